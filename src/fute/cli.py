@@ -1,0 +1,267 @@
+"""The command `fute`: every step of the workflow as a subcommand, and a few commands for people.
+
+Steps take their files as named flags and their settings as JSON, as the workflow passes them; each runs
+without Snakemake. Heavy modules are imported by the step that needs them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Json = Annotated[str, typer.Option(help="settings as JSON")]
+PathOption = Annotated[Path, typer.Option()]
+Files = Annotated[list[str], typer.Option(help="NAME=PATH, repeated")]
+
+
+def _named(pairs: list[str]) -> dict[str, Path]:
+    """NAME=PATH options as a mapping."""
+    found = {}
+    for pair in pairs:
+        name, separator, path = pair.partition("=")
+        if not separator or not name or not path:
+            raise typer.BadParameter(f"{pair!r} is not NAME=PATH")
+        found[name] = Path(path)
+    return found
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"not JSON: {error}") from None
+
+
+@app.command()
+def fetch_model(model: str, entry: Json, folder: PathOption, lock: PathOption) -> None:
+    """Bring a model's files to a folder and write their lock."""
+    from fute.models import ModelEntry
+    from fute.models import fetch_model as step
+
+    step(model, ModelEntry.model_validate(_parsed(entry)), folder=folder, lock=lock)
+
+
+@app.command()
+def sample_unsup(settings: Json, source: Json, root: PathOption, rows: PathOption, counts: PathOption) -> None:
+    """Draw the unlabelled texts U of one category."""
+    from fute.data.prepare import UnsupStep, prepare_unsup
+
+    parsed = UnsupStep.model_validate(_parsed(settings))
+    prepare_unsup(parsed, source=_parsed(source), root=root, rows=rows, counts=counts)
+
+
+@app.command()
+def normalise_test(settings: Json, source: Json, root: PathOption, test: PathOption, lock: PathOption) -> None:
+    """Write the evaluation rows of a dataset."""
+    from fute.data.prepare import DatasetStep, prepare_test
+
+    parsed = DatasetStep.model_validate(_parsed(settings))
+    prepare_test(parsed, source=_parsed(source), root=root, test=test, lock=lock)
+
+
+@app.command()
+def normalise_train(
+    settings: Json, source: Json, root: PathOption, lock: PathOption, train: PathOption, dev: PathOption,
+    counts: PathOption, exclude: Annotated[list[Path], typer.Option(help="evaluation rows to keep out")],
+) -> None:  # fmt: skip
+    """Write the training rows of a dataset and those held out of them."""
+    from fute.data.prepare import DatasetStep, prepare_train
+
+    parsed = DatasetStep.model_validate(_parsed(settings))
+    prepare_train(
+        parsed,
+        source=_parsed(source),
+        root=root,
+        lock=lock,
+        exclude=exclude,
+        train=train,
+        dev=dev,
+        counts=counts,
+    )
+
+
+@app.command()
+def label_batch(spec: Json, model: PathOption, lock: PathOption, corpus: Files, output: PathOption) -> None:
+    """Label all cells of a batch with one engine start."""
+    from fute.llm.labelling import BatchSpec
+    from fute.llm.labelling import label_batch as step
+
+    parsed = BatchSpec.model_validate(_parsed(spec))
+    path = model if model.is_dir() else None
+    step(parsed, model_path=path, model_lock=lock, corpora=_named(corpus), output=output)
+
+
+@app.command()
+def extract_labels(
+    settings: Json, corpus_id: Annotated[str, typer.Option()], batch: PathOption, corpus: PathOption, lock: PathOption,
+    output: PathOption, offset_in: Annotated[Path | None, typer.Option()] = None,
+    offset_out: Annotated[Path | None, typer.Option()] = None,
+) -> None:  # fmt: skip
+    """Take the labels of one (model, prompt, corpus) out of their batch."""
+    from fute.llm.extract import ExtractSettings
+    from fute.llm.extract import extract_labels as step
+
+    parsed = ExtractSettings.model_validate(_parsed(settings))
+    step(
+        parsed, corpus_id=corpus_id, batch=batch, corpus=corpus, model_lock=lock, output=output,
+        offset_in=offset_in, offset_out=offset_out,
+    )  # fmt: skip
+
+
+@app.command()
+def self_select(prompts: list[str], key: Annotated[str, typer.Option()], batch: PathOption, output: PathOption) -> None:
+    """Take an LLM's own choice among the prompts of a category out of its batch."""
+    from fute.llm.extract import extract_selection
+
+    extract_selection(key, prompts, batch=batch, output=output)
+
+
+@app.command()
+def prefix_start(
+    model: PathOption,
+    lock: PathOption,
+    length: Annotated[int, typer.Option()],
+    seed: Annotated[int, typer.Option()],
+    output: PathOption,
+    layers: Annotated[int | None, typer.Option(help="only the last so many layers")] = None,
+) -> None:
+    """Draw the prefix that every TuPaTE vector starts from."""
+    from fute.embed import write_start
+
+    write_start(model=model, lock=lock, length=length, layers=layers, seed=seed, output=output)
+
+
+@app.command()
+def embed_batch(
+    spec: Json,
+    model: PathOption,
+    lock: PathOption,
+    file: Files,
+    output: PathOption,
+    start: Annotated[Path | None, typer.Option(help="TuPaTE's common start")] = None,
+) -> None:
+    """Learn all vectors of a batch from one load of the surrogate."""
+    from fute.embed import embed_batch as step
+    from fute.recipes import EmbeddingSpec
+
+    parsed = EmbeddingSpec.model_validate(_parsed(spec))
+    step(parsed, model=model, lock=lock, start=start, files=_named(file), output=output)
+
+
+@app.command()
+def extract_embedding(key: Annotated[str, typer.Option()], batch: PathOption, file: Files, output: PathOption) -> None:
+    """Take one vector out of its batch."""
+    from fute.embed_extract import extract_embedding as step
+
+    step(key, batch=batch, files=_named(file), output=output)
+
+
+@app.command()
+def baseline_scores(labels: list[Path], ranking: PathOption, output: PathOption) -> None:
+    """Score the prompts of one LLM and dataset by every baseline."""
+    from fute.baselines.steps import baseline_scores as step
+
+    step(labels, ranking, output)
+
+
+@app.command()
+def similarities(files: list[Path], settings: Json, similarities: PathOption, controls: PathOption) -> None:
+    """Compare model task embeddings with dataset task embeddings, and with their controls."""
+    from fute.evaluation.similarities import SimilaritySettings, compare
+
+    parsed = SimilaritySettings.model_validate(_parsed(settings))
+    compare(parsed, files=files, similarities=similarities, controls=controls)
+
+
+@app.command()
+def selection(
+    files: list[Path], settings: Json, similarities: PathOption, performance: PathOption, selection: PathOption,
+    table3: PathOption,
+) -> None:  # fmt: skip
+    """What every method selects, and what that is worth."""
+    from fute.evaluation.steps import SelectionSettings, select_prompts
+
+    select_prompts(
+        SelectionSettings.model_validate(_parsed(settings)), files=files, similarities=similarities,
+        performance=performance, selection=selection, table3=table3,
+    )  # fmt: skip
+
+
+@app.command()
+def geometry(files: list[Path], settings: Json, geometry: PathOption, coordinates: PathOption) -> None:
+    """Where the model task embeddings lie."""
+    from fute.evaluation.geometry_step import GeometrySettings, locate
+
+    parsed = GeometrySettings.model_validate(_parsed(settings))
+    locate(parsed, files=files, geometry=geometry, coordinates=coordinates)
+
+
+@app.command()
+def table3(settings: Json, table3: PathOption, csv: PathOption, markdown: PathOption, latex: PathOption) -> None:
+    """Write Table 3 in the paper's layout."""
+    from fute.paper.steps import TableSettings, write_table3
+
+    parsed = TableSettings.model_validate(_parsed(settings))
+    write_table3(parsed, table3=table3, csv=csv, markdown=markdown, latex=latex)
+
+
+@app.command()
+def figure(settings: Json, coordinates: PathOption, geometry: PathOption, base: PathOption) -> None:
+    """Draw Figure 4 or A2."""
+    from fute.paper.steps import FigureSettings, write_figure
+
+    parsed = FigureSettings.model_validate(_parsed(settings))
+    write_figure(parsed, coordinates=coordinates, geometry=geometry, base=base)
+
+
+@app.command()
+def report(
+    inputs: list[Path], settings: Json, evaluation: PathOption, printed: PathOption, benchmarks: PathOption,
+    output: PathOption,
+) -> None:  # fmt: skip
+    """Write the report of a run."""
+    from fute.paper.report_step import ReportSettings, write_report
+
+    parsed = ReportSettings.model_validate(_parsed(settings))
+    write_report(parsed, evaluation=evaluation, printed=printed, benchmarks=benchmarks, inputs=inputs, output=output)
+
+
+@app.command()
+def tidy(results: Path) -> None:
+    """Remove what finished batches no longer need to resume."""
+    from fute.batching import tidy as step
+
+    step(results)
+
+
+@app.command()
+def show(results: Path = Path("results")) -> None:
+    """Print Table 3 of a finished run, and where its files are."""
+    from fute.paper.show import show as step
+
+    step(results)
+
+
+@app.command()
+def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, typer.Option()] = "tupate") -> None:
+    """Rank the prompts of a finished run for one of its target datasets, with margins."""
+    from fute.paper.show import rank as step
+
+    step(dataset, results, method)
+
+
+def main() -> None:
+    """Run a command. An error of this package's own kinds is one line for people; any other keeps its trace."""
+    try:
+        app()
+    except Exception as error:
+        if not type(error).__module__.startswith("fute."):
+            raise
+        print(f"fute: {error}", file=sys.stderr)
+        sys.exit(1)

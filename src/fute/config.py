@@ -1,0 +1,245 @@
+"""The whole configuration: what a run consists of. Unknown keys are errors that name file and key.
+
+The defaults are the paper's. A named run (`config.yaml` is the demo, `config/*.yaml` the others) states only
+where it departs from them. Registries: `config/models.yaml`, `config/datasets.yaml`, `config/prompts/*.yaml`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fute.data.crossfit import UnsupSettings
+from fute.data.prompts import Prompt, load_prompts
+from fute.data.registry import DatasetSettings
+from fute.llm.engine import EngineSettings
+from fute.models import ModelEntry
+from fute.recipes import SurrogateSettings, TaskEmbSettings, TupateSettings
+
+Category = Literal["sa", "nli"]
+CATEGORIES: tuple[Category, ...] = ("sa", "nli")
+ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+def _is_id(name: str) -> str:
+    if not ID.fullmatch(name):
+        raise ValueError(f"{name!r} is no id: use lower-case letters, digits, '.' and '-', a letter or digit first")
+    return name
+
+
+Id = Annotated[str, AfterValidator(_is_id)]
+
+
+class Section(BaseModel):
+    """Part of the configuration; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; says which file and key, and what is wrong."""
+
+
+class DataConfig(Section):
+    """Where labelled data come from, and how much of it is used.
+
+    root: folder of `{dataset}/{split}.jsonl.gz` (source files) and of the U files, best given on the command
+    line. test_rows: evaluation rows a dataset (None: the registry's, 1,000 in the paper).
+    """
+
+    source: Literal["builtin", "files", "hub"] = "hub"
+    root: str | None = None
+    test_rows: int | None = Field(None, ge=2)
+    dev_share: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _root(self) -> DataConfig:
+        if self.source == "files" and self.root is None:
+            raise ValueError("source 'files' needs root: the folder with the data, e.g. --config data='{root: DIR}'")
+        return self
+
+
+class LlmConfig(Section):
+    """The LLM experiment: which LLMs, prompts and target datasets, and how the LLMs are asked.
+
+    prompts: numbers in `config/prompts/{category}.yaml`, or "all". calibration: "unsup" subtracts each
+    prompt's mean class log-score over U (the paper has none). max_text_words: cut of every text before it
+    enters a prompt.
+    """
+
+    models: tuple[Id, ...] = ("llama-2-13b", "llama-2-70b", "mixtral-8x7b")
+    prompts: dict[Category, tuple[int, ...] | Literal["all"]] = {"sa": "all", "nli": "all"}
+    datasets: dict[Category, tuple[Id, ...]] = {
+        "sa": ("rotten-tomatoes", "imdb", "sst2"),
+        "nli": ("wanli", "cb", "anli"),
+    }
+    engine: EngineSettings = EngineSettings(engine="vllm")
+    system: str | None = None
+    max_text_words: int | None = Field(None, ge=8)
+    calibration: Literal["none", "unsup"] = "none"
+    nli_metric: Literal["accuracy", "macro_f1"] = "accuracy"
+
+
+class SurrogateConfig(Section):
+    """The surrogate language model: a registry entry and how it is run."""
+
+    name: Id = "t5-base"
+    settings: SurrogateSettings = SurrogateSettings(family="encoder-decoder")
+
+
+class TaskEmbConfig(Section):
+    """TaskEmb recipes. pairs: at most so many (x, y) pairs a vector (None: all)."""
+
+    pairs: int | None = Field(None, ge=1)
+    mte: TaskEmbSettings = TaskEmbSettings(epochs=1, batch_size=128)
+    dte: TaskEmbSettings = TaskEmbSettings(epochs=3, batch_size=32)
+
+
+class TupateConfig(Section):
+    """TuPaTE recipes. pairs: at most so many (x, y) pairs a vector (None: all)."""
+
+    pairs: int | None = Field(None, ge=1)
+    mte: TupateSettings = TupateSettings(epochs=1, batch_size=128, learning_rate=1e-3, dropout=0.15)
+    dte: TupateSettings = TupateSettings(batch_size=32, learning_rate=1e-2, dropout=0.15, max_epochs=120, patience=4)
+
+
+class ControlsConfig(Section):
+    """Controls of the embeddings: labels permuted over U (null_draws times), labels written A, B, C."""
+
+    methods: tuple[Literal["taskemb", "tupate"], ...] = ("tupate",)
+    null_draws: int = Field(3, ge=0)
+    abc: bool = True
+
+
+class EvaluationConfig(Section):
+    """draws: bootstrap draws over evaluation rows. tsne_seed: of Figures 4 and A2."""
+
+    draws: int = Field(1000, ge=10)
+    tsne_seed: int = 42
+
+
+class Config(Section):
+    """A run. threads: BLAS and torch threads of every model step. embeddings_per_process: vectors one
+    process makes (None: all of a method)."""
+
+    name: Id
+    title: str
+    note: str | None = None
+    seed: int = 42
+    data: DataConfig = DataConfig()
+    unsup: dict[Category, UnsupSettings]
+    llm: LlmConfig = LlmConfig()
+    surrogate: SurrogateConfig = SurrogateConfig()
+    methods: tuple[Literal["taskemb", "tupate"], ...] = ("taskemb", "tupate")
+    taskemb: TaskEmbConfig = TaskEmbConfig()
+    tupate: TupateConfig = TupateConfig()
+    mte_target: Literal["label", "verbalizer"] = "label"
+    embeddings_per_process: int | None = Field(1, ge=1)
+    controls: ControlsConfig = ControlsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    threads: int = Field(8, ge=1)
+    processes: int = Field(1, ge=1)
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """Categories with at least one dataset, in the paper's order."""
+        return tuple(c for c in CATEGORIES if self.llm.datasets.get(c))
+
+
+class Run:
+    """A configuration with the registry entries it names, all checked.
+
+    Attributes: config, models, datasets, prompts (prompt id -> Prompt, those of the run, in order).
+    """
+
+    def __init__(self, config: Config, registries: Path) -> None:
+        self.config = config
+        self.models = _registry(registries / "models.yaml", ModelEntry)
+        self.datasets = _registry(registries / "datasets.yaml", DatasetSettings)
+        self.prompts: dict[str, Prompt] = {}
+        for category in config.categories:
+            known = {p.number: p for p in load_prompts(registries / "prompts" / f"{category}.yaml")}
+            wanted = config.llm.prompts.get(category, "all")
+            for number in known if wanted == "all" else wanted:
+                if number not in known:
+                    raise ConfigError(
+                        f"llm.prompts.{category}: no prompt {number} in config/prompts/{category}.yaml; "
+                        f"there are {sorted(known)}"
+                    )
+                self.prompts[known[number].id] = known[number]
+        for name in (*config.llm.models, config.surrogate.name):
+            if name not in self.models:
+                raise ConfigError(
+                    f"model {name!r} is not in config/models.yaml; add an entry, or use {sorted(self.models)}"
+                )
+        for category, names in config.llm.datasets.items():
+            for name in names:
+                if name not in self.datasets:
+                    raise ConfigError(f"llm.datasets.{category}: {name!r} is not in config/datasets.yaml")
+                if self.datasets[name].category != category:
+                    raise ConfigError(
+                        f"llm.datasets.{category}: {name!r} is of category {self.datasets[name].category!r}"
+                    )
+        missing = set(config.categories) - set(config.unsup)
+        if missing:
+            raise ConfigError(f"unsup: no entry for {sorted(missing)}, whose prompts need a U")
+
+    def prompts_of(self, category: str) -> list[Prompt]:
+        """The run's prompts of one category, by number."""
+        return sorted((p for p in self.prompts.values() if p.category == category), key=lambda p: p.number)
+
+    def datasets_of(self, category: str) -> tuple[str, ...]:
+        return self.config.llm.datasets.get(category, ())  # type: ignore[call-overload]
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "(top level)"
+        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{where}: {key}: {what}")
+    return "\n".join(lines)
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file's content; ConfigError naming file and line where it does not parse."""
+    try:
+        return yaml.load(path.read_text(encoding="utf8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def _registry(path: Path, entry: type[T]) -> dict[str, T]:
+    found = {}
+    for name, value in (read_yaml(path) or {}).items():
+        try:
+            found[_is_id(name)] = entry.model_validate(value)
+        except ValidationError as error:
+            raise ConfigError(_explain(error, f"{path}: {name}")) from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from None
+    return found
+
+
+def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config") -> Run:
+    """Check configuration values (already read from files and command line) and load what they name."""
+    try:
+        config = Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where)) from None
+    return Run(config, registries)
+
+
+def load_run(path: Path, registries: Path | None = None) -> Run:
+    """Read one configuration file. registries: folder of the registries (default: `config` beside it)."""
+    if registries is None:
+        registries = path.parent if path.parent.name == "config" else path.parent / "config"
+    return parse_run(read_yaml(path), registries, str(path))

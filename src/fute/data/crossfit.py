@@ -1,0 +1,216 @@
+"""The unlabelled texts U: from lines of CrossFit, or of a pool like it, to the texts that every model labels.
+
+The paper gives 100 entries a task and 104,162 in all, which cannot both hold. The authors' code (repository
+xnyuwg/fute) draws up to 1,000 lines a script for language models, which with its 109 scripts is exactly
+104,162, and for LLMs up to 100 a script, then 10,000. U is the same, in the same order, for every model.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from itertools import zip_longest
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fute.data.crossfit_tasks import EXCLUDED, EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
+from fute.data.rows import Row, SourceError
+
+UnsupCategory = Literal["lm", "sa", "nli"]
+Segments = tuple[str, ...]
+
+PER_SCRIPT: dict[UnsupCategory, int] = {"lm": 1000, "sa": 100, "nli": 100}
+LIMIT: dict[UnsupCategory, int | None] = {"lm": None, "sa": 10_000, "nli": 10_000}
+
+
+class UnsupSettings(BaseModel):
+    """How U is drawn.
+
+    kind            pool: one JSON-lines file; crossfit_full: the training split of each script in a file
+                    `{script}.tsv` or `{script}.jsonl`; crossfit_fewshot: CrossFit's own folders of few-shot
+                    files, `{task}/{task}_{k}_{seed}_{split}.tsv`
+    path            that file or folder, relative to the data root
+    max_per_script  texts a script (or task); None: 1,000 for language models, 100 for LLMs
+    limit           texts in all; None: no limit for language models, 10,000 for LLMs
+    exclude         scripts or tasks to leave out; None: the authors' list for the category
+    exclude_strict  leave out also what shares texts with an evaluated dataset (the authors do not)
+    stratify        family: fill `limit` from the families of tasks in turn, for draws too small to be even
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["pool", "crossfit_full", "crossfit_fewshot"]
+    path: str
+    max_per_script: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    seed: int = 42
+    exclude: tuple[str, ...] | None = None
+    exclude_strict: bool = False
+    stratify: Literal["family"] | None = None
+
+
+def segment(line: str, category: UnsupCategory) -> Segments | None:
+    """The text(s) that a model of the category reads from a CrossFit line; None when there are none.
+
+    A line is cut at `[SEP]`; empty parts and all after the second are dropped (authors' code). Then
+    lm   one or two segments as they are
+    sa   one: the second if there are two, else the first
+    nli  two: both; a single one that holds `premise:` is cut at `hypothesis:`, any other in its middle.
+         The words `premise:` and `hypothesis:` stay in the text
+    """
+    parts = _parts(line)
+    if not parts:
+        return None
+    if category == "lm":
+        return parts
+    if category == "sa":
+        return (parts[-1],)
+    if len(parts) == 2:
+        return parts
+    (text,) = parts
+    premise = re.search("premise:", text, re.IGNORECASE)
+    hypothesis = re.search("hypothesis:", text, re.IGNORECASE)
+    if premise and hypothesis:
+        cut = max(premise.start(), hypothesis.start())
+        pair = (text[:cut].strip(), text[cut:].strip())
+        if hypothesis.start() < premise.start():
+            pair = pair[::-1]
+    else:
+        cut = len(text) // 2
+        pair = (text[:cut].strip(), text[cut:].strip())
+    return pair if all(pair) else None
+
+
+def form(line: str, category: UnsupCategory) -> int:
+    """How natural the line is for the category, 0 first: what is kept when there are more lines than `limit`.
+
+    nli: single `premise:` texts, then pairs, then halves. sa: single texts, then second segments.
+    """
+    parts = _parts(line)
+    if category == "lm":
+        return 0
+    if category == "sa":
+        return len(parts) - 1
+    if len(parts) == 2:
+        return 1
+    return 0 if "premise:" in parts[0].lower() else 2
+
+
+def _parts(line: str) -> Segments:
+    return tuple(part for part in (piece.strip() for piece in line.split("[SEP]")) if part)[:2]
+
+
+class _Candidate(NamedTuple):
+    form: int
+    row: Row
+
+
+def sample_unsup(
+    tasks: Mapping[str, list[str]],
+    category: UnsupCategory,
+    settings: UnsupSettings,
+    *,
+    families: Mapping[str, str] | None = None,
+    truncate: Callable[[Segments], Segments] | None = None,
+) -> tuple[list[Row], list[dict[str, Any]]]:
+    """U and, for each script or task, how many lines became texts of U.
+
+    tasks     script or task -> input lines, as `read_unsup` gives them
+    truncate  cuts the segments of a drawn text to what the models can read (a tokenizer's job)
+    Row ids are `{task}/{line from 0}`. A count has the keys script, family, lines, empty, excluded, capped
+    (left by max_per_script) and drawn (in U); for crossfit_full also paper, what the authors have before
+    their limit, and then their scripts that are missing here are listed too, with 0 lines.
+    Every draw is Random(seed) on sorted scripts (the authors leave the order of scripts unseeded).
+    Raises SourceError when nothing is left, for a name in `exclude` that is not there, and for a task
+    without family when stratifying.
+    """
+    families = families or {}
+    excluded = _excluded(tasks, category, settings)
+    cap = settings.max_per_script or PER_SCRIPT[category]
+    candidates: list[_Candidate] = []
+    counts = []
+    for task in sorted(tasks):
+        found = []
+        for number, line in enumerate(tasks[task]):
+            if (segments := segment(line, category)) is not None:
+                row = Row(f"{task}/{number}", segments, task=task)
+                found.append(_Candidate(form(line, category), row))
+        count = {"script": task, "family": families.get(task), "lines": len(tasks[task])}
+        count |= {"empty": len(tasks[task]) - len(found), "excluded": task in excluded, "capped": 0}
+        if task not in excluded:
+            random.Random(settings.seed).shuffle(found)
+            candidates += found[:cap]
+            count["capped"] = min(cap, len(found))
+        counts.append(count)
+    if not candidates:
+        raise SourceError(f"{settings.path}: no text is left for {category}; check unsup.exclude and the files")
+
+    rows = _draw(candidates, settings, settings.limit or LIMIT[category], families)
+    if truncate is not None:
+        rows = [Row(row.id, truncate(row.segments), task=row.task) for row in rows]
+    drawn = Counter(row.task for row in rows)
+    for count in counts:
+        count["drawn"] = drawn[count["script"]]
+    return rows, _beside_paper(counts, category) if settings.kind == "crossfit_full" else counts
+
+
+def _draw(
+    candidates: list[_Candidate], settings: UnsupSettings, limit: int | None, families: Mapping[str, str]
+) -> list[Row]:
+    """At most `limit` rows in a seeded order, natural forms first (within each family if stratified)."""
+    random.Random(settings.seed).shuffle(candidates)
+    if limit is not None and len(candidates) > limit:
+        candidates = sorted(candidates, key=lambda candidate: candidate.form)
+        if settings.stratify == "family":
+            candidates = _in_turn(candidates, families)
+        candidates = candidates[:limit]
+        random.Random(settings.seed).shuffle(candidates)
+    return [candidate.row for candidate in candidates]
+
+
+def _in_turn(candidates: list[_Candidate], families: Mapping[str, str]) -> list[_Candidate]:
+    """Reordered: one of each family in turn; within a family by form, then one of each task in turn."""
+    grouped: dict[str, dict[int, dict[str, list[_Candidate]]]] = {}
+    for candidate in candidates:
+        task = candidate.row.task
+        if task not in families:
+            remedy = "add it to the rows or to tasks.csv beside the pool, or do not stratify"
+            raise SourceError(f"task {task!r}: has no family, which unsup.stratify needs; {remedy}")
+        by_task = grouped.setdefault(families[task], {}).setdefault(candidate.form, {})
+        by_task.setdefault(task, []).append(candidate)
+    return _interleave(
+        [
+            [candidate for _, by_task in sorted(by_form.items()) for candidate in _interleave(by_task.values())]
+            for _, by_form in sorted(grouped.items())
+        ]
+    )
+
+
+def _interleave(lists: Iterable[list[_Candidate]]) -> list[_Candidate]:
+    return [item for items in zip_longest(*lists) for item in items if item is not None]
+
+
+def _excluded(tasks: Mapping[str, list[str]], category: UnsupCategory, settings: UnsupSettings) -> set[str]:
+    names = EXCLUDED[category] if settings.exclude is None else settings.exclude
+    if settings.exclude is not None:
+        here = {canonical(task) for task in tasks}
+        if unknown := [name for name in names if canonical(name) not in here]:
+            raise SourceError(f"unsup.exclude: {settings.path} has no script or task {unknown[0]!r}; correct it")
+    if settings.exclude_strict:
+        names = (*names, *EXCLUDED_STRICT[category])
+    unwanted = {canonical(name) for name in names}
+    return {task for task in tasks if canonical(task) in unwanted}
+
+
+def _beside_paper(counts: list[dict[str, Any]], category: UnsupCategory) -> list[dict[str, Any]]:
+    blank = {"family": None, "lines": 0, "empty": 0, "excluded": False, "capped": 0, "drawn": 0}
+    here = {count["script"] for count in counts}
+    counts = counts + [{"script": script} | blank for script in SCRIPTS if script not in here]
+    for count in counts:
+        script, cap = count["script"], PER_SCRIPT[category]
+        in_paper = script in SCRIPTS and script not in EXCLUDED[category]
+        count["paper"] = min(cap, SHORT_SCRIPTS.get(script, cap)) if in_paper else 0
+    return sorted(counts, key=lambda count: count["script"])

@@ -1,0 +1,121 @@
+"""Reading the lines that U is drawn from: CrossFit's files in two layouts, or a pool in one file."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fute.artifacts import sha256_file
+from fute.data.crossfit import UnsupSettings
+from fute.data.rows import BadRow, SourceError, at, read_lines, read_raw_jsonl
+
+FEWSHOT_SEED = 100  # the first of CrossFit's five draws; the others repeat many of its lines
+
+
+class UnsupSource(NamedTuple):
+    """Input lines of each script or task, the family of each where known, and the lock of the files read."""
+
+    tasks: dict[str, list[str]]
+    families: dict[str, str]
+    lock: dict[str, Any]
+
+
+def read_unsup(settings: UnsupSettings, root: Path) -> UnsupSource:
+    """All lines of the source. Raises SourceError for a missing one, BadRow for a line it cannot read."""
+    readers = {"pool": _read_pool, "crossfit_full": _read_full, "crossfit_fewshot": _read_fewshot}
+    tasks, families = readers[settings.kind](unsup_files(settings, root))
+    return UnsupSource(tasks, families, unsup_identity(settings, root))
+
+
+def unsup_identity(settings: UnsupSettings, root: Path) -> dict[str, Any]:
+    """What identifies the raw texts: path relative to `root`, sha256 and bytes of every file that is read."""
+    files = [
+        {"path": path.relative_to(root).as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
+        for path in unsup_files(settings, root)
+    ]
+    return {"kind": settings.kind, "files": files}
+
+
+def unsup_files(settings: UnsupSettings, root: Path) -> list[Path]:
+    """The files that `read_unsup` reads; for a pool the file itself and `tasks.csv` beside it, if any."""
+    path = root / settings.path
+    if settings.kind == "pool":
+        if not path.is_file():
+            raise SourceError(f"{path}: no such pool of texts; correct unsup.path or data.root")
+        families = path.with_name("tasks.csv")
+        return [path, families] if families.is_file() else [path]
+    patterns = ["*.tsv", "*.jsonl"]
+    if settings.kind == "crossfit_fewshot":
+        patterns = [f"*/*_{FEWSHOT_SEED}_{split}.tsv" for split in ("train", "dev")]
+    found = sorted(file for pattern in patterns for file in path.glob(pattern))
+    if not found:
+        raise SourceError(f"{path}: no {' or '.join(patterns)} in it; correct unsup.path or unsup.kind")
+    return found
+
+
+def _read_pool(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    pool = files[0]
+    tasks: dict[str, list[str]] = defaultdict(list)
+    families: dict[str, str] = {}
+    for path in files[1:]:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for number, entry in enumerate(csv.DictReader(stream), start=2):
+                if not entry.get("task") or not entry.get("family"):
+                    raise BadRow(at(path, number), "task, family", "is missing or empty", "fill it in")
+                families[entry["task"]] = entry["family"]
+    for number, values in read_raw_jsonl(pool):
+        for field in ("task", "text"):
+            if not isinstance(values.get(field), str) or not values[field].strip():
+                raise BadRow(at(pool, number), field, "is missing, empty or not a text", "fill in or remove the row")
+        task, family = values["task"], values.get("family")
+        if family is not None and families.setdefault(task, family) != family:
+            problem = f"is {family!r}, but task {task!r} was in family {families[task]!r} before"
+            raise BadRow(at(pool, number), "family", problem, "give each task one family")
+        tasks[task].append(values["text"])
+    return dict(tasks), families
+
+
+def _read_full(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    tasks: dict[str, list[str]] = {}
+    for path in files:
+        if path.stem in tasks:
+            raise SourceError(f"{path}: the script is there as .tsv and as .jsonl; keep one")
+        tasks[path.stem] = _tsv_inputs(path) if path.suffix == ".tsv" else _jsonl_inputs(path)
+    return tasks, {}
+
+
+def _read_fewshot(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    tasks: dict[str, list[str]] = defaultdict(list)
+    shots: dict[str, str] = {}
+    for path in sorted(files, key=lambda file: (file.parent.name, file.stem.endswith("_dev"))):
+        task = path.parent.name
+        match = re.fullmatch(re.escape(task) + r"_(\d+)_\d+_(?:train|dev)", path.stem)
+        if match is None:
+            raise SourceError(f"{path}: is not named {task}_{{k}}_{FEWSHOT_SEED}_{{split}}.tsv; rename or remove it")
+        if shots.setdefault(task, match[1]) != match[1]:
+            raise SourceError(f"{path}: k is {match[1]} here and {shots[task]} in another file; keep one k a task")
+        tasks[task] += _tsv_inputs(path)
+    return dict(tasks), {}
+
+
+def _tsv_inputs(path: Path) -> list[str]:
+    """Column 1 of `input TAB output [TAB more outputs]`, no header."""
+    inputs = []
+    for number, line in read_lines(path):
+        text, tab, _ = line.partition("\t")
+        if not tab:
+            raise BadRow(at(path, number), None, "has no tab between input and output", "correct or remove the line")
+        inputs.append(text)
+    return inputs
+
+
+def _jsonl_inputs(path: Path) -> list[str]:
+    inputs = []
+    for number, values in read_raw_jsonl(path):
+        if not isinstance(values.get("text"), str):
+            raise BadRow(at(path, number), "text", "is missing or not a text", "fill in or remove the row")
+        inputs.append(values["text"])
+    return inputs

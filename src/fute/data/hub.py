@@ -1,0 +1,44 @@
+"""Splits of a dataset on the Hugging Face hub, or of a snapshot folder of one (parquet or JSON files).
+
+Only `sources.load_dataset_rows` imports this module, and only for source `hub`: `datasets` takes a second
+to import, which no planning step should pay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from datasets import load_dataset
+from huggingface_hub import HfApi
+
+from fute.data.rows import SourceError
+
+OFFLINE = "check the name and the connection, or use source: files with a local folder"
+
+
+def resolve_revision(repo: str) -> str:
+    """The commit (40 hex digits) that the default branch of a dataset repository stands at now."""
+    try:
+        return HfApi().dataset_info(repo).sha
+    except (OSError, httpx.HTTPError) as error:
+        raise SourceError(f"{repo}: its revision cannot be read from the hub ({error}); {OFFLINE}") from error
+
+
+def load_split(
+    repo: str, config: str | None, split: str, revision: str | None, columns: list[str]
+) -> list[dict[str, Any]]:
+    """The rows of one split with these columns only. `revision` is None for a local folder alone.
+
+    Raises SourceError when the repository, the split or a column does not exist.
+    """
+    try:
+        dataset = load_dataset(repo, config, split=split, revision=revision)
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        raise SourceError(f"{repo}, config {config}, split {split}: cannot be loaded ({error}); {OFFLINE}") from error
+    if missing := sorted(set(columns) - set(dataset.column_names)):
+        raise SourceError(
+            f"{repo}, split {split}: has no column {missing[0]!r}, only {', '.join(dataset.column_names)}; "
+            "correct fields and label_field in the dataset registry"
+        )
+    return dataset.select_columns(columns).to_list()

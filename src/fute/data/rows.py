@@ -1,0 +1,114 @@
+"""The row that every data artifact holds, and reading JSON lines with errors that name the place."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class BadRow(ValueError):
+    """A row that cannot be used. The message names file, row (1-based), field and what to do."""
+
+    def __init__(self, where: str, field: str | None, problem: str, remedy: str) -> None:
+        at = where if field is None else f"{where}, field {field!r}"
+        super().__init__(f"{at}: {problem}; {remedy}")
+
+
+class SourceError(ValueError):
+    """A source that cannot be read at all: a missing file or split, an unknown repository."""
+
+
+def at(file: str | Path, row: int) -> str:
+    """The place of a row for error messages; `row` counts from 1."""
+    return f"{file}, row {row}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One text of D or U.
+
+    id        unique within the artifact: `{dataset}/{raw split}/{raw row}` or `{task}/{line}`
+    segments  one text, or two for a pair (premise, hypothesis)
+    label     canonical class name; None for unlabelled texts
+    task      the CrossFit task of a text of U; None for labelled rows
+    """
+
+    id: str
+    segments: tuple[str, ...]
+    label: str | None = None
+    task: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict for one JSON line; fields that are None are left out."""
+        row: dict[str, Any] = {"id": self.id, "segments": list(self.segments)}
+        return row | {name: value for name in ("label", "task") if (value := getattr(self, name)) is not None}
+
+    @classmethod
+    def from_json(cls, obj: dict[str, Any], where: str) -> Row:
+        """The inverse of `to_json`; `where` is the place for errors, as made by `at`.
+
+        Raises BadRow for a missing or unknown field and for a value of the wrong type.
+        """
+        remedy = "build the artifact again"
+        if unknown := sorted(set(obj) - {"id", "segments", "label", "task"}):
+            raise BadRow(where, unknown[0], "is not a field of a row", remedy)
+        segments = obj.get("segments")
+        if not isinstance(segments, list) or len(segments) not in (1, 2):
+            raise BadRow(where, "segments", "must be a list of one or two texts", remedy)
+        if not all(isinstance(text, str) for text in segments):
+            raise BadRow(where, "segments", "holds something that is not a text", remedy)
+        if not isinstance(obj.get("id"), str):
+            raise BadRow(where, "id", "is missing or not a text", remedy)
+        for name in ("label", "task"):
+            if name in obj and not isinstance(obj[name], str):
+                raise BadRow(where, name, "is not a text", remedy)
+        return cls(obj["id"], tuple(segments), obj.get("label"), obj.get("task"))
+
+
+def alphanumeric(text: str) -> str:
+    """The letters and digits of a text in lower case: equal for texts that differ in spacing and marks."""
+    return "".join(char for char in text.lower() if char.isalnum())
+
+
+def overlap_key(segments: Iterable[str]) -> str:
+    """What two rows share when they are the same text: `alphanumeric` of all segments joined."""
+    return alphanumeric(" ".join(segments))
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(row number from 1, line without its line end) of a UTF-8 file, gzip-compressed if named `.gz`.
+
+    Lines end at \\n alone, so that a rare line separator inside a text does not split it.
+    Raises BadRow for bytes that are not UTF-8 and for a broken or cut-off gzip file.
+    """
+    number = 0
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+        try:
+            for number, raw in enumerate(stream, start=1):
+                yield number, raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise BadRow(at(path, number), None, f"is not UTF-8 ({error.reason})", "save it as UTF-8") from error
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            remedy = "fetch or compress the file again"
+            raise BadRow(at(path, number + 1), None, f"broken gzip ({error})", remedy) from error
+
+
+def read_raw_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row number from 1, object) of a `.jsonl` or `.jsonl.gz` file.
+
+    Raises BadRow for broken gzip, bytes that are not UTF-8, broken JSON, and a line that is no object.
+    """
+    for number, line in read_lines(path):
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadRow(at(path, number), None, f"is not JSON ({error})", "correct or remove the line") from error
+        if not isinstance(value, dict):
+            problem = f"is a JSON {type(value).__name__}, not an object"
+            raise BadRow(at(path, number), None, problem, "write one object a line")
+        yield number, value

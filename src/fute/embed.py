@@ -1,0 +1,145 @@
+"""The embedding step: pairs (x, y) of a dataset, or of U and a black box, become vectors.
+
+One process loads the surrogate once and learns many vectors; each is kept as soon as it is done, so that a
+killed batch goes on with the next one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
+from fute.artifacts import Step, canonical_json, read_jsonl, sha256_file
+from fute.batching import UnitStore, keys_text
+from fute.data.rows import Row
+from fute.data.text2text import labelled_pairs, mte_target
+from fute.embed_extract import INDEX, SUFFIX, member
+from fute.embeddings import Embedder, save
+from fute.progress import StepLines, Track
+from fute.recipes import EmbeddingSpec, Item
+from fute.surrogate.prefix import PrefixShape, initial_prefix
+from fute.surrogate.text2text import Pair
+
+
+def write_start(*, model: Path, lock: Path, length: int, layers: int | None, seed: int, output: Path) -> None:
+    """Draw and store the prefix that every TuPaTE vector of a surrogate starts from."""
+    shape = PrefixShape.of(AutoConfig.from_pretrained(model), layers)
+    prefix = initial_prefix(shape, length=length, seed=seed)
+    settings = {"length": length, "layers": layers, "seed": seed}
+    with Step("prefix_start", module=__name__, settings=settings, inputs=[lock], seeds={"prefix": seed}) as step:
+        step.write(output, lambda path: save_file({"prefix": prefix}, path))
+
+
+def _rows(path: Path) -> list[Row]:
+    return [Row.from_json(obj, str(path)) for obj in read_jsonl(path)]
+
+
+def dataset_pairs(rows: list[Row], limit: int | None, seed: int) -> list[Pair]:
+    """`limit` labelled rows in a seeded order, as pairs (text, class name); None: every row once.
+
+    A dataset with fewer rows gives them again, in the same order, until `limit` is reached: vectors are only
+    comparable when the same number of pairs made them.
+    """
+    rows = list(rows)
+    random.Random(seed).shuffle(rows)
+    pairs = [Pair(x, y) for x, y in labelled_pairs(rows)]
+    return pairs if limit is None else list(itertools.islice(itertools.cycle(pairs), limit))
+
+
+def model_pairs(item: Item, rows: list[Row], labels: list[dict], seed: int) -> list[Pair]:
+    """The texts of U, in U's order, with what a black box said of them; at most `item.pairs`.
+
+    Variant `null-i` permutes the labels over these texts with a seed of its own.
+    Raises ValueError where labels and U are not of the same texts.
+    """
+    if [row.id for row in rows] != [label["id"] for label in labels]:
+        raise ValueError(f"{item.source}: its labels are not those of U in this order; delete them and run again")
+    said = [label["prediction"] for label in labels][: item.pairs]
+    if item.variant and item.variant.startswith("null-"):
+        random.Random(f"{seed}/{item.variant}").shuffle(said)
+    words = dict(zip(item.classes, ((word,) for word in item.verbalizers or ()), strict=False))
+    return [
+        Pair(row.segments, mte_target(item.target, name, item.classes, words))
+        for row, name in zip(rows, said, strict=False)
+    ]
+
+
+def _name(item: Item) -> str:
+    return f"{item.kind}:{item.source}" + (f".{item.variant}" if item.variant else "")
+
+
+def _inputs(item: Item) -> list[str]:
+    """Names of the files an item is learned from."""
+    if item.kind == "dte":
+        return [f"train:{item.source}", f"dev:{item.source}"]
+    return [f"unsup:{item.category}", f"labels:{item.source}"]
+
+
+def item_pairs(item: Item, files: Mapping[str, Path]) -> tuple[list[Pair], list[Pair] | None]:
+    """Training pairs of an item, and for a DTE the held-out pairs for early stopping."""
+    if item.kind == "dte":
+        train, dev = (_rows(files[name]) for name in _inputs(item))
+        held_out = dataset_pairs(dev, None, item.seed) if item.recipe.get("patience") else None
+        return dataset_pairs(train, item.pairs, item.seed), held_out
+    unsup, labels = (files[name] for name in _inputs(item))
+    return model_pairs(item, _rows(unsup), read_jsonl(labels), item.seed), None
+
+
+def _zip(path: Path, members: Mapping[str, bytes]) -> None:
+    """A stored zip with fixed dates, so that equal content gives equal bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in sorted(members.items()):
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+
+
+def embed_batch(
+    spec: EmbeddingSpec, *, model: Path, lock: Path, start: Path | None, files: Mapping[str, Path], output: Path
+) -> None:
+    """Learn all vectors of a batch; goes on after the last finished one of a killed run.
+
+    files: `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}` -> path.
+    start: the shared prefix, for TuPaTE. output: the batch's zip; `.keys` and sidecars are written beside it.
+    """
+    store = UnitStore(output, SUFFIX)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    surrogate_sha256 = sha256_file(lock)
+    prefix = load_file(start)["prefix"] if start else None
+    missing = set(store.missing([member(item.key) for item in spec.items]))
+    found = len(spec.items) - len(missing)
+    print(f"{spec.method}: {len(spec.items)} vectors, {found} of them found finished", flush=True)
+    embedder, recipe = None, None
+    # items with one recipe follow each other, so that one surrogate at a time is in memory
+    ordered = sorted(spec.items, key=lambda item: (canonical_json(item.recipe), item.kind, item.source))
+    with Track(f"{spec.method} vectors", len(missing), "vectors") as track:
+        for item in ordered:
+            if member(item.key) not in missing:
+                continue
+            if embedder is None or item.recipe != recipe:
+                recipe = item.recipe
+                settings = spec.method_settings(item)
+                embedder = Embedder(model, spec.settings, settings, surrogate_sha256, start=prefix)
+            pairs, held_out = item_pairs(item, files)
+            embedding = embedder.embed(pairs, dev=held_out, progress=StepLines(_name(item)))
+            if accelerator.is_main_process:
+                store.put(member(item.key), lambda path, made=embedding: save(made, path))
+            track.advance()
+    if not accelerator.is_main_process:
+        return
+    index = {item.key: {name: sha256_file(files[name]) for name in _inputs(item)} for item in spec.items}
+    members = {member(item.key): store.path(member(item.key)).read_bytes() for item in spec.items}
+    members[INDEX] = json.dumps(index, sort_keys=True).encode()
+    cells = {_name(item): item.key for item in spec.items}
+    inputs = [*files.values(), lock, *([start] if start else [])]
+    seeds = {"data": spec.items[0].seed}
+    with Step("embed_batch", module=__name__, settings=spec.model_dump(), inputs=inputs, seeds=seeds) as step:
+        step.write(output, lambda path: _zip(path, members), vectors=len(spec.items))
+        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys_text(cells).encode())

@@ -1,0 +1,39 @@
+"""Taking one vector out of its batch; needs neither torch nor the surrogate."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from fute.artifacts import Step, sha256_file
+
+SUFFIX = ".zip"
+INDEX = "inputs.json"
+
+
+def member(key: str) -> str:
+    """Name of a vector inside its batch, and of its finished unit."""
+    return f"{key}.safetensors"
+
+
+def extract_embedding(key: str, *, batch: Path, files: Mapping[str, Path], output: Path) -> None:
+    """Write one vector of a batch. files: what it was learned from, compared with what the batch recorded.
+
+    Raises ValueError where the batch does not hold the vector or was learned from other files.
+    """
+    with zipfile.ZipFile(batch) as archive:
+        learned_from = json.loads(archive.read(INDEX)).get(key)
+        if learned_from is None:
+            raise ValueError(f"{batch}: holds no vector {key[:16]}; delete this batch and its .keys, then run again")
+        data = archive.read(member(key))
+    for name, path in files.items():
+        if learned_from[name] != sha256_file(path):
+            raise ValueError(
+                f"{batch}: was learned from another {path} than there is now; delete the batch, its .keys and its "
+                "sidecars, then run again"
+            )
+    inputs = [batch, *files.values()]
+    with Step("extract_embedding", module=__name__, settings={"key": key}, inputs=inputs) as step:
+        step.bytes(output, data)

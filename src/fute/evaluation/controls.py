@@ -1,0 +1,77 @@
+"""Controls beside every prompt ranking by embeddings: does it follow the labels, or noise, or a norm?
+
+Category clusters and cosines near 1 follow already from label strings and a shared start, so a ranking is
+worth something only where prompts differ by more than reruns do and by more than with permuted labels.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fute.evaluation.metrics import spearman
+
+# Prompts must spread this many times as far as order seeds do before their ranking is read.
+LEAST_SEPARATION = 2.0
+
+
+def separation(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[str, float | str]:
+    """Spread of the similarities over prompts against their spread over seeds of the data order.
+
+    Args:
+        similarities: (T,) the similarity to one dataset that ranks the prompts (e.g. of mean vectors).
+        order_similarities: (T, n_orders) the same from single order seeds.
+
+    Returns `sd_prompts`, `sd_orders` (pooled over prompts), their `ratio` (inf without order noise, NaN where
+    both are 0) and a `verdict` in words.
+    """
+    similarities, repeated = _with_repeats(similarities, order_similarities, "order seeds", least=2)
+    # Taken from the first value, so that equal similarities have a spread of exactly 0.
+    sd_prompts = float((similarities - similarities[0]).std(ddof=1))
+    sd_orders = float(np.sqrt((repeated - repeated[:, :1]).var(axis=1, ddof=1).mean()))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = float(np.divide(sd_prompts, sd_orders))
+    verdict = f"prompts differ {ratio:.1f} times as much as order seeds"
+    if not ratio >= LEAST_SEPARATION:
+        verdict = (
+            "the selection cannot be told from noise: "
+            f"sd {sd_prompts:.2g} over prompts, {sd_orders:.2g} over order seeds"
+        )
+    return {"sd_prompts": sd_prompts, "sd_orders": sd_orders, "ratio": ratio, "verdict": verdict}
+
+
+def null_comparison(similarity: ArrayLike, null_similarities: ArrayLike) -> dict[str, float]:
+    """Similarities (T,) against those with each prompt's labels permuted over the texts, (T, n_draws).
+
+    Returns the means `mean`, `null_mean`, the spreads over prompts `sd_prompts`, `null_sd_prompts` (mean
+    over draws), `share_above_null` (prompts above all of their draws) and `spearman_with_null` (with the mean
+    draw; near 1: the ranking follows from how often each label occurs, not from which text has it).
+    """
+    similarity, null = _with_repeats(similarity, null_similarities, "null draws", least=1)
+    return {
+        "mean": float(similarity.mean()),
+        "null_mean": float(null.mean()),
+        "sd_prompts": float(similarity.std(ddof=1)),
+        "null_sd_prompts": float(null.std(axis=0, ddof=1).mean()),
+        "share_above_null": float((similarity[:, None] > null).all(axis=1).mean()),
+        "spearman_with_null": spearman(similarity, null.mean(axis=1)),
+    }
+
+
+def norm_confound(similarities: ArrayLike, distances: ArrayLike) -> float:
+    """Spearman of similarities and distances from the shared start, both (T,); NaN where one is constant.
+
+    Near 1 or -1, the ranking tells how far training moved the vectors rather than where to.
+    """
+    return spearman(similarities, distances)
+
+
+def _with_repeats(
+    values: ArrayLike, repeated: ArrayLike, name: str, least: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    values, repeated = np.asarray(values, dtype=float), np.asarray(repeated, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or repeated.ndim != 2 or len(repeated) != len(values):
+        raise ValueError(f"expected (T,) and (T, {name}) with T >= 2, got shapes {values.shape} and {repeated.shape}")
+    if repeated.shape[1] < least:
+        raise ValueError(f"needs at least {least} {name}, got {repeated.shape[1]}")
+    if not (np.isfinite(values).all() and np.isfinite(repeated).all()):
+        raise ValueError("similarities must be finite")
+    return values, repeated

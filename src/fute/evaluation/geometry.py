@@ -1,0 +1,145 @@
+"""What the figures of task embeddings show: clusters in the original space, and maps to two dimensions.
+
+Vectors are compared by cosine everywhere; the maps work on L2-normalised vectors, where Euclidean distance
+has the same order. Distances between clusters of a t-SNE map mean nothing: read the numbers.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+
+
+class Silhouette(NamedTuple):
+    """`value` in [-1, 1], or NaN with a `note` that says why there is none."""
+
+    value: float
+    note: str
+
+
+def silhouette_by(vectors: ArrayLike, labels: ArrayLike) -> Silhouette:
+    """Mean silhouette (cosine) of vectors (n, d) grouped by labels (n,).
+
+    NaN with a note where there is one group only, or a group of one vector, which has no distance within.
+    """
+    unit = _unit(vectors)
+    labels = _labels(labels, len(unit))
+    names, sizes = np.unique(labels, return_counts=True)
+    if len(names) < 2:
+        return Silhouette(float("nan"), f"all {len(unit)} vectors are of one group, {names[0]}")
+    if sizes.min() == 1:
+        alone = ", ".join(str(name) for name in names[sizes == 1])
+        return Silhouette(float("nan"), f"groups of one vector: {alone}")
+    return Silhouette(float(silhouette_score(unit, labels, metric="cosine")), "")
+
+
+def nearest(vectors: ArrayLike, k: int = 5, within: ArrayLike | None = None) -> list[NDArray[np.int64]]:
+    """Indices of the k nearest vectors (cosine) of each of n vectors, nearest first, itself excluded.
+
+    Neighbours have the same value of `within` (n,) where it is given. Fewer than k come back where there are
+    not more; equal cosines go by index.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    unit = _unit(vectors)
+    groups = np.zeros(len(unit)) if within is None else _labels(within, len(unit))
+    # Rounded, so that equal vectors tie whatever order the matrix product summed in.
+    cosines = np.round(unit @ unit.T, 12)
+    neighbours = []
+    for index, row in enumerate(cosines):
+        others = np.flatnonzero(groups == groups[index])
+        others = others[others != index]
+        neighbours.append(others[np.argsort(-row[others], kind="stable")][:k])
+    return neighbours
+
+
+def neighbour_purity(vectors: ArrayLike, labels: ArrayLike, k: int = 5, within: ArrayLike | None = None) -> float:
+    """Share in [0, 1] of the k nearest neighbours that have a vector's own label, mean over vectors.
+
+    `within` as in `nearest`, e.g. purity of models within a category. Vectors without any neighbour are left
+    out; NaN where none has one.
+    """
+    neighbours = nearest(vectors, k, within)
+    labels = _labels(labels, len(neighbours))
+    shares = [(labels[near] == labels[i]).mean() for i, near in enumerate(neighbours) if len(near)]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Two-dimensional views of n vectors: `tsne` and `pca` are (n, 2).
+
+    explained: shares of variance of the two principal components, in [0, 1].
+    """
+
+    tsne: NDArray[np.float64]
+    pca: NDArray[np.float64]
+    explained: tuple[float, float]
+
+
+def project(vectors: ArrayLike, seed: int = 42) -> Projection:
+    """Both maps of vectors (n, d), n >= 4."""
+    unit = _unit(vectors)
+    total = float(((unit - unit.mean(axis=0)) ** 2).sum())
+    flat = pca2(vectors)
+    shares = (flat**2).sum(axis=0) / total
+    return Projection(tsne(vectors, seed), flat, (float(shares[0]), float(shares[1])))
+
+
+def tsne(vectors: ArrayLike, seed: int = 42, perplexity: float | None = None) -> NDArray[np.float64]:
+    """t-SNE map (n, 2) of vectors (n, d), n >= 4; perplexity min(30, (n - 1) / 3) unless given.
+
+    The paper states no settings; these are PCA start, automatic learning rate and 1,000 iterations. The exact
+    method, since figures have under 100 points and the approximate one gains nothing there.
+    """
+    unit = _unit(vectors)
+    if len(unit) < 4:
+        raise ValueError(f"t-SNE needs at least 4 vectors, got {len(unit)}")
+    if np.ptp(unit, axis=0).max() < 1e-12:
+        raise ValueError("all vectors point the same way, there is nothing to map")
+    mapped = TSNE(
+        n_components=2,
+        perplexity=min(30.0, (len(unit) - 1) / 3) if perplexity is None else perplexity,
+        init="pca",
+        learning_rate="auto",
+        max_iter=1000,
+        method="exact",
+        random_state=seed,
+    ).fit_transform(unit)
+    return _fix_signs(mapped.astype(float))
+
+
+def pca2(vectors: ArrayLike) -> NDArray[np.float64]:
+    """First two principal components (n, 2) of the L2-normalised vectors (n, d), n and d at least 2."""
+    unit = _unit(vectors)
+    if min(unit.shape) < 2:
+        raise ValueError(f"two components need at least 2 vectors of 2 numbers, got shape {unit.shape}")
+    left, scale, _ = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
+    return _fix_signs(left[:, :2] * scale[:2])
+
+
+def _fix_signs(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axes have no sign of their own: the entry of largest size of each becomes positive."""
+    largest = points[np.abs(points).argmax(axis=0), np.arange(points.shape[1])]
+    return points * np.where(largest < 0, -1.0, 1.0)
+
+
+def _unit(vectors: ArrayLike) -> NDArray[np.float64]:
+    vectors = np.asarray(vectors, dtype=float)
+    if vectors.ndim != 2 or vectors.size == 0:
+        raise ValueError(f"vectors must have shape (n, d) and not be empty, got {vectors.shape}")
+    norms = np.linalg.norm(vectors, axis=1)
+    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+    if bad.size:
+        raise ValueError(f"vectors {bad.tolist()} are zero or not finite, they have no cosine")
+    return vectors / norms[:, None]
+
+
+def _labels(labels: ArrayLike, n: int) -> NDArray:
+    labels = np.asarray(labels)
+    if labels.shape != (n,):
+        raise ValueError(f"expected one label for each of {n} vectors, got shape {labels.shape}")
+    return labels

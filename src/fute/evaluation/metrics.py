@@ -1,0 +1,112 @@
+"""How good a ranking of models or prompts is: NDCG, rank of the best, performance rate, Spearman."""
+
+import warnings
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata, spearmanr
+
+Scale = Literal["percent", "unit"]
+Gain = Literal["exp2", "linear"]
+
+
+def ndcg(relevance: ArrayLike, scores: ArrayLike, *, scale: Scale = "percent", gain: Gain = "exp2") -> float:
+    """NDCG over all candidates, in [0, 100]: DCG of the order by `scores` over DCG of the best order.
+
+    DCG = sum over ranks i of g(rel_i) / log2(i + 1) with g(rel) = 2^rel - 1 (`exp2`) or rel (`linear`).
+    The paper does not state its scale; with accuracies in [0, 1] (`unit`) `exp2` is nearly linear and random
+    orders score near 99, far above printed values of 34, so the default keeps percents.
+
+    Args:
+        relevance: (candidates,) performance in percent; `unit` divides it by 100. Negative values (Matthews,
+            Spearman) count as 0, with a UserWarning.
+        scores: (candidates,) higher is better. Equal scores give the expected value over their orders, so
+            that all scores equal gives the expectation of a random order.
+
+    Returns 100 where every relevance is 0: every order is then a best one.
+
+    Raises:
+        ValueError: shapes differ, nothing to rank, or a value is not finite.
+    """
+    relevance = np.asarray(relevance, dtype=float)
+    if relevance.ndim != 1:
+        raise ValueError(f"relevance must be 1-D, got shape {relevance.shape}")
+    return float(ndcg_rows(relevance[None], scores, scale=scale, gain=gain)[0])
+
+
+def ndcg_rows(
+    relevance: ArrayLike, scores: ArrayLike, *, scale: Scale = "percent", gain: Gain = "exp2"
+) -> NDArray[np.float64]:
+    """`ndcg` of one order of candidates under many relevances (rows, candidates), e.g. bootstrap draws."""
+    relevance = np.asarray(relevance, dtype=float)
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 1 or scores.size == 0 or relevance.shape[1:] != scores.shape:
+        raise ValueError(f"one score a relevance: relevance {relevance.shape}, scores {scores.shape}")
+    if not (np.isfinite(relevance).all() and np.isfinite(scores).all()):
+        raise ValueError("relevance and scores must be finite; a missing score cannot be ranked")
+    gains = _gains(relevance, scale, gain)
+    discounts = 1 / np.log2(np.arange(2, scores.size + 2))
+    ideal = np.sort(gains, axis=1)[:, ::-1] @ discounts
+    reached = gains @ _expected_discounts(scores, discounts)
+    return 100 * np.divide(reached, ideal, out=np.ones_like(ideal), where=ideal > 0)
+
+
+def best_rank(gains: ArrayLike, scores: ArrayLike) -> float:
+    """Rank (1 = best) that `scores` give to the candidate with the highest transfer gain; rho of Table 1.
+
+    Equal scores share their average rank (so all scores equal gives a random order's (p + 1) / 2); of equal
+    gains, the best-ranked candidate counts. Both arguments (candidates,); ValueError where they do not match.
+    """
+    gains, scores = _pair(gains, scores)
+    return float(rankdata(-scores)[gains == gains.max()].min())
+
+
+def performance_rate(performance: ArrayLike, selected: int) -> float:
+    """Performance of the selected prompt in percent of the best prompt's; 100 where all are 0."""
+    performance = np.asarray(performance, dtype=float)
+    return float(rate(performance[selected], performance.max()))
+
+
+def rate(reached: ArrayLike, best: ArrayLike) -> NDArray[np.float64]:
+    """`reached` in percent of `best`, elementwise; 100 where the best is 0, since nothing better exists."""
+    reached, best = np.broadcast_arrays(np.asarray(reached, dtype=float), np.asarray(best, dtype=float))
+    return 100 * np.divide(reached, best, out=np.ones(best.shape), where=best != 0)
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman correlation of two (n,) arrays; NaN where one of them is constant or n < 2."""
+    a, b = _pair(a, b)
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(spearmanr(a, b).statistic)
+
+
+def _gains(relevance: NDArray[np.float64], scale: Scale, gain: Gain) -> NDArray[np.float64]:
+    """Gains of each row up to a factor of the row, which the ratio of DCGs loses."""
+    if scale not in ("percent", "unit") or gain not in ("exp2", "linear"):
+        raise ValueError(f"scale is percent or unit, gain exp2 or linear; got {scale!r}, {gain!r}")
+    if (relevance < 0).any():
+        negative = int((relevance < 0).sum())
+        warnings.warn(f"ndcg: {negative} negative relevance values count as 0", stacklevel=4)
+    relevance = np.maximum(relevance, 0) / (100 if scale == "unit" else 1)
+    if gain == "linear":
+        return relevance
+    # 2^rel - 1, divided by 2^max: nothing overflows, and expm1 keeps the digits of small relevances.
+    return np.exp2(relevance - relevance.max(axis=1, keepdims=True)) * -np.expm1(-np.log(2) * relevance)
+
+
+def _expected_discounts(scores: NDArray[np.float64], discounts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each candidate's mean discount over the ranks that it shares with the candidates of equal score."""
+    _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    return (np.add.reduceat(discounts, starts) / sizes)[group]
+
+
+def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.ndim != 1 or a.shape != b.shape or a.size == 0:
+        raise ValueError(f"expected two 1-D arrays of one length, got shapes {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("values must be finite")
+    return a, b

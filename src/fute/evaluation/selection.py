@@ -1,0 +1,242 @@
+"""Table 3: what the prompts chosen by each method are worth, with intervals and what chance would give.
+
+Everything is in percent. Intervals are 95 % percentile intervals of a bootstrap over test rows: choices and
+scores of a method stay as they are, the prompts' performances are resampled, the same draws for all methods.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fute.baselines.prompts import select
+from fute.evaluation.metrics import ndcg, ndcg_rows, rate, spearman
+
+Metric = Literal["accuracy", "macro_f1"]
+
+ORACLE, MEAN, RANDOM = REFERENCES = ("Oracle", "Mean over prompts", "Random")
+MEASURES = ("performance", "rate", "ndcg")
+AVERAGED = [
+    "performance",
+    "accuracy",
+    "macro_f1",
+    "rate",
+    "ndcg",
+    "ndcg_linear",
+    "random_performance",
+    "random_ndcg",
+    "ceiling_ndcg",
+    "spearman",
+]
+CEILING_SPLITS = 100
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one model says about the test rows of one dataset, and how methods rank its prompts.
+
+    Attributes:
+        prompts: prompt ids, T of them, in the order of their numbers.
+        classes: class names, in the order of the class indices.
+        gold: (N,) class indices.
+        predictions: (T, N) class indices.
+        scores: (T,) for each method's name, higher is better.
+    """
+
+    prompts: tuple[str, ...]
+    classes: tuple[str, ...]
+    gold: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    scores: dict[str, NDArray[np.float64]]
+
+    def __post_init__(self) -> None:
+        expected = (len(self.prompts), len(self.gold))
+        if 0 in expected or self.predictions.shape != expected:
+            raise ValueError(f"predictions have shape {self.predictions.shape}, (prompts, rows) = {expected}")
+        for name, indices in (("gold", self.gold), ("predictions", self.predictions)):
+            if indices.min() < 0 or indices.max() >= len(self.classes):
+                raise ValueError(f"{name} holds a class index that is none of {dict(enumerate(self.classes))}")
+        for method, scores in self.scores.items():
+            if method in REFERENCES:
+                raise ValueError(f"{method!r} names a reference row; give the method another name")
+            if np.shape(scores) != (len(self.prompts),) or not np.isfinite(scores).all():
+                raise ValueError(f"{method}: needs {len(self.prompts)} finite scores, got {scores!r}")
+
+
+@dataclass(frozen=True)
+class SelectionTable:
+    """`frame`: one row a method and reference; `draws`: for each of MEASURES its resamples (rows, draws)."""
+
+    frame: pd.DataFrame
+    draws: dict[str, NDArray[np.float64]]
+
+
+class _Ranking(NamedTuple):
+    method: str
+    choice: NDArray[np.float64]  # (T,) share of each prompt in the choice: one-hot, or uniform for chance
+    scores: NDArray[np.float64] | None  # (T,); None: no order, hence no NDCG
+
+
+def selection_table(block: Block, *, metric: Metric = "accuracy", draws: int = 1000, seed: int = 42) -> SelectionTable:
+    """Performance, rate and NDCG of every method on one block, and of the references.
+
+    Oracle takes the best prompt of the very rows it is measured on, so its interval is that of the maximum.
+    Mean over prompts and Random are exact expectations; the mean is no order, so it has no NDCG.
+
+    Columns: `performance` is accuracy or macro-F1, as `metric` says; `random_performance`, `random_ndcg` what
+    a random order gives; `ceiling_ndcg` as in the function of that name; `spearman` of scores and performance
+    (NaN where one is constant); `margin` best minus second score; `*_minus_random_lo/hi` the interval of the
+    paired difference to Random; `beats_random` the measures for which all of it lies above 0: both,
+    performance, ndcg or neither (empty for references).
+    """
+    n_rows = len(block.gold)
+    everything = np.ones((1, n_rows))
+    performance = prompt_performance(block, everything, metric)[0]
+    resampled = prompt_performance(block, resampled_rows(n_rows, draws, seed), metric)
+    accuracy, macro_f1 = (prompt_performance(block, everything, name)[0] for name in ("accuracy", "macro_f1"))
+
+    rankings = _rankings(block, performance)
+    frame = pd.DataFrame(
+        {
+            "method": ranking.method,
+            "selected": block.prompts[select(ranking.choice)] if ranking.choice.max() == 1 else "",
+            **{name: values[0] for name, values in _measures(performance[None], ranking).items()},
+            "accuracy": accuracy @ ranking.choice,
+            "macro_f1": macro_f1 @ ranking.choice,
+            **_score_columns(performance, ranking.scores),
+        }
+        for ranking in rankings
+    ).assign(
+        random_performance=performance.mean(),
+        random_ndcg=ndcg(performance, np.zeros_like(performance)),
+        ceiling_ndcg=ceiling_ndcg(block, metric, seed),
+        n_rows=n_rows,
+    )
+    measured = [_measures(resampled, ranking) for ranking in rankings]
+    drawn = {name: np.stack([of_ranking[name] for of_ranking in measured]) for name in MEASURES}
+    return SelectionTable(_with_intervals(frame, drawn), drawn)
+
+
+def average_blocks(tables: Sequence[tuple[str, SelectionTable]]) -> pd.DataFrame:
+    """Plain mean over the datasets of a category, with intervals of the averaged draws.
+
+    `tables` are (dataset, table) with the same methods. A value that is NaN for one dataset is NaN here.
+    There is no `selected` and no `margin`; `datasets` and the summed `n_rows` say what was averaged.
+    """
+    names = [name for name, _ in tables]
+    frames = [table.frame for _, table in tables]
+    if not tables or len(set(names)) < len(names):
+        raise ValueError(f"average_blocks needs different datasets, got {names}")
+    for name, frame in zip(names, frames, strict=True):
+        if list(frame["method"]) != list(frames[0]["method"]):
+            raise ValueError(f"{name} has methods {list(frame['method'])}, {names[0]} others: run the same ones")
+    mean = sum(frame[AVERAGED] for frame in frames) / len(frames)
+    mean.insert(0, "method", frames[0]["method"])
+    mean.insert(1, "datasets", ", ".join(names))
+    mean["n_rows"] = sum(frame["n_rows"] for frame in frames)
+    # Datasets of equal size draw the same row numbers from the same seed, and rows may be sorted by class.
+    # Pairing draw b of one with draw b + 1 of the next makes the datasets' draws independent.
+    drawn = {
+        name: np.mean([np.roll(table.draws[name], k, axis=1) for k, (_, table) in enumerate(tables)], axis=0)
+        for name in MEASURES
+    }
+    return _with_intervals(mean, drawn)
+
+
+def prompt_performance(block: Block, row_counts: NDArray, metric: Metric) -> NDArray[np.float64]:
+    """Performance of each prompt, in percent, on samples of the rows: (samples, T).
+
+    `row_counts` (samples, N) says how often each row is in each sample. Macro-F1 is scikit-learn's: the mean
+    over the classes that occur in gold or predictions of the sample.
+    """
+    counts = np.asarray(row_counts, dtype=float)
+    if metric == "accuracy":
+        return 100 * (counts @ (block.predictions == block.gold).T) / counts.sum(axis=1, keepdims=True)
+    if metric != "macro_f1":
+        raise ValueError(f"metric is accuracy or macro_f1, got {metric!r}")
+    total = present = 0.0
+    for index in range(len(block.classes)):
+        is_gold, is_predicted = block.gold == index, block.predictions == index
+        true_positives = counts @ (is_predicted & is_gold).T
+        either = counts @ is_predicted.T + (counts @ is_gold)[:, None]
+        total += np.divide(2 * true_positives, either, out=np.zeros_like(either), where=either > 0)
+        present += either > 0
+    return 100 * total / present
+
+
+def resampled_rows(n_rows: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """Bootstrap: how often each row is drawn, (draws, n_rows), each draw of n_rows rows with replacement."""
+    return np.random.default_rng(seed).multinomial(n_rows, np.full(n_rows, 1 / n_rows), size=draws)
+
+
+def ceiling_ndcg(block: Block, metric: Metric = "accuracy", seed: int = 42) -> float:
+    """NDCG on one half of the rows of the order by performance on the other half, mean over random splits.
+
+    So many rows cannot tell a ranking better than this one from it. NaN with a single row.
+    """
+    n_rows = len(block.gold)
+    if n_rows < 2:
+        return float("nan")
+    shuffled = np.random.default_rng(seed).permuted(np.tile(np.arange(n_rows), (CEILING_SPLITS, 1)), axis=1)
+    in_first = shuffled < n_rows // 2
+    first = prompt_performance(block, in_first, metric)
+    second = prompt_performance(block, ~in_first, metric)
+    pairs = [*zip(first, second, strict=True), *zip(second, first, strict=True)]
+    return float(np.mean([ndcg(relevance, scores) for relevance, scores in pairs]))
+
+
+def _rankings(block: Block, performance: NDArray) -> list[_Ranking]:
+    n_prompts = len(performance)
+    rankings = [
+        _Ranking(method, np.eye(n_prompts)[select(scores)], np.asarray(scores, dtype=float))
+        for method, scores in {**block.scores, ORACLE: performance}.items()
+    ]
+    uniform = np.full(n_prompts, 1 / n_prompts)
+    return [*rankings, _Ranking(MEAN, uniform, None), _Ranking(RANDOM, uniform, np.zeros(n_prompts))]
+
+
+def _measures(performance: NDArray, ranking: _Ranking) -> dict[str, NDArray[np.float64]]:
+    """The MEASURES of one ranking on samples of the rows; `performance` (samples, T)."""
+    best = performance.max(axis=1)
+    if ranking.method == ORACLE:
+        return {"performance": best, "rate": rate(best, best), "ndcg": np.full(len(best), 100.0)}
+    reached = performance @ ranking.choice
+    no_order = ranking.scores is None
+    order = np.full(len(best), np.nan) if no_order else ndcg_rows(performance, ranking.scores)
+    return {"performance": reached, "rate": rate(reached, best), "ndcg": order}
+
+
+def _score_columns(performance: NDArray, scores: NDArray | None) -> dict[str, float]:
+    if scores is None:
+        return {"ndcg_linear": np.nan, "spearman": np.nan, "margin": np.nan}
+    ordered = np.sort(scores)[::-1]
+    return {
+        "ndcg_linear": ndcg(performance, scores, gain="linear"),
+        "spearman": spearman(scores, performance),
+        "margin": ordered[0] - ordered[1] if len(ordered) > 1 else np.nan,
+    }
+
+
+def _with_intervals(frame: pd.DataFrame, drawn: dict[str, NDArray]) -> pd.DataFrame:
+    """`frame` with the intervals of the draws and of their difference to those of the Random row."""
+    at_random = frame["method"].eq(RANDOM).argmax()
+    intervals = {name: _interval(values) for name, values in drawn.items()}
+    for name in ("ndcg", "performance"):
+        intervals[f"{name}_minus_random"] = _interval(drawn[name] - drawn[name][at_random])
+    bounds = {f"{name}_{end}": values[end] for name, values in intervals.items() for end in ("lo", "hi")}
+    frame = frame.assign(**bounds)
+    better = {name: frame[f"{name}_minus_random_lo"] > 0 for name in ("performance", "ndcg")}
+    verdict = np.select(
+        [better["performance"] & better["ndcg"], better["performance"], better["ndcg"]],
+        ["both", "performance", "ndcg"],
+        default="neither",
+    )
+    return frame.assign(beats_random=np.where(frame["method"].isin(REFERENCES), "", verdict))
+
+
+def _interval(values: NDArray) -> dict[str, NDArray[np.float64]]:
+    lower, upper = np.percentile(values, [2.5, 97.5], axis=1)
+    return {"lo": lower, "hi": upper}

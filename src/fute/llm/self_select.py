@@ -1,0 +1,51 @@
+"""Self-Select: the LLM itself is asked which prompt is best.
+
+The question is asked while labelling and the answer read when it is extracted, so both live apart from the
+scores of the other baselines: an edit there must not relabel anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SelfSelection:
+    """Prompt numbers (from 1) in the order an LLM prefers them; `fell_back`: its answer named none."""
+
+    ranking: tuple[int, ...]
+    fell_back: bool
+
+
+def self_select_prompt(task_description: str, templates: Sequence[str]) -> str:
+    """Question that lets an LLM choose among numbered prompt templates (Self-Select; the wording is ours)."""
+    if not templates:
+        raise ValueError("Self-Select needs at least one template")
+    listed = "\n\n".join(f"Template {number}:\n{text}" for number, text in enumerate(templates, start=1))
+    return (
+        f"A language model shall solve this task: {task_description.strip()}\n\n"
+        f"Each template below is one way to ask it; the parts in braces stand for the input.\n\n{listed}\n\n"
+        "With which template will the model give the most correct answers? "
+        "Answer with the number of that template only."
+    )
+
+
+# A whole number that is no part of a decimal, and a list of them as in "3", "3, 1, 2" or "3 > 1 > 2".
+_NUMBER = r"(?<![\w.])\d+(?!\w|\.\d)"
+_NUMBER_LIST = re.compile(rf"{_NUMBER}(?:(?:[\s,;>]|->)+{_NUMBER})*")
+
+
+def parse_self_select(answer: str, n_prompts: int) -> SelfSelection:
+    """Read an LLM's answer to `self_select_prompt`: its first valid number, with the list that it begins.
+
+    Numbers outside 1..n_prompts and repetitions are passed over. An answer without a valid number counts as
+    prompt 1 and sets `fell_back`, which callers count and report.
+    """
+    for listed in _NUMBER_LIST.finditer(answer):
+        numbers = (int(number) for number in re.findall(r"\d+", listed.group()))
+        ranking = tuple(dict.fromkeys(number for number in numbers if 1 <= number <= n_prompts))
+        if ranking:
+            return SelfSelection(ranking, fell_back=False)
+    return SelfSelection((1,), fell_back=True)

@@ -1,0 +1,151 @@
+"""Bringing a model's files to `results/models/{model}/` once, with a hash of each in a lock file.
+
+Compute steps take the folder and the lock, and never a network.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fute.artifacts import Step, sha256_file
+
+WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+class ModelError(RuntimeError):
+    """A model's files cannot be had; says which model and what to do."""
+
+
+class ModelEntry(BaseModel):
+    """Where the weights of a model come from: exactly one of hub repository, Python package, folder, server.
+
+    gated: the hub asks for a token, taken from the environment variable HF_TOKEN.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    repo: str | None = None
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    gated: bool = False
+    package: str | None = None
+    version: str | None = None
+    file: str | None = None
+    folder: str | None = None
+    server: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelEntry:
+        given = [name for name in ("repo", "package", "folder") if getattr(self, name)] + ["server"] * self.server
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of repo, package, folder, server: true; has {given or 'none'}")
+        if self.package and not (self.version and self.file):
+            raise ValueError("a package source needs the package's version and the model file in it")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What names these weights; the lock file then holds a hash a file."""
+        return self.model_dump(exclude={"title", "gated"}, exclude_none=True)
+
+
+def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
+    """Dequantise a GGUF file inside a Python package to bfloat16 safetensors, with its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    spec = importlib.util.find_spec(str(entry.package).replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise ModelError(f"model {name}: package {entry.package} is missing; install {entry.package}=={entry.version}")
+    found = metadata.version(str(entry.package))
+    if found != entry.version:
+        raise ModelError(
+            f"model {name}: package {entry.package} is {found}, the registry says {entry.version}; "
+            "install that version or change config/models.yaml"
+        )
+    source = Path(spec.origin).parent
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=entry.file)
+    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=entry.file, dtype=torch.float32)
+    # the weights are plain tensors now; with the quantizer left in place they could not be saved
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {"package": entry.package, "version": found, "file": entry.file}
+
+
+def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    token = os.environ.get("HF_TOKEN")
+    try:
+        revision = entry.revision or HfApi(token=token).model_info(str(entry.repo)).sha
+        snapshot_download(
+            str(entry.repo),
+            revision=revision,
+            local_dir=folder,
+            token=token,
+            allow_patterns=list(WEIGHT_FILES),
+        )
+    except (GatedRepoError, RepositoryNotFoundError):
+        raise ModelError(
+            f"model {name}: {entry.repo} is gated or unknown; accept its licence on the hub and put a token "
+            "into the environment variable HF_TOKEN"
+        ) from None
+    except (OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"model {name}: cannot fetch {entry.repo}: {error}; run this step on a node with network"
+        ) from None
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return {"repo": entry.repo, "revision": revision}
+
+
+def _from_folder(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
+    source = Path(str(entry.folder)).expanduser()
+    if not (source / "config.json").is_file():
+        raise ModelError(f"model {name}: {source} holds no config.json; give the folder of a saved model")
+    for pattern in WEIGHT_FILES:
+        for path in source.glob(pattern):
+            shutil.copy2(path.resolve(), folder / path.name)
+    return {"folder": source.name}
+
+
+def fetch_model(name: str, entry: ModelEntry, *, folder: Path, lock: Path) -> None:
+    """Fill `folder` with the model's files and write `lock`: source, revision, sha256 and size a file.
+
+    A model behind a server has no files: its lock names the entry alone.
+    Raises ModelError where the source cannot be reached or is not what the registry says.
+    """
+    source: dict[str, Any] = {"server": True}
+    files: dict[str, dict[str, Any]] = {}
+    if not entry.server:
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        get = _from_package if entry.package else _from_hub if entry.repo else _from_folder
+        source = get(name, entry, partial)
+        for path in sorted(partial.rglob("*")):
+            if path.is_file():
+                files[path.relative_to(partial).as_posix()] = {
+                    "sha256": sha256_file(path),
+                    "bytes": path.stat().st_size,
+                }
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.replace(folder)
+    with Step("fetch_model", module=__name__, settings=entry.identity()) as step:
+        step.json(lock, {"model": name, "source": source, "files": files})
+    print(f"{name}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")

@@ -1,0 +1,196 @@
+"""Tables of the HTML report: from data frames to rows of printed cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fute.paper.tables import METRICS, MISSING, REFERENCES, require_columns, text_frame
+
+COUNTS = frozenset({"n", "n_rows", "jobs", "selected", "prompt", "datasets"})
+PERCENTAGES = frozenset(METRICS) | {
+    "ndcg_linear",
+    "ceiling_ndcg",
+    "random_performance",
+    "random_ndcg",
+    "accuracy",
+    "uncalibrated_accuracy",
+    "macro_f1",
+}
+DURATIONS = frozenset({"time", "each"})
+"""Columns of text that stand to the right like numbers."""
+COSINES = frozenset(
+    {
+        "cosine",
+        "centred_cosine",
+        "tensor_mean_cosine",
+        "margin",
+        "sd_prompts",
+        "sd_orders",
+        "null_mean",
+        "null_max",
+        "null_sd_prompts",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A heading over `span` columns; `left` for columns of words."""
+
+    text: str
+    span: int = 1
+    left: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A body cell; `small` is printed under the text, as an interval is."""
+
+    text: str
+    small: str = ""
+    strong: bool = False
+    left: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A body row; a reference row (Oracle, Random) is printed in a quieter colour."""
+
+    name: str
+    cells: list[Cell]
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under one heading; no heading where the name is empty."""
+
+    name: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as the template prints it."""
+
+    caption: str
+    head: list[list[Head]]
+    groups: list[Group]
+
+    @property
+    def width(self) -> int:
+        """Number of columns, the row names included."""
+        return sum(head.span for head in self.head[-1])
+
+
+def _text(value: object, column: str) -> str:
+    """Counts whole, percentages with one decimal as in the paper, cosines with four, all else with two."""
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return MISSING
+    if column in COUNTS:
+        return f"{value:,.0f}"
+    digits = 1 if column in PERCENTAGES else 4 if column in COSINES else 2
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
+
+
+def _interval(row: pd.Series, column: str) -> str:
+    low, high = row.get(f"{column}_lo"), row.get(f"{column}_hi")
+    return "" if pd.isna(low) or pd.isna(high) else f"{_text(low, column)}–{_text(high, column)}"
+
+
+def table3_grid(
+    frame: pd.DataFrame,
+    caption: str,
+    *,
+    small: pd.DataFrame | None = None,
+    strong: pd.DataFrame | None = None,
+) -> Grid:
+    """A frame in the layout of Table 3; `small` (text) and `strong` (booleans) have the shape of the
+    frame."""
+    models = list(dict.fromkeys(frame.columns.get_level_values("model")))
+    head = [
+        [Head(""), *(Head(model, frame[model].shape[1]) for model in models)],
+        [Head("Method", left=True), *(Head(metric) for _, metric in frame.columns)],
+    ]
+    shown = text_frame(frame)
+    small = pd.DataFrame("", index=frame.index, columns=frame.columns) if small is None else small
+    strong = pd.DataFrame(False, index=frame.index, columns=frame.columns) if strong is None else strong
+    groups: dict[str, list[Row]] = {}
+    for key in frame.index:
+        parts = zip(shown.loc[key], small.loc[key].replace(MISSING, ""), strong.loc[key], strict=True)
+        cells = [Cell(text, small=under, strong=bool(best)) for text, under, best in parts]
+        groups.setdefault(key[0], []).append(Row(key[1], cells, key[1] in REFERENCES))
+    return Grid(caption, head, [Group(name, rows) for name, rows in groups.items()])
+
+
+def list_grid(frame: pd.DataFrame, caption: str, *, name: str, groups: list[str], labels: Mapping[str, str]) -> Grid:
+    """One line a row of `frame`, led by column `name`, under headings made of the columns `groups`.
+
+    labels: column -> heading, for `name` and the columns to print; a column that is absent or empty
+    throughout is left out. Ends of intervals, `{column}_lo` and `{column}_hi`, are printed under the value.
+    """
+    require_columns(frame, [name, *groups], caption)
+    columns = [column for column in labels if column != name and column in frame and frame[column].notna().any()]
+    words = {name for name in columns if frame[name].map(lambda value: isinstance(value, str)).any()} - DURATIONS
+    head = [
+        Head(labels[name], left=True),
+        *(Head(labels[column], left=column in words) for column in columns),
+    ]
+
+    def line(row: pd.Series) -> Row:
+        cells = [
+            Cell(_text(row[column], column), small=_interval(row, column), left=column in words) for column in columns
+        ]
+        return Row(_text(row[name], name), cells, row[name] in REFERENCES)
+
+    if not groups:
+        return Grid(caption, [head], [Group("", [line(row) for _, row in frame.iterrows()])])
+    return Grid(
+        caption,
+        [head],
+        [
+            Group(" · ".join(map(str, keys)), [line(row) for _, row in rows.iterrows()])
+            for keys, rows in frame.groupby(groups, sort=False)
+        ],
+    )
+
+
+def prompt_grid(frame: pd.DataFrame, caption: str, values: Mapping[str, str]) -> Grid:
+    """Prompts down, datasets across, one group a model; the highest of a model and dataset in bold.
+
+    frame: one row per (model, prompt, dataset); values: column -> heading. Raises ValueError for a repeated
+    row.
+    """
+    keys = ["model", "prompt", "dataset"]
+    require_columns(frame, [*keys, *values], caption)
+    if frame.duplicated(keys).any():
+        first = frame.loc[frame.duplicated(keys), keys].iloc[0]
+        raise ValueError(f"{caption}: two rows for {', '.join(map(str, first))}")
+    datasets = list(dict.fromkeys(frame["dataset"]))
+    head = [[Head("Prompt", left=True), *(Head(dataset) for dataset in datasets)]]
+    if len(values) > 1:
+        head = [
+            [Head(""), *(Head(dataset, len(values)) for dataset in datasets)],
+            [Head("Prompt", left=True), *(Head(label) for _ in datasets for label in values.values())],
+        ]
+    groups = []
+    for model, rows in frame.groupby("model", sort=False):
+        shown = {
+            (dataset, column): rows[rows["dataset"] == dataset].set_index("prompt")[column]
+            for dataset in datasets
+            for column in values
+        }
+        lines = []
+        for prompt in dict.fromkeys(rows["prompt"]):
+            cells = []
+            for (_, column), series in shown.items():
+                value = series.get(prompt, float("nan"))
+                cells.append(Cell(_text(value, column), strong=bool(value == series.max())))
+            lines.append(Row(_text(prompt, "prompt"), cells))
+        groups.append(Group(str(model), lines))
+    return Grid(caption, head, groups)

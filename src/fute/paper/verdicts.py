@@ -1,0 +1,90 @@
+"""Sentences that say what Table 3 shows and what it does not: one a method.
+
+The paper prints point values only. With few rows and prompts, a random ranking already scores high, so each
+method is held against random selection (95 % interval of the paired difference), and the embeddings against
+the order of their own training texts.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from fute.paper.tables import CATEGORIES, REFERENCES, base_method, require_columns
+
+EMBEDDINGS = {"taskemb": "FUTE + TaskEmb", "tupate": "FUTE + TuPaTE"}
+LABELS = {"ndcg": "NDCG", "performance": "performance"}
+NOISE_RATIO = 2.0
+"""Spread of the cosine between prompts over that between order seeds; under it, prompts differ no more than
+reruns."""
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
+
+
+def _against_random(rows: pd.DataFrame, metric: str, label: str) -> str:
+    """`NDCG beats random selection in 1 of 2 blocks (SA smollm2)`, by the interval of the difference."""
+    low, high = rows[f"{metric}_minus_random_lo"], rows[f"{metric}_minus_random_hi"]
+    known = low.notna() & high.notna()
+    if not known.any():
+        return f"{label} has no interval, so it cannot be held against random selection"
+    names = rows["category"].map(CATEGORIES) + " " + rows["model"]
+    above, below = list(names[known & (low > 0)]), list(names[known & (high < 0)])
+    total = int(known.sum())
+    if not above and not below:
+        return f"{label} cannot be told from random selection in any of {total} blocks"
+    parts = [
+        f"{verb} random selection in {len(found)} of {total} blocks ({_listed(found)})"
+        for verb, found in (("beats", above), ("loses to", below))
+        if found
+    ]
+    return f"{label} {' and '.join(parts)}"
+
+
+def _against_noise(rows: pd.DataFrame) -> str:
+    """Whether the spread between prompts exceeds the spread between order seeds, per model and dataset."""
+    measured = rows[rows["ratio"].notna()]
+    if measured.empty:
+        return "No control over order seeds was run, so the selection is not shown to differ from noise."
+    weak = measured[measured["ratio"] < NOISE_RATIO]
+    if weak.empty:
+        return (
+            f"The selection can be told from the noise of order seeds on all {len(measured)} targets "
+            f"(smallest ratio {measured['ratio'].min():.2f})."
+        )
+    names = [
+        f"{model} on {_listed([f'{row.dataset} ({row.ratio:.2f})' for row in rows.itertuples()])}"
+        for model, rows in weak.groupby("model", sort=False)
+    ]
+    return (
+        f"The selection cannot be told from the noise of order seeds on {len(weak)} of {len(measured)} "
+        f"targets: the ratio is under {NOISE_RATIO:g} for {'; '.join(names)}."
+    )
+
+
+def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
+    """What Table 3 says of each method, in the order of its rows.
+
+    table3: results/evaluation/table3.csv, with the ends `{metric}_minus_random_lo` and `_hi` of the 95 %
+    interval of the difference to random selection. controls: results/evaluation/controls.csv, possibly
+    without rows or values; its methods are `taskemb` and `tupate`. Baselines use no embedding, so no
+    control applies to them.
+    """
+    ends = [f"{metric}_minus_random_{end}" for metric in LABELS for end in ("lo", "hi")]
+    require_columns(table3, ["category", "model", "method", *ends], "table 3")
+    columns = ["method", "model", "dataset", "ratio"]
+    if len(controls):
+        require_columns(controls, columns, "controls")
+    controls = controls.reindex(columns=columns).replace({"method": EMBEDDINGS})
+    sentences = []
+    for method in dict.fromkeys(table3["method"]):
+        if method in REFERENCES:
+            continue
+        rows = table3[table3["method"] == method]
+        ndcg, performance = (_against_random(rows, name, label) for name, label in LABELS.items())
+        text = f"{method}: {ndcg}; {performance}."
+        if base_method(method) in EMBEDDINGS.values():
+            # The controls are taken on the plain cosine: a variant has none of its own.
+            text += " " + _against_noise(controls[controls["method"] == method])
+        sentences.append(text)
+    return sentences

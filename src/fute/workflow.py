@@ -1,0 +1,544 @@
+"""From a configuration to targets, cells and batches: the pure functions behind the rules.
+
+Everything here is computed when the Snakefile is parsed, so nothing heavy is imported and nothing written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from fute import batching
+from fute.artifacts import canonical_json, content_key
+from fute.closure import code_sha256
+from fute.config import Run, read_yaml
+from fute.data.crossfit_files import unsup_identity
+from fute.data.prompts import Prompt
+from fute.data.sources import source_identity
+from fute.llm import labelling
+from fute.recipes import EmbeddingSpec, Item
+
+RESOURCES = Path("resources")
+LABELS = re.compile(r"results/labels/(?P<model>[^/]+)/(?P<task>[^/]+)/(?P<corpus>[^/]+)\.jsonl\.gz")
+MTE = re.compile(
+    r"results/embeddings/[^/]+/(?P<method>[^/]+)/(?:mte|controls)/(?P<model>[^/]+)/(?P<task>[^/]+?)"
+    r"(?:\.(?P<variant>null-\d+|abc))?\.safetensors"
+)
+DTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/dte/(?P<dataset>[^/]+)\.safetensors")
+BEFORE_LABELS = re.compile(r"results/(data|unsup|models)/.*")
+EMBEDDING_SUFFIX = ".zip"
+SELF_SELECT = labelling.SELF_SELECT
+STEPS = {
+    "fetch_model": "fute.models",
+    "data": "fute.data.prepare",
+    "label": "fute.llm.labelling",
+    "extract": "fute.llm.extract",
+    "embed": "fute.embed",
+    "baselines": "fute.baselines.steps",
+    "similarities": "fute.evaluation.similarities",
+    "selection": "fute.evaluation.steps",
+    "geometry": "fute.evaluation.geometry_step",
+    "paper": "fute.paper.steps",
+    "report": "fute.paper.report_step",
+}
+
+
+@cache
+def code(step: str, *more: str) -> str:
+    """Hash of all code a step runs: its module's import closure, and further modules it loads by name."""
+    return content_key([code_sha256(STEPS[step]), *(code_sha256(module) for module in more)])
+
+
+class Workflow:
+    """All that the rules ask: which files to make, from what, with which settings.
+
+    run: the checked configuration. targets: what Snakemake was asked for; a request for single files narrows
+    the cells that are labelled and embedded to those these files need. results: folder looked through for
+    finished batches.
+    """
+
+    def __init__(self, run: Run, targets: Iterable[str] = (), results: Path = Path("results")) -> None:
+        self.run, self.config, self.results = run, run.config, results
+        self.targets = tuple(targets)
+
+    # --- sources ----------------------------------------------------------------------------------------
+
+    @property
+    def data_root(self) -> Path:
+        """Folder the data source reads; the texts that ship with the project for `builtin`."""
+        data = self.config.data
+        return RESOURCES / "builtin" if data.source == "builtin" else Path(data.root or ".").expanduser()
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """Every model of the run, LLMs and surrogate."""
+        return tuple(dict.fromkeys((*self.config.llm.models, self.config.surrogate.name)))
+
+    def model_folder(self, model: str) -> str:
+        return f"results/models/{model}"
+
+    def model_lock(self, model: str) -> str:
+        return f"results/models/{model}.lock.json"
+
+    @cache  # noqa: B019  (one Workflow lives as long as the process)
+    def source(self, dataset: str) -> dict[str, Any]:
+        return source_identity(dataset, self.run.datasets[dataset], self.config.data.source, self.data_root)
+
+    @cache  # noqa: B019
+    def unsup_source(self, category: str) -> dict[str, Any]:
+        return unsup_identity(self.config.unsup[category], self.data_root)  # type: ignore[index]
+
+    @cache  # noqa: B019
+    def dataset_settings(self, dataset: str) -> dict[str, Any]:
+        """Everything that shapes a dataset's splits, the exclusion of other datasets' rows apart."""
+        data = self.config.data
+        return {
+            "dataset": dataset,
+            "entry": self.run.datasets[dataset].model_dump(),
+            "source": data.source,
+            "test_rows": data.test_rows,
+            "dev_share": data.dev_share,
+            "seed": self.config.seed,
+        }
+
+    @cache  # noqa: B019
+    def test_recipe(self, dataset: str) -> dict[str, Any]:
+        return {
+            "settings": self.dataset_settings(dataset),
+            "data": self.source(dataset),
+            "code": code("data"),
+        }
+
+    def overlaps(self, dataset: str) -> tuple[str, ...]:
+        """Datasets of the run whose evaluation rows may stand in this dataset's training rows."""
+        known = {name for names in self.config.llm.datasets.values() for name in names}
+        return tuple(name for name in self.run.datasets[dataset].overlaps if name in known)
+
+    @cache  # noqa: B019
+    def train_recipe(self, dataset: str) -> dict[str, Any]:
+        return {
+            "own": self.test_recipe(dataset),
+            "without": [self.test_recipe(name) for name in self.overlaps(dataset)],
+        }
+
+    def unsup_settings(self, category: str) -> dict[str, Any]:
+        return {"category": category, "settings": self.config.unsup[category].model_dump()}  # type: ignore[index]
+
+    @cache  # noqa: B019
+    def corpus_recipe(self, corpus: str) -> dict[str, Any]:
+        """What identifies the texts of a corpus: U of a category, or a dataset's evaluation rows."""
+        if corpus in self.config.categories:
+            return {
+                "unsup": self.unsup_settings(corpus),
+                "data": self.unsup_source(corpus),
+                "code": code("data"),
+            }
+        return self.test_recipe(corpus)
+
+    def corpus_file(self, corpus: str) -> str:
+        if corpus in self.config.categories:
+            return f"results/unsup/{corpus}.jsonl.gz"
+        return f"results/data/{corpus}/test.jsonl.gz"
+
+    # --- labels -----------------------------------------------------------------------------------------
+
+    def corpora_of(self, category: str) -> tuple[str, ...]:
+        return (category, *self.run.datasets_of(category))
+
+    def category_of(self, task: str) -> str:
+        return self.run.prompts[task].category
+
+    @cached_property
+    def label_cells(self) -> dict[tuple[str, str, str], str]:
+        """(model, task, corpus) -> key of every label cell of the configuration, Self-Select's among them."""
+        llm, found = self.config.llm, {}
+        engine_code = code("label", f"fute.llm.{llm.engine.engine}")
+        recipe = {
+            corpus: content_key(self.corpus_recipe(corpus))
+            for c in self.config.categories
+            for corpus in self.corpora_of(c)
+        }
+        for model in llm.models:
+            identity = self.run.models[model].identity()
+            for category in self.config.categories:
+                prompts = self.run.prompts_of(category)
+                for prompt in prompts:
+                    for corpus in self.corpora_of(category):
+                        found[model, prompt.id, corpus] = labelling.label_key(
+                            identity, llm.engine, llm.system, llm.max_text_words,
+                            prompt, recipe[corpus], corpus != category, engine_code,
+                        )  # fmt: skip
+                found[model, SELF_SELECT, category] = labelling.select_key(identity, llm.engine, prompts, engine_code)
+        return found
+
+    @cached_property
+    def requested(self) -> tuple[frozenset[tuple[str, ...]], frozenset[str]]:
+        """Label cells and embedding targets that the workflow's targets need; all where one is not a file."""
+        labels: set[tuple[str, ...]] = set()
+        embeddings: set[str] = set()
+        for target in self.targets:
+            if match := LABELS.fullmatch(target):
+                model, task, corpus = match["model"], match["task"], match["corpus"]
+                labels.add((model, task, corpus))
+                labels.add((model, task, self.category_of(task) if task in self.run.prompts else corpus))
+            elif match := MTE.fullmatch(target):
+                embeddings.add(target)
+                if match["task"] in self.run.prompts:
+                    labels.add((match["model"], match["task"], self.category_of(match["task"])))
+            elif DTE.fullmatch(target):
+                embeddings.add(target)
+            elif not BEFORE_LABELS.fullmatch(target):
+                return frozenset(self.label_cells), frozenset(self.embedding_items)
+        if not self.targets:
+            return frozenset(self.label_cells), frozenset(self.embedding_items)
+        return frozenset(labels), frozenset(embeddings)
+
+    def label_folder(self, model: str) -> Path:
+        return self.results / "labels" / model / "batches"
+
+    @cached_property
+    def label_plans(self) -> dict[str, batching.Plan]:
+        """Per model: which batch holds which cell. One new batch a category at most."""
+        plans = {}
+        for model in self.config.llm.models:
+            finished = batching.finished_batches(self.label_folder(model), labelling.SUFFIX)
+            batch_of: dict[str, str] = {}
+            new: dict[str, tuple[str, ...]] = {}
+            for category in self.config.categories:
+                wanted = {
+                    f"{task}/{corpus}": key
+                    for (m, task, corpus), key in self.label_cells.items()
+                    if m == model and corpus in self.corpora_of(category) and (m, task, corpus) in self.requested[0]
+                }
+                part = batching.plan(wanted, finished)
+                batch_of |= part.batch_of
+                new |= part.new
+            plans[model] = batching.Plan(batch_of, new)
+        return plans
+
+    def label_batch_file(self, model: str, task: str, corpus: str) -> str:
+        plan = self.label_plans[model]
+        return f"results/labels/{model}/batches/{plan.batch_of[f'{task}/{corpus}']}{labelling.SUFFIX}"
+
+    @cached_property
+    def new_label_batches(self) -> tuple[str, ...]:
+        return tuple(sorted(name for plan in self.label_plans.values() for name in plan.new))
+
+    def batch_corpora(self, model: str, batch: str) -> list[str]:
+        cells = [cell.split("/") for cell in self.label_plans[model].new[batch]]
+        return sorted({corpus for task, corpus in cells if task != SELF_SELECT})
+
+    @cache  # noqa: B019
+    def label_spec(self, model: str, batch: str) -> str:
+        """The batch's settings as canonical JSON (a `labelling.BatchSpec`)."""
+        llm = self.config.llm
+        prompts: dict[str, Prompt] = {}
+        labels: dict[str, labelling.LabelCell] = {}
+        selects = []
+        for cell in self.label_plans[model].new[batch]:
+            task, corpus = cell.split("/")
+            key = self.label_cells[model, task, corpus]
+            if task == SELF_SELECT:
+                of_category = self.run.prompts_of(corpus)
+                prompts |= {p.id: p for p in of_category}
+                selects.append(labelling.SelectCell(key=key, category=corpus, prompts=tuple(p.id for p in of_category)))
+            elif key not in labels:
+                prompts[task] = self.run.prompts[task]
+                labels[key] = labelling.LabelCell(
+                    key=key, prompt=task, corpus=corpus, perplexity=corpus not in self.config.categories
+                )
+        spec = labelling.BatchSpec(
+            engine=llm.engine, system=llm.system, max_text_words=llm.max_text_words,
+            prompts=prompts, labels=tuple(labels.values()), selects=tuple(selects),
+        )  # fmt: skip
+        return canonical_json(spec.model_dump())
+
+    def extract_settings(self, model: str, task: str, corpus: str) -> str:
+        prompt = self.run.prompts[task]
+        return canonical_json(
+            {
+                "key": self.label_cells[model, task, corpus],
+                "prompt": prompt.id,
+                "number": prompt.number,
+                "classes": list(prompt.verbalizers),
+                "calibration": self.config.llm.calibration,
+            }
+        )
+
+    # --- embeddings -------------------------------------------------------------------------------------
+
+    def embedding_folder(self, method: str) -> str:
+        return f"results/embeddings/{self.config.surrogate.name}/{method}"
+
+    def dte_file(self, method: str, dataset: str) -> str:
+        return f"{self.embedding_folder(method)}/dte/{dataset}.safetensors"
+
+    def mte_file(self, method: str, model: str, task: str) -> str:
+        return f"{self.embedding_folder(method)}/mte/{model}/{task}.safetensors"
+
+    def control_file(self, method: str, model: str, task: str, variant: str) -> str:
+        return f"{self.embedding_folder(method)}/controls/{model}/{task}.{variant}.safetensors"
+
+    @cached_property
+    def variants(self) -> tuple[str, ...]:
+        controls = self.config.controls
+        return (
+            *(f"null-{i}" for i in range(1, controls.null_draws + 1)),
+            *(("abc",) if controls.abc else ()),
+        )
+
+    def embedding_spec_of(self, method: str) -> EmbeddingSpec:
+        """The settings all vectors of a method share."""
+        surrogate = self.config.surrogate
+        return EmbeddingSpec(method=method, surrogate=surrogate.name, settings=surrogate.settings, items=())
+
+    @cached_property
+    def embedding_items(self) -> dict[str, Item]:
+        """File -> item of every embedding of the configuration."""
+        found: dict[str, Item] = {}
+        for method in self.config.methods:
+            recipe = getattr(self.config, method)
+            common = [self.run.models[self.config.surrogate.name].identity(),
+                      self.config.surrogate.settings.model_dump(), method, code("embed")]  # fmt: skip
+            for category in self.config.categories:
+                for dataset in self.run.datasets_of(category):
+                    what = {
+                        "recipe": recipe.dte.model_dump(),
+                        "pairs": recipe.pairs,
+                        "seed": self.config.seed,
+                    }
+                    key = content_key([*common, what, self.train_recipe(dataset)])
+                    found[self.dte_file(method, dataset)] = Item(
+                        key=key, kind="dte", category=category, source=dataset, variant=None,
+                        recipe=recipe.dte.model_dump(), pairs=recipe.pairs, target="label", seed=self.config.seed,
+                        classes=tuple(self.run.datasets[dataset].classes),
+                    )  # fmt: skip
+                for model in self.config.llm.models:
+                    for prompt in self.run.prompts_of(category):
+                        variants: tuple[str | None, ...] = (None,)
+                        if method in self.config.controls.methods:
+                            variants += self.variants
+                        for variant in variants:
+                            path = (self.mte_file(method, model, prompt.id) if variant is None
+                                    else self.control_file(method, model, prompt.id, variant))  # fmt: skip
+                            found[path] = self._mte_item(method, common, model, prompt, variant)
+        return found
+
+    def _mte_item(self, method: str, common: list[Any], model: str, prompt: Prompt, variant: str | None) -> Item:
+        recipe = getattr(self.config, method)
+        how = recipe.mte
+        if variant is not None:
+            # a control takes the first order seed only, and is held against the MTE of that seed
+            how = how.model_copy(update={"order_seeds": how.order_seeds[:1]})
+        target = "abc" if variant == "abc" else self.config.mte_target
+        what = {
+            "recipe": how.model_dump(),
+            "pairs": recipe.pairs,
+            "target": target,
+            "verbalizers": prompt.verbalizers if target == "verbalizer" else None,
+            "variant": variant,
+            "seed": self.config.seed,
+            "calibration": self.config.llm.calibration,
+            "extract": code("extract"),
+        }
+        key = content_key([*common, what, self.label_cells[model, prompt.id, prompt.category]])
+        return Item(
+            key=key, kind="mte", category=prompt.category, source=f"{model}/{prompt.id}", variant=variant,
+            recipe=how.model_dump(), pairs=recipe.pairs, target=target, seed=self.config.seed,
+            classes=tuple(prompt.verbalizers),
+            verbalizers=tuple(words[0] for words in prompt.verbalizers.values()) if target == "verbalizer" else None,
+        )  # fmt: skip
+
+    @cached_property
+    def embedding_plans(self) -> dict[str, batching.Plan]:
+        plans = {}
+        for method in self.config.methods:
+            folder = self.results / Path(self.embedding_folder(method)).relative_to("results") / "batches"
+            wanted = {
+                path: item.key
+                for path, item in self.embedding_items.items()
+                if path in self.requested[1] and path.startswith(self.embedding_folder(method) + "/")
+            }
+            finished = batching.finished_batches(folder, EMBEDDING_SUFFIX)
+            plans[method] = batching.plan(wanted, finished, self.config.embeddings_per_process)
+        return plans
+
+    @cached_property
+    def new_embedding_batches(self) -> tuple[str, ...]:
+        return tuple(sorted(name for plan in self.embedding_plans.values() for name in plan.new))
+
+    def embedding_batch_file(self, method: str, path: str) -> str:
+        return (
+            f"{self.embedding_folder(method)}/batches/{self.embedding_plans[method].batch_of[path]}{EMBEDDING_SUFFIX}"
+        )
+
+    @cache  # noqa: B019
+    def batch_items(self, method: str, batch: str) -> dict[str, Item]:
+        """key -> item of a new embedding batch; targets with equal keys are computed once."""
+        cells = self.embedding_plans[method].new[batch]
+        return {self.embedding_items[cell].key: self.embedding_items[cell] for cell in reversed(cells)}
+
+    def embedding_inputs(self, method: str, batch: str) -> dict[str, str]:
+        """What the items of a batch are learned from: a name for each file."""
+        found = {}
+        for item in self.batch_items(method, batch).values():
+            if item.kind == "dte":
+                found[f"train:{item.source}"] = f"results/data/{item.source}/train.jsonl.gz"
+                found[f"dev:{item.source}"] = f"results/data/{item.source}/dev.jsonl.gz"
+            else:
+                found[f"unsup:{item.category}"] = f"results/unsup/{item.category}.jsonl.gz"
+                found[f"labels:{item.source}"] = f"results/labels/{item.source}/{item.category}.jsonl.gz"
+        return dict(sorted(found.items()))
+
+    def embedding_spec(self, method: str, batch: str) -> str:
+        items = tuple(item for _, item in sorted(self.batch_items(method, batch).items()))
+        return canonical_json(self.embedding_spec_of(method).model_copy(update={"items": items}).model_dump())
+
+    # --- targets ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def tasks(self) -> list[tuple[str, str, str]]:
+        """(category, model, prompt id) of every black box of the LLM experiment."""
+        return [
+            (category, model, prompt.id)
+            for category in self.config.categories
+            for model in self.config.llm.models
+            for prompt in self.run.prompts_of(category)
+        ]
+
+    def all_datasets(self) -> list[str]:
+        return [name for category in self.config.categories for name in self.run.datasets_of(category)]
+
+    def label_files(self, corpora: str = "all") -> list[str]:
+        """Label files of the run: on U ("unsup"), on the evaluation rows ("test"), or both."""
+        return [
+            f"results/labels/{model}/{task}/{corpus}.jsonl.gz"
+            for category, model, task in self.tasks
+            for corpus in self.corpora_of(category)
+            if corpora == "all" or (corpus == category) == (corpora == "unsup")
+        ]
+
+    def embedding_files(self, kind: str = "all") -> list[str]:
+        """Embedding files: "main" (DTEs and MTEs), "controls", or all."""
+        return [
+            path for path in self.embedding_items
+            if kind == "all" or ("/controls/" in path) == (kind == "controls")
+        ]  # fmt: skip
+
+    def baseline_files(self) -> list[str]:
+        return [
+            f"results/baselines/{model}/{dataset}.json"
+            for category in self.config.categories
+            for model in self.config.llm.models
+            for dataset in self.run.datasets_of(category)
+        ]
+
+    # --- settings of the evaluation and of the paper's artifacts ---------------------------------------
+
+    def mte_files(self) -> list[str]:
+        return [path for path in self.embedding_items if "/mte/" in path]
+
+    def _prompts(self) -> dict[str, tuple[str, ...]]:
+        return {c: tuple(p.id for p in self.run.prompts_of(c)) for c in self.config.categories}
+
+    def _datasets(self) -> dict[str, tuple[str, ...]]:
+        return {c: self.run.datasets_of(c) for c in self.config.categories}
+
+    def similarity_settings(self) -> dict[str, Any]:
+        return {
+            "surrogate": self.config.surrogate.name,
+            "methods": self.config.methods,
+            "models": self.config.llm.models,
+            "prompts": self._prompts(),
+            "datasets": self._datasets(),
+            "control_methods": self.config.controls.methods,
+            "variants": self.variants,
+        }
+
+    def selection_settings(self) -> dict[str, Any]:
+        return {
+            "models": self.config.llm.models,
+            "prompts": self._prompts(),
+            "datasets": self._datasets(),
+            "methods": self.config.methods,
+            "calibration": self.config.llm.calibration,
+            "nli_metric": self.config.llm.nli_metric,
+            "draws": self.config.evaluation.draws,
+            "seed": self.config.seed,
+        }
+
+    def geometry_settings(self) -> dict[str, Any]:
+        prompts = {p.id: (p.category, p.number, p.cot) for p in self.run.prompts.values()}
+        return {"prompts": prompts, "seed": self.config.evaluation.tsne_seed}
+
+    def figure_views(self) -> list[tuple[str, str, str]]:
+        """(file name suffix, method, view) of every drawing of a figure; the first is the paper's."""
+        main = "tupate" if "tupate" in self.config.methods else self.config.methods[0]
+        views = [("", main, "raw")]
+        views += [(f"-{method}", method, "raw") for method in self.config.methods if method != main]
+        if main == "tupate":
+            views.append(("-centred", main, "centred"))
+        return views
+
+    @cached_property
+    def captions(self) -> dict[str, dict[str, str]]:
+        return read_yaml(RESOURCES / "captions.yaml")
+
+    def table_settings(self, name: str) -> dict[str, Any]:
+        return {**self.captions[name], "note": self.config.note or ""}
+
+    def figure_settings(self, figure: str, method: str, view: str) -> dict[str, Any]:
+        return {"figure": figure, "method": method, "view": view, "note": self.config.note or ""}
+
+    def report_settings(self, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+        """Texts of the report: what was run, in words a reader of the paper knows."""
+        config, llm = self.config, self.config.llm
+        titles = {name: self.run.models[name].title for name in self.models}
+        names = {"taskemb": "TaskEmb", "tupate": "TuPaTE"}
+        settings = {
+            "LLMs": ", ".join(titles[name] for name in llm.models),
+            "Surrogate": f"{titles[config.surrogate.name]} ({config.surrogate.settings.family}, text-to-text form)",
+            "Methods": ", ".join(names[method] for method in config.methods),
+            "Prompts": "; ".join(
+                f"{c.upper()} {', '.join(str(p.number) for p in self.run.prompts_of(c))}" for c in config.categories
+            ),
+            "Targets": ", ".join(self.run.datasets[name].title for name in self.all_datasets()),
+            "Engine": f"{llm.engine.engine}, {llm.engine.dtype}, class score by {llm.engine.score}",
+            "Calibration": "mean class log-score over U subtracted (the paper has none)"
+            if llm.calibration == "unsup" else "none",
+            "Seed": str(config.seed),
+            "Configuration": config.name,
+        }  # fmt: skip
+        if config.surrogate.name in llm.models:
+            settings["Special case"] = "the surrogate is one of the LLMs: its embeddings are a self-distillation"
+        views = {"raw": "", "centred": ", centred on the start"}
+        shown = [
+            {
+                "base": f"results/paper/figures/{name}",
+                "title": f"{self.captions[figure]['title']} ({names[method]}{views[view]})",
+                "caption": self.captions[figure]["caption"],
+            }
+            for name, (figure, method, view) in figures.items()
+        ]
+        return {
+            "title": config.title,
+            "lede": "Prompts chosen by the cosine of task embeddings, beside eight baselines (FUTE, Table 3).",
+            "note": config.note or "",
+            "settings": settings,
+            "table3_caption": self.captions["table3"]["caption"],
+            "figures": shown,
+            "files": {
+                "results/paper/tables": "Table 3 as CSV, Markdown and LaTeX",
+                "results/paper/figures": "Figures 4 and A2 as PDF, PNG and coordinates",
+                "results/evaluation": "similarities, controls, performances, selections, geometry as CSV",
+                "results/labels": "what every LLM and prompt answered, a file a corpus",
+                "results/embeddings": "dataset and model task embeddings",
+            },
+        }
+
+
+def settings_json(values: Mapping[str, Any]) -> str:
+    return canonical_json(dict(values))

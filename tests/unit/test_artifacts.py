@@ -1,0 +1,107 @@
+"""Atomic outputs, sidecars, hashes."""
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fute.artifacts import Step, atomic, canonical_json, content_key, gzip_bytes, read_jsonl, sidecar_path
+
+MODULE = "fute.batching"
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_nothing_appears_when_a_step_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), Step("s", module=MODULE, settings={}) as step:
+        step.json(tmp_path / "a.json", {"x": 1})
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_appear_together_with_true_sidecars(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.txt").write_text("input")
+    with Step("s", module=MODULE, settings={"k": [1]}, inputs=[Path("in.txt")], seeds={"a": 7}) as step:
+        step.json(Path("results/a.json"), {"x": 1})
+        step.jsonl(Path("results/b.jsonl.gz"), [{"id": "1"}, {"id": "2"}])
+        assert not Path("results/a.json").exists()
+    for name in ("results/a.json", "results/b.jsonl.gz"):
+        side = json.loads(sidecar_path(Path(name)).read_text())
+        record = side["record"]
+        assert record["artifact"] == name
+        assert record["sha256"] == hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        assert record["inputs"] == [{"path": "in.txt", "sha256": hashlib.sha256(b"input").hexdigest()}]
+        assert record["params"] == {"k": [1]} and record["seeds"] == {"a": 7}
+        assert side["record_sha256"] == content_key(record)
+    rows = json.loads(sidecar_path(Path("results/b.jsonl.gz")).read_text())["record"]
+    assert rows["counts"] == {"rows": 2}
+    assert rows["semantic_sha256"] == hashlib.sha256(b'{"id":"1"}\n{"id":"2"}\n').hexdigest()
+    assert not [p for p in Path("results").iterdir() if p.name.endswith(".tmp")]
+
+
+def test_the_record_does_not_depend_on_the_run(tmp_path, monkeypatch):
+    records = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        with Step("s", module=MODULE, settings={"k": 1}) as step:
+            step.json(Path("a.json"), {"x": 1})
+        side = json.loads(Path("a.json.prov.json").read_text())
+        records.append(side["record"])
+        assert str(tmp_path) not in json.dumps(side)
+    assert records[0] == records[1]
+
+
+def test_a_record_chains_to_its_inputs_records(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Step("first", module=MODULE, settings={}) as step:
+        step.json(Path("a.json"), {})
+    with Step("second", module=MODULE, settings={}, inputs=[Path("a.json")]) as step:
+        step.json(Path("b.json"), {})
+    first = json.loads(Path("a.json.prov.json").read_text())
+    second = json.loads(Path("b.json.prov.json").read_text())
+    assert second["record"]["inputs"][0]["record_sha256"] == first["record_sha256"]
+
+
+def test_atomic_keeps_the_old_file_when_the_block_fails(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("old")
+    with pytest.raises(ValueError), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@given(st.binary(max_size=200))
+def test_gzip_is_the_same_for_the_same_bytes(data):
+    packed = gzip_bytes(data)
+    assert packed == gzip_bytes(data) and gzip.decompress(packed) == data
+    assert packed[3] & 8 == 0 and packed[4:8] == bytes(4)  # no name, time 0
+
+
+@given(json_values)
+def test_canonical_json_is_one_text_a_value(value):
+    text = canonical_json(value)
+    assert json.loads(text) == value
+    assert canonical_json(json.loads(text)) == text
+
+
+def test_canonical_json_ignores_key_order_and_refuses_nan():
+    assert content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
+    with pytest.raises(ValueError):
+        canonical_json(float("nan"))
+
+
+def test_jsonl_round_trip_keeps_odd_characters(tmp_path):
+    rows = [{"text": "a\u2028b \u00e9 \U0001f600", "n": 1}]
+    with Step("s", module=MODULE, settings={}) as step:
+        step.jsonl(tmp_path / "r.jsonl.gz", rows)
+    assert read_jsonl(tmp_path / "r.jsonl.gz") == rows

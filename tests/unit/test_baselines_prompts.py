@@ -1,0 +1,297 @@
+"""Prompt-selection baselines against hand-worked cases, slow versions from the definitions, and bounds."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fute.baselines.prompts import (
+    confident_prompts,
+    global_entropy,
+    local_entropy,
+    mutual_information,
+    select,
+    self_select_scores,
+    spell,
+    zero_label,
+)
+from fute.llm.self_select import parse_self_select, self_select_prompt
+
+quick = settings(max_examples=50, deadline=None)  # no deadline: other jobs may hold the cores
+
+
+@st.composite
+def distributions(draw):
+    shape = draw(st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 4)))
+    weights = draw(arrays(float, shape, elements=st.floats(0, 1)))
+    weights[..., 0] += 1e-3
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def random_distributions(rng, prompts=13, examples=40, classes=3):
+    sharpness = rng.uniform(0.2, 6, size=(prompts, 1, 1))
+    weights = np.exp(sharpness * rng.normal(size=(prompts, examples, classes)))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+# ---- select
+
+
+@pytest.mark.parametrize(("scores", "expected"), [([1, 3, 2], 1), ([2, 5, 5], 1), ([0, 0, 0], 0), ([-3.0, -np.inf], 0)])
+def test_select_takes_the_best_and_of_equal_ones_the_lowest_number(scores, expected):
+    assert select(scores) == expected
+
+
+@pytest.mark.parametrize("scores", [[], [1.0, np.nan], [[1.0, 2.0]]])
+def test_select_refuses_what_has_no_best(scores):
+    with pytest.raises(ValueError, match="select needs"):
+        select(scores)
+
+
+# ---- entropies
+
+
+def test_entropies_by_hand():
+    p = [
+        [[1.0, 0.0], [0.0, 1.0]],  # certain, both classes: all information
+        [[0.5, 0.5], [0.5, 0.5]],  # undecided; ties are predicted as class 0
+        [[1.0, 0.0], [1.0, 0.0]],  # certain, one class
+        [[0.75, 0.25], [0.25, 0.75]],
+    ]
+    quarter = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    two = math.log(2)
+    np.testing.assert_allclose(mutual_information(p), [two, 0, 0, two - quarter], atol=1e-12)
+    np.testing.assert_allclose(local_entropy(p), [0, two, 0, quarter], atol=1e-12)
+    np.testing.assert_allclose(global_entropy(p), [two, 0, 0, two], atol=1e-12)
+
+
+@quick
+@given(distributions())
+def test_entropy_bounds(p):
+    limit = math.log(p.shape[2]) + 1e-9
+    mi, local, globale = mutual_information(p), local_entropy(p), global_entropy(p)
+    for scores in (mi, local, globale):
+        assert scores.shape == (p.shape[0],)
+        assert (scores >= -1e-9).all()
+        assert (scores <= limit).all()
+    assert (mi + local <= limit).all()  # their sum is an entropy
+
+
+@quick
+@given(distributions(), st.randoms(use_true_random=False))
+def test_scores_do_not_depend_on_the_order_of_examples(p, random):
+    order = list(range(p.shape[1]))
+    random.shuffle(order)
+    for method in (mutual_information, local_entropy, global_entropy):
+        np.testing.assert_allclose(method(p[:, order]), method(p), atol=1e-9)
+
+
+@quick
+@given(distributions())
+def test_prompts_of_equal_answers_tie_exactly(p):
+    """Prompts with the same words share their labels; a difference of one rounding would rank them."""
+    twice = np.concatenate([p, p])
+    for method in (mutual_information, local_entropy, global_entropy, zero_label):
+        scores = method(twice)
+        np.testing.assert_array_equal(scores[: len(p)], scores[len(p) :])
+
+
+@pytest.mark.parametrize("method", [mutual_information, local_entropy, global_entropy])
+def test_one_class_has_no_entropy(method):
+    np.testing.assert_array_equal(method(np.ones((3, 4, 1))), np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("p", "message"),
+    [
+        (np.ones((2, 3)), "shape"),
+        (np.ones((0, 3, 2)), "empty"),
+        ([[[0.5, 0.5], [0.7, 0.7]]], r"p\[0, 1\]"),
+        ([[[1.5, -0.5]]], r"p\[0, 0\]"),
+        ([[[np.nan, 1.0]]], "softmax"),
+    ],
+)
+def test_what_is_no_distribution_is_refused(p, message):
+    for method in (mutual_information, local_entropy, global_entropy, zero_label):
+        with pytest.raises(ValueError, match=message):
+            method(p)
+
+
+# ---- ZPS
+
+
+def slow_two_means(values):
+    """Upper cluster of the best split of sorted values: exact, since 1-D clusters are intervals."""
+    order = sorted(values)
+
+    def cost(group):
+        return sum((v - sum(group) / len(group)) ** 2 for v in group)
+
+    cut = min(range(1, len(order)), key=lambda k: cost(order[:k]) + cost(order[k:]))
+    return [value >= order[cut] for value in values]
+
+
+def slow_zero_label(p, vote):
+    prompts, examples, classes = len(p), len(p[0]), len(p[0][0])
+    confidence = []
+    for t in range(prompts):
+        gaps = [sorted(p[t][x])[-1] - sorted(p[t][x])[-2] for x in range(examples)]
+        confidence.append(sum(gaps) / examples)
+    kept = [t for t, keep in enumerate(slow_two_means(confidence)) if keep]
+    predictions = [[list(p[t][x]).index(max(p[t][x])) for x in range(examples)] for t in range(prompts)]
+    agreed = [0] * prompts
+    for x in range(examples):
+        support = []
+        for y in range(classes):
+            if vote == "log":
+                support.append(sum(math.log(p[t][x][y] + 1e-12) for t in kept) / len(kept))
+            elif vote == "prob":
+                support.append(sum(p[t][x][y] for t in kept) / len(kept))
+            else:
+                support.append(sum(predictions[t][x] == y for t in kept))
+        label = support.index(max(support))
+        for t in range(prompts):
+            agreed[t] += predictions[t][x] == label
+    return [count / examples for count in agreed]
+
+
+@pytest.mark.parametrize("vote", ["log", "prob", "vote"])
+def test_zero_label_against_loops(vote):
+    rng = np.random.default_rng(7)
+    for classes in (2, 3):
+        for _ in range(15):
+            p = random_distributions(rng, classes=classes)
+            np.testing.assert_allclose(zero_label(p, vote), slow_zero_label(p.tolist(), vote))
+
+
+def test_zero_label_votes_differ_where_they_should():
+    """Two sure prompts against one that is surer: only in logarithms does its certainty outweigh them."""
+    p = np.array([[[0.9, 0.1]], [[0.9, 0.1]], [[1e-9, 1 - 1e-9]], [[0.5, 0.5]]])
+    assert confident_prompts(p).tolist() == [True, True, True, False]
+    np.testing.assert_array_equal(zero_label(p, "vote"), [1, 1, 0, 1])
+    np.testing.assert_array_equal(zero_label(p, "prob"), [1, 1, 0, 1])
+    np.testing.assert_array_equal(zero_label(p, "log"), [0, 0, 1, 0])
+
+
+def test_zero_label_filter_keeps_the_confident_cluster():
+    p = [[[0.95, 0.05]], [[0.52, 0.48]], [[0.1, 0.9]], [[0.55, 0.45]]]
+    assert confident_prompts(p).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("vote", ["log", "prob", "vote"])
+def test_zero_label_keeps_all_prompts_of_equal_confidence(vote):
+    p = [[[0.8, 0.2], [0.8, 0.2]], [[0.2, 0.8], [0.8, 0.2]], [[0.8, 0.2], [0.2, 0.8]]]
+    assert confident_prompts(p).all()
+    np.testing.assert_allclose(zero_label(p, vote), [1, 0.5, 0.5])
+
+
+def test_zero_label_does_not_cluster_roundings():
+    p = np.array([[[0.1 + 0.2, 0.7]], [[0.3, 0.7]], [[0.3, 0.7]]])
+    assert confident_prompts(p).all()
+
+
+@pytest.mark.parametrize("vote", ["log", "prob", "vote"])
+def test_zero_label_of_one_prompt_or_one_class_or_equal_prompts_is_one(vote):
+    one = random_distributions(np.random.default_rng(0), prompts=1)
+    np.testing.assert_array_equal(zero_label(one, vote), [1])
+    np.testing.assert_array_equal(zero_label(np.repeat(one, 4, axis=0), vote), np.ones(4))
+    np.testing.assert_array_equal(zero_label(np.ones((3, 5, 1)), vote), np.ones(3))
+
+
+@quick
+@given(distributions(), st.sampled_from(["log", "prob", "vote"]))
+def test_zero_label_is_a_share(p, vote):
+    scores = zero_label(p, vote)
+    assert scores.shape == (p.shape[0],)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    np.testing.assert_allclose(scores * p.shape[1], np.round(scores * p.shape[1]))
+
+
+def test_zero_label_refuses_an_unknown_vote():
+    with pytest.raises(ValueError, match="log, prob, vote"):
+        zero_label([[[0.5, 0.5]]], "majority")
+
+
+# ---- SPELL
+
+
+def test_spell_by_hand():
+    nll = np.log([[2.0, 4.0], [10.0, 10.0]])
+    np.testing.assert_allclose(spell(nll), [-3, -10])
+    assert select(spell(nll)) == 0
+
+
+@pytest.mark.parametrize(
+    ("nll", "message"), [([[-2.0]], "log-prob"), ([1.0], "shape"), ([[np.inf]], "finite"), ([[]], "shape")]
+)
+def test_spell_refuses_what_is_no_nll(nll, message):
+    with pytest.raises(ValueError, match=message):
+        spell(nll)
+
+
+# ---- Self-Select
+
+
+@pytest.mark.parametrize(
+    ("answer", "ranking"),
+    [
+        ("4", (4,)),
+        ("Template 10.", (10,)),
+        ("**7** is the best", (7,)),
+        ("3, 1, 2", (3, 1, 2)),
+        ("[5, 2, 5, 99, 1]", (5, 2, 1)),
+        ("6 > 2 > 11", (6, 2, 11)),
+        ("3\n1\n2\n", (3, 1, 2)),
+        ("I give 0 of 99 others a chance: 12, then 3", (12,)),
+        ("With 0.95 certainty it is number 8", (8,)),
+        ("GPT2 and v3 aside, 5", (5,)),
+    ],
+)
+def test_self_select_answers(answer, ranking):
+    parsed = parse_self_select(answer, 13)
+    assert parsed.ranking == ranking
+    assert not parsed.fell_back
+
+
+@pytest.mark.parametrize("answer", ["", "none of them", "14", "0", "0.5"])
+def test_self_select_falls_back_to_prompt_one_and_says_so(answer):
+    parsed = parse_self_select(answer, 13)
+    assert parsed.ranking == (1,)
+    assert parsed.fell_back
+
+
+@quick
+@given(st.text(), st.integers(1, 20))
+def test_any_answer_gives_a_ranking(answer, n_prompts):
+    parsed = parse_self_select(answer, n_prompts)
+    assert select(self_select_scores(parsed.ranking, n_prompts)) == parsed.ranking[0] - 1
+
+
+@quick
+@given(st.permutations(range(1, 9)), st.integers(1, 8))
+def test_a_written_ranking_is_read_back(order, length):
+    assert parse_self_select(", ".join(map(str, order[:length])), 8).ranking == tuple(order[:length])
+
+
+def test_self_select_scores():
+    np.testing.assert_array_equal(self_select_scores([3, 1], 4), [-2, -3, -1, -3])
+    np.testing.assert_array_equal(self_select_scores([2], 3), [-2, -1, -2])
+
+
+@pytest.mark.parametrize("ranking", [[1, 1], [0], [4]])
+def test_self_select_scores_refuse_what_is_no_ranking(ranking):
+    with pytest.raises(ValueError, match=r"1\.\.3"):
+        self_select_scores(ranking, 3)
+
+
+def test_self_select_prompt_numbers_the_templates():
+    prompt = self_select_prompt("Is the review positive?", ["{text} Good?", "Read:\n{text}"])
+    assert "Is the review positive?" in prompt
+    assert "Template 1:\n{text} Good?" in prompt
+    assert "Template 2:\nRead:\n{text}" in prompt
+    assert "Template 3" not in prompt
+    with pytest.raises(ValueError, match="at least one"):
+        self_select_prompt("x", [])

@@ -1,0 +1,81 @@
+"""The batch plan as a pure function, and the store of finished units."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fute.batching import UnitStore, batch_name, finished_batches, keys_text, plan, tidy
+
+cells = st.dictionaries(st.text("abc", min_size=1, max_size=4), st.sampled_from("0123456789"), max_size=12)
+
+
+@given(cells, cells, st.none() | st.integers(1, 4))
+def test_every_cell_has_one_batch_and_finished_ones_stay(requested, earlier, size):
+    finished = {key: f"old-{key}" for key in earlier.values()}
+    made = plan(requested, finished, size)
+    assert set(made.batch_of) == set(requested)
+    for cell, key in requested.items():
+        if key in finished:
+            assert made.batch_of[cell] == finished[key]
+        else:
+            assert cell in made.new[made.batch_of[cell]]
+    for name, members in made.new.items():
+        keys = {requested[cell] for cell in members}
+        assert name == batch_name(keys) and not keys & set(finished)
+        assert size is None or len(keys) <= size
+    if size is None:
+        assert len(made.new) <= 1
+
+
+@given(cells)
+def test_equal_keys_share_a_batch(requested):
+    made = plan(requested, {}, 1)
+    for a, key_a in requested.items():
+        for b, key_b in requested.items():
+            assert (made.batch_of[a] == made.batch_of[b]) == (key_a == key_b)
+
+
+def _finish(folder: Path, requested: dict[str, str]) -> None:
+    """Do what a batch step does for the new batches of a plan."""
+    for name, members in plan(requested, finished_batches(folder, ".zip")).new.items():
+        (folder / f"{name}.zip").write_bytes(b"data")
+        (folder / f"{name}.keys").write_text(keys_text({cell: requested[cell] for cell in members}))
+
+
+def test_a_finished_plan_plans_nothing_and_an_edit_plans_one_cell(tmp_path):
+    requested = {f"prompt-{i}": f"key{i}" for i in range(13)}
+    _finish(tmp_path, requested)
+    again = plan(requested, finished_batches(tmp_path, ".zip"))
+    assert again.new == {}
+    edited = requested | {"prompt-5": "key5-edited"}
+    made = plan(edited, finished_batches(tmp_path, ".zip"))
+    assert list(made.new.values()) == [("prompt-5",)]
+    assert all(made.batch_of[c] == again.batch_of[c] for c in requested if c != "prompt-5")
+    _finish(tmp_path, edited)
+    assert plan(requested, finished_batches(tmp_path, ".zip")).new == {}, "the edit taken back costs nothing"
+
+
+def test_a_batch_without_its_data_does_not_count(tmp_path):
+    requested = {"a": "1"}
+    _finish(tmp_path, requested)
+    next(tmp_path.glob("*.zip")).unlink()
+    assert finished_batches(tmp_path, ".zip") == {}
+    assert plan(requested, {}).new
+
+
+def test_units_appear_whole_and_are_found_again(tmp_path):
+    batch = tmp_path / "batches" / "abc.jsonl.gz"
+    store = UnitStore(batch, ".jsonl.gz")
+    assert store.missing(["u1", "u2"]) == ["u1", "u2"]
+    store.put("u1", lambda path: path.write_text("x"))
+    assert UnitStore(batch, ".jsonl.gz").missing(["u1", "u2"]) == ["u2"]
+    assert store.folder == tmp_path / "batches" / "abc.partial"
+
+
+def test_tidy_removes_units_of_finished_batches_only(tmp_path):
+    for name in ("done", "open"):
+        UnitStore(tmp_path / "batches" / f"{name}.zip", ".zip").put("u", lambda path: path.write_text("x"))
+    (tmp_path / "batches" / "done.keys").write_text("k\tc\n")
+    assert tidy(tmp_path) == 1
+    assert sorted(p.name for p in (tmp_path / "batches").iterdir()) == ["done.keys", "open.partial"]

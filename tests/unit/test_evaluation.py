@@ -1,0 +1,549 @@
+"""Measures, Table 3's intervals, controls and geometry against brute force, hand cases and libraries."""
+
+import time
+from itertools import pairwise, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score, ndcg_score, silhouette_samples
+
+from fute.evaluation import (
+    Block,
+    average_blocks,
+    best_rank,
+    ceiling_ndcg,
+    ndcg,
+    nearest,
+    neighbour_purity,
+    norm_confound,
+    null_comparison,
+    pca2,
+    performance_rate,
+    selection_table,
+    separation,
+    silhouette_by,
+    spearman,
+    tsne,
+)
+from fute.evaluation.selection import prompt_performance, resampled_rows
+
+quick = settings(max_examples=50, deadline=None)  # no deadline: other jobs may hold the cores
+
+percents = st.integers(0, 100).map(float)
+few_scores = st.integers(0, 3).map(float)
+
+
+def lists_of(n, *elements):
+    return st.tuples(*(st.lists(element, min_size=n, max_size=n) for element in elements))
+
+
+def slow_dcg(relevance, order):
+    return sum((2 ** relevance[i] - 1) / np.log2(rank + 2) for rank, i in enumerate(order))
+
+
+def slow_ndcg(relevance, scores):
+    """Mean over every order that the scores allow; exact integers before the last division."""
+    relevance = [int(r) for r in relevance]
+    orders = [
+        order for order in permutations(range(len(scores))) if all(scores[a] >= scores[b] for a, b in pairwise(order))
+    ]
+    ideal = slow_dcg(relevance, sorted(range(len(scores)), key=lambda i: -relevance[i]))
+    return 100 * np.mean([slow_dcg(relevance, order) for order in orders]) / ideal if ideal else 100.0
+
+
+# ---- NDCG
+
+
+def test_ndcg_by_hand():
+    # gains 2^rel - 1 = 7, 3, 1; the scores put them at ranks 2, 1, 3
+    reached = 3 / 1 + 7 / np.log2(3) + 1 / 2
+    ideal = 7 / 1 + 3 / np.log2(3) + 1 / 2
+    assert ndcg([3, 2, 1], [0.5, 0.9, 0.1]) == pytest.approx(100 * reached / ideal)
+    assert ndcg([300, 200, 100], [0.5, 0.9, 0.1], scale="unit") == pytest.approx(100 * reached / ideal)
+
+
+@quick
+@given(st.integers(1, 5).flatmap(lambda n: lists_of(n, percents, few_scores)))
+def test_ndcg_is_the_mean_over_all_orders_of_ties(case):
+    relevance, scores = case
+    assert ndcg(relevance, scores) == pytest.approx(slow_ndcg(relevance, scores), rel=1e-9)
+
+
+@quick
+@given(st.integers(2, 13).flatmap(lambda n: lists_of(n, percents, few_scores)))
+def test_linear_ndcg_is_scikit_learns(case):
+    relevance, scores = case
+    expected = 100 * ndcg_score([relevance], [scores]) if any(relevance) else 100
+    assert ndcg(relevance, scores, gain="linear") == pytest.approx(expected)
+
+
+@quick
+@given(
+    st.integers(1, 13).flatmap(lambda n: lists_of(n, percents, few_scores)),
+    st.sampled_from(["unit", "percent"]),
+)
+def test_ndcg_bounds_ideal_and_invariance(case, scale):
+    relevance, scores = (np.array(values) for values in case)
+    value = ndcg(relevance, scores, scale=scale)
+    assert 0 <= value <= 100 + 1e-9
+    assert ndcg(relevance, relevance, scale=scale) == pytest.approx(100)
+    assert ndcg(relevance, np.exp(scores) * 5 - 7, scale=scale) == value  # strictly monotone
+    order = np.random.default_rng(0).permutation(len(scores))
+    assert ndcg(relevance[order], scores[order], scale=scale) == pytest.approx(value)
+
+
+@quick
+@given(st.integers(1, 5).flatmap(lambda n: lists_of(n, percents)), st.floats(-100, 100))
+def test_ndcg_of_equal_scores_is_the_mean_over_all_permutations(case, level):
+    (relevance,) = case
+    n = len(relevance)
+    everything = [ndcg(relevance, order) for order in permutations(range(n))]
+    assert ndcg(relevance, [level] * n) == pytest.approx(np.mean(everything))
+
+
+def test_ndcg_does_not_overflow_and_keeps_small_relevances():
+    assert ndcg([5000.0, 4999.0], [0, 1]) == pytest.approx(100 * (0.5 + 1 / np.log2(3)) / (1 + 0.5 / np.log2(3)))
+    tiny = ndcg([1e-13, 2e-13], [1, 0])
+    assert tiny == pytest.approx(ndcg([1e-13, 2e-13], [1, 0], gain="linear"), rel=1e-9)
+
+
+def test_percent_ndcg_spreads_where_unit_ndcg_does_not():
+    """13 accuracies between 0.5 and 0.93: the worst orders stay above 79 on the unit scale."""
+    accuracy = np.linspace(50, 93, 13)
+    assert ndcg(accuracy, -accuracy, scale="unit") > 79
+    assert ndcg(accuracy, -accuracy) < 40
+
+
+def test_ndcg_where_nothing_is_relevant():
+    assert ndcg([0, 0, 0], [1, 2, 3]) == 100
+
+
+def test_negative_relevance_counts_as_zero_and_warns():
+    with pytest.warns(UserWarning, match="1 negative relevance") as caught:
+        value = ndcg([-20, 30, 10], [3, 2, 1])
+    assert value == ndcg([0, 30, 10], [3, 2, 1])
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([1, 2], [1]), {}, "one score a relevance"),
+        (([], []), {}, "one score a relevance"),
+        (([[1, 2]], [1, 2]), {}, "1-D"),
+        (([1, 2], [1, np.nan]), {}, "finite"),
+        (([1, 2], [1, 2]), {"gain": "exp"}, "exp2 or linear"),
+        (([1, 2], [1, 2]), {"scale": "per cent"}, "percent or unit"),
+    ],
+)
+def test_ndcg_refuses(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        ndcg(*arguments, **options)
+
+
+# ---- ranks, rates, correlation
+
+
+@quick
+@given(st.integers(1, 5).flatmap(lambda n: lists_of(n, few_scores, few_scores)))
+def test_best_rank_against_brute_force(case):
+    gains, scores = case
+    n = len(gains)
+    orders = [order for order in permutations(range(n)) if all(scores[a] >= scores[b] for a, b in pairwise(order))]
+    average = [np.mean([order.index(i) + 1 for order in orders]) for i in range(n)]
+    assert best_rank(gains, scores) == pytest.approx(min(average[i] for i in range(n) if gains[i] == max(gains)))
+
+
+def test_best_rank_by_hand():
+    assert best_rank([-3, 2, 1], [0.9, 0.8, 0.1]) == 2
+    assert best_rank([1, 0, 0, 0], [5, 5, 5, 1]) == 2  # ties share 1..3
+    assert best_rank([1, 1, 0], [0, 4, 9]) == 2  # of equal gains the better ranked
+    assert best_rank(range(10), np.zeros(10)) == 5.5  # chance, in-class Table 1
+    with pytest.raises(ValueError, match="one length"):
+        best_rank([1, 2], [1])
+
+
+def test_performance_rate():
+    assert performance_rate([40, 80, 60], 2) == pytest.approx(75)
+    assert performance_rate([40, 80, 60], 1) == 100
+    assert performance_rate([0, 0], 1) == 100
+
+
+def test_spearman():
+    assert spearman([1, 2, 3], [10, 30, 20]) == pytest.approx(0.5)
+    assert np.isnan(spearman([1, 1, 1], [1, 2, 3]))
+    assert np.isnan(spearman([1.0], [2.0]))
+    assert norm_confound([0.9, 0.8, 0.7], [1, 2, 3]) == pytest.approx(-1)
+
+
+# ---- Table 3
+
+
+def make_block(n_prompts=4, n_rows=60, n_classes=3, seed=0, **scores):
+    rng = np.random.default_rng(seed)
+    gold = rng.integers(0, n_classes, n_rows)
+    right = rng.random((n_prompts, n_rows)) < np.linspace(0.3, 0.7, n_prompts)[:, None]
+    predictions = np.where(right, gold, rng.integers(0, n_classes, (n_prompts, n_rows)))
+    return Block(
+        prompts=tuple(f"p{i + 1}" for i in range(n_prompts)),
+        classes=tuple("abcdef"[:n_classes]),
+        gold=gold,
+        predictions=predictions,
+        scores={name: np.asarray(values, dtype=float) for name, values in scores.items()},
+    )
+
+
+def row_of(frame, method):
+    return frame.set_index("method").loc[method]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 7, 56])
+def test_performance_of_samples_is_scikit_learns(n_rows):
+    """Few rows, so that classes are missing from gold, from predictions, and from both."""
+    block = make_block(n_rows=n_rows)
+    counts = resampled_rows(n_rows, 25, seed=1)
+    accuracy = prompt_performance(block, counts, "accuracy")
+    macro_f1 = prompt_performance(block, counts, "macro_f1")
+    for draw, count in enumerate(counts):
+        rows = np.repeat(np.arange(n_rows), count)
+        for t, predicted in enumerate(block.predictions):
+            assert accuracy[draw, t] == pytest.approx(100 * np.mean(predicted[rows] == block.gold[rows]))
+            expected = f1_score(block.gold[rows], predicted[rows], average="macro", zero_division=0)
+            assert macro_f1[draw, t] == pytest.approx(100 * expected)
+
+
+def test_resampled_rows_are_a_bootstrap():
+    counts = resampled_rows(50, 4000, seed=3)
+    assert (counts.sum(axis=1) == 50).all()
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.08)
+    np.testing.assert_allclose(counts.var(axis=0), 1 - 1 / 50, atol=0.12)
+    np.testing.assert_array_equal(counts, resampled_rows(50, 4000, seed=3))
+    assert (counts != resampled_rows(50, 4000, seed=4)).any()
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_selection_table_against_a_plain_loop(metric):
+    block = make_block(good=[1, 2, 3, 4], tied=[2, 0, 2, 2], flat=[5, 5, 5, 5])
+    draws, seed = 60, 9
+    table = selection_table(block, metric=metric, draws=draws, seed=seed)
+
+    def measure(rows):
+        gold = block.gold[rows]
+        if metric == "accuracy":
+            return [100 * np.mean(predicted[rows] == gold) for predicted in block.predictions]
+        return [
+            100 * f1_score(gold, predicted[rows], average="macro", zero_division=0) for predicted in block.predictions
+        ]
+
+    everything = measure(np.arange(60))
+    resampled = [measure(np.repeat(np.arange(60), count)) for count in resampled_rows(60, draws, seed)]
+    for method, chosen in (("good", 3), ("tied", 0), ("flat", 0)):
+        row, scores = row_of(table.frame, method), block.scores[method]
+        assert row["selected"] == block.prompts[chosen]
+        assert row["performance"] == pytest.approx(everything[chosen])
+        assert row["rate"] == pytest.approx(performance_rate(everything, chosen))
+        assert row["ndcg"] == pytest.approx(ndcg(everything, scores))
+        assert row["ndcg_linear"] == pytest.approx(ndcg(everything, scores, gain="linear"))
+        assert row["spearman"] == pytest.approx(spearman(scores, everything), nan_ok=True)
+        drawn = {
+            "performance": [p[chosen] for p in resampled],
+            "rate": [performance_rate(p, chosen) for p in resampled],
+            "ndcg": [ndcg(p, scores) for p in resampled],
+            "performance_minus_random": [p[chosen] - np.mean(p) for p in resampled],
+            "ndcg_minus_random": [ndcg(p, scores) - ndcg(p, np.zeros(4)) for p in resampled],
+        }
+        for name, values in drawn.items():
+            expected = pytest.approx(np.percentile(values, [2.5, 97.5]), abs=1e-9)
+            assert [row[f"{name}_lo"], row[f"{name}_hi"]] == expected, name
+        at = list(table.frame["method"]).index(method)
+        np.testing.assert_allclose(table.draws["ndcg"][at], drawn["ndcg"])
+
+
+def test_references():
+    block = make_block(method=[1, 0, 0, 0])
+    frame = selection_table(block, draws=200).frame
+    assert list(frame["method"]) == ["method", "Oracle", "Mean over prompts", "Random"]
+    accuracy = 100 * (block.predictions == block.gold).mean(axis=1)
+    oracle, mean, chance = (row_of(frame, name) for name in ("Oracle", "Mean over prompts", "Random"))
+    assert oracle["selected"] == block.prompts[accuracy.argmax()]
+    assert (oracle["performance"], oracle["rate"], oracle["ndcg"]) == (accuracy.max(), 100, 100)
+    assert mean["performance"] == pytest.approx(accuracy.mean())
+    assert np.isnan(mean["ndcg"])
+    assert np.isnan(mean["ndcg_lo"])
+    assert chance["selected"] == ""
+
+    rng = np.random.default_rng(5)
+    orders = [rng.permutation(4) for _ in range(4000)]
+    simulated = {
+        "performance": np.mean([accuracy[order.argmax()] for order in orders]),
+        "rate": np.mean([performance_rate(accuracy, order.argmax()) for order in orders]),
+        "ndcg": np.mean([ndcg(accuracy, order) for order in orders]),
+        "ndcg_linear": np.mean([ndcg(accuracy, order, gain="linear") for order in orders]),
+    }
+    for name, value in simulated.items():
+        assert chance[name] == pytest.approx(value, abs=1.5), name
+    exact = np.mean([ndcg(accuracy, order) for order in permutations(range(4))])
+    assert chance["ndcg"] == pytest.approx(exact)
+    assert (frame["random_ndcg"] == chance["ndcg"]).all()
+    assert frame["random_performance"].to_numpy() == pytest.approx(accuracy.mean())
+    assert (chance["performance_minus_random_lo"], chance["ndcg_minus_random_hi"]) == (0, 0)
+    assert list(frame["beats_random"])[1:] == ["", "", ""]
+
+
+def test_margin_is_best_minus_second():
+    frame = selection_table(make_block(a=[1, 5, 2, 4.5], tied=[3, 3, 1, 0]), draws=5).frame
+    assert row_of(frame, "a")["margin"] == 0.5
+    assert row_of(frame, "tied")["margin"] == 0
+
+
+def test_beats_random_needs_the_whole_interval():
+    """Prompt 1 is always right, the others never: choosing it is no luck; ranking it last is no merit."""
+    gold = np.arange(200) % 2
+    predictions = np.stack([gold, 1 - gold, 1 - gold])
+    scores = {"right": [3, 2, 1], "wrong": [1, 2, 3], "top two": [1, 1, 0]}
+    block = Block(("a", "b", "c"), ("x", "y"), gold, predictions, {k: np.array(v) for k, v in scores.items()})
+    frame = selection_table(block, draws=100).frame
+    verdicts = dict(zip(frame["method"], frame["beats_random"], strict=True))
+    assert verdicts == {
+        "right": "both", "wrong": "neither", "top two": "both",
+        "Oracle": "", "Mean over prompts": "", "Random": "",
+    }  # fmt: skip
+
+
+def test_an_interval_around_zero_beats_nothing():
+    rng = np.random.default_rng(3)
+    gold, predictions = rng.integers(0, 2, 12), rng.integers(0, 2, (5, 12))
+    block = Block(tuple("abcde"), ("x", "y"), gold, predictions, {"m": np.array([1.0, 5.0, 4.0, 2.0, 3.0])})
+    row = row_of(selection_table(block, draws=200).frame, "m")
+    assert row["performance_minus_random_lo"] < 0 < row["performance_minus_random_hi"]
+    assert row["ndcg_minus_random_lo"] < 0 < row["ndcg_minus_random_hi"]
+    assert row["beats_random"] == "neither"
+
+
+def test_ceiling_is_low_for_few_rows_and_high_for_many():
+    few, many = make_block(n_rows=20), make_block(n_rows=20_000)
+    assert ceiling_ndcg(few) < 90
+    assert ceiling_ndcg(many) > 99.9
+    assert np.isnan(ceiling_ndcg(make_block(n_rows=1)))
+
+
+def test_ceiling_of_two_rows_by_hand():
+    """Either half is one row: prompt 1 is right on row 1 only, prompt 2 on row 2 only, so halves disagree."""
+    block = Block(("a", "b"), ("x", "y"), np.array([0, 1]), np.array([[0, 0], [1, 1]]), {})
+    assert ceiling_ndcg(block) == pytest.approx(100 / np.log2(3))
+
+
+def test_selection_table_is_fast_and_reproducible():
+    block = make_block(n_prompts=13, n_rows=1000, **{f"m{i}": np.arange(13) * (-1) ** i for i in range(10)})
+    for metric in ("accuracy", "macro_f1"):
+        start = time.process_time()
+        first = selection_table(block, metric=metric)
+        assert time.process_time() - start < 1
+        assert first.frame.equals(selection_table(block, metric=metric).frame)
+    percents = ["performance", "accuracy", "macro_f1", "rate", "ndcg", "ndcg_linear", "ceiling_ndcg"]
+    values = first.frame[percents].to_numpy()
+    assert (np.isnan(values) | ((values >= 0) & (values <= 100 + 1e-9))).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gold": np.array([0, 3])}, "gold holds a class index"),
+        ({"predictions": np.array([[0, -1]])}, "predictions holds a class index"),
+        ({"predictions": np.array([0, 1])}, "predictions have shape"),
+        ({"scores": {"m": np.array([1.0, 2.0])}}, "m: needs 1 finite"),
+        ({"scores": {"m": np.array([np.nan])}}, "m: needs 1 finite"),
+        ({"scores": {"Oracle": np.array([1.0])}}, "reference row"),
+    ],
+)
+def test_block_refuses(change, message):
+    fields = {
+        "prompts": ("p",), "classes": ("x", "y"), "gold": np.array([0, 1]),
+        "predictions": np.array([[0, 1]]), "scores": {},
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        Block(**{**fields, **change})
+
+
+def test_average_of_blocks():
+    methods = {"m": [1, 2, 3, 4], "n": [4, 3, 2, 1]}
+    tables = [
+        (name, selection_table(make_block(n_rows=rows, seed=rows, **methods), draws=300))
+        for name, rows in (("cb", 56), ("wanli", 100), ("anli", 100))
+    ]
+    average = average_blocks(tables)
+    row = row_of(average, "m")
+    for name in ("performance", "rate", "ndcg", "random_ndcg", "ceiling_ndcg", "spearman"):
+        assert row[name] == pytest.approx(np.mean([row_of(table.frame, "m")[name] for _, table in tables]))
+    assert row["datasets"] == "cb, wanli, anli"
+    assert row["n_rows"] == 256
+    assert row_of(average, "Random")["ndcg_minus_random_hi"] == 0
+    # The mean of three independent draws: variances add, and each interval is about 3.92 sd wide.
+    single = [table.draws["performance"][0].std() for _, table in tables]
+    width = row["performance_hi"] - row["performance_lo"]
+    assert width == pytest.approx(3.92 * np.sqrt(np.sum(np.square(single))) / 3, rel=0.15)
+
+
+def test_datasets_of_equal_rows_are_drawn_independently():
+    """The same rows under two names: were draws shared, their mean would be as uncertain as one of them."""
+    table = selection_table(make_block(n_rows=100, m=[1, 2, 3, 4]), draws=1000)
+    average = row_of(average_blocks([("a", table), ("b", table)]), "m")
+    one = row_of(table.frame, "m")
+    ratio = (average["performance_hi"] - average["performance_lo"]) / (one["performance_hi"] - one["performance_lo"])
+    assert ratio == pytest.approx(np.sqrt(0.5), abs=0.08)
+
+
+def test_average_refuses_other_methods_and_repeated_datasets():
+    a = selection_table(make_block(m=[1, 2, 3, 4]), draws=5)
+    b = selection_table(make_block(n=[1, 2, 3, 4]), draws=5)
+    with pytest.raises(ValueError, match="b has methods"):
+        average_blocks([("a", a), ("b", b)])
+    with pytest.raises(ValueError, match="different datasets"):
+        average_blocks([("a", a), ("a", a)])
+    with pytest.raises(ValueError, match="different datasets"):
+        average_blocks([])
+
+
+# ---- controls
+
+
+def test_separation():
+    clear = separation([0.1, 0.5, 0.9], [[0.1, 0.3], [0.4, 0.6], [0.8, 1.0]])
+    assert clear["sd_prompts"] == pytest.approx(0.4)
+    assert clear["sd_orders"] == pytest.approx(np.sqrt(0.02))
+    assert clear["ratio"] == pytest.approx(0.4 / np.sqrt(0.02))
+    assert "cannot be told from noise" not in clear["verdict"]
+    noisy = separation([0.1, 0.2, 0.3], [[0.1, 0.3], [0.2, 0.4], [0.1, 0.3]])
+    assert noisy["ratio"] == pytest.approx(0.1 / np.sqrt(0.02))
+    assert "cannot be told from noise" in noisy["verdict"]
+
+
+def test_separation_without_any_spread():
+    assert separation([0.3, 0.4], [[0.3, 0.3], [0.4, 0.4]])["ratio"] == np.inf
+    same = separation([0.3, 0.3, 0.3], np.full((3, 3), 0.3))
+    assert np.isnan(same["ratio"])
+    assert "cannot be told from noise" in same["verdict"]
+
+
+@pytest.mark.parametrize("orders", [[[0.1], [0.2]], [[0.1, 0.2]], [0.1, 0.2], [[0.1, np.nan], [0.1, 0.2]]])
+def test_separation_refuses(orders):
+    with pytest.raises(ValueError, match=r"order seeds|finite"):
+        separation([0.1, 0.2], orders)
+
+
+def test_null_comparison():
+    result = null_comparison([0.9, 0.5, 0.1], [[0.2, 0.4], [0.5, 0.3], [0.0, 0.0]])
+    assert result["mean"] == pytest.approx(0.5)
+    assert result["null_mean"] == pytest.approx(1.4 / 6)
+    assert result["sd_prompts"] == pytest.approx(0.4)
+    assert result["null_sd_prompts"] == pytest.approx(
+        (np.std([0.2, 0.5, 0.0], ddof=1) + np.std([0.4, 0.3, 0.0], ddof=1)) / 2
+    )
+    assert result["share_above_null"] == pytest.approx(2 / 3)  # 0.5 only equals its draw
+    assert result["spearman_with_null"] == pytest.approx(spearman([0.9, 0.5, 0.1], [0.3, 0.4, 0.0]))
+
+
+# ---- geometry
+
+
+def clusters(seed=0, size=8, dims=6):
+    rng = np.random.default_rng(seed)
+    centres = 5 * np.eye(3, dims)
+    vectors = np.concatenate([centre + 0.3 * rng.normal(size=(size, dims)) for centre in centres])
+    return vectors * rng.uniform(0.1, 9, size=(3 * size, 1)), np.repeat(["a", "b", "c"], size)
+
+
+def test_silhouette():
+    vectors, labels = clusters()
+    value, note = silhouette_by(vectors, labels)
+    assert value == pytest.approx(silhouette_samples(vectors, labels, metric="cosine").mean())
+    assert value > 0.8
+    assert note == ""
+
+
+def test_silhouette_without_a_value_says_why():
+    vectors, labels = clusters()
+    value, note = silhouette_by(vectors, ["sa"] * len(labels))
+    assert np.isnan(value)
+    assert note == "all 24 vectors are of one group, sa"
+    value, note = silhouette_by(vectors[:9], labels[:9])
+    assert np.isnan(value)
+    assert note == "groups of one vector: b"
+
+
+@pytest.mark.parametrize("k", [1, 5, 100])
+def test_neighbours_against_loops(k):
+    rng = np.random.default_rng(2)
+    vectors, labels, groups = rng.normal(size=(20, 4)), rng.integers(0, 3, 20), rng.integers(0, 4, 20)
+    for within in (None, groups):
+        shares = []
+        for i in range(20):
+            others = [j for j in range(20) if j != i and (within is None or within[j] == within[i])]
+
+            def cosine(j, i=i):
+                return vectors[i] @ vectors[j] / np.sqrt(vectors[i] @ vectors[i] * (vectors[j] @ vectors[j]))
+
+            expected = sorted(others, key=cosine, reverse=True)[:k]
+            assert nearest(vectors, k, within)[i].tolist() == expected
+            if expected:
+                shares.append(sum(labels[j] == labels[i] for j in expected) / len(expected))
+        assert neighbour_purity(vectors, labels, k, within) == pytest.approx(np.mean(shares))
+
+
+def test_neighbours_tie_by_index():
+    """Same directions, other lengths: cosines are equal up to rounding only."""
+    rng = np.random.default_rng(0)
+    vectors = rng.uniform(0.1, 7, size=(40, 1)) * rng.normal(size=57)
+    assert nearest(vectors, 3)[0].tolist() == [1, 2, 3]
+    assert nearest(vectors, 3)[39].tolist() == [0, 1, 2]
+
+
+def test_purity_of_clusters_and_of_points_alone():
+    vectors, labels = clusters()
+    assert neighbour_purity(vectors, labels) == 1
+    assert np.isnan(neighbour_purity(vectors, labels, within=np.arange(24)))
+    assert neighbour_purity(vectors[:4], ["a", "a", "a", "b"], k=5) == pytest.approx((3 * 2 / 3 + 0) / 4)
+
+
+def test_maps_are_deterministic_and_separate_clusters():
+    vectors, labels = clusters(size=22)  # 66 points, as in Figure 3
+    for mapped in (tsne(vectors), pca2(vectors)):
+        assert mapped.shape == (66, 2)
+        assert np.isfinite(mapped).all()
+        assert (mapped[np.abs(mapped).argmax(axis=0), [0, 1]] > 0).all()
+        to_own = [np.linalg.norm(mapped[labels == x] - mapped[labels == x].mean(axis=0), axis=1).max() for x in "abc"]
+        centres = np.array([mapped[labels == x].mean(axis=0) for x in "abc"])
+        between = min(np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+        assert between > 2 * max(to_own)
+    np.testing.assert_array_equal(tsne(vectors), tsne(vectors))
+    np.testing.assert_allclose(tsne(vectors), tsne(vectors * 2.0), atol=1e-3)  # lengths do not count
+
+
+def test_pca_spans_the_largest_variance():
+    vectors, _ = clusters()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    eigenvalues = np.linalg.eigvalsh(np.cov(unit.T))[::-1]
+    np.testing.assert_allclose(np.var(pca2(vectors), axis=0, ddof=1), eigenvalues[:2])
+
+
+@pytest.mark.parametrize("n", [4, 5, 30])
+def test_tsne_of_few_points(n):
+    assert np.isfinite(tsne(np.random.default_rng(0).normal(size=(n, 10)))).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tsne(np.eye(3)), "at least 4"),
+        (lambda: tsne(np.ones((6, 3))), "same way"),
+        (lambda: pca2(np.ones((1, 3))), "at least 2"),
+        (lambda: silhouette_by([[0.0, 0.0], [1.0, 2.0]], ["a", "b"]), r"vectors \[0\]"),
+        (lambda: neighbour_purity(np.eye(3), ["a", "b"]), "one label for each of 3"),
+        (lambda: nearest(np.eye(3), k=0), "at least 1"),
+    ],
+)
+def test_geometry_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

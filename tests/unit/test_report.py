@@ -1,0 +1,251 @@
+"""The report page, rendered from synthetic results: made-up numbers, never a run."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fute.paper.report import ReportContext, ReportFigure, duration, render_report
+from fute.paper.tables import METHODS, REFERENCES, read_printed
+
+ROOT = Path(__file__).parents[2]
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+DATASETS = {"sa": ("rotten-tomatoes", "sst2", "imdb"), "nli": ("wanli", "cb", "anli")}
+CLASSES = {"sa": ("positive", "negative"), "nli": ("entailment", "neutral", "contradiction")}
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+def synthetic_table3(models: tuple[str, ...], seed: int = 0) -> pd.DataFrame:
+    """Made-up scores in the form of results/evaluation/table3.csv."""
+    draw, rows = np.random.default_rng(seed), []
+    for category in DATASETS:
+        for model in models:
+            for method in METHODS + REFERENCES:
+                score, ndcg = draw.uniform(45, 65), draw.uniform(40, 90)
+                if method == "Oracle":
+                    score, ndcg = 67.0, 100.0
+                row = {"category": category, "model": model, "method": method}
+                row["datasets"] = ", ".join(DATASETS[category])
+                row |= {"performance": score, "rate": score / 0.67, "ndcg": ndcg}
+                for metric in ("performance", "rate", "ndcg"):
+                    row |= {f"{metric}_lo": row[metric] - 4, f"{metric}_hi": min(100, row[metric] + 4)}
+                row |= {
+                    "ndcg_linear": 95.0,
+                    "random_performance": 52.0,
+                    "random_ndcg": 55.5,
+                    "ceiling_ndcg": 77.2,
+                }
+                row |= {"spearman": draw.uniform(-1, 1), "margin": 0.012}
+                row |= {"ndcg_minus_random_lo": ndcg - 65, "ndcg_minus_random_hi": ndcg - 45}
+                row |= {"performance_minus_random_lo": score - 60, "performance_minus_random_hi": score - 48}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",), prompts: int = 4) -> ReportContext:
+    """A complete context of made-up results."""
+    draw = np.random.default_rng(1)
+    table3 = synthetic_table3(models)
+    selection = pd.concat(
+        table3[table3["category"] == category].assign(
+            dataset=dataset, selected=f"{category}-3", n_rows=120, macro_f1=41.0, accuracy=52.5
+        )
+        for category, datasets in DATASETS.items()
+        for dataset in datasets
+    )
+    performance, similarities, controls = [], [], []
+    for model in models:
+        for category, datasets in DATASETS.items():
+            for dataset in datasets:
+                for prompt in range(1, prompts + 1):
+                    key = {"model": model, "prompt": prompt, "dataset": dataset}
+                    shares = dict.fromkeys((f"share_{name}" for name in CLASSES[category]), 1 / len(CLASSES[category]))
+                    scores = {"n": 120, "accuracy": draw.uniform(40, 60), "macro_f1": draw.uniform(30, 60)}
+                    scores |= {"coverage": draw.uniform(0, 0.5), "top_is_verbalizer": draw.uniform(0, 1)}
+                    performance.append({"category": category, **key, **scores, **shares})
+                    for method in ("taskemb", "tupate"):
+                        cosine = draw.uniform(0.8, 0.99)
+                        centred = cosine - 0.5 if method == "tupate" else None
+                        similarities.append(
+                            {
+                                "surrogate": "smollm2",
+                                "category": category,
+                                "method": method,
+                                **key,
+                                "cosine": cosine,
+                                "centred_cosine": centred,
+                            }
+                        )
+                spreads = {"sd_prompts": 0.02, "sd_orders": 0.015, "ratio": 1.333, "null_mean": 0.81}
+                verdict = {"verdict": "within noise"}
+                controls.append({"method": "tupate", "model": model, "dataset": dataset} | spreads | verdict)
+    png = folder / "figure.png"
+    png.write_bytes(PNG)
+    return ReportContext(
+        title="FUTE: synthetic run",
+        lede="Made-up numbers, to test the page.",
+        settings={"Models": ", ".join(models), "Engine": "transformers", "Preset": "paper", "Seed": "42"},
+        table3=table3,
+        table3_caption="Zero-shot prompt selection.",
+        printed=read_printed(ROOT / "resources/paper/table3.csv"),
+        selection=selection,
+        performance=pd.DataFrame(performance),
+        similarities=pd.DataFrame(similarities),
+        controls=pd.DataFrame(controls),
+        figures=[ReportFigure(png, "Figure 4", "Task embeddings.", "Scatter plot of 8 task embeddings")],
+        timings=pd.DataFrame({"rule": ["label", "embed"], "jobs": [2, 16], "seconds": [63.0, 4000.0]}),
+        files={"results/paper/tables/table3.csv": "Table 3"},
+        note="A small run: no evidence for or against the paper.",
+    )
+
+
+class Page(HTMLParser):
+    """Checks nesting, and collects ids, links, resources, table shapes and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[list[int]] = []
+        self.headings: list[str] = []
+        self.text: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.attributes.append((tag, values))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append(0)
+        if tag in ("td", "th"):
+            self.tables[-1][-1] += int(values.get("colspan") or 1)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ReportContext:
+    return synthetic_context(tmp_path)
+
+
+def test_page_is_well_formed_and_complete(context):
+    page = Page(render_report(context))
+    assert page.headings == [
+        "What was run",
+        "Table 3: choosing a prompt",
+        "What Table 3 shows",
+        "Beside the paper",
+        "Selection per dataset",
+        "Performance of the prompts",
+        "Similarities",
+        "Controls",
+        "Figures",
+        "Times",
+        "Files",
+    ]
+    ids = [values["id"] for _, values in page.attributes if "id" in values]
+    assert len(ids) == len(set(ids))
+    links = [values["href"] for tag, values in page.attributes if tag == "a"]
+    assert [link.removeprefix("#") for link in links] == ids[::2]
+    assert all(len(set(rows)) == 1 for rows in page.tables), "rows of a table differ in width"
+
+
+def test_page_needs_nothing_from_outside(context):
+    html = render_report(context)
+    page = Page(html)
+    for tag, values in page.attributes:
+        assert tag not in {"script", "link", "iframe"}
+        assert values.get("src", "data:").startswith("data:")
+    assert "http" not in html.lower()
+    assert not re.search(r"@import|url\(", html)
+    image = next(values for tag, values in page.attributes if tag == "img")
+    assert base64.b64decode(image["src"].partition(",")[2]) == PNG
+    assert image["alt"] == "Scatter plot of 8 task embeddings"
+
+
+def test_every_heading_cell_has_a_scope_and_every_table_a_caption(context):
+    page = Page(render_report(context))
+    assert all(values.get("scope") for tag, values in page.attributes if tag == "th")
+    assert sum(tag == "caption" for tag, _ in page.attributes) == len(page.tables)
+
+
+def test_values_and_intervals_are_printed(context):
+    table3 = context.table3.copy()
+    chosen = (table3["category"] == "sa") & (table3["method"] == "FUTE + TuPaTE")
+    table3.loc[chosen, ["performance", "performance_lo", "performance_hi"]] = [66.04, 61.26, 70.0]
+    html = render_report(replace(context, table3=table3))
+    assert '<strong>66.0</strong><span class="interval">61.3–70.0</span>' in html
+    assert "85.1†" in html
+    assert "1 h 07 min" in html and "1 min 03 s" in html
+
+
+def test_names_are_escaped(context):
+    name = 'a<b & "c"'
+    renamed = {
+        field: getattr(context, field).assign(model=name)
+        for field in ("table3", "selection", "performance", "similarities", "controls")
+    }
+    html = render_report(replace(context, settings={"Models": name}, note="5 < 6 & 7", **renamed))
+    assert name not in html
+    assert name in "".join(Page(html).text)
+    assert "5 &lt; 6 &amp; 7" in html
+
+
+def test_note_stands_above_the_numbers_and_only_when_given(context):
+    html = render_report(context)
+    assert html.index(context.note) < html.index("<table>")
+    assert 'role="note"' not in render_report(replace(context, note=""))
+
+
+def test_runs_without_controls_embeddings_and_times_say_so(context):
+    empty = pd.DataFrame()
+    html = render_report(replace(context, controls=empty, similarities=empty, timings=empty))
+    assert "No control was run" in html
+    assert "computed no task embeddings" in html
+    assert "No benchmark files" in html
+
+
+def test_bold_similarity_is_the_selected_prompt(context):
+    one = context.similarities.query("method == 'tupate' and dataset == 'cb'").copy()
+    one["cosine"], one["centred_cosine"] = [0.91, 0.95, 0.93, 0.92], [0.1, 0.2, 0.4, 0.3]
+    html = render_report(replace(context, similarities=one)).split('id="similarities"')[1].split("</section>")[0]
+    assert re.findall(r"<strong>([\d.]+)</strong>", html) == ["0.9500", "0.4000"]
+
+
+def test_fractions_are_refused(context):
+    performance = context.performance.assign(accuracy=0.5)
+    with pytest.raises(ValueError, match=r"performance: accuracy goes up to 0\.5; it must be in percent"):
+        render_report(replace(context, performance=performance))
+
+
+def test_missing_column_is_named(context):
+    with pytest.raises(ValueError, match="performance: no column macro_f1"):
+        render_report(replace(context, performance=context.performance.drop(columns="macro_f1")))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (245, "4 min 05 s"), (7620, "2 h 07 min")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,129 @@
+"""Class scores against hand-worked numbers, scipy and brute force."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.special import logsumexp, softmax
+
+from fute.llm.scoring import calibrate, class_log_scores, coverage, normalise, predict, verbalizer_ids
+
+scores = arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-700, 0))
+PIECES = ["no", "t", "yes", "Yes", "y", "may", "be", " ", "?", "A", ":"]
+
+
+def pieces(text: str) -> list[int]:
+    """Stand-in tokenizer: the longest piece that fits, ids are indices into PIECES."""
+    longest_first = "|".join(re.escape(p) for p in sorted(PIECES, key=len, reverse=True))
+    return [PIECES.index(p) for p in re.findall(longest_first, text)]
+
+
+def test_normalise_is_the_softmax_worked_by_hand():
+    # masses 0.2 and 0.1 of the vocabulary: 2/3 and 1/3 of the classes
+    np.testing.assert_allclose(normalise([math.log(0.2), math.log(0.1)]), [2 / 3, 1 / 3])
+
+
+@given(scores)
+def test_normalise_agrees_with_scipy_and_ignores_a_common_shift(x):
+    np.testing.assert_allclose(normalise(x), softmax(x, axis=-1), atol=1e-12)
+    np.testing.assert_allclose(normalise(x + 3.0), normalise(x), atol=1e-9)
+
+
+@given(scores)
+def test_prediction_is_the_likeliest_class_and_the_first_of_equals(x):
+    for row in x:
+        assert predict(row) == min(i for i, value in enumerate(row) if value == max(row))
+
+
+def test_ties_go_to_the_lower_index():
+    assert predict([-2.0, -1.0, -1.0]) == 1
+
+
+@pytest.mark.parametrize("row", [[math.nan, -1.0], [-math.inf, -math.inf], [math.inf, 0.0]])
+def test_normalise_refuses_rows_without_a_finite_maximum(row):
+    with pytest.raises(ValueError, match="finite maximum"):
+        normalise(row)
+
+
+def test_one_impossible_class_is_allowed():
+    np.testing.assert_array_equal(normalise([-math.inf, -5.0]), [0.0, 1.0])
+
+
+@given(arrays(float, 6, elements=st.floats(-60, 0)))
+def test_class_scores_agree_with_scipy(logprobs):
+    ids = [[[0], [3]], [[1]], [[2], [4], [5]]]
+    expected = [logsumexp(logprobs[[0, 3]]), logprobs[1], logsumexp(logprobs[[2, 4, 5]])]
+    np.testing.assert_allclose(class_log_scores(logprobs, ids), expected, rtol=1e-12)
+    by_id = dict(enumerate(logprobs.tolist()))
+    assert class_log_scores(by_id, ids) == class_log_scores(logprobs, ids)
+
+
+def test_longer_verbalizers_multiply_along_their_tokens():
+    first = {7: math.log(0.5), 8: math.log(0.25)}
+    after = {(7,): {1: math.log(0.4)}, (7, 1): {2: math.log(0.5)}}
+    got = class_log_scores(first, [[[7, 1, 2]], [[8]]], after)
+    np.testing.assert_allclose(np.exp(got), [0.5 * 0.4 * 0.5, 0.25])
+
+
+def test_coverage_is_the_summed_mass():
+    assert coverage([math.log(0.2), math.log(0.05)]) == pytest.approx(0.25)
+
+
+@given(scores)
+def test_calibrating_by_the_own_mean_centres_every_class(x):
+    offset = x.mean(axis=0)
+    np.testing.assert_allclose(calibrate(x, offset).mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(calibrate(x, offset) + offset, x, atol=1e-9)
+
+
+def test_calibrate_moves_a_prediction():
+    assert predict([-1.0, -1.5]) == 0
+    assert predict(calibrate([-1.0, -1.5], [-0.5, -1.4])) == 1
+
+
+def test_calibrate_refuses_another_number_of_classes():
+    with pytest.raises(ValueError, match=r"offset of shape \(3,\)"):
+        calibrate(np.zeros((2, 2)), np.zeros(3))
+    with pytest.raises(ValueError, match="offset of shape"):
+        calibrate(np.zeros((2, 2)), np.zeros(1))
+
+
+def test_ids_are_those_after_the_prompt():
+    ids = verbalizer_ids(pieces, "A:", [["no"], ["yes", "maybe"]], "sequence")
+    assert ids == [[[0]], [[2], [5, 6]]]
+    assert verbalizer_ids(pieces, "A:", [["no"], ["maybe"]], "first_token") == [[[0]], [[5]]]
+
+
+def test_a_token_shared_within_a_class_counts_once():
+    lower = lambda text: pieces(text.lower().replace("a", "A"))  # noqa: E731
+    assert verbalizer_ids(lower, "A:", [["yes", "Yes"], ["no"]], "first_token") == [[[2]], [[0]]]
+    # "not" continues "no": its mass is part of the mass of "no"
+    assert verbalizer_ids(pieces, "A:", [["not", "no"], ["yes"]], "sequence") == [[[0]], [[2]]]
+
+
+def test_a_first_token_shared_by_two_classes_is_an_error_with_both_words():
+    with pytest.raises(ValueError, match=r"'no' of class 0 and 'not' of class 1 both start .*\[0\].*sequence"):
+        verbalizer_ids(pieces, "A:", [["no"], ["not"]], "first_token")
+    # as sequences, "no" still contains every continuation by "t"
+    with pytest.raises(ValueError, match=r"'not' of class 0 and 'no' of class 1"):
+        verbalizer_ids(pieces, "A:", [["not"], ["no"]], "sequence")
+
+
+def test_sequences_tell_classes_with_one_first_token_apart():
+    ids = verbalizer_ids(pieces, "A:", [["maybe"], ["mayno"]], "sequence")
+    assert ids == [[[5, 6]], [[5, 0]]]
+
+
+def test_a_verbalizer_that_merges_with_the_prompt_is_an_error():
+    # "y" + "es" becomes one token "yes": the prompt's own tokens change
+    with pytest.raises(ValueError, match="'es' does not start a token of its own after 'A:y'"):
+        verbalizer_ids(pieces, "A:y", [["es"], ["no"]], "first_token")
+
+
+def test_an_empty_verbalizer_is_an_error():
+    with pytest.raises(ValueError, match="'' does not start a token"):
+        verbalizer_ids(pieces, "A:", [[""], ["no"]], "first_token")

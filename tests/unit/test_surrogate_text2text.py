@@ -1,0 +1,266 @@
+"""Pairs as token ids, batches, target log-probabilities; and the training loop's order and schedule."""
+
+import math
+import random
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from fute.surrogate.text2text import (
+    IGNORED,
+    Example,
+    Pair,
+    Surrogate,
+    SurrogateSettings,
+    collate,
+    encode_pairs,
+    longest_first,
+    negative_log_likelihood,
+    target_logits,
+)
+from fute.surrogate.training import _linear_schedule, epoch_batches, seed_everything, train
+
+
+def byte_tokenizer(family: str, *, bos: bool = False) -> PreTrainedTokenizerFast:
+    """Stand-in: one token a byte, so that every id can be read; ids 0-2 are pad, end and start."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<pad>": 0, "</s>": 1, "<s>": 2} | {c: i + 3 for i, c in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    if family == "encoder-decoder":
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+        )
+    elif bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 2)]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", bos_token="<s>")
+
+
+def surrogate(family: str, *, max_input: int = 20, max_target: int = 5, bos: bool = False) -> Surrogate:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=260,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        initializer_range=0.3,
+    )
+    settings = SurrogateSettings(family=family, max_input_tokens=max_input, max_target_tokens=max_target)
+    return Surrogate(LlamaForCausalLM(config).eval(), byte_tokenizer(family, bos=bos), settings, frozen=True)
+
+
+def text_of(model: Surrogate, ids) -> str:
+    names = {0: "<pad>", 1: "</s>", 2: "<s>"}
+    return "".join(names.get(i) or model.tokenizer.decode([i]) for i in ids)
+
+
+@pytest.mark.parametrize(
+    ("bos", "x", "expected"),
+    [
+        (False, ("a film",), "a film\nAnswer:"),
+        (True, ("a film",), "<s>a film\nAnswer:"),
+        (False, ("one", "two"), "one\n\ntwo\nAnswer:"),
+        (False, ("one", ""), "one\n\n\nAnswer:"),
+        (False, ("a text of more than twenty",), "a text of more than \nAnswer:"),
+        # 20 tokens for "123456789012345" and "\n\nabcdefghij" (12): the longer one is cut first, then both.
+        (False, ("123456789012345", "abcdefghij"), "1234567890\n\nabcdefgh\nAnswer:"),
+        (False, ("123", "abcdefghijklmnopqrstuvwxyz"), "123\n\nabcdefghijklmno\nAnswer:"),
+    ],
+)
+def test_causal_input(bos, x, expected):
+    model = surrogate("causal", bos=bos)
+    (example,) = encode_pairs(model, [Pair(x, "good")])
+    assert text_of(model, example.input_ids) == expected
+    assert text_of(model, example.target_ids) == " good</s>"
+    assert example.input_cut == (len("\n\n".join(x)) > 20)
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (("a film",), "a film</s>"),
+        (("one", "two"), "one</s>two</s>"),
+        (("one", ""), "one</s>"),
+        (("a text of more than twenty",), "a text of more than</s>"),
+        (("123456789012345", "abc"), "123456789012345</s>abc</s>"),
+        (("1234567890123456", "abc"), "123456789012345</s>abc</s>"),
+    ],
+)
+def test_encoder_decoder_input(x, expected):
+    model = surrogate("encoder-decoder")
+    (example,) = encode_pairs(model, [Pair(x, "good")])
+    assert text_of(model, example.input_ids) == expected
+    assert text_of(model, example.target_ids) == "good</s>"
+
+
+@pytest.mark.parametrize("family", ["causal", "encoder-decoder"])
+def test_limits_and_order(family):
+    model = surrogate(family)
+    pairs = [Pair(("x" * 100_000,), "a long target"), Pair(("y", "z" * 100_000), "b")]
+    first, second = encode_pairs(model, pairs)
+    assert (first.index, first.input_cut, first.target_cut) == (0, True, True)
+    assert (second.index, second.input_cut, second.target_cut) == (1, True, False)
+    assert len(first.target_ids) == 6 and first.target_ids[-1] == 1
+    cue = len("\nAnswer:") if family == "causal" else 0
+    assert len(first.input_ids) == len(second.input_ids) == 20 + cue
+    assert encode_pairs(model, []) == []
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (Pair((" ",), "a"), "pair 1: x is empty"),
+        (Pair(("", ""), "a"), "pair 1: x is empty"),
+        (Pair(("x",), " "), "pair 1: y is empty"),
+        (Pair((), "a"), "pair 1: x has 0 segments"),
+        (Pair(("a", "b", "c"), "a"), "pair 1: x has 3 segments"),
+    ],
+)
+def test_empty_pairs_are_named(pair, message):
+    with pytest.raises(ValueError, match=message):
+        encode_pairs(surrogate("causal"), [Pair(("x",), "y"), pair])
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 50))
+def test_longest_first_equals_taking_one_token_at_a_time(a, b, limit):
+    kept = longest_first(a, b, limit)
+    x, y = a, b
+    while x + y > limit:
+        x, y = (x - 1, y) if x > y else (x, y - 1)
+    assert sum(kept) == min(a + b, limit)
+    assert abs(kept[0] - x) <= 1, (kept, (x, y))  # of two equal segments, either may keep the odd token
+
+
+def test_collate_causal_by_hand():
+    model = surrogate("causal")
+    batch = collate(model, [Example(0, (7, 8, 9), (5, 1), False, False), Example(1, (6,), (4, 3, 1), False, False)])
+    assert batch["input_ids"].tolist() == [[7, 8, 9, 5, 1], [0, 6, 4, 3, 1]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [0, 1, 1, 1, 1]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4], [0, 0, 1, 2, 3]]
+    n = IGNORED
+    assert batch["labels"].tolist() == [[n, n, n, 5, 1], [n, n, 4, 3, 1]]
+
+
+def test_collate_encoder_decoder_by_hand():
+    batch = collate(
+        surrogate("encoder-decoder"),
+        [Example(0, (7, 8, 1), (5, 1), False, False), Example(1, (6, 1), (4, 3, 1), False, False)],
+    )
+    assert batch["input_ids"].tolist() == [[7, 8, 1], [6, 1, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["labels"].tolist() == [[5, 1, IGNORED], [4, 3, 1]]
+
+
+def test_losses_are_of_the_target_alone():
+    """-log P of y and the end mark from plain, unpadded forward passes; the head sees few positions."""
+    model = surrogate("causal", max_input=50)
+    pairs = [Pair(("a film",), "ok"), Pair(("one", "a longer second text"), "fine"), Pair(("b",), "c")]
+    encoded = encode_pairs(model, pairs)
+    logits, targets = target_logits(model.model, collate(model, encoded))
+    found = negative_log_likelihood(logits, targets).sum(1)
+    assert logits.shape[1] == max(len(example.target_ids) for example in encoded)
+    for example, value in zip(encoded, found, strict=True):
+        ids = torch.tensor([example.input_ids + example.target_ids])
+        chances = model.model(ids).logits[0].log_softmax(-1)
+        start = len(example.input_ids)
+        expected = -sum(chances[start + i - 1, token] for i, token in enumerate(example.target_ids))
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
+
+
+def numbered(lengths) -> list[Example]:
+    return [Example(i, (3,) * n, (4, 1), False, False) for i, n in enumerate(lengths)]
+
+
+@pytest.mark.parametrize("bucket_batches", [1, 2, 4])
+def test_every_epoch_takes_each_example_once_in_a_seeded_order(bucket_batches):
+    examples = numbered(torch.randint(1, 50, (37,), generator=torch.Generator().manual_seed(0)).tolist())
+
+    def epochs(seed: int) -> list[list[list[int]]]:
+        generator = seed_everything(seed)
+        runs = [epoch_batches(examples, 4, generator, bucket_batches) for _ in range(2)]
+        return [[[example.index for example in batch] for batch in run] for run in runs]
+
+    first, second = epochs(1)
+    assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(37))
+    assert sorted(map(len, first)) == [1] + [4] * 9
+    assert first != second and epochs(1) == [first, second] and epochs(2) != [first, second]
+
+
+def test_buckets_spare_padding_and_do_not_look_at_targets():
+    lengths = torch.randint(1, 50, (64,), generator=torch.Generator().manual_seed(0)).tolist()
+    examples = numbered(lengths)
+    relabelled = [Example(e.index, e.input_ids, (9, 9, 9, 1), False, False) for e in examples]
+
+    def order(which, bucket: int) -> list[list[Example]]:
+        return epoch_batches(which, 8, seed_everything(3), bucket)
+
+    def padded(batches) -> int:
+        return sum(len(batch) * max(len(example.input_ids) for example in batch) for batch in batches)
+
+    assert padded(order(examples, 8)) < 0.75 * padded(order(examples, 1))
+    indices = [[[e.index for e in batch] for batch in order(which, 8)] for which in (examples, relabelled)]
+    assert indices[0] == indices[1]
+
+
+def test_schedule_rises_then_falls_and_is_never_zero():
+    factor = _linear_schedule(20, 0.1)
+    values = [factor(step) for step in range(20)]
+    assert values[:3] == [0.5, 1.0, 1.0] and values[3] == pytest.approx(17 / 18)
+    assert values[-1] == pytest.approx(1 / 18) and values[2:] == sorted(values[2:], reverse=True)
+    assert _linear_schedule(10, 0.0)(0) == 1.0
+
+
+def test_training_of_one_number_by_hand():
+    """One AdamW step moves by the rate, whatever the gradient; decay is for matrices alone."""
+    matrix, bias = nn.Parameter(torch.tensor([[2.0]])), nn.Parameter(torch.tensor([2.0]))
+    log = train(
+        lambda batch: (matrix.sum() + bias.sum()) * torch.ones(len(batch)),
+        [("matrix", matrix), ("bias", bias)],
+        numbered([1, 2]),
+        epochs=1,
+        batch_size=2,
+        learning_rate=0.1,
+        order_seed=0,
+        weight_decay=0.5,
+        warmup=0.0,
+    )
+    assert bias.item() == pytest.approx(1.9, abs=1e-6)
+    assert matrix.item() == pytest.approx(2 * (1 - 0.1 * 0.5) - 0.1, abs=1e-6)
+    assert (log.steps, log.loss_start) == (1, pytest.approx(2.0))  # 2 examples x 4.0 over 4 target tokens
+
+
+def test_early_stopping_puts_the_best_state_back():
+    """Training drives w up for ever; held-out rows are best at 0.3, after the third epoch of steps of 0.1."""
+    w = nn.Parameter(torch.tensor([0.0]))
+
+    def losses(batch: list[Example]) -> torch.Tensor:
+        value = -w.sum() if torch.is_grad_enabled() else (w.sum() - 0.3).abs()
+        return value * torch.ones(len(batch))
+
+    options = {"epochs": 1000, "batch_size": 2, "learning_rate": 0.1, "order_seed": 0, "warmup": 0.0}
+    log = train(losses, [("w", w)], numbered([1, 2]), dev=numbered([1]), patience=4, **options)
+    assert (log.best_epoch, log.steps, len(log.dev_losses)) == (3, 7, 7)
+    assert w.item() == pytest.approx(0.3, abs=1e-3)
+
+
+def test_seeding_reaches_every_generator():
+    draws = []
+    for _ in range(2):
+        generator = seed_everything(5)
+        draws.append(
+            (random.random(), np.random.rand(), float(torch.rand(())), float(torch.rand((), generator=generator)))
+        )
+    assert draws[0] == draws[1]
+    assert not math.isclose(draws[0][0], draws[0][1])

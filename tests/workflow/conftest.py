@@ -1,0 +1,127 @@
+"""A checkout of its own for every test, with the real model's files and small data."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = "tests/workflow/tiny.yaml"
+MODEL = "smollm2-135m"
+
+
+class Checkout:
+    """A copy of the project in a folder of its own, on which Snakemake is run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __truediv__(self, path: str) -> Path:
+        return self.folder / path
+
+    def environment(self) -> dict[str, str]:
+        # a workflow's own variables must not come from the one that runs the tests
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("FUTE_", "SNAKEMAKE", "PYTHONPATH"))}
+        return kept | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": "src"}
+
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", CONFIG, *arguments]
+        done = subprocess.run(
+            line, cwd=self.folder, env=self.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(line)} failed:\n{done.stdout[-6000:]}")
+        return done
+
+    def run(self, *targets: str) -> None:
+        started = time.monotonic()
+        self.snakemake(*targets)
+        print(f"  ran {' '.join(targets) or 'all'} in {time.monotonic() - started:.0f} s", flush=True)
+
+    def planned(self, *targets: str) -> dict[str, int]:
+        """Rule -> number of jobs that a dry run would start; targets that only print are left out."""
+        text = self.snakemake("--dry-run", *targets).stdout
+        if "Nothing to be done" in text:
+            return {}
+        table = text.split("Job stats:")[-1].split("\n\n")[0]
+        jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+        return {name: count for name, count in jobs.items() if name not in ("total", "all")}
+
+    def hashes(self, pattern: str = "results/**/*") -> dict[str, str]:
+        """sha256 of every artifact, without logs, times, sidecars and the model."""
+        skip = ("results/logs", "results/benchmarks", "results/models", "results/paper/report.html")
+        return {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.folder.glob(pattern))
+            if path.is_file()
+            and not (name := path.relative_to(self.folder).as_posix()).startswith(skip)
+            and not name.endswith(".prov.json")
+        }
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self / path).read_text(encoding="utf8")
+        assert text.count(old) == 1, f"{path} holds {old!r} {text.count(old)} times"
+        (self / path).write_text(text.replace(old, new), encoding="utf8")
+
+
+def copy_project(folder: Path) -> Checkout:
+    """What git would check out, uncommitted edits included."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return Checkout(folder)
+
+
+def add_model(checkout: Checkout, model: Path) -> None:
+    """Link the model's files in, as a workflow that fetched them would have left them."""
+    target = checkout / "results/models"
+    target.mkdir(parents=True)
+    for path in [model.with_name(f"{MODEL}.lock.json"), model.with_name(f"{MODEL}.lock.json.prov.json")]:
+        shutil.copy2(path, target / path.name)
+    shutil.copytree(model, target / MODEL, copy_function=os.link)
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    """The real model's folder, fetched once into this checkout's results by the workflow itself."""
+    path = ROOT / "results/models" / MODEL
+    lock = path.with_name(f"{MODEL}.lock.json")
+    if not lock.is_file():
+        print("fetching the model (20 s)", flush=True)
+        line = [sys.executable, "-m", "snakemake", "--cores", "2", str(lock.relative_to(ROOT))]
+        subprocess.run(line, cwd=ROOT, env=Checkout(ROOT).environment(), check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, model: Path) -> Checkout:
+    """A fresh copy of the project that has the model and nothing else."""
+    made = copy_project(tmp_path / "project")
+    add_model(made, model)
+    return made
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Checkout:
+    """A copy of the project after one whole run; tests of a module edit it one after the other."""
+    made = copy_project(tmp_path_factory.mktemp("finished") / "project")
+    add_model(made, model)
+    print("\nrunning the tiny workflow (about a minute)", flush=True)
+    made.run()
+    return made

@@ -1,0 +1,129 @@
+"""What reruns when: the table of docs/reruns.md, executed. Every row ends with a dry run that plans nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Checkout, add_model, copy_project
+
+pytestmark = pytest.mark.workflow
+
+PROMPTS = "config/prompts/sa.yaml"
+# what follows from a changed evaluation, whatever changed it
+PAPER = {"table3": 1, "figure": 4, "report": 1}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_to_do(finished: Checkout):
+    yield
+    assert finished.planned() == {}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if after.get(name) != before[name]}
+
+
+def test_a_finished_run_plans_nothing(finished):
+    assert finished.planned() == {}
+
+
+def test_touching_everything_reruns_nothing(finished):
+    for path in sorted(finished.folder.rglob("*")):
+        if path.is_file() and ".snakemake" not in path.parts:
+            path.touch()
+    assert finished.planned() == {}
+
+
+def test_a_copy_elsewhere_reruns_nothing(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    assert Checkout(tmp_path / "elsewhere").planned() == {}
+
+
+def test_editing_a_caption_reruns_what_prints_it(finished):
+    finished.edit("resources/captions.yaml", "Zero-shot prompt selection. Per LLM:", "Prompt selection. Per LLM:")
+    assert finished.planned() == {"table3": 1, "report": 1}
+    finished.run()
+
+
+def test_editing_ndcg_reruns_the_evaluation_and_no_model(finished):
+    before = finished.hashes()
+    path = finished / "src/fute/evaluation/metrics.py"
+    path.write_text(path.read_text() + "\n# edited\n")
+    planned = finished.planned()
+    assert set(planned) == {"selection", "similarities", "geometry", *PAPER}, planned
+    finished.run()
+    assert changed(before, finished.hashes()) == set(), "a comment changes no result"
+
+
+def test_editing_a_prompt_relabels_that_prompt_only(finished):
+    before = finished.hashes()
+    here = 'number: 3\n    template: "{text} Did the reviewer enjoy the movie?"'
+    finished.edit(PROMPTS, here, here.replace("reviewer", "viewer"))
+    planned = finished.planned()
+    assert planned == {
+        "label_batch": 1, "extract_unsup_labels": 1, "extract_test_labels": 1, "self_select": 1,
+        "embed_batch": 1, "mte": 1, "baseline_scores": 1, "similarities": 1, "selection": 1, "geometry": 1, **PAPER,
+    }  # fmt: skip
+    finished.run()
+    moved = changed(before, finished.hashes())
+    of_others = {
+        n
+        for n in moved
+        if n.startswith(("results/labels", "results/embeddings")) and "/sa-3/" not in n and "sa-3." not in n
+    }
+    assert of_others == set(), "labels and vectors of other prompts stay as they were"
+    assert any("/mte/" in n and "sa-3" in n for n in moved)
+    assert labelled_cells(finished) == ["sa-3/mini-films", "sa-3/sa", "self-select/sa"]
+
+
+def labelled_cells(checkout: Checkout) -> list[str]:
+    """Cells of the newest label batch."""
+    keys = max(
+        (checkout / "results/labels/smollm2-135m/batches").glob("*.keys"), key=lambda path: path.stat().st_mtime_ns
+    )
+    return sorted(cell for line in keys.read_text().splitlines() for cell in line.split("\t")[1].split(" "))
+
+
+def test_adding_a_prompt_computes_one_prompt(finished):
+    before = finished.hashes()
+    path = finished / PROMPTS
+    added = '\n  - id: sa-14\n    number: 14\n    template: "{text}\\nWould you watch it?"\n'
+    added += '    verbalizers: {negative: ["no"], positive: ["yes"]}\n'
+    path.write_text(path.read_text() + added)
+    finished.edit("tests/workflow/tiny.yaml", "[1, 3, 7, 12]", "[1, 3, 7, 12, 14]")
+    planned = finished.planned()
+    one_prompt = ("label_batch", "extract_unsup_labels", "extract_test_labels", "embed_batch", "mte")
+    assert [planned[name] for name in one_prompt] == [1] * 5
+    assert "dte" not in planned
+    finished.run()
+    assert labelled_cells(finished) == ["sa-14/mini-films", "sa-14/sa", "self-select/sa"]
+    kept = {n for n in changed(before, finished.hashes()) if n.startswith(("results/labels", "results/embeddings"))}
+    assert kept == set()
+
+
+def test_editing_the_scoring_code_reruns_all_that_used_it(finished):
+    before = finished.hashes("results/labels/*/sa-*/*")
+    path = finished / "src/fute/llm/scoring.py"
+    path.write_text(path.read_text() + "\n# edited\n")
+    planned = finished.planned()
+    prompts = 5
+    assert planned["label_batch"] == 1 and planned["extract_unsup_labels"] == planned["extract_test_labels"] == prompts
+    assert planned["mte"] == prompts and planned["embed_batch"] == 1 and "dte" not in planned
+    assert planned["baseline_scores"] == 1
+    finished.run()
+    assert finished.hashes("results/labels/*/sa-*/*") == before, "a comment changes no label"
+
+
+def test_asking_for_one_cell_labels_one_cell(tmp_path, model):
+    fresh = copy_project(tmp_path / "project")
+    add_model(fresh, model)
+    target = "results/labels/smollm2-135m/sa-3/sa.jsonl.gz"
+    assert fresh.planned(target) == {"sample_unsup": 1, "label_batch": 1, "extract_unsup_labels": 1}
+    fresh.run(target)
+    assert labelled_cells(fresh) == ["sa-3/sa"]
+    assert fresh.planned(target) == {}
+    record = json.loads(Path(fresh / f"{target}.prov.json").read_text())["record"]
+    assert record["counts"] == {"rows": 12}
