@@ -36,8 +36,11 @@ workflow: $(VENV)/test.ok
 engines: $(VENV)/test.ok
 	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/engines -s
 
-bench: $(VENV)/test.ok ## speed of labelling and of the embedding methods, each beside a plain version
-	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) benchmarks/run.py
+bench: $(VENV)/test.ok ## speed of labelling and of the exact Fisher, each beside a plain version
+	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json
+	OMP_NUM_THREADS=$$(nproc) OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) benchmarks/bench_fisher.py
+	OMP_NUM_THREADS=$$(nproc) OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) benchmarks/bench_labelling.py \
+	  --model results/models/smollm2-135m
 
 clean: ## remove the virtual environment (results stay)
 	rm -rf $(VENV)

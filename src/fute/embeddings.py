@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
-from fute.recipes import MethodSettings, SurrogateSettings, TaskEmbSettings, TupateSettings
+from fute.recipes import MethodSettings, SurrogateSettings, TupateSettings
 from fute.surrogate.fisher import FisherDiagonal, fisher_pass
 from fute.surrogate.prefix import KeptStates, PrefixedSurrogate, PrefixShape, initial_prefix, sequences
 from fute.surrogate.text2text import (

@@ -23,6 +23,7 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.first: dict[str, str] = {}
 
     def __truediv__(self, path: str) -> Path:
         return self.folder / path
@@ -117,11 +118,12 @@ def checkout(tmp_path: Path, model: Path) -> Checkout:
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Checkout:
-    """A copy of the project after one whole run; tests of a module edit it one after the other."""
+    """A copy of the project after one whole run; `first` holds its hashes then. Tests edit it one after the other."""
     made = copy_project(tmp_path_factory.mktemp("finished") / "project")
     add_model(made, model)
-    print("\nrunning the tiny workflow (about a minute)", flush=True)
+    print("\nrunning the tiny workflow (about two minutes)", flush=True)
     made.run()
+    made.first = made.hashes()
     return made

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.workflow
 
 PROMPTS = "config/prompts/sa.yaml"
 # what follows from a changed evaluation, whatever changed it
-PAPER = {"table3": 1, "figure": 4, "report": 1}
+PAPER = {"table3": 1, "figure": 6, "report": 1}
+METHODS = 2
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +65,18 @@ def test_editing_a_prompt_relabels_that_prompt_only(finished):
     finished.edit(PROMPTS, here, here.replace("reviewer", "viewer"))
     planned = finished.planned()
     assert planned == {
-        "label_batch": 1, "extract_unsup_labels": 1, "extract_test_labels": 1, "self_select": 1,
-        "embed_batch": 1, "mte": 1, "baseline_scores": 1, "similarities": 1, "selection": 1, "geometry": 1, **PAPER,
-    }  # fmt: skip
+        "label_batch": 1,
+        "extract_unsup_labels": 1,
+        "extract_test_labels": 1,
+        "self_select": 1,
+        "embed_batch": METHODS,
+        "mte": METHODS,
+        "baseline_scores": 1,
+        "similarities": 1,
+        "selection": 1,
+        "geometry": 1,
+        **PAPER,
+    }
     finished.run()
     moved = changed(before, finished.hashes())
     of_others = {
@@ -75,7 +85,10 @@ def test_editing_a_prompt_relabels_that_prompt_only(finished):
         if n.startswith(("results/labels", "results/embeddings")) and "/sa-3/" not in n and "sa-3." not in n
     }
     assert of_others == set(), "labels and vectors of other prompts stay as they were"
-    assert any("/mte/" in n and "sa-3" in n for n in moved)
+    assert {
+        "results/labels/smollm2-135m/sa-3/sa.jsonl.gz",
+        "results/labels/smollm2-135m/sa-3/mini-films.jsonl.gz",
+    } <= moved
     assert labelled_cells(finished) == ["sa-3/mini-films", "sa-3/sa", "self-select/sa"]
 
 
@@ -96,7 +109,7 @@ def test_adding_a_prompt_computes_one_prompt(finished):
     finished.edit("tests/workflow/tiny.yaml", "[1, 3, 7, 12]", "[1, 3, 7, 12, 14]")
     planned = finished.planned()
     one_prompt = ("label_batch", "extract_unsup_labels", "extract_test_labels", "embed_batch", "mte")
-    assert [planned[name] for name in one_prompt] == [1] * 5
+    assert [planned[name] for name in one_prompt] == [1, 1, 1, METHODS, METHODS]
     assert "dte" not in planned
     finished.run()
     assert labelled_cells(finished) == ["sa-14/mini-films", "sa-14/sa", "self-select/sa"]
@@ -111,7 +124,7 @@ def test_editing_the_scoring_code_reruns_all_that_used_it(finished):
     planned = finished.planned()
     prompts = 5
     assert planned["label_batch"] == 1 and planned["extract_unsup_labels"] == planned["extract_test_labels"] == prompts
-    assert planned["mte"] == prompts and planned["embed_batch"] == 1 and "dte" not in planned
+    assert planned["mte"] == prompts * METHODS and planned["embed_batch"] == METHODS and "dte" not in planned
     assert planned["baseline_scores"] == 1
     finished.run()
     assert finished.hashes("results/labels/*/sa-*/*") == before, "a comment changes no label"

@@ -16,6 +16,7 @@ from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
 from fute.evaluation.steps import csv_bytes
 
 MTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/mte/(?P<model>[^/]+)/(?P<task>[^/]+)\.safetensors")
+NEIGHBOURS = 5
 
 
 class GeometrySettings(BaseModel):
@@ -39,12 +40,16 @@ def _statistics(vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, obj
     """Numbers of the original space (cosine), each with the reason where it is not defined."""
     category, model = points["category"].to_numpy(), points["model"].to_numpy()
     found = silhouette_by(vectors, category)
-    purity = neighbour_purity(vectors, model, within=category) if len(set(model)) > 1 else np.nan
+    # a vector can have no more neighbours of its own kind than there are
+    k = max(1, min(NEIGHBOURS, min(np.unique(category, return_counts=True)[1]) - 1))
     rows = [
         _statistic("silhouette by category", found.value, found.note),
-        _statistic("category purity of 5 neighbours", neighbour_purity(vectors, category)),
-        _statistic("model purity of 5 neighbours", purity, "" if len(set(model)) > 1 else "one model"),
+        _statistic(f"category purity of {k} neighbours", neighbour_purity(vectors, category, k)),
     ]
+    if len(set(model)) > 1:
+        rows.append(_statistic(f"model purity of {k} neighbours", neighbour_purity(vectors, model, k, within=category)))
+    else:
+        rows.append(_statistic(f"model purity of {k} neighbours", np.nan, "one model"))
     for name in sorted(set(category)):
         own = category == name
         groups = np.where(points["cot"].to_numpy()[own], "chain of thought", "plain")

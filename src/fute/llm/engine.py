@@ -57,6 +57,11 @@ class EngineSettings(BaseModel):
     timeout_s: float = Field(60, gt=0, description="openai")
     concurrency: int = Field(4, ge=1, description="openai: requests under way at a time")
 
+    def shaping(self) -> dict[str, Any]:
+        """The settings that may change a result, as JSON; how a server is reached is not among them."""
+        reach = {"gpu_memory_utilization", "base_url", "api_key_env", "requests_per_minute", "max_retries"}
+        return self.model_dump(exclude=reach | {"timeout_s", "concurrency"})
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:

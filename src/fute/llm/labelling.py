@@ -75,14 +75,14 @@ def label_key(
 ) -> str:  # fmt: skip
     """Content address of a label cell. model, corpus: JSON values that identify the weights and the texts."""
     return content_key(
-        ["label", model, engine.model_dump(), system, max_text_words, prompt_words(prompt),
+        ["label", model, engine.shaping(), system, max_text_words, prompt_words(prompt),
          list(prompt.verbalizers), corpus, perplexity, code_sha256]
     )  # fmt: skip
 
 
 def select_key(model: Any, engine: EngineSettings, prompts: Sequence[Prompt], code_sha256: str) -> str:
     """Content address of a Self-Select cell: it sees the words of all prompts in their order."""
-    return content_key(["select", model, engine.model_dump(), [p.template for p in prompts], code_sha256])
+    return content_key(["select", model, engine.shaping(), [p.template for p in prompts], code_sha256])
 
 
 @dataclass(frozen=True)

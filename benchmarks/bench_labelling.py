@@ -1,0 +1,68 @@
+"""Labelling as the workflow does it against the same requests in one plain call of the same engine.
+
+    PYTHONPATH=src python benchmarks/bench_labelling.py --model results/models/smollm2-135m [--engine vllm] [--seconds 120]
+
+Engine start excluded, all of the paper's plain SA prompts, texts of the built-in pool; as many texts as fill the given
+time. Prints requests a second of both and their ratio.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from fute.batching import UnitStore
+from fute.data.prompts import load_prompts
+from fute.data.rows import Row, read_raw_jsonl
+from fute.llm.engine import EngineSettings, load_engine
+from fute.llm.labelling import BatchSpec, LabelCell, _label_chunk, _request, chunks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--engine", choices=("vllm", "transformers"), default="vllm")
+    parser.add_argument("--seconds", type=float, default=120, help="work of each side")
+    given = parser.parse_args()
+
+    prompts = {p.id: p for p in load_prompts(Path("config/prompts/sa.yaml")) if not p.cot}
+    texts = [Row(f"pool/{n}", (row["text"],)) for n, row in read_raw_jsonl(Path("resources/builtin/pool.jsonl"))]
+    settings = EngineSettings(engine=given.engine, max_length=2048, enforce_eager=given.engine == "vllm")
+    engine = load_engine(settings, given.model)
+    cells = tuple(LabelCell(key=f"{name:0<64}", prompt=name, corpus="u") for name in prompts)
+    spec = BatchSpec(engine=settings, prompts=prompts, labels=cells)
+
+    def forget() -> None:
+        if given.engine == "vllm":
+            engine._llm.reset_prefix_cache()
+
+    def plain(rows: list[Row]) -> float:
+        requests = [_request(spec, item) for _, items in chunks(spec, {"u": rows}, engine) for item in items]
+        forget()
+        started = time.monotonic()
+        engine.score(requests)
+        return len(requests) / (time.monotonic() - started)
+
+    def workflow(rows: list[Row]) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            store = UnitStore(Path(folder) / "b.jsonl.gz", ".jsonl.gz")
+            forget()
+            started, done = time.monotonic(), 0
+            for name, items in chunks(spec, {"u": rows}, engine):
+                lines = list(_label_chunk(spec, items, engine))
+                store.put(name, lambda path, lines=lines: path.write_text(repr(lines)))
+                done += len(items)
+            return done / (time.monotonic() - started)
+
+    plain(texts[:20])  # the first call of an engine is slow
+    rate = plain(texts[:40])
+    count = min(len(texts), max(40, int(given.seconds * rate / len(prompts))))
+    rows = texts[:count]
+    print(f"{given.engine}: {count} texts, {len(prompts)} prompts, {count * len(prompts)} requests a side", flush=True)
+    one, other = plain(rows), workflow(rows)
+    print(f"one plain call {one:.1f} requests/s, workflow {other:.1f} requests/s, ratio {other / one:.2f}")
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()
