@@ -1,6 +1,6 @@
 """Labelling as the workflow does it against the same requests in one plain call of the same engine.
 
-    PYTHONPATH=src python benchmarks/bench_labelling.py --model results/models/smollm2-135m [--engine vllm] [--seconds 120]
+    PYTHONPATH=src python benchmarks/bench_labelling.py --model results/models/smollm2-135m [--engine vllm]
 
 Engine start excluded, all of the paper's plain SA prompts, texts of the built-in pool; as many texts as fill the given
 time. Prints requests a second of both and their ratio.

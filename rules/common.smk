@@ -6,6 +6,7 @@ from pathlib import Path
 from snakemake.cli import get_argument_parser
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+from fute.artifacts import sha256_file
 from fute.config import ConfigError, parse_run
 from fute.workflow import Workflow, code, settings_json
 
@@ -58,6 +59,11 @@ wildcard_constraints:
     surrogate=CONFIG.surrogate.name.replace(".", r"\."),
 
 
+# `torch` keeps two torch processes off one machine; on a cluster it counts within a job, not over all of them
+resource_scopes:
+    torch="local",
+
+
 # one environment with and without an image; torch's threads sleep when idle, or two processes stall each other
 shell.prefix(
     "set -euo pipefail; export PYTHONPATH=src PYTHONNOUSERSITE=1 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false"
@@ -87,10 +93,11 @@ def flags(name, files):
 
 def made(phases):
     """What the run asked for has made: for people, after a run without errors."""
-    asked = [name for name in os.environ[TARGETS].split() if name in phases] or ["paper"]
+    targets = os.environ[TARGETS].split()
+    asked = [name for name in targets if name in phases] or ([] if targets else ["paper"])
     lines = []
     for name in asked:
         folders = sorted({str(Path(f).parent) for f in phases[name]})
         more = f" and {len(folders) - 3} more folders" if len(folders) > 3 else ""
         lines.append(f"{name}: {len(phases[name])} files in {', '.join(folders[:3])}{more}")
-    return "\n".join(lines)
+    return "\n".join(lines) or f"made {', '.join(targets)}"

@@ -52,7 +52,7 @@ rule embed_batch:
     threads: CONFIG.threads
     resources:
         torch=1,
-        gpu=0,
+        gpu=CONFIG.gpus,
         mem_mb=lambda wc, attempt: 16000 * attempt,
         runtime=lambda wc, attempt: 720 * attempt,
     params:
@@ -72,6 +72,7 @@ rule dte:
     input:
         batch=lambda wc: WF.embedding_batch_file(wc.method, WF.dte_file(wc.method, wc.dataset)),
         train="results/data/{dataset}/train.jsonl.gz",
+        lock="results/models/{surrogate}.lock.json",
     output:
         vector="results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors",
         sidecar=sidecar("results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors"),
@@ -83,7 +84,7 @@ rule dte:
         key=lambda wc: WF.embedding_items[WF.dte_file(wc.method, wc.dataset)].key,
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
-        " --file train:{wildcards.dataset}={input.train} --output {output.vector} &> {log}"
+        " --file train={input.train} --file surrogate={input.lock} --output {output.vector} &> {log}"
 
 
 rule mte:
@@ -91,6 +92,7 @@ rule mte:
     input:
         batch=lambda wc: WF.embedding_batch_file(wc.method, WF.mte_file(wc.method, wc.model, wc.task)),
         labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
+        lock="results/models/{surrogate}.lock.json",
     output:
         vector="results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors",
         sidecar=sidecar("results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors"),
@@ -104,7 +106,7 @@ rule mte:
         key=lambda wc: WF.embedding_items[WF.mte_file(wc.method, wc.model, wc.task)].key,
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
-        " --file labels:{wildcards.model}/{wildcards.task}={input.labels} --output {output.vector} &> {log}"
+        " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"
 
 
 rule control:
@@ -112,6 +114,7 @@ rule control:
     input:
         batch=lambda wc: WF.embedding_batch_file(wc.method, WF.control_file(wc.method, wc.model, wc.task, wc.variant)),
         labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
+        lock="results/models/{surrogate}.lock.json",
     output:
         vector="results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors",
         sidecar=sidecar("results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors"),
@@ -125,4 +128,4 @@ rule control:
         key=lambda wc: WF.embedding_items[WF.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
-        " --file labels:{wildcards.model}/{wildcards.task}={input.labels} --output {output.vector} &> {log}"
+        " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"

@@ -29,6 +29,8 @@ rule similarities:
         "results/benchmarks/similarities/all.tsv"
     container:
         image("train")
+    resources:
+        mem_mb=8000,
     params:
         settings=settings_json(WF.similarity_settings()),
         code=code("similarities"),
@@ -81,6 +83,8 @@ rule geometry:
         "results/benchmarks/geometry/all.tsv"
     container:
         image("train")
+    resources:
+        mem_mb=8000,
     params:
         settings=settings_json(WF.geometry_settings()),
         code=code("geometry"),

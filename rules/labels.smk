@@ -24,7 +24,7 @@ rule label_batch:
     resources:
         torch=1,
         gpu=(CONFIG.llm.engine.tensor_parallel_size if CONFIG.llm.engine.engine == "vllm" else 0),
-        mem_mb=lambda wc, attempt: 16000 * attempt,
+        mem_mb=lambda wc, attempt: RUN.models[wc.model].memory_mb * attempt,
         runtime=lambda wc, attempt: 720 * attempt,
     params:
         spec=lambda wc: WF.label_spec(wc.model, wc.batch),

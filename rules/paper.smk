@@ -4,6 +4,7 @@ FIGURES = {
     for figure in ("fig4", "figa2")
     for suffix, method, view in WF.figure_views()
 }
+PRINTED = "resources/paper/table3.csv"
 PAPER = [
     *(f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")),
     *(f"results/paper/figures/{name}.{ending}" for name in FIGURES for ending in ("pdf", "png", "csv")),
@@ -75,7 +76,8 @@ rule report:
         image("paper")
     params:
         settings=settings_json(WF.report_settings(FIGURES)),
-        printed="resources/paper/table3.csv",
+        printed=PRINTED,
+        printed_sha256=sha256_file(Path(PRINTED)),
         code=code("report"),
     shell:
         f"{LIGHT} python -m fute report --settings {{params.settings:q}} --evaluation results/evaluation"

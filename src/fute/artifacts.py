@@ -194,11 +194,11 @@ class Step:
                         record["semantic_sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
                 sidecar = {"record": record, "record_sha256": content_key(record), "run": run}
                 sidecars.append((sidecar_path(path), json.dumps(sidecar, sort_keys=True, indent=1) + "\n"))
-            for temporary, path, _ in self._pending:
+            # each file's record follows it at once: a later file (a batch's keys) says that earlier ones are whole
+            for (temporary, path, _), (sidecar_file, text) in zip(self._pending, sidecars, strict=True):
                 temporary.replace(path)
-            for path, text in sidecars:
-                with atomic(path) as temporary:
-                    temporary.write_text(text, encoding="utf8")
+                with atomic(sidecar_file) as written:
+                    written.write_text(text, encoding="utf8")
 
     def _run(self) -> dict[str, Any]:
         usage = resource.getrusage(resource.RUSAGE_SELF)

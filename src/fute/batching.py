@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fute.artifacts import atomic
+from fute.artifacts import atomic, sidecar_path
 
 KEYS = ".keys"
 
@@ -41,13 +41,14 @@ def batch_name(keys: Iterable[str]) -> str:
 
 
 def finished_batches(folder: Path, suffix: str) -> dict[str, str]:
-    """key -> batch name of every finished batch in `folder` (data and `.keys` both there)."""
+    """key -> batch name of every finished batch in `folder`: data and `.keys`, and the record of `.keys`, the last
+    file that a batch step writes."""
     found: dict[str, str] = {}
     if not folder.is_dir():
         return found
     for path in sorted(folder.glob(f"*{KEYS}")):
         name = path.name.removesuffix(KEYS)
-        if (folder / f"{name}{suffix}").is_file():
+        if (folder / f"{name}{suffix}").is_file() and sidecar_path(path).is_file():
             for line in path.read_text(encoding="utf8").splitlines():
                 found.setdefault(line.split("\t", 1)[0], name)
     return found

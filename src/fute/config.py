@@ -125,7 +125,8 @@ class EvaluationConfig(Section):
 
 class Config(Section):
     """A run. threads: BLAS and torch threads of every model step. embeddings_per_process: vectors one
-    process makes (None: all of a method)."""
+    process makes (None: all of a method). processes, gpus: of an embedding job; gpus also of a label batch whose
+    engine is transformers."""
 
     name: Id
     title: str
@@ -144,6 +145,16 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     threads: int = Field(8, ge=1)
     processes: int = Field(1, ge=1)
+    gpus: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _held_out_rows(self) -> Config:
+        for method in self.methods:
+            if getattr(self, method).dte.patience is not None and self.data.dev_share == 0:
+                raise ValueError(
+                    f"{method}.dte stops early on held-out rows, but data.dev_share is 0: raise it, or drop patience"
+                )
+        return self
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -177,6 +188,11 @@ class Run:
                 raise ConfigError(
                     f"model {name!r} is not in config/models.yaml; add an entry, or use {sorted(self.models)}"
                 )
+        servers = [name for name in config.llm.models if self.models[name].server]
+        if len(servers) > 1:
+            raise ConfigError(
+                f"llm.models: {servers} are servers, and a run has one engine address; run them one by one"
+            )
         for category, names in config.llm.datasets.items():
             for name in names:
                 if name not in self.datasets:

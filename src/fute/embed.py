@@ -18,11 +18,11 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
-from fute.artifacts import Step, canonical_json, read_jsonl, sha256_file
+from fute.artifacts import Step, read_jsonl, sha256_file
 from fute.batching import UnitStore, keys_text
 from fute.data.rows import Row
 from fute.data.text2text import labelled_pairs, mte_target
-from fute.embed_extract import INDEX, SUFFIX, member
+from fute.embed_extract import INDEX, SUFFIX, learned_from, member
 from fute.embeddings import Embedder, save
 from fute.progress import StepLines, Track
 from fute.recipes import EmbeddingSpec, Item
@@ -77,21 +77,22 @@ def _name(item: Item) -> str:
     return f"{item.kind}:{item.source}" + (f".{item.variant}" if item.variant else "")
 
 
-def _inputs(item: Item) -> list[str]:
-    """Names of the files an item is learned from."""
+def _sources(item: Item, files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files an item is learned from, by what they are."""
     if item.kind == "dte":
-        return [f"train:{item.source}", f"dev:{item.source}"]
-    return [f"unsup:{item.category}", f"labels:{item.source}"]
+        names = {"train": f"train:{item.source}", "dev": f"dev:{item.source}"}
+    else:
+        names = {"unsup": f"unsup:{item.category}", "labels": f"labels:{item.source}"}
+    return {kind: files[name] for kind, name in names.items()}
 
 
-def item_pairs(item: Item, files: Mapping[str, Path]) -> tuple[list[Pair], list[Pair] | None]:
-    """Training pairs of an item, and for a DTE the held-out pairs for early stopping."""
+def item_pairs(item: Item, early_stop: bool, files: Mapping[str, Path]) -> tuple[list[Pair], list[Pair] | None]:
+    """Training pairs of an item, and for a DTE with early stopping the held-out pairs."""
+    sources = _sources(item, files)
     if item.kind == "dte":
-        train, dev = (_rows(files[name]) for name in _inputs(item))
-        held_out = dataset_pairs(dev, None, item.seed) if item.recipe.get("patience") else None
-        return dataset_pairs(train, item.pairs, item.seed), held_out
-    unsup, labels = (files[name] for name in _inputs(item))
-    return model_pairs(item, _rows(unsup), read_jsonl(labels), item.seed), None
+        held_out = dataset_pairs(_rows(sources["dev"]), None, item.seed) if early_stop else None
+        return dataset_pairs(_rows(sources["train"]), item.pairs, item.seed), held_out
+    return model_pairs(item, _rows(sources["unsup"]), read_jsonl(sources["labels"]), item.seed), None
 
 
 def _zip(path: Path, members: Mapping[str, bytes]) -> None:
@@ -117,24 +118,28 @@ def embed_batch(
     found = len(spec.items) - len(missing)
     print(f"{spec.method}: {len(spec.items)} vectors, {found} of them found finished", flush=True)
     embedder, recipe = None, None
-    # items with one recipe follow each other, so that one surrogate at a time is in memory
-    ordered = sorted(spec.items, key=lambda item: (canonical_json(item.recipe), item.kind, item.source))
+    # items with one recipe follow each other, so that the surrogate is loaded once a recipe
+    ordered = sorted(spec.items, key=lambda item: (item.recipe, item.kind, item.source))
     with Track(f"{spec.method} vectors", len(missing), "vectors") as track:
         for item in ordered:
             if member(item.key) not in missing:
                 continue
             if embedder is None or item.recipe != recipe:
-                recipe = item.recipe
+                embedder, recipe = None, item.recipe  # one surrogate at a time in memory
                 settings = spec.method_settings(item)
                 embedder = Embedder(model, spec.settings, settings, surrogate_sha256, start=prefix)
-            pairs, held_out = item_pairs(item, files)
+            pairs, held_out = item_pairs(item, embedder.settings.patience is not None, files)
             embedding = embedder.embed(pairs, dev=held_out, progress=StepLines(_name(item)))
             if accelerator.is_main_process:
                 store.put(member(item.key), lambda path, made=embedding: save(made, path))
             track.advance()
     if not accelerator.is_main_process:
         return
-    index = {item.key: {name: sha256_file(files[name]) for name in _inputs(item)} for item in spec.items}
+    index = {
+        item.key: {kind: learned_from(kind, path) for kind, path in _sources(item, files).items()}
+        | {"surrogate": surrogate_sha256}
+        for item in spec.items
+    }
     members = {member(item.key): store.path(member(item.key)).read_bytes() for item in spec.items}
     members[INDEX] = json.dumps(index, sort_keys=True).encode()
     cells = {_name(item): item.key for item in spec.items}

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from fute.artifacts import Step, sha256_file
+from fute.artifacts import Step, content_key, read_jsonl, sha256_file
 
 SUFFIX = ".zip"
 INDEX = "inputs.json"
@@ -18,18 +18,31 @@ def member(key: str) -> str:
     return f"{key}.safetensors"
 
 
+def learned_from(name: str, path: Path) -> str:
+    """Hash of what a vector takes from a file: of labels the ids and predictions, of all else the whole file.
+
+    Two prompts of equal words have one vector, though their label files carry different prompt numbers.
+    """
+    if name == "labels":
+        return content_key([[row["id"], row["prediction"]] for row in read_jsonl(path)])
+    return sha256_file(path)
+
+
 def extract_embedding(key: str, *, batch: Path, files: Mapping[str, Path], output: Path) -> None:
-    """Write one vector of a batch. files: what it was learned from, compared with what the batch recorded.
+    """Write one vector of a batch.
+
+    files: what it was learned from (`train` or `labels`, and the surrogate's lock as `surrogate`), compared with
+    what the batch recorded.
 
     Raises ValueError where the batch does not hold the vector or was learned from other files.
     """
     with zipfile.ZipFile(batch) as archive:
-        learned_from = json.loads(archive.read(INDEX)).get(key)
-        if learned_from is None:
+        recorded = json.loads(archive.read(INDEX)).get(key)
+        if recorded is None:
             raise ValueError(f"{batch}: holds no vector {key[:16]}; delete this batch and its .keys, then run again")
         data = archive.read(member(key))
     for name, path in files.items():
-        if learned_from[name] != sha256_file(path):
+        if recorded[name] != learned_from(name, path):
             raise ValueError(
                 f"{batch}: was learned from another {path} than there is now; delete the batch, its .keys and its "
                 "sidecars, then run again"

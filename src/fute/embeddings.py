@@ -37,6 +37,9 @@ from fute.surrogate.text2text import (
 )
 from fute.surrogate.training import Progress, TrainingLog, count_steps, seed_everything, train
 
+LEAST_STEPS_FOR_DROPOUT = 100
+"""Shorter runs take none: dropout would only add noise to a prefix that is still leaving its start."""
+
 
 @dataclass
 class Embedding:
@@ -277,7 +280,9 @@ class _Tupate:
     ) -> tuple[np.ndarray, TrainingLog, None]:
         prefix = nn.Parameter(self.start.to(self.surrogate.device, copy=True))
         batches = {"train": self._batches("train", examples), "dev": self._batches("dev", dev)}
-        rate, generator = self.settings.dropout, torch.Generator().manual_seed(seed)
+        steps = count_steps(len(examples), epochs=epochs, batch_size=self.settings.batch_size)
+        rate = self.settings.dropout if steps >= LEAST_STEPS_FOR_DROPOUT else 0.0
+        generator = torch.Generator().manual_seed(seed)
 
         def losses(batch: Sequence[Example]) -> Tensor:
             held_out = not torch.is_grad_enabled()

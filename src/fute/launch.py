@@ -42,6 +42,8 @@ def main() -> None:
     devices = torch.cuda.device_count()
     if devices and given.processes > devices:
         parser.error(f"--processes {given.processes}, but torch sees {devices} CUDA devices")
+    if not devices and given.processes > 1:
+        parser.error("accelerate starts one process on a machine without a GPU: set processes to 1")
     line = command(given.step, given.processes, devices, dict(os.environ))
     os.execv(line[0], line)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ class ModelError(RuntimeError):
 class ModelEntry(BaseModel):
     """Where the weights of a model come from: exactly one of hub repository, Python package, folder, server.
 
-    gated: the hub asks for a token, taken from the environment variable HF_TOKEN.
+    gated: the hub asks for a token, taken from the environment variable HF_TOKEN. memory_mb: of a job that loads it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +41,7 @@ class ModelEntry(BaseModel):
     file: str | None = None
     folder: str | None = None
     server: bool = False
+    memory_mb: int = 16000
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelEntry:
@@ -52,7 +54,7 @@ class ModelEntry(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """What names these weights; the lock file then holds a hash a file."""
-        return self.model_dump(exclude={"title", "gated"}, exclude_none=True)
+        return self.model_dump(exclude={"title", "gated", "memory_mb"}, exclude_none=True)
 
 
 def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
@@ -93,13 +95,10 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
     token = os.environ.get("HF_TOKEN")
     try:
         revision = entry.revision or HfApi(token=token).model_info(str(entry.repo)).sha
-        snapshot_download(
-            str(entry.repo),
-            revision=revision,
-            local_dir=folder,
-            token=token,
-            allow_patterns=list(WEIGHT_FILES),
-        )
+        fetch = partial(snapshot_download, str(entry.repo), revision=revision, local_dir=folder, token=token)
+        fetch(allow_patterns=list(WEIGHT_FILES))
+        if not list(folder.glob("*.safetensors")):
+            fetch(allow_patterns=["*.bin"])  # older repositories hold torch's own format only
     except (GatedRepoError, RepositoryNotFoundError):
         raise ModelError(
             f"model {name}: {entry.repo} is gated or unknown; accept its licence on the hub and put a token "
@@ -109,6 +108,8 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"model {name}: cannot fetch {entry.repo}: {error}; run this step on a node with network"
         ) from None
+    if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
+        raise ModelError(f"model {name}: {entry.repo} at {revision} holds no weights (*.safetensors or *.bin)")
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return {"repo": entry.repo, "revision": revision}
 
@@ -132,20 +133,21 @@ def fetch_model(name: str, entry: ModelEntry, *, folder: Path, lock: Path) -> No
     source: dict[str, Any] = {"server": True}
     files: dict[str, dict[str, Any]] = {}
     if not entry.server:
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        unfinished = folder.with_name(f".{folder.name}.partial")
+        if not entry.repo:  # a download goes on where it broke off
+            shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True, exist_ok=True)
         get = _from_package if entry.package else _from_hub if entry.repo else _from_folder
-        source = get(name, entry, partial)
-        for path in sorted(partial.rglob("*")):
+        source = get(name, entry, unfinished)
+        for path in sorted(unfinished.rglob("*")):
             if path.is_file():
-                files[path.relative_to(partial).as_posix()] = {
+                files[path.relative_to(unfinished).as_posix()] = {
                     "sha256": sha256_file(path),
                     "bytes": path.stat().st_size,
                 }
         if folder.exists():
             shutil.rmtree(folder)
-        partial.replace(folder)
+        unfinished.replace(folder)
     with Step("fetch_model", module=__name__, settings=entry.identity()) as step:
         step.json(lock, {"model": name, "source": source, "files": files})
     print(f"{name}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")

@@ -77,7 +77,8 @@ class TupateSettings(_Recipe):
     """TuPaTE: train a prefix of `length` positions from the common start that `init_seed` gives.
 
     A prefix whose vector moved by less than `min_relative_distance` of its start's norm is an error: such
-    vectors are all the start. `dropout` is that of the prefix. `layers`: a causal surrogate's prefix stands in its
+    vectors are all the start. `dropout` is that of the prefix, and 0 in
+    runs of under 100 steps. `layers`: a causal surrogate's prefix stands in its
     last so many layers (None: all); the states below are computed once, which is what makes small runs short.
     """
 
@@ -96,7 +97,8 @@ MethodSettings = TaskEmbSettings | TupateSettings
 class Item(_Frozen):
     """One vector of a batch.
 
-    kind, source: `dte` of a dataset id, or `mte` of `{model}/{prompt}`. pairs: at most so many (x, y).
+    kind, source: `dte` of a dataset id, or `mte` of `{model}/{prompt}`. recipe: its place among the batch's
+    recipes. pairs: at most so many (x, y).
     target: what stands for a class on the target side. variant: `null-i`, `abc` or None.
     """
 
@@ -105,7 +107,7 @@ class Item(_Frozen):
     category: str
     source: str
     variant: str | None
-    recipe: dict[str, Any]
+    recipe: int = 0
     pairs: int | None
     target: Literal["label", "verbalizer", "abc"]
     seed: int
@@ -119,8 +121,11 @@ class EmbeddingSpec(_Frozen):
     method: Literal["taskemb", "tupate"]
     surrogate: str
     settings: SurrogateSettings
-    items: tuple[Item, ...]
+    recipes: tuple[dict[str, Any], ...] = ()
+    items: tuple[Item, ...] = ()
 
     def method_settings(self, item: Item) -> MethodSettings:
         """The recipe of one item."""
-        return (TaskEmbSettings if self.method == "taskemb" else TupateSettings).model_validate(item.recipe)
+        return (TaskEmbSettings if self.method == "taskemb" else TupateSettings).model_validate(
+            self.recipes[item.recipe]
+        )

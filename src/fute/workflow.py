@@ -19,7 +19,7 @@ from fute.data.crossfit_files import unsup_identity
 from fute.data.prompts import Prompt
 from fute.data.sources import source_identity
 from fute.llm import labelling
-from fute.recipes import EmbeddingSpec, Item
+from fute.recipes import EmbeddingSpec, Item, TaskEmbSettings, TupateSettings
 
 RESOURCES = Path("resources")
 LABELS = re.compile(r"results/labels/(?P<model>[^/]+)/(?P<task>[^/]+)/(?P<corpus>[^/]+)\.jsonl\.gz")
@@ -30,6 +30,10 @@ MTE = re.compile(
 DTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/dte/(?P<dataset>[^/]+)\.safetensors")
 BEFORE_LABELS = re.compile(r"results/(data|unsup|models)/.*")
 EMBEDDING_SUFFIX = ".zip"
+# keys of a registry entry that do not shape evaluation rows
+TRAINING_ONLY = ("title", "overlaps", "files")
+# the batch's settings are one command-line argument, and Linux takes 128 KiB of it
+MOST_VECTORS_A_PROCESS = 200
 SELF_SELECT = labelling.SELF_SELECT
 STEPS = {
     "fetch_model": "fute.models",
@@ -106,9 +110,16 @@ class Workflow:
 
     @cache  # noqa: B019
     def test_recipe(self, dataset: str) -> dict[str, Any]:
+        """What identifies a dataset's evaluation rows: nothing that shapes its training rows only."""
+        settings = self.dataset_settings(dataset)
+        entry = {name: value for name, value in settings["entry"].items() if name not in TRAINING_ONLY}
+        source = self.source(dataset)
+        if "files" in source:
+            source = source | {"files": [file for file in source["files"] if file.get("part") != "train"]}
         return {
-            "settings": self.dataset_settings(dataset),
-            "data": self.source(dataset),
+            "entry": entry,
+            "data": source,
+            **{name: settings[name] for name in ("dataset", "source", "test_rows", "seed")},
             "code": code("data"),
         }
 
@@ -120,7 +131,7 @@ class Workflow:
     @cache  # noqa: B019
     def train_recipe(self, dataset: str) -> dict[str, Any]:
         return {
-            "own": self.test_recipe(dataset),
+            "own": [self.dataset_settings(dataset), self.source(dataset), code("data")],
             "without": [self.test_recipe(name) for name in self.overlaps(dataset)],
         }
 
@@ -293,7 +304,24 @@ class Workflow:
     def embedding_spec_of(self, method: str) -> EmbeddingSpec:
         """The settings all vectors of a method share."""
         surrogate = self.config.surrogate
-        return EmbeddingSpec(method=method, surrogate=surrogate.name, settings=surrogate.settings, items=())
+        recipes = tuple(recipe.model_dump() for recipe in self.recipes[method])
+        return EmbeddingSpec(method=method, surrogate=surrogate.name, settings=surrogate.settings, recipes=recipes)
+
+    @cached_property
+    def recipes(self) -> dict[str, list[TaskEmbSettings | TupateSettings]]:
+        """The different recipes of each method: of DTEs, of MTEs, and of their controls.
+
+        A control takes the first order seed only, and is held against the MTE of that seed.
+        """
+        found: dict[str, list[TaskEmbSettings | TupateSettings]] = {}
+        for method in self.config.methods:
+            own = getattr(self.config, method)
+            control = own.mte.model_copy(update={"order_seeds": own.mte.order_seeds[:1]})
+            found[method] = []
+            for recipe in (own.dte, own.mte, control):
+                if recipe not in found[method]:
+                    found[method].append(recipe)
+        return found
 
     @cached_property
     def embedding_items(self) -> dict[str, Item]:
@@ -313,7 +341,8 @@ class Workflow:
                     key = content_key([*common, what, self.train_recipe(dataset)])
                     found[self.dte_file(method, dataset)] = Item(
                         key=key, kind="dte", category=category, source=dataset, variant=None,
-                        recipe=recipe.dte.model_dump(), pairs=recipe.pairs, target="label", seed=self.config.seed,
+                        recipe=self.recipes[method].index(recipe.dte), pairs=recipe.pairs, target="label",
+                        seed=self.config.seed,
                         classes=tuple(self.run.datasets[dataset].classes),
                     )  # fmt: skip
                 for model in self.config.llm.models:
@@ -331,7 +360,6 @@ class Workflow:
         recipe = getattr(self.config, method)
         how = recipe.mte
         if variant is not None:
-            # a control takes the first order seed only, and is held against the MTE of that seed
             how = how.model_copy(update={"order_seeds": how.order_seeds[:1]})
         target = "abc" if variant == "abc" else self.config.mte_target
         what = {
@@ -347,7 +375,7 @@ class Workflow:
         key = content_key([*common, what, self.label_cells[model, prompt.id, prompt.category]])
         return Item(
             key=key, kind="mte", category=prompt.category, source=f"{model}/{prompt.id}", variant=variant,
-            recipe=how.model_dump(), pairs=recipe.pairs, target=target, seed=self.config.seed,
+            recipe=self.recipes[method].index(how), pairs=recipe.pairs, target=target, seed=self.config.seed,
             classes=tuple(prompt.verbalizers),
             verbalizers=tuple(words[0] for words in prompt.verbalizers.values()) if target == "verbalizer" else None,
         )  # fmt: skip
@@ -363,7 +391,8 @@ class Workflow:
                 if path in self.requested[1] and path.startswith(self.embedding_folder(method) + "/")
             }
             finished = batching.finished_batches(folder, EMBEDDING_SUFFIX)
-            plans[method] = batching.plan(wanted, finished, self.config.embeddings_per_process)
+            size = self.config.embeddings_per_process or MOST_VECTORS_A_PROCESS
+            plans[method] = batching.plan(wanted, finished, size)
         return plans
 
     @cached_property

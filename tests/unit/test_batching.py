@@ -41,6 +41,7 @@ def _finish(folder: Path, requested: dict[str, str]) -> None:
     for name, members in plan(requested, finished_batches(folder, ".zip")).new.items():
         (folder / f"{name}.zip").write_bytes(b"data")
         (folder / f"{name}.keys").write_text(keys_text({cell: requested[cell] for cell in members}))
+        (folder / f"{name}.keys.prov.json").write_text("{}")
 
 
 def test_a_finished_plan_plans_nothing_and_an_edit_plans_one_cell(tmp_path):
@@ -61,7 +62,9 @@ def test_a_batch_without_its_data_does_not_count(tmp_path):
     _finish(tmp_path, requested)
     next(tmp_path.glob("*.zip")).unlink()
     assert finished_batches(tmp_path, ".zip") == {}
-    assert plan(requested, {}).new
+    _finish(tmp_path, requested)
+    next(tmp_path.glob("*.prov.json")).unlink()
+    assert finished_batches(tmp_path, ".zip") == {}, "killed before its last file was written"
 
 
 def test_units_appear_whole_and_are_found_again(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fute.data.crossfit import UnsupSettings, form, sample_unsup, segment
+from fute.data.crossfit import UnsupSettings, cut_words, form, sample_unsup, segment
 from fute.data.crossfit_files import read_unsup, unsup_identity
 from fute.data.crossfit_tasks import EXCLUDED, EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
 from fute.data.rows import BadRow, Row, SourceError
@@ -207,9 +207,11 @@ def test_exclusions_are_written_as_names_are_compared():
             assert all(name == canonical(name) for name in names)
 
 
-def test_drawn_texts_are_truncated():
-    rows, _ = sample_unsup({"t": ["abcdef [SEP] gh"]}, "nli", settings(), truncate=lambda s: (s[0][:3], s[1][:1]))
-    assert rows == [Row("t/0", ("abc", "g"), task="t")]
+def test_drawn_texts_are_cut_from_the_longest_segment():
+    rows, _ = sample_unsup({"t": ["a b c d e [SEP] g h"]}, "nli", settings(max_words=5))
+    assert rows[0].segments == ("a b c", "g h")
+    assert cut_words(("a  b", "c"), 3) == ("a  b", "c"), "what fits stays as it is"
+    assert cut_words(("a b c d",), 2) == ("a b",)
 
 
 def test_missing_scripts_are_listed_beside_the_papers_numbers(tmp_path):

@@ -18,8 +18,6 @@ from transformers import (
 from fute.embeddings import (
     Embedder,
     Embedding,
-    TaskEmbSettings,
-    TupateSettings,
     centred_cosine,
     cosine,
     load,
@@ -28,6 +26,7 @@ from fute.embeddings import (
     tensor_mean_cosine,
     tupate_embedding,
 )
+from fute.recipes import TaskEmbSettings, TupateSettings
 from fute.surrogate.fisher import loop_fisher
 from fute.surrogate.text2text import Pair, SurrogateSettings, collate, encode_pairs, load_surrogate
 from fute.surrogate.training import epoch_batches, seed_everything, train

@@ -19,7 +19,6 @@ from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_k
 from fute.data.sources import (
     RawRow,
     RawSplits,
-    evaluation_keys,
     load_dataset_rows,
     normalise,
     source_identity,
@@ -139,7 +138,6 @@ def test_texts_of_test_splits_leave_train_and_dev():
         assert counts["train"]["excluded"] == 2
         kept = {row.id for row in rows["train"] + rows["dev"]}
         assert kept == {f"d/train/{n}" for n in range(20) if n not in (3, 4, 5)}
-    assert evaluation_keys("d", settings(), raw) == {"itsfine", "other"}
 
 
 def test_train_rows_that_share_a_premise_with_test_are_dropped_where_the_entry_says_so(tmp_path):

@@ -34,7 +34,7 @@ class Checkout:
         return kept | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": "src"}
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", CONFIG, *arguments]
+        line = [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--cores", "2", *arguments]
         done = subprocess.run(
             line, cwd=self.folder, env=self.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

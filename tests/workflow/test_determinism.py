@@ -23,3 +23,10 @@ def test_two_runs_in_two_folders_give_the_same_bytes(finished: Checkout, tmp_pat
     for kind in kinds:
         assert any(name.startswith(kind) for name in found), kind
     assert found == finished.first
+
+
+def test_prompts_of_equal_words_have_equal_vectors(finished: Checkout):
+    for method in ("taskemb", "tupate"):
+        folder = f"results/embeddings/smollm2-135m/{method}/mte/smollm2-135m"
+        vectors = [finished.first[f"{folder}/sa-{number}.safetensors"] for number in (3, 9, 1)]
+        assert vectors[0] == vectors[1] != vectors[2]

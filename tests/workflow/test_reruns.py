@@ -106,7 +106,7 @@ def test_adding_a_prompt_computes_one_prompt(finished):
     added = '\n  - id: sa-14\n    number: 14\n    template: "{text}\\nWould you watch it?"\n'
     added += '    verbalizers: {negative: ["no"], positive: ["yes"]}\n'
     path.write_text(path.read_text() + added)
-    finished.edit("tests/workflow/tiny.yaml", "[1, 3, 7, 12]", "[1, 3, 7, 12, 14]")
+    finished.edit("tests/workflow/tiny.yaml", "[1, 3, 7, 9, 12]", "[1, 3, 7, 9, 12, 14]")
     planned = finished.planned()
     one_prompt = ("label_batch", "extract_unsup_labels", "extract_test_labels", "embed_batch", "mte")
     assert [planned[name] for name in one_prompt] == [1, 1, 1, METHODS, METHODS]
@@ -122,7 +122,7 @@ def test_editing_the_scoring_code_reruns_all_that_used_it(finished):
     path = finished / "src/fute/llm/scoring.py"
     path.write_text(path.read_text() + "\n# edited\n")
     planned = finished.planned()
-    prompts = 5
+    prompts = 6
     assert planned["label_batch"] == 1 and planned["extract_unsup_labels"] == planned["extract_test_labels"] == prompts
     assert planned["mte"] == prompts * METHODS and planned["embed_batch"] == METHODS and "dte" not in planned
     assert planned["baseline_scores"] == 1

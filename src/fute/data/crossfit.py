@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
@@ -37,6 +37,7 @@ class UnsupSettings(BaseModel):
     limit           texts in all; None: no limit for language models, 10,000 for LLMs
     exclude         scripts or tasks to leave out; None: the authors' list for the category
     exclude_strict  leave out also what shares texts with an evaluated dataset (the authors do not)
+    max_words       a text is cut to so many words over its segments, the longest first; None: never
     stratify        family: fill `limit` from the families of tasks in turn, for draws too small to be even
     """
 
@@ -49,6 +50,7 @@ class UnsupSettings(BaseModel):
     seed: int = 42
     exclude: tuple[str, ...] | None = None
     exclude_strict: bool = False
+    max_words: int | None = Field(default=None, ge=2)
     stratify: Literal["family"] | None = None
 
 
@@ -114,12 +116,10 @@ def sample_unsup(
     settings: UnsupSettings,
     *,
     families: Mapping[str, str] | None = None,
-    truncate: Callable[[Segments], Segments] | None = None,
 ) -> tuple[list[Row], list[dict[str, Any]]]:
     """U and, for each script or task, how many lines became texts of U.
 
     tasks     script or task -> input lines, as `read_unsup` gives them
-    truncate  cuts the segments of a drawn text to what the models can read (a tokenizer's job)
     Row ids are `{task}/{line from 0}`. A count has the keys script, family, lines, empty, excluded, capped
     (left by max_per_script) and drawn (in U); for crossfit_full also paper, what the authors have before
     their limit, and then their scripts that are missing here are listed too, with 0 lines.
@@ -149,12 +149,23 @@ def sample_unsup(
         raise SourceError(f"{settings.path}: no text is left for {category}; check unsup.exclude and the files")
 
     rows = _draw(candidates, settings, settings.limit or LIMIT[category], families)
-    if truncate is not None:
-        rows = [Row(row.id, truncate(row.segments), task=row.task) for row in rows]
+    if settings.max_words is not None:
+        rows = [Row(row.id, cut_words(row.segments, settings.max_words), task=row.task) for row in rows]
     drawn = Counter(row.task for row in rows)
     for count in counts:
         count["drawn"] = drawn[count["script"]]
     return rows, _beside_paper(counts, category) if settings.kind == "crossfit_full" else counts
+
+
+def cut_words(segments: Segments, limit: int) -> Segments:
+    """The segments with at most `limit` words in all, cut from the longest; texts that fit stay as they are."""
+    words = [segment.split() for segment in segments]
+    if sum(map(len, words)) <= limit:
+        return segments
+    kept = [len(part) for part in words]
+    while sum(kept) > limit:
+        kept[kept.index(max(kept))] -= 1
+    return tuple(" ".join(part[:n]) for part, n in zip(words, kept, strict=True))
 
 
 def _draw(
@@ -202,7 +213,9 @@ def _excluded(tasks: Mapping[str, list[str]], category: UnsupCategory, settings:
     if settings.exclude_strict:
         names = (*names, *EXCLUDED_STRICT[category])
     unwanted = {canonical(name) for name in names}
-    return {task for task in tasks if canonical(task) in unwanted}
+    # three of CrossFit's scripts are not read by the authors
+    foreign = {t for t in tasks if canonical(t) not in SCRIPTS} if settings.kind == "crossfit_full" else set()
+    return foreign | {task for task in tasks if canonical(task) in unwanted}
 
 
 def _beside_paper(counts: list[dict[str, Any]], category: UnsupCategory) -> list[dict[str, Any]]:

@@ -73,9 +73,9 @@ def prepare_unsup(settings: UnsupStep, *, source: dict[str, Any], root: Path, ro
 
 
 def _normalised(
-    settings: DatasetStep, root: Path, exclude: frozenset[str] = frozenset()
+    settings: DatasetStep, root: Path, exclude: frozenset[str] = frozenset(), revision: str | None = None
 ) -> tuple[Normalised, dict[str, Any]]:
-    raw = load_dataset_rows(settings.dataset, settings.entry, source=settings.source, root=root)
+    raw = load_dataset_rows(settings.dataset, settings.entry, source=settings.source, root=root, revision=revision)
     result = normalise(
         settings.dataset,
         settings.entry,
@@ -111,8 +111,9 @@ def prepare_train(
     Raises SourceError where the source has changed since the evaluation rows were read.
     """
     keys = {overlap_key(Row.from_json(obj, str(path)).segments) for path in exclude for obj in read_jsonl(path)}
-    result, locked = _normalised(settings, root, frozenset(keys))
-    if canonical_json(locked) != canonical_json(json.loads(lock.read_text(encoding="utf8"))):
+    read = json.loads(lock.read_text(encoding="utf8"))
+    result, locked = _normalised(settings, root, frozenset(keys), read.get("revision"))
+    if canonical_json(locked) != canonical_json(read):
         raise SourceError(f"{settings.dataset}: the source is not what {lock} says; delete that file and run again")
     with Step(
         "normalise_train", module=__name__, settings=settings.model_dump(), inputs=[*exclude, lock],

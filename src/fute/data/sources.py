@@ -49,15 +49,21 @@ class Normalised(NamedTuple):
     counts: dict[str, dict[str, Any]]
 
 
-def load_dataset_rows(dataset_id: str, settings: DatasetSettings, *, source: Source, root: Path | None) -> RawSplits:
+def load_dataset_rows(
+    dataset_id: str, settings: DatasetSettings, *, source: Source, root: Path | None, revision: str | None = None
+) -> RawSplits:
     """The raw rows of a dataset and the lock of what was read.
 
     root  folder of source `files`; the lock's paths are relative to it. Ignored by the other sources
+    revision  hub: the commit to read, from an earlier lock; None: the entry's, or the default branch
     lock  files: path, split, sha256, bytes, rows of each file; hub: repo, config, the resolved revision
           (for a snapshot folder its files instead), and a fingerprint and row count of each split
     Raises SourceError for what is not there, BadRow for a file that is not JSON lines.
     """
     if source == "hub":
+        if revision is not None and settings.hub is not None:
+            pinned = settings.hub.model_copy(update={"revision": revision})
+            settings = settings.model_copy(update={"hub": pinned})
         return _load_hub(dataset_id, settings)
     rows: dict[str, list[RawRow]] = {"train": [], "test": []}
     locked = []
@@ -77,15 +83,9 @@ def source_identity(dataset_id: str, settings: DatasetSettings, source: Source, 
     """
     if source != "hub":
         base = _folder_root(dataset_id, source, root)
-        paths = [path for _, _, path in _raw_files(dataset_id, settings, source, base)]
-        return {"source": source, "files": [_file_lock(path, base) for path in paths]}
+        files = _raw_files(dataset_id, settings, source, base)
+        return {"source": source, "files": [{"part": part} | _file_lock(path, base) for part, _, path in files]}
     return {"source": "hub"} | _hub_identity(_hub(dataset_id, settings))
-
-
-def evaluation_keys(dataset_id: str, settings: DatasetSettings, raw: RawSplits) -> set[str]:
-    """`overlap_key` of every labelled test row, sampled or not: what `overlaps` of others must exclude."""
-    rows, _ = _labelled(dataset_id, settings, raw.test, "test")
-    return {overlap_key(row.segments) for row in rows}
 
 
 def normalise(

@@ -23,7 +23,7 @@ UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
 
 
 class SelectionSettings(BaseModel):
-    """tasks: category -> models, prompt ids in order, dataset ids. draws: of the bootstrap."""
+    """prompts, datasets: ids by category, prompts in the order of their numbers. draws: of the bootstrap."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

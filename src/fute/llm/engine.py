@@ -58,9 +58,23 @@ class EngineSettings(BaseModel):
     concurrency: int = Field(4, ge=1, description="openai: requests under way at a time")
 
     def shaping(self) -> dict[str, Any]:
-        """The settings that may change a result, as JSON; how a server is reached is not among them."""
-        reach = {"gpu_memory_utilization", "base_url", "api_key_env", "requests_per_minute", "max_retries"}
-        return self.model_dump(exclude=reach | {"timeout_s", "concurrency"})
+        """The settings that may change a result of this engine, as JSON; how a server is reached is not among them."""
+        own = {
+            "transformers": {"batch_size"},
+            "vllm": {"tensor_parallel_size", "enable_prefix_caching", "max_num_seqs", "enforce_eager", "quantization"},
+            "openai": {"api_model"},
+        }
+        common = {
+            "engine",
+            "dtype",
+            "max_length",
+            "seed",
+            "score",
+            "reasoning_tokens",
+            "answer_tokens",
+            "chat_template",
+        }
+        return self.model_dump(include=common | own[self.engine])
 
 
 @dataclass(frozen=True, slots=True)

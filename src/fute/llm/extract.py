@@ -80,7 +80,7 @@ def extract_labels(
     elif offset_in is not None:
         offset = np.array(json.loads(offset_in.read_text(encoding="utf8"))["offset"])
     else:
-        offset = calibration_offset(raw)
+        offset = calibration_offset(raw).round(6)  # as it is stored and read for the other corpora
     labels = []
     for line, scores in zip(lines, raw, strict=True):
         own = {k: v for k, v in line.items() if k not in ("key", "index")}
@@ -104,7 +104,7 @@ def extract_labels(
                 {
                     "calibration": settings.calibration,
                     "classes": settings.classes,
-                    "offset": [round(float(v), 6) for v in offset],
+                    "offset": offset.tolist(),
                     "texts": len(rows),
                 },
             )

@@ -21,7 +21,7 @@ from fute.batching import UnitStore, keys_text
 from fute.data.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row
 from fute.llm.engine import Engine, EngineSettings, ScoreRequest, load_engine
-from fute.llm.self_select import self_select_prompt
+from fute.llm.self_select import TASKS, self_select_prompt
 from fute.progress import Track
 
 SUFFIX = ".jsonl.gz"
@@ -205,7 +205,9 @@ def label_batch(
         for cell in spec.selects:
             unit = f"{cell.key[:24]}.jsonl"
             if store.missing([unit]):
-                question = self_select_prompt(cell.category, [spec.prompts[name].template for name in cell.prompts])
+                question = self_select_prompt(
+                    TASKS[cell.category], [spec.prompts[name].template for name in cell.prompts]
+                )
                 answer = engine.generate([(f"self-select {cell.category}", question)], SELECT_TOKENS)[0]
                 line = {"key": cell.key, "answer": answer}
                 store.put(unit, lambda path, line=line: path.write_bytes(jsonl_bytes([line])))
