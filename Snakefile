@@ -1,4 +1,6 @@
 # FUTE: unified task embeddings across multiple models. One stage of the paper's method is one rule file.
+import gc
+
 from snakemake.utils import min_version
 
 min_version("9.20")
@@ -61,3 +63,7 @@ rule paper:
 onsuccess:
     shell("python -m fute tidy results")
     print(made(PHASES))
+
+
+# what has been read stays: without this, a quarter of the planning time goes into looking through it again
+gc.freeze()

@@ -8,6 +8,8 @@ from snakemake.cli import get_argument_parser
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from fute.artifacts import sha256_file
 from fute.config import ConfigError, parse_run
+from fute.data.prompts import PromptError
+from fute.data.rows import SourceError
 from fute.workflow import Workflow, code, settings_json
 
 # A cluster job reads this file again for one target of its own; it must plan the same batches as the
@@ -32,9 +34,10 @@ try:
         Path(workflow.basedir) / "config",
         ", ".join(map(str, workflow.configfiles)) or "config",
     )
-except ConfigError as error:
+    WF = Workflow(RUN, os.environ[TARGETS].split())
+    WF.label_cells  # reads what identifies the data, which may not be there
+except (ConfigError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
-WF = Workflow(RUN, os.environ[TARGETS].split())
 CONFIG = RUN.config
 # reaches commands through the environment and is no trigger: data may move to another folder
 os.environ["FUTE_DATA_ROOT"] = str(WF.data_root)

@@ -20,7 +20,7 @@ rule fetch_model:
         mem_mb=8000,
         runtime=240,
     params:
-        entry=lambda wc: settings_json(RUN.models[wc.model].model_dump()),
+        entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "memory_mb"})),
         folder=lambda wc: WF.model_folder(wc.model),
         code=code("fetch_model"),
     shell:

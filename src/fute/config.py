@@ -107,6 +107,13 @@ class TupateConfig(Section):
     mte: TupateSettings = TupateSettings(epochs=1, batch_size=128, learning_rate=1e-3, dropout=0.15)
     dte: TupateSettings = TupateSettings(batch_size=32, learning_rate=1e-2, dropout=0.15, max_epochs=120, patience=4)
 
+    @model_validator(mode="after")
+    def _one_start(self) -> TupateConfig:
+        for name in ("length", "layers", "init_seed"):
+            if getattr(self.mte, name) != getattr(self.dte, name):
+                raise ValueError(f"mte.{name} and dte.{name} differ, so their vectors could not be compared")
+        return self
+
 
 class ControlsConfig(Section):
     """Controls of the embeddings: labels permuted over U (null_draws times), labels written A, B, C."""
@@ -237,7 +244,7 @@ def _registry(path: Path, entry: type[T]) -> dict[str, T]:
     found = {}
     for name, value in (read_yaml(path) or {}).items():
         try:
-            found[_is_id(name)] = entry.model_validate(value)
+            found[_is_id(str(name))] = entry.model_validate(value)
         except ValidationError as error:
             raise ConfigError(_explain(error, f"{path}: {name}")) from None
         except ValueError as error:
@@ -248,7 +255,7 @@ def _registry(path: Path, entry: type[T]) -> dict[str, T]:
 def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config") -> Run:
     """Check configuration values (already read from files and command line) and load what they name."""
     try:
-        config = Config.model_validate(dict(values))
+        config = Config.model_validate(dict(values or {}))
     except ValidationError as error:
         raise ConfigError(_explain(error, where)) from None
     return Run(config, registries)

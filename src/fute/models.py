@@ -32,7 +32,7 @@ class ModelEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    title: str
+    title: str | None = None
     repo: str | None = None
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     gated: bool = False
@@ -53,15 +53,17 @@ class ModelEntry(BaseModel):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What names these weights; the lock file then holds a hash a file."""
-        return self.model_dump(exclude={"title", "gated", "memory_mb"}, exclude_none=True)
+        """What names these weights, without a path; the lock file then holds a hash a file."""
+        named = self.model_dump(exclude={"title", "gated", "memory_mb", "folder"}, exclude_none=True)
+        if self.folder:
+            source = Path(self.folder).expanduser()
+            files = {path.name: path.stat().st_size for path in sorted(source.glob("*")) if path.is_file()}
+            named["folder"] = {"name": source.name, "bytes": files}
+        return named
 
 
 def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
     """Dequantise a GGUF file inside a Python package to bfloat16 safetensors, with its tokenizer."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     spec = importlib.util.find_spec(str(entry.package).replace("-", "_"))
     if spec is None or spec.origin is None:
         raise ModelError(f"model {name}: package {entry.package} is missing; install {entry.package}=={entry.version}")
@@ -71,6 +73,9 @@ def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
             f"model {name}: package {entry.package} is {found}, the registry says {entry.version}; "
             "install that version or change config/models.yaml"
         )
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     source = Path(spec.origin).parent
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=entry.file)
     model = AutoModelForCausalLM.from_pretrained(source, gguf_file=entry.file, dtype=torch.float32)

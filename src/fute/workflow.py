@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fute import batching
-from fute.artifacts import canonical_json, content_key
+from fute.artifacts import SIDECAR, canonical_json, content_key
 from fute.closure import code_sha256
 from fute.config import Run, read_yaml
 from fute.data.crossfit_files import unsup_identity
@@ -22,7 +22,9 @@ from fute.llm import labelling
 from fute.recipes import EmbeddingSpec, Item, TaskEmbSettings, TupateSettings
 
 RESOURCES = Path("resources")
-LABELS = re.compile(r"results/labels/(?P<model>[^/]+)/(?P<task>[^/]+)/(?P<corpus>[^/]+)\.jsonl\.gz")
+LABELS = re.compile(
+    r"results/labels/(?P<model>[^/]+)/(?!batches/)(?P<task>[^/]+)/(?P<corpus>[^/]+?)(?:\.jsonl\.gz|\.offset\.json)"
+)
 MTE = re.compile(
     r"results/embeddings/[^/]+/(?P<method>[^/]+)/(?:mte|controls)/(?P<model>[^/]+)/(?P<task>[^/]+?)"
     r"(?:\.(?P<variant>null-\d+|abc))?\.safetensors"
@@ -190,7 +192,7 @@ class Workflow:
         """Label cells and embedding targets that the workflow's targets need; all where one is not a file."""
         labels: set[tuple[str, ...]] = set()
         embeddings: set[str] = set()
-        for target in self.targets:
+        for target in (name.removesuffix(SIDECAR) for name in self.targets):
             if match := LABELS.fullmatch(target):
                 model, task, corpus = match["model"], match["task"], match["corpus"]
                 labels.add((model, task, corpus))
@@ -525,7 +527,7 @@ class Workflow:
     def report_settings(self, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
         """Texts of the report: what was run, in words a reader of the paper knows."""
         config, llm = self.config, self.config.llm
-        titles = {name: self.run.models[name].title for name in self.models}
+        titles = {name: self.run.models[name].title or name for name in self.models}
         names = {"taskemb": "TaskEmb", "tupate": "TuPaTE"}
         settings = {
             "LLMs": ", ".join(titles[name] for name in llm.models),

@@ -222,7 +222,7 @@ def test_missing_scripts_are_listed_beside_the_papers_numbers(tmp_path):
     table = {count["script"]: count for count in counts}
     assert set(table) == {*SCRIPTS, "own"}
     assert (table["xsum"]["drawn"], table["xsum"]["paper"]) == (1, 1000)
-    assert (table["own"]["drawn"], table["own"]["paper"]) == (1, 0)
+    assert (table["own"]["drawn"], table["own"]["paper"], table["own"]["excluded"]) == (0, 0, True)
     assert (table["lama"]["lines"], table["lama"]["paper"]) == (0, 244)
     assert len({tuple(count) for count in counts}) == 1  # one set of columns
 

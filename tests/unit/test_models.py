@@ -7,8 +7,8 @@ import json
 from importlib import metadata
 from pathlib import Path
 
-import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from fute.models import ModelEntry, ModelError, fetch_model
 
@@ -135,7 +135,7 @@ def test_a_model_behind_a_server_has_no_files():
 
 @pytest.mark.parametrize("revision", [None, "0a" * 20])
 def test_without_a_network_the_step_says_where_to_run_it(monkeypatch, revision):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"^model m: cannot fetch a/b: (.|\n)*; run this step on a node with network$"):
         fetch(repo="a/b", revision=revision)
     assert not Path("results/models/m.lock.json").exists()

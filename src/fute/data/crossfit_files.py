@@ -52,7 +52,7 @@ def unsup_files(settings: UnsupSettings, root: Path) -> list[Path]:
         patterns = [f"*/*_{FEWSHOT_SEED}_{split}.tsv" for split in ("train", "dev")]
     found = sorted(file for pattern in patterns for file in path.glob(pattern))
     if not found:
-        raise SourceError(f"{path}: no {' or '.join(patterns)} in it; correct unsup.path or unsup.kind")
+        raise SourceError(f"{path}: no {' or '.join(patterns)} in it; correct unsup.path, unsup.kind or data.root")
     return found
 
 

@@ -33,7 +33,7 @@ def show(results: Path) -> None:
     print_table3(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
     for sentence in verdict_sentences(table3, controls):
         if sentence.startswith("FUTE"):
-            console.print(f"- {sentence}")
+            console.print(f"- {sentence}", markup=False)
     times = timings(results / "benchmarks")
     if len(times):
         console.print("\nTime by step: " + ", ".join(f"{r.rule} {duration(r.seconds)}" for r in times.itertuples()))
@@ -44,7 +44,7 @@ def show(results: Path) -> None:
         ("paper/figures", "Figures 4 and A2"),
         ("evaluation", "similarities, selections, controls"),
     ):
-        console.print(f"  {results / path}  ({what})", highlight=False)
+        console.print(f"  {results / path}  ({what})", highlight=False, markup=False)
 
 
 def rank(dataset: str, results: Path, method: str) -> None:
