@@ -26,7 +26,7 @@ if [ ! -x "$venv/bin/python" ]; then
   }
 fi
 
-pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --progress-bar off)
+pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --no-compile --progress-bar off)
 here=$(dirname "$0")
 if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
   echo "installing torch (CPU build, about 200 MB)"

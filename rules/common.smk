@@ -70,7 +70,7 @@ resource_scopes:
 # one environment with and without an image; torch's threads sleep when idle, or two processes stall each other
 shell.prefix(
     "set -euo pipefail; export PYTHONPATH=src PYTHONNOUSERSITE=1 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false"
-    " OMP_WAIT_POLICY=PASSIVE; "
+    " OMP_WAIT_POLICY=PASSIVE HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TRANSFORMERS_VERBOSITY=error; "
 )
 # of the steps that read nothing from a network
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"

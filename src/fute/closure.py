@@ -67,11 +67,9 @@ def closure(module: str) -> tuple[str, ...]:
 
 
 @cache
-def code_sha256(module: str, *resources: Path) -> str:
-    """sha256 over names and contents of the module's import closure, and of further resource files."""
+def code_sha256(module: str) -> str:
+    """sha256 over names and contents of the module's import closure."""
     digest = hashlib.sha256()
     for name in closure(module):
         digest.update(name.encode() + b"\0" + hashlib.sha256(_source(PACKAGE / name)).digest())
-    for resource in resources:
-        digest.update(resource.name.encode() + b"\0" + hashlib.sha256(resource.read_bytes()).digest())
     return digest.hexdigest()

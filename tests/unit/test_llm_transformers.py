@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fute.llm import engine as engine_module
-from fute.llm.engine import EngineSettings, ScoreRequest, ScoreResult, load_engine
+from fute.llm.engine import EngineSettings, ScoreRequest, load_engine
 from fute.llm.transformers import TransformersEngine
 
 TEXTS = [
@@ -295,11 +295,6 @@ def test_identity_is_json_without_the_folder_and_follows_the_template(start, wei
     assert identity["versions"].keys() == {"torch", "transformers"}
     other = start(tiny_tokenizer(BLANK_TEMPLATE)).identity()
     assert other["chat_template_sha256"] != identity["chat_template_sha256"]
-
-
-def test_results_survive_json(start):
-    result = start().score(requests(followup="So?"))[0]
-    assert ScoreResult.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
 def test_unknown_settings_are_errors():

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fute.evaluation.metrics import spearman
-
-# Prompts must spread this many times as far as order seeds do before their ranking is read.
-LEAST_SEPARATION = 2.0
+from fute.names import LEAST_SEPARATION
 
 
 def separation(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[str, float | str]:

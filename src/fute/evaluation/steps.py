@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step, read_jsonl
 from fute.data.text2text import CLASSES
 from fute.evaluation.selection import Block, average_blocks, selection_table
+from fute.names import METHOD_NAMES
 
-METHOD_NAMES = {"taskemb": "FUTE + TaskEmb", "tupate": "FUTE + TuPaTE"}
 # similarity columns of results/evaluation/similarities.csv that rank prompts, and the suffix of their row
 SIMILARITY_ROWS = {"cosine": "", "centred_cosine": " (centred)", "tensor_mean_cosine": " (tensor mean)"}
 UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")

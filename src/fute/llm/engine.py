@@ -8,7 +8,7 @@ for SPELL) and a greedy answer (`generate`, for Self-Select).
 import hashlib
 import importlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -113,13 +113,6 @@ class ScoreResult:
     reasoning: str | None = None
     reasoning_tokens: int | None = None
     reasoning_truncated: bool | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"log_scores": list(self.log_scores)}
-
-    @classmethod
-    def from_json(cls, row: dict[str, Any]) -> "ScoreResult":
-        return cls(**row | {"log_scores": tuple(row["log_scores"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
+from fute.names import LEAST_SEPARATION, METHOD_NAMES
 from fute.paper.grids import Grid, list_grid, prompt_grid, table3_grid
 from fute.paper.page import TEMPLATE
 from fute.paper.tables import (
@@ -27,7 +28,7 @@ from fute.paper.tables import (
     require_percent,
     table3_frame,
 )
-from fute.paper.verdicts import EMBEDDINGS, NOISE_RATIO, verdict_sentences
+from fute.paper.verdicts import verdict_sentences
 
 _BESIDE_LABELS = {
     "method": "Method",
@@ -135,7 +136,7 @@ def duration(seconds: float) -> str:
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
     """Categories and methods by the names that are printed."""
-    named = {"category": CATEGORIES, "method": EMBEDDINGS}
+    named = {"category": CATEGORIES, "method": METHOD_NAMES}
     return frame.assign(**{column: frame[column].replace(named[column]) for column in named if column in frame})
 
 
@@ -239,7 +240,7 @@ def _control_section(context: ReportContext) -> Section:
     text = (
         "The categories separate by their label words and input form alone, so clusters prove little. The "
         "ratio is the standard deviation of the cosine between prompts over that between order seeds; under "
-        f"{NOISE_RATIO:g} the selection cannot be told from noise. Null: cosine after the labels of each "
+        f"{LEAST_SEPARATION:g} the selection cannot be told from noise. Null: cosine after the labels of each "
         "prompt were permuted over the texts. A/B/C labels: rank correlation with the similarities when "
         "letters replace the class names. Norm: rank correlation of similarity and distance from the start."
     )

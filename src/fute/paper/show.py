@@ -8,11 +8,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from fute.names import METHOD_NAMES
 from fute.paper.formats import print_table3
 from fute.paper.report import duration
 from fute.paper.report_step import timings
 from fute.paper.tables import table3_frame
-from fute.paper.verdicts import EMBEDDINGS, verdict_sentences
+from fute.paper.verdicts import verdict_sentences
 
 
 class NoResults(FileNotFoundError):
@@ -32,7 +33,7 @@ def show(results: Path) -> None:
     controls = _read(results / "evaluation" / "controls.csv")
     print_table3(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
     for sentence in verdict_sentences(table3, controls):
-        if sentence.startswith("FUTE"):
+        if sentence.split(":")[0] in METHOD_NAMES.values():
             console.print(f"- {sentence}", markup=False)
     times = timings(results / "benchmarks")
     if len(times):
@@ -66,7 +67,7 @@ def rank(dataset: str, results: Path, method: str) -> None:
         check = controls[
             (controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)
         ]
-        table = Table(title=f"{model} on {dataset}, {EMBEDDINGS[method]}", title_justify="left")
+        table = Table(title=f"{model} on {dataset}, {METHOD_NAMES[method]}", title_justify="left")
         for name in ("Rank", "Prompt", "Cosine", "Margin"):
             table.add_column(name, justify="left" if name == "Prompt" else "right")
         margins = rows["cosine"].diff(-1)

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from fute.names import LEAST_SEPARATION, METHOD_NAMES
 from fute.paper.tables import CATEGORIES, REFERENCES, base_method, require_columns
 
-EMBEDDINGS = {"taskemb": "FUTE + TaskEmb", "tupate": "FUTE + TuPaTE"}
 LABELS = {"ndcg": "NDCG", "performance": "performance"}
-NOISE_RATIO = 2.0
-"""Spread of the cosine between prompts over that between order seeds; under it, prompts differ no more than
-reruns."""
 
 
 def _listed(names: list[str]) -> str:
@@ -46,7 +43,7 @@ def _against_noise(rows: pd.DataFrame) -> str:
     measured = rows[rows["ratio"].notna()]
     if measured.empty:
         return "No control over order seeds was run, so the selection is not shown to differ from noise."
-    weak = measured[measured["ratio"] < NOISE_RATIO]
+    weak = measured[measured["ratio"] < LEAST_SEPARATION]
     if weak.empty:
         return (
             f"The selection can be told from the noise of order seeds on all {len(measured)} targets "
@@ -58,7 +55,7 @@ def _against_noise(rows: pd.DataFrame) -> str:
     ]
     return (
         f"The selection cannot be told from the noise of order seeds on {len(weak)} of {len(measured)} "
-        f"targets: the ratio is under {NOISE_RATIO:g} for {'; '.join(names)}."
+        f"targets: the ratio is under {LEAST_SEPARATION:g} for {'; '.join(names)}."
     )
 
 
@@ -75,7 +72,7 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]
     columns = ["method", "model", "dataset", "ratio"]
     if len(controls):
         require_columns(controls, columns, "controls")
-    controls = controls.reindex(columns=columns).replace({"method": EMBEDDINGS})
+    controls = controls.reindex(columns=columns).replace({"method": METHOD_NAMES})
     sentences = []
     for method in dict.fromkeys(table3["method"]):
         if method in REFERENCES:
@@ -83,7 +80,7 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]
         rows = table3[table3["method"] == method]
         ndcg, performance = (_against_random(rows, name, label) for name, label in LABELS.items())
         text = f"{method}: {ndcg}; {performance}."
-        if base_method(method) in EMBEDDINGS.values():
+        if base_method(method) in METHOD_NAMES.values():
             # The controls are taken on the plain cosine: a variant has none of its own.
             text += " " + _against_noise(controls[controls["method"] == method])
         sentences.append(text)

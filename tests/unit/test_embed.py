@@ -1,0 +1,105 @@
+"""From rows and labels to pairs, and one vector out of its batch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fute.artifacts import Step
+from fute.data.rows import Row
+from fute.embed import _zip, dataset_pairs, model_pairs
+from fute.embed_extract import INDEX, extract_embedding, learned_from, member
+from fute.recipes import Item
+from fute.surrogate.text2text import Pair
+
+CLASSES = ("negative", "positive")
+ROWS = [Row(f"t/{i}", (f"text {i}",), task="t") for i in range(12)]
+LABELS = [{"id": row.id, "prediction": CLASSES[i % 3 == 0], "prompt": 3} for i, row in enumerate(ROWS)]
+
+
+def item(**changes) -> Item:
+    values = {"key": "k" * 64, "kind": "mte", "category": "sa", "source": "m/sa-3", "variant": None, "pairs": 8}
+    values |= {"target": "label", "seed": 42, "classes": CLASSES}
+    return Item(**values | changes)
+
+
+def test_an_mte_takes_u_in_its_order_with_the_predicted_class_names():
+    pairs = model_pairs(item(), ROWS, LABELS, 42)
+    assert pairs == [Pair((f"text {i}",), CLASSES[i % 3 == 0]) for i in range(8)]
+    assert len(model_pairs(item(pairs=None), ROWS, LABELS, 42)) == 12
+
+
+def test_a_null_permutes_the_labels_over_the_same_texts():
+    plain, null, other = (model_pairs(item(variant=v), ROWS, LABELS, 42) for v in (None, "null-1", "null-2"))
+    assert [p.x for p in plain] == [p.x for p in null]
+    assert Counter(p.y for p in plain) == Counter(p.y for p in null)
+    assert len({tuple(p.y for p in pairs) for pairs in (plain, null, other)}) == 3
+    assert null == model_pairs(item(variant="null-1"), ROWS, LABELS, 42)
+
+
+def test_targets_can_be_letters_or_verbalizers():
+    assert {p.y for p in model_pairs(item(target="abc"), ROWS, LABELS, 42)} == {"A", "B"}
+    words = model_pairs(item(target="verbalizer", verbalizers=("no", "yes")), ROWS, LABELS, 42)
+    assert [p.y for p in words] == ["yes" if i % 3 == 0 else "no" for i in range(8)]
+
+
+def test_labels_of_other_texts_are_refused():
+    with pytest.raises(ValueError, match="not those of U"):
+        model_pairs(item(), ROWS, LABELS[::-1], 42)
+
+
+def test_a_small_dataset_gives_its_rows_again():
+    rows = [Row(f"d/{i}", (f"x{i}",), label=CLASSES[i % 2]) for i in range(5)]
+    once = dataset_pairs(rows, None, 42)
+    assert Counter(once) == Counter(Pair((f"x{i}",), CLASSES[i % 2]) for i in range(5))
+    assert dataset_pairs(rows, 12, 42) == [*once, *once, *once[:2]]
+    assert dataset_pairs(rows, 3, 42) == once[:3]
+    assert dataset_pairs(rows, None, 7) != once, "another seed, another order"
+
+
+@pytest.fixture
+def batch(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, number in (("sa-3", 3), ("sa-9", 9)):
+        with Step("labels", module="fute.batching", settings={}) as step:
+            step.jsonl(Path(f"{name}.jsonl.gz"), [label | {"prompt": number} for label in LABELS])
+    Path("lock.json").write_text("{}")
+    index = {
+        "k1": {
+            "labels": learned_from("labels", Path("sa-3.jsonl.gz")),
+            "surrogate": learned_from("surrogate", Path("lock.json")),
+        }
+    }
+    _zip(Path("b.zip"), {member("k1"): b"vector", INDEX: json.dumps(index).encode()})
+    return Path("b.zip")
+
+
+def test_prompts_of_equal_words_share_a_vector(batch):
+    for name in ("sa-3", "sa-9"):
+        files = {"labels": Path(f"{name}.jsonl.gz"), "surrogate": Path("lock.json")}
+        extract_embedding("k1", batch=batch, files=files, output=Path(f"out/{name}.safetensors"))
+        assert Path(f"out/{name}.safetensors").read_bytes() == b"vector"
+
+
+def test_other_labels_or_another_surrogate_are_noticed(batch):
+    with Step("labels", module="fute.batching", settings={}) as step:
+        step.jsonl(Path("other.jsonl.gz"), [label | {"prediction": "negative"} for label in LABELS])
+    Path("other.json").write_text('{"files": {}}')
+    for files in ({"labels": Path("other.jsonl.gz")}, {"surrogate": Path("other.json")}):
+        with pytest.raises(ValueError, match=r"learned from another other\.json"):
+            extract_embedding("k1", batch=batch, files=files, output=Path("out.safetensors"))
+    with pytest.raises(ValueError, match="holds no vector"):
+        extract_embedding("k2", batch=batch, files={}, output=Path("out.safetensors"))
+    assert not Path("out.safetensors").exists()
+
+
+def test_a_batch_has_the_same_bytes_whenever_it_is_written(tmp_path):
+    members = {"b": b"2", "a": b"1"}
+    _zip(tmp_path / "one.zip", members)
+    _zip(tmp_path / "two.zip", dict(reversed(members.items())))
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    assert zipfile.ZipFile(tmp_path / "one.zip").read("b") == b"2"
