@@ -28,7 +28,7 @@ rule similarities:
     benchmark:
         "results/benchmarks/similarities/all.tsv"
     container:
-        image("train")
+        image("paper")
     resources:
         mem_mb=8000,
     params:
@@ -58,7 +58,7 @@ rule selection:
     benchmark:
         "results/benchmarks/selection/all.tsv"
     container:
-        image("train")
+        image("paper")
     params:
         settings=settings_json(WF.selection_settings()),
         code=code("selection"),
@@ -82,7 +82,7 @@ rule geometry:
     benchmark:
         "results/benchmarks/geometry/all.tsv"
     container:
-        image("train")
+        image("paper")
     resources:
         mem_mb=8000,
     params:

@@ -23,7 +23,8 @@ from fute.batching import UnitStore, keys_text
 from fute.data.rows import Row
 from fute.data.text2text import labelled_pairs, mte_target
 from fute.embed_extract import INDEX, SUFFIX, learned_from, member
-from fute.embeddings import Embedder, save
+from fute.embeddings import save
+from fute.embeddings.embedder import Embedder
 from fute.progress import StepLines, Track
 from fute.recipes import EmbeddingSpec, Item
 from fute.surrogate.prefix import PrefixShape, initial_prefix

@@ -542,6 +542,7 @@ class Workflow:
             if llm.calibration == "unsup" else "none",
             "Seed": str(config.seed),
             "Configuration": config.name,
+            "Preset": "paper (docs/methods.md lists every departure)",
         }  # fmt: skip
         if config.surrogate.name in llm.models:
             settings["Special case"] = "the surrogate is one of the LLMs: its embeddings are a self-distillation"

@@ -16,7 +16,6 @@ from transformers import (
 )
 
 from fute.embeddings import (
-    Embedder,
     Embedding,
     centred_cosine,
     cosine,
@@ -24,8 +23,9 @@ from fute.embeddings import (
     save,
     sqrt_cosine,
     tensor_mean_cosine,
-    tupate_embedding,
 )
+from fute.embeddings.embedder import Embedder
+from fute.embeddings.tupate import tupate_embedding
 from fute.recipes import TaskEmbSettings, TupateSettings
 from fute.surrogate.fisher import loop_fisher
 from fute.surrogate.text2text import Pair, SurrogateSettings, collate, encode_pairs, load_surrogate

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from fute.embeddings import Embedding, save
+from fute.embeddings import Embedding, load, save
 from fute.evaluation.geometry_step import GeometrySettings, locate
 from fute.evaluation.similarities import SimilaritySettings, compare
 
@@ -50,8 +50,6 @@ def cos(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_similarities_and_controls_are_what_the_vectors_say(files):
-    from fute.embeddings import load
-
     compare(settings(), files=list(files.values()), similarities=Path("s.csv"), controls=Path("c.csv"))
     vectors = {name: load(path) for name, path in files.items()}
     dte = vectors["dte/d"]

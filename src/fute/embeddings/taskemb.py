@@ -1,0 +1,150 @@
+"""TaskEmb: a fine-tuned surrogate's Fisher information, its diagonal laid out as a vector."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from fute.embeddings.vectors import Embedding
+from fute.recipes import TaskEmbSettings
+from fute.surrogate.fisher import FisherDiagonal, fisher_pass
+from fute.surrogate.text2text import Example, Surrogate, collate, negative_log_likelihood, target_logits
+from fute.surrogate.training import Progress, TrainingLog, seed_everything, train
+
+
+def taskemb_embedding(values: dict[str, Tensor]) -> tuple[np.ndarray, list[tuple[str, int, int]]]:
+    """A Fisher diagonal's tensors laid end to end, and where each one stands."""
+    flat = {name: value.flatten().cpu().numpy() for name, value in values.items()}
+    stops = np.cumsum([len(value) for value in flat.values()]).tolist()
+    starts = [0, *stops[:-1]]
+    return np.concatenate(list(flat.values())), list(zip(flat, starts, stops, strict=True))
+
+
+class TaskEmb:
+    """TaskEmb over one surrogate, whose fp32 starting weights are put back before every vector.
+
+    training: from order seed, epochs, held-out examples and a progress callback to the arguments of `train`.
+    """
+
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        settings: TaskEmbSettings,
+        training: Callable[..., dict[str, Any]],
+        accelerator: Accelerator,
+    ) -> None:
+        self.surrogate, self.settings, self.training = surrogate, settings, training
+        self.model, self.accelerator = surrogate.model, accelerator
+        self._start = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self._excluded = [re.compile(pattern) for pattern in self.settings.exclude]
+        if self.settings.dropout:
+            set_dropout(self.model, self.settings.dropout)
+
+    def include(self, name: str) -> bool:
+        return not any(pattern.search(name) for pattern in self._excluded)
+
+    def restore(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(self._start[name])
+
+    def run(
+        self,
+        examples: list[Example],
+        dev: list[Example],
+        epochs: int,
+        seed: int,
+        progress: Progress | None,
+    ) -> tuple[np.ndarray, TrainingLog, tuple]:
+        self.restore()
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(self.settings.trained == "all" or self.include(name))
+        log = train(
+            self._losses,
+            [(name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad],
+            examples,
+            **self.training(seed, epochs, dev, progress),
+        )
+        self.model.zero_grad(set_to_none=True)
+        self.model.requires_grad_(True)
+        fisher = self._fisher(examples, seed)
+        vector, segments = taskemb_embedding(fisher.values)
+        return vector, log, (segments, fisher.traces)
+
+    def _losses(self, batch: Sequence[Example]) -> Tensor:
+        self.model.train(self.settings.dropout > 0 and torch.is_grad_enabled())
+        with self._autocast():
+            logits, targets = target_logits(self.model, collate(self.surrogate, batch), use_cache=False)
+        return negative_log_likelihood(logits, targets).sum(1)
+
+    def _autocast(self):
+        if not self.surrogate.settings.autocast:
+            return nullcontext()
+        return torch.autocast(self.surrogate.device.type, torch.bfloat16)
+
+    def _fisher(self, examples: list[Example], seed: int) -> FisherDiagonal:
+        """Batches of similar length; the sum does not depend on their order."""
+        accelerator, size = self.accelerator, self.settings.fisher_batch_size
+        ordered = sorted(examples, key=lambda example: (len(example.input_ids), example.index))
+        batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+        own = batches[accelerator.process_index :: accelerator.num_processes]
+        return fisher_pass(
+            self.model,
+            (collate(self.surrogate, batch) for batch in own),
+            reduction=self.settings.reduction,
+            token_reduction=self.settings.token_reduction,
+            labels=self.settings.labels,
+            generator=seed_everything(seed),
+            include=self.include,
+            reduce=self.settings.reduce,
+            traces=True,
+            sum_over_ranks=lambda tensor: accelerator.reduce(tensor, "sum"),
+        )
+
+    def finish(self, vector, orders, basis, meta, facts) -> Embedding:
+        segments, traces = facts[0]
+        settings = self.settings
+        layout = json.dumps([(name, stop - start) for name, start, stop in segments])
+        basis = basis | {
+            "trained": settings.trained,
+            "reduction": settings.reduction,
+            "token_reduction": settings.token_reduction,
+            "labels": settings.labels,
+            "reduce": settings.reduce,
+            "tensors_sha256": hashlib.sha256(layout.encode()).hexdigest(),
+        }
+        meta = meta | {"mode": "Fisher information in eval mode", **_tail_shares(vector)}
+        if traces := gather_object(traces.tolist()):
+            meta["largest_example_share"] = max(traces) / sum(traces)
+        return Embedding(vector, "taskemb", basis, meta, orders, segments=segments)
+
+
+def _tail_shares(vector: np.ndarray) -> dict[str, float]:
+    """Shares of the squared norm that the 10 and the 1,000 largest entries carry."""
+    squares = np.square(vector, dtype=np.float64)
+    largest = -np.sort(-np.partition(squares, -min(1000, len(squares)))[-1000:])
+    return {f"top_{k}_share": float(largest[:k].sum() / squares.sum()) for k in (10, 1000)}
+
+
+def set_dropout(model: nn.Module, rate: float) -> None:
+    """Set every dropout of a transformers model, modules and attention rates, to `rate`."""
+    found = False
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p, found = rate, True
+        for name in ("dropout", "attention_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, rate)
+                found = True
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no dropout to set to {rate}; use dropout 0")
