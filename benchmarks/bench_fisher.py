@@ -1,80 +1,124 @@
-"""The exact Fisher diagonal by hooks against a loop of single backward passes, on a random T5.
+"""The exact Fisher diagonal of every parameter against a backward pass an example, and its memory.
 
-    PYTHONPATH=src python benchmarks/bench_fisher.py [--examples 16] [--tokens 40] [--threads 2]
+    PYTHONPATH=src python benchmarks/bench_fisher.py [--texts 512]
 
-Prints both times, their ratio, and the largest relative error of a tensor. Refuses to start on a busy machine.
+Both sides take the same chunks of the texts in turn, so that whatever else the machine does hits both. Memory:
+the peak of a fresh process that makes the model and one pass.
 """
 
 import argparse
-import os
-import sys
+import json
 import time
 
 import torch
-from transformers import T5Config, T5ForConditionalGeneration
+from harness import Row, finish, in_fresh_process, parser, peak_mib, refuse_under_load, say
+from torch import Tensor
+from workload import make_batches, make_pairs, make_surrogate, make_texts
 
-from fute.surrogate.fisher import diagonal_fisher, loop_fisher
-from fute.surrogate.text2text import IGNORED
+from fute.surrogate.fisher import diagonal_fisher, loop_fisher, reduced
 
-MAX_LOAD = 0.7
-
-
-def make_model() -> T5ForConditionalGeneration:
-    """The shape of t5-small, 60.5 M parameters, with random weights."""
-    torch.manual_seed(0)
-    return T5ForConditionalGeneration(T5Config(decoder_start_token_id=0)).eval()
+BATCH = 16
+CHUNKS = 8
 
 
-def make_batch(model: T5ForConditionalGeneration, examples: int, tokens: int) -> dict[str, torch.Tensor]:
-    """Texts of tokens/2 to tokens tokens, targets of 2 to 4."""
-    generator = torch.Generator().manual_seed(0)
-
-    def integers(low: int, high: int, size: tuple[int, ...]) -> torch.Tensor:
-        return torch.randint(low, high, size, generator=generator)
-
-    lengths, target_lengths = integers(tokens // 2, tokens + 1, (examples, 1)), integers(2, 5, (examples, 1))
-    ids = integers(2, model.config.vocab_size, (examples, tokens))
-    mask = (torch.arange(tokens) < lengths).long()
-    labels = integers(2, model.config.vocab_size, (examples, 4))
-    labels[torch.arange(4) >= target_lengths] = IGNORED
-    return {"input_ids": ids * mask, "attention_mask": mask, "labels": labels}
+def largest_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """Largest relative error of a tensor; infinite where the two are of other tensors."""
+    if found.keys() != expected.keys():
+        return float("inf")
+    return max(float((found[name] - value).norm() / value.norm()) for name, value in expected.items())
 
 
-def seconds(function, repeats: int) -> tuple[float, dict[str, torch.Tensor]]:
-    """Best of `repeats` runs after one that is not timed, and the last result."""
-    function()
-    best = float("inf")
-    for _ in range(repeats):
-        started = time.perf_counter()
-        result = function()
-        best = min(best, time.perf_counter() - started)
-    return best, result
+def speed(shape: str, texts: int, device: str = "cpu") -> list[Row]:
+    surrogate = make_surrogate(shape, device)
+    model, size = surrogate.model, f"{texts} texts, T5 of {surrogate.model.num_parameters() / 1e6:.1f} M parameters"
+    batches = make_batches(surrogate, make_pairs(make_texts(texts)), BATCH)
+    chunks = min(CHUNKS, len(batches))
+    sides = {
+        "all": lambda part: diagonal_fisher(model, part),
+        "rows": lambda part: diagonal_fisher(model, part, reduce="rows"),
+        "loop": lambda part: loop_fisher(model, part),
+    }
+    for side in sides.values():  # the first call of each is slow
+        side([{name: tensor[:2] for name, tensor in batches[0].items()}])
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    errors: dict[str, list[float]] = {"all": [], "rows": []}
+    for chunk in range(chunks):
+        found = {}
+        for name, side in sides.items():
+            started = time.perf_counter()
+            found[name] = side(batches[chunk::chunks])
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - started)
+        rows = {name: reduced(value, "rows") for name, value in found["loop"].items()}
+        errors["all"].append(largest_error(found["all"], found["loop"]))
+        errors["rows"].append(largest_error(found["rows"], rows))
+        times = ", ".join(f"{name} {taken[-1]:.1f} s" for name, taken in seconds.items())
+        say(f"Fisher, chunk {chunk + 1} of {chunks}: {times}")
+    titles = {"all": "exact Fisher, every entry", "rows": "exact Fisher, row means"}
+    return [
+        Row(
+            name=title,
+            size=size,
+            ours=f"one backward a batch of {BATCH}",
+            other="one backward an example",
+            ours_seconds=sum(seconds[name]),
+            other_seconds=sum(seconds["loop"]),
+            ratio=sum(seconds["loop"]) / sum(seconds[name]),
+            required=">= 2.5" if name == "all" else "",
+            error=max(errors[name]),
+            note=_spread(seconds["loop"], seconds[name]),
+        )
+        for name, title in titles.items()
+    ]
+
+
+def _spread(other: list[float], ours: list[float]) -> str:
+    ratios = [b / a for a, b in zip(ours, other, strict=True)]
+    return f"ratio of a chunk {min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def memory(options: argparse.Namespace) -> list[Row]:
+    counts = {"model": 0, "quarter": options.texts // 4, "all": options.texts}
+    peaks = {}
+    for name, count in counts.items():
+        arguments = ["--peak-of", str(count), "--threads", str(options.threads), "--model", options.model]
+        peaks[name] = in_fresh_process(__file__, *arguments)["mib"]
+        say(f"peak memory, {count} texts: {peaks[name]:,.0f} MiB")
+    return [
+        Row(
+            name="memory of the exact Fisher of four times as many texts",
+            size=f"{options.texts // 4} and {options.texts} texts",
+            ours=f"{options.texts} texts",
+            other=f"{options.texts // 4} texts",
+            ratio=peaks["all"] / peaks["quarter"],
+            required="< 1.1",
+            ours_mib=peaks["all"],
+            other_mib=peaks["quarter"],
+            note=f"larger over smaller; Python, torch and the model alone take {peaks['model']:,.0f} MiB",
+        )
+    ]
+
+
+def one_pass(options: argparse.Namespace) -> None:
+    surrogate = make_surrogate(options.model)
+    if options.peak_of:
+        diagonal_fisher(surrogate.model, make_batches(surrogate, make_pairs(make_texts(options.peak_of)), BATCH))
+    print(json.dumps({"mib": peak_mib()}))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--examples", type=int, default=16)
-    parser.add_argument("--tokens", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--allow-load", action="store_true", help="measure even on a busy machine")
-    options = parser.parse_args()
-    load = os.getloadavg()[0]
-    if load > MAX_LOAD and not options.allow_load:
-        sys.exit(f"the machine is busy (load {load:.2f} > {MAX_LOAD}); wait, or pass --allow-load")
+    options_of = parser(__doc__.splitlines()[0])
+    options_of.add_argument("--texts", type=int, default=512)
+    options_of.add_argument("--model", choices=("tiny", "small"), default="small", help="tiny: to try the script")
+    options_of.add_argument("--peak-of", type=int, help="print the peak memory of one pass over so many texts")
+    options = options_of.parse_args()
     torch.set_num_threads(options.threads)
-    model = make_model()
-    batch = make_batch(model, options.examples, options.tokens)
-    print(
-        f"T5, {model.num_parameters() / 1e6:.1f} M parameters, {options.examples} examples of at most "
-        f"{options.tokens} tokens, {options.threads} threads, load {load:.2f}"
-    )
-    print("reduce     loop s   hooks s   ratio   largest relative error of a tensor")
-    for reduce in ("none", "rows"):
-        loop_time, expected = seconds(lambda r=reduce: loop_fisher(model, [batch], reduce=r), options.repeats)
-        hook_time, found = seconds(lambda r=reduce: diagonal_fisher(model, [batch], reduce=r), options.repeats)
-        error = max(float((found[n] - v).norm() / v.norm()) for n, v in expected.items())
-        print(f"{reduce:8} {loop_time:8.2f} {hook_time:9.2f} {loop_time / hook_time:7.2f}   {error:.1e}")
+    if options.peak_of is not None:
+        one_pass(options)
+        return
+    refuse_under_load(options.allow_load)
+    finish([*speed(options.model, options.texts), *memory(options)], options.rows)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
     PYTHONPATH=src python benchmarks/bench_labelling.py --model results/models/smollm2-135m [--engine vllm]
 
 Engine start excluded, all of the paper's plain SA prompts, texts of the built-in pool; as many texts as fill the given
-time. Prints requests a second of both and their ratio.
+time. Both sides run in the same process, one after the other, from an empty prefix cache.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
+
+from harness import Row as Measured
+from harness import finish, parser, refuse_under_load, say
 
 from fute.batching import UnitStore
 from fute.data.prompts import load_prompts
@@ -19,11 +21,12 @@ from fute.llm.labelling import BatchSpec, LabelCell, _label_chunk, _request, chu
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--engine", choices=("vllm", "transformers"), default="vllm")
-    parser.add_argument("--seconds", type=float, default=120, help="work of each side")
-    given = parser.parse_args()
+    options_of = parser(__doc__.splitlines()[0])
+    options_of.add_argument("--model", type=Path, required=True)
+    options_of.add_argument("--engine", choices=("vllm", "transformers"), default="vllm")
+    options_of.add_argument("--seconds", type=float, default=120, help="work of each side")
+    given = options_of.parse_args()
+    refuse_under_load(given.allow_load)
 
     prompts = {p.id: p for p in load_prompts(Path("config/prompts/sa.yaml")) if not p.cot}
     texts = [Row(f"pool/{n}", (row["text"],)) for n, row in read_raw_jsonl(Path("resources/builtin/pool.jsonl"))]
@@ -58,10 +61,21 @@ def main() -> None:
     rate = plain(texts[:40])
     count = min(len(texts), max(40, int(given.seconds * rate / len(prompts))))
     rows = texts[:count]
-    print(f"{given.engine}: {count} texts, {len(prompts)} prompts, {count * len(prompts)} requests a side", flush=True)
+    requests = count * len(prompts)
+    say(f"labelling, {given.engine}: {requests} requests a side, about {2 * requests / rate:.0f} s")
     one, other = plain(rows), workflow(rows)
-    print(f"one plain call {one:.1f} requests/s, workflow {other:.1f} requests/s, ratio {other / one:.2f}")
+    row = Measured(
+        name=f"labelling, {given.engine}",
+        size=f"{requests} requests ({count} texts, {len(prompts)} prompts), {given.model.name}",
+        ours="chunks, each stored when done",
+        other="one plain call of the engine",
+        ours_seconds=requests / other,
+        other_seconds=requests / one,
+        ratio=other / one,
+        note="engine start excluded",
+    )
     engine.close()
+    finish([row], given.rows)
 
 
 if __name__ == "__main__":

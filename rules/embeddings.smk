@@ -20,14 +20,43 @@ rule prefix_start:
         mem_mb=4000,
         runtime=20,
     params:
-        length=CONFIG.tupate.mte.length,
-        layers=f"--layers {CONFIG.tupate.mte.layers}" if CONFIG.tupate.mte.layers else "",
-        seed=CONFIG.tupate.mte.init_seed,
+        recipe=settings_json(CONFIG.tupate.mte.model_dump(include=set(CONFIG.tupate.mte.START))),
         folder=lambda wc: WF.model_folder(wc.surrogate),
         code=code("embed"),
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute prefix-start --model {{params.folder}} --lock {{input.lock}}"
-        " --length {params.length} {params.layers} --seed {params.seed} --output {output.start} &> {log}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute prefix-start --recipe {{params.recipe:q}}"
+        " --model {params.folder} --lock {input.lock} --output {output.start} &> {log}"
+
+
+rule encoder_states:
+    """What the frozen encoder makes of every text of U: read by all TuPaTE vectors of all black boxes."""
+    input:
+        corpus="results/unsup/{category}.jsonl.gz",
+        lock=WF.model_lock(CONFIG.surrogate.name),
+    output:
+        states="results/embeddings/{surrogate}/states/{category}.safetensors",
+        sidecar=sidecar("results/embeddings/{surrogate}/states/{category}.safetensors"),
+    log:
+        "results/logs/encoder_states/{surrogate}-{category}.log",
+    benchmark:
+        "results/benchmarks/encoder_states/{surrogate}-{category}.tsv"
+    container:
+        image("train")
+    threads: CONFIG.threads
+    resources:
+        torch=1,
+        gpu=CONFIG.gpus,
+        mem_mb=lambda wc, attempt: 16000 * attempt,
+        runtime=lambda wc, attempt: 60 * attempt,
+    params:
+        settings=settings_json(CONFIG.surrogate.settings.model_dump()),
+        texts=f"--texts {WF.texts_with_states}" if WF.texts_with_states else "",
+        folder=lambda wc: WF.model_folder(wc.surrogate),
+        code=code("encode"),
+    shell:
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute encode-states --settings {{params.settings:q}}"
+        " --model {params.folder} --lock {input.lock} --corpus {input.corpus} {params.texts}"
+        " --output {output.states} &> {log}"
 
 
 rule embed_batch:

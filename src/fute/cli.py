@@ -123,18 +123,25 @@ def self_select(prompts: list[str], key: Annotated[str, typer.Option()], batch: 
 
 
 @app.command()
-def prefix_start(
-    model: PathOption,
-    lock: PathOption,
-    length: Annotated[int, typer.Option()],
-    seed: Annotated[int, typer.Option()],
-    output: PathOption,
-    layers: Annotated[int | None, typer.Option(help="only the last so many layers")] = None,
-) -> None:
+def prefix_start(recipe: Json, model: PathOption, lock: PathOption, output: PathOption) -> None:
     """Draw the prefix that every TuPaTE vector starts from."""
     from fute.embed import write_start
+    from fute.recipes import TupateSettings
 
-    write_start(model=model, lock=lock, length=length, layers=layers, seed=seed, output=output)
+    write_start(TupateSettings.model_validate(_parsed(recipe)), model=model, lock=lock, output=output)
+
+
+@app.command()
+def encode_states(
+    settings: Json, model: PathOption, lock: PathOption, corpus: PathOption, output: PathOption,
+    texts: Annotated[int | None, typer.Option(help="only the first so many")] = None,
+) -> None:  # fmt: skip
+    """Write the frozen encoder's states of a corpus, for all vectors that are learned on it."""
+    from fute.encode import encode_states as step
+    from fute.recipes import SurrogateSettings
+
+    parsed = SurrogateSettings.model_validate(_parsed(settings))
+    step(parsed, model=model, lock=lock, corpus=corpus, texts=texts, output=output)
 
 
 @app.command()
@@ -230,6 +237,36 @@ def report(
 
     parsed = ReportSettings.model_validate(_parsed(settings))
     write_report(parsed, evaluation=evaluation, printed=printed, benchmarks=benchmarks, inputs=inputs, output=output)
+
+
+@app.command()
+def embed(
+    pairs: Path,
+    output: PathOption,
+    config: Annotated[Path, typer.Option(help="whose surrogate and recipe are used")] = Path("config.yaml"),
+    method: Annotated[str, typer.Option(help="taskemb, tupate, tupate-lora, tupate-bias or textemb")] = "tupate",
+    kind: Annotated[str, typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")] = "dte",
+    model: Annotated[Path | None, typer.Option(help="the surrogate's folder; default: where the run keeps it")] = None,
+    dev: Annotated[Path | None, typer.Option(help="held-out pairs, for recipes that stop early")] = None,
+) -> None:
+    """Learn the task embedding of your own (x, y) pairs, a JSON object with x and y a line."""
+    from fute.config import load_run
+    from fute.recipes import METHODS
+
+    if method not in METHODS or kind not in ("dte", "mte"):
+        raise typer.BadParameter(f"--method is one of {', '.join(METHODS)}, --kind one of dte, mte")
+    run = load_run(config)
+    from fute.embed_file import embed_file
+
+    embed_file(run, pairs, output, method=method, kind=kind, model=model, dev=dev)
+
+
+@app.command()
+def compare(first: Path, others: list[Path]) -> None:
+    """Print the cosine of one task embedding with others, most similar first."""
+    from fute.compare import compare_files
+
+    compare_files(first, others)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,7 +19,16 @@ from fute.data.prompts import Prompt, load_prompts
 from fute.data.registry import DatasetSettings
 from fute.llm.engine import EngineSettings
 from fute.models import ModelEntry
-from fute.recipes import SurrogateSettings, TaskEmbSettings, TupateSettings
+from fute.recipes import (
+    BiasSettings,
+    LoraSettings,
+    MethodId,
+    MethodSettings,
+    SurrogateSettings,
+    TaskEmbSettings,
+    TextEmbSettings,
+    TupateSettings,
+)
 
 Category = Literal["sa", "nli"]
 CATEGORIES: tuple[Category, ...] = ("sa", "nli")
@@ -92,33 +101,62 @@ class SurrogateConfig(Section):
     settings: SurrogateSettings = SurrogateSettings(family="encoder-decoder")
 
 
-class TaskEmbConfig(Section):
-    """TaskEmb recipes. pairs: at most so many (x, y) pairs a vector (None: all)."""
+class MethodConfig(Section):
+    """Recipes of one method. pairs: at most so many (x, y) pairs a vector (None: all). mte, dte: how model task
+    embeddings and dataset task embeddings are learned."""
+
+    SAME: ClassVar[tuple[str, ...]] = ()
+    """Settings in which mte and dte must agree, or their vectors could not be compared."""
 
     pairs: int | None = Field(None, ge=1)
-    mte: TaskEmbSettings = TaskEmbSettings(epochs=1, batch_size=128)
-    dte: TaskEmbSettings = TaskEmbSettings(epochs=3, batch_size=32)
-
-
-class TupateConfig(Section):
-    """TuPaTE recipes. pairs: at most so many (x, y) pairs a vector (None: all)."""
-
-    pairs: int | None = Field(None, ge=1)
-    mte: TupateSettings = TupateSettings(epochs=1, batch_size=128, learning_rate=1e-3, dropout=0.15)
-    dte: TupateSettings = TupateSettings(batch_size=32, learning_rate=1e-2, dropout=0.15, max_epochs=120, patience=4)
+    mte: MethodSettings
+    dte: MethodSettings
 
     @model_validator(mode="after")
-    def _one_start(self) -> TupateConfig:
-        for name in ("length", "layers", "init_seed"):
+    def _comparable(self) -> MethodConfig:
+        for name in self.SAME:
             if getattr(self.mte, name) != getattr(self.dte, name):
                 raise ValueError(f"mte.{name} and dte.{name} differ, so their vectors could not be compared")
         return self
 
 
+class TaskEmbConfig(MethodConfig):
+    SAME = ("reduction", "token_reduction", "labels", "reduce", "trained", "exclude")
+
+    mte: TaskEmbSettings = TaskEmbSettings(epochs=1, batch_size=128)
+    dte: TaskEmbSettings = TaskEmbSettings(epochs=3, batch_size=32)
+
+
+class TupateConfig(MethodConfig):
+    SAME = TupateSettings.START
+
+    mte: TupateSettings = TupateSettings(epochs=1, batch_size=128, learning_rate=1e-3, dropout=0.15)
+    dte: TupateSettings = TupateSettings(batch_size=32, learning_rate=1e-2, dropout=0.15, max_epochs=120, patience=4)
+
+
+class LoraConfig(MethodConfig):
+    SAME = ("layers", "rank", "alpha", "init_seed")
+
+    mte: LoraSettings = LoraSettings(epochs=1, batch_size=128)
+    dte: LoraSettings = LoraSettings(batch_size=32, max_epochs=120, patience=4)
+
+
+class BiasConfig(MethodConfig):
+    SAME = ("layers",)
+
+    mte: BiasSettings = BiasSettings(epochs=1, batch_size=128)
+    dte: BiasSettings = BiasSettings(batch_size=32, max_epochs=120, patience=4)
+
+
+class TextEmbConfig(MethodConfig):
+    mte: TextEmbSettings = TextEmbSettings()
+    dte: TextEmbSettings = TextEmbSettings()
+
+
 class ControlsConfig(Section):
     """Controls of the embeddings: labels permuted over U (null_draws times), labels written A, B, C."""
 
-    methods: tuple[Literal["taskemb", "tupate"], ...] = ("tupate",)
+    methods: tuple[MethodId, ...] = ("tupate",)
     null_draws: int = Field(3, ge=0)
     abc: bool = True
 
@@ -143,9 +181,12 @@ class Config(Section):
     unsup: dict[Category, UnsupSettings]
     llm: LlmConfig = LlmConfig()
     surrogate: SurrogateConfig = SurrogateConfig()
-    methods: tuple[Literal["taskemb", "tupate"], ...] = ("taskemb", "tupate")
+    methods: tuple[MethodId, ...] = ("taskemb", "tupate")
     taskemb: TaskEmbConfig = TaskEmbConfig()
     tupate: TupateConfig = TupateConfig()
+    tupate_lora: LoraConfig = LoraConfig()
+    tupate_bias: BiasConfig = BiasConfig()
+    textemb: TextEmbConfig = TextEmbConfig()
     mte_target: Literal["label", "verbalizer"] = "label"
     embeddings_per_process: int | None = Field(1, ge=1)
     controls: ControlsConfig = ControlsConfig()
@@ -157,11 +198,15 @@ class Config(Section):
     @model_validator(mode="after")
     def _held_out_rows(self) -> Config:
         for method in self.methods:
-            if getattr(self, method).dte.patience is not None and self.data.dev_share == 0:
+            if self.method(method).dte.early_stops and self.data.dev_share == 0:
                 raise ValueError(
                     f"{method}.dte stops early on held-out rows, but data.dev_share is 0: raise it, or drop patience"
                 )
         return self
+
+    def method(self, name: str) -> MethodConfig:
+        """The section of a method, by its id."""
+        return getattr(self, name.replace("-", "_"))
 
     @property
     def categories(self) -> tuple[Category, ...]:

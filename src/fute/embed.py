@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,18 +26,21 @@ from fute.data.text2text import labelled_pairs, mte_target
 from fute.embed_extract import INDEX, SUFFIX, learned_from, member
 from fute.embeddings import save
 from fute.embeddings.embedder import Embedder
-from fute.progress import StepLines, Track
-from fute.recipes import EmbeddingSpec, Item
+from fute.progress import Track, TrainingProgress
+from fute.recipes import EmbeddingSpec, Item, MethodSettings, TaskEmbSettings, TupateSettings
+from fute.surrogate.checkpoint import Preempted, heed_sigterm
 from fute.surrogate.prefix import PrefixShape, initial_prefix
+from fute.surrogate.states import States, load_states
 from fute.surrogate.text2text import Pair
 
 
-def write_start(*, model: Path, lock: Path, length: int, layers: int | None, seed: int, output: Path) -> None:
+def write_start(recipe: TupateSettings, *, model: Path, lock: Path, output: Path) -> None:
     """Draw and store the prefix that every TuPaTE vector of a surrogate starts from."""
-    shape = PrefixShape.of(AutoConfig.from_pretrained(model), layers)
-    prefix = initial_prefix(shape, length=length, seed=seed)
-    settings = {"length": length, "layers": layers, "seed": seed}
-    with Step("prefix_start", module=__name__, settings=settings, inputs=[lock], seeds={"prefix": seed}) as step:
+    shape = PrefixShape.of(AutoConfig.from_pretrained(model), recipe.layers, recipe.scope)
+    prefix = initial_prefix(shape, length=recipe.length, seed=recipe.init_seed)
+    settings = recipe.model_dump(include=set(TupateSettings.START))
+    seeds = {"prefix": recipe.init_seed}
+    with Step("prefix_start", module=__name__, settings=settings, inputs=[lock], seeds=seeds) as step:
         step.write(output, lambda path: save_file({"prefix": prefix}, path))
 
 
@@ -50,9 +54,13 @@ def dataset_pairs(rows: list[Row], limit: int | None, seed: int) -> list[Pair]:
     A dataset with fewer rows gives them again, in the same order, until `limit` is reached: vectors are only
     comparable when the same number of pairs made them.
     """
-    rows = list(rows)
-    random.Random(seed).shuffle(rows)
-    pairs = [Pair(x, y) for x, y in labelled_pairs(rows)]
+    return limited([Pair(x, y) for x, y in labelled_pairs(rows)], limit, seed)
+
+
+def limited(pairs: Sequence[Pair], limit: int | None, seed: int) -> list[Pair]:
+    """Pairs in a seeded order, from the first again until there are `limit`; None: each once."""
+    pairs = list(pairs)
+    random.Random(seed).shuffle(pairs)
     return pairs if limit is None else list(itertools.islice(itertools.cycle(pairs), limit))
 
 
@@ -96,6 +104,12 @@ def item_pairs(item: Item, early_stop: bool, files: Mapping[str, Path]) -> tuple
     return model_pairs(item, _rows(sources["unsup"]), read_jsonl(sources["labels"]), item.seed), None
 
 
+def texts_of_training(settings: MethodSettings, pairs: Sequence[Pair], held_out: Sequence[Pair] | None) -> int:
+    """Pairs over all epochs of one training."""
+    epochs = getattr(settings, "epochs" if held_out is None else "max_epochs", 1)
+    return len(pairs) * epochs
+
+
 def _zip(path: Path, members: Mapping[str, bytes]) -> None:
     """A stored zip with fixed dates, so that equal content gives equal bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -108,7 +122,8 @@ def embed_batch(
 ) -> None:
     """Learn all vectors of a batch; goes on after the last finished one of a killed run.
 
-    files: `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}` -> path.
+    files: `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}`, and where the encoder's
+    states are shared `states:{category}` -> path.
     start: the shared prefix, for TuPaTE. output: the batch's zip; `.keys` and sidecars are written beside it.
     """
     store = UnitStore(output, SUFFIX)
@@ -119,21 +134,37 @@ def embed_batch(
     found = len(spec.items) - len(missing)
     print(f"{spec.method}: {len(spec.items)} vectors, {found} of them found finished", flush=True)
     embedder, recipe = None, None
-    # items with one recipe follow each other, so that the surrogate is loaded once a recipe
-    ordered = sorted(spec.items, key=lambda item: (item.recipe, item.kind, item.source))
-    with Track(f"{spec.method} vectors", len(missing), "vectors") as track:
+    states: tuple[str, States] | None = None
+    # items with one recipe and one set of texts follow each other: the surrogate and states are loaded once for them
+    ordered = sorted(spec.items, key=lambda item: (item.recipe, item.kind, item.category, item.source))
+    with heed_sigterm() as came, Track(f"{spec.method} vectors", len(missing), "vectors") as track:
         for item in ordered:
             if member(item.key) not in missing:
                 continue
+            settings = spec.method_settings(item)
             if embedder is None or item.recipe != recipe:
-                embedder, recipe = None, item.recipe  # one surrogate at a time in memory
-                settings = spec.method_settings(item)
+                embedder, recipe, states = None, item.recipe, None  # one surrogate at a time in memory
                 embedder = Embedder(model, spec.settings, settings, surrogate_sha256, start=prefix)
-            pairs, held_out = item_pairs(item, embedder.settings.patience is not None, files)
-            embedding = embedder.embed(pairs, dev=held_out, progress=StepLines(_name(item)))
+            shared = f"states:{item.category}"
+            if item.kind == "mte" and shared in files and (states is None or states[0] != shared):
+                states = shared, load_states(files[shared]).on(embedder.surrogate.device)
+            pairs, held_out = item_pairs(item, settings.early_stops, files)
+            with TrainingProgress(_name(item), texts_of_training(settings, pairs, held_out)) as progress:
+                embedding = embedder.embed(
+                    pairs,
+                    dev=held_out,
+                    progress=progress if accelerator.is_main_process else None,
+                    states=states[1] if states and item.kind == "mte" else None,
+                    checkpoints=store.path(f"{item.key}.training"),
+                )
             if accelerator.is_main_process:
-                store.put(member(item.key), lambda path, made=embedding: save(made, path))
+                kept_as = {"store": settings.store} if isinstance(settings, TaskEmbSettings) else {}
+                store.put(member(item.key), lambda path, made=embedding, how=kept_as: save(made, path, **how))
+                shutil.rmtree(store.path(f"{item.key}.training"), ignore_errors=True)
             track.advance()
+            if came():
+                raise Preempted(f"stopped by SIGTERM; {track.done} vectors are kept, and running again goes on")
+    accelerator.end_training()
     if not accelerator.is_main_process:
         return
     index = {

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fute.artifacts import Step, content_key, read_jsonl, sha256_file
+from fute.embeddings import record_of
 
 SUFFIX = ".zip"
 INDEX = "inputs.json"
+RECORDED = ("pairs", "steps", "loss_start", "loss_end", "relative_distance")
+"""What the sidecar of a vector repeats of how it was learned."""
 
 
 def member(key: str) -> str:
@@ -49,4 +52,6 @@ def extract_embedding(key: str, *, batch: Path, files: Mapping[str, Path], outpu
             )
     inputs = [batch, *files.values()]
     with Step("extract_embedding", module=__name__, settings={"key": key}, inputs=inputs) as step:
+        learned = record_of(data)
+        step.facts = {name: learned[name] for name in RECORDED if name in learned}
         step.bytes(output, data)

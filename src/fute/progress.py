@@ -13,10 +13,13 @@ LINE_EVERY_S = 10.0
 
 
 class Track:
-    """Counts finished units of `total`; `advance(n)` reports. Use as a context manager."""
+    """Counts finished units of `total`; `advance(n)` reports. Use as a context manager.
 
-    def __init__(self, label: str, total: int, unit: str) -> None:
-        self.label, self.total, self.unit = label, total, unit
+    brief: say nothing in a log about work that is over within ten seconds.
+    """
+
+    def __init__(self, label: str, total: int, unit: str, *, brief: bool = False) -> None:
+        self.label, self.total, self.unit, self.brief = label, total, unit, brief
         self.done = 0
         self._started = self._last = time.monotonic()
         self._bar: Progress | None = None
@@ -58,26 +61,60 @@ class Track:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        elif kind is None:
+        elif kind is None and not (self.brief and time.monotonic() - self._started < LINE_EVERY_S):
             seconds = time.monotonic() - self._started
             print(f"{self.label}: {self.done} {self.unit} in {seconds:.1f} s", file=sys.stderr, flush=True)
 
 
-class StepLines:
-    """Says where a long training is, at most every ten seconds; short ones say nothing."""
+class TrainingProgress:
+    """Where the learning of one vector is: a bar on a terminal; in a log a line at most every ten seconds.
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    texts: (x, y) pairs over all epochs of one training. Called after each step with the steps done, all steps and
+    the loss; each order seed starts from its first step again.
+    """
+
+    def __init__(self, label: str, texts: int) -> None:
+        self.label, self.texts = label, texts
+        self._bar: Progress | None = None
+        self._begin(0)
+
+    def _begin(self, done: int) -> None:
+        self._first, self._done = done, done
         self._started = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int, loss: float) -> None:
+        if done <= self._done:
+            self._begin(done - 1)
+        elif self._done == 0 and done > 1:
+            self._begin(done)  # a training that goes on from a checkpoint
+        self._done = done
         now = time.monotonic()
-        if now - self._last >= LINE_EVERY_S:
+        rate = (done - self._first) / max(now - self._started, 1e-9)
+        speed = f"loss {loss:.3f}, {rate * self.texts / total:.1f} texts/s"
+        if sys.stderr.isatty():
+            self._draw(done, total, speed)
+        elif now - self._last >= LINE_EVERY_S:
             self._last = now
-            rate = done / (now - self._started)
-            print(
-                f"  {self.label}: step {done}/{total}, loss {loss:.3f}, {rate:.2f} steps/s, "
-                f"{(total - done) / rate:.0f} s left",
-                file=sys.stderr,
-                flush=True,
+            left = (total - done) / max(rate, 1e-9)
+            print(f"  {self.label}: step {done}/{total}, {speed}, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    def _draw(self, done: int, total: int, speed: str) -> None:
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("  {task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("steps, {task.fields[speed]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
             )
+            self._task = self._bar.add_task(self.label, total=total, speed=speed)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=total, speed=speed)
+
+    def __enter__(self) -> TrainingProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar:
+            self._bar.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -26,15 +26,28 @@ class SurrogateSettings(_Frozen):
     max_target_tokens: int = Field(default=32, ge=1)
 
 
-class _Recipe(_Frozen):
-    """How the surrogate, or its prefix, is trained; the vector is the mean over `order_seeds`.
+class _Method(_Frozen):
+    """What every method's settings can say of themselves; `method` is the method's id in paths and tables."""
+
+    @property
+    def early_stops(self) -> bool:
+        """Whether training ends on held-out rows."""
+        return False
+
+    def first_order(self) -> _Method:
+        """The same settings with the first order seed only."""
+        return self
+
+
+class _Trained(_Method):
+    """How the surrogate, or what tunes it, is trained; the vector is the mean over `order_seeds`.
 
     `epochs` holds where no held-out rows are given; with them, at most `max_epochs` and stopping after
     `patience` epochs without a better held-out loss. Fewer optimiser steps than `min_steps` are an error.
     """
 
     epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(default=128, ge=1)
     learning_rate: float = Field(gt=0)
     warmup: float = Field(default=0.05, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
@@ -47,51 +60,109 @@ class _Recipe(_Frozen):
     patience: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
-    def _early_stopping_is_whole(self) -> _Recipe:
+    def _early_stopping_is_whole(self) -> _Trained:
         if (self.max_epochs is None) != (self.patience is None):
             raise ValueError("early stopping needs both max_epochs and patience; give both, or neither")
         return self
 
+    @property
+    def early_stops(self) -> bool:
+        return self.patience is not None
 
-class TaskEmbSettings(_Recipe):
+    def first_order(self) -> _Trained:
+        return self.model_copy(update={"order_seeds": self.order_seeds[:1]})
+
+
+class TaskEmbSettings(_Trained):
     """TaskEmb: fine-tune the surrogate, then take the Fisher diagonal on the same pairs.
 
     `exclude`: regular expressions, searched in parameter names, of what stays out of the vector. `trained`:
-    `all` of the surrogate (the paper), or only what is `included` in the vector, for short runs. The rest is
-    `fisher_pass`'s.
+    `all` of the surrogate (the paper), or only what is `included` in the vector, for short runs. `store`: fp32,
+    or fp16 after division by the largest entry, with that factor beside it: half the size, and entries below
+    6e-8 of the largest become 0. The rest is `fisher_pass`'s.
     """
 
     method: Literal["taskemb"] = "taskemb"
     learning_rate: float = Field(default=2e-5, gt=0)
-    batch_size: int = Field(default=128, ge=1)
     reduction: Literal["mean_of_squares", "batch_mean_square", "square_of_mean"] = "mean_of_squares"
     token_reduction: Literal["sum", "mean"] = "sum"
     labels: Literal["given", "sampled"] = "given"
     exclude: tuple[str, ...] = ()
     trained: Literal["all", "included"] = "all"
     reduce: Literal["none", "rows", "tensors"] = "none"
+    store: Literal["float32", "float16"] = "float32"
     fisher_batch_size: int = Field(default=16, ge=1)
 
 
-class TupateSettings(_Recipe):
-    """TuPaTE: train a prefix of `length` positions from the common start that `init_seed` gives.
+class _Tuned(_Trained):
+    """TuPaTE: the surrogate is frozen, and few parameters that tune it are trained from a common start.
 
-    A prefix whose vector moved by less than `min_relative_distance` of its start's norm is an error: such
-    vectors are all the start. `dropout` is that of the prefix, and 0 in
-    runs of under 100 steps. `layers`: a causal surrogate's prefix stands in its
-    last so many layers (None: all); the states below are computed once, which is what makes small runs short.
+    `layers`: a causal surrogate is tuned in its last so many layers (None: all); the states below are computed
+    once, which is what makes small runs short.
     """
+
+    layers: int | None = Field(default=None, ge=1)
+
+
+class TupateSettings(_Tuned):
+    """TuPaTE with a deep prefix of `length` positions, from the start that `init_seed` gives.
+
+    `scope`: which attentions of an encoder-decoder surrogate have a prefix: the decoder's self-attention (then the
+    encoder's states are computed once for all vectors), the encoder's as well, or the cross-attention too. A causal
+    surrogate has one kind. A prefix whose vector moved by less than `min_relative_distance` of its start's norm is
+    an error: such vectors are all the start. `dropout` is that of the prefix, and 0 in runs of under 100 steps.
+    """
+
+    START: ClassVar = ("length", "layers", "scope", "init_seed")
+    """What shapes the common start, hence must agree between vectors that are compared."""
 
     method: Literal["tupate"] = "tupate"
     learning_rate: float = Field(default=1e-3, gt=0)
-    batch_size: int = Field(default=128, ge=1)
     length: int = Field(default=16, ge=1)
-    layers: int | None = Field(default=None, ge=1)
+    scope: Literal["decoder_self", "encoder_decoder", "all"] = "decoder_self"
     init_seed: int = 42
     min_relative_distance: float = Field(default=0.5, ge=0)
 
 
-MethodSettings = TaskEmbSettings | TupateSettings
+class LoraSettings(_Tuned):
+    """TuPaTE with low-rank updates (LoRA) of the decoder's query and value projections."""
+
+    method: Literal["tupate-lora"] = "tupate-lora"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    init_seed: int = 42
+
+
+class BiasSettings(_Tuned):
+    """TuPaTE with bias terms, added to every linear layer of the decoder's blocks and zero at the start."""
+
+    method: Literal["tupate-bias"] = "tupate-bias"
+    learning_rate: float = Field(default=1e-3, gt=0)
+
+
+class TextEmbSettings(_Method):
+    """TextEmb on the surrogate: mean of its last states of y given x, without any training."""
+
+    method: Literal["textemb"] = "textemb"
+    batch_size: int = Field(default=32, ge=1)
+
+
+MethodSettings = TaskEmbSettings | TupateSettings | LoraSettings | BiasSettings | TextEmbSettings
+TunedSettings = TupateSettings | LoraSettings | BiasSettings
+METHODS: dict[str, type[MethodSettings]] = {
+    kind.model_fields["method"].default: kind
+    for kind in (TaskEmbSettings, TupateSettings, LoraSettings, BiasSettings, TextEmbSettings)
+}
+"""Method id -> its settings."""
+MethodId = Literal["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb"]
+
+
+def reads_shared_states(settings: MethodSettings, family: str) -> bool:
+    """Whether a method reads states of its texts that are the same for all its vectors: those of a T5's encoder."""
+    if family != "encoder-decoder" or not isinstance(settings, _Tuned):
+        return False
+    return getattr(settings, "scope", "decoder_self") == "decoder_self"
 
 
 class Item(_Frozen):
@@ -118,7 +189,7 @@ class Item(_Frozen):
 class EmbeddingSpec(_Frozen):
     """All vectors that one process makes of one method and surrogate."""
 
-    method: Literal["taskemb", "tupate"]
+    method: MethodId
     surrogate: str
     settings: SurrogateSettings
     recipes: tuple[dict[str, Any], ...] = ()
@@ -126,6 +197,4 @@ class EmbeddingSpec(_Frozen):
 
     def method_settings(self, item: Item) -> MethodSettings:
         """The recipe of one item."""
-        return (TaskEmbSettings if self.method == "taskemb" else TupateSettings).model_validate(
-            self.recipes[item.recipe]
-        )
+        return METHODS[self.method].model_validate(self.recipes[item.recipe])

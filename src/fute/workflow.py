@@ -19,7 +19,8 @@ from fute.data.crossfit_files import unsup_identity
 from fute.data.prompts import Prompt
 from fute.data.sources import source_identity
 from fute.llm import labelling
-from fute.recipes import EmbeddingSpec, Item, TaskEmbSettings, TupateSettings
+from fute.names import METHOD_NAMES
+from fute.recipes import EmbeddingSpec, Item, MethodSettings, reads_shared_states
 
 RESOURCES = Path("resources")
 LABELS = re.compile(
@@ -42,6 +43,7 @@ STEPS = {
     "data": "fute.data.prepare",
     "label": "fute.llm.labelling",
     "extract": "fute.llm.extract",
+    "encode": "fute.encode",
     "embed": "fute.embed",
     "baselines": "fute.baselines.steps",
     "similarities": "fute.evaluation.similarities",
@@ -310,17 +312,16 @@ class Workflow:
         return EmbeddingSpec(method=method, surrogate=surrogate.name, settings=surrogate.settings, recipes=recipes)
 
     @cached_property
-    def recipes(self) -> dict[str, list[TaskEmbSettings | TupateSettings]]:
+    def recipes(self) -> dict[str, list[MethodSettings]]:
         """The different recipes of each method: of DTEs, of MTEs, and of their controls.
 
         A control takes the first order seed only, and is held against the MTE of that seed.
         """
-        found: dict[str, list[TaskEmbSettings | TupateSettings]] = {}
+        found: dict[str, list[MethodSettings]] = {}
         for method in self.config.methods:
-            own = getattr(self.config, method)
-            control = own.mte.model_copy(update={"order_seeds": own.mte.order_seeds[:1]})
+            own = self.config.method(method)
             found[method] = []
-            for recipe in (own.dte, own.mte, control):
+            for recipe in (own.dte, own.mte, own.mte.first_order()):
                 if recipe not in found[method]:
                     found[method].append(recipe)
         return found
@@ -330,7 +331,7 @@ class Workflow:
         """File -> item of every embedding of the configuration."""
         found: dict[str, Item] = {}
         for method in self.config.methods:
-            recipe = getattr(self.config, method)
+            recipe = self.config.method(method)
             common = [self.run.models[self.config.surrogate.name].identity(),
                       self.config.surrogate.settings.model_dump(), method, code("embed")]  # fmt: skip
             for category in self.config.categories:
@@ -359,10 +360,8 @@ class Workflow:
         return found
 
     def _mte_item(self, method: str, common: list[Any], model: str, prompt: Prompt, variant: str | None) -> Item:
-        recipe = getattr(self.config, method)
-        how = recipe.mte
-        if variant is not None:
-            how = how.model_copy(update={"order_seeds": how.order_seeds[:1]})
+        recipe = self.config.method(method)
+        how = recipe.mte if variant is None else recipe.mte.first_order()
         target = "abc" if variant == "abc" else self.config.mte_target
         what = {
             "recipe": how.model_dump(),
@@ -422,7 +421,22 @@ class Workflow:
             else:
                 found[f"unsup:{item.category}"] = f"results/unsup/{item.category}.jsonl.gz"
                 found[f"labels:{item.source}"] = f"results/labels/{item.source}/{item.category}.jsonl.gz"
+                if self.shares_states(method):
+                    found[f"states:{item.category}"] = self.states_file(item.category)
         return dict(sorted(found.items()))
+
+    def shares_states(self, method: str) -> bool:
+        """Whether a method's MTEs read the encoder's states of U, computed once for all of them."""
+        return reads_shared_states(self.config.method(method).mte, self.config.surrogate.settings.family)
+
+    def states_file(self, category: str) -> str:
+        return f"results/embeddings/{self.config.surrogate.name}/states/{category}.safetensors"
+
+    @property
+    def texts_with_states(self) -> int | None:
+        """How many texts of U the methods that share states read (None: all)."""
+        pairs = [self.config.method(name).pairs for name in self.config.methods if self.shares_states(name)]
+        return None if None in pairs else max(pairs, default=0)
 
     def embedding_spec(self, method: str, batch: str) -> str:
         items = tuple(item for _, item in sorted(self.batch_items(method, batch).items()))
@@ -528,7 +542,7 @@ class Workflow:
         """Texts of the report: what was run, in words a reader of the paper knows."""
         config, llm = self.config, self.config.llm
         titles = {name: self.run.models[name].title or name for name in self.models}
-        names = {"taskemb": "TaskEmb", "tupate": "TuPaTE"}
+        names = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
         settings = {
             "LLMs": ", ".join(titles[name] for name in llm.models),
             "Surrogate": f"{titles[config.surrogate.name]} ({config.surrogate.settings.family}, text-to-text form)",

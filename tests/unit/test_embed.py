@@ -7,12 +7,14 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fute.artifacts import Step
 from fute.data.rows import Row
 from fute.embed import _zip, dataset_pairs, model_pairs
 from fute.embed_extract import INDEX, extract_embedding, learned_from, member
+from fute.embeddings import Embedding, save
 from fute.recipes import Item
 from fute.surrogate.text2text import Pair
 
@@ -74,7 +76,10 @@ def batch(tmp_path, monkeypatch) -> Path:
             "surrogate": learned_from("surrogate", Path("lock.json")),
         }
     }
-    _zip(Path("b.zip"), {member("k1"): b"vector", INDEX: json.dumps(index).encode()})
+    made = Embedding(np.ones(3, np.float32), "tupate", {}, {"pairs": 12, "loss_end": 0.5}, np.ones((1, 3)))
+    save(made, Path("vector.safetensors"))
+    vector = Path("vector.safetensors").read_bytes()
+    _zip(Path("b.zip"), {member("k1"): vector, INDEX: json.dumps(index).encode()})
     return Path("b.zip")
 
 
@@ -82,7 +87,9 @@ def test_prompts_of_equal_words_share_a_vector(batch):
     for name in ("sa-3", "sa-9"):
         files = {"labels": Path(f"{name}.jsonl.gz"), "surrogate": Path("lock.json")}
         extract_embedding("k1", batch=batch, files=files, output=Path(f"out/{name}.safetensors"))
-        assert Path(f"out/{name}.safetensors").read_bytes() == b"vector"
+        assert Path(f"out/{name}.safetensors").read_bytes() == Path("vector.safetensors").read_bytes()
+        sidecar = json.loads(Path(f"out/{name}.safetensors.prov.json").read_text())
+        assert sidecar["record"]["facts"] == {"pairs": 12, "loss_end": 0.5}
 
 
 def test_other_labels_or_another_surrogate_are_noticed(batch):

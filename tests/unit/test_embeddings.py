@@ -6,17 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from stand_ins import FAMILIES, pairs, save_stand_in
+from transformers import LlamaForCausalLM
 
 from fute.embeddings import (
     Embedding,
+    EmbeddingError,
     centred_cosine,
     cosine,
     load,
@@ -25,75 +20,16 @@ from fute.embeddings import (
     tensor_mean_cosine,
 )
 from fute.embeddings.embedder import Embedder
-from fute.embeddings.tupate import tupate_embedding
-from fute.recipes import TaskEmbSettings, TupateSettings
+from fute.recipes import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
 from fute.surrogate.fisher import loop_fisher
-from fute.surrogate.text2text import Pair, SurrogateSettings, collate, encode_pairs, load_surrogate
-from fute.surrogate.training import epoch_batches, seed_everything, train
-
-WORDS = [
-    *("the", "film", "was", "a", "great", "dull", "long", "short", "story", "and", "i", "liked", "hated"),
-    *("it", "good", "bad", "positive", "negative", "answer"),
-]
-
-
-def save_stand_in(path: Path, family: str) -> Path:
-    """A tiny random model with a word-level tokenizer, as a snapshot folder."""
-    vocabulary = {w: i for i, w in enumerate(["<pad>", "</s>", "<unk>", "Answer", ":", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    if family == "encoder-decoder":
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
-        )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(path)
-    torch.manual_seed(0)
-    if family == "encoder-decoder":
-        config = T5Config(
-            vocab_size=len(vocabulary),
-            d_model=16,
-            d_kv=4,
-            d_ff=24,
-            num_layers=2,
-            num_heads=4,
-            decoder_start_token_id=0,
-            dropout_rate=0.1,
-        )
-        model = T5ForConditionalGeneration(config)
-    else:
-        config = LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            tie_word_embeddings=True,
-            initializer_range=0.3,
-            pad_token_id=0,
-            bos_token_id=None,
-            eos_token_id=1,
-        )
-        model = LlamaForCausalLM(config)
-    model.save_pretrained(path)
-    return path
+from fute.surrogate.text2text import SurrogateSettings, collate, encode_pairs, load_surrogate
+from fute.surrogate.training import epoch_batches, epoch_generator, train
 
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("surrogates")
     return {family: save_stand_in(root / family, family) for family in FAMILIES}
-
-
-FAMILIES = ("encoder-decoder", "causal")
-
-
-def pairs(seed: int, n: int = 24) -> list[Pair]:
-    generator = np.random.default_rng(seed)
-    texts = [" ".join(generator.choice(WORDS, generator.integers(2, 9))) for _ in range(n)]
-    return [Pair((text,), "positive" if i % 2 else "negative") for i, text in enumerate(texts)]
 
 
 def surrogate_settings(family: str, **options) -> SurrogateSettings:
@@ -120,10 +56,19 @@ def file_bytes(embedding: Embedding, path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", [tupate(), taskemb(), taskemb(dropout=0.2), tupate(dropout=0.2)])
+@pytest.mark.parametrize(
+    "method",
+    [
+        tupate(),
+        taskemb(),
+        taskemb(dropout=0.2),
+        tupate(dropout=0.2),
+        LoraSettings(epochs=4, batch_size=4, learning_rate=1e-2, rank=2),
+        BiasSettings(epochs=4, batch_size=4, learning_rate=1e-2),
+        TextEmbSettings(),
+    ],
+)
 def test_same_pairs_same_bytes_whatever_came_between(snapshots, tmp_path, family, method):
-    if family == "causal" and method.method == "taskemb":
-        method = method.model_copy(update={"batch_size": 3})
     made = embedder(snapshots, family, method)
     first = file_bytes(made.embed(pairs(1)), tmp_path / "first.safetensors")
     between = made.embed(pairs(2))
@@ -147,13 +92,6 @@ def test_tupate_vector_is_the_trained_prefix_and_learns(snapshots, family):
     assert found.meta["relative_distance"] == pytest.approx(moved)
 
 
-def test_tupate_embedding_order_by_hand():
-    """(layers, key/value, head, position, dim): entry 1 of the vector is dim 1 of position 0 of head 0."""
-    prefix = torch.arange(2 * 2 * 2 * 3 * 4, dtype=torch.float32).view(2, 2, 2, 3, 4)
-    layer_0 = np.arange(48)
-    assert np.array_equal(tupate_embedding(prefix), layer_0 + 24)
-
-
 def test_vector_is_the_mean_over_order_seeds(snapshots):
     both = embedder(snapshots, "causal", tupate(order_seeds=(1, 2))).embed(pairs(1))
     each = [embedder(snapshots, "causal", tupate(order_seeds=(s,))).embed(pairs(1)).vector for s in (1, 2)]
@@ -169,16 +107,19 @@ def test_taskemb_is_the_fisher_of_the_fine_tuned_model(snapshots, family):
     found = embedder(snapshots, family, method).embed(pairs(1)[:20])
     surrogate = load_surrogate(snapshots[family], surrogate_settings(family), frozen=False)
     examples = encode_pairs(surrogate, pairs(1)[:20])
-    model, generator = surrogate.model, seed_everything(42)
+    model = surrogate.model
     decay = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW([{"params": decay}, {"params": plain, "weight_decay": 0.0}], lr=1e-3)
     step, total, rising = 0, 10, 1
-    for _ in range(2):
-        for batch in epoch_batches(examples, 4, generator, 1):
+    for epoch in (1, 2):
+        for batch in epoch_batches(examples, 4, epoch_generator(42, epoch), 1):
             for group in optimizer.param_groups:
                 group["lr"] = 1e-3 * min((step + 1) / rising, (total - step) / (total - rising))
             inputs = collate(surrogate, batch)
+            missing = inputs["input_ids"].shape[1] - inputs["labels"].shape[1]
+            if family == "causal":  # as wide as the sequence, as the model's own loss wants them
+                inputs["labels"] = torch.nn.functional.pad(inputs["labels"], (missing, 0), value=-100)
             loss = model(**inputs).loss
             optimizer.zero_grad()
             loss.backward()
@@ -283,10 +224,39 @@ def test_save_and_load_give_all_back(snapshots, tmp_path):
         assert cosine(back, made) == pytest.approx(1, abs=1e-12)
 
 
-def vector(*values: float, init=None, segments=(), **basis) -> Embedding:
+def test_half_precision_keeps_what_it_says(snapshots, tmp_path):
+    """fp16 after division by the largest entry: 11 bits of every entry that is not under 6e-5 of it."""
+    made = embedder(snapshots, "causal", taskemb(order_seeds=(1, 2), store="float16")).embed(pairs(1))
+    for name in ("float32", "float16"):
+        save(made, tmp_path / name, store=name)
+    whole, half = load(tmp_path / "float32"), load(tmp_path / "float16")
+    assert half.vector.dtype == half.orders.dtype == np.float32
+    large = whole.vector > 6.2e-5 * whole.orders.max()
+    assert 0 < large.sum() < len(large)
+    np.testing.assert_allclose(half.vector[large], whole.vector[large], rtol=2**-11)
+    np.testing.assert_allclose(half.vector, whole.vector, atol=whole.orders.max() * 6e-8, rtol=2**-11)
+    assert cosine(half, whole) > 1 - 1e-6
+    sizes = [(tmp_path / name).stat().st_size for name in ("float32", "float16")]
+    assert sizes[0] - sizes[1] >= 2 * (whole.vector.size + whole.orders.size) - 200
+
+
+@pytest.mark.parametrize("scope", ["encoder_decoder", "all"])
+def test_wider_scopes_make_longer_vectors(snapshots, scope):
+    found = embedder(snapshots, "encoder-decoder", tupate(epochs=8, scope=scope)).embed(pairs(1))
+    parts = {"encoder_decoder": 4, "all": 6}[scope]
+    assert found.vector.shape == (parts * 4 * 3 * 4,)
+    assert found.meta["loss_end"] < found.meta["loss_start"]
+    narrow = embedder(snapshots, "encoder-decoder", tupate()).embed(pairs(1))
+    with pytest.raises(EmbeddingError, match="scope"):
+        cosine(found, narrow)
+    with pytest.raises(ValueError, match="causal"):
+        embedder(snapshots, "causal", tupate(scope=scope))
+
+
+def vector(*values: float, init=None, segments=(), method="tupate", **basis) -> Embedding:
     array = np.array(values, dtype=np.float32)
     start = None if init is None else np.array(init, dtype=np.float32)
-    return Embedding(array, "tupate", {"surrogate_sha256": "s"} | basis, {}, array[None], start, list(segments))
+    return Embedding(array, method, {"surrogate_sha256": "s"} | basis, {}, array[None], start, list(segments))
 
 
 def test_cosines_by_hand():
@@ -298,7 +268,10 @@ def test_cosines_by_hand():
     c, d = vector(3, 4, 1, segments=tensors), vector(4, 3, 100, segments=tensors)
     assert tensor_mean_cosine(c, d) == pytest.approx((24 / 25 + 1) / 2)
     root = (np.sqrt(12) * 2 + 10) / np.sqrt(8 * 107)
-    assert sqrt_cosine(c, d) == pytest.approx(root)
+    squares = [vector(*values, method="taskemb") for values in ((3, 4, 1), (4, 3, 100))]
+    assert sqrt_cosine(*squares) == pytest.approx(root)
+    with pytest.raises(EmbeddingError, match="signed"):
+        sqrt_cosine(c, d)
 
 
 def test_cosine_refuses_what_has_no_meaning(snapshots):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-from fute.surrogate.fisher import diagonal_fisher, fisher_pass, loop_fisher
+from fute.surrogate.fisher import diagonal_fisher, fisher_pass, loop_fisher, reduced, squares
 from fute.surrogate.text2text import IGNORED
 
 VOCABULARY = 37
@@ -199,13 +199,73 @@ def test_doubling_the_data_leaves_the_mean():
     assert_close(diagonal_fisher(model, [batch, batch]), diagonal_fisher(model, [batch]), 1e-6)
 
 
-def test_blocks_give_the_same(monkeypatch):
+def test_scratch_of_any_size_gives_the_same(monkeypatch):
     """Several row blocks of the tied table, several examples a block."""
     model, batch = tiny_t5(), t5_batch()
     expected = loop_fisher(model, [batch])
     for elements in (5 * 16, 2 * 24 * 16, 2**26):
-        monkeypatch.setattr("fute.surrogate.fisher._BLOCK", {"cpu": elements, "cuda": elements})
+        monkeypatch.setattr("fute.surrogate.fisher.squares._SCRATCH", elements)
         assert_close(diagonal_fisher(model, [batch]), expected)
+        monkeypatch.setattr("fute.surrogate.fisher.accumulator._SCRATCH", {"cpu": elements, "cuda": elements})
+        of_rows = {name: reduced(value, "rows") for name, value in expected.items()}
+        assert_close(diagonal_fisher(model, [batch], reduce="rows"), of_rows)
+
+
+LISTED = {
+    "t5, short targets": (tiny_t5, t5_batch, ((20, 4), (9, 2), (15, 3)), {"pairs", "blocks"}),
+    "t5, long targets": (tiny_t5, t5_batch, ((20, 9), (9, 12), (15, 8)), {"blocks"}),
+    "t5, six tokens": (tiny_t5, t5_batch, ((6, 6), (6, 6)), {"pairs"}),
+    # the first query of the decoder sees one key only, hence has no gradient: six tokens again
+    "t5, seven tokens": (tiny_t5, t5_batch, ((7, 7), (7, 7)), {"pairs", "blocks"}),
+    "t5, eight tokens": (tiny_t5, t5_batch, ((8, 8), (8, 8)), {"blocks"}),
+    "llama": (tiny_llama, llama_batch, ((20, 3), (9, 2), (15, 1)), {"pairs", "blocks"}),
+}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_each_tensor_with_either_strategy(name, monkeypatch):
+    """Lists the relative error of every tensor against the loop: `pytest -s` shows the table."""
+    make_model, make_batch, lengths, strategies = LISTED[name]
+    taken = []
+    choose = squares._strategy
+    monkeypatch.setattr(squares, "_strategy", lambda *parts: taken.append(choose(*parts)) or taken[-1])
+    model, batch = make_model(), make_batch(lengths)
+    found, expected = diagonal_fisher(model, [batch]), loop_fisher(model, [batch])
+    assert set(taken) == strategies
+    errors = {tensor: float((found[tensor] - value).norm() / value.norm()) for tensor, value in expected.items()}
+    print(f"\n{name}: relative error of each tensor", *(f"{e:9.1e}  {t}" for t, e in errors.items()), sep="\n")
+    assert errors.keys() == found.keys() and max(errors.values()) < 1e-5
+
+
+@pytest.mark.parametrize("reduce", ["none", "rows"])
+def test_tied_table_with_the_same_ids_in_encoder_and_decoder(reduce):
+    """Every text is one id many times, which is also its target."""
+    batch = t5_batch(((9, 4), (5, 3)))
+    batch["input_ids"][batch["attention_mask"] == 1] = 7
+    batch["labels"][batch["labels"] != IGNORED] = 7
+    options = {"reduce": reduce, "include": lambda name: name == "shared.weight"}
+    assert_close(diagonal_fisher(tiny_t5(), [batch], **options), loop_fisher(tiny_t5(), [batch], **options))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("reduce", ["none", "rows", "tensors"])
+def test_traces_are_the_loops_squared_norms(kind, reduce):
+    make_model, make_batch = MODELS[kind]
+    model, batches = make_model(), [make_batch(), make_batch(((12, 2), (3, 3)), seed=8)]
+    singles = [rows(batch, slice(i, i + 1)) for batch in batches for i in range(len(batch["labels"]))]
+    expected = torch.stack([sum(v.sum() for v in loop_fisher(model, [single]).values()) for single in singles])
+    found = fisher_pass(model, batches, reduce=reduce, traces=True).traces
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+    assert fisher_pass(model, batches, reduce=reduce).traces.numel() == 0
+
+
+def test_bf16_autocast_keeps_fp32_sums():
+    """The gradients of a bf16 forward pass, as a loop under autocast has them, in fp32 sums."""
+    model, batch = tiny_llama(), llama_batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = diagonal_fisher(model, [batch]), loop_fisher(model, [batch])
+    assert all(value.dtype == torch.float32 for value in found.values())
+    assert_close(found, expected, 0.05)
 
 
 @pytest.mark.parametrize("reduction", ["batch_mean_square", "square_of_mean"])

@@ -1,13 +1,22 @@
-"""The command line of a training step on several processes, and its port."""
+"""A training step on several processes: its command line, its port, and that it computes what one process does."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import signal
+import subprocess
 import sys
+import textwrap
+import time
+from pathlib import Path
 
 import pytest
+import torch
 
-from fute.launch import FIRST_PORT, PORTS, command, port
+from fute import launch
+from fute.launch import FIRST_PORT, PORTS, command, port, threads, variables
+from fute.surrogate.checkpoint import Checkpoint
 
 STEP = ["embed-batch", "--output", "x.zip"]
 
@@ -35,23 +44,195 @@ def test_ports_lie_where_any_user_may_listen():
 
 
 def test_every_value_is_explicit():
-    line = command(STEP, 2, 4, {"SLURM_JOB_ID": "5", "OMP_NUM_THREADS": "8"})
+    line = command(STEP, 2, {"SLURM_JOB_ID": "5", "OMP_NUM_THREADS": "8"})
     assert line[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
     assert flag(line, "--num_machines") == "1" and flag(line, "--machine_rank") == "0"
     assert flag(line, "--num_processes") == "2"
     assert flag(line, "--main_process_port") == str(FIRST_PORT + 5)
-    assert flag(line, "--num_cpu_threads_per_process") == "8"
+    assert flag(line, "--num_cpu_threads_per_process") == "4"
     assert flag(line, "--mixed_precision") == "no" and flag(line, "--dynamo_backend") == "no"
-    assert line[-5:] == ["--module", "fute", *STEP]
+    assert line[-6:] == ["--multi_gpu", "--module", "fute", *STEP]
 
 
-def test_threads_are_one_unless_the_rule_says_more():
-    assert flag(command(STEP, 1, 0, {}), "--num_cpu_threads_per_process") == "1"
+def test_one_process_is_the_step_itself():
+    assert command(STEP, 1, {}) == [sys.executable, "-m", "fute", *STEP]
 
 
 @pytest.mark.parametrize(
-    ("processes", "devices", "flags"),
-    [(1, 0, {"--cpu"}), (1, 1, set()), (1, 8, set()), (2, 2, {"--multi_gpu"})],
+    ("processes", "given", "expected"), [(1, "8", 8), (2, "8", 4), (3, "8", 2), (4, "2", 1), (2, None, 1), (1, "", 1)]
 )
-def test_devices_decide_between_cpu_and_gpus(processes, devices, flags):
-    assert set(command(STEP, processes, devices, {})) & {"--cpu", "--multi_gpu"} == flags
+def test_processes_share_the_threads(processes, given, expected):
+    environment = {} if given is None else {"OMP_NUM_THREADS": given}
+    assert threads(processes, environment) == expected
+    assert variables(processes, environment, use_cpu=False) == {"OMP_NUM_THREADS": str(expected)}
+
+
+@pytest.mark.parametrize(
+    ("processes", "devices", "use_cpu"), [(1, 0, None), (1, 8, None), (2, 0, "true"), (2, 2, None), (2, 8, None)]
+)
+def test_devices_decide_between_cpu_and_gpus(monkeypatch, processes, devices, use_cpu):
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setattr(sys, "argv", ["launch", "--processes", str(processes), "--", *STEP])
+    run = []
+    monkeypatch.setattr(os, "execve", lambda *call: run.append(call))
+    launch.main()
+    ((program, line, environment),) = run
+    assert program == sys.executable and line == command(STEP, processes, os.environ)
+    assert environment.get("ACCELERATE_USE_CPU") == use_cpu
+
+
+@pytest.mark.parametrize(
+    ("processes", "devices", "message"), [(0, 0, "at least one"), (3, 2, "torch sees 2 CUDA devices")]
+)
+def test_refusals(monkeypatch, capsys, processes, devices, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setattr(sys, "argv", ["launch", "--processes", str(processes), "--", *STEP])
+    with pytest.raises(SystemExit):
+        launch.main()
+    assert message in capsys.readouterr().err
+
+
+def test_the_step_takes_the_place_of_one_process():
+    line = [sys.executable, "-m", "fute.launch", "--processes", "1", "--", "no-such-step"]
+    environment = os.environ | {"PYTHONPATH": str(Path(launch.__file__).parents[1])}
+    process = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and "No such command 'no-such-step'" in said
+
+
+TWIN = '''
+"""Trains a tiny T5 in some ways; with an argument, fails on the second process or goes on until a signal."""
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from transformers import T5Config, T5ForConditionalGeneration
+
+from fute.surrogate.checkpoint import Checkpoint, heed_sigterm
+from fute.surrogate.text2text import Example, Surrogate, collate, negative_log_likelihood, target_logits
+from fute.surrogate.training import train
+from fute.recipes import SurrogateSettings
+
+
+class Tokenizer:
+    pad_token_id, eos_token_id = 0, 1
+
+
+def examples(count):
+    made = torch.Generator().manual_seed(count)
+    draw = lambda low, high, size: tuple(torch.randint(low, high, (size,), generator=made).tolist())
+    return [Example(i, draw(2, 30, 3 + i % 5), (*draw(2, 30, 1 + i % 3), 1), False, False) for i in range(count)]
+
+
+def trained(**options):
+    """What training changed, in one vector, and its log."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 1, "num_heads": 4}
+    model = T5ForConditionalGeneration(T5Config(vocab_size=30, decoder_start_token_id=0, **sizes)).eval()
+    surrogate = Surrogate(model, Tokenizer(), SurrogateSettings(family="encoder-decoder"), frozen=False)
+    scale = torch.nn.Parameter(torch.ones(30))
+
+    def losses(batch):
+        logits, targets = target_logits(model, collate(surrogate, batch), use_cache=False)
+        drawn = torch.rand(30) if torch.is_grad_enabled() else 0.5  # the same on every process
+        return negative_log_likelihood(logits + scale * drawn, targets).sum(1)
+
+    named = [*model.named_parameters(), ("scale", scale)]
+    flat = lambda: torch.cat([parameter.detach().flatten() for _, parameter in named])
+    before = flat()
+    fixed = {"batch_size": 4, "learning_rate": 1e-3, "order_seed": 7, "epochs": 3, "weight_decay": 0.1}
+    log = train(losses, named, **fixed | options)
+    return {"change": flat() - before, "steps": log.steps, "losses": (log.loss_start, log.loss_end),
+            "dev_losses": log.dev_losses, "best_epoch": log.best_epoch}
+
+
+WAYS = {
+    "even": {"examples": examples(16)},
+    "the second process has none of the last batch": {"examples": examples(5), "epochs": 6},
+    "early stopping, odd rows and batches": {
+        "examples": examples(8), "dev": examples(11), "patience": 2, "epochs": 30, "learning_rate": 0.03
+    },
+}
+LONG = {"examples": examples(16), "epochs": 40}
+
+
+def main():
+    accelerator = Accelerator(cpu=True)
+    folder = Path(sys.argv[2])
+    if sys.argv[1] == "fail":
+        if accelerator.process_index == 1:
+            raise RuntimeError("process 1 has a fault of its own")
+        trained(**LONG)
+    found = {name: trained(**options) for name, options in WAYS.items()} | {"world": accelerator.num_processes}
+    found["threads"] = torch.get_num_threads()
+    if accelerator.is_main_process:
+        torch.save(found, folder / "found.pt")
+    if sys.argv[1] == "preempt":
+        def progress(done, total, loss):
+            if done == 25:
+                (folder / "far").touch()
+            if done >= 25:
+                import time
+                time.sleep(0.05)
+        with heed_sigterm():
+            trained(**LONG, checkpoint=Checkpoint(folder / "state", "long"), progress=progress)
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
+'''
+
+
+@pytest.fixture
+def twin(tmp_path, monkeypatch):
+    """Starts the script on two CPU processes with one thread each."""
+    (tmp_path / "twin.py").write_text(textwrap.dedent(TWIN))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(launch.__file__).parents[1])]))
+    environment = variables(2, dict(os.environ) | {"OMP_NUM_THREADS": "2"}, use_cpu=True)
+
+    def start(how: str) -> subprocess.Popen:
+        line = command([how, str(tmp_path)], 2, environment, module="twin")
+        return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def test_two_processes_compute_what_one_does_and_stop_together(twin, tmp_path, monkeypatch):
+    process = twin("preempt")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "far").exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0 and "stopped by SIGTERM after step " in said
+
+    monkeypatch.syspath_prepend(tmp_path)
+    script = importlib.import_module("twin")
+    found = torch.load(tmp_path / "found.pt")
+    assert (found["world"], found["threads"]) == (2, 1)
+    for name, options in script.WAYS.items():
+        alone, both = script.trained(**options), found[name]
+        cosine = torch.cosine_similarity(alone["change"].double(), both["change"].double(), dim=0)
+        assert cosine > 0.99999, name
+        assert both["steps"] == alone["steps"] and both["best_epoch"] == alone["best_epoch"]
+        assert both["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+        assert both["dev_losses"] == pytest.approx(alone["dev_losses"], rel=1e-4)
+    assert len(found["early stopping, odd rows and batches"]["dev_losses"]) < 30, "it did stop early"
+
+    seen = []
+    whole = script.trained(**script.LONG)
+    again = script.trained(
+        **script.LONG, checkpoint=Checkpoint(tmp_path / "state", "long"), progress=lambda done, *_: seen.append(done)
+    )
+    assert 25 < seen[0] < 160, "what two processes left, one goes on with"
+    assert torch.cosine_similarity(whole["change"].double(), again["change"].double(), dim=0) > 0.99999
+
+
+def test_a_process_that_fails_fails_the_launch_and_says_why(twin):
+    process = twin("fail")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0 and "RuntimeError: process 1 has a fault of its own" in said

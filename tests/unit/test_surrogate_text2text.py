@@ -1,16 +1,11 @@
-"""Pairs as token ids, batches, target log-probabilities; and the training loop's order and schedule."""
+"""Pairs as token ids, batches, target log-probabilities."""
 
-import math
-import random
-from itertools import chain
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fute.surrogate.text2text import (
@@ -25,7 +20,6 @@ from fute.surrogate.text2text import (
     negative_log_likelihood,
     target_logits,
 )
-from fute.surrogate.training import _linear_schedule, epoch_batches, seed_everything, train
 
 
 def byte_tokenizer(family: str, *, bos: bool = False) -> PreTrainedTokenizerFast:
@@ -149,8 +143,7 @@ def test_collate_causal_by_hand():
     assert batch["input_ids"].tolist() == [[7, 8, 9, 5, 1], [0, 6, 4, 3, 1]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [0, 1, 1, 1, 1]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4], [0, 0, 1, 2, 3]]
-    n = IGNORED
-    assert batch["labels"].tolist() == [[n, n, n, 5, 1], [n, n, 4, 3, 1]]
+    assert batch["labels"].tolist() == [[IGNORED, 5, 1], [4, 3, 1]], "those of the right end"
 
 
 def test_collate_encoder_decoder_by_hand():
@@ -179,88 +172,41 @@ def test_losses_are_of_the_target_alone():
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
 
 
-def numbered(lengths) -> list[Example]:
-    return [Example(i, (3,) * n, (4, 1), False, False) for i, n in enumerate(lengths)]
+def test_labels_as_a_transformers_user_gives_them_find_the_same_targets():
+    """As wide as the inputs, padded on either side: the same losses as collated labels of the right end."""
+    model = surrogate("causal")
+    examples = [Example(0, (7, 8, 9), (5, 1), False, False), Example(1, (6,), (4, 3, 1), False, False)]
+    collated = collate(model, examples)
+    n = IGNORED
+    left = collated | {"labels": torch.tensor([[n, n, n, 5, 1], [n, n, 4, 3, 1]])}
+    right = {
+        "input_ids": torch.tensor([[7, 8, 9, 5, 1], [6, 4, 3, 1, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]),
+        "labels": torch.tensor([[n, n, n, 5, 1], [n, 4, 3, 1, n]]),
+    }
+    expected = negative_log_likelihood(*target_logits(model.model, collated)).sum(1)
+    for batch in (left, right):
+        found = negative_log_likelihood(*target_logits(model.model, batch)).sum(1)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("bucket_batches", [1, 2, 4])
-def test_every_epoch_takes_each_example_once_in_a_seeded_order(bucket_batches):
-    examples = numbered(torch.randint(1, 50, (37,), generator=torch.Generator().manual_seed(0)).tolist())
+class Seen(TorchDispatchMode):
+    """The names of all torch operations within the block."""
 
-    def epochs(seed: int) -> list[list[list[int]]]:
-        generator = seed_everything(seed)
-        runs = [epoch_batches(examples, 4, generator, bucket_batches) for _ in range(2)]
-        return [[[example.index for example in batch] for batch in run] for run in runs]
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
 
-    first, second = epochs(1)
-    assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(37))
-    assert sorted(map(len, first)) == [1] + [4] * 9
-    assert first != second and epochs(1) == [first, second] and epochs(2) != [first, second]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func._schema.name)
+        return func(*args, **(kwargs or {}))
 
 
-def test_buckets_spare_padding_and_do_not_look_at_targets():
-    lengths = torch.randint(1, 50, (64,), generator=torch.Generator().manual_seed(0)).tolist()
-    examples = numbered(lengths)
-    relabelled = [Example(e.index, e.input_ids, (9, 9, 9, 1), False, False) for e in examples]
-
-    def order(which, bucket: int) -> list[list[Example]]:
-        return epoch_batches(which, 8, seed_everything(3), bucket)
-
-    def padded(batches) -> int:
-        return sum(len(batch) * max(len(example.input_ids) for example in batch) for batch in batches)
-
-    assert padded(order(examples, 8)) < 0.75 * padded(order(examples, 1))
-    indices = [[[e.index for e in batch] for batch in order(which, 8)] for which in (examples, relabelled)]
-    assert indices[0] == indices[1]
-
-
-def test_schedule_rises_then_falls_and_is_never_zero():
-    factor = _linear_schedule(20, 0.1)
-    values = [factor(step) for step in range(20)]
-    assert values[:3] == [0.5, 1.0, 1.0] and values[3] == pytest.approx(17 / 18)
-    assert values[-1] == pytest.approx(1 / 18) and values[2:] == sorted(values[2:], reverse=True)
-    assert _linear_schedule(10, 0.0)(0) == 1.0
-
-
-def test_training_of_one_number_by_hand():
-    """One AdamW step moves by the rate, whatever the gradient; decay is for matrices alone."""
-    matrix, bias = nn.Parameter(torch.tensor([[2.0]])), nn.Parameter(torch.tensor([2.0]))
-    log = train(
-        lambda batch: (matrix.sum() + bias.sum()) * torch.ones(len(batch)),
-        [("matrix", matrix), ("bias", bias)],
-        numbered([1, 2]),
-        epochs=1,
-        batch_size=2,
-        learning_rate=0.1,
-        order_seed=0,
-        weight_decay=0.5,
-        warmup=0.0,
-    )
-    assert bias.item() == pytest.approx(1.9, abs=1e-6)
-    assert matrix.item() == pytest.approx(2 * (1 - 0.1 * 0.5) - 0.1, abs=1e-6)
-    assert (log.steps, log.loss_start) == (1, pytest.approx(2.0))  # 2 examples x 4.0 over 4 target tokens
-
-
-def test_early_stopping_puts_the_best_state_back():
-    """Training drives w up for ever; held-out rows are best at 0.3, after the third epoch of steps of 0.1."""
-    w = nn.Parameter(torch.tensor([0.0]))
-
-    def losses(batch: list[Example]) -> torch.Tensor:
-        value = -w.sum() if torch.is_grad_enabled() else (w.sum() - 0.3).abs()
-        return value * torch.ones(len(batch))
-
-    options = {"epochs": 1000, "batch_size": 2, "learning_rate": 0.1, "order_seed": 0, "warmup": 0.0}
-    log = train(losses, [("w", w)], numbered([1, 2]), dev=numbered([1]), patience=4, **options)
-    assert (log.best_epoch, log.steps, len(log.dev_losses)) == (3, 7, 7)
-    assert w.item() == pytest.approx(0.3, abs=1e-3)
-
-
-def test_seeding_reaches_every_generator():
-    draws = []
-    for _ in range(2):
-        generator = seed_everything(5)
-        draws.append(
-            (random.random(), np.random.rand(), float(torch.rand(())), float(torch.rand((), generator=generator)))
-        )
-    assert draws[0] == draws[1]
-    assert not math.isclose(draws[0][0], draws[0][1])
+def test_where_collated_targets_stand_is_known_without_asking_the_device():
+    model = surrogate("causal")
+    collated = collate(model, [Example(0, (7, 8, 9), (5, 1), False, False)])
+    with Seen() as narrow:
+        target_logits(model.model, collated)
+    with Seen() as wide:
+        target_logits(model.model, collated | {"labels": torch.tensor([[IGNORED, IGNORED, IGNORED, 5, 1]])})
+    assert "aten::nonzero" in wide.names and "aten::nonzero" not in narrow.names

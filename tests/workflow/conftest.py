@@ -19,10 +19,10 @@ MODEL = "smollm2-135m"
 
 
 class Checkout:
-    """A copy of the project in a folder of its own, on which Snakemake is run."""
+    """A copy of the project in a folder of its own, on which Snakemake is run with one configuration."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, config: str = CONFIG) -> None:
+        self.folder, self.config = folder, config
         self.first: dict[str, str] = {}
 
     def __truediv__(self, path: str) -> Path:
@@ -34,7 +34,7 @@ class Checkout:
         return kept | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": "src"}
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--cores", "2", *arguments]
+        line = [sys.executable, "-m", "snakemake", "--configfile", self.config, "--cores", "2", *arguments]
         done = subprocess.run(
             line, cwd=self.folder, env=self.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

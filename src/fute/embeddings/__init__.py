@@ -6,17 +6,30 @@ A DTE is f of a dataset's pairs; an MTE is f of unlabelled texts with a black bo
 `vectors`   the vector with its record, and cosines (what this package exports; needs no torch)
 `embedder`  `Embedder`: a surrogate loaded once, many vectors
 `taskemb`   fine-tune the surrogate, then the diagonal of its Fisher information
-`tupate`    train a deep prefix, then average it over the layers
+`tupate`    tune a frozen surrogate (prefix, LoRA, biases), then average what was tuned over the layers
+`textemb`   average the surrogate's states, without training
 """
 
 from fute.embeddings.vectors import (
     Embedding,
+    EmbeddingError,
     centred_cosine,
     cosine,
     load,
+    record_of,
     save,
     sqrt_cosine,
     tensor_mean_cosine,
 )
 
-__all__ = ["Embedding", "centred_cosine", "cosine", "load", "save", "sqrt_cosine", "tensor_mean_cosine"]
+__all__ = [
+    "Embedding",
+    "EmbeddingError",
+    "centred_cosine",
+    "cosine",
+    "load",
+    "record_of",
+    "save",
+    "sqrt_cosine",
+    "tensor_mean_cosine",
+]

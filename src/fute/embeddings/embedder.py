@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from fute.artifacts import content_key
 from fute.embeddings.taskemb import TaskEmb
+from fute.embeddings.textemb import TextEmb
 from fute.embeddings.tupate import Tupate
-from fute.embeddings.vectors import Embedding
-from fute.recipes import MethodSettings, SurrogateSettings, TupateSettings
-from fute.surrogate.text2text import (
-    Example,
-    Pair,
-    encode_pairs,
-    load_surrogate,
-)
+from fute.embeddings.vectors import Embedding, EmbeddingError
+from fute.recipes import MethodSettings, SurrogateSettings, TaskEmbSettings, TextEmbSettings
+from fute.surrogate.checkpoint import Checkpoint
+from fute.surrogate.states import States
+from fute.surrogate.text2text import Example, Pair, encode_pairs, load_surrogate
 from fute.surrogate.training import Progress, count_steps
 
 
@@ -27,7 +27,7 @@ class Embedder:
     """Loads a surrogate once and turns sets of pairs into vectors, each from the same starting weights.
 
     surrogate_sha: hash of the surrogate's files, from whoever keeps them; it goes into every basis.
-    start: TuPaTE's common start, as `initial_prefix` draws it (None: drawn here from the recipe's `init_seed`).
+    start: a prefix's common start, as `initial_prefix` draws it (None: drawn here from the recipe's `init_seed`).
     """
 
     def __init__(
@@ -40,74 +40,108 @@ class Embedder:
     ) -> None:
         self.settings = method_settings
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        frozen = isinstance(method_settings, TupateSettings)
+        frozen = not isinstance(method_settings, TaskEmbSettings)
         self.surrogate = load_surrogate(surrogate_path, surrogate_settings, frozen=frozen)
         self.surrogate.model.to(self.accelerator.device)
         if self.accelerator.device.type == "cpu":  # where fused attention is several times slower backwards
             self.surrogate.model.set_attn_implementation("eager")
         self._basis = {"method": method_settings.method, "surrogate_sha256": surrogate_sha}
         self._basis["family"] = surrogate_settings.family
-        self._method: TaskEmb | Tupate
-        if isinstance(method_settings, TupateSettings):
-            self._method = Tupate(self.surrogate, method_settings, self.training, start)
+        self._method: TaskEmb | Tupate | TextEmb
+        if isinstance(method_settings, TaskEmbSettings):
+            self._method = TaskEmb(self.surrogate, method_settings, self.accelerator)
+        elif isinstance(method_settings, TextEmbSettings):
+            self._method = TextEmb(self.surrogate, method_settings)
         else:
-            self._method = TaskEmb(self.surrogate, method_settings, self.training, self.accelerator)
+            self._method = Tupate(self.surrogate, method_settings, start)
 
     def embed(
-        self, pairs: Sequence[Pair], dev: Sequence[Pair] | None = None, progress: Progress | None = None
+        self,
+        pairs: Sequence[Pair],
+        dev: Sequence[Pair] | None = None,
+        *,
+        progress: Progress | None = None,
+        states: States | None = None,
+        checkpoints: Path | None = None,
     ) -> Embedding:
         """The embedding of `pairs`; with held-out rows `dev`, training stops early (see the recipe).
 
         progress: called after each step with steps done and steps in all, of one order seed, and the loss.
-        Raises ValueError for too few steps, for pairs that cannot be encoded, or for a TuPaTE vector that
+        states: the encoder's states of a corpus whose first texts are these pairs' x; computed where not given.
+        checkpoints: folder where a training under way keeps its state, to go on from after a kill.
+
+        Raises EmbeddingError for too few steps, for pairs that cannot be encoded, or for a TuPaTE vector that
         stayed at its start; FloatingPointError for a loss that is not finite.
         """
-        settings = self.settings
-        if dev is not None and settings.patience is None:
-            raise ValueError("held-out rows were given, but the recipe has no max_epochs and patience")
-        epochs = settings.epochs if dev is None else settings.max_epochs
-        steps = count_steps(len(pairs), epochs=epochs, batch_size=settings.batch_size)
-        if steps < settings.min_steps:
-            raise ValueError(
-                f"{len(pairs)} pairs in {epochs} epoch(s) of batches of {settings.batch_size} are {steps} "
-                f"optimiser steps, fewer than min_steps={settings.min_steps}: use more pairs, more epochs or "
-                "smaller batches"
-            )
+        if dev is not None and not self.settings.early_stops:
+            raise EmbeddingError("held-out rows were given, but the recipe has no max_epochs and patience")
+        if not pairs:
+            raise EmbeddingError("there are no pairs to learn from")
         examples = encode_pairs(self.surrogate, pairs)
-        held_out = encode_pairs(self.surrogate, dev) if dev is not None else []
-        runs = [self._method.run(examples, held_out, epochs, seed, progress) for seed in settings.order_seeds]
-        vectors, logs, facts = zip(*runs, strict=True)
-        orders = np.stack(vectors)
-        vector = orders[0] if len(orders) == 1 else orders.mean(0, dtype=np.float64).astype(np.float32)
-        meta = {
+        meta: dict[str, Any] = {
             "pairs": len(examples),
             "inputs_cut": sum(example.input_cut for example in examples),
             "targets_cut": sum(example.target_cut for example in examples),
+            "recipe": self.settings.model_dump(mode="json"),
+            "surrogate": self.surrogate.settings.model_dump(mode="json"),
+            "processes": self.accelerator.num_processes,
+        }
+        if isinstance(self._method, TextEmb):
+            vector = self._method.run(examples, progress)
+            meta["mode"] = "surrogate in eval mode, not trained"
+            return Embedding(vector, self.settings.method, self._basis | {"states": "targets"}, meta, vector[None])
+        held_out = encode_pairs(self.surrogate, dev) if dev is not None else []
+        epochs = self._epochs(len(pairs), early_stop=dev is not None)
+        vectors, logs, facts = [], [], []
+        for seed in self.settings.order_seeds:
+            training = self._training(seed, epochs, bool(held_out), progress)
+            checkpoint = self._checkpoint(checkpoints, training, examples, held_out)
+            found, log, fact = self._method.run(examples, held_out, training | {"checkpoint": checkpoint}, states)
+            vectors.append(found)
+            logs.append(log)
+            facts.append(fact)
+        orders = np.stack(vectors)
+        vector = orders[0] if len(orders) == 1 else orders.mean(0, dtype=np.float64).astype(np.float32)
+        meta |= {
             "loss_start": float(np.mean([log.loss_start for log in logs])),
             "loss_end": float(np.mean([log.loss_end for log in logs])),
             "steps": sum(log.steps for log in logs),
             "dev_losses": [list(log.dev_losses) for log in logs],
             "best_epochs": [log.best_epoch for log in logs],
-            "recipe": settings.model_dump(mode="json"),
-            "surrogate": self.surrogate.settings.model_dump(mode="json"),
-            "processes": self.accelerator.num_processes,
         }
         return self._method.finish(vector, orders, self._basis, meta, facts)
 
-    def training(self, order_seed: int, epochs: int, dev: list[Example], progress: Progress | None) -> dict:
+    def _epochs(self, pairs: int, *, early_stop: bool) -> int:
+        """Epochs of a training; EmbeddingError where they are too few optimiser steps."""
+        settings = self.settings
+        epochs = settings.max_epochs if early_stop else settings.epochs
+        steps = count_steps(pairs, epochs=epochs, batch_size=settings.batch_size)
+        if steps < settings.min_steps:
+            raise EmbeddingError(
+                f"{pairs} pairs in {epochs} epoch(s) of batches of {settings.batch_size} are {steps} "
+                f"optimiser steps, fewer than min_steps={settings.min_steps}: use more pairs, more epochs or "
+                "smaller batches"
+            )
+        return epochs
+
+    def _training(self, order_seed: int, epochs: int, early_stop: bool, progress: Progress | None) -> dict[str, Any]:
         """Keyword arguments of `train` from the recipe."""
         recipe = self.settings
+        named = ("batch_size", "learning_rate", "weight_decay", "warmup", "clip", "bucket_batches")
         return {
+            **{name: getattr(recipe, name) for name in named},
             "epochs": epochs,
-            "batch_size": recipe.batch_size,
-            "learning_rate": recipe.learning_rate,
             "order_seed": order_seed,
-            "weight_decay": recipe.weight_decay,
-            "warmup": recipe.warmup,
-            "clip": recipe.clip,
-            "bucket_batches": recipe.bucket_batches,
-            "dev": dev,
-            "patience": recipe.patience if dev else None,
+            "patience": recipe.patience if early_stop else None,
             "progress": progress,
             "accelerator": self.accelerator,
         }
+
+    def _checkpoint(
+        self, folder: Path | None, training: dict[str, Any], examples: list[Example], held_out: list[Example]
+    ) -> Checkpoint | None:
+        if folder is None:
+            return None
+        ids = [[(e.input_ids, e.target_ids) for e in part] for part in (examples, held_out)]
+        what = [self._basis, self.settings.model_dump(), self.surrogate.settings.model_dump(), training["epochs"], ids]
+        return Checkpoint(folder / f"order-{training['order_seed']}.safetensors", content_key(what))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,11 +15,14 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from fute.embeddings.vectors import Embedding
+from fute.embeddings.vectors import Embedding, EmbeddingError
+from fute.progress import Track
 from fute.recipes import TaskEmbSettings
+from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.fisher import FisherDiagonal, fisher_pass
-from fute.surrogate.text2text import Example, Surrogate, collate, negative_log_likelihood, target_logits
-from fute.surrogate.training import Progress, TrainingLog, seed_everything, train
+from fute.surrogate.states import States
+from fute.surrogate.text2text import Batch, Example, Surrogate, collate, negative_log_likelihood, target_logits
+from fute.surrogate.training import TrainingLog, step_seed, train
 
 
 def taskemb_embedding(values: dict[str, Tensor]) -> tuple[np.ndarray, list[tuple[str, int, int]]]:
@@ -31,19 +34,10 @@ def taskemb_embedding(values: dict[str, Tensor]) -> tuple[np.ndarray, list[tuple
 
 
 class TaskEmb:
-    """TaskEmb over one surrogate, whose fp32 starting weights are put back before every vector.
+    """TaskEmb over one surrogate, whose fp32 starting weights are put back before every vector."""
 
-    training: from order seed, epochs, held-out examples and a progress callback to the arguments of `train`.
-    """
-
-    def __init__(
-        self,
-        surrogate: Surrogate,
-        settings: TaskEmbSettings,
-        training: Callable[..., dict[str, Any]],
-        accelerator: Accelerator,
-    ) -> None:
-        self.surrogate, self.settings, self.training = surrogate, settings, training
+    def __init__(self, surrogate: Surrogate, settings: TaskEmbSettings, accelerator: Accelerator) -> None:
+        self.surrogate, self.settings = surrogate, settings
         self.model, self.accelerator = surrogate.model, accelerator
         self._start = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self._excluded = [re.compile(pattern) for pattern in self.settings.exclude]
@@ -59,25 +53,20 @@ class TaskEmb:
                 parameter.copy_(self._start[name])
 
     def run(
-        self,
-        examples: list[Example],
-        dev: list[Example],
-        epochs: int,
-        seed: int,
-        progress: Progress | None,
+        self, examples: list[Example], dev: list[Example], training: dict[str, Any], states: States | None
     ) -> tuple[np.ndarray, TrainingLog, tuple]:
+        """Fine-tune from the start and take the Fisher diagonal; training: the arguments of `train`.
+
+        states are not used: every layer is trained.
+        """
         self.restore()
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(self.settings.trained == "all" or self.include(name))
-        log = train(
-            self._losses,
-            [(name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad],
-            examples,
-            **self.training(seed, epochs, dev, progress),
-        )
+        trained = [(name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        log = train(self._losses, trained, examples, dev=dev, **training)
         self.model.zero_grad(set_to_none=True)
         self.model.requires_grad_(True)
-        fisher = self._fisher(examples, seed)
+        fisher = self._fisher(examples, training["order_seed"], training["checkpoint"])
         vector, segments = taskemb_embedding(fisher.values)
         return vector, log, (segments, fisher.traces)
 
@@ -92,24 +81,36 @@ class TaskEmb:
             return nullcontext()
         return torch.autocast(self.surrogate.device.type, torch.bfloat16)
 
-    def _fisher(self, examples: list[Example], seed: int) -> FisherDiagonal:
+    def _fisher(self, examples: list[Example], seed: int, checkpoint: Checkpoint | None) -> FisherDiagonal:
         """Batches of similar length; the sum does not depend on their order."""
         accelerator, size = self.accelerator, self.settings.fisher_batch_size
         ordered = sorted(examples, key=lambda example: (len(example.input_ids), example.index))
         batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
-        own = batches[accelerator.process_index :: accelerator.num_processes]
-        return fisher_pass(
-            self.model,
-            (collate(self.surrogate, batch) for batch in own),
-            reduction=self.settings.reduction,
-            token_reduction=self.settings.token_reduction,
-            labels=self.settings.labels,
-            generator=seed_everything(seed),
-            include=self.include,
-            reduce=self.settings.reduce,
-            traces=True,
-            sum_over_ranks=lambda tensor: accelerator.reduce(tensor, "sum"),
-        )
+        numbered = list(enumerate(batches, start=1))
+        own = numbered[accelerator.process_index :: accelerator.num_processes]
+        generator = torch.Generator()
+
+        def collated(track: Track) -> Iterator[Batch]:
+            for number, batch in own:
+                if checkpoint is not None:
+                    checkpoint.stop_if_asked()
+                generator.manual_seed(step_seed(seed, number))  # sampled labels are a batch's own, whoever takes it
+                yield collate(self.surrogate, batch)
+                track.advance(len(batch))
+
+        with Track("  Fisher pass", sum(len(batch) for _, batch in own), "texts", brief=True) as track:
+            return fisher_pass(
+                self.model,
+                collated(track),
+                reduction=self.settings.reduction,
+                token_reduction=self.settings.token_reduction,
+                labels=self.settings.labels,
+                generator=generator,
+                include=self.include,
+                reduce=self.settings.reduce,
+                traces=True,
+                sum_over_ranks=lambda tensor: accelerator.reduce(tensor, "sum"),
+            )
 
     def finish(self, vector, orders, basis, meta, facts) -> Embedding:
         segments, traces = facts[0]
@@ -147,4 +148,4 @@ def set_dropout(model: nn.Module, rate: float) -> None:
                 setattr(module, name, rate)
                 found = True
     if not found:
-        raise ValueError(f"{type(model).__name__} has no dropout to set to {rate}; use dropout 0")
+        raise EmbeddingError(f"{type(model).__name__} has no dropout to set to {rate}; use dropout 0")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
+
+
+class EmbeddingError(ValueError):
+    """A vector cannot be learned, read or compared; says why and what to do."""
 
 
 @dataclass
@@ -18,7 +22,7 @@ class Embedding:
 
     vector: fp32, (d,). basis: what must agree between two vectors that are compared. meta: how this one came
     about. orders: (n_orders, d), a vector for each order seed, whose mean `vector` is. init: TuPaTE's start as
-    a vector, (d,). segments: name, start and stop of each tensor inside a TaskEmb vector.
+    a vector, (d,). segments: name, start and stop of each tensor inside a vector that is made of several.
     """
 
     vector: np.ndarray
@@ -30,35 +34,51 @@ class Embedding:
     segments: list[tuple[str, int, int]] = field(default_factory=list)
 
 
-def save(embedding: Embedding, path: Path) -> None:
-    """Write one safetensors file; the same embedding gives the same bytes."""
+def save(embedding: Embedding, path: Path, *, store: Literal["float32", "float16"] = "float32") -> None:
+    """Write one safetensors file; the same embedding gives the same bytes.
+
+    store: `float16` writes vector and orders divided by the largest absolute entry, with that factor beside them;
+    what is below 6e-8 of that entry becomes 0.
+    """
     arrays = {"vector": embedding.vector}
     if len(embedding.orders) > 1:
         arrays["orders"] = embedding.orders
+    facts = {key: getattr(embedding, key) for key in ("method", "basis", "meta", "segments")}
+    if store == "float16":
+        facts["scale"] = max(float(np.abs(array).max()) for array in arrays.values()) or 1.0
+        arrays = {name: (array / facts["scale"]).astype(np.float16) for name, array in arrays.items()}
     if embedding.init is not None:
         arrays["init"] = embedding.init
-    facts = {key: getattr(embedding, key) for key in ("method", "basis", "meta", "segments")}
     # One metadata key: safetensors writes several in no fixed order.
     save_file(arrays, path, metadata={"fute": json.dumps(facts, sort_keys=True, allow_nan=False)})
 
 
 def load(path: Path) -> Embedding:
-    """Read what `save` wrote. Raises ValueError for a safetensors file that is no embedding."""
+    """Read what `save` wrote. Raises EmbeddingError for a safetensors file that is no embedding."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
         if "fute" not in metadata:
-            raise ValueError(f"{path} holds no task embedding: its safetensors metadata has no key 'fute'")
+            raise EmbeddingError(f"{path} holds no task embedding: its safetensors metadata has no key 'fute'")
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     facts = json.loads(metadata["fute"])
     facts["segments"] = [tuple(segment) for segment in facts["segments"]]
+    if scale := facts.pop("scale", None):
+        for name in arrays.keys() & {"vector", "orders"}:
+            arrays[name] = arrays[name].astype(np.float32) * np.float32(scale)
     orders = arrays.get("orders", arrays["vector"][None])
     return Embedding(vector=arrays["vector"], orders=orders, init=arrays.get("init"), **facts)
+
+
+def record_of(data: bytes) -> dict[str, Any]:
+    """The `meta` of an embedding file given as bytes."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return json.loads(header["__metadata__"]["fute"])["meta"]
 
 
 def cosine(a: Embedding | np.ndarray, b: Embedding | np.ndarray) -> float:
     """Cosine of two task embeddings (or of two plain arrays), computed in fp64.
 
-    Raises ValueError where the bases of two embeddings differ, naming the fields with both values, and for a
+    Raises EmbeddingError where the bases of two embeddings differ, naming the fields with both values, and for a
     vector of zero norm, whose direction does not exist.
     """
     if isinstance(a, Embedding) and isinstance(b, Embedding):
@@ -73,33 +93,33 @@ def centred_cosine(a: Embedding, b: Embedding) -> float:
     """Cosine of what training added, e - e_init, of two TuPaTE embeddings."""
     _check_comparable(a, b)
     if a.init is None or b.init is None:
-        raise ValueError(f"method {a.method!r} has no common start to centre on; this is for tupate")
+        raise EmbeddingError(f"method {a.method!r} has no common start to centre on; this is for tupate")
     return _cosine(a.vector - a.init, b.vector - b.init)
 
 
 def tensor_mean_cosine(a: Embedding, b: Embedding) -> float:
-    """Mean over the surrogate's tensors of the cosines within each, of two TaskEmb embeddings.
+    """Mean over the tensors inside two embeddings of the cosines within each.
 
     A Fisher diagonal is heavy-tailed: the cosine of whole vectors compares a few of its largest entries.
-    Raises ValueError where a tensor is all zero, naming it.
+    Raises EmbeddingError where a tensor is all zero, naming it.
     """
     _check_comparable(a, b)
     if not a.segments:
-        raise ValueError(f"method {a.method!r} has no tensors to average over; this is for taskemb")
+        raise EmbeddingError(f"method {a.method!r} has no tensors to average over")
     values = []
     for name, start, stop in a.segments:
         try:
             values.append(_cosine(a.vector[start:stop], b.vector[start:stop]))
-        except ValueError as error:
-            raise ValueError(f"tensor {name!r}: {error}") from error
+        except EmbeddingError as error:
+            raise EmbeddingError(f"tensor {name!r}: {error}") from error
     return float(np.mean(values))
 
 
 def sqrt_cosine(a: Embedding, b: Embedding) -> float:
     """Cosine of the entries' square roots (root-mean-square gradients), of two TaskEmb embeddings."""
     _check_comparable(a, b)
-    if not a.segments:
-        raise ValueError(f"method {a.method!r} has signed entries; square roots are for taskemb")
+    if a.method != "taskemb":
+        raise EmbeddingError(f"method {a.method!r} has signed entries; square roots are for taskemb")
     return _cosine(np.sqrt(a.vector), np.sqrt(b.vector))
 
 
@@ -111,14 +131,14 @@ def _check_comparable(a: Embedding, b: Embedding) -> None:
         if a.basis.get(key, missing) != b.basis.get(key, missing)
     ]
     if differing:
-        raise ValueError(f"embeddings of different bases cannot be compared: {'; '.join(differing)}")
+        raise EmbeddingError(f"embeddings of different bases cannot be compared: {'; '.join(differing)}")
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"vectors must be 1-D and of one length, got {a.shape} and {b.shape}")
+        raise EmbeddingError(f"vectors must be 1-D and of one length, got {a.shape} and {b.shape}")
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     if not norms > 0 or not np.isfinite(norms):
-        raise ValueError("a vector of zero or non-finite norm has no cosine")
+        raise EmbeddingError("a vector of zero or non-finite norm has no cosine")
     return float(np.clip(a @ b / norms, -1.0, 1.0))

@@ -43,8 +43,9 @@ def _row(mte: Embedding, dte: Embedding) -> dict[str, float]:
     if mte.init is not None:
         row["centred_cosine"] = centred_cosine(mte, dte)
         row["distance"] = mte.meta["relative_distance"]
-    else:
+    if mte.segments:
         row["tensor_mean_cosine"] = tensor_mean_cosine(mte, dte)
+    if mte.method == "taskemb":
         row["sqrt_cosine"] = sqrt_cosine(mte, dte)
     return row
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fute.names import METHOD_NAMES
+
 CATEGORIES = {"sa": "SA", "nli": "NLI"}
 METRICS = {"performance": "Performance", "rate": "Rate", "ndcg": "NDCG"}
 METHODS = (
@@ -59,16 +61,19 @@ def base_method(method: str) -> str:
 
 
 def _row_order(method: str) -> tuple[int, int, str]:
-    """The paper's methods in its order, then variants of them, then the reference rows."""
+    """The paper's methods in its order, then variants of them and ours, then the reference rows."""
+    ours = list(METHOD_NAMES.values())
     if method in METHODS:
         return 0, METHODS.index(method), ""
     if method in REFERENCES:
         return 2, REFERENCES.index(method), ""
     if base_method(method) in METHODS:
         return 1, METHODS.index(base_method(method)), method
+    if base_method(method) in ours:
+        return 1, len(METHODS) + ours.index(base_method(method)), method
     raise ValueError(
         f"table 3: unknown method {method!r}; a variant is written 'METHOD (what differs)', and the methods "
-        f"are {', '.join(METHODS + REFERENCES)}"
+        f"are {', '.join(dict.fromkeys((*METHODS, *ours, *REFERENCES)))}"
     )
 
 

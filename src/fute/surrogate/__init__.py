@@ -1,7 +1,12 @@
 """The surrogate model: the one model that is trained on every set of pairs to embed it.
 
-`text2text`  pairs to token ids and to losses, for encoder-decoder and causal language models
-`prefix`     deep prefix tuning of a frozen surrogate (TuPaTE)
-`fisher`     the exact diagonal of the empirical Fisher information, per example (TaskEmb)
-`training`   the one training loop: seeded order, AdamW, linear schedule, early stopping
+`text2text`   pairs to token ids and to losses, for encoder-decoder and causal language models
+`training`    the one training loop: seeded order, AdamW, linear schedule, early stopping
+`checkpoint`  its state on disk, to go on after a kill
+`fisher`      the exact diagonal of the empirical Fisher information, per example (TaskEmb)
+`tuning`      what is trained on a frozen surrogate (TuPaTE), the interface of:
+`prefix`      deep prefixes, through the cache or by `prefix_attention`
+`adapters`    LoRA and biases, through peft
+`states`      states below everything that is trained, computed once
+`frozen`      cheap gradients through weights that stay as they are
 """

@@ -34,6 +34,10 @@ ANSWER_CUE = "\nAnswer:"
 Batch = dict[str, Tensor]
 
 
+class PairError(ValueError):
+    """A pair (x, y) that cannot be learned from; names the pair and what to do."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """One example: the input x as one or two text segments, and the target text y."""
@@ -99,15 +103,15 @@ def encode_pairs(surrogate: Surrogate, pairs: Sequence[Pair]) -> list[Example]:
     where a pair is a + "\\n\\n" + b. Both cut the longer segment first. Target: tok(y)[:max_target_tokens] +
     eos (causal: tok(" " + y)). What was cut is marked on the example.
 
-    Raises ValueError, naming the pair, for an x without any text, an empty y, or not one or two segments.
+    Raises PairError, naming the pair, for an x without any text, an empty y, or not one or two segments.
     """
     for index, pair in enumerate(pairs):
         if not 1 <= len(pair.x) <= 2:
-            raise ValueError(f"pair {index}: x has {len(pair.x)} segments; give one or two")
+            raise PairError(f"pair {index}: x has {len(pair.x)} segments; give one or two")
         if not any(segment.strip() for segment in pair.x):
-            raise ValueError(f"pair {index}: x is empty; drop such texts before embedding")
+            raise PairError(f"pair {index}: x is empty; drop such texts before embedding")
         if not pair.y.strip():
-            raise ValueError(f"pair {index}: y is empty; give the black box's silence a name, such as 'unknown'")
+            raise PairError(f"pair {index}: y is empty; give the black box's silence a name, such as 'unknown'")
     if not pairs:
         return []
     causal = surrogate.family == "causal"
@@ -162,9 +166,10 @@ def _encoder_inputs(surrogate: Surrogate, pairs: Sequence[Pair]) -> list[tuple[l
 def collate(surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
     """A batch as the surrogate's model takes it: `input_ids`, `attention_mask`, `labels` (-100 = no loss).
 
-    encoder-decoder: padded on the right, labels (B, longest target). Causal: input and target in one
-    sequence, padded on the *left* with explicit `position_ids`, so that all targets stand at the right end
-    and the vocabulary-wide head is computed for those few positions only.
+    encoder-decoder: padded on the right, labels (B, K), K being the longest target. Causal: input and target
+    in one sequence, padded on the *left* with explicit `position_ids`, so that all targets stand at the right
+    end and the vocabulary-wide head is computed for those few positions only; labels (B, K) are those of the
+    right end, as `target_logits` takes them.
     """
     tokenizer = surrogate.tokenizer
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -180,8 +185,9 @@ def collate(surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
     mask = _pad([(1,) * len(ids) for ids in inputs], 0, side)
     batch = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
     if surrogate.family == "causal":
-        batch["labels"] = F.pad(labels, (input_ids.shape[1] - labels.shape[1], 0), value=IGNORED)
         batch["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+    if surrogate.device.type == "cuda":  # from pageable memory a copy waits for all work queued on the device
+        return {name: tensor.pin_memory().to(surrogate.device, non_blocking=True) for name, tensor in batch.items()}
     return {name: tensor.to(surrogate.device) for name, tensor in batch.items()}
 
 
@@ -192,14 +198,19 @@ def _pad(rows: Iterable[Sequence[int]], value: int, side: str) -> Tensor:
 def target_logits(model: PreTrainedModel, batch: Batch, **model_inputs: Any) -> tuple[Tensor, Tensor]:
     """Logits at the positions that predict a target token, and those tokens: (B, K, V) and (B, K).
 
-    Tokens are -100 where an example has no loss at a position that another one has. Works for any padding;
-    `model_inputs` are passed on (a cache, encoder states).
+    Tokens are -100 where an example has no loss at a position that another one has. `model_inputs` are passed
+    on (a cache, encoder states). A causal batch's labels are as wide as its inputs, with any padding, as for
+    the model itself; or narrower, then they are those of the right end, and finding their positions does not
+    wait for the device.
     """
     labels = batch["labels"]
     inputs = {name: value for name, value in batch.items() if name != "labels"} | model_inputs
     if model.config.is_encoder_decoder:
         decoder_inputs = model.prepare_decoder_input_ids_from_labels(labels)
         return model(**inputs, decoder_input_ids=decoder_inputs).logits, labels
+    tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"]
+    if labels.shape[1] < tokens.shape[1]:
+        return model(**inputs, logits_to_keep=labels.shape[1] + 1).logits[:, :-1], labels
     targets = labels[:, 1:]
     positions = (targets != IGNORED).any(0).nonzero().squeeze(1)
     return model(**inputs, logits_to_keep=positions).logits, targets[:, positions]

@@ -1,9 +1,12 @@
 """The one training loop: of a whole surrogate (TaskEmb) or of a prefix (TuPaTE).
 
 Under `accelerate`, each process takes its share of every batch, gradients are summed over processes and
-normalised by the whole batch: more processes change the speed and nothing else.
+normalised by the whole batch: more processes change the speed and nothing else. Every random draw is a
+function of the order seed and the step or epoch alone, so that a training that was killed goes on from its
+last checkpoint to the same bytes (on a CPU; a GPU's sums vary in their last bits).
 """
 
+import hashlib
 import math
 import random
 import time
@@ -15,10 +18,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from fute.surrogate.checkpoint import Checkpoint, EarlyStopping, TrainingState
 from fute.surrogate.text2text import Example
 
+_LOOK_EVERY = 50
+"""Steps between two looks at losses that lie on a GPU: each look waits for all work queued there."""
+
+_AGREE_EVERY = 10
+"""Steps between two agreements of several processes on whether to write a checkpoint, and to stop."""
+
 Progress = Callable[[int, int, float], None]
-"""Called after every optimiser step with steps done, steps in all, and the batch's loss."""
+"""Called after every optimiser step with steps done, steps in all, and the latest batch loss that is known."""
 
 ExampleLosses = Callable[[Sequence[Example]], Tensor]
 """-log P(y given x) of each example, summed over its target tokens, (B,)."""
@@ -28,6 +38,7 @@ ExampleLosses = Callable[[Sequence[Example]], Tensor]
 class TrainingLog:
     """`loss_start`, `loss_end`: nats a target token, mean of the first and last tenth of the steps.
 
+    `examples_per_second`: over the time spent training, in a resumed run that of all its parts.
     `dev_losses`: after each epoch, the mean over held-out rows of -log P(y given x) in nats, where rows were
     given; `best_epoch` is then the epoch (from 1) whose state was kept.
     """
@@ -46,6 +57,20 @@ def seed_everything(seed: int) -> torch.Generator:
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     return torch.Generator().manual_seed(seed)
+
+
+def step_seed(order_seed: int, step: int) -> int:
+    """Seed of what is drawn in an optimiser step (from 1): dropout."""
+    return _seed(f"step {order_seed} {step}")
+
+
+def epoch_generator(order_seed: int, epoch: int) -> torch.Generator:
+    """The generator that gives the order of an epoch (from 1)."""
+    return torch.Generator().manual_seed(_seed(f"epoch {order_seed} {epoch}"))
+
+
+def _seed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
 
 def count_steps(examples: int, *, epochs: int, batch_size: int) -> int:
@@ -91,70 +116,116 @@ def train(
     patience: int | None = None,
     progress: Progress | None = None,
     accelerator: Accelerator | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingLog:
     """Train `parameters` in place with AdamW on the mean loss a target token.
 
     warmup: share of the steps over which the rate rises; it then falls linearly to 0. No weight decay on 1-D
     tensors (biases and norms). clip: largest gradient norm.
+    losses: is called once a step with this process's share of the batch, after torch's generators were seeded
+    with `step_seed`; what it draws must come from them.
     dev, patience: with held-out rows, their mean -log P(y given x) is taken after each epoch (through the
-    same `losses`), training stops after `patience` epochs without a better one, and the best state is put
-    back.
+    same `losses`, without gradients), training stops after `patience` epochs without a better one, and the
+    best state is put back.
+    checkpoint: the state is read from there if the file exists, written there from time to time and, within
+    `heed_sigterm`, when SIGTERM comes; the caller removes it once what was trained is stored.
 
-    Raises FloatingPointError, naming the step and the pairs, where a loss is not finite.
+    Raises FloatingPointError, naming the first such step and its pairs, where a loss is not finite;
+    ValueError where the checkpoint is of another training or not whole; Preempted after SIGTERM.
     """
     if bool(dev) != (patience is not None):
         raise ValueError("early stopping needs both held-out rows (`dev`) and `patience`")
+    if not examples:
+        raise ValueError("there are no examples to train on")
     accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
-    rank, world = accelerator.process_index, accelerator.num_processes
+    look_every = _look_every(accelerator.device)
     named = list(parameters)
     weights = [parameter for _, parameter in named]
-    total = count_steps(len(examples), epochs=epochs, batch_size=batch_size)
+    an_epoch = count_steps(len(examples), epochs=1, batch_size=batch_size)
+    total = epochs * an_epoch
     optimizer = _adamw(named, learning_rate, weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _linear_schedule(total, warmup))
-    generator = seed_everything(order_seed)
-    history: list[float] = []
-    stopping = _EarlyStopping(weights, patience) if patience is not None else None
-    started = time.monotonic()
-    for epoch in range(1, epochs + 1):
-        for batch in epoch_batches(examples, batch_size, generator, bucket_batches):
-            own = batch[rank::world]
-            tokens = sum(len(example.target_ids) for example in batch)
-            loss = losses(own).sum() / tokens if own else torch.zeros(())
-            value = float(accelerator.reduce(loss.detach().to(accelerator.device), "sum"))
+    factor = _linear_schedule(total, warmup)
+    stopping = EarlyStopping(weights, patience) if patience is not None else None
+    state = TrainingState(named, optimizer, stopping)
+
+    def batches_of(epoch: int) -> list[list[Example]]:
+        return epoch_batches(examples, batch_size, epoch_generator(order_seed, epoch), bucket_batches)
+
+    def look() -> None:
+        """Take the losses of the steps since the last look from the device."""
+        values = accelerator.reduce(torch.stack(unseen), "sum").tolist() if unseen else []
+        unseen.clear()
+        for value in values:
+            state.losses.append(value)
             if not math.isfinite(value):
-                pairs = ", ".join(str(example.index) for example in batch)
+                epoch, place = divmod(len(state.losses) - 1, an_epoch)
+                pairs = ", ".join(str(example.index) for example in batches_of(epoch + 1)[place])
                 raise FloatingPointError(
-                    f"loss is {value} at step {len(history) + 1} of {total} (epoch {epoch}, pairs {pairs}); "
+                    f"loss is {value} at step {len(state.losses)} of {total} (epoch {epoch + 1}, pairs {pairs}); "
                     "lower the learning rate, or look at these pairs"
                 )
-            optimizer.zero_grad(set_to_none=True)
-            if own:
-                loss.backward()
-            if world > 1:
-                _sum_gradients(weights, accelerator)
-            nn.utils.clip_grad_norm_(weights, clip)
-            optimizer.step()
-            schedule.step()
-            history.append(value)
-            if progress:
-                progress(len(history), total, value)
-        if stopping and stopping.after_epoch(_mean_loss(losses, dev, batch_size)):
-            break
-    elapsed = time.monotonic() - started
-    if stopping:
-        stopping.restore()
-    tenth = math.ceil(len(history) / 10)
+
+    def save() -> None:
+        look()
+        state.seconds = time.monotonic() - started
+        if accelerator.is_main_process:
+            checkpoint.save(run, state.tensors(), state.facts())
+
+    run = {"order_seed": order_seed, "epochs": epochs, "batch_size": batch_size, "examples": len(examples)}
+    run["parameters"] = [[name, list(parameter.shape)] for name, parameter in named]
+    if checkpoint:
+        accelerator.wait_for_everyone()  # the main process may only now have removed another training's file
+        if found := checkpoint.load(run):
+            state.restore(*found)
+    started = time.monotonic() - state.seconds
+    unseen: list[Tensor] = []
+    batches: list[list[Example]] = []
+    step = len(state.losses)
+    while step < total and not state.stopped:
+        epoch, place = divmod(step, an_epoch)
+        if place == 0 or not batches:
+            batches = batches_of(epoch + 1)
+        step += 1
+        unseen.append(_backward(losses, batches[place], step_seed(order_seed, step), weights, accelerator))
+        nn.utils.clip_grad_norm_(weights, clip)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * factor(step - 1)
+        optimizer.step()
+        epoch_ends = step % an_epoch == 0
+        if epoch_ends or not state.losses or step % look_every == 0:
+            look()
+        if progress:
+            progress(step, total, state.losses[-1])
+        if epoch_ends and stopping:
+            stopping.after_epoch(_mean_loss(losses, dev, batch_size, accelerator))
+        if checkpoint:
+            due, asked = _agree(checkpoint, accelerator, step, last=step == total or state.stopped)
+            if due or asked:
+                save()
+            if asked:
+                accelerator.wait_for_everyone()  # until the state is written
+                raise checkpoint.preempted(f"after step {step} of {total}")
+    if not state.finished:
+        state.finish()
+        if checkpoint and checkpoint.worth_keeping(time.monotonic() - started):
+            save()
+    done = len(state.losses)
+    tenth = math.ceil(done / 10)
     return TrainingLog(
-        loss_start=float(np.mean(history[:tenth])),
-        loss_end=float(np.mean(history[-tenth:])),
-        steps=len(history),
-        examples_per_second=len(examples) * epoch / elapsed,
+        loss_start=float(np.mean(state.losses[:tenth])),
+        loss_end=float(np.mean(state.losses[-tenth:])),
+        steps=done,
+        examples_per_second=len(examples) * (done // an_epoch) / (time.monotonic() - started),
         dev_losses=tuple(stopping.losses) if stopping else (),
         best_epoch=stopping.best_epoch if stopping else None,
     )
 
 
-def _adamw(named: list[tuple[str, nn.Parameter]], learning_rate: float, weight_decay: float):
+def _look_every(device: torch.device) -> int:
+    return 1 if device.type == "cpu" else _LOOK_EVERY
+
+
+def _adamw(named: list[tuple[str, nn.Parameter]], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
     decayed = [p for _, p in named if p.ndim > 1]
     plain = [p for _, p in named if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -171,40 +242,44 @@ def _linear_schedule(total: int, warmup: float) -> Callable[[int], float]:
     return factor
 
 
-def _sum_gradients(weights: list[nn.Parameter], accelerator: Accelerator) -> None:
-    """Sum gradients over processes; one without examples in this batch adds zeros."""
+def _backward(
+    losses: ExampleLosses, batch: Sequence[Example], seed: int, weights: list[nn.Parameter], accelerator: Accelerator
+) -> Tensor:
+    """Gradients of a batch's mean loss a target token, over all processes; returns this process's part of the loss."""
+    own = batch[accelerator.process_index :: accelerator.num_processes]
+    tokens = sum(len(example.target_ids) for example in batch)
+    loss = torch.zeros((), device=accelerator.device)
     for weight in weights:
-        gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-        weight.grad = accelerator.reduce(gradient, "sum")
+        weight.grad = None
+    torch.manual_seed(seed)
+    if own:
+        loss = losses(own).sum() / tokens
+        loss.backward()
+    if accelerator.num_processes > 1:
+        for weight in weights:  # a process without examples in this batch adds zeros
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            weight.grad = accelerator.reduce(gradient, "sum")
+    return loss.detach().float()
 
 
-def _mean_loss(losses: ExampleLosses, examples: Sequence[Example], batch_size: int) -> float:
-    """Mean over rows of -log P(y given x); the same on every process, which each take all rows."""
+@torch.no_grad()
+def _mean_loss(losses: ExampleLosses, examples: Sequence[Example], batch_size: int, accelerator: Accelerator) -> float:
+    """Mean over rows of -log P(y given x); each process takes its share of the batches, and all get the same."""
     by_length = sorted(examples, key=lambda example: (len(example.input_ids), example.index))
-    with torch.no_grad():
-        parts = [losses(by_length[i : i + batch_size]).double() for i in range(0, len(by_length), batch_size)]
-    return float(torch.cat(parts).mean())
+    batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+    total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
+    for batch in batches[accelerator.process_index :: accelerator.num_processes]:
+        total += losses(batch).double().sum()
+    return float(accelerator.reduce(total, "sum")) / len(examples)
 
 
-class _EarlyStopping:
-    def __init__(self, weights: list[nn.Parameter], patience: int) -> None:
-        self.weights, self.patience = weights, patience
-        self.losses: list[float] = []
-        self.best_epoch = 0
-        self._best: list[Tensor] = []
-
-    def after_epoch(self, loss: float) -> bool:
-        """Note an epoch's held-out loss; True if training should stop."""
-        self.losses.append(loss)
-        if loss == min(self.losses) and self.losses.count(loss) == 1:
-            self.best_epoch = len(self.losses)
-            self._best = [weight.detach().clone() for weight in self.weights]
-        return len(self.losses) - self.best_epoch >= self.patience
-
-    def restore(self) -> None:
-        """Put the best epoch's state back."""
-        if not self._best:
-            raise FloatingPointError(f"no epoch had a finite held-out loss: {self.losses}")
-        with torch.no_grad():
-            for weight, best in zip(self.weights, self._best, strict=True):
-                weight.copy_(best)
+def _agree(checkpoint: Checkpoint, accelerator: Accelerator, step: int, *, last: bool) -> tuple[bool, bool]:
+    """Whether to write a checkpoint after this step, and whether to stop: the same on every process."""
+    due, asked = checkpoint.due and accelerator.is_main_process, checkpoint.asked_to_stop
+    if accelerator.num_processes == 1:
+        return due, asked
+    if step % _AGREE_EVERY and not last:
+        return False, False
+    votes = accelerator.reduce(torch.tensor([float(due), float(asked)], device=accelerator.device), "sum")
+    due, asked = (votes > 0).tolist()
+    return due, asked

@@ -1,0 +1,85 @@
+"""All benchmarks of a machine, one process after another: results.csv and the table in docs/performance.md.
+
+    python benchmarks/run.py --labelling-model results/models/smollm2-135m       (no accelerator; `make bench`)
+    python benchmarks/run.py --suite gpu                                         (a CUDA machine)
+
+Ends with status 1 where a required ratio is missed; results are written all the same. `--only` prints and
+writes nothing.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import ROOT, Row, insert_into_docs, machine, read_rows, refuse_under_load, render, say, write_csv
+
+HERE = Path(__file__).parent
+DOCS = ROOT / "docs" / "performance.md"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """minutes: what each benchmark takes, for the reader who waits. marker: its place in the docs."""
+
+    minutes: dict[str, int]
+    results: Path
+    marker: str
+
+
+SUITES = {
+    "cpu": Suite({"fisher": 6, "libraries": 3, "tupate": 8, "labelling": 6}, HERE / "results.csv", "bench"),
+    "gpu": Suite({"gpu": 20}, HERE / "results-gpu.csv", "bench-gpu"),
+}
+
+
+def measure(name: str, options: argparse.Namespace, minutes: int) -> list[Row]:
+    say(f"{name}: about {minutes} minutes")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.jsonl"
+        command = [sys.executable, str(HERE / f"bench_{name}.py"), "--threads", str(options.threads)]
+        command += ["--allow-load", "--rows", str(rows)]  # the load is now this run's own
+        if name == "labelling":
+            command += ["--model", str(options.labelling_model)]
+        paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        threads = {"OMP_NUM_THREADS": str(options.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        done = subprocess.run(command, env=os.environ | threads | {"PYTHONPATH": os.pathsep.join(paths)})
+        if done.returncode:
+            sys.exit(f"bench_{name}.py failed (above); nothing is written")
+        return read_rows(rows)
+
+
+def main() -> None:
+    options_of = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options_of.add_argument("--suite", choices=SUITES, default="cpu")
+    options_of.add_argument("--only", nargs="+", metavar="NAME", help="run these, and write nothing")
+    options_of.add_argument("--labelling-model", type=Path, help="folder of a causal model's weights")
+    options_of.add_argument("--threads", type=int, default=os.cpu_count())
+    options_of.add_argument("--allow-load", action="store_true", help="measure even on a busy machine")
+    options = options_of.parse_args()
+    suite = SUITES[options.suite]
+    names = options.only or list(suite.minutes)
+    if unknown := set(names) - set(suite.minutes):
+        sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(suite.minutes)}")
+    if "labelling" in names and not options.labelling_model:
+        sys.exit("labelling needs a model: pass --labelling-model FOLDER")
+    refuse_under_load(options.allow_load)
+    where = machine(options.threads)
+    started = time.monotonic()
+    rows = [row for name in names for row in measure(name, options, suite.minutes[name])]
+    print(render(rows, where))
+    if not options.only:
+        write_csv(suite.results, rows, where)
+        DOCS.write_text(insert_into_docs(DOCS.read_text(), render(rows, where), suite.marker))
+        say(f"wrote {suite.results.relative_to(ROOT)} and {DOCS.relative_to(ROOT)}")
+    say(f"{(time.monotonic() - started) / 60:.0f} minutes")
+    if missed := [row for row in rows if row.missed]:
+        sys.exit("\n".join(f"missed: {row.name}: {row.ratio:.2f}, required {row.required}" for row in missed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""`fute embed`: the task embedding of a user's own pairs, without a workflow."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from fute.artifacts import Step, content_key, sha256_file
+from fute.config import ConfigError, Run
+from fute.data.rows import BadRow, at, read_raw_jsonl
+from fute.embed import limited, texts_of_training
+from fute.embeddings import save
+from fute.embeddings.embedder import Embedder
+from fute.progress import TrainingProgress
+from fute.recipes import MethodId
+from fute.surrogate.checkpoint import heed_sigterm
+from fute.surrogate.text2text import Pair
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Pairs of a JSON-lines file: `{"x": text, "y": text}`, or x as a list of two texts.
+
+    Raises BadRow, naming file, row and field.
+    """
+    pairs = []
+    for number, row in read_raw_jsonl(path):
+        where = at(path, number)
+        x = [row["x"]] if isinstance(row.get("x"), str) else row.get("x")
+        if not isinstance(x, list) or len(x) not in (1, 2) or not all(isinstance(part, str) for part in x):
+            raise BadRow(where, "x", "must be a text or a list of two texts", "correct the line")
+        if not any(part.strip() for part in x):
+            raise BadRow(where, "x", "is empty", "drop the line")
+        y = row.get("y")
+        if not isinstance(y, str) or not y.strip():
+            raise BadRow(where, "y", "must be a text that is not empty", "give silence a name, such as 'unknown'")
+        pairs.append(Pair(tuple(x), y))
+    if not pairs:
+        raise BadRow(str(path), None, "holds no pairs", "write one object with x and y a line")
+    return pairs
+
+
+def surrogate_sha256(folder: Path) -> str:
+    """Hash of a model folder as the workflow's vectors carry it: of its lock, or of its files where it has none."""
+    lock = folder.with_name(f"{folder.name}.lock.json")
+    if lock.is_file():
+        return sha256_file(lock)
+    return content_key({path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()})
+
+
+def embed_file(
+    run: Run,
+    pairs: Path,
+    output: Path,
+    *,
+    method: MethodId,
+    kind: Literal["dte", "mte"],
+    model: Path | None = None,
+    dev: Path | None = None,
+) -> None:
+    """Learn one vector by a configuration's recipe, so that it can be compared with that run's vectors.
+
+    kind: `dte` takes the pairs in a seeded order, again from the first until the recipe's number of pairs is
+    reached; `mte` takes them as they stand. dev: held-out pairs, for recipes that stop early. A killed call goes on
+    where it was when it is repeated.
+    """
+    section = run.config.method(method)
+    recipe = getattr(section, kind)
+    folder = model or Path("results/models") / run.config.surrogate.name
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"{folder} holds no model: fetch it with `snakemake {folder}.lock.json`, or give a folder by --model"
+        )
+    known = read_pairs(pairs)
+    known = limited(known, section.pairs, run.config.seed) if kind == "dte" else known[: section.pairs]
+    held_out = read_pairs(dev) if dev else None
+    if kind == "dte" and recipe.early_stops and held_out is None:
+        raise ConfigError(f"this configuration's {method} stops DTEs early: give held-out pairs by --dev")
+    embedder = Embedder(folder, run.config.surrogate.settings, recipe, surrogate_sha256(folder))
+    partial = output.with_name(f"{output.name}.partial")
+    with heed_sigterm(), TrainingProgress(output.stem, texts_of_training(recipe, known, held_out)) as progress:
+        made = embedder.embed(known, dev=held_out, progress=progress, checkpoints=partial)
+    settings = {"method": method, "kind": kind, "recipe": recipe.model_dump(mode="json")}
+    inputs = [pairs, *([dev] if dev else [])]
+    with Step("embed", module=__name__, settings=settings, inputs=inputs, seeds={"data": run.config.seed}) as step:
+        step.write(output, lambda path: save(made, path), pairs=len(known))
+    shutil.rmtree(partial, ignore_errors=True)
+    loss = f", loss {made.meta['loss_start']:.3f} -> {made.meta['loss_end']:.3f}" if "loss_end" in made.meta else ""
+    print(f"{output}: {len(made.vector)} numbers from {len(known)} pairs{loss}")

@@ -1,0 +1,36 @@
+"""The encoder-states step: what a frozen encoder makes of every text of U, once for all vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from fute.artifacts import Step, read_jsonl
+from fute.data.rows import Row
+from fute.embeddings.tupate import tuning_of
+from fute.progress import Track
+from fute.recipes import SurrogateSettings, TupateSettings
+from fute.surrogate.states import compute_states, save_states
+from fute.surrogate.text2text import Pair, encode_pairs, load_surrogate
+
+ANY_TARGET = "-"
+"""Encoder states do not depend on the target, which a pair must have."""
+
+
+def encode_states(
+    settings: SurrogateSettings, *, model: Path, lock: Path, corpus: Path, texts: int | None, output: Path
+) -> None:
+    """Write the encoder's states of the first `texts` texts of a corpus (None: all)."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    surrogate = load_surrogate(model, settings)
+    surrogate.model.to(device)
+    if device.type == "cpu":  # as the embedding step does, so that states are the same in both
+        surrogate.model.set_attn_implementation("eager")
+    rows = [Row.from_json(obj, str(corpus)) for obj in read_jsonl(corpus)][:texts]
+    examples = encode_pairs(surrogate, [Pair(row.segments, ANY_TARGET) for row in rows])
+    with Track("encoder states", len(examples), "texts") as track:
+        states = compute_states(tuning_of(surrogate, TupateSettings()), examples, progress=track.advance)
+    what = {"settings": settings.model_dump(), "texts": texts}
+    with Step("encoder_states", module=__name__, settings=what, inputs=[corpus, lock]) as step:
+        step.write(output, lambda path: save_states(states, path), texts=len(examples), tokens=len(states.ids))

@@ -1,0 +1,46 @@
+"""The diagonal of the empirical Fisher information, exactly: the mean of squared *per-example* gradients.
+
+    F_jj = (1/n) sum_i g_i[j]^2,    g_i = d/dtheta log P(y_i given x_i)
+
+(Wang et al., "Towards Unified Task Embeddings Across Multiple Models", Eq. 3). One backward pass serves a
+whole batch: hooks catch what goes into each module (a) and the gradient that comes back to its output (b),
+and the gradient of example i by a weight is the sum over its tokens of b a^T. Tokens are summed *before*
+squaring, and so are all places where a tied weight is used. No tensor of examples x parameters ever exists.
+
+The square of a batch's mean gradient, which public Fisher code often computes in its place (the Task2Vec and
+the Vu et al. repositories), is offered as a `reduction` for comparison only: opposite gradients cancel in it.
+
+`diagonal`     the pass over the batches, its options, and the plain loop it is tested against
+`hooks`        inputs and backprops of each kind of module
+`accumulator`  the squares of one tensor, from all places where it is used, in full or reduced
+`squares`      sums over examples of squared outer-product gradients: on the CPU, and the choice by device
+`kernel`       the same on CUDA, a Triton kernel
+"""
+
+from fute.surrogate.fisher.accumulator import Reduce, reduced, row_norms
+from fute.surrogate.fisher.diagonal import (
+    FisherDiagonal,
+    Labels,
+    Reduction,
+    TokenReduction,
+    diagonal_fisher,
+    example_losses,
+    fisher_pass,
+    loop_fisher,
+)
+from fute.surrogate.fisher.hooks import is_rms_norm
+
+__all__ = [
+    "FisherDiagonal",
+    "Labels",
+    "Reduce",
+    "Reduction",
+    "TokenReduction",
+    "diagonal_fisher",
+    "example_losses",
+    "fisher_pass",
+    "is_rms_norm",
+    "loop_fisher",
+    "reduced",
+    "row_norms",
+]

@@ -1,0 +1,209 @@
+"""The pass that takes the Fisher diagonal, its options, and the plain loop it is tested against."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from fute.surrogate.fisher.accumulator import Accumulator, Reduce, reduced
+from fute.surrogate.fisher.hooks import Hooks
+from fute.surrogate.text2text import IGNORED, Batch, negative_log_likelihood, target_logits
+
+Reduction = Literal["mean_of_squares", "batch_mean_square", "square_of_mean"]
+TokenReduction = Literal["sum", "mean"]
+Labels = Literal["given", "sampled"]
+Include = Callable[[str], bool]
+SumOverRanks = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class FisherDiagonal:
+    """`values`: parameter name -> mean of squares; `traces`: (n,) squared gradient norm of each example.
+
+    `traces` is empty where not asked for, and for the two reductions that never see single examples.
+    """
+
+    values: dict[str, Tensor]
+    traces: Tensor
+
+
+def diagonal_fisher(
+    model: PreTrainedModel,
+    batches: Iterable[Batch],
+    *,
+    reduction: Reduction = "mean_of_squares",
+    token_reduction: TokenReduction = "sum",
+    labels: Labels = "given",
+    generator: torch.Generator | None = None,
+    include: Include | None = None,
+    reduce: Reduce = "none",
+) -> dict[str, Tensor]:
+    """Diagonal of the empirical Fisher of `model` on `batches`: the `values` of `fisher_pass`, see there."""
+    return fisher_pass(
+        model,
+        batches,
+        reduction=reduction,
+        token_reduction=token_reduction,
+        labels=labels,
+        generator=generator,
+        include=include,
+        reduce=reduce,
+    ).values
+
+
+def fisher_pass(
+    model: PreTrainedModel,
+    batches: Iterable[Batch],
+    *,
+    reduction: Reduction = "mean_of_squares",
+    token_reduction: TokenReduction = "sum",
+    labels: Labels = "given",
+    generator: torch.Generator | None = None,
+    include: Include | None = None,
+    reduce: Reduce = "none",
+    traces: bool = False,
+    sum_over_ranks: SumOverRanks = lambda tensor: tensor,
+) -> FisherDiagonal:
+    """One pass over `batches` in eval mode, without any change of parameters.
+
+    batches: dicts as a transformers model takes them: `input_ids`, `attention_mask`, `labels` (-100: no
+        loss).
+    reduction: `mean_of_squares` is the Fisher; `batch_mean_square` = sum over batches of the squared gradient
+        of the batch-mean loss, over n (Vu et al. 2020, repository tuvuumass/task-transferability);
+        `square_of_mean` = ((1/n) sum_i g_i)^2 (the authors' repository xnyuwg/fute).
+    token_reduction: log P(y given x) is the sum over target tokens, or their mean.
+    labels: the given targets, or one draw a position from the model's own distribution, given the targets
+        before it; drawn from `generator`.
+    include: which parameters, by name; nothing below the lowest of them is back-propagated. Default: all.
+    reduce: `rows` = mean over all dimensions but the first (1-D tensors stay), accumulated in the pass
+        without the full tensor; `tensors` = one mean a tensor.
+    traces: also return each example's squared gradient norm (a few percent of the time).
+    sum_over_ranks: sums a tensor over processes, when each was given its share of the batches.
+
+    Keys are the names of `model.named_parameters()`, a tied tensor once; values are fp32.
+    Raises TypeError for a module with parameters whose per-example gradient is not known here, ValueError
+    where `include` selects nothing or there is no example.
+    """
+    names = _included(model, include)
+    if reduction == "mean_of_squares":
+        accumulators = {id(p): Accumulator(p, reduce, traces) for p in names}
+        by_batch = list(_per_example(model, accumulators, batches, token_reduction, labels, generator))
+        norms = torch.cat([torch.zeros(0, device=model.device), *by_batch]).cpu()
+        count = len(norms)
+        # Rounding may leave a tiny negative where the terms of a square cancel.
+        sums = {name: accumulators[id(p)].total.clamp_(min=0) for p, name in names.items()}
+    else:
+        count, norms = 0, torch.zeros(0)
+        each_batch = reduction == "batch_mean_square"
+        sums = {name: torch.zeros_like(p, dtype=torch.float32) for p, name in names.items()}
+        for gradients, size in _batch_gradients(model, names, batches, token_reduction, labels, generator):
+            count += size
+            for name, gradient in gradients.items():
+                sums[name] += (gradient / size).square() if each_batch else gradient
+    total = int(sum_over_ranks(torch.tensor(count, device=model.device)))
+    if total == 0:
+        raise ValueError("no example to take the Fisher information of: `batches` is empty")
+    values = {name: sum_over_ranks(value).div_(total) for name, value in sums.items()}
+    if reduction == "square_of_mean":
+        values = {name: value.square() for name, value in values.items()}
+    if reduction != "mean_of_squares":
+        values = {name: reduced(value, reduce) for name, value in values.items()}
+    return FisherDiagonal(values, norms if traces else torch.zeros(0))
+
+
+def loop_fisher(
+    model: PreTrainedModel,
+    batches: Iterable[Batch],
+    *,
+    token_reduction: TokenReduction = "sum",
+    include: Include | None = None,
+    reduce: Reduce = "none",
+) -> dict[str, Tensor]:
+    """The same mean of squares by one backward pass an example: the slow, plain reference."""
+    names = _included(model, include)
+    sums = {name: torch.zeros_like(p, dtype=torch.float32) for p, name in names.items()}
+    singles = ({k: v[i : i + 1] for k, v in b.items()} for b in batches for i in range(len(b["labels"])))
+    count = 0
+    for gradients, _ in _batch_gradients(model, names, singles, token_reduction, "given", None):
+        count += 1
+        for name, gradient in gradients.items():
+            sums[name].addcmul_(gradient, gradient)
+    return {name: reduced(value / count, reduce) for name, value in sums.items()}
+
+
+def _included(model: PreTrainedModel, include: Include | None) -> dict[nn.Parameter, str]:
+    names = {p: name for name, p in model.named_parameters() if include is None or include(name)}
+    if not names:
+        raise ValueError("`include` selects no parameter of the model")
+    return names
+
+
+def example_losses(
+    model: PreTrainedModel,
+    batch: Batch,
+    token_reduction: TokenReduction,
+    labels: Labels = "given",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """-log P(y given x) of each example, (B,): over its target tokens the sum or the mean."""
+    logits, targets = target_logits(model, batch, use_cache=False)
+    if labels == "sampled":
+        chances = logits.detach().float().softmax(-1).flatten(0, 1).cpu()  # drawn alike on every device
+        drawn = torch.multinomial(chances, 1, generator=generator).view_as(targets).to(targets.device)
+        targets = torch.where(targets == IGNORED, targets, drawn)
+    losses = negative_log_likelihood(logits, targets).sum(1)
+    return losses / (targets != IGNORED).sum(1) if token_reduction == "mean" else losses
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel, trained: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Eval mode, with a gradient for `trained` only; all flags as before afterwards."""
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval().requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        for module, mode in modes:
+            module.training = mode
+
+
+def _batch_gradients(model, names, batches, token_reduction, labels, generator):
+    """Yields the gradient of the summed loss of each batch, by parameter name, and the batch's size."""
+    with _evaluating(model, names):
+        for batch in batches:
+            loss = example_losses(model, batch, token_reduction, labels, generator).sum()
+            found = torch.autograd.grad(loss, list(names), allow_unused=True)
+            used = {name: g.float() for name, g in zip(names.values(), found, strict=True) if g is not None}
+            yield used, len(batch["labels"])
+
+
+def _per_example(model, accumulators, batches, token_reduction, labels, generator) -> Iterator[Tensor]:
+    """Accumulates the squares of each batch, and yields the squared gradient norm of each example, (B,)."""
+    # Weights ask for no gradient: the hooks make the outputs of included modules do so, hence nothing below
+    # the lowest included module is back-propagated, and no weight gradient is computed twice.
+    with _evaluating(model, ()), ExitStack() as stack:
+        hooks = Hooks(model, accumulators, stack)
+        for batch in batches:
+            hooks.batch_size = len(batch["labels"])
+            loss = example_losses(model, batch, token_reduction, labels, generator).sum()
+            # A caller's autocast is for the model's forward pass: squares are never rounded to it.
+            with torch.autocast(model.device.type, enabled=False):
+                loss.backward()
+                for accumulator in accumulators.values():
+                    accumulator.flush()  # what was used somewhere without a part in the loss
+            traces = torch.zeros(hooks.batch_size, device=model.device)
+            for accumulator in accumulators.values():
+                if accumulator.trace is not None:
+                    traces += accumulator.trace
+                    accumulator.trace = None
+            yield traces

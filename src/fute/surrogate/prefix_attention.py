@@ -1,0 +1,78 @@
+"""Attention with a prefix for T5, in encoder, decoder and cross-attention.
+
+Its cache can carry a prefix into T5's decoder self-attention only: the encoder takes no cache, and
+cross-attention reads a filled cache *instead of* the encoder. So this is an attention function of its own,
+registered with transformers: a module that carries a `prefix` attends to it before its own keys and values.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask
+
+PREFIX_ATTENTION = "fute_prefix"
+
+
+def prefix_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    position_bias: Tensor,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention over the module's `prefix`, (2 = key and value, heads, P, head_dim), where it has one, and the keys.
+
+    Every query sees the whole prefix, without relative position bias: a prefix has no position.
+    attention_mask: (B, 1, 1 or Q, K), additive, or None where nothing is masked. position_bias: (1, heads, Q, K).
+    """
+    prefix = getattr(module, "prefix", None)
+    if prefix is not None:
+        keys, values = prefix[:, None].expand(-1, len(key), -1, -1, -1)
+        key, value = torch.cat((keys, key), 2), torch.cat((values, value), 2)
+        columns = (prefix.shape[2], 0)
+        position_bias = F.pad(position_bias, columns)
+        if attention_mask is not None:
+            attention_mask = F.pad(attention_mask, columns)
+    # The mask holds causality: left to itself, SDPA would count the prefix as keys of the first positions.
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, position_bias=position_bias, is_causal=False, **kwargs
+    )
+
+
+# Without a mask function of the same name transformers builds no masks, and says nothing.
+AttentionInterface.register(PREFIX_ATTENTION, prefix_attention)
+AttentionMaskInterface.register(PREFIX_ATTENTION, eager_mask)
+
+
+def use_prefix_attention(model: PreTrainedModel) -> None:
+    """Let a T5 model attend by `prefix_attention`; without prefixes it computes what it did."""
+    # The model's own method does not reach its two stacks, whose configs are copies.
+    for stack in (model.encoder, model.decoder):
+        stack.set_attn_implementation(PREFIX_ATTENTION)
+
+
+def attention_modules(model: PreTrainedModel, part: str) -> list[nn.Module]:
+    """The attention modules of a T5 model, one a layer. part: `encoder`, `decoder` (self-attention) or `cross`."""
+    if part == "cross":
+        return [block.layer[1].EncDecAttention for block in model.decoder.block]
+    return [block.layer[0].SelfAttention for block in getattr(model, part).block]
+
+
+@contextmanager
+def prefixed(modules: Sequence[nn.Module], prefixes: Sequence[Tensor]) -> Iterator[None]:
+    """Within it, each attention module carries its prefix, (2, heads, P, head_dim)."""
+    for module, prefix in zip(modules, prefixes, strict=True):
+        module.prefix = prefix
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.prefix

@@ -1,0 +1,114 @@
+"""States of texts below everything that is trained: computed once, read by every step of every vector.
+
+Where the encoder of an encoder-decoder surrogate stays as it is, its states of a text are the same for every
+step, epoch, black box and prompt; so are those of a causal surrogate's layers below the first one that is tuned.
+Held in memory for one list of examples, or in a memory-mapped file for a whole corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from fute.surrogate.text2text import Batch, Example, Surrogate, collate
+from fute.surrogate.tuning import Tuning
+
+TEXTS_A_BATCH = 32
+"""One number for every use: states differ in their last bits with the texts they share a batch with."""
+
+
+def sequences(surrogate: Surrogate, examples: Sequence[Example]) -> list[tuple[int, ...]]:
+    """The ids that states are of: an encoder's input; a causal model's input and target."""
+    if surrogate.family == "encoder-decoder":
+        return [example.input_ids for example in examples]
+    return [example.input_ids + example.target_ids for example in examples]
+
+
+class States:
+    """States of a list of texts, end to end.
+
+    states: (tokens, d), in the surrogate's dtype. ids: (tokens,), what they are states of. lengths: (texts,).
+    Example i of a list is text i here.
+    """
+
+    def __init__(self, states: Tensor, ids: Tensor, lengths: Tensor) -> None:
+        self.states, self.ids, self.lengths = states, ids, lengths
+        stops = lengths.long().cumsum(0)
+        self._spans = list(zip((stops - lengths).tolist(), stops.tolist(), strict=True))
+
+    def cover(self, surrogate: Surrogate, examples: Sequence[Example]) -> bool:
+        """Whether the examples are the first ones of the texts held here."""
+        wanted = sequences(surrogate, examples)
+        if len(wanted) > len(self.lengths):
+            return False
+        if [len(ids) for ids in wanted] != self.lengths[: len(wanted)].tolist():
+            return False
+        flat = torch.tensor([token for ids in wanted for token in ids], dtype=torch.int32)
+        return torch.equal(flat, self.ids[: len(flat)])
+
+    def batch(self, surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
+        """`collate` with the input ids replaced by `states`, (B, S, d), zero where padded."""
+        batch = collate(surrogate, examples)
+        del batch["input_ids"]
+        rows = [self.states[slice(*self._spans[example.index])] for example in examples]
+        side = "right" if surrogate.family == "encoder-decoder" else "left"
+        padded = pad_sequence(rows, batch_first=True, padding_side=side)
+        return batch | {"states": padded.to(surrogate.device, non_blocking=True)}
+
+    def on(self, device: torch.device) -> States:
+        """These states on a CUDA device, where they take at most half of its free memory; else as they are."""
+        if device.type != "cuda" or self.states.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+            return self
+        return States(self.states.to(device), self.ids, self.lengths)
+
+
+def compute_states(
+    tuning: Tuning, examples: Sequence[Example], progress: Callable[[int], object] | None = None
+) -> States:
+    """States of all examples below what `tuning` trains, on the CPU.
+
+    They are computed from the given list alone, in batches of similar length: a vector that is learned from them
+    does not depend on what was embedded before it. progress: called with the number of texts of each batch.
+    """
+    surrogate = tuning.surrogate
+    wanted = sequences(surrogate, examples)
+    lengths = torch.tensor([len(ids) for ids in wanted], dtype=torch.int32)
+    ids = torch.tensor([token for row in wanted for token in row], dtype=torch.int32)
+    starts = (lengths.long().cumsum(0) - lengths).tolist()
+    flat: Tensor | None = None
+    by_length = sorted(range(len(examples)), key=lambda i: (len(wanted[i]), i))
+    for first in range(0, len(by_length), TEXTS_A_BATCH):
+        part = by_length[first : first + TEXTS_A_BATCH]
+        batch = collate(surrogate, [examples[i] for i in part])
+        found = tuning.states(batch).cpu()
+        if flat is None:
+            flat = torch.empty(len(ids), found.shape[2], dtype=found.dtype)
+        for i, state, mask in zip(part, found, batch["attention_mask"].cpu(), strict=True):
+            flat[starts[i] : starts[i] + len(wanted[i])] = state[mask.bool()]
+        if progress:
+            progress(len(part))
+    if flat is None:
+        raise ValueError("no texts to compute states of")
+    return States(flat, ids, lengths)
+
+
+def save_states(states: States, path: Path) -> None:
+    """One safetensors file; the same states give the same bytes."""
+    save_file({"states": states.states, "ids": states.ids, "lengths": states.lengths}, path)
+
+
+def load_states(path: Path) -> States:
+    """States as they lie in a file: mapped into memory, so that only what a batch needs is read.
+
+    Raises ValueError for a safetensors file that holds no states.
+    """
+    with safe_open(path, framework="pt") as file:
+        if set(file.keys()) != {"states", "ids", "lengths"}:
+            raise ValueError(f"{path} holds no encoder states: it has {sorted(file.keys())}")
+        return States(*(file.get_tensor(name) for name in ("states", "ids", "lengths")))

@@ -1,0 +1,123 @@
+"""What TuPaTE trains on a frozen surrogate, and the vector read from it: the interface of all tunings."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
+
+from fute.surrogate.frozen import check_layers, speed_up_frozen, split_layers
+from fute.surrogate.text2text import Batch, Surrogate, negative_log_likelihood, target_logits
+
+Segment = tuple[str, int, int]
+"""A named part of a vector: name, start, stop."""
+
+
+class Tuning(ABC):
+    """A few fp32 parameters trained on a frozen surrogate; one object a surrogate, any number of trainings.
+
+    A tuning is at its start when made, and again after `restart`.
+    layers: only the last so many layers of a causal surrogate are tuned; None: all.
+    """
+
+    has_states: bool
+    """Whether a part of the surrogate lies before anything trained, whose `states` can then be kept."""
+
+    def __init__(self, surrogate: Surrogate, layers: int | None = None) -> None:
+        if not surrogate.frozen:
+            raise ValueError("a tuning is trained on a frozen surrogate; load it with frozen=True")
+        check_layers(surrogate.model.config, layers)
+        self.surrogate, self.layers = surrogate, layers
+        self.model, self.lower = surrogate.model, None
+        if layers is not None:
+            self.lower, self.model = split_layers(self.model, layers)
+        self.has_states = surrogate.family == "encoder-decoder" or layers is not None
+
+    @abstractmethod
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """What is trained, by name, in a fixed order; the same objects at every call."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Put the common start back, byte for byte."""
+
+    @abstractmethod
+    def nll(self, batch: Batch, dropout: float = 0.0) -> Tensor:
+        """-log P(y given x) of each example, in nats, summed over its target tokens: (B,) fp32.
+
+        batch: from `collate`, or the same with `states` (B, S, d) in place of `input_ids`. dropout: rate on the
+        trained parameters; its mask comes from torch's global CPU generator, so that it is the same on every
+        device, and in every process whose generator stands at the same place.
+        """
+
+    @abstractmethod
+    def embedding(self) -> np.ndarray:
+        """The vector of the present parameters: (d,) fp32."""
+
+    @abstractmethod
+    def start_embedding(self) -> np.ndarray | None:
+        """The vector of the start; None where it is zero."""
+
+    @abstractmethod
+    def segments(self) -> list[Segment]:
+        """The parts of the vector that come from different kinds of tensor; empty where it is of one kind."""
+
+    @abstractmethod
+    def basis(self) -> dict[str, Any]:
+        """What two vectors must share to be comparable."""
+
+    @property
+    def scope(self) -> str:
+        """Where in the surrogate the tuned layers are."""
+        if self.surrogate.family == "encoder-decoder":
+            return "decoder"
+        return "all_layers" if self.layers is None else f"last_{self.layers}_layers"
+
+    @torch.no_grad()
+    def states(self, batch: Batch) -> Tensor:
+        """States of a collated batch right before what is tuned: (B, S, d)."""
+        self._check_states()
+        if self.lower is None:
+            return self.model.get_encoder()(batch["input_ids"], batch["attention_mask"]).last_hidden_state
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids")}
+        return self.lower(**inputs, use_cache=False).last_hidden_state
+
+    def _check_states(self) -> None:
+        if not self.has_states:
+            raise ValueError(f"scope {self.scope!r} leaves no untuned part of the surrogate to take states from")
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        """A batch as `self.model` takes it, with states that are given, or that a cut model has to start from."""
+        inputs: dict[str, Any] = dict(batch)
+        if "states" in inputs:
+            self._check_states()
+            states = inputs.pop("states")
+        elif self.lower is not None:
+            states = self.states(batch)
+            del inputs["input_ids"]
+        else:
+            return inputs
+        if self.lower is None:
+            return inputs | {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
+        return inputs | {"inputs_embeds": states}
+
+    def _losses(self, inputs: dict[str, Any], **model_inputs: Any) -> Tensor:
+        logits, targets = target_logits(self.model, inputs, **model_inputs)
+        return negative_log_likelihood(logits, targets).sum(1)
+
+    def _speed_up(self) -> None:
+        """For a subclass, once everything that it trains is in place."""
+        if self.surrogate.device.type == "cpu" and self.surrogate.model.dtype == torch.bfloat16:
+            speed_up_frozen(self.model)
+
+
+def sha256_of(tensors: Iterable[Tensor]) -> str:
+    """Hash of the tensors' bytes, in order."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

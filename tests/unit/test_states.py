@@ -1,0 +1,111 @@
+"""States below what is tuned: computed once, the same from memory and from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from stand_ins import pairs, save_stand_in
+
+from fute.artifacts import Step
+from fute.data.rows import Row
+from fute.embeddings.tupate import tuning_of
+from fute.encode import encode_states
+from fute.recipes import BiasSettings, LoraSettings, SurrogateSettings, TupateSettings
+from fute.surrogate.states import compute_states, load_states, save_states
+from fute.surrogate.text2text import Surrogate, collate, encode_pairs, load_surrogate
+
+CASES = {
+    "t5": ("encoder-decoder", TupateSettings(length=3)),
+    "t5-lora": ("encoder-decoder", LoraSettings(rank=2)),
+    "t5-bias": ("encoder-decoder", BiasSettings()),
+    "llama-last-2": ("causal", TupateSettings(length=3, layers=2)),
+}
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("surrogates")
+    return {family: save_stand_in(root / family, family) for family in ("encoder-decoder", "causal")}
+
+
+def settings(family: str) -> SurrogateSettings:
+    return SurrogateSettings(family=family, max_input_tokens=12)
+
+
+def loaded(snapshots, family: str) -> Surrogate:
+    surrogate = load_surrogate(snapshots[family], settings(family))
+    surrogate.model.set_attn_implementation("eager")
+    return surrogate
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_states_give_the_loss_and_gradient_of_the_whole_surrogate(snapshots, case):
+    family, recipe = CASES[case]
+    surrogate = loaded(snapshots, family)
+    tuning, examples = tuning_of(surrogate, recipe), encode_pairs(surrogate, pairs(1, n=7))
+    states = compute_states(tuning, examples)
+    for part in (examples, examples[2:5], examples[::-1]):
+        found = []
+        for batch in (collate(surrogate, part), states.batch(surrogate, part)):
+            loss = tuning.nll(batch)
+            weights = [parameter for _, parameter in tuning.parameters()]
+            found.append((loss.detach(), *torch.autograd.grad(loss.sum(), weights)))
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_encoder_runs_once_for_all_trainings(snapshots):
+    surrogate = loaded(snapshots, "encoder-decoder")
+    tuning, examples = tuning_of(surrogate, TupateSettings(length=3)), encode_pairs(surrogate, pairs(1, n=40))
+    calls = []
+    surrogate.model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    states = compute_states(tuning, examples)
+    assert len(calls) == 2, "40 texts are two batches of 32"
+    for _ in range(3):
+        tuning.nll(states.batch(surrogate, examples))
+    assert len(calls) == 2
+
+
+def test_a_file_of_states_is_the_states(snapshots, tmp_path):
+    """The step's file holds what is computed in memory, for any target; a prefix of its texts is covered."""
+    texts = [pair.x for pair in pairs(3, n=10)]
+    with Step("sample_unsup", module="fute.data.prepare", settings={}) as step:
+        rows = [Row(f"t/{i}", x, task="t") for i, x in enumerate(texts)]
+        step.jsonl(tmp_path / "sa.jsonl.gz", [row.to_json() for row in rows])
+    (tmp_path / "lock.json").write_text("{}")
+    folder, output = snapshots["encoder-decoder"], tmp_path / "states.safetensors"
+    encode_states(
+        settings("encoder-decoder"), model=folder, lock=tmp_path / "lock.json", corpus=tmp_path / "sa.jsonl.gz",
+        texts=8, output=output,
+    )  # fmt: skip
+    read = load_states(output)
+    surrogate = loaded(snapshots, "encoder-decoder")
+    examples = encode_pairs(surrogate, pairs(3, n=10))
+    computed = compute_states(tuning_of(surrogate, TupateSettings(length=3)), examples[:8])
+    assert torch.equal(read.states, computed.states) and torch.equal(read.ids, computed.ids)
+    assert read.cover(surrogate, examples[:8]) and read.cover(surrogate, examples[:5])
+    assert not read.cover(surrogate, examples), "the file holds eight texts"
+    assert not read.cover(surrogate, encode_pairs(surrogate, pairs(4, n=5)))
+
+
+def test_a_causal_surrogate_covers_by_input_and_target(snapshots):
+    surrogate = loaded(snapshots, "causal")
+    examples = encode_pairs(surrogate, pairs(1, n=4))
+    states = compute_states(tuning_of(surrogate, TupateSettings(length=3, layers=1)), examples)
+    assert states.cover(surrogate, examples)
+    turned = [type(p)(p.x, "positive" if p.y == "negative" else "negative") for p in pairs(1, n=4)]
+    assert not states.cover(surrogate, encode_pairs(surrogate, turned))
+
+
+def test_same_states_same_bytes_and_other_files_are_refused(snapshots, tmp_path):
+    surrogate = loaded(snapshots, "encoder-decoder")
+    for name in ("one", "two"):
+        tuning = tuning_of(surrogate, TupateSettings(length=3))
+        save_states(compute_states(tuning, encode_pairs(surrogate, pairs(1))), tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    save_file({"prefix": torch.zeros(2)}, tmp_path / "other")
+    with pytest.raises(ValueError, match=r"other holds no encoder states: it has \['prefix'\]"):
+        load_states(tmp_path / "other")
