@@ -26,15 +26,18 @@ from fute.surrogate.prefix import PrefixShape, initial_prefix
 from fute.surrogate.text2text import Pair, encode_pairs
 from fute.surrogate.training import epoch_batches, epoch_generator
 
-RECIPE = TupateSettings(batch_size=16, min_relative_distance=0)  # weights are random: nothing to learn
+RECIPE = TupateSettings(
+    batch_size=128, min_steps=1, min_relative_distance=0
+)  # the weights are random: nothing to learn
 REQUIRED = {3: ">= 5", 13: ">= 10"}
 
 
 class Plain:
     """Prefix tuning of a T5 decoder as one would write it with transformers."""
 
-    def __init__(self, path: Path) -> None:
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(path, local_files_only=True).eval().requires_grad_(False)
+    def __init__(self, path: Path, dtype: str) -> None:
+        model = AutoModelForSeq2SeqLM.from_pretrained(path, local_files_only=True, dtype=getattr(torch, dtype))
+        self.model = model.eval().requires_grad_(False)
         self.tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
 
     def embed(self, batches: list[list[Pair]]) -> np.ndarray:
@@ -64,7 +67,7 @@ class Plain:
         with torch.no_grad():
             states = self.model.encoder(inputs["input_ids"], inputs["attention_mask"]).last_hidden_state
         cache = DynamicCache()
-        for layer, key_value in enumerate(prefix):
+        for layer, key_value in enumerate(prefix.to(self.model.dtype)):
             keys, values = key_value[:, None].expand(-1, len(batch), -1, -1, -1)
             cache.update(keys, values, layer)
         return self.model(
@@ -77,13 +80,14 @@ class Plain:
 
 
 def measure(options: argparse.Namespace, path: Path) -> list[Row]:
-    plain = Plain(path)
-    embedder = Embedder(path, SETTINGS, RECIPE, "random weights")
+    plain = Plain(path, options.dtype)
+    settings = SETTINGS.model_copy(update={"dtype": options.dtype})
+    embedder = Embedder(path, settings, RECIPE, "random weights")
     texts = make_texts(options.texts)
     # never the measured list of texts, whose kept states would make the first prompt free of the encoder pass
-    warm = make_pairs(make_texts(RECIPE.batch_size * RECIPE.min_steps)[::-1], prompt=-1)
+    warm = make_pairs(make_texts(32)[::-1], prompt=-1)
     embedder.embed(warm)
-    plain.embed([warm[: RECIPE.batch_size]] * 2)
+    plain.embed([warm[:16]] * 2)
     ours, other, errors = [], [], []
     for prompt in range(options.prompts):
         pairs = make_pairs(texts, prompt)
@@ -131,6 +135,7 @@ def main() -> None:
     options_of.add_argument(
         "--model", choices=("tiny", "small", "base"), default="small", help="tiny: to try the script"
     )
+    options_of.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of frozen weights")
     options = options_of.parse_args()
     refuse_under_load(options.allow_load)
     torch.set_num_threads(options.threads)

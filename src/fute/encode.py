@@ -12,7 +12,7 @@ from fute.embeddings.tupate import tuning_of
 from fute.progress import Track
 from fute.recipes import SurrogateSettings, TupateSettings
 from fute.surrogate.states import compute_states, save_states
-from fute.surrogate.text2text import Pair, encode_pairs, load_surrogate
+from fute.surrogate.text2text import Pair, eager_attention, encode_pairs, load_surrogate
 
 ANY_TARGET = "-"
 """Encoder states do not depend on the target, which a pair must have."""
@@ -26,7 +26,7 @@ def encode_states(
     surrogate = load_surrogate(model, settings)
     surrogate.model.to(device)
     if device.type == "cpu":  # as the embedding step does, so that states are the same in both
-        surrogate.model.set_attn_implementation("eager")
+        eager_attention(surrogate.model)
     rows = [Row.from_json(obj, str(corpus)) for obj in read_jsonl(corpus)][:texts]
     examples = encode_pairs(surrogate, [Pair(row.segments, ANY_TARGET) for row in rows])
     with Track("encoder states", len(examples), "texts") as track:

@@ -15,7 +15,7 @@ from fute.embeddings.tupate import tuning_of
 from fute.encode import encode_states
 from fute.recipes import BiasSettings, LoraSettings, SurrogateSettings, TupateSettings
 from fute.surrogate.states import compute_states, load_states, save_states
-from fute.surrogate.text2text import Surrogate, collate, encode_pairs, load_surrogate
+from fute.surrogate.text2text import Surrogate, collate, eager_attention, encode_pairs, load_surrogate
 
 CASES = {
     "t5": ("encoder-decoder", TupateSettings(length=3)),
@@ -37,7 +37,7 @@ def settings(family: str) -> SurrogateSettings:
 
 def loaded(snapshots, family: str) -> Surrogate:
     surrogate = load_surrogate(snapshots[family], settings(family))
-    surrogate.model.set_attn_implementation("eager")
+    eager_attention(surrogate.model)
     return surrogate
 
 
@@ -55,6 +55,35 @@ def test_states_give_the_loss_and_gradient_of_the_whole_surrogate(snapshots, cas
             found.append((loss.detach(), *torch.autograd.grad(loss.sum(), weights)))
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_kept_cross_attention_gives_the_same_loss_and_gradient(snapshots, monkeypatch):
+    surrogate = loaded(snapshots, "encoder-decoder")
+    examples = encode_pairs(surrogate, pairs(1, n=7))
+    tuning = tuning_of(surrogate, TupateSettings(length=3))
+    states = compute_states(tuning, examples)
+    whole = states.with_cross(tuning)
+    assert whole.cross.shape == (len(states.ids), 2 * 2, 4, 4) and whole.with_cross(tuning) is whole
+    calls = []
+    for block in surrogate.model.decoder.block:
+        block.layer[1].EncDecAttention.k.register_forward_hook(lambda *_: calls.append(1))
+    found = []
+    for kept in (states, whole):
+        loss = tuning.nll(kept.batch(surrogate, examples[::-1]))
+        found.append((loss.detach(), *torch.autograd.grad(loss.sum(), [tuning.prefix])))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+    assert len(calls) == 2, "with kept keys and values no layer projects the encoder's states"
+    monkeypatch.setattr("fute.surrogate.states.MOST_CROSS_BYTES", 100)
+    assert states.with_cross(tuning) is states, "too large to keep"
+
+
+@pytest.mark.parametrize("recipe", [LoraSettings(rank=2), BiasSettings()])
+def test_cross_attention_that_is_trained_is_not_kept(snapshots, recipe):
+    surrogate = loaded(snapshots, "encoder-decoder")
+    tuning = tuning_of(surrogate, recipe)
+    states = compute_states(tuning, encode_pairs(surrogate, pairs(1, n=3)))
+    assert states.with_cross(tuning) is states
 
 
 def test_the_encoder_runs_once_for_all_trainings(snapshots):

@@ -18,6 +18,7 @@ from fute.embeddings import cosine, load
 pytestmark = pytest.mark.workflow
 
 SURROGATE = "tiny-t5"
+TABLE = "results/paper/tables/table3.md"
 METHODS = ["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb"]
 TRAINED = {"epochs": 4, "batch_size": 4, "min_steps": 10}
 
@@ -63,14 +64,14 @@ def t5(tmp_path_factory) -> Path:
 def run(finished, t5, tmp_path_factory) -> Checkout:
     made = with_t5(finished, tmp_path_factory.mktemp("t5-run") / "project", t5)
     print("\nfive methods on a T5-shaped surrogate (about a minute)", flush=True)
-    made.run()
+    made.run(TABLE)
     return made
 
 
 def test_every_method_has_its_row_and_nothing_is_left_to_do(run):
-    assert run.planned() == {}
+    assert run.planned(TABLE) == {}
     table = pd.read_csv(run / "results/paper/tables/table3.csv")
-    text = (run / "results/paper/tables/table3.md").read_text()
+    text = (run / TABLE).read_text()
     for name in (
         "FUTE + TaskEmb",
         "FUTE + TuPaTE",
@@ -95,14 +96,14 @@ def test_the_encoder_reads_u_once_for_all_methods_and_prompts(run):
     path.write_text(path.read_text() + '\n  - id: sa-15\n    number: 15\n    template: "{text}\\nA good one?"\n'
                     '    verbalizers: {negative: ["no"], positive: ["yes"]}\n')  # fmt: skip
     run.edit("t5.yaml", "    - 12\n", "    - 12\n    - 15\n")
-    planned = run.planned()
+    planned = run.planned(TABLE)
     assert planned["mte"] == planned["embed_batch"] == len(METHODS)
     assert "encoder_states" not in planned and "dte" not in planned
     run.edit("t5.yaml", "    - 15\n", "")
 
 
 def test_two_processes_give_the_vectors_of_one(run, finished, t5, tmp_path):
-    wanted = [f"results/embeddings/{SURROGATE}/{method}/mte/smollm2-135m/sa-1.safetensors" for method in METHODS]
+    wanted = [f"results/embeddings/{SURROGATE}/{method}/mte/smollm2-135m/sa-1.safetensors" for method in METHODS[:2]]
     two = with_t5(finished, tmp_path / "project", t5, processes=2, embeddings_per_process=1)
     two.run(*wanted)
     for name in wanted:

@@ -19,7 +19,7 @@ from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.recipes import MethodSettings, SurrogateSettings, TaskEmbSettings, TextEmbSettings
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.states import States
-from fute.surrogate.text2text import Example, Pair, encode_pairs, load_surrogate
+from fute.surrogate.text2text import Example, Pair, eager_attention, encode_pairs, load_surrogate
 from fute.surrogate.training import Progress, count_steps
 
 
@@ -43,8 +43,8 @@ class Embedder:
         frozen = not isinstance(method_settings, TaskEmbSettings)
         self.surrogate = load_surrogate(surrogate_path, surrogate_settings, frozen=frozen)
         self.surrogate.model.to(self.accelerator.device)
-        if self.accelerator.device.type == "cpu":  # where fused attention is several times slower backwards
-            self.surrogate.model.set_attn_implementation("eager")
+        if self.accelerator.device.type == "cpu":
+            eager_attention(self.surrogate.model)
         self._basis = {"method": method_settings.method, "surrogate_sha256": surrogate_sha}
         self._basis["family"] = surrogate_settings.family
         self._method: TaskEmb | Tupate | TextEmb

@@ -46,6 +46,7 @@ class Tupate:
         self.surrogate, self.settings = surrogate, settings
         self.tuning = tuning_of(surrogate, settings, start)
         self._kept: dict[str, States] = {}
+        self._given: tuple[States, States] | None = None
 
     def run(
         self, examples: list[Example], dev: list[Example], training: dict, states: States | None
@@ -69,10 +70,12 @@ class Tupate:
         if not self.tuning.has_states or not examples:
             return None
         if given is not None and given.cover(self.surrogate, examples):
-            return given.on(self.surrogate.device)
+            if self._given is None or self._given[0] is not given:
+                self._given = given, given.with_cross(self.tuning)
+            return self._given[1]
         kept = self._kept.get(part)
         if kept is None or len(kept.lengths) != len(examples) or not kept.cover(self.surrogate, examples):
-            self._kept[part] = compute_states(self.tuning, examples).on(self.surrogate.device)
+            self._kept[part] = compute_states(self.tuning, examples).on(self.surrogate.device).with_cross(self.tuning)
         return self._kept[part]
 
     def _batch(self, states: States | None, examples: Sequence[Example]) -> Batch:

@@ -139,7 +139,9 @@ class PrefixTuning(Tuning):
             return self._nll_with_prefix_attention(prefix, batch)
         inputs, cache = self._inputs(batch), _cache(prefix, len(batch["labels"]))
         if self.surrogate.family == "encoder-decoder":
-            return self._losses(inputs, past_key_values=EncoderDecoderCache(cache, DynamicCache()), use_cache=True)
+            # T5 reads a filled cross-attention cache in place of the encoder's states
+            cross = _cross_cache(inputs.pop("cross")) if "cross" in inputs else DynamicCache()
+            return self._losses(inputs, past_key_values=EncoderDecoderCache(cache, cross), use_cache=True)
         length = prefix.shape[3]
         inputs["attention_mask"] = F.pad(inputs["attention_mask"], (length, 0), value=1)
         inputs["position_ids"] = inputs["position_ids"] + length
@@ -162,6 +164,10 @@ class PrefixTuning(Tuning):
         return []
 
     @property
+    def has_fixed_cross_attention(self) -> bool:
+        return self.surrogate.family == "encoder-decoder" and self.prefix_scope == "decoder_self"
+
+    @property
     def scope(self) -> str:
         return self.prefix_scope if self.surrogate.family == "encoder-decoder" else super().scope
 
@@ -181,6 +187,15 @@ def _cache(prefix: Tensor, size: int) -> DynamicCache:
     for layer, key_value in enumerate(prefix):
         keys, values = key_value[:, None].expand(-1, size, -1, -1, -1)
         cache.update(keys, values, layer)
+    return cache
+
+
+def _cross_cache(cross: Tensor) -> DynamicCache:
+    """From kept keys and values, (B, S, 2 * layers, heads, head_dim)."""
+    cache = DynamicCache()
+    keys_values = cross.permute(2, 0, 3, 1, 4)
+    for layer in range(len(keys_values) // 2):
+        cache.update(keys_values[2 * layer], keys_values[2 * layer + 1], layer)
     return cache
 
 

@@ -14,10 +14,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from fute.surrogate.text2text import Batch, Example, Surrogate, collate
 from fute.surrogate.tuning import Tuning
+
+MOST_CROSS_BYTES = 2**31
+"""Keys and values of the cross-attentions are kept beside the states up to this size; above it every step takes them
+from the states: they are 2 tensors a decoder layer (T5-base: 24 times the states)."""
 
 TEXTS_A_BATCH = 32
 """One number for every use: states differ in their last bits with the texts they share a batch with."""
@@ -34,11 +37,12 @@ class States:
     """States of a list of texts, end to end.
 
     states: (tokens, d), in the surrogate's dtype. ids: (tokens,), what they are states of. lengths: (texts,).
+    cross: (tokens, 2 * layers, heads, head_dim), keys and values that a decoder's cross-attentions take from them.
     Example i of a list is text i here.
     """
 
-    def __init__(self, states: Tensor, ids: Tensor, lengths: Tensor) -> None:
-        self.states, self.ids, self.lengths = states, ids, lengths
+    def __init__(self, states: Tensor, ids: Tensor, lengths: Tensor, cross: Tensor | None = None) -> None:
+        self.states, self.ids, self.lengths, self.cross = states, ids, lengths, cross
         stops = lengths.long().cumsum(0)
         self._spans = list(zip((stops - lengths).tolist(), stops.tolist(), strict=True))
 
@@ -53,19 +57,36 @@ class States:
         return torch.equal(flat, self.ids[: len(flat)])
 
     def batch(self, surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
-        """`collate` with the input ids replaced by `states`, (B, S, d), zero where padded."""
+        """`collate` with the input ids replaced by `states`, (B, S, d), and by `cross` too if kept.
+
+        What stands where the mask is 0 belongs to other texts; nothing attends to it.
+        """
         batch = collate(surrogate, examples)
-        del batch["input_ids"]
-        rows = [self.states[slice(*self._spans[example.index])] for example in examples]
-        side = "right" if surrogate.family == "encoder-decoder" else "left"
-        padded = pad_sequence(rows, batch_first=True, padding_side=side)
-        return batch | {"states": padded.to(surrogate.device, non_blocking=True)}
+        width = batch.pop("input_ids").shape[1]
+        starts, stops = torch.tensor([self._spans[example.index] for example in examples]).T
+        first = starts if surrogate.family == "encoder-decoder" else stops - width  # padded right, or left
+        places = (first[:, None] + torch.arange(width)).clamp(0, len(self.ids) - 1).flatten().to(self.states.device)
+        for name, kept in (("states", self.states), ("cross", self.cross)):
+            if kept is not None:
+                found = kept.index_select(0, places).unflatten(0, (len(examples), width))
+                batch[name] = found.to(surrogate.device, non_blocking=True)
+        return batch
 
     def on(self, device: torch.device) -> States:
         """These states on a CUDA device, where they take at most half of its free memory; else as they are."""
         if device.type != "cuda" or self.states.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
             return self
         return States(self.states.to(device), self.ids, self.lengths)
+
+    def with_cross(self, tuning: Tuning) -> States:
+        """With keys and values of the cross-attentions, where no training changes them and they are not too large."""
+        if self.cross is not None or not tuning.has_fixed_cross_attention:
+            return self
+        device = tuning.surrogate.device
+        if tuning.cross_attention(self.states[:1].to(device)).nbytes * len(self.states) > MOST_CROSS_BYTES:
+            return self
+        parts = [tuning.cross_attention(part.to(device)).to(self.states.device) for part in self.states.split(4096)]
+        return States(self.states, self.ids, self.lengths, torch.cat(parts))
 
 
 def compute_states(

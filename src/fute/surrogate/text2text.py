@@ -95,6 +95,13 @@ def load_surrogate(path: Path, settings: SurrogateSettings, *, frozen: bool = Tr
     return Surrogate(model, tokenizer, settings, frozen)
 
 
+def eager_attention(model: PreTrainedModel) -> None:
+    """Plain attention, for CPUs, where torch's fused one is several times slower backwards."""
+    # T5's two stacks have copies of its config, which the model's own method does not reach
+    for part in (model.encoder, model.decoder) if model.config.is_encoder_decoder else (model,):
+        part.set_attn_implementation("eager")
+
+
 def encode_pairs(surrogate: Surrogate, pairs: Sequence[Pair]) -> list[Example]:
     """Token ids of each pair, in order.
 
@@ -209,8 +216,11 @@ def target_logits(model: PreTrainedModel, batch: Batch, **model_inputs: Any) -> 
         decoder_inputs = model.prepare_decoder_input_ids_from_labels(labels)
         return model(**inputs, decoder_input_ids=decoder_inputs).logits, labels
     tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"]
-    if labels.shape[1] < tokens.shape[1]:
-        return model(**inputs, logits_to_keep=labels.shape[1] + 1).logits[:, :-1], labels
+    length, width = tokens.shape[1], labels.shape[1]
+    if width < length:
+        # as indices and not as a count: the head on a slice that is not contiguous copies its weight for each example
+        positions = torch.arange(length - 1 - width, length - 1, device=tokens.device)
+        return model(**inputs, logits_to_keep=positions).logits, labels
     targets = labels[:, 1:]
     positions = (targets != IGNORED).any(0).nonzero().squeeze(1)
     return model(**inputs, logits_to_keep=positions).logits, targets[:, positions]

@@ -90,6 +90,19 @@ class Tuning(ABC):
         if not self.has_states:
             raise ValueError(f"scope {self.scope!r} leaves no untuned part of the surrogate to take states from")
 
+    @property
+    def has_fixed_cross_attention(self) -> bool:
+        """Whether cross-attention's keys and values follow from kept states alone, whatever is trained."""
+        return False
+
+    @torch.no_grad()
+    def cross_attention(self, states: Tensor) -> Tensor:
+        """Keys and values of a T5 decoder's cross-attentions: (tokens, d) -> (tokens, 2 * layers, heads, head_dim)."""
+        modules = [block.layer[1].EncDecAttention for block in self.model.decoder.block]
+        projected = [linear(states) for module in modules for linear in (module.k, module.v)]
+        config = self.model.config
+        return torch.stack(projected, 1).unflatten(2, (config.num_heads, config.d_kv))
+
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         """A batch as `self.model` takes it, with states that are given, or that a cut model has to start from."""
         inputs: dict[str, Any] = dict(batch)
