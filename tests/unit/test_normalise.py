@@ -100,7 +100,7 @@ def test_yes_and_no_are_counted_apart_from_spans_of_these_words():
     raw = [{"question": f"q{n}", "title": "t", "passage": "p", "answer": n % 3 == 0} for n in range(6)]
     counts = normalise("b", boolq, memory(raw, [*raw[:1], raw[1] | {"passage": "x"}]), dev_share=0).counts
     assert counts["test"]["classes"] == {"span": 0, "yes": 1, "no": 1, "unanswerable": 0}
-    said = normalise("s", settings(SQUAD), memory(questions([1]), [question(2, "no", "I said no")]), dev_share=0)
+    said = normalise("s", settings(SQUAD), memory(questions([1]), [question(2, "yes", "I say yes")]), dev_share=0)
     assert said.counts["test"]["classes"]["span"] == 1
 
 

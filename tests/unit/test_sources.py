@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -125,6 +126,8 @@ def test_the_registry_sample_applies_unless_the_caller_says_otherwise():
     assert len(normalise("d", settings(sample=7), raw).rows["test"]) == 7
     assert len(normalise("d", settings(sample=7), raw, test_rows=9).rows["test"]) == 9
     assert normalise("d", settings(), raw, dev_share=0).rows["dev"] == []
+    many = memory(reviews(["good"] * 10), reviews(["bad"] * 1200))
+    assert [len(normalise("d", settings(**own), many).rows["test"]) for own in ({}, {"sample": None})] == [1000, 1200]
 
 
 def test_texts_of_test_splits_leave_train_and_dev():
@@ -301,13 +304,19 @@ def test_a_null_revision_is_resolved_and_locked(tmp_path, cache, monkeypatch):
     folder, asked = snapshot(tmp_path / "remote"), []
     load = hub.load_dataset
 
+    class Api:
+        def dataset_info(self, repo, revision):
+            assert (repo, revision) == ("a/b", "refs/convert/parquet")
+            return SimpleNamespace(sha="a" * 40)
+
     def remote(repo, config, *, data_dir, split, revision):
         asked.append((repo, config, split, revision))
         return load(str(folder), split=split)
 
     monkeypatch.setattr(hub, "load_dataset", remote)
-    monkeypatch.setattr(hub, "resolve_revision", lambda repo, branch: "a" * 40)
-    raw = load_dataset_rows("d", settings(hub={"repo": "a/b", "config": "c"}), source="hub", root=None)
+    monkeypatch.setattr(hub, "HfApi", Api)
+    one = settings(hub={"repo": "a/b", "config": "c", "branch": "refs/convert/parquet"})
+    raw = load_dataset_rows("d", one, source="hub", root=None)
     assert raw.lock["revision"] == "a" * 40
     assert asked == [("a/b", "c", "train", "a" * 40), ("a/b", "c", "test", "a" * 40)]
 
