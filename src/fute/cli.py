@@ -201,6 +201,37 @@ def selection(
 
 
 @app.command()
+def transfer_matrix(settings: Json, matrix: PathOption, output: PathOption) -> None:
+    """Check a published transfer matrix and write it in the form of a run's own."""
+    from fute.evaluation.transfer_matrix import MatrixSettings, import_matrix
+
+    import_matrix(MatrixSettings.model_validate(_parsed(settings)), matrix=matrix, output=output)
+
+
+@app.command()
+def lm_evaluation(
+    settings: Json, transfer: PathOption, similarities: PathOption, baselines: PathOption, targets: PathOption,
+    direct: PathOption, table1: PathOption, table2: PathOption,
+) -> None:  # fmt: skip
+    """What every method says of the sources to transfer from, and what that is worth."""
+    from fute.evaluation.transfer_step import TransferSettings, evaluate_transfer
+
+    evaluate_transfer(
+        TransferSettings.model_validate(_parsed(settings)), transfer=transfer, similarities=similarities,
+        baselines=baselines, targets=targets, direct=direct, table1=table1, table2=table2,
+    )  # fmt: skip
+
+
+@app.command()
+def lm_geometry(files: list[Path], settings: Json, geometry: PathOption, coordinates: PathOption) -> None:
+    """Where the embeddings of the fine-tuned language models lie."""
+    from fute.evaluation.lm_geometry_step import LmGeometrySettings, locate_models
+
+    parsed = LmGeometrySettings.model_validate(_parsed(settings))
+    locate_models(parsed, files=files, geometry=geometry, coordinates=coordinates)
+
+
+@app.command()
 def geometry(files: list[Path], settings: Json, geometry: PathOption, coordinates: PathOption) -> None:
     """Where the model task embeddings lie."""
     from fute.evaluation.geometry_step import GeometrySettings, locate
@@ -219,8 +250,36 @@ def table3(settings: Json, table3: PathOption, csv: PathOption, markdown: PathOp
 
 
 @app.command()
+def transfer_table(
+    settings: Json, cells: PathOption, targets: PathOption, direct: PathOption, printed: PathOption, csv: PathOption,
+    markdown: PathOption, latex: PathOption,
+) -> None:  # fmt: skip
+    """Write Table 1 or 2 in the paper's layout, ours above the paper's."""
+    from fute.paper.transfer_steps import TransferTableSettings, write_transfer_table
+
+    write_transfer_table(
+        TransferTableSettings.model_validate(_parsed(settings)), cells=cells, targets=targets, direct=direct,
+        printed=printed, csv=csv, markdown=markdown, latex=latex,
+    )  # fmt: skip
+
+
+@app.command()
+def efficiency(
+    files: list[Path], settings: Json, benchmarks: PathOption, embeddings: PathOption, calls: PathOption,
+    costs: PathOption, markdown: PathOption,
+) -> None:  # fmt: skip
+    """What embeddings and LLM calls of a run cost."""
+    from fute.paper.efficiency_step import EfficiencySettings, write_efficiency
+
+    write_efficiency(
+        EfficiencySettings.model_validate(_parsed(settings)), files=files, benchmarks=benchmarks,
+        embeddings=embeddings, calls=calls, costs=costs, markdown=markdown,
+    )  # fmt: skip
+
+
+@app.command()
 def figure(settings: Json, coordinates: PathOption, geometry: PathOption, base: PathOption) -> None:
-    """Draw Figure 4 or A2."""
+    """Draw Figure 3, A1, 4 or A2."""
     from fute.paper.steps import FigureSettings, write_figure
 
     parsed = FigureSettings.model_validate(_parsed(settings))

@@ -27,7 +27,8 @@ from fute.evaluation import (
     spearman,
     tsne,
 )
-from fute.evaluation.selection import prompt_performance, resampled_rows
+from fute.evaluation.resampling import bootstrap_counts
+from fute.evaluation.selection import prompt_performance
 
 quick = settings(max_examples=50, deadline=None)  # no deadline: other jobs may hold the cores
 
@@ -203,7 +204,7 @@ def row_of(frame, method):
 def test_performance_of_samples_is_scikit_learns(n_rows):
     """Few rows, so that classes are missing from gold, from predictions, and from both."""
     block = make_block(n_rows=n_rows)
-    counts = resampled_rows(n_rows, 25, seed=1)
+    counts = bootstrap_counts(n_rows, 25, seed=1)
     accuracy = prompt_performance(block, counts, "accuracy")
     macro_f1 = prompt_performance(block, counts, "macro_f1")
     for draw, count in enumerate(counts):
@@ -215,12 +216,12 @@ def test_performance_of_samples_is_scikit_learns(n_rows):
 
 
 def test_resampled_rows_are_a_bootstrap():
-    counts = resampled_rows(50, 4000, seed=3)
+    counts = bootstrap_counts(50, 4000, seed=3)
     assert (counts.sum(axis=1) == 50).all()
     np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.08)
     np.testing.assert_allclose(counts.var(axis=0), 1 - 1 / 50, atol=0.12)
-    np.testing.assert_array_equal(counts, resampled_rows(50, 4000, seed=3))
-    assert (counts != resampled_rows(50, 4000, seed=4)).any()
+    np.testing.assert_array_equal(counts, bootstrap_counts(50, 4000, seed=3))
+    assert (counts != bootstrap_counts(50, 4000, seed=4)).any()
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
@@ -238,7 +239,7 @@ def test_selection_table_against_a_plain_loop(metric):
         ]
 
     everything = measure(np.arange(60))
-    resampled = [measure(np.repeat(np.arange(60), count)) for count in resampled_rows(60, draws, seed)]
+    resampled = [measure(np.repeat(np.arange(60), count)) for count in bootstrap_counts(60, draws, seed)]
     for method, chosen in (("good", 3), ("tied", 0), ("flat", 0)):
         row, scores = row_of(table.frame, method), block.scores[method]
         assert row["selected"] == block.prompts[chosen]

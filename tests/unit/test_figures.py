@@ -12,13 +12,7 @@ import pytest
 from PIL import Image
 
 from fute.evaluation.geometry import Projection
-from fute.paper.figures import (
-    figure4,
-    figure_a2,
-    model_shapes,
-    read_coordinates,
-    statistic_texts,
-)
+from fute.paper.figures import draw_figure, llm_shapes, lm_shapes, read_coordinates, statistic_texts
 from fute.paper.labels import LETTER, merge_close, spread_labels
 
 ROOT = Path(__file__).parents[2]
@@ -36,12 +30,13 @@ def synthetic(models: tuple[str, ...], prompts: int) -> tuple[Projection, list[s
     return Projection(30 * places, places[:, ::-1] / 70, (0.61, 0.2)), *map(list, zip(*keys, strict=True))
 
 
-@pytest.mark.parametrize("draw", [figure4, figure_a2])
+@pytest.mark.parametrize("figure", ["fig4", "figa2"])
 @pytest.mark.parametrize(("models", "prompts"), [(("smollm2-135m",), 4), (PAPER, 13)])
-def test_files_are_equal_byte_for_byte_over_two_runs(draw, models, prompts, tmp_path):
+def test_files_are_equal_byte_for_byte_over_two_runs(figure, models, prompts, tmp_path):
     coords, *keys = synthetic(models, prompts)
     runs = [
-        draw(
+        draw_figure(
+            figure,
             coords,
             *keys,
             tmp_path / folder / "fig4",
@@ -58,11 +53,11 @@ def test_files_are_equal_byte_for_byte_over_two_runs(draw, models, prompts, tmp_
 
 def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
     coords, *keys = synthetic(("smollm2-135m",), 4)
-    here = figure_a2(coords, *keys, tmp_path / "here", statistics=STATISTICS, reasons=REASONS)
+    here = draw_figure("figa2", coords, *keys, tmp_path / "here", statistics=STATISTICS, reasons=REASONS)
     code = (
         "import sys; from pathlib import Path; from tests.unit.test_figures import *\n"
         "coords, *keys = synthetic(('smollm2-135m',), 4)\n"
-        "figure_a2(coords, *keys, Path(sys.argv[1]), statistics=STATISTICS, reasons=REASONS)"
+        "draw_figure('figa2', coords, *keys, Path(sys.argv[1]), statistics=STATISTICS, reasons=REASONS)"
     )
     environment = os.environ | {
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
@@ -85,7 +80,7 @@ def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
 
 def test_coordinates_survive_the_csv_exactly(tmp_path):
     coords, *keys = synthetic(PAPER, 13)
-    _, _, path = figure4(coords, *keys, tmp_path / "fig4", statistics=STATISTICS, reasons=REASONS)
+    _, _, path = draw_figure("fig4", coords, *keys, tmp_path / "fig4", statistics=STATISTICS, reasons=REASONS)
     table = read_coordinates(path)
     np.testing.assert_array_equal(table[["tsne_1", "tsne_2"]], coords.tsne)
     np.testing.assert_array_equal(table[["pca_1", "pca_2"]], coords.pca)
@@ -103,7 +98,7 @@ def test_an_undefined_statistic_needs_a_reason():
 
 
 def test_shapes_are_the_papers_and_others_by_name():
-    assert model_shapes([*PAPER, "zephyr", "gemma"]) == {
+    assert llm_shapes([*PAPER, "zephyr", "gemma"]) == {
         "llama-2-13b": "s",
         "llama-2-70b": "^",
         "mixtral-8x7b": "o",
@@ -111,14 +106,48 @@ def test_shapes_are_the_papers_and_others_by_name():
         "zephyr": "v",
     }
     with pytest.raises(ValueError, match="11 models beside the paper's, but only 10 shapes"):
-        model_shapes([f"m{i}" for i in range(11)])
+        llm_shapes([f"m{i}" for i in range(11)])
+
+
+def test_shapes_of_fine_tuned_models_are_circle_triangle_square_in_their_order():
+    assert lm_shapes(["t5", "bert", "t5", "gpt2", "roberta"]) == {"t5": "o", "bert": "^", "gpt2": "s", "roberta": "D"}
+    with pytest.raises(ValueError, match="14 models, but only 13 shapes"):
+        lm_shapes([f"m{i}" for i in range(14)])
+
+
+def fine_tuned(names: tuple[str, ...]) -> tuple[Projection, list[str], list[str], list[str]]:
+    """66 made-up points: three models on 22 datasets, in two clusters."""
+    draw = np.random.default_rng(1)
+    keys = [(group, model, f"{name}-{group}") for model in ("bert-base", "gpt2", "t5-base")
+            for group in ("cr", "qa") for name in names]  # fmt: skip
+    places = np.array([[3 if group == "cr" else -3, 0] for group, _, _ in keys]) + draw.normal(size=(len(keys), 2))
+    return Projection(20 * places, places / 9, (0.7, 0.1)), *map(list, zip(*keys, strict=True))
+
+
+@pytest.mark.parametrize("figure", ["fig3", "figa1"])
+def test_figures_of_fine_tuned_models(figure, tmp_path):
+    coords, *keys = fine_tuned(tuple(f"dataset {i}" for i in range(11)))
+    statistics = {"silhouette by class": 0.5}
+    runs = [draw_figure(figure, coords, *keys, tmp_path / f / figure, statistics=statistics) for f in "ab"]
+    for first, second in zip(*runs, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    table = read_coordinates(runs[0][2])
+    assert [table[column].tolist() for column in ("class", "model", "dataset")] == keys
+    pixels = np.asarray(Image.open(runs[0][1]).convert("RGB")).astype(int)
+    # the left panel: CR lies right and is red, QA lies left and is blue
+    panel = pixels[int(len(pixels) * 0.2) : int(len(pixels) * 0.85), : pixels.shape[1] // 2]
+    red, blue = panel[..., 0] - panel[..., 2] > 60, panel[..., 2] - panel[..., 0] > 60
+    assert np.flatnonzero(red.sum(axis=0)).mean() > np.flatnonzero(blue.sum(axis=0)).mean()
+    with pytest.raises(ValueError, match="figure: no colour for class sa; known are cr, qa"):
+        draw_figure(figure, coords, ["sa"] * 66, *keys[1:], tmp_path / "x", statistics={})
 
 
 def test_colours_say_the_category_left_and_right(tmp_path):
     """Two far points in each panel: SA left, NLI right; count blue and red pixels by half of the panel."""
     places = np.array([[-1.0, 0], [-1, 1], [1, 0], [1, 1]])
     coords = Projection(places, places, (0.5, 0.2))
-    paths = figure4(
+    paths = draw_figure(
+        "fig4",
         coords,
         ["sa", "sa", "nli", "nli"],
         ["m"] * 4,
@@ -144,7 +173,7 @@ def test_colours_say_the_category_left_and_right(tmp_path):
 def test_wrong_points_are_refused(keys, message, tmp_path):
     coords, *_ = synthetic(("m",), 4)
     with pytest.raises(ValueError, match=message):
-        figure4(coords, *keys, tmp_path / "f", statistics={})
+        draw_figure("fig4", coords, *keys, tmp_path / "f", statistics={})
 
 
 def test_points_that_coincide_share_a_label():

@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from fute.paper.formats import escape_latex, print_table3, to_csv, to_latex, to_markdown
+from fute.paper.cells import MISSING, best_cells
+from fute.paper.formats import escape_latex, print_table, to_csv, to_latex, to_markdown
 from fute.paper.tables import (
     METHODS,
-    MISSING,
     REFERENCES,
     beside_paper,
-    best_cells,
     interval_frame,
     paper_models,
     read_printed,
@@ -138,7 +137,7 @@ def test_markdown_is_a_regular_grid_with_note_and_intervals():
         table3_frame(ours()),
         title="Table 3",
         caption="A caption.",
-        intervals=interval_frame(ours()),
+        more={"95 % intervals": interval_frame(ours())},
         note="Small run.",
     )
     assert text.index("**Small run.**") < text.index("| SA |")
@@ -175,7 +174,7 @@ def test_latex_escapes_every_special_character():
 
 def test_terminal_table_prints_every_row_and_the_note():
     console = Console(file=io.StringIO(), width=100)
-    print_table3(table3_frame(ours(models=("m[a]",))), console, title="Table 3", note="Small run [not evidence].")
+    print_table(table3_frame(ours(models=("m[a]",))), console, title="Table 3", note="Small run [not evidence].")
     text = console.file.getvalue()
     assert "Small run [not evidence]." in text and "m[a]" in text
     for method in METHODS + REFERENCES:

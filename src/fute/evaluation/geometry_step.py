@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,33 +28,34 @@ class GeometrySettings(BaseModel):
     seed: int
 
 
-def _matrix(embeddings: list[Embedding], centred: bool) -> np.ndarray:
-    return np.stack([e.vector - e.init if centred and e.init is not None else e.vector for e in embeddings])
-
-
-def _statistic(name: str, value: float, reason: str = "", unit: str = "share") -> dict[str, object]:
+def statistic(name: str, value: float, reason: str = "", unit: str = "share") -> dict[str, object]:
+    """A row of geometry.csv. reason: why it is not defined, where it is NaN."""
     return {"statistic": name, "value": value, "unit": unit, "reason": reason}
+
+
+def neighbours(groups: np.ndarray) -> int:
+    """How many neighbours are looked at: no more than a vector of the smallest group has of its own kind."""
+    return max(1, min(NEIGHBOURS, min(np.unique(groups, return_counts=True)[1]) - 1))
 
 
 def _statistics(vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, object]]:
     """Numbers of the original space (cosine), each with the reason where it is not defined."""
     category, model = points["category"].to_numpy(), points["model"].to_numpy()
     found = silhouette_by(vectors, category)
-    # a vector can have no more neighbours of its own kind than there are
-    k = max(1, min(NEIGHBOURS, min(np.unique(category, return_counts=True)[1]) - 1))
+    k = neighbours(category)
     rows = [
-        _statistic("silhouette by category", found.value, found.note),
-        _statistic(f"category purity of {k} neighbours", neighbour_purity(vectors, category, k)),
+        statistic("silhouette by category", found.value, found.note),
+        statistic(f"category purity of {k} neighbours", neighbour_purity(vectors, category, k)),
     ]
     if len(set(model)) > 1:
-        rows.append(_statistic(f"model purity of {k} neighbours", neighbour_purity(vectors, model, k, within=category)))
+        rows.append(statistic(f"model purity of {k} neighbours", neighbour_purity(vectors, model, k, within=category)))
     else:
-        rows.append(_statistic(f"model purity of {k} neighbours", np.nan, "one model"))
+        rows.append(statistic(f"model purity of {k} neighbours", np.nan, "one model"))
     for name in sorted(set(category)):
         own = category == name
         groups = np.where(points["cot"].to_numpy()[own], "chain of thought", "plain")
         cohesion = silhouette_by(vectors[own], groups)
-        rows.append(_statistic(f"silhouette of chain of thought in {name.upper()}", cohesion.value, cohesion.note))
+        rows.append(statistic(f"silhouette of chain of thought in {name.upper()}", cohesion.value, cohesion.note))
     other = category[:, None] != category[None, :]
     if other.any():
         # the paper names NLI 9 as nearest to SA and NLI 10 as far from it
@@ -64,20 +65,27 @@ def _statistics(vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, obj
             own = category == name
             by_number = pd.Series(near[own]).groupby(points["number"].to_numpy()[own]).mean()
             rows += [
-                _statistic(
+                statistic(
                     f"{name.upper()} prompt nearest to the other category",
                     float(by_number.idxmax()),
                     unit="prompt",
                 ),
-                _statistic(f"{name.upper()} prompt farthest from it", float(by_number.idxmin()), unit="prompt"),
+                statistic(f"{name.upper()} prompt farthest from it", float(by_number.idxmin()), unit="prompt"),
             ]
     return rows
 
 
-def locate(settings: GeometrySettings, *, files: Sequence[Path], geometry: Path, coordinates: Path) -> None:
-    """Write coordinates.csv (a row a method, view and MTE) and geometry.csv (a row a method, view and statistic).
+def locate_all(
+    files: Sequence[Path],
+    seed: int,
+    describe: Callable[[str], Mapping[str, object]],
+    statistics: Callable[[np.ndarray, pd.DataFrame], list[dict[str, object]]],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Coordinates (a row a method, view and MTE) and statistics (a row a method, view and statistic).
 
-    View `raw` takes the vectors as they are; `centred` subtracts TuPaTE's shared start.
+    describe: the columns that say what the task of an MTE is (a prompt or a dataset, by id). statistics: rows on
+    the vectors (n, d) and the points (n rows) of one method and view. View `raw` takes the vectors as they are;
+    `centred` subtracts TuPaTE's shared start.
     """
     groups: dict[str, list[tuple[str, str, Path]]] = {}
     for path in sorted(files):
@@ -85,17 +93,13 @@ def locate(settings: GeometrySettings, *, files: Sequence[Path], geometry: Path,
         if match is None:
             raise ValueError(f"{path} is no model task embedding of the run")
         groups.setdefault(match["method"], []).append((match["model"], match["task"], path))
-    placed, statistics = [], []
+    placed, found = [], []
     for method, members in groups.items():
-        points = pd.DataFrame(
-            [{"method": method, "model": model, "prompt": task,
-              "category": settings.prompts[task][0], "number": settings.prompts[task][1],
-              "cot": settings.prompts[task][2]} for model, task, _ in members]
-        )  # fmt: skip
+        points = pd.DataFrame([{"method": method, "model": model, **describe(task)} for model, task, _ in members])
         embeddings = [load(path) for _, _, path in members]
         for view in ("raw", "centred") if embeddings[0].init is not None else ("raw",):
             vectors = _matrix(embeddings, view == "centred").astype(np.float64)
-            placing = project(vectors, seed=settings.seed)
+            placing = project(vectors, seed=seed)
             places = {
                 "tsne_x": placing.tsne[:, 0],
                 "tsne_y": placing.tsne[:, 1],
@@ -103,12 +107,27 @@ def locate(settings: GeometrySettings, *, files: Sequence[Path], geometry: Path,
                 "pca_y": placing.pca[:, 1],
             }
             placed.append(points.assign(view=view, **places))
-            rows = _statistics(vectors, points) + [
-                _statistic(f"PCA share of variance, axis {axis}", share, unit="variance")
+            rows = statistics(vectors, points) + [
+                statistic(f"PCA share of variance, axis {axis}", share, unit="variance")
                 for axis, share in enumerate(placing.explained, start=1)
             ]
-            statistics += [{"method": method, "view": view} | row for row in rows]
+            found += [{"method": method, "view": view} | row for row in rows]
+    return pd.concat(placed, ignore_index=True), pd.DataFrame(found)
+
+
+def locate(settings: GeometrySettings, *, files: Sequence[Path], geometry: Path, coordinates: Path) -> None:
+    """Write coordinates.csv and geometry.csv of the LLM experiment, as `locate_all` gives them."""
+
+    def describe(prompt: str) -> dict[str, object]:
+        category, number, cot = settings.prompts[prompt]
+        return {"prompt": prompt, "category": category, "number": number, "cot": cot}
+
+    points, statistics = locate_all(files, settings.seed, describe, _statistics)
     seeds = {"tsne": settings.seed}
     with Step("geometry", module=__name__, settings=settings.model_dump(), inputs=files, seeds=seeds) as step:
-        step.bytes(coordinates, csv_bytes(pd.concat(placed, ignore_index=True)), rows=sum(map(len, placed)))
-        step.bytes(geometry, csv_bytes(pd.DataFrame(statistics)), rows=len(statistics))
+        step.bytes(coordinates, csv_bytes(points), rows=len(points))
+        step.bytes(geometry, csv_bytes(statistics), rows=len(statistics))
+
+
+def _matrix(embeddings: list[Embedding], centred: bool) -> np.ndarray:
+    return np.stack([e.vector - e.init if centred and e.init is not None else e.vector for e in embeddings])

@@ -39,17 +39,20 @@ def ndcg_rows(
     relevance: ArrayLike, scores: ArrayLike, *, scale: Scale = "percent", gain: Gain = "exp2"
 ) -> NDArray[np.float64]:
     """`ndcg` of one order of candidates under many relevances (rows, candidates), e.g. bootstrap draws."""
+    gains, weights = _gains_and_weights(relevance, scores, scale, gain)
+    return _over_ideal(gains, gains @ weights)
+
+
+def ndcg_permuted(
+    relevance: ArrayLike, scores: ArrayLike, orders: NDArray, *, scale: Scale = "percent", gain: Gain = "exp2"
+) -> NDArray[np.float64]:
+    """`ndcg` of one relevance (candidates,) after each permutation of its scores, e.g. to test it against chance.
+
+    orders: (draws, candidates) of indices; draw d gives candidate i the score of candidate orders[d, i].
+    """
     relevance = np.asarray(relevance, dtype=float)
-    scores = np.asarray(scores, dtype=float)
-    if scores.ndim != 1 or scores.size == 0 or relevance.shape[1:] != scores.shape:
-        raise ValueError(f"one score a relevance: relevance {relevance.shape}, scores {scores.shape}")
-    if not (np.isfinite(relevance).all() and np.isfinite(scores).all()):
-        raise ValueError("relevance and scores must be finite; a missing score cannot be ranked")
-    gains = _gains(relevance, scale, gain)
-    discounts = 1 / np.log2(np.arange(2, scores.size + 2))
-    ideal = np.sort(gains, axis=1)[:, ::-1] @ discounts
-    reached = gains @ _expected_discounts(scores, discounts)
-    return 100 * np.divide(reached, ideal, out=np.ones_like(ideal), where=ideal > 0)
+    gains, weights = _gains_and_weights(relevance[None], scores, scale, gain)
+    return _over_ideal(gains, weights[orders] @ gains[0])
 
 
 def best_rank(gains: ArrayLike, scores: ArrayLike) -> float:
@@ -60,6 +63,12 @@ def best_rank(gains: ArrayLike, scores: ArrayLike) -> float:
     """
     gains, scores = _pair(gains, scores)
     return float(rankdata(-scores)[gains == gains.max()].min())
+
+
+def best_rank_permuted(gains: ArrayLike, scores: ArrayLike, orders: NDArray) -> NDArray[np.float64]:
+    """`best_rank` after each permutation of the scores; orders as for `ndcg_permuted`."""
+    gains, scores = _pair(gains, scores)
+    return rankdata(-scores)[orders][:, gains == gains.max()].min(axis=1)
 
 
 def performance_rate(performance: ArrayLike, selected: int) -> float:
@@ -82,13 +91,36 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     return float(spearmanr(a, b).statistic)
 
 
+def _gains_and_weights(
+    relevance: ArrayLike, scores: ArrayLike, scale: Scale, gain: Gain
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gains (rows, candidates) and each candidate's expected discount (candidates,), checked."""
+    relevance = np.asarray(relevance, dtype=float)
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 1 or scores.size == 0 or relevance.shape[1:] != scores.shape:
+        raise ValueError(f"one score a relevance: relevance {relevance.shape}, scores {scores.shape}")
+    if not (np.isfinite(relevance).all() and np.isfinite(scores).all()):
+        raise ValueError("relevance and scores must be finite; a missing score cannot be ranked")
+    return _gains(relevance, scale, gain), _expected_discounts(scores)
+
+
+def _over_ideal(gains: NDArray[np.float64], reached: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Percent of the DCG of the best order of gains (rows, candidates) or (1, candidates); 100 where it is 0."""
+    ideal = np.sort(gains, axis=1)[:, ::-1] @ _discounts(gains.shape[1])
+    return 100 * np.divide(reached, ideal, out=np.ones_like(reached), where=ideal > 0)
+
+
+def _discounts(n: int) -> NDArray[np.float64]:
+    return 1 / np.log2(np.arange(2, n + 2))
+
+
 def _gains(relevance: NDArray[np.float64], scale: Scale, gain: Gain) -> NDArray[np.float64]:
     """Gains of each row up to a factor of the row, which the ratio of DCGs loses."""
     if scale not in ("percent", "unit") or gain not in ("exp2", "linear"):
         raise ValueError(f"scale is percent or unit, gain exp2 or linear; got {scale!r}, {gain!r}")
     if (relevance < 0).any():
         negative = int((relevance < 0).sum())
-        warnings.warn(f"ndcg: {negative} negative relevance values count as 0", stacklevel=4)
+        warnings.warn(f"ndcg: {negative} negative relevance values count as 0", stacklevel=5)
     relevance = np.maximum(relevance, 0) / (100 if scale == "unit" else 1)
     if gain == "linear":
         return relevance
@@ -96,11 +128,11 @@ def _gains(relevance: NDArray[np.float64], scale: Scale, gain: Gain) -> NDArray[
     return np.exp2(relevance - relevance.max(axis=1, keepdims=True)) * -np.expm1(-np.log(2) * relevance)
 
 
-def _expected_discounts(scores: NDArray[np.float64], discounts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _expected_discounts(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each candidate's mean discount over the ranks that it shares with the candidates of equal score."""
     _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    return (np.add.reduceat(discounts, starts) / sizes)[group]
+    return (np.add.reduceat(_discounts(scores.size), starts) / sizes)[group]
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fute.baselines.prompts import select
 from fute.evaluation.metrics import ndcg, ndcg_rows, rate, spearman
+from fute.evaluation.resampling import bootstrap_counts, interval
 
 Metric = Literal["accuracy", "macro_f1"]
 
@@ -95,7 +96,7 @@ def selection_table(block: Block, *, metric: Metric = "accuracy", draws: int = 1
     n_rows = len(block.gold)
     everything = np.ones((1, n_rows))
     performance = prompt_performance(block, everything, metric)[0]
-    resampled = prompt_performance(block, resampled_rows(n_rows, draws, seed), metric)
+    resampled = prompt_performance(block, bootstrap_counts(n_rows, draws, seed), metric)
     accuracy, macro_f1 = (prompt_performance(block, everything, name)[0] for name in ("accuracy", "macro_f1"))
 
     rankings = _rankings(block, performance)
@@ -167,11 +168,6 @@ def prompt_performance(block: Block, row_counts: NDArray, metric: Metric) -> NDA
     return 100 * total / present
 
 
-def resampled_rows(n_rows: int, draws: int, seed: int) -> NDArray[np.int64]:
-    """Bootstrap: how often each row is drawn, (draws, n_rows), each draw of n_rows rows with replacement."""
-    return np.random.default_rng(seed).multinomial(n_rows, np.full(n_rows, 1 / n_rows), size=draws)
-
-
 def ceiling_ndcg(block: Block, metric: Metric = "accuracy", seed: int = 42) -> float:
     """NDCG on one half of the rows of the order by performance on the other half, mean over random splits.
 
@@ -223,9 +219,9 @@ def _score_columns(performance: NDArray, scores: NDArray | None) -> dict[str, fl
 def _with_intervals(frame: pd.DataFrame, drawn: dict[str, NDArray]) -> pd.DataFrame:
     """`frame` with the intervals of the draws and of their difference to those of the Random row."""
     at_random = frame["method"].eq(RANDOM).argmax()
-    intervals = {name: _interval(values) for name, values in drawn.items()}
+    intervals = {name: interval(values) for name, values in drawn.items()}
     for name in ("ndcg", "performance"):
-        intervals[f"{name}_minus_random"] = _interval(drawn[name] - drawn[name][at_random])
+        intervals[f"{name}_minus_random"] = interval(drawn[name] - drawn[name][at_random])
     bounds = {f"{name}_{end}": values[end] for name, values in intervals.items() for end in ("lo", "hi")}
     frame = frame.assign(**bounds)
     better = {name: frame[f"{name}_minus_random_lo"] > 0 for name in ("performance", "ndcg")}
@@ -235,8 +231,3 @@ def _with_intervals(frame: pd.DataFrame, drawn: dict[str, NDArray]) -> pd.DataFr
         default="neither",
     )
     return frame.assign(beats_random=np.where(frame["method"].isin(REFERENCES), "", verdict))
-
-
-def _interval(values: NDArray) -> dict[str, NDArray[np.float64]]:
-    lower, upper = np.percentile(values, [2.5, 97.5], axis=1)
-    return {"lo": lower, "hi": upper}

@@ -1,14 +1,16 @@
-"""Figures 4 and A2 of the paper: the task embeddings of all (LLM, prompt) pairs in two dimensions.
+"""Figures 3, A1, 4 and A2 of the paper: model task embeddings in two dimensions.
 
-Colour is the task category, shape the LLM. The paper shows a t-SNE panel only; distances between t-SNE
-clusters mean nothing, so a PCA panel stands beside it and the statistics of the original space stand under
-both.
+A point is a fine-tuned language model (3, A1) or an LLM with a prompt (4, A2). Colour is the class of its dataset
+or the category of its prompt, shape the model; A1 and A2 also name the dataset or the prompt. The paper shows a
+t-SNE panel only; distances between t-SNE clusters mean nothing, so a PCA panel stands beside it and the
+statistics of the original space stand under both.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +25,11 @@ from fute.evaluation.geometry import Projection
 from fute.paper.labels import LETTER, MARKER_RADIUS, merge_close, spread_labels
 from fute.paper.tables import CATEGORIES, paper_models
 
-COLOURS = {"sa": "#2f6db3", "nli": "#c8443c"}
+BLUE, RED = "#2f6db3", "#c8443c"
+INK, MUTED, LINE = "#1f2328", "#6b7280", "#d5d9df"
 PAPER_SHAPES = {"llama2_13b": "s", "llama2_70b": "^", "mixtral_8x7b": "o"}
 OTHER_SHAPES = ("D", "v", "p", "h", "P", "X", "<", ">", "d", "*")
-INK, MUTED, LINE = "#1f2328", "#6b7280", "#d5d9df"
 FORMATS = (".pdf", ".png", ".csv")
-PANEL_POINTS = np.array([310.0, 280.0])
-"""Rough size of a panel of Figure A2, for placing the numbers; the layout settles the exact one later."""
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -45,13 +45,63 @@ _STYLE = {
 _METADATA = {".pdf": {"CreationDate": None, "Producer": None, "Creator": None}, ".png": {"Software": None}}
 
 
-def model_shapes(models: Sequence[str]) -> dict[str, str]:
-    """Marker of each model: the paper's LLMs have fixed ones, the others take the rest by sorted name."""
+def llm_shapes(models: Sequence[str]) -> dict[str, str]:
+    """Marker of each LLM: the paper's have fixed ones, the others take the rest by sorted name."""
     mapped = paper_models(models)
     others = sorted(set(models) - set(mapped))
     if len(others) > len(OTHER_SHAPES):
         raise ValueError(f"figure: {len(others)} models beside the paper's, but only {len(OTHER_SHAPES)} shapes")
-    return {model: PAPER_SHAPES[key] for model, key in mapped.items()} | dict(zip(others, OTHER_SHAPES, strict=False))
+    found = {model: PAPER_SHAPES[key] for model, key in mapped.items()} | dict(zip(others, OTHER_SHAPES, strict=False))
+    return dict(sorted(found.items()))
+
+
+def lm_shapes(models: Sequence[str]) -> dict[str, str]:
+    """Marker of each fine-tuned model, in the order they come: circle (the paper's BERT), triangle, square, others."""
+    unique, shapes = list(dict.fromkeys(models)), ("o", "^", "s", *OTHER_SHAPES)
+    if len(unique) > len(shapes):
+        raise ValueError(f"figure: {len(unique)} models, but only {len(shapes)} shapes")
+    return dict(zip(unique, shapes, strict=False))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the points of an experiment are drawn.
+
+    source: columns of the coordinates file that hold a point's group, model and name; columns: what the figure's
+    CSV calls them. groups: title and colour of each group, in the legend's order. separator: between the names of
+    points that coincide. size: inches of the figure with names. panel: its panels' rough size in points, for
+    placing the names; the layout settles the exact one later.
+    """
+
+    source: tuple[str, str, str]
+    columns: tuple[str, str, str]
+    groups: Mapping[str, tuple[str, str]]
+    shapes: Callable[[Sequence[str]], dict[str, str]]
+    separator: str
+    size: tuple[float, float]
+    panel: tuple[float, float]
+
+
+LLM_LOOK = Look(
+    source=("category", "model", "number"),
+    columns=("category", "model", "prompt"),
+    groups={"sa": (CATEGORIES["sa"], BLUE), "nli": (CATEGORIES["nli"], RED)},
+    shapes=llm_shapes,
+    separator=" ",
+    size=(9.6, 5.4),
+    panel=(310.0, 280.0),
+)
+LM_LOOK = Look(
+    source=("class", "model", "title"),
+    columns=("class", "model", "dataset"),
+    groups={"cr": ("CR", RED), "qa": ("QA", BLUE)},
+    shapes=lm_shapes,
+    separator=", ",
+    size=(13.6, 7.4),
+    panel=(450.0, 410.0),
+)
+FIGURES = {"fig3": (LM_LOOK, False), "figa1": (LM_LOOK, True), "fig4": (LLM_LOOK, False), "figa2": (LLM_LOOK, True)}
+"""Figure -> its look, and whether the points are named."""
 
 
 def statistic_texts(statistics: Mapping[str, float], reasons: Mapping[str, str]) -> dict[str, str]:
@@ -68,20 +118,21 @@ def statistic_texts(statistics: Mapping[str, float], reasons: Mapping[str, str])
 
 
 def _points(
-    coords: Projection, categories: Sequence[str], models: Sequence[str], numbers: Sequence[int]
+    look: Look, coords: Projection, groups: Sequence[str], models: Sequence[str], names: Sequence[str | int]
 ) -> pd.DataFrame:
     """One row a point, checked: the CSV of the figure, and what the panels draw."""
-    sizes = {len(coords.tsne), len(coords.pca), len(categories), len(models), len(numbers)}
+    group, model, name = look.columns
+    sizes = {len(coords.tsne), len(coords.pca), len(groups), len(models), len(names)}
     if len(sizes) != 1:
-        raise ValueError(f"figure: coordinates, categories, models and prompt numbers differ in length: {sizes}")
-    unknown = sorted(set(categories) - set(COLOURS))
+        raise ValueError(f"figure: coordinates, {group}, {model} and {name} differ in length: {sizes}")
+    unknown = sorted(set(groups) - set(look.groups))
     if unknown:
-        raise ValueError(f"figure: no colour for category {', '.join(unknown)}; known are {', '.join(COLOURS)}")
+        raise ValueError(f"figure: no colour for {group} {', '.join(unknown)}; known are {', '.join(look.groups)}")
     return pd.DataFrame(
         {
-            "category": list(categories),
-            "model": list(models),
-            "prompt": list(numbers),
+            group: list(groups),
+            model: list(models),
+            name: list(names),
             "tsne_1": coords.tsne[:, 0],
             "tsne_2": coords.tsne[:, 1],
             "pca_1": coords.pca[:, 0],
@@ -90,24 +141,24 @@ def _points(
     )
 
 
-def _draw_panel(axes: Axes, points: pd.DataFrame, view: str, shapes: Mapping[str, str]) -> None:
-    for (category, model), group in points.groupby(["category", "model"], sort=True):
-        x, y, look = group[f"{view}_1"], group[f"{view}_2"], {"edgecolors": "white", "linewidths": 0.6}
-        axes.scatter(x, y, s=42, marker=shapes[model], color=COLOURS[category], alpha=0.85, **look)
+def _draw_panel(axes: Axes, look: Look, points: pd.DataFrame, view: str, shapes: Mapping[str, str]) -> None:
+    for (group, model), rows in points.groupby(list(look.columns[:2]), sort=True):
+        x, y, style_of = rows[f"{view}_1"], rows[f"{view}_2"], {"edgecolors": "white", "linewidths": 0.6}
+        axes.scatter(x, y, s=42, marker=shapes[model], color=look.groups[group][1], alpha=0.85, **style_of)
 
 
-def _write_numbers(axes: Axes, points: pd.DataFrame, view: str) -> None:
-    """Write the prompt numbers beside the points, those of points that coincide as one label."""
+def _write_names(axes: Axes, look: Look, points: pd.DataFrame, view: str) -> None:
+    """Write the names beside the points, those of points that coincide as one label."""
     data = points[[f"{view}_1", f"{view}_2"]].to_numpy()
     low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
-    scale = PANEL_POINTS / (high - low)
+    scale = np.array(look.panel) / (high - low)
     places = (data - low) * scale
     labels, anchors, colours = [], [], []
-    for (category, _), rows in points.reset_index(drop=True).groupby(["category", "model"], sort=True):
+    for (name, _), rows in points.reset_index(drop=True).groupby(list(look.columns[:2]), sort=True):
         for group in merge_close(places[rows.index], MARKER_RADIUS):
-            labels.append(" ".join(str(number) for number in sorted(rows["prompt"].iloc[group])))
+            labels.append(look.separator.join(map(str, sorted(rows[look.columns[2]].iloc[group]))))
             anchors.append(places[rows.index[group[0]]])
-            colours.append(COLOURS[category])
+            colours.append(look.groups[name][1])
     anchors = np.array(anchors)
     centres = spread_labels(anchors, places, [len(label) for label in labels])
     for label, anchor, centre, colour in zip(labels, anchors, centres, colours, strict=True):
@@ -128,14 +179,14 @@ def _finish_panel(axes: Axes, title: str, labels: tuple[str, str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, points: pd.DataFrame, shapes: Mapping[str, str]) -> None:
+def _legend(figure: Figure, look: Look, points: pd.DataFrame, shapes: Mapping[str, str]) -> None:
     shared = {"linestyle": "", "markeredgecolor": "white", "markersize": 7}
     handles = [
-        Line2D([], [], marker="o", color=COLOURS[category], label=CATEGORIES[category], **shared)
-        for category in COLOURS
-        if (points["category"] == category).any()
+        Line2D([], [], marker="o", color=colour, label=title, **shared)
+        for group, (title, colour) in look.groups.items()
+        if (points[look.columns[0]] == group).any()
     ]
-    handles += [Line2D([], [], marker=shapes[model], color=MUTED, label=model, **shared) for model in sorted(shapes)]
+    handles += [Line2D([], [], marker=marker, color=MUTED, label=model, **shared) for model, marker in shapes.items()]
     figure.legend(
         handles=handles,
         loc="outside upper left",
@@ -155,22 +206,24 @@ def _footer(texts: Mapping[str, str], note: str, width: int) -> str:
     return "\n".join(lines + textwrap.wrap(note, width))
 
 
-def _draw(points: pd.DataFrame, coords: Projection, texts: Mapping[str, str], note: str, numbered: bool) -> Figure:
-    shapes = model_shapes(list(points["model"]))
-    size = (9.6, 5.4) if numbered else (7.4, 4.2)
+def _draw(
+    look: Look, points: pd.DataFrame, coords: Projection, texts: Mapping[str, str], note: str, named: bool
+) -> Figure:
+    shapes = look.shapes(list(points[look.columns[1]]))
+    size = look.size if named else (7.4, 4.2)
     figure = Figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for axes, view in ((left, "tsne"), (right, "pca")):
-        _draw_panel(axes, points, view, shapes)
+        _draw_panel(axes, look, points, view, shapes)
         axes.margins(0.09)
-        if numbered:
-            _write_numbers(axes, points, view)
+        if named:
+            _write_names(axes, look, points, view)
     _finish_panel(left, "t-SNE", ("", ""))
     components = tuple(f"component {i} ({share:.0%})" for i, share in enumerate(coords.explained, start=1))
     _finish_panel(right, "PCA", components)
-    _legend(figure, points, shapes)
+    _legend(figure, look, points, shapes)
     figure.supxlabel(_footer(texts, note, int(size[0] * 16)), x=0.012, ha="left", size=7, color=MUTED, linespacing=1.5)
     return figure
 
@@ -186,50 +239,32 @@ def _save(figure: Figure, points: pd.DataFrame, texts: Mapping[str, str], path_b
 
 
 def read_coordinates(path: Path) -> pd.DataFrame:
-    """Read the CSV of a figure back: category, model, prompt and the four coordinates; `#` lines are
-    statistics."""
+    """Read the CSV of a figure back: group, model, name and the four coordinates; `#` lines are statistics."""
     return pd.read_csv(path, comment="#", float_precision="round_trip")
 
 
-def figure4(
+def draw_figure(
+    figure: str,
     coords: Projection,
-    categories: Sequence[str],
+    groups: Sequence[str],
     models: Sequence[str],
-    numbers: Sequence[int],
+    names: Sequence[str | int],
     path_base: Path,
     *,
     statistics: Mapping[str, float],
     reasons: Mapping[str, str] | None = None,
     note: str = "",
-    numbered: bool = False,
 ) -> list[Path]:
-    """Draw Figure 4 and write `path_base` + .pdf, .png and .csv; returns the three paths.
+    """Draw one of `FIGURES` and write `path_base` + .pdf, .png and .csv; returns the three paths.
 
-    categories, models, numbers: task category (`sa`, `nli`), LLM and prompt number of each of the n points.
-    statistics: what a reader looks for, taken in the original space and printed under the panels; a NaN is
-    printed as not defined, with its reason from `reasons`. note: the line that a small run carries. Equal
-    inputs give equal bytes.
+    groups, models, names: of each of the n points: class of the dataset (`cr`, `qa`), model and dataset, or task
+    category (`sa`, `nli`), LLM and prompt number. statistics: what a reader looks for, taken in the original space
+    and printed under the panels; a NaN is printed as not defined, with its reason from `reasons`. note: the line
+    that a small run carries. Equal inputs give equal bytes.
     """
-    points = _points(coords, categories, models, numbers)
+    look, named = FIGURES[figure]
+    points = _points(look, coords, groups, models, names)
     texts = statistic_texts(statistics, reasons or {})
     # The user's own matplotlibrc must not show in the files.
     with style.context(["default", _STYLE]):
-        return _save(_draw(points, coords, texts, note, numbered), points, texts, path_base)
-
-
-def figure_a2(
-    coords: Projection,
-    categories: Sequence[str],
-    models: Sequence[str],
-    numbers: Sequence[int],
-    path_base: Path,
-    *,
-    statistics: Mapping[str, float],
-    reasons: Mapping[str, str] | None = None,
-    note: str = "",
-) -> list[Path]:
-    """Draw Figure A2: Figure 4, larger, with the prompt number written on every point."""
-    return figure4(
-        coords, categories, models, numbers, path_base,
-        statistics=statistics, reasons=reasons, note=note, numbered=True,
-    )  # fmt: skip
+        return _save(_draw(look, points, coords, texts, note, named), points, texts, path_base)

@@ -1,9 +1,11 @@
-"""Writers of Table 3: CSV, Markdown, LaTeX (booktabs) and the terminal.
+"""Writers of the paper's tables: CSV, Markdown, LaTeX (booktabs) and the terminal.
 
-Each takes the frame of `tables.table3_frame`, or `tables.beside_paper` where the cells are text already.
+Each takes a table as `cells` describes it: (block, method) by (heading, metric), of numbers or of text.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from rich import box
@@ -11,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fute.paper.tables import REFERENCES, best_cells, text_frame
+from fute.paper.cells import REFERENCE_ROWS, best_cells, text_frame
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -28,6 +30,7 @@ _LATEX = {
     "–": "--",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "ρ": r"$\rho$",
 }
 
 
@@ -50,72 +53,85 @@ def bold_cells(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(False, index=frame.index, columns=frame.columns)
 
 
-def _models(frame: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(frame.columns.get_level_values("model")))
+def _headings(frame: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(frame.columns.get_level_values(0)))
 
 
 def _blocks(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each category, in order."""
-    categories = frame.index.get_level_values("category")
-    return [(category, frame[categories == category]) for category in dict.fromkeys(categories)]
+    """The rows of each block, in order."""
+    blocks = frame.index.get_level_values(0)
+    return [(block, frame[blocks == block]) for block in dict.fromkeys(blocks)]
 
 
-def to_csv(frame: pd.DataFrame) -> str:
-    """One header line `category,method,{model}_{metric},...` and the printed values (empty where missing)."""
+def _rows_name(frame: pd.DataFrame) -> str:
+    """Heading over the names of the rows: `Method`, or what the index calls them."""
+    return frame.index.names[1].capitalize()
+
+
+def to_csv(frame: pd.DataFrame, names: Sequence[str] | None = None) -> str:
+    """One header line, e.g. `category,method,...`, and the printed values (empty where missing).
+
+    names: of the columns, `{heading}_{metric}` unless given.
+    """
     flat = frame.map(lambda value: f"{value:.1f}", na_action="ignore")
-    flat.columns = [f"{model}_{metric.lower()}" for model, metric in frame.columns]
+    flat.columns = names or [f"{heading}_{metric.lower()}" for heading, metric in frame.columns]
     return flat.reset_index().to_csv(index=False, lineterminator="\n")
 
 
 def _markdown_grid(frame: pd.DataFrame) -> str:
     shown, bold = text_frame(frame), bold_cells(frame)
-    head = ["", "Method", *(f"{escape_markdown(model)} {metric}" for model, metric in frame.columns)]
+    head = [
+        "",
+        _rows_name(frame),
+        *(escape_markdown(f"{heading} {metric}".strip()) for heading, metric in frame.columns),
+    ]
     lines = ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * len(frame.columns)]
-    for category, block in _blocks(shown):
+    for name, block in _blocks(shown):
         for position, ((_, method), cells) in enumerate(block.iterrows()):
-            marks = bold.loc[(category, method)]
+            marks = bold.loc[(name, method)]
             values = [f"**{cell}**" if mark else cell for cell, mark in zip(cells, marks, strict=True)]
-            lead = category if position == 0 else ""
+            lead = escape_markdown(name) if position == 0 else ""
             lines.append("| " + " | ".join([lead, escape_markdown(method), *values]) + " |")
     return "\n".join(lines)
 
 
 def to_markdown(
-    frame: pd.DataFrame, *, title: str, caption: str, intervals: pd.DataFrame | None = None, note: str = ""
+    frame: pd.DataFrame, *, title: str, caption: str, more: Mapping[str, pd.DataFrame] | None = None, note: str = ""
 ) -> str:
-    """A Markdown page: title, note, table, caption, and a second table with the intervals where given."""
+    """A Markdown page: title, note, table, caption, and further tables, each under its title."""
     parts = [f"# {title}", f"**{note}**" if note else "", _markdown_grid(frame), caption]
-    if intervals is not None:
-        parts += ["## 95 % intervals", _markdown_grid(intervals)]
+    for heading, table in (more or {}).items():
+        parts += [f"## {heading}", _markdown_grid(table)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "") -> str:
-    """A `table*` for a document that loads booktabs; needs no other package."""
-    models, width = _models(frame), len(frame.columns) + 1
+def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "", dense: bool = False) -> str:
+    """A `table*` for a document that loads booktabs; needs no other package. dense: for tables of many columns."""
+    width = len(frame.columns) + 1
     spans, rules, start = [], [], 2
-    for model in models:
-        count = frame[model].shape[1]
-        spans.append(rf"\multicolumn{{{count}}}{{c}}{{{escape_latex(model)}}}")
+    for heading in _headings(frame):
+        count = frame[heading].shape[1]
+        spans.append(rf"\multicolumn{{{count}}}{{c}}{{{escape_latex(heading)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{start + count - 1}}}")
         start += count
-    metrics = ["Method", *(escape_latex(metric) for _, metric in frame.columns)]
+    metrics = [_rows_name(frame), *(escape_latex(metric) for _, metric in frame.columns)]
     shown, bold = text_frame(frame), bold_cells(frame)
     lines = [
         r"\begin{table*}[t]",
-        r"\centering\small",
+        r"\centering" + (r"\scriptsize\setlength{\tabcolsep}{3pt}" if dense else r"\small"),
         rf"\begin{{tabular}}{{l{'r' * len(frame.columns)}}}",
         r"\toprule",
         " & ".join(["", *spans]).lstrip() + r" \\",
         " ".join(rules),
         " & ".join(metrics) + r" \\",
     ]
-    for category, block in _blocks(shown):
-        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(category)}}}}} \\"]
+    for name, block in _blocks(shown):
+        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(name)}}}}} \\"]
+        references = [method for _, method in block.index if method in REFERENCE_ROWS]
         for (_, method), cells in block.iterrows():
-            if method == REFERENCES[0]:
+            if method in references[:1]:
                 lines.append(r"\addlinespace")
-            marks = bold.loc[(category, method)]
+            marks = bold.loc[(name, method)]
             values = [
                 rf"\textbf{{{escape_latex(cell)}}}" if mark else escape_latex(cell)
                 for cell, mark in zip(cells, marks, strict=True)
@@ -132,20 +148,20 @@ def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "") -
     return "\n".join(lines) + "\n"
 
 
-def print_table3(frame: pd.DataFrame, console: Console, *, title: str = "", note: str = "") -> None:
-    """Print the table, one category after the other; the note stands under it, where the eye ends."""
+def print_table(frame: pd.DataFrame, console: Console, *, title: str = "", note: str = "") -> None:
+    """Print the table, one block after the other; the note stands under it, where the eye ends."""
     table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", pad_edge=False)
-    table.add_column("Method", no_wrap=True)
-    for model, metric in frame.columns:
-        first = metric == frame[model].columns[0]
-        table.add_column(Text(f"{model if first else ''}\n{metric}"), justify="right", no_wrap=True)
+    table.add_column(_rows_name(frame), no_wrap=True)
+    for heading, metric in frame.columns:
+        first = metric == frame[heading].columns[0]
+        table.add_column(Text(f"{heading if first else ''}\n{metric}"), justify="right", no_wrap=True)
     shown, bold = text_frame(frame), bold_cells(frame)
-    for category, block in _blocks(shown):
-        table.add_row(Text(category, style="bold"))
+    for name, block in _blocks(shown):
+        table.add_row(Text(name, style="bold"))
         for (_, method), cells in block.iterrows():
-            marks = bold.loc[(category, method)]
+            marks = bold.loc[(name, method)]
             values = [Text(cell, style="bold green" if mark else "") for cell, mark in zip(cells, marks, strict=True)]
-            table.add_row(Text(f"  {method}"), *values, style="dim" if method in REFERENCES else "")
+            table.add_row(Text(f"  {method}"), *values, style="dim" if method in REFERENCE_ROWS else "")
         table.add_section()
     console.print(table)
     if note:

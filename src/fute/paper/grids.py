@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fute.paper.tables import METRICS, MISSING, REFERENCES, require_columns, text_frame
+from fute.paper.cells import MISSING, REFERENCE_ROWS, require_columns, text_frame
+from fute.paper.tables import METRICS
 
 COUNTS = frozenset({"n", "n_rows", "jobs", "selected", "prompt", "datasets"})
 PERCENTAGES = frozenset(METRICS) | {
@@ -103,19 +104,18 @@ def _interval(row: pd.Series, column: str) -> str:
     return "" if pd.isna(low) or pd.isna(high) else f"{_text(low, column)}–{_text(high, column)}"
 
 
-def table3_grid(
+def table_grid(
     frame: pd.DataFrame,
     caption: str,
     *,
     small: pd.DataFrame | None = None,
     strong: pd.DataFrame | None = None,
 ) -> Grid:
-    """A frame in the layout of Table 3; `small` (text) and `strong` (booleans) have the shape of the
-    frame."""
-    models = list(dict.fromkeys(frame.columns.get_level_values("model")))
+    """A table of the paper (`fute.paper.cells`); `small` (text) and `strong` (booleans) have its shape."""
+    headings = dict.fromkeys(frame.columns.get_level_values(0))
     head = [
-        [Head(""), *(Head(model, frame[model].shape[1]) for model in models)],
-        [Head("Method", left=True), *(Head(metric) for _, metric in frame.columns)],
+        [Head(""), *(Head(heading, frame[heading].shape[1]) for heading in headings)],
+        [Head(frame.index.names[1].capitalize(), left=True), *(Head(metric) for _, metric in frame.columns)],
     ]
     shown = text_frame(frame)
     small = pd.DataFrame("", index=frame.index, columns=frame.columns) if small is None else small
@@ -124,7 +124,7 @@ def table3_grid(
     for key in frame.index:
         parts = zip(shown.loc[key], small.loc[key].replace(MISSING, ""), strong.loc[key], strict=True)
         cells = [Cell(text, small=under, strong=bool(best)) for text, under, best in parts]
-        groups.setdefault(key[0], []).append(Row(key[1], cells, key[1] in REFERENCES))
+        groups.setdefault(key[0], []).append(Row(key[1], cells, key[1] in REFERENCE_ROWS))
     return Grid(caption, head, [Group(name, rows) for name, rows in groups.items()])
 
 
@@ -146,7 +146,7 @@ def list_grid(frame: pd.DataFrame, caption: str, *, name: str, groups: list[str]
         cells = [
             Cell(_text(row[column], column), small=_interval(row, column), left=column in words) for column in columns
         ]
-        return Row(_text(row[name], name), cells, row[name] in REFERENCES)
+        return Row(_text(row[name], name), cells, row[name] in REFERENCE_ROWS)
 
     if not groups:
         return Grid(caption, [head], [Group("", [line(row) for _, row in frame.iterrows()])])

@@ -15,17 +15,15 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from fute.names import LEAST_SEPARATION, METHOD_NAMES
-from fute.paper.grids import Grid, list_grid, prompt_grid, table3_grid
+from fute.paper.cells import best_cells, require_columns, require_percent
+from fute.paper.grids import Grid, list_grid, prompt_grid, table_grid
 from fute.paper.page import TEMPLATE
 from fute.paper.tables import (
     CATEGORIES,
     SUSPECT_NOTE,
     beside_paper,
-    best_cells,
     interval_frame,
     paper_models,
-    require_columns,
-    require_percent,
     table3_frame,
 )
 from fute.paper.verdicts import verdict_sentences
@@ -142,7 +140,7 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _table3_section(context: ReportContext) -> Section:
     frame = table3_frame(context.table3)
-    main = table3_grid(frame, context.table3_caption, small=interval_frame(context.table3), strong=best_cells(frame))
+    main = table_grid(frame, context.table3_caption, small=interval_frame(context.table3), strong=best_cells(frame))
     beside = list_grid(
         _named(context.table3.drop(columns=["ndcg_lo", "ndcg_hi"])),
         "What the scores can be held against, averaged over the datasets of the category.",
@@ -169,7 +167,7 @@ def _paper_section(context: ReportContext) -> Section:
         "paper",
         "Beside the paper",
         texts,
-        tables=[table3_grid(beside, f"Table 3, ours and printed. {SUSPECT_NOTE}")],
+        tables=[table_grid(beside, f"Table 3, ours and printed. {SUSPECT_NOTE}")],
     )
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fute.names import METHOD_NAMES
-from fute.paper.formats import print_table3
+from fute.paper.formats import print_table
 from fute.paper.report import duration
 from fute.paper.report_step import timings
 from fute.paper.tables import table3_frame
@@ -31,7 +31,7 @@ def show(results: Path) -> None:
     console = Console(width=None if Console().is_terminal else 120)
     table3 = _read(results / "evaluation" / "table3.csv")
     controls = _read(results / "evaluation" / "controls.csv")
-    print_table3(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
+    print_table(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
     for sentence in verdict_sentences(table3, controls):
         if sentence.split(":")[0] in METHOD_NAMES.values():
             console.print(f"- {sentence}", markup=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
 from fute.evaluation.geometry import Projection
-from fute.paper.figures import FORMATS, figure4, figure_a2
+from fute.paper.figures import FIGURES, FORMATS, draw_figure
 from fute.paper.formats import to_csv, to_latex, to_markdown
 from fute.paper.tables import interval_frame, table3_frame
 
@@ -25,11 +26,11 @@ class TableSettings(BaseModel):
 
 
 class FigureSettings(BaseModel):
-    """figure: fig4 or figa2. method, view: whose vectors are drawn. note: the line that a small run carries."""
+    """method, view: whose vectors are drawn. note: the line that a small run carries."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    figure: str
+    figure: Literal["fig3", "figa1", "fig4", "figa2"]
     method: str
     view: str
     note: str = ""
@@ -45,7 +46,7 @@ def write_table3(settings: TableSettings, *, table3: Path, csv: Path, markdown: 
             frame,
             title=settings.title,
             caption=settings.caption,
-            intervals=interval_frame(ours),
+            more={"95 % intervals": interval_frame(ours)},
             note=settings.note,
         ),
         latex: to_latex(frame, caption=settings.caption, label="tab:prompt-selection", note=settings.note),
@@ -70,13 +71,13 @@ def write_figure(settings: FigureSettings, *, coordinates: Path, geometry: Path,
         explained=tuple(shares.values()),  # type: ignore[arg-type]
     )
     scratch = base.with_name(f".{base.name}.drawing")
-    draw = figure_a2 if settings.figure == "figa2" else figure4
+    groups, models, names = (list(points[column]) for column in FIGURES[settings.figure][0].source)
     inputs = [coordinates, geometry]
     with Step("figure", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
         scratch.mkdir(parents=True, exist_ok=True)
         try:
-            draw(
-                coords, list(points["category"]), list(points["model"]), list(points["number"]), scratch / base.name,
+            draw_figure(
+                settings.figure, coords, groups, models, names, scratch / base.name,
                 statistics=statistics, reasons={r.statistic: r.reason for r in found.itertuples() if r.reason},
                 note=settings.note,
             )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fute.names import METHOD_NAMES
+from fute.paper.cells import MISSING, interval_texts, require_columns, require_percent, row_order, text_frame
 
 CATEGORIES = {"sa": "SA", "nli": "NLI"}
 METRICS = {"performance": "Performance", "rate": "Rate", "ndcg": "NDCG"}
@@ -33,48 +33,11 @@ PAPER_MODELS = {
     "llama2_70b": "Llama-2 70B",
     "mixtral_8x7b": "Mixtral 8x7B",
 }
-MISSING = "–"
 SUSPECT = "†"
 SUSPECT_NOTE = (
     f"{SUSPECT} cannot be right as printed: performance over rate gives a best performance unlike that of "
     "the other rows."
 )
-
-
-def require_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
-    """Raise ValueError naming the columns of `columns` that the frame called `name` lacks."""
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise ValueError(f"{name}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
-
-
-def require_percent(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
-    """Raise ValueError where a column holds fractions: the tables would print 0.9 for 90 %."""
-    for column in columns:
-        if 0 < frame[column].max() <= 1:
-            raise ValueError(f"{name}: {column} goes up to {frame[column].max():.3g}; it must be in percent")
-
-
-def base_method(method: str) -> str:
-    """Method that a variant belongs to: `LocalE (uncalibrated)` -> `LocalE`."""
-    return re.sub(r" \([^()]*\)$", "", method)
-
-
-def _row_order(method: str) -> tuple[int, int, str]:
-    """The paper's methods in its order, then variants of them and ours, then the reference rows."""
-    ours = list(METHOD_NAMES.values())
-    if method in METHODS:
-        return 0, METHODS.index(method), ""
-    if method in REFERENCES:
-        return 2, REFERENCES.index(method), ""
-    if base_method(method) in METHODS:
-        return 1, METHODS.index(base_method(method)), method
-    if base_method(method) in ours:
-        return 1, len(METHODS) + ours.index(base_method(method)), method
-    raise ValueError(
-        f"table 3: unknown method {method!r}; a variant is written 'METHOD (what differs)', and the methods "
-        f"are {', '.join(dict.fromkeys((*METHODS, *ours, *REFERENCES)))}"
-    )
 
 
 def paper_models(models: Iterable[str]) -> dict[str, str]:
@@ -123,39 +86,18 @@ def table3_frame(ours: pd.DataFrame, *, bound: str = "") -> pd.DataFrame:
     wide = ours.set_index(keys)[values].unstack("model").swaplevel(axis=1)
     wide.columns = wide.columns.map(lambda pair: (pair[0], METRICS[pair[1].removesuffix(bound)]))
     columns = [(model, metric) for model in _model_order(ours["model"]) for metric in METRICS.values()]
-    rows = sorted(wide.index, key=lambda row: (list(CATEGORIES).index(row[0]), _row_order(row[1])))
+    rows = sorted(
+        wide.index, key=lambda row: (list(CATEGORIES).index(row[0]), row_order(row[1], METHODS, REFERENCES, "table 3"))
+    )
     wide = wide.loc[rows, columns]
     wide.index = pd.MultiIndex.from_tuples([(CATEGORIES[c], m) for c, m in rows], names=["category", "method"])
     wide.columns = pd.MultiIndex.from_tuples(columns, names=["model", "metric"])
     return wide
 
 
-def format_cell(value: float) -> str:
-    """One decimal, as the paper prints; a dash for NaN."""
-    return MISSING if pd.isna(value) else f"{value:.1f}"
-
-
-def text_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame of `table3_frame` as it is printed; a frame that holds text already stays as it is."""
-    return frame.map(lambda value: value if isinstance(value, str) else format_cell(value))
-
-
 def interval_frame(ours: pd.DataFrame) -> pd.DataFrame:
     """The 95 % interval of every cell of `table3_frame` as text, `52.1–64.0`; a dash where there is none."""
-    low, high = (text_frame(table3_frame(ours, bound=bound)) for bound in ("_lo", "_hi"))
-    joined = low + "–" + high
-    return joined.where((low != MISSING) & (high != MISSING), MISSING)
-
-
-def best_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Booleans in the shape of the frame: best printed value of its column and category.
-
-    Only the methods the paper compares take part: Oracle is best by construction. Values that print alike are
-    best alike.
-    """
-    shown = text_frame(frame).apply(pd.to_numeric, errors="coerce")
-    shown.loc[~frame.index.get_level_values("method").isin(METHODS)] = float("nan")
-    return shown.eq(shown.groupby(level="category").transform("max")) & shown.notna()
+    return interval_texts(table3_frame(ours, bound="_lo"), table3_frame(ours, bound="_hi"))
 
 
 def read_printed(path: Path) -> pd.DataFrame:

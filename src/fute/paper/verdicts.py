@@ -10,28 +10,32 @@ from __future__ import annotations
 import pandas as pd
 
 from fute.names import LEAST_SEPARATION, METHOD_NAMES
-from fute.paper.tables import CATEGORIES, REFERENCES, base_method, require_columns
+from fute.paper.cells import REFERENCE_ROWS, base_method, require_columns
+from fute.paper.tables import CATEGORIES
 
 LABELS = {"ndcg": "NDCG", "performance": "performance"}
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """`a, b and c`."""
     return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
-def _against_random(rows: pd.DataFrame, metric: str, label: str) -> str:
-    """`NDCG beats random selection in 1 of 2 blocks (SA smollm2)`, by the interval of the difference."""
-    low, high = rows[f"{metric}_minus_random_lo"], rows[f"{metric}_minus_random_hi"]
+def against_random(blocks: pd.Series, low: pd.Series, high: pd.Series, label: str) -> str:
+    """`NDCG beats random selection in 1 of 2 blocks (SA smollm2)`, by the interval of the difference.
+
+    blocks: the name of each block of the table. low, high: ends of its interval of how much better than random
+    a method is there; NaN where there is none.
+    """
     known = low.notna() & high.notna()
     if not known.any():
         return f"{label} has no interval, so it cannot be held against random selection"
-    names = rows["category"].map(CATEGORIES) + " " + rows["model"]
-    above, below = list(names[known & (low > 0)]), list(names[known & (high < 0)])
+    above, below = list(blocks[known & (low > 0)]), list(blocks[known & (high < 0)])
     total = int(known.sum())
     if not above and not below:
         return f"{label} cannot be told from random selection in any of {total} blocks"
     parts = [
-        f"{verb} random selection in {len(found)} of {total} blocks ({_listed(found)})"
+        f"{verb} random selection in {len(found)} of {total} blocks ({listed(found)})"
         for verb, found in (("beats", above), ("loses to", below))
         if found
     ]
@@ -50,7 +54,7 @@ def _against_noise(rows: pd.DataFrame) -> str:
             f"(smallest ratio {measured['ratio'].min():.2f})."
         )
     names = [
-        f"{model} on {_listed([f'{row.dataset} ({row.ratio:.2f})' for row in rows.itertuples()])}"
+        f"{model} on {listed([f'{row.dataset} ({row.ratio:.2f})' for row in rows.itertuples()])}"
         for model, rows in weak.groupby("model", sort=False)
     ]
     return (
@@ -75,10 +79,14 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]
     controls = controls.reindex(columns=columns).replace({"method": METHOD_NAMES})
     sentences = []
     for method in dict.fromkeys(table3["method"]):
-        if method in REFERENCES:
+        if method in REFERENCE_ROWS:
             continue
         rows = table3[table3["method"] == method]
-        ndcg, performance = (_against_random(rows, name, label) for name, label in LABELS.items())
+        blocks = rows["category"].map(CATEGORIES) + " " + rows["model"]
+        ndcg, performance = (
+            against_random(blocks, rows[f"{name}_minus_random_lo"], rows[f"{name}_minus_random_hi"], label)
+            for name, label in LABELS.items()
+        )
         text = f"{method}: {ndcg}; {performance}."
         if base_method(method) in METHOD_NAMES.values():
             # The controls are taken on the plain cosine: a variant has none of its own.

@@ -1,0 +1,97 @@
+"""The geometry step of the language-model experiment: coordinates of Figures 3 and A1, and their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from fute.artifacts import Step
+from fute.evaluation.geometry import nearest, neighbour_purity, silhouette_by
+from fute.evaluation.geometry_step import locate_all, neighbours, statistic
+from fute.evaluation.steps import csv_bytes
+from fute.evaluation.transfer_matrix import TransferDataset
+
+CLASSES = {"cr": "CR", "qa": "QA"}
+
+
+class LmGeometrySettings(BaseModel):
+    """What the points are, and what is looked for.
+
+    models, datasets: of the points, in the order of the figure's shapes. crossing: datasets that may lie with the
+    other class (the paper: BoolQ). clusters: datasets whose points of all models may lie together (the paper:
+    SNLI, SST-2). seed: of t-SNE.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: tuple[str, ...]
+    datasets: dict[str, TransferDataset]
+    crossing: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+    seed: int = 42
+
+    @model_validator(mode="after")
+    def _known(self) -> LmGeometrySettings:
+        if unknown := sorted({*self.crossing, *self.clusters} - set(self.datasets)):
+            raise ValueError(f"crossing and clusters name {unknown[0]!r}, which is no dataset of the run")
+        return self
+
+
+def statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, object]]:
+    """Numbers of the original space (cosine), each with the reason where it is not defined.
+
+    vectors (n, d); points: n rows with model, dataset and class.
+    """
+    classes, models, datasets = (points[name].to_numpy() for name in ("class", "model", "dataset"))
+    silhouette = silhouette_by(vectors, classes)
+    k = neighbours(classes)
+    rows = [
+        statistic("silhouette by class", silhouette.value, silhouette.note),
+        statistic(f"class purity of {k} neighbours", neighbour_purity(vectors, classes, k)),
+    ]
+    near = nearest(vectors, k)
+    for name in settings.crossing:
+        other = "cr" if settings.datasets[name].group == "qa" else "qa"
+        own = np.flatnonzero(datasets == name)
+        share = np.mean([(classes[near[index]] == other).mean() for index in own])
+        title = settings.datasets[name].title
+        rows.append(statistic(f"{CLASSES[other]} among {k} neighbours of {title}", float(share)))
+    several = len(set(models)) > 1
+    for label, chosen in (("", slice(None)), *((f" in {CLASSES[c]}", classes == c) for c in sorted(set(classes)))):
+        value = neighbour_purity(vectors[chosen], models[chosen], k, within=classes[chosen]) if several else np.nan
+        rows.append(statistic(f"model purity of {k} neighbours{label}", value, "" if several else "one model"))
+    for name in settings.clusters:
+        others = (datasets == name).sum() - 1
+        title = f"own dataset among the nearest of {settings.datasets[name].title}"
+        if others < 1:
+            rows.append(statistic(title, np.nan, "one model"))
+            continue
+        closest = nearest(vectors, int(others))
+        share = np.mean([(datasets[closest[index]] == name).mean() for index in np.flatnonzero(datasets == name)])
+        rows.append(statistic(title, float(share)))
+    return rows
+
+
+def locate_models(settings: LmGeometrySettings, *, files: Sequence[Path], geometry: Path, coordinates: Path) -> None:
+    """Write the coordinates and statistics of the fine-tuned models, as `geometry_step.locate_all` gives them."""
+
+    def describe(dataset: str) -> dict[str, object]:
+        known = settings.datasets[dataset]
+        return {"dataset": dataset, "title": known.title, "class": known.group}
+
+    points, rows = locate_all(files, settings.seed, describe, partial(statistics, settings))
+    order = {name: place for place, name in enumerate((*settings.models, *settings.datasets))}
+    points = points.sort_values(
+        ["method", "view", "model", "dataset"],
+        key=lambda column: column.map(order) if column.name in ("model", "dataset") else column,
+        kind="stable",
+    )
+    seeds = {"tsne": settings.seed}
+    with Step("lm_geometry", module=__name__, settings=settings.model_dump(), inputs=files, seeds=seeds) as step:
+        step.bytes(coordinates, csv_bytes(points), rows=len(points))
+        step.bytes(geometry, csv_bytes(rows), rows=len(rows))

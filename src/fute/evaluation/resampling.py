@@ -1,0 +1,32 @@
+"""How sure a mean is: bootstrap counts, percentile intervals, and p-values against random orders."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def bootstrap_counts(n: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """How often each of n things is drawn, (draws, n): every draw takes n of them with replacement."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+
+
+def interval(values: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    """Ends `lo` and `hi` (rows,) of the 95 % percentile interval of each row of draws (rows, draws)."""
+    lower, upper = np.percentile(np.asarray(values, dtype=float), [2.5, 97.5], axis=1)
+    return {"lo": lower, "hi": upper}
+
+
+def random_orders(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Random permutations of 0..n-1, (draws, n)."""
+    return rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)
+
+
+def p_value(observed: float, null: ArrayLike) -> float:
+    """One-sided p-value of a value against draws (draws,) under chance; large values speak against chance.
+
+    The observed order counts as one of the draws, so that p is never 0. Equal up to rounding counts as equal.
+    NaN where the observed value is NaN.
+    """
+    null = np.asarray(null, dtype=float)
+    if np.isnan(observed):
+        return float("nan")
+    return float((1 + (null >= observed - 1e-9).sum()) / (1 + len(null)))

@@ -1,0 +1,227 @@
+"""Choosing a source to transfer from (Tables 1 and 2): what a ranking of sources is worth on one target.
+
+Transfer gain of a source is the target's score after transfer less that of the direct run; the best source has
+the highest. Methods rank the candidate sources of a target by a score, higher first. Everything is in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from fute.evaluation.metrics import Scale, best_rank, best_rank_permuted, ndcg, ndcg_permuted, spearman
+from fute.evaluation.resampling import bootstrap_counts, interval, p_value, random_orders
+from fute.evaluation.transfer_matrix import TransferDataset, sources_of
+
+Scope = Literal["in-class", "all-class", "domain"]
+TransferNdcg = Literal["exp2", "linear", "gain_shifted"]
+
+RANDOM, CEILING = "Random", "Ceiling"
+MEASURES = ("rho", "ndcg")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One target and the sources that a method chooses from.
+
+    Attributes:
+        candidates: source ids, p of them.
+        runs: (seeds, p) the target's score after transfer from each source.
+        direct: (seeds,) its score without transfer.
+        scores: (p,) by method, higher is ranked first. A method that gives nothing here is not in it.
+    """
+
+    target: str
+    candidates: tuple[str, ...]
+    runs: NDArray[np.float64]
+    direct: NDArray[np.float64]
+    scores: Mapping[str, NDArray[np.float64]]
+
+    def __post_init__(self) -> None:
+        seeds, p = len(self.direct), len(self.candidates)
+        if 0 in (seeds, p) or self.runs.shape != (seeds, p):
+            raise ValueError(f"{self.target}: runs have shape {self.runs.shape}, (seeds, sources) = {(seeds, p)}")
+        for method, scores in self.scores.items():
+            if method in (RANDOM, CEILING):
+                raise ValueError(f"{method!r} names a reference row; give the method another name")
+            if np.shape(scores) != (p,) or not np.isfinite(scores).all():
+                raise ValueError(f"{self.target}, {method}: needs {p} finite scores, got {scores!r}")
+
+    @property
+    def performance(self) -> NDArray[np.float64]:
+        """(p,) mean score over seeds."""
+        # rounded, so that runs of equal scores in another order stay equal
+        return self.runs.mean(axis=0).round(9)
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """(p,) transfer gain: mean score over seeds less that of the direct runs."""
+        return self.performance - self.direct.mean()
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """What NDCG takes as the relevance of a source.
+
+    The paper takes the target's performance; negative values (Matthews, Spearman) count as 0. gain: `exp2` is
+    2^rel - 1, `linear` rel; `gain_shifted` puts the transfer gain, negative ones as 0, in rel's place.
+    """
+
+    scale: Scale = "percent"
+    gain: TransferNdcg = "exp2"
+
+    def arguments(self, case: Case) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """The relevance (p,) of a case, and the options of `fute.evaluation.ndcg`."""
+        shifted = self.gain == "gain_shifted"
+        relevance = np.maximum(case.gains if shifted else case.performance, 0)
+        return relevance, {"scale": self.scale, "gain": "linear" if shifted else self.gain}
+
+
+BY_PERFORMANCE = Relevance()
+"""The paper's: performance in percent, exponential gain."""
+
+
+def scopes(dataset: TransferDataset) -> tuple[Scope, ...]:
+    """The settings in which a target is ranked for: Table 2's for domain targets, else both of Table 1."""
+    return ("in-class", "all-class") if dataset.domain is None else ("domain",)
+
+
+def candidates(target: str, scope: Scope, datasets: Mapping[str, TransferDataset]) -> tuple[str, ...]:
+    """Sources that may be chosen for a target: of its own class (`in-class`), or all; never the target itself."""
+    if scope not in scopes(datasets[target]):
+        raise ValueError(f"{target} is ranked for in {' and '.join(scopes(datasets[target]))}, not in {scope}")
+    found = sources_of(target, datasets)
+    if scope == "in-class":
+        found = tuple(name for name in found if datasets[name].group == datasets[target].group)
+    return found
+
+
+def rrf(rankings: Sequence[ArrayLike], k: float = 60) -> NDArray[np.float64]:
+    """Reciprocal rank fusion (Cormack et al., SIGIR 2009): sum over rankings of 1 / (k + rank).
+
+    rankings: scores (p,) each, higher is ranked first, ties at their average rank. Returns scores (p,).
+    """
+    ranks = np.stack([rankdata(-np.asarray(scores, dtype=float)) for scores in rankings])
+    return (1 / (k + ranks)).sum(axis=0)
+
+
+def measure(case: Case, scores: ArrayLike, relevance: Relevance = BY_PERFORMANCE) -> dict[str, float]:
+    """`rho`, the rank (1 = best) given to the best source, and `ndcg` of the ranking by scores (p,)."""
+    values, options = relevance.arguments(case)
+    return {"rho": best_rank(case.gains, scores), "ndcg": ndcg(values, scores, **options)}
+
+
+def ceiling(case: Case, relevance: Relevance = BY_PERFORMANCE) -> dict[str, float]:
+    """`measure` of ranking by one seed's scores on another seed's, mean over ordered pairs of seeds.
+
+    What seeds disagree about cannot be predicted, so rankings that do better than this do so by chance. All NaN
+    with one seed.
+    """
+    seeds = range(len(case.direct))
+    if len(seeds) < 2:
+        return dict.fromkeys(MEASURES, float("nan"))
+    found = pd.DataFrame(
+        measure(Case(case.target, case.candidates, case.runs[[b]], case.direct[[b]], {}), case.runs[a], relevance)
+        for a, b in permutations(seeds, 2)
+    )
+    return {name: float(found[name].mean()) for name in MEASURES}
+
+
+def seed_spearman(case: Case) -> float:
+    """Rank correlation of two seeds' scores over the sources, mean over pairs of seeds; NaN with one seed."""
+    found = [spearman(a, b) for a, b in combinations(case.runs, 2)]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def target_rows(case: Case, relevance: Relevance = BY_PERFORMANCE) -> list[dict[str, Any]]:
+    """A row for each method, Random and (with several seeds) Ceiling.
+
+    `best_source` has the highest transfer gain; of equal ones it is the one that the method ranks best.
+    `selected` is the source that the method ranks first, the earliest of equal ones, and `selected_gain` its
+    transfer gain. Ceiling is a mean over seeds, so it selects nothing; Random's are expectations.
+    """
+    gains, p = case.gains, len(case.candidates)
+    shared = {"target": case.target, "candidates": p, "gain": gains.max()}
+    rows = []
+    for method, scores in {**case.scores, RANDOM: np.zeros(p)}.items():
+        best = max(np.flatnonzero(gains == gains.max()), key=lambda index, scores=scores: scores[index])
+        row = {"method": method, "best_source": case.candidates[best], **measure(case, scores, relevance)}
+        if method == RANDOM:
+            row |= {"selected": "", "selected_gain": gains.mean()}
+        else:
+            chosen = int(np.argmax(scores))
+            row |= {"selected": case.candidates[chosen], "selected_gain": gains[chosen]}
+        rows.append(shared | row)
+    if len(case.direct) > 1:
+        reference = {"method": CEILING, "best_source": case.candidates[int(np.argmax(gains))], "selected": ""}
+        rows.append(shared | reference | {"selected_gain": np.nan} | ceiling(case, relevance))
+    return rows
+
+
+def cell_rows(
+    cases: Sequence[Case],
+    relevance: Relevance = BY_PERFORMANCE,
+    *,
+    draws: int = 1000,
+    permutations: int = 10_000,
+    seed: int = 42,
+) -> pd.DataFrame:
+    """One cell of Table 1 or 2 for every method and reference: means over the targets, and how sure they are.
+
+    Columns: `rho`, `ndcg` and their 95 % intervals (`_lo`, `_hi`) by a bootstrap over targets, the same draws
+    for every method; `*_minus_random_lo/hi` the interval of the paired difference to Random; `rho_p`, `ndcg_p`
+    the p-values of a rho so low and an NDCG so high when each target's scores are permuted at random (no
+    correction for several methods); `n_targets`. A method that gives nothing on one of the targets has no
+    values; intervals need two targets.
+    """
+    if not cases:
+        raise ValueError("a cell needs at least one target")
+    rows = [pd.DataFrame(target_rows(case, relevance)).set_index("method") for case in cases]
+    methods = list(dict.fromkeys(name for case in cases for name in case.scores))
+    methods += [RANDOM, *([CEILING] if all(CEILING in row.index for row in rows) else [])]
+    frame = pd.DataFrame({"method": methods, "n_targets": len(cases)})
+    counts = bootstrap_counts(len(cases), draws, seed)
+    null = _permuted(cases, relevance, permutations, seed)
+    for name in MEASURES:
+        values = np.array([row[name].reindex(methods) for row in rows], dtype=float).T  # (methods, targets)
+        means = values.mean(axis=1)
+        drawn = values @ counts.T / len(cases)
+        if len(cases) == 1:
+            drawn[:] = np.nan
+        columns = {"": means}
+        for suffix, of in (("", drawn), ("_minus_random", drawn - drawn[methods.index(RANDOM)])):
+            columns |= {f"{suffix}_{end}": bounds for end, bounds in interval(of).items()}
+        sign = -1 if name == "rho" else 1
+        columns["_p"] = [
+            p_value(sign * mean, sign * null[method][name]) if method in null else np.nan
+            for method, mean in zip(methods, means, strict=True)
+        ]
+        frame = frame.assign(**{f"{name}{suffix}": found for suffix, found in columns.items()})
+    return frame
+
+
+def _permuted(
+    cases: Sequence[Case], relevance: Relevance, n: int, seed: int
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """By method and measure, (n,): means over targets when each target's scores are permuted.
+
+    Only methods that rank every target. All of them meet the same permutations.
+    """
+    rng = np.random.default_rng([seed, 1])  # apart from the bootstrap's stream
+    methods = [name for name in cases[0].scores if all(name in case.scores for case in cases)]
+    null = {method: dict.fromkeys(MEASURES, np.zeros(n)) for method in methods}
+    for case in cases:
+        orders = random_orders(len(case.candidates), n, rng)
+        values, options = relevance.arguments(case)
+        for method, sums in null.items():
+            scores = case.scores[method]
+            sums["rho"] = sums["rho"] + best_rank_permuted(case.gains, scores, orders) / len(cases)
+            sums["ndcg"] = sums["ndcg"] + ndcg_permuted(values, scores, orders, **options) / len(cases)
+    return null

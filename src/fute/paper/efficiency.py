@@ -1,0 +1,140 @@
+"""What FUTE and the prompt selection baselines cost (appendices A.4 and A.8 of the paper).
+
+With k_p prompts, k_D datasets, a cost c_o of one embedding and c_b of one prompt on one dataset, FUTE costs
+(k_p + k_D) c_o and a baseline k_p k_D c_b. The paper's count leaves out that the LLM also labels the unlabelled
+texts U under every prompt; here both are shown. Seconds are those that Snakemake measured, loading included.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from fute.names import METHOD_NAMES
+
+CALL_COLUMNS = ["model", "category", "prompt", "corpus", "calls", "read_tokens", "written_tokens"]
+COUNTED = ("calls", "read_tokens", "written_tokens")
+COUNT_COLUMNS = [
+    "model", "category", "prompts", "datasets",
+    *(f"{name}_{column}" for name in ("fute", "baselines") for column in COUNTED),
+    "break_even_datasets", "seconds_each",
+]  # fmt: skip
+COST_COLUMNS = [
+    "model", "category", "method", "embedding_s", "cell_s", "ratio", "crossover",
+    "fute_s", "labelling_s", "baselines_s",
+]  # fmt: skip
+
+
+def crossover(prompts: int, datasets: int) -> float:
+    """The ratio c_o / c_b under which FUTE is the cheaper one: k_p k_D / (k_p + k_D)."""
+    if prompts < 1 or datasets < 1:
+        raise ValueError(f"needs at least one prompt and one dataset, got {prompts} and {datasets}")
+    return prompts * datasets / (prompts + datasets)
+
+
+def embedding_times(batches: pd.DataFrame) -> pd.DataFrame:
+    """Seconds an embedding by surrogate and method.
+
+    batches: a row a batch with surrogate, method, vectors and seconds (NaN where no benchmark file was found).
+    Columns `vectors`, `measured` (vectors of the batches with a time), `seconds` of those, `seconds_each`. A batch
+    that was resumed after a kill counts the time of its last process only.
+    """
+    rows = []
+    for (surrogate, method), own in batches.groupby(["surrogate", "method"], sort=False):
+        timed = own[own["seconds"].notna()]
+        seconds, measured = float(timed["seconds"].sum()), int(timed["vectors"].sum())
+        rows.append({
+            "surrogate": surrogate, "method": method, "vectors": int(own["vectors"].sum()), "measured": measured,
+            "seconds": seconds if measured else float("nan"),
+            "seconds_each": seconds / measured if measured else float("nan"),
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=["surrogate", "method", "vectors", "measured", "seconds", "seconds_each"])
+
+
+def call_counts(calls: pd.DataFrame, call_seconds: dict[str, float]) -> pd.DataFrame:
+    """What is asked of each LLM, by category: FUTE labels U, the baselines label the evaluation rows.
+
+    calls: `CALL_COLUMNS`, a row a prompt and corpus; the corpus of U has the category's name. A call is one text
+    under one prompt. call_seconds: model -> measured seconds a call (absent where unknown).
+    `break_even_datasets`: with more datasets than that, of the run's mean size, FUTE needs fewer calls.
+    """
+    rows = []
+    for (model, category), own in calls.groupby(["model", "category"], sort=False):
+        unsup = own["corpus"] == category
+        prompts, datasets = own["prompt"].nunique(), own.loc[~unsup, "corpus"].nunique()
+        row = {"model": model, "category": category, "prompts": prompts, "datasets": datasets}
+        for name, chosen in (("fute", unsup), ("baselines", ~unsup)):
+            row |= {f"{name}_{column}": int(own.loc[chosen, column].sum()) for column in COUNTED}
+        row["break_even_datasets"] = row["fute_calls"] / (row["baselines_calls"] / datasets)
+        row["seconds_each"] = call_seconds.get(model, float("nan"))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=COUNT_COLUMNS)
+
+
+def cost_table(counts: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+    """The paper's count with measured costs, a row a model, category and method.
+
+    counts, times: of `call_counts` and `embedding_times`, with one surrogate. `embedding_s` is c_o, `cell_s` c_b
+    (a prompt on a dataset of the run's mean size), `ratio` c_o / c_b, to be held against `crossover`. `fute_s` and
+    `baselines_s` are the two products of the paper; `labelling_s`, which it leaves out, labels U.
+    """
+    rows = []
+    for count in counts.itertuples():
+        cell = count.seconds_each * count.baselines_calls / (count.prompts * count.datasets)
+        for time in times.itertuples():
+            rows.append({
+                "model": count.model, "category": count.category, "method": time.method,
+                "embedding_s": time.seconds_each, "cell_s": cell, "ratio": time.seconds_each / cell,
+                "crossover": crossover(count.prompts, count.datasets),
+                "fute_s": (count.prompts + count.datasets) * time.seconds_each,
+                "labelling_s": count.fute_calls * count.seconds_each,
+                "baselines_s": count.baselines_calls * count.seconds_each,
+            })  # fmt: skip
+    return pd.DataFrame(rows, columns=COST_COLUMNS)
+
+
+def as_pages(times: pd.DataFrame, counts: pd.DataFrame, costs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The three tables as `fute.paper.formats` prints them, by title; those without rows are left out."""
+    tables = {}
+    if len(times):
+        columns = {"vectors": ("", "Vectors"), "measured": ("", "Measured"), "seconds_each": ("Seconds", "each")}
+        tables["Embeddings"] = _layout(times, ("surrogate", "method"), columns, whole=("vectors", "measured"))
+    if len(counts):
+        columns = {
+            f"{name}_{column}": (heading, column.replace("_", " "))
+            for name, heading in (("fute", "FUTE"), ("baselines", "Baselines"))
+            for column in COUNTED
+        }
+        columns |= {"break_even_datasets": ("Even at", "datasets"), "seconds_each": ("Seconds", "a call")}
+        whole = [name for name in columns if name.endswith(COUNTED)]
+        tables["Calls of the LLM"] = _layout(counts, ("model", "category"), columns, whole=whole)
+    if len(costs):
+        columns = {
+            "embedding_s": ("c_o", "s"),
+            "cell_s": ("c_b", "s"),
+            "ratio": ("c_o / c_b", "measured"),
+            "crossover": ("c_o / c_b", "even at"),
+            "fute_s": ("FUTE", "embeddings, s"),
+            "labelling_s": ("FUTE", "labels of U, s"),
+            "baselines_s": ("Baselines", "s"),
+        }
+        named = costs.assign(block=costs["model"] + ", " + costs["category"].str.upper())
+        tables["Costs"] = _layout(named, ("block", "method"), columns)
+    return tables
+
+
+def _layout(
+    frame: pd.DataFrame, keys: tuple[str, str], columns: dict[str, tuple[str, str]], whole: tuple[str, ...] | list = ()
+) -> pd.DataFrame:
+    """Text cells: counts in full, all else with two decimals."""
+    shown = frame.replace({"method": METHOD_NAMES}).set_index(list(keys))
+    cells = {
+        heading: shown[name].map(lambda value, digits=0 if name in whole else 2: _number(value, digits))
+        for name, heading in columns.items()
+    }
+    laid = pd.DataFrame(cells)
+    laid.columns.names = ["heading", "metric"]
+    return laid
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if pd.isna(value) else f"{value:,.{digits}f}"

@@ -1,0 +1,119 @@
+"""The efficiency step: what the run's embeddings and LLM calls cost, from its files and Snakemake's benchmarks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from fute.artifacts import Step, read_jsonl
+from fute.evaluation.steps import csv_bytes
+from fute.paper.efficiency import CALL_COLUMNS, as_pages, call_counts, cost_table, embedding_times
+from fute.paper.formats import to_markdown
+
+EMBEDDING_KEYS = re.compile(r"results/embeddings/(?P<surrogate>[^/]+)/(?P<method>[^/]+)/batches/(?P<batch>[^/]+)\.keys")
+LABEL_KEYS = re.compile(r"results/labels/(?P<model>[^/]+)/batches/(?P<batch>[^/]+)\.keys")
+LABELS = re.compile(r"results/labels/(?P<model>[^/]+)/(?P<prompt>[^/]+)/(?P<corpus>[^/]+)\.jsonl\.gz")
+
+
+class EfficiencySettings(BaseModel):
+    """prompts: prompt id -> category. title, caption: from resources/captions.yaml. note: of a small run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompts: dict[str, str]
+    title: str
+    caption: str
+    note: str = ""
+
+
+def seconds_of(benchmark: Path) -> float:
+    """Seconds of the jobs in one of Snakemake's benchmark files; NaN where the file is not there."""
+    return float(pd.read_csv(benchmark, sep="\t")["s"].sum()) if benchmark.is_file() else float("nan")
+
+
+def _cells(keys: Path) -> list[list[str]]:
+    """The cells of a batch, those that share one computation together."""
+    return [line.split("\t")[1].split(" ") for line in keys.read_text(encoding="utf8").splitlines()]
+
+
+def read_calls(files: Iterable[Path], prompts: Mapping[str, str]) -> pd.DataFrame:
+    """Calls and tokens of every label file (`CALL_COLUMNS`).
+
+    Read tokens are those of the prompt and, where SPELL's perplexity was taken, of that second pass; written ones
+    are the reasoning's.
+    """
+    rows = []
+    for path in files:
+        found = LABELS.fullmatch(path.as_posix())
+        if found is None or found["prompt"] not in prompts:
+            continue
+        lines = read_jsonl(path)
+        read = sum(line["prompt_tokens"] + line.get("nll_tokens", 0) for line in lines)
+        written = sum(line.get("reasoning_tokens", 0) for line in lines)
+        category = prompts[found["prompt"]]
+        rows.append([found["model"], category, found["prompt"], found["corpus"], len(lines), read, written])
+    return pd.DataFrame(rows, columns=CALL_COLUMNS)
+
+
+def call_seconds(files: Iterable[Path], calls: pd.DataFrame, benchmarks: Path) -> dict[str, float]:
+    """Measured seconds a call by model: time of its label batches over the calls that they made.
+
+    Prompts of equal words share their calls, which are counted once. Batches without a benchmark file, and those
+    with cells that are not among `calls` (of other runs), are left out.
+    """
+    known = {(row.model, f"{row.prompt}/{row.corpus}"): row.calls for row in calls.itertuples()}
+    total: dict[str, list[float]] = {}
+    for path in files:
+        found = LABEL_KEYS.fullmatch(path.as_posix())
+        if found is None:
+            continue
+        model = found["model"]
+        seconds = seconds_of(benchmarks / "label_batch" / f"{model}-{found['batch']}.tsv")
+        names = [shared[0] for shared in _cells(path) if not shared[0].startswith("self-select/")]
+        if pd.isna(seconds) or not names or not all((model, name) in known for name in names):
+            continue
+        made = total.setdefault(model, [0.0, 0.0])
+        made[0] += seconds
+        made[1] += sum(known[model, name] for name in names)
+    return {model: seconds / made for model, (seconds, made) in total.items()}
+
+
+def read_batches(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
+    """A row an embedding batch: surrogate, method, vectors, seconds."""
+    rows = []
+    for path in files:
+        if found := EMBEDDING_KEYS.fullmatch(path.as_posix()):
+            name = f"{found['surrogate']}-{found['method']}-{found['batch']}.tsv"
+            seconds = seconds_of(benchmarks / "embed_batch" / name)
+            rows.append([found["surrogate"], found["method"], len(_cells(path)), seconds])
+    return pd.DataFrame(rows, columns=["surrogate", "method", "vectors", "seconds"])
+
+
+def write_efficiency(
+    settings: EfficiencySettings, *, files: Sequence[Path], benchmarks: Path,
+    embeddings: Path, calls: Path, costs: Path, markdown: Path,
+) -> None:  # fmt: skip
+    """Write embedding times, calls and costs as CSV, and all of them as one Markdown page.
+
+    files: label files and the `.keys` files of label and embedding batches. benchmarks: folder of Snakemake's
+    benchmark files. Counts follow from the run alone; seconds are measured and differ from run to run.
+    """
+    paths = sorted(files)
+    times = embedding_times(read_batches(paths, benchmarks))
+    asked = read_calls(paths, settings.prompts)
+    counts = call_counts(asked, call_seconds(paths, asked, benchmarks))
+    found = cost_table(counts, times)
+    pages = as_pages(times, counts, found)
+    if not pages:
+        raise ValueError("efficiency: none of the files is a label file or a batch's .keys file of this run")
+    title, first = next(iter(pages.items()))
+    more = {name: table for name, table in pages.items() if name != title}
+    page = to_markdown(first, title=settings.title, caption=settings.caption, note=settings.note, more=more)
+    with Step("efficiency", module=__name__, settings=settings.model_dump(), inputs=paths) as step:
+        for path, frame in ((embeddings, times), (calls, counts), (costs, found)):
+            step.bytes(path, csv_bytes(frame), rows=len(frame))
+        step.bytes(markdown, page.encode())

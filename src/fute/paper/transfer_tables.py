@@ -1,0 +1,156 @@
+"""Tables 1 and 2 of the paper: our numbers in its layout, above the numbers it prints.
+
+Rows are (model, method), the last block holding the paper's; columns are (targets and sources, metric). rho is
+the mean rank that a method gives to the best source (lower is better), NDCG is in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fute.paper.cells import (
+    MISSING,
+    format_cell,
+    interval_texts,
+    require_columns,
+    require_percent,
+    row_order,
+)
+
+METHODS = ("DataSize", "CurveGrad", "TextEmb", "TaskEmb", "TuPaTE", "FUTE + TaskEmb", "FUTE + TuPaTE")
+REFERENCES = ("Random", "Ceiling")
+METRICS = {"rho": "ρ", "ndcg": "NDCG"}
+PAPER_BLOCK = "Paper (as printed)"
+LEFT_OUT = "†"
+LEFT_OUT_NOTE = f"{LEFT_OUT} no run is above the majority baseline: not in the means."
+
+
+@dataclass(frozen=True)
+class TransferLayout:
+    """One of the two tables. cells: cell id in our files -> heading."""
+
+    name: str
+    cells: Mapping[str, str]
+
+    @property
+    def column_names(self) -> list[str]:
+        """Columns of the printed table's file, and of ours: `cr_in_class_rho`; `rho` where there is one cell."""
+        prefixes = [cell.replace("-", "_") + "_" for cell in self.cells] if len(self.cells) > 1 else [""]
+        return [prefix + metric for prefix in prefixes for metric in METRICS]
+
+    @property
+    def columns(self) -> pd.MultiIndex:
+        pairs = [(heading, metric) for heading in self.cells.values() for metric in METRICS.values()]
+        return pd.MultiIndex.from_tuples(pairs, names=["cell", "metric"])
+
+
+TABLE1 = TransferLayout(
+    "table 1",
+    {
+        "cr-in-class": "CR in-class",
+        "cr-all-class": "CR all-class",
+        "qa-in-class": "QA in-class",
+        "qa-all-class": "QA all-class",
+    },
+)
+TABLE2 = TransferLayout("table 2", {"domain": "Finance and medicine"})
+LAYOUTS = {"table1": TABLE1, "table2": TABLE2}
+
+
+def transfer_frame(ours: pd.DataFrame, layout: TransferLayout, *, bound: str = "") -> pd.DataFrame:
+    """Lay out results/evaluation/table1.csv or table2.csv as the paper does.
+
+    ours: one row per (model, cell, method) with rho and ndcg. bound: "" for the values, "_lo" or "_hi" for an
+    end of their 95 % intervals, "_p" for p-values. Returns floats; index (model, method), columns
+    (heading, metric). A cell that was not computed is NaN.
+    Raises ValueError for a missing column, an unknown cell or method, a repeated row, or fractions.
+    """
+    values = [metric + bound for metric in METRICS]
+    keys = ["model", "method", "cell"]
+    require_columns(ours, [*keys, *values], layout.name)
+    if not bound:
+        require_percent(ours, ["ndcg"], layout.name)
+    if unknown := sorted(set(ours["cell"]) - set(layout.cells)):
+        raise ValueError(f"{layout.name}: unknown cell {', '.join(unknown)}; known are {', '.join(layout.cells)}")
+    if ours.duplicated(keys).any():
+        first = ours.loc[ours.duplicated(keys), keys].iloc[0]
+        raise ValueError(f"{layout.name}: two rows for {', '.join(first)}; one row a model, method and cell is needed")
+    models = list(dict.fromkeys(ours["model"]))
+    rows = sorted(
+        dict.fromkeys(ours[["model", "method"]].itertuples(index=False, name=None)),
+        key=lambda row: (models.index(row[0]), row_order(row[1], METHODS, REFERENCES, layout.name)),
+    )
+    indexed = ours.set_index(keys)[values]
+    cells = [
+        [indexed[value].get((*row, cell), float("nan")) for cell in layout.cells for value in values] for row in rows
+    ]
+    index = pd.MultiIndex.from_tuples(rows, names=["model", "method"]) if rows else _no_rows()
+    return pd.DataFrame(cells, index=index, columns=layout.columns, dtype=float)
+
+
+def read_printed(path: Path, layout: TransferLayout) -> pd.DataFrame:
+    """The paper's printed table (`resources/paper/table1.csv`, `table2.csv`) as one more block; `-` is NaN."""
+    printed = pd.read_csv(path, na_values="-")
+    require_columns(printed, ["method", *layout.column_names], str(path))
+    frame = printed[layout.column_names].astype(float)
+    frame.index = pd.MultiIndex.from_product([[PAPER_BLOCK], printed["method"]], names=["model", "method"])
+    frame.columns = layout.columns
+    return frame
+
+
+def above_paper(ours: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
+    """Our table and the paper's under it, blocks of one table. For the eye only: nothing is subtracted."""
+    return pd.concat([ours, printed]) if len(ours) else printed
+
+
+def transfer_intervals(ours: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
+    """The 95 % interval of every cell of `transfer_frame` as text; a dash where there is none."""
+    return interval_texts(*(transfer_frame(ours, layout, bound=bound) for bound in ("_lo", "_hi")))
+
+
+def p_values(ours: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
+    """P-value of every cell of `transfer_frame` as text, methods only."""
+    frame = transfer_frame(ours, layout, bound="_p")
+    frame = frame[~frame.index.get_level_values("method").isin(REFERENCES)]
+    return frame.map(lambda p: MISSING if pd.isna(p) else f"{p:.3f}" if p >= 0.001 else "<0.001")
+
+
+def per_target(targets: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
+    """The appendix: what every method does on every target, as text.
+
+    targets: results/evaluation/lm_targets.csv. Index (model and cell, target), columns: the best source and its
+    transfer gain, then for each method ρ, the rank it gives to that source, and its NDCG, `3.0 / 81.2`. Targets that
+    are not in the means carry `LEFT_OUT`.
+    """
+    columns = ["model", "scope", "group", "target", "method", "rho", "ndcg", "best_source", "gain", "counted"]
+    require_columns(targets, columns, f"{layout.name}, targets")
+    cell = targets["scope"].where(targets["scope"] == "domain", targets["group"] + "-" + targets["scope"])
+    own = targets.assign(cell=cell)[cell.isin(list(layout.cells))]
+    methods = sorted(set(own["method"]), key=lambda name: row_order(name, METHODS, REFERENCES, layout.name))
+    rows = {}
+    for (model, cell), block in own.groupby(["model", "cell"], sort=False):
+        for target, lines in block.groupby("target", sort=False):
+            by_method = lines.set_index("method")
+            first = lines.iloc[0]
+            mark = "" if first["counted"] else f" {LEFT_OUT}"
+            rows[f"{model}, {layout.cells[cell]}", target + mark] = [
+                first["best_source"],
+                format_cell(first["gain"]),
+                *(_rank_and_ndcg(by_method.loc[name]) if name in by_method.index else MISSING for name in methods),
+            ]
+    index = pd.MultiIndex.from_tuples(list(rows), names=["cell", "target"]) if rows else _no_rows()
+    heads = [("Best", "source"), ("Best", "gain"), *((method, "ρ / NDCG") for method in methods)]
+    columns = pd.MultiIndex.from_tuples(heads, names=["heading", "metric"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=columns)
+
+
+def _rank_and_ndcg(row: pd.Series) -> str:
+    return f"{format_cell(row['rho'])} / {format_cell(row['ndcg'])}"
+
+
+def _no_rows() -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([[], []], names=["model", "method"])
