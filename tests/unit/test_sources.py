@@ -5,22 +5,23 @@ import hashlib
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fute import strict_yaml
 from fute.data import hub, sources
+from fute.data.normalise import normalise
 from fute.data.registry import DatasetSettings
 from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key, read_raw_jsonl
 from fute.data.sources import (
     RawRow,
     RawSplits,
     load_dataset_rows,
-    normalise,
     source_identity,
 )
 
@@ -62,7 +63,7 @@ def memory(train, test, drop_shared=()):
     def raw(split, values):
         return [RawRow(f"{split}.jsonl", split, index, value) for index, value in enumerate(values)]
 
-    return RawSplits(raw("train", train), raw("test", test), drop_shared, {})
+    return RawSplits(raw("train", train), raw("test", test), drop_shared, {}, "files")
 
 
 def reviews(words, label=None):
@@ -125,6 +126,8 @@ def test_the_registry_sample_applies_unless_the_caller_says_otherwise():
     assert len(normalise("d", settings(sample=7), raw).rows["test"]) == 7
     assert len(normalise("d", settings(sample=7), raw, test_rows=9).rows["test"]) == 9
     assert normalise("d", settings(), raw, dev_share=0).rows["dev"] == []
+    many = memory(reviews(["good"] * 10), reviews(["bad"] * 1200))
+    assert [len(normalise("d", settings(**own), many).rows["test"]) for own in ({}, {"sample": None})] == [1000, 1200]
 
 
 def test_texts_of_test_splits_leave_train_and_dev():
@@ -280,24 +283,47 @@ def test_a_hub_snapshot_folder_is_read(tmp_path, cache):
         source_identity("d", settings(hub={"repo": "./no-such-folder"}), "hub", None)
 
 
+def test_a_folder_of_a_branch_is_read_and_its_columns_renamed(tmp_path, cache):
+    for folder, word in (("sentences_allagree", "good"), ("sentences_50agree", "bad")):
+        path = tmp_path / "mirror" / folder / "train"
+        path.mkdir(parents=True)
+        frame = pd.DataFrame(reviews([word] * 10)).rename(columns={"text": "sentence"})
+        frame.to_parquet(path / "0000.parquet")  # as on the branch refs/convert/parquet
+    place = {"repo": str(tmp_path / "mirror"), "folder": "sentences_allagree", "rename": {"sentence": "text"}}
+    one = settings(category="cr", splits={"train": "train"}, heldout_share=0.5, hub=place)
+    raw = load_dataset_rows("d", one, source="hub", root=None)
+    assert (len(raw.train), len(raw.test)) == (10, 0)
+    assert raw.train[1].values == {"text": "good 1", "label": 1}
+    remote = settings(hub={"repo": "a/b", "branch": "refs/convert/parquet", "folder": "f"})
+    identity = source_identity("d", remote, "hub", None)
+    assert identity["branch"] == "refs/convert/parquet" and identity["folder"] == "f"
+    assert "branch" not in source_identity("d", settings(hub={"repo": "a/b"}), "hub", None)
+
+
 def test_a_null_revision_is_resolved_and_locked(tmp_path, cache, monkeypatch):
     folder, asked = snapshot(tmp_path / "remote"), []
     load = hub.load_dataset
 
-    def remote(repo, config, *, split, revision):
+    class Api:
+        def dataset_info(self, repo, revision):
+            assert (repo, revision) == ("a/b", "refs/convert/parquet")
+            return SimpleNamespace(sha="a" * 40)
+
+    def remote(repo, config, *, data_dir, split, revision):
         asked.append((repo, config, split, revision))
         return load(str(folder), split=split)
 
     monkeypatch.setattr(hub, "load_dataset", remote)
-    monkeypatch.setattr(hub, "resolve_revision", lambda repo: "a" * 40)
-    raw = load_dataset_rows("d", settings(hub={"repo": "a/b", "config": "c"}), source="hub", root=None)
+    monkeypatch.setattr(hub, "HfApi", Api)
+    one = settings(hub={"repo": "a/b", "config": "c", "branch": "refs/convert/parquet"})
+    raw = load_dataset_rows("d", one, source="hub", root=None)
     assert raw.lock["revision"] == "a" * 40
     assert asked == [("a/b", "c", "train", "a" * 40), ("a/b", "c", "test", "a" * 40)]
 
 
 def test_an_unreachable_hub_is_an_error_that_helps(monkeypatch):
     class Offline:
-        def dataset_info(self, repo):
+        def dataset_info(self, repo, revision):
             raise ConnectionError("offline")
 
     monkeypatch.setattr(hub, "HfApi", Offline)
@@ -324,17 +350,37 @@ def test_registry_entries_that_contradict_themselves_are_refused(changes, messag
         settings(**changes)
 
 
+def shipped():
+    values = strict_yaml.load(REGISTRY.read_text(encoding="utf-8"))
+    return {key: DatasetSettings.model_validate(value) for key, value in values.items()}
+
+
 def test_the_shipped_registry_is_sound():
-    registry = {
-        key: DatasetSettings.model_validate(value)
-        for key, value in yaml.safe_load(REGISTRY.read_text(encoding="utf-8")).items()
-    }
-    paper = {"rotten-tomatoes", "imdb", "sst2", "wanli", "cb", "anli"}
-    assert set(registry) == paper | {"mini-films", "mini-series", "mini-everyday", "mini-notices"}
+    registry = shipped()
     assert registry["cb"].label_map == {"0": "entailment", "1": "contradiction", "2": "neutral"}
     for key, one in registry.items():
-        assert (one.hub is not None) == (key in paper)
+        assert (one.hub is not None) == (not key.startswith("mini-") and key not in {"newsqa", "comqa", "cq"})
+        assert (one.obtain is not None) == (key in {"newsqa", "comqa", "cq"})
         assert all(key in registry[other].overlaps for other in one.overlaps), key  # overlap is symmetric
+
+
+def test_the_shipped_registry_has_the_papers_datasets():
+    registry = shipped()
+    llm = {"rotten-tomatoes", "imdb", "sst2", "wanli", "cb", "anli"}
+    cr = {"snli", "mnli", "qqp", "qnli", "sst2", "scitail", "cola", "stsb", "mrpc", "rte", "wnli"}
+    qa = {"squad2", "newsqa", "hotpotqa", "squad1", "duorc-p", "duorc-s", "drop", "wikihop", "boolq", "comqa", "cq"}
+    domain = {"financial-phrasebank", "mqp", "medqa"}
+    demo = {"mini-films", "mini-series", "mini-everyday", "mini-notices"}
+    assert set(registry) == llm | cr | qa | domain | demo | {"boolq-span"}
+    assert {key for key, one in registry.items() if one.vu_size is not None} == cr | qa | {"boolq-span"}
+    assert {key for key, one in registry.items() if one.domain} == domain
+    assert {key for key in cr | qa if registry[key].group == "qa"} == qa
+    assert [key for key in sorted(cr) if registry[key].metric != "accuracy"] == ["cola", "mrpc", "qqp", "stsb"]
+    assert {key for key in qa if registry[key].metric == "accuracy"} == {"boolq"}
+    # both sentences, where the authors' code reads the first one twice
+    assert all(registry[key].fields == ("sentence1", "sentence2") for key in ("rte", "stsb", "wnli", "mrpc"))
+    # sizes: all but the sets without a public file
+    assert {key for key in cr | qa if registry[key].expected.train is None} == {"newsqa", "comqa", "cq"}
 
 
 def test_rows_survive_json():

@@ -17,23 +17,25 @@ from fute.data.rows import SourceError
 OFFLINE = "check the name and the connection, or use source: files with a local folder"
 
 
-def resolve_revision(repo: str) -> str:
-    """The commit (40 hex digits) that the default branch of a dataset repository stands at now."""
+def resolve_revision(repo: str, branch: str | None = None) -> str:
+    """The commit (40 hex digits) that a branch (None: the default one) of a dataset repository stands at now."""
     try:
-        return HfApi().dataset_info(repo).sha
+        return HfApi().dataset_info(repo, revision=branch).sha
     except (OSError, httpx.HTTPError) as error:
         raise SourceError(f"{repo}: its revision cannot be read from the hub ({error}); {OFFLINE}") from error
 
 
 def load_split(
-    repo: str, config: str | None, split: str, revision: str | None, columns: list[str]
+    repo: str, config: str | None, split: str, revision: str | None, columns: list[str], folder: str | None = None
 ) -> list[dict[str, Any]]:
     """The rows of one split with these columns only. `revision` is None for a local folder alone.
+
+    folder: the only folder of the repository that is read.
 
     Raises SourceError when the repository, the split or a column does not exist.
     """
     try:
-        dataset = load_dataset(repo, config, split=split, revision=revision)
+        dataset = load_dataset(repo, config, data_dir=folder, split=split, revision=revision)
     except (OSError, ValueError, httpx.HTTPError) as error:
         raise SourceError(f"{repo}, config {config}, split {split}: cannot be loaded ({error}); {OFFLINE}") from error
     if missing := sorted(set(columns) - set(dataset.column_names)):

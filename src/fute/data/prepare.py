@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step, canonical_json, read_jsonl
 from fute.data.crossfit import UnsupSettings, sample_unsup
 from fute.data.crossfit_files import read_unsup
+from fute.data.normalise import Normalised, exclusion_keys, normalise, size_warnings
 from fute.data.registry import DatasetSettings, Source
-from fute.data.rows import Row, SourceError, overlap_key
-from fute.data.sources import Normalised, load_dataset_rows, normalise
+from fute.data.rows import Row, SourceError
+from fute.data.sources import load_dataset_rows
 from fute.data.text2text import Category
 
 
@@ -110,9 +111,10 @@ def prepare_train(
     exclude: evaluation rows of this dataset and of those its registry entry calls overlapping.
     Raises SourceError where the source has changed since the evaluation rows were read.
     """
-    keys = {overlap_key(Row.from_json(obj, str(path)).segments) for path in exclude for obj in read_jsonl(path)}
+    evaluated = (Row.from_json(obj, str(path)) for path in exclude for obj in read_jsonl(path))
+    keys = exclusion_keys(settings.dataset, settings.entry, evaluated)
     read = json.loads(lock.read_text(encoding="utf8"))
-    result, locked = _normalised(settings, root, frozenset(keys), read.get("revision"))
+    result, locked = _normalised(settings, root, keys, read.get("revision"))
     if canonical_json(locked) != canonical_json(read):
         raise SourceError(f"{settings.dataset}: the source is not what {lock} says; delete that file and run again")
     with Step(
@@ -123,3 +125,5 @@ def prepare_train(
         step.jsonl(dev, [row.to_json() for row in result.rows["dev"]])
         step.json(counts, result.counts)
     print(f"{settings.dataset}: {len(result.rows['train'])} training rows, {len(result.rows['dev'])} held out")
+    for line in size_warnings(settings.entry, result.counts):
+        print(f"  warning: {line}")

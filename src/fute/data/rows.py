@@ -29,24 +29,39 @@ def at(file: str | Path, row: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """A gold answer of extractive QA: `context[start : start + len(text)] == text`, in characters."""
+
+    text: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One text of D or U.
 
     id        unique within the artifact: `{dataset}/{raw split}/{raw row}` or `{task}/{line}`
-    segments  one text, or two for a pair (premise, hypothesis)
-    label     canonical class name; None for unlabelled texts
+    segments  one text, or two for a pair: (premise, hypothesis), (question, context)
+    label     the target string: class name, rounded number, first gold answer; None for unlabelled texts
     task      the CrossFit task of a text of U; None for labelled rows
+    value     regression: the number as the dataset has it; None elsewhere
+    answers   extractive QA: gold answers in the second segment, empty for an unanswerable question; None elsewhere
     """
 
     id: str
     segments: tuple[str, ...]
     label: str | None = None
     task: str | None = None
+    value: float | None = None
+    answers: tuple[Answer, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A dict for one JSON line; fields that are None are left out."""
         row: dict[str, Any] = {"id": self.id, "segments": list(self.segments)}
-        return row | {name: value for name in ("label", "task") if (value := getattr(self, name)) is not None}
+        row |= {name: value for name in ("label", "task", "value") if (value := getattr(self, name)) is not None}
+        if self.answers is not None:
+            row["answers"] = [{"text": answer.text, "start": answer.start} for answer in self.answers]
+        return row
 
     @classmethod
     def from_json(cls, obj: dict[str, Any], where: str) -> Row:
@@ -55,7 +70,7 @@ class Row:
         Raises BadRow for a missing or unknown field and for a value of the wrong type.
         """
         remedy = "build the artifact again"
-        if unknown := sorted(set(obj) - {"id", "segments", "label", "task"}):
+        if unknown := sorted(set(obj) - {"id", "segments", "label", "task", "value", "answers"}):
             raise BadRow(where, unknown[0], "is not a field of a row", remedy)
         segments = obj.get("segments")
         if not isinstance(segments, list) or len(segments) not in (1, 2):
@@ -67,7 +82,27 @@ class Row:
         for name in ("label", "task"):
             if name in obj and not isinstance(obj[name], str):
                 raise BadRow(where, name, "is not a text", remedy)
-        return cls(obj["id"], tuple(segments), obj.get("label"), obj.get("task"))
+        if "value" in obj and not isinstance(obj["value"], float):
+            raise BadRow(where, "value", "is not a number with a decimal point", remedy)
+        answers = _answers(obj["answers"], segments, where, remedy) if "answers" in obj else None
+        return cls(obj["id"], tuple(segments), obj.get("label"), obj.get("task"), obj.get("value"), answers)
+
+
+def _answers(values: Any, segments: list[str], where: str, remedy: str) -> tuple[Answer, ...]:
+    """Gold answers from JSON, each checked to stand where it says in the second segment."""
+    if len(segments) != 2 or not isinstance(values, list):
+        raise BadRow(where, "answers", "must be a list, beside two segments (question, context)", remedy)
+    answers = []
+    for value in values:
+        if not isinstance(value, dict) or set(value) != {"text", "start"}:
+            raise BadRow(where, "answers", "holds something that is not {text, start}", remedy)
+        text, start = value["text"], value["start"]
+        if not (isinstance(text, str) and text and isinstance(start, int) and start >= 0):
+            raise BadRow(where, "answers", f"holds {value!r}: not a text with a place", remedy)
+        if not segments[1].startswith(text, start):
+            raise BadRow(where, "answers", f"{text!r} does not stand at character {start} of the context", remedy)
+        answers.append(Answer(text, start))
+    return tuple(answers)
 
 
 def alphanumeric(text: str) -> str:

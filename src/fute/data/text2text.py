@@ -1,15 +1,18 @@
-"""Text pairs x -> y for the surrogate: what stands for a class on the target side.
+"""Text pairs x -> y for the surrogate: what stands on the target side.
 
 A class is named by its canonical class name ("entailment", not class 0 and not "yes"), the same in DTEs
-and MTEs: datasets and models differ in the order of their classes, names do not.
+and MTEs: datasets and models differ in the order of their classes, names do not. A number is rounded as T5
+rounds STS-B (google-research/text-to-text-transfer-transformer); an answer is its text.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Literal
 
-from fute.data.rows import Row
+from fute.data.rows import Answer, Row
 
 Category = Literal["sa", "nli"]
 TargetKind = Literal["label", "verbalizer", "abc"]
@@ -19,6 +22,27 @@ CLASSES: dict[Category, tuple[str, ...]] = {
     "sa": ("negative", "positive"),
     "nli": ("entailment", "neutral", "contradiction"),
 }
+
+
+UNANSWERABLE = "unanswerable"
+
+
+def number_target(value: float, *, low: float, high: float, step: float) -> str:
+    """A number as a target string: clamped to low..high, rounded to the nearest step with the step's decimals.
+
+    Halves go to the even step, as in T5's round(5 * label) / 5: 2.5 is 2.4 (12 steps, not 13), 2.7 is 2.8.
+    Raises ValueError for a value that is not finite.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a number that can be rounded")
+    steps = round(min(max(value, low), high) * (1 / step))
+    decimals = max(0, -int(Decimal(str(step)).as_tuple().exponent))
+    return f"{steps * step + 0.0:.{decimals}f}"  # + 0.0: no "-0.0"
+
+
+def answer_target(answers: Sequence[Answer]) -> str:
+    """The first gold answer on one line with single blanks, or `unanswerable` where there is none."""
+    return " ".join(answers[0].text.split()) if answers else UNANSWERABLE
 
 
 def labelled_pairs(rows: Iterable[Row]) -> list[tuple[tuple[str, ...], str]]:

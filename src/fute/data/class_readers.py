@@ -1,0 +1,55 @@
+"""Readers of classification and regression datasets: a raw row becomes texts and a raw label."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+
+from fute.data.examples import CORRECT, Example, Raw
+from fute.data.rows import BadRow
+
+# medalpaca: "Q:<question>? \n{'A': '<option>', ..., 'E': '<option>'},"
+MEDALPACA = re.compile(r"(?:Q:)?(?P<question>.*?)\s*(?P<options>\{['\"]A['\"]:.*\}),?\s*", re.DOTALL)
+
+
+def fields(raw: Raw) -> Iterator[Example]:
+    """The text fields and the label field that the registry entry names; outer whitespace of texts is cut."""
+    entry = raw.entry
+    for field in entry.fields:
+        raw.get(field)  # a missing field is a complaint of its own, before any of a value
+    label = raw.get(str(entry.label_field))
+    if str(label) in entry.unlabelled:
+        yield Example((), label)  # will be dropped, so its texts may be empty
+    else:
+        yield Example(tuple(raw.text(field).strip() for field in entry.fields), label)
+
+
+def med_qa(raw: Raw) -> Iterator[Example]:
+    """MedQA as bigbio/med_qa has it: question, options [{key, value}], answer_idx (a letter)."""
+    options = {}
+    for option in raw.get("options", list):
+        if not isinstance(option, Mapping) or set(option) != {"key", "value"}:
+            raise BadRow(raw.where, "options", f"holds {option!r}, not {{key, value}}", CORRECT)
+        options[option["key"]] = option["value"]
+    yield _choice(raw.text("question"), options, raw.text("answer_idx"))
+
+
+def medalpaca(raw: Raw) -> Iterator[Example]:
+    """MedQA as medalpaca/medical_meadow_medqa has it: input (question and options), output ("E: ...").
+
+    The label is the first character of the output, as in the authors' code (repository xnyuwg/fute).
+    """
+    match = MEDALPACA.fullmatch(raw.text("input"))
+    if match is None:
+        raise BadRow(raw.where, "input", "does not end in the options {'A': ..., }", CORRECT)
+    try:
+        options = ast.literal_eval(match["options"])
+    except (SyntaxError, ValueError):
+        raise BadRow(raw.where, "input", f"has options that cannot be read: {match['options']}", CORRECT) from None
+    yield _choice(match["question"], options, raw.text("output").strip()[0])
+
+
+def _choice(question: str, options: Mapping[str, str], letter: str) -> Example:
+    """Question and options as two segments: a long question is then cut before its options are."""
+    return Example((question.strip(), " ".join(f"{key}: {value}" for key, value in options.items())), letter)

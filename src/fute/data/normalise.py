@@ -1,0 +1,192 @@
+"""Raw rows of a labelled dataset become rows with canonical target strings, in the splits train, dev and test.
+
+Texts are kept as they are but for outer whitespace (GLUE's SST-2 ends in a blank, IMDB keeps its `<br />`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
+
+from fute.data.examples import Example, Raw, Skipped
+from fute.data.readers import Form, form_of
+from fute.data.registry import DatasetSettings
+from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key
+from fute.data.sources import RawRow, RawSplits
+from fute.data.squad_form import YES_NO
+from fute.data.text2text import UNANSWERABLE, answer_target, number_target
+
+MAX_UNLABELLED = 0.1  # the authors' code stops at the same share: more means a split with hidden labels
+
+
+class Normalised(NamedTuple):
+    """Rows of the splits train, dev and test, and for each split how many rows went where."""
+
+    rows: dict[str, list[Row]]
+    counts: dict[str, dict[str, Any]]
+
+
+def normalise(
+    dataset_id: str,
+    settings: DatasetSettings,
+    raw: RawSplits,
+    *,
+    test_rows: int | None = None,
+    dev_share: float = 0.1,
+    seed: int = 42,
+    exclude: AbstractSet[str] = frozenset(),
+) -> Normalised:
+    """Rows of train, dev and test with canonical target strings.
+
+    test  the first `test_rows` (None: the entry's sample; fewer if there are fewer) of the row indices
+          shuffled by Random(seed), then sorted, as the authors' code samples; where the dataset has no split
+          for it, `heldout_share` of train is drawn the same way first
+    dev   `dev_share` of train, drawn the same way: the authors stop early on the rows they evaluate on
+    Train and dev never hold a text of the dataset's own test split (sampled or not) nor one whose
+    `exclusion_key` is in `exclude`.
+    Raises BadRow for an unusable row, SourceError when over 10 % of a split are unlabelled, more questions are
+    skipped than the entry allows, or no row is left.
+    """
+    form = form_of(settings, raw.source)
+    train, train_counts = _labelled(dataset_id, settings, form, raw.train, "train", seed)
+    if settings.heldout_share is None:
+        test, test_counts = _labelled(dataset_id, settings, form, raw.test, "test", seed)
+    else:
+        test, train = _sample(train, round(settings.heldout_share * len(train)), seed)
+        test_counts = {"held_out_of_train": len(test)}
+    if raw.drop_shared:
+        positions = [settings.fields.index(field) for field in raw.drop_shared]
+        in_test = {i: {alphanumeric(row.segments[i]) for row in test} for i in positions}
+        train = _drop(
+            train,
+            lambda row: any(alphanumeric(row.segments[i]) in texts for i, texts in in_test.items()),
+            train_counts,
+            "shares_field_with_test",
+        )
+    own_test = {overlap_key(row.segments) for row in test}
+    train = _drop(train, lambda row: overlap_key(row.segments) in own_test, train_counts, "in_own_test")
+    train = _drop(train, lambda row: exclusion_key(settings, row) in exclude, train_counts, "excluded")
+
+    wanted = settings.sample if test_rows is None else test_rows
+    test, _ = _sample(test, len(test) if wanted is None else wanted, seed)
+    dev, train = _sample(train, round(dev_share * len(train)), seed)
+    rows = {"train": train, "dev": dev, "test": test}
+    counts = {"train": train_counts, "dev": {}, "test": test_counts}
+    for split, kept in rows.items():
+        if not kept and not (split == "dev" and dev_share == 0):
+            raise SourceError(f"{dataset_id}, split {split}: no rows are left; counts so far: {counts}")
+        counts[split] |= {"kept": len(kept), "classes": _class_counts(settings, kept)}
+    return Normalised(rows, counts)
+
+
+def exclusion_key(settings: DatasetSettings, row: Row) -> str:
+    """What a train row of this dataset shares with an evaluation row of an overlapping one."""
+    return overlap_key(row.segments if settings.overlap_by == "row" else row.segments[:1])
+
+
+def exclusion_keys(dataset_id: str, settings: DatasetSettings, rows: Iterable[Row]) -> frozenset[str]:
+    """`exclusion_key` of the evaluation rows of other datasets; the own ones are known to `normalise` in full."""
+    own = f"{dataset_id}/"
+    return frozenset(exclusion_key(settings, row) for row in rows if not row.id.startswith(own))
+
+
+def size_warnings(settings: DatasetSettings, counts: dict[str, dict[str, Any]]) -> list[str]:
+    """Where the labelled rows of a split are not as many as the official split has; empty when all are."""
+    official = {"train": settings.expected.train, "test": settings.expected.dev}
+    found = {part: counts[part]["raw"] - counts[part]["unlabelled"] for part in official if "raw" in counts[part]}
+    return [
+        f"{rows} labelled rows for {part}, the official split has {official[part]}"
+        for part, rows in found.items()
+        if official[part] not in (None, rows)
+    ]
+
+
+def _labelled(
+    dataset_id: str, settings: DatasetSettings, form: Form, raw: list[RawRow], part: str, seed: int
+) -> tuple[list[Row], dict[str, Any]]:
+    """The usable rows of a part, and how many there were; a raw row may hold several questions."""
+    rows: list[Row] = []
+    skipped: Counter[str] = Counter()
+    read = unlabelled = 0
+    for item in raw:
+        where = at(item.origin, item.index + 1)
+        name = f"{dataset_id}/{item.split}/{item.index}"
+        for number, example in enumerate(form.read(Raw(item.values, where, settings, random.Random(f"{seed}/{name}")))):
+            read += 1
+            if isinstance(example, Skipped):
+                if settings.max_skipped == 0:
+                    remedy = f"correct it, or allow a share of such rows: max_skipped of {dataset_id}"
+                    raise BadRow(where, None, f"cannot be used: {example.reason}", remedy)
+                skipped[example.reason] += 1
+            elif settings.task == "classification" and str(example.label) in settings.unlabelled:
+                unlabelled += 1
+            else:
+                row_id = f"{name}.{number}" if form.many else name
+                rows.append(_row(dataset_id, settings, row_id, example, where))
+    if unlabelled > MAX_UNLABELLED * read:
+        raise SourceError(
+            f"{dataset_id}, split {part}: {unlabelled} of {read} rows are unlabelled, more than "
+            f"{MAX_UNLABELLED:.0%}; its labels are probably hidden: name another split in the registry"
+        )
+    if skipped.total() > settings.max_skipped * read:
+        raise SourceError(
+            f"{dataset_id}, split {part}: {skipped.total()} of {read} questions cannot be used, more than "
+            f"{settings.max_skipped:.0%} ({dict(skipped)}); check that the file is the one the registry means, "
+            "or raise max_skipped"
+        )
+    return rows, {"raw": read, "unlabelled": unlabelled} | ({"skipped": dict(skipped)} if skipped else {})
+
+
+def _row(dataset_id: str, settings: DatasetSettings, row_id: str, example: Example, where: str) -> Row:
+    """The canonical row. Raises BadRow for a label that the entry does not know."""
+    if example.answers is not None:
+        return Row(row_id, example.segments, answer_target(example.answers), answers=example.answers)
+    label, field = example.label, settings.label_field or "label"
+    if settings.scale is not None:
+        low, high = settings.scale.low, settings.scale.high
+        if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
+            raise BadRow(where, field, f"is {label!r}, not a number", "correct the row")
+        if not low <= label <= high:
+            raise BadRow(where, field, f"is {label}, outside {low} to {high}", f"correct it or scale of {dataset_id}")
+        target = number_target(label, low=low, high=high, step=settings.scale.step)
+        return Row(row_id, example.segments, target, value=float(label))
+    if not isinstance(label, str | int):
+        raise BadRow(where, field, f"is {label!r}, neither text nor integer", "correct the row")
+    if str(label) not in settings.label_map:
+        known = ", ".join(settings.label_map)
+        remedy = f"correct it, or add it to labels or unlabelled of {dataset_id} (known: {known})"
+        raise BadRow(where, field, f"has the unknown label {label!r}", remedy)
+    return Row(row_id, example.segments, settings.label_map[str(label)])
+
+
+def _class_counts(settings: DatasetSettings, rows: list[Row]) -> dict[str, int]:
+    """Rows of each class; of each number that occurs; of spans, yes, no and unanswerable questions."""
+    if settings.task == "span":
+        found = Counter(_answer_kind(row) for row in rows)
+        return {kind: found[kind] for kind in ("span", *YES_NO, UNANSWERABLE)}
+    found = Counter(str(row.label) for row in rows)
+    return {name: found[name] for name in settings.classes or sorted(found, key=float)}
+
+
+def _answer_kind(row: Row) -> str:
+    if not row.answers:
+        return UNANSWERABLE
+    first = row.answers[0]
+    return first.text if first in YES_NO.values() and row.segments[1].startswith("[aug]") else "span"
+
+
+def _drop(rows: list[Row], unwanted: Callable[[Row], bool], counts: dict[str, Any], reason: str) -> list[Row]:
+    kept = [row for row in rows if not unwanted(row)]
+    counts[reason] = len(rows) - len(kept)
+    return kept
+
+
+def _sample(rows: list[Row], size: int, seed: int) -> tuple[list[Row], list[Row]]:
+    """(`size` rows drawn by Random(seed), the others), both in their old order."""
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    return [rows[i] for i in sorted(order[:size])], [rows[i] for i in sorted(order[size:])]
