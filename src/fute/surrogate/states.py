@@ -16,18 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fute.surrogate.text2text import Batch, Example, Surrogate, collate
+from fute.surrogate.text2text import Batch, Example, Surrogate, on_device, padded_inputs
 from fute.surrogate.tuning import Tuning
 
 TEXTS_A_BATCH = 32
 """One number for every use: states differ in their last bits with the texts they share a batch with."""
-
-
-def sequences(surrogate: Surrogate, examples: Sequence[Example]) -> list[tuple[int, ...]]:
-    """The ids that states are of: an encoder's input; a causal model's input and target."""
-    if surrogate.family == "encoder-decoder":
-        return [example.input_ids for example in examples]
-    return [example.input_ids + example.target_ids for example in examples]
 
 
 class States:
@@ -44,7 +37,7 @@ class States:
 
     def cover(self, surrogate: Surrogate, examples: Sequence[Example]) -> bool:
         """Whether the examples are the first ones of the texts held here."""
-        wanted = sequences(surrogate, examples)
+        wanted = [surrogate.sequence(example) for example in examples]
         if len(wanted) > len(self.lengths):
             return False
         if [len(ids) for ids in wanted] != self.lengths[: len(wanted)].tolist():
@@ -54,7 +47,7 @@ class States:
 
     def batch(self, surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
         """`collate` with the input ids replaced by `states`, (B, S, d), zero where padded."""
-        batch = collate(surrogate, examples)
+        batch = surrogate.collate(examples)
         del batch["input_ids"]
         rows = [self.states[slice(*self._spans[example.index])] for example in examples]
         side = "right" if surrogate.family == "encoder-decoder" else "left"
@@ -77,7 +70,7 @@ def compute_states(
     does not depend on what was embedded before it. progress: called with the number of texts of each batch.
     """
     surrogate = tuning.surrogate
-    wanted = sequences(surrogate, examples)
+    wanted = [surrogate.sequence(example) for example in examples]
     lengths = torch.tensor([len(ids) for ids in wanted], dtype=torch.int32)
     ids = torch.tensor([token for row in wanted for token in row], dtype=torch.int32)
     starts = (lengths.long().cumsum(0) - lengths).tolist()
@@ -85,7 +78,7 @@ def compute_states(
     by_length = sorted(range(len(examples)), key=lambda i: (len(wanted[i]), i))
     for first in range(0, len(by_length), TEXTS_A_BATCH):
         part = by_length[first : first + TEXTS_A_BATCH]
-        batch = collate(surrogate, [examples[i] for i in part])
+        batch = on_device(surrogate, padded_inputs(surrogate, [examples[i] for i in part]))
         found = tuning.states(batch).cpu()
         if flat is None:
             flat = torch.empty(len(ids), found.shape[2], dtype=found.dtype)
