@@ -83,6 +83,16 @@ def test_a_stated_key_wins_alone():
     assert config.mte_target == "label" and config.taskemb == code().taskemb
 
 
+def test_the_paper_run_takes_the_preset_from_the_command_line():
+    stated = read_yaml(ROOT / "config" / "paper.yaml")
+    config = parse_run(stated | {"preset": "fute_code"}, ROOT / "config").config
+    assert config.surrogate.settings.autocast and config.surrogate.settings.form == "heads"
+    expected = code().taskemb
+    assert config.taskemb.mte == expected.mte.model_copy(update={"reduce": "rows"})
+    assert config.taskemb.dte.early_stops and config.taskemb.dte.reduce == "rows"
+    assert config.tupate == code().tupate
+
+
 def test_merging_leaves_both_sides_as_they_were():
     before = json.dumps(PRESETS)
     mine = {"preset": "fute_code", "tupate": {"mte": {"epochs": 1}}}

@@ -84,11 +84,14 @@ class HeadsSurrogate(Surrogate):
 
         K is 1, or 2 for spans: start and end, as places in the padded sequence; soft labels are (B, 1, classes).
         `read_at` (B,): the place of the state that is read; for spans `readable` (B, S): what is no padding.
-        Raises ValueError where inputs differ in their number of end marks, as transformers' classes do.
+        Raises ValueError where inputs differ in their number of end marks or have none, as transformers' classes do.
         """
-        if len(self.groups(examples)) > 1:
-            marks = {example.index: self._marks(example) for example in examples}
-            raise ValueError(f"inputs of one batch must hold the same number of end marks, got {marks}; see `groups`")
+        marks = {example.index: self._marks(example) for example in examples}
+        if len(set(marks.values())) > 1 or 0 in marks.values():
+            raise ValueError(
+                f"inputs of one batch must hold the same number of end marks, and at least one; got {marks} (pair: "
+                "number); make batches of `groups`"
+            )
         batch = padded_inputs(self, examples)
         ids, mask = batch["input_ids"], batch["attention_mask"]
         labels = torch.tensor([example.target_ids for example in examples])
