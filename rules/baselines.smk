@@ -39,6 +39,8 @@ rule baseline_scores:
     container:
         image("paper")
     params:
+        flags=lambda wc: WF.baseline_flags(wc.dataset),
         code=code("baselines"),
     shell:
-        f"{LIGHT} python -m fute baseline-scores --ranking {{input.ranking}} --output {{output.scores}} {{input.labels}} &> {{log}}"
+        f"{LIGHT} python -m fute baseline-scores --ranking {{input.ranking}} --output {{output.scores}} {{params.flags}}"
+        " {input.labels} &> {log}"

@@ -170,11 +170,17 @@ def extract_embedding(key: Annotated[str, typer.Option()], batch: PathOption, fi
 
 
 @app.command()
-def baseline_scores(labels: list[Path], ranking: PathOption, output: PathOption) -> None:
+def baseline_scores(
+    labels: list[Path],
+    ranking: PathOption,
+    output: PathOption,
+    zps_flip: Annotated[bool, typer.Option("--zps-flip", help="the authors' slip on SA")] = False,
+    list_as_scores: Annotated[bool, typer.Option("--list-as-scores", help="their slip with Self-Select")] = False,
+) -> None:
     """Score the prompts of one LLM and dataset by every baseline."""
     from fute.baselines.steps import baseline_scores as step
 
-    step(labels, ranking, output)
+    step(labels, ranking, output, zps_flip=zps_flip, list_as_scores=list_as_scores)
 
 
 @app.command()

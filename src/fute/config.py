@@ -1,7 +1,8 @@
 """The whole configuration: what a run consists of. Unknown keys are errors that name file and key.
 
-The defaults are the paper's. A named run (`config.yaml` is the demo, `config/*.yaml` the others) states only
-where it departs from them. Registries: `config/models.yaml`, `config/datasets.yaml`, `config/prompts/*.yaml`.
+The defaults are the paper's; `preset` puts others under a run's own values. A named run (`config.yaml` is the demo,
+`config/*.yaml` the others) states only where it departs from them. Registries: `config/models.yaml`,
+`config/datasets.yaml`, `config/prompts/*.yaml`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fute.data.prompts import Prompt, load_prompts
 from fute.data.registry import DatasetSettings
 from fute.llm.engine import EngineSettings
 from fute.models import ModelEntry
+from fute.presets import Preset, with_preset
 from fute.recipes import (
     BiasSettings,
     LoraSettings,
@@ -103,7 +105,7 @@ class SurrogateConfig(Section):
 
 class MethodConfig(Section):
     """Recipes of one method. pairs: at most so many (x, y) pairs a vector (None: all). mte, dte: how model task
-    embeddings and dataset task embeddings are learned."""
+    embeddings and dataset task embeddings are learned. dte_span: what a dataset of extractive QA changes in dte."""
 
     SAME: ClassVar[tuple[str, ...]] = ()
     """Settings in which mte and dte must agree, or their vectors could not be compared."""
@@ -111,13 +113,25 @@ class MethodConfig(Section):
     pairs: int | None = Field(None, ge=1)
     mte: MethodSettings
     dte: MethodSettings
+    dte_span: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _comparable(self) -> MethodConfig:
-        for name in self.SAME:
-            if getattr(self.mte, name) != getattr(self.dte, name):
-                raise ValueError(f"mte.{name} and dte.{name} differ, so their vectors could not be compared")
+        for kind, recipe in (("dte", self.dte), ("dte_span", self.dte_for("span"))):
+            for name in self.SAME:
+                if getattr(self.mte, name) != getattr(recipe, name):
+                    raise ValueError(f"mte.{name} and {kind}.{name} differ, so their vectors could not be compared")
         return self
+
+    def dte_for(self, task: str) -> MethodSettings:
+        """The recipe of a dataset's embedding, by the task of its registry entry."""
+        if task != "span" or not self.dte_span:
+            return self.dte
+        try:
+            return type(self.dte).model_validate(self.dte.model_dump() | self.dte_span)
+        except ValidationError as error:
+            what = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise ValueError(f"dte with dte_span's {self.dte_span} is no recipe; change dte_span too: {what}") from None
 
 
 class TaskEmbConfig(MethodConfig):
@@ -161,6 +175,13 @@ class ControlsConfig(Section):
     abc: bool = True
 
 
+class BaselinesConfig(Section):
+    """Slips of the authors' code, to be repeated: see `zero_label` and `self_select_scores`."""
+
+    zps_sa_flip: bool = False
+    self_select_list_as_scores: bool = False
+
+
 class EvaluationConfig(Section):
     """draws: bootstrap draws over evaluation rows. tsne_seed: of Figures 4 and A2."""
 
@@ -169,13 +190,15 @@ class EvaluationConfig(Section):
 
 
 class Config(Section):
-    """A run. threads: BLAS and torch threads of every model step. embeddings_per_process: vectors one
-    process makes (None: all of a method). processes, gpus: of an embedding job; gpus also of a label batch whose
-    engine is transformers."""
+    """A run. preset: whose defaults lie under these values. mte_target: what stands for a black box's class: its
+    name (for the heads form its index), the prompt's word, or the probabilities of all classes. threads: BLAS and
+    torch threads of every model step. embeddings_per_process: vectors one process makes (None: all of a method).
+    processes, gpus: of an embedding job; gpus also of a label batch whose engine is transformers."""
 
     name: Id
     title: str
     note: str | None = None
+    preset: Preset = "paper"
     seed: int = 42
     data: DataConfig = DataConfig()
     unsup: dict[Category, UnsupSettings]
@@ -187,13 +210,36 @@ class Config(Section):
     tupate_lora: LoraConfig = LoraConfig()
     tupate_bias: BiasConfig = BiasConfig()
     textemb: TextEmbConfig = TextEmbConfig()
-    mte_target: Literal["label", "verbalizer"] = "label"
+    mte_target: Literal["label", "verbalizer", "soft"] = "label"
     embeddings_per_process: int | None = Field(1, ge=1)
     controls: ControlsConfig = ControlsConfig()
+    baselines: BaselinesConfig = BaselinesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     threads: int = Field(8, ge=1)
     processes: int = Field(1, ge=1)
     gpus: int = Field(1, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_preset(cls, values: Any) -> Any:
+        return with_preset(values) if isinstance(values, Mapping) else values
+
+    @model_validator(mode="after")
+    def _form_fits(self) -> Config:
+        """What has a meaning in one form of surrogate only."""
+        if self.surrogate.settings.form == "text2text":
+            if self.mte_target == "soft":
+                raise ValueError("mte_target 'soft' needs surrogate.settings.form: heads; text has no probabilities")
+            return self
+        if self.mte_target == "verbalizer":
+            raise ValueError("mte_target 'verbalizer' is text, and a head gives none; use label or soft")
+        if self.controls.abc:
+            raise ValueError("controls.abc writes labels as letters, and a head gives no text; set it to false")
+        if "textemb" in self.methods:
+            raise ValueError("method textemb reads states at y, and the heads form has no y; drop it")
+        if "taskemb" in self.methods and self.taskemb.mte.labels == "sampled":
+            raise ValueError("taskemb labels 'sampled' are drawn as text; the heads form takes 'given'")
+        return self
 
     @model_validator(mode="after")
     def _held_out_rows(self) -> Config:

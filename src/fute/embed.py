@@ -13,6 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -21,14 +22,15 @@ from transformers import AutoConfig
 
 from fute.artifacts import Step, read_jsonl, sha256_file
 from fute.batching import UnitStore, keys_text
-from fute.data.rows import Row
+from fute.data.rows import Answer, Row
 from fute.data.text2text import labelled_pairs, mte_target
 from fute.embed_extract import INDEX, SUFFIX, learned_from, member
 from fute.embeddings import save
 from fute.embeddings.embedder import Embedder
 from fute.progress import Track, TrainingProgress
-from fute.recipes import EmbeddingSpec, Item, MethodSettings, TaskEmbSettings, TupateSettings
+from fute.recipes import EmbeddingSpec, Form, Item, MethodSettings, TaskEmbSettings, TupateSettings
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
+from fute.surrogate.labelled import ClassTarget, Labelled, NumberTarget, SoftTarget, SpanTarget, Target
 from fute.surrogate.prefix import PrefixShape, initial_prefix
 from fute.surrogate.states import States, load_states
 from fute.surrogate.text2text import Pair
@@ -48,38 +50,74 @@ def _rows(path: Path) -> list[Row]:
     return [Row.from_json(obj, str(path)) for obj in read_jsonl(path)]
 
 
-def dataset_pairs(rows: list[Row], limit: int | None, seed: int) -> list[Pair]:
-    """`limit` labelled rows in a seeded order, as pairs (text, class name); None: every row once.
+def dataset_pairs(
+    rows: list[Row], limit: int | None, seed: int, form: Form = "text2text", classes: Sequence[str] = ()
+) -> list[Pair] | list[Labelled]:
+    """`limit` labelled rows in a seeded order, as pairs (text, target); None: every row once.
+
+    The target is the label's text, or for heads what a head says: a class of `classes`, a number, or an answer.
 
     A dataset with fewer rows gives them again, in the same order, until `limit` is reached: vectors are only
     comparable when the same number of pairs made them.
     """
+    if form == "heads":
+        return limited([Labelled(row.segments, row_target(row, classes)) for row in rows], limit, seed)
     return limited([Pair(x, y) for x, y in labelled_pairs(rows)], limit, seed)
 
 
-def limited(pairs: Sequence[Pair], limit: int | None, seed: int) -> list[Pair]:
+def row_target(row: Row, classes: Sequence[str]) -> Target:
+    """What a head shall say of a labelled row. Raises ValueError for a label that is none of `classes`."""
+    if row.answers is not None:
+        first = row.answers[0] if row.answers else Answer("", 0)
+        return SpanTarget(first.start, first.start + len(first.text))
+    if row.value is not None:
+        return NumberTarget(row.value)
+    if row.label not in classes:
+        raise ValueError(f"row {row.id}: label {row.label!r} is not one of the classes {', '.join(classes)}")
+    return ClassTarget(classes.index(row.label), len(classes))
+
+
+T = TypeVar("T")
+
+
+def limited(pairs: Sequence[T], limit: int | None, seed: int) -> list[T]:
     """Pairs in a seeded order, from the first again until there are `limit`; None: each once."""
     pairs = list(pairs)
     random.Random(seed).shuffle(pairs)
     return pairs if limit is None else list(itertools.islice(itertools.cycle(pairs), limit))
 
 
-def model_pairs(item: Item, rows: list[Row], labels: list[dict], seed: int) -> list[Pair]:
+def model_pairs(
+    item: Item, rows: list[Row], labels: list[dict], seed: int, form: Form = "text2text"
+) -> list[Pair] | list[Labelled]:
     """The texts of U, in U's order, with what a black box said of them; at most `item.pairs`.
+
+    The target is a text, or for heads the predicted class or (target `soft`) the probabilities of `item.classes`.
 
     Variant `null-i` permutes the labels over these texts with a seed of its own.
     Raises ValueError where labels and U are not of the same texts.
     """
     if [row.id for row in rows] != [label["id"] for label in labels]:
         raise ValueError(f"{item.source}: its labels are not those of U in this order; delete them and run again")
-    said = [label["prediction"] for label in labels][: item.pairs]
+    said = labels[: item.pairs]
     if item.variant and item.variant.startswith("null-"):
         random.Random(f"{seed}/{item.variant}").shuffle(said)
+    if form == "heads":
+        targets = [label_target(label, item.classes, soft=item.target == "soft") for label in said]
+        return [Labelled(row.segments, target) for row, target in zip(rows, targets, strict=False)]
     words = dict(zip(item.classes, ((word,) for word in item.verbalizers or ()), strict=False))
     return [
-        Pair(row.segments, mte_target(item.target, name, item.classes, words))
-        for row, name in zip(rows, said, strict=False)
+        Pair(row.segments, mte_target(item.target, label["prediction"], item.classes, words))
+        for row, label in zip(rows, said, strict=False)
     ]
+
+
+def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool) -> Target:
+    """What a head shall say where a black box gave a label: a line of its label file, with `classes` in any order."""
+    if soft:
+        chances = dict(zip(label["classes"], label["probabilities"], strict=True))
+        return SoftTarget(tuple(chances[name] for name in classes))
+    return ClassTarget(classes.index(label["prediction"]), len(classes))
 
 
 def _name(item: Item) -> str:
@@ -91,20 +129,25 @@ def _sources(item: Item, files: Mapping[str, Path]) -> dict[str, Path]:
     if item.kind == "dte":
         names = {"train": f"train:{item.source}", "dev": f"dev:{item.source}"}
     else:
-        names = {"unsup": f"unsup:{item.category}", "labels": f"labels:{item.source}"}
+        labels = "soft_labels" if item.target == "soft" else "labels"
+        names = {"unsup": f"unsup:{item.category}", labels: f"labels:{item.source}"}
     return {kind: files[name] for kind, name in names.items()}
 
 
-def item_pairs(item: Item, early_stop: bool, files: Mapping[str, Path]) -> tuple[list[Pair], list[Pair] | None]:
+def item_pairs(
+    item: Item, early_stop: bool, files: Mapping[str, Path], form: Form = "text2text"
+) -> tuple[list[Pair] | list[Labelled], list[Pair] | list[Labelled] | None]:
     """Training pairs of an item, and for a DTE with early stopping the held-out pairs."""
     sources = _sources(item, files)
     if item.kind == "dte":
-        held_out = dataset_pairs(_rows(sources["dev"]), None, item.seed) if early_stop else None
-        return dataset_pairs(_rows(sources["train"]), item.pairs, item.seed), held_out
-    return model_pairs(item, _rows(sources["unsup"]), read_jsonl(sources["labels"]), item.seed), None
+        as_pairs = {"form": form, "classes": item.classes}
+        held_out = dataset_pairs(_rows(sources["dev"]), None, item.seed, **as_pairs) if early_stop else None
+        return dataset_pairs(_rows(sources["train"]), item.pairs, item.seed, **as_pairs), held_out
+    unsup, labels = sources.values()
+    return model_pairs(item, _rows(unsup), read_jsonl(labels), item.seed, form), None
 
 
-def texts_of_training(settings: MethodSettings, pairs: Sequence[Pair], held_out: Sequence[Pair] | None) -> int:
+def texts_of_training(settings: MethodSettings, pairs: Sequence, held_out: Sequence | None) -> int:
     """Pairs over all epochs of one training."""
     epochs = getattr(settings, "epochs" if held_out is None else "max_epochs", 1)
     return len(pairs) * epochs
@@ -148,7 +191,7 @@ def embed_batch(
             shared = f"states:{item.category}"
             if item.kind == "mte" and shared in files and (states is None or states[0] != shared):
                 states = shared, load_states(files[shared]).on(embedder.surrogate.device)
-            pairs, held_out = item_pairs(item, settings.early_stops, files)
+            pairs, held_out = item_pairs(item, settings.early_stops, files, spec.settings.form)
             with TrainingProgress(_name(item), texts_of_training(settings, pairs, held_out)) as progress:
                 embedding = embedder.embed(
                     pairs,

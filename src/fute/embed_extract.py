@@ -12,6 +12,8 @@ from fute.embeddings import record_of
 
 SUFFIX = ".zip"
 INDEX = "inputs.json"
+TAKEN = {"labels": ("id", "prediction"), "soft_labels": ("id", "prediction", "classes", "probabilities")}
+"""What is read of a label file, by what a vector is learned from."""
 RECORDED = ("pairs", "steps", "loss_start", "loss_end", "relative_distance")
 """What the sidecar of a vector repeats of how it was learned."""
 
@@ -22,12 +24,13 @@ def member(key: str) -> str:
 
 
 def learned_from(name: str, path: Path) -> str:
-    """Hash of what a vector takes from a file: of labels the ids and predictions, of all else the whole file.
+    """Hash of what a vector takes from a file: of labels ids and predictions, of soft ones the probabilities too.
 
-    Two prompts of equal words have one vector, though their label files carry different prompt numbers.
+    Of all else it is that of the whole file. Two prompts of equal words have one vector, though their label files
+    carry different prompt numbers.
     """
-    if name == "labels":
-        return content_key([[row["id"], row["prediction"]] for row in read_jsonl(path)])
+    if fields := TAKEN.get(name):
+        return content_key([[row[field] for field in fields] for row in read_jsonl(path)])
     return sha256_file(path)
 
 
@@ -44,7 +47,8 @@ def extract_embedding(key: str, *, batch: Path, files: Mapping[str, Path], outpu
         if recorded is None:
             raise ValueError(f"{batch}: holds no vector {key[:16]}; delete this batch and its .keys, then run again")
         data = archive.read(member(key))
-    for name, path in files.items():
+    for kind, path in files.items():
+        name = kind if kind in recorded else f"soft_{kind}"
         if recorded[name] != learned_from(name, path):
             raise ValueError(
                 f"{batch}: was learned from another {path} than there is now; delete the batch, its .keys and its "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from fute.embeddings.embedder import Embedder
 from fute.progress import TrainingProgress
 from fute.recipes import MethodId
 from fute.surrogate.checkpoint import heed_sigterm
+from fute.surrogate.labelled import ClassTarget, Labelled
 from fute.surrogate.text2text import Pair
 
 
@@ -40,6 +42,11 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
+def class_pairs(pairs: Sequence[Pair], classes: Sequence[str]) -> list[Labelled]:
+    """Pairs for a head, y being the name of a class."""
+    return [Labelled(pair.x, ClassTarget(classes.index(pair.y), len(classes))) for pair in pairs]
+
+
 def surrogate_sha256(folder: Path) -> str:
     """Hash of a model folder as the workflow's vectors carry it: of its lock, or of its files where it has none."""
     lock = folder.with_name(f"{folder.name}.lock.json")
@@ -61,7 +68,8 @@ def embed_file(
     """Learn one vector by a configuration's recipe, so that it can be compared with that run's vectors.
 
     kind: `dte` takes the pairs in a seeded order, again from the first until the recipe's number of pairs is
-    reached; `mte` takes them as they stand. dev: held-out pairs, for recipes that stop early. A killed call goes on
+    reached; `mte` takes them as they stand. dev: held-out pairs, for recipes that stop early. For a surrogate of the
+    heads form every y is the name of a class, and the classes are those that occur, by name. A killed call goes on
     where it was when it is repeated.
     """
     section = run.config.method(method)
@@ -74,6 +82,12 @@ def embed_file(
     known = read_pairs(pairs)
     known = limited(known, section.pairs, run.config.seed) if kind == "dte" else known[: section.pairs]
     held_out = read_pairs(dev) if dev else None
+    if run.config.surrogate.settings.form == "heads":
+        classes = sorted({pair.y for pair in (*known, *(held_out or ()))})
+        if len(classes) < 2:
+            raise ConfigError(f"{pairs}: every y is {classes[0]!r}; a head needs at least two classes")
+        known = class_pairs(known, classes)
+        held_out = held_out and class_pairs(held_out, classes)
     if kind == "dte" and recipe.early_stops and held_out is None:
         raise ConfigError(f"this configuration's {method} stops DTEs early: give held-out pairs by --dev")
     embedder = Embedder(folder, run.config.surrogate.settings, recipe, surrogate_sha256(folder))

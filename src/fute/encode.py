@@ -23,6 +23,7 @@ def encode_states(
 ) -> None:
     """Write the encoder's states of the first `texts` texts of a corpus (None: all)."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    settings = settings.model_copy(update={"form": "text2text"})  # both forms encode texts alike
     surrogate = load_surrogate(model, settings)
     surrogate.model.to(device)
     if device.type == "cpu":  # as the embedding step does, so that states are the same in both

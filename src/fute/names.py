@@ -9,5 +9,8 @@ METHOD_NAMES = {
 }
 """Method id -> its row in Table 3. The paper prints the first two."""
 
+FORM_NAMES = {"text2text": "text-to-text form", "heads": "form of new heads"}
+"""Form of a surrogate -> how the report names it."""
+
 LEAST_SEPARATION = 2.0
 """Prompts must spread so many times as far as order seeds do before their ranking is read."""

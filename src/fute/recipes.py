@@ -11,15 +11,23 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Form = Literal["text2text", "heads"]
+
+
 class SurrogateSettings(_Frozen):
     """How a surrogate is loaded and how pairs are cut.
 
     `dtype` is that of weights that stay frozen (TuPaTE); weights that are trained are fp32 always, since an
     update at a learning rate of 2e-5 is under the resolution of bf16. `autocast` runs their matrix products
     in bf16.
+    `form`: `text2text` scores y as text with the surrogate's own language-model head; `heads` puts a small head of
+    classes, a number or an answer's place on it (the authors' code), drawn from `head_seed` for every set of pairs
+    and left out of the vector.
     """
 
     family: Literal["encoder-decoder", "causal"]
+    form: Form = "text2text"
+    head_seed: int = 42
     dtype: Literal["float32", "bfloat16"] = "float32"
     autocast: bool = False
     max_input_tokens: int = Field(default=496, ge=1)
@@ -98,10 +106,14 @@ class _Tuned(_Trained):
     """TuPaTE: the surrogate is frozen, and few parameters that tune it are trained from a common start.
 
     `layers`: a causal surrogate is tuned in its last so many layers (None: all); the states below are computed
-    once, which is what makes small runs short.
+    once, which is what makes small runs short. `dropout`, that of what is trained, is 0 in runs of fewer steps than
+    `dropout_min_steps`. `backbone_dropout`: rate inside the surrogate while it is tuned; above 0 no states can be
+    computed once.
     """
 
     layers: int | None = Field(default=None, ge=1)
+    dropout_min_steps: int = Field(default=100, ge=0)
+    backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class TupateSettings(_Tuned):
@@ -110,7 +122,7 @@ class TupateSettings(_Tuned):
     `scope`: which attentions of an encoder-decoder surrogate have a prefix: the decoder's self-attention (then the
     encoder's states are computed once for all vectors), the encoder's as well, or the cross-attention too. A causal
     surrogate has one kind. A prefix whose vector moved by less than `min_relative_distance` of its start's norm is
-    an error: such vectors are all the start. `dropout` is that of the prefix, and 0 in runs of under 100 steps.
+    an error: such vectors are all the start.
     """
 
     START: ClassVar = ("length", "layers", "scope", "init_seed")
@@ -160,7 +172,7 @@ MethodId = Literal["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb"]
 
 def reads_shared_states(settings: MethodSettings, family: str) -> bool:
     """Whether a method reads states of its texts that are the same for all its vectors: those of a T5's encoder."""
-    if family != "encoder-decoder" or not isinstance(settings, _Tuned):
+    if family != "encoder-decoder" or not isinstance(settings, _Tuned) or settings.backbone_dropout:
         return False
     return getattr(settings, "scope", "decoder_self") == "decoder_self"
 
@@ -170,7 +182,8 @@ class Item(_Frozen):
 
     kind, source: `dte` of a dataset id, or `mte` of `{model}/{prompt}`. recipe: its place among the batch's
     recipes. pairs: at most so many (x, y).
-    target: what stands for a class on the target side. variant: `null-i`, `abc` or None.
+    target: what stands for a class on the target side: its name (of the heads form its index), the prompt's word, a
+    letter, or `soft`, the probabilities of all classes. variant: `null-i`, `abc` or None.
     """
 
     key: str
@@ -180,7 +193,7 @@ class Item(_Frozen):
     variant: str | None
     recipe: int = 0
     pairs: int | None
-    target: Literal["label", "verbalizer", "abc"]
+    target: Literal["label", "verbalizer", "abc", "soft"]
     seed: int
     classes: tuple[str, ...]
     verbalizers: tuple[str, ...] | None = None

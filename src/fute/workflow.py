@@ -19,7 +19,7 @@ from fute.data.crossfit_files import unsup_identity
 from fute.data.prompts import Prompt
 from fute.data.sources import source_identity
 from fute.llm import labelling
-from fute.names import METHOD_NAMES
+from fute.names import FORM_NAMES, METHOD_NAMES
 from fute.recipes import EmbeddingSpec, Item, MethodSettings, reads_shared_states
 
 RESOURCES = Path("resources")
@@ -321,7 +321,8 @@ class Workflow:
         for method in self.config.methods:
             own = self.config.method(method)
             found[method] = []
-            for recipe in (own.dte, own.mte, own.mte.first_order()):
+            dtes = [own.dte_for(self.run.datasets[name].task) for name in self.all_datasets()]
+            for recipe in (*dtes, own.mte, own.mte.first_order()):
                 if recipe not in found[method]:
                     found[method].append(recipe)
         return found
@@ -336,15 +337,16 @@ class Workflow:
                       self.config.surrogate.settings.model_dump(), method, code("embed")]  # fmt: skip
             for category in self.config.categories:
                 for dataset in self.run.datasets_of(category):
+                    how = recipe.dte_for(self.run.datasets[dataset].task)
                     what = {
-                        "recipe": recipe.dte.model_dump(),
+                        "recipe": how.model_dump(),
                         "pairs": recipe.pairs,
                         "seed": self.config.seed,
                     }
                     key = content_key([*common, what, self.train_recipe(dataset)])
                     found[self.dte_file(method, dataset)] = Item(
                         key=key, kind="dte", category=category, source=dataset, variant=None,
-                        recipe=self.recipes[method].index(recipe.dte), pairs=recipe.pairs, target="label",
+                        recipe=self.recipes[method].index(how), pairs=recipe.pairs, target="label",
                         seed=self.config.seed,
                         classes=tuple(self.run.datasets[dataset].classes),
                     )  # fmt: skip
@@ -481,6 +483,12 @@ class Workflow:
             for dataset in self.run.datasets_of(category)
         ]
 
+    def baseline_flags(self, dataset: str) -> str:
+        """Flags of `fute baseline-scores` for a dataset: the slips of the authors' code that are to be repeated."""
+        slips = self.config.baselines
+        flip = slips.zps_sa_flip and self.run.datasets[dataset].category == "sa"
+        return " ".join(["--zps-flip"] * flip + ["--list-as-scores"] * slips.self_select_list_as_scores)
+
     # --- settings of the evaluation and of the paper's artifacts ---------------------------------------
 
     def mte_files(self) -> list[str]:
@@ -540,12 +548,12 @@ class Workflow:
 
     def report_settings(self, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
         """Texts of the report: what was run, in words a reader of the paper knows."""
-        config, llm = self.config, self.config.llm
+        config, llm, surrogate = self.config, self.config.llm, self.config.surrogate.settings
         titles = {name: self.run.models[name].title or name for name in self.models}
         names = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
         settings = {
             "LLMs": ", ".join(titles[name] for name in llm.models),
-            "Surrogate": f"{titles[config.surrogate.name]} ({config.surrogate.settings.family}, text-to-text form)",
+            "Surrogate": f"{titles[config.surrogate.name]} ({surrogate.family}, {FORM_NAMES[surrogate.form]})",
             "Methods": ", ".join(names[method] for method in config.methods),
             "Prompts": "; ".join(
                 f"{c.upper()} {', '.join(str(p.number) for p in self.run.prompts_of(c))}" for c in config.categories
@@ -556,7 +564,7 @@ class Workflow:
             if llm.calibration == "unsup" else "none",
             "Seed": str(config.seed),
             "Configuration": config.name,
-            "Preset": "paper (docs/methods.md lists every departure)",
+            "Preset": f"{config.preset} (docs/methods.md lists every departure)",
         }  # fmt: skip
         if config.surrogate.name in llm.models:
             settings["Special case"] = "the surrogate is one of the LLMs: its embeddings are a self-distillation"

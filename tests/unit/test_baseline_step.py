@@ -126,6 +126,17 @@ def test_rounded_probabilities_are_taken():
     )
 
 
+def test_the_authors_slips_can_be_repeated():
+    plain = run()
+    baseline_scores([label_file(name) for name in P], RANKING, OUTPUT, zps_flip=True, list_as_scores=True)
+    slipped = json.loads(OUTPUT.read_text())["scores"]
+    for name in ("ZPS-Log", "ZPS-Prob", "ZPS-Vote"):
+        assert slipped[name] == pytest.approx([1 - score for score in plain[name]]), name
+    assert slipped["Self-Select"] == [3, 1, 2], "the ranking 3, 1 with the unnamed 2 behind it, as scores"
+    changed = {name for name in plain if plain[name] != slipped[name]}
+    assert changed <= {"ZPS-Log", "ZPS-Prob", "ZPS-Vote", "Self-Select"}
+
+
 def test_prompts_stand_in_the_order_given():
     forward, backward = run(), run(tuple(reversed(P)))
     for name in ("MI", "LocalE", "SPELL", "Self-Select"):
@@ -143,6 +154,6 @@ def test_prompts_labelled_on_different_rows_are_refused(spoil):
 def test_the_record_names_what_was_read():
     run()
     record = json.loads(Path(f"{OUTPUT}.prov.json").read_text())["record"]
-    assert record["params"] == {"prompts": list(P)}
+    assert record["params"] == {"prompts": list(P), "zps_flip": False, "list_as_scores": False}
     assert [entry["path"] for entry in record["inputs"]] == sorted([*(str(label_file(n)) for n in P), str(RANKING)])
     assert all("record_sha256" in entry for entry in record["inputs"])

@@ -210,6 +210,14 @@ def test_zero_label_is_a_share(p, vote):
     np.testing.assert_allclose(scores * p.shape[1], np.round(scores * p.shape[1]))
 
 
+@pytest.mark.parametrize("vote", ["log", "prob", "vote"])
+def test_flipped_zero_label_counts_the_other_class(vote):
+    p = np.random.default_rng(3).dirichlet([1, 1], size=(5, 20))
+    np.testing.assert_allclose(zero_label(p, vote, flip=True), 1 - zero_label(p, vote))
+    with pytest.raises(ValueError, match="swaps two classes, and p has 3"):
+        zero_label(np.full((2, 4, 3), 1 / 3), vote, flip=True)
+
+
 def test_zero_label_refuses_an_unknown_vote():
     with pytest.raises(ValueError, match="log, prob, vote"):
         zero_label([[[0.5, 0.5]]], "majority")
@@ -279,6 +287,7 @@ def test_a_written_ranking_is_read_back(order, length):
 def test_self_select_scores():
     np.testing.assert_array_equal(self_select_scores([3, 1], 4), [-2, -3, -1, -3])
     np.testing.assert_array_equal(self_select_scores([2], 3), [-2, -1, -2])
+    np.testing.assert_array_equal(self_select_scores([3, 1], 4, list_as_scores=True), [3, 1, 2, 4])
 
 
 @pytest.mark.parametrize("ranking", [[1, 1], [0], [4]])

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from fute.artifacts import Step
-from fute.data.rows import Row
-from fute.embed import _zip, dataset_pairs, model_pairs
+from fute.data.rows import Answer, Row
+from fute.embed import _zip, dataset_pairs, item_pairs, model_pairs
 from fute.embed_extract import INDEX, extract_embedding, learned_from, member
 from fute.embeddings import Embedding, save
 from fute.recipes import Item
+from fute.surrogate.labelled import ClassTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
 from fute.surrogate.text2text import Pair
 
 CLASSES = ("negative", "positive")
@@ -61,6 +62,79 @@ def test_a_small_dataset_gives_its_rows_again():
     assert dataset_pairs(rows, 12, 42) == [*once, *once, *once[:2]]
     assert dataset_pairs(rows, 3, 42) == once[:3]
     assert dataset_pairs(rows, None, 7) != once, "another seed, another order"
+
+
+def test_a_head_is_told_classes_numbers_and_answers():
+    def target(row: Row):
+        (pair,) = dataset_pairs([row], None, 42, "heads", CLASSES)
+        assert isinstance(pair, Labelled) and pair.x == row.segments
+        return pair.target
+
+    assert target(Row("d/1", ("x",), label="positive")) == ClassTarget(1, 2)
+    assert target(Row("d/1", ("x", "y"), label="1.8", value=1.75)) == NumberTarget(1.75)
+    answers = (Answer("bcd", 1), Answer("e", 4))
+    assert target(Row("d/1", ("q", "abcde"), label="bcd", answers=answers)) == SpanTarget(1, 4)
+    assert target(Row("d/1", ("q", "abcde"), label="unanswerable", answers=())) == SpanTarget(0, 0)
+    with pytest.raises(ValueError, match=r"row d/1: label 'neutral' is not one of the classes negative, positive"):
+        target(Row("d/1", ("x",), label="neutral"))
+    with pytest.raises(ValueError, match="row d/1"):
+        target(Row("d/1", ("x",)))
+
+
+SAID = [
+    label | {"classes": ["positive", "negative"], "probabilities": [round(0.05 * i, 2), round(1 - 0.05 * i, 2)]}
+    for i, label in enumerate(LABELS)
+]
+
+
+def test_a_black_box_tells_a_head_its_class_or_its_probabilities():
+    """In the order of the item's classes, whatever the order of the label file's."""
+    hard = model_pairs(item(), ROWS, SAID, 42, "heads")
+    assert hard == [Labelled(ROWS[i].segments, ClassTarget(int(i % 3 == 0), 2)) for i in range(8)]
+    soft = model_pairs(item(target="soft"), ROWS, SAID, 42, "heads")
+    expected = [SoftTarget((round(1 - 0.05 * i, 2), round(0.05 * i, 2))) for i in range(8)]
+    assert [pair.target for pair in soft] == expected
+    null = model_pairs(item(target="soft", variant="null-1"), ROWS, SAID, 42, "heads")
+    assert Counter(p.target for p in null) == Counter(expected) and null != soft
+    assert [p.x for p in null] == [p.x for p in soft]
+
+
+def test_a_vector_of_soft_labels_notices_other_probabilities(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = [label | {"probabilities": [0.5, 0.5]} for label in SAID]
+    for name, lines in (("said", SAID), ("other", other)):
+        with Step("labels", module="fute.batching", settings={}) as step:
+            step.jsonl(Path(f"{name}.jsonl.gz"), lines)
+    for name in ("labels", "soft_labels"):
+        index = {"k1": {name: learned_from(name, Path("said.jsonl.gz"))}}
+        _zip(Path("b.zip"), {member("k1"): b"vector", INDEX: json.dumps(index).encode()})
+        monkeypatch.setattr("fute.embed_extract.record_of", lambda data: {})
+        extract_embedding(
+            "k1", batch=Path("b.zip"), files={"labels": Path("said.jsonl.gz")}, output=Path(f"{name}.out")
+        )
+        files = {"labels": Path("other.jsonl.gz")}
+        if name == "labels":
+            extract_embedding("k1", batch=Path("b.zip"), files=files, output=Path("again.out"))
+        else:
+            with pytest.raises(ValueError, match=r"learned from another other\.jsonl\.gz"):
+                extract_embedding("k1", batch=Path("b.zip"), files=files, output=Path("again.out"))
+
+
+def test_an_items_pairs_have_the_form_of_the_surrogate(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = {"train": [Row(f"d/{i}", (f"x{i}",), label=CLASSES[i % 2]) for i in range(6)], "unsup": ROWS}
+    rows["dev"] = rows["train"][:2]
+    lines = {name: [row.to_json() for row in part] for name, part in rows.items()} | {"labels": SAID}
+    with Step("rows", module="fute.batching", settings={}) as step:
+        for name, part in lines.items():
+            step.jsonl(Path(f"{name}.jsonl.gz"), part)
+    keys = {"train": "train:d", "dev": "dev:d", "unsup": "unsup:sa", "labels": "labels:m/sa-3"}
+    files = {keys[name]: Path(f"{name}.jsonl.gz") for name in lines}
+    for form, kind in (("text2text", Pair), ("heads", Labelled)):
+        train, dev = item_pairs(item(kind="dte", source="d"), True, files, form)
+        assert len(train) == 8 and len(dev) == 2 and {type(pair) for pair in (*train, *dev)} == {kind}
+        texts, none = item_pairs(item(target="soft" if form == "heads" else "label"), False, files, form)
+        assert none is None and {type(pair) for pair in texts} == {kind}
 
 
 @pytest.fixture

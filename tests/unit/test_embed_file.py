@@ -21,12 +21,14 @@ REGISTRIES = Path(__file__).parents[2] / "config"
 def run(**changes) -> Run:
     recipe = {"epochs": 4, "batch_size": 4, "learning_rate": 5e-2, "length": 3}
     early = recipe | {"max_epochs": 6, "patience": 2}
+    form = {"form": changes.get("form", "text2text")}
     values = {
         "name": "own",
         "title": "Own pairs",
         "unsup": {},
         "llm": {"models": ["smollm2-135m"], "datasets": {}},
-        "surrogate": {"name": "smollm2-135m", "settings": {"family": "causal", "max_input_tokens": 12}},
+        "surrogate": {"name": "smollm2-135m", "settings": {"family": "causal", "max_input_tokens": 12} | form},
+        "controls": {"abc": False},
         "methods": ["tupate"],
         "tupate": {"pairs": 30, "mte": recipe, "dte": recipe if changes.get("plain") else early},
     }
@@ -116,3 +118,14 @@ def test_a_models_lock_is_what_its_vectors_carry(tmp_path, model):
     assert surrogate_sha256(model) == sha256_file(lock) != plain
     lock.unlink()
     assert surrogate_sha256(model) == plain
+
+
+def test_own_pairs_name_the_classes_of_a_head(tmp_path, monkeypatch, model):
+    monkeypatch.chdir(tmp_path)
+    how = {"method": "tupate", "kind": "mte", "model": model}
+    embed_file(run(form="heads"), write(Path("a.jsonl"), 1), Path("a.safetensors"), **how)
+    found = load(Path("a.safetensors"))
+    assert found.basis["form"] == "heads" and found.meta["head"] == {"kind": "class", "outputs": 2}
+    Path("one.jsonl").write_text('{"x": "the film", "y": "positive"}\n' * 40)
+    with pytest.raises(ConfigError, match=r"one\.jsonl: every y is 'positive'; a head needs at least two classes"):
+        embed_file(run(form="heads"), Path("one.jsonl"), Path("b.safetensors"), **how)

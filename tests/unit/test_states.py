@@ -14,6 +14,8 @@ from fute.data.rows import Row
 from fute.embeddings.tupate import tuning_of
 from fute.encode import encode_states
 from fute.recipes import BiasSettings, LoraSettings, SurrogateSettings, TupateSettings
+from fute.surrogate.heads import load_form
+from fute.surrogate.labelled import ClassTarget, Labelled
 from fute.surrogate.states import compute_states, load_states, save_states
 from fute.surrogate.text2text import Surrogate, collate, eager_attention, encode_pairs, load_surrogate
 
@@ -118,6 +120,29 @@ def test_a_file_of_states_is_the_states(snapshots, tmp_path):
     assert read.cover(surrogate, examples[:8]) and read.cover(surrogate, examples[:5])
     assert not read.cover(surrogate, examples), "the file holds eight texts"
     assert not read.cover(surrogate, encode_pairs(surrogate, pairs(4, n=5)))
+
+
+def test_both_forms_read_one_file_of_states(snapshots, tmp_path):
+    texts = [pair.x for pair in pairs(3, n=9)] + [("the film", "a great story")]
+    with Step("sample_unsup", module="fute.data.prepare", settings={}) as step:
+        step.jsonl(tmp_path / "sa.jsonl.gz", [Row(f"t/{i}", x, task="t").to_json() for i, x in enumerate(texts)])
+    (tmp_path / "lock.json").write_text("{}")
+    written = []
+    for form in ("text2text", "heads"):
+        how = settings("encoder-decoder").model_copy(update={"form": form})
+        encode_states(
+            how, model=snapshots["encoder-decoder"], lock=tmp_path / "lock.json", corpus=tmp_path / "sa.jsonl.gz",
+            texts=None, output=tmp_path / form,
+        )  # fmt: skip
+        written.append((tmp_path / form).read_bytes())
+    assert written[0] == written[1]
+    surrogate = load_form(snapshots["encoder-decoder"], how)
+    surrogate.model.set_attn_implementation("eager")
+    labelled = [Labelled(x, ClassTarget(i % 2, 2)) for i, x in enumerate(texts)]
+    surrogate.prepare(labelled)
+    examples, read = surrogate.encode(labelled), load_states(tmp_path / "heads")
+    assert read.cover(surrogate, examples)
+    assert torch.equal(read.states, compute_states(tuning_of(surrogate, TupateSettings(length=3)), examples).states)
 
 
 def test_a_causal_surrogate_covers_by_input_and_target(snapshots):

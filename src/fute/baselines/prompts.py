@@ -55,13 +55,17 @@ def global_entropy(p: ArrayLike) -> NDArray[np.float64]:
     return entr(shares).sum(axis=-1)
 
 
-def zero_label(p: ArrayLike, vote: Vote = "log") -> NDArray[np.float64]:
+def zero_label(p: ArrayLike, vote: Vote = "log", *, flip: bool = False) -> NDArray[np.float64]:
     """ZPS (Liao et al. 2022): share of examples on which a prompt agrees with the pseudo-labels; (prompts,).
 
     Pseudo-labels come from the confident prompts only (`confident_prompts`): the class with the highest mean
     log-probability (`log`), mean probability (`prob`) or number of predictions (`vote`), ties to the lower
     class. All prompts are scored, in [0, 1]. ZPS's own code also keeps at least half of the prompts; like the
     re-implementations used for the paper, this does not.
+
+    flip: compare with the other one of two classes, a slip of the authors' code (xnyuwg/fute) on SA, whose
+    probabilities and predictions stand in opposite orders there; the prompt that agrees least then wins.
+    Raises ValueError for `flip` with other than two classes.
     """
     p = _probabilities(p)
     predictions = p.argmax(axis=-1)
@@ -74,7 +78,12 @@ def zero_label(p: ArrayLike, vote: Vote = "log") -> NDArray[np.float64]:
         support = _one_hot(predictions[kept], p.shape[-1]).sum(axis=0)
     else:
         raise ValueError(f"vote is one of log, prob, vote; got {vote!r}")
-    return (predictions == support.argmax(axis=-1)).mean(axis=1)
+    labels = support.argmax(axis=-1)
+    if flip:
+        if p.shape[-1] != 2:
+            raise ValueError(f"flip swaps two classes, and p has {p.shape[-1]}")
+        labels = 1 - labels
+    return (predictions == labels).mean(axis=1)
 
 
 def confident_prompts(p: ArrayLike) -> NDArray[np.bool_]:
@@ -106,10 +115,17 @@ def spell(nll: ArrayLike) -> NDArray[np.float64]:
     return -np.exp(nll).mean(axis=1)
 
 
-def self_select_scores(ranking: Sequence[int], n_prompts: int) -> NDArray[np.float64]:
-    """Minus the position of each prompt in `ranking` (numbers from 1); those not listed tie last."""
+def self_select_scores(ranking: Sequence[int], n_prompts: int, *, list_as_scores: bool = False) -> NDArray[np.float64]:
+    """Minus the position of each prompt in `ranking` (numbers from 1); those not listed tie last.
+
+    list_as_scores: prompt i gets the i-th number of the ranking as its score instead (prompts not listed are
+    appended in order), a slip of the authors' code (xnyuwg/fute): the place of the largest number wins.
+    """
     if len(set(ranking)) != len(ranking) or not all(1 <= number <= n_prompts for number in ranking):
         raise ValueError(f"a ranking holds different numbers in 1..{n_prompts}, got {list(ranking)}")
+    if list_as_scores:
+        rest = (number for number in range(1, n_prompts + 1) if number not in ranking)
+        return np.array([*ranking, *rest], dtype=float)
     scores = np.full(n_prompts, -(len(ranking) + 1.0))
     for position, number in enumerate(ranking, start=1):
         scores[number - 1] = -position

@@ -20,10 +20,13 @@ from fute.baselines.prompts import (
 from fute.llm.scoring import normalise
 
 
-def baseline_scores(labels: Sequence[Path], ranking: Path, output: Path) -> None:
+def baseline_scores(
+    labels: Sequence[Path], ranking: Path, output: Path, *, zps_flip: bool = False, list_as_scores: bool = False
+) -> None:
     """Score the prompts of one (LLM, dataset). labels: one file a prompt, in the order of prompt numbers.
 
-    LocalE and GlobalE are also computed without calibration, which flattens both by construction.
+    LocalE and GlobalE are also computed without calibration, which flattens both by construction. zps_flip,
+    list_as_scores: slips of the authors' code, see `zero_label` and `self_select_scores`.
     """
     rows = [read_jsonl(path) for path in labels]
     prompts = [path.parent.name for path in labels]
@@ -40,15 +43,18 @@ def baseline_scores(labels: Sequence[Path], ranking: Path, output: Path) -> None
         "MI": mutual_information(p),
         "LocalE": local_entropy(p),
         "GlobalE": global_entropy(p),
-        "ZPS-Log": zero_label(p, "log"),
-        "ZPS-Prob": zero_label(p, "prob"),
-        "ZPS-Vote": zero_label(p, "vote"),
-        "Self-Select": self_select_scores([prompts.index(name) + 1 for name in preferred], len(prompts)),
+        "ZPS-Log": zero_label(p, "log", flip=zps_flip),
+        "ZPS-Prob": zero_label(p, "prob", flip=zps_flip),
+        "ZPS-Vote": zero_label(p, "vote", flip=zps_flip),
+        "Self-Select": self_select_scores(
+            [prompts.index(name) + 1 for name in preferred], len(prompts), list_as_scores=list_as_scores
+        ),
         "SPELL": spell(nll),
         "LocalE (uncalibrated)": local_entropy(raw),
         "GlobalE (uncalibrated)": global_entropy(raw),
     }
-    with Step("baseline_scores", module=__name__, settings={"prompts": prompts}, inputs=[*labels, ranking]) as step:
+    made_with = {"prompts": prompts, "zps_flip": zps_flip, "list_as_scores": list_as_scores}
+    with Step("baseline_scores", module=__name__, settings=made_with, inputs=[*labels, ranking]) as step:
         step.json(
             output,
             {"prompts": prompts, "scores": {k: [round(float(v), 9) for v in s] for k, s in scores.items()}},

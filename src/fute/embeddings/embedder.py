@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from fute.embeddings.tupate import Tupate
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.recipes import MethodSettings, SurrogateSettings, TaskEmbSettings, TextEmbSettings
 from fute.surrogate.checkpoint import Checkpoint
+from fute.surrogate.heads import HeadsSurrogate, load_form
+from fute.surrogate.labelled import Labelled
 from fute.surrogate.states import States
-from fute.surrogate.text2text import Example, Pair, eager_attention, encode_pairs, load_surrogate
+from fute.surrogate.text2text import Example, Pair, eager_attention
 from fute.surrogate.training import Progress, count_steps
 
 
@@ -41,12 +44,16 @@ class Embedder:
         self.settings = method_settings
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         frozen = not isinstance(method_settings, TaskEmbSettings)
-        self.surrogate = load_surrogate(surrogate_path, surrogate_settings, frozen=frozen)
+        if surrogate_settings.form == "heads" and isinstance(method_settings, TextEmbSettings):
+            raise EmbeddingError("textemb reads states at y, and the heads form has no y; use form text2text")
+        self.surrogate = load_form(surrogate_path, surrogate_settings, frozen=frozen)
         self.surrogate.model.to(self.accelerator.device)
         if self.accelerator.device.type == "cpu":
             eager_attention(self.surrogate.model)
         self._basis = {"method": method_settings.method, "surrogate_sha256": surrogate_sha}
-        self._basis["family"] = surrogate_settings.family
+        self._basis |= {"family": surrogate_settings.family, "form": surrogate_settings.form}
+        if surrogate_settings.form == "heads":
+            self._basis["head_seed"] = surrogate_settings.head_seed
         self._method: TaskEmb | Tupate | TextEmb
         if isinstance(method_settings, TaskEmbSettings):
             self._method = TaskEmb(self.surrogate, method_settings, self.accelerator)
@@ -57,8 +64,8 @@ class Embedder:
 
     def embed(
         self,
-        pairs: Sequence[Pair],
-        dev: Sequence[Pair] | None = None,
+        pairs: Sequence[Pair] | Sequence[Labelled],
+        dev: Sequence[Pair] | Sequence[Labelled] | None = None,
         *,
         progress: Progress | None = None,
         states: States | None = None,
@@ -66,6 +73,7 @@ class Embedder:
     ) -> Embedding:
         """The embedding of `pairs`; with held-out rows `dev`, training stops early (see the recipe).
 
+        pairs, dev: `Pair`s for the text-to-text form, `Labelled` for the heads form.
         progress: called after each step with steps done and steps in all, of one order seed, and the loss.
         states: the encoder's states of a corpus whose first texts are these pairs' x; computed where not given.
         checkpoints: folder where a training under way keeps its state, to go on from after a kill.
@@ -77,7 +85,8 @@ class Embedder:
             raise EmbeddingError("held-out rows were given, but the recipe has no max_epochs and patience")
         if not pairs:
             raise EmbeddingError("there are no pairs to learn from")
-        examples = encode_pairs(self.surrogate, pairs)
+        self.surrogate.prepare(pairs)
+        examples = self.surrogate.encode(pairs)
         meta: dict[str, Any] = {
             "pairs": len(examples),
             "inputs_cut": sum(example.input_cut for example in examples),
@@ -86,11 +95,13 @@ class Embedder:
             "surrogate": self.surrogate.settings.model_dump(mode="json"),
             "processes": self.accelerator.num_processes,
         }
+        if isinstance(self.surrogate, HeadsSurrogate):
+            meta["head"] = asdict(self.surrogate.task)
         if isinstance(self._method, TextEmb):
             vector = self._method.run(examples, progress)
             meta["mode"] = "surrogate in eval mode, not trained"
             return Embedding(vector, self.settings.method, self._basis | {"states": "targets"}, meta, vector[None])
-        held_out = encode_pairs(self.surrogate, dev) if dev is not None else []
+        held_out = self.surrogate.encode(dev) if dev is not None else []
         epochs = self._epochs(len(pairs), early_stop=dev is not None)
         vectors, logs, facts = [], [], []
         for seed in self.settings.order_seeds:

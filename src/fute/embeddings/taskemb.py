@@ -21,7 +21,7 @@ from fute.recipes import TaskEmbSettings
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.fisher import FisherDiagonal, fisher_pass
 from fute.surrogate.states import States
-from fute.surrogate.text2text import Batch, Example, Surrogate, collate, negative_log_likelihood, target_logits
+from fute.surrogate.text2text import Batch, Example, Surrogate
 from fute.surrogate.training import TrainingLog, step_seed, train
 
 
@@ -60,21 +60,28 @@ class TaskEmb:
         states are not used: every layer is trained.
         """
         self.restore()
+        self.surrogate.restart()
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(self.settings.trained == "all" or self.include(name))
         trained = [(name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad]
-        log = train(self._losses, trained, examples, dev=dev, **training)
+        head = self.surrogate.head_parameters()
+        log = train(self._losses, trained + head, examples, dev=dev, **training)
         self.model.zero_grad(set_to_none=True)
         self.model.requires_grad_(True)
+        for _, parameter in head:
+            parameter.requires_grad_(False)
         fisher = self._fisher(examples, training["order_seed"], training["checkpoint"])
         vector, segments = taskemb_embedding(fisher.values)
         return vector, log, (segments, fisher.traces)
 
     def _losses(self, batch: Sequence[Example]) -> Tensor:
         self.model.train(self.settings.dropout > 0 and torch.is_grad_enabled())
-        with self._autocast():
-            logits, targets = target_logits(self.model, collate(self.surrogate, batch), use_cache=False)
-        return negative_log_likelihood(logits, targets).sum(1)
+        found = []
+        for group in self.surrogate.groups(batch):
+            collated = self.surrogate.collate(group)
+            with self._autocast():
+                found.append(self.surrogate.losses(self.model, collated, use_cache=False))
+        return torch.cat(found)
 
     def _autocast(self):
         if not self.surrogate.settings.autocast:
@@ -84,8 +91,10 @@ class TaskEmb:
     def _fisher(self, examples: list[Example], seed: int, checkpoint: Checkpoint | None) -> FisherDiagonal:
         """Batches of similar length; the sum does not depend on their order."""
         accelerator, size = self.accelerator, self.settings.fisher_batch_size
-        ordered = sorted(examples, key=lambda example: (len(example.input_ids), example.index))
-        batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+        batches = []
+        for group in self.surrogate.groups(examples):
+            ordered = sorted(group, key=lambda example: (len(example.input_ids), example.index))
+            batches += [ordered[i : i + size] for i in range(0, len(ordered), size)]
         numbered = list(enumerate(batches, start=1))
         own = numbered[accelerator.process_index :: accelerator.num_processes]
         generator = torch.Generator()
@@ -95,7 +104,7 @@ class TaskEmb:
                 if checkpoint is not None:
                     checkpoint.stop_if_asked()
                 generator.manual_seed(step_seed(seed, number))  # sampled labels are a batch's own, whoever takes it
-                yield collate(self.surrogate, batch)
+                yield self.surrogate.collate(batch)
                 track.advance(len(batch))
 
         with Track("  Fisher pass", sum(len(batch) for _, batch in own), "texts", brief=True) as track:
@@ -110,6 +119,7 @@ class TaskEmb:
                 reduce=self.settings.reduce,
                 traces=True,
                 sum_over_ranks=lambda tensor: accelerator.reduce(tensor, "sum"),
+                losses=self.surrogate.losses,
             )
 
     def finish(self, vector, orders, basis, meta, facts) -> Embedding:

@@ -8,17 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fute.embeddings.taskemb import set_dropout
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.recipes import LoraSettings, TunedSettings, TupateSettings
 from fute.surrogate.adapters import BiasTuning, LoraTuning
 from fute.surrogate.prefix import PrefixShape, PrefixTuning, initial_prefix
 from fute.surrogate.states import States, compute_states
-from fute.surrogate.text2text import Batch, Example, Surrogate, collate
+from fute.surrogate.text2text import Batch, Example, Surrogate
 from fute.surrogate.training import TrainingLog, count_steps, train
 from fute.surrogate.tuning import Tuning
-
-LEAST_STEPS_FOR_DROPOUT = 100
-"""Shorter runs take none: dropout would only add noise to a prefix that is still leaving its start."""
 
 
 def tuning_of(surrogate: Surrogate, settings: TunedSettings, start: Tensor | None = None) -> Tuning:
@@ -47,27 +45,34 @@ class Tupate:
         self.tuning = tuning_of(surrogate, settings, start)
         self._kept: dict[str, States] = {}
         self._given: tuple[States, States] | None = None
+        if settings.backbone_dropout:
+            set_dropout(surrogate.model, settings.backbone_dropout)
 
     def run(
         self, examples: list[Example], dev: list[Example], training: dict, states: States | None
     ) -> tuple[np.ndarray, TrainingLog, None]:
         """Learn one vector from the common start; training: the arguments of `train` from the recipe."""
         self.tuning.restart()
+        self.surrogate.restart()
         shared = {"train": self._states("train", examples, states), "dev": self._states("dev", dev, None)}
         steps = count_steps(len(examples), epochs=training["epochs"], batch_size=training["batch_size"])
-        dropout = self.settings.dropout if steps >= LEAST_STEPS_FOR_DROPOUT else 0.0
+        # In short runs dropout would only add noise to a prefix that is still leaving its start.
+        dropout = self.settings.dropout if steps >= self.settings.dropout_min_steps else 0.0
 
         def losses(batch: Sequence[Example]) -> Tensor:
-            if torch.is_grad_enabled():
-                return self.tuning.nll(self._batch(shared["train"], batch), dropout)
-            return self.tuning.nll(self._batch(shared["dev"], batch))
+            learning = torch.is_grad_enabled()
+            self.surrogate.model.train(learning and self.settings.backbone_dropout > 0)
+            states = shared["train" if learning else "dev"]
+            batches = [self._batch(states, group) for group in self.surrogate.groups(batch)]
+            return torch.cat([self.tuning.nll(part, dropout if learning else 0.0) for part in batches])
 
-        log = train(losses, self.tuning.parameters(), examples, dev=dev, **training)
+        trained = self.tuning.parameters() + self.surrogate.head_parameters()
+        log = train(losses, trained, examples, dev=dev, **training)
         return self.tuning.embedding(), log, None
 
     def _states(self, part: str, examples: list[Example], given: States | None) -> States | None:
         """States of a list: the given ones where they are of it, else those of the last call, else computed."""
-        if not self.tuning.has_states or not examples:
+        if not self.tuning.has_states or self.settings.backbone_dropout or not examples:
             return None
         if given is not None and given.cover(self.surrogate, examples):
             if self._given is None or self._given[0] is not given:
@@ -79,7 +84,7 @@ class Tupate:
         return self._kept[part]
 
     def _batch(self, states: States | None, examples: Sequence[Example]) -> Batch:
-        return collate(self.surrogate, examples) if states is None else states.batch(self.surrogate, examples)
+        return self.surrogate.collate(examples) if states is None else states.batch(self.surrogate, examples)
 
     def finish(self, vector, orders, basis, meta, facts) -> Embedding:
         init = self.tuning.start_embedding()

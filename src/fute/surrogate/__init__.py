@@ -1,6 +1,8 @@
 """The surrogate model: the one model that is trained on every set of pairs to embed it.
 
 `text2text`   pairs to token ids and to losses, for encoder-decoder and causal language models
+`heads`       the other form: a small head of classes, a number or a span, new for every set of pairs
+`labelled`    its pairs, and answers found among the surrogate's tokens
 `training`    the one training loop: seeded order, AdamW, linear schedule, early stopping
 `checkpoint`  its state on disk, to go on after a kill
 `fisher`      the exact diagonal of the empirical Fisher information, per example (TaskEmb)

@@ -59,7 +59,7 @@ def check_layers(config: PretrainedConfig, layers: int | None) -> None:
 
 
 def split_layers(model: PreTrainedModel, layers: int) -> tuple[nn.Module, PreTrainedModel]:
-    """A causal model cut below its last `layers` layers; both parts share its weights.
+    """A causal model, with or without its head, cut below its last `layers` layers; both parts share its weights.
 
     Lower part: ids -> states (its forward takes the model's inputs). Upper part: the model itself on
     `inputs_embeds`, with a cache whose layer 0 is its first layer. The given model's layers are renumbered for
@@ -71,6 +71,8 @@ def split_layers(model: PreTrainedModel, layers: int) -> tuple[nn.Module, PreTra
     lower.norm = nn.Identity()
     for index, layer in enumerate(upper.layers):
         layer.self_attn.layer_idx = index
+    if base is model:
+        return lower, upper
     whole = _shallow(model)
     setattr(whole, model.base_model_prefix, upper)
     return lower, whole

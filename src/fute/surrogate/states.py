@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fute.surrogate.text2text import Batch, Example, Surrogate, collate
+from fute.surrogate.text2text import Batch, Example, Surrogate, on_device, padded_inputs
 from fute.surrogate.tuning import Tuning
 
 MOST_CROSS_BYTES = 2**31
@@ -24,13 +24,6 @@ from the states: they are 2 tensors a decoder layer (T5-base: 24 times the state
 
 TEXTS_A_BATCH = 32
 """One number for every use: states differ in their last bits with the texts they share a batch with."""
-
-
-def sequences(surrogate: Surrogate, examples: Sequence[Example]) -> list[tuple[int, ...]]:
-    """The ids that states are of: an encoder's input; a causal model's input and target."""
-    if surrogate.family == "encoder-decoder":
-        return [example.input_ids for example in examples]
-    return [example.input_ids + example.target_ids for example in examples]
 
 
 class States:
@@ -48,7 +41,7 @@ class States:
 
     def cover(self, surrogate: Surrogate, examples: Sequence[Example]) -> bool:
         """Whether the examples are the first ones of the texts held here."""
-        wanted = sequences(surrogate, examples)
+        wanted = [surrogate.sequence(example) for example in examples]
         if len(wanted) > len(self.lengths):
             return False
         if [len(ids) for ids in wanted] != self.lengths[: len(wanted)].tolist():
@@ -61,7 +54,7 @@ class States:
 
         What stands where the mask is 0 belongs to other texts; nothing attends to it.
         """
-        batch = collate(surrogate, examples)
+        batch = surrogate.collate(examples)
         width = batch.pop("input_ids").shape[1]
         starts, stops = torch.tensor([self._spans[example.index] for example in examples]).T
         first = starts if surrogate.family == "encoder-decoder" else stops - width  # padded right, or left
@@ -98,7 +91,7 @@ def compute_states(
     does not depend on what was embedded before it. progress: called with the number of texts of each batch.
     """
     surrogate = tuning.surrogate
-    wanted = sequences(surrogate, examples)
+    wanted = [surrogate.sequence(example) for example in examples]
     lengths = torch.tensor([len(ids) for ids in wanted], dtype=torch.int32)
     ids = torch.tensor([token for row in wanted for token in row], dtype=torch.int32)
     starts = (lengths.long().cumsum(0) - lengths).tolist()
@@ -106,7 +99,7 @@ def compute_states(
     by_length = sorted(range(len(examples)), key=lambda i: (len(wanted[i]), i))
     for first in range(0, len(by_length), TEXTS_A_BATCH):
         part = by_length[first : first + TEXTS_A_BATCH]
-        batch = collate(surrogate, [examples[i] for i in part])
+        batch = on_device(surrogate, padded_inputs(surrogate, [examples[i] for i in part]))
         found = tuning.states(batch).cpu()
         if flat is None:
             flat = torch.empty(len(ids), found.shape[2], dtype=found.dtype)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from fute.surrogate.frozen import check_layers, speed_up_frozen, split_layers
-from fute.surrogate.text2text import Batch, Surrogate, negative_log_likelihood, target_logits
+from fute.surrogate.text2text import Batch, Surrogate
 
 Segment = tuple[str, int, int]
 """A named part of a vector: name, start, stop."""
@@ -49,9 +49,9 @@ class Tuning(ABC):
     def nll(self, batch: Batch, dropout: float = 0.0) -> Tensor:
         """-log P(y given x) of each example, in nats, summed over its target tokens: (B,) fp32.
 
-        batch: from `collate`, or the same with `states` (B, S, d) in place of `input_ids`. dropout: rate on the
-        trained parameters; its mask comes from torch's global CPU generator, so that it is the same on every
-        device, and in every process whose generator stands at the same place.
+        batch: from the surrogate's `collate`, or the same with `states` (B, S, d) in place of `input_ids`.
+        dropout: rate on the trained parameters; its mask comes from torch's global CPU generator, so that it is the
+        same on every device, and in every process whose generator stands at the same place.
         """
 
     @abstractmethod
@@ -119,8 +119,7 @@ class Tuning(ABC):
         return inputs | {"inputs_embeds": states}
 
     def _losses(self, inputs: dict[str, Any], **model_inputs: Any) -> Tensor:
-        logits, targets = target_logits(self.model, inputs, **model_inputs)
-        return negative_log_likelihood(logits, targets).sum(1)
+        return self.surrogate.losses(self.model, inputs, **model_inputs)
 
     def _speed_up(self) -> None:
         """For a subclass, once everything that it trains is in place."""

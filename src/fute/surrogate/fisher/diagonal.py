@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 
 from fute.surrogate.fisher.accumulator import Accumulator, Reduce, reduced
 from fute.surrogate.fisher.hooks import Hooks
-from fute.surrogate.text2text import IGNORED, Batch, negative_log_likelihood, target_logits
+from fute.surrogate.text2text import Batch, Labels, TokenReduction, example_losses
 
 Reduction = Literal["mean_of_squares", "batch_mean_square", "square_of_mean"]
-TokenReduction = Literal["sum", "mean"]
-Labels = Literal["given", "sampled"]
 Include = Callable[[str], bool]
 SumOverRanks = Callable[[Tensor], Tensor]
+Losses = Callable[..., Tensor]
+"""(model, batch, token_reduction, labels, generator, use_cache=False) -> -log P of each example, (B,)."""
 
 
 @dataclass
@@ -67,6 +67,7 @@ def fisher_pass(
     reduce: Reduce = "none",
     traces: bool = False,
     sum_over_ranks: SumOverRanks = lambda tensor: tensor,
+    losses: Losses = example_losses,
 ) -> FisherDiagonal:
     """One pass over `batches` in eval mode, without any change of parameters.
 
@@ -83,15 +84,20 @@ def fisher_pass(
         without the full tensor; `tensors` = one mean a tensor.
     traces: also return each example's squared gradient norm (a few percent of the time).
     sum_over_ranks: sums a tensor over processes, when each was given its share of the batches.
+    losses: how -log P of each example is taken; default: text to text, from the model's language-model head.
 
     Keys are the names of `model.named_parameters()`, a tied tensor once; values are fp32.
     Raises TypeError for a module with parameters whose per-example gradient is not known here, ValueError
     where `include` selects nothing or there is no example.
     """
     names = _included(model, include)
+
+    def loss(batch: Batch) -> Tensor:
+        return losses(model, batch, token_reduction, labels, generator, use_cache=False).sum()
+
     if reduction == "mean_of_squares":
         accumulators = {id(p): Accumulator(p, reduce, traces) for p in names}
-        by_batch = list(_per_example(model, accumulators, batches, token_reduction, labels, generator))
+        by_batch = list(_per_example(model, accumulators, batches, loss))
         norms = torch.cat([torch.zeros(0, device=model.device), *by_batch]).cpu()
         count = len(norms)
         # Rounding may leave a tiny negative where the terms of a square cancel.
@@ -100,7 +106,7 @@ def fisher_pass(
         count, norms = 0, torch.zeros(0)
         each_batch = reduction == "batch_mean_square"
         sums = {name: torch.zeros_like(p, dtype=torch.float32) for p, name in names.items()}
-        for gradients, size in _batch_gradients(model, names, batches, token_reduction, labels, generator):
+        for gradients, size in _batch_gradients(model, names, batches, loss):
             count += size
             for name, gradient in gradients.items():
                 sums[name] += (gradient / size).square() if each_batch else gradient
@@ -122,13 +128,18 @@ def loop_fisher(
     token_reduction: TokenReduction = "sum",
     include: Include | None = None,
     reduce: Reduce = "none",
+    losses: Losses = example_losses,
 ) -> dict[str, Tensor]:
     """The same mean of squares by one backward pass an example: the slow, plain reference."""
     names = _included(model, include)
     sums = {name: torch.zeros_like(p, dtype=torch.float32) for p, name in names.items()}
     singles = ({k: v[i : i + 1] for k, v in b.items()} for b in batches for i in range(len(b["labels"])))
+
+    def loss(batch: Batch) -> Tensor:
+        return losses(model, batch, token_reduction, use_cache=False).sum()
+
     count = 0
-    for gradients, _ in _batch_gradients(model, names, singles, token_reduction, "given", None):
+    for gradients, _ in _batch_gradients(model, names, singles, loss):
         count += 1
         for name, gradient in gradients.items():
             sums[name].addcmul_(gradient, gradient)
@@ -140,23 +151,6 @@ def _included(model: PreTrainedModel, include: Include | None) -> dict[nn.Parame
     if not names:
         raise ValueError("`include` selects no parameter of the model")
     return names
-
-
-def example_losses(
-    model: PreTrainedModel,
-    batch: Batch,
-    token_reduction: TokenReduction,
-    labels: Labels = "given",
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """-log P(y given x) of each example, (B,): over its target tokens the sum or the mean."""
-    logits, targets = target_logits(model, batch, use_cache=False)
-    if labels == "sampled":
-        chances = logits.detach().float().softmax(-1).flatten(0, 1).cpu()  # drawn alike on every device
-        drawn = torch.multinomial(chances, 1, generator=generator).view_as(targets).to(targets.device)
-        targets = torch.where(targets == IGNORED, targets, drawn)
-    losses = negative_log_likelihood(logits, targets).sum(1)
-    return losses / (targets != IGNORED).sum(1) if token_reduction == "mean" else losses
 
 
 @contextmanager
@@ -177,17 +171,16 @@ def _evaluating(model: PreTrainedModel, trained: Iterable[nn.Parameter]) -> Iter
             module.training = mode
 
 
-def _batch_gradients(model, names, batches, token_reduction, labels, generator):
+def _batch_gradients(model, names, batches, loss):
     """Yields the gradient of the summed loss of each batch, by parameter name, and the batch's size."""
     with _evaluating(model, names):
         for batch in batches:
-            loss = example_losses(model, batch, token_reduction, labels, generator).sum()
-            found = torch.autograd.grad(loss, list(names), allow_unused=True)
+            found = torch.autograd.grad(loss(batch), list(names), allow_unused=True)
             used = {name: g.float() for name, g in zip(names.values(), found, strict=True) if g is not None}
             yield used, len(batch["labels"])
 
 
-def _per_example(model, accumulators, batches, token_reduction, labels, generator) -> Iterator[Tensor]:
+def _per_example(model, accumulators, batches, loss) -> Iterator[Tensor]:
     """Accumulates the squares of each batch, and yields the squared gradient norm of each example, (B,)."""
     # Weights ask for no gradient: the hooks make the outputs of included modules do so, hence nothing below
     # the lowest included module is back-propagated, and no weight gradient is computed twice.
@@ -195,10 +188,10 @@ def _per_example(model, accumulators, batches, token_reduction, labels, generato
         hooks = Hooks(model, accumulators, stack)
         for batch in batches:
             hooks.batch_size = len(batch["labels"])
-            loss = example_losses(model, batch, token_reduction, labels, generator).sum()
+            total = loss(batch)
             # A caller's autocast is for the model's forward pass: squares are never rounded to it.
             with torch.autocast(model.device.type, enabled=False):
-                loss.backward()
+                total.backward()
                 for accumulator in accumulators.values():
                     accumulator.flush()  # what was used somewhere without a part in the loss
             traces = torch.zeros(hooks.batch_size, device=model.device)

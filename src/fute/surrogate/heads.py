@@ -1,0 +1,186 @@
+"""The heads form: a surrogate without its language-model head, under a small head that says a class, number or span.
+
+It is the form of the authors' code (xnyuwg/fute), with the layers of transformers' `T5ForSequenceClassification`
+and `T5ForQuestionAnswering`, or of a causal model's classes of these names:
+
+classes, numbers  T5 reads the full input in its decoder too, whose state at the last `</s>` feeds dense, tanh,
+                  dense; a causal model's state at its last token, the end of text, feeds one linear layer
+spans             every state (of T5: of the decoder) feeds one linear layer with a score as start and one as end
+
+The head is drawn anew for every set of pairs, from one seed, and is no part of the model: it is trained along and
+never enters a vector.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.models.t5.modeling_t5 import T5ClassificationHead
+
+from fute.recipes import SurrogateSettings
+from fute.surrogate.labelled import HeadTask, Labelled, LabelledExample, encode_labelled, head_task
+from fute.surrogate.text2text import (
+    Batch,
+    Labels,
+    PairError,
+    Surrogate,
+    TokenReduction,
+    load_surrogate,
+    on_device,
+    padded_inputs,
+)
+
+LABELS = ("labels", "read_at", "readable")
+"""Entries of a batch that are not the model's."""
+
+
+@dataclass
+class HeadsSurrogate(Surrogate):
+    """A surrogate whose model gives states; `task` and `head` are those of the present set of pairs."""
+
+    task: HeadTask | None = None
+    head: nn.Module | None = None
+
+    def prepare(self, pairs: Sequence[Labelled]) -> None:
+        self.task = head_task(pairs)
+        self.restart()
+
+    def restart(self) -> None:
+        if self.task is None:
+            raise ValueError("a head is made for a set of pairs: call `prepare` with them first")
+        self.head = draw_head(self.model.config, self.task, self.settings.head_seed).to(self.device)
+
+    def head_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return [(f"head.{name}", parameter) for name, parameter in self.head.named_parameters()]
+
+    def encode(self, pairs: Sequence[Labelled]) -> list[LabelledExample]:
+        if pairs and (found := head_task(pairs)) != self.task:
+            raise PairError(f"these pairs ask for {found}, but the head is for {self.task}; `prepare` makes another")
+        return encode_labelled(self, pairs)
+
+    def sequence(self, example: LabelledExample) -> tuple[int, ...]:
+        return example.input_ids
+
+    def groups(self, examples: Sequence[LabelledExample]) -> list[list[LabelledExample]]:
+        """By the number of end marks in the input (T5: one for a text, two for a pair), rising."""
+        by_marks: dict[int, list[LabelledExample]] = {}
+        for example in examples:
+            by_marks.setdefault(self._marks(example), []).append(example)
+        return [group for _, group in sorted(by_marks.items())]
+
+    def _marks(self, example: LabelledExample) -> int:
+        return example.input_ids.count(self.tokenizer.eos_token_id) if self.family == "encoder-decoder" else 1
+
+    def collate(self, examples: Sequence[LabelledExample]) -> Batch:
+        """`padded_inputs` with `labels` (B, K, ...), and where the head reads.
+
+        K is 1, or 2 for spans: start and end, as places in the padded sequence; soft labels are (B, 1, classes).
+        `read_at` (B,): the place of the state that is read; for spans `readable` (B, S): what is no padding.
+        Raises ValueError where inputs differ in their number of end marks or have none, as transformers' classes do.
+        """
+        marks = {example.index: self._marks(example) for example in examples}
+        if len(set(marks.values())) > 1 or 0 in marks.values():
+            raise ValueError(
+                f"inputs of one batch must hold the same number of end marks, and at least one; got {marks} (pair: "
+                "number); make batches of `groups`"
+            )
+        batch = padded_inputs(self, examples)
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        labels = torch.tensor([example.target_ids for example in examples])
+        if self.task.kind == "span":
+            batch["readable"] = mask.bool()
+            labels += mask.argmax(1, keepdim=True)  # padding on the left moves all places
+        elif self.family == "encoder-decoder":
+            is_mark = (ids == self.tokenizer.eos_token_id) & mask.bool()
+            batch["read_at"] = (is_mark * torch.arange(ids.shape[1])).amax(1)
+        else:
+            batch["read_at"] = torch.full((len(ids),), ids.shape[1] - 1)
+        if self.family == "encoder-decoder":
+            batch["decoder_input_ids"] = self.model._shift_right(ids)
+        return on_device(self, batch | {"labels": labels})
+
+    def losses(
+        self,
+        model: PreTrainedModel,
+        batch: Batch,
+        token_reduction: TokenReduction = "sum",
+        labels: Labels = "given",
+        generator: torch.Generator | None = None,
+        **model_inputs: Any,
+    ) -> Tensor:
+        """The loss of each example, (B,) fp32, over its predictions the sum or the mean.
+
+        -log P of a class; -log P of a span's start and end; the squared error of a number; for probabilities p, the
+        mean over classes of the binary cross-entropy between p and the sigmoid of a class's score, which
+        transformers takes for every label that is a float.
+        """
+        if labels != "given":
+            raise ValueError("the heads form takes given labels only: labels of soft targets or numbers are not drawn")
+        inputs = {name: tensor for name, tensor in batch.items() if name not in LABELS}
+        states = model(**inputs, **model_inputs).last_hidden_state
+        with torch.autocast(self.device.type, enabled=False):  # the head is small, and fp32
+            losses = self._head_losses(states.float(), batch)
+        return losses.mean(1) if token_reduction == "mean" else losses.sum(1)
+
+    def _head_losses(self, states: Tensor, batch: Batch) -> Tensor:
+        """(B, K), one for each prediction."""
+        labels = batch["labels"]
+        if self.task.kind == "span":
+            # transformers' classes let padding compete: an answer's probability would depend on the batch.
+            scores = self.head(states).masked_fill(~batch["readable"][..., None], -torch.inf)
+            return F.cross_entropy(scores, labels, reduction="none")
+        scores = self.head(states[torch.arange(len(states), device=states.device), batch["read_at"]])
+        if self.task.kind == "number":
+            return (scores - labels).square()
+        if self.task.kind == "soft":
+            return F.binary_cross_entropy_with_logits(scores[:, None], labels, reduction="none").mean(2)
+        return F.cross_entropy(scores, labels.squeeze(1), reduction="none")[:, None]
+
+
+def draw_head(config: PreTrainedConfig, task: HeadTask, seed: int) -> nn.Module:
+    """A head in fp32 on the CPU: normal weights of transformers' own deviation for the model, biases zero.
+
+    Drawn in float64 from uniform numbers and then rounded, so that a seed gives the same bytes on every machine;
+    torch's own normal numbers differ in their last bits between processors.
+    """
+    with torch.device("meta"):
+        head = _empty_head(config, task).to_empty(device="cpu")
+    if config.is_encoder_decoder:
+        deviation = config.initializer_factor * config.d_model**-0.5
+    else:
+        deviation = config.initializer_range
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            if parameter.ndim == 1:
+                parameter.zero_()
+            else:
+                uniform = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter.copy_(torch.special.ndtri(uniform.clamp_(min=2**-53)) * deviation)
+    return head
+
+
+def _empty_head(config: PreTrainedConfig, task: HeadTask) -> nn.Module:
+    if task.kind == "span":
+        return nn.Linear(config.hidden_size, task.outputs)
+    if config.is_encoder_decoder:
+        sized = copy.deepcopy(config)
+        sized.num_labels = task.outputs
+        return T5ClassificationHead(sized)
+    return nn.Linear(config.hidden_size, task.outputs, bias=False)
+
+
+def load_form(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> Surrogate:
+    """Load a surrogate in the form that its settings name: `load_surrogate`, for heads without the language head."""
+    if settings.form == "text2text":
+        return load_surrogate(path, settings, frozen=frozen)
+    loaded = load_surrogate(path, settings, frozen=frozen, auto_class=AutoModel)
+    return HeadsSurrogate(loaded.model, loaded.tokenizer, settings, frozen)
