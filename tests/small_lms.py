@@ -102,7 +102,7 @@ def where_rows(count: int) -> list[Row]:
     rows = []
     for i in range(count):
         place = ("Rome", "Oslo", "Bonn")[i % 3]
-        context = f"No. {i}: she lives in {place}, far away."
+        context = f"No. {i}: she lives in {place}, {'far ' * (i % 4)}away."
         answers = () if i % 3 == 2 else (Answer(place, context.index(place)),)
         rows.append(
             Row(f"where/{i}", ("Where is she?", context), place if answers else "unanswerable", answers=answers)

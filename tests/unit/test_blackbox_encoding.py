@@ -1,5 +1,6 @@
 """Texts as token ids: cutting, places of characters, and spans there and back."""
 
+import unicodedata
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,7 +15,7 @@ from fute.blackbox import encoding
 from fute.blackbox.encoding import NULL, answer_tokens, collate, encode, encode_rows, segments_for
 from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, load_tokenizer
 from fute.blackbox.predict import MAX_ANSWER_TOKENS, best_span, cut
-from fute.data.rows import Answer, BadRow, Row
+from fute.data.rows import Answer, BadRow, Row, alphanumeric
 
 
 @cache
@@ -29,6 +30,11 @@ def box(family: str, max_tokens: int = 120) -> BlackBox:
 
 def text_of(which: BlackBox, ids) -> str:
     return which.tokenizer.decode(ids)
+
+
+def folded(text: str) -> str:
+    """Letters and digits without case and accents, as BERT's tokenizer leaves them."""
+    return alphanumeric(unicodedata.normalize("NFKD", text))
 
 
 @settings(max_examples=60, deadline=None)
@@ -50,6 +56,8 @@ def test_a_span_goes_to_tokens_and_back(family, words, blanks, data):
     logits = np.full((2, len(encoded.input_ids)), -1.0, dtype=np.float32)
     logits[0, span[0]] = logits[1, span[1]] = 5.0
     assert span != NULL
+    read = text_of(box(family), encoded.input_ids[span[0] : span[1] + 1])
+    assert folded(read) == folded(answer.text), "the tokens themselves, and not only their places, are the answer"
     if span[1] - span[0] < MAX_ANSWER_TOKENS:
         assert cut(row.segments, best_span(*logits, encoded.places, "context")) == answer.text
 
@@ -71,12 +79,15 @@ def test_an_answer_that_was_cut_off_or_is_not_there_is_null(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_context_is_cut_unless_the_question_leaves_no_room(family):
-    question, context = "where is it?", "x " * 100
-    whole, short, long = encode(box(family, 40), [(question, ""), (question, context), ("q " * 150, "context")])
-    first = [[place for place in found.places if place and place.segment == 0] for found in (whole, short)]
-    assert first[0] == first[1]
-    assert len(short.input_ids) == len(long.input_ids) == 40
-    assert {p.segment for p in long.places if p} == {0, 1}
+    question, context = "where is it now, and for how long?", "a b c d e f"
+    (alone,) = encode(box(family), [(question, "")])
+    limit = len(alone.input_ids) + 5
+    (short,) = encode(box(family, limit), [(question, context)])
+    first = [[place for place in found.places if place and place.segment == 0] for found in (alone, short)]
+    assert first[0] == first[1], "though the question is the longer segment"
+    (long,) = encode(box(family, limit), [("q " * 150, context)])
+    assert len(short.input_ids) == len(long.input_ids) == limit
+    assert {place.segment for place in long.places if place} == {0, 1}
 
 
 def test_an_answer_at_another_place_is_refused():

@@ -19,14 +19,13 @@ from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
 from fute.batching import finished_batches
 from fute.blackbox import steps, transfer
 from fute.blackbox.encoding import collate, encode, encode_rows
-from fute.blackbox.finetune import example_losses, finetune, head_logits, rows_to_learn
+from fute.blackbox.finetune import example_losses, finetune, head_logits, rows_to_learn, trained_parameters
 from fute.blackbox.heads import (
     BlackBoxError,
     Pretrained,
     head_parameters,
     load_black_box,
     save_black_box,
-    trained_parameters,
 )
 from fute.blackbox.predict import best_span, evaluate, predict
 from fute.blackbox.scores import extract_transfer
@@ -168,6 +167,9 @@ def test_transfer_takes_the_encoder_and_draws_the_head_anew(family, source, targ
 def test_a_head_is_kept_only_when_asked_and_where_it_fits():
     trained = with_head("bert", "mood")
     learn(trained, mood_rows(8))
+    drawn = with_head("bert", "mood", source=trained).model.classifier.weight
+    assert torch.equal(drawn, with_head("bert", "mood").model.classifier.weight)
+    assert not torch.equal(drawn, trained.model.classifier.weight), "though it would fit"
     kept = with_head("bert", "mood", source=trained, keep_head=True)
     assert same(state(kept), state(trained))
     other = with_head("bert", "similar", source=trained, keep_head=True)
@@ -451,6 +453,17 @@ def test_a_batch_gives_what_single_runs_give_and_goes_on_after_a_kill(project, m
     assert seen[20:] == [9, 10, 11, 12, *range(1, 13), *range(1, 13)]
     assert again.read_bytes() == whole.read_bytes()
     assert set(finished_batches(whole.parent, transfer.SUFFIX)) == set(lines)
+
+
+def test_a_run_does_not_go_on_from_that_of_another_source(project, monkeypatch):
+    fit("mood")
+    with monkeypatch.context() as patch:
+        preempt_at(patch, 5)
+        with pytest.raises(Preempted):
+            run_batch("b", transfer_spec([("mood", "where")]))
+    Path("results/finetuned/m/mood.lock.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"checkpoint of another training \(differing: identity\)"):
+        run_batch("b", transfer_spec([("mood", "where")]))
 
 
 def test_seeds_of_a_pair_are_taken_together_from_their_batches(project):

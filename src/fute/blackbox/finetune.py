@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from fute.artifacts import content_key
 from fute.blackbox.encoding import Encoded, collate, encode_rows
-from fute.blackbox.heads import BlackBox, BlackBoxError, trained_parameters
+from fute.blackbox.heads import BlackBox, BlackBoxError
 from fute.blackbox.settings import FinetuneSettings
 from fute.data.rows import Row
 from fute.surrogate.checkpoint import Checkpoint
@@ -112,3 +113,32 @@ def head_logits(box: BlackBox, batch: Sequence[Encoded], *, autocast: bool) -> T
 
 def _autocast(device: torch.device, wanted: bool) -> contextlib.AbstractContextManager[object]:
     return torch.autocast(device.type, torch.bfloat16) if wanted else contextlib.nullcontext()
+
+
+def trained_parameters(model: PreTrainedModel, layers: int | None) -> list[tuple[str, nn.Parameter]]:
+    """Parameters of the last `layers` blocks and of all that stands above them; None: every parameter.
+
+    The others are frozen. An encoder-decoder model's blocks are those of its decoder.
+    Raises BlackBoxError where the model has fewer blocks.
+    """
+    named = list(model.named_parameters())
+    if layers is None:
+        model.requires_grad_(True)
+        return named
+    blocks = _blocks(model)
+    if layers > len(blocks):
+        raise BlackBoxError(f"layers is {layers}, but {type(model).__name__} has {len(blocks)} blocks; lower layers")
+    first = next(blocks[-layers].parameters())
+    start = next(index for index, (_, parameter) in enumerate(named) if parameter is first)
+    for index, (_, parameter) in enumerate(named):
+        parameter.requires_grad_(index >= start)
+    return named[start:]
+
+
+def _blocks(model: PreTrainedModel) -> nn.ModuleList:
+    config = model.config
+    depth = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
+    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    if not stacks:
+        raise BlackBoxError(f"no list of {depth} blocks in {type(model).__name__}; leave layers unset for this model")
+    return stacks[-1]

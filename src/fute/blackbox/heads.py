@@ -204,35 +204,6 @@ def _copy(to: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
         parameter.copy_(values[name])
 
 
-def trained_parameters(model: PreTrainedModel, layers: int | None) -> list[tuple[str, nn.Parameter]]:
-    """Parameters of the last `layers` blocks and of all that stands above them; None: every parameter.
-
-    The others are frozen. An encoder-decoder model's blocks are those of its decoder.
-    Raises BlackBoxError where the model has fewer blocks.
-    """
-    named = list(model.named_parameters())
-    if layers is None:
-        model.requires_grad_(True)
-        return named
-    blocks = _blocks(model)
-    if layers > len(blocks):
-        raise BlackBoxError(f"layers is {layers}, but {type(model).__name__} has {len(blocks)} blocks; lower layers")
-    first = next(blocks[-layers].parameters())
-    start = next(index for index, (_, parameter) in enumerate(named) if parameter is first)
-    for index, (_, parameter) in enumerate(named):
-        parameter.requires_grad_(index >= start)
-    return named[start:]
-
-
-def _blocks(model: PreTrainedModel) -> nn.ModuleList:
-    config = model.config
-    depth = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
-    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
-    if not stacks:
-        raise BlackBoxError(f"no list of {depth} blocks in {type(model).__name__}; leave layers unset for this model")
-    return stacks[-1]
-
-
 def save_black_box(box: BlackBox, folder: Path) -> None:
     """Write safetensors, config, tokenizer files and `task.json`; equal models give equal bytes."""
     box.model.save_pretrained(folder)
