@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fute.artifacts import atomic, sidecar_path
+from fute.artifacts import atomic, sha256_file, sidecar_path
 
 KEYS = ".keys"
 
@@ -101,6 +101,24 @@ class UnitStore:
     def put(self, unit: str, writer: Callable[[Path], object]) -> None:
         with atomic(self.path(unit)) as temporary:
             writer(temporary)
+
+
+def check_sources(
+    batch: Path,
+    recorded: Mapping[str, str],
+    files: Mapping[str, Path],
+    hash_of: Callable[[str, Path], str] = lambda _, path: sha256_file(path),
+) -> None:
+    """Raise ValueError where a cell of a batch was made from another file than there is now.
+
+    recorded: what the cell was made from -> hash. files: the same -> path. hash_of: of such a file.
+    """
+    for name, path in files.items():
+        if recorded[name] != hash_of(name, path):
+            raise ValueError(
+                f"{batch}: was learned from another {path} than there is now; delete the batch, its .keys and its "
+                "sidecars, then run again"
+            )
 
 
 def partial_folders(root: Path) -> Iterator[Path]:

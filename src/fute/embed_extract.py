@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fute.artifacts import Step, content_key, read_jsonl, sha256_file
+from fute.batching import check_sources
 from fute.embeddings import record_of
 
 SUFFIX = ".zip"
@@ -47,13 +48,9 @@ def extract_embedding(key: str, *, batch: Path, files: Mapping[str, Path], outpu
         if recorded is None:
             raise ValueError(f"{batch}: holds no vector {key[:16]}; delete this batch and its .keys, then run again")
         data = archive.read(member(key))
-    for kind, path in files.items():
-        name = kind if kind in recorded else f"soft_{kind}"
-        if recorded[name] != learned_from(name, path):
-            raise ValueError(
-                f"{batch}: was learned from another {path} than there is now; delete the batch, its .keys and its "
-                "sidecars, then run again"
-            )
+    # a vector of soft targets recorded its labels under a name that says so
+    named = {kind if kind in recorded else f"soft_{kind}": path for kind, path in files.items()}
+    check_sources(batch, recorded, named, learned_from)
     inputs = [batch, *files.values()]
     with Step("extract_embedding", module=__name__, settings={"key": key}, inputs=inputs) as step:
         learned = record_of(data)

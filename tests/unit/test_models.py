@@ -127,6 +127,31 @@ def test_a_package_of_another_version_is_refused():
         fetch(package="pydantic", version="0.1", file="m.gguf")
 
 
+def install(tmp_path: Path, monkeypatch, saved: Path) -> None:
+    """A package `own-weights` 0.3 that holds a saved model in its folder `model`."""
+    site = tmp_path / "site"
+    (site / "own_weights").mkdir(parents=True)
+    (site / "own_weights/__init__.py").write_text("raise ImportError('its files are read, it is not imported')\n")
+    saved.rename(site / "own_weights/model")
+    (site / "own_weights-0.3.dist-info").mkdir()
+    (site / "own_weights-0.3.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: own-weights\nVersion: 0.3\n")
+    monkeypatch.syspath_prepend(site)
+
+
+def test_a_saved_model_inside_a_package_is_copied_and_locked(saved, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, saved)
+    lock = fetch(package="own-weights", version="0.3", file="model")
+    assert {path.name: path.read_bytes() for path in Path("results/models/m").iterdir()} == FILES
+    assert lock["source"] == {"package": "own-weights", "version": "0.3", "file": "model"}
+    assert sorted(lock["files"]) == sorted(FILES)
+
+
+def test_a_package_without_the_named_file_is_refused(saved, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, saved)
+    with pytest.raises(ModelError, match=r"^model m: package own-weights 0\.3 holds no other\.gguf; correct `file`$"):
+        fetch(package="own-weights", version="0.3", file="other.gguf")
+
+
 def test_a_model_behind_a_server_has_no_files():
     lock = fetch(server=True)
     assert lock == {"model": "m", "source": {"server": True}, "files": {}}

@@ -90,6 +90,7 @@ def test_training_of_one_number_by_hand():
     assert bias.item() == pytest.approx(1.9, abs=1e-6)
     assert matrix.item() == pytest.approx(2 * (1 - 0.1 * 0.5) - 0.1, abs=1e-6)
     assert (log.steps, log.loss_start) == (1, pytest.approx(2.0))  # 2 examples x 4.0 over 4 target tokens
+    assert log.losses == (log.loss_start,)
 
 
 def test_each_step_takes_its_rate_from_the_schedule():

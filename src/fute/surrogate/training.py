@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fute.surrogate.checkpoint import Checkpoint, EarlyStopping, TrainingState
-from fute.surrogate.text2text import Example
 
 _LOOK_EVERY = 50
 """Steps between two looks at losses that lie on a GPU: each look waits for all work queued there."""
@@ -30,7 +30,21 @@ _AGREE_EVERY = 10
 Progress = Callable[[int, int, float], None]
 """Called after every optimiser step with steps done, steps in all, and the latest batch loss that is known."""
 
-ExampleLosses = Callable[[Sequence[Example]], Tensor]
+
+class TrainingExample(Protocol):
+    """What the loop reads of an example: its place in the list, and how many tokens go in and are learned."""
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def input_ids(self) -> tuple[int, ...]: ...
+
+    @property
+    def target_ids(self) -> tuple[int, ...]: ...
+
+
+ExampleLosses = Callable[[Sequence[TrainingExample]], Tensor]
 """-log P(y given x) of each example, summed over its target tokens, (B,)."""
 
 
@@ -40,7 +54,7 @@ class TrainingLog:
 
     `examples_per_second`: over the time spent training, in a resumed run that of all its parts.
     `dev_losses`: after each epoch, the mean over held-out rows of -log P(y given x) in nats, where rows were
-    given; `best_epoch` is then the epoch (from 1) whose state was kept.
+    given; `best_epoch` is then the epoch (from 1) whose state was kept. `losses`: the mean loss of every step.
     """
 
     loss_start: float
@@ -49,6 +63,7 @@ class TrainingLog:
     examples_per_second: float
     dev_losses: tuple[float, ...] = ()
     best_epoch: int | None = None
+    losses: tuple[float, ...] = ()
 
 
 def seed_everything(seed: int) -> torch.Generator:
@@ -79,8 +94,8 @@ def count_steps(examples: int, *, epochs: int, batch_size: int) -> int:
 
 
 def epoch_batches(
-    examples: Sequence[Example], batch_size: int, generator: torch.Generator, bucket_batches: int
-) -> list[list[Example]]:
+    examples: Sequence[TrainingExample], batch_size: int, generator: torch.Generator, bucket_batches: int
+) -> list[list[TrainingExample]]:
     """One epoch: a seeded order, cut into batches of texts of similar length.
 
     Each run of `bucket_batches` batches of the seeded order is sorted by length, cut, and its batches
@@ -102,7 +117,7 @@ def epoch_batches(
 def train(
     losses: ExampleLosses,
     parameters: Iterable[tuple[str, nn.Parameter]],
-    examples: Sequence[Example],
+    examples: Sequence[TrainingExample],
     *,
     epochs: int,
     batch_size: int,
@@ -112,7 +127,7 @@ def train(
     warmup: float = 0.05,
     clip: float = 1.0,
     bucket_batches: int = 1,
-    dev: Sequence[Example] = (),
+    dev: Sequence[TrainingExample] = (),
     patience: int | None = None,
     progress: Progress | None = None,
     accelerator: Accelerator | None = None,
@@ -148,7 +163,7 @@ def train(
     stopping = EarlyStopping(weights, patience) if patience is not None else None
     state = TrainingState(named, optimizer, stopping)
 
-    def batches_of(epoch: int) -> list[list[Example]]:
+    def batches_of(epoch: int) -> list[list[TrainingExample]]:
         return epoch_batches(examples, batch_size, epoch_generator(order_seed, epoch), bucket_batches)
 
     def look() -> None:
@@ -179,7 +194,7 @@ def train(
             state.restore(*found)
     started = time.monotonic() - state.seconds
     unseen: list[Tensor] = []
-    batches: list[list[Example]] = []
+    batches: list[list[TrainingExample]] = []
     step = len(state.losses)
     while step < total and not state.stopped:
         epoch, place = divmod(step, an_epoch)
@@ -218,6 +233,7 @@ def train(
         examples_per_second=len(examples) * (done // an_epoch) / (time.monotonic() - started),
         dev_losses=tuple(stopping.losses) if stopping else (),
         best_epoch=stopping.best_epoch if stopping else None,
+        losses=tuple(state.losses),
     )
 
 
@@ -243,7 +259,11 @@ def _linear_schedule(total: int, warmup: float) -> Callable[[int], float]:
 
 
 def _backward(
-    losses: ExampleLosses, batch: Sequence[Example], seed: int, weights: list[nn.Parameter], accelerator: Accelerator
+    losses: ExampleLosses,
+    batch: Sequence[TrainingExample],
+    seed: int,
+    weights: list[nn.Parameter],
+    accelerator: Accelerator,
 ) -> Tensor:
     """Gradients of a batch's mean loss a target token, over all processes; returns this process's part of the loss."""
     own = batch[accelerator.process_index :: accelerator.num_processes]
@@ -263,7 +283,9 @@ def _backward(
 
 
 @torch.no_grad()
-def _mean_loss(losses: ExampleLosses, examples: Sequence[Example], batch_size: int, accelerator: Accelerator) -> float:
+def _mean_loss(
+    losses: ExampleLosses, examples: Sequence[TrainingExample], batch_size: int, accelerator: Accelerator
+) -> float:
     """Mean over rows of -log P(y given x); each process takes its share of the batches, and all get the same."""
     by_length = sorted(examples, key=lambda example: (len(example.input_ids), example.index))
     batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]

@@ -1,0 +1,144 @@
+"""Fine-tuning a black box on a dataset's rows, by the one training loop of the project."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from fute.artifacts import content_key
+from fute.blackbox.encoding import Encoded, collate, encode_rows
+from fute.blackbox.heads import BlackBox, BlackBoxError
+from fute.blackbox.settings import FinetuneSettings
+from fute.data.rows import Row
+from fute.surrogate.checkpoint import Checkpoint
+from fute.surrogate.training import Progress, TrainingLog, count_steps, train
+
+
+def rows_to_learn(rows: Sequence[Row], settings: FinetuneSettings, seed: int) -> list[Row]:
+    """All rows, or with `steps` as many as these take: in a seeded order, from the first again."""
+    if settings.steps is None:
+        return list(rows)
+    order = list(rows)
+    random.Random(seed).shuffle(order)
+    return list(itertools.islice(itertools.cycle(order), settings.steps * settings.batch_size))
+
+
+def finetune(
+    box: BlackBox, rows: Sequence[Row], settings: FinetuneSettings, *, seed: int, accelerator: Accelerator,
+    progress: Progress | None = None, checkpoint: Path | None = None, start: Iterable[str] = (),
+) -> TrainingLog:  # fmt: skip
+    """Train a black box in place on labelled rows; it is left in eval mode.
+
+    checkpoint: file where the training keeps its state, to go on from after a kill; removed by the caller.
+    start: hashes of what the weights before training come from, so that no other training's state is taken.
+    Raises BlackBoxError for too few steps, BadRow for a row without a usable target, and what `train` raises.
+    """
+    if not rows:
+        raise BlackBoxError(f"{box.task.dataset}: there are no rows to learn from")
+    examples = encode_rows(box, rows_to_learn(rows, settings, seed))
+    epochs = settings.epochs or 1
+    steps = count_steps(len(examples), epochs=epochs, batch_size=settings.batch_size)
+    if steps < settings.min_steps:
+        raise BlackBoxError(
+            f"{box.task.dataset}: {len(examples)} rows in {epochs} epoch(s) of batches of {settings.batch_size} are "
+            f"{steps} steps, fewer than min_steps={settings.min_steps}; use more epochs, or give steps"
+        )
+    parameters = trained_parameters(box.model, settings.layers)
+    kept = None
+    if checkpoint:
+        texts = [(e.input_ids, e.target) for e in examples]
+        kept = Checkpoint(checkpoint, content_key([list(start), settings.model_dump(), seed, texts]))
+    box.model.train(settings.dropout)
+    log = train(
+        lambda batch: example_losses(box, batch, autocast=settings.autocast),
+        parameters,
+        examples,
+        epochs=epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        order_seed=seed,
+        weight_decay=settings.weight_decay,
+        warmup=settings.warmup,
+        clip=settings.clip,
+        bucket_batches=settings.bucket_batches,
+        progress=progress,
+        accelerator=accelerator,
+        checkpoint=kept,
+    )
+    box.model.eval()
+    return log
+
+
+def example_losses(box: BlackBox, batch: Sequence[Encoded], *, autocast: bool = False) -> Tensor:
+    """Loss of each text, (B,): cross-entropy, squared error, or mean cross-entropy of a span's two ends."""
+    logits = head_logits(box, batch, autocast=autocast)
+    targets = torch.tensor([text.target for text in batch], device=logits.device)
+    if box.task.task == "classification":
+        return F.cross_entropy(logits, targets, reduction="none")
+    if box.task.task == "regression":
+        return (logits[:, 0] - targets.float()) ** 2
+    return sum(F.cross_entropy(logits[:, i], targets[:, i], reduction="none") for i in (0, 1)) / 2
+
+
+def head_logits(box: BlackBox, batch: Sequence[Encoded], *, autocast: bool) -> Tensor:
+    """Logits in fp32: (B, classes), (B, 1), or for spans (B, 2, T), minus infinity on padding.
+
+    A model that reads left to right is read at the last token of each text, whatever the padding token is.
+    """
+    inputs = collate(box, batch)
+    model, lengths = box.model, inputs["attention_mask"].sum(1)
+    with _autocast(box.device, autocast):
+        if box.task.task == "span":
+            found = model(**inputs)
+            logits = torch.stack([found.start_logits, found.end_logits], 1)
+        elif box.family == "decoder":
+            states = model.base_model(**inputs, use_cache=False).last_hidden_state
+            logits = model.score(states[torch.arange(len(batch), device=box.device), lengths - 1])
+        else:
+            logits = model(**inputs).logits
+    logits = logits.float()
+    if box.task.task == "span":  # a loss over padding would depend on which texts share a batch
+        logits = logits.masked_fill(inputs["attention_mask"][:, None] == 0, float("-inf"))
+    return logits
+
+
+def _autocast(device: torch.device, wanted: bool) -> contextlib.AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16) if wanted else contextlib.nullcontext()
+
+
+def trained_parameters(model: PreTrainedModel, layers: int | None) -> list[tuple[str, nn.Parameter]]:
+    """Parameters of the last `layers` blocks and of all that stands above them; None: every parameter.
+
+    The others are frozen. An encoder-decoder model's blocks are those of its decoder.
+    Raises BlackBoxError where the model has fewer blocks.
+    """
+    named = list(model.named_parameters())
+    if layers is None:
+        model.requires_grad_(True)
+        return named
+    blocks = _blocks(model)
+    if layers > len(blocks):
+        raise BlackBoxError(f"layers is {layers}, but {type(model).__name__} has {len(blocks)} blocks; lower layers")
+    first = next(blocks[-layers].parameters())
+    start = next(index for index, (_, parameter) in enumerate(named) if parameter is first)
+    for index, (_, parameter) in enumerate(named):
+        parameter.requires_grad_(index >= start)
+    return named[start:]
+
+
+def _blocks(model: PreTrainedModel) -> nn.ModuleList:
+    config = model.config
+    depth = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
+    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    if not stacks:
+        raise BlackBoxError(f"no list of {depth} blocks in {type(model).__name__}; leave layers unset for this model")
+    return stacks[-1]

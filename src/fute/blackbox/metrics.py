@@ -1,0 +1,85 @@
+"""How well a black box does its task, in percent: needs neither torch nor the model."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import spearmanr
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+from fute.blackbox.settings import TaskSettings
+from fute.data.rows import Row
+
+Prediction = str | float
+"""A class name, a number, or the text of a span (empty: no answer)."""
+
+
+def task_score(task: TaskSettings, rows: Sequence[Row], predictions: Sequence[Prediction]) -> float:
+    """Score of predictions on labelled rows by the dataset's metric, in percent.
+
+    f1 is of the class with index 1. Matthews and Spearman correlations may be negative; where one side is
+    constant they are 0, since a constant says nothing of the order.
+    Raises ValueError where rows and predictions are not as many, or there are none.
+    """
+    if not rows or len(rows) != len(predictions):
+        raise ValueError(f"{task.dataset}: {len(predictions)} predictions for {len(rows)} rows")
+    if task.metric == "span_f1":
+        return 100 * float(np.mean([span_f1(str(p), _gold(row)) for row, p in zip(rows, predictions, strict=True)]))
+    if task.metric == "spearman":
+        gold = [row.value for row in rows]
+        if len(set(gold)) == 1 or len(set(predictions)) == 1:
+            return 0.0
+        return 100 * float(spearmanr(gold, predictions).statistic)
+    gold = [str(row.label) for row in rows]
+    if task.metric == "accuracy":
+        return 100 * float(np.mean([a == b for a, b in zip(gold, predictions, strict=True)]))
+    if task.metric == "f1":
+        positive = task.classes[1]
+        truth, said = ([name == positive for name in names] for names in (gold, predictions))
+        return 100 * float(f1_score(truth, said, zero_division=0))
+    return 100 * float(matthews_corrcoef(gold, predictions))
+
+
+def majority_score(task: TaskSettings, train: Sequence[Row], rows: Sequence[Row]) -> float:
+    """Score of the best answer that looks at no text: the training rows' largest class, mean, or `no answer`."""
+    if task.task == "classification":
+        counts = Counter(row.label for row in train)
+        largest = max(task.classes, key=lambda name: counts[name])
+        return task_score(task, rows, [largest] * len(rows))
+    if task.task == "regression":
+        return task_score(task, rows, [float(np.mean([row.value for row in train]))] * len(rows))
+    return task_score(task, rows, [""] * len(rows))
+
+
+def _gold(row: Row) -> list[str]:
+    return [answer.text for answer in row.answers or ()]
+
+
+def normalise_answer(text: str) -> str:
+    """Lower case, without punctuation, articles and repeated blanks, as the official SQuAD 2.0 script does."""
+    text = "".join(char for char in text.lower() if char not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def span_f1(predicted: str, gold: Sequence[str]) -> float:
+    """F1 of the words in common with the nearest gold answer, in [0, 1]; without gold answers `no answer` is right.
+
+    As the official SQuAD 2.0 script: a gold answer of which nothing is left does not count, and where one side
+    has no words the score is 1 if neither has any.
+    """
+    answers = [answer for answer in gold if normalise_answer(answer)] or [""]
+    return max(_words_f1(normalise_answer(predicted).split(), normalise_answer(answer).split()) for answer in answers)
+
+
+def _words_f1(predicted: list[str], gold: list[str]) -> float:
+    if not predicted or not gold:
+        return float(predicted == gold)
+    common = (Counter(predicted) & Counter(gold)).total()
+    if common == 0:
+        return 0.0
+    precision, recall = common / len(predicted), common / len(gold)
+    return 2 * precision * recall / (precision + recall)
