@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fute import strict_yaml
 from fute.data.crossfit import UnsupSettings
 from fute.data.prompts import Prompt, load_prompts
 from fute.data.registry import DatasetSettings
@@ -321,9 +322,9 @@ def _explain(error: ValidationError, where: str) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file's content; ConfigError naming file and line where it does not parse."""
+    """A YAML file's content; ConfigError naming file and line where it does not parse or gives a key twice."""
     try:
-        return yaml.load(path.read_text(encoding="utf8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return strict_yaml.load(path.read_text(encoding="utf8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
 

@@ -34,7 +34,7 @@ DTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/dte/(?P<dataset>[^
 BEFORE_LABELS = re.compile(r"results/(data|unsup|models)/.*")
 EMBEDDING_SUFFIX = ".zip"
 # keys of a registry entry that do not shape evaluation rows
-TRAINING_ONLY = ("title", "overlaps", "files")
+TRAINING_ONLY = ("title", "overlaps", "overlap_by", "files", "expected", "vu_size", "obtain", "metric", "domain")
 # the batch's settings are one command-line argument, and Linux takes 128 KiB of it
 MOST_VECTORS_A_PROCESS = 200
 SELF_SELECT = labelling.SELF_SELECT
@@ -117,6 +117,7 @@ class Workflow:
         """What identifies a dataset's evaluation rows: nothing that shapes its training rows only."""
         settings = self.dataset_settings(dataset)
         entry = {name: value for name, value in settings["entry"].items() if name not in TRAINING_ONLY}
+        entry["reader"] = self.run.datasets[dataset].reader_of(self.config.data.source)
         source = self.source(dataset)
         if "files" in source:
             source = source | {"files": [file for file in source["files"] if file.get("part") != "train"]}

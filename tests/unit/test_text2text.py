@@ -74,3 +74,8 @@ def test_the_step_gives_the_decimals():
 def test_answers_become_their_first_text_on_one_line():
     assert answer_target([Answer("two\n  lines ", 3), Answer("x", 0)]) == "two lines"
     assert answer_target([]) == "unanswerable"
+
+
+def test_a_number_or_a_text_stands_for_itself():
+    assert mte_target("label", "3.8", (), {}) == "3.8"
+    assert mte_target("label", "in the north of Norway", (), {}) == "in the north of Norway"

@@ -65,10 +65,12 @@ def mte_target(
 
     kind         label: the canonical class name; verbalizer: the prompt's first word for the class (an
                  ablation); abc: A, B, C by class index (the control without meaningful label strings)
-    classes      canonical class order
+    classes      canonical class order; empty where a model's outputs are numbers or texts, which stand for themselves
     verbalizers  class name -> words of the prompt, first word first
     Raises ValueError for a label that is not one of the classes.
     """
+    if not classes:
+        return label
     if label not in classes:
         raise ValueError(f"label {label!r} is not one of {', '.join(classes)}; label with the canonical names")
     if kind == "label":
