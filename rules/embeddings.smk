@@ -49,7 +49,7 @@ rule encoder_states:
         mem_mb=lambda wc, attempt: 16000 * attempt,
         runtime=lambda wc, attempt: 60 * attempt,
     params:
-        settings=settings_json(CONFIG.surrogate.settings.model_dump()),
+        settings=settings_json(CONFIG.surrogate.settings.model_dump(include={"family", "dtype", "max_input_tokens"})),
         texts=f"--texts {WF.texts_with_states}" if WF.texts_with_states else "",
         folder=lambda wc: WF.model_folder(wc.surrogate),
         code=code("encode"),
@@ -111,6 +111,7 @@ rule dte:
         image("train")
     params:
         key=lambda wc: WF.embedding_items[WF.dte_file(wc.method, wc.dataset)].key,
+        code=code("extract_embedding"),
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
         " --file train={input.train} --file surrogate={input.lock} --output {output.vector} &> {log}"
@@ -133,6 +134,7 @@ rule mte:
         image("train")
     params:
         key=lambda wc: WF.embedding_items[WF.mte_file(wc.method, wc.model, wc.task)].key,
+        code=code("extract_embedding"),
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
         " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"
@@ -155,6 +157,7 @@ rule control:
         image("train")
     params:
         key=lambda wc: WF.embedding_items[WF.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
+        code=code("extract_embedding"),
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
         " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"

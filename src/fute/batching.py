@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fute.artifacts import atomic, sha256_file, sidecar_path
+from fute.artifacts import atomic, content_key, sha256_file, sidecar_path
 
 KEYS = ".keys"
 
@@ -86,11 +86,15 @@ def keys_text(cells: Mapping[str, str]) -> str:
 class UnitStore:
     """Finished units of a batch under way, one file each, in `{batch}.partial` beside the batch.
 
+    made_from: hashes of the files that units are made from; a unit that was made from others is not seen.
+
     A unit appears by rename, so a killed process leaves whole units or none; the next one computes the rest.
     """
 
-    def __init__(self, batch: Path, suffix: str) -> None:
-        self.folder = batch.with_name(batch.name.removesuffix(suffix) + ".partial")
+    def __init__(self, batch: Path, suffix: str, made_from: Iterable[str] = ()) -> None:
+        hashes = sorted(made_from)
+        folder = batch.with_name(batch.name.removesuffix(suffix) + ".partial")
+        self.folder = folder / content_key(hashes)[:16] if hashes else folder
 
     def missing(self, units: Sequence[str]) -> list[str]:
         return [unit for unit in units if not self.path(unit).is_file()]

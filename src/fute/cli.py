@@ -313,6 +313,7 @@ def embed(
     kind: Annotated[str, typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")] = "dte",
     model: Annotated[Path | None, typer.Option(help="the surrogate's folder; default: where the run keeps it")] = None,
     dev: Annotated[Path | None, typer.Option(help="held-out pairs, for recipes that stop early")] = None,
+    classes: Annotated[str, typer.Option(help="heads form: all class names in one order, by commas")] = "",
 ) -> None:
     """Learn the task embedding of your own (x, y) pairs, a JSON object with x and y a line."""
     from fute.config import load_run
@@ -323,7 +324,8 @@ def embed(
     run = load_run(config)
     from fute.embed_file import embed_file
 
-    embed_file(run, pairs, output, method=method, kind=kind, model=model, dev=dev)
+    named = tuple(classes.split(",")) if classes else ()
+    embed_file(run, pairs, output, method=method, kind=kind, model=model, dev=dev, classes=named)
 
 
 @app.command()

@@ -169,9 +169,14 @@ def embed_batch(
     states are shared `states:{category}` -> path.
     start: the shared prefix, for TuPaTE. output: the batch's zip; `.keys` and sidecars are written beside it.
     """
-    store = UnitStore(output, SUFFIX)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     surrogate_sha256 = sha256_file(lock)
+    index = {
+        item.key: {kind: learned_from(kind, path) for kind, path in _sources(item, files).items()}
+        | {"surrogate": surrogate_sha256}
+        for item in spec.items
+    }
+    store = UnitStore(output, SUFFIX, {digest for found in index.values() for digest in found.values()})
     prefix = load_file(start)["prefix"] if start else None
     missing = set(store.missing([member(item.key) for item in spec.items]))
     found = len(spec.items) - len(missing)
@@ -210,11 +215,6 @@ def embed_batch(
     accelerator.end_training()
     if not accelerator.is_main_process:
         return
-    index = {
-        item.key: {kind: learned_from(kind, path) for kind, path in _sources(item, files).items()}
-        | {"surrogate": surrogate_sha256}
-        for item in spec.items
-    }
     members = {member(item.key): store.path(member(item.key)).read_bytes() for item in spec.items}
     members[INDEX] = json.dumps(index, sort_keys=True).encode()
     cells = {_name(item): item.key for item in spec.items}

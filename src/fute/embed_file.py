@@ -10,6 +10,7 @@ from typing import Literal
 from fute.artifacts import Step, content_key, sha256_file
 from fute.config import ConfigError, Run
 from fute.data.rows import BadRow, at, read_raw_jsonl
+from fute.data.text2text import CLASSES
 from fute.embed import limited, texts_of_training
 from fute.embeddings import save
 from fute.embeddings.embedder import Embedder
@@ -47,6 +48,17 @@ def class_pairs(pairs: Sequence[Pair], classes: Sequence[str]) -> list[Labelled]
     return [Labelled(pair.x, ClassTarget(classes.index(pair.y), len(classes))) for pair in pairs]
 
 
+def _category_classes(path: Path, names: set[str]) -> tuple[str, ...]:
+    """The classes of the one category that all names are of, in the order that a run's heads have."""
+    found = [classes for classes in CLASSES.values() if names <= set(classes)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{path}: y takes {sorted(names)}, which are not the classes of one category; name all classes in one "
+            "order for all vectors: --classes first,second,..."
+        )
+    return found[0]
+
+
 def surrogate_sha256(folder: Path) -> str:
     """Hash of a model folder as the workflow's vectors carry it: of its lock, or of its files where it has none."""
     lock = folder.with_name(f"{folder.name}.lock.json")
@@ -64,28 +76,29 @@ def embed_file(
     kind: Literal["dte", "mte"],
     model: Path | None = None,
     dev: Path | None = None,
+    classes: Sequence[str] = (),
 ) -> None:
     """Learn one vector by a configuration's recipe, so that it can be compared with that run's vectors.
 
     kind: `dte` takes the pairs in a seeded order, again from the first until the recipe's number of pairs is
     reached; `mte` takes them as they stand. dev: held-out pairs, for recipes that stop early. For a surrogate of the
-    heads form every y is the name of a class, and the classes are those that occur, by name. A killed call goes on
-    where it was when it is repeated.
+    heads form every y is the name of a class: of a category of the paper's where all are, in its order; else of
+    `classes`, which must be the same for all vectors that are compared. A killed call goes on where it was when it is
+    repeated.
     """
     section = run.config.method(method)
     recipe = getattr(section, kind)
     folder = model or Path("results/models") / run.config.surrogate.name
     if not (folder / "config.json").is_file():
         raise ConfigError(
-            f"{folder} holds no model: fetch it with `snakemake {folder}.lock.json`, or give a folder by --model"
+            f"{folder} holds no model: give the folder of a saved model by --model, or fetch the run's own with "
+            f"`snakemake --cores 1 results/models/{run.config.surrogate.name}.lock.json`"
         )
     known = read_pairs(pairs)
     known = limited(known, section.pairs, run.config.seed) if kind == "dte" else known[: section.pairs]
     held_out = read_pairs(dev) if dev else None
     if run.config.surrogate.settings.form == "heads":
-        classes = sorted({pair.y for pair in (*known, *(held_out or ()))})
-        if len(classes) < 2:
-            raise ConfigError(f"{pairs}: every y is {classes[0]!r}; a head needs at least two classes")
+        classes = classes or _category_classes(pairs, {pair.y for pair in (*known, *(held_out or ()))})
         known = class_pairs(known, classes)
         held_out = held_out and class_pairs(held_out, classes)
     if kind == "dte" and recipe.early_stops and held_out is None:
@@ -93,7 +106,11 @@ def embed_file(
     embedder = Embedder(folder, run.config.surrogate.settings, recipe, surrogate_sha256(folder))
     partial = output.with_name(f"{output.name}.partial")
     with heed_sigterm(), TrainingProgress(output.stem, texts_of_training(recipe, known, held_out)) as progress:
-        made = embedder.embed(known, dev=held_out, progress=progress, checkpoints=partial)
+        shown = progress if embedder.accelerator.is_main_process else None
+        made = embedder.embed(known, dev=held_out, progress=shown, checkpoints=partial)
+        embedder.accelerator.end_training()
+    if not embedder.accelerator.is_main_process:
+        return
     settings = {"method": method, "kind": kind, "recipe": recipe.model_dump(mode="json")}
     inputs = [pairs, *([dev] if dev else [])]
     with Step("embed", module=__name__, settings=settings, inputs=inputs, seeds={"data": run.config.seed}) as step:

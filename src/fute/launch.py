@@ -26,8 +26,8 @@ def port(environment: Mapping[str, str]) -> int:
 
 
 def threads(processes: int, environment: Mapping[str, str]) -> int:
-    """Threads of each process: its share of the job's OMP_NUM_THREADS, at least one."""
-    return max(1, int(environment.get("OMP_NUM_THREADS") or 1) // processes)
+    """Threads of each process: its share of the job's OMP_NUM_THREADS, or of all cores, at least one."""
+    return max(1, int(environment.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // processes)
 
 
 def command(step: list[str], processes: int, environment: Mapping[str, str], module: str = "fute") -> list[str]:

@@ -86,8 +86,8 @@ class TaskEmbSettings(_Trained):
 
     `exclude`: regular expressions, searched in parameter names, of what stays out of the vector. `trained`:
     `all` of the surrogate (the paper), or only what is `included` in the vector, for short runs. `store`: fp32,
-    or fp16 after division by the largest entry, with that factor beside it: half the size, and entries below
-    6e-8 of the largest become 0. The rest is `fisher_pass`'s.
+    or fp16 after division by each tensor's largest entry, with these factors beside it: half the size, and entries
+    below 6e-8 of a tensor's largest become 0. The rest is `fisher_pass`'s.
     """
 
     method: Literal["taskemb"] = "taskemb"

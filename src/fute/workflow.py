@@ -45,6 +45,7 @@ STEPS = {
     "extract": "fute.llm.extract",
     "encode": "fute.encode",
     "embed": "fute.embed",
+    "extract_embedding": "fute.embed_extract",
     "baselines": "fute.baselines.steps",
     "similarities": "fute.evaluation.similarities",
     "selection": "fute.evaluation.steps",
@@ -376,6 +377,8 @@ class Workflow:
             "calibration": self.config.llm.calibration,
             "extract": code("extract"),
         }
+        if self.shares_states(method):  # their last bits depend on how, and beside which texts, they were computed
+            what["states"] = [code("encode"), self.texts_with_states]
         key = content_key([*common, what, self.label_cells[model, prompt.id, prompt.category]])
         return Item(
             key=key, kind="mte", category=prompt.category, source=f"{model}/{prompt.id}", variant=variant,

@@ -76,6 +76,13 @@ def test_units_appear_whole_and_are_found_again(tmp_path):
     assert store.folder == tmp_path / "batches" / "abc.partial"
 
 
+def test_units_made_from_other_files_are_not_seen(tmp_path):
+    batch = tmp_path / "batches" / "abc.jsonl.gz"
+    UnitStore(batch, ".jsonl.gz", ["labels", "weights"]).put("u1", lambda path: path.write_text("x"))
+    assert UnitStore(batch, ".jsonl.gz", ["weights", "labels"]).missing(["u1"]) == []
+    assert UnitStore(batch, ".jsonl.gz", ["other labels", "weights"]).missing(["u1"]) == ["u1"]
+
+
 def test_tidy_removes_units_of_finished_batches_only(tmp_path):
     for name in ("done", "open"):
         UnitStore(tmp_path / "batches" / f"{name}.zip", ".zip").put("u", lambda path: path.write_text("x"))

@@ -238,7 +238,7 @@ def test_yaml_that_does_not_parse_is_named_with_its_line(tmp_path):
          "has none"),
         ("m: {title: M, repo: a/b, folder: c}", "has ['repo', 'folder']"),
         ("m: {title: M, folder: c, server: true}", "has ['folder', 'server']"),
-        ("m: {title: M, package: p}", "a package source needs the package's version and the model file (or folder) in it"),
+        ("m: {title: M, package: p}", "a package source needs the package's version and the model file"),
         ("m: {title: M, repo: a/b, revision: main}", ": m: revision: String should match pattern"),
         ("m: {title: M, repo: a/b, branch: main}", ": m: branch: unknown key"),
         ("Big_Model: {title: M, repo: a/b}", "'Big_Model' is no id"),

@@ -80,7 +80,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch, model):
     own = write(Path("a.jsonl"), 1)
     with pytest.raises(ConfigError, match=r"give held-out pairs by --dev"):
         embed_file(run(), own, Path("a.safetensors"), method="tupate", kind="dte", model=model)
-    with pytest.raises(ConfigError, match=r"results/models/smollm2-135m holds no model: fetch it"):
+    with pytest.raises(ConfigError, match=r"results/models/smollm2-135m holds no model: give"):
         embed_file(run(), own, Path("a.safetensors"), method="tupate", kind="mte")
     embed_file(run(), own, Path("a.safetensors"), method="tupate", kind="dte", model=model,
                dev=write(Path("dev.jsonl"), 3, 6))  # fmt: skip
@@ -127,5 +127,12 @@ def test_own_pairs_name_the_classes_of_a_head(tmp_path, monkeypatch, model):
     found = load(Path("a.safetensors"))
     assert found.basis["form"] == "heads" and found.meta["head"] == {"kind": "class", "outputs": 2}
     Path("one.jsonl").write_text('{"x": "the film", "y": "positive"}\n' * 40)
-    with pytest.raises(ConfigError, match=r"one\.jsonl: every y is 'positive'; a head needs at least two classes"):
-        embed_file(run(form="heads"), Path("one.jsonl"), Path("b.safetensors"), **how)
+    embed_file(run(form="heads"), Path("one.jsonl"), Path("b.safetensors"), **how)
+    assert load(Path("b.safetensors")).meta["head"]["outputs"] == 2, (
+        "a model that never says negative has that class too"
+    )
+    Path("own.jsonl").write_text('{"x": "the film", "y": "drama"}\n{"x": "it was", "y": "comedy"}\n' * 20)
+    with pytest.raises(ConfigError, match=r"own\.jsonl: y takes \['comedy', 'drama'\].*--classes first,second"):
+        embed_file(run(form="heads"), Path("own.jsonl"), Path("c.safetensors"), **how)
+    embed_file(run(form="heads"), Path("own.jsonl"), Path("c.safetensors"), **how, classes=("drama", "comedy", "news"))
+    assert load(Path("c.safetensors")).meta["head"]["outputs"] == 3

@@ -225,19 +225,20 @@ def test_save_and_load_give_all_back(snapshots, tmp_path):
 
 
 def test_half_precision_keeps_what_it_says(snapshots, tmp_path):
-    """fp16 after division by the largest entry: 11 bits of every entry that is not under 6e-5 of it."""
+    """fp16 after division by a tensor's largest entry: 11 bits of every entry that is not under 6e-5 of it."""
     made = embedder(snapshots, "causal", taskemb(order_seeds=(1, 2), store="float16")).embed(pairs(1))
     for name in ("float32", "float16"):
         save(made, tmp_path / name, store=name)
     whole, half = load(tmp_path / "float32"), load(tmp_path / "float16")
     assert half.vector.dtype == half.orders.dtype == np.float32
-    large = whole.vector > 6.2e-5 * whole.orders.max()
+    largest = np.concatenate([np.full(j - i, whole.orders[:, i:j].max()) for _, i, j in whole.segments])
+    large = whole.vector > 6.2e-5 * largest
     assert 0 < large.sum() < len(large)
     np.testing.assert_allclose(half.vector[large], whole.vector[large], rtol=2**-11)
-    np.testing.assert_allclose(half.vector, whole.vector, atol=whole.orders.max() * 6e-8, rtol=2**-11)
+    assert (np.abs(half.vector - whole.vector) <= largest * 6e-8 + whole.vector * 2**-11).all()
     assert cosine(half, whole) > 1 - 1e-6
     sizes = [(tmp_path / name).stat().st_size for name in ("float32", "float16")]
-    assert sizes[0] - sizes[1] >= 2 * (whole.vector.size + whole.orders.size) - 200
+    assert sizes[0] - sizes[1] >= 2 * (whole.vector.size + whole.orders.size) - 2000
 
 
 @pytest.mark.parametrize("scope", ["encoder_decoder", "all"])

@@ -59,9 +59,10 @@ def test_one_process_is_the_step_itself():
 
 
 @pytest.mark.parametrize(
-    ("processes", "given", "expected"), [(1, "8", 8), (2, "8", 4), (3, "8", 2), (4, "2", 1), (2, None, 1), (1, "", 1)]
+    ("processes", "given", "expected"), [(1, "8", 8), (2, "8", 4), (3, "8", 2), (4, "2", 1), (2, None, 3), (1, "", 6)]
 )
-def test_processes_share_the_threads(processes, given, expected):
+def test_processes_share_the_threads(processes, given, expected, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
     environment = {} if given is None else {"OMP_NUM_THREADS": given}
     assert threads(processes, environment) == expected
     assert variables(processes, environment, use_cpu=False) == {"OMP_NUM_THREADS": str(expected)}

@@ -137,7 +137,7 @@ def test_both_forms_read_one_file_of_states(snapshots, tmp_path):
         written.append((tmp_path / form).read_bytes())
     assert written[0] == written[1]
     surrogate = load_form(snapshots["encoder-decoder"], how)
-    surrogate.model.set_attn_implementation("eager")
+    eager_attention(surrogate.model)
     labelled = [Labelled(x, ClassTarget(i % 2, 2)) for i, x in enumerate(texts)]
     surrogate.prepare(labelled)
     examples, read = surrogate.encode(labelled), load_states(tmp_path / "heads")

@@ -53,8 +53,8 @@ def units(output: Path) -> dict[str, tuple[int, str]]:
         return {}
     return {
         path.name: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in sorted(folder.iterdir())
-        if not path.name.startswith(".")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".") and not path.parent.name.endswith(".training")
     }
 
 

@@ -44,7 +44,7 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
     output: one line a run: key, source, target, seed, metric, score and majority (percent), steps and losses, and
     under `from` the hashes of what it was made from; `.keys` and sidecars are written beside it.
     """
-    store = UnitStore(output, SUFFIX)
+    store = UnitStore(output, SUFFIX, map(sha256_file, [lock, *files.values()]))
     missing = set(store.missing([_unit(run) for run in spec.runs]))
     print(f"{spec.model}: {len(spec.runs)} transfer runs, {len(spec.runs) - len(missing)} found finished", flush=True)
     bench = Bench(model)

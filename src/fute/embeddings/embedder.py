@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -117,7 +118,7 @@ class Embedder:
             "loss_start": float(np.mean([log.loss_start for log in logs])),
             "loss_end": float(np.mean([log.loss_end for log in logs])),
             "steps": sum(log.steps for log in logs),
-            "dev_losses": [list(log.dev_losses) for log in logs],
+            "dev_losses": [[x if math.isfinite(x) else None for x in log.dev_losses] for log in logs],
             "best_epochs": [log.best_epoch for log in logs],
         }
         return self._method.finish(vector, orders, self._basis, meta, facts)

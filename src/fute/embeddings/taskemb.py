@@ -132,6 +132,7 @@ class TaskEmb:
             "token_reduction": settings.token_reduction,
             "labels": settings.labels,
             "reduce": settings.reduce,
+            **({"batch": settings.fisher_batch_size} if settings.reduction == "batch_mean_square" else {}),
             "tensors_sha256": hashlib.sha256(layout.encode()).hexdigest(),
         }
         meta = meta | {"mode": "Fisher information in eval mode", **_tail_shares(vector)}

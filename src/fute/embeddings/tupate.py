@@ -33,7 +33,7 @@ def tuning_of(surrogate: Surrogate, settings: TunedSettings, start: Tensor | Non
     shape = PrefixShape.of(surrogate.model.config, settings.layers, settings.scope)
     drawn = initial_prefix(shape, length=settings.length, seed=settings.init_seed)
     if start is not None and not torch.equal(start, drawn):
-        raise EmbeddingError("the given start is not what the recipe's length and init_seed draw for this surrogate")
+        raise EmbeddingError("the given start is not what the recipe's length, layers, scope and init_seed draw here")
     return PrefixTuning(surrogate, drawn, scope=settings.scope, layers=settings.layers)
 
 

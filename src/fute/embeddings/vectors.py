@@ -37,16 +37,19 @@ class Embedding:
 def save(embedding: Embedding, path: Path, *, store: Literal["float32", "float16"] = "float32") -> None:
     """Write one safetensors file; the same embedding gives the same bytes.
 
-    store: `float16` writes vector and orders divided by the largest absolute entry, with that factor beside them;
-    what is below 6e-8 of that entry becomes 0.
+    store: `float16` writes vector and orders divided by the largest absolute entry, of each segment where there are
+    any, with these factors beside them; what is below 6e-8 of that entry becomes 0.
     """
     arrays = {"vector": embedding.vector}
     if len(embedding.orders) > 1:
         arrays["orders"] = embedding.orders
     facts = {key: getattr(embedding, key) for key in ("method", "basis", "meta", "segments")}
     if store == "float16":
-        facts["scale"] = max(float(np.abs(array).max()) for array in arrays.values()) or 1.0
-        arrays = {name: (array / facts["scale"]).astype(np.float16) for name, array in arrays.items()}
+        spans = [(start, stop) for _, start, stop in embedding.segments] or [(0, len(embedding.vector))]
+        largest = np.abs(np.vstack(list(arrays.values()))).max(0)
+        facts["scales"] = [float(largest[start:stop].max()) or 1.0 for start, stop in spans]
+        factors = np.repeat(np.float32(facts["scales"]), [stop - start for start, stop in spans])
+        arrays = {name: (array / factors).astype(np.float16) for name, array in arrays.items()}
     if embedding.init is not None:
         arrays["init"] = embedding.init
     # One metadata key: safetensors writes several in no fixed order.
@@ -62,9 +65,11 @@ def load(path: Path) -> Embedding:
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     facts = json.loads(metadata["fute"])
     facts["segments"] = [tuple(segment) for segment in facts["segments"]]
-    if scale := facts.pop("scale", None):
+    if scales := facts.pop("scales", None):
+        lengths = [stop - start for _, start, stop in facts["segments"]] or [len(arrays["vector"])]
+        factors = np.repeat(np.float32(scales), lengths)
         for name in arrays.keys() & {"vector", "orders"}:
-            arrays[name] = arrays[name].astype(np.float32) * np.float32(scale)
+            arrays[name] = arrays[name].astype(np.float32) * factors
     orders = arrays.get("orders", arrays["vector"][None])
     return Embedding(vector=arrays["vector"], orders=orders, init=arrays.get("init"), **facts)
 

@@ -188,7 +188,7 @@ def label_batch(
     corpora: corpus id -> rows file. output: the batch's data; `.keys` and sidecars are written beside it.
     """
     rows = {name: [Row.from_json(obj, str(path)) for obj in read_jsonl(path)] for name, path in corpora.items()}
-    store = UnitStore(output, SUFFIX)
+    store = UnitStore(output, SUFFIX, map(sha256_file, [model_lock, *corpora.values()]))
     engine = load_engine(spec.engine, model_path)
     try:
         work = chunks(spec, rows, engine)

@@ -132,11 +132,6 @@ class Checkpoint:
             )
         return tensors, facts
 
-    def remove(self) -> None:
-        """Delete the file, if there is one: for the main process, once what was trained is stored elsewhere."""
-        self.path.unlink(missing_ok=True)
-        self._sweep()
-
     def _sweep(self) -> None:
         """Delete what a process that was killed while writing left: as large as a checkpoint, and never read."""
         for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):

@@ -145,7 +145,7 @@ def load_surrogate(
 def eager_attention(model: PreTrainedModel) -> None:
     """Plain attention, for CPUs, where torch's fused one is several times slower backwards."""
     # T5's two stacks have copies of its config, which the model's own method does not reach
-    for part in (model.encoder, model.decoder) if model.config.is_encoder_decoder else (model,):
+    for part in (model.get_encoder(), model.get_decoder()) if model.config.is_encoder_decoder else (model,):
         part.set_attn_implementation("eager")
 
 

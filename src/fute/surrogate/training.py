@@ -8,7 +8,6 @@ last checkpoint to the same bytes (on a CPU; a GPU's sums vary in their last bit
 
 import hashlib
 import math
-import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from fute.surrogate.checkpoint import Checkpoint, EarlyStopping, TrainingState
 _LOOK_EVERY = 50
 """Steps between two looks at losses that lie on a GPU: each look waits for all work queued there."""
 
-_AGREE_EVERY = 10
-"""Steps between two agreements of several processes on whether to write a checkpoint, and to stop."""
+_AGREE_EVERY = {"cuda": 10, "cpu": 1}
+"""Steps between two agreements of several processes on whether to write a checkpoint, and to stop: each waits for the
+device; steps on CPUs are slow beside it, and a scheduler gives them seconds."""
 
 Progress = Callable[[int, int, float], None]
 """Called after every optimiser step with steps done, steps in all, and the latest batch loss that is known."""
@@ -64,14 +64,6 @@ class TrainingLog:
     dev_losses: tuple[float, ...] = ()
     best_epoch: int | None = None
     losses: tuple[float, ...] = ()
-
-
-def seed_everything(seed: int) -> torch.Generator:
-    """Seed Python, numpy and torch on all devices, and return a CPU generator with that seed."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    return torch.Generator().manual_seed(seed)
 
 
 def step_seed(order_seed: int, step: int) -> int:
@@ -300,7 +292,7 @@ def _agree(checkpoint: Checkpoint, accelerator: Accelerator, step: int, *, last:
     due, asked = checkpoint.due and accelerator.is_main_process, checkpoint.asked_to_stop
     if accelerator.num_processes == 1:
         return due, asked
-    if step % _AGREE_EVERY and not last:
+    if step % _AGREE_EVERY.get(accelerator.device.type, 1) and not last:
         return False, False
     votes = accelerator.reduce(torch.tensor([float(due), float(asked)], device=accelerator.device), "sum")
     due, asked = (votes > 0).tolist()
