@@ -13,20 +13,26 @@ if "name" not in config:
 
 include: "rules/common.smk"
 include: "rules/data.smk"  # U and the labelled datasets; the models' files
-include: "rules/labels.smk"  # every (LLM, prompt) labels U and the evaluation rows
-include: "rules/embeddings.smk"  # what the labels teach the surrogate, as vectors: DTEs and MTEs
-include: "rules/baselines.smk"  # MI, LocalE, GlobalE, ZPS, Self-Select, SPELL
-include: "rules/evaluation.smk"  # cosine(MTE, DTE), selection, NDCG, controls
-include: "rules/paper.smk"  # Table 3, Figures 4 and A2, the report
+include: "rules/embeddings.smk"  # what black boxes and datasets teach the surrogate, as vectors: MTEs and DTEs
 
 
-PHASES = {
-    "data": DATA,
-    "labels": WF.label_files(),
-    "embeddings": WF.embedding_files(),
-    "evaluation": EVALUATION,
-    "paper": PAPER,
-}
+if CONFIG.categories:  # the LLM experiment: every (LLM, prompt) is a black box
+
+    include: "rules/labels.smk"  # what each says of U and of the evaluation rows
+    include: "rules/baselines.smk"  # MI, LocalE, GlobalE, ZPS, Self-Select, SPELL
+    include: "rules/evaluation.smk"  # cosine(MTE, DTE), selection, NDCG, controls
+    include: "rules/paper.smk"  # Table 3, Figures 4 and A2, the report
+
+
+if CONFIG.lm:  # the language-model experiment: every model fine-tuned on a dataset is one
+
+    include: "rules/finetune.smk"  # the models, and what they say of U
+    include: "rules/transfer.smk"  # fine-tuning each on every target; DataSize, CurveGrad
+    include: "rules/lm_evaluation.smk"  # cosine(MTE, DTE), rank of the best source, NDCG
+    include: "rules/lm_paper.smk"  # Tables 1 and 2, Figures 3 and A1
+
+
+PHASES = WF.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}
 
 
 rule all:
@@ -35,29 +41,13 @@ rule all:
         PHASES["paper"],
 
 
-rule data:
-    input:
-        PHASES["data"],
+for phase, files in PHASES.items():
 
-
-rule labels:
-    input:
-        PHASES["labels"],
-
-
-rule embeddings:
-    input:
-        PHASES["embeddings"],
-
-
-rule evaluation:
-    input:
-        PHASES["evaluation"],
-
-
-rule paper:
-    input:
-        PHASES["paper"],
+    rule:
+        name:
+            phase
+        input:
+            files,
 
 
 onsuccess:

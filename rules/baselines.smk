@@ -35,7 +35,7 @@ rule baseline_scores:
     log:
         "results/logs/baseline_scores/{model}-{dataset}.log",
     wildcard_constraints:
-        dataset="|".join(WF.all_datasets()),
+        dataset="|".join(WF.llm_datasets()),
     container:
         image("paper")
     params:

@@ -7,10 +7,12 @@ from snakemake.cli import get_argument_parser
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from fute.artifacts import sha256_file
+from fute.blackbox.plugin import PluginError
 from fute.config import ConfigError, parse_run
 from fute.data.prompts import PromptError
 from fute.data.rows import SourceError
-from fute.workflow import Workflow, code, settings_json
+from fute.step_code import code
+from fute.workflow import Workflow, settings_json
 
 # A cluster job reads this file again for one target of its own; it must plan the same batches as the
 # workflow that sent it, so that workflow's targets travel with it.
@@ -35,8 +37,8 @@ try:
         ", ".join(map(str, workflow.configfiles)) or "config",
     )
     WF = Workflow(RUN, os.environ[TARGETS].split())
-    WF.label_cells  # reads what identifies the data, which may not be there
-except (ConfigError, PromptError, SourceError) as error:
+    WF.embedding_items  # reads what identifies data and plug-ins, which may not be there
+except (ConfigError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG = RUN.config
 # reaches commands through the environment and is no trigger: data may move to another folder
@@ -56,7 +58,7 @@ wildcard_constraints:
     task=ID,
     corpus=ID,
     dataset=ID,
-    category="|".join(CONFIG.categories),
+    category="|".join(CONFIG.corpora),
     method="|".join(CONFIG.methods),
     variant="|".join(WF.variants) or "none",
     surrogate=CONFIG.surrogate.name.replace(".", r"\."),
@@ -77,6 +79,11 @@ OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 # of the steps that need one thread; those that may read a hub take ONE_THREAD alone
 ONE_THREAD = "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
 LIGHT = f"{OFFLINE} {ONE_THREAD}"
+
+
+# what the phases `evaluation` and `paper` make; the experiments of the run add theirs
+EVALUATION = []
+PAPER = []
 
 
 def image(name):

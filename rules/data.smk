@@ -1,6 +1,6 @@
 # Section 4 of the method: the unlabelled texts U, and the labelled datasets with their splits.
 DATA = [
-    *(f"results/unsup/{category}.jsonl.gz" for category in CONFIG.categories),
+    *(f"results/unsup/{category}.jsonl.gz" for category in CONFIG.corpora),
     *(f"results/data/{name}/{split}.jsonl.gz" for name in WF.all_datasets() for split in ("train", "dev", "test")),
 ]
 

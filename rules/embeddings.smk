@@ -49,7 +49,7 @@ rule encoder_states:
         mem_mb=lambda wc, attempt: 16000 * attempt,
         runtime=lambda wc, attempt: 60 * attempt,
     params:
-        settings=settings_json(CONFIG.surrogate.settings.model_dump(include={"family", "dtype", "max_input_tokens"})),
+        settings=lambda wc: settings_json(WF.encoder_settings(wc.category)),
         texts=f"--texts {WF.texts_with_states}" if WF.texts_with_states else "",
         folder=lambda wc: WF.model_folder(wc.surrogate),
         code=code("encode"),
@@ -118,7 +118,7 @@ rule dte:
 
 
 rule mte:
-    """The model task embedding of one (LLM, prompt)."""
+    """The model task embedding of one (LLM, prompt), or of one model fine-tuned on a dataset."""
     input:
         batch=lambda wc: WF.embedding_batch_file(wc.method, WF.mte_file(wc.method, wc.model, wc.task)),
         labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
@@ -129,7 +129,7 @@ rule mte:
     log:
         "results/logs/mte/{surrogate}/{method}/{model}/{task}.log",
     wildcard_constraints:
-        task="|".join(RUN.prompts),
+        task="|".join(WF.task_ids),
     container:
         image("train")
     params:
@@ -152,7 +152,7 @@ rule control:
     log:
         "results/logs/control/{surrogate}/{method}/{model}/{task}.{variant}.log",
     wildcard_constraints:
-        task="|".join(RUN.prompts),
+        task="|".join(RUN.prompts) or "none",
     container:
         image("train")
     params:

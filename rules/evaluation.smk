@@ -1,5 +1,5 @@
 # Sections 5.4 and 6.6: similarity of MTEs and DTEs, what each method selects, and whether that is more than noise.
-EVALUATION = [
+LLM_EVALUATION = [
     f"results/evaluation/{name}.csv"
     for name in (
         "similarities",
@@ -11,6 +11,7 @@ EVALUATION = [
         "coordinates",
     )
 ]
+EVALUATION += LLM_EVALUATION
 
 
 rule similarities:
@@ -42,7 +43,7 @@ rule similarities:
 rule selection:
     """What every method selects, its performance, rate and NDCG with intervals."""
     input:
-        tests=[f"results/data/{name}/test.jsonl.gz" for name in WF.all_datasets()],
+        tests=[f"results/data/{name}/test.jsonl.gz" for name in WF.llm_datasets()],
         labels=WF.label_files("test"),
         baselines=WF.baseline_files(),
         similarities="results/evaluation/similarities.csv",

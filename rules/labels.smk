@@ -78,7 +78,7 @@ rule extract_test_labels:
         "results/logs/extract_labels/{model}/{task}/{dataset}.log",
     wildcard_constraints:
         task="|".join(RUN.prompts),
-        dataset="|".join(WF.all_datasets()),
+        dataset="|".join(WF.llm_datasets()),
     container:
         image("paper")
     params:

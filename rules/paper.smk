@@ -5,7 +5,7 @@ FIGURES = {
     for suffix, method, view in WF.figure_views()
 }
 PRINTED = "resources/paper/table3.csv"
-PAPER = [
+PAPER += [
     *(f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")),
     *(f"results/paper/figures/{name}.{ending}" for name in FIGURES for ending in ("pdf", "png", "csv")),
     "results/paper/report.html",
@@ -65,7 +65,7 @@ rule figure:
 rule report:
     """Everything a run says, on one page that needs no network."""
     input:
-        evaluation=[f for f in EVALUATION if Path(f).stem not in ("geometry", "coordinates")],
+        evaluation=[f for f in LLM_EVALUATION if Path(f).stem not in ("geometry", "coordinates")],
         figures=[f"results/paper/figures/{name}.png" for name in FIGURES],
     output:
         page="results/paper/report.html",

@@ -123,6 +123,62 @@ def self_select(prompts: list[str], key: Annotated[str, typer.Option()], batch: 
 
 
 @app.command()
+def finetune_model(
+    spec: Json, model: PathOption, lock: PathOption, train: PathOption, test: PathOption, folder: PathOption
+) -> None:
+    """Fine-tune a language model on one dataset."""
+    from fute.blackbox.settings import FinetuneSpec
+    from fute.blackbox.steps import finetune_model as step
+
+    parsed = FinetuneSpec.model_validate(_parsed(spec))
+    step(parsed, model=model, lock=lock, train=train, test=test, folder=folder)
+
+
+@app.command()
+def label_language_model(
+    settings: Json, folder: PathOption, lock: PathOption, corpus: PathOption, output: PathOption
+) -> None:
+    """Let a fine-tuned language model label U."""
+    from fute.blackbox.settings import LabelSettings
+    from fute.blackbox.steps import label_unsup
+
+    parsed = LabelSettings.model_validate(_parsed(settings))
+    label_unsup(parsed, folder=folder, lock=lock, corpus=corpus, output=output)
+
+
+@app.command()
+def label_plugin(
+    settings: Json, corpus: PathOption, output: PathOption,
+    train: Annotated[Path | None, typer.Option(help="rows of the dataset that the settings name")] = None,
+) -> None:  # fmt: skip
+    """Let a Python function label U."""
+    from fute.blackbox.plugin import label_plugin as step
+    from fute.blackbox.settings import PluginSettings
+
+    step(PluginSettings.model_validate(_parsed(settings)), corpus=corpus, train=train, output=output)
+
+
+@app.command()
+def transfer_batch(spec: Json, model: PathOption, lock: PathOption, file: Files, output: PathOption) -> None:
+    """Fine-tune models of sources on targets, many in one process."""
+    from fute.blackbox.settings import TransferSpec
+    from fute.blackbox.transfer import transfer_batch as step
+
+    parsed = TransferSpec.model_validate(_parsed(spec))
+    step(parsed, model=model, lock=lock, files=_named(file), output=output)
+
+
+@app.command()
+def extract_transfer(batches: list[Path], settings: Json, file: Files, output: PathOption) -> None:
+    """Take the scores of one (source, target) out of their batches."""
+    from fute.blackbox.scores import extract_transfer as step
+    from fute.blackbox.settings import ExtractTransfer
+
+    parsed = ExtractTransfer.model_validate(_parsed(settings))
+    step(parsed, batches=batches, files=_named(file), output=output)
+
+
+@app.command()
 def prefix_start(recipe: Json, model: PathOption, lock: PathOption, output: PathOption) -> None:
     """Draw the prefix that every TuPaTE vector starts from."""
     from fute.embed import write_start
@@ -193,6 +249,27 @@ def similarities(files: list[Path], settings: Json, similarities: PathOption, co
 
 
 @app.command()
+def lm_similarities(files: list[Path], settings: Json, output: PathOption) -> None:
+    """Compare embeddings of fine-tuned language models with dataset task embeddings."""
+    from fute.evaluation.lm_similarities import LmSimilaritySettings, compare_models
+
+    compare_models(LmSimilaritySettings.model_validate(_parsed(settings)), files=files, output=output)
+
+
+@app.command()
+def lm_baselines(
+    settings: Json, curve: Files, output: PathOption,
+    counts: Annotated[list[str] | None, typer.Option(help="NAME=PATH, if no sizes are given")] = None,
+) -> None:  # fmt: skip
+    """Score sources by the size of their data and by their loss curves."""
+    from fute.baselines.language_models import LmBaselineSettings
+    from fute.baselines.language_models import lm_baselines as step
+
+    parsed = LmBaselineSettings.model_validate(_parsed(settings))
+    step(parsed, curves=_named(curve), counts=_named(counts or []), output=output)
+
+
+@app.command()
 def selection(
     files: list[Path], settings: Json, similarities: PathOption, performance: PathOption, selection: PathOption,
     table3: PathOption,
@@ -212,6 +289,14 @@ def transfer_matrix(settings: Json, matrix: PathOption, output: PathOption) -> N
     from fute.evaluation.transfer_matrix import MatrixSettings, import_matrix
 
     import_matrix(MatrixSettings.model_validate(_parsed(settings)), matrix=matrix, output=output)
+
+
+@app.command()
+def collect_transfer(files: list[Path], settings: Json, output: PathOption) -> None:
+    """Write the transfer matrix of a run's own fine-tunings."""
+    from fute.evaluation.transfer_matrix import MatrixSettings, collect_matrix
+
+    collect_matrix(MatrixSettings.model_validate(_parsed(settings)), files=files, output=output)
 
 
 @app.command()

@@ -7,19 +7,19 @@ The defaults are the paper's; `preset` puts others under a run's own values. A n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from fute import strict_yaml
 from fute.data.crossfit import UnsupSettings
 from fute.data.prompts import Prompt, load_prompts
 from fute.data.registry import DatasetSettings
 from fute.llm.engine import EngineSettings
+from fute.lm_config import LM, LmConfig, check_lm, check_shared
 from fute.models import ModelEntry
 from fute.presets import Preset, with_preset
 from fute.recipes import (
@@ -32,29 +32,14 @@ from fute.recipes import (
     TextEmbSettings,
     TupateSettings,
 )
+from fute.sections import ConfigError, Id, Section, is_id
 
 Category = Literal["sa", "nli"]
 CATEGORIES: tuple[Category, ...] = ("sa", "nli")
-ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
-
-
-def _is_id(name: str) -> str:
-    if not ID.fullmatch(name):
-        raise ValueError(f"{name!r} is no id: use lower-case letters, digits, '.' and '-', a letter or digit first")
-    return name
-
-
-Id = Annotated[str, AfterValidator(_is_id)]
-
-
-class Section(BaseModel):
-    """Part of the configuration; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be used; says which file and key, and what is wrong."""
+Corpus = Literal["sa", "nli", "lm"]
+"""What a U is drawn for: a category of the LLM experiment, or the language-model experiment."""
+NO_LLM: dict[str, Any] = {"models": (), "datasets": {}}
+"""What `llm: null` stands for: a run without the LLM experiment."""
 
 
 class DataConfig(Section):
@@ -85,11 +70,10 @@ class LlmConfig(Section):
     """
 
     models: tuple[Id, ...] = ("llama-2-13b", "llama-2-70b", "mixtral-8x7b")
-    prompts: dict[Category, tuple[int, ...] | Literal["all"]] = {"sa": "all", "nli": "all"}
-    datasets: dict[Category, tuple[Id, ...]] = {
-        "sa": ("rotten-tomatoes", "imdb", "sst2"),
-        "nli": ("wanli", "cb", "anli"),
-    }
+    prompts: dict[Category, tuple[int, ...] | Literal["all"]] = Field({"sa": "all", "nli": "all"})
+    datasets: dict[Category, tuple[Id, ...]] = Field(
+        {"sa": ("rotten-tomatoes", "imdb", "sst2"), "nli": ("wanli", "cb", "anli")}
+    )
     engine: EngineSettings = EngineSettings(engine="vllm")
     system: str | None = None
     max_text_words: int | None = Field(None, ge=8)
@@ -114,7 +98,7 @@ class MethodConfig(Section):
     pairs: int | None = Field(None, ge=1)
     mte: MethodSettings
     dte: MethodSettings
-    dte_span: dict[str, Any] = {}
+    dte_span: dict[str, Any] = Field({})
 
     @model_validator(mode="after")
     def _comparable(self) -> MethodConfig:
@@ -194,7 +178,8 @@ class Config(Section):
     """A run. preset: whose defaults lie under these values. mte_target: what stands for a black box's class: its
     name (for the heads form its index), the prompt's word, or the probabilities of all classes. threads: BLAS and
     torch threads of every model step. embeddings_per_process: vectors one process makes (None: all of a method).
-    processes, gpus: of an embedding job; gpus also of a label batch whose engine is transformers."""
+    processes, gpus: of an embedding, fine-tuning or transfer job; gpus also of a label batch whose engine is
+    transformers. llm: null for a run without the LLM experiment. lm: the language-model experiment, where given."""
 
     name: Id
     title: str
@@ -202,8 +187,9 @@ class Config(Section):
     preset: Preset = "paper"
     seed: int = 42
     data: DataConfig = DataConfig()
-    unsup: dict[Category, UnsupSettings]
+    unsup: dict[Corpus, UnsupSettings]
     llm: LlmConfig = LlmConfig()
+    lm: LmConfig | None = None
     surrogate: SurrogateConfig = SurrogateConfig()
     methods: tuple[MethodId, ...] = ("taskemb", "tupate")
     taskemb: TaskEmbConfig = TaskEmbConfig()
@@ -223,7 +209,10 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _over_preset(cls, values: Any) -> Any:
-        return with_preset(values) if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping):
+            return values
+        values = with_preset(values)
+        return values | {"llm": NO_LLM} if "llm" in values and values["llm"] is None else values
 
     @model_validator(mode="after")
     def _form_fits(self) -> Config:
@@ -232,6 +221,8 @@ class Config(Section):
             if self.mte_target == "soft":
                 raise ValueError("mte_target 'soft' needs surrogate.settings.form: heads; text has no probabilities")
             return self
+        if self.lm is not None:
+            raise ValueError("lm takes what fine-tuned models say as text: it needs surrogate.settings.form text2text")
         if self.mte_target == "verbalizer":
             raise ValueError("mte_target 'verbalizer' is text, and a head gives none; use label or soft")
         if self.controls.abc:
@@ -260,6 +251,11 @@ class Config(Section):
         """Categories with at least one dataset, in the paper's order."""
         return tuple(c for c in CATEGORIES if self.llm.datasets.get(c))
 
+    @property
+    def corpora(self) -> tuple[Corpus, ...]:
+        """What a U is drawn for in this run."""
+        return (*self.categories, *((LM,) if self.lm else ()))  # type: ignore[return-value]
+
 
 class Run:
     """A configuration with the registry entries it names, all checked.
@@ -267,7 +263,7 @@ class Run:
     Attributes: config, models, datasets, prompts (prompt id -> Prompt, those of the run, in order).
     """
 
-    def __init__(self, config: Config, registries: Path) -> None:
+    def __init__(self, config: Config, registries: Path, where: str = "config") -> None:
         self.config = config
         self.models = _registry(registries / "models.yaml", ModelEntry)
         self.datasets = _registry(registries / "datasets.yaml", DatasetSettings)
@@ -303,6 +299,12 @@ class Run:
         missing = set(config.categories) - set(config.unsup)
         if missing:
             raise ConfigError(f"unsup: no entry for {sorted(missing)}, whose prompts need a U")
+        if config.lm:
+            check_lm(config.lm, self.models, self.datasets, where)
+            llm_datasets = {name for names in config.llm.datasets.values() for name in names}
+            check_shared(config.lm, llm_datasets, config.surrogate.settings.max_input_tokens, where)
+            if LM not in config.unsup:
+                raise ConfigError(f"{where}: unsup: no entry for {LM!r}, which the section lm needs")
 
     def prompts_of(self, category: str) -> list[Prompt]:
         """The run's prompts of one category, by number."""
@@ -336,7 +338,7 @@ def _registry(path: Path, entry: type[T]) -> dict[str, T]:
     found = {}
     for name, value in (read_yaml(path) or {}).items():
         try:
-            found[_is_id(str(name))] = entry.model_validate(value)
+            found[is_id(str(name))] = entry.model_validate(value)
         except ValidationError as error:
             raise ConfigError(_explain(error, f"{path}: {name}")) from None
         except ValueError as error:
@@ -350,7 +352,7 @@ def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config"
         config = Config.model_validate(dict(values or {}))
     except ValidationError as error:
         raise ConfigError(_explain(error, where)) from None
-    return Run(config, registries)
+    return Run(config, registries, where)
 
 
 def load_run(path: Path, registries: Path | None = None) -> Run:

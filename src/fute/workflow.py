@@ -9,18 +9,20 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fute import batching
 from fute.artifacts import SIDECAR, canonical_json, content_key
-from fute.closure import code_sha256
-from fute.config import Run, read_yaml
+from fute.config import ConfigError, Run, read_yaml
 from fute.data.crossfit_files import unsup_identity
 from fute.data.prompts import Prompt
 from fute.data.sources import source_identity
 from fute.llm import labelling
+from fute.lm_config import LM
+from fute.lm_workflow import LmWorkflow, requested_pair
 from fute.names import FORM_NAMES, METHOD_NAMES
-from fute.recipes import EmbeddingSpec, Item, MethodSettings, reads_shared_states
+from fute.recipes import EmbeddingSpec, Item, MethodSettings, SurrogateSettings, reads_shared_states
+from fute.step_code import code
 
 RESOURCES = Path("resources")
 LABELS = re.compile(
@@ -31,47 +33,38 @@ MTE = re.compile(
     r"(?:\.(?P<variant>null-\d+|abc))?\.safetensors"
 )
 DTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/dte/(?P<dataset>[^/]+)\.safetensors")
-BEFORE_LABELS = re.compile(r"results/(data|unsup|models)/.*")
+BEFORE_LABELS = re.compile(r"results/(data|unsup|models|finetuned)/.*")
 EMBEDDING_SUFFIX = ".zip"
 # keys of a registry entry that do not shape evaluation rows
 TRAINING_ONLY = ("title", "overlaps", "overlap_by", "files", "expected", "vu_size", "obtain", "metric", "domain")
 # the batch's settings are one command-line argument, and Linux takes 128 KiB of it
 MOST_VECTORS_A_PROCESS = 200
 SELF_SELECT = labelling.SELF_SELECT
-STEPS = {
-    "fetch_model": "fute.models",
-    "data": "fute.data.prepare",
-    "label": "fute.llm.labelling",
-    "extract": "fute.llm.extract",
-    "encode": "fute.encode",
-    "embed": "fute.embed",
-    "extract_embedding": "fute.embed_extract",
-    "baselines": "fute.baselines.steps",
-    "similarities": "fute.evaluation.similarities",
-    "selection": "fute.evaluation.steps",
-    "geometry": "fute.evaluation.geometry_step",
-    "paper": "fute.paper.steps",
-    "report": "fute.paper.report_step",
-}
 
 
-@cache
-def code(step: str, *more: str) -> str:
-    """Hash of all code a step runs: its module's import closure, and further modules it loads by name."""
-    return content_key([code_sha256(STEPS[step]), *(code_sha256(module) for module in more)])
+class Requested(NamedTuple):
+    """What the workflow's targets need: label cells, files of vectors, transfer pairs. None: all of them."""
+
+    labels: frozenset[tuple[str, ...]] | None = None
+    embeddings: frozenset[str] | None = None
+    transfers: frozenset[tuple[str, str]] | None = None
 
 
 class Workflow:
     """All that the rules ask: which files to make, from what, with which settings.
 
+    The parts are common to both experiments or the LLM experiment's; `lm` has those of the language models.
     run: the checked configuration. targets: what Snakemake was asked for; a request for single files narrows
     the cells that are labelled and embedded to those these files need. results: folder looked through for
-    finished batches.
+    finished batches. Raises ConfigError for a configuration without an experiment (`fute embed` needs none).
     """
 
     def __init__(self, run: Run, targets: Iterable[str] = (), results: Path = Path("results")) -> None:
+        if not run.config.corpora:
+            raise ConfigError("there is no experiment to run: name datasets in llm.datasets, or give the section lm")
         self.run, self.config, self.results = run, run.config, results
         self.targets = tuple(targets)
+        self.lm = LmWorkflow(self, run.config.lm) if run.config.lm else None
 
     # --- sources ----------------------------------------------------------------------------------------
 
@@ -83,7 +76,7 @@ class Workflow:
 
     @cached_property
     def models(self) -> tuple[str, ...]:
-        """Every model of the run, LLMs and surrogate."""
+        """The LLMs and the surrogate."""
         return tuple(dict.fromkeys((*self.config.llm.models, self.config.surrogate.name)))
 
     def model_folder(self, model: str) -> str:
@@ -131,7 +124,7 @@ class Workflow:
 
     def overlaps(self, dataset: str) -> tuple[str, ...]:
         """Datasets of the run whose evaluation rows may stand in this dataset's training rows."""
-        known = {name for names in self.config.llm.datasets.values() for name in names}
+        known = self.all_datasets()
         return tuple(name for name in self.run.datasets[dataset].overlaps if name in known)
 
     @cache  # noqa: B019
@@ -146,8 +139,8 @@ class Workflow:
 
     @cache  # noqa: B019
     def corpus_recipe(self, corpus: str) -> dict[str, Any]:
-        """What identifies the texts of a corpus: U of a category, or a dataset's evaluation rows."""
-        if corpus in self.config.categories:
+        """What identifies the texts of a corpus: a U, or a dataset's evaluation rows."""
+        if corpus in self.config.corpora:
             return {
                 "unsup": self.unsup_settings(corpus),
                 "data": self.unsup_source(corpus),
@@ -156,7 +149,7 @@ class Workflow:
         return self.test_recipe(corpus)
 
     def corpus_file(self, corpus: str) -> str:
-        if corpus in self.config.categories:
+        if corpus in self.config.corpora:
             return f"results/unsup/{corpus}.jsonl.gz"
         return f"results/data/{corpus}/test.jsonl.gz"
 
@@ -166,7 +159,8 @@ class Workflow:
         return (category, *self.run.datasets_of(category))
 
     def category_of(self, task: str) -> str:
-        return self.run.prompts[task].category
+        """Whose U the black boxes of a task label: a prompt's category, or that of the language models."""
+        return self.run.prompts[task].category if task in self.run.prompts else LM
 
     @cached_property
     def label_cells(self) -> dict[tuple[str, str, str], str]:
@@ -192,10 +186,11 @@ class Workflow:
         return found
 
     @cached_property
-    def requested(self) -> tuple[frozenset[tuple[str, ...]], frozenset[str]]:
-        """Label cells and embedding targets that the workflow's targets need; all where one is not a file."""
+    def requested(self) -> Requested:
+        """What the workflow's targets need; everything where one of them is not a file of its own."""
         labels: set[tuple[str, ...]] = set()
         embeddings: set[str] = set()
+        transfers: set[tuple[str, str]] = set()
         for target in (name.removesuffix(SIDECAR) for name in self.targets):
             if match := LABELS.fullmatch(target):
                 model, task, corpus = match["model"], match["task"], match["corpus"]
@@ -207,11 +202,13 @@ class Workflow:
                     labels.add((match["model"], match["task"], self.category_of(match["task"])))
             elif DTE.fullmatch(target):
                 embeddings.add(target)
+            elif pair := requested_pair(target):
+                transfers.add(pair)
             elif not BEFORE_LABELS.fullmatch(target):
-                return frozenset(self.label_cells), frozenset(self.embedding_items)
+                return Requested()
         if not self.targets:
-            return frozenset(self.label_cells), frozenset(self.embedding_items)
-        return frozenset(labels), frozenset(embeddings)
+            return Requested()
+        return Requested(frozenset(labels), frozenset(embeddings), frozenset(transfers))
 
     def label_folder(self, model: str) -> Path:
         return self.results / "labels" / model / "batches"
@@ -220,6 +217,7 @@ class Workflow:
     def label_plans(self) -> dict[str, batching.Plan]:
         """Per model: which batch holds which cell. One new batch a category at most."""
         plans = {}
+        asked = self.requested.labels
         for model in self.config.llm.models:
             finished = batching.finished_batches(self.label_folder(model), labelling.SUFFIX)
             batch_of: dict[str, str] = {}
@@ -228,7 +226,9 @@ class Workflow:
                 wanted = {
                     f"{task}/{corpus}": key
                     for (m, task, corpus), key in self.label_cells.items()
-                    if m == model and corpus in self.corpora_of(category) and (m, task, corpus) in self.requested[0]
+                    if m == model
+                    and corpus in self.corpora_of(category)
+                    and (asked is None or (m, task, corpus) in asked)
                 }
                 part = batching.plan(wanted, finished)
                 batch_of |= part.batch_of
@@ -307,12 +307,6 @@ class Workflow:
             *(("abc",) if controls.abc else ()),
         )
 
-    def embedding_spec_of(self, method: str) -> EmbeddingSpec:
-        """The settings all vectors of a method share."""
-        surrogate = self.config.surrogate
-        recipes = tuple(recipe.model_dump() for recipe in self.recipes[method])
-        return EmbeddingSpec(method=method, surrogate=surrogate.name, settings=surrogate.settings, recipes=recipes)
-
     @cached_property
     def recipes(self) -> dict[str, list[MethodSettings]]:
         """The different recipes of each method: of DTEs, of MTEs, and of their controls.
@@ -329,29 +323,32 @@ class Workflow:
                     found[method].append(recipe)
         return found
 
+    def embedding_basis(self, method: str, settings: SurrogateSettings) -> list[Any]:
+        """What every vector of a method and of these surrogate settings is made with."""
+        identity = self.run.models[self.config.surrogate.name].identity()
+        return [identity, settings.model_dump(), method, code("embed")]
+
+    def dte_item(self, method: str, dataset: str, settings: SurrogateSettings) -> Item:
+        recipe, entry = self.config.method(method), self.run.datasets[dataset]
+        how = recipe.dte_for(entry.task)
+        what = {"recipe": how.model_dump(), "pairs": recipe.pairs, "seed": self.config.seed}
+        key = content_key([*self.embedding_basis(method, settings), what, self.train_recipe(dataset)])
+        return Item(
+            key=key, kind="dte", category=entry.category, source=dataset, variant=None,
+            recipe=self.recipes[method].index(how), pairs=recipe.pairs, target="label", seed=self.config.seed,
+            classes=tuple(entry.classes),
+        )  # fmt: skip
+
     @cached_property
-    def embedding_items(self) -> dict[str, Item]:
-        """File -> item of every embedding of the configuration."""
+    def llm_embedding_items(self) -> dict[str, Item]:
+        """File -> item of every embedding of the LLM experiment."""
         found: dict[str, Item] = {}
         for method in self.config.methods:
-            recipe = self.config.method(method)
-            common = [self.run.models[self.config.surrogate.name].identity(),
-                      self.config.surrogate.settings.model_dump(), method, code("embed")]  # fmt: skip
+            basis = self.embedding_basis(method, self.config.surrogate.settings)
             for category in self.config.categories:
                 for dataset in self.run.datasets_of(category):
-                    how = recipe.dte_for(self.run.datasets[dataset].task)
-                    what = {
-                        "recipe": how.model_dump(),
-                        "pairs": recipe.pairs,
-                        "seed": self.config.seed,
-                    }
-                    key = content_key([*common, what, self.train_recipe(dataset)])
-                    found[self.dte_file(method, dataset)] = Item(
-                        key=key, kind="dte", category=category, source=dataset, variant=None,
-                        recipe=self.recipes[method].index(how), pairs=recipe.pairs, target="label",
-                        seed=self.config.seed,
-                        classes=tuple(self.run.datasets[dataset].classes),
-                    )  # fmt: skip
+                    path = self.dte_file(method, dataset)
+                    found[path] = self.dte_item(method, dataset, self.config.surrogate.settings)
                 for model in self.config.llm.models:
                     for prompt in self.run.prompts_of(category):
                         variants: tuple[str | None, ...] = (None,)
@@ -360,10 +357,15 @@ class Workflow:
                         for variant in variants:
                             path = (self.mte_file(method, model, prompt.id) if variant is None
                                     else self.control_file(method, model, prompt.id, variant))  # fmt: skip
-                            found[path] = self._mte_item(method, common, model, prompt, variant)
+                            found[path] = self._mte_item(method, basis, model, prompt, variant)
         return found
 
-    def _mte_item(self, method: str, common: list[Any], model: str, prompt: Prompt, variant: str | None) -> Item:
+    @cached_property
+    def embedding_items(self) -> dict[str, Item]:
+        """File -> item of every embedding of the run; a dataset of both experiments has one."""
+        return (self.lm.embedding_items if self.lm else {}) | self.llm_embedding_items
+
+    def _mte_item(self, method: str, basis: list[Any], model: str, prompt: Prompt, variant: str | None) -> Item:
         recipe = self.config.method(method)
         how = recipe.mte if variant is None else recipe.mte.first_order()
         target = "abc" if variant == "abc" else self.config.mte_target
@@ -377,9 +379,9 @@ class Workflow:
             "calibration": self.config.llm.calibration,
             "extract": code("extract"),
         }
-        if self.shares_states(method):  # their last bits depend on how, and beside which texts, they were computed
-            what["states"] = [code("encode"), self.texts_with_states]
-        key = content_key([*common, what, self.label_cells[model, prompt.id, prompt.category]])
+        key = content_key(
+            [*basis, what | self.states_from(method), self.label_cells[model, prompt.id, prompt.category]]
+        )
         return Item(
             key=key, kind="mte", category=prompt.category, source=f"{model}/{prompt.id}", variant=variant,
             recipe=self.recipes[method].index(how), pairs=recipe.pairs, target=target, seed=self.config.seed,
@@ -389,17 +391,26 @@ class Workflow:
 
     @cached_property
     def embedding_plans(self) -> dict[str, batching.Plan]:
+        """Per method: which batch holds which vector. The experiments' vectors are learned in batches of their own."""
         plans = {}
+        asked = self.requested.embeddings
+        of_lm = {path: item for path, item in self.embedding_items.items() if path not in self.llm_embedding_items}
+        size = self.config.embeddings_per_process or MOST_VECTORS_A_PROCESS
         for method in self.config.methods:
             folder = self.results / Path(self.embedding_folder(method)).relative_to("results") / "batches"
-            wanted = {
-                path: item.key
-                for path, item in self.embedding_items.items()
-                if path in self.requested[1] and path.startswith(self.embedding_folder(method) + "/")
-            }
             finished = batching.finished_batches(folder, EMBEDDING_SUFFIX)
-            size = self.config.embeddings_per_process or MOST_VECTORS_A_PROCESS
-            plans[method] = batching.plan(wanted, finished, size)
+            batch_of: dict[str, str] = {}
+            new: dict[str, tuple[str, ...]] = {}
+            for items in (self.llm_embedding_items, of_lm):
+                wanted = {
+                    path: item.key
+                    for path, item in items.items()
+                    if path.startswith(self.embedding_folder(method) + "/") and (asked is None or path in asked)
+                }
+                part = batching.plan(wanted, finished, size)
+                batch_of |= part.batch_of
+                new |= part.new
+            plans[method] = batching.Plan(batch_of, new)
         return plans
 
     @cached_property
@@ -435,6 +446,17 @@ class Workflow:
         """Whether a method's MTEs read the encoder's states of U, computed once for all of them."""
         return reads_shared_states(self.config.method(method).mte, self.config.surrogate.settings.family)
 
+    def states_from(self, method: str) -> dict[str, Any]:
+        """What identifies the shared states of U that a method's MTEs read, as a part of their keys."""
+        if not self.shares_states(method):
+            return {}
+        # their last bits depend on how, and beside which texts, they were computed
+        return {"states": [code("encode"), self.texts_with_states]}
+
+    def encoder_settings(self, corpus: str) -> dict[str, Any]:
+        """The surrogate's settings that shape the states of a corpus."""
+        return self.surrogate_settings(corpus).model_dump(include={"family", "dtype", "max_input_tokens"})
+
     def states_file(self, category: str) -> str:
         return f"results/embeddings/{self.config.surrogate.name}/states/{category}.safetensors"
 
@@ -445,8 +467,20 @@ class Workflow:
         return None if None in pairs else max(pairs, default=0)
 
     def embedding_spec(self, method: str, batch: str) -> str:
-        items = tuple(item for _, item in sorted(self.batch_items(method, batch).items()))
-        return canonical_json(self.embedding_spec_of(method).model_copy(update={"items": items}).model_dump())
+        """The batch's settings as canonical JSON (an `EmbeddingSpec`)."""
+        of_llm = self.embedding_plans[method].new[batch][0] in self.llm_embedding_items
+        spec = EmbeddingSpec(
+            method=method,
+            surrogate=self.config.surrogate.name,
+            settings=self.surrogate_settings(LM if not of_llm else None),
+            recipes=tuple(recipe.model_dump() for recipe in self.recipes[method]),
+            items=tuple(item for _, item in sorted(self.batch_items(method, batch).items())),
+        )
+        return canonical_json(spec.model_dump())
+
+    def surrogate_settings(self, corpus: str | None) -> SurrogateSettings:
+        """How the surrogate reads what is learned on a corpus: the language models' texts may have another length."""
+        return self.lm.surrogate if self.lm and corpus == LM else self.config.surrogate.settings
 
     # --- targets ----------------------------------------------------------------------------------------
 
@@ -460,8 +494,27 @@ class Workflow:
             for prompt in self.run.prompts_of(category)
         ]
 
-    def all_datasets(self) -> list[str]:
+    @property
+    def task_ids(self) -> tuple[str, ...]:
+        """What a black box's task may be: a prompt, a dataset it was fine-tuned on, or a plug-in's own."""
+        return (*self.run.prompts, *(self.lm.tasks if self.lm else ()))
+
+    def llm_datasets(self) -> list[str]:
         return [name for category in self.config.categories for name in self.run.datasets_of(category)]
+
+    def all_datasets(self) -> list[str]:
+        """Datasets of both experiments, each once."""
+        return list(dict.fromkeys((*self.llm_datasets(), *(self.lm.targets if self.lm else ()))))
+
+    def phases(self) -> dict[str, list[str]]:
+        """Files of the phases that both experiments, or rules of several stages, have a part in."""
+        lm = self.lm
+        return {
+            "finetuned": [lm.finetuned_file(*made) for made in lm.finetuned] if lm else [],
+            "labels": self.label_files() + (lm.label_files() if lm else []),
+            "embeddings": list(self.embedding_items),
+            "transfer": ["results/evaluation/transfer.csv", *lm.transfer_files()] if lm else [],
+        }
 
     def label_files(self, corpora: str = "all") -> list[str]:
         """Label files of the run: on U ("unsup"), on the evaluation rows ("test"), or both."""
@@ -473,9 +526,9 @@ class Workflow:
         ]
 
     def embedding_files(self, kind: str = "all") -> list[str]:
-        """Embedding files: "main" (DTEs and MTEs), "controls", or all."""
+        """Embedding files of the LLM experiment: "main" (DTEs and MTEs), "controls", or all."""
         return [
-            path for path in self.embedding_items
+            path for path in self.llm_embedding_items
             if kind == "all" or ("/controls/" in path) == (kind == "controls")
         ]  # fmt: skip
 
@@ -496,7 +549,7 @@ class Workflow:
     # --- settings of the evaluation and of the paper's artifacts ---------------------------------------
 
     def mte_files(self) -> list[str]:
-        return [path for path in self.embedding_items if "/mte/" in path]
+        return [path for path in self.llm_embedding_items if "/mte/" in path]
 
     def _prompts(self) -> dict[str, tuple[str, ...]]:
         return {c: tuple(p.id for p in self.run.prompts_of(c)) for c in self.config.categories}
@@ -562,7 +615,7 @@ class Workflow:
             "Prompts": "; ".join(
                 f"{c.upper()} {', '.join(str(p.number) for p in self.run.prompts_of(c))}" for c in config.categories
             ),
-            "Targets": ", ".join(self.run.datasets[name].title for name in self.all_datasets()),
+            "Targets": ", ".join(self.run.datasets[name].title for name in self.llm_datasets()),
             "Engine": f"{llm.engine.engine}, {llm.engine.dtype}, class score by {llm.engine.score}",
             "Calibration": "mean class log-score over U subtracted (the paper has none)"
             if llm.calibration == "unsup" else "none",

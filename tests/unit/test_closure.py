@@ -3,7 +3,7 @@
 import pytest
 
 from fute import closure
-from fute.workflow import STEPS
+from fute.step_code import STEPS
 
 
 def _package(tmp_path, files):

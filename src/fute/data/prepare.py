@@ -12,21 +12,20 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, canonical_json, read_jsonl
-from fute.data.crossfit import UnsupSettings, sample_unsup
+from fute.data.crossfit import UnsupCategory, UnsupSettings, sample_unsup
 from fute.data.crossfit_files import read_unsup
 from fute.data.normalise import Normalised, exclusion_keys, normalise, size_warnings
 from fute.data.registry import DatasetSettings, Source
 from fute.data.rows import Row, SourceError
 from fute.data.sources import load_dataset_rows
-from fute.data.text2text import Category
 
 
 class UnsupStep(BaseModel):
-    """Settings of the step that draws U for one category."""
+    """Settings of the step that draws U for a category of the LLM experiment, or for the language models."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    category: Category
+    category: UnsupCategory
     settings: UnsupSettings
 
 

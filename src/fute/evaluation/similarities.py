@@ -37,7 +37,8 @@ class SimilaritySettings(BaseModel):
     variants: tuple[str, ...]
 
 
-def _row(mte: Embedding, dte: Embedding) -> dict[str, float]:
+def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
+    """Cosine of an MTE and a DTE and its variants; NaN where a method has none."""
     row = {"cosine": cosine(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
            "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}  # fmt: skip
     if mte.init is not None:
@@ -79,7 +80,7 @@ def compare(settings: SimilaritySettings, *, files: Sequence[Path], similarities
                 }
                 for dataset in datasets:
                     dte = get(f"dte/{dataset}")
-                    found = [_row(mtes[prompt], dte) for prompt in prompts]
+                    found = [similarity_row(mtes[prompt], dte) for prompt in prompts]
                     key = {
                         "surrogate": settings.surrogate,
                         "method": method,

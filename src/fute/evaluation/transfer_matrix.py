@@ -7,9 +7,10 @@ majority class (or the mean); it may be missing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ class TransferDataset(BaseModel):
 
 
 class MatrixSettings(BaseModel):
-    """model: the model that a published matrix is of. datasets: those of the run, by id."""
+    """model: whose transfer the matrix is of. datasets: those of the run, by id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -125,6 +126,26 @@ def import_matrix(settings: MatrixSettings, *, matrix: Path, output: Path) -> No
     """Write a published matrix in the form of the run's own."""
     frame = read_matrix(matrix, model=settings.model, datasets=settings.datasets)
     with Step("transfer_matrix", module=__name__, settings=settings.model_dump(), inputs=[matrix]) as step:
+        step.bytes(output, csv_bytes(frame), rows=len(frame))
+
+
+def score_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the matrix, one a seed, from a score file's content (`fute.blackbox.scores.score_record`)."""
+    direct = record["source"] is None
+    front = {"model": record["model"], "target": record["target"], "source": DIRECT if direct else record["source"]}
+    majority = record["majority"] if direct else None
+    return [
+        front | {"seed": seed, "score": score, "majority": majority}
+        for seed, score in zip(record["seeds"], record["scores"], strict=True)
+    ]
+
+
+def collect_matrix(settings: MatrixSettings, *, files: Sequence[Path], output: Path) -> None:
+    """Write the matrix of a model's own runs. files: score files of its direct and of its transfer runs."""
+    rows = [row for path in sorted(files) for row in score_rows(json.loads(path.read_text(encoding="utf8")))]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame = check_matrix(frame, models=[settings.model], datasets=settings.datasets, where="the run's scores")
+    with Step("transfer_matrix", module=__name__, settings=settings.model_dump(), inputs=files) as step:
         step.bytes(output, csv_bytes(frame), rows=len(frame))
 
 

@@ -61,7 +61,8 @@ def format_cell(value: float) -> str:
 
 def text_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """A table as it is printed; cells that hold text already stay as they are."""
-    return frame.map(lambda value: value if isinstance(value, str) else format_cell(value))
+    # a table without rows would stay one of floats, to which no text can be added
+    return frame.map(lambda value: value if isinstance(value, str) else format_cell(value)).astype(object)
 
 
 def interval_texts(low: pd.DataFrame, high: pd.DataFrame) -> pd.DataFrame:

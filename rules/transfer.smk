@@ -1,0 +1,109 @@
+# Section 5.4 of the method: the true ranking of sources, from fine-tuning each one's model on each target.
+# Runs come in batches, as labels do: finished ones are never made again.
+MATRIX = "results/evaluation/transfer.csv"
+
+
+rule transfer_batch:
+    """New transfer runs of one model; resumes after a kill, run by run."""
+    input:
+        unpack(lambda wc: {"files": list(LM.transfer_inputs(wc.batch).values())}),
+        lock=lambda wc: WF.model_lock(wc.model),
+    output:
+        runs="results/transfer/{model}/batches/{batch}.jsonl.gz",
+        sidecar=sidecar("results/transfer/{model}/batches/{batch}.jsonl.gz"),
+        index="results/transfer/{model}/batches/{batch}.keys",
+        index_sidecar=sidecar("results/transfer/{model}/batches/{batch}.keys"),
+    log:
+        "results/logs/transfer_batch/{model}-{batch}.log",
+    benchmark:
+        "results/benchmarks/transfer_batch/{model}-{batch}.tsv"
+    wildcard_constraints:
+        model=LM.settings.transfer.model,
+        batch="|".join(LM.transfer_plan.new) or "none",
+    container:
+        image("train")
+    threads: CONFIG.threads
+    resources:
+        torch=1,
+        gpu=CONFIG.gpus,
+        mem_mb=lambda wc, attempt: RUN.models[wc.model].memory_mb * attempt,
+        runtime=lambda wc, attempt: 2880 * attempt,
+    params:
+        spec=lambda wc: LM.transfer_spec(wc.batch),
+        files=lambda wc: flags("file", LM.transfer_inputs(wc.batch)),
+        folder=lambda wc: WF.model_folder(wc.model),
+        processes=CONFIG.processes,
+    shell:
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute.launch --processes {{params.processes}} --"
+        " transfer-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.files}"
+        " --output {output.runs} 2>&1 | tee {log}"
+
+
+rule extract_transfer:
+    """The score of one target after transfer from one source."""
+    input:
+        batches=lambda wc: LM.transfer_batch_files(wc.source, wc.target),
+        lock=lambda wc: WF.model_lock(wc.model),
+        source="results/finetuned/{model}/{source}.lock.json",
+        train="results/data/{target}/train.jsonl.gz",
+        test="results/data/{target}/test.jsonl.gz",
+    output:
+        score="results/transfer/{model}/{source}/{target}.json",
+        sidecar=sidecar("results/transfer/{model}/{source}/{target}.json"),
+    log:
+        "results/logs/extract_transfer/{model}/{source}/{target}.log",
+    wildcard_constraints:
+        model=LM.settings.transfer.model,
+        source="|".join(LM.sources),
+        target="|".join(LM.targets),
+    container:
+        image("paper")
+    params:
+        settings=lambda wc: LM.extract_settings(wc.source, wc.target),
+        code=code("extract_transfer"),
+    shell:
+        f"{LIGHT} python -m fute extract-transfer --settings {{params.settings:q}} --file model={{input.lock}}"
+        " --file source={input.source} --file train={input.train} --file test={input.test}"
+        " --output {output.score} {input.batches} &> {log}"
+
+
+rule transfer_matrix:
+    """Every target's score directly and from every source: of the run's own fine-tunings, or as published."""
+    input:
+        LM.score_files() if LM.computes_matrix else LM.settings.transfer.file,
+    output:
+        matrix=MATRIX,
+        sidecar=sidecar(MATRIX),
+    log:
+        "results/logs/transfer_matrix.log",
+    container:
+        image("paper")
+    params:
+        settings=settings_json(LM.matrix_settings()),
+        step="collect-transfer" if LM.computes_matrix else "transfer-matrix --matrix",
+        code=code("transfer_matrix"),
+    shell:
+        f"{LIGHT} python -m fute {{params.step}} {{input}} --settings {{params.settings:q}} --output {{output.matrix}}"
+        " &> {log}"
+
+
+rule lm_baselines:
+    """DataSize and CurveGrad: what sizes and loss curves say of each source."""
+    input:
+        curves=list(LM.curve_files().values()),
+        counts=list(LM.count_files().values()),
+    output:
+        scores="results/baselines/lm_baselines.csv",
+        sidecar=sidecar("results/baselines/lm_baselines.csv"),
+    log:
+        "results/logs/lm_baselines.log",
+    container:
+        image("paper")
+    params:
+        settings=settings_json(LM.baseline_settings()),
+        curves=flags("curve", LM.curve_files()),
+        counts=flags("counts", LM.count_files()),
+        code=code("lm_baselines"),
+    shell:
+        f"{LIGHT} python -m fute lm-baselines --settings {{params.settings:q}} {{params.curves}} {{params.counts}}"
+        " --output {output.scores} &> {log}"

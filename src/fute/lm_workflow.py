@@ -1,0 +1,342 @@
+"""The language-model experiment's part of the plan: black boxes, their labels and vectors, and transfer runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+from fute import batching
+from fute.artifacts import canonical_json, content_key
+from fute.blackbox.plugin import plugin_identity
+from fute.blackbox.settings import (
+    ExtractTransfer,
+    FinetuneSettings,
+    FinetuneSpec,
+    LabelSettings,
+    Target,
+    TaskSettings,
+    TransferRun,
+    TransferSpec,
+    transfer_key,
+)
+from fute.lm_config import LM, LmConfig
+from fute.recipes import Item, SurrogateSettings
+from fute.step_code import code
+
+if TYPE_CHECKING:
+    from fute.workflow import Workflow
+
+TRANSFER = re.compile(r"results/transfer/(?P<model>[^/]+)/(?P<source>[^/]+)/(?P<target>[^/]+)\.json")
+TRANSFER_SUFFIX = ".jsonl.gz"
+# the batch's settings are one command-line argument, and Linux takes 128 KiB of it
+MOST_RUNS_A_PROCESS = 400
+OWN = "own"
+"""Task id of a plug-in that names no dataset."""
+CROSSING, CLUSTERS = ("boolq",), ("snli", "sst2")
+"""What the paper reads off Figure 3: which dataset lies with the other class, and whose models lie together."""
+
+
+class LmWorkflow:
+    """Files, keys and settings of the language-model experiment, where a run has it.
+
+    common: the whole run's plan, whose data, surrogate and embedding batches this part uses.
+    """
+
+    def __init__(self, common: Workflow, settings: LmConfig) -> None:
+        self.common, self.run, self.settings = common, common.run, settings
+
+    # --- datasets and models ----------------------------------------------------------------------------
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Datasets that models are fine-tuned on and transferred from, in the order of the tables."""
+        return self.settings.datasets.cr + self.settings.datasets.qa
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.sources + self.settings.datasets.domain
+
+    @property
+    def computes_matrix(self) -> bool:
+        return self.settings.transfer.matrix == "compute"
+
+    @cached_property
+    def finetuned(self) -> tuple[tuple[str, str], ...]:
+        """(model, dataset) of every fine-tuning: the black boxes, and the direct runs of the domain targets."""
+        found = [(model, dataset) for model in self.settings.models for dataset in self.sources]
+        if self.computes_matrix:
+            found += [(self.settings.transfer.model, dataset) for dataset in self.settings.datasets.domain]
+        return tuple(found)
+
+    def task(self, dataset: str) -> TaskSettings:
+        return TaskSettings.of(dataset, self.run.datasets[dataset])
+
+    def recipe(self, dataset: str) -> FinetuneSettings:
+        recipes = self.settings.finetune
+        return recipes.qa if self.run.datasets[dataset].task == "span" else recipes.cr
+
+    def seeds(self, model: str) -> tuple[int, ...]:
+        """Seeds of a model's direct runs: those of transfer where its scores are compared with transfer's."""
+        transfer = self.settings.transfer
+        return transfer.seeds if model == transfer.model and self.computes_matrix else transfer.seeds[:1]
+
+    def finetuned_file(self, model: str, dataset: str, ending: str = "lock") -> str:
+        """File beside the folder of a fine-tuned model: `lock`, `score` or `curve`."""
+        return f"results/finetuned/{model}/{dataset}.{ending}.json"
+
+    def finetune_spec(self, model: str, dataset: str) -> str:
+        spec = FinetuneSpec(model=model, task=self.task(dataset), recipe=self.recipe(dataset), seeds=self.seeds(model))
+        return canonical_json(spec.model_dump(mode="json"))
+
+    @cache  # noqa: B019  (one plan lives as long as the process)
+    def _finetuned_from(self, model: str, dataset: str) -> str:
+        """What identifies a fine-tuned model: the first seed's, whose weights are kept."""
+        what = [self.task(dataset).model_dump(mode="json"), self.recipe(dataset).model_dump(), self.seeds(model)[0]]
+        return content_key(
+            [self.run.models[model].identity(), what, self.common.train_recipe(dataset), code("finetune")]
+        )
+
+    # --- labels -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def black_boxes(self) -> tuple[tuple[str, str], ...]:
+        """(model, task) of everything that labels U; the task is the dataset it was made for."""
+        models = [(model, dataset) for model in self.settings.models for dataset in self.sources]
+        return (*models, *((name, self.plugin_task(name)) for name in self.settings.plugins))
+
+    def plugin_task(self, name: str) -> str:
+        return self.settings.plugins[name].dataset or OWN
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(task for _, task in self.black_boxes))
+
+    def labels_file(self, model: str, task: str) -> str:
+        return f"results/labels/{model}/{task}/{LM}.jsonl.gz"
+
+    def label_files(self) -> list[str]:
+        return [self.labels_file(model, task) for model, task in self.black_boxes]
+
+    def label_settings(self, model: str, dataset: str) -> str:
+        recipe = self.recipe(dataset)
+        how = {"batch_size": recipe.eval_batch_size, "autocast": recipe.autocast}
+        return canonical_json(LabelSettings(model=model, dataset=dataset, **how).model_dump())
+
+    def plugin_settings(self, name: str) -> str:
+        return canonical_json(self.settings.plugins[name].model_dump())
+
+    def plugin_source(self, name: str) -> str:
+        """Hash of a plug-in's function, options and Python files."""
+        return plugin_identity(self.settings.plugins[name])
+
+    def plugin_train(self, name: str) -> list[str]:
+        """The training rows that a plug-in gets: one file or none."""
+        dataset = self.settings.plugins[name].dataset
+        return [f"results/data/{dataset}/train.jsonl.gz"] if dataset else []
+
+    @cache  # noqa: B019
+    def _labels_from(self, model: str, task: str) -> str:
+        """What identifies a black box's labels of U."""
+        corpus = self.common.corpus_recipe(LM)
+        if plugin := self.settings.plugins.get(model):
+            train = self.common.train_recipe(plugin.dataset) if plugin.dataset else None
+            return content_key(["plugin", self.plugin_source(model), train, corpus, code("plugin")])
+        made = [self._finetuned_from(model, task), self.label_settings(model, task)]
+        return content_key(["finetuned", made, corpus, code("finetune")])
+
+    # --- embeddings -------------------------------------------------------------------------------------
+
+    @cached_property
+    def surrogate(self) -> SurrogateSettings:
+        """How the surrogate reads this experiment's texts."""
+        settings, tokens = self.run.config.surrogate.settings, self.settings.max_input_tokens
+        return settings.model_copy(update={"max_input_tokens": tokens}) if tokens else settings
+
+    @cached_property
+    def embedding_items(self) -> dict[str, Item]:
+        """File -> item of every vector: DTEs of the targets, MTEs of the black boxes."""
+        common, found = self.common, {}
+        for method in self.run.config.methods:
+            for dataset in self.targets:
+                found[common.dte_file(method, dataset)] = common.dte_item(method, dataset, self.surrogate)
+            for model, task in self.black_boxes:
+                found[common.mte_file(method, model, task)] = self._mte_item(method, model, task)
+        return found
+
+    def _mte_item(self, method: str, model: str, task: str) -> Item:
+        recipe, seed = self.run.config.method(method), self.run.config.seed
+        what = {"recipe": recipe.mte.model_dump(), "pairs": recipe.pairs, "target": "label", "seed": seed}
+        key = content_key(
+            [*self.common.embedding_basis(method, self.surrogate), what | self.common.states_from(method),
+             self._labels_from(model, task)]
+        )  # fmt: skip
+        # outputs are names, numbers or texts of many datasets, so they stand for themselves: no classes
+        return Item(
+            key=key, kind="mte", category=LM,
+            source=f"{model}/{task}", variant=None, recipe=self.common.recipes[method].index(recipe.mte),
+            pairs=recipe.pairs, target="label", seed=seed, classes=(),
+        )  # fmt: skip
+
+    def dte_files(self) -> list[str]:
+        return [self.common.dte_file(method, name) for method in self.run.config.methods for name in self.targets]
+
+    def mte_files(self, models: Iterable[str] | None = None) -> list[str]:
+        """MTE files of some models (None: of every black box)."""
+        chosen = [box for box in self.black_boxes if models is None or box[0] in models]
+        return [self.common.mte_file(method, *box) for method in self.run.config.methods for box in chosen]
+
+    # --- transfer ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """(source, target) of every transfer; none where the matrix is a file."""
+        if not self.computes_matrix:
+            return ()
+        return tuple((source, target) for source in self.sources for target in self.targets if source != target)
+
+    @cached_property
+    def transfer_runs(self) -> dict[str, TransferRun]:
+        """Cell -> run of every pair and seed."""
+        transfer, common = self.settings.transfer, self.common
+        identity, code_sha256 = self.run.models[transfer.model].identity(), code("transfer")
+        found = {}
+        for source, target in self.pairs:
+            data = content_key([common.train_recipe(target), common.test_recipe(target)])
+            for seed in transfer.seeds:
+                key = transfer_key(
+                    model=identity, source=self._finetuned_from(transfer.model, source), target=self._target(target),
+                    data=data, seed=seed, keep_head=transfer.keep_head, code_sha256=code_sha256,
+                )  # fmt: skip
+                found[transfer_cell(source, target, seed)] = TransferRun(
+                    key=key, source=source, target=target, seed=seed
+                )
+        return found
+
+    def _target(self, dataset: str) -> Target:
+        return Target(task=self.task(dataset), recipe=self.recipe(dataset))
+
+    @cached_property
+    def transfer_plan(self) -> batching.Plan:
+        transfer = self.settings.transfer
+        folder = self.common.results / "transfer" / transfer.model / "batches"
+        asked = self.common.requested.transfers
+        wanted = {
+            cell: run.key
+            for cell, run in self.transfer_runs.items()
+            if asked is None or (run.source, run.target) in asked
+        }
+        finished = batching.finished_batches(folder, TRANSFER_SUFFIX)
+        return batching.plan(wanted, finished, transfer.runs_per_process or MOST_RUNS_A_PROCESS)
+
+    def transfer_file(self, source: str, target: str) -> str:
+        return f"results/transfer/{self.settings.transfer.model}/{source}/{target}.json"
+
+    def transfer_files(self) -> list[str]:
+        return [self.transfer_file(*pair) for pair in self.pairs]
+
+    def transfer_batch_files(self, source: str, target: str) -> list[str]:
+        """The batches that hold a pair's runs, one or several."""
+        seeds = self.settings.transfer.seeds
+        names = {self.transfer_plan.batch_of[transfer_cell(source, target, seed)] for seed in seeds}
+        folder = f"results/transfer/{self.settings.transfer.model}/batches"
+        return [f"{folder}/{name}{TRANSFER_SUFFIX}" for name in sorted(names)]
+
+    def _runs(self, batch: str) -> list[TransferRun]:
+        return [self.transfer_runs[cell] for cell in self.transfer_plan.new[batch]]
+
+    def transfer_inputs(self, batch: str) -> dict[str, str]:
+        """What the runs of a batch are made from: a name for each file."""
+        found = {}
+        for run in self._runs(batch):
+            found[f"finetuned:{run.source}"] = self.finetuned_file(self.settings.transfer.model, run.source)
+            found[f"train:{run.target}"] = f"results/data/{run.target}/train.jsonl.gz"
+            found[f"test:{run.target}"] = f"results/data/{run.target}/test.jsonl.gz"
+        return dict(sorted(found.items()))
+
+    @cache  # noqa: B019
+    def transfer_spec(self, batch: str) -> str:
+        runs = sorted(self._runs(batch), key=lambda run: run.key)
+        targets = tuple(self._target(name) for name in sorted({run.target for run in runs}))
+        transfer = self.settings.transfer
+        spec = TransferSpec(model=transfer.model, keep_head=transfer.keep_head, targets=targets, runs=tuple(runs))
+        return canonical_json(spec.model_dump(mode="json"))
+
+    def extract_settings(self, source: str, target: str) -> str:
+        transfer = self.settings.transfer
+        keys = {seed: self.transfer_runs[transfer_cell(source, target, seed)].key for seed in transfer.seeds}
+        what = ExtractTransfer(model=transfer.model, source=source, target=target, keys=keys)
+        return canonical_json(what.model_dump(mode="json"))
+
+    def score_files(self) -> list[str]:
+        """Scores that the matrix is made of: of direct runs, and of transfer."""
+        model = self.settings.transfer.model
+        return [self.finetuned_file(model, name, "score") for name in self.targets] + self.transfer_files()
+
+    # --- settings of the evaluation and of the paper's artifacts ---------------------------------------
+
+    def datasets(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """`TransferDataset` values by id."""
+        entries = {name: self.run.datasets[name] for name in names}
+        return {name: {"title": e.title, "group": e.group, "domain": e.domain} for name, e in entries.items()}
+
+    def matrix_settings(self) -> dict[str, Any]:
+        return {"model": self.settings.transfer.model, "datasets": self.datasets(self.targets)}
+
+    def similarity_settings(self) -> dict[str, Any]:
+        return {
+            "surrogate": self.run.config.surrogate.name,
+            "methods": self.run.config.methods,
+            "black_boxes": self.black_boxes,
+            "targets": self.targets,
+        }
+
+    def baseline_settings(self) -> dict[str, Any]:
+        """Sizes as the literature counts them where it counts all sources, else None: rows are counted then."""
+        sizes = {name: self.run.datasets[name].vu_size for name in self.sources}
+        return {**self.matrix_settings(), "sizes": sizes if None not in sizes.values() else None}
+
+    def curve_files(self) -> dict[str, str]:
+        return {name: self.finetuned_file(self.settings.transfer.model, name, "curve") for name in self.sources}
+
+    def count_files(self) -> dict[str, str]:
+        """Row counts of the sources, where the literature has no sizes of them."""
+        if self.baseline_settings()["sizes"] is not None:
+            return {}
+        return {name: f"results/data/{name}/counts.json" for name in self.sources}
+
+    def evaluation_settings(self) -> dict[str, Any]:
+        config = self.run.config
+        return {
+            "surrogate": config.surrogate.name,
+            "methods": config.methods,
+            "models": (self.settings.transfer.model,),
+            "datasets": self.datasets(self.targets),
+            **self.settings.relevance.model_dump(),
+            "draws": config.evaluation.draws,
+            "seed": config.seed,
+        }
+
+    def geometry_settings(self) -> dict[str, Any]:
+        return {
+            "models": self.settings.models,
+            "datasets": self.datasets(self.sources),
+            "crossing": [name for name in CROSSING if name in self.sources],
+            "clusters": [name for name in CLUSTERS if name in self.sources],
+            "seed": self.run.config.evaluation.tsne_seed,
+        }
+
+    def table_settings(self, table: str) -> dict[str, Any]:
+        return {"table": table, **self.common.table_settings(table)}
+
+
+def transfer_cell(source: str, target: str, seed: int) -> str:
+    """Name of a run in the plan and in a batch's `.keys` file."""
+    return f"{source}>{target}@{seed}"
+
+
+def requested_pair(target: str) -> tuple[str, str] | None:
+    """(source, target) of the transfer file that a workflow target names, or None."""
+    match = TRANSFER.fullmatch(target)
+    return (match["source"], match["target"]) if match else None

@@ -1,0 +1,267 @@
+"""The plan of the language-model experiment: the paper's in numbers, what another dataset adds, what a file needs."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fute import batching
+from fute.blackbox.settings import FinetuneSpec, TransferSpec
+from fute.config import ConfigError, parse_run, read_yaml
+from fute.lm_workflow import TRANSFER_SUFFIX
+from fute.recipes import EmbeddingSpec
+from fute.workflow import EMBEDDING_SUFFIX, Workflow
+
+ROOT = Path(__file__).parents[2]
+MODEL, VECTORS = "bert-base", "results/embeddings/t5-base"
+POOL = {"kind": "pool", "path": "pool.jsonl"}
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Small files in the place of the paper's data: planning reads their bytes and not their rows."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "crossfit").mkdir()
+    (root / "crossfit/emo.tsv").write_text("a text\tan answer\n")
+    (root / "pool.jsonl").write_text("{}\n")
+    for name, entry in read_yaml(ROOT / "config/datasets.yaml").items():
+        if "hub" in entry or "obtain" in entry:
+            files = entry.get("files", {})
+            folder = root / files.get("folder", name)
+            folder.mkdir(exist_ok=True)
+            for split in (files.get("splits") or entry["splits"]).values():
+                (folder / f"{split}.jsonl.gz").write_bytes(gzip.compress(f"{name} {split}".encode(), mtime=0))
+    return root
+
+
+@pytest.fixture
+def plan(data: Path, tmp_path: Path) -> Callable[..., Workflow]:
+    def make(*targets: str, where: Path = tmp_path, **changes: Any) -> Workflow:
+        values = read_yaml(ROOT / "config/paper-lm.yaml") | {"data": {"source": "files", "root": str(data)}}
+        return Workflow(parse_run(values | changes, ROOT / "config", "my.yaml"), targets, where)
+
+    return make
+
+
+def lm(**changes: Any) -> dict[str, Any]:
+    """A section of three datasets, one model and all defaults, with changes."""
+    datasets = {"cr": ["rte", "stsb"], "qa": ["squad1"], "domain": ["mqp"]}
+    return {"models": [MODEL], "datasets": datasets, "transfer": {"model": MODEL}} | changes
+
+
+def finish(workflow: Workflow) -> None:
+    """Leave the batches of a plan behind as its steps would."""
+    transfer = workflow.results / "transfer" / workflow.lm.settings.transfer.model / "batches"
+    parts = [(transfer, workflow.lm.transfer_plan, TRANSFER_SUFFIX, workflow.lm.transfer_runs)]
+    for method, of_method in workflow.embedding_plans.items():
+        folder = workflow.results / workflow.embedding_folder(method).removeprefix("results/") / "batches"
+        parts.append((folder, of_method, EMBEDDING_SUFFIX, workflow.embedding_items))
+    for folder, of_group, suffix, cells in parts:
+        folder.mkdir(parents=True, exist_ok=True)
+        for batch, names in of_group.new.items():
+            (folder / f"{batch}{suffix}").write_bytes(b"data")
+            (folder / f"{batch}.keys").write_text(batching.keys_text({name: cells[name].key for name in names}))
+            (folder / f"{batch}.keys.prov.json").write_text("{}")
+
+
+def new_cells(workflow: Workflow) -> tuple[set[str], set[str]]:
+    """Transfer cells and vectors of new batches."""
+    vectors = {path for part in workflow.embedding_plans.values() for cells in part.new.values() for path in cells}
+    return {cell for cells in workflow.lm.transfer_plan.new.values() for cell in cells}, vectors
+
+
+# --- what there is --------------------------------------------------------------------------------------
+
+
+def test_the_papers_run_in_numbers(plan):
+    workflow = plan()
+    part = workflow.lm
+    assert (len(part.sources), len(part.targets)) == (22, 25)
+    # three models on 22 datasets, and BERT directly on the domain targets
+    assert len(part.finetuned) == 3 * 22 + 3 and len(part.black_boxes) == 66
+    # the paper's 553 fine-tunings of BERT: 22 direct, 462 pairs, 3 direct and 66 pairs of the domain targets
+    assert len(part.pairs) == 22 * 21 + 66 == len(part.transfer_runs) == len(set(part.transfer_files()))
+    assert len(part.score_files()) == 553
+    assert len(workflow.embedding_items) == 2 * (66 + 25)
+    assert len(part.dte_files()) == 2 * 25 and len(part.mte_files()) == 2 * 66
+    keys = [*(run.key for run in part.transfer_runs.values()), *(i.key for i in workflow.embedding_items.values())]
+    assert len(set(keys)) == len(keys)
+    # 24 runs a job; a job a vector
+    assert len(part.transfer_plan.new) == 22 and len(workflow.new_embedding_batches) == 2 * 91
+    assert workflow.label_cells == {} and workflow.llm_datasets() == []
+    assert part.baseline_settings()["sizes"]["snli"] == 570 and part.count_files() == {}
+
+
+def test_batches_hold_what_their_steps_take(plan):
+    workflow = plan(lm=lm())
+    (batch,) = workflow.lm.transfer_plan.new
+    spec = TransferSpec.model_validate_json(workflow.lm.transfer_spec(batch))
+    assert {(run.source, run.target) for run in spec.runs} == set(workflow.lm.pairs) and len(spec.runs) == 9
+    assert {name.split(":")[0] for name in workflow.lm.transfer_inputs(batch)} == {"finetuned", "train", "test"}
+    assert spec.target("squad1").recipe.max_tokens == 384 and spec.target("mqp").recipe.max_tokens == 128
+    spec = FinetuneSpec.model_validate_json(workflow.lm.finetune_spec(MODEL, "stsb"))
+    assert (spec.task.task, spec.task.scale.high, spec.recipe.epochs, spec.seeds) == ("regression", 5, 3, (42,))
+
+
+def test_the_largest_batch_fits_on_a_command_line(plan):
+    workflow = plan(lm={"transfer": {"runs_per_process": None, "seeds": [1, 2, 3]}}).lm
+    specs = [workflow.transfer_spec(batch) for batch in workflow.transfer_plan.new]
+    assert len(specs) == 4 and max(map(len, specs)) < 2**17
+
+
+def test_an_mte_is_learned_from_what_a_fine_tuned_model_says_of_u(plan):
+    target = f"{VECTORS}/tupate/mte/{MODEL}/rte.safetensors"
+    workflow = plan(target)
+    (batch,) = workflow.new_embedding_batches
+    assert workflow.embedding_inputs("tupate", batch) == {
+        f"labels:{MODEL}/rte": f"results/labels/{MODEL}/rte/lm.jsonl.gz",
+        "states:lm": f"{VECTORS.replace('/t5-base', '')}/t5-base/states/lm.safetensors",
+        "unsup:lm": "results/unsup/lm.jsonl.gz",
+    }
+    (item,) = EmbeddingSpec.model_validate_json(workflow.embedding_spec("tupate", batch)).items
+    assert (item.category, item.target, item.classes) == ("lm", "label", ())
+
+
+# --- what a request asks for ----------------------------------------------------------------------------
+
+
+def test_one_transfer_file_asks_for_its_run_alone(plan):
+    workflow = plan(f"results/transfer/{MODEL}/snli/rte.json")
+    assert new_cells(workflow) == ({"snli>rte@42"}, set())
+    (batch,) = workflow.lm.transfer_plan.new
+    assert workflow.lm.transfer_inputs(batch) == {
+        "finetuned:snli": f"results/finetuned/{MODEL}/snli.lock.json",
+        "test:rte": "results/data/rte/test.jsonl.gz",
+        "train:rte": "results/data/rte/train.jsonl.gz",
+    }
+
+
+def test_a_fine_tuned_model_asks_for_no_batch(plan):
+    assert new_cells(plan(f"results/finetuned/{MODEL}/rte.lock.json")) == (set(), set())
+    assert new_cells(plan(f"results/labels/{MODEL}/rte/lm.jsonl.gz")) == (set(), set())
+
+
+def test_a_phase_asks_for_everything(plan):
+    cells, vectors = new_cells(plan("transfer"))
+    assert len(cells) == 528 and len(vectors) == 182
+
+
+# --- what changes what ----------------------------------------------------------------------------------
+
+
+def test_a_dataset_more_adds_its_own_and_moves_nothing(plan):
+    before = plan(lm=lm())
+    finish(before)
+    datasets = {"cr": ["rte", "stsb", "cola"], "qa": ["squad1"], "domain": ["mqp"]}
+    cells, vectors = new_cells(plan(lm=lm(datasets=datasets)))
+    # to each of the four others, and from the three sources
+    assert cells == {
+        *(f"cola>{name}@42" for name in ("rte", "stsb", "squad1", "mqp")),
+        *(f"{name}>cola@42" for name in ("rte", "stsb", "squad1")),
+    }
+    assert vectors == {f"{VECTORS}/{m}/{k}cola.safetensors"
+                       for m in ("taskemb", "tupate") for k in ("dte/", f"mte/{MODEL}/")}  # fmt: skip
+
+
+def test_a_seed_more_adds_runs_and_no_vector(plan):
+    finish(plan(lm=lm()))
+    after = plan(lm=lm(transfer={"model": MODEL, "seeds": [42, 43]}))
+    cells, vectors = new_cells(after)
+    assert cells == {f"{s}>{t}@43" for s, t in after.lm.pairs} and vectors == set()
+    assert len(after.lm.transfer_batch_files("rte", "stsb")) == 2, "one batch of each time"
+
+
+def test_a_recipe_moves_what_was_fine_tuned_by_it(plan):
+    finish(plan(lm=lm()))
+    cells, vectors = new_cells(plan(lm=lm(finetune={"qa": {"epochs": 2}})))
+    assert cells == {c for c in plan().lm.transfer_runs if c in {
+        "squad1>rte@42", "squad1>stsb@42", "squad1>mqp@42", "rte>squad1@42", "stsb>squad1@42"}}  # fmt: skip
+    assert vectors == {f"{VECTORS}/{m}/mte/{MODEL}/squad1.safetensors" for m in ("taskemb", "tupate")}
+
+
+def test_a_surrogates_length_moves_every_vector_and_no_run(plan):
+    finish(plan(lm=lm()))
+    workflow = plan(lm=lm(max_input_tokens=128))
+    cells, vectors = new_cells(workflow)
+    assert cells == set() and vectors == set(workflow.embedding_items)
+    assert workflow.surrogate_settings("lm").max_input_tokens == 128
+    assert workflow.surrogate_settings(None).max_input_tokens == 384
+
+
+def test_a_plugins_code_moves_its_vectors(plan, tmp_path):
+    (tmp_path / "own.py").write_text("def say(texts): return ['a'] * len(texts)\n")
+    section = lm(plugins={"mine": {"callable": "own:say", "folder": str(tmp_path)}})
+    before = plan(lm=section)
+    finish(before)
+    assert before.lm.black_boxes[-1] == ("mine", "own") and "own" in before.task_ids
+    (tmp_path / "own.py").write_text("def say(texts): return ['b'] * len(texts)\n")
+    cells, vectors = new_cells(plan(lm=section))
+    assert (cells, vectors) == (
+        set(), {f"{VECTORS}/{method}/mte/mine/own.safetensors" for method in ("taskemb", "tupate")}
+    )  # fmt: skip
+
+
+def test_a_published_matrix_needs_no_transfer(plan):
+    section = lm(transfer={"model": MODEL, "matrix": "file", "file": "matrix.csv"})
+    part = plan(lm=section).lm
+    assert part.transfer_files() == [] and part.transfer_plan.new == {}
+    assert part.finetuned == ((MODEL, "rte"), (MODEL, "stsb"), (MODEL, "squad1")), "nothing is tuned on a domain target"
+
+
+def test_a_dataset_of_both_experiments_is_one_file(plan):
+    both = {"llm": {"datasets": {"sa": ["sst2"]}}, "unsup": {"sa": POOL, "lm": POOL}, "controls": {"methods": []}}
+    shared = lm(datasets={"cr": ["sst2", "rte"], "qa": [], "domain": []})
+    workflow, alone = plan(**both, lm=shared), plan(**both, lm=None)
+    path = f"{VECTORS}/tupate/dte/sst2.safetensors"
+    assert workflow.embedding_items[path] == alone.embedding_items[path] == workflow.lm.embedding_items[path]
+    assert path in workflow.embedding_files() and workflow.all_datasets() == ["sst2", "rte"]
+    assert workflow.label_cells == alone.label_cells
+    batches = workflow.embedding_plans["tupate"].new.values()
+    assert sum(path in cells for cells in batches) == 1
+    with pytest.raises(ConfigError, match=r"^my\.yaml: lm\.max_input_tokens: 'sst2' is also in llm\.datasets"):
+        plan(**both, lm=shared | {"max_input_tokens": 100})
+
+
+# --- mistakes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (lm(models=["bert-huge"], transfer={"model": "bert-huge"}), "my.yaml: lm.models: 'bert-huge' is not in"),
+        (lm(transfer={"model": "gpt2"}), "my.yaml: lm: Value error, transfer.model 'gpt2' is not among models"),
+        (lm(datasets={"cr": ["rte", "squad1"], "qa": []}), "my.yaml: lm.datasets.cr: 'squad1' is of group 'qa'"),
+        (lm(datasets={"cr": ["rte", "mqp"], "domain": []}), "my.yaml: lm.datasets.cr: 'mqp' is of group 'domain'"),
+        (lm(datasets={"domain": ["rte"], "cr": [], "qa": ["drop", "cq"]}), "my.yaml: lm.datasets.domain: 'rte' is"),
+        (lm(datasets={"cr": ["rtee", "rte"]}), "my.yaml: lm.datasets.cr: 'rtee' is not in config/datasets.yaml"),
+        (lm(datasets={"cr": ["rte", "rte"]}), "my.yaml: lm.datasets: Value error, 'rte' is named twice"),
+        (lm(datasets={"cr": ["rte"], "qa": []}), "name at least two datasets in cr and qa"),
+        (lm(transfer={"model": MODEL, "matrix": "file"}), "lm.transfer: Value error, matrix 'file' needs file"),
+        (lm(transfer={"model": MODEL, "seeds": [1, 1]}), "seeds [1, 1] repeat one"),
+        (lm(finetune={"cr": {"epoch": 3}}), "my.yaml: lm.finetune.cr.epoch: unknown key"),
+        (lm(plugins={MODEL: {"callable": "a:b", "folder": "."}}), f"plugins and models both name '{MODEL}'"),
+        (lm(plugins={"p": {"callable": "a:b", "folder": ".", "dataset": "cq"}}), "plugins.p.dataset 'cq' is none of"),
+        (None, "there is no experiment to run"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_file_and_key(plan, section, message):
+    with pytest.raises(ConfigError) as error:
+        plan(lm=section)
+    assert message in str(error.value)
+
+
+def test_u_and_form_must_fit(plan):
+    with pytest.raises(ConfigError, match=r"my\.yaml: unsup: no entry for 'lm'"):
+        plan(unsup={"sa": POOL})
+    heads = {"name": "t5-base", "settings": {"family": "encoder-decoder", "form": "heads"}}
+    with pytest.raises(ConfigError, match=r"it needs surrogate\.settings\.form text2text"):
+        plan(surrogate=heads)

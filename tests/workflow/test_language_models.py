@@ -1,0 +1,131 @@
+"""The language-model experiment on random models: what it makes, what one file needs, what another dataset adds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import Checkout, copy_project
+from small_lms import save_small
+
+pytestmark = pytest.mark.workflow
+
+CONFIG = "tests/workflow/tiny-lm.yaml"
+MODEL, SURROGATE = "tiny-bert", "tiny-t5"
+SOURCES, TARGETS = 4, 5
+PAIRS = SOURCES * (SOURCES - 1) + SOURCES
+FIGURES = 2 * 2  # Figures 3 and A1, as they are and centred
+A_PAIR = f"results/transfer/{MODEL}/mini-topics/mini-guides.json"
+
+
+def prepared(folder: Path, weights: Path) -> Checkout:
+    """A copy of the project with two random models and a domain target in its registries."""
+    made = copy_project(folder)
+    made.config = CONFIG
+    models = yaml.safe_load((made / "config/models.yaml").read_text())
+    for name, family in ((MODEL, "bert"), (SURROGATE, "t5")):
+        models[name] = {"title": f"{name}, random", "folder": str(weights / family)}
+    (made / "config/models.yaml").write_text(yaml.safe_dump(models))
+    datasets = yaml.safe_load((made / "config/datasets.yaml").read_text())
+    datasets["mini-clinic"] = datasets["mini-paraphrases"] | {"title": "Mini clinic", "domain": "medical"}
+    (made / "config/datasets.yaml").write_text(yaml.safe_dump(datasets, sort_keys=False))
+    shutil.copytree(made / "resources/builtin/mini-paraphrases", made / "resources/builtin/mini-clinic")
+    return made
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    for family in ("bert", "t5"):
+        save_small(folder / family, family)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, weights) -> Checkout:
+    made = prepared(tmp_path_factory.mktemp("lm") / "project", weights)
+    print("\nrunning the language-model experiment (about a minute and a half)", flush=True)
+    made.run()
+    made.first = made.hashes()
+    return made
+
+
+def test_one_transfer_file_needs_its_own_chain(tmp_path, weights):
+    fresh = prepared(tmp_path / "project", weights)
+    assert fresh.planned(A_PAIR) == {
+        "fetch_model": 1, "normalise_test": 2, "normalise_train": 2, "finetune_model": 1,
+        "transfer_batch": 1, "extract_transfer": 1,
+    }  # fmt: skip
+
+
+def test_an_mte_needs_its_own_chain(tmp_path, weights):
+    fresh = prepared(tmp_path / "project", weights)
+    mte = f"results/embeddings/{SURROGATE}/tupate/mte/{MODEL}/mini-topics.safetensors"
+    assert fresh.planned(mte) == {
+        "fetch_model": 2, "normalise_test": 1, "normalise_train": 1, "sample_unsup": 1, "finetune_model": 1,
+        "label_language_model": 1, "prefix_start": 1, "encoder_states": 1, "embed_batch": 1, "mte": 1,
+    }  # fmt: skip
+
+
+def test_tables_and_figures_are_made_and_nothing_is_left_to_do(run):
+    assert run.planned() == {}
+    for table in ("table1", "table2"):
+        text = (run / f"results/paper/tables/{table}.md").read_text()
+        assert "Paper (as printed)" in text and (run / f"results/paper/tables/{table}.tex").stat().st_size > 500
+    figures = sorted(path.name for path in (run / "results/paper/figures").glob("*.pdf"))
+    assert figures == ["fig3-centred.pdf", "fig3.pdf", "figa1-centred.pdf", "figa1.pdf"]
+    points = pd.read_csv(run / "results/evaluation/lm_coordinates.csv")
+    assert len(points) == 2 * SOURCES and set(points["model"]) == {MODEL}, "a plug-in is no point of Figure 3"
+    similar = pd.read_csv(run / "results/evaluation/lm_similarities.csv")
+    assert len(similar) == (SOURCES + 1) * TARGETS and similar["cosine"].between(-1, 1).all()
+    targets = pd.read_csv(run / "results/evaluation/lm_targets.csv")
+    assert {"FUTE + TuPaTE", "DataSize", "CurveGrad", "Random"} <= set(targets["method"])
+    assert set(targets.loc[targets["method"] == "CurveGrad", "scope"]) == {"in-class"}
+
+
+def test_the_matrix_holds_every_run(run):
+    matrix = pd.read_csv(run / "results/evaluation/transfer.csv")
+    assert len(matrix) == PAIRS + TARGETS
+    record = json.loads((run / A_PAIR).read_text())
+    row = matrix[(matrix["source"] == "mini-topics") & (matrix["target"] == "mini-guides")]
+    assert row["score"].item() == pytest.approx(record["mean"])
+    direct = matrix[matrix["source"] == "none"]
+    assert direct["majority"].notna().all() and len(direct) == TARGETS
+
+
+def test_a_caption_reprints_its_table(run):
+    run.edit("resources/captions.yaml", "Transferability to finance and medical", "Transfer to finance and medical")
+    assert run.planned() == {"transfer_table": 1}
+    run.edit("resources/captions.yaml", "Transfer to finance and medical", "Transferability to finance and medical")
+    assert run.planned() == {}
+
+
+def test_an_edited_plugin_labels_again_alone(run):
+    run.edit("tests/workflow/plugins/word_count.py", "// 8", "// 9")
+    planned = run.planned()
+    assert planned.keys() == {
+        "label_plugin",
+        "embed_batch",
+        "mte",
+        "lm_similarities",
+        "lm_evaluation",
+        "transfer_table",
+    }
+    assert planned["mte"] == planned["embed_batch"] == 1
+    run.edit("tests/workflow/plugins/word_count.py", "// 9", "// 8")
+
+
+def test_another_dataset_adds_its_own_jobs_and_reruns_none(run):
+    run.edit(CONFIG, "mini-topics], qa", "mini-topics, mini-similarity], qa")
+    planned = run.planned()
+    evaluation = {"transfer_matrix": 1, "lm_baselines": 1, "lm_similarities": 1, "lm_evaluation": 1, "lm_geometry": 1}
+    assert planned == {
+        "normalise_test": 1, "normalise_train": 1, "finetune_model": 1, "label_language_model": 1,
+        "embed_batch": 1, "mte": 1, "dte": 1, "transfer_batch": 1, "extract_transfer": SOURCES + TARGETS,
+        **evaluation, "transfer_table": 2, "lm_figure": FIGURES,
+    }  # fmt: skip
+    run.edit(CONFIG, "mini-topics, mini-similarity], qa", "mini-topics], qa")
