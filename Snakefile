@@ -32,6 +32,9 @@ if CONFIG.lm:  # the language-model experiment: every model fine-tuned on a data
     include: "rules/lm_paper.smk"  # Tables 1 and 2, Figures 3 and A1
 
 
+include: "rules/efficiency.smk"  # what the embeddings cost
+
+
 PHASES = WF.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}
 
 

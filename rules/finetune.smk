@@ -33,7 +33,7 @@ rule finetune_model:
     params:
         spec=lambda wc: LM.finetune_spec(wc.model, wc.dataset),
         weights=lambda wc: WF.model_folder(wc.model),
-        folder="results/finetuned/{model}/{dataset}",
+        folder=lambda wc: LM.finetuned_folder(wc.model, wc.dataset),
         processes=CONFIG.processes,
         code=code("finetune"),
     shell:
@@ -67,7 +67,7 @@ rule label_language_model:
         runtime=lambda wc, attempt: 240 * attempt,
     params:
         settings=lambda wc: LM.label_settings(wc.model, wc.dataset),
-        folder="results/finetuned/{model}/{dataset}",
+        folder=lambda wc: LM.finetuned_folder(wc.model, wc.dataset),
         code=code("finetune"),
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute label-language-model --settings {{params.settings:q}}"

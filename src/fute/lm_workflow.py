@@ -82,9 +82,12 @@ class LmWorkflow:
         transfer = self.settings.transfer
         return transfer.seeds if model == transfer.model and self.computes_matrix else transfer.seeds[:1]
 
+    def finetuned_folder(self, model: str, dataset: str) -> str:
+        return f"results/finetuned/{model}/{dataset}"
+
     def finetuned_file(self, model: str, dataset: str, ending: str = "lock") -> str:
         """File beside the folder of a fine-tuned model: `lock`, `score` or `curve`."""
-        return f"results/finetuned/{model}/{dataset}.{ending}.json"
+        return f"{self.finetuned_folder(model, dataset)}.{ending}.json"
 
     def finetune_spec(self, model: str, dataset: str) -> str:
         spec = FinetuneSpec(model=model, task=self.task(dataset), recipe=self.recipe(dataset), seeds=self.seeds(model))

@@ -600,6 +600,20 @@ class Workflow:
     def table_settings(self, name: str) -> dict[str, Any]:
         return {**self.captions[name], "note": self.config.note or ""}
 
+    def efficiency_files(self, experiment: str) -> list[str]:
+        """What an experiment's costs are read from: the `.keys` of its batches, and the label files of its LLMs."""
+        of_llm = experiment == "llm"
+        paths = [path for path in self.embedding_items if (path in self.llm_embedding_items) == of_llm]
+        batches = {self.embedding_batch_file(path.split("/")[3], path) for path in paths}
+        if of_llm:
+            batches |= {self.label_batch_file(*cell) for cell in self.label_cells}
+        keys = {re.sub(r"\.(zip|jsonl\.gz)$", batching.KEYS, name) for name in batches}
+        return sorted(keys) + (self.label_files() if of_llm else [])
+
+    def efficiency_settings(self) -> dict[str, Any]:
+        prompts = {name: prompt.category for name, prompt in self.run.prompts.items()}
+        return {"prompts": prompts, **self.table_settings("efficiency")}
+
     def figure_settings(self, figure: str, method: str, view: str) -> dict[str, Any]:
         return {"figure": figure, "method": method, "view": view, "note": self.config.note or ""}
 

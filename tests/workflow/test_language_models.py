@@ -76,6 +76,7 @@ def test_tables_and_figures_are_made_and_nothing_is_left_to_do(run):
     for table in ("table1", "table2"):
         text = (run / f"results/paper/tables/{table}.md").read_text()
         assert "Paper (as printed)" in text and (run / f"results/paper/tables/{table}.tex").stat().st_size > 500
+    assert "Seconds" in (run / "results/paper/tables/efficiency-lm.md").read_text()
     figures = sorted(path.name for path in (run / "results/paper/figures").glob("*.pdf"))
     assert figures == ["fig3-centred.pdf", "fig3.pdf", "figa1-centred.pdf", "figa1.pdf"]
     points = pd.read_csv(run / "results/evaluation/lm_coordinates.csv")
@@ -114,6 +115,7 @@ def test_an_edited_plugin_labels_again_alone(run):
         "lm_similarities",
         "lm_evaluation",
         "transfer_table",
+        "efficiency",
     }
     assert planned["mte"] == planned["embed_batch"] == 1
     run.edit("tests/workflow/plugins/word_count.py", "// 9", "// 8")
@@ -126,6 +128,6 @@ def test_another_dataset_adds_its_own_jobs_and_reruns_none(run):
     assert planned == {
         "normalise_test": 1, "normalise_train": 1, "finetune_model": 1, "label_language_model": 1,
         "embed_batch": 1, "mte": 1, "dte": 1, "transfer_batch": 1, "extract_transfer": SOURCES + TARGETS,
-        **evaluation, "transfer_table": 2, "lm_figure": FIGURES,
+        **evaluation, "transfer_table": 2, "lm_figure": FIGURES, "efficiency": 1,
     }  # fmt: skip
     run.edit(CONFIG, "mini-topics, mini-similarity], qa", "mini-topics], qa")
