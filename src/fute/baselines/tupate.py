@@ -18,7 +18,7 @@ from fute.artifacts import content_key
 from fute.baselines.settings import PrefixRecipe
 from fute.blackbox.encoding import Encoded
 from fute.blackbox.finetune import example_losses
-from fute.blackbox.heads import BlackBox, BlackBoxError
+from fute.blackbox.heads import BlackBox
 from fute.blackbox.layers import encoder_layers
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.prefix import PrefixShape, initial_prefix
@@ -47,8 +47,6 @@ class PrefixedBlackBox:
         self.attentions = [layer.attention for layer in encoder_layers(box)]
         use_prefix_attention(box.model)
         self.start = initial_prefix(PrefixShape.of(box.model.config), length=length, seed=init_seed)
-        if len(self.start) != len(self.attentions):
-            raise BlackBoxError(f"{type(box.model).__name__} has {len(self.attentions)} layers, its config says otherwise")
         self.prefix = nn.Parameter(self.start.to(box.device, copy=True))
         box.model.eval().requires_grad_(False)
         self.head = {name: parameter.requires_grad_(True) for name, parameter in head.items()}
