@@ -1,4 +1,4 @@
-# Section 5.1 of the paper: what Tables 1 and 2 are compared with. What labelled datasets say of each other, without U.
+# Baselines of Tables 1 and 2: what labelled datasets say of each other, without U.
 BASELINES = LM.baselines
 
 
@@ -32,7 +32,7 @@ if BASELINES.vector_methods:
             runtime=lambda wc, attempt: 2880 * attempt,
         params:
             spec=lambda wc: BASELINES.vector_spec(wc.dataset),
-            weights=WF.model_folder(BASELINES.model),
+            weights=lambda wc: WF.model_folder(BASELINES.model),
             finetuned=lambda wc, input: (
                 f"--finetuned {LM.finetuned_folder(BASELINES.model, wc.dataset)} --finetuned-lock {input.finetuned}"
                 if input.finetuned

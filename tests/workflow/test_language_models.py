@@ -48,7 +48,7 @@ def weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, weights) -> Checkout:
     made = prepared(tmp_path_factory.mktemp("lm") / "project", weights)
-    print("\nrunning the language-model experiment (about two minutes)", flush=True)
+    print("\nrunning the language-model experiment (two to three minutes)", flush=True)
     made.run()
     made.first = made.hashes()
     return made
