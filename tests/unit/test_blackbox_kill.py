@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from small_lms import SENTIMENT, mood_rows, save_small
 
+import fute
 from fute.artifacts import gzip_bytes, jsonl_bytes
 from fute.blackbox.settings import FinetuneSettings, FinetuneSpec
 from fute.blackbox.steps import finetune_model
@@ -70,7 +71,8 @@ def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, m
     line = [sys.executable, "-c", WAITING.replace("WAIT", str(wait)), "finetune-model"]
     line += ["--spec", json.dumps(spec.model_dump(mode="json")), *flags]
     print("starting a process to kill (10 s)", flush=True)
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    environment = os.environ | {"PYTHONPATH": str(Path(fute.__file__).parents[1])}
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 120
     while not Path("far").exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
