@@ -27,7 +27,8 @@ if CONFIG.categories:  # the LLM experiment: every (LLM, prompt) is a black box
 if CONFIG.lm:  # the language-model experiment: every model fine-tuned on a dataset is one
 
     include: "rules/finetune.smk"  # the models, and what they say of U
-    include: "rules/transfer.smk"  # fine-tuning each on every target; DataSize, CurveGrad
+    include: "rules/transfer.smk"  # fine-tuning each on every target
+    include: "rules/lm_baselines.smk"  # DataSize, CurveGrad, TextEmb, TaskEmb, TuPaTE
     include: "rules/lm_evaluation.smk"  # cosine(MTE, DTE), rank of the best source, NDCG
     include: "rules/lm_paper.smk"  # Tables 1 and 2, Figures 3 and A1
 

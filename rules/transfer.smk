@@ -85,25 +85,3 @@ rule transfer_matrix:
     shell:
         f"{LIGHT} python -m fute {{params.step}} {{input}} --settings {{params.settings:q}} --output {{output.matrix}}"
         " &> {log}"
-
-
-rule lm_baselines:
-    """DataSize and CurveGrad: what sizes and loss curves say of each source."""
-    input:
-        curves=list(LM.curve_files().values()),
-        counts=list(LM.count_files().values()),
-    output:
-        scores="results/baselines/lm_baselines.csv",
-        sidecar=sidecar("results/baselines/lm_baselines.csv"),
-    log:
-        "results/logs/lm_baselines.log",
-    container:
-        image("paper")
-    params:
-        settings=settings_json(LM.baseline_settings()),
-        curves=flags("curve", LM.curve_files()),
-        counts=flags("counts", LM.count_files()),
-        code=code("lm_baselines"),
-    shell:
-        f"{LIGHT} python -m fute lm-baselines --settings {{params.settings:q}} {{params.curves}} {{params.counts}}"
-        " --output {output.scores} &> {log}"

@@ -257,16 +257,37 @@ def lm_similarities(files: list[Path], settings: Json, output: PathOption) -> No
 
 
 @app.command()
-def lm_baselines(
-    settings: Json, curve: Files, output: PathOption,
-    counts: Annotated[list[str] | None, typer.Option(help="NAME=PATH, if no sizes are given")] = None,
+def embed_dataset(
+    spec: Json, model: PathOption, lock: PathOption, train: PathOption,
+    output: Annotated[list[str], typer.Option(help="METHOD=PATH, repeated")],
+    finetuned: Annotated[Path | None, typer.Option(help="folder of the model fine-tuned on the dataset")] = None,
+    finetuned_lock: Annotated[Path | None, typer.Option(help="its lock")] = None,
 ) -> None:  # fmt: skip
-    """Score sources by the size of their data and by their loss curves."""
+    """Make a labelled dataset's vectors on a black box's own architecture."""
+    from fute.baselines.settings import DatasetVectorSpec
+    from fute.baselines.vectors import embed_dataset as step
+
+    parsed = DatasetVectorSpec.model_validate(_parsed(spec))
+    step(
+        parsed, model=model, lock=lock, train=train, outputs=_named(output), finetuned=finetuned,
+        finetuned_lock=finetuned_lock,
+    )  # fmt: skip
+
+
+@app.command()
+def lm_baselines(
+    settings: Json, output: PathOption,
+    curve: Annotated[list[str] | None, typer.Option(help="DATASET=PATH, for CurveGrad")] = None,
+    counts: Annotated[list[str] | None, typer.Option(help="DATASET=PATH, for DataSize if no sizes are given")] = None,
+    vector: Annotated[list[str] | None, typer.Option(help="METHOD:DATASET=PATH, for TextEmb, TaskEmb, TuPaTE")] = None,
+) -> None:  # fmt: skip
+    """Score sources by the size of their data, their loss curves, and the vectors of datasets."""
     from fute.baselines.language_models import LmBaselineSettings
     from fute.baselines.language_models import lm_baselines as step
 
     parsed = LmBaselineSettings.model_validate(_parsed(settings))
-    step(parsed, curves=_named(curve), counts=_named(counts or []), output=output)
+    files = {"curves": _named(curve or []), "counts": _named(counts or []), "vectors": _named(vector or [])}
+    step(parsed, **files, output=output)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from fute.baselines.settings import LmBaselines
 from fute.blackbox.settings import FinetuneSettings, PluginSettings
 from fute.data.registry import DatasetSettings
 from fute.models import ModelEntry
@@ -106,6 +107,7 @@ class LmConfig(Section):
     finetune: LmFinetune = LmFinetune()
     transfer: TransferConfig = TransferConfig()
     relevance: RelevanceConfig = RelevanceConfig()
+    baselines: LmBaselines = LmBaselines()
     max_input_tokens: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ from fute.blackbox.settings import (
     TransferSpec,
     transfer_key,
 )
+from fute.lm_baselines import BaselinePlan
 from fute.lm_config import LM, LmConfig
 from fute.recipes import Item, SurrogateSettings
 from fute.step_code import code
@@ -46,6 +47,7 @@ class LmWorkflow:
 
     def __init__(self, common: Workflow, settings: LmConfig) -> None:
         self.common, self.run, self.settings = common, common.run, settings
+        self.baselines = BaselinePlan(self)
 
     # --- datasets and models ----------------------------------------------------------------------------
 
@@ -64,9 +66,10 @@ class LmWorkflow:
 
     @cached_property
     def finetuned(self) -> tuple[tuple[str, str], ...]:
-        """(model, dataset) of every fine-tuning: the black boxes, and the direct runs of the domain targets."""
+        """(model, dataset) of every fine-tuning: the black boxes, and what is tuned on the domain targets: their direct
+        runs, whose models TaskEmb reads."""
         found = [(model, dataset) for model in self.settings.models for dataset in self.sources]
-        if self.computes_matrix:
+        if self.computes_matrix or "taskemb" in self.baselines.methods:
             found += [(self.settings.transfer.model, dataset) for dataset in self.settings.datasets.domain]
         return tuple(found)
 
@@ -296,20 +299,6 @@ class LmWorkflow:
             "black_boxes": self.black_boxes,
             "targets": self.targets,
         }
-
-    def baseline_settings(self) -> dict[str, Any]:
-        """Sizes as the literature counts them where it counts all sources, else None: rows are counted then."""
-        sizes = {name: self.run.datasets[name].vu_size for name in self.sources}
-        return {**self.matrix_settings(), "sizes": sizes if None not in sizes.values() else None}
-
-    def curve_files(self) -> dict[str, str]:
-        return {name: self.finetuned_file(self.settings.transfer.model, name, "curve") for name in self.sources}
-
-    def count_files(self) -> dict[str, str]:
-        """Row counts of the sources, where the literature has no sizes of them."""
-        if self.baseline_settings()["sizes"] is not None:
-            return {}
-        return {name: f"results/data/{name}/counts.json" for name in self.sources}
 
     def evaluation_settings(self) -> dict[str, Any]:
         config = self.run.config

@@ -20,6 +20,7 @@ STEPS = {
     "embed": "fute.embed",
     "extract_embedding": "fute.embed_extract",
     "baselines": "fute.baselines.steps",
+    "embed_dataset": "fute.baselines.vectors",
     "lm_baselines": "fute.baselines.language_models",
     "similarities": "fute.evaluation.similarities",
     "lm_similarities": "fute.evaluation.lm_similarities",

@@ -33,7 +33,7 @@ MTE = re.compile(
     r"(?:\.(?P<variant>null-\d+|abc))?\.safetensors"
 )
 DTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/dte/(?P<dataset>[^/]+)\.safetensors")
-BEFORE_LABELS = re.compile(r"results/(data|unsup|models|finetuned)/.*")
+BEFORE_LABELS = re.compile(r"results/(data|unsup|models|finetuned|baselines/vectors)/.*")
 EMBEDDING_SUFFIX = ".zip"
 # keys of a registry entry that do not shape evaluation rows
 TRAINING_ONLY = ("title", "overlaps", "overlap_by", "files", "expected", "vu_size", "obtain", "metric", "domain")

@@ -44,6 +44,16 @@ def with_model(registries: Path, entry: str) -> str:
     return str(error.value)
 
 
+def test_two_entries_of_one_id_are_named_with_file_and_line(registries):
+    said = with_model(registries, "gpt2: {title: Another, folder: there}\n")
+    assert "the key 'gpt2' is given twice; keep one entry" in said and "line" in said
+    path = registries / "datasets.yaml"
+    path.write_text(path.read_text() + "rte: {title: Another}\n")
+    (registries / "models.yaml").write_text((REGISTRIES / "models.yaml").read_text())
+    with pytest.raises(ConfigError, match=r"datasets\.yaml: not valid YAML: (.|\n)*the key 'rte' is given twice"):
+        parse_run(values(), registries)
+
+
 # --- what ships -----------------------------------------------------------------------------------------
 
 

@@ -80,8 +80,8 @@ def test_the_step_writes_every_pair(tmp_path: Path, sizes):
         curves[name].write_text(json.dumps({"losses": [5, 4, 3 - place, 2]}))
         counts[name] = tmp_path / f"{name}.counts.json"
         counts[name].write_text(json.dumps({"train": {"kept": 10 + place}, "dev": {"kept": 1}}))
-    settings = LmBaselineSettings(model="m", datasets=DATASETS, sizes=sizes)
-    lm_baselines(settings, curves=curves, counts={} if sizes else counts, output=tmp_path / "out.csv")
+    settings = LmBaselineSettings(model="m", methods=("datasize", "curvegrad"), datasets=DATASETS, sizes=sizes)
+    lm_baselines(settings, curves=curves, counts={} if sizes else counts, vectors={}, output=tmp_path / "out.csv")
     table = pd.read_csv(tmp_path / "out.csv")
     assert list(table) == ["model", "method", "source", "target", "score"] and set(table["model"]) == {"m"}
     size = table[table["method"] == "DataSize"].set_index(["source", "target"])["score"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fute import batching
+from fute.baselines.settings import DatasetVectorSpec
 from fute.blackbox.settings import FinetuneSpec, TransferSpec
 from fute.config import ConfigError, parse_run, read_yaml
 from fute.lm_workflow import TRANSFER_SUFFIX
@@ -98,7 +99,7 @@ def test_the_papers_run_in_numbers(plan):
     # 24 runs a job; a job a vector
     assert len(part.transfer_plan.new) == 22 and len(workflow.new_embedding_batches) == 2 * 91
     assert workflow.label_cells == {} and workflow.llm_datasets() == []
-    assert part.baseline_settings()["sizes"]["snli"] == 570 and part.count_files() == {}
+    assert part.baselines.score_settings()["sizes"]["snli"] == 570 and part.baselines.count_files() == {}
 
 
 def test_batches_hold_what_their_steps_take(plan):
@@ -214,7 +215,31 @@ def test_a_published_matrix_needs_no_transfer(plan):
     section = lm(transfer={"model": MODEL, "matrix": "file", "file": "matrix.csv"})
     part = plan(lm=section).lm
     assert part.transfer_files() == [] and part.transfer_plan.new == {}
-    assert part.finetuned == ((MODEL, "rte"), (MODEL, "stsb"), (MODEL, "squad1")), "nothing is tuned on a domain target"
+    sources = ((MODEL, "rte"), (MODEL, "stsb"), (MODEL, "squad1"))
+    assert part.finetuned == (*sources, (MODEL, "mqp")), "TaskEmb reads a model tuned on the domain target"
+    section |= {"baselines": {"methods": ["textemb", "tupate"]}}
+    assert plan(lm=section).lm.finetuned == sources, "nothing else does"
+
+
+def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
+    part = plan(lm=lm()).lm
+    files = part.baselines.vector_files()
+    assert len(files) == 3 * 4
+    assert files["taskemb:mqp"] == f"results/baselines/vectors/{MODEL}/mqp.taskemb.safetensors"
+    assert part.baselines.finetuned_lock("mqp") == [f"results/finetuned/{MODEL}/mqp.lock.json"]
+    spec = DatasetVectorSpec.model_validate_json(part.baselines.vector_spec("squad1"))
+    assert (spec.max_tokens, spec.taskemb.size_for(spec.task), spec.seed) == (384, 12, 42)
+    recipes = {name: DatasetVectorSpec.model_validate_json(part.baselines.vector_spec(name)) for name in part.targets}
+    lengths = {name: (r := s.tupate.recipe_for(s.task)).epochs * r.learning_rate for name, s in recipes.items()}
+    assert lengths == pytest.approx({"rte": 0.6, "stsb": 0.6, "squad1": 0.15, "mqp": 0.6})
+    few = plan(lm=lm(baselines={"methods": ["textemb"]})).lm.baselines
+    assert few.finetuned_lock("rte") == [] and few.curve_files() == {} and len(few.vector_files()) == 4
+    none = plan(lm=lm(baselines={"methods": ["curvegrad"]})).lm.baselines
+    assert none.vector_files() == {} and set(none.curve_files()) == {"rte", "stsb", "squad1"}
+
+
+def test_a_vector_asks_for_no_batch(plan):
+    assert new_cells(plan(f"results/baselines/vectors/{MODEL}/rte.tupate.safetensors")) == (set(), set())
 
 
 def test_a_dataset_of_both_experiments_is_one_file(plan):
@@ -250,6 +275,9 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
         (lm(finetune={"cr": {"epoch": 3}}), "my.yaml: lm.finetune.cr.epoch: unknown key"),
         (lm(plugins={MODEL: {"callable": "a:b", "folder": "."}}), f"plugins and models both name '{MODEL}'"),
         (lm(plugins={"p": {"callable": "a:b", "folder": ".", "dataset": "cq"}}), "plugins.p.dataset 'cq' is none of"),
+        (lm(baselines={"methods": ["textemb", "textemb"]}), "['textemb', 'textemb'] repeat one"),
+        (lm(baselines={"methods": ["text"]}), "my.yaml: lm.baselines.methods"),
+        (lm(baselines={"tupate": {"cr": {"epoch": 3}}}), "my.yaml: lm.baselines.tupate.cr.epoch: unknown key"),
         (None, "there is no experiment to run"),
     ],
 )  # fmt: skip

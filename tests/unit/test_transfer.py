@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import spearmanr
 from synthetic_lm import DATASETS, FOLDER, MODELS, baselines, similarities, transfer
 
+from fute.evaluation.fusion import reciprocal_rank_fusion
 from fute.evaluation.metrics import best_rank, best_rank_permuted, ndcg, ndcg_permuted
 from fute.evaluation.resampling import bootstrap_counts, interval, p_value
 from fute.evaluation.transfer import (
@@ -24,7 +25,6 @@ from fute.evaluation.transfer import (
     ceiling,
     cell_rows,
     measure,
-    rrf,
     scopes,
     seed_spearman,
     target_rows,
@@ -135,10 +135,11 @@ def test_ceiling_by_hand():
 
 def test_rrf_by_hand():
     # ranks 1, 2, 3 and 2, 1, 3; then a tie at 1.5
-    np.testing.assert_allclose(rrf([[9, 5, 1], [2, 3, 1]]), [1 / 61 + 1 / 62, 1 / 62 + 1 / 61, 2 / 63])
-    np.testing.assert_allclose(rrf([[1, 1, 0]], k=0), [1 / 1.5, 1 / 1.5, 1 / 3])
+    fused = reciprocal_rank_fusion([[9, 5, 1], [2, 3, 1]])
+    np.testing.assert_allclose(fused, [1 / 61 + 1 / 62, 1 / 62 + 1 / 61, 2 / 63])
+    np.testing.assert_allclose(reciprocal_rank_fusion([[1, 1, 0]], k=0), [1 / 1.5, 1 / 1.5, 1 / 3])
     # 1 / 61 + 1 / 63 > 2 / 62: first and last together beat twice second, however little
-    assert rrf([[3, 2, 1], [1, 2, 3]]).argmin() == 1
+    assert reciprocal_rank_fusion([[3, 2, 1], [1, 2, 3]]).argmin() == 1
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, weights) -> Checkout:
     made = prepared(tmp_path_factory.mktemp("lm") / "project", weights)
-    print("\nrunning the language-model experiment (about a minute and a half)", flush=True)
+    print("\nrunning the language-model experiment (two to three minutes)", flush=True)
     made.run()
     made.first = made.hashes()
     return made
@@ -59,6 +59,13 @@ def test_one_transfer_file_needs_its_own_chain(tmp_path, weights):
     assert fresh.planned(A_PAIR) == {
         "fetch_model": 1, "normalise_test": 2, "normalise_train": 2, "finetune_model": 1,
         "transfer_batch": 1, "extract_transfer": 1,
+    }  # fmt: skip
+
+
+def test_a_datasets_vectors_need_its_model_and_no_other(tmp_path, weights):
+    fresh = prepared(tmp_path / "project", weights)
+    assert fresh.planned(f"results/baselines/vectors/{MODEL}/mini-clinic.taskemb.safetensors") == {
+        "fetch_model": 1, "normalise_test": 1, "normalise_train": 1, "finetune_model": 1, "embed_dataset": 1,
     }  # fmt: skip
 
 
@@ -84,8 +91,12 @@ def test_tables_and_figures_are_made_and_nothing_is_left_to_do(run):
     similar = pd.read_csv(run / "results/evaluation/lm_similarities.csv")
     assert len(similar) == (SOURCES + 1) * TARGETS and similar["cosine"].between(-1, 1).all()
     targets = pd.read_csv(run / "results/evaluation/lm_targets.csv")
-    assert {"FUTE + TuPaTE", "DataSize", "CurveGrad", "Random"} <= set(targets["method"])
+    assert {"FUTE + TuPaTE", "DataSize", "CurveGrad", "TextEmb", "TaskEmb", "TuPaTE", "Random"} <= set(
+        targets["method"]
+    )
     assert set(targets.loc[targets["method"] == "CurveGrad", "scope"]) == {"in-class"}
+    for method in ("TextEmb", "TaskEmb", "TuPaTE"):
+        assert set(targets.loc[targets["method"] == method, "scope"]) == set(targets["scope"])
 
 
 def test_the_matrix_holds_every_run(run):
@@ -126,7 +137,7 @@ def test_another_dataset_adds_its_own_jobs_and_reruns_none(run):
     planned = run.planned()
     evaluation = {"transfer_matrix": 1, "lm_baselines": 1, "lm_similarities": 1, "lm_evaluation": 1, "lm_geometry": 1}
     assert planned == {
-        "normalise_test": 1, "normalise_train": 1, "finetune_model": 1, "label_language_model": 1,
+        "normalise_test": 1, "normalise_train": 1, "finetune_model": 1, "label_language_model": 1, "embed_dataset": 1,
         "embed_batch": 1, "mte": 1, "dte": 1, "transfer_batch": 1, "extract_transfer": SOURCES + TARGETS,
         **evaluation, "transfer_table": 2, "lm_figure": FIGURES, "efficiency": 1,
     }  # fmt: skip

@@ -1,6 +1,6 @@
-"""Baselines of the language-model experiment that need no further training: DataSize and CurveGrad.
+"""Baselines of the language-model experiment: they score every source for every target, higher is better.
 
-Both score every source for every target, higher is better.
+DataSize and CurveGrad are of here; TextEmb, TaskEmb and TuPaTE compare vectors (`fute.baselines.similarity`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.baselines.components import component_cosines
+from fute.baselines.settings import LM_BASELINES, LmBaseline
+from fute.baselines.similarity import fused_cosines, vector_cosines
+from fute.embeddings import load
 from fute.evaluation.steps import csv_bytes
 from fute.evaluation.transfer_matrix import TransferDataset, sources_of
 
-DATA_SIZE, CURVE_GRAD = "DataSize", "CurveGrad"
+COLUMNS = ["model", "method", "source", "target", "score"]
 PLACES = (0.1, 0.2, 0.3, 0.5, 0.7)
 """Shares of the training steps at which a loss curve's gradient is taken (Bingel & Soegaard, EACL 2017)."""
 DECAY = 0.98
@@ -27,12 +31,13 @@ DECAY = 0.98
 
 
 class LmBaselineSettings(BaseModel):
-    """model: whose curves are read. datasets: by id, in the order of the tables. sizes: rows in thousands by source,
-    as the transfer literature counts them; None: training rows are counted."""
+    """model: whose curves and vectors are read. methods: baselines. datasets: by id, in the order of the tables.
+    sizes: rows in thousands by source, as the transfer literature counts them; None: training rows are counted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
+    methods: tuple[LmBaseline, ...] = tuple(LM_BASELINES)
     datasets: dict[str, TransferDataset]
     sizes: dict[str, float] | None = None
 
@@ -92,25 +97,39 @@ def training_rows(counts: Mapping[str, Any]) -> int:
 
 
 def lm_baselines(
-    settings: LmBaselineSettings, *, curves: Mapping[str, Path], counts: Mapping[str, Path], output: Path
-) -> None:
+    settings: LmBaselineSettings, *, curves: Mapping[str, Path], counts: Mapping[str, Path],
+    vectors: Mapping[str, Path], output: Path,
+) -> None:  # fmt: skip
     """Write a row a method, source and target: model, method, source, target, score.
 
-    curves: `{dataset}.curve.json` by source. counts: `counts.json` by source, read where `sizes` is None.
+    curves: `{dataset}.curve.json` by source, for CurveGrad. counts: `counts.json` by source, for DataSize where
+    `sizes` is None. vectors: files of `fute.baselines.vectors` by `{method}:{dataset}`.
     """
-    read = {name: json.loads(path.read_text(encoding="utf8")) for name, path in counts.items()}
-    sizes = settings.sizes or {name: training_rows(content) for name, content in read.items()}
-    losses = {name: json.loads(path.read_text(encoding="utf8"))["losses"] for name, path in curves.items()}
-    gradients = {name: curve_gradients(values) for name, values in losses.items()}
-    scores = {
-        DATA_SIZE: data_size(sizes, settings.datasets),
-        CURVE_GRAD: curve_grad(gradients, settings.datasets),
-    }
-    rows = [
-        {"model": settings.model, "method": method, "source": source, "target": target, "score": score}
-        for method, of_pairs in scores.items()
-        for (source, target), score in of_pairs.items()
-    ]
-    inputs = [*curves.values(), *counts.values()]
+    rows = []
+    for method in settings.methods:
+        files = {name: vectors[f"{method}:{name}"] for name in settings.datasets if f"{method}:{name}" in vectors}
+        for (source, target), score in _scores(method, settings, curves, counts, files).items():
+            row = {"model": settings.model, "method": LM_BASELINES[method], "source": source, "target": target}
+            rows.append(row | {"score": score})
+    inputs = [*curves.values(), *counts.values(), *vectors.values()]
     with Step("lm_baselines", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
-        step.bytes(output, csv_bytes(pd.DataFrame(rows)), rows=len(rows))
+        step.bytes(output, csv_bytes(pd.DataFrame(rows, columns=COLUMNS)), rows=len(rows))
+
+
+def _scores(
+    method: LmBaseline, settings: LmBaselineSettings, curves: Mapping[str, Path], counts: Mapping[str, Path],
+    vectors: Mapping[str, Path],
+) -> dict[tuple[str, str], float]:  # fmt: skip
+    """(source, target) -> score of one method. vectors: its files by dataset."""
+    datasets = settings.datasets
+    if method == "datasize":
+        read = {name: json.loads(path.read_text(encoding="utf8")) for name, path in counts.items()}
+        return data_size(settings.sizes or {name: training_rows(content) for name, content in read.items()}, datasets)
+    if method == "curvegrad":
+        losses = {name: json.loads(path.read_text(encoding="utf8"))["losses"] for name, path in curves.items()}
+        return curve_grad({name: curve_gradients(values) for name, values in losses.items()}, datasets)
+    if missing := sorted(set(datasets) - set(vectors)):
+        raise ValueError(f"no vector {method}:{missing[0]} is among the files of this step")
+    if method == "taskemb":
+        return fused_cosines((matrix for _, matrix in component_cosines(vectors)), tuple(vectors), datasets)
+    return vector_cosines({name: load(path) for name, path in vectors.items()}, datasets)

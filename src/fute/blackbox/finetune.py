@@ -17,13 +17,13 @@ from transformers import PreTrainedModel
 from fute.artifacts import content_key
 from fute.blackbox.encoding import Encoded, collate, encode_rows
 from fute.blackbox.heads import BlackBox, BlackBoxError
-from fute.blackbox.settings import FinetuneSettings
+from fute.blackbox.settings import FinetuneSettings, TrainingSettings
 from fute.data.rows import Row
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.training import Progress, TrainingLog, count_steps, train
 
 
-def rows_to_learn(rows: Sequence[Row], settings: FinetuneSettings, seed: int) -> list[Row]:
+def rows_to_learn(rows: Sequence[Row], settings: TrainingSettings, seed: int) -> list[Row]:
     """All rows, or with `steps` as many as these take: in a seeded order, from the first again."""
     if settings.steps is None:
         return list(rows)
@@ -32,15 +32,10 @@ def rows_to_learn(rows: Sequence[Row], settings: FinetuneSettings, seed: int) ->
     return list(itertools.islice(itertools.cycle(order), settings.steps * settings.batch_size))
 
 
-def finetune(
-    box: BlackBox, rows: Sequence[Row], settings: FinetuneSettings, *, seed: int, accelerator: Accelerator,
-    progress: Progress | None = None, checkpoint: Path | None = None, start: Iterable[str] = (),
-) -> TrainingLog:  # fmt: skip
-    """Train a black box in place on labelled rows; it is left in eval mode.
+def examples_to_learn(box: BlackBox, rows: Sequence[Row], settings: TrainingSettings, seed: int) -> list[Encoded]:
+    """`rows_to_learn` as token ids with targets.
 
-    checkpoint: file where the training keeps its state, to go on from after a kill; removed by the caller.
-    start: hashes of what the weights before training come from, so that no other training's state is taken.
-    Raises BlackBoxError for too few steps, BadRow for a row without a usable target, and what `train` raises.
+    Raises BlackBoxError for no rows and for too few steps, BadRow for a row without a usable target.
     """
     if not rows:
         raise BlackBoxError(f"{box.task.dataset}: there are no rows to learn from")
@@ -52,6 +47,20 @@ def finetune(
             f"{box.task.dataset}: {len(examples)} rows in {epochs} epoch(s) of batches of {settings.batch_size} are "
             f"{steps} steps, fewer than min_steps={settings.min_steps}; use more epochs, or give steps"
         )
+    return examples
+
+
+def finetune(
+    box: BlackBox, rows: Sequence[Row], settings: FinetuneSettings, *, seed: int, accelerator: Accelerator,
+    progress: Progress | None = None, checkpoint: Path | None = None, start: Iterable[str] = (),
+) -> TrainingLog:  # fmt: skip
+    """Train a black box in place on labelled rows; it is left in eval mode.
+
+    checkpoint: file where the training keeps its state, to go on from after a kill; removed by the caller.
+    start: hashes of what the weights before training come from, so that no other training's state is taken.
+    Raises what `examples_to_learn` and `train` raise.
+    """
+    examples = examples_to_learn(box, rows, settings, seed)
     parameters = trained_parameters(box.model, settings.layers)
     kept = None
     if checkpoint:
@@ -62,14 +71,8 @@ def finetune(
         lambda batch: example_losses(box, batch, autocast=settings.autocast),
         parameters,
         examples,
-        epochs=epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
+        **settings.optimiser(),
         order_seed=seed,
-        weight_decay=settings.weight_decay,
-        warmup=settings.warmup,
-        clip=settings.clip,
-        bucket_batches=settings.bucket_batches,
         progress=progress,
         accelerator=accelerator,
         checkpoint=kept,
@@ -125,20 +128,24 @@ def trained_parameters(model: PreTrainedModel, layers: int | None) -> list[tuple
     if layers is None:
         model.requires_grad_(True)
         return named
-    blocks = _blocks(model)
-    if layers > len(blocks):
-        raise BlackBoxError(f"layers is {layers}, but {type(model).__name__} has {len(blocks)} blocks; lower layers")
-    first = next(blocks[-layers].parameters())
+    found = blocks(model)
+    if layers > len(found):
+        raise BlackBoxError(f"layers is {layers}, but {type(model).__name__} has {len(found)} blocks; lower layers")
+    first = next(found[-layers].parameters())
     start = next(index for index, (_, parameter) in enumerate(named) if parameter is first)
     for index, (_, parameter) in enumerate(named):
         parameter.requires_grad_(index >= start)
     return named[start:]
 
 
-def _blocks(model: PreTrainedModel) -> nn.ModuleList:
+def blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """A model's layers; the decoder's of an encoder-decoder model. Raises BlackBoxError where they are no list."""
     config = model.config
     depth = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not stacks:
-        raise BlackBoxError(f"no list of {depth} blocks in {type(model).__name__}; leave layers unset for this model")
+        raise BlackBoxError(
+            f"no list of {depth} blocks in {type(model).__name__}: its layers cannot be told apart; leave out what "
+            "needs them (a recipe's layers; taskemb and tupate in lm.baselines.methods)"
+        )
     return stacks[-1]

@@ -57,7 +57,8 @@ def cut(text: tuple[str, ...], place: Place | None) -> str:
     return "" if place is None else text[place.segment][place.start : place.end].strip()
 
 
-def _batches(encoded: list[Encoded], size: int) -> Iterator[list[Encoded]]:
+def batches_by_length(encoded: Sequence[Encoded], size: int) -> Iterator[list[Encoded]]:
+    """Batches of texts of similar length."""
     ordered = sorted(encoded, key=lambda text: (len(text.input_ids), text.index))
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
@@ -71,7 +72,7 @@ def raw_outputs(
     for first in range(0, len(texts), ENCODED_AT_ONCE):
         encoded = encode(box, texts[first : first + ENCODED_AT_ONCE])
         found: list[NDArray[np.float32] | None] = [None] * len(encoded)
-        for batch in _batches(encoded, batch_size):
+        for batch in batches_by_length(encoded, batch_size):
             logits = head_logits(box, batch, autocast=autocast).cpu().numpy()
             for text, values in zip(batch, logits, strict=True):
                 found[text.index] = values[..., : len(text.input_ids)] if box.task.task == "span" else values

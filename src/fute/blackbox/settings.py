@@ -30,15 +30,11 @@ class TaskSettings(_Frozen):
         return cls(dataset=dataset, **{name: getattr(entry, name) for name in ("task", "metric", "classes", "scale")})
 
 
-class FinetuneSettings(_Frozen):
-    """How a model is fine-tuned on a dataset; the defaults are the authors' for classification and regression.
+class TrainingSettings(_Frozen):
+    """Length and optimiser of a training on a dataset's rows.
 
     epochs: passes over all rows; or steps: so many optimiser steps, on rows in a seeded order, from the first
-    again where they do not suffice. warmup: share of the steps. max_tokens: of one input, both segments with
-    their marks; longer ones are cut. layers: only the last so many blocks and what stands above them are trained
-    (None: all). autocast: matrix products in bf16; weights and optimiser stay in fp32. dropout: the model's own;
-    without it a short run is a quarter faster on a CPU.
-    Fewer optimiser steps than min_steps are an error.
+    again where they do not suffice. warmup: share of the steps. Fewer optimiser steps than min_steps are an error.
     """
 
     epochs: int | None = Field(default=3, ge=1)
@@ -48,13 +44,8 @@ class FinetuneSettings(_Frozen):
     warmup: float = Field(default=0.05, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
-    max_tokens: int = Field(default=128, ge=4)
     min_steps: int = Field(default=10, ge=1)
-    layers: int | None = Field(default=None, ge=1)
-    autocast: bool = False
     bucket_batches: int = Field(default=16, ge=1)
-    eval_batch_size: int = Field(default=32, ge=1)
-    dropout: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -64,10 +55,30 @@ class FinetuneSettings(_Frozen):
         return given
 
     @model_validator(mode="after")
-    def _one_length(self) -> FinetuneSettings:
+    def _one_length(self) -> TrainingSettings:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
         return self
+
+    def optimiser(self) -> dict[str, Any]:
+        """Keyword arguments of `fute.surrogate.training.train`."""
+        named = ("batch_size", "learning_rate", "weight_decay", "warmup", "clip", "bucket_batches")
+        return {"epochs": self.epochs or 1} | {name: getattr(self, name) for name in named}
+
+
+class FinetuneSettings(TrainingSettings):
+    """How a model is fine-tuned on a dataset; the defaults are the authors' for classification and regression.
+
+    max_tokens: of one input, both segments with their marks; longer ones are cut. layers: only the last so many
+    blocks and what stands above them are trained (None: all). autocast: matrix products in bf16; weights and
+    optimiser stay in fp32. dropout: the model's own; without it a short run is a quarter faster on a CPU.
+    """
+
+    max_tokens: int = Field(default=128, ge=4)
+    layers: int | None = Field(default=None, ge=1)
+    autocast: bool = False
+    eval_batch_size: int = Field(default=32, ge=1)
+    dropout: bool = True
 
 
 class FinetuneSpec(_Frozen):

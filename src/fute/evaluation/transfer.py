@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from fute.evaluation.metrics import Scale, best_rank, best_rank_permuted, ndcg, ndcg_permuted, spearman
 from fute.evaluation.resampling import bootstrap_counts, interval, p_value, random_orders
@@ -101,15 +100,6 @@ def candidates(target: str, scope: Scope, datasets: Mapping[str, TransferDataset
     if scope == "in-class":
         found = tuple(name for name in found if datasets[name].group == datasets[target].group)
     return found
-
-
-def rrf(rankings: Sequence[ArrayLike], k: float = 60) -> NDArray[np.float64]:
-    """Reciprocal rank fusion (Cormack et al., SIGIR 2009): sum over rankings of 1 / (k + rank).
-
-    rankings: scores (p,) each, higher is ranked first, ties at their average rank. Returns scores (p,).
-    """
-    ranks = np.stack([rankdata(-np.asarray(scores, dtype=float)) for scores in rankings])
-    return (1 / (k + ranks)).sum(axis=0)
 
 
 def measure(case: Case, scores: ArrayLike, relevance: Relevance = BY_PERFORMANCE) -> dict[str, float]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from fute.artifacts import Step
+from fute.evaluation.fusion import reciprocal_rank_fusion
 from fute.evaluation.metrics import Scale
 from fute.evaluation.steps import SIMILARITY_ROWS, csv_bytes
 from fute.evaluation.transfer import (
@@ -19,7 +20,6 @@ from fute.evaluation.transfer import (
     TransferNdcg,
     candidates,
     cell_rows,
-    rrf,
     scopes,
     seed_spearman,
     target_rows,
@@ -86,7 +86,7 @@ class _Scores:
                 found[method] = scores
         both = [METHOD_NAMES[name] for name in ("taskemb", "tupate")]
         if all(name in found for name in both):
-            found[FUSED] = rrf([found[name] for name in both])
+            found[FUSED] = reciprocal_rank_fusion([found[name] for name in both])
         return found
 
 

@@ -155,10 +155,10 @@ class PrefixTuning(Tuning):
             return self._losses(self._inputs(batch), use_cache=False)
 
     def embedding(self) -> np.ndarray:
-        return _mean_over_layers(self.prefix)
+        return mean_over_layers(self.prefix)
 
     def start_embedding(self) -> np.ndarray:
-        return _mean_over_layers(self.start)
+        return mean_over_layers(self.start)
 
     def segments(self) -> list[Segment]:
         return []
@@ -199,5 +199,6 @@ def _cross_cache(cross: Tensor) -> DynamicCache:
     return cache
 
 
-def _mean_over_layers(prefix: Tensor) -> np.ndarray:
+def mean_over_layers(prefix: Tensor) -> np.ndarray:
+    """(layers, tensors, heads, P, head_dim) -> (tensors * heads * P * head_dim,)."""
     return prefix.detach().float().mean(0).flatten().cpu().numpy()

@@ -1,7 +1,7 @@
-"""Attention with a prefix for T5, in encoder, decoder and cross-attention.
+"""Attention with a prefix: for T5 in encoder, decoder and cross-attention, for encoders such as BERT.
 
-Its cache can carry a prefix into T5's decoder self-attention only: the encoder takes no cache, and
-cross-attention reads a filled cache *instead of* the encoder. So this is an attention function of its own,
+A cache can carry a prefix into a decoder's self-attention only: encoders take none, and T5's cross-attention
+reads a filled cache *instead of* the encoder. So this is an attention function of its own,
 registered with transformers: a module that carries a `prefix` attends to it before its own keys and values.
 """
 
@@ -25,20 +25,22 @@ def prefix_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    position_bias: Tensor,
+    position_bias: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention over the module's `prefix`, (2 = key and value, heads, P, head_dim), where it has one, and the keys.
 
     Every query sees the whole prefix, without relative position bias: a prefix has no position.
-    attention_mask: (B, 1, 1 or Q, K), additive, or None where nothing is masked. position_bias: (1, heads, Q, K).
+    attention_mask: (B, 1, 1 or Q, K), additive, or None where nothing is masked. position_bias: (1, heads, Q, K),
+    or None where a model has none.
     """
     prefix = getattr(module, "prefix", None)
     if prefix is not None:
-        keys, values = prefix[:, None].expand(-1, len(key), -1, -1, -1)
+        keys, values = prefix.to(key.dtype)[:, None].expand(-1, len(key), -1, -1, -1)
         key, value = torch.cat((keys, key), 2), torch.cat((values, value), 2)
         columns = (prefix.shape[2], 0)
-        position_bias = F.pad(position_bias, columns)
+        if position_bias is not None:
+            position_bias = F.pad(position_bias, columns)
         if attention_mask is not None:
             attention_mask = F.pad(attention_mask, columns)
     # The mask holds causality: left to itself, SDPA would count the prefix as keys of the first positions.
@@ -53,10 +55,15 @@ AttentionMaskInterface.register(PREFIX_ATTENTION, eager_mask)
 
 
 def use_prefix_attention(model: PreTrainedModel) -> None:
-    """Let a T5 model attend by `prefix_attention`; without prefixes it computes what it did."""
-    # The model's own method does not reach its two stacks, whose configs are copies.
-    for stack in (model.encoder, model.decoder):
-        stack.set_attn_implementation(PREFIX_ATTENTION)
+    """Let T5 or an encoder attend by `prefix_attention`; without prefixes it computes what it did.
+
+    Raises ValueError for a model whose attention is not exchangeable.
+    """
+    # T5's own method does not reach its two stacks, whose configs are copies.
+    for part in (model.encoder, model.decoder) if model.config.is_encoder_decoder else (model,):
+        part.set_attn_implementation(PREFIX_ATTENTION)
+        if part.config._attn_implementation != PREFIX_ATTENTION:
+            raise ValueError(f"the attention of {type(model).__name__} cannot be given a prefix; use another model")
 
 
 def attention_modules(model: PreTrainedModel, part: str) -> list[nn.Module]:

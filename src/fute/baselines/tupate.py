@@ -1,0 +1,88 @@
+"""TuPaTE of Zhou et al. (EMNLP 2022) on a black box's architecture: a deep prefix tuned on a labelled dataset.
+
+As in P-tuning v2 (Liu et al., ACL 2022), every self-attention layer of the frozen model gets keys and values of
+further positions, and they are trained together with the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from fute.artifacts import content_key
+from fute.baselines.settings import PrefixRecipe
+from fute.blackbox.encoding import Encoded
+from fute.blackbox.finetune import example_losses
+from fute.blackbox.heads import BlackBox
+from fute.blackbox.layers import encoder_layers
+from fute.surrogate.checkpoint import Checkpoint
+from fute.surrogate.prefix import PrefixShape, initial_prefix
+from fute.surrogate.prefix_attention import prefixed, use_prefix_attention
+from fute.surrogate.training import Progress, TrainingLog, train
+
+
+@dataclass(frozen=True)
+class TunedPrefix:
+    """A prefix before and after its training, (layers, 2 = key and value, heads, length, head_dim)."""
+
+    start: Tensor
+    prefix: Tensor
+    log: TrainingLog
+
+
+class PrefixedBlackBox:
+    """A frozen encoder with a prefix before every self-attention layer, and a head; both are trained.
+
+    head: the box's parameters above the pretrained ones. The prefix starts as every other of the same model, length
+    and `init_seed`. Raises BlackBoxError where the model is no encoder of BERT's shape.
+    """
+
+    def __init__(self, box: BlackBox, head: Mapping[str, nn.Parameter], *, length: int, init_seed: int) -> None:
+        self.box = box
+        self.attentions = [layer.attention for layer in encoder_layers(box)]
+        use_prefix_attention(box.model)
+        self.start = initial_prefix(PrefixShape.of(box.model.config), length=length, seed=init_seed)
+        self.prefix = nn.Parameter(self.start.to(box.device, copy=True))
+        box.model.eval().requires_grad_(False)
+        self.head = {name: parameter.requires_grad_(True) for name, parameter in head.items()}
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return [("prefix", self.prefix), *self.head.items()]
+
+    def losses(self, batch: Sequence[Encoded], *, dropout: float = 0.0, autocast: bool = False) -> Tensor:
+        """Loss of each text, (B,). dropout: of the prefix, one draw for the whole batch."""
+        prefix = self.prefix
+        if dropout:
+            kept = torch.rand(prefix.shape).to(prefix.device) >= dropout
+            prefix = prefix * kept / (1 - dropout)
+        with prefixed(self.attentions, list(prefix)):
+            return example_losses(self.box, batch, autocast=autocast)
+
+
+def tune_prefix(
+    tuned: PrefixedBlackBox, examples: Sequence[Encoded], recipe: PrefixRecipe, *, seed: int, autocast: bool,
+    accelerator: Accelerator, progress: Progress | None = None, checkpoint: Path | None = None,
+    start: Sequence[str] = (),
+) -> TunedPrefix:  # fmt: skip
+    """Train a prefix and its head. checkpoint, start: as those of `fute.blackbox.finetune.finetune`."""
+    kept = None
+    if checkpoint:
+        texts = [(e.input_ids, e.target) for e in examples]
+        shape = list(tuned.start.shape)
+        kept = Checkpoint(checkpoint, content_key([list(start), recipe.model_dump(), seed, autocast, shape, texts]))
+    log = train(
+        lambda batch: tuned.losses(batch, dropout=recipe.dropout, autocast=autocast),
+        tuned.parameters(),
+        examples,
+        **recipe.optimiser(),
+        order_seed=seed,
+        progress=progress,
+        accelerator=accelerator,
+        checkpoint=kept,
+    )
+    return TunedPrefix(tuned.start, tuned.prefix.detach().cpu(), log)

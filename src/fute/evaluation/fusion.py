@@ -1,0 +1,18 @@
+"""Merging rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+
+def reciprocal_rank_fusion(rankings: Sequence[ArrayLike], k: float = 60) -> NDArray[np.float64]:
+    """Sum over rankings of 1 / (k + rank) (Cormack et al., SIGIR 2009, with their k).
+
+    rankings: scores (p,) each, higher is ranked first, ties at their average rank. Returns scores (p,).
+    """
+    ranks = np.stack([rankdata(-np.asarray(scores, dtype=float)) for scores in rankings])
+    return (1 / (k + ranks)).sum(axis=0)
