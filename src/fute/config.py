@@ -46,12 +46,14 @@ class DataConfig(Section):
     """Where labelled data come from, and how much of it is used.
 
     root: folder of `{dataset}/{split}.jsonl.gz` (source files) and of the U files, best given on the command
-    line. test_rows: evaluation rows a dataset (None: the registry's, 1,000 in the paper).
+    line. test_rows: evaluation rows a dataset (None: the registry's, 1,000 in the paper). train_rows: labelled rows
+    a dataset gives to learn from, `dev_share` of them held out (None: all).
     """
 
     source: Literal["builtin", "files", "hub"] = "hub"
     root: str | None = None
     test_rows: int | None = Field(None, ge=2)
+    train_rows: int | None = Field(None, ge=2)
     dev_share: float = Field(0.1, ge=0, lt=1)
 
     @model_validator(mode="after")

@@ -44,12 +44,21 @@ class QaFinetune(FinetuneSettings):
     max_tokens: int = Field(default=384, ge=4)
 
 
-class LmFinetune(Section):
+class FinetuneRecipes(Section):
     """Recipes by what is learned: `cr` classes and numbers (BoolQ's classes, too, as the authors have it), `qa`
     spans."""
 
     cr: FinetuneSettings = FinetuneSettings()
     qa: QaFinetune = QaFinetune()
+
+
+class LmFinetune(FinetuneRecipes):
+    """The recipes of all models; `models` names those that have their own, by id of the model."""
+
+    models: dict[Id, FinetuneRecipes] = Field({})
+
+    def of(self, model: str) -> FinetuneRecipes:
+        return self.models.get(model, self)
 
 
 class TransferConfig(Section):
@@ -103,6 +112,8 @@ class LmConfig(Section):
     def _names_fit(self) -> LmConfig:
         if self.transfer.model not in self.models:
             raise ValueError(f"transfer.model {self.transfer.model!r} is not among models, {list(self.models)}")
+        if unknown := sorted(set(self.finetune.models) - set(self.models)):
+            raise ValueError(f"finetune.models.{unknown[0]} is not among models, {list(self.models)}")
         if both := sorted(set(self.plugins) & set(self.models)):
             raise ValueError(f"plugins and models both name {both[0]!r}; rename the plug-in")
         known = (*self.datasets.cr, *self.datasets.qa, *self.datasets.domain)

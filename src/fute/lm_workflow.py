@@ -73,8 +73,8 @@ class LmWorkflow:
     def task(self, dataset: str) -> TaskSettings:
         return TaskSettings.of(dataset, self.run.datasets[dataset])
 
-    def recipe(self, dataset: str) -> FinetuneSettings:
-        recipes = self.settings.finetune
+    def recipe(self, model: str, dataset: str) -> FinetuneSettings:
+        recipes = self.settings.finetune.of(model)
         return recipes.qa if self.run.datasets[dataset].task == "span" else recipes.cr
 
     def seeds(self, model: str) -> tuple[int, ...]:
@@ -90,13 +90,15 @@ class LmWorkflow:
         return f"{self.finetuned_folder(model, dataset)}.{ending}.json"
 
     def finetune_spec(self, model: str, dataset: str) -> str:
-        spec = FinetuneSpec(model=model, task=self.task(dataset), recipe=self.recipe(dataset), seeds=self.seeds(model))
+        recipe = self.recipe(model, dataset)
+        spec = FinetuneSpec(model=model, task=self.task(dataset), recipe=recipe, seeds=self.seeds(model))
         return canonical_json(spec.model_dump(mode="json"))
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def _finetuned_from(self, model: str, dataset: str) -> str:
         """What identifies a fine-tuned model: the first seed's, whose weights are kept."""
-        what = [self.task(dataset).model_dump(mode="json"), self.recipe(dataset).model_dump(), self.seeds(model)[0]]
+        recipe = self.recipe(model, dataset).model_dump()
+        what = [self.task(dataset).model_dump(mode="json"), recipe, self.seeds(model)[0]]
         return content_key(
             [self.run.models[model].identity(), what, self.common.train_recipe(dataset), code("finetune")]
         )
@@ -123,7 +125,7 @@ class LmWorkflow:
         return [self.labels_file(model, task) for model, task in self.black_boxes]
 
     def label_settings(self, model: str, dataset: str) -> str:
-        recipe = self.recipe(dataset)
+        recipe = self.recipe(model, dataset)
         how = {"batch_size": recipe.eval_batch_size, "autocast": recipe.autocast}
         return canonical_json(LabelSettings(model=model, dataset=dataset, **how).model_dump())
 
@@ -218,7 +220,7 @@ class LmWorkflow:
         return found
 
     def _target(self, dataset: str) -> Target:
-        return Target(task=self.task(dataset), recipe=self.recipe(dataset))
+        return Target(task=self.task(dataset), recipe=self.recipe(self.settings.transfer.model, dataset))
 
     @cached_property
     def transfer_plan(self) -> batching.Plan:

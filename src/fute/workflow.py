@@ -102,6 +102,7 @@ class Workflow:
             "entry": self.run.datasets[dataset].model_dump(),
             "source": data.source,
             "test_rows": data.test_rows,
+            "train_rows": data.train_rows,
             "dev_share": data.dev_share,
             "seed": self.config.seed,
         }

@@ -265,3 +265,14 @@ def test_u_and_form_must_fit(plan):
     heads = {"name": "t5-base", "settings": {"family": "encoder-decoder", "form": "heads"}}
     with pytest.raises(ConfigError, match=r"it needs surrogate\.settings\.form text2text"):
         plan(surrogate=heads)
+
+
+def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
+    models = {"models": [MODEL, "gpt2"], "finetune": {"cr": {"steps": 50}, "models": {"gpt2": {"cr": {"steps": 20}}}}}
+    found = plan(lm=lm(**models)).lm
+    steps = {model: FinetuneSpec.model_validate_json(found.finetune_spec(model, "rte")).recipe.steps
+             for model in found.settings.models}  # fmt: skip
+    assert steps == {MODEL: 50, "gpt2": 20}
+    assert {run.target: found._target(run.target).recipe.steps for run in found.transfer_runs.values()}["rte"] == 50
+    with pytest.raises(ConfigError, match=r"finetune\.models\.t5-base is not among models"):
+        plan(lm=lm(finetune={"models": {"t5-base": {}}}))

@@ -130,6 +130,17 @@ def test_the_registry_sample_applies_unless_the_caller_says_otherwise():
     assert [len(normalise("d", settings(**own), many).rows["test"]) for own in ({}, {"sample": None})] == [1000, 1200]
 
 
+def test_fewer_training_rows_are_a_seeded_draw_of_which_a_share_is_held_out():
+    raw = memory(reviews(["good"] * 50), reviews(["bad"] * 3))
+    order = list(range(50))
+    random.Random(7).shuffle(order)
+    drawn = {f"d/train/{n}" for n in order[:20]}
+    rows, counts = normalise("d", settings(), raw, train_rows=20, dev_share=0.25, seed=7)
+    assert {row.id for row in rows["train"] + rows["dev"]} == drawn
+    assert (counts["train"]["kept"], counts["dev"]["kept"]) == (15, 5)
+    assert normalise("d", settings(), raw, train_rows=80, seed=7) == normalise("d", settings(), raw, seed=7)
+
+
 def test_texts_of_test_splits_leave_train_and_dev():
     train = reviews(["good"] * 20)
     train[3]["text"], train[4]["text"], train[5]["text"] = "It's FINE!", "so so", "So, so..."

@@ -36,6 +36,7 @@ def normalise(
     raw: RawSplits,
     *,
     test_rows: int | None = None,
+    train_rows: int | None = None,
     dev_share: float = 0.1,
     seed: int = 42,
     exclude: AbstractSet[str] = frozenset(),
@@ -46,6 +47,7 @@ def normalise(
           shuffled by Random(seed), then sorted, as the authors' code samples; where the dataset has no split
           for it, `heldout_share` of train is drawn the same way first
     dev   `dev_share` of train, drawn the same way: the authors stop early on the rows they evaluate on
+    train the others, or where `train_rows` is given, as many of them as make so many with dev
     Train and dev never hold a text of the dataset's own test split (sampled or not) nor one whose
     `exclusion_key` is in `exclude`.
     Raises BadRow for an unusable row, SourceError when over 10 % of a split are unlabelled, more questions are
@@ -73,6 +75,8 @@ def normalise(
 
     wanted = settings.sample if test_rows is None else test_rows
     test, _ = _sample(test, len(test) if wanted is None else wanted, seed)
+    if train_rows is not None:
+        train, _ = _sample(train, train_rows, seed)
     dev, train = _sample(train, round(dev_share * len(train)), seed)
     rows = {"train": train, "dev": dev, "test": test}
     counts = {"train": train_counts, "dev": {}, "test": test_counts}

@@ -38,6 +38,7 @@ class DatasetStep(BaseModel):
     entry: DatasetSettings
     source: Source
     test_rows: int | None
+    train_rows: int | None
     dev_share: float
     seed: int
 
@@ -81,6 +82,7 @@ def _normalised(
         settings.entry,
         raw,
         test_rows=settings.test_rows,
+        train_rows=settings.train_rows,
         dev_share=settings.dev_share,
         seed=settings.seed,
         exclude=exclude,
