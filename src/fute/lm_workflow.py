@@ -59,6 +59,11 @@ class LmWorkflow:
         return self.sources + self.settings.datasets.domain
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """The paper's tables that this run makes; Table 2 is of domain targets."""
+        return ("table1", "table2") if self.settings.datasets.domain else ("table1",)
+
+    @property
     def computes_matrix(self) -> bool:
         return self.settings.transfer.matrix == "compute"
 

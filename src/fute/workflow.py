@@ -20,7 +20,6 @@ from fute.data.sources import source_identity
 from fute.llm import labelling
 from fute.lm_config import LM
 from fute.lm_workflow import LmWorkflow, requested_pair
-from fute.names import FORM_NAMES, METHOD_NAMES
 from fute.recipes import EmbeddingSpec, Item, MethodSettings, SurrogateSettings, reads_shared_states
 from fute.step_code import code
 
@@ -617,53 +616,6 @@ class Workflow:
 
     def figure_settings(self, figure: str, method: str, view: str) -> dict[str, Any]:
         return {"figure": figure, "method": method, "view": view, "note": self.config.note or ""}
-
-    def report_settings(self, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
-        """Texts of the report: what was run, in words a reader of the paper knows."""
-        config, llm, surrogate = self.config, self.config.llm, self.config.surrogate.settings
-        titles = {name: self.run.models[name].title or name for name in self.models}
-        names = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
-        settings = {
-            "LLMs": ", ".join(titles[name] for name in llm.models),
-            "Surrogate": f"{titles[config.surrogate.name]} ({surrogate.family}, {FORM_NAMES[surrogate.form]})",
-            "Methods": ", ".join(names[method] for method in config.methods),
-            "Prompts": "; ".join(
-                f"{c.upper()} {', '.join(str(p.number) for p in self.run.prompts_of(c))}" for c in config.categories
-            ),
-            "Targets": ", ".join(self.run.datasets[name].title for name in self.llm_datasets()),
-            "Engine": f"{llm.engine.engine}, {llm.engine.dtype}, class score by {llm.engine.score}",
-            "Calibration": "mean class log-score over U subtracted (the paper has none)"
-            if llm.calibration == "unsup" else "none",
-            "Seed": str(config.seed),
-            "Configuration": config.name,
-            "Preset": f"{config.preset} (docs/methods.md lists every departure)",
-        }  # fmt: skip
-        if config.surrogate.name in llm.models:
-            settings["Special case"] = "the surrogate is one of the LLMs: its embeddings are a self-distillation"
-        views = {"raw": "", "centred": ", centred on the start"}
-        shown = [
-            {
-                "base": f"results/paper/figures/{name}",
-                "title": f"{self.captions[figure]['title']} ({names[method]}{views[view]})",
-                "caption": self.captions[figure]["caption"],
-            }
-            for name, (figure, method, view) in figures.items()
-        ]
-        return {
-            "title": config.title,
-            "lede": "Prompts chosen by the cosine of task embeddings, beside eight baselines (FUTE, Table 3).",
-            "note": config.note or "",
-            "settings": settings,
-            "table3_caption": self.captions["table3"]["caption"],
-            "figures": shown,
-            "files": {
-                "results/paper/tables": "Table 3 as CSV, Markdown and LaTeX",
-                "results/paper/figures": "Figures 4 and A2 as PDF, PNG and coordinates",
-                "results/evaluation": "similarities, controls, performances, selections, geometry as CSV",
-                "results/labels": "what every LLM and prompt answered, a file a corpus",
-                "results/embeddings": "dataset and model task embeddings",
-            },
-        }
 
 
 def settings_json(values: Mapping[str, Any]) -> str:
