@@ -170,14 +170,16 @@ class LmWorkflow:
         common, found = self.common, {}
         for method in self.run.config.methods:
             for dataset in self.targets:
-                found[common.dte_file(method, dataset)] = common.dte_item(method, dataset, self.surrogate)
+                item = common.dte_item(method, dataset, self.surrogate, first_order=self.settings.first_order)
+                found[common.dte_file(method, dataset)] = item
             for model, task in self.black_boxes:
                 found[common.mte_file(method, model, task)] = self._mte_item(method, model, task)
         return found
 
     def _mte_item(self, method: str, model: str, task: str) -> Item:
         recipe, seed = self.run.config.method(method), self.run.config.seed
-        what = {"recipe": recipe.mte.model_dump(), "pairs": recipe.pairs, "target": "label", "seed": seed}
+        how = recipe.mte.first_order() if self.settings.first_order else recipe.mte
+        what = {"recipe": how.model_dump(), "pairs": recipe.pairs, "target": "label", "seed": seed}
         key = content_key(
             [*self.common.embedding_basis(method, self.surrogate), what | self.common.states_from(method),
              self._labels_from(model, task)]
@@ -185,7 +187,7 @@ class LmWorkflow:
         # outputs are names, numbers or texts of many datasets, so they stand for themselves: no classes
         return Item(
             key=key, kind="mte", category=LM,
-            source=f"{model}/{task}", variant=None, recipe=self.common.recipes[method].index(recipe.mte),
+            source=f"{model}/{task}", variant=None, recipe=self.common.recipes[method].index(how),
             pairs=recipe.pairs, target="label", seed=seed, classes=(),
         )  # fmt: skip
 

@@ -311,13 +311,16 @@ class Workflow:
     def recipes(self) -> dict[str, list[MethodSettings]]:
         """The different recipes of each method: of DTEs, of MTEs, and of their controls.
 
-        A control takes the first order seed only, and is held against the MTE of that seed.
+        A control takes the first order seed only, and is held against the MTE of that seed; so may the language-model
+        experiment.
         """
         found: dict[str, list[MethodSettings]] = {}
         for method in self.config.methods:
             own = self.config.method(method)
             found[method] = []
             dtes = [own.dte_for(self.run.datasets[name].task) for name in self.all_datasets()]
+            if self.config.lm and self.config.lm.first_order:
+                dtes += [recipe.first_order() for recipe in dtes]
             for recipe in (*dtes, own.mte, own.mte.first_order()):
                 if recipe not in found[method]:
                     found[method].append(recipe)
@@ -328,9 +331,10 @@ class Workflow:
         identity = self.run.models[self.config.surrogate.name].identity()
         return [identity, settings.model_dump(), method, code("embed")]
 
-    def dte_item(self, method: str, dataset: str, settings: SurrogateSettings) -> Item:
+    def dte_item(self, method: str, dataset: str, settings: SurrogateSettings, *, first_order: bool = False) -> Item:
         recipe, entry = self.config.method(method), self.run.datasets[dataset]
         how = recipe.dte_for(entry.task)
+        how = how.first_order() if first_order else how
         what = {"recipe": how.model_dump(), "pairs": recipe.pairs, "seed": self.config.seed}
         key = content_key([*self.embedding_basis(method, settings), what, self.train_recipe(dataset)])
         return Item(
