@@ -98,7 +98,8 @@ class LmConfig(Section):
 
     models: ids of the model registry, fine-tuned on every source. plugins: black boxes that are Python functions, by
     name. max_input_tokens: of the surrogate, where it is not that of `surrogate.settings`. first_order: learn this
-    experiment's vectors in the first order seed of their recipes alone.
+    experiment's vectors in the first order seed of their recipes alone. threads: of a job that fine-tunes a model or
+    labels U by it, where they are not those of the run; jobs of one thread run side by side.
     """
 
     models: tuple[Id, ...] = Field(default=("bert-base", "gpt2", "t5-base"), min_length=1)
@@ -109,6 +110,7 @@ class LmConfig(Section):
     relevance: RelevanceConfig = RelevanceConfig()
     max_input_tokens: int | None = Field(None, ge=1)
     first_order: bool = False
+    threads: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _names_fit(self) -> LmConfig:

@@ -87,6 +87,16 @@ class LmWorkflow:
         transfer = self.settings.transfer
         return transfer.seeds if model == transfer.model and self.computes_matrix else transfer.seeds[:1]
 
+    @property
+    def threads(self) -> int:
+        """Threads of a fine-tuning or labelling job."""
+        return self.settings.threads or self.run.config.threads
+
+    @property
+    def torch(self) -> int:
+        """Whether such a job must be the machine's only torch process: one thread stalls no other."""
+        return int(self.threads > 1)
+
     def finetuned_folder(self, model: str, dataset: str) -> str:
         return f"results/finetuned/{model}/{dataset}"
 

@@ -300,3 +300,8 @@ def test_the_first_order_alone_is_refused_for_a_dataset_of_both_experiments():
     check_shared(section, ["imdb"], 512, "my.yaml")
     with pytest.raises(ConfigError, match=r"my\.yaml: lm\.first_order: 'rte' is also in llm\.datasets"):
         check_shared(section, ["imdb", "rte"], 512, "my.yaml")
+
+
+def test_jobs_of_one_thread_need_no_machine_of_their_own(plan):
+    several, one = plan(lm=lm(), threads=2).lm, plan(lm=lm(threads=1), threads=2).lm
+    assert (several.threads, several.torch) == (2, 1) and (one.threads, one.torch) == (1, 0)

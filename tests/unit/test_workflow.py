@@ -174,7 +174,7 @@ def test_editing_verbalizers_moves_labels_but_not_the_models_own_choice(plan, tm
 
 
 def test_settings_of_u_move_what_reads_u(plan):
-    after = plan(unsup={"sa": {"limit": 59}, "nli": {"limit": 60}})
+    after = plan(unsup={"sa": {"limit": 47}, "nli": {"limit": 48}})
     assert moved(plan(), after) == {f"{prompt}/sa" for prompt in SA} | vectors_of(*SA)
 
 
