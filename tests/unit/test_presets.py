@@ -143,7 +143,7 @@ def plan(tmp_path, monkeypatch):
 
 CODE = {
     "preset": "fute_code",
-    "data": {"source": "builtin", "dev_share": 0.2},
+    "data": {"source": "builtin", "dev_share": 0.2, "test_rows": 48},
     "controls": {"methods": ["tupate"], "null_draws": 1, "abc": False},
     "taskemb": {},
     "tupate": {},
