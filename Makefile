@@ -13,7 +13,7 @@ export PYTHONNOUSERSITE := 1
 help: ## show the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/steps.ok ## the paper's LLM experiment in small, offline: Table 3, Figures 4 and A2, a report
+demo: $(VENV)/steps.ok ## both experiments of the paper in small, offline: Tables 1 and 3, Figures 3, 4, A1 and A2, a report
 	@start=$$SECONDS; PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet rules; \
 	echo "workflow: $$((SECONDS - start)) s"
 	@PYTHONPATH=src $(PY) -m fute show

@@ -21,7 +21,7 @@ if CONFIG.categories:  # the LLM experiment: every (LLM, prompt) is a black box
     include: "rules/labels.smk"  # what each says of U and of the evaluation rows
     include: "rules/baselines.smk"  # MI, LocalE, GlobalE, ZPS, Self-Select, SPELL
     include: "rules/evaluation.smk"  # cosine(MTE, DTE), selection, NDCG, controls
-    include: "rules/paper.smk"  # Table 3, Figures 4 and A2, the report
+    include: "rules/paper.smk"  # Table 3, Figures 4 and A2
 
 
 if CONFIG.lm:  # the language-model experiment: every model fine-tuned on a dataset is one
@@ -34,6 +34,7 @@ if CONFIG.lm:  # the language-model experiment: every model fine-tuned on a data
 
 
 include: "rules/efficiency.smk"  # what the embeddings cost
+include: "rules/report.smk"  # one page with all of it
 
 
 PHASES = WF.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}

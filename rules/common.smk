@@ -11,6 +11,7 @@ from fute.blackbox.plugin import PluginError
 from fute.config import ConfigError, parse_run
 from fute.data.prompts import PromptError
 from fute.data.rows import SourceError
+from fute.report_settings import report_settings
 from fute.step_code import code
 from fute.workflow import Workflow, settings_json
 
@@ -84,6 +85,9 @@ LIGHT = f"{OFFLINE} {ONE_THREAD}"
 # what the phases `evaluation` and `paper` make; the experiments of the run add theirs
 EVALUATION = []
 PAPER = []
+# what the report is made from, and its figures: file name -> (figure, method, view)
+REPORTED = []
+DRAWN = {}
 
 
 def image(name):

@@ -24,9 +24,9 @@ rule finetune_model:
         dataset="|".join(LM.targets),
     container:
         image("train")
-    threads: CONFIG.threads
+    threads: LM.threads
     resources:
-        torch=1,
+        torch=LM.torch,
         gpu=CONFIG.gpus,
         mem_mb=lambda wc, attempt: RUN.models[wc.model].memory_mb * attempt,
         runtime=lambda wc, attempt: 1440 * attempt,
@@ -59,9 +59,9 @@ rule label_language_model:
         dataset="|".join(LM.sources),
     container:
         image("train")
-    threads: CONFIG.threads
+    threads: LM.threads
     resources:
-        torch=1,
+        torch=LM.torch,
         gpu=min(1, CONFIG.gpus),
         mem_mb=lambda wc, attempt: RUN.models[wc.model].memory_mb * attempt,
         runtime=lambda wc, attempt: 240 * attempt,

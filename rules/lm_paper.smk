@@ -4,9 +4,11 @@ LM_FIGURES = {
     for figure in ("fig3", "figa1")
     for suffix, method, view in WF.figure_views()
 }
-LM_TABLES = ["table1", "table2"] if LM.settings.datasets.domain else ["table1"]
+DRAWN |= LM_FIGURES
+REPORTED += [f"results/evaluation/{name}.csv" for name in (*LM.tables, "lm_targets", "lm_direct")]
+REPORTED += ["results/evaluation/efficiency-lm-embeddings.csv"]
 PAPER += [
-    *(f"results/paper/tables/{table}.{ending}" for table in LM_TABLES for ending in ("csv", "md", "tex")),
+    *(f"results/paper/tables/{table}.{ending}" for table in LM.tables for ending in ("csv", "md", "tex")),
     *(f"results/paper/figures/{name}.{ending}" for name in LM_FIGURES for ending in ("pdf", "png", "csv")),
 ]
 
@@ -27,7 +29,7 @@ rule transfer_table:
     log:
         "results/logs/transfer_table/{table}.log",
     wildcard_constraints:
-        table="|".join(LM_TABLES),
+        table="|".join(LM.tables),
     container:
         image("paper")
     params:

@@ -1,14 +1,14 @@
-# The paper's Table 3, Figures 4 and A2, and one page with everything a run says.
+# The paper's Table 3, Figures 4 and A2.
 FIGURES = {
     f"{figure}{suffix}": (figure, method, view)
     for figure in ("fig4", "figa2")
     for suffix, method, view in WF.figure_views()
 }
-PRINTED = "resources/paper/table3.csv"
+DRAWN |= FIGURES
+REPORTED += [f for f in LLM_EVALUATION if Path(f).stem not in ("geometry", "coordinates")]
 PAPER += [
     *(f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")),
     *(f"results/paper/figures/{name}.{ending}" for name in FIGURES for ending in ("pdf", "png", "csv")),
-    "results/paper/report.html",
 ]
 
 
@@ -60,25 +60,3 @@ rule figure:
     shell:
         f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
         " --geometry {input.geometry} --base {params.base} &> {log}"
-
-
-rule report:
-    """Everything a run says, on one page that needs no network."""
-    input:
-        evaluation=[f for f in LLM_EVALUATION if Path(f).stem not in ("geometry", "coordinates")],
-        figures=[f"results/paper/figures/{name}.png" for name in FIGURES],
-    output:
-        page="results/paper/report.html",
-        sidecar=sidecar("results/paper/report.html"),
-    log:
-        "results/logs/report.log",
-    container:
-        image("paper")
-    params:
-        settings=settings_json(WF.report_settings(FIGURES)),
-        printed=PRINTED,
-        printed_sha256=sha256_file(Path(PRINTED)),
-        code=code("report"),
-    shell:
-        f"{LIGHT} python -m fute report --settings {{params.settings:q}} --evaluation results/evaluation"
-        " --printed {params.printed} --benchmarks results/benchmarks --output {output.page} {input} &> {log}"

@@ -98,7 +98,9 @@ class LmConfig(Section):
     """The language-model experiment.
 
     models: ids of the model registry, fine-tuned on every source. plugins: black boxes that are Python functions, by
-    name. max_input_tokens: of the surrogate, where it is not that of `surrogate.settings`.
+    name. max_input_tokens: of the surrogate, where it is not that of `surrogate.settings`. first_order: learn this
+    experiment's vectors in the first order seed of their recipes alone. threads: of a job that fine-tunes a model or
+    labels U by it, where they are not those of the run; jobs of one thread run side by side.
     """
 
     models: tuple[Id, ...] = Field(default=("bert-base", "gpt2", "t5-base"), min_length=1)
@@ -109,6 +111,8 @@ class LmConfig(Section):
     relevance: RelevanceConfig = RelevanceConfig()
     baselines: LmBaselines = LmBaselines()
     max_input_tokens: int | None = Field(None, ge=1)
+    first_order: bool = False
+    threads: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _names_fit(self) -> LmConfig:
@@ -156,4 +160,9 @@ def check_shared(lm: LmConfig, others: Collection[str], max_input_tokens: int, w
         raise ConfigError(
             f"{where}: lm.max_input_tokens: {shared[0]!r} is also in llm.datasets, and its embedding is one file; "
             f"use {max_input_tokens}, that of surrogate.settings, or run the experiments one by one"
+        )
+    if shared and lm.first_order:
+        raise ConfigError(
+            f"{where}: lm.first_order: {shared[0]!r} is also in llm.datasets, and its embedding is one file; set it to "
+            "false, or run the experiments one by one"
         )

@@ -61,6 +61,11 @@ class LmWorkflow:
         return self.sources + self.settings.datasets.domain
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """The paper's tables that this run makes; Table 2 is of domain targets."""
+        return ("table1", "table2") if self.settings.datasets.domain else ("table1",)
+
+    @property
     def computes_matrix(self) -> bool:
         return self.settings.transfer.matrix == "compute"
 
@@ -84,6 +89,16 @@ class LmWorkflow:
         """Seeds of a model's direct runs: those of transfer where its scores are compared with transfer's."""
         transfer = self.settings.transfer
         return transfer.seeds if model == transfer.model and self.computes_matrix else transfer.seeds[:1]
+
+    @property
+    def threads(self) -> int:
+        """Threads of a fine-tuning or labelling job."""
+        return self.settings.threads or self.run.config.threads
+
+    @property
+    def torch(self) -> int:
+        """Whether such a job must be the machine's only torch process: one thread stalls no other."""
+        return int(self.threads > 1)
 
     def finetuned_folder(self, model: str, dataset: str) -> str:
         return f"results/finetuned/{model}/{dataset}"
@@ -168,14 +183,16 @@ class LmWorkflow:
         common, found = self.common, {}
         for method in self.run.config.methods:
             for dataset in self.targets:
-                found[common.dte_file(method, dataset)] = common.dte_item(method, dataset, self.surrogate)
+                item = common.dte_item(method, dataset, self.surrogate, first_order=self.settings.first_order)
+                found[common.dte_file(method, dataset)] = item
             for model, task in self.black_boxes:
                 found[common.mte_file(method, model, task)] = self._mte_item(method, model, task)
         return found
 
     def _mte_item(self, method: str, model: str, task: str) -> Item:
         recipe, seed = self.run.config.method(method), self.run.config.seed
-        what = {"recipe": recipe.mte.model_dump(), "pairs": recipe.pairs, "target": "label", "seed": seed}
+        how = recipe.mte.first_order() if self.settings.first_order else recipe.mte
+        what = {"recipe": how.model_dump(), "pairs": recipe.pairs, "target": "label", "seed": seed}
         key = content_key(
             [*self.common.embedding_basis(method, self.surrogate), what | self.common.states_from(method),
              self._labels_from(model, task)]
@@ -183,7 +200,7 @@ class LmWorkflow:
         # outputs are names, numbers or texts of many datasets, so they stand for themselves: no classes
         return Item(
             key=key, kind="mte", category=LM,
-            source=f"{model}/{task}", variant=None, recipe=self.common.recipes[method].index(recipe.mte),
+            source=f"{model}/{task}", variant=None, recipe=self.common.recipes[method].index(how),
             pairs=recipe.pairs, target="label", seed=seed, classes=(),
         )  # fmt: skip
 

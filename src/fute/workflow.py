@@ -20,7 +20,6 @@ from fute.data.sources import source_identity
 from fute.llm import labelling
 from fute.lm_config import LM
 from fute.lm_workflow import LmWorkflow, requested_pair
-from fute.names import FORM_NAMES, METHOD_NAMES
 from fute.recipes import EmbeddingSpec, Item, MethodSettings, SurrogateSettings, reads_shared_states
 from fute.step_code import code
 
@@ -312,13 +311,16 @@ class Workflow:
     def recipes(self) -> dict[str, list[MethodSettings]]:
         """The different recipes of each method: of DTEs, of MTEs, and of their controls.
 
-        A control takes the first order seed only, and is held against the MTE of that seed.
+        A control takes the first order seed only, and is held against the MTE of that seed; so may the language-model
+        experiment.
         """
         found: dict[str, list[MethodSettings]] = {}
         for method in self.config.methods:
             own = self.config.method(method)
             found[method] = []
             dtes = [own.dte_for(self.run.datasets[name].task) for name in self.all_datasets()]
+            if self.config.lm and self.config.lm.first_order:
+                dtes += [recipe.first_order() for recipe in dtes]
             for recipe in (*dtes, own.mte, own.mte.first_order()):
                 if recipe not in found[method]:
                     found[method].append(recipe)
@@ -329,9 +331,10 @@ class Workflow:
         identity = self.run.models[self.config.surrogate.name].identity()
         return [identity, settings.model_dump(), method, code("embed")]
 
-    def dte_item(self, method: str, dataset: str, settings: SurrogateSettings) -> Item:
+    def dte_item(self, method: str, dataset: str, settings: SurrogateSettings, *, first_order: bool = False) -> Item:
         recipe, entry = self.config.method(method), self.run.datasets[dataset]
         how = recipe.dte_for(entry.task)
+        how = how.first_order() if first_order else how
         what = {"recipe": how.model_dump(), "pairs": recipe.pairs, "seed": self.config.seed}
         key = content_key([*self.embedding_basis(method, settings), what, self.train_recipe(dataset)])
         return Item(
@@ -617,53 +620,6 @@ class Workflow:
 
     def figure_settings(self, figure: str, method: str, view: str) -> dict[str, Any]:
         return {"figure": figure, "method": method, "view": view, "note": self.config.note or ""}
-
-    def report_settings(self, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
-        """Texts of the report: what was run, in words a reader of the paper knows."""
-        config, llm, surrogate = self.config, self.config.llm, self.config.surrogate.settings
-        titles = {name: self.run.models[name].title or name for name in self.models}
-        names = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
-        settings = {
-            "LLMs": ", ".join(titles[name] for name in llm.models),
-            "Surrogate": f"{titles[config.surrogate.name]} ({surrogate.family}, {FORM_NAMES[surrogate.form]})",
-            "Methods": ", ".join(names[method] for method in config.methods),
-            "Prompts": "; ".join(
-                f"{c.upper()} {', '.join(str(p.number) for p in self.run.prompts_of(c))}" for c in config.categories
-            ),
-            "Targets": ", ".join(self.run.datasets[name].title for name in self.llm_datasets()),
-            "Engine": f"{llm.engine.engine}, {llm.engine.dtype}, class score by {llm.engine.score}",
-            "Calibration": "mean class log-score over U subtracted (the paper has none)"
-            if llm.calibration == "unsup" else "none",
-            "Seed": str(config.seed),
-            "Configuration": config.name,
-            "Preset": f"{config.preset} (docs/methods.md lists every departure)",
-        }  # fmt: skip
-        if config.surrogate.name in llm.models:
-            settings["Special case"] = "the surrogate is one of the LLMs: its embeddings are a self-distillation"
-        views = {"raw": "", "centred": ", centred on the start"}
-        shown = [
-            {
-                "base": f"results/paper/figures/{name}",
-                "title": f"{self.captions[figure]['title']} ({names[method]}{views[view]})",
-                "caption": self.captions[figure]["caption"],
-            }
-            for name, (figure, method, view) in figures.items()
-        ]
-        return {
-            "title": config.title,
-            "lede": "Prompts chosen by the cosine of task embeddings, beside eight baselines (FUTE, Table 3).",
-            "note": config.note or "",
-            "settings": settings,
-            "table3_caption": self.captions["table3"]["caption"],
-            "figures": shown,
-            "files": {
-                "results/paper/tables": "Table 3 as CSV, Markdown and LaTeX",
-                "results/paper/figures": "Figures 4 and A2 as PDF, PNG and coordinates",
-                "results/evaluation": "similarities, controls, performances, selections, geometry as CSV",
-                "results/labels": "what every LLM and prompt answered, a file a corpus",
-                "results/embeddings": "dataset and model task embeddings",
-            },
-        }
 
 
 def settings_json(values: Mapping[str, Any]) -> str:

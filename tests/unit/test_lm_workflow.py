@@ -13,6 +13,7 @@ from fute import batching
 from fute.baselines.settings import DatasetVectorSpec
 from fute.blackbox.settings import FinetuneSpec, TransferSpec
 from fute.config import ConfigError, parse_run, read_yaml
+from fute.lm_config import LmConfig, check_shared
 from fute.lm_workflow import TRANSFER_SUFFIX
 from fute.recipes import EmbeddingSpec
 from fute.workflow import EMBEDDING_SUFFIX, Workflow
@@ -304,3 +305,31 @@ def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
     assert {run.target: found._target(run.target).recipe.steps for run in found.transfer_runs.values()}["rte"] == 50
     with pytest.raises(ConfigError, match=r"finetune\.models\.t5-base is not among models"):
         plan(lm=lm(finetune={"models": {"t5-base": {}}}))
+
+
+def test_the_first_order_alone_moves_every_vector_of_several_orders(plan):
+    orders = {name: {part: {"order_seeds": [42, 43]} for part in ("mte", "dte")} for name in ("taskemb", "tupate")}
+
+    def seeds(**changes: Any) -> dict[str, set[tuple[int, ...]]]:
+        found = plan(lm=lm(**changes), **orders)
+        recipes = {kind: set() for kind in ("dte", "mte")}
+        for path, item in found.embedding_items.items():
+            recipes[item.kind].add(found.recipes[path.split("/")[3]][item.recipe].order_seeds)
+        return recipes
+
+    assert seeds() == {"dte": {(42, 43)}, "mte": {(42, 43)}}
+    assert seeds(first_order=True) == {"dte": {(42,)}, "mte": {(42,)}}
+    both, one = (plan(lm=lm(first_order=first), **orders).embedding_items for first in (False, True))
+    assert all(both[path].key != one[path].key for path in both)
+
+
+def test_the_first_order_alone_is_refused_for_a_dataset_of_both_experiments():
+    section = LmConfig.model_validate(lm(first_order=True))
+    check_shared(section, ["imdb"], 512, "my.yaml")
+    with pytest.raises(ConfigError, match=r"my\.yaml: lm\.first_order: 'rte' is also in llm\.datasets"):
+        check_shared(section, ["imdb", "rte"], 512, "my.yaml")
+
+
+def test_jobs_of_one_thread_need_no_machine_of_their_own(plan):
+    several, one = plan(lm=lm(), threads=2).lm, plan(lm=lm(threads=1), threads=2).lm
+    assert (several.threads, several.torch) == (2, 1) and (one.threads, one.torch) == (1, 0)

@@ -11,6 +11,7 @@ import pytest
 from fute.config import Config, ConfigError, parse_run, read_yaml
 from fute.presets import PRESETS, with_preset
 from fute.recipes import EmbeddingSpec
+from fute.report_settings import report_settings
 from fute.workflow import Workflow
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +135,7 @@ def plan(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def make(**changes: Any) -> Workflow:
-        content = read_yaml(ROOT / "config.yaml")
+        content = read_yaml(ROOT / "config.yaml") | {"lm": None}
         return Workflow(parse_run(content | changes, ROOT / "config"), (), tmp_path)
 
     return make
@@ -142,7 +143,7 @@ def plan(tmp_path, monkeypatch):
 
 CODE = {
     "preset": "fute_code",
-    "data": {"source": "builtin", "dev_share": 0.2},
+    "data": {"source": "builtin", "dev_share": 0.2, "test_rows": 48},
     "controls": {"methods": ["tupate"], "null_draws": 1, "abc": False},
     "taskemb": {},
     "tupate": {},
@@ -173,6 +174,6 @@ def test_the_slips_of_the_baselines_reach_their_step_on_sa_only(plan):
 
 
 def test_the_report_names_preset_and_form(plan):
-    demo, code_run = (plan(**changes).report_settings({})["settings"] for changes in ({}, CODE))
+    demo, code_run = (report_settings(plan(**changes), {})["settings"] for changes in ({}, CODE))
     assert demo["Preset"].startswith("paper (") and "text-to-text form" in demo["Surrogate"]
     assert code_run["Preset"].startswith("fute_code (") and "form of new heads" in code_run["Surrogate"]

@@ -5,23 +5,21 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from html_page import PNG, Page
 
-from fute.paper.report import ReportContext, ReportFigure, duration, render_report
+from fute.paper.report import ReportContext, render_report
+from fute.paper.report_llm import LlmResults
+from fute.paper.report_parts import ReportFigure, duration
 from fute.paper.tables import METHODS, REFERENCES, read_printed
 
 ROOT = Path(__file__).parents[2]
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-)
 DATASETS = {"sa": ("rotten-tomatoes", "sst2", "imdb"), "nli": ("wanli", "cb", "anli")}
 CLASSES = {"sa": ("positive", "negative"), "nli": ("entailment", "neutral", "contradiction")}
-VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 def synthetic_table3(models: tuple[str, ...], seed: int = 0) -> pd.DataFrame:
@@ -90,10 +88,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
                 controls.append({"method": "tupate", "model": model, "dataset": dataset} | spreads | verdict)
     png = folder / "figure.png"
     png.write_bytes(PNG)
-    return ReportContext(
-        title="FUTE: synthetic run",
-        lede="Made-up numbers, to test the page.",
-        settings={"Models": ", ".join(models), "Engine": "transformers", "Preset": "paper", "Seed": "42"},
+    results = LlmResults(
         table3=table3,
         table3_caption="Zero-shot prompt selection.",
         printed=read_printed(ROOT / "resources/paper/table3.csv"),
@@ -102,45 +97,20 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
         similarities=pd.DataFrame(similarities),
         controls=pd.DataFrame(controls),
         figures=[ReportFigure(png, "Figure 4", "Task embeddings.", "Scatter plot of 8 task embeddings")],
+    )
+    return ReportContext(
+        title="FUTE: synthetic run",
+        lede="Made-up numbers, to test the page.",
+        settings={"Models": ", ".join(models), "Engine": "transformers", "Preset": "paper", "Seed": "42"},
+        llm=results,
         timings=pd.DataFrame({"rule": ["label", "embed"], "jobs": [2, 16], "seconds": [63.0, 4000.0]}),
         files={"results/paper/tables/table3.csv": "Table 3"},
         note="A small run: no evidence for or against the paper.",
     )
 
 
-class Page(HTMLParser):
-    """Checks nesting, and collects ids, links, resources, table shapes and text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.attributes: list[tuple[str, dict[str, str | None]]] = []
-        self.tables: list[list[int]] = []
-        self.headings: list[str] = []
-        self.text: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.attributes.append((tag, values))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        if tag == "tr":
-            self.tables[-1].append(0)
-        if tag in ("td", "th"):
-            self.tables[-1][-1] += int(values.get("colspan") or 1)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-        if self.open and self.open[-1] == "h2":
-            self.headings.append(data)
+def with_llm(context: ReportContext, **changes: object) -> ReportContext:
+    return replace(context, llm=replace(context.llm, **changes))
 
 
 @pytest.fixture
@@ -159,7 +129,7 @@ def test_page_is_well_formed_and_complete(context):
         "Performance of the prompts",
         "Similarities",
         "Controls",
-        "Figures",
+        "Figures 4 and A2",
         "Times",
         "Files",
     ]
@@ -190,10 +160,10 @@ def test_every_heading_cell_has_a_scope_and_every_table_a_caption(context):
 
 
 def test_values_and_intervals_are_printed(context):
-    table3 = context.table3.copy()
+    table3 = context.llm.table3.copy()
     chosen = (table3["category"] == "sa") & (table3["method"] == "FUTE + TuPaTE")
     table3.loc[chosen, ["performance", "performance_lo", "performance_hi"]] = [66.04, 61.26, 70.0]
-    html = render_report(replace(context, table3=table3))
+    html = render_report(with_llm(context, table3=table3))
     assert '<strong>66.0</strong><span class="interval">61.3–70.0</span>' in html
     assert "85.1†" in html
     assert "1 h 07 min" in html and "1 min 03 s" in html
@@ -202,10 +172,10 @@ def test_values_and_intervals_are_printed(context):
 def test_names_are_escaped(context):
     name = 'a<b & "c"'
     renamed = {
-        field: getattr(context, field).assign(model=name)
+        field: getattr(context.llm, field).assign(model=name)
         for field in ("table3", "selection", "performance", "similarities", "controls")
     }
-    html = render_report(replace(context, settings={"Models": name}, note="5 < 6 & 7", **renamed))
+    html = render_report(with_llm(replace(context, settings={"Models": name}, note="5 < 6 & 7"), **renamed))
     assert name not in html
     assert name in "".join(Page(html).text)
     assert "5 &lt; 6 &amp; 7" in html
@@ -219,28 +189,28 @@ def test_note_stands_above_the_numbers_and_only_when_given(context):
 
 def test_runs_without_controls_embeddings_and_times_say_so(context):
     empty = pd.DataFrame()
-    html = render_report(replace(context, controls=empty, similarities=empty, timings=empty))
+    html = render_report(with_llm(replace(context, timings=empty), controls=empty, similarities=empty))
     assert "No control was run" in html
     assert "computed no task embeddings" in html
     assert "No benchmark files" in html
 
 
 def test_bold_similarity_is_the_selected_prompt(context):
-    one = context.similarities.query("method == 'tupate' and dataset == 'cb'").copy()
+    one = context.llm.similarities.query("method == 'tupate' and dataset == 'cb'").copy()
     one["cosine"], one["centred_cosine"] = [0.91, 0.95, 0.93, 0.92], [0.1, 0.2, 0.4, 0.3]
-    html = render_report(replace(context, similarities=one)).split('id="similarities"')[1].split("</section>")[0]
+    html = render_report(with_llm(context, similarities=one)).split('id="similarities"')[1].split("</section>")[0]
     assert re.findall(r"<strong>([\d.]+)</strong>", html) == ["0.9500", "0.4000"]
 
 
 def test_fractions_are_refused(context):
-    performance = context.performance.assign(accuracy=0.5)
+    performance = context.llm.performance.assign(accuracy=0.5)
     with pytest.raises(ValueError, match=r"performance: accuracy goes up to 0\.5; it must be in percent"):
-        render_report(replace(context, performance=performance))
+        render_report(with_llm(context, performance=performance))
 
 
 def test_missing_column_is_named(context):
     with pytest.raises(ValueError, match="performance: no column macro_f1"):
-        render_report(replace(context, performance=context.performance.drop(columns="macro_f1")))
+        render_report(with_llm(context, performance=context.llm.performance.drop(columns="macro_f1")))
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,48 @@ def test_show_without_times_leaves_them_out(results, capsys):
     assert "Time by step" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("call", [lambda folder: show(folder), lambda folder: rank("films", folder, "tupate")])
-def test_before_a_run_has_finished_it_says_what_to_run(tmp_path, call):
-    with pytest.raises(
-        NoResults, match=r"\.csv is not there; run the workflow first \(make demo, or snakemake --cores all\)"
-    ):
-        call(tmp_path)
+@pytest.fixture
+def language_models(tmp_path: Path) -> Path:
+    """The evaluation of a run with the language-model experiment alone, without domain targets."""
+    folder = tmp_path / "lm" / "results"
+    (folder / "evaluation").mkdir(parents=True)
+    far = {"rho_minus_random_lo": -2.0, "rho_minus_random_hi": -1.0, "rho_p": 0.01}
+    ends = {f"{metric}_minus_random_{end}": 0.0 for metric in ("rho", "ndcg") for end in ("lo", "hi")}
+    cells = [
+        {"model": "m-a", "cell": "cr-in-class", "method": method, "rho": 1.5 + i, "ndcg": 80.0 + i}
+        | ends | {"rho_p": 0.5, "ndcg_p": 0.5} | (far if method == "FUTE + TuPaTE" else {})
+        for i, method in enumerate(["DataSize", "TaskEmb", "FUTE + TuPaTE", "Random"])
+    ]  # fmt: skip
+    direct = {"model": "m-a", "target": ["topics", "grammar"], "direct": [70.0, 0.0], "majority": [25.0, 0.0],
+              "best_transferred": [71.0, 0.0], "counted": [True, False]}  # fmt: skip
+    frames = {"table1": pd.DataFrame(cells), "lm_direct": pd.DataFrame(direct)}
+    for name, frame in (frames | {"table2": frames["table1"].head(0)}).items():
+        frame.to_csv(folder / "evaluation" / f"{name}.csv", index=False)
+    return folder
+
+
+def test_show_of_the_language_model_experiment_alone(language_models, capsys):
+    show(language_models)
+    text = capsys.readouterr().out
+    assert "Table 1" in text and "Table 2" not in text and "Table 3" not in text
+    one = words(text)
+    assert "- FUTE + TuPaTE: ρ beats random selection in 1 of 1 blocks (CR in-class m-a)" in one
+    assert "- TaskEmb:" not in one, "verdicts of FUTE's embeddings only"
+    assert "of topics 70.0 (25.0), grammar 0.0 (0.0)" in one
+    assert "no run does on grammar, left out of the means" in one
+
+
+def test_show_of_both_experiments(results, language_models, capsys):
+    for path in (language_models / "evaluation").iterdir():
+        path.rename(results / "evaluation" / path.name)
+    show(results)
+    text = capsys.readouterr().out
+    assert text.index("Table 1") < text.index("Table 3")
+
+
+def test_before_a_run_has_finished_it_says_what_to_run(tmp_path):
+    message = r"run the workflow first \(make demo, or snakemake --cores all\)$"
+    with pytest.raises(NoResults, match=rf"neither table1\.csv nor table3\.csv is there; {message}"):
+        show(tmp_path)
+    with pytest.raises(NoResults, match=rf"similarities\.csv is not there; {message}"):
+        rank("films", tmp_path, "tupate")

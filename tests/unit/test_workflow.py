@@ -15,6 +15,7 @@ from fute import batching
 from fute.config import Run, load_run, parse_run, read_yaml
 from fute.llm.labelling import SUFFIX, BatchSpec
 from fute.recipes import EmbeddingSpec
+from fute.report_settings import report_settings
 from fute.workflow import EMBEDDING_SUFFIX, Workflow, settings_json
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +33,11 @@ def in_the_project(monkeypatch):
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Callable[..., Workflow]:
-    """The demo's plan with some settings changed, its results in an empty folder."""
+    """The plan of the demo's LLM experiment with some settings changed, its results in an empty folder."""
 
     def make(*targets: str, registries: Path = ROOT / "config", **changes: Any) -> Workflow:
-        return Workflow(parse_run(merged(read_yaml(ROOT / "config.yaml"), changes), registries), targets, tmp_path)
+        values = read_yaml(ROOT / "config.yaml") | {"lm": None}
+        return Workflow(parse_run(merged(values, changes), registries), targets, tmp_path)
 
     return make
 
@@ -48,13 +50,13 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def edited(folder: Path, old: str, new: str, name: str = "sa") -> Run:
-    """The demo with one edit in a copy of a prompt file."""
+    """The demo's LLM experiment with one edit in a copy of a prompt file."""
     registries = shutil.copytree(ROOT / "config", folder / "edited")
     path = registries / "prompts" / f"{name}.yaml"
     text = path.read_text(encoding="utf8")
     assert text.count(old) == 1
     path.write_text(text.replace(old, new), encoding="utf8")
-    return load_run(ROOT / "config.yaml", registries)
+    return parse_run(read_yaml(ROOT / "config.yaml") | {"lm": None}, registries)
 
 
 def keys(workflow: Workflow) -> dict[str, str]:
@@ -101,7 +103,7 @@ def finish(workflow: Workflow) -> None:
 # --- what there is --------------------------------------------------------------------------------------
 
 
-def test_the_demo_in_numbers(plan):
+def test_the_demos_llm_experiment_in_numbers(plan):
     workflow = plan()
     # two categories of 4 prompts x (U and 2 datasets), and the model's own choice in each
     assert len(workflow.label_cells) == 2 * (4 * 3 + 1)
@@ -116,6 +118,19 @@ def test_the_demo_in_numbers(plan):
     assert len(workflow.baseline_files()) == 4
     # one engine start a category, one process a method
     assert len(workflow.new_label_batches) == 2 and len(workflow.new_embedding_batches) == 2
+
+
+def test_the_demo_has_both_experiments(plan):
+    workflow, of_llm = plan(lm=read_yaml(ROOT / "config.yaml")["lm"]), plan()
+    part = workflow.lm
+    # two models on six datasets; every source to every other target
+    assert len(part.finetuned) == len(part.black_boxes) == 12 and len(part.transfer_runs) == 30
+    assert part.tables == ("table1",), "no domain target, no Table 2"
+    # two methods of 6 DTEs and 12 MTEs beside the LLM experiment's
+    assert len(workflow.embedding_items) == 40 + 2 * 18
+    assert keys(workflow).items() >= keys(of_llm).items(), "one experiment moves nothing of the other"
+    # one process for all transfer runs, and one a method and experiment for the vectors
+    assert len(part.transfer_plan.new) == 1 and len(workflow.new_embedding_batches) == 4
 
 
 def test_every_file_that_rules_ask_for_is_in_a_batch(plan):
@@ -159,7 +174,7 @@ def test_editing_verbalizers_moves_labels_but_not_the_models_own_choice(plan, tm
 
 
 def test_settings_of_u_move_what_reads_u(plan):
-    after = plan(unsup={"sa": {"limit": 59}, "nli": {"limit": 60}})
+    after = plan(unsup={"sa": {"limit": 47}, "nli": {"limit": 48}})
     assert moved(plan(), after) == {f"{prompt}/sa" for prompt in SA} | vectors_of(*SA)
 
 
@@ -375,7 +390,7 @@ def specs(workflow: Workflow) -> Iterator[str]:
         workflow.selection_settings(),
         workflow.geometry_settings(),
         workflow.table_settings("table3"),
-        workflow.report_settings(figures),
+        report_settings(workflow, figures),
     ):
         yield settings_json(values)
 
@@ -442,7 +457,10 @@ def local_files(root: Path) -> Workflow:
             data = (builtin / name / f"{split}.jsonl").read_bytes()
             (root / name / f"{split}.jsonl.gz").write_bytes(gzip.compress(data, mtime=0))
     shutil.copy(builtin / "pool.jsonl", root)
-    values = read_yaml(ROOT / "config.yaml") | {"data": {"source": "files", "root": str(root), "dev_share": 0}}
+    values = read_yaml(ROOT / "config.yaml") | {
+        "lm": None,
+        "data": {"source": "files", "root": str(root), "dev_share": 0},
+    }
     return Workflow(parse_run(values, ROOT / "config"), (), root / "no results")
 
 
@@ -463,13 +481,13 @@ def test_figures_are_drawn_for_every_method_tupate_first(plan):
 
 
 def test_the_page_says_where_a_run_departs_from_the_paper(plan):
-    told = plan().report_settings({})["settings"]
+    told = report_settings(plan(), {})["settings"]
     assert "calibration" not in told and "the paper has none" in told["Calibration"]
     assert "self-distillation" in told["Special case"]
     assert told["Prompts"] == "SA 1, 3, 7, 12; NLI 1, 5, 9, 12"
-    assert plan(llm={"calibration": "none"}).report_settings({})["settings"]["Calibration"] == "none"
+    assert report_settings(plan(llm={"calibration": "none"}), {})["settings"]["Calibration"] == "none"
     other = plan(surrogate={"name": "t5-base", "settings": {"family": "encoder-decoder"}})
-    assert "Special case" not in other.report_settings({})["settings"]
+    assert "Special case" not in report_settings(other, {})["settings"]
 
 
 def test_datasets_of_shared_origin_exclude_each_others_rows():

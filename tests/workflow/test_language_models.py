@@ -86,6 +86,9 @@ def test_tables_and_figures_are_made_and_nothing_is_left_to_do(run):
     assert "Seconds" in (run / "results/paper/tables/efficiency-lm.md").read_text()
     figures = sorted(path.name for path in (run / "results/paper/figures").glob("*.pdf"))
     assert figures == ["fig3-centred.pdf", "fig3.pdf", "figa1-centred.pdf", "figa1.pdf"]
+    page = (run / "results/paper/report.html").read_text()
+    assert all(f'<section id="{name}"' in page for name in ("table1", "table2", "direct", "lm-figures"))
+    assert page.count("<img ") == len(figures) and "Table 3" not in page
     points = pd.read_csv(run / "results/evaluation/lm_coordinates.csv")
     assert len(points) == 2 * SOURCES and set(points["model"]) == {MODEL}, "a plug-in is no point of Figure 3"
     similar = pd.read_csv(run / "results/evaluation/lm_similarities.csv")
@@ -111,7 +114,7 @@ def test_the_matrix_holds_every_run(run):
 
 def test_a_caption_reprints_its_table(run):
     run.edit("resources/captions.yaml", "Transferability to finance and medical", "Transfer to finance and medical")
-    assert run.planned() == {"transfer_table": 1}
+    assert run.planned() == {"transfer_table": 1, "report": 1}
     run.edit("resources/captions.yaml", "Transfer to finance and medical", "Transferability to finance and medical")
     assert run.planned() == {}
 
@@ -127,6 +130,7 @@ def test_an_edited_plugin_labels_again_alone(run):
         "lm_evaluation",
         "transfer_table",
         "efficiency",
+        "report",
     }
     assert planned["mte"] == planned["embed_batch"] == 1
     run.edit("tests/workflow/plugins/word_count.py", "// 9", "// 8")
@@ -139,6 +143,6 @@ def test_another_dataset_adds_its_own_jobs_and_reruns_none(run):
     assert planned == {
         "normalise_test": 1, "normalise_train": 1, "finetune_model": 1, "label_language_model": 1, "embed_dataset": 1,
         "embed_batch": 1, "mte": 1, "dte": 1, "transfer_batch": 1, "extract_transfer": SOURCES + TARGETS,
-        **evaluation, "transfer_table": 2, "lm_figure": FIGURES, "efficiency": 1,
+        **evaluation, "transfer_table": 2, "lm_figure": FIGURES, "efficiency": 1, "report": 1,
     }  # fmt: skip
     run.edit(CONFIG, "mini-topics, mini-similarity], qa", "mini-topics], qa")

@@ -19,6 +19,9 @@ PERCENTAGES = frozenset(METRICS) | {
     "accuracy",
     "uncalibrated_accuracy",
     "macro_f1",
+    "direct",
+    "majority",
+    "best_transferred",
 }
 DURATIONS = frozenset({"time", "each"})
 """Columns of text that stand to the right like numbers."""

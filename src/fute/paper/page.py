@@ -66,7 +66,7 @@ p, li, dd { max-width: 46rem; }
 a { color: var(--link); }
 .note { background: var(--warn-ground); color: var(--warn); border-left: 4px solid var(--warn-line);
   padding: 0.7rem 1rem; margin: 1.5rem 0; max-width: none; }
-nav ol { columns: 16rem; padding-left: 2rem; margin: 1.5rem 0 0; }
+nav ol { columns: 16rem; column-gap: 3.5rem; padding-left: 2rem; margin: 1.5rem 0 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.25rem 1.5rem; margin: 1rem 0; }
 dt { color: var(--muted); }
 dd { margin: 0; overflow-wrap: anywhere; }

@@ -1,16 +1,21 @@
-"""The report step: one HTML page from everything a run made."""
+"""The report step: one HTML page from everything a run made, by either experiment or both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
-from fute.paper.report import ReportContext, ReportFigure, render_report
-from fute.paper.tables import read_printed
+from fute.paper import tables, transfer_tables
+from fute.paper.report import ReportContext, render_report
+from fute.paper.report_llm import LlmResults
+from fute.paper.report_lm import LmResults, TransferTable
+from fute.paper.report_parts import ReportFigure
+from fute.paper.transfer_tables import LAYOUTS
 
 
 class FigureText(BaseModel):
@@ -23,8 +28,24 @@ class FigureText(BaseModel):
     caption: str
 
 
+class LmTexts(BaseModel):
+    """tables: title and caption of Table 1, and of Table 2 where it is made, by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tables: dict[Literal["table1", "table2"], dict[Literal["title", "caption"], str]]
+    figures: tuple[FigureText, ...]
+
+
+class LlmTexts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table3_caption: str
+    figures: tuple[FigureText, ...]
+
+
 class ReportSettings(BaseModel):
-    """Texts of the report and what was run, name -> value."""
+    """Texts of the report, and what was run, name -> value. lm, llm: of the experiments that the run has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,8 +53,8 @@ class ReportSettings(BaseModel):
     lede: str
     note: str
     settings: dict[str, str]
-    table3_caption: str
-    figures: tuple[FigureText, ...]
+    lm: LmTexts | None
+    llm: LlmTexts | None
     files: dict[str, str]
 
 
@@ -46,8 +67,43 @@ def timings(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rule", "jobs", "seconds"])
 
 
-def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path)
+def _figures(texts: Sequence[FigureText]) -> list[ReportFigure]:
+    return [
+        ReportFigure(png=Path(f.base + ".png"), title=f.title, caption=f.caption, alt=f"{f.title}. {f.caption}")
+        for f in texts
+    ]
+
+
+def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
+    """The language-model experiment's files, read from the folders of the evaluation and of the printed tables."""
+    found = [
+        TransferTable(
+            layout=LAYOUTS[name],
+            title=text["title"],
+            caption=text["caption"],
+            cells=pd.read_csv(evaluation / f"{name}.csv"),
+            printed=transfer_tables.read_printed(printed / f"{name}.csv", LAYOUTS[name]),
+        )
+        for name, text in texts.tables.items()
+    ]
+    return LmResults(
+        tables=found,
+        targets=pd.read_csv(evaluation / "lm_targets.csv"),
+        direct=pd.read_csv(evaluation / "lm_direct.csv"),
+        embeddings=pd.read_csv(evaluation / "efficiency-lm-embeddings.csv"),
+        figures=_figures(texts.figures),
+    )
+
+
+def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
+    """The LLM experiment's files, read from the same folders."""
+    names = ("table3", "selection", "performance", "similarities", "controls")
+    return LlmResults(
+        **{name: pd.read_csv(evaluation / f"{name}.csv") for name in names},
+        table3_caption=texts.table3_caption,
+        printed=tables.read_printed(printed / "table3.csv"),
+        figures=_figures(texts.figures),
+    )
 
 
 def write_report(
@@ -59,25 +115,20 @@ def write_report(
     inputs: Sequence[Path],
     output: Path,
 ) -> None:
-    """Write the report. evaluation: folder of the evaluation's CSV files. benchmarks: folder of the step times."""
+    """Write the report.
+
+    evaluation: folder of the evaluation's CSV files. printed: folder of the paper's tables as printed. benchmarks:
+    folder of the step times.
+    """
     context = ReportContext(
         title=settings.title,
         lede=settings.lede,
         settings=settings.settings,
-        table3=_read(evaluation / "table3.csv"),
-        table3_caption=settings.table3_caption,
-        printed=read_printed(printed),
-        selection=_read(evaluation / "selection.csv"),
-        performance=_read(evaluation / "performance.csv"),
-        similarities=_read(evaluation / "similarities.csv"),
-        controls=_read(evaluation / "controls.csv"),
-        figures=[
-            ReportFigure(png=Path(f.base + ".png"), title=f.title, caption=f.caption, alt=f"{f.title}. {f.caption}")
-            for f in settings.figures
-        ],
         timings=timings(benchmarks),
         files=settings.files,
         note=settings.note,
+        lm=lm_results(settings.lm, evaluation, printed) if settings.lm else None,
+        llm=llm_results(settings.llm, evaluation, printed) if settings.llm else None,
     )
     with Step("report", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.bytes(output, render_report(context).encode())

@@ -1,4 +1,4 @@
-"""What a person sees of a finished run in the terminal: Table 3, verdicts, a ranking for one dataset."""
+"""What a person sees of a finished run in the terminal: tables, verdicts, a ranking of prompts for one dataset."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from rich.table import Table
 
 from fute.names import METHOD_NAMES
 from fute.paper.formats import print_table
-from fute.paper.report import duration
+from fute.paper.report_parts import duration
 from fute.paper.report_step import timings
 from fute.paper.tables import table3_frame
+from fute.paper.transfer_tables import LAYOUTS, transfer_frame
+from fute.paper.transfer_verdicts import direct_sentences, transfer_sentences
 from fute.paper.verdicts import verdict_sentences
 
 
@@ -27,25 +29,54 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def show(results: Path) -> None:
-    """Print Table 3, what it says of the embedding methods, step times, and where the files are."""
+    """Print Tables 1 to 3 as far as the run has them, what they say of the embedding methods, and where files are."""
     console = Console(width=None if Console().is_terminal else 120)
-    table3 = _read(results / "evaluation" / "table3.csv")
-    controls = _read(results / "evaluation" / "controls.csv")
-    print_table(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
-    for sentence in verdict_sentences(table3, controls):
-        if sentence.split(":")[0] in METHOD_NAMES.values():
-            console.print(f"- {sentence}", markup=False)
+    evaluation = results / "evaluation"
+    made = [name for name in ("table1", "table3") if (evaluation / f"{name}.csv").is_file()]
+    if not made:
+        raise NoResults(
+            f"{evaluation}: neither table1.csv nor table3.csv is there; run the workflow first "
+            "(make demo, or snakemake --cores all)"
+        )
+    if "table1" in made:
+        _show_transfer(evaluation, console)
+    if "table3" in made:
+        _show_prompts(evaluation, console)
     times = timings(results / "benchmarks")
     if len(times):
         console.print("\nTime by step: " + ", ".join(f"{r.rule} {duration(r.seconds)}" for r in times.itertuples()))
     console.print("\nFiles:")
     for path, what in (
         ("paper/report.html", "everything on one page"),
-        ("paper/tables", "Table 3 as CSV, Markdown, LaTeX"),
-        ("paper/figures", "Figures 4 and A2"),
-        ("evaluation", "similarities, selections, controls"),
+        ("paper/tables", "the tables as CSV, Markdown, LaTeX"),
+        ("paper/figures", "the figures as PDF, PNG, CSV"),
+        ("evaluation", "similarities, rankings, controls"),
     ):
         console.print(f"  {results / path}  ({what})", highlight=False, markup=False)
+
+
+def _show_transfer(evaluation: Path, console: Console) -> None:
+    """Tables 1 and 2, and the direct scores beside the majority baseline."""
+    for name, layout in LAYOUTS.items():
+        cells = _read(evaluation / f"{name}.csv")
+        if len(cells):
+            print_table(transfer_frame(cells, layout), console, title=f"{layout.name.capitalize()}: transferability")
+            _print_verdicts(transfer_sentences(cells, layout), console)
+    for sentence in direct_sentences(_read(evaluation / "lm_direct.csv")):
+        console.print(f"- {sentence}\n", markup=False, highlight=False)
+
+
+def _show_prompts(evaluation: Path, console: Console) -> None:
+    table3 = _read(evaluation / "table3.csv")
+    print_table(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
+    _print_verdicts(verdict_sentences(table3, _read(evaluation / "controls.csv")), console)
+
+
+def _print_verdicts(sentences: list[str], console: Console) -> None:
+    """Those on the embedding methods; the report has all."""
+    for sentence in sentences:
+        if sentence.split(":")[0] in METHOD_NAMES.values():
+            console.print(f"- {sentence}", markup=False)
 
 
 def rank(dataset: str, results: Path, method: str) -> None:

@@ -1,0 +1,200 @@
+"""The LLM experiment in the report: Table 3, selections, prompts, similarities, controls, Figures 4 and A2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fute.names import LEAST_SEPARATION
+from fute.paper.cells import best_cells, require_columns, require_percent
+from fute.paper.grids import list_grid, prompt_grid, table_grid
+from fute.paper.report_parts import ReportFigure, Section, named
+from fute.paper.tables import SUSPECT_NOTE, beside_paper, interval_frame, paper_models, table3_frame
+from fute.paper.verdicts import verdict_sentences
+
+_BESIDE_LABELS = {
+    "method": "Method",
+    "ndcg": "NDCG",
+    "ndcg_linear": "NDCG, linear gain",
+    "random_ndcg": "NDCG at random",
+    "ceiling_ndcg": "NDCG ceiling",
+    "random_performance": "Performance at random",
+    "spearman": "Spearman",
+    "margin": "Margin",
+}
+_SELECTION_LABELS = {
+    "method": "Method",
+    "selected": "Prompt",
+    "performance": "Performance",
+    "rate": "Rate",
+    "ndcg": "NDCG",
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro-F1",
+    "ceiling_ndcg": "NDCG ceiling",
+    "spearman": "Spearman",
+    "margin": "Margin",
+    "n_rows": "Rows",
+}
+_CONTROL_LABELS = {
+    "dataset": "Target",
+    "sd_prompts": "SD, prompts",
+    "sd_orders": "SD, orders",
+    "ratio": "Ratio",
+    "verdict": "Verdict",
+    "null_mean": "Null, mean",
+    "null_max": "Null, highest",
+    "null_sd_prompts": "Null, SD prompts",
+    "share_above_null": "Share above null",
+    "null_spearman": "Null, Spearman",
+    "abc_spearman": "A/B/C labels, Spearman",
+    "norm_spearman": "Norm, Spearman",
+}
+
+
+@dataclass(frozen=True)
+class LlmResults:
+    """What the page shows of the LLM experiment.
+
+    table3, selection, performance, similarities, controls: the files of these names in results/evaluation;
+    scores in percent, coverage and shares as fractions. similarities and controls may have no rows.
+    printed: the paper's Table 3, from `tables.read_printed`.
+    """
+
+    table3: pd.DataFrame
+    table3_caption: str
+    printed: pd.DataFrame
+    selection: pd.DataFrame
+    performance: pd.DataFrame
+    similarities: pd.DataFrame
+    controls: pd.DataFrame
+    figures: Sequence[ReportFigure]
+
+
+def llm_sections(results: LlmResults) -> list[Section]:
+    """The experiment's sections, in order. Raises ValueError for tables that lack columns."""
+    return [
+        _table3_section(results),
+        Section("reading", "What Table 3 shows", sentences=verdict_sentences(results.table3, results.controls)),
+        _paper_section(results),
+        _selection_section(results),
+        _prompt_section(results),
+        _similarity_section(results),
+        _control_section(results),
+        Section("figures", "Figures 4 and A2", figures=results.figures),
+    ]
+
+
+def _table3_section(results: LlmResults) -> Section:
+    frame = table3_frame(results.table3)
+    main = table_grid(frame, results.table3_caption, small=interval_frame(results.table3), strong=best_cells(frame))
+    beside = list_grid(
+        named(results.table3.drop(columns=["ndcg_lo", "ndcg_hi"])),
+        "What the scores can be held against, averaged over the datasets of the category.",
+        name="method",
+        groups=["category", "model", "datasets"],
+        labels=_BESIDE_LABELS,
+    )
+    texts = [
+        "Under each value stands its 95 % bootstrap interval over test rows. NDCG is high even for a random "
+        "ranking when prompts perform alike, and even the true ranking stays under 100 when the test rows "
+        "are few: read it between its value at random and its ceiling, which is the NDCG of the ranking by "
+        "one half of the rows on the other half."
+    ]
+    return Section("table3", "Table 3: choosing a prompt", texts, tables=[main, beside])
+
+
+def _paper_section(results: LlmResults) -> Section:
+    beside = beside_paper(results.table3, results.printed)
+    mapped = paper_models(results.table3["model"])
+    texts = ["The paper's numbers stand as printed, for the eye only: nothing is subtracted."]
+    if not mapped:
+        texts.append("None of the models of this run is one of the paper's, so its columns answer another question.")
+    return Section(
+        "paper",
+        "Beside the paper",
+        texts,
+        tables=[table_grid(beside, f"Table 3, ours and printed. {SUSPECT_NOTE}")],
+    )
+
+
+def _selection_section(results: LlmResults) -> Section:
+    require_percent(results.selection, ["performance", "rate", "ndcg"], "selection")
+    grid = list_grid(
+        named(results.selection),
+        "The prompt each method selects, and how it does on the test rows.",
+        name="method",
+        groups=["category", "model", "dataset"],
+        labels=_SELECTION_LABELS,
+    )
+    return Section("selection", "Selection per dataset", tables=[grid])
+
+
+def _prompt_section(results: LlmResults) -> Section:
+    frame = results.performance
+    require_columns(frame, ["category", "model", "prompt", "dataset", "accuracy", "macro_f1"], "performance")
+    require_percent(frame, ["accuracy", "macro_f1"], "performance")
+    shares = {
+        column: column.replace("_", " ", 1).capitalize() for column in frame.columns if column.startswith("share")
+    }
+    labels = {
+        "prompt": "Prompt",
+        "n": "Rows",
+        "coverage": "Coverage",
+        "top_is_verbalizer": "Top token is a verbalizer",
+        "uncalibrated_accuracy": "Accuracy, uncalibrated",
+        "perplexity": "Perplexity",
+        "reasoning_truncated": "Reasoning cut off",
+        "reasoning_empty": "Reasoning empty",
+        "reasoning_one_token": "Reasoning of one token",
+        **shares,
+    }
+    tables = []
+    for category, rows in named(frame).groupby("category", sort=False):
+        values = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
+        tables.append(prompt_grid(rows, f"{category}: accuracy and macro-F1 of every prompt, in percent.", values))
+        caption = f"{category}: probability mass on the verbalizers, and share of rows given each class."
+        tables.append(list_grid(rows, caption, name="prompt", groups=["model", "dataset"], labels=labels))
+    return Section("prompts", "Performance of the prompts", tables=tables)
+
+
+def _similarity_section(results: LlmResults) -> Section:
+    if results.similarities.empty:
+        return Section("similarities", "Similarities", ["This run computed no task embeddings."])
+    texts = [
+        "Cosine of the embedding of a model with a prompt and the embedding of a dataset. Centred: both less "
+        "the start that all TuPaTE trainings share. Tensor mean: mean of the cosines of the single weight "
+        "tensors. Bold: highest of its model, the prompt that is selected."
+    ]
+    keys = ["surrogate", "method", "category"]
+    require_columns(results.similarities, [*keys, "dataset", "cosine"], "similarities")
+    labels = {"cosine": "Cosine", "centred_cosine": "Centred", "tensor_mean_cosine": "Tensor mean"}
+    tables = []
+    for (surrogate, method, category), rows in named(results.similarities).groupby(keys, sort=False):
+        # Each method has its own second reading: TaskEmb no shared start, TuPaTE no single tensors.
+        values = {name: label for name, label in labels.items() if name in rows and rows[name].notna().any()}
+        tables.append(prompt_grid(rows, f"{category}: {method}, surrogate {surrogate}.", values))
+    return Section("similarities", "Similarities", texts, tables=tables)
+
+
+def _control_section(results: LlmResults) -> Section:
+    title = "Controls"
+    if results.controls.empty:
+        missing = "No control was run, so no selection by embedding is shown to differ from noise."
+        return Section("controls", title, [missing])
+    text = (
+        "The categories separate by their label words and input form alone, so clusters prove little. The "
+        "ratio is the standard deviation of the cosine between prompts over that between order seeds; under "
+        f"{LEAST_SEPARATION:g} the selection cannot be told from noise. Null: cosine after the labels of each "
+        "prompt were permuted over the texts. A/B/C labels: rank correlation with the similarities when "
+        "letters replace the class names. Norm: rank correlation of similarity and distance from the start."
+    )
+    grid = list_grid(
+        named(results.controls),
+        "Controls per target.",
+        name="dataset",
+        groups=["method", "model"],
+        labels=_CONTROL_LABELS,
+    )
+    return Section("controls", title, [text], tables=[grid])

@@ -1,0 +1,131 @@
+"""The language-model experiment in the report: Tables 1 and 2, direct scores, Figures 3 and A1, what vectors cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fute.paper.cells import best_cells, require_columns, require_percent
+from fute.paper.efficiency import as_pages
+from fute.paper.grids import list_grid, table_grid
+from fute.paper.report_parts import ReportFigure, Section
+from fute.paper.transfer_tables import (
+    LEFT_OUT,
+    LEFT_OUT_NOTE,
+    TransferLayout,
+    above_paper,
+    p_values,
+    per_target,
+    transfer_frame,
+    transfer_intervals,
+)
+from fute.paper.transfer_verdicts import transfer_sentences
+
+_DIRECT_LABELS = {
+    "target": "Target",
+    "direct": "Direct",
+    "majority": "Majority baseline",
+    "best_transferred": "Best after transfer",
+    "best_source": "Best source",
+}
+
+
+@dataclass(frozen=True)
+class TransferTable:
+    """Table 1 or 2. cells: its file in results/evaluation. printed: the paper's (`transfer_tables.read_printed`)."""
+
+    layout: TransferLayout
+    title: str
+    caption: str
+    cells: pd.DataFrame
+    printed: pd.DataFrame
+
+    @property
+    def anchor(self) -> str:
+        return self.layout.name.replace(" ", "")
+
+
+@dataclass(frozen=True)
+class LmResults:
+    """What the page shows of the language-model experiment.
+
+    tables: Table 1, and Table 2 where the run has domain targets. targets, direct: lm_targets.csv and lm_direct.csv in
+    results/evaluation, in percent. embeddings: efficiency-lm-embeddings.csv there, in seconds.
+    """
+
+    tables: Sequence[TransferTable]
+    targets: pd.DataFrame
+    direct: pd.DataFrame
+    embeddings: pd.DataFrame
+    figures: Sequence[ReportFigure]
+
+
+def lm_sections(results: LmResults) -> list[Section]:
+    """The experiment's sections, in order. Raises ValueError for tables that lack columns."""
+    return [
+        *(section for table in results.tables for section in _table_sections(table, results.targets)),
+        _direct_section(results.direct),
+        Section("lm-figures", "Figures 3 and A1", figures=results.figures),
+        _cost_section(results.embeddings),
+    ]
+
+
+def _table_sections(table: TransferTable, targets: pd.DataFrame) -> list[Section]:
+    frame = above_paper(transfer_frame(table.cells, table.layout), table.printed)
+    intervals = transfer_intervals(table.cells, table.layout).reindex(frame.index, fill_value="")
+    texts = [
+        "Under each value of this run stands its 95 % bootstrap interval over targets. The paper's numbers stand below "
+        "as printed, for the eye only: nothing is subtracted. With few targets and sources a random ranking is often "
+        "good, too: read each row beside Random, and its p-value, the share of random rankings of all targets that do "
+        "at least as well."
+    ]
+    name = table.layout.name.capitalize()
+    return [
+        Section(
+            table.anchor,
+            table.title,
+            texts,
+            tables=[
+                table_grid(frame, table.caption, small=intervals, strong=best_cells(frame)),
+                table_grid(p_values(table.cells, table.layout), f"{name}: p-values against random rankings."),
+            ],
+        ),
+        Section(
+            f"{table.anchor}-reading", f"What {name} shows", sentences=transfer_sentences(table.cells, table.layout)
+        ),
+        Section(
+            f"{table.anchor}-targets",
+            f"{name}, target by target",
+            tables=[
+                table_grid(
+                    per_target(targets, table.layout),
+                    "The source with the highest transfer gain, and for each method the rank ρ it gives to that source "
+                    f"and the NDCG of its ranking. {LEFT_OUT_NOTE}",
+                )
+            ],
+        ),
+    ]
+
+
+def _direct_section(direct: pd.DataFrame) -> Section:
+    require_columns(direct, ["model", "counted", *_DIRECT_LABELS], "direct scores")
+    require_percent(direct, ["direct", "best_transferred"], "direct scores")
+    marks = direct["counted"].map(lambda counted: "" if counted else f" {LEFT_OUT}")
+    grid = list_grid(
+        direct.assign(target=direct["target"] + marks),
+        f"Scores without transfer, and the best after transfer, in percent. {LEFT_OUT_NOTE}",
+        name="target",
+        groups=["model"],
+        labels=_DIRECT_LABELS,
+    )
+    return Section("direct", "Direct scores beside the majority baseline", tables=[grid])
+
+
+def _cost_section(embeddings: pd.DataFrame) -> Section:
+    """embeddings: of `efficiency.embedding_times`."""
+    none = embeddings.head(0)
+    tables = [table_grid(page, "Measured wall time of an embedding, loading of the surrogate included.")
+              for page in as_pages(embeddings, none, none).values()]  # fmt: skip
+    return Section("lm-efficiency", "What the embeddings cost", tables=tables)

@@ -1,0 +1,57 @@
+"""What the report is put together from: sections and figures; how they look is in `page`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from fute.names import METHOD_NAMES
+from fute.paper.grids import Grid
+from fute.paper.tables import CATEGORIES
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure of the page: its PNG file and what to say of it; `alt` is read to those who cannot see it."""
+
+    png: Path
+    title: str
+    caption: str
+    alt: str
+
+    @property
+    def source(self) -> str:
+        """The image as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png.read_bytes()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; what is empty is not printed."""
+
+    anchor: str
+    title: str
+    texts: list[str] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    tables: list[Grid] = field(default_factory=list)
+    figures: Sequence[ReportFigure] = ()
+    paths: bool = False
+
+
+def duration(seconds: float) -> str:
+    """`12.3 s`, `4 min 05 s` or `2 h 07 min`."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Categories and methods by the names that are printed."""
+    named = {"category": CATEGORIES, "method": METHOD_NAMES}
+    return frame.assign(**{column: frame[column].replace(named[column]) for column in named if column in frame})
