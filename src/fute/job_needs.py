@@ -13,7 +13,7 @@ from fute.data.crossfit import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.lm_config import LM
 from fute.recipes import Item, TextEmbSettings
-from fute.resources import Need, inference, tensor_parallel, training
+from fute.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
 from fute.workflow import SELF_SELECT, Workflow
 
 TEXT_TOKENS = 64
@@ -69,7 +69,10 @@ class JobNeeds:
             thought = engine.reasoning_tokens if prompt.cot else 0
             read += texts * (TEXT_TOKENS + PROMPT_TOKENS + thought)
             written += texts * (engine.answer_tokens + thought)
-        return inference(self.parameters(model), read, written, gpus=self.label_gpus(model), cores=self.config.threads)
+        return inference(
+            self.parameters(model), read, written,
+            gpus=self.label_gpus(model), cores=self.config.threads, start=ENGINE_MINUTES,
+        )  # fmt: skip
 
     def label_gpus(self, model: str) -> int:
         """GPUs of a label batch: as the engine's settings say, or as many as hold the model."""

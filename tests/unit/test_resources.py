@@ -10,7 +10,17 @@ import pytest
 from fute.config import load_run
 from fute.cost import RuleCost, disk_bytes, heavy_jobs, measured_seconds, rule_costs
 from fute.job_needs import PROMPT_TOKENS, TEXT_TOKENS, JobNeeds
-from fute.resources import BASE_MB, CORE_FLOPS, GPU_FLOPS, START_MINUTES, Need, inference, tensor_parallel, training
+from fute.resources import (
+    BASE_MB,
+    CORE_FLOPS,
+    GPU_FLOPS,
+    LIMIT_MINUTES,
+    START_MINUTES,
+    Need,
+    inference,
+    tensor_parallel,
+    training,
+)
 from fute.workflow import Workflow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,10 +52,10 @@ def test_gpus_hold_the_weights_with_room_for_the_cache(billions, gpus):
 def test_inference_by_hand():
     need = inference(1e9, read=50_000_000, written=5_000_000, gpus=2)
     assert need.operations == 2 * 1e9 * 60e6 and need.tokens == 55_000_000
-    assert need.compute_minutes == pytest.approx(1.2e17 / 2e14 / 60) == pytest.approx(10)
-    assert need.minutes() == START_MINUTES + 30 and need.gpu_hours == pytest.approx(2 * 20 / 60)
+    assert need.estimate == pytest.approx(START_MINUTES + 1.2e17 / 2e14 / 60) == pytest.approx(12)
+    assert need.minutes() == LIMIT_MINUTES + 3 * 12 and need.gpu_hours == pytest.approx(2 * 12 / 60)
     assert need.memory_mb() == BASE_MB + 2400
-    assert inference(1e9, 50, 5, gpus=0, cores=4).compute_minutes == pytest.approx(2e9 * 60 / (4 * CORE_FLOPS) / 60)
+    assert inference(1e9, 50, 5, gpus=0, cores=4, start=0).estimate == pytest.approx(2e9 * 60 / (4 * CORE_FLOPS) / 60)
 
 
 def test_training_takes_three_times_the_operations_and_eight_times_the_memory_of_weights():
@@ -57,7 +67,7 @@ def test_training_takes_three_times_the_operations_and_eight_times_the_memory_of
 def test_every_attempt_asks_for_more():
     need = Need(operations=6e15, tokens=1, host_mb=1001, gpus=1)
     assert [need.memory_mb(n) for n in (1, 2, 3)] == [1001, 1502, 2002]
-    assert [need.minutes(n) for n in (1, 2, 3)] == [13, 26, 52]
+    assert [need.minutes(n) for n in (1, 2, 3)] == [19, 38, 76]
 
 
 def test_the_papers_models_get_what_they_need(paper):
@@ -112,8 +122,8 @@ def test_costs_by_rule(tmp_path):
     heavy = [("embed_batch", fast), ("embed_batch", fast), ("label_batch", slow)]
     costs = rule_costs(jobs, heavy, tmp_path)
     costs.sort(key=lambda cost: -cost.gpus)
-    assert costs[0] == RuleCost("label_batch", 1, 2, pytest.approx(2 * 11 / 60), pytest.approx(11), 20)
-    assert costs[1] == RuleCost("embed_batch", 2, 1, pytest.approx(2 * 11 / 60), pytest.approx(22), 20)
+    assert costs[0] == RuleCost("label_batch", 1, 2, pytest.approx(2 * 3 / 60), pytest.approx(3), 20)
+    assert costs[1] == RuleCost("embed_batch", 2, 1, pytest.approx(2 * 3 / 60), pytest.approx(6), 20)
     assert costs[2] == RuleCost("mte", 7)
     (tmp_path / "embed_batch").mkdir()
     for name, seconds in (("a", 90), ("b", 150)):
@@ -130,7 +140,7 @@ def test_the_papers_run_in_all(paper):
     assert {rule: rules.count(rule) for rule in set(rules)} == {
         "label_batch": 6, "encoder_states": 2, "embed_batch": len(paper.new_embedding_batches),
     }  # fmt: skip
-    assert all(need.gpus >= 1 and need.minutes() > START_MINUTES for _, need in heavy)
+    assert all(need.gpus >= 1 and need.minutes() > LIMIT_MINUTES for _, need in heavy)
     assert len(paper.new_embedding_batches) == len({item.key for item in paper.embedding_items.values()})
     disk = disk_bytes(paper, needs)
     assert 250e9 < disk["models"] < 265e9, "weights of 13, 70 and 47 billion parameters in 16 bits"
