@@ -6,6 +6,7 @@ from pathlib import Path
 from snakemake.cli import get_argument_parser
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+from fute import batching
 from fute.artifacts import sha256_file
 from fute.blackbox.plugin import PluginError
 from fute.config import ConfigError, parse_run
