@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from checkouts import Checkout
-from conftest import state
+from conftest import Controller, state
 from local_slurm import LocalSlurm, job_facts, output
 
 pytestmark = pytest.mark.cluster
@@ -48,6 +48,23 @@ def job_of(name: str) -> str:
         if name in comment:
             return job
     raise AssertionError(f"no running job of {name}:\n{output('squeue')}")
+
+
+def no_steps() -> bool:
+    """Whether no job's step is left on this node."""
+    return subprocess.run(["pgrep", "slurmstepd"], stdout=subprocess.DEVNULL).returncode == 1
+
+
+def back_in_the_queue(controller: Controller, job: str) -> None:
+    """Wait until a job is pending again, and what its first start left on the node has ended."""
+    controller.until("the job is pending", lambda: state(job) == "PENDING")
+    # SLURM refuses to start a job whose first steps are still there
+    controller.until("its steps have ended", no_steps)
+
+
+def start_now(job: str) -> None:
+    """SLURM lets a requeued job wait for two minutes; this one does not."""
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
 
 
 def memory_test(folder: Path) -> str:
@@ -114,6 +131,25 @@ def test_a_job_is_told_before_its_time_is_over(checkout, send):
     assert state(again) == "COMPLETED" and len(diary(checkout, "waits")) == 2
 
 
+def test_a_job_whose_node_vanishes_is_started_again(checkout, send):
+    (file,) = black_boxes(checkout, waits={"diary": "waits.diary"}).values()
+    controller = send(checkout, "--", file)
+    controller.until("the step waits", lambda: diary(checkout, "waits"))
+    (job,) = controller.jobs()
+    node = ["scontrol", "update", "NodeName=localhost"]
+    subprocess.run([*node, "State=DOWN", "Reason=vanished"], check=True)
+    try:
+        back_in_the_queue(controller, job)
+    finally:
+        # it may have come back by itself
+        if "down" in output("sinfo", "--noheader", "--format=%T"):
+            subprocess.run([*node, "State=RESUME"], check=True)
+    start_now(job)
+    controller.finish()
+    assert controller.jobs() == [job] and job_facts(job)["Restarts"] == "1"
+    assert state(job) == "COMPLETED" and len(diary(checkout, "waits")) == 2
+
+
 def test_a_killed_controller_leaves_jobs_that_clean_cancels(checkout, send):
     """Then the run started again is the only one that writes."""
     (file,) = black_boxes(checkout, waits={"diary": "waits.diary"}).values()
@@ -145,14 +181,13 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(checkout, send):
     controller.until("the training runs", lambda: log.exists() and "step" in log.read_text(), 180)
     job = controller.jobs()[-1]
     subprocess.run(["scontrol", "requeue", job], check=True)
-    controller.until("the job is back in the queue", lambda: state(job) == "PENDING")
+    back_in_the_queue(controller, job)
     # the log of the first start is the second's, but for what it said last
     stopped = re.search(r"stopped by SIGTERM after step (\d+) of 4000; the training's state is in", log.read_text())
     assert stopped, log.read_text()
     kept = list((checkout / "results/finetuned").rglob("*.training*"))
     assert kept, "the checkpoint is there"
-    # SLURM lets a requeued job wait for two minutes
-    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+    start_now(job)
     controller.finish(400)
     assert job_facts(job)["Restarts"] == "1" and controller.jobs()[-1] == job
     later = [int(step) for step in re.findall(r"step (\d+)/4000", log.read_text())]
