@@ -55,6 +55,11 @@ for phase, files in PHASES.items():
             files,
 
 
+onstart:
+    if hasattr(workflow.executor_settings, "array_jobs"):
+        check_slurm(workflow)
+
+
 onsuccess:
     shell("python -m fute tidy results")
     print(made(PHASES))
