@@ -53,6 +53,16 @@ for phase, files in PHASES.items():
             files,
 
 
+# where the run asks for it, a changed image is a changed parameter of the rules that use it
+for step in workflow.rules:
+    if image_of(step) in TRIGGERS:
+        step.set_params(image=TRIGGERS[image_of(step)])
+
+
+onstart:
+    ready()
+
+
 onsuccess:
     shell("python -m fute tidy results")
     print(made(PHASES))

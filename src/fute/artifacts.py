@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fute.closure import code_sha256
+from fute.containers import running_image
 
 SCHEMA = 1
 SIDECAR = ".prov.json"
@@ -170,6 +171,7 @@ class Step:
             if kind is not None:
                 return
             run = self._run()
+            image = running_image(os.environ)
             inputs = [_input_record(path) for path in self.inputs]
             inputs += [{"path": name, "sha256": digest} for name, digest in sorted(self.external.items())]
             sidecars = []
@@ -186,7 +188,7 @@ class Step:
                     "inputs": inputs,
                     **({"counts": counts} if counts else {}),
                     **({"facts": self.facts} if self.facts else {}),
-                    **({"image": image} if (image := os.environ.get("FUTE_IMAGE")) else {}),
+                    **({"image": {"sha256": image}} if image else {}),
                 }
                 if path.suffix == ".gz":
                     # the temporary name does not end in .gz, so the decompressed hash is taken by hand

@@ -13,7 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
+from fute import images, storage
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(images.app, name="images")
 
 Json = Annotated[str, typer.Option(help="settings as JSON")]
 PathOption = Annotated[Path, typer.Option()]
@@ -446,11 +449,12 @@ def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, t
 
 
 def main() -> None:
-    """Run a command. An error of this package's own kinds is one line for people; any other keeps its trace."""
+    """Run a command. An error of this package's own kinds, or of a disk, is one line for people."""
     try:
         app()
     except Exception as error:
-        if not type(error).__module__.startswith("fute."):
+        what = str(error) if type(error).__module__.startswith("fute.") else storage.advice(error)
+        if what is None:
             raise
-        print(f"fute: {error}", file=sys.stderr)
+        print(f"fute: {what}", file=sys.stderr)
         sys.exit(1)
