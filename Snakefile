@@ -61,6 +61,8 @@ for step in workflow.rules:
 
 onstart:
     ready()
+    if hasattr(workflow.executor_settings, "array_jobs"):
+        check_slurm(workflow)
 
 
 onsuccess:

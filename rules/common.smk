@@ -13,6 +13,8 @@ from fute.config import ConfigError, parse_run
 from fute.containers import NAMES, ImageError, check_images, image_file, job_environment, missing_image, read_lock
 from fute.data.prompts import PromptError
 from fute.data.rows import SourceError
+from fute.job_needs import JobNeeds
+from fute.slurm import SlurmError, check_settings
 from fute.step_code import code
 from fute.storage import StorageError, writable
 from fute.workflow import Workflow, settings_json
@@ -46,6 +48,7 @@ try:
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG = RUN.config
+NEEDS = JobNeeds(WF)
 # reaches commands through the environment and is no trigger: data may move to another folder
 os.environ["FUTE_DATA_ROOT"] = str(WF.data_root)
 
@@ -84,6 +87,10 @@ OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
 # of the steps that need one thread; those that may read a hub take ONE_THREAD alone
 ONE_THREAD = "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
 LIGHT = f"{OFFLINE} {ONE_THREAD}"
+# End of the command of a step that may be long: what it says goes to the terminal and to the log. Such a step takes
+# the shell's place (`exec`) and tee ignores SIGTERM, so that a scheduler's signal to all processes of a job is
+# answered by the step alone: it keeps its state, says so, and its exit status is the command's.
+LOGGED = "> >(trap '' TERM; exec tee {log}) 2>&1"
 
 
 # what the phases `evaluation` and `paper` make; the experiments of the run add theirs
@@ -126,6 +133,19 @@ def sidecar(path):
 def flags(name, files):
     """`--name key=path` for every entry of a mapping or list of (key, path)."""
     return " ".join(f"--{name} {key}={path}" for key, path in sorted(dict(files).items()))
+
+
+def check_slurm(workflow):
+    """Refuse a run on a SLURM cluster before its first job is sent, where its profile cannot go well."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+    asked = {
+        name: {job.resources.get(name) for job in jobs}
+        for name in ("slurm_account", "slurm_partition", "mem_mb_per_cpu")
+    }
+    try:
+        check_settings(asked, workflow.executor_settings.array_jobs)
+    except SlurmError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def made(phases):

@@ -5,6 +5,14 @@ DATA = [
 ]
 
 
+# the steps that may read a network: on a cluster they run beside Snakemake, on a node that has one
+localrules:
+    fetch_model,
+    sample_unsup,
+    normalise_test,
+    normalise_train,
+
+
 rule fetch_model:
     """A model's files, by revision, with a hash each in the lock."""
     output:
@@ -20,12 +28,13 @@ rule fetch_model:
         mem_mb=8000,
         runtime=240,
     params:
-        entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "memory_mb"})),
+        entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
         folder=lambda wc: WF.model_folder(wc.model),
         code=code("fetch_model"),
     shell:
-        "OMP_NUM_THREADS={threads} python -m fute fetch-model {wildcards.model} --entry {params.entry:q}"
-        " --folder {params.folder} --lock {output.lock} 2>&1 | tee {log}"
+        "OMP_NUM_THREADS={threads} exec python -m fute fetch-model {wildcards.model} --entry {params.entry:q}"
+        " --folder {params.folder} --lock {output.lock}"
+        f" {LOGGED}"
 
 
 rule sample_unsup:
@@ -47,8 +56,8 @@ rule sample_unsup:
         source=lambda wc: settings_json(WF.unsup_source(wc.category)),
         code=code("data"),
     shell:
-        f"{LIGHT} python -m fute sample-unsup --settings {{params.settings:q}} --source {{params.source:q}}"
-        f' --root "$FUTE_DATA_ROOT" --rows {{output.rows}} --counts {{output.counts}} 2>&1 | tee {{log}}'
+        f"{LIGHT} exec python -m fute sample-unsup --settings {{params.settings:q}} --source {{params.source:q}}"
+        f' --root "$FUTE_DATA_ROOT" --rows {{output.rows}} --counts {{output.counts}} {LOGGED}'
 
 
 rule normalise_test:
@@ -70,9 +79,9 @@ rule normalise_test:
         source=lambda wc: settings_json(WF.source(wc.dataset)),
         code=code("data"),
     shell:
-        f"{ONE_THREAD} python -m fute normalise-test --settings {{params.settings:q}}"
+        f"{ONE_THREAD} exec python -m fute normalise-test --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --test {{output.test}} --lock {{output.source}}'
-        " 2>&1 | tee {log}"
+        f" {LOGGED}"
 
 
 rule normalise_train:
@@ -101,7 +110,8 @@ rule normalise_train:
         exclude=lambda wc, input: " ".join(f"--exclude {path}" for path in (input.test, *input.others)),
         code=code("data"),
     shell:
-        f"{ONE_THREAD} python -m fute normalise-train --settings {{params.settings:q}}"
+        f"{ONE_THREAD} exec python -m fute normalise-train --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --lock {{input.lock}}'
         " {params.exclude} --train {output.train} --dev {output.dev}"
-        " --counts {output.counts} 2>&1 | tee {log}"
+        " --counts {output.counts}"
+        f" {LOGGED}"

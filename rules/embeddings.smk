@@ -46,8 +46,8 @@ rule encoder_states:
     resources:
         torch=1,
         gpu=CONFIG.gpus,
-        mem_mb=lambda wc, attempt: 16000 * attempt,
-        runtime=lambda wc, attempt: 60 * attempt,
+        mem_mb=lambda wc, attempt: NEEDS.encoder_states(wc.category).memory_mb(attempt),
+        runtime=lambda wc, attempt: NEEDS.encoder_states(wc.category).minutes(attempt),
     params:
         settings=lambda wc: settings_json(WF.encoder_settings(wc.category)),
         texts=f"--texts {WF.texts_with_states}" if WF.texts_with_states else "",
@@ -82,8 +82,8 @@ rule embed_batch:
     resources:
         torch=1,
         gpu=CONFIG.gpus,
-        mem_mb=lambda wc, attempt: 16000 * attempt,
-        runtime=lambda wc, attempt: 720 * attempt,
+        mem_mb=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).memory_mb(attempt),
+        runtime=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).minutes(attempt),
     params:
         spec=lambda wc: WF.embedding_spec(wc.method, wc.batch),
         files=lambda wc: flags("file", WF.embedding_inputs(wc.method, wc.batch)),
@@ -91,9 +91,10 @@ rule embed_batch:
         folder=lambda wc: WF.model_folder(wc.surrogate),
         processes=CONFIG.processes,
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute.launch --processes {{params.processes}} --"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
         " embed-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.start}"
-        " {params.files} --output {output.vectors} 2>&1 | tee {log}"
+        " {params.files} --output {output.vectors}"
+        f" {LOGGED}"
 
 
 rule dte:

@@ -28,8 +28,8 @@ rule finetune_model:
     resources:
         torch=1,
         gpu=CONFIG.gpus,
-        mem_mb=lambda wc, attempt: RUN.models[wc.model].memory_mb * attempt,
-        runtime=lambda wc, attempt: 1440 * attempt,
+        mem_mb=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).memory_mb(attempt),
+        runtime=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).minutes(attempt),
     params:
         spec=lambda wc: LM.finetune_spec(wc.model, wc.dataset),
         weights=lambda wc: WF.model_folder(wc.model),
@@ -37,9 +37,10 @@ rule finetune_model:
         processes=CONFIG.processes,
         code=code("finetune"),
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute.launch --processes {{params.processes}} --"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
         " finetune-model --spec {params.spec:q} --model {params.weights} --lock {input.lock} --train {input.train}"
-        " --test {input.test} --folder {params.folder} 2>&1 | tee {log}"
+        " --test {input.test} --folder {params.folder}"
+        f" {LOGGED}"
 
 
 rule label_language_model:
@@ -63,16 +64,16 @@ rule label_language_model:
     resources:
         torch=1,
         gpu=min(1, CONFIG.gpus),
-        mem_mb=lambda wc, attempt: RUN.models[wc.model].memory_mb * attempt,
-        runtime=lambda wc, attempt: 240 * attempt,
+        mem_mb=lambda wc, attempt: NEEDS.label_language_model(wc.model).memory_mb(attempt),
+        runtime=lambda wc, attempt: NEEDS.label_language_model(wc.model).minutes(attempt),
     params:
         settings=lambda wc: LM.label_settings(wc.model, wc.dataset),
         folder=lambda wc: LM.finetuned_folder(wc.model, wc.dataset),
         code=code("finetune"),
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute label-language-model --settings {{params.settings:q}}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label-language-model --settings {{params.settings:q}}"
         " --folder {params.folder} --lock {input.lock} --corpus {input.corpus} --output {output.labels}"
-        " 2>&1 | tee {log}"
+        f" {LOGGED}"
 
 
 rule label_plugin:
@@ -103,5 +104,6 @@ rule label_plugin:
         train=lambda wc, input: f"--train {input.train}" if input.train else "",
         code=code("plugin"),
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute label-plugin --settings {{params.settings:q}}"
-        " --corpus {input.corpus} {params.train} --output {output.labels} 2>&1 | tee {log}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label-plugin --settings {{params.settings:q}}"
+        " --corpus {input.corpus} {params.train} --output {output.labels}"
+        f" {LOGGED}"

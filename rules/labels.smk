@@ -23,9 +23,9 @@ rule label_batch:
     threads: CONFIG.threads
     resources:
         torch=1,
-        gpu=(CONFIG.llm.engine.tensor_parallel_size if CONFIG.llm.engine.engine == "vllm" else 0),
-        mem_mb=lambda wc, attempt: RUN.models[wc.model].memory_mb * attempt,
-        runtime=lambda wc, attempt: 720 * attempt,
+        gpu=lambda wc: NEEDS.label_gpus(wc.model),
+        mem_mb=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).memory_mb(attempt),
+        runtime=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).minutes(attempt),
     params:
         spec=lambda wc: WF.label_spec(wc.model, wc.batch),
         corpora=lambda wc: flags(
@@ -34,8 +34,9 @@ rule label_batch:
         ),
         folder=lambda wc: WF.model_folder(wc.model),
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute label-batch --spec {{params.spec:q}} --model {{params.folder}}"
-        " --lock {input.lock} {params.corpora} --output {output.labels} 2>&1 | tee {log}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label-batch --spec {{params.spec:q}} --model {{params.folder}}"
+        " --lock {input.lock} {params.corpora} --output {output.labels}"
+        f" {LOGGED}"
 
 
 rule extract_unsup_labels:

@@ -26,17 +26,18 @@ rule transfer_batch:
     resources:
         torch=1,
         gpu=CONFIG.gpus,
-        mem_mb=lambda wc, attempt: RUN.models[wc.model].memory_mb * attempt,
-        runtime=lambda wc, attempt: 2880 * attempt,
+        mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
+        runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
     params:
         spec=lambda wc: LM.transfer_spec(wc.batch),
         files=lambda wc: flags("file", LM.transfer_inputs(wc.batch)),
         folder=lambda wc: WF.model_folder(wc.model),
         processes=CONFIG.processes,
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute.launch --processes {{params.processes}} --"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
         " transfer-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.files}"
-        " --output {output.runs} 2>&1 | tee {log}"
+        " --output {output.runs}"
+        f" {LOGGED}"
 
 
 rule extract_transfer:

@@ -14,8 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from fute import images, storage
+from fute.cluster_cli import app as cluster_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(cluster_app)
 app.add_typer(images.app, name="images")
 
 Json = Annotated[str, typer.Option(help="settings as JSON")]

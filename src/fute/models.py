@@ -28,7 +28,8 @@ class ModelEntry(BaseModel):
     """Where the weights of a model come from: exactly one of hub repository, Python package, folder, server.
 
     file: in the package, its GGUF file or the folder of a saved model (config, safetensors, tokenizer files).
-    gated: the hub asks for a token, taken from the environment variable HF_TOKEN. memory_mb: of a job that loads it.
+    gated: the hub asks for a token, taken from the environment variable HF_TOKEN. parameters_m: millions of parameters,
+    from which memory, time and GPUs of its jobs follow (`fute.resources`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +43,7 @@ class ModelEntry(BaseModel):
     file: str | None = None
     folder: str | None = None
     server: bool = False
-    memory_mb: int = 16000
+    parameters_m: float = Field(1000, gt=0)
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelEntry:
@@ -55,7 +56,7 @@ class ModelEntry(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """What names these weights, without a path; the lock file then holds a hash a file."""
-        named = self.model_dump(exclude={"title", "gated", "memory_mb", "folder"}, exclude_none=True)
+        named = self.model_dump(exclude={"title", "gated", "parameters_m", "folder"}, exclude_none=True)
         if self.folder:
             source = Path(self.folder).expanduser()
             files = {path.name: path.stat().st_size for path in sorted(source.glob("*")) if path.is_file()}

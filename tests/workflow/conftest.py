@@ -2,91 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from checkouts import CONFIG as CONFIG
+from checkouts import ROOT, Checkout
+from checkouts import copy_project as copy_project
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = "tests/workflow/tiny.yaml"
 MODEL = "smollm2-135m"
-
-
-class Checkout:
-    """A copy of the project in a folder of its own, on which Snakemake is run with one configuration."""
-
-    def __init__(self, folder: Path, config: str = CONFIG) -> None:
-        self.folder, self.config = folder, config
-        self.first: dict[str, str] = {}
-
-    def __truediv__(self, path: str) -> Path:
-        return self.folder / path
-
-    def environment(self) -> dict[str, str]:
-        # a workflow's own variables must not come from the one that runs the tests
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("FUTE_", "SNAKEMAKE", "PYTHONPATH"))}
-        return kept | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": "src"}
-
-    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "snakemake", "--configfile", self.config, "--cores", "2", *arguments]
-        done = subprocess.run(
-            line, cwd=self.folder, env=self.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        if check and done.returncode != 0:
-            raise AssertionError(f"{' '.join(line)} failed:\n{done.stdout[-6000:]}")
-        return done
-
-    def run(self, *targets: str) -> None:
-        started = time.monotonic()
-        self.snakemake(*targets)
-        print(f"  ran {' '.join(targets) or 'all'} in {time.monotonic() - started:.0f} s", flush=True)
-
-    def planned(self, *targets: str) -> dict[str, int]:
-        """Rule -> number of jobs that a dry run would start; targets that only print are left out."""
-        text = self.snakemake("--dry-run", *targets).stdout
-        if "Nothing to be done" in text:
-            return {}
-        table = text.split("Job stats:")[-1].split("\n\n")[0]
-        jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
-        return {name: count for name, count in jobs.items() if name not in ("total", "all")}
-
-    def hashes(self, pattern: str = "results/**/*") -> dict[str, str]:
-        """sha256 of every artifact, without logs, times, sidecars and the model."""
-        skip = ("results/logs", "results/benchmarks", "results/models", "results/paper/report.html")
-        return {
-            name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(self.folder.glob(pattern))
-            if path.is_file()
-            and not (name := path.relative_to(self.folder).as_posix()).startswith(skip)
-            and not name.endswith(".prov.json")
-        }
-
-    def edit(self, path: str, old: str, new: str) -> None:
-        text = (self / path).read_text(encoding="utf8")
-        assert text.count(old) == 1, f"{path} holds {old!r} {text.count(old)} times"
-        (self / path).write_text(text.replace(old, new), encoding="utf8")
-
-
-def copy_project(folder: Path) -> Checkout:
-    """What git would check out, uncommitted edits included."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    return Checkout(folder)
 
 
 def add_model(checkout: Checkout, model: Path) -> None:

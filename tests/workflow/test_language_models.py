@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from conftest import Checkout, copy_project
+from checkouts import LM_CONFIG as CONFIG
+from checkouts import LM_MODEL as MODEL
+from checkouts import LM_SURROGATE as SURROGATE
+from checkouts import Checkout, lm_checkout
 from small_lms import save_small
 
 pytestmark = pytest.mark.workflow
 
-CONFIG = "tests/workflow/tiny-lm.yaml"
-MODEL, SURROGATE = "tiny-bert", "tiny-t5"
 SOURCES, TARGETS = 4, 5
 PAIRS = SOURCES * (SOURCES - 1) + SOURCES
 FIGURES = 2 * 2  # Figures 3 and A1, as they are and centred
 A_PAIR = f"results/transfer/{MODEL}/mini-topics/mini-guides.json"
-
-
-def prepared(folder: Path, weights: Path) -> Checkout:
-    """A copy of the project with two random models and a domain target in its registries."""
-    made = copy_project(folder)
-    made.config = CONFIG
-    models = yaml.safe_load((made / "config/models.yaml").read_text())
-    for name, family in ((MODEL, "bert"), (SURROGATE, "t5")):
-        models[name] = {"title": f"{name}, random", "folder": str(weights / family)}
-    (made / "config/models.yaml").write_text(yaml.safe_dump(models))
-    datasets = yaml.safe_load((made / "config/datasets.yaml").read_text())
-    datasets["mini-clinic"] = datasets["mini-paraphrases"] | {"title": "Mini clinic", "domain": "medical"}
-    (made / "config/datasets.yaml").write_text(yaml.safe_dump(datasets, sort_keys=False))
-    shutil.copytree(made / "resources/builtin/mini-paraphrases", made / "resources/builtin/mini-clinic")
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +31,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, weights) -> Checkout:
-    made = prepared(tmp_path_factory.mktemp("lm") / "project", weights)
+    made = lm_checkout(tmp_path_factory.mktemp("lm") / "project", weights)
     print("\nrunning the language-model experiment (about a minute and a half)", flush=True)
     made.run()
     made.first = made.hashes()
@@ -55,7 +39,7 @@ def run(tmp_path_factory, weights) -> Checkout:
 
 
 def test_one_transfer_file_needs_its_own_chain(tmp_path, weights):
-    fresh = prepared(tmp_path / "project", weights)
+    fresh = lm_checkout(tmp_path / "project", weights)
     assert fresh.planned(A_PAIR) == {
         "fetch_model": 1, "normalise_test": 2, "normalise_train": 2, "finetune_model": 1,
         "transfer_batch": 1, "extract_transfer": 1,
@@ -63,7 +47,7 @@ def test_one_transfer_file_needs_its_own_chain(tmp_path, weights):
 
 
 def test_an_mte_needs_its_own_chain(tmp_path, weights):
-    fresh = prepared(tmp_path / "project", weights)
+    fresh = lm_checkout(tmp_path / "project", weights)
     mte = f"results/embeddings/{SURROGATE}/tupate/mte/{MODEL}/mini-topics.safetensors"
     assert fresh.planned(mte) == {
         "fetch_model": 2, "normalise_test": 1, "normalise_train": 1, "sample_unsup": 1, "finetune_model": 1,

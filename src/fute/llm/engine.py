@@ -42,7 +42,7 @@ class EngineSettings(BaseModel):
 
     batch_size: int = Field(32, ge=1, description="transformers")
 
-    tensor_parallel_size: int = Field(1, ge=1, description="vllm")
+    tensor_parallel_size: int | None = Field(None, ge=1, description="vllm; None: all GPUs that the job was given")
     enable_prefix_caching: bool = Field(True, description="vllm")
     max_num_seqs: int = Field(64, ge=1, description="vllm: sequences a step")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="vllm")

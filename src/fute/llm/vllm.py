@@ -45,7 +45,8 @@ class VllmEngine:
             dtype=settings.dtype,
             seed=settings.seed,
             max_model_len=self.prompts.limit,
-            tensor_parallel_size=settings.tensor_parallel_size,
+            # on a CPU torch counts no devices, whatever CUDA_VISIBLE_DEVICES says
+            tensor_parallel_size=settings.tensor_parallel_size or max(1, torch.cuda.device_count()),
             enable_prefix_caching=settings.enable_prefix_caching,
             max_num_seqs=settings.max_num_seqs,
             gpu_memory_utilization=settings.gpu_memory_utilization,
@@ -66,7 +67,7 @@ class VllmEngine:
             "dtype": str(config.model_config.dtype).removeprefix("torch."),
             "head_dtype": str(config.model_config.head_dtype).removeprefix("torch."),
             "quantization": config.model_config.quantization,
-            "tensor_parallel_size": self.settings.tensor_parallel_size,
+            "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
             "device": config.device_config.device_type,
             "end_tokens": self._ends,
             **self.prompts.identity(),

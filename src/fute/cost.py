@@ -1,0 +1,146 @@
+"""What a run will cost, before anything is sent: jobs by rule, GPU-hours, tokens, disk.
+
+Which jobs there are says a dry run of Snakemake. What the heavy ones cost is `fute.job_needs`; where a rule has
+finished jobs, their measured mean time stands in for the estimate.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from fute.job_needs import TEXT_TOKENS, JobNeeds
+from fute.lm_config import LM
+from fute.resources import INFERENCE_BYTES, START_MINUTES, Need
+from fute.workflow import Workflow
+
+GB = 1e9
+LABEL_BYTES = 120
+"""A text's line in a compressed label file, twice: in its batch and in its extract."""
+WIDTH, WIDTH_PARAMETERS = 768, 110e6
+"""Of BERT-base and T5-base's encoder; a model's width grows with the cube root of its size."""
+
+
+class CostError(RuntimeError):
+    """The run cannot be planned; holds what Snakemake said."""
+
+
+class RuleCost(NamedTuple):
+    """The jobs of one rule. measured: how many finished jobs the time is the mean of; 0: it is an estimate."""
+
+    rule: str
+    jobs: int
+    gpus: int = 0
+    gpu_hours: float = 0.0
+    minutes: float | None = None
+    tokens: int = 0
+    measured: int = 0
+
+
+def planned_jobs(configfile: Path, arguments: tuple[str, ...] = ()) -> dict[str, int]:
+    """Rule -> jobs that a dry run of the configuration would start. Raises CostError where it cannot be planned."""
+    line = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--configfile", str(configfile)]
+    done = subprocess.run([*line, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        raise CostError(f"{configfile} cannot be planned:\n{done.stdout.strip()[-2000:]}")
+    table = done.stdout.split("Job stats:")[-1].split("\n\n")[0]
+    jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    return {name: count for name, count in jobs.items() if name not in ("total", "all")}
+
+
+def heavy_jobs(plan: Workflow, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
+    """Rule and need of every job of the run's heavy rules whose output is not there."""
+    for model, part in plan.label_plans.items():
+        yield from (("label_batch", needs.label_batch(model, batch)) for batch in part.new)
+    for method, part in plan.embedding_plans.items():
+        yield from (("embed_batch", needs.embed_batch(method, batch)) for batch in part.new)
+    if any(plan.shares_states(method) for method in plan.config.methods):
+        missing = [corpus for corpus in plan.config.corpora if not Path(plan.states_file(corpus)).is_file()]
+        yield from (("encoder_states", needs.encoder_states(corpus)) for corpus in missing)
+    if lm := plan.lm:
+        for model, dataset in lm.finetuned:
+            if not Path(lm.finetuned_file(model, dataset)).is_file():
+                yield "finetune_model", needs.finetune_model(model, dataset)
+        for model, task in lm.black_boxes:
+            if model not in lm.settings.plugins and not Path(lm.labels_file(model, task)).is_file():
+                yield "label_language_model", needs.label_language_model(model)
+        yield from (("transfer_batch", needs.transfer_batch(batch)) for batch in lm.transfer_plan.new)
+
+
+def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: Path) -> list[RuleCost]:
+    """Costs by rule, the dearest first. benchmarks: folder of the measured times of finished jobs."""
+    found = []
+    for rule, count in jobs.items():
+        own = [need for name, need in heavy if name == rule]
+        seconds = measured_seconds(benchmarks / rule)
+        if not own:
+            found.append(RuleCost(rule, count))
+            continue
+        if seconds:
+            minutes = len(own) * sum(seconds) / len(seconds) / 60
+            gpu_hours = sum(need.gpus for need in own) * minutes / len(own) / 60
+        else:
+            minutes = sum(START_MINUTES + need.compute_minutes for need in own)
+            gpu_hours = sum(need.gpu_hours for need in own)
+        gpus, tokens = max(need.gpus for need in own), sum(need.tokens for need in own)
+        found.append(RuleCost(rule, count, gpus, gpu_hours, minutes, tokens, len(seconds)))
+    return sorted(found, key=lambda cost: (-cost.gpu_hours, -(cost.minutes or 0), cost.rule))
+
+
+def measured_seconds(folder: Path) -> list[float]:
+    """Seconds of the finished jobs of a rule, from Snakemake's benchmark files."""
+    return [float(path.read_text().splitlines()[1].split("\t")[0]) for path in sorted(folder.glob("*.tsv"))]
+
+
+def disk_bytes(plan: Workflow, needs: JobNeeds) -> dict[str, float]:
+    """Estimated bytes of what a whole run keeps, by kind."""
+    config, lm = plan.config, plan.lm
+    models = {*plan.models, *(lm.settings.models if lm else ())}
+    surrogate = needs.parameters(config.surrogate.name)
+    width = WIDTH * (surrogate / WIDTH_PARAMETERS) ** (1 / 3)
+    shared = any(plan.shares_states(method) for method in config.methods)
+    cells = [corpus for _, _, corpus in plan.label_cells] + [LM] * (len(lm.black_boxes) if lm else 0)
+    fisher = config.taskemb.mte
+    vector = {
+        "taskemb": {"none": 4 * surrogate, "rows": 4 * surrogate / width, "tensors": 1e5}[fisher.reduce]
+        / (2 if fisher.store == "float16" else 1),
+    }
+    return {
+        "models": sum(INFERENCE_BYTES * needs.parameters(name) for name in models if not plan.run.models[name].server),
+        "fine-tuned models": sum(4 * needs.parameters(model) for model, _ in lm.finetuned) if lm else 0,
+        "labels": sum(LABEL_BYTES * needs.texts(corpus) for corpus in cells),
+        # of what is no TaskEmb vector, a prefix over all layers is the largest
+        "embeddings": sum(2 * vector.get(path.split("/")[3], 2 * 16 * 24 * width * 4) for path in plan.embedding_items),
+        "encoder states": sum(2 * width * TEXT_TOKENS * needs.texts(c) for c in config.corpora) if shared else 0,
+    }
+
+
+def print_costs(plan: Workflow, costs: list[RuleCost], disk: dict[str, float], quota_gb: float | None) -> None:
+    """Print the tables, and whether what is kept fits."""
+    console = Console(width=110)
+    table = Table("rule", "jobs", "GPUs a job", "GPU-hours", "hours", "tokens (millions)", "time is", title="Jobs")
+    for cost in costs:
+        hours = "" if cost.minutes is None else f"{cost.minutes / 60:.1f}"
+        time = "" if cost.minutes is None else f"mean of {cost.measured}" if cost.measured else "estimated"
+        gpu = (str(cost.gpus), f"{cost.gpu_hours:.1f}") if cost.gpus else ("", "")
+        tokens = f"{cost.tokens / 1e6:.1f}" if cost.tokens else ""
+        table.add_row(cost.rule, str(cost.jobs), *gpu, hours, tokens, time)
+    console.print(table)
+    total = sum(cost.gpu_hours for cost in costs)
+    console.print(f"{sum(cost.jobs for cost in costs)} jobs, {total:.0f} GPU-hours")
+    needed = sum(disk.values()) / GB
+    parts = ", ".join(f"{name} {size / GB:.1f}" for name, size in disk.items() if size)
+    console.print(f"disk of a whole run: {needed:.1f} GB ({parts})")
+    free = shutil.disk_usage(Path.cwd()).free / GB
+    for name, room in (("free here", free), ("quota", quota_gb)):
+        if room is not None:
+            short = "" if room >= needed else ": TOO LITTLE; free some, or put results/ elsewhere (a symbolic link)"
+            console.print(f"{name}: {room:.0f} GB{short}")

@@ -1,0 +1,48 @@
+"""What a run reads from a network, brought here first: models by revision, datasets, U.
+
+The workflow's own rules do it, on the node where Snakemake runs; all others are offline.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from fute.models import ModelError
+from fute.workflow import Workflow
+
+TOKEN = "HF_TOKEN"
+"""The environment variable with the hub's token: never an argument, so that no command line, log or record has it."""
+
+
+def targets(plan: Workflow) -> list[str]:
+    """Files that need a network, or that all later steps start from."""
+    lm = plan.lm
+    models = dict.fromkeys((*plan.models, *(lm.settings.models if lm else ())))
+    if lm:
+        models[lm.settings.transfer.model] = None
+    data = [f"results/unsup/{corpus}.jsonl.gz" for corpus in plan.config.corpora]
+    splits = [f"results/data/{name}/{split}.jsonl.gz" for name in plan.all_datasets() for split in ("train", "test")]
+    return [*(plan.model_lock(model) for model in models), *data, *splits]
+
+
+def check_token(plan: Workflow, environment: Mapping[str, str]) -> None:
+    """Raise ModelError where gated models are not here yet and no token is set."""
+    locks = [Path(path) for path in targets(plan) if path.startswith("results/models/")]
+    missing = [path.name.removesuffix(".lock.json") for path in locks if not path.is_file()]
+    gated = [name for name in missing if plan.run.models[name].gated]
+    if gated and not environment.get(TOKEN):
+        repos = ", ".join(f"{name} ({plan.run.models[name].repo})" for name in gated)
+        raise ModelError(
+            f"gated models: {repos}: accept their licences on the hub, then put your token into the environment "
+            f"variable {TOKEN} (export {TOKEN}=...; never on a command line)"
+        )
+
+
+def prefetch(plan: Workflow, configfile: Path, cores: int, arguments: tuple[str, ...]) -> None:
+    """Run the workflow's data and model rules in this process's place."""
+    check_token(plan, os.environ)
+    line = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", str(configfile)]
+    os.execv(sys.executable, [*line, *arguments, "--", *targets(plan)])

@@ -1,0 +1,104 @@
+"""A SLURM cluster on this machine, and checkouts whose jobs run on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from checkouts import Checkout, lm_checkout
+from local_slurm import LocalSlurm, install, job_facts, output
+from small_lms import save_small
+
+PROFILES = ("--profile", "profiles/slurm", "--profile", "tests/cluster/profile")
+
+
+class Controller:
+    """A Snakemake that sends jobs to the cluster, running beside the test."""
+
+    def __init__(self, checkout: Checkout, cluster: LocalSlurm, *arguments: str) -> None:
+        self.checkout, self.cluster = checkout, cluster
+        self.log = checkout.folder / f"controller-{time.time_ns()}.log"
+        line = [sys.executable, "-m", "snakemake", "--configfile", checkout.config, *PROFILES, *arguments]
+        # jobs run the `python` of these tests
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.process = subprocess.Popen(
+            line, cwd=checkout.folder, env=checkout.environment() | {"PATH": os.environ.get("CLUSTER_PATH", path)},
+            stdout=self.log.open("w"), stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def jobs(self) -> list[str]:
+        """SLURM's ids of the jobs that were sent, in order."""
+        return re.findall(r"submitted with SLURM jobid (\d+)", self.text())
+
+    def until(self, what: str, condition: Callable[[], object], seconds: float = 120) -> None:
+        """Wait for a condition while the controller runs."""
+
+        def met() -> bool:
+            assert self.process.poll() is None, f"Snakemake ended before {what}:\n{self.text()[-6000:]}"
+            return bool(condition())
+
+        self.cluster.wait(f"{what}:\n{self.text()[-3000:]}", met, seconds)
+
+    def finish(self, seconds: float = 300) -> str:
+        """Wait for its end, which must be good; what it said."""
+        assert self.process.wait(timeout=seconds) == 0, self.text()[-8000:]
+        return self.text()
+
+    def kill(self) -> None:
+        """SIGKILL, as from a login node that ends long processes."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSlurm]:
+    install()
+    made = LocalSlurm(tmp_path_factory.mktemp("slurm"))
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    for family in ("bert", "t5"):
+        save_small(folder / family, family)
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, weights: Path) -> Checkout:
+    """A fresh copy of the project with two random models in its registry."""
+    return lm_checkout(tmp_path / "project", weights)
+
+
+@pytest.fixture
+def send(cluster: LocalSlurm) -> Iterator[Callable[..., Controller]]:
+    """Starts controllers; those that still run when the test ends are killed, and all jobs cancelled."""
+    started: list[Controller] = []
+
+    def start(checkout: Checkout, *arguments: str) -> Controller:
+        started.append(Controller(checkout, cluster, *arguments))
+        return started[-1]
+
+    yield start
+    for controller in started:
+        if controller.process.poll() is None:
+            controller.kill()
+    subprocess.run(["scancel", "--me"], check=True)
+    cluster.wait("jobs do not end", lambda: not output("squeue", "--noheader").strip())
+
+
+def state(job: str) -> str:
+    """SLURM's word for where a job is."""
+    return job_facts(job)["JobState"]

@@ -1,0 +1,151 @@
+"""What goes wrong on a cluster: killed jobs are failed jobs and are tried again, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from checkouts import Checkout
+from conftest import state
+from local_slurm import LocalSlurm, job_facts, output
+
+pytestmark = pytest.mark.cluster
+
+PLUGIN_MB, EATEN_MB = 500, 600
+"""Memory of a black box's first attempt, and what the hungry one takes: more than that, less than a second's."""
+EAT = "held = bytearray({mb} * 2**20)\nfor i in range(0, len(held), 4096): held[i] = 1\nimport time; time.sleep(6)"
+
+
+def black_boxes(checkout: Checkout, **options: dict[str, object]) -> dict[str, str]:
+    """Put functions of `rough` into the configuration as its black boxes; label file -> what stands in its diary."""
+    path = checkout / checkout.config
+    config = yaml.safe_load(path.read_text())
+    config["threads"] = 1
+    config["lm"]["plugins"] = {
+        name: {"callable": f"rough:{name.split('-')[0]}", "folder": "tests/cluster/plugins", "options": more}
+        for name, more in options.items()
+    }
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return {name: f"results/labels/{name}/own/lm.jsonl.gz" for name in options}
+
+
+def diary(checkout: Checkout, name: str) -> list[int]:
+    """Process ids of the attempts of a black box so far."""
+    path = checkout / f"{name}.diary"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def job_of(name: str) -> str:
+    """SLURM's id of the running job that makes a black box's labels."""
+    for line in output("squeue", "--noheader", "--states=R", "--format=%i %k").splitlines():
+        job, comment = line.split(maxsplit=1)
+        if name in comment:
+            return job
+    raise AssertionError(f"no running job of {name}:\n{output('squeue')}")
+
+
+def memory_test(folder: Path) -> str:
+    """State of a job that touches more memory than it asked for."""
+    (folder / "eat.py").write_text(EAT.format(mb=400))
+    done = subprocess.run(
+        ["sbatch", "--wait", "--parsable", "--mem=200", "--time=2", f"--output={folder}/eat.log", "--wrap",
+         f"srun --ntasks=1 {sys.executable} {folder}/eat.py"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return state(done.stdout.strip())
+
+
+def test_memory_is_watched(cluster, tmp_path):
+    """The other tests' premise: SLURM kills what is over its memory here, and only because it is told to."""
+    assert memory_test(tmp_path) == "FAILED"
+    assert "exceeded memory limit" in (tmp_path / "eat.log").read_text()
+    cluster.stop()
+    unwatched = LocalSlurm(tmp_path / "unwatched", gather="none")
+    unwatched.start()
+    try:
+        assert memory_test(tmp_path) == "COMPLETED"
+    finally:
+        unwatched.stop()
+        cluster.start()
+
+
+def test_killed_jobs_fail_and_are_tried_again(checkout, send):
+    """By scancel, by SIGKILL of the step, and by SLURM for want of memory."""
+    files = black_boxes(
+        checkout,
+        **{"waits-scancel": {"diary": "waits-scancel.diary"}, "waits-kill": {"diary": "waits-kill.diary"},
+           "eats": {"diary": "eats.diary", "megabytes": EATEN_MB}},
+    )  # fmt: skip
+    memory = f"label_plugin:mem_mb={PLUGIN_MB} * attempt"
+    controller = send(checkout, "--set-resources", memory, "--", *files.values())
+    controller.until("the first waits", lambda: diary(checkout, "waits-scancel"))
+    first = job_of("waits-scancel")
+    assert job_facts(first)["MinMemoryNode"] == f"{PLUGIN_MB}M"
+    subprocess.run(["scancel", first], check=True)
+    controller.until("the second waits", lambda: diary(checkout, "waits-kill"))
+    second = job_of("waits-kill")
+    os.kill(diary(checkout, "waits-kill")[0], signal.SIGKILL)
+    assert not any((checkout / name).exists() for name in files.values() if "waits" in name)
+    said = controller.finish()
+    assert state(first) == "CANCELLED" and state(second) == "FAILED"
+    assert f"SLURM-job '{first}' failed" in said and f"SLURM-job '{second}' failed" in said
+    assert said.count("Trying to restart job") == 3
+    for name, file in files.items():
+        assert len(diary(checkout, name)) == 2 and (checkout / file).exists()
+    over = [job for job in controller.jobs() if "eats" in job_facts(job)["Comment"]]
+    assert [state(job) for job in over] == ["FAILED", "COMPLETED"]
+    assert [job_facts(job)["MinMemoryNode"] for job in over] == [f"{PLUGIN_MB}M", f"{2 * PLUGIN_MB}M"]
+    assert checkout.planned(*files.values()) == {}
+
+
+def test_a_killed_controller_leaves_jobs_that_clean_cancels(checkout, send):
+    """Then the run started again is the only one that writes."""
+    (file,) = black_boxes(checkout, waits={"diary": "waits.diary"}).values()
+    controller = send(checkout, "--", file)
+    controller.until("the step waits", lambda: diary(checkout, "waits"))
+    clean = [sys.executable, "-m", "fute", "cluster", "clean", "--yes", "--configfile", checkout.config]
+    run = {"cwd": checkout.folder, "env": checkout.environment(), "capture_output": True, "text": True}
+    refused = subprocess.run(clean, **run)
+    assert refused.returncode == 1 and f"process {controller.process.pid}" in refused.stderr
+    controller.kill()
+    (job,) = controller.jobs()
+    locked = subprocess.run([sys.executable, "-m", "snakemake", "--configfile", checkout.config, "--cores", "1"], **run)
+    assert locked.returncode == 1 and "cannot be locked" in locked.stdout + locked.stderr
+    assert state(job) == "RUNNING"
+    done = subprocess.run(clean, **run)
+    assert done.returncode == 0, done.stderr
+    assert f"{job} RUNNING" in " ".join(done.stdout.split()) and "waits" in done.stdout
+    assert state(job) == "CANCELLED" and not Path(f"/proc/{diary(checkout, 'waits')[0]}").exists()
+    send(checkout, "--", file).finish()
+    assert len(diary(checkout, "waits")) == 2 and checkout.planned(file) == {}
+
+
+def test_a_requeued_job_goes_on_from_its_checkpoint(checkout, send):
+    """SLURM takes a fine-tuning off its node by SIGTERM and starts it again; the result is that of a run in peace."""
+    checkout.edit(checkout.config, "{steps: 24,", "{steps: 4000,")
+    target = "results/finetuned/tiny-bert/mini-grammar"
+    log = checkout / "results/logs/finetune_model/tiny-bert-mini-grammar.log"
+    controller = send(checkout, "--", f"{target}.lock.json")
+    controller.until("the training runs", lambda: log.exists() and "step" in log.read_text(), 180)
+    job = controller.jobs()[-1]
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    controller.until("the job is back in the queue", lambda: state(job) == "PENDING")
+    # the log of the first start is the second's, but for what it said last
+    stopped = log.read_text()
+    assert "stopped by SIGTERM after step" in stopped and "the training's state is in" in stopped
+    kept = list((checkout / "results/finetuned").rglob("*.training*"))
+    assert kept, "the checkpoint is there"
+    # SLURM lets a requeued job wait for two minutes
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+    controller.finish(400)
+    assert job_facts(job)["Restarts"] == "1" and controller.jobs()[-1] == job
+    made = checkout.hashes("results/finetuned/**/*")
+    checkout.snakemake("--forcerun", "finetune_model", "--", f"{target}.lock.json")
+    assert {n: h for n, h in made.items() if "partial" not in n} == {
+        n: h for n, h in checkout.hashes("results/finetuned/**/*").items() if "partial" not in n
+    }

@@ -1,0 +1,96 @@
+"""The workflow on a SLURM cluster: what it makes, what it asks for, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+
+import pytest
+from checkouts import Checkout
+from conftest import PROFILES
+from local_slurm import job_facts, output
+
+pytestmark = pytest.mark.cluster
+
+
+def semantic(checkout: Checkout) -> dict[str, bytes]:
+    """Every artifact of a run but figures and measured times, decompressed."""
+    found = {}
+    for path in sorted((checkout / "results").rglob("*")):
+        name = path.relative_to(checkout.folder).as_posix()
+        if not path.is_file() or name.startswith(("results/logs", "results/benchmarks", "results/models")):
+            continue
+        if name.endswith((".prov.json", ".pdf", ".png")) or "efficiency" in name or ".partial/" in name:
+            continue
+        found[name] = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return found
+
+
+def refused(checkout: Checkout, *arguments: str) -> str:
+    """What Snakemake says when it refuses to start."""
+    line = [sys.executable, "-m", "snakemake", "--configfile", checkout.config, *arguments]
+    done = subprocess.run(
+        line, cwd=checkout.folder, env=checkout.environment(), text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 1 and "submitted" not in done.stdout
+    assert not (checkout / "results").exists(), "nothing was made"
+    return done.stdout
+
+
+def test_job_arrays_are_refused(checkout, cluster):
+    said = refused(checkout, *PROFILES, "--slurm-array-jobs", "all")
+    assert "job arrays are refused" in said and "killed array task" in said
+
+
+def test_placeholders_are_refused(checkout, cluster):
+    said = refused(checkout, "--profile", "profiles/slurm")
+    assert "slurm_account is still your-account" in said and "sacctmgr" in said
+    profile = checkout / "profiles/slurm/profile.yaml"
+    profile.write_text(profile.read_text().replace("your-account", '""'))
+    said = refused(checkout, "--profile", "profiles/slurm")
+    assert "slurm_partition is still your-cpu-partition, your-gpu-partition" in said and "sinfo -s" in said
+
+
+def test_a_plan_needs_no_account(checkout, cluster):
+    """Looking before submitting works with the profile as it ships."""
+    assert checkout.planned("--profile", "profiles/slurm")["embed_batch"] == 1
+
+
+def test_the_language_model_experiment_on_the_cluster(checkout, send, weights, tmp_path, cluster):
+    """Same artifacts as without a cluster; grouped jobs ask for the GPU of one."""
+    controller = send(checkout)
+    said = controller.finish(900)
+    facts = {job: job_facts(job) for job in controller.jobs()}
+    assert {fact["JobState"] for fact in facts.values()} == {"COMPLETED"}, said[-3000:]
+    labelling = [fact for fact in facts.values() if fact["Comment"] == "group_label"]
+    assert len(labelling) == 1, "four models label in one job"
+    assert gpus(labelling[0]) == 1 and labelling[0]["NumCPUs"] == "2"
+    assert all(gpus(fact) <= 1 for fact in facts.values())
+    assert len(facts) < 30, "66 jobs of the workflow"
+    assert checkout.planned() == {} and checkout.planned(*PROFILES) == {}
+    on_cluster = semantic(checkout)
+    checkout.snakemake("--forceall")
+    plain = semantic(checkout)
+    assert on_cluster.keys() == plain.keys()
+    assert [name for name in plain if on_cluster[name] != plain[name]] == []
+
+
+def gpus(fact: dict[str, str]) -> int:
+    """GPUs that a job asked for."""
+    return sum(int(value.rsplit(":", 1)[1]) for name, value in fact.items() if name == "TresPerJob" and "gpu" in value)
+
+
+def test_several_processes_in_a_job_without_devices(checkout, send):
+    """SLURM grants two GPUs that torch does not see: accelerate's two processes meet on the CPU."""
+    target = "results/finetuned/tiny-bert/mini-topics.lock.json"
+    controller = send(
+        checkout, "--config", "processes=2", "--set-resources", "finetune_model:gpu=2", "--", target
+    )  # fmt: skip
+    controller.finish()
+    assert gpus(job_facts(controller.jobs()[-1])) == 2
+    made = checkout.hashes("results/finetuned/**/*.json")
+    checkout.snakemake("--config", "processes=2", "--forcerun", "finetune_model", "--", target)
+    assert checkout.hashes("results/finetuned/**/*.json") == made
+    assert output("squeue", "--noheader").strip() == ""
