@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "tests/workflow/tiny.yaml"
 LM_CONFIG = "tests/workflow/tiny-lm.yaml"
+MODEL = "smollm2-135m"
 LM_MODEL, LM_SURROGATE = "tiny-bert", "tiny-t5"
 
 
@@ -88,6 +89,26 @@ def copy_project(folder: Path) -> Checkout:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return Checkout(folder)
+
+
+def fetched_model() -> Path:
+    """The real model's folder, fetched once into this checkout's results by the workflow itself."""
+    path = ROOT / "results/models" / MODEL
+    lock = path.with_name(f"{MODEL}.lock.json")
+    if not lock.is_file():
+        print("fetching the model (20 s)", flush=True)
+        line = [sys.executable, "-m", "snakemake", "--cores", "2", str(lock.relative_to(ROOT))]
+        subprocess.run(line, cwd=ROOT, env=Checkout(ROOT).environment(), check=True, capture_output=True)
+    return path
+
+
+def add_model(checkout: Checkout, model: Path) -> None:
+    """Link the model's files in, as a workflow that fetched them would have left them."""
+    target = checkout / "results/models"
+    target.mkdir(parents=True)
+    for path in [model.with_name(f"{MODEL}.lock.json"), model.with_name(f"{MODEL}.lock.json.prov.json")]:
+        shutil.copy2(path, target / path.name)
+    shutil.copytree(model, target / MODEL, copy_function=os.link)
 
 
 def lm_checkout(folder: Path, weights: Path) -> Checkout:

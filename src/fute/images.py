@@ -25,7 +25,7 @@ SCRIPTS = (FOLDER / "post.sh", FOLDER / "environment.sh", ENVS / "install.sh")
 INPUTS = "fute.inputs"
 BY_DIGEST = re.compile(r"docker://[^@\s]+@(sha256:[0-9a-f]{64})")
 OF_CPU = ("torch-cpu.txt", "torch-cpu-index.txt")
-"""What install.sh reads for a CPU list without being told."""
+"""What install.sh reads with steps-cpu.txt without being told."""
 FULL_DISK = "No space left on device"
 
 app = typer.Typer(no_args_is_help=True, help="Container images: build what is missing, lock, check.")
@@ -68,17 +68,19 @@ def arguments(name: str, options: Options, folder: Path = FOLDER) -> dict[str, s
     return values
 
 
-def list_files(lists: str, envs: Path = ENVS) -> Iterator[Path]:
-    """The files of package lists, those they include among them. Raises ImageError for one that is not there."""
-    for name in lists.split():
+def list_files(lists: str, envs: Path = ENVS) -> list[Path]:
+    """What install.sh reads for package lists. Raises ImageError for one that is not there."""
+    names = lists.split()
+    return [*_with_included(names, envs), *(envs / other for other in OF_CPU if "steps-cpu.txt" in names)]
+
+
+def _with_included(names: list[str], envs: Path) -> Iterator[Path]:
+    for name in names:
         path = envs / name
         if not path.is_file():
             raise ImageError(f"{path}: no such package list; there are {sorted(p.name for p in envs.glob('*.txt'))}")
         yield path
-        included = re.findall(r"^-r (\S+)", path.read_text(encoding="utf8"), re.MULTILINE)
-        yield from list_files(" ".join(included), envs)
-        if name == "steps-cpu.txt":
-            yield from (envs / other for other in OF_CPU)
+        yield from _with_included(re.findall(r"^-r (\S+)", path.read_text(encoding="utf8"), re.MULTILINE), envs)
 
 
 def inputs(name: str, values: dict[str, str], wheels: Path | None) -> dict[str, Any]:

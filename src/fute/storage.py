@@ -25,7 +25,10 @@ def advice(error: BaseException) -> str | None:
         return f"cannot write {error.filename or 'a file'}: {FULL[error.errno]}; {FREE}"
     if isinstance(error, OSError) and error.errno in LOCKED and error.filename:
         folder = Path(os.fsdecode(error.filename)).parent
-        return None if os.access(folder, os.W_OK) else f"cannot write {folder}: {LOCKED[error.errno]}; {OPEN}"
+        # a file that may not be read gives the same error; then writing is not what failed
+        if not os.access(folder, os.W_OK):
+            return f"cannot write {folder}: {LOCKED[error.errno]}; {OPEN}"
+        return None
     if os.strerror(errno.ENOSPC) in str(error):
         return f"cannot write a file: {FULL[errno.ENOSPC]}; {FREE}"
     return None

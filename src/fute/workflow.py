@@ -83,10 +83,12 @@ class Workflow:
         return RESOURCES / "builtin" if data.source == "builtin" else Path(data.root or ".").expanduser()
 
     def source_folders(self) -> list[Path]:
-        """Folders that steps read besides results: the data, and models that lie in a folder of their own."""
-        names = (*self.models, *(self.lm.settings.models if self.lm else ()))
-        entries = [self.run.models[name] for name in names]
-        return [self.data_root, *(Path(entry.folder) for entry in entries if entry.folder)]
+        """What steps read besides results: the data, models and plug-ins in folders of their own, a printed matrix."""
+        lm = self.lm.settings if self.lm else None
+        entries = [self.run.models[name] for name in (*self.models, *(lm.models if lm else ()))]
+        folders = [entry.folder for entry in (*entries, *(lm.plugins.values() if lm else ()))]
+        given = [lm.transfer.file] if lm else []
+        return [self.data_root, *(Path(path) for path in (*folders, *given) if path)]
 
     @cached_property
     def models(self) -> tuple[str, ...]:

