@@ -171,7 +171,6 @@ class Step:
             if kind is not None:
                 return
             run = self._run()
-            image = running_image(os.environ)
             inputs = [_input_record(path) for path in self.inputs]
             inputs += [{"path": name, "sha256": digest} for name, digest in sorted(self.external.items())]
             sidecars = []
@@ -188,7 +187,7 @@ class Step:
                     "inputs": inputs,
                     **({"counts": counts} if counts else {}),
                     **({"facts": self.facts} if self.facts else {}),
-                    **({"image": {"sha256": image}} if image else {}),
+                    **({"image": image} if (image := running_image(os.environ)) else {}),
                 }
                 if path.suffix == ".gz":
                     # the temporary name does not end in .gz, so the decompressed hash is taken by hand

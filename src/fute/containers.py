@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +124,13 @@ def running_image(environment: Mapping[str, str], folder: Path = FOLDER) -> str 
     for entry in read_lock(folder).images.values():
         if entry.file == path.name:
             return entry.sha256
-    return _sha256(path) if path.is_file() else None
+    return _sha256_once(path) if path.is_file() else None
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+_sha256_once = cache(_sha256)
+"""Of the image that runs a process: gigabytes, and the same for all that the process writes."""

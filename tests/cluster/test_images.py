@@ -136,10 +136,8 @@ def test_plain_runs_and_runs_in_images_take_each_other_s_results(ran):
 
 def test_each_sidecar_names_the_image_its_step_ran_in(ran):
     lock = read_lock(ran / "containers")
-    assert record(ran, TARGET)["image"] == {"sha256": lock.images["paper"].sha256}
-    assert record(ran, "results/finetuned/tiny-bert/mini-topics.lock.json")["image"] == {
-        "sha256": lock.images["train"].sha256
-    }
+    assert record(ran, TARGET)["image"] == lock.images["paper"].sha256
+    assert record(ran, "results/finetuned/tiny-bert/mini-topics.lock.json")["image"] == lock.images["train"].sha256
 
 
 def test_vllm_labels_in_its_image_as_it_does_outside(site, tmp_path):
