@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import re
@@ -89,6 +90,19 @@ def copy_project(folder: Path) -> Checkout:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return Checkout(folder)
+
+
+def semantic(checkout: Checkout) -> dict[str, bytes]:
+    """Every artifact of a run but figures and measured times, decompressed."""
+    found = {}
+    for path in sorted((checkout / "results").rglob("*")):
+        name = path.relative_to(checkout.folder).as_posix()
+        if not path.is_file() or name.startswith(("results/logs", "results/benchmarks", "results/models")):
+            continue
+        if name.endswith((".prov.json", ".pdf", ".png")) or "efficiency" in name or ".partial/" in name:
+            continue
+        found[name] = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return found
 
 
 def fetched_model() -> Path:

@@ -22,7 +22,8 @@ def advice(error: BaseException) -> str | None:
     Libraries that write weights report the system's error in a text of their own, so causes and texts are read, too.
     """
     if isinstance(error, OSError) and error.errno in FULL:
-        return f"cannot write {error.filename or 'a file'}: {FULL[error.errno]}; {FREE}"
+        # a copy names its source first
+        return f"cannot write {error.filename2 or error.filename or 'a file'}: {FULL[error.errno]}; {FREE}"
     if isinstance(error, OSError) and error.errno in LOCKED and error.filename:
         folder = Path(os.fsdecode(error.filename)).parent
         # a file that may not be read gives the same error; then writing is not what failed

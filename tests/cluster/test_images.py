@@ -13,8 +13,7 @@ from pathlib import Path
 
 import local_images
 import pytest
-from checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, lm_checkout
-from test_slurm import semantic
+from checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, lm_checkout, semantic
 
 from fute.containers import NAMES, read_lock
 
@@ -38,6 +37,14 @@ def project(checkout: Checkout, site: Path) -> Checkout:
     """The language-model experiment in small, with images."""
     local_images.use_images(checkout, site)
     return checkout
+
+
+@pytest.fixture
+def bare(tmp_path: Path, site: Path) -> Checkout:
+    """The same without the models' files, for what needs none."""
+    made = lm_checkout(tmp_path / "project", tmp_path / "weights")
+    local_images.use_images(made, site)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +125,13 @@ def test_an_image_is_offline_and_keeps_its_caches_where_a_folder_is_bound(site, 
     assert (tmp_path / "matplotlib/kept").is_file()
 
 
+def test_the_user_s_home_is_not_there(site, tmp_path):
+    """As Snakemake runs them, with the checkout as home."""
+    own = {path.name for path in Path.home().iterdir() if path.is_dir()}
+    seen = inside(site, "paper", f"ls -A {Path.home()} || true", "--home", str(tmp_path)).split()
+    assert own and not own & set(seen)
+
+
 # --- the workflow in them
 
 
@@ -193,48 +207,57 @@ def failure(checkout: Checkout, *arguments: str) -> str:
     return done.stdout
 
 
-def test_an_image_that_is_not_built_is_named_before_anything_runs(checkout, site):
-    said = failure(checkout, *IN_IMAGES, TARGET)
-    assert "image paper" in said or "image train" in said
-    assert "containers/lock.json has no entry; build it with `fute images build" in said
-    local_images.use_images(checkout, site)
-    file = checkout / "containers" / read_lock(checkout / "containers").images["paper"].file
+def test_an_image_that_is_not_built_is_named_before_anything_runs(bare):
+    file = bare / "containers" / read_lock(bare / "containers").images["paper"].file
     file.unlink()
-    said = failure(checkout, *IN_IMAGES, TARGET)
+    said = failure(bare, *IN_IMAGES, TARGET)
     assert f"containers/{file.name} is missing" in said and "expects sha256" in said
-    assert not (checkout / "results").exists()
+    (bare / "containers/lock.json").unlink()
+    said = failure(bare, *IN_IMAGES, TARGET)
+    assert "containers/lock.json has no entry; build it with `fute images build" in said
+    assert not (bare / "results").exists()
 
 
-def test_an_image_with_another_hash_stops_the_run_before_its_first_job(project, site):
-    change_image(project, "paper")
-    said = failure(project, *IN_IMAGES, TARGET)
+def test_an_image_with_another_hash_stops_the_run_before_its_first_job(bare, site):
+    change_image(bare, "paper")
+    said = failure(bare, *IN_IMAGES, TARGET)
     right = read_lock(site / "containers").images["paper"]
     for part in (right.file, f"expected sha256 {'0' * 64}", f"found sha256 {right.sha256}", "fute images lock paper="):
         assert part in said
-    assert not (project / TARGET).exists()
-    done = local_images.images(project.folder, site.parent, "check")
+    assert not (bare / TARGET).exists()
+    done = local_images.images(bare.folder, site.parent, "check")
     assert done.returncode == 1 and f"found sha256 {right.sha256}" in done.stdout and "Traceback" not in done.stdout
 
 
-def test_a_full_disk_is_named_with_what_to_do(project, weights):
-    (project / "results").mkdir()
-    big = project / "big"
-    shutil.copytree(weights / "bert", big)
-    (big / "more.safetensors").write_bytes(bytes(3_000_000))
-    project.edit("config/models.yaml", str(weights / "bert"), str(big))
-    with mounted("-t", "tmpfs", "-o", "size=1m", "tmpfs", project / "results"):
-        said = failure(project, *IN_IMAGES, "results/models/tiny-bert.lock.json")
-        assert "the disk is full; free space" in said and "Traceback" not in said
-        assert not (project / "results/models/tiny-bert").exists()
+def test_a_full_disk_is_named_with_what_to_do(bare, tmp_path):
+    model = tmp_path / "weights/bert"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(bytes(3_000_000))
+    (bare / "results").mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=1m", "tmpfs", bare / "results"):
+        said = failure(bare, *IN_IMAGES, "results/models/tiny-bert.lock.json")
+        assert not (bare / "results/models/tiny-bert").exists()
+    assert "model.safetensors: the disk is full; free space" in said and "Traceback" not in said
 
 
-def test_results_that_cannot_be_written_are_named_before_anything_runs(project):
-    (project / "results").mkdir()
-    with mounted("--bind", project / "results", project / "results"):
-        subprocess.run(["mount", "-o", "remount,bind,ro", project / "results"], check=True)
-        said = failure(project, *IN_IMAGES, TARGET)
+def test_results_that_cannot_be_written_are_named_before_anything_runs(bare):
+    (bare / "results").mkdir()
+    with mounted("--bind", bare / "results", bare / "results"):
+        subprocess.run(["mount", "-o", "remount,bind,ro", bare / "results"], check=True)
+        said = failure(bare, *IN_IMAGES, TARGET)
     assert "cannot write results/: it is read-only for this user; make it writable" in said
     assert "Traceback" not in said
+
+
+def test_data_elsewhere_is_seen(bare, tmp_path):
+    """Data, as models, may lie anywhere; `data.root` is bound, to be read only."""
+    shutil.copytree(bare / "resources/builtin", tmp_path / "data")
+    (bare / "resources/builtin/pool.jsonl").unlink()
+    config = ("--config", f"data={{source: files, root: {tmp_path / 'data'}, test_rows: 24}}")
+    bare.run(*IN_IMAGES, *config, "--", TARGET)
+    assert record(bare, TARGET)["image"] == read_lock(bare / "containers").images["paper"].sha256
+    assert bare.planned(*config, "--", TARGET) == {} and bare.planned(*IN_IMAGES, *config, "--", TARGET) == {}
 
 
 def test_a_build_on_a_full_disk_says_so(site, tmp_path):

@@ -248,6 +248,8 @@ def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
 def test_advice_names_place_reason_and_remedy(tmp_path):
     full = OSError(errno.ENOSPC, "No space left on device", "results/x")
     assert storage.advice(full).startswith("cannot write results/x: the disk is full; free space")
+    copied = OSError(errno.ENOSPC, "No space left on device", "/data/x", None, "results/x")
+    assert storage.advice(copied).startswith("cannot write results/x:")
     assert "quota" in storage.advice(OSError(errno.EDQUOT, "Disk quota exceeded", "results/x"))
     library = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert "the disk is full" in storage.advice(library)
