@@ -8,10 +8,10 @@ SNAKEMAKE := $(VENV)/bin/snakemake
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo test lint unit workflow engines bench clean
+.PHONY: help demo test lint unit workflow engines cluster-test bench clean
 
 help: ## show the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/steps.ok ## the paper's LLM experiment in small, offline: Table 3, Figures 4 and A2, a report
 	@start=$$SECONDS; PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet rules; \
@@ -35,6 +35,9 @@ workflow: $(VENV)/test.ok
 
 engines: $(VENV)/test.ok
 	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/engines -s
+
+cluster-test: $(VENV)/test.ok ## a SLURM of one node on this machine, and runs on it (as root; 15 minutes)
+	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/cluster -s
 
 bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (25 minutes)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json

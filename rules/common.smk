@@ -7,6 +7,7 @@ from snakemake.cli import get_argument_parser
 from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+from fute import batching
 from fute.artifacts import sha256_file
 from fute.blackbox.plugin import PluginError
 from fute.config import ConfigError, parse_run

@@ -75,7 +75,7 @@ rule embed_batch:
     benchmark:
         "results/benchmarks/embed_batch/{surrogate}-{method}-{batch}.tsv"
     wildcard_constraints:
-        batch="|".join(WF.new_embedding_batches) or "none",
+        batch=batching.names_regex(WF.embedding_plans.values()),
     container:
         image("train")
     threads: CONFIG.threads

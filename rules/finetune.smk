@@ -96,7 +96,7 @@ rule label_plugin:
     threads: CONFIG.threads
     resources:
         torch=1,
-        mem_mb=lambda wc, attempt: 16000 * attempt,
+        mem_mb=lambda wc, attempt: 8000 * attempt,
         runtime=lambda wc, attempt: 240 * attempt,
     params:
         settings=lambda wc: LM.plugin_settings(wc.plugin),

@@ -17,7 +17,7 @@ rule label_batch:
     benchmark:
         "results/benchmarks/label_batch/{model}-{batch}.tsv"
     wildcard_constraints:
-        batch="|".join(WF.new_label_batches) or "none",
+        batch=batching.names_regex(WF.label_plans.values()),
     container:
         image("labels")
     threads: CONFIG.threads

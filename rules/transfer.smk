@@ -19,7 +19,7 @@ rule transfer_batch:
         "results/benchmarks/transfer_batch/{model}-{batch}.tsv"
     wildcard_constraints:
         model=LM.settings.transfer.model,
-        batch="|".join(LM.transfer_plan.new) or "none",
+        batch=batching.names_regex([LM.transfer_plan]),
     container:
         image("train")
     threads: CONFIG.threads

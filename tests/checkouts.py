@@ -131,7 +131,7 @@ def lm_checkout(folder: Path, weights: Path) -> Checkout:
     made.config = LM_CONFIG
     models = yaml.safe_load((made / "config/models.yaml").read_text())
     for name, family in ((LM_MODEL, "bert"), (LM_SURROGATE, "t5")):
-        models[name] = {"title": f"{name}, random", "folder": str(weights / family)}
+        models[name] = {"title": f"{name}, random", "folder": str(weights / family), "parameters_m": 1}
     (made / "config/models.yaml").write_text(yaml.safe_dump(models))
     datasets = yaml.safe_load((made / "config/datasets.yaml").read_text())
     datasets["mini-clinic"] = datasets["mini-paraphrases"] | {"title": "Mini clinic", "domain": "medical"}

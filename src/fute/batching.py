@@ -75,6 +75,31 @@ def plan(requested: Mapping[str, str], finished: Mapping[str, str], size: int | 
     return Plan(batch_of, {name: tuple(cells) for name, cells in new.items()})
 
 
+def names_regex(plans: Iterable[Plan]) -> str:
+    """A regular expression for the names of all new batches that no finished batch of these plans has.
+
+    It says no more of a name than tells the two apart: Snakemake puts a wildcard's constraint into every output
+    pattern and goes through it for every job, so that a list of thousands of names takes longer than all else.
+    """
+    plans = list(plans)
+    new = {name for plan in plans for name in plan.new}
+    finished = {name for plan in plans for name in plan.batch_of.values()} - new
+
+    def apart(prefix: str, ours: set[str], others: set[str]) -> Iterator[str]:
+        if ours and not others:
+            yield prefix
+        elif ours:
+            for digit in "0123456789abcdef":
+                start = prefix + digit
+                yield from apart(
+                    start,
+                    {name for name in ours if name.startswith(start)},
+                    {name for name in others if name.startswith(start)},
+                )
+
+    return "|".join(f"{prefix}[0-9a-f]*" for prefix in apart("", new, finished)) or "none"
+
+
 def keys_text(cells: Mapping[str, str]) -> str:
     """Content of a `.keys` file for cell -> key: one line a key, with the cells that share it."""
     by_key: dict[str, list[str]] = {}

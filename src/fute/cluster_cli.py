@@ -77,9 +77,9 @@ def plan(
 
 @cluster.command()
 def clean(
-    configfile: ConfigFile = Path("config.yaml"),
+    configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
     yes: Annotated[bool, typer.Option("--yes", help="cancel without asking")] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Cancel jobs that a killed Snakemake left behind, then unlock this folder."""
     from fute.slurm import SlurmError, cancel, controllers, orphans
 
@@ -94,4 +94,4 @@ def clean(
     cancel(jobs, here)
     typer.echo(f"{len(jobs)} jobs cancelled" if jobs else "no jobs of this folder's runs are left")
     line = [sys.executable, "-m", "snakemake", "--unlock", "--configfile", str(configfile), "--quiet"]
-    subprocess.run(line, check=True)
+    subprocess.run([*line, *(("--config", *config) if config else ())], check=True)

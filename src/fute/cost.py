@@ -19,7 +19,7 @@ from rich.table import Table
 
 from fute.job_needs import TEXT_TOKENS, JobNeeds
 from fute.lm_config import LM
-from fute.resources import INFERENCE_BYTES, START_MINUTES, Need
+from fute.resources import INFERENCE_BYTES, Need
 from fute.workflow import Workflow
 
 GB = 1e9
@@ -88,7 +88,7 @@ def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: 
             minutes = len(own) * sum(seconds) / len(seconds) / 60
             gpu_hours = sum(need.gpus for need in own) * minutes / len(own) / 60
         else:
-            minutes = sum(START_MINUTES + need.compute_minutes for need in own)
+            minutes = sum(need.estimate for need in own)
             gpu_hours = sum(need.gpu_hours for need in own)
         gpus, tokens = max(need.gpus for need in own), sum(need.tokens for need in own)
         found.append(RuleCost(rule, count, gpus, gpu_hours, minutes, tokens, len(seconds)))

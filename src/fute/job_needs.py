@@ -13,7 +13,7 @@ from fute.data.crossfit import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.lm_config import LM
 from fute.recipes import Item, TextEmbSettings
-from fute.resources import Need, inference, tensor_parallel, training
+from fute.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
 from fute.workflow import SELF_SELECT, Workflow
 
 TEXT_TOKENS = 64
@@ -45,7 +45,8 @@ class JobNeeds:
         if self.config.data.source == "builtin":
             return self.config.data.test_rows or BUILTIN_ROWS
         entry = self.run.datasets[corpus]
-        return self.config.data.test_rows or entry.sample or entry.expected.dev or TEST_ROWS
+        known = [size for size in (self.config.data.test_rows or entry.sample, entry.expected.dev) if size]
+        return min(known, default=TEST_ROWS)
 
     def train_rows(self, dataset: str) -> int:
         entry = self.run.datasets[dataset]
@@ -59,15 +60,19 @@ class JobNeeds:
     def label_batch(self, model: str, batch: str) -> Need:
         """Every cell reads its corpus once; a chain of thought is written, and read again."""
         engine, read, written = self.config.llm.engine, 0, 0
-        for cell in self.plan.label_plans[model].new[batch]:
-            task, corpus = cell.split("/")
+        cells = [tuple(cell.split("/")) for cell in self.plan.label_plans[model].new[batch]]
+        # prompts with the same words are asked once
+        for task, corpus in {self.plan.label_cells[model, *cell]: cell for cell in cells}.values():
             if task == SELF_SELECT:
                 continue
             texts, prompt = self.texts(corpus), self.run.prompts[task]
             thought = engine.reasoning_tokens if prompt.cot else 0
             read += texts * (TEXT_TOKENS + PROMPT_TOKENS + thought)
             written += texts * (engine.answer_tokens + thought)
-        return inference(self.parameters(model), read, written, gpus=self.label_gpus(model), cores=self.config.threads)
+        return inference(
+            self.parameters(model), read, written,
+            gpus=self.label_gpus(model), cores=self.config.threads, start=ENGINE_MINUTES,
+        )  # fmt: skip
 
     def label_gpus(self, model: str) -> int:
         """GPUs of a label batch: as the engine's settings say, or as many as hold the model."""

@@ -27,22 +27,24 @@ GPU_FLOPS, CORE_FLOPS = 1e14, 5e10
 """Sustained operations a second: of an A100-class GPU, a third of its bf16 peak, and of a CPU core."""
 DECODED = 2
 """A generated token costs as much as so many tokens that are read."""
-START_MINUTES = 10
-"""Loading and compiling, before the first text."""
-SLACK = 3
-"""A job's time limit over its estimate."""
+START_MINUTES, ENGINE_MINUTES = 2, 8
+"""Before the first text: loading a small model, and loading and compiling an engine with a large one."""
+LIMIT_MINUTES, SLACK = 10, 3
+"""A job's time limit: so many minutes, and so many times its estimate."""
 
 
 @dataclass(frozen=True)
 class Need:
     """What one job needs at its first attempt. gpus: 0 is a job on CPU cores. operations: floating-point ones in
-    all. tokens: read and written. host_mb: memory beside the GPUs. cores: that compute where there is no GPU."""
+    all. tokens: read and written. host_mb: memory beside the GPUs. cores: that compute where there is no GPU.
+    start: minutes before the first text."""
 
     operations: float
     tokens: int
     host_mb: int
     gpus: int
     cores: int = 1
+    start: float = START_MINUTES
 
     def memory_mb(self, attempt: int = 1) -> int:
         """Megabytes to ask for; half as much again with every attempt."""
@@ -50,18 +52,18 @@ class Need:
 
     def minutes(self, attempt: int = 1) -> int:
         """Time limit in minutes; doubled with every attempt."""
-        return math.ceil((START_MINUTES + SLACK * self.compute_minutes) * 2 ** (attempt - 1))
+        return math.ceil((LIMIT_MINUTES + SLACK * self.estimate) * 2 ** (attempt - 1))
 
     @property
-    def compute_minutes(self) -> float:
-        """Estimated minutes of computing, the start left out."""
+    def estimate(self) -> float:
+        """Minutes, the start among them."""
         speed = self.gpus * GPU_FLOPS if self.gpus else self.cores * CORE_FLOPS
-        return self.operations / speed / 60
+        return self.start + self.operations / speed / 60
 
     @property
     def gpu_hours(self) -> float:
-        """Estimated, with the start: what is billed."""
-        return self.gpus * (START_MINUTES + self.compute_minutes) / 60
+        """Estimated: what is billed."""
+        return self.gpus * self.estimate / 60
 
 
 def tensor_parallel(parameters: float) -> int:
@@ -70,11 +72,13 @@ def tensor_parallel(parameters: float) -> int:
     return 2 ** max(0, math.ceil(math.log2(max(least, 1))))
 
 
-def inference(parameters: float, read: int, written: int, *, gpus: int, cores: int = 1) -> Need:
+def inference(
+    parameters: float, read: int, written: int, *, gpus: int, cores: int = 1, start: float = START_MINUTES
+) -> Need:
     """Of a model with so many parameters that reads and writes so many tokens."""
     operations = FORWARD * parameters * (read + DECODED * written)
     host = BASE_MB + HOST_SHARE * parameters * INFERENCE_BYTES / 1e6
-    return Need(operations, read + written, math.ceil(host), gpus, cores)
+    return Need(operations, read + written, math.ceil(host), gpus, cores, start)
 
 
 def training(parameters: float, tokens: int, *, gpus: int, cores: int = 1) -> Need:

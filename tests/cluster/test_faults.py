@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,6 +104,16 @@ def test_killed_jobs_fail_and_are_tried_again(checkout, send):
     assert checkout.planned(*files.values()) == {}
 
 
+def test_a_job_is_told_before_its_time_is_over(checkout, send):
+    """By SIGTERM, as profiles/slurm asks: it ends by itself, and is tried again."""
+    (file,) = black_boxes(checkout, waits={"diary": "waits.diary"}).values()
+    controller = send(checkout, "--set-resources", "label_plugin:runtime=1", "--", file)
+    controller.finish()
+    told, again = controller.jobs()
+    assert state(told) == "FAILED" and job_facts(told)["ExitCode"] != "0:0", "not TIMEOUT, and no success"
+    assert state(again) == "COMPLETED" and len(diary(checkout, "waits")) == 2
+
+
 def test_a_killed_controller_leaves_jobs_that_clean_cancels(checkout, send):
     """Then the run started again is the only one that writes."""
     (file,) = black_boxes(checkout, waits={"diary": "waits.diary"}).values()
@@ -136,14 +147,16 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(checkout, send):
     subprocess.run(["scontrol", "requeue", job], check=True)
     controller.until("the job is back in the queue", lambda: state(job) == "PENDING")
     # the log of the first start is the second's, but for what it said last
-    stopped = log.read_text()
-    assert "stopped by SIGTERM after step" in stopped and "the training's state is in" in stopped
+    stopped = re.search(r"stopped by SIGTERM after step (\d+) of 4000; the training's state is in", log.read_text())
+    assert stopped, log.read_text()
     kept = list((checkout / "results/finetuned").rglob("*.training*"))
     assert kept, "the checkpoint is there"
     # SLURM lets a requeued job wait for two minutes
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
     controller.finish(400)
     assert job_facts(job)["Restarts"] == "1" and controller.jobs()[-1] == job
+    later = [int(step) for step in re.findall(r"step (\d+)/4000", log.read_text())]
+    assert later and min(later) > int(stopped[1]), "the second start went on after the first"
     made = checkout.hashes("results/finetuned/**/*")
     checkout.snakemake("--forcerun", "finetune_model", "--", f"{target}.lock.json")
     assert {n: h for n, h in made.items() if "partial" not in n} == {

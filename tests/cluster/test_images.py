@@ -24,14 +24,6 @@ TARGET = "results/unsup/lm.jsonl.gz"
 TRIGGER = ("--config", "workflow={image_trigger: true}")
 
 
-@pytest.fixture(scope="session")
-def site() -> Path:
-    """A project copy whose images are built and locked."""
-    if os.geteuid() == 0:  # a sandbox's root may lack capabilities that Apptainer asks for
-        os.environ.setdefault("APPTAINER_NO_PRIVS", "1")
-    return local_images.build_all()
-
-
 @pytest.fixture
 def bare(tmp_path: Path, site: Path) -> Checkout:
     """The language-model experiment in small with images, without models' files, for what needs none."""

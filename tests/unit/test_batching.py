@@ -1,11 +1,12 @@
 """The batch plan as a pure function, and the store of finished units."""
 
+import re
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fute.batching import UnitStore, batch_name, finished_batches, keys_text, plan, tidy
+from fute.batching import Plan, UnitStore, batch_name, finished_batches, keys_text, names_regex, plan, tidy
 
 cells = st.dictionaries(st.text("abc", min_size=1, max_size=4), st.sampled_from("0123456789"), max_size=12)
 
@@ -34,6 +35,27 @@ def test_equal_keys_share_a_batch(requested):
     for a, key_a in requested.items():
         for b, key_b in requested.items():
             assert (made.batch_of[a] == made.batch_of[b]) == (key_a == key_b)
+
+
+names = st.text("0123456789abcdef", min_size=16, max_size=16)
+
+
+@given(st.sets(names, max_size=40), st.sets(names, max_size=40), st.data())
+def test_the_regex_of_new_batches_matches_them_and_no_finished_one(new, finished, data):
+    twins = {name[:-1] + ("0" if name[-1] != "0" else "1") for name in new if data.draw(st.booleans())}
+    finished = (finished | twins) - new
+    pattern = names_regex([Plan({name: name for name in new | finished}, {name: (name,) for name in new})])
+    assert all(re.fullmatch(pattern, name) for name in new)
+    assert not any(re.fullmatch(pattern, name) for name in finished)
+
+
+def test_the_regex_stays_short():
+    many = [batch_name([str(i)]) for i in range(5000)]
+    new = {name: (name,) for name in many}
+    assert names_regex([Plan({}, {})]) == "none"
+    assert names_regex([Plan({name: name for name in many}, new)]) == "[0-9a-f]*"
+    half = names_regex([Plan({name: name for name in many}, dict.fromkeys(many[::2], ("x",)))])
+    assert len(half) < 17 * 2500
 
 
 def _finish(folder: Path, requested: dict[str, str]) -> None:
