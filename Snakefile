@@ -55,7 +55,14 @@ for phase, files in PHASES.items():
             files,
 
 
+# where the run asks for it, a changed image is a changed parameter of the rules that use it
+for step in workflow.rules:
+    if image_of(step) in TRIGGERS:
+        step.set_params(image=TRIGGERS[image_of(step)])
+
+
 onstart:
+    ready()
     if hasattr(workflow.executor_settings, "array_jobs"):
         check_slurm(workflow)
 

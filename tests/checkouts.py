@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import re
@@ -16,6 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "tests/workflow/tiny.yaml"
 LM_CONFIG = "tests/workflow/tiny-lm.yaml"
+MODEL = "smollm2-135m"
 LM_MODEL, LM_SURROGATE = "tiny-bert", "tiny-t5"
 
 
@@ -88,6 +90,39 @@ def copy_project(folder: Path) -> Checkout:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return Checkout(folder)
+
+
+def semantic(checkout: Checkout) -> dict[str, bytes]:
+    """Every artifact of a run but figures and measured times, decompressed."""
+    found = {}
+    for path in sorted((checkout / "results").rglob("*")):
+        name = path.relative_to(checkout.folder).as_posix()
+        if not path.is_file() or name.startswith(("results/logs", "results/benchmarks", "results/models")):
+            continue
+        if name.endswith((".prov.json", ".pdf", ".png")) or "efficiency" in name or ".partial/" in name:
+            continue
+        found[name] = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return found
+
+
+def fetched_model() -> Path:
+    """The real model's folder, fetched once into this checkout's results by the workflow itself."""
+    path = ROOT / "results/models" / MODEL
+    lock = path.with_name(f"{MODEL}.lock.json")
+    if not lock.is_file():
+        print("fetching the model (20 s)", flush=True)
+        line = [sys.executable, "-m", "snakemake", "--cores", "2", str(lock.relative_to(ROOT))]
+        subprocess.run(line, cwd=ROOT, env=Checkout(ROOT).environment(), check=True, capture_output=True)
+    return path
+
+
+def add_model(checkout: Checkout, model: Path) -> None:
+    """Link the model's files in, as a workflow that fetched them would have left them."""
+    target = checkout / "results/models"
+    target.mkdir(parents=True)
+    for path in [model.with_name(f"{MODEL}.lock.json"), model.with_name(f"{MODEL}.lock.json.prov.json")]:
+        shutil.copy2(path, target / path.name)
+    shutil.copytree(model, target / MODEL, copy_function=os.link)
 
 
 def lm_checkout(folder: Path, weights: Path) -> Checkout:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fute.closure import code_sha256
+from fute.containers import running_image
 
 SCHEMA = 1
 SIDECAR = ".prov.json"
@@ -186,7 +187,7 @@ class Step:
                     "inputs": inputs,
                     **({"counts": counts} if counts else {}),
                     **({"facts": self.facts} if self.facts else {}),
-                    **({"image": image} if (image := os.environ.get("FUTE_IMAGE")) else {}),
+                    **({"image": image} if (image := running_image(os.environ)) else {}),
                 }
                 if path.suffix == ".gz":
                     # the temporary name does not end in .gz, so the decompressed hash is taken by hand

@@ -13,10 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
+from fute import images, storage
 from fute.cluster_cli import app as cluster_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(cluster_app)
+app.add_typer(images.app, name="images")
 
 Json = Annotated[str, typer.Option(help="settings as JSON")]
 PathOption = Annotated[Path, typer.Option()]
@@ -470,11 +472,12 @@ def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, t
 
 
 def main() -> None:
-    """Run a command. An error of this package's own kinds is one line for people; any other keeps its trace."""
+    """Run a command. An error of this package's own kinds, or of a disk, is one line for people."""
     try:
         app()
     except Exception as error:
-        if not type(error).__module__.startswith("fute."):
+        what = str(error) if type(error).__module__.startswith("fute.") else storage.advice(error)
+        if what is None:
             raise
-        print(f"fute: {error}", file=sys.stderr)
+        print(f"fute: {what}", file=sys.stderr)
         sys.exit(1)

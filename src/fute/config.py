@@ -176,6 +176,13 @@ class EvaluationConfig(Section):
     tsne_seed: int = 42
 
 
+class WorkflowConfig(Section):
+    """How rules see what runs them. image_trigger: a changed image makes what ran in it again; set it before the
+    first run, since it is part of what identifies results."""
+
+    image_trigger: bool = False
+
+
 class Config(Section):
     """A run. preset: whose defaults lie under these values. mte_target: what stands for a black box's class: its
     name (for the heads form its index), the prompt's word, or the probabilities of all classes. threads: BLAS and
@@ -204,6 +211,7 @@ class Config(Section):
     controls: ControlsConfig = ControlsConfig()
     baselines: BaselinesConfig = BaselinesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    workflow: WorkflowConfig = WorkflowConfig()
     threads: int = Field(8, ge=1)
     processes: int = Field(1, ge=1)
     gpus: int = Field(1, ge=0)

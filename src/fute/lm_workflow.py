@@ -225,7 +225,7 @@ class LmWorkflow:
     def transfer_runs(self) -> dict[str, TransferRun]:
         """Cell -> run of every pair and seed."""
         transfer, common = self.settings.transfer, self.common
-        identity, code_sha256 = self.run.models[transfer.model].identity(), code("transfer")
+        identity, code_sha256 = self.run.models[transfer.model].identity(), common.run_by("train", code("transfer"))
         found = {}
         for source, target in self.pairs:
             data = content_key([common.train_recipe(target), common.test_recipe(target)])

@@ -55,14 +55,22 @@ class Workflow:
     The parts are common to both experiments or the LLM experiment's; `lm` has those of the language models.
     run: the checked configuration. targets: what Snakemake was asked for; a request for single files narrows
     the cells that are labelled and embedded to those these files need. results: folder looked through for
-    finished batches. Raises ConfigError for a configuration without an experiment (`fute embed` needs none).
+    finished batches. images: image -> sha256 of those whose change makes batches again; none unless the run asks for
+    it. Raises ConfigError for a configuration without an experiment (`fute embed` needs none).
     """
 
-    def __init__(self, run: Run, targets: Iterable[str] = (), results: Path = Path("results")) -> None:
+    def __init__(
+        self,
+        run: Run,
+        targets: Iterable[str] = (),
+        results: Path = Path("results"),
+        images: Mapping[str, str] | None = None,
+    ) -> None:
         if not run.config.corpora:
             raise ConfigError("there is no experiment to run: name datasets in llm.datasets, or give the section lm")
         self.run, self.config, self.results = run, run.config, results
         self.targets = tuple(targets)
+        self.images = dict(images or {})
         self.lm = LmWorkflow(self, run.config.lm) if run.config.lm else None
 
     # --- sources ----------------------------------------------------------------------------------------
@@ -72,6 +80,14 @@ class Workflow:
         """Folder the data source reads; the texts that ship with the project for `builtin`."""
         data = self.config.data
         return RESOURCES / "builtin" if data.source == "builtin" else Path(data.root or ".").expanduser()
+
+    def source_folders(self) -> list[Path]:
+        """What steps read besides results: the data, models and plug-ins in folders of their own, a printed matrix."""
+        lm = self.lm.settings if self.lm else None
+        entries = [self.run.models[name] for name in (*self.models, *(lm.models if lm else ()))]
+        folders = [entry.folder for entry in (*entries, *(lm.plugins.values() if lm else ()))]
+        given = [lm.transfer.file] if lm else []
+        return [self.data_root, *(Path(path) for path in (*folders, *given) if path)]
 
     @cached_property
     def models(self) -> tuple[str, ...]:
@@ -153,6 +169,10 @@ class Workflow:
             return f"results/unsup/{corpus}.jsonl.gz"
         return f"results/data/{corpus}/test.jsonl.gz"
 
+    def run_by(self, image: str, code_sha256: str) -> str:
+        """What runs the steps of a batch: their code and, where the run asks for it, their image."""
+        return content_key([code_sha256, self.images[image]]) if image in self.images else code_sha256
+
     # --- labels -----------------------------------------------------------------------------------------
 
     def corpora_of(self, category: str) -> tuple[str, ...]:
@@ -166,7 +186,7 @@ class Workflow:
     def label_cells(self) -> dict[tuple[str, str, str], str]:
         """(model, task, corpus) -> key of every label cell of the configuration, Self-Select's among them."""
         llm, found = self.config.llm, {}
-        engine_code = code("label", f"fute.llm.{llm.engine.engine}")
+        engine_code = self.run_by("labels", code("label", f"fute.llm.{llm.engine.engine}"))
         recipe = {
             corpus: content_key(self.corpus_recipe(corpus))
             for c in self.config.categories
@@ -329,7 +349,7 @@ class Workflow:
     def embedding_basis(self, method: str, settings: SurrogateSettings) -> list[Any]:
         """What every vector of a method and of these surrogate settings is made with."""
         identity = self.run.models[self.config.surrogate.name].identity()
-        return [identity, settings.model_dump(), method, code("embed")]
+        return [identity, settings.model_dump(), method, self.run_by("train", code("embed"))]
 
     def dte_item(self, method: str, dataset: str, settings: SurrogateSettings, *, first_order: bool = False) -> Item:
         recipe, entry = self.config.method(method), self.run.datasets[dataset]

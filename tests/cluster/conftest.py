@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import local_images
 import pytest
 from checkouts import Checkout, lm_checkout
 from local_slurm import LocalSlurm, install, job_facts, output
@@ -66,6 +67,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSlurm]:
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """A project copy whose `containers` folder holds the three images and their lock."""
+    if os.geteuid() == 0:  # a sandbox's root may lack capabilities that Apptainer asks for
+        os.environ.setdefault("APPTAINER_NO_PRIVS", "1")
+    return local_images.build_all()
 
 
 @pytest.fixture(scope="session")

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import subprocess
 import sys
 
 import pytest
-from checkouts import Checkout
+from checkouts import Checkout, semantic
 from conftest import PROFILES
 from local_slurm import job_facts, output
 
 pytestmark = pytest.mark.cluster
-
-
-def semantic(checkout: Checkout) -> dict[str, bytes]:
-    """Every artifact of a run but figures and measured times, decompressed."""
-    found = {}
-    for path in sorted((checkout / "results").rglob("*")):
-        name = path.relative_to(checkout.folder).as_posix()
-        if not path.is_file() or name.startswith(("results/logs", "results/benchmarks", "results/models")):
-            continue
-        if name.endswith((".prov.json", ".pdf", ".png")) or "efficiency" in name or ".partial/" in name:
-            continue
-        found[name] = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    return found
 
 
 def refused(checkout: Checkout, *arguments: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import Checkout
+from checkouts import Checkout
 from stand_ins import save_stand_in
 
 from fute.embeddings import cosine, load

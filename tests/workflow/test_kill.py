@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, MODEL, Checkout
+from checkouts import CONFIG, MODEL, Checkout
 
 from fute.config import load_run
 from fute.embed_extract import SUFFIX

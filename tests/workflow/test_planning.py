@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Checkout, copy_project
+from checkouts import Checkout, copy_project
 
 from fute.data.crossfit_tasks import EXCLUDED, SCRIPTS
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Checkout, add_model, copy_project
+from checkouts import Checkout, add_model, copy_project
 
 pytestmark = pytest.mark.workflow
 

