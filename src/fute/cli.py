@@ -13,7 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
+from fute.audit.cli import app as audit
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(audit, name="audit")
 
 Json = Annotated[str, typer.Option(help="settings as JSON")]
 PathOption = Annotated[Path, typer.Option()]

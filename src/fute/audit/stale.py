@@ -1,0 +1,68 @@
+"""Whether an artifact was made with the settings, the code and the inputs that the workflow would use for it today.
+
+Snakemake knows this only on the machine that ran the workflow, from its metadata; here the records tell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fute.audit.graph import Job
+from fute.audit.manifest import Entry
+from fute.audit.records import Record
+from fute.audit.values import differences
+from fute.closure import code_sha256
+from fute.scrub import scrubbed
+
+# the parameters of rules that are settings as JSON and become the params of records
+SETTINGS = ("settings", "spec", "recipe")
+
+
+def reasons(name: str, record: Record, job: Job | None, entries: Mapping[str, Entry]) -> list[str]:
+    """Why an artifact is stale, in words for people; empty where it is not. job: None for a finished batch."""
+    found = list(moved_inputs(record, entries))
+    if not same_code(record):
+        found.append(f"code: {record.module} or what it imports was edited since")
+    if job:
+        found += changed_params(record, job)
+    return found
+
+
+def same_code(record: Record | Entry) -> bool:
+    """Whether the import closure of a record's module is what it was."""
+    try:
+        return code_sha256(record.module) == record.code_sha256
+    except ValueError:
+        return False
+
+
+def moved_inputs(record: Record, entries: Mapping[str, Entry]) -> Iterator[str]:
+    """Inputs whose bytes are others by now."""
+    for source in record.inputs:
+        now = entries.get(source.path)
+        if now is not None and now.sha256 != source.sha256:
+            yield f"upstream: {source.path} was {source.sha256[:12]}, is {now.sha256[:12]}"
+
+
+def changed_params(record: Record, job: Job) -> Iterator[str]:
+    """Settings that the job would pass and that the record has otherwise, with both values."""
+    recorded = record.params if isinstance(record.params, dict) else {}
+    for name in SETTINGS:
+        planned = job.params.get(name)
+        if isinstance(planned, str) and planned.startswith("{"):
+            for each in differences(recorded, scrubbed(json.loads(planned)), defaults=True):
+                yield f"params: {each}"
+    if "key" in job.params and "key" in recorded and job.params["key"] != recorded["key"]:
+        yield f"params: key was {str(recorded['key'])[:12]}, is {str(job.params['key'])[:12]}"
+    if "source" in job.params:
+        yield from _changed_source(record, json.loads(job.params["source"]))
+
+
+def _changed_source(record: Record, source: Mapping[str, Any]) -> Iterator[str]:
+    recorded = {each.path: each.sha256 for each in record.inputs}
+    for file in source.get("files", []):
+        was = recorded.get(f"data:{file['path']}")
+        if "sha256" in file and was != file["sha256"]:
+            yield f"data: {file['path']} was {str(was)[:12]}, is {file['sha256'][:12]}"
