@@ -11,6 +11,7 @@ from typing import Any
 
 from fute.audit.graph import Job
 from fute.audit.manifest import Entry
+from fute.audit.paths import RESULTS
 from fute.audit.records import Record
 from fute.audit.values import differences
 from fute.closure import code_sha256
@@ -26,7 +27,7 @@ def reasons(name: str, record: Record, job: Job | None, entries: Mapping[str, En
     if not same_code(record):
         found.append(f"code: {record.module} or what it imports was edited since")
     if job:
-        found += changed_params(record, job)
+        found += [*changed_inputs(record, job), *changed_params(record, job)]
     return found
 
 
@@ -44,6 +45,14 @@ def moved_inputs(record: Record, entries: Mapping[str, Entry]) -> Iterator[str]:
         now = entries.get(source.path)
         if now is not None and now.sha256 != source.sha256:
             yield f"upstream: {source.path} was {source.sha256[:12]}, is {now.sha256[:12]}"
+
+
+def changed_inputs(record: Record, job: Job) -> Iterator[str]:
+    """Artifacts that the job would read and the recorded one did not, and the other way round."""
+    planned = {name for name in job.inputs if name.startswith(f"{RESULTS}/")}
+    recorded = {source.path for source in record.inputs if source.path.startswith(f"{RESULTS}/")}
+    yield from (f"upstream: {name} was no input, and is one" for name in sorted(planned - recorded))
+    yield from (f"upstream: {name} was an input, and is none" for name in sorted(recorded - planned))
 
 
 def changed_params(record: Record, job: Job) -> Iterator[str]:
