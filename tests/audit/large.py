@@ -42,7 +42,7 @@ def write_run(project: Path, sizes: Iterable[int], files_a_folder: int = 1000) -
         sidecar, digest = write_artifact(project, name, kept[size])
         entries[name] = entry_of(sidecar, digest, files={}, wildcards={})
         environments[environment_key(sidecar)] = sidecar.environment()
-    config = ConfigIdentity(name="large", files=[], sha256="0" * 64)
+    config = ConfigIdentity(name="large", file=None, sha256="0" * 64)
     manifest = Manifest(schema=1, config=config, targets=[], entries=entries, environments=environments)
     (project / "results/audit").mkdir()
     (project / "results/audit/manifest.json").write_text(manifest_json(manifest))
