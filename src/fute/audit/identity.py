@@ -8,9 +8,10 @@ from typing import Any
 
 from fute.artifacts import content_key, sha256_file
 from fute.audit.manifest import ConfigIdentity
-from fute.audit.paths import ResultsFolder, checked_name
+from fute.audit.paths import ResultsFolder, UnsafePath, checked_name, inside
 from fute.audit.records import RecordError
-from fute.config import Run, load_run
+from fute.config import ConfigError, Run, load_run
+from fute.data.prompts import PromptError
 from fute.scrub import scrubbed
 
 IMAGES = Path("containers/lock.json")
@@ -41,6 +42,19 @@ def config_identity(run: Run, file: Path) -> ConfigIdentity:
     here, path = Path.cwd(), file.resolve()
     told = path.is_relative_to(here) and path.is_file() and config_sha256(load_run(path, Path("config"))) == digest
     return ConfigIdentity(name=run.config.name, file=path.relative_to(here).as_posix() if told else None, sha256=digest)
+
+
+def config_problem(file: str, sha256: str, project: Path) -> str | None:
+    """Why a configuration file is not the one with this hash; None where it is."""
+    try:
+        run = load_run(inside(project, file), project / "config")
+    except (ConfigError, PromptError, UnsafePath, OSError) as error:
+        return f"cannot be read ({error}); bring back the configuration of the run"
+    if config_sha256(run) != sha256:
+        return (
+            "its settings or the registries' are others than the run's; run the workflow, then make the manifest again"
+        )
+    return None
 
 
 def read_images(project: Path = Path()) -> dict[str, dict[str, Any]]:
