@@ -150,6 +150,26 @@ def test_verify_without_a_manifest_and_with_edited_code(project: Run):
     assert done.returncode == 2 and "fute audit manifest" in done.stdout
 
 
+def test_a_lock_of_images_that_is_none(project: Run):
+    (project / "containers/lock.json").write_text('{"paper": {}}')
+    done = project.audit("verify")
+    assert done.returncode == 1 and "drifted (image)  containers/lock.json: is no lock of images" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("verify", "--results", "nowhere"), "nowhere is no folder"),
+        (("manifest", "results/nobody/makes.this", "--config", CONFIG), "cannot be planned"),
+        (("manifest", "--config", "nowhere.yaml"), "nowhere.yaml is not there"),
+        (("diff", "results", "nowhere.json"), "there is no manifest"),
+    ],
+)
+def test_what_cannot_be_done_is_incomplete(project: Run, arguments: tuple[str, ...], said: str):
+    done = project.audit(*arguments)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
 def test_exit_codes():
     assert exit_code([]) == exit_code([Verdict.IDENTICAL, Verdict.UPSTREAM_REDERIVED, Verdict.WITHIN_TOLERANCE]) == 0
     assert exit_code([Verdict.MISSING, Verdict.IDENTICAL]) == exit_code([Verdict.UNVERIFIED]) == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.hashing import Hashed, Task, hash_files
-from fute.audit.identity import LOCK, config_problem, image_problem, lock_files, read_images
+from fute.audit.identity import IMAGES, LOCK, config_problem, image_problem, lock_files, read_images
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.audit.records import Input, NoRecord, RecordError, read_sidecar
@@ -24,22 +24,24 @@ from fute.progress import Track
 def verify_manifest(
     manifest: Manifest, results: ResultsFolder, *, root: str | None = None, threads: int = 1, project: Path = Path()
 ) -> Report:
-    """Hold everything that a manifest lists against what is there.
+    """Hold everything that a manifest lists against what is there. Nothing is written, nothing outside is read.
 
     root: the hash that the manifest must have, from a receipt or a paper. project: the checkout, whose code,
-    configuration and images are compared. Nothing is written, and nothing outside both folders is read.
+    configuration and images are compared.
     """
     return _Verifier(manifest, results, project).report(root, threads)
 
 
 def verify_folder(results: ResultsFolder, manifest: Path, *, root: str | None = None, threads: int = 1) -> Report:
-    """`verify_manifest` in the current checkout; a manifest that is missing, damaged or refused is a finding, too."""
+    """`verify_manifest` in the current checkout; a manifest or a lock of images that cannot be used is a finding."""
+    report = Report("verify", checked=1)
     try:
         return verify_manifest(read_manifest(manifest), results, root=root, threads=threads)
     except ManifestError as error:
-        report = Report("verify", checked=1)
         report.add(MANIFEST, error.verdict, Cause.RECORD, str(error))
-        return report
+    except RecordError as error:
+        report.add(str(IMAGES), Verdict.DRIFTED, Cause.IMAGE, str(error))
+    return report
 
 
 class _Verifier:
@@ -55,10 +57,12 @@ class _Verifier:
     def report(self, root: str | None, threads: int) -> Report:
         started, read = time.monotonic(), 0
         self._whole(root)
-        for name, entry in self.manifest.entries.items():
-            self._record(name, entry)
+        with Track("reading records", len(self.manifest.entries), "records", brief=True) as track:
+            for name, entry in self.manifest.entries.items():
+                self._record(name, entry)
+                track.advance()
         tasks = list(self._tasks())
-        with Track("verifying", sum(task.size for task in tasks) // 10**6, "MB", brief=True) as track:
+        with Track("hashing", sum(task.size for task in tasks) // 10**6, "MB", brief=True) as track:
 
             def count(more: int) -> None:
                 nonlocal read
@@ -165,7 +169,10 @@ class _Verifier:
                 except UnsafePath as error:
                     self.found.add(file, Verdict.REFUSED, Cause.PATH, str(error))
                     continue
-                yield Task(file, path, path.stat().st_size if path.is_file() else 0)
+                if path.exists() and not path.is_file():  # reading a pipe would never end
+                    self.found.add(file, Verdict.REFUSED, Cause.PATH, f"{file}: is no file")
+                    continue
+                yield Task(file, path, path.stat().st_size if path.exists() else 0)
             if entry.files:
                 self._unlisted(name, entry)
 
