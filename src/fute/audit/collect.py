@@ -102,9 +102,10 @@ class _Collector:
     def _stale(self, manifest: Manifest) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for name in manifest.downstream_order():
-            record = self.sidecars[name].record
-            why = reasons(name, record, self.producers.get(name), self.entries)
-            why += [f"upstream: {each.path} is stale" for each in record.inputs if each.path in found]
+            record, job = self.sidecars[name].record, self.producers.get(name)
+            why = reasons(record, job, self.entries)
+            if job:
+                why += [f"upstream: {each.path} is stale" for each in record.inputs if each.path in found]
             if why:
                 found[name] = why
         return dict(sorted(found.items()))

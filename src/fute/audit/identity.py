@@ -102,3 +102,12 @@ def lock_files(name: str, results: ResultsFolder) -> dict[str, str]:
     for file in found:
         checked_name(file)
     return found
+
+
+def project_sha256(project: Path, name: str) -> str | None:
+    """sha256 of a file of the project; None where it is not there, or not in the project."""
+    try:
+        path = inside(project, name)
+    except UnsafePath:
+        return None
+    return sha256_file(path) if path.is_file() else None

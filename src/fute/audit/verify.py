@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from fute.artifacts import SIDECAR, sha256_file
+from fute.artifacts import SIDECAR
 from fute.audit.hashing import Hashed, Task, hash_files
-from fute.audit.identity import IMAGES, LOCK, config_problem, image_problem, lock_files, read_images
+from fute.audit.identity import IMAGES, LOCK, config_problem, image_problem, lock_files, project_sha256, read_images
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
-from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
+from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath
 from fute.audit.records import Input, NoRecord, RecordError, read_sidecar
 from fute.audit.stale import same_code
 from fute.audit.verdicts import Cause, Report, Verdict
@@ -49,10 +49,10 @@ class _Verifier:
         self.manifest, self.results, self.project = manifest, results, project
         self.images = read_images(project)
         self._weights = {name: digest for entry in manifest.entries.values() for name, digest in entry.files.items()}
-        listed = len(manifest.entries) + len(manifest.missing) + len(manifest.unrecorded)
-        self.found = Report("verify", checked=listed + len(self._weights))
+        listed = (manifest.entries, manifest.missing, manifest.unrecorded, self._weights)
+        self.found = Report("verify", checked=sum(map(len, listed)))
         self._image_problem = lru_cache(lambda image: image_problem(image, self.images, project))
-        self._project_sha256 = lru_cache(self._hash_of_project_file)
+        self._project_sha256 = lru_cache(lambda name: project_sha256(project, name))
 
     def report(self, root: str | None, threads: int) -> Report:
         started, read = time.monotonic(), 0
@@ -124,7 +124,7 @@ class _Verifier:
                 name, Verdict.DRIFTED, Cause.RECORD, f"{where}: was edited outside its record, or its manifest line was"
             )
         for source in entry.inputs:
-            self._input(name, source)
+            self._input(name, entry, source)
         if not same_code(entry):
             problem = (
                 f"{name}: {entry.module} or what it imports was edited since; run the workflow, or check out its code"
@@ -133,7 +133,7 @@ class _Verifier:
         if entry.image and (problem := self._image_problem(entry.image)):
             add(name, Verdict.DRIFTED, Cause.IMAGE, f"{name}: {problem}")
 
-    def _input(self, name: str, source: Input) -> None:
+    def _input(self, name: str, entry: Entry, source: Input) -> None:
         known = self.manifest.entries.get(source.path)
         if known is not None:
             now: str | None = known.sha256
@@ -144,19 +144,17 @@ class _Verifier:
         if now is None:
             problem = f"{name}: was made from {source.path}, which is not in the project any more"
             self.found.add(name, Verdict.UNVERIFIED, Cause.ABSENT, problem)
+        elif now != source.sha256 and not entry.rule:
+            problem = (
+                f"{name}: {source.path} was made again since; what the batch made of it before is not used any more"
+            )
+            self.found.add(name, Verdict.UPSTREAM_REDERIVED, Cause.UPSTREAM, problem)
         elif now != source.sha256:
             problem = f"{name}: was made from another {source.path} ({source.sha256[:12]}, there is {now[:12]})"
             self.found.add(name, Verdict.DRIFTED, Cause.UPSTREAM, problem)
         elif known is not None and known.record_sha256 != source.record_sha256:
             problem = f"{name}: {source.path} was made again since, with the same bytes"
             self.found.add(name, Verdict.UPSTREAM_REDERIVED, Cause.UPSTREAM, problem)
-
-    def _hash_of_project_file(self, name: str) -> str | None:
-        try:
-            path = inside(self.project, name)
-        except UnsafePath:
-            return None
-        return sha256_file(path) if path.is_file() else None
 
     # --- bytes ------------------------------------------------------------------------------------------
 
