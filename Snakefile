@@ -40,6 +40,9 @@ include: "rules/report.smk"  # one page with all of it
 PHASES = WF.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}
 
 
+include: "rules/audit.smk"  # the manifest of all this, verified
+
+
 rule all:
     default_target: True
     input:

@@ -2,7 +2,7 @@
 
 A step writes all its outputs to temporary files, renames the data, then the sidecars `X.prov.json`.
 A sidecar has two blocks: `record`, which is the same whenever the same thing is computed from the same
-inputs (hashes, rule, parameters, code, seeds), and `run` (time, host, cost), which is never hashed.
+inputs (hashes, rule, parameters, code, seeds), and `run` (time, hardware, cost), which is never hashed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import resource
-import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +26,7 @@ from typing import Any
 
 from fute.closure import code_sha256
 from fute.containers import running_image
+from fute.scrub import portable_name, scrubbed
 
 SCHEMA = 1
 SIDECAR = ".prov.json"
@@ -177,16 +178,17 @@ class Step:
             for temporary, path, counts in self._pending:
                 record = {
                     "schema": SCHEMA,
-                    "artifact": path.as_posix() if not path.is_absolute() else path.name,
+                    "artifact": portable_name(path, Path.cwd()),
                     "sha256": sha256_file(temporary),
                     "size": temporary.stat().st_size,
                     "rule": self.rule,
-                    "params": self.settings,
+                    "module": self.module,
+                    "params": scrubbed(self.settings),
                     "code_sha256": code_sha256(self.module),
                     "seeds": self.seeds,
                     "inputs": inputs,
                     **({"counts": counts} if counts else {}),
-                    **({"facts": self.facts} if self.facts else {}),
+                    **({"facts": scrubbed(self.facts)} if self.facts else {}),
                     **({"image": image} if (image := running_image(os.environ)) else {}),
                 }
                 if path.suffix == ".gz":
@@ -208,9 +210,9 @@ class Step:
             "wall_s": round(time.time() - self._started, 3),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
             "peak_memory_mb": usage.ru_maxrss // 1024,
-            "host_sha256": sha256_text(socket.gethostname())[:16],
             "platform": platform.platform(),
             "cpu": _cpu_model(),
+            "gpu": _gpu_models(),
             "python": platform.python_version(),
             "packages": _versions(),
             "threads": os.environ.get("OMP_NUM_THREADS"),
@@ -220,7 +222,7 @@ class Step:
 
 
 def _input_record(path: Path) -> dict[str, Any]:
-    entry: dict[str, Any] = {"path": path.as_posix(), "sha256": sha256_file(path)}
+    entry: dict[str, Any] = {"path": portable_name(path, Path.cwd()), "sha256": sha256_file(path)}
     sidecar = sidecar_path(path)
     if sidecar.is_file():
         entry["record_sha256"] = json.loads(sidecar.read_text(encoding="utf8"))["record_sha256"]
@@ -242,3 +244,11 @@ def _cpu_model() -> str | None:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return None
+
+
+def _gpu_models() -> list[str] | None:
+    """Names of the CUDA devices that the step's torch sees; None for a step without torch or without a device."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

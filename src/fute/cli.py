@@ -14,10 +14,12 @@ from typing import Annotated, Any
 import typer
 
 from fute import images, storage
-from fute.cluster_cli import app as cluster_app
+from fute.audit.cli import app as audit
+from fute.cluster_cli import app as cluster
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.add_typer(cluster_app)
+app.add_typer(audit, name="audit")
+app.add_typer(cluster)
 app.add_typer(images.app, name="images")
 
 Json = Annotated[str, typer.Option(help="settings as JSON")]
@@ -472,7 +474,10 @@ def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, t
 
 
 def main() -> None:
-    """Run a command. An error of this package's own kinds, or of a disk, is one line for people."""
+    """Run a command. An error of this package's own kinds, or of a disk, is one line for people; others keep a trace.
+
+    It ends with 1, or with the error's own `exit_code`.
+    """
     try:
         app()
     except Exception as error:
@@ -480,4 +485,4 @@ def main() -> None:
         if what is None:
             raise
         print(f"fute: {what}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))

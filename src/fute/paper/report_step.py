@@ -130,5 +130,5 @@ def write_report(
         lm=lm_results(settings.lm, evaluation, printed) if settings.lm else None,
         llm=llm_results(settings.llm, evaluation, printed) if settings.llm else None,
     )
-    with Step("report", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
+    with Step("report", module=__name__, settings=settings.model_dump(), inputs=[*inputs, printed]) as step:
         step.bytes(output, render_report(context).encode())

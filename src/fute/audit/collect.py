@@ -1,0 +1,117 @@
+"""Building the manifest: the graph says what should be there, the sidecars say what is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fute.artifacts import SIDECAR
+from fute.audit.graph import Graph
+from fute.audit.identity import LOCK, config_identity, lock_files, read_images
+from fute.audit.manifest import Entry, Manifest, entry_of, environment_key
+from fute.audit.paths import RESULTS, ResultsFolder
+from fute.audit.records import RecordError, Sidecar, read_sidecar
+from fute.audit.stale import reasons
+from fute.audit.verdicts import Cause, Report, Verdict
+from fute.batching import KEYS
+
+
+def build_manifest(graph: Graph, config: Path, results: ResultsFolder) -> Manifest:
+    """The manifest of a graph's targets. No artifact is hashed: that is what `verify` does.
+
+    config: the file that the graph was planned from. Raises UnsafePath where a link leads outside the results.
+    """
+    return _Collector(graph, results).manifest(config)
+
+
+def manifest_report(manifest: Manifest) -> Report:
+    """What a manifest says of its run: which targets are missing, without a record, or stale, and what is surplus."""
+    listed = {*manifest.entries, *manifest.missing, *manifest.unrecorded, *manifest.surplus}
+    report = Report("manifest", checked=len(listed), passed=Verdict.RECORDED, facts={"root": manifest.root})
+    for name in manifest.missing:
+        report.add(name, Verdict.MISSING, Cause.ABSENT, f"{name}: is missing; run the workflow, which makes it")
+    for name, why in manifest.unrecorded.items():
+        report.add(name, Verdict.UNVERIFIED, Cause.RECORD, why)
+    for name, stale in manifest.stale.items():
+        for why in stale:
+            cause = Cause(why.split(":", 1)[0])
+            report.add(name, Verdict.DRIFTED, cause, f"{name}: is stale: {why}; run the workflow, which makes it again")
+    for name in manifest.surplus:
+        report.add(name, Verdict.SURPLUS, Cause.PATH, f"{name}: belongs to nothing that was asked for")
+    return report
+
+
+class _Collector:
+    def __init__(self, graph: Graph, results: ResultsFolder) -> None:
+        self.graph, self.results = graph, results
+        self.producers = graph.producers()
+        self.sidecars: dict[str, Sidecar] = {}
+        self.entries: dict[str, Entry] = {}
+        self.missing: set[str] = set()
+        self.unrecorded: dict[str, str] = {}
+        self.environments: dict[str, dict[str, Any]] = {}
+
+    def manifest(self, config: Path) -> Manifest:
+        todo = [*self.producers, *(name for name in self.graph.leaves() if name.startswith(f"{RESULTS}/"))]
+        seen = set(todo)
+        while todo:
+            # what made a finished batch is in no graph any more: the records lead there
+            for name in self._beside(todo.pop()):
+                if name not in seen:
+                    seen.add(name)
+                    todo.append(name)
+        known = seen | {name for entry in self.entries.values() for name in entry.files}
+        used = {entry.image for entry in self.entries.values()}
+        manifest = Manifest(
+            schema=1,
+            config=config_identity(self.graph.run, config),
+            targets=sorted(self.graph.targets),
+            entries=dict(sorted(self.entries.items())),
+            missing=sorted(self.missing),
+            unrecorded=dict(sorted(self.unrecorded.items())),
+            surplus=[name for name in self.results.names() if name not in known],
+            images={sha256: entry for sha256, entry in read_images().items() if sha256 in used},
+            environments=dict(sorted(self.environments.items())),
+        )
+        return manifest.model_copy(update={"stale": self._stale(manifest)})
+
+    def _beside(self, name: str) -> list[str]:
+        """Take one artifact in; returns the artifacts that its record and its name lead to."""
+        if not self.results.path(name).is_file():
+            self.missing.add(name)
+            return []
+        try:
+            sidecar, digest = read_sidecar(self.results.sidecar(name), name + SIDECAR)
+            self.entries[name] = self._entry(name, sidecar, digest)
+        except RecordError as error:
+            self.unrecorded[name] = str(error)
+            return []
+        self.sidecars[name] = sidecar
+        found = [source.path for source in sidecar.record.inputs if source.path.startswith(f"{RESULTS}/")]
+        if "/batches/" in name and not name.endswith(KEYS):
+            found.append(_keys_of(name))
+        return found
+
+    def _entry(self, name: str, sidecar: Sidecar, digest: str) -> Entry:
+        job = self.producers.get(name)
+        self.environments[environment_key(sidecar)] = sidecar.environment()
+        files = lock_files(name, self.results) if name.endswith(LOCK) else {}
+        made_by = {"rule": job.rule, "wildcards": job.wildcards} if job else {"wildcards": {}}
+        return entry_of(sidecar, digest, files=files, **made_by)
+
+    def _stale(self, manifest: Manifest) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in manifest.downstream_order():
+            record, job = self.sidecars[name].record, self.producers.get(name)
+            why = reasons(record, job, self.entries)
+            if job:
+                why += [f"upstream: {each.path} is stale" for each in record.inputs if each.path in found]
+            if why:
+                found[name] = why
+        return dict(sorted(found.items()))
+
+
+def _keys_of(batch: str) -> str:
+    """The `.keys` file beside a batch's data."""
+    folder, _, name = batch.rpartition("/")
+    return f"{folder}/{name.split('.')[0]}{KEYS}"

@@ -1,0 +1,89 @@
+"""sha256 of many files on several threads, in constant memory, with a bar and a rate."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+CHUNK = 1 << 20
+# files go to threads in parcels: many small ones at once, a large one by itself
+PARCEL_FILES, PARCEL_BYTES = 64, 16 << 20
+# parcels under way or waiting a thread: enough to keep threads busy, few enough for any number of files
+QUEUE = 4
+
+Hashed = str | OSError
+Meter = Callable[[int], None]
+
+
+class Task(NamedTuple):
+    """A file to hash: its name, where it lies, and its expected bytes, by which work is shared out."""
+
+    name: str
+    path: Path
+    size: int
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def sha256_stream(path: Path, buffer: bytearray, meter: Meter) -> str:
+    """sha256 of a file, read into `buffer` again and again; hashlib lets other threads run meanwhile."""
+    digest, view = hashlib.sha256(), memoryview(buffer)
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(view[:count])
+            meter(count)
+    return digest.hexdigest()
+
+
+def hash_files(tasks: Iterable[Task], threads: int, meter: Meter = lambda count: None) -> Iterator[tuple[str, Hashed]]:
+    """(name, sha256) of every file in order; an OSError stands for the hash of a file that cannot be read.
+
+    meter: called with bytes as they are read, from one thread at a time.
+    """
+    lock, buffers = threading.Lock(), threading.local()
+
+    def counted(count: int) -> None:
+        with lock:
+            meter(count)
+
+    def work(parcel: list[Task]) -> list[tuple[str, Hashed]]:
+        if not hasattr(buffers, "own"):
+            buffers.own = bytearray(CHUNK)
+        found: list[tuple[str, Hashed]] = []
+        for task in parcel:
+            try:
+                found.append((task.name, sha256_stream(task.path, buffers.own, counted)))
+            except OSError as error:
+                found.append((task.name, error))
+        return found
+
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[list[tuple[str, Hashed]]]] = deque()
+        for parcel in _parcels(tasks):
+            waiting.append(pool.submit(work, parcel))
+            if len(waiting) >= threads * QUEUE:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _parcels(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    parcel: list[Task] = []
+    total = 0
+    for task in tasks:
+        parcel.append(task)
+        total += task.size
+        if len(parcel) >= PARCEL_FILES or total >= PARCEL_BYTES:
+            yield parcel
+            parcel, total = [], 0
+    if parcel:
+        yield parcel

@@ -1,0 +1,108 @@
+"""From an artifact's name in a record to a file, without ever leaving the folder of results.
+
+Records and manifests may come from a stranger: a name that is absolute, holds `..`, or leads through a symbolic link
+to somewhere else is refused before anything is read or written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from fute.artifacts import SIDECAR
+from fute.audit.verdicts import INCOMPLETE
+
+RESULTS = "results"
+AUDIT = f"{RESULTS}/audit"
+"""Where the audit writes; its own files are no artifacts of a run."""
+NO_ARTIFACTS = (f"{RESULTS}/logs", f"{RESULTS}/benchmarks", AUDIT)
+
+
+class UnsafePath(ValueError):
+    """A name that leads outside the folder of results, or could."""
+
+
+def checked_name(name: str) -> str:
+    """`name` itself, where it is a plain relative name below `results/`. Raises UnsafePath."""
+    parts = name.split("/")
+    if not name or "\0" in name or "\\" in name:
+        problem = "is empty or holds a character that no artifact's name has"
+    elif name.startswith("/"):
+        problem = "is absolute"
+    elif ".." in parts:
+        problem = "holds '..'"
+    elif "" in parts or "." in parts:
+        problem = "is not in its plain form"
+    elif parts[0] != RESULTS or len(parts) < 2:
+        problem = f"is not below {RESULTS}/"
+    else:
+        return name
+    raise UnsafePath(f"{name!r} {problem}; refused: an artifact's name is relative and below {RESULTS}/")
+
+
+class NoResults(ValueError):
+    """A folder of results that is not there."""
+
+    exit_code = INCOMPLETE
+
+
+def inside(root: Path, name: str) -> Path:
+    """File of the relative name `name` in a folder. Raises UnsafePath where it leads outside."""
+    if name.startswith("/") or ".." in name.split("/") or "\0" in name:
+        raise UnsafePath(f"{name!r} leads outside {root}; refused")
+    real = os.path.realpath(root / name)
+    if os.path.commonpath((real, os.path.realpath(root))) != os.path.realpath(root):
+        raise UnsafePath(f"{name}: a symbolic link leads outside {root}; refused")
+    return root / name
+
+
+class ResultsFolder:
+    """A folder of results, wherever it lies and whatever it is called: `results/x` of a record is `folder/x`.
+
+    Raises NoResults where the folder is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise NoResults(f"{folder} is no folder; give the folder of a run's results")
+        self.folder = folder
+        self._real = os.path.realpath(folder)
+        # many files lie in one folder, whose links are followed once
+        self._real_folder = lru_cache(maxsize=4096)(self._checked_folder)
+
+    def path(self, name: str) -> Path:
+        """File of the artifact `name`, which need not exist. Raises UnsafePath."""
+        folder, _, file = checked_name(name).rpartition("/")
+        path = f"{self._real_folder(folder)}/{file}"
+        if os.path.islink(path):
+            self._refuse_outside(os.path.realpath(path), name)
+        return Path(path)
+
+    def _checked_folder(self, name: str) -> str:
+        real = os.path.realpath(self.folder.joinpath(*name.split("/")[1:]))
+        self._refuse_outside(real, name)
+        return real
+
+    def _refuse_outside(self, real: str, name: str) -> None:
+        if os.path.commonpath((real, self._real)) != self._real:
+            raise UnsafePath(f"{name}: a symbolic link leads outside {self.folder}; refused")
+
+    def sidecar(self, name: str) -> Path:
+        """File of the record beside the artifact `name`. Raises UnsafePath."""
+        return self.path(name + SIDECAR)
+
+    def names(self, below: str = RESULTS) -> Iterator[str]:
+        """Names of all files that could be artifacts, sorted by folder: no sidecars, logs, times or temporary files.
+
+        below: only those of this folder, `results/...`.
+        """
+        for where, folders, files in os.walk(self._real if below == RESULTS else self.path(below)):
+            here = PurePosixPath(RESULTS, Path(where).relative_to(self._real).as_posix())
+            folders[:] = sorted(
+                name for name in folders if str(here / name) not in NO_ARTIFACTS and not name.endswith(".partial")
+            )
+            for name in sorted(files):
+                if not name.endswith((SIDECAR, ".tmp")):
+                    yield str(here / name)
