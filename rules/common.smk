@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 from snakemake.cli import get_argument_parser
+from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from fute.artifacts import sha256_file
+from fute.audit.unadopted import unadopted
 from fute.blackbox.plugin import PluginError
 from fute.config import ConfigError, parse_run
 from fute.data.prompts import PromptError
@@ -41,6 +43,8 @@ try:
 except (ConfigError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG = RUN.config
+if workflow.is_main_process and (warning := unadopted(WF.results)):
+    logger.warning(warning)
 # reaches commands through the environment and is no trigger: data may move to another folder
 os.environ["FUTE_DATA_ROOT"] = str(WF.data_root)
 

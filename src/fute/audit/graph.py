@@ -6,11 +6,13 @@ Snakemake's own metadata matter to the answer.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
 from snakemake.exceptions import WorkflowError
@@ -18,6 +20,10 @@ from snakemake.settings.enums import Quietness
 
 from fute.artifacts import SIDECAR
 from fute.config import Run
+from fute.workflow import Workflow
+
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow as SnakemakeWorkflow
 
 TARGETS = "FUTE_TARGETS"
 
@@ -28,22 +34,28 @@ class GraphError(RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """One planned job: its rule, wildcards, files without sidecars, and parameters."""
+    """One planned job: its rule, wildcards, files without sidecars, parameters, and where its cost is measured."""
 
     rule: str
     wildcards: dict[str, str]
     outputs: tuple[str, ...]
     inputs: tuple[str, ...]
     params: dict[str, Any]
+    benchmark: str | None = None
 
 
 @dataclass(frozen=True)
 class Graph:
-    """All jobs that some targets need, done or not, and the checked configuration."""
+    """All jobs that some targets need, done or not, and the workflow that planned them."""
 
-    run: Run
+    workflow: Workflow
     targets: tuple[str, ...]
     jobs: tuple[Job, ...]
+
+    @property
+    def run(self) -> Run:
+        """The checked configuration."""
+        return self.workflow.run
 
     def producers(self) -> dict[str, Job]:
         """File -> the job that makes it."""
@@ -57,33 +69,43 @@ class Graph:
 
 def read_graph(config: Path, targets: Sequence[str] = (), snakefile: Path = Path("Snakefile")) -> Graph:
     """Plan the workflow in the current folder for some targets (none: the default ones). Raises GraphError."""
+    with planned(config, targets, snakefile) as workflow:
+        return graph_of(workflow, targets)
+
+
+def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str] = ()) -> Graph:
+    """The graph of a planned workflow."""
+    jobs = tuple(_job(job) for job in workflow.dag.jobs if job.output)
+    return Graph(workflow.globals["WF"], tuple(targets), tuple(sorted(jobs, key=lambda job: job.outputs)))
+
+
+@contextmanager
+def planned(
+    config: Path, targets: Sequence[str] = (), snakefile: Path = Path("Snakefile")
+) -> Iterator[SnakemakeWorkflow]:
+    """Snakemake's own view of the workflow in the current folder, planned and not run. Raises GraphError."""
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
+    logging.disable(logging.WARNING)  # what Snakemake says of its plans is for people who run it
     try:
-        return _planned(config, tuple(targets), snakefile)
-    finally:
-        os.environ.pop(TARGETS)
-        if before is not None:
-            os.environ[TARGETS] = before
-
-
-def _planned(config: Path, targets: tuple[str, ...], snakefile: Path) -> Graph:
-    output = OutputSettings(quiet={Quietness.ALL}, dryrun=True)
-    with SnakemakeApi(output) as api:
-        try:
-            workflow = api.workflow(
+        with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
+            api_workflow = api.workflow(
                 resource_settings=ResourceSettings(cores=1),
                 config_settings=ConfigSettings(configfiles=[config]),
                 snakefile=snakefile,
             )
-            workflow.dag(DAGSettings(targets=frozenset(targets)))
-            planned = workflow._workflow
-            planned._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
-            planned._build_dag()
-            jobs = tuple(_job(job) for job in planned.dag.jobs if job.output)
-            return Graph(planned.globals["RUN"], targets, tuple(sorted(jobs, key=lambda job: job.outputs)))
-        except WorkflowError as error:
-            raise GraphError(f"the workflow cannot be planned: {error}") from error
+            api_workflow.dag(DAGSettings(targets=frozenset(targets)))
+            workflow = api_workflow._workflow
+            workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+            workflow._build_dag()
+            yield workflow
+    except WorkflowError as error:
+        raise GraphError(f"the workflow cannot be planned: {error}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+        os.environ.pop(TARGETS)
+        if before is not None:
+            os.environ[TARGETS] = before
 
 
 def _job(job: Any) -> Job:
@@ -93,4 +115,5 @@ def _job(job: Any) -> Job:
         outputs=tuple(str(name) for name in job.output if not str(name).endswith(SIDECAR)),
         inputs=tuple(str(name) for name in job.input),
         params=dict(job.params.items()),
+        benchmark=str(job.benchmark) if job.benchmark else None,
     )
