@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from workflow.conftest import Checkout, copy_project
 
+from fute.audit.identity import IMAGES
 from fute.audit.manifest import MANIFEST, Manifest, read_manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.verdicts import Report
@@ -85,10 +86,11 @@ def make_run(folder: Path) -> Run:
     (folder / CONFIG).write_text(SETTINGS)
     image = b"an image"
     digest = hashlib.sha256(image).hexdigest()
-    run.image = f"paper-{digest[:12]}.sif"
+    run.image = digest
+    entry = {"file": f"paper-{digest[:12]}.sif", "sha256": digest, "bytes": len(image), "inputs": {}}
     (folder / "containers").mkdir(exist_ok=True)
-    (folder / "containers" / run.image).write_bytes(image)
-    (folder / "containers/lock.json").write_text(json.dumps({"paper": {"sif_sha256": digest}}))
+    (folder / "containers" / entry["file"]).write_bytes(image)
+    (folder / IMAGES).write_text(json.dumps({"schema_version": 1, "images": {"paper": entry}}))
     run.run(*TARGETS)
     done = run.audit("manifest", *TARGETS, "--config", CONFIG)
     assert done.returncode == 0, done.stdout + done.stderr

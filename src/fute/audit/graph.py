@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,33 +67,34 @@ class Graph:
         return sorted({name for job in self.jobs for name in job.inputs if name not in made})
 
 
-def read_graph(config: Path, targets: Sequence[str] = (), snakefile: Path = Path("Snakefile")) -> Graph:
-    """Plan the workflow in the current folder for some targets (none: the default ones). Raises GraphError."""
-    with planned(config, targets, snakefile) as workflow:
+def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None) -> Graph:
+    """Plan the workflow in the current folder for some targets (none: the default ones).
+
+    config: its file of settings. settings: what is used instead of the file, if some were overridden.
+    Raises GraphError.
+    """
+    with planned(config, targets, settings=settings) as workflow:
         return graph_of(workflow, targets)
 
 
-def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str] = ()) -> Graph:
-    """The graph of a planned workflow."""
+def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str]) -> Graph:
+    """The graph of a workflow that was planned for these targets."""
     jobs = tuple(_job(job) for job in workflow.dag.jobs if job.output)
     return Graph(workflow.globals["WF"], tuple(targets), tuple(sorted(jobs, key=lambda job: job.outputs)))
 
 
 @contextmanager
 def planned(
-    config: Path, targets: Sequence[str] = (), snakefile: Path = Path("Snakefile")
+    config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None
 ) -> Iterator[SnakemakeWorkflow]:
-    """Snakemake's own view of the workflow in the current folder, planned and not run. Raises GraphError."""
+    """Snakemake's own view of the workflow, planned as for `read_graph`. Raises GraphError."""
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
     logging.disable(logging.WARNING)  # what Snakemake says of its plans is for people who run it
+    given = ConfigSettings(configfiles=[config]) if settings is None else ConfigSettings(config=settings)
     try:
-        with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
-            api_workflow = api.workflow(
-                resource_settings=ResourceSettings(cores=1),
-                config_settings=ConfigSettings(configfiles=[config]),
-                snakefile=snakefile,
-            )
+        with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True, enable_file_logging=False)) as api:
+            api_workflow = api.workflow(resource_settings=ResourceSettings(cores=1), config_settings=given)
             api_workflow.dag(DAGSettings(targets=frozenset(targets)))
             workflow = api_workflow._workflow
             workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.hashing import Hashed, Task, hash_files
-from fute.audit.identity import IMAGES, LOCK, config_sha256, image_problem, lock_files, read_images
+from fute.audit.identity import LOCK, config_sha256, image_problem, lock_files, read_images
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.audit.records import Input, NoRecord, RecordError, read_sidecar
@@ -83,15 +83,10 @@ class _Verifier:
             if root != manifest.root:
                 problem = f"{MANIFEST}: its root is {manifest.root}, not {root}: these are not the results meant"
                 add(MANIFEST, Verdict.DRIFTED, Cause.CONTENT, problem)
-        for file in manifest.config.files:
+        if file := manifest.config.file:
             self.found.checked += 1
             if problem := self._config_problem(file):
                 add(file, Verdict.DRIFTED, Cause.CONFIG, f"{file}: {problem}")
-        if manifest.images or self.images:
-            self.found.checked += 1
-            if manifest.images != self.images:
-                problem = f"{IMAGES}: is another than when the manifest was made"
-                add(str(IMAGES), Verdict.DRIFTED, Cause.IMAGE, problem)
         for name in manifest.missing:
             add(
                 name, Verdict.MISSING, Cause.ABSENT, f"{name}: was missing when the manifest was made; run the workflow"
