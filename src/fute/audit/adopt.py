@@ -19,7 +19,7 @@ from fute.audit.collect import build_manifest
 from fute.audit.graph import graph_of, planned
 from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import RESULTS, ResultsFolder
-from fute.audit.verdicts import DRIFT, OK, Cause, Finding, Report, Verdict
+from fute.audit.verdicts import OK, Finding, Report, Verdict
 from fute.audit.verify import verify_manifest
 
 if TYPE_CHECKING:
@@ -30,16 +30,17 @@ class RunningWorkflow(RuntimeError):
     """The workflow runs in this folder, or was killed there."""
 
 
-def adopt(config: Path, targets: Sequence[str] = (), *, threads: int = 1) -> Report:
+def adopt(
+    config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None, threads: int = 1
+) -> Report:
     """Verify the results in the current checkout and write Snakemake's metadata for what is good.
 
-    targets: files or phases of the workflow; none: its default ones. Raises GraphError where the workflow cannot be planned, RunningWorkflow where it holds the folder.
+    targets: files or phases of the workflow; none: its default ones. settings: as of `read_graph`. Raises GraphError where the workflow cannot be
+    planned, RunningWorkflow where it holds the folder.
     """
-    with planned(config, targets) as workflow:
+    with planned(config, targets, settings=settings) as workflow:
         if workflow.persistence.locked:
-            raise RunningWorkflow(
-                "Snakemake runs in this folder; wait until it ends. After a kill: snakemake --unlock"
-            )
+            raise RunningWorkflow("Snakemake runs in this folder; wait until it ends. After a kill: snakemake --unlock")
         results = ResultsFolder(Path(RESULTS))
         manifest = build_manifest(graph_of(workflow, targets), config, results)
         verified = verify_manifest(manifest, results, threads=threads)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from fute.audit import commands
-from fute.audit.options import ConfigOption, JsonOption, ManifestOption, ResultsOption, finish
+from fute.audit.options import ConfigOption, JsonOption, ManifestOption, ResultsOption, SettingsOption, finish
 
 app = typer.Typer(no_args_is_help=True, help="Trace, check and compare the artifacts of a run.")
 
@@ -32,7 +32,7 @@ def manifest(
     config: ConfigOption = Path("config.yaml"),
     results: ResultsOption = Path("results"),
     output: ManifestOption = None,
-    settings: Annotated[str | None, typer.Option(help="settings as JSON, where the file's were overridden")] = None,
+    settings: SettingsOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what the run should have made and what it made, with one hash over all."""

@@ -46,9 +46,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Graph:
-    """All jobs that some targets need, done or not, and the workflow that planned them."""
+    """All jobs that some targets need, done or not, and the workflow that planned them.
+
+    settings: the configuration as Snakemake read it, with everything that was overridden.
+    """
 
     workflow: Workflow
+    settings: Mapping[str, Any]
     targets: tuple[str, ...]
     jobs: tuple[Job, ...]
 
@@ -79,8 +83,8 @@ def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[s
 
 def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str]) -> Graph:
     """The graph of a workflow that was planned for these targets."""
-    jobs = tuple(_job(job) for job in workflow.dag.jobs if job.output)
-    return Graph(workflow.globals["WF"], tuple(targets), tuple(sorted(jobs, key=lambda job: job.outputs)))
+    jobs = sorted((_job(job) for job in workflow.dag.jobs if job.output), key=lambda job: job.outputs)
+    return Graph(workflow.globals["WF"], dict(workflow.globals["config"]), tuple(targets), tuple(jobs))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 ConfigOption = Annotated[Path, typer.Option(help="the run's configuration")]
 ResultsOption = Annotated[Path, typer.Option(help="folder of the run's results")]
 ManifestOption = Annotated[Path | None, typer.Option(help="default: audit/manifest.json in the results")]
+SettingsOption = Annotated[str | None, typer.Option(help="settings as JSON, where the file's were overridden")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object, for machines")]
 
 

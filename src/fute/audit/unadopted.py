@@ -1,4 +1,4 @@
-"""Noticing results that Snakemake knows nothing of. Read whenever the workflow is planned, so it looks at no file twice."""
+"""Noticing results that Snakemake knows nothing of: asked whenever the workflow is planned, so it must be quick."""
 
 from __future__ import annotations
 
