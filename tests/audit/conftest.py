@@ -22,17 +22,17 @@ from fute.audit.verify import verify_manifest
 CONFIG = "config-audit.yaml"
 MODEL = "small"
 TARGETS = ("data", f"results/models/{MODEL}.lock.json")
-SETTINGS = f"""
+SETTINGS = """
 name: audit
 title: "A run to audit"
 data: {{source: builtin, test_rows: 12, dev_share: 0}}
 unsup: {{sa: {{kind: pool, path: pool.jsonl, limit: 12, stratify: family}}}}
 llm:
-  models: [{MODEL}]
+  models: [{model}]
   prompts: {{sa: [1]}}
   datasets: {{sa: [mini-films]}}
   engine: {{engine: transformers, dtype: bfloat16}}
-surrogate: {{name: {MODEL}, settings: {{family: causal}}}}
+surrogate: {{name: {model}, settings: {{family: causal}}}}
 tupate: {{dte: &r {{layers: 1}}, mte: *r}}
 """
 # what a machine's owner does not want in a published record; the environment of the run holds it
@@ -83,7 +83,7 @@ def make_run(folder: Path) -> Run:
     (weights / "model.safetensors").write_bytes(os.urandom(4096))
     with (folder / "config/models.yaml").open("a") as registry:
         registry.write(f"\n{MODEL}:\n  folder: {weights}\n")
-    (folder / CONFIG).write_text(SETTINGS)
+    (folder / CONFIG).write_text(SETTINGS.format(model=MODEL))
     image = b"an image"
     digest = hashlib.sha256(image).hexdigest()
     run.image = digest
