@@ -35,8 +35,8 @@ def adopt(
 ) -> Report:
     """Verify the results in the current checkout and write Snakemake's metadata for what is good.
 
-    targets: files or phases of the workflow; none: its default ones. settings: as of `read_graph`. Raises GraphError where the workflow cannot be
-    planned, RunningWorkflow where it holds the folder.
+    targets: files or phases of the workflow; none: its default ones. settings: as of `read_graph`. Raises GraphError
+    where the workflow cannot be planned, RunningWorkflow where it holds the folder.
     """
     with planned(config, targets, settings=settings) as workflow:
         if workflow.persistence.locked:

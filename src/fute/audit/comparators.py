@@ -122,11 +122,13 @@ def label_distances(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> Dis
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file in fp64; of an embedding its vectors, scaled back."""
-    with safe_open(path, framework="pt") as file:
-        if "fute" not in (file.metadata() or {}):
-            return {name: file.get_tensor(name).double().numpy() for name in file.keys()}  # noqa: SIM118
-    embedding = load(path)
-    return {"vector": embedding.vector.astype(np.float64), "orders": embedding.orders.astype(np.float64)}
+    with safe_open(path, framework="numpy") as file:
+        is_embedding = "fute" in (file.metadata() or {})
+    if is_embedding:
+        embedding = load(path)
+        return {"vector": embedding.vector.astype(np.float64), "orders": embedding.orders.astype(np.float64)}
+    with safe_open(path, framework="pt") as file:  # numpy has no bfloat16
+        return {name: file.get_tensor(name).double().numpy() for name in file.keys()}  # noqa: SIM118
 
 
 def array_distances(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray]) -> Distances:

@@ -32,7 +32,7 @@ class GraphError(RuntimeError):
     """The workflow cannot be planned; the message is Snakemake's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One planned job: its rule, wildcards, files without sidecars, parameters, and where its cost is measured."""
 

@@ -7,7 +7,7 @@ computation of the cell that it takes out of a batch: every drift that is found 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,11 +31,11 @@ class NotRerunnable(RuntimeError):
 
 @dataclass(frozen=True)
 class Again:
-    """What a job made when it was done again: its artifacts, and new batch -> recorded batch."""
+    """What a job made when it was done again. batches: pairs of a batch that was computed for it and a recorded one."""
 
     job: Job
     made: Mapping[str, Path]
-    batches: Mapping[Path, str] = field(default_factory=dict)
+    batches: tuple[tuple[Path, str], ...]
 
 
 class Rerunner:
@@ -113,7 +113,7 @@ class Rerunner:
     def origin(self, again: Again, name: str) -> str:
         """Where a drift of an artifact began: in a batch that it is taken from, or in itself."""
         recorded, planned = keys_of_pair(self.record(name), again.job)
-        for new, batch in again.batches.items():
+        for new, batch in again.batches:
             for was, now in zip(recorded, planned, strict=True):
                 content = cell_content(new, now)
                 known = cell_content(self.results.path(batch), was)
@@ -124,7 +124,7 @@ class Rerunner:
     def cause(self, again: Again, name: str, origin: str) -> tuple[Cause, str]:
         """Why something came out otherwise, as far as records tell, in words."""
         entry = self.manifest.entries[origin]
-        made = next((path for path, batch in again.batches.items() if batch == origin), again.made[name])
+        made = next((path for path, batch in again.batches if batch == origin), again.made[name])
         if not same_code(entry):
             return Cause.CODE, f"the code of {entry.module} is not that of the run"
         now = read_sidecar(sidecar_path(made))[0].environment()

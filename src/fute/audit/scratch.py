@@ -23,7 +23,7 @@ from typing import Any
 from fute.artifacts import SIDECAR, sidecar_path
 from fute.audit.cells import all_cells, is_batch, planned_keys
 from fute.audit.graph import Graph, Job
-from fute.audit.identity import IMAGE, IMAGES, LOCK
+from fute.audit.identity import IMAGES, LOCK, read_images
 from fute.audit.paths import ResultsFolder
 from fute.batching import KEYS, keys_text
 
@@ -122,7 +122,7 @@ class Scratch:
 
 
 def _settings(graph: Graph, project: Path) -> dict[str, Any]:
-    """The run's settings; a data folder given relative to the checkout is named in full, as the scratch lies elsewhere."""
+    """The run's settings; a data folder given relative to the checkout is named in full: the scratch lies elsewhere."""
     settings = dict(graph.settings)
     if root := graph.run.config.data.root:
         settings["data"] = {**settings["data"], "root": str((project / Path(root).expanduser()).resolve())}
@@ -139,10 +139,10 @@ def environment(known: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in known.items() if not name.startswith(("FUTE_", "SNAKEMAKE"))}
 
 
-def in_image(image: str, project: Path) -> bool:
+def in_image(sha256: str, project: Path) -> bool:
     """Whether the image that an artifact was made in can be used: it is there, and so is Apptainer."""
-    name = IMAGE.fullmatch(Path(image).name)
-    return bool(name) and shutil.which("apptainer") is not None and (project / IMAGES.parent / name[0]).is_file()
+    entry = read_images(project).get(sha256)
+    return bool(entry) and shutil.which("apptainer") is not None and (project / IMAGES.parent / entry["file"]).is_file()
 
 
 def _end_of(said: str, logs: Path, job: Job) -> str:

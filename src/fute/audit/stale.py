@@ -28,9 +28,7 @@ FOLDER, PLUGIN = "folder", "plugin:"
 
 def reasons(name: str, record: Record, job: Job | None, entries: Mapping[str, Entry]) -> list[str]:
     """Why an artifact is stale, in words for people; empty where it is not. job: None for a finished batch."""
-    found = list(moved_inputs(record, entries))
-    if not same_code(record):
-        found.append(f"code: {record.module} or what it imports was edited since")
+    found = [*moved_inputs(record, entries), *changed_code(record)]
     if job:
         found += [*changed_inputs(record, job), *changed_params(record, job)]
     return found
@@ -42,6 +40,16 @@ def same_code(record: Record | Entry) -> bool:
         return code_sha256(record.module) == record.code_sha256
     except ValueError:
         return False
+
+
+def changed_code(record: Record) -> Iterator[str]:
+    """Both hashes of the code, where they differ."""
+    if not same_code(record):
+        try:
+            now = f"is {code_sha256(record.module)[:12]}"
+        except ValueError:
+            now = "is gone"
+        yield f"code: {record.module} or what it imports was edited since: was {record.code_sha256[:12]}, {now}"
 
 
 def moved_inputs(record: Record, entries: Mapping[str, Entry]) -> Iterator[str]:
