@@ -24,7 +24,8 @@ def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
 def scrubbed(value: Any, environment: Mapping[str, str] = os.environ) -> Any:
     """A JSON value without secrets, absolute paths and server addresses.
 
-    Of a file's path `path:{name}` is left, of a folder's `path:` (its name may be a user's), of a URL its scheme and path.
+    Of a file's path `path:{name}` is left, of a folder's `path:` (its name may be a user's), of a URL its
+    scheme and path.
     """
     return _scrubbed(value, secrets(environment))
 

@@ -19,7 +19,7 @@ from fute.audit.collect import build_manifest
 from fute.audit.graph import graph_of, planned
 from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import RESULTS, ResultsFolder
-from fute.audit.verdicts import OK, Finding, Report, Verdict
+from fute.audit.verdicts import INCOMPLETE, OK, Finding, Report, Verdict
 from fute.audit.verify import verify_manifest
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 class RunningWorkflow(RuntimeError):
     """The workflow runs in this folder, or was killed there."""
+
+    exit_code = INCOMPLETE
 
 
 def adopt(

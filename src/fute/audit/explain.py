@@ -142,7 +142,8 @@ def _pending(target: str, graph: Graph, manifest: Manifest, sidecars: Mapping[st
 
 def _reasons(job: Job, manifest: Manifest, absent: set[str]) -> list[str]:
     found = [f"{name} is missing" for name in job.outputs if name in absent]
-    return found + [why for name in job.outputs for why in manifest.stale.get(name, ())]
+    stale = [why for name in job.outputs for why in manifest.stale.get(name, ())]
+    return found + [why for why in stale if not why.endswith(" is stale")]  # `because` says so
 
 
 def _new_batch(job: Job, runs: set[Job], manifest: Manifest, sidecars: Mapping[str, Sidecar]) -> Iterator[str]:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
-from snakemake.exceptions import WorkflowError
+from snakemake.exceptions import RuleException, WorkflowError
 from snakemake.settings.enums import Quietness
 
 from fute.artifacts import SIDECAR
+from fute.audit.verdicts import INCOMPLETE
 from fute.config import Run
 from fute.workflow import Workflow
 
@@ -30,6 +31,8 @@ TARGETS = "FUTE_TARGETS"
 
 class GraphError(RuntimeError):
     """The workflow cannot be planned; the message is Snakemake's."""
+
+    exit_code = INCOMPLETE
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,8 @@ def planned(
     config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None
 ) -> Iterator[SnakemakeWorkflow]:
     """Snakemake's own view of the workflow, planned as for `read_graph`. Raises GraphError."""
+    if settings is None and not config.is_file():
+        raise GraphError(f"{config} is not there; name the configuration of the run with --config")
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
     logging.disable(logging.WARNING)  # what Snakemake says of its plans is for people who run it
@@ -104,7 +109,7 @@ def planned(
             workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
             workflow._build_dag()
             yield workflow
-    except WorkflowError as error:
+    except (WorkflowError, RuleException) as error:
         raise GraphError(f"the workflow cannot be planned: {error}") from error
     finally:
         logging.disable(logging.NOTSET)

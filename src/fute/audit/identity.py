@@ -8,9 +8,10 @@ from typing import Any
 
 from fute.artifacts import content_key, sha256_file
 from fute.audit.manifest import ConfigIdentity
-from fute.audit.paths import ResultsFolder, checked_name
+from fute.audit.paths import ResultsFolder, UnsafePath, checked_name, inside
 from fute.audit.records import RecordError
-from fute.config import Run, load_run
+from fute.config import ConfigError, Run, load_run
+from fute.data.prompts import PromptError
 from fute.scrub import scrubbed
 
 IMAGES = Path("containers/lock.json")
@@ -43,13 +44,32 @@ def config_identity(run: Run, file: Path) -> ConfigIdentity:
     return ConfigIdentity(name=run.config.name, file=path.relative_to(here).as_posix() if told else None, sha256=digest)
 
 
+def config_problem(file: str, sha256: str, project: Path) -> str | None:
+    """Why a configuration file is not the one with this hash; None where it is."""
+    try:
+        run = load_run(inside(project, file), project / "config")
+    except (ConfigError, PromptError, UnsafePath, OSError) as error:
+        return f"cannot be read ({error}); bring back the configuration of the run"
+    if config_sha256(run) != sha256:
+        return (
+            "its settings or the registries' are others than the run's; run the workflow, then make the manifest again"
+        )
+    return None
+
+
 def read_images(project: Path = Path()) -> dict[str, dict[str, Any]]:
-    """sha256 -> entry of every image in this machine's lock, with its name; empty where there is no lock."""
+    """sha256 -> entry of every image in this machine's lock, with its name; empty where there is no lock.
+
+    Raises RecordError for a lock that is damaged.
+    """
     path = project / IMAGES
     if not path.is_file():
         return {}
-    images = json.loads(path.read_text(encoding="utf8"))["images"]
-    return {entry["sha256"]: {"name": name, **entry} for name, entry in images.items()}
+    try:
+        images = json.loads(path.read_bytes())["images"]
+        return {entry["sha256"]: {"name": name, **entry} for name, entry in images.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise RecordError(f"{IMAGES}: is no lock of images; write it again with `fute images lock`") from None
 
 
 def image_problem(sha256: str, images: dict[str, dict[str, Any]], project: Path) -> str | None:
@@ -82,3 +102,12 @@ def lock_files(name: str, results: ResultsFolder) -> dict[str, str]:
     for file in found:
         checked_name(file)
     return found
+
+
+def project_sha256(project: Path, name: str) -> str | None:
+    """sha256 of a file of the project; None where it is not there, or not in the project."""
+    try:
+        path = inside(project, name)
+    except UnsafePath:
+        return None
+    return sha256_file(path) if path.is_file() else None

@@ -18,7 +18,7 @@ from fute.audit.graph import Job
 from fute.audit.paths import AUDIT
 from fute.audit.records import read_sidecar
 from fute.audit.rerun import NotRerunnable, Rerunner
-from fute.audit.verdicts import Cause, Report, Verdict
+from fute.audit.verdicts import INCOMPLETE, Cause, Report, Verdict
 from fute.progress import Track
 
 NOISE = f"{AUDIT}/noise.json"
@@ -29,6 +29,8 @@ MARGIN = 2
 
 class NoiseError(ValueError):
     """A noise file that is damaged."""
+
+    exit_code = INCOMPLETE
 
 
 def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict[str, Any], Report]:

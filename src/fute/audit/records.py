@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fute.artifacts import SCHEMA, content_key
 
@@ -15,6 +15,12 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Module = Annotated[str, Field(pattern=r"^fute(\.[a-z0-9_]+)+$")]
 # what of a run's facts says on which machine and with which software it ran; times and costs are left out
 ENVIRONMENT = ("cpu", "gpu", "packages", "platform", "python", "threads")
+
+
+def _plain(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"{path!r} leads outside the project")
+    return path
 
 
 class RecordError(ValueError):
@@ -34,7 +40,7 @@ class Input(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    path: str
+    path: Annotated[str, AfterValidator(_plain)]
     sha256: Sha256
     record_sha256: Sha256 | None = None
 
@@ -79,14 +85,15 @@ def parse_sidecar(data: bytes, where: str) -> Sidecar:
     try:
         raw = json.loads(data)
         sidecar = Sidecar.model_validate(raw)
+        # over what was read, not over what the model made of it
+        digest = content_key(raw["record"])
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise RecordError(f"{where}: is no record of this version: {field}: {first['msg']}") from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{where}: is damaged, not JSON ({error}); make the artifact again") from None
-    # over what was read, not over what the model made of it
-    if content_key(raw["record"]) != sidecar.record_sha256:
+    if digest != sidecar.record_sha256:
         raise RecordError(f"{where}: was edited: its record_sha256 is not the hash of its record")
     return sidecar
 
@@ -97,6 +104,8 @@ def read_sidecar(path: Path, where: str | None = None) -> tuple[Sidecar, str]:
     Raises RecordError; a file that is not there is one, too.
     """
     where = where or path.as_posix()
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{where}: is no file")
     try:
         data = path.read_bytes()
     except FileNotFoundError:

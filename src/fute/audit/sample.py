@@ -13,12 +13,15 @@ from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.records import read_sidecar
 from fute.audit.stale import same_code
+from fute.audit.verdicts import INCOMPLETE
 
 Stratum = tuple[str, str, str, str]
 
 
 class UnknownArtifact(ValueError):
     """A name that is none of the run's artifacts."""
+
+    exit_code = INCOMPLETE
 
 
 @dataclass(frozen=True)
