@@ -6,6 +6,7 @@ computation of the cell that it takes out of a batch: every drift that is found 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -163,6 +164,7 @@ def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Re
     images = {record.image for job in jobs if (record := rerunner.record(job.outputs[0])).image}
     report.facts = {
         "jobs": len(jobs),
+        "stages": dict(sorted(Counter(job.rule for job in jobs).items())),
         "first divergent": sorted(origins),
         "tolerances": tolerances.source,
         **({"without image": left} if (left := sorted(i for i in images if not in_image(i, rerunner.project))) else {}),

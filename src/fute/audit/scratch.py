@@ -151,5 +151,6 @@ def _end_of(said: str, logs: Path, job: Job) -> str:
         lines = [line.strip() for line in path.read_text(encoding="utf8", errors="replace").splitlines()]
         if lines := [line for line in lines if line]:
             return lines[-1]
-    errors = [line.strip() for line in said.splitlines() if re.search(r"Error|Exception|No rule", line)]
-    return (errors or said.strip().splitlines() or [job.rule])[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"\w*(Error|Exception)\b.*[^:]$", line)]
+    return (errors or lines or [job.rule])[-1]
