@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fute.artifacts import content_key
+from fute.audit.identity import project_sha256
 from fute.audit.manifest import Entry
 from fute.audit.paths import RESULTS
 from fute.audit.records import Record
 from fute.audit.values import differences, short
+from fute.audit.verdicts import Cause
 from fute.closure import code_sha256
+from fute.models import ModelEntry
 from fute.scrub import scrubbed
 
 if TYPE_CHECKING:
@@ -22,8 +26,11 @@ if TYPE_CHECKING:
 
 # the parameters of rules that are settings as JSON and become the params of records
 SETTINGS = ("settings", "spec", "recipe")
+# those that are command-line flags
+FLAGS = ("flags", "texts")
 # where a plug-in lies is no part of what it is
-FOLDER, PLUGIN = "folder", "plugin:"
+FOLDER = "folder"
+DATA, PLUGIN = "data:", "plugin:"
 
 
 def reasons(record: Record, job: Job | None, entries: Mapping[str, Entry]) -> list[str]:
@@ -57,11 +64,16 @@ def changed_code(record: Record) -> Iterator[str]:
 
 
 def moved_inputs(record: Record, entries: Mapping[str, Entry]) -> Iterator[str]:
-    """Inputs whose bytes are others by now."""
+    """Inputs whose bytes are others by now: artifacts, and files of the project."""
     for source in record.inputs:
-        now = entries.get(source.path)
-        if now is not None and now.sha256 != source.sha256:
-            yield f"upstream: {source.path} was {source.sha256[:12]}, is {now.sha256[:12]}"
+        if source.path in entries:
+            cause, now = Cause.UPSTREAM, entries[source.path].sha256
+        elif source.path.startswith((f"{RESULTS}/", DATA, PLUGIN)):
+            continue  # not there, or not of the project
+        else:
+            cause, now = Cause.DATA, project_sha256(Path(), source.path) or "not there"
+        if now != source.sha256:
+            yield f"{cause}: {source.path} was {source.sha256[:12]}, is {now[:12]}"
 
 
 def changed_inputs(record: Record, job: Job) -> Iterator[str]:
@@ -78,7 +90,22 @@ def changed_params(record: Record, job: Job) -> Iterator[str]:
     for name in SETTINGS:
         planned = _json(job.params.get(name))
         planned.pop(FOLDER, None)
-        yield from (f"params: {each}" for each in differences(recorded, scrubbed(planned), keys="second"))
+        same = recorded[name] if name in recorded and name not in planned else recorded
+        yield from (f"params: {each}" for each in differences(same, scrubbed(planned), keys="second"))
+    for name in FLAGS:
+        if name in job.params:
+            planned = _flags(job.params[name])
+            was = {
+                key: value
+                for key, value in recorded.items()
+                if isinstance(value, bool) or key == name or key in planned
+            }
+            now = {key: planned.get(key, False if isinstance(was[key], bool) else None) for key in was} | planned
+            yield from (f"params: {each}" for each in differences(was, now))
+    if "entry" in job.params:
+        entry = ModelEntry.model_validate(_json(job.params["entry"]))
+        if not entry.folder or Path(entry.folder).expanduser().is_dir():  # else nothing says what it holds
+            yield from (f"params: {each}" for each in differences(recorded, scrubbed(entry.identity())))
     if "key" in job.params and "key" in recorded and job.params["key"] != recorded["key"]:
         yield f"params: key {short(recorded['key'])}, then {short(job.params['key'])}"
     if "source" in job.params:
@@ -90,7 +117,7 @@ def _changed_source(record: Record, job: Job) -> Iterator[str]:
     recorded = {each.path: each.sha256 for each in record.inputs}
     source = job.params["source"]
     for file in _json(source).get("files", []):
-        was = recorded.get(f"data:{file['path']}")
+        was = recorded.get(f"{DATA}{file['path']}")
         if "sha256" in file and was != file["sha256"]:
             yield f"data: {file['path']} was {str(was)[:12]}, is {file['sha256'][:12]}"
     if files := {path.removeprefix(PLUGIN): sha256 for path, sha256 in recorded.items() if path.startswith(PLUGIN)}:
@@ -98,6 +125,15 @@ def _changed_source(record: Record, job: Job) -> Iterator[str]:
         settings.pop(FOLDER, None)
         if content_key([settings, files]) != source:
             yield f"code: the plug-in's files ({', '.join(sorted(files))}) or settings were edited since"
+
+
+def _flags(parameter: str) -> dict[str, Any]:
+    """`--a-flag --number 3` as {"a_flag": True, "number": 3}."""
+    found: dict[str, Any] = {}
+    for part in filter(None, parameter.split("--")):
+        name, _, value = part.strip().partition(" ")
+        found[name.replace("-", "_")] = int(value) if value else True
+    return found
 
 
 def _json(parameter: Any) -> dict[str, Any]:

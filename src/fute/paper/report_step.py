@@ -79,5 +79,5 @@ def write_report(
         files=settings.files,
         note=settings.note,
     )
-    with Step("report", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
+    with Step("report", module=__name__, settings=settings.model_dump(), inputs=[*inputs, printed]) as step:
         step.bytes(output, render_report(context).encode())
