@@ -58,8 +58,12 @@ def test_jobs_done_again_are_identical_and_nothing_real_is_touched(project: Run,
     assert report["counts"] == {"identical": 7} and report["facts"]["jobs"] == 3
     assert report["facts"]["without image"] == [project.image], "the image is not there"
     assert state(project) == before and not list((project / ".snakemake").rglob("metadata/*"))
-    made = [path for path in (tmp_path / "scratch").rglob("*.jsonl.gz") if not path.is_symlink()]
+    made = [
+        path for path in (tmp_path / "scratch").rglob("*.jsonl.gz") if path.stat().st_size and not path.is_symlink()
+    ]
     assert len(made) == 4, "U, test, train and dev were really made again"
+    done = project.audit("rerun", UNSUP, "--config", CONFIG, "--scratch", str(tmp_path / "scratch"))
+    assert done.returncode == 2 and "is not empty" in done.stderr
 
 
 def test_a_fault_in_a_step_is_found_where_it_begins(project: Run):
@@ -131,6 +135,14 @@ def test_noise_is_measured_and_used(project: Run):
     assert str(project.folder) not in (project / NOISE).read_text()
     _, report = rerun(project, UNSUP)
     assert report["facts"]["tolerances"].startswith("2 times the noise of 2 repeats")
+
+
+def test_a_step_that_throws_dice_is_noticed(project: Run):
+    project.edit(SPLITS, "random.Random(seed).shuffle(order)", "random.Random().shuffle(order)")
+    done = project.audit("noise", TEST, UNSUP, "--repeats", "2", "--config", CONFIG, "--json")
+    found = {each["artifact"]: each for each in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 1 and set(found) == {TEST}
+    assert found[TEST]["cause"] == "nondeterminism" and "repeats are not the same bytes" in found[TEST]["message"]
 
 
 def test_tolerances_of_a_noise_file(tmp_path: Path):

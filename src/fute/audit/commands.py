@@ -13,8 +13,8 @@ import typer
 from fute.audit.options import ConfigOption, JsonOption, SettingsOption, finish
 
 if TYPE_CHECKING:
+    from fute.audit.again import Rerunner
     from fute.audit.graph import Job
-    from fute.audit.rerun import Rerunner
 
 TargetsArgument = Annotated[list[str] | None, typer.Argument(help="files or phases; default: all of the run")]
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="artifacts to make again instead of a sample")]
@@ -109,13 +109,15 @@ def _rerunner(
 ) -> Iterator[Rerunner]:
     import tempfile
 
+    from fute.audit.again import Rerunner
     from fute.audit.collect import build_manifest
     from fute.audit.graph import read_graph
     from fute.audit.hashing import cores
     from fute.audit.paths import RESULTS, ResultsFolder
-    from fute.audit.rerun import Rerunner
     from fute.audit.scratch import Machine
 
+    if scratch and scratch.exists() and any(scratch.iterdir()):
+        raise typer.BadParameter(f"{scratch} is not empty; name a folder that is not there")
     graph = read_graph(config, settings=loads(settings) if settings else None)
     manifest = build_manifest(graph, config, ResultsFolder(Path(RESULTS)))
     machine = Machine(threads or cores(), profile)

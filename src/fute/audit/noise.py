@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import atomic, semantic_sha256
+from fute.audit.again import CANNOT, Rerunner
 from fute.audit.comparators import DEFAULTS, UNLIKE, Tolerances, distances, kind_of
 from fute.audit.graph import Job
 from fute.audit.paths import AUDIT
 from fute.audit.records import read_sidecar
-from fute.audit.rerun import NotRerunnable, Rerunner
 from fute.audit.verdicts import INCOMPLETE, Cause, Report, Verdict
 from fute.progress import Track
 
@@ -49,7 +49,7 @@ def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict
                 for _ in range(repeats):
                     runs.append(rerunner.again(job).made)
                     track.advance()
-            except (NotRerunnable, ValueError) as error:
+            except CANNOT as error:
                 for name in job.outputs:
                     report.add(name, Verdict.NOT_RERUNNABLE, Cause.ABSENT, f"{name}: {error}")
                 continue

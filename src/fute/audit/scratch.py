@@ -52,7 +52,8 @@ class Scratch:
         self.folder, self.project, self.graph = folder.resolve(), project.resolve(), graph
         self.folder.mkdir(parents=True)
         for path in sorted(self.project.iterdir()):
-            if path.name != "results" and not path.name.startswith(".") and path.resolve() != self.folder:
+            holds_it = self.folder.is_relative_to(path.resolve())
+            if path.name != "results" and not path.name.startswith(".") and not holds_it:
                 (self.folder / path.name).symlink_to(path)
         self.results = self.folder / "results"
         self.results.mkdir()
