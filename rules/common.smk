@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 from snakemake.cli import get_argument_parser
+from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from fute import batching
 from fute.artifacts import sha256_file
+from fute.audit.unadopted import unadopted
 from fute.blackbox.plugin import PluginError
 from fute.config import ConfigError, parse_run
 from fute.containers import NAMES, ImageError, check_images, image_file, job_environment, missing_image, read_lock
@@ -51,6 +53,8 @@ except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error
     raise WorkflowError(str(error)) from None
 CONFIG = RUN.config
 NEEDS = JobNeeds(WF)
+if workflow.is_main_process and (warning := unadopted(WF.results)):
+    logger.warning(warning)
 # reaches commands through the environment and is no trigger: data may move to another folder
 os.environ["FUTE_DATA_ROOT"] = str(WF.data_root)
 

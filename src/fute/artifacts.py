@@ -30,6 +30,8 @@ from fute.scrub import portable_name, scrubbed
 
 SCHEMA = 1
 SIDECAR = ".prov.json"
+STARTED = time.time()
+"""A step begins with its process: most of what it costs comes before it has anything to write."""
 PACKAGES = (
     "torch",
     "transformers",
@@ -141,7 +143,6 @@ class Step:
         self.facts: dict[str, Any] = {}
         self._pending: list[tuple[Path, Path, dict[str, Any]]] = []
         self._stack = contextlib.ExitStack()
-        self._started = time.time()
 
     def __enter__(self) -> Step:
         return self
@@ -207,7 +208,7 @@ class Step:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         run = {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "wall_s": round(time.time() - self._started, 3),
+            "wall_s": round(time.time() - STARTED, 3),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
             "peak_memory_mb": usage.ru_maxrss // 1024,
             "platform": platform.platform(),

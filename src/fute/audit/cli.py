@@ -8,32 +8,22 @@ from __future__ import annotations
 
 from json import loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from fute.audit.verdicts import Report
+from fute.audit import commands
+from fute.audit.options import ConfigOption, JsonOption, ManifestOption, ResultsOption, SettingsOption, finish
 
 app = typer.Typer(no_args_is_help=True, help="Trace, check and compare the artifacts of a run.")
 
-ConfigOption = Annotated[Path, typer.Option(help="the run's configuration")]
-ResultsOption = Annotated[Path, typer.Option(help="folder of the run's results")]
-ManifestOption = Annotated[Path | None, typer.Option(help="default: audit/manifest.json in the results")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object, for machines")]
+for command in (commands.adopt, commands.explain, commands.rerun, commands.noise):
+    app.command()(command)
 
 
 def manifest_path(results: Path, manifest: Path | None) -> Path:
     """The manifest that was named, or where the results have theirs."""
     return manifest or results / "audit" / "manifest.json"
-
-
-def finish(report: Report, json: bool) -> None:
-    """Print a report and end the command with its exit code."""
-    from fute.audit.report import print_report
-
-    print_report(report, json=json)
-    raise typer.Exit(report.exit_code)
 
 
 @app.command()
@@ -42,7 +32,7 @@ def manifest(
     config: ConfigOption = Path("config.yaml"),
     results: ResultsOption = Path("results"),
     output: ManifestOption = None,
-    settings: Annotated[str | None, typer.Option(help="settings as JSON, where the file's were overridden")] = None,
+    settings: SettingsOption = None,
     json: JsonOption = False,
 ) -> None:
     """List what the run should have made and what it made, with one hash over all."""

@@ -39,7 +39,7 @@ def reasons(record: Record, job: Job | None, entries: Mapping[str, Entry]) -> li
     job: None for a finished batch and what it was made from. Its cells are found by keys that hold their settings, and
     a cell whose inputs were made again is not used any more, so that only its code is compared.
     """
-    found = [] if same_code(record) else [f"code: {record.module} or what it imports was edited since"]
+    found = list(changed_code(record))
     if job:
         found += [*moved_inputs(record, entries), *changed_inputs(record, job), *changed_params(record, job)]
     return found
@@ -51,6 +51,16 @@ def same_code(record: Record | Entry) -> bool:
         return code_sha256(record.module) == record.code_sha256
     except ValueError:
         return False
+
+
+def changed_code(record: Record) -> Iterator[str]:
+    """Both hashes of the code, where they differ."""
+    if not same_code(record):
+        try:
+            now = f"is {code_sha256(record.module)[:12]}"
+        except ValueError:
+            now = "is gone"
+        yield f"code: {record.module} or what it imports was edited since: was {record.code_sha256[:12]}, {now}"
 
 
 def moved_inputs(record: Record, entries: Mapping[str, Entry]) -> Iterator[str]:

@@ -1,0 +1,77 @@
+"""Batches seen from the audit: what one cell of a batch says, and what two batches were told.
+
+A batch holds what one process start computed for many targets. An auditor asks for one target: one cell of a batch
+and what is taken out of it.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fute.artifacts import canonical_json, read_jsonl
+from fute.audit.graph import Job
+from fute.audit.values import differences
+from fute.batching import KEYS
+from fute.embed_extract import member
+from fute.lm_workflow import TRANSFER_SUFFIX
+from fute.workflow import EMBEDDING_SUFFIX, Workflow
+
+CELLS = ("labels", "selects", "items")
+"""Settings of a batch that say which cells it holds; all others say how they are computed."""
+
+
+def is_batch(name: str) -> bool:
+    """Whether an artifact is the data of a batch."""
+    return "/batches/" in name and not name.endswith(KEYS)
+
+
+def keys_of(batch: str) -> str:
+    """Name of the `.keys` file beside a batch's data."""
+    folder, _, name = batch.rpartition("/")
+    return f"{folder}/{name.split('.')[0]}{KEYS}"
+
+
+def keys_read(params: Mapping[str, Any]) -> list[str]:
+    """Keys of the cells that an extraction takes out of its batches. params: of its record."""
+    return [params["key"]] if "key" in params else [key for _, key in sorted(params["keys"].items())]
+
+
+def planned_keys(job: Job) -> list[str]:
+    """The same of a planned job."""
+    return keys_read(job.params if "key" in job.params else json.loads(job.params["settings"]))
+
+
+def cell_content(batch: Path, key: str) -> bytes | None:
+    """What a batch says of one cell, whatever the cell's key; None where it does not hold it."""
+    if batch.suffix == EMBEDDING_SUFFIX:
+        with zipfile.ZipFile(batch) as archive:
+            return archive.read(member(key)) if member(key) in archive.namelist() else None
+    lines = [{**line, "key": ""} for line in read_jsonl(batch) if line.get("key") == key]
+    return "\n".join(map(canonical_json, lines)).encode() or None
+
+
+def changed_settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Where two batches' settings differ in how cells are computed, for what both have: their prompts may be others."""
+    how = [{name: value for name, value in settings.items() if name not in CELLS} for settings in (was, now)]
+    prompts = [settings.get("prompts") or {} for settings in how]
+    shared = prompts[0].keys() & prompts[1].keys()
+    for settings, own in zip(how, prompts, strict=True):
+        if own:
+            settings["prompts"] = {name: own[name] for name in shared}
+    yield from differences(*how)
+
+
+def all_cells(workflow: Workflow) -> Iterator[tuple[str, str, str]]:
+    """(folder and suffix of its batches as `folder/*suffix`, cell, key) of every cell of a configuration."""
+    for (model, task, corpus), key in workflow.label_cells.items():
+        yield f"results/labels/{model}/batches/*.jsonl.gz", f"{task}/{corpus}", key
+    for path, item in workflow.embedding_items.items():
+        method = path.split("/")[3]
+        yield f"{workflow.embedding_folder(method)}/batches/*{EMBEDDING_SUFFIX}", path, item.key
+    if workflow.lm:
+        for cell, run in workflow.lm.transfer_runs.items():
+            yield f"results/transfer/{workflow.lm.settings.transfer.model}/batches/*{TRANSFER_SUFFIX}", cell, run.key

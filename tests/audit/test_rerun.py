@@ -1,0 +1,208 @@
+"""Doing jobs again, explained and repeated: on a run of the light steps (tests/workflow has a whole one)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import CONFIG, MODEL, Run
+
+from fute.audit.comparators import DEFAULTS
+from fute.audit.identity import IMAGES
+from fute.audit.noise import NOISE, NoiseError, read_tolerances
+
+TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
+UNSUP, COUNTS = "results/unsup/sa.jsonl.gz", "results/data/mini-films/counts.json"
+LOCK = f"results/models/{MODEL}.lock.json"
+# the configuration's default targets are a whole experiment, of which this run has the data only
+NAMES = (UNSUP, TEST, TRAIN)
+SPLITS = "src/fute/data/normalise.py"
+
+
+@pytest.fixture
+def project(made: Run, tmp_path: Path) -> Run:
+    """A copy of the whole checkout that a test may edit."""
+    shutil.copytree(made.folder, tmp_path / "project", ignore=shutil.ignore_patterns(".snakemake"))
+    copy = Run(tmp_path / "project", CONFIG)
+    copy.image = made.image
+    next((copy / "containers").glob("*.sif")).rename(tmp_path / "image.sif")  # it is none that could be started
+    return copy
+
+
+def images_of(run: Run) -> list[Path]:
+    """Where the images of the run's lock belong."""
+    entries = json.loads((run / IMAGES).read_text())["images"].values()
+    return [run / IMAGES.parent / entry["file"] for entry in entries]
+
+
+def rerun(run: Run, *arguments: str) -> tuple[int, dict]:
+    done = run.audit("rerun", "--config", CONFIG, "--json", *arguments)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def state(run: Run) -> dict[str, tuple[bytes, int]]:
+    """Bytes and time of every file of the results."""
+    files = (path for path in (run / "results").rglob("*") if path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_jobs_done_again_are_identical_and_nothing_real_is_touched(project: Run, tmp_path: Path):
+    before = state(project)
+    code, report = rerun(project, *NAMES, "--scratch", str(tmp_path / "scratch"))
+    assert code == 0 and report["findings"] == []
+    # both outputs of U, two of the test split, three of the training split
+    assert report["counts"] == {"identical": 7} and report["facts"]["jobs"] == 3
+    assert report["facts"]["without image"] == [project.image], "the image is not there"
+    assert state(project) == before and not list((project / ".snakemake").rglob("metadata/*"))
+    made = [
+        path for path in (tmp_path / "scratch").rglob("*.jsonl.gz") if path.stat().st_size and not path.is_symlink()
+    ]
+    assert len(made) == 4, "U, test, train and dev were really made again"
+    done = project.audit("rerun", UNSUP, "--config", CONFIG, "--scratch", str(tmp_path / "scratch"))
+    assert done.returncode == 2 and "is not empty" in done.stderr
+
+
+def test_a_fault_in_a_step_is_found_where_it_begins(project: Run):
+    project.edit(SPLITS, "random.Random(seed).shuffle(order)", "random.Random(seed + 1).shuffle(order)")
+    code, report = rerun(project, *NAMES)
+    drifted = {each["artifact"]: each for each in report["findings"]}
+    # the rows that are sampled for the test are others, and so are those left for training; U has a sampler of its own
+    assert code == 1 and set(drifted) >= {TEST} and UNSUP not in drifted
+    assert report["facts"]["first divergent"] == [TEST]
+    for name, each in drifted.items():
+        assert each["verdict"] == "drifted" and each["cause"] == "code" and name in each["message"]
+        assert f"first divergent: {TEST}" in each["message"]
+
+
+def test_a_job_is_done_again_in_its_image(project: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With a stand-in for Apptainer that notes how it is called and runs the command as it stands."""
+    (tmp_path / "image.sif").rename(next(iter(images_of(project))))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "apptainer").write_text(
+        f"""#!/bin/bash
+if [ "$1" = --version ]; then echo "apptainer version 1.4.5"; exit; fi
+echo "$@" >> {tmp_path}/calls
+while [ "$1" != bash ]; do shift; done
+exec "$@"
+"""
+    )
+    (tools / "apptainer").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    code, report = rerun(project, UNSUP)
+    assert code == 0 and report["counts"] == {"identical": 2} and "without image" not in report["facts"]
+    call = (tmp_path / "calls").read_text()
+    assert f"--bind {project.folder}:{project.folder}:ro" in call and "containers/" in call and "sample-unsup" in call
+
+
+def test_an_input_that_is_not_the_recorded_one_is_not_used(project: Run):
+    (project / TEST).write_bytes(b"other")
+    code, report = rerun(project, TRAIN)
+    assert code == 2 and report["counts"] == {"not rerunnable here": 3}
+    assert f"its input {TEST} is not the one it was made from" in report["findings"][0]["message"]
+
+
+def test_another_configuration_is_not_the_run(project: Run):
+    project.edit(CONFIG, "test_rows: 12", "test_rows: 11")
+    code, report = rerun(project, TEST)
+    assert code == 2
+    assert "the configuration is not that of the run: params: test_rows 12, then 11" in report["findings"][0]["message"]
+
+
+def test_a_step_that_fails_says_why(project: Run):
+    path = project / "src/fute/data/prepare.py"
+    path.write_text(path.read_text() + '\nraise RuntimeError("nothing works here")\n')
+    code, report = rerun(project, UNSUP)
+    assert code == 2
+    assert "ended with an error: RuntimeError: nothing works here" in report["findings"][0]["message"]
+
+
+def test_a_name_that_is_no_artifact(project: Run):
+    done = project.audit("rerun", "results/nothing.csv", "--config", CONFIG)
+    assert done.returncode == 2 and "results/nothing.csv: no rule of this configuration made it" in done.stderr
+
+
+def test_noise_is_measured_and_used(project: Run):
+    done = project.audit("noise", COUNTS, UNSUP, "--repeats", "2", "--config", CONFIG, "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["counts"] == {"identical": 5}
+    found = json.loads((project / NOISE).read_text())
+    assert found["repeats"] == 2 and found["floor"]["exact"] == {"artifacts": 5, "distances": {}}
+    assert str(project.folder) not in (project / NOISE).read_text()
+    _, report = rerun(project, UNSUP)
+    assert report["facts"]["tolerances"].startswith("2 times the noise of 2 repeats")
+
+
+def test_a_step_that_throws_dice_is_noticed(project: Run):
+    project.edit(SPLITS, "random.Random(seed).shuffle(order)", "random.Random().shuffle(order)")
+    done = project.audit("noise", TEST, UNSUP, "--repeats", "2", "--config", CONFIG, "--json")
+    found = {each["artifact"]: each for each in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 1 and set(found) == {TEST}
+    assert found[TEST]["cause"] == "nondeterminism" and "repeats are not the same bytes" in found[TEST]["message"]
+
+
+def test_tolerances_of_a_noise_file(tmp_path: Path):
+    path = tmp_path / "noise.json"
+    assert read_tolerances(path).of == DEFAULTS
+    floor = {"labels": {"artifacts": 1, "distances": {"flips": 0.002, "class shift": 0.0}}}
+    path.write_text(json.dumps({"schema": 1, "repeats": 3, "floor": floor}))
+    found = read_tolerances(path)
+    assert found.of["labels"] == {"flips": 0.004, "class shift": 0.0}
+    assert found.of["vectors"] == DEFAULTS["vectors"] and "labels" in found.source
+    for broken in ("{", "[]", json.dumps({"schema": 2, "repeats": 3, "floor": floor}), '{"schema": 1, "floor": 3}'):
+        path.write_text(broken)
+        with pytest.raises(NoiseError, match=r"noise\.json: is damaged"):
+            read_tolerances(path)
+
+
+def explain(run: Run, target: str) -> dict:
+    done = run.audit("explain", target, "--config", CONFIG, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_chain_of_an_artifact_and_what_it_cost(project: Run):
+    found = explain(project, TRAIN)
+    assert found["chain"][TRAIN]["inputs"][:2] == ["results/data/mini-films/source.lock.json", TEST]
+    assert found["chain"][TRAIN]["step"] == "normalise_train" and found["chain"]["data:mini-films/train.jsonl"]
+    costs = {each["step"]: each for each in found["costs"]}
+    assert set(costs) == {"normalise_train", "normalise_test"}
+    # both outputs of the test split are of one process, which took longer than its imports
+    assert costs["normalise_test"]["processes"] == 1 and 0.05 < costs["normalise_test"]["wall_s"] < 60
+    assert found["pending"] == []
+    text = project.audit("explain", TRAIN, "--config", CONFIG).stdout
+    assert (
+        "nothing would run again for it" in text and "normalise_test" in text and "data:mini-films/train.jsonl" in text
+    )
+
+
+def test_what_would_run_again_with_both_values(project: Run):
+    project.edit(CONFIG, "test_rows: 12", "test_rows: 11")
+    found = explain(project, TRAIN)["pending"]
+    assert [each["rule"] for each in found] == ["normalise_test", "normalise_train"]
+    assert "params: test_rows 12, then 11" in found[0]["reasons"] and found[0]["because"] == []
+    assert TEST in found[1]["because"]
+    text = project.audit("explain", TRAIN, "--config", CONFIG).stdout
+    assert "1. normalise_test would run" in text and "test_rows 12, then 11" in text
+
+
+def test_edited_code_is_named_with_both_hashes(project: Run):
+    path = project / SPLITS
+    path.write_text(path.read_text() + "\n# edited\n")
+    recorded = json.loads((project / f"{TEST}.prov.json").read_text())["record"]["code_sha256"][:12]
+    found = explain(project, TEST)["pending"]
+    assert [each["rule"] for each in found] == ["normalise_test"]
+    assert any(why.startswith("code: fute.data.prepare") and recorded in why for why in found[0]["reasons"])
+
+
+def test_what_is_missing_runs_only_where_it_is_needed(project: Run):
+    (project / TEST).unlink()
+    assert explain(project, TRAIN)["pending"] == []
+    (project / TRAIN).unlink()
+    found = explain(project, TRAIN)["pending"]
+    assert [each["rule"] for each in found] == ["normalise_test", "normalise_train"]
+    assert found[0]["reasons"] == [f"{TEST} is missing"]
