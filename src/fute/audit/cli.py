@@ -1,6 +1,7 @@
 """`fute audit ...`: what a reviewer or a doubting reader asks of a finished run.
 
-Every step of the workflow loads this file, so a command imports what it needs by itself. Exit codes of all commands: 0 good, 1 something drifted, 2 something is missing or could not be checked.
+Exit codes of all commands: 0 good, 1 something drifted, 2 something is missing or could not be checked. Every step of
+the workflow loads this file, so a command imports what it needs by itself.
 """
 
 from __future__ import annotations
@@ -64,12 +65,11 @@ def verify(
 ) -> None:
     """Hash every artifact again and check the chain of records, locks, images, configuration and code."""
     from fute.audit.hashing import cores
-    from fute.audit.manifest import read_manifest
     from fute.audit.paths import ResultsFolder
-    from fute.audit.verify import verify_manifest
+    from fute.audit.verify import verify_folder
 
-    listed = read_manifest(manifest_path(results, manifest))
-    finish(verify_manifest(listed, ResultsFolder(results), root=root, threads=threads or cores()), json)
+    listed = manifest_path(results, manifest)
+    finish(verify_folder(ResultsFolder(results), listed, root=root, threads=threads or cores()), json)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fute.artifacts import SIDECAR
 from fute.audit.graph import Graph
 from fute.audit.identity import LOCK, config_identity, lock_files, read_images
 from fute.audit.manifest import Entry, Manifest, entry_of, environment_key
@@ -79,12 +80,12 @@ class _Collector:
             self.missing.add(name)
             return []
         try:
-            sidecar, digest = read_sidecar(self.results.sidecar(name), f"{name}.prov.json")
+            sidecar, digest = read_sidecar(self.results.sidecar(name), name + SIDECAR)
+            self.entries[name] = self._entry(name, sidecar, digest)
         except RecordError as error:
             self.unrecorded[name] = str(error)
             return []
         self.sidecars[name] = sidecar
-        self.entries[name] = self._entry(name, sidecar, digest)
         found = [source.path for source in sidecar.record.inputs if source.path.startswith(f"{RESULTS}/")]
         if "/batches/" in name and not name.endswith(KEYS):
             found.append(_keys_of(name))

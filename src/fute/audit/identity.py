@@ -10,7 +10,7 @@ from typing import Any
 
 from fute.artifacts import content_key, sha256_file
 from fute.audit.manifest import ConfigIdentity
-from fute.audit.paths import ResultsFolder
+from fute.audit.paths import ResultsFolder, checked_name
 from fute.audit.records import RecordError
 from fute.config import Run
 from fute.scrub import scrubbed
@@ -64,7 +64,7 @@ def lock_files(name: str, results: ResultsFolder) -> dict[str, str]:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise RecordError(f"{name}: is no lock of a model's files; make it again") from None
     for file in found:
-        results.path(file)
+        checked_name(file)
     return found
 
 

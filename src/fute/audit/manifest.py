@@ -7,7 +7,6 @@ and wherever. What may differ between two such runs (machines, sidecars' times) 
 from __future__ import annotations
 
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,12 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fute.artifacts import atomic, canonical_json, content_key
 from fute.audit.paths import AUDIT, UnsafePath, checked_name
 from fute.audit.records import Input, Module, Sha256, Sidecar
+from fute.audit.verdicts import Verdict
 
 MANIFEST = f"{AUDIT}/manifest.json"
 
 
 class ManifestError(ValueError):
-    """A manifest that is missing, damaged, edited, or names files outside the results."""
+    """A manifest that is missing, damaged, edited, or names files outside the results; `verdict` says which."""
+
+    def __init__(self, message: str, verdict: Verdict = Verdict.DRIFTED) -> None:
+        super().__init__(message)
+        self.verdict = verdict
 
 
 class _Strict(BaseModel):
@@ -87,7 +91,7 @@ class Manifest(_Strict):
     images: dict[str, Any] = {}
     environments: dict[str, dict[str, Any]] = {}
 
-    @cached_property
+    @property
     def root(self) -> str:
         """One hash over configuration, artifacts, records, folders of weights, images, and what is missing."""
         made = {
@@ -172,7 +176,8 @@ def read_manifest(path: Path) -> Manifest:
         whole = content_key(body) == digest
         found = Manifest.model_validate({name: value for name, value in body.items() if name != "root"})
     except FileNotFoundError:
-        raise ManifestError(f"{path}: there is no manifest; make it with: fute audit manifest") from None
+        problem = f"{path}: there is no manifest; make it with: fute audit manifest"
+        raise ManifestError(problem, Verdict.MISSING) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -187,5 +192,5 @@ def read_manifest(path: Path) -> Manifest:
         for name in (name for entry in found.entries.values() for name in entry.files):
             checked_name(name)
     except UnsafePath as error:
-        raise ManifestError(f"{path}: {error}") from None
+        raise ManifestError(f"{path}: {error}", Verdict.REFUSED) from None
     return found

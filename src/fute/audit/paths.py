@@ -32,7 +32,7 @@ def checked_name(name: str) -> str:
         problem = "is absolute"
     elif ".." in parts:
         problem = "holds '..'"
-    elif "" in parts or "." in parts or name != PurePosixPath(name).as_posix():
+    elif "" in parts or "." in parts:
         problem = "is not in its plain form"
     elif parts[0] != RESULTS or len(parts) < 2:
         problem = f"is not below {RESULTS}/"
@@ -66,18 +66,25 @@ class ResultsFolder:
             raise NoResults(f"{folder} is no folder; give the folder of a run's results")
         self.folder = folder
         self._real = os.path.realpath(folder)
-        # a folder holds many files: its own links are followed once
-        self._real_folder = lru_cache(maxsize=4096)(os.path.realpath)
+        # many files lie in one folder, whose links are followed once
+        self._real_folder = lru_cache(maxsize=4096)(self._checked_folder)
 
     def path(self, name: str) -> Path:
         """File of the artifact `name`, which need not exist. Raises UnsafePath."""
-        path = self.folder.joinpath(*checked_name(name).split("/")[1:])
-        real = os.path.join(self._real_folder(path.parent), path.name)
-        if os.path.islink(real):
-            real = os.path.realpath(real)
+        folder, _, file = checked_name(name).rpartition("/")
+        path = f"{self._real_folder(folder)}/{file}"
+        if os.path.islink(path):
+            self._refuse_outside(os.path.realpath(path), name)
+        return Path(path)
+
+    def _checked_folder(self, name: str) -> str:
+        real = os.path.realpath(self.folder.joinpath(*name.split("/")[1:]))
+        self._refuse_outside(real, name)
+        return real
+
+    def _refuse_outside(self, real: str, name: str) -> None:
         if os.path.commonpath((real, self._real)) != self._real:
             raise UnsafePath(f"{name}: a symbolic link leads outside {self.folder}; refused")
-        return path
 
     def sidecar(self, name: str) -> Path:
         """File of the record beside the artifact `name`. Raises UnsafePath."""
@@ -88,8 +95,8 @@ class ResultsFolder:
 
         below: only those of this folder, `results/...`.
         """
-        for where, folders, files in os.walk(self.folder if below == RESULTS else self.path(below)):
-            here = PurePosixPath(RESULTS, Path(where).relative_to(self.folder).as_posix())
+        for where, folders, files in os.walk(self._real if below == RESULTS else self.path(below)):
+            here = PurePosixPath(RESULTS, Path(where).relative_to(self._real).as_posix())
             folders[:] = sorted(
                 name for name in folders if str(here / name) not in NO_ARTIFACTS and not name.endswith(".partial")
             )

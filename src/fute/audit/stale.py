@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fute.audit.graph import Job
+from fute.artifacts import content_key
 from fute.audit.manifest import Entry
+from fute.audit.paths import RESULTS
 from fute.audit.records import Record
-from fute.audit.values import differences
+from fute.audit.values import differences, short
 from fute.closure import code_sha256
 from fute.scrub import scrubbed
 
+if TYPE_CHECKING:
+    from fute.audit.graph import Job
+
 # the parameters of rules that are settings as JSON and become the params of records
 SETTINGS = ("settings", "spec", "recipe")
+# where a plug-in lies is no part of what it is
+FOLDER, PLUGIN = "folder", "plugin:"
 
 
 def reasons(name: str, record: Record, job: Job | None, entries: Mapping[str, Entry]) -> list[str]:
@@ -26,7 +32,7 @@ def reasons(name: str, record: Record, job: Job | None, entries: Mapping[str, En
     if not same_code(record):
         found.append(f"code: {record.module} or what it imports was edited since")
     if job:
-        found += changed_params(record, job)
+        found += [*changed_inputs(record, job), *changed_params(record, job)]
     return found
 
 
@@ -46,23 +52,42 @@ def moved_inputs(record: Record, entries: Mapping[str, Entry]) -> Iterator[str]:
             yield f"upstream: {source.path} was {source.sha256[:12]}, is {now.sha256[:12]}"
 
 
+def changed_inputs(record: Record, job: Job) -> Iterator[str]:
+    """Artifacts that the job would read and the recorded one did not, and the other way round."""
+    planned = {name for name in job.inputs if name.startswith(f"{RESULTS}/")}
+    recorded = {source.path for source in record.inputs if source.path.startswith(f"{RESULTS}/")}
+    yield from (f"upstream: {name} was no input, and is one" for name in sorted(planned - recorded))
+    yield from (f"upstream: {name} was an input, and is none" for name in sorted(recorded - planned))
+
+
 def changed_params(record: Record, job: Job) -> Iterator[str]:
     """Settings that the job would pass and that the record has otherwise, with both values."""
     recorded = record.params if isinstance(record.params, dict) else {}
     for name in SETTINGS:
-        planned = job.params.get(name)
-        if isinstance(planned, str) and planned.startswith("{"):
-            for each in differences(recorded, scrubbed(json.loads(planned)), defaults=True):
-                yield f"params: {each}"
+        planned = _json(job.params.get(name))
+        planned.pop(FOLDER, None)
+        yield from (f"params: {each}" for each in differences(recorded, scrubbed(planned), defaults=True))
     if "key" in job.params and "key" in recorded and job.params["key"] != recorded["key"]:
-        yield f"params: key was {str(recorded['key'])[:12]}, is {str(job.params['key'])[:12]}"
+        yield f"params: key {short(recorded['key'])}, then {short(job.params['key'])}"
     if "source" in job.params:
-        yield from _changed_source(record, json.loads(job.params["source"]))
+        yield from _changed_source(record, job)
 
 
-def _changed_source(record: Record, source: Mapping[str, Any]) -> Iterator[str]:
+def _changed_source(record: Record, job: Job) -> Iterator[str]:
+    """Files outside the project: of data, by name; of a plug-in, by one hash over its settings and files."""
     recorded = {each.path: each.sha256 for each in record.inputs}
-    for file in source.get("files", []):
+    source = job.params["source"]
+    for file in _json(source).get("files", []):
         was = recorded.get(f"data:{file['path']}")
         if "sha256" in file and was != file["sha256"]:
             yield f"data: {file['path']} was {str(was)[:12]}, is {file['sha256'][:12]}"
+    if files := {path.removeprefix(PLUGIN): sha256 for path, sha256 in recorded.items() if path.startswith(PLUGIN)}:
+        settings = _json(job.params.get("settings"))
+        settings.pop(FOLDER, None)
+        if content_key([settings, files]) != source:
+            yield f"code: the plug-in's files ({', '.join(sorted(files))}) or settings were edited since"
+
+
+def _json(parameter: Any) -> dict[str, Any]:
+    """A rule's parameter that is a JSON object; empty for any other."""
+    return json.loads(parameter) if isinstance(parameter, str) and parameter.startswith("{") else {}

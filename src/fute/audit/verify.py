@@ -13,7 +13,7 @@ from pathlib import Path
 from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.hashing import Hashed, Task, hash_files
 from fute.audit.identity import IMAGES, LOCK, config_sha256, image_problem, lock_files, read_images
-from fute.audit.manifest import MANIFEST, Entry, Manifest, entry_of
+from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.audit.records import Input, NoRecord, RecordError, read_sidecar
 from fute.audit.stale import same_code
@@ -32,6 +32,16 @@ def verify_manifest(
     configuration and images are compared. Nothing is written, and nothing outside both folders is read.
     """
     return _Verifier(manifest, results, project).report(root, threads)
+
+
+def verify_folder(results: ResultsFolder, manifest: Path, *, root: str | None = None, threads: int = 1) -> Report:
+    """`verify_manifest` in the current checkout; a manifest that is missing, damaged or refused is a finding, too."""
+    try:
+        return verify_manifest(read_manifest(manifest), results, root=root, threads=threads)
+    except ManifestError as error:
+        report = Report("verify", checked=1)
+        report.add(MANIFEST, error.verdict, Cause.RECORD, str(error))
+        return report
 
 
 class _Verifier:
@@ -68,17 +78,20 @@ class _Verifier:
 
     def _whole(self, root: str | None) -> None:
         manifest, add = self.manifest, self.found.add
-        if root is not None and root != manifest.root:
-            problem = f"{MANIFEST}: its root is {manifest.root}, not {root}: these are not the results meant"
+        if root is not None:
             self.found.checked += 1
-            add(MANIFEST, Verdict.DRIFTED, Cause.CONTENT, problem)
+            if root != manifest.root:
+                problem = f"{MANIFEST}: its root is {manifest.root}, not {root}: these are not the results meant"
+                add(MANIFEST, Verdict.DRIFTED, Cause.CONTENT, problem)
         for file in manifest.config.files:
             self.found.checked += 1
             if problem := self._config_problem(file):
                 add(file, Verdict.DRIFTED, Cause.CONFIG, f"{file}: {problem}")
-        if manifest.images != self.images:
+        if manifest.images or self.images:
             self.found.checked += 1
-            add(str(IMAGES), Verdict.DRIFTED, Cause.IMAGE, f"{IMAGES}: is another than when the manifest was made")
+            if manifest.images != self.images:
+                problem = f"{IMAGES}: is another than when the manifest was made"
+                add(str(IMAGES), Verdict.DRIFTED, Cause.IMAGE, problem)
         for name in manifest.missing:
             add(
                 name, Verdict.MISSING, Cause.ABSENT, f"{name}: was missing when the manifest was made; run the workflow"
@@ -107,21 +120,20 @@ class _Verifier:
         where, add = name + SIDECAR, self.found.add
         try:
             sidecar, digest = read_sidecar(self.results.sidecar(name), where)
-            files = lock_files(name, self.results) if name.endswith(LOCK) else {}
         except UnsafePath as error:
             add(name, Verdict.REFUSED, Cause.PATH, str(error))
             return
         except NoRecord as error:
             add(name, Verdict.UNVERIFIED, Cause.RECORD, str(error))
             return
-        except (RecordError, OSError) as error:
+        except RecordError as error:
             add(name, Verdict.DRIFTED, Cause.RECORD, str(error))
             return
         if sidecar.record.artifact != name:
             add(name, Verdict.DRIFTED, Cause.RECORD, f"{where}: speaks of {sidecar.record.artifact}: it was exchanged")
         elif sidecar.record_sha256 != entry.record_sha256:
             add(name, Verdict.DRIFTED, Cause.RECORD, f"{where}: is another record than the manifest lists")
-        elif entry != entry_of(sidecar, digest, files=files, rule=entry.rule, wildcards=entry.wildcards):
+        elif entry != entry_of(sidecar, digest, files=entry.files, rule=entry.rule, wildcards=entry.wildcards):
             add(
                 name, Verdict.DRIFTED, Cause.RECORD, f"{where}: was edited outside its record, or its manifest line was"
             )
@@ -196,3 +208,6 @@ class _Verifier:
         elif digest != expected:
             problem = f"{name}: its bytes are not those that were recorded ({digest[:12]}, not {expected[:12]})"
             self.found.add(name, Verdict.DRIFTED, cause, problem)
+        elif entry and name.endswith(LOCK) and lock_files(name, self.results) != entry.files:
+            problem = f"{name}: lists other files than the manifest says of it; make the manifest again"
+            self.found.add(name, Verdict.DRIFTED, Cause.MODEL, problem)

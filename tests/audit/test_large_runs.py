@@ -1,0 +1,96 @@
+"""What verification costs: its rate beside sha256sum's over the same files, its memory, and 100,000 artifacts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from large import write_run
+
+from fute.audit.hashing import cores
+
+MB = 1_000_000
+SHARE = 0.8
+"""The least part of sha256sum's rate."""
+ROUNDS = 3
+MEMORY_MB = 24
+"""What eight times as many bytes may add to the memory of a verification."""
+MANY = 100_000
+
+PEAK = """
+import json, os, resource, sys
+from fute.cli import main
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+"""
+
+
+def verify(project: Path, *arguments: str) -> tuple[float, dict, int]:
+    """Seconds, report and peak memory in MB of one `fute audit verify` in a process of its own."""
+    started = time.monotonic()
+    line = [sys.executable, "-c", PEAK, "audit", "verify", "--json", *arguments]
+    source = Path(__file__).resolve().parents[2] / "src"
+    done = subprocess.run(
+        line, cwd=project, env=os.environ | {"PYTHONPATH": str(source)}, text=True, capture_output=True
+    )
+    seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return seconds, json.loads(done.stdout), int(done.stderr.split()[-1])
+
+
+@pytest.fixture(scope="module")
+def bulky(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    project = tmp_path_factory.mktemp("bulky")
+    print("\nwriting 900 MB", flush=True)
+    return project, write_run(project, [20_000] * 1500 + [3 * MB] * 90 + [150 * MB] * 4)
+
+
+def sha256sum(project: Path, names: list[str]) -> float:
+    started = time.monotonic()
+    subprocess.run(
+        ["xargs", "sha256sum"], cwd=project, input="\n".join(names).encode(), check=True, capture_output=True
+    )
+    return time.monotonic() - started
+
+
+def test_it_hashes_no_slower_than_sha256sum(bulky: tuple[Path, list[str]]):
+    """Whole commands, one after the other in turn, on the same files in the page cache; the best of each counts."""
+    project, names = bulky
+    size = sum((project / name).stat().st_size for name in names) / MB
+    plain, ours = [], []
+    for _ in range(ROUNDS):
+        plain.append(sha256sum(project, names))
+        ours.append(verify(project)[0])
+    shares = min(plain) / min(ours)
+    print(
+        f"  {size:.0f} MB: sha256sum {size / min(plain):.0f} MB/s, verify on {cores()} cores"
+        f" {size / min(ours):.0f} MB/s, {shares:.2f} of it",
+        flush=True,
+    )
+    assert shares >= SHARE
+
+
+def test_memory_is_flat(bulky: tuple[Path, list[str]], tmp_path: Path):
+    write_run(tmp_path, [20_000] * 1500)
+    few, many = verify(tmp_path)[2], verify(bulky[0])[2]
+    print(f"  peak memory: {few} MB for 30 MB of files, {many} MB for 900 MB", flush=True)
+    assert many - few <= MEMORY_MB
+
+
+def test_a_hundred_thousand_artifacts(tmp_path: Path):
+    print(f"\nwriting {MANY} artifacts (20 s)", flush=True)
+    names = write_run(tmp_path, [64] * MANY)
+    seconds, report, memory = verify(tmp_path)
+    size = (tmp_path / "results/audit/manifest.json").stat().st_size / MB
+    print(f"  {MANY} artifacts, manifest {size:.0f} MB: {seconds:.0f} s, {memory} MB", flush=True)
+    assert report["counts"] == {"identical": MANY} and report["exit_code"] == 0
+    (tmp_path / names[77_777]).write_bytes(b"x")
+    with pytest.raises(AssertionError, match=names[77_777]):
+        verify(tmp_path)
