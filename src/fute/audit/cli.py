@@ -7,32 +7,15 @@ the workflow loads this file, so a command imports what it needs by itself.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from fute.audit.verdicts import Report
+from fute.audit.evidence import app as evidence
+from fute.audit.options import ConfigOption, JsonOption, ManifestOption, ResultsOption, finish, manifest_path
 
 app = typer.Typer(no_args_is_help=True, help="Trace, check and compare the artifacts of a run.")
-
-ConfigOption = Annotated[Path, typer.Option(help="the run's configuration")]
-ResultsOption = Annotated[Path, typer.Option(help="folder of the run's results")]
-ManifestOption = Annotated[Path | None, typer.Option(help="default: audit/manifest.json in the results")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object, for machines")]
-
-
-def manifest_path(results: Path, manifest: Path | None) -> Path:
-    """The manifest that was named, or where the results have theirs."""
-    return manifest or results / "audit" / "manifest.json"
-
-
-def finish(report: Report, json: bool) -> None:
-    """Print a report and end the command with its exit code."""
-    from fute.audit.report import print_report
-
-    print_report(report, json=json)
-    raise typer.Exit(report.exit_code)
+app.add_typer(evidence)
 
 
 @app.command()

@@ -92,7 +92,11 @@ def _answers(claim: Claim, project: Project) -> Iterator[Answer]:
         outcome = Outcome.FAIL if isinstance(error, Changed) else Outcome.INCONCLUSIVE
         yield Answer(claim.id, claim.kind, said.file or "", outcome, why=str(error))
         return
-    for statement in statements(claim, path):
+    said_here = statements(claim, path)
+    if not said_here:
+        why = f"{said.file} has no row that is meant"
+        yield Answer(claim.id, claim.kind, said.file or "", Outcome.INCONCLUSIVE, why=why)
+    for statement in said_here:
         outcome, found, why = _outcome(claim, statement, project)
         source = claim.shown.file if claim.shown else ""
         yield Answer(claim.id, claim.kind, statement.where, outcome, statement.text, found, why, source)

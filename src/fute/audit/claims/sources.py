@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -67,7 +68,7 @@ class Project:
         columns = shown.interval or ([shown.column] if shown.column else [])
         if not columns:
             return [str(len(rows))]
-        return [reduced(shown, rows, fill(column, statement, rows)) for column in columns]
+        return [reduced(shown, rows, fill(column, statement)) for column in columns]
 
     def _rows(self, claim: Claim, shown: Shown, statement: Statement) -> list[dict[str, str]]:
         file = fill(shown.file, statement)
@@ -84,7 +85,7 @@ class Project:
                 raise NotApplicable(f"models differ: the paper's is {value}, those of {file} are {', '.join(models)}")
             chosen = [row for row in chosen if row[column] == value]
         if not chosen and shown.reduce not in ("count", "distinct"):
-            keys = ", ".join(f"{column} {fill(value, statement, [])}" for column, value in shown.where.items())
+            keys = ", ".join(f"{column} {fill(value, statement)}" for column, value in shown.where.items())
             raise Inconclusive(f"{file} has no row with {keys}")
         return chosen
 
@@ -122,25 +123,25 @@ class Project:
 
 
 class _Fields(Formatter):
-    """`{field}` or, changed in form, `{field:lower}`, `{field:dash}` (no underscores), `{field:ours}`."""
+    """`{field}`, or with another form: `{field:id}` as our files write names (`CR all_class` -> `cr-all-class`,
+    `ρ` -> `rho`), `{field:ours}` our id of a model of the paper.
+    """
 
     def __init__(self, models: Sequence[str]) -> None:
         self.models = models
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        if format_spec == "lower":
-            return str(value).lower()
-        if format_spec == "dash":
-            return str(value).replace("_", "-")
+        if format_spec == "id":
+            return re.sub(r"[ _]", "-", str(value).lower().replace("ρ", "rho"))
         if format_spec == "ours":
             ours = {key: model for model, key in paper_models(self.models).items()}
             return ours.get(str(value), str(value))
         return format(value, format_spec)
 
 
-def fill(template: str, statement: Statement, models: Sequence[str] | Sequence[Mapping[str, str]] = ()) -> str:
+def fill(template: str, statement: Statement, models: Sequence[str] = ()) -> str:
     """A template of the claims file with a statement's fields. models: ids of ours, for `{field:ours}`."""
-    return _Fields([model for model in models if isinstance(model, str)]).format(template, **statement.fields)
+    return _Fields(models).format(template, **statement.fields)
 
 
 def reduced(shown: Shown, rows: Sequence[Mapping[str, str]], column: str) -> str:

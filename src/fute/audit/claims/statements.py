@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fute.audit.claims.file import Claim, ClaimsError, Said
+from fute.audit.paths import RESULTS
 
 NUMBER = re.compile(r"(?<![\w.,/-])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]\d+)?(?!\w|[.,-]\d|-\w)")
 _CELL = re.compile(r"(?<!\\)\|")
+_ESCAPE = re.compile(r"\\(?=[\\|*_`<>])")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,10 @@ class Statement:
 
 
 def statements(claim: Claim, path: Path | None) -> list[Statement]:
-    """All numbers of a claim. path: its file; it must be there. Raises ClaimsError where nothing is found."""
+    """All numbers of a claim. path: its file; it must be there.
+
+    Raises ClaimsError where nothing is found in a file of the project; results may have no row that is meant.
+    """
     said = claim.said
     if said.value is not None:
         return [Statement(f"the paper: {claim.about}", said.value, {})]
@@ -37,7 +42,7 @@ def statements(claim: Claim, path: Path | None) -> list[Statement]:
         found = list(_of_text(said, path))
     else:
         found = list(_of_table(said, path))
-    if not found:
+    if not found and not (said.file or "").startswith(f"{RESULTS}/"):
         raise ClaimsError(f"claim {claim.id}: nothing in {said.file} matches it; bring one of them in line")
     return found
 
@@ -90,7 +95,7 @@ def _of_table(said: Said, path: Path) -> Iterator[Statement]:
         if fields is None or any(not re.fullmatch(p, fields.get(name, "")) for name, p in said.where.items()):
             continue
         for heading, cell in row.items():
-            named = re.fullmatch(said.columns or "", heading)
+            named = re.fullmatch(said.columns or "", _ESCAPE.sub("", heading))
             match = re.fullmatch(said.cell, cell.text)
             if named is None or match is None:
                 continue
@@ -115,9 +120,10 @@ def _row_fields(said: Said, row: dict[str, _Cell]) -> dict[str, str] | None:
     for heading, name in said.keys.items():
         if heading not in row:
             raise ClaimsError(f"{said.file}: the table has no column {heading!r}; it has {', '.join(row)}")
+        text = _ESCAPE.sub("", row[heading].text)
         if "(?P<" not in name:
-            found[name] = row[heading].text
-        elif match := re.fullmatch(name, row[heading].text):
+            found[name] = text
+        elif match := re.fullmatch(name, text):
             found |= {field: text for field, text in match.groupdict().items() if text is not None}
         else:
             return None
