@@ -13,7 +13,7 @@ from enum import StrEnum
 from fute.audit.claims.file import Claim
 from fute.audit.claims.sources import Changed, Inconclusive, NotApplicable, Project
 from fute.audit.claims.statements import Statement, statements
-from fute.audit.verdicts import DRIFT, INCOMPLETE, OK
+from fute.audit.verdicts import DRIFT, INCOMPLETE, OK, worst
 
 ALMOST = 1e-6
 """Files hold nine digits: a mean over them differs from the mean over all digits by less."""
@@ -58,8 +58,7 @@ class ClaimReport:
 
     @property
     def exit_code(self) -> int:
-        codes = {answer.outcome.exit_code for answer in self.answers}
-        return DRIFT if DRIFT in codes else INCOMPLETE if INCOMPLETE in codes else OK
+        return worst(answer.outcome.exit_code for answer in self.answers)
 
     def to_json(self) -> str:
         value = {

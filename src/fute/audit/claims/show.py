@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fute.audit.claims.check import KINDS, Answer, ClaimReport, Outcome
-from fute.audit.verdicts import DRIFT, OK
+from fute.audit.verdicts import DRIFT, OK, worst
 
 STYLE = {OK: "green", DRIFT: "red"}
 
@@ -27,9 +27,9 @@ def print_claims(report: ClaimReport, *, json: bool, console: Console | None = N
             console.print(_line(answer.outcome, answer.claim, failure(answer)))
     for kind, title in KINDS.items():
         counts = report.counts(kind)
-        worst = max((Outcome(name).exit_code == DRIFT, Outcome(name).exit_code) for name in counts) if counts else (0, 0)
+        style = STYLE.get(worst(Outcome(name).exit_code for name in counts), "yellow")
         said = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing to check"
-        console.print(Text(f"{title}: {said}", style=STYLE.get(worst[1], "yellow")))
+        console.print(Text(f"{title}: {said}", style=style))
 
 
 def failure(answer: Answer) -> str:
