@@ -38,6 +38,9 @@ include: "rules/efficiency.smk"  # what the embeddings cost
 PHASES = WF.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}
 
 
+include: "rules/audit.smk"  # the manifest of all this, verified
+
+
 rule all:
     default_target: True
     input:

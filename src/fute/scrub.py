@@ -22,7 +22,11 @@ def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def scrubbed(value: Any, environment: Mapping[str, str] = os.environ) -> Any:
-    """A JSON value without absolute paths (`path:{name}` is left), server addresses (`{scheme}:...{path}`), secrets."""
+    """A JSON value without secrets, absolute paths and server addresses.
+
+    Of a file's path `path:{name}` is left, of a folder's `path:` (its name may be a user's), of a URL its
+    scheme and path.
+    """
     return _scrubbed(value, secrets(environment))
 
 
@@ -40,7 +44,8 @@ def _text(text: str, hidden: tuple[str, ...]) -> str:
     for secret in hidden:
         text = text.replace(secret, "<secret>")
     if _PATH.fullmatch(text):
-        return f"path:{PurePath(text.rstrip('/')).name}"
+        path = PurePath(text)
+        return f"path:{path.name if path.suffix and not text.endswith('/') else ''}"
     if re.match(r"https?://", text):
         address = urlsplit(text)
         return f"{address.scheme}:...{address.path}"
@@ -51,5 +56,5 @@ def portable_name(path: Path, folder: Path) -> str:
     """A file's name in a record: relative where it lies in `folder` (the project), else `data:{name}`."""
     # not resolved: what lies in the project through a link keeps the name it has there
     absolute = os.path.abspath(folder / path)
-    inside = os.path.relpath(absolute, folder)
-    return f"data:{path.name}" if inside.startswith("..") else Path(inside).as_posix()
+    inside = PurePath(os.path.relpath(absolute, folder))
+    return f"data:{path.name}" if ".." in inside.parts else inside.as_posix()

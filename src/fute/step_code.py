@@ -32,6 +32,8 @@ STEPS = {
     "transfer_tables": "fute.paper.transfer_steps",
     "efficiency": "fute.paper.efficiency_step",
     "report": "fute.paper.report_step",
+    "audit_manifest": "fute.audit.collect",
+    "audit_verify": "fute.audit.verify",
 }
 
 

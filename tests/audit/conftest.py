@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from workflow.conftest import Checkout, copy_project
 
+from fute.audit.identity import IMAGES
 from fute.audit.manifest import MANIFEST, Manifest, read_manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.verdicts import Report
@@ -21,17 +22,17 @@ from fute.audit.verify import verify_manifest
 CONFIG = "config-audit.yaml"
 MODEL = "small"
 TARGETS = ("data", f"results/models/{MODEL}.lock.json")
-SETTINGS = f"""
+SETTINGS = """
 name: audit
 title: "A run to audit"
 data: {{source: builtin, test_rows: 12, dev_share: 0}}
 unsup: {{sa: {{kind: pool, path: pool.jsonl, limit: 12, stratify: family}}}}
 llm:
-  models: [{MODEL}]
+  models: [{model}]
   prompts: {{sa: [1]}}
   datasets: {{sa: [mini-films]}}
   engine: {{engine: transformers, dtype: bfloat16}}
-surrogate: {{name: {MODEL}, settings: {{family: causal}}}}
+surrogate: {{name: {model}, settings: {{family: causal}}}}
 tupate: {{dte: &r {{layers: 1}}, mte: *r}}
 """
 # what a machine's owner does not want in a published record; the environment of the run holds it
@@ -82,13 +83,14 @@ def make_run(folder: Path) -> Run:
     (weights / "model.safetensors").write_bytes(os.urandom(4096))
     with (folder / "config/models.yaml").open("a") as registry:
         registry.write(f"\n{MODEL}:\n  folder: {weights}\n")
-    (folder / CONFIG).write_text(SETTINGS)
+    (folder / CONFIG).write_text(SETTINGS.format(model=MODEL))
     image = b"an image"
     digest = hashlib.sha256(image).hexdigest()
-    run.image = f"paper-{digest[:12]}.sif"
+    run.image = digest
+    entry = {"file": f"paper-{digest[:12]}.sif", "sha256": digest, "bytes": len(image), "inputs": {}}
     (folder / "containers").mkdir(exist_ok=True)
-    (folder / "containers" / run.image).write_bytes(image)
-    (folder / "containers/lock.json").write_text(json.dumps({"paper": {"sif_sha256": digest}}))
+    (folder / "containers" / entry["file"]).write_bytes(image)
+    (folder / IMAGES).write_text(json.dumps({"schema_version": 1, "images": {"paper": entry}}))
     run.run(*TARGETS)
     done = run.audit("manifest", *TARGETS, "--config", CONFIG)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ import pytest
 from conftest import CONFIG, MODEL, Run
 
 from fute.artifacts import content_key, gzip_bytes
-from fute.audit.identity import lock_files
+from fute.audit.identity import IMAGES, lock_files
 from fute.audit.manifest import MANIFEST, ManifestError, manifest_json
 from fute.audit.paths import ResultsFolder, UnsafePath
 from fute.audit.verdicts import DRIFT, INCOMPLETE, OK, Cause, Report, Verdict
@@ -53,9 +53,9 @@ def found(report: Report, artifact: str, verdict: Verdict, cause: Cause) -> None
 def test_a_good_run_verifies(made: Run):
     report = made.verify(root=made.manifest.root)
     assert report.findings == [] and report.exit_code == OK
-    # 8 artifacts, 2 files of weights, the configuration, the lock of images, the root
-    assert report.counts() == {"identical": 8 + 2 + 3}
-    assert report.checked == 13
+    # 8 artifacts, 2 files of weights, the configuration, the root
+    assert report.counts() == {"identical": 8 + 2 + 2}
+    assert report.checked == 12
 
 
 def test_one_byte_in_any_artifact(made: Run, run: Run):
@@ -187,16 +187,21 @@ def test_an_image_is_replaced(run: Run, made: Run):
     assert all(image.name in f.message for f in report.findings)
 
 
-def test_the_lock_of_images_is_replaced(run: Run):
-    (run / "containers/lock.json").write_text(json.dumps({"paper": {"sif_sha256": "0" * 64}}))
+def test_the_lock_of_images_is_replaced(run: Run, made: Run):
+    lock = (run / IMAGES).read_text()
+    (run / IMAGES).write_text(lock.replace(made.image, "0" * 64))
     report = run.verify()
-    assert report.verdicts()["containers/lock.json"] == Verdict.DRIFTED
+    assert set(report.verdicts()) == set(made.manifest.entries) and report.exit_code == DRIFT
     assert {f.cause for f in report.findings} == {Cause.IMAGE}
+    assert all("containers/lock.json" in f.message and f.artifact in f.message for f in report.findings)
 
 
-def test_an_image_that_is_not_at_hand_is_known_by_the_lock(run: Run):
+def test_images_that_are_not_at_hand_are_known_by_their_hash(run: Run, made: Run):
     next((run / "containers").glob("*.sif")).unlink()
     assert run.verify().findings == []
+    (run / IMAGES).unlink()
+    assert run.verify().findings == []
+    assert set(run.manifest.images) == {made.image}
 
 
 def test_only_times_change(run: Run):

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,31 @@ def test_a_record_chains_to_its_inputs_records(tmp_path, monkeypatch):
     first = json.loads(Path("a.json.prov.json").read_text())
     second = json.loads(Path("b.json.prov.json").read_text())
     assert second["record"]["inputs"][0]["record_sha256"] == first["record_sha256"]
+
+
+def test_no_secret_host_or_folder_of_the_machine_is_recorded(tmp_path, monkeypatch):
+    outside, project = tmp_path / "planteduser" / "data.jsonl", tmp_path / "project"
+    outside.parent.mkdir()
+    outside.write_text("{}")
+    project.mkdir()
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("HF_TOKEN", "hf_plantedtoken")
+    settings = {
+        "folder": str(outside.parent), "url": "http://planted-node:8000/v1", "header": "Bearer hf_plantedtoken",
+        "kept": ["a/b", 1, None],
+    }  # fmt: skip
+    with Step("s", module=MODULE, settings=settings, inputs=[outside]) as step:
+        step.facts = {"said": "hf_plantedtoken", "file": str(outside)}
+        step.json(project / "results/a.json", {})
+    text = Path("results/a.json.prov.json").read_text()
+    record = json.loads(text)["record"]
+    for hidden in ("planted", str(tmp_path), socket.gethostname()):
+        assert hidden not in text
+    assert record["artifact"] == "results/a.json"
+    assert record["params"] == {
+        "folder": "path:", "url": "http:.../v1", "header": "Bearer <secret>", "kept": ["a/b", 1, None],
+    }  # fmt: skip
+    assert record["inputs"] == [{"path": "data:data.jsonl", "sha256": hashlib.sha256(b"{}").hexdigest()}]
 
 
 def test_atomic_keeps_the_old_file_when_the_block_fails(tmp_path):

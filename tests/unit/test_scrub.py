@@ -18,8 +18,9 @@ ENVIRONMENT = {
     ("value", "left"),
     [
         ("/home/jane/data/pool.jsonl", "path:pool.jsonl"),
-        ("/home/jane/data/", "path:data"),
+        ("/home/jane/data/", "path:"),
         ("~/data/pool.jsonl", "path:pool.jsonl"),
+        ("/home/jane", "path:"),
         ("data/pool.jsonl", "data/pool.jsonl"),
         ("and/or", "and/or"),
         ("/", "/"),
@@ -51,4 +52,5 @@ def test_names_of_files_inside_and_outside_the_project(tmp_path):
     assert portable_name(project / "results/a.json", project) == "results/a.json"
     assert portable_name(Path("../data/a.json"), project) == "data:a.json"
     assert portable_name(tmp_path / "data/a.json", project) == "data:a.json"
+    assert portable_name(Path("..x/y"), project) == "..x/y"
     assert portable_name(Path("results/../x"), project) == "x"

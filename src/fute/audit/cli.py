@@ -6,6 +6,7 @@ the workflow loads this file, so a command imports what it needs by itself.
 
 from __future__ import annotations
 
+from json import loads
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def manifest(
     config: ConfigOption = Path("config.yaml"),
     results: ResultsOption = Path("results"),
     output: ManifestOption = None,
+    settings: Annotated[str | None, typer.Option(help="settings as JSON, where the file's were overridden")] = None,
     json: JsonOption = False,
 ) -> None:
     """List what the run should have made and what it made, with one hash over all."""
@@ -33,7 +35,8 @@ def manifest(
     from fute.audit.paths import ResultsFolder
 
     folder = ResultsFolder(results)
-    made = build_manifest(read_graph(config, targets or ()), config, folder)
+    graph = read_graph(config, targets or (), settings=loads(settings) if settings else None)
+    made = build_manifest(graph, config, folder)
     write_manifest(made, manifest_path(results, output))
     finish(manifest_report(made), json)
 
@@ -44,15 +47,21 @@ def verify(
     manifest: ManifestOption = None,
     root: Annotated[str | None, typer.Option(help="the root hash that the manifest must have")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="default: all cores")] = None,
+    report: Annotated[Path | None, typer.Option(help="write the findings here, too, as JSON")] = None,
     json: JsonOption = False,
 ) -> None:
     """Hash every artifact again and check the chain of records, locks, images, configuration and code."""
+    from fute.artifacts import atomic
     from fute.audit.hashing import cores
     from fute.audit.paths import ResultsFolder
     from fute.audit.verify import verify_folder
 
     listed = manifest_path(results, manifest)
-    finish(verify_folder(ResultsFolder(results), listed, root=root, threads=threads or cores()), json)
+    found = verify_folder(ResultsFolder(results), listed, root=root, threads=threads or cores())
+    if report:
+        with atomic(report) as written:
+            written.write_text(found.to_json() + "\n", encoding="utf8")
+    finish(found, json)
 
 
 @app.command()

@@ -61,16 +61,17 @@ class _Collector:
                     seen.add(name)
                     todo.append(name)
         known = seen | {name for entry in self.entries.values() for name in entry.files}
+        used = {entry.image for entry in self.entries.values()}
         return Manifest(
             schema=1,
-            config=config_identity(self.graph.run, [config]),
+            config=config_identity(self.graph.run, config),
             targets=sorted(self.graph.targets),
             entries=dict(sorted(self.entries.items())),
             missing=sorted(self.missing),
             unrecorded=dict(sorted(self.unrecorded.items())),
             stale=self._stale(),
             surplus=[name for name in self.results.names() if name not in known],
-            images=read_images(),
+            images={sha256: entry for sha256, entry in read_images().items() if sha256 in used},
             environments=dict(sorted(self.environments.items())),
         )
 

@@ -1,13 +1,13 @@
 """The graph of a run as Snakemake plans it: which rule makes which file, from what, with which parameters.
 
-The audit asks the workflow itself what should be there. Nothing is run or written, and neither file times nor
+The audit asks the workflow itself what should be there. Nothing is run, and neither file times nor
 Snakemake's own metadata matter to the answer.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,27 +55,28 @@ class Graph:
         return sorted({name for job in self.jobs for name in job.inputs if name not in made})
 
 
-def read_graph(config: Path, targets: Sequence[str] = (), snakefile: Path = Path("Snakefile")) -> Graph:
-    """Plan the workflow in the current folder for some targets (none: the default ones). Raises GraphError."""
+def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None) -> Graph:
+    """Plan the workflow in the current folder for some targets (none: the default ones).
+
+    config: its file of settings. settings: what is used instead of the file, if some were overridden.
+    Raises GraphError.
+    """
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
     try:
-        return _planned(config, tuple(targets), snakefile)
+        given = ConfigSettings(configfiles=[config]) if settings is None else ConfigSettings(config=settings)
+        return _planned(given, tuple(targets))
     finally:
         os.environ.pop(TARGETS)
         if before is not None:
             os.environ[TARGETS] = before
 
 
-def _planned(config: Path, targets: tuple[str, ...], snakefile: Path) -> Graph:
-    output = OutputSettings(quiet={Quietness.ALL}, dryrun=True)
+def _planned(settings: ConfigSettings, targets: tuple[str, ...]) -> Graph:
+    output = OutputSettings(quiet={Quietness.ALL}, dryrun=True, enable_file_logging=False)
     with SnakemakeApi(output) as api:
         try:
-            workflow = api.workflow(
-                resource_settings=ResourceSettings(cores=1),
-                config_settings=ConfigSettings(configfiles=[config]),
-                snakefile=snakefile,
-            )
+            workflow = api.workflow(resource_settings=ResourceSettings(cores=1), config_settings=settings)
             workflow.dag(DAGSettings(targets=frozenset(targets)))
             planned = workflow._workflow
             planned._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from fute.artifacts import content_key, sha256_file
 from fute.audit.manifest import ConfigIdentity
-from fute.audit.paths import ResultsFolder, checked_name
+from fute.audit.paths import ResultsFolder, UnsafePath, checked_name, inside
 from fute.audit.records import RecordError
-from fute.config import Run
+from fute.config import ConfigError, Run, load_run
+from fute.data.prompts import PromptError
 from fute.scrub import scrubbed
 
-IMAGE = re.compile(r".+-(?P<sha>[0-9a-f]{12,64})\.sif")
 IMAGES = Path("containers/lock.json")
 LOCK = ".lock.json"
 # how a run is spread over a machine: changes no result, and differs from machine to machine
@@ -38,17 +36,49 @@ def config_sha256(run: Run) -> str:
     return content_key(scrubbed([config, entries], {}))
 
 
-def config_identity(run: Run, files: Sequence[Path]) -> ConfigIdentity:
-    """Name, files and hash of a run's configuration; files outside the project are left out."""
-    here = Path.cwd()
-    inside = [path.resolve().relative_to(here) for path in files if path.resolve().is_relative_to(here)]
-    return ConfigIdentity(name=run.config.name, files=[path.as_posix() for path in inside], sha256=config_sha256(run))
+def config_identity(run: Run, file: Path) -> ConfigIdentity:
+    """Name, file and hash of a run's configuration; the file only where it lies in the project and says all of it."""
+    digest = config_sha256(run)
+    here, path = Path.cwd(), file.resolve()
+    told = path.is_relative_to(here) and path.is_file() and config_sha256(load_run(path, Path("config"))) == digest
+    return ConfigIdentity(name=run.config.name, file=path.relative_to(here).as_posix() if told else None, sha256=digest)
 
 
-def read_images(folder: Path = Path()) -> dict[str, Any]:
-    """Image name -> its entry in the lock of images; empty where the project has none."""
-    path = folder / IMAGES
-    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
+def config_problem(file: str, sha256: str, project: Path) -> str | None:
+    """Why a configuration file is not the one with this hash; None where it is."""
+    try:
+        run = load_run(inside(project, file), project / "config")
+    except (ConfigError, PromptError, UnsafePath, OSError) as error:
+        return f"cannot be read ({error}); bring back the configuration of the run"
+    if config_sha256(run) != sha256:
+        return (
+            "its settings or the registries' are others than the run's; run the workflow, then make the manifest again"
+        )
+    return None
+
+
+def read_images(project: Path = Path()) -> dict[str, dict[str, Any]]:
+    """sha256 -> entry of every image in this machine's lock, with its name; empty where there is no lock."""
+    path = project / IMAGES
+    if not path.is_file():
+        return {}
+    images = json.loads(path.read_text(encoding="utf8"))["images"]
+    return {entry["sha256"]: {"name": name, **entry} for name, entry in images.items()}
+
+
+def image_problem(sha256: str, images: dict[str, dict[str, Any]], project: Path) -> str | None:
+    """Why the image that an artifact was made in is not the one that this machine has; None where nothing says so.
+
+    Without a lock of images there is nothing to compare; an image's file is hashed where it is there.
+    """
+    if not images:
+        return None
+    if sha256 not in images:
+        return f"was made in an image ({sha256[:12]}) that {IMAGES} does not have"
+    file = project / IMAGES.parent / images[sha256]["file"]
+    if file.is_file() and sha256_file(file) != sha256:
+        return f"was made in {IMAGES.parent / file.name}, which was replaced since: it is not what {IMAGES} says"
+    return None
 
 
 def lock_files(name: str, results: ResultsFolder) -> dict[str, str]:
@@ -66,31 +96,3 @@ def lock_files(name: str, results: ResultsFolder) -> dict[str, str]:
     for file in found:
         checked_name(file)
     return found
-
-
-def image_problem(image: str, images: dict[str, Any], project: Path) -> str | None:
-    """Why the image that an artifact was made in cannot be the locked one; None where it is.
-
-    image: as recorded, `{name}-{first digits of its sha256}.sif`. The file is hashed where it is there.
-    """
-    found = IMAGE.fullmatch(PurePath(image).name)
-    if not found:
-        return f"image {image} is not called by its hash"
-    digits = found["sha"]
-    if not any(str(value).removeprefix("sha256:").startswith(digits) for value in _strings(images)):
-        return f"image {image} is not in {IMAGES}"
-    file = project / IMAGES.parent / found[0]
-    if file.is_file() and not sha256_file(file).startswith(digits):
-        return f"{IMAGES.parent / found[0]} is not the image that its name says: it was replaced"
-    return None
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """All strings in a JSON value."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for each in value:
-            yield from _strings(each)
-    elif isinstance(value, str):
-        yield value

@@ -52,7 +52,7 @@ class Entry(_Strict):
     params_sha256: Sha256
     code_sha256: Sha256
     seeds: dict[str, int] = {}
-    image: str | None = None
+    image: Sha256 | None = None
     inputs: list[Input] = []
     files: dict[str, Sha256] = {}
     sidecar_sha256: Sha256
@@ -65,10 +65,10 @@ class Entry(_Strict):
 
 
 class ConfigIdentity(_Strict):
-    """The configuration: its name, its files where they lie in the project, and one hash over all settings."""
+    """The configuration: its name, its file where it lies in the project, and one hash over all settings."""
 
     name: str
-    files: list[str]
+    file: str | None
     sha256: Sha256
 
 
@@ -77,7 +77,7 @@ class Manifest(_Strict):
 
     entries: artifact -> what was recorded. missing: targets and what they need that are not there. unrecorded: there
     without a good sidecar -> why. stale: made with other settings, code or inputs than the configuration's -> why.
-    surplus: files that nothing asked for belongs to. images: image name -> its entry in containers/lock.json.
+    surplus: files that nothing asked for belongs to. images: sha256 of each image that was used -> what its lock says.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -88,18 +88,18 @@ class Manifest(_Strict):
     unrecorded: dict[str, str] = {}
     stale: dict[str, list[str]] = {}
     surplus: list[str] = []
-    images: dict[str, Any] = {}
+    images: dict[str, dict[str, Any]] = {}
     environments: dict[str, dict[str, Any]] = {}
 
     @property
     def root(self) -> str:
-        """One hash over configuration, artifacts, records, folders of weights, images, and what is missing."""
+        """One hash over configuration, artifacts, records, folders of weights, and what is missing."""
         made = {
             name: [entry.sha256, entry.record_sha256, sorted(entry.files.items())]
             for name, entry in self.entries.items()
         }
         absent = [sorted(self.missing), sorted(self.unrecorded)]
-        return content_key([self.config.sha256, sorted(self.targets), made, absent, self.images])
+        return content_key([self.config.sha256, made, absent])
 
     def downstream_order(self) -> list[str]:
         """Artifacts, each after everything it was made from."""

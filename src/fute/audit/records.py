@@ -56,7 +56,7 @@ class Record(BaseModel):
     inputs: list[Input]
     counts: dict[str, int] = {}
     facts: dict[str, Any] = {}
-    image: str | None = None
+    image: Sha256 | None = None
     semantic_sha256: Sha256 | None = None
 
 

@@ -12,14 +12,12 @@ from pathlib import Path
 
 from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.hashing import Hashed, Task, hash_files
-from fute.audit.identity import IMAGES, LOCK, config_sha256, image_problem, lock_files, read_images
+from fute.audit.identity import LOCK, config_problem, image_problem, lock_files, read_images
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.audit.records import Input, NoRecord, RecordError, read_sidecar
 from fute.audit.stale import same_code
 from fute.audit.verdicts import Cause, Report, Verdict
-from fute.config import ConfigError, load_run
-from fute.data.prompts import PromptError
 from fute.progress import Track
 
 
@@ -83,15 +81,10 @@ class _Verifier:
             if root != manifest.root:
                 problem = f"{MANIFEST}: its root is {manifest.root}, not {root}: these are not the results meant"
                 add(MANIFEST, Verdict.DRIFTED, Cause.CONTENT, problem)
-        for file in manifest.config.files:
+        if file := manifest.config.file:
             self.found.checked += 1
-            if problem := self._config_problem(file):
+            if problem := config_problem(file, manifest.config.sha256, self.project):
                 add(file, Verdict.DRIFTED, Cause.CONFIG, f"{file}: {problem}")
-        if manifest.images or self.images:
-            self.found.checked += 1
-            if manifest.images != self.images:
-                problem = f"{IMAGES}: is another than when the manifest was made"
-                add(str(IMAGES), Verdict.DRIFTED, Cause.IMAGE, problem)
         for name in manifest.missing:
             add(
                 name, Verdict.MISSING, Cause.ABSENT, f"{name}: was missing when the manifest was made; run the workflow"
@@ -102,17 +95,6 @@ class _Verifier:
             for cause, why in ((Cause(why.split(":", 1)[0]), why) for why in reasons):
                 if cause not in (Cause.CODE, Cause.UPSTREAM):  # these are looked at again below
                     add(name, Verdict.DRIFTED, cause, f"{name}: is stale: {why}; run the workflow")
-
-    def _config_problem(self, file: str) -> str | None:
-        try:
-            run = load_run(inside(self.project, file), self.project / "config")
-        except (ConfigError, PromptError, UnsafePath, OSError) as error:
-            return f"cannot be read ({error}); bring back the configuration of the run"
-        if config_sha256(run) != self.manifest.config.sha256:
-            return (
-                "these or the registries' settings are others than the run's; run the workflow, then make the manifest"
-            )
-        return None
 
     # --- records ----------------------------------------------------------------------------------------
 

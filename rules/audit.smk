@@ -1,0 +1,51 @@
+# What a reader needs to trust the results: a list of all artifacts with their hashes, and each of them checked.
+AUDITED = sorted(phase for phase, files in PHASES.items() if files)
+ARTIFACTS = sorted({path for phase in AUDITED for path in PHASES[phase]})
+MANIFEST = "results/audit/manifest.json"
+
+
+localrules:
+    audit_manifest,
+
+
+rule audit_manifest:
+    # in no image: the run is planned once more, and only the environment that Snakemake itself runs in can do that
+    """Everything the run should have made, what it made, and one hash over it."""
+    input:
+        ARTIFACTS,
+    output:
+        manifest=MANIFEST,
+    log:
+        "results/logs/audit_manifest.log",
+    params:
+        targets=" ".join(AUDITED),
+        config=os.path.relpath(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml",
+        settings=settings_json(config),
+        code=code("audit_manifest"),
+    run:
+        shell(
+            "{LIGHT} python -m fute audit manifest {params.targets} --config {params.config:q}"
+            " --settings {params.settings:q} --output {output.manifest} &> {log}"
+        )
+
+
+rule audit_verify:
+    """Every artifact hashed again, every record followed to those of its inputs."""
+    input:
+        ARTIFACTS,
+        manifest=MANIFEST,
+    output:
+        report="results/audit/verify.json",
+    log:
+        "results/logs/audit_verify.log",
+    container:
+        image("paper")
+    threads: CONFIG.threads
+    params:
+        code=code("audit_verify"),
+    shell:
+        f"{OFFLINE} python -m fute audit verify --manifest {{input.manifest}} --threads {{threads}}"
+        " --report {output.report} &> {log}"
+
+
+PHASES["audit"] = [MANIFEST, "results/audit/verify.json"]

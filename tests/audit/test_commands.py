@@ -1,0 +1,248 @@
+"""The commands: exit codes, JSON, what the manifest lists, what is stale, what differs between two runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import CONFIG, MODEL, PLANTED, TARGETS, Run, make_run
+
+from fute.audit.diff import Side, diff
+from fute.audit.manifest import MANIFEST, manifest_json, read_manifest
+from fute.audit.verdicts import Cause, Verdict, exit_code
+
+TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
+OF_TRAIN = {f"results/data/mini-films/{name}" for name in ("train.jsonl.gz", "dev.jsonl.gz", "counts.json")}
+OF_TEST = {TEST, "results/data/mini-films/source.lock.json"}
+
+
+@pytest.fixture
+def project(made: Run, tmp_path: Path) -> Run:
+    """A whole copy of the checkout, Snakemake's metadata included."""
+    shutil.copytree(made.folder, tmp_path / "project")
+    copy = Run(tmp_path / "project", CONFIG)
+    copy.image = made.image
+    return copy
+
+
+def manifest_of(run: Run, code: int = 0) -> dict:
+    """The report of `fute audit manifest` as JSON."""
+    done = run.audit("manifest", *TARGETS, "--config", CONFIG, "--json")
+    assert done.returncode == code, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def artifacts(report: dict, verdict: Verdict) -> set[str]:
+    return {each["artifact"] for each in report["findings"] if each["verdict"] == verdict}
+
+
+# --- manifest -------------------------------------------------------------------------------------------
+
+
+def test_the_manifest_lists_what_the_graph_names(made: Run):
+    manifest = made.manifest
+    assert {e.rule for e in manifest.entries.values()} == {
+        "fetch_model",
+        "normalise_test",
+        "normalise_train",
+        "sample_unsup",
+    }
+    assert set(manifest.entries) >= OF_TRAIN | OF_TEST and len(manifest.entries) == 8
+    assert manifest.entries[TEST].wildcards == {"dataset": "mini-films"}
+    assert manifest.missing == [] and manifest.stale == {} and manifest.unrecorded == {} and manifest.surplus == []
+    order = manifest.downstream_order()
+    assert sorted(order) == sorted(manifest.entries) and order.index(TEST) < order.index(TRAIN)
+    assert set(manifest.consumers()[TEST]) == OF_TRAIN
+
+
+def test_the_same_results_give_the_same_manifest(made: Run, project: Run):
+    manifest_of(project)
+    assert (project / MANIFEST).read_bytes() == (made / MANIFEST).read_bytes()
+    assert manifest_json(read_manifest(made / MANIFEST)).encode() == (made / MANIFEST).read_bytes()
+
+
+def test_missing_unrecorded_and_surplus_files_are_listed(project: Run):
+    (project / TRAIN).unlink()
+    (project / f"{TEST}.prov.json").unlink()
+    (project / "results/data/mini-films/old.csv").write_text("x")
+    report = manifest_of(project, code=2)
+    assert artifacts(report, Verdict.MISSING) == {TRAIN}
+    assert artifacts(report, Verdict.UNVERIFIED) == {TEST}
+    assert artifacts(report, Verdict.SURPLUS) == {"results/data/mini-films/old.csv"}
+    assert report["counts"] == {"recorded": 6, "surplus": 1, "unverified": 1, "missing": 1}
+    done = project.audit("verify")
+    assert done.returncode == 2 and TRAIN in done.stdout and TEST in done.stdout
+
+
+def test_a_part_of_the_run_has_a_manifest_of_its_part(project: Run):
+    done = project.audit("manifest", TEST, "--config", CONFIG)
+    assert done.returncode == 0, done.stdout
+    assert set(project.manifest.entries) == OF_TEST
+    # what else was made is no part of it
+    assert set(project.manifest.surplus) >= OF_TRAIN
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "stale", "cause"),
+    [
+        (CONFIG, "test_rows: 12", "test_rows: 11", OF_TEST | OF_TRAIN, "params"),
+        (CONFIG, "limit: 12", "limit: 13", {"results/unsup/sa.jsonl.gz", "results/unsup/sa.counts.csv"}, "params"),
+        ("src/fute/data/normalise.py", '"""', '"""\nAn edit. ', OF_TEST | OF_TRAIN, "code"),
+        ("src/fute/evaluation/metrics.py", '"""', '"""\nAn edit. ', set(), "code"),
+    ],
+    ids=["test rows", "U", "code", "code of others"],
+)
+def test_what_is_stale_is_what_the_workflow_would_run(
+    project: Run, path: str, old: str, new: str, stale: set[str], cause: str
+):
+    """Held against Snakemake's own plan, which reads its metadata; the audit reads records alone."""
+    edited = (project / path).read_text().replace(old, new, 1)
+    (project / path).write_text(edited)
+    shutil.rmtree(project / "results/audit")
+    report = manifest_of(project, code=1 if stale else 0)
+    found = artifacts(report, Verdict.DRIFTED)
+    if path.endswith("normalise.py"):  # U is drawn by the same module
+        stale = stale | {"results/unsup/sa.jsonl.gz", "results/unsup/sa.counts.csv"}
+    assert found == stale
+    assert {each["cause"] for each in report["findings"]} <= {cause}
+    rules = {project.manifest.entries[name].rule for name in found}
+    assert set(project.planned(*TARGETS)) - {"data"} == rules
+    assert all(each["artifact"] in each["message"] for each in report["findings"])
+
+
+def test_data_that_changed_is_stale(project: Run):
+    source = next((project / "resources/builtin/mini-films").glob("test*"))
+    lines = source.read_text().splitlines(keepends=True)
+    source.write_text("".join(lines[:-1]))
+    report = manifest_of(project, code=1)
+    assert artifacts(report, Verdict.DRIFTED) >= OF_TEST
+    assert "data" in {each["cause"] for each in report["findings"]}
+
+
+# --- verify ---------------------------------------------------------------------------------------------
+
+
+def test_verify_speaks_to_machines_and_people(project: Run):
+    done = project.audit("verify", "--json", "--report", "results/audit/verify.json", "--root", project.manifest.root)
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["exit_code"] == 0 and report["findings"] == []
+    assert json.loads((project / "results/audit/verify.json").read_text()) == report
+    data = bytearray((project / TEST).read_bytes())
+    data[-1] ^= 1
+    (project / TEST).write_bytes(data)
+    done = project.audit("verify", "--threads", "2")
+    assert done.returncode == 1 and f"drifted (content)  {TEST}: its bytes are not those" in done.stdout
+
+
+def test_verify_without_a_manifest_and_with_edited_code(project: Run):
+    with (project / "src/fute/data/normalise.py").open("a") as code:
+        code.write("# edited\n")
+    done = project.audit("verify", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)["findings"]
+    assert {each["cause"] for each in found} == {"code"} and {each["artifact"] for each in found} >= OF_TEST
+    (project / MANIFEST).unlink()
+    done = project.audit("verify")
+    assert done.returncode == 2 and "fute audit manifest" in done.stdout
+
+
+def test_exit_codes():
+    assert exit_code([]) == exit_code([Verdict.IDENTICAL, Verdict.UPSTREAM_REDERIVED, Verdict.WITHIN_TOLERANCE]) == 0
+    assert exit_code([Verdict.MISSING, Verdict.IDENTICAL]) == exit_code([Verdict.UNVERIFIED]) == 2
+    assert exit_code([Verdict.DRIFTED, Verdict.MISSING]) == exit_code([Verdict.REFUSED]) == 1
+
+
+# --- diff -----------------------------------------------------------------------------------------------
+
+
+def remade(project: Run) -> Run:
+    project.run(*TARGETS)
+    manifest_of(project)
+    return project
+
+
+def test_a_run_does_not_differ_from_itself(made: Run, project: Run):
+    done = project.audit("diff", str(made / "results"), "results", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["counts"] == {"identical": 8} and report["findings"] == []
+
+
+def test_a_parameter_is_the_cause_and_what_follows_is_traced_to_it(made: Run, project: Run):
+    project.edit(CONFIG, "test_rows: 12", "test_rows: 11")
+    report = diff(Side(made / "results"), Side(remade(project) / MANIFEST))
+    first = [f for f in report.findings if f.artifact == TEST]
+    assert report.findings[0].artifact == TEST and report.facts["first divergent"][0] == TEST
+    assert {f.cause for f in first} == {Cause.PARAMS} and "test_rows 12, then 11" in first[0].message
+    assert report.exit_code == 1
+    unsup = "results/unsup/sa.jsonl.gz"
+    assert unsup not in report.verdicts()
+
+
+def test_other_weights_are_another_model(made: Run, tmp_path: Path):
+    other = make_run(tmp_path / "other" / "project")  # the same code and data, random weights of its own
+    report = diff(Side(made / "results"), Side(other / "results"))
+    lock = f"results/models/{MODEL}.lock.json"
+    assert report.facts["first divergent"] == [lock]
+    assert {(f.artifact, f.cause) for f in report.findings} == {(lock, Cause.MODEL)}
+    assert "model.safetensors" in report.findings[0].message
+
+
+def test_edited_code_that_changes_nothing_is_rederived(made: Run, project: Run):
+    with (project / "src/fute/data/normalise.py").open("a") as code:
+        code.write("# edited\n")
+    report = diff(Side(made / "results"), Side(remade(project) / "results"))
+    assert set(report.verdicts().values()) == {Verdict.UPSTREAM_REDERIVED} and report.exit_code == 0
+    assert set(report.verdicts()) >= OF_TEST
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "cause"),
+    [
+        ("cpu", "Another CPU", Cause.HARDWARE),
+        ("packages", {"torch": "1.0"}, Cause.SOFTWARE),
+        (None, None, Cause.NONDETERMINISM),
+    ],
+)
+def test_bytes_that_differ_with_equal_records_are_the_machines_or_chance(
+    made: Run, run: Run, field: str | None, value: object, cause: Cause
+):
+    """Two manifests as two machines would have written them: the bytes of one file differ, its making does not."""
+    manifest = run.manifest
+    entry, environments = manifest.entries[TEST], dict(manifest.environments)
+    changes: dict[str, object] = {"sha256": "1" * 64, "semantic_sha256": "2" * 64, "record_sha256": "3" * 64}
+    if field:
+        environments["other"] = environments[entry.environment] | {field: value}
+        changes["environment"] = "other"
+    edit = {"entries": manifest.entries | {TEST: entry.model_copy(update=changes)}, "environments": environments}
+    (run / MANIFEST).write_text(manifest_json(manifest.model_copy(update=edit)))
+    report = diff(Side(made / "results"), Side(run / MANIFEST))
+    assert [(f.artifact, f.verdict, f.cause) for f in report.findings] == [(TEST, Verdict.DRIFTED, cause)]
+
+
+def test_another_compression_is_equivalent(made: Run, run: Run):
+    manifest = run.manifest
+    other = manifest.entries[TEST].model_copy(update={"sha256": "1" * 64, "record_sha256": "3" * 64})
+    edit = {"entries": manifest.entries | {TEST: other}}
+    (run / MANIFEST).write_text(manifest_json(manifest.model_copy(update=edit)))
+    report = diff(Side(made / "results"), Side(run / MANIFEST))
+    assert report.verdicts() == {TEST: Verdict.EQUIVALENT} and report.exit_code == 0
+
+
+# --- what must not be told ------------------------------------------------------------------------------
+
+
+def test_nothing_of_the_machine_or_its_owner_is_told(project: Run):
+    """The environment of the run holds secrets, a host and a user; the weights came from that user's folder."""
+    said = [project.audit("verify", "--json").stdout, project.audit("verify").stdout]
+    told = [path.read_text() for path in sorted((project / "results").rglob("*.json"))]
+    assert len(told) > 10
+    for text in [*said, *told, (project / MANIFEST).read_text()]:
+        for hidden in (*PLANTED.values(), "planted", "/home/", "/tmp/", "/root/", "~/"):
+            assert hidden not in text, text[max(0, text.find(hidden) - 200) : text.find(hidden) + 100]
+    import platform
+    import socket
+
+    for hidden in (socket.gethostname(), platform.node()):
+        assert not any(f'"{hidden}' in text for text in told)
