@@ -8,7 +8,6 @@ out; their locks are in. The same manifest and sidecars give the same metadata.
 from __future__ import annotations
 
 import mimetypes
-import re
 from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
@@ -129,13 +128,15 @@ class _Crate:
             )  # fmt: skip
         return self.tools[rule]
 
-    def _image(self, image: str) -> ContextEntity:
-        """The container image of an execution, with what the lock of images says of it."""
-        name, _, digits = image.removesuffix(".sif").rpartition("-")
-        found = re.search(rf"\b{digits}[0-9a-f]*\b", canonical_json(self.manifest.images.get(name, {})))
-        facts = {"sha256": found[0]} if found else {}
+    def _image(self, sha256: str) -> ContextEntity:
+        """The container image of an execution, with what the lock of images said of it."""
+        locked = self.manifest.images.get(sha256, {})
+        name = str(locked.get("name", f"image {sha256[:12]}"))
         kind = {"@id": f"{TERMS}#SIFImage"}
-        return self._entity(f"#image-{image}", "ContainerImage", name=image, additionalType=kind, **facts)
+        facts = {"description": canonical_json(locked)} if locked else {}
+        return self._entity(
+            f"#image-{sha256[:16]}", "ContainerImage", name=name, sha256=sha256, additionalType=kind, **facts
+        )
 
     # --- actions ------------------------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class _Crate:
     def _workflow(self) -> ComputationalWorkflow:
         for path in sorted((self.project / "rules").glob("*.smk")):
             self._file(f"rules/{path.name}", path, name=path.name)
-        for name in self.manifest.config.files:
+        if name := self.manifest.config.file:
             self._file(name, inside(self.project, name), name=name, description="configuration of the run")
         self._file("README.md", self.project / "README.md", name="README.md", about={"@id": "./"})
         file = self.project / WORKFLOW
