@@ -40,8 +40,8 @@ done
 "$venv/bin/python" - "$@" <<'PY'
 import importlib.util, sys
 
-needed = {"host": ["snakemake", "pandas"], "steps-cpu": ["torch", "transformers", "accelerate", "gguf", "matplotlib"],
-          "vllm-cpu": ["vllm", "fastapi"], "dev": ["pytest", "hypothesis", "snakefmt"],
+needed = {"host": ["snakemake", "pandas"], "steps-cpu": ["torch", "transformers", "accelerate", "gguf", "matplotlib", "rocrate"],
+          "vllm-cpu": ["vllm", "fastapi"], "dev": ["pytest", "hypothesis", "snakefmt", "rocrate_validator"],
           "bench": ["opacus", "curvlinops"]}
 names = [n for path in sys.argv[1:] for n in needed[path.rsplit("/", 1)[-1].removesuffix(".txt")]]
 missing = [name for name in names if importlib.util.find_spec(name) is None]

@@ -190,7 +190,8 @@ class _Crate:
         made_by = {name for execution in ran for name in execution.outputs}
         used = {source.path for execution in ran for source in execution.inputs}
         run = self._entity(
-            "#run", "CreateAction", name=f"run of {self.manifest.config.name}", actionStatus=COMPLETED, endTime=finished,
+            "#run", "CreateAction", name=f"run of {self.manifest.config.name}",
+            actionStatus=COMPLETED, endTime=finished,
             description="the workflow's run, from its data and models to what nothing else was made from",
             instrument=self._ref(workflow), object=self._refs(self._outside(ran)),
             result=self._refs(self._artifact(name) for name in sorted(made_by - used)),

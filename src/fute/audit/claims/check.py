@@ -15,8 +15,8 @@ from fute.audit.claims.sources import Changed, Inconclusive, NotApplicable, Proj
 from fute.audit.claims.statements import Statement, statements
 from fute.audit.verdicts import DRIFT, INCOMPLETE, OK, worst
 
-ALMOST = 1e-6
-"""Files hold nine digits: a mean over them differs from the mean over all digits by less."""
+ALMOST = 1e-8
+"""Share of a number by which it may differ besides: files hold nine digits."""
 
 
 class Outcome(StrEnum):
@@ -127,8 +127,9 @@ def _agree(claim: Claim, said: str, found: list[str]) -> bool:
     if printed is None or None in values:
         return [_no_number(said)] == [_no_number(value) for value in found]
     numbers = [float(value) * claim.shown.scale for value in values if value is not None]
-    allowed = max(_half_a_digit(printed), claim.tolerance, claim.relative * abs(float(printed))) + ALMOST
     low, high = min(numbers), max(numbers)
+    allowed = max(_half_a_digit(printed), claim.tolerance, claim.relative * abs(float(printed)))
+    allowed += ALMOST * max(abs(low), abs(high))
     return low - allowed <= float(printed) <= high + allowed
 
 

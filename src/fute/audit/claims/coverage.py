@@ -9,7 +9,7 @@ from pathlib import Path
 from fute.audit.claims.file import Claims, ClaimsError
 from fute.audit.claims.statements import NUMBER, section_span, statements
 
-NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|<!--.*?-->|\]\([^)]*\)|^#+ .*$", re.DOTALL | re.MULTILINE)
+NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|<!--.*?-->|\]\([^)]*\)|^#+ [^\n]*$", re.DOTALL | re.MULTILINE)
 
 
 def untied(name: str, claims: Claims, project: Path) -> list[str]:

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from fute.audit.claims.file import Claim, ClaimsError, Said
@@ -38,10 +39,7 @@ def statements(claim: Claim, path: Path | None) -> list[Statement]:
     if said.value is not None:
         return [Statement(f"the paper: {claim.about}", said.value, {})]
     assert path is not None
-    if said.text is not None:
-        found = list(_of_text(said, path))
-    else:
-        found = list(_of_table(said, path))
+    found = list(_of_table(said, path) if said.text is None else _of_text(said, path))
     if not found and not (said.file or "").startswith(f"{RESULTS}/"):
         raise ClaimsError(f"claim {claim.id}: nothing in {said.file} matches it; bring one of them in line")
     return found
@@ -162,7 +160,7 @@ def _cells(line: str, at: int) -> list[_Cell]:
         return []
     bars = [match.start() for match in _CELL.finditer(line)]
     found = []
-    for left, right in zip(bars, bars[1:], strict=False):
+    for left, right in pairwise(bars):
         raw = line[left + 1 : right]
         text = raw.strip().removeprefix("**").removesuffix("**")
         found.append(_Cell(text, at + left + 1 + raw.index(text), plain=False))
