@@ -292,7 +292,7 @@ def test_exit_codes_and_output(checkout: Path):
         ("- id: table3\n", "- id: table3\n    sort: x\n", "claims.0.sort"),
         ("- id: table3.averages", "- id: table3", "two claims are called table3"),
         ("(?P<model>.+)_(?P<metric>perf", "(?P<model>.+)_((?P<metric>perf", "no regular expression"),
-        ('      column: "{metric}"\n      reduce: mean', "      pointer: /x\n      column: x", "either columns and rows"),
+        ('      column: "{metric}"\n      reduce: mean', "      pointer: /x\n      column: x", "either columns"),
     ],
 )  # fmt: skip
 def test_a_bad_claims_file_is_refused_by_name(tmp_path: Path, old: str, new: str, problem: str):

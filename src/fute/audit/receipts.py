@@ -99,7 +99,11 @@ def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audit
         root=root,
         manifest=sha256_file(manifest),
         audits=list(audits),
-        versions=_versions(),
+        versions={
+            "fute": __version__,
+            "python": platform.python_version(),
+            "snakemake": metadata.version("snakemake"),
+        },
         code_sha256=code_sha256(AUDITOR),
         previous=chain[-1].sha256 if chain else None,
     )
@@ -111,16 +115,12 @@ def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audit
     return receipt, path
 
 
-def _versions() -> dict[str, str]:
-    return {"fute": __version__, "python": platform.python_version(), "snakemake": metadata.version("snakemake")}
-
-
 def _name(number: int) -> str:
     return f"{RECEIPTS}/{number:04}.json"
 
 
 def _numbers(results: ResultsFolder) -> list[int]:
-    """Numbers of the receipts that are there. Raises ReceiptError for a file that is none."""
+    """Numbers of the receipts that are there."""
     found = []
     for path in sorted(results.path(RECEIPTS).glob("*.json")):
         if not path.stem.isdigit() or path.name != Path(_name(int(path.stem))).name:

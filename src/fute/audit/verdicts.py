@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 OK, DRIFT, INCOMPLETE = 0, 1, 2
+WORDS = {OK: "good", DRIFT: "drifted", INCOMPLETE: "incomplete"}
 
 
 class Verdict(StrEnum):
