@@ -8,7 +8,7 @@ SNAKEMAKE := $(VENV)/bin/snakemake
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo test lint unit workflow engines bench clean
+.PHONY: help demo test lint unit audit workflow engines bench clean
 
 help: ## show the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ demo: $(VENV)/steps.ok ## the paper's LLM experiment in small, offline: Table 3,
 	echo "workflow: $$((SECONDS - start)) s"
 	@PYTHONPATH=src $(PY) -m fute show
 
-test: $(VENV)/test.ok lint unit workflow engines ## all checks and tests
+test: $(VENV)/test.ok lint unit audit workflow engines ## all checks and tests
 	@echo "all checks and tests passed"
 
 lint: $(VENV)/test.ok
@@ -29,6 +29,9 @@ lint: $(VENV)/test.ok
 
 unit: $(VENV)/test.ok
 	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/unit
+
+audit: $(VENV)/test.ok
+	PATH="$$PWD/$(VENV)/bin:$$PATH" PYTHONPATH=src $(PY) -m pytest tests/audit -s
 
 workflow: $(VENV)/test.ok
 	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/workflow -s

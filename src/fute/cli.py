@@ -449,11 +449,14 @@ def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, t
 
 
 def main() -> None:
-    """Run a command. An error of this package's own kinds is one line for people; any other keeps its trace."""
+    """Run a command. An error of this package's own kinds is one line for people; any other keeps its trace.
+
+    It ends with 1, or with the error's own `exit_code`.
+    """
     try:
         app()
     except Exception as error:
         if not type(error).__module__.startswith("fute."):
             raise
         print(f"fute: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))

@@ -231,6 +231,31 @@ def test_a_sidecar_or_an_artifact_is_gone(run: Run):
     assert run.verify().exit_code == INCOMPLETE
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"record": NaN}', '{"record": {}}', "[" * 100_000, "null", '{"record": {"params": "\\ud800"}}', "\x00", "[1]"],
+    ids=["NaN", "empty", "deep", "null", "surrogate", "zero", "list"],
+)
+def test_a_sidecar_that_is_no_record(run: Run, text: str):
+    (run / f"{TEST}.prov.json").write_text(text)
+    found(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
+
+
+def test_values_that_have_no_hash_are_no_record(run: Run):
+    side = (run / f"{TEST}.prov.json").read_text()
+    for value in ("NaN", '"\\ud800"'):
+        (run / f"{TEST}.prov.json").write_text(side.replace('"test_rows": 12', f'"test_rows": {value}'))
+        found(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
+
+
+@pytest.mark.parametrize("ending", ["", ".prov.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_something_else_than_a_file(run: Run, make: Callable[[Path], None], ending: str):
+    (run / f"{TEST}{ending}").unlink()
+    make(run / f"{TEST}{ending}")
+    found(run.verify(), TEST, Verdict.DRIFTED if ending else Verdict.REFUSED, Cause.RECORD if ending else Cause.PATH)
+
+
 @pytest.mark.parametrize("name", [TEST, f"{TEST}.prov.json", WEIGHTS])
 def test_a_link_leads_outside(run: Run, tmp_path: Path, name: str):
     outside = tmp_path / "outside"

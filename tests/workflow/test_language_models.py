@@ -88,6 +88,18 @@ def test_tables_and_figures_are_made_and_nothing_is_left_to_do(run):
     assert set(targets.loc[targets["method"] == "CurveGrad", "scope"]) == {"in-class"}
 
 
+def test_the_audit_finds_the_run_complete(run):
+    run.snakemake("audit")
+    manifest = json.loads((run / "results/audit/manifest.json").read_text())
+    assert not {"missing", "unrecorded", "stale", "surplus"} & set(manifest)
+    listed = {
+        *manifest["entries"],
+        *(file for entry in manifest["entries"].values() for file in entry.get("files", {})),
+    }
+    assert {path for path in run.hashes() if not path.startswith("results/audit/")} <= listed
+    shutil.rmtree(run / "results/audit")
+
+
 def test_the_matrix_holds_every_run(run):
     matrix = pd.read_csv(run / "results/evaluation/transfer.csv")
     assert len(matrix) == PAIRS + TARGETS

@@ -62,18 +62,18 @@ class _Collector:
                     todo.append(name)
         known = seen | {name for entry in self.entries.values() for name in entry.files}
         used = {entry.image for entry in self.entries.values()}
-        return Manifest(
+        manifest = Manifest(
             schema=1,
             config=config_identity(self.graph.run, config),
             targets=sorted(self.graph.targets),
             entries=dict(sorted(self.entries.items())),
             missing=sorted(self.missing),
             unrecorded=dict(sorted(self.unrecorded.items())),
-            stale=self._stale(),
             surplus=[name for name in self.results.names() if name not in known],
             images={sha256: entry for sha256, entry in read_images().items() if sha256 in used},
             environments=dict(sorted(self.environments.items())),
         )
+        return manifest.model_copy(update={"stale": self._stale(manifest)})
 
     def _beside(self, name: str) -> list[str]:
         """Take one artifact in; returns the artifacts that its record and its name lead to."""
@@ -99,12 +99,16 @@ class _Collector:
         made_by = {"rule": job.rule, "wildcards": job.wildcards} if job else {"wildcards": {}}
         return entry_of(sidecar, digest, files=files, **made_by)
 
-    def _stale(self) -> dict[str, list[str]]:
-        found = {}
-        for name, sidecar in sorted(self.sidecars.items()):
-            if why := reasons(name, sidecar.record, self.producers.get(name), self.entries):
+    def _stale(self, manifest: Manifest) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in manifest.downstream_order():
+            record, job = self.sidecars[name].record, self.producers.get(name)
+            why = reasons(record, job, self.entries)
+            if job:
+                why += [f"upstream: {each.path} is stale" for each in record.inputs if each.path in found]
+            if why:
                 found[name] = why
-        return found
+        return dict(sorted(found.items()))
 
 
 def _keys_of(batch: str) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
-from snakemake.exceptions import WorkflowError
+from snakemake.exceptions import RuleException, WorkflowError
 from snakemake.settings.enums import Quietness
 
 from fute.artifacts import SIDECAR
+from fute.audit.verdicts import INCOMPLETE
 from fute.config import Run
 
 TARGETS = "FUTE_TARGETS"
@@ -24,6 +25,8 @@ TARGETS = "FUTE_TARGETS"
 
 class GraphError(RuntimeError):
     """The workflow cannot be planned; the message is Snakemake's."""
+
+    exit_code = INCOMPLETE
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[s
     config: its file of settings. settings: what is used instead of the file, if some were overridden.
     Raises GraphError.
     """
+    if settings is None and not config.is_file():
+        raise GraphError(f"{config} is not there; name the configuration of the run with --config")
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
     try:
@@ -83,7 +88,7 @@ def _planned(settings: ConfigSettings, targets: tuple[str, ...]) -> Graph:
             planned._build_dag()
             jobs = tuple(_job(job) for job in planned.dag.jobs if job.output)
             return Graph(planned.globals["RUN"], targets, tuple(sorted(jobs, key=lambda job: job.outputs)))
-        except WorkflowError as error:
+        except (WorkflowError, RuleException) as error:
             raise GraphError(f"the workflow cannot be planned: {error}") from error
 
 

@@ -58,12 +58,18 @@ def config_problem(file: str, sha256: str, project: Path) -> str | None:
 
 
 def read_images(project: Path = Path()) -> dict[str, dict[str, Any]]:
-    """sha256 -> entry of every image in this machine's lock, with its name; empty where there is no lock."""
+    """sha256 -> entry of every image in this machine's lock, with its name; empty where there is no lock.
+
+    Raises RecordError for a lock that is damaged.
+    """
     path = project / IMAGES
     if not path.is_file():
         return {}
-    images = json.loads(path.read_text(encoding="utf8"))["images"]
-    return {entry["sha256"]: {"name": name, **entry} for name, entry in images.items()}
+    try:
+        images = json.loads(path.read_bytes())["images"]
+        return {entry["sha256"]: {"name": name, **entry} for name, entry in images.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise RecordError(f"{IMAGES}: is no lock of images; write it again with `fute images lock`") from None
 
 
 def image_problem(sha256: str, images: dict[str, dict[str, Any]], project: Path) -> str | None:
@@ -96,3 +102,12 @@ def lock_files(name: str, results: ResultsFolder) -> dict[str, str]:
     for file in found:
         checked_name(file)
     return found
+
+
+def project_sha256(project: Path, name: str) -> str | None:
+    """sha256 of a file of the project; None where it is not there, or not in the project."""
+    try:
+        path = inside(project, name)
+    except UnsafePath:
+        return None
+    return sha256_file(path) if path.is_file() else None

@@ -26,6 +26,7 @@ class ManifestError(ValueError):
     def __init__(self, message: str, verdict: Verdict = Verdict.DRIFTED) -> None:
         super().__init__(message)
         self.verdict = verdict
+        self.exit_code = verdict.exit_code
 
 
 class _Strict(BaseModel):

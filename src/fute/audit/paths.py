@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from fute.artifacts import SIDECAR
+from fute.audit.verdicts import INCOMPLETE
 
 RESULTS = "results"
 AUDIT = f"{RESULTS}/audit"
@@ -43,6 +44,8 @@ def checked_name(name: str) -> str:
 
 class NoResults(ValueError):
     """A folder of results that is not there."""
+
+    exit_code = INCOMPLETE
 
 
 def inside(root: Path, name: str) -> Path:

@@ -79,14 +79,15 @@ def parse_sidecar(data: bytes, where: str) -> Sidecar:
     try:
         raw = json.loads(data)
         sidecar = Sidecar.model_validate(raw)
+        # over what was read, not over what the model made of it
+        digest = content_key(raw["record"])
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise RecordError(f"{where}: is no record of this version: {field}: {first['msg']}") from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{where}: is damaged, not JSON ({error}); make the artifact again") from None
-    # over what was read, not over what the model made of it
-    if content_key(raw["record"]) != sidecar.record_sha256:
+    if digest != sidecar.record_sha256:
         raise RecordError(f"{where}: was edited: its record_sha256 is not the hash of its record")
     return sidecar
 
@@ -97,6 +98,8 @@ def read_sidecar(path: Path, where: str | None = None) -> tuple[Sidecar, str]:
     Raises RecordError; a file that is not there is one, too.
     """
     where = where or path.as_posix()
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{where}: is no file")
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -26,13 +26,15 @@ SETTINGS = ("settings", "spec", "recipe")
 FOLDER, PLUGIN = "folder", "plugin:"
 
 
-def reasons(name: str, record: Record, job: Job | None, entries: Mapping[str, Entry]) -> list[str]:
-    """Why an artifact is stale, in words for people; empty where it is not. job: None for a finished batch."""
-    found = list(moved_inputs(record, entries))
-    if not same_code(record):
-        found.append(f"code: {record.module} or what it imports was edited since")
+def reasons(record: Record, job: Job | None, entries: Mapping[str, Entry]) -> list[str]:
+    """Why an artifact is stale, in words for people; empty where it is not.
+
+    job: None for a finished batch and what it was made from. Its cells are found by keys that hold their settings, and
+    a cell whose inputs were made again is not used any more, so that only its code is compared.
+    """
+    found = [] if same_code(record) else [f"code: {record.module} or what it imports was edited since"]
     if job:
-        found += [*changed_inputs(record, job), *changed_params(record, job)]
+        found += [*moved_inputs(record, entries), *changed_inputs(record, job), *changed_params(record, job)]
     return found
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from fute.artifacts import SIDECAR, sha256_file
+from fute.artifacts import SIDECAR
 from fute.audit.hashing import Hashed, Task, hash_files
-from fute.audit.identity import LOCK, config_problem, image_problem, lock_files, read_images
+from fute.audit.identity import IMAGES, LOCK, config_problem, image_problem, lock_files, project_sha256, read_images
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
-from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
+from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath
 from fute.audit.records import Input, NoRecord, RecordError, read_sidecar
 from fute.audit.stale import same_code
 from fute.audit.verdicts import Cause, Report, Verdict
@@ -24,22 +24,24 @@ from fute.progress import Track
 def verify_manifest(
     manifest: Manifest, results: ResultsFolder, *, root: str | None = None, threads: int = 1, project: Path = Path()
 ) -> Report:
-    """Hold everything that a manifest lists against what is there.
+    """Hold everything that a manifest lists against what is there. Nothing is written, nothing outside is read.
 
     root: the hash that the manifest must have, from a receipt or a paper. project: the checkout, whose code,
-    configuration and images are compared. Nothing is written, and nothing outside both folders is read.
+    configuration and images are compared.
     """
     return _Verifier(manifest, results, project).report(root, threads)
 
 
 def verify_folder(results: ResultsFolder, manifest: Path, *, root: str | None = None, threads: int = 1) -> Report:
-    """`verify_manifest` in the current checkout; a manifest that is missing, damaged or refused is a finding, too."""
+    """`verify_manifest` in the current checkout; a manifest or a lock of images that cannot be used is a finding."""
+    report = Report("verify", checked=1)
     try:
         return verify_manifest(read_manifest(manifest), results, root=root, threads=threads)
     except ManifestError as error:
-        report = Report("verify", checked=1)
         report.add(MANIFEST, error.verdict, Cause.RECORD, str(error))
-        return report
+    except RecordError as error:
+        report.add(str(IMAGES), Verdict.DRIFTED, Cause.IMAGE, str(error))
+    return report
 
 
 class _Verifier:
@@ -47,18 +49,20 @@ class _Verifier:
         self.manifest, self.results, self.project = manifest, results, project
         self.images = read_images(project)
         self._weights = {name: digest for entry in manifest.entries.values() for name, digest in entry.files.items()}
-        listed = len(manifest.entries) + len(manifest.missing) + len(manifest.unrecorded)
-        self.found = Report("verify", checked=listed + len(self._weights))
+        listed = (manifest.entries, manifest.missing, manifest.unrecorded, self._weights)
+        self.found = Report("verify", checked=sum(map(len, listed)))
         self._image_problem = lru_cache(lambda image: image_problem(image, self.images, project))
-        self._project_sha256 = lru_cache(self._hash_of_project_file)
+        self._project_sha256 = lru_cache(lambda name: project_sha256(project, name))
 
     def report(self, root: str | None, threads: int) -> Report:
         started, read = time.monotonic(), 0
         self._whole(root)
-        for name, entry in self.manifest.entries.items():
-            self._record(name, entry)
+        with Track("reading records", len(self.manifest.entries), "records", brief=True) as track:
+            for name, entry in self.manifest.entries.items():
+                self._record(name, entry)
+                track.advance()
         tasks = list(self._tasks())
-        with Track("verifying", sum(task.size for task in tasks) // 10**6, "MB", brief=True) as track:
+        with Track("hashing", sum(task.size for task in tasks) // 10**6, "MB", brief=True) as track:
 
             def count(more: int) -> None:
                 nonlocal read
@@ -120,7 +124,7 @@ class _Verifier:
                 name, Verdict.DRIFTED, Cause.RECORD, f"{where}: was edited outside its record, or its manifest line was"
             )
         for source in entry.inputs:
-            self._input(name, source)
+            self._input(name, entry, source)
         if not same_code(entry):
             problem = (
                 f"{name}: {entry.module} or what it imports was edited since; run the workflow, or check out its code"
@@ -129,7 +133,7 @@ class _Verifier:
         if entry.image and (problem := self._image_problem(entry.image)):
             add(name, Verdict.DRIFTED, Cause.IMAGE, f"{name}: {problem}")
 
-    def _input(self, name: str, source: Input) -> None:
+    def _input(self, name: str, entry: Entry, source: Input) -> None:
         known = self.manifest.entries.get(source.path)
         if known is not None:
             now: str | None = known.sha256
@@ -140,19 +144,17 @@ class _Verifier:
         if now is None:
             problem = f"{name}: was made from {source.path}, which is not in the project any more"
             self.found.add(name, Verdict.UNVERIFIED, Cause.ABSENT, problem)
+        elif now != source.sha256 and not entry.rule:
+            problem = (
+                f"{name}: {source.path} was made again since; what the batch made of it before is not used any more"
+            )
+            self.found.add(name, Verdict.UPSTREAM_REDERIVED, Cause.UPSTREAM, problem)
         elif now != source.sha256:
             problem = f"{name}: was made from another {source.path} ({source.sha256[:12]}, there is {now[:12]})"
             self.found.add(name, Verdict.DRIFTED, Cause.UPSTREAM, problem)
         elif known is not None and known.record_sha256 != source.record_sha256:
             problem = f"{name}: {source.path} was made again since, with the same bytes"
             self.found.add(name, Verdict.UPSTREAM_REDERIVED, Cause.UPSTREAM, problem)
-
-    def _hash_of_project_file(self, name: str) -> str | None:
-        try:
-            path = inside(self.project, name)
-        except UnsafePath:
-            return None
-        return sha256_file(path) if path.is_file() else None
 
     # --- bytes ------------------------------------------------------------------------------------------
 
@@ -165,7 +167,10 @@ class _Verifier:
                 except UnsafePath as error:
                     self.found.add(file, Verdict.REFUSED, Cause.PATH, str(error))
                     continue
-                yield Task(file, path, path.stat().st_size if path.is_file() else 0)
+                if path.exists() and not path.is_file():  # reading a pipe would never end
+                    self.found.add(file, Verdict.REFUSED, Cause.PATH, f"{file}: is no file")
+                    continue
+                yield Task(file, path, path.stat().st_size if path.exists() else 0)
             if entry.files:
                 self._unlisted(name, entry)
 
