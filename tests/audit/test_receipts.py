@@ -146,8 +146,9 @@ def test_the_command(made: Run, run: Run, tmp_path: Path):
     assert made.audit("receipt", "--check", *results).returncode == 0
     weights = run / f"results/models/{MODEL}/model.safetensors"
     weights.write_bytes(b"x" + weights.read_bytes()[1:])
-    assert made.audit("receipt", *results).returncode == 1
-    assert json.loads(file(run, 2).read_text())["audits"][0]["counts"]["drifted"] == 1
+    done = made.audit("receipt", "--json", *results)
+    assert done.returncode == 1 and done.stdout == file(run, 2).read_text()
+    assert json.loads(done.stdout)["audits"][0]["counts"]["drifted"] == 1
     checked = made.audit("receipt", "--check", "--json", *results)
     assert checked.returncode == 0 and json.loads(checked.stdout)["counts"] == {"identical": 2}
     text = file(run, 1).read_text() + file(run, 2).read_text()

@@ -80,9 +80,12 @@ def receipt(
     more = [read_report(path) for path in report or ()]
     made = run_audits(folder, listed, file)
     written, path = write_receipt(folder, listed, [audited(each) for each in made.as_json()] + more)
-    typer.echo(f"receipt: {path}, sha256 {written.sha256}")
-    for audit in written.audits:
-        typer.echo(f"  {audit.command}: exit code {audit.exit_code}, {audit.counts}")
+    if json:
+        typer.echo(path.read_text(encoding="utf8"), nl=False)
+    else:
+        typer.echo(f"receipt: {path}, sha256 {written.sha256}")
+        for audit in written.audits:
+            typer.echo(f"  {audit.command}: exit code {audit.exit_code}, {audit.counts}")
     raise typer.Exit(worst(audit.exit_code for audit in written.audits))
 
 

@@ -10,11 +10,14 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fute.audit.verdicts import INCOMPLETE
 from fute.strict_yaml import load
 
 
 class ClaimsError(ValueError):
     """A claims file that cannot be read, or whose claim does not fit the table or text that it speaks of."""
+
+    exit_code = INCOMPLETE
 
 
 def _compiles(pattern: str) -> str:
