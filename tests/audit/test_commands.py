@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import CONFIG, MODEL, PLANTED, TARGETS, Run, make_run
 
+from fute.artifacts import content_key
 from fute.audit.diff import Side, diff
 from fute.audit.manifest import MANIFEST, manifest_json, read_manifest
 from fute.audit.verdicts import Cause, Verdict, exit_code
@@ -83,6 +84,29 @@ def test_a_part_of_the_run_has_a_manifest_of_its_part(project: Run):
     assert set(project.manifest.entries) == OF_TEST
     # what else was made is no part of it
     assert set(project.manifest.surplus) >= OF_TRAIN
+
+
+@pytest.mark.parametrize("path", ["results/../../outside", "/outside", "../outside"])
+def test_a_record_that_leads_outside_is_none(project: Run, path: str):
+    """With hashes that fit: the next file to look at would be outside."""
+    (project.folder.parent / "outside").write_text("secret")
+    side = json.loads((project / f"{TRAIN}.prov.json").read_text())
+    side["record"]["inputs"][0]["path"] = path
+    side["record_sha256"] = content_key(side["record"])
+    (project / f"{TRAIN}.prov.json").write_text(json.dumps(side))
+    report = manifest_of(project, code=2)
+    assert artifacts(report, Verdict.UNVERIFIED) == {TRAIN}
+    assert [path in each["message"] and "outside the project" in each["message"] for each in report["findings"]] == [
+        True
+    ]
+
+
+def test_a_link_that_leads_outside_is_refused(project: Run):
+    outside = project.folder.parent / "outside"
+    (project / TRAIN).rename(outside)
+    (project / TRAIN).symlink_to(outside)
+    done = project.audit("manifest", *TARGETS, "--config", CONFIG)
+    assert done.returncode == 1 and TRAIN in done.stderr and "leads outside" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fute.audit.values import differences
 from fute.audit.verdicts import Cause, Report, Verdict
 
 MOST_VALUES = 5
+BATCHES = "/batches/"
 FETCH = "fetch_model"
 """Step whose artifact is a model, as it was fetched."""
 
@@ -46,41 +47,65 @@ def diff(first: Side, second: Side) -> Report:
     and whose content is equal as `equivalent`.
     """
     a, b = first.manifest.entries, second.manifest.entries
+    batches = _paired_batches(a, b)
     report = Report("diff", checked=len({*a, *b}))
-    for name in sorted({*a} ^ {*b}):
+    # batches are called by what they hold: another name alone says nothing
+    for name in sorted(name for name in {*a} ^ {*b} if BATCHES not in name):
         where = "first" if name in a else "second"
         report.add(name, Verdict.DRIFTED, Cause.ABSENT, f"{name}: only in the {where}")
-    origins: dict[str, tuple[str, ...]] = {}
+    former = {name: name if name in a else batches[name] for name in second.manifest.downstream_order()
+              if name in a or name in batches}  # fmt: skip
+    origins: dict[str, list[str]] = {}
     causes: dict[str, list[tuple[Cause, str]]] = {}
-    order = second.manifest.downstream_order()
-    for name in (name for name in order if name in a):
-        if a[name].sha256 == b[name].sha256 and a[name].files == b[name].files:
+    for name, was in former.items():
+        if _same(a[was], b[name]):
             continue
         above = sorted({root for source in b[name].inputs for root in origins.get(source.path, ())})
-        causes[name] = _causes(name, first, second, a[name], b[name])
-        own = [each for each in causes[name] if each[0] is not Cause.UPSTREAM]
-        origins[name] = tuple(above) if above and not own else (name, *above)
+        causes[name] = _causes(first, second, was, name)
+        own = [cause for cause, _ in causes[name] if cause is not Cause.UPSTREAM]
+        origins[name] = above if above and not own else [name, *above]
     roots = [name for name in causes if name in origins[name]]
     for name in (*roots, *(name for name in causes if name not in roots)):
-        same = a[name].content_sha256 == b[name].content_sha256 and a[name].files == b[name].files
-        verdict = Verdict.EQUIVALENT if same else Verdict.DRIFTED
+        said_the_same = a[former[name]].content_sha256 == b[name].content_sha256 and name in a
+        verdict = Verdict.EQUIVALENT if said_the_same else Verdict.DRIFTED
         for cause, why in causes[name]:
             traced = "" if name in roots else f"; first divergent: {', '.join(origins[name])}"
             report.add(name, verdict, cause, f"{name}: {why}{traced}")
-    for name in (name for name in order if name in a and name not in causes):
-        if a[name].record_sha256 != b[name].record_sha256:
-            changed = ", ".join(str(cause) for cause, _ in _causes(name, first, second, a[name], b[name]))
+    for name, was in former.items():
+        if name not in causes and a[was].record_sha256 != b[name].record_sha256:
+            changed = ", ".join(cause for cause, _ in _causes(first, second, was, name))
             problem = f"{name}: same bytes, made otherwise ({changed})"
             report.add(name, Verdict.UPSTREAM_REDERIVED, Cause.RECORD, problem)
     report.facts = {"first divergent": roots}
     return report
 
 
-def _causes(name: str, first: Side, second: Side, a: Entry, b: Entry) -> list[tuple[Cause, str]]:
-    """What in the making of an artifact differs. Where its records agree, what the machines say; else chance."""
-    found = list(_recorded(name, first, second, a, b))
+def _same(a: Entry, b: Entry) -> bool:
+    return a.sha256 == b.sha256 and a.files == b.files
+
+
+def _paired_batches(a: Mapping[str, Entry], b: Mapping[str, Entry]) -> dict[str, str]:
+    """Batch of the second run -> the first's that the same artifact was taken out of; those of equal names left out."""
+    pairs: dict[str, str] = {}
+    for name in sorted({*a} & {*b}):
+        old, new = ([s.path for s in run[name].inputs if BATCHES in s.path] for run in (a, b))
+        for was, now in zip(old, new, strict=False):
+            if now not in a and now in b and was in a:
+                pairs.setdefault(now, was)
+    return pairs
+
+
+def _causes(first: Side, second: Side, was: str, name: str) -> list[tuple[Cause, str]]:
+    """What in the making of an artifact differs. Where its records agree, what the machines say; else chance.
+
+    was: its name in the first run, another only for a batch.
+    """
+    a, b = first.manifest.entries[was], second.manifest.entries[name]
+    found = list(_recorded(first, second, was, name))
     if found:
         return found
+    if was != name:
+        return [(Cause.PARAMS, f"holds other cells than {was}")]
     one, two = (side.manifest.environments.get(entry.environment, {}) for side, entry in ((first, a), (second, b)))
     for cause, keys in (
         (Cause.HARDWARE, ("cpu", "gpu", "threads")),
@@ -88,20 +113,27 @@ def _causes(name: str, first: Side, second: Side, a: Entry, b: Entry) -> list[tu
     ):
         changed = [key for key in keys if one.get(key) != two.get(key)]
         if changed:
-            was = "; ".join(differences({key: one.get(key) for key in changed}, {key: two.get(key) for key in changed}))
-            found.append((cause, f"made the same way on another machine: {was}"))
+            pair = ({key: side.get(key) for key in changed} for side in (one, two))
+            found.append((cause, f"made the same way on another machine: {'; '.join(differences(*pair))}"))
     return found or [(Cause.NONDETERMINISM, "made the same way from the same inputs on the same kind of machine")]
 
 
-def _recorded(name: str, first: Side, second: Side, a: Entry, b: Entry) -> Iterator[tuple[Cause, str]]:
+def _recorded(first: Side, second: Side, was: str, name: str) -> Iterator[tuple[Cause, str]]:
+    a, b = first.manifest.entries[was], second.manifest.entries[name]
     fetched = a.step == FETCH
     if fetched and a.files != b.files:
         changed = sorted(file for file in {*a.files, *b.files} if a.files.get(file) != b.files.get(file))
         yield Cause.MODEL, f"other files: {', '.join(changed[:MOST_VALUES])}"
     if a.params_sha256 != b.params_sha256:
-        values = list(differences(first.params(name), second.params(name)))[:MOST_VALUES]
-        said = "; ".join(values) or "differ (give result folders for the values)"
-        yield Cause.MODEL if fetched else Cause.PARAMS, f"params: {said}"
+        old, new = first.params(was), second.params(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            # a cell's key says only that its batch was made otherwise; of two batches, what both hold is compared
+            old, new = ({key: value for key, value in params.items() if key != "key"} for params in (old, new))
+            values = list(differences(old, new, keys="all" if was == name else "common"))
+        else:
+            values = ["differ (give result folders for the values)"]
+        if values:
+            yield Cause.MODEL if fetched else Cause.PARAMS, f"params: {'; '.join(values[:MOST_VALUES])}"
     if a.seeds != b.seeds:
         yield Cause.SEEDS, f"seeds: {'; '.join(differences(a.seeds, b.seeds))}"
     if a.code_sha256 != b.code_sha256:
@@ -110,7 +142,8 @@ def _recorded(name: str, first: Side, second: Side, a: Entry, b: Entry) -> Itera
         yield Cause.IMAGE, f"image: {a.image}, then {b.image}"
     before = {source.path: source.sha256 for source in a.inputs}
     after = {source.path: source.sha256 for source in b.inputs}
-    moved = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
+    compared = {*before, *after} if was == name else {*before} & {*after}
+    moved = sorted(path for path in compared if before.get(path) != after.get(path))
     data = [path for path in moved if not path.startswith("results/")]
     made = [path for path in moved if path.startswith("results/")]
     if data:

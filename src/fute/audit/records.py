@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fute.artifacts import SCHEMA, content_key
 
@@ -15,6 +15,12 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Module = Annotated[str, Field(pattern=r"^fute(\.[a-z0-9_]+)+$")]
 # what of a run's facts says on which machine and with which software it ran; times and costs are left out
 ENVIRONMENT = ("cpu", "gpu", "packages", "platform", "python", "threads")
+
+
+def _plain(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"{path!r} leads outside the project")
+    return path
 
 
 class RecordError(ValueError):
@@ -34,7 +40,7 @@ class Input(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    path: str
+    path: Annotated[str, AfterValidator(_plain)]
     sha256: Sha256
     record_sha256: Sha256 | None = None
 

@@ -68,7 +68,7 @@ def changed_params(record: Record, job: Job) -> Iterator[str]:
     for name in SETTINGS:
         planned = _json(job.params.get(name))
         planned.pop(FOLDER, None)
-        yield from (f"params: {each}" for each in differences(recorded, scrubbed(planned), defaults=True))
+        yield from (f"params: {each}" for each in differences(recorded, scrubbed(planned), keys="second"))
     if "key" in job.params and "key" in recorded and job.params["key"] != recorded["key"]:
         yield f"params: key {short(recorded['key'])}, then {short(job.params['key'])}"
     if "source" in job.params:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 LONGEST = 60
 
 
-def differences(was: Any, now: Any, *, defaults: bool = False, where: str = "") -> Iterator[str]:
+Compared = Literal["all", "second", "common"]
+
+
+def differences(was: Any, now: Any, *, keys: Compared = "all", where: str = "") -> Iterator[str]:
     """`a.b[0] 1, then 2` for every place where two JSON values differ.
 
-    defaults: what only the first value has is no difference: it may have been filled in.
+    keys: of objects, "all", those of the "second" value (the first may have defaults filled in), or those that both
+    have ("common"; lists of other lengths are then passed over, too).
     """
     if isinstance(was, dict) and isinstance(now, dict):
-        for key in sorted(now if defaults else {*was, *now}):
+        compared = {"all": {*was, *now}, "second": {*now}, "common": {*was} & {*now}}[keys]
+        for key in sorted(compared):
             inner = f"{where}.{key}" if where else key
-            yield from differences(was.get(key), now.get(key), defaults=defaults, where=inner)
-    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        for index, (one, two) in enumerate(zip(was, now, strict=True)):
-            yield from differences(one, two, defaults=defaults, where=f"{where}[{index}]")
+            yield from differences(was.get(key), now.get(key), keys=keys, where=inner)
+    elif isinstance(was, list) and isinstance(now, list) and (len(was) == len(now) or keys == "common"):
+        for index, (one, two) in enumerate(zip(was, now, strict=True) if len(was) == len(now) else ()):
+            yield from differences(one, two, keys=keys, where=f"{where}[{index}]")
     elif was != now:
         yield f"{where or 'all'} {short(was)}, then {short(now)}"
 
