@@ -40,11 +40,11 @@ done
 "$venv/bin/python" - "$@" <<'PY'
 import importlib.util, sys
 
-light = ["matplotlib", "datasets", "sklearn"]
+light = ["matplotlib", "datasets", "sklearn", "rocrate"]
 steps = [*light, "torch", "transformers", "accelerate", "gguf"]
 needed = {"host": ["snakemake", "pandas"], "light": light, "steps-cpu": steps, "steps-gpu": steps,
           "vllm-cpu": ["vllm", "fastapi"], "vllm-gpu": ["vllm", "fastapi"],
-          "dev": ["pytest", "hypothesis", "snakefmt"], "bench": ["opacus", "curvlinops"]}
+          "dev": ["pytest", "hypothesis", "snakefmt", "rocrate_validator"], "bench": ["opacus", "curvlinops"]}
 names = [n for path in sys.argv[1:] for n in needed[path.rsplit("/", 1)[-1].removesuffix(".txt")]]
 missing = [name for name in names if importlib.util.find_spec(name) is None]
 if missing:

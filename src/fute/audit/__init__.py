@@ -7,4 +7,9 @@ graph = read_graph(config, targets)                      graph: jobs as Snakemak
 manifest = build_manifest(graph, config, results)        collect: graph and sidecars to a manifest
 report = verify_manifest(manifest, results, threads=8)   verify; diff(Side(a), Side(b)) compares two runs
 report.add(name, Verdict.DRIFTED, Cause.CODE, "...")     verdicts: Report, Finding, exit_code
+check_claims(claims, Project(folder, results, manifest)) claims: every number against its artifact
+executions(manifest, results)                            executions: the runs of steps behind the artifacts
+export_crate(manifest, results, folder)                  crate: a Workflow Run RO-Crate
+write_receipt(results, path, audits); check_receipts     receipts: a chained record of every audit
+render_page(run_audits(results, path, claims), results)  page: all of it for people
 """

@@ -13,17 +13,21 @@ from typing import Annotated
 import typer
 
 from fute.audit import commands
-from fute.audit.options import ConfigOption, JsonOption, ManifestOption, ResultsOption, SettingsOption, finish
+from fute.audit.evidence import app as evidence
+from fute.audit.options import (
+    ConfigOption,
+    JsonOption,
+    ManifestOption,
+    ResultsOption,
+    SettingsOption,
+    finish,
+    manifest_path,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Trace, check and compare the artifacts of a run.")
-
+app.add_typer(evidence)
 for command in (commands.adopt, commands.explain, commands.rerun, commands.noise):
     app.command()(command)
-
-
-def manifest_path(results: Path, manifest: Path | None) -> Path:
-    """The manifest that was named, or where the results have theirs."""
-    return manifest or results / "audit" / "manifest.json"
 
 
 @app.command()

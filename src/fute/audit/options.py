@@ -1,4 +1,7 @@
-"""What the commands of `fute audit` share: their options, and how they end."""
+"""What the commands of `fute audit` share: their options, and how they end.
+
+Every step of the workflow loads this file, so it imports what it needs where it needs it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,11 @@ ResultsOption = Annotated[Path, typer.Option(help="folder of the run's results")
 ManifestOption = Annotated[Path | None, typer.Option(help="default: audit/manifest.json in the results")]
 SettingsOption = Annotated[str | None, typer.Option(help="settings as JSON, where the file's were overridden")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object, for machines")]
+
+
+def manifest_path(results: Path, manifest: Path | None) -> Path:
+    """The manifest that was named, or where the results have theirs."""
+    return manifest or results / "audit" / "manifest.json"
 
 
 def finish(report: Report, json: bool) -> None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 OK, DRIFT, INCOMPLETE = 0, 1, 2
+WORDS = {OK: "good", DRIFT: "drifted", INCOMPLETE: "incomplete"}
 
 
 class Verdict(StrEnum):
@@ -115,5 +116,10 @@ class Report:
 
 def exit_code(verdicts: Iterable[Verdict]) -> int:
     """0 where all is well, 1 where anything drifted, else 2 where anything is incomplete."""
-    codes = {verdict.exit_code for verdict in verdicts}
-    return DRIFT if DRIFT in codes else INCOMPLETE if INCOMPLETE in codes else OK
+    return worst(verdict.exit_code for verdict in verdicts)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of several: drift before incomplete before good."""
+    found = set(codes)
+    return DRIFT if DRIFT in found else INCOMPLETE if INCOMPLETE in found else OK

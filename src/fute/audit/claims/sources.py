@@ -1,0 +1,163 @@
+"""What an artifact says where a number is claimed: values of a table, or what a JSON pointer leads to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from fute.artifacts import sha256_file
+from fute.audit.claims.file import Claim, Shown
+from fute.audit.claims.statements import Statement
+from fute.audit.manifest import Manifest
+from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
+from fute.paper.tables import paper_models
+from fute.strict_yaml import load
+
+
+class Inconclusive(LookupError):
+    """The artifact, or the place in it, is not there; the message names it."""
+
+
+class NotApplicable(LookupError):
+    """The run has nothing that the claim speaks of: other models, another configuration."""
+
+
+class Changed(ValueError):
+    """An artifact whose bytes are not those that the manifest lists."""
+
+
+class Project:
+    """A checkout and a run's results, from which claims are answered. manifest: of that run."""
+
+    def __init__(self, folder: Path, results: ResultsFolder, manifest: Manifest) -> None:
+        self.folder, self.results, self.manifest = folder, results, manifest
+        self._table, self._value = cache(self._read_table), cache(self._read_value)
+
+    @property
+    def run(self) -> str:
+        """Name of the configuration that made the results."""
+        return self.manifest.config.name
+
+    def path(self, name: str) -> Path:
+        """A file of the results or of the checkout. Raises Inconclusive where it is not there, Changed."""
+        try:
+            path = self.results.path(name) if name.startswith(f"{RESULTS}/") else inside(self.folder, name)
+        except UnsafePath as error:
+            raise Inconclusive(str(error)) from None
+        if not path.is_file():
+            raise Inconclusive(f"{name} is not in this run" if name.startswith(f"{RESULTS}/") else f"no file {name}")
+        entry = self.manifest.entries.get(name)
+        if entry is not None and sha256_file(path) != entry.sha256:
+            raise Changed(f"{name}: its bytes are not those of the manifest; see fute audit verify")
+        return path
+
+    def find(self, claim: Claim, statement: Statement) -> list[str]:
+        """The values that answer a statement, reduced as its claim says: one, or the two ends of an interval."""
+        shown = claim.shown
+        assert shown is not None
+        if shown.pointer is not None:
+            return [self._pointed(shown, statement)]
+        rows = self._rows(claim, shown, statement)
+        columns = shown.interval or ([shown.column] if shown.column else [])
+        if not columns:
+            return [str(len(rows))]
+        return [reduced(shown, rows, fill(column, statement)) for column in columns]
+
+    def _rows(self, claim: Claim, shown: Shown, statement: Statement) -> list[dict[str, str]]:
+        file = fill(shown.file, statement)
+        table = self._table(file)
+        if not table and shown.where:
+            raise Inconclusive(f"{file} has no rows")
+        chosen = list(table)
+        for column, template in shown.where.items():
+            if column not in table[0]:
+                raise Inconclusive(f"{file} has no column {column}")
+            models = list(dict.fromkeys(row[column] for row in table))
+            value = fill(template, statement, models)
+            if column == claim.model and value not in models:
+                raise NotApplicable(f"models differ: the paper's is {value}, those of {file} are {', '.join(models)}")
+            chosen = [row for row in chosen if row[column] == value]
+        if not chosen and shown.reduce not in ("count", "distinct"):
+            keys = ", ".join(f"{column} {fill(value, statement)}" for column, value in shown.where.items())
+            raise Inconclusive(f"{file} has no row with {keys}")
+        return chosen
+
+    def _read_table(self, name: str) -> list[dict[str, str]]:
+        names = self._matching(name) if "*" in name else [name]
+        rows: list[dict[str, str]] = []
+        for each in names:
+            path = self.path(each)
+            with path.open(encoding="utf8", newline="") as stream:
+                rows += csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",")
+        return rows
+
+    def _matching(self, pattern: str) -> list[str]:
+        below = pattern.removeprefix(f"{RESULTS}/")
+        found = sorted(f"{RESULTS}/{p.relative_to(self.results.folder)}" for p in self.results.folder.glob(below))
+        if not found:
+            raise Inconclusive(f"{pattern} is not in this run")
+        return found
+
+    def _read_value(self, name: str) -> Any:
+        path = self.path(name)
+        text = path.read_text(encoding="utf8")
+        return json.loads(text) if path.suffix == ".json" else load(text)
+
+    def _pointed(self, shown: Shown, statement: Statement) -> str:
+        file, pointer = fill(shown.file, statement), fill(shown.pointer or "", statement)
+        value = self._value(file)
+        for part in pointer.split("/")[1:]:
+            key: Any = part.replace("~1", "/").replace("~0", "~")
+            try:
+                value = value[int(key)] if isinstance(value, Sequence) else value[key]
+            except (LookupError, TypeError, ValueError):
+                raise Inconclusive(f"{file} has nothing at {pointer}") from None
+        return str(len(value) if shown.reduce == "count" else value)
+
+
+class _Fields(Formatter):
+    """`{field}`, or with another form: `{field:id}` as our files write names (`CR all_class` -> `cr-all-class`,
+    `ρ` -> `rho`), `{field:ours}` our id of a model of the paper.
+    """
+
+    def __init__(self, models: Sequence[str]) -> None:
+        self.models = models
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec == "id":
+            return re.sub(r"[ _]", "-", str(value).lower().replace("ρ", "rho"))
+        if format_spec == "ours":
+            ours = {key: model for model, key in paper_models(self.models).items()}
+            return ours.get(str(value), str(value))
+        return format(value, format_spec)
+
+
+def fill(template: str, statement: Statement, models: Sequence[str] = ()) -> str:
+    """A template of the claims file with a statement's fields. models: ids of ours, for `{field:ours}`."""
+    return _Fields(models).format(template, **statement.fields)
+
+
+def reduced(shown: Shown, rows: Sequence[Mapping[str, str]], column: str) -> str:
+    """One value of the rows' column, as text; a table's empty cell is empty text."""
+    names = column.split(",")
+    if rows and (missing := [name for name in names if name not in rows[0]]):
+        raise Inconclusive(f"{shown.file} has no column {', '.join(missing)}")
+    values = [tuple(row[name] for name in names) for row in rows]
+    if shown.reduce == "count":
+        return str(len(values))
+    if shown.reduce == "distinct":
+        return str(len(set(values)))
+    if shown.reduce == "one":
+        if len(values) > 1:
+            raise Inconclusive(f"{shown.file} has {len(values)} rows where one is meant")
+        return values[0][0]
+    numbers = [float(value) if value else math.nan for (value,) in values]
+    total = math.fsum(numbers) / (len(numbers) if shown.reduce == "mean" else 1)
+    return "" if math.isnan(total) else repr(total)
