@@ -58,7 +58,13 @@ def test_two_entries_of_one_id_are_named_with_file_and_line(registries):
 
 
 def test_the_named_runs_are_found():
-    assert [path.name for path in SHIPPED] == ["config.yaml", "paper-lm.yaml", "paper.yaml", "real-small.yaml"]
+    assert [path.name for path in SHIPPED] == [
+        "config.yaml",
+        "paper-lm.yaml",
+        "paper.yaml",
+        "real-lm.yaml",
+        "real-small.yaml",
+    ]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

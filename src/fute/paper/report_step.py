@@ -130,5 +130,6 @@ def write_report(
         lm=lm_results(settings.lm, evaluation, printed) if settings.lm else None,
         llm=llm_results(settings.llm, evaluation, printed) if settings.llm else None,
     )
-    with Step("report", module=__name__, settings=settings.model_dump(), inputs=[*inputs, printed]) as step:
+    read = [*inputs, *sorted(printed.glob("*.csv"))]
+    with Step("report", module=__name__, settings=settings.model_dump(), inputs=read) as step:
         step.bytes(output, render_report(context).encode())
