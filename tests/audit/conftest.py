@@ -18,6 +18,7 @@ from fute.audit.manifest import MANIFEST, Manifest, read_manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.verdicts import Report
 from fute.audit.verify import verify_manifest
+from fute.containers import NAMES
 
 CONFIG = "config-audit.yaml"
 MODEL = "small"
@@ -45,13 +46,18 @@ PLANTED = {
 }
 
 
+def image_name(sha256: str) -> str:
+    return f"paper-{sha256[:12]}.sif"
+
+
 class Run(Checkout):
-    """A checkout with results; an image is named in its environment, as a profile with images does."""
+    """A checkout with results. image: sha256 of the one that its steps run in, as Apptainer's variable says."""
 
     image = ""
 
     def environment(self) -> dict[str, str]:
-        return super().environment() | PLANTED | {"FUTE_IMAGE": self.image}
+        inside = {"APPTAINER_CONTAINER": f"/home/planteduser/{image_name(self.image)}"} if self.image else {}
+        return super().environment() | PLANTED | inside
 
     def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "fute", "audit", *arguments]
@@ -87,10 +93,10 @@ def make_run(folder: Path) -> Run:
     image = b"an image"
     digest = hashlib.sha256(image).hexdigest()
     run.image = digest
-    entry = {"file": f"paper-{digest[:12]}.sif", "sha256": digest, "bytes": len(image), "inputs": {}}
+    entry = {"file": image_name(digest), "sha256": digest, "bytes": len(image), "inputs": {}}
     (folder / "containers").mkdir(exist_ok=True)
     (folder / "containers" / entry["file"]).write_bytes(image)
-    (folder / IMAGES).write_text(json.dumps({"schema_version": 1, "images": {"paper": entry}}))
+    (folder / IMAGES).write_text(json.dumps({"schema_version": 1, "images": dict.fromkeys(NAMES, entry)}))
     run.run(*TARGETS)
     done = run.audit("manifest", *TARGETS, "--config", CONFIG)
     assert done.returncode == 0, done.stdout + done.stderr
