@@ -15,7 +15,7 @@ from fute.data.crossfit_tasks import EXCLUDED, SCRIPTS
 
 pytestmark = pytest.mark.workflow
 
-RATIO = 1.7
+RATIO = 1.4
 """Planning the paper's run, whose jobs have up to five inputs, over a bare workflow of as many with one each."""
 PARSING_S = 1.0
 """What reading our Snakefile may add to reading an empty one."""
