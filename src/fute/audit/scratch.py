@@ -164,10 +164,18 @@ def in_image(sha256: str, project: Path) -> bool:
 
 def _end_of(said: str, logs: Path, job: Job) -> str:
     """The last line of a step's own log that says something, or of Snakemake's."""
-    for path in sorted(logs.rglob("*.log"), key=lambda path: -path.stat().st_mtime):
-        lines = [line.strip() for line in path.read_text(encoding="utf8", errors="replace").splitlines()]
-        if lines := [line for line in lines if line]:
+    texts = [path.read_text(encoding="utf8", errors="replace") for path in sorted(logs.rglob("*.log"), key=_age)]
+    for text in texts:
+        if lines := _lines(text):
             return lines[-1]
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"\w*(Error|Exception)\b.*[^:]$", line)]
-    return (errors or lines or [job.rule])[-1]
+    errors = [line for line in _lines(said) if re.match(r"\w*(Error|Exception)\b.*[^:]$", line)]
+    return (errors or _lines(said) or [job.rule])[-1]
+
+
+def _age(path: Path) -> float:
+    return -path.stat().st_mtime
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with words in them, without the frames that command-line errors are drawn in."""
+    return [line.strip("│ \t") for line in text.splitlines() if re.search(r"\w", line)]
