@@ -94,14 +94,17 @@ def normalise_train(
 
 
 @app.command()
-def label_batch(spec: Json, model: PathOption, lock: PathOption, corpus: Files, output: PathOption) -> None:
+def label_batch(
+    spec: Json, model: PathOption, lock: PathOption, output: PathOption,
+    corpus: Annotated[list[str] | None, typer.Option(help="NAME=PATH, repeated; none for Self-Select alone")] = None,
+) -> None:  # fmt: skip
     """Label all cells of a batch with one engine start."""
     from fute.llm.labelling import BatchSpec
     from fute.llm.labelling import label_batch as step
 
     parsed = BatchSpec.model_validate(_parsed(spec))
     path = model if model.is_dir() else None
-    step(parsed, model_path=path, model_lock=lock, corpora=_named(corpus), output=output)
+    step(parsed, model_path=path, model_lock=lock, corpora=_named(corpus or []), output=output)
 
 
 @app.command()

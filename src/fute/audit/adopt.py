@@ -103,5 +103,5 @@ def _by_artifact(verified: Report, manifest: Manifest) -> Iterator[tuple[str, li
 
 def _by_hand(name: str) -> str:
     if "/batches/" in name:
-        return "delete the batch, its .keys and their records, and the next run makes it again"
+        return "delete the batch, its .keys and their records; a run that needs it makes it again"
     return "put it right, then adopt again"

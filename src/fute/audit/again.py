@@ -53,10 +53,11 @@ class Rerunner:
         self._check(job, record, batches)
         self._runs += 1
         scratch = Scratch(self.folder / f"{self._runs:03d}-{job.rule}", self.project, self.graph)
-        for part in (record, *map(self.record, batches)):
-            names = [source.path for source in part.inputs if source.path.startswith(f"{RESULTS}/")]
-            self._check_inputs(part, names)
-            scratch.link(name for name in names if name not in batches)
+        self._check_inputs(record)
+        scratch.link(name for name in _artifacts(record) if name not in batches)
+        for batch in map(self.record, batches):
+            # what other cells of the batch were made from may be there no more; this one's is checked when it is read
+            scratch.link(name for name in _artifacts(batch) if self._unchanged(name, batch))
         scratch.declare_finished(job)
         scratch.copy_benchmarks()
         try:
@@ -65,12 +66,9 @@ class Rerunner:
             raise NotRerunnable(f"ended with an error: {error}") from None
         new = scratch.new_batches()
         for path in new:
-            self._check_settings(path, batches)
-        return Again(
-            job,
-            {name: scratch.folder / name for name in job.outputs},
-            {path: batch for path in new for batch in batches},
-        )
+            self._check_batch(path, batches)
+        made = {name: scratch.folder / name for name in job.outputs}
+        return Again(job, made, tuple((path, batch) for path in new for batch in batches))
 
     def record(self, name: str) -> Record:
         """The record beside a real artifact. Raises RecordError."""
@@ -90,16 +88,30 @@ class Rerunner:
         if any(gpus) and not any(Path("/dev").glob("nvidia[0-9]*")):
             raise NotRerunnable(f"was made on {', '.join(next(filter(None, gpus)))}; there is no such device here")
 
-    def _check_inputs(self, record: Record, names: Sequence[str]) -> None:
-        recorded = {source.path: source.sha256 for source in record.inputs}
-        for name in names:
+    def _check_inputs(self, record: Record) -> None:
+        for name in _artifacts(record):
             if not self.results.path(name).is_file():
                 raise NotRerunnable(f"its input {name} is missing")
-            if self.sha256(name) != recorded[name]:
+            if not self._unchanged(name, record):
                 raise NotRerunnable(f"its input {name} is not the one it was made from")
 
-    def _check_settings(self, new: Path, batches: Sequence[str]) -> None:
-        now = read_sidecar(sidecar_path(new))[0].record.params
+    def _unchanged(self, name: str, record: Record) -> bool:
+        """Whether an input of an artifact has the bytes that it was made from."""
+        there = self.results.path(name).is_file()
+        return there and self.sha256(name) == next(s.sha256 for s in record.inputs if s.path == name)
+
+    def _check_batch(self, new: Path, batches: Sequence[str]) -> None:
+        """Whether a cell was computed again with the settings and from the inputs of a recorded batch."""
+        now = read_sidecar(sidecar_path(new))[0].record
         for name in batches:
-            if changed := list(changed_settings(self.record(name).params, now)):
+            was = self.record(name)
+            if changed := list(changed_settings(was.params, now.params)):
                 raise NotRerunnable(f"{name} was made with other settings: {'; '.join(changed[:3])}")
+        known = {(source.path, source.sha256) for name in batches for source in self.record(name).inputs}
+        if other := [source.path for source in now.inputs if (source.path, source.sha256) not in known]:
+            raise NotRerunnable(f"{batches[0]} was made from another {other[0]} than there is")
+
+
+def _artifacts(record: Record) -> list[str]:
+    """The inputs of an artifact that are artifacts themselves."""
+    return [source.path for source in record.inputs if source.path.startswith(f"{RESULTS}/")]

@@ -114,15 +114,14 @@ def _rerunner(
     from fute.audit.graph import read_graph
     from fute.audit.hashing import cores
     from fute.audit.paths import RESULTS, ResultsFolder
-    from fute.audit.scratch import Machine
+    from fute.audit.scratch import Machine, checked_scratch
 
-    if scratch and scratch.exists() and any(scratch.iterdir()):
-        raise typer.BadParameter(f"{scratch} is not empty; name a folder that is not there")
+    kept = checked_scratch(scratch) if scratch else None
     graph = read_graph(config, settings=loads(settings) if settings else None)
     manifest = build_manifest(graph, config, ResultsFolder(Path(RESULTS)))
     machine = Machine(threads or cores(), profile)
     with tempfile.TemporaryDirectory(prefix="fute-rerun-") as temporary:
-        yield Rerunner(graph, manifest, scratch or Path(temporary), machine)
+        yield Rerunner(graph, manifest, kept or Path(temporary), machine)
 
 
 def _sampled(

@@ -22,6 +22,7 @@ from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.records import RecordError, Sidecar, read_sidecar
 from fute.audit.stale import changed_code
 from fute.batching import KEYS
+from fute.scrub import scrubbed
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _new_batch(job: Job, runs: set[Job], manifest: Manifest, sidecars: Mapping[s
     """Of a job that computes cells anew: what about them is other than in the batches they were taken from before."""
     if "spec" not in job.params:
         return
-    spec = json.loads(job.params["spec"])
+    spec = scrubbed(json.loads(job.params["spec"]))
     taken = {name for each in runs for name in each.inputs if name in job.outputs for name in each.outputs}
     before = {
         source.path

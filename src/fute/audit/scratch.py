@@ -25,6 +25,7 @@ from fute.audit.cells import all_cells, is_batch, planned_keys
 from fute.audit.graph import Graph, Job
 from fute.audit.identity import IMAGES, LOCK, read_images
 from fute.audit.paths import ResultsFolder
+from fute.audit.verdicts import INCOMPLETE
 from fute.batching import KEYS, keys_text
 
 # sorts after every batch, whose names are hexadecimal digits: a real one that is there comes first
@@ -35,6 +36,19 @@ SETTINGS = "rerun.json"
 
 class FailedRun(RuntimeError):
     """A job could not be done again; holds the end of what it said."""
+
+
+class ScratchError(ValueError):
+    """A folder that cannot be worked in."""
+
+    exit_code = INCOMPLETE
+
+
+def checked_scratch(folder: Path) -> Path:
+    """`folder` itself, where nothing is in it yet. Raises ScratchError."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ScratchError(f"{folder} is not empty; give --scratch a folder that is not there")
+    return folder
 
 
 @dataclass(frozen=True)
@@ -108,9 +122,8 @@ class Scratch:
             line += ["--profile", str(machine.profile)]
         if image and in_image(image, self.project):
             line += ["--software-deployment-method", "apptainer"]
-            line += [f"--apptainer-args=--bind {self.project}:{self.project}:ro"]
         done = subprocess.run(
-            [*line, "--", job.outputs[0]], cwd=self.folder, env=environment(os.environ), text=True,
+            [*line, "--", job.outputs[0]], cwd=self.folder, env=environment(os.environ, self.project), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         if done.returncode != 0:
@@ -135,9 +148,12 @@ def _data_of(sidecar: Path) -> list[Path]:
     return [path for path in sidecar.parent.glob(f"{name}.*") if not path.name.endswith((SIDECAR, KEYS, ".partial"))]
 
 
-def environment(known: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what a workflow that surrounds this one has put there."""
-    return {name: value for name, value in known.items() if not name.startswith(("FUTE_", "SNAKEMAKE"))}
+def environment(known: Mapping[str, str], project: Path) -> dict[str, str]:
+    """An environment without what a workflow around this one has put there; images see the checkout, to read only."""
+    own = {name: value for name, value in known.items() if not name.startswith(("FUTE_", "SNAKEMAKE"))}
+    # a variable, as arguments on the command line would replace those of a site's profile
+    binds = [*filter(None, [own.get("APPTAINER_BIND")]), f"{project}:{project}:ro"]
+    return own | {"APPTAINER_BIND": ",".join(binds)}
 
 
 def in_image(sha256: str, project: Path) -> bool:
@@ -148,10 +164,18 @@ def in_image(sha256: str, project: Path) -> bool:
 
 def _end_of(said: str, logs: Path, job: Job) -> str:
     """The last line of a step's own log that says something, or of Snakemake's."""
-    for path in sorted(logs.rglob("*.log"), key=lambda path: -path.stat().st_mtime):
-        lines = [line.strip() for line in path.read_text(encoding="utf8", errors="replace").splitlines()]
-        if lines := [line for line in lines if line]:
+    texts = [path.read_text(encoding="utf8", errors="replace") for path in sorted(logs.rglob("*.log"), key=_age)]
+    for text in texts:
+        if lines := _lines(text):
             return lines[-1]
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"\w*(Error|Exception)\b.*[^:]$", line)]
-    return (errors or lines or [job.rule])[-1]
+    errors = [line for line in _lines(said) if re.match(r"\w*(Error|Exception)\b.*[^:]$", line)]
+    return (errors or _lines(said) or [job.rule])[-1]
+
+
+def _age(path: Path) -> float:
+    return -path.stat().st_mtime
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with words in them, without the frames that command-line errors are drawn in."""
+    return [line.strip("│ \t") for line in text.splitlines() if re.search(r"\w", line)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fute.artifacts import SIDECAR
@@ -11,8 +12,10 @@ METADATA = Path(".snakemake/metadata")
 
 def unadopted(results: Path) -> str | None:
     """A warning where there are artifacts and no metadata of Snakemake's at all; None where all is well."""
-    if METADATA.is_dir() and any(METADATA.iterdir()):
-        return None
+    if METADATA.is_dir():
+        with os.scandir(METADATA) as entries:  # looks at the first entry only, of possibly many thousands
+            if any(entries):
+                return None
     if not any(results.rglob(f"*{SIDECAR}")):
         return None
     return (

@@ -1,0 +1,56 @@
+"""What one cell of a batch says, and what two batches were told."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fute.artifacts import gzip_bytes, jsonl_bytes
+from fute.audit.cells import cell_content, changed_settings, is_batch, keys_of, keys_read
+from fute.embed_extract import member
+
+
+def test_names_of_batches():
+    assert is_batch("results/labels/m/batches/0a.jsonl.gz") and not is_batch("results/labels/m/batches/0a.keys")
+    assert not is_batch("results/labels/m/sa-1/sa.jsonl.gz")
+    assert keys_of("results/labels/m/batches/0a.jsonl.gz") == "results/labels/m/batches/0a.keys"
+
+
+def test_keys_that_an_extraction_reads():
+    assert keys_read({"key": "k"}) == ["k"]
+    assert keys_read({"keys": {"43": "b", "42": "a"}}) == ["a", "b"]
+
+
+def test_a_cell_of_labels_whatever_its_key(tmp_path: Path):
+    batch = tmp_path / "0a.jsonl.gz"
+    lines = [{"engine": {}}, *({"key": key, "index": i, "text": f"t{i}"} for key in "kl" for i in range(2))]
+    batch.write_bytes(gzip_bytes(jsonl_bytes(lines)))
+    assert cell_content(batch, "k") == cell_content(batch, "l") != None  # noqa: E711
+    assert cell_content(batch, "m") is None
+    lines[-1]["text"] = "other"
+    batch.write_bytes(gzip_bytes(jsonl_bytes(lines)))
+    assert cell_content(batch, "k") != cell_content(batch, "l")
+
+
+def test_a_cell_of_vectors(tmp_path: Path):
+    batch = tmp_path / "0a.zip"
+    with zipfile.ZipFile(batch, "w") as archive:
+        archive.writestr(member("k"), b"vector")
+    assert cell_content(batch, "k") == b"vector" and cell_content(batch, "l") is None
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"labels": [2]}, []),
+        ({"prompts": {"sa-1": {"template": "a"}, "sa-2": {"template": "new"}}}, []),
+        ({"prompts": {"sa-2": {"template": "new"}}}, []),
+        ({"prompts": {"sa-1": {"template": "b"}}}, ['prompts.sa-1.template "a", then "b"']),
+        ({"engine": {"seed": 2}}, ["engine.seed 1, then 2"]),
+    ],
+)
+def test_settings_of_two_batches(now: dict, said: list[str]):
+    was = {"engine": {"seed": 1}, "labels": [1], "prompts": {"sa-1": {"template": "a"}, "sa-9": {"template": "z"}}}
+    assert list(changed_settings(was, {**was, **now})) == said
