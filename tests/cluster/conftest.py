@@ -12,6 +12,7 @@ from pathlib import Path
 
 import local_images
 import pytest
+import yaml
 from checkouts import Checkout, lm_checkout
 from local_slurm import LocalSlurm, install, job_facts, output
 from small_lms import save_small
@@ -111,3 +112,16 @@ def send(cluster: LocalSlurm) -> Iterator[Callable[..., Controller]]:
 def state(job: str) -> str:
     """SLURM's word for where a job is."""
     return job_facts(job)["JobState"]
+
+
+def black_boxes(checkout: Checkout, **options: dict[str, object]) -> dict[str, str]:
+    """Put functions of `rough` into the configuration as its black boxes; name -> label file."""
+    path = checkout / checkout.config
+    config = yaml.safe_load(path.read_text())
+    config["threads"] = 1
+    config["lm"]["plugins"] = {
+        name: {"callable": f"rough:{name.split('-')[0]}", "folder": "tests/cluster/plugins", "options": more}
+        for name, more in options.items()
+    }
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return {name: f"results/labels/{name}/own/lm.jsonl.gz" for name in options}

@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from checkouts import Checkout
-from conftest import Controller, state
+from conftest import Controller, black_boxes, state
 from local_slurm import LocalSlurm, job_facts, output
 
 pytestmark = pytest.mark.cluster
@@ -20,19 +19,6 @@ pytestmark = pytest.mark.cluster
 PLUGIN_MB, EATEN_MB = 500, 600
 """Memory of a black box's first attempt, and what the hungry one takes: more than that, less than a second's."""
 EAT = "held = bytearray({mb} * 2**20)\nfor i in range(0, len(held), 4096): held[i] = 1\nimport time; time.sleep(6)"
-
-
-def black_boxes(checkout: Checkout, **options: dict[str, object]) -> dict[str, str]:
-    """Put functions of `rough` into the configuration as its black boxes; label file -> what stands in its diary."""
-    path = checkout / checkout.config
-    config = yaml.safe_load(path.read_text())
-    config["threads"] = 1
-    config["lm"]["plugins"] = {
-        name: {"callable": f"rough:{name.split('-')[0]}", "folder": "tests/cluster/plugins", "options": more}
-        for name, more in options.items()
-    }
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return {name: f"results/labels/{name}/own/lm.jsonl.gz" for name in options}
 
 
 def diary(checkout: Checkout, name: str) -> list[int]:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from checkouts import Checkout, semantic
-from conftest import PROFILES
+from conftest import PROFILES, black_boxes
 from local_slurm import job_facts, output
 
 pytestmark = pytest.mark.cluster
@@ -23,6 +23,34 @@ def refused(checkout: Checkout, *arguments: str) -> str:
     assert done.returncode == 1 and "submitted" not in done.stdout
     assert not (checkout / "results").exists(), "nothing was made"
     return done.stdout
+
+
+def gpus(fact: dict[str, str]) -> int:
+    """GPUs that a job asked for."""
+    return sum(int(value.rsplit(":", 1)[1]) for name, value in fact.items() if name == "TresPerJob" and "gpu" in value)
+
+
+def test_grouped_jobs_ask_for_the_gpu_of_one(checkout, send):
+    """Three jobs of a GPU each in one group: one allocation with one GPU, one job's memory, the sum of the times."""
+    boxes = {f"eats-{i}": {"diary": f"eats-{i}.diary", "megabytes": 1} for i in range(3)}
+    files = black_boxes(checkout, **boxes)
+    grouped = ("--groups", "label_plugin=label", "--set-resources", "label_plugin:gpu=1", "label_plugin:mem_mb=700")
+    controller = send(checkout, *grouped, "label_plugin:runtime=3", "--", *files.values())
+    controller.finish()
+    (job,) = controller.jobs()
+    facts = job_facts(job)
+    assert gpus(facts) == 1 and facts["NumCPUs"] == "1" and facts["NumTasks"] == "1"
+    assert facts["MinMemoryNode"] == "700M" and facts["TimeLimit"] == "00:09:00"
+    assert all((checkout / file).is_file() for file in files.values())
+
+
+def test_a_job_of_two_gpus_has_one_task(checkout, send):
+    """The executor asks for a task a GPU, with the CPUs of a job each, unless told otherwise."""
+    (file,) = black_boxes(checkout, eats={"diary": "eats.diary", "megabytes": 1}).values()
+    controller = send(checkout, "--set-resources", "label_plugin:gpu=2", "--", file)
+    controller.finish()
+    facts = job_facts(controller.jobs()[0])
+    assert gpus(facts) == 2 and facts["NumTasks"] == "1" and facts["NumCPUs"] == "1"
 
 
 def test_job_arrays_are_refused(checkout, cluster):
@@ -50,7 +78,7 @@ def test_the_language_model_experiment_on_the_cluster(checkout, send, weights, t
     said = controller.finish(900)
     facts = {job: job_facts(job) for job in controller.jobs()}
     assert {fact["JobState"] for fact in facts.values()} == {"COMPLETED"}, said[-3000:]
-    labelling = [fact for fact in facts.values() if fact["Comment"] == "group_label"]
+    labelling = [fact for fact in facts.values() if fact["Comment"].startswith("rule_label_label_language_model")]
     assert len(labelling) == 1, "four models label in one job"
     assert gpus(labelling[0]) == 1 and labelling[0]["NumCPUs"] == "2"
     assert all(gpus(fact) <= 1 for fact in facts.values())
@@ -61,11 +89,6 @@ def test_the_language_model_experiment_on_the_cluster(checkout, send, weights, t
     plain = semantic(checkout)
     assert on_cluster.keys() == plain.keys()
     assert [name for name in plain if on_cluster[name] != plain[name]] == []
-
-
-def gpus(fact: dict[str, str]) -> int:
-    """GPUs that a job asked for."""
-    return sum(int(value.rsplit(":", 1)[1]) for name, value in fact.items() if name == "TresPerJob" and "gpu" in value)
 
 
 def test_several_processes_in_a_job_without_devices(checkout, send):
