@@ -16,6 +16,7 @@ from test_audit import audit
 pytestmark = pytest.mark.workflow
 
 LABELS = "results/labels/smollm2-135m/sa-7/sa.jsonl.gz"
+VECTOR = "results/embeddings/smollm2-135m/tupate/mte/smollm2-135m/sa-7.safetensors"
 GOOD = {"identical", "equivalent", "within tolerance"}
 
 
@@ -58,12 +59,12 @@ def test_a_clone_is_verified_adopted_and_complete(clone: Checkout):
 
 
 def test_a_tampered_batch_is_not_adopted(clone: Checkout):
-    batch = next((clone / "results/embeddings/smollm2-135m/tupate/batches").glob("*.zip"))
-    data = bytearray(batch.read_bytes())
+    record = json.loads((clone / f"{VECTOR}.prov.json").read_text())["record"]
+    [name] = [each["path"] for each in record["inputs"] if each["path"].endswith(".zip")]
+    data = bytearray((clone / name).read_bytes())
     data[len(data) // 2] ^= 1
-    batch.write_bytes(data)
+    (clone / name).write_bytes(data)
     code, report = audit(clone, "adopt", "--config", CONFIG)
-    name = batch.relative_to(clone.folder).as_posix()
     assert code == 1 and [each["artifact"] for each in report["findings"]] == [name]
     assert "delete the batch, its .keys and their records" in report["findings"][0]["message"]
 
@@ -100,8 +101,7 @@ def test_a_fault_after_the_labelling_is_not_blamed_on_it(clone: Checkout):
 
 def test_noise_of_one_machine(clone: Checkout):
     print("\nlearning one vector twice (half a minute)", flush=True)
-    vector = "results/embeddings/smollm2-135m/tupate/mte/smollm2-135m/sa-7.safetensors"
-    code, report = audit(clone, "noise", vector, "--repeats", "2", "--config", CONFIG)
+    code, report = audit(clone, "noise", VECTOR, "--repeats", "2", "--config", CONFIG)
     assert code == 0, report["findings"]
     found = json.loads((clone / "results/audit/noise.json").read_text())["floor"]["vectors"]
     assert found["artifacts"] == 1 and set(found["distances"]) == {"cosine distance", "relative L2"}
