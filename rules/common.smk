@@ -12,15 +12,15 @@ from fute import batching
 from fute.artifacts import sha256_file
 from fute.audit.unadopted import unadopted
 from fute.blackbox.plugin import PluginError
+from fute.cluster.job_needs import JobNeeds
+from fute.cluster.slurm import SlurmError, check_settings
+from fute.cluster.storage import StorageError, writable
 from fute.config import ConfigError, parse_run
 from fute.containers import NAMES, ImageError, check_images, image_file, job_environment, missing_image, read_lock
 from fute.data.prompts import PromptError
 from fute.data.rows import SourceError
-from fute.job_needs import JobNeeds
 from fute.report_settings import report_settings
-from fute.slurm import SlurmError, check_settings
 from fute.step_code import code
-from fute.storage import StorageError, writable
 from fute.workflow import Workflow, settings_json
 
 # A cluster job reads this file again for one target of its own; it must plan the same batches as the

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fute import images, storage
+from fute import images
 from fute.audit.cli import app as audit
-from fute.cluster_cli import app as cluster
+from fute.cluster import storage
+from fute.cluster.cli import app as cluster
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(audit, name="audit")

@@ -29,7 +29,7 @@ class ModelEntry(BaseModel):
 
     file: in the package, its GGUF file or the folder of a saved model (config, safetensors, tokenizer files).
     gated: the hub asks for a token, taken from the environment variable HF_TOKEN. parameters_m: millions of parameters,
-    from which memory, time and GPUs of its jobs follow (`fute.resources`).
+    from which memory, time and GPUs of its jobs follow (`fute.cluster.resources`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

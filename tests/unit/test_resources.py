@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fute.config import load_run
-from fute.cost import RuleCost, disk_bytes, heavy_jobs, measured_seconds, rule_costs
-from fute.job_needs import PROMPT_TOKENS, TEXT_TOKENS, JobNeeds
-from fute.resources import (
+from fute.cluster.cost import RuleCost, disk_bytes, heavy_jobs, measured_seconds, rule_costs
+from fute.cluster.job_needs import PROMPT_TOKENS, TEXT_TOKENS, JobNeeds
+from fute.cluster.resources import (
     BASE_MB,
     CORE_FLOPS,
     GPU_FLOPS,
@@ -21,6 +20,7 @@ from fute.resources import (
     tensor_parallel,
     training,
 )
+from fute.config import load_run
 from fute.workflow import Workflow
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fute.slurm import SlurmError, check_settings, controllers, orphans
+from fute.cluster.slurm import SlurmError, check_settings, controllers, orphans
 
 GOOD = {"slurm_account": ["lab"], "slurm_partition": ["cpu", "gpu"], "mem_mb_per_cpu": [None]}
 UUID = "40ae95b6-25c7-4381-b696-73de19884d9a"

@@ -47,7 +47,7 @@ def prefetch(
     cores: Annotated[int, typer.Option(help="downloads and readings at a time")] = 4,
 ) -> None:  # fmt: skip
     """Bring a run's models and datasets here, on a node with a network."""
-    from fute.prefetch import prefetch as step
+    from fute.cluster.prefetch import prefetch as step
 
     made, arguments = _planned(configfile, config)
     step(made, configfile, cores, arguments)
@@ -60,8 +60,8 @@ def plan(
     quota: Annotated[float | None, typer.Option(help="gigabytes you may use")] = None,
 ) -> None:  # fmt: skip
     """Say what a run would do: jobs by rule, and with --cost what they cost."""
-    from fute.cost import disk_bytes, heavy_jobs, planned_jobs, print_costs, rule_costs
-    from fute.job_needs import JobNeeds
+    from fute.cluster.cost import disk_bytes, heavy_jobs, planned_jobs, print_costs, rule_costs
+    from fute.cluster.job_needs import JobNeeds
 
     made, arguments = _planned(configfile, config)
     jobs = planned_jobs(configfile, arguments)
@@ -81,7 +81,7 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="cancel without asking")] = False,
 ) -> None:  # fmt: skip
     """Cancel jobs that a killed Snakemake left behind, then unlock this folder."""
-    from fute.slurm import SlurmError, cancel, controllers, orphans
+    from fute.cluster.slurm import SlurmError, cancel, controllers, orphans
 
     here = Path.cwd()
     if alive := controllers(here):

@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import cache
 
 from fute.blackbox.settings import FinetuneSettings
+from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
 from fute.data.crossfit import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.lm_config import LM
 from fute.recipes import Item, TextEmbSettings
-from fute.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
 from fute.workflow import SELF_SELECT, Workflow
 
 TEXT_TOKENS = 64

@@ -1,6 +1,6 @@
 """What a run will cost, before anything is sent: jobs by rule, GPU-hours, tokens, disk.
 
-Which jobs there are says a dry run of Snakemake. What the heavy ones cost is `fute.job_needs`; where a rule has
+Which jobs there are says a dry run of Snakemake. What the heavy ones cost is `fute.cluster.job_needs`; where a rule has
 finished jobs, their measured mean time stands in for the estimate.
 """
 
@@ -17,9 +17,9 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from fute.job_needs import TEXT_TOKENS, JobNeeds
+from fute.cluster.job_needs import TEXT_TOKENS, JobNeeds
+from fute.cluster.resources import INFERENCE_BYTES, Need
 from fute.lm_config import LM
-from fute.resources import INFERENCE_BYTES, Need
 from fute.workflow import Workflow
 
 GB = 1e9
