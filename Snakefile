@@ -58,10 +58,7 @@ for phase, files in PHASES.items():
             files,
 
 
-# where the run asks for it, a changed image is a changed parameter of the rules that use it
-for step in workflow.rules:
-    if image_of(step) in TRIGGERS:
-        step.set_params(image=TRIGGERS[image_of(step)])
+trigger_on_images()
 
 
 onstart:
@@ -75,7 +72,6 @@ onsuccess:
     print(made(PHASES))
 
 
-# what has been read stays, and so does nearly all of the graph: without this, a quarter of the planning time goes into
-# looking through it again and again
+# what has been read stays, and nearly all of the graph: looking at it again takes a quarter of the planning time
 gc.freeze()
 gc.set_threshold(200_000, 50, 100)

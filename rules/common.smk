@@ -124,6 +124,13 @@ def image_of(step):
     return next((name for name in NAMES if step.container_img == image_file(name, IMAGES)), None)
 
 
+def trigger_on_images():
+    """Where the run asks for it, a changed image is a changed parameter of the rules that use it."""
+    for step in workflow.rules:
+        if image_of(step) in TRIGGERS:
+            step.set_params(image=TRIGGERS[image_of(step)])
+
+
 def ready():
     """Before the first job: the images are those of the lock, and results can be written."""
     try:

@@ -24,12 +24,12 @@ if BASELINES.vector_methods:
             dataset="|".join(LM.targets),
         container:
             image("train")
-        threads: CONFIG.threads
+        threads: LM.threads
         resources:
-            torch=1,
+            torch=LM.torch,
             gpu=min(1, CONFIG.gpus),
-            mem_mb=lambda wc, attempt: RUN.models[BASELINES.model].memory_mb * attempt,
-            runtime=lambda wc, attempt: 2880 * attempt,
+            mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).memory_mb(attempt),
+            runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).minutes(attempt),
         params:
             spec=lambda wc: BASELINES.vector_spec(wc.dataset),
             weights=lambda wc: WF.model_folder(BASELINES.model),
@@ -43,9 +43,9 @@ if BASELINES.vector_methods:
             ),
             code=code("embed_dataset"),
         shell:
-            f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute embed-dataset --spec {{params.spec:q}}"
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed-dataset --spec {{params.spec:q}}"
             " --model {params.weights} --lock {input.lock} --train {input.train} {params.finetuned} {params.outputs}"
-            " 2>&1 | tee {log}"
+            f" {LOGGED}"
 
 
 rule lm_baselines:

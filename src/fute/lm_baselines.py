@@ -42,7 +42,7 @@ class BaselinePlan:
         return [self.lm.finetuned_file(self.model, dataset)] if "taskemb" in self.methods else []
 
     def vector_spec(self, dataset: str) -> str:
-        recipe = self.lm.recipe(dataset)
+        recipe = self.lm.recipe(self.model, dataset)
         spec = DatasetVectorSpec(
             model=self.model, task=self.lm.task(dataset), max_tokens=recipe.max_tokens,
             eval_batch_size=recipe.eval_batch_size, autocast=recipe.autocast, seed=self.lm.run.config.seed,

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from fute import containers, image_inputs, images, storage
+from fute import containers, image_inputs, images
 from fute.artifacts import content_key, sha256_file
 from fute.closure import PACKAGE, closure
+from fute.cluster import storage
 from fute.config import parse_run, read_yaml
 from fute.containers import NAMES, ImageError, Lock, LockedImage
 from fute.image_inputs import Options
@@ -78,9 +79,11 @@ def test_the_lists_of_an_image_pin_each_package_once(name, cpu):
 
 
 def imported(step: str) -> set[str]:
-    """Packages that a step's import closure names outside of functions' own imports of engines."""
+    """Packages that a step's import closure names; what converts fetched weights is run by `fetch_model` alone."""
     found: set[str] = set()
     for file in closure(STEPS[step]):
+        if file == "models.py" and step != "fetch_model":
+            continue
         for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}
@@ -92,8 +95,13 @@ def imported(step: str) -> set[str]:
 def test_the_test_of_each_image_imports_what_its_steps_do():
     rules = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     seen = set()
-    for rule in rules.split("\nrule ")[1:]:
+    for rule in re.split(r"\n *rule ", rules)[1:]:
         used = re.search(r'image\("(\w+)"\)', rule)
+        if used is None:
+            assert rule.startswith("audit_manifest:"), (
+                "it plans with Snakemake itself, on the host; all others have one"
+            )
+            continue
         for step in re.findall(r'code\("(\w+)"\)', rule):
             test = (ROOT / f"containers/{used[1]}.def").read_text().partition("%test")[2].partition("%labels")[0]
             tested = set(re.findall(r"\w+", test))

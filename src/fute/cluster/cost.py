@@ -72,6 +72,9 @@ def heavy_jobs(plan: Workflow, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
         for model, task in lm.black_boxes:
             if model not in lm.settings.plugins and not Path(lm.labels_file(model, task)).is_file():
                 yield "label_language_model", needs.label_language_model(model)
+        for dataset in lm.targets if lm.baselines.vector_methods else ():
+            if not all(Path(lm.baselines.vector_file(m, dataset)).is_file() for m in lm.baselines.vector_methods):
+                yield "embed_dataset", needs.embed_dataset(dataset)
         yield from (("transfer_batch", needs.transfer_batch(batch)) for batch in lm.transfer_plan.new)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from fute.blackbox.settings import FinetuneSettings
+from fute.blackbox.settings import TrainingSettings
 from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
 from fute.data.crossfit import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
@@ -92,21 +92,34 @@ class JobNeeds:
 
     def finetune_model(self, model: str, dataset: str) -> Need:
         lm = self._lm
-        tokens = self._trained(lm.recipe(dataset), dataset) * len(lm.seeds(model))
-        return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=self.config.threads)
+        recipe = lm.recipe(model, dataset)
+        tokens = self._trained(recipe, recipe.max_tokens, dataset) * len(lm.seeds(model))
+        return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=lm.threads)
 
     def label_language_model(self, model: str) -> Need:
         tokens = self.texts(LM) * TEXT_TOKENS
         gpus = min(1, self.config.gpus)
-        return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self.config.threads)
+        return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.threads)
 
     @cache  # noqa: B019
     def transfer_batch(self, batch: str) -> Need:
         lm = self._lm
         runs = [lm.transfer_runs[cell] for cell in lm.transfer_plan.new[batch]]
-        tokens = sum(self._trained(lm.recipe(run.target), run.target) for run in runs)
-        parameters = self.parameters(lm.settings.transfer.model)
-        return training(parameters, tokens, gpus=self.config.gpus, cores=self.config.threads)
+        model = lm.settings.transfer.model
+        recipes = [(lm.recipe(model, run.target), run.target) for run in runs]
+        tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
+        return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=self.config.threads)
+
+    def embed_dataset(self, dataset: str) -> Need:
+        """TextEmb and TaskEmb pass over the rows once each, TuPaTE is a training."""
+        lm = self._lm
+        model, settings = lm.settings.transfer.model, lm.settings.baselines
+        limit = lm.recipe(model, dataset).max_tokens
+        prefix = settings.tupate.recipe_for(lm.task(dataset)) if "tupate" in settings.methods else None
+        tokens = self._trained(prefix, limit, dataset) if prefix else 0
+        tokens += 2 * self.train_rows(dataset) * min(limit, 2 * TEXT_TOKENS)
+        gpus = min(1, self.config.gpus)
+        return training(self.parameters(model), tokens, gpus=gpus, cores=lm.threads)
 
     # --- passes over texts ------------------------------------------------------------------------------
 
@@ -120,10 +133,10 @@ class JobNeeds:
             raise ValueError("this run has no language-model experiment")
         return self.plan.lm
 
-    def _trained(self, recipe: FinetuneSettings, dataset: str) -> int:
-        """Tokens that a fine-tuning passes over."""
+    def _trained(self, recipe: TrainingSettings, max_tokens: int, dataset: str) -> int:
+        """Tokens that a training on a dataset's rows passes over."""
         rows = recipe.steps * recipe.batch_size if recipe.steps else (recipe.epochs or 1) * self.train_rows(dataset)
-        return rows * min(recipe.max_tokens, 2 * TEXT_TOKENS)
+        return rows * min(max_tokens, 2 * TEXT_TOKENS)
 
     def _passes(self, method: str, item: Item) -> int:
         """Tokens that learning one vector passes over: epochs, every order seed, and TaskEmb's Fisher."""
