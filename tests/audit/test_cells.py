@@ -54,3 +54,19 @@ def test_a_cell_of_vectors(tmp_path: Path):
 def test_settings_of_two_batches(now: dict, said: list[str]):
     was = {"engine": {"seed": 1}, "labels": [1], "prompts": {"sa-1": {"template": "a"}, "sa-9": {"template": "z"}}}
     assert list(changed_settings(was, {**was, **now})) == said
+
+
+@pytest.mark.parametrize(
+    ("runs", "steps", "said"),
+    [
+        (["a>b@42"], {"b": 24}, []),
+        (["a>d@42"], {"d": 9}, []),
+        (["a>b@42"], {"b": 25}, ["targets.b.recipe.steps 24, then 25"]),
+    ],
+)
+def test_settings_of_two_batches_of_transfer(runs: list[str], steps: dict[str, int], said: list[str]):
+    def told(steps: dict[str, int]) -> list[dict]:
+        return [{"task": {"dataset": name}, "recipe": {"steps": count}} for name, count in steps.items()]
+
+    was = {"model": "m", "runs": ["a>b@42", "a>c@42"], "targets": told({"b": 24, "c": 24})}
+    assert list(changed_settings(was, {"model": "m", "runs": runs, "targets": told(steps)})) == said

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fute.embed_extract import member
 from fute.lm_workflow import TRANSFER_SUFFIX
 from fute.workflow import EMBEDDING_SUFFIX, Workflow
 
-CELLS = ("labels", "selects", "items")
+CELLS = ("labels", "selects", "items", "runs")
 """Settings of a batch that say which cells it holds; all others say how they are computed."""
 
 
@@ -55,14 +55,21 @@ def cell_content(batch: Path, key: str) -> bytes | None:
 
 
 def changed_settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Where two batches' settings differ in how cells are computed, for what both have: their prompts may be others."""
+    """Where two batches' settings differ in how cells are computed, for what both have.
+
+    Their prompts (of labels) and targets (of transfer) may be others.
+    """
     how = [{name: value for name, value in settings.items() if name not in CELLS} for settings in (was, now)]
-    prompts = [settings.get("prompts") or {} for settings in how]
-    shared = prompts[0].keys() & prompts[1].keys()
-    for settings, own in zip(how, prompts, strict=True):
-        if own:
-            settings["prompts"] = {name: own[name] for name in shared}
+    for kind in ("prompts", "targets"):
+        told = [_by_name(settings.pop(kind, None)) for settings in how]
+        for settings, own in zip(how, told, strict=True):
+            settings[kind] = {name: own[name] for name in told[0].keys() & told[1].keys()}
     yield from differences(*how)
+
+
+def _by_name(told: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """Prompts by id as they are; targets of transfer by dataset."""
+    return dict(told) if isinstance(told, Mapping) else {each["task"]["dataset"]: each for each in told or ()}
 
 
 def all_cells(workflow: Workflow) -> Iterator[tuple[str, str, str]]:
