@@ -39,7 +39,7 @@ workflow: $(VENV)/test.ok
 engines: $(VENV)/test.ok
 	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/engines -s
 
-cluster-test: $(VENV)/test.ok ## a SLURM of one node on this machine, and runs on it (as root; 15 minutes)
+cluster-test: $(VENV)/test.ok ## a SLURM of one node on this machine, and runs on it (as root; 20 minutes)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/cluster -s
 
 bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (25 minutes)

@@ -97,7 +97,8 @@ class LmWorkflow:
 
     @property
     def torch(self) -> int:
-        """Whether such a job must be the machine's only torch process: one thread stalls no other."""
+        """Whether such a job must be the machine's only torch process. Several threads of two such processes wait for
+        each other; jobs of one thread may share the machine, which was not timed against one after the other."""
         return int(self.threads > 1)
 
     def finetuned_folder(self, model: str, dataset: str) -> str:
