@@ -4,8 +4,10 @@ export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1
 # no network at run time, unless a step says otherwise
 export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 export VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
-# every cache in one place: a folder bound to /cache, else one of the user in the host's /tmp
-if [ -w /cache ]; then FUTE_CACHE=/cache; else FUTE_CACHE=/tmp/fute-cache-$(id -u); fi
+# every cache in one place: a folder bound to /cache, else one of the user in the host's /tmp; while an image is built
+# by an ordinary user, that user is called root
+read -r inside outside _ < /proc/self/uid_map
+if [ -w /cache ]; then FUTE_CACHE=/cache; else FUTE_CACHE=/tmp/fute-cache-$(($(id -u) - inside + outside)); fi
 export FUTE_CACHE
 export XDG_CACHE_HOME=$FUTE_CACHE XDG_CONFIG_HOME=$FUTE_CACHE/config
 export HF_HOME=$FUTE_CACHE/huggingface HF_HUB_CACHE=$FUTE_CACHE/huggingface/hub

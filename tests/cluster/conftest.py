@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from local_slurm import LocalSlurm, install, job_facts, output
 from small_lms import save_small
 
 PROFILES = ("--profile", "profiles/slurm", "--profile", "tests/cluster/profile")
+IN_IMAGES = ("--profile", "profiles/apptainer", "--apptainer-args=--net --network none")
 
 
 class Controller:
@@ -107,6 +109,15 @@ def send(cluster: LocalSlurm) -> Iterator[Callable[..., Controller]]:
             controller.kill()
     subprocess.run(["scancel", "--me"], check=True)
     cluster.wait("jobs do not end", lambda: not output("squeue", "--noheader").strip())
+
+
+def gpus(fact: dict[str, str]) -> int:
+    """GPUs that a job asked for."""
+    return sum(int(value.rsplit(":", 1)[1]) for name, value in fact.items() if name == "TresPerJob" and "gpu" in value)
+
+
+def record(checkout: Checkout, path: str) -> dict:
+    return json.loads((checkout / f"{path}.prov.json").read_text())["record"]
 
 
 def state(job: str) -> str:

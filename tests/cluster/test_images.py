@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
@@ -13,13 +12,13 @@ from pathlib import Path
 
 import local_images
 import pytest
-from checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, lm_checkout, semantic
+from checkouts import Checkout, lm_checkout, semantic
+from conftest import IN_IMAGES, record
 
 from fute.containers import NAMES, read_lock
 
 pytestmark = pytest.mark.cluster
 
-IN_IMAGES = ("--profile", "profiles/apptainer", "--apptainer-args=--net --network none")
 TARGET = "results/unsup/lm.jsonl.gz"
 TRIGGER = ("--config", "workflow={image_trigger: true}")
 
@@ -63,10 +62,6 @@ def mounted(*line: str | Path) -> Iterator[None]:
         subprocess.run(["umount", line[-1]], check=True)
 
 
-def record(checkout: Checkout, path: str) -> dict:
-    return json.loads((checkout / f"{path}.prov.json").read_text())["record"]
-
-
 # --- the images
 
 
@@ -87,11 +82,9 @@ def test_each_image_passes_its_test_without_a_network_and_says_what_it_holds(sit
 def test_a_second_build_builds_nothing_and_check_finds_the_lock_right(site):
     before = (site / "containers/lock.json").read_bytes()
     folder = site.parent
-    done = local_images.images(
-        site, folder, "build", "--cpu", "--packages", "", "--base", str(folder / "base.sif"),
-        "--wheels", str(folder / "wheels"),
-    )  # fmt: skip
-    assert done.returncode == 0 and done.stdout.count("is there") == 3, done.stdout
+    again = local_images.build(site, folder)
+    assert [done.returncode for done in again] == [0, 0]
+    assert sum(done.stdout.count("is there") for done in again) == 3, again
     assert (site / "containers/lock.json").read_bytes() == before
     done = local_images.images(site, folder, "check")
     assert done.returncode == 0 and done.stdout.count("as in the lock") == 3
@@ -137,25 +130,6 @@ def test_each_sidecar_names_the_image_its_step_ran_in(ran):
     lock = read_lock(ran / "containers")
     assert record(ran, TARGET)["image"] == lock.images["paper"].sha256
     assert record(ran, "results/finetuned/tiny-bert/mini-topics.lock.json")["image"] == lock.images["train"].sha256
-
-
-def test_vllm_labels_in_its_image_as_it_does_outside(site, tmp_path):
-    """Real weights: same engine, same package versions, no network; scores agree to 1e-4, labels are equal."""
-    target = f"results/labels/{MODEL}/sa-3/sa.jsonl.gz"
-    engine = "{engine: vllm, enforce_eager: true, dtype: bfloat16}"
-    llm = f"{{models: [{MODEL}], prompts: {{sa: [3]}}, datasets: {{sa: [mini-films]}}, engine: {engine}, "
-    config = ("--config", f"llm={llm}max_text_words: 16, calibration: unsup}}")
-    rows = {}
-    for where, flags in (("plain", ()), ("image", IN_IMAGES)):
-        made = copy_project(tmp_path / where)
-        add_model(made, fetched_model())
-        local_images.use_images(made, site)
-        print(f"\nvLLM starts ({where}, about a minute)", flush=True)
-        made.run(*flags, *config, "--", target)
-        rows[where] = [json.loads(line) for line in gzip.decompress((made / target).read_bytes()).splitlines()]
-    assert len(rows["plain"]) == len(rows["image"]) == 12
-    for one, other in zip(rows["plain"], rows["image"], strict=True):
-        assert one == other
 
 
 # --- image_trigger

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from checkouts import Checkout, semantic
-from conftest import PROFILES, black_boxes
+from conftest import PROFILES, black_boxes, gpus
 from local_slurm import job_facts, output
 
 pytestmark = pytest.mark.cluster
@@ -23,11 +23,6 @@ def refused(checkout: Checkout, *arguments: str) -> str:
     assert done.returncode == 1 and "submitted" not in done.stdout
     assert not (checkout / "results").exists(), "nothing was made"
     return done.stdout
-
-
-def gpus(fact: dict[str, str]) -> int:
-    """GPUs that a job asked for."""
-    return sum(int(value.rsplit(":", 1)[1]) for name, value in fact.items() if name == "TresPerJob" and "gpu" in value)
 
 
 def test_grouped_jobs_ask_for_the_gpu_of_one(checkout, send):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fute.evaluation.geometry import Projection
+from fute.evaluation.geometry import Projection, project
 from fute.paper.figures import draw_figure, llm_shapes, lm_shapes, read_coordinates, statistic_texts
 from fute.paper.labels import LETTER, merge_close, spread_labels
 
@@ -89,6 +89,18 @@ def test_coordinates_survive_the_csv_exactly(tmp_path):
         "# silhouette by category: 0.43",
         "# CoT cohesion: not defined (no such prompt)",
     ]
+
+
+@pytest.mark.parametrize("figure", ["fig4", "figa2"])
+def test_too_few_points_for_tsne_have_one_map(figure, tmp_path):
+    """A choice among three prompts is no reason to end without a figure."""
+    coords = project(np.eye(3, 5))
+    keys = (["sa"] * 3, ["smollm2-135m"] * 3, [1, 2, 3])
+    _, png, table = draw_figure(figure, coords, *keys, tmp_path / figure, statistics={})
+    read = read_coordinates(table)
+    assert read[["tsne_1", "tsne_2"]].isna().all(axis=None)
+    np.testing.assert_array_equal(read[["pca_1", "pca_2"]], coords.pca)
+    assert Image.open(png).size[0] > 500
 
 
 def test_an_undefined_statistic_needs_a_reason():

@@ -68,9 +68,13 @@ def neighbour_purity(vectors: ArrayLike, labels: ArrayLike, k: int = 5, within: 
     return float(np.mean(shares)) if shares else float("nan")
 
 
+TSNE_VECTORS = 4
+"""Below this the perplexity, a number of neighbours, is under 1."""
+
+
 @dataclass(frozen=True)
 class Projection:
-    """Two-dimensional views of n vectors: `tsne` and `pca` are (n, 2).
+    """Two-dimensional views of n vectors: `tsne` and `pca` are (n, 2); `tsne` is NaN for fewer than 4 vectors.
 
     explained: shares of variance of the two principal components, in [0, 1].
     """
@@ -81,12 +85,13 @@ class Projection:
 
 
 def project(vectors: ArrayLike, seed: int = 42) -> Projection:
-    """Both maps of vectors (n, d), n >= 4."""
+    """Both maps of vectors (n, d), n >= 2; the t-SNE map is NaN for fewer than 4."""
     unit = _unit(vectors)
     total = float(((unit - unit.mean(axis=0)) ** 2).sum())
     flat = pca2(vectors)
     shares = (flat**2).sum(axis=0) / total
-    return Projection(tsne(vectors, seed), flat, (float(shares[0]), float(shares[1])))
+    mapped = tsne(vectors, seed) if len(unit) >= TSNE_VECTORS else np.full_like(flat, np.nan)
+    return Projection(mapped, flat, (float(shares[0]), float(shares[1])))
 
 
 def tsne(vectors: ArrayLike, seed: int = 42, perplexity: float | None = None) -> NDArray[np.float64]:
@@ -96,8 +101,8 @@ def tsne(vectors: ArrayLike, seed: int = 42, perplexity: float | None = None) ->
     method, since figures have under 100 points and the approximate one gains nothing there.
     """
     unit = _unit(vectors)
-    if len(unit) < 4:
-        raise ValueError(f"t-SNE needs at least 4 vectors, got {len(unit)}")
+    if len(unit) < TSNE_VECTORS:
+        raise ValueError(f"t-SNE needs at least {TSNE_VECTORS} vectors, got {len(unit)}")
     if np.ptp(unit, axis=0).max() < 1e-12:
         raise ValueError("all vectors point the same way, there is nothing to map")
     mapped = TSNE(

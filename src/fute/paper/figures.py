@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fute.evaluation.geometry import Projection
+from fute.evaluation.geometry import TSNE_VECTORS, Projection
 from fute.paper.labels import LETTER, MARKER_RADIUS, merge_close, spread_labels
 from fute.paper.tables import CATEGORIES, paper_models
 
@@ -215,7 +215,12 @@ def _draw(
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for axes, view in ((left, "tsne"), (right, "pca")):
+    mapped = {"tsne": left, "pca": right}
+    if np.isnan(coords.tsne).any():
+        reason = f"not defined for fewer than {TSNE_VECTORS} vectors"
+        left.text(0.5, 0.5, reason, color=MUTED, size=8, ha="center", va="center", transform=left.transAxes)
+        del mapped["tsne"]
+    for view, axes in mapped.items():
         _draw_panel(axes, look, points, view, shapes)
         axes.margins(0.09)
         if named:

@@ -1,0 +1,55 @@
+"""The LLM experiment on SLURM with every step in its image: vLLM and accelerate for real, and no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import local_images
+import pytest
+from checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, semantic
+from conftest import IN_IMAGES, PROFILES, gpus, record
+from local_slurm import job_facts
+
+from fute.containers import read_lock
+
+pytestmark = pytest.mark.cluster
+
+TRANSFORMERS = "{engine: transformers, dtype: bfloat16, batch_size: 8, reasoning_tokens: 4}"
+VLLM = "{engine: vllm, dtype: bfloat16, enforce_eager: true, reasoning_tokens: 4}"
+
+
+def small(folder: Path) -> Checkout:
+    """The demo's LLM experiment on a handful of texts, labelled by vLLM, embedded by two processes."""
+    made = copy_project(folder)
+    add_model(made, fetched_model())
+    made.edit(made.config, TRANSFORMERS, VLLM)
+    made.edit(made.config, "{sa: [1, 3, 7, 9, 12]}", "{sa: [1, 3, 12]}")
+    made.edit(made.config, "threads: 2", "threads: 2\nprocesses: 2")
+    # as many GPUs as processes; torch sees none of them
+    made.edit("tests/cluster/profile/profile.yaml", "embed_batch: {gpu: 1}", "embed_batch: {gpu: 2}")
+    return made
+
+
+def test_on_slurm_in_images_it_gives_what_a_plain_run_gives(site, cluster, send, tmp_path):
+    """The same bytes: labels, log-scores and vectors too, since machine and package versions are the same."""
+    print("\nthe LLM experiment on SLURM in images without a network (about five minutes)", flush=True)
+    inside = small(tmp_path / "cluster")
+    local_images.use_images(inside, site)
+    controller = send(inside, *IN_IMAGES)
+    said = controller.finish(900)
+    facts = [job_facts(job) for job in controller.jobs()]
+    assert {fact["JobState"] for fact in facts} == {"COMPLETED"}, said[-3000:]
+    asked = {rule: gpus(fact) for fact in facts for rule in ("label_batch", "embed_batch") if rule in fact["Comment"]}
+    assert asked == {"label_batch": 1, "embed_batch": 2}
+    images = {name: entry.sha256 for name, entry in read_lock(site / "containers").images.items()}
+    (labels,) = (inside / f"results/labels/{MODEL}/batches").glob("*.jsonl.gz")
+    vectors = next((inside / "results/embeddings").rglob("batches/*.zip"))
+    for path, image in ((labels, "labels"), (vectors, "train"), (inside / "results/paper/table3.csv", "paper")):
+        assert record(inside, path.relative_to(inside.folder).as_posix())["image"] == images[image]
+    print("\nthe same on this machine as it is (about three minutes)", flush=True)
+    plain = small(tmp_path / "plain")
+    plain.run()
+    found, expected = semantic(inside), semantic(plain)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+    assert inside.planned() == {} and inside.planned(*IN_IMAGES) == {} and inside.planned(*PROFILES) == {}
