@@ -93,13 +93,13 @@ def copy_project(folder: Path) -> Checkout:
 
 
 def semantic(checkout: Checkout) -> dict[str, bytes]:
-    """Every artifact of a run but figures and measured times, decompressed."""
+    """Every artifact of a run but figures and what holds measured times, decompressed."""
     found = {}
     for path in sorted((checkout / "results").rglob("*")):
         name = path.relative_to(checkout.folder).as_posix()
         if not path.is_file() or name.startswith(("results/logs", "results/benchmarks", "results/models")):
             continue
-        if name.endswith((".prov.json", ".pdf", ".png")) or "efficiency" in name or ".partial/" in name:
+        if name.endswith((".prov.json", ".pdf", ".png", "report.html")) or "efficiency" in name or ".partial/" in name:
             continue
         found[name] = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     return found

@@ -44,7 +44,7 @@ def test_on_slurm_in_images_it_gives_what_a_plain_run_gives(site, cluster, send,
     images = {name: entry.sha256 for name, entry in read_lock(site / "containers").images.items()}
     (labels,) = (inside / f"results/labels/{MODEL}/batches").glob("*.jsonl.gz")
     vectors = next((inside / "results/embeddings").rglob("batches/*.zip"))
-    for path, image in ((labels, "labels"), (vectors, "train"), (inside / "results/paper/table3.csv", "paper")):
+    for path, image in ((labels, "labels"), (vectors, "train"), (inside / "results/paper/tables/table3.csv", "paper")):
         assert record(inside, path.relative_to(inside.folder).as_posix())["image"] == images[image]
     print("\nthe same on this machine as it is (about three minutes)", flush=True)
     plain = small(tmp_path / "plain")
