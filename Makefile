@@ -5,6 +5,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 SNAKEMAKE := $(VENV)/bin/snakemake
+# tests start the commands of the environment; torch's threads sleep when idle
+PYTEST := PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
 
@@ -28,19 +30,19 @@ lint: $(VENV)/test.ok
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --lint
 
 unit: $(VENV)/test.ok
-	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/unit
+	OMP_NUM_THREADS=2 $(PYTEST) tests/unit
 
 audit: $(VENV)/test.ok
-	PATH="$$PWD/$(VENV)/bin:$$PATH" PYTHONPATH=src $(PY) -m pytest tests/audit -s
+	$(PYTEST) tests/audit -v -n 2 --dist loadfile
 
 workflow: $(VENV)/test.ok
-	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/workflow -s
+	$(PYTEST) tests/workflow -s
 
 engines: $(VENV)/test.ok
-	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/engines -s
+	OMP_NUM_THREADS=2 $(PYTEST) tests/engines -s
 
 cluster-test: $(VENV)/test.ok ## a SLURM of one node on this machine, and runs on it (as root; 20 minutes)
-	PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest tests/cluster -s
+	$(PYTEST) tests/cluster -s
 
 bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (25 minutes)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json

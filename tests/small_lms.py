@@ -18,11 +18,13 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from fute.blackbox.settings import TaskSettings
 from fute.data.registry import Scale
 from fute.data.rows import Answer, Row
 
+disable_progress_bar()
 FAMILIES = ("bert", "gpt2", "llama", "t5")
 SENTIMENT = TaskSettings(dataset="mood", task="classification", metric="accuracy", classes=("negative", "positive"))
 SIMILAR = TaskSettings(dataset="similar", task="regression", metric="spearman", scale=Scale(low=0, high=5, step=0.2))
