@@ -109,7 +109,7 @@ DRAWN = {}
 
 IN_CONTAINERS = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
 if IN_CONTAINERS:
-    os.environ.update(job_environment(WF.source_folders(), os.environ, Path.cwd()))
+    os.environ.update(job_environment(WF.source_folders(), os.environ, Path.cwd(), writable=[WF.results]))
 
 
 def image(name):

@@ -96,23 +96,37 @@ def check_images(names: Iterable[str] = NAMES, folder: Path = FOLDER) -> None:
         _verify(folder / lock.images[name].file, lock.images[name], name, folder / LOCK)
 
 
-def job_environment(folders: Iterable[Path], environment: Mapping[str, str], workdir: Path) -> dict[str, str]:
+def job_environment(
+    folders: Iterable[Path], environment: Mapping[str, str], workdir: Path, *, writable: Iterable[Path] = ()
+) -> dict[str, str]:
     """What Apptainer shall find in the environment of jobs on this node.
 
-    Folders outside the working directory are bound to be read only, beside what the user binds. `--nv` is asked for
-    where the node has a GPU. An image is offline by itself; in the workflow each step says whether it is.
+    Folders outside the working directory are bound to be read only, those of `writable` to be written, beside what
+    the user binds; a symbolic link is bound under its own name, too. `--nv` is asked for where the node has a GPU.
+    An image is offline by itself; in the workflow each step says whether it is.
     """
     parts = [part for part in environment.get("APPTAINER_BIND", "").split(",") if part]
-    bound = {part.split(":")[0] for part in parts}
-    for folder in sorted({path.expanduser().resolve() for path in folders}):
-        if folder.exists() and not folder.is_relative_to(workdir.resolve()) and str(folder) not in bound:
-            parts.append(f"{folder}:{folder}:ro")
+    for paths, mode in ((folders, ":ro"), (writable, "")):
+        for path in sorted({workdir / path.expanduser() for path in paths}):
+            bound = {part.split(":")[:2][-1] for part in parts}
+            names = [name for name in _names_outside(path, workdir) if str(name) not in bound]
+            parts += [f"{path.resolve()}:{name}{mode}" for name in names]
     found = {"APPTAINER_BIND": ",".join(parts)}
     if GPU.exists():
         found["APPTAINER_NV"] = environment.get("APPTAINER_NV", "1")
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         found[f"APPTAINERENV_{name}"] = environment.get(f"APPTAINERENV_{name}") or environment.get(name, "0")
     return found
+
+
+def _names_outside(path: Path, workdir: Path) -> list[Path]:
+    """What a folder that lies outside the working directory is called: its real path, a link's name and its target."""
+    real = path.resolve()
+    if not real.exists() or real.is_relative_to(workdir.resolve()):
+        return []
+    names = [real, path, path.parent / path.readlink() if path.is_symlink() else path]
+    # a link in the working directory is there already
+    return [name for name in dict.fromkeys(names) if not name.is_relative_to(workdir)]
 
 
 def running_image(environment: Mapping[str, str], folder: Path = FOLDER) -> str | None:

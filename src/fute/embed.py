@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
@@ -24,6 +23,7 @@ from fute.artifacts import Step, read_jsonl, sha256_file
 from fute.batching import UnitStore, keys_text
 from fute.data.rows import Answer, Row
 from fute.data.text2text import labelled_pairs, mte_target
+from fute.device import compute_device
 from fute.embed_extract import INDEX, SUFFIX, learned_from, member
 from fute.embeddings import save
 from fute.embeddings.embedder import Embedder
@@ -169,7 +169,7 @@ def embed_batch(
     states are shared `states:{category}` -> path.
     start: the shared prefix, for TuPaTE. output: the batch's zip; `.keys` and sidecars are written beside it.
     """
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(cpu=compute_device().type == "cpu")
     surrogate_sha256 = sha256_file(lock)
     index = {
         item.key: {kind: learned_from(kind, path) for kind, path in _sources(item, files).items()}

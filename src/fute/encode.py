@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from fute.artifacts import Step, read_jsonl
 from fute.data.rows import Row
+from fute.device import compute_device
 from fute.embeddings.tupate import tuning_of
 from fute.progress import Track
 from fute.recipes import SurrogateSettings, TupateSettings
@@ -22,7 +21,7 @@ def encode_states(
     settings: SurrogateSettings, *, model: Path, lock: Path, corpus: Path, texts: int | None, output: Path
 ) -> None:
     """Write the encoder's states of the first `texts` texts of a corpus (None: all)."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device()
     settings = settings.model_copy(update={"form": "text2text"})  # both forms encode texts alike
     surrogate = load_surrogate(model, settings)
     surrogate.model.to(device)

@@ -241,6 +241,23 @@ def test_jobs_see_folders_outside_the_checkout_read_only(tmp_path, monkeypatch):
     assert containers.job_environment([], {"HF_HUB_OFFLINE": "1"}, work)["APPTAINERENV_HF_HUB_OFFLINE"] == "1"
 
 
+def test_folders_behind_symbolic_links_are_there_under_both_names(tmp_path):
+    """As `/scratch` on many clusters, and results that were moved to a larger disk."""
+    work, disk = tmp_path / "work", tmp_path / "disk"
+    for folder in (work, disk / "data", disk / "results"):
+        folder.mkdir(parents=True)
+    (tmp_path / "scratch").symlink_to(disk)
+    (work / "results").symlink_to(tmp_path / "scratch/results")
+    found = containers.job_environment([tmp_path / "scratch/data"], {}, work, writable=[Path("results")])
+    assert found["APPTAINER_BIND"].split(",") == [
+        f"{disk}/data:{disk}/data:ro", f"{disk}/data:{tmp_path}/scratch/data:ro",
+        f"{disk}/results:{disk}/results", f"{disk}/results:{tmp_path}/scratch/results",
+    ]  # fmt: skip
+    own = {"APPTAINER_BIND": f"{disk}/data"}
+    found = containers.job_environment([disk / "data"], own, work)
+    assert found["APPTAINER_BIND"] == f"{disk}/data", "what the user binds is not made read-only"
+
+
 def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
     run = parse_run(read_yaml(ROOT / "config.yaml"), ROOT / "config")
 

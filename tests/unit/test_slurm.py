@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from fute.cluster.slurm import SlurmError, check_settings, controllers, orphans
 
+ROOT = Path(__file__).parents[2]
 GOOD = {"slurm_account": ["lab"], "slurm_partition": ["cpu", "gpu"], "mem_mb_per_cpu": [None]}
 UUID = "40ae95b6-25c7-4381-b696-73de19884d9a"
 
@@ -69,11 +73,19 @@ def test_a_node_without_slurm_is_said(monkeypatch, tmp_path):
 
 
 def test_living_controllers_are_found_and_jobs_are_not(tmp_path):
-    line = [sys.executable, "-c", "import time; time.sleep(60)", "snakemake"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
+    """A controller may itself run in a SLURM job; a log that is read is none."""
+    waits = [sys.executable, "-c", "import time; time.sleep(60)"]
+    log = tmp_path / ".snakemake/log/snakemake.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
     started = [
-        subprocess.Popen(line, cwd=folder, env=environment | more)
-        for folder, more in ((tmp_path, {}), (tmp_path.parent, {}), (tmp_path, {"SLURM_JOB_ID": "5"}))
+        subprocess.Popen(line, cwd=folder, env=os.environ | {"SLURM_JOB_ID": "5"})
+        for folder, line in (
+            (tmp_path, [*waits, "snakemake", "--jobs", "4"]),
+            (tmp_path.parent, [*waits, "snakemake"]),
+            (tmp_path, [*waits, "snakemake", "--executor", "slurm-jobstep", "--mode", "remote"]),
+            (tmp_path, ["tail", "-f", str(log)]),
+        )
     ]
     try:
         time.sleep(0.5)
@@ -82,3 +94,31 @@ def test_living_controllers_are_found_and_jobs_are_not(tmp_path):
         for process in started:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def profile() -> dict:
+    return yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
+
+
+def rules() -> set[str]:
+    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    return set(re.findall(r"^\s*rule (\w+):", text, re.MULTILINE))
+
+
+def test_the_profile_names_rules_and_groups_that_are_there(profile):
+    assert profile["set-resources"].keys() | profile["groups"].keys() <= rules()
+    assert set(profile["groups"].values()) == profile["group-components"].keys()
+
+
+def test_no_job_is_signalled_as_it_starts(profile):
+    """SLURM sends the signal of `--signal=TERM@300` up to a minute early; to a job of two minutes, at once."""
+    default = profile["default-resources"]
+    for name, own in (profile["set-resources"] | {"any other": {}}).items():
+        asked = default | own
+        if lead := re.search(r"--signal=TERM@(\d+)", asked["slurm_extra"]):
+            assert asked["runtime"] * 60 >= 1.5 * (int(lead[1]) + 60), name
+
+
+def test_a_job_s_gpus_are_on_one_node(profile):
+    assert profile["default-resources"]["nodes"] == 1

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 from transformers.utils import logging as transformers_logging
 
@@ -26,6 +25,7 @@ from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, head_parame
 from fute.blackbox.steps import read_rows
 from fute.closure import code_sha256
 from fute.data.rows import Row
+from fute.device import compute_device
 from fute.embeddings import Embedding, save
 from fute.progress import Track, TrainingProgress
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
@@ -47,7 +47,7 @@ class DatasetVectors:
             raise BlackBoxError(f"{spec.task.dataset}: there are no rows to learn from")
         self.spec, self.rows, self.hashes = spec, rows, hashes
         transformers_logging.disable_progress_bar()
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
         self.pretrained = Pretrained(model)
 
     def _box(self, seed: int) -> BlackBox:

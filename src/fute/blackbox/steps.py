@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from transformers.utils import logging as transformers_logging
 
@@ -24,6 +23,7 @@ from fute.blackbox.settings import FinetuneSettings, FinetuneSpec, LabelSettings
 from fute.closure import code_sha256
 from fute.data.rows import Row
 from fute.data.text2text import UNANSWERABLE
+from fute.device import compute_device
 from fute.progress import Track, TrainingProgress
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 
@@ -49,7 +49,7 @@ class Bench:
     """What fine-tunings of one model share in a process: the pretrained weights, and each dataset's rows."""
 
     def __init__(self, model: Path) -> None:
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
         transformers_logging.disable_progress_bar()  # it would draw one for each of hundreds of loads
         self.pretrained = Pretrained(model)
         self._rows: dict[Path, list[Row]] = {}
@@ -169,7 +169,7 @@ def label_unsup(settings: LabelSettings, *, folder: Path, lock: Path, corpus: Pa
     A row: id, `prediction` (the target string) and the soft form of `fute.blackbox.predict.predict`.
     """
     rows = read_rows(corpus)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device()
     box = to_device(load_black_box(folder), device)
     with Track(f"{settings.model} of {settings.dataset} on U", len(rows), "texts") as track:
         said = predict(

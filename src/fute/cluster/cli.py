@@ -45,12 +45,14 @@ def _planned(configfile: Path, values: list[str]) -> tuple[Workflow, tuple[str, 
 def prefetch(
     configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
     cores: Annotated[int, typer.Option(help="downloads and readings at a time")] = 4,
+    profile: Annotated[list[str], typer.Option(help="of Snakemake, e.g. profiles/apptainer; repeated")] = [],  # noqa: B006
 ) -> None:  # fmt: skip
     """Bring a run's models and datasets here, on a node with a network."""
     from fute.cluster.prefetch import prefetch as step
 
     made, arguments = _planned(configfile, config)
-    step(made, configfile, cores, arguments)
+    profiles = [word for name in profile for word in ("--profile", name)]
+    step(made, configfile, cores, (*arguments, *profiles))
 
 
 @app.command()

@@ -75,19 +75,24 @@ def orphans(folder: Path) -> list[Job]:
 
 
 def controllers(folder: Path, processes: Path = Path("/proc")) -> list[int]:
-    """Process ids of Snakemake runs in `folder` on this machine, jobs of a cluster not among them."""
+    """Process ids of Snakemake runs in `folder` on this machine; what such a run started for a job is none."""
     found = []
     for entry in processes.glob("[0-9]*"):
         try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
+            words = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
             where = (entry / "cwd").readlink()
-            environment = (entry / "environ").read_bytes()
         except (OSError, ValueError):
             continue  # it ended, or is another user's
-        is_snakemake = any(b"snakemake" in word for word in words[:4]) and b"SLURM_JOB_ID=" not in environment
-        if is_snakemake and where == folder.resolve() and int(entry.name) != os.getpid():
+        if _controls(words) and where == folder.resolve() and int(entry.name) != os.getpid():
             found.append(int(entry.name))
     return sorted(found)
+
+
+def _controls(words: list[str]) -> bool:
+    """Whether a command line starts a run; one with `--mode` does a job of a run, in a SLURM job or beside it."""
+    names = [Path(word).name for word in words[:4]]
+    started = names[0] == "snakemake" or (names[0].startswith("python") and "snakemake" in names[1:])
+    return started and "--mode" not in words
 
 
 def cancel(jobs: Iterable[Job], folder: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from fute.artifacts import content_key
+from fute.device import compute_device
 from fute.embeddings.taskemb import TaskEmb
 from fute.embeddings.textemb import TextEmb
 from fute.embeddings.tupate import Tupate
@@ -43,7 +43,7 @@ class Embedder:
         start: Tensor | None = None,
     ) -> None:
         self.settings = method_settings
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
         frozen = not isinstance(method_settings, TaskEmbSettings)
         if surrogate_settings.form == "heads" and isinstance(method_settings, TextEmbSettings):
             raise EmbeddingError("textemb reads states at y, and the heads form has no y; use form text2text")

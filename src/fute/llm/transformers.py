@@ -9,6 +9,7 @@ import transformers
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, log_softmax
 
+from fute.device import compute_device
 from fute.llm.engine import EngineSettings, Perplexity, PromptTokenizer, ScoreRequest, ScoreResult
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 
@@ -47,7 +48,7 @@ class TransformersEngine:
         )
         self._dtype = str(model.dtype).removeprefix("torch.")
         model.set_output_embeddings(Float32Head(model.get_output_embeddings()))
-        self.model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.eval().to(compute_device())
         self.prompts = PromptTokenizer(tokenizer, settings, model.config.get_text_config().max_position_embeddings)
         self._ends = self.prompts.end_ids(model.generation_config.eos_token_id)
         self._pad = self._ends[0] if self._ends else 0

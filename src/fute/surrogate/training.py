@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from fute.device import compute_device
 from fute.surrogate.checkpoint import Checkpoint, EarlyStopping, TrainingState
 
 _LOOK_EVERY = 50
@@ -144,7 +145,7 @@ def train(
         raise ValueError("early stopping needs both held-out rows (`dev`) and `patience`")
     if not examples:
         raise ValueError("there are no examples to train on")
-    accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = accelerator or Accelerator(cpu=compute_device().type == "cpu")
     look_every = _look_every(accelerator.device)
     named = list(parameters)
     weights = [parameter for _, parameter in named]

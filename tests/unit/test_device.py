@@ -1,0 +1,38 @@
+"""A GPU that was granted and cannot be used ends the step; a machine without one computes on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fute import device
+from fute.device import DeviceError, compute_device
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    """As on a machine whose driver torch cannot use, or that has none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_a_granted_gpu_that_torch_cannot_use_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "DRIVER", tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(DeviceError, match=r"sees no GPU: the driver is too old .* or the image runs without --nv"):
+        compute_device()
+
+
+@pytest.mark.parametrize("granted", [None, "", "-1", "NoDevFiles"])
+def test_without_a_grant_the_cpu_computes(granted, tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "DRIVER", tmp_path)
+    if granted is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", granted)
+    assert compute_device() == torch.device("cpu")
+
+
+def test_without_a_driver_a_grant_means_nothing(tmp_path, monkeypatch):
+    """SLURM may hand out devices that are none."""
+    monkeypatch.setattr(device, "DRIVER", tmp_path / "none")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert compute_device() == torch.device("cpu")
