@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import local_images
@@ -86,6 +87,29 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for family in ("bert", "t5"):
         save_small(folder / family, family)
     return folder
+
+
+@dataclass(frozen=True)
+class OnCluster:
+    """A finished run; said: by its controller; facts: of its SLURM jobs."""
+
+    checkout: Checkout
+    said: str
+    facts: list[dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def ran(site: Path, cluster: LocalSlurm, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> OnCluster:
+    """The language-model experiment in small after a run on SLURM, in images without a network."""
+    made = lm_checkout(tmp_path_factory.mktemp("ran") / "project", weights)
+    local_images.use_images(made, site)
+    print("\nthe language-model experiment on SLURM in images without a network (about six minutes)", flush=True)
+    controller = Controller(made, cluster, *IN_IMAGES)
+    try:
+        said = controller.finish(900)
+    finally:
+        controller.kill()
+    return OnCluster(made, said, [job_facts(job) for job in controller.jobs()])
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from pathlib import Path
 from checkouts import ROOT, Checkout, copy_project
 from local_slurm import INSTALLER
 
+from fute.containers import read_lock
+
 BUILDER = "builder"
 """The ordinary user that builds; the installer makes it."""
 QUICK = {"APPTAINER_MKSQUASHFS_ARGS": "-comp zstd -Xcompression-level 3"}
@@ -55,6 +57,10 @@ def build_all() -> Path:
     started = time.monotonic()
     for done in build(site, place):
         assert done.returncode == 0, done.stdout[-6000:]
+    needed = {entry.file for entry in read_lock(site / "containers").images.values()}
+    for path in (site / "containers").glob("*.sif"):
+        if path.name not in needed:  # of an earlier definition
+            path.unlink()
     print(f"\nimages in {site / 'containers'} after {time.monotonic() - started:.0f} s", flush=True)
     return site
 

@@ -1,4 +1,4 @@
-"""Images built from their definitions, and the workflow run in them without a network."""
+"""Images built from their definitions, what they hold, and the workflow in them; whole runs are in test_slurm.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import local_images
 import pytest
-from checkouts import Checkout, lm_checkout, semantic
+from checkouts import Checkout, lm_checkout
 from conftest import IN_IMAGES, record
 from rerun_table import reruns
 
@@ -29,16 +29,6 @@ def bare(tmp_path: Path, site: Path) -> Checkout:
     """The language-model experiment in small with images, without models' files, for what needs none."""
     made = lm_checkout(tmp_path / "project", tmp_path / "weights")
     local_images.use_images(made, site)
-    return made
-
-
-@pytest.fixture(scope="module")
-def ran(site: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The language-model experiment in small after a run in the images, without a network."""
-    made = lm_checkout(tmp_path_factory.mktemp("images") / "project", weights)
-    local_images.use_images(made, site)
-    print("\nthe language-model experiment in images without a network (about three minutes)", flush=True)
-    made.run(*IN_IMAGES)
     return made
 
 
@@ -114,24 +104,16 @@ def test_the_user_s_home_is_not_there(site, tmp_path):
 # --- the workflow in them
 
 
-def test_a_run_without_a_network_gives_what_a_plain_run_gives(ran, weights, tmp_path):
-    plain = lm_checkout(tmp_path / "project", weights)
-    print("\nthe same without images (about two minutes)", flush=True)
-    plain.run()
-    found, expected = semantic(ran), semantic(plain)
-    assert found.keys() == expected.keys()
-    assert [name for name in expected if found[name] != expected[name]] == []
-
-
 def test_plain_runs_and_runs_in_images_take_each_other_s_results(ran):
     row = reruns("a run in images after a plain one, or the reverse")
-    assert ran.planned().keys() == ran.planned(*IN_IMAGES).keys() == row
+    assert ran.checkout.planned().keys() == ran.checkout.planned(*IN_IMAGES).keys() == row
 
 
 def test_each_sidecar_names_the_image_its_step_ran_in(ran):
-    lock = read_lock(ran / "containers")
-    assert record(ran, TARGET)["image"] == lock.images["paper"].sha256
-    assert record(ran, "results/finetuned/tiny-bert/mini-topics.lock.json")["image"] == lock.images["train"].sha256
+    images = read_lock(ran.checkout / "containers").images
+    assert record(ran.checkout, TARGET)["image"] == images["paper"].sha256
+    trained = "results/finetuned/tiny-bert/mini-topics.lock.json"
+    assert record(ran.checkout, trained)["image"] == images["train"].sha256
 
 
 # --- image_trigger
@@ -241,6 +223,7 @@ def test_a_build_on_a_full_disk_says_so(site, tmp_path):
     place = site.parent
     small = place / "small"
     small.mkdir(exist_ok=True)
+    before = set((site / "containers").iterdir())
     with mounted("-t", "tmpfs", "-o", "size=1m,mode=1777", "tmpfs", small):
         done = local_images.images(
             site, place, "build", "paper", "--base", str(place / "base.sif"), "--lists", "host.txt", "--packages", "",
@@ -248,4 +231,4 @@ def test_a_build_on_a_full_disk_says_so(site, tmp_path):
         )  # fmt: skip
     assert done.returncode == 1
     assert "set APPTAINER_TMPDIR to a folder with several GB of free space" in done.stdout, done.stdout[-3000:]
-    assert len(list((site / "containers").glob("paper-*"))) == 1, "nothing half-built stays"
+    assert set((site / "containers").iterdir()) == before, "nothing half-built stays"
