@@ -60,6 +60,7 @@ for phase in PHASES:
 
 
 trigger_on_images()
+keep_signatures()
 
 
 onstart:
