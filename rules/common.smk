@@ -133,10 +133,10 @@ def trigger_on_images():
 
 
 def keep_signatures():
-    """Snakemake asks three times a job for the signature of each function among the parameters: asked once, a
-    function has it as an attribute."""
+    """Snakemake asks two or three times a job for the signature of each function of its rule, a tenth of the planning
+    time: asked once, a function has it as an attribute."""
     for step in workflow.rules:
-        for function in filter(callable, step.params):
+        for function in filter(callable, (*step.input, *step.params)):
             function.__signature__ = inspect.signature(function)
 
 
