@@ -21,7 +21,7 @@ rule prefix_start:
         runtime=20,
     params:
         recipe=settings_json(CONFIG.tupate.mte.model_dump(include=set(CONFIG.tupate.mte.START))),
-        folder=WF.model_folder(CONFIG.surrogate.name),
+        folder=lambda wc: WF.model_folder(wc.surrogate),
         code=code("embed"),
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute prefix-start --recipe {{params.recipe:q}}"
@@ -51,7 +51,7 @@ rule encoder_states:
     params:
         settings=lambda wc: settings_json(WF.encoder_settings(wc.category)),
         texts=f"--texts {WF.texts_with_states}" if WF.texts_with_states else "",
-        folder=WF.model_folder(CONFIG.surrogate.name),
+        folder=lambda wc: WF.model_folder(wc.surrogate),
         code=code("encode"),
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute encode-states --settings {{params.settings:q}}"
@@ -88,7 +88,7 @@ rule embed_batch:
         spec=lambda wc: WF.embedding_spec(wc.method, wc.batch),
         files=lambda wc: flags("file", WF.embedding_inputs(wc.method, wc.batch)),
         start=lambda wc, input: f"--start {input.start}" if input.start else "",
-        folder=WF.model_folder(CONFIG.surrogate.name),
+        folder=lambda wc: WF.model_folder(wc.surrogate),
         processes=CONFIG.processes,
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
