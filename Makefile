@@ -44,7 +44,7 @@ engines: $(VENV)/test.ok
 cluster-test: $(VENV)/test.ok ## a SLURM of one node on this machine, and runs on it (as root; 20 minutes)
 	$(PYTEST) tests/cluster -s
 
-bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (25 minutes)
+bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (28 minutes)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json
 	$(PY) benchmarks/run.py --threads $$(nproc) --labelling-model results/models/smollm2-135m
 

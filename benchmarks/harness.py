@@ -28,8 +28,8 @@ class Row:
     """One comparison. `ratio` is other over ours (seconds; for memory rows as the row says).
 
     error: largest relative difference of what both sides computed; where both are compared with a third thing,
-    `error` is ours and `other_error` the other's. required: what the ratio has to be, as in `>= 2.5` or `< 1.1`.
-    Memory is the peak of a process that did nothing else, in MiB.
+    `error` is ours and `other_error` the other's. required: what the ratio has to be, as in `>= 2.5`, `<= 1.4` or
+    `< 1.1`. Memory is the peak of a process that did nothing else, in MiB.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Row:
         if not self.required:
             return False
         sign, bound = self.required.split()
-        return not {">=": operator.ge, "<": operator.lt}[sign](self.ratio, float(bound))
+        return not {">=": operator.ge, "<=": operator.le, "<": operator.lt}[sign](self.ratio, float(bound))
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -32,7 +32,9 @@ class Suite:
 
 
 SUITES = {
-    "cpu": Suite({"fisher": 6, "libraries": 3, "tupate": 8, "labelling": 6}, HERE / "results.csv", "bench"),
+    "cpu": Suite(
+        {"fisher": 6, "libraries": 3, "tupate": 8, "labelling": 6, "planning": 3}, HERE / "results.csv", "bench"
+    ),
     "gpu": Suite({"gpu": 20}, HERE / "results-gpu.csv", "bench-gpu"),
 }
 

@@ -12,7 +12,7 @@ rule audit_manifest:
     # in no image: the run is planned once more, and only the environment that Snakemake itself runs in can do that
     """Everything the run should have made, what it made, and one hash over it."""
     input:
-        ARTIFACTS,
+        lambda wc: ARTIFACTS,
     output:
         manifest=MANIFEST,
     log:
@@ -32,7 +32,7 @@ rule audit_manifest:
 rule audit_verify:
     """Every artifact hashed again, every record followed to those of its inputs."""
     input:
-        ARTIFACTS,
+        lambda wc: ARTIFACTS,
         manifest=MANIFEST,
     output:
         report="results/audit/verify.json",

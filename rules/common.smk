@@ -1,4 +1,5 @@
 # What the rules share: the checked configuration, and small helpers. No rules.
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -129,6 +130,14 @@ def trigger_on_images():
     for step in workflow.rules:
         if image_of(step) in TRIGGERS:
             step.set_params(image=TRIGGERS[image_of(step)])
+
+
+def keep_signatures():
+    """Snakemake asks two or three times a job for the signature of each function of its rule, a tenth of the planning
+    time: asked once, a function has it as an attribute."""
+    for step in workflow.rules:
+        for function in filter(callable, (*step.input, *step.params)):
+            function.__signature__ = inspect.signature(function)
 
 
 def ready():

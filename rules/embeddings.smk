@@ -62,7 +62,7 @@ rule encoder_states:
 rule embed_batch:
     """New vectors of one method from one load of the surrogate; resumes after a kill, vector by vector."""
     input:
-        unpack(lambda wc: {"files": list(WF.embedding_inputs(wc.method, wc.batch).values())}),
+        files=lambda wc: list(WF.embedding_inputs(wc.method, wc.batch).values()),
         lock=WF.model_lock(CONFIG.surrogate.name),
         start=lambda wc: PREFIX_START if wc.method == "tupate" else [],
     output:

@@ -17,8 +17,8 @@ EVALUATION += LLM_EVALUATION
 rule similarities:
     """cosine(MTE, DTE) of every black box and target, and what the controls say of it."""
     input:
-        main=WF.embedding_files("main"),
-        controls=WF.embedding_files("controls"),
+        main=lambda wc: WF.embedding_files("main"),
+        controls=lambda wc: WF.embedding_files("controls"),
     output:
         similarities="results/evaluation/similarities.csv",
         similarities_sidecar=sidecar("results/evaluation/similarities.csv"),
@@ -44,8 +44,8 @@ rule selection:
     """What every method selects, its performance, rate and NDCG with intervals."""
     input:
         tests=[f"results/data/{name}/test.jsonl.gz" for name in WF.llm_datasets()],
-        labels=WF.label_files("test"),
-        baselines=WF.baseline_files(),
+        labels=lambda wc: WF.label_files("test"),
+        baselines=lambda wc: WF.baseline_files(),
         similarities="results/evaluation/similarities.csv",
     output:
         performance="results/evaluation/performance.csv",
@@ -72,7 +72,7 @@ rule selection:
 rule geometry:
     """Where the MTEs lie: coordinates of Figures 4 and A2, and the numbers readers look for."""
     input:
-        WF.mte_files(),
+        lambda wc: WF.mte_files(),
     output:
         geometry="results/evaluation/geometry.csv",
         geometry_sidecar=sidecar("results/evaluation/geometry.csv"),

@@ -25,7 +25,15 @@ WHERE = {"cpu": "a chip, fast", "ram_gib": "24"}
 
 @pytest.mark.parametrize(
     ("ratio", "required", "missed"),
-    [(2.5, ">= 2.5", False), (2.49, ">= 2.5", True), (1.1, "< 1.1", True), (1.09, "< 1.1", False), (0.1, "", False)],
+    [
+        (2.5, ">= 2.5", False),
+        (2.49, ">= 2.5", True),
+        (1.4, "<= 1.4", False),
+        (1.41, "<= 1.4", True),
+        (1.1, "< 1.1", True),
+        (1.09, "< 1.1", False),
+        (0.1, "", False),
+    ],
 )
 def test_a_required_ratio_is_met_or_missed(ratio, required, missed):
     assert harness.Row("n", "s", "a", "b", ratio=ratio, required=required).missed is missed

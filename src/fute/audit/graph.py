@@ -6,6 +6,7 @@ Snakemake's own metadata matter to the answer.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,6 +113,7 @@ def planned(
     except (WorkflowError, RuleException) as error:
         raise GraphError(f"the workflow cannot be planned: {error}") from error
     finally:
+        gc.enable()  # the Snakefile switches it off
         logging.disable(logging.NOTSET)
         os.environ.pop(TARGETS)
         if before is not None:

@@ -1,0 +1,49 @@
+"""Planning the paper's run with many LLMs beside a bare three-rule workflow of as many jobs: cold, and all of it done.
+
+    PYTHONPATH=src python benchmarks/bench_planning.py [--llms 35]
+
+Dry runs in processes of their own, in turn; the least processor time of each counts. The bare workflow's jobs have one
+input and one output each, ours between two and five inputs and up to four outputs.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from harness import ROOT, Row, finish, parser, refuse_under_load, say
+
+sys.path.insert(0, str(ROOT / "tests"))
+from planning import Plan, alternating, bare, paper
+
+ROUNDS = 3
+
+
+def measure(name: str, jobs: int, ours: Plan, other: Plan) -> Row:
+    say(f"{name}: {jobs} jobs, {ROUNDS} times each")
+    left, right = alternating(ROUNDS, (ours, ("--quiet",)), (other, ("--quiet",)))
+    return Row(
+        name=name, size=f"{jobs:,} jobs", ours="the paper's run", other="a bare workflow",
+        ours_seconds=left.seconds, other_seconds=right.seconds, ratio=left.seconds / right.seconds, required="<= 1.4",
+        ours_mib=left.mib, other_mib=right.mib, note="processor time; ours over the other's",
+    )  # fmt: skip
+
+
+def main() -> None:
+    options_of = parser(__doc__.splitlines()[0])
+    options_of.add_argument("--llms", type=int, default=35)
+    given = options_of.parse_args()
+    refuse_under_load(given.allow_load)
+    with tempfile.TemporaryDirectory() as folder:
+        ours = paper(Path(folder) / "project", given.llms)
+        jobs = ours.run().jobs
+        rows = [measure(f"planning {given.llms} LLMs, cold", jobs, ours, bare(Path(folder) / "bare", jobs))]
+        say("making all files of both")
+        jobs = ours.finish()
+        other = bare(Path(folder) / "bare-finished", jobs)
+        other.finish()
+        rows.append(measure(f"planning {given.llms} LLMs, all outputs present", jobs, ours, other))
+    finish(rows, given.rows)
+
+
+if __name__ == "__main__":
+    main()
