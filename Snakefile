@@ -1,15 +1,7 @@
 # FUTE: unified task embeddings across multiple models. One stage of the paper's method is one rule file.
-import atexit
-import gc
-
 from snakemake.utils import min_version
 
 min_version("9.20")
-
-# All that planning makes stays until the end, so no garbage is looked for before the first job starts, nor when the
-# process ends: that took two fifths of the time.
-gc.disable()
-atexit.register(gc.freeze)
 
 # a run is one file of settings; without --configfile it is the demo
 if "name" not in config:
@@ -69,8 +61,6 @@ keep_signatures()
 
 
 onstart:
-    gc.freeze()
-    gc.enable()
     ready()
     if hasattr(workflow.executor_settings, "array_jobs"):
         check_slurm(workflow)
