@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import local_images
+import psutil
 import pytest
 import yaml
 from checkouts import Checkout, lm_checkout
@@ -133,6 +134,11 @@ def send(cluster: LocalSlurm) -> Iterator[Callable[..., Controller]]:
             controller.kill()
     subprocess.run(["scancel", "--me"], check=True)
     cluster.wait("jobs do not end", lambda: not output("squeue", "--noheader").strip())
+    # what SLURM started on a node that it then took for lost, it does not end
+    folders = {str(controller.checkout.folder) for controller in started}
+    for process in psutil.process_iter(["cwd"]):
+        if process.info["cwd"] in folders:
+            process.kill()
 
 
 def gpus(fact: dict[str, str]) -> int:
