@@ -7,6 +7,7 @@ image files are named by what they are built from, so that only a changed defini
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from local_slurm import INSTALLER
 from fute.containers import read_lock
 
 BUILDER = "builder"
-"""The ordinary user that builds; the installer makes it."""
+"""The ordinary user that builds."""
 QUICK = {"APPTAINER_MKSQUASHFS_ARGS": "-comp zstd -Xcompression-level 3"}
 """Several times faster to write than gzip, Apptainer's default, which every kernel can read."""
 CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
@@ -32,14 +33,15 @@ def folder() -> Path:
 
 
 def install() -> None:
-    """Apptainer and debootstrap on this machine, installed where they are missing; needs root."""
-    if shutil.which("apptainer") and shutil.which("debootstrap"):
-        return
-    assert os.geteuid() == 0, "apptainer or debootstrap is missing: install both, or run the tests as root"
-    if INSTALLER.is_file():
-        subprocess.run([INSTALLER, "apptainer"], check=True)
-    else:
-        subprocess.run(["apt-get", "install", "-y", "apptainer", "debootstrap"], check=True)
+    """Apptainer and debootstrap on this machine, installed where they are missing, and a user that builds."""
+    if not (shutil.which("apptainer") and shutil.which("debootstrap")):
+        assert os.geteuid() == 0, "apptainer or debootstrap is missing: install both, or run the tests as root"
+        if INSTALLER.is_file():
+            subprocess.run([INSTALLER, "apptainer"], check=True)
+        elif subprocess.run(["apt-get", "install", "-y", "apptainer", "debootstrap"]).returncode != 0:
+            raise RuntimeError("Apptainer is missing, and this distribution has no package of it: see apptainer.org")
+    if os.geteuid() == 0 and BUILDER not in {user.pw_name for user in pwd.getpwall()}:
+        subprocess.run(["useradd", "--create-home", BUILDER], check=True)
 
 
 def build_all() -> Path:
