@@ -14,7 +14,7 @@ include: "rules/data.smk"  # U and the labelled datasets; the models' files
 include: "rules/embeddings.smk"  # what black boxes and datasets teach the surrogate, as vectors: MTEs and DTEs
 
 
-if CONFIG.categories:  # the LLM experiment: every (LLM, prompt) is a black box
+if WF.llm:  # the LLM experiment: every (LLM, prompt) is a black box
 
     include: "rules/labels.smk"  # what each says of U and of the evaluation rows
     include: "rules/baselines.smk"  # MI, LocalE, GlobalE, ZPS, Self-Select, SPELL
@@ -22,7 +22,7 @@ if CONFIG.categories:  # the LLM experiment: every (LLM, prompt) is a black box
     include: "rules/paper.smk"  # Table 3, Figures 4 and A2
 
 
-if CONFIG.lm:  # the language-model experiment: every model fine-tuned on a dataset is one
+if WF.lm:  # the language-model experiment: every model fine-tuned on a dataset is one
 
     include: "rules/finetune.smk"  # the models, and what they say of U
     include: "rules/transfer.smk"  # fine-tuning each on every target

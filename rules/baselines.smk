@@ -4,7 +4,7 @@
 rule self_select:
     """The LLM's own choice among the prompts of a category."""
     input:
-        batch=lambda wc: WF.label_batch_file(wc.model, "self-select", wc.category),
+        batch=lambda wc: LLM.labels.batch_file(wc.model, "self-select", wc.category),
     output:
         ranking="results/baselines/{model}/self-select-{category}.json",
         sidecar=sidecar("results/baselines/{model}/self-select-{category}.json"),
@@ -13,7 +13,7 @@ rule self_select:
     container:
         image("paper")
     params:
-        key=lambda wc: WF.label_cells[wc.model, "self-select", wc.category],
+        key=lambda wc: LLM.labels.cells[wc.model, "self-select", wc.category],
         prompts=lambda wc: " ".join(p.id for p in RUN.prompts_of(wc.category)),
         code=code("extract"),
     shell:
@@ -35,11 +35,11 @@ rule baseline_scores:
     log:
         "results/logs/baseline_scores/{model}-{dataset}.log",
     wildcard_constraints:
-        dataset="|".join(WF.llm_datasets()),
+        dataset="|".join(LLM.targets),
     container:
         image("paper")
     params:
-        flags=lambda wc: WF.baseline_flags(wc.dataset),
+        flags=lambda wc: LLM.baseline_flags(wc.dataset),
         code=code("baselines"),
     shell:
         f"{LIGHT} python -m fute baseline-scores --ranking {{input.ranking}} --output {{output.scores}} {{params.flags}}"

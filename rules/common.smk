@@ -56,7 +56,7 @@ try:
     IMAGES = read_lock()
     TRIGGERS = IMAGES.hashes() if RUN.config.workflow.image_trigger else {}
     WF = Workflow(RUN, os.environ[TARGETS].split(), images=TRIGGERS)
-    WF.embedding_items  # reads what identifies data and plug-ins, which may not be there
+    WF.embeddings.items  # reads what identifies data and plug-ins, which may not be there
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG = RUN.config
@@ -64,7 +64,7 @@ NEEDS = JobNeeds(WF)
 if workflow.is_main_process and (warning := unadopted(WF.results)):
     logger.warning(warning)
 # reaches commands through the environment and is no trigger: data may move to another folder
-os.environ["FUTE_DATA_ROOT"] = str(WF.data_root)
+os.environ["FUTE_DATA_ROOT"] = str(WF.data.root)
 
 
 envvars:
@@ -82,7 +82,7 @@ wildcard_constraints:
     dataset=ID,
     category="|".join(CONFIG.corpora),
     method="|".join(CONFIG.methods),
-    variant="|".join(WF.variants) or "none",
+    variant="|".join(WF.embeddings.variants) or "none",
     surrogate=CONFIG.surrogate.name.replace(".", r"\."),
 
 

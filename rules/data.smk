@@ -1,7 +1,7 @@
 # Section 4 of the method: the unlabelled texts U, and the labelled datasets with their splits.
 DATA = [
     *(f"results/unsup/{category}.jsonl.gz" for category in CONFIG.corpora),
-    *(f"results/data/{name}/{split}.jsonl.gz" for name in WF.all_datasets() for split in ("train", "dev", "test")),
+    *(f"results/data/{name}/{split}.jsonl.gz" for name in WF.data.datasets for split in ("train", "dev", "test")),
 ]
 
 
@@ -52,8 +52,8 @@ rule sample_unsup:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wc: settings_json(WF.unsup_settings(wc.category)),
-        source=lambda wc: settings_json(WF.unsup_source(wc.category)),
+        settings=lambda wc: settings_json(WF.data.unsup_settings(wc.category)),
+        source=lambda wc: settings_json(WF.data.unsup_source(wc.category)),
         code=code("data"),
     shell:
         f"{LIGHT} exec python -m fute sample-unsup --settings {{params.settings:q}} --source {{params.source:q}}"
@@ -75,8 +75,8 @@ rule normalise_test:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wc: settings_json(WF.dataset_settings(wc.dataset)),
-        source=lambda wc: settings_json(WF.source(wc.dataset)),
+        settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
+        source=lambda wc: settings_json(WF.data.source(wc.dataset)),
         code=code("data"),
     shell:
         f"{ONE_THREAD} exec python -m fute normalise-test --settings {{params.settings:q}}"
@@ -89,7 +89,7 @@ rule normalise_train:
     input:
         test="results/data/{dataset}/test.jsonl.gz",
         lock="results/data/{dataset}/source.lock.json",
-        others=lambda wc: [f"results/data/{name}/test.jsonl.gz" for name in WF.overlaps(wc.dataset)],
+        others=lambda wc: [f"results/data/{name}/test.jsonl.gz" for name in WF.data.overlaps(wc.dataset)],
     output:
         train="results/data/{dataset}/train.jsonl.gz",
         train_sidecar=sidecar("results/data/{dataset}/train.jsonl.gz"),
@@ -105,8 +105,8 @@ rule normalise_train:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wc: settings_json(WF.dataset_settings(wc.dataset)),
-        source=lambda wc: settings_json(WF.source(wc.dataset)),
+        settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
+        source=lambda wc: settings_json(WF.data.source(wc.dataset)),
         exclude=lambda wc, input: " ".join(f"--exclude {path}" for path in (input.test, *input.others)),
         code=code("data"),
     shell:

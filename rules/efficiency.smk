@@ -1,5 +1,5 @@
 # Section 8 of the method: what the embeddings of an experiment cost, and the calls of its LLMs.
-if CONFIG.lm:
+if WF.lm:
     PAPER += ["results/paper/tables/efficiency-lm.md"]
 
 

@@ -1,5 +1,6 @@
 # Sections 2 and 3: what pairs (x, y) teach the surrogate, as a vector. Pairs of a labelled dataset give its DTE,
 # pairs of U and a black box's labels give that black box's MTE.
+EMBEDDINGS = WF.embeddings
 PREFIX_START = f"results/embeddings/{CONFIG.surrogate.name}/start.safetensors"
 
 
@@ -49,8 +50,8 @@ rule encoder_states:
         mem_mb=lambda wc, attempt: NEEDS.encoder_states(wc.category).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.encoder_states(wc.category).minutes(attempt),
     params:
-        settings=lambda wc: settings_json(WF.encoder_settings(wc.category)),
-        texts=f"--texts {WF.texts_with_states}" if WF.texts_with_states else "",
+        settings=lambda wc: settings_json(EMBEDDINGS.encoder_settings(wc.category)),
+        texts=f"--texts {EMBEDDINGS.texts_with_states}" if EMBEDDINGS.texts_with_states else "",
         folder=lambda wc: WF.model_folder(wc.surrogate),
         code=code("encode"),
     shell:
@@ -62,7 +63,7 @@ rule encoder_states:
 rule embed_batch:
     """New vectors of one method from one load of the surrogate; resumes after a kill, vector by vector."""
     input:
-        files=lambda wc: list(WF.embedding_inputs(wc.method, wc.batch).values()),
+        files=lambda wc: list(EMBEDDINGS.inputs(wc.method, wc.batch).values()),
         lock=WF.model_lock(CONFIG.surrogate.name),
         start=lambda wc: PREFIX_START if wc.method == "tupate" else [],
     output:
@@ -75,7 +76,7 @@ rule embed_batch:
     benchmark:
         "results/benchmarks/embed_batch/{surrogate}-{method}-{batch}.tsv"
     wildcard_constraints:
-        batch=batching.names_regex(WF.embedding_plans.values()),
+        batch=batching.names_regex(EMBEDDINGS.plans.values()),
     container:
         image("train")
     threads: CONFIG.threads
@@ -85,8 +86,8 @@ rule embed_batch:
         mem_mb=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).minutes(attempt),
     params:
-        spec=lambda wc: WF.embedding_spec(wc.method, wc.batch),
-        files=lambda wc: flags("file", WF.embedding_inputs(wc.method, wc.batch)),
+        spec=lambda wc: EMBEDDINGS.spec(wc.method, wc.batch),
+        files=lambda wc: flags("file", EMBEDDINGS.inputs(wc.method, wc.batch)),
         start=lambda wc, input: f"--start {input.start}" if input.start else "",
         folder=lambda wc: WF.model_folder(wc.surrogate),
         processes=CONFIG.processes,
@@ -100,7 +101,7 @@ rule embed_batch:
 rule dte:
     """The dataset task embedding of one dataset."""
     input:
-        batch=lambda wc: WF.embedding_batch_file(wc.method, WF.dte_file(wc.method, wc.dataset)),
+        batch=lambda wc: EMBEDDINGS.batch_file(wc.method, EMBEDDINGS.dte_file(wc.method, wc.dataset)),
         train="results/data/{dataset}/train.jsonl.gz",
         lock="results/models/{surrogate}.lock.json",
     output:
@@ -111,7 +112,7 @@ rule dte:
     container:
         image("train")
     params:
-        key=lambda wc: WF.embedding_items[WF.dte_file(wc.method, wc.dataset)].key,
+        key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.dte_file(wc.method, wc.dataset)].key,
         code=code("extract_embedding"),
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
@@ -121,7 +122,7 @@ rule dte:
 rule mte:
     """The model task embedding of one (LLM, prompt), or of one model fine-tuned on a dataset."""
     input:
-        batch=lambda wc: WF.embedding_batch_file(wc.method, WF.mte_file(wc.method, wc.model, wc.task)),
+        batch=lambda wc: EMBEDDINGS.batch_file(wc.method, EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)),
         labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
         lock="results/models/{surrogate}.lock.json",
     output:
@@ -134,7 +135,7 @@ rule mte:
     container:
         image("train")
     params:
-        key=lambda wc: WF.embedding_items[WF.mte_file(wc.method, wc.model, wc.task)].key,
+        key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)].key,
         code=code("extract_embedding"),
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
@@ -144,7 +145,9 @@ rule mte:
 rule control:
     """A control of one MTE: its labels permuted over U, or written A, B, C."""
     input:
-        batch=lambda wc: WF.embedding_batch_file(wc.method, WF.control_file(wc.method, wc.model, wc.task, wc.variant)),
+        batch=lambda wc: EMBEDDINGS.batch_file(
+            wc.method, EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)
+        ),
         labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
         lock="results/models/{surrogate}.lock.json",
     output:
@@ -157,7 +160,7 @@ rule control:
     container:
         image("train")
     params:
-        key=lambda wc: WF.embedding_items[WF.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
+        key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
         code=code("extract_embedding"),
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"

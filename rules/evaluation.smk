@@ -17,8 +17,8 @@ EVALUATION += LLM_EVALUATION
 rule similarities:
     """cosine(MTE, DTE) of every black box and target, and what the controls say of it."""
     input:
-        main=lambda wc: WF.embedding_files("main"),
-        controls=lambda wc: WF.embedding_files("controls"),
+        main=lambda wc: LLM.embedding_files("main"),
+        controls=lambda wc: LLM.embedding_files("controls"),
     output:
         similarities="results/evaluation/similarities.csv",
         similarities_sidecar=sidecar("results/evaluation/similarities.csv"),
@@ -33,7 +33,7 @@ rule similarities:
     resources:
         mem_mb=8000,
     params:
-        settings=settings_json(WF.similarity_settings()),
+        settings=settings_json(LLM.similarity_settings()),
         code=code("similarities"),
     shell:
         f"{LIGHT} python -m fute similarities --settings {{params.settings:q}} --similarities {{output.similarities}}"
@@ -43,9 +43,9 @@ rule similarities:
 rule selection:
     """What every method selects, its performance, rate and NDCG with intervals."""
     input:
-        tests=[f"results/data/{name}/test.jsonl.gz" for name in WF.llm_datasets()],
-        labels=lambda wc: WF.label_files("test"),
-        baselines=lambda wc: WF.baseline_files(),
+        tests=[f"results/data/{name}/test.jsonl.gz" for name in LLM.targets],
+        labels=lambda wc: LLM.labels.files("test"),
+        baselines=lambda wc: LLM.baseline_files(),
         similarities="results/evaluation/similarities.csv",
     output:
         performance="results/evaluation/performance.csv",
@@ -61,7 +61,7 @@ rule selection:
     container:
         image("paper")
     params:
-        settings=settings_json(WF.selection_settings()),
+        settings=settings_json(LLM.selection_settings()),
         code=code("selection"),
     shell:
         f"{LIGHT} python -m fute selection --settings {{params.settings:q}} --similarities {{input.similarities}}"
@@ -72,7 +72,7 @@ rule selection:
 rule geometry:
     """Where the MTEs lie: coordinates of Figures 4 and A2, and the numbers readers look for."""
     input:
-        lambda wc: WF.mte_files(),
+        lambda wc: LLM.mte_files(),
     output:
         geometry="results/evaluation/geometry.csv",
         geometry_sidecar=sidecar("results/evaluation/geometry.csv"),
@@ -87,7 +87,7 @@ rule geometry:
     resources:
         mem_mb=8000,
     params:
-        settings=settings_json(WF.geometry_settings()),
+        settings=settings_json(LLM.geometry_settings()),
         code=code("geometry"),
     shell:
         f"{LIGHT} python -m fute geometry --settings {{params.settings:q}} --geometry {{output.geometry}}"

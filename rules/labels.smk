@@ -1,12 +1,13 @@
 # Section 6: an LLM with a prompt is a black box M; its labels on U and on the evaluation rows.
 # One engine start labels all new cells of a model and category; finished batches are never computed again.
+LLM = WF.llm
 
 
 rule label_batch:
     """All new cells of one model and category, from one engine start; resumes after a kill."""
     input:
         lock=lambda wc: WF.model_lock(wc.model),
-        corpora=lambda wc: [WF.corpus_file(c) for c in WF.batch_corpora(wc.model, wc.batch)],
+        corpora=lambda wc: [WF.data.corpus_file(c) for c in LLM.labels.batch_corpora(wc.model, wc.batch)],
     output:
         labels="results/labels/{model}/batches/{batch}.jsonl.gz",
         sidecar=sidecar("results/labels/{model}/batches/{batch}.jsonl.gz"),
@@ -17,7 +18,7 @@ rule label_batch:
     benchmark:
         "results/benchmarks/label_batch/{model}-{batch}.tsv"
     wildcard_constraints:
-        batch=batching.names_regex(WF.label_plans.values()),
+        batch=batching.names_regex(LLM.labels.plans.values()),
     container:
         image("labels")
     threads: CONFIG.threads
@@ -27,10 +28,10 @@ rule label_batch:
         mem_mb=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).minutes(attempt),
     params:
-        spec=lambda wc: WF.label_spec(wc.model, wc.batch),
+        spec=lambda wc: LLM.labels.spec(wc.model, wc.batch),
         corpora=lambda wc: flags(
             "corpus",
-            {c: WF.corpus_file(c) for c in WF.batch_corpora(wc.model, wc.batch)},
+            {c: WF.data.corpus_file(c) for c in LLM.labels.batch_corpora(wc.model, wc.batch)},
         ),
         folder=lambda wc: WF.model_folder(wc.model),
     shell:
@@ -42,7 +43,7 @@ rule label_batch:
 rule extract_unsup_labels:
     """Labels of one (model, prompt) on U, and its calibration offset."""
     input:
-        batch=lambda wc: WF.label_batch_file(wc.model, wc.task, wc.category),
+        batch=lambda wc: LLM.labels.batch_file(wc.model, wc.task, wc.category),
         corpus="results/unsup/{category}.jsonl.gz",
         lock="results/models/{model}.lock.json",
     output:
@@ -57,7 +58,7 @@ rule extract_unsup_labels:
     container:
         image("paper")
     params:
-        settings=lambda wc: WF.extract_settings(wc.model, wc.task, wc.category),
+        settings=lambda wc: LLM.labels.extract_settings(wc.model, wc.task, wc.category),
         code=code("extract"),
     shell:
         f"{LIGHT} python -m fute extract-labels --settings {{params.settings:q}} --corpus-id {{wildcards.category}}"
@@ -68,7 +69,7 @@ rule extract_unsup_labels:
 rule extract_test_labels:
     """Labels of one (model, prompt) on a dataset's evaluation rows, calibrated as on U."""
     input:
-        batch=lambda wc: WF.label_batch_file(wc.model, wc.task, wc.dataset),
+        batch=lambda wc: LLM.labels.batch_file(wc.model, wc.task, wc.dataset),
         corpus="results/data/{dataset}/test.jsonl.gz",
         lock="results/models/{model}.lock.json",
         offset=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.offset.json",
@@ -79,11 +80,11 @@ rule extract_test_labels:
         "results/logs/extract_labels/{model}/{task}/{dataset}.log",
     wildcard_constraints:
         task="|".join(RUN.prompts),
-        dataset="|".join(WF.llm_datasets()),
+        dataset="|".join(LLM.targets),
     container:
         image("paper")
     params:
-        settings=lambda wc: WF.extract_settings(wc.model, wc.task, wc.dataset),
+        settings=lambda wc: LLM.labels.extract_settings(wc.model, wc.task, wc.dataset),
         code=code("extract"),
     shell:
         f"{LIGHT} python -m fute extract-labels --settings {{params.settings:q}} --corpus-id {{wildcards.dataset}}"

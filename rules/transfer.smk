@@ -6,7 +6,7 @@ MATRIX = "results/evaluation/transfer.csv"
 rule transfer_batch:
     """New transfer runs of one model; resumes after a kill, run by run."""
     input:
-        unpack(lambda wc: {"files": list(LM.transfer_inputs(wc.batch).values())}),
+        unpack(lambda wc: {"files": list(LM.transfer.inputs(wc.batch).values())}),
         lock=lambda wc: WF.model_lock(wc.model),
     output:
         runs="results/transfer/{model}/batches/{batch}.jsonl.gz",
@@ -19,7 +19,7 @@ rule transfer_batch:
         "results/benchmarks/transfer_batch/{model}-{batch}.tsv"
     wildcard_constraints:
         model=LM.settings.transfer.model,
-        batch=batching.names_regex([LM.transfer_plan]),
+        batch=batching.names_regex([LM.transfer.plan]),
     container:
         image("train")
     threads: CONFIG.threads
@@ -29,8 +29,8 @@ rule transfer_batch:
         mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
     params:
-        spec=lambda wc: LM.transfer_spec(wc.batch),
-        files=lambda wc: flags("file", LM.transfer_inputs(wc.batch)),
+        spec=lambda wc: LM.transfer.spec(wc.batch),
+        files=lambda wc: flags("file", LM.transfer.inputs(wc.batch)),
         folder=lambda wc: WF.model_folder(wc.model),
         processes=CONFIG.processes,
     shell:
@@ -43,7 +43,7 @@ rule transfer_batch:
 rule extract_transfer:
     """The score of one target after transfer from one source."""
     input:
-        batches=lambda wc: LM.transfer_batch_files(wc.source, wc.target),
+        batches=lambda wc: LM.transfer.batch_files(wc.source, wc.target),
         lock=lambda wc: WF.model_lock(wc.model),
         source="results/finetuned/{model}/{source}.lock.json",
         train="results/data/{target}/train.jsonl.gz",
@@ -60,7 +60,7 @@ rule extract_transfer:
     container:
         image("paper")
     params:
-        settings=lambda wc: LM.extract_settings(wc.source, wc.target),
+        settings=lambda wc: LM.transfer.extract_settings(wc.source, wc.target),
         code=code("extract_transfer"),
     shell:
         f"{LIGHT} python -m fute extract-transfer --settings {{params.settings:q}} --file model={{input.lock}}"
@@ -71,7 +71,7 @@ rule extract_transfer:
 rule transfer_matrix:
     """Every target's score directly and from every source: of the run's own fine-tunings, or as published."""
     input:
-        LM.score_files() if LM.computes_matrix else LM.settings.transfer.file,
+        LM.transfer.score_files() if LM.computes_matrix else LM.settings.transfer.file,
     output:
         matrix=MATRIX,
         sidecar=sidecar(MATRIX),

@@ -44,14 +44,14 @@ def put_batch(folder: Path, name: str, suffix: str, keys: dict[str, str]) -> Non
 
 def finish_batches(run: Workflow) -> None:
     """The batches of the LLM experiment, with the keys of their cells."""
-    for model, plan in run.label_plans.items():
+    for model, plan in run.llm.labels.plans.items():
         for name, cells in plan.new.items():
-            keys = {cell: run.label_cells[model, *cell.split("/")] for cell in cells}
-            put_batch(run.label_folder(model), name, SUFFIX, keys)
-    for method, plan in run.embedding_plans.items():
+            keys = {cell: run.llm.labels.cells[model, *cell.split("/")] for cell in cells}
+            put_batch(run.llm.labels.folder(model), name, SUFFIX, keys)
+    for method, plan in run.embeddings.plans.items():
         for name, cells in plan.new.items():
-            keys = {cell: run.embedding_items[cell].key for cell in cells}
-            put_batch(Path(run.embedding_folder(method)) / "batches", name, EMBEDDING_SUFFIX, keys)
+            keys = {cell: run.embeddings.items[cell].key for cell in cells}
+            put_batch(Path(run.embeddings.folder(method)) / "batches", name, EMBEDDING_SUFFIX, keys)
 
 
 async def finish_jobs(workflow: SnakemakeWorkflow) -> int:

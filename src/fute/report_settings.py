@@ -33,15 +33,15 @@ def report_settings(plan: Workflow, figures: Mapping[str, tuple[str, str, str]])
 
     A `fute.paper.report_step.ReportSettings` as a mapping.
     """
-    config, has_llm = plan.config, bool(plan.config.categories)
-    chosen = [text for name, text in LEDES.items() if (has_llm if name == "llm" else plan.lm)]
+    config, experiments = plan.config, {"llm": plan.llm, "lm": plan.lm}
+    chosen = [text for name, text in LEDES.items() if experiments[name]]
     return {
         "title": config.title,
         "lede": f"Chosen by the cosine of task embeddings (FUTE): {'; '.join(chosen)}.",
         "note": config.note or "",
-        "settings": (_lm_run(plan) if plan.lm else {}) | (_llm_run(plan) if has_llm else {}) | _common_run(plan),
+        "settings": (_lm_run(plan) if plan.lm else {}) | (_llm_run(plan) if plan.llm else {}) | _common_run(plan),
         "lm": _lm_texts(plan, figures) if plan.lm else None,
-        "llm": _llm_texts(plan, figures) if has_llm else None,
+        "llm": _llm_texts(plan, figures) if plan.llm else None,
         "files": FILES | (LM_FILES if plan.lm else {}),
     }
 
@@ -83,7 +83,7 @@ def _llm_run(plan: Workflow) -> dict[str, str]:
         "Prompts": "; ".join(
             f"{c.upper()} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c in plan.config.categories
         ),
-        "Targets of the LLMs": _dataset_titles(plan, plan.llm_datasets()),
+        "Targets of the LLMs": _dataset_titles(plan, plan.llm.targets),
         "Engine": f"{engine.engine}, {engine.dtype}, class score by {engine.score}",
         "Calibration": "mean class log-score over U subtracted (the paper has none)"
         if llm.calibration == "unsup"
@@ -102,7 +102,7 @@ def _lm_run(plan: Workflow) -> dict[str, str]:
     transfer = settings.transfer
     seeds = ", ".join(map(str, transfer.seeds))
     found["Transfer"] = (
-        f"{_title(plan, transfer.model)}, {len(lm.pairs)} pairs, seeds {seeds}"
+        f"{_title(plan, transfer.model)}, {len(lm.transfer.pairs)} pairs, seeds {seeds}"
         if lm.computes_matrix
         else f"{_title(plan, transfer.model)}, scores as published"
     )

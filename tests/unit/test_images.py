@@ -263,7 +263,7 @@ def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
 
     def keys(**hashes: str) -> tuple[set[str], set[str]]:
         made = Workflow(run, (), tmp_path, images=hashes)
-        return set(made.label_cells.values()), {item.key for item in made.embedding_items.values()}
+        return set(made.llm.labels.cells.values()), {item.key for item in made.embeddings.items.values()}
 
     labels, vectors = keys()
     assert keys(paper="1") == (labels, vectors)

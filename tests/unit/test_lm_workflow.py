@@ -14,9 +14,8 @@ from fute.baselines.settings import DatasetVectorSpec
 from fute.blackbox.settings import FinetuneSpec, TransferSpec
 from fute.config import ConfigError, parse_run, read_yaml
 from fute.lm_config import LmConfig, check_shared
-from fute.lm_workflow import TRANSFER_SUFFIX
 from fute.recipes import EmbeddingSpec
-from fute.workflow import EMBEDDING_SUFFIX, Workflow
+from fute.workflow import EMBEDDING_SUFFIX, TRANSFER_SUFFIX, Workflow
 
 ROOT = Path(__file__).parents[2]
 MODEL, VECTORS = "bert-base", "results/embeddings/t5-base"
@@ -63,10 +62,10 @@ def lm(**changes: Any) -> dict[str, Any]:
 def finish(workflow: Workflow) -> None:
     """Leave the batches of a plan behind as its steps would."""
     transfer = workflow.results / "transfer" / workflow.lm.settings.transfer.model / "batches"
-    parts = [(transfer, workflow.lm.transfer_plan, TRANSFER_SUFFIX, workflow.lm.transfer_runs)]
-    for method, of_method in workflow.embedding_plans.items():
-        folder = workflow.results / workflow.embedding_folder(method).removeprefix("results/") / "batches"
-        parts.append((folder, of_method, EMBEDDING_SUFFIX, workflow.embedding_items))
+    parts = [(transfer, workflow.lm.transfer.plan, TRANSFER_SUFFIX, workflow.lm.transfer.runs)]
+    for method, of_method in workflow.embeddings.plans.items():
+        folder = workflow.results / workflow.embeddings.folder(method).removeprefix("results/") / "batches"
+        parts.append((folder, of_method, EMBEDDING_SUFFIX, workflow.embeddings.items))
     for folder, of_group, suffix, cells in parts:
         folder.mkdir(parents=True, exist_ok=True)
         for batch, names in of_group.new.items():
@@ -77,8 +76,8 @@ def finish(workflow: Workflow) -> None:
 
 def new_cells(workflow: Workflow) -> tuple[set[str], set[str]]:
     """Transfer cells and vectors of new batches."""
-    vectors = {path for part in workflow.embedding_plans.values() for cells in part.new.values() for path in cells}
-    return {cell for cells in workflow.lm.transfer_plan.new.values() for cell in cells}, vectors
+    vectors = {path for part in workflow.embeddings.plans.values() for cells in part.new.values() for path in cells}
+    return {cell for cells in workflow.lm.transfer.plan.new.values() for cell in cells}, vectors
 
 
 # --- what there is --------------------------------------------------------------------------------------
@@ -91,45 +90,45 @@ def test_the_papers_run_in_numbers(plan):
     # three models on 22 datasets, and BERT directly on the domain targets
     assert len(part.finetuned) == 3 * 22 + 3 and len(part.black_boxes) == 66
     # the paper's 553 fine-tunings of BERT: 22 direct, 462 pairs, 3 direct and 66 pairs of the domain targets
-    assert len(part.pairs) == 22 * 21 + 66 == len(part.transfer_runs) == len(set(part.transfer_files()))
-    assert len(part.score_files()) == 553
-    assert len(workflow.embedding_items) == 2 * (66 + 25)
+    assert len(part.transfer.pairs) == 22 * 21 + 66 == len(part.transfer.runs) == len(set(part.transfer.files()))
+    assert len(part.transfer.score_files()) == 553
+    assert len(workflow.embeddings.items) == 2 * (66 + 25)
     assert len(part.dte_files()) == 2 * 25 and len(part.mte_files()) == 2 * 66
-    keys = [*(run.key for run in part.transfer_runs.values()), *(i.key for i in workflow.embedding_items.values())]
+    keys = [*(run.key for run in part.transfer.runs.values()), *(i.key for i in workflow.embeddings.items.values())]
     assert len(set(keys)) == len(keys)
     # 24 runs a job; a job a vector
-    assert len(part.transfer_plan.new) == 22 and len(workflow.new_embedding_batches) == 2 * 91
-    assert workflow.label_cells == {} and workflow.llm_datasets() == []
+    assert len(part.transfer.plan.new) == 22 and len(workflow.embeddings.new_batches) == 2 * 91
+    assert workflow.llm is None
     assert part.baselines.score_settings()["sizes"]["snli"] == 570 and part.baselines.count_files() == {}
 
 
 def test_batches_hold_what_their_steps_take(plan):
     workflow = plan(lm=lm())
-    (batch,) = workflow.lm.transfer_plan.new
-    spec = TransferSpec.model_validate_json(workflow.lm.transfer_spec(batch))
-    assert {(run.source, run.target) for run in spec.runs} == set(workflow.lm.pairs) and len(spec.runs) == 9
-    assert {name.split(":")[0] for name in workflow.lm.transfer_inputs(batch)} == {"finetuned", "train", "test"}
+    (batch,) = workflow.lm.transfer.plan.new
+    spec = TransferSpec.model_validate_json(workflow.lm.transfer.spec(batch))
+    assert {(run.source, run.target) for run in spec.runs} == set(workflow.lm.transfer.pairs) and len(spec.runs) == 9
+    assert {name.split(":")[0] for name in workflow.lm.transfer.inputs(batch)} == {"finetuned", "train", "test"}
     assert spec.target("squad1").recipe.max_tokens == 384 and spec.target("mqp").recipe.max_tokens == 128
     spec = FinetuneSpec.model_validate_json(workflow.lm.finetune_spec(MODEL, "stsb"))
     assert (spec.task.task, spec.task.scale.high, spec.recipe.epochs, spec.seeds) == ("regression", 5, 3, (42,))
 
 
 def test_the_largest_batch_fits_on_a_command_line(plan):
-    workflow = plan(lm={"transfer": {"runs_per_process": None, "seeds": [1, 2, 3]}}).lm
-    specs = [workflow.transfer_spec(batch) for batch in workflow.transfer_plan.new]
+    transfer = plan(lm={"transfer": {"runs_per_process": None, "seeds": [1, 2, 3]}}).lm.transfer
+    specs = [transfer.spec(batch) for batch in transfer.plan.new]
     assert len(specs) == 4 and max(map(len, specs)) < 2**17
 
 
 def test_an_mte_is_learned_from_what_a_fine_tuned_model_says_of_u(plan):
     target = f"{VECTORS}/tupate/mte/{MODEL}/rte.safetensors"
     workflow = plan(target)
-    (batch,) = workflow.new_embedding_batches
-    assert workflow.embedding_inputs("tupate", batch) == {
+    (batch,) = workflow.embeddings.new_batches
+    assert workflow.embeddings.inputs("tupate", batch) == {
         f"labels:{MODEL}/rte": f"results/labels/{MODEL}/rte/lm.jsonl.gz",
         "states:lm": f"{VECTORS.replace('/t5-base', '')}/t5-base/states/lm.safetensors",
         "unsup:lm": "results/unsup/lm.jsonl.gz",
     }
-    (item,) = EmbeddingSpec.model_validate_json(workflow.embedding_spec("tupate", batch)).items
+    (item,) = EmbeddingSpec.model_validate_json(workflow.embeddings.spec("tupate", batch)).items
     assert (item.category, item.target, item.classes) == ("lm", "label", ())
 
 
@@ -139,8 +138,8 @@ def test_an_mte_is_learned_from_what_a_fine_tuned_model_says_of_u(plan):
 def test_one_transfer_file_asks_for_its_run_alone(plan):
     workflow = plan(f"results/transfer/{MODEL}/snli/rte.json")
     assert new_cells(workflow) == ({"snli>rte@42"}, set())
-    (batch,) = workflow.lm.transfer_plan.new
-    assert workflow.lm.transfer_inputs(batch) == {
+    (batch,) = workflow.lm.transfer.plan.new
+    assert workflow.lm.transfer.inputs(batch) == {
         "finetuned:snli": f"results/finetuned/{MODEL}/snli.lock.json",
         "test:rte": "results/data/rte/test.jsonl.gz",
         "train:rte": "results/data/rte/train.jsonl.gz",
@@ -178,14 +177,14 @@ def test_a_seed_more_adds_runs_and_no_vector(plan):
     finish(plan(lm=lm()))
     after = plan(lm=lm(transfer={"model": MODEL, "seeds": [42, 43]}))
     cells, vectors = new_cells(after)
-    assert cells == {f"{s}>{t}@43" for s, t in after.lm.pairs} and vectors == set()
-    assert len(after.lm.transfer_batch_files("rte", "stsb")) == 2, "one batch of each time"
+    assert cells == {f"{s}>{t}@43" for s, t in after.lm.transfer.pairs} and vectors == set()
+    assert len(after.lm.transfer.batch_files("rte", "stsb")) == 2, "one batch of each time"
 
 
 def test_a_recipe_moves_what_was_fine_tuned_by_it(plan):
     finish(plan(lm=lm()))
     cells, vectors = new_cells(plan(lm=lm(finetune={"qa": {"epochs": 2}})))
-    assert cells == {c for c in plan().lm.transfer_runs if c in {
+    assert cells == {c for c in plan().lm.transfer.runs if c in {
         "squad1>rte@42", "squad1>stsb@42", "squad1>mqp@42", "rte>squad1@42", "stsb>squad1@42"}}  # fmt: skip
     assert vectors == {f"{VECTORS}/{m}/mte/{MODEL}/squad1.safetensors" for m in ("taskemb", "tupate")}
 
@@ -194,9 +193,9 @@ def test_a_surrogates_length_moves_every_vector_and_no_run(plan):
     finish(plan(lm=lm()))
     workflow = plan(lm=lm(max_input_tokens=128))
     cells, vectors = new_cells(workflow)
-    assert cells == set() and vectors == set(workflow.embedding_items)
-    assert workflow.surrogate_settings("lm").max_input_tokens == 128
-    assert workflow.surrogate_settings(None).max_input_tokens == 384
+    assert cells == set() and vectors == set(workflow.embeddings.items)
+    assert workflow.embeddings.surrogate_settings("lm").max_input_tokens == 128
+    assert workflow.embeddings.surrogate_settings(None).max_input_tokens == 384
 
 
 def test_a_plugins_code_moves_its_vectors(plan, tmp_path):
@@ -215,7 +214,7 @@ def test_a_plugins_code_moves_its_vectors(plan, tmp_path):
 def test_a_published_matrix_needs_no_transfer(plan):
     section = lm(transfer={"model": MODEL, "matrix": "file", "file": "matrix.csv"})
     part = plan(lm=section).lm
-    assert part.transfer_files() == [] and part.transfer_plan.new == {}
+    assert part.transfer.files() == [] and part.transfer.plan.new == {}
     sources = ((MODEL, "rte"), (MODEL, "stsb"), (MODEL, "squad1"))
     assert part.finetuned == (*sources, (MODEL, "mqp")), "TaskEmb reads a model tuned on the domain target"
     section |= {"baselines": {"methods": ["textemb", "tupate"]}}
@@ -248,10 +247,10 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
     shared = lm(datasets={"cr": ["sst2", "rte"], "qa": [], "domain": []})
     workflow, alone = plan(**both, lm=shared), plan(**both, lm=None)
     path = f"{VECTORS}/tupate/dte/sst2.safetensors"
-    assert workflow.embedding_items[path] == alone.embedding_items[path] == workflow.lm.embedding_items[path]
-    assert path in workflow.embedding_files() and workflow.all_datasets() == ["sst2", "rte"]
-    assert workflow.label_cells == alone.label_cells
-    batches = workflow.embedding_plans["tupate"].new.values()
+    assert workflow.embeddings.items[path] == alone.embeddings.items[path] == workflow.lm.embedding_items[path]
+    assert path in workflow.llm.embedding_files() and workflow.data.datasets == ("sst2", "rte")
+    assert workflow.llm.labels.cells == alone.llm.labels.cells
+    batches = workflow.embeddings.plans["tupate"].new.values()
     assert sum(path in cells for cells in batches) == 1
     with pytest.raises(ConfigError, match=r"^my\.yaml: lm\.max_input_tokens: 'sst2' is also in llm\.datasets"):
         plan(**both, lm=shared | {"max_input_tokens": 100})
@@ -302,7 +301,8 @@ def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
     steps = {model: FinetuneSpec.model_validate_json(found.finetune_spec(model, "rte")).recipe.steps
              for model in found.settings.models}  # fmt: skip
     assert steps == {MODEL: 50, "gpt2": 20}
-    assert {run.target: found._target(run.target).recipe.steps for run in found.transfer_runs.values()}["rte"] == 50
+    assert "rte" in {run.target for run in found.transfer.runs.values()}
+    assert found.transfer.target("rte").recipe.steps == 50
     with pytest.raises(ConfigError, match=r"finetune\.models\.t5-base is not among models"):
         plan(lm=lm(finetune={"models": {"t5-base": {}}}))
 
@@ -313,13 +313,13 @@ def test_the_first_order_alone_moves_every_vector_of_several_orders(plan):
     def seeds(**changes: Any) -> dict[str, set[tuple[int, ...]]]:
         found = plan(lm=lm(**changes), **orders)
         recipes = {kind: set() for kind in ("dte", "mte")}
-        for path, item in found.embedding_items.items():
-            recipes[item.kind].add(found.recipes[path.split("/")[3]][item.recipe].order_seeds)
+        for path, item in found.embeddings.items.items():
+            recipes[item.kind].add(found.embeddings.recipes[path.split("/")[3]][item.recipe].order_seeds)
         return recipes
 
     assert seeds() == {"dte": {(42, 43)}, "mte": {(42, 43)}}
     assert seeds(first_order=True) == {"dte": {(42,)}, "mte": {(42,)}}
-    both, one = (plan(lm=lm(first_order=first), **orders).embedding_items for first in (False, True))
+    both, one = (plan(lm=lm(first_order=first), **orders).embeddings.items for first in (False, True))
     assert all(both[path].key != one[path].key for path in both)
 
 

@@ -152,25 +152,25 @@ CODE = {
 
 def test_a_plan_of_the_preset_carries_form_and_soft_targets(plan):
     demo, workflow = plan(), plan(**CODE)
-    (batch, *_) = (b for b in workflow.new_embedding_batches if b in workflow.embedding_plans["tupate"].new)
-    spec = EmbeddingSpec.model_validate_json(workflow.embedding_spec("tupate", batch))
+    (batch, *_) = (b for b in workflow.embeddings.new_batches if b in workflow.embeddings.plans["tupate"].new)
+    spec = EmbeddingSpec.model_validate_json(workflow.embeddings.spec("tupate", batch))
     assert spec.settings.form == "heads" and spec.settings.family == "causal"
     assert {item.target for item in spec.items if item.kind == "mte"} == {"soft"}
     assert {item.target for item in spec.items if item.kind == "dte"} == {"label"}
     assert {spec.method_settings(item).backbone_dropout for item in spec.items} == {0.1}
-    assert not workflow.shares_states("tupate")
-    changed = {path for path, item in workflow.embedding_items.items() if item.key != demo.embedding_items[path].key}
-    assert changed == set(workflow.embedding_items)
-    assert workflow.label_cells == demo.label_cells, "labels do not depend on how they are embedded"
+    assert not workflow.embeddings.shares_states("tupate")
+    changed = {path for path, item in workflow.embeddings.items.items() if item.key != demo.embeddings.items[path].key}
+    assert changed == set(workflow.embeddings.items)
+    assert workflow.llm.labels.cells == demo.llm.labels.cells, "labels do not depend on how they are embedded"
 
 
 def test_the_slips_of_the_baselines_reach_their_step_on_sa_only(plan):
     demo, workflow = plan(), plan(**CODE)
-    assert demo.baseline_flags("mini-films") == ""
-    assert workflow.baseline_flags("mini-films") == "--zps-flip --list-as-scores"
-    assert workflow.baseline_flags("mini-everyday") == "--list-as-scores"
+    assert demo.llm.baseline_flags("mini-films") == ""
+    assert workflow.llm.baseline_flags("mini-films") == "--zps-flip --list-as-scores"
+    assert workflow.llm.baseline_flags("mini-everyday") == "--list-as-scores"
     fixed = plan(**CODE, baselines={"zps_sa_flip": False})
-    assert fixed.baseline_flags("mini-films") == "--list-as-scores"
+    assert fixed.llm.baseline_flags("mini-films") == "--list-as-scores"
 
 
 def test_the_report_names_preset_and_form(plan):

@@ -37,7 +37,7 @@ def elsewhere(tmp_path, monkeypatch):
 @pytest.fixture
 def paper(monkeypatch) -> Workflow:
     """The paper's run; what its data are does not matter here."""
-    monkeypatch.setattr("fute.workflow.unsup_identity", lambda settings, root: {})
+    monkeypatch.setattr("fute.workflow.data.unsup_identity", lambda settings, root: {})
     return Workflow(load_run(ROOT / "config/paper.yaml"))
 
 
@@ -75,7 +75,7 @@ def test_the_papers_models_get_what_they_need(paper):
     assert {name: needs.label_gpus(name) for name in paper.config.llm.models} == {
         "llama-2-13b": 1, "llama-2-70b": 4, "mixtral-8x7b": 2,
     }  # fmt: skip
-    (batch, *_) = paper.label_plans["llama-2-70b"].new
+    (batch, *_) = paper.llm.labels.plans["llama-2-70b"].new
     need = needs.label_batch("llama-2-70b", batch)
     assert 138_000 < need.memory_mb() < 200_000, "its weights are 138 GB"
     assert needs.texts("sa") == 10_000 and needs.texts("sst2") == 872
@@ -84,11 +84,11 @@ def test_the_papers_models_get_what_they_need(paper):
 def test_label_tokens_by_hand(paper):
     """Of one batch: every prompt reads U and three datasets; a chain of thought is written and read again."""
     needs, engine = JobNeeds(paper), paper.config.llm.engine
-    names = paper.label_plans["llama-2-13b"].new
-    batch = next(name for name in names if "sa" in paper.batch_corpora("llama-2-13b", name))
+    names = paper.llm.labels.plans["llama-2-13b"].new
+    batch = next(name for name in names if "sa" in paper.llm.labels.batch_corpora("llama-2-13b", name))
     prompts = paper.run.prompts_of("sa")
-    texts = sum(needs.texts(corpus) for corpus in paper.corpora_of("sa"))
-    prompts = list({paper.label_cells["llama-2-13b", p.id, "sa"]: p for p in prompts}.values())
+    texts = sum(needs.texts(corpus) for corpus in paper.llm.labels.corpora_of("sa"))
+    prompts = list({paper.llm.labels.cells["llama-2-13b", p.id, "sa"]: p for p in prompts}.values())
     assert len(prompts) == 11, "two of the paper's have the words of others"
     thoughts = sum(engine.reasoning_tokens for p in prompts if p.cot)
     read = texts * (len(prompts) * (TEXT_TOKENS + PROMPT_TOKENS) + thoughts)
@@ -97,7 +97,7 @@ def test_label_tokens_by_hand(paper):
 
 
 def test_an_engines_own_setting_wins(monkeypatch):
-    monkeypatch.setattr("fute.workflow.unsup_identity", lambda settings, root: {})
+    monkeypatch.setattr("fute.workflow.data.unsup_identity", lambda settings, root: {})
     run = load_run(ROOT / "config/paper.yaml")
     engine = run.config.llm.engine.model_copy(update={"tensor_parallel_size": 8})
     run.config = run.config.model_copy(update={"llm": run.config.llm.model_copy(update={"engine": engine})})
@@ -107,11 +107,11 @@ def test_an_engines_own_setting_wins(monkeypatch):
 def test_vectors_pass_over_their_pairs(paper):
     """TaskEmb of the paper: one epoch and the Fisher over U's 10,000 texts."""
     needs = JobNeeds(paper)
-    path = paper.mte_file("taskemb", "llama-2-13b", paper.run.prompts_of("sa")[0].id)
-    batch = paper.embedding_plans["taskemb"].batch_of[path]
+    path = paper.embeddings.mte_file("taskemb", "llama-2-13b", paper.run.prompts_of("sa")[0].id)
+    batch = paper.embeddings.plans["taskemb"].batch_of[path]
     assert needs.embed_batch("taskemb", batch).tokens == 10_000 * TEXT_TOKENS * 2
-    path = paper.dte_file("taskemb", "sst2")
-    batch = paper.embedding_plans["taskemb"].batch_of[path]
+    path = paper.embeddings.dte_file("taskemb", "sst2")
+    batch = paper.embeddings.plans["taskemb"].batch_of[path]
     rows = needs.train_rows("sst2")
     assert needs.embed_batch("taskemb", batch).tokens == rows * TEXT_TOKENS * 4, "three epochs and the Fisher"
 
@@ -138,10 +138,10 @@ def test_the_papers_run_in_all(paper):
     heavy = list(heavy_jobs(paper, needs))
     rules = [rule for rule, _ in heavy]
     assert {rule: rules.count(rule) for rule in set(rules)} == {
-        "label_batch": 6, "encoder_states": 2, "embed_batch": len(paper.new_embedding_batches),
+        "label_batch": 6, "encoder_states": 2, "embed_batch": len(paper.embeddings.new_batches),
     }  # fmt: skip
     assert all(need.gpus >= 1 and need.minutes() > LIMIT_MINUTES for _, need in heavy)
-    assert len(paper.new_embedding_batches) == len({item.key for item in paper.embedding_items.values()})
+    assert len(paper.embeddings.new_batches) == len({item.key for item in paper.embeddings.items.values()})
     disk = disk_bytes(paper, needs)
     assert 250e9 < disk["models"] < 265e9, "weights of 13, 70 and 47 billion parameters in 16 bits"
     assert disk["fine-tuned models"] == 0 and math.isclose(sum(disk.values()), disk["models"], rel_tol=0.05)

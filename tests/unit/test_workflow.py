@@ -61,8 +61,8 @@ def edited(folder: Path, old: str, new: str, name: str = "sa") -> Run:
 
 def keys(workflow: Workflow) -> dict[str, str]:
     """Cell or file -> key of everything that is labelled or embedded."""
-    labels = {f"{task}/{corpus}": key for (_, task, corpus), key in workflow.label_cells.items()}
-    return labels | {path: item.key for path, item in workflow.embedding_items.items()}
+    labels = {f"{task}/{corpus}": key for (_, task, corpus), key in workflow.llm.labels.cells.items()}
+    return labels | {path: item.key for path, item in workflow.embeddings.items.items()}
 
 
 def moved(before: Workflow, after: Workflow) -> set[str]:
@@ -86,12 +86,12 @@ def dtes(*methods: str) -> set[str]:
 def finish(workflow: Workflow) -> None:
     """Leave the batches of a plan behind as its steps would."""
     parts = []
-    for model, plan in workflow.label_plans.items():
-        key_of = {f"{task}/{corpus}": key for (m, task, corpus), key in workflow.label_cells.items() if m == model}
-        parts.append((workflow.label_folder(model), plan, SUFFIX, key_of))
-    for method, plan in workflow.embedding_plans.items():
-        folder = workflow.results / workflow.embedding_folder(method).removeprefix("results/") / "batches"
-        parts.append((folder, plan, EMBEDDING_SUFFIX, {f: i.key for f, i in workflow.embedding_items.items()}))
+    for model, plan in workflow.llm.labels.plans.items():
+        key_of = {f"{task}/{corpus}": key for (m, task, corpus), key in workflow.llm.labels.cells.items() if m == model}
+        parts.append((workflow.llm.labels.folder(model), plan, SUFFIX, key_of))
+    for method, plan in workflow.embeddings.plans.items():
+        folder = workflow.results / workflow.embeddings.folder(method).removeprefix("results/") / "batches"
+        parts.append((folder, plan, EMBEDDING_SUFFIX, {f: i.key for f, i in workflow.embeddings.items.items()}))
     for folder, plan, suffix, key_of in parts:
         folder.mkdir(parents=True, exist_ok=True)
         for batch, cells in plan.new.items():
@@ -106,41 +106,42 @@ def finish(workflow: Workflow) -> None:
 def test_the_demos_llm_experiment_in_numbers(plan):
     workflow = plan()
     # two categories of 4 prompts x (U and 2 datasets), and the model's own choice in each
-    assert len(workflow.label_cells) == 2 * (4 * 3 + 1)
-    assert len(workflow.label_files()) == 24 == len(set(workflow.label_files()))
-    assert len(workflow.label_files("unsup")) == 8 and len(workflow.label_files("test")) == 16
-    assert set(workflow.label_files("unsup")) | set(workflow.label_files("test")) == set(workflow.label_files())
+    labels = workflow.llm.labels
+    assert len(labels.cells) == 2 * (4 * 3 + 1)
+    assert len(labels.files()) == 24 == len(set(labels.files()))
+    assert len(labels.files("unsup")) == 8 and len(labels.files("test")) == 16
+    assert set(labels.files("unsup")) | set(labels.files("test")) == set(labels.files())
     # two methods of 4 DTEs and 8 MTEs; TuPaTE's 8 MTEs have two controls each
-    assert len(workflow.embedding_files("main")) == 2 * 12
-    assert len(workflow.embedding_files("controls")) == 8 * 2
-    assert len(workflow.embedding_files()) == len(workflow.embedding_items) == 40
-    assert len(workflow.mte_files()) == 16
-    assert len(workflow.baseline_files()) == 4
+    assert len(workflow.llm.embedding_files("main")) == 2 * 12
+    assert len(workflow.llm.embedding_files("controls")) == 8 * 2
+    assert len(workflow.llm.embedding_files()) == len(workflow.embeddings.items) == 40
+    assert len(workflow.llm.mte_files()) == 16
+    assert len(workflow.llm.baseline_files()) == 4
     # one engine start a category, one process a method
-    assert len(workflow.new_label_batches) == 2 and len(workflow.new_embedding_batches) == 2
+    assert len(workflow.llm.labels.new_batches) == 2 and len(workflow.embeddings.new_batches) == 2
 
 
 def test_the_demo_has_both_experiments(plan):
     workflow, of_llm = plan(lm=read_yaml(ROOT / "config.yaml")["lm"]), plan()
     part = workflow.lm
     # two models on six datasets; every source to every other target
-    assert len(part.finetuned) == len(part.black_boxes) == 12 and len(part.transfer_runs) == 30
+    assert len(part.finetuned) == len(part.black_boxes) == 12 and len(part.transfer.runs) == 30
     assert part.tables == ("table1",), "no domain target, no Table 2"
     # two methods of 6 DTEs and 12 MTEs beside the LLM experiment's
-    assert len(workflow.embedding_items) == 40 + 2 * 18
+    assert len(workflow.embeddings.items) == 40 + 2 * 18
     assert keys(workflow).items() >= keys(of_llm).items(), "one experiment moves nothing of the other"
     # one process for all transfer runs, and one a method and experiment for the vectors
-    assert len(part.transfer_plan.new) == 1 and len(workflow.new_embedding_batches) == 4
+    assert len(part.transfer.plan.new) == 1 and len(workflow.embeddings.new_batches) == 4
 
 
 def test_every_file_that_rules_ask_for_is_in_a_batch(plan):
     workflow = plan()
-    for _, model, task in workflow.tasks:
-        for corpus in workflow.corpora_of(workflow.category_of(task)):
-            assert Path(workflow.label_batch_file(model, task, corpus)).parent.name == "batches"
-    for path in workflow.embedding_items:
+    for _, model, task in workflow.llm.black_boxes:
+        for corpus in workflow.llm.labels.corpora_of(workflow.category_of(task)):
+            assert Path(workflow.llm.labels.batch_file(model, task, corpus)).parent.name == "batches"
+    for path in workflow.embeddings.items:
         method = path.split("/")[3]
-        assert workflow.embedding_batch_file(method, path).startswith(f"{VECTORS}/{method}/batches/")
+        assert workflow.embeddings.batch_file(method, path).startswith(f"{VECTORS}/{method}/batches/")
 
 
 # --- what changes a key ---------------------------------------------------------------------------------
@@ -194,7 +195,8 @@ def test_a_recipe_moves_its_own_vectors(plan):
 def test_a_second_order_seed_moves_no_control(plan):
     after = plan(tupate={"mte": {"order_seeds": [42, 44]}})
     assert moved(plan(), after) == {f"{VECTORS}/tupate/mte/{MODEL}/{p}.safetensors" for p in (*SA, *NLI)}
-    recipes = [after.recipes["tupate"][i.recipe] for path, i in after.embedding_items.items() if "/controls/" in path]
+    controls = [item for path, item in after.embeddings.items.items() if "/controls/" in path]
+    recipes = [after.embeddings.recipes["tupate"][item.recipe] for item in controls]
     assert recipes and all(recipe.order_seeds == (42,) for recipe in recipes)
 
 
@@ -203,7 +205,7 @@ def test_calibration_moves_vectors_and_no_label(plan):
 
 
 def test_the_surrogate_moves_every_vector_and_no_label(plan):
-    assert moved(plan(), plan(surrogate={"settings": {"max_input_tokens": 95}})) == set(plan().embedding_items)
+    assert moved(plan(), plan(surrogate={"settings": {"max_input_tokens": 95}})) == set(plan().embeddings.items)
 
 
 def test_the_engine_moves_all_but_the_dtes(plan):
@@ -236,13 +238,14 @@ def test_prompts_of_equal_words_share_labels_and_vectors(plan):
     workflow = plan(llm={"prompts": {"sa": "all"}})
     for corpus in ("sa", *TARGETS["sa"]):
         cell = {
-            task: workflow.label_cells[MODEL, task, corpus] for task in (p.id for p in workflow.run.prompts_of("sa"))
+            task: workflow.llm.labels.cells[MODEL, task, corpus]
+            for task in (p.id for p in workflow.run.prompts_of("sa"))
         }
         assert cell["sa-3"] == cell["sa-9"] and cell["sa-6"] == cell["sa-10"]
         assert len(set(cell.values())) == 11
     for method in ("taskemb", "tupate"):
         key = {
-            p: workflow.embedding_items[workflow.mte_file(method, MODEL, p)].key
+            p: workflow.embeddings.items[workflow.embeddings.mte_file(method, MODEL, p)].key
             for p in ("sa-3", "sa-9", "sa-6", "sa-10")
         }
         assert key["sa-3"] == key["sa-9"] != key["sa-6"] == key["sa-10"]
@@ -250,21 +253,21 @@ def test_prompts_of_equal_words_share_labels_and_vectors(plan):
 
 def test_equal_words_are_labelled_and_embedded_once(plan):
     workflow = plan(llm={"prompts": {"sa": "all"}}, controls={"abc": False})
-    specs = [BatchSpec.model_validate_json(workflow.label_spec(MODEL, b)) for b in workflow.new_label_batches]
+    specs = [BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, b)) for b in workflow.llm.labels.new_batches]
     prompts = [cell.prompt for spec in specs for cell in spec.labels if cell.corpus == "sa"]
     assert len(prompts) == 11 and len({"sa-3", "sa-9"} & set(prompts)) == 1
-    batch = workflow.label_batch_file(MODEL, "sa-9", "sa")
-    assert batch == workflow.label_batch_file(MODEL, "sa-3", "sa")
-    (name,) = workflow.embedding_plans["taskemb"].new
-    sources = {item.source for item in workflow.batch_items("taskemb", name).values()}
+    batch = workflow.llm.labels.batch_file(MODEL, "sa-9", "sa")
+    assert batch == workflow.llm.labels.batch_file(MODEL, "sa-3", "sa")
+    (name,) = workflow.embeddings.plans["taskemb"].new
+    sources = {item.source for item in workflow.embeddings.batch_items("taskemb", name).values()}
     assert f"{MODEL}/sa-3" in sources and f"{MODEL}/sa-9" not in sources
 
 
 def test_a_vector_of_shared_words_asked_for_alone_reads_its_own_labels(plan):
     target = f"{VECTORS}/taskemb/mte/{MODEL}/sa-9.safetensors"
     workflow = plan(target, llm={"prompts": {"sa": "all"}})
-    (name,) = workflow.new_embedding_batches
-    assert workflow.embedding_inputs("taskemb", name) == {
+    (name,) = workflow.embeddings.new_batches
+    assert workflow.embeddings.inputs("taskemb", name) == {
         f"labels:{MODEL}/sa-9": f"results/labels/{MODEL}/sa-9/sa.jsonl.gz",
         "unsup:sa": "results/unsup/sa.jsonl.gz",
     }
@@ -275,8 +278,8 @@ def test_a_vector_of_shared_words_asked_for_alone_reads_its_own_labels(plan):
 
 def asked(workflow: Workflow) -> tuple[set[str], set[str]]:
     """Label cells and vectors of the new batches; they are what was requested, since nothing is finished."""
-    cells = {cell for plan in workflow.label_plans.values() for part in plan.new.values() for cell in part}
-    paths = {path for plan in workflow.embedding_plans.values() for part in plan.new.values() for path in part}
+    cells = {cell for plan in workflow.llm.labels.plans.values() for part in plan.new.values() for cell in part}
+    paths = {path for plan in workflow.embeddings.plans.values() for part in plan.new.values() for path in part}
     return cells, paths
 
 
@@ -310,8 +313,8 @@ def test_a_file_asks_for_what_it_needs_alone(plan, targets, cells, paths):
 )
 def test_anything_else_asks_for_everything(plan, targets):
     workflow = plan(*targets)
-    every = {f"{task}/{corpus}" for _, task, corpus in workflow.label_cells}
-    assert asked(workflow) == (every, set(workflow.embedding_items))
+    every = {f"{task}/{corpus}" for _, task, corpus in workflow.llm.labels.cells}
+    assert asked(workflow) == (every, set(workflow.embeddings.items))
 
 
 def test_a_request_changes_no_key(plan):
@@ -320,10 +323,10 @@ def test_a_request_changes_no_key(plan):
 
 def test_one_vector_a_process(plan):
     workflow = plan(embeddings_per_process=1)
-    distinct = {item.key for item in workflow.embedding_items.values()}
-    assert len(workflow.new_embedding_batches) == len(distinct) == 40
-    for method, part in workflow.embedding_plans.items():
-        assert all(len(workflow.batch_items(method, batch)) == 1 for batch in part.new)
+    distinct = {item.key for item in workflow.embeddings.items.values()}
+    assert len(workflow.embeddings.new_batches) == len(distinct) == 40
+    for method, part in workflow.embeddings.plans.items():
+        assert all(len(workflow.embeddings.batch_items(method, batch)) == 1 for batch in part.new)
 
 
 # --- finished batches -----------------------------------------------------------------------------------
@@ -333,19 +336,19 @@ def test_finished_batches_are_kept(plan):
     before = plan()
     finish(before)
     after = plan()
-    assert after.new_label_batches == () == after.new_embedding_batches
-    assert after.label_plans[MODEL].batch_of == before.label_plans[MODEL].batch_of
-    assert {m: p.batch_of for m, p in after.embedding_plans.items()} == {
-        m: p.batch_of for m, p in before.embedding_plans.items()
+    assert after.llm.labels.new_batches == () == after.embeddings.new_batches
+    assert after.llm.labels.plans[MODEL].batch_of == before.llm.labels.plans[MODEL].batch_of
+    assert {m: p.batch_of for m, p in after.embeddings.plans.items()} == {
+        m: p.batch_of for m, p in before.embeddings.plans.items()
     }  # fmt: skip
 
 
 def test_a_batch_without_its_last_record_is_computed_again(plan):
     before = plan()
     finish(before)
-    for path in before.label_folder(MODEL).glob("*.keys.prov.json"):
+    for path in before.llm.labels.folder(MODEL).glob("*.keys.prov.json"):
         path.unlink()
-    assert plan().new_label_batches == before.new_label_batches and plan().new_embedding_batches == ()
+    assert plan().llm.labels.new_batches == before.llm.labels.new_batches and plan().embeddings.new_batches == ()
 
 
 def test_an_edited_prompt_is_all_that_is_computed_again(plan, tmp_path):
@@ -356,8 +359,8 @@ def test_an_edited_prompt_is_all_that_is_computed_again(plan, tmp_path):
         {"sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", f"{SELECT}/sa"},
         vectors_of("sa-7"),
     )
-    kept = {cell: name for cell, name in before.label_plans[MODEL].batch_of.items() if cell not in asked(after)[0]}
-    assert kept.items() <= after.label_plans[MODEL].batch_of.items()
+    kept = {cell: name for cell, name in before.llm.labels.plans[MODEL].batch_of.items() if cell not in asked(after)[0]}
+    assert kept.items() <= after.llm.labels.plans[MODEL].batch_of.items()
 
 
 def test_a_file_made_first_is_not_made_again_with_the_rest(plan):
@@ -371,24 +374,24 @@ def test_a_file_made_first_is_not_made_again_with_the_rest(plan):
 
 def specs(workflow: Workflow) -> Iterator[str]:
     """Every text that reaches a step as a parameter, but for those of the paper's page."""
-    for batch in workflow.new_label_batches:
-        yield workflow.label_spec(MODEL, batch)
-    for method, part in workflow.embedding_plans.items():
+    for batch in workflow.llm.labels.new_batches:
+        yield workflow.llm.labels.spec(MODEL, batch)
+    for method, part in workflow.embeddings.plans.items():
         for batch in part.new:
-            yield workflow.embedding_spec(method, batch)
-    for _, model, task in workflow.tasks:
-        yield workflow.extract_settings(model, task, workflow.category_of(task))
-    for name in workflow.all_datasets():
-        yield settings_json(workflow.dataset_settings(name))
-        yield settings_json(workflow.source(name))
+            yield workflow.embeddings.spec(method, batch)
+    for _, model, task in workflow.llm.black_boxes:
+        yield workflow.llm.labels.extract_settings(model, task, workflow.category_of(task))
+    for name in workflow.data.datasets:
+        yield settings_json(workflow.data.dataset_settings(name))
+        yield settings_json(workflow.data.source(name))
     for category in workflow.config.categories:
-        yield settings_json(workflow.unsup_settings(category))
-        yield settings_json(workflow.unsup_source(category))
+        yield settings_json(workflow.data.unsup_settings(category))
+        yield settings_json(workflow.data.unsup_source(category))
     figures = {f"fig4{suffix}": ("fig4", method, view) for suffix, method, view in workflow.figure_views()}
     for values in (
-        workflow.similarity_settings(),
-        workflow.selection_settings(),
-        workflow.geometry_settings(),
+        workflow.llm.similarity_settings(),
+        workflow.llm.selection_settings(),
+        workflow.llm.geometry_settings(),
         workflow.table_settings("table3"),
         report_settings(workflow, figures),
     ):
@@ -397,29 +400,29 @@ def specs(workflow: Workflow) -> Iterator[str]:
 
 def test_label_specs_parse_back_to_what_was_planned(plan):
     workflow = plan()
-    for batch, cells in workflow.label_plans[MODEL].new.items():
-        spec = BatchSpec.model_validate_json(workflow.label_spec(MODEL, batch))
+    for batch, cells in workflow.llm.labels.plans[MODEL].new.items():
+        spec = BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
         assert spec.engine == workflow.config.llm.engine
         assert {f"{c.prompt}/{c.corpus}" for c in spec.labels} | {
             f"{SELECT}/{s.category}" for s in spec.selects
         } == set(cells)
         assert all(spec.prompts[name] == workflow.run.prompts[name] for name in spec.prompts)
         for cell in spec.labels:
-            assert cell.key == workflow.label_cells[MODEL, cell.prompt, cell.corpus]
+            assert cell.key == workflow.llm.labels.cells[MODEL, cell.prompt, cell.corpus]
             assert cell.perplexity == (cell.corpus not in ("sa", "nli")), "SPELL reads the evaluation rows"
         for select in spec.selects:
             assert select.prompts == {"sa": SA, "nli": NLI}[select.category]
         assert batch == batching.batch_name([c.key for c in (*spec.labels, *spec.selects)])
-        assert workflow.batch_corpora(MODEL, batch) == sorted({c.corpus for c in spec.labels})
+        assert workflow.llm.labels.batch_corpora(MODEL, batch) == sorted({c.corpus for c in spec.labels})
 
 
 def test_embedding_specs_parse_back_to_what_was_planned(plan):
     workflow = plan()
-    for method, part in workflow.embedding_plans.items():
+    for method, part in workflow.embeddings.plans.items():
         ((batch, paths),) = part.new.items()
-        spec = EmbeddingSpec.model_validate_json(workflow.embedding_spec(method, batch))
+        spec = EmbeddingSpec.model_validate_json(workflow.embeddings.spec(method, batch))
         assert (spec.method, spec.surrogate, spec.settings) == (method, MODEL, workflow.config.surrogate.settings)
-        assert {item.key for item in spec.items} == {workflow.embedding_items[path].key for path in paths}
+        assert {item.key for item in spec.items} == {workflow.embeddings.items[path].key for path in paths}
         recipes = getattr(workflow.config, method)
         for item in spec.items:
             recipe = spec.method_settings(item)
@@ -432,11 +435,11 @@ def test_embedding_specs_parse_back_to_what_was_planned(plan):
 
 def test_verbalizers_as_targets_reach_the_step(plan):
     workflow = plan(mte_target="verbalizer", controls={"abc": True})
-    item = workflow.embedding_items[workflow.mte_file("tupate", MODEL, "sa-3")]
+    item = workflow.embeddings.items[workflow.embeddings.mte_file("tupate", MODEL, "sa-3")]
     assert (item.target, item.classes, item.verbalizers) == ("verbalizer", ("negative", "positive"), ("no", "yes"))
-    abc = workflow.embedding_items[workflow.control_file("tupate", MODEL, "sa-3", "abc")]
+    abc = workflow.embeddings.items[workflow.embeddings.control_file("tupate", MODEL, "sa-3", "abc")]
     assert (abc.target, abc.verbalizers) == ("abc", None)
-    dte = workflow.embedding_items[workflow.dte_file("tupate", "mini-films")]
+    dte = workflow.embeddings.items[workflow.embeddings.dte_file("tupate", "mini-films")]
     assert (dte.target, dte.verbalizers) == ("label", None)
 
 
@@ -493,5 +496,5 @@ def test_the_page_says_where_a_run_departs_from_the_paper(plan):
 def test_datasets_of_shared_origin_exclude_each_others_rows():
     run = load_run(ROOT / "config/paper.yaml")
     workflow = Workflow(run, (), Path("no results"))
-    assert workflow.overlaps("sst2") == ("rotten-tomatoes",) and workflow.overlaps("imdb") == ()
-    assert [r["dataset"] for r in workflow.train_recipe("rotten-tomatoes")["without"]] == ["sst2"]
+    assert workflow.data.overlaps("sst2") == ("rotten-tomatoes",) and workflow.data.overlaps("imdb") == ()
+    assert [r["dataset"] for r in workflow.data.train_recipe("rotten-tomatoes")["without"]] == ["sst2"]

@@ -27,22 +27,22 @@ def flags(name: str, files: dict[str, str]) -> list[str]:
 
 
 def label_command(checkout: Checkout, workflow: Workflow) -> tuple[list[str], Path]:
-    (batch,) = workflow.label_plans[MODEL].new
+    (batch,) = workflow.llm.labels.plans[MODEL].new
     output = f"results/labels/{MODEL}/batches/{batch}.jsonl.gz"
-    corpora = {name: workflow.corpus_file(name) for name in workflow.batch_corpora(MODEL, batch)}
-    command = ["label-batch", "--spec", workflow.label_spec(MODEL, batch), "--model", workflow.model_folder(MODEL)]
+    corpora = {name: workflow.data.corpus_file(name) for name in workflow.llm.labels.batch_corpora(MODEL, batch)}
+    command = ["label-batch", "--spec", workflow.llm.labels.spec(MODEL, batch), "--model", workflow.model_folder(MODEL)]
     command += ["--lock", workflow.model_lock(MODEL), *flags("corpus", corpora), "--output", output]
     return command, checkout / output
 
 
 def embed_command(checkout: Checkout, workflow: Workflow) -> tuple[list[str], Path]:
-    (batch,) = workflow.embedding_plans["tupate"].new
-    folder = workflow.embedding_folder("tupate")
+    (batch,) = workflow.embeddings.plans["tupate"].new
+    folder = workflow.embeddings.folder("tupate")
     output = f"{folder}/batches/{batch}{SUFFIX}"
-    command = ["embed-batch", "--spec", workflow.embedding_spec("tupate", batch)]
+    command = ["embed-batch", "--spec", workflow.embeddings.spec("tupate", batch)]
     command += ["--model", workflow.model_folder(MODEL), "--lock", workflow.model_lock(MODEL)]
     command += ["--start", f"{Path(folder).parent}/start.safetensors"]
-    command += [*flags("file", workflow.embedding_inputs("tupate", batch)), "--output", output]
+    command += [*flags("file", workflow.embeddings.inputs("tupate", batch)), "--output", output]
     return command, checkout / output
 
 

@@ -17,8 +17,7 @@ from fute.audit.graph import Job
 from fute.audit.values import differences
 from fute.batching import KEYS
 from fute.embed_extract import member
-from fute.lm_workflow import TRANSFER_SUFFIX
-from fute.workflow import EMBEDDING_SUFFIX, Workflow
+from fute.workflow import EMBEDDING_SUFFIX, TRANSFER_SUFFIX, Workflow
 
 CELLS = ("labels", "selects", "items", "runs")
 """Settings of a batch that say which cells it holds; all others say how they are computed."""
@@ -74,11 +73,12 @@ def _by_name(told: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> di
 
 def all_cells(workflow: Workflow) -> Iterator[tuple[str, str, str]]:
     """(folder and suffix of its batches as `folder/*suffix`, cell, key) of every cell of a configuration."""
-    for (model, task, corpus), key in workflow.label_cells.items():
-        yield f"results/labels/{model}/batches/*.jsonl.gz", f"{task}/{corpus}", key
-    for path, item in workflow.embedding_items.items():
+    if workflow.llm:
+        for (model, task, corpus), key in workflow.llm.labels.cells.items():
+            yield f"results/labels/{model}/batches/*.jsonl.gz", f"{task}/{corpus}", key
+    for path, item in workflow.embeddings.items.items():
         method = path.split("/")[3]
-        yield f"{workflow.embedding_folder(method)}/batches/*{EMBEDDING_SUFFIX}", path, item.key
+        yield f"{workflow.embeddings.folder(method)}/batches/*{EMBEDDING_SUFFIX}", path, item.key
     if workflow.lm:
-        for cell, run in workflow.lm.transfer_runs.items():
+        for cell, run in workflow.lm.transfer.runs.items():
             yield f"results/transfer/{workflow.lm.settings.transfer.model}/batches/*{TRANSFER_SUFFIX}", cell, run.key

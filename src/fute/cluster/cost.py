@@ -58,12 +58,13 @@ def planned_jobs(configfile: Path, arguments: tuple[str, ...] = ()) -> dict[str,
 
 def heavy_jobs(plan: Workflow, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
     """Rule and need of every job of the run's heavy rules whose output is not there."""
-    for model, part in plan.label_plans.items():
-        yield from (("label_batch", needs.label_batch(model, batch)) for batch in part.new)
-    for method, part in plan.embedding_plans.items():
+    if llm := plan.llm:
+        for model, part in llm.labels.plans.items():
+            yield from (("label_batch", needs.label_batch(model, batch)) for batch in part.new)
+    for method, part in plan.embeddings.plans.items():
         yield from (("embed_batch", needs.embed_batch(method, batch)) for batch in part.new)
-    if any(plan.shares_states(method) for method in plan.config.methods):
-        missing = [corpus for corpus in plan.config.corpora if not Path(plan.states_file(corpus)).is_file()]
+    if any(plan.embeddings.shares_states(method) for method in plan.config.methods):
+        missing = [corpus for corpus in plan.config.corpora if not Path(plan.embeddings.states_file(corpus)).is_file()]
         yield from (("encoder_states", needs.encoder_states(corpus)) for corpus in missing)
     if lm := plan.lm:
         for model, dataset in lm.finetuned:
@@ -75,7 +76,7 @@ def heavy_jobs(plan: Workflow, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
         for dataset in lm.targets if lm.baselines.vector_methods else ():
             if not all(Path(lm.baselines.vector_file(m, dataset)).is_file() for m in lm.baselines.vector_methods):
                 yield "embed_dataset", needs.embed_dataset(dataset)
-        yield from (("transfer_batch", needs.transfer_batch(batch)) for batch in lm.transfer_plan.new)
+        yield from (("transfer_batch", needs.transfer_batch(batch)) for batch in lm.transfer.plan.new)
 
 
 def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: Path) -> list[RuleCost]:
@@ -105,12 +106,14 @@ def measured_seconds(folder: Path) -> list[float]:
 
 def disk_bytes(plan: Workflow, needs: JobNeeds) -> dict[str, float]:
     """Estimated bytes of what a whole run keeps, by kind."""
-    config, lm = plan.config, plan.lm
+    config, llm, lm = plan.config, plan.llm, plan.lm
     models = {*plan.models, *(lm.settings.models if lm else ())}
     surrogate = needs.parameters(config.surrogate.name)
     width = WIDTH * (surrogate / WIDTH_PARAMETERS) ** (1 / 3)
-    shared = any(plan.shares_states(method) for method in config.methods)
-    cells = [corpus for _, _, corpus in plan.label_cells] + [LM] * (len(lm.black_boxes) if lm else 0)
+    shared = any(plan.embeddings.shares_states(method) for method in config.methods)
+    cells = [corpus for _, _, corpus in llm.labels.cells] if llm else []
+    cells += [LM] * len(lm.black_boxes) if lm else []
+    methods = [path.split("/")[3] for path in plan.embeddings.items]
     fisher = config.taskemb.mte
     vector = {
         "taskemb": {"none": 4 * surrogate, "rows": 4 * surrogate / width, "tensors": 1e5}[fisher.reduce]
@@ -121,7 +124,7 @@ def disk_bytes(plan: Workflow, needs: JobNeeds) -> dict[str, float]:
         "fine-tuned models": sum(4 * needs.parameters(model) for model, _ in lm.finetuned) if lm else 0,
         "labels": sum(LABEL_BYTES * needs.texts(corpus) for corpus in cells),
         # of what is no TaskEmb vector, a prefix over all layers is the largest
-        "embeddings": sum(2 * vector.get(path.split("/")[3], 2 * 16 * 24 * width * 4) for path in plan.embedding_items),
+        "embeddings": sum(2 * vector.get(method, 2 * 16 * 24 * width * 4) for method in methods),
         "encoder states": sum(2 * width * TEXT_TOKENS * needs.texts(c) for c in config.corpora) if shared else 0,
     }
 

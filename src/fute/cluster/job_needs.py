@@ -60,9 +60,10 @@ class JobNeeds:
     def label_batch(self, model: str, batch: str) -> Need:
         """Every cell reads its corpus once; a chain of thought is written, and read again."""
         engine, read, written = self.config.llm.engine, 0, 0
-        cells = [tuple(cell.split("/")) for cell in self.plan.label_plans[model].new[batch]]
+        labels = self._llm.labels
+        cells = [tuple(cell.split("/")) for cell in labels.plans[model].new[batch]]
         # prompts with the same words are asked once
-        for task, corpus in {self.plan.label_cells[model, *cell]: cell for cell in cells}.values():
+        for task, corpus in {labels.cells[model, *cell]: cell for cell in cells}.values():
             if task == SELF_SELECT:
                 continue
             texts, prompt = self.texts(corpus), self.run.prompts[task]
@@ -87,7 +88,7 @@ class JobNeeds:
 
     @cache  # noqa: B019
     def embed_batch(self, method: str, batch: str) -> Need:
-        tokens = sum(self._passes(method, item) for item in self.plan.batch_items(method, batch).values())
+        tokens = sum(self._passes(method, item) for item in self.plan.embeddings.batch_items(method, batch).values())
         return training(self._surrogate, tokens, gpus=self.config.gpus, cores=self.config.threads)
 
     def finetune_model(self, model: str, dataset: str) -> Need:
@@ -104,7 +105,7 @@ class JobNeeds:
     @cache  # noqa: B019
     def transfer_batch(self, batch: str) -> Need:
         lm = self._lm
-        runs = [lm.transfer_runs[cell] for cell in lm.transfer_plan.new[batch]]
+        runs = [lm.transfer.runs[cell] for cell in lm.transfer.plan.new[batch]]
         model = lm.settings.transfer.model
         recipes = [(lm.recipe(model, run.target), run.target) for run in runs]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
@@ -128,6 +129,12 @@ class JobNeeds:
         return self.parameters(self.config.surrogate.name)
 
     @property
+    def _llm(self):
+        if self.plan.llm is None:
+            raise ValueError("this run has no LLM experiment")
+        return self.plan.llm
+
+    @property
     def _lm(self):
         if self.plan.lm is None:
             raise ValueError("this run has no language-model experiment")
@@ -142,7 +149,7 @@ class JobNeeds:
         """Tokens that learning one vector passes over: epochs, every order seed, and TaskEmb's Fisher."""
         rows = self.texts(item.category) if item.kind == "mte" else self.train_rows(item.source)
         rows = min(rows, item.pairs or rows)
-        recipe = self.plan.recipes[method][item.recipe]
+        recipe = self.plan.embeddings.recipes[method][item.recipe]
         if isinstance(recipe, TextEmbSettings):
             return rows * TEXT_TOKENS
         # training that stops early takes a tenth of the epochs it may take

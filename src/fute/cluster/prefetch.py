@@ -24,7 +24,7 @@ def targets(plan: Workflow) -> list[str]:
     if lm:
         models[lm.settings.transfer.model] = None
     data = [f"results/unsup/{corpus}.jsonl.gz" for corpus in plan.config.corpora]
-    splits = [f"results/data/{name}/{split}.jsonl.gz" for name in plan.all_datasets() for split in ("train", "test")]
+    splits = [f"results/data/{name}/{split}.jsonl.gz" for name in plan.data.datasets for split in ("train", "test")]
     return [*(plan.model_lock(model) for model in models), *data, *splits]
 
 

@@ -8,7 +8,7 @@ from fute.artifacts import canonical_json
 from fute.baselines.settings import VECTORS, DatasetVectorSpec, LmBaseline
 
 if TYPE_CHECKING:
-    from fute.lm_workflow import LmWorkflow
+    from fute.workflow.lm import LmWorkflow
 
 
 class BaselinePlan:

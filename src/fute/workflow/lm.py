@@ -1,38 +1,23 @@
-"""The language-model experiment's part of the plan: black boxes, their labels and vectors, and transfer runs."""
+"""The language-model experiment's part of the plan: black boxes, their labels and vectors, and the evaluation."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from fute import batching
 from fute.artifacts import canonical_json, content_key
 from fute.blackbox.plugin import plugin_identity
-from fute.blackbox.settings import (
-    ExtractTransfer,
-    FinetuneSettings,
-    FinetuneSpec,
-    LabelSettings,
-    Target,
-    TaskSettings,
-    TransferRun,
-    TransferSpec,
-    transfer_key,
-)
-from fute.lm_baselines import BaselinePlan
+from fute.blackbox.settings import FinetuneSettings, FinetuneSpec, LabelSettings, TaskSettings
 from fute.lm_config import LM, LmConfig
 from fute.recipes import Item, SurrogateSettings
 from fute.step_code import code
+from fute.workflow.lm_baselines import BaselinePlan
+from fute.workflow.lm_transfer import TransferPlan
 
 if TYPE_CHECKING:
-    from fute.workflow import Workflow
+    from fute.workflow.plan import Workflow
 
-TRANSFER = re.compile(r"results/transfer/(?P<model>[^/]+)/(?P<source>[^/]+)/(?P<target>[^/]+)\.json")
-TRANSFER_SUFFIX = ".jsonl.gz"
-# the batch's settings are one command-line argument, and Linux takes 128 KiB of it
-MOST_RUNS_A_PROCESS = 400
 OWN = "own"
 """Task id of a plug-in that names no dataset."""
 CROSSING, CLUSTERS = ("boolq",), ("snli", "sst2")
@@ -40,13 +25,15 @@ CROSSING, CLUSTERS = ("boolq",), ("snli", "sst2")
 
 
 class LmWorkflow:
-    """Files, keys and settings of the language-model experiment, where a run has it.
+    """Files, keys and settings of the language-model experiment (Tables 1 and 2, Figures 3 and A1), where a run has it.
 
-    common: the whole run's plan, whose data, surrogate and embedding batches this part uses.
+    common: the whole run's plan, whose data, surrogate and embedding batches this part uses. settings: the section
+    `lm` of the configuration.
     """
 
     def __init__(self, common: Workflow, settings: LmConfig) -> None:
         self.common, self.run, self.settings = common, common.run, settings
+        self.transfer = TransferPlan(self)
         self.baselines = BaselinePlan(self)
 
     # --- datasets and models ----------------------------------------------------------------------------
@@ -114,12 +101,12 @@ class LmWorkflow:
         return canonical_json(spec.model_dump(mode="json"))
 
     @cache  # noqa: B019  (one plan lives as long as the process)
-    def _finetuned_from(self, model: str, dataset: str) -> str:
+    def finetuned_from(self, model: str, dataset: str) -> str:
         """What identifies a fine-tuned model: the first seed's, whose weights are kept."""
         recipe = self.recipe(model, dataset).model_dump()
         what = [self.task(dataset).model_dump(mode="json"), recipe, self.seeds(model)[0]]
         return content_key(
-            [self.run.models[model].identity(), what, self.common.train_recipe(dataset), code("finetune")]
+            [self.run.models[model].identity(), what, self.common.data.train_recipe(dataset), code("finetune")]
         )
 
     # --- labels -----------------------------------------------------------------------------------------
@@ -163,11 +150,11 @@ class LmWorkflow:
     @cache  # noqa: B019
     def _labels_from(self, model: str, task: str) -> str:
         """What identifies a black box's labels of U."""
-        corpus = self.common.corpus_recipe(LM)
+        corpus = self.common.data.corpus_recipe(LM)
         if plugin := self.settings.plugins.get(model):
-            train = self.common.train_recipe(plugin.dataset) if plugin.dataset else None
+            train = self.common.data.train_recipe(plugin.dataset) if plugin.dataset else None
             return content_key(["plugin", self.plugin_source(model), train, corpus, code("plugin")])
-        made = [self._finetuned_from(model, task), self.label_settings(model, task)]
+        made = [self.finetuned_from(model, task), self.label_settings(model, task)]
         return content_key(["finetuned", made, corpus, code("finetune")])
 
     # --- embeddings -------------------------------------------------------------------------------------
@@ -181,124 +168,39 @@ class LmWorkflow:
     @cached_property
     def embedding_items(self) -> dict[str, Item]:
         """File -> item of every vector: DTEs of the targets, MTEs of the black boxes."""
-        common, found = self.common, {}
+        embeddings, found = self.common.embeddings, {}
         for method in self.run.config.methods:
             for dataset in self.targets:
-                item = common.dte_item(method, dataset, self.surrogate, first_order=self.settings.first_order)
-                found[common.dte_file(method, dataset)] = item
+                item = embeddings.dte_item(method, dataset, self.surrogate, first_order=self.settings.first_order)
+                found[embeddings.dte_file(method, dataset)] = item
             for model, task in self.black_boxes:
-                found[common.mte_file(method, model, task)] = self._mte_item(method, model, task)
+                found[embeddings.mte_file(method, model, task)] = self._mte_item(method, model, task)
         return found
 
     def _mte_item(self, method: str, model: str, task: str) -> Item:
-        recipe, seed = self.run.config.method(method), self.run.config.seed
+        recipe, seed, embeddings = self.run.config.method(method), self.run.config.seed, self.common.embeddings
         how = recipe.mte.first_order() if self.settings.first_order else recipe.mte
         what = {"recipe": how.model_dump(), "pairs": recipe.pairs, "target": "label", "seed": seed}
         key = content_key(
-            [*self.common.embedding_basis(method, self.surrogate), what | self.common.states_from(method),
+            [*embeddings.basis(method, self.surrogate), what | embeddings.states_from(method),
              self._labels_from(model, task)]
         )  # fmt: skip
         # outputs are names, numbers or texts of many datasets, so they stand for themselves: no classes
         return Item(
             key=key, kind="mte", category=LM,
-            source=f"{model}/{task}", variant=None, recipe=self.common.recipes[method].index(how),
+            source=f"{model}/{task}", variant=None, recipe=embeddings.recipes[method].index(how),
             pairs=recipe.pairs, target="label", seed=seed, classes=(),
         )  # fmt: skip
 
     def dte_files(self) -> list[str]:
-        return [self.common.dte_file(method, name) for method in self.run.config.methods for name in self.targets]
+        file = self.common.embeddings.dte_file
+        return [file(method, name) for method in self.run.config.methods for name in self.targets]
 
     def mte_files(self, models: Iterable[str] | None = None) -> list[str]:
         """MTE files of some models (None: of every black box)."""
         chosen = [box for box in self.black_boxes if models is None or box[0] in models]
-        return [self.common.mte_file(method, *box) for method in self.run.config.methods for box in chosen]
-
-    # --- transfer ---------------------------------------------------------------------------------------
-
-    @cached_property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """(source, target) of every transfer; none where the matrix is a file."""
-        if not self.computes_matrix:
-            return ()
-        return tuple((source, target) for source in self.sources for target in self.targets if source != target)
-
-    @cached_property
-    def transfer_runs(self) -> dict[str, TransferRun]:
-        """Cell -> run of every pair and seed."""
-        transfer, common = self.settings.transfer, self.common
-        identity, code_sha256 = self.run.models[transfer.model].identity(), common.run_by("train", code("transfer"))
-        found = {}
-        for source, target in self.pairs:
-            data = content_key([common.train_recipe(target), common.test_recipe(target)])
-            for seed in transfer.seeds:
-                key = transfer_key(
-                    model=identity, source=self._finetuned_from(transfer.model, source), target=self._target(target),
-                    data=data, seed=seed, keep_head=transfer.keep_head, code_sha256=code_sha256,
-                )  # fmt: skip
-                found[transfer_cell(source, target, seed)] = TransferRun(
-                    key=key, source=source, target=target, seed=seed
-                )
-        return found
-
-    def _target(self, dataset: str) -> Target:
-        return Target(task=self.task(dataset), recipe=self.recipe(self.settings.transfer.model, dataset))
-
-    @cached_property
-    def transfer_plan(self) -> batching.Plan:
-        transfer = self.settings.transfer
-        folder = self.common.results / "transfer" / transfer.model / "batches"
-        asked = self.common.requested.transfers
-        wanted = {
-            cell: run.key
-            for cell, run in self.transfer_runs.items()
-            if asked is None or (run.source, run.target) in asked
-        }
-        finished = batching.finished_batches(folder, TRANSFER_SUFFIX)
-        return batching.plan(wanted, finished, transfer.runs_per_process or MOST_RUNS_A_PROCESS)
-
-    def transfer_file(self, source: str, target: str) -> str:
-        return f"results/transfer/{self.settings.transfer.model}/{source}/{target}.json"
-
-    def transfer_files(self) -> list[str]:
-        return [self.transfer_file(*pair) for pair in self.pairs]
-
-    def transfer_batch_files(self, source: str, target: str) -> list[str]:
-        """The batches that hold a pair's runs, one or several."""
-        seeds = self.settings.transfer.seeds
-        names = {self.transfer_plan.batch_of[transfer_cell(source, target, seed)] for seed in seeds}
-        folder = f"results/transfer/{self.settings.transfer.model}/batches"
-        return [f"{folder}/{name}{TRANSFER_SUFFIX}" for name in sorted(names)]
-
-    def _runs(self, batch: str) -> list[TransferRun]:
-        return [self.transfer_runs[cell] for cell in self.transfer_plan.new[batch]]
-
-    def transfer_inputs(self, batch: str) -> dict[str, str]:
-        """What the runs of a batch are made from: a name for each file."""
-        found = {}
-        for run in self._runs(batch):
-            found[f"finetuned:{run.source}"] = self.finetuned_file(self.settings.transfer.model, run.source)
-            found[f"train:{run.target}"] = f"results/data/{run.target}/train.jsonl.gz"
-            found[f"test:{run.target}"] = f"results/data/{run.target}/test.jsonl.gz"
-        return dict(sorted(found.items()))
-
-    @cache  # noqa: B019
-    def transfer_spec(self, batch: str) -> str:
-        runs = sorted(self._runs(batch), key=lambda run: run.key)
-        targets = tuple(self._target(name) for name in sorted({run.target for run in runs}))
-        transfer = self.settings.transfer
-        spec = TransferSpec(model=transfer.model, keep_head=transfer.keep_head, targets=targets, runs=tuple(runs))
-        return canonical_json(spec.model_dump(mode="json"))
-
-    def extract_settings(self, source: str, target: str) -> str:
-        transfer = self.settings.transfer
-        keys = {seed: self.transfer_runs[transfer_cell(source, target, seed)].key for seed in transfer.seeds}
-        what = ExtractTransfer(model=transfer.model, source=source, target=target, keys=keys)
-        return canonical_json(what.model_dump(mode="json"))
-
-    def score_files(self) -> list[str]:
-        """Scores that the matrix is made of: of direct runs, and of transfer."""
-        model = self.settings.transfer.model
-        return [self.finetuned_file(model, name, "score") for name in self.targets] + self.transfer_files()
+        file = self.common.embeddings.mte_file
+        return [file(method, *box) for method in self.run.config.methods for box in chosen]
 
     # --- settings of the evaluation and of the paper's artifacts ---------------------------------------
 
@@ -341,14 +243,3 @@ class LmWorkflow:
 
     def table_settings(self, table: str) -> dict[str, Any]:
         return {"table": table, **self.common.table_settings(table)}
-
-
-def transfer_cell(source: str, target: str, seed: int) -> str:
-    """Name of a run in the plan and in a batch's `.keys` file."""
-    return f"{source}>{target}@{seed}"
-
-
-def requested_pair(target: str) -> tuple[str, str] | None:
-    """(source, target) of the transfer file that a workflow target names, or None."""
-    match = TRANSFER.fullmatch(target)
-    return (match["source"], match["target"]) if match else None
