@@ -18,7 +18,7 @@ rule transfer_batch:
     benchmark:
         "results/benchmarks/transfer_batch/{model}-{batch}.tsv"
     wildcard_constraints:
-        model=LM.settings.transfer.model,
+        model=LM.transfer.model,
         batch=batching.names_regex([LM.transfer.plan]),
     container:
         image("train")
@@ -54,7 +54,7 @@ rule extract_transfer:
     log:
         "results/logs/extract_transfer/{model}/{source}/{target}.log",
     wildcard_constraints:
-        model=LM.settings.transfer.model,
+        model=LM.transfer.model,
         source="|".join(LM.sources),
         target="|".join(LM.targets),
     container:

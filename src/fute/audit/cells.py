@@ -81,4 +81,4 @@ def all_cells(workflow: Workflow) -> Iterator[tuple[str, str, str]]:
         yield f"{workflow.embeddings.folder(method)}/batches/*{EMBEDDING_SUFFIX}", path, item.key
     if workflow.lm:
         for cell, run in workflow.lm.transfer.runs.items():
-            yield f"results/transfer/{workflow.lm.settings.transfer.model}/batches/*{TRANSFER_SUFFIX}", cell, run.key
+            yield f"results/transfer/{workflow.lm.transfer.model}/batches/*{TRANSFER_SUFFIX}", cell, run.key

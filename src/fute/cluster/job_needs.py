@@ -106,7 +106,7 @@ class JobNeeds:
     def transfer_batch(self, batch: str) -> Need:
         lm = self._lm
         runs = [lm.transfer.runs[cell] for cell in lm.transfer.plan.new[batch]]
-        model = lm.settings.transfer.model
+        model = lm.transfer.model
         recipes = [(lm.recipe(model, run.target), run.target) for run in runs]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
         return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=self.config.threads)
@@ -114,7 +114,7 @@ class JobNeeds:
     def embed_dataset(self, dataset: str) -> Need:
         """TextEmb and TaskEmb pass over the rows once each, TuPaTE is a training."""
         lm = self._lm
-        model, settings = lm.settings.transfer.model, lm.settings.baselines
+        model, settings = lm.transfer.model, lm.settings.baselines
         limit = lm.recipe(model, dataset).max_tokens
         prefix = settings.tupate.recipe_for(lm.task(dataset)) if "tupate" in settings.methods else None
         tokens = self._trained(prefix, limit, dataset) if prefix else 0

@@ -16,7 +16,7 @@ class BaselinePlan:
 
     def __init__(self, lm: LmWorkflow) -> None:
         self.lm, self.settings = lm, lm.settings.baselines
-        self.model = lm.settings.transfer.model
+        self.model = lm.transfer.model
 
     @property
     def methods(self) -> tuple[LmBaseline, ...]:
