@@ -13,6 +13,7 @@ from rerun_table import reruns
 pytestmark = pytest.mark.workflow
 
 PROMPTS = "config/prompts/sa.yaml"
+PROMPT_3 = 'number: 3\n    template: "{text} Did the reviewer enjoy the movie?"'
 METHODS = 2
 FIGURES = 6
 
@@ -49,9 +50,9 @@ def test_what_no_result_depends_on_reruns_nothing(finished):
 
 
 def test_an_edit_taken_back_reruns_nothing(finished):
-    finished.edit(PROMPTS, "Did the reviewer enjoy the movie?", "Did the critic enjoy the movie?")
+    finished.edit(PROMPTS, PROMPT_3, PROMPT_3.replace("reviewer", "critic"))
     assert finished.planned()["label_batch"] == 1
-    finished.edit(PROMPTS, "Did the critic enjoy the movie?", "Did the reviewer enjoy the movie?")
+    finished.edit(PROMPTS, PROMPT_3.replace("reviewer", "critic"), PROMPT_3)
     assert finished.planned().keys() == reruns("an edit taken back")
 
 
@@ -74,8 +75,7 @@ def test_editing_ndcg_reruns_the_evaluation_and_no_model(finished):
 
 def test_editing_a_prompt_relabels_that_prompt_only(finished):
     before = finished.hashes()
-    here = 'number: 3\n    template: "{text} Did the reviewer enjoy the movie?"'
-    finished.edit(PROMPTS, here, here.replace("reviewer", "viewer"))
+    finished.edit(PROMPTS, PROMPT_3, PROMPT_3.replace("reviewer", "viewer"))
     planned = finished.planned()
     assert planned.keys() == reruns("an edit of one prompt's words")
     several = {"embed_batch": METHODS, "mte": METHODS, "figure": FIGURES}
