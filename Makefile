@@ -41,7 +41,7 @@ workflow: $(VENV)/test.ok
 engines: $(VENV)/test.ok
 	OMP_NUM_THREADS=2 $(PYTEST) tests/engines -s
 
-cluster-test: $(VENV)/test.ok ## a SLURM of one node on this machine, and runs on it (as root; 20 minutes)
+cluster-test: $(VENV)/test.ok ## images, a SLURM of one node on this machine, and runs on it (as root; 25 minutes, first 30)
 	$(PYTEST) tests/cluster -s
 
 bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (28 minutes)
