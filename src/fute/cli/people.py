@@ -54,7 +54,7 @@ def tidy(results: Path) -> None:
 
 @app.command()
 def show(results: Path = Path("results")) -> None:
-    """Print Table 3 of a finished run, and where its files are."""
+    """Print the tables of a finished run, and where its files are."""
     from fute.paper.show import show as step
 
     step(results)
@@ -62,7 +62,7 @@ def show(results: Path = Path("results")) -> None:
 
 @app.command()
 def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, typer.Option()] = "tupate") -> None:
-    """Rank the prompts of a finished run for one of its target datasets, with margins."""
-    from fute.paper.show import rank as step
+    """Rank the prompts or fine-tuned models of a finished run for one of its target datasets, with margins."""
+    from fute.paper.ranking import rank as step
 
     step(dataset, results, method)
