@@ -22,9 +22,9 @@ rule transfer_batch:
         batch=batching.names_regex([LM.transfer.plan]),
     container:
         image("train")
-    threads: CONFIG.threads
+    threads: LM.threads
     resources:
-        torch=1,
+        torch=LM.torch,
         gpu=CONFIG.gpus,
         mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),

@@ -13,12 +13,18 @@ import time
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "tests/workflow/tiny.yaml"
 LM_CONFIG = "tests/workflow/tiny-lm.yaml"
 MODEL = "smollm2-135m"
 LM_MODEL, LM_SURROGATE = "tiny-bert", "tiny-t5"
+
+
+def say(text: str) -> None:
+    """A line for whoever waits: what a test process writes to its standard output is lost under xdist."""
+    print(f"\n{text}", file=sys.stderr, flush=True)
 
 
 class Checkout:
@@ -48,7 +54,7 @@ class Checkout:
     def run(self, *targets: str) -> None:
         started = time.monotonic()
         self.snakemake(*targets)
-        print(f"  ran {' '.join(targets) or 'all'} in {time.monotonic() - started:.0f} s", flush=True)
+        say(f"ran {' '.join(targets) or 'all'} in {time.monotonic() - started:.0f} s")
 
     def planned(self, *targets: str) -> dict[str, int]:
         """Rule -> number of jobs that a dry run would start; targets that only print are left out."""
@@ -109,10 +115,12 @@ def fetched_model() -> Path:
     """The real model's folder, fetched once into this checkout's results by the workflow itself."""
     path = ROOT / "results/models" / MODEL
     lock = path.with_name(f"{MODEL}.lock.json")
-    if not lock.is_file():
-        print("fetching the model (20 s)", flush=True)
-        line = [sys.executable, "-m", "snakemake", "--cores", "2", str(lock.relative_to(ROOT))]
-        subprocess.run(line, cwd=ROOT, env=Checkout(ROOT).environment(), check=True, capture_output=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / ".tests.lock"):  # several test processes share this checkout
+        if not lock.is_file():
+            say("fetching the model (20 s)")
+            line = [sys.executable, "-m", "snakemake", "--cores", "2", str(lock.relative_to(ROOT))]
+            subprocess.run(line, cwd=ROOT, env=Checkout(ROOT).environment(), check=True, capture_output=True)
     return path
 
 

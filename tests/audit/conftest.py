@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from workflow.conftest import Checkout, copy_project
+from checkouts import Checkout, copy_project, say
 
 from fute.audit.identity import IMAGES
 from fute.audit.manifest import MANIFEST, Manifest, read_manifest
@@ -106,7 +106,7 @@ def make_run(folder: Path) -> Run:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run as it was made; tests only read it."""
-    print("\nrunning the data steps (20 s)", flush=True)
+    say("running the data steps (20 s)")
     return make_run(tmp_path_factory.mktemp("audit") / "project")
 
 

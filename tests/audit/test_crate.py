@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from audit.validator import read_metadata, validate
+from checkouts import say
 from conftest import CONFIG, MODEL, PLANTED, Run
 from rocrate_validator.models import Severity
 
@@ -50,7 +51,7 @@ def of_type(entities: dict[str, dict], kind: str) -> dict[str, dict]:
 
 
 def test_the_validator_accepts_the_crate(crate: Path, tmp_path: Path):
-    print("\nvalidating (10 s)", flush=True)
+    say("validating (10 s)")
     result = validate(crate, tmp_path / "cache")
     assert result.passed(), [issue.message for issue in result.get_issues()]
     # of what is recommended only what the records do not know is missing: who ran it, who publishes it, where it is

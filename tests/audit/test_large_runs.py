@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from checkouts import say
 from large import write_run
 
 from fute.audit.hashing import cores
@@ -50,7 +51,7 @@ def verify(project: Path, *arguments: str) -> tuple[float, dict, int]:
 @pytest.fixture(scope="module")
 def bulky(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     project = tmp_path_factory.mktemp("bulky")
-    print("\nwriting 900 MB", flush=True)
+    say("writing 900 MB")
     return project, write_run(project, [20_000] * 1500 + [3 * MB] * 90 + [150 * MB] * 4)
 
 
@@ -73,10 +74,9 @@ def test_it_hashes_no_slower_than_sha256sum(bulky: tuple[Path, list[str]]):
         ours.append(seconds)
         assert report["counts"] == {"identical": len(names)}
     share = min(plain) / min(ours)
-    print(
-        f"  {size:.0f} MB: sha256sum {size / min(plain):.0f} MB/s, verify on {cores()} cores"
-        f" {size / min(ours):.0f} MB/s, {share:.2f} of it",
-        flush=True,
+    say(
+        f"{size:.0f} MB: sha256sum {size / min(plain):.0f} MB/s, verify on {cores()} cores"
+        f" {size / min(ours):.0f} MB/s, {share:.2f} of it"
     )
     assert share >= SHARE
 
@@ -84,19 +84,19 @@ def test_it_hashes_no_slower_than_sha256sum(bulky: tuple[Path, list[str]]):
 def test_memory_is_flat(bulky: tuple[Path, list[str]], tmp_path: Path):
     write_run(tmp_path, [20_000] * 1500)
     few, many = verify(tmp_path)[2], verify(bulky[0])[2]
-    print(f"  peak memory: {few} MB for 30 MB of files, {many} MB for 900 MB", flush=True)
+    say(f"peak memory: {few} MB for 30 MB of files, {many} MB for 900 MB")
     assert many - few <= MEMORY_MB
 
 
 def test_a_hundred_thousand_artifacts_one_of_them_damaged(tmp_path: Path):
-    print(f"\nwriting {MANY} artifacts (half a minute)", flush=True)
+    say(f"writing {MANY} artifacts (half a minute)")
     names = write_run(tmp_path, [64] * MANY, linked=True)
     damaged = tmp_path / names[77_777]
     damaged.unlink()
     damaged.write_bytes(b"x")
     seconds, report, memory = verify(tmp_path)
     size = (tmp_path / "results/audit/manifest.json").stat().st_size / MB
-    print(f"  {MANY} artifacts, manifest {size:.0f} MB: {seconds:.0f} s, {memory} MB", flush=True)
+    say(f"{MANY} artifacts, manifest {size:.0f} MB: {seconds:.0f} s, {memory} MB")
     assert report["counts"] == {"identical": MANY - 1, "drifted": 1} and report["exit_code"] == 1
     assert [each["artifact"] for each in report["findings"]] == [names[77_777]]
     assert memory < 1000

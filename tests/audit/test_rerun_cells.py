@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkouts import say
 from conftest import CONFIG, MODEL, SETTINGS, Run
 from workflow.conftest import copy_project
 
@@ -78,7 +79,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def labelled(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run as it was made; tests only read it."""
-    print("\nlabelling with a server (20 s)", flush=True)
+    say("labelling with a server (20 s)")
     folder = tmp_path_factory.mktemp("labelled") / "project"
     copy_project(folder)
     weights = folder.parent / "weights"

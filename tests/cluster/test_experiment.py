@@ -24,7 +24,7 @@ def small(folder: Path) -> Checkout:
     add_model(made, fetched_model())
     made.edit(made.config, TRANSFORMERS, VLLM)
     made.edit(made.config, "{sa: [1, 3, 7, 9, 12]}", "{sa: [1, 3, 12]}")
-    made.edit(made.config, "threads: 2", "threads: 2\nprocesses: 2")
+    made.edit(made.config, "threads: 1", "threads: 2\nprocesses: 2")
     # as many GPUs as processes; torch sees none of them
     made.edit("tests/cluster/profile/profile.yaml", "embed_batch: {gpu: 1}", "embed_batch: {gpu: 2}")
     return made

@@ -72,7 +72,7 @@ def test_the_language_model_experiment_on_the_cluster(ran, weights, tmp_path):
     assert {fact["JobState"] for fact in ran.facts} == {"COMPLETED"}, ran.said[-3000:]
     labelling = [fact for fact in ran.facts if fact["Comment"].startswith("rule_label_label_language_model")]
     assert len(labelling) == 1, "four models label in one job"
-    assert gpus(labelling[0]) == 1 and labelling[0]["NumCPUs"] == "2"
+    assert gpus(labelling[0]) == 1 and labelling[0]["NumCPUs"] == "1"
     assert all(gpus(fact) <= 1 and fact["NumNodes"] == "1" for fact in ran.facts)
     assert len(ran.facts) < 30, "66 jobs of the workflow"
     assert ran.checkout.planned(*PROFILES) == {}

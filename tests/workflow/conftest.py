@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from checkouts import CONFIG as CONFIG
 from checkouts import MODEL as MODEL
-from checkouts import Checkout, add_model, fetched_model
+from checkouts import Checkout, add_model, fetched_model, say
 from checkouts import copy_project as copy_project
 
 
@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Checkout:
     """A copy of the project after one whole run; `first` holds its hashes then. Tests edit it one after the other."""
     made = copy_project(tmp_path_factory.mktemp("finished") / "project")
     add_model(made, model)
-    print("\nrunning the tiny workflow (about two minutes)", flush=True)
+    say("running the tiny workflow (about two minutes)")
     made.run()
     made.first = made.hashes()
     return made

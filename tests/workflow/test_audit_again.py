@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from checkouts import say
 from conftest import CONFIG, Checkout
 from rerun_table import reruns
 from test_audit import audit
@@ -71,7 +72,7 @@ def test_a_tampered_batch_is_not_adopted(clone: Checkout):
 
 
 def test_a_sample_done_again_is_the_same(clone: Checkout):
-    print("\ndoing ten jobs again, several with a model (about a minute)", flush=True)
+    say("doing ten jobs again, several with a model (about a minute)")
     before = state(clone)
     code, report = audit(clone, "rerun", "--config", CONFIG, "--sample", "10", "--seed", "1")
     assert code == 0, report["findings"]
@@ -82,7 +83,7 @@ def test_a_sample_done_again_is_the_same(clone: Checkout):
 
 def test_a_fault_in_the_labelling_is_found_and_traced_to_its_batch(clone: Checkout):
     clone.edit("src/fute/llm/labelling.py", "for score in result.log_scores]", "for score in result.log_scores[::-1]]")
-    print("\nlabelling one cell again (20 s)", flush=True)
+    say("labelling one cell again (20 s)")
     code, report = audit(clone, "rerun", "--config", CONFIG, "--sample", "1")
     assert code == 1
     batches = {path.relative_to(clone.folder).as_posix() for path in (clone / "results/labels").rglob("batches/*.gz")}
@@ -101,7 +102,7 @@ def test_a_fault_after_the_labelling_is_not_blamed_on_it(clone: Checkout):
 
 
 def test_noise_of_one_machine(clone: Checkout):
-    print("\nlearning one vector twice (half a minute)", flush=True)
+    say("learning one vector twice (half a minute)")
     code, report = audit(clone, "noise", VECTOR, "--repeats", "2", "--config", CONFIG)
     assert code == 0, report["findings"]
     found = json.loads((clone / "results/audit/noise.json").read_text())["floor"]["vectors"]

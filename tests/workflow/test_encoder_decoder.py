@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from checkouts import Checkout
+from checkouts import Checkout, say
 from stand_ins import save_stand_in
 
 from fute.embeddings import cosine, load
@@ -63,7 +63,7 @@ def t5(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(finished, t5, tmp_path_factory) -> Checkout:
     made = with_t5(finished, tmp_path_factory.mktemp("t5-run") / "project", t5)
-    print("\nfive methods on a T5-shaped surrogate (about a minute)", flush=True)
+    say("five methods on a T5-shaped surrogate (about a minute)")
     made.run(TABLE)
     return made
 

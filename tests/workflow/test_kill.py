@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from checkouts import CONFIG, MODEL, Checkout
+from checkouts import CONFIG, MODEL, Checkout, say
 
 from fute.config.run import load_run
 from fute.embeddings.extract import SUFFIX
@@ -60,7 +60,7 @@ def units(output: Path) -> dict[str, tuple[int, str]]:
 
 def kill_and_finish(checkout: Checkout, command: list[str], output: Path, expected: bytes) -> None:
     line = [sys.executable, "-m", "fute", *command]
-    environment = checkout.environment() | {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    environment = checkout.environment() | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     moments = random.Random(7)
     seen: dict[str, tuple[int, str]] = {}
     for kill in range(KILLS):
@@ -86,7 +86,7 @@ def kill_and_finish(checkout: Checkout, command: list[str], output: Path, expect
         now = units(output)
         assert all(now[name] == unit for name, unit in seen.items()), "a finished unit was written again"
         seen = now
-        print(f"  kill {kill + 1}/{KILLS}: {len(now)} units finished", flush=True)
+        say(f"  kill {kill + 1}/{KILLS}: {len(now)} units finished")
         if finished:
             break
         assert not output.exists() or output.read_bytes() == expected, "a partial batch was published"

@@ -11,7 +11,7 @@ import pytest
 from checkouts import LM_CONFIG as CONFIG
 from checkouts import LM_MODEL as MODEL
 from checkouts import LM_SURROGATE as SURROGATE
-from checkouts import Checkout, lm_checkout
+from checkouts import Checkout, lm_checkout, say
 from small_lms import save_small
 
 pytestmark = pytest.mark.workflow
@@ -33,7 +33,7 @@ def weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, weights) -> Checkout:
     made = lm_checkout(tmp_path_factory.mktemp("lm") / "project", weights)
-    print("\nrunning the language-model experiment (two to three minutes)", flush=True)
+    say("running the language-model experiment (two to three minutes)")
     made.run()
     made.first = made.hashes()
     return made

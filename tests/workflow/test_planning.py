@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import planning
 import pytest
+from checkouts import say
 from planning import Plan, alternating, bare
 
 pytestmark = pytest.mark.workflow
@@ -27,14 +28,14 @@ def test_planning_the_papers_run(paper, tmp_path):
     plain = bare(tmp_path / "bare", jobs)
     assert plain.run().jobs == jobs
     ours, other = alternating(ROUNDS, (paper, ("--quiet",)), (plain, ("--quiet",)))
-    print(f"\n{jobs} jobs: {ours.seconds:.2f} s, bare {other.seconds:.2f} s, ratio {ours.seconds / other.seconds:.2f}")
+    say(f"{jobs} jobs: {ours.seconds:.2f} s, bare {other.seconds:.2f} s, ratio {ours.seconds / other.seconds:.2f}")
     assert ours.seconds <= RATIO * other.seconds
 
 
 def test_reading_the_snakefile(paper, tmp_path):
     (tmp_path / "Snakefile").write_text("")
     ours, empty = alternating(ROUNDS, (paper, ("--list-rules",)), (Plan(tmp_path), ("--list-rules",)))
-    print(f"\nread in {ours.seconds:.2f} s, an empty Snakefile in {empty.seconds:.2f} s")
+    say(f"read in {ours.seconds:.2f} s, an empty Snakefile in {empty.seconds:.2f} s")
     assert ours.seconds - empty.seconds <= PARSING_S
 
 
@@ -44,5 +45,5 @@ def test_planning_what_is_all_there(paper, tmp_path):
     plain = bare(tmp_path / "bare", jobs)
     plain.finish()
     ours, other = alternating(ROUNDS, (paper, ("--quiet",)), (plain, ("--quiet",)))
-    print(f"\n{jobs} jobs: {ours.seconds:.2f} s, bare {other.seconds:.2f} s, ratio {ours.seconds / other.seconds:.2f}")
+    say(f"{jobs} jobs: {ours.seconds:.2f} s, bare {other.seconds:.2f} s, ratio {ours.seconds / other.seconds:.2f}")
     assert ours.seconds <= RATIO * other.seconds

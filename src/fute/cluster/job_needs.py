@@ -109,7 +109,7 @@ class JobNeeds:
         model = lm.transfer.model
         recipes = [(lm.recipe(model, run.target), run.target) for run in runs]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
-        return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=self.config.threads)
+        return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=lm.threads)
 
     def embed_dataset(self, dataset: str) -> Need:
         """TextEmb and TaskEmb pass over the rows once each, TuPaTE is a training."""

@@ -99,8 +99,9 @@ class LmConfig(Section):
 
     models: ids of the model registry, fine-tuned on every source. plugins: black boxes that are Python functions, by
     name. max_input_tokens: of the surrogate, where it is not that of `surrogate.settings`. first_order: learn this
-    experiment's vectors in the first order seed of their recipes alone. threads: of a job that fine-tunes a model or
-    labels U by it, where they are not those of the run; jobs of one thread run side by side.
+    experiment's vectors in the first order seed of their recipes alone. threads: of a job that fine-tunes a model
+    (transfer, too) or labels U by it, where they are not those of the run; jobs of one thread run side by side, which
+    short texts gain most by.
     """
 
     models: tuple[Id, ...] = Field(default=("bert-base", "gpt2", "t5-base"), min_length=1)

@@ -79,13 +79,13 @@ class LmWorkflow:
 
     @property
     def threads(self) -> int:
-        """Threads of a fine-tuning or labelling job."""
+        """Threads of a fine-tuning, transfer or labelling job."""
         return self.settings.threads or self.run.config.threads
 
     @property
     def torch(self) -> int:
         """Whether such a job must be the machine's only torch process. Several threads of two such processes wait for
-        each other; jobs of one thread may share the machine, which was not timed against one after the other."""
+        each other; of one thread each, two on two cores get 1.4 (256 tokens) to 1.9 times (30 tokens) as much done."""
         return int(self.threads > 1)
 
     def finetuned_folder(self, model: str, dataset: str) -> str:
