@@ -19,7 +19,7 @@ from fute.data.crossfit import UnsupSettings
 from fute.data.prompts import Prompt, load_prompts
 from fute.data.registry import DatasetSettings
 from fute.llm.engine import EngineSettings
-from fute.lm_config import LM, LmConfig, check_lm, check_shared
+from fute.lm_config import LM, LmConfig, check_heads, check_lm, check_shared
 from fute.models import ModelEntry
 from fute.presets import Preset, with_preset
 from fute.recipes import (
@@ -231,8 +231,6 @@ class Config(Section):
             if self.mte_target == "soft":
                 raise ValueError("mte_target 'soft' needs surrogate.settings.form: heads; text has no probabilities")
             return self
-        if self.lm is not None:
-            raise ValueError("lm takes what fine-tuned models say as text: it needs surrogate.settings.form text2text")
         if self.mte_target == "verbalizer":
             raise ValueError("mte_target 'verbalizer' is text, and a head gives none; use label or soft")
         if self.controls.abc:
@@ -313,6 +311,8 @@ class Run:
             check_lm(config.lm, self.models, self.datasets, where)
             llm_datasets = {name for names in config.llm.datasets.values() for name in names}
             check_shared(config.lm, llm_datasets, config.surrogate.settings.max_input_tokens, where)
+            if config.surrogate.settings.form == "heads":
+                check_heads(config.lm, where)
             if LM not in config.unsup:
                 raise ConfigError(f"{where}: unsup: no entry for {LM!r}, which the section lm needs")
 

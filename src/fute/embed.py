@@ -30,7 +30,16 @@ from fute.embeddings.embedder import Embedder
 from fute.progress import Track, TrainingProgress
 from fute.recipes import EmbeddingSpec, Form, Item, MethodSettings, TaskEmbSettings, TupateSettings
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
-from fute.surrogate.labelled import ClassTarget, Labelled, NumberTarget, SoftTarget, SpanTarget, Target
+from fute.surrogate.labelled import (
+    NO_ANSWER,
+    ClassTarget,
+    EndsTarget,
+    Labelled,
+    NumberTarget,
+    SoftTarget,
+    SpanTarget,
+    Target,
+)
 from fute.surrogate.prefix import PrefixShape, initial_prefix
 from fute.surrogate.states import States, load_states
 from fute.surrogate.text2text import Pair
@@ -92,7 +101,7 @@ def model_pairs(
 ) -> list[Pair] | list[Labelled]:
     """The texts of U, in U's order, with what a black box said of them; at most `item.pairs`.
 
-    The target is a text, or for heads the predicted class or (target `soft`) the probabilities of `item.classes`.
+    The target is a text, or for heads what `label_target` gives.
 
     Variant `null-i` permutes the labels over these texts with a seed of its own.
     Raises ValueError where labels and U are not of the same texts.
@@ -103,7 +112,10 @@ def model_pairs(
     if item.variant and item.variant.startswith("null-"):
         random.Random(f"{seed}/{item.variant}").shuffle(said)
     if form == "heads":
-        targets = [label_target(label, item.classes, soft=item.target == "soft") for label in said]
+        try:
+            targets = [label_target(label, item.classes, soft=item.target == "soft") for label in said]
+        except ValueError as error:
+            raise ValueError(f"{item.source}: {error}") from None
         return [Labelled(row.segments, target) for row, target in zip(rows, targets, strict=False)]
     words = dict(zip(item.classes, ((word,) for word in item.verbalizers or ()), strict=False))
     return [
@@ -113,10 +125,27 @@ def model_pairs(
 
 
 def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool) -> Target:
-    """What a head shall say where a black box gave a label: a line of its label file, with `classes` in any order."""
+    """What a head shall say where a black box gave a label: a line of its label file, with `classes` in any order.
+
+    The class, or (soft) the probabilities of all classes; without classes the rounded or (soft) the raw number; of a
+    span its likeliest ends, which are not text and stand for both forms.
+    Raises ValueError, naming the line, for a label that does not say what a head has to learn.
+    """
+    needed = ("classes", "probabilities") if classes and soft else () if classes else ("value", "span")
+    if needed and not any(name in label for name in needed):
+        raise ValueError(
+            f"label of {label['id']}: a head cannot learn {label['prediction']!r} without its {' or its '.join(needed)}"
+        )
+    if not classes:
+        if "value" in label:
+            return NumberTarget(label["value"] if soft else float(label["prediction"]))
+        ends = label["span"]
+        return EndsTarget(tuple(ends["start"]), tuple(ends["end"])) if ends else NO_ANSWER
     if soft:
         chances = dict(zip(label["classes"], label["probabilities"], strict=True))
         return SoftTarget(tuple(chances[name] for name in classes))
+    if label["prediction"] not in classes:
+        raise ValueError(f"label of {label['id']}: {label['prediction']!r} is none of the classes {', '.join(classes)}")
     return ClassTarget(classes.index(label["prediction"]), len(classes))
 
 

@@ -290,9 +290,44 @@ def test_a_mistake_is_named_with_file_and_key(plan, section, message):
 def test_u_and_form_must_fit(plan):
     with pytest.raises(ConfigError, match=r"my\.yaml: unsup: no entry for 'lm'"):
         plan(unsup={"sa": POOL})
-    heads = {"name": "t5-base", "settings": {"family": "encoder-decoder", "form": "heads"}}
-    with pytest.raises(ConfigError, match=r"it needs surrogate\.settings\.form text2text"):
-        plan(surrogate=heads)
+    plugin = {"callable": "own:say", "folder": "."}
+    with pytest.raises(ConfigError, match=r"my\.yaml: lm\.plugins\.mine: a head learns classes"):
+        plan(lm=lm(plugins={"mine": plugin}), surrogate=HEADS, controls={"abc": False})
+
+
+HEADS = {"name": "t5-base", "settings": {"family": "encoder-decoder", "form": "heads"}}
+
+
+def mte_targets(workflow: Workflow) -> dict[str, tuple[str, tuple[str, ...]]]:
+    items = workflow.lm.embedding_items.values()
+    return {item.source.split("/")[1]: (item.target, item.classes) for item in items if item.kind == "mte"}
+
+
+def test_heads_learn_classes_numbers_and_the_ends_of_spans(plan):
+    classes = ("entailment", "not_entailment")
+    text = plan(lm=lm())
+    assert set(mte_targets(text).values()) == {("label", ())}
+    no_letters = {"surrogate": HEADS, "controls": {"abc": False}}
+    hard, soft = (plan(lm=lm(), mte_target=target, **no_letters) for target in ("label", "soft"))
+    assert mte_targets(hard) == {"rte": ("label", classes), "stsb": ("label", ()), "squad1": ("soft", ())}
+    assert mte_targets(soft) == {"rte": ("soft", classes), "stsb": ("soft", ()), "squad1": ("soft", ())}
+    keys = [{path: item.key for path, item in part.lm.embedding_items.items()} for part in (text, hard, soft)]
+    assert not set(keys[0].values()) & set(keys[1].values())
+    span = f"{VECTORS}/tupate/mte/{MODEL}/squad1.safetensors"
+    assert {path for path in keys[1] if keys[1][path] == keys[2][path]} == {p for p in keys[1] if "/dte/" in p} | {
+        span, span.replace("tupate", "taskemb")}  # fmt: skip
+
+
+def test_the_authors_preset_on_the_papers_run(plan):
+    workflow = plan(preset="fute_code")
+    config = workflow.run.config
+    assert workflow.lm.settings.transfer.keep_head and not plan().lm.settings.transfer.keep_head
+    assert workflow.lm.surrogate.form == "heads" and config.taskemb.mte.reduction == "square_of_mean"
+    assert config.taskemb.dte.early_stops and config.taskemb.dte_for("span").learning_rate == 3e-5
+    targets = mte_targets(workflow)
+    assert {target for target, _ in targets.values()} == {"soft"}
+    assert targets["boolq"][1] == ("False", "True") and targets["drop"][1] == ()
+    assert len(workflow.embeddings.items) == 2 * (66 + 25)
 
 
 def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
