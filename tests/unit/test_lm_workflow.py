@@ -238,6 +238,12 @@ def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
     assert none.vector_files() == {} and set(none.curve_files()) == {"rte", "stsb", "squad1"}
 
 
+def test_the_costs_of_the_experiment_count_the_baselines_vectors(plan):
+    scores = "results/baselines/lm_baselines.csv"
+    assert scores in plan(lm=lm()).efficiency_files("lm")
+    assert scores not in plan(lm=lm(baselines={"methods": ["datasize"]})).efficiency_files("lm")
+
+
 def test_a_vector_asks_for_no_batch(plan):
     assert new_cells(plan(f"results/baselines/vectors/{MODEL}/rte.tupate.safetensors")) == (set(), set())
 
