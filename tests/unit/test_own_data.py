@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fute.config import parse_run, read_yaml
+from fute.config.run import parse_run, read_yaml
 from fute.workflow import Workflow
 
 ROOT = Path(__file__).parents[2]

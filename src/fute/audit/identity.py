@@ -10,7 +10,8 @@ from fute.artifacts import content_key, sha256_file
 from fute.audit.manifest import ConfigIdentity
 from fute.audit.paths import ResultsFolder, UnsafePath, checked_name, inside
 from fute.audit.records import RecordError
-from fute.config import ConfigError, Run, load_run
+from fute.config.run import Run, load_run
+from fute.config.sections import ConfigError
 from fute.data.prompts import PromptError
 from fute.scrub import scrubbed
 
