@@ -12,7 +12,7 @@ import pytest
 from fute import batching
 from fute.baselines.settings import DatasetVectorSpec
 from fute.blackbox.settings import FinetuneSpec, TransferSpec
-from fute.config.lm import LmConfig, check_shared
+from fute.config.lm import LmConfig, LmDatasets, check_shared
 from fute.config.recipes import EmbeddingSpec
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
@@ -172,6 +172,21 @@ def test_a_dataset_more_adds_its_own_and_moves_nothing(plan):
     }
     assert vectors == {f"{VECTORS}/{m}/{k}cola.safetensors"
                        for m in ("taskemb", "tupate") for k in ("dte/", f"mte/{MODEL}/")}  # fmt: skip
+
+
+def test_a_dataset_more_in_the_papers_run(plan):
+    """The 22nd: a source to 24 targets, a target of 21 sources; the MTEs of three models and a DTE, by two methods."""
+    section = read_yaml(ROOT / "config/paper-lm.yaml")["lm"]
+    sources = LmDatasets()
+    fewer = plan(lm=section | {"datasets": {"cr": [name for name in sources.cr if name != "cola"]}})
+    finish(fewer)
+    whole = plan()
+    cells, vectors = new_cells(whole)
+    assert len(cells) == 24 + 21 and all("cola" in cell for cell in cells)
+    assert len(vectors) == 2 * (3 + 1) and all("cola" in path for path in vectors)
+    assert set(whole.lm.finetuned) - set(fewer.lm.finetuned) == {(m, "cola") for m in whole.lm.settings.models}
+    files = [set(part.lm.baselines.vector_files().values()) for part in (fewer, whole)]
+    assert {path.split("/")[-1].split(".")[0] for path in files[1] - files[0]} == {"cola"}
 
 
 def test_a_seed_more_adds_runs_and_no_vector(plan):
