@@ -103,8 +103,8 @@ def test_a_black_box_tells_a_head_its_number_or_its_answers_ends():
     number = {"id": "t/0", "prediction": "1.8", "value": 1.75}
     assert label_target(number, (), soft=False) == NumberTarget(1.8)
     assert label_target(number, (), soft=True) == NumberTarget(1.75)
-    answer = {"id": "t/0", "prediction": "a film", "span": {"start": [0, 4], "end": [1, 0]}}
-    assert label_target(answer, (), soft=True) == EndsTarget((0, 4), (1, 0))
+    answer = {"id": "t/0", "prediction": "a film", "span": {"start": [0, 4], "end": [1, 3]}}
+    assert label_target(answer, (), soft=True) == EndsTarget((0, 4), (1, 2)), "the end is the one after the last"
     assert label_target(answer | {"span": None}, (), soft=True) == SpanTarget(0, 0)
 
 

@@ -402,7 +402,7 @@ def test_ends_that_were_cut_off_or_lie_on_a_blank(snapshots):
     for family in FAMILIES:
         surrogate = loaded(snapshots, family, limit=8)
         before = 3 if family == "encoder-decoder" else 2
-        ends = [((1, 0), (0, 5)), ((1, 3), (1, 3)), ((1, 0), (1, 26))]
+        ends = [((1, 0), (0, 5)), ((1, 3), (1, 8)), ((1, 0), (1, 26))]
         pairs = [Labelled(("good answer", context), EndsTarget(*places)) for places in ends]
         surrogate.prepare(pairs)
         found = surrogate.encode([*pairs, Labelled(("the film",), NO_ANSWER)])

@@ -139,8 +139,10 @@ def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool
     if not classes:
         if "value" in label:
             return NumberTarget(label["value"] if soft else float(label["prediction"]))
-        ends = label["span"]
-        return EndsTarget(tuple(ends["start"]), tuple(ends["end"])) if ends else NO_ANSWER
+        if label["span"] is None:
+            return NO_ANSWER
+        (first, start), (last, stop) = label["span"]["start"], label["span"]["end"]
+        return EndsTarget((first, start), (last, stop - 1))
     if soft:
         chances = dict(zip(label["classes"], label["probabilities"], strict=True))
         return SoftTarget(tuple(chances[name] for name in classes))

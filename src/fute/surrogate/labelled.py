@@ -57,8 +57,8 @@ NO_ANSWER = SpanTarget(0, 0)
 
 
 class EndsTarget(NamedTuple):
-    """An answer as a black box gave it, each end for itself: (segment, character) where its first token begins, and
-    where its last one does."""
+    """An answer as a black box gave it, each end for itself: (segment, character), the first character of its first
+    token, and the last of its last one."""
 
     first: tuple[int, int]
     last: tuple[int, int]
@@ -166,11 +166,16 @@ def _target_ids(surrogate: Surrogate, pair: Labelled) -> tuple | None:
             given = pair.target != NO_ANSWER
             return span_tokens(*segment_tokens(surrogate, pair.x, 1), start, stop) if given else None
         case EndsTarget():
-            first, last = (_tokens_of_end(surrogate, pair.x, *end) for end in pair.target)
+            first, last = (_tokens_of_letter(surrogate, pair.x, *end) for end in _letters(pair.x, pair.target))
             return (first[0], last[1]) if first and last else None
 
 
-def _tokens_of_end(surrogate: Surrogate, x: tuple[str, ...], segment: int, place: int) -> tuple[int, int] | None:
-    """First and last token that hold the first letter from a character on: GPT-2's tokens begin with a blank."""
-    place += len(x[segment][place:]) - len(x[segment][place:].lstrip())
+def _letters(x: tuple[str, ...], ends: EndsTarget) -> EndsTarget:
+    """The ends without blanks: GPT-2's tokens begin with one."""
+    (s, start), (t, stop) = ends
+    return EndsTarget((s, len(x[s]) - len(x[s][start:].lstrip())), (t, len(x[t][: stop + 1].rstrip()) - 1))
+
+
+def _tokens_of_letter(surrogate: Surrogate, x: tuple[str, ...], segment: int, place: int) -> tuple[int, int] | None:
+    """First and last token that hold a character."""
     return span_tokens(*segment_tokens(surrogate, x, segment), place, place + 1)
