@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,27 @@ def test_a_recipe_moves_what_was_fine_tuned_by_it(plan):
     assert cells == {c for c in plan().lm.transfer.runs if c in {
         "squad1>rte@42", "squad1>stsb@42", "squad1>mqp@42", "rte>squad1@42", "stsb>squad1@42"}}  # fmt: skip
     assert vectors == {f"{VECTORS}/{m}/mte/{MODEL}/squad1.safetensors" for m in ("taskemb", "tupate")}
+
+
+def test_other_rows_of_a_dataset_move_what_is_learned_from_them(plan, data, tmp_path):
+    """As a target, as a source, and as the black box that was fine-tuned on it."""
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    where = {"data": {"source": "files", "root": str(root)}}
+    finish(plan(lm=lm(), **where))
+    assert new_cells(plan(lm=lm(), **where)) == (set(), set())
+    (root / "rte/train.jsonl.gz").write_bytes(gzip.compress(b"other rows", mtime=0))
+    cells, vectors = new_cells(plan(lm=lm(), **where))
+    assert cells == {f"rte>{name}@42" for name in ("stsb", "squad1", "mqp")} | {
+        f"{name}>rte@42" for name in ("stsb", "squad1")}  # fmt: skip
+    assert vectors == {f"{VECTORS}/{method}/{kind}rte.safetensors"
+                       for method in ("taskemb", "tupate") for kind in ("dte/", f"mte/{MODEL}/")}  # fmt: skip
+
+
+def test_kept_heads_move_every_run_and_no_vector(plan):
+    finish(plan(lm=lm()))
+    after = plan(lm=lm(transfer={"model": MODEL, "keep_head": True}))
+    assert new_cells(after) == (set(after.lm.transfer.runs), set())
 
 
 def test_a_surrogates_length_moves_every_vector_and_no_run(plan):
