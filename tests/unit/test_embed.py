@@ -112,7 +112,8 @@ def test_a_black_box_tells_a_head_its_number_or_its_answers_ends():
     ("label", "classes", "message"),
     [
         ({}, (), "m/sa-3: label of t/0: a head cannot learn 'positive' without its value or its span"),
-        ({}, CLASSES, "m/sa-3: label of t/0: a head cannot learn 'positive' without its classes or its probabilities"),
+        ({}, CLASSES, "m/sa-3: label of t/0: a head cannot learn 'positive' without the probability of 'negative'"),
+        ({"classes": ["good", "positive"], "probabilities": [0, 1]}, CLASSES, "without the probability of 'negative'"),
         ({"prediction": "sport"}, None, "label of t/0: 'sport' is none of the classes negative, positive"),
     ],
 )

@@ -131,21 +131,21 @@ def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool
     span its likeliest ends, which are not text and stand for both forms.
     Raises ValueError, naming the line, for a label that does not say what a head has to learn.
     """
-    needed = ("classes", "probabilities") if classes and soft else () if classes else ("value", "span")
-    if needed and not any(name in label for name in needed):
-        raise ValueError(
-            f"label of {label['id']}: a head cannot learn {label['prediction']!r} without its {' or its '.join(needed)}"
-        )
+    where = f"label of {label['id']}: a head cannot learn {label['prediction']!r} without"
+    if classes and soft:
+        chances = dict(zip(label.get("classes", ()), label.get("probabilities", ()), strict=False))
+        if missing := [name for name in classes if name not in chances]:
+            raise ValueError(f"{where} the probability of {missing[0]!r}; give classes and probabilities")
+        return SoftTarget(tuple(chances[name] for name in classes))
     if not classes:
         if "value" in label:
             return NumberTarget(label["value"] if soft else float(label["prediction"]))
+        if "span" not in label:
+            raise ValueError(f"{where} its value or its span")
         if label["span"] is None:
             return NO_ANSWER
         (first, start), (last, stop) = label["span"]["start"], label["span"]["end"]
         return EndsTarget((first, start), (last, stop - 1))
-    if soft:
-        chances = dict(zip(label["classes"], label["probabilities"], strict=True))
-        return SoftTarget(tuple(chances[name] for name in classes))
     if label["prediction"] not in classes:
         raise ValueError(f"label of {label['id']}: {label['prediction']!r} is none of the classes {', '.join(classes)}")
     return ClassTarget(classes.index(label["prediction"]), len(classes))
