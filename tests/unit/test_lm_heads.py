@@ -13,8 +13,8 @@ from fute.blackbox.predict import predict
 from fute.config.recipes import Item, SurrogateSettings, TaskEmbSettings, TupateSettings
 from fute.data.rows import Row
 from fute.embeddings import cosine
-from fute.embeddings.batch import model_pairs
 from fute.embeddings.embedder import Embedder
+from fute.embeddings.pairs import model_pairs
 from fute.surrogate.heads import load_form
 from fute.surrogate.labelled import EndsTarget, Labelled, NumberTarget, SoftTarget
 
