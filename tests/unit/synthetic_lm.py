@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fute.evaluation.transfer_matrix import TransferDataset, read_matrix, sources_of
+from fute.evaluation.transfer_matrix import TransferDataset, in_class, read_matrix, sources_of
 
 FOLDER = Path(__file__).parents[1] / "data/synthetic-lm"
 DATASETS = {
@@ -59,4 +59,6 @@ def baselines() -> pd.DataFrame:
             rows.append({"method": "DataSize", **pair, "score": float(size[source])})
             rows.append({"method": "CurveGrad", **pair, "score": rng.random() if same else np.nan})
             rows.append({"method": "TuPaTE", **pair, "score": rng.random()})
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    same = [in_class(source, target, DATASETS) for source, target in zip(frame["source"], frame["target"], strict=True)]
+    return frame.assign(in_class=frame["score"].where(same))

@@ -70,6 +70,7 @@ def test_answers_are_compared_as_the_official_script_does():
         ("", ["city"], 0.0),
         ("town", ["city"], 0.0),
         ("the", ["a"], 1.0),  # a gold answer of which nothing is left counts as none, and so does the prediction
+        ("", ["a", "Oslo"], 0.0),  # nor does it make silence right where another answer is left
         ("b b c", ["b c c"], 2 / 3),  # words in common count as often as they stand on both sides
     ],
 )

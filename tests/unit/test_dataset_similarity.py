@@ -92,6 +92,24 @@ def test_rankings_of_components_are_fused_by_hand():
     assert set(fused) == {(s, t) for t in DATASETS for s in "abq" if s != t}
 
 
+def test_rankings_within_a_class_know_nothing_of_other_sources():
+    """Of a's three sources b and c are of its class. Among all, q stands between them in the first component, so that
+    the fused c comes before b; within the class each is first once, and they tie."""
+    datasets = {"a": DATASETS["a"], "b": DATASETS["b"], "c": DATASETS["b"], "q": DATASETS["q"]}
+
+    def matrix(b, c, q):
+        found = np.eye(4)
+        found[0, 1:] = found[1:, 0] = [b, c, q]
+        return found
+
+    components = [matrix(0.1, 0.9, 0.5), matrix(0.9, 0.8, 0.1)]
+    both, own = (fused_cosines(components, tuple("abcq"), datasets, within_class=w) for w in (False, True))
+    assert both["c", "a"] == pytest.approx(1 / 61 + 1 / 62) and both["b", "a"] == pytest.approx(1 / 63 + 1 / 61)
+    assert both["c", "a"] > both["b", "a"]
+    assert own["b", "a"] == pytest.approx(own["c", "a"]) == pytest.approx(1 / 61 + 1 / 62)
+    assert set(own) == {(s, t) for t in "abc" for s in "abc" if s != t}, "q has no source of its class"
+
+
 def test_a_component_that_the_target_lacks_moves_no_source():
     lacking = np.full((4, 4), np.nan)
     cosine = np.array([[1, 0.5, 0.2, 0.7], [0.5, 1, 0.1, 0.3], [0.2, 0.1, 1, 0.6], [0.7, 0.3, 0.6, 1]])
@@ -123,9 +141,14 @@ def test_the_step_writes_a_row_a_method_and_pair(tmp_path):
     settings = LmBaselineSettings(model="m", methods=("textemb", "taskemb", "tupate"), datasets=DATASETS)
     lm_baselines(settings, curves={}, counts={}, vectors=vectors, output=tmp_path / "out.csv")
     table = pd.read_csv(tmp_path / "out.csv")
-    assert list(table) == ["model", "method", "source", "target", "score"]
+    assert list(table) == ["model", "method", "source", "target", "score", "in_class"]
     assert table["method"].value_counts().to_dict() == {"TextEmb": 9, "TaskEmb": 9, "TuPaTE": 9}
     assert table["score"].notna().all()
+    own = table[table["in_class"].notna()]
+    assert {(row.source, row.target) for row in own.itertuples()} == {("a", "b"), ("b", "a")}
+    fused = own["method"] == "TaskEmb"
+    assert (own.loc[~fused, "in_class"] == own.loc[~fused, "score"]).all()
+    assert own.loc[fused, "in_class"].tolist() == pytest.approx([2 / 61] * 2), "a's only source of its class is b"
     del vectors["tupate:d"]
     with pytest.raises(ValueError, match="no vector tupate:d is among the files of this step"):
         lm_baselines(settings, curves={}, counts={}, vectors=vectors, output=tmp_path / "out.csv")

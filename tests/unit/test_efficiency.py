@@ -144,6 +144,23 @@ def test_a_run_without_llms_has_embeddings_only(run):
     assert "##" not in OUT["markdown"].read_text()
 
 
+def test_original_embeddings_stand_beside_futes(run):
+    """Two datasets on one black box: jobs of 4 and 10 s for all vectors of a dataset; DataSize makes none."""
+    scores = Path("results/baselines/lm_baselines.csv")
+    scores.parent.mkdir(parents=True)
+    lines = [f"m,{method},{s},{t},1,1" for method in ("DataSize", "TextEmb", "TaskEmb") for s, t in ("ab", "ba")]
+    scores.write_text("\n".join(["model,method,source,target,score,in_class", *lines]) + "\n")
+    for dataset, seconds in (("a", 4.0), ("b", 10.0)):
+        path = Path(f"results/benchmarks/embed_dataset/m-{dataset}.tsv")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"s\th:m:s\n{seconds}\t0:00:04\n")
+    found = write([scores, *(path for path in run if "embeddings" in path.parts)])["embeddings"]
+    fute, own = found.to_dict("records")
+    assert (fute["surrogate"], fute["method"], fute["vectors"]) == ("s", "tupate", 2)
+    assert (own["surrogate"], own["method"], own["vectors"], own["seconds_each"]) == ("m", "TextEmb + TaskEmb", 2, 7)
+    assert "| m | TextEmb + TaskEmb | 2 | 2 | 7.00 |" in OUT["markdown"].read_text()
+
+
 def test_files_of_something_else_are_refused(run):
     with pytest.raises(ValueError, match="efficiency: none of the files is a label file"):
         write([])

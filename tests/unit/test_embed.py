@@ -14,9 +14,10 @@ from fute.artifacts import Step
 from fute.config.recipes import Item
 from fute.data.rows import Answer, Row
 from fute.embeddings import Embedding, save
-from fute.embeddings.batch import _zip, dataset_pairs, item_pairs, model_pairs
+from fute.embeddings.batch import _zip
 from fute.embeddings.extract import INDEX, extract_embedding, learned_from, member
-from fute.surrogate.labelled import ClassTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
+from fute.embeddings.pairs import dataset_pairs, item_pairs, label_target, model_pairs
+from fute.surrogate.labelled import ClassTarget, EndsTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
 from fute.surrogate.text2text import Pair
 
 CLASSES = ("negative", "positive")
@@ -97,6 +98,32 @@ def test_a_black_box_tells_a_head_its_class_or_its_probabilities():
     null = model_pairs(item(target="soft", variant="null-1"), ROWS, SAID, 42, "heads")
     assert Counter(p.target for p in null) == Counter(expected) and null != soft
     assert [p.x for p in null] == [p.x for p in soft]
+
+
+def test_a_black_box_tells_a_head_its_number_or_its_answers_ends():
+    number = {"id": "t/0", "prediction": "1.8", "value": 1.75}
+    assert label_target(number, (), soft=False) == NumberTarget(1.8)
+    assert label_target(number, (), soft=True) == NumberTarget(1.75)
+    answer = {"id": "t/0", "prediction": "a film", "span": {"start": [0, 4], "end": [1, 3]}}
+    assert label_target(answer, (), soft=True) == EndsTarget((0, 4), (1, 2)), "the end is the one after the last"
+    assert label_target(answer | {"span": None}, (), soft=True) == SpanTarget(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "message"),
+    [
+        ({}, (), "m/sa-3: label of t/0: a head cannot learn 'positive' without its value or its span"),
+        ({}, CLASSES, "m/sa-3: label of t/0: a head cannot learn 'positive' without the probability of 'negative'"),
+        ({"classes": ["good", "positive"], "probabilities": [0, 1]}, CLASSES, "without the probability of 'negative'"),
+        ({"prediction": "sport"}, None, "label of t/0: 'sport' is none of the classes negative, positive"),
+    ],
+)
+def test_a_label_that_does_not_say_what_a_head_learns_is_named(label, classes, message):
+    said = [{"id": row.id, "prediction": "positive"} | label for row in ROWS]
+    hard = classes is None
+    how = item(classes=CLASSES if hard else classes, target="label" if hard else "soft")
+    with pytest.raises(ValueError, match=message):
+        model_pairs(how, ROWS, said, 42, "heads")
 
 
 def test_a_vector_of_soft_labels_notices_other_probabilities(tmp_path, monkeypatch):

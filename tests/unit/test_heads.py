@@ -37,7 +37,9 @@ from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.fisher import fisher_pass, loop_fisher
 from fute.surrogate.heads import HeadsSurrogate, draw_head, load_form
 from fute.surrogate.labelled import (
+    NO_ANSWER,
     ClassTarget,
+    EndsTarget,
     HeadTask,
     Labelled,
     LabelledExample,
@@ -45,8 +47,8 @@ from fute.surrogate.labelled import (
     SoftTarget,
     SpanTarget,
     encode_labelled,
-    span_tokens,
 )
+from fute.surrogate.spans import span_tokens
 from fute.surrogate.states import compute_states
 from fute.surrogate.text2text import PairError
 
@@ -281,6 +283,8 @@ def test_sets_of_single_texts_and_pairs_are_learned_in_groups(snapshots, method)
         ([Labelled(("a",), NumberTarget(math.nan))], "finite number"),
         ([Labelled(("a",), SpanTarget(0, 1))], "inside the second segment"),
         ([Labelled(("a", "bc"), SpanTarget(0, 3))], "inside the second segment"),
+        ([Labelled(("a",), EndsTarget((1, 0), (0, 0)))], "ends inside their segments"),
+        ([Labelled(("a", "bc"), EndsTarget((0, 0), (1, 2)))], "ends inside their segments"),
         ([Labelled((" ",), ClassTarget(0, 2))], "pair 0: x is empty"),
         ([Labelled(("a", "b", "c"), ClassTarget(0, 2))], "3 segments"),
         ([], "no pairs"),
@@ -362,6 +366,61 @@ def test_an_answers_tokens_hold_its_characters_and_no_token_too_many(family, kin
     assert answer not in read(first + 1, last + 1) and answer not in read(first, last), "a token too many"
 
 
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(SEGMENTS, min_size=1, max_size=2).map(tuple), data=st.data())
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_each_end_of_a_black_boxs_answer_is_the_token_that_holds_it(family, kind, texts, data):
+    """In any segment, in any order; read up to and without that token, the segment ends before the character."""
+    ends = []
+    for _ in range(2):
+        segment = data.draw(st.integers(0, len(texts) - 1))
+        letters = [i for i, letter in enumerate(texts[segment]) if letter != " "]
+        ends.append((segment, data.draw(st.sampled_from(letters))))
+    how = SurrogateSettings(family=family, form="heads", max_input_tokens=99)
+    surrogate = HeadsSurrogate(None, TOKENIZERS[kind], how, True)
+    (example,) = encode_labelled(surrogate, [Labelled(texts, EndsTarget(*ends))])
+    tokenizer, before = TOKENIZERS[kind], [0, 0]
+    if len(texts) == 2:
+        mark = tokenizer.eos_token_id
+        first = tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+        before[1] = len(first) + (example.input_ids[len(first)] == mark)
+    for number, ((segment, place), token) in enumerate(zip(ends, example.target_ids, strict=True)):
+
+        def letters_up_to(stop: int, *, halves: bool, begin: int = before[segment]) -> int:
+            read = "".join(tokenizer.decode(example.input_ids[begin:stop]).replace("<unk>", "").split())
+            return len(read if halves else read.replace("\ufffd", ""))  # two tokens of bytes may share a letter
+
+        wanted = len("".join(texts[segment][: place + 1].split()))
+        while number == 0 and tokenizer.convert_ids_to_tokens(example.input_ids[token]) == "\u2581":
+            token += 1  # a blank that stands as a token of its own may share the first letter's place
+        assert letters_up_to(token, halves=False) < wanted <= letters_up_to(token + 1, halves=number == 0)
+
+
+def test_ends_that_were_cut_off_or_lie_on_a_blank(snapshots):
+    context = "the film was a great long story"
+    for family in FAMILIES:
+        surrogate = loaded(snapshots, family, limit=8)
+        before = 3 if family == "encoder-decoder" else 2
+        ends = [((1, 0), (0, 5)), ((1, 3), (1, 8)), ((1, 0), (1, 26))]
+        pairs = [Labelled(("good answer", context), EndsTarget(*places)) for places in ends]
+        surrogate.prepare(pairs)
+        found = surrogate.encode([*pairs, Labelled(("the film",), NO_ANSWER)])
+        assert [e.target_ids for e in found] == [(before, 1), (before + 1, before + 1), (0, 0), (0, 0)]
+        assert [e.target_cut for e in found] == [False, False, True, False]
+
+
+def test_a_black_boxs_answers_on_single_texts_and_pairs_give_a_vector(snapshots):
+    pairs = [Labelled((text(i, 4), *((text(50 + i, 4),) if i % 2 else ())), EndsTarget((i % 2, 0), (0, 2)))
+             for i in range(20)]  # fmt: skip
+    pairs.append(Labelled((text(99),), NO_ANSWER))
+    for family in FAMILIES:
+        found = embedder(snapshots, family, tupate()).embed(pairs)
+        assert np.isfinite(found.vector).all() and found.meta["targets_cut"] == 0
+        other = embedder(snapshots, family, tupate()).embed([Labelled(pair.x, NO_ANSWER) for pair in pairs])
+        assert cosine(found, other) < 1 - 1e-4
+
+
 def test_an_answer_that_is_cut_off_is_none(snapshots):
     for family in FAMILIES:
         context = "the film was a great long story"
@@ -378,13 +437,13 @@ def test_an_answer_that_is_cut_off_is_none(snapshots):
 
 def test_tokens_of_a_span_by_hand():
     context, places = [(0, 3), (3, 3), (3, 8), (9, 12)], [4, 5, 6, 7]  # the second token holds no character
-    assert span_tokens(context, places, SpanTarget(0, 3)) == (4, 4)
-    assert span_tokens(context, places, SpanTarget(2, 4)) == (4, 6)
-    assert span_tokens(context, places, SpanTarget(8, 9)) == (0, 0)
-    assert span_tokens(context, places, SpanTarget(9, 13)) == (7, 7)
-    assert span_tokens(context, places[:3], SpanTarget(5, 10)) == (0, 0)
-    assert span_tokens(context, places[:3], SpanTarget(5, 9)) == (6, 6)
-    assert span_tokens(context, [], SpanTarget(0, 3)) == (0, 0)
+    assert span_tokens(context, places, 0, 3) == (4, 4)
+    assert span_tokens(context, places, 2, 4) == (4, 6)
+    assert span_tokens(context, places, 8, 9) is None
+    assert span_tokens(context, places, 9, 13) == (7, 7)
+    assert span_tokens(context, places[:3], 5, 10) is None
+    assert span_tokens(context, places[:3], 5, 9) == (6, 6)
+    assert span_tokens(context, [], 0, 3) is None
 
 
 def test_spans_of_left_padded_batches_move_with_their_text(snapshots):

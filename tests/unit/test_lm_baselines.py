@@ -83,7 +83,7 @@ def test_the_step_writes_every_pair(tmp_path: Path, sizes):
     settings = LmBaselineSettings(model="m", methods=("datasize", "curvegrad"), datasets=DATASETS, sizes=sizes)
     lm_baselines(settings, curves=curves, counts={} if sizes else counts, vectors={}, output=tmp_path / "out.csv")
     table = pd.read_csv(tmp_path / "out.csv")
-    assert list(table) == ["model", "method", "source", "target", "score"] and set(table["model"]) == {"m"}
+    assert list(table) == ["model", "method", "source", "target", "score", "in_class"] and set(table["model"]) == {"m"}
     size = table[table["method"] == "DataSize"].set_index(["source", "target"])["score"]
     assert len(size) == 9 and size["a", "d"] == (8.5 if sizes else 11)
     assert table.loc[table["method"] == "CurveGrad", "score"].notna().sum() == 2

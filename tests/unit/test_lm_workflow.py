@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from fute import batching
 from fute.baselines.settings import DatasetVectorSpec
 from fute.blackbox.settings import FinetuneSpec, TransferSpec
-from fute.config.lm import LmConfig, check_shared
+from fute.config.lm import LmConfig, LmDatasets, check_shared
 from fute.config.recipes import EmbeddingSpec
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
@@ -174,6 +175,21 @@ def test_a_dataset_more_adds_its_own_and_moves_nothing(plan):
                        for m in ("taskemb", "tupate") for k in ("dte/", f"mte/{MODEL}/")}  # fmt: skip
 
 
+def test_a_dataset_more_in_the_papers_run(plan):
+    """The 22nd: a source to 24 targets, a target of 21 sources; the MTEs of three models and a DTE, by two methods."""
+    section = read_yaml(ROOT / "config/paper-lm.yaml")["lm"]
+    sources = LmDatasets()
+    fewer = plan(lm=section | {"datasets": {"cr": [name for name in sources.cr if name != "cola"]}})
+    finish(fewer)
+    whole = plan()
+    cells, vectors = new_cells(whole)
+    assert len(cells) == 24 + 21 and all("cola" in cell for cell in cells)
+    assert len(vectors) == 2 * (3 + 1) and all("cola" in path for path in vectors)
+    assert set(whole.lm.finetuned) - set(fewer.lm.finetuned) == {(m, "cola") for m in whole.lm.settings.models}
+    files = [set(part.lm.baselines.vector_files().values()) for part in (fewer, whole)]
+    assert {path.split("/")[-1].split(".")[0] for path in files[1] - files[0]} == {"cola"}
+
+
 def test_a_seed_more_adds_runs_and_no_vector(plan):
     finish(plan(lm=lm()))
     after = plan(lm=lm(transfer={"model": MODEL, "seeds": [42, 43]}))
@@ -188,6 +204,27 @@ def test_a_recipe_moves_what_was_fine_tuned_by_it(plan):
     assert cells == {c for c in plan().lm.transfer.runs if c in {
         "squad1>rte@42", "squad1>stsb@42", "squad1>mqp@42", "rte>squad1@42", "stsb>squad1@42"}}  # fmt: skip
     assert vectors == {f"{VECTORS}/{m}/mte/{MODEL}/squad1.safetensors" for m in ("taskemb", "tupate")}
+
+
+def test_other_rows_of_a_dataset_move_what_is_learned_from_them(plan, data, tmp_path):
+    """As a target, as a source, and as the black box that was fine-tuned on it."""
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    where = {"data": {"source": "files", "root": str(root)}}
+    finish(plan(lm=lm(), **where))
+    assert new_cells(plan(lm=lm(), **where)) == (set(), set())
+    (root / "rte/train.jsonl.gz").write_bytes(gzip.compress(b"other rows", mtime=0))
+    cells, vectors = new_cells(plan(lm=lm(), **where))
+    assert cells == {f"rte>{name}@42" for name in ("stsb", "squad1", "mqp")} | {
+        f"{name}>rte@42" for name in ("stsb", "squad1")}  # fmt: skip
+    assert vectors == {f"{VECTORS}/{method}/{kind}rte.safetensors"
+                       for method in ("taskemb", "tupate") for kind in ("dte/", f"mte/{MODEL}/")}  # fmt: skip
+
+
+def test_kept_heads_move_every_run_and_no_vector(plan):
+    finish(plan(lm=lm()))
+    after = plan(lm=lm(transfer={"model": MODEL, "keep_head": True}))
+    assert new_cells(after) == (set(after.lm.transfer.runs), set())
 
 
 def test_a_surrogates_length_moves_every_vector_and_no_run(plan):
@@ -237,6 +274,12 @@ def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
     assert few.finetuned_lock("rte") == [] and few.curve_files() == {} and len(few.vector_files()) == 4
     none = plan(lm=lm(baselines={"methods": ["curvegrad"]})).lm.baselines
     assert none.vector_files() == {} and set(none.curve_files()) == {"rte", "stsb", "squad1"}
+
+
+def test_the_costs_of_the_experiment_count_the_baselines_vectors(plan):
+    scores = "results/baselines/lm_baselines.csv"
+    assert scores in plan(lm=lm()).efficiency_files("lm")
+    assert scores not in plan(lm=lm(baselines={"methods": ["datasize"]})).efficiency_files("lm")
 
 
 def test_a_vector_asks_for_no_batch(plan):
@@ -291,9 +334,44 @@ def test_a_mistake_is_named_with_file_and_key(plan, section, message):
 def test_u_and_form_must_fit(plan):
     with pytest.raises(ConfigError, match=r"my\.yaml: unsup: no entry for 'lm'"):
         plan(unsup={"sa": POOL})
-    heads = {"name": "t5-base", "settings": {"family": "encoder-decoder", "form": "heads"}}
-    with pytest.raises(ConfigError, match=r"it needs surrogate\.settings\.form text2text"):
-        plan(surrogate=heads)
+    plugin = {"callable": "own:say", "folder": "."}
+    with pytest.raises(ConfigError, match=r"my\.yaml: lm\.plugins\.mine: a head learns classes"):
+        plan(lm=lm(plugins={"mine": plugin}), surrogate=HEADS, controls={"abc": False})
+
+
+HEADS = {"name": "t5-base", "settings": {"family": "encoder-decoder", "form": "heads"}}
+
+
+def mte_targets(workflow: Workflow) -> dict[str, tuple[str, tuple[str, ...]]]:
+    items = workflow.lm.embedding_items.values()
+    return {item.source.split("/")[1]: (item.target, item.classes) for item in items if item.kind == "mte"}
+
+
+def test_heads_learn_classes_numbers_and_the_ends_of_spans(plan):
+    classes = ("entailment", "not_entailment")
+    text = plan(lm=lm())
+    assert set(mte_targets(text).values()) == {("label", ())}
+    no_letters = {"surrogate": HEADS, "controls": {"abc": False}}
+    hard, soft = (plan(lm=lm(), mte_target=target, **no_letters) for target in ("label", "soft"))
+    assert mte_targets(hard) == {"rte": ("label", classes), "stsb": ("label", ()), "squad1": ("soft", ())}
+    assert mte_targets(soft) == {"rte": ("soft", classes), "stsb": ("soft", ()), "squad1": ("soft", ())}
+    keys = [{path: item.key for path, item in part.lm.embedding_items.items()} for part in (text, hard, soft)]
+    assert not set(keys[0].values()) & set(keys[1].values())
+    span = f"{VECTORS}/tupate/mte/{MODEL}/squad1.safetensors"
+    assert {path for path in keys[1] if keys[1][path] == keys[2][path]} == {p for p in keys[1] if "/dte/" in p} | {
+        span, span.replace("tupate", "taskemb")}  # fmt: skip
+
+
+def test_the_authors_preset_on_the_papers_run(plan):
+    workflow = plan(preset="fute_code")
+    config = workflow.run.config
+    assert workflow.lm.settings.transfer.keep_head and not plan().lm.settings.transfer.keep_head
+    assert workflow.lm.surrogate.form == "heads" and config.taskemb.mte.reduction == "square_of_mean"
+    assert config.taskemb.dte.early_stops and config.taskemb.dte_for("span").learning_rate == 3e-5
+    targets = mte_targets(workflow)
+    assert {target for target, _ in targets.values()} == {"soft"}
+    assert targets["boolq"][1] == ("False", "True") and targets["drop"][1] == ()
+    assert len(workflow.embeddings.items) == 2 * (66 + 25)
 
 
 def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):

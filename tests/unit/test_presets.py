@@ -96,6 +96,12 @@ def test_the_paper_run_takes_the_preset_from_the_command_line():
     assert config.tupate == code().tupate
 
 
+def test_the_preset_brings_no_experiment_into_a_run():
+    assert code().lm is None and code(lm=None).lm is None
+    assert code(lm={}, unsup={"lm": POOL}, llm=None).lm.transfer.keep_head
+    assert not code(lm={"transfer": {"keep_head": False}}, unsup={"lm": POOL}, llm=None).lm.transfer.keep_head
+
+
 def test_merging_leaves_both_sides_as_they_were():
     before = json.dumps(PRESETS)
     mine = {"preset": "fute_code", "tupate": {"mte": {"epochs": 1}}}

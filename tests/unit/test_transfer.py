@@ -378,6 +378,15 @@ def test_targets_of_the_step_are_those_of_the_functions(tmp_path):
     assert len(rows.drop_duplicates(["model", "scope", "target"])) == 2 * (2 * 7 + 2)
 
 
+def test_in_class_rankings_are_by_the_scores_of_that_class(tmp_path):
+    turned = baselines().assign(in_class=lambda frame: -frame["in_class"])
+    plain, other = run(tmp_path)["targets"], run(tmp_path, {"baselines": turned})["targets"]
+    for scope, sign in (("in-class", -1), ("all-class", 1), ("domain", 1)):
+        one, two = (at(frame, scope=scope, method="DataSize") for frame in (plain, other))
+        ranks = one["candidates"] + 1 - one["rho"] if sign < 0 else one["rho"]
+        assert len(one) and list(two["rho"]) == list(ranks)
+
+
 def test_methods_of_the_step(tmp_path):
     rows = run(tmp_path)["targets"]
     within, across = (set(at(rows, scope=scope)["method"]) for scope in ("in-class", "all-class"))

@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step
 from fute.baselines.components import component_cosines
 from fute.baselines.settings import LM_BASELINES, LmBaseline
-from fute.baselines.similarity import fused_cosines, vector_cosines
+from fute.baselines.similarity import Pairs, fused_cosines, vector_cosines
 from fute.embeddings import load
 from fute.evaluation.steps import csv_bytes
-from fute.evaluation.transfer_matrix import TransferDataset, sources_of
+from fute.evaluation.transfer_matrix import TransferDataset, in_class, sources_of
 
-COLUMNS = ["model", "method", "source", "target", "score"]
+COLUMNS = ["model", "method", "source", "target", "score", "in_class"]
 PLACES = (0.1, 0.2, 0.3, 0.5, 0.7)
 """Shares of the training steps at which a loss curve's gradient is taken (Bingel & Soegaard, EACL 2017)."""
 DECAY = 0.98
@@ -78,9 +78,9 @@ def curve_grad(
     published; the cosine is ours.
     """
     found = {}
-    for target, dataset in datasets.items():
+    for target in datasets:
         for source in sources_of(target, datasets):
-            same = dataset.domain is None and datasets[source].group == dataset.group
+            same = in_class(source, target, datasets)
             found[source, target] = _cosine(gradients[source], gradients[target]) if same else float("nan")
     return found
 
@@ -100,17 +100,21 @@ def lm_baselines(
     settings: LmBaselineSettings, *, curves: Mapping[str, Path], counts: Mapping[str, Path],
     vectors: Mapping[str, Path], output: Path,
 ) -> None:  # fmt: skip
-    """Write a row a method, source and target: model, method, source, target, score.
+    """Write a row a method, source and target: model, method, source, target, score, in_class.
 
+    in_class: the score among the sources of the target's class alone, where the source is one of them. It differs
+    from `score` for TaskEmb, which fuses rankings.
     curves: `{dataset}.curve.json` by source, for CurveGrad. counts: `counts.json` by source, for DataSize where
     `sizes` is None. vectors: files of `fute.baselines.vectors` by `{method}:{dataset}`.
     """
     rows = []
     for method in settings.methods:
         files = {name: vectors[f"{method}:{name}"] for name in settings.datasets if f"{method}:{name}" in vectors}
-        for (source, target), score in _scores(method, settings, curves, counts, files).items():
+        scores, own = _scores(method, settings, curves, counts, files)
+        for (source, target), score in scores.items():
             row = {"model": settings.model, "method": LM_BASELINES[method], "source": source, "target": target}
-            rows.append(row | {"score": score})
+            same = in_class(source, target, settings.datasets)
+            rows.append(row | {"score": score, "in_class": own[source, target] if same else float("nan")})
     inputs = [*curves.values(), *counts.values(), *vectors.values()]
     with Step("lm_baselines", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.bytes(output, csv_bytes(pd.DataFrame(rows, columns=COLUMNS)), rows=len(rows))
@@ -119,8 +123,29 @@ def lm_baselines(
 def _scores(
     method: LmBaseline, settings: LmBaselineSettings, curves: Mapping[str, Path], counts: Mapping[str, Path],
     vectors: Mapping[str, Path],
-) -> dict[tuple[str, str], float]:  # fmt: skip
-    """(source, target) -> score of one method. vectors: its files by dataset."""
+) -> tuple[Pairs, Pairs]:  # fmt: skip
+    """Scores of one method, and those among the sources of the target's class. vectors: its files by dataset."""
+    if method == "taskemb":
+        cosines = [matrix for _, matrix in component_cosines(_of_all(method, settings, vectors))]
+        all_class, own = (
+            fused_cosines(cosines, tuple(vectors), settings.datasets, within_class=w) for w in (False, True)
+        )
+        return all_class, own
+    found = _pair_scores(method, settings, curves, counts, vectors)
+    return found, found
+
+
+def _of_all(method: LmBaseline, settings: LmBaselineSettings, vectors: Mapping[str, Path]) -> Mapping[str, Path]:
+    if missing := sorted(set(settings.datasets) - set(vectors)):
+        raise ValueError(f"no vector {method}:{missing[0]} is among the files of this step")
+    return vectors
+
+
+def _pair_scores(
+    method: LmBaseline, settings: LmBaselineSettings, curves: Mapping[str, Path], counts: Mapping[str, Path],
+    vectors: Mapping[str, Path],
+) -> Pairs:  # fmt: skip
+    """Scores of a method that gives each pair its own, whatever other sources there are."""
     datasets = settings.datasets
     if method == "datasize":
         read = {name: json.loads(path.read_text(encoding="utf8")) for name, path in counts.items()}
@@ -128,8 +153,4 @@ def _scores(
     if method == "curvegrad":
         losses = {name: json.loads(path.read_text(encoding="utf8"))["losses"] for name, path in curves.items()}
         return curve_grad({name: curve_gradients(values) for name, values in losses.items()}, datasets)
-    if missing := sorted(set(datasets) - set(vectors)):
-        raise ValueError(f"no vector {method}:{missing[0]} is among the files of this step")
-    if method == "taskemb":
-        return fused_cosines((matrix for _, matrix in component_cosines(vectors)), tuple(vectors), datasets)
-    return vector_cosines({name: load(path) for name, path in vectors.items()}, datasets)
+    return vector_cosines({name: load(path) for name, path in _of_all(method, settings, vectors).items()}, datasets)

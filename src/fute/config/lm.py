@@ -167,3 +167,13 @@ def check_shared(lm: LmConfig, others: Collection[str], max_input_tokens: int, w
             f"{where}: lm.first_order: {shared[0]!r} is also in llm.datasets, and its embedding is one file; set it to "
             "false, or run the experiments one by one"
         )
+
+
+def check_heads(lm: LmConfig, where: str) -> None:
+    """Raises ConfigError for a plug-in that a surrogate of the heads form can learn nothing from."""
+    for name, plugin in lm.plugins.items():
+        if plugin.dataset is None:
+            raise ConfigError(
+                f"{where}: lm.plugins.{name}: a head learns classes, and those of this plug-in are not known; give it "
+                "the dataset whose classes it says, or use surrogate.settings.form text2text"
+            )

@@ -32,6 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "dte": {**_TUPATE_DTE, **_DROPOUT},
             "dte_span": {"learning_rate": 5e-3, "max_epochs": 60},
         },
+        "lm": {"transfer": {"keep_head": True}},
         "controls": {"abc": False},
         "baselines": {"zps_sa_flip": True, "self_select_list_as_scores": True},
     },
@@ -41,9 +42,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     """Configuration values over those of the preset they name; what they state, down to a single key, wins.
 
-    An unknown name is left to the configuration's own check.
+    An unknown name is left to the configuration's own check. A run without a section `lm` gets none.
     """
-    return _merged(PRESETS.get(str(values.get("preset", "paper")), {}), values)
+    below = PRESETS.get(str(values.get("preset", "paper")), {})
+    return _merged({key: value for key, value in below.items() if key != "lm" or values.get("lm") is not None}, values)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

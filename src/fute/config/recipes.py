@@ -183,7 +183,8 @@ class Item(_Frozen):
     kind, source: `dte` of a dataset id, or `mte` of `{model}/{prompt}`. recipe: its place among the batch's
     recipes. pairs: at most so many (x, y).
     target: what stands for a class on the target side: its name (of the heads form its index), the prompt's word, a
-    letter, or `soft`, the probabilities of all classes. variant: `null-i`, `abc` or None.
+    letter, or `soft`, the probabilities of all classes, a raw number, or a span's ends. variant: `null-i`, `abc` or
+    None.
     """
 
     key: str

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fute.config import strict_yaml
-from fute.config.lm import LM, check_lm, check_shared
+from fute.config.lm import LM, check_heads, check_lm, check_shared
 from fute.config.sections import ConfigError, is_id
 from fute.config.settings import Config
 from fute.data.prompts import Prompt, load_prompts
@@ -68,6 +68,8 @@ class Run:
             check_lm(config.lm, self.models, self.datasets, where)
             llm_datasets = {name for names in config.llm.datasets.values() for name in names}
             check_shared(config.lm, llm_datasets, config.surrogate.settings.max_input_tokens, where)
+            if config.surrogate.settings.form == "heads":
+                check_heads(config.lm, where)
             if LM not in config.unsup:
                 raise ConfigError(f"{where}: unsup: no entry for {LM!r}, which the section lm needs")
 

@@ -220,8 +220,6 @@ class Config(Section):
             if self.mte_target == "soft":
                 raise ValueError("mte_target 'soft' needs surrogate.settings.form: heads; text has no probabilities")
             return self
-        if self.lm is not None:
-            raise ValueError("lm takes what fine-tuned models say as text: it needs surrogate.settings.form text2text")
         if self.mte_target == "verbalizer":
             raise ValueError("mte_target 'verbalizer' is text, and a head gives none; use label or soft")
         if self.controls.abc:

@@ -13,8 +13,8 @@ from fute.embeddings.vectors import record_of
 
 SUFFIX = ".zip"
 INDEX = "inputs.json"
-TAKEN = {"labels": ("id", "prediction"), "soft_labels": ("id", "prediction", "classes", "probabilities")}
-"""What is read of a label file, by what a vector is learned from."""
+TAKEN = {"labels": (), "soft_labels": ("classes", "probabilities", "value", "span")}
+"""What is read of a label file, where it has it, beside id and prediction: by what a vector is learned from."""
 RECORDED = ("pairs", "steps", "loss_start", "loss_end", "relative_distance")
 """What the sidecar of a vector repeats of how it was learned."""
 
@@ -30,9 +30,10 @@ def learned_from(name: str, path: Path) -> str:
     Of all else it is that of the whole file. Two prompts of equal words have one vector, though their label files
     carry different prompt numbers.
     """
-    if fields := TAKEN.get(name):
-        return content_key([[row[field] for field in fields] for row in read_jsonl(path)])
-    return sha256_file(path)
+    if name not in TAKEN:
+        return sha256_file(path)
+    rows = read_jsonl(path)
+    return content_key([[row["id"], row["prediction"], *(row[f] for f in TAKEN[name] if f in row)] for row in rows])
 
 
 def extract_embedding(key: str, *, batch: Path, files: Mapping[str, Path], output: Path) -> None:

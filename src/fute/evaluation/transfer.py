@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fute.evaluation.metrics import Scale, best_rank, best_rank_permuted, ndcg, ndcg_permuted, spearman
 from fute.evaluation.resampling import bootstrap_counts, interval, p_value, random_orders
-from fute.evaluation.transfer_matrix import TransferDataset, sources_of
+from fute.evaluation.transfer_matrix import TransferDataset, in_class, sources_of
 
 Scope = Literal["in-class", "all-class", "domain"]
 TransferNdcg = Literal["exp2", "linear", "gain_shifted"]
@@ -98,7 +98,7 @@ def candidates(target: str, scope: Scope, datasets: Mapping[str, TransferDataset
         raise ValueError(f"{target} is ranked for in {' and '.join(scopes(datasets[target]))}, not in {scope}")
     found = sources_of(target, datasets)
     if scope == "in-class":
-        found = tuple(name for name in found if datasets[name].group == datasets[target].group)
+        found = tuple(name for name in found if in_class(name, target, datasets))
     return found
 
 

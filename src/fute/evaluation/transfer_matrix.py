@@ -56,6 +56,11 @@ def sources_of(target: str, datasets: Mapping[str, TransferDataset]) -> tuple[st
     return tuple(name for name, dataset in datasets.items() if name != target and dataset.domain is None)
 
 
+def in_class(source: str, target: str, datasets: Mapping[str, TransferDataset]) -> bool:
+    """Whether a source is of the target's class; domain targets choose among both classes."""
+    return datasets[target].domain is None and datasets[source].group == datasets[target].group
+
+
 def check_matrix(
     frame: pd.DataFrame,
     *,

@@ -17,6 +17,7 @@ from fute.evaluation.transfer import (
     MEASURES,
     Case,
     Relevance,
+    Scope,
     TransferNdcg,
     candidates,
     cell_rows,
@@ -63,10 +64,12 @@ class _Scores:
         own = similarities[(similarities["surrogate"] == settings.surrogate) & (similarities["model"] == model)]
         pairs = [(s, t) for t in settings.datasets for s in sources_of(t, settings.datasets)]
         self.columns: dict[str, pd.Series] = {}
+        self.in_class: dict[str, pd.Series] = {}
         baselines = baselines[baselines["model"] == model]
         for method in dict.fromkeys(baselines["method"]):
             rows = baselines[baselines["method"] == method]
-            self.columns[method] = _by_pair(rows, "score", pairs, f"baseline {method} of model {model}")
+            for column, found in (("score", self.columns), ("in_class", self.in_class)):
+                found[method] = _by_pair(rows, column, pairs, f"baseline {method} of model {model}")
         for method in settings.methods:
             rows = own[own["method"] == method]
             for column, suffix in SIMILARITY_ROWS.items():
@@ -77,10 +80,10 @@ class _Scores:
                     raise ValueError(f"{what}: no value for source {source} and target {target}")
                 self.columns[METHOD_NAMES[method] + suffix] = values
 
-    def of(self, target: str, sources: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
+    def of(self, target: str, sources: tuple[str, ...], scope: Scope) -> dict[str, NDArray[np.float64]]:
         """Scores (p,) by method; a method that lacks one of the sources gives nothing."""
         found = {}
-        for method, values in self.columns.items():
+        for method, values in (self.columns | (self.in_class if scope == "in-class" else {})).items():
             scores = values.loc[[(source, target) for source in sources]].to_numpy(dtype=float)
             if not np.isnan(scores).any():
                 found[method] = scores
@@ -126,12 +129,10 @@ def _direct_rows(settings: TransferSettings, matrix: pd.DataFrame) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _case(matrix: pd.DataFrame, target: str, sources: tuple[str, ...], scores: _Scores) -> Case:
-    """matrix: the rows of one model."""
+def _case(matrix: pd.DataFrame, target: str, sources: tuple[str, ...], scores: dict[str, NDArray[np.float64]]) -> Case:
+    """matrix: the rows of one model. scores: of the sources, by method."""
     wide = matrix[matrix["target"] == target].pivot(index="seed", columns="source", values="score")
-    return Case(
-        target, sources, wide[list(sources)].to_numpy(float), wide[DIRECT].to_numpy(float), scores.of(target, sources)
-    )
+    return Case(target, sources, wide[list(sources)].to_numpy(float), wide[DIRECT].to_numpy(float), scores)
 
 
 def evaluate_transfer(
@@ -160,7 +161,7 @@ def evaluate_transfer(
             for scope in scopes(dataset):
                 if not (sources := candidates(target, scope, settings.datasets)):
                     continue
-                case = _case(own, target, sources, scores)
+                case = _case(own, target, sources, scores.of(target, sources, scope))
                 cell = scope if scope == "domain" else f"{dataset.group}-{scope}"
                 cases.setdefault(cell, []).append(case)
                 front = {"model": model, "scope": scope, "group": dataset.group, "counted": bool(counted[target])}

@@ -10,12 +10,15 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, read_jsonl
+from fute.baselines.settings import LM_BASELINES, VECTORS
 from fute.evaluation.steps import csv_bytes
 from fute.paper.efficiency import CALL_COLUMNS, as_pages, call_counts, cost_table, embedding_times
 from fute.paper.formats import to_markdown
 
 EMBEDDING_KEYS = re.compile(r"results/embeddings/(?P<surrogate>[^/]+)/(?P<method>[^/]+)/batches/(?P<batch>[^/]+)\.keys")
 LABEL_KEYS = re.compile(r"results/labels/(?P<model>[^/]+)/batches/(?P<batch>[^/]+)\.keys")
+BASELINE_SCORES = "results/baselines/lm_baselines.csv"
+BATCH_COLUMNS = ["surrogate", "method", "vectors", "seconds"]
 LABELS = re.compile(r"results/labels/(?P<model>[^/]+)/(?P<prompt>[^/]+)/(?P<corpus>[^/]+)\.jsonl\.gz")
 
 
@@ -90,7 +93,25 @@ def read_batches(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
             name = f"{found['surrogate']}-{found['method']}-{found['batch']}.tsv"
             seconds = seconds_of(benchmarks / "embed_batch" / name)
             rows.append([found["surrogate"], found["method"], len(_cells(path)), seconds])
-    return pd.DataFrame(rows, columns=["surrogate", "method", "vectors", "seconds"])
+    return pd.DataFrame(rows, columns=BATCH_COLUMNS)
+
+
+def read_dataset_vectors(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
+    """The same, a row a dataset that its job turned into vectors on the black box's own architecture.
+
+    files: among them the baselines' scores, which name model, methods and datasets. A job makes a dataset's vectors of
+    all methods, so they count as one.
+    """
+    rows = []
+    for path in files:
+        if path.as_posix() != BASELINE_SCORES:
+            continue
+        scores = pd.read_csv(path)
+        for model, own in scores[scores["method"].isin([LM_BASELINES[name] for name in VECTORS])].groupby("model"):
+            methods = " + ".join(dict.fromkeys(own["method"]))
+            for dataset in sorted(set(own["target"])):
+                rows.append([model, methods, 1, seconds_of(benchmarks / "embed_dataset" / f"{model}-{dataset}.tsv")])
+    return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 
 
 def write_efficiency(
@@ -99,11 +120,13 @@ def write_efficiency(
 ) -> None:  # fmt: skip
     """Write embedding times, calls and costs as CSV, and all of them as one Markdown page.
 
-    files: label files and the `.keys` files of label and embedding batches. benchmarks: folder of Snakemake's
-    benchmark files. Counts follow from the run alone; seconds are measured and differ from run to run.
+    files: label files, the `.keys` files of label and embedding batches, and the scores of the language models'
+    baselines. benchmarks: folder of Snakemake's benchmark files. Counts follow from the run alone; seconds are measured
+    and differ from run to run.
     """
     paths = sorted(files)
-    times = embedding_times(read_batches(paths, benchmarks))
+    parts = [part for part in (read_batches(paths, benchmarks), read_dataset_vectors(paths, benchmarks)) if len(part)]
+    times = embedding_times(pd.concat(parts) if parts else pd.DataFrame(columns=BATCH_COLUMNS))
     asked = read_calls(paths, settings.prompts)
     counts = call_counts(asked, call_seconds(paths, asked, benchmarks))
     found = cost_table(counts, times)

@@ -1,23 +1,20 @@
-"""Pairs of the heads form: a text and what a head shall say of it, with answers found among the surrogate's tokens."""
+"""Pairs of the heads form: a text and what a head shall say of it, with answers as places of the surrogate's tokens."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from fute.surrogate.spans import segment_tokens, span_tokens
 from fute.surrogate.text2text import (
-    SEGMENT_BREAK,
     Example,
     PairError,
     Surrogate,
-    begin_ids,
     causal_inputs,
     check_segments,
     encoder_inputs,
-    longest_first,
-    token_ids,
 )
 
 NO_ANSWER_TOKENS = (0, 0)
@@ -56,7 +53,18 @@ class SpanTarget:
     stop: int
 
 
-Target = ClassTarget | SoftTarget | NumberTarget | SpanTarget
+NO_ANSWER = SpanTarget(0, 0)
+
+
+class EndsTarget(NamedTuple):
+    """An answer as a black box gave it, each end for itself: (segment, character), the first character of its first
+    token, and the last of its last one."""
+
+    first: tuple[int, int]
+    last: tuple[int, int]
+
+
+Target = ClassTarget | SoftTarget | NumberTarget | SpanTarget | EndsTarget
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,9 @@ def _task_of(index: int, pair: Labelled) -> HeadTask:
     target = getattr(pair, "target", None)
     if isinstance(target, NumberTarget) and math.isfinite(target.value):
         return HeadTask("number", 1)
-    if isinstance(target, SpanTarget) and len(pair.x) == 2 and 0 <= target.start <= target.stop <= len(pair.x[1]):
+    if isinstance(target, SpanTarget) and 0 <= target.start <= target.stop <= len((*pair.x, "")[1]):
+        return HeadTask("span", 2)
+    if isinstance(target, EndsTarget) and all(s < len(pair.x) and at < len(pair.x[s]) for s, at in target):
         return HeadTask("span", 2)
     if isinstance(target, ClassTarget) and target.classes >= 2 and 0 <= target.index < target.classes:
         return HeadTask("class", target.classes)
@@ -111,7 +121,7 @@ def _task_of(index: int, pair: Labelled) -> HeadTask:
         return HeadTask("soft", len(target.probabilities))
     raise PairError(
         f"pair {index}: {target!r} is no target of a head: give one of two or more classes, probabilities in 0..1 of "
-        "two or more classes, a finite number, or characters inside the second segment"
+        "two or more classes, a finite number, characters inside the second segment, or ends inside their segments"
     )
 
 
@@ -124,7 +134,7 @@ def encode_labelled(surrogate: Surrogate, pairs: Sequence[Labelled]) -> list[Lab
 
     encoder-decoder: as in the text-to-text form; causal: (BOS if the tokenizer adds it) + the text + eos, where
     the head of classes reads. An answer's characters become the tokens that hold them: (0, 0) where there is none,
-    or where cutting the context took a part of it, which is marked on the example (`target_cut`).
+    or where cutting its segment took a part of it, which is marked on the example (`target_cut`).
     Raises PairError, naming the pair, for an x without any text, or not one or two segments.
     """
     texts = [pair.x for pair in pairs]
@@ -138,12 +148,13 @@ def encode_labelled(surrogate: Surrogate, pairs: Sequence[Labelled]) -> list[Lab
     examples = []
     for index, ((ids, cut), pair) in enumerate(zip(inputs, pairs, strict=True)):
         target = _target_ids(surrogate, pair)
-        lost = isinstance(pair.target, SpanTarget) and pair.target.stop > 0 and target == NO_ANSWER_TOKENS
-        examples.append(LabelledExample(index, tuple(ids), target, cut, lost))
+        lost = target is None and pair.target != NO_ANSWER
+        examples.append(LabelledExample(index, tuple(ids), target or NO_ANSWER_TOKENS, cut, lost))
     return examples
 
 
-def _target_ids(surrogate: Surrogate, pair: Labelled) -> tuple:
+def _target_ids(surrogate: Surrogate, pair: Labelled) -> tuple | None:
+    """None for an answer that is not among the tokens."""
     match pair.target:
         case ClassTarget(index):
             return (index,)
@@ -151,37 +162,20 @@ def _target_ids(surrogate: Surrogate, pair: Labelled) -> tuple:
             return (tuple(map(float, probabilities)),)
         case NumberTarget(value):
             return (float(value),)
-        case SpanTarget() as span:
-            context, kept = _context_tokens(surrogate, pair.x)
-            return span_tokens(context, kept, span)
+        case SpanTarget(start, stop):
+            given = pair.target != NO_ANSWER
+            return span_tokens(*segment_tokens(surrogate, pair.x, 1), start, stop) if given else None
+        case EndsTarget():
+            first, last = (_tokens_of_letter(surrogate, pair.x, *end) for end in _letters(pair.x, pair.target))
+            return (first[0], last[1]) if first and last else None
 
 
-def span_tokens(context: Sequence[tuple[int, int]], kept: Sequence[int], span: SpanTarget) -> tuple[int, int]:
-    """First and last token that hold characters of an answer; (0, 0) where one of its tokens was cut.
-
-    context: first character and the one after the last, of every token of the context. kept: places in the input
-    of those that it keeps, the first ones.
-    """
-    holding = [i for i, (start, stop) in enumerate(context) if start < min(stop, span.stop) and span.start < stop]
-    if not holding or holding[-1] >= len(kept):
-        return NO_ANSWER_TOKENS
-    return kept[holding[0]], kept[holding[-1]]
+def _letters(x: tuple[str, ...], ends: EndsTarget) -> EndsTarget:
+    """The ends without blanks: GPT-2's tokens begin with one."""
+    (s, start), (t, stop) = ends
+    return EndsTarget((s, len(x[s]) - len(x[s][start:].lstrip())), (t, len(x[t][: stop + 1].rstrip()) - 1))
 
 
-def _context_tokens(surrogate: Surrogate, x: tuple[str, ...]) -> tuple[list[tuple[int, int]], Sequence[int]]:
-    """The tokens of the second segment, as `span_tokens` takes them."""
-    tokenizer, limit = surrogate.tokenizer, surrogate.settings.max_input_tokens
-    if not tokenizer.is_fast:
-        raise PairError(f"{type(tokenizer).__name__} does not say which characters a token holds; use a fast tokenizer")
-    if surrogate.family == "encoder-decoder":
-        whole = tokenizer(*x, return_offsets_mapping=True, verbose=False)
-        segments = whole.sequence_ids(0)
-        context = [place for i, place in enumerate(whole["offset_mapping"]) if segments[i] == 1]
-        cut = tokenizer(*x, truncation="longest_first", max_length=limit)
-        return context, [i for i, segment in enumerate(cut.sequence_ids(0)) if segment == 1]
-    question = token_ids(surrogate, [x[0]])[0]
-    second = tokenizer(SEGMENT_BREAK + x[1], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    context = [(start - len(SEGMENT_BREAK), stop - len(SEGMENT_BREAK)) for start, stop in second["offset_mapping"]]
-    kept_question, kept = longest_first(len(question), len(context), limit)
-    before = len(begin_ids(surrogate)) + kept_question
-    return context, range(before, before + kept)
+def _tokens_of_letter(surrogate: Surrogate, x: tuple[str, ...], segment: int, place: int) -> tuple[int, int] | None:
+    """First and last token that hold a character."""
+    return span_tokens(*segment_tokens(surrogate, x, segment), place, place + 1)

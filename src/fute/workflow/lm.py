@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fute.artifacts import canonical_json, content_key
 from fute.blackbox.plugin import plugin_identity
@@ -180,17 +180,28 @@ class LmWorkflow:
     def _mte_item(self, method: str, model: str, task: str) -> Item:
         recipe, seed, embeddings = self.run.config.method(method), self.run.config.seed, self.common.embeddings
         how = recipe.mte.first_order() if self.settings.first_order else recipe.mte
-        what = {"recipe": how.model_dump(), "pairs": recipe.pairs, "target": "label", "seed": seed}
+        target, classes = self._learned_from(task)
+        what = {"recipe": how.model_dump(), "pairs": recipe.pairs, "target": target, "seed": seed}
+        if classes:
+            what["classes"] = classes
         key = content_key(
             [*embeddings.basis(method, self.surrogate), what | embeddings.states_from(method),
              self._labels_from(model, task)]
         )  # fmt: skip
-        # outputs are names, numbers or texts of many datasets, so they stand for themselves: no classes
         return Item(
             key=key, kind="mte", category=LM,
             source=f"{model}/{task}", variant=None, recipe=embeddings.recipes[method].index(how),
-            pairs=recipe.pairs, target="label", seed=seed, classes=(),
+            pairs=recipe.pairs, target=target, seed=seed, classes=classes,
         )  # fmt: skip
+
+    def _learned_from(self, task: str) -> tuple[Literal["label", "soft"], tuple[str, ...]]:
+        """Target and classes of an MTE. As text, outputs of many datasets stand for themselves; a head has the
+        dataset's classes, and of a span its ends, which only the soft form has."""
+        if self.surrogate.form == "text2text":
+            return "label", ()
+        entry = self.run.datasets[task]
+        soft = entry.task == "span" or self.run.config.mte_target == "soft"
+        return "soft" if soft else "label", tuple(entry.classes)
 
     def dte_files(self) -> list[str]:
         file = self.common.embeddings.dte_file

@@ -126,14 +126,17 @@ class Workflow:
         return {**self.captions[name], "note": self.config.note or ""}
 
     def efficiency_files(self, experiment: str) -> list[str]:
-        """What an experiment's costs are read from: the `.keys` of its batches, and the label files of its LLMs."""
+        """What an experiment's costs are read from: the `.keys` of its batches, and the label files of its LLMs, or
+        what names the vectors of its baselines."""
         paths = self.embeddings.llm_items if experiment == "llm" else self.embeddings.lm_items
         batches = {self.embeddings.batch_file(path.split("/")[3], path) for path in paths}
         labels = self.llm.labels if self.llm and experiment == "llm" else None
         if labels:
             batches |= {labels.batch_file(*cell) for cell in labels.cells}
         keys = {re.sub(r"\.(zip|jsonl\.gz)$", batching.KEYS, name) for name in batches}
-        return sorted(keys) + (labels.files() if labels else [])
+        has_vectors = self.lm and experiment == "lm" and self.lm.baselines.vector_methods
+        scores = ["results/baselines/lm_baselines.csv"] if has_vectors else []
+        return sorted(keys) + (labels.files() if labels else []) + scores
 
     def efficiency_settings(self) -> dict[str, Any]:
         prompts = {name: prompt.category for name, prompt in self.run.prompts.items()}

@@ -1,0 +1,144 @@
+"""What a vector is learned from: the pairs (x, y) of a dataset, or of U and what a black box says of it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fute.artifacts import read_jsonl
+from fute.config.recipes import Form, Item
+from fute.data.rows import Answer, Row
+from fute.data.text2text import labelled_pairs, mte_target
+from fute.surrogate.labelled import (
+    NO_ANSWER,
+    ClassTarget,
+    EndsTarget,
+    Labelled,
+    NumberTarget,
+    SoftTarget,
+    SpanTarget,
+    Target,
+)
+from fute.surrogate.text2text import Pair
+
+
+def _rows(path: Path) -> list[Row]:
+    return [Row.from_json(obj, str(path)) for obj in read_jsonl(path)]
+
+
+def dataset_pairs(
+    rows: list[Row], limit: int | None, seed: int, form: Form = "text2text", classes: Sequence[str] = ()
+) -> list[Pair] | list[Labelled]:
+    """`limit` labelled rows in a seeded order, as pairs (text, target); None: every row once.
+
+    The target is the label's text, or for heads what a head says: a class of `classes`, a number, or an answer.
+
+    A dataset with fewer rows gives them again, in the same order, until `limit` is reached: vectors are only
+    comparable when the same number of pairs made them.
+    """
+    if form == "heads":
+        return limited([Labelled(row.segments, row_target(row, classes)) for row in rows], limit, seed)
+    return limited([Pair(x, y) for x, y in labelled_pairs(rows)], limit, seed)
+
+
+def row_target(row: Row, classes: Sequence[str]) -> Target:
+    """What a head shall say of a labelled row. Raises ValueError for a label that is none of `classes`."""
+    if row.answers is not None:
+        first = row.answers[0] if row.answers else Answer("", 0)
+        return SpanTarget(first.start, first.start + len(first.text))
+    if row.value is not None:
+        return NumberTarget(row.value)
+    if row.label not in classes:
+        raise ValueError(f"row {row.id}: label {row.label!r} is not one of the classes {', '.join(classes)}")
+    return ClassTarget(classes.index(row.label), len(classes))
+
+
+T = TypeVar("T")
+
+
+def limited(pairs: Sequence[T], limit: int | None, seed: int) -> list[T]:
+    """Pairs in a seeded order, from the first again until there are `limit`; None: each once."""
+    pairs = list(pairs)
+    random.Random(seed).shuffle(pairs)
+    return pairs if limit is None else list(itertools.islice(itertools.cycle(pairs), limit))
+
+
+def model_pairs(
+    item: Item, rows: list[Row], labels: list[dict], seed: int, form: Form = "text2text"
+) -> list[Pair] | list[Labelled]:
+    """The texts of U, in U's order, with what a black box said of them; at most `item.pairs`.
+
+    The target is a text, or for heads what `label_target` gives.
+
+    Variant `null-i` permutes the labels over these texts with a seed of its own.
+    Raises ValueError where labels and U are not of the same texts.
+    """
+    if [row.id for row in rows] != [label["id"] for label in labels]:
+        raise ValueError(f"{item.source}: its labels are not those of U in this order; delete them and run again")
+    said = labels[: item.pairs]
+    if item.variant and item.variant.startswith("null-"):
+        random.Random(f"{seed}/{item.variant}").shuffle(said)
+    if form == "heads":
+        try:
+            targets = [label_target(label, item.classes, soft=item.target == "soft") for label in said]
+        except ValueError as error:
+            raise ValueError(f"{item.source}: {error}") from None
+        return [Labelled(row.segments, target) for row, target in zip(rows, targets, strict=False)]
+    words = dict(zip(item.classes, ((word,) for word in item.verbalizers or ()), strict=False))
+    return [
+        Pair(row.segments, mte_target(item.target, label["prediction"], item.classes, words))
+        for row, label in zip(rows, said, strict=False)
+    ]
+
+
+def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool) -> Target:
+    """What a head shall say where a black box gave a label: a line of its label file, with `classes` in any order.
+
+    The class, or (soft) the probabilities of all classes; without classes the rounded or (soft) the raw number; of a
+    span its likeliest ends, which are not text and stand for both forms.
+    Raises ValueError, naming the line, for a label that does not say what a head has to learn.
+    """
+    where = f"label of {label['id']}: a head cannot learn {label['prediction']!r} without"
+    if classes and soft:
+        chances = dict(zip(label.get("classes", ()), label.get("probabilities", ()), strict=False))
+        if missing := [name for name in classes if name not in chances]:
+            raise ValueError(f"{where} the probability of {missing[0]!r}; give classes and probabilities")
+        return SoftTarget(tuple(chances[name] for name in classes))
+    if not classes:
+        if "value" in label:
+            return NumberTarget(label["value"] if soft else float(label["prediction"]))
+        if "span" not in label:
+            raise ValueError(f"{where} its value or its span")
+        if label["span"] is None:
+            return NO_ANSWER
+        (first, start), (last, stop) = label["span"]["start"], label["span"]["end"]
+        return EndsTarget((first, start), (last, stop - 1))
+    if label["prediction"] not in classes:
+        raise ValueError(f"label of {label['id']}: {label['prediction']!r} is none of the classes {', '.join(classes)}")
+    return ClassTarget(classes.index(label["prediction"]), len(classes))
+
+
+def sources_of(item: Item, files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files an item is learned from, by what they are."""
+    if item.kind == "dte":
+        names = {"train": f"train:{item.source}", "dev": f"dev:{item.source}"}
+    else:
+        labels = "soft_labels" if item.target == "soft" else "labels"
+        names = {"unsup": f"unsup:{item.category}", labels: f"labels:{item.source}"}
+    return {kind: files[name] for kind, name in names.items()}
+
+
+def item_pairs(
+    item: Item, early_stop: bool, files: Mapping[str, Path], form: Form = "text2text"
+) -> tuple[list[Pair] | list[Labelled], list[Pair] | list[Labelled] | None]:
+    """Training pairs of an item, and for a DTE with early stopping the held-out pairs."""
+    sources = sources_of(item, files)
+    if item.kind == "dte":
+        as_pairs = {"form": form, "classes": item.classes}
+        held_out = dataset_pairs(_rows(sources["dev"]), None, item.seed, **as_pairs) if early_stop else None
+        return dataset_pairs(_rows(sources["train"]), item.pairs, item.seed, **as_pairs), held_out
+    unsup, labels = sources.values()
+    return model_pairs(item, _rows(unsup), read_jsonl(labels), item.seed, form), None
