@@ -10,7 +10,7 @@ PYTEST := PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo test lint unit audit workflow engines cluster-test bench clean
+.PHONY: help demo test lint unit runs engines cluster-test bench clean
 
 help: ## show the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,7 @@ demo: $(VENV)/steps.ok ## both experiments of the paper in small, offline: Table
 	echo "workflow: $$((SECONDS - start)) s"
 	@PYTHONPATH=src $(PY) -m fute show
 
-test: $(VENV)/test.ok lint unit audit workflow engines ## all checks and tests
+test: $(VENV)/test.ok lint unit runs engines ## all checks and tests
 	@echo "all checks and tests passed"
 
 lint: $(VENV)/test.ok
@@ -30,13 +30,10 @@ lint: $(VENV)/test.ok
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --lint
 
 unit: $(VENV)/test.ok
-	OMP_NUM_THREADS=2 $(PYTEST) tests/unit
+	OMP_NUM_THREADS=1 $(PYTEST) tests/unit -n 2 --dist loadgroup
 
-audit: $(VENV)/test.ok
-	$(PYTEST) tests/audit -v -n 2 --dist loadfile
-
-workflow: $(VENV)/test.ok
-	$(PYTEST) tests/workflow -s
+runs: $(VENV)/test.ok
+	OMP_NUM_THREADS=1 $(PYTEST) tests/workflow tests/audit -n 2 --dist loadgroup -v -s
 
 engines: $(VENV)/test.ok
 	OMP_NUM_THREADS=2 $(PYTEST) tests/engines -s
