@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,8 +36,7 @@ def adopt(
     from fute.audit.adopt import adopt as run
     from fute.audit.hashing import cores
 
-    given = loads(settings) if settings else None
-    finish(run(config, targets or (), settings=given, threads=threads or cores()), json)
+    finish(run(config, targets or (), settings=settings, threads=threads or cores()), json)
 
 
 def explain(
@@ -51,7 +49,7 @@ def explain(
     from fute.audit.explain import explain as run
     from fute.audit.explain_print import print_explanation
 
-    found = run(target, config, settings=loads(settings) if settings else None)
+    found = run(target, config, settings=settings)
     print_explanation(found, json=json)
 
 
@@ -105,7 +103,7 @@ def noise(
 
 @contextmanager
 def _rerunner(
-    config: Path, settings: str | None, scratch: Path | None, threads: int | None, profile: Path | None
+    config: Path, settings: dict | None, scratch: Path | None, threads: int | None, profile: Path | None
 ) -> Iterator[Rerunner]:
     import tempfile
 
@@ -117,7 +115,7 @@ def _rerunner(
     from fute.audit.scratch import Machine, checked_scratch
 
     kept = checked_scratch(scratch) if scratch else None
-    graph = read_graph(config, settings=loads(settings) if settings else None)
+    graph = read_graph(config, settings=settings)
     manifest = build_manifest(graph, config, ResultsFolder(Path(RESULTS)))
     machine = Machine(threads or cores(), profile)
     with tempfile.TemporaryDirectory(prefix="fute-rerun-") as temporary:

@@ -101,8 +101,8 @@ def planned(
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
     logging.disable(logging.WARNING)  # what Snakemake says of its plans is for people who run it
-    given = ConfigSettings(configfiles=[config]) if settings is None else ConfigSettings(config=settings)
     try:
+        given = ConfigSettings(configfiles=[config]) if settings is None else ConfigSettings(config=settings)
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True, enable_file_logging=False)) as api:
             api_workflow = api.workflow(resource_settings=ResourceSettings(cores=1), config_settings=given)
             api_workflow.dag(DAGSettings(targets=frozenset(targets)))
