@@ -96,8 +96,10 @@ def noise(
     with _rerunner(config, settings, scratch, threads, profile) as rerunner:
         jobs, facts = _sampled(rerunner, names or [], sample, seed, budget / repeats)
         found, report = measure(rerunner, jobs, repeats)
-    write_noise(found, Path(NOISE))
-    report.facts |= facts | {"written": NOISE}
+    report.facts |= facts
+    if found["floor"]:
+        write_noise(found, Path(NOISE))
+        report.facts["written"] = NOISE
     finish(report, json)
 
 
@@ -125,7 +127,7 @@ def _rerunner(
 def _sampled(
     rerunner: Rerunner, names: list[str], sample: int, seed: int, budget: float
 ) -> tuple[list[Job], dict[str, object]]:
-    from fute.audit.sample import candidates, draw, edited, named, seconds_of
+    from fute.audit.sample import NothingDrawn, candidates, draw, edited, named, seconds_of
 
     graph, manifest, results = rerunner.graph, rerunner.manifest, rerunner.results
     known = candidates(graph.jobs, manifest)
@@ -135,5 +137,8 @@ def _sampled(
         known, sample, seed, budget,
         cost=lambda job: seconds_of(job, manifest, results), first=lambda job: edited(job, manifest),
     )  # fmt: skip
+    if not drawn.jobs:
+        told = f"{drawn.left_out} of {len(known)} jobs are over the budget of {budget:g} s; raise --budget"
+        raise NothingDrawn(told if known else "no job has all its artifacts with a record; run the workflow")
     facts = {"of": len(known), "seed": seed, "recorded seconds": round(drawn.seconds, 1)}
     return list(drawn.jobs), facts | ({"over the budget": drawn.left_out} if drawn.left_out else {})

@@ -98,6 +98,8 @@ def planned(
     """Snakemake's own view of the workflow, planned as for `read_graph`. Raises GraphError."""
     if settings is None and not config.is_file():
         raise GraphError(f"{config} is not there; name the configuration of the run with --config")
+    if not all(targets):
+        raise GraphError("an empty name is no target; name a file of the results or a phase")
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
     logging.disable(logging.WARNING)  # what Snakemake says of its plans is for people who run it
