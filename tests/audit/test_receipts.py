@@ -119,7 +119,10 @@ def test_a_strange_file_among_the_receipts_is_named(chained: Run):
         check(chained)
 
 
-@pytest.mark.parametrize("report", [{}, {"command": "verify"}, GOOD | {"exit_code": 7}, GOOD | {"facts": []}])
+@pytest.mark.parametrize(
+    "report",
+    [{}, {"command": "verify"}, GOOD | {"exit_code": 7}, GOOD | {"facts": []}, GOOD | {"counts": {"x": 1e999}}],
+)
 def test_what_is_no_report_is_refused(report: dict):
     with pytest.raises(ReceiptError, match="no report of fute audit"):
         audited(report)

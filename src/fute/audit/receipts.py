@@ -6,12 +6,11 @@ the chain cannot show is that its newest receipts were taken away: publish the h
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from fute.artifacts import content_key
 from fute.audit.paths import AUDIT, ResultsFolder
@@ -68,16 +67,17 @@ def audited(report: Mapping[str, Any]) -> Audited:
     """The part of a command's `--json` that a receipt keeps. Raises ReceiptError."""
     try:
         root = report.get("facts", {}).get("root")
-        said = {name: report[name] for name in ("command", "exit_code", "counts")}
-        return Audited.model_validate(said | {"root": root})
-    except (KeyError, AttributeError, ValidationError):
+        said = {name: report[name] for name in ("command", "exit_code", "counts")} | {"root": root}
+        content_key(said)  # refuses what no receipt can hold
+        return Audited.model_validate(said)
+    except (KeyError, AttributeError, ValueError):
         raise ReceiptError("is no report of fute audit; make it with --json") from None
 
 
 def read_report(path: Path) -> Audited:
     """What a report in a file says. Raises ReceiptError."""
     try:
-        return audited(json.loads(path.read_bytes()))
+        return audited(strict_json(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise ReceiptError(f"{path}: {error}") from None
 
