@@ -98,6 +98,7 @@ def test_what_is_missing_is_left_to_the_run(clone: Run):
     (clone / TRAIN).unlink()
     code, report = adopted(clone)
     assert code == 0 and report["facts"] == {"adopted": 5, "missing": 1}
+    assert report["counts"] == {"identical": 7}
     assert planned(clone) == {"normalise_train": 1}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from audit.tables import EVALUATION, METHODS, TABLES, list_run, write_tables
+from large import write_artifact
 from typer.testing import CliRunner
 
 from fute.audit.claims.check import ClaimReport, Outcome, check_claims
@@ -302,3 +303,32 @@ def test_a_bad_claims_file_is_refused_by_name(tmp_path: Path, old: str, new: str
     with pytest.raises(ClaimsError, match=re.escape(problem)) as error:
         read_claims(path)
     assert str(path) in str(error.value)
+
+
+ONE = """
+claims:
+- {{id: a, kind: reproduction, about: x, said: {{value: '3'}}, shown: {{file: {file}, {place}}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [("results/x.csv", "column: n"), ("results/x.yaml", "pointer: /a"), ("results/x.json", "pointer: /a")],
+)
+def test_an_artifact_of_another_kind_answers_nothing(checkout: Path, file: str, place: str):
+    write_artifact(Path(), file, b"\x1f\x8b\xff")
+    Path("claims.yaml").write_text(ONE.format(file=file, place=place))
+    report = check(claims=read_claims(Path("claims.yaml")))
+    assert outcomes(report) == {Outcome.INCONCLUSIVE: 1} and file in report.answers[0].why
+
+
+def test_a_template_with_a_field_that_nothing_fills_is_named(checkout: Path):
+    Path("claims.yaml").write_text(ONE.format(file="'results/{model}.csv'", place="column: n"))
+    with pytest.raises(ClaimsError, match=r"'results/\{model\}.csv' needs a field that the paper: x does not fill"):
+        check(claims=read_claims(Path("claims.yaml")))
+
+
+def test_a_claims_file_that_is_no_text_is_refused_by_name(tmp_path: Path):
+    (tmp_path / "claims.yaml").write_bytes(b"\xff")
+    with pytest.raises(ClaimsError, match=r"claims\.yaml: 'utf-8' codec"):
+        read_claims(tmp_path / "claims.yaml")

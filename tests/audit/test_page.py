@@ -15,7 +15,8 @@ from fute.audit.audits import Audits, run_audits
 from fute.audit.chains import chain
 from fute.audit.page import render_page
 from fute.audit.paths import ResultsFolder
-from fute.audit.receipts import audited, write_receipt
+from fute.audit.receipt_chain import write_receipt
+from fute.audit.receipts import audited
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "br", "link", "input"}
@@ -141,6 +142,16 @@ def test_a_broken_chain_of_receipts_and_a_moved_record_are_said(audits: Audits):
     page = read(render_page(audits, results))
     assert "The chain is broken: results/audit/receipts/0001.json" in page.text
     assert "Not summed: results/evaluation/table3.csv.prov.json: is not the one of the manifest" in page.text
+
+
+def test_exchanged_receipts_are_no_chain(audits: Audits):
+    results = ResultsFolder(Path("results"))
+    one, two = (write_receipt(results, FILES[0], [])[1] for _ in range(2))
+    texts = one.read_text(), two.read_text()
+    one.write_text(texts[1]), two.write_text(texts[0])
+    assert (
+        "The chain is broken: results/audit/receipts/0001.json: is receipt 2" in read(render_page(audits, results)).text
+    )
 
 
 def test_the_chain_of_an_artifact(made: Run):

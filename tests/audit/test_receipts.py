@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from conftest import MODEL, PLANTED, Run
 from fute.artifacts import content_key
 from fute.audit.manifest import MANIFEST, manifest_json
 from fute.audit.paths import ResultsFolder
-from fute.audit.receipts import RECEIPTS, ReceiptError, audited, check_receipts, read_receipts, write_receipt
+from fute.audit.receipt_chain import check_receipts, write_receipt
+from fute.audit.receipts import RECEIPTS, ReceiptError, audited, read_receipts
 from fute.audit.verdicts import Cause, Report, Verdict
 
 GOOD = {"command": "verify", "exit_code": 0, "counts": {"identical": 9}, "facts": {}}
@@ -116,7 +119,10 @@ def test_a_strange_file_among_the_receipts_is_named(chained: Run):
         check(chained)
 
 
-@pytest.mark.parametrize("report", [{}, {"command": "verify"}, GOOD | {"exit_code": 7}, GOOD | {"facts": []}])
+@pytest.mark.parametrize(
+    "report",
+    [{}, {"command": "verify"}, GOOD | {"exit_code": 7}, GOOD | {"facts": []}, GOOD | {"counts": {"x": 1e999}}],
+)
 def test_what_is_no_report_is_refused(report: dict):
     with pytest.raises(ReceiptError, match="no report of fute audit"):
         audited(report)
@@ -153,3 +159,19 @@ def test_the_command(made: Run, run: Run, tmp_path: Path):
     assert checked.returncode == 0 and json.loads(checked.stdout)["counts"] == {"identical": 2}
     text = file(run, 1).read_text() + file(run, 2).read_text()
     assert [word for word in (*PLANTED.values(), str(made.folder.parent)) if word in text] == []
+
+
+def test_receipts_written_at_once_are_all_kept(made: Run, run: Run):
+    print("\nwriting eight receipts at once (10 s)", flush=True)
+    line = [sys.executable, "-m", "fute", "audit", "receipt", "--results", str(run / "results")]
+    started = [
+        subprocess.Popen(line, cwd=made.folder, env=made.environment(), text=True, stdout=-1, stderr=-1)
+        for _ in range(8)
+    ]
+    said = [process.communicate() for process in started]
+    written = [out for out, _ in said if out.startswith("receipt: ")]
+    refused = [error for out, error in said if not out]
+    assert len(written) + len(refused) == 8 and all("another audit wrote it meanwhile" in each for each in refused)
+    assert len(list((run / RECEIPTS).iterdir())) == len(written) >= 1
+    report = check(run)
+    assert report.exit_code == 0 and report.counts() == {"identical": len(written)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -102,6 +103,32 @@ exec "$@"
     assert " containers/" in call and "sample-unsup" in call
 
 
+def test_an_image_that_cannot_be_started_is_said(project: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "image.sif").rename(next(iter(images_of(project))))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "apptainer").write_text(
+        """#!/bin/bash
+if [ "$1" = --version ]; then echo "apptainer version 1.4.5"; exit; fi
+echo "FATAL:   could not open image: image format not recognized" >&2
+exit 255
+"""
+    )
+    (tools / "apptainer").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    code, report = rerun(project, UNSUP)
+    assert code == 2 and {each["verdict"] for each in report["findings"]} == {"not rerunnable here"}
+    assert all("image format not recognized" in each["message"] for each in report["findings"])
+
+
+def test_where_nothing_was_measured_the_noise_stays(project: Run):
+    (project / NOISE).write_text("kept")
+    (project / TEST).unlink()
+    done = project.audit("noise", TRAIN, "--repeats", "2", "--config", CONFIG)
+    assert done.returncode == 2 and f"its input {TEST} is missing" in done.stdout
+    assert (project / NOISE).read_text() == "kept"
+
+
 def test_an_input_that_is_not_the_recorded_one_is_not_used(project: Run):
     (project / TEST).write_bytes(b"other")
     code, report = rerun(project, TRAIN)
@@ -156,7 +183,11 @@ def test_tolerances_of_a_noise_file(tmp_path: Path):
     found = read_tolerances(path)
     assert found.of["labels"] == {"flips": 0.004, "class shift": 0.0}
     assert found.of["vectors"] == DEFAULTS["vectors"] and "labels" in found.source
-    for broken in ("{", "[]", json.dumps({"schema": 2, "repeats": 3, "floor": floor}), '{"schema": 1, "floor": 3}'):
+    good = {"schema": 1, "repeats": 3, "floor": floor}
+    distances = ({"flips": math.nan, "class shift": 0.0}, {"flips": -1.0, "class shift": 0.0})
+    damaged = [good | {"floor": {"labels": {"distances": each}}} for each in distances]
+    damaged += [good | {"schema": 2}, good | {"floor": 3}, {"schema": 1, "floor": floor}]
+    for broken in ("{", "[]", *map(json.dumps, damaged)):
         path.write_text(broken)
         with pytest.raises(NoiseError, match=r"noise\.json: is damaged"):
             read_tolerances(path)

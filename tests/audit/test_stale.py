@@ -82,8 +82,8 @@ def test_inputs_that_came_and_went():
     made = record({}, {"results/a": SHA, "data:x": SHA})
     assert list(changed_inputs(made, job(("results/a",)))) == []
     assert list(changed_inputs(made, job(("results/b", "resources/x")))) == [
-        "upstream: results/b was no input, and is one",
-        "upstream: results/a was an input, and is none",
+        "config: results/b was no input, and is one",
+        "config: results/a was an input, and is none",
     ]
 
 

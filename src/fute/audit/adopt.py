@@ -61,8 +61,8 @@ class _Adoption:
         outputs = {str(name) for job in jobs for name in job.output if not str(name).endswith(SIDECAR)}
         # of a batch no rule is left; it is whole or it is named here
         leaves = {name for name in self.bad if name not in outputs}
-        report = Report("adopt", checked=len(outputs | leaves), passed=Verdict.IDENTICAL)
         absent = set(self.manifest.missing)
+        report = Report("adopt", checked=len((outputs | leaves) - absent), passed=Verdict.IDENTICAL)
         adopted = 0
         for job in jobs:
             own = [str(name) for name in job.output if not str(name).endswith(SIDECAR)]

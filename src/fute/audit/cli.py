@@ -1,12 +1,12 @@
 """`fute audit ...`: what a reviewer or a doubting reader asks of a finished run.
 
-Exit codes of all commands: 0 good, 1 something drifted, 2 something is missing or could not be checked. Every step of
-the workflow loads this file, so a command imports what it needs by itself.
+Exit codes: 0 good, 1 something drifted, 2 something is missing or could not be checked. `explain`, `export` and `page`
+judge nothing: 0 once they are done. Every step of the workflow loads this file, so a command imports what it needs by
+itself.
 """
 
 from __future__ import annotations
 
-from json import loads
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ import typer
 from fute.audit import commands
 from fute.audit.evidence import app as evidence
 from fute.audit.options import (
+    AuditGroup,
     ConfigOption,
     JsonOption,
     ManifestOption,
@@ -24,7 +25,7 @@ from fute.audit.options import (
     manifest_path,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Trace, check and compare the artifacts of a run.")
+app = typer.Typer(cls=AuditGroup, no_args_is_help=True, help="Trace, check and compare the artifacts of a run.")
 app.add_typer(evidence)
 for command in (commands.adopt, commands.explain, commands.rerun, commands.noise):
     app.command()(command)
@@ -46,7 +47,7 @@ def manifest(
     from fute.audit.paths import ResultsFolder
 
     folder = ResultsFolder(results)
-    graph = read_graph(config, targets or (), settings=loads(settings) if settings else None)
+    graph = read_graph(config, targets or (), settings=settings)
     made = build_manifest(graph, config, folder)
     write_manifest(made, manifest_path(results, output))
     finish(manifest_report(made), json)

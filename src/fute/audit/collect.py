@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import SIDECAR
+from fute.audit.cells import is_batch, keys_of
 from fute.audit.graph import Graph
 from fute.audit.identity import LOCK, config_identity, lock_files, read_images
 from fute.audit.manifest import Entry, Manifest, entry_of, environment_key
 from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.records import RecordError, Sidecar, read_sidecar
 from fute.audit.stale import reasons
-from fute.audit.verdicts import Cause, Report, Verdict
-from fute.batching import KEYS
+from fute.audit.verdicts import Cause, Report, Verdict, cause_of, printable
 
 
 def build_manifest(graph: Graph, config: Path, results: ResultsFolder) -> Manifest:
@@ -34,8 +34,8 @@ def manifest_report(manifest: Manifest) -> Report:
         report.add(name, Verdict.UNVERIFIED, Cause.RECORD, why)
     for name, stale in manifest.stale.items():
         for why in stale:
-            cause = Cause(why.split(":", 1)[0])
-            report.add(name, Verdict.DRIFTED, cause, f"{name}: is stale: {why}; run the workflow, which makes it again")
+            problem = f"{name}: is stale: {why}; run the workflow, which makes it again"
+            report.add(name, Verdict.DRIFTED, cause_of(why), problem)
     for name in manifest.surplus:
         report.add(name, Verdict.SURPLUS, Cause.PATH, f"{name}: belongs to nothing that was asked for")
     return report
@@ -69,7 +69,8 @@ class _Collector:
             entries=dict(sorted(self.entries.items())),
             missing=sorted(self.missing),
             unrecorded=dict(sorted(self.unrecorded.items())),
-            surplus=[name for name in self.results.names() if name not in known],
+            # such files may have any name; a manifest has only those that an artifact could have
+            surplus=[printable(name).replace("\\", "?") for name in self.results.names() if name not in known],
             images={sha256: entry for sha256, entry in read_images().items() if sha256 in used},
             environments=dict(sorted(self.environments.items())),
         )
@@ -82,14 +83,16 @@ class _Collector:
             return []
         try:
             sidecar, digest = read_sidecar(self.results.sidecar(name), name + SIDECAR)
+            if sidecar.record.artifact != name:
+                raise RecordError(f"{name}{SIDECAR}: speaks of {sidecar.record.artifact}: it was exchanged")
             self.entries[name] = self._entry(name, sidecar, digest)
         except RecordError as error:
             self.unrecorded[name] = str(error)
             return []
         self.sidecars[name] = sidecar
         found = [source.path for source in sidecar.record.inputs if source.path.startswith(f"{RESULTS}/")]
-        if "/batches/" in name and not name.endswith(KEYS):
-            found.append(_keys_of(name))
+        if is_batch(name):
+            found.append(keys_of(name))
         return found
 
     def _entry(self, name: str, sidecar: Sidecar, digest: str) -> Entry:
@@ -109,9 +112,3 @@ class _Collector:
             if why:
                 found[name] = why
         return dict(sorted(found.items()))
-
-
-def _keys_of(batch: str) -> str:
-    """The `.keys` file beside a batch's data."""
-    folder, _, name = batch.rpartition("/")
-    return f"{folder}/{name.split('.')[0]}{KEYS}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,8 +36,7 @@ def adopt(
     from fute.audit.adopt import adopt as run
     from fute.audit.hashing import cores
 
-    given = loads(settings) if settings else None
-    finish(run(config, targets or (), settings=given, threads=threads or cores()), json)
+    finish(run(config, targets or (), settings=settings, threads=threads or cores()), json)
 
 
 def explain(
@@ -51,7 +49,7 @@ def explain(
     from fute.audit.explain import explain as run
     from fute.audit.explain_print import print_explanation
 
-    found = run(target, config, settings=loads(settings) if settings else None)
+    found = run(target, config, settings=settings)
     print_explanation(found, json=json)
 
 
@@ -98,14 +96,16 @@ def noise(
     with _rerunner(config, settings, scratch, threads, profile) as rerunner:
         jobs, facts = _sampled(rerunner, names or [], sample, seed, budget / repeats)
         found, report = measure(rerunner, jobs, repeats)
-    write_noise(found, Path(NOISE))
-    report.facts |= facts | {"written": NOISE}
+    report.facts |= facts
+    if found["floor"]:
+        write_noise(found, Path(NOISE))
+        report.facts["written"] = NOISE
     finish(report, json)
 
 
 @contextmanager
 def _rerunner(
-    config: Path, settings: str | None, scratch: Path | None, threads: int | None, profile: Path | None
+    config: Path, settings: dict | None, scratch: Path | None, threads: int | None, profile: Path | None
 ) -> Iterator[Rerunner]:
     import tempfile
 
@@ -117,7 +117,7 @@ def _rerunner(
     from fute.audit.scratch import Machine, checked_scratch
 
     kept = checked_scratch(scratch) if scratch else None
-    graph = read_graph(config, settings=loads(settings) if settings else None)
+    graph = read_graph(config, settings=settings)
     manifest = build_manifest(graph, config, ResultsFolder(Path(RESULTS)))
     machine = Machine(threads or cores(), profile)
     with tempfile.TemporaryDirectory(prefix="fute-rerun-") as temporary:
@@ -127,7 +127,7 @@ def _rerunner(
 def _sampled(
     rerunner: Rerunner, names: list[str], sample: int, seed: int, budget: float
 ) -> tuple[list[Job], dict[str, object]]:
-    from fute.audit.sample import candidates, draw, edited, named, seconds_of
+    from fute.audit.sample import NothingDrawn, candidates, draw, edited, named, seconds_of
 
     graph, manifest, results = rerunner.graph, rerunner.manifest, rerunner.results
     known = candidates(graph.jobs, manifest)
@@ -137,5 +137,8 @@ def _sampled(
         known, sample, seed, budget,
         cost=lambda job: seconds_of(job, manifest, results), first=lambda job: edited(job, manifest),
     )  # fmt: skip
+    if not drawn.jobs:
+        told = f"{drawn.left_out} of {len(known)} jobs are over the budget of {budget:g} s; raise --budget"
+        raise NothingDrawn(told if known else "no job has all its artifacts with a record; run the workflow")
     facts = {"of": len(known), "seed": seed, "recorded seconds": round(drawn.seconds, 1)}
     return list(drawn.jobs), facts | ({"over the budget": drawn.left_out} if drawn.left_out else {})

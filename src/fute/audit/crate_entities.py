@@ -13,13 +13,22 @@ from rocrate.rocrate import ROCrate
 from fute.artifacts import SIDECAR, canonical_json, content_key, sha256_file
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
+from fute.audit.verdicts import DRIFT, INCOMPLETE
 
 TERMS = "https://w3id.org/ro/terms/workflow-run"
 MEDIA = {".smk": "text/x-python", ".jsonl": "application/x-ndjson", ".keys": "text/plain", ".yaml": "application/yaml"}
 
 
 class ExportError(RuntimeError):
-    """A run that cannot be exported: an artifact is missing or is not the one of the manifest."""
+    """A run that cannot be exported, or not to where it was asked to go."""
+
+    exit_code = INCOMPLETE
+
+
+class MovedArtifact(ExportError):
+    """An artifact that is not the one of the manifest."""
+
+    exit_code = DRIFT
 
 
 class Entities:
@@ -50,7 +59,7 @@ class Entities:
         if not path.is_file():
             raise ExportError(f"{name}: is missing; copy it again, or run the workflow")
         if sha256_file(path) != entry.sha256:
-            raise ExportError(f"{name}: its bytes are not those of the manifest; see fute audit verify")
+            raise MovedArtifact(f"{name}: its bytes are not those of the manifest; see fute audit verify")
         facts = {"name": name.rpartition("/")[2], "sha256": entry.sha256, "contentSize": str(entry.size)}
         record = self.file(name + SIDECAR, self.results.sidecar(name), sha256=entry.sidecar_sha256)
         record["about"] = {"@id": name}

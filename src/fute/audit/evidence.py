@@ -71,7 +71,8 @@ def receipt(
     """
     from fute.audit.audits import run_audits
     from fute.audit.paths import ResultsFolder
-    from fute.audit.receipts import audited, check_receipts, read_report, write_receipt
+    from fute.audit.receipt_chain import check_receipts, write_receipt
+    from fute.audit.receipts import audited, read_report
     from fute.audit.verdicts import worst
 
     folder, listed = ResultsFolder(results), manifest_path(results, manifest)

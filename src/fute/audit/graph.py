@@ -98,11 +98,13 @@ def planned(
     """Snakemake's own view of the workflow, planned as for `read_graph`. Raises GraphError."""
     if settings is None and not config.is_file():
         raise GraphError(f"{config} is not there; name the configuration of the run with --config")
+    if not all(targets):
+        raise GraphError("an empty name is no target; name a file of the results or a phase")
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
     logging.disable(logging.WARNING)  # what Snakemake says of its plans is for people who run it
-    given = ConfigSettings(configfiles=[config]) if settings is None else ConfigSettings(config=settings)
     try:
+        given = ConfigSettings(configfiles=[config]) if settings is None else ConfigSettings(config=settings)
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True, enable_file_logging=False)) as api:
             api_workflow = api.workflow(resource_settings=ResourceSettings(cores=1), config_settings=given)
             api_workflow.dag(DAGSettings(targets=frozenset(targets)))

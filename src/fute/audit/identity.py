@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from fute.audit.records import RecordError
 from fute.config.run import Run, load_run
 from fute.config.sections import ConfigError
 from fute.data.prompts import PromptError
+from fute.images.lock import FOLDER, ImageError, read_lock
+from fute.images.lock import LOCK as IMAGE_LOCK
 from fute.scrub import scrubbed
 
-IMAGES = Path("containers/lock.json")
+IMAGES = FOLDER / IMAGE_LOCK
 LOCK = ".lock.json"
 # how a run is spread over a machine: changes no result, and differs from machine to machine
 OF_THE_MACHINE = {"threads": True, "processes": True, "gpus": True, "data": {"root"}}
@@ -63,14 +66,11 @@ def read_images(project: Path = Path()) -> dict[str, dict[str, Any]]:
 
     Raises RecordError for a lock that is damaged.
     """
-    path = project / IMAGES
-    if not path.is_file():
-        return {}
     try:
-        images = json.loads(path.read_bytes())["images"]
-        return {entry["sha256"]: {"name": name, **entry} for name, entry in images.items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise RecordError(f"{IMAGES}: is no lock of images; write it again with `fute images lock`") from None
+        images = read_lock(project / FOLDER).images
+    except ImageError as error:
+        raise RecordError(str(error)) from None
+    return {entry.sha256: {"name": name, **entry.model_dump()} for name, entry in images.items()}
 
 
 def image_problem(sha256: str, images: dict[str, dict[str, Any]], project: Path) -> str | None:
@@ -82,9 +82,14 @@ def image_problem(sha256: str, images: dict[str, dict[str, Any]], project: Path)
         return None
     if sha256 not in images:
         return f"was made in an image ({sha256[:12]}) that {IMAGES} does not have"
-    file = project / IMAGES.parent / images[sha256]["file"]
+    name = images[sha256]["file"]
+    if Path(name).name != name:
+        return (
+            f"was made in an image whose file, by {IMAGES}, is not beside it ({name}); write it again: fute images lock"
+        )
+    file = project / FOLDER / name
     if file.is_file() and sha256_file(file) != sha256:
-        return f"was made in {IMAGES.parent / file.name}, which was replaced since: it is not what {IMAGES} says"
+        return f"was made in {FOLDER / name}, which was replaced since: it is not what {IMAGES} says"
     return None
 
 
@@ -103,6 +108,30 @@ def lock_files(name: str, results: ResultsFolder) -> dict[str, str]:
     for file in found:
         checked_name(file)
     return found
+
+
+def lock_problem(name: str, files: Mapping[str, str], results: ResultsFolder) -> str | None:
+    """Why a lock of weights does not speak for these files; None where it does, or where an artifact is no lock."""
+    try:
+        if not name.endswith(LOCK) or lock_files(name, results) == files:
+            return None
+    except RecordError as error:
+        return str(error)
+    except UnsafePath as error:
+        return f"{name}: {error}"
+    return f"{name}: lists other files than the manifest says of it; make the manifest again"
+
+
+def unlisted_files(lock: str, files: Mapping[str, str], results: ResultsFolder) -> Iterator[str]:
+    """Names in a model's folder that its lock does not know: a library might load them. A linked folder is one, too."""
+    name = lock.removesuffix(LOCK)
+    try:
+        folder = results.path(name)
+    except UnsafePath:
+        return  # its files are refused one by one
+    linked = (path for path in sorted(folder.rglob("*")) if path.is_symlink() and path.is_dir())
+    there = [*results.names(name), *(f"{name}/{path.relative_to(folder)}" for path in linked)]
+    yield from (file for file in there if file not in files)
 
 
 def project_sha256(project: Path, name: str) -> str | None:

@@ -6,16 +6,15 @@ and wherever. What may differ between two such runs (machines, sidecars' times) 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fute.artifacts import atomic, canonical_json, content_key
 from fute.audit.paths import AUDIT, UnsafePath, checked_name
-from fute.audit.records import Input, Module, Sha256, Sidecar
-from fute.audit.verdicts import Verdict
+from fute.audit.records import Input, Module, Sha256, Sidecar, strict_json
+from fute.audit.verdicts import Verdict, cause_of
 
 MANIFEST = f"{AUDIT}/manifest.json"
 
@@ -27,6 +26,15 @@ class ManifestError(ValueError):
         super().__init__(message)
         self.verdict = verdict
         self.exit_code = verdict.exit_code
+
+
+def _with_cause(reason: str) -> str:
+    cause_of(reason)
+    return reason
+
+
+Reason = Annotated[str, AfterValidator(_with_cause)]
+"""Why an artifact is stale: `cause: words`."""
 
 
 class _Strict(BaseModel):
@@ -87,7 +95,7 @@ class Manifest(_Strict):
     entries: dict[str, Entry]
     missing: list[str] = []
     unrecorded: dict[str, str] = {}
-    stale: dict[str, list[str]] = {}
+    stale: dict[str, list[Reason]] = {}
     surplus: list[str] = []
     images: dict[str, dict[str, Any]] = {}
     environments: dict[str, dict[str, Any]] = {}
@@ -117,15 +125,6 @@ class Manifest(_Strict):
                 paths = (source.path for source in self.entries[name].inputs)
                 todo += [(path, False) for path in paths if path in self.entries]
         return list(done)
-
-    def consumers(self) -> dict[str, list[str]]:
-        """Artifact -> those made from it directly."""
-        found: dict[str, list[str]] = {name: [] for name in self.entries}
-        for name, entry in sorted(self.entries.items()):
-            for source in entry.inputs:
-                if source.path in found:
-                    found[source.path].append(name)
-        return found
 
 
 def entry_of(
@@ -172,13 +171,15 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 def read_manifest(path: Path) -> Manifest:
     """A manifest from a file, its hashes and every name in it checked. Raises ManifestError."""
     try:
-        body = json.loads(path.read_bytes())
+        body = strict_json(path.read_bytes())
         digest, root = body.pop("sha256"), body["root"]
         whole = content_key(body) == digest
         found = Manifest.model_validate({name: value for name, value in body.items() if name != "root"})
     except FileNotFoundError:
         problem = f"{path}: there is no manifest; make it with: fute audit manifest"
         raise ManifestError(problem, Verdict.MISSING) from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}", Verdict.UNVERIFIED) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -188,9 +189,8 @@ def read_manifest(path: Path) -> Manifest:
     if not whole or found.root != root:
         raise ManifestError(f"{path}: was edited: its hashes are not those of its entries; make it again")
     try:
-        for name in (*found.entries, *found.missing, *found.unrecorded, *found.surplus):
-            checked_name(name)
-        for name in (name for entry in found.entries.values() for name in entry.files):
+        files = (name for entry in found.entries.values() for name in entry.files)
+        for name in (*found.entries, *found.missing, *found.unrecorded, *found.stale, *found.surplus, *files):
             checked_name(name)
     except UnsafePath as error:
         raise ManifestError(f"{path}: {error}", Verdict.REFUSED) from None

@@ -17,7 +17,7 @@ from fute.audit.again import CANNOT, Rerunner
 from fute.audit.comparators import DEFAULTS, UNLIKE, Tolerances, distances, kind_of
 from fute.audit.graph import Job
 from fute.audit.paths import AUDIT
-from fute.audit.records import read_sidecar
+from fute.audit.records import read_sidecar, strict_json
 from fute.audit.verdicts import INCOMPLETE, Cause, Report, Verdict
 from fute.progress import Track
 
@@ -101,12 +101,15 @@ def read_tolerances(path: Path) -> Tolerances:
     if not path.is_file():
         return Tolerances(DEFAULTS, "the defaults; measure them with: fute audit noise")
     try:
-        value = json.loads(path.read_bytes())
+        value = strict_json(path.read_bytes())
+        repeats = value["repeats"]
         measured = {kind: each["distances"] for kind, each in value["floor"].items() if each["distances"]}
         own = {kind: {name: MARGIN * float(most) for name, most in of.items()} for kind, of in measured.items()}
         if value["schema"] != SCHEMA or any(of.keys() != DEFAULTS[kind].keys() for kind, of in own.items()):
             raise ValueError("other kinds or measures than this version has")
+        if not all(0 <= most < UNLIKE for of in own.values() for most in of.values()):
+            raise ValueError("a distance that is none")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise NoiseError(f"{path}: is damaged ({error}); measure again with: fute audit noise") from None
-    source = f"{MARGIN} times the noise of {value['repeats']} repeats ({path}: {', '.join(sorted(own)) or 'no kind'})"
+    source = f"{MARGIN} times the noise of {repeats} repeats ({path}: {', '.join(sorted(own)) or 'no kind'})"
     return Tolerances({**DEFAULTS, **own}, source)

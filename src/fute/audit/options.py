@@ -1,22 +1,55 @@
 """What the commands of `fute audit` share: their options, and how they end.
 
-Every step of the workflow loads this file, so it imports what it needs where it needs it.
+Every step of the workflow loads this file, so it imports nothing heavy.
 """
 
 from __future__ import annotations
 
+from json import loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-if TYPE_CHECKING:
-    from fute.audit.verdicts import Report
+from fute.audit.verdicts import INCOMPLETE, Report
+from fute.cluster import storage
+
+
+class Unusable(RuntimeError):
+    """A file or folder that cannot be read or written, so that nothing was found out."""
+
+    exit_code = INCOMPLETE
+
+
+class AuditGroup(TyperGroup):
+    """The commands; what a system refuses them is one line and exit code 2, since it is no drift."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            told = f"{error.filename2 or error.filename}: {error.strerror}" if error.filename else str(error)
+            raise Unusable(storage.advice(error) or f"{told}; give a path that can be read and written") from error
+
+
+def _settings(text: str) -> dict[str, Any]:
+    try:
+        value = loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter("not a JSON object")
+    return value
+
 
 ConfigOption = Annotated[Path, typer.Option(help="the run's configuration")]
 ResultsOption = Annotated[Path, typer.Option(help="folder of the run's results")]
 ManifestOption = Annotated[Path | None, typer.Option(help="default: audit/manifest.json in the results")]
-SettingsOption = Annotated[str | None, typer.Option(help="settings as JSON, where the file's were overridden")]
+SettingsOption = Annotated[
+    dict | None,
+    typer.Option(parser=_settings, metavar="JSON", help="settings as JSON, where the file's were overridden"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object, for machines")]
 
 

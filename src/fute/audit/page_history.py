@@ -10,7 +10,8 @@ from fute.audit.executions import RecordMoved, executions
 from fute.audit.manifest import Manifest
 from fute.audit.page_rows import row, table
 from fute.audit.paths import ResultsFolder
-from fute.audit.receipts import ReceiptError, read_receipts
+from fute.audit.receipt_chain import check_receipts
+from fute.audit.receipts import BrokenChain, read_receipts
 from fute.audit.verdicts import WORDS
 from fute.paper.grids import Group, Row
 from fute.paper.report import Section, duration
@@ -83,9 +84,12 @@ def receipts_section(results: ResultsFolder) -> Section:
     """The chain of audits, the newest first."""
     title = "Receipts"
     try:
-        chained = read_receipts(results)
-    except ReceiptError as error:
-        return Section("receipts", title, [f"The chain is broken: {error}"])
+        broken = [finding.message for finding in check_receipts(results).findings]
+        chained = [] if broken else read_receipts(results)
+    except BrokenChain as error:
+        broken = [str(error)]
+    if broken:
+        return Section("receipts", title, [f"The chain is broken: {broken[0]}"])
     if not chained:
         return Section("receipts", title, ["No audit of these results was recorded yet (fute audit receipt)."])
     rows = []

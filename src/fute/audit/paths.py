@@ -17,6 +17,8 @@ from fute.audit.verdicts import INCOMPLETE
 RESULTS = "results"
 AUDIT = f"{RESULTS}/audit"
 """Where the audit writes; its own files are no artifacts of a run."""
+LONGEST = 255
+"""Bytes that a file's name may have on the file systems in use."""
 NO_ARTIFACTS = (f"{RESULTS}/logs", f"{RESULTS}/benchmarks", AUDIT)
 
 
@@ -27,8 +29,10 @@ class UnsafePath(ValueError):
 def checked_name(name: str) -> str:
     """`name` itself, where it is a plain relative name below `results/`. Raises UnsafePath."""
     parts = name.split("/")
-    if not name or "\0" in name or "\\" in name:
+    if not name or not name.isprintable() or "\\" in name:
         problem = "is empty or holds a character that no artifact's name has"
+    elif max(len(part.encode()) for part in parts) > LONGEST:
+        problem = "is longer than a file's name can be"
     elif name.startswith("/"):
         problem = "is absolute"
     elif ".." in parts:
@@ -70,24 +74,21 @@ class ResultsFolder:
         self.folder = folder
         self._real = os.path.realpath(folder)
         # many files lie in one folder, whose links are followed once
-        self._real_folder = lru_cache(maxsize=4096)(self._checked_folder)
+        self._real_folder = lru_cache(maxsize=4096)(
+            lambda name: os.path.realpath(folder.joinpath(*name.split("/")[1:]))
+        )
 
     def path(self, name: str) -> Path:
         """File of the artifact `name`, which need not exist. Raises UnsafePath."""
         folder, _, file = checked_name(name).rpartition("/")
-        path = f"{self._real_folder(folder)}/{file}"
-        if os.path.islink(path):
-            self._refuse_outside(os.path.realpath(path), name)
+        real = self._real_folder(folder)
+        path = f"{real}/{file}"
+        for each in (real, os.path.realpath(path)) if os.path.islink(path) else (real,):
+            if os.path.commonpath((each, self._real)) != self._real:
+                raise UnsafePath(
+                    f"{name}: a symbolic link leads outside {self.folder}; refused: put the file itself there"
+                )
         return Path(path)
-
-    def _checked_folder(self, name: str) -> str:
-        real = os.path.realpath(self.folder.joinpath(*name.split("/")[1:]))
-        self._refuse_outside(real, name)
-        return real
-
-    def _refuse_outside(self, real: str, name: str) -> None:
-        if os.path.commonpath((real, self._real)) != self._real:
-            raise UnsafePath(f"{name}: a symbolic link leads outside {self.folder}; refused")
 
     def sidecar(self, name: str) -> Path:
         """File of the record beside the artifact `name`. Raises UnsafePath."""

@@ -7,14 +7,15 @@ computation of the cell that it takes out of a batch: every drift that is found 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fute.artifacts import sidecar_path
 from fute.audit.again import CANNOT, Again, Rerunner
 from fute.audit.cells import cell_content, is_batch, keys_read, planned_keys
+from fute.audit.chains import ancestors
 from fute.audit.comparators import Tolerances, compare
 from fute.audit.graph import Job
-from fute.audit.manifest import Entry
+from fute.audit.manifest import Manifest
 from fute.audit.records import Record, read_sidecar
 from fute.audit.scratch import in_image
 from fute.audit.stale import same_code
@@ -37,9 +38,9 @@ def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Re
             else:
                 _judge(rerunner, again, tolerances, report, drifted)
             track.advance()
-    origins = _first(rerunner.manifest.entries, {origin for _, origin, _, _ in drifted})
+    origins = _first(rerunner.manifest, {origin for _, origin, _, _ in drifted})
     for name, origin, cause, why in sorted(drifted, key=lambda each: each[1] not in origins):
-        above = sorted(_ancestors(rerunner.manifest.entries, name) & origins) or [origin]
+        above = sorted(ancestors(rerunner.manifest, [name]) & origins) or [origin]
         report.add(name, Verdict.DRIFTED, cause, f"{name}: {why}; first divergent: {', '.join(above)}")
     images = {record.image for job in jobs if (record := rerunner.record(job.outputs[0])).image}
     report.facts = {
@@ -72,20 +73,9 @@ def _judge(
             report.add(name, result.verdict, cause, f"{name}: {result.said}; {why}")
 
 
-def _ancestors(entries: Mapping[str, Entry], name: str) -> set[str]:
-    """An artifact and everything it was made from."""
-    found, todo = {name}, [name]
-    while todo:
-        for source in entries[todo.pop()].inputs:
-            if source.path in entries and source.path not in found:
-                found.add(source.path)
-                todo.append(source.path)
-    return found
-
-
-def _first(entries: Mapping[str, Entry], origins: set[str]) -> set[str]:
+def _first(manifest: Manifest, origins: set[str]) -> set[str]:
     """Those that were not made from any other of them."""
-    return {name for name in origins if (_ancestors(entries, name) & origins) == {name}}
+    return {name for name in origins if (ancestors(manifest, [name]) & origins) == {name}}
 
 
 def _origin(rerunner: Rerunner, again: Again, name: str) -> str:

@@ -24,6 +24,12 @@ class UnknownArtifact(ValueError):
     exit_code = INCOMPLETE
 
 
+class NothingDrawn(ValueError):
+    """A sample without a job: nothing would be found out."""
+
+    exit_code = INCOMPLETE
+
+
 @dataclass(frozen=True)
 class Sample:
     """Jobs to do again, and what they took the last time, in seconds. left_out: drawn, but over the budget."""

@@ -24,7 +24,7 @@ from fute.artifacts import SIDECAR, sidecar_path
 from fute.audit.cells import all_cells, is_batch, planned_keys
 from fute.audit.graph import Graph, Job
 from fute.audit.identity import IMAGES, LOCK, read_images
-from fute.audit.paths import ResultsFolder
+from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.verdicts import INCOMPLETE
 from fute.batching import KEYS, keys_text
 
@@ -45,7 +45,11 @@ class ScratchError(ValueError):
 
 
 def checked_scratch(folder: Path) -> Path:
-    """`folder` itself, where nothing is in it yet. Raises ScratchError."""
+    """`folder` itself, where nothing is in it yet, and apart from the results. Raises ScratchError."""
+    if folder.resolve().is_relative_to(Path(RESULTS).resolve()):
+        raise ScratchError(
+            f"{folder} lies in {RESULTS}/, where nothing may be written; give --scratch a folder elsewhere"
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ScratchError(f"{folder} is not empty; give --scratch a folder that is not there")
     return folder
@@ -168,7 +172,7 @@ def _end_of(said: str, logs: Path, job: Job) -> str:
     for text in texts:
         if lines := _lines(text):
             return lines[-1]
-    errors = [line for line in _lines(said) if re.match(r"\w*(Error|Exception)\b.*[^:]$", line)]
+    errors = [line for line in _lines(said) if re.match(r"(FATAL:|\w*(Error|Exception)\b).*[^:]$", line)]
     return (errors or _lines(said) or [job.rule])[-1]
 
 

@@ -45,6 +45,14 @@ def reasons(record: Record, job: Job | None, entries: Mapping[str, Entry]) -> li
     return found
 
 
+def seen_by_verify(reason: str, module: str) -> bool:
+    """Whether verification finds by itself what a reason for the artifact of a step's module says.
+
+    The code, and inputs that were made again: both may have been put right since the manifest was made.
+    """
+    return reason.startswith((f"{Cause.UPSTREAM}: ", f"{Cause.CODE}: {module} "))
+
+
 def same_code(record: Record | Entry) -> bool:
     """Whether the import closure of a record's module is what it was."""
     try:
@@ -80,8 +88,8 @@ def changed_inputs(record: Record, job: Job) -> Iterator[str]:
     """Artifacts that the job would read and the recorded one did not, and the other way round."""
     planned = {name for name in job.inputs if name.startswith(f"{RESULTS}/")}
     recorded = {source.path for source in record.inputs if source.path.startswith(f"{RESULTS}/")}
-    yield from (f"upstream: {name} was no input, and is one" for name in sorted(planned - recorded))
-    yield from (f"upstream: {name} was an input, and is none" for name in sorted(recorded - planned))
+    yield from (f"config: {name} was no input, and is one" for name in sorted(planned - recorded))
+    yield from (f"config: {name} was an input, and is none" for name in sorted(recorded - planned))
 
 
 def changed_params(record: Record, job: Job) -> Iterator[str]:

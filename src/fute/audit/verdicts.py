@@ -56,6 +56,19 @@ class Cause(StrEnum):
     ABSENT = "absent"
 
 
+def printable(text: str) -> str:
+    """`text` on one line, for people and for JSON: `?` for what no terminal should get, and for bytes of no encoding.
+
+    A stranger's file names, records and manifests are printed; control characters in them could forge lines.
+    """
+    return "".join(character if character.isprintable() else "?" for character in text.replace("\n", " "))
+
+
+def cause_of(reason: str) -> Cause:
+    """The cause that a reason `cause: words` starts with. Raises ValueError."""
+    return Cause(reason.partition(":")[0])
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing found about one artifact; `message` names the file and says what to do."""
@@ -80,7 +93,7 @@ class Report:
     passed: Verdict = Verdict.IDENTICAL
 
     def add(self, artifact: str, verdict: Verdict, cause: Cause, message: str) -> None:
-        self.findings.append(Finding(artifact, verdict, cause, message))
+        self.findings.append(Finding(printable(artifact), verdict, cause, printable(message)))
 
     def verdicts(self) -> dict[str, Verdict]:
         """Artifact -> the worst verdict among its findings."""

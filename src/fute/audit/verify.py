@@ -11,13 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from fute.artifacts import SIDECAR
+from fute.audit import identity
 from fute.audit.hashing import Hashed, Task, hash_files
-from fute.audit.identity import IMAGES, LOCK, config_problem, image_problem, lock_files, project_sha256, read_images
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath
 from fute.audit.records import Input, NoRecord, RecordError, read_sidecar
-from fute.audit.stale import same_code
-from fute.audit.verdicts import Cause, Report, Verdict
+from fute.audit.stale import same_code, seen_by_verify
+from fute.audit.verdicts import Cause, Report, Verdict, cause_of
 from fute.progress import Track
 
 
@@ -40,19 +40,19 @@ def verify_folder(results: ResultsFolder, manifest: Path, *, root: str | None = 
     except ManifestError as error:
         report.add(MANIFEST, error.verdict, Cause.RECORD, str(error))
     except RecordError as error:
-        report.add(str(IMAGES), Verdict.DRIFTED, Cause.IMAGE, str(error))
+        report.add(str(identity.IMAGES), Verdict.DRIFTED, Cause.IMAGE, str(error))
     return report
 
 
 class _Verifier:
     def __init__(self, manifest: Manifest, results: ResultsFolder, project: Path) -> None:
         self.manifest, self.results, self.project = manifest, results, project
-        self.images = read_images(project)
+        self.images = identity.read_images(project)
         self._weights = {name: digest for entry in manifest.entries.values() for name, digest in entry.files.items()}
         listed = (manifest.entries, manifest.missing, manifest.unrecorded, self._weights)
         self.found = Report("verify", checked=sum(map(len, listed)))
-        self._image_problem = lru_cache(lambda image: image_problem(image, self.images, project))
-        self._project_sha256 = lru_cache(lambda name: project_sha256(project, name))
+        self._image_problem = lru_cache(lambda image: identity.image_problem(image, self.images, project))
+        self._project_sha256 = lru_cache(lambda name: identity.project_sha256(project, name))
 
     def report(self, root: str | None, threads: int) -> Report:
         started, read = time.monotonic(), 0
@@ -87,7 +87,7 @@ class _Verifier:
                 add(MANIFEST, Verdict.DRIFTED, Cause.CONTENT, problem)
         if file := manifest.config.file:
             self.found.checked += 1
-            if problem := config_problem(file, manifest.config.sha256, self.project):
+            if problem := identity.config_problem(file, manifest.config.sha256, self.project):
                 add(file, Verdict.DRIFTED, Cause.CONFIG, f"{file}: {problem}")
         for name in manifest.missing:
             add(
@@ -96,9 +96,10 @@ class _Verifier:
         for name, why in manifest.unrecorded.items():
             add(name, Verdict.UNVERIFIED, Cause.RECORD, why)
         for name, reasons in manifest.stale.items():
-            for cause, why in ((Cause(why.split(":", 1)[0]), why) for why in reasons):
-                if cause not in (Cause.CODE, Cause.UPSTREAM):  # these are looked at again below
-                    add(name, Verdict.DRIFTED, cause, f"{name}: is stale: {why}; run the workflow")
+            module = manifest.entries[name].module if name in manifest.entries else ""
+            for why in reasons:
+                if not seen_by_verify(why, module):
+                    add(name, Verdict.DRIFTED, cause_of(why), f"{name}: is stale: {why}; run the workflow")
 
     # --- records ----------------------------------------------------------------------------------------
 
@@ -109,11 +110,9 @@ class _Verifier:
         except UnsafePath as error:
             add(name, Verdict.REFUSED, Cause.PATH, str(error))
             return
-        except NoRecord as error:
-            add(name, Verdict.UNVERIFIED, Cause.RECORD, str(error))
-            return
         except RecordError as error:
-            add(name, Verdict.DRIFTED, Cause.RECORD, str(error))
+            verdict = Verdict.UNVERIFIED if isinstance(error, NoRecord) else Verdict.DRIFTED
+            add(name, verdict, Cause.RECORD, str(error))
             return
         if sidecar.record.artifact != name:
             add(name, Verdict.DRIFTED, Cause.RECORD, f"{where}: speaks of {sidecar.record.artifact}: it was exchanged")
@@ -164,24 +163,22 @@ class _Verifier:
             for file in (name, *entry.files):
                 try:
                     path = self.results.path(file)
+                    there = path.exists()
+                    if there and not path.is_file():  # reading a pipe would never end
+                        raise UnsafePath(f"{file}: is no file; remove it, and copy the file again or run the workflow")
+                    yield Task(file, path, path.stat().st_size if there else 0)
                 except UnsafePath as error:
                     self.found.add(file, Verdict.REFUSED, Cause.PATH, str(error))
-                    continue
-                if path.exists() and not path.is_file():  # reading a pipe would never end
-                    self.found.add(file, Verdict.REFUSED, Cause.PATH, f"{file}: is no file")
-                    continue
-                yield Task(file, path, path.stat().st_size if path.exists() else 0)
-            if entry.files:
-                self._unlisted(name, entry)
-
-    def _unlisted(self, lock: str, entry: Entry) -> None:
-        """Files among a model's that its lock does not know: a library might load them."""
-        folder = lock.removesuffix(LOCK)
-        for file in self.results.names(folder):
-            if file not in entry.files:
+                except OSError as error:
+                    self._unread(file, error)
+            for file in identity.unlisted_files(name, entry.files, self.results) if entry.files else ():
                 self.found.checked += 1
-                problem = f"{file}: is not in {lock}; remove it, or fetch the model again"
+                problem = f"{file}: is not in {name}; remove it, or fetch the model again"
                 self.found.add(file, Verdict.DRIFTED, Cause.MODEL, problem)
+
+    def _unread(self, name: str, error: OSError) -> None:
+        problem = f"{name}: cannot be read: {error.strerror}; copy it again, or let this user read it"
+        self.found.add(name, Verdict.UNVERIFIED, Cause.CONTENT, problem)
 
     def _bytes(self, name: str, digest: Hashed) -> None:
         entry = self.manifest.entries.get(name)
@@ -191,10 +188,9 @@ class _Verifier:
                 name, Verdict.MISSING, Cause.ABSENT, f"{name}: is missing; copy it again, or run the workflow"
             )
         elif isinstance(digest, OSError):
-            self.found.add(name, Verdict.UNVERIFIED, cause, f"{name}: cannot be read: {digest.strerror}")
+            self._unread(name, digest)
         elif digest != expected:
             problem = f"{name}: its bytes are not those that were recorded ({digest[:12]}, not {expected[:12]})"
             self.found.add(name, Verdict.DRIFTED, cause, problem)
-        elif entry and name.endswith(LOCK) and lock_files(name, self.results) != entry.files:
-            problem = f"{name}: lists other files than the manifest says of it; make the manifest again"
+        elif entry and (problem := identity.lock_problem(name, entry.files, self.results)):
             self.found.add(name, Verdict.DRIFTED, Cause.MODEL, problem)

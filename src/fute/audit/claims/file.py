@@ -148,11 +148,11 @@ def read_claims(path: Path) -> Claims:
         found = Claims.model_validate(load(path.read_text(encoding="utf8")))
     except FileNotFoundError:
         raise ClaimsError(f"{path}: is not there; the repository has it") from None
-    except yaml.YAMLError as error:
-        raise ClaimsError(f"{path}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise ClaimsError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ClaimsError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ClaimsError(f"{path}: {error}") from None
     ids = [claim.id for claim in found.claims]
     if repeated := sorted({name for name in ids if ids.count(name) > 1}):
         raise ClaimsError(f"{path}: two claims are called {', '.join(repeated)}")

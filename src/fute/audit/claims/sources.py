@@ -6,14 +6,17 @@ import csv
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
+import yaml
+
 from fute.artifacts import sha256_file
-from fute.audit.claims.file import Claim, Shown
+from fute.audit.claims.file import Claim, ClaimsError, Shown
 from fute.audit.claims.statements import Statement
 from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
@@ -94,7 +97,7 @@ class Project:
         rows: list[dict[str, str]] = []
         for each in names:
             path = self.path(each)
-            with path.open(encoding="utf8", newline="") as stream:
+            with path.open(encoding="utf8", newline="") as stream, _readable(each):
                 rows += csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",")
         return rows
 
@@ -107,8 +110,9 @@ class Project:
 
     def _read_value(self, name: str) -> Any:
         path = self.path(name)
-        text = path.read_text(encoding="utf8")
-        return json.loads(text) if path.suffix == ".json" else load(text)
+        with _readable(name):
+            text = path.read_text(encoding="utf8")
+            return json.loads(text) if path.suffix == ".json" else load(text)
 
     def _pointed(self, shown: Shown, statement: Statement) -> str:
         file, pointer = fill(shown.file, statement), fill(shown.pointer or "", statement)
@@ -120,6 +124,15 @@ class Project:
             except (LookupError, TypeError, ValueError):
                 raise Inconclusive(f"{file} has nothing at {pointer}") from None
         return str(len(value) if shown.reduce == "count" else value)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Raises Inconclusive where a file is no text of the kind that its name says."""
+    try:
+        yield
+    except (ValueError, csv.Error, yaml.YAMLError) as error:
+        raise Inconclusive(f"{name} cannot be read as a table or as JSON or YAML: {error}") from None
 
 
 class _Fields(Formatter):
@@ -140,8 +153,16 @@ class _Fields(Formatter):
 
 
 def fill(template: str, statement: Statement, models: Sequence[str] = ()) -> str:
-    """A template of the claims file with a statement's fields. models: ids of ours, for `{field:ours}`."""
-    return _Fields(models).format(template, **statement.fields)
+    """A template of the claims file with a statement's fields. models: ids of ours, for `{field:ours}`.
+
+    Raises ClaimsError for a field that is none of the statement's.
+    """
+    try:
+        return _Fields(models).format(template, **statement.fields)
+    except (LookupError, ValueError):
+        known = ", ".join(sorted(statement.fields)) or "none"
+        problem = f"the template {template!r} needs a field that {statement.where} does not fill; it fills {known}"
+        raise ClaimsError(problem) from None
 
 
 def reduced(shown: Shown, rows: Sequence[Mapping[str, str]], column: str) -> str:
