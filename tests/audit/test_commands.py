@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, MODEL, PLANTED, TARGETS, Run, make_run
+from audited_run import CONFIG, MODEL, PLANTED, TARGETS, Run, make_run
 
 from fute.artifacts import content_key
 from fute.audit.diff import Side, diff

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from audit.validator import read_metadata, validate
+from audited_run import CONFIG, MODEL, PLANTED, Run
 from checkouts import say
-from conftest import CONFIG, MODEL, PLANTED, Run
 from rocrate_validator.models import Severity
 
 from fute.audit.crate import export_crate

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, MODEL, Run
+from audited_run import CONFIG, MODEL, Run
 
 from fute.artifacts import content_key, gzip_bytes
 from fute.audit.identity import IMAGES, lock_files

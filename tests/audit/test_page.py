@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from audit.tables import METHODS, list_run, write_tables
-from conftest import MODEL, PLANTED, Run
+from audited_run import MODEL, PLANTED, Run
 
 from fute.audit.audits import Audits, run_audits
 from fute.audit.chains import chain

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from audited_run import Run
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import MODEL, PLANTED, Run
+from audited_run import MODEL, PLANTED, Run
 
 from fute.artifacts import content_key
 from fute.audit.manifest import MANIFEST, manifest_json

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, MODEL, Run
+from audited_run import CONFIG, MODEL, Run
 
 from fute.audit.comparators import DEFAULTS
 from fute.audit.identity import IMAGES

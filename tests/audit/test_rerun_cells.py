@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkouts import say
-from conftest import CONFIG, MODEL, SETTINGS, Run
-from workflow.conftest import copy_project
+from audited_run import CONFIG, MODEL, SETTINGS, Run
+from checkouts import copy_project, say
 
 from fute.artifacts import read_jsonl
 from fute.audit.noise import NOISE

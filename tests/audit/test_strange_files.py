@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, MODEL, TARGETS, Run
+from audited_run import CONFIG, MODEL, TARGETS, Run
 
 from fute.artifacts import content_key, sha256_file
 from fute.audit.identity import IMAGES

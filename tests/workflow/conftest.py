@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from checkouts import CONFIG as CONFIG
-from checkouts import MODEL as MODEL
-from checkouts import Checkout, add_model, fetched_model, say
-from checkouts import copy_project as copy_project
+from checkouts import Checkout, add_model, copy_project, fetched_model, say
 
 
 @pytest.fixture(scope="session")

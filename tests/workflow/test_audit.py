@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Checkout
+from checkouts import Checkout
 
 pytestmark = pytest.mark.workflow
 

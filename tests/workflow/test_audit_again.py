@@ -10,8 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from checkouts import say
-from conftest import CONFIG, Checkout
+from checkouts import CONFIG, Checkout, say
 from rerun_table import reruns
 from test_audit import audit
 
