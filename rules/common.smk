@@ -23,11 +23,12 @@ from fute.blackbox.plugin import PluginError
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.slurm import SlurmError, check_settings
 from fute.cluster.storage import StorageError, writable
-from fute.config import ConfigError, parse_run
-from fute.containers import NAMES, ImageError, check_images, image_file, job_environment, missing_image, read_lock
+from fute.config.run import parse_run
+from fute.config.sections import ConfigError
+from fute.images.lock import NAMES, ImageError, check_images, image_file, job_environment, missing_image, read_lock
 from fute.data.prompts import PromptError
 from fute.data.rows import SourceError
-from fute.report_settings import report_settings
+from fute.workflow.report import report_settings
 from fute.step_code import code
 from fute.workflow import Workflow, settings_json
 

@@ -18,7 +18,7 @@ from snakemake.settings.types import ExecutionSettings
 from fute import batching
 from fute.artifacts import sidecar_path
 from fute.audit.graph import planned
-from fute.config import load_run
+from fute.config.run import load_run
 from fute.llm.labelling import SUFFIX
 from fute.workflow import EMBEDDING_SUFFIX, Workflow
 

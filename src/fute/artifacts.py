@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fute.closure import code_sha256
-from fute.containers import running_image
+from fute.images.lock import running_image
 from fute.scrub import portable_name, scrubbed
 
 SCHEMA = 1

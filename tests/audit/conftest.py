@@ -18,7 +18,7 @@ from fute.audit.manifest import MANIFEST, Manifest, read_manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.verdicts import Report
 from fute.audit.verify import verify_manifest
-from fute.containers import NAMES
+from fute.images.lock import NAMES
 
 CONFIG = "config-audit.yaml"
 MODEL = "small"

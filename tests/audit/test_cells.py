@@ -9,7 +9,7 @@ import pytest
 
 from fute.artifacts import gzip_bytes, jsonl_bytes
 from fute.audit.cells import cell_content, changed_settings, is_batch, keys_of, keys_read
-from fute.embed_extract import member
+from fute.embeddings.extract import member
 
 
 def test_names_of_batches():

@@ -18,7 +18,7 @@ from pathlib import Path
 from checkouts import ROOT, Checkout, copy_project
 from local_slurm import INSTALLER
 
-from fute.containers import read_lock
+from fute.images.lock import read_lock
 
 BUILDER = "builder"
 """The ordinary user that builds."""

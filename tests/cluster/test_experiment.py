@@ -10,7 +10,7 @@ from checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, s
 from conftest import IN_IMAGES, PROFILES, gpus, record
 from local_slurm import job_facts
 
-from fute.containers import read_lock
+from fute.images.lock import read_lock
 
 pytestmark = pytest.mark.cluster
 

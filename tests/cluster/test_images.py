@@ -17,7 +17,7 @@ from checkouts import Checkout, lm_checkout
 from conftest import IN_IMAGES, record
 from rerun_table import reruns
 
-from fute.containers import NAMES, read_lock
+from fute.images.lock import NAMES, read_lock
 
 pytestmark = pytest.mark.cluster
 

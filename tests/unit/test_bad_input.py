@@ -10,9 +10,7 @@ import pytest
 import torch
 from stand_ins import FAMILIES, pairs, save_stand_in
 
-from fute.embeddings import EmbeddingError, cosine
-from fute.embeddings.embedder import Embedder
-from fute.recipes import (
+from fute.config.recipes import (
     BiasSettings,
     LoraSettings,
     MethodSettings,
@@ -21,6 +19,8 @@ from fute.recipes import (
     TextEmbSettings,
     TupateSettings,
 )
+from fute.embeddings import EmbeddingError, cosine
+from fute.embeddings.embedder import Embedder
 from fute.surrogate.text2text import Pair, PairError
 
 TRAINED = {

@@ -64,7 +64,7 @@ def test_steps_do_not_depend_on_what_they_do_not_use():
     for stranger in (
         "baselines/prompts.py",
         "evaluation/metrics.py",
-        "config.py",
+        "config/run.py",
         "workflow/plan.py",
         "surrogate/fisher/diagonal.py",
     ):

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from fute.config import CATEGORIES, Config, ConfigError, Run, load_run, parse_run, read_yaml
+from fute.config.run import Run, load_run, parse_run, read_yaml
+from fute.config.sections import ConfigError
+from fute.config.settings import CATEGORIES, Config
 
 ROOT = Path(__file__).parents[2]
 REGISTRIES = ROOT / "config"

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from fute.artifacts import Step
+from fute.config.recipes import Item
 from fute.data.rows import Answer, Row
-from fute.embed import _zip, dataset_pairs, item_pairs, model_pairs
-from fute.embed_extract import INDEX, extract_embedding, learned_from, member
 from fute.embeddings import Embedding, save
-from fute.recipes import Item
+from fute.embeddings.batch import _zip, dataset_pairs, item_pairs, model_pairs
+from fute.embeddings.extract import INDEX, extract_embedding, learned_from, member
 from fute.surrogate.labelled import ClassTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
 from fute.surrogate.text2text import Pair
 
@@ -108,7 +108,7 @@ def test_a_vector_of_soft_labels_notices_other_probabilities(tmp_path, monkeypat
     for name in ("labels", "soft_labels"):
         index = {"k1": {name: learned_from(name, Path("said.jsonl.gz"))}}
         _zip(Path("b.zip"), {member("k1"): b"vector", INDEX: json.dumps(index).encode()})
-        monkeypatch.setattr("fute.embed_extract.record_of", lambda data: {})
+        monkeypatch.setattr("fute.embeddings.extract.record_of", lambda data: {})
         extract_embedding(
             "k1", batch=Path("b.zip"), files={"labels": Path("said.jsonl.gz")}, output=Path(f"{name}.out")
         )

@@ -9,11 +9,12 @@ import pytest
 from stand_ins import pairs, save_stand_in
 
 from fute.artifacts import sha256_file
-from fute.compare import compare_files
-from fute.config import ConfigError, Run, parse_run
+from fute.config.run import Run, parse_run
+from fute.config.sections import ConfigError
 from fute.data.rows import BadRow
-from fute.embed_file import embed_file, read_pairs, surrogate_sha256
 from fute.embeddings import EmbeddingError, load
+from fute.embeddings.compare_files import compare_files
+from fute.embeddings.embed_file import embed_file, read_pairs, surrogate_sha256
 
 REGISTRIES = Path(__file__).parents[2] / "config"
 

@@ -9,6 +9,7 @@ import torch
 from stand_ins import FAMILIES, pairs, save_stand_in
 from transformers import LlamaForCausalLM
 
+from fute.config.recipes import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
 from fute.embeddings import (
     Embedding,
     EmbeddingError,
@@ -20,7 +21,6 @@ from fute.embeddings import (
     tensor_mean_cosine,
 )
 from fute.embeddings.embedder import Embedder
-from fute.recipes import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
 from fute.surrogate.fisher import loop_fisher
 from fute.surrogate.text2text import SurrogateSettings, collate, encode_pairs, load_surrogate
 from fute.surrogate.training import epoch_batches, epoch_generator, train

@@ -21,10 +21,7 @@ from transformers import (
     T5ForSequenceClassification,
 )
 
-from fute.embeddings import EmbeddingError, cosine
-from fute.embeddings.embedder import Embedder
-from fute.embeddings.tupate import Tupate, tuning_of
-from fute.recipes import (
+from fute.config.recipes import (
     BiasSettings,
     LoraSettings,
     SurrogateSettings,
@@ -33,6 +30,9 @@ from fute.recipes import (
     TupateSettings,
     reads_shared_states,
 )
+from fute.embeddings import EmbeddingError, cosine
+from fute.embeddings.embedder import Embedder
+from fute.embeddings.tupate import Tupate, tuning_of
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.fisher import fisher_pass, loop_fisher
 from fute.surrogate.heads import HeadsSurrogate, draw_head, load_form

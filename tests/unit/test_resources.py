@@ -20,7 +20,7 @@ from fute.cluster.resources import (
     tensor_parallel,
     training,
 )
-from fute.config import load_run
+from fute.config.run import load_run
 from fute.workflow import Workflow
 
 ROOT = Path(__file__).resolve().parents[2]

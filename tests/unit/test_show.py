@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fute.paper.show import NoResults, rank, show
+from fute.paper.ranking import rank
+from fute.paper.show import NoResults, show
 
 ENDS = {f"{metric}_minus_random_{end}": 0.0 for metric in ("ndcg", "performance") for end in ("lo", "hi")}
 COSINES = {"sa-1": 0.5, "sa-3": 0.9, "sa-7": 0.75, "sa-9": 0.75}
@@ -79,6 +80,32 @@ def test_rank_without_a_control_prints_the_ranking_alone(results, capsys):
     assert len(ranked(text)) == 8 and "order seeds" not in text
 
 
+def test_rank_of_fine_tuned_models_leaves_the_dataset_itself_out(language_models, capsys):
+    rank("topics", language_models, "tupate")
+    first, second = capsys.readouterr().out.split("m-b to go on from on topics, FUTE + TuPaTE")
+    assert "m-a to go on from on topics, FUTE + TuPaTE" in first
+    assert ranked(first) == [  # scores are means over seeds
+        ["1", "letters", "0.7500", "0.2500", "80.5"],
+        ["2", "reports", "0.5000", "0.2500", "40.0"],
+        ["3", "grammar", "0.2500", "51.0"],
+    ]
+    assert "without transfer it is 65.0" in words(first)
+    assert [cells[1:] for cells in ranked(second)] == [["letters", "0.7500", "0.2500"], ["reports", "0.5000", "0.2500"],
+                                                       ["grammar", "0.2500"]], "no transfer was run"  # fmt: skip
+
+
+def test_rank_of_a_dataset_of_both_experiments(results, language_models, capsys):
+    for path in (language_models / "evaluation").iterdir():
+        path.rename(results / "evaluation" / path.name)
+    similar = pd.read_csv(results / "evaluation/lm_similarities.csv").replace({"target": {"topics": "films"}})
+    similar.to_csv(results / "evaluation/lm_similarities.csv", index=False)
+    rank("films", results, "tupate")
+    text = capsys.readouterr().out
+    assert text.index("m-a on films") < text.index("m-a to go on from on films")
+    with pytest.raises(NoResults, match=r"there are films, grammar, series, by taskemb, tupate$"):
+        rank("flims", results, "tupate")
+
+
 @pytest.mark.parametrize(("dataset", "method"), [("flims", "tupate"), ("films", "textemb")])
 def test_an_unknown_dataset_or_method_says_what_there_is(results, dataset, method):
     with pytest.raises(NoResults, match=rf"'{dataset}' by '{method}'; there are films, series, by taskemb, tupate$"):
@@ -121,7 +148,18 @@ def language_models(tmp_path: Path) -> Path:
     ]  # fmt: skip
     direct = {"model": "m-a", "target": ["topics", "grammar"], "direct": [70.0, 0.0], "majority": [25.0, 0.0],
               "best_transferred": [71.0, 0.0], "counted": [True, False]}  # fmt: skip
+    similar = [
+        {"method": "tupate", "model": model, "source": source, "target": target, "cosine": cosine}
+        for model in ("m-a", "m-b") for target in ("topics", "grammar")
+        for source, cosine in (("topics", 1.0), ("grammar", 0.25), ("letters", 0.75), ("reports", 0.5))
+    ]  # fmt: skip
+    scores = {"none": (60.0, 70.0), "grammar": (50.0, 52.0), "letters": (80.0, 81.0), "reports": (40.0, 40.0)}
+    runs = [
+        {"model": "m-a", "target": "topics", "source": source, "seed": seed, "score": score}
+        for source, pair in scores.items() for seed, score in enumerate(pair)
+    ]  # fmt: skip
     frames = {"table1": pd.DataFrame(cells), "lm_direct": pd.DataFrame(direct)}
+    frames |= {"lm_similarities": pd.DataFrame(similar), "transfer": pd.DataFrame(runs)}
     for name, frame in (frames | {"table2": frames["table1"].head(0)}).items():
         frame.to_csv(folder / "evaluation" / f"{name}.csv", index=False)
     return folder

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fute import strict_yaml
+from fute.config import strict_yaml
 from fute.data import hub, sources
 from fute.data.normalise import normalise
 from fute.data.registry import DatasetSettings

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from stand_ins import pairs, save_stand_in
 
 from fute.artifacts import Step
+from fute.config.recipes import BiasSettings, LoraSettings, SurrogateSettings, TupateSettings
 from fute.data.rows import Row
+from fute.embeddings.encode import encode_states
 from fute.embeddings.tupate import tuning_of
-from fute.encode import encode_states
-from fute.recipes import BiasSettings, LoraSettings, SurrogateSettings, TupateSettings
 from fute.surrogate.heads import load_form
 from fute.surrogate.labelled import ClassTarget, Labelled
 from fute.surrogate.states import compute_states, load_states, save_states

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fute import strict_yaml
+from fute.config import strict_yaml
 
 CONFIG = Path(__file__).parents[2] / "config"
 

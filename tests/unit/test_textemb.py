@@ -5,9 +5,9 @@ import pytest
 import torch
 from stand_ins import FAMILIES, pairs, save_stand_in
 
+from fute.config.recipes import SurrogateSettings, TextEmbSettings
 from fute.embeddings import cosine
 from fute.embeddings.embedder import Embedder
-from fute.recipes import SurrogateSettings, TextEmbSettings
 from fute.surrogate.text2text import Pair, encode_pairs
 
 

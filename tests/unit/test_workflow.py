@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from fute import batching
-from fute.config import Run, load_run, parse_run, read_yaml
+from fute.config.recipes import EmbeddingSpec
+from fute.config.run import Run, load_run, parse_run, read_yaml
 from fute.llm.labelling import SUFFIX, BatchSpec
-from fute.recipes import EmbeddingSpec
-from fute.report_settings import report_settings
 from fute.workflow import EMBEDDING_SUFFIX, Workflow, settings_json
+from fute.workflow.report import report_settings
 
 ROOT = Path(__file__).parents[2]
 MODEL = "smollm2-135m"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from checkouts import CONFIG, MODEL, Checkout
 
-from fute.config import load_run
-from fute.embed_extract import SUFFIX
+from fute.config.run import load_run
+from fute.embeddings.extract import SUFFIX
 from fute.workflow import Workflow
 
 pytestmark = pytest.mark.workflow

@@ -16,7 +16,7 @@ from fute.artifacts import canonical_json, read_jsonl
 from fute.audit.graph import Job
 from fute.audit.values import differences
 from fute.batching import KEYS
-from fute.embed_extract import member
+from fute.embeddings.extract import member
 from fute.workflow import EMBEDDING_SUFFIX, TRANSFER_SUFFIX, Workflow
 
 CELLS = ("labels", "selects", "items", "runs")

@@ -21,7 +21,7 @@ from snakemake.settings.enums import Quietness
 
 from fute.artifacts import SIDECAR
 from fute.audit.verdicts import INCOMPLETE
-from fute.config import Run
+from fute.config.run import Run
 from fute.workflow import Workflow
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from fute.artifacts import content_key, sha256_file
 from fute.audit.manifest import ConfigIdentity
 from fute.audit.paths import ResultsFolder, UnsafePath, checked_name, inside
 from fute.audit.records import RecordError
-from fute.config import ConfigError, Run, load_run
-from fute.containers import FOLDER, ImageError, read_lock
-from fute.containers import LOCK as IMAGE_LOCK
+from fute.config.run import Run, load_run
+from fute.config.sections import ConfigError
 from fute.data.prompts import PromptError
+from fute.images.lock import FOLDER, ImageError, read_lock
+from fute.images.lock import LOCK as IMAGE_LOCK
 from fute.scrub import scrubbed
 
 IMAGES = FOLDER / IMAGE_LOCK

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from fute.blackbox.settings import TaskSettings, TrainingSettings
-from fute.sections import Section
+from fute.config.sections import Section
 
 LmBaseline = Literal["datasize", "curvegrad", "textemb", "taskemb", "tupate"]
 LM_BASELINES: dict[LmBaseline, str] = {

@@ -27,7 +27,7 @@ def _planned(configfile: Path, values: list[str]) -> tuple[Workflow, tuple[str, 
     """A run's plan by its file and values given on the command line, and these as Snakemake's arguments."""
     import yaml
 
-    from fute.config import parse_run, read_yaml
+    from fute.config.run import parse_run, read_yaml
     from fute.workflow import Workflow
 
     read = dict(read_yaml(configfile))

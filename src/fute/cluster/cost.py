@@ -19,7 +19,7 @@ from rich.table import Table
 
 from fute.cluster.job_needs import TEXT_TOKENS, JobNeeds
 from fute.cluster.resources import INFERENCE_BYTES, Need
-from fute.lm_config import LM
+from fute.config.lm import LM
 from fute.workflow import Workflow
 
 GB = 1e9

@@ -10,10 +10,10 @@ from functools import cache
 
 from fute.blackbox.settings import TrainingSettings
 from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
+from fute.config.lm import LM
+from fute.config.recipes import Item, TextEmbSettings
 from fute.data.crossfit import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
-from fute.lm_config import LM
-from fute.recipes import Item, TextEmbSettings
 from fute.workflow import SELF_SELECT, Workflow
 
 TEXT_TOKENS = 64

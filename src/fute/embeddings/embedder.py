@@ -13,12 +13,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from fute.artifacts import content_key
+from fute.config.recipes import MethodSettings, SurrogateSettings, TaskEmbSettings, TextEmbSettings
 from fute.device import compute_device
 from fute.embeddings.taskemb import TaskEmb
 from fute.embeddings.textemb import TextEmb
 from fute.embeddings.tupate import Tupate
 from fute.embeddings.vectors import Embedding, EmbeddingError
-from fute.recipes import MethodSettings, SurrogateSettings, TaskEmbSettings, TextEmbSettings
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.heads import HeadsSurrogate, load_form
 from fute.surrogate.labelled import Labelled

@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from fute.config.recipes import TaskEmbSettings
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.progress import Track
-from fute.recipes import TaskEmbSettings
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.fisher import FisherDiagonal, fisher_pass
 from fute.surrogate.states import States

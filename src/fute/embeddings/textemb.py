@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fute.recipes import TextEmbSettings
+from fute.config.recipes import TextEmbSettings
 from fute.surrogate.text2text import Example, Surrogate, collate
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fute.config.recipes import LoraSettings, TunedSettings, TupateSettings
 from fute.embeddings.taskemb import set_dropout
 from fute.embeddings.vectors import Embedding, EmbeddingError
-from fute.recipes import LoraSettings, TunedSettings, TupateSettings
 from fute.surrogate.adapters import BiasTuning, LoraTuning
 from fute.surrogate.prefix import PrefixShape, PrefixTuning, initial_prefix
 from fute.surrogate.states import States, compute_states

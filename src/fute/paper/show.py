@@ -1,4 +1,4 @@
-"""What a person sees of a finished run in the terminal: tables, verdicts, a ranking of prompts for one dataset."""
+"""What a person sees of a finished run in the terminal: its tables and verdicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from fute.names import METHOD_NAMES
 from fute.paper.formats import print_table
@@ -22,7 +21,7 @@ class NoResults(FileNotFoundError):
     """Nothing to show: the run has not finished."""
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_evaluation(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise NoResults(f"{path} is not there; run the workflow first (make demo, or snakemake --cores all)")
     return pd.read_csv(path)
@@ -58,18 +57,18 @@ def show(results: Path) -> None:
 def _show_transfer(evaluation: Path, console: Console) -> None:
     """Tables 1 and 2, and the direct scores beside the majority baseline."""
     for name, layout in LAYOUTS.items():
-        cells = _read(evaluation / f"{name}.csv")
+        cells = read_evaluation(evaluation / f"{name}.csv")
         if len(cells):
             print_table(transfer_frame(cells, layout), console, title=f"{layout.name.capitalize()}: transferability")
             _print_verdicts(transfer_sentences(cells, layout), console)
-    for sentence in direct_sentences(_read(evaluation / "lm_direct.csv")):
+    for sentence in direct_sentences(read_evaluation(evaluation / "lm_direct.csv")):
         console.print(f"- {sentence}\n", markup=False, highlight=False)
 
 
 def _show_prompts(evaluation: Path, console: Console) -> None:
-    table3 = _read(evaluation / "table3.csv")
+    table3 = read_evaluation(evaluation / "table3.csv")
     print_table(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
-    _print_verdicts(verdict_sentences(table3, _read(evaluation / "controls.csv")), console)
+    _print_verdicts(verdict_sentences(table3, read_evaluation(evaluation / "controls.csv")), console)
 
 
 def _print_verdicts(sentences: list[str], console: Console) -> None:
@@ -77,37 +76,3 @@ def _print_verdicts(sentences: list[str], console: Console) -> None:
     for sentence in sentences:
         if sentence.split(":")[0] in METHOD_NAMES.values():
             console.print(f"- {sentence}", markup=False)
-
-
-def rank(dataset: str, results: Path, method: str) -> None:
-    """Print the prompts of every LLM ranked for one dataset by cosine(MTE, DTE), with margins.
-
-    A margin is the distance to the next prompt; it is shown beside the spread between order seeds, because a
-    cosine says nothing by itself.
-    """
-    similar = _read(results / "evaluation" / "similarities.csv")
-    controls = _read(results / "evaluation" / "controls.csv")
-    own = similar[(similar["dataset"] == dataset) & (similar["method"] == method)]
-    if own.empty:
-        known = ", ".join(sorted(set(similar["dataset"])))
-        methods = ", ".join(sorted(set(similar["method"])))
-        raise NoResults(f"no similarities for dataset {dataset!r} by {method!r}; there are {known}, by {methods}")
-    console = Console()
-    for model, rows in own.groupby("model", sort=False):
-        rows = rows.sort_values("cosine", ascending=False, kind="stable").reset_index(drop=True)
-        check = controls[
-            (controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)
-        ]
-        table = Table(title=f"{model} on {dataset}, {METHOD_NAMES[method]}", title_justify="left")
-        for name in ("Rank", "Prompt", "Cosine", "Margin"):
-            table.add_column(name, justify="left" if name == "Prompt" else "right")
-        margins = rows["cosine"].diff(-1)
-        for position, row in rows.iterrows():
-            margin = "" if pd.isna(margins[position]) else f"{margins[position]:.4f}"
-            table.add_row(str(int(position) + 1), row["prompt"], f"{row['cosine']:.4f}", margin)
-        console.print(table)
-        if len(check) and pd.notna(check["sd_orders"].iloc[0]):
-            console.print(
-                f"Between order seeds the cosine varies by {check['sd_orders'].iloc[0]:.4f} (standard deviation): "
-                f"{check['verdict'].iloc[0]}."
-            )

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fute.config import Run
+from fute.config.run import Run
 from fute.data.crossfit_files import unsup_identity
 from fute.data.sources import source_identity
 from fute.step_code import code

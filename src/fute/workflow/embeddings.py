@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fute import batching
 from fute.artifacts import canonical_json, content_key
-from fute.lm_config import LM
-from fute.recipes import EmbeddingSpec, Item, MethodSettings, SurrogateSettings, reads_shared_states
+from fute.config.lm import LM
+from fute.config.recipes import EmbeddingSpec, Item, MethodSettings, SurrogateSettings, reads_shared_states
 from fute.step_code import code
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fute.artifacts import content_key
-from fute.config import LlmConfig
+from fute.config.recipes import Item
+from fute.config.settings import LlmConfig
 from fute.data.prompts import Prompt
-from fute.recipes import Item
 from fute.step_code import code
 from fute.workflow.llm_labels import LabelPlan
 

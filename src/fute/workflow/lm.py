@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fute.artifacts import canonical_json, content_key
 from fute.blackbox.plugin import plugin_identity
 from fute.blackbox.settings import FinetuneSettings, FinetuneSpec, LabelSettings, TaskSettings
-from fute.lm_config import LM, LmConfig
-from fute.recipes import Item, SurrogateSettings
+from fute.config.lm import LM, LmConfig
+from fute.config.recipes import Item, SurrogateSettings
 from fute.step_code import code
 from fute.workflow.lm_baselines import BaselinePlan
 from fute.workflow.lm_transfer import TransferPlan

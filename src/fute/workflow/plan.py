@@ -10,8 +10,9 @@ from typing import Any
 
 from fute import batching
 from fute.artifacts import canonical_json, content_key
-from fute.config import ConfigError, Run, read_yaml
-from fute.lm_config import LM
+from fute.config.lm import LM
+from fute.config.run import Run, read_yaml
+from fute.config.sections import ConfigError
 from fute.workflow.data import DataPlan
 from fute.workflow.embeddings import EmbeddingPlan
 from fute.workflow.llm import LlmWorkflow

@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fute.audit.verdicts import INCOMPLETE
-from fute.strict_yaml import load
+from fute.config.strict_yaml import load
 
 
 class ClaimsError(ValueError):

@@ -20,8 +20,8 @@ from fute.audit.claims.file import Claim, ClaimsError, Shown
 from fute.audit.claims.statements import Statement
 from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
+from fute.config.strict_yaml import load
 from fute.paper.tables import paper_models
-from fute.strict_yaml import load
 
 
 class Inconclusive(LookupError):

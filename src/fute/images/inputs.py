@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fute.artifacts import sha256_file
-from fute.containers import FOLDER, ImageError
+from fute.images.lock import FOLDER, ImageError
 
 ENVS = Path("envs")
 SCRIPTS = (FOLDER / "post.sh", FOLDER / "environment.sh", ENVS / "install.sh")

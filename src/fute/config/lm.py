@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 
 from fute.baselines.settings import LmBaselines
 from fute.blackbox.settings import FinetuneSettings, PluginSettings
+from fute.config.sections import ConfigError, Id, Section
 from fute.data.registry import DatasetSettings
 from fute.models import ModelEntry
-from fute.sections import ConfigError, Id, Section
 
 LM = "lm"
 """The corpus id of this experiment's U, and the category of what is learned on it."""

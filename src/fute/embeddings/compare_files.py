@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fute.embeddings import centred_cosine, cosine, load
+from fute.embeddings.vectors import centred_cosine, cosine, load
 
 
 def compare_files(first: Path, others: Sequence[Path]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from fute.artifacts import Step, read_jsonl
+from fute.config.recipes import SurrogateSettings, TupateSettings
 from fute.data.rows import Row
 from fute.device import compute_device
 from fute.embeddings.tupate import tuning_of
 from fute.progress import Track
-from fute.recipes import SurrogateSettings, TupateSettings
 from fute.surrogate.states import compute_states, save_states
 from fute.surrogate.text2text import Pair, eager_attention, encode_pairs, load_surrogate
 

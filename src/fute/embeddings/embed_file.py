@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from fute.artifacts import Step, content_key, sha256_file
-from fute.config import ConfigError, Run
+from fute.config.recipes import MethodId
+from fute.config.run import Run
+from fute.config.sections import ConfigError
 from fute.data.rows import BadRow, at, read_raw_jsonl
 from fute.data.text2text import CLASSES
-from fute.embed import limited, texts_of_training
-from fute.embeddings import save
+from fute.embeddings.batch import limited, texts_of_training
 from fute.embeddings.embedder import Embedder
+from fute.embeddings.vectors import save
 from fute.progress import TrainingProgress
-from fute.recipes import MethodId
 from fute.surrogate.checkpoint import heed_sigterm
 from fute.surrogate.labelled import ClassTarget, Labelled
 from fute.surrogate.text2text import Pair

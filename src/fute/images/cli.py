@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from fute.artifacts import atomic, canonical_json, content_key, sha256_file
-from fute.containers import FOLDER, LOCK, NAMES, ImageError, Lock, LockedImage, check_images, read_lock
-from fute.image_inputs import Options, arguments, inputs
+from fute.images.inputs import Options, arguments, inputs
+from fute.images.lock import FOLDER, LOCK, NAMES, ImageError, Lock, LockedImage, check_images, read_lock
 
 INPUTS = "fute.inputs"
 FULL_DISK = "No space left on device"

@@ -21,14 +21,14 @@ from transformers import AutoConfig
 
 from fute.artifacts import Step, read_jsonl, sha256_file
 from fute.batching import UnitStore, keys_text
+from fute.config.recipes import EmbeddingSpec, Form, Item, MethodSettings, TaskEmbSettings, TupateSettings
 from fute.data.rows import Answer, Row
 from fute.data.text2text import labelled_pairs, mte_target
 from fute.device import compute_device
-from fute.embed_extract import INDEX, SUFFIX, learned_from, member
-from fute.embeddings import save
 from fute.embeddings.embedder import Embedder
+from fute.embeddings.extract import INDEX, SUFFIX, learned_from, member
+from fute.embeddings.vectors import save
 from fute.progress import Track, TrainingProgress
-from fute.recipes import EmbeddingSpec, Form, Item, MethodSettings, TaskEmbSettings, TupateSettings
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 from fute.surrogate.labelled import ClassTarget, Labelled, NumberTarget, SoftTarget, SpanTarget, Target
 from fute.surrogate.prefix import PrefixShape, initial_prefix

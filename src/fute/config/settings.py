@@ -1,28 +1,15 @@
-"""The whole configuration: what a run consists of. Unknown keys are errors that name file and key.
-
-The defaults are the paper's; `preset` puts others under a run's own values. A named run (`config.yaml` is the demo,
-`config/*.yaml` the others) states only where it departs from them. Registries: `config/models.yaml`,
-`config/datasets.yaml`, `config/prompts/*.yaml`.
-"""
+"""The settings of a run: unknown keys are errors, the defaults are the paper's, and `preset` puts others under them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from fute import strict_yaml
-from fute.data.crossfit import UnsupSettings
-from fute.data.prompts import Prompt, load_prompts
-from fute.data.registry import DatasetSettings
-from fute.llm.engine import EngineSettings
-from fute.lm_config import LM, LmConfig, check_lm, check_shared
-from fute.models import ModelEntry
-from fute.presets import Preset, with_preset
-from fute.recipes import (
+from fute.config.lm import LM, LmConfig
+from fute.config.presets import Preset, with_preset
+from fute.config.recipes import (
     BiasSettings,
     LoraSettings,
     MethodId,
@@ -32,7 +19,9 @@ from fute.recipes import (
     TextEmbSettings,
     TupateSettings,
 )
-from fute.sections import ConfigError, Id, Section, is_id
+from fute.config.sections import Id, Section
+from fute.data.crossfit import UnsupSettings
+from fute.llm.engine import EngineSettings
 
 Category = Literal["sa", "nli"]
 CATEGORIES: tuple[Category, ...] = ("sa", "nli")
@@ -265,108 +254,3 @@ class Config(Section):
     def corpora(self) -> tuple[Corpus, ...]:
         """What a U is drawn for in this run."""
         return (*self.categories, *((LM,) if self.lm else ()))  # type: ignore[return-value]
-
-
-class Run:
-    """A configuration with the registry entries it names, all checked.
-
-    Attributes: config, models, datasets, prompts (prompt id -> Prompt, those of the run, in order).
-    """
-
-    def __init__(self, config: Config, registries: Path, where: str = "config") -> None:
-        self.config = config
-        self.models = _registry(registries / "models.yaml", ModelEntry)
-        self.datasets = _registry(registries / "datasets.yaml", DatasetSettings)
-        self.prompts: dict[str, Prompt] = {}
-        for category in config.categories:
-            known = {p.number: p for p in load_prompts(registries / "prompts" / f"{category}.yaml")}
-            wanted = config.llm.prompts.get(category, "all")
-            for number in known if wanted == "all" else wanted:
-                if number not in known:
-                    raise ConfigError(
-                        f"llm.prompts.{category}: no prompt {number} in config/prompts/{category}.yaml; "
-                        f"there are {sorted(known)}"
-                    )
-                self.prompts[known[number].id] = known[number]
-        for name in (*config.llm.models, config.surrogate.name):
-            if name not in self.models:
-                raise ConfigError(
-                    f"model {name!r} is not in config/models.yaml; add an entry, or use {sorted(self.models)}"
-                )
-        servers = [name for name in config.llm.models if self.models[name].server]
-        if len(servers) > 1:
-            raise ConfigError(
-                f"llm.models: {servers} are servers, and a run has one engine address; run them one by one"
-            )
-        for category, names in config.llm.datasets.items():
-            for name in names:
-                if name not in self.datasets:
-                    raise ConfigError(f"llm.datasets.{category}: {name!r} is not in config/datasets.yaml")
-                if self.datasets[name].category != category:
-                    raise ConfigError(
-                        f"llm.datasets.{category}: {name!r} is of category {self.datasets[name].category!r}"
-                    )
-        missing = set(config.categories) - set(config.unsup)
-        if missing:
-            raise ConfigError(f"unsup: no entry for {sorted(missing)}, whose prompts need a U")
-        if config.lm:
-            check_lm(config.lm, self.models, self.datasets, where)
-            llm_datasets = {name for names in config.llm.datasets.values() for name in names}
-            check_shared(config.lm, llm_datasets, config.surrogate.settings.max_input_tokens, where)
-            if LM not in config.unsup:
-                raise ConfigError(f"{where}: unsup: no entry for {LM!r}, which the section lm needs")
-
-    def prompts_of(self, category: str) -> list[Prompt]:
-        """The run's prompts of one category, by number."""
-        return sorted((p for p in self.prompts.values() if p.category == category), key=lambda p: p.number)
-
-    def datasets_of(self, category: str) -> tuple[str, ...]:
-        return self.config.llm.datasets.get(category, ())  # type: ignore[call-overload]
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    lines = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "(top level)"
-        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
-        lines.append(f"{where}: {key}: {what}")
-    return "\n".join(lines)
-
-
-def read_yaml(path: Path) -> Any:
-    """A YAML file's content; ConfigError naming file and line where it does not parse or gives a key twice."""
-    try:
-        return strict_yaml.load(path.read_text(encoding="utf8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-
-
-T = TypeVar("T", bound=BaseModel)
-
-
-def _registry(path: Path, entry: type[T]) -> dict[str, T]:
-    found = {}
-    for name, value in (read_yaml(path) or {}).items():
-        try:
-            found[is_id(str(name))] = entry.model_validate(value)
-        except ValidationError as error:
-            raise ConfigError(_explain(error, f"{path}: {name}")) from None
-        except ValueError as error:
-            raise ConfigError(f"{path}: {error}") from None
-    return found
-
-
-def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config") -> Run:
-    """Check configuration values (already read from files and command line) and load what they name."""
-    try:
-        config = Config.model_validate(dict(values or {}))
-    except ValidationError as error:
-        raise ConfigError(_explain(error, where)) from None
-    return Run(config, registries, where)
-
-
-def load_run(path: Path, registries: Path | None = None) -> Run:
-    """Read one configuration file. registries: folder of the registries (default: `config` beside it)."""
-    if registries is None:
-        registries = path.parent if path.parent.name == "config" else path.parent / "config"
-    return parse_run(read_yaml(path), registries, str(path))

@@ -1,0 +1,1 @@
+"""Container images: which ones a machine has (`lock`), what they are built from (`inputs`), and `fute images`."""

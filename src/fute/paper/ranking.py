@@ -1,0 +1,80 @@
+"""`fute rank`: the prompts of a finished run, or its fine-tuned language models, ranked for one of its datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from fute.evaluation.transfer_matrix import DIRECT
+from fute.names import METHOD_NAMES
+from fute.paper.show import NoResults, read_evaluation
+
+PROMPTS = "similarities.csv"
+MODELS = "lm_similarities.csv"
+
+
+def rank(dataset: str, results: Path, method: str) -> None:
+    """Print what a run has ranked for a dataset by cosine(MTE, DTE): the prompts of every LLM, the sources of every
+    fine-tuned model.
+
+    A margin is the distance to the next one: a cosine says nothing by itself. Raises NoResults, with what there is.
+    """
+    folder = results / "evaluation"
+    console = Console()
+    known: set[tuple[str, str]] = set()
+    found = False
+    for name, column, show in ((PROMPTS, "dataset", _prompts), (MODELS, "target", _models)):
+        if not (folder / name).is_file():
+            continue
+        similar = read_evaluation(folder / name)
+        known |= set(zip(similar[column], similar["method"], strict=True))
+        own = similar[(similar[column] == dataset) & (similar["method"] == method)]
+        for model, rows in own.groupby("model", sort=False):
+            found = True
+            show(rows, model, dataset, method, folder, console)
+    if not known:
+        read_evaluation(folder / PROMPTS)  # says that it is not there, and what to run
+    if not found:
+        datasets, methods = (", ".join(sorted(set(names))) for names in zip(*known, strict=True))
+        raise NoResults(f"no similarities for dataset {dataset!r} by {method!r}; there are {datasets}, by {methods}")
+
+
+def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
+    """The prompts of an LLM, and the spread of the cosine between order seeds."""
+    console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")["cosine"]))
+    controls = read_evaluation(folder / "controls.csv")
+    check = controls[(controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)]
+    if len(check) and pd.notna(check["sd_orders"].iloc[0]):
+        console.print(
+            f"Between order seeds the cosine varies by {check['sd_orders'].iloc[0]:.4f} (standard deviation): "
+            f"{check['verdict'].iloc[0]}."
+        )
+
+
+def _models(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
+    """What a model was fine-tuned on, beside its scores after transfer where the run has them."""
+    rows = rows[rows["source"] != dataset]
+    matrix = read_evaluation(folder / "transfer.csv")
+    runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset)]
+    scores = runs.groupby("source")["score"].mean()
+    title = f"{model} to go on from on {dataset}, {METHOD_NAMES[method]}"
+    console.print(_table(title, "Fine-tuned on", rows.set_index("source")["cosine"], scores if len(scores) else None))
+    if DIRECT in scores:
+        console.print(f"Scores after transfer are in percent; without transfer it is {scores[DIRECT]:.1f}.")
+
+
+def _table(title: str, what: str, cosines: pd.Series, scores: pd.Series | None = None) -> Table:
+    """Names by falling cosine, equal ones in their order; scores are looked up by name."""
+    cosines = cosines.sort_values(ascending=False, kind="stable")
+    table = Table(title=title, title_justify="left")
+    for name in ("Rank", what, "Cosine", "Margin", *(["Score"] if scores is not None else [])):
+        table.add_column(name, justify="left" if name == what else "right")
+    margins = cosines.diff(-1)
+    for position, (name, cosine) in enumerate(cosines.items(), start=1):
+        margin = "" if position == len(cosines) else f"{margins[name]:.4f}"
+        score = [f"{scores[name]:.1f}"] if scores is not None else []
+        table.add_row(str(position), str(name), f"{cosine:.4f}", margin, *score)
+    return table
