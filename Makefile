@@ -30,10 +30,10 @@ lint: $(VENV)/test.ok
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --lint
 
 unit: $(VENV)/test.ok
-	OMP_NUM_THREADS=1 $(PYTEST) tests/unit -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(PYTEST) tests/unit -n 2 --dist loadfile
 
 runs: $(VENV)/test.ok
-	OMP_NUM_THREADS=1 $(PYTEST) tests/workflow tests/audit -n 2 --dist loadgroup -v -s
+	OMP_NUM_THREADS=1 $(PYTEST) tests/workflow tests/audit -n 2 --dist loadfile -v -s
 
 engines: $(VENV)/test.ok
 	OMP_NUM_THREADS=2 $(PYTEST) tests/engines -s
