@@ -8,6 +8,9 @@ A DTE is f of a dataset's pairs; an MTE is f of unlabelled texts with a black bo
 `taskemb`   fine-tune the surrogate, then the diagonal of its Fisher information
 `tupate`    tune a frozen surrogate (prefix, LoRA, biases), then average what was tuned over the layers
 `textemb`   average the surrogate's states, without training
+`pairs`     a dataset's rows, or U with a black box's labels, as pairs (x, y)
+`batch`     the step that learns many vectors; `extract` takes one out, `encode` keeps an encoder's states for all
+`embed_file`, `compare_files`   the commands for own pairs
 """
 
 from fute.embeddings.vectors import (
