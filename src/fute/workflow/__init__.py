@@ -9,6 +9,7 @@ embeddings    `Workflow.embeddings`: DTEs and MTEs of both experiments, and the 
 llm           `Workflow.llm`: the LLM experiment; llm_labels `.labels`, what each LLM and prompt says of texts
 lm            `Workflow.lm`: the language-model experiment; lm_transfer `.transfer`, its fine-tuning runs from every
               source on every target; lm_baselines `.baselines`, what it is compared with
+report        what the report says was run
 """
 
 from fute.workflow.embeddings import EMBEDDING_SUFFIX
