@@ -160,7 +160,7 @@ def test_a_killed_controller_leaves_jobs_that_clean_cancels(checkout, send):
 
 def test_a_requeued_job_goes_on_from_its_checkpoint(checkout, send):
     """SLURM takes a fine-tuning off its node by SIGTERM and starts it again; the result is that of a run in peace."""
-    checkout.edit(checkout.config, "{steps: 24,", "{steps: 4000,")
+    checkout.edit(checkout.config, "{steps: 24,", "{steps: 12000,")
     target = "results/finetuned/tiny-bert/mini-grammar"
     log = checkout / "results/logs/finetune_model/tiny-bert-mini-grammar.log"
     controller = send(checkout, "--", f"{target}.lock.json")
@@ -169,14 +169,14 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(checkout, send):
     subprocess.run(["scontrol", "requeue", job], check=True)
     back_in_the_queue(controller, job)
     # the log of the first start is the second's, but for what it said last
-    stopped = re.search(r"stopped by SIGTERM after step (\d+) of 4000; the training's state is in", log.read_text())
+    stopped = re.search(r"stopped by SIGTERM after step (\d+) of 12000; the training's state is in", log.read_text())
     assert stopped, log.read_text()
     kept = list((checkout / "results/finetuned").rglob("*.training*"))
     assert kept, "the checkpoint is there"
     start_now(job)
     controller.finish(400)
     assert job_facts(job)["Restarts"] == "1" and controller.jobs()[-1] == job
-    later = [int(step) for step in re.findall(r"step (\d+)/4000", log.read_text())]
+    later = [int(step) for step in re.findall(r"step (\d+)/12000", log.read_text())]
     assert later and min(later) > int(stopped[1]), "the second start went on after the first"
     made = checkout.hashes("results/finetuned/**/*")
     checkout.snakemake("--forcerun", "finetune_model", "--", f"{target}.lock.json")

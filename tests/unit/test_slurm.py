@@ -122,3 +122,13 @@ def test_no_job_is_signalled_as_it_starts(profile):
 
 def test_a_job_s_gpus_are_on_one_node(profile):
     assert profile["default-resources"]["nodes"] == 1
+
+
+def test_jobs_of_a_group_run_one_after_the_other(profile):
+    """Side by side, their nodes, GPUs and memory would be added up: four of one node would ask for four nodes."""
+    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    own = {
+        name: body for name, body in re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.MULTILINE | re.DOTALL)
+    }
+    for name in profile["groups"]:
+        assert profile["set-resources"].get(name, {}).get("torch") == 1 or "torch=1," in own[name], name
