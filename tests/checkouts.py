@@ -115,8 +115,9 @@ def fetched_model() -> Path:
     """The real model's folder, fetched once into this checkout's results by the workflow itself."""
     path = ROOT / "results/models" / MODEL
     lock = path.with_name(f"{MODEL}.lock.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / ".tests.lock"):  # several test processes share this checkout
+    logs = ROOT / "results/logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    with FileLock(logs / "tests.lock"):  # several test processes share this checkout
         if not lock.is_file():
             say("fetching the model (20 s)")
             line = [sys.executable, "-m", "snakemake", "--cores", "2", str(lock.relative_to(ROOT))]
