@@ -82,6 +82,7 @@ def test_the_baseline_looks_at_no_text():
     assert majority_score(SENTIMENT, labelled("ppn"), labelled("pnnn")) == 25.0
     f1 = SENTIMENT.model_copy(update={"metric": "f1"})
     assert majority_score(f1, labelled("ppn"), labelled("pnnn")) == pytest.approx(40.0)
+    assert majority_score(f1, labelled("pnn"), labelled("pnnn")) == pytest.approx(40.0), "never saying it is no rival"
     assert majority_score(SIMILAR, numbers([1, 2]), numbers([1, 2, 3])) == 0.0
     rows = [Row("a", ("q", "Oslo"), "Oslo", answers=(Answer("Oslo", 0),)), Row("b", ("q", "c"), "-", answers=())]
     assert majority_score(WHERE, rows, rows) == 50.0

@@ -45,11 +45,11 @@ def task_score(task: TaskSettings, rows: Sequence[Row], predictions: Sequence[Pr
 
 
 def majority_score(task: TaskSettings, train: Sequence[Row], rows: Sequence[Row]) -> float:
-    """Score of the best answer that looks at no text: the training rows' largest class, mean, or `no answer`."""
+    """Score on `rows` of the best answer that looks at no text: the training rows' mean, `no answer`, or their best
+    class: the largest one, but for F1 the positive one, since F1 is 0 where that is never said."""
     if task.task == "classification":
-        counts = Counter(row.label for row in train)
-        largest = max(task.classes, key=lambda name: counts[name])
-        return task_score(task, rows, [largest] * len(rows))
+        best = max(task.classes, key=lambda name: task_score(task, train, [name] * len(train)))
+        return task_score(task, rows, [best] * len(rows))
     if task.task == "regression":
         return task_score(task, rows, [float(np.mean([row.value for row in train]))] * len(rows))
     return task_score(task, rows, [""] * len(rows))

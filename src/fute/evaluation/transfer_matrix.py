@@ -1,8 +1,8 @@
 """The matrix of transfer scores: what every target reaches after fine-tuning on every source, and directly.
 
 One row a fine-tuning run: model, target, source, seed, score; source `none` is the direct run without transfer.
-Scores are in percent of the target's metric. `majority`, on direct rows, is the score of always predicting the
-majority class (or the mean); it may be missing.
+Scores are in percent of the target's metric. `majority`, on direct rows, is the score of the best answer that
+looks at no text (`fute.blackbox.metrics.majority_score`); it may be missing.
 """
 
 from __future__ import annotations
