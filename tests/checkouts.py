@@ -98,6 +98,18 @@ def copy_project(folder: Path) -> Checkout:
     return Checkout(folder)
 
 
+def copied(run: Checkout, folder: Path) -> Checkout:
+    """A copy of a checkout with its results, which a test may edit and damage; weights, which are large, are linked."""
+
+    def put(source: str, target: str) -> None:
+        (os.link if source.endswith(".safetensors") and "/models/" in source else shutil.copy2)(source, target)
+
+    shutil.copytree(run.folder, folder, copy_function=put)
+    made = Checkout(folder, run.config)
+    made.first = run.first
+    return made
+
+
 def semantic(checkout: Checkout) -> dict[str, bytes]:
     """Every artifact of a run but figures and what holds measured times, decompressed."""
     found = {}

@@ -24,7 +24,7 @@ def checkout(tmp_path: Path, model: Path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Checkout:
-    """A copy of the project after one whole run; `first` holds its hashes then. Tests edit it one after the other."""
+    """A copy of the project after one whole run; `first` holds its hashes. Files of tests share it: edit a copy."""
     made = copy_project(tmp_path_factory.mktemp("finished") / "project")
     add_model(made, model)
     say("running the tiny workflow (about two minutes)")

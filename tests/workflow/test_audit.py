@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout
+from checkouts import Checkout, copied
 
 pytestmark = pytest.mark.workflow
 
 MANIFEST = "results/audit/manifest.json"
-
-
-def copied(run: Checkout, folder: Path) -> Checkout:
-    """A copy that a test may damage; weights, which are large, are linked."""
-
-    def put(source: str, target: str) -> None:
-        (os.link if source.endswith(".safetensors") and "/models/" in source else shutil.copy2)(source, target)
-
-    shutil.copytree(run.folder, folder, copy_function=put)
-    return Checkout(folder, run.config)
 
 
 def audit(run: Checkout, *arguments: str) -> tuple[int, dict]:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout, add_model, copy_project
+from checkouts import Checkout, add_model, copied, copy_project
 from rerun_table import reruns
 
 pytestmark = pytest.mark.workflow
@@ -18,70 +18,76 @@ METHODS = 2
 FIGURES = 6
 
 
+@pytest.fixture(scope="module")
+def edited(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A finished run that the tests of this file edit one after the other."""
+    return copied(finished, tmp_path_factory.mktemp("edited") / "project")
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_left_to_do(finished: Checkout):
+def nothing_is_left_to_do(edited: Checkout):
     yield
-    assert finished.planned() == {}
+    assert edited.planned() == {}
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name in before if after.get(name) != before[name]}
 
 
-def test_a_finished_run_plans_nothing(finished):
-    assert finished.planned().keys() == reruns("nothing")
+def test_a_finished_run_plans_nothing(edited):
+    assert edited.planned().keys() == reruns("nothing")
 
 
-def test_touching_everything_reruns_nothing(finished):
-    for path in sorted(finished.folder.rglob("*")):
+def test_touching_everything_reruns_nothing(edited):
+    for path in sorted(edited.folder.rglob("*")):
         if path.is_file() and ".snakemake" not in path.parts:
             path.touch()
-    assert finished.planned().keys() == reruns("`touch` of every file")
+    assert edited.planned().keys() == reruns("`touch` of every file")
 
 
-def test_a_copy_elsewhere_reruns_nothing(finished, tmp_path):
-    shutil.copytree(finished.folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+def test_a_copy_elsewhere_reruns_nothing(edited, tmp_path):
+    shutil.copytree(edited.folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
     assert Checkout(tmp_path / "elsewhere").planned().keys() == reruns("a copy with `.snakemake` elsewhere")
 
 
-def test_what_no_result_depends_on_reruns_nothing(finished):
-    finished.edit(PROMPTS, "note: No. 2 as chain of thought.", "note: No. 2, as a chain of thought.")
-    assert finished.planned().keys() == reruns("a prompt's `note`")
+def test_what_no_result_depends_on_reruns_nothing(edited):
+    edited.edit(PROMPTS, "note: No. 2 as chain of thought.", "note: No. 2, as a chain of thought.")
+    assert edited.planned().keys() == reruns("a prompt's `note`")
 
 
-def test_an_edit_taken_back_reruns_nothing(finished):
-    finished.edit(PROMPTS, PROMPT_3, PROMPT_3.replace("reviewer", "critic"))
-    assert finished.planned()["label_batch"] == 1
-    finished.edit(PROMPTS, PROMPT_3.replace("reviewer", "critic"), PROMPT_3)
-    assert finished.planned().keys() == reruns("an edit taken back")
+def test_an_edit_taken_back_reruns_nothing(edited):
+    edited.edit(PROMPTS, PROMPT_3, PROMPT_3.replace("reviewer", "critic"))
+    assert edited.planned()["label_batch"] == 1
+    edited.edit(PROMPTS, PROMPT_3.replace("reviewer", "critic"), PROMPT_3)
+    assert edited.planned().keys() == reruns("an edit taken back")
 
 
-def test_editing_a_caption_reruns_what_prints_it(finished):
-    finished.edit("resources/captions.yaml", "Zero-shot prompt selection. Per LLM:", "Prompt selection. Per LLM:")
-    planned = finished.planned()
+def test_editing_a_caption_reruns_what_prints_it(edited):
+    edited.edit("resources/captions.yaml", "Zero-shot prompt selection. Per LLM:", "Prompt selection. Per LLM:")
+    planned = edited.planned()
     assert planned.keys() == reruns("a caption") and set(planned.values()) == {1}
-    finished.run()
+    edited.run()
 
 
-def test_editing_ndcg_reruns_the_evaluation_and_no_model(finished):
-    before = finished.hashes()
-    path = finished / "src/fute/evaluation/metrics.py"
+def test_editing_ndcg_reruns_the_evaluation_and_no_model(edited):
+    before = edited.hashes()
+    path = edited / "src/fute/evaluation/metrics.py"
     path.write_text(path.read_text() + "\n# edited\n")
-    planned = finished.planned()
+    planned = edited.planned()
     assert planned.keys() == reruns("an edit of `ndcg`, which the evaluation imports")
-    finished.run()
-    assert changed(before, finished.hashes()) == set(), "a comment changes no result"
+    edited.run()
+    assert changed(before, edited.hashes()) == set(), "a comment changes no result"
 
 
-def test_editing_a_prompt_relabels_that_prompt_only(finished):
-    before = finished.hashes()
-    finished.edit(PROMPTS, PROMPT_3, PROMPT_3.replace("reviewer", "viewer"))
-    planned = finished.planned()
+def test_editing_a_prompt_relabels_that_prompt_only(edited):
+    before = edited.hashes()
+    edited.edit(PROMPTS, PROMPT_3, PROMPT_3.replace("reviewer", "viewer"))
+    planned = edited.planned()
     assert planned.keys() == reruns("an edit of one prompt's words")
     several = {"embed_batch": METHODS, "mte": METHODS, "figure": FIGURES}
     assert planned == dict.fromkeys(planned, 1) | several
-    finished.run()
-    moved = changed(before, finished.hashes())
+    edited.run()
+    moved = changed(before, edited.hashes())
     of_others = {
         n
         for n in moved
@@ -92,7 +98,7 @@ def test_editing_a_prompt_relabels_that_prompt_only(finished):
         "results/labels/smollm2-135m/sa-3/sa.jsonl.gz",
         "results/labels/smollm2-135m/sa-3/mini-films.jsonl.gz",
     } <= moved
-    assert labelled_cells(finished) == ["sa-3/mini-films", "sa-3/sa", "self-select/sa"]
+    assert labelled_cells(edited) == ["sa-3/mini-films", "sa-3/sa", "self-select/sa"]
 
 
 def labelled_cells(checkout: Checkout) -> list[str]:
@@ -103,34 +109,34 @@ def labelled_cells(checkout: Checkout) -> list[str]:
     return sorted(cell for line in keys.read_text().splitlines() for cell in line.split("\t")[1].split(" "))
 
 
-def test_adding_a_prompt_computes_one_prompt(finished):
-    before = finished.hashes()
-    path = finished / PROMPTS
+def test_adding_a_prompt_computes_one_prompt(edited):
+    before = edited.hashes()
+    path = edited / PROMPTS
     added = '\n  - id: sa-14\n    number: 14\n    template: "{text}\\nWould you watch it?"\n'
     added += '    verbalizers: {negative: ["no"], positive: ["yes"]}\n'
     path.write_text(path.read_text() + added)
-    finished.edit("tests/workflow/tiny.yaml", "[1, 3, 7, 9, 12]", "[1, 3, 7, 9, 12, 14]")
-    planned = finished.planned()
+    edited.edit("tests/workflow/tiny.yaml", "[1, 3, 7, 9, 12]", "[1, 3, 7, 9, 12, 14]")
+    planned = edited.planned()
     one_prompt = ("label_batch", "extract_unsup_labels", "extract_test_labels", "embed_batch", "mte")
     assert [planned[name] for name in one_prompt] == [1, 1, 1, METHODS, METHODS]
     assert planned.keys() == reruns("a new prompt")
-    finished.run()
-    assert labelled_cells(finished) == ["sa-14/mini-films", "sa-14/sa", "self-select/sa"]
-    kept = {n for n in changed(before, finished.hashes()) if n.startswith(("results/labels", "results/embeddings"))}
+    edited.run()
+    assert labelled_cells(edited) == ["sa-14/mini-films", "sa-14/sa", "self-select/sa"]
+    kept = {n for n in changed(before, edited.hashes()) if n.startswith(("results/labels", "results/embeddings"))}
     assert kept == set()
 
 
-def test_editing_the_scoring_code_reruns_all_that_used_it(finished):
-    before = finished.hashes("results/labels/*/sa-*/*")
-    path = finished / "src/fute/llm/scoring.py"
+def test_editing_the_scoring_code_reruns_all_that_used_it(edited):
+    before = edited.hashes("results/labels/*/sa-*/*")
+    path = edited / "src/fute/llm/scoring.py"
     path.write_text(path.read_text() + "\n# edited\n")
-    planned = finished.planned()
+    planned = edited.planned()
     prompts = 6
     assert planned["label_batch"] == 1 and planned["extract_unsup_labels"] == planned["extract_test_labels"] == prompts
     assert planned["mte"] == prompts * METHODS and planned["embed_batch"] == METHODS
     assert planned.keys() == reruns("an edit of the scoring code")
-    finished.run()
-    assert finished.hashes("results/labels/*/sa-*/*") == before, "a comment changes no label"
+    edited.run()
+    assert edited.hashes("results/labels/*/sa-*/*") == before, "a comment changes no label"
 
 
 def test_asking_for_one_cell_labels_one_cell(tmp_path, model):
