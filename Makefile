@@ -32,8 +32,9 @@ lint: $(VENV)/test.ok
 unit: $(VENV)/test.ok
 	OMP_NUM_THREADS=1 $(PYTEST) tests/unit -n 2 --dist loadfile
 
+# the long files first
 runs: $(VENV)/test.ok
-	OMP_NUM_THREADS=1 $(PYTEST) tests/workflow tests/audit -n 2 --dist loadfile -v -s
+	OMP_NUM_THREADS=1 $(PYTEST) tests/workflow tests/audit -n 2 --dist loadfile --no-loadscope-reorder -v -s
 
 engines: $(VENV)/test.ok
 	OMP_NUM_THREADS=2 $(PYTEST) tests/engines -s

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from checkouts import Checkout, add_model, copy_project, fetched_model, say
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +26,21 @@ def checkout(tmp_path: Path, model: Path) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Checkout:
-    """A copy of the project after one whole run; `first` holds its hashes. Files of tests share it: edit a copy."""
-    made = copy_project(tmp_path_factory.mktemp("finished") / "project")
-    add_model(made, model)
-    say("running the tiny workflow (about two minutes)")
-    made.run()
-    made.first = made.hashes()
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, model: Path) -> Checkout:
+    """A copy of the project after one whole run, one for all test processes; `first` holds its hashes.
+
+    Whoever edits it edits a copy (`copied`).
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    made, hashes = Checkout(shared / "finished/project"), shared / "finished/hashes.json"
+    with FileLock(shared / "finished.lock"):  # whichever process comes first runs it
+        if not hashes.is_file():
+            shutil.rmtree(made.folder, ignore_errors=True)
+            copy_project(made.folder)
+            add_model(made, model)
+            say("running the tiny workflow (one to two minutes)")
+            made.run()
+            hashes.write_text(json.dumps(made.hashes()))
+    made.first = json.loads(hashes.read_text())
     return made

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from checkouts import Checkout, say
+from checkouts import Checkout, copied, say
 from stand_ins import save_stand_in
 
 from fute.embeddings import cosine, load
@@ -40,14 +38,10 @@ VALUES = {
 }
 
 
-def link_weights(source: str, target: str) -> None:
-    (os.link if source.endswith(".safetensors") else shutil.copyfile)(source, target)
-
-
 def with_t5(finished: Checkout, folder: Path, t5: Path, **values) -> Checkout:
     """A copy of a finished run, its labels included, with another surrogate."""
-    shutil.copytree(finished.folder, folder, copy_function=link_weights)
-    made = Checkout(folder, "t5.yaml")
+    made = copied(finished, folder)
+    made.config = "t5.yaml"
     registry = made / "config/models.yaml"
     registry.write_text(registry.read_text() + f"\n{SURROGATE}:\n  title: a stand-in\n  folder: {t5}\n")
     config = yaml.safe_load((made / "tests/workflow/tiny.yaml").read_text())
