@@ -14,6 +14,7 @@ from fute.evaluation import (
     average_blocks,
     best_rank,
     ceiling_ndcg,
+    label_shared_across,
     ndcg,
     nearest,
     neighbour_purity,
@@ -506,6 +507,18 @@ def test_purity_of_clusters_and_of_points_alone():
     assert neighbour_purity(vectors, labels) == 1
     assert np.isnan(neighbour_purity(vectors, labels, within=np.arange(24)))
     assert neighbour_purity(vectors[:4], ["a", "a", "a", "b"], k=5) == pytest.approx((3 * 2 / 3 + 0) / 4)
+
+
+def test_labels_shared_across_groups():
+    angles = np.radians([0, 2, 90, 85, 40, 43])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    labels, groups = list("aabbxy"), list("mkmkmk")
+    # a finds a, b finds b; x and y, of which the other group has none, are left out; each has one of three others
+    assert label_shared_across(vectors, labels, groups) == (1, pytest.approx(1 / 3))
+    # one b on an a: nearest to each other; the other b is nearest to x, and the other a to its like
+    vectors[2] = vectors[1]
+    assert label_shared_across(vectors, labels, groups) == (pytest.approx(1 / 4), pytest.approx(1 / 3))
+    assert np.isnan(label_shared_across(vectors, labels, ["m"] * 6)).all()
 
 
 def test_maps_are_deterministic_and_separate_clusters():

@@ -45,6 +45,7 @@ def test_statistics_by_hand():
     assert list(found) == [
         "silhouette by class", "class purity of 3 neighbours", "CR among 3 neighbours of BoolQ",
         "model purity of 3 neighbours", "model purity of 3 neighbours in CR", "model purity of 3 neighbours in QA",
+        "own dataset nearest among other models", "own dataset nearest among other models, by chance",
         "own dataset among the nearest of SNLI", "own dataset among the nearest of RTE",
     ]  # fmt: skip
     # nearest three, by angle: 0 -> 1 10 12; 1 -> 0 10 12; 10 -> 12 1 0 | 20; 20 -> 12 10 1; 12 -> 10 20 1;
@@ -55,6 +56,9 @@ def test_statistics_by_hand():
     assert found["CR among 3 neighbours of BoolQ"] == pytest.approx((1 + 1 / 3) / 2)
     # within a class every point sees its three others: one of its own model
     assert found["model purity of 3 neighbours"] == pytest.approx(1 / 3)
+    # of the other model's: 0 -> 1, 10 -> 1, 12 -> 20, 70 -> 60; 1 -> 0, 20 -> 12, 60 -> 70, 90 -> 70
+    assert found["own dataset nearest among other models"] == 3 / 8
+    assert found["own dataset nearest among other models, by chance"] == 1 / 4
     # the nearest one of each SNLI is the other; of RTE at 10 and at 20 it is BoolQ at 12
     assert found["own dataset among the nearest of SNLI"] == 1
     assert found["own dataset among the nearest of RTE"] == 0
@@ -86,7 +90,7 @@ def test_one_model_has_no_purity_of_models_and_says_so():
     keys = [("m", name) for name in DATASETS]
     rows = statistics(settings(models=("m",)), angles(0, 10, 80, 90), points(*keys))
     reasons = {row["statistic"]: row["reason"] for row in rows if np.isnan(row["value"])}
-    assert set(reasons.values()) == {"one model"} and len(reasons) == 5
+    assert set(reasons.values()) == {"one model"} and len(reasons) == 7
 
 
 def test_unknown_names_are_refused():

@@ -170,7 +170,7 @@ def test_show_of_the_language_model_experiment_alone(language_models, capsys):
     text = capsys.readouterr().out
     assert "Table 1" in text and "Table 2" not in text and "Table 3" not in text
     one = words(text)
-    assert "- FUTE + TuPaTE: ρ beats random selection in 1 of 1 blocks (CR in-class m-a)" in one
+    assert "- FUTE + TuPaTE: ρ beats random selection in its block (CR in-class m-a)" in one
     assert "- TaskEmb:" not in one, "verdicts of FUTE's embeddings only"
     assert "of topics 70.0 (25.0), grammar 0.0 (0.0)" in one
     assert "no run does on grammar, left out of the means" in one

@@ -175,15 +175,15 @@ def verdicts(rho=(np.nan, np.nan, 0.5), ndcg=(np.nan, np.nan, 0.5)) -> str:
 
 def test_a_low_rank_and_a_high_ndcg_beat_random():
     assert verdicts((-3, -1, 0.01), (2, 9, 0.02)) == (
-        "TuPaTE: ρ beats random selection in 1 of 1 blocks (Finance and medicine m); "
-        "NDCG beats random selection in 1 of 1 blocks (Finance and medicine m)."
+        "TuPaTE: ρ beats random selection in its block (Finance and medicine m); "
+        "NDCG beats random selection in its block (Finance and medicine m)."
     )
-    assert verdicts((1, 3, 0.99), (-9, -2, 0.98)).count("loses to random selection in 1 of 1 blocks") == 2
+    assert verdicts((1, 3, 0.99), (-9, -2, 0.98)).count("loses to random selection in its block") == 2
 
 
 def test_interval_and_permutations_must_agree():
     weak = verdicts((-3, -1, 0.2), (-9, -2, 0.6))
-    assert weak.count("cannot be told from random selection in any of 1 blocks") == 2
+    assert weak.count("cannot be told from random selection in its block") == 2
     spanning = verdicts((-3, 1, 0.01), (0, 9, 0.01))
     assert spanning.count("cannot be told from random selection") == 2
     assert verdicts().count("has no interval") == 2

@@ -5,6 +5,7 @@ from fute.evaluation.controls import norm_confound, null_comparison, separation
 from fute.evaluation.geometry import (
     Projection,
     Silhouette,
+    label_shared_across,
     nearest,
     neighbour_purity,
     pca2,
@@ -23,6 +24,7 @@ __all__ = [
     "average_blocks",
     "best_rank",
     "ceiling_ndcg",
+    "label_shared_across",
     "ndcg",
     "nearest",
     "neighbour_purity",

@@ -68,6 +68,30 @@ def neighbour_purity(vectors: ArrayLike, labels: ArrayLike, k: int = 5, within: 
     return float(np.mean(shares)) if shares else float("nan")
 
 
+class Shared(NamedTuple):
+    """Shares in [0, 1], or NaN where nothing could be shared: as found, and as by chance."""
+
+    value: float
+    chance: float
+
+
+def label_shared_across(vectors: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> Shared:
+    """Share of vectors (n, d) whose nearest one (cosine) of another group has their own label: whether, say, models
+    of one dataset lie together whatever their architecture. Vectors whose label no other group has are left out.
+    """
+    unit = _unit(vectors)
+    labels, groups = _labels(labels, len(unit)), _labels(groups, len(unit))
+    cosines = np.round(unit @ unit.T, 12)
+    found, chances = [], []
+    for index, row in enumerate(cosines):
+        others = np.flatnonzero(groups != groups[index])
+        alike = labels[others] == labels[index]
+        if alike.any():
+            found.append(alike[np.argmax(row[others])])
+            chances.append(alike.mean())
+    return Shared(float(np.mean(found)), float(np.mean(chances))) if found else Shared(float("nan"), float("nan"))
+
+
 TSNE_VECTORS = 4
 """Below this the perplexity, a number of neighbours, is under 1."""
 

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from fute.artifacts import Step
-from fute.evaluation.geometry import nearest, neighbour_purity, silhouette_by
+from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, silhouette_by
 from fute.evaluation.geometry_step import locate_all, neighbours, statistic
 from fute.evaluation.steps import csv_bytes
 from fute.evaluation.transfer_matrix import TransferDataset
@@ -65,6 +65,9 @@ def statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.Dat
     for label, chosen in (("", slice(None)), *((f" in {CLASSES[c]}", classes == c) for c in sorted(set(classes)))):
         value = neighbour_purity(vectors[chosen], models[chosen], k, within=classes[chosen]) if several else np.nan
         rows.append(statistic(f"model purity of {k} neighbours{label}", value, "" if several else "one model"))
+    across, reason = label_shared_across(vectors, datasets, models), "" if several else "one model"
+    rows.append(statistic("own dataset nearest among other models", across.value, reason))
+    rows.append(statistic("own dataset nearest among other models, by chance", across.chance, reason))
     for name in settings.clusters:
         others = (datasets == name).sum() - 1
         title = f"own dataset among the nearest of {settings.datasets[name].title}"

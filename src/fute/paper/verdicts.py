@@ -33,12 +33,13 @@ def against_random(blocks: pd.Series, low: pd.Series, high: pd.Series, label: st
     above, below = list(blocks[known & (low > 0)]), list(blocks[known & (high < 0)])
     total = int(known.sum())
     if not above and not below:
-        return f"{label} cannot be told from random selection in any of {total} blocks"
-    parts = [
-        f"{verb} random selection in {len(found)} of {total} blocks ({listed(found)})"
-        for verb, found in (("beats", above), ("loses to", below))
-        if found
-    ]
+        where = f"any of {total} blocks" if total > 1 else "its block"
+        return f"{label} cannot be told from random selection in {where}"
+    parts = []
+    for verb, found in (("beats", above), ("loses to", below)):
+        if found:
+            where = f"{len(found)} of {total} blocks" if total > 1 else "its block"
+            parts.append(f"{verb} random selection in {where} ({listed(found)})")
     return f"{label} {' and '.join(parts)}"
 
 
