@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fute.audit.identity import config_sha256
+from fute.audit.identity import config_identity, config_problem, config_sha256
 from fute.config.run import parse_run, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,3 +33,25 @@ def test_a_setting_does(setting):
 def test_a_run_without_language_models_has_an_identity():
     values = read_yaml(ROOT / "config.yaml") | {"lm": None}
     assert config_sha256(parse_run(values, ROOT / "config")) != identity()
+
+
+def test_a_file_that_leaves_the_datas_folder_to_the_command_line_is_the_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    file = Path("config/real-lm.yaml")
+    values = read_yaml(file)
+    assert "root" not in values["data"]
+    run = parse_run(values | {"data": values["data"] | {"root": "/somewhere"}}, ROOT / "config")
+    said = config_identity(run, file)
+    assert said.file == str(file) and config_problem(said.file, said.sha256, ROOT) is None
+    other = parse_run(values | {"data": values["data"] | {"root": "/x", "test_rows": 7}}, ROOT / "config")
+    assert config_identity(other, file).file is None, "the file does not say all of it"
+    assert "others than the run's" in config_problem(said.file, config_sha256(other), ROOT)
+
+
+def test_a_file_that_is_no_whole_configuration_is_not_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = parse_run(read_yaml(ROOT / "config.yaml"), ROOT / "config")
+    for text in ("name: demo\n", "- a\n", "data: {source: files}\n"):
+        Path("part.yaml").write_text(text)
+        assert config_identity(run, Path("part.yaml")).file is None
+    assert config_identity(run, Path("not-there.yaml")).file is None

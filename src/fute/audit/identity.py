@@ -11,7 +11,7 @@ from fute.artifacts import content_key, sha256_file
 from fute.audit.manifest import ConfigIdentity
 from fute.audit.paths import ResultsFolder, UnsafePath, checked_name, inside
 from fute.audit.records import RecordError
-from fute.config.run import Run, load_run
+from fute.config.run import Run, parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.data.prompts import PromptError
 from fute.images.lock import FOLDER, ImageError, read_lock
@@ -40,18 +40,27 @@ def config_sha256(run: Run) -> str:
     return content_key(scrubbed([config, entries], {}))
 
 
+def _run_of(file: Path, registries: Path) -> Run:
+    """The run that a file of settings says; where the data lie, often left to the command line, shapes nothing."""
+    values = read_yaml(file)
+    if isinstance(values, dict) and isinstance(values.get("data"), dict):
+        values = values | {"data": {"root": "anywhere"} | values["data"]}
+    return parse_run(values, registries, str(file))
+
+
 def config_identity(run: Run, file: Path) -> ConfigIdentity:
     """Name, file and hash of a run's configuration; the file only where it lies in the project and says all of it."""
     digest = config_sha256(run)
     here, path = Path.cwd(), file.resolve()
-    told = path.is_relative_to(here) and path.is_file() and config_sha256(load_run(path, Path("config"))) == digest
-    return ConfigIdentity(name=run.config.name, file=path.relative_to(here).as_posix() if told else None, sha256=digest)
+    name = path.relative_to(here).as_posix() if path.is_relative_to(here) else None
+    told = name is not None and config_problem(name, digest, here) is None
+    return ConfigIdentity(name=run.config.name, file=name if told else None, sha256=digest)
 
 
 def config_problem(file: str, sha256: str, project: Path) -> str | None:
     """Why a configuration file is not the one with this hash; None where it is."""
     try:
-        run = load_run(inside(project, file), project / "config")
+        run = _run_of(inside(project, file), project / "config")
     except (ConfigError, PromptError, UnsafePath, OSError) as error:
         return f"cannot be read ({error}); bring back the configuration of the run"
     if config_sha256(run) != sha256:

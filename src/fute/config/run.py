@@ -115,6 +115,8 @@ def _registry(path: Path, entry: type[T]) -> dict[str, T]:
 
 def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config") -> Run:
     """Check configuration values (already read from files and command line) and load what they name."""
+    if not isinstance(values or {}, Mapping):
+        raise ConfigError(f"{where}: holds a {type(values).__name__}; a configuration is lines of `name: value`")
     try:
         config = Config.model_validate(dict(values or {}))
     except ValidationError as error:
