@@ -88,6 +88,14 @@ def test_a_part_of_the_run_has_a_manifest_of_its_part(project: Run):
     assert set(project.manifest.surplus) >= OF_TRAIN
 
 
+def test_some_settings_override_those_of_the_file(project: Run):
+    manifest = ("manifest", *TARGETS, "--config", CONFIG, "--settings")
+    done = project.audit(*manifest, '{"data": {"root": "elsewhere"}}')
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = project.audit(*manifest, '{"data": {"test_rows": 11}}')
+    assert done.returncode == 1 and set(project.manifest.stale) == OF_TEST | OF_TRAIN
+
+
 @pytest.mark.parametrize("path", ["results/../../outside", "/outside", "../outside"])
 def test_a_record_that_leads_outside_is_none(project: Run, path: str):
     """With hashes that fit: the next file to look at would be outside."""

@@ -78,7 +78,7 @@ class Graph:
 def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None) -> Graph:
     """Plan the workflow in the current folder for some targets (none: the default ones).
 
-    config: its file of settings. settings: what is used instead of the file, if some were overridden.
+    config: its file of settings. settings: what overrides them, as `--config` of Snakemake does: all or some.
     Raises GraphError.
     """
     with planned(config, targets, settings=settings) as workflow:
@@ -104,7 +104,8 @@ def planned(
     os.environ[TARGETS] = " ".join(sorted(targets))
     logging.disable(logging.WARNING)  # what Snakemake says of its plans is for people who run it
     try:
-        given = ConfigSettings(configfiles=[config]) if settings is None else ConfigSettings(config=settings)
+        files = [config] if config.is_file() else []
+        given = ConfigSettings(configfiles=files, config=dict(settings or {}))
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True, enable_file_logging=False)) as api:
             api_workflow = api.workflow(resource_settings=ResourceSettings(cores=1), config_settings=given)
             api_workflow.dag(DAGSettings(targets=frozenset(targets)))

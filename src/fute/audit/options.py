@@ -48,7 +48,7 @@ ResultsOption = Annotated[Path, typer.Option(help="folder of the run's results")
 ManifestOption = Annotated[Path | None, typer.Option(help="default: audit/manifest.json in the results")]
 SettingsOption = Annotated[
     dict | None,
-    typer.Option(parser=_settings, metavar="JSON", help="settings as JSON, where the file's were overridden"),
+    typer.Option(parser=_settings, metavar="JSON", help="as JSON, settings that override the file's"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object, for machines")]
 
