@@ -32,7 +32,7 @@ lint: $(VENV)/test.ok
 unit: $(VENV)/test.ok
 	OMP_NUM_THREADS=1 $(PYTEST) tests/unit -n 2 --dist loadfile
 
-# the long files first
+# files in the order given, which has the long ones first
 runs: $(VENV)/test.ok
 	OMP_NUM_THREADS=1 $(PYTEST) tests/workflow tests/audit -n 2 --dist loadfile --no-loadscope-reorder -v -s
 

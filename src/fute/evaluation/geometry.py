@@ -36,6 +36,12 @@ def silhouette_by(vectors: ArrayLike, labels: ArrayLike) -> Silhouette:
     return Silhouette(float(silhouette_score(unit, labels, metric="cosine")), "")
 
 
+def _cosines(vectors: ArrayLike) -> NDArray[np.float64]:
+    unit = _unit(vectors)
+    # Rounded, so that equal vectors tie whatever order the matrix product summed in.
+    return np.round(unit @ unit.T, 12)
+
+
 def nearest(vectors: ArrayLike, k: int = 5, within: ArrayLike | None = None) -> list[NDArray[np.int64]]:
     """Indices of the k nearest vectors (cosine) of each of n vectors, nearest first, itself excluded.
 
@@ -44,10 +50,8 @@ def nearest(vectors: ArrayLike, k: int = 5, within: ArrayLike | None = None) -> 
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    unit = _unit(vectors)
-    groups = np.zeros(len(unit)) if within is None else _labels(within, len(unit))
-    # Rounded, so that equal vectors tie whatever order the matrix product summed in.
-    cosines = np.round(unit @ unit.T, 12)
+    cosines = _cosines(vectors)
+    groups = np.zeros(len(cosines)) if within is None else _labels(within, len(cosines))
     neighbours = []
     for index, row in enumerate(cosines):
         others = np.flatnonzero(groups == groups[index])
@@ -76,12 +80,13 @@ class Shared(NamedTuple):
 
 
 def label_shared_across(vectors: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> Shared:
-    """Share of vectors (n, d) whose nearest one (cosine) of another group has their own label: whether, say, models
-    of one dataset lie together whatever their architecture. Vectors whose label no other group has are left out.
+    """Share of vectors (n, d) whose nearest one (cosine) of another group has their own label (n,).
+
+    Whether, say, models of one dataset (labels) lie together whatever their architecture (groups, (n,)). Vectors whose
+    label no other group has are left out; equal cosines go by index.
     """
-    unit = _unit(vectors)
-    labels, groups = _labels(labels, len(unit)), _labels(groups, len(unit))
-    cosines = np.round(unit @ unit.T, 12)
+    cosines = _cosines(vectors)
+    labels, groups = _labels(labels, len(cosines)), _labels(groups, len(cosines))
     found, chances = [], []
     for index, row in enumerate(cosines):
         others = np.flatnonzero(groups != groups[index])
