@@ -19,18 +19,18 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from fute import batching
 from fute.artifacts import sha256_file
 from fute.audit.unadopted import unadopted
-from fute.blackbox.plugin import PluginError
+from fute.blackbox.label_plugin_step import PluginError
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.slurm import SlurmError, check_settings
 from fute.cluster.storage import StorageError, writable
 from fute.config.run import parse_run
 from fute.config.sections import ConfigError
 from fute.images.lock import NAMES, ImageError, check_images, image_file, job_environment, missing_image, read_lock
-from fute.data.prompts import PromptError
+from fute.config.prompts import PromptError
 from fute.data.rows import SourceError
-from fute.workflow.report import report_settings
-from fute.step_code import code
-from fute.workflow import Workflow, settings_json
+from fute.plan.report_texts import report_settings
+from fute.steps import code
+from fute.plan import Workflow, settings_json
 
 # A cluster job reads this file again for one target of its own; it must plan the same batches as the
 # workflow that sent it, so that workflow's targets travel with it.

@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fute.closure import code_sha256
+from fute.code_hash import code_sha256
 from fute.images.lock import running_image
 from fute.scrub import portable_name, scrubbed
 

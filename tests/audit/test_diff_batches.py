@@ -8,12 +8,12 @@ import pytest
 
 from fute.artifacts import Step
 from fute.audit.diff import Side, diff
+from fute.audit.findings import Cause, Verdict
 from fute.audit.manifest import MANIFEST, ConfigIdentity, Manifest, entry_of, environment_key, write_manifest
 from fute.audit.paths import ResultsFolder
-from fute.audit.records import read_sidecar
-from fute.audit.verdicts import Cause, Verdict
+from fute.audit.sidecars import read_sidecar
 
-MODULE = "fute.names"
+MODULE = "fute.display_names"
 LABELS = "results/labels/m/{}/sa.jsonl.gz"
 
 

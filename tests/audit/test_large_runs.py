@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from checkouts import say
-from large import write_run
+from support.checkouts import say
+from support.large_run import write_run
 
 from fute.audit.hashing import cores
 

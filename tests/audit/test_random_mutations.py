@@ -8,14 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from audited_run import Run
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from support.audited_run import Run
 
 from fute.artifacts import SIDECAR, content_key
+from fute.audit.findings import OK, Report, Verdict
 from fute.audit.manifest import MANIFEST, Manifest, manifest_json
 from fute.audit.paths import ResultsFolder
-from fute.audit.verdicts import OK, Report, Verdict
 from fute.audit.verify import verify_folder
 
 EXAMPLES = 300

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from audited_run import MODEL, PLANTED, Run
+from support.audited_run import MODEL, PLANTED, Run
 
 from fute.artifacts import content_key
+from fute.audit.findings import Cause, Report, Verdict
 from fute.audit.manifest import MANIFEST, manifest_json
 from fute.audit.paths import ResultsFolder
-from fute.audit.receipt_chain import check_receipts, write_receipt
-from fute.audit.receipts import RECEIPTS, ReceiptError, audited, read_receipts
-from fute.audit.verdicts import Cause, Report, Verdict
+from fute.audit.publish.receipt_chain import check_receipts, write_receipt
+from fute.audit.publish.receipts import RECEIPTS, ReceiptError, audited, read_receipts
 
 GOOD = {"command": "verify", "exit_code": 0, "counts": {"identical": 9}, "facts": {}}
 

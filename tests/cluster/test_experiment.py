@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import local_images
 import pytest
-from checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, semantic
-from conftest import IN_IMAGES, PROFILES, gpus, record
-from local_slurm import job_facts
+from support import local_images
+from support.checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, semantic
+from support.cluster_runs import IN_IMAGES, PROFILES, gpus, record
+from support.local_slurm import job_facts
 
 from fute.images.lock import read_lock
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import local_images
 import pytest
-from checkouts import Checkout, lm_checkout
-from conftest import IN_IMAGES, record
-from rerun_table import reruns
+from support import local_images
+from support.checkouts import Checkout, lm_checkout
+from support.cluster_runs import IN_IMAGES, record
+from support.rerun_table import reruns
 
 from fute.images.lock import NAMES, read_lock
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout, add_model, copy_project, fetched_model, say
 from filelock import FileLock
+from support.checkouts import Checkout, add_model, copy_project, fetched_model, say
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from checkouts import Checkout, add_model, copy_project
+from support.checkouts import Checkout, add_model, copy_project
 
 pytestmark = pytest.mark.workflow
 

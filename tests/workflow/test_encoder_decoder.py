@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from checkouts import Checkout, copied, say
-from stand_ins import save_stand_in
+from support.checkouts import Checkout, copied, say
+from support.stand_ins import save_stand_in
 
 from fute.embeddings import cosine, load
 

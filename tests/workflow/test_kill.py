@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from checkouts import CONFIG, MODEL, Checkout, say
+from support.checkouts import CONFIG, MODEL, Checkout, say
 
 from fute.config.run import load_run
-from fute.embeddings.extract import SUFFIX
-from fute.workflow import Workflow
+from fute.embeddings.extract_embedding_step import SUFFIX
+from fute.plan import Workflow
 
 pytestmark = pytest.mark.workflow
 KILLS = 10

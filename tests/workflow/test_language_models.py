@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from checkouts import LM_CONFIG as CONFIG
-from checkouts import LM_MODEL as MODEL
-from checkouts import LM_SURROGATE as SURROGATE
-from checkouts import Checkout, lm_checkout, say
-from small_lms import save_small
+from support.checkouts import LM_CONFIG as CONFIG
+from support.checkouts import LM_MODEL as MODEL
+from support.checkouts import LM_SURROGATE as SURROGATE
+from support.checkouts import Checkout, lm_checkout, say
+from support.small_lms import save_small
 
 pytestmark = pytest.mark.workflow
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import planning
 import pytest
-from checkouts import say
-from planning import Plan, alternating, bare
+from support import planning
+from support.checkouts import say
+from support.planning import Plan, alternating, bare
 
 pytestmark = pytest.mark.workflow
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout, add_model, copied, copy_project
-from rerun_table import reruns
+from support.checkouts import Checkout, add_model, copied, copy_project
+from support.rerun_table import reruns
 
 pytestmark = pytest.mark.workflow
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from fute.blackbox.settings import TaskSettings
+from fute.config.finetuning import TaskSettings
 from fute.data.rows import Row
 
 Prediction = str | float

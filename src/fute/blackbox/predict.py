@@ -13,7 +13,7 @@ from fute.blackbox.encoding import NULL, Encoded, Place, encode
 from fute.blackbox.finetune import head_logits
 from fute.blackbox.heads import BlackBox
 from fute.blackbox.metrics import Prediction, task_score
-from fute.blackbox.settings import Within
+from fute.config.finetuning import Within
 from fute.data.rows import Row
 from fute.data.text2text import UNANSWERABLE, number_target
 

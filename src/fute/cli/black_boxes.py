@@ -18,8 +18,8 @@ def label_batch(
     corpus: Annotated[list[str] | None, typer.Option(help="NAME=PATH, repeated; none for Self-Select alone")] = None,
 ) -> None:  # fmt: skip
     """Label all cells of a batch with one engine start."""
-    from fute.llm.labelling import BatchSpec
-    from fute.llm.labelling import label_batch as step
+    from fute.llm.label_batch_step import BatchSpec
+    from fute.llm.label_batch_step import label_batch as step
 
     parsed = BatchSpec.model_validate(parsed_json(spec))
     path = model if model.is_dir() else None
@@ -33,8 +33,8 @@ def extract_labels(
     offset_out: Annotated[Path | None, typer.Option()] = None,
 ) -> None:  # fmt: skip
     """Take the labels of one (model, prompt, corpus) out of their batch."""
-    from fute.llm.extract import ExtractSettings
-    from fute.llm.extract import extract_labels as step
+    from fute.llm.extract_labels_step import ExtractSettings
+    from fute.llm.extract_labels_step import extract_labels as step
 
     parsed = ExtractSettings.model_validate(parsed_json(settings))
     step(
@@ -46,7 +46,7 @@ def extract_labels(
 @app.command()
 def self_select(prompts: list[str], key: Annotated[str, typer.Option()], batch: PathOption, output: PathOption) -> None:
     """Take an LLM's own choice among the prompts of a category out of its batch."""
-    from fute.llm.extract import extract_selection
+    from fute.llm.extract_labels_step import extract_selection
 
     extract_selection(key, prompts, batch=batch, output=output)
 
@@ -56,8 +56,8 @@ def finetune_model(
     spec: Json, model: PathOption, lock: PathOption, train: PathOption, test: PathOption, folder: PathOption
 ) -> None:
     """Fine-tune a language model on one dataset."""
-    from fute.blackbox.settings import FinetuneSpec
-    from fute.blackbox.steps import finetune_model as step
+    from fute.blackbox.finetune_model_step import finetune_model as step
+    from fute.config.finetuning import FinetuneSpec
 
     parsed = FinetuneSpec.model_validate(parsed_json(spec))
     step(parsed, model=model, lock=lock, train=train, test=test, folder=folder)
@@ -68,8 +68,8 @@ def label_language_model(
     settings: Json, folder: PathOption, lock: PathOption, corpus: PathOption, output: PathOption
 ) -> None:
     """Let a fine-tuned language model label U."""
-    from fute.blackbox.settings import LabelSettings
-    from fute.blackbox.steps import label_unsup
+    from fute.blackbox.finetune_model_step import label_unsup
+    from fute.config.finetuning import LabelSettings
 
     parsed = LabelSettings.model_validate(parsed_json(settings))
     label_unsup(parsed, folder=folder, lock=lock, corpus=corpus, output=output)
@@ -81,8 +81,8 @@ def label_plugin(
     train: Annotated[Path | None, typer.Option(help="rows of the dataset that the settings name")] = None,
 ) -> None:  # fmt: skip
     """Let a Python function label U."""
-    from fute.blackbox.plugin import label_plugin as step
-    from fute.blackbox.settings import PluginSettings
+    from fute.blackbox.label_plugin_step import label_plugin as step
+    from fute.config.finetuning import PluginSettings
 
     step(PluginSettings.model_validate(parsed_json(settings)), corpus=corpus, train=train, output=output)
 
@@ -90,8 +90,8 @@ def label_plugin(
 @app.command()
 def transfer_batch(spec: Json, model: PathOption, lock: PathOption, file: Files, output: PathOption) -> None:
     """Fine-tune models of sources on targets, many in one process."""
-    from fute.blackbox.settings import TransferSpec
-    from fute.blackbox.transfer import transfer_batch as step
+    from fute.blackbox.transfer_batch_step import transfer_batch as step
+    from fute.config.finetuning import TransferSpec
 
     parsed = TransferSpec.model_validate(parsed_json(spec))
     step(parsed, model=model, lock=lock, files=named(file), output=output)
@@ -100,8 +100,8 @@ def transfer_batch(spec: Json, model: PathOption, lock: PathOption, file: Files,
 @app.command()
 def extract_transfer(batches: list[Path], settings: Json, file: Files, output: PathOption) -> None:
     """Take the scores of one (source, target) out of their batches."""
-    from fute.blackbox.scores import extract_transfer as step
-    from fute.blackbox.settings import ExtractTransfer
+    from fute.blackbox.extract_transfer_step import extract_transfer as step
+    from fute.config.finetuning import ExtractTransfer
 
     parsed = ExtractTransfer.model_validate(parsed_json(settings))
     step(parsed, batches=batches, files=named(file), output=output)

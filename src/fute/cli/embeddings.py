@@ -16,7 +16,7 @@ app = typer.Typer()
 def prefix_start(recipe: Json, model: PathOption, lock: PathOption, output: PathOption) -> None:
     """Draw the prefix that every TuPaTE vector starts from."""
     from fute.config.recipes import TupateSettings
-    from fute.embeddings.batch import write_start
+    from fute.embeddings.embed_batch_step import write_start
 
     write_start(TupateSettings.model_validate(parsed_json(recipe)), model=model, lock=lock, output=output)
 
@@ -28,7 +28,7 @@ def encode_states(
 ) -> None:  # fmt: skip
     """Write the frozen encoder's states of a corpus, for all vectors that are learned on it."""
     from fute.config.recipes import SurrogateSettings
-    from fute.embeddings.encode import encode_states as step
+    from fute.embeddings.encoder_states_step import encode_states as step
 
     parsed = SurrogateSettings.model_validate(parsed_json(settings))
     step(parsed, model=model, lock=lock, corpus=corpus, texts=texts, output=output)
@@ -45,7 +45,7 @@ def embed_batch(
 ) -> None:
     """Learn all vectors of a batch from one load of the surrogate."""
     from fute.config.recipes import EmbeddingSpec
-    from fute.embeddings.batch import embed_batch as step
+    from fute.embeddings.embed_batch_step import embed_batch as step
 
     parsed = EmbeddingSpec.model_validate(parsed_json(spec))
     step(parsed, model=model, lock=lock, start=start, files=named(file), output=output)
@@ -54,7 +54,7 @@ def embed_batch(
 @app.command()
 def extract_embedding(key: Annotated[str, typer.Option()], batch: PathOption, file: Files, output: PathOption) -> None:
     """Take one vector out of its batch."""
-    from fute.embeddings.extract import extract_embedding as step
+    from fute.embeddings.extract_embedding_step import extract_embedding as step
 
     step(key, batch=batch, files=named(file), output=output)
 
@@ -67,8 +67,8 @@ def embed_dataset(
     finetuned_lock: Annotated[Path | None, typer.Option(help="its lock")] = None,
 ) -> None:  # fmt: skip
     """Make a labelled dataset's vectors on a black box's own architecture."""
-    from fute.baselines.settings import DatasetVectorSpec
-    from fute.baselines.vectors import embed_dataset as step
+    from fute.baselines.embed_dataset_step import embed_dataset as step
+    from fute.config.lm_baselines import DatasetVectorSpec
 
     parsed = DatasetVectorSpec.model_validate(parsed_json(spec))
     step(

@@ -21,7 +21,7 @@ def baseline_scores(
     list_as_scores: Annotated[bool, typer.Option("--list-as-scores", help="their slip with Self-Select")] = False,
 ) -> None:
     """Score the prompts of one LLM and dataset by every baseline."""
-    from fute.baselines.steps import baseline_scores as step
+    from fute.baselines.baseline_scores_step import baseline_scores as step
 
     step(labels, ranking, output, zps_flip=zps_flip, list_as_scores=list_as_scores)
 
@@ -34,8 +34,8 @@ def lm_baselines(
     vector: Annotated[list[str] | None, typer.Option(help="METHOD:DATASET=PATH, for TextEmb, TaskEmb, TuPaTE")] = None,
 ) -> None:  # fmt: skip
     """Score sources by the size of their data, their loss curves, and the vectors of datasets."""
-    from fute.baselines.language_models import LmBaselineSettings
-    from fute.baselines.language_models import lm_baselines as step
+    from fute.baselines.lm_baselines_step import LmBaselineSettings
+    from fute.baselines.lm_baselines_step import lm_baselines as step
 
     parsed = LmBaselineSettings.model_validate(parsed_json(settings))
     files = {"curves": named(curve or []), "counts": named(counts or []), "vectors": named(vector or [])}
@@ -45,7 +45,7 @@ def lm_baselines(
 @app.command()
 def similarities(files: list[Path], settings: Json, similarities: PathOption, controls: PathOption) -> None:
     """Compare model task embeddings with dataset task embeddings, and with their controls."""
-    from fute.evaluation.similarities import SimilaritySettings, compare
+    from fute.evaluation.similarities_step import SimilaritySettings, compare
 
     parsed = SimilaritySettings.model_validate(parsed_json(settings))
     compare(parsed, files=files, similarities=similarities, controls=controls)
@@ -54,7 +54,7 @@ def similarities(files: list[Path], settings: Json, similarities: PathOption, co
 @app.command()
 def lm_similarities(files: list[Path], settings: Json, output: PathOption) -> None:
     """Compare embeddings of fine-tuned language models with dataset task embeddings."""
-    from fute.evaluation.lm_similarities import LmSimilaritySettings, compare_models
+    from fute.evaluation.lm_similarities_step import LmSimilaritySettings, compare_models
 
     compare_models(LmSimilaritySettings.model_validate(parsed_json(settings)), files=files, output=output)
 
@@ -65,7 +65,7 @@ def selection(
     table3: PathOption,
 ) -> None:  # fmt: skip
     """What every method selects, and what that is worth."""
-    from fute.evaluation.steps import SelectionSettings, select_prompts
+    from fute.evaluation.selection_step import SelectionSettings, select_prompts
 
     select_prompts(
         SelectionSettings.model_validate(parsed_json(settings)), files=files, similarities=similarities,
@@ -76,7 +76,7 @@ def selection(
 @app.command()
 def transfer_matrix(settings: Json, matrix: PathOption, output: PathOption) -> None:
     """Check a published transfer matrix and write it in the form of a run's own."""
-    from fute.evaluation.transfer_matrix import MatrixSettings, import_matrix
+    from fute.evaluation.transfer_matrix_step import MatrixSettings, import_matrix
 
     import_matrix(MatrixSettings.model_validate(parsed_json(settings)), matrix=matrix, output=output)
 
@@ -84,7 +84,7 @@ def transfer_matrix(settings: Json, matrix: PathOption, output: PathOption) -> N
 @app.command()
 def collect_transfer(files: list[Path], settings: Json, output: PathOption) -> None:
     """Write the transfer matrix of a run's own fine-tunings."""
-    from fute.evaluation.transfer_matrix import MatrixSettings, collect_matrix
+    from fute.evaluation.transfer_matrix_step import MatrixSettings, collect_matrix
 
     collect_matrix(MatrixSettings.model_validate(parsed_json(settings)), files=files, output=output)
 
@@ -95,7 +95,7 @@ def lm_evaluation(
     direct: PathOption, table1: PathOption, table2: PathOption,
 ) -> None:  # fmt: skip
     """What every method says of the sources to transfer from, and what that is worth."""
-    from fute.evaluation.transfer_step import TransferSettings, evaluate_transfer
+    from fute.evaluation.lm_evaluation_step import TransferSettings, evaluate_transfer
 
     evaluate_transfer(
         TransferSettings.model_validate(parsed_json(settings)), transfer=transfer, similarities=similarities,

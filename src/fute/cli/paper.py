@@ -14,7 +14,7 @@ app = typer.Typer()
 @app.command()
 def table3(settings: Json, table3: PathOption, csv: PathOption, markdown: PathOption, latex: PathOption) -> None:
     """Write Table 3 in the paper's layout."""
-    from fute.paper.steps import TableSettings, write_table3
+    from fute.paper.table3_step import TableSettings, write_table3
 
     parsed = TableSettings.model_validate(parsed_json(settings))
     write_table3(parsed, table3=table3, csv=csv, markdown=markdown, latex=latex)
@@ -26,7 +26,7 @@ def transfer_table(
     markdown: PathOption, latex: PathOption,
 ) -> None:  # fmt: skip
     """Write Table 1 or 2 in the paper's layout, ours above the paper's."""
-    from fute.paper.transfer_steps import TransferTableSettings, write_transfer_table
+    from fute.paper.transfer_table_step import TransferTableSettings, write_transfer_table
 
     write_transfer_table(
         TransferTableSettings.model_validate(parsed_json(settings)), cells=cells, targets=targets, direct=direct,
@@ -51,7 +51,7 @@ def efficiency(
 @app.command()
 def figure(settings: Json, coordinates: PathOption, geometry: PathOption, base: PathOption) -> None:
     """Draw Figure 3, A1, 4 or A2."""
-    from fute.paper.steps import FigureSettings, write_figure
+    from fute.paper.table3_step import FigureSettings, write_figure
 
     parsed = FigureSettings.model_validate(parsed_json(settings))
     write_figure(parsed, coordinates=coordinates, geometry=geometry, base=base)

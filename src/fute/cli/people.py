@@ -55,7 +55,7 @@ def tidy(results: Path) -> None:
 @app.command()
 def show(results: Path = Path("results")) -> None:
     """Print the tables of a finished run, and where its files are."""
-    from fute.paper.show import show as step
+    from fute.paper.terminal import show as step
 
     step(results)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import cache
 
-from fute.blackbox.settings import TrainingSettings
 from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
-from fute.config.lm import LM
+from fute.config.finetuning import TrainingSettings
+from fute.config.lm_experiment import LM
 from fute.config.recipes import Item, TextEmbSettings
 from fute.data.crossfit import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
-from fute.workflow import SELF_SELECT, Workflow
+from fute.plan import SELF_SELECT, Workflow
 
 TEXT_TOKENS = 64
 """Tokens of a text; those of CrossFit have 39 on average."""

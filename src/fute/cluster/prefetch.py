@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fute.models import ModelError
-from fute.workflow import Workflow
+from fute.data.fetch_model_step import ModelError
+from fute.plan import Workflow
 
 TOKEN = "HF_TOKEN"
 """The environment variable with the hub's token: never an argument, so that no command line, log or record has it."""

@@ -14,12 +14,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fute.config import strict_yaml
-from fute.config.lm import LM, check_heads, check_lm, check_shared
+from fute.config.datasets import DatasetSettings
+from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
+from fute.config.prompts import Prompt, load_prompts
 from fute.config.sections import ConfigError, is_id
 from fute.config.settings import Config
-from fute.data.prompts import Prompt, load_prompts
-from fute.data.registry import DatasetSettings
-from fute.models import ModelEntry
+from fute.data.fetch_model_step import ModelEntry
 
 
 class Run:

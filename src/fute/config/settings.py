@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fute.config.lm import LM, LmConfig
+from fute.config.lm_experiment import LM, LmConfig
 from fute.config.presets import Preset, with_preset
 from fute.config.recipes import (
     BiasSettings,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fute.artifacts import content_key, sha256_file
+from fute.config.datasets import DatasetSettings, FilesSettings, HubSettings, Source
 from fute.data.readers import form_of
-from fute.data.registry import DatasetSettings, FilesSettings, HubSettings, Source
 from fute.data.rows import SourceError, read_raw_jsonl
 
 BUILTIN_ROOT = Path(__file__).resolve().parents[3] / "resources" / "builtin"

@@ -13,7 +13,7 @@ from fute.config.run import Run
 from fute.config.sections import ConfigError
 from fute.data.rows import BadRow, at, read_raw_jsonl
 from fute.data.text2text import CLASSES
-from fute.embeddings.batch import texts_of_training
+from fute.embeddings.embed_batch_step import texts_of_training
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.pairs import limited
 from fute.embeddings.vectors import save

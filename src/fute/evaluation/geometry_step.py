@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step
 from fute.embeddings import Embedding, load
 from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
-from fute.evaluation.steps import csv_bytes
+from fute.evaluation.selection_step import csv_bytes
 
 MTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/mte/(?P<model>[^/]+)/(?P<task>[^/]+)\.safetensors")
 NEIGHBOURS = 5

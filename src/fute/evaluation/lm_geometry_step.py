@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from fute.artifacts import Step
 from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, silhouette_by
 from fute.evaluation.geometry_step import locate_all, neighbours, statistic
-from fute.evaluation.steps import csv_bytes
-from fute.evaluation.transfer_matrix import TransferDataset
+from fute.evaluation.selection_step import csv_bytes
+from fute.evaluation.transfer_matrix_step import TransferDataset
 
 CLASSES = {"cr": "CR", "qa": "QA"}
 

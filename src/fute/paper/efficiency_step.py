@@ -10,8 +10,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, read_jsonl
-from fute.baselines.settings import LM_BASELINES, VECTORS
-from fute.evaluation.steps import csv_bytes
+from fute.config.lm_baselines import LM_BASELINES, VECTORS
+from fute.evaluation.selection_step import csv_bytes
 from fute.paper.efficiency import CALL_COLUMNS, as_pages, call_counts, cost_table, embedding_times
 from fute.paper.formats import to_markdown
 

@@ -10,7 +10,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
-from fute.paper import tables, transfer_tables
+from fute.paper import table3 as tables
+from fute.paper import transfer_tables
 from fute.paper.report import ReportContext, render_report
 from fute.paper.report_llm import LlmResults
 from fute.paper.report_lm import LmResults, TransferTable
