@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from workload import make_batches, make_pairs, make_surrogate, make_texts
 
-from fute.embeddings.taskemb import set_dropout
+from fute.surrogate.dropout import set_dropout
 from fute.surrogate.fisher import diagonal_fisher, loop_fisher
 from fute.surrogate.text2text import Batch, negative_log_likelihood, target_logits
 

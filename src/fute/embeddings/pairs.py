@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from fute.artifacts import read_jsonl
 from fute.config.recipes import Form, Item
-from fute.data.rows import Answer, Row
+from fute.data.rows import Answer, Row, read_rows
 from fute.data.text2text import labelled_pairs, mte_target
 from fute.surrogate.labelled import (
     NO_ANSWER,
@@ -26,7 +26,7 @@ from fute.surrogate.text2text import Pair
 
 
 def _rows(path: Path) -> list[Row]:
-    return [Row.from_json(obj, str(path)) for obj in read_jsonl(path)]
+    return read_rows(path)
 
 
 def dataset_pairs(
