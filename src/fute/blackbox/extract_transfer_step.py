@@ -9,7 +9,7 @@ import numpy as np
 
 from fute.artifacts import Step, read_jsonl
 from fute.batching import check_sources
-from fute.config.finetuning import ExtractTransfer
+from fute.specs.transfer import ExtractTransfer
 
 
 def summary(scores: list[float]) -> dict[str, float]:

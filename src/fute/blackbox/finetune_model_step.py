@@ -20,11 +20,12 @@ from fute.blackbox.heads import BlackBox, Pretrained, load_black_box, save_black
 from fute.blackbox.metrics import majority_score
 from fute.blackbox.predict import evaluate, predict
 from fute.code_hash import code_sha256
-from fute.config.finetuning import FinetuneSettings, FinetuneSpec, LabelSettings, TaskSettings
+from fute.config.finetuning import FinetuneSettings
 from fute.data.rows import Row
 from fute.data.text2text import UNANSWERABLE
 from fute.device import compute_device
 from fute.progress import Track, TrainingProgress
+from fute.specs.finetuning import FinetuneSpec, LabelSettings, TaskSettings
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 
 LOCK = ".lock.json"

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from fute.config.finetuning import TaskSettings
 from fute.data.rows import Row
+from fute.specs.finetuning import TaskSettings
 
 Prediction = str | float
 """A class name, a number, or the text of a span (empty: no answer)."""

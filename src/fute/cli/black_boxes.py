@@ -57,7 +57,7 @@ def finetune_model(
 ) -> None:
     """Fine-tune a language model on one dataset."""
     from fute.blackbox.finetune_model_step import finetune_model as step
-    from fute.config.finetuning import FinetuneSpec
+    from fute.specs.finetuning import FinetuneSpec
 
     parsed = FinetuneSpec.model_validate(parsed_json(spec))
     step(parsed, model=model, lock=lock, train=train, test=test, folder=folder)
@@ -69,7 +69,7 @@ def label_language_model(
 ) -> None:
     """Let a fine-tuned language model label U."""
     from fute.blackbox.finetune_model_step import label_unsup
-    from fute.config.finetuning import LabelSettings
+    from fute.specs.finetuning import LabelSettings
 
     parsed = LabelSettings.model_validate(parsed_json(settings))
     label_unsup(parsed, folder=folder, lock=lock, corpus=corpus, output=output)
@@ -82,7 +82,7 @@ def label_plugin(
 ) -> None:  # fmt: skip
     """Let a Python function label U."""
     from fute.blackbox.label_plugin_step import label_plugin as step
-    from fute.config.finetuning import PluginSettings
+    from fute.config.plugins import PluginSettings
 
     step(PluginSettings.model_validate(parsed_json(settings)), corpus=corpus, train=train, output=output)
 
@@ -91,7 +91,7 @@ def label_plugin(
 def transfer_batch(spec: Json, model: PathOption, lock: PathOption, file: Files, output: PathOption) -> None:
     """Fine-tune models of sources on targets, many in one process."""
     from fute.blackbox.transfer_batch_step import transfer_batch as step
-    from fute.config.finetuning import TransferSpec
+    from fute.specs.transfer import TransferSpec
 
     parsed = TransferSpec.model_validate(parsed_json(spec))
     step(parsed, model=model, lock=lock, files=named(file), output=output)
@@ -101,7 +101,7 @@ def transfer_batch(spec: Json, model: PathOption, lock: PathOption, file: Files,
 def extract_transfer(batches: list[Path], settings: Json, file: Files, output: PathOption) -> None:
     """Take the scores of one (source, target) out of their batches."""
     from fute.blackbox.extract_transfer_step import extract_transfer as step
-    from fute.config.finetuning import ExtractTransfer
+    from fute.specs.transfer import ExtractTransfer
 
     parsed = ExtractTransfer.model_validate(parsed_json(settings))
     step(parsed, batches=batches, files=named(file), output=output)

@@ -15,7 +15,7 @@ app = typer.Typer()
 @app.command()
 def fetch_model(model: str, entry: Json, folder: PathOption, lock: PathOption) -> None:
     """Bring a model's files to a folder and write their lock."""
-    from fute.data.fetch_model_step import ModelEntry
+    from fute.config.models import ModelEntry
     from fute.data.fetch_model_step import fetch_model as step
 
     step(model, ModelEntry.model_validate(parsed_json(entry)), folder=folder, lock=lock)

@@ -27,7 +27,7 @@ def encode_states(
     texts: Annotated[int | None, typer.Option(help="only the first so many")] = None,
 ) -> None:  # fmt: skip
     """Write the frozen encoder's states of a corpus, for all vectors that are learned on it."""
-    from fute.config.recipes import SurrogateSettings
+    from fute.config.surrogate import SurrogateSettings
     from fute.embeddings.encoder_states_step import encode_states as step
 
     parsed = SurrogateSettings.model_validate(parsed_json(settings))
@@ -44,8 +44,8 @@ def embed_batch(
     start: Annotated[Path | None, typer.Option(help="TuPaTE's common start")] = None,
 ) -> None:
     """Learn all vectors of a batch from one load of the surrogate."""
-    from fute.config.recipes import EmbeddingSpec
     from fute.embeddings.embed_batch_step import embed_batch as step
+    from fute.specs.embeddings import EmbeddingSpec
 
     parsed = EmbeddingSpec.model_validate(parsed_json(spec))
     step(parsed, model=model, lock=lock, start=start, files=named(file), output=output)
@@ -68,7 +68,7 @@ def embed_dataset(
 ) -> None:  # fmt: skip
     """Make a labelled dataset's vectors on a black box's own architecture."""
     from fute.baselines.embed_dataset_step import embed_dataset as step
-    from fute.config.lm_baselines import DatasetVectorSpec
+    from fute.specs.dataset_vectors import DatasetVectorSpec
 
     parsed = DatasetVectorSpec.model_validate(parsed_json(spec))
     step(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from fute.data.text2text import CLASSES
+from fute.config.categories import CLASSES
+from fute.config.sections import Section
 
 Source = Literal["builtin", "files", "hub"]
 DatasetCategory = Literal["sa", "nli", "cr", "qa"]
@@ -25,11 +26,7 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SplitNames(_Strict):
+class SplitNames(Section):
     """Raw split names; several are read one after the other. The dev split is cut from train.
 
     test: None where the evaluation rows are cut from train, too (`heldout_share`).
@@ -46,7 +43,7 @@ class SplitNames(_Strict):
         return (("train", self.train), ("test", self.test))
 
 
-class FilesSettings(_Strict):
+class FilesSettings(Section):
     """How a dataset lies in a local folder where that differs from the entry.
 
     reader       the form of its rows
@@ -59,7 +56,7 @@ class FilesSettings(_Strict):
     drop_shared: tuple[str, ...] = ()
 
 
-class HubSettings(_Strict):
+class HubSettings(Section):
     """A dataset repository. `repo` may be a snapshot folder, written with a leading `/`, `./` or `../`.
 
     folder    read this folder of the repository alone: for branches that have folders instead of configurations
@@ -75,14 +72,14 @@ class HubSettings(_Strict):
     revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     splits: SplitNames | None = None
     reader: Reader | None = None
-    rename: dict[str, str] = {}
+    rename: dict[str, str] = Field({})
 
     @property
     def is_folder(self) -> bool:
         return self.repo.startswith(("/", "./", "../"))
 
 
-class Scale(_Strict):
+class Scale(Section):
     """The numbers of a regression dataset, and what their target strings are rounded to."""
 
     low: float
@@ -90,14 +87,14 @@ class Scale(_Strict):
     step: float = Field(gt=0)
 
 
-class Sizes(_Strict):
+class Sizes(Section):
     """Rows with a label in the official splits; None where unknown. A difference is a warning, never an error."""
 
     train: int | None = None
     dev: int | None = None
 
 
-class DatasetSettings(_Strict):
+class DatasetSettings(Section):
     """One entry of the dataset registry.
 
     category       sa and nli share their classes within the category; cr and qa sets have their own

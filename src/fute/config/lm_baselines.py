@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from fute.config.finetuning import TaskSettings, TrainingSettings
+from fute.config.datasets import Task
+from fute.config.finetuning import TrainingSettings
 from fute.config.sections import Section
 
 LmBaseline = Literal["datasize", "curvegrad", "textemb", "taskemb", "tupate"]
@@ -32,8 +33,8 @@ class TaskEmbBaseline(Section):
     batch_size: int = Field(32, ge=1)
     span_batch_size: int = Field(12, ge=1)
 
-    def size_for(self, task: TaskSettings) -> int:
-        return self.span_batch_size if task.task == "span" else self.batch_size
+    def size_for(self, task: Task) -> int:
+        return self.span_batch_size if task == "span" else self.batch_size
 
 
 class PrefixRecipe(TrainingSettings):
@@ -60,8 +61,8 @@ class TupateBaseline(Section):
     length: int = Field(16, ge=1)
     init_seed: int = 42
 
-    def recipe_for(self, task: TaskSettings) -> PrefixRecipe:
-        return self.qa if task.task == "span" else self.cr
+    def recipe_for(self, task: Task) -> PrefixRecipe:
+        return self.qa if task == "span" else self.cr
 
 
 class LmBaselines(Section):
@@ -78,22 +79,3 @@ class LmBaselines(Section):
         if len(set(methods)) < len(methods):
             raise ValueError(f"{list(methods)} repeat one; name each baseline once")
         return methods
-
-
-class DatasetVectorSpec(Section):
-    """The vectors of one dataset on one model.
-
-    max_tokens, eval_batch_size, autocast: as the model is fine-tuned on the dataset. seed: of the order of rows.
-    methods: those of `VECTORS` that are asked for.
-    """
-
-    model: str
-    task: TaskSettings
-    max_tokens: int
-    eval_batch_size: int
-    autocast: bool
-    seed: int
-    methods: tuple[LmBaseline, ...]
-    textemb: TextEmbBaseline
-    taskemb: TaskEmbBaseline
-    tupate: TupateBaseline

@@ -8,10 +8,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fute.config.datasets import DatasetSettings
-from fute.config.finetuning import FinetuneSettings, PluginSettings
+from fute.config.finetuning import FinetuneSettings
 from fute.config.lm_baselines import LmBaselines
+from fute.config.models import ModelEntry
+from fute.config.plugins import PluginSettings
 from fute.config.sections import ConfigError, Id, Section
-from fute.data.fetch_model_step import ModelEntry
 
 LM = "lm"
 """The corpus id of this experiment's U, and the category of what is learned on it."""

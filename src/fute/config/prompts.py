@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from fute.data.text2text import CLASSES, Category
+from fute.config.categories import CLASSES, Category
+from fute.config.sections import Section
 
 PLACEHOLDERS: dict[Category, tuple[str, ...]] = {"sa": ("text",), "nli": ("premise", "hypothesis")}
 FILE_KEYS = {"category", "prompts"}
@@ -26,7 +27,7 @@ class PromptError(ValueError):
     """A prompt file that cannot be used. The message names file, entry and key."""
 
 
-class Prompt(BaseModel):
+class Prompt(Section):
     """One prompt.
 
     number       1-based, as the paper counts
@@ -35,8 +36,6 @@ class Prompt(BaseModel):
     cot          chain of thought: reasoning first, then a second turn for the answer
     note         why the template differs from the paper's print, or what is odd about it
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     number: int = Field(ge=1)

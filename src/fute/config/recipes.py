@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from fute.config.sections import Section
 
 
-Form = Literal["text2text", "heads"]
-
-
-class SurrogateSettings(_Frozen):
-    """How a surrogate is loaded and how pairs are cut.
-
-    `dtype` is that of weights that stay frozen (TuPaTE); weights that are trained are fp32 always, since an
-    update at a learning rate of 2e-5 is under the resolution of bf16. `autocast` runs their matrix products
-    in bf16.
-    `form`: `text2text` scores y as text with the surrogate's own language-model head; `heads` puts a small head of
-    classes, a number or an answer's place on it (the authors' code), drawn from `head_seed` for every set of pairs
-    and left out of the vector.
-    """
-
-    family: Literal["encoder-decoder", "causal"]
-    form: Form = "text2text"
-    head_seed: int = 42
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    autocast: bool = False
-    max_input_tokens: int = Field(default=496, ge=1)
-    max_target_tokens: int = Field(default=32, ge=1)
-
-
-class _Method(_Frozen):
+class _Method(Section):
     """What every method's settings can say of themselves; `method` is the method's id in paths and tables."""
 
     @property
@@ -175,40 +150,3 @@ def reads_shared_states(settings: MethodSettings, family: str) -> bool:
     if family != "encoder-decoder" or not isinstance(settings, _Tuned) or settings.backbone_dropout:
         return False
     return getattr(settings, "scope", "decoder_self") == "decoder_self"
-
-
-class Item(_Frozen):
-    """One vector of a batch.
-
-    kind, source: `dte` of a dataset id, or `mte` of `{model}/{prompt}`. recipe: its place among the batch's
-    recipes. pairs: at most so many (x, y).
-    target: what stands for a class on the target side: its name (of the heads form its index), the prompt's word, a
-    letter, or `soft`, the probabilities of all classes, a raw number, or a span's ends. variant: `null-i`, `abc` or
-    None.
-    """
-
-    key: str
-    kind: Literal["dte", "mte"]
-    category: str
-    source: str
-    variant: str | None
-    recipe: int = 0
-    pairs: int | None
-    target: Literal["label", "verbalizer", "abc", "soft"]
-    seed: int
-    classes: tuple[str, ...]
-    verbalizers: tuple[str, ...] | None = None
-
-
-class EmbeddingSpec(_Frozen):
-    """All vectors that one process makes of one method and surrogate."""
-
-    method: MethodId
-    surrogate: str
-    settings: SurrogateSettings
-    recipes: tuple[dict[str, Any], ...] = ()
-    items: tuple[Item, ...] = ()
-
-    def method_settings(self, item: Item) -> MethodSettings:
-        """The recipe of one item."""
-        return METHODS[self.method].model_validate(self.recipes[item.recipe])

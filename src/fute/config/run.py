@@ -16,10 +16,10 @@ from pydantic import BaseModel, ValidationError
 from fute.config import strict_yaml
 from fute.config.datasets import DatasetSettings
 from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
+from fute.config.models import ModelEntry
 from fute.config.prompts import Prompt, load_prompts
 from fute.config.sections import ConfigError, is_id
 from fute.config.settings import Config
-from fute.data.fetch_model_step import ModelEntry
 
 
 class Run:
@@ -125,7 +125,8 @@ def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config"
 
 
 def load_run(path: Path, registries: Path | None = None) -> Run:
-    """Read one configuration file. registries: folder of the registries (default: `config` beside it)."""
+    """Read one configuration file. registries: folder of the registries (default: its own, or `config` beside it)."""
     if registries is None:
-        registries = path.parent if path.parent.name == "config" else path.parent / "config"
+        beside = (path.parent / "models.yaml").is_file()
+        registries = path.parent if beside else path.parent / "config"
     return parse_run(read_yaml(path), registries, str(path))

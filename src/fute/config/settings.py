@@ -3,144 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from fute.config.categories import CATEGORIES, Category
+from fute.config.data import DataConfig
+from fute.config.llm_experiment import LlmConfig
 from fute.config.lm_experiment import LM, LmConfig
+from fute.config.methods import BiasConfig, LoraConfig, MethodConfig, TaskEmbConfig, TextEmbConfig, TupateConfig
 from fute.config.presets import Preset, with_preset
-from fute.config.recipes import (
-    BiasSettings,
-    LoraSettings,
-    MethodId,
-    MethodSettings,
-    SurrogateSettings,
-    TaskEmbSettings,
-    TextEmbSettings,
-    TupateSettings,
-)
+from fute.config.recipes import MethodId
 from fute.config.sections import Id, Section
-from fute.data.crossfit import UnsupSettings
-from fute.llm.engine import EngineSettings
+from fute.config.surrogate import SurrogateConfig
+from fute.config.unsup import UnsupCategory, UnsupSettings
 
-Category = Literal["sa", "nli"]
-CATEGORIES: tuple[Category, ...] = ("sa", "nli")
-Corpus = Literal["sa", "nli", "lm"]
+Corpus = UnsupCategory
 """What a U is drawn for: a category of the LLM experiment, or the language-model experiment."""
 NO_LLM: dict[str, Any] = {"models": (), "datasets": {}}
 """What `llm: null` stands for: a run without the LLM experiment."""
-
-
-class DataConfig(Section):
-    """Where labelled data come from, and how much of it is used.
-
-    root: folder of `{dataset}/{split}.jsonl.gz` (source files) and of the U files, best given on the command
-    line. test_rows: evaluation rows a dataset (None: the registry's, 1,000 in the paper). train_rows: labelled rows
-    a dataset gives to learn from, `dev_share` of them held out (None: all).
-    """
-
-    source: Literal["builtin", "files", "hub"] = "hub"
-    root: str | None = None
-    test_rows: int | None = Field(None, ge=2)
-    train_rows: int | None = Field(None, ge=2)
-    dev_share: float = Field(0.1, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _root(self) -> DataConfig:
-        if self.source == "files" and self.root is None:
-            raise ValueError("source 'files' needs root: the folder with the data, e.g. --config data='{root: DIR}'")
-        return self
-
-
-class LlmConfig(Section):
-    """The LLM experiment: which LLMs, prompts and target datasets, and how the LLMs are asked.
-
-    prompts: numbers in `config/prompts/{category}.yaml`, or "all". calibration: "unsup" subtracts each
-    prompt's mean class log-score over U (the paper has none). max_text_words: cut of every text before it
-    enters a prompt.
-    """
-
-    models: tuple[Id, ...] = ("llama-2-13b", "llama-2-70b", "mixtral-8x7b")
-    prompts: dict[Category, tuple[int, ...] | Literal["all"]] = Field({"sa": "all", "nli": "all"})
-    datasets: dict[Category, tuple[Id, ...]] = Field(
-        {"sa": ("rotten-tomatoes", "imdb", "sst2"), "nli": ("wanli", "cb", "anli")}
-    )
-    engine: EngineSettings = EngineSettings(engine="vllm")
-    system: str | None = None
-    max_text_words: int | None = Field(None, ge=8)
-    calibration: Literal["none", "unsup"] = "none"
-    nli_metric: Literal["accuracy", "macro_f1"] = "accuracy"
-
-
-class SurrogateConfig(Section):
-    """The surrogate language model: a registry entry and how it is run."""
-
-    name: Id = "t5-base"
-    settings: SurrogateSettings = SurrogateSettings(family="encoder-decoder")
-
-
-class MethodConfig(Section):
-    """Recipes of one method. pairs: at most so many (x, y) pairs a vector (None: all). mte, dte: how model task
-    embeddings and dataset task embeddings are learned. dte_span: what a dataset of extractive QA changes in dte."""
-
-    SAME: ClassVar[tuple[str, ...]] = ()
-    """Settings in which mte and dte must agree, or their vectors could not be compared."""
-
-    pairs: int | None = Field(None, ge=1)
-    mte: MethodSettings
-    dte: MethodSettings
-    dte_span: dict[str, Any] = Field({})
-
-    @model_validator(mode="after")
-    def _comparable(self) -> MethodConfig:
-        for kind, recipe in (("dte", self.dte), ("dte_span", self.dte_for("span"))):
-            for name in self.SAME:
-                if getattr(self.mte, name) != getattr(recipe, name):
-                    raise ValueError(f"mte.{name} and {kind}.{name} differ, so their vectors could not be compared")
-        return self
-
-    def dte_for(self, task: str) -> MethodSettings:
-        """The recipe of a dataset's embedding, by the task of its registry entry."""
-        if task != "span" or not self.dte_span:
-            return self.dte
-        try:
-            return type(self.dte).model_validate(self.dte.model_dump() | self.dte_span)
-        except ValidationError as error:
-            what = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-            raise ValueError(f"dte with dte_span's {self.dte_span} is no recipe; change dte_span too: {what}") from None
-
-
-class TaskEmbConfig(MethodConfig):
-    SAME = ("reduction", "token_reduction", "labels", "reduce", "trained", "exclude")
-
-    mte: TaskEmbSettings = TaskEmbSettings(epochs=1, batch_size=128)
-    dte: TaskEmbSettings = TaskEmbSettings(epochs=3, batch_size=32)
-
-
-class TupateConfig(MethodConfig):
-    SAME = TupateSettings.START
-
-    mte: TupateSettings = TupateSettings(epochs=1, batch_size=128, learning_rate=1e-3, dropout=0.15)
-    dte: TupateSettings = TupateSettings(batch_size=32, learning_rate=1e-2, dropout=0.15, max_epochs=120, patience=4)
-
-
-class LoraConfig(MethodConfig):
-    SAME = ("layers", "rank", "alpha", "init_seed")
-
-    mte: LoraSettings = LoraSettings(epochs=1, batch_size=128)
-    dte: LoraSettings = LoraSettings(batch_size=32, max_epochs=120, patience=4)
-
-
-class BiasConfig(MethodConfig):
-    SAME = ("layers",)
-
-    mte: BiasSettings = BiasSettings(epochs=1, batch_size=128)
-    dte: BiasSettings = BiasSettings(batch_size=32, max_epochs=120, patience=4)
-
-
-class TextEmbConfig(MethodConfig):
-    mte: TextEmbSettings = TextEmbSettings()
-    dte: TextEmbSettings = TextEmbSettings()
 
 
 class ControlsConfig(Section):

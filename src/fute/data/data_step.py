@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, canonical_json, read_jsonl
 from fute.config.datasets import DatasetSettings, Source
-from fute.data.crossfit import UnsupCategory, UnsupSettings, sample_unsup
+from fute.config.unsup import UnsupCategory, UnsupSettings
+from fute.data.crossfit import sample_unsup
 from fute.data.crossfit_files import read_unsup
 from fute.data.normalise import Normalised, exclusion_keys, normalise, size_warnings
 from fute.data.rows import Row, SourceError

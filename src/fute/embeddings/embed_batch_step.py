@@ -18,13 +18,14 @@ from transformers import AutoConfig
 
 from fute.artifacts import Step, sha256_file
 from fute.batching import UnitStore, keys_text
-from fute.config.recipes import EmbeddingSpec, Item, MethodSettings, TaskEmbSettings, TupateSettings
+from fute.config.recipes import MethodSettings, TaskEmbSettings, TupateSettings
 from fute.device import compute_device
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.extract_embedding_step import INDEX, SUFFIX, learned_from, member
 from fute.embeddings.pairs import item_pairs, sources_of
 from fute.embeddings.vectors import save
 from fute.progress import Track, TrainingProgress
+from fute.specs.embeddings import EmbeddingSpec, Item
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 from fute.surrogate.prefix import PrefixShape, initial_prefix
 from fute.surrogate.states import States, load_states

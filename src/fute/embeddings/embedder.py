@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from fute.artifacts import content_key
-from fute.config.recipes import MethodSettings, SurrogateSettings, TaskEmbSettings, TextEmbSettings
+from fute.config.recipes import MethodSettings, TaskEmbSettings, TextEmbSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.device import compute_device
 from fute.embeddings.taskemb import TaskEmb
 from fute.embeddings.textemb import TextEmb

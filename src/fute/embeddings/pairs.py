@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fute.artifacts import read_jsonl
-from fute.config.recipes import Form, Item
+from fute.config.surrogate import Form
 from fute.data.rows import Answer, Row
 from fute.data.text2text import labelled_pairs, mte_target
+from fute.specs.embeddings import Item
 from fute.surrogate.labelled import (
     NO_ANSWER,
     ClassTarget,

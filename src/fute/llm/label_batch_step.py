@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, content_key, gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
 from fute.batching import UnitStore, keys_text
+from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row
-from fute.llm.engine import Engine, EngineSettings, ScoreRequest, load_engine
+from fute.llm.engine import Engine, ScoreRequest, load_engine
 from fute.llm.self_select import TASKS, self_select_prompt
 from fute.progress import Track
 

@@ -32,16 +32,9 @@ from fute.blackbox.heads import (
 )
 from fute.blackbox.predict import best_span, evaluate, predict
 from fute.blackbox.transfer_batch_step import transfer_batch
-from fute.config.finetuning import (
-    ExtractTransfer,
-    FinetuneSettings,
-    FinetuneSpec,
-    LabelSettings,
-    Target,
-    TransferRun,
-    TransferSpec,
-    transfer_key,
-)
+from fute.config.finetuning import FinetuneSettings
+from fute.specs.finetuning import FinetuneSpec, LabelSettings
+from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_key
 from fute.surrogate.checkpoint import Preempted
 
 QUICK = FinetuneSettings(steps=12, batch_size=4, learning_rate=5e-3, max_tokens=60)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from fute.config.categories import CATEGORIES
 from fute.config.run import Run, load_run, parse_run, read_yaml
 from fute.config.sections import ConfigError
-from fute.config.settings import CATEGORIES, Config
+from fute.config.settings import Config
 
 ROOT = Path(__file__).parents[3]
 REGISTRIES = ROOT / "config"

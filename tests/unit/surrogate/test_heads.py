@@ -24,12 +24,12 @@ from transformers import (
 from fute.config.recipes import (
     BiasSettings,
     LoraSettings,
-    SurrogateSettings,
     TaskEmbSettings,
     TextEmbSettings,
     TupateSettings,
     reads_shared_states,
 )
+from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import EmbeddingError, cosine
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.tupate import Tupate, tuning_of

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from support.stand_ins import pairs, save_stand_in
 
 from fute.artifacts import Step
-from fute.config.recipes import BiasSettings, LoraSettings, SurrogateSettings, TupateSettings
+from fute.config.recipes import BiasSettings, LoraSettings, TupateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Row
 from fute.embeddings.encoder_states_step import encode_states
 from fute.embeddings.tupate import tuning_of
