@@ -1,4 +1,4 @@
-"""The section `data`: where labelled data come from, and how much of it is used."""
+"""The section `data`: where labelled data come from, and how much of them is used."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ from fute.config.sections import Section
 
 
 class DataConfig(Section):
-    """Where labelled data come from, and how much of it is used.
+    """Where labelled data come from, and how much of them is used."""
 
-    root: folder of `{dataset}/{split}.jsonl.gz` (source files) and of the U files, best given on the command
-    line. test_rows: evaluation rows a dataset (None: the registry's, 1,000 in the paper). train_rows: labelled rows
-    a dataset gives to learn from, `dev_share` of them held out (None: all).
-    """
-
-    source: Source = "hub"
-    root: str | None = None
-    test_rows: int | None = Field(None, ge=2)
-    train_rows: int | None = Field(None, ge=2)
-    dev_share: float = Field(0.1, ge=0, lt=1)
+    source: Source = Field(
+        "hub",
+        description="`builtin`: the texts that ship with the project. `files`: a local folder. `hub`: huggingface.co.",
+    )
+    root: str | None = Field(
+        None,
+        description="Folder of the local data: `{dataset}/{split}.jsonl` or `.jsonl.gz` (source `files`, which needs "
+        "it), and of the files that `unsup` names. Best given on the command line: `--config data='{root: DIR}'`.",
+    )
+    test_rows: int | None = Field(
+        None, ge=2, description="Most rows to evaluate on per dataset. `null`: the registry's `sample` (1000)."
+    )
+    train_rows: int | None = Field(
+        None, ge=2, description="Most labelled rows to learn from per dataset, held-out rows included. `null`: all."
+    )
+    dev_share: float = Field(
+        0.1, ge=0, lt=1, description="Share of the training rows that is held out for early stopping."
+    )
 
     @model_validator(mode="after")
     def _root(self) -> DataConfig:

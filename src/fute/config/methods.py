@@ -16,18 +16,22 @@ from fute.config.recipes import (
 )
 from fute.config.sections import Section
 
+MTE = "Recipe of model task embeddings, learned from U with a black box's labels."
+DTE = "Recipe of dataset task embeddings, learned from labelled rows."
+
 
 class MethodConfig(Section):
-    """Recipes of one method. pairs: at most so many (x, y) pairs a vector (None: all). mte, dte: how model task
-    embeddings and dataset task embeddings are learned. dte_span: what a dataset of extractive QA changes in dte."""
+    """One method with its recipes: `mte` for model task embeddings, `dte` for dataset task embeddings."""
 
     SAME: ClassVar[tuple[str, ...]] = ()
     """Settings in which mte and dte must agree, or their vectors could not be compared."""
 
-    pairs: int | None = Field(None, ge=1)
-    mte: MethodSettings
-    dte: MethodSettings
-    dte_span: dict[str, Any] = Field({})
+    pairs: int | None = Field(None, ge=1, description="Most pairs of text and label per vector. `null`: all.")
+    mte: MethodSettings = Field(description=MTE)
+    dte: MethodSettings = Field(description=DTE)
+    dte_span: dict[str, Any] = Field(
+        {}, description="Keys of `dte` that are other for datasets of extractive question answering."
+    )
 
     @model_validator(mode="after")
     def _comparable(self) -> MethodConfig:
@@ -49,33 +53,47 @@ class MethodConfig(Section):
 
 
 class TaskEmbConfig(MethodConfig):
+    """The method `taskemb` of the surrogate: its Fisher information after fine-tuning."""
+
     SAME = ("reduction", "token_reduction", "labels", "reduce", "trained", "exclude")
 
-    mte: TaskEmbSettings = TaskEmbSettings(epochs=1, batch_size=128)
-    dte: TaskEmbSettings = TaskEmbSettings(epochs=3, batch_size=32)
+    mte: TaskEmbSettings = Field(TaskEmbSettings(epochs=1, batch_size=128), description=MTE)
+    dte: TaskEmbSettings = Field(TaskEmbSettings(epochs=3, batch_size=32), description=DTE)
 
 
 class TupateConfig(MethodConfig):
+    """The method `tupate`: a prefix that is tuned on the frozen surrogate."""
+
     SAME = TupateSettings.START
 
-    mte: TupateSettings = TupateSettings(epochs=1, batch_size=128, learning_rate=1e-3, dropout=0.15)
-    dte: TupateSettings = TupateSettings(batch_size=32, learning_rate=1e-2, dropout=0.15, max_epochs=120, patience=4)
+    mte: TupateSettings = Field(
+        TupateSettings(epochs=1, batch_size=128, learning_rate=1e-3, dropout=0.15), description=MTE
+    )
+    dte: TupateSettings = Field(
+        TupateSettings(batch_size=32, learning_rate=1e-2, dropout=0.15, max_epochs=120, patience=4), description=DTE
+    )
 
 
 class LoraConfig(MethodConfig):
+    """The method `tupate-lora`: low-rank updates that are tuned on the frozen surrogate."""
+
     SAME = ("layers", "rank", "alpha", "init_seed")
 
-    mte: LoraSettings = LoraSettings(epochs=1, batch_size=128)
-    dte: LoraSettings = LoraSettings(batch_size=32, max_epochs=120, patience=4)
+    mte: LoraSettings = Field(LoraSettings(epochs=1, batch_size=128), description=MTE)
+    dte: LoraSettings = Field(LoraSettings(batch_size=32, max_epochs=120, patience=4), description=DTE)
 
 
 class BiasConfig(MethodConfig):
+    """The method `tupate-bias`: bias terms that are tuned on the frozen surrogate."""
+
     SAME = ("layers",)
 
-    mte: BiasSettings = BiasSettings(epochs=1, batch_size=128)
-    dte: BiasSettings = BiasSettings(batch_size=32, max_epochs=120, patience=4)
+    mte: BiasSettings = Field(BiasSettings(epochs=1, batch_size=128), description=MTE)
+    dte: BiasSettings = Field(BiasSettings(batch_size=32, max_epochs=120, patience=4), description=DTE)
 
 
 class TextEmbConfig(MethodConfig):
-    mte: TextEmbSettings = TextEmbSettings()
-    dte: TextEmbSettings = TextEmbSettings()
+    """The method `textemb`: the surrogate's states, without training."""
+
+    mte: TextEmbSettings = Field(TextEmbSettings(), description=MTE)
+    dte: TextEmbSettings = Field(TextEmbSettings(), description=DTE)

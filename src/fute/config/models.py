@@ -11,23 +11,27 @@ from fute.config.sections import Section
 
 
 class ModelEntry(Section):
-    """Where the weights of a model come from: exactly one of hub repository, Python package, folder, server.
+    """Where the weights of one model come from: exactly one of `repo`, `package`, `folder` and `server: true`."""
 
-    file: in the package, its GGUF file or the folder of a saved model (config, safetensors, tokenizer files).
-    gated: the hub asks for a token, taken from the environment variable HF_TOKEN. parameters_m: millions of parameters,
-    from which memory, time and GPUs of its jobs follow (`fute.cluster.resources`).
-    """
-
-    title: str | None = None
-    repo: str | None = None
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
-    gated: bool = False
-    package: str | None = None
-    version: str | None = None
-    file: str | None = None
-    folder: str | None = None
-    server: bool = False
-    parameters_m: float = Field(1000, gt=0)
+    title: str | None = Field(None, description="Name in tables and figures. `null`: the id.")
+    repo: str | None = Field(None, description="Repository on huggingface.co.")
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
+        None,
+        description="Commit of the repository, 40 hex digits. `null`: the newest when the model is fetched; the lock "
+        "file beside the weights records which one that was.",
+    )
+    gated: bool = Field(False, description="The hub asks for a token: put it into the environment variable `HF_TOKEN`.")
+    package: str | None = Field(None, description="Python package that holds the weights; give `version` and `file`.")
+    version: str | None = Field(None, description="Version of that package.")
+    file: str | None = Field(
+        None,
+        description="In that package: a GGUF file, or the folder of a saved model (config, safetensors, tokenizer).",
+    )
+    folder: str | None = Field(None, description="Local folder of a saved model.")
+    server: bool = Field(False, description="The model runs behind the server of `llm.engine`; it has no files.")
+    parameters_m: float = Field(
+        1000, gt=0, description="Size in millions of parameters. Memory, time and GPUs of the model's jobs follow it."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelEntry:
@@ -39,7 +43,7 @@ class ModelEntry(Section):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What names these weights, without a path; the lock file then holds a hash a file."""
+        """What names these weights, without a path; the lock file then holds a hash per file."""
         named = self.model_dump(exclude={"title", "gated", "parameters_m", "folder"}, exclude_none=True)
         if self.folder:
             source = Path(self.folder).expanduser()

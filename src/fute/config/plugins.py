@@ -8,12 +8,17 @@ from fute.config.sections import Section
 
 
 class PluginSettings(Section):
-    """A black box that is a Python function: `callable` is `module:function`, imported from `folder`.
+    """A black box that is a Python function: it takes texts and returns one output per text."""
 
-    dataset: where given, the function also gets this dataset's training rows. options: passed on by name.
-    """
-
-    callable: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    folder: str
-    dataset: str | None = None
-    options: dict[str, bool | int | float | str] = Field({})
+    callable: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="The function, written `module:function`."
+    )
+    folder: str = Field(
+        description="Folder that the module is imported from. All Python files in it identify the black box: an edit "
+        "labels and embeds it again."
+    )
+    dataset: str | None = Field(
+        None,
+        description="Dataset whose training rows the function also gets, and whose classes it names. `null`: none.",
+    )
+    options: dict[str, bool | int | float | str] = Field({}, description="Further arguments of the function, by name.")

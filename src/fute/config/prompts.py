@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fute.config.categories import CLASSES, Category
-from fute.config.sections import Section
+from fute.config.sections import Id, Section, explain
 
 PLACEHOLDERS: dict[Category, tuple[str, ...]] = {"sa": ("text",), "nli": ("premise", "hypothesis")}
 FILE_KEYS = {"category", "prompts"}
@@ -28,22 +28,19 @@ class PromptError(ValueError):
 
 
 class Prompt(Section):
-    """One prompt.
+    """One prompt of an LLM: with it, the LLM is one black box."""
 
-    number       1-based, as the paper counts
-    template     text with {text}, or {premise} and {hypothesis}
-    verbalizers  class name -> the words that stand for it, in canonical class order
-    cot          chain of thought: reasoning first, then a second turn for the answer
-    note         why the template differs from the paper's print, or what is odd about it
-    """
-
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
-    number: int = Field(ge=1)
-    category: Category
-    template: str
-    verbalizers: dict[str, tuple[str, ...]]
-    cot: bool = False
-    note: str | None = None
+    id: Id = Field(description="Name of the prompt in paths: lower case, digits, `.` and `-`.")
+    number: int = Field(ge=1, description="Number, from 1, as the paper counts. Of two equal prompts the lowest wins.")
+    category: Category = Field(description="`sa` or `nli`: that of the file.")
+    template: str = Field(description="The text, with `{text}` (`sa`), or with `{premise}` and `{hypothesis}` (`nli`).")
+    verbalizers: dict[str, tuple[str, ...]] = Field(description="Class name -> the words that stand for the class.")
+    cot: bool = Field(
+        False, description="Chain of thought: the LLM reasons first, and a second turn asks for the answer."
+    )
+    note: str | None = Field(
+        None, description="How the template differs from the paper's print, or what is odd about it."
+    )
 
     @field_validator("verbalizers")
     @classmethod
@@ -71,14 +68,14 @@ class Prompt(Section):
     @model_validator(mode="after")
     def _fits_category(self) -> Prompt:
         if set(self.verbalizers) != set(CLASSES[self.category]):
-            expected, found = ", ".join(CLASSES[self.category]), ", ".join(self.verbalizers)
-            raise ValueError(f"verbalizers must name the classes {expected}, not {found}")
-        found = re.findall(r"\{([^{}]*)\}", self.template)
+            expected, given = ", ".join(CLASSES[self.category]), ", ".join(self.verbalizers)
+            raise ValueError(f"verbalizers must name the classes {expected}, not {given}")
+        names = re.findall(r"\{([^{}]*)\}", self.template)
         rest = re.sub(r"\{[^{}]*\}", "", self.template)
         wanted = PLACEHOLDERS[self.category]
-        if unknown := [name for name in found if name not in wanted]:
+        if unknown := [name for name in names if name not in wanted]:
             raise ValueError(f"template has the unknown placeholder {{{unknown[0]}}}")
-        if missing := [name for name in wanted if name not in found]:
+        if missing := [name for name in wanted if name not in names]:
             raise ValueError(f"template has no {{{missing[0]}}}")
         if "{" in rest or "}" in rest:
             raise ValueError("template has a single brace")
@@ -117,10 +114,7 @@ def _prompt(path: Path, position: int, category: Any, entry: Any) -> Prompt:
     try:
         return Prompt.model_validate({"category": category} | entry)
     except ValidationError as error:
-        problems = []
-        for detail in error.errors():
-            key = ".".join(str(part) for part in detail["loc"])
-            problems.append(f"{where}{', key ' + key if key else ''}: {detail['msg']}")
+        problems = [f"{where}{', key ' + key if key else ''}: {what}" for key, what in explain(error, Prompt)]
         raise PromptError("\n".join(problems)) from None
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from fute.config.categories import CATEGORIES, Category
 from fute.config.data import DataConfig
@@ -18,81 +18,107 @@ from fute.config.sections import Id, Section
 from fute.config.surrogate import SurrogateConfig
 from fute.config.unsup import UnsupCategory, UnsupSettings
 
-Corpus = UnsupCategory
-"""What a U is drawn for: a category of the LLM experiment, or the language-model experiment."""
 NO_LLM: dict[str, Any] = {"models": (), "datasets": {}}
 """What `llm: null` stands for: a run without the LLM experiment."""
 
 
-class ControlsConfig(Section):
-    """Controls of the embeddings: labels permuted over U (null_draws times), labels written A, B, C."""
+def _or_no_llm(value: Any) -> Any:
+    return NO_LLM if value is None else value
 
-    methods: tuple[MethodId, ...] = ("tupate",)
-    null_draws: int = Field(3, ge=0)
-    abc: bool = True
+
+class ControlsConfig(Section):
+    """Control embeddings, which show what a ranking owes to the labels themselves."""
+
+    methods: tuple[MethodId, ...] = Field(("tupate",), description="Methods with controls.")
+    null_draws: int = Field(3, ge=0, description="Controls per black box whose labels are shuffled over U. 0: none.")
+    abc: bool = Field(
+        True, description="One control per black box whose labels are written A, B, C (form `text2text`)."
+    )
 
 
 class BaselinesConfig(Section):
-    """Slips of the authors' code, to be repeated: see `zero_label` and `self_select_scores`."""
+    """Slips of the authors' code in the baselines of Table 3, to be repeated on request."""
 
-    zps_sa_flip: bool = False
-    self_select_list_as_scores: bool = False
+    zps_sa_flip: bool = Field(False, description="ZPS on sentiment analysis compares with the opposite pseudo-labels.")
+    self_select_list_as_scores: bool = Field(
+        False, description="Self-Select takes a fixed list of numbers as scores, in place of the model's answer."
+    )
 
 
 class EvaluationConfig(Section):
-    """draws: bootstrap draws over evaluation rows. tsne_seed: of Figures 4 and A2."""
+    """Random numbers of the evaluation."""
 
-    draws: int = Field(1000, ge=10)
-    tsne_seed: int = 42
+    draws: int = Field(1000, ge=10, description="Bootstrap draws over evaluation rows, for confidence intervals.")
+    tsne_seed: int = Field(42, description="Seed of the t-SNE maps (Figures 3, 4, A1 and A2).")
 
 
 class WorkflowConfig(Section):
-    """How rules see what runs them. image_trigger: a changed image makes what ran in it again; set it before the
-    first run, since it is part of what identifies results."""
+    """What makes results be computed again."""
 
-    image_trigger: bool = False
+    image_trigger: bool = Field(
+        False,
+        description="A changed container image makes what ran in it again. Set it before the first run: it is part of "
+        "what identifies results.",
+    )
 
 
 class Config(Section):
-    """A run. preset: whose defaults lie under these values. mte_target: what stands for a black box's class: its
-    name (for the heads form its index), the prompt's word, or the probabilities of all classes. threads: BLAS and
-    torch threads of every model step. embeddings_per_process: vectors one process makes (None: all of a method).
-    processes, gpus: of an embedding, fine-tuning or transfer job; gpus also of a label batch whose engine is
-    transformers. llm: null for a run without the LLM experiment. lm: the language-model experiment, where given."""
+    """One run: every key that its file may have."""
 
-    name: Id
-    title: str
-    note: str | None = None
-    preset: Preset = "paper"
-    seed: int = 42
-    data: DataConfig = DataConfig()
-    unsup: dict[Corpus, UnsupSettings]
-    llm: LlmConfig = LlmConfig()
-    lm: LmConfig | None = None
-    surrogate: SurrogateConfig = SurrogateConfig()
-    methods: tuple[MethodId, ...] = ("taskemb", "tupate")
-    taskemb: TaskEmbConfig = TaskEmbConfig()
-    tupate: TupateConfig = TupateConfig()
-    tupate_lora: LoraConfig = LoraConfig()
-    tupate_bias: BiasConfig = BiasConfig()
-    textemb: TextEmbConfig = TextEmbConfig()
-    mte_target: Literal["label", "verbalizer", "soft"] = "label"
-    embeddings_per_process: int | None = Field(1, ge=1)
-    controls: ControlsConfig = ControlsConfig()
-    baselines: BaselinesConfig = BaselinesConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    workflow: WorkflowConfig = WorkflowConfig()
-    threads: int = Field(8, ge=1)
-    processes: int = Field(1, ge=1)
-    gpus: int = Field(1, ge=0)
+    name: Id = Field(description="Short name of the run: lower case, digits, `.` and `-`.")
+    title: str = Field(description="Title of the report.")
+    note: str | None = Field(None, description="A text below the report's title. `null`: none.")
+    preset: Preset = Field(
+        "paper",
+        description="Whose defaults hold for keys that are not given: `paper`, or `fute_code`, which follows the "
+        "authors' code where it departs from the paper.",
+    )
+    seed: int = Field(42, description="Seed of the draws that have none of their own.")
+    data: DataConfig = Field(DataConfig(), description="Where labelled data come from.")
+    unsup: dict[UnsupCategory, UnsupSettings] = Field(
+        description="The unlabelled texts U: one entry per category of `llm`, and `lm` for the language-model "
+        "experiment."
+    )
+    llm: Annotated[LlmConfig, BeforeValidator(_or_no_llm, json_schema_input_type=LlmConfig | None)] = Field(
+        LlmConfig(), description="The LLM experiment. `null`: a run without it."
+    )
+    lm: LmConfig | None = Field(None, description="The language-model experiment. `null`: a run without it.")
+    surrogate: SurrogateConfig = Field(SurrogateConfig(), description="The model that embeddings are learned on.")
+    methods: tuple[MethodId, ...] = Field(
+        ("taskemb", "tupate"), description="Methods by which embeddings are learned; each has a section."
+    )
+    taskemb: TaskEmbConfig = Field(TaskEmbConfig(), description="The method `taskemb`.")
+    tupate: TupateConfig = Field(TupateConfig(), description="The method `tupate`.")
+    tupate_lora: LoraConfig = Field(LoraConfig(), description="The method `tupate-lora`.")
+    tupate_bias: BiasConfig = Field(BiasConfig(), description="The method `tupate-bias`.")
+    textemb: TextEmbConfig = Field(TextEmbConfig(), description="The method `textemb`.")
+    mte_target: Literal["label", "verbalizer", "soft"] = Field(
+        "label",
+        description="How a black box's class stands as label: `label`, the class's name (with heads its index); "
+        "`verbalizer`, the prompt's word for it; `soft`, the probabilities of all classes (with heads only).",
+    )
+    embeddings_per_process: int | None = Field(
+        1, ge=1, description="Vectors that one job makes. `null`: all of a method."
+    )
+    controls: ControlsConfig = Field(ControlsConfig(), description="Control embeddings.")
+    baselines: BaselinesConfig = Field(BaselinesConfig(), description="Slips of the authors' code, to be repeated.")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="Random numbers of the evaluation.")
+    workflow: WorkflowConfig = Field(WorkflowConfig(), description="What makes results be computed again.")
+    threads: int = Field(8, ge=1, description="CPU threads of a job that runs a model.")
+    processes: int = Field(
+        1, ge=1, description="Processes that share one job of embedding, fine-tuning or transfer: one per GPU."
+    )
+    gpus: int = Field(
+        1,
+        ge=0,
+        description="GPUs of a job of embedding, fine-tuning or transfer, and of a labelling job whose engine is "
+        "`transformers`. 0: CPU only.",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _over_preset(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        values = with_preset(values)
-        return values | {"llm": NO_LLM} if "llm" in values and values["llm"] is None else values
+        return with_preset(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _form_fits(self) -> Config:
@@ -130,6 +156,6 @@ class Config(Section):
         return tuple(c for c in CATEGORIES if self.llm.datasets.get(c))
 
     @property
-    def corpora(self) -> tuple[Corpus, ...]:
+    def corpora(self) -> tuple[UnsupCategory, ...]:
         """What a U is drawn for in this run."""
         return (*self.categories, *((LM,) if self.lm else ()))  # type: ignore[return-value]

@@ -133,7 +133,7 @@ def test_classes_are_known_by_name_not_by_position():
         ({"number": 0}, "key number"),
         ({"id": "Own 1"}, "key id"),
         ({"template": ...}, "key template: Field required"),
-        ({"temperature": 1}, "key temperature: Extra inputs"),
+        ({"temperature": 1}, "key temperature: unknown key"),
     ],
 )
 def test_bad_entries_name_file_entry_and_key(tmp_path, changes, message):
