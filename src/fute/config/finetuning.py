@@ -57,7 +57,7 @@ class TrainingSettings(Section):
 
 
 class FinetuneSettings(TrainingSettings):
-    """How a model is fine-tuned on a dataset; the defaults are the authors' for classification and regression."""
+    """How a model is fine-tuned on a dataset; the defaults are the authors'."""
 
     max_tokens: int = Field(default=128, ge=4, description=MAX_TOKENS)
     layers: int | None = Field(

@@ -44,7 +44,7 @@ class TaskEmbBaseline(Section):
 
 
 class PrefixRecipe(TrainingSettings):
-    """How a prefix is tuned on a dataset of classes or numbers."""
+    """How a prefix is tuned on a dataset."""
 
     epochs: int | None = Field(default=60, ge=1, description=EPOCHS)
     learning_rate: float = Field(default=1e-2, gt=0, description=RATE)

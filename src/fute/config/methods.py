@@ -30,7 +30,7 @@ class MethodConfig(Section):
     mte: MethodSettings = Field(description=MTE)
     dte: MethodSettings = Field(description=DTE)
     dte_span: dict[str, Any] = Field(
-        {}, description="Keys of `dte` that are other for datasets of extractive question answering."
+        {}, description="Keys of `dte` with another value for datasets of extractive question answering."
     )
 
     @model_validator(mode="after")

@@ -106,7 +106,9 @@ class Config(Section):
     workflow: WorkflowConfig = Field(WorkflowConfig(), description="What makes results be computed again.")
     threads: int = Field(8, ge=1, description="CPU threads of a job that runs a model.")
     processes: int = Field(
-        1, ge=1, description="Processes that share one job of embedding, fine-tuning or transfer: one per GPU."
+        1,
+        ge=1,
+        description="Processes that share one job of embedding, fine-tuning or transfer; with GPUs, one per GPU.",
     )
     gpus: int = Field(
         1,
