@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from fute.config import strict_yaml
 from fute.config.categories import CLASSES, Category
 from fute.config.sections import Id, Section, explain
 
@@ -89,7 +90,7 @@ def load_prompts(path: Path) -> list[Prompt]:
     `Prompt`, and an id or number that is given twice.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = strict_yaml.load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PromptError(f"{path}: is not YAML: {error}") from error
     if not isinstance(content, dict) or set(content) != FILE_KEYS:

@@ -161,6 +161,7 @@ def test_bad_lists_are_refused(tmp_path, entries, message):
     [
         ("category: sa\n", "must hold the keys category and prompts"),
         ("[a\n", "is not YAML"),
+        ("category: sa\ncategory: nli\n", "the key 'category' is given twice"),
         ("category: qa\nprompts: [{id: a}]\n", "key category"),
     ],
 )
