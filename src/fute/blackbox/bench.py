@@ -14,10 +14,11 @@ from fute.blackbox.finetune import finetune
 from fute.blackbox.heads import BlackBox, Pretrained, to_device
 from fute.blackbox.metrics import majority_score
 from fute.blackbox.predict import evaluate
-from fute.config.finetuning import FinetuneSettings, TaskSettings
+from fute.config.finetuning import FinetuneSettings
 from fute.data.rows import Row, read_rows
 from fute.device import compute_device
 from fute.progress import TrainingProgress
+from fute.specs.finetuning import TaskSettings
 
 LOCK = ".lock.json"
 

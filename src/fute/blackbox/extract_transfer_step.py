@@ -9,7 +9,7 @@ from typing import Any
 from fute.artifacts import Step, read_jsonl
 from fute.batching import check_sources
 from fute.blackbox.scores import score_record
-from fute.config.finetuning import ExtractTransfer
+from fute.specs.transfer import ExtractTransfer
 
 
 def extract_transfer(

@@ -13,7 +13,7 @@ from fute.blackbox.bench import LOCK, Bench
 from fute.blackbox.heads import BlackBox, save_black_box
 from fute.blackbox.scores import score_record
 from fute.code_hash import code_sha256
-from fute.config.finetuning import FinetuneSpec
+from fute.specs.finetuning import FinetuneSpec
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 
 CURVE = ".curve.json"

@@ -7,11 +7,11 @@ from pathlib import Path
 from fute.artifacts import Step
 from fute.blackbox.heads import load_black_box, to_device
 from fute.blackbox.predict import predict
-from fute.config.finetuning import LabelSettings
 from fute.data.rows import read_rows
 from fute.data.text2text import UNANSWERABLE
 from fute.device import compute_device
 from fute.progress import Track
+from fute.specs.finetuning import LabelSettings
 
 
 def label_language_model(settings: LabelSettings, *, folder: Path, lock: Path, corpus: Path, output: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import Step, canonical_json, content_key, read_jsonl, sha256_file
-from fute.config.finetuning import PluginSettings
+from fute.config.plugins import PluginSettings
 from fute.data.rows import Row, read_rows
 from fute.data.text2text import labelled_pairs
 

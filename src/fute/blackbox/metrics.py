@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fute.config.finetuning import TaskSettings
 from fute.data.rows import Row
+from fute.specs.finetuning import TaskSettings
 
 Prediction = str | float
 """A class name, a number, or the text of a span (empty: no answer)."""

@@ -10,8 +10,8 @@ from fute.artifacts import Step, gzip_bytes, jsonl_bytes, sha256_file
 from fute.batching import UnitStore, keys_text
 from fute.blackbox.bench import Bench, folder_of
 from fute.blackbox.heads import BlackBox, BlackBoxError, load_black_box
-from fute.config.finetuning import TransferRun, TransferSpec
 from fute.progress import Track
+from fute.specs.transfer import TransferRun, TransferSpec
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 
 SUFFIX = ".jsonl.gz"

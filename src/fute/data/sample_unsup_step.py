@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
-from fute.data.crossfit import UnsupCategory, UnsupSettings, draw_unsup
+from fute.config.unsup import UnsupCategory, UnsupSettings
+from fute.data.crossfit import draw_unsup
 from fute.data.crossfit_files import read_unsup
 from fute.data.sources import external_files
 

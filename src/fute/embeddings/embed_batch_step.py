@@ -16,20 +16,14 @@ from accelerate import Accelerator
 
 from fute.artifacts import Step, sha256_file
 from fute.batching import UnitStore, keys_text
-from fute.config.recipes import (
-    EmbeddingSpec,
-    Item,
-    MethodSettings,
-    TaskEmbSettings,
-    form_module,
-    method_module,
-)
+from fute.config.recipes import MethodSettings, TaskEmbSettings, form_module, method_module
 from fute.device import compute_device
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.extract_embedding_step import INDEX, SUFFIX, learned_from, member
 from fute.embeddings.pairs import item_pairs, sources_of
 from fute.embeddings.vectors import save
 from fute.progress import Track, TrainingProgress
+from fute.specs.embeddings import EmbeddingSpec, Item
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 from fute.surrogate.states import States, load_states
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from fute.artifacts import Step, content_key, sha256_file
+from fute.config.categories import CLASSES
 from fute.config.recipes import MethodId, form_module, method_module
 from fute.config.run import Run
 from fute.config.sections import ConfigError
 from fute.data.rows import BadRow, at, read_raw_jsonl
-from fute.data.text2text import CLASSES
 from fute.embeddings.embed_batch_step import texts_of_training
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.pairs import limited

@@ -20,7 +20,7 @@ from fute.embeddings.vectors import Embedding
 from fute.progress import Track
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.dropout import set_dropout
-from fute.surrogate.fisher import FisherDiagonal, fisher_pass
+from fute.surrogate.fisher.diagonal import FisherDiagonal, fisher_pass
 from fute.surrogate.states import States
 from fute.surrogate.text2text import Batch, Example, Surrogate
 from fute.surrogate.training import TrainingLog, step_seed, train

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, read_jsonl
-from fute.data.text2text import CLASSES
+from fute.config.categories import CLASSES
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.selection import Block, average_blocks, selection_table
 

@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
 from fute.batching import UnitStore, keys_text
+from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
-from fute.llm.engine import ENGINES, Engine, EngineSettings, ScoreRequest, load_engine
+from fute.llm.engine import ENGINES, Engine, ScoreRequest, load_engine
 from fute.llm.self_select import TASKS, self_select_prompt
 from fute.progress import Track
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fute.artifacts import canonical_json, content_key
 from fute.blackbox.label_plugin_step import plugin_identity
-from fute.config.finetuning import FinetuneSettings, FinetuneSpec, LabelSettings, TaskSettings
+from fute.config.finetuning import FinetuneSettings
 from fute.config.lm_experiment import LM, LmConfig
-from fute.config.recipes import Item, SurrogateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.plan.lm_baselines import BaselinePlan
 from fute.plan.lm_transfer import TransferPlan
+from fute.specs.embeddings import Item
+from fute.specs.finetuning import FinetuneSpec, LabelSettings, TaskSettings
 from fute.steps import code
 
 if TYPE_CHECKING:

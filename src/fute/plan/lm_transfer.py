@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fute import batching
 from fute.artifacts import canonical_json, content_key
-from fute.config.finetuning import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_key
+from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_key
 from fute.steps import code
 
 if TYPE_CHECKING:

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 from fute import batching
 from fute.artifacts import canonical_json, content_key
 from fute.config.lm_experiment import LM
-from fute.config.recipes import (
-    EmbeddingSpec,
-    Item,
-    MethodSettings,
-    SurrogateSettings,
-    form_module,
-    method_module,
-    reads_shared_states,
-)
+from fute.config.recipes import MethodSettings, form_module, method_module, reads_shared_states
+from fute.config.surrogate import SurrogateSettings
+from fute.specs.embeddings import EmbeddingSpec, Item
 from fute.steps import code
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from importlib import import_module
 from pathlib import Path
 
-from fute.config.recipes import SurrogateSettings, form_module
+from fute.config.recipes import form_module
+from fute.config.surrogate import SurrogateSettings
 from fute.surrogate.text2text import Surrogate
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.t5.modeling_t5 import T5ClassificationHead
 
-from fute.config.recipes import SurrogateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.surrogate.labelled import HeadTask, Labelled, LabelledExample, encode_labelled, head_task
 from fute.surrogate.text2text import (
     Batch,

@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from fute.config.recipes import SurrogateSettings
+from fute.config.surrogate import SurrogateSettings
 
 IGNORED = -100
 """Label of a position that carries no loss, as in transformers."""

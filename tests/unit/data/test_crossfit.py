@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fute.data.crossfit import UnsupSettings, cut_words, draw_unsup, form, segment
+from fute.config.unsup import UnsupSettings
+from fute.data.crossfit import cut_words, draw_unsup, form, segment
 from fute.data.crossfit_files import read_unsup, unsup_identity
 from fute.data.crossfit_tasks import EXCLUDED, EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
 from fute.data.rows import BadRow, Row, SourceError

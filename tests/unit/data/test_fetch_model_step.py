@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from fute.data.fetch_model_step import ModelEntry, ModelError, fetch_model
+from fute.config.models import ModelEntry
+from fute.data.fetch_model_step import ModelError, fetch_model
 
 FILES = {
     "config.json": b'{"model_type": "t5"}',

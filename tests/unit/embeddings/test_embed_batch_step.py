@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from fute.artifacts import Step
-from fute.config.recipes import Item
 from fute.data.rows import Answer, Row
 from fute.embeddings import Embedding, save
 from fute.embeddings.embed_batch_step import _zip
 from fute.embeddings.extract_embedding_step import INDEX, extract_embedding, learned_from, member
 from fute.embeddings.pairs import dataset_pairs, item_pairs, label_target, model_pairs
+from fute.specs.embeddings import Item
 from fute.surrogate.labelled import ClassTarget, EndsTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
 from fute.surrogate.text2text import Pair
 

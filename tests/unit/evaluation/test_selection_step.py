@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from fute.artifacts import Step
-from fute.data.text2text import CLASSES
+from fute.config.categories import CLASSES
 from fute.evaluation.selection import Block, average_blocks, selection_table
 from fute.evaluation.selection_step import SelectionSettings, selection
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from fute.artifacts import Step, read_jsonl
+from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt
 from fute.data.rows import Row
 from fute.llm import label_batch_step as labelling
-from fute.llm.engine import EngineSettings, Perplexity, ScoreResult
+from fute.llm.engine import Perplexity, ScoreResult
 from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels
 from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, cut_words, label_batch, label_key
 from fute.llm.self_select_step import self_select

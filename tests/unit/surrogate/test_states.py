@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support.stand_ins import pairs, save_stand_in
+from support.tunings import tuning_of
 
 from fute.artifacts import Step
-from fute.config.recipes import BiasSettings, LoraSettings, SurrogateSettings, TupateSettings
+from fute.config.recipes import BiasSettings, LoraSettings, TupateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Row
 from fute.embeddings.encoder_states_step import encoder_states
-from fute.embeddings.tupate import tuning_of
 from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import ClassTarget, Labelled
 from fute.surrogate.states import compute_states, load_states, save_states
