@@ -31,6 +31,8 @@ rule fetch_model:
         entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
         folder=lambda wc: WF.model_folder(wc.model),
         code=code("fetch_model"),
+    message:
+        "files of the model {wildcards.model}"
     shell:
         "OMP_NUM_THREADS={threads} exec python -m fute fetch-model {wildcards.model} --entry {params.entry:q}"
         " --folder {params.folder} --lock {output.lock}"
@@ -55,6 +57,8 @@ rule sample_unsup:
         settings=lambda wc: settings_json(WF.data.unsup_settings(wc.category)),
         source=lambda wc: settings_json(WF.data.unsup_source(wc.category)),
         code=code("data"),
+    message:
+        "unlabelled texts U for {wildcards.category}"
     shell:
         f"{LIGHT} exec python -m fute sample-unsup --settings {{params.settings:q}} --source {{params.source:q}}"
         f' --root "$FUTE_DATA_ROOT" --rows {{output.rows}} --counts {{output.counts}} {LOGGED}'
@@ -78,6 +82,8 @@ rule normalise_test:
         settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
         source=lambda wc: settings_json(WF.data.source(wc.dataset)),
         code=code("data"),
+    message:
+        "evaluation rows of {wildcards.dataset}"
     shell:
         f"{ONE_THREAD} exec python -m fute normalise-test --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --test {{output.test}} --lock {{output.source}}'
@@ -109,6 +115,8 @@ rule normalise_train:
         source=lambda wc: settings_json(WF.data.source(wc.dataset)),
         exclude=lambda wc, input: " ".join(f"--exclude {path}" for path in (input.test, *input.others)),
         code=code("data"),
+    message:
+        "training rows of {wildcards.dataset}"
     shell:
         f"{ONE_THREAD} exec python -m fute normalise-train --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --lock {{input.lock}}'

@@ -24,6 +24,8 @@ rule prefix_start:
         recipe=settings_json(CONFIG.tupate.mte.model_dump(include=set(CONFIG.tupate.mte.START))),
         folder=lambda wc: WF.model_folder(wc.surrogate),
         code=code("embed"),
+    message:
+        "starting prefix of the TuPaTE vectors (surrogate {wildcards.surrogate})"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute prefix-start --recipe {{params.recipe:q}}"
         " --model {params.folder} --lock {input.lock} --output {output.start} &> {log}"
@@ -54,6 +56,8 @@ rule encoder_states:
         texts=f"--texts {EMBEDDINGS.texts_with_states}" if EMBEDDINGS.texts_with_states else "",
         folder=lambda wc: WF.model_folder(wc.surrogate),
         code=code("encode"),
+    message:
+        "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute encode-states --settings {{params.settings:q}}"
         " --model {params.folder} --lock {input.lock} --corpus {input.corpus} {params.texts}"
@@ -91,6 +95,8 @@ rule embed_batch:
         start=lambda wc, input: f"--start {input.start}" if input.start else "",
         folder=lambda wc: WF.model_folder(wc.surrogate),
         processes=CONFIG.processes,
+    message:
+        "new task embeddings by {wildcards.method} (surrogate {wildcards.surrogate})"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
         " embed-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.start}"
@@ -114,6 +120,8 @@ rule dte:
     params:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.dte_file(wc.method, wc.dataset)].key,
         code=code("extract_embedding"),
+    message:
+        "dataset task embedding of {wildcards.dataset}, {wildcards.method}"
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
         " --file train={input.train} --file surrogate={input.lock} --output {output.vector} &> {log}"
@@ -137,6 +145,8 @@ rule mte:
     params:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)].key,
         code=code("extract_embedding"),
+    message:
+        "model task embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
         " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"
@@ -162,6 +172,8 @@ rule control:
     params:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
         code=code("extract_embedding"),
+    message:
+        "control {wildcards.variant} of the embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:
         f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
         " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"

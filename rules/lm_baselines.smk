@@ -42,6 +42,8 @@ if BASELINES.vector_methods:
                 "output", {m: BASELINES.vector_file(m, wc.dataset) for m in BASELINES.vector_methods}
             ),
             code=code("embed_dataset"),
+        message:
+            "baseline vectors of {wildcards.dataset}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed-dataset --spec {{params.spec:q}}"
             " --model {params.weights} --lock {input.lock} --train {input.train} {params.finetuned} {params.outputs}"
@@ -69,6 +71,8 @@ rule lm_baselines:
         counts=flags("counts", BASELINES.count_files()),
         vectors=flags("vector", BASELINES.vector_files()),
         code=code("lm_baselines"),
+    message:
+        "baseline scores of every source for every target"
     shell:
         f"{LIGHT} python -m fute lm-baselines --settings {{params.settings:q}} {{params.curves}} {{params.counts}}"
         " {params.vectors} --output {output.scores} &> {log}"

@@ -37,6 +37,8 @@ rule transfer_table:
         printed="resources/paper/{table}.csv",
         printed_sha256=lambda wc: sha256_file(Path(f"resources/paper/{wc.table}.csv")),
         code=code("transfer_tables"),
+    message:
+        "{wildcards.table} as printed"
     shell:
         f"{LIGHT} python -m fute transfer-table --settings {{params.settings:q}} --cells {{input.cells}}"
         " --targets {input.targets} --direct {input.direct} --printed {params.printed} --csv {output.csv}"
@@ -65,6 +67,8 @@ rule lm_figure:
         settings=lambda wc: settings_json(WF.figure_settings(*LM_FIGURES[wc.name])),
         base="results/paper/figures/{name}",
         code=code("paper"),
+    message:
+        "figure {wildcards.name}"
     shell:
         f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
         " --geometry {input.geometry} --base {params.base} &> {log}"

@@ -30,6 +30,8 @@ rule table3:
     params:
         settings=settings_json(WF.table_settings("table3")),
         code=code("paper"),
+    message:
+        "Table 3 as printed"
     shell:
         f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --table3 {{input.table3}} --csv {{output.csv}}"
         " --markdown {output.md} --latex {output.tex} &> {log}"
@@ -57,6 +59,8 @@ rule figure:
         settings=lambda wc: settings_json(WF.figure_settings(*FIGURES[wc.name])),
         base="results/paper/figures/{name}",
         code=code("paper"),
+    message:
+        "figure {wildcards.name}"
     shell:
         f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
         " --geometry {input.geometry} --base {params.base} &> {log}"

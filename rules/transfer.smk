@@ -33,6 +33,8 @@ rule transfer_batch:
         files=lambda wc: flags("file", LM.transfer.inputs(wc.batch)),
         folder=lambda wc: WF.model_folder(wc.model),
         processes=CONFIG.processes,
+    message:
+        "new transfer runs of {wildcards.model}"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
         " transfer-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.files}"
@@ -62,6 +64,8 @@ rule extract_transfer:
     params:
         settings=lambda wc: LM.transfer.extract_settings(wc.source, wc.target),
         code=code("extract_transfer"),
+    message:
+        "score of {wildcards.model} on {wildcards.target} after transfer from {wildcards.source}"
     shell:
         f"{LIGHT} python -m fute extract-transfer --settings {{params.settings:q}} --file model={{input.lock}}"
         " --file source={input.source} --file train={input.train} --file test={input.test}"
@@ -83,6 +87,8 @@ rule transfer_matrix:
         settings=settings_json(LM.matrix_settings()),
         step="collect-transfer" if LM.computes_matrix else "transfer-matrix --matrix",
         code=code("transfer_matrix"),
+    message:
+        "score of every target after transfer from every source"
     shell:
         f"{LIGHT} python -m fute {{params.step}} {{input}} --settings {{params.settings:q}} --output {{output.matrix}}"
         " &> {log}"
