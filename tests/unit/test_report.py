@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from html_page import PNG, Page
 
+from fute.durations import duration
 from fute.paper.report import ReportContext, render_report
 from fute.paper.report_llm import LlmResults
-from fute.paper.report_parts import ReportFigure, duration
+from fute.paper.report_parts import ReportFigure
 from fute.paper.tables import METHODS, REFERENCES, read_printed
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,10 @@ from fute.audit.page_history import chains_section, costs_section, receipts_sect
 from fute.audit.page_rows import row, table
 from fute.audit.paths import ResultsFolder
 from fute.audit.verdicts import DRIFT, INCOMPLETE, OK, WORDS
+from fute.durations import duration
 from fute.paper.grids import Group
 from fute.paper.page import TEMPLATE
-from fute.paper.report import Section, duration
+from fute.paper.report import Section
 
 MOST_FINDINGS = 200
 SAID = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from fute.durations import duration
 from fute.names import METHOD_NAMES
 from fute.paper.formats import print_table
-from fute.paper.report_parts import duration
 from fute.paper.report_step import timings
 from fute.paper.tables import table3_frame
 from fute.paper.transfer_tables import LAYOUTS, transfer_frame
