@@ -22,6 +22,8 @@ rule audit_manifest:
         config=os.path.relpath(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml",
         settings=settings_json(config),
         code=code_sha256("fute.audit.collect"),
+    message:
+        "manifest of all artifacts"
     run:
         shell(
             "{LIGHT} python -m fute audit manifest {params.targets} --config {params.config:q}"
@@ -43,6 +45,8 @@ rule audit_verify:
     threads: CONFIG.threads
     params:
         code=code_sha256("fute.audit.verify"),
+    message:
+        "every artifact verified"
     shell:
         f"{OFFLINE} python -m fute audit verify --manifest {{input.manifest}} --threads {{threads}}"
         " --report {output.report} &> {log}"

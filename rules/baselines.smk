@@ -16,6 +16,8 @@ rule self_select:
         key=lambda wc: LLM.labels.cells[wc.model, "self-select", wc.category],
         prompts=lambda wc: " ".join(p.id for p in RUN.prompts_of(wc.category)),
         code=code("self_select"),
+    message:
+        "prompts ranked by {wildcards.model} itself for {wildcards.category}"
     shell:
         f"{LIGHT} python -m fute self_select --key {{params.key}} --batch {{input.batch}} --output {{output.ranking}}"
         " --prompts {params.prompts} &> {log}"
@@ -41,6 +43,8 @@ rule baseline_scores:
     params:
         flags=lambda wc: LLM.baseline_flags(wc.dataset),
         code=code("baseline_scores"),
+    message:
+        "baseline scores of the prompts of {wildcards.model} on {wildcards.dataset}"
     shell:
         f"{LIGHT} python -m fute baseline_scores --ranking {{input.ranking}} --output {{output.scores}} {{params.flags}}"
         " --labels {input.labels} &> {log}"

@@ -31,6 +31,8 @@ rule fetch_model:
         entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
         folder=lambda wc: WF.model_folder(wc.model),
         code=code("fetch_model"),
+    message:
+        "files of the model {wildcards.model}"
     shell:
         "OMP_NUM_THREADS={threads} exec python -m fute fetch_model --model {wildcards.model} --entry {params.entry:q}"
         " --folder {params.folder} --lock {output.lock}"
@@ -55,6 +57,8 @@ rule sample_unsup:
         settings=lambda wc: settings_json(WF.data.unsup_settings(wc.category)),
         source=lambda wc: settings_json(WF.data.unsup_source(wc.category)),
         code=code("sample_unsup"),
+    message:
+        "unlabelled texts U for {wildcards.category}"
     shell:
         f"{LIGHT} exec python -m fute sample_unsup --settings {{params.settings:q}} --source {{params.source:q}}"
         f' --root "$FUTE_DATA_ROOT" --rows {{output.rows}} --counts {{output.counts}} {LOGGED}'
@@ -78,6 +82,8 @@ rule normalise_test:
         settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
         source=lambda wc: settings_json(WF.data.source(wc.dataset)),
         code=code("normalise_test"),
+    message:
+        "evaluation rows of {wildcards.dataset}"
     shell:
         f"{ONE_THREAD} exec python -m fute normalise_test --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --test {{output.test}} --lock {{output.source}}'
@@ -108,6 +114,8 @@ rule normalise_train:
         settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
         source=lambda wc: settings_json(WF.data.source(wc.dataset)),
         code=code("normalise_train"),
+    message:
+        "training rows of {wildcards.dataset}"
     shell:
         f"{ONE_THREAD} exec python -m fute normalise_train --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --lock {{input.lock}}'

@@ -25,6 +25,8 @@ rule efficiency:
     params:
         settings=settings_json(WF.efficiency_settings()),
         code=code("efficiency"),
+    message:
+        "time and cost of the embeddings ({wildcards.experiment})"
     shell:
         f"{LIGHT} python -m fute efficiency --settings {{params.settings:q}} --benchmarks results/benchmarks"
         " --embeddings {output.embeddings} --calls {output.calls} --costs {output.costs} --markdown {output.md}"

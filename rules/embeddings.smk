@@ -28,6 +28,8 @@ rule encoder_states:
         texts=f"--texts {EMBEDDINGS.texts_with_states}" if EMBEDDINGS.texts_with_states else "",
         folder=lambda wc: WF.model_folder(wc.surrogate),
         code=code("encoder_states"),
+    message:
+        "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute encoder_states --settings {{params.settings:q}}"
         " --model {params.folder} --lock {input.lock} --corpus {input.corpus} {params.texts}"
@@ -63,6 +65,8 @@ rule embed_batch:
         files=lambda wc: named(EMBEDDINGS.inputs(wc.method, wc.batch)),
         folder=lambda wc: WF.model_folder(wc.surrogate),
         processes=CONFIG.processes,
+    message:
+        "new task embeddings by {wildcards.method} (surrogate {wildcards.surrogate})"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
         " embed_batch --spec {params.spec:q} --model {params.folder} --lock {input.lock}"
@@ -86,6 +90,8 @@ rule dte:
     params:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.dte_file(wc.method, wc.dataset)].key,
         code=code("extract_embedding"),
+    message:
+        "dataset task embedding of {wildcards.dataset}, {wildcards.method}"
     shell:
         f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
         " --files train={input.train} surrogate={input.lock} --output {output.vector} &> {log}"
@@ -109,6 +115,8 @@ rule mte:
     params:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)].key,
         code=code("extract_embedding"),
+    message:
+        "model task embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:
         f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
         " --files labels={input.labels} surrogate={input.lock} --output {output.vector} &> {log}"
@@ -134,6 +142,8 @@ rule control:
     params:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
         code=code("extract_embedding"),
+    message:
+        "control {wildcards.variant} of the embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:
         f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
         " --files labels={input.labels} surrogate={input.lock} --output {output.vector} &> {log}"

@@ -35,6 +35,8 @@ rule similarities:
     params:
         settings=settings_json(LLM.similarity_settings()),
         code=code("similarities"),
+    message:
+        "similarity of LLMs with prompts to datasets"
     shell:
         f"{LIGHT} python -m fute similarities --settings {{params.settings:q}} --files {{input}}"
         " --cosines {output.similarities} --controls {output.controls} &> {log}"
@@ -63,6 +65,8 @@ rule selection:
     params:
         settings=settings_json(LLM.selection_settings()),
         code=code("selection"),
+    message:
+        "prompts that every method selects, Table 3"
     shell:
         f"{LIGHT} python -m fute selection --settings {{params.settings:q}} --similarities {{input.similarities}}"
         " --performance {output.performance} --selected {output.selection} --table3 {output.table3}"
@@ -89,6 +93,8 @@ rule geometry:
     params:
         settings=settings_json(LLM.geometry_settings()),
         code=code("geometry"),
+    message:
+        "coordinates of the embeddings for Figures 4 and A2"
     shell:
         f"{LIGHT} python -m fute geometry --settings {{params.settings:q}} --files {{input}}"
         " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"

@@ -36,6 +36,8 @@ rule finetune_model:
         folder=lambda wc: LM.finetuned_folder(wc.model, wc.dataset),
         processes=CONFIG.processes,
         code=code("finetune_model"),
+    message:
+        "{wildcards.model} fine-tuned on {wildcards.dataset}"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
         " finetune_model --spec {params.spec:q} --model {params.weights} --lock {input.lock} --train {input.train}"
@@ -70,6 +72,8 @@ rule label_language_model:
         settings=lambda wc: LM.label_settings(wc.model, wc.dataset),
         folder=lambda wc: LM.finetuned_folder(wc.model, wc.dataset),
         code=code("label_language_model"),
+    message:
+        "labels on U of {wildcards.model} fine-tuned on {wildcards.dataset}"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_language_model --settings {{params.settings:q}}"
         " --folder {params.folder} --lock {input.lock} --corpus {input.corpus} --output {output.labels}"
@@ -103,6 +107,8 @@ rule label_plugin:
         source=lambda wc: LM.plugin_source(wc.plugin),
         train=lambda wc, input: f"--train {input.train}" if input.train else "",
         code=code("label_plugin"),
+    message:
+        "labels on U of the function {wildcards.plugin}"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_plugin --settings {{params.settings:q}}"
         " --corpus {input.corpus} {params.train} --output {output.labels}"

@@ -31,6 +31,8 @@ rule label_batch:
         spec=lambda wc: LLM.labels.spec(wc.model, wc.batch),
         corpora=lambda wc: named({c: WF.data.corpus_file(c) for c in LLM.labels.batch_corpora(wc.model, wc.batch)}),
         folder=lambda wc: WF.model_folder(wc.model),
+    message:
+        "new labels of {wildcards.model} on U and the evaluation rows"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_batch --spec {{params.spec:q}} --model {{params.folder}}"
         " --lock {input.lock} --corpora {params.corpora} --output {output.labels}"
@@ -57,6 +59,8 @@ rule extract_unsup_labels:
     params:
         settings=lambda wc: LLM.labels.extract_settings(wc.model, wc.task, wc.category),
         code=code("extract_labels"),
+    message:
+        "labels of {wildcards.model}, prompt {wildcards.task}, on U"
     shell:
         f"{LIGHT} python -m fute extract_labels --settings {{params.settings:q}} --corpus-id {{wildcards.category}}"
         " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --output {output.labels}"
@@ -83,6 +87,8 @@ rule extract_test_labels:
     params:
         settings=lambda wc: LLM.labels.extract_settings(wc.model, wc.task, wc.dataset),
         code=code("extract_labels"),
+    message:
+        "labels of {wildcards.model}, prompt {wildcards.task}, on {wildcards.dataset}"
     shell:
         f"{LIGHT} python -m fute extract_labels --settings {{params.settings:q}} --corpus-id {{wildcards.dataset}}"
         " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --offset-in {input.offset}"

@@ -40,6 +40,8 @@ if BASELINES.vector_methods:
             ),
             outputs=lambda wc: named({m: BASELINES.vector_file(m, wc.dataset) for m in BASELINES.vector_methods}),
             code=code("embed_dataset"),
+        message:
+            "baseline vectors of {wildcards.dataset}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:q}}"
             " --model {params.weights} --lock {input.lock} --train {input.train} --outputs {params.outputs} {params.finetuned}"
@@ -67,6 +69,8 @@ rule lm_baselines:
         counts=named(BASELINES.count_files()),
         vectors=named(BASELINES.vector_files()),
         code=code("lm_baselines"),
+    message:
+        "baseline scores of every source for every target"
     shell:
         f"{LIGHT} python -m fute lm_baselines --settings {{params.settings:q}} --curves {{params.curves}}"
         " --counts {params.counts} --vectors {params.vectors} --output {output.scores} &> {log}"

@@ -34,6 +34,8 @@ rule lm_similarities:
     params:
         settings=settings_json(LM.similarity_settings()),
         code=code("lm_similarities"),
+    message:
+        "similarity of fine-tuned models to datasets"
     shell:
         f"{LIGHT} python -m fute lm_similarities --settings {{params.settings:q}}"
         " --files {input} --output {output.similarities} &> {log}"
@@ -63,6 +65,8 @@ rule lm_evaluation:
     params:
         settings=settings_json(LM.evaluation_settings()),
         code=code("lm_evaluation"),
+    message:
+        "rank of the best source, NDCG, Tables 1 and 2"
     shell:
         f"{LIGHT} python -m fute lm_evaluation --settings {{params.settings:q}} --transfer {{input.transfer}}"
         " --similarities {input.similarities} --baselines {input.baselines} --targets {output.targets}"
@@ -89,6 +93,8 @@ rule lm_geometry:
     params:
         settings=settings_json(LM.geometry_settings()),
         code=code("lm_geometry"),
+    message:
+        "coordinates of the embeddings for Figures 3 and A1"
     shell:
         f"{LIGHT} python -m fute lm_geometry --settings {{params.settings:q}} --files {{input}}"
         " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"

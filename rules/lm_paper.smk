@@ -37,6 +37,8 @@ rule transfer_table:
         printed="resources/paper/{table}.csv",
         printed_sha256=lambda wc: sha256_file(Path(f"resources/paper/{wc.table}.csv")),
         code=code("transfer_table"),
+    message:
+        "{wildcards.table} as printed"
     shell:
         f"{LIGHT} python -m fute transfer_table --settings {{params.settings:q}} --cells {{input.cells}}"
         " --targets {input.targets} --direct {input.direct} --printed {params.printed} --csv {output.csv}"
@@ -63,6 +65,8 @@ rule lm_figure:
         settings=settings_json(WF.figure_settings(LM_FIGURES)),
         folder="results/paper/figures",
         code=code("figure"),
+    message:
+        "Figures 3 and A1 drawn"
     shell:
         f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
         " --geometry {input.geometry} --folder {params.folder} &> {log}"

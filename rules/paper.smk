@@ -30,6 +30,8 @@ rule table3:
     params:
         settings=settings_json(WF.table_settings("table3")),
         code=code("table3"),
+    message:
+        "Table 3 as printed"
     shell:
         f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --cells {{input.cells}} --csv {{output.csv}}"
         " --markdown {output.md} --latex {output.tex} &> {log}"
@@ -55,6 +57,8 @@ rule figure:
         settings=settings_json(WF.figure_settings(FIGURES)),
         folder="results/paper/figures",
         code=code("figure"),
+    message:
+        "Figures 4 and A2 drawn"
     shell:
         f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
         " --geometry {input.geometry} --folder {params.folder} &> {log}"

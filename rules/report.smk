@@ -20,6 +20,8 @@ rule report:
         printed=PRINTED,
         printed_sha256=[sha256_file(path) for path in sorted(Path(PRINTED).glob("*.csv"))],
         code=code("report"),
+    message:
+        "report of the run"
     shell:
         f"{LIGHT} python -m fute report --settings {{params.settings:q}} --evaluation results/evaluation"
         " --printed {params.printed} --benchmarks results/benchmarks --inputs {input} --output {output.page} &> {log}"

@@ -33,6 +33,8 @@ rule transfer_batch:
         files=lambda wc: named(LM.transfer.inputs(wc.batch)),
         folder=lambda wc: WF.model_folder(wc.model),
         processes=CONFIG.processes,
+    message:
+        "new transfer runs of {wildcards.model}"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
         " transfer_batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} --files {params.files}"
@@ -62,6 +64,8 @@ rule extract_transfer:
     params:
         settings=lambda wc: LM.transfer.extract_settings(wc.source, wc.target),
         code=code("extract_transfer"),
+    message:
+        "score of {wildcards.model} on {wildcards.target} after transfer from {wildcards.source}"
     shell:
         f"{LIGHT} python -m fute extract_transfer --settings {{params.settings:q}} --batches {{input.batches}}"
         " --files model={input.lock} source={input.source} train={input.train} test={input.test}"
@@ -82,6 +86,8 @@ rule transfer_matrix:
     params:
         settings=settings_json(LM.matrix_settings()),
         code=code("transfer_matrix"),
+    message:
+        "score of every target after transfer from every source"
     shell:
         f"{LIGHT} python -m fute transfer_matrix --settings {{params.settings:q}} --files {{input}}"
         " --output {output.matrix} &> {log}"

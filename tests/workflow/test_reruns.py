@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -145,7 +146,15 @@ def test_asking_for_one_cell_labels_one_cell(tmp_path, model):
     target = "results/labels/smollm2-135m/sa-3/sa.jsonl.gz"
     planned = fresh.planned(target)
     assert planned.keys() == reruns("a request for one label file") and set(planned.values()) == {1}
-    fresh.run(target)
+    said = fresh.snakemake(target).stdout
+    assert re.findall(r"^\[(./.)\] +[\d.]+ s  (.*)$", said, re.MULTILINE) == [
+        ("1/3", "unlabelled texts U for sa"),
+        ("2/3", "new labels of smollm2-135m on U and the evaluation rows"),
+        ("3/3", "labels of smollm2-135m, prompt sa-3, on U"),
+    ]
+    assert re.search(r"^3 steps done in ", said, re.MULTILINE) and "Finished job" not in said
+    logs = "".join(path.read_text() for path in (fresh / ".snakemake/log").iterdir())
+    assert "rule label_batch:" in logs and f"output: {target}" in logs, "Snakemake's own log has all of it"
     assert labelled_cells(fresh) == ["sa-3/sa"]
     assert fresh.planned(target) == {}
     record = json.loads(Path(fresh / f"{target}.prov.json").read_text())["record"]
