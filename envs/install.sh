@@ -47,9 +47,13 @@ locked() { # OPTION...: of pip's warnings, those on folders of wheels that someb
 locked -r "$here/build.txt"
 lists=$(included "$@")
 if grep -q 'torch-cpu.txt$' <<< "$lists"; then
-  echo "installing torch (CPU build, about 200 MB)"
-  locked -r "$here/torch-cpu.txt" 2> /dev/null ||
-    locked -r "$here/torch-cpu.txt" --index-url "$(cat "$here/torch-cpu-index.txt")"
+  index=$(cat "$here/torch-cpu-index.txt")
+  echo "installing torch (CPU build, about 200 MB where it is missing)"
+  locked -r "$here/torch-cpu.txt" 2> /dev/null || locked -r "$here/torch-cpu.txt" --index-url "$index" || {
+    echo "torch's CPU build, $(grep -o '^torch[^ ]*' "$here/torch-cpu.txt"), is neither where pip looks by itself nor" \
+      "can it be had from $index: put its wheel into a folder and name that in PIP_FIND_LINKS" >&2
+    exit 1
+  }
 fi
 echo "installing $*"
 locked "${@/#/--requirement=}"
