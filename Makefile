@@ -52,8 +52,8 @@ bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/
 locks: $(VENV)/test.ok ## the lists in envs/ from pyproject.toml (UPGRADE="--upgrade" for newer versions, "--upgrade-package NAME" for one)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(PY) envs/lock.py $(UPGRADE)
 
-clean: ## remove the virtual environment (results stay)
-	rm -rf $(VENV)
+clean: ## remove the virtual environments (results stay)
+	rm -rf $(VENV) $(VENV)-3.*
 
 # each of these lists names what it includes
 $(VENV)/steps.ok: envs/install.sh pyproject.toml $(addprefix envs/, build.txt light.txt torch-cpu.txt steps-cpu.txt)
