@@ -45,8 +45,8 @@ locked() { # OPTION...: of pip's warnings, those on folders of wheels that someb
 
 # first what source packages are built with
 locked -r "$here/build.txt"
-lists=$(included "$@")
-if grep -q 'torch-cpu.txt$' <<< "$lists"; then
+mapfile -t lists < <(included "$@")
+if [[ " ${lists[*]} " == *torch-cpu.txt\ * ]]; then
   index=$(cat "$here/torch-cpu-index.txt")
   echo "installing torch (CPU build, about 200 MB where it is missing)"
   locked -r "$here/torch-cpu.txt" 2> /dev/null || locked -r "$here/torch-cpu.txt" --index-url "$index" || {
@@ -62,7 +62,7 @@ if [ -f "$here/../pyproject.toml" ]; then
   "${pip[@]}" --no-build-isolation --editable "$here/.."
 fi
 
-"$venv/bin/python" - $lists <<'PY'
+"$venv/bin/python" - "${lists[@]}" <<'PY'
 import importlib.util
 import sys
 
