@@ -43,7 +43,7 @@ cluster-test: $(VENV)/test.ok ## images, a SLURM of one node on this machine, an
 	$(PYTEST) tests/cluster -s
 
 test-pythons: ## unit tests and the tiny run with Python 3.11, 3.12 and 3.13: the same results (an hour, up to 12 GB)
-	bash tests/pythons.sh 3.11 3.12 3.13
+	bash tests/support/pythons.sh 3.11 3.12 3.13
 
 bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (28 minutes)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json

@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from checkouts import copy_project, semantic
+from support.checkouts import copy_project, semantic
 
 with tempfile.TemporaryDirectory() as folder:
     run = copy_project(Path(folder) / "project")
