@@ -1,6 +1,6 @@
 """The exact Fisher diagonal by libraries that one would reach for, beside ours: speed, memory and error.
 
-    PYTHONPATH=src python benchmarks/bench_libraries.py [--texts 32]        (with envs/bench.txt installed)
+    PYTHONPATH=src python benchmarks/bench_libraries.py [--texts 32]        (after `make .venv/bench.ok`)
 
 opacus: per-example gradients of `GradSampleModule`, squared and summed. It needs train mode (dropout set to 0).
 T5's relative position bias is looked up by (query, key) pairs, without a batch dimension: opacus raises
