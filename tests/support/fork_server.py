@@ -25,7 +25,10 @@ import sys
 import time
 from pathlib import Path
 
-MODULES = ("fute", "fute.launch", "snakemake", "accelerate.commands.launch", "support.small_lms")
+MODULES = (
+    *("fute", "fute.launch", "snakemake", "accelerate.commands.launch"),
+    *("support.finetune_until", "support.small_lms", "support.twin"),
+)
 # what libraries read while they are imported
 READ_AT_IMPORT = (
     *("OMP_", "OPENBLAS_", "MKL_", "HF_", "TRANSFORMERS_", "TQDM_", "CUDA_", "PYTHONHASHSEED"),
@@ -33,15 +36,14 @@ READ_AT_IMPORT = (
 )
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # what steps of this project use of them, deep enough that a step imports nothing large of its own
-LOADED = (
-    *("accelerate", "httpx", "huggingface_hub", "jinja2", "numpy", "pandas", "peft", "pydantic", "rich", "rich.live"),
-    *("safetensors.torch", "scipy.stats", "sklearn.cluster", "sklearn.manifold", "sklearn.metrics", "torch", "typer"),
-    *("matplotlib.figure", "matplotlib.style", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
-    *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"),
-    *("transformers.models.bert.modeling_bert", "transformers.models.llama.modeling_llama"),
-    *("transformers.models.t5.modeling_t5", "transformers.masking_utils", "yaml"),
-    *("snakemake.api", "snakemake.cli", "snakemake.workflow", "snakemake.executors.local"),
-)
+LOADED = """
+accelerate.commands.launch httpx huggingface_hub jinja2 numpy pandas peft pydantic rich.live safetensors.torch
+scipy.stats sklearn.cluster sklearn.manifold sklearn.metrics torch typer yaml
+matplotlib.figure matplotlib.style matplotlib.backends.backend_agg matplotlib.backends.backend_pdf
+transformers.models.auto.modeling_auto transformers.models.auto.tokenization_auto transformers.masking_utils
+transformers.models.bert.modeling_bert transformers.models.llama.modeling_llama transformers.models.t5.modeling_t5
+snakemake.api snakemake.cli snakemake.workflow snakemake.executors.local
+""".split()
 
 
 def import_environment() -> dict[str, str]:
