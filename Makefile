@@ -39,8 +39,8 @@ runs: $(VENV)/test.ok
 engines: $(VENV)/test.ok
 	OMP_NUM_THREADS=2 $(PYTEST) tests/engines -s
 
-test-long: $(VENV)/test.ok ## more random kills, more random damage, larger results (half an hour)
-	OMP_NUM_THREADS=1 FUTE_TEST_LONG=1 $(PYTEST) tests -m long -v -s
+test-long: $(VENV)/test.ok ## the long versions of some tests: more random kills and damage, larger results
+	OMP_NUM_THREADS=1 FUTE_TEST_LONG=1 $(PYTEST) tests/workflow tests/audit -m long -v -s
 
 cluster-test: $(VENV)/test.ok ## images, a SLURM of one node on this machine, and runs on it (as root; 25 minutes, first 30)
 	$(PYTEST) tests/cluster -s

@@ -43,7 +43,7 @@ matplotlib.figure matplotlib.style matplotlib.backends.backend_agg matplotlib.ba
 transformers.models.auto.modeling_auto transformers.models.auto.tokenization_auto transformers.masking_utils
 transformers.models.bert.modeling_bert transformers.models.llama.modeling_llama transformers.models.t5.modeling_t5
 snakemake.api snakemake.cli snakemake.workflow snakemake.executors.local
-""".split()
+"""
 
 
 def import_environment() -> dict[str, str]:
@@ -94,7 +94,7 @@ def client(folder: Path, arguments: list[str]) -> None:
 
 def serve(folder: Path, owner: int) -> None:
     """Import the libraries, and fork for each client; returns in a fork, which is then the step."""
-    for name in LOADED:
+    for name in LOADED.split():
         __import__(name)
     gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, all of this
