@@ -10,7 +10,7 @@ PYTEST := PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo test lint unit runs engines cluster-test test-pythons bench locks clean
+.PHONY: help demo test test-long lint unit runs engines cluster-test test-pythons bench locks clean
 
 help: ## show the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ runs: $(VENV)/test.ok
 
 engines: $(VENV)/test.ok
 	OMP_NUM_THREADS=2 $(PYTEST) tests/engines -s
+
+test-long: $(VENV)/test.ok ## the long versions of some tests: more random kills and damage, larger results
+	OMP_NUM_THREADS=1 FUTE_TEST_LONG=1 $(PYTEST) tests/workflow tests/audit -m long -v -s
 
 cluster-test: $(VENV)/test.ok ## images, a SLURM of one node on this machine, and runs on it (as root; 25 minutes, first 30)
 	$(PYTEST) tests/cluster -s

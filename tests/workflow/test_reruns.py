@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.checkouts import Checkout, add_model, copied, copy_project
+from support.checkouts import MODEL, Checkout, copied
 from support.rerun_table import reruns
 
 pytestmark = pytest.mark.workflow
@@ -96,17 +96,15 @@ def test_editing_a_prompt_relabels_that_prompt_only(edited):
     }
     assert of_others == set(), "labels and vectors of other prompts stay as they were"
     assert {
-        "results/labels/smollm2-135m/sa-3/sa.jsonl.gz",
-        "results/labels/smollm2-135m/sa-3/mini-films.jsonl.gz",
+        f"results/labels/{MODEL}/sa-3/sa.jsonl.gz",
+        f"results/labels/{MODEL}/sa-3/mini-films.jsonl.gz",
     } <= moved
     assert labelled_cells(edited) == ["sa-3/mini-films", "sa-3/sa", "self-select/sa"]
 
 
 def labelled_cells(checkout: Checkout) -> list[str]:
     """Cells of the newest label batch."""
-    keys = max(
-        (checkout / "results/labels/smollm2-135m/batches").glob("*.keys"), key=lambda path: path.stat().st_mtime_ns
-    )
+    keys = max((checkout / f"results/labels/{MODEL}/batches").glob("*.keys"), key=lambda path: path.stat().st_mtime_ns)
     return sorted(cell for line in keys.read_text().splitlines() for cell in line.split("\t")[1].split(" "))
 
 
@@ -140,10 +138,8 @@ def test_editing_the_scoring_code_reruns_all_that_used_it(edited):
     assert edited.hashes("results/labels/*/sa-*/*") == before, "a comment changes no label"
 
 
-def test_asking_for_one_cell_labels_one_cell(tmp_path, model):
-    fresh = copy_project(tmp_path / "project")
-    add_model(fresh, model)
-    target = "results/labels/smollm2-135m/sa-3/sa.jsonl.gz"
+def test_asking_for_one_cell_labels_one_cell(fresh):
+    target = f"results/labels/{MODEL}/sa-3/sa.jsonl.gz"
     planned = fresh.planned(target)
     assert planned.keys() == reruns("a request for one label file") and set(planned.values()) == {1}
     said = fresh.snakemake(target).stdout
