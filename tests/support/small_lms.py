@@ -30,6 +30,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from fute.config.datasets import Scale
 from fute.data.rows import Answer, Row
+from fute.specs.finetuning import TaskSettings
 from support.stand_ins import save_stand_in
 
 disable_progress_bar()

@@ -18,7 +18,7 @@ from fute import launch
 from fute.launch import FIRST_PORT, PORTS, command, port, threads, variables
 from fute.surrogate.checkpoint import Checkpoint
 
-STEP = ["embed-batch", "--output", "x.zip"]
+STEP = ["embed_batch", "--output", "x.zip"]
 
 
 def flag(line: list[str], name: str) -> str:

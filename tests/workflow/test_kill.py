@@ -27,16 +27,16 @@ pytestmark = pytest.mark.workflow
 KILLS = 10 if LONG else 3
 
 
-def flags(name: str, files: dict[str, str]) -> list[str]:
-    return [part for key, path in files.items() for part in (f"--{name}", f"{key}={path}")]
+def named(flag: str, files: dict[str, str]) -> list[str]:
+    return [f"--{flag}", *(f"{key}={path}" for key, path in files.items())]
 
 
 def label_command(checkout: Checkout, workflow: Workflow) -> tuple[list[str], Path]:
     (batch,) = workflow.llm.labels.plans[MODEL].new
     output = f"results/labels/{MODEL}/batches/{batch}.jsonl.gz"
     corpora = {name: workflow.data.corpus_file(name) for name in workflow.llm.labels.batch_corpora(MODEL, batch)}
-    command = ["label-batch", "--spec", workflow.llm.labels.spec(MODEL, batch), "--model", workflow.model_folder(MODEL)]
-    command += ["--lock", workflow.model_lock(MODEL), *flags("corpus", corpora), "--output", output]
+    command = ["label_batch", "--spec", workflow.llm.labels.spec(MODEL, batch), "--model", workflow.model_folder(MODEL)]
+    command += ["--lock", workflow.model_lock(MODEL), *named("corpora", corpora), "--output", output]
     return command, checkout / output
 
 
@@ -44,10 +44,9 @@ def embed_command(checkout: Checkout, workflow: Workflow) -> tuple[list[str], Pa
     (batch,) = workflow.embeddings.plans["tupate"].new
     folder = workflow.embeddings.folder("tupate")
     output = f"{folder}/batches/{batch}{SUFFIX}"
-    command = ["embed-batch", "--spec", workflow.embeddings.spec("tupate", batch)]
+    command = ["embed_batch", "--spec", workflow.embeddings.spec("tupate", batch)]
     command += ["--model", workflow.model_folder(MODEL), "--lock", workflow.model_lock(MODEL)]
-    command += ["--start", f"{Path(folder).parent}/start.safetensors"]
-    command += [*flags("file", workflow.embeddings.inputs("tupate", batch)), "--output", output]
+    command += [*named("files", workflow.embeddings.inputs("tupate", batch)), "--output", output]
     return command, checkout / output
 
 

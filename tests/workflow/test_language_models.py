@@ -58,7 +58,7 @@ def test_an_mte_needs_its_own_chain(tmp_path, lm_weights):
     mte = f"results/embeddings/{SURROGATE}/tupate/mte/{MODEL}/mini-topics.safetensors"
     assert fresh.planned(mte) == {
         "fetch_model": 2, "normalise_test": 1, "normalise_train": 1, "sample_unsup": 1, "finetune_model": 1,
-        "label_language_model": 1, "prefix_start": 1, "encoder_states": 1, "embed_batch": 1, "mte": 1,
+        "label_language_model": 1, "encoder_states": 1, "embed_batch": 1, "mte": 1,
     }  # fmt: skip
 
 
