@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from workload import make_batches, make_pairs, make_surrogate, make_texts
 
-from fute.embeddings.taskemb import set_dropout
-from fute.surrogate.fisher import diagonal_fisher, loop_fisher
+from fute.surrogate.dropout import set_dropout
+from fute.surrogate.fisher.diagonal import diagonal_fisher, loop_fisher
 from fute.surrogate.text2text import Batch, negative_log_likelihood, target_logits
 
 # opacus holds as many gradients of 242 MB as a batch has texts; of 1, 2, 4, 8 and 16 texts, 4 were its quickest

@@ -15,10 +15,10 @@ rule self_select:
     params:
         key=lambda wc: LLM.labels.cells[wc.model, "self-select", wc.category],
         prompts=lambda wc: " ".join(p.id for p in RUN.prompts_of(wc.category)),
-        code=code("extract"),
+        code=code("self_select"),
     shell:
-        f"{LIGHT} python -m fute self-select --key {{params.key}} --batch {{input.batch}} --output {{output.ranking}}"
-        " {params.prompts} &> {log}"
+        f"{LIGHT} python -m fute self_select --key {{params.key}} --batch {{input.batch}} --output {{output.ranking}}"
+        " --prompts {params.prompts} &> {log}"
 
 
 rule baseline_scores:
@@ -40,7 +40,7 @@ rule baseline_scores:
         image("paper")
     params:
         flags=lambda wc: LLM.baseline_flags(wc.dataset),
-        code=code("baselines"),
+        code=code("baseline_scores"),
     shell:
-        f"{LIGHT} python -m fute baseline-scores --ranking {{input.ranking}} --output {{output.scores}} {{params.flags}}"
-        " {input.labels} &> {log}"
+        f"{LIGHT} python -m fute baseline_scores --ranking {{input.ranking}} --output {{output.scores}} {{params.flags}}"
+        " --labels {input.labels} &> {log}"

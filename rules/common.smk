@@ -30,6 +30,7 @@ from fute.config.prompts import PromptError
 from fute.data.rows import SourceError
 from fute.plan.report_texts import report_settings
 from fute.steps import code
+from fute.code_hash import code_sha256
 from fute.plan import Workflow, settings_json
 
 # A cluster job reads this file again for one target of its own; it must plan the same batches as the
@@ -165,9 +166,13 @@ def sidecar(path):
     return f"{path}.prov.json"
 
 
-def flags(name, files):
-    """`--name key=path` for every entry of a mapping or list of (key, path)."""
-    return " ".join(f"--{name} {key}={path}" for key, path in sorted(dict(files).items()))
+def with_sidecar(path):
+    return [path, sidecar(path)]
+
+
+def named(files):
+    """`key=path key=path ...`: a mapping of files as a step's command line takes it."""
+    return " ".join(f"{key}={path}" for key, path in sorted(files.items()))
 
 
 def check_slurm(workflow):

@@ -32,7 +32,7 @@ rule fetch_model:
         folder=lambda wc: WF.model_folder(wc.model),
         code=code("fetch_model"),
     shell:
-        "OMP_NUM_THREADS={threads} exec python -m fute fetch-model {wildcards.model} --entry {params.entry:q}"
+        "OMP_NUM_THREADS={threads} exec python -m fute fetch_model --model {wildcards.model} --entry {params.entry:q}"
         " --folder {params.folder} --lock {output.lock}"
         f" {LOGGED}"
 
@@ -54,9 +54,9 @@ rule sample_unsup:
     params:
         settings=lambda wc: settings_json(WF.data.unsup_settings(wc.category)),
         source=lambda wc: settings_json(WF.data.unsup_source(wc.category)),
-        code=code("data"),
+        code=code("sample_unsup"),
     shell:
-        f"{LIGHT} exec python -m fute sample-unsup --settings {{params.settings:q}} --source {{params.source:q}}"
+        f"{LIGHT} exec python -m fute sample_unsup --settings {{params.settings:q}} --source {{params.source:q}}"
         f' --root "$FUTE_DATA_ROOT" --rows {{output.rows}} --counts {{output.counts}} {LOGGED}'
 
 
@@ -77,9 +77,9 @@ rule normalise_test:
     params:
         settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
         source=lambda wc: settings_json(WF.data.source(wc.dataset)),
-        code=code("data"),
+        code=code("normalise_test"),
     shell:
-        f"{ONE_THREAD} exec python -m fute normalise-test --settings {{params.settings:q}}"
+        f"{ONE_THREAD} exec python -m fute normalise_test --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --test {{output.test}} --lock {{output.source}}'
         f" {LOGGED}"
 
@@ -107,11 +107,10 @@ rule normalise_train:
     params:
         settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
         source=lambda wc: settings_json(WF.data.source(wc.dataset)),
-        exclude=lambda wc, input: " ".join(f"--exclude {path}" for path in (input.test, *input.others)),
-        code=code("data"),
+        code=code("normalise_train"),
     shell:
-        f"{ONE_THREAD} exec python -m fute normalise-train --settings {{params.settings:q}}"
+        f"{ONE_THREAD} exec python -m fute normalise_train --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --lock {{input.lock}}'
-        " {params.exclude} --train {output.train} --dev {output.dev}"
+        " --exclude {input.test} {input.others} --train {output.train} --dev {output.dev}"
         " --counts {output.counts}"
         f" {LOGGED}"

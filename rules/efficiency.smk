@@ -28,4 +28,4 @@ rule efficiency:
     shell:
         f"{LIGHT} python -m fute efficiency --settings {{params.settings:q}} --benchmarks results/benchmarks"
         " --embeddings {output.embeddings} --calls {output.calls} --costs {output.costs} --markdown {output.md}"
-        " {input} &> {log}"
+        " --files {input} &> {log}"

@@ -1,32 +1,6 @@
 # Sections 2 and 3: what pairs (x, y) teach the surrogate, as a vector. Pairs of a labelled dataset give its DTE,
 # pairs of U and a black box's labels give that black box's MTE.
 EMBEDDINGS = WF.embeddings
-PREFIX_START = f"results/embeddings/{CONFIG.surrogate.name}/start.safetensors"
-
-
-rule prefix_start:
-    """The one prefix that every TuPaTE vector starts from."""
-    input:
-        lock=WF.model_lock(CONFIG.surrogate.name),
-    output:
-        start="results/embeddings/{surrogate}/start.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/start.safetensors"),
-    log:
-        "results/logs/prefix_start/{surrogate}.log",
-    container:
-        image("train")
-    threads: CONFIG.threads
-    resources:
-        torch=1,
-        mem_mb=4000,
-        runtime=20,
-    params:
-        recipe=settings_json(CONFIG.tupate.mte.model_dump(include=set(CONFIG.tupate.mte.START))),
-        folder=lambda wc: WF.model_folder(wc.surrogate),
-        code=code("embed"),
-    shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute prefix-start --recipe {{params.recipe:q}}"
-        " --model {params.folder} --lock {input.lock} --output {output.start} &> {log}"
 
 
 rule encoder_states:
@@ -53,9 +27,9 @@ rule encoder_states:
         settings=lambda wc: settings_json(EMBEDDINGS.encoder_settings(wc.category)),
         texts=f"--texts {EMBEDDINGS.texts_with_states}" if EMBEDDINGS.texts_with_states else "",
         folder=lambda wc: WF.model_folder(wc.surrogate),
-        code=code("encode"),
+        code=code("encoder_states"),
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute encode-states --settings {{params.settings:q}}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute encoder_states --settings {{params.settings:q}}"
         " --model {params.folder} --lock {input.lock} --corpus {input.corpus} {params.texts}"
         " --output {output.states} &> {log}"
 
@@ -65,7 +39,6 @@ rule embed_batch:
     input:
         files=lambda wc: list(EMBEDDINGS.inputs(wc.method, wc.batch).values()),
         lock=WF.model_lock(CONFIG.surrogate.name),
-        start=lambda wc: PREFIX_START if wc.method == "tupate" else [],
     output:
         vectors="results/embeddings/{surrogate}/{method}/batches/{batch}.zip",
         sidecar=sidecar("results/embeddings/{surrogate}/{method}/batches/{batch}.zip"),
@@ -87,14 +60,13 @@ rule embed_batch:
         runtime=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).minutes(attempt),
     params:
         spec=lambda wc: EMBEDDINGS.spec(wc.method, wc.batch),
-        files=lambda wc: flags("file", EMBEDDINGS.inputs(wc.method, wc.batch)),
-        start=lambda wc, input: f"--start {input.start}" if input.start else "",
+        files=lambda wc: named(EMBEDDINGS.inputs(wc.method, wc.batch)),
         folder=lambda wc: WF.model_folder(wc.surrogate),
         processes=CONFIG.processes,
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-        " embed-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.start}"
-        " {params.files} --output {output.vectors}"
+        " embed_batch --spec {params.spec:q} --model {params.folder} --lock {input.lock}"
+        " --files {params.files} --output {output.vectors}"
         f" {LOGGED}"
 
 
@@ -115,8 +87,8 @@ rule dte:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.dte_file(wc.method, wc.dataset)].key,
         code=code("extract_embedding"),
     shell:
-        f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
-        " --file train={input.train} --file surrogate={input.lock} --output {output.vector} &> {log}"
+        f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
+        " --files train={input.train} surrogate={input.lock} --output {output.vector} &> {log}"
 
 
 rule mte:
@@ -138,8 +110,8 @@ rule mte:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)].key,
         code=code("extract_embedding"),
     shell:
-        f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
-        " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"
+        f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
+        " --files labels={input.labels} surrogate={input.lock} --output {output.vector} &> {log}"
 
 
 rule control:
@@ -163,5 +135,5 @@ rule control:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
         code=code("extract_embedding"),
     shell:
-        f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
-        " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"
+        f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
+        " --files labels={input.labels} surrogate={input.lock} --output {output.vector} &> {log}"

@@ -36,8 +36,8 @@ rule similarities:
         settings=settings_json(LLM.similarity_settings()),
         code=code("similarities"),
     shell:
-        f"{LIGHT} python -m fute similarities --settings {{params.settings:q}} --similarities {{output.similarities}}"
-        " --controls {output.controls} {input} &> {log}"
+        f"{LIGHT} python -m fute similarities --settings {{params.settings:q}} --files {{input}}"
+        " --cosines {output.similarities} --controls {output.controls} &> {log}"
 
 
 rule selection:
@@ -65,8 +65,8 @@ rule selection:
         code=code("selection"),
     shell:
         f"{LIGHT} python -m fute selection --settings {{params.settings:q}} --similarities {{input.similarities}}"
-        " --performance {output.performance} --selection {output.selection} --table3 {output.table3}"
-        " {input.tests} {input.labels} {input.baselines} &> {log}"
+        " --performance {output.performance} --selected {output.selection} --table3 {output.table3}"
+        " --files {input.tests} {input.labels} {input.baselines} &> {log}"
 
 
 rule geometry:
@@ -90,5 +90,5 @@ rule geometry:
         settings=settings_json(LLM.geometry_settings()),
         code=code("geometry"),
     shell:
-        f"{LIGHT} python -m fute geometry --settings {{params.settings:q}} --geometry {{output.geometry}}"
-        " --coordinates {output.coordinates} {input} &> {log}"
+        f"{LIGHT} python -m fute geometry --settings {{params.settings:q}} --files {{input}}"
+        " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"

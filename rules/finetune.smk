@@ -35,10 +35,10 @@ rule finetune_model:
         weights=lambda wc: WF.model_folder(wc.model),
         folder=lambda wc: LM.finetuned_folder(wc.model, wc.dataset),
         processes=CONFIG.processes,
-        code=code("finetune"),
+        code=code("finetune_model"),
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-        " finetune-model --spec {params.spec:q} --model {params.weights} --lock {input.lock} --train {input.train}"
+        " finetune_model --spec {params.spec:q} --model {params.weights} --lock {input.lock} --train {input.train}"
         " --test {input.test} --folder {params.folder}"
         f" {LOGGED}"
 
@@ -69,9 +69,9 @@ rule label_language_model:
     params:
         settings=lambda wc: LM.label_settings(wc.model, wc.dataset),
         folder=lambda wc: LM.finetuned_folder(wc.model, wc.dataset),
-        code=code("finetune"),
+        code=code("label_language_model"),
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label-language-model --settings {{params.settings:q}}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_language_model --settings {{params.settings:q}}"
         " --folder {params.folder} --lock {input.lock} --corpus {input.corpus} --output {output.labels}"
         f" {LOGGED}"
 
@@ -102,8 +102,8 @@ rule label_plugin:
         settings=lambda wc: LM.plugin_settings(wc.plugin),
         source=lambda wc: LM.plugin_source(wc.plugin),
         train=lambda wc, input: f"--train {input.train}" if input.train else "",
-        code=code("plugin"),
+        code=code("label_plugin"),
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label-plugin --settings {{params.settings:q}}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_plugin --settings {{params.settings:q}}"
         " --corpus {input.corpus} {params.train} --output {output.labels}"
         f" {LOGGED}"

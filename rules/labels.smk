@@ -29,14 +29,11 @@ rule label_batch:
         runtime=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).minutes(attempt),
     params:
         spec=lambda wc: LLM.labels.spec(wc.model, wc.batch),
-        corpora=lambda wc: flags(
-            "corpus",
-            {c: WF.data.corpus_file(c) for c in LLM.labels.batch_corpora(wc.model, wc.batch)},
-        ),
+        corpora=lambda wc: named({c: WF.data.corpus_file(c) for c in LLM.labels.batch_corpora(wc.model, wc.batch)}),
         folder=lambda wc: WF.model_folder(wc.model),
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label-batch --spec {{params.spec:q}} --model {{params.folder}}"
-        " --lock {input.lock} {params.corpora} --output {output.labels}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_batch --spec {{params.spec:q}} --model {{params.folder}}"
+        " --lock {input.lock} --corpora {params.corpora} --output {output.labels}"
         f" {LOGGED}"
 
 
@@ -59,9 +56,9 @@ rule extract_unsup_labels:
         image("paper")
     params:
         settings=lambda wc: LLM.labels.extract_settings(wc.model, wc.task, wc.category),
-        code=code("extract"),
+        code=code("extract_labels"),
     shell:
-        f"{LIGHT} python -m fute extract-labels --settings {{params.settings:q}} --corpus-id {{wildcards.category}}"
+        f"{LIGHT} python -m fute extract_labels --settings {{params.settings:q}} --corpus-id {{wildcards.category}}"
         " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --output {output.labels}"
         " --offset-out {output.offset} &> {log}"
 
@@ -85,8 +82,8 @@ rule extract_test_labels:
         image("paper")
     params:
         settings=lambda wc: LLM.labels.extract_settings(wc.model, wc.task, wc.dataset),
-        code=code("extract"),
+        code=code("extract_labels"),
     shell:
-        f"{LIGHT} python -m fute extract-labels --settings {{params.settings:q}} --corpus-id {{wildcards.dataset}}"
+        f"{LIGHT} python -m fute extract_labels --settings {{params.settings:q}} --corpus-id {{wildcards.dataset}}"
         " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --offset-in {input.offset}"
         " --output {output.labels} &> {log}"

@@ -38,13 +38,11 @@ if BASELINES.vector_methods:
                 if input.finetuned
                 else ""
             ),
-            outputs=lambda wc: flags(
-                "output", {m: BASELINES.vector_file(m, wc.dataset) for m in BASELINES.vector_methods}
-            ),
+            outputs=lambda wc: named({m: BASELINES.vector_file(m, wc.dataset) for m in BASELINES.vector_methods}),
             code=code("embed_dataset"),
         shell:
-            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed-dataset --spec {{params.spec:q}}"
-            " --model {params.weights} --lock {input.lock} --train {input.train} {params.finetuned} {params.outputs}"
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:q}}"
+            " --model {params.weights} --lock {input.lock} --train {input.train} --outputs {params.outputs} {params.finetuned}"
             f" {LOGGED}"
 
 
@@ -65,10 +63,10 @@ rule lm_baselines:
         mem_mb=16000,
     params:
         settings=settings_json(BASELINES.score_settings()),
-        curves=flags("curve", BASELINES.curve_files()),
-        counts=flags("counts", BASELINES.count_files()),
-        vectors=flags("vector", BASELINES.vector_files()),
+        curves=named(BASELINES.curve_files()),
+        counts=named(BASELINES.count_files()),
+        vectors=named(BASELINES.vector_files()),
         code=code("lm_baselines"),
     shell:
-        f"{LIGHT} python -m fute lm-baselines --settings {{params.settings:q}} {{params.curves}} {{params.counts}}"
-        " {params.vectors} --output {output.scores} &> {log}"
+        f"{LIGHT} python -m fute lm_baselines --settings {{params.settings:q}} --curves {{params.curves}}"
+        " --counts {params.counts} --vectors {params.vectors} --output {output.scores} &> {log}"

@@ -35,8 +35,8 @@ rule lm_similarities:
         settings=settings_json(LM.similarity_settings()),
         code=code("lm_similarities"),
     shell:
-        f"{LIGHT} python -m fute lm-similarities --settings {{params.settings:q}}"
-        " --output {output.similarities} {input} &> {log}"
+        f"{LIGHT} python -m fute lm_similarities --settings {{params.settings:q}}"
+        " --files {input} --output {output.similarities} &> {log}"
 
 
 rule lm_evaluation:
@@ -64,7 +64,7 @@ rule lm_evaluation:
         settings=settings_json(LM.evaluation_settings()),
         code=code("lm_evaluation"),
     shell:
-        f"{LIGHT} python -m fute lm-evaluation --settings {{params.settings:q}} --transfer {{input.transfer}}"
+        f"{LIGHT} python -m fute lm_evaluation --settings {{params.settings:q}} --transfer {{input.transfer}}"
         " --similarities {input.similarities} --baselines {input.baselines} --targets {output.targets}"
         " --direct {output.direct} --table1 {output.table1} --table2 {output.table2} &> {log}"
 
@@ -90,5 +90,5 @@ rule lm_geometry:
         settings=settings_json(LM.geometry_settings()),
         code=code("lm_geometry"),
     shell:
-        f"{LIGHT} python -m fute lm-geometry --settings {{params.settings:q}} --geometry {{output.geometry}}"
-        " --coordinates {output.coordinates} {input} &> {log}"
+        f"{LIGHT} python -m fute lm_geometry --settings {{params.settings:q}} --files {{input}}"
+        " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"

@@ -36,9 +36,9 @@ rule transfer_table:
         settings=lambda wc: settings_json(LM.table_settings(wc.table)),
         printed="resources/paper/{table}.csv",
         printed_sha256=lambda wc: sha256_file(Path(f"resources/paper/{wc.table}.csv")),
-        code=code("transfer_tables"),
+        code=code("transfer_table"),
     shell:
-        f"{LIGHT} python -m fute transfer-table --settings {{params.settings:q}} --cells {{input.cells}}"
+        f"{LIGHT} python -m fute transfer_table --settings {{params.settings:q}} --cells {{input.cells}}"
         " --targets {input.targets} --direct {input.direct} --printed {params.printed} --csv {output.csv}"
         " --markdown {output.md} --latex {output.tex} &> {log}"
 
@@ -49,22 +49,20 @@ rule lm_figure:
         coordinates="results/evaluation/lm_coordinates.csv",
         geometry="results/evaluation/lm_geometry.csv",
     output:
-        pdf="results/paper/figures/{name}.pdf",
-        pdf_sidecar=sidecar("results/paper/figures/{name}.pdf"),
-        png="results/paper/figures/{name}.png",
-        png_sidecar=sidecar("results/paper/figures/{name}.png"),
-        csv="results/paper/figures/{name}.csv",
-        csv_sidecar=sidecar("results/paper/figures/{name}.csv"),
+        [
+            file
+            for name in LM_FIGURES
+            for ending in ("pdf", "png", "csv")
+            for file in with_sidecar(f"results/paper/figures/{name}.{ending}")
+        ],
     log:
-        "results/logs/lm_figure/{name}.log",
-    wildcard_constraints:
-        name="|".join(LM_FIGURES),
+        "results/logs/lm_figure.log",
     container:
         image("paper")
     params:
-        settings=lambda wc: settings_json(WF.figure_settings(*LM_FIGURES[wc.name])),
-        base="results/paper/figures/{name}",
-        code=code("paper"),
+        settings=settings_json(WF.figure_settings(LM_FIGURES)),
+        folder="results/paper/figures",
+        code=code("figure"),
     shell:
         f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
-        " --geometry {input.geometry} --base {params.base} &> {log}"
+        " --geometry {input.geometry} --folder {params.folder} &> {log}"

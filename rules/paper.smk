@@ -15,7 +15,7 @@ PAPER += [
 rule table3:
     """Table 3 in the paper's layout."""
     input:
-        table3="results/evaluation/table3.csv",
+        cells="results/evaluation/table3.csv",
     output:
         csv="results/paper/tables/table3.csv",
         csv_sidecar=sidecar("results/paper/tables/table3.csv"),
@@ -29,9 +29,9 @@ rule table3:
         image("paper")
     params:
         settings=settings_json(WF.table_settings("table3")),
-        code=code("paper"),
+        code=code("table3"),
     shell:
-        f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --table3 {{input.table3}} --csv {{output.csv}}"
+        f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --cells {{input.cells}} --csv {{output.csv}}"
         " --markdown {output.md} --latex {output.tex} &> {log}"
 
 
@@ -41,22 +41,20 @@ rule figure:
         coordinates="results/evaluation/coordinates.csv",
         geometry="results/evaluation/geometry.csv",
     output:
-        pdf="results/paper/figures/{name}.pdf",
-        pdf_sidecar=sidecar("results/paper/figures/{name}.pdf"),
-        png="results/paper/figures/{name}.png",
-        png_sidecar=sidecar("results/paper/figures/{name}.png"),
-        csv="results/paper/figures/{name}.csv",
-        csv_sidecar=sidecar("results/paper/figures/{name}.csv"),
+        [
+            file
+            for name in FIGURES
+            for ending in ("pdf", "png", "csv")
+            for file in with_sidecar(f"results/paper/figures/{name}.{ending}")
+        ],
     log:
-        "results/logs/figure/{name}.log",
-    wildcard_constraints:
-        name="|".join(FIGURES),
+        "results/logs/figure.log",
     container:
         image("paper")
     params:
-        settings=lambda wc: settings_json(WF.figure_settings(*FIGURES[wc.name])),
-        base="results/paper/figures/{name}",
-        code=code("paper"),
+        settings=settings_json(WF.figure_settings(FIGURES)),
+        folder="results/paper/figures",
+        code=code("figure"),
     shell:
         f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
-        " --geometry {input.geometry} --base {params.base} &> {log}"
+        " --geometry {input.geometry} --folder {params.folder} &> {log}"

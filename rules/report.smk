@@ -22,4 +22,4 @@ rule report:
         code=code("report"),
     shell:
         f"{LIGHT} python -m fute report --settings {{params.settings:q}} --evaluation results/evaluation"
-        " --printed {params.printed} --benchmarks results/benchmarks --output {output.page} {input} &> {log}"
+        " --printed {params.printed} --benchmarks results/benchmarks --inputs {input} --output {output.page} &> {log}"

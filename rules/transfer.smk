@@ -30,12 +30,12 @@ rule transfer_batch:
         runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
     params:
         spec=lambda wc: LM.transfer.spec(wc.batch),
-        files=lambda wc: flags("file", LM.transfer.inputs(wc.batch)),
+        files=lambda wc: named(LM.transfer.inputs(wc.batch)),
         folder=lambda wc: WF.model_folder(wc.model),
         processes=CONFIG.processes,
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-        " transfer-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.files}"
+        " transfer_batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} --files {params.files}"
         " --output {output.runs}"
         f" {LOGGED}"
 
@@ -63,9 +63,9 @@ rule extract_transfer:
         settings=lambda wc: LM.transfer.extract_settings(wc.source, wc.target),
         code=code("extract_transfer"),
     shell:
-        f"{LIGHT} python -m fute extract-transfer --settings {{params.settings:q}} --file model={{input.lock}}"
-        " --file source={input.source} --file train={input.train} --file test={input.test}"
-        " --output {output.score} {input.batches} &> {log}"
+        f"{LIGHT} python -m fute extract_transfer --settings {{params.settings:q}} --batches {{input.batches}}"
+        " --files model={input.lock} source={input.source} train={input.train} test={input.test}"
+        " --output {output.score} &> {log}"
 
 
 rule transfer_matrix:
@@ -81,8 +81,7 @@ rule transfer_matrix:
         image("paper")
     params:
         settings=settings_json(LM.matrix_settings()),
-        step="collect-transfer" if LM.computes_matrix else "transfer-matrix --matrix",
         code=code("transfer_matrix"),
     shell:
-        f"{LIGHT} python -m fute {{params.step}} {{input}} --settings {{params.settings:q}} --output {{output.matrix}}"
-        " &> {log}"
+        f"{LIGHT} python -m fute transfer_matrix --settings {{params.settings:q}} --files {{input}}"
+        " --output {output.matrix} &> {log}"

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from fute.llm.engine import EngineSettings, Perplexity, ScoreRequest, ScoreResult, load_engine
+from fute.config.engines import EngineSettings
+from fute.llm.engine import Perplexity, ScoreRequest, ScoreResult, load_engine
 from fute.llm.scoring import normalise, predict, score_requests
 
 pytestmark = pytest.mark.engine

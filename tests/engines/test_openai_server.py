@@ -13,7 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from fute.llm.engine import EngineSettings, Perplexity, ScoreRequest, ScoreResult, load_engine
+from fute.config.engines import EngineSettings
+from fute.llm.engine import Perplexity, ScoreRequest, ScoreResult, load_engine
 from fute.llm.openai import OpenAIEngine
 from fute.llm.scoring import normalise, predict
 

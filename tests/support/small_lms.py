@@ -21,8 +21,8 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from fute.config.datasets import Scale
-from fute.config.finetuning import TaskSettings
 from fute.data.rows import Answer, Row
+from fute.specs.finetuning import TaskSettings
 
 disable_progress_bar()
 FAMILIES = ("bert", "gpt2", "llama", "t5")

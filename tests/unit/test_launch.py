@@ -114,7 +114,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from fute.surrogate.checkpoint import Checkpoint, heed_sigterm
 from fute.surrogate.text2text import Example, Surrogate, collate, negative_log_likelihood, target_logits
 from fute.surrogate.training import train
-from fute.config.recipes import SurrogateSettings
+from fute.config.surrogate import SurrogateSettings
 
 
 class Tokenizer:

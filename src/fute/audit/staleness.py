@@ -18,7 +18,7 @@ from fute.audit.paths import RESULTS
 from fute.audit.sidecars import Record
 from fute.audit.values import differences, short
 from fute.code_hash import code_sha256
-from fute.data.fetch_model_step import ModelEntry
+from fute.config.models import ModelEntry
 from fute.scrub import scrubbed
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import Literal
 
 from fute import paths
 from fute.artifacts import Step, content_key, sha256_file
-from fute.config.recipes import MethodId
+from fute.config.categories import CLASSES
+from fute.config.recipes import MethodId, form_module, method_module
 from fute.config.run import Run
 from fute.config.sections import ConfigError
 from fute.data.rows import BadRow, at, read_raw_jsonl
-from fute.data.text2text import CLASSES
 from fute.embeddings.embed_batch_step import texts_of_training
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.pairs import limited
@@ -116,7 +116,8 @@ def embed_file(
         return
     settings = {"method": method, "kind": kind, "recipe": recipe.model_dump(mode="json")}
     inputs = [pairs, *([dev] if dev else [])]
-    with Step("embed", module=__name__, settings=settings, inputs=inputs, seeds={"data": run.config.seed}) as step:
+    more_code = [method_module(method), form_module(run.config.surrogate.settings.form)]
+    with Step(__name__, settings=settings, more_code=more_code, inputs=inputs, seeds={"data": run.config.seed}) as step:
         step.write(output, lambda path: save(made, path), pairs=len(known))
     shutil.rmtree(partial, ignore_errors=True)
     loss = f", loss {made.meta['loss_start']:.3f} -> {made.meta['loss_end']:.3f}" if "loss_end" in made.meta else ""

@@ -1,17 +1,15 @@
-"""The similarity step of the language-model experiment: cosine(MTE, DTE) of every black box and target."""
+"""Compare every MTE with every DTE by cosine (language-model experiment)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
 from fute.embeddings import load
-from fute.evaluation.selection_step import csv_bytes
 from fute.evaluation.similarities_step import similarity_row
 
 
@@ -27,7 +25,7 @@ class LmSimilaritySettings(BaseModel):
     targets: tuple[str, ...]
 
 
-def compare_models(settings: LmSimilaritySettings, *, files: Sequence[Path], output: Path) -> None:
+def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], output: Path) -> None:
     """Write a row a method, black box and target, a source being compared with itself, too.
 
     files: the vectors, at their places in `results/embeddings`. Raises ValueError where one is not among them.
@@ -45,5 +43,5 @@ def compare_models(settings: LmSimilaritySettings, *, files: Sequence[Path], out
             mte = load(path)  # one at a time: full vectors are as large as the surrogate
             front = {"surrogate": settings.surrogate, "method": method, "model": model, "source": source}
             rows += [front | {"target": target} | similarity_row(mte, dte) for target, dte in loaded.items()]
-    with Step("lm_similarities", module=__name__, settings=settings.model_dump(), inputs=files) as step:
-        step.bytes(output, csv_bytes(pd.DataFrame(rows)), rows=len(rows))
+    with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
+        step.csv(output, rows)

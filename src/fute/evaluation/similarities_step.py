@@ -1,4 +1,4 @@
-"""The similarity step: cosine(MTE, DTE) of every black box and target, and the controls beside it."""
+"""Compare every MTE with every DTE by cosine (LLM experiment), and with the controls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute import paths
@@ -21,7 +20,6 @@ from fute.embeddings import (
 )
 from fute.evaluation.controls import norm_confound, null_comparison, separation
 from fute.evaluation.metrics import spearman
-from fute.evaluation.selection_step import csv_bytes
 
 
 class SimilaritySettings(BaseModel):
@@ -58,7 +56,7 @@ def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
     return vectors @ other / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(other))
 
 
-def compare(settings: SimilaritySettings, *, files: Sequence[Path], similarities: Path, controls: Path) -> None:
+def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
     """Write similarities.csv (a row an MTE and DTE of one category) and controls.csv (a row a target)."""
     known = {path.as_posix() for path in files}
 
@@ -90,9 +88,9 @@ def compare(settings: SimilaritySettings, *, files: Sequence[Path], similarities
                     rows += [key | {"prompt": p, "category": category} | r for p, r in zip(prompts, found, strict=True)]
                     checks.append(key | _controls(mtes, variants, dte, found))
     inputs = list(files)
-    with Step("similarities", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
-        step.bytes(similarities, csv_bytes(pd.DataFrame(rows)), rows=len(rows))
-        step.bytes(controls, csv_bytes(pd.DataFrame(checks)), rows=len(checks))
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
+        step.csv(cosines, rows)
+        step.csv(controls, checks)
 
 
 def _controls(

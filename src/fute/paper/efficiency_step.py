@@ -1,4 +1,4 @@
-"""The efficiency step: what the run's embeddings and LLM calls cost, from its files and Snakemake's benchmarks."""
+"""Report what embeddings and LLM calls of a run cost, from its files and Snakemake's benchmarks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 from fute import paths
 from fute.artifacts import Step, read_jsonl
 from fute.config.lm_baselines import LM_BASELINES, VECTORS
-from fute.evaluation.selection_step import csv_bytes
 from fute.paper.efficiency import CALL_COLUMNS, as_pages, call_counts, cost_table, embedding_times
 from fute.paper.formats import to_markdown
 
@@ -111,7 +110,7 @@ def read_dataset_vectors(files: Iterable[Path], benchmarks: Path) -> pd.DataFram
     return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 
 
-def write_efficiency(
+def efficiency(
     settings: EfficiencySettings, *, files: Sequence[Path], benchmarks: Path,
     embeddings: Path, calls: Path, costs: Path, markdown: Path,
 ) -> None:  # fmt: skip
@@ -133,7 +132,7 @@ def write_efficiency(
     title, first = next(iter(pages.items()))
     more = {name: table for name, table in pages.items() if name != title}
     page = to_markdown(first, title=settings.title, caption=settings.caption, note=settings.note, more=more)
-    with Step("efficiency", module=__name__, settings=settings.model_dump(), inputs=paths) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=paths) as step:
         for path, frame in ((embeddings, times), (calls, counts), (costs, found)):
-            step.bytes(path, csv_bytes(frame), rows=len(frame))
+            step.csv(path, frame)
         step.bytes(markdown, page.encode())

@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fute.artifacts import content_key
+from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
-from fute.config.recipes import Item
-from fute.config.settings import LlmConfig
 from fute.plan.llm_labels import LabelPlan
+from fute.specs.embeddings import Item
 from fute.steps import code
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class LlmWorkflow:
             "variant": variant,
             "seed": config.seed,
             "calibration": self.settings.calibration,
-            "extract": code("extract"),
+            "extract": code("extract_labels"),
         }
         key = content_key(
             [*basis, what | embeddings.states_from(method), self.labels.cells[model, prompt.id, prompt.category]]

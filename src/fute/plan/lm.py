@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fute.artifacts import canonical_json, content_key
 from fute.blackbox.label_plugin_step import plugin_identity
-from fute.config.finetuning import FinetuneSettings, FinetuneSpec, LabelSettings, TaskSettings
+from fute.config.finetuning import FinetuneSettings
 from fute.config.lm_experiment import LM, LmConfig
-from fute.config.recipes import Item, SurrogateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.plan.lm_baselines import BaselinePlan
 from fute.plan.lm_transfer import TransferPlan
+from fute.specs.embeddings import Item
+from fute.specs.finetuning import FinetuneSpec, LabelSettings, TaskSettings
 from fute.steps import code
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ class LmWorkflow:
         recipe = self.recipe(model, dataset).model_dump()
         what = [self.task(dataset).model_dump(mode="json"), recipe, self.seeds(model)[0]]
         return content_key(
-            [self.run.models[model].identity(), what, self.common.data.train_recipe(dataset), code("finetune")]
+            [self.run.models[model].identity(), what, self.common.data.train_recipe(dataset), code("finetune_model")]
         )
 
     # --- labels -----------------------------------------------------------------------------------------
@@ -153,9 +155,9 @@ class LmWorkflow:
         corpus = self.common.data.corpus_recipe(LM)
         if plugin := self.settings.plugins.get(model):
             train = self.common.data.train_recipe(plugin.dataset) if plugin.dataset else None
-            return content_key(["plugin", self.plugin_source(model), train, corpus, code("plugin")])
+            return content_key(["plugin", self.plugin_source(model), train, corpus, code("label_plugin")])
         made = [self.finetuned_from(model, task), self.label_settings(model, task)]
-        return content_key(["finetuned", made, corpus, code("finetune")])
+        return content_key(["finetuned", made, corpus, code("finetune_model")])
 
     # --- embeddings -------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fute.artifacts import canonical_json
-from fute.config.lm_baselines import VECTORS, DatasetVectorSpec, LmBaseline
+from fute.config.lm_baselines import VECTORS, LmBaseline
+from fute.specs.dataset_vectors import DatasetVectorSpec
 
 if TYPE_CHECKING:
     from fute.plan.lm import LmWorkflow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fute import batching
 from fute.artifacts import canonical_json, content_key
-from fute.config.finetuning import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_key
+from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_key
 from fute.steps import code
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TransferPlan:
     def runs(self) -> dict[str, TransferRun]:
         """Cell -> run of every pair and seed."""
         identity, recipes = self.lm.run.models[self.model].identity(), self.common.data
-        code_sha256 = self.common.run_by("train", code("transfer"))
+        code_sha256 = self.common.run_by("train", code("transfer_batch"))
         found = {}
         for source, target in self.pairs:
             data = content_key([recipes.train_recipe(target), recipes.test_recipe(target)])

@@ -115,8 +115,12 @@ class Workflow:
             views.append(("-centred", main, "centred"))
         return views
 
-    def figure_settings(self, figure: str, method: str, view: str) -> dict[str, Any]:
-        return {"figure": figure, "method": method, "view": view, "note": self.config.note or ""}
+    def figure_settings(self, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+        """A `fute.paper.figure_step.FigureSettings` as a mapping. figures: file name -> (figure, method, view)."""
+        drawings = {
+            name: {"figure": figure, "method": method, "view": view} for name, (figure, method, view) in figures.items()
+        }
+        return {"drawings": drawings, "note": self.config.note or ""}
 
     @cached_property
     def captions(self) -> dict[str, dict[str, str]]:

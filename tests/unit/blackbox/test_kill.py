@@ -16,7 +16,8 @@ from support.small_lms import SENTIMENT, mood_rows, save_small
 import fute
 from fute.artifacts import SIDECAR, gzip_bytes, jsonl_bytes
 from fute.blackbox.finetune_model_step import finetune_model
-from fute.config.finetuning import FinetuneSettings, FinetuneSpec
+from fute.config.finetuning import FinetuneSettings
+from fute.specs.finetuning import FinetuneSpec
 
 RECIPE = FinetuneSettings(epochs=3, batch_size=4, learning_rate=5e-3, max_tokens=60)
 """On 14 rows: four steps an epoch, twelve in all."""

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from fute.config.presets import PRESETS, with_preset
-from fute.config.recipes import EmbeddingSpec
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.config.settings import Config
 from fute.plan import Workflow
 from fute.plan.report_texts import report_settings
+from fute.specs.embeddings import EmbeddingSpec
 
 ROOT = Path(__file__).parents[3]
 POOL = {"kind": "pool", "path": "pool.jsonl"}

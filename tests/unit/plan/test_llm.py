@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from fute import batching
-from fute.config.recipes import EmbeddingSpec
 from fute.config.run import Run, load_run, parse_run, read_yaml
 from fute.llm.label_batch_step import SUFFIX, BatchSpec
 from fute.plan import EMBEDDING_SUFFIX, Workflow, settings_json
 from fute.plan.report_texts import report_settings
+from fute.specs.embeddings import EmbeddingSpec
 
 ROOT = Path(__file__).parents[3]
 MODEL = "smollm2-135m"

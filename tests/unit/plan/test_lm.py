@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from fute import batching
-from fute.config.finetuning import FinetuneSpec, TransferSpec
-from fute.config.lm_baselines import DatasetVectorSpec
 from fute.config.lm_experiment import LmConfig, LmDatasets, check_shared
-from fute.config.recipes import EmbeddingSpec
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.plan import EMBEDDING_SUFFIX, TRANSFER_SUFFIX, Workflow
+from fute.specs.dataset_vectors import DatasetVectorSpec
+from fute.specs.embeddings import EmbeddingSpec
+from fute.specs.finetuning import FinetuneSpec
+from fute.specs.transfer import TransferSpec
 
 ROOT = Path(__file__).parents[3]
 MODEL, VECTORS = "bert-base", "results/embeddings/t5-base"
@@ -266,9 +267,9 @@ def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
     assert files["taskemb:mqp"] == f"results/baselines/vectors/{MODEL}/mqp.taskemb.safetensors"
     assert part.baselines.finetuned_lock("mqp") == [f"results/finetuned/{MODEL}/mqp.lock.json"]
     spec = DatasetVectorSpec.model_validate_json(part.baselines.vector_spec("squad1"))
-    assert (spec.max_tokens, spec.taskemb.size_for(spec.task), spec.seed) == (384, 12, 42)
+    assert (spec.max_tokens, spec.taskemb.size_for(spec.task.task), spec.seed) == (384, 12, 42)
     recipes = {name: DatasetVectorSpec.model_validate_json(part.baselines.vector_spec(name)) for name in part.targets}
-    lengths = {name: (r := s.tupate.recipe_for(s.task)).epochs * r.learning_rate for name, s in recipes.items()}
+    lengths = {name: (r := s.tupate.recipe_for(s.task.task)).epochs * r.learning_rate for name, s in recipes.items()}
     assert lengths == pytest.approx({"rte": 0.6, "stsb": 0.6, "squad1": 0.15, "mqp": 0.6})
     few = plan(lm=lm(baselines={"methods": ["textemb"]})).lm.baselines
     assert few.finetuned_lock("rte") == [] and few.curve_files() == {} and len(few.vector_files()) == 4

@@ -14,11 +14,11 @@ from fute.config.recipes import (
     BiasSettings,
     LoraSettings,
     MethodSettings,
-    SurrogateSettings,
     TaskEmbSettings,
     TextEmbSettings,
     TupateSettings,
 )
+from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import EmbeddingError, cosine
 from fute.embeddings.embedder import Embedder
 from fute.surrogate.text2text import Pair, PairError
