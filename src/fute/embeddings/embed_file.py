@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from fute import paths
 from fute.artifacts import Step, content_key, sha256_file
 from fute.config.categories import CLASSES
 from fute.config.recipes import MethodId, form_module, method_module
@@ -90,11 +91,11 @@ def embed_file(
     """
     section = run.config.method(method)
     recipe = getattr(section, kind)
-    folder = model or Path("results/models") / run.config.surrogate.name
+    folder = model or Path(paths.model_folder(run.config.surrogate.name))
     if not (folder / "config.json").is_file():
         raise ConfigError(
             f"{folder} holds no model: give the folder of a saved model by --model, or fetch the run's own with "
-            f"`snakemake --cores 1 results/models/{run.config.surrogate.name}.lock.json`"
+            f"`snakemake --cores 1 {paths.model_lock(run.config.surrogate.name)}`"
         )
     known = read_pairs(pairs)
     known = limited(known, section.pairs, run.config.seed) if kind == "dte" else known[: section.pairs]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from fute import paths
 from fute.artifacts import Step
 from fute.embeddings import Embedding, load
 from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
 
-MTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/mte/(?P<model>[^/]+)/(?P<task>[^/]+)\.safetensors")
 NEIGHBOURS = 5
 
 
@@ -87,8 +86,9 @@ def locate_all(
     `centred` subtracts TuPaTE's shared start.
     """
     groups: dict[str, list[tuple[str, str, Path]]] = {}
+    mte = paths.pattern(paths.mte)
     for path in sorted(files):
-        match = MTE.fullmatch(path.as_posix())
+        match = mte.fullmatch(path.as_posix())
         if match is None:
             raise ValueError(f"{path} is no model task embedding of the run")
         groups.setdefault(match["method"], []).append((match["model"], match["task"], path))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from fute import paths
 from fute.artifacts import Step
 from fute.embeddings import load
 from fute.evaluation.similarities_step import similarity_row
@@ -32,9 +33,9 @@ def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], ou
     known = {path.as_posix() for path in files}
     rows = []
     for method in settings.methods:
-        folder = Path(f"results/embeddings/{settings.surrogate}/{method}")
-        dtes = {target: folder / f"dte/{target}.safetensors" for target in settings.targets}
-        mtes = {box: folder / f"mte/{'/'.join(box)}.safetensors" for box in settings.black_boxes}
+        own = settings.surrogate, method
+        dtes = {target: Path(paths.dte(*own, target)) for target in settings.targets}
+        mtes = {box: Path(paths.mte(*own, *box)) for box in settings.black_boxes}
         if missing := [path for path in (*dtes.values(), *mtes.values()) if path.as_posix() not in known]:
             raise ValueError(f"{missing[0]} is not among the files of this step")
         loaded = {target: load(path) for target, path in dtes.items()}

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from fute import paths
 from fute.artifacts import Step, read_jsonl
 from fute.config.categories import CLASSES
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
@@ -90,11 +91,11 @@ def selection(
         for model in settings.models:
             tables = []
             for dataset in datasets:
-                test = read_jsonl(by_path[f"results/data/{dataset}/test.jsonl.gz"])
+                test = read_jsonl(by_path[paths.rows(dataset, "test")])
                 gold = np.array([classes.index(row["label"]) for row in test])
                 predictions = []
                 for prompt in prompts:
-                    path = by_path[f"results/labels/{model}/{prompt}/{dataset}.jsonl.gz"]
+                    path = by_path[paths.labels(model, prompt, dataset)]
                     rows = read_jsonl(path)
                     if [row["id"] for row in rows] != [row["id"] for row in test]:
                         raise ValueError(f"{path}: rows are not those of the evaluation rows of {dataset}")
@@ -102,9 +103,10 @@ def selection(
                     facts = _performance_row(rows, gold, classes)
                     key = {"category": category, "model": model, "prompt": prompt, "dataset": dataset}
                     performances.append(key | facts)
-                baseline = json.loads(by_path[f"results/baselines/{model}/{dataset}.json"].read_text(encoding="utf8"))
+                scored = paths.prompt_scores(model, dataset)
+                baseline = json.loads(by_path[scored].read_text(encoding="utf8"))
                 if tuple(baseline["prompts"]) != prompts:
-                    raise ValueError(f"results/baselines/{model}/{dataset}.json: scores other prompts than {prompts}")
+                    raise ValueError(f"{scored}: scores other prompts than {prompts}")
                 scores = {name: np.array(values) for name, values in baseline["scores"].items()}
                 if settings.calibration == "none":
                     scores = {name: values for name, values in scores.items() if name not in UNCALIBRATED}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from fute import paths
 from fute.artifacts import Step
 from fute.embeddings import (
     Embedding,
@@ -58,26 +59,25 @@ def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
 def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
     """Write similarities.csv (a row an MTE and DTE of one category) and controls.csv (a row a target)."""
     known = {path.as_posix() for path in files}
+
+    def get(path: str) -> Embedding:
+        if path not in known:
+            raise ValueError(f"{path} is not among the files of this step")
+        return load(Path(path))
+
     rows, checks = [], []
     for method in settings.methods:
-        folder = Path(f"results/embeddings/{settings.surrogate}/{method}")
-
-        def get(name: str, folder: Path = folder) -> Embedding:
-            path = folder / f"{name}.safetensors"
-            if path.as_posix() not in known:
-                raise ValueError(f"{path} is not among the files of this step")
-            return load(path)
-
+        own = settings.surrogate, method
         for category, datasets in settings.datasets.items():
             prompts = settings.prompts[category]
             for model in settings.models:
-                mtes = {prompt: get(f"mte/{model}/{prompt}") for prompt in prompts}
+                mtes = {prompt: get(paths.mte(*own, model, prompt)) for prompt in prompts}
                 variants = {
-                    variant: {prompt: get(f"controls/{model}/{prompt}.{variant}") for prompt in prompts}
+                    variant: {prompt: get(paths.control(*own, model, prompt, variant)) for prompt in prompts}
                     for variant in (settings.variants if method in settings.control_methods else ())
                 }
                 for dataset in datasets:
-                    dte = get(f"dte/{dataset}")
+                    dte = get(paths.dte(*own, dataset))
                     found = [similarity_row(mtes[prompt], dte) for prompt in prompts]
                     key = {
                         "surrogate": settings.surrogate,
