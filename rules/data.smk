@@ -16,8 +16,7 @@ localrules:
 rule fetch_model:
     """A model's files, by revision, with a hash each in the lock."""
     output:
-        lock="results/models/{model}.lock.json",
-        sidecar=sidecar("results/models/{model}.lock.json"),
+        **recorded(lock="results/models/{model}.lock.json"),
     log:
         "results/logs/fetch_model/{model}.log",
     container:
@@ -30,7 +29,7 @@ rule fetch_model:
     params:
         entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
         folder=lambda wc: WF.model_folder(wc.model),
-        code=code("fetch_model"),
+        code=code("fetch_model", "train"),
     message:
         "files of the model {wildcards.model}"
     shell:
@@ -42,10 +41,10 @@ rule fetch_model:
 rule sample_unsup:
     """U: unlabelled texts of many tasks, sampled, segmented, in one order for every model."""
     output:
-        rows="results/unsup/{category}.jsonl.gz",
-        sidecar=sidecar("results/unsup/{category}.jsonl.gz"),
-        counts="results/unsup/{category}.counts.csv",
-        counts_sidecar=sidecar("results/unsup/{category}.counts.csv"),
+        **recorded(
+            rows="results/unsup/{category}.jsonl.gz",
+            counts="results/unsup/{category}.counts.csv",
+        ),
     log:
         "results/logs/sample_unsup/{category}.log",
     container:
@@ -67,10 +66,10 @@ rule sample_unsup:
 rule normalise_test:
     """The evaluation rows of a dataset."""
     output:
-        test="results/data/{dataset}/test.jsonl.gz",
-        sidecar=sidecar("results/data/{dataset}/test.jsonl.gz"),
-        source="results/data/{dataset}/source.lock.json",
-        source_sidecar=sidecar("results/data/{dataset}/source.lock.json"),
+        **recorded(
+            test="results/data/{dataset}/test.jsonl.gz",
+            source="results/data/{dataset}/source.lock.json",
+        ),
     log:
         "results/logs/normalise_test/{dataset}.log",
     container:
@@ -97,12 +96,11 @@ rule normalise_train:
         lock="results/data/{dataset}/source.lock.json",
         others=lambda wc: [f"results/data/{name}/test.jsonl.gz" for name in WF.data.overlaps(wc.dataset)],
     output:
-        train="results/data/{dataset}/train.jsonl.gz",
-        train_sidecar=sidecar("results/data/{dataset}/train.jsonl.gz"),
-        dev="results/data/{dataset}/dev.jsonl.gz",
-        dev_sidecar=sidecar("results/data/{dataset}/dev.jsonl.gz"),
-        counts="results/data/{dataset}/counts.json",
-        counts_sidecar=sidecar("results/data/{dataset}/counts.json"),
+        **recorded(
+            train="results/data/{dataset}/train.jsonl.gz",
+            dev="results/data/{dataset}/dev.jsonl.gz",
+            counts="results/data/{dataset}/counts.json",
+        ),
     log:
         "results/logs/normalise_train/{dataset}.log",
     container:

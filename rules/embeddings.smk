@@ -9,8 +9,7 @@ rule encoder_states:
         corpus="results/unsup/{category}.jsonl.gz",
         lock=WF.model_lock(CONFIG.surrogate.name),
     output:
-        states="results/embeddings/{surrogate}/states/{category}.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/states/{category}.safetensors"),
+        **recorded(states="results/embeddings/{surrogate}/states/{category}.safetensors"),
     log:
         "results/logs/encoder_states/{surrogate}-{category}.log",
     benchmark:
@@ -27,7 +26,7 @@ rule encoder_states:
         settings=lambda wc: settings_json(EMBEDDINGS.encoder_settings(wc.category)),
         texts=f"--texts {EMBEDDINGS.texts_with_states}" if EMBEDDINGS.texts_with_states else "",
         folder=lambda wc: WF.model_folder(wc.surrogate),
-        code=code("encoder_states"),
+        code=code("encoder_states", "train"),
     message:
         "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
     shell:
@@ -42,16 +41,18 @@ rule embed_batch:
         files=lambda wc: list(EMBEDDINGS.inputs(wc.method, wc.batch).values()),
         lock=WF.model_lock(CONFIG.surrogate.name),
     output:
-        vectors="results/embeddings/{surrogate}/{method}/batches/{batch}.zip",
-        sidecar=sidecar("results/embeddings/{surrogate}/{method}/batches/{batch}.zip"),
-        index="results/embeddings/{surrogate}/{method}/batches/{batch}.keys",
-        index_sidecar=sidecar("results/embeddings/{surrogate}/{method}/batches/{batch}.keys"),
+        **recorded(
+            vectors="results/embeddings/{surrogate}/{method}/batches/{batch}.zip",
+            index="results/embeddings/{surrogate}/{method}/batches/{batch}.keys",
+        ),
     log:
         "results/logs/embed_batch/{surrogate}-{method}-{batch}.log",
     benchmark:
         "results/benchmarks/embed_batch/{surrogate}-{method}-{batch}.tsv"
     wildcard_constraints:
         batch=batching.names_regex(EMBEDDINGS.plans.values()),
+    group:
+        "embed"
     container:
         image("train")
     threads: CONFIG.threads
@@ -81,15 +82,19 @@ rule dte:
         train="results/data/{dataset}/train.jsonl.gz",
         lock="results/models/{surrogate}.lock.json",
     output:
-        vector="results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors"),
+        **recorded(vector="results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors"),
     log:
         "results/logs/dte/{surrogate}/{method}/{dataset}.log",
+    group:
+        "vectors"
     container:
         image("train")
+    resources:
+        mem_mb=2000,
+        runtime=2,
     params:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.dte_file(wc.method, wc.dataset)].key,
-        code=code("extract_embedding"),
+        code=code("extract_embedding", "train"),
     message:
         "dataset task embedding of {wildcards.dataset}, {wildcards.method}"
     shell:
@@ -104,17 +109,21 @@ rule mte:
         labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
         lock="results/models/{surrogate}.lock.json",
     output:
-        vector="results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors"),
+        **recorded(vector="results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors"),
     log:
         "results/logs/mte/{surrogate}/{method}/{model}/{task}.log",
     wildcard_constraints:
         task="|".join(WF.task_ids),
+    group:
+        "vectors-{model}"
     container:
         image("train")
+    resources:
+        mem_mb=2000,
+        runtime=2,
     params:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)].key,
-        code=code("extract_embedding"),
+        code=code("extract_embedding", "train"),
     message:
         "model task embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:
@@ -131,17 +140,23 @@ rule control:
         labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
         lock="results/models/{surrogate}.lock.json",
     output:
-        vector="results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors"),
+        **recorded(
+            vector="results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors",
+        ),
     log:
         "results/logs/control/{surrogate}/{method}/{model}/{task}.{variant}.log",
     wildcard_constraints:
         task="|".join(RUN.prompts) or "none",
+    group:
+        "vectors-{model}"
     container:
         image("train")
+    resources:
+        mem_mb=2000,
+        runtime=2,
     params:
         key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
-        code=code("extract_embedding"),
+        code=code("extract_embedding", "train"),
     message:
         "control {wildcards.variant} of the embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.workflow
 PROMPTS = "config/prompts/sa.yaml"
 PROMPT_3 = 'number: 3\n    template: "{text} Did the reviewer enjoy the movie?"'
 METHODS = 2
-FIGURES = 6
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def test_editing_a_prompt_relabels_that_prompt_only(edited):
     edited.edit(PROMPTS, PROMPT_3, PROMPT_3.replace("reviewer", "viewer"))
     planned = edited.planned()
     assert planned.keys() == reruns("an edit of one prompt's words")
-    several = {"embed_batch": METHODS, "mte": METHODS, "figure": FIGURES}
+    several = {"embed_batch": METHODS, "mte": METHODS, "figure": 1}
     assert planned == dict.fromkeys(planned, 1) | several
     edited.run()
     moved = changed(before, edited.hashes())
