@@ -19,7 +19,7 @@ include: "rules/evaluation.smk"  # cosine(MTE, DTE), what each method chooses, a
 include: "rules/paper.smk"  # Tables 1 to 3, Figures 3, 4, A1 and A2, and a report
 
 
-PHASES = WF.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}
+PHASES = PLAN.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}
 
 
 include: "rules/audit.smk"  # the manifest of all this, verified

@@ -38,7 +38,7 @@ if LLM:
         log:
             "results/logs/baseline_scores/{model}-{dataset}.log",
         wildcard_constraints:
-            dataset="|".join(LLM.targets),
+            dataset="|".join(PLAN.data.llm_targets),
         group:
             "paper"
         container:
@@ -58,39 +58,40 @@ if LLM:
 if LM:
     BASELINES = LM.baselines
 
+    # TaskEmb reads the model that was fine-tuned on the dataset
+    TUNED = paths.finetuned_folder(BASELINES.model, "{dataset}") if "taskemb" in BASELINES.methods else ""
+
     if BASELINES.vector_methods:
 
         rule embed_dataset:
             """TextEmb, TaskEmb and TuPaTE of a labelled dataset on the black box's own architecture."""
             input:
-                lock=WF.model_lock(BASELINES.model),
+                lock=paths.model_lock(BASELINES.model),
                 train="results/data/{dataset}/train.jsonl.gz",
-                finetuned=lambda wc: BASELINES.finetuned_lock(wc.dataset),
+                finetuned=f"{TUNED}.lock.json" if TUNED else [],
             output:
-                **recorded(**{m: BASELINES.vector_file(m, "{dataset}") for m in BASELINES.vector_methods}),
+                **recorded(
+                    **{m: paths.dataset_vector(BASELINES.model, m, "{dataset}") for m in BASELINES.vector_methods}
+                ),
             log:
                 f"results/logs/embed_dataset/{BASELINES.model}-{{dataset}}.log",
             benchmark:
                 f"results/benchmarks/embed_dataset/{BASELINES.model}-{{dataset}}.tsv"
             wildcard_constraints:
-                dataset="|".join(LM.targets),
+                dataset="|".join(PLAN.data.lm_targets),
             container:
                 image("train")
-            threads: LM.threads
+            threads: LM.finetune.threads
             resources:
-                torch=LM.torch,
+                torch=LM.finetune.torch,
                 gpu=min(1, CONFIG.gpus),
                 mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).memory_mb(attempt),
                 runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).minutes(attempt),
             params:
                 spec=lambda wc: BASELINES.vector_spec(wc.dataset),
-                weights=lambda wc: WF.model_folder(BASELINES.model),
-                finetuned=lambda wc, input: (
-                    f"--finetuned {LM.finetuned_folder(BASELINES.model, wc.dataset)} --finetuned-lock {input.finetuned}"
-                    if input.finetuned
-                    else ""
-                ),
-                outputs=lambda wc: named({m: BASELINES.vector_file(m, wc.dataset) for m in BASELINES.vector_methods}),
+                weights=paths.model_folder(BASELINES.model),
+                finetuned=f"--finetuned {TUNED} --finetuned-lock {TUNED}.lock.json" if TUNED else "",
+                outputs=lambda wc, output: named({m: output.get(m) for m in BASELINES.vector_methods}),
                 code=code("embed_dataset", "train"),
             message:
                 "baseline vectors of {wildcards.dataset}"

@@ -4,8 +4,8 @@ if LLM:
     rule label_batch:
         """All new cells of one model and category, from one engine start; resumes after a kill."""
         input:
-            lock=lambda wc: WF.model_lock(wc.model),
-            corpora=lambda wc: [WF.data.corpus_file(c) for c in LLM.labels.batch_corpora(wc.model, wc.batch)],
+            lock="results/models/{model}.lock.json",
+            corpora=lambda wc: list(LLM.labels.corpora(wc.model, wc.batch).values()),
         output:
             **recorded(
                 labels="results/labels/{model}/batches/{batch}.jsonl.gz",
@@ -27,8 +27,8 @@ if LLM:
             runtime=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).minutes(attempt),
         params:
             spec=lambda wc: LLM.labels.spec(wc.model, wc.batch),
-            corpora=lambda wc: named({c: WF.data.corpus_file(c) for c in LLM.labels.batch_corpora(wc.model, wc.batch)}),
-            folder=lambda wc: WF.model_folder(wc.model),
+            corpora=lambda wc: named(LLM.labels.corpora(wc.model, wc.batch)),
+            folder="results/models/{model}",
         message:
             "new labels of {wildcards.model} on U and the evaluation rows"
         shell:
@@ -74,14 +74,14 @@ if LLM:
             batch=lambda wc: LLM.labels.batch_file(wc.model, wc.task, wc.dataset),
             corpus="results/data/{dataset}/test.jsonl.gz",
             lock="results/models/{model}.lock.json",
-            offset=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.offset.json",
+            offset=lambda wc: paths.label_offset(wc.model, wc.task, RUN.prompts[wc.task].category),
         output:
             **recorded(labels="results/labels/{model}/{task}/{dataset}.jsonl.gz"),
         log:
             "results/logs/extract_labels/{model}/{task}/{dataset}.log",
         wildcard_constraints:
             task="|".join(RUN.prompts),
-            dataset="|".join(LLM.targets),
+            dataset="|".join(PLAN.data.llm_targets),
         group:
             "extract-{model}"
         container:
@@ -105,7 +105,7 @@ if LM:
     rule finetune_model:
         """A language model fine-tuned on one dataset: its folder, loss curve, and scores without transfer."""
         input:
-            lock=lambda wc: WF.model_lock(wc.model),
+            lock="results/models/{model}.lock.json",
             train="results/data/{dataset}/train.jsonl.gz",
             test="results/data/{dataset}/test.jsonl.gz",
         output:
@@ -120,19 +120,19 @@ if LM:
             "results/benchmarks/finetune_model/{model}-{dataset}.tsv"
         wildcard_constraints:
             model="|".join(LM.settings.models),
-            dataset="|".join(LM.targets),
+            dataset="|".join(PLAN.data.lm_targets),
         container:
             image("train")
-        threads: LM.threads
+        threads: LM.finetune.threads
         resources:
-            torch=LM.torch,
+            torch=LM.finetune.torch,
             gpu=CONFIG.gpus,
             mem_mb=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).memory_mb(attempt),
             runtime=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).minutes(attempt),
         params:
-            spec=lambda wc: LM.finetune_spec(wc.model, wc.dataset),
-            weights=lambda wc: WF.model_folder(wc.model),
-            folder=lambda wc: LM.finetuned_folder(wc.model, wc.dataset),
+            spec=lambda wc: LM.finetune.spec(wc.model, wc.dataset),
+            weights="results/models/{model}",
+            folder="results/finetuned/{model}/{dataset}",
             processes=CONFIG.processes,
             code=code("finetune_model", "train"),
         message:
@@ -156,20 +156,20 @@ if LM:
             "results/benchmarks/label_language_model/{model}-{dataset}.tsv"
         wildcard_constraints:
             model="|".join(LM.settings.models),
-            dataset="|".join(LM.sources),
+            dataset="|".join(PLAN.data.lm_sources),
         group:
             "label"
         container:
             image("train")
-        threads: LM.threads
+        threads: LM.finetune.threads
         resources:
-            torch=LM.torch,
+            torch=LM.finetune.torch,
             gpu=min(1, CONFIG.gpus),
             mem_mb=lambda wc, attempt: NEEDS.label_language_model(wc.model).memory_mb(attempt),
             runtime=lambda wc, attempt: NEEDS.label_language_model(wc.model).minutes(attempt),
         params:
             settings=lambda wc: LM.label_settings(wc.model, wc.dataset),
-            folder=lambda wc: LM.finetuned_folder(wc.model, wc.dataset),
+            folder="results/finetuned/{model}/{dataset}",
             code=code("label_language_model", "train"),
         message:
             "labels on U of {wildcards.model} fine-tuned on {wildcards.dataset}"

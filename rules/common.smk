@@ -13,7 +13,7 @@ from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-from fute import batching, steps
+from fute import batching, paths, steps
 from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.unadopted import unadopted
 from fute.blackbox.label_plugin_step import PluginError
@@ -26,7 +26,7 @@ from fute.config.run import parse_run
 from fute.config.sections import ConfigError
 from fute.data.rows import SourceError
 from fute.images.lock import ImageError, check_images, image_file, job_environment, missing_image, read_lock
-from fute.plan import Workflow, settings_json
+from fute.plan import Plan, settings_json
 from fute.plan.command_line import command_line_targets, made
 from fute.plan.report_texts import report_settings
 
@@ -38,16 +38,16 @@ try:
     configfiles = ", ".join(map(str, workflow.configfiles)) or "config"
     RUN = parse_run(config, Path(workflow.basedir) / "config", configfiles)
     IMAGES = read_lock()
-    WF = Workflow(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
-    WF.embeddings.items  # reads what identifies data and plug-ins, which may not be there
+    PLAN = Plan(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
+    PLAN.vector_batches.items  # reads what identifies data and plug-ins, which may not be there
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
-CONFIG, LLM, LM = RUN.config, WF.llm, WF.lm
-NEEDS = JobNeeds(WF)
-if workflow.is_main_process and (warning := unadopted(WF.results)):
+CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm
+NEEDS = JobNeeds(PLAN)
+if workflow.is_main_process and (warning := unadopted(PLAN.results)):
     logger.warning(warning)
 # reaches commands through the environment and is no trigger: data may move to another folder
-os.environ["FUTE_DATA_ROOT"] = str(WF.data.root)
+os.environ["FUTE_DATA_ROOT"] = str(PLAN.data.root)
 
 
 envvars:
@@ -65,7 +65,7 @@ wildcard_constraints:
     dataset=ID,
     category="|".join(CONFIG.corpora),
     method="|".join(CONFIG.methods),
-    variant="|".join(WF.embeddings.variants) or "none",
+    variant="|".join(PLAN.vectors.variants) or "none",
     surrogate=CONFIG.surrogate.name.replace(".", r"\."),
 
 
@@ -91,7 +91,7 @@ LOGGED = "> >(trap '' TERM; exec tee {log}) 2>&1"
 
 IN_CONTAINERS = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
 if IN_CONTAINERS:
-    os.environ.update(job_environment(WF.source_folders(), os.environ, Path.cwd(), writable=[WF.results]))
+    os.environ.update(job_environment(PLAN.source_folders(), os.environ, Path.cwd(), writable=[PLAN.results]))
 USED_IMAGES = set()
 
 
@@ -105,7 +105,7 @@ def image(name):
 
 def code(step, image="paper"):
     """Hash of a step's code, and of its image where the run asks for it: a change of either makes its files again."""
-    return WF.run_by(image, steps.code(step))
+    return PLAN.batches.run_by(image, steps.code(step))
 
 
 def recorded(**outputs):
@@ -127,7 +127,7 @@ def ready():
     try:
         if IN_CONTAINERS:
             check_images(sorted(USED_IMAGES))
-        writable(WF.results)
+        writable(PLAN.results)
         check_jobs(workflow)
     except (ImageError, SlurmError, StorageError) as error:
         raise WorkflowError(str(error)) from None

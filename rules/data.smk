@@ -1,7 +1,7 @@
 # Section 4 of the method: the unlabelled texts U, and the labelled datasets with their splits.
 DATA = [
     *(f"results/unsup/{category}.jsonl.gz" for category in CONFIG.corpora),
-    *(f"results/data/{name}/{split}.jsonl.gz" for name in WF.data.datasets for split in ("train", "dev", "test")),
+    *(f"results/data/{name}/{split}.jsonl.gz" for name in PLAN.data.datasets for split in ("train", "dev", "test")),
 ]
 
 
@@ -28,7 +28,7 @@ rule fetch_model:
         runtime=240,
     params:
         entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
-        folder=lambda wc: WF.model_folder(wc.model),
+        folder="results/models/{model}",
         code=code("fetch_model", "train"),
     message:
         "files of the model {wildcards.model}"
@@ -53,8 +53,8 @@ rule sample_unsup:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wc: settings_json(WF.data.unsup_settings(wc.category)),
-        source=lambda wc: settings_json(WF.data.unsup_source(wc.category)),
+        settings=lambda wc: settings_json(PLAN.data.unsup_settings(wc.category)),
+        source=lambda wc: settings_json(PLAN.data.unsup_source(wc.category)),
         code=code("sample_unsup"),
     message:
         "unlabelled texts U for {wildcards.category}"
@@ -78,8 +78,8 @@ rule normalise_test:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
-        source=lambda wc: settings_json(WF.data.source(wc.dataset)),
+        settings=lambda wc: settings_json(PLAN.data.dataset_settings(wc.dataset)),
+        source=lambda wc: settings_json(PLAN.data.source(wc.dataset)),
         code=code("normalise_test"),
     message:
         "evaluation rows of {wildcards.dataset}"
@@ -94,7 +94,7 @@ rule normalise_train:
     input:
         test="results/data/{dataset}/test.jsonl.gz",
         lock="results/data/{dataset}/source.lock.json",
-        others=lambda wc: [f"results/data/{name}/test.jsonl.gz" for name in WF.data.overlaps(wc.dataset)],
+        others=lambda wc: [f"results/data/{name}/test.jsonl.gz" for name in PLAN.data.overlaps(wc.dataset)],
     output:
         **recorded(
             train="results/data/{dataset}/train.jsonl.gz",
@@ -109,8 +109,8 @@ rule normalise_train:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
-        source=lambda wc: settings_json(WF.data.source(wc.dataset)),
+        settings=lambda wc: settings_json(PLAN.data.dataset_settings(wc.dataset)),
+        source=lambda wc: settings_json(PLAN.data.source(wc.dataset)),
         code=code("normalise_train"),
     message:
         "training rows of {wildcards.dataset}"

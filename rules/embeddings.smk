@@ -1,13 +1,13 @@
 # Sections 2 and 3: what pairs (x, y) teach the surrogate, as a vector. Pairs of a labelled dataset give its DTE,
 # pairs of U and a black box's labels give that black box's MTE.
-EMBEDDINGS = WF.embeddings
+BATCHES = PLAN.vector_batches
 
 
 rule encoder_states:
     """What the frozen encoder makes of every text of U: read by all TuPaTE vectors of all black boxes."""
     input:
         corpus="results/unsup/{category}.jsonl.gz",
-        lock=WF.model_lock(CONFIG.surrogate.name),
+        lock="results/models/{surrogate}.lock.json",
     output:
         **recorded(states="results/embeddings/{surrogate}/states/{category}.safetensors"),
     log:
@@ -23,9 +23,9 @@ rule encoder_states:
         mem_mb=lambda wc, attempt: NEEDS.encoder_states(wc.category).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.encoder_states(wc.category).minutes(attempt),
     params:
-        settings=lambda wc: settings_json(EMBEDDINGS.encoder_settings(wc.category)),
-        texts=f"--texts {EMBEDDINGS.texts_with_states}" if EMBEDDINGS.texts_with_states else "",
-        folder=lambda wc: WF.model_folder(wc.surrogate),
+        settings=lambda wc: settings_json(PLAN.vectors.encoder_settings(wc.category)),
+        texts=f"--texts {PLAN.vectors.texts_with_states}" if PLAN.vectors.texts_with_states else "",
+        folder="results/models/{surrogate}",
         code=code("encoder_states", "train"),
     message:
         "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
@@ -38,8 +38,8 @@ rule encoder_states:
 rule embed_batch:
     """New vectors of one method from one load of the surrogate; resumes after a kill, vector by vector."""
     input:
-        files=lambda wc: list(EMBEDDINGS.inputs(wc.method, wc.batch).values()),
-        lock=WF.model_lock(CONFIG.surrogate.name),
+        files=lambda wc: list(BATCHES.inputs(wc.method, wc.batch).values()),
+        lock="results/models/{surrogate}.lock.json",
     output:
         **recorded(
             vectors="results/embeddings/{surrogate}/{method}/batches/{batch}.zip",
@@ -50,7 +50,7 @@ rule embed_batch:
     benchmark:
         "results/benchmarks/embed_batch/{surrogate}-{method}-{batch}.tsv"
     wildcard_constraints:
-        batch=batching.names_regex(EMBEDDINGS.plans.values()),
+        batch=batching.names_regex(BATCHES.plans.values()),
     group:
         "embed"
     container:
@@ -62,9 +62,9 @@ rule embed_batch:
         mem_mb=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).minutes(attempt),
     params:
-        spec=lambda wc: EMBEDDINGS.spec(wc.method, wc.batch),
-        files=lambda wc: named(EMBEDDINGS.inputs(wc.method, wc.batch)),
-        folder=lambda wc: WF.model_folder(wc.surrogate),
+        spec=lambda wc: BATCHES.spec(wc.method, wc.batch),
+        files=lambda wc: named(BATCHES.inputs(wc.method, wc.batch)),
+        folder="results/models/{surrogate}",
         processes=CONFIG.processes,
     message:
         "new task embeddings by {wildcards.method} (surrogate {wildcards.surrogate})"
@@ -78,7 +78,7 @@ rule embed_batch:
 rule dte:
     """The dataset task embedding of one dataset."""
     input:
-        batch=lambda wc: EMBEDDINGS.batch_file(wc.method, EMBEDDINGS.dte_file(wc.method, wc.dataset)),
+        batch=lambda wc: BATCHES.batch_file(paths.dte(wc.surrogate, wc.method, wc.dataset)),
         train="results/data/{dataset}/train.jsonl.gz",
         lock="results/models/{surrogate}.lock.json",
     output:
@@ -93,7 +93,7 @@ rule dte:
         mem_mb=2000,
         runtime=2,
     params:
-        key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.dte_file(wc.method, wc.dataset)].key,
+        key=lambda wc, output: BATCHES.items[output.vector].key,
         code=code("extract_embedding", "train"),
     message:
         "dataset task embedding of {wildcards.dataset}, {wildcards.method}"
@@ -105,15 +105,15 @@ rule dte:
 rule mte:
     """The model task embedding of one (LLM, prompt), or of one model fine-tuned on a dataset."""
     input:
-        batch=lambda wc: EMBEDDINGS.batch_file(wc.method, EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)),
-        labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
+        batch=lambda wc: BATCHES.batch_file(paths.mte(wc.surrogate, wc.method, wc.model, wc.task)),
+        labels=lambda wc: paths.labels(wc.model, wc.task, PLAN.category_of(wc.task)),
         lock="results/models/{surrogate}.lock.json",
     output:
         **recorded(vector="results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors"),
     log:
         "results/logs/mte/{surrogate}/{method}/{model}/{task}.log",
     wildcard_constraints:
-        task="|".join(WF.task_ids),
+        task="|".join(PLAN.tasks),
     group:
         "vectors-{model}"
     container:
@@ -122,7 +122,7 @@ rule mte:
         mem_mb=2000,
         runtime=2,
     params:
-        key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)].key,
+        key=lambda wc, output: BATCHES.items[output.vector].key,
         code=code("extract_embedding", "train"),
     message:
         "model task embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
@@ -134,10 +134,8 @@ rule mte:
 rule control:
     """A control of one MTE: its labels permuted over U, or written A, B, C."""
     input:
-        batch=lambda wc: EMBEDDINGS.batch_file(
-            wc.method, EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)
-        ),
-        labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
+        batch=lambda wc: BATCHES.batch_file(paths.control(wc.surrogate, wc.method, wc.model, wc.task, wc.variant)),
+        labels=lambda wc: paths.labels(wc.model, wc.task, PLAN.category_of(wc.task)),
         lock="results/models/{surrogate}.lock.json",
     output:
         **recorded(
@@ -155,7 +153,7 @@ rule control:
         mem_mb=2000,
         runtime=2,
     params:
-        key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
+        key=lambda wc, output: BATCHES.items[output.vector].key,
         code=code("extract_embedding", "train"),
     message:
         "control {wildcards.variant} of the embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"

@@ -19,8 +19,8 @@ if LLM:
     rule similarities:
         """cosine(MTE, DTE) of every black box and target, and what the controls say of it."""
         input:
-            main=lambda wc: LLM.embedding_files("main"),
-            controls=lambda wc: LLM.embedding_files("controls"),
+            main=lambda wc: LLM.vector_files("dte", "mte"),
+            controls=lambda wc: LLM.vector_files("controls"),
         output:
             **recorded(
                 similarities="results/evaluation/similarities.csv",
@@ -49,7 +49,7 @@ if LLM:
     rule selection:
         """What every method selects, its performance, rate and NDCG with intervals."""
         input:
-            tests=[f"results/data/{name}/test.jsonl.gz" for name in LLM.targets],
+            tests=[f"results/data/{name}/test.jsonl.gz" for name in PLAN.data.llm_targets],
             labels=lambda wc: LLM.labels.files("test"),
             baselines=lambda wc: LLM.baseline_files(),
             similarities="results/evaluation/similarities.csv",
@@ -82,7 +82,7 @@ if LLM:
     rule geometry:
         """Where the MTEs lie: coordinates of Figures 4 and A2, and the numbers readers look for."""
         input:
-            lambda wc: LLM.mte_files(),
+            lambda wc: LLM.vector_files("mte"),
         output:
             **recorded(
                 geometry="results/evaluation/geometry.csv",

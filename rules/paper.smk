@@ -16,7 +16,7 @@ def figure_files(names):
 
 
 if LLM:
-    FIGURES = WF.figures("fig4", "figa2")
+    FIGURES = PLAN.figures("fig4", "figa2")
     DRAWN |= FIGURES
     REPORTED += [f for f in LLM_EVALUATION if Path(f).stem not in ("geometry", "coordinates")]
     PAPER += [f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")]
@@ -41,7 +41,7 @@ if LLM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(WF.table_settings("table3")),
+            settings=settings_json(PLAN.table_settings("table3")),
             code=code("table3"),
         message:
             "Table 3 as printed"
@@ -65,7 +65,7 @@ if LLM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(WF.figure_settings(FIGURES)),
+            settings=settings_json(PLAN.figure_settings(FIGURES)),
             folder="results/paper/figures",
             code=code("figure"),
         message:
@@ -76,7 +76,7 @@ if LLM:
 
 
 if LM:
-    LM_FIGURES = WF.figures("fig3", "figa1")
+    LM_FIGURES = PLAN.figures("fig3", "figa1")
     DRAWN |= LM_FIGURES
     REPORTED += [f"results/evaluation/{name}.csv" for name in (*LM.tables, "lm_targets", "lm_direct")]
     REPORTED += ["results/evaluation/efficiency-lm-embeddings.csv"]
@@ -106,7 +106,7 @@ if LM:
         resources:
             runtime=10,
         params:
-            settings=lambda wc: settings_json(LM.table_settings(wc.table)),
+            settings=lambda wc: settings_json({"table": wc.table, **PLAN.table_settings(wc.table)}),
             printed="resources/paper/{table}.csv",
             printed_sha256=lambda wc: sha256_file(Path(f"resources/paper/{wc.table}.csv")),
             code=code("transfer_table"),
@@ -133,7 +133,7 @@ if LM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(WF.figure_settings(LM_FIGURES)),
+            settings=settings_json(PLAN.figure_settings(LM_FIGURES)),
             folder="results/paper/figures",
             code=code("figure"),
         message:
@@ -148,7 +148,7 @@ if LM:
 rule efficiency:
     """Measured seconds an embedding; for the LLM experiment calls and costs, too."""
     input:
-        lambda wc: WF.efficiency_files(wc.experiment),
+        lambda wc: PLAN.efficiency_files(wc.experiment),
     output:
         **recorded(
             md="results/paper/tables/efficiency-{experiment}.md",
@@ -167,7 +167,7 @@ rule efficiency:
     resources:
         runtime=10,
     params:
-        settings=settings_json(WF.efficiency_settings()),
+        settings=settings_json(PLAN.efficiency_settings()),
         code=code("efficiency"),
     message:
         "time and cost of the embeddings ({wildcards.experiment})"
@@ -193,7 +193,7 @@ rule report:
     resources:
         runtime=10,
     params:
-        settings=settings_json(report_settings(WF, DRAWN)),
+        settings=settings_json(report_settings(PLAN, DRAWN)),
         printed=PRINTED,
         printed_sha256=[sha256_file(path) for path in sorted(Path(PRINTED).glob("*.csv"))],
         code=code("report"),

@@ -8,8 +8,8 @@ if LM:
     rule transfer_batch:
         """New transfer runs of one model; resumes after a kill, run by run."""
         input:
-            unpack(lambda wc: {"files": list(LM.transfer.inputs(wc.batch).values())}),
-            lock=lambda wc: WF.model_lock(wc.model),
+            files=lambda wc: list(LM.transfer.inputs(wc.batch).values()),
+            lock="results/models/{model}.lock.json",
         output:
             **recorded(
                 runs="results/transfer/{model}/batches/{batch}.jsonl.gz",
@@ -24,16 +24,16 @@ if LM:
             batch=batching.names_regex([LM.transfer.plan]),
         container:
             image("train")
-        threads: LM.threads
+        threads: LM.finetune.threads
         resources:
-            torch=LM.torch,
+            torch=LM.finetune.torch,
             gpu=CONFIG.gpus,
             mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
             runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
         params:
             spec=lambda wc: LM.transfer.spec(wc.batch),
             files=lambda wc: named(LM.transfer.inputs(wc.batch)),
-            folder=lambda wc: WF.model_folder(wc.model),
+            folder="results/models/{model}",
             processes=CONFIG.processes,
         message:
             "new transfer runs of {wildcards.model}"
@@ -47,7 +47,7 @@ if LM:
         """The score of one target after transfer from one source."""
         input:
             batches=lambda wc: LM.transfer.batch_files(wc.source, wc.target),
-            lock=lambda wc: WF.model_lock(wc.model),
+            lock="results/models/{model}.lock.json",
             source="results/finetuned/{model}/{source}.lock.json",
             train="results/data/{target}/train.jsonl.gz",
             test="results/data/{target}/test.jsonl.gz",
@@ -57,8 +57,8 @@ if LM:
             "results/logs/extract_transfer/{model}/{source}/{target}.log",
         wildcard_constraints:
             model=LM.transfer.model,
-            source="|".join(LM.sources),
-            target="|".join(LM.targets),
+            source="|".join(PLAN.data.lm_sources),
+            target="|".join(PLAN.data.lm_targets),
         group:
             "scores"
         container:
@@ -79,7 +79,7 @@ if LM:
     rule transfer_matrix:
         """Every target's score directly and from every source: of the run's own fine-tunings, or as published."""
         input:
-            LM.transfer.score_files() if LM.computes_matrix else LM.settings.transfer.file,
+            LM.transfer.score_files() if LM.finetune.computes_matrix else LM.settings.transfer.file,
         output:
             **recorded(matrix=MATRIX),
         log:
@@ -91,7 +91,7 @@ if LM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(LM.matrix_settings()),
+            settings=settings_json(LM.transfer.matrix_settings()),
             code=code("transfer_matrix"),
         message:
             "score of every target after transfer from every source"

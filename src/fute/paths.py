@@ -11,6 +11,10 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
+
+File: TypeAlias = Callable[..., str]
+"""A function of this module: names in, path out."""
 
 # --- models and data ------------------------------------------------------------------------------------
 
@@ -108,6 +112,11 @@ def method_of(vector: str) -> str:
     return vector.split("/")[3]
 
 
+def kind_of(vector: str) -> str:
+    """What such a file holds: `dte`, `mte` or `controls`."""
+    return vector.split("/")[4]
+
+
 def encoder_states(surrogate: str, category: str) -> str:
     """What the surrogate's frozen encoder makes of every text of U."""
     return f"results/embeddings/{surrogate}/states/{category}.safetensors"
@@ -166,7 +175,7 @@ def below(results: Path, path: str) -> Path:
 
 
 @cache
-def pattern(file: Callable[..., str]) -> re.Pattern[str]:
+def pattern(file: File) -> re.Pattern[str]:
     """A regular expression of the files that a function of this module names; its groups are the parameters' names.
 
     A name holds no `/`; where two stand in one part of a path (`{task}.{variant}`), the first takes all but what

@@ -19,9 +19,9 @@ import pytest
 from support.checkouts import CONFIG, MODEL, Checkout, copied, first_in_path, say
 from support.thoroughness import LONG
 
+from fute import paths
 from fute.config.run import load_run
-from fute.embeddings.extract_embedding_step import SUFFIX
-from fute.plan import Workflow
+from fute.plan import Plan
 
 pytestmark = pytest.mark.workflow
 KILLS = 10 if LONG else 3
@@ -31,22 +31,21 @@ def named(flag: str, files: dict[str, str]) -> list[str]:
     return [f"--{flag}", *(f"{key}={path}" for key, path in files.items())]
 
 
-def label_command(checkout: Checkout, workflow: Workflow) -> tuple[list[str], Path]:
+def label_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
     (batch,) = workflow.llm.labels.plans[MODEL].new
-    output = f"results/labels/{MODEL}/batches/{batch}.jsonl.gz"
-    corpora = {name: workflow.data.corpus_file(name) for name in workflow.llm.labels.batch_corpora(MODEL, batch)}
-    command = ["label_batch", "--spec", workflow.llm.labels.spec(MODEL, batch), "--model", workflow.model_folder(MODEL)]
-    command += ["--lock", workflow.model_lock(MODEL), *named("corpora", corpora), "--output", output]
+    output = paths.label_batch(MODEL, batch)
+    corpora = workflow.llm.labels.corpora(MODEL, batch)
+    command = ["label_batch", "--spec", workflow.llm.labels.spec(MODEL, batch), "--model", paths.model_folder(MODEL)]
+    command += ["--lock", paths.model_lock(MODEL), *named("corpora", corpora), "--output", output]
     return command, checkout / output
 
 
-def embed_command(checkout: Checkout, workflow: Workflow) -> tuple[list[str], Path]:
-    (batch,) = workflow.embeddings.plans["tupate"].new
-    folder = workflow.embeddings.folder("tupate")
-    output = f"{folder}/batches/{batch}{SUFFIX}"
-    command = ["embed_batch", "--spec", workflow.embeddings.spec("tupate", batch)]
-    command += ["--model", workflow.model_folder(MODEL), "--lock", workflow.model_lock(MODEL)]
-    command += [*named("files", workflow.embeddings.inputs("tupate", batch)), "--output", output]
+def embed_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
+    (batch,) = workflow.vector_batches.plans["tupate"].new
+    output = paths.vector_batch(workflow.vectors.surrogate, "tupate", batch)
+    command = ["embed_batch", "--spec", workflow.vector_batches.spec("tupate", batch)]
+    command += ["--model", paths.model_folder(MODEL), "--lock", paths.model_lock(MODEL)]
+    command += [*named("files", workflow.vector_batches.inputs("tupate", batch)), "--output", output]
     return command, checkout / output
 
 
@@ -99,14 +98,14 @@ def kill_and_finish(checkout: Checkout, command: list[str], output: Path, expect
 
 
 @pytest.fixture
-def unfinished(finished: Checkout, tmp_path: Path, monkeypatch) -> Callable[[str], tuple[Checkout, Workflow]]:
+def unfinished(finished: Checkout, tmp_path: Path, monkeypatch) -> Callable[[str], tuple[Checkout, Plan]]:
     """A copy of the finished run without the batches of a folder, and its plan."""
 
-    def make(folder: str) -> tuple[Checkout, Workflow]:
+    def make(folder: str) -> tuple[Checkout, Plan]:
         checkout = copied(finished, tmp_path / "project")
         shutil.rmtree(checkout / f"{folder}/batches")
         monkeypatch.chdir(checkout.folder)
-        return checkout, Workflow(load_run(checkout / CONFIG, checkout / "config"))
+        return checkout, Plan(load_run(checkout / CONFIG, checkout / "config"))
 
     return make
 

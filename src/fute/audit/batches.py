@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fute import paths
 from fute.artifacts import canonical_json, read_jsonl
 from fute.audit.planned_jobs import Job
 from fute.audit.values import differences
 from fute.batching import KEYS
-from fute.embeddings.extract_embedding_step import member
-from fute.plan import EMBEDDING_SUFFIX, TRANSFER_SUFFIX, Workflow
+from fute.embeddings.extract_embedding_step import SUFFIX, member
+from fute.plan import Plan
 
 CELLS = ("labels", "selects", "items", "runs")
 """Settings of a batch that say which cells it holds; all others say how they are computed."""
@@ -46,7 +47,7 @@ def planned_keys(job: Job) -> list[str]:
 
 def cell_content(batch: Path, key: str) -> bytes | None:
     """What a batch says of one cell, whatever the cell's key; None where it does not hold it."""
-    if batch.suffix == EMBEDDING_SUFFIX:
+    if batch.suffix == SUFFIX:
         with zipfile.ZipFile(batch) as archive:
             return archive.read(member(key)) if member(key) in archive.namelist() else None
     lines = [{**line, "key": ""} for line in read_jsonl(batch) if line.get("key") == key]
@@ -71,14 +72,13 @@ def _by_name(told: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> di
     return dict(told) if isinstance(told, Mapping) else {each["task"]["dataset"]: each for each in told or ()}
 
 
-def all_cells(workflow: Workflow) -> Iterator[tuple[str, str, str]]:
+def all_cells(plan: Plan) -> Iterator[tuple[str, str, str]]:
     """(folder and suffix of its batches as `folder/*suffix`, cell, key) of every cell of a configuration."""
-    if workflow.llm:
-        for (model, task, corpus), key in workflow.llm.labels.cells.items():
-            yield f"results/labels/{model}/batches/*.jsonl.gz", f"{task}/{corpus}", key
-    for path, item in workflow.embeddings.items.items():
-        method = path.split("/")[3]
-        yield f"{workflow.embeddings.folder(method)}/batches/*{EMBEDDING_SUFFIX}", path, item.key
-    if workflow.lm:
-        for cell, run in workflow.lm.transfer.runs.items():
-            yield f"results/transfer/{workflow.lm.transfer.model}/batches/*{TRANSFER_SUFFIX}", cell, run.key
+    if plan.llm:
+        for (model, task, corpus), key in plan.llm.labels.cells.items():
+            yield paths.label_batch(model, "*"), f"{task}/{corpus}", key
+    for path, item in plan.vector_batches.items.items():
+        yield paths.vector_batch(plan.vectors.surrogate, paths.method_of(path), "*"), path, item.key
+    if plan.lm:
+        for cell, run in plan.lm.transfer.runs.items():
+            yield paths.transfer_batch(plan.lm.transfer.model, "*"), cell, run.key

@@ -23,7 +23,7 @@ from fute.images import cli, inputs
 from fute.images import lock as image_lock
 from fute.images.inputs import Options
 from fute.images.lock import NAMES, ImageError, Lock, LockedImage
-from fute.plan import Workflow
+from fute.plan import Plan
 from fute.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -288,8 +288,8 @@ def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
     run = parse_run(read_yaml(ROOT / "config.yaml"), ROOT / "config")
 
     def keys(**hashes: str) -> tuple[set[str], set[str]]:
-        made = Workflow(run, (), tmp_path, images=hashes)
-        return set(made.llm.labels.cells.values()), {item.key for item in made.embeddings.items.values()}
+        made = Plan(run, (), tmp_path, images=hashes)
+        return set(made.llm.labels.cells.values()), {item.key for item in made.vector_batches.items.values()}
 
     labels, vectors = keys()
     assert keys(paper="1") == (labels, vectors)
