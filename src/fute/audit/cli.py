@@ -30,8 +30,10 @@ class AuditGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except OSError as error:
-            told = f"{error.filename2 or error.filename}: {error.strerror}" if error.filename else str(error)
-            raise UnusablePath(storage.advice(error) or f"{told}; give a path that can be read and written") from error
+            problem = f"{error.filename2 or error.filename}: {error.strerror}" if error.filename else str(error)
+            raise UnusablePath(
+                storage.advice(error) or f"{problem}; give a path that can be read and written"
+            ) from error
 
 
 app = typer.Typer(cls=AuditGroup, no_args_is_help=True, help="Trace, check and compare the artifacts of a run.")

@@ -171,7 +171,7 @@ def _reasons(job: Job, manifest: Manifest, missing: set[str]) -> list[str]:
 
 
 def _new_batch(job: Job, runs: set[Job], manifest: Manifest, sidecars: Mapping[str, Sidecar]) -> Iterator[str]:
-    """What a job that computes cells anew does otherwise than the batches that held these cells before."""
+    """Differences between a job that computes cells anew and the batches that held these cells before."""
     if "spec" not in job.params:
         return
     spec = scrubbed(json.loads(job.params["spec"]))

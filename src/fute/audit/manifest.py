@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fute.artifacts import atomic, canonical_json, content_key
 from fute.audit.findings import Verdict, cause_of
 from fute.audit.paths import AUDIT, UnsafePath, checked_name
-from fute.audit.sidecars import Input, Module, Sha256, Sidecar, strict_json
+from fute.audit.sidecars import Input, Module, Sha256, Sidecar, first_problem, strict_json
 
 MANIFEST = f"{AUDIT}/manifest.json"
 DELETE_BATCH = "delete the batch, its .keys and their records; a run that needs it makes it again"
@@ -189,11 +189,7 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}", Verdict.UNVERIFIED) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise ManifestError(
-            f"{path}: is damaged: {field}: {first['msg']}; make it again: fute audit manifest"
-        ) from None
+        raise ManifestError(f"{path}: is damaged: {first_problem(error)}; make it again: fute audit manifest") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ManifestError(
             f"{path}: is damaged, not the JSON of a manifest; make it again: fute audit manifest"

@@ -119,14 +119,17 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+def first_problem(error: ValidationError) -> str:
+    """Field and message of the first thing that is wrong with a file's content."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+
+
 class MadeByCode(Protocol):
-    """A record, or a manifest's entry of one."""
+    """A record, or a manifest's entry for one."""
 
-    @property
-    def module(self) -> str: ...
-
-    @property
-    def code_sha256(self) -> str: ...
+    module: str
+    code_sha256: str
 
 
 def same_code(record: MadeByCode) -> bool:
@@ -146,11 +149,8 @@ def parse_sidecar(data: bytes, where: str) -> Sidecar:
         digest = content_key(raw["record"])
         content_key(raw["run"])  # refuses numbers and texts that JSON cannot hold
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise RecordError(
-            f"{where}: is no record of this version: {field}: {first['msg']}; make the artifact again"
-        ) from None
+        problem = f"{where}: is no record of this version: {first_problem(error)}; make the artifact again"
+        raise RecordError(problem) from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{where}: is damaged, not JSON ({error}); make the artifact again") from None
     if digest != sidecar.record_sha256:

@@ -78,7 +78,7 @@ def changed_inputs(record: Record, job: Job) -> Iterator[str]:
 
 
 def changed_params(record: Record, job: Job) -> Iterator[str]:
-    """Settings that the planned job has otherwise than the record, with both values."""
+    """Settings that differ between the planned job and the record, with both values."""
     recorded = record.params if isinstance(record.params, dict) else {}
     for name in SETTINGS:
         planned = _json(job.params.get(name))

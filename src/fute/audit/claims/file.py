@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fute.audit.findings import INCOMPLETE
+from fute.audit.sidecars import first_problem
 from fute.config.strict_yaml import load
 
 
@@ -151,8 +152,7 @@ def read_claims(path: Path) -> Claims:
     except FileNotFoundError:
         raise ClaimsError(f"{path}: does not exist; bring it back: git checkout resources/claims.yaml") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ClaimsError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}") from None
+        raise ClaimsError(f"{path}: {first_problem(error)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ClaimsError(f"{path}: {error}") from None
     ids = [claim.id for claim in claims.claims]

@@ -217,7 +217,7 @@ def receipts_section(results: ResultsFolder) -> Section:
         return Section("receipts", title, ["No audit of these results has a receipt yet; make one: fute audit receipt"])
     rows = []
     for each in reversed(chained):
-        said = ", ".join(f"{audit.command} {WORDS[audit.exit_code]}" for audit in each.audits)
-        rows.append(row(str(each.number), each.time, said, each.root[:16], each.sha256[:16], left=2))
+        outcomes = ", ".join(f"{audit.command} {WORDS[audit.exit_code]}" for audit in each.audits)
+        rows.append(row(str(each.number), each.time, outcomes, each.root[:16], each.sha256[:16], left=2))
     heads = ["Number", "Time", "Audits", "Root hash", "Receipt"]
     return Section("receipts", title, tables=[table("The newest first.", heads, [Group("", rows)], words=3)])

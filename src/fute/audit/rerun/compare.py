@@ -57,10 +57,10 @@ class Tolerances:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of a comparison. said: in words for people, empty for the same bytes."""
+    """Result of a comparison. words: for people; empty for the same bytes."""
 
     verdict: Verdict
-    said: str = ""
+    words: str = ""
 
 
 def kind_of(name: str) -> Kind:
@@ -92,8 +92,8 @@ def compare(name: str, recorded: Path, again: Path, tolerances: Tolerances) -> C
         return Comparison(Verdict.DRIFTED, "other bytes, and its kind must be equal byte for byte")
     apart = distances(name, recorded, again)
     within = all(apart[measure] <= most for measure, most in allowed.items())
-    said = ", ".join(f"{measure} {apart[measure]:.3g} (may be {most:.3g})" for measure, most in allowed.items())
-    return Comparison(Verdict.WITHIN_TOLERANCE if within else Verdict.DRIFTED, said)
+    words = ", ".join(f"{measure} {apart[measure]:.3g} (may be {most:.3g})" for measure, most in allowed.items())
+    return Comparison(Verdict.WITHIN_TOLERANCE if within else Verdict.DRIFTED, words)
 
 
 def distances(name: str, one: Path, two: Path) -> Distances:
@@ -115,10 +115,10 @@ def label_distances(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> Dis
     """`flips`: share of rows with another prediction. `class shift`: total variation between the shares of classes."""
     if [row["id"] for row in one] != [row["id"] for row in two]:
         return {"flips": UNLIKE, "class shift": UNLIKE}
-    said = [[str(row["prediction"]) for row in rows] for rows in (one, two)]
+    predictions = [[str(row["prediction"]) for row in rows] for rows in (one, two)]
     rows = max(len(one), 1)
-    flips = sum(before != after for before, after in zip(*said, strict=True))
-    counts = [Counter(predictions) for predictions in said]
+    flips = sum(before != after for before, after in zip(*predictions, strict=True))
+    counts = [Counter(side) for side in predictions]
     moved = sum(abs(counts[0][label] - counts[1][label]) for label in counts[0] | counts[1])
     return {"flips": flips / rows, "class shift": moved / (2 * rows)}
 

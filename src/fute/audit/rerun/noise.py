@@ -47,7 +47,7 @@ def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict
             runs = []
             try:
                 for _ in range(repeats):
-                    runs.append(rerunner.again(job).made)
+                    runs.append(rerunner.redo(job).made)
                     track.advance()
             except CANNOT as error:
                 for name in job.outputs:

@@ -31,7 +31,7 @@ CANNOT = (NotRerunnable, RecordError, UnsafePath)
 
 
 @dataclass(frozen=True)
-class Again:
+class RedoneJob:
     """What a job made when it was done again.
 
     made: artifact -> new file. batches: pairs of a batch that was computed for it and a recorded batch.
@@ -54,7 +54,7 @@ class Rerunner:
         self.sha256 = lru_cache(lambda name: sha256_file(self.results.path(name)))
         self._runs = 0
 
-    def again(self, job: Job) -> Again:
+    def redo(self, job: Job) -> RedoneJob:
         """Do one job. Raises NotRerunnable, RecordError, UnsafePath."""
         record = self.record(job.outputs[0])
         batches = [source.path for source in record.inputs if is_batch(source.path)]
@@ -76,7 +76,7 @@ class Rerunner:
         for path in new:
             self._check_batch(path, batches)
         made = {name: sandbox.folder / name for name in job.outputs}
-        return Again(job, made, tuple((path, batch) for path in new for batch in batches))
+        return RedoneJob(job, made, tuple((path, batch) for path in new for batch in batches))
 
     def record(self, name: str) -> Record:
         """The record beside an artifact of the run. Raises RecordError."""

@@ -16,7 +16,7 @@ from fute.audit.lineage import ancestors
 from fute.audit.manifest import Manifest
 from fute.audit.planned_jobs import Job
 from fute.audit.rerun.compare import Tolerances, compare
-from fute.audit.rerun.redo_job import CANNOT, Again, Rerunner
+from fute.audit.rerun.redo_job import CANNOT, RedoneJob, Rerunner
 from fute.audit.rerun.sandbox import in_image
 from fute.audit.sidecars import Record, read_sidecar, same_code
 from fute.audit.staleness import differences
@@ -30,12 +30,12 @@ def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Re
     with Track("doing again", len(jobs), "jobs") as track:
         for job in jobs:
             try:
-                again = rerunner.again(job)
+                redone = rerunner.redo(job)
             except CANNOT as error:
                 for name in job.outputs:
                     report.add(name, Verdict.NOT_RERUNNABLE, Cause.ABSENT, f"{name}: {error}")
             else:
-                _judge(rerunner, again, tolerances, report, drifted)
+                _judge(rerunner, redone, tolerances, report, drifted)
             track.advance()
     origins = _first(rerunner.manifest, {origin for _, origin, _, _ in drifted})
     for name, origin, cause, why in sorted(drifted, key=lambda each: each[1] not in origins):
@@ -54,22 +54,22 @@ def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Re
 
 def _judge(
     rerunner: Rerunner,
-    again: Again,
+    redone: RedoneJob,
     tolerances: Tolerances,
     report: Report,
     drifted: list[tuple[str, str, Cause, str]],
 ) -> None:
-    for name, made in again.made.items():
+    for name, made in redone.made.items():
         result = compare(name, rerunner.results.path(name), made, tolerances)
         if result.verdict is Verdict.IDENTICAL:
             continue
-        origin = _origin(rerunner, again, name)
-        cause, why = _cause(rerunner, again, name, origin)
+        origin = _origin(rerunner, redone, name)
+        cause, why = _cause(rerunner, redone, name, origin)
         if result.verdict is Verdict.DRIFTED:
             step = rerunner.manifest.entries[origin].step
-            drifted.append((name, origin, cause, f"{result.said}; {step}: {why}"))
+            drifted.append((name, origin, cause, f"{result.words}; {step}: {why}"))
         else:
-            report.add(name, result.verdict, cause, f"{name}: {result.said}; {why}")
+            report.add(name, result.verdict, cause, f"{name}: {result.words}; {why}")
 
 
 def _first(manifest: Manifest, origins: set[str]) -> set[str]:
@@ -77,10 +77,10 @@ def _first(manifest: Manifest, origins: set[str]) -> set[str]:
     return {name for name in origins if (ancestors(manifest, [name]) & origins) == {name}}
 
 
-def _origin(rerunner: Rerunner, again: Again, name: str) -> str:
+def _origin(rerunner: Rerunner, redone: RedoneJob, name: str) -> str:
     """Where the drift of an artifact began: in the batch that it was read from, or in itself."""
-    recorded, planned = _keys(rerunner.record(name), again.job)
-    for new, batch in again.batches:
+    recorded, planned = _keys(rerunner.record(name), redone.job)
+    for new, batch in redone.batches:
         for was, now in zip(recorded, planned, strict=True):
             content = cell_content(new, now)
             known = cell_content(rerunner.results.path(batch), was)
@@ -89,10 +89,10 @@ def _origin(rerunner: Rerunner, again: Again, name: str) -> str:
     return name
 
 
-def _cause(rerunner: Rerunner, again: Again, name: str, origin: str) -> tuple[Cause, str]:
+def _cause(rerunner: Rerunner, redone: RedoneJob, name: str, origin: str) -> tuple[Cause, str]:
     """Why an artifact came out different, as far as the records tell."""
     entry = rerunner.manifest.entries[origin]
-    made = next((path for path, batch in again.batches if batch == origin), again.made[name])
+    made = next((path for path, batch in redone.batches if batch == origin), redone.made[name])
     if not same_code(entry):
         return Cause.CODE, f"the code of {entry.module} is not that of the run"
     now = read_sidecar(sidecar_path(made))[0].environment()
