@@ -70,9 +70,13 @@ class Checkout:
         self.snakemake(*targets)
         say(f"ran {' '.join(targets) or 'all'} in {time.monotonic() - started:.0f} s")
 
+    def dry_run(self, *targets: str) -> str:
+        """Output of a dry run."""
+        return self.snakemake("--dry-run", *targets).stdout
+
     def planned(self, *targets: str) -> dict[str, int]:
         """Rule -> number of jobs that a dry run would start; targets that only print are left out."""
-        text = self.snakemake("--dry-run", *targets).stdout
+        text = self.dry_run(*targets)
         if "Nothing to be done" in text:
             return {}
         table = text.split("Job stats:")[-1].split("\n\n")[0]
