@@ -206,7 +206,7 @@ def test_the_chain_of_an_artifact_and_what_it_cost(project: Run):
     costs = {each["step"]: each for each in found["costs"]}
     assert set(costs) == {"normalise_train", "normalise_test"}
     # both outputs of the test split are of one process
-    assert costs["normalise_test"]["processes"] == 1 and 0 < costs["normalise_test"]["wall_s"] < 60
+    assert costs["normalise_test"]["processes"] == 1 and costs["normalise_test"]["wall_s"] > 0
     assert found["pending"] == []
     text = project.audit("explain", TRAIN, "--config", CONFIG).stdout
     assert (

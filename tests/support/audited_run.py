@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from fute.audit.config_and_locks import IMAGES
@@ -58,7 +57,7 @@ class Run(Checkout):
         return super().environment() | PLANTED | inside
 
     def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "fute", "audit", *arguments]
+        line = ["python", "-m", "fute", "audit", *arguments]
         return subprocess.run(line, cwd=self.folder, env=self.environment(), text=True, capture_output=True)
 
     @property

@@ -1,4 +1,4 @@
-"""The step that makes a labelled dataset's vectors on a black box's own architecture: TextEmb, TaskEmb, TuPaTE."""
+"""Make a labelled dataset's TextEmb, TaskEmb and TuPaTE on the black box's own architecture."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from fute.baselines.tupate import PrefixedBlackBox, tune_prefix
 from fute.batching import UnitStore
 from fute.blackbox.encoding import Encoded, encode, encode_rows, inputs_of
 from fute.blackbox.finetune import examples_to_learn
-from fute.blackbox.finetune_model_step import read_rows
 from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, head_parameters, load_black_box, to_device
 from fute.code_hash import code_sha256
-from fute.data.rows import Row
+from fute.data.rows import Row, read_rows
 from fute.device import compute_device
 from fute.embeddings import Embedding, save
 from fute.progress import Track, TrainingProgress
@@ -147,7 +146,7 @@ def embed_dataset(
                 store.put(method, lambda path: made.tupate(path, checkpoint))
             stop()
     settings, seeds = spec.model_dump(mode="json"), {"order": spec.seed, "init": spec.tupate.init_seed}
-    with Step("embed_dataset", module=__name__, settings=settings, inputs=files.values(), seeds=seeds) as step:
+    with Step(__name__, settings=settings, inputs=files.values(), seeds=seeds) as step:
         for method, path in outputs.items():
             step.bytes(path, store.path(method).read_bytes())
     shutil.rmtree(store.folder.parent)

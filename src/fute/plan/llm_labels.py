@@ -34,7 +34,7 @@ class LabelPlan:
     def cells(self) -> dict[tuple[str, str, str], str]:
         """(model, task, corpus) -> key of every label cell of the configuration, Self-Select's among them."""
         llm, categories, found = self.settings, self.llm.categories, {}
-        engine_code = self.common.run_by("labels", code("label", f"fute.llm.{llm.engine.engine}"))
+        engine_code = self.common.run_by("labels", code("label_batch", f"fute.llm.{llm.engine.engine}"))
         recipe = {
             corpus: content_key(self.common.data.corpus_recipe(corpus))
             for c in categories

@@ -108,7 +108,7 @@ class LmWorkflow:
         recipe = self.recipe(model, dataset).model_dump()
         what = [self.task(dataset).model_dump(mode="json"), recipe, self.seeds(model)[0]]
         return content_key(
-            [self.run.models[model].identity(), what, self.common.data.train_recipe(dataset), code("finetune")]
+            [self.run.models[model].identity(), what, self.common.data.train_recipe(dataset), code("finetune_model")]
         )
 
     # --- labels -----------------------------------------------------------------------------------------
@@ -155,9 +155,9 @@ class LmWorkflow:
         corpus = self.common.data.corpus_recipe(LM)
         if plugin := self.settings.plugins.get(model):
             train = self.common.data.train_recipe(plugin.dataset) if plugin.dataset else None
-            return content_key(["plugin", self.plugin_source(model), train, corpus, code("plugin")])
+            return content_key(["plugin", self.plugin_source(model), train, corpus, code("label_plugin")])
         made = [self.finetuned_from(model, task), self.label_settings(model, task)]
-        return content_key(["finetuned", made, corpus, code("finetune")])
+        return content_key(["finetuned", made, corpus, code("finetune_model")])
 
     # --- embeddings -------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class TransferPlan:
     def runs(self) -> dict[str, TransferRun]:
         """Cell -> run of every pair and seed."""
         identity, recipes = self.lm.run.models[self.model].identity(), self.common.data
-        code_sha256 = self.common.run_by("train", code("transfer"))
+        code_sha256 = self.common.run_by("train", code("transfer_batch"))
         found = {}
         for source, target in self.pairs:
             data = content_key([recipes.train_recipe(target), recipes.test_recipe(target)])

@@ -106,17 +106,21 @@ class Workflow:
 
     # --- settings of what both experiments draw and count -----------------------------------------------
 
-    def figure_views(self) -> list[tuple[str, str, str]]:
-        """(file name suffix, method, view) of every drawing of a figure; the first is the paper's."""
+    def figures(self, *figures: str) -> dict[str, tuple[str, str, str]]:
+        """File name -> (figure, method, view) of every drawing of some figures; the first of each is the paper's."""
         main = "tupate" if "tupate" in self.config.methods else self.config.methods[0]
         views = [("", main, "raw")]
         views += [(f"-{method}", method, "raw") for method in self.config.methods if method != main]
         if main == "tupate":
             views.append(("-centred", main, "centred"))
-        return views
+        return {f"{figure}{suffix}": (figure, method, view) for figure in figures for suffix, method, view in views}
 
-    def figure_settings(self, figure: str, method: str, view: str) -> dict[str, Any]:
-        return {"figure": figure, "method": method, "view": view, "note": self.config.note or ""}
+    def figure_settings(self, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+        """A `fute.paper.figure_step.FigureSettings` as a mapping. figures: file name -> (figure, method, view)."""
+        drawings = {
+            name: {"figure": figure, "method": method, "view": view} for name, (figure, method, view) in figures.items()
+        }
+        return {"drawings": drawings, "note": self.config.note or ""}
 
     @cached_property
     def captions(self) -> dict[str, dict[str, str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fute import batching
 from fute.artifacts import canonical_json, content_key
 from fute.config.lm_experiment import LM
-from fute.config.recipes import MethodSettings, reads_shared_states
+from fute.config.recipes import MethodSettings, form_module, method_module, reads_shared_states
 from fute.config.surrogate import SurrogateSettings
 from fute.specs.embeddings import EmbeddingSpec, Item
 from fute.steps import code
@@ -78,7 +78,12 @@ class EmbeddingPlan:
     def basis(self, method: str, settings: SurrogateSettings) -> list[Any]:
         """What every vector of a method and of these surrogate settings is made with."""
         identity = self.run.models[self.config.surrogate.name].identity()
-        return [identity, settings.model_dump(), method, self.common.run_by("train", code("embed"))]
+        return [
+            identity,
+            settings.model_dump(),
+            method,
+            self.common.run_by("train", code("embed_batch", method_module(method), form_module(settings.form))),
+        ]
 
     def dte_item(self, method: str, dataset: str, settings: SurrogateSettings, *, first_order: bool = False) -> Item:
         recipe, entry = self.config.method(method), self.run.datasets[dataset]
@@ -188,7 +193,7 @@ class EmbeddingPlan:
         if not self.shares_states(method):
             return {}
         # their last bits depend on how, and beside which texts, they were computed
-        return {"states": [code("encode"), self.texts_with_states]}
+        return {"states": [code("encoder_states"), self.texts_with_states]}
 
     def encoder_settings(self, corpus: str) -> dict[str, Any]:
         """The surrogate's settings that shape the states of a corpus."""

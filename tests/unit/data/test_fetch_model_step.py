@@ -42,7 +42,7 @@ def saved(tmp_path: Path) -> Path:
 def fetch(**entry) -> dict:
     """Fetch the model `m` into the current folder; its lock."""
     folder, lock = Path("results/models/m"), Path("results/models/m.lock.json")
-    fetch_model("m", ModelEntry(title="M", **entry), folder=folder, lock=lock)
+    fetch_model(model="m", entry=ModelEntry(title="M", **entry), folder=folder, lock=lock)
     return json.loads(lock.read_text())
 
 

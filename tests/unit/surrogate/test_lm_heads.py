@@ -17,7 +17,7 @@ from fute.embeddings import cosine
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.pairs import model_pairs
 from fute.specs.embeddings import Item
-from fute.surrogate.heads import load_form
+from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import EndsTarget, Labelled, NumberTarget, SoftTarget
 
 U = [Row(f"u/{i}", (f"text {i} of the mill", *((f"and words, {i * 3} more",) if i % 2 else ())), task="u")

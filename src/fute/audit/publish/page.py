@@ -19,9 +19,10 @@ from fute.audit.paths import ResultsFolder
 from fute.audit.publish.audits import Audits
 from fute.audit.publish.page_history import chains_section, costs_section, receipts_section
 from fute.audit.publish.page_rows import row, table
+from fute.durations import duration
 from fute.paper.grids import Group
 from fute.paper.html_template import TEMPLATE
-from fute.paper.report import Section, duration
+from fute.paper.report import Section
 
 MOST_FINDINGS = 200
 SAID = {

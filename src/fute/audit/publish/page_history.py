@@ -13,8 +13,9 @@ from fute.audit.paths import ResultsFolder
 from fute.audit.publish.page_rows import row, table
 from fute.audit.publish.receipt_chain import check_receipts
 from fute.audit.publish.receipts import BrokenChain, read_receipts
+from fute.durations import duration
 from fute.paper.grids import Group, Row
-from fute.paper.report import Section, duration
+from fute.paper.report import Section
 from fute.paper.report_step import timings
 
 PAPER = ("results/paper/tables/", "results/paper/figures/")

@@ -1,4 +1,4 @@
-"""Commands for people: vectors of own pairs, and what a finished run says."""
+"""Commands for people: vectors of own pairs, and what a finished run says; and those of other folders."""
 
 from __future__ import annotations
 
@@ -7,15 +7,27 @@ from typing import Annotated
 
 import typer
 
-from fute.cli.options import PathOption
+from fute.audit.cli import app as audit
+from fute.cluster.cli import app as cluster
+from fute.images.cli import app as images
+from fute.steps import STEPS, purpose
 
-app = typer.Typer()
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="FUTE: choose a model or a prompt by the cosine of task embeddings.",
+    epilog="The steps of the workflow are commands, too: `fute steps` lists them, `fute STEP --help` explains one.",
+)
+app.add_typer(audit, name="audit")
+app.add_typer(cluster)
+app.add_typer(images, name="images")
 
 
 @app.command()
 def embed(
     pairs: Path,
-    output: PathOption,
+    output: Annotated[Path, typer.Option()],
     config: Annotated[Path, typer.Option(help="whose surrogate and recipe are used")] = Path("config.yaml"),
     method: Annotated[str, typer.Option(help="taskemb, tupate, tupate-lora, tupate-bias or textemb")] = "tupate",
     kind: Annotated[str, typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")] = "dte",
@@ -66,3 +78,10 @@ def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, t
     from fute.paper.ranking import rank as step
 
     step(dataset, results, method)
+
+
+@app.command()
+def steps() -> None:
+    """List the steps of the workflow."""
+    for step in STEPS:
+        print(f"{step:22}{purpose(step)}")
