@@ -35,7 +35,7 @@ rule label_batch:
         ),
         folder=lambda wc: WF.model_folder(wc.model),
     message:
-        "new labels of {wildcards.model} on U and the evaluation rows"
+        "new labels of {wildcards.model}"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label-batch --spec {{params.spec:q}} --model {{params.folder}}"
         " --lock {input.lock} {params.corpora} --output {output.labels}"

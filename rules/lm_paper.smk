@@ -38,7 +38,7 @@ rule transfer_table:
         printed_sha256=lambda wc: sha256_file(Path(f"resources/paper/{wc.table}.csv")),
         code=code("transfer_tables"),
     message:
-        "{wildcards.table} as printed"
+        "{wildcards.table} in the paper's layout"
     shell:
         f"{LIGHT} python -m fute transfer-table --settings {{params.settings:q}} --cells {{input.cells}}"
         " --targets {input.targets} --direct {input.direct} --printed {params.printed} --csv {output.csv}"

@@ -31,7 +31,7 @@ rule table3:
         settings=settings_json(WF.table_settings("table3")),
         code=code("paper"),
     message:
-        "Table 3 as printed"
+        "Table 3 in the paper's layout"
     shell:
         f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --table3 {{input.table3}} --csv {{output.csv}}"
         " --markdown {output.md} --latex {output.tex} &> {log}"
