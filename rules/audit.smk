@@ -21,7 +21,7 @@ rule audit_manifest:
         targets=" ".join(AUDITED),
         config=os.path.relpath(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml",
         settings=settings_json(config),
-        code=code("audit_manifest"),
+        code=code_sha256("fute.audit.collect"),
     message:
         "manifest of all artifacts"
     run:
@@ -44,7 +44,7 @@ rule audit_verify:
         image("paper")
     threads: CONFIG.threads
     params:
-        code=code("audit_verify"),
+        code=code_sha256("fute.audit.verify"),
     message:
         "every artifact verified"
     shell:

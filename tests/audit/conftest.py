@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from audited_run import Run, make_run
-from checkouts import say
+from support.audited_run import Run, make_run
+from support.checkouts import say
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks(quick_starts: None) -> None:
+    """All tests of this folder start processes by the fork server."""
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from audited_run import CONFIG, MODEL, TARGETS, Run
+from support.audited_run import CONFIG, MODEL, TARGETS, Run
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
 LOCK, WEIGHTS = f"results/models/{MODEL}.lock.json", f"results/models/{MODEL}/model.safetensors"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fute.artifacts import gzip_bytes, jsonl_bytes
-from fute.audit.cells import cell_content, changed_settings, is_batch, keys_of, keys_read
-from fute.embeddings.extract import member
+from fute.audit.batches import cell_content, changed_settings, is_batch, keys_of, keys_read
+from fute.embeddings.extract_embedding_step import member
 
 
 def test_names_of_batches():

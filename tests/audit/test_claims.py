@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from audit.tables import EVALUATION, METHODS, TABLES, list_run, write_tables
-from large import write_artifact
+from support.audit_tables import EVALUATION, METHODS, TABLES, list_run, write_tables
+from support.large_run import write_artifact
 from typer.testing import CliRunner
 
 from fute.audit.claims.check import ClaimReport, Outcome, check_claims

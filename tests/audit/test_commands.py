@@ -8,12 +8,12 @@ import socket
 from pathlib import Path
 
 import pytest
-from audited_run import CONFIG, MODEL, PLANTED, TARGETS, Run, make_run
+from support.audited_run import CONFIG, MODEL, PLANTED, TARGETS, Run, make_run
 
 from fute.artifacts import content_key
 from fute.audit.diff import Side, diff
+from fute.audit.findings import Cause, Verdict, exit_code
 from fute.audit.manifest import MANIFEST, manifest_json, read_manifest
-from fute.audit.verdicts import Cause, Verdict, exit_code
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
 OF_TRAIN = {f"results/data/mini-films/{name}" for name in ("train.jsonl.gz", "dev.jsonl.gz", "counts.json")}

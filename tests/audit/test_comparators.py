@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from fute.artifacts import gzip_bytes, jsonl_bytes
-from fute.audit.comparators import (
+from fute.audit.findings import Verdict
+from fute.audit.rerun.compare import (
     DEFAULTS,
     UNLIKE,
     Kind,
@@ -24,7 +25,6 @@ from fute.audit.comparators import (
     label_distances,
     weight_distances,
 )
-from fute.audit.verdicts import Verdict
 from fute.embeddings import Embedding, save
 
 DEFAULT = Tolerances(DEFAULTS, "the defaults")

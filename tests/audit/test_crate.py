@@ -8,16 +8,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from audit.validator import read_metadata, validate
-from audited_run import CONFIG, MODEL, PLANTED, Run
-from checkouts import say
 from rocrate_validator.models import Severity
+from support.audited_run import CONFIG, MODEL, PLANTED, Run
+from support.checkouts import say
+from support.crate_validator import read_metadata, validate
 
-from fute.audit.crate import export_crate
-from fute.audit.crate_entities import ExportError
 from fute.audit.executions import RecordMoved, executions
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
+from fute.audit.publish.crate_entities import ExportError
+from fute.audit.publish.ro_crate import export_crate
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
 METADATA = "ro-crate-metadata.json"

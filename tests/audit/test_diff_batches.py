@@ -8,12 +8,12 @@ import pytest
 
 from fute.artifacts import Step
 from fute.audit.diff import Side, diff
+from fute.audit.findings import Cause, Verdict
 from fute.audit.manifest import MANIFEST, ConfigIdentity, Manifest, entry_of, environment_key, write_manifest
 from fute.audit.paths import ResultsFolder
-from fute.audit.records import read_sidecar
-from fute.audit.verdicts import Cause, Verdict
+from fute.audit.sidecars import read_sidecar
 
-MODULE = "fute.names"
+MODULE = "fute.display_names"
 LABELS = "results/labels/m/{}/sa.jsonl.gz"
 
 
@@ -24,14 +24,14 @@ def made(folder: Path, monkeypatch: pytest.MonkeyPatch, batch: str, templates: d
     whole = Path(f"results/labels/m/batches/{batch}.jsonl.gz")
     prompts = {name: {"template": text, "cot": False} for name, text in templates.items()}
     spec = {"prompts": prompts, "labels": [{"key": f"{name}-{text}"} for name, text in templates.items()]}
-    with Step("label_batch", module=MODULE, settings=spec) as step:
+    with Step(MODULE, settings=spec) as step:
         step.jsonl(whole, [{"prompt": name, "said": text} for name, text in templates.items()])
         step.bytes(whole.with_name(f"{batch}.keys"), batch.encode())
     for name, text in templates.items():
-        with Step("extract_labels", module=MODULE, settings={"key": f"{name}-{text}"}, inputs=[whole]) as step:
+        with Step(MODULE, settings={"key": f"{name}-{text}"}, inputs=[whole]) as step:
             step.jsonl(Path(LABELS.format(name)), [{"said": text}])
     inputs = [Path(LABELS.format(name)) for name in templates]
-    with Step("selection", module=MODULE, settings={}, inputs=inputs) as step:
+    with Step(MODULE, settings={}, inputs=inputs) as step:
         step.json(Path("results/evaluation/table3.csv"), templates)
     results, entries, environments = ResultsFolder(Path("results")), {}, {}
     for name in results.names():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fute.audit.identity import config_identity, config_problem, config_sha256
+from fute.audit.config_and_locks import config_identity, config_problem, config_sha256
 from fute.config.run import parse_run, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from audited_run import CONFIG, MODEL, Run
+from support.audited_run import CONFIG, MODEL, Run
 
 from fute.artifacts import content_key, gzip_bytes
-from fute.audit.identity import IMAGES, lock_files
+from fute.audit.config_and_locks import IMAGES, lock_files
+from fute.audit.findings import DRIFT, INCOMPLETE, OK, Cause, Report, Verdict
 from fute.audit.manifest import MANIFEST, ManifestError, manifest_json
 from fute.audit.paths import ResultsFolder, UnsafePath
-from fute.audit.verdicts import DRIFT, INCOMPLETE, OK, Cause, Report, Verdict
 
 TRAIN, TEST = "results/data/mini-films/train.jsonl.gz", "results/data/mini-films/test.jsonl.gz"
 SOURCE_LOCK, MODEL_LOCK = "results/data/mini-films/source.lock.json", f"results/models/{MODEL}.lock.json"

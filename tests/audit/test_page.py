@@ -8,15 +8,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from audit.tables import METHODS, list_run, write_tables
-from audited_run import MODEL, PLANTED, Run
+from support.audit_tables import METHODS, list_run, write_tables
+from support.audited_run import MODEL, PLANTED, Run
 
-from fute.audit.audits import Audits, run_audits
-from fute.audit.chains import chain
-from fute.audit.page import render_page
+from fute.audit.lineage import chain
 from fute.audit.paths import ResultsFolder
-from fute.audit.receipt_chain import write_receipt
-from fute.audit.receipts import audited
+from fute.audit.publish.audits import Audits, run_audits
+from fute.audit.publish.page import render_page
+from fute.audit.publish.receipt_chain import write_receipt
+from fute.audit.publish.receipts import audited
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "br", "link", "input"}

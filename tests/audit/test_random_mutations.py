@@ -8,17 +8,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from audited_run import Run
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from support.audited_run import Run
+from support.thoroughness import LONG
 
 from fute.artifacts import SIDECAR, content_key
+from fute.audit.findings import OK, Report, Verdict
 from fute.audit.manifest import MANIFEST, Manifest, manifest_json
 from fute.audit.paths import ResultsFolder
-from fute.audit.verdicts import OK, Report, Verdict
 from fute.audit.verify import verify_folder
 
-EXAMPLES = 300
+EXAMPLES = 1000 if LONG else 100
 BAD = (Verdict.DRIFTED, Verdict.MISSING, Verdict.UNVERIFIED, Verdict.REFUSED)
 
 
@@ -161,6 +162,7 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from audited_run import MODEL, PLANTED, Run
+from support.audited_run import MODEL, PLANTED, Run
 
 from fute.artifacts import content_key
+from fute.audit.findings import Cause, Report, Verdict
 from fute.audit.manifest import MANIFEST, manifest_json
 from fute.audit.paths import ResultsFolder
-from fute.audit.receipt_chain import check_receipts, write_receipt
-from fute.audit.receipts import RECEIPTS, ReceiptError, audited, read_receipts
-from fute.audit.verdicts import Cause, Report, Verdict
+from fute.audit.publish.receipt_chain import check_receipts, write_receipt
+from fute.audit.publish.receipts import RECEIPTS, ReceiptError, audited, read_receipts
 
 GOOD = {"command": "verify", "exit_code": 0, "counts": {"identical": 9}, "facts": {}}
 
@@ -162,8 +161,7 @@ def test_the_command(made: Run, run: Run, tmp_path: Path):
 
 
 def test_receipts_written_at_once_are_all_kept(made: Run, run: Run):
-    print("\nwriting eight receipts at once (10 s)", flush=True)
-    line = [sys.executable, "-m", "fute", "audit", "receipt", "--results", str(run / "results")]
+    line = ["python", "-m", "fute", "audit", "receipt", "--results", str(run / "results")]
     started = [
         subprocess.Popen(line, cwd=made.folder, env=made.environment(), text=True, stdout=-1, stderr=-1)
         for _ in range(8)

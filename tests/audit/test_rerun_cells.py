@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audited_run import CONFIG, MODEL, SETTINGS, Run
-from checkouts import copy_project, say
+from support.audited_run import CONFIG, MODEL, SETTINGS, Run
+from support.checkouts import copy_project, say
 
 from fute.artifacts import read_jsonl
-from fute.audit.noise import NOISE
+from fute.audit.rerun.noise import NOISE
 
 PROMPTS = (1, 3, 7)
 BASELINES = f"results/baselines/{MODEL}/mini-films.json"
@@ -140,14 +140,14 @@ def test_a_sample_reaches_every_stage(project: Run, server: Server):
 @pytest.mark.parametrize("name", [UNSUP, TEST])
 def test_a_fault_in_the_labelling_is_the_batchs(project: Run, name: str):
     project.edit(
-        "src/fute/llm/labelling.py", "for score in result.log_scores]", "for score in result.log_scores[::-1]]"
+        "src/fute/llm/label_batch_step.py", "for score in result.log_scores]", "for score in result.log_scores[::-1]]"
     )
     batch = batch_of(project)
     report = rerun(project, name, code=1)
     assert report["facts"]["first divergent"] == [batch]
     for each in report["findings"]:
         assert each["verdict"] == "drifted" and each["cause"] == "code"
-        assert "label_batch: the code of fute.llm.labelling is not that of the run" in each["message"]
+        assert "label_batch: the code of fute.llm.label_batch_step is not that of the run" in each["message"]
         assert f"first divergent: {batch}" in each["message"]
     # what the fault touches is drawn first
     assert rerun(project, "--sample", "1", code=1)["facts"]["first divergent"] == [batch]
@@ -155,11 +155,16 @@ def test_a_fault_in_the_labelling_is_the_batchs(project: Run, name: str):
 
 def test_a_fault_in_the_extraction_is_not_the_batchs(project: Run):
     project.edit(
-        "src/fute/llm/extract.py", "shifted = calibrate(scores, offset)", "shifted = calibrate(-scores, offset)"
+        "src/fute/llm/extract_labels_step.py",
+        "shifted = calibrate(scores, offset)",
+        "shifted = calibrate(-scores, offset)",
     )
     report = rerun(project, TEST, code=1)
     assert report["facts"]["first divergent"] == [TEST]
-    assert "extract_labels: the code of fute.llm.extract is not that of the run" in report["findings"][0]["message"]
+    assert (
+        "extract_labels: the code of fute.llm.extract_labels_step is not that of the run"
+        in report["findings"][0]["message"]
+    )
 
 
 def test_a_fault_upstream_is_named_before_what_follows_from_it(project: Run):
@@ -179,7 +184,7 @@ def test_a_prompt_of_other_words_is_not_the_run(project: Run):
     report = rerun(project, TEST, code=2)
     assert "the configuration is not that of the run" in report["findings"][0]["message"]
     # the key follows the code as well, so only what was labelled tells
-    path = project / "src/fute/llm/labelling.py"
+    path = project / "src/fute/llm/label_batch_step.py"
     path.write_text(path.read_text() + "\n# edited\n")
     report = rerun(project, TEST, code=2)
     assert "was made with other settings: prompts.sa-7.template" in report["findings"][0]["message"]

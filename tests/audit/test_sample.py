@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from fute.audit.graph import Job
-from fute.audit.sample import UnknownArtifact, draw, named, stratum
+from fute.audit.planned_jobs import Job
+from fute.audit.rerun.sample import UnknownArtifact, draw, named, stratum
 
 
 def job(rule: str, **wildcards: str) -> Job:

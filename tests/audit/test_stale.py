@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from fute.artifacts import SCHEMA, content_key
-from fute.audit.graph import Job
-from fute.audit.records import Record
-from fute.audit.stale import changed_inputs, changed_params, reasons
-from fute.closure import code_sha256
+from fute.audit.planned_jobs import Job
+from fute.audit.sidecars import Record
+from fute.audit.staleness import changed_inputs, changed_params, reasons
+from fute.code_hash import code_sha256
 
-MODULE = "fute.names"
+MODULE = "fute.display_names"
 PLUGIN = {"callable": "m:f", "options": {}}
 SHA = "a" * 64
 

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from audited_run import CONFIG, MODEL, TARGETS, Run
+from support.audited_run import CONFIG, MODEL, TARGETS, Run
 
 from fute.artifacts import content_key, sha256_file
-from fute.audit.identity import IMAGES
+from fute.audit.config_and_locks import IMAGES
+from fute.audit.findings import DRIFT, Cause, Report, Verdict, printable
 from fute.audit.manifest import MANIFEST, ManifestError, manifest_json
 from fute.audit.paths import ResultsFolder
-from fute.audit.verdicts import DRIFT, Cause, Report, Verdict, printable
 from fute.audit.verify import verify_folder
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audited_run import make_run
-from checkouts import say
 from PIL import Image
+from support.audited_run import make_run
+from support.checkouts import say
 
 pytestmark = pytest.mark.cluster
 

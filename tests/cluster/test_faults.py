@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout
-from conftest import Controller, black_boxes, state
-from local_slurm import LocalSlurm, job_facts, output
+from support.checkouts import Checkout
+from support.cluster_runs import Controller, black_boxes, state
+from support.local_slurm import LocalSlurm, job_facts, output
 
 pytestmark = pytest.mark.cluster
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import local_images
 import pytest
-from checkouts import Checkout, lm_checkout
-from conftest import IN_IMAGES, record
-from rerun_table import reruns
+from support import local_images
+from support.checkouts import Checkout, lm_checkout
+from support.cluster_runs import IN_IMAGES, record
+from support.rerun_table import reruns
 
 from fute.images.lock import NAMES, read_lock
 
@@ -237,7 +237,7 @@ def test_a_build_on_a_full_disk_says_so(site, tmp_path):
     before = set((site / "containers").iterdir())
     with mounted("-t", "tmpfs", "-o", "size=1m,mode=1777", "tmpfs", small):
         done = local_images.images(
-            site, place, "build", "paper", "--base", str(place / "base.sif"), "--lists", "host.txt", "--packages", "",
+            site, place, "build", "paper", "--base", str(place / "base.sif"), "--lists", "light.txt", "--packages", "",
             APPTAINER_TMPDIR=str(small),
         )  # fmt: skip
     assert done.returncode == 1

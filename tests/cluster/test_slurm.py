@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from checkouts import Checkout, lm_checkout, semantic
-from conftest import PROFILES, black_boxes, gpus
-from local_slurm import job_facts, output
+from support.checkouts import Checkout, lm_checkout, semantic
+from support.cluster_runs import PROFILES, black_boxes, gpus
+from support.local_slurm import job_facts, output
 
 pytestmark = pytest.mark.cluster
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rerun_table import table
+from support.rerun_table import table
 
 TESTS = Path(__file__).parents[1]
 ASKED = re.compile(r'\breruns\(\s*"([^"]+)"')

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout, copied
+from support.checkouts import Checkout, audit, copied
 
 pytestmark = pytest.mark.workflow
 
 MANIFEST = "results/audit/manifest.json"
-
-
-def audit(run: Checkout, *arguments: str) -> tuple[int, dict]:
-    """Exit code and report of `fute audit ...`, run as a reader would."""
-    line = [sys.executable, "-m", "fute", "audit", *arguments, "--json"]
-    done = subprocess.run(line, cwd=run.folder, env=run.environment(), text=True, capture_output=True)
-    return done.returncode, json.loads(done.stdout)
 
 
 def audited(run: Checkout) -> dict:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from checkouts import LM_CONFIG, LM_MODEL, LM_SURROGATE, Checkout, copy_project
+from support.checkouts import LM_CONFIG, LM_MODEL, LM_SURROGATE, Checkout, copy_project
 
 pytestmark = pytest.mark.workflow
 

@@ -16,10 +16,10 @@ from snakemake.settings.types import ExecutionSettings
 
 from fute.artifacts import SIDECAR
 from fute.audit.collect import build_manifest
-from fute.audit.graph import graph_of, planned
+from fute.audit.findings import INCOMPLETE, OK, Finding, Report, Verdict
 from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import RESULTS, ResultsFolder
-from fute.audit.verdicts import INCOMPLETE, OK, Finding, Report, Verdict
+from fute.audit.planned_jobs import graph_of, planned
 from fute.audit.verify import verify_manifest
 
 if TYPE_CHECKING:

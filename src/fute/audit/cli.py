@@ -42,9 +42,9 @@ def manifest(
 ) -> None:
     """List what the run should have made and what it made, with one hash over all."""
     from fute.audit.collect import build_manifest, manifest_report
-    from fute.audit.graph import read_graph
     from fute.audit.manifest import write_manifest
     from fute.audit.paths import ResultsFolder
+    from fute.audit.planned_jobs import read_graph
 
     folder = ResultsFolder(results)
     graph = read_graph(config, targets or (), settings=settings)

@@ -12,8 +12,8 @@ import typer
 from fute.audit.options import ConfigOption, JsonOption, SettingsOption, finish
 
 if TYPE_CHECKING:
-    from fute.audit.again import Rerunner
-    from fute.audit.graph import Job
+    from fute.audit.planned_jobs import Job
+    from fute.audit.rerun.redo_job import Rerunner
 
 TargetsArgument = Annotated[list[str] | None, typer.Argument(help="files or phases; default: all of the run")]
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="artifacts to make again instead of a sample")]
@@ -66,8 +66,8 @@ def rerun(
     json: JsonOption = False,
 ) -> None:
     """Do a sample of the run's jobs again from their recorded inputs, in a folder apart, and compare."""
-    from fute.audit.noise import NOISE, read_tolerances
-    from fute.audit.rerun import rerun as run
+    from fute.audit.rerun.noise import NOISE, read_tolerances
+    from fute.audit.rerun.rerun import rerun as run
 
     tolerances = read_tolerances(Path(NOISE))
     with _rerunner(config, settings, scratch, threads, profile) as rerunner:
@@ -91,7 +91,7 @@ def noise(
     json: JsonOption = False,
 ) -> None:
     """Repeat a sample of the run's jobs and write how far repeats are apart: the tolerances of `rerun`."""
-    from fute.audit.noise import NOISE, measure, write_noise
+    from fute.audit.rerun.noise import NOISE, measure, write_noise
 
     with _rerunner(config, settings, scratch, threads, profile) as rerunner:
         jobs, facts = _sampled(rerunner, names or [], sample, seed, budget / repeats)
@@ -109,12 +109,12 @@ def _rerunner(
 ) -> Iterator[Rerunner]:
     import tempfile
 
-    from fute.audit.again import Rerunner
     from fute.audit.collect import build_manifest
-    from fute.audit.graph import read_graph
     from fute.audit.hashing import cores
     from fute.audit.paths import RESULTS, ResultsFolder
-    from fute.audit.scratch import Machine, checked_scratch
+    from fute.audit.planned_jobs import read_graph
+    from fute.audit.rerun.redo_job import Rerunner
+    from fute.audit.rerun.sandbox import Machine, checked_scratch
 
     kept = checked_scratch(scratch) if scratch else None
     graph = read_graph(config, settings=settings)
@@ -127,7 +127,7 @@ def _rerunner(
 def _sampled(
     rerunner: Rerunner, names: list[str], sample: int, seed: int, budget: float
 ) -> tuple[list[Job], dict[str, object]]:
-    from fute.audit.sample import NothingDrawn, candidates, draw, edited, named, seconds_of
+    from fute.audit.rerun.sample import NothingDrawn, candidates, draw, edited, named, seconds_of
 
     graph, manifest, results = rerunner.graph, rerunner.manifest, rerunner.results
     known = candidates(graph.jobs, manifest)

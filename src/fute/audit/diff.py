@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fute.audit.findings import Cause, Report, Verdict
 from fute.audit.manifest import MANIFEST, Entry, read_manifest
 from fute.audit.paths import ResultsFolder
-from fute.audit.records import RecordError, read_sidecar
+from fute.audit.sidecars import RecordError, read_sidecar
 from fute.audit.values import differences
-from fute.audit.verdicts import Cause, Report, Verdict
 
 MOST_VALUES = 5
 BATCHES = "/batches/"

@@ -47,9 +47,9 @@ def export(
     output: Annotated[Path | None, typer.Option(help="a new folder; default: audit/crate in the results")] = None,
 ) -> None:
     """Write the run as a Workflow Run RO-Crate: artifacts, records, and what made what."""
-    from fute.audit.crate import export_crate
     from fute.audit.manifest import read_manifest
     from fute.audit.paths import ResultsFolder
+    from fute.audit.publish.ro_crate import export_crate
 
     folder = output or results / "audit" / "crate"
     count = export_crate(read_manifest(manifest_path(results, manifest)), ResultsFolder(results), folder)
@@ -69,11 +69,11 @@ def receipt(
 
     The record is written whatever the audits find; the exit code is the worst of theirs.
     """
-    from fute.audit.audits import run_audits
+    from fute.audit.findings import worst
     from fute.audit.paths import ResultsFolder
-    from fute.audit.receipt_chain import check_receipts, write_receipt
-    from fute.audit.receipts import audited, read_report
-    from fute.audit.verdicts import worst
+    from fute.audit.publish.audits import run_audits
+    from fute.audit.publish.receipt_chain import check_receipts, write_receipt
+    from fute.audit.publish.receipts import audited, read_report
 
     folder, listed = ResultsFolder(results), manifest_path(results, manifest)
     if check:
@@ -99,9 +99,9 @@ def page(
 ) -> None:
     """Verify, check the claims, and write one page with what was found, needing no network."""
     from fute.artifacts import atomic
-    from fute.audit.audits import run_audits
-    from fute.audit.page import render_page
     from fute.audit.paths import ResultsFolder
+    from fute.audit.publish.audits import run_audits
+    from fute.audit.publish.page import render_page
 
     folder = ResultsFolder(results)
     made = run_audits(folder, manifest_path(results, manifest), file)

@@ -9,7 +9,7 @@ from typing import Any
 from fute.artifacts import content_key
 from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import ResultsFolder
-from fute.audit.records import Input, RecordError, Sidecar, read_sidecar
+from fute.audit.sidecars import Input, RecordError, Sidecar, read_sidecar
 
 
 class RecordMoved(RuntimeError):

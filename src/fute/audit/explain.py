@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 
 from fute.artifacts import content_key
-from fute.audit.cells import changed_settings, is_batch
+from fute.audit.batches import changed_settings, is_batch
 from fute.audit.collect import build_manifest
-from fute.audit.graph import Graph, Job, read_graph
 from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder
-from fute.audit.records import RecordError, Sidecar, read_sidecar
-from fute.audit.stale import changed_code
+from fute.audit.planned_jobs import Graph, Job, read_graph
+from fute.audit.sidecars import RecordError, Sidecar, read_sidecar
+from fute.audit.staleness import changed_code
 from fute.batching import KEYS
 from fute.scrub import scrubbed
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fute.artifacts import atomic, canonical_json, content_key
+from fute.audit.findings import Verdict, cause_of
 from fute.audit.paths import AUDIT, UnsafePath, checked_name
-from fute.audit.records import Input, Module, Sha256, Sidecar, strict_json
-from fute.audit.verdicts import Verdict, cause_of
+from fute.audit.sidecars import Input, Module, Sha256, Sidecar, strict_json
 
 MANIFEST = f"{AUDIT}/manifest.json"
 

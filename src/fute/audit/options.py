@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fute.audit.verdicts import INCOMPLETE, Report
+from fute.audit.findings import INCOMPLETE, Report
 from fute.cluster import storage
 
 

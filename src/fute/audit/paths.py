@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from fute.artifacts import SIDECAR
-from fute.audit.verdicts import INCOMPLETE
+from fute.audit.findings import INCOMPLETE
 
 RESULTS = "results"
 AUDIT = f"{RESULTS}/audit"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from fute.audit.verdicts import DRIFT, OK, Finding, Report
+from fute.audit.findings import DRIFT, OK, Finding, Report
 
 STYLE = {OK: "green", DRIFT: "red"}
 MOST_LINES = 200

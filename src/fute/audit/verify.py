@@ -11,13 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from fute.artifacts import SIDECAR
-from fute.audit import identity
+from fute.audit import config_and_locks as identity
+from fute.audit.findings import Cause, Report, Verdict, cause_of
 from fute.audit.hashing import Hashed, Task, hash_files
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath
-from fute.audit.records import Input, NoRecord, RecordError, read_sidecar
-from fute.audit.stale import same_code, seen_by_verify
-from fute.audit.verdicts import Cause, Report, Verdict, cause_of
+from fute.audit.sidecars import Input, NoRecord, RecordError, read_sidecar
+from fute.audit.staleness import same_code, seen_by_verify
 from fute.progress import Track
 
 

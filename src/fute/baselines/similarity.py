@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fute.embeddings import Embedding, cosine
 from fute.evaluation.fusion import reciprocal_rank_fusion
-from fute.evaluation.transfer_matrix import TransferDataset, in_class, sources_of
+from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
 
 Pairs = dict[tuple[str, str], float]
 """(source, target) -> score."""

@@ -15,11 +15,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fute.artifacts import content_key
-from fute.baselines.settings import PrefixRecipe
 from fute.blackbox.encoding import Encoded
 from fute.blackbox.finetune import example_losses
 from fute.blackbox.heads import BlackBox
 from fute.blackbox.layers import encoder_layers
+from fute.config.lm_baselines import PrefixRecipe
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.prefix import PrefixShape, initial_prefix
 from fute.surrogate.prefix_attention import prefixed, use_prefix_attention

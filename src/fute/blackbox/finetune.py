@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from fute.artifacts import content_key
 from fute.blackbox.encoding import Encoded, collate, encode_rows
 from fute.blackbox.heads import BlackBox, BlackBoxError
-from fute.blackbox.settings import FinetuneSettings, TrainingSettings
+from fute.config.finetuning import FinetuneSettings, TrainingSettings
 from fute.data.rows import Row
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.training import Progress, TrainingLog, count_steps, train

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from fute.workflow import Workflow
+    from fute.plan import Workflow
 
 app = typer.Typer()
 cluster = typer.Typer(no_args_is_help=True, help="Jobs of this folder's runs on a SLURM cluster.")
@@ -28,7 +28,7 @@ def _planned(configfile: Path, values: list[str]) -> tuple[Workflow, tuple[str, 
     import yaml
 
     from fute.config.run import parse_run, read_yaml
-    from fute.workflow import Workflow
+    from fute.plan import Workflow
 
     read = dict(read_yaml(configfile))
     for pair in values:

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from fute.cluster.job_needs import TEXT_TOKENS, JobNeeds
 from fute.cluster.resources import INFERENCE_BYTES, Need
-from fute.config.lm import LM
-from fute.workflow import Workflow
+from fute.config.lm_experiment import LM
+from fute.plan import Workflow
 
 GB = 1e9
 LABEL_BYTES = 120

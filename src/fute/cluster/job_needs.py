@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from fute.blackbox.settings import TrainingSettings
 from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
-from fute.config.lm import LM
-from fute.config.recipes import Item, TextEmbSettings
-from fute.data.crossfit import LIMIT, PER_SCRIPT
+from fute.config.finetuning import TrainingSettings
+from fute.config.lm_experiment import LM
+from fute.config.recipes import TextEmbSettings
+from fute.config.unsup import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
-from fute.workflow import SELF_SELECT, Workflow
+from fute.plan import SELF_SELECT, Workflow
+from fute.specs.embeddings import Item
 
 TEXT_TOKENS = 64
 """Tokens of a text; those of CrossFit have 39 on average."""
@@ -116,7 +117,7 @@ class JobNeeds:
         lm = self._lm
         model, settings = lm.transfer.model, lm.settings.baselines
         limit = lm.recipe(model, dataset).max_tokens
-        prefix = settings.tupate.recipe_for(lm.task(dataset)) if "tupate" in settings.methods else None
+        prefix = settings.tupate.recipe_for(lm.task(dataset).task) if "tupate" in settings.methods else None
         tokens = self._trained(prefix, limit, dataset) if prefix else 0
         tokens += 2 * self.train_rows(dataset) * min(limit, 2 * TEXT_TOKENS)
         gpus = min(1, self.config.gpus)

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fute.models import ModelError
-from fute.workflow import Workflow
+from fute import paths
+from fute.data.fetch_model_step import ModelError
+from fute.plan import Workflow
 
 TOKEN = "HF_TOKEN"
 """The environment variable with the hub's token: never an argument, so that no command line, log or record has it."""
@@ -23,8 +24,8 @@ def targets(plan: Workflow) -> list[str]:
     models = dict.fromkeys((*plan.models, *(lm.settings.models if lm else ())))
     if lm:
         models[lm.settings.transfer.model] = None
-    data = [f"results/unsup/{corpus}.jsonl.gz" for corpus in plan.config.corpora]
-    splits = [f"results/data/{name}/{split}.jsonl.gz" for name in plan.data.datasets for split in ("train", "test")]
+    data = [paths.unsup(corpus) for corpus in plan.config.corpora]
+    splits = [paths.rows(name, split) for name in plan.data.datasets for split in ("train", "test")]
     return [*(plan.model_lock(model) for model in models), *data, *splits]
 
 

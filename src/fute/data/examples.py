@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from fute.data.registry import DatasetSettings
+from fute.config.datasets import DatasetSettings
 from fute.data.rows import Answer, BadRow
 
 CORRECT = "correct the row or the registry entry"

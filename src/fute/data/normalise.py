@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
+from fute.config.datasets import DatasetSettings
 from fute.data.examples import Example, Raw, Skipped
 from fute.data.readers import Form, form_of
-from fute.data.registry import DatasetSettings
 from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key
 from fute.data.sources import RawRow, RawSplits
 from fute.data.squad_form import YES_NO

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from fute.config.datasets import DatasetSettings, Reader, Source
 from fute.data import class_readers, qa_readers
 from fute.data.examples import ReaderFunction
-from fute.data.registry import DatasetSettings, Reader, Source
 
 
 class Form(NamedTuple):

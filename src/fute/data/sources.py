@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fute.artifacts import content_key, sha256_file
+from fute.config.datasets import DatasetSettings, FilesSettings, HubSettings, Source
 from fute.data.readers import form_of
-from fute.data.registry import DatasetSettings, FilesSettings, HubSettings, Source
 from fute.data.rows import SourceError, read_raw_jsonl
 
 BUILTIN_ROOT = Path(__file__).resolve().parents[3] / "resources" / "builtin"
@@ -162,3 +162,8 @@ def _load_hub(dataset_id: str, settings: DatasetSettings) -> RawSplits:
             rows[part] += [RawRow(origin, split, index, value) for index, value in enumerate(objects)]
             lock["splits"].append({"split": split, "rows": len(objects), "fingerprint": content_key(objects)})
     return RawSplits(rows["both"] or rows["train"], rows["test"], (), lock, "hub")
+
+
+def external_files(source: dict[str, Any]) -> dict[str, str]:
+    """Files outside the project that a step read, for its record: name -> sha256."""
+    return {f"data:{file['path']}": file["sha256"] for file in source.get("files", []) if "sha256" in file}

@@ -7,8 +7,8 @@ worth something only where prompts differ by more than reruns do and by more tha
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fute.display_names import LEAST_SEPARATION
 from fute.evaluation.metrics import spearman
-from fute.names import LEAST_SEPARATION
 
 
 def separation(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[str, float | str]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fute.evaluation.metrics import Scale, best_rank, best_rank_permuted, ndcg, ndcg_permuted, spearman
 from fute.evaluation.resampling import bootstrap_counts, interval, p_value, random_orders
-from fute.evaluation.transfer_matrix import TransferDataset, in_class, sources_of
+from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
 
 Scope = Literal["in-class", "all-class", "domain"]
 TransferNdcg = Literal["exp2", "linear", "gain_shifted"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from fute.names import METHOD_NAMES
+from fute.display_names import METHOD_NAMES
 
 MISSING = "–"
 REFERENCE_ROWS = ("Oracle", "Mean over prompts", "Random", "Ceiling")

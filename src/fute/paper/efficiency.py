@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fute.names import METHOD_NAMES
+from fute.display_names import METHOD_NAMES
 
 CALL_COLUMNS = ["model", "category", "prompt", "corpus", "calls", "read_tokens", "written_tokens"]
 COUNTED = ("calls", "read_tokens", "written_tokens")

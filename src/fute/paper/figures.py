@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fute.evaluation.geometry import TSNE_VECTORS, Projection
-from fute.paper.labels import LETTER, MARKER_RADIUS, merge_close, spread_labels
-from fute.paper.tables import CATEGORIES, paper_models
+from fute.paper.label_placement import LETTER, MARKER_RADIUS, merge_close, spread_labels
+from fute.paper.table3 import CATEGORIES, paper_models
 
 BLUE, RED = "#2f6db3", "#c8443c"
 INK, MUTED, LINE = "#1f2328", "#6b7280", "#d5d9df"

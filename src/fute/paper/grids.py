@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fute.paper.cells import MISSING, REFERENCE_ROWS, require_columns, text_frame
-from fute.paper.tables import METRICS
+from fute.paper.table3 import METRICS
 
 COUNTS = frozenset({"n", "n_rows", "jobs", "selected", "prompt", "datasets"})
 PERCENTAGES = frozenset(METRICS) | {

@@ -8,9 +8,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from fute.evaluation.transfer_matrix import DIRECT
-from fute.names import METHOD_NAMES
-from fute.paper.show import NoResults, read_evaluation
+from fute.display_names import METHOD_NAMES
+from fute.evaluation.transfer_matrix_step import DIRECT
+from fute.paper.terminal import NoResults, read_evaluation
 
 PROMPTS = "similarities.csv"
 MODELS = "lm_similarities.csv"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fute.names import LEAST_SEPARATION
+from fute.display_names import LEAST_SEPARATION
 from fute.paper.cells import best_cells, require_columns, require_percent
 from fute.paper.grids import list_grid, prompt_grid, table_grid
 from fute.paper.report_parts import ReportFigure, Section, named
-from fute.paper.tables import SUSPECT_NOTE, beside_paper, interval_frame, paper_models, table3_frame
+from fute.paper.table3 import SUSPECT_NOTE, beside_paper, interval_frame, paper_models, table3_frame
 from fute.paper.verdicts import verdict_sentences
 
 _BESIDE_LABELS = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fute.names import METHOD_NAMES
+from fute.display_names import METHOD_NAMES
 from fute.paper.grids import Grid
-from fute.paper.tables import CATEGORIES
+from fute.paper.table3 import CATEGORIES
 
 
 @dataclass(frozen=True)

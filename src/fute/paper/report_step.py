@@ -1,4 +1,4 @@
-"""The report step: one HTML page from everything a run made, by either experiment or both."""
+"""Write the report: one HTML page from everything that a run made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
-from fute.paper import tables, transfer_tables
+from fute.paper import table3 as tables
+from fute.paper import transfer_tables
 from fute.paper.report import ReportContext, render_report
 from fute.paper.report_llm import LlmResults
 from fute.paper.report_lm import LmResults, TransferTable
@@ -106,7 +107,7 @@ def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
     )
 
 
-def write_report(
+def report(
     settings: ReportSettings,
     *,
     evaluation: Path,
@@ -131,5 +132,5 @@ def write_report(
         llm=llm_results(settings.llm, evaluation, printed) if settings.llm else None,
     )
     read = [*inputs, *sorted(printed.glob("*.csv"))]
-    with Step("report", module=__name__, settings=settings.model_dump(), inputs=read) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=read) as step:
         step.bytes(output, render_report(context).encode())

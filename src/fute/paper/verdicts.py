@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fute.names import LEAST_SEPARATION, METHOD_NAMES
+from fute.display_names import LEAST_SEPARATION, METHOD_NAMES
 from fute.paper.cells import REFERENCE_ROWS, base_method, require_columns
-from fute.paper.tables import CATEGORIES
+from fute.paper.table3 import CATEGORIES
 
 LABELS = {"ndcg": "NDCG", "performance": "performance"}
 

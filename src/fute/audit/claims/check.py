@@ -13,7 +13,7 @@ from enum import StrEnum
 from fute.audit.claims.file import Claim
 from fute.audit.claims.sources import Changed, Inconclusive, NotApplicable, Project
 from fute.audit.claims.statements import Statement, statements
-from fute.audit.verdicts import DRIFT, INCOMPLETE, OK, worst
+from fute.audit.findings import DRIFT, INCOMPLETE, OK, worst
 
 ALMOST = 1e-8
 """Share of a number by which it may differ besides: files hold nine digits."""

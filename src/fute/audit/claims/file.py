@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fute.audit.verdicts import INCOMPLETE
+from fute.audit.findings import INCOMPLETE
 from fute.config.strict_yaml import load
 
 

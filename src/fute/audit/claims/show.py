@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fute.audit.claims.check import KINDS, Answer, ClaimReport, Outcome
-from fute.audit.verdicts import DRIFT, OK, worst
+from fute.audit.findings import DRIFT, OK, worst
 
 STYLE = {OK: "green", DRIFT: "red"}
 

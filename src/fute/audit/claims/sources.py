@@ -21,7 +21,7 @@ from fute.audit.claims.statements import Statement
 from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.config.strict_yaml import load
-from fute.paper.tables import paper_models
+from fute.paper.table3 import paper_models
 
 
 class Inconclusive(LookupError):

@@ -1,0 +1,134 @@
+"""The graph of a run as Snakemake plans it: which rule makes which file, from what, with which parameters.
+
+The audit asks the workflow itself what should be there. Nothing is run or written, and neither file times nor
+Snakemake's own metadata matter to the answer.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
+from snakemake.exceptions import RuleException, WorkflowError
+from snakemake.settings.enums import Quietness
+
+from fute.artifacts import SIDECAR
+from fute.audit.findings import INCOMPLETE
+from fute.config.run import Run
+from fute.plan import Workflow
+
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow as SnakemakeWorkflow
+
+TARGETS = "FUTE_TARGETS"
+
+
+class GraphError(RuntimeError):
+    """The workflow cannot be planned; the message is Snakemake's."""
+
+    exit_code = INCOMPLETE
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One planned job: its rule, wildcards, files without sidecars, parameters, and where its cost is measured."""
+
+    rule: str
+    wildcards: dict[str, str]
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    params: dict[str, Any]
+    benchmark: str | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All jobs that some targets need, done or not, and the workflow that planned them.
+
+    settings: the configuration as Snakemake read it, with everything that was overridden.
+    """
+
+    workflow: Workflow
+    settings: Mapping[str, Any]
+    targets: tuple[str, ...]
+    jobs: tuple[Job, ...]
+
+    @property
+    def run(self) -> Run:
+        """The checked configuration."""
+        return self.workflow.run
+
+    def producers(self) -> dict[str, Job]:
+        """File -> the job that makes it."""
+        return {output: job for job in self.jobs for output in job.outputs}
+
+    def leaves(self) -> list[str]:
+        """Files that jobs read and none makes: finished batches, and what was there before, sorted."""
+        made = self.producers()
+        return sorted({name for job in self.jobs for name in job.inputs if name not in made})
+
+
+def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None) -> Graph:
+    """Plan the workflow in the current folder for some targets (none: the default ones).
+
+    config: its file of settings. settings: what overrides them, as `--config` of Snakemake does: all or some.
+    Raises GraphError.
+    """
+    with planned(config, targets, settings=settings) as workflow:
+        return graph_of(workflow, targets)
+
+
+def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str]) -> Graph:
+    """The graph of a workflow that was planned for these targets."""
+    jobs = sorted((_job(job) for job in workflow.dag.jobs if job.output), key=lambda job: job.outputs)
+    return Graph(workflow.globals["WF"], dict(workflow.globals["config"]), tuple(targets), tuple(jobs))
+
+
+@contextmanager
+def planned(
+    config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None
+) -> Iterator[SnakemakeWorkflow]:
+    """Snakemake's own view of the workflow, planned as for `read_graph`. Raises GraphError."""
+    if settings is None and not config.is_file():
+        raise GraphError(f"{config} is not there; name the configuration of the run with --config")
+    if not all(targets):
+        raise GraphError("an empty name is no target; name a file of the results or a phase")
+    before = os.environ.get(TARGETS)
+    os.environ[TARGETS] = " ".join(sorted(targets))
+    logging.disable(logging.WARNING)  # what Snakemake says of its plans is for people who run it
+    try:
+        files = [config] if config.is_file() else []
+        given = ConfigSettings(configfiles=files, config=dict(settings or {}))
+        with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True, enable_file_logging=False)) as api:
+            api_workflow = api.workflow(resource_settings=ResourceSettings(cores=1), config_settings=given)
+            api_workflow.dag(DAGSettings(targets=frozenset(targets)))
+            workflow = api_workflow._workflow
+            workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+            workflow._build_dag()
+            yield workflow
+    except (WorkflowError, RuleException) as error:
+        raise GraphError(f"the workflow cannot be planned: {error}") from error
+    finally:
+        gc.enable()  # the Snakefile switches it off
+        logging.disable(logging.NOTSET)
+        os.environ.pop(TARGETS)
+        if before is not None:
+            os.environ[TARGETS] = before
+
+
+def _job(job: Any) -> Job:
+    return Job(
+        rule=job.rule.name,
+        wildcards=dict(sorted(job.wildcards_dict.items())),
+        outputs=tuple(str(name) for name in job.output if not str(name).endswith(SIDECAR)),
+        inputs=tuple(str(name) for name in job.input),
+        params=dict(job.params.items()),
+        benchmark=str(job.benchmark) if job.benchmark else None,
+    )

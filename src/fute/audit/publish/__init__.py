@@ -1,0 +1,1 @@
+"""What an audit hands on: an RO-Crate, a page for a browser, receipts."""

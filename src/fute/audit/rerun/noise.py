@@ -1,0 +1,115 @@
+"""How far repeats of one job are apart: the noise floor that tolerances should stand on.
+
+`results/audit/noise.json` holds for each kind of artifact the largest distances between any two of k repeats. Where
+it is there, `rerun` judges by it instead of by the default tolerances.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fute.artifacts import atomic, semantic_sha256
+from fute.audit.findings import INCOMPLETE, Cause, Report, Verdict
+from fute.audit.paths import AUDIT
+from fute.audit.planned_jobs import Job
+from fute.audit.rerun.compare import DEFAULTS, UNLIKE, Tolerances, distances, kind_of
+from fute.audit.rerun.redo_job import CANNOT, Rerunner
+from fute.audit.sidecars import read_sidecar, strict_json
+from fute.progress import Track
+
+NOISE = f"{AUDIT}/noise.json"
+SCHEMA = 1
+MARGIN = 2
+"""A tolerance is this many times the largest distance seen: a few repeats seldom meet the worst."""
+
+
+class NoiseError(ValueError):
+    """A noise file that is damaged."""
+
+    exit_code = INCOMPLETE
+
+
+def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict[str, Any], Report]:
+    """Do every job `repeats` times; returns the content of noise.json, and what could not be done or compared.
+
+    An artifact of a kind that must be made byte for byte and was not is a finding.
+    """
+    report = Report("noise", checked=sum(len(job.outputs) for job in jobs))
+    floor: dict[str, dict[str, float]] = {}
+    counted: dict[str, int] = {}
+    environments: list[dict[str, Any]] = []
+    with Track("repeating", len(jobs) * repeats, "runs") as track:
+        for job in jobs:
+            runs = []
+            try:
+                for _ in range(repeats):
+                    runs.append(rerunner.again(job).made)
+                    track.advance()
+            except CANNOT as error:
+                for name in job.outputs:
+                    report.add(name, Verdict.NOT_RERUNNABLE, Cause.ABSENT, f"{name}: {error}")
+                continue
+            for name in job.outputs:
+                _one(name, [made[name] for made in runs], floor, counted, report)
+            environment = read_sidecar(Path(f"{runs[0][job.outputs[0]]}.prov.json"))[0].environment()
+            if environment not in environments:
+                environments.append(environment)
+    value = {
+        "schema": SCHEMA,
+        "repeats": repeats,
+        "jobs": sorted(job.outputs[0] for job in jobs),
+        "floor": {kind: {"artifacts": counted[kind], "distances": floor.get(kind, {})} for kind in sorted(counted)},
+        "environments": environments,
+    }
+    report.facts = {"repeats": repeats, "floor": {kind: dict(found) for kind, found in sorted(floor.items())}}
+    return value, report
+
+
+def _one(name: str, files: Sequence[Path], floor: dict, counted: dict, report: Report) -> None:
+    """Take the repeats of one artifact into the floor of its kind."""
+    kind = kind_of(name)
+    counted[kind] = counted.get(kind, 0) + 1
+    differ = len({semantic_sha256(path) for path in files}) > 1
+    if kind not in DEFAULTS:
+        if differ:
+            report.add(name, Verdict.DRIFTED, Cause.NONDETERMINISM, f"{name}: repeats are not the same bytes")
+        return
+    own = floor.setdefault(kind, dict.fromkeys(DEFAULTS[kind], 0.0))
+    for pair in itertools.combinations(files, 2) if differ else ():
+        found = distances(name, *pair)
+        if UNLIKE in found.values():
+            report.add(name, Verdict.DRIFTED, Cause.NONDETERMINISM, f"{name}: repeats cannot even be compared")
+            return
+        for measure_name, distance in found.items():
+            own[measure_name] = max(own[measure_name], distance)
+
+
+def write_noise(value: Mapping[str, Any], path: Path) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n", encoding="utf8")
+
+
+def read_tolerances(path: Path) -> Tolerances:
+    """Tolerances of a noise file, of kinds it did not measure the defaults; the defaults where there is no file.
+
+    Raises NoiseError.
+    """
+    if not path.is_file():
+        return Tolerances(DEFAULTS, "the defaults; measure them with: fute audit noise")
+    try:
+        value = strict_json(path.read_bytes())
+        repeats = value["repeats"]
+        measured = {kind: each["distances"] for kind, each in value["floor"].items() if each["distances"]}
+        own = {kind: {name: MARGIN * float(most) for name, most in of.items()} for kind, of in measured.items()}
+        if value["schema"] != SCHEMA or any(of.keys() != DEFAULTS[kind].keys() for kind, of in own.items()):
+            raise ValueError("other kinds or measures than this version has")
+        if not all(0 <= most < UNLIKE for of in own.values() for most in of.values()):
+            raise ValueError("a distance that is none")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NoiseError(f"{path}: is damaged ({error}); measure again with: fute audit noise") from None
+    source = f"{MARGIN} times the noise of {repeats} repeats ({path}: {', '.join(sorted(own)) or 'no kind'})"
+    return Tolerances({**DEFAULTS, **own}, source)

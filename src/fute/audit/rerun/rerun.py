@@ -1,0 +1,111 @@
+"""Doing a sample of a run's jobs again, each from its recorded inputs, and comparing what comes out.
+
+A job starts from inputs with the recorded hashes, so whatever differs was made different by that job, or by the
+computation of the cell that it takes out of a batch: every drift that is found is where it began.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fute.artifacts import sidecar_path
+from fute.audit.batches import cell_content, is_batch, keys_read, planned_keys
+from fute.audit.findings import Cause, Report, Verdict
+from fute.audit.lineage import ancestors
+from fute.audit.manifest import Manifest
+from fute.audit.planned_jobs import Job
+from fute.audit.rerun.compare import Tolerances, compare
+from fute.audit.rerun.redo_job import CANNOT, Again, Rerunner
+from fute.audit.rerun.sandbox import in_image
+from fute.audit.sidecars import Record, read_sidecar
+from fute.audit.staleness import same_code
+from fute.audit.values import differences
+from fute.progress import Track
+
+
+def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Report:
+    """Do jobs again and say of each of their artifacts what became of it; the first divergent ones come first."""
+    report = Report("rerun", checked=sum(len(job.outputs) for job in jobs))
+    drifted: list[tuple[str, str, Cause, str]] = []
+    with Track("doing again", len(jobs), "jobs") as track:
+        for job in jobs:
+            try:
+                again = rerunner.again(job)
+            except CANNOT as error:
+                for name in job.outputs:
+                    report.add(name, Verdict.NOT_RERUNNABLE, Cause.ABSENT, f"{name}: {error}")
+            else:
+                _judge(rerunner, again, tolerances, report, drifted)
+            track.advance()
+    origins = _first(rerunner.manifest, {origin for _, origin, _, _ in drifted})
+    for name, origin, cause, why in sorted(drifted, key=lambda each: each[1] not in origins):
+        above = sorted(ancestors(rerunner.manifest, [name]) & origins) or [origin]
+        report.add(name, Verdict.DRIFTED, cause, f"{name}: {why}; first divergent: {', '.join(above)}")
+    images = {record.image for job in jobs if (record := rerunner.record(job.outputs[0])).image}
+    report.facts = {
+        "jobs": len(jobs),
+        "stages": dict(sorted(Counter(job.rule for job in jobs).items())),
+        "first divergent": sorted(origins),
+        "tolerances": tolerances.source,
+        **({"without image": left} if (left := sorted(i for i in images if not in_image(i, rerunner.project))) else {}),
+    }
+    return report
+
+
+def _judge(
+    rerunner: Rerunner,
+    again: Again,
+    tolerances: Tolerances,
+    report: Report,
+    drifted: list[tuple[str, str, Cause, str]],
+) -> None:
+    for name, made in again.made.items():
+        result = compare(name, rerunner.results.path(name), made, tolerances)
+        if result.verdict is Verdict.IDENTICAL:
+            continue
+        origin = _origin(rerunner, again, name)
+        cause, why = _cause(rerunner, again, name, origin)
+        if result.verdict is Verdict.DRIFTED:
+            step = rerunner.manifest.entries[origin].step
+            drifted.append((name, origin, cause, f"{result.said}; {step}: {why}"))
+        else:
+            report.add(name, result.verdict, cause, f"{name}: {result.said}; {why}")
+
+
+def _first(manifest: Manifest, origins: set[str]) -> set[str]:
+    """Those that were not made from any other of them."""
+    return {name for name in origins if (ancestors(manifest, [name]) & origins) == {name}}
+
+
+def _origin(rerunner: Rerunner, again: Again, name: str) -> str:
+    """Where a drift of an artifact began: in a batch that it is taken from, or in itself."""
+    recorded, planned = _keys(rerunner.record(name), again.job)
+    for new, batch in again.batches:
+        for was, now in zip(recorded, planned, strict=True):
+            content = cell_content(new, now)
+            known = cell_content(rerunner.results.path(batch), was)
+            if None not in (content, known) and content != known:
+                return batch
+    return name
+
+
+def _cause(rerunner: Rerunner, again: Again, name: str, origin: str) -> tuple[Cause, str]:
+    """Why something came out otherwise, as far as records tell, in words."""
+    entry = rerunner.manifest.entries[origin]
+    made = next((path for path, batch in again.batches if batch == origin), again.made[name])
+    if not same_code(entry):
+        return Cause.CODE, f"the code of {entry.module} is not that of the run"
+    now = read_sidecar(sidecar_path(made))[0].environment()
+    was = rerunner.manifest.environments[entry.environment]
+    for cause, keys in ((Cause.HARDWARE, ("cpu", "gpu", "threads")), (Cause.SOFTWARE, ("packages", "python"))):
+        if changed := list(differences({k: was.get(k) for k in keys}, {k: now.get(k) for k in keys})):
+            return cause, f"made elsewhere: {'; '.join(changed[:3])}"
+    return Cause.NONDETERMINISM, "the same code, inputs and machine"
+
+
+def _keys(record: Record, job: Job) -> tuple[list[str], list[str]]:
+    """Keys that an artifact's record read from batches, and those the planned job reads; both empty without batches."""
+    if not any(is_batch(source.path) for source in record.inputs):
+        return [], []
+    return keys_read(record.params), planned_keys(job)

@@ -1,0 +1,185 @@
+"""A folder in which one job of a finished run is done again, with the checkout's own rules and the recorded inputs.
+
+It looks like the checkout, whose files are links, with a `results/` of its own: links to what the job's record says
+it was made from, and nothing else. Steps write by renaming, so nothing is ever written through a link.
+
+A job that takes a cell out of a batch has the cell computed again, too: every other cell of the configuration is
+declared finished, so that the workflow plans a new batch with just this cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fute.artifacts import SIDECAR, sidecar_path
+from fute.audit.batches import all_cells, is_batch, planned_keys
+from fute.audit.config_and_locks import IMAGES, LOCK, read_images
+from fute.audit.findings import INCOMPLETE
+from fute.audit.paths import RESULTS, ResultsFolder
+from fute.audit.planned_jobs import Graph, Job
+from fute.batching import KEYS, keys_text
+
+# sorts after every batch, whose names are hexadecimal digits: a real one that is there comes first
+DECLARED = "recorded"
+BATCH_RULES = ("label_batch", "embed_batch", "transfer_batch")
+SETTINGS = "rerun.json"
+
+
+class FailedRun(RuntimeError):
+    """A job could not be done again; holds the end of what it said."""
+
+
+class ScratchError(ValueError):
+    """A folder that cannot be worked in."""
+
+    exit_code = INCOMPLETE
+
+
+def checked_scratch(folder: Path) -> Path:
+    """`folder` itself, where nothing is in it yet, and apart from the results. Raises ScratchError."""
+    if folder.resolve().is_relative_to(Path(RESULTS).resolve()):
+        raise ScratchError(
+            f"{folder} lies in {RESULTS}/, where nothing may be written; give --scratch a folder elsewhere"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ScratchError(f"{folder} is not empty; give --scratch a folder that is not there")
+    return folder
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How jobs are run here. profile: of Snakemake, beside the project's default one."""
+
+    cores: int
+    profile: Path | None = None
+
+
+class Scratch:
+    """folder: is made, and must not be there. project: the checkout, with the real results."""
+
+    def __init__(self, folder: Path, project: Path, graph: Graph) -> None:
+        self.folder, self.project, self.graph = folder.resolve(), project.resolve(), graph
+        self.folder.mkdir(parents=True)
+        for path in sorted(self.project.iterdir()):
+            holds_it = self.folder.is_relative_to(path.resolve())
+            if path.name != "results" and not path.name.startswith(".") and not holds_it:
+                (self.folder / path.name).symlink_to(path)
+        self.results = self.folder / "results"
+        self.results.mkdir()
+        (self.folder / SETTINGS).write_text(json.dumps(_settings(graph, self.project)), encoding="utf8")
+        self._real = ResultsFolder(self.project / "results")
+
+    def link(self, names: Iterable[str]) -> None:
+        """Link artifacts with their records, a lock with the folder it speaks for, `.keys` with their batch."""
+        for name in names:
+            for each in self._beside(name):
+                target = self.folder / each
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.exists():
+                    target.symlink_to(self._real.path(each).resolve())
+
+    def _beside(self, name: str) -> list[str]:
+        found = [name, name + SIDECAR]
+        if name.endswith(LOCK):
+            found.append(name.removesuffix(LOCK))
+        if name.endswith(KEYS):
+            folder = self._real.path(name).parent
+            batch = name.rpartition("/")[2].removesuffix(KEYS)
+            own = [path.name for path in folder.glob(f"{batch}.*") if not path.name.endswith((".partial", ".tmp"))]
+            found += [f"{name.rpartition('/')[0]}/{each}" for each in sorted(own)]
+        return [each for each in found if self._real.path(each).exists()]
+
+    def declare_finished(self, job: Job) -> None:
+        """Say of all cells, except those that `job` reads, that they are in a finished batch."""
+        read = set(planned_keys(job)) if any(is_batch(name) for name in job.inputs) else set()
+        cells: dict[str, dict[str, str]] = {}
+        for where, cell, key in all_cells(self.graph.workflow):
+            if key not in read:
+                cells.setdefault(where, {})[cell] = key
+        for where, declared in cells.items():
+            data = self.folder / where.replace("*", DECLARED)
+            data.parent.mkdir(parents=True, exist_ok=True)
+            data.touch()
+            keys = data.with_name(DECLARED + KEYS)
+            keys.write_text(keys_text(declared), encoding="utf8")
+            sidecar_path(keys).touch()
+
+    def copy_benchmarks(self) -> None:
+        """The measured times, which reports print."""
+        if (self.project / "results/benchmarks").is_dir():
+            shutil.copytree(self.project / "results/benchmarks", self.results / "benchmarks")
+
+    def run(self, job: Job, machine: Machine, image: str | None) -> None:
+        """Do one job and the batch it reads. Raises FailedRun."""
+        line = [sys.executable, "-m", "snakemake", "--configfile", SETTINGS, "--cores", str(machine.cores)]
+        line += ["--nolock", "--allowed-rules", job.rule, *BATCH_RULES]
+        if machine.profile:
+            line += ["--profile", str(machine.profile)]
+        if image and in_image(image, self.project):
+            line += ["--software-deployment-method", "apptainer"]
+        done = subprocess.run(
+            [*line, "--", job.outputs[0]], cwd=self.folder, env=environment(os.environ, self.project), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise FailedRun(_end_of(done.stdout, self.folder / "results/logs", job))
+
+    def new_batches(self) -> list[Path]:
+        """Data of the batches that were computed here."""
+        found = self.results.rglob(f"batches/*{KEYS}{SIDECAR}")
+        return [path for each in found if not each.is_symlink() and each.stat().st_size for path in _data_of(each)]
+
+
+def _settings(graph: Graph, project: Path) -> dict[str, Any]:
+    """The run's settings; a data folder given relative to the checkout is named in full: the scratch lies elsewhere."""
+    settings = dict(graph.settings)
+    if root := graph.run.config.data.root:
+        settings["data"] = {**settings["data"], "root": str((project / Path(root).expanduser()).resolve())}
+    return settings
+
+
+def _data_of(sidecar: Path) -> list[Path]:
+    name = sidecar.name.removesuffix(KEYS + SIDECAR)
+    return [path for path in sidecar.parent.glob(f"{name}.*") if not path.name.endswith((SIDECAR, KEYS, ".partial"))]
+
+
+def environment(known: Mapping[str, str], project: Path) -> dict[str, str]:
+    """An environment without what a workflow around this one has put there; images see the checkout, to read only."""
+    own = {name: value for name, value in known.items() if not name.startswith(("FUTE_", "SNAKEMAKE"))}
+    # a variable, as arguments on the command line would replace those of a site's profile
+    binds = [*filter(None, [own.get("APPTAINER_BIND")]), f"{project}:{project}:ro"]
+    return own | {"APPTAINER_BIND": ",".join(binds)}
+
+
+def in_image(sha256: str, project: Path) -> bool:
+    """Whether the image that an artifact was made in can be used: it is there, and so is Apptainer."""
+    entry = read_images(project).get(sha256)
+    return bool(entry) and shutil.which("apptainer") is not None and (project / IMAGES.parent / entry["file"]).is_file()
+
+
+def _end_of(said: str, logs: Path, job: Job) -> str:
+    """The last line of a step's own log that says something, or of Snakemake's."""
+    texts = [path.read_text(encoding="utf8", errors="replace") for path in sorted(logs.rglob("*.log"), key=_age)]
+    for text in texts:
+        if lines := _lines(text):
+            return lines[-1]
+    errors = [line for line in _lines(said) if re.match(r"(FATAL:|\w*(Error|Exception)\b).*[^:]$", line)]
+    return (errors or _lines(said) or [job.rule])[-1]
+
+
+def _age(path: Path) -> float:
+    return -path.stat().st_mtime
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with words in them, without the frames that command-line errors are drawn in."""
+    return [line.strip("│ \t") for line in text.splitlines() if re.search(r"\w", line)]

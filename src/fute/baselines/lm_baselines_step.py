@@ -1,0 +1,154 @@
+"""Score every source for every target by the baselines of Tables 1 and 2; higher is better.
+
+DataSize and CurveGrad are of here; TextEmb, TaskEmb and TuPaTE compare vectors (`fute.baselines.similarity`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict
+
+from fute.artifacts import Step
+from fute.baselines.components import component_cosines
+from fute.baselines.similarity import Pairs, fused_cosines, vector_cosines
+from fute.config.lm_baselines import LM_BASELINES, LmBaseline
+from fute.embeddings import load
+from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
+
+COLUMNS = ["model", "method", "source", "target", "score", "in_class"]
+PLACES = (0.1, 0.2, 0.3, 0.5, 0.7)
+"""Shares of the training steps at which a loss curve's gradient is taken (Bingel & Soegaard, EACL 2017)."""
+DECAY = 0.98
+"""Of the moving average over steps: single batches' losses are too noisy to take differences of."""
+
+
+class LmBaselineSettings(BaseModel):
+    """model: whose curves and vectors are read. methods: baselines. datasets: by id, in the order of the tables.
+    sizes: rows in thousands by source, as the transfer literature counts them; None: training rows are counted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    methods: tuple[LmBaseline, ...] = tuple(LM_BASELINES)
+    datasets: dict[str, TransferDataset]
+    sizes: dict[str, float] | None = None
+
+
+def smoothed(losses: ArrayLike, decay: float = DECAY) -> NDArray[np.float64]:
+    """Exponential moving average (n,) of losses (n,), from the first of them on."""
+    found = np.array(losses, dtype=float)
+    for step in range(1, len(found)):
+        found[step] = decay * found[step - 1] + (1 - decay) * found[step]
+    return found
+
+
+def curve_gradients(losses: ArrayLike, decay: float = DECAY) -> NDArray[np.float64]:
+    """Gradients (5,) of the smoothed loss, per step, at 10, 20, 30, 50 and 70 % of the steps.
+
+    Central differences, at the nearest step that has a neighbour on both sides. Raises ValueError for fewer than
+    three losses.
+    """
+    values = smoothed(losses, decay)
+    if len(values) < 3:
+        raise ValueError(f"a loss curve of {len(values)} steps has no central difference; train for three at least")
+    places = np.clip(np.rint(np.array(PLACES) * (len(values) - 1)).astype(int), 1, len(values) - 2)
+    return (values[places + 1] - values[places - 1]) / 2
+
+
+def data_size(sizes: Mapping[str, float], datasets: Mapping[str, TransferDataset]) -> dict[tuple[str, str], float]:
+    """(source, target) -> size of the source's training set, whatever the target (Vu et al., EMNLP 2020)."""
+    return {(source, target): float(sizes[source]) for target in datasets for source in sources_of(target, datasets)}
+
+
+def curve_grad(
+    gradients: Mapping[str, ArrayLike], datasets: Mapping[str, TransferDataset]
+) -> dict[tuple[str, str], float]:
+    """(source, target) -> cosine of the gradients (5,) of their loss curves.
+
+    NaN between the classes and for domain targets, as the paper has no value there: losses of different heads are
+    not comparable, and a domain target chooses among both classes. How the gradients become a ranking is not
+    published; the cosine is ours.
+    """
+    found = {}
+    for target in datasets:
+        for source in sources_of(target, datasets):
+            same = in_class(source, target, datasets)
+            found[source, target] = _cosine(gradients[source], gradients[target]) if same else float("nan")
+    return found
+
+
+def _cosine(a: ArrayLike, b: ArrayLike) -> float:
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / norms) if norms else float("nan")
+
+
+def training_rows(counts: Mapping[str, Any]) -> int:
+    """Training rows of a dataset, those held out for early stopping included, from its `counts.json`."""
+    return counts["train"]["kept"] + counts["dev"].get("kept", 0)
+
+
+def lm_baselines(
+    settings: LmBaselineSettings, *, curves: Mapping[str, Path], counts: Mapping[str, Path],
+    vectors: Mapping[str, Path], output: Path,
+) -> None:  # fmt: skip
+    """Write a row a method, source and target: model, method, source, target, score, in_class.
+
+    in_class: the score among the sources of the target's class alone, where the source is one of them. It differs
+    from `score` for TaskEmb, which fuses rankings.
+    curves: `{dataset}.curve.json` by source, for CurveGrad. counts: `counts.json` by source, for DataSize where
+    `sizes` is None. vectors: files of `fute.baselines.embed_dataset_step` by `{method}:{dataset}`.
+    """
+    rows = []
+    for method in settings.methods:
+        files = {name: vectors[f"{method}:{name}"] for name in settings.datasets if f"{method}:{name}" in vectors}
+        scores, own = _scores(method, settings, curves, counts, files)
+        for (source, target), score in scores.items():
+            row = {"model": settings.model, "method": LM_BASELINES[method], "source": source, "target": target}
+            same = in_class(source, target, settings.datasets)
+            rows.append(row | {"score": score, "in_class": own[source, target] if same else float("nan")})
+    inputs = [*curves.values(), *counts.values(), *vectors.values()]
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
+        step.csv(output, rows, COLUMNS)
+
+
+def _scores(
+    method: LmBaseline, settings: LmBaselineSettings, curves: Mapping[str, Path], counts: Mapping[str, Path],
+    vectors: Mapping[str, Path],
+) -> tuple[Pairs, Pairs]:  # fmt: skip
+    """Scores of one method, and those among the sources of the target's class. vectors: its files by dataset."""
+    if method == "taskemb":
+        cosines = [matrix for _, matrix in component_cosines(_of_all(method, settings, vectors))]
+        all_class, own = (
+            fused_cosines(cosines, tuple(vectors), settings.datasets, within_class=w) for w in (False, True)
+        )
+        return all_class, own
+    found = _pair_scores(method, settings, curves, counts, vectors)
+    return found, found
+
+
+def _of_all(method: LmBaseline, settings: LmBaselineSettings, vectors: Mapping[str, Path]) -> Mapping[str, Path]:
+    if missing := sorted(set(settings.datasets) - set(vectors)):
+        raise ValueError(f"no vector {method}:{missing[0]} is among the files of this step")
+    return vectors
+
+
+def _pair_scores(
+    method: LmBaseline, settings: LmBaselineSettings, curves: Mapping[str, Path], counts: Mapping[str, Path],
+    vectors: Mapping[str, Path],
+) -> Pairs:  # fmt: skip
+    """Scores of a method that gives each pair its own, whatever other sources there are."""
+    datasets = settings.datasets
+    if method == "datasize":
+        read = {name: json.loads(path.read_text(encoding="utf8")) for name, path in counts.items()}
+        return data_size(settings.sizes or {name: training_rows(content) for name, content in read.items()}, datasets)
+    if method == "curvegrad":
+        losses = {name: json.loads(path.read_text(encoding="utf8"))["losses"] for name, path in curves.items()}
+        return curve_grad({name: curve_gradients(values) for name, values in losses.items()}, datasets)
+    return vector_cosines({name: load(path) for name, path in _of_all(method, settings, vectors).items()}, datasets)

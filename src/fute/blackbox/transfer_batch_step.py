@@ -1,0 +1,87 @@
+"""Fine-tune encoders of sources again on targets, many in one process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from fute.artifacts import Step, gzip_bytes, jsonl_bytes, sha256_file
+from fute.batching import UnitStore, keys_text
+from fute.blackbox.bench import Bench, folder_of
+from fute.blackbox.heads import BlackBox, BlackBoxError, load_black_box
+from fute.progress import Track
+from fute.specs.transfer import TransferRun, TransferSpec
+from fute.surrogate.checkpoint import Preempted, heed_sigterm
+
+SUFFIX = ".jsonl.gz"
+
+
+def cell(run: TransferRun) -> str:
+    """Name of a run in a batch's `.keys` file."""
+    return f"{run.source}>{run.target}@{run.seed}"
+
+
+def _unit(run: TransferRun) -> str:
+    return f"{run.key}.json"
+
+
+def _origins(run: TransferRun, files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files a run is made from, by what they are."""
+    found = {"source": f"finetuned:{run.source}", "train": f"train:{run.target}", "test": f"test:{run.target}"}
+    return {kind: files[name] for kind, name in found.items()}
+
+
+def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
+    """Make all transfer runs of a batch; goes on after the last finished one of a killed process.
+
+    files: `finetuned:{dataset}` (the lock beside a source's folder), `train:{dataset}`, `test:{dataset}` -> path.
+    output: one line a run: key, source, target, seed, metric, score and majority (percent), steps and losses, and
+    under `from` the hashes of what it was made from; `.keys` and sidecars are written beside it.
+    """
+    store = UnitStore(output, SUFFIX, map(sha256_file, [lock, *files.values()]))
+    missing = set(store.missing([_unit(run) for run in spec.runs]))
+    print(f"{spec.model}: {len(spec.runs)} transfer runs, {len(spec.runs) - len(missing)} found finished", flush=True)
+    bench = Bench(model)
+    model_sha256 = sha256_file(lock)
+    source: tuple[str, BlackBox] | None = None
+    # runs of one source follow each other, so that its weights are read once
+    ordered = sorted(spec.runs, key=lambda run: (run.source, run.target, run.seed))
+    with heed_sigterm() as came, Track("transfer", len(missing), "runs") as track:
+        for run in ordered:
+            if _unit(run) not in missing:
+                continue
+            origins = _origins(run, files)
+            if source is None or source[0] != run.source:
+                source = run.source, _load_source(run, origins["source"])
+            hashes = {"model": model_sha256} | {kind: sha256_file(path) for kind, path in origins.items()}
+            target = spec.target(run.target)
+            checkpoint = store.path(f"{run.key}.training")
+            facts = bench.fit(
+                target.task, target.recipe, seed=run.seed, train=origins["train"], test=origins["test"],
+                label=cell(run), checkpoint=checkpoint, start=[hashes["model"], hashes["source"]], source=source[1],
+                keep_head=spec.keep_head,
+            ).facts  # fmt: skip
+            if bench.accelerator.is_main_process:
+                line = run.model_dump() | {name: facts[name] for name in facts if name != "losses"} | {"from": hashes}
+                store.put(_unit(run), lambda path, line=line: path.write_text(json.dumps(line)))
+                checkpoint.unlink(missing_ok=True)
+            track.advance()
+            if came():
+                raise Preempted(f"stopped by SIGTERM; {track.done} runs are kept, and running again goes on")
+    bench.accelerator.end_training()
+    if not bench.accelerator.is_main_process:
+        return
+    lines = [json.loads(store.path(_unit(run)).read_text()) for run in sorted(spec.runs, key=lambda run: run.key)]
+    keys = keys_text({cell(run): run.key for run in spec.runs})
+    settings = spec.model_dump(mode="json")
+    with Step(__name__, settings=settings, inputs=[*files.values(), lock]) as step:
+        step.bytes(output, gzip_bytes(jsonl_bytes(lines)), runs=len(lines))
+        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys.encode())
+
+
+def _load_source(run: TransferRun, lock: Path) -> BlackBox:
+    box = load_black_box(folder_of(lock))
+    if box.task.dataset != run.source:
+        raise BlackBoxError(f"{folder_of(lock)} was fine-tuned on {box.task.dataset}, not on {run.source}")
+    return box

@@ -1,0 +1,80 @@
+"""Which source files a step depends on, and one hash over them.
+
+Snakemake does not notice an edit in a module that a shell command imports. Every rule therefore carries
+the hash of its step's import closure as a parameter: editing a file reruns the steps that import it,
+directly or not, and no others. Imports for type checkers alone do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+NEVER_SHAPES_A_RESULT = {"progress.py", "images/lock.py"}
+
+
+def _path_of(module: str) -> Path | None:
+    """File of the dotted module `fute.x.y`, or None where no such module exists."""
+    base = PACKAGE.joinpath(*module.split(".")[1:])
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+_FROM = re.compile(r"^[ \t]*from (fute[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*import (fute[\w.]*)", re.MULTILINE)
+_FOR_TYPES_ALONE = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULTILINE)
+
+
+@cache
+def _source(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """Dotted names of this package that a file imports anywhere, functions included; not those for type checkers."""
+    # by regular expression: parsing every file took longer than all else that is done when a workflow is planned
+    text = _FOR_TYPES_ALONE.sub("", _source(path).decode())
+    names = set(_IMPORT.findall(text))
+    for module, imported in _FROM.findall(text):
+        names.add(module)
+        names.update(f"{module}.{name}" for name in re.findall(r"\w+", imported))
+    return frozenset(names)
+
+
+@cache
+def closure(*modules: str) -> tuple[str, ...]:
+    """Files of the import closure of `modules`, relative to the package folder, sorted.
+
+    Raises ValueError where a module is not part of the package.
+    """
+    start = {_path_of(module) for module in modules}
+    if None in start:
+        unknown = ", ".join(module for module in modules if _path_of(module) is None)
+        raise ValueError(f"{unknown}: no such module in the package {PACKAGE.name}")
+    seen: set[Path] = set(start)  # type: ignore[arg-type]
+    todo = list(seen)
+    while todo:
+        for name in _imports(todo.pop()):
+            path = _path_of(name)
+            if path is not None and path not in seen:
+                seen.add(path)
+                todo.append(path)
+    return tuple(sorted({path.relative_to(PACKAGE).as_posix() for path in seen} - NEVER_SHAPES_A_RESULT))
+
+
+@cache
+def code_sha256(*modules: str) -> str:
+    """sha256 over names and contents of the import closure of `modules`.
+
+    A module that a step loads by name (an engine, an embedding method) is in no closure: name it beside the step's.
+    """
+    digest = hashlib.sha256()
+    for name in closure(*modules):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(_source(PACKAGE / name)).digest())
+    return digest.hexdigest()

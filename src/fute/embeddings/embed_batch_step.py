@@ -1,0 +1,108 @@
+"""Learn task embeddings (DTEs, MTEs) from pairs (x, y), many from one load of the surrogate.
+
+One process loads the surrogate once and learns many vectors; each is kept as soon as it is done, so that a
+killed batch goes on with the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from fute.artifacts import Step, sha256_file
+from fute.batching import UnitStore, keys_text
+from fute.config.recipes import MethodSettings, TaskEmbSettings, form_module, method_module
+from fute.device import compute_device
+from fute.embeddings.embedder import Embedder
+from fute.embeddings.extract_embedding_step import INDEX, SUFFIX, learned_from, member
+from fute.embeddings.pairs import item_pairs, sources_of
+from fute.embeddings.vectors import save
+from fute.progress import Track, TrainingProgress
+from fute.specs.embeddings import EmbeddingSpec, Item
+from fute.surrogate.checkpoint import Preempted, heed_sigterm
+from fute.surrogate.states import States, load_states
+
+
+def _name(item: Item) -> str:
+    return f"{item.kind}:{item.source}" + (f".{item.variant}" if item.variant else "")
+
+
+def texts_of_training(settings: MethodSettings, pairs: Sequence, held_out: Sequence | None) -> int:
+    """Pairs over all epochs of one training."""
+    epochs = getattr(settings, "epochs" if held_out is None else "max_epochs", 1)
+    return len(pairs) * epochs
+
+
+def _zip(path: Path, members: Mapping[str, bytes]) -> None:
+    """A stored zip with fixed dates, so that equal content gives equal bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in sorted(members.items()):
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+
+
+def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
+    """Learn all vectors of a batch; goes on after the last finished one of a killed run.
+
+    files: `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}`, and where the encoder's
+    states are shared `states:{category}` -> path.
+    output: the batch's zip; `.keys` and sidecars are written beside it.
+    """
+    accelerator = Accelerator(cpu=compute_device().type == "cpu")
+    surrogate_sha256 = sha256_file(lock)
+    index = {
+        item.key: {kind: learned_from(kind, path) for kind, path in sources_of(item, files).items()}
+        | {"surrogate": surrogate_sha256}
+        for item in spec.items
+    }
+    store = UnitStore(output, SUFFIX, {digest for found in index.values() for digest in found.values()})
+    missing = set(store.missing([member(item.key) for item in spec.items]))
+    found = len(spec.items) - len(missing)
+    print(f"{spec.method}: {len(spec.items)} vectors, {found} of them found finished", flush=True)
+    embedder, recipe = None, None
+    states: tuple[str, States] | None = None
+    # items with one recipe and one set of texts follow each other: the surrogate and states are loaded once for them
+    ordered = sorted(spec.items, key=lambda item: (item.recipe, item.kind, item.category, item.source))
+    with heed_sigterm() as came, Track(f"{spec.method} vectors", len(missing), "vectors") as track:
+        for item in ordered:
+            if member(item.key) not in missing:
+                continue
+            settings = spec.method_settings(item)
+            if embedder is None or item.recipe != recipe:
+                embedder, recipe, states = None, item.recipe, None  # one surrogate at a time in memory
+                embedder = Embedder(model, spec.settings, settings, surrogate_sha256)
+            shared = f"states:{item.category}"
+            if item.kind == "mte" and shared in files and (states is None or states[0] != shared):
+                states = shared, load_states(files[shared]).on(embedder.surrogate.device)
+            pairs, held_out = item_pairs(item, settings.early_stops, files, spec.settings.form)
+            with TrainingProgress(_name(item), texts_of_training(settings, pairs, held_out)) as progress:
+                embedding = embedder.embed(
+                    pairs,
+                    dev=held_out,
+                    progress=progress if accelerator.is_main_process else None,
+                    states=states[1] if states and item.kind == "mte" else None,
+                    checkpoints=store.path(f"{item.key}.training"),
+                )
+            if accelerator.is_main_process:
+                kept_as = {"store": settings.store} if isinstance(settings, TaskEmbSettings) else {}
+                store.put(member(item.key), lambda path, made=embedding, how=kept_as: save(made, path, **how))
+                shutil.rmtree(store.path(f"{item.key}.training"), ignore_errors=True)
+            track.advance()
+            if came():
+                raise Preempted(f"stopped by SIGTERM; {track.done} vectors are kept, and running again goes on")
+    accelerator.end_training()
+    if not accelerator.is_main_process:
+        return
+    members = {member(item.key): store.path(member(item.key)).read_bytes() for item in spec.items}
+    members[INDEX] = json.dumps(index, sort_keys=True).encode()
+    cells = {_name(item): item.key for item in spec.items}
+    inputs = [*files.values(), lock]
+    by_name = [method_module(spec.method), form_module(spec.settings.form)]
+    seeds = {"data": spec.items[0].seed}
+    with Step(__name__, settings=spec.model_dump(), more_code=by_name, inputs=inputs, seeds=seeds) as step:
+        step.write(output, lambda path: _zip(path, members), vectors=len(spec.items))
+        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys_text(cells).encode())

@@ -1,0 +1,194 @@
+"""Rank the sources by every method, and say what that is worth: Tables 1 and 2 in long form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from fute.artifacts import Step
+from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
+from fute.evaluation.fusion import reciprocal_rank_fusion
+from fute.evaluation.metrics import Scale
+from fute.evaluation.transfer import (
+    MEASURES,
+    Case,
+    Relevance,
+    Scope,
+    TransferNdcg,
+    candidates,
+    cell_rows,
+    scopes,
+    seed_spearman,
+    target_rows,
+)
+from fute.evaluation.transfer_matrix_step import DIRECT, TransferDataset, check_matrix, sources_of
+
+FUSED = f"{METHOD_NAMES['tupate']} (fused with TaskEmb)"
+_ENDS = ("", "_lo", "_hi", "_minus_random_lo", "_minus_random_hi", "_p")
+CELL_COLUMNS = [
+    "model", "cell", "method", "targets", "left_out", "n_targets",
+    *(f"{measure}{end}" for measure in MEASURES for end in _ENDS), "seed_spearman",
+]  # fmt: skip
+
+
+class TransferSettings(BaseModel):
+    """What is evaluated, and how.
+
+    surrogate, methods: whose similarities rank. models: the black boxes that are transferred. datasets: by id, in
+    the order of the tables. scale, gain: of NDCG. draws, permutations: of the bootstrap over targets and of the
+    test against random rankings.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    surrogate: str
+    methods: tuple[str, ...]
+    models: tuple[str, ...]
+    datasets: dict[str, TransferDataset]
+    scale: Scale = "percent"
+    gain: TransferNdcg = "exp2"
+    draws: int = Field(1000, ge=10)
+    permutations: int = Field(10_000, ge=100)
+    seed: int = 42
+
+
+class _Scores:
+    """What every method says of a pair (source, target), for one model."""
+
+    def __init__(self, settings: TransferSettings, model: str, similarities: pd.DataFrame, baselines: pd.DataFrame):
+        own = similarities[(similarities["surrogate"] == settings.surrogate) & (similarities["model"] == model)]
+        pairs = [(s, t) for t in settings.datasets for s in sources_of(t, settings.datasets)]
+        self.columns: dict[str, pd.Series] = {}
+        self.in_class: dict[str, pd.Series] = {}
+        baselines = baselines[baselines["model"] == model]
+        for method in dict.fromkeys(baselines["method"]):
+            rows = baselines[baselines["method"] == method]
+            for column, found in (("score", self.columns), ("in_class", self.in_class)):
+                found[method] = _by_pair(rows, column, pairs, f"baseline {method} of model {model}")
+        for method in settings.methods:
+            rows = own[own["method"] == method]
+            for column, suffix in SIMILARITY_ROWS.items():
+                what = f"{column} of {method} on {settings.surrogate}, model {model}"
+                values = _by_pair(rows, column, pairs, what)
+                if column == "cosine" and values.isna().any():
+                    source, target = values.index[values.isna()][0]
+                    raise ValueError(f"{what}: no value for source {source} and target {target}")
+                self.columns[METHOD_NAMES[method] + suffix] = values
+
+    def of(self, target: str, sources: tuple[str, ...], scope: Scope) -> dict[str, NDArray[np.float64]]:
+        """Scores (p,) by method; a method that lacks one of the sources gives nothing."""
+        found = {}
+        for method, values in (self.columns | (self.in_class if scope == "in-class" else {})).items():
+            scores = values.loc[[(source, target) for source in sources]].to_numpy(dtype=float)
+            if not np.isnan(scores).any():
+                found[method] = scores
+        both = [METHOD_NAMES[name] for name in ("taskemb", "tupate")]
+        if all(name in found for name in both):
+            found[FUSED] = reciprocal_rank_fusion([found[name] for name in both])
+        return found
+
+
+def _by_pair(rows: pd.DataFrame, column: str, pairs: list[tuple[str, str]], what: str) -> pd.Series:
+    """The column by (source, target), for all pairs. Raises ValueError naming a pair without a row or with two."""
+    values = rows.set_index(["source", "target"])[column]
+    if values.index.has_duplicates:
+        source, target = values.index[values.index.duplicated()][0]
+        raise ValueError(f"{what}: two rows for source {source} and target {target}")
+    if missing := [pair for pair in pairs if pair not in values.index]:
+        source, target = missing[0]
+        raise ValueError(f"{what}: no row for source {source} and target {target} ({len(missing)} such pairs)")
+    return values.sort_index()
+
+
+def _direct_rows(settings: TransferSettings, matrix: pd.DataFrame) -> pd.DataFrame:
+    """Per model and target: direct score, majority baseline, best score of any source; `counted` says whether the
+    best of them is above the majority baseline (or none is known)."""
+    rows = []
+    means = matrix.groupby(["model", "target", "source"])[["score", "majority"]].mean()
+    for model in settings.models:
+        for target in settings.datasets:
+            scores = means.loc[(model, target)]
+            transferred = scores["score"].drop(DIRECT)
+            direct, majority = scores.loc[DIRECT]
+            top = max([direct, *transferred])
+            rows.append({
+                "model": model,
+                "target": target,
+                "direct": direct,
+                "majority": majority,
+                "best_transferred": transferred.max() if len(transferred) else np.nan,
+                "best_source": transferred.idxmax() if len(transferred) else "",
+                # both went through nine digits of a CSV file
+                "counted": not top <= majority + 1e-6,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _case(matrix: pd.DataFrame, target: str, sources: tuple[str, ...], scores: dict[str, NDArray[np.float64]]) -> Case:
+    """matrix: the rows of one model. scores: of the sources, by method."""
+    wide = matrix[matrix["target"] == target].pivot(index="seed", columns="source", values="score")
+    return Case(target, sources, wide[list(sources)].to_numpy(float), wide[DIRECT].to_numpy(float), scores)
+
+
+def lm_evaluation(
+    settings: TransferSettings, *, transfer: Path, similarities: Path, baselines: Path,
+    targets: Path, direct: Path, table1: Path, table2: Path,
+) -> None:  # fmt: skip
+    """Write four tables from the transfer scores and what the methods say of each (source, target).
+
+    targets: a row a model, scope, target and method (`transfer.target_rows`). direct: direct scores beside the
+    majority baseline. table1, table2: a row a model, cell and method (`transfer.cell_rows`); cells are
+    `cr-in-class`, `cr-all-class`, `qa-in-class`, `qa-all-class`, and `domain`. Targets that no source lifts above
+    the majority baseline stand in `left_out` of their cell and not in its means; a cell without any other target
+    has no rows.
+    """
+    runs, similar, scored = (pd.read_csv(path) for path in (transfer, similarities, baselines))
+    matrix = check_matrix(runs, models=settings.models, datasets=settings.datasets, where=str(transfer))
+    relevance = Relevance(settings.scale, settings.gain)
+    direct_rows = _direct_rows(settings, matrix)
+    per_target, cells = [], []
+    for model in settings.models:
+        own = matrix[matrix["model"] == model]
+        scores = _Scores(settings, model, similar, scored)
+        counted = direct_rows[direct_rows["model"] == model].set_index("target")["counted"]
+        cases: dict[str, list[Case]] = {}
+        for target, dataset in settings.datasets.items():
+            for scope in scopes(dataset):
+                if not (sources := candidates(target, scope, settings.datasets)):
+                    continue
+                case = _case(own, target, sources, scores.of(target, sources, scope))
+                cell = scope if scope == "domain" else f"{dataset.group}-{scope}"
+                cases.setdefault(cell, []).append(case)
+                front = {"model": model, "scope": scope, "group": dataset.group, "counted": bool(counted[target])}
+                per_target += [front | row for row in target_rows(case, relevance)]
+        for cell, members in cases.items():
+            kept = [case for case in members if counted[case.target]]
+            left_out = ", ".join(case.target for case in members if not counted[case.target])
+            if not kept:
+                continue
+            rows = cell_rows(
+                kept, relevance, draws=settings.draws, permutations=settings.permutations, seed=settings.seed
+            )
+            facts = {
+                "model": model,
+                "cell": cell,
+                "targets": ", ".join(case.target for case in kept),
+                "left_out": left_out,
+                "seed_spearman": np.mean([seed_spearman(case) for case in kept]),
+            }
+            cells.append(rows.assign(**facts)[CELL_COLUMNS])
+    tables = pd.concat(cells, ignore_index=True) if cells else pd.DataFrame(columns=CELL_COLUMNS)
+    outputs = {
+        targets: pd.DataFrame(per_target),
+        direct: direct_rows,
+        table1: tables[tables["cell"] != "domain"],
+        table2: tables[tables["cell"] == "domain"],
+    }
+    inputs, seeds = [transfer, similarities, baselines], {"bootstrap": settings.seed}
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs, seeds=seeds) as step:
+        for path, frame in outputs.items():
+            step.csv(path, frame)

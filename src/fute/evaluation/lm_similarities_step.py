@@ -1,0 +1,47 @@
+"""Compare every MTE with every DTE by cosine (language-model experiment)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from fute import paths
+from fute.artifacts import Step
+from fute.embeddings import load
+from fute.evaluation.similarities_step import similarity_row
+
+
+class LmSimilaritySettings(BaseModel):
+    """black_boxes: (model, source), the source being the dataset that the model was fine-tuned on. targets: datasets,
+    whose DTEs are compared with all of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    surrogate: str
+    methods: tuple[str, ...]
+    black_boxes: tuple[tuple[str, str], ...]
+    targets: tuple[str, ...]
+
+
+def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], output: Path) -> None:
+    """Write a row a method, black box and target, a source being compared with itself, too.
+
+    files: the vectors, at their places in `results/embeddings`. Raises ValueError where one is not among them.
+    """
+    known = {path.as_posix() for path in files}
+    rows = []
+    for method in settings.methods:
+        own = settings.surrogate, method
+        dtes = {target: Path(paths.dte(*own, target)) for target in settings.targets}
+        mtes = {box: Path(paths.mte(*own, *box)) for box in settings.black_boxes}
+        if missing := [path for path in (*dtes.values(), *mtes.values()) if path.as_posix() not in known]:
+            raise ValueError(f"{missing[0]} is not among the files of this step")
+        loaded = {target: load(path) for target, path in dtes.items()}
+        for (model, source), path in mtes.items():
+            mte = load(path)  # one at a time: full vectors are as large as the surrogate
+            front = {"surrogate": settings.surrogate, "method": method, "model": model, "source": source}
+            rows += [front | {"target": target} | similarity_row(mte, dte) for target, dte in loaded.items()]
+    with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
+        step.csv(output, rows)

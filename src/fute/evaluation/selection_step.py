@@ -1,0 +1,132 @@
+"""Select a prompt by every method, and say what the choice is worth: Table 3 in long form."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from fute import paths
+from fute.artifacts import Step, read_jsonl
+from fute.config.categories import CLASSES
+from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
+from fute.evaluation.selection import Block, average_blocks, selection_table
+
+UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
+
+
+class SelectionSettings(BaseModel):
+    """prompts, datasets: ids by category, prompts in the order of their numbers. draws: of the bootstrap."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: tuple[str, ...]
+    prompts: dict[str, tuple[str, ...]]
+    datasets: dict[str, tuple[str, ...]]
+    methods: tuple[str, ...]
+    calibration: str
+    nli_metric: str
+    draws: int
+    seed: int
+
+
+def _performance_row(rows: list[dict[str, Any]], gold: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Facts of one (model, prompt, dataset) that a reader of the table wants."""
+    predicted = np.array([classes.index(row["prediction"]) for row in rows])
+    f1 = []
+    for index in range(len(classes)):
+        either = (predicted == index).sum() + (gold == index).sum()
+        if either:
+            f1.append(2 * ((predicted == index) & (gold == index)).sum() / either)
+    counts = Counter(row["prediction"] for row in rows)
+    raw_accuracy = np.mean([row["uncalibrated"] == classes[g] for row, g in zip(rows, gold, strict=True)])
+    facts = {
+        "n": len(rows),
+        "accuracy": 100 * float((predicted == gold).mean()),
+        "macro_f1": 100 * float(np.mean(f1)),
+        "uncalibrated_accuracy": 100 * float(raw_accuracy),
+        "coverage": float(np.mean([row["coverage"] for row in rows])),
+        "top_is_verbalizer": float(np.mean([row["top_is_verbalizer"] for row in rows])),
+        "perplexity": float(np.mean(np.exp([row["mean_nll"] for row in rows]))),
+    }
+    reasoned = [row for row in rows if row.get("reasoning") is not None]
+    facts["reasoning_truncated"] = float(np.mean([r["reasoning_truncated"] for r in reasoned])) if reasoned else np.nan
+    facts["reasoning_empty"] = float(np.mean([r["reasoning_tokens"] == 0 for r in reasoned])) if reasoned else np.nan
+    facts["reasoning_one_token"] = (
+        float(np.mean([r["reasoning_tokens"] == 1 for r in reasoned])) if reasoned else np.nan
+    )
+    return facts | {f"share_{name}": counts[name] / len(rows) for name in classes}
+
+
+def _similarity_scores(frame: pd.DataFrame, methods: Sequence[str], prompts: Sequence[str]) -> dict[str, np.ndarray]:
+    scores = {}
+    for column, suffix in SIMILARITY_ROWS.items():
+        for method in methods:
+            own = frame[frame["method"] == method].set_index("prompt").reindex(list(prompts))[column]
+            if own.notna().all():
+                scores[METHOD_NAMES[method] + suffix] = own.to_numpy(dtype=float)
+    return scores
+
+
+def selection(
+    settings: SelectionSettings, *, files: Sequence[Path], similarities: Path,
+    performance: Path, selected: Path, table3: Path,
+) -> None:  # fmt: skip
+    """Write performance.csv (a row a prompt), selection.csv (a row a method and dataset), table3.csv (averages).
+
+    files: evaluation rows, label files and baseline scores of the run, found again by their paths.
+    """
+    by_path = {path.as_posix(): path for path in files}
+    all_similar = pd.read_csv(similarities)
+    performances, selections, averages = [], [], []
+    for category, datasets in settings.datasets.items():
+        classes, prompts = CLASSES[category], settings.prompts[category]  # type: ignore[index]
+        metric = settings.nli_metric if category == "nli" else "accuracy"
+        for model in settings.models:
+            tables = []
+            for dataset in datasets:
+                test = read_jsonl(by_path[paths.rows(dataset, "test")])
+                gold = np.array([classes.index(row["label"]) for row in test])
+                predictions = []
+                for prompt in prompts:
+                    path = by_path[paths.labels(model, prompt, dataset)]
+                    rows = read_jsonl(path)
+                    if [row["id"] for row in rows] != [row["id"] for row in test]:
+                        raise ValueError(f"{path}: rows are not those of the evaluation rows of {dataset}")
+                    predictions.append([classes.index(row["prediction"]) for row in rows])
+                    facts = _performance_row(rows, gold, classes)
+                    key = {"category": category, "model": model, "prompt": prompt, "dataset": dataset}
+                    performances.append(key | facts)
+                scored = paths.prompt_scores(model, dataset)
+                baseline = json.loads(by_path[scored].read_text(encoding="utf8"))
+                if tuple(baseline["prompts"]) != prompts:
+                    raise ValueError(f"{scored}: scores other prompts than {prompts}")
+                scores = {name: np.array(values) for name, values in baseline["scores"].items()}
+                if settings.calibration == "none":
+                    scores = {name: values for name, values in scores.items() if name not in UNCALIBRATED}
+                here = all_similar[(all_similar["model"] == model) & (all_similar["dataset"] == dataset)]
+                scores |= _similarity_scores(here, settings.methods, prompts)
+                block = Block(prompts, classes, gold, np.array(predictions), scores)
+                table = selection_table(block, metric=metric, draws=settings.draws, seed=settings.seed)  # type: ignore[arg-type]
+                tables.append((dataset, table))
+                selections.append(table.frame.assign(category=category, model=model, dataset=dataset))
+            averages.append(average_blocks(tables).assign(category=category, model=model))
+    front = ["category", "model", "dataset", "method"]
+    frames = {
+        performance: pd.DataFrame(performances),
+        selected: pd.concat(selections, ignore_index=True),
+        table3: pd.concat(averages, ignore_index=True),
+    }
+    inputs = [*files, similarities]
+    seeds = {"bootstrap": settings.seed}
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs, seeds=seeds) as step:
+        for path, frame in frames.items():
+            first = [name for name in front if name in frame]
+            ordered = frame[[*first, *(name for name in frame if name not in first)]]
+            step.csv(path, ordered)

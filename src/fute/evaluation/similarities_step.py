@@ -1,0 +1,129 @@
+"""Compare every MTE with every DTE by cosine (LLM experiment), and with the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from fute import paths
+from fute.artifacts import Step
+from fute.embeddings import (
+    Embedding,
+    centred_cosine,
+    cosine,
+    load,
+    sqrt_cosine,
+    tensor_mean_cosine,
+)
+from fute.evaluation.controls import norm_confound, null_comparison, separation
+from fute.evaluation.metrics import spearman
+
+
+class SimilaritySettings(BaseModel):
+    """Which vectors are compared: category -> prompt ids and dataset ids; control variants by method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    surrogate: str
+    methods: tuple[str, ...]
+    models: tuple[str, ...]
+    prompts: dict[str, tuple[str, ...]]
+    datasets: dict[str, tuple[str, ...]]
+    control_methods: tuple[str, ...]
+    variants: tuple[str, ...]
+
+
+def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
+    """Cosine of an MTE and a DTE and its variants; NaN where a method has none."""
+    row = {"cosine": cosine(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
+           "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}  # fmt: skip
+    if mte.init is not None:
+        row["centred_cosine"] = centred_cosine(mte, dte)
+        row["distance"] = mte.meta["relative_distance"]
+    if mte.segments:
+        row["tensor_mean_cosine"] = tensor_mean_cosine(mte, dte)
+    if mte.method == "taskemb":
+        row["sqrt_cosine"] = sqrt_cosine(mte, dte)
+    return row
+
+
+def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cosine of every row of vectors (n, d) with other (d,)."""
+    vectors, other = vectors.astype(np.float64), other.astype(np.float64)
+    return vectors @ other / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(other))
+
+
+def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
+    """Write similarities.csv (a row an MTE and DTE of one category) and controls.csv (a row a target)."""
+    known = {path.as_posix() for path in files}
+
+    def get(path: str) -> Embedding:
+        if path not in known:
+            raise ValueError(f"{path} is not among the files of this step")
+        return load(Path(path))
+
+    rows, checks = [], []
+    for method in settings.methods:
+        own = settings.surrogate, method
+        for category, datasets in settings.datasets.items():
+            prompts = settings.prompts[category]
+            for model in settings.models:
+                mtes = {prompt: get(paths.mte(*own, model, prompt)) for prompt in prompts}
+                variants = {
+                    variant: {prompt: get(paths.control(*own, model, prompt, variant)) for prompt in prompts}
+                    for variant in (settings.variants if method in settings.control_methods else ())
+                }
+                for dataset in datasets:
+                    dte = get(paths.dte(*own, dataset))
+                    found = [similarity_row(mtes[prompt], dte) for prompt in prompts]
+                    key = {
+                        "surrogate": settings.surrogate,
+                        "method": method,
+                        "model": model,
+                        "dataset": dataset,
+                    }
+                    rows += [key | {"prompt": p, "category": category} | r for p, r in zip(prompts, found, strict=True)]
+                    checks.append(key | _controls(mtes, variants, dte, found))
+    inputs = list(files)
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
+        step.csv(cosines, rows)
+        step.csv(controls, checks)
+
+
+def _controls(
+    mtes: dict[str, Embedding],
+    variants: dict[str, dict[str, Embedding]],
+    dte: Embedding,
+    found: list[dict[str, float]],
+) -> dict[str, object]:
+    """What the controls say of ranking these prompts for one target; cells without a control stay empty."""
+    values = np.array([row["cosine"] for row in found])
+    result: dict[str, object] = {}
+    orders = [m.orders for m in mtes.values()]
+    if len(values) > 1 and all(len(o) > 1 for o in orders):
+        result |= separation(values, np.stack([_cosines(o, dte.vector) for o in orders]))
+    # controls are of the first order seed
+    firsts = np.array([_cosines(o[:1], dte.vector)[0] for o in orders])
+    nulls = {name: vectors for name, vectors in variants.items() if name.startswith("null-")}
+    if nulls and len(values) > 1:
+        null = np.array([[cosine(v[prompt], dte) for v in nulls.values()] for prompt in mtes])
+        compared = null_comparison(firsts, null)
+        result |= {
+            "null_mean": compared["null_mean"],
+            "null_max": float(null.max()),
+            "null_sd_prompts": compared["null_sd_prompts"],
+            "share_above_null": compared["share_above_null"],
+            "null_spearman": compared["spearman_with_null"],
+        }
+    if "abc" in variants and len(values) > 1:
+        abc = np.array([cosine(variants["abc"][prompt], dte) for prompt in mtes])
+        result["abc_spearman"] = spearman(firsts, abc)
+    distances = np.array([row["distance"] for row in found])
+    if len(values) > 1 and np.isfinite(distances).all():
+        result["norm_spearman"] = norm_confound(values, distances)
+    columns = ("sd_prompts", "sd_orders", "ratio", "verdict", "null_mean", "null_max", "null_sd_prompts",
+               "share_above_null", "null_spearman", "abc_spearman", "norm_spearman")  # fmt: skip
+    return {name: result.get(name, "" if name == "verdict" else np.nan) for name in columns}

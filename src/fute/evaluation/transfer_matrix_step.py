@@ -1,0 +1,182 @@
+"""Collect the transfer scores: each target after fine-tuning on each source, and directly.
+
+One row a fine-tuning run: model, target, source, seed, score; source `none` is the direct run without transfer.
+Scores are in percent of the target's metric. `majority`, on direct rows, is the score of the best answer that
+looks at no text (`fute.blackbox.metrics.majority_score`); it may be missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from fute.artifacts import Step
+
+DIRECT = "none"
+KEYS = ["model", "target", "source", "seed"]
+COLUMNS = [*KEYS, "score", "majority"]
+
+
+class TransferDataset(BaseModel):
+    """A dataset of the language-model experiment.
+
+    group: `cr` (classification and regression) or `qa`. domain: of the targets of Table 2, which no model is
+    transferred from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    group: Literal["cr", "qa"]
+    domain: Literal["finance", "medical"] | None = None
+
+
+class MatrixSettings(BaseModel):
+    """model: whose transfer the matrix is of. datasets: those of the run, by id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    datasets: dict[str, TransferDataset]
+
+
+class MatrixError(ValueError):
+    """A transfer matrix that cannot be used; says which file and row or pair, and what is wrong."""
+
+
+def sources_of(target: str, datasets: Mapping[str, TransferDataset]) -> tuple[str, ...]:
+    """The sources that are transferred to a target: every dataset but itself and those of a domain."""
+    return tuple(name for name, dataset in datasets.items() if name != target and dataset.domain is None)
+
+
+def in_class(source: str, target: str, datasets: Mapping[str, TransferDataset]) -> bool:
+    """Whether a source is of the target's class; domain targets choose among both classes."""
+    return datasets[target].domain is None and datasets[source].group == datasets[target].group
+
+
+def check_matrix(
+    frame: pd.DataFrame,
+    *,
+    models: Iterable[str],
+    datasets: Mapping[str, TransferDataset],
+    where: str,
+    names: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """The rows of these models, checked: every run of every model and seed, once, in percent.
+
+    frame: as the module says, scores as numbers or text. where: what to call the table in errors. names: what
+    to call each row there (default: `row 0`, `row 1`, ...).
+    Raises MatrixError for a missing column, an unknown name, a dataset that is its own source, a domain target
+    as a source, a score that is no number or no percentage, a repeated run and a run that is missing.
+    """
+    if missing := [column for column in (*KEYS, "score") if column not in frame]:
+        raise MatrixError(f"{where}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+    frame = frame.reset_index(drop=True).reindex(columns=COLUMNS)
+    names = [f"row {index}" for index in frame.index] if names is None else list(names)
+    for column in ("score", "majority"):
+        frame[column] = _numbers(frame[column], names, where, required=column == "score")
+    for index, row in frame.iterrows():
+        if problem := _name_problem(row["target"], row["source"], datasets):
+            raise MatrixError(f"{where}: {names[index]}: {problem}")
+    if 0 < frame["score"].abs().max() <= 1:
+        raise MatrixError(
+            f"{where}: no score lies beyond {frame['score'].abs().max():.3g}: these are fractions; multiply by 100"
+        )
+    models = tuple(models)
+    frame = frame[frame["model"].isin(models)]
+    repeated = frame.duplicated(KEYS)
+    if repeated.any():
+        second = repeated.idxmax()
+        first = (frame[KEYS] == frame.loc[second, KEYS]).all(axis=1).idxmax()
+        raise MatrixError(f"{where}: {names[first]} and {names[second]} are the same run, {_run(frame.loc[second])}")
+    seeds = sorted(set(frame["seed"]))
+    have = set(frame[KEYS].itertuples(index=False, name=None))
+    for model in models:
+        for target in datasets:
+            for source in (DIRECT, *sources_of(target, datasets)):
+                lacking = [seed for seed in seeds if (model, target, source, seed) not in have]
+                if lacking or not seeds:
+                    seed = f", seed {lacking[0]}" if len(seeds) > 1 else ""
+                    raise MatrixError(
+                        f"{where}: no score of target {target} from source {source}, model {model}{seed}; every "
+                        "target needs a direct run and a run from every source"
+                    )
+    return frame.reset_index(drop=True)
+
+
+def read_matrix(path: Path, *, model: str, datasets: Mapping[str, TransferDataset]) -> pd.DataFrame:
+    """Read a published matrix: a CSV with the columns target, source, score, and majority where it is known.
+
+    It holds one run a pair; the rows are returned as `model`'s, seed 0. Raises MatrixError as `check_matrix`
+    does, naming lines of the file.
+    """
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if missing := [column for column in ("target", "source", "score") if column not in frame]:
+        raise MatrixError(f"{path}: no column {', '.join(missing)}; it has {', '.join(frame.columns)}")
+    if extra := sorted(set(frame) - {"target", "source", "score", "majority"}):
+        raise MatrixError(f"{path}: unknown column {', '.join(extra)}; it may have target, source, score, majority")
+    lines = [f"line {line}" for line in range(2, len(frame) + 2)]
+    frame = frame.assign(model=model, seed=0)
+    return check_matrix(frame, models=[model], datasets=datasets, where=str(path), names=lines)
+
+
+def score_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the matrix, one per seed, from a score file (`fute.blackbox.extract_transfer_step.score_record`)."""
+    direct = record["source"] is None
+    front = {"model": record["model"], "target": record["target"], "source": DIRECT if direct else record["source"]}
+    majority = record["majority"] if direct else None
+    return [
+        front | {"seed": seed, "score": score, "majority": majority}
+        for seed, score in zip(record["seeds"], record["scores"], strict=True)
+    ]
+
+
+def transfer_matrix(settings: MatrixSettings, *, files: Sequence[Path], output: Path) -> None:
+    """Write the score of every target from every source, and directly.
+
+    files: score files of a model's own runs (`*.json`), or one published matrix (`*.csv`, see `read_matrix`).
+    """
+    if [path.suffix for path in files] == [".csv"]:
+        frame = read_matrix(files[0], model=settings.model, datasets=settings.datasets)
+    else:
+        rows = [row for path in sorted(files) for row in score_rows(json.loads(path.read_text(encoding="utf8")))]
+        frame = pd.DataFrame(rows, columns=COLUMNS)
+        frame = check_matrix(frame, models=[settings.model], datasets=settings.datasets, where="the run's scores")
+    with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
+        step.csv(output, frame)
+
+
+def _numbers(values: pd.Series, names: Sequence[str], where: str, *, required: bool) -> pd.Series:
+    """Percentages as floats; NaN for an empty cell of a column that is not required."""
+    texts = values.map(lambda value: "" if pd.isna(value) else str(value).strip())
+    numbers = pd.to_numeric(texts, errors="coerce")
+    wrong = ~np.isfinite(numbers) | (numbers.abs() > 100)
+    if not required:
+        wrong &= texts != ""
+    if wrong.any():
+        first = wrong.idxmax()
+        raise MatrixError(
+            f"{where}: {names[first]}: {values.name} {texts[first]!r} is no percentage between -100 and 100"
+        )
+    return numbers
+
+
+def _name_problem(target: str, source: str, datasets: Mapping[str, TransferDataset]) -> str:
+    for role, name in (("target", target), ("source", source)):
+        if name not in datasets and not (role == "source" and name == DIRECT):
+            return f"{role} {name!r} is no dataset of the run; remove the row, or add the dataset to the run"
+    if target == source:
+        return f"{target} is its own source; a direct run has the source {DIRECT!r}"
+    if source != DIRECT and datasets[source].domain is not None:
+        return f"source {source!r} is a domain target, which no model is transferred from"
+    return ""
+
+
+def _run(row: pd.Series) -> str:
+    return f"target {row['target']} from source {row['source']}, model {row['model']}, seed {row['seed']}"

@@ -1,0 +1,42 @@
+"""Write Table 3 in the paper's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from fute.artifacts import Step
+from fute.paper.formats import to_csv, to_latex, to_markdown
+from fute.paper.table3 import interval_frame, table3_frame
+
+
+class TableSettings(BaseModel):
+    """title, caption: from resources/captions.yaml. note: the line that a small run carries."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    caption: str
+    note: str = ""
+
+
+def table3(settings: TableSettings, *, cells: Path, csv: Path, markdown: Path, latex: Path) -> None:
+    """Write Table 3 in the paper's layout as CSV, Markdown (with intervals) and LaTeX."""
+    ours = pd.read_csv(cells)
+    frame = table3_frame(ours)
+    texts = {
+        csv: to_csv(frame),
+        markdown: to_markdown(
+            frame,
+            title=settings.title,
+            caption=settings.caption,
+            more={"95 % intervals": interval_frame(ours)},
+            note=settings.note,
+        ),
+        latex: to_latex(frame, caption=settings.caption, label="tab:prompt-selection", note=settings.note),
+    }
+    with Step(__name__, settings=settings.model_dump(), inputs=[cells]) as step:
+        for path, text in texts.items():
+            step.bytes(path, text.encode())

@@ -1,0 +1,78 @@
+"""What a person sees of a finished run in the terminal: its tables and verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from fute.display_names import METHOD_NAMES
+from fute.durations import duration
+from fute.paper.formats import print_table
+from fute.paper.report_step import timings
+from fute.paper.table3 import table3_frame
+from fute.paper.transfer_tables import LAYOUTS, transfer_frame
+from fute.paper.transfer_verdicts import direct_sentences, transfer_sentences
+from fute.paper.verdicts import verdict_sentences
+
+
+class NoResults(FileNotFoundError):
+    """Nothing to show: the run has not finished."""
+
+
+def read_evaluation(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise NoResults(f"{path} is not there; run the workflow first (make demo, or snakemake --cores all)")
+    return pd.read_csv(path)
+
+
+def show(results: Path) -> None:
+    """Print Tables 1 to 3 as far as the run has them, what they say of the embedding methods, and where files are."""
+    console = Console(width=None if Console().is_terminal else 120)
+    evaluation = results / "evaluation"
+    made = [name for name in ("table1", "table3") if (evaluation / f"{name}.csv").is_file()]
+    if not made:
+        raise NoResults(
+            f"{evaluation}: neither table1.csv nor table3.csv is there; run the workflow first "
+            "(make demo, or snakemake --cores all)"
+        )
+    if "table1" in made:
+        _show_transfer(evaluation, console)
+    if "table3" in made:
+        _show_prompts(evaluation, console)
+    times = timings(results / "benchmarks")
+    if len(times):
+        console.print("\nTime by step: " + ", ".join(f"{r.rule} {duration(r.seconds)}" for r in times.itertuples()))
+    console.print("\nFiles:")
+    for path, what in (
+        ("paper/report.html", "everything on one page"),
+        ("paper/tables", "the tables as CSV, Markdown, LaTeX"),
+        ("paper/figures", "the figures as PDF, PNG, CSV"),
+        ("evaluation", "similarities, rankings, controls"),
+    ):
+        console.print(f"  {results / path}  ({what})", highlight=False, markup=False)
+
+
+def _show_transfer(evaluation: Path, console: Console) -> None:
+    """Tables 1 and 2, and the direct scores beside the majority baseline."""
+    for name, layout in LAYOUTS.items():
+        cells = read_evaluation(evaluation / f"{name}.csv")
+        if len(cells):
+            print_table(transfer_frame(cells, layout), console, title=f"{layout.name.capitalize()}: transferability")
+            _print_verdicts(transfer_sentences(cells, layout), console)
+    for sentence in direct_sentences(read_evaluation(evaluation / "lm_direct.csv")):
+        console.print(f"- {sentence}\n", markup=False, highlight=False)
+
+
+def _show_prompts(evaluation: Path, console: Console) -> None:
+    table3 = read_evaluation(evaluation / "table3.csv")
+    print_table(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
+    _print_verdicts(verdict_sentences(table3, read_evaluation(evaluation / "controls.csv")), console)
+
+
+def _print_verdicts(sentences: list[str], console: Console) -> None:
+    """Those on the embedding methods; the report has all."""
+    for sentence in sentences:
+        if sentence.split(":")[0] in METHOD_NAMES.values():
+            console.print(f"- {sentence}", markup=False)

@@ -1,0 +1,89 @@
+"""Write Table 1 or 2 in the paper's layout, ours above the paper's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from fute.artifacts import Step
+from fute.paper.cells import base_method
+from fute.paper.formats import to_csv, to_latex, to_markdown
+from fute.paper.transfer_tables import (
+    LAYOUTS,
+    LEFT_OUT_NOTE,
+    above_paper,
+    p_values,
+    per_target,
+    read_printed,
+    transfer_frame,
+    transfer_intervals,
+)
+from fute.paper.transfer_verdicts import direct_sentences, transfer_sentences
+
+_LABELS = {"table1": "tab:transferability", "table2": "tab:domain-targets"}
+
+
+class TransferTableSettings(BaseModel):
+    """title, caption: from resources/captions.yaml. note: the line that a small run carries."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: Literal["table1", "table2"]
+    title: str
+    caption: str
+    note: str = ""
+
+
+def _listed(sentences: list[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def transfer_table(
+    settings: TransferTableSettings, *, cells: Path, targets: Path, direct: Path, printed: Path,
+    csv: Path, markdown: Path, latex: Path,
+) -> None:  # fmt: skip
+    """Write Table 1 or 2, ours above the paper's printed block, in the paper's layout.
+
+    cells, targets, direct: files of the evaluation. printed: resources/paper/table1.csv or table2.csv. The
+    Markdown page also has the intervals, the p-values, a sentence a method, the table of single targets and the
+    direct scores; the LaTeX file has the table of single targets, too, without variants of methods.
+    """
+    layout = LAYOUTS[settings.table]
+    ours, single = pd.read_csv(cells), pd.read_csv(targets)
+    frame = above_paper(transfer_frame(ours, layout), read_printed(printed, layout))
+    appendix = per_target(single, layout)
+    # a page has no room for the variants
+    narrow = appendix[[column for column in appendix if base_method(column[0]) == column[0]]]
+    page = to_markdown(
+        frame,
+        title=settings.title,
+        caption=settings.caption,
+        note=settings.note,
+        more={
+            "95 % intervals": transfer_intervals(ours, layout),
+            "p-values against random rankings": p_values(ours, layout),
+            "Single targets": appendix,
+        },
+    )
+    reading = ["## What it shows", _listed(transfer_sentences(ours, layout))]
+    beside = ["## Direct scores", LEFT_OUT_NOTE, _listed(direct_sentences(pd.read_csv(direct)))]
+    label = _LABELS[settings.table]
+    texts = {
+        csv: to_csv(frame, layout.column_names),
+        markdown: "\n\n".join([page.rstrip(), *reading, *beside]) + "\n",
+        latex: to_latex(frame, caption=settings.caption, label=label, note=settings.note)
+        + to_latex(
+            narrow,
+            dense=True,
+            caption=f"{settings.title}, single targets. {LEFT_OUT_NOTE}",
+            label=f"{label}-targets",
+            note=settings.note,
+        ),
+    }
+    inputs = [cells, targets, direct]
+    with Step(__name__, settings=settings.model_dump(), inputs=[*inputs, printed]) as step:
+        for path, text in texts.items():
+            step.bytes(path, text.encode())

@@ -1,0 +1,141 @@
+"""What the report says was run, in words a reader of the paper knows: from the plan to the report's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fute.config.finetuning import FinetuneSettings
+from fute.display_names import FORM_NAMES, METHOD_NAMES
+from fute.plan import Workflow
+
+FILES = {
+    "results/paper/tables": "the tables as CSV, Markdown and LaTeX",
+    "results/paper/figures": "the figures as PDF, PNG and coordinates",
+    "results/evaluation": "similarities, performances, rankings, geometry as CSV",
+    "results/labels": "what every black box said of the texts, a file a corpus",
+    "results/embeddings": "dataset and model task embeddings",
+}
+LM_FILES = {
+    "results/finetuned": "the fine-tuned language models, their scores and loss curves",
+    "results/transfer": "scores after transfer, a file a source and target",
+}
+LEDES = {
+    "lm": "models to transfer from (Tables 1 and 2)",
+    "llm": "prompts, beside eight baselines (Table 3)",
+}
+VIEWS = {"raw": "", "centred": ", centred on the start"}
+METHOD_TITLES = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
+
+
+def report_settings(plan: Workflow, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+    """Texts of the report. figures: file name -> (figure, method, view), of both experiments.
+
+    A `fute.paper.report_step.ReportSettings` as a mapping.
+    """
+    config, experiments = plan.config, {"llm": plan.llm, "lm": plan.lm}
+    chosen = [text for name, text in LEDES.items() if experiments[name]]
+    return {
+        "title": config.title,
+        "lede": f"Chosen by the cosine of task embeddings (FUTE): {'; '.join(chosen)}.",
+        "note": config.note or "",
+        "settings": (_lm_run(plan) if plan.lm else {}) | (_llm_run(plan) if plan.llm else {}) | _common_run(plan),
+        "lm": _lm_texts(plan, figures) if plan.lm else None,
+        "llm": _llm_texts(plan, figures) if plan.llm else None,
+        "files": FILES | (LM_FILES if plan.lm else {}),
+    }
+
+
+def _title(plan: Workflow, model: str) -> str:
+    return plan.run.models[model].title or model
+
+
+def _titles(plan: Workflow, models: tuple[str, ...]) -> str:
+    return ", ".join(_title(plan, model) for model in models)
+
+
+def _dataset_titles(plan: Workflow, datasets: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(plan.run.datasets[name].title for name in datasets)
+
+
+def _common_run(plan: Workflow) -> dict[str, str]:
+    config, surrogate = plan.config, plan.config.surrogate
+    found = {
+        "Surrogate": f"{_title(plan, surrogate.name)} ({surrogate.settings.family}, "
+        f"{FORM_NAMES[surrogate.settings.form]})",
+        "Methods": ", ".join(METHOD_TITLES[method] for method in config.methods),
+        "Seed": str(config.seed),
+        "Configuration": config.name,
+        "Preset": f"{config.preset} (docs/methods.md lists every departure)",
+    }
+    tuned = plan.lm.settings.models if plan.lm else ()
+    kinds = {"LLMs": config.llm.models, "language models that are fine-tuned": tuned}
+    if own := [kind for kind, models in kinds.items() if surrogate.name in models]:
+        of = " and one of the ".join(own)
+        found["Special case"] = f"the surrogate is one of the {of}: its embeddings are a self-distillation"
+    return found
+
+
+def _llm_run(plan: Workflow) -> dict[str, str]:
+    llm, engine = plan.config.llm, plan.config.llm.engine
+    return {
+        "LLMs": _titles(plan, llm.models),
+        "Prompts": "; ".join(
+            f"{c.upper()} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c in plan.config.categories
+        ),
+        "Targets of the LLMs": _dataset_titles(plan, plan.llm.targets),
+        "Engine": f"{engine.engine}, {engine.dtype}, class score by {engine.score}",
+        "Calibration": "mean class log-score over U subtracted (the paper has none)"
+        if llm.calibration == "unsup"
+        else "none",
+    }
+
+
+def _lm_run(plan: Workflow) -> dict[str, str]:
+    lm, settings = plan.lm, plan.lm.settings
+    found = {"Language models": _titles(plan, settings.models)}
+    if settings.plugins:
+        found["Python functions"] = ", ".join(settings.plugins)
+    sets = settings.datasets
+    groups = {"CR datasets": sets.cr, "QA datasets": sets.qa, "Domain targets": sets.domain}
+    found |= {group: _dataset_titles(plan, names) for group, names in groups.items() if names}
+    transfer = settings.transfer
+    seeds = ", ".join(map(str, transfer.seeds))
+    found["Transfer"] = (
+        f"{_title(plan, transfer.model)}, {len(lm.transfer.pairs)} pairs, seeds {seeds}"
+        if lm.computes_matrix
+        else f"{_title(plan, transfer.model)}, scores as published"
+    )
+    recipes = settings.finetune.of(transfer.model)
+    found["Its fine-tuning"] = f"CR {_recipe(recipes.cr)}; QA {_recipe(recipes.qa)}"
+    return found
+
+
+def _recipe(recipe: FinetuneSettings) -> str:
+    length = f"{recipe.steps} steps" if recipe.steps else f"{recipe.epochs} epochs"
+    blocks = f", last {recipe.layers} blocks" if recipe.layers else ""
+    return f"{length} of {recipe.batch_size} at {recipe.learning_rate:g}{blocks}"
+
+
+def _figure_texts(
+    plan: Workflow, figures: Mapping[str, tuple[str, str, str]], chosen: tuple[str, ...]
+) -> list[dict[str, str]]:
+    return [
+        {
+            "base": f"results/paper/figures/{name}",
+            "title": f"{plan.captions[figure]['title']} ({METHOD_TITLES[method]}{VIEWS[view]})",
+            "caption": plan.captions[figure]["caption"],
+        }
+        for name, (figure, method, view) in figures.items()
+        if figure in chosen
+    ]
+
+
+def _lm_texts(plan: Workflow, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+    tables = {name: plan.captions[name] for name in plan.lm.tables}
+    return {"tables": tables, "figures": _figure_texts(plan, figures, ("fig3", "figa1"))}
+
+
+def _llm_texts(plan: Workflow, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+    caption = plan.captions["table3"]["caption"]
+    return {"table3_caption": caption, "figures": _figure_texts(plan, figures, ("fig4", "figa2"))}

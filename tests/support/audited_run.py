@@ -1,0 +1,100 @@
+"""A small run to audit: the workflow's own data steps and a model of a few bytes, in a checkout of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from fute.audit.config_and_locks import IMAGES
+from fute.audit.findings import Report
+from fute.audit.manifest import MANIFEST, Manifest, read_manifest
+from fute.audit.paths import ResultsFolder
+from fute.audit.verify import verify_manifest
+from fute.images.lock import NAMES
+from support.checkouts import Checkout, copy_project
+
+CONFIG = "config-audit.yaml"
+MODEL = "small"
+TARGETS = ("data", f"results/models/{MODEL}.lock.json")
+SETTINGS = """
+name: audit
+title: "A run to audit"
+data: {{source: builtin, test_rows: 12, dev_share: 0}}
+unsup: {{sa: {{kind: pool, path: pool.jsonl, limit: 12, stratify: family}}}}
+llm:
+  models: [{model}]
+  prompts: {{sa: [1]}}
+  datasets: {{sa: [mini-films]}}
+  engine: {{engine: transformers, dtype: bfloat16}}
+surrogate: {{name: {model}, settings: {{family: causal}}}}
+tupate: {{dte: &r {{layers: 1}}, mte: *r}}
+"""
+# what a machine's owner does not want in a published record; the environment of the run holds it
+PLANTED = {
+    "HF_TOKEN": "hf_plantedplantedplanted",
+    "OPENAI_API_KEY": "sk-planted-planted",
+    "HOSTNAME": "planted-node17.cluster",
+    "USER": "planteduser",
+    "LOGNAME": "planteduser",
+}
+
+
+def image_name(sha256: str) -> str:
+    return f"paper-{sha256[:12]}.sif"
+
+
+class Run(Checkout):
+    """A checkout with results. image: sha256 of the one that its steps run in, as Apptainer's variable says."""
+
+    image = ""
+
+    def environment(self) -> dict[str, str]:
+        inside = {"APPTAINER_CONTAINER": f"/home/planteduser/{image_name(self.image)}"} if self.image else {}
+        return super().environment() | PLANTED | inside
+
+    def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        line = ["python", "-m", "fute", "audit", *arguments]
+        return subprocess.run(line, cwd=self.folder, env=self.environment(), text=True, capture_output=True)
+
+    @property
+    def manifest(self) -> Manifest:
+        return read_manifest(self / MANIFEST)
+
+    def verify(self, **options: object) -> Report:
+        return verify_manifest(self.manifest, ResultsFolder(self / "results"), project=self.folder, **options)
+
+    def copy(self, folder: Path) -> Run:
+        """The same results in another folder, beside what of the project an audit reads."""
+        folder.mkdir(parents=True)
+        for name in ("results", "config", "containers", "resources"):
+            shutil.copytree(self / name, folder / name, symlinks=True)
+        shutil.copy(self / CONFIG, folder / CONFIG)
+        return Run(folder, CONFIG)
+
+
+def make_run(folder: Path) -> Run:
+    """Run the light steps for real, and make the manifest."""
+    copy_project(folder)
+    run = Run(folder, CONFIG)
+    weights = folder.parent / "planteduser" / "weights"
+    weights.mkdir(parents=True)
+    (weights / "config.json").write_text('{"model_type": "none"}')
+    (weights / "model.safetensors").write_bytes(os.urandom(4096))
+    with (folder / "config/models.yaml").open("a") as registry:
+        registry.write(f"\n{MODEL}:\n  folder: {weights}\n")
+    (folder / CONFIG).write_text(SETTINGS.format(model=MODEL))
+    image = b"an image"
+    digest = hashlib.sha256(image).hexdigest()
+    run.image = digest
+    entry = {"file": image_name(digest), "sha256": digest, "bytes": len(image), "inputs": {}}
+    (folder / "containers").mkdir(exist_ok=True)
+    (folder / "containers" / entry["file"]).write_bytes(image)
+    (folder / IMAGES).write_text(json.dumps({"schema_version": 1, "images": dict.fromkeys(NAMES, entry)}))
+    run.run(*TARGETS)
+    done = run.audit("manifest", *TARGETS, "--config", CONFIG)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return run

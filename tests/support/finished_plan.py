@@ -1,0 +1,79 @@
+"""All files of a plan, empty, with the metadata that Snakemake keeps of a finished run: for what planning then costs.
+
+    python tests/finished_plan.py [CONFIG]
+
+In the folder of a workflow, whose settings are those of the file CONFIG; one without it needs no settings. Prints how
+many jobs the plan has, finished batches being leaves of its graph.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snakemake.settings.types import ExecutionSettings
+
+from fute import batching
+from fute.artifacts import sidecar_path
+from fute.audit.planned_jobs import planned
+from fute.config.run import load_run
+from fute.llm.label_batch_step import SUFFIX
+from fute.plan import EMBEDDING_SUFFIX, Workflow
+
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow as SnakemakeWorkflow
+
+LONG_AGO = 1_000_000_000
+"""Seconds since 1970 at which the first file was made."""
+
+
+def put(path: Path, second: int, text: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    os.utime(path, (LONG_AGO + second, LONG_AGO + second))
+
+
+def put_batch(folder: Path, name: str, suffix: str, keys: dict[str, str]) -> None:
+    data, index = folder / f"{name}{suffix}", folder / f"{name}{batching.KEYS}"
+    put(index, 0, batching.keys_text(keys))
+    for path in (data, sidecar_path(data), sidecar_path(index)):
+        put(path, 0)
+
+
+def finish_batches(run: Workflow) -> None:
+    """The batches of the LLM experiment, with the keys of their cells."""
+    for model, plan in run.llm.labels.plans.items():
+        for name, cells in plan.new.items():
+            keys = {cell: run.llm.labels.cells[model, *cell.split("/")] for cell in cells}
+            put_batch(run.llm.labels.folder(model), name, SUFFIX, keys)
+    for method, plan in run.embeddings.plans.items():
+        for name, cells in plan.new.items():
+            keys = {cell: run.embeddings.items[cell].key for cell in cells}
+            put_batch(Path(run.embeddings.folder(method)) / "batches", name, EMBEDDING_SUFFIX, keys)
+
+
+async def finish_jobs(workflow: SnakemakeWorkflow) -> int:
+    jobs = [job for level in workflow.dag.toposorted() for job in level if job.output]
+    for second, job in enumerate(jobs, 1):
+        for path in job.output:
+            put(Path(path), second)
+    workflow.iocache.clear()  # it has them as missing
+    for job in jobs:
+        await workflow.persistence.finished(job)
+    return len(jobs)
+
+
+def main() -> None:
+    config, settings = (Path(sys.argv[1]), None) if sys.argv[1:] else (Path(), {})
+    if settings is None:
+        finish_batches(Workflow(load_run(config)))
+    with planned(config, settings=settings) as workflow:
+        # Snakemake asks this of whoever writes its metadata
+        workflow.execution_settings = ExecutionSettings()
+        print(workflow.async_run(finish_jobs(workflow)))
+
+
+if __name__ == "__main__":
+    main()

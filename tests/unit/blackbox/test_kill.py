@@ -1,0 +1,81 @@
+"""A fine-tuning process that is killed within an epoch: run again, it ends in the bytes of an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support.checkouts import ENVIRONMENT, ROOT
+from support.small_lms import SENTIMENT, mood_rows, save_small
+
+from fute.artifacts import SIDECAR, gzip_bytes, jsonl_bytes
+from fute.blackbox.finetune_model_step import finetune_model
+from fute.config.finetuning import FinetuneSettings
+from fute.specs.finetuning import FinetuneSpec
+
+RECIPE = FinetuneSettings(epochs=3, batch_size=4, learning_rate=5e-3, max_tokens=60)
+"""On 14 rows: four steps an epoch, twelve in all."""
+KILLED_AFTER = 6
+
+
+def arguments(folder: Path) -> dict[str, Path]:
+    data = Path("data")
+    return {"model": Path("m"), "lock": Path("m.lock.json"), "train": data / "train.jsonl.gz",
+            "test": data / "test.jsonl.gz", "folder": folder}  # fmt: skip
+
+
+def made(folder: Path) -> dict[str, bytes]:
+    """What is left of a step beside its sidecars, which hold times."""
+    files = sorted([*folder.rglob("*"), *folder.parent.glob(f"{folder.name}.*.json")])
+    return {path.relative_to(folder.parent).as_posix().replace(folder.name, "x"): path.read_bytes()
+            for path in files if path.is_file() and not path.name.endswith(SIDECAR)}  # fmt: skip
+
+
+@pytest.mark.usefixtures("quick_starts")
+@pytest.mark.parametrize(("sent", "wait"), [(signal.SIGKILL, 600), (signal.SIGTERM, 5)], ids=["SIGKILL", "SIGTERM"])
+def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, monkeypatch, sent, wait):
+    monkeypatch.chdir(tmp_path)
+    save_small(Path("m"), "bert")
+    Path("m.lock.json").write_text("{}")
+    Path("data").mkdir()
+    for split, count in (("train", 14), ("test", 6)):
+        rows = (row.to_json() for row in mood_rows(count))
+        Path(f"data/{split}.jsonl.gz").write_bytes(gzip_bytes(jsonl_bytes(rows)))
+    spec = FinetuneSpec(model="m", task=SENTIMENT, recipe=RECIPE)
+    finetune_model(spec, **arguments(Path("whole/mood")))
+
+    killed = Path("killed/mood")
+    flags = [part for name, path in arguments(killed).items() for part in (f"--{name}", str(path))]
+    line = ["python", "-m", "support.finetune_until", str(KILLED_AFTER), str(wait), "finetune-model"]
+    line += ["--spec", json.dumps(spec.model_dump(mode="json")), *flags]
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 600
+    while not Path("far").exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+        time.sleep(0.02)
+    process.send_signal(sent)
+    said = process.communicate(timeout=600)[1]
+    assert process.returncode == (-signal.SIGKILL if sent == signal.SIGKILL else 143), said
+    assert not killed.exists() and not Path("killed/mood.lock.json").exists(), "nothing is published"
+    assert len(list(Path("killed/mood.partial").glob("*.training"))) == 1
+
+    done = []
+
+    class Progress:
+        def __init__(self, *_: object) -> None: ...
+        def __enter__(self):
+            return lambda step, *_: done.append(step)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr("fute.blackbox.finetune_model_step.TrainingProgress", Progress)
+    finetune_model(spec, **arguments(killed))
+    # the signal comes before the state of the step that waits is written, or (SIGTERM) after it
+    assert done[0] == KILLED_AFTER + (1 if sent == signal.SIGKILL else 2) and done[-1] == 12
+    assert made(killed) == made(Path("whole/mood"))

@@ -1,0 +1,115 @@
+"""Any callable as a black box: the shown ones on real rows, and every breach of the contract by name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl
+from fute.blackbox.label_plugin_step import PluginError, checked, label_plugin, load_function, plugin_identity
+from fute.config.plugins import PluginSettings
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+FILMS = CHECKOUT / "resources/builtin/mini-films"
+
+
+def rows_of(split: str) -> list[dict]:
+    raw = [json.loads(line) for path in sorted(FILMS.glob(f"{split}*.jsonl")) for line in path.read_text().splitlines()]
+    return [{"id": f"mini-films/{split}/{i}", "segments": [r["text"]], "label": r["label"]} for i, r in enumerate(raw)]
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    path.write_bytes(gzip_bytes(jsonl_bytes(rows)))
+    return path
+
+
+def settings(name: str, folder: Path = CHECKOUT / "examples", **more) -> PluginSettings:
+    return PluginSettings(callable=f"black_boxes:{name}", folder=str(folder), **more)
+
+
+@pytest.mark.parametrize("name, options", [("svm", {"c": 2.0}), ("decision_tree", {"depth": 4})])
+def test_the_shown_black_boxes_label_texts(tmp_path, monkeypatch, name, options):
+    monkeypatch.chdir(tmp_path)
+    train = rows_of("train")
+    test = train + rows_of("test")
+    files = (
+        write(tmp_path / "train.jsonl.gz", train),
+        write(tmp_path / "u.jsonl.gz", [r | {"label": "-"} for r in test]),
+    )
+    label_plugin(
+        settings(name, dataset="mini-films", options=options),
+        corpus=files[1], train=files[0], output=Path("labels.jsonl.gz"),
+    )  # fmt: skip
+    said = read_jsonl(Path("labels.jsonl.gz"))
+    right = sum(row["label"] == answer["prediction"] for row, answer in zip(train, said, strict=False))
+    assert [row["id"] for row in test] == [answer["id"] for answer in said]
+    assert right / len(train) > 0.7, "it has learned something of the training rows"
+    assert {answer["prediction"] for answer in said} == {"negative", "positive"}
+    assert ("probabilities" in said[0]) == (name == "decision_tree")
+    record = json.loads(Path("labels.jsonl.gz.prov.json").read_text())["record"]
+    assert "plugin:black_boxes.py" in {entry["path"] for entry in record["inputs"]}
+    assert str(CHECKOUT) not in json.dumps(record)
+
+
+@pytest.mark.parametrize(
+    "outputs, message",
+    [
+        (["a"], "gave 1 outputs for 2 texts"),
+        ("ab", "gave 2 outputs for 2 texts; return a list"),
+        (None, "gave a NoneType for 2 texts"),
+        (["a", 3], r"output 1 has the prediction 3 \(int\)"),
+        (["a", {"label": "b"}], r"output 1 has the prediction None \(NoneType\)"),
+        (["a", {"prediction": "b", "id": 3}], "output 1 has a field id"),
+        (["a", {"prediction": "b", "p": float("nan")}], "output 1 is no JSON"),
+        (["a", {"prediction": "b", "p": {1, 2}}], "output 1 is no JSON"),
+    ],
+)
+def test_a_breach_of_the_contract_is_named(outputs, message):
+    with pytest.raises(PluginError, match=f"^black box black_boxes:svm: {message}"):
+        checked(settings("svm"), outputs, 2)
+
+
+def test_silence_is_unknown_and_lines_are_joined():
+    said = checked(settings("svm"), ["", {"prediction": " a\n b "}], 2)
+    assert [answer["prediction"] for answer in said] == ["unknown", "a b"]
+
+
+def test_a_plugin_is_named_by_its_words_and_not_its_place(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "black_boxes.py").write_text("def svm(texts):\n    return ['x'] * len(texts)\n")
+    one, two = (settings("svm", tmp_path / name) for name in ("one", "two"))
+    first = plugin_identity(one)
+    assert first == plugin_identity(two)
+    assert plugin_identity(one.model_copy(update={"options": {"c": 1}})) != first
+    (tmp_path / "two" / "helper.py").write_text("LIMIT = 3\n")
+    assert plugin_identity(two) != first
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (None, "own_boxes.py is missing"),
+        ("import nothing_of_this_name\n", r"cannot be imported \(No module named 'nothing_of_this_name'\)"),
+        ("other = 3\n", "own_boxes has no function svm"),
+        ("svm = 3\n", "own_boxes has no function svm"),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded_is_named(tmp_path, monkeypatch, text, message):
+    monkeypatch.delitem(__import__("sys").modules, "own_boxes", raising=False)
+    if text is not None:
+        (tmp_path / "own_boxes.py").write_text(text)
+    with pytest.raises(PluginError, match=message):
+        load_function(PluginSettings(callable="own_boxes:svm", folder=str(tmp_path)))
+
+
+def test_a_module_of_the_same_name_is_not_taken_for_it(tmp_path):
+    (tmp_path / "json.py").write_text("def dumps(texts):\n    return texts\n")
+    with pytest.raises(PluginError, match="another module is called json"):
+        load_function(PluginSettings(callable="json:dumps", folder=str(tmp_path)))
+
+
+def test_training_rows_go_with_a_dataset(tmp_path):
+    corpus = write(tmp_path / "u.jsonl.gz", rows_of("test"))
+    with pytest.raises(PluginError, match="training rows go with a dataset"):
+        label_plugin(settings("svm", dataset="mini-films"), corpus=corpus, output=tmp_path / "o.jsonl.gz")

@@ -1,0 +1,134 @@
+"""What is refused before jobs are sent, and which jobs and processes are a folder's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fute.cluster.slurm import SlurmError, check_settings, controllers, orphans
+
+ROOT = Path(__file__).parents[3]
+GOOD = {"slurm_account": ["lab"], "slurm_partition": ["cpu", "gpu"], "mem_mb_per_cpu": [None]}
+UUID = "40ae95b6-25c7-4381-b696-73de19884d9a"
+
+
+def refused(array_jobs: str | None = None, **resources: list[object]) -> str:
+    with pytest.raises(SlurmError) as error:
+        check_settings(GOOD | resources, array_jobs)
+    return str(error.value)
+
+
+def test_a_filled_in_profile_is_taken():
+    check_settings(GOOD, None)
+    check_settings(GOOD | {"slurm_account": [""], "slurm_partition": ["", None]}, "")
+
+
+def test_what_is_refused_is_named_with_what_to_do():
+    assert "slurm_account is still your-account" in refused(slurm_account=["your-account", "lab"])
+    said = refused(slurm_partition=["cpu", "your-gpu-partition", "your-cpu-partition"])
+    assert "slurm_partition is still your-cpu-partition, your-gpu-partition" in said and "profiles/slurm" in said
+    assert "slurm-array-jobs is 'mte'" in refused(array_jobs="mte")
+    assert "mem_mb_per_cpu" in refused(mem_mb_per_cpu=[None, 500])
+
+
+@pytest.fixture
+def squeue(tmp_path, monkeypatch):
+    """A squeue that prints what a test says."""
+
+    def answer(text: str, status: int = 0) -> None:
+        script = tmp_path / "bin/squeue"
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {status}\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+
+    return answer
+
+
+def test_orphans_have_the_projects_name_and_this_folder(squeue, tmp_path):
+    here = tmp_path / "project"
+    here.mkdir()
+    (tmp_path / "link").symlink_to(here)
+    squeue(
+        f"7|RUNNING|1:02|fute_{UUID}|{here}|rule_mte_wildcards_a|b\n8|PENDING|0:00|fute_{UUID}|{tmp_path}/link|group_x\n"
+        f"9|RUNNING|0:01|fute_{UUID}|{tmp_path}/other|rule_mte\n10|RUNNING|0:01|fute_notes|{here}|mine\n"
+        f"11|RUNNING|0:01|{UUID}|{here}|another workflow's"
+    )
+    found = orphans(here)
+    assert [(job.id, job.state) for job in found] == [("7", "RUNNING"), ("8", "PENDING")]
+    assert found[0].comment == "rule_mte_wildcards_a|b" and found[0].elapsed == "1:02"
+
+
+def test_a_node_without_slurm_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SlurmError, match="squeue is not on PATH: run this on a node of the SLURM cluster"):
+        orphans(tmp_path)
+
+
+def test_living_controllers_are_found_and_jobs_are_not(tmp_path):
+    """A controller may itself run in a SLURM job; a log that is read is none."""
+    waits = [sys.executable, "-c", "import time; time.sleep(60)"]
+    log = tmp_path / ".snakemake/log/snakemake.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    started = [
+        subprocess.Popen(line, cwd=folder, env=os.environ | {"SLURM_JOB_ID": "5"})
+        for folder, line in (
+            (tmp_path, [*waits, "snakemake", "--jobs", "4"]),
+            (tmp_path.parent, [*waits, "snakemake"]),
+            (tmp_path, [*waits, "snakemake", "--executor", "slurm-jobstep", "--mode", "remote"]),
+            (tmp_path, ["tail", "-f", str(log)]),
+        )
+    ]
+    try:
+        time.sleep(0.5)
+        assert controllers(tmp_path) == [started[0].pid]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def profile() -> dict:
+    return yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
+
+
+def rules() -> set[str]:
+    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    return set(re.findall(r"^\s*rule (\w+):", text, re.MULTILINE))
+
+
+def test_the_profile_names_rules_and_groups_that_are_there(profile):
+    assert profile["set-resources"].keys() | profile["groups"].keys() <= rules()
+    assert set(profile["groups"].values()) == profile["group-components"].keys()
+
+
+def test_no_job_is_signalled_as_it_starts(profile):
+    """SLURM sends the signal of `--signal=TERM@300` up to a minute early; to a job of two minutes, at once."""
+    default = profile["default-resources"]
+    for name, own in (profile["set-resources"] | {"any other": {}}).items():
+        asked = default | own
+        if lead := re.search(r"--signal=TERM@(\d+)", asked["slurm_extra"]):
+            assert asked["runtime"] * 60 >= 1.5 * (int(lead[1]) + 60), name
+
+
+def test_a_job_s_gpus_are_on_one_node(profile):
+    assert profile["default-resources"]["nodes"] == 1
+
+
+def test_jobs_of_a_group_run_one_after_the_other(profile):
+    """Side by side, their nodes, GPUs and memory would be added up: four of one node would ask for four nodes."""
+    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    own = {
+        name: body for name, body in re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.MULTILINE | re.DOTALL)
+    }
+    for name in profile["groups"]:
+        assert profile["set-resources"].get(name, {}).get("torch") == 1 or "torch=1," in own[name], name

@@ -1,0 +1,285 @@
+"""The configuration: what ships loads, the defaults are the paper's, and mistakes are named with file and key."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fute.config.categories import CATEGORIES
+from fute.config.run import Run, load_run, parse_run, read_yaml
+from fute.config.sections import ConfigError
+from fute.config.settings import Config
+
+ROOT = Path(__file__).parents[3]
+REGISTRIES = ROOT / "config"
+# registries lie in the same folder; every other file there is a run
+SHIPPED = [ROOT / "config.yaml", *(p for p in sorted(REGISTRIES.glob("*.yaml")) if "name" in read_yaml(p))]
+POOL = {"kind": "pool", "path": "pool.jsonl"}
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    """The least a run must state, with changes."""
+    return {"name": "run", "title": "A run", "unsup": {"sa": POOL, "nli": POOL}} | changes
+
+
+def refused(**changes: Any) -> str:
+    with pytest.raises(ConfigError) as error:
+        parse_run(values(**changes), REGISTRIES, "my.yaml")
+    return str(error.value)
+
+
+@pytest.fixture
+def registries(tmp_path: Path) -> Path:
+    """A copy of the registries to spoil."""
+    return shutil.copytree(REGISTRIES, tmp_path / "config")
+
+
+def with_model(registries: Path, entry: str) -> str:
+    """What is said of the model registry with one more entry."""
+    path = registries / "models.yaml"
+    path.write_text(path.read_text() + entry)
+    with pytest.raises(ConfigError) as error:
+        parse_run(values(), registries)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_two_entries_of_one_id_are_named_with_file_and_line(registries):
+    said = with_model(registries, "gpt2: {title: Another, folder: there}\n")
+    assert "the key 'gpt2' is given twice; keep one entry" in said and "line" in said
+    path = registries / "datasets.yaml"
+    path.write_text(path.read_text() + "rte: {title: Another}\n")
+    (registries / "models.yaml").write_text((REGISTRIES / "models.yaml").read_text())
+    with pytest.raises(ConfigError, match=r"datasets\.yaml: not valid YAML: (.|\n)*the key 'rte' is given twice"):
+        parse_run(values(), registries)
+
+
+# --- what ships -----------------------------------------------------------------------------------------
+
+
+def test_the_named_runs_are_found():
+    assert [path.name for path in SHIPPED] == [
+        "config.yaml",
+        "paper-lm.yaml",
+        "paper.yaml",
+        "real-lm.yaml",
+        "real-small.yaml",
+    ]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_configuration_loads(path):
+    content = read_yaml(path)
+    data = content["data"] | ({"root": "DIR"} if content["data"]["source"] == "files" else {})
+    run = parse_run(content | {"data": data}, REGISTRIES)
+    assert run.config.categories == (CATEGORIES if content["llm"] else ())
+    assert all(run.prompts_of(category) and run.datasets_of(category) for category in run.config.categories)
+
+
+def test_the_demo_is_a_run_of_one_small_model():
+    run = load_run(ROOT / "config.yaml")
+    assert run.config.llm.models == (run.config.surrogate.name,) == ("smollm2-135m",)
+    assert [p.number for p in run.prompts_of("nli")] == [1, 5, 9, 12]
+    assert run.datasets_of("sa") == ("mini-films", "mini-series")
+    assert run.config.note, "a small run says that it is no evidence"
+
+
+def test_a_run_that_calibrates_says_so():
+    for path in SHIPPED:
+        content = read_yaml(path)
+        if (content["llm"] or {}).get("calibration", "none") != "none":
+            assert "calibrated over U, which the paper does not do" in content["note"]
+
+
+def test_the_paper_run_has_26_prompts_six_datasets_three_llms():
+    run = load_run(REGISTRIES / "paper.yaml")
+    assert [p.number for p in run.prompts_of("sa")] == [p.number for p in run.prompts_of("nli")] == [*range(1, 14)]
+    assert [p.number for p in run.prompts.values() if p.cot] == [11, 12, 13] * 2
+    assert run.datasets_of("sa") == ("rotten-tomatoes", "imdb", "sst2")
+    assert run.datasets_of("nli") == ("wanli", "cb", "anli")
+    assert [run.models[name].title for name in run.config.llm.models] == ["Llama-2 13B", "Llama-2 70B", "Mixtral 8x7B"]
+    assert run.models[run.config.surrogate.name].repo == "google-t5/t5-base"
+
+
+def test_the_snakefile_stays_short():
+    assert len((ROOT / "Snakefile").read_text().splitlines()) < 80
+
+
+# --- defaults are the paper's ---------------------------------------------------------------------------
+
+
+def test_defaults_of_the_methods_are_the_papers():
+    config = Config.model_validate(values())
+    assert config.methods == ("taskemb", "tupate")
+    mte, dte = config.taskemb.mte, config.taskemb.dte
+    assert (mte.epochs, mte.learning_rate, mte.batch_size, mte.max_epochs) == (1, 2e-5, 128, None)
+    assert (dte.epochs, dte.learning_rate, dte.batch_size, dte.max_epochs) == (3, 2e-5, 32, None)
+    assert mte.reduction == dte.reduction == "mean_of_squares" and mte.trained == dte.trained == "all"
+    mte, dte = config.tupate.mte, config.tupate.dte
+    assert (mte.epochs, mte.learning_rate, mte.batch_size, mte.max_epochs) == (1, 1e-3, 128, None)
+    assert (dte.learning_rate, dte.batch_size, dte.max_epochs, dte.patience) == (1e-2, 32, 120, 4)
+    assert (mte.length, dte.length, mte.layers, dte.layers) == (16, 16, None, None)
+    for recipe in (config.taskemb.mte, config.taskemb.dte, mte, dte):
+        assert (recipe.weight_decay, recipe.warmup, recipe.clip) == (0.01, 0.05, 1.0)
+    assert config.taskemb.pairs is config.tupate.pairs is None, "every text counts"
+
+
+def test_defaults_of_the_experiment_are_the_papers():
+    config = Config.model_validate(values())
+    assert len(config.llm.models) == 3
+    assert config.llm.prompts == {"sa": "all", "nli": "all"}
+    assert sum(len(names) for names in config.llm.datasets.values()) == 6
+    assert config.llm.calibration == "none" and config.mte_target == "label"
+    assert config.surrogate.name == "t5-base" and config.surrogate.settings.family == "encoder-decoder"
+    assert config.data.test_rows is None
+
+
+def test_the_paper_run_departs_from_the_defaults_of_the_methods_in_one_point():
+    stated, default = load_run(REGISTRIES / "paper.yaml").config, Config.model_validate(values())
+    for key in ("methods", "tupate", "mte_target", "seed", "controls", "evaluation"):
+        assert getattr(stated, key) == getattr(default, key), key
+    assert stated.llm.prompts == default.llm.prompts and stated.llm.calibration == default.llm.calibration
+    # full vectors of TaskEmb are as large as the surrogate: row means are kept
+    for kind in ("mte", "dte"):
+        recipe, papers = getattr(stated.taskemb, kind), getattr(default.taskemb, kind)
+        assert recipe == papers.model_copy(update={"reduce": "rows"})
+
+
+def test_prompts_left_out_of_a_category_mean_all_of_it():
+    run = parse_run(values(llm={"prompts": {"sa": [12, 3]}}), REGISTRIES)
+    assert [p.number for p in run.prompts_of("sa")] == [3, 12]
+    assert len(run.prompts_of("nli")) == 13
+
+
+def test_a_category_without_datasets_is_no_part_of_a_run():
+    run = parse_run(values(unsup={"nli": POOL}, llm={"datasets": {"nli": ["cb"]}}), REGISTRIES)
+    assert run.config.categories == ("nli",)
+    assert {p.category for p in run.prompts.values()} == {"nli"}
+
+
+# --- mistakes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sedd": 1}, "my.yaml: sedd: unknown key; did you mean seed?"),
+        ({"llm": {"modles": ["x"]}}, "my.yaml: llm.modles: unknown key; did you mean models?"),
+        ({"tupate": {"mte": {"epochs": 1, "batch_size": 8, "lr": 1.0}}}, "my.yaml: tupate.mte.lr: unknown key"),
+        (
+            {"llm": {"engine": {"engine": "vllm", "beams": 4}}},
+            "my.yaml: llm.engine.beams: unknown key; there are answer_tokens, api_key_env",
+        ),
+        ({"threads": "many"}, "my.yaml: threads: Input should be a valid integer"),
+        ({"threads": 0}, "my.yaml: threads: "),
+        ({"data": {"dev_share": 1.0}}, "my.yaml: data.dev_share: "),
+        ({"methods": ["curvegrad"]}, "my.yaml: methods.0: "),
+        ({"name": "My Run"}, "my.yaml: name: Value error, 'My Run' is no id: use lower-case"),
+        ({"llm": {"models": ["../x"]}}, "my.yaml: llm.models.0: Value error, '../x' is no id"),
+        ({"surrogate": {"name": "-x"}}, "my.yaml: surrogate.name: Value error, '-x' is no id"),
+    ],
+)
+def test_a_wrong_value_is_named_with_file_and_key(changes, message):
+    assert message in refused(**changes)
+
+
+def test_every_mistake_is_named_at_once():
+    lines = refused(sedd=1, threads="many").splitlines()
+    assert sorted(line.split(": ")[1] for line in lines) == ["sedd", "threads"]
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(ConfigError, match=r"^my\.yaml: title: Field required$"):
+        parse_run({"name": "run", "unsup": {"sa": POOL, "nli": POOL}}, REGISTRIES, "my.yaml")
+
+
+def test_early_stopping_is_whole():
+    recipe = {"batch_size": 8, "learning_rate": 1.0, "max_epochs": 5}
+    assert "early stopping needs both max_epochs and patience" in refused(tupate={"dte": recipe})
+
+
+def test_early_stopping_needs_held_out_rows():
+    message = refused(data={"dev_share": 0})
+    assert message.startswith("my.yaml: (top level): ") and "tupate.dte stops early" in message
+
+
+def test_two_servers_are_refused(registries):
+    path = registries / "models.yaml"
+    path.write_text(path.read_text() + "\na: {title: A, server: true}\nb: {title: B, server: true}\n")
+    with pytest.raises(ConfigError, match=r"llm\.models: \['a', 'b'\] are servers"):
+        parse_run(values(llm={"models": ["a", "b"]}), registries)
+    assert parse_run(values(llm={"models": ["a"]}), registries).models["a"].server
+
+
+def test_files_need_a_root():
+    message = refused(data={"source": "files"})
+    assert message.startswith("my.yaml: data: ") and "--config data='{root: DIR}'" in message
+    assert parse_run(values(data={"source": "files", "root": "DIR"}), REGISTRIES).config.data.root == "DIR"
+
+
+def test_an_unknown_model_is_named_with_those_there_are():
+    message = refused(llm={"models": ["gpt-9"]})
+    assert "'gpt-9' is not in config/models.yaml" in message and "smollm2-135m" in message
+    assert "'t6'" in refused(surrogate={"name": "t6", "settings": {"family": "causal"}})
+
+
+def test_an_unknown_dataset_is_named():
+    assert refused(llm={"datasets": {"sa": ["imbd"]}}) == "llm.datasets.sa: 'imbd' is not in config/datasets.yaml"
+
+
+def test_a_dataset_belongs_to_one_category():
+    assert refused(llm={"datasets": {"sa": ["cb"]}}) == "llm.datasets.sa: 'cb' is of category 'nli'"
+
+
+def test_an_unknown_prompt_number_is_named_with_those_there_are():
+    message = refused(llm={"prompts": {"sa": [1, 14]}})
+    assert message.startswith("llm.prompts.sa: no prompt 14 in config/prompts/sa.yaml; there are [1, 2, 3")
+
+
+def test_a_category_without_u_is_named():
+    assert refused(unsup={"nli": POOL}) == "unsup: no entry for ['sa'], whose prompts need a U"
+
+
+def test_yaml_that_does_not_parse_is_named_with_its_line(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("name: x\nllm: [1\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml: not valid YAML: (.|\n)*line"):
+        load_run(path, REGISTRIES)
+
+
+# --- the model registry ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("m: {title: M}", ": m: (top level): Value error, needs exactly one of repo, package, folder, server: true; "
+         "has none"),
+        ("m: {title: M, repo: a/b, folder: c}", "has ['repo', 'folder']"),
+        ("m: {title: M, folder: c, server: true}", "has ['folder', 'server']"),
+        ("m: {title: M, package: p}", "a package source needs the package's version and the model file"),
+        ("m: {title: M, repo: a/b, revision: main}", ": m: revision: String should match pattern"),
+        ("m: {title: M, repo: a/b, branch: main}", ": m: branch: unknown key"),
+        ("Big_Model: {title: M, repo: a/b}", "'Big_Model' is no id"),
+    ],
+)  # fmt: skip
+def test_a_wrong_model_entry_is_named(registries, entry, message):
+    assert message in with_model(registries, f"\n{entry}\n")
+
+
+def test_a_pinned_revision_and_a_server_are_accepted(registries):
+    path = registries / "models.yaml"
+    path.write_text(
+        path.read_text() + f"\na: {{title: A, repo: x/y, revision: {'0a' * 20}}}\nb: {{title: B, server: true}}\n"
+    )
+    models = parse_run(values(llm={"models": ["a", "b"]}), registries).models
+    assert models["a"].identity()["revision"] == "0a" * 20
+    assert models["b"].identity()["server"] is True
+
+
+def test_what_names_weights_leaves_out_title_and_licence():
+    models = Run(Config.model_validate(values()), REGISTRIES).models
+    assert models["llama-2-13b"].identity() == {"repo": "meta-llama/Llama-2-13b-chat-hf", "server": False}

@@ -1,0 +1,423 @@
+"""Labelled datasets: raw files to rows, every way in which a file or an entry can be wrong, the hub path."""
+
+import gzip
+import hashlib
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from fute.config import strict_yaml
+from fute.config.datasets import DatasetSettings
+from fute.data import hub, sources
+from fute.data.normalise import normalise
+from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key, read_raw_jsonl
+from fute.data.sources import (
+    RawRow,
+    RawSplits,
+    load_dataset_rows,
+    source_identity,
+)
+
+REGISTRY = Path(__file__).parents[3] / "config" / "datasets.yaml"
+
+
+def entry(**changes):
+    return {
+        "title": "Reviews",
+        "category": "sa",
+        "fields": ["text"],
+        "label_field": "label",
+        "labels": ["negative", "positive"],
+        "classes": ["negative", "positive"],
+        "splits": {"train": "train", "test": "test"},
+    } | changes
+
+
+def settings(**changes):
+    return DatasetSettings.model_validate(entry(**changes))
+
+
+NLI = {
+    "category": "nli",
+    "fields": ["premise", "hypothesis"],
+    "labels": ["entailment", "contradiction", "neutral"],  # CommitmentBank's order
+    "classes": ["entailment", "neutral", "contradiction"],
+}
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    data = text.encode()
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def memory(train, test, drop_shared=()):
+    def raw(split, values):
+        return [RawRow(f"{split}.jsonl", split, index, value) for index, value in enumerate(values)]
+
+    return RawSplits(raw("train", train), raw("test", test), drop_shared, {}, "files")
+
+
+def reviews(words, label=None):
+    return [{"text": f"{word} {n}", "label": n % 2 if label is None else label} for n, word in enumerate(words)]
+
+
+def test_files_are_read_normalised_and_locked(tmp_path):
+    write(tmp_path / "reviews" / "train.jsonl", reviews(["good"] * 20))
+    write(tmp_path / "reviews" / "more.jsonl.gz", [{"text": " Très bon.\u2028Oui ", "label": 1}])
+    write(tmp_path / "reviews" / "test.jsonl", reviews(["bad"] * 4))
+    one = settings(splits={"train": ["train", "more"], "test": "test"})
+    raw = load_dataset_rows("reviews", one, source="files", root=tmp_path)
+    rows, counts = normalise("reviews", one, raw)
+    by_id = {row.id: row for split in rows.values() for row in split}
+    assert by_id["reviews/train/3"] == Row("reviews/train/3", ("good 3",), "positive")
+    assert by_id["reviews/more/0"].segments == ("Très bon.\u2028Oui",)  # outer whitespace alone is cut
+    assert [row.id for row in rows["test"]] == [f"reviews/test/{n}" for n in range(4)]
+    assert {split: len(kept) for split, kept in rows.items()} == {"train": 19, "dev": 2, "test": 4}
+    assert counts["test"] == {
+        "raw": 4,
+        "unlabelled": 0,
+        "kept": 4,
+        "classes": {"negative": 2, "positive": 2},
+    }
+    locked = raw.lock["files"][1]
+    data = (tmp_path / "reviews" / "more.jsonl.gz").read_bytes()
+    assert locked == {
+        "split": "more",
+        "rows": 1,
+        "path": "reviews/more.jsonl.gz",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(data),
+    }
+
+
+def test_cb_labels_are_mapped_by_value_not_by_class_order():
+    pairs = [{"premise": f"p{n}", "hypothesis": "h", "label": n % 3} for n in range(12)]
+    raw = memory(pairs, [pair | {"hypothesis": "x"} for pair in pairs])
+    rows, _ = normalise("cb", settings(**NLI), raw)
+    assert [row.label for row in rows["test"][:3]] == ["entailment", "contradiction", "neutral"]
+
+
+@given(train=st.integers(2, 300), test=st.integers(1, 300), wanted=st.integers(1, 400), seed=st.integers(0, 99))
+def test_splits_are_those_of_a_seeded_shuffle(train, test, wanted, seed):
+    raw = memory(reviews(["good"] * train), reviews(["bad"] * test))
+    rows, counts = normalise("d", settings(), raw, test_rows=wanted, seed=seed, dev_share=0.5)
+    order = list(range(test))
+    random.Random(seed).shuffle(order)
+    assert [row.id for row in rows["test"]] == [f"d/test/{n}" for n in sorted(order[:wanted])]
+    order = list(range(train))
+    random.Random(seed).shuffle(order)
+    dev = round(train / 2)
+    assert [row.id for row in rows["dev"]] == [f"d/train/{n}" for n in sorted(order[:dev])]
+    assert [row.id for row in rows["train"]] == [f"d/train/{n}" for n in sorted(order[dev:])]
+    assert counts["train"]["kept"] + counts["dev"]["kept"] == train
+
+
+def test_the_registry_sample_applies_unless_the_caller_says_otherwise():
+    raw = memory(reviews(["good"] * 10), reviews(["bad"] * 50))
+    assert len(normalise("d", settings(sample=7), raw).rows["test"]) == 7
+    assert len(normalise("d", settings(sample=7), raw, test_rows=9).rows["test"]) == 9
+    assert normalise("d", settings(), raw, dev_share=0).rows["dev"] == []
+    many = memory(reviews(["good"] * 10), reviews(["bad"] * 1200))
+    assert [len(normalise("d", settings(**own), many).rows["test"]) for own in ({}, {"sample": None})] == [1000, 1200]
+
+
+def test_fewer_training_rows_are_a_seeded_draw_of_which_a_share_is_held_out():
+    raw = memory(reviews(["good"] * 50), reviews(["bad"] * 3))
+    order = list(range(50))
+    random.Random(7).shuffle(order)
+    drawn = {f"d/train/{n}" for n in order[:20]}
+    rows, counts = normalise("d", settings(), raw, train_rows=20, dev_share=0.25, seed=7)
+    assert {row.id for row in rows["train"] + rows["dev"]} == drawn
+    assert (counts["train"]["kept"], counts["dev"]["kept"]) == (15, 5)
+    assert normalise("d", settings(), raw, train_rows=80, seed=7) == normalise("d", settings(), raw, seed=7)
+
+
+def test_texts_of_test_splits_leave_train_and_dev():
+    train = reviews(["good"] * 20)
+    train[3]["text"], train[4]["text"], train[5]["text"] = "It's FINE!", "so so", "So, so..."
+    raw = memory(train, [{"text": "its fine", "label": 1}, {"text": "other", "label": 0}])
+    # sampled down to one test row, the other must still not stand in train
+    for wanted in (1, 2):
+        rows, counts = normalise("d", settings(), raw, test_rows=wanted, exclude={alphanumeric("so so")})
+        assert counts["train"]["in_own_test"] == 1
+        assert counts["train"]["excluded"] == 2
+        kept = {row.id for row in rows["train"] + rows["dev"]}
+        assert kept == {f"d/train/{n}" for n in range(20) if n not in (3, 4, 5)}
+
+
+def test_train_rows_that_share_a_premise_with_test_are_dropped_where_the_entry_says_so(tmp_path):
+    train = [{"premise": f"Premise {n}.", "hypothesis": f"h{n}", "label": n % 3} for n in range(9)]
+    test = [{"premise": "premise 4", "hypothesis": "another", "label": 0}]
+    write(tmp_path / "anli_r3" / "validation.jsonl", train)
+    write(tmp_path / "anli_r3" / "test.jsonl", test)
+    files = {
+        "folder": "anli_r3",
+        "splits": {"train": "validation", "test": "test"},
+        "drop_shared": ["premise"],
+    }
+    one = settings(**NLI, files=files)
+    raw = load_dataset_rows("anli", one, source="files", root=tmp_path)
+    rows, counts = normalise("anli", one, raw)
+    assert counts["train"]["shares_field_with_test"] == 1
+    assert "anli/validation/4" not in {row.id for row in rows["train"] + rows["dev"]}
+    assert len(normalise("anli", one, memory(train, test)).rows["train"]) == 8  # 9 of 9, one of them dev
+
+
+def test_unlabelled_rows_are_dropped_up_to_a_tenth():
+    train = reviews(["good"] * 10)
+    train[2]["label"] = -1
+    rows, counts = normalise("d", settings(), memory(train, reviews(["bad"])))
+    assert counts["train"]["unlabelled"] == 1
+    assert "d/train/2" not in {row.id for row in rows["train"] + rows["dev"]}
+    train[3]["label"] = -1
+    with pytest.raises(SourceError, match="d, split train: 2 of 10 rows are unlabelled"):
+        normalise("d", settings(), memory(train, reviews(["bad"])))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"label": 1}, r"train.jsonl, row 2, field 'text': is missing \(there are: label\)"),
+        ({"text": "a"}, r"row 2, field 'label': is missing"),
+        ({"text": "a", "label": 2}, r"row 2, field 'label': has the unknown label 2; .*known: 0, 1"),
+        ({"text": "a", "label": None}, r"row 2, field 'label': is None, neither text nor integer"),
+        ({"text": "a", "label": 1.0}, r"row 2, field 'label': is 1.0, neither text nor integer"),
+        ({"text": " \t", "label": 1}, r"row 2, field 'text': is empty"),
+        ({"text": 7, "label": 1}, r"row 2, field 'text': is of type int, not a text"),
+    ],
+)
+def test_bad_rows_name_file_row_and_field(row, message):
+    with pytest.raises(BadRow, match=message):
+        normalise("d", settings(), memory([{"text": "a", "label": 1}, row], reviews(["bad"])))
+
+
+def test_a_dataset_without_a_row_left_is_an_error():
+    same = reviews(["same"] * 3)
+    with pytest.raises(SourceError, match="d, split train: no rows are left"):
+        normalise("d", settings(), memory(same, same))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl", b'{"a": 1}\n[2]\n', r"a.jsonl, row 2: is a JSON list, not an object"),
+        ("a.jsonl", b'{"a": 1}\n{"a"\n', r"row 2: is not JSON"),
+        ("a.jsonl", b'{"a": 1}\n\n{"a": 2}\n', r"row 2: is not JSON"),
+        ("a.jsonl", b'{"a": "\xff"}\n', r"row 1: is not UTF-8"),
+        ("a.jsonl.gz", b'{"a": 1}\n', r"row 1: broken gzip"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9, mtime=0)[:-9], r"broken gzip"),
+    ],
+)
+def test_broken_files_name_the_row(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(BadRow, match=message):
+        list(read_raw_jsonl(tmp_path / name))
+
+
+def test_missing_files_say_what_to_do(tmp_path):
+    with pytest.raises(SourceError, match="neither is there; put the file there"):
+        load_dataset_rows("d", settings(), source="files", root=tmp_path)
+    with pytest.raises(SourceError, match=r"set data\.root"):
+        load_dataset_rows("d", settings(), source="files", root=None)
+    write(tmp_path / "d" / "train.jsonl", [])
+    write(tmp_path / "d" / "train.jsonl.gz", [])
+    with pytest.raises(SourceError, match="both are there, keep one"):
+        source_identity("d", settings(), "files", tmp_path)
+    with pytest.raises(SourceError, match="has no hub entry"):
+        load_dataset_rows("d", settings(), source="hub", root=None)
+
+
+def test_identity_follows_the_bytes_and_nothing_else(tmp_path):
+    first, second = tmp_path / "one", tmp_path / "two"
+    for root in (first, second):
+        write(root / "d" / "train.jsonl", reviews(["good"] * 3))
+        write(root / "d" / "test.jsonl", reviews(["bad"]))
+    before = source_identity("d", settings(), "files", first)
+    assert before == source_identity("d", settings(), "files", second)
+    write(second / "d" / "test.jsonl", reviews(["worse"]))
+    assert before != source_identity("d", settings(), "files", second)
+    pinned = settings(hub={"repo": "a/b", "config": "c", "revision": "0" * 40})
+    expected = {"source": "hub", "repo": "a/b", "config": "c", "revision": "0" * 40}
+    assert source_identity("d", pinned, "hub", None) == expected
+
+
+def test_builtin_datasets_are_read_from_the_project(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "BUILTIN_ROOT", tmp_path)
+    write(tmp_path / "d" / "train.jsonl", reviews(["good"] * 3))
+    write(tmp_path / "d" / "test.jsonl", reviews(["bad"]))
+    one = settings(files={"folder": "elsewhere"})  # says nothing about what ships
+    raw = load_dataset_rows("d", one, source="builtin", root=None)
+    assert len(raw.train) == 3 and raw.lock["files"][0]["path"] == "d/train.jsonl"
+
+
+def snapshot(folder):
+    for split, rows in (("train", reviews(["good"] * 12)), ("test", reviews(["bad"] * 3))):
+        folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).assign(idx=1).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def test_a_hub_snapshot_folder_is_read(tmp_path, cache):
+    folder = snapshot(tmp_path / ".cache" / "reviews-snapshot")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "download.lock").touch()
+    one = settings(hub={"repo": str(folder)})
+    raw = load_dataset_rows("d", one, source="hub", root=None)
+    rows, _ = normalise("d", one, raw)
+    assert rows["test"][1] == Row("d/test/1", ("bad 1",), "positive")
+    assert len(rows["train"] + rows["dev"]) == 12
+    assert raw.lock["repo"] == "reviews-snapshot"  # no path of this machine
+    assert {f["path"] for f in raw.lock["files"]} == {f"{s}-00000-of-00001.parquet" for s in ("train", "test")}
+    assert [(s["split"], s["rows"]) for s in raw.lock["splits"]] == [("train", 12), ("test", 3)]
+    assert source_identity("d", one, "hub", None)["files"] == raw.lock["files"]
+    bad = settings(hub={"repo": str(folder), "splits": {"train": "train", "test": "validation"}})
+    with pytest.raises(SourceError, match="split validation: cannot be loaded"):
+        load_dataset_rows("d", bad, source="hub", root=None)
+    bad = settings(hub={"repo": str(folder)}, label_field="gold")
+    with pytest.raises(SourceError, match="has no column 'gold', only text, label, idx"):
+        load_dataset_rows("d", bad, source="hub", root=None)
+    with pytest.raises(SourceError, match="missing or empty"):
+        source_identity("d", settings(hub={"repo": "./no-such-folder"}), "hub", None)
+
+
+def test_a_folder_of_a_branch_is_read_and_its_columns_renamed(tmp_path, cache):
+    for folder, word in (("sentences_allagree", "good"), ("sentences_50agree", "bad")):
+        path = tmp_path / "mirror" / folder / "train"
+        path.mkdir(parents=True)
+        frame = pd.DataFrame(reviews([word] * 10)).rename(columns={"text": "sentence"})
+        frame.to_parquet(path / "0000.parquet")  # as on the branch refs/convert/parquet
+    place = {"repo": str(tmp_path / "mirror"), "folder": "sentences_allagree", "rename": {"sentence": "text"}}
+    one = settings(category="cr", splits={"train": "train"}, heldout_share=0.5, hub=place)
+    raw = load_dataset_rows("d", one, source="hub", root=None)
+    assert (len(raw.train), len(raw.test)) == (10, 0)
+    assert raw.train[1].values == {"text": "good 1", "label": 1}
+    remote = settings(hub={"repo": "a/b", "branch": "refs/convert/parquet", "folder": "f"})
+    identity = source_identity("d", remote, "hub", None)
+    assert identity["branch"] == "refs/convert/parquet" and identity["folder"] == "f"
+    assert "branch" not in source_identity("d", settings(hub={"repo": "a/b"}), "hub", None)
+
+
+def test_a_null_revision_is_resolved_and_locked(tmp_path, cache, monkeypatch):
+    folder, asked = snapshot(tmp_path / "remote"), []
+    load = hub.load_dataset
+
+    class Api:
+        def dataset_info(self, repo, revision):
+            assert (repo, revision) == ("a/b", "refs/convert/parquet")
+            return SimpleNamespace(sha="a" * 40)
+
+    def remote(repo, config, *, data_dir, split, revision):
+        asked.append((repo, config, split, revision))
+        return load(str(folder), split=split)
+
+    monkeypatch.setattr(hub, "load_dataset", remote)
+    monkeypatch.setattr(hub, "HfApi", Api)
+    one = settings(hub={"repo": "a/b", "config": "c", "branch": "refs/convert/parquet"})
+    raw = load_dataset_rows("d", one, source="hub", root=None)
+    assert raw.lock["revision"] == "a" * 40
+    assert asked == [("a/b", "c", "train", "a" * 40), ("a/b", "c", "test", "a" * 40)]
+
+
+def test_an_unreachable_hub_is_an_error_that_helps(monkeypatch):
+    class Offline:
+        def dataset_info(self, repo, revision):
+            raise ConnectionError("offline")
+
+    monkeypatch.setattr(hub, "HfApi", Offline)
+    with pytest.raises(SourceError, match=r"a/b: its revision cannot be read .* use source: files"):
+        hub.resolve_revision("a/b")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["positive", "negative"]}, "classes must be"),
+        ({"fields": ["a", "b"]}, "fields must name 1 text field"),
+        ({"labels": {"0": "negative"}}, "labels must map to every class"),
+        ({"labels": ["negative", "positive", "mixed"]}, "and to nothing else"),
+        ({"unlabelled": ["1"]}, "in labels and in unlabelled"),
+        ({"files": {"drop_shared": ["premise"]}}, "not in fields"),
+        ({"hub": {"repo": "a/b", "revision": "main"}}, "hub.revision"),
+        ({"splits": {"train": [], "test": "test"}}, "splits.train"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_registry_entries_that_contradict_themselves_are_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        settings(**changes)
+
+
+def shipped():
+    values = strict_yaml.load(REGISTRY.read_text(encoding="utf-8"))
+    return {key: DatasetSettings.model_validate(value) for key, value in values.items()}
+
+
+def test_the_shipped_registry_is_sound():
+    registry = shipped()
+    assert registry["cb"].label_map == {"0": "entailment", "1": "contradiction", "2": "neutral"}
+    for key, one in registry.items():
+        assert (one.hub is not None) == (not key.startswith("mini-") and key not in {"newsqa", "comqa", "cq"})
+        assert (one.obtain is not None) == (key in {"newsqa", "comqa", "cq"})
+        assert all(key in registry[other].overlaps for other in one.overlaps), key  # overlap is symmetric
+
+
+def test_the_shipped_registry_has_the_papers_datasets():
+    registry = shipped()
+    llm = {"rotten-tomatoes", "imdb", "sst2", "wanli", "cb", "anli"}
+    cr = {"snli", "mnli", "qqp", "qnli", "sst2", "scitail", "cola", "stsb", "mrpc", "rte", "wnli"}
+    qa = {"squad2", "newsqa", "hotpotqa", "squad1", "duorc-p", "duorc-s", "drop", "wikihop", "boolq", "comqa", "cq"}
+    domain = {"financial-phrasebank", "mqp", "medqa"}
+    shipped_texts = {key for key in registry if key.startswith("mini-")}  # test_builtin_texts knows them
+    assert set(registry) == llm | cr | qa | domain | shipped_texts | {"boolq-span"}
+    assert {key for key, one in registry.items() if one.vu_size is not None} == cr | qa | {"boolq-span"}
+    assert {key for key, one in registry.items() if one.domain} == domain
+    assert {key for key in cr | qa if registry[key].group == "qa"} == qa
+    assert [key for key in sorted(cr) if registry[key].metric != "accuracy"] == ["cola", "mrpc", "qqp", "stsb"]
+    assert {key for key in qa if registry[key].metric == "accuracy"} == {"boolq"}
+    # both sentences, where the authors' code reads the first one twice
+    assert all(registry[key].fields == ("sentence1", "sentence2") for key in ("rte", "stsb", "wnli", "mrpc"))
+    # sizes: all but the sets without a public file
+    assert {key for key in cr | qa if registry[key].expected.train is None} == {"newsqa", "comqa", "cq"}
+
+
+def test_rows_survive_json():
+    for row in (Row("a/0", ("x",)), Row("a/1", ("x", "y"), label="neutral"), Row("t/2", ("x",), task="t")):
+        assert Row.from_json(json.loads(json.dumps(row.to_json())), "here") == row
+    assert Row("a/0", ("x",)).to_json() == {"id": "a/0", "segments": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("obj", "field"),
+    [
+        ({"segments": ["x"]}, "id"),
+        ({"id": "a", "segments": "x"}, "segments"),
+        ({"id": "a", "segments": []}, "segments"),
+        ({"id": "a", "segments": [1]}, "segments"),
+        ({"id": "a", "segments": ["x"], "label": 1}, "label"),
+        ({"id": "a", "segments": ["x"], "extra": 1}, "extra"),
+    ],
+)
+def test_rows_that_are_none_are_refused(obj, field):
+    with pytest.raises(BadRow, match=f"x.jsonl, row 4, field '{field}'"):
+        Row.from_json(obj, at("x.jsonl", 4))
+
+
+@given(st.text())
+def test_alphanumeric_ignores_case_space_and_marks(text):
+    key = alphanumeric(text)
+    assert key == "".join(filter(str.isalnum, text.lower()))
+    assert overlap_key(["! " + text, "..."]) == key

@@ -1,0 +1,213 @@
+"""From rows and labels to pairs, and one vector out of its batch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fute.artifacts import Step
+from fute.data.rows import Answer, Row
+from fute.embeddings import Embedding, save
+from fute.embeddings.embed_batch_step import _zip
+from fute.embeddings.extract_embedding_step import INDEX, extract_embedding, learned_from, member
+from fute.embeddings.pairs import dataset_pairs, item_pairs, label_target, model_pairs
+from fute.specs.embeddings import Item
+from fute.surrogate.labelled import ClassTarget, EndsTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
+from fute.surrogate.text2text import Pair
+
+CLASSES = ("negative", "positive")
+ROWS = [Row(f"t/{i}", (f"text {i}",), task="t") for i in range(12)]
+LABELS = [{"id": row.id, "prediction": CLASSES[i % 3 == 0], "prompt": 3} for i, row in enumerate(ROWS)]
+
+
+def item(**changes) -> Item:
+    values = {"key": "k" * 64, "kind": "mte", "category": "sa", "source": "m/sa-3", "variant": None, "pairs": 8}
+    values |= {"target": "label", "seed": 42, "classes": CLASSES}
+    return Item(**values | changes)
+
+
+def test_an_mte_takes_u_in_its_order_with_the_predicted_class_names():
+    pairs = model_pairs(item(), ROWS, LABELS, 42)
+    assert pairs == [Pair((f"text {i}",), CLASSES[i % 3 == 0]) for i in range(8)]
+    assert len(model_pairs(item(pairs=None), ROWS, LABELS, 42)) == 12
+
+
+def test_a_null_permutes_the_labels_over_the_same_texts():
+    plain, null, other = (model_pairs(item(variant=v), ROWS, LABELS, 42) for v in (None, "null-1", "null-2"))
+    assert [p.x for p in plain] == [p.x for p in null]
+    assert Counter(p.y for p in plain) == Counter(p.y for p in null)
+    assert len({tuple(p.y for p in pairs) for pairs in (plain, null, other)}) == 3
+    assert null == model_pairs(item(variant="null-1"), ROWS, LABELS, 42)
+
+
+def test_targets_can_be_letters_or_verbalizers():
+    assert {p.y for p in model_pairs(item(target="abc"), ROWS, LABELS, 42)} == {"A", "B"}
+    words = model_pairs(item(target="verbalizer", verbalizers=("no", "yes")), ROWS, LABELS, 42)
+    assert [p.y for p in words] == ["yes" if i % 3 == 0 else "no" for i in range(8)]
+
+
+def test_labels_of_other_texts_are_refused():
+    with pytest.raises(ValueError, match="not those of U"):
+        model_pairs(item(), ROWS, LABELS[::-1], 42)
+
+
+def test_a_small_dataset_gives_its_rows_again():
+    rows = [Row(f"d/{i}", (f"x{i}",), label=CLASSES[i % 2]) for i in range(5)]
+    once = dataset_pairs(rows, None, 42)
+    assert Counter(once) == Counter(Pair((f"x{i}",), CLASSES[i % 2]) for i in range(5))
+    assert dataset_pairs(rows, 12, 42) == [*once, *once, *once[:2]]
+    assert dataset_pairs(rows, 3, 42) == once[:3]
+    assert dataset_pairs(rows, None, 7) != once, "another seed, another order"
+
+
+def test_a_head_is_told_classes_numbers_and_answers():
+    def target(row: Row):
+        (pair,) = dataset_pairs([row], None, 42, "heads", CLASSES)
+        assert isinstance(pair, Labelled) and pair.x == row.segments
+        return pair.target
+
+    assert target(Row("d/1", ("x",), label="positive")) == ClassTarget(1, 2)
+    assert target(Row("d/1", ("x", "y"), label="1.8", value=1.75)) == NumberTarget(1.75)
+    answers = (Answer("bcd", 1), Answer("e", 4))
+    assert target(Row("d/1", ("q", "abcde"), label="bcd", answers=answers)) == SpanTarget(1, 4)
+    assert target(Row("d/1", ("q", "abcde"), label="unanswerable", answers=())) == SpanTarget(0, 0)
+    with pytest.raises(ValueError, match=r"row d/1: label 'neutral' is not one of the classes negative, positive"):
+        target(Row("d/1", ("x",), label="neutral"))
+    with pytest.raises(ValueError, match="row d/1"):
+        target(Row("d/1", ("x",)))
+
+
+SAID = [
+    label | {"classes": ["positive", "negative"], "probabilities": [round(0.05 * i, 2), round(1 - 0.05 * i, 2)]}
+    for i, label in enumerate(LABELS)
+]
+
+
+def test_a_black_box_tells_a_head_its_class_or_its_probabilities():
+    """In the order of the item's classes, whatever the order of the label file's."""
+    hard = model_pairs(item(), ROWS, SAID, 42, "heads")
+    assert hard == [Labelled(ROWS[i].segments, ClassTarget(int(i % 3 == 0), 2)) for i in range(8)]
+    soft = model_pairs(item(target="soft"), ROWS, SAID, 42, "heads")
+    expected = [SoftTarget((round(1 - 0.05 * i, 2), round(0.05 * i, 2))) for i in range(8)]
+    assert [pair.target for pair in soft] == expected
+    null = model_pairs(item(target="soft", variant="null-1"), ROWS, SAID, 42, "heads")
+    assert Counter(p.target for p in null) == Counter(expected) and null != soft
+    assert [p.x for p in null] == [p.x for p in soft]
+
+
+def test_a_black_box_tells_a_head_its_number_or_its_answers_ends():
+    number = {"id": "t/0", "prediction": "1.8", "value": 1.75}
+    assert label_target(number, (), soft=False) == NumberTarget(1.8)
+    assert label_target(number, (), soft=True) == NumberTarget(1.75)
+    answer = {"id": "t/0", "prediction": "a film", "span": {"start": [0, 4], "end": [1, 3]}}
+    assert label_target(answer, (), soft=True) == EndsTarget((0, 4), (1, 2)), "the end is the one after the last"
+    assert label_target(answer | {"span": None}, (), soft=True) == SpanTarget(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "message"),
+    [
+        ({}, (), "m/sa-3: label of t/0: a head cannot learn 'positive' without its value or its span"),
+        ({}, CLASSES, "m/sa-3: label of t/0: a head cannot learn 'positive' without the probability of 'negative'"),
+        ({"classes": ["good", "positive"], "probabilities": [0, 1]}, CLASSES, "without the probability of 'negative'"),
+        ({"prediction": "sport"}, None, "label of t/0: 'sport' is none of the classes negative, positive"),
+    ],
+)
+def test_a_label_that_does_not_say_what_a_head_learns_is_named(label, classes, message):
+    said = [{"id": row.id, "prediction": "positive"} | label for row in ROWS]
+    hard = classes is None
+    how = item(classes=CLASSES if hard else classes, target="label" if hard else "soft")
+    with pytest.raises(ValueError, match=message):
+        model_pairs(how, ROWS, said, 42, "heads")
+
+
+def test_a_vector_of_soft_labels_notices_other_probabilities(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = [label | {"probabilities": [0.5, 0.5]} for label in SAID]
+    for name, lines in (("said", SAID), ("other", other)):
+        with Step("fute.batching", settings={}) as step:
+            step.jsonl(Path(f"{name}.jsonl.gz"), lines)
+    for name in ("labels", "soft_labels"):
+        index = {"k1": {name: learned_from(name, Path("said.jsonl.gz"))}}
+        _zip(Path("b.zip"), {member("k1"): b"vector", INDEX: json.dumps(index).encode()})
+        monkeypatch.setattr("fute.embeddings.extract_embedding_step.record_of", lambda data: {})
+        extract_embedding(
+            "k1", batch=Path("b.zip"), files={"labels": Path("said.jsonl.gz")}, output=Path(f"{name}.out")
+        )
+        files = {"labels": Path("other.jsonl.gz")}
+        if name == "labels":
+            extract_embedding("k1", batch=Path("b.zip"), files=files, output=Path("again.out"))
+        else:
+            with pytest.raises(ValueError, match=r"learned from another other\.jsonl\.gz"):
+                extract_embedding("k1", batch=Path("b.zip"), files=files, output=Path("again.out"))
+
+
+def test_an_items_pairs_have_the_form_of_the_surrogate(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = {"train": [Row(f"d/{i}", (f"x{i}",), label=CLASSES[i % 2]) for i in range(6)], "unsup": ROWS}
+    rows["dev"] = rows["train"][:2]
+    lines = {name: [row.to_json() for row in part] for name, part in rows.items()} | {"labels": SAID}
+    with Step("fute.batching", settings={}) as step:
+        for name, part in lines.items():
+            step.jsonl(Path(f"{name}.jsonl.gz"), part)
+    keys = {"train": "train:d", "dev": "dev:d", "unsup": "unsup:sa", "labels": "labels:m/sa-3"}
+    files = {keys[name]: Path(f"{name}.jsonl.gz") for name in lines}
+    for form, kind in (("text2text", Pair), ("heads", Labelled)):
+        train, dev = item_pairs(item(kind="dte", source="d"), True, files, form)
+        assert len(train) == 8 and len(dev) == 2 and {type(pair) for pair in (*train, *dev)} == {kind}
+        texts, none = item_pairs(item(target="soft" if form == "heads" else "label"), False, files, form)
+        assert none is None and {type(pair) for pair in texts} == {kind}
+
+
+@pytest.fixture
+def batch(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, number in (("sa-3", 3), ("sa-9", 9)):
+        with Step("fute.batching", settings={}) as step:
+            step.jsonl(Path(f"{name}.jsonl.gz"), [label | {"prompt": number} for label in LABELS])
+    Path("lock.json").write_text("{}")
+    index = {
+        "k1": {
+            "labels": learned_from("labels", Path("sa-3.jsonl.gz")),
+            "surrogate": learned_from("surrogate", Path("lock.json")),
+        }
+    }
+    made = Embedding(np.ones(3, np.float32), "tupate", {}, {"pairs": 12, "loss_end": 0.5}, np.ones((1, 3)))
+    save(made, Path("vector.safetensors"))
+    vector = Path("vector.safetensors").read_bytes()
+    _zip(Path("b.zip"), {member("k1"): vector, INDEX: json.dumps(index).encode()})
+    return Path("b.zip")
+
+
+def test_prompts_of_equal_words_share_a_vector(batch):
+    for name in ("sa-3", "sa-9"):
+        files = {"labels": Path(f"{name}.jsonl.gz"), "surrogate": Path("lock.json")}
+        extract_embedding("k1", batch=batch, files=files, output=Path(f"out/{name}.safetensors"))
+        assert Path(f"out/{name}.safetensors").read_bytes() == Path("vector.safetensors").read_bytes()
+        sidecar = json.loads(Path(f"out/{name}.safetensors.prov.json").read_text())
+        assert sidecar["record"]["facts"] == {"pairs": 12, "loss_end": 0.5}
+
+
+def test_other_labels_or_another_surrogate_are_noticed(batch):
+    with Step("fute.batching", settings={}) as step:
+        step.jsonl(Path("other.jsonl.gz"), [label | {"prediction": "negative"} for label in LABELS])
+    Path("other.json").write_text('{"files": {}}')
+    for files in ({"labels": Path("other.jsonl.gz")}, {"surrogate": Path("other.json")}):
+        with pytest.raises(ValueError, match=r"learned from another other\.json"):
+            extract_embedding("k1", batch=batch, files=files, output=Path("out.safetensors"))
+    with pytest.raises(ValueError, match="holds no vector"):
+        extract_embedding("k2", batch=batch, files={}, output=Path("out.safetensors"))
+    assert not Path("out.safetensors").exists()
+
+
+def test_a_batch_has_the_same_bytes_whenever_it_is_written(tmp_path):
+    members = {"b": b"2", "a": b"1"}
+    _zip(tmp_path / "one.zip", members)
+    _zip(tmp_path / "two.zip", dict(reversed(members.items())))
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    assert zipfile.ZipFile(tmp_path / "one.zip").read("b") == b"2"

@@ -1,0 +1,303 @@
+"""Task embeddings: from pairs to a vector, back from a file, and compared. On tiny random stand-ins."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.stand_ins import FAMILIES, pairs, save_stand_in
+from transformers import LlamaForCausalLM
+
+from fute.config.recipes import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
+from fute.config.surrogate import SurrogateSettings
+from fute.embeddings import (
+    Embedding,
+    EmbeddingError,
+    centred_cosine,
+    cosine,
+    load,
+    save,
+    sqrt_cosine,
+    tensor_mean_cosine,
+)
+from fute.embeddings.embedder import Embedder
+from fute.surrogate.fisher.diagonal import loop_fisher
+from fute.surrogate.text2text import collate, encode_pairs, load_surrogate
+from fute.surrogate.training import epoch_batches, epoch_generator, train
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("surrogates")
+    return {family: save_stand_in(root / family, family) for family in FAMILIES}
+
+
+def surrogate_settings(family: str, **options) -> SurrogateSettings:
+    return SurrogateSettings(family=family, max_input_tokens=12, **options)
+
+
+def tupate(**options) -> TupateSettings:
+    defaults = {"epochs": 4, "batch_size": 4, "learning_rate": 5e-2, "length": 3}
+    return TupateSettings(**defaults | options)
+
+
+def taskemb(**options) -> TaskEmbSettings:
+    defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "fisher_batch_size": 8}
+    return TaskEmbSettings(**defaults | options)
+
+
+def embedder(snapshots, family, method, **options) -> Embedder:
+    return Embedder(snapshots[family], surrogate_settings(family, **options), method, "sha")
+
+
+def file_bytes(embedding: Embedding, path: Path) -> bytes:
+    save(embedding, path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "method",
+    [
+        tupate(),
+        taskemb(),
+        taskemb(dropout=0.2),
+        tupate(dropout=0.2),
+        LoraSettings(epochs=4, batch_size=4, learning_rate=1e-2, rank=2),
+        BiasSettings(epochs=4, batch_size=4, learning_rate=1e-2),
+        TextEmbSettings(),
+    ],
+)
+def test_same_pairs_same_bytes_whatever_came_between(snapshots, tmp_path, family, method):
+    made = embedder(snapshots, family, method)
+    first = file_bytes(made.embed(pairs(1)), tmp_path / "first.safetensors")
+    between = made.embed(pairs(2))
+    again = file_bytes(made.embed(pairs(1)), tmp_path / "again.safetensors")
+    assert first == again
+    fresh = embedder(snapshots, family, method).embed(pairs(2))
+    assert np.array_equal(fresh.vector, between.vector), "a vector depends on what was embedded before it"
+    assert not np.array_equal(between.vector, load(tmp_path / "first.safetensors").vector)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tupate_vector_is_the_trained_prefix_and_learns(snapshots, family):
+    found = embedder(snapshots, family, tupate(epochs=8)).embed(pairs(1))
+    heads, layers, size = (4, 2, 4) if family == "encoder-decoder" else (2, 3, 4)
+    assert found.vector.shape == found.init.shape == (2 * heads * 3 * size,)
+    assert found.vector.dtype == np.float32
+    assert found.meta["loss_end"] < found.meta["loss_start"]
+    assert found.meta["steps"] == 48 and found.meta["pairs"] == 24
+    assert found.basis["prefix_shape"] == [layers, 2, heads, 3, size]
+    moved = np.linalg.norm(found.vector - found.init) / np.linalg.norm(found.init)
+    assert found.meta["relative_distance"] == pytest.approx(moved)
+
+
+def test_vector_is_the_mean_over_order_seeds(snapshots):
+    both = embedder(snapshots, "causal", tupate(order_seeds=(1, 2))).embed(pairs(1))
+    each = [embedder(snapshots, "causal", tupate(order_seeds=(s,))).embed(pairs(1)).vector for s in (1, 2)]
+    assert np.array_equal(both.orders, np.stack(each))
+    np.testing.assert_allclose(both.vector, (each[0] + each[1]) / 2, rtol=1e-6, atol=1e-9)
+    assert 0.5 < cosine(each[0], each[1]) < 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_taskemb_is_the_fisher_of_the_fine_tuned_model(snapshots, family):
+    """Fine-tune with an own loop, then take the looped Fisher: the same vector, tensors excluded by name."""
+    method = taskemb(exclude=("embed_tokens", "^shared", "lm_head"), bucket_batches=1)
+    found = embedder(snapshots, family, method).embed(pairs(1)[:20])
+    surrogate = load_surrogate(snapshots[family], surrogate_settings(family), frozen=False)
+    examples = encode_pairs(surrogate, pairs(1)[:20])
+    model = surrogate.model
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW([{"params": decay}, {"params": plain, "weight_decay": 0.0}], lr=1e-3)
+    step, total, rising = 0, 10, 1
+    for epoch in (1, 2):
+        for batch in epoch_batches(examples, 4, epoch_generator(42, epoch), 1):
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-3 * min((step + 1) / rising, (total - step) / (total - rising))
+            inputs = collate(surrogate, batch)
+            missing = inputs["input_ids"].shape[1] - inputs["labels"].shape[1]
+            if family == "causal":  # as wide as the sequence, as the model's own loss wants them
+                inputs["labels"] = torch.nn.functional.pad(inputs["labels"], (missing, 0), value=-100)
+            loss = model(**inputs).loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+    expected = loop_fisher(
+        model,
+        [collate(surrogate, [example]) for example in examples],
+        include=lambda name: not any(part in name for part in ("embed_tokens", "shared", "lm_head")),
+    )
+    assert [name for name, _, _ in found.segments] == list(expected)
+    for name, start, stop in found.segments:
+        np.testing.assert_allclose(
+            found.vector[start:stop], expected[name].flatten().numpy(), rtol=2e-2, atol=1e-7, err_msg=name
+        )
+    assert 0 < found.meta["largest_example_share"] <= 1
+    squares = np.sort(found.vector.astype(np.float64) ** 2)[::-1]
+    assert found.meta["top_10_share"] == pytest.approx(squares[:10].sum() / squares.sum())
+
+
+def test_taskemb_rows_are_means_of_the_full_vector(snapshots):
+    full = embedder(snapshots, "causal", taskemb()).embed(pairs(1))
+    rows = embedder(snapshots, "causal", taskemb(reduce="rows")).embed(pairs(1))
+    shapes = {n: p.shape for n, p in LlamaForCausalLM.from_pretrained(snapshots["causal"]).named_parameters()}
+    by_name = {name: rows.vector[start:stop] for name, start, stop in rows.segments}
+    for name, start, stop in full.segments:
+        tensor = full.vector[start:stop].reshape(shapes[name])
+        expected = tensor.mean(1) if tensor.ndim == 2 else tensor
+        np.testing.assert_allclose(by_name[name], expected, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"reduce: 'none' and 'rows'"):
+        cosine(full, rows)
+
+
+def test_one_step_at_2e5_under_autocast_changes_the_weights(snapshots):
+    """With bf16 weights the update would be under their resolution; trained weights are fp32."""
+    made = embedder(snapshots, "encoder-decoder", taskemb(learning_rate=2e-5), autocast=True)
+    model = made.surrogate.model
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    examples = encode_pairs(made.surrogate, pairs(1)[:4])
+    train(
+        made._method._losses,
+        model.named_parameters(),
+        examples,
+        epochs=1,
+        batch_size=4,
+        learning_rate=2e-5,
+        order_seed=0,
+    )
+    changed = sum(int((p != before[name]).sum()) for name, p in model.named_parameters())
+    assert changed > 0.9 * sum(p.numel() for p in before.values())
+
+
+def test_early_stopping_keeps_the_best_epoch(snapshots):
+    method = tupate(max_epochs=40, patience=2, learning_rate=0.3)
+    found = embedder(snapshots, "causal", method).embed(pairs(1), dev=pairs(5, n=6))
+    (losses,), (best,) = found.meta["dev_losses"], found.meta["best_epochs"]
+    assert best == 1 + losses.index(min(losses))
+    assert len(losses) in (best + 2, 40)
+    with pytest.raises(ValueError, match="no max_epochs and patience"):
+        embedder(snapshots, "causal", tupate()).embed(pairs(1), dev=pairs(5))
+
+
+def test_refusals(snapshots):
+    with pytest.raises(ValueError, match=r"8 pairs in 4 epoch\(s\) of batches of 4 are 8 .* min_steps=10"):
+        embedder(snapshots, "causal", tupate()).embed(pairs(1, n=8))
+    with pytest.raises(ValueError, match=r"moved by 0\.0\d+ .*min_relative_distance=0\.5"):
+        embedder(snapshots, "causal", tupate(learning_rate=1e-4)).embed(pairs(1))
+    with pytest.raises(ValueError, match="family='causal'"):
+        load_surrogate(snapshots["encoder-decoder"], surrogate_settings("causal"))
+    with pytest.raises(ValueError, match="both max_epochs and patience"):
+        tupate(patience=3)
+
+
+def test_loss_that_is_not_finite_names_step_and_pairs(snapshots):
+    made = embedder(snapshots, "causal", tupate(epochs=1, batch_size=2, bucket_batches=1))
+    with torch.no_grad():
+        made.surrogate.model.model.norm.weight[0] = float("nan")
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 1 of 12 \(epoch 1, pairs \d+, \d+\)"):
+        made.embed(pairs(1))
+
+
+def test_progress_counts_every_step(snapshots):
+    seen = []
+    embedder(snapshots, "causal", tupate()).embed(
+        pairs(1), progress=lambda done, total, loss: seen.append((done, total))
+    )
+    assert seen == [(i, 24) for i in range(1, 25)]
+
+
+def test_save_and_load_give_all_back(snapshots, tmp_path):
+    for number, method in enumerate((tupate(order_seeds=(1, 2)), taskemb())):
+        made = embedder(snapshots, "causal", method).embed(pairs(1))
+        path = tmp_path / f"{number}.safetensors"
+        save(made, path)
+        back = load(path)
+        assert back.basis == made.basis and back.segments == made.segments and back.method == made.method
+        assert back.meta == json.loads(json.dumps(made.meta))
+        assert np.array_equal(back.vector, made.vector) and np.array_equal(back.orders, made.orders)
+        assert (back.init is None) == (made.init is None)
+        assert cosine(back, made) == pytest.approx(1, abs=1e-12)
+
+
+def test_half_precision_keeps_what_it_says(snapshots, tmp_path):
+    """fp16 after division by a tensor's largest entry: 11 bits of every entry that is not under 6e-5 of it."""
+    made = embedder(snapshots, "causal", taskemb(order_seeds=(1, 2), store="float16")).embed(pairs(1))
+    for name in ("float32", "float16"):
+        save(made, tmp_path / name, store=name)
+    whole, half = load(tmp_path / "float32"), load(tmp_path / "float16")
+    assert half.vector.dtype == half.orders.dtype == np.float32
+    largest = np.concatenate([np.full(j - i, whole.orders[:, i:j].max()) for _, i, j in whole.segments])
+    large = whole.vector > 6.2e-5 * largest
+    assert 0 < large.sum() < len(large)
+    np.testing.assert_allclose(half.vector[large], whole.vector[large], rtol=2**-11)
+    assert (np.abs(half.vector - whole.vector) <= largest * 6e-8 + whole.vector * 2**-11).all()
+    assert cosine(half, whole) > 1 - 1e-6
+    sizes = [(tmp_path / name).stat().st_size for name in ("float32", "float16")]
+    assert sizes[0] - sizes[1] >= 2 * (whole.vector.size + whole.orders.size) - 2000
+
+
+@pytest.mark.parametrize("scope", ["encoder_decoder", "all"])
+def test_wider_scopes_make_longer_vectors(snapshots, scope):
+    found = embedder(snapshots, "encoder-decoder", tupate(epochs=8, scope=scope)).embed(pairs(1))
+    parts = {"encoder_decoder": 4, "all": 6}[scope]
+    assert found.vector.shape == (parts * 4 * 3 * 4,)
+    assert found.meta["loss_end"] < found.meta["loss_start"]
+    narrow = embedder(snapshots, "encoder-decoder", tupate()).embed(pairs(1))
+    with pytest.raises(EmbeddingError, match="scope"):
+        cosine(found, narrow)
+    with pytest.raises(ValueError, match="causal"):
+        embedder(snapshots, "causal", tupate(scope=scope))
+
+
+def vector(*values: float, init=None, segments=(), method="tupate", **basis) -> Embedding:
+    array = np.array(values, dtype=np.float32)
+    start = None if init is None else np.array(init, dtype=np.float32)
+    return Embedding(array, method, {"surrogate_sha256": "s"} | basis, {}, array[None], start, list(segments))
+
+
+def test_cosines_by_hand():
+    assert cosine(np.array([3.0, 4.0]), np.array([4.0, 3.0])) == pytest.approx(24 / 25)
+    assert cosine(vector(1, 0), vector(-2, 0)) == -1
+    a, b = vector(2, 1, init=(1, 1)), vector(1, 3, init=(1, 1))
+    assert cosine(a, b) == pytest.approx(5 / np.sqrt(50)) and centred_cosine(a, b) == 0
+    tensors = [("first", 0, 2), ("second", 2, 3)]
+    c, d = vector(3, 4, 1, segments=tensors), vector(4, 3, 100, segments=tensors)
+    assert tensor_mean_cosine(c, d) == pytest.approx((24 / 25 + 1) / 2)
+    root = (np.sqrt(12) * 2 + 10) / np.sqrt(8 * 107)
+    squares = [vector(*values, method="taskemb") for values in ((3, 4, 1), (4, 3, 100))]
+    assert sqrt_cosine(*squares) == pytest.approx(root)
+    with pytest.raises(EmbeddingError, match="signed"):
+        sqrt_cosine(c, d)
+
+
+def test_cosine_refuses_what_has_no_meaning(snapshots):
+    with pytest.raises(ValueError, match=r"init_sha256: 'a' and 'b'; scope: 'x' and '\(absent\)'"):
+        cosine(vector(1, 2, init_sha256="a", scope="x"), vector(1, 2, init_sha256="b"))
+    with pytest.raises(ValueError, match="zero"):
+        cosine(np.zeros(3), np.ones(3))
+    with pytest.raises(ValueError, match="one length"):
+        cosine(np.ones(2), np.ones(3))
+    with pytest.raises(ValueError, match="tensor 'second'"):
+        tensors = [("first", 0, 1), ("second", 1, 2)]
+        tensor_mean_cosine(vector(1, 0, segments=tensors), vector(1, 1, segments=tensors))
+    with pytest.raises(ValueError, match="no common start"):
+        centred_cosine(vector(1, 2), vector(2, 1))
+    with pytest.raises(TypeError):
+        cosine(vector(1, 2), np.ones(2))
+    one, other = (embedder(snapshots, "causal", tupate(init_seed=s)).embed(pairs(1)) for s in (1, 2))
+    with pytest.raises(ValueError, match="init_sha256"):
+        cosine(one, other)
+
+
+def test_files_that_are_no_embedding_are_named(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"vector": np.ones(2, dtype=np.float32)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other\.safetensors holds no task embedding"):
+        load(tmp_path / "other.safetensors")

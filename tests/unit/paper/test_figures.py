@@ -1,0 +1,207 @@
+"""Figures 4 and A2, drawn from synthetic coordinates."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fute.evaluation.geometry import Projection, project
+from fute.paper.figures import draw_figure, llm_shapes, lm_shapes, read_coordinates, statistic_texts
+from fute.paper.label_placement import LETTER, merge_close, spread_labels
+
+ROOT = Path(__file__).parents[3]
+PAPER = ("llama-2-13b", "llama-2-70b", "mixtral-8x7b")
+STATISTICS = {"silhouette by category": 0.4321, "CoT cohesion": float("nan")}
+REASONS = {"CoT cohesion": "no such prompt"}
+
+
+def synthetic(models: tuple[str, ...], prompts: int) -> tuple[Projection, list[str], list[str], list[int]]:
+    """Places around one centre a category and model, at very different scales left and right; made up."""
+    draw = np.random.default_rng(3)
+    keys = [(c, m, p) for c in ("sa", "nli") for m in models for p in range(1, prompts + 1)]
+    centres = {name: draw.normal(size=2) for name in ("sa", "nli", *models)}
+    places = np.array([3 * centres[c] + centres[m] + draw.normal(size=2) / 4 for c, m, _ in keys])
+    return Projection(30 * places, places[:, ::-1] / 70, (0.61, 0.2)), *map(list, zip(*keys, strict=True))
+
+
+@pytest.mark.parametrize("figure", ["fig4", "figa2"])
+@pytest.mark.parametrize(("models", "prompts"), [(("smollm2-135m",), 4), (PAPER, 13)])
+def test_files_are_equal_byte_for_byte_over_two_runs(figure, models, prompts, tmp_path):
+    coords, *keys = synthetic(models, prompts)
+    runs = [
+        draw_figure(
+            figure,
+            coords,
+            *keys,
+            tmp_path / folder / "fig4",
+            statistics=STATISTICS,
+            reasons=REASONS,
+            note="Small run.",
+        )
+        for folder in ("a", "b")
+    ]
+    assert [path.name for path in runs[0]] == ["fig4.pdf", "fig4.png", "fig4.csv"]
+    for first, second in zip(*runs, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
+    coords, *keys = synthetic(("smollm2-135m",), 4)
+    here = draw_figure("figa2", coords, *keys, tmp_path / "here", statistics=STATISTICS, reasons=REASONS)
+    code = (
+        "import sys; from pathlib import Path; from tests.unit.paper.test_figures import *\n"
+        "coords, *keys = synthetic(('smollm2-135m',), 4)\n"
+        "draw_figure('figa2', coords, *keys, Path(sys.argv[1]), statistics=STATISTICS, reasons=REASONS)"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+        "PYTHONHASHSEED": "7",
+        "TZ": "Asia/Tokyo",
+    }
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "there")],
+        check=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=60,
+    )
+    for path in here:
+        assert path.read_bytes() == (tmp_path / f"there{path.suffix}").read_bytes()
+    pdf = here[0].read_bytes()
+    assert b"CreationDate" not in pdf and b"/Type3" not in pdf
+    assert Image.open(here[1]).info.keys() <= {"dpi"}
+
+
+def test_coordinates_survive_the_csv_exactly(tmp_path):
+    coords, *keys = synthetic(PAPER, 13)
+    _, _, path = draw_figure("fig4", coords, *keys, tmp_path / "fig4", statistics=STATISTICS, reasons=REASONS)
+    table = read_coordinates(path)
+    np.testing.assert_array_equal(table[["tsne_1", "tsne_2"]], coords.tsne)
+    np.testing.assert_array_equal(table[["pca_1", "pca_2"]], coords.pca)
+    assert [table[column].tolist() for column in ("category", "model", "prompt")] == keys
+    assert path.read_text().splitlines()[:2] == [
+        "# silhouette by category: 0.43",
+        "# CoT cohesion: not defined (no such prompt)",
+    ]
+
+
+@pytest.mark.parametrize("figure", ["fig4", "figa2"])
+def test_too_few_points_for_tsne_have_one_map(figure, tmp_path):
+    """A choice among three prompts is no reason to end without a figure."""
+    coords = project(np.eye(3, 5))
+    keys = (["sa"] * 3, ["smollm2-135m"] * 3, [1, 2, 3])
+    _, png, table = draw_figure(figure, coords, *keys, tmp_path / figure, statistics={})
+    read = read_coordinates(table)
+    assert read[["tsne_1", "tsne_2"]].isna().all(axis=None)
+    np.testing.assert_array_equal(read[["pca_1", "pca_2"]], coords.pca)
+    assert Image.open(png).size[0] > 500
+
+
+def test_an_undefined_statistic_needs_a_reason():
+    assert statistic_texts({"a": 1.0}, {}) == {"a": "1.00"}
+    with pytest.raises(ValueError, match="statistic 'CoT cohesion' is nan; give the reason"):
+        statistic_texts(STATISTICS, {})
+
+
+def test_shapes_are_the_papers_and_others_by_name():
+    assert llm_shapes([*PAPER, "zephyr", "gemma"]) == {
+        "llama-2-13b": "s",
+        "llama-2-70b": "^",
+        "mixtral-8x7b": "o",
+        "gemma": "D",
+        "zephyr": "v",
+    }
+    with pytest.raises(ValueError, match="11 models beside the paper's, but only 10 shapes"):
+        llm_shapes([f"m{i}" for i in range(11)])
+
+
+def test_shapes_of_fine_tuned_models_are_circle_triangle_square_in_their_order():
+    assert lm_shapes(["t5", "bert", "t5", "gpt2", "roberta"]) == {"t5": "o", "bert": "^", "gpt2": "s", "roberta": "D"}
+    with pytest.raises(ValueError, match="14 models, but only 13 shapes"):
+        lm_shapes([f"m{i}" for i in range(14)])
+
+
+def fine_tuned(names: tuple[str, ...]) -> tuple[Projection, list[str], list[str], list[str]]:
+    """66 made-up points: three models on 22 datasets, in two clusters."""
+    draw = np.random.default_rng(1)
+    keys = [(group, model, f"{name}-{group}") for model in ("bert-base", "gpt2", "t5-base")
+            for group in ("cr", "qa") for name in names]  # fmt: skip
+    places = np.array([[3 if group == "cr" else -3, 0] for group, _, _ in keys]) + draw.normal(size=(len(keys), 2))
+    return Projection(20 * places, places / 9, (0.7, 0.1)), *map(list, zip(*keys, strict=True))
+
+
+@pytest.mark.parametrize("figure", ["fig3", "figa1"])
+def test_figures_of_fine_tuned_models(figure, tmp_path):
+    coords, *keys = fine_tuned(tuple(f"dataset {i}" for i in range(11)))
+    statistics = {"silhouette by class": 0.5}
+    runs = [draw_figure(figure, coords, *keys, tmp_path / f / figure, statistics=statistics) for f in "ab"]
+    for first, second in zip(*runs, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    table = read_coordinates(runs[0][2])
+    assert [table[column].tolist() for column in ("class", "model", "dataset")] == keys
+    pixels = np.asarray(Image.open(runs[0][1]).convert("RGB")).astype(int)
+    # the left panel: CR lies right and is red, QA lies left and is blue
+    panel = pixels[int(len(pixels) * 0.2) : int(len(pixels) * 0.85), : pixels.shape[1] // 2]
+    red, blue = panel[..., 0] - panel[..., 2] > 60, panel[..., 2] - panel[..., 0] > 60
+    assert np.flatnonzero(red.sum(axis=0)).mean() > np.flatnonzero(blue.sum(axis=0)).mean()
+    with pytest.raises(ValueError, match="figure: no colour for class sa; known are cr, qa"):
+        draw_figure(figure, coords, ["sa"] * 66, *keys[1:], tmp_path / "x", statistics={})
+
+
+def test_colours_say_the_category_left_and_right(tmp_path):
+    """Two far points in each panel: SA left, NLI right; count blue and red pixels by half of the panel."""
+    places = np.array([[-1.0, 0], [-1, 1], [1, 0], [1, 1]])
+    coords = Projection(places, places, (0.5, 0.2))
+    paths = draw_figure(
+        "fig4",
+        coords,
+        ["sa", "sa", "nli", "nli"],
+        ["m"] * 4,
+        [1, 2, 1, 2],
+        tmp_path / "f",
+        statistics={"purity": 1.0},
+    )
+    pixels = np.asarray(Image.open(paths[1]).convert("RGB")).astype(int)
+    pixels = pixels[int(len(pixels) * 0.15) :]  # under the legend
+    red, blue = pixels[..., 0] - pixels[..., 2] > 60, pixels[..., 2] - pixels[..., 0] > 60
+    quarters = [(b.sum(), r.sum()) for b, r in zip(np.array_split(blue, 4, 1), np.array_split(red, 4, 1), strict=True)]
+    assert [bool(b) for b, _ in quarters] == [True, False, True, False]
+    assert [bool(r) for _, r in quarters] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ((["sa"] * 8, ["m"] * 7, [1] * 8), "differ in length"),
+        ((["qa"] * 8, ["m"] * 8, [1] * 8), "no colour for category qa"),
+    ],
+)
+def test_wrong_points_are_refused(keys, message, tmp_path):
+    coords, *_ = synthetic(("m",), 4)
+    with pytest.raises(ValueError, match=message):
+        draw_figure("fig4", coords, *keys, tmp_path / "f", statistics={})
+
+
+def test_points_that_coincide_share_a_label():
+    places = np.array([[0.0, 0], [10, 0], [0.5, 0], [10, 1], [0, 9]])
+    assert merge_close(places, 2.0) == [[0, 2], [1, 3], [4]]
+
+
+def test_labels_of_a_cluster_do_not_overlap():
+    anchors = np.random.default_rng(0).normal(scale=6, size=(12, 2)) + 150
+    lengths = [1, 2] * 6
+    centres = spread_labels(anchors, anchors, lengths)
+    half = np.array([[length, 1] for length in lengths]) * LETTER
+    overlap = half[:, None] + half[None] - np.abs(centres[:, None] - centres[None])
+    area = np.where((overlap > 0).all(axis=2), overlap.prod(axis=2), 0)
+    np.fill_diagonal(area, 0)
+    assert area.max() < 0.05 * (2 * half[0]).prod()
+    assert np.linalg.norm(centres - anchors, axis=1).max() < 60
+    start = half[:, None] + half[None] - np.abs(anchors[:, None] - anchors[None])
+    assert ((start > 0).all(axis=2).sum() - 12) > 20, "the case must start with overlaps"

@@ -1,0 +1,132 @@
+"""The report page, rendered from synthetic results: made-up numbers, never a run."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.html_page import PNG, Page
+from support.synthetic_report import synthetic_context
+
+from fute.durations import duration
+from fute.paper.report import ReportContext, render_report
+
+ROOT = Path(__file__).parents[3]
+DATASETS = {"sa": ("rotten-tomatoes", "sst2", "imdb"), "nli": ("wanli", "cb", "anli")}
+CLASSES = {"sa": ("positive", "negative"), "nli": ("entailment", "neutral", "contradiction")}
+
+
+def with_llm(context: ReportContext, **changes: object) -> ReportContext:
+    return replace(context, llm=replace(context.llm, **changes))
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ReportContext:
+    return synthetic_context(tmp_path)
+
+
+def test_page_is_well_formed_and_complete(context):
+    page = Page(render_report(context))
+    assert page.headings == [
+        "What was run",
+        "Table 3: choosing a prompt",
+        "What Table 3 shows",
+        "Beside the paper",
+        "Selection per dataset",
+        "Performance of the prompts",
+        "Similarities",
+        "Controls",
+        "Figures 4 and A2",
+        "Times",
+        "Files",
+    ]
+    ids = [values["id"] for _, values in page.attributes if "id" in values]
+    assert len(ids) == len(set(ids))
+    links = [values["href"] for tag, values in page.attributes if tag == "a"]
+    assert [link.removeprefix("#") for link in links] == ids[::2]
+    assert all(len(set(rows)) == 1 for rows in page.tables), "rows of a table differ in width"
+
+
+def test_page_needs_nothing_from_outside(context):
+    html = render_report(context)
+    page = Page(html)
+    for tag, values in page.attributes:
+        assert tag not in {"script", "link", "iframe"}
+        assert values.get("src", "data:").startswith("data:")
+    assert "http" not in html.lower()
+    assert not re.search(r"@import|url\(", html)
+    image = next(values for tag, values in page.attributes if tag == "img")
+    assert base64.b64decode(image["src"].partition(",")[2]) == PNG
+    assert image["alt"] == "Scatter plot of 8 task embeddings"
+
+
+def test_every_heading_cell_has_a_scope_and_every_table_a_caption(context):
+    page = Page(render_report(context))
+    assert all(values.get("scope") for tag, values in page.attributes if tag == "th")
+    assert sum(tag == "caption" for tag, _ in page.attributes) == len(page.tables)
+
+
+def test_values_and_intervals_are_printed(context):
+    table3 = context.llm.table3.copy()
+    chosen = (table3["category"] == "sa") & (table3["method"] == "FUTE + TuPaTE")
+    table3.loc[chosen, ["performance", "performance_lo", "performance_hi"]] = [66.04, 61.26, 70.0]
+    html = render_report(with_llm(context, table3=table3))
+    assert '<strong>66.0</strong><span class="interval">61.3–70.0</span>' in html
+    assert "85.1†" in html
+    assert "1 h 07 min" in html and "1 min 03 s" in html
+
+
+def test_names_are_escaped(context):
+    name = 'a<b & "c"'
+    renamed = {
+        field: getattr(context.llm, field).assign(model=name)
+        for field in ("table3", "selection", "performance", "similarities", "controls")
+    }
+    html = render_report(with_llm(replace(context, settings={"Models": name}, note="5 < 6 & 7"), **renamed))
+    assert name not in html
+    assert name in "".join(Page(html).text)
+    assert "5 &lt; 6 &amp; 7" in html
+
+
+def test_note_stands_above_the_numbers_and_only_when_given(context):
+    html = render_report(context)
+    assert html.index(context.note) < html.index("<table>")
+    assert 'role="note"' not in render_report(replace(context, note=""))
+
+
+def test_runs_without_controls_embeddings_and_times_say_so(context):
+    empty = pd.DataFrame()
+    html = render_report(with_llm(replace(context, timings=empty), controls=empty, similarities=empty))
+    assert "No control was run" in html
+    assert "computed no task embeddings" in html
+    assert "No benchmark files" in html
+
+
+def test_bold_similarity_is_the_selected_prompt(context):
+    one = context.llm.similarities.query("method == 'tupate' and dataset == 'cb'").copy()
+    one["cosine"], one["centred_cosine"] = [0.91, 0.95, 0.93, 0.92], [0.1, 0.2, 0.4, 0.3]
+    html = render_report(with_llm(context, similarities=one)).split('id="similarities"')[1].split("</section>")[0]
+    assert re.findall(r"<strong>([\d.]+)</strong>", html) == ["0.9500", "0.4000"]
+
+
+def test_fractions_are_refused(context):
+    performance = context.llm.performance.assign(accuracy=0.5)
+    with pytest.raises(ValueError, match=r"performance: accuracy goes up to 0\.5; it must be in percent"):
+        render_report(with_llm(context, performance=performance))
+
+
+def test_missing_column_is_named(context):
+    with pytest.raises(ValueError, match="performance: no column macro_f1"):
+        render_report(with_llm(context, performance=context.llm.performance.drop(columns="macro_f1")))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (245, "4 min 05 s"), (7620, "2 h 07 min")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,131 @@
+"""The language-model experiment on the report page, rendered from the made-up matrix: alone, and beside the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from support.html_page import PNG, Page
+from support.synthetic_lm import DATASETS, baselines, similarities, transfer
+from support.synthetic_report import synthetic_context
+
+from fute.evaluation.lm_evaluation_step import TransferSettings, lm_evaluation
+from fute.paper.report import ReportContext, render_report
+from fute.paper.report_step import FigureText, LmTexts, ReportSettings, lm_results, report
+from fute.paper.transfer_tables import LEFT_OUT, PAPER_BLOCK
+
+RESOURCES = Path(__file__).parents[3] / "resources"
+LM_HEADINGS = [
+    "Table 1: choosing a model to transfer from",
+    "What Table 1 shows",
+    "Table 1, target by target",
+    "Table 2: domain-specific targets",
+    "What Table 2 shows",
+    "Table 2, target by target",
+    "Direct scores beside the majority baseline",
+    "Figures 3 and A1",
+    "What the embeddings cost",
+]
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The evaluation of the made-up matrix, for one model."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    given = {"transfer": transfer(), "similarities": similarities(), "baselines": baselines()}
+    paths = {name: folder / f"{name}.csv" for name in (*given, "table1", "table2")}
+    paths |= {name: folder / f"lm_{name}.csv" for name in ("targets", "direct")}
+    for name, frame in given.items():
+        frame.to_csv(paths[name], index=False)
+    settings = TransferSettings(
+        surrogate="s", methods=("taskemb", "tupate"), models=("m-one",), datasets=DATASETS, draws=50, permutations=200
+    )
+    lm_evaluation(settings, **paths)
+    times = {"surrogate": "s", "method": ["taskemb", "tupate"], "vectors": 20, "measured": 20, "seconds": [61.0, 30.0]}
+    pd.DataFrame(times).assign(seconds_each=[3.05, 1.5]).to_csv(folder / "efficiency-lm-embeddings.csv", index=False)
+    return folder
+
+
+def texts(folder: Path, tables: tuple[str, ...]) -> LmTexts:
+    captions = yaml.safe_load((RESOURCES / "captions.yaml").read_text(encoding="utf8"))
+    (folder / "fig3.png").write_bytes(PNG)
+    figure = FigureText(base=str(folder / "fig3"), title="Figure 3", caption="Points.")
+    return LmTexts(tables={name: captions[name] for name in tables}, figures=(figure,))
+
+
+def written(folder: Path, evaluation: Path, tables: tuple[str, ...] = ("table1", "table2")) -> str:
+    """The page of a run that has the language-model experiment alone, as the step writes it."""
+    settings = ReportSettings(
+        title="T", lede="L", note="Made up.", settings={"Language models": "M One"}, files={"results": "all"},
+        lm=texts(folder, tables), llm=None,
+    )  # fmt: skip
+    out = folder / "report.html"
+    report(
+        settings, evaluation=evaluation, printed=RESOURCES / "paper", benchmarks=folder / "none", inputs=[], output=out
+    )
+    return out.read_text()
+
+
+def both(folder: Path, evaluation: Path) -> ReportContext:
+    results = lm_results(texts(folder, ("table1", "table2")), evaluation, RESOURCES / "paper")
+    return replace(synthetic_context(folder), lm=results)
+
+
+def section(html: str, anchor: str) -> str:
+    return html.split(f'<section id="{anchor}"')[1].split("</section>")[0]
+
+
+def test_the_page_of_this_experiment_alone(tmp_path, evaluation):
+    html = written(tmp_path, evaluation)
+    page = Page(html)
+    assert page.headings == ["What was run", *LM_HEADINGS, "Times", "Files"]
+    assert all(len(set(rows)) == 1 for rows in page.tables), "rows of a table differ in width"
+    ids = [values["id"] for _, values in page.attributes if "id" in values]
+    assert len(ids) == len(set(ids))
+    assert "Table 3" not in html and html.count("<img ") == 1
+
+
+def test_without_domain_targets_there_is_no_table_2(tmp_path, evaluation):
+    page = Page(written(tmp_path, evaluation, ("table1",)))
+    assert page.headings[1:6] == [*LM_HEADINGS[:3], *LM_HEADINGS[6:8]]
+
+
+def test_our_values_stand_with_intervals_above_the_papers(tmp_path, evaluation):
+    text = section(written(tmp_path, evaluation), "table1")
+    row = pd.read_csv(evaluation / "table1.csv").query("method == 'FUTE + TuPaTE' and cell == 'qa-all-class'").iloc[0]
+    ours, papers = text.split(PAPER_BLOCK)
+    assert f"{row['ndcg']:.1f}" in ours
+    assert f'<span class="interval">{row["ndcg_lo"]:.1f}–{row["ndcg_hi"]:.1f}</span>' in ours
+    assert ">11.4</td>" in papers.split("</table>")[0], "DataSize of QA all-class, as printed"
+    assert "interval" not in papers.split("</table>")[0]
+    assert f"{row['ndcg_p']:.3f}" in papers.split("</table>")[1]
+
+
+def test_targets_that_are_left_out_are_marked(tmp_path, evaluation):
+    html = written(tmp_path, evaluation)
+    direct = pd.read_csv(evaluation / "lm_direct.csv")
+    lost = set(direct.loc[~direct["counted"], "target"])
+    assert lost, "the made-up matrix has one"
+    for target in direct["target"]:
+        assert (f">{target} {LEFT_OUT}<" in section(html, "direct")) == (target in lost)
+    known = direct.query("target == 'cr-a'").iloc[0]
+    assert f"<td>{known['direct']:.1f}</td><td>{known['majority']:.1f}</td>" in section(html, "direct")
+
+
+def test_both_experiments_on_one_page(tmp_path, evaluation):
+    context = both(tmp_path, evaluation)
+    page = Page(render_report(context))
+    alone = Page(render_report(replace(context, lm=None))).headings
+    assert page.headings == [alone[0], *LM_HEADINGS, *alone[1:]]
+    ids = [values["id"] for _, values in page.attributes if "id" in values]
+    assert len(ids) == len(set(ids))
+
+
+def test_fractions_are_refused(tmp_path, evaluation):
+    context = both(tmp_path, evaluation)
+    fractions = context.lm.direct.assign(direct=context.lm.direct["direct"] / 100)
+    with pytest.raises(ValueError, match=r"direct scores: direct goes up to 0\.\d+; it must be in percent"):
+        render_report(replace(context, lm=replace(context.lm, direct=fractions)))

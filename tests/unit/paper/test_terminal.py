@@ -1,0 +1,192 @@
+"""What a finished run shows in the terminal: the table with its verdicts, and rankings with margins."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fute.paper.ranking import rank
+from fute.paper.terminal import NoResults, show
+
+ENDS = {f"{metric}_minus_random_{end}": 0.0 for metric in ("ndcg", "performance") for end in ("lo", "hi")}
+COSINES = {"sa-1": 0.5, "sa-3": 0.9, "sa-7": 0.75, "sa-9": 0.75}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """The evaluation of a run with two LLMs on two datasets."""
+    folder = tmp_path / "results"
+    (folder / "evaluation").mkdir(parents=True)
+    similar = [
+        {"method": method, "model": model, "prompt": prompt, "dataset": dataset,
+         "cosine": cosine if (model, method, dataset) == ("m-a", "tupate", "films") else 1 - cosine}
+        for method in ("taskemb", "tupate") for model in ("m-b", "m-a") for dataset in ("films", "series")
+        for prompt, cosine in COSINES.items()
+    ]  # fmt: skip
+    controls = [
+        {"method": "tupate", "model": model, "dataset": "films", "ratio": ratio, "sd_orders": 0.0123,
+         "verdict": f"verdict of {model}"}
+        for model, ratio in (("m-a", 3.0), ("m-b", 0.5))
+    ]  # fmt: skip
+    table3 = [
+        {"category": "sa", "model": model, "method": method, "performance": 60.0 + i, "rate": 80.0, "ndcg": 90.0}
+        | ENDS | ({"ndcg_minus_random_lo": 1.0, "ndcg_minus_random_hi": 2.0} if method == "FUTE + TuPaTE" else {})
+        for model in ("m-a", "m-b")
+        for i, method in enumerate(["MI", "FUTE + TaskEmb", "FUTE + TuPaTE", "Oracle", "Random"])
+    ]  # fmt: skip
+    for name, rows in (("similarities", similar), ("controls", controls), ("table3", table3)):
+        pd.DataFrame(rows).to_csv(folder / "evaluation" / f"{name}.csv", index=False)
+    return folder
+
+
+def words(text: str) -> str:
+    """The text on one line, as if the terminal were wide."""
+    return " ".join(text.split())
+
+
+def ranked(text: str) -> list[list[str]]:
+    """The cells of the printed rows that begin with a rank."""
+    rows = [re.findall(r"[^\s│|┃]+", line) for line in text.splitlines()]
+    return [cells for cells in rows if cells and cells[0].isdigit()]
+
+
+def test_rank_prints_ranks_and_margins_in_order(results, capsys):
+    rank("films", results, "tupate")
+    text = capsys.readouterr().out
+    first, second = text.split("m-a on films, FUTE + TuPaTE")
+    assert "m-b on films, FUTE + TuPaTE" in first, "models in the order of the file"
+    assert ranked(second) == [
+        ["1", "sa-3", "0.9000", "0.1500"],
+        ["2", "sa-7", "0.7500", "0.0000"],  # of equal cosines, the lower number first
+        ["3", "sa-9", "0.7500", "0.2500"],
+        ["4", "sa-1", "0.5000"],
+    ]
+    assert [cells[1] for cells in ranked(first)] == ["sa-1", "sa-7", "sa-9", "sa-3"]
+
+
+def test_rank_says_how_far_order_seeds_move_a_cosine(results, capsys):
+    rank("films", results, "tupate")
+    text = words(capsys.readouterr().out)
+    assert "Between order seeds the cosine varies by 0.0123 (standard deviation): verdict of m-a." in text
+    assert text.index("verdict of m-b") < text.index("m-a on films") < text.index("verdict of m-a")
+
+
+def test_rank_without_a_control_prints_the_ranking_alone(results, capsys):
+    rank("series", results, "tupate")
+    text = capsys.readouterr().out
+    assert len(ranked(text)) == 8 and "order seeds" not in text
+
+
+def test_rank_of_fine_tuned_models_leaves_the_dataset_itself_out(language_models, capsys):
+    rank("topics", language_models, "tupate")
+    first, second = capsys.readouterr().out.split("m-b to go on from on topics, FUTE + TuPaTE")
+    assert "m-a to go on from on topics, FUTE + TuPaTE" in first
+    assert ranked(first) == [  # scores are means over seeds
+        ["1", "letters", "0.7500", "0.2500", "80.5"],
+        ["2", "reports", "0.5000", "0.2500", "40.0"],
+        ["3", "grammar", "0.2500", "51.0"],
+    ]
+    assert "without transfer it is 65.0" in words(first)
+    assert [cells[1:] for cells in ranked(second)] == [["letters", "0.7500", "0.2500"], ["reports", "0.5000", "0.2500"],
+                                                       ["grammar", "0.2500"]], "no transfer was run"  # fmt: skip
+
+
+def test_rank_of_a_dataset_of_both_experiments(results, language_models, capsys):
+    for path in (language_models / "evaluation").iterdir():
+        path.rename(results / "evaluation" / path.name)
+    similar = pd.read_csv(results / "evaluation/lm_similarities.csv").replace({"target": {"topics": "films"}})
+    similar.to_csv(results / "evaluation/lm_similarities.csv", index=False)
+    rank("films", results, "tupate")
+    text = capsys.readouterr().out
+    assert text.index("m-a on films") < text.index("m-a to go on from on films")
+    with pytest.raises(NoResults, match=r"there are films, grammar, series, by taskemb, tupate$"):
+        rank("flims", results, "tupate")
+
+
+@pytest.mark.parametrize(("dataset", "method"), [("flims", "tupate"), ("films", "textemb")])
+def test_an_unknown_dataset_or_method_says_what_there_is(results, dataset, method):
+    with pytest.raises(NoResults, match=rf"'{dataset}' by '{method}'; there are films, series, by taskemb, tupate$"):
+        rank(dataset, results, method)
+
+
+def test_show_prints_table_verdicts_times_and_places(results, capsys):
+    folder = results / "benchmarks" / "label_batch"
+    folder.mkdir(parents=True)
+    for name, seconds in (("a", 100), ("b", 25)):
+        (folder / f"{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:01:40\n")
+    show(results)
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if line.strip().startswith("FUTE + TuPaTE")]
+    one = words(text)
+    assert "- FUTE + TuPaTE: NDCG beats random selection in 2 of 2 blocks (SA m-a and SA m-b)" in one
+    assert "on 1 of 2 targets: the ratio is under 2 for m-b on films (0.50)" in one
+    assert "- MI:" not in one, "verdicts of the embeddings only"
+    assert re.search(r"Time by step: label_batch 2\s?m(in)? 0?5\s?s", one), one
+    for name in ("report.html", "tables", "figures"):
+        assert f"{results}/paper/{name}" in "".join(text.split()), "a path is whole"
+
+
+def test_show_without_times_leaves_them_out(results, capsys):
+    show(results)
+    assert "Time by step" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def language_models(tmp_path: Path) -> Path:
+    """The evaluation of a run with the language-model experiment alone, without domain targets."""
+    folder = tmp_path / "lm" / "results"
+    (folder / "evaluation").mkdir(parents=True)
+    far = {"rho_minus_random_lo": -2.0, "rho_minus_random_hi": -1.0, "rho_p": 0.01}
+    ends = {f"{metric}_minus_random_{end}": 0.0 for metric in ("rho", "ndcg") for end in ("lo", "hi")}
+    cells = [
+        {"model": "m-a", "cell": "cr-in-class", "method": method, "rho": 1.5 + i, "ndcg": 80.0 + i}
+        | ends | {"rho_p": 0.5, "ndcg_p": 0.5} | (far if method == "FUTE + TuPaTE" else {})
+        for i, method in enumerate(["DataSize", "TaskEmb", "FUTE + TuPaTE", "Random"])
+    ]  # fmt: skip
+    direct = {"model": "m-a", "target": ["topics", "grammar"], "direct": [70.0, 0.0], "majority": [25.0, 0.0],
+              "best_transferred": [71.0, 0.0], "counted": [True, False]}  # fmt: skip
+    similar = [
+        {"method": "tupate", "model": model, "source": source, "target": target, "cosine": cosine}
+        for model in ("m-a", "m-b") for target in ("topics", "grammar")
+        for source, cosine in (("topics", 1.0), ("grammar", 0.25), ("letters", 0.75), ("reports", 0.5))
+    ]  # fmt: skip
+    scores = {"none": (60.0, 70.0), "grammar": (50.0, 52.0), "letters": (80.0, 81.0), "reports": (40.0, 40.0)}
+    runs = [
+        {"model": "m-a", "target": "topics", "source": source, "seed": seed, "score": score}
+        for source, pair in scores.items() for seed, score in enumerate(pair)
+    ]  # fmt: skip
+    frames = {"table1": pd.DataFrame(cells), "lm_direct": pd.DataFrame(direct)}
+    frames |= {"lm_similarities": pd.DataFrame(similar), "transfer": pd.DataFrame(runs)}
+    for name, frame in (frames | {"table2": frames["table1"].head(0)}).items():
+        frame.to_csv(folder / "evaluation" / f"{name}.csv", index=False)
+    return folder
+
+
+def test_show_of_the_language_model_experiment_alone(language_models, capsys):
+    show(language_models)
+    text = capsys.readouterr().out
+    assert "Table 1" in text and "Table 2" not in text and "Table 3" not in text
+    one = words(text)
+    assert "- FUTE + TuPaTE: ρ beats random selection in its block (CR in-class m-a)" in one
+    assert "- TaskEmb:" not in one, "verdicts of FUTE's embeddings only"
+    assert "of topics 70.0 (25.0), grammar 0.0 (0.0)" in one
+    assert "no run does on grammar, left out of the means" in one
+
+
+def test_show_of_both_experiments(results, language_models, capsys):
+    for path in (language_models / "evaluation").iterdir():
+        path.rename(results / "evaluation" / path.name)
+    show(results)
+    text = capsys.readouterr().out
+    assert text.index("Table 1") < text.index("Table 3")
+
+
+def test_before_a_run_has_finished_it_says_what_to_run(tmp_path):
+    message = r"run the workflow first \(make demo, or snakemake --cores all\)$"
+    with pytest.raises(NoResults, match=rf"neither table1\.csv nor table3\.csv is there; {message}"):
+        show(tmp_path)
+    with pytest.raises(NoResults, match=rf"similarities\.csv is not there; {message}"):
+        rank("films", tmp_path, "tupate")

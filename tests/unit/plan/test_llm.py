@@ -1,0 +1,502 @@
+"""The plan of a run: which cells there are, what changes their keys, what a request asks for."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fute import batching
+from fute.config.run import Run, load_run, parse_run, read_yaml
+from fute.llm.label_batch_step import SUFFIX, BatchSpec
+from fute.plan import EMBEDDING_SUFFIX, Workflow, settings_json
+from fute.plan.report_texts import report_settings
+from fute.specs.embeddings import EmbeddingSpec
+
+ROOT = Path(__file__).parents[3]
+MODEL = "smollm2-135m"
+SA, NLI = ("sa-1", "sa-3", "sa-7", "sa-12"), ("nli-1", "nli-5", "nli-9", "nli-12")
+TARGETS = {"sa": ("mini-films", "mini-series"), "nli": ("mini-everyday", "mini-notices")}
+VECTORS = f"results/embeddings/{MODEL}"
+SELECT = "self-select"
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Callable[..., Workflow]:
+    """The plan of the demo's LLM experiment with some settings changed, its results in an empty folder."""
+
+    def make(*targets: str, registries: Path = ROOT / "config", **changes: Any) -> Workflow:
+        values = read_yaml(ROOT / "config.yaml") | {"lm": None}
+        return Workflow(parse_run(merged(values, changes), registries), targets, tmp_path)
+
+    return make
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`values` with nested `changes`, as Snakemake's --config merges them."""
+    return values | {
+        k: merged(values.get(k) or {}, v) if isinstance(v, dict) else v for k, v in changes.items()
+    }  # fmt: skip
+
+
+def edited(folder: Path, old: str, new: str, name: str = "sa") -> Run:
+    """The demo's LLM experiment with one edit in a copy of a prompt file."""
+    registries = shutil.copytree(ROOT / "config", folder / "edited")
+    path = registries / "prompts" / f"{name}.yaml"
+    text = path.read_text(encoding="utf8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf8")
+    return parse_run(read_yaml(ROOT / "config.yaml") | {"lm": None}, registries)
+
+
+def keys(workflow: Workflow) -> dict[str, str]:
+    """Cell or file -> key of everything that is labelled or embedded."""
+    labels = {f"{task}/{corpus}": key for (_, task, corpus), key in workflow.llm.labels.cells.items()}
+    return labels | {path: item.key for path, item in workflow.embeddings.items.items()}
+
+
+def moved(before: Workflow, after: Workflow) -> set[str]:
+    old, new = keys(before), keys(after)
+    assert set(old) == set(new)
+    return {name for name in old if old[name] != new[name]}
+
+
+def vectors_of(*prompts: str) -> set[str]:
+    """The demo's files that are learned from the labels of these prompts on U."""
+    found = {f"{VECTORS}/{method}/mte/{MODEL}/{p}.safetensors" for method in ("taskemb", "tupate") for p in prompts}
+    return found | {
+        f"{VECTORS}/tupate/controls/{MODEL}/{p}.{v}.safetensors" for p in prompts for v in ("null-1", "abc")
+    }
+
+
+def dtes(*methods: str) -> set[str]:
+    return {f"{VECTORS}/{m}/dte/{name}.safetensors" for m in methods for names in TARGETS.values() for name in names}
+
+
+def finish(workflow: Workflow) -> None:
+    """Leave the batches of a plan behind as its steps would."""
+    parts = []
+    for model, plan in workflow.llm.labels.plans.items():
+        key_of = {f"{task}/{corpus}": key for (m, task, corpus), key in workflow.llm.labels.cells.items() if m == model}
+        parts.append((workflow.llm.labels.folder(model), plan, SUFFIX, key_of))
+    for method, plan in workflow.embeddings.plans.items():
+        folder = workflow.results / workflow.embeddings.folder(method).removeprefix("results/") / "batches"
+        parts.append((folder, plan, EMBEDDING_SUFFIX, {f: i.key for f, i in workflow.embeddings.items.items()}))
+    for folder, plan, suffix, key_of in parts:
+        folder.mkdir(parents=True, exist_ok=True)
+        for batch, cells in plan.new.items():
+            (folder / f"{batch}{suffix}").write_bytes(b"data")
+            (folder / f"{batch}.keys").write_text(batching.keys_text({cell: key_of[cell] for cell in cells}))
+            (folder / f"{batch}.keys.prov.json").write_text("{}")
+
+
+# --- what there is --------------------------------------------------------------------------------------
+
+
+def test_the_demos_llm_experiment_in_numbers(plan):
+    workflow = plan()
+    # two categories of 4 prompts x (U and 2 datasets), and the model's own choice in each
+    labels = workflow.llm.labels
+    assert len(labels.cells) == 2 * (4 * 3 + 1)
+    assert len(labels.files()) == 24 == len(set(labels.files()))
+    assert len(labels.files("unsup")) == 8 and len(labels.files("test")) == 16
+    assert set(labels.files("unsup")) | set(labels.files("test")) == set(labels.files())
+    # two methods of 4 DTEs and 8 MTEs; TuPaTE's 8 MTEs have two controls each
+    assert len(workflow.llm.embedding_files("main")) == 2 * 12
+    assert len(workflow.llm.embedding_files("controls")) == 8 * 2
+    assert len(workflow.llm.embedding_files()) == len(workflow.embeddings.items) == 40
+    assert len(workflow.llm.mte_files()) == 16
+    assert len(workflow.llm.baseline_files()) == 4
+    # one engine start a category, one process a method
+    assert len(workflow.llm.labels.new_batches) == 2 and len(workflow.embeddings.new_batches) == 2
+
+
+def test_the_demo_has_both_experiments(plan):
+    workflow, of_llm = plan(lm=read_yaml(ROOT / "config.yaml")["lm"]), plan()
+    part = workflow.lm
+    # two models on six datasets; every source to every other target
+    assert len(part.finetuned) == len(part.black_boxes) == 12 and len(part.transfer.runs) == 30
+    assert part.tables == ("table1",), "no domain target, no Table 2"
+    # two methods of 6 DTEs and 12 MTEs beside the LLM experiment's
+    assert len(workflow.embeddings.items) == 40 + 2 * 18
+    assert keys(workflow).items() >= keys(of_llm).items(), "one experiment moves nothing of the other"
+    # one process for all transfer runs, and one a method and experiment for the vectors
+    assert len(part.transfer.plan.new) == 1 and len(workflow.embeddings.new_batches) == 4
+
+
+def test_every_file_that_rules_ask_for_is_in_a_batch(plan):
+    workflow = plan()
+    for _, model, task in workflow.llm.black_boxes:
+        for corpus in workflow.llm.labels.corpora_of(workflow.category_of(task)):
+            assert Path(workflow.llm.labels.batch_file(model, task, corpus)).parent.name == "batches"
+    for path in workflow.embeddings.items:
+        method = path.split("/")[3]
+        assert workflow.embeddings.batch_file(method, path).startswith(f"{VECTORS}/{method}/batches/")
+
+
+# --- what changes a key ---------------------------------------------------------------------------------
+
+
+def test_keys_are_the_same_every_time(plan):
+    assert keys(plan()) == keys(plan())
+
+
+def test_no_two_files_share_a_key(plan):
+    found = keys(plan(controls={"methods": ["taskemb", "tupate"], "null_draws": 3}))
+    assert len(set(found.values())) == len(found) == 26 + 2 * (4 + 8 * 5)
+
+
+def test_editing_a_template_moves_that_prompt_alone(plan, tmp_path):
+    after = Workflow(edited(tmp_path, 'positive or negative?"\n', 'negative or positive?"\n'), (), tmp_path)
+    assert moved(plan(), after) == {
+        "sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", f"{SELECT}/sa", *vectors_of("sa-7")
+    }  # fmt: skip
+
+
+def test_editing_a_note_moves_nothing(plan, tmp_path):
+    after = Workflow(edited(tmp_path, "note: No. 2 as chain of thought.", "note: As no. 2."), (), tmp_path)
+    assert moved(plan(), after) == set()
+
+
+def test_editing_verbalizers_moves_labels_but_not_the_models_own_choice(plan, tmp_path):
+    words = 'positive: ["positive"]}\n\n  - id: sa-8'
+    after = Workflow(edited(tmp_path, words, words.replace('["positive"]', '["great"]')), (), tmp_path)
+    assert moved(plan(), after) == {"sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", *vectors_of("sa-7")}
+
+
+def test_settings_of_u_move_what_reads_u(plan):
+    after = plan(unsup={"sa": {"limit": 47}, "nli": {"limit": 48}})
+    assert moved(plan(), after) == {f"{prompt}/sa" for prompt in SA} | vectors_of(*SA)
+
+
+def test_the_number_of_evaluation_rows_moves_no_mte(plan):
+    cells = {f"{p}/{d}" for c, ps in (("sa", SA), ("nli", NLI)) for p in ps for d in TARGETS[c]}
+    # a DTE is learned from what the evaluation rows leave
+    assert moved(plan(), plan(data={"test_rows": 12})) == cells | dtes("taskemb", "tupate")
+
+
+def test_a_recipe_moves_its_own_vectors(plan):
+    assert moved(plan(), plan(tupate={"dte": {"epochs": 5}})) == dtes("tupate")
+    tupate = {path for path in vectors_of(*SA, *NLI) if "/tupate/" in path}
+    assert moved(plan(), plan(tupate={"mte": {"epochs": 5}})) == tupate
+    assert moved(plan(), plan(taskemb={"pairs": 15})) == dtes("taskemb") | (vectors_of(*SA, *NLI) - tupate)
+
+
+def test_a_second_order_seed_moves_no_control(plan):
+    after = plan(tupate={"mte": {"order_seeds": [42, 44]}})
+    assert moved(plan(), after) == {f"{VECTORS}/tupate/mte/{MODEL}/{p}.safetensors" for p in (*SA, *NLI)}
+    controls = [item for path, item in after.embeddings.items.items() if "/controls/" in path]
+    recipes = [after.embeddings.recipes["tupate"][item.recipe] for item in controls]
+    assert recipes and all(recipe.order_seeds == (42,) for recipe in recipes)
+
+
+def test_calibration_moves_vectors_and_no_label(plan):
+    assert moved(plan(), plan(llm={"calibration": "none"})) == vectors_of(*SA, *NLI)
+
+
+def test_the_surrogate_moves_every_vector_and_no_label(plan):
+    assert moved(plan(), plan(surrogate={"settings": {"max_input_tokens": 95}})) == set(plan().embeddings.items)
+
+
+def test_the_engine_moves_all_but_the_dtes(plan):
+    every = set(keys(plan()))
+    assert moved(plan(), plan(llm={"engine": {"reasoning_tokens": 17}})) == every - dtes("taskemb", "tupate")
+    assert moved(plan(), plan(llm={"max_text_words": 50})) == {
+        name for name in every if not name.startswith(SELECT)
+    } - dtes("taskemb", "tupate")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"title": "another", "note": "another", "name": "another"},
+        {"threads": 3, "embeddings_per_process": 2},
+        {"evaluation": {"draws": 10, "tsne_seed": 1}},
+        {"llm": {"engine": {"base_url": "http://localhost:1/v1", "max_retries": 1}}},
+    ],
+)
+def test_what_shapes_no_label_and_no_vector_moves_nothing(plan, changes):
+    assert moved(plan(), plan(**changes)) == set()
+
+
+def test_another_folder_with_the_same_texts_moves_nothing(tmp_path):
+    found = [keys(local_files(tmp_path / name)) for name in ("here", "there")]
+    assert found[0] == found[1]
+
+
+def test_prompts_of_equal_words_share_labels_and_vectors(plan):
+    workflow = plan(llm={"prompts": {"sa": "all"}})
+    for corpus in ("sa", *TARGETS["sa"]):
+        cell = {
+            task: workflow.llm.labels.cells[MODEL, task, corpus]
+            for task in (p.id for p in workflow.run.prompts_of("sa"))
+        }
+        assert cell["sa-3"] == cell["sa-9"] and cell["sa-6"] == cell["sa-10"]
+        assert len(set(cell.values())) == 11
+    for method in ("taskemb", "tupate"):
+        key = {
+            p: workflow.embeddings.items[workflow.embeddings.mte_file(method, MODEL, p)].key
+            for p in ("sa-3", "sa-9", "sa-6", "sa-10")
+        }
+        assert key["sa-3"] == key["sa-9"] != key["sa-6"] == key["sa-10"]
+
+
+def test_equal_words_are_labelled_and_embedded_once(plan):
+    workflow = plan(llm={"prompts": {"sa": "all"}}, controls={"abc": False})
+    specs = [BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, b)) for b in workflow.llm.labels.new_batches]
+    prompts = [cell.prompt for spec in specs for cell in spec.labels if cell.corpus == "sa"]
+    assert len(prompts) == 11 and len({"sa-3", "sa-9"} & set(prompts)) == 1
+    batch = workflow.llm.labels.batch_file(MODEL, "sa-9", "sa")
+    assert batch == workflow.llm.labels.batch_file(MODEL, "sa-3", "sa")
+    (name,) = workflow.embeddings.plans["taskemb"].new
+    sources = {item.source for item in workflow.embeddings.batch_items("taskemb", name).values()}
+    assert f"{MODEL}/sa-3" in sources and f"{MODEL}/sa-9" not in sources
+
+
+def test_a_vector_of_shared_words_asked_for_alone_reads_its_own_labels(plan):
+    target = f"{VECTORS}/taskemb/mte/{MODEL}/sa-9.safetensors"
+    workflow = plan(target, llm={"prompts": {"sa": "all"}})
+    (name,) = workflow.embeddings.new_batches
+    assert workflow.embeddings.inputs("taskemb", name) == {
+        f"labels:{MODEL}/sa-9": f"results/labels/{MODEL}/sa-9/sa.jsonl.gz",
+        "unsup:sa": "results/unsup/sa.jsonl.gz",
+    }
+
+
+# --- what a request asks for ----------------------------------------------------------------------------
+
+
+def asked(workflow: Workflow) -> tuple[set[str], set[str]]:
+    """Label cells and vectors of the new batches; they are what was requested, since nothing is finished."""
+    cells = {cell for plan in workflow.llm.labels.plans.values() for part in plan.new.values() for cell in part}
+    paths = {path for plan in workflow.embeddings.plans.values() for part in plan.new.values() for path in part}
+    return cells, paths
+
+
+LABELS_OF_U = f"results/labels/{MODEL}/sa-3/sa.jsonl.gz"
+LABELS_OF_TEST = f"results/labels/{MODEL}/sa-3/mini-films.jsonl.gz"
+AN_MTE = f"{VECTORS}/tupate/mte/{MODEL}/nli-5.safetensors"
+A_DTE = f"{VECTORS}/taskemb/dte/mini-films.safetensors"
+A_CONTROL = f"{VECTORS}/tupate/controls/{MODEL}/sa-12.null-1.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("targets", "cells", "paths"),
+    [
+        ([LABELS_OF_U], {"sa-3/sa"}, set()),
+        ([LABELS_OF_TEST], {"sa-3/mini-films", "sa-3/sa"}, set()),  # calibrated as on U
+        ([AN_MTE], {"nli-5/nli"}, {AN_MTE}),
+        ([A_DTE], set(), {A_DTE}),
+        ([A_CONTROL], {"sa-12/sa"}, {A_CONTROL}),
+        ([A_DTE, AN_MTE, LABELS_OF_U], {"nli-5/nli", "sa-3/sa"}, {A_DTE, AN_MTE}),
+        (["results/unsup/sa.jsonl.gz"], set(), set()),
+        (["results/data/mini-films/test.jsonl.gz", f"results/models/{MODEL}.lock.json", A_DTE], set(), {A_DTE}),
+    ],
+)
+def test_a_file_asks_for_what_it_needs_alone(plan, targets, cells, paths):
+    assert asked(plan(*targets)) == (cells, paths)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [(), ("labels",), ("all",), (A_DTE, "paper"), ("results/paper/report.html",), ("results/evaluation/table3.csv",)],
+)
+def test_anything_else_asks_for_everything(plan, targets):
+    workflow = plan(*targets)
+    every = {f"{task}/{corpus}" for _, task, corpus in workflow.llm.labels.cells}
+    assert asked(workflow) == (every, set(workflow.embeddings.items))
+
+
+def test_a_request_changes_no_key(plan):
+    assert keys(plan(A_DTE)) == keys(plan())
+
+
+def test_one_vector_a_process(plan):
+    workflow = plan(embeddings_per_process=1)
+    distinct = {item.key for item in workflow.embeddings.items.values()}
+    assert len(workflow.embeddings.new_batches) == len(distinct) == 40
+    for method, part in workflow.embeddings.plans.items():
+        assert all(len(workflow.embeddings.batch_items(method, batch)) == 1 for batch in part.new)
+
+
+# --- finished batches -----------------------------------------------------------------------------------
+
+
+def test_finished_batches_are_kept(plan):
+    before = plan()
+    finish(before)
+    after = plan()
+    assert after.llm.labels.new_batches == () == after.embeddings.new_batches
+    assert after.llm.labels.plans[MODEL].batch_of == before.llm.labels.plans[MODEL].batch_of
+    assert {m: p.batch_of for m, p in after.embeddings.plans.items()} == {
+        m: p.batch_of for m, p in before.embeddings.plans.items()
+    }  # fmt: skip
+
+
+def test_a_batch_without_its_last_record_is_computed_again(plan):
+    before = plan()
+    finish(before)
+    for path in before.llm.labels.folder(MODEL).glob("*.keys.prov.json"):
+        path.unlink()
+    assert plan().llm.labels.new_batches == before.llm.labels.new_batches and plan().embeddings.new_batches == ()
+
+
+def test_an_edited_prompt_is_all_that_is_computed_again(plan, tmp_path):
+    before = plan()
+    finish(before)
+    after = Workflow(edited(tmp_path, 'positive or negative?"\n', 'negative or positive?"\n'), (), tmp_path)
+    assert asked(after) == (
+        {"sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", f"{SELECT}/sa"},
+        vectors_of("sa-7"),
+    )
+    kept = {cell: name for cell, name in before.llm.labels.plans[MODEL].batch_of.items() if cell not in asked(after)[0]}
+    assert kept.items() <= after.llm.labels.plans[MODEL].batch_of.items()
+
+
+def test_a_file_made_first_is_not_made_again_with_the_rest(plan):
+    finish(plan(LABELS_OF_TEST))
+    cells, _ = asked(plan())
+    assert len(cells) == 26 - 2 and not {"sa-3/sa", "sa-3/mini-films"} & cells
+
+
+# --- settings that reach the steps ----------------------------------------------------------------------
+
+
+def specs(workflow: Workflow) -> Iterator[str]:
+    """Every text that reaches a step as a parameter, but for those of the paper's page."""
+    for batch in workflow.llm.labels.new_batches:
+        yield workflow.llm.labels.spec(MODEL, batch)
+    for method, part in workflow.embeddings.plans.items():
+        for batch in part.new:
+            yield workflow.embeddings.spec(method, batch)
+    for _, model, task in workflow.llm.black_boxes:
+        yield workflow.llm.labels.extract_settings(model, task, workflow.category_of(task))
+    for name in workflow.data.datasets:
+        yield settings_json(workflow.data.dataset_settings(name))
+        yield settings_json(workflow.data.source(name))
+    for category in workflow.config.categories:
+        yield settings_json(workflow.data.unsup_settings(category))
+        yield settings_json(workflow.data.unsup_source(category))
+    figures = workflow.figures("fig4")
+    for values in (
+        workflow.llm.similarity_settings(),
+        workflow.llm.selection_settings(),
+        workflow.llm.geometry_settings(),
+        workflow.table_settings("table3"),
+        report_settings(workflow, figures),
+    ):
+        yield settings_json(values)
+
+
+def test_label_specs_parse_back_to_what_was_planned(plan):
+    workflow = plan()
+    for batch, cells in workflow.llm.labels.plans[MODEL].new.items():
+        spec = BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
+        assert spec.engine == workflow.config.llm.engine
+        assert {f"{c.prompt}/{c.corpus}" for c in spec.labels} | {
+            f"{SELECT}/{s.category}" for s in spec.selects
+        } == set(cells)
+        assert all(spec.prompts[name] == workflow.run.prompts[name] for name in spec.prompts)
+        for cell in spec.labels:
+            assert cell.key == workflow.llm.labels.cells[MODEL, cell.prompt, cell.corpus]
+            assert cell.perplexity == (cell.corpus not in ("sa", "nli")), "SPELL reads the evaluation rows"
+        for select in spec.selects:
+            assert select.prompts == {"sa": SA, "nli": NLI}[select.category]
+        assert batch == batching.batch_name([c.key for c in (*spec.labels, *spec.selects)])
+        assert workflow.llm.labels.batch_corpora(MODEL, batch) == sorted({c.corpus for c in spec.labels})
+
+
+def test_embedding_specs_parse_back_to_what_was_planned(plan):
+    workflow = plan()
+    for method, part in workflow.embeddings.plans.items():
+        ((batch, paths),) = part.new.items()
+        spec = EmbeddingSpec.model_validate_json(workflow.embeddings.spec(method, batch))
+        assert (spec.method, spec.surrogate, spec.settings) == (method, MODEL, workflow.config.surrogate.settings)
+        assert {item.key for item in spec.items} == {workflow.embeddings.items[path].key for path in paths}
+        recipes = getattr(workflow.config, method)
+        for item in spec.items:
+            recipe = spec.method_settings(item)
+            if item.variant is not None:
+                assert recipe.order_seeds == recipes.mte.order_seeds[:1]
+                recipe = recipe.model_copy(update={"order_seeds": recipes.mte.order_seeds})
+            assert recipe == getattr(recipes, item.kind)
+            assert item.target == ("abc" if item.variant == "abc" else "label")
+
+
+def test_verbalizers_as_targets_reach_the_step(plan):
+    workflow = plan(mte_target="verbalizer", controls={"abc": True})
+    item = workflow.embeddings.items[workflow.embeddings.mte_file("tupate", MODEL, "sa-3")]
+    assert (item.target, item.classes, item.verbalizers) == ("verbalizer", ("negative", "positive"), ("no", "yes"))
+    abc = workflow.embeddings.items[workflow.embeddings.control_file("tupate", MODEL, "sa-3", "abc")]
+    assert (abc.target, abc.verbalizers) == ("abc", None)
+    dte = workflow.embeddings.items[workflow.embeddings.dte_file("tupate", "mini-films")]
+    assert (dte.target, dte.verbalizers) == ("label", None)
+
+
+def test_settings_are_canonical_json(plan):
+    first, second = list(specs(plan())), list(specs(plan()))
+    assert first == second
+    for text in first:
+        assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert settings_json({"b": 1, "a": (2, 3)}) == settings_json({"a": [2, 3], "b": 1}) == '{"a":[2,3],"b":1}'
+
+
+def local_files(root: Path) -> Workflow:
+    """The demo read from a folder of files outside the project."""
+    builtin = ROOT / "resources/builtin"
+    for name in (name for names in TARGETS.values() for name in names):
+        for split in ("train", "test"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            data = (builtin / name / f"{split}.jsonl").read_bytes()
+            (root / name / f"{split}.jsonl.gz").write_bytes(gzip.compress(data, mtime=0))
+    shutil.copy(builtin / "pool.jsonl", root)
+    values = read_yaml(ROOT / "config.yaml") | {
+        "lm": None,
+        "data": {"source": "files", "root": str(root), "dev_share": 0},
+    }
+    return Workflow(parse_run(values, ROOT / "config"), (), root / "no results")
+
+
+def test_no_path_of_this_machine_reaches_a_step(tmp_path):
+    for text in specs(local_files(tmp_path)):
+        assert str(tmp_path) not in text and str(ROOT) not in text and str(Path.home()) + "/" not in text
+
+
+# --- figures and the page -------------------------------------------------------------------------------
+
+
+def test_figures_are_drawn_for_every_method_tupate_first(plan):
+    assert plan().figures("fig4") == {
+        "fig4": ("fig4", "tupate", "raw"),
+        "fig4-taskemb": ("fig4", "taskemb", "raw"),
+        "fig4-centred": ("fig4", "tupate", "centred"),
+    }
+    alone = plan(methods=["taskemb"], controls={"methods": []})
+    assert alone.figures("fig3", "figa1") == {name: (name, "taskemb", "raw") for name in ("fig3", "figa1")}
+
+
+def test_the_page_says_where_a_run_departs_from_the_paper(plan):
+    told = report_settings(plan(), {})["settings"]
+    assert "calibration" not in told and "the paper has none" in told["Calibration"]
+    assert "self-distillation" in told["Special case"]
+    assert told["Prompts"] == "SA 1, 3, 7, 12; NLI 1, 5, 9, 12"
+    assert report_settings(plan(llm={"calibration": "none"}), {})["settings"]["Calibration"] == "none"
+    other = plan(surrogate={"name": "t5-base", "settings": {"family": "encoder-decoder"}})
+    assert "Special case" not in report_settings(other, {})["settings"]
+
+
+def test_datasets_of_shared_origin_exclude_each_others_rows():
+    run = load_run(ROOT / "config/paper.yaml")
+    workflow = Workflow(run, (), Path("no results"))
+    assert workflow.data.overlaps("sst2") == ("rotten-tomatoes",) and workflow.data.overlaps("imdb") == ()
+    assert [r["dataset"] for r in workflow.data.train_recipe("rotten-tomatoes")["without"]] == ["sst2"]

@@ -1,0 +1,415 @@
+"""The plan of the language-model experiment: the paper's in numbers, what another dataset adds, what a file needs."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fute import batching
+from fute.config.lm_experiment import LmConfig, LmDatasets, check_shared
+from fute.config.run import parse_run, read_yaml
+from fute.config.sections import ConfigError
+from fute.plan import EMBEDDING_SUFFIX, TRANSFER_SUFFIX, Workflow
+from fute.specs.dataset_vectors import DatasetVectorSpec
+from fute.specs.embeddings import EmbeddingSpec
+from fute.specs.finetuning import FinetuneSpec
+from fute.specs.transfer import TransferSpec
+
+ROOT = Path(__file__).parents[3]
+MODEL, VECTORS = "bert-base", "results/embeddings/t5-base"
+POOL = {"kind": "pool", "path": "pool.jsonl"}
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Small files in the place of the paper's data: planning reads their bytes and not their rows."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "crossfit").mkdir()
+    (root / "crossfit/emo.tsv").write_text("a text\tan answer\n")
+    (root / "pool.jsonl").write_text("{}\n")
+    for name, entry in read_yaml(ROOT / "config/datasets.yaml").items():
+        if "hub" in entry or "obtain" in entry:
+            files = entry.get("files", {})
+            folder = root / files.get("folder", name)
+            folder.mkdir(exist_ok=True)
+            for split in (files.get("splits") or entry["splits"]).values():
+                (folder / f"{split}.jsonl.gz").write_bytes(gzip.compress(f"{name} {split}".encode(), mtime=0))
+    return root
+
+
+@pytest.fixture
+def plan(data: Path, tmp_path: Path) -> Callable[..., Workflow]:
+    def make(*targets: str, where: Path = tmp_path, **changes: Any) -> Workflow:
+        values = read_yaml(ROOT / "config/paper-lm.yaml") | {"data": {"source": "files", "root": str(data)}}
+        return Workflow(parse_run(values | changes, ROOT / "config", "my.yaml"), targets, where)
+
+    return make
+
+
+def lm(**changes: Any) -> dict[str, Any]:
+    """A section of three datasets, one model and all defaults, with changes."""
+    datasets = {"cr": ["rte", "stsb"], "qa": ["squad1"], "domain": ["mqp"]}
+    return {"models": [MODEL], "datasets": datasets, "transfer": {"model": MODEL}} | changes
+
+
+def finish(workflow: Workflow) -> None:
+    """Leave the batches of a plan behind as its steps would."""
+    transfer = workflow.results / "transfer" / workflow.lm.settings.transfer.model / "batches"
+    parts = [(transfer, workflow.lm.transfer.plan, TRANSFER_SUFFIX, workflow.lm.transfer.runs)]
+    for method, of_method in workflow.embeddings.plans.items():
+        folder = workflow.results / workflow.embeddings.folder(method).removeprefix("results/") / "batches"
+        parts.append((folder, of_method, EMBEDDING_SUFFIX, workflow.embeddings.items))
+    for folder, of_group, suffix, cells in parts:
+        folder.mkdir(parents=True, exist_ok=True)
+        for batch, names in of_group.new.items():
+            (folder / f"{batch}{suffix}").write_bytes(b"data")
+            (folder / f"{batch}.keys").write_text(batching.keys_text({name: cells[name].key for name in names}))
+            (folder / f"{batch}.keys.prov.json").write_text("{}")
+
+
+def new_cells(workflow: Workflow) -> tuple[set[str], set[str]]:
+    """Transfer cells and vectors of new batches."""
+    vectors = {path for part in workflow.embeddings.plans.values() for cells in part.new.values() for path in cells}
+    return {cell for cells in workflow.lm.transfer.plan.new.values() for cell in cells}, vectors
+
+
+# --- what there is --------------------------------------------------------------------------------------
+
+
+def test_the_papers_run_in_numbers(plan):
+    workflow = plan()
+    part = workflow.lm
+    assert (len(part.sources), len(part.targets)) == (22, 25)
+    # three models on 22 datasets, and BERT directly on the domain targets
+    assert len(part.finetuned) == 3 * 22 + 3 and len(part.black_boxes) == 66
+    # the paper's 553 fine-tunings of BERT: 22 direct, 462 pairs, 3 direct and 66 pairs of the domain targets
+    assert len(part.transfer.pairs) == 22 * 21 + 66 == len(part.transfer.runs) == len(set(part.transfer.files()))
+    assert len(part.transfer.score_files()) == 553
+    assert len(workflow.embeddings.items) == 2 * (66 + 25)
+    assert len(part.dte_files()) == 2 * 25 and len(part.mte_files()) == 2 * 66
+    keys = [*(run.key for run in part.transfer.runs.values()), *(i.key for i in workflow.embeddings.items.values())]
+    assert len(set(keys)) == len(keys)
+    # 24 runs a job; a job a vector
+    assert len(part.transfer.plan.new) == 22 and len(workflow.embeddings.new_batches) == 2 * 91
+    assert workflow.llm is None
+    assert part.baselines.score_settings()["sizes"]["snli"] == 570 and part.baselines.count_files() == {}
+
+
+def test_batches_hold_what_their_steps_take(plan):
+    workflow = plan(lm=lm())
+    (batch,) = workflow.lm.transfer.plan.new
+    spec = TransferSpec.model_validate_json(workflow.lm.transfer.spec(batch))
+    assert {(run.source, run.target) for run in spec.runs} == set(workflow.lm.transfer.pairs) and len(spec.runs) == 9
+    assert {name.split(":")[0] for name in workflow.lm.transfer.inputs(batch)} == {"finetuned", "train", "test"}
+    assert spec.target("squad1").recipe.max_tokens == 384 and spec.target("mqp").recipe.max_tokens == 128
+    spec = FinetuneSpec.model_validate_json(workflow.lm.finetune_spec(MODEL, "stsb"))
+    assert (spec.task.task, spec.task.scale.high, spec.recipe.epochs, spec.seeds) == ("regression", 5, 3, (42,))
+
+
+def test_the_largest_batch_fits_on_a_command_line(plan):
+    transfer = plan(lm={"transfer": {"runs_per_process": None, "seeds": [1, 2, 3]}}).lm.transfer
+    specs = [transfer.spec(batch) for batch in transfer.plan.new]
+    assert len(specs) == 4 and max(map(len, specs)) < 2**17
+
+
+def test_an_mte_is_learned_from_what_a_fine_tuned_model_says_of_u(plan):
+    target = f"{VECTORS}/tupate/mte/{MODEL}/rte.safetensors"
+    workflow = plan(target)
+    (batch,) = workflow.embeddings.new_batches
+    assert workflow.embeddings.inputs("tupate", batch) == {
+        f"labels:{MODEL}/rte": f"results/labels/{MODEL}/rte/lm.jsonl.gz",
+        "states:lm": f"{VECTORS.replace('/t5-base', '')}/t5-base/states/lm.safetensors",
+        "unsup:lm": "results/unsup/lm.jsonl.gz",
+    }
+    (item,) = EmbeddingSpec.model_validate_json(workflow.embeddings.spec("tupate", batch)).items
+    assert (item.category, item.target, item.classes) == ("lm", "label", ())
+
+
+# --- what a request asks for ----------------------------------------------------------------------------
+
+
+def test_one_transfer_file_asks_for_its_run_alone(plan):
+    workflow = plan(f"results/transfer/{MODEL}/snli/rte.json")
+    assert new_cells(workflow) == ({"snli>rte@42"}, set())
+    (batch,) = workflow.lm.transfer.plan.new
+    assert workflow.lm.transfer.inputs(batch) == {
+        "finetuned:snli": f"results/finetuned/{MODEL}/snli.lock.json",
+        "test:rte": "results/data/rte/test.jsonl.gz",
+        "train:rte": "results/data/rte/train.jsonl.gz",
+    }
+
+
+def test_a_fine_tuned_model_asks_for_no_batch(plan):
+    assert new_cells(plan(f"results/finetuned/{MODEL}/rte.lock.json")) == (set(), set())
+    assert new_cells(plan(f"results/labels/{MODEL}/rte/lm.jsonl.gz")) == (set(), set())
+
+
+def test_a_phase_asks_for_everything(plan):
+    cells, vectors = new_cells(plan("transfer"))
+    assert len(cells) == 528 and len(vectors) == 182
+
+
+# --- what changes what ----------------------------------------------------------------------------------
+
+
+def test_a_dataset_more_adds_its_own_and_moves_nothing(plan):
+    before = plan(lm=lm())
+    finish(before)
+    datasets = {"cr": ["rte", "stsb", "cola"], "qa": ["squad1"], "domain": ["mqp"]}
+    cells, vectors = new_cells(plan(lm=lm(datasets=datasets)))
+    # to each of the four others, and from the three sources
+    assert cells == {
+        *(f"cola>{name}@42" for name in ("rte", "stsb", "squad1", "mqp")),
+        *(f"{name}>cola@42" for name in ("rte", "stsb", "squad1")),
+    }
+    assert vectors == {f"{VECTORS}/{m}/{k}cola.safetensors"
+                       for m in ("taskemb", "tupate") for k in ("dte/", f"mte/{MODEL}/")}  # fmt: skip
+
+
+def test_a_dataset_more_in_the_papers_run(plan):
+    """The 22nd: a source to 24 targets, a target of 21 sources; the MTEs of three models and a DTE, by two methods."""
+    section = read_yaml(ROOT / "config/paper-lm.yaml")["lm"]
+    sources = LmDatasets()
+    fewer = plan(lm=section | {"datasets": {"cr": [name for name in sources.cr if name != "cola"]}})
+    finish(fewer)
+    whole = plan()
+    cells, vectors = new_cells(whole)
+    assert len(cells) == 24 + 21 and all("cola" in cell for cell in cells)
+    assert len(vectors) == 2 * (3 + 1) and all("cola" in path for path in vectors)
+    assert set(whole.lm.finetuned) - set(fewer.lm.finetuned) == {(m, "cola") for m in whole.lm.settings.models}
+    files = [set(part.lm.baselines.vector_files().values()) for part in (fewer, whole)]
+    assert {path.split("/")[-1].split(".")[0] for path in files[1] - files[0]} == {"cola"}
+
+
+def test_a_seed_more_adds_runs_and_no_vector(plan):
+    finish(plan(lm=lm()))
+    after = plan(lm=lm(transfer={"model": MODEL, "seeds": [42, 43]}))
+    cells, vectors = new_cells(after)
+    assert cells == {f"{s}>{t}@43" for s, t in after.lm.transfer.pairs} and vectors == set()
+    assert len(after.lm.transfer.batch_files("rte", "stsb")) == 2, "one batch of each time"
+
+
+def test_a_recipe_moves_what_was_fine_tuned_by_it(plan):
+    finish(plan(lm=lm()))
+    cells, vectors = new_cells(plan(lm=lm(finetune={"qa": {"epochs": 2}})))
+    assert cells == {c for c in plan().lm.transfer.runs if c in {
+        "squad1>rte@42", "squad1>stsb@42", "squad1>mqp@42", "rte>squad1@42", "stsb>squad1@42"}}  # fmt: skip
+    assert vectors == {f"{VECTORS}/{m}/mte/{MODEL}/squad1.safetensors" for m in ("taskemb", "tupate")}
+
+
+def test_other_rows_of_a_dataset_move_what_is_learned_from_them(plan, data, tmp_path):
+    """As a target, as a source, and as the black box that was fine-tuned on it."""
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    where = {"data": {"source": "files", "root": str(root)}}
+    finish(plan(lm=lm(), **where))
+    assert new_cells(plan(lm=lm(), **where)) == (set(), set())
+    (root / "rte/train.jsonl.gz").write_bytes(gzip.compress(b"other rows", mtime=0))
+    cells, vectors = new_cells(plan(lm=lm(), **where))
+    assert cells == {f"rte>{name}@42" for name in ("stsb", "squad1", "mqp")} | {
+        f"{name}>rte@42" for name in ("stsb", "squad1")}  # fmt: skip
+    assert vectors == {f"{VECTORS}/{method}/{kind}rte.safetensors"
+                       for method in ("taskemb", "tupate") for kind in ("dte/", f"mte/{MODEL}/")}  # fmt: skip
+
+
+def test_kept_heads_move_every_run_and_no_vector(plan):
+    finish(plan(lm=lm()))
+    after = plan(lm=lm(transfer={"model": MODEL, "keep_head": True}))
+    assert new_cells(after) == (set(after.lm.transfer.runs), set())
+
+
+def test_a_surrogates_length_moves_every_vector_and_no_run(plan):
+    finish(plan(lm=lm()))
+    workflow = plan(lm=lm(max_input_tokens=128))
+    cells, vectors = new_cells(workflow)
+    assert cells == set() and vectors == set(workflow.embeddings.items)
+    assert workflow.embeddings.surrogate_settings("lm").max_input_tokens == 128
+    assert workflow.embeddings.surrogate_settings(None).max_input_tokens == 384
+
+
+def test_a_plugins_code_moves_its_vectors(plan, tmp_path):
+    (tmp_path / "own.py").write_text("def say(texts): return ['a'] * len(texts)\n")
+    section = lm(plugins={"mine": {"callable": "own:say", "folder": str(tmp_path)}})
+    before = plan(lm=section)
+    finish(before)
+    assert before.lm.black_boxes[-1] == ("mine", "own") and "own" in before.task_ids
+    (tmp_path / "own.py").write_text("def say(texts): return ['b'] * len(texts)\n")
+    cells, vectors = new_cells(plan(lm=section))
+    assert (cells, vectors) == (
+        set(), {f"{VECTORS}/{method}/mte/mine/own.safetensors" for method in ("taskemb", "tupate")}
+    )  # fmt: skip
+
+
+def test_a_published_matrix_needs_no_transfer(plan):
+    section = lm(transfer={"model": MODEL, "matrix": "file", "file": "matrix.csv"})
+    part = plan(lm=section).lm
+    assert part.transfer.files() == [] and part.transfer.plan.new == {}
+    sources = ((MODEL, "rte"), (MODEL, "stsb"), (MODEL, "squad1"))
+    assert part.finetuned == (*sources, (MODEL, "mqp")), "TaskEmb reads a model tuned on the domain target"
+    section |= {"baselines": {"methods": ["textemb", "tupate"]}}
+    assert plan(lm=section).lm.finetuned == sources, "nothing else does"
+
+
+def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
+    part = plan(lm=lm()).lm
+    files = part.baselines.vector_files()
+    assert len(files) == 3 * 4
+    assert files["taskemb:mqp"] == f"results/baselines/vectors/{MODEL}/mqp.taskemb.safetensors"
+    assert part.baselines.finetuned_lock("mqp") == [f"results/finetuned/{MODEL}/mqp.lock.json"]
+    spec = DatasetVectorSpec.model_validate_json(part.baselines.vector_spec("squad1"))
+    assert (spec.max_tokens, spec.taskemb.size_for(spec.task.task), spec.seed) == (384, 12, 42)
+    recipes = {name: DatasetVectorSpec.model_validate_json(part.baselines.vector_spec(name)) for name in part.targets}
+    lengths = {name: (r := s.tupate.recipe_for(s.task.task)).epochs * r.learning_rate for name, s in recipes.items()}
+    assert lengths == pytest.approx({"rte": 0.6, "stsb": 0.6, "squad1": 0.15, "mqp": 0.6})
+    few = plan(lm=lm(baselines={"methods": ["textemb"]})).lm.baselines
+    assert few.finetuned_lock("rte") == [] and few.curve_files() == {} and len(few.vector_files()) == 4
+    none = plan(lm=lm(baselines={"methods": ["curvegrad"]})).lm.baselines
+    assert none.vector_files() == {} and set(none.curve_files()) == {"rte", "stsb", "squad1"}
+
+
+def test_the_costs_of_the_experiment_count_the_baselines_vectors(plan):
+    scores = "results/baselines/lm_baselines.csv"
+    assert scores in plan(lm=lm()).efficiency_files("lm")
+    assert scores not in plan(lm=lm(baselines={"methods": ["datasize"]})).efficiency_files("lm")
+
+
+def test_a_vector_asks_for_no_batch(plan):
+    assert new_cells(plan(f"results/baselines/vectors/{MODEL}/rte.tupate.safetensors")) == (set(), set())
+
+
+def test_a_dataset_of_both_experiments_is_one_file(plan):
+    both = {"llm": {"datasets": {"sa": ["sst2"]}}, "unsup": {"sa": POOL, "lm": POOL}, "controls": {"methods": []}}
+    shared = lm(datasets={"cr": ["sst2", "rte"], "qa": [], "domain": []})
+    workflow, alone = plan(**both, lm=shared), plan(**both, lm=None)
+    path = f"{VECTORS}/tupate/dte/sst2.safetensors"
+    assert workflow.embeddings.items[path] == alone.embeddings.items[path] == workflow.lm.embedding_items[path]
+    assert path in workflow.llm.embedding_files() and workflow.data.datasets == ("sst2", "rte")
+    assert workflow.llm.labels.cells == alone.llm.labels.cells
+    batches = workflow.embeddings.plans["tupate"].new.values()
+    assert sum(path in cells for cells in batches) == 1
+    with pytest.raises(ConfigError, match=r"^my\.yaml: lm\.max_input_tokens: 'sst2' is also in llm\.datasets"):
+        plan(**both, lm=shared | {"max_input_tokens": 100})
+
+
+# --- mistakes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (lm(models=["bert-huge"], transfer={"model": "bert-huge"}), "my.yaml: lm.models: 'bert-huge' is not in"),
+        (lm(transfer={"model": "gpt2"}), "my.yaml: lm: Value error, transfer.model 'gpt2' is not among models"),
+        (lm(datasets={"cr": ["rte", "squad1"], "qa": []}), "my.yaml: lm.datasets.cr: 'squad1' is of group 'qa'"),
+        (lm(datasets={"cr": ["rte", "mqp"], "domain": []}), "my.yaml: lm.datasets.cr: 'mqp' is of group 'domain'"),
+        (lm(datasets={"domain": ["rte"], "cr": [], "qa": ["drop", "cq"]}), "my.yaml: lm.datasets.domain: 'rte' is"),
+        (lm(datasets={"cr": ["rtee", "rte"]}), "my.yaml: lm.datasets.cr: 'rtee' is not in config/datasets.yaml"),
+        (lm(datasets={"cr": ["rte", "rte"]}), "my.yaml: lm.datasets: Value error, 'rte' is named twice"),
+        (lm(datasets={"cr": ["rte"], "qa": []}), "name at least two datasets in cr and qa"),
+        (lm(transfer={"model": MODEL, "matrix": "file"}), "lm.transfer: Value error, matrix 'file' needs file"),
+        (lm(transfer={"model": MODEL, "seeds": [1, 1]}), "seeds [1, 1] repeat one"),
+        (lm(finetune={"cr": {"epoch": 3}}), "my.yaml: lm.finetune.cr.epoch: unknown key"),
+        (lm(plugins={MODEL: {"callable": "a:b", "folder": "."}}), f"plugins and models both name '{MODEL}'"),
+        (lm(plugins={"p": {"callable": "a:b", "folder": ".", "dataset": "cq"}}), "plugins.p.dataset 'cq' is none of"),
+        (lm(baselines={"methods": ["textemb", "textemb"]}), "['textemb', 'textemb'] repeat one"),
+        (lm(baselines={"methods": ["text"]}), "my.yaml: lm.baselines.methods"),
+        (lm(baselines={"tupate": {"cr": {"epoch": 3}}}), "my.yaml: lm.baselines.tupate.cr.epoch: unknown key"),
+        (None, "there is no experiment to run"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_file_and_key(plan, section, message):
+    with pytest.raises(ConfigError) as error:
+        plan(lm=section)
+    assert message in str(error.value)
+
+
+def test_u_and_form_must_fit(plan):
+    with pytest.raises(ConfigError, match=r"my\.yaml: unsup: no entry for 'lm'"):
+        plan(unsup={"sa": POOL})
+    plugin = {"callable": "own:say", "folder": "."}
+    with pytest.raises(ConfigError, match=r"my\.yaml: lm\.plugins\.mine: a head learns classes"):
+        plan(lm=lm(plugins={"mine": plugin}), surrogate=HEADS, controls={"abc": False})
+
+
+HEADS = {"name": "t5-base", "settings": {"family": "encoder-decoder", "form": "heads"}}
+
+
+def mte_targets(workflow: Workflow) -> dict[str, tuple[str, tuple[str, ...]]]:
+    items = workflow.lm.embedding_items.values()
+    return {item.source.split("/")[1]: (item.target, item.classes) for item in items if item.kind == "mte"}
+
+
+def test_heads_learn_classes_numbers_and_the_ends_of_spans(plan):
+    classes = ("entailment", "not_entailment")
+    text = plan(lm=lm())
+    assert set(mte_targets(text).values()) == {("label", ())}
+    no_letters = {"surrogate": HEADS, "controls": {"abc": False}}
+    hard, soft = (plan(lm=lm(), mte_target=target, **no_letters) for target in ("label", "soft"))
+    assert mte_targets(hard) == {"rte": ("label", classes), "stsb": ("label", ()), "squad1": ("soft", ())}
+    assert mte_targets(soft) == {"rte": ("soft", classes), "stsb": ("soft", ()), "squad1": ("soft", ())}
+    keys = [{path: item.key for path, item in part.lm.embedding_items.items()} for part in (text, hard, soft)]
+    assert not set(keys[0].values()) & set(keys[1].values())
+    span = f"{VECTORS}/tupate/mte/{MODEL}/squad1.safetensors"
+    assert {path for path in keys[1] if keys[1][path] == keys[2][path]} == {p for p in keys[1] if "/dte/" in p} | {
+        span, span.replace("tupate", "taskemb")}  # fmt: skip
+
+
+def test_the_authors_preset_on_the_papers_run(plan):
+    workflow = plan(preset="fute_code")
+    config = workflow.run.config
+    assert workflow.lm.settings.transfer.keep_head and not plan().lm.settings.transfer.keep_head
+    assert workflow.lm.surrogate.form == "heads" and config.taskemb.mte.reduction == "square_of_mean"
+    assert config.taskemb.dte.early_stops and config.taskemb.dte_for("span").learning_rate == 3e-5
+    targets = mte_targets(workflow)
+    assert {target for target, _ in targets.values()} == {"soft"}
+    assert targets["boolq"][1] == ("False", "True") and targets["drop"][1] == ()
+    assert len(workflow.embeddings.items) == 2 * (66 + 25)
+
+
+def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
+    models = {"models": [MODEL, "gpt2"], "finetune": {"cr": {"steps": 50}, "models": {"gpt2": {"cr": {"steps": 20}}}}}
+    found = plan(lm=lm(**models)).lm
+    steps = {model: FinetuneSpec.model_validate_json(found.finetune_spec(model, "rte")).recipe.steps
+             for model in found.settings.models}  # fmt: skip
+    assert steps == {MODEL: 50, "gpt2": 20}
+    assert "rte" in {run.target for run in found.transfer.runs.values()}
+    assert found.transfer.target("rte").recipe.steps == 50
+    with pytest.raises(ConfigError, match=r"finetune\.models\.t5-base is not among models"):
+        plan(lm=lm(finetune={"models": {"t5-base": {}}}))
+
+
+def test_the_first_order_alone_moves_every_vector_of_several_orders(plan):
+    orders = {name: {part: {"order_seeds": [42, 43]} for part in ("mte", "dte")} for name in ("taskemb", "tupate")}
+
+    def seeds(**changes: Any) -> dict[str, set[tuple[int, ...]]]:
+        found = plan(lm=lm(**changes), **orders)
+        recipes = {kind: set() for kind in ("dte", "mte")}
+        for path, item in found.embeddings.items.items():
+            recipes[item.kind].add(found.embeddings.recipes[path.split("/")[3]][item.recipe].order_seeds)
+        return recipes
+
+    assert seeds() == {"dte": {(42, 43)}, "mte": {(42, 43)}}
+    assert seeds(first_order=True) == {"dte": {(42,)}, "mte": {(42,)}}
+    both, one = (plan(lm=lm(first_order=first), **orders).embeddings.items for first in (False, True))
+    assert all(both[path].key != one[path].key for path in both)
+
+
+def test_the_first_order_alone_is_refused_for_a_dataset_of_both_experiments():
+    section = LmConfig.model_validate(lm(first_order=True))
+    check_shared(section, ["imdb"], 512, "my.yaml")
+    with pytest.raises(ConfigError, match=r"my\.yaml: lm\.first_order: 'rte' is also in llm\.datasets"):
+        check_shared(section, ["imdb", "rte"], 512, "my.yaml")
+
+
+def test_jobs_of_one_thread_need_no_machine_of_their_own(plan):
+    several, one = plan(lm=lm(), threads=2).lm, plan(lm=lm(threads=1), threads=2).lm
+    assert (several.threads, several.torch) == (2, 1) and (one.threads, one.torch) == (1, 0)

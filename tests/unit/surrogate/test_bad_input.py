@@ -1,0 +1,120 @@
+"""What a user may well pass in, and what is promised then: a clear error, or a stated behaviour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.stand_ins import FAMILIES, pairs, save_stand_in
+
+from fute.config.recipes import (
+    BiasSettings,
+    LoraSettings,
+    MethodSettings,
+    TaskEmbSettings,
+    TextEmbSettings,
+    TupateSettings,
+)
+from fute.config.surrogate import SurrogateSettings
+from fute.embeddings import EmbeddingError, cosine
+from fute.embeddings.embedder import Embedder
+from fute.surrogate.text2text import Pair, PairError
+
+TRAINED = {
+    "taskemb": TaskEmbSettings(epochs=4, batch_size=4, learning_rate=1e-3),
+    "tupate": TupateSettings(epochs=4, batch_size=4, learning_rate=5e-2, length=3, min_relative_distance=0.01),
+    "tupate-lora": LoraSettings(epochs=4, batch_size=4, learning_rate=1e-2, rank=2),
+    "tupate-bias": BiasSettings(epochs=4, batch_size=4, learning_rate=1e-2),
+}
+ALL: dict[str, MethodSettings] = TRAINED | {"textemb": TextEmbSettings()}
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("surrogates")
+    return {family: save_stand_in(root / family, family) for family in FAMILIES}
+
+
+def embedder(snapshots, family: str, method: MethodSettings) -> Embedder:
+    settings = SurrogateSettings(family=family, max_input_tokens=12, max_target_tokens=4)
+    return Embedder(snapshots[family], settings, method, "sha")
+
+
+@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_loss_that_is_nan_names_step_and_pairs(snapshots, family, method):
+    made = embedder(snapshots, family, TRAINED[method].model_copy(update={"bucket_batches": 1}))
+    with torch.no_grad():
+        word = made.surrogate.tokenizer.convert_tokens_to_ids("answer")
+        made.surrogate.model.get_input_embeddings().weight[word] = float("nan")
+    if method == "taskemb":
+        made._method._start = {name: p.detach().clone() for name, p in made.surrogate.model.named_parameters()}
+    given = [Pair(("the film was",), "good") for _ in range(12)]
+    given[7] = Pair(("the answer was",), "good")
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step [123] of 12 \(epoch 1, pairs [\d, ]*\b7\b"):
+        made.embed(given)
+
+
+@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (Pair(("the film",), ""), r"pair 5: y is empty; give the black box's silence a name"),
+        (Pair(("the film",), " \n"), r"pair 5: y is empty"),
+        (Pair((" ",), "good"), r"pair 5: x is empty"),
+        (Pair((), "good"), r"pair 5: x has 0 segments"),
+        (Pair(("a", "b", "c"), "good"), r"pair 5: x has 3 segments"),
+    ],
+)
+def test_a_pair_that_says_nothing_is_named(snapshots, method, bad, message):
+    given = pairs(1, n=12)
+    given[5] = bad
+    with pytest.raises(PairError, match=message):
+        embedder(snapshots, "causal", ALL[method]).embed(given)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_target_longer_than_the_limit_is_cut_and_counted(snapshots, family):
+    """Four tokens of it and the end mark are learned: a longer target gives the vector of its cut form."""
+    method = TRAINED["tupate"]
+    long, cut = (
+        [*pairs(1, n=11), Pair(("the film",), " ".join(["good"] * words))] for words in (500, 4)
+    )  # fmt: skip
+    one, other = (embedder(snapshots, family, method).embed(given) for given in (long, cut))
+    assert (one.meta["targets_cut"], other.meta["targets_cut"]) == (1, 0)
+    assert np.array_equal(one.vector, other.vector)
+
+
+@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_of_100_000_characters_is_cut_and_counted(snapshots, family, method):
+    given = [*pairs(1, n=11), Pair(("the film was long " * 5556,), "bad")]
+    assert len(given[-1].x[0]) > 100_000
+    found = embedder(snapshots, family, ALL[method]).embed(given)
+    assert found.meta["inputs_cut"] >= 1 and np.isfinite(found.vector).all()
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_one_pair_only(snapshots, method):
+    """Too few steps by the recipe, and the error says so; with enough epochs it is learned."""
+    given = [Pair(("the film was great",), "good")]
+    with pytest.raises(EmbeddingError, match=r"1 pairs in 4 epoch\(s\) of batches of 4 are 4 optimiser steps, fewer"):
+        embedder(snapshots, "causal", TRAINED[method]).embed(given)
+    enough = TRAINED[method].model_copy(update={"epochs": 20})
+    found = embedder(snapshots, "causal", enough).embed(given)
+    assert found.meta["steps"] == 20 and np.linalg.norm(found.vector) > 0
+    with pytest.raises(EmbeddingError, match="no pairs"):
+        embedder(snapshots, "causal", enough).embed([])
+
+
+@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_targets_that_are_all_equal_give_a_vector_of_their_own(snapshots, family, method):
+    """A model that always says the same is a model; its vector is not that of one that tells texts apart."""
+    made = embedder(snapshots, family, ALL[method])
+    same = made.embed([Pair(pair.x, "positive") for pair in pairs(1)])
+    apart = made.embed(pairs(1))
+    assert np.isfinite(same.vector).all() and np.linalg.norm(same.vector) > 0
+    assert cosine(same, apart) < 1 - 1e-4

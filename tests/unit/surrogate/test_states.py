@@ -1,0 +1,166 @@
+"""States below what is tuned: computed once, the same from memory and from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from support.stand_ins import pairs, save_stand_in
+from support.tunings import tuning_of
+
+from fute.artifacts import Step
+from fute.config.recipes import BiasSettings, LoraSettings, TupateSettings
+from fute.config.surrogate import SurrogateSettings
+from fute.data.rows import Row
+from fute.embeddings.encoder_states_step import encoder_states
+from fute.surrogate.forms import load_form
+from fute.surrogate.labelled import ClassTarget, Labelled
+from fute.surrogate.states import compute_states, load_states, save_states
+from fute.surrogate.text2text import Surrogate, collate, eager_attention, encode_pairs, load_surrogate
+
+CASES = {
+    "t5": ("encoder-decoder", TupateSettings(length=3)),
+    "t5-lora": ("encoder-decoder", LoraSettings(rank=2)),
+    "t5-bias": ("encoder-decoder", BiasSettings()),
+    "llama-last-2": ("causal", TupateSettings(length=3, layers=2)),
+}
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("surrogates")
+    return {family: save_stand_in(root / family, family) for family in ("encoder-decoder", "causal")}
+
+
+def settings(family: str) -> SurrogateSettings:
+    return SurrogateSettings(family=family, max_input_tokens=12)
+
+
+def loaded(snapshots, family: str) -> Surrogate:
+    surrogate = load_surrogate(snapshots[family], settings(family))
+    eager_attention(surrogate.model)
+    return surrogate
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_states_give_the_loss_and_gradient_of_the_whole_surrogate(snapshots, case):
+    family, recipe = CASES[case]
+    surrogate = loaded(snapshots, family)
+    tuning, examples = tuning_of(surrogate, recipe), encode_pairs(surrogate, pairs(1, n=7))
+    states = compute_states(tuning, examples)
+    for part in (examples, examples[2:5], examples[::-1]):
+        found = []
+        for batch in (collate(surrogate, part), states.batch(surrogate, part)):
+            loss = tuning.nll(batch)
+            weights = [parameter for _, parameter in tuning.parameters()]
+            found.append((loss.detach(), *torch.autograd.grad(loss.sum(), weights)))
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_kept_cross_attention_gives_the_same_loss_and_gradient(snapshots, monkeypatch):
+    surrogate = loaded(snapshots, "encoder-decoder")
+    examples = encode_pairs(surrogate, pairs(1, n=7))
+    tuning = tuning_of(surrogate, TupateSettings(length=3))
+    states = compute_states(tuning, examples)
+    whole = states.with_cross(tuning)
+    assert whole.cross.shape == (len(states.ids), 2 * 2, 4, 4) and whole.with_cross(tuning) is whole
+    calls = []
+    for block in surrogate.model.decoder.block:
+        block.layer[1].EncDecAttention.k.register_forward_hook(lambda *_: calls.append(1))
+    found = []
+    for kept in (states, whole):
+        loss = tuning.nll(kept.batch(surrogate, examples[::-1]))
+        found.append((loss.detach(), *torch.autograd.grad(loss.sum(), [tuning.prefix])))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+    assert len(calls) == 2, "with kept keys and values no layer projects the encoder's states"
+    monkeypatch.setattr("fute.surrogate.states.MOST_CROSS_BYTES", 100)
+    assert states.with_cross(tuning) is states, "too large to keep"
+
+
+@pytest.mark.parametrize("recipe", [LoraSettings(rank=2), BiasSettings()])
+def test_cross_attention_that_is_trained_is_not_kept(snapshots, recipe):
+    surrogate = loaded(snapshots, "encoder-decoder")
+    tuning = tuning_of(surrogate, recipe)
+    states = compute_states(tuning, encode_pairs(surrogate, pairs(1, n=3)))
+    assert states.with_cross(tuning) is states
+
+
+def test_the_encoder_runs_once_for_all_trainings(snapshots):
+    surrogate = loaded(snapshots, "encoder-decoder")
+    tuning, examples = tuning_of(surrogate, TupateSettings(length=3)), encode_pairs(surrogate, pairs(1, n=40))
+    calls = []
+    surrogate.model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    states = compute_states(tuning, examples)
+    assert len(calls) == 2, "40 texts are two batches of 32"
+    for _ in range(3):
+        tuning.nll(states.batch(surrogate, examples))
+    assert len(calls) == 2
+
+
+def test_a_file_of_states_is_the_states(snapshots, tmp_path):
+    """The step's file holds what is computed in memory, for any target; a prefix of its texts is covered."""
+    texts = [pair.x for pair in pairs(3, n=10)]
+    with Step("fute.data.rows", settings={}) as step:
+        rows = [Row(f"t/{i}", x, task="t") for i, x in enumerate(texts)]
+        step.jsonl(tmp_path / "sa.jsonl.gz", [row.to_json() for row in rows])
+    (tmp_path / "lock.json").write_text("{}")
+    folder, output = snapshots["encoder-decoder"], tmp_path / "states.safetensors"
+    encoder_states(
+        settings("encoder-decoder"), model=folder, lock=tmp_path / "lock.json", corpus=tmp_path / "sa.jsonl.gz",
+        texts=8, output=output,
+    )  # fmt: skip
+    read = load_states(output)
+    surrogate = loaded(snapshots, "encoder-decoder")
+    examples = encode_pairs(surrogate, pairs(3, n=10))
+    computed = compute_states(tuning_of(surrogate, TupateSettings(length=3)), examples[:8])
+    assert torch.equal(read.states, computed.states) and torch.equal(read.ids, computed.ids)
+    assert read.cover(surrogate, examples[:8]) and read.cover(surrogate, examples[:5])
+    assert not read.cover(surrogate, examples), "the file holds eight texts"
+    assert not read.cover(surrogate, encode_pairs(surrogate, pairs(4, n=5)))
+
+
+def test_both_forms_read_one_file_of_states(snapshots, tmp_path):
+    texts = [pair.x for pair in pairs(3, n=9)] + [("the film", "a great story")]
+    with Step("fute.data.rows", settings={}) as step:
+        step.jsonl(tmp_path / "sa.jsonl.gz", [Row(f"t/{i}", x, task="t").to_json() for i, x in enumerate(texts)])
+    (tmp_path / "lock.json").write_text("{}")
+    written = []
+    for form in ("text2text", "heads"):
+        how = settings("encoder-decoder").model_copy(update={"form": form})
+        encoder_states(
+            how, model=snapshots["encoder-decoder"], lock=tmp_path / "lock.json", corpus=tmp_path / "sa.jsonl.gz",
+            texts=None, output=tmp_path / form,
+        )  # fmt: skip
+        written.append((tmp_path / form).read_bytes())
+    assert written[0] == written[1]
+    surrogate = load_form(snapshots["encoder-decoder"], how)
+    eager_attention(surrogate.model)
+    labelled = [Labelled(x, ClassTarget(i % 2, 2)) for i, x in enumerate(texts)]
+    surrogate.prepare(labelled)
+    examples, read = surrogate.encode(labelled), load_states(tmp_path / "heads")
+    assert read.cover(surrogate, examples)
+    assert torch.equal(read.states, compute_states(tuning_of(surrogate, TupateSettings(length=3)), examples).states)
+
+
+def test_a_causal_surrogate_covers_by_input_and_target(snapshots):
+    surrogate = loaded(snapshots, "causal")
+    examples = encode_pairs(surrogate, pairs(1, n=4))
+    states = compute_states(tuning_of(surrogate, TupateSettings(length=3, layers=1)), examples)
+    assert states.cover(surrogate, examples)
+    turned = [type(p)(p.x, "positive" if p.y == "negative" else "negative") for p in pairs(1, n=4)]
+    assert not states.cover(surrogate, encode_pairs(surrogate, turned))
+
+
+def test_same_states_same_bytes_and_other_files_are_refused(snapshots, tmp_path):
+    surrogate = loaded(snapshots, "encoder-decoder")
+    for name in ("one", "two"):
+        tuning = tuning_of(surrogate, TupateSettings(length=3))
+        save_states(compute_states(tuning, encode_pairs(surrogate, pairs(1))), tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    save_file({"prefix": torch.zeros(2)}, tmp_path / "other")
+    with pytest.raises(ValueError, match=r"other holds no encoder states: it has \['prefix'\]"):
+        load_states(tmp_path / "other")
