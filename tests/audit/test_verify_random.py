@@ -116,13 +116,13 @@ def edit_record(run: Run, name: str, data: st.DataObject) -> set[str]:
     name = data.draw(st.sampled_from([each for each in files_of(run) if each.endswith(SIDECAR)]))
     side = json.loads((run / name).read_text())
     field = data.draw(
-        st.sampled_from(["sha256", "code_sha256", "size", "rule", "seeds", "params", "inputs", "artifact"])
+        st.sampled_from(["sha256", "code_sha256", "size", "step", "seeds", "params", "inputs", "artifact"])
     )
     new = {
         "sha256": st.text("0123456789abcdef", min_size=64, max_size=64),
         "code_sha256": st.text("0123456789abcdef", min_size=64, max_size=64),
         "size": st.integers(0, 10**6),
-        "rule": st.text("abc_", min_size=1),
+        "step": st.text("abc_", min_size=1),
         "seeds": st.dictionaries(st.text("ab", min_size=1), st.integers(0, 99)),
         "params": st.dictionaries(st.text("ab", min_size=1), st.integers(0, 99)),
         "inputs": st.just([]),
