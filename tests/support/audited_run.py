@@ -55,7 +55,9 @@ PLANTED = {
 
 @cache
 def _source_files() -> tuple[str, ...]:
-    return tuple(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "src").rglob("*.py")))
+    """The package and the data that ship with it."""
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "resources/builtin").rglob("*")]
+    return tuple(path.relative_to(ROOT).as_posix() for path in sorted(files) if path.is_file())
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ MODEL, LM_MODEL, LM_SURROGATE = "tiny-llama", "tiny-bert", "tiny-t5"
 MODEL_LOCK = f"results/models/{MODEL}.lock.json"
 # of every process of a test's workflow; what its steps set themselves is the same, for the fork server's sake
 ENVIRONMENT = {
-    **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+    **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
     **{"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
     **{"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONNOUSERSITE": "1"},
 }
