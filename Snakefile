@@ -11,31 +11,15 @@ if "name" not in config:
 
 include: "rules/common.smk"
 include: "rules/data.smk"  # U and the labelled datasets; the models' files
+include: "rules/black_boxes.smk"  # what labels U: LLMs with prompts, fine-tuned language models, functions
 include: "rules/embeddings.smk"  # what black boxes and datasets teach the surrogate, as vectors: MTEs and DTEs
+include: "rules/transfer.smk"  # fine-tuning each source's model on each target: the true ranking of sources
+include: "rules/baselines.smk"  # what FUTE is compared with
+include: "rules/evaluation.smk"  # cosine(MTE, DTE), what each method chooses, and what that is worth
+include: "rules/paper.smk"  # Tables 1 to 3, Figures 3, 4, A1 and A2, and a report
 
 
-if WF.llm:  # the LLM experiment: every (LLM, prompt) is a black box
-
-    include: "rules/labels.smk"  # what each says of U and of the evaluation rows
-    include: "rules/baselines.smk"  # MI, LocalE, GlobalE, ZPS, Self-Select, SPELL
-    include: "rules/evaluation.smk"  # cosine(MTE, DTE), selection, NDCG, controls
-    include: "rules/paper.smk"  # Table 3, Figures 4 and A2
-
-
-if WF.lm:  # the language-model experiment: every model fine-tuned on a dataset is one
-
-    include: "rules/finetune.smk"  # the models, and what they say of U
-    include: "rules/transfer.smk"  # fine-tuning each on every target
-    include: "rules/lm_baselines.smk"  # DataSize, CurveGrad, TextEmb, TaskEmb, TuPaTE
-    include: "rules/lm_evaluation.smk"  # cosine(MTE, DTE), rank of the best source, NDCG
-    include: "rules/lm_paper.smk"  # Tables 1 and 2, Figures 3 and A1
-
-
-include: "rules/efficiency.smk"  # what the embeddings cost
-include: "rules/report.smk"  # one page with all of it
-
-
-PHASES = WF.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}
+PHASES = PLAN.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}
 
 
 include: "rules/audit.smk"  # the manifest of all this, verified
@@ -56,16 +40,10 @@ for phase in PHASES:
             lambda wc, phase=phase: PHASES[phase],
 
 
-trigger_on_images()
-keep_signatures()
-
-
 onstart:
     ready()
-    if hasattr(workflow.executor_settings, "array_jobs"):
-        check_slurm(workflow)
 
 
 onsuccess:
     shell("python -m fute tidy results")
-    print(made(PHASES))
+    print(made(TARGETS, PHASES))

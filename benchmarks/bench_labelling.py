@@ -14,9 +14,10 @@ from harness import Row as Measured
 from harness import finish, parser, refuse_under_load, say
 
 from fute.batching import UnitStore
+from fute.config.engines import EngineSettings
 from fute.config.prompts import load_prompts
 from fute.data.rows import Row, read_raw_jsonl
-from fute.llm.engine import EngineSettings, load_engine
+from fute.llm.engine import load_engine
 from fute.llm.label_batch_step import BatchSpec, LabelCell, _label_chunk, _request, chunks
 
 

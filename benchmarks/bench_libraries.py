@@ -1,6 +1,6 @@
 """The exact Fisher diagonal by libraries that one would reach for, beside ours: speed, memory and error.
 
-    PYTHONPATH=src python benchmarks/bench_libraries.py [--texts 32]        (with envs/bench.txt installed)
+    PYTHONPATH=src python benchmarks/bench_libraries.py [--texts 32]        (after `make .venv/bench.ok`)
 
 opacus: per-example gradients of `GradSampleModule`, squared and summed. It needs train mode (dropout set to 0).
 T5's relative position bias is looked up by (query, key) pairs, without a batch dimension: opacus raises
@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from workload import make_batches, make_pairs, make_surrogate, make_texts
 
-from fute.embeddings.taskemb import set_dropout
-from fute.surrogate.fisher import diagonal_fisher, loop_fisher
+from fute.surrogate.dropout import set_dropout
+from fute.surrogate.fisher.diagonal import diagonal_fisher, loop_fisher
 from fute.surrogate.text2text import Batch, negative_log_likelihood, target_logits
 
 # opacus holds as many gradients of 242 MB as a batch has texts; of 1, 2, 4, 8 and 16 texts, 4 were its quickest

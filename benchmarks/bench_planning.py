@@ -13,7 +13,7 @@ from pathlib import Path
 from harness import ROOT, Row, finish, parser, refuse_under_load, say
 
 sys.path.insert(0, str(ROOT / "tests"))
-from planning import Plan, alternating, bare, paper
+from support.planning import Plan, alternating, bare, paper
 
 ROUNDS = 3
 

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from fute.config.recipes import SurrogateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.surrogate.text2text import Batch, Pair, Surrogate, collate, encode_pairs
 
 SPECIAL = ("<pad>", "</s>", "<unk>")

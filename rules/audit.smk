@@ -21,7 +21,9 @@ rule audit_manifest:
         targets=" ".join(AUDITED),
         config=os.path.relpath(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml",
         settings=settings_json(config),
-        code=code("audit_manifest"),
+        code=code_sha256("fute.audit.collect"),
+    message:
+        "manifest of all artifacts"
     run:
         shell(
             "{LIGHT} python -m fute audit manifest {params.targets} --config {params.config:q}"
@@ -42,7 +44,9 @@ rule audit_verify:
         image("paper")
     threads: CONFIG.threads
     params:
-        code=code("audit_verify"),
+        code=code_sha256("fute.audit.verify"),
+    message:
+        "every artifact verified"
     shell:
         f"{OFFLINE} python -m fute audit verify --manifest {{input.manifest}} --threads {{threads}}"
         " --report {output.report} &> {log}"

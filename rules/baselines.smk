@@ -1,46 +1,130 @@
-# Section 6.5: the eight ways to score a prompt that the paper compares with.
+# Sections 1.8 and 4.6: what FUTE is compared with. Eight ways to score a prompt; what labelled datasets say of each other.
+if LLM:
+
+    rule self_select:
+        """The LLM's own choice among the prompts of a category."""
+        input:
+            batch=lambda wc: LLM.labels.batch_file(wc.model, "self-select", wc.category),
+        output:
+            **recorded(ranking="results/baselines/{model}/self-select-{category}.json"),
+        log:
+            "results/logs/self_select/{model}-{category}.log",
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+        params:
+            key=lambda wc: LLM.labels.cells[wc.model, "self-select", wc.category],
+            prompts=lambda wc: " ".join(p.id for p in RUN.prompts_of(wc.category)),
+            code=code("self_select"),
+        message:
+            "prompts ranked by {wildcards.model} itself for {wildcards.category}"
+        shell:
+            f"{LIGHT} python -m fute self_select --key {{params.key}} --batch {{input.batch}} --output {{output.ranking}}"
+            " --prompts {params.prompts} &> {log}"
+
+    rule baseline_scores:
+        """A score a prompt by each baseline, for one LLM and target dataset."""
+        input:
+            labels=lambda wc: [
+                f"results/labels/{wc.model}/{p.id}/{wc.dataset}.jsonl.gz"
+                for p in RUN.prompts_of(RUN.datasets[wc.dataset].category)
+            ],
+            ranking=lambda wc: f"results/baselines/{wc.model}/self-select-{RUN.datasets[wc.dataset].category}.json",
+        output:
+            **recorded(scores="results/baselines/{model}/{dataset}.json"),
+        log:
+            "results/logs/baseline_scores/{model}-{dataset}.log",
+        wildcard_constraints:
+            dataset="|".join(PLAN.data.llm_targets),
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+        params:
+            flags=lambda wc: LLM.baseline_flags(wc.dataset),
+            code=code("baseline_scores"),
+        message:
+            "baseline scores of the prompts of {wildcards.model} on {wildcards.dataset}"
+        shell:
+            f"{LIGHT} python -m fute baseline_scores --ranking {{input.ranking}} --output {{output.scores}} {{params.flags}}"
+            " --labels {input.labels} &> {log}"
 
 
-rule self_select:
-    """The LLM's own choice among the prompts of a category."""
-    input:
-        batch=lambda wc: LLM.labels.batch_file(wc.model, "self-select", wc.category),
-    output:
-        ranking="results/baselines/{model}/self-select-{category}.json",
-        sidecar=sidecar("results/baselines/{model}/self-select-{category}.json"),
-    log:
-        "results/logs/self_select/{model}-{category}.log",
-    container:
-        image("paper")
-    params:
-        key=lambda wc: LLM.labels.cells[wc.model, "self-select", wc.category],
-        prompts=lambda wc: " ".join(p.id for p in RUN.prompts_of(wc.category)),
-        code=code("extract"),
-    shell:
-        f"{LIGHT} python -m fute self-select --key {{params.key}} --batch {{input.batch}} --output {{output.ranking}}"
-        " {params.prompts} &> {log}"
+if LM:
+    BASELINES = LM.baselines
 
+    # TaskEmb reads the model that was fine-tuned on the dataset
+    TUNED = paths.finetuned_folder(BASELINES.model, "{dataset}") if "taskemb" in BASELINES.methods else ""
 
-rule baseline_scores:
-    """A score a prompt by each baseline, for one LLM and target dataset."""
-    input:
-        labels=lambda wc: [
-            f"results/labels/{wc.model}/{p.id}/{wc.dataset}.jsonl.gz"
-            for p in RUN.prompts_of(RUN.datasets[wc.dataset].category)
-        ],
-        ranking=lambda wc: f"results/baselines/{wc.model}/self-select-{RUN.datasets[wc.dataset].category}.json",
-    output:
-        scores="results/baselines/{model}/{dataset}.json",
-        sidecar=sidecar("results/baselines/{model}/{dataset}.json"),
-    log:
-        "results/logs/baseline_scores/{model}-{dataset}.log",
-    wildcard_constraints:
-        dataset="|".join(LLM.targets),
-    container:
-        image("paper")
-    params:
-        flags=lambda wc: LLM.baseline_flags(wc.dataset),
-        code=code("baselines"),
-    shell:
-        f"{LIGHT} python -m fute baseline-scores --ranking {{input.ranking}} --output {{output.scores}} {{params.flags}}"
-        " {input.labels} &> {log}"
+    if BASELINES.vector_methods:
+
+        rule embed_dataset:
+            """TextEmb, TaskEmb and TuPaTE of a labelled dataset on the black box's own architecture."""
+            input:
+                lock=paths.model_lock(BASELINES.model),
+                train="results/data/{dataset}/train.jsonl.gz",
+                finetuned=f"{TUNED}.lock.json" if TUNED else [],
+            output:
+                **recorded(
+                    **{m: paths.dataset_vector(BASELINES.model, m, "{dataset}") for m in BASELINES.vector_methods}
+                ),
+            log:
+                f"results/logs/embed_dataset/{BASELINES.model}-{{dataset}}.log",
+            benchmark:
+                f"results/benchmarks/embed_dataset/{BASELINES.model}-{{dataset}}.tsv"
+            wildcard_constraints:
+                dataset="|".join(PLAN.data.lm_targets),
+            container:
+                image("train")
+            threads: LM.finetune.threads
+            resources:
+                torch=LM.finetune.torch,
+                gpu=min(1, CONFIG.gpus),
+                mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).minutes(attempt),
+            params:
+                spec=lambda wc: BASELINES.vector_spec(wc.dataset),
+                weights=paths.model_folder(BASELINES.model),
+                finetuned=f"--finetuned {TUNED} --finetuned-lock {TUNED}.lock.json" if TUNED else "",
+                outputs=lambda wc, output: named({m: output.get(m) for m in BASELINES.vector_methods}),
+                code=code("embed_dataset", "train"),
+            message:
+                "baseline vectors of {wildcards.dataset}"
+            shell:
+                f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:q}}"
+                " --model {params.weights} --lock {input.lock} --train {input.train} --outputs {params.outputs} {params.finetuned}"
+                f" {LOGGED}"
+
+    rule lm_baselines:
+        """What sizes, loss curves and vectors of datasets say of each source."""
+        input:
+            curves=list(BASELINES.curve_files().values()),
+            counts=list(BASELINES.count_files().values()),
+            vectors=list(BASELINES.vector_files().values()),
+        output:
+            **recorded(scores="results/baselines/lm_baselines.csv"),
+        log:
+            "results/logs/lm_baselines.log",
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+            mem_mb=16000,
+        params:
+            settings=settings_json(BASELINES.score_settings()),
+            curves=named(BASELINES.curve_files()),
+            counts=named(BASELINES.count_files()),
+            vectors=named(BASELINES.vector_files()),
+            code=code("lm_baselines"),
+        message:
+            "baseline scores of every source for every target"
+        shell:
+            f"{LIGHT} python -m fute lm_baselines --settings {{params.settings:q}} --curves {{params.curves}}"
+            " --counts {params.counts} --vectors {params.vectors} --output {output.scores} &> {log}"

@@ -1,7 +1,7 @@
 # Section 4 of the method: the unlabelled texts U, and the labelled datasets with their splits.
 DATA = [
     *(f"results/unsup/{category}.jsonl.gz" for category in CONFIG.corpora),
-    *(f"results/data/{name}/{split}.jsonl.gz" for name in WF.data.datasets for split in ("train", "dev", "test")),
+    *(f"results/data/{name}/{split}.jsonl.gz" for name in PLAN.data.datasets for split in ("train", "dev", "test")),
 ]
 
 
@@ -16,8 +16,7 @@ localrules:
 rule fetch_model:
     """A model's files, by revision, with a hash each in the lock."""
     output:
-        lock="results/models/{model}.lock.json",
-        sidecar=sidecar("results/models/{model}.lock.json"),
+        **recorded(lock="results/models/{model}.lock.json"),
     log:
         "results/logs/fetch_model/{model}.log",
     container:
@@ -29,10 +28,12 @@ rule fetch_model:
         runtime=240,
     params:
         entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
-        folder=lambda wc: WF.model_folder(wc.model),
-        code=code("fetch_model"),
+        folder="results/models/{model}",
+        code=code("fetch_model", "train"),
+    message:
+        "files of the model {wildcards.model}"
     shell:
-        "OMP_NUM_THREADS={threads} exec python -m fute fetch-model {wildcards.model} --entry {params.entry:q}"
+        "OMP_NUM_THREADS={threads} exec python -m fute fetch_model --model {wildcards.model} --entry {params.entry:q}"
         " --folder {params.folder} --lock {output.lock}"
         f" {LOGGED}"
 
@@ -40,10 +41,10 @@ rule fetch_model:
 rule sample_unsup:
     """U: unlabelled texts of many tasks, sampled, segmented, in one order for every model."""
     output:
-        rows="results/unsup/{category}.jsonl.gz",
-        sidecar=sidecar("results/unsup/{category}.jsonl.gz"),
-        counts="results/unsup/{category}.counts.csv",
-        counts_sidecar=sidecar("results/unsup/{category}.counts.csv"),
+        **recorded(
+            rows="results/unsup/{category}.jsonl.gz",
+            counts="results/unsup/{category}.counts.csv",
+        ),
     log:
         "results/logs/sample_unsup/{category}.log",
     container:
@@ -52,21 +53,23 @@ rule sample_unsup:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wc: settings_json(WF.data.unsup_settings(wc.category)),
-        source=lambda wc: settings_json(WF.data.unsup_source(wc.category)),
-        code=code("data"),
+        settings=lambda wc: settings_json(PLAN.data.unsup_settings(wc.category)),
+        source=lambda wc: settings_json(PLAN.data.unsup_source(wc.category)),
+        code=code("sample_unsup"),
+    message:
+        "unlabelled texts U for {wildcards.category}"
     shell:
-        f"{LIGHT} exec python -m fute sample-unsup --settings {{params.settings:q}} --source {{params.source:q}}"
+        f"{LIGHT} exec python -m fute sample_unsup --settings {{params.settings:q}} --source {{params.source:q}}"
         f' --root "$FUTE_DATA_ROOT" --rows {{output.rows}} --counts {{output.counts}} {LOGGED}'
 
 
 rule normalise_test:
     """The evaluation rows of a dataset."""
     output:
-        test="results/data/{dataset}/test.jsonl.gz",
-        sidecar=sidecar("results/data/{dataset}/test.jsonl.gz"),
-        source="results/data/{dataset}/source.lock.json",
-        source_sidecar=sidecar("results/data/{dataset}/source.lock.json"),
+        **recorded(
+            test="results/data/{dataset}/test.jsonl.gz",
+            source="results/data/{dataset}/source.lock.json",
+        ),
     log:
         "results/logs/normalise_test/{dataset}.log",
     container:
@@ -75,11 +78,13 @@ rule normalise_test:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
-        source=lambda wc: settings_json(WF.data.source(wc.dataset)),
-        code=code("data"),
+        settings=lambda wc: settings_json(PLAN.data.dataset_settings(wc.dataset)),
+        source=lambda wc: settings_json(PLAN.data.source(wc.dataset)),
+        code=code("normalise_test"),
+    message:
+        "evaluation rows of {wildcards.dataset}"
     shell:
-        f"{ONE_THREAD} exec python -m fute normalise-test --settings {{params.settings:q}}"
+        f"{ONE_THREAD} exec python -m fute normalise_test --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --test {{output.test}} --lock {{output.source}}'
         f" {LOGGED}"
 
@@ -89,14 +94,13 @@ rule normalise_train:
     input:
         test="results/data/{dataset}/test.jsonl.gz",
         lock="results/data/{dataset}/source.lock.json",
-        others=lambda wc: [f"results/data/{name}/test.jsonl.gz" for name in WF.data.overlaps(wc.dataset)],
+        others=lambda wc: [f"results/data/{name}/test.jsonl.gz" for name in PLAN.data.overlaps(wc.dataset)],
     output:
-        train="results/data/{dataset}/train.jsonl.gz",
-        train_sidecar=sidecar("results/data/{dataset}/train.jsonl.gz"),
-        dev="results/data/{dataset}/dev.jsonl.gz",
-        dev_sidecar=sidecar("results/data/{dataset}/dev.jsonl.gz"),
-        counts="results/data/{dataset}/counts.json",
-        counts_sidecar=sidecar("results/data/{dataset}/counts.json"),
+        **recorded(
+            train="results/data/{dataset}/train.jsonl.gz",
+            dev="results/data/{dataset}/dev.jsonl.gz",
+            counts="results/data/{dataset}/counts.json",
+        ),
     log:
         "results/logs/normalise_train/{dataset}.log",
     container:
@@ -105,13 +109,14 @@ rule normalise_train:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wc: settings_json(WF.data.dataset_settings(wc.dataset)),
-        source=lambda wc: settings_json(WF.data.source(wc.dataset)),
-        exclude=lambda wc, input: " ".join(f"--exclude {path}" for path in (input.test, *input.others)),
-        code=code("data"),
+        settings=lambda wc: settings_json(PLAN.data.dataset_settings(wc.dataset)),
+        source=lambda wc: settings_json(PLAN.data.source(wc.dataset)),
+        code=code("normalise_train"),
+    message:
+        "training rows of {wildcards.dataset}"
     shell:
-        f"{ONE_THREAD} exec python -m fute normalise-train --settings {{params.settings:q}}"
+        f"{ONE_THREAD} exec python -m fute normalise_train --settings {{params.settings:q}}"
         f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --lock {{input.lock}}'
-        " {params.exclude} --train {output.train} --dev {output.dev}"
+        " --exclude {input.test} {input.others} --train {output.train} --dev {output.dev}"
         " --counts {output.counts}"
         f" {LOGGED}"

@@ -1,42 +1,15 @@
 # Sections 2 and 3: what pairs (x, y) teach the surrogate, as a vector. Pairs of a labelled dataset give its DTE,
 # pairs of U and a black box's labels give that black box's MTE.
-EMBEDDINGS = WF.embeddings
-PREFIX_START = f"results/embeddings/{CONFIG.surrogate.name}/start.safetensors"
-
-
-rule prefix_start:
-    """The one prefix that every TuPaTE vector starts from."""
-    input:
-        lock=WF.model_lock(CONFIG.surrogate.name),
-    output:
-        start="results/embeddings/{surrogate}/start.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/start.safetensors"),
-    log:
-        "results/logs/prefix_start/{surrogate}.log",
-    container:
-        image("train")
-    threads: CONFIG.threads
-    resources:
-        torch=1,
-        mem_mb=4000,
-        runtime=20,
-    params:
-        recipe=settings_json(CONFIG.tupate.mte.model_dump(include=set(CONFIG.tupate.mte.START))),
-        folder=lambda wc: WF.model_folder(wc.surrogate),
-        code=code("embed"),
-    shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute prefix-start --recipe {{params.recipe:q}}"
-        " --model {params.folder} --lock {input.lock} --output {output.start} &> {log}"
+BATCHES = PLAN.vector_batches
 
 
 rule encoder_states:
     """What the frozen encoder makes of every text of U: read by all TuPaTE vectors of all black boxes."""
     input:
         corpus="results/unsup/{category}.jsonl.gz",
-        lock=WF.model_lock(CONFIG.surrogate.name),
+        lock="results/models/{surrogate}.lock.json",
     output:
-        states="results/embeddings/{surrogate}/states/{category}.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/states/{category}.safetensors"),
+        **recorded(states="results/embeddings/{surrogate}/states/{category}.safetensors"),
     log:
         "results/logs/encoder_states/{surrogate}-{category}.log",
     benchmark:
@@ -50,12 +23,14 @@ rule encoder_states:
         mem_mb=lambda wc, attempt: NEEDS.encoder_states(wc.category).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.encoder_states(wc.category).minutes(attempt),
     params:
-        settings=lambda wc: settings_json(EMBEDDINGS.encoder_settings(wc.category)),
-        texts=f"--texts {EMBEDDINGS.texts_with_states}" if EMBEDDINGS.texts_with_states else "",
-        folder=lambda wc: WF.model_folder(wc.surrogate),
-        code=code("encode"),
+        settings=lambda wc: settings_json(PLAN.vectors.encoder_settings(wc.category)),
+        texts=f"--texts {PLAN.vectors.texts_with_states}" if PLAN.vectors.texts_with_states else "",
+        folder="results/models/{surrogate}",
+        code=code("encoder_states", "train"),
+    message:
+        "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute encode-states --settings {{params.settings:q}}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute encoder_states --settings {{params.settings:q}}"
         " --model {params.folder} --lock {input.lock} --corpus {input.corpus} {params.texts}"
         " --output {output.states} &> {log}"
 
@@ -63,20 +38,21 @@ rule encoder_states:
 rule embed_batch:
     """New vectors of one method from one load of the surrogate; resumes after a kill, vector by vector."""
     input:
-        files=lambda wc: list(EMBEDDINGS.inputs(wc.method, wc.batch).values()),
-        lock=WF.model_lock(CONFIG.surrogate.name),
-        start=lambda wc: PREFIX_START if wc.method == "tupate" else [],
+        files=lambda wc: list(BATCHES.inputs(wc.method, wc.batch).values()),
+        lock="results/models/{surrogate}.lock.json",
     output:
-        vectors="results/embeddings/{surrogate}/{method}/batches/{batch}.zip",
-        sidecar=sidecar("results/embeddings/{surrogate}/{method}/batches/{batch}.zip"),
-        index="results/embeddings/{surrogate}/{method}/batches/{batch}.keys",
-        index_sidecar=sidecar("results/embeddings/{surrogate}/{method}/batches/{batch}.keys"),
+        **recorded(
+            vectors="results/embeddings/{surrogate}/{method}/batches/{batch}.zip",
+            index="results/embeddings/{surrogate}/{method}/batches/{batch}.keys",
+        ),
     log:
         "results/logs/embed_batch/{surrogate}-{method}-{batch}.log",
     benchmark:
         "results/benchmarks/embed_batch/{surrogate}-{method}-{batch}.tsv"
     wildcard_constraints:
-        batch=batching.names_regex(EMBEDDINGS.plans.values()),
+        batch=batching.names_regex(BATCHES.plans.values()),
+    group:
+        "embed"
     container:
         image("train")
     threads: CONFIG.threads
@@ -86,82 +62,101 @@ rule embed_batch:
         mem_mb=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).minutes(attempt),
     params:
-        spec=lambda wc: EMBEDDINGS.spec(wc.method, wc.batch),
-        files=lambda wc: flags("file", EMBEDDINGS.inputs(wc.method, wc.batch)),
-        start=lambda wc, input: f"--start {input.start}" if input.start else "",
-        folder=lambda wc: WF.model_folder(wc.surrogate),
+        spec=lambda wc: BATCHES.spec(wc.method, wc.batch),
+        files=lambda wc: named(BATCHES.inputs(wc.method, wc.batch)),
+        folder="results/models/{surrogate}",
         processes=CONFIG.processes,
+    message:
+        "new task embeddings by {wildcards.method} (surrogate {wildcards.surrogate})"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-        " embed-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.start}"
-        " {params.files} --output {output.vectors}"
+        " embed_batch --spec {params.spec:q} --model {params.folder} --lock {input.lock}"
+        " --files {params.files} --output {output.vectors}"
         f" {LOGGED}"
 
 
 rule dte:
     """The dataset task embedding of one dataset."""
     input:
-        batch=lambda wc: EMBEDDINGS.batch_file(wc.method, EMBEDDINGS.dte_file(wc.method, wc.dataset)),
+        batch=lambda wc: BATCHES.batch_file(paths.dte(wc.surrogate, wc.method, wc.dataset)),
         train="results/data/{dataset}/train.jsonl.gz",
         lock="results/models/{surrogate}.lock.json",
     output:
-        vector="results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors"),
+        **recorded(vector="results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors"),
     log:
         "results/logs/dte/{surrogate}/{method}/{dataset}.log",
+    group:
+        "vectors"
     container:
         image("train")
+    resources:
+        mem_mb=2000,
+        runtime=2,
     params:
-        key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.dte_file(wc.method, wc.dataset)].key,
-        code=code("extract_embedding"),
+        key=lambda wc, output: BATCHES.items[output.vector].key,
+        code=code("extract_embedding", "train"),
+    message:
+        "dataset task embedding of {wildcards.dataset}, {wildcards.method}"
     shell:
-        f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
-        " --file train={input.train} --file surrogate={input.lock} --output {output.vector} &> {log}"
+        f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
+        " --files train={input.train} surrogate={input.lock} --output {output.vector} &> {log}"
 
 
 rule mte:
     """The model task embedding of one (LLM, prompt), or of one model fine-tuned on a dataset."""
     input:
-        batch=lambda wc: EMBEDDINGS.batch_file(wc.method, EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)),
-        labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
+        batch=lambda wc: BATCHES.batch_file(paths.mte(wc.surrogate, wc.method, wc.model, wc.task)),
+        labels=lambda wc: paths.labels(wc.model, wc.task, PLAN.category_of(wc.task)),
         lock="results/models/{surrogate}.lock.json",
     output:
-        vector="results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors"),
+        **recorded(vector="results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors"),
     log:
         "results/logs/mte/{surrogate}/{method}/{model}/{task}.log",
     wildcard_constraints:
-        task="|".join(WF.task_ids),
+        task="|".join(PLAN.tasks),
+    group:
+        "vectors-{model}"
     container:
         image("train")
+    resources:
+        mem_mb=2000,
+        runtime=2,
     params:
-        key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.mte_file(wc.method, wc.model, wc.task)].key,
-        code=code("extract_embedding"),
+        key=lambda wc, output: BATCHES.items[output.vector].key,
+        code=code("extract_embedding", "train"),
+    message:
+        "model task embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:
-        f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
-        " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"
+        f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
+        " --files labels={input.labels} surrogate={input.lock} --output {output.vector} &> {log}"
 
 
 rule control:
     """A control of one MTE: its labels permuted over U, or written A, B, C."""
     input:
-        batch=lambda wc: EMBEDDINGS.batch_file(
-            wc.method, EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)
-        ),
-        labels=lambda wc: f"results/labels/{wc.model}/{wc.task}/{WF.category_of(wc.task)}.jsonl.gz",
+        batch=lambda wc: BATCHES.batch_file(paths.control(wc.surrogate, wc.method, wc.model, wc.task, wc.variant)),
+        labels=lambda wc: paths.labels(wc.model, wc.task, PLAN.category_of(wc.task)),
         lock="results/models/{surrogate}.lock.json",
     output:
-        vector="results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors",
-        sidecar=sidecar("results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors"),
+        **recorded(
+            vector="results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors",
+        ),
     log:
         "results/logs/control/{surrogate}/{method}/{model}/{task}.{variant}.log",
     wildcard_constraints:
         task="|".join(RUN.prompts) or "none",
+    group:
+        "vectors-{model}"
     container:
         image("train")
+    resources:
+        mem_mb=2000,
+        runtime=2,
     params:
-        key=lambda wc: EMBEDDINGS.items[EMBEDDINGS.control_file(wc.method, wc.model, wc.task, wc.variant)].key,
-        code=code("extract_embedding"),
+        key=lambda wc, output: BATCHES.items[output.vector].key,
+        code=code("extract_embedding", "train"),
+    message:
+        "control {wildcards.variant} of the embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:
-        f"{LIGHT} python -m fute extract-embedding --key {{params.key}} --batch {{input.batch}}"
-        " --file labels={input.labels} --file surrogate={input.lock} --output {output.vector} &> {log}"
+        f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
+        " --files labels={input.labels} surrogate={input.lock} --output {output.vector} &> {log}"

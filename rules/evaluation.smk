@@ -1,94 +1,215 @@
-# Sections 5.4 and 6.6: similarity of MTEs and DTEs, what each method selects, and whether that is more than noise.
-LLM_EVALUATION = [
-    f"results/evaluation/{name}.csv"
-    for name in (
-        "similarities",
-        "controls",
-        "performance",
-        "selection",
-        "table3",
-        "geometry",
-        "coordinates",
-    )
-]
-EVALUATION += LLM_EVALUATION
+# Sections 1.7, 1.8, 4.5 and 4.7: cosine(MTE, DTE), what each method chooses, and whether that is more than noise.
+EVALUATION = []
+
+if LLM:
+    LLM_EVALUATION = [
+        f"results/evaluation/{name}.csv"
+        for name in (
+            "similarities",
+            "controls",
+            "performance",
+            "selection",
+            "table3",
+            "geometry",
+            "coordinates",
+        )
+    ]
+    EVALUATION += LLM_EVALUATION
+
+    rule similarities:
+        """cosine(MTE, DTE) of every black box and target, and what the controls say of it."""
+        input:
+            main=lambda wc: LLM.vector_files("dte", "mte"),
+            controls=lambda wc: LLM.vector_files("controls"),
+        output:
+            **recorded(
+                similarities="results/evaluation/similarities.csv",
+                controls="results/evaluation/controls.csv",
+            ),
+        log:
+            "results/logs/similarities.log",
+        benchmark:
+            "results/benchmarks/similarities/all.tsv"
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+            mem_mb=8000,
+        params:
+            settings=settings_json(LLM.similarity_settings()),
+            code=code("similarities"),
+        message:
+            "similarity of LLMs with prompts to datasets"
+        shell:
+            f"{LIGHT} python -m fute similarities --settings {{params.settings:q}} --files {{input}}"
+            " --cosines {output.similarities} --controls {output.controls} &> {log}"
+
+    rule selection:
+        """What every method selects, its performance, rate and NDCG with intervals."""
+        input:
+            tests=[f"results/data/{name}/test.jsonl.gz" for name in PLAN.data.llm_targets],
+            labels=lambda wc: LLM.labels.files("test"),
+            baselines=lambda wc: LLM.baseline_files(),
+            similarities="results/evaluation/similarities.csv",
+        output:
+            **recorded(
+                performance="results/evaluation/performance.csv",
+                selection="results/evaluation/selection.csv",
+                table3="results/evaluation/table3.csv",
+            ),
+        log:
+            "results/logs/selection.log",
+        benchmark:
+            "results/benchmarks/selection/all.tsv"
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+        params:
+            settings=settings_json(LLM.selection_settings()),
+            code=code("selection"),
+        message:
+            "prompts that every method selects, Table 3"
+        shell:
+            f"{LIGHT} python -m fute selection --settings {{params.settings:q}} --similarities {{input.similarities}}"
+            " --performance {output.performance} --selected {output.selection} --table3 {output.table3}"
+            " --files {input.tests} {input.labels} {input.baselines} &> {log}"
+
+    rule geometry:
+        """Where the MTEs lie: coordinates of Figures 4 and A2, and the numbers readers look for."""
+        input:
+            lambda wc: LLM.vector_files("mte"),
+        output:
+            **recorded(
+                geometry="results/evaluation/geometry.csv",
+                coordinates="results/evaluation/coordinates.csv",
+            ),
+        log:
+            "results/logs/geometry.log",
+        benchmark:
+            "results/benchmarks/geometry/all.tsv"
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+            mem_mb=8000,
+        params:
+            settings=settings_json(LLM.geometry_settings()),
+            code=code("geometry"),
+        message:
+            "coordinates of the embeddings for Figures 4 and A2"
+        shell:
+            f"{LIGHT} python -m fute geometry --settings {{params.settings:q}} --files {{input}}"
+            " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"
 
 
-rule similarities:
-    """cosine(MTE, DTE) of every black box and target, and what the controls say of it."""
-    input:
-        main=lambda wc: LLM.embedding_files("main"),
-        controls=lambda wc: LLM.embedding_files("controls"),
-    output:
-        similarities="results/evaluation/similarities.csv",
-        similarities_sidecar=sidecar("results/evaluation/similarities.csv"),
-        controls="results/evaluation/controls.csv",
-        controls_sidecar=sidecar("results/evaluation/controls.csv"),
-    log:
-        "results/logs/similarities.log",
-    benchmark:
-        "results/benchmarks/similarities/all.tsv"
-    container:
-        image("paper")
-    resources:
-        mem_mb=8000,
-    params:
-        settings=settings_json(LLM.similarity_settings()),
-        code=code("similarities"),
-    shell:
-        f"{LIGHT} python -m fute similarities --settings {{params.settings:q}} --similarities {{output.similarities}}"
-        " --controls {output.controls} {input} &> {log}"
+if LM:
+    LM_EVALUATION = [
+        f"results/evaluation/{name}.csv"
+        for name in (
+            "transfer",
+            "lm_similarities",
+            "lm_targets",
+            "lm_direct",
+            "table1",
+            "table2",
+            "lm_geometry",
+            "lm_coordinates",
+        )
+    ]
+    EVALUATION += LM_EVALUATION
 
+    rule lm_similarities:
+        """cosine(MTE, DTE) of every black box and target."""
+        input:
+            dtes=LM.dte_files(),
+            mtes=LM.mte_files(),
+        output:
+            **recorded(similarities="results/evaluation/lm_similarities.csv"),
+        log:
+            "results/logs/lm_similarities.log",
+        benchmark:
+            "results/benchmarks/lm_similarities/all.tsv"
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+            mem_mb=8000,
+        params:
+            settings=settings_json(LM.similarity_settings()),
+            code=code("lm_similarities"),
+        message:
+            "similarity of fine-tuned models to datasets"
+        shell:
+            f"{LIGHT} python -m fute lm_similarities --settings {{params.settings:q}}"
+            " --files {input} --output {output.similarities} &> {log}"
 
-rule selection:
-    """What every method selects, its performance, rate and NDCG with intervals."""
-    input:
-        tests=[f"results/data/{name}/test.jsonl.gz" for name in LLM.targets],
-        labels=lambda wc: LLM.labels.files("test"),
-        baselines=lambda wc: LLM.baseline_files(),
-        similarities="results/evaluation/similarities.csv",
-    output:
-        performance="results/evaluation/performance.csv",
-        performance_sidecar=sidecar("results/evaluation/performance.csv"),
-        selection="results/evaluation/selection.csv",
-        selection_sidecar=sidecar("results/evaluation/selection.csv"),
-        table3="results/evaluation/table3.csv",
-        table3_sidecar=sidecar("results/evaluation/table3.csv"),
-    log:
-        "results/logs/selection.log",
-    benchmark:
-        "results/benchmarks/selection/all.tsv"
-    container:
-        image("paper")
-    params:
-        settings=settings_json(LLM.selection_settings()),
-        code=code("selection"),
-    shell:
-        f"{LIGHT} python -m fute selection --settings {{params.settings:q}} --similarities {{input.similarities}}"
-        " --performance {output.performance} --selection {output.selection} --table3 {output.table3}"
-        " {input.tests} {input.labels} {input.baselines} &> {log}"
+    rule lm_evaluation:
+        """The rank of the best source and the NDCG of every method, with intervals and permutation tests."""
+        input:
+            transfer=MATRIX,
+            similarities="results/evaluation/lm_similarities.csv",
+            baselines="results/baselines/lm_baselines.csv",
+        output:
+            **recorded(
+                targets="results/evaluation/lm_targets.csv",
+                direct="results/evaluation/lm_direct.csv",
+                table1="results/evaluation/table1.csv",
+                table2="results/evaluation/table2.csv",
+            ),
+        log:
+            "results/logs/lm_evaluation.log",
+        benchmark:
+            "results/benchmarks/lm_evaluation/all.tsv"
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+        params:
+            settings=settings_json(LM.evaluation_settings()),
+            code=code("lm_evaluation"),
+        message:
+            "rank of the best source, NDCG, Tables 1 and 2"
+        shell:
+            f"{LIGHT} python -m fute lm_evaluation --settings {{params.settings:q}} --transfer {{input.transfer}}"
+            " --similarities {input.similarities} --baselines {input.baselines} --targets {output.targets}"
+            " --direct {output.direct} --table1 {output.table1} --table2 {output.table2} &> {log}"
 
-
-rule geometry:
-    """Where the MTEs lie: coordinates of Figures 4 and A2, and the numbers readers look for."""
-    input:
-        lambda wc: LLM.mte_files(),
-    output:
-        geometry="results/evaluation/geometry.csv",
-        geometry_sidecar=sidecar("results/evaluation/geometry.csv"),
-        coordinates="results/evaluation/coordinates.csv",
-        coordinates_sidecar=sidecar("results/evaluation/coordinates.csv"),
-    log:
-        "results/logs/geometry.log",
-    benchmark:
-        "results/benchmarks/geometry/all.tsv"
-    container:
-        image("paper")
-    resources:
-        mem_mb=8000,
-    params:
-        settings=settings_json(LLM.geometry_settings()),
-        code=code("geometry"),
-    shell:
-        f"{LIGHT} python -m fute geometry --settings {{params.settings:q}} --geometry {{output.geometry}}"
-        " --coordinates {output.coordinates} {input} &> {log}"
+    rule lm_geometry:
+        """Where the fine-tuned models lie: coordinates of Figures 3 and A1, and the numbers readers look for."""
+        input:
+            LM.mte_files(LM.settings.models),
+        output:
+            **recorded(
+                geometry="results/evaluation/lm_geometry.csv",
+                coordinates="results/evaluation/lm_coordinates.csv",
+            ),
+        log:
+            "results/logs/lm_geometry.log",
+        benchmark:
+            "results/benchmarks/lm_geometry/all.tsv"
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+            mem_mb=8000,
+        params:
+            settings=settings_json(LM.geometry_settings()),
+            code=code("lm_geometry"),
+        message:
+            "coordinates of the embeddings for Figures 3 and A1"
+        shell:
+            f"{LIGHT} python -m fute lm_geometry --settings {{params.settings:q}} --files {{input}}"
+            " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"

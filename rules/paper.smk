@@ -1,62 +1,204 @@
-# The paper's Table 3, Figures 4 and A2.
-FIGURES = {
-    f"{figure}{suffix}": (figure, method, view)
-    for figure in ("fig4", "figa2")
-    for suffix, method, view in WF.figure_views()
-}
-DRAWN |= FIGURES
-REPORTED += [f for f in LLM_EVALUATION if Path(f).stem not in ("geometry", "coordinates")]
-PAPER += [
-    *(f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")),
-    *(f"results/paper/figures/{name}.{ending}" for name in FIGURES for ending in ("pdf", "png", "csv")),
-]
+# The paper's tables and figures, what the embeddings cost, and one page with all of it.
+PRINTED = "resources/paper"  # the paper's own numbers
+PAPER = ["results/paper/report.html"]
+# what the report is made from, and its figures: file name -> (figure, method, view)
+REPORTED = []
+DRAWN = {}
 
 
-rule table3:
-    """Table 3 in the paper's layout."""
+def figure_files(names):
+    """Output name -> file of each format of the figures."""
+    return {
+        f"{name}_{ending}": f"results/paper/figures/{name}.{ending}"
+        for name in names
+        for ending in ("pdf", "png", "csv")
+    }
+
+
+if LLM:
+    FIGURES = PLAN.figures("fig4", "figa2")
+    DRAWN |= FIGURES
+    REPORTED += [f for f in LLM_EVALUATION if Path(f).stem not in ("geometry", "coordinates")]
+    PAPER += [f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")]
+    PAPER += figure_files(FIGURES).values()
+
+    rule table3:
+        """Table 3 in the paper's layout."""
+        input:
+            cells="results/evaluation/table3.csv",
+        output:
+            **recorded(
+                csv="results/paper/tables/table3.csv",
+                md="results/paper/tables/table3.md",
+                tex="results/paper/tables/table3.tex",
+            ),
+        log:
+            "results/logs/table3.log",
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+        params:
+            settings=settings_json(PLAN.table_settings("table3")),
+            code=code("table3"),
+        message:
+            "Table 3 in the paper's layout"
+        shell:
+            f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --cells {{input.cells}} --csv {{output.csv}}"
+            " --markdown {output.md} --latex {output.tex} &> {log}"
+
+    rule figure:
+        """Figures 4 and A2: where the model task embeddings lie."""
+        input:
+            coordinates="results/evaluation/coordinates.csv",
+            geometry="results/evaluation/geometry.csv",
+        output:
+            **recorded(**figure_files(FIGURES)),
+        log:
+            "results/logs/figure.log",
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+        params:
+            settings=settings_json(PLAN.figure_settings(FIGURES)),
+            folder="results/paper/figures",
+            code=code("figure"),
+        message:
+            "Figures 4 and A2 drawn"
+        shell:
+            f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
+            " --geometry {input.geometry} --folder {params.folder} &> {log}"
+
+
+if LM:
+    LM_FIGURES = PLAN.figures("fig3", "figa1")
+    DRAWN |= LM_FIGURES
+    REPORTED += [f"results/evaluation/{name}.csv" for name in (*LM.tables, "lm_targets", "lm_direct")]
+    REPORTED += ["results/evaluation/efficiency-lm-embeddings.csv"]
+    PAPER += [f"results/paper/tables/{table}.{ending}" for table in LM.tables for ending in ("csv", "md", "tex")]
+    PAPER += figure_files(LM_FIGURES).values()
+
+    rule transfer_table:
+        """Tables 1 and 2 in the paper's layout, ours above the paper's."""
+        input:
+            cells="results/evaluation/{table}.csv",
+            targets="results/evaluation/lm_targets.csv",
+            direct="results/evaluation/lm_direct.csv",
+        output:
+            **recorded(
+                csv="results/paper/tables/{table}.csv",
+                md="results/paper/tables/{table}.md",
+                tex="results/paper/tables/{table}.tex",
+            ),
+        log:
+            "results/logs/transfer_table/{table}.log",
+        wildcard_constraints:
+            table="|".join(LM.tables),
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+        params:
+            settings=lambda wc: settings_json({"table": wc.table, **PLAN.table_settings(wc.table)}),
+            printed="resources/paper/{table}.csv",
+            printed_sha256=lambda wc: sha256_file(Path(f"resources/paper/{wc.table}.csv")),
+            code=code("transfer_table"),
+        message:
+            "{wildcards.table} in the paper's layout"
+        shell:
+            f"{LIGHT} python -m fute transfer_table --settings {{params.settings:q}} --cells {{input.cells}}"
+            " --targets {input.targets} --direct {input.direct} --printed {params.printed} --csv {output.csv}"
+            " --markdown {output.md} --latex {output.tex} &> {log}"
+
+    rule lm_figure:
+        """Figures 3 and A1: where the embeddings of the fine-tuned models lie."""
+        input:
+            coordinates="results/evaluation/lm_coordinates.csv",
+            geometry="results/evaluation/lm_geometry.csv",
+        output:
+            **recorded(**figure_files(LM_FIGURES)),
+        log:
+            "results/logs/lm_figure.log",
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+        params:
+            settings=settings_json(PLAN.figure_settings(LM_FIGURES)),
+            folder="results/paper/figures",
+            code=code("figure"),
+        message:
+            "Figures 3 and A1 drawn"
+        shell:
+            f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
+            " --geometry {input.geometry} --folder {params.folder} &> {log}"
+
+    PAPER += ["results/paper/tables/efficiency-lm.md"]
+
+
+rule efficiency:
+    """Measured seconds an embedding; for the LLM experiment calls and costs, too."""
     input:
-        table3="results/evaluation/table3.csv",
+        lambda wc: PLAN.efficiency_files(wc.experiment),
     output:
-        csv="results/paper/tables/table3.csv",
-        csv_sidecar=sidecar("results/paper/tables/table3.csv"),
-        md="results/paper/tables/table3.md",
-        md_sidecar=sidecar("results/paper/tables/table3.md"),
-        tex="results/paper/tables/table3.tex",
-        tex_sidecar=sidecar("results/paper/tables/table3.tex"),
+        **recorded(
+            md="results/paper/tables/efficiency-{experiment}.md",
+            embeddings="results/evaluation/efficiency-{experiment}-embeddings.csv",
+            calls="results/evaluation/efficiency-{experiment}-calls.csv",
+            costs="results/evaluation/efficiency-{experiment}-costs.csv",
+        ),
     log:
-        "results/logs/table3.log",
-    container:
-        image("paper")
-    params:
-        settings=settings_json(WF.table_settings("table3")),
-        code=code("paper"),
-    shell:
-        f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --table3 {{input.table3}} --csv {{output.csv}}"
-        " --markdown {output.md} --latex {output.tex} &> {log}"
-
-
-rule figure:
-    """Figures 4 and A2: where the model task embeddings lie."""
-    input:
-        coordinates="results/evaluation/coordinates.csv",
-        geometry="results/evaluation/geometry.csv",
-    output:
-        pdf="results/paper/figures/{name}.pdf",
-        pdf_sidecar=sidecar("results/paper/figures/{name}.pdf"),
-        png="results/paper/figures/{name}.png",
-        png_sidecar=sidecar("results/paper/figures/{name}.png"),
-        csv="results/paper/figures/{name}.csv",
-        csv_sidecar=sidecar("results/paper/figures/{name}.csv"),
-    log:
-        "results/logs/figure/{name}.log",
+        "results/logs/efficiency/{experiment}.log",
     wildcard_constraints:
-        name="|".join(FIGURES),
+        experiment="llm|lm",
+    group:
+        "paper"
     container:
         image("paper")
+    resources:
+        runtime=10,
     params:
-        settings=lambda wc: settings_json(WF.figure_settings(*FIGURES[wc.name])),
-        base="results/paper/figures/{name}",
-        code=code("paper"),
+        settings=settings_json(PLAN.efficiency_settings()),
+        code=code("efficiency"),
+    message:
+        "time and cost of the embeddings ({wildcards.experiment})"
     shell:
-        f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
-        " --geometry {input.geometry} --base {params.base} &> {log}"
+        f"{LIGHT} python -m fute efficiency --settings {{params.settings:q}} --benchmarks results/benchmarks"
+        " --embeddings {output.embeddings} --calls {output.calls} --costs {output.costs} --markdown {output.md}"
+        " --files {input} &> {log}"
+
+
+rule report:
+    """Tables, figures, verdicts, controls and times of the run's experiments, on one page that needs no network."""
+    input:
+        evaluation=REPORTED,
+        figures=[f"results/paper/figures/{name}.png" for name in DRAWN],
+    output:
+        **recorded(page="results/paper/report.html"),
+    log:
+        "results/logs/report.log",
+    group:
+        "paper"
+    container:
+        image("paper")
+    resources:
+        runtime=10,
+    params:
+        settings=settings_json(report_settings(PLAN, DRAWN)),
+        printed=PRINTED,
+        printed_sha256=[sha256_file(path) for path in sorted(Path(PRINTED).glob("*.csv"))],
+        code=code("report"),
+    message:
+        "report of the run"
+    shell:
+        f"{LIGHT} python -m fute report --settings {{params.settings:q}} --evaluation results/evaluation"
+        " --printed {params.printed} --benchmarks results/benchmarks --inputs {input} --output {output.page} &> {log}"

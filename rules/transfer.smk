@@ -1,88 +1,100 @@
-# Section 5.4 of the method: the true ranking of sources, from fine-tuning each one's model on each target.
+# Section 4.4: the true ranking of sources, from fine-tuning each one's model on each target.
 # Runs come in batches, as labels do: finished ones are never made again.
 MATRIX = "results/evaluation/transfer.csv"
 
 
-rule transfer_batch:
-    """New transfer runs of one model; resumes after a kill, run by run."""
-    input:
-        unpack(lambda wc: {"files": list(LM.transfer.inputs(wc.batch).values())}),
-        lock=lambda wc: WF.model_lock(wc.model),
-    output:
-        runs="results/transfer/{model}/batches/{batch}.jsonl.gz",
-        sidecar=sidecar("results/transfer/{model}/batches/{batch}.jsonl.gz"),
-        index="results/transfer/{model}/batches/{batch}.keys",
-        index_sidecar=sidecar("results/transfer/{model}/batches/{batch}.keys"),
-    log:
-        "results/logs/transfer_batch/{model}-{batch}.log",
-    benchmark:
-        "results/benchmarks/transfer_batch/{model}-{batch}.tsv"
-    wildcard_constraints:
-        model=LM.transfer.model,
-        batch=batching.names_regex([LM.transfer.plan]),
-    container:
-        image("train")
-    threads: LM.threads
-    resources:
-        torch=LM.torch,
-        gpu=CONFIG.gpus,
-        mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
-        runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
-    params:
-        spec=lambda wc: LM.transfer.spec(wc.batch),
-        files=lambda wc: flags("file", LM.transfer.inputs(wc.batch)),
-        folder=lambda wc: WF.model_folder(wc.model),
-        processes=CONFIG.processes,
-    shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-        " transfer-batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} {params.files}"
-        " --output {output.runs}"
-        f" {LOGGED}"
+if LM:
 
+    rule transfer_batch:
+        """New transfer runs of one model; resumes after a kill, run by run."""
+        input:
+            files=lambda wc: list(LM.transfer.inputs(wc.batch).values()),
+            lock="results/models/{model}.lock.json",
+        output:
+            **recorded(
+                runs="results/transfer/{model}/batches/{batch}.jsonl.gz",
+                index="results/transfer/{model}/batches/{batch}.keys",
+            ),
+        log:
+            "results/logs/transfer_batch/{model}-{batch}.log",
+        benchmark:
+            "results/benchmarks/transfer_batch/{model}-{batch}.tsv"
+        wildcard_constraints:
+            model=LM.transfer.model,
+            batch=batching.names_regex([LM.transfer.plan]),
+        container:
+            image("train")
+        threads: LM.finetune.threads
+        resources:
+            torch=LM.finetune.torch,
+            gpu=CONFIG.gpus,
+            mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
+            runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
+        params:
+            spec=lambda wc: LM.transfer.spec(wc.batch),
+            files=lambda wc: named(LM.transfer.inputs(wc.batch)),
+            folder="results/models/{model}",
+            processes=CONFIG.processes,
+        message:
+            "new transfer runs of {wildcards.model}"
+        shell:
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
+            " transfer_batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} --files {params.files}"
+            " --output {output.runs}"
+            f" {LOGGED}"
 
-rule extract_transfer:
-    """The score of one target after transfer from one source."""
-    input:
-        batches=lambda wc: LM.transfer.batch_files(wc.source, wc.target),
-        lock=lambda wc: WF.model_lock(wc.model),
-        source="results/finetuned/{model}/{source}.lock.json",
-        train="results/data/{target}/train.jsonl.gz",
-        test="results/data/{target}/test.jsonl.gz",
-    output:
-        score="results/transfer/{model}/{source}/{target}.json",
-        sidecar=sidecar("results/transfer/{model}/{source}/{target}.json"),
-    log:
-        "results/logs/extract_transfer/{model}/{source}/{target}.log",
-    wildcard_constraints:
-        model=LM.transfer.model,
-        source="|".join(LM.sources),
-        target="|".join(LM.targets),
-    container:
-        image("paper")
-    params:
-        settings=lambda wc: LM.transfer.extract_settings(wc.source, wc.target),
-        code=code("extract_transfer"),
-    shell:
-        f"{LIGHT} python -m fute extract-transfer --settings {{params.settings:q}} --file model={{input.lock}}"
-        " --file source={input.source} --file train={input.train} --file test={input.test}"
-        " --output {output.score} {input.batches} &> {log}"
+    rule extract_transfer:
+        """The score of one target after transfer from one source."""
+        input:
+            batches=lambda wc: LM.transfer.batch_files(wc.source, wc.target),
+            lock="results/models/{model}.lock.json",
+            source="results/finetuned/{model}/{source}.lock.json",
+            train="results/data/{target}/train.jsonl.gz",
+            test="results/data/{target}/test.jsonl.gz",
+        output:
+            **recorded(score="results/transfer/{model}/{source}/{target}.json"),
+        log:
+            "results/logs/extract_transfer/{model}/{source}/{target}.log",
+        wildcard_constraints:
+            model=LM.transfer.model,
+            source="|".join(PLAN.data.lm_sources),
+            target="|".join(PLAN.data.lm_targets),
+        group:
+            "scores"
+        container:
+            image("paper")
+        resources:
+            mem_mb=2000,
+            runtime=2,
+        params:
+            settings=lambda wc: LM.transfer.extract_settings(wc.source, wc.target),
+            code=code("extract_transfer"),
+        message:
+            "score of {wildcards.model} on {wildcards.target} after transfer from {wildcards.source}"
+        shell:
+            f"{LIGHT} python -m fute extract_transfer --settings {{params.settings:q}} --batches {{input.batches}}"
+            " --files model={input.lock} source={input.source} train={input.train} test={input.test}"
+            " --output {output.score} &> {log}"
 
-
-rule transfer_matrix:
-    """Every target's score directly and from every source: of the run's own fine-tunings, or as published."""
-    input:
-        LM.transfer.score_files() if LM.computes_matrix else LM.settings.transfer.file,
-    output:
-        matrix=MATRIX,
-        sidecar=sidecar(MATRIX),
-    log:
-        "results/logs/transfer_matrix.log",
-    container:
-        image("paper")
-    params:
-        settings=settings_json(LM.matrix_settings()),
-        step="collect-transfer" if LM.computes_matrix else "transfer-matrix --matrix",
-        code=code("transfer_matrix"),
-    shell:
-        f"{LIGHT} python -m fute {{params.step}} {{input}} --settings {{params.settings:q}} --output {{output.matrix}}"
-        " &> {log}"
+    rule transfer_matrix:
+        """Every target's score directly and from every source: of the run's own fine-tunings, or as published."""
+        input:
+            LM.transfer.score_files() if LM.finetune.computes_matrix else LM.settings.transfer.file,
+        output:
+            **recorded(matrix=MATRIX),
+        log:
+            "results/logs/transfer_matrix.log",
+        group:
+            "paper"
+        container:
+            image("paper")
+        resources:
+            runtime=10,
+        params:
+            settings=settings_json(LM.transfer.matrix_settings()),
+            code=code("transfer_matrix"),
+        message:
+            "score of every target after transfer from every source"
+        shell:
+            f"{LIGHT} python -m fute transfer_matrix --settings {{params.settings:q}} --files {{input}}"
+            " --output {output.matrix} &> {log}"

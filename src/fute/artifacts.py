@@ -8,17 +8,19 @@ inputs (hashes, rule, parameters, code, seeds), and `run` (time, hardware, cost)
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import platform
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +32,8 @@ from fute.scrub import portable_name, scrubbed
 
 SCHEMA = 1
 SIDECAR = ".prov.json"
+Table = Iterable[Mapping[str, Any]] | Any
+"""Rows as mappings, or a pandas DataFrame, which is not imported for that."""
 STARTED = time.time()
 """A step begins with its process: most of what it costs comes before it has anything to write."""
 PACKAGES = (
@@ -109,6 +113,28 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in stream]
 
 
+def csv_bytes(rows: Table, columns: Sequence[str] | None = None) -> bytes:
+    """Rows as CSV: floats cut to 9 significant digits, so that files compare well; NaN and None as empty cells.
+
+    rows: mappings, or a pandas DataFrame. columns: their order; None: the frame's, or as mappings come to name them.
+    """
+    if hasattr(rows, "to_dict"):
+        rows, columns = rows.to_dict("records"), list(rows)
+    rows = list(rows)
+    names = list(columns) if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_csv_cell(row.get(name)) for name in names] for row in rows)
+    return buffer.getvalue().encode()
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.9g}"
+    return "" if value is None else value
+
+
 def semantic_sha256(path: Path) -> str:
     """Hash of what a file says: decompressed bytes for .gz, so that another zlib does not matter."""
     if path.suffix == ".gz":
@@ -120,23 +146,25 @@ def semantic_sha256(path: Path) -> str:
 class Step:
     """One run of one step: collects outputs, publishes them together at the end.
 
-    rule: name of the step. module: dotted module whose import closure is the code. settings: JSON value of
-    every parameter that shapes the result. inputs: name shown in the record -> file. seeds: name -> seed.
+    module: the step's own, `__name__`; its last part without `_step` is the step's name. more_code: modules of this
+    package that the step loads by name. settings: JSON value of every parameter that shapes the result. inputs: files
+    that are read. external: files outside the project, name -> sha256. seeds: name -> seed.
 
     Use as a context manager; when the block raises, nothing is published.
     """
 
     def __init__(
         self,
-        rule: str,
-        *,
         module: str,
+        *,
         settings: Any,
+        more_code: Sequence[str] = (),
         inputs: Iterable[Path] = (),
         external: Mapping[str, str] | None = None,
         seeds: Mapping[str, int] | None = None,
     ) -> None:
-        self.rule, self.module, self.settings = rule, module, settings
+        self.name = module.rpartition(".")[2].removesuffix("_step")
+        self.module, self.more_code, self.settings = module, list(more_code), settings
         self.inputs = sorted({Path(path) for path in inputs})
         self.external = dict(external or {})
         self.seeds = dict(seeds or {})
@@ -164,6 +192,10 @@ class Step:
         rows = list(rows)
         self.bytes(path, gzip_bytes(jsonl_bytes(rows)), rows=len(rows))
 
+    def csv(self, path: Path, rows: Table, columns: Sequence[str] | None = None) -> None:
+        """Write rows as `csv_bytes` does."""
+        self.bytes(path, csv_bytes(rows, columns), rows=len(rows))
+
     def json(self, path: Path, value: Any) -> None:
         text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         self.bytes(path, text.encode())
@@ -182,10 +214,11 @@ class Step:
                     "artifact": portable_name(path, Path.cwd()),
                     "sha256": sha256_file(temporary),
                     "size": temporary.stat().st_size,
-                    "rule": self.rule,
+                    "step": self.name,
                     "module": self.module,
+                    **({"more_code": self.more_code} if self.more_code else {}),
                     "params": scrubbed(self.settings),
-                    "code_sha256": code_sha256(self.module),
+                    "code_sha256": code_sha256(self.module, *self.more_code),
                     "seeds": self.seeds,
                     "inputs": inputs,
                     **({"counts": counts} if counts else {}),

@@ -2,7 +2,7 @@
 
 Snakemake does not notice an edit in a module that a shell command imports. Every rule therefore carries
 the hash of its step's import closure as a parameter: editing a file reruns the steps that import it,
-directly or not, and no others.
+directly or not, and no others. Imports for type checkers alone do not count.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _path_of(module: str) -> Path | None:
 
 _FROM = re.compile(r"^[ \t]*from (fute[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import (fute[\w.]*)", re.MULTILINE)
-_BY_NAME = re.compile(r"import_module\(\s*\"(fute[\w.]*)\"")
+_FOR_TYPES_ALONE = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULTILINE)
 
 
 @cache
@@ -37,26 +37,28 @@ def _source(path: Path) -> bytes:
 
 @cache
 def _imports(path: Path) -> frozenset[str]:
-    """Dotted names of this package that a file imports anywhere, functions included."""
+    """Dotted names of this package that a file imports anywhere, functions included; not those for type checkers."""
     # by regular expression: parsing every file took longer than all else that is done when a workflow is planned
-    text = _source(path).decode()
-    found = set(_IMPORT.findall(text)) | set(_BY_NAME.findall(text))
-    for module, names in _FROM.findall(text):
-        found.add(module)
-        found.update(f"{module}.{name}" for name in re.findall(r"\w+", names))
-    return frozenset(found)
+    text = _FOR_TYPES_ALONE.sub("", _source(path).decode())
+    names = set(_IMPORT.findall(text))
+    for module, imported in _FROM.findall(text):
+        names.add(module)
+        names.update(f"{module}.{name}" for name in re.findall(r"\w+", imported))
+    return frozenset(names)
 
 
 @cache
-def closure(module: str) -> tuple[str, ...]:
-    """Files of the import closure of `module`, relative to the package folder, sorted.
+def closure(*modules: str) -> tuple[str, ...]:
+    """Files of the import closure of `modules`, relative to the package folder, sorted.
 
-    Raises ValueError where the module is not part of the package.
+    Raises ValueError where a module is not part of the package.
     """
-    start = _path_of(module)
-    if start is None:
-        raise ValueError(f"{module} is no module of this package ({PACKAGE.name})")
-    seen, todo = {start}, [start]
+    start = {_path_of(module) for module in modules}
+    if None in start:
+        unknown = ", ".join(module for module in modules if _path_of(module) is None)
+        raise ValueError(f"{unknown}: no such module in the package {PACKAGE.name}")
+    seen: set[Path] = set(start)  # type: ignore[arg-type]
+    todo = list(seen)
     while todo:
         for name in _imports(todo.pop()):
             path = _path_of(name)
@@ -67,9 +69,12 @@ def closure(module: str) -> tuple[str, ...]:
 
 
 @cache
-def code_sha256(module: str) -> str:
-    """sha256 over names and contents of the module's import closure."""
+def code_sha256(*modules: str) -> str:
+    """sha256 over names and contents of the import closure of `modules`.
+
+    A module that a step loads by name (an engine, an embedding method) is in no closure: name it beside the step's.
+    """
     digest = hashlib.sha256()
-    for name in closure(module):
+    for name in closure(*modules):
         digest.update(name.encode() + b"\0" + hashlib.sha256(_source(PACKAGE / name)).digest())
     return digest.hexdigest()

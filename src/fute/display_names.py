@@ -9,6 +9,9 @@ METHOD_NAMES = {
 }
 """Method id -> its row in Table 3. The paper prints the first two."""
 
+SIMILARITY_ROWS = {"cosine": "", "centred_cosine": " (centred)", "tensor_mean_cosine": " (tensor mean)"}
+"""Column of similarities.csv that ranks prompts -> what its row in Table 3 is called beside the method's name."""
+
 FORM_NAMES = {"text2text": "text-to-text form", "heads": "form of new heads"}
 """Form of a surrogate -> how the report names it."""
 

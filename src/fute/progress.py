@@ -12,6 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LINE_EVERY_S = 10.0
 
 
+def time_left(seconds: float) -> str:
+    """`68 s left`, from two minutes on `3 min left`."""
+    return f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left"
+
+
 class Track:
     """Counts finished units of `total`; `advance(n)` reports. Use as a context manager.
 
@@ -51,7 +56,7 @@ class Track:
             self._last = time.monotonic()
             left = (self.total - self.done) / max(self.rate, 1e-9)
             print(
-                f"{self.label}: {self.done}/{self.total} {self.unit}, {self.rate:.2f}/s, {left:.0f} s left",
+                f"{self.label}: {self.done}/{self.total} {self.unit}, {self.rate:.2f}/s, {time_left(left)}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -96,7 +101,7 @@ class TrainingProgress:
         elif now - self._last >= LINE_EVERY_S:
             self._last = now
             left = (total - done) / max(rate, 1e-9)
-            print(f"  {self.label}: step {done}/{total}, {speed}, {left:.0f} s left", file=sys.stderr, flush=True)
+            print(f"  {self.label}: step {done}/{total}, {speed}, {time_left(left)}", file=sys.stderr, flush=True)
 
     def _draw(self, done: int, total: int, speed: str) -> None:
         if self._bar is None:

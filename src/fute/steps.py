@@ -1,44 +1,140 @@
-"""Which module each step of the workflow is, and the hash of its code that goes into rules and keys."""
+"""The steps of the workflow: where each is, the hash of its code, and its command line.
+
+A step has one name: of its rule, of its row here, of its file `fute/<folder>/<name>_step.py`, of the function in it,
+and of its command `fute <name>`. A module is imported when its step is called, and by no other step.
+"""
 
 from __future__ import annotations
 
+import argparse
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-from fute.artifacts import content_key
-from fute.code_hash import code_sha256
+from fute.code_hash import PACKAGE, code_sha256
 
 STEPS = {
-    "fetch_model": "fute.data.fetch_model_step",
-    "data": "fute.data.data_step",
-    "label": "fute.llm.label_batch_step",
-    "extract": "fute.llm.extract_labels_step",
-    "finetune": "fute.blackbox.finetune_model_step",
-    "plugin": "fute.blackbox.label_plugin_step",
-    "transfer": "fute.blackbox.transfer_batch_step",
-    "extract_transfer": "fute.blackbox.extract_transfer_step",
-    "encode": "fute.embeddings.encoder_states_step",
-    "embed": "fute.embeddings.embed_batch_step",
-    "extract_embedding": "fute.embeddings.extract_embedding_step",
-    "baselines": "fute.baselines.baseline_scores_step",
-    "embed_dataset": "fute.baselines.embed_dataset_step",
-    "lm_baselines": "fute.baselines.lm_baselines_step",
-    "similarities": "fute.evaluation.similarities_step",
-    "lm_similarities": "fute.evaluation.lm_similarities_step",
-    "selection": "fute.evaluation.selection_step",
-    "transfer_matrix": "fute.evaluation.transfer_matrix_step",
-    "lm_evaluation": "fute.evaluation.lm_evaluation_step",
-    "geometry": "fute.evaluation.geometry_step",
-    "lm_geometry": "fute.evaluation.lm_geometry_step",
-    "paper": "fute.paper.table3_step",
-    "transfer_tables": "fute.paper.transfer_table_step",
-    "efficiency": "fute.paper.efficiency_step",
-    "report": "fute.paper.report_step",
-    "audit_manifest": "fute.audit.collect",
-    "audit_verify": "fute.audit.verify",
+    "fetch_model": "data",
+    "sample_unsup": "data",
+    "normalise_test": "data",
+    "normalise_train": "data",
+    "label_batch": "llm",
+    "extract_labels": "llm",
+    "self_select": "llm",
+    "finetune_model": "blackbox",
+    "label_language_model": "blackbox",
+    "label_plugin": "blackbox",
+    "transfer_batch": "blackbox",
+    "extract_transfer": "blackbox",
+    "encoder_states": "embeddings",
+    "embed_batch": "embeddings",
+    "extract_embedding": "embeddings",
+    "baseline_scores": "baselines",
+    "embed_dataset": "baselines",
+    "lm_baselines": "baselines",
+    "similarities": "evaluation",
+    "selection": "evaluation",
+    "geometry": "evaluation",
+    "lm_similarities": "evaluation",
+    "transfer_matrix": "evaluation",
+    "lm_evaluation": "evaluation",
+    "lm_geometry": "evaluation",
+    "table3": "paper",
+    "transfer_table": "paper",
+    "figure": "paper",
+    "efficiency": "paper",
+    "report": "paper",
 }
+"""Step -> the folder of its file."""
+
+
+def module_of(step: str) -> str:
+    """Dotted name of a step's module."""
+    return f"fute.{STEPS[step]}.{step}_step"
 
 
 @cache
 def code(step: str, *more: str) -> str:
-    """Hash of all code a step runs: its module's import closure, and further modules it loads by name."""
-    return content_key([code_sha256(STEPS[step]), *(code_sha256(module) for module in more)])
+    """Hash of all code a step runs: its module's import closure, and that of modules it loads by name."""
+    return code_sha256(module_of(step), *more)
+
+
+def purpose(step: str) -> str:
+    """First line of the docstring of a step's module, read without importing it."""
+    text = (PACKAGE / STEPS[step] / f"{step}_step.py").read_text(encoding="utf8")
+    return text.split('"""', 2)[1].split("\n", 1)[0]
+
+
+def run(step: str, arguments: Sequence[str]) -> None:
+    """Run a step with a command line: each parameter of its function is a flag of that name.
+
+    Settings and mappings of values are JSON; several files are `--name PATH PATH ...`; named files are
+    `--name KEY=PATH KEY=PATH ...`.
+    """
+    function = getattr(import_module(module_of(step)), step)
+    given = vars(_parser(step, function).parse_args(arguments))
+    function(**given)
+
+
+def _parser(step: str, function: Callable[..., None]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"fute {step}", description=inspect.getdoc(function), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    hints = typing.get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        required = parameter.default is inspect.Parameter.empty
+        options = _options(hints[name])
+        if not options.get("action"):
+            options |= {"required": required} if required else {"default": parameter.default}
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, **options)
+    return parser
+
+
+def _options(hint: Any) -> dict[str, Any]:
+    """How argparse reads a parameter of this type."""
+    if isinstance(hint, types.UnionType):
+        (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
+    kind = typing.get_origin(hint) or hint
+    values = typing.get_args(hint)
+    if kind is bool:
+        return {"action": "store_true"}
+    if kind in (dict, Mapping) and values[1] is Path:
+        return {"nargs": "*", "action": _Named, "metavar": "KEY=PATH"}
+    if kind in (list, Sequence):
+        return {"nargs": "*", "type": values[0], "metavar": values[0].__name__.upper()}
+    if kind in (dict, Mapping) or hasattr(kind, "model_validate"):
+        return {"type": _json(kind), "metavar": "JSON"}
+    return {"type": kind, "metavar": kind.__name__.upper()}
+
+
+def _json(kind: Any) -> Callable[[str], Any]:
+    def parsed(text: str) -> Any:
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+        try:
+            return kind.model_validate(value) if hasattr(kind, "model_validate") else value
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+class _Named(argparse.Action):
+    """KEY=PATH arguments as a mapping."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        named = {}
+        for pair in values:
+            name, separator, path = pair.partition("=")
+            if not separator or not name or not path:
+                parser.error(f"--{self.dest}: {pair!r} is not KEY=PATH")
+            named[name] = Path(path)
+        setattr(namespace, self.dest, named)

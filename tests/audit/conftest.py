@@ -12,6 +12,11 @@ from support.audited_run import CONFIG, Run, make_run
 from support.checkouts import say
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forks(quick_starts: None) -> None:
+    """All tests of this folder start processes by the fork server."""
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run as it was made, once for all processes of a session; tests only read it."""

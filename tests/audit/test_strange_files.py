@@ -133,7 +133,7 @@ def test_words_of_a_manifest_forge_no_line(run: Run, monkeypatch: pytest.MonkeyP
         lambda text: text.replace('"wall_s": ', '"wall_s": 1e400, "x": '),
         lambda text: text.replace('"wall_s": ', '"wall_s": "long", "x": '),
         lambda text: text.replace('"cpu_s": ', '"cpu_s": null, "x": '),
-        lambda text: text.replace('"record": {', '"record": {"rule": "other", ', 1),
+        lambda text: text.replace('"record": {', '"record": {"step": "other", ', 1),
         lambda text: text.replace('"run": {', '"run": {}, "run": {', 1),
     ],
     ids=["NaN", "surrogate", "infinite", "words for seconds", "null for seconds", "a field twice", "a block twice"],

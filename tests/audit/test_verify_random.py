@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from support.audited_run import Run
+from support.thoroughness import LONG
 
 from fute.artifacts import SIDECAR, content_key
 from fute.audit.findings import OK, Report, Verdict
@@ -18,7 +19,7 @@ from fute.audit.manifest import MANIFEST, Manifest, manifest_json
 from fute.audit.paths import ResultsFolder
 from fute.audit.verify import verify_folder
 
-EXAMPLES = 300
+EXAMPLES = 1000 if LONG else 100
 BAD = (Verdict.DRIFTED, Verdict.MISSING, Verdict.UNVERIFIED, Verdict.REFUSED)
 
 
@@ -104,13 +105,13 @@ def edit_record(run: Run, name: str, data: st.DataObject) -> set[str]:
     name = data.draw(st.sampled_from([each for each in files_of(run) if each.endswith(SIDECAR)]))
     side = json.loads((run / name).read_text())
     field = data.draw(
-        st.sampled_from(["sha256", "code_sha256", "size", "rule", "seeds", "params", "inputs", "artifact"])
+        st.sampled_from(["sha256", "code_sha256", "size", "step", "seeds", "params", "inputs", "artifact"])
     )
     new = {
         "sha256": st.text("0123456789abcdef", min_size=64, max_size=64),
         "code_sha256": st.text("0123456789abcdef", min_size=64, max_size=64),
         "size": st.integers(0, 10**6),
-        "rule": st.text("abc_", min_size=1),
+        "step": st.text("abc_", min_size=1),
         "seeds": st.dictionaries(st.text("ab", min_size=1), st.integers(0, 99)),
         "params": st.dictionaries(st.text("ab", min_size=1), st.integers(0, 99)),
         "inputs": st.just([]),
@@ -168,6 +169,7 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support import local_images
-from support.checkouts import MODEL, Checkout, add_model, copy_project, fetched_model, semantic
+from support.checkouts import MODEL, Checkout, save_model, semantic, tiny_checkout
 from support.cluster_runs import IN_IMAGES, PROFILES, gpus, record
 from support.local_slurm import job_facts
 
@@ -18,10 +18,9 @@ TRANSFORMERS = "{engine: transformers, dtype: bfloat16, batch_size: 8, reasoning
 VLLM = "{engine: vllm, dtype: bfloat16, enforce_eager: true, reasoning_tokens: 4}"
 
 
-def small(folder: Path) -> Checkout:
+def small(folder: Path, weights: Path) -> Checkout:
     """The demo's LLM experiment on a handful of texts, labelled by vLLM, embedded by two processes."""
-    made = copy_project(folder)
-    add_model(made, fetched_model())
+    made = tiny_checkout(folder, weights)
     made.edit(made.config, TRANSFORMERS, VLLM)
     made.edit(made.config, "{sa: [1, 3, 7, 9, 12]}", "{sa: [1, 3, 12]}")
     made.edit(made.config, "threads: 1", "threads: 2\nprocesses: 2")
@@ -33,7 +32,8 @@ def small(folder: Path) -> Checkout:
 def test_on_slurm_in_images_it_gives_what_a_plain_run_gives(site, cluster, send, tmp_path):
     """The same bytes: labels, log-scores and vectors too, since machine and package versions are the same."""
     print("\nthe LLM experiment on SLURM in images without a network (about five minutes)", flush=True)
-    inside = small(tmp_path / "cluster")
+    weights = save_model("smollm2", tmp_path / MODEL)
+    inside = small(tmp_path / "cluster", weights)
     local_images.use_images(inside, site)
     controller = send(inside, *IN_IMAGES)
     said = controller.finish(900)
@@ -47,7 +47,7 @@ def test_on_slurm_in_images_it_gives_what_a_plain_run_gives(site, cluster, send,
     for path, image in ((labels, "labels"), (vectors, "train"), (inside / "results/paper/tables/table3.csv", "paper")):
         assert record(inside, path.relative_to(inside.folder).as_posix())["image"] == images[image]
     print("\nthe same on this machine as it is (about three minutes)", flush=True)
-    plain = small(tmp_path / "plain")
+    plain = small(tmp_path / "plain", weights)
     plain.run()
     found, expected = semantic(inside), semantic(plain)
     assert found.keys() == expected.keys()

@@ -237,7 +237,7 @@ def test_a_build_on_a_full_disk_says_so(site, tmp_path):
     before = set((site / "containers").iterdir())
     with mounted("-t", "tmpfs", "-o", "size=1m,mode=1777", "tmpfs", small):
         done = local_images.images(
-            site, place, "build", "paper", "--base", str(place / "base.sif"), "--lists", "host.txt", "--packages", "",
+            site, place, "build", "paper", "--base", str(place / "base.sif"), "--lists", "light.txt", "--packages", "",
             APPTAINER_TMPDIR=str(small),
         )  # fmt: skip
     assert done.returncode == 1

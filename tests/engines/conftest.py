@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.engine_answers import ROWS, Answers, ask
 
 from fute.llm.engine import ScoreRequest
 
@@ -69,3 +70,9 @@ def real_requests() -> Callable[[int], list[ScoreRequest]]:
 def plain_texts() -> list[tuple[str, str]]:
     """Reviews as (id, text)."""
     return [(f"t{i}", row["text"]) for i, row in enumerate(rows_of("mini-films", 12))]
+
+
+@pytest.fixture(scope="session")
+def by_transformers(model_folder: Path, plain_texts: list[tuple[str, str]]) -> Answers:
+    """The answers of the reference engine."""
+    return ask("transformers", model_folder, requests_on(ROWS), plain_texts)

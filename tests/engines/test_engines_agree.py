@@ -1,78 +1,21 @@
 """vLLM against transformers: the same prompts, the same weights, real texts, both in bfloat16."""
 
-import dataclasses
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from support.engine_answers import ROWS, Answers, ask
 
-from fute.llm.engine import EngineSettings, Perplexity, ScoreRequest, ScoreResult, load_engine
-from fute.llm.scoring import normalise, predict, score_requests
+from fute.llm.engine import ScoreResult
+from fute.llm.scoring import normalise, predict
 
 pytestmark = pytest.mark.engine
 
-COT_LINE = "\nReason step by step before answering."
-
-
-@dataclass
-class Answers:
-    """What one engine said to everything."""
-
-    identity: dict[str, Any]
-    seconds: float
-    plain: list[ScoreResult]
-    reasoned: list[ScoreResult]
-    sequences: list[ScoreResult]
-    perplexity: list[Perplexity]
-    perplexity_again: list[Perplexity]
-    generated: list[str]
-
-
-def ask(engine: str, folder: Path, requests: list[ScoreRequest], texts: list[tuple[str, str]]) -> Answers:
-    settings = EngineSettings(
-        engine=engine,
-        reasoning_tokens=16,
-        max_length=1024,
-        enforce_eager=not torch.cuda.is_available(),
-    )
-    reasoned = [dataclasses.replace(r, user=r.user + COT_LINE, followup="One word: which?") for r in requests[:6]]
-    longer = [dataclasses.replace(r, classes=(("not at all",), ("very much", "Yes"))) for r in requests[:8]]
-    model = load_engine(settings, folder)
-    try:
-        model.score(requests[:4])  # the first call warms up
-        start = time.perf_counter()
-        plain = model.score(requests)
-        seconds = time.perf_counter() - start
-        as_sequences = settings.model_copy(update={"score": "sequence"})
-        return Answers(
-            identity=model.identity(),
-            seconds=seconds,
-            plain=plain,
-            reasoned=model.score(reasoned),
-            sequences=score_requests(model, model.prompts, longer, as_sequences),
-            perplexity=model.perplexity(texts),
-            # A second time: log-probabilities of a prompt must not come from a prefix cache.
-            perplexity_again=model.perplexity(texts),
-            generated=model.generate([("a", "Name three colours.")], 8),
-        )
-    finally:
-        model.close()
-
 
 @pytest.fixture(scope="module")
-def answers(
-    model_folder: Path,
-    real_requests: Callable[[int], list[ScoreRequest]],
-    plain_texts: list[tuple[str, str]],
-) -> dict[str, Answers]:
-    # transformers first: vLLM binds the threads of the process for good.
-    requests = real_requests(50)
-    return {engine: ask(engine, model_folder, requests, plain_texts) for engine in ("transformers", "vllm")}
+def answers(by_transformers, model_folder, real_requests, plain_texts) -> dict[str, Answers]:
+    # transformers first: vLLM binds the threads of the process for good
+    return {"transformers": by_transformers, "vllm": ask("vllm", model_folder, real_requests(ROWS), plain_texts)}
 
 
 def gaps(answers: dict[str, Answers], part: Callable[[Answers], list[ScoreResult]]) -> np.ndarray:
@@ -92,7 +35,7 @@ def test_the_same_class_where_the_margin_is_clear(answers):
     for name, answer in answers.items():
         tokens = np.mean([r.prompt_tokens for r in answer.plain])
         print(f"{name}: {len(answer.plain) / answer.seconds:.1f} requests/s of {tokens:.0f} tokens on average")
-    assert clear >= 50, "too few clear rows for the comparison to mean anything"
+    assert clear >= ROWS, "too few clear rows for the comparison to mean anything"
     assert same >= 0.99 * clear
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from support.engine_answers import Answers
 
-from fute.llm.engine import EngineSettings, Perplexity, ScoreRequest, ScoreResult, load_engine
+from fute.config.engines import EngineSettings
+from fute.llm.engine import Perplexity, ScoreRequest, ScoreResult, load_engine
 from fute.llm.openai import OpenAIEngine
 from fute.llm.scoring import normalise, predict
 
@@ -28,13 +30,11 @@ def requests(real_requests: Callable[[int], list[ScoreRequest]]) -> list[ScoreRe
 
 
 @pytest.fixture(scope="module")
-def reference(
-    model_folder: Path, requests: list[ScoreRequest], plain_texts: list[tuple[str, str]]
-) -> tuple[list[ScoreResult], list[Perplexity]]:
-    engine = load_engine(EngineSettings(engine="transformers", max_length=1024), model_folder)
-    result = engine.score(requests), engine.perplexity(plain_texts)
-    engine.close()
-    return result
+def reference(by_transformers: Answers, requests: list[ScoreRequest]) -> tuple[list[ScoreResult], list[Perplexity]]:
+    """What the reference engine said to these requests, which are the first of those it was asked."""
+    scores = by_transformers.plain[: len(requests)]
+    assert [score.id for score in scores] == [request.id for request in requests]
+    return scores, by_transformers.perplexity
 
 
 @pytest.fixture(scope="module")

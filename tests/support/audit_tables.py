@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from fute.artifacts import Step
+from fute.artifacts import Step, csv_bytes
 from fute.audit.manifest import ConfigIdentity, Manifest, entry_of, environment_key, write_manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.sidecars import read_sidecar
-from fute.evaluation.selection_step import csv_bytes
-from fute.paper.table3_step import TableSettings, write_table3
+from fute.paper.table3_step import TableSettings, table3
 
 EVALUATION = Path("results/evaluation")
 TABLES = Path("results/paper/tables")
@@ -44,14 +43,12 @@ def write_tables(model: str = "small-lm") -> None:
     keys = ["category", "model", "method"]
     averages = chosen.drop(columns="dataset").groupby(keys, sort=False).mean().reset_index()
     EVALUATION.mkdir(parents=True, exist_ok=True)
-    with Step(
-        "selection", module="fute.evaluation.selection_step", settings={"seed": 42}, seeds={"bootstrap": 42}
-    ) as step:
+    with Step("fute.evaluation.selection_step", settings={"seed": 42}, seeds={"bootstrap": 42}) as step:
         step.bytes(EVALUATION / "selection.csv", csv_bytes(chosen))
         step.bytes(EVALUATION / "table3.csv", csv_bytes(averages))
     settings = TableSettings(title="Table 3: zero-shot prompt selection", caption="Made up.")
     files = {"csv": TABLES / "table3.csv", "markdown": TABLES / "table3.md", "latex": TABLES / "table3.tex"}
-    write_table3(settings, table3=EVALUATION / "table3.csv", **files)
+    table3(settings, table3=EVALUATION / "table3.csv", **files)
 
 
 def list_run(name: str = "made-up") -> Manifest:
@@ -60,7 +57,7 @@ def list_run(name: str = "made-up") -> Manifest:
     entries, environments = {}, {}
     for artifact in results.names():
         sidecar, digest = read_sidecar(results.sidecar(artifact))
-        rule = {"rule": sidecar.record.rule, "wildcards": {}}
+        rule = {"rule": sidecar.record.step, "wildcards": {}}
         entries[artifact] = entry_of(sidecar, digest, files={}, **rule)
         environments[environment_key(sidecar)] = sidecar.environment()
     config = ConfigIdentity(name=name, file=None, sha256=hashlib.sha256(name.encode()).hexdigest())

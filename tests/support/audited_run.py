@@ -92,7 +92,7 @@ class Run(Checkout):
     def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`fute audit ...` in this folder: in this process, or in its own if the folder has other code."""
         if self._has_other_code():
-            line = [sys.executable, "-m", "fute", "audit", *arguments]
+            line = ["python", "-m", "fute", "audit", *arguments]
             return subprocess.run(line, cwd=self.folder, env=self.environment(), text=True, capture_output=True)
         return self._in_this_process(main, "fute", "audit", *arguments)
 

@@ -19,8 +19,20 @@ from filelock import FileLock
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "tests/workflow/tiny.yaml"
 LM_CONFIG = "tests/workflow/tiny-lm.yaml"
-MODEL = "smollm2-135m"
-LM_MODEL, LM_SURROGATE = "tiny-bert", "tiny-t5"
+REAL_MODEL = "smollm2-135m"
+MODEL, LM_MODEL, LM_SURROGATE = "tiny-llama", "tiny-bert", "tiny-t5"
+MODEL_LOCK = f"results/models/{MODEL}.lock.json"
+# of every process of a test's workflow; what its steps set themselves is the same, for the fork server's sake
+ENVIRONMENT = {
+    **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+    **{"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+    **{"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONNOUSERSITE": "1"},
+}
+
+
+def first_in_path(folder: Path) -> dict[str, str]:
+    """PATH with a folder before all others."""
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
 
 
 def say(text: str) -> None:
@@ -33,6 +45,7 @@ class Checkout:
 
     def __init__(self, folder: Path, config: str = CONFIG) -> None:
         self.folder, self.config = folder, config
+        self.variables: dict[str, str] = {}  # of its environment, beside those of all checkouts
         self.first: dict[str, str] = {}
 
     def __truediv__(self, path: str) -> Path:
@@ -41,10 +54,10 @@ class Checkout:
     def environment(self) -> dict[str, str]:
         # a workflow's own variables must not come from the one that runs the tests
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("FUTE_", "SNAKEMAKE", "PYTHONPATH"))}
-        return kept | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": "src"}
+        return kept | ENVIRONMENT | {"PYTHONPATH": "src"} | self.variables
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "snakemake", "--configfile", self.config, "--cores", "2", *arguments]
+        line = ["python", "-m", "snakemake", "--configfile", self.config, "--cores", "2", *arguments]
         done = subprocess.run(
             line, cwd=self.folder, env=self.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -117,7 +130,7 @@ def copied(run: Checkout, folder: Path) -> Checkout:
 
 def audit(run: Checkout, *arguments: str) -> tuple[int, dict]:
     """Exit code and report of `fute audit ...`, run as a reader would."""
-    line = [sys.executable, "-m", "fute", "audit", *arguments, "--json"]
+    line = ["python", "-m", "fute", "audit", *arguments, "--json"]
     done = subprocess.run(line, cwd=run.folder, env=run.environment(), text=True, capture_output=True)
     return done.returncode, json.loads(done.stdout)
 
@@ -137,25 +150,32 @@ def semantic(checkout: Checkout) -> dict[str, bytes]:
 
 def fetched_model() -> Path:
     """The real model's folder, fetched once into this checkout's results by the workflow itself."""
-    path = ROOT / "results/models" / MODEL
-    lock = path.with_name(f"{MODEL}.lock.json")
+    path = ROOT / "results/models" / REAL_MODEL
+    lock = path.with_name(f"{REAL_MODEL}.lock.json")
     logs = ROOT / "results/logs"
     logs.mkdir(parents=True, exist_ok=True)
     with FileLock(logs / "tests.lock"):  # several test processes share this checkout
         if not lock.is_file():
             say("fetching the model (20 s)")
-            line = [sys.executable, "-m", "snakemake", "--cores", "2", str(lock.relative_to(ROOT))]
+            line = ["python", "-m", "snakemake", "--cores", "2", str(lock.relative_to(ROOT))]
             subprocess.run(line, cwd=ROOT, env=Checkout(ROOT).environment(), check=True, capture_output=True)
     return path
 
 
-def add_model(checkout: Checkout, model: Path) -> None:
-    """Link the model's files in, as a workflow that fetched them would have left them."""
-    target = checkout / "results/models"
-    target.mkdir(parents=True)
-    for path in [model.with_name(f"{MODEL}.lock.json"), model.with_name(f"{MODEL}.lock.json.prov.json")]:
-        shutil.copy2(path, target / path.name)
-    shutil.copytree(model, target / MODEL, copy_function=os.link)
+def save_model(kind: str, folder: Path) -> Path:
+    """A small random model (`support.small_lms`), in a process of its own: the test's need not load torch."""
+    given = [str(fetched_model())] if kind == "smollm2" else []
+    line = ["python", "-m", "support.small_lms", kind, str(folder), *given]
+    subprocess.run(line, cwd=ROOT, env=Checkout(ROOT).environment() | {"PYTHONPATH": "src:tests"}, check=True)
+    return folder
+
+
+def tiny_checkout(folder: Path, weights: Path) -> Checkout:
+    """A copy of the project with a small model of SmolLM2's form in its registry."""
+    made = copy_project(folder)
+    with (made / "config/models.yaml").open("a") as registry:
+        registry.write(f"\n{MODEL}:\n  title: a small SmolLM2, random\n  parameters_m: 7\n  folder: {weights}\n")
+    return made
 
 
 def lm_checkout(folder: Path, weights: Path) -> Checkout:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 
 from snakemake.settings.types import ExecutionSettings
 
-from fute import batching
+from fute import batching, paths
 from fute.artifacts import sidecar_path
 from fute.audit.planned_jobs import planned
 from fute.config.run import load_run
-from fute.llm.label_batch_step import SUFFIX
-from fute.plan import EMBEDDING_SUFFIX, Workflow
+from fute.plan import Plan
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
@@ -35,23 +34,23 @@ def put(path: Path, second: int, text: str = "") -> None:
     os.utime(path, (LONG_AGO + second, LONG_AGO + second))
 
 
-def put_batch(folder: Path, name: str, suffix: str, keys: dict[str, str]) -> None:
-    data, index = folder / f"{name}{suffix}", folder / f"{name}{batching.KEYS}"
+def put_batch(batch: str, keys: dict[str, str]) -> None:
+    data, index = Path(batch), Path(paths.batch_index(batch))
     put(index, 0, batching.keys_text(keys))
     for path in (data, sidecar_path(data), sidecar_path(index)):
         put(path, 0)
 
 
-def finish_batches(run: Workflow) -> None:
+def finish_batches(run: Plan) -> None:
     """The batches of the LLM experiment, with the keys of their cells."""
     for model, plan in run.llm.labels.plans.items():
         for name, cells in plan.new.items():
             keys = {cell: run.llm.labels.cells[model, *cell.split("/")] for cell in cells}
-            put_batch(run.llm.labels.folder(model), name, SUFFIX, keys)
-    for method, plan in run.embeddings.plans.items():
+            put_batch(paths.label_batch(model, name), keys)
+    for method, plan in run.vector_batches.plans.items():
         for name, cells in plan.new.items():
-            keys = {cell: run.embeddings.items[cell].key for cell in cells}
-            put_batch(Path(run.embeddings.folder(method)) / "batches", name, EMBEDDING_SUFFIX, keys)
+            keys = {cell: run.vector_batches.items[cell].key for cell in cells}
+            put_batch(paths.vector_batch(run.vectors.surrogate, method, name), keys)
 
 
 async def finish_jobs(workflow: SnakemakeWorkflow) -> int:
@@ -68,7 +67,7 @@ async def finish_jobs(workflow: SnakemakeWorkflow) -> int:
 def main() -> None:
     config, settings = (Path(sys.argv[1]), None) if sys.argv[1:] else (Path(), {})
     if settings is None:
-        finish_batches(Workflow(load_run(config)))
+        finish_batches(Plan(load_run(config)))
     with planned(config, settings=settings) as workflow:
         # Snakemake asks this of whoever writes its metadata
         workflow.execution_settings = ExecutionSettings()

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from fute.data.crossfit_tasks import EXCLUDED, SCRIPTS
-from support.checkouts import ROOT, Checkout, copy_project
+from support.checkouts import ROOT, Checkout, copy_project, say
 
 PAPER = "config/paper.yaml"
 # three rules, each with an input, an output, a log, a parameter and a command
@@ -116,8 +116,19 @@ def bare(folder: Path, jobs: int) -> Plan:
 
 def alternating(rounds: int, *calls: tuple[Plan, tuple[str, ...]]) -> list[DryRun]:
     """The quickest dry run of each call, measured in turn: other work on the machine only ever adds."""
-    found: list[list[DryRun]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for runs, (plan, arguments) in zip(found, calls, strict=True):
-            runs.append(plan.run(*arguments))
-    return [min(runs, key=lambda run: run.seconds) for runs in found]
+    runs: list[list[DryRun]] = [[plan.run(*arguments) for plan, arguments in calls] for _ in range(rounds)]
+    return [min(column, key=lambda run: run.seconds) for column in zip(*runs, strict=True)]
+
+
+def ratio(bound: float, ours: Plan, other: Plan, *arguments: str, rounds: int = 5) -> float:
+    """Processor time of our dry run over that of another, the quickest of each counting.
+
+    They are measured twice, and up to `rounds` times until the ratio is within the bound.
+    """
+    left, right = alternating(2, (ours, arguments), (other, arguments))
+    quickest, others, done = left.seconds, right.seconds, 2
+    while quickest > bound * others and done < rounds:
+        left, right = alternating(1, (ours, arguments), (other, arguments))
+        quickest, others, done = min(quickest, left.seconds), min(others, right.seconds), done + 1
+    say(f"{quickest:.2f} s, the other {others:.2f} s, ratio {quickest / others:.2f} after {done} rounds")
+    return quickest / others

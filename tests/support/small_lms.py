@@ -1,8 +1,16 @@
-"""Tiny random BERT, GPT-2, Llama and T5 folders with subword tokenizers: stand-ins for fine-tuned black boxes."""
+"""Tiny random BERT, GPT-2, Llama and T5 folders with subword tokenizers: stand-ins for fine-tuned black boxes.
+
+    python -m support.small_lms KIND FOLDER [SMOLLM2]
+
+makes one for the workflow's tests: a family; `smollm2`, with the tokenizer of the real model in a folder; or `words`,
+the T5 of `support.stand_ins`.
+"""
 
 from __future__ import annotations
 
+import shutil
 import string
+import sys
 from pathlib import Path
 
 import torch
@@ -21,8 +29,9 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from fute.config.datasets import Scale
-from fute.config.finetuning import TaskSettings
 from fute.data.rows import Answer, Row
+from fute.specs.finetuning import TaskSettings
+from support.stand_ins import save_stand_in
 
 disable_progress_bar()
 FAMILIES = ("bert", "gpt2", "llama", "t5")
@@ -86,6 +95,19 @@ def save_small(folder: Path, family: str) -> Path:
     return folder
 
 
+def save_small_smollm2(folder: Path, real: Path) -> Path:
+    """Random weights in SmolLM2's form, four blocks of 128, beside its own tokenizer and chat template."""
+    folder.mkdir(parents=True)
+    for path in real.iterdir():
+        if path.name != "model.safetensors":
+            shutil.copy(path, folder / path.name)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = LlamaConfig.from_pretrained(real, num_hidden_layers=4, head_dim=64, initializer_range=0.1, **shape)
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
 def mood_rows(count: int, name: str = "mood") -> list[Row]:
     """Short texts whose words give the class away."""
     words = (("dull", "bad", "grim"), ("good", "fine", "warm"))
@@ -110,3 +132,13 @@ def where_rows(count: int) -> list[Row]:
             Row(f"where/{i}", ("Where is she?", context), place if answers else "unanswerable", answers=answers)
         )
     return rows
+
+
+if __name__ == "__main__":
+    kind, folder, *real = sys.argv[1:]
+    if kind == "smollm2":
+        save_small_smollm2(Path(folder), Path(*real))
+    elif kind == "words":
+        save_stand_in(Path(folder), "encoder-decoder")
+    else:
+        save_small(Path(folder), kind)

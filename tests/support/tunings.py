@@ -1,10 +1,14 @@
 """What the tests of all tunings share: tiny random surrogates, examples, and checks of the interface."""
 
+from importlib import import_module
+
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
+from fute.config.recipes import TunedSettings, method_module
+from fute.config.surrogate import SurrogateSettings
 from fute.surrogate.prefix import PARTS, PrefixShape, PrefixTuning, initial_prefix
-from fute.surrogate.text2text import Batch, Example, Surrogate, SurrogateSettings, collate
+from fute.surrogate.text2text import Batch, Example, Surrogate, collate
 from fute.surrogate.training import train
 from fute.surrogate.tuning import Tuning
 
@@ -102,3 +106,8 @@ def prefix_tuning(surrogate: Surrogate, scope: str = "decoder_self", layers: int
 FAMILIES = ("causal", "encoder-decoder")
 CASES = [("causal", "decoder_self"), *(("encoder-decoder", scope) for scope in PARTS)]
 WIDE = ("encoder_decoder", "all")
+
+
+def tuning_of(surrogate: Surrogate, recipe: TunedSettings) -> Tuning:
+    """What a recipe trains on a frozen surrogate, at its start."""
+    return import_module(method_module(recipe.method)).method(surrogate, recipe, None).tuning

@@ -21,7 +21,7 @@ json_values = st.recursive(
 
 
 def test_nothing_appears_when_a_step_fails(tmp_path):
-    with pytest.raises(ZeroDivisionError), Step("s", module=MODULE, settings={}) as step:
+    with pytest.raises(ZeroDivisionError), Step(MODULE, settings={}) as step:
         step.json(tmp_path / "a.json", {"x": 1})
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
@@ -30,7 +30,7 @@ def test_nothing_appears_when_a_step_fails(tmp_path):
 def test_outputs_appear_together_with_true_sidecars(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("in.txt").write_text("input")
-    with Step("s", module=MODULE, settings={"k": [1]}, inputs=[Path("in.txt")], seeds={"a": 7}) as step:
+    with Step(MODULE, settings={"k": [1]}, inputs=[Path("in.txt")], seeds={"a": 7}) as step:
         step.json(Path("results/a.json"), {"x": 1})
         step.jsonl(Path("results/b.jsonl.gz"), [{"id": "1"}, {"id": "2"}])
         assert not Path("results/a.json").exists()
@@ -53,7 +53,7 @@ def test_the_record_does_not_depend_on_the_run(tmp_path, monkeypatch):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
-        with Step("s", module=MODULE, settings={"k": 1}) as step:
+        with Step(MODULE, settings={"k": 1}) as step:
             step.json(Path("a.json"), {"x": 1})
         side = json.loads(Path("a.json.prov.json").read_text())
         records.append(side["record"])
@@ -63,9 +63,9 @@ def test_the_record_does_not_depend_on_the_run(tmp_path, monkeypatch):
 
 def test_a_record_chains_to_its_inputs_records(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with Step("first", module=MODULE, settings={}) as step:
+    with Step(MODULE, settings={}) as step:
         step.json(Path("a.json"), {})
-    with Step("second", module=MODULE, settings={}, inputs=[Path("a.json")]) as step:
+    with Step(MODULE, settings={}, inputs=[Path("a.json")]) as step:
         step.json(Path("b.json"), {})
     first = json.loads(Path("a.json.prov.json").read_text())
     second = json.loads(Path("b.json.prov.json").read_text())
@@ -83,7 +83,7 @@ def test_no_secret_host_or_folder_of_the_machine_is_recorded(tmp_path, monkeypat
         "folder": str(outside.parent), "url": "http://planted-node:8000/v1", "header": "Bearer hf_plantedtoken",
         "kept": ["a/b", 1, None],
     }  # fmt: skip
-    with Step("s", module=MODULE, settings=settings, inputs=[outside]) as step:
+    with Step(MODULE, settings=settings, inputs=[outside]) as step:
         step.facts = {"said": "hf_plantedtoken", "file": str(outside)}
         step.json(project / "results/a.json", {})
     text = Path("results/a.json.prov.json").read_text()
@@ -128,6 +128,6 @@ def test_canonical_json_ignores_key_order_and_refuses_nan():
 
 def test_jsonl_round_trip_keeps_odd_characters(tmp_path):
     rows = [{"text": "a\u2028b \u00e9 \U0001f600", "n": 1}]
-    with Step("s", module=MODULE, settings={}) as step:
+    with Step(MODULE, settings={}) as step:
         step.jsonl(tmp_path / "r.jsonl.gz", rows)
     assert read_jsonl(tmp_path / "r.jsonl.gz") == rows

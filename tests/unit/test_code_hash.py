@@ -3,7 +3,8 @@
 import pytest
 
 from fute import code_hash as closure
-from fute.steps import STEPS
+from fute.config.recipes import form_module, method_module
+from fute.steps import module_of
 
 
 def _package(tmp_path, files):
@@ -58,17 +59,38 @@ def test_an_unknown_module_is_an_error(package):
         closure.closure("fute.nowhere")
 
 
+def test_imports_for_type_checkers_alone_do_not_count(package):
+    (package / "a.py").write_text(
+        "if TYPE_CHECKING:\n    from fute.b import thing\n\n    from fute.sub import x\nimport json\n"
+    )
+    closure._source.cache_clear(), closure._imports.cache_clear()
+    assert closure.closure("fute.a") == ("a.py",)
+
+
+def test_modules_that_are_loaded_by_name_are_named(package):
+    assert closure.closure("fute.sub.late", "fute.other") == (
+        "a.py", "b.py", "other.py", "sub/__init__.py", "sub/deep.py", "sub/late.py",
+    )  # fmt: skip
+    assert closure.code_sha256("fute.sub.late", "fute.other") != closure.code_sha256("fute.sub.late")
+
+
 def test_steps_do_not_depend_on_what_they_do_not_use():
-    label = closure.closure(STEPS["label"])
-    assert "llm/labelling.py" in label and "data/prompts.py" in label
+    label = closure.closure(module_of("label_batch"))
+    assert "llm/label_batch_step.py" in label and "config/prompts.py" in label
     for stranger in (
-        "baselines/prompts.py",
-        "evaluation/metrics.py",
-        "config/run.py",
-        "workflow/plan.py",
+        "baselines/prompts.py", "evaluation/metrics.py", "config/run.py", "plan/plan.py", "steps.py",
         "surrogate/fisher/diagonal.py",
-    ):
+    ):  # fmt: skip
         assert stranger not in label
-    assert "evaluation/metrics.py" in closure.closure(STEPS["selection"])
-    assert "llm/scoring.py" in closure.closure(STEPS["extract"])
-    assert "surrogate/fisher/diagonal.py" in closure.closure(STEPS["embed"])
+    assert "evaluation/metrics.py" in closure.closure(module_of("selection"))
+    assert "llm/scoring.py" in closure.closure(module_of("extract_labels"))
+
+
+def test_a_vector_depends_on_its_own_method_and_form_alone():
+    def code(method: str, form: str) -> set[str]:
+        return set(closure.closure(module_of("embed_batch"), method_module(method), form_module(form)))
+
+    prefix, lora, fisher = code("tupate", "text2text"), code("tupate-lora", "text2text"), code("taskemb", "heads")
+    assert "surrogate/prefix.py" in prefix - lora - fisher
+    assert {"surrogate/lora.py", "surrogate/adapters.py"} <= lora - prefix - fisher
+    assert {"surrogate/fisher/diagonal.py", "surrogate/heads.py"} <= fisher - prefix - lora

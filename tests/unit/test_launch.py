@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from support import twin
+from support.checkouts import ENVIRONMENT, ROOT
 
 from fute import launch
 from fute.launch import FIRST_PORT, PORTS, command, port, threads, variables
 from fute.surrogate.checkpoint import Checkpoint
 
-STEP = ["embed-batch", "--output", "x.zip"]
+STEP = ["embed_batch", "--output", "x.zip"]
 
 
 def flag(line: list[str], name: str) -> str:
@@ -98,125 +98,38 @@ def test_the_step_takes_the_place_of_one_process():
     line = [sys.executable, "-m", "fute.launch", "--processes", "1", "--", "no-such-step"]
     environment = os.environ | {"PYTHONPATH": str(Path(launch.__file__).parents[1])}
     process = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 2 and "No such command 'no-such-step'" in said
 
 
-TWIN = '''
-"""Trains a tiny T5 in some ways; with an argument, fails on the second process or goes on until a signal."""
-import sys
-from pathlib import Path
-
-import torch
-from accelerate import Accelerator
-from transformers import T5Config, T5ForConditionalGeneration
-
-from fute.surrogate.checkpoint import Checkpoint, heed_sigterm
-from fute.surrogate.text2text import Example, Surrogate, collate, negative_log_likelihood, target_logits
-from fute.surrogate.training import train
-from fute.config.recipes import SurrogateSettings
-
-
-class Tokenizer:
-    pad_token_id, eos_token_id = 0, 1
-
-
-def examples(count):
-    made = torch.Generator().manual_seed(count)
-    draw = lambda low, high, size: tuple(torch.randint(low, high, (size,), generator=made).tolist())
-    return [Example(i, draw(2, 30, 3 + i % 5), (*draw(2, 30, 1 + i % 3), 1), False, False) for i in range(count)]
-
-
-def trained(**options):
-    """What training changed, in one vector, and its log."""
-    torch.manual_seed(0)
-    sizes = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 1, "num_heads": 4}
-    model = T5ForConditionalGeneration(T5Config(vocab_size=30, decoder_start_token_id=0, **sizes)).eval()
-    surrogate = Surrogate(model, Tokenizer(), SurrogateSettings(family="encoder-decoder"), frozen=False)
-    scale = torch.nn.Parameter(torch.ones(30))
-
-    def losses(batch):
-        logits, targets = target_logits(model, collate(surrogate, batch), use_cache=False)
-        drawn = torch.rand(30) if torch.is_grad_enabled() else 0.5  # the same on every process
-        return negative_log_likelihood(logits + scale * drawn, targets).sum(1)
-
-    named = [*model.named_parameters(), ("scale", scale)]
-    flat = lambda: torch.cat([parameter.detach().flatten() for _, parameter in named])
-    before = flat()
-    fixed = {"batch_size": 4, "learning_rate": 1e-3, "order_seed": 7, "epochs": 3, "weight_decay": 0.1}
-    log = train(losses, named, **fixed | options)
-    return {"change": flat() - before, "steps": log.steps, "losses": (log.loss_start, log.loss_end),
-            "dev_losses": log.dev_losses, "best_epoch": log.best_epoch}
-
-
-WAYS = {
-    "even": {"examples": examples(16)},
-    "the second process has none of the last batch": {"examples": examples(5), "epochs": 6},
-    "early stopping, odd rows and batches": {
-        "examples": examples(8), "dev": examples(11), "patience": 2, "epochs": 30, "learning_rate": 0.03
-    },
-}
-LONG = {"examples": examples(16), "epochs": 40}
-
-
-def main():
-    accelerator = Accelerator(cpu=True)
-    folder = Path(sys.argv[2])
-    if sys.argv[1] == "fail":
-        if accelerator.process_index == 1:
-            raise RuntimeError("process 1 has a fault of its own")
-        trained(**LONG)
-    found = {name: trained(**options) for name, options in WAYS.items()} | {"world": accelerator.num_processes}
-    found["threads"] = torch.get_num_threads()
-    if accelerator.is_main_process:
-        torch.save(found, folder / "found.pt")
-    if sys.argv[1] == "preempt":
-        def progress(done, total, loss):
-            if done == 25:
-                (folder / "far").touch()
-            if done >= 25:
-                import time
-                time.sleep(0.05)
-        with heed_sigterm():
-            trained(**LONG, checkpoint=Checkpoint(folder / "state", "long"), progress=progress)
-    accelerator.end_training()
-
-
-if __name__ == "__main__":
-    main()
-'''
-
-
 @pytest.fixture
-def twin(tmp_path, monkeypatch):
+def start(tmp_path, quick_starts):
     """Starts the script on two CPU processes with one thread each."""
-    (tmp_path / "twin.py").write_text(textwrap.dedent(TWIN))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(launch.__file__).parents[1])]))
-    environment = variables(2, dict(os.environ) | {"OMP_NUM_THREADS": "2"}, use_cpu=True)
+    folders = os.pathsep.join(str(ROOT / name) for name in ("src", "tests"))
+    given = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": "2", "PYTHONPATH": folders}
+    environment = variables(2, given, use_cpu=True)
 
-    def start(how: str) -> subprocess.Popen:
-        line = command([how, str(tmp_path)], 2, environment, module="twin")
+    def launched(how: str) -> subprocess.Popen:
+        line = ["python", *command([how, str(tmp_path)], 2, environment, module="support.twin")[1:]]
         return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
 
-    return start
+    return launched
 
 
-def test_two_processes_compute_what_one_does_and_stop_together(twin, tmp_path, monkeypatch):
-    process = twin("preempt")
-    deadline = time.monotonic() + 120
+def test_two_processes_compute_what_one_does_and_stop_together(start, tmp_path):
+    process = start("preempt")
+    deadline = time.monotonic() + 600
     while not (tmp_path / "far").exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode != 0 and "stopped by SIGTERM after step " in said
 
-    monkeypatch.syspath_prepend(tmp_path)
-    script = importlib.import_module("twin")
     found = torch.load(tmp_path / "found.pt")
     assert (found["world"], found["threads"]) == (2, 1)
-    for name, options in script.WAYS.items():
-        alone, both = script.trained(**options), found[name]
+    for name, options in twin.WAYS.items():
+        alone, both = twin.trained(**options), found[name]
         cosine = torch.cosine_similarity(alone["change"].double(), both["change"].double(), dim=0)
         assert cosine > 0.99999, name
         assert both["steps"] == alone["steps"] and both["best_epoch"] == alone["best_epoch"]
@@ -225,15 +138,15 @@ def test_two_processes_compute_what_one_does_and_stop_together(twin, tmp_path, m
     assert len(found["early stopping, odd rows and batches"]["dev_losses"]) < 30, "it did stop early"
 
     seen = []
-    whole = script.trained(**script.LONG)
-    again = script.trained(
-        **script.LONG, checkpoint=Checkpoint(tmp_path / "state", "long"), progress=lambda done, *_: seen.append(done)
+    whole = twin.trained(**twin.LONG)
+    again = twin.trained(
+        **twin.LONG, checkpoint=Checkpoint(tmp_path / "state", "long"), progress=lambda done, *_: seen.append(done)
     )
     assert 25 < seen[0] < 160, "what two processes left, one goes on with"
     assert torch.cosine_similarity(whole["change"].double(), again["change"].double(), dim=0) > 0.99999
 
 
-def test_a_process_that_fails_fails_the_launch_and_says_why(twin):
-    process = twin("fail")
-    _, said = process.communicate(timeout=120)
+def test_a_process_that_fails_fails_the_launch_and_says_why(start):
+    process = start("fail")
+    _, said = process.communicate(timeout=600)
     assert process.returncode != 0 and "RuntimeError: process 1 has a fault of its own" in said

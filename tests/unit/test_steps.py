@@ -1,23 +1,118 @@
-"""The steps of the language-model experiment from the command line: a published matrix becomes Tables 1 and 2."""
+"""Steps: one name each, and their command lines."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pytest
+from pydantic import BaseModel
 from support.synthetic_lm import DATASETS, FOLDER, baselines, similarities
-from typer.testing import CliRunner
 
-from fute.cli import app
+from fute import steps
+from fute.code_hash import PACKAGE, closure
 
-PRINTED = Path(__file__).parents[2] / "resources/paper"
+ROOT = Path(__file__).parents[2]
+PRINTED = ROOT / "resources/paper"
 DATASETS_JSON = {name: dataset.model_dump() for name, dataset in DATASETS.items()}
+LIGHT = (
+    "extract_labels", "self_select", "extract_transfer", "extract_embedding", "baseline_scores", "lm_baselines",
+    "similarities", "lm_similarities", "selection", "geometry", "transfer_matrix", "lm_evaluation", "lm_geometry",
+    "table3", "transfer_table", "figure", "efficiency", "report", "sample_unsup", "normalise_test", "normalise_train",
+)  # fmt: skip
+"""Steps that run no model."""
 
 
-def fute(*arguments: str) -> None:
-    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+def test_a_step_has_one_name():
+    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*_step.py")}
+    assert files == {f"{folder}/{step}_step.py" for step, folder in steps.STEPS.items()}
+    for step, folder in steps.STEPS.items():
+        assert f"\ndef {step}(" in (PACKAGE / folder / f"{step}_step.py").read_text(), step
+
+
+def test_every_step_is_called_by_a_rule_and_every_rule_calls_steps():
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    called = set(re.findall(r"python -m fute (\w+)", rules)) | set(re.findall(r"\" (\w+) --spec", rules))
+    assert called == {*steps.STEPS, "audit"}
+
+
+def test_a_step_without_a_model_depends_on_no_torch():
+    """By what is imported, functions included: a start of torch costs more than all these steps do."""
+    for step in LIGHT:
+        loaded = [name for name in closure(steps.module_of(step)) if "import torch" in (PACKAGE / name).read_text()]
+        assert loaded == [], step
+
+
+def test_steps_without_a_model_start_without_torch():
+    code = "import sys; from importlib import import_module; [import_module(name) for name in sys.argv[1:]]; "
+    code += "sys.exit(', '.join({'torch', 'transformers', 'datasets', 'accelerate'} & set(sys.modules)) or None)"
+    modules = [steps.module_of(step) for step in LIGHT]
+    done = subprocess.run([sys.executable, "-c", code, *modules], cwd=ROOT / "src", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+class Given(BaseModel):
+    size: int
+
+
+def a_step(
+    settings: Given, *, source: dict[str, Any], files: Sequence[Path], named: Mapping[str, Path], output: Path,
+    names: Sequence[str] = (), limit: int | None = None, start: Path | None = None, flip: bool = False,
+) -> None:  # fmt: skip
+    """Note what came."""
+    CAME.update(locals())
+
+
+CAME: dict[str, Any] = {}
+LINE = ["--settings", '{"size": 3}', "--source", '{"a": 1}', "--files", "x", "y", "--named", "k=p=q", "--output", "o"]
+
+
+def run_a_step(*more: str, line: Sequence[str] = LINE) -> dict[str, Any]:
+    CAME.clear()
+    a_step(**vars(steps._parser("a_step", a_step).parse_args([*line, *more])))
+    return CAME
+
+
+def test_parameters_become_flags():
+    came = run_a_step()
+    assert came["settings"] == Given(size=3) and came["source"] == {"a": 1} and came["output"] == Path("o")
+    assert came["files"] == [Path("x"), Path("y")] and came["named"] == {"k": Path("p=q")}
+    assert (came["names"], came["limit"], came["start"], came["flip"]) == ((), None, None, False)
+    came = run_a_step("--names", "a", "b", "--limit", "7", "--start", "s", "--flip")
+    assert (came["names"], came["limit"], came["start"], came["flip"]) == (["a", "b"], 7, Path("s"), True)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--settings", "{"], "--settings: not JSON"),
+        (["--settings", '{"size": "many"}'], "size"),
+        (["--named", "k"], "'k' is not KEY=PATH"),
+        (["--named", "=p"], "'=p' is not KEY=PATH"),
+        (["--limit", "few"], "few"),
+        (["--unknown", "x"], "--unknown"),
+    ],
+)
+def test_a_wrong_command_line_says_what_is_wrong(more, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_a_step(*more)
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_missing_flag_is_named(capsys):
+    with pytest.raises(SystemExit):
+        run_a_step(line=LINE[:-2])
+    assert "--output" in capsys.readouterr().err
+
+
+def fute(step: str, *arguments: str) -> None:
+    steps.run(step, arguments)
 
 
 def test_a_published_matrix_becomes_both_tables(tmp_path, monkeypatch):
@@ -25,16 +120,16 @@ def test_a_published_matrix_becomes_both_tables(tmp_path, monkeypatch):
     similarities().to_csv("similarities.csv", index=False)
     baselines().to_csv("baselines.csv", index=False)
     settings = {"model": "m-one", "datasets": DATASETS_JSON}
-    fute("transfer-matrix", "--settings", json.dumps(settings), "--matrix", str(FOLDER / "matrix.csv"),
+    fute("transfer_matrix", "--settings", json.dumps(settings), "--files", str(FOLDER / "matrix.csv"),
          "--output", "transfer.csv")  # fmt: skip
     settings = {"surrogate": "s", "methods": ["tupate"], "models": ["m-one"], "datasets": DATASETS_JSON,
                 "gain": "linear", "draws": 20, "permutations": 100}  # fmt: skip
     inputs = [flag for name in ("transfer", "similarities", "baselines") for flag in (f"--{name}", f"{name}.csv")]
     outputs = [flag for name in ("targets", "direct", "table1", "table2") for flag in (f"--{name}", f"{name}.csv")]
-    fute("lm-evaluation", "--settings", json.dumps(settings), *inputs, *outputs)
+    fute("lm_evaluation", "--settings", json.dumps(settings), *inputs, *outputs)
     for name in ("table1", "table2"):
         settings = {"table": name, "title": "T", "caption": "C"}
-        fute("transfer-table", "--settings", json.dumps(settings), "--cells", f"{name}.csv", "--targets",
+        fute("transfer_table", "--settings", json.dumps(settings), "--cells", f"{name}.csv", "--targets",
              "targets.csv", "--direct", "direct.csv", "--printed", str(PRINTED / f"{name}.csv"), "--csv",
              f"{name}.out.csv", "--markdown", f"{name}.md", "--latex", f"{name}.tex")  # fmt: skip
     written = pd.read_csv("table1.out.csv")

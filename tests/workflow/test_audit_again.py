@@ -10,13 +10,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.checkouts import CONFIG, Checkout, audit, say
+from support.checkouts import CONFIG, MODEL, Checkout, audit, say
 from support.rerun_table import reruns
 
 pytestmark = pytest.mark.workflow
 
-LABELS = "results/labels/smollm2-135m/sa-7/sa.jsonl.gz"
-VECTOR = "results/embeddings/smollm2-135m/tupate/mte/smollm2-135m/sa-7.safetensors"
+LABELS = f"results/labels/{MODEL}/sa-7/sa.jsonl.gz"
+VECTOR = f"results/embeddings/{MODEL}/tupate/mte/{MODEL}/sa-7.safetensors"
 GOOD = {"identical", "equivalent", "within tolerance"}
 
 
@@ -133,4 +133,4 @@ def test_what_an_edited_prompt_would_run_again_and_why(clone: Checkout):
     batch = found["pending"][rules.index("label_batch")]
     assert any(why.startswith("params: prompts.sa-7.template") and "Well. " in why for why in batch["reasons"])
     costs = {each["step"]: each for each in found["costs"]}
-    assert costs["label_batch"]["benchmark_s"] > 1 and costs["label_batch"]["wall_s"] > 1
+    assert costs["label_batch"]["benchmark_s"] > 0 and costs["label_batch"]["wall_s"] > 0

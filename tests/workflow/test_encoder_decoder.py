@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from support.checkouts import Checkout, copied, say
-from support.stand_ins import save_stand_in
+from support.checkouts import MODEL, Checkout, copied, save_model, say
 
 from fute.embeddings import cosine, load
 
@@ -51,7 +50,7 @@ def with_t5(finished: Checkout, folder: Path, t5: Path, **values) -> Checkout:
 
 @pytest.fixture(scope="module")
 def t5(tmp_path_factory) -> Path:
-    return save_stand_in(tmp_path_factory.mktemp("t5") / "t5", "encoder-decoder")
+    return save_model("words", tmp_path_factory.mktemp("t5") / "t5")
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +77,14 @@ def test_every_method_has_its_row_and_nothing_is_left_to_do(run):
         vectors = [load(path) for path in sorted((run / f"results/embeddings/{SURROGATE}/{method}").glob("*te/**/*s"))]
         assert len(vectors) == 6 and len({vector.vector.shape for vector in vectors}) == 1, method
         assert all(-1 <= cosine(vectors[0], other) <= 1 for other in vectors)
-    half = run / f"results/embeddings/{SURROGATE}/taskemb/mte/smollm2-135m/sa-1.safetensors"
+    half = run / f"results/embeddings/{SURROGATE}/taskemb/mte/{MODEL}/sa-1.safetensors"
     assert half.stat().st_size < 2.5 * load(half).vector.size + 20_000
 
 
 def test_the_encoder_reads_u_once_for_all_methods_and_prompts(run):
     file = f"results/embeddings/{SURROGATE}/states/sa.safetensors"
     record = json.loads((run / f"{file}.prov.json").read_text())["record"]
-    assert record["counts"]["texts"] == 12 and record["rule"] == "encoder_states"
+    assert record["counts"]["texts"] == 12 and record["step"] == "encoder_states"
     path = run / "config/prompts/sa.yaml"
     path.write_text(path.read_text() + '\n  - id: sa-15\n    number: 15\n    template: "{text}\\nA good one?"\n'
                     '    verbalizers: {negative: ["no"], positive: ["yes"]}\n')  # fmt: skip
@@ -97,7 +96,7 @@ def test_the_encoder_reads_u_once_for_all_methods_and_prompts(run):
 
 
 def test_two_processes_give_the_vectors_of_one(run, finished, t5, tmp_path):
-    wanted = [f"results/embeddings/{SURROGATE}/{method}/mte/smollm2-135m/sa-1.safetensors" for method in METHODS[:2]]
+    wanted = [f"results/embeddings/{SURROGATE}/{method}/mte/{MODEL}/sa-1.safetensors" for method in METHODS[:2]]
     two = with_t5(finished, tmp_path / "project", t5, processes=2, embeddings_per_process=1)
     two.run(*wanted)
     for name in wanted:

@@ -1,48 +1,51 @@
-"""Kill -9 at random moments: nothing false is left behind, and nothing finished is computed twice."""
+"""Kill -9 at random moments: nothing false is left behind, and nothing finished is computed twice.
+
+What is killed are forks (`support.fork_server`); the last process is one that starts as a user's does, and ends in the
+bytes of the run that forks made.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import signal
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.checkouts import CONFIG, MODEL, Checkout, say
+from support.checkouts import CONFIG, MODEL, Checkout, copied, first_in_path, say
+from support.thoroughness import LONG
 
+from fute import paths
 from fute.config.run import load_run
-from fute.embeddings.extract_embedding_step import SUFFIX
-from fute.plan import Workflow
+from fute.plan import Plan
 
 pytestmark = pytest.mark.workflow
-KILLS = 10
+KILLS = 10 if LONG else 3
 
 
-def flags(name: str, files: dict[str, str]) -> list[str]:
-    return [part for key, path in files.items() for part in (f"--{name}", f"{key}={path}")]
+def named(flag: str, files: dict[str, str]) -> list[str]:
+    return [f"--{flag}", *(f"{key}={path}" for key, path in files.items())]
 
 
-def label_command(checkout: Checkout, workflow: Workflow) -> tuple[list[str], Path]:
+def label_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
     (batch,) = workflow.llm.labels.plans[MODEL].new
-    output = f"results/labels/{MODEL}/batches/{batch}.jsonl.gz"
-    corpora = {name: workflow.data.corpus_file(name) for name in workflow.llm.labels.batch_corpora(MODEL, batch)}
-    command = ["label-batch", "--spec", workflow.llm.labels.spec(MODEL, batch), "--model", workflow.model_folder(MODEL)]
-    command += ["--lock", workflow.model_lock(MODEL), *flags("corpus", corpora), "--output", output]
+    output = paths.label_batch(MODEL, batch)
+    corpora = workflow.llm.labels.corpora(MODEL, batch)
+    command = ["label_batch", "--spec", workflow.llm.labels.spec(MODEL, batch), "--model", paths.model_folder(MODEL)]
+    command += ["--lock", paths.model_lock(MODEL), *named("corpora", corpora), "--output", output]
     return command, checkout / output
 
 
-def embed_command(checkout: Checkout, workflow: Workflow) -> tuple[list[str], Path]:
-    (batch,) = workflow.embeddings.plans["tupate"].new
-    folder = workflow.embeddings.folder("tupate")
-    output = f"{folder}/batches/{batch}{SUFFIX}"
-    command = ["embed-batch", "--spec", workflow.embeddings.spec("tupate", batch)]
-    command += ["--model", workflow.model_folder(MODEL), "--lock", workflow.model_lock(MODEL)]
-    command += ["--start", f"{Path(folder).parent}/start.safetensors"]
-    command += [*flags("file", workflow.embeddings.inputs("tupate", batch)), "--output", output]
+def embed_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
+    (batch,) = workflow.vector_batches.plans["tupate"].new
+    output = paths.vector_batch(workflow.vectors.surrogate, "tupate", batch)
+    command = ["embed_batch", "--spec", workflow.vector_batches.spec("tupate", batch)]
+    command += ["--model", paths.model_folder(MODEL), "--lock", paths.model_lock(MODEL)]
+    command += [*named("files", workflow.vector_batches.inputs("tupate", batch)), "--output", output]
     return command, checkout / output
 
 
@@ -59,49 +62,52 @@ def units(output: Path) -> dict[str, tuple[int, str]]:
 
 
 def kill_and_finish(checkout: Checkout, command: list[str], output: Path, expected: bytes) -> None:
-    line = [sys.executable, "-m", "fute", *command]
-    environment = checkout.environment() | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    line = ["python", "-m", "fute", *command]
     moments = random.Random(7)
     seen: dict[str, tuple[int, str]] = {}
+    under_way = 0
     for kill in range(KILLS):
         before = len(seen)
         process = subprocess.Popen(
-            line,
-            cwd=checkout.folder,
-            env=environment,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            line, cwd=checkout.folder, env=checkout.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        # two kills while the process starts, the others once it has gone on, a random time later
-        deadline = time.monotonic() + 60
-        if kill >= 2:
+        # a kill or two while the process starts, the others once it has gone on, a random time later
+        deadline = time.monotonic() + 300
+        if kill >= KILLS // 3:
             while len(units(output)) <= before and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
-        time.sleep(moments.uniform(0, 0.4 if kill >= 2 else 4))
+                time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.05 if kill >= KILLS // 3 else 1))
         finished = process.poll() is not None
-        if not finished:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.kill()
+        said, _ = process.communicate()  # ends with the last process that has the pipe: with the step
         now = units(output)
         assert all(now[name] == unit for name, unit in seen.items()), "a finished unit was written again"
+        under_way += not finished and len(now) > before
         seen = now
         say(f"  kill {kill + 1}/{KILLS}: {len(now)} units finished")
         if finished:
+            assert process.returncode == 0, said
             break
         assert not output.exists() or output.read_bytes() == expected, "a partial batch was published"
-    done = subprocess.run(line, cwd=checkout.folder, env=environment, capture_output=True, text=True)
+    assert under_way, "no kill came between two units"
+    checkout.variables = first_in_path(Path(sys.executable).parent)
+    done = subprocess.run(line, cwd=checkout.folder, env=checkout.environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(units(output)[name] == unit for name, unit in seen.items()), "a finished unit was written again"
     assert output.read_bytes() == expected
 
 
 @pytest.fixture
-def prepared(checkout: Checkout, finished: Checkout, monkeypatch) -> tuple[Checkout, Workflow]:
-    """A fresh checkout with the data and the start, and its plan; `finished` says what must come out."""
-    checkout.run("data", "results/models/smollm2-135m.lock.json", "results/embeddings/smollm2-135m/start.safetensors")
-    monkeypatch.chdir(checkout.folder)
-    return checkout, Workflow(load_run(checkout / CONFIG, checkout / "config"))
+def unfinished(finished: Checkout, tmp_path: Path, monkeypatch) -> Callable[[str], tuple[Checkout, Plan]]:
+    """A copy of the finished run without the batches of a folder, and its plan."""
+
+    def make(folder: str) -> tuple[Checkout, Plan]:
+        checkout = copied(finished, tmp_path / "project")
+        shutil.rmtree(checkout / f"{folder}/batches")
+        monkeypatch.chdir(checkout.folder)
+        return checkout, Plan(load_run(checkout / CONFIG, checkout / "config"))
+
+    return make
 
 
 def expected_bytes(finished: Checkout, output: Path, checkout: Checkout) -> bytes:
@@ -111,14 +117,15 @@ def expected_bytes(finished: Checkout, output: Path, checkout: Checkout) -> byte
     return data
 
 
-def test_a_killed_labelling_step_finishes_without_loss(prepared, finished):
-    checkout, workflow = prepared
+@pytest.mark.long
+def test_a_killed_labelling_step_finishes_without_loss(unfinished, finished):
+    checkout, workflow = unfinished(f"results/labels/{MODEL}")
     command, output = label_command(checkout, workflow)
     kill_and_finish(checkout, command, output, expected_bytes(finished, output, checkout))
 
 
-def test_a_killed_embedding_step_finishes_without_loss(prepared, finished):
-    checkout, workflow = prepared
-    checkout.run("labels")
+@pytest.mark.long
+def test_a_killed_embedding_step_finishes_without_loss(unfinished, finished):
+    checkout, workflow = unfinished(f"results/embeddings/{MODEL}/tupate")
     command, output = embed_command(checkout, workflow)
     kill_and_finish(checkout, command, output, expected_bytes(finished, output, checkout))

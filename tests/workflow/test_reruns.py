@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-from support.checkouts import Checkout, add_model, copied, copy_project
+from support.checkouts import MODEL, Checkout, copied
 from support.rerun_table import reruns
 
 pytestmark = pytest.mark.workflow
@@ -15,7 +16,6 @@ pytestmark = pytest.mark.workflow
 PROMPTS = "config/prompts/sa.yaml"
 PROMPT_3 = 'number: 3\n    template: "{text} Did the reviewer enjoy the movie?"'
 METHODS = 2
-FIGURES = 6
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_editing_a_prompt_relabels_that_prompt_only(edited):
     edited.edit(PROMPTS, PROMPT_3, PROMPT_3.replace("reviewer", "viewer"))
     planned = edited.planned()
     assert planned.keys() == reruns("an edit of one prompt's words")
-    several = {"embed_batch": METHODS, "mte": METHODS, "figure": FIGURES}
+    several = {"embed_batch": METHODS, "mte": METHODS, "figure": 1}
     assert planned == dict.fromkeys(planned, 1) | several
     edited.run()
     moved = changed(before, edited.hashes())
@@ -95,17 +95,15 @@ def test_editing_a_prompt_relabels_that_prompt_only(edited):
     }
     assert of_others == set(), "labels and vectors of other prompts stay as they were"
     assert {
-        "results/labels/smollm2-135m/sa-3/sa.jsonl.gz",
-        "results/labels/smollm2-135m/sa-3/mini-films.jsonl.gz",
+        f"results/labels/{MODEL}/sa-3/sa.jsonl.gz",
+        f"results/labels/{MODEL}/sa-3/mini-films.jsonl.gz",
     } <= moved
     assert labelled_cells(edited) == ["sa-3/mini-films", "sa-3/sa", "self-select/sa"]
 
 
 def labelled_cells(checkout: Checkout) -> list[str]:
     """Cells of the newest label batch."""
-    keys = max(
-        (checkout / "results/labels/smollm2-135m/batches").glob("*.keys"), key=lambda path: path.stat().st_mtime_ns
-    )
+    keys = max((checkout / f"results/labels/{MODEL}/batches").glob("*.keys"), key=lambda path: path.stat().st_mtime_ns)
     return sorted(cell for line in keys.read_text().splitlines() for cell in line.split("\t")[1].split(" "))
 
 
@@ -139,13 +137,19 @@ def test_editing_the_scoring_code_reruns_all_that_used_it(edited):
     assert edited.hashes("results/labels/*/sa-*/*") == before, "a comment changes no label"
 
 
-def test_asking_for_one_cell_labels_one_cell(tmp_path, model):
-    fresh = copy_project(tmp_path / "project")
-    add_model(fresh, model)
-    target = "results/labels/smollm2-135m/sa-3/sa.jsonl.gz"
+def test_asking_for_one_cell_labels_one_cell(fresh):
+    target = f"results/labels/{MODEL}/sa-3/sa.jsonl.gz"
     planned = fresh.planned(target)
     assert planned.keys() == reruns("a request for one label file") and set(planned.values()) == {1}
-    fresh.run(target)
+    said = fresh.snakemake(target).stdout
+    assert re.findall(r"^\[(./.)\] +[\d.]+ s  (.*)$", said, re.MULTILINE) == [
+        ("1/3", "unlabelled texts U for sa"),
+        ("2/3", "new labels of smollm2-135m"),
+        ("3/3", "labels of smollm2-135m, prompt sa-3, on U"),
+    ]
+    assert re.search(r"^3 steps done in ", said, re.MULTILINE) and "Finished job" not in said
+    logs = "".join(path.read_text() for path in (fresh / ".snakemake/log").iterdir())
+    assert "rule label_batch:" in logs and f"output: {target}" in logs, "Snakemake's own log has all of it"
     assert labelled_cells(fresh) == ["sa-3/sa"]
     assert fresh.planned(target) == {}
     record = json.loads(Path(fresh / f"{target}.prov.json").read_text())["record"]

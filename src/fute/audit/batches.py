@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fute import paths
 from fute.artifacts import canonical_json, read_jsonl
 from fute.audit.staleness import differences
 from fute.batching import KEYS
-from fute.plan import EMBEDDING_SUFFIX, TRANSFER_SUFFIX, Workflow
+from fute.plan import Plan
 
 if TYPE_CHECKING:
     from fute.audit.planned_jobs import Job
@@ -47,7 +48,7 @@ def planned_keys(job: Job) -> list[str]:
 
 def cell_content(batch: Path, key: str) -> bytes | None:
     """Content of one cell of a batch, without the key; None if the batch does not hold the cell."""
-    if batch.suffix == EMBEDDING_SUFFIX:
+    if batch.suffix == ".zip":
         from fute.embeddings.extract_embedding_step import member  # loads numpy
 
         with zipfile.ZipFile(batch) as archive:
@@ -76,14 +77,13 @@ def _by_name(listed: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> 
     return {each["task"]["dataset"]: each for each in listed or ()}
 
 
-def all_cells(workflow: Workflow) -> Iterator[tuple[str, str, str]]:
+def all_cells(plan: Plan) -> Iterator[tuple[str, str, str]]:
     """Every cell of a configuration: (pattern `folder/*suffix` of its batches, cell, key)."""
-    if workflow.llm:
-        for (model, task, corpus), key in workflow.llm.labels.cells.items():
-            yield f"results/labels/{model}/batches/*.jsonl.gz", f"{task}/{corpus}", key
-    for path, item in workflow.embeddings.items.items():
-        method = path.split("/")[3]
-        yield f"{workflow.embeddings.folder(method)}/batches/*{EMBEDDING_SUFFIX}", path, item.key
-    if workflow.lm:
-        for cell, run in workflow.lm.transfer.runs.items():
-            yield f"results/transfer/{workflow.lm.transfer.model}/batches/*{TRANSFER_SUFFIX}", cell, run.key
+    if plan.llm:
+        for (model, task, corpus), key in plan.llm.labels.cells.items():
+            yield paths.label_batch(model, "*"), f"{task}/{corpus}", key
+    for path, item in plan.vector_batches.items.items():
+        yield paths.vector_batch(plan.vectors.surrogate, paths.method_of(path), "*"), path, item.key
+    if plan.lm:
+        for cell, run in plan.lm.transfer.runs.items():
+            yield paths.transfer_batch(plan.lm.transfer.model, "*"), cell, run.key

@@ -116,7 +116,7 @@ def _chain(target: str, results: ResultsFolder) -> tuple[dict[str, Sidecar], dic
             continue
         record = sidecar.record
         sidecars[name] = sidecar
-        chain[name] = Source(record.rule, record.sha256, tuple(source.path for source in record.inputs))
+        chain[name] = Source(record.step, record.sha256, tuple(source.path for source in record.inputs))
         todo += chain[name].inputs
     return sidecars, chain
 
@@ -125,7 +125,7 @@ def _costs(sidecars: Mapping[str, Sidecar], results: ResultsFolder) -> Iterator[
     processes: dict[str, dict[str, dict[str, Any]]] = {}
     measured: dict[str, dict[Path, float]] = {}
     for name, sidecar in sidecars.items():
-        step = sidecar.record.rule
+        step = sidecar.record.step
         # the outputs of one process have the same run block
         processes.setdefault(step, {})[content_key(sidecar.run)] = sidecar.run
         if is_batch(name):

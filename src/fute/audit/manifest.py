@@ -46,9 +46,9 @@ class _Strict(BaseModel):
 class Entry(_Strict):
     """One artifact.
 
-    rule, wildcards: of the workflow; empty for a finished batch, which no rule makes again. step, module, code_sha256,
-    image, seeds: of its record. params_sha256: hash of the record's params. files: for a lock, files of its folder ->
-    sha256. sidecar_sha256, environment: of one run, so not in the root; environment is a key of
+    rule, wildcards: of the workflow; empty for a finished batch, which no rule makes again. step, module, more_code,
+    code_sha256, image, seeds: of its record. params_sha256: hash of the record's params. files: for a lock, files of
+    its folder -> sha256. sidecar_sha256, environment: of one run, so not in the root; environment is a key of
     `Manifest.environments`.
     """
 
@@ -60,6 +60,7 @@ class Entry(_Strict):
     record_sha256: Sha256
     step: str
     module: Module
+    more_code: list[Module] = []
     params_sha256: Sha256
     code_sha256: Sha256
     seeds: dict[str, int] = {}
@@ -148,8 +149,9 @@ def entry_of(
         size=record.size,
         semantic_sha256=record.semantic_sha256,
         record_sha256=sidecar.record_sha256,
-        step=record.rule,
+        step=record.step,
         module=record.module,
+        more_code=record.more_code,
         params_sha256=content_key(record.params),
         code_sha256=record.code_sha256,
         seeds=record.seeds,

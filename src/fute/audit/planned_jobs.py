@@ -23,7 +23,7 @@ from snakemake.settings.enums import Quietness
 from fute.artifacts import SIDECAR
 from fute.audit.findings import INCOMPLETE
 from fute.config.run import Run
-from fute.plan import Workflow
+from fute.plan import Plan
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
@@ -56,7 +56,7 @@ class Graph:
     settings: the configuration as Snakemake read it, overrides included.
     """
 
-    workflow: Workflow
+    workflow: Plan
     settings: Mapping[str, Any]
     targets: tuple[str, ...]
     jobs: tuple[Job, ...]
@@ -89,7 +89,7 @@ def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[s
 def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str]) -> Graph:
     """The graph of a workflow that `planned` returned for these targets."""
     jobs = sorted((_job(job) for job in workflow.dag.jobs if job.output), key=lambda job: job.outputs)
-    return Graph(workflow.globals["WF"], dict(workflow.globals["config"]), tuple(targets), tuple(jobs))
+    return Graph(workflow.globals["PLAN"], dict(workflow.globals["config"]), tuple(targets), tuple(jobs))
 
 
 @contextmanager

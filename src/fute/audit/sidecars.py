@@ -56,8 +56,9 @@ class Record(BaseModel):
     artifact: str
     sha256: Sha256
     size: Annotated[int, Field(ge=0)]
-    rule: str
+    step: str
     module: Module
+    more_code: list[Module] = []
     params: Any
     code_sha256: Sha256
     seeds: dict[str, int]
@@ -129,13 +130,14 @@ class MadeByCode(Protocol):
     """A record, or a manifest's entry for one."""
 
     module: str
+    more_code: list[str]
     code_sha256: str
 
 
 def same_code(record: MadeByCode) -> bool:
     """Whether the code of a record's step is that of this checkout."""
     try:
-        return code_sha256(record.module) == record.code_sha256
+        return code_sha256(record.module, *record.more_code) == record.code_sha256
     except ValueError:  # the module is gone
         return False
 

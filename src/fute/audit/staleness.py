@@ -17,7 +17,7 @@ from fute.audit.manifest import Entry
 from fute.audit.paths import RESULTS
 from fute.audit.sidecars import Record, same_code
 from fute.code_hash import code_sha256
-from fute.data.fetch_model_step import ModelEntry
+from fute.config.models import ModelEntry
 from fute.scrub import scrubbed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def changed_code(record: Record) -> Iterator[str]:
     """Both hashes of the code, if they differ."""
     if not same_code(record):
         try:
-            now = f"is {code_sha256(record.module)[:12]}"
+            now = f"is {code_sha256(record.module, *record.more_code)[:12]}"
         except ValueError:
             now = "is gone"
         yield f"code: {record.module} or what it imports was edited: was {record.code_sha256[:12]}, {now}"

@@ -1,4 +1,4 @@
-"""The baseline step: a score a prompt by every baseline, for one LLM on one dataset."""
+"""Score the prompts of one LLM for one dataset by every baseline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fute.llm.scoring import normalise
 
 
 def baseline_scores(
-    labels: Sequence[Path], ranking: Path, output: Path, *, zps_flip: bool = False, list_as_scores: bool = False
+    *, labels: Sequence[Path], ranking: Path, output: Path, zps_flip: bool = False, list_as_scores: bool = False
 ) -> None:
     """Score the prompts of one (LLM, dataset). labels: one file a prompt, in the order of prompt numbers.
 
@@ -54,7 +54,7 @@ def baseline_scores(
         "GlobalE (uncalibrated)": global_entropy(raw),
     }
     made_with = {"prompts": prompts, "zps_flip": zps_flip, "list_as_scores": list_as_scores}
-    with Step("baseline_scores", module=__name__, settings=made_with, inputs=[*labels, ranking]) as step:
+    with Step(__name__, settings=made_with, inputs=[*labels, ranking]) as step:
         step.json(
             output,
             {"prompts": prompts, "scores": {k: [round(float(v), 9) for v in s] for k, s in scores.items()}},

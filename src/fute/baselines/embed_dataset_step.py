@@ -1,4 +1,4 @@
-"""The step that makes a labelled dataset's vectors on a black box's own architecture: TextEmb, TaskEmb, TuPaTE."""
+"""Make a labelled dataset's TextEmb, TaskEmb and TuPaTE on the black box's own architecture."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from fute.baselines.tupate import PrefixedBlackBox, tune_prefix
 from fute.batching import UnitStore
 from fute.blackbox.encoding import Encoded, encode, encode_rows, inputs_of
 from fute.blackbox.finetune import examples_to_learn
-from fute.blackbox.finetune_model_step import read_rows
 from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, head_parameters, load_black_box, to_device
 from fute.code_hash import code_sha256
-from fute.config.lm_baselines import DatasetVectorSpec
-from fute.data.rows import Row
+from fute.data.rows import Row, read_rows
 from fute.device import compute_device
 from fute.embeddings import Embedding, save
 from fute.progress import Track, TrainingProgress
+from fute.specs.dataset_vectors import DatasetVectorSpec
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 from fute.surrogate.prefix import mean_over_layers
 
@@ -76,7 +75,7 @@ class DatasetVectors:
             raise BlackBoxError(f"{folder} was fine-tuned on {box.task.dataset}, not on {self.spec.task.dataset}")
         to_device(box, self.accelerator.device)
         settings, seed = self.spec.taskemb, self.spec.seed
-        size = settings.size_for(self.spec.task)
+        size = settings.size_for(self.spec.task.task)
         examples: list[Encoded] = encode_rows(box, first_rows(self.rows, settings.rows, seed))
         batches = [examples[start : start + size] for start in range(0, len(examples), size)]
         with Track(f"TaskEmb of {self.spec.task.dataset}", len(examples), "texts") as track:
@@ -91,7 +90,7 @@ class DatasetVectors:
 
     def tupate(self, path: Path, checkpoint: Path) -> None:
         settings, seed = self.spec.tupate, self.spec.seed
-        recipe, box = settings.recipe_for(self.spec.task), self._box(settings.init_seed)
+        recipe, box = settings.recipe_for(self.spec.task.task), self._box(settings.init_seed)
         head = head_parameters(box.model, self.pretrained.tensors)
         tuned = PrefixedBlackBox(box, head, length=settings.length, init_seed=settings.init_seed)
         examples = examples_to_learn(box, self.rows, recipe, seed)
@@ -147,7 +146,7 @@ def embed_dataset(
                 store.put(method, lambda path: made.tupate(path, checkpoint))
             stop()
     settings, seeds = spec.model_dump(mode="json"), {"order": spec.seed, "init": spec.tupate.init_seed}
-    with Step("embed_dataset", module=__name__, settings=settings, inputs=files.values(), seeds=seeds) as step:
+    with Step(__name__, settings=settings, inputs=files.values(), seeds=seeds) as step:
         for method, path in outputs.items():
             step.bytes(path, store.path(method).read_bytes())
     shutil.rmtree(store.folder.parent)

@@ -1,4 +1,4 @@
-"""Baselines of the language-model experiment: they score every source for every target, higher is better.
+"""Score every source for every target by the baselines of Tables 1 and 2; higher is better.
 
 DataSize and CurveGrad are of here; TextEmb, TaskEmb and TuPaTE compare vectors (`fute.baselines.similarity`).
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -20,7 +19,6 @@ from fute.baselines.components import component_cosines
 from fute.baselines.similarity import Pairs, fused_cosines, vector_cosines
 from fute.config.lm_baselines import LM_BASELINES, LmBaseline
 from fute.embeddings import load
-from fute.evaluation.selection_step import csv_bytes
 from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
 
 COLUMNS = ["model", "method", "source", "target", "score", "in_class"]
@@ -116,8 +114,8 @@ def lm_baselines(
             same = in_class(source, target, settings.datasets)
             rows.append(row | {"score": score, "in_class": own[source, target] if same else float("nan")})
     inputs = [*curves.values(), *counts.values(), *vectors.values()]
-    with Step("lm_baselines", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
-        step.bytes(output, csv_bytes(pd.DataFrame(rows, columns=COLUMNS)), rows=len(rows))
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
+        step.csv(output, rows, COLUMNS)
 
 
 def _scores(

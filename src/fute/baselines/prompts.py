@@ -9,8 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import entr
-from sklearn.cluster import KMeans
 
 Vote = Literal["log", "prob", "vote"]
 
@@ -34,6 +32,8 @@ def mutual_information(p: ArrayLike) -> NDArray[np.float64]:
     Lies in [0, log classes]; 0 where all examples get one distribution.
     """
     p = _probabilities(p)
+    from scipy.special import entr
+
     return entr(p.mean(axis=1)).sum(axis=-1) - entr(p).sum(axis=-1).mean(axis=-1)
 
 
@@ -42,6 +42,8 @@ def local_entropy(p: ArrayLike) -> NDArray[np.float64]:
 
     The sign is no slip: a higher entropy counts as better, against over-confident prompts.
     """
+    from scipy.special import entr
+
     return entr(_probabilities(p)).sum(axis=-1).mean(axis=-1)
 
 
@@ -52,6 +54,8 @@ def global_entropy(p: ArrayLike) -> NDArray[np.float64]:
     """
     p = _probabilities(p)
     shares = _one_hot(p.argmax(axis=-1), p.shape[-1]).mean(axis=1)
+    from scipy.special import entr
+
     return entr(shares).sum(axis=-1)
 
 
@@ -97,6 +101,8 @@ def confident_prompts(p: ArrayLike) -> NDArray[np.bool_]:
     confidence = (ordered[..., -1] - second).mean(axis=1)
     if np.ptp(confidence) <= SAME_CONFIDENCE:
         return np.ones(len(confidence), dtype=bool)
+    from sklearn.cluster import KMeans  # slow to import, and only this needs it
+
     clusters = KMeans(n_clusters=2, n_init=10, random_state=0).fit(confidence[:, None])
     return clusters.labels_ == clusters.cluster_centers_[:, 0].argmax()
 

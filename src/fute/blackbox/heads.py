@@ -27,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from fute.config.finetuning import TaskSettings
+from fute.specs.finetuning import TaskSettings
 
 Family = Literal["encoder", "decoder", "encoder-decoder"]
 

@@ -1,4 +1,4 @@
-"""Any Python function as a black box: texts in, outputs out; its outputs on U make its embedding.
+"""Let a Python function label U: any function from texts to outputs is a black box.
 
 The function is named `module:function` and gets the texts, a list of tuples of one or two segments; where the
 configuration names a dataset also `train`, its rows as (segments, label); and its options by name. It returns one
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import Step, canonical_json, content_key, read_jsonl, sha256_file
-from fute.config.finetuning import PluginSettings
-from fute.data.rows import Row
+from fute.config.plugins import PluginSettings
+from fute.data.rows import Row, read_rows
 from fute.data.text2text import labelled_pairs
 
 UNKNOWN = "unknown"
@@ -103,7 +103,7 @@ def label_plugin(settings: PluginSettings, *, corpus: Path, output: Path, train:
     """
     if (train is None) != (settings.dataset is None):
         raise PluginError(f"black box {settings.callable}: training rows go with a dataset; give both or neither")
-    rows = [Row.from_json(obj, str(corpus)) for obj in read_jsonl(corpus)]
+    rows = read_rows(corpus)
     given: dict[str, Any] = dict(settings.options)
     if train is not None:
         given["train"] = labelled_pairs(Row.from_json(obj, str(train)) for obj in read_jsonl(train))
@@ -115,6 +115,6 @@ def label_plugin(settings: PluginSettings, *, corpus: Path, output: Path, train:
     code = {f"plugin:{name}": sha256_file(path) for name, path in source_files(settings).items()}
     inputs = [corpus, *([train] if train else [])]
     what = settings.model_dump(exclude={"folder"})
-    with Step("label_plugin", module=__name__, settings=what, inputs=inputs, external=code) as step:
+    with Step(__name__, settings=what, inputs=inputs, external=code) as step:
         step.facts = {"unknown": unknown}
         step.jsonl(output, [{"id": row.id, **answer} for row, answer in zip(rows, said, strict=True)])

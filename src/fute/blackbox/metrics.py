@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
-from sklearn.metrics import f1_score, matthews_corrcoef
 
-from fute.config.finetuning import TaskSettings
 from fute.data.rows import Row
+from fute.specs.finetuning import TaskSettings
 
 Prediction = str | float
 """A class name, a number, or the text of a span (empty: no answer)."""
@@ -33,6 +31,8 @@ def task_score(task: TaskSettings, rows: Sequence[Row], predictions: Sequence[Pr
         gold = [row.value for row in rows]
         if len(set(gold)) == 1 or len(set(predictions)) == 1:
             return 0.0
+        from scipy.stats import spearmanr
+
         return 100 * float(spearmanr(gold, predictions).statistic)
     gold = [str(row.label) for row in rows]
     if task.metric == "accuracy":
@@ -40,7 +40,11 @@ def task_score(task: TaskSettings, rows: Sequence[Row], predictions: Sequence[Pr
     if task.metric == "f1":
         positive = task.classes[1]
         truth, said = ([name == positive for name in names] for names in (gold, predictions))
+        from sklearn.metrics import f1_score
+
         return 100 * float(f1_score(truth, said, zero_division=0))
+    from sklearn.metrics import matthews_corrcoef
+
     return 100 * float(matthews_corrcoef(gold, predictions))
 
 

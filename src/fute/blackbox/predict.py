@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from fute.blackbox.encoding import NULL, Encoded, Place, encode
 from fute.blackbox.finetune import head_logits
 from fute.blackbox.heads import BlackBox
 from fute.blackbox.metrics import Prediction, task_score
-from fute.config.finetuning import Within
 from fute.data.rows import Row
 from fute.data.text2text import UNANSWERABLE, number_target
 
@@ -23,6 +22,8 @@ ENCODED_AT_ONCE = 4096
 """Texts whose token ids are held in memory together; batches of similar length are cut from so many."""
 
 Texts = Sequence[tuple[str, ...]]
+Within = Literal["context", "anywhere"]
+"""Where a span may lie: in the second segment (evaluation), or in any (the texts of U, most of which have one)."""
 
 
 def best_span(

@@ -1,4 +1,4 @@
-"""The transfer step: encoders that were fine-tuned on sources, fine-tuned again on targets, many in one process."""
+"""Fine-tune encoders of sources again on targets, many in one process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from fute.artifacts import Step, gzip_bytes, jsonl_bytes, sha256_file
 from fute.batching import UnitStore, keys_text
-from fute.blackbox.finetune_model_step import LOCK, Bench
+from fute.blackbox.bench import Bench, folder_of
 from fute.blackbox.heads import BlackBox, BlackBoxError, load_black_box
-from fute.config.finetuning import TransferRun, TransferSpec
 from fute.progress import Track
+from fute.specs.transfer import TransferRun, TransferSpec
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 
 SUFFIX = ".jsonl.gz"
@@ -24,11 +24,6 @@ def cell(run: TransferRun) -> str:
 
 def _unit(run: TransferRun) -> str:
     return f"{run.key}.json"
-
-
-def folder_of(lock: Path) -> Path:
-    """The folder of a fine-tuned model, which lies beside its lock."""
-    return lock.with_name(lock.name.removesuffix(LOCK))
 
 
 def _origins(run: TransferRun, files: Mapping[str, Path]) -> dict[str, Path]:
@@ -80,7 +75,7 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
     lines = [json.loads(store.path(_unit(run)).read_text()) for run in sorted(spec.runs, key=lambda run: run.key)]
     keys = keys_text({cell(run): run.key for run in spec.runs})
     settings = spec.model_dump(mode="json")
-    with Step("transfer_batch", module=__name__, settings=settings, inputs=[*files.values(), lock]) as step:
+    with Step(__name__, settings=settings, inputs=[*files.values(), lock]) as step:
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), runs=len(lines))
         step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys.encode())
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from fute.plan import Workflow
+    from fute.plan import Plan
 
 app = typer.Typer()
 cluster = typer.Typer(no_args_is_help=True, help="Jobs of this folder's runs on a SLURM cluster.")
@@ -23,12 +23,12 @@ ConfigFile = Annotated[Path, typer.Option(help="the run's settings")]
 Values = Annotated[list[str], typer.Option("--config", help="KEY=VALUE over the file's, as for Snakemake; repeated")]
 
 
-def _planned(configfile: Path, values: list[str]) -> tuple[Workflow, tuple[str, ...]]:
+def _planned(configfile: Path, values: list[str]) -> tuple[Plan, tuple[str, ...]]:
     """A run's plan by its file and values given on the command line, and these as Snakemake's arguments."""
     import yaml
 
     from fute.config.run import parse_run, read_yaml
-    from fute.plan import Workflow
+    from fute.plan import Plan
 
     read = dict(read_yaml(configfile))
     for pair in values:
@@ -38,7 +38,7 @@ def _planned(configfile: Path, values: list[str]) -> tuple[Workflow, tuple[str, 
         parsed = yaml.safe_load(value)
         both = isinstance(parsed, dict) and isinstance(read.get(key), dict)
         read[key] = read[key] | parsed if both else parsed
-    return Workflow(parse_run(read, Path("config"), str(configfile))), ("--config", *values) if values else ()
+    return Plan(parse_run(read, Path("config"), str(configfile))), ("--config", *values) if values else ()
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What a run will cost, before anything is sent: jobs by rule, GPU-hours, tokens, disk.
 
-Which jobs there are says a dry run of Snakemake. What the heavy ones cost is `fute.cluster.job_needs`; where a rule has
-finished jobs, their measured mean time stands in for the estimate.
+A dry run of Snakemake says which jobs there are, and `fute.cluster.job_needs` what the heavy ones cost; where a rule
+has finished jobs, their mean time takes the place of the estimate.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from fute import paths
 from fute.cluster.job_needs import TEXT_TOKENS, JobNeeds
 from fute.cluster.resources import INFERENCE_BYTES, Need
 from fute.config.lm_experiment import LM
-from fute.plan import Workflow
+from fute.plan import Plan
 
 GB = 1e9
 LABEL_BYTES = 120
@@ -56,37 +57,39 @@ def planned_jobs(configfile: Path, arguments: tuple[str, ...] = ()) -> dict[str,
     return {name: count for name, count in jobs.items() if name not in ("total", "all")}
 
 
-def heavy_jobs(plan: Workflow, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
+def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
     """Rule and need of every job of the run's heavy rules whose output is not there."""
     if llm := plan.llm:
         for model, part in llm.labels.plans.items():
             yield from (("label_batch", needs.label_batch(model, batch)) for batch in part.new)
-    for method, part in plan.embeddings.plans.items():
+    for method, part in plan.vector_batches.plans.items():
         yield from (("embed_batch", needs.embed_batch(method, batch)) for batch in part.new)
-    if any(plan.embeddings.shares_states(method) for method in plan.config.methods):
-        missing = [corpus for corpus in plan.config.corpora if not Path(plan.embeddings.states_file(corpus)).is_file()]
-        yield from (("encoder_states", needs.encoder_states(corpus)) for corpus in missing)
+    if any(plan.vectors.shares_states(method) for method in plan.config.methods):
+        for corpus in plan.config.corpora:
+            if not Path(paths.encoder_states(plan.vectors.surrogate, corpus)).is_file():
+                yield "encoder_states", needs.encoder_states(corpus)
     if lm := plan.lm:
-        for model, dataset in lm.finetuned:
-            if not Path(lm.finetuned_file(model, dataset)).is_file():
+        for model, dataset in lm.finetune.models:
+            if not Path(paths.finetuned(model, dataset)).is_file():
                 yield "finetune_model", needs.finetune_model(model, dataset)
         for model, task in lm.black_boxes:
-            if model not in lm.settings.plugins and not Path(lm.labels_file(model, task)).is_file():
+            if model not in lm.settings.plugins and not Path(paths.labels(model, task, LM)).is_file():
                 yield "label_language_model", needs.label_language_model(model)
-        for dataset in lm.targets if lm.baselines.vector_methods else ():
-            if not all(Path(lm.baselines.vector_file(m, dataset)).is_file() for m in lm.baselines.vector_methods):
+        for dataset in plan.data.lm_targets:
+            files = [paths.dataset_vector(lm.baselines.model, m, dataset) for m in lm.baselines.vector_methods]
+            if not all(Path(path).is_file() for path in files):
                 yield "embed_dataset", needs.embed_dataset(dataset)
         yield from (("transfer_batch", needs.transfer_batch(batch)) for batch in lm.transfer.plan.new)
 
 
 def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: Path) -> list[RuleCost]:
-    """Costs by rule, the dearest first. benchmarks: folder of the measured times of finished jobs."""
-    found = []
+    """Costs by rule, the most expensive first. benchmarks: folder of the measured times of finished jobs."""
+    costs = []
     for rule, count in jobs.items():
         own = [need for name, need in heavy if name == rule]
         seconds = measured_seconds(benchmarks / rule)
         if not own:
-            found.append(RuleCost(rule, count))
+            costs.append(RuleCost(rule, count))
             continue
         if seconds:
             minutes = len(own) * sum(seconds) / len(seconds) / 60
@@ -95,8 +98,8 @@ def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: 
             minutes = sum(need.estimate for need in own)
             gpu_hours = sum(need.gpu_hours for need in own)
         gpus, tokens = max(need.gpus for need in own), sum(need.tokens for need in own)
-        found.append(RuleCost(rule, count, gpus, gpu_hours, minutes, tokens, len(seconds)))
-    return sorted(found, key=lambda cost: (-cost.gpu_hours, -(cost.minutes or 0), cost.rule))
+        costs.append(RuleCost(rule, count, gpus, gpu_hours, minutes, tokens, len(seconds)))
+    return sorted(costs, key=lambda cost: (-cost.gpu_hours, -(cost.minutes or 0), cost.rule))
 
 
 def measured_seconds(folder: Path) -> list[float]:
@@ -104,33 +107,33 @@ def measured_seconds(folder: Path) -> list[float]:
     return [float(path.read_text().splitlines()[1].split("\t")[0]) for path in sorted(folder.glob("*.tsv"))]
 
 
-def disk_bytes(plan: Workflow, needs: JobNeeds) -> dict[str, float]:
+def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:
     """Estimated bytes of what a whole run keeps, by kind."""
     config, llm, lm = plan.config, plan.llm, plan.lm
-    models = {*plan.models, *(lm.settings.models if lm else ())}
+    with_files = [name for name in plan.models if not plan.run.models[name].server]
     surrogate = needs.parameters(config.surrogate.name)
     width = WIDTH * (surrogate / WIDTH_PARAMETERS) ** (1 / 3)
-    shared = any(plan.embeddings.shares_states(method) for method in config.methods)
+    shared = any(plan.vectors.shares_states(method) for method in config.methods)
     cells = [corpus for _, _, corpus in llm.labels.cells] if llm else []
     cells += [LM] * len(lm.black_boxes) if lm else []
-    methods = [path.split("/")[3] for path in plan.embeddings.items]
+    methods = map(paths.method_of, plan.vector_batches.items)
     fisher = config.taskemb.mte
     vector = {
         "taskemb": {"none": 4 * surrogate, "rows": 4 * surrogate / width, "tensors": 1e5}[fisher.reduce]
         / (2 if fisher.store == "float16" else 1),
     }
     return {
-        "models": sum(INFERENCE_BYTES * needs.parameters(name) for name in models if not plan.run.models[name].server),
-        "fine-tuned models": sum(4 * needs.parameters(model) for model, _ in lm.finetuned) if lm else 0,
+        "models": sum(INFERENCE_BYTES * needs.parameters(name) for name in with_files),
+        "fine-tuned models": sum(4 * needs.parameters(model) for model, _ in lm.finetune.models) if lm else 0,
         "labels": sum(LABEL_BYTES * needs.texts(corpus) for corpus in cells),
-        # of what is no TaskEmb vector, a prefix over all layers is the largest
+        # of all vectors but TaskEmb's, a prefix over all layers is the largest
         "embeddings": sum(2 * vector.get(method, 2 * 16 * 24 * width * 4) for method in methods),
         "encoder states": sum(2 * width * TEXT_TOKENS * needs.texts(c) for c in config.corpora) if shared else 0,
     }
 
 
-def print_costs(plan: Workflow, costs: list[RuleCost], disk: dict[str, float], quota_gb: float | None) -> None:
-    """Print the tables, and whether what is kept fits."""
+def print_costs(plan: Plan, costs: list[RuleCost], disk: dict[str, float], quota_gb: float | None) -> None:
+    """Print the costs, and whether there is room for the files that the run keeps."""
     console = Console(width=110)
     table = Table("rule", "jobs", "GPUs a job", "GPU-hours", "hours", "tokens (millions)", "time is", title="Jobs")
     for cost in costs:

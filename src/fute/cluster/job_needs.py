@@ -1,6 +1,6 @@
-"""Memory, time and GPUs of each job of a run: its texts and passes counted from the configuration.
+"""Memory, time and GPUs of each job of a run, from how many tokens it passes over.
 
-Counts are of what the configuration asks for, before any file is there: the rules ask at every planning, and a job on
+All is counted from the configuration, before any file is there: the rules ask whenever a run is planned, and a job on
 a cluster must get the same answer as the workflow that sent it.
 """
 
@@ -11,32 +11,36 @@ from functools import cache
 from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
 from fute.config.finetuning import TrainingSettings
 from fute.config.lm_experiment import LM
-from fute.config.recipes import Item, TextEmbSettings
-from fute.data.crossfit import LIMIT, PER_SCRIPT
+from fute.config.recipes import TextEmbSettings
+from fute.config.unsup import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
-from fute.plan import SELF_SELECT, Workflow
+from fute.plan import SELF_SELECT, Plan
+from fute.plan.llm import LlmPlan
+from fute.plan.lm import LmPlan
+from fute.specs.embeddings import Item
 
 TEXT_TOKENS = 64
 """Tokens of a text; those of CrossFit have 39 on average."""
 PROMPT_TOKENS = 80
 """Tokens of a prompt around its text."""
 TRAIN_ROWS, TEST_ROWS, BUILTIN_ROWS = 20_000, 1_000, 100
-"""Rows of a dataset whose registry entry says nothing of its size, and of one that ships with the project."""
+"""Rows of a dataset whose registry entry gives no size (training, evaluation), or that ships with the project."""
 
 
 class JobNeeds:
-    """What the heavy rules ask for, by their wildcards."""
+    """Needs of the heavy rules' jobs; each method is named after its rule and takes the rule's wildcards."""
 
-    def __init__(self, plan: Workflow) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan, self.run, self.config = plan, plan.run, plan.config
 
     def parameters(self, model: str) -> float:
+        """How many parameters a model has, by its registry entry."""
         return self.run.models[model].parameters_m * 1e6
 
-    # --- how many texts ---------------------------------------------------------------------------------
+    # --- texts ------------------------------------------------------------------------------------------
 
     def texts(self, corpus: str) -> int:
-        """Of a U, or of a dataset's evaluation rows."""
+        """How many texts a U has, or how many evaluation rows a dataset."""
         if corpus in self.config.corpora:
             settings = self.config.unsup[corpus]  # type: ignore[index]
             drawn = (settings.max_per_script or PER_SCRIPT[corpus]) * len(SCRIPTS)  # type: ignore[index]
@@ -49,6 +53,7 @@ class JobNeeds:
         return min(known, default=TEST_ROWS)
 
     def train_rows(self, dataset: str) -> int:
+        """How many training rows a dataset has."""
         entry = self.run.datasets[dataset]
         if self.config.data.source == "builtin":
             return BUILTIN_ROWS
@@ -58,11 +63,10 @@ class JobNeeds:
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def label_batch(self, model: str, batch: str) -> Need:
-        """Every cell reads its corpus once; a chain of thought is written, and read again."""
-        engine, read, written = self.config.llm.engine, 0, 0
-        labels = self._llm.labels
+        """Each cell reads its corpus once; a chain of thought is written, and read again."""
+        engine, labels, read, written = self.config.llm.engine, self._llm.labels, 0, 0
         cells = [tuple(cell.split("/")) for cell in labels.plans[model].new[batch]]
-        # prompts with the same words are asked once
+        # prompts with the same words have the same key, and are asked once
         for task, corpus in {labels.cells[model, *cell]: cell for cell in cells}.values():
             if task == SELF_SELECT:
                 continue
@@ -76,51 +80,54 @@ class JobNeeds:
         )  # fmt: skip
 
     def label_gpus(self, model: str) -> int:
-        """GPUs of a label batch: as the engine's settings say, or as many as hold the model."""
+        """GPUs of a label batch: those of the engine's settings, or as many as hold the model."""
         engine = self.config.llm.engine
         if engine.engine == "vllm":
             return engine.tensor_parallel_size or tensor_parallel(self.parameters(model))
         return min(1, self.config.gpus) if engine.engine == "transformers" else 0
 
     def encoder_states(self, category: str) -> Need:
+        """The encoder reads U once."""
         tokens = self.texts(category) * TEXT_TOKENS
         return inference(self._surrogate, tokens, 0, gpus=self.config.gpus, cores=self.config.threads)
 
     @cache  # noqa: B019
     def embed_batch(self, method: str, batch: str) -> Need:
-        tokens = sum(self._passes(method, item) for item in self.plan.embeddings.batch_items(method, batch).values())
+        """Each vector of the batch is learned in passes over its own texts."""
+        items = self.plan.vector_batches.batch_items(method, batch).values()
+        tokens = sum(self._learned(method, item) for item in items)
         return training(self._surrogate, tokens, gpus=self.config.gpus, cores=self.config.threads)
 
     def finetune_model(self, model: str, dataset: str) -> Need:
-        lm = self._lm
-        recipe = lm.recipe(model, dataset)
-        tokens = self._trained(recipe, recipe.max_tokens, dataset) * len(lm.seeds(model))
-        return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=lm.threads)
+        """One training for each seed."""
+        finetune = self._lm.finetune
+        recipe = finetune.recipe(model, dataset)
+        tokens = self._trained(recipe, recipe.max_tokens, dataset) * len(finetune.seeds(model))
+        return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=finetune.threads)
 
     def label_language_model(self, model: str) -> Need:
-        tokens = self.texts(LM) * TEXT_TOKENS
-        gpus = min(1, self.config.gpus)
-        return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.threads)
+        """The model reads U once."""
+        tokens, gpus = self.texts(LM) * TEXT_TOKENS, min(1, self.config.gpus)
+        return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
 
     @cache  # noqa: B019
     def transfer_batch(self, batch: str) -> Need:
-        lm = self._lm
-        runs = [lm.transfer.runs[cell] for cell in lm.transfer.plan.new[batch]]
-        model = lm.transfer.model
-        recipes = [(lm.recipe(model, run.target), run.target) for run in runs]
+        """One training on the target for each run of the batch."""
+        finetune, transfer = self._lm.finetune, self._lm.transfer
+        recipes = [(finetune.recipe(transfer.model, run.target), run.target) for run in transfer.batch_runs(batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
-        return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=lm.threads)
+        return training(self.parameters(transfer.model), tokens, gpus=self.config.gpus, cores=finetune.threads)
 
     def embed_dataset(self, dataset: str) -> Need:
-        """TextEmb and TaskEmb pass over the rows once each, TuPaTE is a training."""
-        lm = self._lm
-        model, settings = lm.transfer.model, lm.settings.baselines
-        limit = lm.recipe(model, dataset).max_tokens
-        prefix = settings.tupate.recipe_for(lm.task(dataset)) if "tupate" in settings.methods else None
-        tokens = self._trained(prefix, limit, dataset) if prefix else 0
-        tokens += 2 * self.train_rows(dataset) * min(limit, 2 * TEXT_TOKENS)
+        """TextEmb and TaskEmb pass over the rows once each; TuPaTE is a training."""
+        finetune, baselines = self._lm.finetune, self._lm.baselines
+        limit = finetune.recipe(baselines.model, dataset).max_tokens
+        tokens = 2 * self.train_rows(dataset) * min(limit, 2 * TEXT_TOKENS)
+        if "tupate" in baselines.methods:
+            prefix = baselines.settings.tupate.recipe_for(finetune.task(dataset).task)
+            tokens += self._trained(prefix, limit, dataset)
         gpus = min(1, self.config.gpus)
-        return training(self.parameters(model), tokens, gpus=gpus, cores=lm.threads)
+        return training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads)
 
     # --- passes over texts ------------------------------------------------------------------------------
 
@@ -129,13 +136,13 @@ class JobNeeds:
         return self.parameters(self.config.surrogate.name)
 
     @property
-    def _llm(self):
+    def _llm(self) -> LlmPlan:
         if self.plan.llm is None:
             raise ValueError("this run has no LLM experiment")
         return self.plan.llm
 
     @property
-    def _lm(self):
+    def _lm(self) -> LmPlan:
         if self.plan.lm is None:
             raise ValueError("this run has no language-model experiment")
         return self.plan.lm
@@ -145,11 +152,11 @@ class JobNeeds:
         rows = recipe.steps * recipe.batch_size if recipe.steps else (recipe.epochs or 1) * self.train_rows(dataset)
         return rows * min(max_tokens, 2 * TEXT_TOKENS)
 
-    def _passes(self, method: str, item: Item) -> int:
-        """Tokens that learning one vector passes over: epochs, every order seed, and TaskEmb's Fisher."""
+    def _learned(self, method: str, item: Item) -> int:
+        """Tokens that learning one vector passes over: all epochs of all order seeds, and TaskEmb's Fisher."""
         rows = self.texts(item.category) if item.kind == "mte" else self.train_rows(item.source)
         rows = min(rows, item.pairs or rows)
-        recipe = self.plan.embeddings.recipes[method][item.recipe]
+        recipe = self.plan.vectors.recipes[method][item.recipe]
         if isinstance(recipe, TextEmbSettings):
             return rows * TEXT_TOKENS
         # training that stops early takes a tenth of the epochs it may take

@@ -10,28 +10,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from fute import paths
 from fute.data.fetch_model_step import ModelError
-from fute.plan import Workflow
+from fute.plan import Plan
 
 TOKEN = "HF_TOKEN"
 """The environment variable with the hub's token: never an argument, so that no command line, log or record has it."""
 
 
-def targets(plan: Workflow) -> list[str]:
+def targets(plan: Plan) -> list[str]:
     """Files that need a network, or that all later steps start from."""
-    lm = plan.lm
-    models = dict.fromkeys((*plan.models, *(lm.settings.models if lm else ())))
-    if lm:
-        models[lm.settings.transfer.model] = None
-    data = [f"results/unsup/{corpus}.jsonl.gz" for corpus in plan.config.corpora]
-    splits = [f"results/data/{name}/{split}.jsonl.gz" for name in plan.data.datasets for split in ("train", "test")]
-    return [*(plan.model_lock(model) for model in models), *data, *splits]
+    data = [paths.unsup(corpus) for corpus in plan.config.corpora]
+    splits = [paths.rows(name, split) for name in plan.data.datasets for split in ("train", "test")]
+    return [*map(paths.model_lock, plan.models), *data, *splits]
 
 
-def check_token(plan: Workflow, environment: Mapping[str, str]) -> None:
+def check_token(plan: Plan, environment: Mapping[str, str]) -> None:
     """Raise ModelError where gated models are not here yet and no token is set."""
-    locks = [Path(path) for path in targets(plan) if path.startswith("results/models/")]
-    missing = [path.name.removesuffix(".lock.json") for path in locks if not path.is_file()]
+    missing = [name for name in plan.models if not Path(paths.model_lock(name)).is_file()]
     gated = [name for name in missing if plan.run.models[name].gated]
     if gated and not environment.get(TOKEN):
         repos = ", ".join(f"{name} ({plan.run.models[name].repo})" for name in gated)
@@ -41,7 +37,7 @@ def check_token(plan: Workflow, environment: Mapping[str, str]) -> None:
         )
 
 
-def prefetch(plan: Workflow, configfile: Path, cores: int, arguments: tuple[str, ...]) -> None:
+def prefetch(plan: Plan, configfile: Path, cores: int, arguments: tuple[str, ...]) -> None:
     """Run the workflow's data and model rules in this process's place."""
     check_token(plan, os.environ)
     line = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", str(configfile)]

@@ -12,7 +12,10 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow as SnakemakeWorkflow
 
 PREFIX = "fute"
 """`slurm-jobname-prefix` of profiles/slurm."""
@@ -61,6 +64,15 @@ def check_settings(resources: Mapping[str, Iterable[object]], array_jobs: str | 
         raise SlurmError(
             "mem_mb_per_cpu is set, and would take the place of every rule's mem_mb: remove it from the profile"
         )
+
+
+def check_jobs(workflow: SnakemakeWorkflow) -> None:
+    """Raises SlurmError, as `check_settings` does, for the planned jobs of a run that SLURM executes; else nothing."""
+    if not hasattr(workflow.executor_settings, "array_jobs"):
+        return
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+    asked = {name: {job.resources.get(name) for job in jobs} for name in (*SITE, "mem_mb_per_cpu")}
+    check_settings(asked, workflow.executor_settings.array_jobs)
 
 
 def orphans(folder: Path) -> list[Job]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from fute.data.text2text import CLASSES
+from fute.config.categories import CLASSES
+from fute.config.sections import Section
 
 Source = Literal["builtin", "files", "hub"]
 DatasetCategory = Literal["sa", "nli", "cr", "qa"]
@@ -16,7 +17,14 @@ Metric = Literal["accuracy", "f1", "matthews", "spearman", "span_f1"]
 LabelReader = Literal["fields", "med_qa", "medalpaca"]
 SpanReader = Literal["squad", "multiqa", "hotpot_qa", "duorc", "drop", "drop_flat", "wiki_hop", "boolq_span"]
 Reader = LabelReader | SpanReader
-Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+
+
+def _as_list(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+OneOrMore = str | tuple[str, ...]
+Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_as_list, json_schema_input_type=OneOrMore)]
 
 METRICS: dict[Task, tuple[Metric, ...]] = {
     "classification": ("accuracy", "f1", "matthews"),
@@ -25,18 +33,15 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class SplitNames(Section):
+    """Names of the raw splits that are read. Held-out rows (dev) are always cut from train."""
 
-
-class SplitNames(_Strict):
-    """Raw split names; several are read one after the other. The dev split is cut from train.
-
-    test: None where the evaluation rows are cut from train, too (`heldout_share`).
-    """
-
-    train: Names
-    test: Names | None = None
+    train: Names = Field(description="Raw split, or list of splits, to learn from.")
+    test: Names | None = Field(
+        None,
+        description="Raw split, or list of splits, to evaluate on. `null`: rows are cut from train; give "
+        "`heldout_share`.",
+    )
 
     @property
     def parts(self) -> tuple[tuple[str, Names], ...]:
@@ -46,104 +51,138 @@ class SplitNames(_Strict):
         return (("train", self.train), ("test", self.test))
 
 
-class FilesSettings(_Strict):
-    """How a dataset lies in a local folder where that differs from the entry.
+class FilesSettings(Section):
+    """How the dataset lies in a local folder, where that differs from the entry."""
 
-    reader       the form of its rows
-    drop_shared  text fields; a train row that shares one with a test row is dropped
-    """
-
-    folder: str | None = None
-    splits: SplitNames | None = None
-    reader: Reader | None = None
-    drop_shared: tuple[str, ...] = ()
+    folder: str | None = Field(None, description="Folder under `data.root`. `null`: the dataset's id.")
+    splits: SplitNames | None = Field(None, description="Raw splits there. `null`: those of the entry.")
+    reader: Reader | None = Field(None, description="Form of the rows there. `null`: that of the entry.")
+    drop_shared: tuple[str, ...] = Field(
+        (), description="Text fields; a training row that shares one of them with an evaluation row is dropped."
+    )
 
 
-class HubSettings(_Strict):
-    """A dataset repository. `repo` may be a snapshot folder, written with a leading `/`, `./` or `../`.
+class HubSettings(Section):
+    """The dataset's repository on huggingface.co."""
 
-    folder    read this folder of the repository alone: for branches that have folders instead of configurations
-    branch    where the data are, if not on the default branch (`refs/convert/parquet`: the hub's own conversion)
-    revision  a commit; None: what the branch stands at when the data are read, kept in the lock
-    rename    column -> the name the entry or its reader knows it by
-    """
-
-    repo: str
-    config: str | None = None
-    folder: str | None = None
-    branch: str | None = None
-    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
-    splits: SplitNames | None = None
-    reader: Reader | None = None
-    rename: dict[str, str] = {}
+    repo: str = Field(
+        description="Repository, or a snapshot of one in a local folder: then write a leading `/`, `./` or `../`."
+    )
+    config: str | None = Field(None, description="Configuration of the repository. `null`: its only one.")
+    folder: str | None = Field(
+        None,
+        description="Read this folder of the repository only, for branches with folders in place of configurations.",
+    )
+    branch: str | None = Field(
+        None,
+        description="Branch with the data, such as `refs/convert/parquet`, the hub's own conversion. `null`: the "
+        "default branch.",
+    )
+    revision: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{40}$",
+        description="Commit to read, 40 hex digits. `null`: the newest of the branch; the lock file beside the data "
+        "records which one that was.",
+    )
+    splits: SplitNames | None = Field(None, description="Raw splits there. `null`: those of the entry.")
+    reader: Reader | None = Field(None, description="Form of the rows there. `null`: that of the entry.")
+    rename: dict[str, str] = Field({}, description="Column -> the name by which the entry or its reader knows it.")
 
     @property
     def is_folder(self) -> bool:
         return self.repo.startswith(("/", "./", "../"))
 
 
-class Scale(_Strict):
-    """The numbers of a regression dataset, and what their target strings are rounded to."""
+class Scale(Section):
+    """The numbers of a regression dataset, as text targets show them."""
 
-    low: float
-    high: float
-    step: float = Field(gt=0)
-
-
-class Sizes(_Strict):
-    """Rows with a label in the official splits; None where unknown. A difference is a warning, never an error."""
-
-    train: int | None = None
-    dev: int | None = None
+    low: float = Field(description="Lowest number; lower ones become it.")
+    high: float = Field(description="Highest number; higher ones become it.")
+    step: float = Field(gt=0, description="Numbers are rounded to the nearest multiple of this.")
 
 
-class DatasetSettings(_Strict):
-    """One entry of the dataset registry.
+class Sizes(Section):
+    """Rows with a label in the official splits. A difference is a warning, never an error."""
 
-    category       sa and nli share their classes within the category; cr and qa sets have their own
-    task, metric   what a model learns on it, and how it is scored
-    domain         one of the paper's domain-specific targets (Table 2)
-    reader         the form of the raw rows; `fields` takes what fields and label_field name
-    fields         the text fields, in the order of a row's segments
-    labels         raw label as a string -> canonical class name; a list maps 0, 1, ... by position
-    unlabelled     raw labels of rows to drop
-    classes        canonical class names in the order of class indices
-    scale          regression: range and step of the numbers
-    heldout_share  share of the rows that are evaluated on, where the dataset has no split for it
-    max_skipped    largest share of questions to skip that have no answer span; 0: the first one is an error
-    distractors    HotpotQA: paragraphs kept beside the supporting ones (None: all, as MultiQA has them)
-    sample         test rows, unless the caller says otherwise; None: all
-    overlaps       datasets whose test texts must not stand in this one's train and dev rows
-    overlap_by     what counts as the same text there: the whole row, or the first segment (the question) alone
-    expected       official sizes
-    vu_size        rows in thousands, all splits, as the transfer literature counts them (baseline DataSize)
-    obtain         how to come by the data where no source has them; part of the errors
-    """
+    train: int | None = Field(None, description="Rows of the official training split. `null`: unknown.")
+    dev: int | None = Field(None, description="Rows of the official split that is evaluated on. `null`: unknown.")
 
-    title: str
-    category: DatasetCategory
-    task: Task = "classification"
-    metric: Metric = "accuracy"
-    domain: Literal["finance", "medical"] | None = None
-    reader: Reader = "fields"
-    fields: tuple[str, ...] = ()
-    label_field: str | None = None
-    labels: dict[str, str] | tuple[str, ...] = ()
-    unlabelled: tuple[str, ...] = ("-1",)
-    classes: tuple[str, ...] = ()
-    scale: Scale | None = None
-    splits: SplitNames
-    heldout_share: float | None = Field(default=None, gt=0, lt=1)
-    max_skipped: float = Field(default=0, ge=0, lt=1)
-    distractors: int | None = Field(default=None, ge=0)
-    sample: int | None = Field(default=1000, ge=1)
-    overlaps: tuple[str, ...] = ()
-    overlap_by: Literal["row", "first"] = "row"
-    expected: Sizes = Sizes()
-    vu_size: float | None = Field(default=None, gt=0)
-    files: FilesSettings = FilesSettings()
-    hub: HubSettings | None = None
-    obtain: str | None = None
+
+class DatasetSettings(Section):
+    """One labelled dataset: what is learned on it, and how its raw rows are read."""
+
+    title: str = Field(description="Name in tables and figures.")
+    category: DatasetCategory = Field(
+        description="`sa` (sentiment analysis) and `nli` (natural language inference) have the same classes in all "
+        "their datasets; `cr` (classification and regression) and `qa` (question answering) have their own."
+    )
+    task: Task = Field("classification", description="What a model learns: classes, a number, or a span of a context.")
+    metric: Metric = Field(
+        "accuracy",
+        description="How it is scored. `classification`: `accuracy`, `f1` or `matthews`; `regression`: `spearman`; "
+        "`span`: `span_f1`.",
+    )
+    domain: Literal["finance", "medical"] | None = Field(
+        None, description="Domain of a target of Table 2. `null`: the dataset is in Table 1."
+    )
+    reader: Reader = Field(
+        "fields",
+        description="Form of the raw rows. `fields`: what `fields` and `label_field` name; the others are the raw "
+        "forms of single datasets.",
+    )
+    fields: tuple[str, ...] = Field(
+        (), description="The one or two text fields of a row, in the order of its segments (reader `fields`)."
+    )
+    label_field: str | None = Field(None, description="The field with the label (reader `fields`).")
+    labels: dict[str, str] | tuple[str, ...] = Field(
+        (), description="Raw label, as text -> class name. A list names the classes of the raw labels 0, 1, ..."
+    )
+    unlabelled: tuple[str, ...] = Field(("-1",), description="Raw labels that mean: no label. Such rows are dropped.")
+    classes: tuple[str, ...] = Field(
+        (),
+        description="Class names in the order of class indices (task `classification`). For `sa`: negative, positive; "
+        "for `nli`: entailment, neutral, contradiction.",
+    )
+    scale: Scale | None = Field(None, description="Range and step of the numbers (task `regression`).")
+    splits: SplitNames = Field(description="The raw splits to learn from and to evaluate on.")
+    heldout_share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of the rows that is cut from train to evaluate on, for a dataset without `splits.test`.",
+    )
+    max_skipped: float = Field(
+        default=0,
+        ge=0,
+        lt=1,
+        description="Largest share of questions without an answer span that may be skipped. 0: the first one is an "
+        "error.",
+    )
+    distractors: int | None = Field(
+        default=None,
+        ge=0,
+        description="Paragraphs of HotpotQA that are kept beside the supporting ones. `null`: all of them.",
+    )
+    sample: int | None = Field(
+        default=1000, ge=1, description="Most rows to evaluate on, unless `data.test_rows` says otherwise. `null`: all."
+    )
+    overlaps: tuple[str, ...] = Field(
+        (), description="Datasets whose evaluation texts must not stand in this one's training rows, which drop them."
+    )
+    overlap_by: Literal["row", "first"] = Field(
+        "row", description="What counts as the same text there: the whole row, or its first segment (the question)."
+    )
+    expected: Sizes = Field(Sizes(), description="Sizes of the official splits.")
+    vu_size: float | None = Field(
+        default=None,
+        gt=0,
+        description="Rows of all splits, in thousands, as the transfer literature counts them (baseline DataSize).",
+    )
+    files: FilesSettings = Field(
+        FilesSettings(), description="How a local folder differs from the entry (`data.source: files`)."
+    )
+    hub: HubSettings | None = Field(None, description="The repository on huggingface.co (`data.source: hub`).")
+    obtain: str | None = Field(None, description="How to get the data, where no source has them; shown in errors.")
 
     @property
     def label_map(self) -> dict[str, str]:

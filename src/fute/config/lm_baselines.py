@@ -1,4 +1,4 @@
-"""Which baselines of Tables 1 and 2 are computed, and how; read at planning time, so nothing heavy is imported here."""
+"""The section `lm.baselines`: which baselines of Tables 1 and 2 are computed, and how."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from fute.config.finetuning import TaskSettings, TrainingSettings
+from fute.config.datasets import Task
+from fute.config.finetuning import EPOCHS, RATE, TrainingSettings
 from fute.config.sections import Section
 
 LmBaseline = Literal["datasize", "curvegrad", "textemb", "taskemb", "tupate"]
@@ -19,58 +20,66 @@ VECTORS: tuple[LmBaseline, ...] = ("textemb", "taskemb", "tupate")
 
 
 class TextEmbBaseline(Section):
-    """TextEmb. rows: of at most so many training rows, the first in a seeded order (None: all)."""
+    """TextEmb: the mean state of a dataset's texts in the pretrained model."""
 
-    rows: int | None = Field(None, ge=1)
+    rows: int | None = Field(
+        None, ge=1, description="Most training rows that are read, the first in a seeded order. `null`: all."
+    )
 
 
 class TaskEmbBaseline(Section):
-    """TaskEmb. rows: as TextEmb's. Batch sizes shape the vector, which is made of squares of batch means; the
-    defaults are Vu et al.'s, `span_batch_size` that of extractive question answering."""
+    """TaskEmb: squared gradients of the fine-tuned model. They are taken per batch, so batch sizes shape the vector."""
 
-    rows: int | None = Field(None, ge=1)
-    batch_size: int = Field(32, ge=1)
-    span_batch_size: int = Field(12, ge=1)
+    rows: int | None = Field(
+        None, ge=1, description="Most training rows that are read, the first in a seeded order. `null`: all."
+    )
+    batch_size: int = Field(32, ge=1, description="Texts in one batch; the default is Vu et al.'s.")
+    span_batch_size: int = Field(
+        12, ge=1, description="The same for extractive question answering; the default is Vu et al.'s."
+    )
 
-    def size_for(self, task: TaskSettings) -> int:
-        return self.span_batch_size if task.task == "span" else self.batch_size
+    def size_for(self, task: Task) -> int:
+        """Batch size for a task."""
+        return self.span_batch_size if task == "span" else self.batch_size
 
 
 class PrefixRecipe(TrainingSettings):
-    """How a prefix is tuned on a dataset. dropout: of the prefix; the frozen model has none."""
+    """How a prefix is tuned on a dataset."""
 
-    epochs: int | None = Field(default=60, ge=1)
-    learning_rate: float = Field(default=1e-2, gt=0)
-    dropout: float = Field(default=0.15, ge=0, lt=1)
+    epochs: int | None = Field(default=60, ge=1, description=EPOCHS)
+    learning_rate: float = Field(default=1e-2, gt=0, description=RATE)
+    dropout: float = Field(
+        default=0.15, ge=0, lt=1, description="Dropout rate on the prefix. The frozen model has none."
+    )
 
 
 class SpanPrefixRecipe(PrefixRecipe):
-    """The same for extractive question answering."""
+    """How a prefix is tuned on a dataset of extractive question answering."""
 
-    epochs: int | None = Field(default=30, ge=1)
-    learning_rate: float = Field(default=5e-3, gt=0)
+    epochs: int | None = Field(default=30, ge=1, description=EPOCHS)
+    learning_rate: float = Field(default=5e-3, gt=0, description=RATE)
 
 
 class TupateBaseline(Section):
-    """TuPaTE. cr, qa: recipes by what is learned, as those of `lm.finetune`. length: positions of the prefix.
-    init_seed: of the start of prefix and head, which all datasets share."""
+    """TuPaTE: a prefix that is tuned on each dataset, on the frozen model."""
 
-    cr: PrefixRecipe = PrefixRecipe()
-    qa: SpanPrefixRecipe = SpanPrefixRecipe()
-    length: int = Field(16, ge=1)
-    init_seed: int = 42
+    cr: PrefixRecipe = Field(PrefixRecipe(), description="Recipe for datasets of classes or numbers.")
+    qa: SpanPrefixRecipe = Field(SpanPrefixRecipe(), description="Recipe for extractive question answering.")
+    length: int = Field(16, ge=1, description="Positions of the prefix.")
+    init_seed: int = Field(42, description="Seed of the start of prefix and head, which all datasets share.")
 
-    def recipe_for(self, task: TaskSettings) -> PrefixRecipe:
-        return self.qa if task.task == "span" else self.cr
+    def recipe_for(self, task: Task) -> PrefixRecipe:
+        """Recipe for a task."""
+        return self.qa if task == "span" else self.cr
 
 
 class LmBaselines(Section):
-    """The section `lm.baselines`. methods: ids of the baselines that are computed."""
+    """The baselines of Tables 1 and 2."""
 
-    methods: tuple[LmBaseline, ...] = tuple(LM_BASELINES)
-    textemb: TextEmbBaseline = TextEmbBaseline()
-    taskemb: TaskEmbBaseline = TaskEmbBaseline()
-    tupate: TupateBaseline = TupateBaseline()
+    methods: tuple[LmBaseline, ...] = Field(tuple(LM_BASELINES), description="The baselines that are computed.")
+    textemb: TextEmbBaseline = Field(TextEmbBaseline(), description="Settings of TextEmb.")
+    taskemb: TaskEmbBaseline = Field(TaskEmbBaseline(), description="Settings of TaskEmb.")
+    tupate: TupateBaseline = Field(TupateBaseline(), description="Settings of TuPaTE.")
 
     @field_validator("methods")
     @classmethod
@@ -78,22 +87,3 @@ class LmBaselines(Section):
         if len(set(methods)) < len(methods):
             raise ValueError(f"{list(methods)} repeat one; name each baseline once")
         return methods
-
-
-class DatasetVectorSpec(Section):
-    """The vectors of one dataset on one model.
-
-    max_tokens, eval_batch_size, autocast: as the model is fine-tuned on the dataset. seed: of the order of rows.
-    methods: those of `VECTORS` that are asked for.
-    """
-
-    model: str
-    task: TaskSettings
-    max_tokens: int
-    eval_batch_size: int
-    autocast: bool
-    seed: int
-    methods: tuple[LmBaseline, ...]
-    textemb: TextEmbBaseline
-    taskemb: TaskEmbBaseline
-    tupate: TupateBaseline

@@ -8,25 +8,31 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fute.config.datasets import DatasetSettings
-from fute.config.finetuning import FinetuneSettings, PluginSettings
+from fute.config.finetuning import MAX_TOKENS, RATE, FinetuneSettings
 from fute.config.lm_baselines import LmBaselines
+from fute.config.models import ModelEntry
+from fute.config.plugins import PluginSettings
 from fute.config.sections import ConfigError, Id, Section
-from fute.data.fetch_model_step import ModelEntry
 
 LM = "lm"
 """The corpus id of this experiment's U, and the category of what is learned on it."""
 
 
 class LmDatasets(Section):
-    """Datasets by group: `cr` and `qa` are sources and targets of transfer, `domain` targets alone (Table 2)."""
+    """The datasets of the experiment by group: ids of `config/datasets.yaml`."""
 
-    cr: tuple[Id, ...] = (
-        "snli", "mnli", "qqp", "qnli", "sst2", "scitail", "cola", "stsb", "mrpc", "rte", "wnli",
-    )  # fmt: skip
-    qa: tuple[Id, ...] = (
-        "squad2", "newsqa", "hotpotqa", "squad1", "duorc-p", "duorc-s", "drop", "wikihop", "boolq", "comqa", "cq",
-    )  # fmt: skip
-    domain: tuple[Id, ...] = ("financial-phrasebank", "mqp", "medqa")
+    cr: tuple[Id, ...] = Field(
+        ("snli", "mnli", "qqp", "qnli", "sst2", "scitail", "cola", "stsb", "mrpc", "rte", "wnli"),
+        description="Classification and regression: sources and targets of transfer.",
+    )
+    qa: tuple[Id, ...] = Field(
+        ("squad2", "newsqa", "hotpotqa", "squad1", "duorc-p", "duorc-s", "drop", "wikihop", "boolq", "comqa", "cq"),
+        description="Question answering: sources and targets of transfer.",
+    )
+    domain: tuple[Id, ...] = Field(
+        ("financial-phrasebank", "mqp", "medqa"),
+        description="Targets from finance and medicine (Table 2); no model is transferred from them.",
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> LmDatasets:
@@ -41,43 +47,52 @@ class LmDatasets(Section):
 class QaFinetune(FinetuneSettings):
     """How a model is fine-tuned on extractive question answering; the defaults are the authors'."""
 
-    learning_rate: float = Field(default=3e-5, gt=0)
-    max_tokens: int = Field(default=384, ge=4)
+    learning_rate: float = Field(default=3e-5, gt=0, description=RATE)
+    max_tokens: int = Field(default=384, ge=4, description=MAX_TOKENS)
 
 
 class FinetuneRecipes(Section):
-    """Recipes by what is learned: `cr` classes and numbers (BoolQ's classes, too, as the authors have it), `qa`
-    spans."""
+    """Recipes of fine-tuning, by what is learned."""
 
-    cr: FinetuneSettings = FinetuneSettings()
-    qa: QaFinetune = QaFinetune()
+    cr: FinetuneSettings = Field(
+        FinetuneSettings(), description="Recipe where classes or numbers are learned; BoolQ's classes, too."
+    )
+    qa: QaFinetune = Field(QaFinetune(), description="Recipe where spans are learned: extractive question answering.")
 
 
 class LmFinetune(FinetuneRecipes):
-    """The recipes of all models; `models` names those that have their own, by id of the model."""
+    """How models are fine-tuned on the datasets."""
 
-    models: dict[Id, FinetuneRecipes] = Field({})
+    models: dict[Id, FinetuneRecipes] = Field(
+        {}, description="Own recipes of single models, by id: `cr` and `qa` in the place of those above."
+    )
 
     def of(self, model: str) -> FinetuneRecipes:
         return self.models.get(model, self)
 
 
 class TransferConfig(Section):
-    """Where the true ranking of sources comes from.
+    """Where the true ranking of sources comes from."""
 
-    model: whose transfer it is. matrix: `compute` fine-tunes every source's model on every target, `file` reads a
-    published matrix (`fute.evaluation.transfer_matrix_step`). seeds: of the runs; the first seed's model is
-    the black box.
-    keep_head: go on from the source's head where it fits. runs_per_process: transfer runs one job makes (None: as
-    many as one command line can name).
-    """
-
-    model: Id = "bert-base"
-    matrix: Literal["compute", "file"] = "compute"
-    file: str | None = None
-    seeds: tuple[int, ...] = Field(default=(42,), min_length=1)
-    keep_head: bool = False
-    runs_per_process: int | None = Field(24, ge=1)
+    model: Id = Field("bert-base", description="The model that is transferred: one of `lm.models`.")
+    matrix: Literal["compute", "file"] = Field(
+        "compute",
+        description="`compute`: fine-tune every source's model on every target. `file`: read the scores from a file.",
+    )
+    file: str | None = Field(
+        None,
+        description="CSV file for `matrix: file`, with the columns `target`, `source` and `score` (in percent); direct "
+        "runs have the source `none`.",
+    )
+    seeds: tuple[int, ...] = Field(
+        default=(42,), min_length=1, description="Seeds of the runs. The first seed's model is the black box."
+    )
+    keep_head: bool = Field(
+        False, description="Start from the source's head where its shape fits. `false`: every run draws a new head."
+    )
+    runs_per_process: int | None = Field(
+        24, ge=1, description="Transfer runs that one job makes. `null`: as many as one command line can name."
+    )
 
     @model_validator(mode="after")
     def _file_goes_with_matrix(self) -> TransferConfig:
@@ -89,32 +104,47 @@ class TransferConfig(Section):
 
 
 class RelevanceConfig(Section):
-    """What NDCG takes as the relevance of a source (`fute.evaluation.transfer.Relevance`)."""
+    """What NDCG takes as the relevance of a source."""
 
-    scale: Literal["percent", "unit"] = "percent"
-    gain: Literal["exp2", "linear", "gain_shifted"] = "exp2"
+    scale: Literal["percent", "unit"] = Field(
+        "percent", description="Scale of scores in NDCG: `percent` is 0 to 100, `unit` 0 to 1."
+    )
+    gain: Literal["exp2", "linear", "gain_shifted"] = Field(
+        "exp2",
+        description="Gain of a source with score r: `exp2` is 2^r - 1, `linear` is r, `gain_shifted` is the "
+        "improvement over direct fine-tuning, 0 where there is none.",
+    )
 
 
 class LmConfig(Section):
-    """The language-model experiment.
+    """The language-model experiment (Tables 1 and 2, Figures 3 and A1): which model to transfer from."""
 
-    models: ids of the model registry, fine-tuned on every source. plugins: black boxes that are Python functions, by
-    name. max_input_tokens: of the surrogate, where it is not that of `surrogate.settings`. first_order: learn this
-    experiment's vectors in the first order seed of their recipes alone. threads: of a job that fine-tunes a model
-    (transfer, too) or labels U by it, where they are not those of the run; jobs of one thread run side by side, which
-    short texts gain most by.
-    """
-
-    models: tuple[Id, ...] = Field(default=("bert-base", "gpt2", "t5-base"), min_length=1)
-    plugins: dict[Id, PluginSettings] = Field({})
-    datasets: LmDatasets = LmDatasets()
-    finetune: LmFinetune = LmFinetune()
-    transfer: TransferConfig = TransferConfig()
-    relevance: RelevanceConfig = RelevanceConfig()
-    baselines: LmBaselines = LmBaselines()
-    max_input_tokens: int | None = Field(None, ge=1)
-    first_order: bool = False
-    threads: int | None = Field(None, ge=1)
+    models: tuple[Id, ...] = Field(
+        default=("bert-base", "gpt2", "t5-base"),
+        min_length=1,
+        description="Models that are fine-tuned on every source: ids of `config/models.yaml`.",
+    )
+    plugins: dict[Id, PluginSettings] = Field({}, description="Black boxes that are Python functions, by name.")
+    datasets: LmDatasets = Field(LmDatasets(), description="The datasets, by group.")
+    finetune: LmFinetune = Field(LmFinetune(), description="How models are fine-tuned.")
+    transfer: TransferConfig = Field(TransferConfig(), description="Where the true ranking of sources comes from.")
+    relevance: RelevanceConfig = Field(RelevanceConfig(), description="What NDCG takes as the relevance of a source.")
+    baselines: LmBaselines = Field(LmBaselines(), description="The baselines of Tables 1 and 2.")
+    max_input_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Most tokens of a text that the surrogate reads in this experiment. `null`: as "
+        "`surrogate.settings.max_input_tokens`.",
+    )
+    first_order: bool = Field(
+        False, description="Learn the vectors of this experiment with the first of their `order_seeds` only."
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="CPU threads of a job that fine-tunes, transfers or labels with a model. Jobs of one thread run "
+        "side by side, which helps most with short texts. `null`: as `threads` of the run.",
+    )
 
     @model_validator(mode="after")
     def _names_fit(self) -> LmConfig:
@@ -146,9 +176,9 @@ def check_lm(
             if name not in datasets:
                 raise ConfigError(f"{key}: {name!r} is not in config/datasets.yaml")
             entry = datasets[name]
-            found = "domain" if entry.domain else entry.group
-            if found != group:
-                raise ConfigError(f"{key}: {name!r} is of group {found!r} in config/datasets.yaml; name it there")
+            own = "domain" if entry.domain else entry.group
+            if own != group:
+                raise ConfigError(f"{key}: {name!r} is of group {own!r} in config/datasets.yaml; name it there")
 
 
 def check_shared(lm: LmConfig, others: Collection[str], max_input_tokens: int, where: str) -> None:

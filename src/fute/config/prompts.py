@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from fute.data.text2text import CLASSES, Category
+from fute.config import strict_yaml
+from fute.config.categories import CLASSES, Category
+from fute.config.sections import Id, Section, explain
 
 PLACEHOLDERS: dict[Category, tuple[str, ...]] = {"sa": ("text",), "nli": ("premise", "hypothesis")}
 FILE_KEYS = {"category", "prompts"}
@@ -26,25 +28,20 @@ class PromptError(ValueError):
     """A prompt file that cannot be used. The message names file, entry and key."""
 
 
-class Prompt(BaseModel):
-    """One prompt.
+class Prompt(Section):
+    """One prompt of an LLM: with it, the LLM is one black box."""
 
-    number       1-based, as the paper counts
-    template     text with {text}, or {premise} and {hypothesis}
-    verbalizers  class name -> the words that stand for it, in canonical class order
-    cot          chain of thought: reasoning first, then a second turn for the answer
-    note         why the template differs from the paper's print, or what is odd about it
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
-    number: int = Field(ge=1)
-    category: Category
-    template: str
-    verbalizers: dict[str, tuple[str, ...]]
-    cot: bool = False
-    note: str | None = None
+    id: Id = Field(description="Name of the prompt in paths: lower case, digits, `.` and `-`.")
+    number: int = Field(ge=1, description="Number, from 1, as the paper counts. Of two equal prompts the lowest wins.")
+    category: Category = Field(description="`sa` or `nli`: that of the file.")
+    template: str = Field(description="The text, with `{text}` (`sa`), or with `{premise}` and `{hypothesis}` (`nli`).")
+    verbalizers: dict[str, tuple[str, ...]] = Field(description="Class name -> the words that stand for the class.")
+    cot: bool = Field(
+        False, description="Chain of thought: the LLM reasons first, and a second turn asks for the answer."
+    )
+    note: str | None = Field(
+        None, description="How the template differs from the paper's print, or what is odd about it."
+    )
 
     @field_validator("verbalizers")
     @classmethod
@@ -72,14 +69,14 @@ class Prompt(BaseModel):
     @model_validator(mode="after")
     def _fits_category(self) -> Prompt:
         if set(self.verbalizers) != set(CLASSES[self.category]):
-            expected, found = ", ".join(CLASSES[self.category]), ", ".join(self.verbalizers)
-            raise ValueError(f"verbalizers must name the classes {expected}, not {found}")
-        found = re.findall(r"\{([^{}]*)\}", self.template)
+            expected, given = ", ".join(CLASSES[self.category]), ", ".join(self.verbalizers)
+            raise ValueError(f"verbalizers must name the classes {expected}, not {given}")
+        names = re.findall(r"\{([^{}]*)\}", self.template)
         rest = re.sub(r"\{[^{}]*\}", "", self.template)
         wanted = PLACEHOLDERS[self.category]
-        if unknown := [name for name in found if name not in wanted]:
+        if unknown := [name for name in names if name not in wanted]:
             raise ValueError(f"template has the unknown placeholder {{{unknown[0]}}}")
-        if missing := [name for name in wanted if name not in found]:
+        if missing := [name for name in wanted if name not in names]:
             raise ValueError(f"template has no {{{missing[0]}}}")
         if "{" in rest or "}" in rest:
             raise ValueError("template has a single brace")
@@ -93,7 +90,7 @@ def load_prompts(path: Path) -> list[Prompt]:
     `Prompt`, and an id or number that is given twice.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = strict_yaml.load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PromptError(f"{path}: is not YAML: {error}") from error
     if not isinstance(content, dict) or set(content) != FILE_KEYS:
@@ -118,10 +115,7 @@ def _prompt(path: Path, position: int, category: Any, entry: Any) -> Prompt:
     try:
         return Prompt.model_validate({"category": category} | entry)
     except ValidationError as error:
-        problems = []
-        for detail in error.errors():
-            key = ".".join(str(part) for part in detail["loc"])
-            problems.append(f"{where}{', key ' + key if key else ''}: {detail['msg']}")
+        problems = [f"{where}{', key ' + key if key else ''}: {what}" for key, what in explain(error, Prompt)]
         raise PromptError("\n".join(problems)) from None
 
 

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from fute.config.sections import Section
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Form = Literal["text2text", "heads"]
+RATE = "Highest learning rate (AdamW); it falls linearly to 0 after the warm-up."
 
 
-class SurrogateSettings(_Frozen):
-    """How a surrogate is loaded and how pairs are cut.
-
-    `dtype` is that of weights that stay frozen (TuPaTE); weights that are trained are fp32 always, since an
-    update at a learning rate of 2e-5 is under the resolution of bf16. `autocast` runs their matrix products
-    in bf16.
-    `form`: `text2text` scores y as text with the surrogate's own language-model head; `heads` puts a small head of
-    classes, a number or an answer's place on it (the authors' code), drawn from `head_seed` for every set of pairs
-    and left out of the vector.
-    """
-
-    family: Literal["encoder-decoder", "causal"]
-    form: Form = "text2text"
-    head_seed: int = 42
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    autocast: bool = False
-    max_input_tokens: int = Field(default=496, ge=1)
-    max_target_tokens: int = Field(default=32, ge=1)
-
-
-class _Method(_Frozen):
+class _Method(Section):
     """What every method's settings can say of themselves; `method` is the method's id in paths and tables."""
 
     @property
@@ -48,24 +25,40 @@ class _Method(_Frozen):
 
 
 class _Trained(_Method):
-    """How the surrogate, or what tunes it, is trained; the vector is the mean over `order_seeds`.
+    """How the surrogate, or what tunes it, is trained."""
 
-    `epochs` holds where no held-out rows are given; with them, at most `max_epochs` and stopping after
-    `patience` epochs without a better held-out loss. Fewer optimiser steps than `min_steps` are an error.
-    """
-
-    epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=128, ge=1)
-    learning_rate: float = Field(gt=0)
-    warmup: float = Field(default=0.05, ge=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    clip: float = Field(default=1.0, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    order_seeds: tuple[int, ...] = Field(default=(42,), min_length=1)
-    min_steps: int = Field(default=10, ge=1)
-    bucket_batches: int = Field(default=4, ge=1)
-    max_epochs: int | None = Field(default=None, ge=1)
-    patience: int | None = Field(default=None, ge=1)
+    epochs: int = Field(
+        default=1, ge=1, description="Passes over all pairs, where no rows are held out for early stopping."
+    )
+    batch_size: int = Field(default=128, ge=1, description="Pairs in one optimiser step.")
+    learning_rate: float = Field(gt=0, description=RATE)
+    warmup: float = Field(
+        default=0.05, ge=0, le=1, description="Share of the steps over which the learning rate rises."
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW, on matrices only.")
+    clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient; a larger one is scaled down.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout rate in what is trained.")
+    order_seeds: tuple[int, ...] = Field(
+        default=(42,),
+        min_length=1,
+        description="Seeds of the order of pairs. One vector is learned per seed; their mean is the embedding.",
+    )
+    min_steps: int = Field(default=10, ge=1, description="Fewest optimiser steps. A shorter training is an error.")
+    bucket_batches: int = Field(
+        default=4,
+        ge=1,
+        description="Batches whose texts are sorted by length together, which saves padding. 1: plain random order.",
+    )
+    max_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most passes with early stopping. Give it with `patience`. `null`: no early stopping.",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop after so many passes without a lower loss on the held-out rows (`data.dev_share`).",
+    )
 
     @model_validator(mode="after")
     def _early_stopping_is_whole(self) -> _Trained:
@@ -82,82 +75,107 @@ class _Trained(_Method):
 
 
 class TaskEmbSettings(_Trained):
-    """TaskEmb: fine-tune the surrogate, then take the Fisher diagonal on the same pairs.
+    """TaskEmb: fine-tune the surrogate, then take the diagonal of its Fisher information on the same pairs."""
 
-    `exclude`: regular expressions, searched in parameter names, of what stays out of the vector. `trained`:
-    `all` of the surrogate (the paper), or only what is `included` in the vector, for short runs. `store`: fp32,
-    or fp16 after division by each tensor's largest entry, with these factors beside it: half the size, and entries
-    below 6e-8 of a tensor's largest become 0. The rest is `fisher_pass`'s.
-    """
-
-    method: Literal["taskemb"] = "taskemb"
-    learning_rate: float = Field(default=2e-5, gt=0)
-    reduction: Literal["mean_of_squares", "batch_mean_square", "square_of_mean"] = "mean_of_squares"
-    token_reduction: Literal["sum", "mean"] = "sum"
-    labels: Literal["given", "sampled"] = "given"
-    exclude: tuple[str, ...] = ()
-    trained: Literal["all", "included"] = "all"
-    reduce: Literal["none", "rows", "tensors"] = "none"
-    store: Literal["float32", "float16"] = "float32"
-    fisher_batch_size: int = Field(default=16, ge=1)
+    method: Literal["taskemb"] = Field("taskemb", description="Id of the method.")
+    learning_rate: float = Field(default=2e-5, gt=0, description=RATE)
+    reduction: Literal["mean_of_squares", "batch_mean_square", "square_of_mean"] = Field(
+        "mean_of_squares",
+        description="How gradients become the vector. `mean_of_squares`: the mean of squared gradients of single "
+        "pairs, the Fisher information. `square_of_mean`: the square of the mean gradient (the authors' code). "
+        "`batch_mean_square`: squares of the mean gradients of batches (Vu et al.).",
+    )
+    token_reduction: Literal["sum", "mean"] = Field(
+        "sum", description="Log-likelihood of a label: the sum over its tokens, or their mean."
+    )
+    labels: Literal["given", "sampled"] = Field(
+        "given", description="Labels of the Fisher information: the given ones, or drawn from the surrogate."
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="Regular expressions, searched in parameter names. What they match is not in the vector."
+    )
+    trained: Literal["all", "included"] = Field(
+        "all",
+        description="What is fine-tuned: the whole surrogate (the paper), or only what is in the vector, for short "
+        "runs.",
+    )
+    reduce: Literal["none", "rows", "tensors"] = Field(
+        "none", description="Size of the vector: every entry, one mean per row of a weight matrix, or one per tensor."
+    )
+    store: Literal["float32", "float16"] = Field(
+        "float32",
+        description="Number format of the file. `float16` halves it: entries are divided by their tensor's largest, "
+        "which is kept beside them, and those below 6e-8 of it become 0.",
+    )
+    fisher_batch_size: int = Field(default=16, ge=1, description="Pairs in one batch of the Fisher pass.")
 
 
 class _Tuned(_Trained):
-    """TuPaTE: the surrogate is frozen, and few parameters that tune it are trained from a common start.
+    """TuPaTE: the surrogate is frozen, and few parameters that tune it are trained from a common start."""
 
-    `layers`: a causal surrogate is tuned in its last so many layers (None: all); the states below are computed
-    once, which is what makes small runs short. `dropout`, that of what is trained, is 0 in runs of fewer steps than
-    `dropout_min_steps`. `backbone_dropout`: rate inside the surrogate while it is tuned; above 0 no states can be
-    computed once.
-    """
-
-    layers: int | None = Field(default=None, ge=1)
-    dropout_min_steps: int = Field(default=100, ge=0)
-    backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
+    layers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tune only the last so many layers of a causal surrogate. The states below are computed once, "
+        "which makes small runs short. `null`: all layers.",
+    )
+    dropout_min_steps: int = Field(
+        default=100, ge=0, description="`dropout` is 0 in trainings of fewer optimiser steps than this."
+    )
+    backbone_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Dropout rate inside the frozen surrogate while it is tuned. Above 0, no states are computed once.",
+    )
 
 
 class TupateSettings(_Tuned):
-    """TuPaTE with a deep prefix of `length` positions, from the start that `init_seed` gives.
-
-    `scope`: which attentions of an encoder-decoder surrogate have a prefix: the decoder's self-attention (then the
-    encoder's states are computed once for all vectors), the encoder's as well, or the cross-attention too. A causal
-    surrogate has one kind. A prefix whose vector moved by less than `min_relative_distance` of its start's norm is
-    an error: such vectors are all the start.
-    """
+    """TuPaTE with a deep prefix: extra positions in every layer of the frozen surrogate are trained."""
 
     START: ClassVar = ("length", "layers", "scope", "init_seed")
     """What shapes the common start, hence must agree between vectors that are compared."""
 
-    method: Literal["tupate"] = "tupate"
-    learning_rate: float = Field(default=1e-3, gt=0)
-    length: int = Field(default=16, ge=1)
-    scope: Literal["decoder_self", "encoder_decoder", "all"] = "decoder_self"
-    init_seed: int = 42
-    min_relative_distance: float = Field(default=0.5, ge=0)
+    method: Literal["tupate"] = Field("tupate", description="Id of the method.")
+    learning_rate: float = Field(default=1e-3, gt=0, description=RATE)
+    length: int = Field(default=16, ge=1, description="Positions of the prefix.")
+    scope: Literal["decoder_self", "encoder_decoder", "all"] = Field(
+        "decoder_self",
+        description="Which attentions of an encoder-decoder surrogate have a prefix: the decoder's self-attention "
+        "(then the encoder's states are computed once for all vectors), also the encoder's, or also the "
+        "cross-attention. A causal surrogate has one kind.",
+    )
+    init_seed: int = Field(42, description="Seed of the start, which all vectors share.")
+    min_relative_distance: float = Field(
+        default=0.5,
+        ge=0,
+        description="Least distance of the trained prefix from its start, as a share of the start's norm. A vector "
+        "that moved less is an error: it would mostly compare the start with itself.",
+    )
 
 
 class LoraSettings(_Tuned):
     """TuPaTE with low-rank updates (LoRA) of the decoder's query and value projections."""
 
-    method: Literal["tupate-lora"] = "tupate-lora"
-    learning_rate: float = Field(default=1e-3, gt=0)
-    rank: int = Field(default=8, ge=1)
-    alpha: float = Field(default=16.0, gt=0)
-    init_seed: int = 42
+    method: Literal["tupate-lora"] = Field("tupate-lora", description="Id of the method.")
+    learning_rate: float = Field(default=1e-3, gt=0, description=RATE)
+    rank: int = Field(default=8, ge=1, description="Rank of an update.")
+    alpha: float = Field(default=16.0, gt=0, description="An update is multiplied by `alpha` / `rank`.")
+    init_seed: int = Field(42, description="Seed of the start, which all vectors share.")
 
 
 class BiasSettings(_Tuned):
-    """TuPaTE with bias terms, added to every linear layer of the decoder's blocks and zero at the start."""
+    """TuPaTE with bias terms: added to every linear layer of the decoder's blocks, and zero at the start."""
 
-    method: Literal["tupate-bias"] = "tupate-bias"
-    learning_rate: float = Field(default=1e-3, gt=0)
+    method: Literal["tupate-bias"] = Field("tupate-bias", description="Id of the method.")
+    learning_rate: float = Field(default=1e-3, gt=0, description=RATE)
 
 
 class TextEmbSettings(_Method):
-    """TextEmb on the surrogate: mean of its last states of y given x, without any training."""
+    """TextEmb: the mean of the surrogate's last states over the labels of all pairs, without any training."""
 
-    method: Literal["textemb"] = "textemb"
-    batch_size: int = Field(default=32, ge=1)
+    method: Literal["textemb"] = Field("textemb", description="Id of the method.")
+    batch_size: int = Field(default=32, ge=1, description="Pairs in one batch.")
 
 
 MethodSettings = TaskEmbSettings | TupateSettings | LoraSettings | BiasSettings | TextEmbSettings
@@ -170,45 +188,19 @@ METHODS: dict[str, type[MethodSettings]] = {
 MethodId = Literal["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb"]
 
 
+def method_module(method: str) -> str:
+    """The module of an embedding method. It is loaded by this name, so that a vector's key holds the code of its own
+    method alone."""
+    return f"fute.embeddings.{method.replace('-', '_')}"
+
+
+def form_module(form: str) -> str:
+    """The module of a form of surrogate, loaded by name like the methods."""
+    return f"fute.surrogate.{form}"
+
+
 def reads_shared_states(settings: MethodSettings, family: str) -> bool:
     """Whether a method reads states of its texts that are the same for all its vectors: those of a T5's encoder."""
     if family != "encoder-decoder" or not isinstance(settings, _Tuned) or settings.backbone_dropout:
         return False
     return getattr(settings, "scope", "decoder_self") == "decoder_self"
-
-
-class Item(_Frozen):
-    """One vector of a batch.
-
-    kind, source: `dte` of a dataset id, or `mte` of `{model}/{prompt}`. recipe: its place among the batch's
-    recipes. pairs: at most so many (x, y).
-    target: what stands for a class on the target side: its name (of the heads form its index), the prompt's word, a
-    letter, or `soft`, the probabilities of all classes, a raw number, or a span's ends. variant: `null-i`, `abc` or
-    None.
-    """
-
-    key: str
-    kind: Literal["dte", "mte"]
-    category: str
-    source: str
-    variant: str | None
-    recipe: int = 0
-    pairs: int | None
-    target: Literal["label", "verbalizer", "abc", "soft"]
-    seed: int
-    classes: tuple[str, ...]
-    verbalizers: tuple[str, ...] | None = None
-
-
-class EmbeddingSpec(_Frozen):
-    """All vectors that one process makes of one method and surrogate."""
-
-    method: MethodId
-    surrogate: str
-    settings: SurrogateSettings
-    recipes: tuple[dict[str, Any], ...] = ()
-    items: tuple[Item, ...] = ()
-
-    def method_settings(self, item: Item) -> MethodSettings:
-        """The recipe of one item."""
-        return METHODS[self.method].model_validate(self.recipes[item.recipe])

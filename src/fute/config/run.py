@@ -16,10 +16,10 @@ from pydantic import BaseModel, ValidationError
 from fute.config import strict_yaml
 from fute.config.datasets import DatasetSettings
 from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
+from fute.config.models import ModelEntry
 from fute.config.prompts import Prompt, load_prompts
-from fute.config.sections import ConfigError, is_id
+from fute.config.sections import ConfigError, explain, is_id
 from fute.config.settings import Config
-from fute.data.fetch_model_step import ModelEntry
 
 
 class Run:
@@ -81,13 +81,9 @@ class Run:
         return self.config.llm.datasets.get(category, ())  # type: ignore[call-overload]
 
 
-def _explain(error: ValidationError, where: str) -> str:
-    lines = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "(top level)"
-        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
-        lines.append(f"{where}: {key}: {what}")
-    return "\n".join(lines)
+def _refused(error: ValidationError, section: type[BaseModel], where: str) -> ConfigError:
+    problems = explain(error, section)
+    return ConfigError("\n".join(f"{where}: {key or '(top level)'}: {what}" for key, what in problems))
 
 
 def read_yaml(path: Path) -> Any:
@@ -102,15 +98,15 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def _registry(path: Path, entry: type[T]) -> dict[str, T]:
-    found = {}
+    entries = {}
     for name, value in (read_yaml(path) or {}).items():
         try:
-            found[is_id(str(name))] = entry.model_validate(value)
+            entries[is_id(str(name))] = entry.model_validate(value)
         except ValidationError as error:
-            raise ConfigError(_explain(error, f"{path}: {name}")) from None
+            raise _refused(error, entry, f"{path}: {name}") from None
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
-    return found
+    return entries
 
 
 def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config") -> Run:
@@ -120,12 +116,13 @@ def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config"
     try:
         config = Config.model_validate(dict(values or {}))
     except ValidationError as error:
-        raise ConfigError(_explain(error, where)) from None
+        raise _refused(error, Config, where) from None
     return Run(config, registries, where)
 
 
 def load_run(path: Path, registries: Path | None = None) -> Run:
-    """Read one configuration file. registries: folder of the registries (default: `config` beside it)."""
+    """Read one configuration file. registries: folder of the registries (default: its own, or `config` beside it)."""
     if registries is None:
-        registries = path.parent if path.parent.name == "config" else path.parent / "config"
+        beside = (path.parent / "models.yaml").is_file()
+        registries = path.parent if beside else path.parent / "config"
     return parse_run(read_yaml(path), registries, str(path))

@@ -1,6 +1,6 @@
-"""Texts: labelled datasets D, the unlabelled texts U, and prompts, as rows in memory.
+"""Texts: labelled datasets D and the unlabelled texts U, as rows in memory.
 
 `sources` reads labelled datasets (built-in, local folder, hub), `readers` knows the forms of their rows,
-`normalise` makes splits of them, `crossfit` draws U, `prompts` loads and fills prompts, `text2text` gives the
-target strings. `prepare` alone writes files.
+`normalise` makes splits of them, `crossfit` draws U, `text2text` gives the target strings. `data_step` and
+`fetch_model_step` alone write files.
 """

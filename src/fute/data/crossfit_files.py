@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fute.artifacts import sha256_file
-from fute.data.crossfit import UnsupSettings
+from fute.config.unsup import UnsupSettings
 from fute.data.rows import BadRow, SourceError, at, read_lines, read_raw_jsonl
 
 FEWSHOT_SEED = 100  # the first of CrossFit's five draws; the others repeat many of its lines

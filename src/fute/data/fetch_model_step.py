@@ -1,4 +1,4 @@
-"""Bringing a model's files to `results/models/{model}/` once, with a hash of each in a lock file.
+"""Bring a model's files to `results/models/{model}/` once, with a hash of each in a lock file.
 
 Compute steps take the folder and the lock, and never a network.
 """
@@ -11,57 +11,16 @@ import shutil
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Any
 
 from fute.artifacts import Step, sha256_file
+from fute.config.models import ModelEntry
 
 WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 class ModelError(RuntimeError):
     """A model's files cannot be had; says which model and what to do."""
-
-
-class ModelEntry(BaseModel):
-    """Where the weights of a model come from: exactly one of hub repository, Python package, folder, server.
-
-    file: in the package, its GGUF file or the folder of a saved model (config, safetensors, tokenizer files).
-    gated: the hub asks for a token, taken from the environment variable HF_TOKEN. parameters_m: millions of parameters,
-    from which memory, time and GPUs of its jobs follow (`fute.cluster.resources`).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    title: str | None = None
-    repo: str | None = None
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
-    gated: bool = False
-    package: str | None = None
-    version: str | None = None
-    file: str | None = None
-    folder: str | None = None
-    server: bool = False
-    parameters_m: float = Field(1000, gt=0)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> ModelEntry:
-        given = [name for name in ("repo", "package", "folder") if getattr(self, name)] + ["server"] * self.server
-        if len(given) != 1:
-            raise ValueError(f"needs exactly one of repo, package, folder, server: true; has {given or 'none'}")
-        if self.package and not (self.version and self.file):
-            raise ValueError("a package source needs the package's version and the model file (or folder) in it")
-        return self
-
-    def identity(self) -> dict[str, Any]:
-        """What names these weights, without a path; the lock file then holds a hash a file."""
-        named = self.model_dump(exclude={"title", "gated", "parameters_m", "folder"}, exclude_none=True)
-        if self.folder:
-            source = Path(self.folder).expanduser()
-            files = {path.name: path.stat().st_size for path in sorted(source.glob("*")) if path.is_file()}
-            named["folder"] = {"name": source.name, "bytes": files}
-        return named
 
 
 def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
@@ -141,7 +100,7 @@ def _copy_saved(name: str, source: Path, folder: Path) -> None:
             shutil.copy2(path.resolve(), folder / path.name)
 
 
-def fetch_model(name: str, entry: ModelEntry, *, folder: Path, lock: Path) -> None:
+def fetch_model(*, model: str, entry: ModelEntry, folder: Path, lock: Path) -> None:
     """Fill `folder` with the model's files and write `lock`: source, revision, sha256 and size a file.
 
     A model behind a server has no files: its lock names the entry alone.
@@ -155,7 +114,7 @@ def fetch_model(name: str, entry: ModelEntry, *, folder: Path, lock: Path) -> No
             shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True, exist_ok=True)
         get = _from_package if entry.package else _from_hub if entry.repo else _from_folder
-        source = get(name, entry, unfinished)
+        source = get(model, entry, unfinished)
         for path in sorted(unfinished.rglob("*")):
             if path.is_file():
                 files[path.relative_to(unfinished).as_posix()] = {
@@ -165,6 +124,6 @@ def fetch_model(name: str, entry: ModelEntry, *, folder: Path, lock: Path) -> No
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.replace(folder)
-    with Step("fetch_model", module=__name__, settings=entry.identity()) as step:
-        step.json(lock, {"model": name, "source": source, "files": files})
-    print(f"{name}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")
+    with Step(__name__, settings=entry.identity()) as step:
+        step.json(lock, {"model": model, "source": source, "files": files})
+    print(f"{model}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fute.artifacts import read_jsonl
+
 
 class BadRow(ValueError):
     """A row that cannot be used. The message names file, row (1-based), field and what to do."""
@@ -147,3 +149,8 @@ def read_raw_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             problem = f"is a JSON {type(value).__name__}, not an object"
             raise BadRow(at(path, number), None, problem, "write one object a line")
         yield number, value
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a data artifact. Raises BadRow for a row that is not one."""
+    return [Row.from_json(obj, str(path)) for obj in read_jsonl(path)]

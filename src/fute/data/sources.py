@@ -162,3 +162,8 @@ def _load_hub(dataset_id: str, settings: DatasetSettings) -> RawSplits:
             rows[part] += [RawRow(origin, split, index, value) for index, value in enumerate(objects)]
             lock["splits"].append({"split": split, "rows": len(objects), "fingerprint": content_key(objects)})
     return RawSplits(rows["both"] or rows["train"], rows["test"], (), lock, "hub")
+
+
+def external_files(source: dict[str, Any]) -> dict[str, str]:
+    """Files outside the project that a step read, for its record: name -> sha256."""
+    return {f"data:{file['path']}": file["sha256"] for file in source.get("files", []) if "sha256" in file}

@@ -14,15 +14,7 @@ from typing import Literal
 
 from fute.data.rows import Answer, Row
 
-Category = Literal["sa", "nli"]
 TargetKind = Literal["label", "verbalizer", "abc"]
-
-# The canonical classes of a category, in the order of class indices everywhere downstream.
-CLASSES: dict[Category, tuple[str, ...]] = {
-    "sa": ("negative", "positive"),
-    "nli": ("entailment", "neutral", "contradiction"),
-}
-
 
 UNANSWERABLE = "unanswerable"
 

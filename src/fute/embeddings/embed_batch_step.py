@@ -1,4 +1,4 @@
-"""The embedding step: pairs (x, y) become vectors.
+"""Learn task embeddings (DTEs, MTEs) from pairs (x, y), many from one load of the surrogate.
 
 One process loads the surrogate once and learns many vectors; each is kept as soon as it is done, so that a
 killed batch goes on with the next one.
@@ -13,31 +13,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
-from transformers import AutoConfig
 
 from fute.artifacts import Step, sha256_file
 from fute.batching import UnitStore, keys_text
-from fute.config.recipes import EmbeddingSpec, Item, MethodSettings, TaskEmbSettings, TupateSettings
+from fute.config.recipes import MethodSettings, TaskEmbSettings, form_module, method_module
 from fute.device import compute_device
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.extract_embedding_step import INDEX, SUFFIX, learned_from, member
 from fute.embeddings.pairs import item_pairs, sources_of
 from fute.embeddings.vectors import save
 from fute.progress import Track, TrainingProgress
+from fute.specs.embeddings import EmbeddingSpec, Item
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
-from fute.surrogate.prefix import PrefixShape, initial_prefix
 from fute.surrogate.states import States, load_states
-
-
-def write_start(recipe: TupateSettings, *, model: Path, lock: Path, output: Path) -> None:
-    """Draw and store the prefix that every TuPaTE vector of a surrogate starts from."""
-    shape = PrefixShape.of(AutoConfig.from_pretrained(model), recipe.layers, recipe.scope)
-    prefix = initial_prefix(shape, length=recipe.length, seed=recipe.init_seed)
-    settings = recipe.model_dump(include=set(TupateSettings.START))
-    seeds = {"prefix": recipe.init_seed}
-    with Step("prefix_start", module=__name__, settings=settings, inputs=[lock], seeds=seeds) as step:
-        step.write(output, lambda path: save_file({"prefix": prefix}, path))
 
 
 def _name(item: Item) -> str:
@@ -57,14 +45,12 @@ def _zip(path: Path, members: Mapping[str, bytes]) -> None:
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
 
 
-def embed_batch(
-    spec: EmbeddingSpec, *, model: Path, lock: Path, start: Path | None, files: Mapping[str, Path], output: Path
-) -> None:
+def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
     """Learn all vectors of a batch; goes on after the last finished one of a killed run.
 
     files: `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}`, and where the encoder's
     states are shared `states:{category}` -> path.
-    start: the shared prefix, for TuPaTE. output: the batch's zip; `.keys` and sidecars are written beside it.
+    output: the batch's zip; `.keys` and sidecars are written beside it.
     """
     accelerator = Accelerator(cpu=compute_device().type == "cpu")
     surrogate_sha256 = sha256_file(lock)
@@ -74,7 +60,6 @@ def embed_batch(
         for item in spec.items
     }
     store = UnitStore(output, SUFFIX, {digest for found in index.values() for digest in found.values()})
-    prefix = load_file(start)["prefix"] if start else None
     missing = set(store.missing([member(item.key) for item in spec.items]))
     found = len(spec.items) - len(missing)
     print(f"{spec.method}: {len(spec.items)} vectors, {found} of them found finished", flush=True)
@@ -89,7 +74,7 @@ def embed_batch(
             settings = spec.method_settings(item)
             if embedder is None or item.recipe != recipe:
                 embedder, recipe, states = None, item.recipe, None  # one surrogate at a time in memory
-                embedder = Embedder(model, spec.settings, settings, surrogate_sha256, start=prefix)
+                embedder = Embedder(model, spec.settings, settings, surrogate_sha256)
             shared = f"states:{item.category}"
             if item.kind == "mte" and shared in files and (states is None or states[0] != shared):
                 states = shared, load_states(files[shared]).on(embedder.surrogate.device)
@@ -115,8 +100,9 @@ def embed_batch(
     members = {member(item.key): store.path(member(item.key)).read_bytes() for item in spec.items}
     members[INDEX] = json.dumps(index, sort_keys=True).encode()
     cells = {_name(item): item.key for item in spec.items}
-    inputs = [*files.values(), lock, *([start] if start else [])]
+    inputs = [*files.values(), lock]
+    by_name = [method_module(spec.method), form_module(spec.settings.form)]
     seeds = {"data": spec.items[0].seed}
-    with Step("embed_batch", module=__name__, settings=spec.model_dump(), inputs=inputs, seeds=seeds) as step:
+    with Step(__name__, settings=spec.model_dump(), more_code=by_name, inputs=inputs, seeds=seeds) as step:
         step.write(output, lambda path: _zip(path, members), vectors=len(spec.items))
         step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys_text(cells).encode())

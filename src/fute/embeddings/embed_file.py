@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from fute import paths
 from fute.artifacts import Step, content_key, sha256_file
-from fute.config.recipes import MethodId
+from fute.config.categories import CLASSES
+from fute.config.recipes import MethodId, form_module, method_module
 from fute.config.run import Run
 from fute.config.sections import ConfigError
 from fute.data.rows import BadRow, at, read_raw_jsonl
-from fute.data.text2text import CLASSES
 from fute.embeddings.embed_batch_step import texts_of_training
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.pairs import limited
@@ -90,11 +91,11 @@ def embed_file(
     """
     section = run.config.method(method)
     recipe = getattr(section, kind)
-    folder = model or Path("results/models") / run.config.surrogate.name
+    folder = model or Path(paths.model_folder(run.config.surrogate.name))
     if not (folder / "config.json").is_file():
         raise ConfigError(
             f"{folder} holds no model: give the folder of a saved model by --model, or fetch the run's own with "
-            f"`snakemake --cores 1 results/models/{run.config.surrogate.name}.lock.json`"
+            f"`snakemake --cores 1 {paths.model_lock(run.config.surrogate.name)}`"
         )
     known = read_pairs(pairs)
     known = limited(known, section.pairs, run.config.seed) if kind == "dte" else known[: section.pairs]
@@ -115,7 +116,8 @@ def embed_file(
         return
     settings = {"method": method, "kind": kind, "recipe": recipe.model_dump(mode="json")}
     inputs = [pairs, *([dev] if dev else [])]
-    with Step("embed", module=__name__, settings=settings, inputs=inputs, seeds={"data": run.config.seed}) as step:
+    more_code = [method_module(method), form_module(run.config.surrogate.settings.form)]
+    with Step(__name__, settings=settings, more_code=more_code, inputs=inputs, seeds={"data": run.config.seed}) as step:
         step.write(output, lambda path: save(made, path), pairs=len(known))
     shutil.rmtree(partial, ignore_errors=True)
     loss = f", loss {made.meta['loss_start']:.3f} -> {made.meta['loss_end']:.3f}" if "loss_end" in made.meta else ""

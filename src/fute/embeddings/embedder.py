@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
-from torch import Tensor
 
 from fute.artifacts import content_key
-from fute.config.recipes import MethodSettings, SurrogateSettings, TaskEmbSettings, TextEmbSettings
+from fute.config.recipes import MethodSettings, TaskEmbSettings, TextEmbSettings, method_module
+from fute.config.surrogate import SurrogateSettings
 from fute.device import compute_device
-from fute.embeddings.taskemb import TaskEmb
-from fute.embeddings.textemb import TextEmb
-from fute.embeddings.tupate import Tupate
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.surrogate.checkpoint import Checkpoint
-from fute.surrogate.heads import HeadsSurrogate, load_form
+from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import Labelled
 from fute.surrogate.states import States
 from fute.surrogate.text2text import Example, Pair, eager_attention
@@ -31,7 +28,6 @@ class Embedder:
     """Loads a surrogate once and turns sets of pairs into vectors, each from the same starting weights.
 
     surrogate_sha: hash of the surrogate's files, from whoever keeps them; it goes into every basis.
-    start: a prefix's common start, as `initial_prefix` draws it (None: drawn here from the recipe's `init_seed`).
     """
 
     def __init__(
@@ -40,7 +36,6 @@ class Embedder:
         surrogate_settings: SurrogateSettings,
         method_settings: MethodSettings,
         surrogate_sha: str,
-        start: Tensor | None = None,
     ) -> None:
         self.settings = method_settings
         self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
@@ -55,13 +50,8 @@ class Embedder:
         self._basis |= {"family": surrogate_settings.family, "form": surrogate_settings.form}
         if surrogate_settings.form == "heads":
             self._basis["head_seed"] = surrogate_settings.head_seed
-        self._method: TaskEmb | Tupate | TextEmb
-        if isinstance(method_settings, TaskEmbSettings):
-            self._method = TaskEmb(self.surrogate, method_settings, self.accelerator)
-        elif isinstance(method_settings, TextEmbSettings):
-            self._method = TextEmb(self.surrogate, method_settings)
-        else:
-            self._method = Tupate(self.surrogate, method_settings, start)
+        load = import_module(method_module(method_settings.method)).method
+        self._method = load(self.surrogate, method_settings, self.accelerator)
 
     def embed(
         self,
@@ -96,9 +86,8 @@ class Embedder:
             "surrogate": self.surrogate.settings.model_dump(mode="json"),
             "processes": self.accelerator.num_processes,
         }
-        if isinstance(self.surrogate, HeadsSurrogate):
-            meta["head"] = asdict(self.surrogate.task)
-        if isinstance(self._method, TextEmb):
+        meta |= self.surrogate.facts()
+        if isinstance(self.settings, TextEmbSettings):
             vector = self._method.run(examples, progress)
             meta["mode"] = "surrogate in eval mode, not trained"
             return Embedding(vector, self.settings.method, self._basis | {"states": "targets"}, meta, vector[None])

@@ -1,14 +1,15 @@
-"""The encoder-states step: what a frozen encoder makes of every text of U, once for all vectors."""
+"""Compute the frozen encoder's states of every text of U, once for all vectors."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from fute.artifacts import Step, read_jsonl
-from fute.config.recipes import SurrogateSettings, TupateSettings
-from fute.data.rows import Row
+from fute.artifacts import Step
+from fute.config.recipes import TupateSettings
+from fute.config.surrogate import SurrogateSettings
+from fute.data.rows import read_rows
 from fute.device import compute_device
-from fute.embeddings.tupate import tuning_of
+from fute.embeddings.tupate import prefix_tuning
 from fute.progress import Track
 from fute.surrogate.states import compute_states, save_states
 from fute.surrogate.text2text import Pair, eager_attention, encode_pairs, load_surrogate
@@ -17,8 +18,8 @@ ANY_TARGET = "-"
 """Encoder states do not depend on the target, which a pair must have."""
 
 
-def encode_states(
-    settings: SurrogateSettings, *, model: Path, lock: Path, corpus: Path, texts: int | None, output: Path
+def encoder_states(
+    settings: SurrogateSettings, *, model: Path, lock: Path, corpus: Path, output: Path, texts: int | None = None
 ) -> None:
     """Write the encoder's states of the first `texts` texts of a corpus (None: all)."""
     device = compute_device()
@@ -27,10 +28,10 @@ def encode_states(
     surrogate.model.to(device)
     if device.type == "cpu":  # as the embedding step does, so that states are the same in both
         eager_attention(surrogate.model)
-    rows = [Row.from_json(obj, str(corpus)) for obj in read_jsonl(corpus)][:texts]
+    rows = read_rows(corpus)[:texts]
     examples = encode_pairs(surrogate, [Pair(row.segments, ANY_TARGET) for row in rows])
     with Track("encoder states", len(examples), "texts") as track:
-        states = compute_states(tuning_of(surrogate, TupateSettings()), examples, progress=track.advance)
+        states = compute_states(prefix_tuning(surrogate, TupateSettings()), examples, progress=track.advance)
     what = {"settings": settings.model_dump(), "texts": texts}
-    with Step("encoder_states", module=__name__, settings=what, inputs=[corpus, lock]) as step:
+    with Step(__name__, settings=what, inputs=[corpus, lock]) as step:
         step.write(output, lambda path: save_states(states, path), texts=len(examples), tokens=len(states.ids))

@@ -1,4 +1,4 @@
-"""Taking one vector out of its batch; needs neither torch nor the surrogate."""
+"""Take one task embedding out of its batch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def extract_embedding(key: str, *, batch: Path, files: Mapping[str, Path], outpu
     named = {kind if kind in recorded else f"soft_{kind}": path for kind, path in files.items()}
     check_sources(batch, recorded, named, learned_from)
     inputs = [batch, *files.values()]
-    with Step("extract_embedding", module=__name__, settings={"key": key}, inputs=inputs) as step:
+    with Step(__name__, settings={"key": key}, inputs=inputs) as step:
         learned = record_of(data)
         step.facts = {name: learned[name] for name in RECORDED if name in learned}
         step.bytes(output, data)

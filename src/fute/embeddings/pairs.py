@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fute.artifacts import read_jsonl
-from fute.config.recipes import Form, Item
-from fute.data.rows import Answer, Row
+from fute.config.surrogate import Form
+from fute.data.rows import Answer, Row, read_rows
 from fute.data.text2text import labelled_pairs, mte_target
+from fute.specs.embeddings import Item
 from fute.surrogate.labelled import (
     NO_ANSWER,
     ClassTarget,
@@ -23,10 +24,6 @@ from fute.surrogate.labelled import (
     Target,
 )
 from fute.surrogate.text2text import Pair
-
-
-def _rows(path: Path) -> list[Row]:
-    return [Row.from_json(obj, str(path)) for obj in read_jsonl(path)]
 
 
 def dataset_pairs(
@@ -138,7 +135,7 @@ def item_pairs(
     sources = sources_of(item, files)
     if item.kind == "dte":
         as_pairs = {"form": form, "classes": item.classes}
-        held_out = dataset_pairs(_rows(sources["dev"]), None, item.seed, **as_pairs) if early_stop else None
-        return dataset_pairs(_rows(sources["train"]), item.pairs, item.seed, **as_pairs), held_out
+        held_out = dataset_pairs(read_rows(sources["dev"]), None, item.seed, **as_pairs) if early_stop else None
+        return dataset_pairs(read_rows(sources["train"]), item.pairs, item.seed, **as_pairs), held_out
     unsup, labels = sources.values()
-    return model_pairs(item, _rows(unsup), read_jsonl(labels), item.seed, form), None
+    return model_pairs(item, read_rows(unsup), read_jsonl(labels), item.seed, form), None

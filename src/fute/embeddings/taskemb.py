@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import Tensor
 
 from fute.config.recipes import TaskEmbSettings
-from fute.embeddings.vectors import Embedding, EmbeddingError
+from fute.embeddings.vectors import Embedding
 from fute.progress import Track
 from fute.surrogate.checkpoint import Checkpoint
-from fute.surrogate.fisher import FisherDiagonal, fisher_pass
+from fute.surrogate.dropout import set_dropout
+from fute.surrogate.fisher.diagonal import FisherDiagonal, fisher_pass
 from fute.surrogate.states import States
 from fute.surrogate.text2text import Batch, Example, Surrogate
 from fute.surrogate.training import TrainingLog, step_seed, train
@@ -148,15 +149,6 @@ def _tail_shares(vector: np.ndarray) -> dict[str, float]:
     return {f"top_{k}_share": float(largest[:k].sum() / squares.sum()) for k in (10, 1000)}
 
 
-def set_dropout(model: nn.Module, rate: float) -> None:
-    """Set every dropout of a transformers model, modules and attention rates, to `rate`."""
-    found = False
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p, found = rate, True
-        for name in ("dropout", "attention_dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, rate)
-                found = True
-    if not found:
-        raise EmbeddingError(f"{type(model).__name__} has no dropout to set to {rate}; use dropout 0")
+def method(surrogate: Surrogate, settings: TaskEmbSettings, accelerator: Accelerator) -> TaskEmb:
+    """TaskEmb over a surrogate, as `fute.embeddings.embedder` asks for it."""
+    return TaskEmb(surrogate, settings, accelerator)

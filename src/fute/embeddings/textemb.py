@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from fute.config.recipes import TextEmbSettings
@@ -56,3 +57,8 @@ def target_states(surrogate: Surrogate, examples: Sequence[Example]) -> Tensor:
         # sequences are padded on the left, so targets stand at the right end
         own = torch.arange(states.shape[1], 0, -1, device=states.device) <= counts[:, None]
     return (states.float() * own[..., None]).sum(1) / counts[:, None]
+
+
+def method(surrogate: Surrogate, settings: TextEmbSettings, accelerator: Accelerator) -> TextEmb:
+    """TextEmb over a surrogate, as `fute.embeddings.embedder` asks for it."""
+    return TextEmb(surrogate, settings)

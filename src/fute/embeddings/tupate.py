@@ -1,103 +1,22 @@
-"""TuPaTE: the few parameters that tune a frozen surrogate, averaged over its layers."""
+"""TuPaTE as the paper has it: a deep prefix, tuned on a frozen surrogate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from accelerate import Accelerator
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from fute.config.recipes import LoraSettings, TunedSettings, TupateSettings
-from fute.embeddings.taskemb import set_dropout
-from fute.embeddings.vectors import Embedding, EmbeddingError
-from fute.surrogate.adapters import BiasTuning, LoraTuning
+from fute.config.recipes import TupateSettings
+from fute.embeddings.tuned import Tuned
 from fute.surrogate.prefix import PrefixShape, PrefixTuning, initial_prefix
-from fute.surrogate.states import States, compute_states
-from fute.surrogate.text2text import Batch, Example, Surrogate
-from fute.surrogate.training import TrainingLog, count_steps, train
-from fute.surrogate.tuning import Tuning
+from fute.surrogate.text2text import Surrogate
 
 
-def tuning_of(surrogate: Surrogate, settings: TunedSettings, start: Tensor | None = None) -> Tuning:
-    """What a recipe trains on a frozen surrogate.
-
-    start: the common start of a prefix, which must be what the recipe draws; None: drawn here.
-    """
-    if isinstance(settings, LoraSettings):
-        return LoraTuning(
-            surrogate, rank=settings.rank, alpha=settings.alpha, seed=settings.init_seed, layers=settings.layers
-        )
-    if not isinstance(settings, TupateSettings):
-        return BiasTuning(surrogate, layers=settings.layers)
+def prefix_tuning(surrogate: Surrogate, settings: TupateSettings) -> PrefixTuning:
+    """A prefix at the common start of all vectors, which `settings.init_seed` draws."""
     shape = PrefixShape.of(surrogate.model.config, settings.layers, settings.scope)
-    drawn = initial_prefix(shape, length=settings.length, seed=settings.init_seed)
-    if start is not None and not torch.equal(start, drawn):
-        raise EmbeddingError("the given start is not what the recipe's length, layers, scope and init_seed draw here")
-    return PrefixTuning(surrogate, drawn, scope=settings.scope, layers=settings.layers)
+    start = initial_prefix(shape, length=settings.length, seed=settings.init_seed)
+    return PrefixTuning(surrogate, start, scope=settings.scope, layers=settings.layers)
 
 
-class Tupate:
-    """TuPaTE over one frozen surrogate; the last list's states below the tuned part are kept."""
-
-    def __init__(self, surrogate: Surrogate, settings: TunedSettings, start: Tensor | None) -> None:
-        self.surrogate, self.settings = surrogate, settings
-        self.tuning = tuning_of(surrogate, settings, start)
-        self._kept: dict[str, States] = {}
-        self._given: tuple[States, States] | None = None
-        if settings.backbone_dropout:
-            set_dropout(surrogate.model, settings.backbone_dropout)
-
-    def run(
-        self, examples: list[Example], dev: list[Example], training: dict, states: States | None
-    ) -> tuple[np.ndarray, TrainingLog, None]:
-        """Learn one vector from the common start; training: the arguments of `train` from the recipe."""
-        self.tuning.restart()
-        self.surrogate.restart()
-        shared = {"train": self._states("train", examples, states), "dev": self._states("dev", dev, None)}
-        steps = count_steps(len(examples), epochs=training["epochs"], batch_size=training["batch_size"])
-        # In short runs dropout would only add noise to a prefix that is still leaving its start.
-        dropout = self.settings.dropout if steps >= self.settings.dropout_min_steps else 0.0
-
-        def losses(batch: Sequence[Example]) -> Tensor:
-            learning = torch.is_grad_enabled()
-            self.surrogate.model.train(learning and self.settings.backbone_dropout > 0)
-            states = shared["train" if learning else "dev"]
-            batches = [self._batch(states, group) for group in self.surrogate.groups(batch)]
-            return torch.cat([self.tuning.nll(part, dropout if learning else 0.0) for part in batches])
-
-        trained = self.tuning.parameters() + self.surrogate.head_parameters()
-        log = train(losses, trained, examples, dev=dev, **training)
-        return self.tuning.embedding(), log, None
-
-    def _states(self, part: str, examples: list[Example], given: States | None) -> States | None:
-        """States of a list: the given ones where they are of it, else those of the last call, else computed."""
-        if not self.tuning.has_states or self.settings.backbone_dropout or not examples:
-            return None
-        if given is not None and given.cover(self.surrogate, examples):
-            if self._given is None or self._given[0] is not given:
-                self._given = given, given.with_cross(self.tuning)
-            return self._given[1]
-        kept = self._kept.get(part)
-        if kept is None or len(kept.lengths) != len(examples) or not kept.cover(self.surrogate, examples):
-            self._kept[part] = compute_states(self.tuning, examples).on(self.surrogate.device).with_cross(self.tuning)
-        return self._kept[part]
-
-    def _batch(self, states: States | None, examples: Sequence[Example]) -> Batch:
-        return self.surrogate.collate(examples) if states is None else states.batch(self.surrogate, examples)
-
-    def finish(self, vector, orders, basis, meta, facts) -> Embedding:
-        init = self.tuning.start_embedding()
-        meta = meta | {"mode": "frozen surrogate in eval mode"}
-        if init is not None:
-            distance = float(np.linalg.norm(vector - init) / np.linalg.norm(init))
-            if distance < self.settings.min_relative_distance:
-                raise EmbeddingError(
-                    f"the prefix's vector moved by {distance:.3f} of its start's norm, less than "
-                    f"min_relative_distance={self.settings.min_relative_distance}: its cosines would compare the "
-                    "common start; train longer or at a higher rate"
-                )
-            meta["relative_distance"] = distance
-        basis = basis | self.tuning.basis()
-        segments = self.tuning.segments()
-        return Embedding(vector, self.settings.method, basis, meta, orders, init=init, segments=segments)
+def method(surrogate: Surrogate, settings: TupateSettings, accelerator: Accelerator) -> Tuned:
+    """TuPaTE by a prefix, as `fute.embeddings.embedder` asks for it."""
+    return Tuned(surrogate, settings, prefix_tuning(surrogate, settings))

@@ -1,42 +1,31 @@
-"""Similarity rankings against the truth: measures, Table 3 with its intervals, controls, and geometry."""
+"""Similarity rankings against the truth: measures, Table 3 with its intervals, controls, and geometry.
 
-from fute.baselines.prompts import select
-from fute.evaluation.controls import norm_confound, null_comparison, separation
-from fute.evaluation.geometry import (
-    Projection,
-    Silhouette,
-    label_shared_across,
-    nearest,
-    neighbour_purity,
-    pca2,
-    project,
-    silhouette_by,
-    tsne,
-)
-from fute.evaluation.metrics import best_rank, ndcg, performance_rate, spearman
-from fute.evaluation.selection import Block, SelectionTable, average_blocks, ceiling_ndcg, selection_table
+What is named here is imported when it is asked for, so that a step loads no more than it uses.
+"""
 
-__all__ = [
-    "Block",
-    "Projection",
-    "SelectionTable",
-    "Silhouette",
-    "average_blocks",
-    "best_rank",
-    "ceiling_ndcg",
-    "label_shared_across",
-    "ndcg",
-    "nearest",
-    "neighbour_purity",
-    "norm_confound",
-    "null_comparison",
-    "pca2",
-    "performance_rate",
-    "project",
-    "select",
-    "selection_table",
-    "separation",
-    "silhouette_by",
-    "spearman",
-    "tsne",
-]
+from importlib import import_module
+
+EXPORTS = {
+    "select": "fute.baselines.prompts",
+    **dict.fromkeys(("norm_confound", "null_comparison", "separation"), "fute.evaluation.controls"),
+    **dict.fromkeys(
+        (
+            "Projection", "Silhouette", "label_shared_across", "nearest", "neighbour_purity", "pca2", "project",
+            "silhouette_by", "tsne",
+        ),
+        "fute.evaluation.geometry",
+    ),
+    **dict.fromkeys(("best_rank", "ndcg", "performance_rate", "spearman"), "fute.evaluation.metrics"),
+    **dict.fromkeys(
+        ("Block", "SelectionTable", "average_blocks", "ceiling_ndcg", "selection_table"), "fute.evaluation.selection"
+    ),
+}  # fmt: skip
+"""Name -> the module that defines it."""
+
+__all__ = list(EXPORTS)
+
+
+def __getattr__(name: str) -> object:
+    if name not in EXPORTS:
+        raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    return getattr(import_module(EXPORTS[name]), name)

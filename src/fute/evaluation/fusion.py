@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 
 def reciprocal_rank_fusion(rankings: Sequence[ArrayLike], k: float = 60) -> NDArray[np.float64]:
@@ -14,5 +13,7 @@ def reciprocal_rank_fusion(rankings: Sequence[ArrayLike], k: float = 60) -> NDAr
 
     rankings: scores (p,) each, higher is ranked first, ties at their average rank. Returns scores (p,).
     """
+    from scipy.stats import rankdata
+
     ranks = np.stack([rankdata(-np.asarray(scores, dtype=float)) for scores in rankings])
     return (1 / (k + ranks)).sum(axis=0)

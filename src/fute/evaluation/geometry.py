@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
 
 
 class Silhouette(NamedTuple):
@@ -33,6 +31,8 @@ def silhouette_by(vectors: ArrayLike, labels: ArrayLike) -> Silhouette:
     if sizes.min() == 1:
         alone = ", ".join(str(name) for name in names[sizes == 1])
         return Silhouette(float("nan"), f"groups of one vector: {alone}")
+    from sklearn.metrics import silhouette_score
+
     return Silhouette(float(silhouette_score(unit, labels, metric="cosine")), "")
 
 
@@ -134,6 +134,8 @@ def tsne(vectors: ArrayLike, seed: int = 42, perplexity: float | None = None) ->
         raise ValueError(f"t-SNE needs at least {TSNE_VECTORS} vectors, got {len(unit)}")
     if np.ptp(unit, axis=0).max() < 1e-12:
         raise ValueError("all vectors point the same way, there is nothing to map")
+    from sklearn.manifold import TSNE
+
     mapped = TSNE(
         n_components=2,
         perplexity=min(30.0, (len(unit) - 1) / 3) if perplexity is None else perplexity,

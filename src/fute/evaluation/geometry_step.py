@@ -1,8 +1,7 @@
-"""The geometry step: coordinates of Figures 4 and A2, and the numbers readers look for in them."""
+"""Place the MTEs of Figures 4 and A2, and compute the numbers that readers look for there."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,12 +9,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from fute import paths
 from fute.artifacts import Step
 from fute.embeddings import Embedding, load
 from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
-from fute.evaluation.selection_step import csv_bytes
 
-MTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/mte/(?P<model>[^/]+)/(?P<task>[^/]+)\.safetensors")
 NEIGHBOURS = 5
 
 
@@ -88,8 +86,9 @@ def locate_all(
     `centred` subtracts TuPaTE's shared start.
     """
     groups: dict[str, list[tuple[str, str, Path]]] = {}
+    mte = paths.pattern(paths.mte)
     for path in sorted(files):
-        match = MTE.fullmatch(path.as_posix())
+        match = mte.fullmatch(path.as_posix())
         if match is None:
             raise ValueError(f"{path} is no model task embedding of the run")
         groups.setdefault(match["method"], []).append((match["model"], match["task"], path))
@@ -115,18 +114,18 @@ def locate_all(
     return pd.concat(placed, ignore_index=True), pd.DataFrame(found)
 
 
-def locate(settings: GeometrySettings, *, files: Sequence[Path], geometry: Path, coordinates: Path) -> None:
+def geometry(settings: GeometrySettings, *, files: Sequence[Path], statistics: Path, coordinates: Path) -> None:
     """Write coordinates.csv and geometry.csv of the LLM experiment, as `locate_all` gives them."""
 
     def describe(prompt: str) -> dict[str, object]:
         category, number, cot = settings.prompts[prompt]
         return {"prompt": prompt, "category": category, "number": number, "cot": cot}
 
-    points, statistics = locate_all(files, settings.seed, describe, _statistics)
+    points, numbers = locate_all(files, settings.seed, describe, _statistics)
     seeds = {"tsne": settings.seed}
-    with Step("geometry", module=__name__, settings=settings.model_dump(), inputs=files, seeds=seeds) as step:
-        step.bytes(coordinates, csv_bytes(points), rows=len(points))
-        step.bytes(geometry, csv_bytes(statistics), rows=len(statistics))
+    with Step(__name__, settings=settings.model_dump(), inputs=files, seeds=seeds) as step:
+        step.csv(coordinates, points)
+        step.csv(statistics, numbers)
 
 
 def _matrix(embeddings: list[Embedding], centred: bool) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The evaluation step of the language-model experiment: Tables 1 and 2 in long form, and their targets."""
+"""Rank the sources by every method, and say what that is worth: Tables 1 and 2 in long form."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from fute.artifacts import Step
-from fute.display_names import METHOD_NAMES
+from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.fusion import reciprocal_rank_fusion
 from fute.evaluation.metrics import Scale
-from fute.evaluation.selection_step import SIMILARITY_ROWS, csv_bytes
 from fute.evaluation.transfer import (
     MEASURES,
     Case,
@@ -135,7 +134,7 @@ def _case(matrix: pd.DataFrame, target: str, sources: tuple[str, ...], scores: d
     return Case(target, sources, wide[list(sources)].to_numpy(float), wide[DIRECT].to_numpy(float), scores)
 
 
-def evaluate_transfer(
+def lm_evaluation(
     settings: TransferSettings, *, transfer: Path, similarities: Path, baselines: Path,
     targets: Path, direct: Path, table1: Path, table2: Path,
 ) -> None:  # fmt: skip
@@ -190,6 +189,6 @@ def evaluate_transfer(
         table2: tables[tables["cell"] == "domain"],
     }
     inputs, seeds = [transfer, similarities, baselines], {"bootstrap": settings.seed}
-    with Step("lm_evaluation", module=__name__, settings=settings.model_dump(), inputs=inputs, seeds=seeds) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs, seeds=seeds) as step:
         for path, frame in outputs.items():
-            step.bytes(path, csv_bytes(frame), rows=len(frame))
+            step.csv(path, frame)

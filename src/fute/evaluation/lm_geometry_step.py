@@ -1,4 +1,4 @@
-"""The geometry step of the language-model experiment: coordinates of Figures 3 and A1, and their numbers."""
+"""Place the fine-tuned models of Figures 3 and A1, and compute the numbers seen there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from fute.artifacts import Step
 from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, silhouette_by
 from fute.evaluation.geometry_step import locate_all, neighbours, statistic
-from fute.evaluation.selection_step import csv_bytes
 from fute.evaluation.transfer_matrix_step import TransferDataset
 
 CLASSES = {"cr": "CR", "qa": "QA"}
@@ -42,7 +41,7 @@ class LmGeometrySettings(BaseModel):
         return self
 
 
-def statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, object]]:
+def _statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, object]]:
     """Numbers of the original space (cosine), each with the reason where it is not defined.
 
     vectors (n, d); points: n rows with model, dataset and class.
@@ -80,14 +79,14 @@ def statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.Dat
     return rows
 
 
-def locate_models(settings: LmGeometrySettings, *, files: Sequence[Path], geometry: Path, coordinates: Path) -> None:
+def lm_geometry(settings: LmGeometrySettings, *, files: Sequence[Path], statistics: Path, coordinates: Path) -> None:
     """Write the coordinates and statistics of the fine-tuned models, as `geometry_step.locate_all` gives them."""
 
     def describe(dataset: str) -> dict[str, object]:
         known = settings.datasets[dataset]
         return {"dataset": dataset, "title": known.title, "class": known.group}
 
-    points, rows = locate_all(files, settings.seed, describe, partial(statistics, settings))
+    points, rows = locate_all(files, settings.seed, describe, partial(_statistics, settings))
     order = {name: place for place, name in enumerate((*settings.models, *settings.datasets))}
     points = points.sort_values(
         ["method", "view", "model", "dataset"],
@@ -95,6 +94,6 @@ def locate_models(settings: LmGeometrySettings, *, files: Sequence[Path], geomet
         kind="stable",
     )
     seeds = {"tsne": settings.seed}
-    with Step("lm_geometry", module=__name__, settings=settings.model_dump(), inputs=files, seeds=seeds) as step:
-        step.bytes(coordinates, csv_bytes(points), rows=len(points))
-        step.bytes(geometry, csv_bytes(rows), rows=len(rows))
+    with Step(__name__, settings=settings.model_dump(), inputs=files, seeds=seeds) as step:
+        step.csv(coordinates, points)
+        step.csv(statistics, rows)

@@ -1,16 +1,15 @@
-"""The similarity step of the language-model experiment: cosine(MTE, DTE) of every black box and target."""
+"""Compare every MTE with every DTE by cosine (language-model experiment)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from fute import paths
 from fute.artifacts import Step
 from fute.embeddings import load
-from fute.evaluation.selection_step import csv_bytes
 from fute.evaluation.similarities_step import similarity_row
 
 
@@ -26,7 +25,7 @@ class LmSimilaritySettings(BaseModel):
     targets: tuple[str, ...]
 
 
-def compare_models(settings: LmSimilaritySettings, *, files: Sequence[Path], output: Path) -> None:
+def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], output: Path) -> None:
     """Write a row a method, black box and target, a source being compared with itself, too.
 
     files: the vectors, at their places in `results/embeddings`. Raises ValueError where one is not among them.
@@ -34,9 +33,9 @@ def compare_models(settings: LmSimilaritySettings, *, files: Sequence[Path], out
     known = {path.as_posix() for path in files}
     rows = []
     for method in settings.methods:
-        folder = Path(f"results/embeddings/{settings.surrogate}/{method}")
-        dtes = {target: folder / f"dte/{target}.safetensors" for target in settings.targets}
-        mtes = {box: folder / f"mte/{'/'.join(box)}.safetensors" for box in settings.black_boxes}
+        own = settings.surrogate, method
+        dtes = {target: Path(paths.dte(*own, target)) for target in settings.targets}
+        mtes = {box: Path(paths.mte(*own, *box)) for box in settings.black_boxes}
         if missing := [path for path in (*dtes.values(), *mtes.values()) if path.as_posix() not in known]:
             raise ValueError(f"{missing[0]} is not among the files of this step")
         loaded = {target: load(path) for target, path in dtes.items()}
@@ -44,5 +43,5 @@ def compare_models(settings: LmSimilaritySettings, *, files: Sequence[Path], out
             mte = load(path)  # one at a time: full vectors are as large as the surrogate
             front = {"surrogate": settings.surrogate, "method": method, "model": model, "source": source}
             rows += [front | {"target": target} | similarity_row(mte, dte) for target, dte in loaded.items()]
-    with Step("lm_similarities", module=__name__, settings=settings.model_dump(), inputs=files) as step:
-        step.bytes(output, csv_bytes(pd.DataFrame(rows)), rows=len(rows))
+    with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
+        step.csv(output, rows)

@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata, spearmanr
 
 Scale = Literal["percent", "unit"]
 Gain = Literal["exp2", "linear"]
@@ -62,12 +61,16 @@ def best_rank(gains: ArrayLike, scores: ArrayLike) -> float:
     gains, the best-ranked candidate counts. Both arguments (candidates,); ValueError where they do not match.
     """
     gains, scores = _pair(gains, scores)
+    from scipy.stats import rankdata
+
     return float(rankdata(-scores)[gains == gains.max()].min())
 
 
 def best_rank_permuted(gains: ArrayLike, scores: ArrayLike, orders: NDArray) -> NDArray[np.float64]:
     """`best_rank` after each permutation of the scores; orders as for `ndcg_permuted`."""
     gains, scores = _pair(gains, scores)
+    from scipy.stats import rankdata
+
     return rankdata(-scores)[orders][:, gains == gains.max()].min(axis=1)
 
 
@@ -88,6 +91,8 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     a, b = _pair(a, b)
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
+    from scipy.stats import spearmanr
+
     return float(spearmanr(a, b).statistic)
 
 

@@ -1,4 +1,4 @@
-"""The selection step: Table 3 in long form, from labels, baseline scores and similarities."""
+"""Select a prompt by every method, and say what the choice is worth: Table 3 in long form."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from fute import paths
 from fute.artifacts import Step, read_jsonl
-from fute.data.text2text import CLASSES
-from fute.display_names import METHOD_NAMES
+from fute.config.categories import CLASSES
+from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.selection import Block, average_blocks, selection_table
 
-# similarity columns of results/evaluation/similarities.csv that rank prompts, and the suffix of their row
-SIMILARITY_ROWS = {"cosine": "", "centred_cosine": " (centred)", "tensor_mean_cosine": " (tensor mean)"}
 UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
 
 
@@ -35,11 +34,6 @@ class SelectionSettings(BaseModel):
     nli_metric: str
     draws: int
     seed: int
-
-
-def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """CSV with shortest round-trip floats cut to 9 significant digits, so that files compare well."""
-    return frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
 
 
 def _performance_row(rows: list[dict[str, Any]], gold: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -80,9 +74,9 @@ def _similarity_scores(frame: pd.DataFrame, methods: Sequence[str], prompts: Seq
     return scores
 
 
-def select_prompts(
+def selection(
     settings: SelectionSettings, *, files: Sequence[Path], similarities: Path,
-    performance: Path, selection: Path, table3: Path,
+    performance: Path, selected: Path, table3: Path,
 ) -> None:  # fmt: skip
     """Write performance.csv (a row a prompt), selection.csv (a row a method and dataset), table3.csv (averages).
 
@@ -97,11 +91,11 @@ def select_prompts(
         for model in settings.models:
             tables = []
             for dataset in datasets:
-                test = read_jsonl(by_path[f"results/data/{dataset}/test.jsonl.gz"])
+                test = read_jsonl(by_path[paths.rows(dataset, "test")])
                 gold = np.array([classes.index(row["label"]) for row in test])
                 predictions = []
                 for prompt in prompts:
-                    path = by_path[f"results/labels/{model}/{prompt}/{dataset}.jsonl.gz"]
+                    path = by_path[paths.labels(model, prompt, dataset)]
                     rows = read_jsonl(path)
                     if [row["id"] for row in rows] != [row["id"] for row in test]:
                         raise ValueError(f"{path}: rows are not those of the evaluation rows of {dataset}")
@@ -109,9 +103,10 @@ def select_prompts(
                     facts = _performance_row(rows, gold, classes)
                     key = {"category": category, "model": model, "prompt": prompt, "dataset": dataset}
                     performances.append(key | facts)
-                baseline = json.loads(by_path[f"results/baselines/{model}/{dataset}.json"].read_text(encoding="utf8"))
+                scored = paths.prompt_scores(model, dataset)
+                baseline = json.loads(by_path[scored].read_text(encoding="utf8"))
                 if tuple(baseline["prompts"]) != prompts:
-                    raise ValueError(f"results/baselines/{model}/{dataset}.json: scores other prompts than {prompts}")
+                    raise ValueError(f"{scored}: scores other prompts than {prompts}")
                 scores = {name: np.array(values) for name, values in baseline["scores"].items()}
                 if settings.calibration == "none":
                     scores = {name: values for name, values in scores.items() if name not in UNCALIBRATED}
@@ -125,13 +120,13 @@ def select_prompts(
     front = ["category", "model", "dataset", "method"]
     frames = {
         performance: pd.DataFrame(performances),
-        selection: pd.concat(selections, ignore_index=True),
+        selected: pd.concat(selections, ignore_index=True),
         table3: pd.concat(averages, ignore_index=True),
     }
     inputs = [*files, similarities]
     seeds = {"bootstrap": settings.seed}
-    with Step("selection", module=__name__, settings=settings.model_dump(), inputs=inputs, seeds=seeds) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs, seeds=seeds) as step:
         for path, frame in frames.items():
             first = [name for name in front if name in frame]
             ordered = frame[[*first, *(name for name in frame if name not in first)]]
-            step.bytes(path, csv_bytes(ordered), rows=len(frame))
+            step.csv(path, ordered)

@@ -1,4 +1,4 @@
-"""The similarity step: cosine(MTE, DTE) of every black box and target, and the controls beside it."""
+"""Compare every MTE with every DTE by cosine (LLM experiment), and with the controls."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from fute import paths
 from fute.artifacts import Step
 from fute.embeddings import (
     Embedding,
@@ -20,7 +20,6 @@ from fute.embeddings import (
 )
 from fute.evaluation.controls import norm_confound, null_comparison, separation
 from fute.evaluation.metrics import spearman
-from fute.evaluation.selection_step import csv_bytes
 
 
 class SimilaritySettings(BaseModel):
@@ -57,29 +56,28 @@ def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
     return vectors @ other / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(other))
 
 
-def compare(settings: SimilaritySettings, *, files: Sequence[Path], similarities: Path, controls: Path) -> None:
+def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
     """Write similarities.csv (a row an MTE and DTE of one category) and controls.csv (a row a target)."""
     known = {path.as_posix() for path in files}
+
+    def get(path: str) -> Embedding:
+        if path not in known:
+            raise ValueError(f"{path} is not among the files of this step")
+        return load(Path(path))
+
     rows, checks = [], []
     for method in settings.methods:
-        folder = Path(f"results/embeddings/{settings.surrogate}/{method}")
-
-        def get(name: str, folder: Path = folder) -> Embedding:
-            path = folder / f"{name}.safetensors"
-            if path.as_posix() not in known:
-                raise ValueError(f"{path} is not among the files of this step")
-            return load(path)
-
+        own = settings.surrogate, method
         for category, datasets in settings.datasets.items():
             prompts = settings.prompts[category]
             for model in settings.models:
-                mtes = {prompt: get(f"mte/{model}/{prompt}") for prompt in prompts}
+                mtes = {prompt: get(paths.mte(*own, model, prompt)) for prompt in prompts}
                 variants = {
-                    variant: {prompt: get(f"controls/{model}/{prompt}.{variant}") for prompt in prompts}
+                    variant: {prompt: get(paths.control(*own, model, prompt, variant)) for prompt in prompts}
                     for variant in (settings.variants if method in settings.control_methods else ())
                 }
                 for dataset in datasets:
-                    dte = get(f"dte/{dataset}")
+                    dte = get(paths.dte(*own, dataset))
                     found = [similarity_row(mtes[prompt], dte) for prompt in prompts]
                     key = {
                         "surrogate": settings.surrogate,
@@ -90,9 +88,9 @@ def compare(settings: SimilaritySettings, *, files: Sequence[Path], similarities
                     rows += [key | {"prompt": p, "category": category} | r for p, r in zip(prompts, found, strict=True)]
                     checks.append(key | _controls(mtes, variants, dte, found))
     inputs = list(files)
-    with Step("similarities", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
-        step.bytes(similarities, csv_bytes(pd.DataFrame(rows)), rows=len(rows))
-        step.bytes(controls, csv_bytes(pd.DataFrame(checks)), rows=len(checks))
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
+        step.csv(cosines, rows)
+        step.csv(controls, checks)
 
 
 def _controls(

@@ -1,4 +1,4 @@
-"""The matrix of transfer scores: what every target reaches after fine-tuning on every source, and directly.
+"""Collect the transfer scores: each target after fine-tuning on each source, and directly.
 
 One row a fine-tuning run: model, target, source, seed, score; source `none` is the direct run without transfer.
 Scores are in percent of the target's metric. `majority`, on direct rows, is the score of the best answer that
@@ -17,7 +17,6 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
-from fute.evaluation.selection_step import csv_bytes
 
 DIRECT = "none"
 KEYS = ["model", "target", "source", "seed"]
@@ -127,13 +126,6 @@ def read_matrix(path: Path, *, model: str, datasets: Mapping[str, TransferDatase
     return check_matrix(frame, models=[model], datasets=datasets, where=str(path), names=lines)
 
 
-def import_matrix(settings: MatrixSettings, *, matrix: Path, output: Path) -> None:
-    """Write a published matrix in the form of the run's own."""
-    frame = read_matrix(matrix, model=settings.model, datasets=settings.datasets)
-    with Step("transfer_matrix", module=__name__, settings=settings.model_dump(), inputs=[matrix]) as step:
-        step.bytes(output, csv_bytes(frame), rows=len(frame))
-
-
 def score_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the matrix, one per seed, from a score file (`fute.blackbox.extract_transfer_step.score_record`)."""
     direct = record["source"] is None
@@ -145,13 +137,19 @@ def score_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def collect_matrix(settings: MatrixSettings, *, files: Sequence[Path], output: Path) -> None:
-    """Write the matrix of a model's own runs. files: score files of its direct and of its transfer runs."""
-    rows = [row for path in sorted(files) for row in score_rows(json.loads(path.read_text(encoding="utf8")))]
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    frame = check_matrix(frame, models=[settings.model], datasets=settings.datasets, where="the run's scores")
-    with Step("transfer_matrix", module=__name__, settings=settings.model_dump(), inputs=files) as step:
-        step.bytes(output, csv_bytes(frame), rows=len(frame))
+def transfer_matrix(settings: MatrixSettings, *, files: Sequence[Path], output: Path) -> None:
+    """Write the score of every target from every source, and directly.
+
+    files: score files of a model's own runs (`*.json`), or one published matrix (`*.csv`, see `read_matrix`).
+    """
+    if [path.suffix for path in files] == [".csv"]:
+        frame = read_matrix(files[0], model=settings.model, datasets=settings.datasets)
+    else:
+        rows = [row for path in sorted(files) for row in score_rows(json.loads(path.read_text(encoding="utf8")))]
+        frame = pd.DataFrame(rows, columns=COLUMNS)
+        frame = check_matrix(frame, models=[settings.model], datasets=settings.datasets, where="the run's scores")
+    with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
+        step.csv(output, frame)
 
 
 def _numbers(values: pd.Series, names: Sequence[str], where: str, *, required: bool) -> pd.Series:

@@ -13,8 +13,6 @@ from fute.images.lock import FOLDER, ImageError
 ENVS = Path("envs")
 SCRIPTS = (FOLDER / "post.sh", FOLDER / "environment.sh", ENVS / "install.sh")
 BY_DIGEST = re.compile(r"docker://[^@\s]+@(sha256:[0-9a-f]{64})")
-OF_CPU = ("torch-cpu.txt", "torch-cpu-index.txt")
-"""What install.sh reads with steps-cpu.txt without being told."""
 
 
 class Options(NamedTuple):
@@ -56,8 +54,8 @@ def arguments(name: str, options: Options) -> dict[str, str]:
 
 def list_files(lists: str, envs: Path = ENVS) -> list[Path]:
     """What install.sh reads for package lists. Raises ImageError for one that is not there."""
-    names = lists.split()
-    return [*_with_included(names, envs), *(envs / other for other in OF_CPU if "steps-cpu.txt" in names)]
+    files = list(dict.fromkeys(_with_included(lists.split(), envs)))
+    return files + [envs / "torch-cpu-index.txt" for path in files if path.name == "torch-cpu.txt"]
 
 
 def _with_included(names: list[str], envs: Path) -> Iterator[Path]:

@@ -1,18 +1,17 @@
-"""Taking one cell out of its batch: the labels of one (model, prompt, corpus), in the corpus's order."""
+"""Take the labels of one (model, prompt, corpus) out of their batch, in the corpus's order."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, read_jsonl, sha256_file
+from fute.llm.batch_lines import cell_lines
 from fute.llm.scoring import calibrate, normalise, predict
-from fute.llm.self_select import parse_self_select
 
 
 class ExtractSettings(BaseModel):
@@ -25,14 +24,6 @@ class ExtractSettings(BaseModel):
     number: int
     classes: tuple[str, ...]
     calibration: Literal["none", "unsup"]
-
-
-def _cell_lines(batch: Path, key: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    head, *lines = read_jsonl(batch)
-    own = sorted((line for line in lines if line["key"] == key), key=lambda line: line.get("index", 0))
-    if not own:
-        raise ValueError(f"{batch}: holds no cell {key[:16]}; delete this batch and its .keys, then run again")
-    return head, own
 
 
 def _check_source(batch: Path, what: str, recorded: str, path: Path) -> None:
@@ -58,7 +49,7 @@ def extract_labels(
     corpus_id: str,
     batch: Path,
     corpus: Path,
-    model_lock: Path,
+    lock: Path,
     output: Path,
     offset_in: Path | None = None,
     offset_out: Path | None = None,
@@ -68,8 +59,8 @@ def extract_labels(
     offset_out: given for U, where the calibration offset is computed and stored. offset_in: the stored
     offset, given for every other corpus when `calibration` is "unsup".
     """
-    head, lines = _cell_lines(batch, settings.key)
-    _check_source(batch, "model", head["model_lock_sha256"], model_lock)
+    head, lines = cell_lines(batch, settings.key)
+    _check_source(batch, "model", head["model_lock_sha256"], lock)
     _check_source(batch, "corpus", head["corpora"][corpus_id], corpus)
     rows = read_jsonl(corpus)
     if [line["id"] for line in lines] != [row["id"] for row in rows]:
@@ -95,8 +86,8 @@ def extract_labels(
                 "uncalibrated": settings.classes[predict(scores)],
             }
         )
-    inputs = [batch, corpus, model_lock, *([offset_in] if offset_in else [])]
-    with Step("extract_labels", module=__name__, settings=settings.model_dump(), inputs=inputs) as step:
+    inputs = [batch, corpus, lock, *([offset_in] if offset_in else [])]
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.jsonl(output, labels)
         if offset_out is not None:
             step.json(
@@ -108,18 +99,3 @@ def extract_labels(
                     "texts": len(rows),
                 },
             )
-
-
-def extract_selection(key: str, prompts: Sequence[str], *, batch: Path, output: Path) -> None:
-    """Write the LLM's own ranking of the prompts (best first), with its raw answer."""
-    _, lines = _cell_lines(batch, key)
-    chosen = parse_self_select(lines[0]["answer"], len(prompts))
-    with Step("self_select", module=__name__, settings={"key": key, "prompts": list(prompts)}, inputs=[batch]) as step:
-        step.json(
-            output,
-            {
-                "answer": lines[0]["answer"],
-                "fell_back": chosen.fell_back,
-                "ranking": [prompts[number - 1] for number in chosen.ranking],
-            },
-        )

@@ -1,4 +1,4 @@
-"""Labelling: what an LLM with a prompt says about a set of texts (the black box M of the paper).
+"""Ask an LLM, with each of its new prompts, for labels: the black box M of the paper.
 
 A cell is one (model, prompt, corpus). Its key covers the model, the prompt's words, the corpus, the engine
 and the code; prompts with the same words share their cells. A batch of cells is labelled by one engine
@@ -16,11 +16,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from fute.artifacts import Step, content_key, gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
+from fute.artifacts import Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
 from fute.batching import UnitStore, keys_text
+from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, fill, followup, user_message
-from fute.data.rows import Row
-from fute.llm.engine import Engine, EngineSettings, ScoreRequest, load_engine
+from fute.data.rows import Row, read_rows
+from fute.llm.engine import ENGINES, Engine, ScoreRequest, load_engine
 from fute.llm.self_select import TASKS, self_select_prompt
 from fute.progress import Track
 
@@ -178,18 +179,19 @@ def _label_chunk(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Iter
 def label_batch(
     spec: BatchSpec,
     *,
-    model_path: Path | None,
-    model_lock: Path,
+    model: Path,
+    lock: Path,
     corpora: Mapping[str, Path],
     output: Path,
 ) -> None:
     """Label all cells of a batch with one engine start; goes on where a killed run stopped.
 
-    corpora: corpus id -> rows file. output: the batch's data; `.keys` and sidecars are written beside it.
+    model: folder of the weights; none is there for a model behind a server. corpora: corpus id -> rows file. output:
+    the batch's data; `.keys` and sidecars are written beside it.
     """
-    rows = {name: [Row.from_json(obj, str(path)) for obj in read_jsonl(path)] for name, path in corpora.items()}
-    store = UnitStore(output, SUFFIX, map(sha256_file, [model_lock, *corpora.values()]))
-    engine = load_engine(spec.engine, model_path)
+    rows = {name: read_rows(path) for name, path in corpora.items()}
+    store = UnitStore(output, SUFFIX, map(sha256_file, [lock, *corpora.values()]))
+    engine = load_engine(spec.engine, model if model.is_dir() else None)
     try:
         work = chunks(spec, rows, engine)
         open_units = set(store.missing([name for name, _ in work]))
@@ -226,16 +228,16 @@ def label_batch(
     lines.sort(key=lambda line: (line["key"], line.get("index", 0)))
     head = {
         "engine": identity,
-        "model_lock_sha256": sha256_file(model_lock),
+        "model_lock_sha256": sha256_file(lock),
         "corpora": {name: sha256_file(path) for name, path in sorted(corpora.items())},
     }
     cells = {f"{cell.prompt}/{cell.corpus}": cell.key for cell in spec.labels}
     cells |= {f"{SELF_SELECT}/{cell.category}": cell.key for cell in spec.selects}
     with Step(
-        "label_batch",
-        module=__name__,
+        __name__,
         settings=spec.model_dump(),
-        inputs=[*corpora.values(), model_lock],
+        inputs=[*corpora.values(), lock],
+        more_code=[ENGINES[spec.engine.engine][0]],
         seeds={"engine": spec.engine.seed},
     ) as step:
         step.facts = {"engine": identity}

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 
-from fute.llm.engine import EngineSettings, Perplexity, ScoreRequest, ScoreResult
+from fute.config.engines import EngineSettings
+from fute.llm.engine import Perplexity, ScoreRequest, ScoreResult
 
 TOP_LOGPROBS = 20  # the protocol's limit
 RETRIED = {408, 409, 429}  # and every 5xx

@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fute.llm.engine import EngineSettings, PromptTokenizer, ScoreRequest, ScoreResult
+from fute.config.engines import EngineSettings
+from fute.llm.engine import PromptTokenizer, ScoreRequest, ScoreResult
 
 TokenIds = list[int]
 ClassIds = list[list[TokenIds]]

@@ -9,8 +9,9 @@ import transformers
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, log_softmax
 
+from fute.config.engines import EngineSettings
 from fute.device import compute_device
-from fute.llm.engine import EngineSettings, Perplexity, PromptTokenizer, ScoreRequest, ScoreResult
+from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 
 # A perplexity batch holds the logits of every position: positions x vocabulary numbers.

@@ -14,13 +14,8 @@ import transformers
 import vllm
 from vllm.inputs import TokensPrompt
 
-from fute.llm.engine import (
-    EngineSettings,
-    Perplexity,
-    PromptTokenizer,
-    ScoreRequest,
-    ScoreResult,
-)
+from fute.config.engines import EngineSettings
+from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 
 

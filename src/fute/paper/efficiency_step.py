@@ -1,25 +1,20 @@
-"""The efficiency step: what the run's embeddings and LLM calls cost, from its files and Snakemake's benchmarks."""
+"""Report what embeddings and LLM calls of a run cost, from its files and Snakemake's benchmarks."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from fute import paths
 from fute.artifacts import Step, read_jsonl
 from fute.config.lm_baselines import LM_BASELINES, VECTORS
-from fute.evaluation.selection_step import csv_bytes
 from fute.paper.efficiency import CALL_COLUMNS, as_pages, call_counts, cost_table, embedding_times
 from fute.paper.formats import to_markdown
 
-EMBEDDING_KEYS = re.compile(r"results/embeddings/(?P<surrogate>[^/]+)/(?P<method>[^/]+)/batches/(?P<batch>[^/]+)\.keys")
-LABEL_KEYS = re.compile(r"results/labels/(?P<model>[^/]+)/batches/(?P<batch>[^/]+)\.keys")
-BASELINE_SCORES = "results/baselines/lm_baselines.csv"
 BATCH_COLUMNS = ["surrogate", "method", "vectors", "seconds"]
-LABELS = re.compile(r"results/labels/(?P<model>[^/]+)/(?P<prompt>[^/]+)/(?P<corpus>[^/]+)\.jsonl\.gz")
 
 
 class EfficiencySettings(BaseModel):
@@ -49,16 +44,16 @@ def read_calls(files: Iterable[Path], prompts: Mapping[str, str]) -> pd.DataFram
     Read tokens are those of the prompt and, where SPELL's perplexity was taken, of that second pass; written ones
     are the reasoning's.
     """
-    rows = []
+    rows, labels = [], paths.pattern(paths.labels)
     for path in files:
-        found = LABELS.fullmatch(path.as_posix())
-        if found is None or found["prompt"] not in prompts:
+        found = labels.fullmatch(path.as_posix())
+        if found is None or found["task"] not in prompts:
             continue
         lines = read_jsonl(path)
         read = sum(line["prompt_tokens"] + line.get("nll_tokens", 0) for line in lines)
         written = sum(line.get("reasoning_tokens", 0) for line in lines)
-        category = prompts[found["prompt"]]
-        rows.append([found["model"], category, found["prompt"], found["corpus"], len(lines), read, written])
+        category = prompts[found["task"]]
+        rows.append([found["model"], category, found["task"], found["corpus"], len(lines), read, written])
     return pd.DataFrame(rows, columns=CALL_COLUMNS)
 
 
@@ -70,8 +65,9 @@ def call_seconds(files: Iterable[Path], calls: pd.DataFrame, benchmarks: Path) -
     """
     known = {(row.model, f"{row.prompt}/{row.corpus}"): row.calls for row in calls.itertuples()}
     total: dict[str, list[float]] = {}
+    batches = paths.pattern(paths.label_batch_index)
     for path in files:
-        found = LABEL_KEYS.fullmatch(path.as_posix())
+        found = batches.fullmatch(path.as_posix())
         if found is None:
             continue
         model = found["model"]
@@ -87,9 +83,9 @@ def call_seconds(files: Iterable[Path], calls: pd.DataFrame, benchmarks: Path) -
 
 def read_batches(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
     """A row an embedding batch: surrogate, method, vectors, seconds."""
-    rows = []
+    rows, batches = [], paths.pattern(paths.vector_batch_index)
     for path in files:
-        if found := EMBEDDING_KEYS.fullmatch(path.as_posix()):
+        if found := batches.fullmatch(path.as_posix()):
             name = f"{found['surrogate']}-{found['method']}-{found['batch']}.tsv"
             seconds = seconds_of(benchmarks / "embed_batch" / name)
             rows.append([found["surrogate"], found["method"], len(_cells(path)), seconds])
@@ -104,7 +100,7 @@ def read_dataset_vectors(files: Iterable[Path], benchmarks: Path) -> pd.DataFram
     """
     rows = []
     for path in files:
-        if path.as_posix() != BASELINE_SCORES:
+        if path.as_posix() != paths.LM_BASELINES:
             continue
         scores = pd.read_csv(path)
         for model, own in scores[scores["method"].isin([LM_BASELINES[name] for name in VECTORS])].groupby("model"):
@@ -114,7 +110,7 @@ def read_dataset_vectors(files: Iterable[Path], benchmarks: Path) -> pd.DataFram
     return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 
 
-def write_efficiency(
+def efficiency(
     settings: EfficiencySettings, *, files: Sequence[Path], benchmarks: Path,
     embeddings: Path, calls: Path, costs: Path, markdown: Path,
 ) -> None:  # fmt: skip
@@ -136,7 +132,7 @@ def write_efficiency(
     title, first = next(iter(pages.items()))
     more = {name: table for name, table in pages.items() if name != title}
     page = to_markdown(first, title=settings.title, caption=settings.caption, note=settings.note, more=more)
-    with Step("efficiency", module=__name__, settings=settings.model_dump(), inputs=paths) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=paths) as step:
         for path, frame in ((embeddings, times), (calls, counts), (costs, found)):
-            step.bytes(path, csv_bytes(frame), rows=len(frame))
+            step.csv(path, frame)
         step.bytes(markdown, page.encode())

@@ -6,12 +6,12 @@ Each takes a table as `cells` describes it: (block, method) by (heading, metric)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 from fute.paper.cells import REFERENCE_ROWS, best_cells, text_frame
 
@@ -150,6 +150,10 @@ def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "", d
 
 def print_table(frame: pd.DataFrame, console: Console, *, title: str = "", note: str = "") -> None:
     """Print the table, one block after the other; the note stands under it, where the eye ends."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", pad_edge=False)
     table.add_column(_rows_name(frame), no_wrap=True)
     for heading, metric in frame.columns:

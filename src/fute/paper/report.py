@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
+from fute.durations import duration
 from fute.paper.cells import require_columns
 from fute.paper.grids import list_grid
 from fute.paper.html_template import TEMPLATE
 from fute.paper.report_llm import LlmResults, llm_sections
 from fute.paper.report_lm import LmResults, lm_sections
-from fute.paper.report_parts import Section, duration
+from fute.paper.report_parts import Section
 
 
 @dataclass(frozen=True)

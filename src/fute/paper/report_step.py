@@ -1,4 +1,4 @@
-"""The report step: one HTML page from everything a run made, by either experiment or both."""
+"""Write the report: one HTML page from everything that a run made."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
     )
 
 
-def write_report(
+def report(
     settings: ReportSettings,
     *,
     evaluation: Path,
@@ -132,5 +132,5 @@ def write_report(
         llm=llm_results(settings.llm, evaluation, printed) if settings.llm else None,
     )
     read = [*inputs, *sorted(printed.glob("*.csv"))]
-    with Step("report", module=__name__, settings=settings.model_dump(), inputs=read) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=read) as step:
         step.bytes(output, render_report(context).encode())

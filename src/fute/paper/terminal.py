@@ -8,8 +8,8 @@ import pandas as pd
 from rich.console import Console
 
 from fute.display_names import METHOD_NAMES
+from fute.durations import duration
 from fute.paper.formats import print_table
-from fute.paper.report_parts import duration
 from fute.paper.report_step import timings
 from fute.paper.table3 import table3_frame
 from fute.paper.transfer_tables import LAYOUTS, transfer_frame

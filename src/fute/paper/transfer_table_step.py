@@ -1,4 +1,4 @@
-"""The paper step of Tables 1 and 2: from the evaluation's files to CSV, Markdown and LaTeX."""
+"""Write Table 1 or 2 in the paper's layout, ours above the paper's."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _listed(sentences: list[str]) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def write_transfer_table(
+def transfer_table(
     settings: TransferTableSettings, *, cells: Path, targets: Path, direct: Path, printed: Path,
     csv: Path, markdown: Path, latex: Path,
 ) -> None:  # fmt: skip
@@ -84,6 +84,6 @@ def write_transfer_table(
         ),
     }
     inputs = [cells, targets, direct]
-    with Step(settings.table, module=__name__, settings=settings.model_dump(), inputs=[*inputs, printed]) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=[*inputs, printed]) as step:
         for path, text in texts.items():
             step.bytes(path, text.encode())

@@ -1,21 +1,24 @@
-"""From a configuration to targets, cells and batches: what the rules ask.
+"""From a configuration to files, keys and batches: what the rules ask when Snakemake reads them.
 
-Everything here is computed when the Snakefile is parsed, so nothing heavy is imported and nothing written.
+Nothing heavy is imported here and nothing is written. A file knows only those above it:
 
-plan          `Workflow`: the whole run, and what both experiments or several stages share
-requested     what the files asked for on the command line need of it
-data          `Workflow.data`: the datasets, their U, and what identifies their rows
-embeddings    `Workflow.embeddings`: DTEs and MTEs of both experiments, and the batches they are learned in
-llm           `Workflow.llm`: the LLM experiment; llm_labels `.labels`, what each LLM and prompt says of texts
-lm            `Workflow.lm`: the language-model experiment; lm_transfer `.transfer`, its fine-tuning runs from every
-              source on every target; lm_baselines `.baselines`, what it is compared with
-report        what the report says was run
+requested       which files the command line asks for, and what they need
+batches         which batches are finished, and which new ones there will be
+data            datasets and U: settings, and what identifies their texts
+vectors         dataset and model task embeddings: recipes and keys
+lm_finetune     language models fine-tuned on a dataset
+llm_labels      what every LLM and prompt says of U and of the evaluation rows
+lm_transfer     fine-tuning each source's model on every target: the true ranking
+lm_baselines    what DataSize, CurveGrad, TextEmb, TaskEmb and TuPaTE read and make (Tables 1 and 2)
+llm             the LLM experiment: Table 3, Figures 4 and A2
+lm              the language-model experiment: Tables 1 and 2, Figures 3 and A1
+vector_batches  the batches that both experiments' vectors are learned in
+plan            `Plan`: all of it
+report_texts    what the report says was run
+command_line    what Snakemake was asked for, and what it made
 """
 
 from fute.plan.llm_labels import SELF_SELECT
-from fute.plan.lm_transfer import TRANSFER_SUFFIX
-from fute.plan.plan import Workflow, settings_json
-from fute.plan.requested import Requested
-from fute.plan.vector_batches import EMBEDDING_SUFFIX
+from fute.plan.plan import Plan, settings_json
 
-__all__ = ["EMBEDDING_SUFFIX", "SELF_SELECT", "TRANSFER_SUFFIX", "Requested", "Workflow", "settings_json"]
+__all__ = ["SELF_SELECT", "Plan", "settings_json"]

@@ -1,33 +1,44 @@
-"""The part of the plan that is data: which datasets a run has, their U, and what identifies their rows."""
+"""Data in the plan: the datasets of a run and its U, their settings, and what identifies their texts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fute import paths
 from fute.config.run import Run
 from fute.data.crossfit_files import unsup_identity
 from fute.data.sources import source_identity
 from fute.steps import code
 
 BUILTIN = Path("resources/builtin")
-# keys of a registry entry that do not shape evaluation rows
 TRAINING_ONLY = ("title", "overlaps", "overlap_by", "files", "expected", "vu_size", "obtain", "metric", "domain")
+"""Keys of a registry entry that do not shape evaluation rows."""
 
 
 class DataPlan:
-    """Files, settings and recipes of the datasets and of each U.
+    """Settings and recipes of a run's datasets and of each U; a recipe identifies texts, as a part of keys.
 
-    run: the checked configuration. datasets: ids of both experiments' datasets, each once.
+    Attributes:
+        llm_targets: datasets that prompts are chosen for.
+        lm_sources: datasets that language models are fine-tuned on and transferred from, in the order of the tables.
+        lm_targets: the sources and, for Table 2, the datasets of other domains.
+        datasets: all of them, each once.
     """
 
-    def __init__(self, run: Run, datasets: tuple[str, ...]) -> None:
-        self.run, self.config, self.datasets = run, run.config, datasets
+    def __init__(self, run: Run) -> None:
+        self.run, self.config = run, run.config
+        self.llm_targets = tuple(name for category in run.config.categories for name in run.datasets_of(category))
+        lm = run.config.lm.datasets if run.config.lm else None
+        self.lm_sources = lm.cr + lm.qa if lm else ()
+        self.lm_targets = self.lm_sources + lm.domain if lm else ()
+        self.datasets = tuple(dict.fromkeys(self.llm_targets + self.lm_targets))
 
     @property
     def root(self) -> Path:
-        """Folder the data source reads; the texts that ship with the project for `builtin`."""
+        """Folder that the data source reads: for `builtin` the texts that ship with the project."""
         data = self.config.data
         return BUILTIN if data.source == "builtin" else Path(data.root or ".").expanduser()
 
@@ -35,11 +46,12 @@ class DataPlan:
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def source(self, dataset: str) -> dict[str, Any]:
+        """What identifies the files that a dataset is read from. Raises SourceError where they are not there."""
         return source_identity(dataset, self.run.datasets[dataset], self.config.data.source, self.root)
 
     @cache  # noqa: B019
     def dataset_settings(self, dataset: str) -> dict[str, Any]:
-        """Everything that shapes a dataset's splits, the exclusion of other datasets' rows apart."""
+        """Everything that shapes a dataset's splits, except for the rows of other datasets that are left out."""
         data = self.config.data
         return {
             "dataset": dataset,
@@ -53,7 +65,7 @@ class DataPlan:
 
     @cache  # noqa: B019
     def test_recipe(self, dataset: str) -> dict[str, Any]:
-        """What identifies a dataset's evaluation rows: nothing that shapes its training rows only."""
+        """What identifies a dataset's evaluation rows, without what shapes its training rows only."""
         settings = self.dataset_settings(dataset)
         entry = {name: value for name, value in settings["entry"].items() if name not in TRAINING_ONLY}
         entry["reader"] = self.run.datasets[dataset].reader_of(self.config.data.source)
@@ -64,27 +76,35 @@ class DataPlan:
             "entry": entry,
             "data": source,
             **{name: settings[name] for name in ("dataset", "source", "test_rows", "seed")},
-            "code": code("data"),
+            "code": code("normalise_test"),
         }
 
     def overlaps(self, dataset: str) -> tuple[str, ...]:
-        """Datasets of the run whose evaluation rows may stand in this dataset's training rows."""
+        """Datasets of the run whose evaluation rows may be among this dataset's training rows."""
         return tuple(name for name in self.run.datasets[dataset].overlaps if name in self.datasets)
 
     @cache  # noqa: B019
     def train_recipe(self, dataset: str) -> dict[str, Any]:
+        """What identifies a dataset's training rows."""
         return {
-            "own": [self.dataset_settings(dataset), self.source(dataset), code("data")],
+            "own": [self.dataset_settings(dataset), self.source(dataset), code("normalise_train")],
             "without": [self.test_recipe(name) for name in self.overlaps(dataset)],
         }
+
+    def transfer_datasets(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Dataset -> what the evaluation of transfer knows of it (a `TransferDataset` as a mapping)."""
+        entries = {name: self.run.datasets[name] for name in names}
+        return {name: {"title": e.title, "group": e.group, "domain": e.domain} for name, e in entries.items()}
 
     # --- U ----------------------------------------------------------------------------------------------
 
     @cache  # noqa: B019
     def unsup_source(self, category: str) -> dict[str, Any]:
+        """What identifies the files that a U is drawn from. Raises SourceError where they are not there."""
         return unsup_identity(self.config.unsup[category], self.root)  # type: ignore[index]
 
     def unsup_settings(self, category: str) -> dict[str, Any]:
+        """How a U is drawn."""
         return {"category": category, "settings": self.config.unsup[category].model_dump()}  # type: ignore[index]
 
     # --- either of them ---------------------------------------------------------------------------------
@@ -96,11 +116,10 @@ class DataPlan:
             return {
                 "unsup": self.unsup_settings(corpus),
                 "data": self.unsup_source(corpus),
-                "code": code("data"),
+                "code": code("sample_unsup"),
             }
         return self.test_recipe(corpus)
 
     def corpus_file(self, corpus: str) -> str:
-        if corpus in self.config.corpora:
-            return f"results/unsup/{corpus}.jsonl.gz"
-        return f"results/data/{corpus}/test.jsonl.gz"
+        """The file of a U, or of a dataset's evaluation rows."""
+        return paths.unsup(corpus) if corpus in self.config.corpora else paths.rows(corpus, "test")

@@ -1,118 +1,84 @@
-"""The LLM experiment's part of the plan: black boxes, their vectors, baselines and evaluation."""
+"""The LLM experiment in the plan: vectors of its black boxes, baselines, and settings of its evaluation."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fute.artifacts import content_key
+from fute import paths
+from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
-from fute.config.recipes import Item
-from fute.config.settings import LlmConfig
+from fute.config.run import Run
+from fute.plan.batches import Batches
+from fute.plan.data import DataPlan
 from fute.plan.llm_labels import LabelPlan
+from fute.plan.vectors import VectorPlan
+from fute.specs.embeddings import Item
 from fute.steps import code
 
-if TYPE_CHECKING:
-    from fute.plan.plan import Workflow
 
+class LlmPlan:
+    """Table 3, Figures 4 and A2: every (LLM, prompt) is a black box.
 
-class LlmWorkflow:
-    """Files, keys and settings of the LLM experiment (Table 3, Figures 4 and A2), where a run has it.
-
-    common: the whole run's plan, whose data, surrogate and embedding batches this part uses. settings: the section
-    `llm` of the configuration.
+    settings: the section `llm` of the configuration. Attributes:
+        labels: what the black boxes say.
     """
 
-    def __init__(self, common: Workflow, settings: LlmConfig) -> None:
-        self.common, self.run, self.settings = common, common.run, settings
-        self.labels = LabelPlan(self)
+    def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
+        self.run, self.settings, self.vectors = run, settings, vectors
+        self.labels = LabelPlan(run, settings, data, batches)
 
-    # --- datasets and black boxes -----------------------------------------------------------------------
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return self.run.config.categories
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Datasets that prompts are chosen for."""
-        return tuple(name for category in self.categories for name in self.run.datasets_of(category))
+    # --- vectors ----------------------------------------------------------------------------------------
 
     @cached_property
-    def black_boxes(self) -> list[tuple[str, str, str]]:
-        """(category, model, prompt id) of every black box."""
-        return [
-            (category, model, prompt.id)
-            for category in self.categories
-            for model in self.settings.models
-            for prompt in self.run.prompts_of(category)
-        ]
-
-    # --- embeddings -------------------------------------------------------------------------------------
-
-    @cached_property
-    def embedding_items(self) -> dict[str, Item]:
+    def items(self) -> dict[str, Item]:
         """File -> item of every vector: DTEs of the targets, MTEs of the black boxes, and controls of these."""
-        config, embeddings = self.run.config, self.common.embeddings
-        found: dict[str, Item] = {}
+        config, items = self.run.config, {}
         for method in config.methods:
-            basis = embeddings.basis(method, config.surrogate.settings)
-            for category in self.categories:
+            own = self.vectors.surrogate, method
+            variants = self.vectors.variants if method in config.controls.methods else ()
+            for category in config.categories:
+                settings = self.vectors.surrogate_settings(category)
                 for dataset in self.run.datasets_of(category):
-                    path = embeddings.dte_file(method, dataset)
-                    found[path] = embeddings.dte_item(method, dataset, config.surrogate.settings)
+                    items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset, settings)
                 for model in self.settings.models:
                     for prompt in self.run.prompts_of(category):
-                        variants: tuple[str | None, ...] = (None,)
-                        if method in config.controls.methods:
-                            variants += embeddings.variants
+                        items[paths.mte(*own, model, prompt.id)] = self._mte_item(method, model, prompt)
                         for variant in variants:
-                            path = (embeddings.mte_file(method, model, prompt.id) if variant is None
-                                    else embeddings.control_file(method, model, prompt.id, variant))  # fmt: skip
-                            found[path] = self._mte_item(method, basis, model, prompt, variant)
-        return found
+                            control = paths.control(*own, model, prompt.id, variant)
+                            items[control] = self._mte_item(method, model, prompt, variant)
+        return items
 
-    def _mte_item(self, method: str, basis: list[Any], model: str, prompt: Prompt, variant: str | None) -> Item:
-        config, embeddings = self.run.config, self.common.embeddings
-        recipe = config.method(method)
-        how = recipe.mte if variant is None else recipe.mte.first_order()
+    def _mte_item(self, method: str, model: str, prompt: Prompt, variant: str | None = None) -> Item:
+        config = self.run.config
+        recipe = config.method(method).mte
         target = "abc" if variant == "abc" else config.mte_target
-        what = {
-            "recipe": how.model_dump(),
-            "pairs": recipe.pairs,
-            "target": target,
-            "verbalizers": prompt.verbalizers if target == "verbalizer" else None,
+        words = prompt.verbalizers if target == "verbalizer" else None
+        made_with = {
+            "verbalizers": words,
             "variant": variant,
-            "seed": config.seed,
             "calibration": self.settings.calibration,
-            "extract": code("extract"),
+            "extract": code("extract_labels"),
         }
-        key = content_key(
-            [*basis, what | embeddings.states_from(method), self.labels.cells[model, prompt.id, prompt.category]]
-        )
-        return Item(
-            key=key, kind="mte", category=prompt.category, source=f"{model}/{prompt.id}", variant=variant,
-            recipe=embeddings.recipes[method].index(how), pairs=recipe.pairs, target=target, seed=config.seed,
-            classes=tuple(prompt.verbalizers),
-            verbalizers=tuple(words[0] for words in prompt.verbalizers.values()) if target == "verbalizer" else None,
+        return self.vectors.mte_item(
+            method, recipe if variant is None else recipe.first_order(),
+            self.vectors.surrogate_settings(prompt.category), self.labels.cells[model, prompt.id, prompt.category],
+            target=target, made_with=made_with, category=prompt.category, source=f"{model}/{prompt.id}",
+            variant=variant, classes=tuple(prompt.verbalizers),
+            verbalizers=tuple(first for first, *_ in words.values()) if words else None,
         )  # fmt: skip
 
-    def embedding_files(self, kind: str = "all") -> list[str]:
-        """Embedding files: "main" (DTEs and MTEs), "controls", or all."""
-        return [
-            path for path in self.embedding_items
-            if kind == "all" or ("/controls/" in path) == (kind == "controls")
-        ]  # fmt: skip
-
-    def mte_files(self) -> list[str]:
-        return [path for path in self.embedding_items if "/mte/" in path]
+    def vector_files(self, *kinds: str) -> list[str]:
+        """Files of some kinds of vectors: `dte`, `mte`, `controls`."""
+        return [path for path in self.items if paths.kind_of(path) in kinds]
 
     # --- baselines --------------------------------------------------------------------------------------
 
     def baseline_files(self) -> list[str]:
+        """Scores of the prompts by the baselines, one file for each LLM and target."""
         return [
-            f"results/baselines/{model}/{dataset}.json"
-            for category in self.categories
+            paths.prompt_scores(model, dataset)
+            for category in self.run.config.categories
             for model in self.settings.models
             for dataset in self.run.datasets_of(category)
         ]
@@ -123,32 +89,24 @@ class LlmWorkflow:
         flip = slips.zps_sa_flip and self.run.datasets[dataset].category == "sa"
         return " ".join(["--zps-flip"] * flip + ["--list-as-scores"] * slips.self_select_list_as_scores)
 
-    # --- settings of the evaluation and of the paper's artifacts ---------------------------------------
-
-    def _prompts(self) -> dict[str, tuple[str, ...]]:
-        return {c: tuple(p.id for p in self.run.prompts_of(c)) for c in self.categories}
-
-    def _datasets(self) -> dict[str, tuple[str, ...]]:
-        return {c: self.run.datasets_of(c) for c in self.categories}
+    # --- settings of the evaluation ---------------------------------------------------------------------
 
     def similarity_settings(self) -> dict[str, Any]:
+        """Settings of the step `similarities`."""
         config = self.run.config
         return {
             "surrogate": config.surrogate.name,
             "methods": config.methods,
-            "models": self.settings.models,
-            "prompts": self._prompts(),
-            "datasets": self._datasets(),
+            **self._compared(),
             "control_methods": config.controls.methods,
-            "variants": self.common.embeddings.variants,
+            "variants": self.vectors.variants,
         }
 
     def selection_settings(self) -> dict[str, Any]:
+        """Settings of the step `selection`."""
         config = self.run.config
         return {
-            "models": self.settings.models,
-            "prompts": self._prompts(),
-            "datasets": self._datasets(),
+            **self._compared(),
             "methods": config.methods,
             "calibration": self.settings.calibration,
             "nli_metric": self.settings.nli_metric,
@@ -156,6 +114,16 @@ class LlmWorkflow:
             "seed": config.seed,
         }
 
+    def _compared(self) -> dict[str, Any]:
+        """LLMs, and by category the prompts and the datasets that they are chosen for."""
+        categories = self.run.config.categories
+        return {
+            "models": self.settings.models,
+            "prompts": {name: tuple(prompt.id for prompt in self.run.prompts_of(name)) for name in categories},
+            "datasets": {name: self.run.datasets_of(name) for name in categories},
+        }
+
     def geometry_settings(self) -> dict[str, Any]:
+        """Settings of the step `geometry`."""
         prompts = {p.id: (p.category, p.number, p.cot) for p in self.run.prompts.values()}
         return {"prompts": prompts, "seed": self.run.config.evaluation.tsne_seed}

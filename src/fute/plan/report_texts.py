@@ -1,24 +1,25 @@
-"""What the report says was run, in words a reader of the paper knows: from the plan to the report's settings."""
+"""The report's settings: what was run, in words that a reader of the paper knows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from fute import paths
 from fute.config.finetuning import FinetuneSettings
 from fute.display_names import FORM_NAMES, METHOD_NAMES
-from fute.plan import Workflow
+from fute.plan.plan import Plan
 
 FILES = {
     "results/paper/tables": "the tables as CSV, Markdown and LaTeX",
     "results/paper/figures": "the figures as PDF, PNG and coordinates",
     "results/evaluation": "similarities, performances, rankings, geometry as CSV",
-    "results/labels": "what every black box said of the texts, a file a corpus",
+    "results/labels": "what every black box said of the texts, a file for each corpus",
     "results/embeddings": "dataset and model task embeddings",
 }
 LM_FILES = {
     "results/finetuned": "the fine-tuned language models, their scores and loss curves",
-    "results/transfer": "scores after transfer, a file a source and target",
+    "results/transfer": "scores after transfer, a file for each source and target",
 }
 LEDES = {
     "lm": "models to transfer from (Tables 1 and 2)",
@@ -28,7 +29,7 @@ VIEWS = {"raw": "", "centred": ", centred on the start"}
 METHOD_TITLES = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
 
 
-def report_settings(plan: Workflow, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+def report_settings(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
     """Texts of the report. figures: file name -> (figure, method, view), of both experiments.
 
     A `fute.paper.report_step.ReportSettings` as a mapping.
@@ -46,19 +47,19 @@ def report_settings(plan: Workflow, figures: Mapping[str, tuple[str, str, str]])
     }
 
 
-def _title(plan: Workflow, model: str) -> str:
+def _title(plan: Plan, model: str) -> str:
     return plan.run.models[model].title or model
 
 
-def _titles(plan: Workflow, models: tuple[str, ...]) -> str:
+def _titles(plan: Plan, models: tuple[str, ...]) -> str:
     return ", ".join(_title(plan, model) for model in models)
 
 
-def _dataset_titles(plan: Workflow, datasets: list[str] | tuple[str, ...]) -> str:
+def _dataset_titles(plan: Plan, datasets: list[str] | tuple[str, ...]) -> str:
     return ", ".join(plan.run.datasets[name].title for name in datasets)
 
 
-def _common_run(plan: Workflow) -> dict[str, str]:
+def _common_run(plan: Plan) -> dict[str, str]:
     config, surrogate = plan.config, plan.config.surrogate
     found = {
         "Surrogate": f"{_title(plan, surrogate.name)} ({surrogate.settings.family}, "
@@ -76,14 +77,14 @@ def _common_run(plan: Workflow) -> dict[str, str]:
     return found
 
 
-def _llm_run(plan: Workflow) -> dict[str, str]:
+def _llm_run(plan: Plan) -> dict[str, str]:
     llm, engine = plan.config.llm, plan.config.llm.engine
     return {
         "LLMs": _titles(plan, llm.models),
         "Prompts": "; ".join(
             f"{c.upper()} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c in plan.config.categories
         ),
-        "Targets of the LLMs": _dataset_titles(plan, plan.llm.targets),
+        "Targets of the LLMs": _dataset_titles(plan, plan.data.llm_targets),
         "Engine": f"{engine.engine}, {engine.dtype}, class score by {engine.score}",
         "Calibration": "mean class log-score over U subtracted (the paper has none)"
         if llm.calibration == "unsup"
@@ -91,7 +92,7 @@ def _llm_run(plan: Workflow) -> dict[str, str]:
     }
 
 
-def _lm_run(plan: Workflow) -> dict[str, str]:
+def _lm_run(plan: Plan) -> dict[str, str]:
     lm, settings = plan.lm, plan.lm.settings
     found = {"Language models": _titles(plan, settings.models)}
     if settings.plugins:
@@ -103,7 +104,7 @@ def _lm_run(plan: Workflow) -> dict[str, str]:
     seeds = ", ".join(map(str, transfer.seeds))
     found["Transfer"] = (
         f"{_title(plan, transfer.model)}, {len(lm.transfer.pairs)} pairs, seeds {seeds}"
-        if lm.computes_matrix
+        if lm.finetune.computes_matrix
         else f"{_title(plan, transfer.model)}, scores as published"
     )
     recipes = settings.finetune.of(transfer.model)
@@ -118,11 +119,11 @@ def _recipe(recipe: FinetuneSettings) -> str:
 
 
 def _figure_texts(
-    plan: Workflow, figures: Mapping[str, tuple[str, str, str]], chosen: tuple[str, ...]
+    plan: Plan, figures: Mapping[str, tuple[str, str, str]], chosen: tuple[str, ...]
 ) -> list[dict[str, str]]:
     return [
         {
-            "base": f"results/paper/figures/{name}",
+            "base": paths.figure(name),
             "title": f"{plan.captions[figure]['title']} ({METHOD_TITLES[method]}{VIEWS[view]})",
             "caption": plan.captions[figure]["caption"],
         }
@@ -131,11 +132,11 @@ def _figure_texts(
     ]
 
 
-def _lm_texts(plan: Workflow, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+def _lm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
     tables = {name: plan.captions[name] for name in plan.lm.tables}
     return {"tables": tables, "figures": _figure_texts(plan, figures, ("fig3", "figa1"))}
 
 
-def _llm_texts(plan: Workflow, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+def _llm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
     caption = plan.captions["table3"]["caption"]
     return {"table3_caption": caption, "figures": _figure_texts(plan, figures, ("fig4", "figa2"))}

@@ -6,53 +6,53 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from fute import paths
 from fute.artifacts import SIDECAR
 from fute.config.prompts import Prompt
 
-LABELS = re.compile(
-    r"results/labels/(?P<model>[^/]+)/(?!batches/)(?P<task>[^/]+)/(?P<corpus>[^/]+?)(?:\.jsonl\.gz|\.offset\.json)"
-)
-MTE = re.compile(
-    r"results/embeddings/[^/]+/(?P<method>[^/]+)/(?:mte|controls)/(?P<model>[^/]+)/(?P<task>[^/]+?)"
-    r"(?:\.(?P<variant>null-\d+|abc))?\.safetensors"
-)
-DTE = re.compile(r"results/embeddings/[^/]+/(?P<method>[^/]+)/dte/(?P<dataset>[^/]+)\.safetensors")
-TRANSFER = re.compile(r"results/transfer/(?P<model>[^/]+)/(?P<source>[^/]+)/(?P<target>[^/]+)\.json")
 BEFORE_LABELS = re.compile(r"results/(data|unsup|models|finetuned|baselines/vectors)/.*")
+"""Files that are made without any batch."""
 
 
 class Requested(NamedTuple):
-    """What the workflow's targets need: label cells, files of vectors, transfer pairs. None: all of them."""
+    """What the workflow's targets need; None stands for all there is.
+
+    labels: (model, task, corpus). vectors: files. transfers: (source, target).
+    """
 
     labels: frozenset[tuple[str, ...]] | None = None
-    embeddings: frozenset[str] | None = None
+    vectors: frozenset[str] | None = None
     transfers: frozenset[tuple[str, str]] | None = None
 
 
 def requested(targets: Iterable[str], prompts: Mapping[str, Prompt]) -> Requested:
-    """What these targets need; everything where there are none, or one of them is not a file of its own.
+    """What these targets need: everything where there are none, or where one of them is not a file of its own.
 
     prompts: the run's, by id.
     """
-    targets = [name.removesuffix(SIDECAR) for name in targets]
+    names = [target.removesuffix(SIDECAR) for target in targets]
     labels: set[tuple[str, ...]] = set()
-    embeddings: set[str] = set()
+    vectors: set[str] = set()
     transfers: set[tuple[str, str]] = set()
-    for target in targets:
-        if match := LABELS.fullmatch(target):
-            model, task, corpus = match["model"], match["task"], match["corpus"]
-            labels.add((model, task, corpus))
-            labels.add((model, task, prompts[task].category if task in prompts else corpus))
-        elif match := MTE.fullmatch(target):
-            embeddings.add(target)
+    for name in names:
+        if "/batches/" in name:
+            return Requested()
+        if match := _match(name, paths.labels, paths.label_offset):
+            model, task, corpus = match.groups()
+            labels |= {(model, task, corpus), (model, task, prompts[task].category if task in prompts else corpus)}
+        elif match := _match(name, paths.mte, paths.control):
+            vectors.add(name)
             if match["task"] in prompts:
                 labels.add((match["model"], match["task"], prompts[match["task"]].category))
-        elif DTE.fullmatch(target):
-            embeddings.add(target)
-        elif match := TRANSFER.fullmatch(target):
+        elif _match(name, paths.dte):
+            vectors.add(name)
+        elif match := _match(name, paths.transfer_score):
             transfers.add((match["source"], match["target"]))
-        elif not BEFORE_LABELS.fullmatch(target):
+        elif not BEFORE_LABELS.fullmatch(name):
             return Requested()
-    if not targets:
-        return Requested()
-    return Requested(frozenset(labels), frozenset(embeddings), frozenset(transfers))
+    return Requested(frozenset(labels), frozenset(vectors), frozenset(transfers)) if names else Requested()
+
+
+def _match(name: str, *files: paths.File) -> re.Match[str] | None:
+    """The first of some kinds of file that a path is one of, with the names it was made of."""
+    return next((match for file in files if (match := paths.pattern(file).fullmatch(name))), None)

@@ -1,4 +1,4 @@
-"""LoRA and bias tuning of a frozen surrogate, through peft's adapters.
+"""Tuning of a frozen surrogate through peft's adapters: what LoRA and bias tuning share.
 
 Both change the linear layers of the decoder's blocks only (of a causal model's layers), so that the encoder
 states of a text stay the same for every black box.
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import BeftConfig, LoraConfig, PeftConfig, inject_adapter_in_model
+from peft import PeftConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from fute.surrogate.text2text import Batch, Surrogate
-from fute.surrogate.tuning import Segment, Tuning, sha256_of
+from fute.surrogate.tuning import Segment, Tuning
 
 ADAPTER = "default"
 """peft's name of the one adapter that a layer gets."""
@@ -84,85 +84,6 @@ class AdapterTuning(Tuning):
 
     def _modules(self) -> list[tuple[str, nn.Module]]:
         return [(f"{i}.{kind}", module) for kind, modules in self.adapted.items() for i, module in enumerate(modules)]
-
-
-class LoraTuning(AdapterTuning):
-    """Low-rank updates dW = (alpha / rank) B A of the query and value projections (Hu et al. 2021).
-
-    A (rank, in) is drawn from `seed`, kaiming-uniform as in peft, B (out, rank) starts at zero. The vector holds
-    dW, (out, in), which is the same however it is factored; for T5-base 4 * 768 * 768 = 2,359,296 numbers.
-    """
-
-    def __init__(
-        self, surrogate: Surrogate, *, rank: int = 8, alpha: float = 16, seed: int, layers: int | None = None
-    ) -> None:
-        def config(**targets: Any) -> LoraConfig:
-            return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", **targets)
-
-        super().__init__(surrogate, config, lambda kind: kind.split(".")[-1] in {"q", "v", "q_proj", "v_proj"}, layers)
-        self.rank, self.alpha = rank, alpha
-        generator = torch.Generator().manual_seed(seed)
-        self.start: list[Tensor] = []
-        for _, module in self._modules():
-            a, b = module.lora_A[ADAPTER], module.lora_B[ADAPTER]
-            drawn = torch.empty(a.weight.shape)
-            self.start.append(nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator))
-            # peft makes them in the model's dtype, and updates of a small rate are under the resolution of bf16.
-            a.weight = nn.Parameter(a.weight.detach().float())
-            b.weight = nn.Parameter(b.weight.detach().float())
-        self.restart()
-        self._speed_up()
-
-    def parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return [
-            (f"{name}.{factor}", getattr(module, f"lora_{factor}")[ADAPTER].weight)
-            for name, module in self._modules()
-            for factor in "AB"
-        ]
-
-    @torch.no_grad()
-    def restart(self) -> None:
-        for (_, module), start in zip(self._modules(), self.start, strict=True):
-            module.lora_A[ADAPTER].weight.copy_(start)
-            module.lora_B[ADAPTER].weight.zero_()
-
-    def basis(self) -> dict[str, Any]:
-        start = {"rank": self.rank, "alpha": self.alpha, "init_sha256": sha256_of(self.start)}
-        return {"tuning": "lora"} | super().basis() | start
-
-    def _effect(self, module: nn.Module) -> Tensor:
-        return module.get_delta_weight(ADAPTER)
-
-
-class BiasTuning(AdapterTuning):
-    """A trained bias on the output of every linear layer (BitFit, Ben Zaken et al. 2022), zero at the start.
-
-    BitFit trains the biases that a model has; the linear layers of T5 and Llama have none, so they get one (peft's
-    BEFT layers). T5's keys get none: without rotation, a bias on keys adds the same number to all scores of a
-    query, which the softmax takes out again, so its gradient is zero and Adam would make a step out of rounding.
-    """
-
-    def __init__(self, surrogate: Surrogate, *, layers: int | None = None) -> None:
-        super().__init__(surrogate, BeftConfig, lambda kind: not kind.endswith("Attention.k"), layers)
-        for _, module in self._modules():
-            # peft makes them (1, out) in the model's dtype; as vectors they are left out of weight decay.
-            made = module.beft_bias[ADAPTER]
-            module.beft_bias[ADAPTER] = nn.Parameter(torch.zeros(made.numel(), device=made.device))
-        self._speed_up()
-
-    def parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return [(f"{name}.bias", module.beft_bias[ADAPTER]) for name, module in self._modules()]
-
-    @torch.no_grad()
-    def restart(self) -> None:
-        for _, bias in self.parameters():
-            bias.zero_()
-
-    def basis(self) -> dict[str, Any]:
-        return {"tuning": "bias"} | super().basis()
-
-    def _effect(self, module: nn.Module) -> Tensor:
-        return module.beft_bias[ADAPTER]
 
 
 def _linears(block: nn.Module) -> list[str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.t5.modeling_t5 import T5ClassificationHead
 
-from fute.config.recipes import SurrogateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.surrogate.labelled import HeadTask, Labelled, LabelledExample, encode_labelled, head_task
 from fute.surrogate.text2text import (
     Batch,
@@ -57,6 +57,9 @@ class HeadsSurrogate(Surrogate):
         if self.task is None:
             raise ValueError("a head is made for a set of pairs: call `prepare` with them first")
         self.head = draw_head(self.model.config, self.task, self.settings.head_seed).to(self.device)
+
+    def facts(self) -> dict[str, Any]:
+        return {"head": asdict(self.task)} if self.task else {}
 
     def head_parameters(self) -> list[tuple[str, nn.Parameter]]:
         return [(f"head.{name}", parameter) for name, parameter in self.head.named_parameters()]
@@ -178,9 +181,7 @@ def _empty_head(config: PreTrainedConfig, task: HeadTask) -> nn.Module:
     return nn.Linear(config.hidden_size, task.outputs, bias=False)
 
 
-def load_form(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> Surrogate:
-    """Load a surrogate in the form that its settings name: `load_surrogate`, for heads without the language head."""
-    if settings.form == "text2text":
-        return load_surrogate(path, settings, frozen=frozen)
+def load(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> HeadsSurrogate:
+    """A surrogate without its language-model head."""
     loaded = load_surrogate(path, settings, frozen=frozen, auto_class=AutoModel)
     return HeadsSurrogate(loaded.model, loaded.tokenizer, settings, frozen)

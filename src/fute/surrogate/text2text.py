@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from fute.config.recipes import SurrogateSettings
+from fute.config.surrogate import SurrogateSettings
 
 IGNORED = -100
 """Label of a position that carries no loss, as in transformers."""
@@ -72,6 +72,10 @@ class Surrogate:
     def prepare(self, pairs: Sequence["Pair"]) -> None:
         """Get ready to learn from a set of pairs."""
 
+    def facts(self) -> dict[str, Any]:
+        """What a vector's record says of the form beside its settings."""
+        return {}
+
     def restart(self) -> None:
         """Put what comes with a set of pairs (a head) back to its start, before each training."""
 
@@ -117,6 +121,11 @@ class Example:
     target_ids: tuple[int, ...] = field(repr=False)
     input_cut: bool
     target_cut: bool
+
+
+def load(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> Surrogate:
+    """A surrogate of this form; `fute.surrogate.forms` asks for it by this name."""
+    return load_surrogate(path, settings, frozen=frozen)
 
 
 def load_surrogate(

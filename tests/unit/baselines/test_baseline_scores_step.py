@@ -48,12 +48,12 @@ def label_file(prompt: str) -> Path:
 
 
 def write_labels(prompt: str, rows: list[dict[str, Any]]) -> None:
-    with Step("labels", module="fute.batching", settings={}) as step:
+    with Step("fute.batching", settings={}) as step:
         step.jsonl(label_file(prompt), rows)
 
 
 def write_ranking(*names: str) -> None:
-    with Step("ranking", module="fute.batching", settings={}) as step:
+    with Step("fute.batching", settings={}) as step:
         step.json(RANKING, {"ranking": list(names), "fell_back": False})
 
 

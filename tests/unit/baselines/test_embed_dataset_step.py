@@ -25,9 +25,10 @@ from fute.baselines.tupate import PrefixedBlackBox, tune_prefix
 from fute.blackbox.encoding import Encoded, collate, encode, encode_rows
 from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, head_parameters, load_black_box, save_black_box
 from fute.blackbox.layers import encoder_layers
-from fute.config.lm_baselines import DatasetVectorSpec, PrefixRecipe, TaskEmbBaseline, TextEmbBaseline, TupateBaseline
+from fute.config.lm_baselines import PrefixRecipe, TaskEmbBaseline, TextEmbBaseline, TupateBaseline
 from fute.data.rows import BadRow, Row
 from fute.embeddings import EmbeddingError, cosine, load
+from fute.specs.dataset_vectors import DatasetVectorSpec
 from fute.surrogate.checkpoint import Preempted
 
 TASKS = {"mood": (SENTIMENT, mood_rows, 1), "similar": (SIMILAR, similar_rows, 2), "where": (WHERE, where_rows, 2)}

@@ -22,7 +22,7 @@ from fute.blackbox import transfer_batch_step as transfer
 from fute.blackbox.encoding import collate, encode, encode_rows
 from fute.blackbox.extract_transfer_step import extract_transfer
 from fute.blackbox.finetune import example_losses, finetune, head_logits, rows_to_learn, trained_parameters
-from fute.blackbox.finetune_model_step import finetune_model, label_unsup
+from fute.blackbox.finetune_model_step import finetune_model
 from fute.blackbox.heads import (
     BlackBoxError,
     Pretrained,
@@ -30,18 +30,12 @@ from fute.blackbox.heads import (
     load_black_box,
     save_black_box,
 )
+from fute.blackbox.label_language_model_step import label_language_model
 from fute.blackbox.predict import best_span, evaluate, predict
 from fute.blackbox.transfer_batch_step import transfer_batch
-from fute.config.finetuning import (
-    ExtractTransfer,
-    FinetuneSettings,
-    FinetuneSpec,
-    LabelSettings,
-    Target,
-    TransferRun,
-    TransferSpec,
-    transfer_key,
-)
+from fute.config.finetuning import FinetuneSettings
+from fute.specs.finetuning import FinetuneSpec, LabelSettings
+from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_key
 from fute.surrogate.checkpoint import Preempted
 
 QUICK = FinetuneSettings(steps=12, batch_size=4, learning_rate=5e-3, max_tokens=60)
@@ -397,7 +391,7 @@ def test_labels_of_u_are_rows_with_a_target_string(project):
     texts = [{"id": f"t/{i}", "segments": ["where", "in Oslo"][: 1 + i % 2], "task": "t"} for i in range(5)]
     corpus.write_bytes(gzip_bytes(jsonl_bytes(texts)))
     settings = LabelSettings(model="m", dataset="where")
-    label_unsup(settings, folder=folder, lock=Path(f"{folder}.lock.json"), corpus=corpus, output=output)
+    label_language_model(settings, folder=folder, lock=Path(f"{folder}.lock.json"), corpus=corpus, output=output)
     rows = read_jsonl(output)
     assert [row["id"] for row in rows] == [text["id"] for text in texts]
     assert all(row["prediction"] and "span" in row for row in rows)

@@ -6,40 +6,21 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from support.checkouts import ENVIRONMENT, ROOT
 from support.small_lms import SENTIMENT, mood_rows, save_small
 
-import fute
 from fute.artifacts import SIDECAR, gzip_bytes, jsonl_bytes
 from fute.blackbox.finetune_model_step import finetune_model
-from fute.config.finetuning import FinetuneSettings, FinetuneSpec
+from fute.config.finetuning import FinetuneSettings
+from fute.specs.finetuning import FinetuneSpec
 
 RECIPE = FinetuneSettings(epochs=3, batch_size=4, learning_rate=5e-3, max_tokens=60)
 """On 14 rows: four steps an epoch, twelve in all."""
 KILLED_AFTER = 6
-
-# the command itself, with a state on disk after every step and a stop in the second epoch for the signal to come
-WAITING = f"""
-import functools, sys, time
-from pathlib import Path
-from fute.blackbox import finetune
-from fute.blackbox import finetune_model_step as steps
-from fute.cli import main
-
-class Progress(steps.TrainingProgress):
-    def __call__(self, done, total, loss):
-        if done == {KILLED_AFTER} + 1:
-            Path("far").touch()
-            time.sleep(WAIT)
-
-steps.TrainingProgress = Progress
-finetune.Checkpoint = functools.partial(finetune.Checkpoint, every_s=0)
-main()
-"""
 
 
 def arguments(folder: Path) -> dict[str, Path]:
@@ -55,7 +36,8 @@ def made(folder: Path) -> dict[str, bytes]:
             for path in files if path.is_file() and not path.name.endswith(SIDECAR)}  # fmt: skip
 
 
-@pytest.mark.parametrize(("sent", "wait"), [(signal.SIGKILL, 60), (signal.SIGTERM, 1)], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.usefixtures("quick_starts")
+@pytest.mark.parametrize(("sent", "wait"), [(signal.SIGKILL, 600), (signal.SIGTERM, 5)], ids=["SIGKILL", "SIGTERM"])
 def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, monkeypatch, sent, wait):
     monkeypatch.chdir(tmp_path)
     save_small(Path("m"), "bert")
@@ -69,17 +51,16 @@ def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, m
 
     killed = Path("killed/mood")
     flags = [part for name, path in arguments(killed).items() for part in (f"--{name}", str(path))]
-    line = [sys.executable, "-c", WAITING.replace("WAIT", str(wait)), "finetune-model"]
+    line = ["python", "-m", "support.finetune_until", str(KILLED_AFTER), str(wait), "finetune-model"]
     line += ["--spec", json.dumps(spec.model_dump(mode="json")), *flags]
-    print("starting a process to kill (10 s)", flush=True)
-    environment = os.environ | {"PYTHONPATH": str(Path(fute.__file__).parents[1])}
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not Path("far").exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
         time.sleep(0.02)
     process.send_signal(sent)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=600)[1]
     assert process.returncode == (-signal.SIGKILL if sent == signal.SIGKILL else 143), said
     assert not killed.exists() and not Path("killed/mood.lock.json").exists(), "nothing is published"
     assert len(list(Path("killed/mood.partial").glob("*.training"))) == 1

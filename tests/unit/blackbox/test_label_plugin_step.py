@@ -7,7 +7,7 @@ import pytest
 
 from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl
 from fute.blackbox.label_plugin_step import PluginError, checked, label_plugin, load_function, plugin_identity
-from fute.config.finetuning import PluginSettings
+from fute.config.plugins import PluginSettings
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 FILMS = CHECKOUT / "resources/builtin/mini-films"

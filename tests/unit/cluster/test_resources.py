@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fute import paths
 from fute.cluster.cost import RuleCost, disk_bytes, heavy_jobs, measured_seconds, rule_costs
 from fute.cluster.job_needs import PROMPT_TOKENS, TEXT_TOKENS, JobNeeds
 from fute.cluster.resources import (
@@ -21,7 +22,7 @@ from fute.cluster.resources import (
     training,
 )
 from fute.config.run import load_run
-from fute.plan import Workflow
+from fute.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -35,10 +36,10 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def paper(monkeypatch) -> Workflow:
+def paper(monkeypatch) -> Plan:
     """The paper's run; what its data are does not matter here."""
     monkeypatch.setattr("fute.plan.data.unsup_identity", lambda settings, root: {})
-    return Workflow(load_run(ROOT / "config/paper.yaml"))
+    return Plan(load_run(ROOT / "config/paper.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_label_tokens_by_hand(paper):
     """Of one batch: every prompt reads U and three datasets; a chain of thought is written and read again."""
     needs, engine = JobNeeds(paper), paper.config.llm.engine
     names = paper.llm.labels.plans["llama-2-13b"].new
-    batch = next(name for name in names if "sa" in paper.llm.labels.batch_corpora("llama-2-13b", name))
+    batch = next(name for name in names if "sa" in paper.llm.labels.corpora("llama-2-13b", name))
     prompts = paper.run.prompts_of("sa")
     texts = sum(needs.texts(corpus) for corpus in paper.llm.labels.corpora_of("sa"))
     prompts = list({paper.llm.labels.cells["llama-2-13b", p.id, "sa"]: p for p in prompts}.values())
@@ -101,17 +102,17 @@ def test_an_engines_own_setting_wins(monkeypatch):
     run = load_run(ROOT / "config/paper.yaml")
     engine = run.config.llm.engine.model_copy(update={"tensor_parallel_size": 8})
     run.config = run.config.model_copy(update={"llm": run.config.llm.model_copy(update={"engine": engine})})
-    assert JobNeeds(Workflow(run)).label_gpus("llama-2-13b") == 8
+    assert JobNeeds(Plan(run)).label_gpus("llama-2-13b") == 8
 
 
 def test_vectors_pass_over_their_pairs(paper):
     """TaskEmb of the paper: one epoch and the Fisher over U's 10,000 texts."""
     needs = JobNeeds(paper)
-    path = paper.embeddings.mte_file("taskemb", "llama-2-13b", paper.run.prompts_of("sa")[0].id)
-    batch = paper.embeddings.plans["taskemb"].batch_of[path]
+    path = paths.mte(paper.vectors.surrogate, "taskemb", "llama-2-13b", paper.run.prompts_of("sa")[0].id)
+    batch = paper.vector_batches.plans["taskemb"].batch_of[path]
     assert needs.embed_batch("taskemb", batch).tokens == 10_000 * TEXT_TOKENS * 2
-    path = paper.embeddings.dte_file("taskemb", "sst2")
-    batch = paper.embeddings.plans["taskemb"].batch_of[path]
+    path = paths.dte(paper.vectors.surrogate, "taskemb", "sst2")
+    batch = paper.vector_batches.plans["taskemb"].batch_of[path]
     rows = needs.train_rows("sst2")
     assert needs.embed_batch("taskemb", batch).tokens == rows * TEXT_TOKENS * 4, "three epochs and the Fisher"
 
@@ -137,11 +138,12 @@ def test_the_papers_run_in_all(paper):
     needs = JobNeeds(paper)
     heavy = list(heavy_jobs(paper, needs))
     rules = [rule for rule, _ in heavy]
+    vectors = [batch for plan in paper.vector_batches.plans.values() for batch in plan.new]
     assert {rule: rules.count(rule) for rule in set(rules)} == {
-        "label_batch": 6, "encoder_states": 2, "embed_batch": len(paper.embeddings.new_batches),
+        "label_batch": 6, "encoder_states": 2, "embed_batch": len(vectors),
     }  # fmt: skip
     assert all(need.gpus >= 1 and need.minutes() > LIMIT_MINUTES for _, need in heavy)
-    assert len(paper.embeddings.new_batches) == len({item.key for item in paper.embeddings.items.values()})
+    assert len(vectors) == len({item.key for item in paper.vector_batches.items.values()})
     disk = disk_bytes(paper, needs)
     assert 250e9 < disk["models"] < 265e9, "weights of 13, 70 and 47 billion parameters in 16 bits"
     assert disk["fine-tuned models"] == 0 and math.isclose(sum(disk.values()), disk["models"], rel_tol=0.05)

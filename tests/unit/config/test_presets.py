@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from fute.config.presets import PRESETS, with_preset
-from fute.config.recipes import EmbeddingSpec
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.config.settings import Config
-from fute.plan import Workflow
+from fute.plan import Plan
 from fute.plan.report_texts import report_settings
+from fute.specs.embeddings import EmbeddingSpec
 
 ROOT = Path(__file__).parents[3]
 POOL = {"kind": "pool", "path": "pool.jsonl"}
@@ -142,9 +142,9 @@ def test_what_does_not_fit_is_refused(changes, message):
 def plan(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
-    def make(**changes: Any) -> Workflow:
+    def make(**changes: Any) -> Plan:
         content = read_yaml(ROOT / "config.yaml") | {"lm": None}
-        return Workflow(parse_run(content | changes, ROOT / "config"), (), tmp_path)
+        return Plan(parse_run(content | changes, ROOT / "config"), (), tmp_path)
 
     return make
 
@@ -160,15 +160,17 @@ CODE = {
 
 def test_a_plan_of_the_preset_carries_form_and_soft_targets(plan):
     demo, workflow = plan(), plan(**CODE)
-    (batch, *_) = (b for b in workflow.embeddings.new_batches if b in workflow.embeddings.plans["tupate"].new)
-    spec = EmbeddingSpec.model_validate_json(workflow.embeddings.spec("tupate", batch))
+    batch = next(iter(workflow.vector_batches.plans["tupate"].new))
+    spec = EmbeddingSpec.model_validate_json(workflow.vector_batches.spec("tupate", batch))
     assert spec.settings.form == "heads" and spec.settings.family == "causal"
     assert {item.target for item in spec.items if item.kind == "mte"} == {"soft"}
     assert {item.target for item in spec.items if item.kind == "dte"} == {"label"}
     assert {spec.method_settings(item).backbone_dropout for item in spec.items} == {0.1}
-    assert not workflow.embeddings.shares_states("tupate")
-    changed = {path for path, item in workflow.embeddings.items.items() if item.key != demo.embeddings.items[path].key}
-    assert changed == set(workflow.embeddings.items)
+    assert not workflow.vectors.shares_states("tupate")
+    changed = {
+        path for path, item in workflow.vector_batches.items.items() if item.key != demo.vector_batches.items[path].key
+    }
+    assert changed == set(workflow.vector_batches.items)
     assert workflow.llm.labels.cells == demo.llm.labels.cells, "labels do not depend on how they are embedded"
 
 

@@ -133,7 +133,7 @@ def test_classes_are_known_by_name_not_by_position():
         ({"number": 0}, "key number"),
         ({"id": "Own 1"}, "key id"),
         ({"template": ...}, "key template: Field required"),
-        ({"temperature": 1}, "key temperature: Extra inputs"),
+        ({"temperature": 1}, "key temperature: unknown key"),
     ],
 )
 def test_bad_entries_name_file_entry_and_key(tmp_path, changes, message):
@@ -161,6 +161,7 @@ def test_bad_lists_are_refused(tmp_path, entries, message):
     [
         ("category: sa\n", "must hold the keys category and prompts"),
         ("[a\n", "is not YAML"),
+        ("category: sa\ncategory: nli\n", "the key 'category' is given twice"),
         ("category: qa\nprompts: [{id: a}]\n", "key category"),
     ],
 )

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from fute.config.categories import CATEGORIES
 from fute.config.run import Run, load_run, parse_run, read_yaml
 from fute.config.sections import ConfigError
-from fute.config.settings import CATEGORIES, Config
+from fute.config.settings import Config
 
 ROOT = Path(__file__).parents[3]
 REGISTRIES = ROOT / "config"
@@ -165,10 +166,13 @@ def test_a_category_without_datasets_is_no_part_of_a_run():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sedd": 1}, "my.yaml: sedd: unknown key"),
-        ({"llm": {"modles": ["x"]}}, "my.yaml: llm.modles: unknown key"),
+        ({"sedd": 1}, "my.yaml: sedd: unknown key; did you mean seed?"),
+        ({"llm": {"modles": ["x"]}}, "my.yaml: llm.modles: unknown key; did you mean models?"),
         ({"tupate": {"mte": {"epochs": 1, "batch_size": 8, "lr": 1.0}}}, "my.yaml: tupate.mte.lr: unknown key"),
-        ({"llm": {"engine": {"engine": "vllm", "beams": 4}}}, "my.yaml: llm.engine.beams: unknown key"),
+        (
+            {"llm": {"engine": {"engine": "vllm", "beams": 4}}},
+            "my.yaml: llm.engine.beams: unknown key; there are answer_tokens, api_key_env",
+        ),
         ({"threads": "many"}, "my.yaml: threads: Input should be a valid integer"),
         ({"threads": 0}, "my.yaml: threads: "),
         ({"data": {"dev_share": 1.0}}, "my.yaml: data.dev_share: "),

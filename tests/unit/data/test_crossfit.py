@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fute.data.crossfit import UnsupSettings, cut_words, form, sample_unsup, segment
+from fute.config.unsup import UnsupSettings
+from fute.data.crossfit import cut_words, draw_unsup, form, segment
 from fute.data.crossfit_files import read_unsup, unsup_identity
 from fute.data.crossfit_tasks import EXCLUDED, EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
 from fute.data.rows import BadRow, Row, SourceError
@@ -88,20 +89,20 @@ def test_the_papers_104162_follow_from_the_line_counts(tmp_path):
         (tmp_path / f"{script}.tsv").write_text("".join(f"{script} {n}\tout\n" for n in range(lines)))
     one = UnsupSettings(kind="crossfit_full", path=".")
     tasks = read_unsup(one, tmp_path).tasks
-    rows, counts = sample_unsup(tasks, "lm", one)
+    rows, counts = draw_unsup(tasks, "lm", one)
     assert len(rows) == len({row.id for row in rows}) == 104_162
     assert sum(count["paper"] for count in counts) == 104_162
     assert all(count["drawn"] == count["capped"] == count["paper"] for count in counts)
     assert sum(count["excluded"] for count in counts) == 13
     for category, scripts in (("sa", 119), ("nli", 120)):
-        rows, counts = sample_unsup(tasks, category, one)
+        rows, counts = draw_unsup(tasks, category, one)
         assert len(rows) == 10_000
         assert sum(count["capped"] for count in counts) == sum(count["paper"] for count in counts) == 100 * scripts
 
 
 def test_a_script_is_drawn_as_an_independent_shuffle_draws_it():
     lines = {"b": [f"b {n}" for n in range(30)], "a": [f"a {n}" for n in range(7)]}
-    rows, counts = sample_unsup(lines, "lm", settings(max_per_script=5, seed=7))
+    rows, counts = draw_unsup(lines, "lm", settings(max_per_script=5, seed=7))
     expected = []
     for task in ("a", "b"):
         order = list(range(len(lines[task])))
@@ -111,8 +112,8 @@ def test_a_script_is_drawn_as_an_independent_shuffle_draws_it():
     assert rows == expected
     assert [count["capped"] for count in counts] == [5, 5]
     reordered = dict(reversed(lines.items()))
-    assert sample_unsup(reordered, "lm", settings(max_per_script=5, seed=7))[0] == rows
-    other = sample_unsup(lines, "lm", settings(max_per_script=5, seed=8))[0]
+    assert draw_unsup(reordered, "lm", settings(max_per_script=5, seed=7))[0] == rows
+    other = draw_unsup(lines, "lm", settings(max_per_script=5, seed=8))[0]
     assert other != rows
 
 
@@ -129,9 +130,9 @@ def test_counts_add_up(sizes, cap, limit, category):
     one = settings(max_per_script=cap, limit=limit)
     if total == 0:
         with pytest.raises(SourceError, match="no text is left"):
-            sample_unsup(tasks, category, one)
+            draw_unsup(tasks, category, one)
         return
-    rows, counts = sample_unsup(tasks, category, one)
+    rows, counts = draw_unsup(tasks, category, one)
     assert len(rows) == min(limit, total) == sum(count["drawn"] for count in counts)
     assert {count["script"]: count["capped"] for count in counts} == {t: min(cap, n) for t, n in full.items()}
     assert all(count["lines"] - count["empty"] == full[count["script"]] for count in counts)
@@ -147,12 +148,12 @@ def test_natural_forms_come_first_when_there_are_too_many():
     }
     drawn = {}
     for limit in (10, 15, 25):
-        rows, _ = sample_unsup(tasks, "nli", settings(limit=limit))
+        rows, _ = draw_unsup(tasks, "nli", settings(limit=limit))
         drawn[limit] = Counter(row.task for row in rows)
     assert drawn[10] == {"premises": 10}
     assert drawn[15] == {"premises": 10, "pairs": 5}
     assert drawn[25] == {"premises": 10, "pairs": 10, "halves": 5}
-    rows, _ = sample_unsup(tasks, "sa", settings(limit=20))
+    rows, _ = draw_unsup(tasks, "sa", settings(limit=20))
     assert Counter(row.task for row in rows) == {"halves": 10, "premises": 10}
 
 
@@ -162,15 +163,15 @@ def test_stratified_draws_take_families_then_tasks_in_turn():
     tasks |= {"news": [f"news {n}" for n in range(2)]}
     families = {task: task.split("-")[0] for task in tasks}
     one = settings(limit=30, stratify="family")
-    rows, _ = sample_unsup(tasks, "nli", one, families=families)
+    rows, _ = draw_unsup(tasks, "nli", one, families=families)
     by_task = Counter(row.task for row in rows)
     assert Counter(families[row.task] for row in rows) == {"blimp": 14, "qa": 14, "news": 2}
     assert sorted(by_task[f"blimp-{i}"] for i in range(8)) == [1, 1, 2, 2, 2, 2, 2, 2]
     assert (by_task["qa-1"], by_task["qa-2"]) == (11, 3)  # within the family, pairs before halves
-    rows, _ = sample_unsup(tasks, "sa", one, families=families)
+    rows, _ = draw_unsup(tasks, "sa", one, families=families)
     assert Counter(families[row.task] for row in rows) == {"blimp": 14, "qa": 14, "news": 2}
     with pytest.raises(SourceError, match="task 'news': has no family"):
-        sample_unsup(tasks, "nli", one, families={t: f for t, f in families.items() if t != "news"})
+        draw_unsup(tasks, "nli", one, families={t: f for t, f in families.items() if t != "news"})
 
 
 def test_evaluated_datasets_are_left_out_in_either_spelling():
@@ -187,7 +188,7 @@ def test_evaluated_datasets_are_left_out_in_either_spelling():
     tasks = {name: ["a b"] for name in [*names, "xsum"]}
 
     def left(category, **changes):
-        _, counts = sample_unsup(tasks, category, settings(**changes))
+        _, counts = draw_unsup(tasks, category, settings(**changes))
         return {count["script"] for count in counts if count["excluded"]}
 
     assert left("sa") == {"glue-sst2", "glue_sst2", "imdb"}
@@ -208,7 +209,7 @@ def test_exclusions_are_written_as_names_are_compared():
 
 
 def test_drawn_texts_are_cut_from_the_longest_segment():
-    rows, _ = sample_unsup({"t": ["a b c d e [SEP] g h"]}, "nli", settings(max_words=5))
+    rows, _ = draw_unsup({"t": ["a b c d e [SEP] g h"]}, "nli", settings(max_words=5))
     assert rows[0].segments == ("a b c", "g h")
     assert cut_words(("a  b", "c"), 3) == ("a  b", "c"), "what fits stays as it is"
     assert cut_words(("a b c d",), 2) == ("a b",)
@@ -218,7 +219,7 @@ def test_missing_scripts_are_listed_beside_the_papers_numbers(tmp_path):
     (tmp_path / "xsum.jsonl").write_text('{"text": "a text"}\n')
     (tmp_path / "own.tsv").write_text("own text\tout\tmore\n")
     one = UnsupSettings(kind="crossfit_full", path=".")
-    _, counts = sample_unsup(read_unsup(one, tmp_path).tasks, "lm", one)
+    _, counts = draw_unsup(read_unsup(one, tmp_path).tasks, "lm", one)
     table = {count["script"]: count for count in counts}
     assert set(table) == {*SCRIPTS, "own"}
     assert (table["xsum"]["drawn"], table["xsum"]["paper"]) == (1, 1000)
@@ -274,7 +275,7 @@ def test_fewshot_folders_give_train_and_dev_of_the_first_seed(tmp_path):
     expected = [f"{split} {n}" for split in ("train", "dev") for n in range(2)]
     assert tasks == {task: [f"{task} 100 {rest}" for rest in expected] for task in ("break-QDMR", "glue-rte")}
     assert len(unsup_identity(one, tmp_path)["files"]) == 4
-    _, counts = sample_unsup(tasks, "lm", one)
+    _, counts = draw_unsup(tasks, "lm", one)
     assert [count["excluded"] for count in counts] == [False, True] and "paper" not in counts[0]
     (tmp_path / "glue-rte" / "glue-rte_8_100_train.tsv").write_text("x\ty\n")
     with pytest.raises(SourceError, match="keep one k a task"):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from fute.data.fetch_model_step import ModelEntry, ModelError, fetch_model
+from fute.config.models import ModelEntry
+from fute.data.fetch_model_step import ModelError, fetch_model
 
 FILES = {
     "config.json": b'{"model_type": "t5"}',
@@ -41,7 +42,7 @@ def saved(tmp_path: Path) -> Path:
 def fetch(**entry) -> dict:
     """Fetch the model `m` into the current folder; its lock."""
     folder, lock = Path("results/models/m"), Path("results/models/m.lock.json")
-    fetch_model("m", ModelEntry(title="M", **entry), folder=folder, lock=lock)
+    fetch_model(model="m", entry=ModelEntry(title="M", **entry), folder=folder, lock=lock)
     return json.loads(lock.read_text())
 
 
@@ -56,7 +57,7 @@ def test_a_folder_is_copied_and_locked_file_by_file(saved, capsys):
     }
     assert "m: 6 files" in capsys.readouterr().out
     record = json.loads(Path("results/models/m.lock.json.prov.json").read_text())["record"]
-    assert record["rule"] == "fetch_model"
+    assert record["step"] == "fetch_model"
     assert record["sha256"] == hashlib.sha256(Path("results/models/m.lock.json").read_bytes()).hexdigest()
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fute.config.categories import CLASSES
 from fute.data.rows import Answer, Row
-from fute.data.text2text import CLASSES, answer_target, labelled_pairs, mte_target, number_target
+from fute.data.text2text import answer_target, labelled_pairs, mte_target, number_target
 
 STSB = {"low": 0.0, "high": 5.0, "step": 0.2}
 

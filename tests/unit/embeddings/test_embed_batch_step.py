@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from fute.artifacts import Step
-from fute.config.recipes import Item
 from fute.data.rows import Answer, Row
 from fute.embeddings import Embedding, save
 from fute.embeddings.embed_batch_step import _zip
 from fute.embeddings.extract_embedding_step import INDEX, extract_embedding, learned_from, member
 from fute.embeddings.pairs import dataset_pairs, item_pairs, label_target, model_pairs
+from fute.specs.embeddings import Item
 from fute.surrogate.labelled import ClassTarget, EndsTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
 from fute.surrogate.text2text import Pair
 
@@ -130,7 +130,7 @@ def test_a_vector_of_soft_labels_notices_other_probabilities(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     other = [label | {"probabilities": [0.5, 0.5]} for label in SAID]
     for name, lines in (("said", SAID), ("other", other)):
-        with Step("labels", module="fute.batching", settings={}) as step:
+        with Step("fute.batching", settings={}) as step:
             step.jsonl(Path(f"{name}.jsonl.gz"), lines)
     for name in ("labels", "soft_labels"):
         index = {"k1": {name: learned_from(name, Path("said.jsonl.gz"))}}
@@ -152,7 +152,7 @@ def test_an_items_pairs_have_the_form_of_the_surrogate(tmp_path, monkeypatch):
     rows = {"train": [Row(f"d/{i}", (f"x{i}",), label=CLASSES[i % 2]) for i in range(6)], "unsup": ROWS}
     rows["dev"] = rows["train"][:2]
     lines = {name: [row.to_json() for row in part] for name, part in rows.items()} | {"labels": SAID}
-    with Step("rows", module="fute.batching", settings={}) as step:
+    with Step("fute.batching", settings={}) as step:
         for name, part in lines.items():
             step.jsonl(Path(f"{name}.jsonl.gz"), part)
     keys = {"train": "train:d", "dev": "dev:d", "unsup": "unsup:sa", "labels": "labels:m/sa-3"}
@@ -168,7 +168,7 @@ def test_an_items_pairs_have_the_form_of_the_surrogate(tmp_path, monkeypatch):
 def batch(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, number in (("sa-3", 3), ("sa-9", 9)):
-        with Step("labels", module="fute.batching", settings={}) as step:
+        with Step("fute.batching", settings={}) as step:
             step.jsonl(Path(f"{name}.jsonl.gz"), [label | {"prompt": number} for label in LABELS])
     Path("lock.json").write_text("{}")
     index = {
@@ -194,7 +194,7 @@ def test_prompts_of_equal_words_share_a_vector(batch):
 
 
 def test_other_labels_or_another_surrogate_are_noticed(batch):
-    with Step("labels", module="fute.batching", settings={}) as step:
+    with Step("fute.batching", settings={}) as step:
         step.jsonl(Path("other.jsonl.gz"), [label | {"prediction": "negative"} for label in LABELS])
     Path("other.json").write_text('{"files": {}}')
     for files in ({"labels": Path("other.jsonl.gz")}, {"surrogate": Path("other.json")}):

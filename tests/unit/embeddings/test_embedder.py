@@ -10,6 +10,7 @@ from support.stand_ins import FAMILIES, pairs, save_stand_in
 from transformers import LlamaForCausalLM
 
 from fute.config.recipes import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import (
     Embedding,
     EmbeddingError,
@@ -21,8 +22,8 @@ from fute.embeddings import (
     tensor_mean_cosine,
 )
 from fute.embeddings.embedder import Embedder
-from fute.surrogate.fisher import loop_fisher
-from fute.surrogate.text2text import SurrogateSettings, collate, encode_pairs, load_surrogate
+from fute.surrogate.fisher.diagonal import loop_fisher
+from fute.surrogate.text2text import collate, encode_pairs, load_surrogate
 from fute.surrogate.training import epoch_batches, epoch_generator, train
 
 

@@ -13,8 +13,8 @@ from fute.evaluation.transfer_matrix_step import (
     MatrixError,
     MatrixSettings,
     TransferDataset,
-    collect_matrix,
     score_rows,
+    transfer_matrix,
 )
 from fute.paper.transfer_tables import TABLE1, p_values, transfer_frame, transfer_intervals
 
@@ -46,7 +46,7 @@ def files(folder: Path, *records: dict) -> list[Path]:
 def test_the_matrix_holds_direct_runs_and_transfer(tmp_path):
     records = [record(None, "a", 50, 52), record(None, "b", 60, 62), record("a", "b", 70, 72), record("b", "a", 55, 57)]
     settings = MatrixSettings(model="m", datasets=DATASETS)
-    collect_matrix(settings, files=files(tmp_path, *records), output=tmp_path / "out.csv")
+    transfer_matrix(settings, files=files(tmp_path, *records), output=tmp_path / "out.csv")
     table = pd.read_csv(tmp_path / "out.csv", keep_default_na=False).set_index(["target", "source", "seed"])
     assert len(table) == 8 and table.loc[("b", "a", 2), "score"] == 72
     assert table.loc[("b", "none", 1), "majority"] != "" and table.loc[("b", "a", 1), "majority"] == ""
@@ -55,7 +55,7 @@ def test_the_matrix_holds_direct_runs_and_transfer(tmp_path):
 def test_a_missing_run_is_named(tmp_path):
     records = [record(None, "a", 50, 52), record(None, "b", 60, 62), record("a", "b", 70, 72)]
     with pytest.raises(MatrixError, match=r"the run's scores: no score of target a from source b, model m"):
-        collect_matrix(
+        transfer_matrix(
             MatrixSettings(model="m", datasets=DATASETS), files=files(tmp_path, *records), output=tmp_path / "out.csv"
         )
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from fute.embeddings import Embedding, save
-from fute.evaluation.lm_geometry_step import LmGeometrySettings, locate_models, statistics
+from fute.evaluation.lm_geometry_step import LmGeometrySettings, _statistics, lm_geometry
 from fute.evaluation.transfer_matrix_step import TransferDataset
-from fute.paper.table3_step import FigureSettings, write_figure
+from fute.paper.figure_step import Drawing, FigureSettings, figure
 
 DATASETS = {
     "snli": TransferDataset(title="SNLI", group="cr"),
@@ -40,7 +40,7 @@ def test_statistics_by_hand():
     keys = [("m", "snli"), ("k", "snli"), ("m", "rte"), ("k", "rte"),
             ("m", "boolq"), ("k", "boolq"), ("m", "drop"), ("k", "drop")]  # fmt: skip
     vectors = angles(0, 1, 10, 20, 12, 60, 70, 90)
-    rows = statistics(settings(), vectors, points(*keys))
+    rows = _statistics(settings(), vectors, points(*keys))
     found = {row["statistic"]: row["value"] for row in rows}
     assert list(found) == [
         "silhouette by class", "class purity of 3 neighbours", "CR among 3 neighbours of BoolQ",
@@ -73,7 +73,7 @@ def test_model_purity_by_class():
     degrees = [30 * (m == "k") + i if n.startswith("cr") else 100 + 10 * i + (m == "k")
                for m, n in keys for i in [int(n[2:])]]  # fmt: skip
     frame = pd.DataFrame([{"model": m, "dataset": n, "class": wide[n].group} for m, n in keys])
-    rows = statistics(settings(datasets=wide, crossing=(), clusters=()), angles(*degrees), frame)
+    rows = _statistics(settings(datasets=wide, crossing=(), clusters=()), angles(*degrees), frame)
     found = {row["statistic"]: row["value"] for row in rows}
     assert found["model purity of 5 neighbours in CR"] == 1
     # the five nearest of a QA point by angle, its twin of the other model first
@@ -88,7 +88,7 @@ def test_model_purity_by_class():
 
 def test_one_model_has_no_purity_of_models_and_says_so():
     keys = [("m", name) for name in DATASETS]
-    rows = statistics(settings(models=("m",)), angles(0, 10, 80, 90), points(*keys))
+    rows = _statistics(settings(models=("m",)), angles(0, 10, 80, 90), points(*keys))
     reasons = {row["statistic"]: row["reason"] for row in rows if np.isnan(row["value"])}
     assert set(reasons.values()) == {"one model"} and len(reasons) == 7
 
@@ -115,7 +115,7 @@ def test_the_step_and_its_figure(tmp_path, monkeypatch):
         for model in ("k", "m")
         for name in DATASETS
     ]
-    locate_models(settings(), files=files, geometry=Path("g.csv"), coordinates=Path("x.csv"))
+    lm_geometry(settings(), files=files, statistics=Path("g.csv"), coordinates=Path("x.csv"))
     placed, found = pd.read_csv("x.csv"), pd.read_csv("g.csv")
     assert set(placed["view"]) == {"raw", "centred"} and len(placed) == 16
     raw = placed[placed["view"] == "raw"]
@@ -124,10 +124,11 @@ def test_the_step_and_its_figure(tmp_path, monkeypatch):
     assert raw["title"].tolist() == [d.title for d in DATASETS.values()] * 2
     values = found[found["view"] == "raw"].set_index("statistic")["value"]
     assert values["silhouette by class"] > 0.9 and values["CR among 3 neighbours of BoolQ"] == 0
-    for figure in ("fig3", "figa1"):
-        given = FigureSettings(figure=figure, method="tupate", view="raw", note="Made up.")
-        write_figure(given, coordinates=Path("x.csv"), geometry=Path("g.csv"), base=Path(figure))
-        drawn = Path(f"{figure}.csv").read_text().splitlines()
-        assert drawn[0].startswith("# silhouette by class: ") and "class,model,dataset,tsne_1" in "\n".join(drawn)
-        assert drawn[-8].startswith("cr,m,SNLI,")
-        assert Path(f"{figure}.pdf.prov.json").is_file()
+    drawings = {name: Drawing(figure=name, method="tupate", view="raw") for name in ("fig3", "figa1")}
+    drawn = FigureSettings(drawings=drawings, note="Made up.")
+    figure(drawn, coordinates=Path("x.csv"), geometry=Path("g.csv"), folder=Path("figures"))
+    for name in drawings:
+        lines = Path(f"figures/{name}.csv").read_text().splitlines()
+        assert lines[0].startswith("# silhouette by class: ") and "class,model,dataset,tsne_1" in "\n".join(lines)
+        assert lines[-8].startswith("cr,m,SNLI,")
+        assert Path(f"figures/{name}.pdf.prov.json").is_file()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fute.embeddings import Embedding, save
-from fute.evaluation.lm_similarities_step import LmSimilaritySettings, compare_models
+from fute.evaluation.lm_similarities_step import LmSimilaritySettings, lm_similarities
 
 SETTINGS = LmSimilaritySettings(
     surrogate="s", methods=("tupate",), black_boxes=(("m", "a"), ("f", "own")), targets=("a", "b")
@@ -29,7 +29,7 @@ def put(name: str, degrees: float) -> Path:
 def test_every_black_box_is_compared_with_every_target(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = [put(name, degrees) for name, degrees in ANGLES.items()]
-    compare_models(SETTINGS, files=files, output=Path("out.csv"))
+    lm_similarities(SETTINGS, files=files, output=Path("out.csv"))
     table = pd.read_csv("out.csv")
     assert [tuple(row) for row in table[["model", "source", "target"]].to_numpy()] == [
         ("m", "a", "a"), ("m", "a", "b"), ("f", "own", "a"), ("f", "own", "b")
@@ -43,4 +43,4 @@ def test_a_missing_vector_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = [put(name, degrees) for name, degrees in ANGLES.items() if name != "mte/m/a"]
     with pytest.raises(ValueError, match=r"mte/m/a\.safetensors is not among the files"):
-        compare_models(SETTINGS, files=files, output=Path("out.csv"))
+        lm_similarities(SETTINGS, files=files, output=Path("out.csv"))

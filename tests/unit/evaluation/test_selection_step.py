@@ -13,9 +13,9 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from fute.artifacts import Step
-from fute.data.text2text import CLASSES
+from fute.config.categories import CLASSES
 from fute.evaluation.selection import Block, average_blocks, selection_table
-from fute.evaluation.selection_step import SelectionSettings, select_prompts
+from fute.evaluation.selection_step import SelectionSettings, selection
 
 SETTINGS = {
     "models": ("m-a", "m-b"),
@@ -68,7 +68,7 @@ def label_rows(category: str, model: str, prompt: str, dataset: str) -> list[dic
 
 
 def write(path: str, rows: list[dict[str, Any]]) -> None:
-    with Step("made", module="fute.batching", settings={}) as step:
+    with Step("fute.batching", settings={}) as step:
         step.jsonl(Path(path), rows)
 
 
@@ -105,7 +105,8 @@ def run(**changes: Any) -> dict[str, pd.DataFrame]:
     out = {name: Path(f"results/evaluation/{name}.csv") for name in ("performance", "selection", "table3")}
     files = [p for folder in ("data", "labels", "baselines") for p in sorted(Path("results", folder).rglob("*"))
              if p.suffix in (".gz", ".json") and not p.name.endswith(".prov.json")]  # fmt: skip
-    select_prompts(SelectionSettings(**SETTINGS | changes), files=files, similarities=SIMILARITIES, **out)
+    named = {"selected" if name == "selection" else name: path for name, path in out.items()}
+    selection(SelectionSettings(**SETTINGS | changes), files=files, similarities=SIMILARITIES, **named)
     return {name: pd.read_csv(path, keep_default_na=True) for name, path in out.items()}
 
 

@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from fute.embeddings import Embedding, load, save
-from fute.evaluation.geometry_step import GeometrySettings, locate
-from fute.evaluation.similarities_step import SimilaritySettings, compare
+from fute.evaluation.geometry_step import GeometrySettings, geometry
+from fute.evaluation.similarities_step import SimilaritySettings, similarities
 
 PROMPTS = ("sa-1", "sa-2", "sa-3", "sa-4")
 START = np.array([1.0, 1.0, 1.0, 0.0, 0.0], dtype=np.float32)
@@ -50,7 +50,7 @@ def cos(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_similarities_and_controls_are_what_the_vectors_say(files):
-    compare(settings(), files=list(files.values()), similarities=Path("s.csv"), controls=Path("c.csv"))
+    similarities(settings(), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv"))
     vectors = {name: load(path) for name, path in files.items()}
     dte = vectors["dte/d"]
     table = pd.read_csv("s.csv").set_index("prompt")
@@ -73,13 +73,13 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
 def test_vectors_of_another_basis_are_refused(files):
     write("mte/m/sa-2", np.random.default_rng(1).normal(size=(2, 5)), basis="other")
     with pytest.raises(ValueError, match="basis: 'other' and 'b'"):
-        compare(settings(), files=list(files.values()), similarities=Path("s.csv"), controls=Path("c.csv"))
+        similarities(settings(), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv"))
     assert not Path("s.csv").exists()
 
 
 def test_without_controls_their_cells_are_empty(files):
-    compare(
-        settings(control_methods=()), files=list(files.values()), similarities=Path("s.csv"), controls=Path("c.csv")
+    similarities(
+        settings(control_methods=()), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv")
     )
     (check,) = pd.read_csv("c.csv").to_dict("records")
     assert np.isnan(check["null_mean"]) and np.isnan(check["abc_spearman"]) and np.isfinite(check["ratio"])
@@ -95,7 +95,7 @@ def test_geometry_tells_two_clusters_apart(tmp_path, monkeypatch):
             paths.append(write(f"mte/m/{category}-{number}", centred))
             prompts[f"{category}-{number}"] = (category, number, number > 4)
     given = GeometrySettings(prompts=prompts, seed=42)
-    locate(given, files=paths, geometry=Path("g.csv"), coordinates=Path("x.csv"))
+    geometry(given, files=paths, statistics=Path("g.csv"), coordinates=Path("x.csv"))
     points = pd.read_csv("x.csv")
     assert set(points["view"]) == {"raw", "centred"} and len(points) == 24
     raw = points[points["view"] == "raw"]

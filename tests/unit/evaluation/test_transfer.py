@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from support.synthetic_lm import DATASETS, FOLDER, MODELS, baselines, similarities, transfer
 
 from fute.evaluation.fusion import reciprocal_rank_fusion
-from fute.evaluation.lm_evaluation_step import FUSED, TransferSettings, evaluate_transfer
+from fute.evaluation.lm_evaluation_step import FUSED, TransferSettings, lm_evaluation
 from fute.evaluation.metrics import best_rank, best_rank_permuted, ndcg, ndcg_permuted
 from fute.evaluation.resampling import bootstrap_counts, interval, p_value
 from fute.evaluation.transfer import (
@@ -30,7 +30,7 @@ from fute.evaluation.transfer import (
     seed_spearman,
     target_rows,
 )
-from fute.evaluation.transfer_matrix_step import MatrixError, MatrixSettings, check_matrix, import_matrix, read_matrix
+from fute.evaluation.transfer_matrix_step import MatrixError, MatrixSettings, check_matrix, read_matrix, transfer_matrix
 
 
 def case(runs, direct=50.0, target="t", **scores):
@@ -327,7 +327,7 @@ def test_a_seed_that_lacks_a_run_is_named():
 
 def test_the_import_step_writes_the_runs_form(tmp_path):
     settings = MatrixSettings(model="m", datasets=DATASETS)
-    import_matrix(settings, matrix=FOLDER / "matrix.csv", output=tmp_path / "transfer.csv")
+    transfer_matrix(settings, files=[FOLDER / "matrix.csv"], output=tmp_path / "transfer.csv")
     written = pd.read_csv(tmp_path / "transfer.csv")
     pd.testing.assert_frame_equal(written, read_matrix(FOLDER / "matrix.csv", model="m", datasets=DATASETS))
     check_matrix(written, models=["m"], datasets=DATASETS, where="T")
@@ -352,7 +352,7 @@ def run(folder: Path, frames=None, **changes) -> dict[str, pd.DataFrame]:
     paths = {name: folder / f"{name}.csv" for name in (*given, *OUTPUTS)}
     for name, frame in given.items():
         frame.to_csv(paths[name], index=False)
-    evaluate_transfer(TransferSettings(**SETTINGS | changes), **paths)
+    lm_evaluation(TransferSettings(**SETTINGS | changes), **paths)
     return {name: pd.read_csv(paths[name], keep_default_na=True) for name in OUTPUTS}
 
 
@@ -478,4 +478,4 @@ def test_the_record_names_seed_and_settings(tmp_path):
     run(tmp_path)
     record = json.loads((tmp_path / "table1.csv.prov.json").read_text())["record"]
     assert record["seeds"] == {"bootstrap": 3} and record["params"]["permutations"] == 200
-    assert record["rule"] == "lm_evaluation" and len(record["inputs"]) == 3
+    assert record["step"] == "lm_evaluation" and len(record["inputs"]) == 3

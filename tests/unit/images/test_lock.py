@@ -9,9 +9,11 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from fute.artifacts import content_key, sha256_file
 from fute.cluster import storage
@@ -21,7 +23,7 @@ from fute.images import cli, inputs
 from fute.images import lock as image_lock
 from fute.images.inputs import Options
 from fute.images.lock import NAMES, ImageError, Lock, LockedImage
-from fute.plan import Workflow
+from fute.plan import Plan
 from fute.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,21 +55,44 @@ def test_a_definition_has_a_base_by_digest_and_lists_that_exist(name):
     values = inputs.defaults((ROOT / f"containers/{name}.def").read_text())
     assert values.keys() == {"bootstrap", "base", "packages", "lists", "inputs"}
     assert inputs.BY_DIGEST.fullmatch(f"docker://{values['base']}")
-    assert {path.name for path in inputs.list_files(values["lists"])} >= set(values["lists"].split())
+    read = {path.name for path in inputs.list_files(values["lists"])}
+    assert read >= {*values["lists"].split(), "build.txt", "light.txt"}, "install.sh takes build.txt without being told"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_list_has_a_cpu_build(name):
-    assert {path.name for path in inputs.list_files(inputs.arguments(name, Options(cpu=True))["lists"])}
-    assert "gpu" not in inputs.arguments(name, Options(cpu=True))["lists"]
+    read = {path.name for path in inputs.list_files(inputs.arguments(name, Options(cpu=True))["lists"])}
+    assert not any("gpu" in file for file in read)
+    assert (name == "paper") == read.isdisjoint({"torch-cpu.txt", "torch-cpu-index.txt"})
 
 
 def pins(lists: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in inputs.list_files(lists):
-        for name, version in re.findall(r"^([\w.-]+)==(\S+)$", path.read_text(), re.MULTILINE):
+        for name, version in re.findall(r"^([\w.-]+)==(\S+)", path.read_text(), re.MULTILINE):
             found.setdefault(name.lower(), set()).add(version)
     return found
+
+
+def test_the_lists_have_what_pyproject_asks_for():
+    """Else `make locks` was forgotten. What runs with and without a GPU has one version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for group, wanted in {**project["dependency-groups"], "light": project["project"]["dependencies"]}.items():
+        found = pins("steps-cpu.txt" if group == "steps" else f"{group}.txt")
+        for requirement in [Requirement(line) for line in wanted if isinstance(line, str)]:
+            versions = found.get(requirement.name, set())
+            assert len(versions) == 1 and requirement.specifier.contains(*versions), (
+                f"{group}: {requirement}, {versions}"
+            )
+    both = pins("steps-cpu.txt steps-gpu.txt")
+    assert {name for name, versions in both.items() if len(versions) > 1} == {"torch"}
+
+
+def test_every_package_of_every_list_has_a_hash():
+    for path in (ROOT / "envs").glob("*.txt"):
+        if path.name != "torch-cpu-index.txt":
+            packages = re.split(r"^(?=\w)", path.read_text(), flags=re.MULTILINE)[1:]
+            assert packages and all("==" in lines and "--hash=sha256:" in lines for lines in packages), path
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,7 +128,7 @@ def test_the_test_of_each_image_imports_what_its_steps_do():
                 "it plans with Snakemake itself, on the host; all others have one"
             )
             continue
-        for step in re.findall(r'code\("(\w+)"\)', rule):
+        for step in re.findall(r'code\("(\w+)"', rule):
             test = (ROOT / f"containers/{used[1]}.def").read_text().partition("%test")[2].partition("%labels")[0]
             tested = set(re.findall(r"\w+", test))
             assert imported(step) <= tested, f"{used[1]}: {step} needs {imported(step) - tested}"
@@ -142,7 +167,7 @@ def test_everything_that_is_built_from_changes_the_name(tmp_path):
         values = inputs.arguments(name, Options(**{"base": str(local)} | options))
         return content_key(inputs.inputs(name, values, wheel_folder))
 
-    keys = [key(), key("paper"), key(cpu=True), key(lists="host.txt"), key(packages="gcc"), key(wheel_folder=wheels)]
+    keys = [key(), key("paper"), key(cpu=True), key(lists="light.txt"), key(packages="gcc"), key(wheel_folder=wheels)]
     assert keys[0] == keys[5], "an empty folder of wheels is none"
     assert len(set(keys)) == 5
     (wheels / "a-1.whl").write_bytes(b"wheel")
@@ -263,8 +288,8 @@ def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
     run = parse_run(read_yaml(ROOT / "config.yaml"), ROOT / "config")
 
     def keys(**hashes: str) -> tuple[set[str], set[str]]:
-        made = Workflow(run, (), tmp_path, images=hashes)
-        return set(made.llm.labels.cells.values()), {item.key for item in made.embeddings.items.values()}
+        made = Plan(run, (), tmp_path, images=hashes)
+        return set(made.llm.labels.cells.values()), {item.key for item in made.vector_batches.items.values()}
 
     labels, vectors = keys()
     assert keys(paper="1") == (labels, vectors)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from fute.artifacts import Step, read_jsonl
+from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt
 from fute.data.rows import Row
 from fute.llm import label_batch_step as labelling
-from fute.llm.engine import EngineSettings, Perplexity, ScoreResult
-from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels, extract_selection
+from fute.llm.engine import Perplexity, ScoreResult
+from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels
 from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, cut_words, label_batch, label_key
+from fute.llm.self_select_step import self_select
 
 SETTINGS = EngineSettings(engine="transformers", batch_size=3)
 WORDS = {"negative": ["no"], "positive": ["yes"]}
@@ -66,7 +68,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, rows in (("u", 8), ("d", 5)):
         made = [Row(f"{name}/{i}", (f"text {name} " + "x" * (i * 3 % 7),)) for i in range(rows)]
-        with Step("rows", module="fute.batching", settings={}) as step:
+        with Step("fute.batching", settings={}) as step:
             step.jsonl(Path(f"{name}.jsonl.gz"), [row.to_json() for row in made])
     Path("lock.json").write_text("{}")
     return tmp_path
@@ -84,7 +86,7 @@ def key(name: str, corpus: str) -> str:
 def run(monkeypatch, engine, batch: BatchSpec, output="batches/b.jsonl.gz") -> None:
     monkeypatch.setattr(labelling, "load_engine", lambda settings, path: engine)
     corpora = {name: Path(f"{name}.jsonl.gz") for name in {cell.corpus for cell in batch.labels}}
-    label_batch(batch, model_path=None, model_lock=Path("lock.json"), corpora=corpora, output=Path(output))
+    label_batch(batch, model=Path("no-weights"), lock=Path("lock.json"), corpora=corpora, output=Path(output))
 
 
 def test_prompts_of_equal_words_share_a_key():
@@ -158,7 +160,7 @@ def test_a_batch_is_labelled_and_extracted(place, monkeypatch):
     keys = Path("batches/b.keys").read_text().splitlines()
     assert f"{key('sa-1', 'u')}\tsa-1/u sa-3/u" in keys
     settings = ExtractSettings(key=key("sa-1", "u"), prompt="sa-1", number=1, classes=tuple(WORDS), calibration="unsup")
-    common = {"batch": Path("batches/b.jsonl.gz"), "model_lock": Path("lock.json")}
+    common = {"batch": Path("batches/b.jsonl.gz"), "lock": Path("lock.json")}
     extract_labels(
         settings,
         corpus_id="u",
@@ -188,7 +190,7 @@ def test_a_batch_is_labelled_and_extracted(place, monkeypatch):
     expected = np.array(row["log_scores"]) - offset
     np.testing.assert_allclose(row["probabilities"], np.exp(expected) / np.exp(expected).sum(), atol=1e-5)
     assert row["nll_tokens"] == 7 and row["mean_nll"] > 0
-    extract_selection(chosen.key, chosen.prompts, batch=common["batch"], output=Path("l/s.json"))
+    self_select(key=chosen.key, prompts=chosen.prompts, batch=common["batch"], output=Path("l/s.json"))
     assert json.loads(Path("l/s.json").read_text())["ranking"] == ["sa-2"]
 
 
@@ -208,13 +210,13 @@ def test_a_killed_batch_goes_on_and_gives_the_same_bytes(place, monkeypatch):
 
 def test_a_changed_corpus_is_noticed(place, monkeypatch):
     run(monkeypatch, StandInEngine(), spec(("sa-1", "u")))
-    with Step("rows", module="fute.batching", settings={}) as step:
+    with Step("fute.batching", settings={}) as step:
         step.jsonl(Path("u.jsonl.gz"), [Row("u/0", ("another",)).to_json()])
     settings = ExtractSettings(key=key("sa-1", "u"), prompt="sa-1", number=1, classes=tuple(WORDS), calibration="none")
     with pytest.raises(ValueError, match=r"another corpus than u\.jsonl\.gz"):
         extract_labels(
             settings, corpus_id="u", batch=Path("batches/b.jsonl.gz"), corpus=Path("u.jsonl.gz"),
-            model_lock=Path("lock.json"), output=Path("l.jsonl.gz"), offset_out=Path("o.json"),
+            lock=Path("lock.json"), output=Path("l.jsonl.gz"), offset_out=Path("o.json"),
         )  # fmt: skip
     assert not Path("l.jsonl.gz").exists()
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from fute.config.engines import EngineSettings
 from fute.llm import openai
-from fute.llm.engine import EngineSettings, ScoreRequest, load_engine
+from fute.llm.engine import ScoreRequest, load_engine
 from fute.llm.openai import OpenAIEngine, RateLimit, class_log_scores, retry_after, token_class
 
 KEY = "sk-secret-of-the-test"

@@ -16,8 +16,9 @@ from scipy.special import logsumexp
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from fute.config.engines import EngineSettings
 from fute.llm import engine as engine_module
-from fute.llm.engine import EngineSettings, ScoreRequest, load_engine
+from fute.llm.engine import ScoreRequest, load_engine
 from fute.llm.transformers import TransformersEngine
 
 TEXTS = [

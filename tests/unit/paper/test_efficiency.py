@@ -11,7 +11,7 @@ import pytest
 from fute.artifacts import Step
 from fute.batching import keys_text
 from fute.paper.efficiency import CALL_COLUMNS, call_counts, cost_table, crossover, embedding_times
-from fute.paper.efficiency_step import EfficiencySettings, write_efficiency
+from fute.paper.efficiency_step import EfficiencySettings, efficiency
 
 
 def test_crossover_of_the_paper():
@@ -85,7 +85,7 @@ def run(tmp_path, monkeypatch) -> list[Path]:
             line = {"prompt_tokens": 7, "reasoning_tokens": 4} | ({"nll_tokens": 5} if corpus == "films" else {})
             files[f"results/labels/m/{prompt}/{corpus}.jsonl.gz"] = [line] * n
     for name, rows in files.items():
-        with Step("made", module="fute.batching", settings={}) as step:
+        with Step("fute.batching", settings={}) as step:
             step.jsonl(Path(name), rows)
     cells = {f"{prompt}/{corpus}": corpus for prompt in ("sa-3", "sa-9") for corpus in ("sa", "films")}
     vectors = {"dte:films": "a", "mte:m/sa-3": "b", "mte:m/sa-9": "b"}
@@ -109,7 +109,7 @@ OUT = {name: Path(f"out/{name}") for name in ("embeddings", "calls", "costs", "m
 
 def write(files: list[Path]) -> dict[str, pd.DataFrame]:
     settings = EfficiencySettings(prompts={"sa-3": "sa", "sa-9": "sa"}, title="T", caption="C", note="Small.")
-    write_efficiency(settings, files=files, benchmarks=Path("results/benchmarks"), **OUT)
+    efficiency(settings, files=files, benchmarks=Path("results/benchmarks"), **OUT)
     return {name: pd.read_csv(OUT[name]) for name in ("embeddings", "calls", "costs")}
 
 

@@ -55,7 +55,7 @@ def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
     coords, *keys = synthetic(("smollm2-135m",), 4)
     here = draw_figure("figa2", coords, *keys, tmp_path / "here", statistics=STATISTICS, reasons=REASONS)
     code = (
-        "import sys; from pathlib import Path; from tests.unit.test_figures import *\n"
+        "import sys; from pathlib import Path; from tests.unit.paper.test_figures import *\n"
         "coords, *keys = synthetic(('smollm2-135m',), 4)\n"
         "draw_figure('figa2', coords, *keys, Path(sys.argv[1]), statistics=STATISTICS, reasons=REASONS)"
     )

@@ -12,8 +12,8 @@ import pytest
 from support.html_page import PNG, Page
 from support.synthetic_report import synthetic_context
 
+from fute.durations import duration
 from fute.paper.report import ReportContext, render_report
-from fute.paper.report_parts import duration
 
 ROOT = Path(__file__).parents[3]
 DATASETS = {"sa": ("rotten-tomatoes", "sst2", "imdb"), "nli": ("wanli", "cb", "anli")}

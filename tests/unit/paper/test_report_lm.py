@@ -12,9 +12,9 @@ from support.html_page import PNG, Page
 from support.synthetic_lm import DATASETS, baselines, similarities, transfer
 from support.synthetic_report import synthetic_context
 
-from fute.evaluation.lm_evaluation_step import TransferSettings, evaluate_transfer
+from fute.evaluation.lm_evaluation_step import TransferSettings, lm_evaluation
 from fute.paper.report import ReportContext, render_report
-from fute.paper.report_step import FigureText, LmTexts, ReportSettings, lm_results, write_report
+from fute.paper.report_step import FigureText, LmTexts, ReportSettings, lm_results, report
 from fute.paper.transfer_tables import LEFT_OUT, PAPER_BLOCK
 
 RESOURCES = Path(__file__).parents[3] / "resources"
@@ -43,7 +43,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = TransferSettings(
         surrogate="s", methods=("taskemb", "tupate"), models=("m-one",), datasets=DATASETS, draws=50, permutations=200
     )
-    evaluate_transfer(settings, **paths)
+    lm_evaluation(settings, **paths)
     times = {"surrogate": "s", "method": ["taskemb", "tupate"], "vectors": 20, "measured": 20, "seconds": [61.0, 30.0]}
     pd.DataFrame(times).assign(seconds_each=[3.05, 1.5]).to_csv(folder / "efficiency-lm-embeddings.csv", index=False)
     return folder
@@ -63,7 +63,7 @@ def written(folder: Path, evaluation: Path, tables: tuple[str, ...] = ("table1",
         lm=texts(folder, tables), llm=None,
     )  # fmt: skip
     out = folder / "report.html"
-    write_report(
+    report(
         settings, evaluation=evaluation, printed=RESOURCES / "paper", benchmarks=folder / "none", inputs=[], output=out
     )
     return out.read_text()

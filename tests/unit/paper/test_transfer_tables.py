@@ -14,10 +14,10 @@ import yaml
 from rich.console import Console
 from support.synthetic_lm import DATASETS, FOLDER, baselines, similarities, transfer
 
-from fute.evaluation.lm_evaluation_step import TransferSettings, evaluate_transfer
+from fute.evaluation.lm_evaluation_step import TransferSettings, lm_evaluation
 from fute.paper.cells import MISSING, best_cells
 from fute.paper.formats import print_table, to_csv, to_latex
-from fute.paper.transfer_table_step import TransferTableSettings, write_transfer_table
+from fute.paper.transfer_table_step import TransferTableSettings, transfer_table
 from fute.paper.transfer_tables import (
     LAYOUTS,
     METHODS,
@@ -214,10 +214,10 @@ def write(folder: Path, name: str) -> dict[str, Path]:
     settings = TransferSettings(
         surrogate="s", methods=("taskemb", "tupate"), models=("m-one",), datasets=DATASETS, draws=200, permutations=500
     )
-    evaluate_transfer(settings, **paths)
+    lm_evaluation(settings, **paths)
     text = yaml.safe_load((RESOURCES / "captions.yaml").read_text(encoding="utf8"))[name]
     out = {kind: folder / f"{name}.out.{kind}" for kind in ("csv", "md", "tex")}
-    write_transfer_table(
+    transfer_table(
         TransferTableSettings(table=name, title=text["title"], caption="A caption.", note="Made-up numbers."),
         cells=paths[name], targets=paths["targets"], direct=paths["direct"], printed=PRINTED[name],
         csv=out["csv"], markdown=out["md"], latex=out["tex"],
@@ -244,4 +244,4 @@ def test_files_are_regular_and_recorded(tmp_path):
     assert latex.count(r"\begin{table*}") == 2 and "ρ" not in latex and latex.count(r"$\rho$") == 4 + 7
     assert latex.isascii()
     record = json.loads(Path(f"{out['csv']}.prov.json").read_text())["record"]
-    assert record["rule"] == "table1" and len(record["inputs"]) == 4
+    assert record["step"] == "transfer_table" and len(record["inputs"]) == 4

@@ -5,18 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fute import batching
-from fute.config.recipes import EmbeddingSpec
+from fute import batching, paths
 from fute.config.run import Run, load_run, parse_run, read_yaml
-from fute.llm.label_batch_step import SUFFIX, BatchSpec
-from fute.plan import EMBEDDING_SUFFIX, Workflow, settings_json
+from fute.llm.label_batch_step import BatchSpec
+from fute.plan import Plan, settings_json
 from fute.plan.report_texts import report_settings
+from fute.specs.embeddings import EmbeddingSpec
 
 ROOT = Path(__file__).parents[3]
 MODEL = "smollm2-135m"
@@ -32,12 +32,12 @@ def in_the_project(monkeypatch):
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Callable[..., Workflow]:
+def plan(tmp_path: Path) -> Callable[..., Plan]:
     """The plan of the demo's LLM experiment with some settings changed, its results in an empty folder."""
 
-    def make(*targets: str, registries: Path = ROOT / "config", **changes: Any) -> Workflow:
+    def make(*targets: str, registries: Path = ROOT / "config", **changes: Any) -> Plan:
         values = read_yaml(ROOT / "config.yaml") | {"lm": None}
-        return Workflow(parse_run(merged(values, changes), registries), targets, tmp_path)
+        return Plan(parse_run(merged(values, changes), registries), targets, tmp_path)
 
     return make
 
@@ -59,13 +59,13 @@ def edited(folder: Path, old: str, new: str, name: str = "sa") -> Run:
     return parse_run(read_yaml(ROOT / "config.yaml") | {"lm": None}, registries)
 
 
-def keys(workflow: Workflow) -> dict[str, str]:
+def keys(workflow: Plan) -> dict[str, str]:
     """Cell or file -> key of everything that is labelled or embedded."""
     labels = {f"{task}/{corpus}": key for (_, task, corpus), key in workflow.llm.labels.cells.items()}
-    return labels | {path: item.key for path, item in workflow.embeddings.items.items()}
+    return labels | {path: item.key for path, item in workflow.vector_batches.items.items()}
 
 
-def moved(before: Workflow, after: Workflow) -> set[str]:
+def moved(before: Plan, after: Plan) -> set[str]:
     old, new = keys(before), keys(after)
     assert set(old) == set(new)
     return {name for name in old if old[name] != new[name]}
@@ -83,21 +83,31 @@ def dtes(*methods: str) -> set[str]:
     return {f"{VECTORS}/{m}/dte/{name}.safetensors" for m in methods for names in TARGETS.values() for name in names}
 
 
-def finish(workflow: Workflow) -> None:
+def finish(workflow: Plan) -> None:
     """Leave the batches of a plan behind as its steps would."""
-    parts = []
+    cells = workflow.llm.labels.cells
     for model, plan in workflow.llm.labels.plans.items():
-        key_of = {f"{task}/{corpus}": key for (m, task, corpus), key in workflow.llm.labels.cells.items() if m == model}
-        parts.append((workflow.llm.labels.folder(model), plan, SUFFIX, key_of))
-    for method, plan in workflow.embeddings.plans.items():
-        folder = workflow.results / workflow.embeddings.folder(method).removeprefix("results/") / "batches"
-        parts.append((folder, plan, EMBEDDING_SUFFIX, {f: i.key for f, i in workflow.embeddings.items.items()}))
-    for folder, plan, suffix, key_of in parts:
-        folder.mkdir(parents=True, exist_ok=True)
-        for batch, cells in plan.new.items():
-            (folder / f"{batch}{suffix}").write_bytes(b"data")
-            (folder / f"{batch}.keys").write_text(batching.keys_text({cell: key_of[cell] for cell in cells}))
-            (folder / f"{batch}.keys.prov.json").write_text("{}")
+        for batch, names in plan.new.items():
+            keys = {name: cells[model, *name.split("/")] for name in names}
+            leave_batch(paths.below(workflow.results, paths.label_batch(model, batch)), keys)
+    for method, plan in workflow.vector_batches.plans.items():
+        for batch, names in plan.new.items():
+            keys = {name: workflow.vector_batches.items[name].key for name in names}
+            leave_batch(paths.below(workflow.results, paths.vector_batch(MODEL, method, batch)), keys)
+
+
+def leave_batch(data: Path, keys: Mapping[str, str]) -> None:
+    """A finished batch: its data, the keys of its cells, and their record."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    data.write_bytes(b"data")
+    index = Path(paths.batch_index(str(data)))
+    index.write_text(batching.keys_text(keys))
+    index.with_name(f"{index.name}.prov.json").write_text("{}")
+
+
+def new_batches(plans: Mapping[str, batching.Plan]) -> list[str]:
+    """Names of the batches that are not finished, of all models or methods."""
+    return [name for plan in plans.values() for name in plan.new]
 
 
 # --- what there is --------------------------------------------------------------------------------------
@@ -112,36 +122,36 @@ def test_the_demos_llm_experiment_in_numbers(plan):
     assert len(labels.files("unsup")) == 8 and len(labels.files("test")) == 16
     assert set(labels.files("unsup")) | set(labels.files("test")) == set(labels.files())
     # two methods of 4 DTEs and 8 MTEs; TuPaTE's 8 MTEs have two controls each
-    assert len(workflow.llm.embedding_files("main")) == 2 * 12
-    assert len(workflow.llm.embedding_files("controls")) == 8 * 2
-    assert len(workflow.llm.embedding_files()) == len(workflow.embeddings.items) == 40
-    assert len(workflow.llm.mte_files()) == 16
+    assert len(workflow.llm.vector_files("dte", "mte")) == 2 * 12
+    assert len(workflow.llm.vector_files("controls")) == 8 * 2
+    assert len(workflow.llm.items) == len(workflow.vector_batches.items) == 40
+    assert len(workflow.llm.vector_files("mte")) == 16
     assert len(workflow.llm.baseline_files()) == 4
     # one engine start a category, one process a method
-    assert len(workflow.llm.labels.new_batches) == 2 and len(workflow.embeddings.new_batches) == 2
+    assert len(new_batches(workflow.llm.labels.plans)) == 2 and len(new_batches(workflow.vector_batches.plans)) == 2
 
 
 def test_the_demo_has_both_experiments(plan):
     workflow, of_llm = plan(lm=read_yaml(ROOT / "config.yaml")["lm"]), plan()
     part = workflow.lm
     # two models on six datasets; every source to every other target
-    assert len(part.finetuned) == len(part.black_boxes) == 12 and len(part.transfer.runs) == 30
+    assert len(part.finetune.models) == len(part.black_boxes) == 12 and len(part.transfer.runs) == 30
     assert part.tables == ("table1",), "no domain target, no Table 2"
     # two methods of 6 DTEs and 12 MTEs beside the LLM experiment's
-    assert len(workflow.embeddings.items) == 40 + 2 * 18
+    assert len(workflow.vector_batches.items) == 40 + 2 * 18
     assert keys(workflow).items() >= keys(of_llm).items(), "one experiment moves nothing of the other"
     # one process for all transfer runs, and one a method and experiment for the vectors
-    assert len(part.transfer.plan.new) == 1 and len(workflow.embeddings.new_batches) == 4
+    assert len(part.transfer.plan.new) == 1 and len(new_batches(workflow.vector_batches.plans)) == 4
 
 
 def test_every_file_that_rules_ask_for_is_in_a_batch(plan):
     workflow = plan()
-    for _, model, task in workflow.llm.black_boxes:
-        for corpus in workflow.llm.labels.corpora_of(workflow.category_of(task)):
-            assert Path(workflow.llm.labels.batch_file(model, task, corpus)).parent.name == "batches"
-    for path in workflow.embeddings.items:
-        method = path.split("/")[3]
-        assert workflow.embeddings.batch_file(method, path).startswith(f"{VECTORS}/{method}/batches/")
+    for prompt in workflow.run.prompts.values():
+        for corpus in workflow.llm.labels.corpora_of(prompt.category):
+            assert Path(workflow.llm.labels.batch_file(MODEL, prompt.id, corpus)).parent.name == "batches"
+    for path in workflow.vector_batches.items:
+        folder = f"{VECTORS}/{paths.method_of(path)}/batches/"
+        assert workflow.vector_batches.batch_file(path).startswith(folder)
 
 
 # --- what changes a key ---------------------------------------------------------------------------------
@@ -157,20 +167,20 @@ def test_no_two_files_share_a_key(plan):
 
 
 def test_editing_a_template_moves_that_prompt_alone(plan, tmp_path):
-    after = Workflow(edited(tmp_path, 'positive or negative?"\n', 'negative or positive?"\n'), (), tmp_path)
+    after = Plan(edited(tmp_path, 'positive or negative?"\n', 'negative or positive?"\n'), (), tmp_path)
     assert moved(plan(), after) == {
         "sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", f"{SELECT}/sa", *vectors_of("sa-7")
     }  # fmt: skip
 
 
 def test_editing_a_note_moves_nothing(plan, tmp_path):
-    after = Workflow(edited(tmp_path, "note: No. 2 as chain of thought.", "note: As no. 2."), (), tmp_path)
+    after = Plan(edited(tmp_path, "note: No. 2 as chain of thought.", "note: As no. 2."), (), tmp_path)
     assert moved(plan(), after) == set()
 
 
 def test_editing_verbalizers_moves_labels_but_not_the_models_own_choice(plan, tmp_path):
     words = 'positive: ["positive"]}\n\n  - id: sa-8'
-    after = Workflow(edited(tmp_path, words, words.replace('["positive"]', '["great"]')), (), tmp_path)
+    after = Plan(edited(tmp_path, words, words.replace('["positive"]', '["great"]')), (), tmp_path)
     assert moved(plan(), after) == {"sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", *vectors_of("sa-7")}
 
 
@@ -195,8 +205,8 @@ def test_a_recipe_moves_its_own_vectors(plan):
 def test_a_second_order_seed_moves_no_control(plan):
     after = plan(tupate={"mte": {"order_seeds": [42, 44]}})
     assert moved(plan(), after) == {f"{VECTORS}/tupate/mte/{MODEL}/{p}.safetensors" for p in (*SA, *NLI)}
-    controls = [item for path, item in after.embeddings.items.items() if "/controls/" in path]
-    recipes = [after.embeddings.recipes["tupate"][item.recipe] for item in controls]
+    controls = [item for path, item in after.vector_batches.items.items() if "/controls/" in path]
+    recipes = [after.vectors.recipes["tupate"][item.recipe] for item in controls]
     assert recipes and all(recipe.order_seeds == (42,) for recipe in recipes)
 
 
@@ -205,7 +215,7 @@ def test_calibration_moves_vectors_and_no_label(plan):
 
 
 def test_the_surrogate_moves_every_vector_and_no_label(plan):
-    assert moved(plan(), plan(surrogate={"settings": {"max_input_tokens": 95}})) == set(plan().embeddings.items)
+    assert moved(plan(), plan(surrogate={"settings": {"max_input_tokens": 95}})) == set(plan().vector_batches.items)
 
 
 def test_the_engine_moves_all_but_the_dtes(plan):
@@ -245,7 +255,7 @@ def test_prompts_of_equal_words_share_labels_and_vectors(plan):
         assert len(set(cell.values())) == 11
     for method in ("taskemb", "tupate"):
         key = {
-            p: workflow.embeddings.items[workflow.embeddings.mte_file(method, MODEL, p)].key
+            p: workflow.vector_batches.items[paths.mte(workflow.vectors.surrogate, method, MODEL, p)].key
             for p in ("sa-3", "sa-9", "sa-6", "sa-10")
         }
         assert key["sa-3"] == key["sa-9"] != key["sa-6"] == key["sa-10"]
@@ -253,21 +263,24 @@ def test_prompts_of_equal_words_share_labels_and_vectors(plan):
 
 def test_equal_words_are_labelled_and_embedded_once(plan):
     workflow = plan(llm={"prompts": {"sa": "all"}}, controls={"abc": False})
-    specs = [BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, b)) for b in workflow.llm.labels.new_batches]
+    specs = [
+        BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, b))
+        for b in new_batches(workflow.llm.labels.plans)
+    ]
     prompts = [cell.prompt for spec in specs for cell in spec.labels if cell.corpus == "sa"]
     assert len(prompts) == 11 and len({"sa-3", "sa-9"} & set(prompts)) == 1
     batch = workflow.llm.labels.batch_file(MODEL, "sa-9", "sa")
     assert batch == workflow.llm.labels.batch_file(MODEL, "sa-3", "sa")
-    (name,) = workflow.embeddings.plans["taskemb"].new
-    sources = {item.source for item in workflow.embeddings.batch_items("taskemb", name).values()}
+    (name,) = workflow.vector_batches.plans["taskemb"].new
+    sources = {item.source for item in workflow.vector_batches.batch_items("taskemb", name).values()}
     assert f"{MODEL}/sa-3" in sources and f"{MODEL}/sa-9" not in sources
 
 
 def test_a_vector_of_shared_words_asked_for_alone_reads_its_own_labels(plan):
     target = f"{VECTORS}/taskemb/mte/{MODEL}/sa-9.safetensors"
     workflow = plan(target, llm={"prompts": {"sa": "all"}})
-    (name,) = workflow.embeddings.new_batches
-    assert workflow.embeddings.inputs("taskemb", name) == {
+    (name,) = new_batches(workflow.vector_batches.plans)
+    assert workflow.vector_batches.inputs("taskemb", name) == {
         f"labels:{MODEL}/sa-9": f"results/labels/{MODEL}/sa-9/sa.jsonl.gz",
         "unsup:sa": "results/unsup/sa.jsonl.gz",
     }
@@ -276,11 +289,11 @@ def test_a_vector_of_shared_words_asked_for_alone_reads_its_own_labels(plan):
 # --- what a request asks for ----------------------------------------------------------------------------
 
 
-def asked(workflow: Workflow) -> tuple[set[str], set[str]]:
+def asked(workflow: Plan) -> tuple[set[str], set[str]]:
     """Label cells and vectors of the new batches; they are what was requested, since nothing is finished."""
     cells = {cell for plan in workflow.llm.labels.plans.values() for part in plan.new.values() for cell in part}
-    paths = {path for plan in workflow.embeddings.plans.values() for part in plan.new.values() for path in part}
-    return cells, paths
+    files = {path for plan in workflow.vector_batches.plans.values() for part in plan.new.values() for path in part}
+    return cells, files
 
 
 LABELS_OF_U = f"results/labels/{MODEL}/sa-3/sa.jsonl.gz"
@@ -291,7 +304,7 @@ A_CONTROL = f"{VECTORS}/tupate/controls/{MODEL}/sa-12.null-1.safetensors"
 
 
 @pytest.mark.parametrize(
-    ("targets", "cells", "paths"),
+    ("targets", "cells", "files"),
     [
         ([LABELS_OF_U], {"sa-3/sa"}, set()),
         ([LABELS_OF_TEST], {"sa-3/mini-films", "sa-3/sa"}, set()),  # calibrated as on U
@@ -303,8 +316,8 @@ A_CONTROL = f"{VECTORS}/tupate/controls/{MODEL}/sa-12.null-1.safetensors"
         (["results/data/mini-films/test.jsonl.gz", f"results/models/{MODEL}.lock.json", A_DTE], set(), {A_DTE}),
     ],
 )
-def test_a_file_asks_for_what_it_needs_alone(plan, targets, cells, paths):
-    assert asked(plan(*targets)) == (cells, paths)
+def test_a_file_asks_for_what_it_needs_alone(plan, targets, cells, files):
+    assert asked(plan(*targets)) == (cells, files)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +327,7 @@ def test_a_file_asks_for_what_it_needs_alone(plan, targets, cells, paths):
 def test_anything_else_asks_for_everything(plan, targets):
     workflow = plan(*targets)
     every = {f"{task}/{corpus}" for _, task, corpus in workflow.llm.labels.cells}
-    assert asked(workflow) == (every, set(workflow.embeddings.items))
+    assert asked(workflow) == (every, set(workflow.vector_batches.items))
 
 
 def test_a_request_changes_no_key(plan):
@@ -323,10 +336,10 @@ def test_a_request_changes_no_key(plan):
 
 def test_one_vector_a_process(plan):
     workflow = plan(embeddings_per_process=1)
-    distinct = {item.key for item in workflow.embeddings.items.values()}
-    assert len(workflow.embeddings.new_batches) == len(distinct) == 40
-    for method, part in workflow.embeddings.plans.items():
-        assert all(len(workflow.embeddings.batch_items(method, batch)) == 1 for batch in part.new)
+    distinct = {item.key for item in workflow.vector_batches.items.values()}
+    assert len(new_batches(workflow.vector_batches.plans)) == len(distinct) == 40
+    for method, part in workflow.vector_batches.plans.items():
+        assert all(len(workflow.vector_batches.batch_items(method, batch)) == 1 for batch in part.new)
 
 
 # --- finished batches -----------------------------------------------------------------------------------
@@ -336,25 +349,27 @@ def test_finished_batches_are_kept(plan):
     before = plan()
     finish(before)
     after = plan()
-    assert after.llm.labels.new_batches == () == after.embeddings.new_batches
+    assert new_batches(after.llm.labels.plans) == [] == new_batches(after.vector_batches.plans)
     assert after.llm.labels.plans[MODEL].batch_of == before.llm.labels.plans[MODEL].batch_of
-    assert {m: p.batch_of for m, p in after.embeddings.plans.items()} == {
-        m: p.batch_of for m, p in before.embeddings.plans.items()
+    assert {m: p.batch_of for m, p in after.vector_batches.plans.items()} == {
+        m: p.batch_of for m, p in before.vector_batches.plans.items()
     }  # fmt: skip
 
 
 def test_a_batch_without_its_last_record_is_computed_again(plan):
     before = plan()
     finish(before)
-    for path in before.llm.labels.folder(MODEL).glob("*.keys.prov.json"):
+    for path in (before.results / f"labels/{MODEL}/batches").glob("*.keys.prov.json"):
         path.unlink()
-    assert plan().llm.labels.new_batches == before.llm.labels.new_batches and plan().embeddings.new_batches == ()
+    after = plan()
+    assert new_batches(after.llm.labels.plans) == new_batches(before.llm.labels.plans)
+    assert new_batches(after.vector_batches.plans) == []
 
 
 def test_an_edited_prompt_is_all_that_is_computed_again(plan, tmp_path):
     before = plan()
     finish(before)
-    after = Workflow(edited(tmp_path, 'positive or negative?"\n', 'negative or positive?"\n'), (), tmp_path)
+    after = Plan(edited(tmp_path, 'positive or negative?"\n', 'negative or positive?"\n'), (), tmp_path)
     assert asked(after) == (
         {"sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", f"{SELECT}/sa"},
         vectors_of("sa-7"),
@@ -372,22 +387,22 @@ def test_a_file_made_first_is_not_made_again_with_the_rest(plan):
 # --- settings that reach the steps ----------------------------------------------------------------------
 
 
-def specs(workflow: Workflow) -> Iterator[str]:
+def specs(workflow: Plan) -> Iterator[str]:
     """Every text that reaches a step as a parameter, but for those of the paper's page."""
-    for batch in workflow.llm.labels.new_batches:
+    for batch in new_batches(workflow.llm.labels.plans):
         yield workflow.llm.labels.spec(MODEL, batch)
-    for method, part in workflow.embeddings.plans.items():
+    for method, part in workflow.vector_batches.plans.items():
         for batch in part.new:
-            yield workflow.embeddings.spec(method, batch)
-    for _, model, task in workflow.llm.black_boxes:
-        yield workflow.llm.labels.extract_settings(model, task, workflow.category_of(task))
+            yield workflow.vector_batches.spec(method, batch)
+    for prompt in workflow.run.prompts.values():
+        yield workflow.llm.labels.extract_settings(MODEL, prompt.id, prompt.category)
     for name in workflow.data.datasets:
         yield settings_json(workflow.data.dataset_settings(name))
         yield settings_json(workflow.data.source(name))
     for category in workflow.config.categories:
         yield settings_json(workflow.data.unsup_settings(category))
         yield settings_json(workflow.data.unsup_source(category))
-    figures = {f"fig4{suffix}": ("fig4", method, view) for suffix, method, view in workflow.figure_views()}
+    figures = workflow.figures("fig4")
     for values in (
         workflow.llm.similarity_settings(),
         workflow.llm.selection_settings(),
@@ -413,16 +428,17 @@ def test_label_specs_parse_back_to_what_was_planned(plan):
         for select in spec.selects:
             assert select.prompts == {"sa": SA, "nli": NLI}[select.category]
         assert batch == batching.batch_name([c.key for c in (*spec.labels, *spec.selects)])
-        assert workflow.llm.labels.batch_corpora(MODEL, batch) == sorted({c.corpus for c in spec.labels})
+        files = {c.corpus: workflow.data.corpus_file(c.corpus) for c in spec.labels}
+        assert workflow.llm.labels.corpora(MODEL, batch) == files
 
 
 def test_embedding_specs_parse_back_to_what_was_planned(plan):
     workflow = plan()
-    for method, part in workflow.embeddings.plans.items():
-        ((batch, paths),) = part.new.items()
-        spec = EmbeddingSpec.model_validate_json(workflow.embeddings.spec(method, batch))
+    for method, part in workflow.vector_batches.plans.items():
+        ((batch, files),) = part.new.items()
+        spec = EmbeddingSpec.model_validate_json(workflow.vector_batches.spec(method, batch))
         assert (spec.method, spec.surrogate, spec.settings) == (method, MODEL, workflow.config.surrogate.settings)
-        assert {item.key for item in spec.items} == {workflow.embeddings.items[path].key for path in paths}
+        assert {item.key for item in spec.items} == {workflow.vector_batches.items[path].key for path in files}
         recipes = getattr(workflow.config, method)
         for item in spec.items:
             recipe = spec.method_settings(item)
@@ -435,11 +451,11 @@ def test_embedding_specs_parse_back_to_what_was_planned(plan):
 
 def test_verbalizers_as_targets_reach_the_step(plan):
     workflow = plan(mte_target="verbalizer", controls={"abc": True})
-    item = workflow.embeddings.items[workflow.embeddings.mte_file("tupate", MODEL, "sa-3")]
+    item = workflow.vector_batches.items[paths.mte(workflow.vectors.surrogate, "tupate", MODEL, "sa-3")]
     assert (item.target, item.classes, item.verbalizers) == ("verbalizer", ("negative", "positive"), ("no", "yes"))
-    abc = workflow.embeddings.items[workflow.embeddings.control_file("tupate", MODEL, "sa-3", "abc")]
+    abc = workflow.vector_batches.items[paths.control(workflow.vectors.surrogate, "tupate", MODEL, "sa-3", "abc")]
     assert (abc.target, abc.verbalizers) == ("abc", None)
-    dte = workflow.embeddings.items[workflow.embeddings.dte_file("tupate", "mini-films")]
+    dte = workflow.vector_batches.items[paths.dte(workflow.vectors.surrogate, "tupate", "mini-films")]
     assert (dte.target, dte.verbalizers) == ("label", None)
 
 
@@ -451,7 +467,7 @@ def test_settings_are_canonical_json(plan):
     assert settings_json({"b": 1, "a": (2, 3)}) == settings_json({"a": [2, 3], "b": 1}) == '{"a":[2,3],"b":1}'
 
 
-def local_files(root: Path) -> Workflow:
+def local_files(root: Path) -> Plan:
     """The demo read from a folder of files outside the project."""
     builtin = ROOT / "resources/builtin"
     for name in (name for names in TARGETS.values() for name in names):
@@ -464,7 +480,7 @@ def local_files(root: Path) -> Workflow:
         "lm": None,
         "data": {"source": "files", "root": str(root), "dev_share": 0},
     }
-    return Workflow(parse_run(values, ROOT / "config"), (), root / "no results")
+    return Plan(parse_run(values, ROOT / "config"), (), root / "no results")
 
 
 def test_no_path_of_this_machine_reaches_a_step(tmp_path):
@@ -476,11 +492,13 @@ def test_no_path_of_this_machine_reaches_a_step(tmp_path):
 
 
 def test_figures_are_drawn_for_every_method_tupate_first(plan):
-    assert plan().figure_views() == [
-        ("", "tupate", "raw"), ("-taskemb", "taskemb", "raw"), ("-centred", "tupate", "centred")
-    ]  # fmt: skip
+    assert plan().figures("fig4") == {
+        "fig4": ("fig4", "tupate", "raw"),
+        "fig4-taskemb": ("fig4", "taskemb", "raw"),
+        "fig4-centred": ("fig4", "tupate", "centred"),
+    }
     alone = plan(methods=["taskemb"], controls={"methods": []})
-    assert alone.figure_views() == [("", "taskemb", "raw")]
+    assert alone.figures("fig3", "figa1") == {name: (name, "taskemb", "raw") for name in ("fig3", "figa1")}
 
 
 def test_the_page_says_where_a_run_departs_from_the_paper(plan):
@@ -495,6 +513,6 @@ def test_the_page_says_where_a_run_departs_from_the_paper(plan):
 
 def test_datasets_of_shared_origin_exclude_each_others_rows():
     run = load_run(ROOT / "config/paper.yaml")
-    workflow = Workflow(run, (), Path("no results"))
+    workflow = Plan(run, (), Path("no results"))
     assert workflow.data.overlaps("sst2") == ("rotten-tomatoes",) and workflow.data.overlaps("imdb") == ()
     assert [r["dataset"] for r in workflow.data.train_recipe("rotten-tomatoes")["without"]] == ["sst2"]

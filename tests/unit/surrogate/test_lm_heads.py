@@ -10,12 +10,14 @@ from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, save_small
 
 from fute.blackbox.heads import Pretrained
 from fute.blackbox.predict import predict
-from fute.config.recipes import Item, SurrogateSettings, TaskEmbSettings, TupateSettings
+from fute.config.recipes import TaskEmbSettings, TupateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Row
 from fute.embeddings import cosine
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.pairs import model_pairs
-from fute.surrogate.heads import load_form
+from fute.specs.embeddings import Item
+from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import EndsTarget, Labelled, NumberTarget, SoftTarget
 
 U = [Row(f"u/{i}", (f"text {i} of the mill", *((f"and words, {i * 3} more",) if i % 2 else ())), task="u")

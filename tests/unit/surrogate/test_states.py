@@ -8,13 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support.stand_ins import pairs, save_stand_in
+from support.tunings import tuning_of
 
 from fute.artifacts import Step
-from fute.config.recipes import BiasSettings, LoraSettings, SurrogateSettings, TupateSettings
+from fute.config.recipes import BiasSettings, LoraSettings, TupateSettings
+from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Row
-from fute.embeddings.encoder_states_step import encode_states
-from fute.embeddings.tupate import tuning_of
-from fute.surrogate.heads import load_form
+from fute.embeddings.encoder_states_step import encoder_states
+from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import ClassTarget, Labelled
 from fute.surrogate.states import compute_states, load_states, save_states
 from fute.surrogate.text2text import Surrogate, collate, eager_attention, encode_pairs, load_surrogate
@@ -103,12 +104,12 @@ def test_the_encoder_runs_once_for_all_trainings(snapshots):
 def test_a_file_of_states_is_the_states(snapshots, tmp_path):
     """The step's file holds what is computed in memory, for any target; a prefix of its texts is covered."""
     texts = [pair.x for pair in pairs(3, n=10)]
-    with Step("sample_unsup", module="fute.data.data_step", settings={}) as step:
+    with Step("fute.data.rows", settings={}) as step:
         rows = [Row(f"t/{i}", x, task="t") for i, x in enumerate(texts)]
         step.jsonl(tmp_path / "sa.jsonl.gz", [row.to_json() for row in rows])
     (tmp_path / "lock.json").write_text("{}")
     folder, output = snapshots["encoder-decoder"], tmp_path / "states.safetensors"
-    encode_states(
+    encoder_states(
         settings("encoder-decoder"), model=folder, lock=tmp_path / "lock.json", corpus=tmp_path / "sa.jsonl.gz",
         texts=8, output=output,
     )  # fmt: skip
@@ -124,13 +125,13 @@ def test_a_file_of_states_is_the_states(snapshots, tmp_path):
 
 def test_both_forms_read_one_file_of_states(snapshots, tmp_path):
     texts = [pair.x for pair in pairs(3, n=9)] + [("the film", "a great story")]
-    with Step("sample_unsup", module="fute.data.data_step", settings={}) as step:
+    with Step("fute.data.rows", settings={}) as step:
         step.jsonl(tmp_path / "sa.jsonl.gz", [Row(f"t/{i}", x, task="t").to_json() for i, x in enumerate(texts)])
     (tmp_path / "lock.json").write_text("{}")
     written = []
     for form in ("text2text", "heads"):
         how = settings("encoder-decoder").model_copy(update={"form": form})
-        encode_states(
+        encoder_states(
             how, model=snapshots["encoder-decoder"], lock=tmp_path / "lock.json", corpus=tmp_path / "sa.jsonl.gz",
             texts=None, output=tmp_path / form,
         )  # fmt: skip

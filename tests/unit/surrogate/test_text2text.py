@@ -8,12 +8,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from fute.config.surrogate import SurrogateSettings
 from fute.surrogate.text2text import (
     IGNORED,
     Example,
     Pair,
     Surrogate,
-    SurrogateSettings,
     collate,
     encode_pairs,
     longest_first,

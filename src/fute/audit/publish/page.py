@@ -18,9 +18,10 @@ from fute.audit.lineage import OUTSIDE, RecordMoved, RuleInChain, chain, executi
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.publish.receipts import Audits, BrokenChain, check_receipts, read_receipts
+from fute.durations import duration
 from fute.paper.grids import Cell, Grid, Group, Head, Row
 from fute.paper.html_template import TEMPLATE
-from fute.paper.report import Section, duration
+from fute.paper.report import Section
 from fute.paper.report_step import timings
 
 MOST_FINDINGS = 200

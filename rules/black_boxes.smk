@@ -1,0 +1,212 @@
+# Sections 1.2 and 4.1: what labels U. An LLM with a prompt, a language model fine-tuned on a dataset, a Python function.
+if LLM:
+
+    rule label_batch:
+        """All new cells of one model and category, from one engine start; resumes after a kill."""
+        input:
+            lock="results/models/{model}.lock.json",
+            corpora=lambda wc: list(LLM.labels.corpora(wc.model, wc.batch).values()),
+        output:
+            **recorded(
+                labels="results/labels/{model}/batches/{batch}.jsonl.gz",
+                index="results/labels/{model}/batches/{batch}.keys",
+            ),
+        log:
+            "results/logs/label_batch/{model}-{batch}.log",
+        benchmark:
+            "results/benchmarks/label_batch/{model}-{batch}.tsv"
+        wildcard_constraints:
+            batch=batching.names_regex(LLM.labels.plans.values()),
+        container:
+            image("labels")
+        threads: CONFIG.threads
+        resources:
+            torch=1,
+            gpu=lambda wc: NEEDS.label_gpus(wc.model),
+            mem_mb=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).memory_mb(attempt),
+            runtime=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).minutes(attempt),
+        params:
+            spec=lambda wc: LLM.labels.spec(wc.model, wc.batch),
+            corpora=lambda wc: named(LLM.labels.corpora(wc.model, wc.batch)),
+            folder="results/models/{model}",
+        message:
+            "new labels of {wildcards.model}"
+        shell:
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_batch --spec {{params.spec:q}} --model {{params.folder}}"
+            " --lock {input.lock} --corpora {params.corpora} --output {output.labels}"
+            f" {LOGGED}"
+
+    rule extract_unsup_labels:
+        """Labels of one (model, prompt) on U, and its calibration offset."""
+        input:
+            batch=lambda wc: LLM.labels.batch_file(wc.model, wc.task, wc.category),
+            corpus="results/unsup/{category}.jsonl.gz",
+            lock="results/models/{model}.lock.json",
+        output:
+            **recorded(
+                labels="results/labels/{model}/{task}/{category}.jsonl.gz",
+                offset="results/labels/{model}/{task}/{category}.offset.json",
+            ),
+        log:
+            "results/logs/extract_labels/{model}/{task}/{category}.log",
+        wildcard_constraints:
+            task="|".join(RUN.prompts),
+        group:
+            "extract-{model}"
+        container:
+            image("paper")
+        resources:
+            mem_mb=2000,
+            runtime=2,
+        params:
+            settings=lambda wc: LLM.labels.extract_settings(wc.model, wc.task, wc.category),
+            code=code("extract_labels"),
+        message:
+            "labels of {wildcards.model}, prompt {wildcards.task}, on U"
+        shell:
+            f"{LIGHT} python -m fute extract_labels --settings {{params.settings:q}} --corpus-id {{wildcards.category}}"
+            " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --output {output.labels}"
+            " --offset-out {output.offset} &> {log}"
+
+    rule extract_test_labels:
+        """Labels of one (model, prompt) on a dataset's evaluation rows, calibrated as on U."""
+        input:
+            batch=lambda wc: LLM.labels.batch_file(wc.model, wc.task, wc.dataset),
+            corpus="results/data/{dataset}/test.jsonl.gz",
+            lock="results/models/{model}.lock.json",
+            offset=lambda wc: paths.label_offset(wc.model, wc.task, RUN.prompts[wc.task].category),
+        output:
+            **recorded(labels="results/labels/{model}/{task}/{dataset}.jsonl.gz"),
+        log:
+            "results/logs/extract_labels/{model}/{task}/{dataset}.log",
+        wildcard_constraints:
+            task="|".join(RUN.prompts),
+            dataset="|".join(PLAN.data.llm_targets),
+        group:
+            "extract-{model}"
+        container:
+            image("paper")
+        resources:
+            mem_mb=2000,
+            runtime=2,
+        params:
+            settings=lambda wc: LLM.labels.extract_settings(wc.model, wc.task, wc.dataset),
+            code=code("extract_labels"),
+        message:
+            "labels of {wildcards.model}, prompt {wildcards.task}, on {wildcards.dataset}"
+        shell:
+            f"{LIGHT} python -m fute extract_labels --settings {{params.settings:q}} --corpus-id {{wildcards.dataset}}"
+            " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --offset-in {input.offset}"
+            " --output {output.labels} &> {log}"
+
+
+if LM:
+
+    rule finetune_model:
+        """A language model fine-tuned on one dataset: its folder, loss curve, and scores without transfer."""
+        input:
+            lock="results/models/{model}.lock.json",
+            train="results/data/{dataset}/train.jsonl.gz",
+            test="results/data/{dataset}/test.jsonl.gz",
+        output:
+            **recorded(
+                lock="results/finetuned/{model}/{dataset}.lock.json",
+                curve="results/finetuned/{model}/{dataset}.curve.json",
+                score="results/finetuned/{model}/{dataset}.score.json",
+            ),
+        log:
+            "results/logs/finetune_model/{model}-{dataset}.log",
+        benchmark:
+            "results/benchmarks/finetune_model/{model}-{dataset}.tsv"
+        wildcard_constraints:
+            model="|".join(LM.settings.models),
+            dataset="|".join(PLAN.data.lm_targets),
+        container:
+            image("train")
+        threads: LM.finetune.threads
+        resources:
+            torch=LM.finetune.torch,
+            gpu=CONFIG.gpus,
+            mem_mb=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).memory_mb(attempt),
+            runtime=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).minutes(attempt),
+        params:
+            spec=lambda wc: LM.finetune.spec(wc.model, wc.dataset),
+            weights="results/models/{model}",
+            folder="results/finetuned/{model}/{dataset}",
+            processes=CONFIG.processes,
+            code=code("finetune_model", "train"),
+        message:
+            "{wildcards.model} fine-tuned on {wildcards.dataset}"
+        shell:
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
+            " finetune_model --spec {params.spec:q} --model {params.weights} --lock {input.lock} --train {input.train}"
+            " --test {input.test} --folder {params.folder}"
+            f" {LOGGED}"
+
+    rule label_language_model:
+        """What a fine-tuned language model says of U."""
+        input:
+            lock="results/finetuned/{model}/{dataset}.lock.json",
+            corpus="results/unsup/lm.jsonl.gz",
+        output:
+            **recorded(labels="results/labels/{model}/{dataset}/lm.jsonl.gz"),
+        log:
+            "results/logs/label_language_model/{model}-{dataset}.log",
+        benchmark:
+            "results/benchmarks/label_language_model/{model}-{dataset}.tsv"
+        wildcard_constraints:
+            model="|".join(LM.settings.models),
+            dataset="|".join(PLAN.data.lm_sources),
+        group:
+            "label"
+        container:
+            image("train")
+        threads: LM.finetune.threads
+        resources:
+            torch=LM.finetune.torch,
+            gpu=min(1, CONFIG.gpus),
+            mem_mb=lambda wc, attempt: NEEDS.label_language_model(wc.model).memory_mb(attempt),
+            runtime=lambda wc, attempt: NEEDS.label_language_model(wc.model).minutes(attempt),
+        params:
+            settings=lambda wc: LM.label_settings(wc.model, wc.dataset),
+            folder="results/finetuned/{model}/{dataset}",
+            code=code("label_language_model", "train"),
+        message:
+            "labels on U of {wildcards.model} fine-tuned on {wildcards.dataset}"
+        shell:
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_language_model --settings {{params.settings:q}}"
+            " --folder {params.folder} --lock {input.lock} --corpus {input.corpus} --output {output.labels}"
+            f" {LOGGED}"
+
+    rule label_plugin:
+        """What a Python function says of U."""
+        input:
+            corpus="results/unsup/lm.jsonl.gz",
+            train=lambda wc: LM.plugin_train(wc.plugin),
+        output:
+            **recorded(labels="results/labels/{plugin}/{task}/lm.jsonl.gz"),
+        log:
+            "results/logs/label_plugin/{plugin}-{task}.log",
+        benchmark:
+            "results/benchmarks/label_plugin/{plugin}-{task}.tsv"
+        wildcard_constraints:
+            plugin="|".join(LM.settings.plugins) or "none",
+            task="|".join(LM.tasks),
+        container:
+            image("train")
+        threads: CONFIG.threads
+        resources:
+            torch=1,
+            mem_mb=lambda wc, attempt: 8000 * attempt,
+            runtime=lambda wc, attempt: 240 * attempt,
+        params:
+            settings=lambda wc: LM.plugin_settings(wc.plugin),
+            source=lambda wc: LM.plugin_source(wc.plugin),
+            train=lambda wc, input: f"--train {input.train}" if input.train else "",
+            code=code("label_plugin", "train"),
+        message:
+            "labels on U of the function {wildcards.plugin}"
+        shell:
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_plugin --settings {{params.settings:q}}"
+            " --corpus {input.corpus} {params.train} --output {output.labels}"
+            f" {LOGGED}"

@@ -1,0 +1,91 @@
+"""What fine-tunings of one model share in a process."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from transformers.utils import logging as transformers_logging
+
+from fute.blackbox.encoding import inputs_of
+from fute.blackbox.finetune import finetune
+from fute.blackbox.heads import BlackBox, Pretrained, to_device
+from fute.blackbox.metrics import majority_score
+from fute.blackbox.predict import evaluate
+from fute.config.finetuning import FinetuneSettings
+from fute.data.rows import Row, read_rows
+from fute.device import compute_device
+from fute.progress import TrainingProgress
+from fute.specs.finetuning import TaskSettings
+
+LOCK = ".lock.json"
+
+
+def folder_of(lock: Path) -> Path:
+    """The folder of a fine-tuned model, which lies beside its lock."""
+    return lock.with_name(lock.name.removesuffix(LOCK))
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A finished fine-tuning: the model, its score on the evaluation rows (percent), and its loss history."""
+
+    box: BlackBox
+    facts: dict[str, Any]
+
+
+class Bench:
+    """What fine-tunings of one model share in a process: the pretrained weights, and each dataset's rows."""
+
+    def __init__(self, model: Path) -> None:
+        self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
+        transformers_logging.disable_progress_bar()  # it would draw one for each of hundreds of loads
+        self.pretrained = Pretrained(model)
+        self._rows: dict[Path, list[Row]] = {}
+
+    def rows(self, path: Path) -> list[Row]:
+        if path not in self._rows:
+            self._rows[path] = read_rows(path)
+        return self._rows[path]
+
+    def fit(
+        self, task: TaskSettings, recipe: FinetuneSettings, *, seed: int, train: Path, test: Path, label: str,
+        checkpoint: Path, start: list[str], source: BlackBox | None = None, keep_head: bool = False,
+    ) -> Fitted:  # fmt: skip
+        """Fine-tune on `train` from the pretrained weights or a source's, and score on `test`."""
+        rows, evaluated = self.rows(train), self.rows(test)
+        box = self.pretrained.with_head(
+            task,
+            inputs=inputs_of(rows),
+            max_tokens=recipe.max_tokens,
+            seed=seed,
+            source=source,
+            keep_head=keep_head,
+        )
+        to_device(box, self.accelerator.device)
+        texts = recipe.steps * recipe.batch_size if recipe.steps else len(rows) * (recipe.epochs or 1)
+        with TrainingProgress(label, texts) as progress:
+            log = finetune(
+                box,
+                rows,
+                recipe,
+                seed=seed,
+                accelerator=self.accelerator,
+                progress=progress if self.accelerator.is_main_process else None,
+                checkpoint=checkpoint,
+                start=start,
+            )
+        score = evaluate(box, evaluated, batch_size=recipe.eval_batch_size, autocast=recipe.autocast)
+        facts = {
+            "metric": task.metric,
+            "score": score,
+            "majority": majority_score(task, rows, evaluated),
+            "rows": len(evaluated),
+            "steps": log.steps,
+            "loss_start": log.loss_start,
+            "loss_end": log.loss_end,
+            "losses": list(log.losses),
+        }
+        return Fitted(box, facts)

@@ -1,0 +1,87 @@
+"""Commands for people: vectors of own pairs, and what a finished run says; and those of other folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fute.audit.cli import app as audit
+from fute.cluster.cli import app as cluster
+from fute.images.cli import app as images
+from fute.steps import STEPS, purpose
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="FUTE: choose a model or a prompt by the cosine of task embeddings.",
+    epilog="The steps of the workflow are commands, too: `fute steps` lists them, `fute STEP --help` explains one.",
+)
+app.add_typer(audit, name="audit")
+app.add_typer(cluster)
+app.add_typer(images, name="images")
+
+
+@app.command()
+def embed(
+    pairs: Path,
+    output: Annotated[Path, typer.Option()],
+    config: Annotated[Path, typer.Option(help="whose surrogate and recipe are used")] = Path("config.yaml"),
+    method: Annotated[str, typer.Option(help="taskemb, tupate, tupate-lora, tupate-bias or textemb")] = "tupate",
+    kind: Annotated[str, typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")] = "dte",
+    model: Annotated[Path | None, typer.Option(help="the surrogate's folder; default: where the run keeps it")] = None,
+    dev: Annotated[Path | None, typer.Option(help="held-out pairs, for recipes that stop early")] = None,
+    classes: Annotated[str, typer.Option(help="heads form: all class names in one order, by commas")] = "",
+) -> None:
+    """Learn the task embedding of your own (x, y) pairs, a JSON object with x and y a line."""
+    from fute.config.recipes import METHODS
+    from fute.config.run import load_run
+
+    if method not in METHODS or kind not in ("dte", "mte"):
+        raise typer.BadParameter(f"--method is one of {', '.join(METHODS)}, --kind one of dte, mte")
+    run = load_run(config)
+    from fute.embeddings.embed_file import embed_file
+
+    named = tuple(classes.split(",")) if classes else ()
+    embed_file(run, pairs, output, method=method, kind=kind, model=model, dev=dev, classes=named)
+
+
+@app.command()
+def compare(first: Path, others: list[Path]) -> None:
+    """Print the cosine of one task embedding with others, most similar first."""
+    from fute.embeddings.compare_files import compare_files
+
+    compare_files(first, others)
+
+
+@app.command()
+def tidy(results: Path) -> None:
+    """Remove what finished batches no longer need to resume."""
+    from fute.batching import tidy as step
+
+    step(results)
+
+
+@app.command()
+def show(results: Path = Path("results")) -> None:
+    """Print the tables of a finished run, and where its files are."""
+    from fute.paper.terminal import show as step
+
+    step(results)
+
+
+@app.command()
+def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, typer.Option()] = "tupate") -> None:
+    """Rank the prompts or fine-tuned models of a finished run for one of its target datasets, with margins."""
+    from fute.paper.ranking import rank as step
+
+    step(dataset, results, method)
+
+
+@app.command()
+def steps() -> None:
+    """List the steps of the workflow."""
+    for step in STEPS:
+        print(f"{step:22}{purpose(step)}")

@@ -1,0 +1,80 @@
+"""The section `llm.engine`: what runs the LLMs, and how."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from fute.config.sections import Section
+
+
+class EngineSettings(Section):
+    """What runs the LLMs, and how. Keys of another engine than the chosen one are ignored."""
+
+    engine: Literal["transformers", "vllm", "openai"] = Field(
+        description="`vllm`: on GPUs. `transformers`: anywhere, slower. `openai`: any server with OpenAI's protocol."
+    )
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
+        "bfloat16", description="Number format of the weights (`transformers`, `vllm`). `auto`: the model's own."
+    )
+    max_length: int = Field(4096, ge=1, description="Most tokens of a prompt. A longer one is an error.")
+    seed: int = Field(42, description="Seed, where the engine takes one. All decoding is greedy.")
+    score: Literal["first_token", "sequence"] = Field(
+        "first_token",
+        description="Where class scores are read: at the first token of each verbalizer, or over all its tokens "
+        "(for verbalizers that share a first token).",
+    )
+    reasoning_tokens: int = Field(512, ge=1, description="Most tokens of a chain of thought. A longer one is cut.")
+    answer_tokens: int = Field(1, ge=1, description="Tokens of the greedy answer that are kept as raw text.")
+    chat_template: Literal["model", "none"] = Field(
+        "model", description="`model`: the model's own chat template. `none`: plain text, for base models."
+    )
+
+    batch_size: int = Field(32, ge=1, description="Texts in one batch (`transformers`).")
+
+    tensor_parallel_size: int | None = Field(
+        None, ge=1, description="GPUs that share one model (`vllm`). `null`: all GPUs that the job was given."
+    )
+    enable_prefix_caching: bool = Field(True, description="Compute the common start of prompts once (`vllm`).")
+    max_num_seqs: int = Field(64, ge=1, description="Most texts computed in one step (`vllm`).")
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="Share of the GPU's memory that the engine may take (`vllm`)."
+    )
+    enforce_eager: bool = Field(
+        False, description="Run without compiled graphs (`vllm`): slower, starts sooner. Set it to `true` on a CPU."
+    )
+    quantization: str | None = Field(
+        None, description="vLLM's name of the weights' quantization, such as `awq` (`vllm`). `null`: the model's own."
+    )
+
+    base_url: str | None = Field(None, description="The server's address, up to and with `/v1` (`openai`).")
+    api_model: str | None = Field(None, description="The model's name at the server (`openai`).")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", description="The environment variable that holds the server's key (`openai`)."
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="Most requests sent in a minute (`openai`). `null`: no limit."
+    )
+    max_retries: int = Field(6, ge=0, description="How often a failed request is sent again (`openai`).")
+    timeout_s: float = Field(60, gt=0, description="Seconds to wait for an answer (`openai`).")
+    concurrency: int = Field(4, ge=1, description="Requests under way at a time (`openai`).")
+
+    def shaping(self) -> dict[str, Any]:
+        """The settings that may change a result of this engine, as JSON; how a server is reached is not among them."""
+        own = {
+            "transformers": {"batch_size"},
+            "vllm": {"tensor_parallel_size", "enable_prefix_caching", "max_num_seqs", "enforce_eager", "quantization"},
+            "openai": {"api_model"},
+        }
+        common = {
+            "engine",
+            "dtype",
+            "max_length",
+            "seed",
+            "score",
+            "reasoning_tokens",
+            "answer_tokens",
+            "chat_template",
+        }
+        return self.model_dump(include=common | own[self.engine])

@@ -1,0 +1,52 @@
+"""The registry of models: what one entry of `config/models.yaml` may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from fute.config.sections import Section
+
+
+class ModelEntry(Section):
+    """Where the weights of one model come from: exactly one of `repo`, `package`, `folder` and `server: true`."""
+
+    title: str | None = Field(None, description="Name in tables and figures. `null`: the id.")
+    repo: str | None = Field(None, description="Repository on huggingface.co.")
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
+        None,
+        description="Commit of the repository, 40 hex digits. `null`: the newest when the model is fetched; the lock "
+        "file beside the weights records which one that was.",
+    )
+    gated: bool = Field(False, description="The hub asks for a token: put it into the environment variable `HF_TOKEN`.")
+    package: str | None = Field(None, description="Python package that holds the weights; give `version` and `file`.")
+    version: str | None = Field(None, description="Version of that package.")
+    file: str | None = Field(
+        None,
+        description="In that package: a GGUF file, or the folder of a saved model (config, safetensors, tokenizer).",
+    )
+    folder: str | None = Field(None, description="Local folder of a saved model.")
+    server: bool = Field(False, description="The model runs behind the server of `llm.engine`; it has no files.")
+    parameters_m: float = Field(
+        1000, gt=0, description="Size in millions of parameters. Memory, time and GPUs of the model's jobs follow it."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelEntry:
+        given = [name for name in ("repo", "package", "folder") if getattr(self, name)] + ["server"] * self.server
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of repo, package, folder, server: true; has {given or 'none'}")
+        if self.package and not (self.version and self.file):
+            raise ValueError("a package source needs the package's version and the model file (or folder) in it")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What names these weights, without a path; the lock file then holds a hash per file."""
+        named = self.model_dump(exclude={"title", "gated", "parameters_m", "folder"}, exclude_none=True)
+        if self.folder:
+            source = Path(self.folder).expanduser()
+            files = {path.name: path.stat().st_size for path in sorted(source.glob("*")) if path.is_file()}
+            named["folder"] = {"name": source.name, "bytes": files}
+        return named

@@ -1,0 +1,53 @@
+"""The section `unsup`: how the unlabelled texts U are drawn."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fute.config.sections import Section
+
+UnsupCategory = Literal["lm", "sa", "nli"]
+"""What a U is drawn for: a category of the LLM experiment, or the language-model experiment."""
+
+PER_SCRIPT: dict[UnsupCategory, int] = {"lm": 1000, "sa": 100, "nli": 100}
+LIMIT: dict[UnsupCategory, int | None] = {"lm": None, "sa": 10_000, "nli": 10_000}
+
+
+class UnsupSettings(Section):
+    """How the unlabelled texts U are drawn: the same texts, in the same order, for every black box."""
+
+    kind: Literal["pool", "crossfit_full", "crossfit_fewshot"] = Field(
+        description="Form of the source. `pool`: one file of JSON lines. `crossfit_full`: a folder with the training "
+        "split of each CrossFit script, `{script}.tsv` or `{script}.jsonl`. `crossfit_fewshot`: CrossFit's own folders "
+        "of few-shot files, `{task}/{task}_{k}_{seed}_{split}.tsv`."
+    )
+    path: str = Field(description="That file or folder, relative to `data.root`.")
+    max_per_script: int | None = Field(
+        None,
+        ge=1,
+        description="Most texts from one script (or task). `null`: 1000 for `lm`, 100 for `sa` and `nli`.",
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Most texts in all. `null`: no limit for `lm`, 10000 for `sa` and `nli`."
+    )
+    seed: int = Field(42, description="Seed of the draw.")
+    exclude: tuple[str, ...] | None = Field(
+        None,
+        description="Scripts or tasks to leave out. `null`: the authors' list for the category, which leaves the "
+        "evaluated datasets out.",
+    )
+    exclude_strict: bool = Field(
+        False, description="Also leave out what shares texts with an evaluated dataset; the authors do not."
+    )
+    max_words: int | None = Field(
+        None,
+        ge=2,
+        description="Most words of a text, over both segments; words are cut from the longest segment. `null`: no cut.",
+    )
+    stratify: Literal["family"] | None = Field(
+        None,
+        description="`family`: take texts from the families of tasks in turn until `limit` is reached, so that a small "
+        "U is still mixed. `null`: a plain draw.",
+    )

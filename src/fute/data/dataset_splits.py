@@ -1,0 +1,47 @@
+"""A dataset's source, read and normalised: what the steps of its evaluation and of its training rows share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from fute.config.datasets import DatasetSettings, Source
+from fute.data.normalise import Normalised, normalise
+from fute.data.sources import load_dataset_rows
+
+
+class SplitSettings(BaseModel):
+    """What shapes the rows of one dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    entry: DatasetSettings
+    source: Source
+    test_rows: int | None
+    train_rows: int | None
+    dev_share: float
+    seed: int
+
+
+def normalised(
+    settings: SplitSettings, root: Path, exclude: frozenset[str] = frozenset(), revision: str | None = None
+) -> tuple[Normalised, dict[str, Any]]:
+    """Rows of every split, and the lock of what was read.
+
+    exclude: normalised texts that no training row may hold. revision: of a repository, as an earlier lock has it.
+    """
+    raw = load_dataset_rows(settings.dataset, settings.entry, source=settings.source, root=root, revision=revision)
+    result = normalise(
+        settings.dataset,
+        settings.entry,
+        raw,
+        test_rows=settings.test_rows,
+        train_rows=settings.train_rows,
+        dev_share=settings.dev_share,
+        seed=settings.seed,
+        exclude=exclude,
+    )
+    return result, raw.lock

@@ -1,0 +1,23 @@
+"""Write the evaluation rows of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fute.artifacts import Step
+from fute.data.dataset_splits import SplitSettings, normalised
+from fute.data.sources import external_files
+
+
+def normalise_test(settings: SplitSettings, *, source: dict[str, Any], root: Path, test: Path, lock: Path) -> None:
+    """Write the evaluation rows and the lock of what was read."""
+    result, locked = normalised(settings, root)
+    with Step(
+        __name__, settings=settings.model_dump(), external=external_files(source),
+        seeds={"sample": settings.seed},
+    ) as step:  # fmt: skip
+        step.jsonl(test, [row.to_json() for row in result.rows["test"]])
+        step.json(lock, locked)
+    classes = result.counts["test"]["classes"]
+    print(f"{settings.dataset} ({settings.entry.title}): {len(result.rows['test'])} evaluation rows, {classes}")

@@ -1,0 +1,41 @@
+"""Write the training rows of a dataset, and those held out of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fute.artifacts import Step, canonical_json, read_jsonl
+from fute.data.dataset_splits import SplitSettings, normalised
+from fute.data.normalise import exclusion_keys, size_warnings
+from fute.data.rows import Row, SourceError
+from fute.data.sources import external_files
+
+
+def normalise_train(
+    settings: SplitSettings, *, source: dict[str, Any], root: Path, lock: Path, exclude: Sequence[Path],
+    train: Path, dev: Path, counts: Path,
+) -> None:  # fmt: skip
+    """Write the training rows and those held out of them, without any text that is evaluated on.
+
+    exclude: evaluation rows of this dataset and of those its registry entry calls overlapping.
+    Raises SourceError where the source has changed since the evaluation rows were read.
+    """
+    evaluated = (Row.from_json(obj, str(path)) for path in exclude for obj in read_jsonl(path))
+    keys = exclusion_keys(settings.dataset, settings.entry, evaluated)
+    read = json.loads(lock.read_text(encoding="utf8"))
+    result, locked = normalised(settings, root, keys, read.get("revision"))
+    if canonical_json(locked) != canonical_json(read):
+        raise SourceError(f"{settings.dataset}: the source is not what {lock} says; delete that file and run again")
+    with Step(
+        __name__, settings=settings.model_dump(), inputs=[*exclude, lock],
+        external=external_files(source), seeds={"sample": settings.seed},
+    ) as step:  # fmt: skip
+        step.jsonl(train, [row.to_json() for row in result.rows["train"]])
+        step.jsonl(dev, [row.to_json() for row in result.rows["dev"]])
+        step.json(counts, result.counts)
+    print(f"{settings.dataset}: {len(result.rows['train'])} training rows, {len(result.rows['dev'])} held out")
+    for line in size_warnings(settings.entry, result.counts):
+        print(f"  warning: {line}")

@@ -1,0 +1,43 @@
+"""Draw U, the unlabelled texts of one category."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from fute.artifacts import Step
+from fute.config.unsup import UnsupCategory, UnsupSettings
+from fute.data.crossfit import draw_unsup
+from fute.data.crossfit_files import read_unsup
+from fute.data.sources import external_files
+
+
+class UnsupStep(BaseModel):
+    """Settings of the step that draws U for a category of the LLM experiment, or for the language models."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    category: UnsupCategory
+    settings: UnsupSettings
+
+
+def sample_unsup(settings: UnsupStep, *, source: dict[str, Any], root: Path, rows: Path, counts: Path) -> None:
+    """Draw U: rows in the order every model reads them, and how many texts each task gave."""
+    found = read_unsup(settings.settings, root)
+    drawn, table = draw_unsup(found.tasks, settings.category, settings.settings, families=found.families)
+    seeds = {"unsup": settings.settings.seed}
+    with Step(
+        __name__,
+        settings=settings.model_dump(),
+        external=external_files(source),
+        seeds=seeds,
+    ) as step:
+        step.jsonl(rows, [row.to_json() for row in drawn])
+        step.csv(counts, table)
+    used = sum(count["drawn"] > 0 for count in table)
+    print(f"U for {settings.category}: {len(drawn)} texts from {used} of {len(table)} tasks")
+    if settings.settings.kind == "crossfit_full":
+        capped, printed = (sum(count[name] for count in table) for name in ("capped", "paper"))
+        print(f"  before the limit: {capped} texts, in the paper {printed}")

@@ -1,0 +1,15 @@
+"""TuPaTE with bias terms in the place of the prefix."""
+
+from __future__ import annotations
+
+from accelerate import Accelerator
+
+from fute.config.recipes import BiasSettings
+from fute.embeddings.tuned import Tuned
+from fute.surrogate.biases import BiasTuning
+from fute.surrogate.text2text import Surrogate
+
+
+def method(surrogate: Surrogate, settings: BiasSettings, accelerator: Accelerator) -> Tuned:
+    """TuPaTE by biases, as `fute.embeddings.embedder` asks for it."""
+    return Tuned(surrogate, settings, BiasTuning(surrogate, layers=settings.layers))

@@ -1,0 +1,20 @@
+"""Reading one cell out of a batch of labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fute.artifacts import read_jsonl
+
+
+def cell_lines(batch: Path, key: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The first line of a label batch (what made it) and the lines of one cell, in the corpus's order.
+
+    Raises ValueError where the batch does not hold the cell.
+    """
+    head, *lines = read_jsonl(batch)
+    own = sorted((line for line in lines if line["key"] == key), key=lambda line: line.get("index", 0))
+    if not own:
+        raise ValueError(f"{batch}: holds no cell {key[:16]}; delete this batch and its .keys, then run again")
+    return head, own

@@ -1,0 +1,186 @@
+"""Where the files of a run lie below `results/`: one function for each kind of file, named as in the paper.
+
+Python code that makes or looks for a file asks here, and `pattern` reads a path back into the names it was made of.
+Rules spell their paths out, as readers of a Snakefile expect.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TypeAlias
+
+File: TypeAlias = Callable[..., str]
+"""A function of this module: names in, path out."""
+
+# --- models and data ------------------------------------------------------------------------------------
+
+
+def model_folder(model: str) -> str:
+    """Folder with the files of a model as it was published."""
+    return f"results/models/{model}"
+
+
+def model_lock(model: str) -> str:
+    """Hashes of a model's files: what rules take as input in place of the folder."""
+    return f"results/models/{model}.lock.json"
+
+
+def unsup(category: str) -> str:
+    """U: the unlabelled texts of a category."""
+    return f"results/unsup/{category}.jsonl.gz"
+
+
+def rows(dataset: str, split: str) -> str:
+    """Rows of a labelled dataset. split: `train`, `dev` or `test`."""
+    return f"results/data/{dataset}/{split}.jsonl.gz"
+
+
+def row_counts(dataset: str) -> str:
+    """How many rows a dataset's splits have."""
+    return f"results/data/{dataset}/counts.json"
+
+
+# --- black boxes ----------------------------------------------------------------------------------------
+
+
+def finetuned_folder(model: str, dataset: str) -> str:
+    """Folder with a language model fine-tuned on a dataset."""
+    return f"results/finetuned/{model}/{dataset}"
+
+
+def finetuned(model: str, dataset: str, ending: str = "lock") -> str:
+    """A file beside the folder of a fine-tuned model. ending: `lock`, `score` (without transfer) or `curve`."""
+    return f"results/finetuned/{model}/{dataset}.{ending}.json"
+
+
+def labels(model: str, task: str, corpus: str) -> str:
+    """What a black box says of a corpus.
+
+    task: a prompt, the dataset that the model was fine-tuned on, or a plug-in's own. corpus: the category of a U, or
+    the dataset whose evaluation rows are labelled.
+    """
+    return f"results/labels/{model}/{task}/{corpus}.jsonl.gz"
+
+
+def label_offset(model: str, task: str, category: str) -> str:
+    """Mean class log-score over U, which calibration subtracts."""
+    return f"results/labels/{model}/{task}/{category}.offset.json"
+
+
+def label_batch(model: str, batch: str) -> str:
+    """Labels of several tasks and corpora, made by one process."""
+    return f"results/labels/{model}/batches/{batch}.jsonl.gz"
+
+
+def label_batch_index(model: str, batch: str) -> str:
+    return batch_index(label_batch(model, batch))
+
+
+# --- vectors --------------------------------------------------------------------------------------------
+
+
+def dte(surrogate: str, method: str, dataset: str) -> str:
+    """Dataset task embedding."""
+    return f"results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors"
+
+
+def mte(surrogate: str, method: str, model: str, task: str) -> str:
+    """Model task embedding of a black box."""
+    return f"results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors"
+
+
+def control(surrogate: str, method: str, model: str, task: str, variant: str) -> str:
+    """Control of an MTE. variant: `null-1`, `null-2` ... (labels permuted over U) or `abc` (labels written A, B, C)."""
+    return f"results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors"
+
+
+def vector_batch(surrogate: str, method: str, batch: str) -> str:
+    """Vectors of one method, learned by one process."""
+    return f"results/embeddings/{surrogate}/{method}/batches/{batch}.zip"
+
+
+def vector_batch_index(surrogate: str, method: str, batch: str) -> str:
+    return batch_index(vector_batch(surrogate, method, batch))
+
+
+def method_of(vector: str) -> str:
+    """The method that a DTE, MTE or control is learned by."""
+    return vector.split("/")[3]
+
+
+def kind_of(vector: str) -> str:
+    """What such a file holds: `dte`, `mte` or `controls`."""
+    return vector.split("/")[4]
+
+
+def encoder_states(surrogate: str, category: str) -> str:
+    """What the surrogate's frozen encoder makes of every text of U."""
+    return f"results/embeddings/{surrogate}/states/{category}.safetensors"
+
+
+# --- transfer and baselines -----------------------------------------------------------------------------
+
+
+def transfer_score(model: str, source: str, target: str) -> str:
+    """A model's score on one target after transfer from one source."""
+    return f"results/transfer/{model}/{source}/{target}.json"
+
+
+def transfer_batch(model: str, batch: str) -> str:
+    """Transfer runs, made by one process."""
+    return f"results/transfer/{model}/batches/{batch}.jsonl.gz"
+
+
+TRANSFER_MATRIX = "results/evaluation/transfer.csv"
+"""Every target's score directly and from every source."""
+
+
+def prompt_scores(model: str, dataset: str) -> str:
+    """Scores of an LLM's prompts by the baselines of Table 3."""
+    return f"results/baselines/{model}/{dataset}.json"
+
+
+def dataset_vector(model: str, method: str, dataset: str) -> str:
+    """A dataset's vector on the black box's own architecture, for the baselines of Tables 1 and 2."""
+    return f"results/baselines/vectors/{model}/{dataset}.{method}.safetensors"
+
+
+LM_BASELINES = "results/baselines/lm_baselines.csv"
+"""Scores of the sources by the baselines of Tables 1 and 2."""
+
+# --- the paper ------------------------------------------------------------------------------------------
+
+
+def figure(name: str) -> str:
+    """A figure without its ending: `.pdf`, `.png` or `.csv` (its coordinates)."""
+    return f"results/paper/figures/{name}"
+
+
+# --- any of them ----------------------------------------------------------------------------------------
+
+
+def batch_index(batch: str) -> str:
+    """The `.keys` file beside a batch's data: which cells it holds."""
+    folder, _, name = batch.rpartition("/")
+    return f"{folder}/{name.split('.')[0]}.keys"
+
+
+def below(results: Path, path: str) -> Path:
+    """The same file in another folder of results."""
+    return results / path.removeprefix("results/")
+
+
+@cache
+def pattern(file: File) -> re.Pattern[str]:
+    """A regular expression of the files that a function of this module names; its groups are the parameters' names.
+
+    A name holds no `/`; where two stand in one part of a path (`{task}.{variant}`), the first takes all but what
+    follows the last dot.
+    """
+    parameters = inspect.signature(file).parameters
+    template = re.escape(file(*(f"<{name}>" for name in parameters)))
+    return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", template))

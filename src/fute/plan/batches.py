@@ -1,0 +1,43 @@
+"""What the plans of labels, vectors and transfer runs share: finished batches, new ones, and what runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from fute import batching, paths
+from fute.artifacts import content_key
+from fute.plan.requested import Requested
+
+
+class Batches(NamedTuple):
+    """What decides batches besides the configuration.
+
+    requested: what the targets need; only that is put into new batches. results: folder with the finished batches.
+    images: image -> sha256 of those whose change makes batches again.
+    """
+
+    requested: Requested
+    results: Path
+    images: Mapping[str, str]
+
+    def plan(self, files: str, groups: Iterable[Mapping[str, str]], size: int | None = None) -> batching.Plan:
+        """Which batch holds which cell; no new batch holds cells of two groups.
+
+        files: the batches' data, with `*` for their names. groups: cell -> key. size: most keys of a new batch (None:
+        no limit).
+        """
+        path = paths.below(self.results, files)
+        finished = batching.finished_batches(path.parent, path.name.removeprefix("*"))
+        batch_of: dict[str, str] = {}
+        new: dict[str, tuple[str, ...]] = {}
+        for cells in groups:
+            part = batching.plan(cells, finished, size)
+            batch_of |= part.batch_of
+            new |= part.new
+        return batching.Plan(batch_of, new)
+
+    def run_by(self, image: str, code_sha256: str) -> str:
+        """Hash of what runs the steps of a batch: their code and, where the run asks for it, their image."""
+        return content_key([code_sha256, self.images[image]]) if image in self.images else code_sha256

@@ -1,0 +1,30 @@
+"""What Snakemake was asked for on its command line, and what it then made, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SHOWN = 3
+"""Folders that are named for each phase."""
+
+
+def command_line_targets(argv: Sequence[str]) -> list[str]:
+    """Targets of a Snakemake command line; Snakemake itself knows them only once the Snakefile has been read."""
+    if "snakemake" not in argv[0]:
+        return []
+    from snakemake.cli import get_argument_parser
+
+    known, rest = get_argument_parser().parse_known_args(argv[1:])
+    return [str(target) for target in (*(known.targets or ()), *rest) if not str(target).startswith("-")]
+
+
+def made(targets: Sequence[str], phases: Mapping[str, Sequence[str]]) -> str:
+    """One line per phase that was asked for (`paper` where nothing was): how many files, and where."""
+    asked = [name for name in targets if name in phases] or ([] if targets else ["paper"])
+    lines = []
+    for name in asked:
+        folders = sorted({str(Path(file).parent) for file in phases[name]})
+        more = f" and {len(folders) - SHOWN} more folders" if len(folders) > SHOWN else ""
+        lines.append(f"{name}: {len(phases[name])} files in {', '.join(folders[:SHOWN])}{more}")
+    return "\n".join(lines) or f"made {', '.join(targets)}"

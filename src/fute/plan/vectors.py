@@ -1,0 +1,121 @@
+"""Dataset and model task embeddings in the plan: the recipes of both experiments' vectors, and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache, cached_property
+from typing import Any
+
+from fute.artifacts import content_key
+from fute.config.lm_experiment import LM
+from fute.config.recipes import MethodSettings, form_module, method_module, reads_shared_states
+from fute.config.run import Run
+from fute.config.surrogate import SurrogateSettings
+from fute.plan.batches import Batches
+from fute.plan.data import DataPlan
+from fute.specs.embeddings import Item
+from fute.steps import code
+
+
+class VectorPlan:
+    """How the vectors of a run are learned; each experiment says which vectors it has."""
+
+    def __init__(self, run: Run, data: DataPlan, batches: Batches) -> None:
+        self.run, self.config, self.data, self.batches = run, run.config, data, batches
+        self.surrogate = run.config.surrogate.name
+
+    def surrogate_settings(self, category: str | None) -> SurrogateSettings:
+        """How the surrogate reads texts. category: of the U, or `lm` for all vectors of the language-model experiment,
+        whose texts may be cut at another length."""
+        settings, lm = self.config.surrogate.settings, self.config.lm
+        if category == LM and lm and lm.max_input_tokens:
+            return settings.model_copy(update={"max_input_tokens": lm.max_input_tokens})
+        return settings
+
+    @cached_property
+    def variants(self) -> tuple[str, ...]:
+        """Names of an MTE's controls."""
+        controls = self.config.controls
+        permuted = tuple(f"null-{i}" for i in range(1, controls.null_draws + 1))
+        return (*permuted, "abc") if controls.abc else permuted
+
+    @cached_property
+    def recipes(self) -> dict[str, list[MethodSettings]]:
+        """The different recipes of each method: of DTEs, of MTEs, and of their controls.
+
+        A control takes the first order seed only, and is compared with the MTE of that seed. So may the vectors of the
+        language-model experiment.
+        """
+        recipes: dict[str, list[MethodSettings]] = {}
+        for method in self.config.methods:
+            own = self.config.method(method)
+            dtes = [own.dte_for(self.run.datasets[name].task) for name in self.data.datasets]
+            if self.config.lm and self.config.lm.first_order:
+                dtes += [recipe.first_order() for recipe in dtes]
+            recipes[method] = []
+            for recipe in (*dtes, own.mte, own.mte.first_order()):
+                if recipe not in recipes[method]:
+                    recipes[method].append(recipe)
+        return recipes
+
+    # --- items ------------------------------------------------------------------------------------------
+
+    def dte_item(self, method: str, dataset: str, settings: SurrogateSettings, *, first_order: bool = False) -> Item:
+        """The DTE of a dataset. first_order: learn it in the first order seed of its recipe alone."""
+        pairs, entry, seed = self.config.method(method).pairs, self.run.datasets[dataset], self.config.seed
+        recipe = self.config.method(method).dte_for(entry.task)
+        recipe = recipe.first_order() if first_order else recipe
+        made_with = {"recipe": recipe.model_dump(), "pairs": pairs, "seed": seed}
+        return Item(
+            key=content_key([*self._basis(method, settings), made_with, self.data.train_recipe(dataset)]),
+            kind="dte", category=entry.category, source=dataset, variant=None,
+            recipe=self.recipes[method].index(recipe), pairs=pairs, target="label", seed=seed,
+            classes=tuple(entry.classes),
+        )  # fmt: skip
+
+    def mte_item(
+        self, method: str, recipe: MethodSettings, settings: SurrogateSettings, labels: str, *,
+        target: str, made_with: Mapping[str, Any], **about: Any,
+    ) -> Item:  # fmt: skip
+        """The MTE of a black box, or a control of it.
+
+        labels: key of what the black box says of U. target: what stands for a class on the target side. made_with: what
+        else shapes the vector. about: the other fields of an `Item`.
+        """
+        pairs, seed = self.config.method(method).pairs, self.config.seed
+        made_with = {
+            "recipe": recipe.model_dump(), "pairs": pairs, "target": target, "seed": seed, **made_with,
+            **self._states(method),
+        }  # fmt: skip
+        return Item(
+            key=content_key([*self._basis(method, settings), made_with, labels]),
+            kind="mte", recipe=self.recipes[method].index(recipe), pairs=pairs, target=target, seed=seed, **about,
+        )  # fmt: skip
+
+    @cache  # noqa: B019  (one plan lives as long as the process)
+    def _basis(self, method: str, settings: SurrogateSettings) -> tuple[Any, ...]:
+        """What every vector of a method and of these surrogate settings is made with."""
+        learning = code("embed_batch", method_module(method), form_module(settings.form))
+        model = self.run.models[self.surrogate].identity()
+        return model, settings.model_dump(), method, self.batches.run_by("train", learning)
+
+    # --- the encoder's states ---------------------------------------------------------------------------
+
+    def shares_states(self, method: str) -> bool:
+        """Whether a method's MTEs read the encoder's states of U, computed once for all of them."""
+        return reads_shared_states(self.config.method(method).mte, self.config.surrogate.settings.family)
+
+    @property
+    def texts_with_states(self) -> int | None:
+        """How many texts of U the methods that share states read (None: all)."""
+        pairs = [self.config.method(name).pairs for name in self.config.methods if self.shares_states(name)]
+        return None if None in pairs else max(pairs, default=0)
+
+    def encoder_settings(self, category: str) -> dict[str, Any]:
+        """The surrogate's settings that shape the states of a U."""
+        return self.surrogate_settings(category).model_dump(include={"family", "dtype", "max_input_tokens"})
+
+    def _states(self, method: str) -> dict[str, Any]:
+        """What identifies the shared states of U that a method's MTEs read."""
+        # their last bits depend on how, and beside which texts, they were computed
+        return {"states": [code("encoder_states"), self.texts_with_states]} if self.shares_states(method) else {}

@@ -1,0 +1,49 @@
+"""Task embeddings that one process makes: the settings of step `embed_batch`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fute.config.recipes import METHODS, MethodId, MethodSettings
+from fute.config.sections import Section
+from fute.config.surrogate import SurrogateSettings
+
+
+class Item(Section):
+    """One vector of a batch.
+
+    key       content address of the vector
+    kind      `dte`: source is the id of a dataset; `mte`: source is `{model}/{prompt}` or `{model}/{dataset}`
+    category  the category of its dataset or prompt; `lm` in the language-model experiment
+    variant   control: `null-i` (labels shuffled), `abc` (labels written A, B, C); None for the vector itself
+    recipe    index of its recipe in the batch's `recipes`
+    pairs     most pairs (x, y) that are learned from; None: all
+    target    how a class stands as y: `label` its name (with heads its index), `verbalizer` the prompt's word, `abc` a
+              letter, `soft` the probabilities of all classes, a raw number, or a span's ends
+    """
+
+    key: str
+    kind: Literal["dte", "mte"]
+    category: str
+    source: str
+    variant: str | None
+    recipe: int = 0
+    pairs: int | None
+    target: Literal["label", "verbalizer", "abc", "soft"]
+    seed: int
+    classes: tuple[str, ...]
+    verbalizers: tuple[str, ...] | None = None
+
+
+class EmbeddingSpec(Section):
+    """All vectors that one process makes of one method and surrogate."""
+
+    method: MethodId
+    surrogate: str
+    settings: SurrogateSettings
+    recipes: tuple[dict[str, Any], ...] = ()
+    items: tuple[Item, ...] = ()
+
+    def method_settings(self, item: Item) -> MethodSettings:
+        """The recipe of one item."""
+        return METHODS[self.method].model_validate(self.recipes[item.recipe])

@@ -1,0 +1,193 @@
+"""Starts `python -m fute` and `python -m snakemake` as forks of one process that has the large libraries loaded.
+
+A step that trains loads torch and transformers, ten seconds of processor time on a slow machine, and the tests start
+some hundred steps. A server imports the libraries once, nothing of this project, and forks for every step. In a test's
+PATH `python` is a client of it: the step runs in the fork with the client's arguments, folder, environment and open
+files, signals are passed on, and the client ends as the step does. Whatever the server cannot stand in for is started
+as it always is: other modules, and an environment that libraries read when they are loaded (threads, hubs, the seed of
+hashes) other than the server's.
+
+    python fork_server.py serve FOLDER OWNER    until the process OWNER ends
+    python fork_server.py client FOLDER ...     what `python` is in a test's PATH
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+MODULES = (
+    *("fute", "fute.launch", "snakemake", "accelerate.commands.launch"),
+    *("support.finetune_until", "support.small_lms", "support.twin"),
+)
+# what libraries read while they are imported
+READ_AT_IMPORT = (
+    *("OMP_", "OPENBLAS_", "MKL_", "HF_", "TRANSFORMERS_", "TQDM_", "CUDA_", "PYTHONHASHSEED"),
+    *("MPL", "LC_", "LANG"),
+)
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# what steps of this project use of them, deep enough that a step imports nothing large of its own
+LOADED = """
+accelerate.commands.launch httpx huggingface_hub jinja2 numpy pandas peft pydantic rich.live safetensors.torch
+scipy.stats sklearn.cluster sklearn.manifold sklearn.metrics torch typer yaml
+matplotlib.figure matplotlib.style matplotlib.backends.backend_agg matplotlib.backends.backend_pdf
+transformers.models.auto.modeling_auto transformers.models.auto.tokenization_auto transformers.masking_utils
+transformers.models.bert.modeling_bert transformers.models.llama.modeling_llama transformers.models.t5.modeling_t5
+snakemake.api snakemake.cli snakemake.workflow snakemake.executors.local
+"""
+
+
+def import_environment() -> dict[str, str]:
+    """What a fork cannot take from its client; a token is read where it is used."""
+    return {name: value for name, value in os.environ.items() if name.startswith(READ_AT_IMPORT) and name != "HF_TOKEN"}
+
+
+def start(folder: Path, owner: int, environment: dict[str, str]) -> None:
+    """Start a server for processes of this environment, and wait until it serves."""
+    (folder / "bin").mkdir(parents=True)
+    python = folder / "bin/python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" client "{folder}" "$@"\n')
+    python.chmod(0o755)
+    line = [sys.executable, __file__, "serve", str(folder), str(owner)]
+    environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(line, env=environment, stdout=log, stderr=log, start_new_session=True)
+    while not (folder / "socket").exists():
+        if server.poll() is not None:
+            raise RuntimeError(f"the fork server did not start:\n{(folder / 'log').read_text()}")
+        time.sleep(0.05)
+
+
+# --- the client, which must be quick: only the standard library, without `site` -----------------------------------
+
+
+def client(folder: Path, arguments: list[str]) -> None:
+    ours = arguments[:1] == ["-m"] and arguments[1] in MODULES
+    if not ours or json.loads((folder / "environment.json").read_text()) != import_environment():
+        python = (folder / "interpreter").read_text()
+        os.execv(python, [python, *arguments])
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(folder / "socket"))
+    request = json.dumps([arguments[1:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(connection, [len(request).to_bytes(8, "big")], [0, 1, 2])
+    connection.sendall(request)
+    for number in PASSED_ON:
+        signal.signal(number, lambda number, _: connection.send(bytes([number])))
+    status = int(connection.recv(16) or -signal.SIGKILL)
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL) if -status != signal.SIGKILL else None
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+# --- the server ----------------------------------------------------------------------------------------------------
+
+
+def serve(folder: Path, owner: int) -> None:
+    """Import the libraries, and fork for each client; returns in a fork, which is then the step."""
+    for name in LOADED.split():
+        __import__(name)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would touch, and so copy, all of this
+    (folder / "environment.json").write_text(json.dumps(import_environment()))
+    (folder / "interpreter").write_text(sys.executable)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are waited for by nobody here
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(folder / "socket.new"))
+    listening.listen(64)
+    (folder / "socket.new").rename(folder / "socket")
+    while os.path.exists(f"/proc/{owner}"):
+        if select.select([listening], [], [], 1)[0]:
+            connection, _ = listening.accept()
+            if os.fork() == 0:
+                listening.close()
+                return watch(folder, connection)
+            connection.close()
+    os._exit(0)
+
+
+def watch(folder: Path, connection: socket.socket) -> None:
+    """Fork once more for the step, and return in it; here, pass signals on to it and its status to the client."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    header, files, _, _ = socket.recv_fds(connection, 8, 3)
+    request = connection.makefile("rb").read(int.from_bytes(header, "big"))
+    step = os.fork()
+    if step == 0:
+        connection.close()
+        return become(folder, files, *json.loads(request))
+    ended = os.pidfd_open(step)
+    while True:
+        ready = select.select([ended, connection], [], [])[0]
+        if ended in ready:
+            break
+        sent = connection.recv(1)
+        os.kill(step, sent[0] if sent else signal.SIGKILL)  # without a client there is no step
+        if not sent:
+            os._exit(0)
+    _, status, used = os.wait4(step, 0)
+    status = os.waitstatus_to_exitcode(status)
+    print(f"{used.ru_utime + used.ru_stime:.2f} s", *json.loads(request)[0][:3], flush=True)
+    with contextlib.suppress(OSError):
+        connection.sendall(str(status).encode())
+    os._exit(0)
+
+
+def become(folder: Path, files: list[int], arguments: list[str], where: str, environment: dict[str, str]) -> None:
+    """What a new interpreter would have set up: files, folder, environment, arguments, where modules are looked for."""
+    import random
+
+    import numpy as np
+
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.setpgrp()
+    os.chdir(where)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.stdout.reconfigure(write_through=bool(environment.get("PYTHONUNBUFFERED")))
+    sys.executable = str(folder / "bin/python")
+    sys.argv = arguments
+    added = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:] = [where, *(os.path.abspath(path) for path in added), *sys.path[1:]]
+    random.seed()
+    np.random.seed()
+
+
+def run(arguments: list[str]) -> None:
+    """The module as `python -m` runs it, and an end that does not take the libraries apart first."""
+    import atexit
+    import runpy
+    import threading
+    import traceback
+
+    status = 0
+    try:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if not isinstance(end.code, int | None):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(status & 0xFF)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "client":
+        client(Path(sys.argv[2]), sys.argv[3:])
+    serve(Path(sys.argv[2]), int(sys.argv[3]))
+    run(sys.argv)
