@@ -166,6 +166,18 @@ def test_verify_without_a_manifest_and_with_edited_code(project: Run):
     assert done.returncode == 2 and "fute audit manifest" in done.stdout
 
 
+def test_files_that_the_workflow_made_again_are_good(project: Run):
+    """As after `rm -r results/evaluation` and a run: the same bytes and records, made at another time."""
+    for name in OF_TRAIN:
+        (project / name).unlink()
+        (project / f"{name}.prov.json").unlink()
+    project.run(*TARGETS)
+    done = project.audit("verify", "--json")
+    findings = json.loads(done.stdout)["findings"]
+    assert done.returncode == 0 and {each["verdict"] for each in findings} == {"equivalent"}
+    assert {each["artifact"] for each in findings} == OF_TRAIN
+
+
 def test_a_lock_of_images_that_is_none(project: Run):
     (project / "containers/lock.json").write_text('{"paper": {}}')
     done = project.audit("verify")
