@@ -30,7 +30,7 @@ if LLM:
             corpora=lambda wc: named(LLM.labels.corpora(wc.model, wc.batch)),
             folder="results/models/{model}",
         message:
-            "new labels of {wildcards.model} on U and the evaluation rows"
+            "new labels of {wildcards.model}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_batch --spec {{params.spec:q}} --model {{params.folder}}"
             " --lock {input.lock} --corpora {params.corpora} --output {output.labels}"

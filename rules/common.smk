@@ -15,7 +15,7 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from fute import batching, paths, steps
 from fute.artifacts import SIDECAR, sha256_file
-from fute.audit.unadopted import unadopted
+from fute.audit.adopt import unadopted
 from fute.blackbox.label_plugin_step import PluginError
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.slurm import SlurmError, check_jobs

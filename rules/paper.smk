@@ -44,7 +44,7 @@ if LLM:
             settings=settings_json(PLAN.table_settings("table3")),
             code=code("table3"),
         message:
-            "Table 3 as printed"
+            "Table 3 in the paper's layout"
         shell:
             f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --cells {{input.cells}} --csv {{output.csv}}"
             " --markdown {output.md} --latex {output.tex} &> {log}"
@@ -111,7 +111,7 @@ if LM:
             printed_sha256=lambda wc: sha256_file(Path(f"resources/paper/{wc.table}.csv")),
             code=code("transfer_table"),
         message:
-            "{wildcards.table} as printed"
+            "{wildcards.table} in the paper's layout"
         shell:
             f"{LIGHT} python -m fute transfer_table --settings {{params.settings:q}} --cells {{input.cells}}"
             " --targets {input.targets} --direct {input.direct} --printed {params.printed} --csv {output.csv}"

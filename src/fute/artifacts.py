@@ -214,7 +214,7 @@ class Step:
                     "artifact": portable_name(path, Path.cwd()),
                     "sha256": sha256_file(temporary),
                     "size": temporary.stat().st_size,
-                    "rule": self.name,
+                    "step": self.name,
                     "module": self.module,
                     **({"more_code": self.more_code} if self.more_code else {}),
                     "params": scrubbed(self.settings),

@@ -35,7 +35,11 @@ NOISE = re.compile(
 )
 """What Snakemake says between the steps, and what is said here in other words. Anything else is shown as it is."""
 NOT_SHOWN = {LogEvent.SHELLCMD, LogEvent.JOB_STARTED, LogEvent.RESOURCES_INFO, LogEvent.PROGRESS, LogEvent.RULEGRAPH}
-COMMAND_FAILED = re.compile(r"(?s)CalledProcessError\b.*(?:exit status (?P<status>\d+)|died with <(?P<signal>[^>]+)>)")
+COMMAND_FAILED = re.compile(
+    r"(?s)CalledProcessError\b.*(?:exit status (?P<status>\d+)|died with <Signals\.(?P<signal>\w+))"
+)
+SIGNALS = {"137": "SIGKILL", "143": "SIGTERM"}
+"""Exit statuses of a shell whose command was ended by a signal."""
 RULE = re.compile(r"^ *(?:rule|checkpoint) (\w+) *:", re.MULTILINE)
 RED, GREEN, YELLOW = 31, 32, 33
 
@@ -167,10 +171,10 @@ class LogHandler(LogHandlerBase):
 
     def show_failed(self, record: logging.LogRecord) -> None:
         """Which step, why, and the last lines of its log, unless they are on the terminal already."""
-        step = self.steps.pop(record.jobid, None)
-        if step is None:
+        if record.jobid in self.failed:
             return
-        self.failed[record.jobid] = step
+        unknown = Step(record.rule_name, record.rule_name, record.created, None, teed=False, together=1)
+        step = self.failed[record.jobid] = self.steps.pop(record.jobid, unknown)
         if step.together > 1:
             return  # said of its group
         why = record.rule_msg or self.why(record.shellcmd)
@@ -194,15 +198,17 @@ class LogHandler(LogHandlerBase):
         self.show_log(record.aux_logs)
 
     def why(self, command: str | None) -> str:
-        """How a command ended, of those that failed and have not been told yet."""
-        said = next((text for text in self.commands_failed if command and command in text), None)
-        if said is None:
+        """How the command of a failed job ended; Snakemake says that before it says which job it was."""
+        if not self.commands_failed:
             return ""
+        # in a container it is quoted once more; Snakemake says of one job after the other
+        said = next((text for text in self.commands_failed if command and command in text), self.commands_failed[0])
         self.commands_failed.remove(said)
         ending = COMMAND_FAILED.search(said)
-        if ending["signal"] or ending["status"] == "137":
-            return f"killed ({ending['signal'] or 'SIGKILL'}); where nobody did it, memory was short"
-        return f"exit status {ending['status']}"
+        signal = ending["signal"] or SIGNALS.get(ending["status"])
+        if signal == "SIGKILL":
+            return "killed; where nobody did that, the memory was not enough"
+        return f"stopped by {signal}" if signal else f"exit status {ending['status']}"
 
     def show_log(self, paths: Sequence[str]) -> None:
         """The last lines of the first log that has any: a cluster job's log repeats the step's own."""
@@ -243,6 +249,8 @@ class LogHandler(LogHandlerBase):
 
     def show_end(self, now: float) -> None:
         """Steps done and time; after a failure or a stop also what to do."""
+        for text in self.commands_failed:
+            self.write(self.colored(RED, text))
         log = f" Snakemake's log: {self.log_file}" if self.log_file else ""
         spent = duration(now - self.began)
         if not (self.failed or self.ended_badly or self.stopped):

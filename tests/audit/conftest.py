@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
-from support.audited_run import Run, make_run
+from filelock import FileLock
+from support.audited_run import CONFIG, Run, make_run
 from support.checkouts import say
 
 
@@ -16,9 +19,28 @@ def forks(quick_starts: None) -> None:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The run as it was made; tests only read it."""
-    say("running the data steps (20 s)")
-    return make_run(tmp_path_factory.mktemp("audit") / "project")
+    """The run as it was made, once for all processes of a session; tests only read it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "audited"
+    image = folder / "image"
+    with FileLock(folder.with_suffix(".lock")):
+        if not image.is_file():
+            say("running the data steps (20 s)")
+            made = make_run(folder / "project")
+            image.write_text(made.image)
+            return made
+    made = Run(folder / "project", CONFIG)
+    made.image = image.read_text()
+    return made
+
+
+@pytest.fixture
+def project(made: Run, tmp_path: Path) -> Run:
+    """A whole copy of the checkout, Snakemake's metadata included."""
+    shutil.copytree(made.folder, tmp_path / "project")
+    copy = Run(tmp_path / "project", CONFIG)
+    copy.image = made.image
+    return copy
 
 
 @pytest.fixture

@@ -56,12 +56,12 @@ def test_a_copy_reruns_what_is_good_until_it_is_adopted(clone: Run):
 
 
 def test_the_workflow_warns_until_it_is_adopted(clone: Run):
-    assert WARNING in clone.snakemake("--dry-run", *TARGETS).stdout
+    assert WARNING in clone.dry_run(*TARGETS)
     adopted(clone)
-    assert WARNING not in clone.snakemake("--dry-run", *TARGETS).stdout
+    assert WARNING not in clone.dry_run(*TARGETS)
     shutil.rmtree(clone / ".snakemake")
     shutil.rmtree(clone / "results")
-    assert WARNING not in clone.snakemake("--dry-run", *TARGETS).stdout, "nothing is there to be adopted"
+    assert WARNING not in clone.dry_run(*TARGETS), "nothing is there to be adopted"
 
 
 @pytest.mark.parametrize(("name", "exit_code"), [(TRAIN, 1), (f"{TRAIN}.prov.json", 2)])

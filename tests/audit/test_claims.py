@@ -16,10 +16,9 @@ from support.large_run import write_artifact
 from typer.testing import CliRunner
 
 from fute.audit.claims.check import ClaimReport, Outcome, check_claims
-from fute.audit.claims.coverage import untied
 from fute.audit.claims.file import Claims, ClaimsError, read_claims
 from fute.audit.claims.sources import Project
-from fute.audit.claims.statements import statements
+from fute.audit.claims.statements import statements, untied
 from fute.audit.paths import ResultsFolder
 from fute.cli import app
 
@@ -192,7 +191,7 @@ def test_what_is_not_in_the_run_is_inconclusive(checkout: Path):
     report = check("table1", "real-run.table3", "demo.labels")
     assert set(outcomes(report)) == {Outcome.INCONCLUSIVE} and report.exit_code == 2
     assert "results/paper/tables/table1.csv is not in this run" in report.answers[0].why
-    assert any("is of the run real-small; these results are of made-up" in answer.why for answer in report.answers)
+    assert any("is about the run real-small; these results are of made-up" in answer.why for answer in report.answers)
 
 
 def test_the_numbers_of_a_document_are_those_of_the_run_it_names(checkout: Path):
@@ -282,7 +281,7 @@ def test_exit_codes_and_output(checkout: Path):
     report = json.loads(bad.output)
     assert bad.exit_code == report["exit_code"] == 1
     assert report["counts"]["reproduction"] == {"FAIL": 1}
-    with pytest.raises(ClaimsError, match="no claim table9; there are"):
+    with pytest.raises(ClaimsError, match="there is no claim table9; choose from"):
         runner.invoke(app, ["audit", "claims", "table9"], catch_exceptions=False)
 
 
@@ -291,7 +290,7 @@ def test_exit_codes_and_output(checkout: Path):
     [
         ("kind: reproduction", "kind: guess", "claims.0.kind"),
         ("- id: table3\n", "- id: table3\n    sort: x\n", "claims.0.sort"),
-        ("- id: table3.averages", "- id: table3", "two claims are called table3"),
+        ("- id: table3.averages", "- id: table3", "two claims have the id table3"),
         ("(?P<model>.+)_(?P<metric>perf", "(?P<model>.+)_((?P<metric>perf", "no regular expression"),
         ('      column: "{metric}"\n      reduce: mean', "      pointer: /x\n      column: x", "either columns"),
     ],

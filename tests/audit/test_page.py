@@ -13,10 +13,8 @@ from support.audited_run import MODEL, PLANTED, Run
 
 from fute.audit.lineage import chain
 from fute.audit.paths import ResultsFolder
-from fute.audit.publish.audits import Audits, run_audits
 from fute.audit.publish.page import render_page
-from fute.audit.publish.receipt_chain import write_receipt
-from fute.audit.publish.receipts import audited
+from fute.audit.publish.receipts import Audits, audited, run_audits, write_receipt
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "br", "link", "input"}
@@ -115,7 +113,7 @@ def test_what_the_page_says(audits: Audits):
     assert ["table3 (csv, md, tex)", "selection", "3"] in [r[:3] for t in page.tables for r in t]
     assert ["selection", "outside the workflow", "1", digest[:16]] in [r for t in page.tables for r in t]
     assert row(page, "1")[1] == "verify good, claims incomplete"
-    assert "Nothing of what was checked is wrong." in page.text
+    assert "Everything that was checked is as recorded." in page.text
     assert "NOT APPLICABLE: paper.table3" in page.text
 
 
@@ -141,7 +139,9 @@ def test_a_broken_chain_of_receipts_and_a_moved_record_are_said(audits: Audits):
     side.write_text(side.read_text() + " ")
     page = read(render_page(audits, results))
     assert "The chain is broken: results/audit/receipts/0001.json" in page.text
-    assert "Not summed: results/evaluation/table3.csv.prov.json: is not the one of the manifest" in page.text
+    assert (
+        "Not added up: results/evaluation/table3.csv.prov.json: is not the sidecar that the manifest lists" in page.text
+    )
 
 
 def test_exchanged_receipts_are_no_chain(audits: Audits):

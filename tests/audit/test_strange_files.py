@@ -133,7 +133,7 @@ def test_words_of_a_manifest_forge_no_line(run: Run, monkeypatch: pytest.MonkeyP
         lambda text: text.replace('"wall_s": ', '"wall_s": 1e400, "x": '),
         lambda text: text.replace('"wall_s": ', '"wall_s": "long", "x": '),
         lambda text: text.replace('"cpu_s": ', '"cpu_s": null, "x": '),
-        lambda text: text.replace('"record": {', '"record": {"rule": "other", ', 1),
+        lambda text: text.replace('"record": {', '"record": {"step": "other", ', 1),
         lambda text: text.replace('"run": {', '"run": {}, "run": {', 1),
     ],
     ids=["NaN", "surrogate", "infinite", "words for seconds", "null for seconds", "a field twice", "a block twice"],
@@ -157,7 +157,7 @@ def test_a_record_with_an_input_that_no_artifact_is(project: Run, path: str):
 def test_a_record_of_another_artifact_is_none(project: Run):
     shutil.copy(project / f"{TRAIN}.prov.json", project / SIDE)
     code, told = audit(project, "manifest")
-    assert code == 2 and f"{SIDE}: speaks of {TRAIN}: it was exchanged" in told
+    assert code == 2 and f"{SIDE}: is the record of {TRAIN}: files were exchanged" in told
     assert TEST in project.manifest.unrecorded and TEST not in project.manifest.entries
 
 
@@ -175,7 +175,7 @@ def test_what_cannot_be_read_is_unverified(run: Run, ending: str):
     [
         (lambda entry: entry.pop("file"), "not a lock of images"),
         (lambda entry: entry.update(file=3), "not a lock of images"),
-        (lambda entry: entry.update(file="../../../etc/passwd"), "is not beside it (../../../etc/passwd)"),
+        (lambda entry: entry.update(file="../../../etc/passwd"), "puts elsewhere (../../../etc/passwd)"),
     ],
 )
 def test_a_lock_of_images_that_cannot_be_used(

@@ -57,7 +57,7 @@ def list_run(name: str = "made-up") -> Manifest:
     entries, environments = {}, {}
     for artifact in results.names():
         sidecar, digest = read_sidecar(results.sidecar(artifact))
-        rule = {"rule": sidecar.record.rule, "wildcards": {}}
+        rule = {"rule": sidecar.record.step, "wildcards": {}}
         entries[artifact] = entry_of(sidecar, digest, files={}, **rule)
         environments[environment_key(sidecar)] = sidecar.environment()
     config = ConfigIdentity(name=name, file=None, sha256=hashlib.sha256(name.encode()).hexdigest())

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import filecmp
 import hashlib
+import io
 import json
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+
+from snakemake.cli import main as snakemake_main
 
 from fute.audit.config_and_locks import IMAGES
 from fute.audit.findings import Report
 from fute.audit.manifest import MANIFEST, Manifest, read_manifest
 from fute.audit.paths import ResultsFolder
+from fute.audit.planned_jobs import names_of_snakemake_kept
 from fute.audit.verify import verify_manifest
+from fute.cli import main
 from fute.images.lock import NAMES
-from support.checkouts import Checkout, copy_project
+from support.checkouts import ROOT, Checkout, copy_project
 
 CONFIG = "config-audit.yaml"
 MODEL = "small"
@@ -43,6 +53,29 @@ PLANTED = {
 }
 
 
+@cache
+def _source_files() -> tuple[str, ...]:
+    """The package and the data that ship with it."""
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "resources/builtin").rglob("*")]
+    return tuple(path.relative_to(ROOT).as_posix() for path in sorted(files) if path.is_file())
+
+
+@contextlib.contextmanager
+def as_a_process(folder: Path, environment: Mapping[str, str], arguments: list[str]) -> Iterator[None]:
+    """Folder, environment and arguments as a process of its own would have them."""
+    before, argv, path = dict(os.environ), sys.argv, list(sys.path)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = arguments
+    try:
+        with contextlib.chdir(folder):
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        sys.argv, sys.path[:] = argv, path
+
+
 def image_name(sha256: str) -> str:
     return f"paper-{sha256[:12]}.sif"
 
@@ -57,8 +90,39 @@ class Run(Checkout):
         return super().environment() | PLANTED | inside
 
     def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        line = ["python", "-m", "fute", "audit", *arguments]
-        return subprocess.run(line, cwd=self.folder, env=self.environment(), text=True, capture_output=True)
+        """`fute audit ...` in this folder: in this process, or in its own if the folder has other code."""
+        if self._has_other_code():
+            line = ["python", "-m", "fute", "audit", *arguments]
+            return subprocess.run(line, cwd=self.folder, env=self.environment(), text=True, capture_output=True)
+        return self._in_this_process(main, "fute", "audit", *arguments)
+
+    def dry_run(self, *targets: str) -> str:
+        if self._has_other_code():
+            return super().dry_run(*targets)
+        line = ("snakemake", "--configfile", self.config, "--cores", "2", "--dry-run", *targets)
+        with names_of_snakemake_kept():
+            done = self._in_this_process(snakemake_main, *line)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def _in_this_process(self, command: Callable[[], None], *line: str) -> subprocess.CompletedProcess[str]:
+        """A command's exit code and output, without the seconds that it takes to start Python and import Snakemake."""
+        output, errors, code = io.StringIO(), io.StringIO(), 0
+        with (
+            as_a_process(self.folder, self.environment(), list(line)),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+        ):
+            try:
+                command()
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        return subprocess.CompletedProcess(line, code, output.getvalue(), errors.getvalue())
+
+    def _has_other_code(self) -> bool:
+        if not (self / "src").is_dir():
+            return False
+        return filecmp.cmpfiles(ROOT, self.folder, _source_files(), shallow=False) != (list(_source_files()), [], [])
 
     @property
     def manifest(self) -> Manifest:
@@ -74,6 +138,13 @@ class Run(Checkout):
             shutil.copytree(self / name, folder / name, symlinks=True)
         shutil.copy(self / CONFIG, folder / CONFIG)
         return Run(folder, CONFIG)
+
+
+def manifest_of(run: Run, code: int = 0) -> dict:
+    """The report of `fute audit manifest` as JSON; code: the exit code that it must have."""
+    done = run.audit("manifest", *TARGETS, "--config", CONFIG, "--json")
+    assert done.returncode == code, done.stdout + done.stderr
+    return json.loads(done.stdout)
 
 
 def make_run(folder: Path) -> Run:

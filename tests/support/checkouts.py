@@ -24,7 +24,7 @@ MODEL, LM_MODEL, LM_SURROGATE = "tiny-llama", "tiny-bert", "tiny-t5"
 MODEL_LOCK = f"results/models/{MODEL}.lock.json"
 # of every process of a test's workflow; what its steps set themselves is the same, for the fork server's sake
 ENVIRONMENT = {
-    **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+    **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
     **{"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
     **{"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONNOUSERSITE": "1"},
 }
@@ -70,9 +70,13 @@ class Checkout:
         self.snakemake(*targets)
         say(f"ran {' '.join(targets) or 'all'} in {time.monotonic() - started:.0f} s")
 
+    def dry_run(self, *targets: str) -> str:
+        """Output of a dry run."""
+        return self.snakemake("--dry-run", *targets).stdout
+
     def planned(self, *targets: str) -> dict[str, int]:
         """Rule -> number of jobs that a dry run would start; targets that only print are left out."""
-        text = self.snakemake("--dry-run", *targets).stdout
+        text = self.dry_run(*targets)
         if "Nothing to be done" in text:
             return {}
         table = text.split("Job stats:")[-1].split("\n\n")[0]

@@ -23,7 +23,7 @@ def write_artifact(project: Path, name: str, data: bytes, like: Path | None = No
     """
     record = {
         "schema": SCHEMA, "artifact": name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data),
-        "rule": "made", "module": MODULE, "params": {}, "code_sha256": code_sha256(MODULE), "seeds": {}, "inputs": [],
+        "step": "made", "module": MODULE, "params": {}, "code_sha256": code_sha256(MODULE), "seeds": {}, "inputs": [],
     }  # fmt: skip
     side = json.dumps({"record": record, "record_sha256": content_key(record), "run": {"wall_s": 1}}).encode()
     path = project / name

@@ -207,12 +207,33 @@ def test_a_cluster_job_of_several_steps_fails_as_one(run):
     assert run.shown[0].startswith("7 steps failed, 0 of 8 steps done")
 
 
-@pytest.mark.parametrize("ended", ["died with <Signals.SIGKILL: 9>.", "returned non-zero exit status 137."])
-def test_a_killed_step_says_so(run, ended):
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ("died with <Signals.SIGKILL: 9>.", "rows of x: killed; where nobody did that, the memory was not enough"),
+        ("returned non-zero exit status 137.", "rows of x: killed; where nobody did that, the memory was not enough"),
+        ("died with <Signals.SIGTERM: 15>.", "rows of x: stopped by SIGTERM"),
+        ("returned non-zero exit status 1.", "rows of x: exit status 1"),
+    ],
+)
+def test_how_a_step_ended(run, ended, said):
     run.plan(rows=1)
     run.start(1)
     run.fail(1, ended=ended)
-    assert "rows of x: killed (" in run.shown[1]
+    assert run.shown[1].endswith(said)
+
+
+def test_two_failures_at_once_are_told_apart(run):
+    run.plan(rows=2)
+    for job in (1, 2):
+        run.start(job, message=f"rows {job}", shellcmd=f"make {job}")
+    for job in (1, 2):
+        text = f"CalledProcessError:\nCommand 'set -e; make {job}' returned non-zero exit status {job}."
+        run.say(text, LogEvent.ERROR, logging.ERROR)
+    for job in (2, 1):
+        run.job_error(job, shellcmd=f"make {job}")
+    failed = [line for line in run.shown if line.startswith("FAILED")]
+    assert [line.split(":  ")[1] for line in failed] == ["rows 2: exit status 2", "rows 1: exit status 1"]
 
 
 def test_a_step_that_is_tried_again_counts_once(run):

@@ -84,7 +84,7 @@ def test_every_method_has_its_row_and_nothing_is_left_to_do(run):
 def test_the_encoder_reads_u_once_for_all_methods_and_prompts(run):
     file = f"results/embeddings/{SURROGATE}/states/sa.safetensors"
     record = json.loads((run / f"{file}.prov.json").read_text())["record"]
-    assert record["counts"]["texts"] == 12 and record["rule"] == "encoder_states"
+    assert record["counts"]["texts"] == 12 and record["step"] == "encoder_states"
     path = run / "config/prompts/sa.yaml"
     path.write_text(path.read_text() + '\n  - id: sa-15\n    number: 15\n    template: "{text}\\nA good one?"\n'
                     '    verbalizers: {negative: ["no"], positive: ["yes"]}\n')  # fmt: skip

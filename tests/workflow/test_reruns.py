@@ -144,7 +144,7 @@ def test_asking_for_one_cell_labels_one_cell(fresh):
     said = fresh.snakemake(target).stdout
     assert re.findall(r"^\[(./.)\] +[\d.]+ s  (.*)$", said, re.MULTILINE) == [
         ("1/3", "unlabelled texts U for sa"),
-        ("2/3", "new labels of smollm2-135m on U and the evaluation rows"),
+        ("2/3", "new labels of smollm2-135m"),
         ("3/3", "labels of smollm2-135m, prompt sa-3, on U"),
     ]
     assert re.search(r"^3 steps done in ", said, re.MULTILINE) and "Finished job" not in said

@@ -1,15 +1,21 @@
-"""The audit: every artifact of a run can be traced, checked, rerun and compared by someone who did not make it.
+"""The audit: trace, check, rerun and compare every artifact of a run, also one that somebody else made.
 
-results = ResultsFolder(Path("results"))                 paths: names of records to files, never outside
-sidecar, digest = read_sidecar(results.sidecar(name))    records: strict; RecordError, NoRecord
-manifest = read_manifest(Path(MANIFEST))                 manifest: entries, root, downstream_order()
-graph = read_graph(config, targets)                      graph: jobs as Snakemake plans them; nothing is run
-manifest = build_manifest(graph, config, results)        collect: graph and sidecars to a manifest
-report = verify_manifest(manifest, results, threads=8)   verify; diff(Side(a), Side(b)) compares two runs
-report.add(name, Verdict.DRIFTED, Cause.CODE, "...")     verdicts: Report, Finding, exit_code
-check_claims(claims, Project(folder, results, manifest)) claims: every number against its artifact
-executions(manifest, results)                            executions: the runs of steps behind the artifacts
-export_crate(manifest, results, folder)                  crate: a Workflow Run RO-Crate
-write_receipt(results, path, audits); check_receipts     receipt_chain: a chained record of every audit
-render_page(run_audits(results, path, claims), results)  page: all of it for people
+Records
+    sidecars           `X.prov.json` beside an artifact: its record, read strictly
+    paths              artifact names to files, never outside the results
+    config_and_locks   identity of the configuration, images, weights, files of the project
+    planned_jobs       the workflow's jobs as Snakemake plans them
+    manifest           all artifacts of a run with one root hash; collect builds it from jobs and sidecars
+    staleness          why an artifact's record does not fit the workflow of today
+    lineage            what an artifact came from
+    batches            cells of batches
+Commands (cli)
+    verify             hash everything again, follow every record (hashing)
+    diff               why artifacts differ between two runs
+    explain            what an artifact came from, what it cost, what would run again
+    adopt              tell Snakemake about copied results
+    rerun/             do a sample of jobs again and compare
+    claims/            compare printed numbers with artifacts
+    publish/           RO-Crate, HTML page, receipts
+    findings           verdicts, causes, exit codes and reports of all of them
 """

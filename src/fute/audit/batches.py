@@ -1,7 +1,7 @@
-"""Batches seen from the audit: what one cell of a batch says, and what two batches were told.
+"""Batches in the audit: the content of one cell, and how the settings of two batches differ.
 
-A batch holds what one process start computed for many targets. An auditor asks for one target: one cell of a batch
-and what is taken out of it.
+A batch holds what one process computed for many targets. An auditor asks for one target: one cell of a batch and what
+is extracted from it.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fute import paths
 from fute.artifacts import canonical_json, read_jsonl
-from fute.audit.planned_jobs import Job
-from fute.audit.values import differences
+from fute.audit.staleness import differences
 from fute.batching import KEYS
-from fute.embeddings.extract_embedding_step import SUFFIX, member
 from fute.plan import Plan
 
+if TYPE_CHECKING:
+    from fute.audit.planned_jobs import Job
+
 CELLS = ("labels", "selects", "items", "runs")
-"""Settings of a batch that say which cells it holds; all others say how they are computed."""
+"""Settings of a batch that list its cells; all others say how these are computed."""
 
 
 def is_batch(name: str) -> bool:
@@ -36,18 +37,20 @@ def keys_of(batch: str) -> str:
 
 
 def keys_read(params: Mapping[str, Any]) -> list[str]:
-    """Keys of the cells that an extraction takes out of its batches. params: of its record."""
+    """Keys of the cells that an extraction reads from its batches. params: of its record."""
     return [params["key"]] if "key" in params else [key for _, key in sorted(params["keys"].items())]
 
 
 def planned_keys(job: Job) -> list[str]:
-    """The same of a planned job."""
+    """Keys of the cells that a planned extraction reads."""
     return keys_read(job.params if "key" in job.params else json.loads(job.params["settings"]))
 
 
 def cell_content(batch: Path, key: str) -> bytes | None:
-    """What a batch says of one cell, whatever the cell's key; None where it does not hold it."""
-    if batch.suffix == SUFFIX:
+    """Content of one cell of a batch, without the key; None if the batch does not hold the cell."""
+    if batch.suffix == ".zip":
+        from fute.embeddings.extract_embedding_step import member  # loads numpy
+
         with zipfile.ZipFile(batch) as archive:
             return archive.read(member(key)) if member(key) in archive.namelist() else None
     lines = [{**line, "key": ""} for line in read_jsonl(batch) if line.get("key") == key]
@@ -55,25 +58,27 @@ def cell_content(batch: Path, key: str) -> bytes | None:
 
 
 def changed_settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Where two batches' settings differ in how cells are computed, for what both have.
+    """Differences between two batches in how cells are computed.
 
-    Their prompts (of labels) and targets (of transfer) may be others.
+    Only prompts (of labels) and targets (of transfer) that both have are compared.
     """
     how = [{name: value for name, value in settings.items() if name not in CELLS} for settings in (was, now)]
     for kind in ("prompts", "targets"):
-        told = [_by_name(settings.pop(kind, None)) for settings in how]
-        for settings, own in zip(how, told, strict=True):
-            settings[kind] = {name: own[name] for name in told[0].keys() & told[1].keys()}
+        both = [_by_name(settings.pop(kind, None)) for settings in how]
+        for settings, own in zip(how, both, strict=True):
+            settings[kind] = {name: own[name] for name in both[0].keys() & both[1].keys()}
     yield from differences(*how)
 
 
-def _by_name(told: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
-    """Prompts by id as they are; targets of transfer by dataset."""
-    return dict(told) if isinstance(told, Mapping) else {each["task"]["dataset"]: each for each in told or ()}
+def _by_name(listed: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """Prompts by id, targets of transfer by dataset."""
+    if isinstance(listed, Mapping):
+        return dict(listed)
+    return {each["task"]["dataset"]: each for each in listed or ()}
 
 
 def all_cells(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """(folder and suffix of its batches as `folder/*suffix`, cell, key) of every cell of a configuration."""
+    """Every cell of a configuration: (pattern `folder/*suffix` of its batches, cell, key)."""
     if plan.llm:
         for (model, task, corpus), key in plan.llm.labels.cells.items():
             yield paths.label_batch(model, "*"), f"{task}/{corpus}", key

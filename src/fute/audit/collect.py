@@ -1,4 +1,4 @@
-"""Building the manifest: the graph says what should be there, the sidecars say what is."""
+"""Building the manifest: the workflow's graph says what should exist, the sidecars say what does."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from fute.audit.staleness import reasons
 
 
 def build_manifest(graph: Graph, config: Path, results: ResultsFolder) -> Manifest:
-    """The manifest of a graph's targets. No artifact is hashed: that is what `verify` does.
+    """The manifest of a graph's targets. Hashes no artifact: `verify` does.
 
-    config: the file that the graph was planned from. Raises UnsafePath where a link leads outside the results.
+    config: the file that the graph was planned from. Raises UnsafePath if a link leads outside the results.
     """
     return _Collector(graph, results).manifest(config)
 
 
 def manifest_report(manifest: Manifest) -> Report:
-    """What a manifest says of its run: which targets are missing, without a record, or stale, and what is surplus."""
+    """Findings that a manifest holds by itself: artifacts missing, without a record, stale or surplus."""
     listed = {*manifest.entries, *manifest.missing, *manifest.unrecorded, *manifest.surplus}
     report = Report("manifest", checked=len(listed), passed=Verdict.RECORDED, facts={"root": manifest.root})
     for name in manifest.missing:
-        report.add(name, Verdict.MISSING, Cause.ABSENT, f"{name}: is missing; run the workflow, which makes it")
+        report.add(name, Verdict.MISSING, Cause.ABSENT, f"{name}: is missing; {manifest.make_it(name)}")
     for name, why in manifest.unrecorded.items():
         report.add(name, Verdict.UNVERIFIED, Cause.RECORD, why)
     for name, stale in manifest.stale.items():
         for why in stale:
-            problem = f"{name}: is stale: {why}; run the workflow, which makes it again"
+            problem = f"{name}: is stale: {why}; {manifest.make_it(name)}"
             report.add(name, Verdict.DRIFTED, cause_of(why), problem)
     for name in manifest.surplus:
-        report.add(name, Verdict.SURPLUS, Cause.PATH, f"{name}: belongs to nothing that was asked for")
+        report.add(name, Verdict.SURPLUS, Cause.PATH, f"{name}: no target needs it; keep it or delete it")
     return report
 
 
@@ -55,8 +55,8 @@ class _Collector:
         todo = [*self.producers, *(name for name in self.graph.leaves() if name.startswith(f"{RESULTS}/"))]
         seen = set(todo)
         while todo:
-            # what made a finished batch is in no graph any more: the records lead there
-            for name in self._beside(todo.pop()):
+            # what made a finished batch is in no graph; the records lead there
+            for name in self._add(todo.pop()):
                 if name not in seen:
                     seen.add(name)
                     todo.append(name)
@@ -69,31 +69,29 @@ class _Collector:
             entries=dict(sorted(self.entries.items())),
             missing=sorted(self.missing),
             unrecorded=dict(sorted(self.unrecorded.items())),
-            # such files may have any name; a manifest has only those that an artifact could have
+            # such files may have any name; a manifest takes only names that an artifact may have
             surplus=[printable(name).replace("\\", "?") for name in self.results.names() if name not in known],
             images={sha256: entry for sha256, entry in read_images().items() if sha256 in used},
             environments=dict(sorted(self.environments.items())),
         )
         return manifest.model_copy(update={"stale": self._stale(manifest)})
 
-    def _beside(self, name: str) -> list[str]:
-        """Take one artifact in; returns the artifacts that its record and its name lead to."""
+    def _add(self, name: str) -> list[str]:
+        """Take up one artifact; returns the artifacts to which its record and its name lead."""
         if not self.results.path(name).is_file():
             self.missing.add(name)
             return []
         try:
             sidecar, digest = read_sidecar(self.results.sidecar(name), name + SIDECAR)
             if sidecar.record.artifact != name:
-                raise RecordError(f"{name}{SIDECAR}: speaks of {sidecar.record.artifact}: it was exchanged")
+                raise RecordError(f"{name}{SIDECAR}: is the record of {sidecar.record.artifact}: files were exchanged")
             self.entries[name] = self._entry(name, sidecar, digest)
         except RecordError as error:
             self.unrecorded[name] = str(error)
             return []
         self.sidecars[name] = sidecar
-        found = [source.path for source in sidecar.record.inputs if source.path.startswith(f"{RESULTS}/")]
-        if is_batch(name):
-            found.append(keys_of(name))
-        return found
+        inputs = [source.path for source in sidecar.record.inputs if source.path.startswith(f"{RESULTS}/")]
+        return [*inputs, keys_of(name)] if is_batch(name) else inputs
 
     def _entry(self, name: str, sidecar: Sidecar, digest: str) -> Entry:
         job = self.producers.get(name)
@@ -103,12 +101,12 @@ class _Collector:
         return entry_of(sidecar, digest, files=files, **made_by)
 
     def _stale(self, manifest: Manifest) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        stale: dict[str, list[str]] = {}
         for name in manifest.downstream_order():
             record, job = self.sidecars[name].record, self.producers.get(name)
             why = reasons(record, job, self.entries)
             if job:
-                why += [f"upstream: {each.path} is stale" for each in record.inputs if each.path in found]
+                why += [f"upstream: {each.path} is stale" for each in record.inputs if each.path in stale]
             if why:
-                found[name] = why
-        return dict(sorted(found.items()))
+                stale[name] = why
+        return dict(sorted(stale.items()))

@@ -1,4 +1,4 @@
-"""What a run stands on besides its artifacts: the configuration, images, folders of weights."""
+"""What a run depends on besides artifacts: its configuration, images, folders of weights, files of the project."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from fute.scrub import scrubbed
 
 IMAGES = FOLDER / IMAGE_LOCK
 LOCK = ".lock.json"
-# how a run is spread over a machine: changes no result, and differs from machine to machine
+# how a run is spread over a machine: changes no result
 OF_THE_MACHINE = {"threads": True, "processes": True, "gpus": True, "data": {"root"}, "lm": {"threads"}}
 
 
 def config_sha256(run: Run) -> str:
-    """One hash over every setting of a run that may shape a result: its file, preset, registry entries, prompts."""
+    """One hash over all settings of a run that may change a result: file, preset, registry entries, prompts."""
     config = run.config.model_dump(mode="json", exclude=OF_THE_MACHINE)
     config["llm"]["engine"] = run.config.llm.engine.shaping()
     lm = run.config.lm
@@ -41,7 +41,7 @@ def config_sha256(run: Run) -> str:
 
 
 def _run_of(file: Path, registries: Path) -> Run:
-    """The run that a file of settings says; where the data lie, often left to the command line, shapes nothing."""
+    """The run of a configuration file. The folder of the data, often given on the command line, changes no result."""
     values = read_yaml(file)
     if isinstance(values, dict) and isinstance(values.get("data"), dict):
         values = values | {"data": {"root": "anywhere"} | values["data"]}
@@ -49,31 +49,29 @@ def _run_of(file: Path, registries: Path) -> Run:
 
 
 def config_identity(run: Run, file: Path) -> ConfigIdentity:
-    """Name, file and hash of a run's configuration; the file only where it lies in the project and says all of it."""
+    """Name, file and hash of a run's configuration; the file only if it lies in the project and holds all settings."""
     digest = config_sha256(run)
     here, path = Path.cwd(), file.resolve()
     name = path.relative_to(here).as_posix() if path.is_relative_to(here) else None
-    told = name is not None and config_problem(name, digest, here) is None
-    return ConfigIdentity(name=run.config.name, file=name if told else None, sha256=digest)
+    complete = name is not None and config_problem(name, digest, here) is None
+    return ConfigIdentity(name=run.config.name, file=name if complete else None, sha256=digest)
 
 
 def config_problem(file: str, sha256: str, project: Path) -> str | None:
-    """Why a configuration file is not the one with this hash; None where it is."""
+    """Why a configuration file is not the one with this hash; None if it is."""
     try:
         run = _run_of(inside(project, file), project / "config")
     except (ConfigError, PromptError, UnsafePath, OSError) as error:
         return f"cannot be read ({error}); bring back the configuration of the run"
     if config_sha256(run) != sha256:
-        return (
-            "its settings or the registries' are others than the run's; run the workflow, then make the manifest again"
-        )
+        return "its settings or those of the registries are not the run's; run the workflow with them: snakemake audit"
     return None
 
 
 def read_images(project: Path = Path()) -> dict[str, dict[str, Any]]:
-    """sha256 -> entry of every image in this machine's lock, with its name; empty where there is no lock.
+    """sha256 -> name and entry of every image in this machine's lock; empty without a lock.
 
-    Raises RecordError for a lock that is damaged.
+    Raises RecordError if the lock is damaged.
     """
     try:
         images = read_lock(project / FOLDER).images
@@ -83,44 +81,48 @@ def read_images(project: Path = Path()) -> dict[str, dict[str, Any]]:
 
 
 def image_problem(sha256: str, images: dict[str, dict[str, Any]], project: Path) -> str | None:
-    """Why the image that an artifact was made in is not the one that this machine has; None where nothing says so.
+    """Why the image that an artifact was made in is not the one of this machine; None if nothing shows that.
 
-    Without a lock of images there is nothing to compare; an image's file is hashed where it is there.
+    Without a lock of images there is nothing to compare; an image's file is hashed if it exists.
     """
     if not images:
         return None
     if sha256 not in images:
-        return f"was made in an image ({sha256[:12]}) that {IMAGES} does not have"
+        return f"was made in an image ({sha256[:12]}) that {IMAGES} does not have; bring back the lock of the run"
     name = images[sha256]["file"]
     if Path(name).name != name:
         return (
-            f"was made in an image whose file, by {IMAGES}, is not beside it ({name}); write it again: fute images lock"
+            f"was made in an image whose file {IMAGES} puts elsewhere ({name}); write the lock again: fute images lock"
         )
     file = project / FOLDER / name
     if file.is_file() and sha256_file(file) != sha256:
-        return f"was made in {FOLDER / name}, which was replaced since: it is not what {IMAGES} says"
+        return (
+            f"was made in {FOLDER / name}, which is not the file that {IMAGES} lists; bring back the image of the run"
+        )
     return None
 
 
 def lock_files(name: str, results: ResultsFolder) -> dict[str, str]:
-    """Files that a lock of weights speaks for -> sha256; none for a lock of data, whose files lie elsewhere.
+    """Files that a lock of weights lists -> sha256; none for a lock of data, whose files lie elsewhere.
 
-    A model's files lie beside `{model}.lock.json` in `{model}/`. Raises RecordError for a lock that is damaged,
-    UnsafePath where it names a file outside that folder.
+    The files of `{model}.lock.json` lie in `{model}/` beside it. Raises RecordError if the lock is damaged, UnsafePath
+    if it names a file outside that folder.
     """
     try:
         value = json.loads(results.path(name).read_bytes())
         files = value["files"] if "model" in value else {}
-        found = {f"{name.removesuffix(LOCK)}/{file}": str(facts["sha256"]) for file, facts in files.items()}
+        listed = {f"{name.removesuffix(LOCK)}/{file}": str(facts["sha256"]) for file, facts in files.items()}
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise RecordError(f"{name}: is no lock of a model's files; make it again") from None
-    for file in found:
+        raise RecordError(
+            f"{name}: is no lock of a model's files; delete it and make it again: snakemake --cores all {name}"
+        ) from None
+    for file in listed:
         checked_name(file)
-    return found
+    return listed
 
 
 def lock_problem(name: str, files: Mapping[str, str], results: ResultsFolder) -> str | None:
-    """Why a lock of weights does not speak for these files; None where it does, or where an artifact is no lock."""
+    """Why a lock of weights does not list these files; None if it does, or if the artifact is no lock."""
     try:
         if not name.endswith(LOCK) or lock_files(name, results) == files:
             return None
@@ -128,23 +130,23 @@ def lock_problem(name: str, files: Mapping[str, str], results: ResultsFolder) ->
         return str(error)
     except UnsafePath as error:
         return f"{name}: {error}"
-    return f"{name}: lists other files than the manifest says of it; make the manifest again"
+    return f"{name}: lists other files than its entry in the manifest; make the manifest again: fute audit manifest"
 
 
 def unlisted_files(lock: str, files: Mapping[str, str], results: ResultsFolder) -> Iterator[str]:
-    """Names in a model's folder that its lock does not know: a library might load them. A linked folder is one, too."""
+    """Files and linked folders in a model's folder that its lock does not list: a library might load them."""
     name = lock.removesuffix(LOCK)
     try:
         folder = results.path(name)
     except UnsafePath:
-        return  # its files are refused one by one
+        return  # each of its files is refused
     linked = (path for path in sorted(folder.rglob("*")) if path.is_symlink() and path.is_dir())
-    there = [*results.names(name), *(f"{name}/{path.relative_to(folder)}" for path in linked)]
-    yield from (file for file in there if file not in files)
+    names = [*results.names(name), *(f"{name}/{path.relative_to(folder)}" for path in linked)]
+    yield from (file for file in names if file not in files)
 
 
 def project_sha256(project: Path, name: str) -> str | None:
-    """sha256 of a file of the project; None where it is not there, or not in the project."""
+    """sha256 of a file of the project; None if it does not exist or lies outside."""
     try:
         path = inside(project, name)
     except UnsafePath:

@@ -1,4 +1,4 @@
-"""Why two runs differ: for every artifact that does, the first thing in its making that was not the same."""
+"""Why artifacts differ between two runs: the first thing in their making that was not the same."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from fute.audit.findings import Cause, Report, Verdict
 from fute.audit.manifest import MANIFEST, Entry, read_manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.sidecars import RecordError, read_sidecar
-from fute.audit.values import differences
+from fute.audit.staleness import differences
 
 MOST_VALUES = 5
 BATCHES = "/batches/"
 FETCH = "fetch_model"
-"""Step whose artifact is a model, as it was fetched."""
+"""The step whose artifact is a fetched model."""
 
 
 class Side:
-    """One of the two runs: its manifest, and its results where they are at hand."""
+    """One of the two runs: its manifest, and its results if they are there."""
 
     def __init__(self, given: Path) -> None:
         """given: a manifest, or a folder of results with one. Raises ManifestError."""
         folder = given if given.is_dir() else None
         if folder is None and given.parent.name == "audit":
-            folder = given.parent.parent  # a manifest where the audit writes it: the results lie around it
+            folder = given.parent.parent  # the manifest lies in its usual place in the results
         self.manifest = read_manifest(given / Path(MANIFEST).relative_to("results") if given.is_dir() else given)
         self.results = ResultsFolder(folder) if folder else None
 
     def params(self, name: str) -> Any:
-        """An artifact's recorded params; None where the sidecar is not at hand or not the manifest's."""
+        """An artifact's recorded params; None if its sidecar is missing or is not the one of the manifest."""
         if self.results is None:
             return None
         try:
@@ -41,18 +41,18 @@ class Side:
 
 
 def diff(first: Side, second: Side) -> Report:
-    """Every artifact that is not the same in both, with why, and the first divergent ancestors of all first.
+    """A finding with the reason for every artifact that is not the same in both runs.
 
-    An artifact whose bytes are equal but whose record is not counts as `upstream re-derived`; one whose bytes differ
-    and whose content is equal as `equivalent`.
+    Artifacts where a difference begins come first. An artifact with equal bytes and another record is `upstream
+    re-derived`; one with other bytes and equal content is `equivalent`.
     """
     a, b = first.manifest.entries, second.manifest.entries
     batches = _paired_batches(a, b)
     report = Report("diff", checked=len({*a, *b}))
-    # batches are called by what they hold: another name alone says nothing
+    # the name of a batch is a hash of what it holds: another name alone means nothing
     for name in sorted(name for name in {*a} ^ {*b} if BATCHES not in name):
         where = "first" if name in a else "second"
-        report.add(name, Verdict.DRIFTED, Cause.ABSENT, f"{name}: only in the {where}")
+        report.add(name, Verdict.DRIFTED, Cause.ABSENT, f"{name}: only in the {where} run")
     former = {name: name if name in a else batches[name] for name in second.manifest.downstream_order()
               if name in a or name in batches}  # fmt: skip
     origins: dict[str, list[str]] = {}
@@ -66,15 +66,15 @@ def diff(first: Side, second: Side) -> Report:
         origins[name] = above if above and not own else [name, *above]
     roots = [name for name in causes if name in origins[name]]
     for name in (*roots, *(name for name in causes if name not in roots)):
-        said_the_same = a[former[name]].content_sha256 == b[name].content_sha256 and name in a
-        verdict = Verdict.EQUIVALENT if said_the_same else Verdict.DRIFTED
+        same_content = a[former[name]].content_sha256 == b[name].content_sha256 and name in a
+        verdict = Verdict.EQUIVALENT if same_content else Verdict.DRIFTED
         for cause, why in causes[name]:
             traced = "" if name in roots else f"; first divergent: {', '.join(origins[name])}"
             report.add(name, verdict, cause, f"{name}: {why}{traced}")
     for name, was in former.items():
         if name not in causes and a[was].record_sha256 != b[name].record_sha256:
             changed = ", ".join(cause for cause, _ in _causes(first, second, was, name))
-            problem = f"{name}: same bytes, made otherwise ({changed})"
+            problem = f"{name}: same bytes, made in another way ({changed})"
             report.add(name, Verdict.UPSTREAM_REDERIVED, Cause.RECORD, problem)
     report.facts = {"first divergent": roots}
     return report
@@ -85,7 +85,10 @@ def _same(a: Entry, b: Entry) -> bool:
 
 
 def _paired_batches(a: Mapping[str, Entry], b: Mapping[str, Entry]) -> dict[str, str]:
-    """Batch of the second run -> the first's that the same artifact was taken out of; those of equal names left out."""
+    """Batch of the second run -> the first run's batch from which the same artifact was extracted.
+
+    Batches that have the same name in both runs are left out.
+    """
     pairs: dict[str, str] = {}
     for name in sorted({*a} & {*b}):
         old, new = ([s.path for s in run[name].inputs if BATCHES in s.path] for run in (a, b))
@@ -96,14 +99,14 @@ def _paired_batches(a: Mapping[str, Entry], b: Mapping[str, Entry]) -> dict[str,
 
 
 def _causes(first: Side, second: Side, was: str, name: str) -> list[tuple[Cause, str]]:
-    """What in the making of an artifact differs. Where its records agree, what the machines say; else chance.
+    """What differs in the making of an artifact: its records, else the machines, else chance.
 
-    was: its name in the first run, another only for a batch.
+    was: its name in the first run; only a batch may have another one.
     """
     a, b = first.manifest.entries[was], second.manifest.entries[name]
-    found = list(_recorded(first, second, was, name))
-    if found:
-        return found
+    causes = list(_recorded(first, second, was, name))
+    if causes:
+        return causes
     if was != name:
         return [(Cause.PARAMS, f"holds other cells than {was}")]
     one, two = (side.manifest.environments.get(entry.environment, {}) for side, entry in ((first, a), (second, b)))
@@ -114,8 +117,8 @@ def _causes(first: Side, second: Side, was: str, name: str) -> list[tuple[Cause,
         changed = [key for key in keys if one.get(key) != two.get(key)]
         if changed:
             pair = ({key: side.get(key) for key in changed} for side in (one, two))
-            found.append((cause, f"made the same way on another machine: {'; '.join(differences(*pair))}"))
-    return found or [(Cause.NONDETERMINISM, "made the same way from the same inputs on the same kind of machine")]
+            causes.append((cause, f"made the same way on another machine: {'; '.join(differences(*pair))}"))
+    return causes or [(Cause.NONDETERMINISM, "made the same way from the same inputs on the same kind of machine")]
 
 
 def _recorded(first: Side, second: Side, was: str, name: str) -> Iterator[tuple[Cause, str]]:
@@ -127,7 +130,7 @@ def _recorded(first: Side, second: Side, was: str, name: str) -> Iterator[tuple[
     if a.params_sha256 != b.params_sha256:
         old, new = first.params(was), second.params(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            # a cell's key says only that its batch was made otherwise; of two batches, what both hold is compared
+            # a cell's key only shows that something else differs; for two batches, what both hold is compared
             old, new = ({key: value for key, value in params.items() if key != "key"} for params in (old, new))
             values = list(differences(old, new, keys="all" if was == name else "common"))
         else:

@@ -1,4 +1,4 @@
-"""What an audit says of an artifact, why, and with which exit code a command ends."""
+"""Findings of an audit: verdict, cause, message, exit code, and how a report of them is printed."""
 
 from __future__ import annotations
 
@@ -7,40 +7,47 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 OK, DRIFT, INCOMPLETE = 0, 1, 2
 WORDS = {OK: "good", DRIFT: "drifted", INCOMPLETE: "incomplete"}
+STYLES = {OK: "green", DRIFT: "red", INCOMPLETE: "yellow"}
+MOST_LINES = 200
+"""Findings printed for people; `--json` prints all."""
 
 
 class Verdict(StrEnum):
-    """One word an artifact, from the best to the worst."""
+    """What an audit concludes about one artifact, from the best to the worst."""
 
     IDENTICAL = "identical"  # the same bytes
-    EQUIVALENT = "equivalent"  # other bytes that say the same
+    EQUIVALENT = "equivalent"  # other bytes with the same content
     WITHIN_TOLERANCE = "within tolerance"  # differs by no more than its kind may
-    RECORDED = "recorded"  # has a good record; its bytes were not looked at
-    SURPLUS = "surplus"  # nothing that was asked for needs it
-    UPSTREAM_REDERIVED = "upstream re-derived"  # an input's record moved, its bytes did not
-    NOT_RERUNNABLE = "not rerunnable here"  # needs hardware, an image or files that are not there
-    UNVERIFIED = "unverified"  # nothing to hold it against: it has no record
+    RECORDED = "recorded"  # has a good record; its bytes were not read
+    SURPLUS = "surplus"  # no target needs it
+    UPSTREAM_REDERIVED = "upstream re-derived"  # an input has a new record and the same bytes
+    NOT_RERUNNABLE = "not rerunnable here"  # needs hardware, an image or files that are not on this machine
+    UNVERIFIED = "unverified"  # has no record to compare it with
     MISSING = "missing"
     DRIFTED = "drifted"
     REFUSED = "refused"  # its name or a link leads outside the results
 
     @property
     def exit_code(self) -> int:
-        """0 good, 1 drift, 2 incomplete."""
+        """0 good, 1 drifted, 2 incomplete."""
         if self in (Verdict.DRIFTED, Verdict.REFUSED):
             return DRIFT
         return INCOMPLETE if self in (Verdict.NOT_RERUNNABLE, Verdict.UNVERIFIED, Verdict.MISSING) else OK
 
 
 class Cause(StrEnum):
-    """Why an artifact is not what it should be, or not what another run made."""
+    """Why an artifact is not what it should be, or differs from that of another run."""
 
     CONTENT = "content"  # its bytes are not those of its record
-    RECORD = "record"  # its sidecar was edited, damaged, exchanged
+    RECORD = "record"  # its sidecar was edited, damaged or exchanged
     PARAMS = "params"
     SEEDS = "seeds"
     CODE = "code"
@@ -57,21 +64,21 @@ class Cause(StrEnum):
 
 
 def printable(text: str) -> str:
-    """`text` on one line, for people and for JSON: `?` for what no terminal should get, and for bytes of no encoding.
+    """`text` on one line; `?` replaces control characters and bytes that are no text.
 
-    A stranger's file names, records and manifests are printed; control characters in them could forge lines.
+    File names, records and manifests may come from a stranger: control characters in them could forge lines.
     """
     return "".join(character if character.isprintable() else "?" for character in text.replace("\n", " "))
 
 
 def cause_of(reason: str) -> Cause:
-    """The cause that a reason `cause: words` starts with. Raises ValueError."""
+    """The cause with which a reason `cause: words` starts. Raises ValueError."""
     return Cause(reason.partition(":")[0])
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found about one artifact; `message` names the file and says what to do."""
+    """One finding about one artifact; `message` names the file and says what to do."""
 
     artifact: str
     verdict: Verdict
@@ -81,9 +88,9 @@ class Finding:
 
 @dataclass
 class Report:
-    """Findings of one audit command over `checked` artifacts; whatever has no finding has the verdict `passed`.
+    """Findings of one command over `checked` artifacts; an artifact without a finding has the verdict `passed`.
 
-    facts: further numbers of the command (bytes, seconds, root hash ...), JSON values.
+    facts: further results of the command (bytes, seconds, root hash ...), as JSON values.
     """
 
     command: str
@@ -98,17 +105,17 @@ class Report:
     def verdicts(self) -> dict[str, Verdict]:
         """Artifact -> the worst verdict among its findings."""
         order = list(Verdict)
-        found: dict[str, Verdict] = {}
+        worst_of: dict[str, Verdict] = {}
         for finding in self.findings:
-            known = found.get(finding.artifact, Verdict.IDENTICAL)
-            found[finding.artifact] = max(known, finding.verdict, key=order.index)
-        return found
+            before = worst_of.get(finding.artifact, Verdict.IDENTICAL)
+            worst_of[finding.artifact] = max(before, finding.verdict, key=order.index)
+        return worst_of
 
     def counts(self) -> dict[str, int]:
-        """Verdict -> number of artifacts, all `checked` ones among them."""
-        found = Counter(self.verdicts().values())
-        found[self.passed] += max(self.checked - found.total(), 0)
-        return {str(verdict): found[verdict] for verdict in Verdict if found[verdict]}
+        """Verdict -> number of artifacts; they add up to `checked`."""
+        counts = Counter(self.verdicts().values())
+        counts[self.passed] += max(self.checked - counts.total(), 0)
+        return {str(verdict): counts[verdict] for verdict in Verdict if counts[verdict]}
 
     @property
     def exit_code(self) -> int:
@@ -128,11 +135,44 @@ class Report:
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> int:
-    """0 where all is well, 1 where anything drifted, else 2 where anything is incomplete."""
+    """1 if any verdict is drift, else 2 if any is incomplete, else 0."""
     return worst(verdict.exit_code for verdict in verdicts)
 
 
 def worst(codes: Iterable[int]) -> int:
-    """The exit code of several: drift before incomplete before good."""
-    found = set(codes)
-    return DRIFT if DRIFT in found else INCOMPLETE if INCOMPLETE in found else OK
+    """The worst of several exit codes: drift, then incomplete, then good."""
+    given = set(codes)
+    return DRIFT if DRIFT in given else INCOMPLETE if INCOMPLETE in given else OK
+
+
+def stdout_console() -> Console:
+    """Standard output without line breaks or colours of its own."""
+    from rich.console import Console  # loaded only by commands that print
+
+    return Console(soft_wrap=True, highlight=False)
+
+
+def styled_line(outcome: str, code: int, message: str) -> Text:
+    """A line that starts with an outcome in the colour of its exit code."""
+    from rich.text import Text
+
+    return Text.assemble((outcome, STYLES[code]), f"  {message}")
+
+
+def print_report(report: Report, *, json: bool) -> None:
+    """Print a report: for people the first findings, drift before others, and the counts; for machines its JSON."""
+    from rich.text import Text
+
+    console = stdout_console()
+    if json:
+        console.out(report.to_json(), highlight=False)
+        return
+    drift_first = sorted(report.findings, key=lambda finding: finding.verdict.exit_code != DRIFT)
+    for finding in drift_first[:MOST_LINES]:
+        outcome = f"{finding.verdict} ({finding.cause})"
+        console.print(styled_line(outcome, finding.verdict.exit_code, finding.message))
+    if len(drift_first) > MOST_LINES:
+        console.print(f"and {len(drift_first) - MOST_LINES} more; --json lists all")
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts().items()) or "nothing to check"
+    facts = "".join(f"; {name} {value}" for name, value in report.facts.items())
+    console.print(Text(f"{report.command}: {counts}{facts}", style=STYLES[report.exit_code]))

@@ -1,4 +1,4 @@
-"""sha256 of many files on several threads, in constant memory, with a bar and a rate."""
+"""sha256 of many files on several threads, in constant memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 CHUNK = 1 << 20
-# files go to threads in parcels: many small ones at once, a large one by itself
+# a thread gets many small files at once, or one large file
 PARCEL_FILES, PARCEL_BYTES = 64, 16 << 20
-# parcels under way or waiting a thread: enough to keep threads busy, few enough for any number of files
+# parcels per thread, in work or waiting: enough to keep threads busy, few enough for any number of files
 QUEUE = 4
 
 Hashed = str | OSError
@@ -22,7 +22,7 @@ Meter = Callable[[int], None]
 
 
 class Task(NamedTuple):
-    """A file to hash: its name, where it lies, and its expected bytes, by which work is shared out."""
+    """A file to hash. size: expected bytes, by which work is divided among threads."""
 
     name: str
     path: Path
@@ -30,12 +30,12 @@ class Task(NamedTuple):
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def sha256_stream(path: Path, buffer: bytearray, meter: Meter) -> str:
-    """sha256 of a file, read into `buffer` again and again; hashlib lets other threads run meanwhile."""
+    """sha256 of a file, read piece by piece into `buffer`; hashlib lets other threads run meanwhile."""
     digest, view = hashlib.sha256(), memoryview(buffer)
     with path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):
@@ -45,9 +45,9 @@ def sha256_stream(path: Path, buffer: bytearray, meter: Meter) -> str:
 
 
 def hash_files(tasks: Iterable[Task], threads: int, meter: Meter = lambda count: None) -> Iterator[tuple[str, Hashed]]:
-    """(name, sha256) of every file in order; an OSError stands for the hash of a file that cannot be read.
+    """(name, sha256) of every file, in order; for a file that cannot be read, the OSError instead of the hash.
 
-    meter: called with bytes as they are read, from one thread at a time.
+    meter: called with the number of bytes after each read, from one thread at a time.
     """
     lock, buffers = threading.Lock(), threading.local()
 
@@ -58,13 +58,13 @@ def hash_files(tasks: Iterable[Task], threads: int, meter: Meter = lambda count:
     def work(parcel: list[Task]) -> list[tuple[str, Hashed]]:
         if not hasattr(buffers, "own"):
             buffers.own = bytearray(CHUNK)
-        found: list[tuple[str, Hashed]] = []
+        hashes: list[tuple[str, Hashed]] = []
         for task in parcel:
             try:
-                found.append((task.name, sha256_stream(task.path, buffers.own, counted)))
+                hashes.append((task.name, sha256_stream(task.path, buffers.own, counted)))
             except OSError as error:
-                found.append((task.name, error))
-        return found
+                hashes.append((task.name, error))
+        return hashes
 
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[list[tuple[str, Hashed]]]] = deque()

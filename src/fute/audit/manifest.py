@@ -1,11 +1,12 @@
-"""The manifest: what a run should have made, what it made, and one hash over it.
+"""The manifest: what a run should have made, what it made, and one root hash over it.
 
-`results/audit/manifest.json` is canonical JSON: the same results give the same root hash, whoever made them, whenever
-and wherever. What may differ between two such runs (machines, sidecars' times) is kept apart from the root.
+`results/audit/manifest.json` is canonical JSON. Equal results have equal root hashes, whoever made them, when and
+where; the root leaves out what may differ between such runs (machine, times of sidecars).
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,13 +15,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fute.artifacts import atomic, canonical_json, content_key
 from fute.audit.findings import Verdict, cause_of
 from fute.audit.paths import AUDIT, UnsafePath, checked_name
-from fute.audit.sidecars import Input, Module, Sha256, Sidecar, strict_json
+from fute.audit.sidecars import Input, Module, Sha256, Sidecar, first_problem, strict_json
 
 MANIFEST = f"{AUDIT}/manifest.json"
+DELETE_BATCH = "delete the batch, its .keys and their records; a run that needs it makes it again"
 
 
 class ManifestError(ValueError):
-    """A manifest that is missing, damaged, edited, or names files outside the results; `verdict` says which."""
+    """A manifest that is missing, damaged or edited, or names files outside the results; `verdict` says which."""
 
     def __init__(self, message: str, verdict: Verdict = Verdict.DRIFTED) -> None:
         super().__init__(message)
@@ -44,10 +46,10 @@ class _Strict(BaseModel):
 class Entry(_Strict):
     """One artifact.
 
-    rule: of the workflow, with its wildcards; both empty for a finished batch, which no rule makes again. step, module,
-    code_sha256, image, seeds: of its record; params_sha256: hash of the record's params, which stand in the sidecar.
-    files: of a lock, its folder's files -> sha256. sidecar_sha256, environment: of this one run, not in the root;
-    environment is a key of `Manifest.environments`.
+    rule, wildcards: of the workflow; empty for a finished batch, which no rule makes again. step, module, more_code,
+    code_sha256, image, seeds: of its record. params_sha256: hash of the record's params. files: for a lock, files of its folder ->
+    sha256. sidecar_sha256, environment: of one run, so not in the root; environment is a key of
+    `Manifest.environments`.
     """
 
     rule: str = ""
@@ -58,6 +60,7 @@ class Entry(_Strict):
     record_sha256: Sha256
     step: str
     module: Module
+    more_code: list[Module] = []
     params_sha256: Sha256
     code_sha256: Sha256
     seeds: dict[str, int] = {}
@@ -69,12 +72,12 @@ class Entry(_Strict):
 
     @property
     def content_sha256(self) -> str:
-        """Hash of what the artifact says: decompressed bytes of a .gz, else its bytes."""
+        """Hash of the content: of the decompressed bytes of a .gz, else of the file."""
         return self.semantic_sha256 or self.sha256
 
 
 class ConfigIdentity(_Strict):
-    """The configuration: its name, its file where it lies in the project, and one hash over all settings."""
+    """The configuration: its name, its file if that lies in the project, and one hash over all settings."""
 
     name: str
     file: str | None
@@ -82,11 +85,11 @@ class ConfigIdentity(_Strict):
 
 
 class Manifest(_Strict):
-    """Every artifact of some targets of a configuration, found by the workflow's graph.
+    """Every artifact that the workflow's graph has for some targets of a configuration.
 
-    entries: artifact -> what was recorded. missing: targets and what they need that are not there. unrecorded: there
-    without a good sidecar -> why. stale: made with other settings, code or inputs than the configuration's -> why.
-    surplus: files that nothing asked for belongs to. images: sha256 of each image that was used -> what its lock says.
+    entries: artifact -> what was recorded. missing: artifacts that the targets need and that do not exist. unrecorded:
+    artifact without a good sidecar -> why. stale: artifact made with other settings, code or inputs than the
+    configuration's -> why. surplus: files that no target needs. images: sha256 of each image used -> its lock entry.
     """
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -102,16 +105,23 @@ class Manifest(_Strict):
 
     @property
     def root(self) -> str:
-        """One hash over configuration, artifacts, records, folders of weights, and what is missing."""
-        made = {
+        """One hash over configuration, artifacts, records, weights, and what is missing."""
+        entries = {
             name: [entry.sha256, entry.record_sha256, sorted(entry.files.items())]
             for name, entry in self.entries.items()
         }
         absent = [sorted(self.missing), sorted(self.unrecorded)]
-        return content_key([self.config.sha256, made, absent])
+        return content_key([self.config.sha256, entries, absent])
+
+    def make_it(self, name: str) -> str:
+        """What to do to have an artifact made: the name of what a rule makes is a target, that of a batch is not."""
+        entry = self.entries.get(name)
+        if entry and not entry.rule:
+            return DELETE_BATCH
+        return f"make it: snakemake --cores all {name} --configfile {self.config.file or 'YOUR.yaml'}"
 
     def downstream_order(self) -> list[str]:
-        """Artifacts, each after everything it was made from."""
+        """All artifacts, each after everything it was made from."""
         done: dict[str, None] = {}
         todo = [(name, False) for name in sorted(self.entries, reverse=True)]
         waiting: set[str] = set()
@@ -130,7 +140,7 @@ class Manifest(_Strict):
 def entry_of(
     sidecar: Sidecar, sidecar_sha256: str, *, files: dict[str, str], rule: str = "", wildcards: dict[str, str]
 ) -> Entry:
-    """The line of a manifest for an artifact with this sidecar."""
+    """The manifest's entry for an artifact with this sidecar."""
     record = sidecar.record
     return Entry(
         rule=rule,
@@ -139,8 +149,9 @@ def entry_of(
         size=record.size,
         semantic_sha256=record.semantic_sha256,
         record_sha256=sidecar.record_sha256,
-        step=record.rule,
+        step=record.step,
         module=record.module,
+        more_code=record.more_code,
         params_sha256=content_key(record.params),
         code_sha256=record.code_sha256,
         seeds=record.seeds,
@@ -153,12 +164,12 @@ def entry_of(
 
 
 def environment_key(sidecar: Sidecar) -> str:
-    """What a manifest calls the machine and software of a run."""
+    """The key in `Manifest.environments` for the machine and software of a run."""
     return content_key(sidecar.environment())[:12]
 
 
 def manifest_json(manifest: Manifest) -> str:
-    """The manifest as canonical JSON, with its root hash, and a hash of all of it by which damage is noticed."""
+    """The manifest as canonical JSON, with its root hash and a hash over everything, which shows damage."""
     body = manifest.model_dump(by_alias=True, exclude_defaults=True) | {"schema": 1, "root": manifest.root}
     return canonical_json(body | {"sha256": content_key(body)}) + "\n"
 
@@ -169,29 +180,31 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """A manifest from a file, its hashes and every name in it checked. Raises ManifestError."""
+    """Read a manifest; its hashes and all names in it are checked. Raises ManifestError."""
     try:
         body = strict_json(path.read_bytes())
         digest, root = body.pop("sha256"), body["root"]
         whole = content_key(body) == digest
-        found = Manifest.model_validate({name: value for name, value in body.items() if name != "root"})
+        manifest = Manifest.model_validate({name: value for name, value in body.items() if name != "root"})
     except FileNotFoundError:
-        problem = f"{path}: there is no manifest; make it with: fute audit manifest"
-        raise ManifestError(problem, Verdict.MISSING) from None
+        raise ManifestError(f"{path}: there is no manifest; make it: fute audit manifest", Verdict.MISSING) from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}", Verdict.UNVERIFIED) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise ManifestError(f"{path}: is damaged: {field}: {first['msg']}") from None
+        raise ManifestError(f"{path}: is damaged: {first_problem(error)}; make it again: fute audit manifest") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise ManifestError(f"{path}: is damaged, not the JSON of a manifest; make it again") from None
-    if not whole or found.root != root:
-        raise ManifestError(f"{path}: was edited: its hashes are not those of its entries; make it again")
+        raise ManifestError(
+            f"{path}: is damaged, not the JSON of a manifest; make it again: fute audit manifest"
+        ) from None
+    if not whole or manifest.root != root:
+        raise ManifestError(
+            f"{path}: was edited: its hashes are not those of its entries; make it again: fute audit manifest"
+        )
     try:
-        files = (name for entry in found.entries.values() for name in entry.files)
-        for name in (*found.entries, *found.missing, *found.unrecorded, *found.stale, *found.surplus, *files):
+        files = (name for entry in manifest.entries.values() for name in entry.files)
+        listed = (manifest.entries, manifest.missing, manifest.unrecorded, manifest.stale, manifest.surplus, files)
+        for name in chain.from_iterable(listed):
             checked_name(name)
     except UnsafePath as error:
         raise ManifestError(f"{path}: {error}", Verdict.REFUSED) from None
-    return found
+    return manifest

@@ -1,7 +1,7 @@
-"""From an artifact's name in a record to a file, without ever leaving the folder of results.
+"""Files of the artifacts that records name, never outside the folder of results.
 
 Records and manifests may come from a stranger: a name that is absolute, holds `..`, or leads through a symbolic link
-to somewhere else is refused before anything is read or written.
+to another place is refused before anything is read or written.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from fute.audit.findings import INCOMPLETE
 
 RESULTS = "results"
 AUDIT = f"{RESULTS}/audit"
-"""Where the audit writes; its own files are no artifacts of a run."""
+"""Folder of the audit's own files, which are no artifacts of a run."""
 LONGEST = 255
-"""Bytes that a file's name may have on the file systems in use."""
+"""Most bytes in a file's name on common file systems."""
 NO_ARTIFACTS = (f"{RESULTS}/logs", f"{RESULTS}/benchmarks", AUDIT)
 
 
 class UnsafePath(ValueError):
-    """A name that leads outside the folder of results, or could."""
+    """A name that leads outside the folder of results, or could lead there."""
 
 
 def checked_name(name: str) -> str:
-    """`name` itself, where it is a plain relative name below `results/`. Raises UnsafePath."""
+    """`name` itself if it is a plain relative name below `results/`. Raises UnsafePath."""
     parts = name.split("/")
     if not name or not name.isprintable() or "\\" in name:
-        problem = "is empty or holds a character that no artifact's name has"
+        problem = "is empty or holds a character that artifact names do not have"
     elif max(len(part.encode()) for part in parts) > LONGEST:
-        problem = "is longer than a file's name can be"
+        problem = "has a part that is too long for a file name"
     elif name.startswith("/"):
         problem = "is absolute"
     elif ".." in parts:
         problem = "holds '..'"
     elif "" in parts or "." in parts:
-        problem = "is not in its plain form"
+        problem = "holds an empty part or '.'"
     elif parts[0] != RESULTS or len(parts) < 2:
         problem = f"is not below {RESULTS}/"
     else:
@@ -47,13 +47,13 @@ def checked_name(name: str) -> str:
 
 
 class NoResults(ValueError):
-    """A folder of results that is not there."""
+    """A folder of results that does not exist."""
 
     exit_code = INCOMPLETE
 
 
 def inside(root: Path, name: str) -> Path:
-    """File of the relative name `name` in a folder. Raises UnsafePath where it leads outside."""
+    """File with the relative name `name` in a folder. Raises UnsafePath if it leads outside."""
     if name.startswith("/") or ".." in name.split("/") or "\0" in name:
         raise UnsafePath(f"{name!r} leads outside {root}; refused")
     real = os.path.realpath(root / name)
@@ -63,30 +63,30 @@ def inside(root: Path, name: str) -> Path:
 
 
 class ResultsFolder:
-    """A folder of results, wherever it lies and whatever it is called: `results/x` of a record is `folder/x`.
+    """A folder of results of any name and place: `results/x` in a record is `folder/x`.
 
-    Raises NoResults where the folder is not there.
+    Raises NoResults if there is no such folder.
     """
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise NoResults(f"{folder} is no folder; give the folder of a run's results")
+            raise NoResults(f"{folder} is no folder; give the folder of a run's results with --results")
         self.folder = folder
         self._real = os.path.realpath(folder)
-        # many files lie in one folder, whose links are followed once
+        # one folder holds many files: its links are followed once
         self._real_folder = lru_cache(maxsize=4096)(
             lambda name: os.path.realpath(folder.joinpath(*name.split("/")[1:]))
         )
 
     def path(self, name: str) -> Path:
-        """File of the artifact `name`, which need not exist. Raises UnsafePath."""
+        """File of the artifact `name`; it need not exist. Raises UnsafePath."""
         folder, _, file = checked_name(name).rpartition("/")
         real = self._real_folder(folder)
         path = f"{real}/{file}"
         for each in (real, os.path.realpath(path)) if os.path.islink(path) else (real,):
             if os.path.commonpath((each, self._real)) != self._real:
                 raise UnsafePath(
-                    f"{name}: a symbolic link leads outside {self.folder}; refused: put the file itself there"
+                    f"{name}: a symbolic link leads outside {self.folder}; refused: replace the link with the file"
                 )
         return Path(path)
 
@@ -95,9 +95,9 @@ class ResultsFolder:
         return self.path(name + SIDECAR)
 
     def names(self, below: str = RESULTS) -> Iterator[str]:
-        """Names of all files that could be artifacts, sorted by folder: no sidecars, logs, times or temporary files.
+        """Names of all files that may be artifacts, sorted by folder; not sidecars, logs, benchmarks, temporary files.
 
-        below: only those of this folder, `results/...`.
+        below: a folder `results/...` to which the names are limited.
         """
         for where, folders, files in os.walk(self._real if below == RESULTS else self.path(below)):
             here = PurePosixPath(RESULTS, Path(where).relative_to(self._real).as_posix())

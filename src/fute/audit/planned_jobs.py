@@ -1,7 +1,7 @@
-"""The graph of a run as Snakemake plans it: which rule makes which file, from what, with which parameters.
+"""The jobs of a run as Snakemake plans them: which rule makes which file, from what, with which parameters.
 
-The audit asks the workflow itself what should be there. Nothing is run or written, and neither file times nor
-Snakemake's own metadata matter to the answer.
+The audit asks the workflow itself which files there should be. Nothing is run or written, and neither file times nor
+Snakemake's metadata change the answer.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,14 +32,14 @@ TARGETS = "FUTE_TARGETS"
 
 
 class GraphError(RuntimeError):
-    """The workflow cannot be planned; the message is Snakemake's."""
+    """The workflow cannot be planned; holds Snakemake's message."""
 
     exit_code = INCOMPLETE
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One planned job: its rule, wildcards, files without sidecars, parameters, and where its cost is measured."""
+    """One planned job. outputs: without sidecars. benchmark: file of its measured time."""
 
     rule: str
     wildcards: dict[str, str]
@@ -50,9 +51,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Graph:
-    """All jobs that some targets need, done or not, and the workflow that planned them.
+    """All jobs that some targets need, finished or not, and the workflow that planned them.
 
-    settings: the configuration as Snakemake read it, with everything that was overridden.
+    settings: the configuration as Snakemake read it, overrides included.
     """
 
     workflow: Plan
@@ -70,7 +71,7 @@ class Graph:
         return {output: job for job in self.jobs for output in job.outputs}
 
     def leaves(self) -> list[str]:
-        """Files that jobs read and none makes: finished batches, and what was there before, sorted."""
+        """Files that jobs read and no job makes, sorted: finished batches, and what existed before."""
         made = self.producers()
         return sorted({name for job in self.jobs for name in job.inputs if name not in made})
 
@@ -78,15 +79,15 @@ class Graph:
 def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None) -> Graph:
     """Plan the workflow in the current folder for some targets (none: the default ones).
 
-    config: its file of settings. settings: what overrides them, as `--config` of Snakemake does: all or some.
-    Raises GraphError.
+    config: the run's file. settings: override some or all of its settings, as Snakemake's `--config` does. Raises
+    GraphError.
     """
     with planned(config, targets, settings=settings) as workflow:
         return graph_of(workflow, targets)
 
 
 def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str]) -> Graph:
-    """The graph of a workflow that was planned for these targets."""
+    """The graph of a workflow that `planned` returned for these targets."""
     jobs = sorted((_job(job) for job in workflow.dag.jobs if job.output), key=lambda job: job.outputs)
     return Graph(workflow.globals["PLAN"], dict(workflow.globals["config"]), tuple(targets), tuple(jobs))
 
@@ -97,16 +98,17 @@ def planned(
 ) -> Iterator[SnakemakeWorkflow]:
     """Snakemake's own view of the workflow, planned as for `read_graph`. Raises GraphError."""
     if settings is None and not config.is_file():
-        raise GraphError(f"{config} is not there; name the configuration of the run with --config")
+        raise GraphError(f"{config} does not exist; give the configuration of the run with --config")
     if not all(targets):
-        raise GraphError("an empty name is no target; name a file of the results or a phase")
+        raise GraphError("an empty name is no target; give a file of the results or a phase")
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
-    logging.disable(logging.WARNING)  # what Snakemake says of its plans is for people who run it
+    logging.disable(logging.WARNING)  # Snakemake's words about its plan are for people who run it
     try:
         files = [config] if config.is_file() else []
         given = ConfigSettings(configfiles=files, config=dict(settings or {}))
-        with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True, enable_file_logging=False)) as api:
+        output = OutputSettings(quiet={Quietness.ALL}, dryrun=True, enable_file_logging=False)
+        with names_of_snakemake_kept(), SnakemakeApi(output) as api:
             api_workflow = api.workflow(resource_settings=ResourceSettings(cores=1), config_settings=given)
             api_workflow.dag(DAGSettings(targets=frozenset(targets)))
             workflow = api_workflow._workflow
@@ -116,11 +118,26 @@ def planned(
     except (WorkflowError, RuleException) as error:
         raise GraphError(f"the workflow cannot be planned: {error}") from error
     finally:
-        gc.enable()  # the Snakefile switches it off
+        gc.enable()  # the Snakefile disables it
         logging.disable(logging.NOTSET)
         os.environ.pop(TARGETS)
         if before is not None:
             os.environ[TARGETS] = before
+
+
+@contextmanager
+def names_of_snakemake_kept() -> Iterator[None]:
+    """Undo what a Snakefile does to Snakemake: its names replace those of `snakemake.workflow`, `Workflow` among them.
+
+    Without this a process could plan only once.
+    """
+    namespace = vars(sys.modules["snakemake.workflow"])
+    names = dict(namespace)
+    try:
+        yield
+    finally:
+        namespace.clear()
+        namespace.update(names)
 
 
 def _job(job: Any) -> Job:

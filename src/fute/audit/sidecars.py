@@ -1,20 +1,21 @@
-"""Reading sidecars `X.prov.json`: strictly, so that a damaged or edited one is never taken for a record."""
+"""Reading sidecars `X.prov.json`, so strictly that a damaged or edited one is never taken for a record."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fute.artifacts import SCHEMA, content_key
 from fute.audit.paths import RESULTS, checked_name
+from fute.code_hash import code_sha256
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Module = Annotated[str, Field(pattern=r"^fute(\.[a-z0-9_]+)+$")]
-# what of a run's facts says on which machine and with which software it ran; times and costs are left out
+# run facts about machine and software, not about times and costs
 ENVIRONMENT = ("cpu", "gpu", "packages", "platform", "python", "threads")
 
 
@@ -25,18 +26,18 @@ def _plain(path: str) -> str:
 
 
 class RecordError(ValueError):
-    """A sidecar that is missing, damaged, edited, or not of this version; names the file."""
+    """A sidecar that is missing, damaged, edited or of another version; names the file."""
 
 
 class NoRecord(RecordError):
-    """A sidecar that is not there, or that cannot be read."""
+    """A sidecar that is missing or cannot be read."""
 
 
 class Input(BaseModel):
     """A file that an artifact was made from.
 
-    path: its name, or `data:{name}` and `plugin:{name}` of files outside the project. record_sha256: of the record
-    it had then; None for files that no step made.
+    path: its name; `data:{name}` or `plugin:{name}` for files outside the project. record_sha256: of its record at
+    that time; None for files that no step made.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -47,7 +48,7 @@ class Input(BaseModel):
 
 
 class Record(BaseModel):
-    """What is the same whenever the same thing is made from the same inputs; written by `fute.artifacts.Step`."""
+    """Block `record`: equal whenever the same thing is made from the same inputs. Written by `fute.artifacts.Step`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -55,8 +56,9 @@ class Record(BaseModel):
     artifact: str
     sha256: Sha256
     size: Annotated[int, Field(ge=0)]
-    rule: str
+    step: str
     module: Module
+    more_code: list[Module] = []
     params: Any
     code_sha256: Sha256
     seeds: dict[str, int]
@@ -68,9 +70,9 @@ class Record(BaseModel):
 
 
 class RunFacts(BaseModel):
-    """What was so in one run only, as far as it is known: when, at which cost (seconds and MB), on what.
+    """Block `run`: facts of one run, as far as known: time, cost (seconds and MB), hardware, software.
 
-    It only says which types readers may rely on; a run keeps what else it says.
+    Only fixes the types that readers rely on; a sidecar may hold more.
     """
 
     model_config = ConfigDict(strict=True)
@@ -93,7 +95,7 @@ def _run_facts(run: dict[str, Any]) -> dict[str, Any]:
 
 
 class Sidecar(BaseModel):
-    """A record, its hash, and the facts of its run."""
+    """A record, its hash, and the facts of one run, which are no evidence: nothing hashes them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -107,48 +109,73 @@ class Sidecar(BaseModel):
 
 
 def strict_json(data: bytes) -> Any:
-    """The JSON value of some bytes. Raises ValueError, also for a name that stands twice: which counts is not said."""
+    """The JSON value of some bytes. Raises ValueError, also if an object has a name twice: readers take either."""
     return json.loads(data, object_pairs_hook=_each_once)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return found
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("an object has a name twice")
+    return value
+
+
+def first_problem(error: ValidationError) -> str:
+    """Field and message of the first thing that is wrong with a file's content."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+
+
+class MadeByCode(Protocol):
+    """A record, or a manifest's entry for one."""
+
+    module: str
+    more_code: list[str]
+    code_sha256: str
+
+
+def same_code(record: MadeByCode) -> bool:
+    """Whether the code of a record's step is that of this checkout."""
+    try:
+        return code_sha256(record.module, *record.more_code) == record.code_sha256
+    except ValueError:  # the module is gone
+        return False
 
 
 def parse_sidecar(data: bytes, where: str) -> Sidecar:
-    """The sidecar with these bytes. Raises RecordError, which calls the file `where`."""
+    """The sidecar with these bytes. where: name of the file in errors. Raises RecordError."""
     try:
         raw = strict_json(data)
         sidecar = Sidecar.model_validate(raw)
-        # over what was read, not over what the model made of it
+        # of what was read, not of what the model made of it
         digest = content_key(raw["record"])
-        content_key(raw["run"])  # refuses numbers and texts that no JSON can hold
+        content_key(raw["run"])  # refuses numbers and texts that JSON cannot hold
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise RecordError(f"{where}: is no record of this version: {field}: {first['msg']}") from None
+        problem = f"{where}: is no record of this version: {first_problem(error)}; make the artifact again"
+        raise RecordError(problem) from None
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{where}: is damaged, not JSON ({error}); make the artifact again") from None
     if digest != sidecar.record_sha256:
-        raise RecordError(f"{where}: was edited: its record_sha256 is not the hash of its record")
+        raise RecordError(
+            f"{where}: was edited: its record_sha256 is not the hash of its record; make the artifact again"
+        )
     return sidecar
 
 
 def read_sidecar(path: Path, where: str | None = None) -> tuple[Sidecar, str]:
-    """The sidecar in a file, and the sha256 of its bytes. where: what messages call it (default: the path).
+    """The sidecar in a file, and the sha256 of the file. where: its name in errors (default: the path).
 
-    Raises RecordError; a file that is not there is one, too.
+    Raises RecordError; NoRecord if it is missing or cannot be read.
     """
     where = where or path.as_posix()
     try:
         if path.exists() and not path.is_file():
-            raise RecordError(f"{where}: is no file; remove it, and make the artifact again")
+            raise RecordError(f"{where}: is no file; remove it and make the artifact again")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise NoRecord(f"{where}: is missing; the artifact beside it has no record") from None
+        raise NoRecord(
+            f"{where}: is missing, so the artifact beside it has no record; copy it again or make the artifact again"
+        ) from None
     except OSError as error:
         raise NoRecord(f"{where}: cannot be read: {error.strerror}") from None
     return parse_sidecar(data, where), hashlib.sha256(data).hexdigest()

@@ -1,6 +1,6 @@
-"""Whether an artifact was made with the settings, the code and the inputs that the workflow would use for it today.
+"""Was an artifact made with the settings, code and inputs that the workflow would use today? The records tell.
 
-Snakemake knows this only on the machine that ran the workflow, from its metadata; here the records tell.
+Snakemake knows this only where the workflow ran, from its metadata.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fute.artifacts import content_key
 from fute.audit.config_and_locks import project_sha256
 from fute.audit.findings import Cause
 from fute.audit.manifest import Entry
 from fute.audit.paths import RESULTS
-from fute.audit.sidecars import Record
-from fute.audit.values import differences, short
+from fute.audit.sidecars import Record, same_code
 from fute.code_hash import code_sha256
 from fute.config.models import ModelEntry
 from fute.scrub import scrubbed
@@ -24,68 +23,54 @@ from fute.scrub import scrubbed
 if TYPE_CHECKING:
     from fute.audit.planned_jobs import Job
 
-# the parameters of rules that are settings as JSON and become the params of records
+# parameters of rules that hold settings as JSON and become the params of records
 SETTINGS = ("settings", "spec", "recipe")
-# those that are command-line flags
+# parameters of rules that hold command-line flags
 FLAGS = ("flags", "texts")
-# where a plug-in lies is no part of what it is
+# the folder of a plug-in is no part of its identity
 FOLDER = "folder"
 DATA, PLUGIN = "data:", "plugin:"
+LONGEST = 60
+"""Characters of a value that messages show."""
 
 
 def reasons(record: Record, job: Job | None, entries: Mapping[str, Entry]) -> list[str]:
-    """Why an artifact is stale, in words for people; empty where it is not.
+    """Why an artifact is stale, each as `cause: words`; empty if it is not.
 
-    job: None for a finished batch and what it was made from. Its cells are found by keys that hold their settings, and
-    a cell whose inputs were made again is not used any more, so that only its code is compared.
+    job: the planned job that makes it; None for a finished batch and what it was made from. Cells of a batch are found
+    by keys that hold their settings, and a cell whose inputs changed is not used any more: only the code is compared.
     """
-    found = list(changed_code(record))
+    stale = list(changed_code(record))
     if job:
-        found += [*moved_inputs(record, entries), *changed_inputs(record, job), *changed_params(record, job)]
-    return found
-
-
-def seen_by_verify(reason: str, module: str) -> bool:
-    """Whether verification finds by itself what a reason for the artifact of a step's module says.
-
-    The code, and inputs that were made again: both may have been put right since the manifest was made.
-    """
-    return reason.startswith((f"{Cause.UPSTREAM}: ", f"{Cause.CODE}: {module} "))
-
-
-def same_code(record: Record | Entry) -> bool:
-    """Whether the import closure of a record's module is what it was."""
-    try:
-        return code_sha256(record.module) == record.code_sha256
-    except ValueError:
-        return False
+        stale += [*moved_inputs(record, entries), *changed_inputs(record, job), *changed_params(record, job)]
+    return stale
 
 
 def changed_code(record: Record) -> Iterator[str]:
-    """Both hashes of the code, where they differ."""
+    """Both hashes of the code, if they differ."""
     if not same_code(record):
         try:
-            now = f"is {code_sha256(record.module)[:12]}"
+            now = f"is {code_sha256(record.module, *record.more_code)[:12]}"
         except ValueError:
             now = "is gone"
-        yield f"code: {record.module} or what it imports was edited since: was {record.code_sha256[:12]}, {now}"
+        yield f"code: {record.module} or what it imports was edited: was {record.code_sha256[:12]}, {now}"
 
 
 def moved_inputs(record: Record, entries: Mapping[str, Entry]) -> Iterator[str]:
-    """Inputs whose bytes are others by now: artifacts, and files of the project."""
+    """Inputs with other bytes than recorded: artifacts, and files of the project."""
     for source in record.inputs:
         if source.path in entries:
             cause, now = Cause.UPSTREAM, entries[source.path].sha256
         elif source.path.startswith((f"{RESULTS}/", DATA, PLUGIN)):
-            continue  # not there, or not of the project
+            continue  # missing, or outside the project
         else:
-            cause, now = Cause.DATA, project_sha256(Path(), source.path) or "not there"
+            cause, now = Cause.DATA, project_sha256(Path(), source.path) or "missing"
         if now != source.sha256:
             yield f"{cause}: {source.path} was {source.sha256[:12]}, is {now[:12]}"
 
 
 def changed_inputs(record: Record, job: Job) -> Iterator[str]:
-    """Artifacts that the job would read and the recorded one did not, and the other way round."""
+    """Artifacts that only the planned job or only the recorded one reads."""
     planned = {name for name in job.inputs if name.startswith(f"{RESULTS}/")}
     recorded = {source.path for source in record.inputs if source.path.startswith(f"{RESULTS}/")}
     yield from (f"config: {name} was no input, and is one" for name in sorted(planned - recorded))
@@ -93,7 +78,7 @@ def changed_inputs(record: Record, job: Job) -> Iterator[str]:
 
 
 def changed_params(record: Record, job: Job) -> Iterator[str]:
-    """Settings that the job would pass and that the record has otherwise, with both values."""
+    """Settings that differ between the planned job and the record, with both values."""
     recorded = record.params if isinstance(record.params, dict) else {}
     for name in SETTINGS:
         planned = _json(job.params.get(name))
@@ -112,7 +97,7 @@ def changed_params(record: Record, job: Job) -> Iterator[str]:
             yield from (f"params: {each}" for each in differences(was, now))
     if "entry" in job.params:
         entry = ModelEntry.model_validate(_json(job.params["entry"]))
-        if not entry.folder or Path(entry.folder).expanduser().is_dir():  # else nothing says what it holds
+        if not entry.folder or Path(entry.folder).expanduser().is_dir():  # else its content is unknown here
             yield from (f"params: {each}" for each in differences(recorded, scrubbed(entry.identity())))
     if "key" in job.params and "key" in recorded and job.params["key"] != recorded["key"]:
         yield f"params: key {short(recorded['key'])}, then {short(job.params['key'])}"
@@ -121,7 +106,7 @@ def changed_params(record: Record, job: Job) -> Iterator[str]:
 
 
 def _changed_source(record: Record, job: Job) -> Iterator[str]:
-    """Files outside the project: of data, by name; of a plug-in, by one hash over its settings and files."""
+    """Files outside the project: data by name; a plug-in by one hash over its settings and files."""
     recorded = {each.path: each.sha256 for each in record.inputs}
     source = job.params["source"]
     for file in _json(source).get("files", []):
@@ -132,18 +117,47 @@ def _changed_source(record: Record, job: Job) -> Iterator[str]:
         settings = _json(job.params.get("settings"))
         settings.pop(FOLDER, None)
         if content_key([settings, files]) != source:
-            yield f"code: the plug-in's files ({', '.join(sorted(files))}) or settings were edited since"
+            yield f"code: the plug-in's files ({', '.join(sorted(files))}) or settings were edited"
 
 
 def _flags(parameter: str) -> dict[str, Any]:
     """`--a-flag --number 3` as {"a_flag": True, "number": 3}."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for part in filter(None, parameter.split("--")):
         name, _, value = part.strip().partition(" ")
-        found[name.replace("-", "_")] = int(value) if value else True
-    return found
+        values[name.replace("-", "_")] = int(value) if value else True
+    return values
 
 
 def _json(parameter: Any) -> dict[str, Any]:
     """A rule's parameter that is a JSON object; empty for any other."""
     return json.loads(parameter) if isinstance(parameter, str) and parameter.startswith("{") else {}
+
+
+# --- differences of JSON values -------------------------------------------------------------------------
+
+Compared = Literal["all", "second", "common"]
+
+
+def differences(was: Any, now: Any, *, keys: Compared = "all", where: str = "") -> Iterator[str]:
+    """`a.b[0] 1, then 2` for every place where two JSON values differ.
+
+    keys: which keys of objects are compared: "all"; those of the "second" (the first may hold defaults that were
+    filled in); the "common" ones (lists of different lengths are then left out, too).
+    """
+    if isinstance(was, dict) and isinstance(now, dict):
+        compared = {"all": {*was, *now}, "second": {*now}, "common": {*was} & {*now}}[keys]
+        for key in sorted(compared):
+            inner = f"{where}.{key}" if where else key
+            yield from differences(was.get(key), now.get(key), keys=keys, where=inner)
+    elif isinstance(was, list) and isinstance(now, list) and (len(was) == len(now) or keys == "common"):
+        for index, (one, two) in enumerate(zip(was, now, strict=True) if len(was) == len(now) else ()):
+            yield from differences(one, two, keys=keys, where=f"{where}[{index}]")
+    elif was != now:
+        yield f"{where or 'all'} {short(was)}, then {short(now)}"
+
+
+def short(value: Any) -> str:
+    """A value as JSON, cut to `LONGEST` characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

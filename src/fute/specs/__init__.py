@@ -1,4 +1,5 @@
-"""What a batch process is told to make, as planning writes it: the JSON of `--spec`.
+"""What a step that loads torch or numpy is told to make, as planning writes it: the JSON of `--spec` or `--settings`.
 
-These settings stand apart from the steps that read them because planning imports them, and the steps load torch.
+Other steps have their settings in their own file. These stand apart because planning imports them, and it must not
+load torch.
 """

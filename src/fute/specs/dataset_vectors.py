@@ -1,4 +1,4 @@
-"""The vectors of labelled datasets that baselines compare: what `embed-dataset` is told."""
+"""Vectors of a labelled dataset that baselines compare: the settings of step `embed_dataset`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fute.specs.finetuning import TaskSettings
 class DatasetVectorSpec(Section):
     """The vectors of one dataset on one model.
 
-    max_tokens, eval_batch_size, autocast: as the model is fine-tuned on the dataset. seed: of the order of rows.
-    methods: those of `VECTORS` that are asked for.
+    max_tokens, eval_batch_size, autocast: as in the model's fine-tuning on the dataset. seed: of the order of rows.
+    methods: those of `VECTORS` that the run asks for.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Task embeddings that one process makes: what `embed-batch` is told."""
+"""Task embeddings that one process makes: the settings of step `embed_batch`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from fute.config.surrogate import SurrogateSettings
 class Item(Section):
     """One vector of a batch.
 
-    kind, source: `dte` of a dataset id, or `mte` of `{model}/{prompt}`. recipe: its place among the batch's
-    recipes. pairs: at most so many (x, y).
-    target: what stands for a class on the target side: its name (of the heads form its index), the prompt's word, a
-    letter, or `soft`, the probabilities of all classes, a raw number, or a span's ends. variant: `null-i`, `abc` or
-    None.
+    key       content address of the vector
+    kind      `dte`: source is the id of a dataset; `mte`: source is `{model}/{prompt}` or `{model}/{dataset}`
+    category  the category of its dataset or prompt; `lm` in the language-model experiment
+    variant   control: `null-i` (labels shuffled), `abc` (labels written A, B, C); None for the vector itself
+    recipe    index of its recipe in the batch's `recipes`
+    pairs     most pairs (x, y) that are learned from; None: all
+    target    how a class stands as y: `label` its name (with heads its index), `verbalizer` the prompt's word, `abc` a
+              letter, `soft` the probabilities of all classes, a raw number, or a span's ends
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""One fine-tuning, and the labels that its model gives: what `finetune-model` and `label-unsup` are told."""
+"""One fine-tuned model, and the labels that it gives: the settings of steps that fine-tune it and let it label U."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fute.config.sections import Section
 
 
 class TaskSettings(Section):
-    """What is learned on a dataset: class names in index order, or a scale of numbers, or spans of a context."""
+    """What is learned on a dataset: classes (names in index order), numbers (their scale), or spans of a context."""
 
     dataset: str
     task: Task
@@ -25,7 +25,7 @@ class TaskSettings(Section):
 
 
 class FinetuneSpec(Section):
-    """One model on one dataset. The model of the first seed is kept; of the others the score alone."""
+    """One model on one dataset. The first seed's model is kept; of other seeds only the score."""
 
     model: str
     task: TaskSettings

@@ -1,4 +1,4 @@
-"""Transfer runs that one process makes, and one pair taken out of them."""
+"""Transfer runs: the settings of steps `transfer_batch` and `extract_transfer`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fute.specs.finetuning import TaskSettings
 
 
 class Target(Section):
-    """A dataset as the target of transfer runs, with the recipe that every source is fine-tuned on it by."""
+    """A dataset as the target of transfer runs, with the recipe by which every source is fine-tuned on it."""
 
     task: TaskSettings
     recipe: FinetuneSettings
 
 
 class TransferRun(Section):
-    """One fine-tuning of the encoder that `source` left, on `target`."""
+    """One fine-tuning of the encoder of source `source` on dataset `target`. key: content address of the run."""
 
     key: str
     source: str
@@ -32,8 +32,8 @@ class TransferRun(Section):
 class TransferSpec(Section):
     """All transfer runs of one model that one process makes.
 
-    keep_head: go on from the source's head where all its shapes fit, as the authors' code does; by default every
-    run draws one anew, as Vu et al. do.
+    keep_head: start from the source's head where all its shapes fit, as the authors' code does; False: every run draws
+    a new head, as Vu et al. do.
     """
 
     model: str
@@ -66,7 +66,7 @@ def transfer_key(
 
 
 class ExtractTransfer(Section):
-    """One (source, target) pair, taken out of the batches of its seeds."""
+    """One (source, target) pair. keys: seed -> content address of its run, by which it is found in a batch."""
 
     model: str
     source: str

@@ -57,7 +57,7 @@ def test_a_folder_is_copied_and_locked_file_by_file(saved, capsys):
     }
     assert "m: 6 files" in capsys.readouterr().out
     record = json.loads(Path("results/models/m.lock.json.prov.json").read_text())["record"]
-    assert record["rule"] == "fetch_model"
+    assert record["step"] == "fetch_model"
     assert record["sha256"] == hashlib.sha256(Path("results/models/m.lock.json").read_bytes()).hexdigest()
 
 

@@ -478,4 +478,4 @@ def test_the_record_names_seed_and_settings(tmp_path):
     run(tmp_path)
     record = json.loads((tmp_path / "table1.csv.prov.json").read_text())["record"]
     assert record["seeds"] == {"bootstrap": 3} and record["params"]["permutations"] == 200
-    assert record["rule"] == "lm_evaluation" and len(record["inputs"]) == 3
+    assert record["step"] == "lm_evaluation" and len(record["inputs"]) == 3

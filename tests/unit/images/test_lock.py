@@ -128,7 +128,7 @@ def test_the_test_of_each_image_imports_what_its_steps_do():
                 "it plans with Snakemake itself, on the host; all others have one"
             )
             continue
-        for step in re.findall(r'code\("(\w+)"\)', rule):
+        for step in re.findall(r'code\("(\w+)"', rule):
             test = (ROOT / f"containers/{used[1]}.def").read_text().partition("%test")[2].partition("%labels")[0]
             tested = set(re.findall(r"\w+", test))
             assert imported(step) <= tested, f"{used[1]}: {step} needs {imported(step) - tested}"

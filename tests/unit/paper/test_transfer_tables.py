@@ -244,4 +244,4 @@ def test_files_are_regular_and_recorded(tmp_path):
     assert latex.count(r"\begin{table*}") == 2 and "ρ" not in latex and latex.count(r"$\rho$") == 4 + 7
     assert latex.isascii()
     record = json.loads(Path(f"{out['csv']}.prov.json").read_text())["record"]
-    assert record["rule"] == "transfer_table" and len(record["inputs"]) == 4
+    assert record["step"] == "transfer_table" and len(record["inputs"]) == 4

@@ -1,8 +1,7 @@
-"""Claims: every number that is said somewhere, and the artifact that it must come from.
+"""Claims: every number in our tables, the docs and the paper, and the artifact that it must come from.
 
-claims = read_claims(Path("resources/claims.yaml"))      file: the checked claims file
-statements(claim, path)                                  statements: the numbers of a table or a text, one by one
-project.find(claim, statement)                           sources: what the artifact says instead
-report = check_claims(claims.claims, project)            check: PASS, FAIL, INCONCLUSIVE, NOT APPLICABLE
-untied(name, claims, folder)                             coverage: numbers of a text that nothing speaks for
+file         `read_claims`: the checked claims file, resources/claims.yaml
+statements   `statements`: the numbers of a table or text one by one; `untied`: numbers that no claim covers
+sources      `Project.find`: the value that the artifact has
+check        `check_claims`: PASS, FAIL, INCONCLUSIVE or NOT APPLICABLE; `print_claims`
 """

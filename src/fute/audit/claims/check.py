@@ -1,4 +1,4 @@
-"""Checking claims: what is said against what the artifacts show."""
+"""Checking claims: each printed number is compared with its artifact."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
+from rich.text import Text
+
 from fute.audit.claims.file import Claim
 from fute.audit.claims.sources import Changed, Inconclusive, NotApplicable, Project
 from fute.audit.claims.statements import Statement, statements
-from fute.audit.findings import DRIFT, INCOMPLETE, OK, worst
+from fute.audit.findings import DRIFT, INCOMPLETE, OK, STYLES, stdout_console, styled_line, worst
 
 ALMOST = 1e-8
-"""Share of a number by which it may differ besides: files hold nine digits."""
+"""Further share by which numbers may differ: files hold nine digits."""
 
 
 class Outcome(StrEnum):
     PASS = "PASS"
     FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"  # the artifact is not in this run
+    INCONCLUSIVE = "INCONCLUSIVE"  # this run does not have the artifact
     NOT_APPLICABLE = "NOT APPLICABLE"  # cannot be compared: other models, or no artifact holds such a number
 
     @property
@@ -32,7 +34,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Answer:
-    """One statement, or (statement None) a whole claim whose numbers are not in this run."""
+    """The outcome for one number; for a whole claim if this run has none of its numbers."""
 
     claim: str
     kind: str
@@ -46,15 +48,15 @@ class Answer:
 
 @dataclass
 class ClaimReport:
-    """All answers, by what they say of: our run of itself, our run and the publication."""
+    """All answers about one run, of two kinds (`KINDS`)."""
 
     run: str
     root: str
     answers: list[Answer] = field(default_factory=list)
 
     def counts(self, kind: str) -> dict[str, int]:
-        found = Counter(answer.outcome for answer in self.answers if answer.kind == kind)
-        return {str(outcome): found[outcome] for outcome in Outcome if found[outcome]}
+        counts = Counter(answer.outcome for answer in self.answers if answer.kind == kind)
+        return {str(outcome): counts[outcome] for outcome in Outcome if counts[outcome]}
 
     @property
     def exit_code(self) -> int:
@@ -76,7 +78,7 @@ KINDS = {"reproduction": "our run reproduces itself", "publication": "our run ag
 
 
 def check_claims(claims: Iterable[Claim], project: Project) -> ClaimReport:
-    """Answer every statement of every claim. Raises ClaimsError where a claim fits nothing in its table or text."""
+    """Check every number of every claim. Raises ClaimsError if a claim matches nothing in its table or text."""
     report = ClaimReport(project.run, project.manifest.root)
     for claim in claims:
         report.answers += _answers(claim, project)
@@ -91,14 +93,14 @@ def _answers(claim: Claim, project: Project) -> Iterator[Answer]:
         outcome = Outcome.FAIL if isinstance(error, Changed) else Outcome.INCONCLUSIVE
         yield Answer(claim.id, claim.kind, said.file or "", outcome, why=str(error))
         return
-    said_here = statements(claim, path)
-    if not said_here:
-        why = f"{said.file} has no row that is meant"
+    numbers = statements(claim, path)
+    if not numbers:
+        why = f"{said.file} has no matching row"
         yield Answer(claim.id, claim.kind, said.file or "", Outcome.INCONCLUSIVE, why=why)
-    for statement in said_here:
-        outcome, found, why = _outcome(claim, statement, project)
+    for statement in numbers:
+        outcome, value, why = _outcome(claim, statement, project)
         source = claim.shown.file if claim.shown else ""
-        yield Answer(claim.id, claim.kind, statement.where, outcome, statement.text, found, why, source)
+        yield Answer(claim.id, claim.kind, statement.where, outcome, statement.text, value, why, source)
 
 
 def _outcome(claim: Claim, statement: Statement, project: Project) -> tuple[Outcome, str, str]:
@@ -108,25 +110,25 @@ def _outcome(claim: Claim, statement: Statement, project: Project) -> tuple[Outc
         return Outcome.NOT_APPLICABLE, "", "cannot be right as printed"
     if claim.runs and project.run not in claim.runs:
         of_the_paper = claim.kind == "publication"
-        why = f"is of the run {', '.join(claim.runs)}; these results are of {project.run}"
+        why = f"is about the run {', '.join(claim.runs)}; these results are of {project.run}"
         return Outcome.NOT_APPLICABLE if of_the_paper else Outcome.INCONCLUSIVE, "", why
     try:
-        found = project.find(claim, statement)
+        values = project.find(claim, statement)
     except NotApplicable as error:
         return Outcome.NOT_APPLICABLE, "", str(error)
     except Inconclusive as error:
         return Outcome.INCONCLUSIVE, "", str(error)
     except Changed as error:
         return Outcome.FAIL, "", str(error)
-    return (Outcome.PASS if _agree(claim, statement.text, found) else Outcome.FAIL), " to ".join(found), ""
+    return (Outcome.PASS if _agree(claim, statement.text, values) else Outcome.FAIL), " to ".join(values), ""
 
 
-def _agree(claim: Claim, said: str, found: list[str]) -> bool:
+def _agree(claim: Claim, said: str, values: list[str]) -> bool:
     assert claim.shown is not None
-    printed, values = _number(said), [_number(value) for value in found]
-    if printed is None or None in values:
-        return [_no_number(said)] == [_no_number(value) for value in found]
-    numbers = [float(value) * claim.shown.scale for value in values if value is not None]
+    printed, own = _number(said), [_number(value) for value in values]
+    if printed is None or None in own:
+        return [_no_number(said)] == [_no_number(value) for value in values]
+    numbers = [float(value) * claim.shown.scale for value in own if value is not None]
     low, high = min(numbers), max(numbers)
     allowed = max(_half_a_digit(printed), claim.tolerance, claim.relative * abs(float(printed)))
     allowed += ALMOST * max(abs(low), abs(high))
@@ -134,7 +136,7 @@ def _agree(claim: Claim, said: str, found: list[str]) -> bool:
 
 
 def _no_number(text: str) -> str:
-    """Text as it is compared; a table's `-` or `–` is an empty cell."""
+    """Text for comparison: `-` or `–` in a table is an empty cell."""
     return "" if text in ("-", "–") else text
 
 
@@ -147,5 +149,40 @@ def _number(text: str) -> Decimal | None:
 
 
 def _half_a_digit(printed: Decimal) -> float:
-    """Half a unit of the last printed digit: what rounding may change."""
+    """Half a unit of the last printed digit: the most that rounding changes."""
     return 0.5 * 10.0 ** int(printed.as_tuple().exponent)
+
+
+# --- printing -------------------------------------------------------------------------------------------
+
+
+def print_claims(report: ClaimReport, *, json: bool) -> None:
+    """Print a report of claims: every FAIL by itself, other outcomes by claim and reason, and the counts."""
+
+    console = stdout_console()
+    if json:
+        console.out(report.to_json(), highlight=False)
+        return
+    for (claim, outcome, why), count in grouped(report.answers).items():
+        if outcome not in (Outcome.PASS, Outcome.FAIL):
+            about = f"{claim}: {count} numbers" if count > 1 else claim
+            console.print(styled_line(str(outcome), outcome.exit_code, f"{about}: {why}"))
+    for answer in report.answers:
+        if answer.outcome is Outcome.FAIL:
+            message = f"{answer.claim}: {failure(answer)}"
+            console.print(styled_line(str(answer.outcome), answer.outcome.exit_code, message))
+    for kind, title in KINDS.items():
+        counts = report.counts(kind)
+        style = STYLES[worst(Outcome(name).exit_code for name in counts)]
+        said = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing to check"
+        console.print(Text(f"{title}: {said}", style=style))
+
+
+def failure(answer: Answer) -> str:
+    """Place and value of a wrong number, and the artifact's value."""
+    return answer.why or f"{answer.where}: says {answer.said}, {answer.source} has {answer.found}"
+
+
+def grouped(answers: list[Answer]) -> Counter[tuple[str, Outcome, str]]:
+    """(claim, outcome, why) -> number of answers, in order."""
+    return Counter((answer.claim, answer.outcome, answer.why) for answer in answers)

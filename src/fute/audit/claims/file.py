@@ -1,4 +1,4 @@
-"""The claims file: which numbers are said where, and what they must be. See resources/claims.yaml."""
+"""The claims file resources/claims.yaml: which numbers stand where, and which artifacts they must come from."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fute.audit.findings import INCOMPLETE
+from fute.audit.sidecars import first_problem
 from fute.config.strict_yaml import load
 
 
 class ClaimsError(ValueError):
-    """A claims file that cannot be read, or whose claim does not fit the table or text that it speaks of."""
+    """A claims file that cannot be read, or a claim that does not fit its table or text."""
 
     exit_code = INCOMPLETE
 
@@ -36,14 +37,15 @@ class _Strict(BaseModel):
 
 
 class Said(_Strict):
-    """Where numbers stand: in a table, in a text, or in the paper's text as `value`.
+    """Where the numbers stand: in a table, in a text, or, for a number of the paper's own text, here as `value`.
 
-    file: a CSV file, or a Markdown file with section (the heading that it stands under).
-    Of a table: keys, heading -> name of the field that it fills (a pattern may follow: `what: '(?P<name>[^(]+)'`);
-    columns, a pattern of the headings whose cells are numbers, its groups fill fields, too; where, field -> pattern
-    that it must match; cell, a pattern of what in a cell is said, each group a number, its name the field `part`.
-    Of a text: text, a pattern; its groups `value`, `value_x`, `value_y` are the numbers, with `x`, `y` as `part`; the
-    others fill fields. value: a number of the paper's own text.
+    file: a CSV or Markdown file. section: heading in a Markdown file, up to the next heading.
+    For a table. keys: heading -> name of the field that its cell fills, or a pattern whose groups fill fields
+    (`what: '(?P<name>[^(]+)'`). columns: pattern of the headings whose cells hold the numbers; its groups fill fields,
+    too. where: field -> pattern that it must match. cell: pattern for a cell; each group is a number, and the group's
+    name fills the field `part`.
+    For a text. text: pattern; its groups `value`, `value_x`, `value_y` are the numbers, with `x`, `y` as `part`; other
+    groups fill fields.
     """
 
     file: str | None = None
@@ -58,20 +60,21 @@ class Said(_Strict):
     @model_validator(mode="after")
     def _one_kind(self) -> Said:
         if [self.columns, self.text, self.value].count(None) != 2:
-            raise ValueError("needs exactly one of columns (a table), text, value")
+            raise ValueError("needs exactly one of columns (of a table), text, value")
         if (self.file is None) != (self.value is not None):
-            raise ValueError("a table or a text is in a file, a value is not")
+            raise ValueError("a table or a text needs file, a value must not have it")
         return self
 
 
 class Shown(_Strict):
-    """The artifact that a number comes from, and where in it. Templates `{field}` are filled from what is said.
+    """The artifact that a number comes from, and the place in it. `{field}` in texts is a field that `said` filled.
 
-    file: CSV, TSV, JSON or YAML; one with `*` stands for all files that match.
-    Of a table: where, column -> value that picks its rows; column (several, by commas, for `distinct`); reduce, what is
-    made of the values found. Of JSON and YAML: pointer (RFC 6901), the value there, or `count` of its entries.
-    scale: factor between the artifact's unit and the one that is said. interval: columns of an interval that must hold
-    the number instead.
+    file: CSV, TSV, JSON or YAML; `*` matches several files.
+    For a table. where: column -> value of the rows to use. column: of the number (for `distinct` several, by commas).
+    reduce: how the values of several rows become one. interval: the two columns of an interval that must hold the
+    number, instead of column.
+    For JSON and YAML. pointer (RFC 6901): to the value; with reduce `count`, to what is counted.
+    scale: factor from the artifact's unit to the printed one.
     """
 
     file: str
@@ -91,14 +94,14 @@ class Shown(_Strict):
 
 
 class Claim(_Strict):
-    """One block of the claims file: all numbers of a table or pattern, and their source.
+    """One block of the claims file: all numbers of a table or pattern, and the artifact that they come from.
 
-    kind: `reproduction`, our numbers and our artifacts; `publication`, the paper's numbers and our artifacts.
-    runs: names of the configurations whose runs it speaks of; none: any run, or none at all.
-    tolerance, relative: how far apart the numbers may be besides rounding, in the printed unit or as a share.
-    model: field of `shown.where` that names a model of the paper: a run without it is no evidence either way.
-    suspects: field of `said` that lists the headings, by `|`, of cells that cannot be right as printed.
-    not_comparable: why the numbers cannot be held against any artifact.
+    kind: `reproduction` compares our numbers with our artifacts, `publication` the paper's numbers with our artifacts.
+    runs: names of the configurations that the claim is about; empty: any.
+    tolerance, relative: allowed difference besides rounding, in the printed unit or as a share.
+    model: column of `shown.where` with a model of the paper; a run without that model is no evidence either way.
+    suspects: field of `said` with the headings, separated by `|`, of cells that cannot be right as printed.
+    not_comparable: why the numbers cannot be compared with any artifact.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")]
@@ -121,7 +124,7 @@ class Claim(_Strict):
 
 
 class Untied(_Strict):
-    """Numbers of a text that no artifact speaks for: patterns of them, or whole sections, and why."""
+    """Numbers of a text that come from no artifact, by patterns or whole sections, and why."""
 
     why: str
     patterns: tuple[Pattern, ...] = ()
@@ -129,31 +132,30 @@ class Untied(_Strict):
 
 
 class Claims(_Strict):
-    """The file. texts: documents of which every number must be claimed or named as untied -> those that are untied."""
+    """The file. texts: document -> its numbers without a claim; all its other numbers need one."""
 
     claims: tuple[Claim, ...]
     texts: dict[str, tuple[Untied, ...]] = {}
 
     def of(self, ids: tuple[str, ...]) -> Iterator[Claim]:
-        """The claims with these ids, or all. Raises ClaimsError for an id that there is not."""
+        """The claims with these ids; without ids, all. Raises ClaimsError for an unknown id."""
         known = {claim.id for claim in self.claims}
         if unknown := [name for name in ids if name not in known]:
-            raise ClaimsError(f"no claim {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+            raise ClaimsError(f"there is no claim {', '.join(unknown)}; choose from {', '.join(sorted(known))}")
         return (claim for claim in self.claims if not ids or claim.id in ids)
 
 
 def read_claims(path: Path) -> Claims:
-    """The claims of a file. Raises ClaimsError."""
+    """Read a claims file. Raises ClaimsError."""
     try:
-        found = Claims.model_validate(load(path.read_text(encoding="utf8")))
+        claims = Claims.model_validate(load(path.read_text(encoding="utf8")))
     except FileNotFoundError:
-        raise ClaimsError(f"{path}: is not there; the repository has it") from None
+        raise ClaimsError(f"{path}: does not exist; bring it back: git checkout resources/claims.yaml") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ClaimsError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}") from None
+        raise ClaimsError(f"{path}: {first_problem(error)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ClaimsError(f"{path}: {error}") from None
-    ids = [claim.id for claim in found.claims]
+    ids = [claim.id for claim in claims.claims]
     if repeated := sorted({name for name in ids if ids.count(name) > 1}):
-        raise ClaimsError(f"{path}: two claims are called {', '.join(repeated)}")
-    return found
+        raise ClaimsError(f"{path}: two claims have the id {', '.join(repeated)}; rename one")
+    return claims

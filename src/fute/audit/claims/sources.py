@@ -1,4 +1,4 @@
-"""What an artifact says where a number is claimed: values of a table, or what a JSON pointer leads to."""
+"""Values of artifacts for claimed numbers: cells of a table, or what a JSON pointer leads to."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ from fute.audit.claims.statements import Statement
 from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.config.strict_yaml import load
-from fute.paper.table3 import paper_models
 
 
 class Inconclusive(LookupError):
-    """The artifact, or the place in it, is not there; the message names it."""
+    """The artifact, or the place in it, does not exist; the message names it."""
 
 
 class NotApplicable(LookupError):
-    """The run has nothing that the claim speaks of: other models, another configuration."""
+    """The run has nothing that the claim is about: other models, another configuration."""
 
 
 class Changed(ValueError):
-    """An artifact whose bytes are not those that the manifest lists."""
+    """An artifact with other bytes than the manifest lists."""
 
 
 class Project:
-    """A checkout and a run's results, from which claims are answered. manifest: of that run."""
+    """A checkout and the results of a run, with which claims are compared. manifest: of that run."""
 
     def __init__(self, folder: Path, results: ResultsFolder, manifest: Manifest) -> None:
         self.folder, self.results, self.manifest = folder, results, manifest
@@ -45,11 +44,11 @@ class Project:
 
     @property
     def run(self) -> str:
-        """Name of the configuration that made the results."""
+        """Name of the run's configuration."""
         return self.manifest.config.name
 
     def path(self, name: str) -> Path:
-        """A file of the results or of the checkout. Raises Inconclusive where it is not there, Changed."""
+        """A file of the results or of the checkout. Raises Inconclusive if it does not exist, Changed."""
         try:
             path = self.results.path(name) if name.startswith(f"{RESULTS}/") else inside(self.folder, name)
         except UnsafePath as error:
@@ -58,11 +57,11 @@ class Project:
             raise Inconclusive(f"{name} is not in this run" if name.startswith(f"{RESULTS}/") else f"no file {name}")
         entry = self.manifest.entries.get(name)
         if entry is not None and sha256_file(path) != entry.sha256:
-            raise Changed(f"{name}: its bytes are not those of the manifest; see fute audit verify")
+            raise Changed(f"{name}: its bytes are not those of the manifest; for details run: fute audit verify")
         return path
 
     def find(self, claim: Claim, statement: Statement) -> list[str]:
-        """The values that answer a statement, reduced as its claim says: one, or the two ends of an interval."""
+        """The artifact's value for a statement, reduced as its claim says; of an interval its two ends."""
         shown = claim.shown
         assert shown is not None
         if shown.pointer is not None:
@@ -85,7 +84,7 @@ class Project:
             models = list(dict.fromkeys(row[column] for row in table))
             value = fill(template, statement, models)
             if column == claim.model and value not in models:
-                raise NotApplicable(f"models differ: the paper's is {value}, those of {file} are {', '.join(models)}")
+                raise NotApplicable(f"models differ: the paper's is {value}, {file} has {', '.join(models)}")
             chosen = [row for row in chosen if row[column] == value]
         if not chosen and shown.reduce not in ("count", "distinct"):
             keys = ", ".join(f"{column} {fill(value, statement)}" for column, value in shown.where.items())
@@ -103,10 +102,10 @@ class Project:
 
     def _matching(self, pattern: str) -> list[str]:
         below = pattern.removeprefix(f"{RESULTS}/")
-        found = sorted(f"{RESULTS}/{p.relative_to(self.results.folder)}" for p in self.results.folder.glob(below))
-        if not found:
+        names = sorted(f"{RESULTS}/{p.relative_to(self.results.folder)}" for p in self.results.folder.glob(below))
+        if not names:
             raise Inconclusive(f"{pattern} is not in this run")
-        return found
+        return names
 
     def _read_value(self, name: str) -> Any:
         path = self.path(name)
@@ -128,7 +127,7 @@ class Project:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Raises Inconclusive where a file is no text of the kind that its name says."""
+    """Raises Inconclusive if a file is not of the kind that its name says."""
     try:
         yield
     except (ValueError, csv.Error, yaml.YAMLError) as error:
@@ -136,8 +135,8 @@ def _readable(name: str) -> Iterator[None]:
 
 
 class _Fields(Formatter):
-    """`{field}`, or with another form: `{field:id}` as our files write names (`CR all_class` -> `cr-all-class`,
-    `ρ` -> `rho`), `{field:ours}` our id of a model of the paper.
+    """`{field}` as it is, `{field:id}` as our files write names (`CR all_class` -> `cr-all-class`, `ρ` -> `rho`),
+    `{field:ours}` as our id of a model of the paper.
     """
 
     def __init__(self, models: Sequence[str]) -> None:
@@ -147,15 +146,17 @@ class _Fields(Formatter):
         if format_spec == "id":
             return re.sub(r"[ _]", "-", str(value).lower().replace("ρ", "rho"))
         if format_spec == "ours":
+            from fute.paper.table3 import paper_models  # loads pandas
+
             ours = {key: model for model, key in paper_models(self.models).items()}
             return ours.get(str(value), str(value))
         return format(value, format_spec)
 
 
 def fill(template: str, statement: Statement, models: Sequence[str] = ()) -> str:
-    """A template of the claims file with a statement's fields. models: ids of ours, for `{field:ours}`.
+    """A template of the claims file with a statement's fields filled in. models: our ids, for `{field:ours}`.
 
-    Raises ClaimsError for a field that is none of the statement's.
+    Raises ClaimsError for a field that the statement does not have.
     """
     try:
         return _Fields(models).format(template, **statement.fields)
@@ -166,7 +167,7 @@ def fill(template: str, statement: Statement, models: Sequence[str] = ()) -> str
 
 
 def reduced(shown: Shown, rows: Sequence[Mapping[str, str]], column: str) -> str:
-    """One value of the rows' column, as text; a table's empty cell is empty text."""
+    """One value of the rows' column, as text; empty for an empty cell."""
     names = column.split(",")
     if rows and (missing := [name for name in names if name not in rows[0]]):
         raise Inconclusive(f"{shown.file} has no column {', '.join(missing)}")
@@ -177,7 +178,7 @@ def reduced(shown: Shown, rows: Sequence[Mapping[str, str]], column: str) -> str
         return str(len(set(values)))
     if shown.reduce == "one":
         if len(values) > 1:
-            raise Inconclusive(f"{shown.file} has {len(values)} rows where one is meant")
+            raise Inconclusive(f"{shown.file} has {len(values)} matching rows; the claim needs one")
         return values[0][0]
     numbers = [float(value) if value else math.nan for (value,) in values]
     total = math.fsum(numbers) / (len(numbers) if shown.reduce == "mean" else 1)

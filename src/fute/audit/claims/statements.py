@@ -1,4 +1,4 @@
-"""The numbers that are said, one by one: cells of CSV and Markdown tables, numbers in a text."""
+"""The numbers of a claim one by one, from tables and texts; and numbers of a document that no claim covers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from fute.audit.claims.file import Claim, ClaimsError, Said
+from fute.audit.claims.file import Claim, Claims, ClaimsError, Said
 from fute.audit.paths import RESULTS
 
 NUMBER = re.compile(r"(?<![\w.,/-])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]\d+)?(?!\w|[.,-]\d|-\w)")
@@ -19,9 +19,10 @@ _ESCAPE = re.compile(r"\\(?=[\\|*_`<>])")
 
 @dataclass(frozen=True)
 class Statement:
-    """A number, or words, as said: where, the text, the fields that the source's templates take, and the span.
+    """One claimed number, or words, as printed.
 
-    span: first and last character in a Markdown file; None elsewhere.
+    where: place for people. fields: for the templates of the claim's source. span: start and end in a Markdown file;
+    None elsewhere.
     """
 
     where: str
@@ -31,29 +32,29 @@ class Statement:
 
 
 def statements(claim: Claim, path: Path | None) -> list[Statement]:
-    """All numbers of a claim. path: its file; it must be there.
+    """All numbers of a claim. path: its file, which must exist.
 
-    Raises ClaimsError where nothing is found in a file of the project; results may have no row that is meant.
+    Raises ClaimsError if nothing in a file of the project matches; results may hold no matching row.
     """
     said = claim.said
     if said.value is not None:
         return [Statement(f"the paper: {claim.about}", said.value, {})]
     assert path is not None
-    found = list(_of_table(said, path) if said.text is None else _of_text(said, path))
-    if not found and not (said.file or "").startswith(f"{RESULTS}/"):
-        raise ClaimsError(f"claim {claim.id}: nothing in {said.file} matches it; bring one of them in line")
-    return found
+    numbers = list(_of_table(said, path) if said.text is None else _of_text(said, path))
+    if not numbers and not (said.file or "").startswith(f"{RESULTS}/"):
+        raise ClaimsError(f"claim {claim.id}: nothing in {said.file} matches it; change the claim or the file")
+    return numbers
 
 
 def section_span(page: str, heading: str | None) -> tuple[int, int]:
-    """First and last character of what stands under a heading up to the next one; of a whole page without heading."""
+    """Start and end of the text between a heading and the next one; of the whole page without heading."""
     if heading is None:
         return 0, len(page)
-    found = re.search(rf"^#+ {re.escape(heading)}$", page, re.MULTILINE)
-    if found is None:
-        raise ClaimsError(f"no heading {heading!r}")
-    after = re.compile(r"^#+ ", re.MULTILINE).search(page, found.end())
-    return found.end(), after.start() if after else len(page)
+    own = re.search(rf"^#+ {re.escape(heading)}$", page, re.MULTILINE)
+    if own is None:
+        raise ClaimsError(f"there is no heading {heading!r}")
+    following = re.compile(r"^#+ ", re.MULTILINE).search(page, own.end())
+    return own.end(), following.start() if following else len(page)
 
 
 def _line(page: str, at: int) -> int:
@@ -82,7 +83,7 @@ def _of_text(said: Said, path: Path) -> Iterator[Statement]:
 class _Cell:
     text: str
     start: int = 0
-    plain: bool = True  # without a place in a page
+    plain: bool = True  # has no place in a page
 
 
 def _of_table(said: Said, path: Path) -> Iterator[Statement]:
@@ -113,19 +114,19 @@ def _names(said: Said) -> list[str]:
 
 
 def _row_fields(said: Said, row: dict[str, _Cell]) -> dict[str, str] | None:
-    """What the key columns of a row fill; None where a pattern does not match."""
-    found = {}
+    """Fields that the key columns of a row fill; None if a pattern does not match."""
+    fields = {}
     for heading, name in said.keys.items():
         if heading not in row:
             raise ClaimsError(f"{said.file}: the table has no column {heading!r}; it has {', '.join(row)}")
         text = _ESCAPE.sub("", row[heading].text)
         if "(?P<" not in name:
-            found[name] = text
+            fields[name] = text
         elif match := re.fullmatch(name, text):
-            found |= {field: text for field, text in match.groupdict().items() if text is not None}
+            fields |= {field: text for field, text in match.groupdict().items() if text is not None}
         else:
             return None
-    return found
+    return fields
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, _Cell]]]:
@@ -135,7 +136,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, _Cell]]]:
 
 
 def _markdown_rows(said: Said, path: Path) -> Iterator[tuple[int, dict[str, _Cell]]]:
-    """Rows of the first table of a section; an empty first cell repeats the one above, bold is no part of a cell."""
+    """Rows of a section's first table; an empty first cell repeats the one above, marks of bold are left out."""
     page = path.read_text(encoding="utf8")
     start, end = _span(said, page)
     head: list[str] = []
@@ -155,13 +156,43 @@ def _markdown_rows(said: Said, path: Path) -> Iterator[tuple[int, dict[str, _Cel
 
 
 def _cells(line: str, at: int) -> list[_Cell]:
-    """Cells of a line of a Markdown table, with their places in the page; none for any other line."""
+    """Cells of a line of a Markdown table with their places in the page; none for other lines."""
     if not line.startswith("|"):
         return []
     bars = [match.start() for match in _CELL.finditer(line)]
-    found = []
+    cells = []
     for left, right in pairwise(bars):
         raw = line[left + 1 : right]
         text = raw.strip().removeprefix("**").removesuffix("**")
-        found.append(_Cell(text, at + left + 1 + raw.index(text), plain=False))
-    return found
+        cells.append(_Cell(text, at + left + 1 + raw.index(text), plain=False))
+    return cells
+
+
+# --- numbers without a claim ----------------------------------------------------------------------------
+
+NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|<!--.*?-->|\]\([^)]*\)|^#+ [^\n]*$", re.DOTALL | re.MULTILINE)
+
+
+def untied(name: str, claims: Claims, project: Path) -> list[str]:
+    """`{name}:{line} {number}` for every number of a document without a claim or a reason for having none.
+
+    Code, headings, comments and link targets are left out. Raises ClaimsError for a pattern or a section of the claims
+    file that the document does not have.
+    """
+    page = (project / name).read_text(encoding="utf8")
+    covered = [match.span() for match in NOT_PROSE.finditer(page)]
+    for claim in claims.claims:
+        if claim.said.file == name:
+            covered += [each.span for each in statements(claim, project / name) if each.span]
+    for reason in claims.texts[name]:
+        for pattern in reason.patterns:
+            spans = [match.span() for match in re.finditer(pattern, page, re.MULTILINE)]
+            if not spans:
+                raise ClaimsError(f"{name}: {pattern!r} ({reason.why}) matches nothing; remove it")
+            covered += spans
+        covered += [section_span(page, heading) for heading in reason.sections]
+    return [
+        f"{name}:{_line(page, match.start())} {match[0]}"
+        for match in NUMBER.finditer(page)
+        if not any(start <= match.start() and match.end() <= end for start, end in covered)
+    ]

@@ -1,1 +1,1 @@
-"""What an audit hands on: an RO-Crate, a page for a browser, receipts."""
+"""Publishing an audit: an RO-Crate, an HTML page, receipts."""

@@ -1,33 +1,47 @@
-"""Receipts: a dated record of every audit, each chained to the one before it and to the manifest that was audited.
+"""Receipts: a dated record of each audit, chained to the one before and to the manifest that was audited.
 
-`results/audit/receipts/0001.json`, `0002.json` ...: an edited, exchanged or missing receipt breaks the chain. What
-the chain cannot show is that its newest receipts were taken away: publish the hash of the last one.
+`results/audit/receipts/0001.json`, `0002.json` ...: an edited, exchanged or missing receipt breaks the chain. The chain
+cannot show that its newest receipts were removed: publish the hash of the last one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fute.artifacts import content_key
-from fute.audit.findings import DRIFT, INCOMPLETE
+from fute import __version__
+from fute.artifacts import atomic, canonical_json, content_key, sha256_file
+from fute.audit.claims.check import ClaimReport, check_claims
+from fute.audit.claims.file import read_claims
+from fute.audit.claims.sources import Project
+from fute.audit.findings import DRIFT, INCOMPLETE, Cause, Report, Verdict
+from fute.audit.hashing import cores
+from fute.audit.manifest import MANIFEST, Manifest, ManifestError, read_manifest
 from fute.audit.paths import AUDIT, ResultsFolder
 from fute.audit.sidecars import Sha256, strict_json
+from fute.audit.verify import verify_manifest
+from fute.code_hash import code_sha256
 
 RECEIPTS = f"{AUDIT}/receipts"
 
 
 class ReceiptError(ValueError):
-    """A report that cannot be taken into a receipt, or a receipt that cannot be written."""
+    """A report that no receipt can hold, or a receipt that cannot be written."""
 
     exit_code = INCOMPLETE
 
 
 class BrokenChain(ReceiptError):
-    """A receipt that is damaged, edited, exchanged or gone: the chain says nothing any more."""
+    """A receipt that is damaged, edited, exchanged or missing: the chain proves nothing any more."""
 
     exit_code = DRIFT
 
@@ -37,7 +51,7 @@ class _Strict(BaseModel):
 
 
 class Audited(_Strict):
-    """What one command said: its exit code and counts, by verdict or, for claims, by kind and verdict."""
+    """Result of one command: exit code, and counts by verdict or, for claims, by kind and outcome."""
 
     command: str
     exit_code: Annotated[int, Field(ge=0, le=2)]
@@ -46,7 +60,7 @@ class Audited(_Strict):
 
 
 class Receipt(_Strict):
-    """One audit. manifest: sha256 of its file. previous: hash of the receipt before, None for the first."""
+    """One audit. manifest: sha256 of the manifest's file. previous: hash of the receipt before; None for the first."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
     number: Annotated[int, Field(ge=1)]
@@ -64,18 +78,18 @@ class Receipt(_Strict):
 
 
 def audited(report: Mapping[str, Any]) -> Audited:
-    """The part of a command's `--json` that a receipt keeps. Raises ReceiptError."""
+    """The part of a command's JSON report that a receipt keeps. Raises ReceiptError."""
     try:
         root = report.get("facts", {}).get("root")
-        said = {name: report[name] for name in ("command", "exit_code", "counts")} | {"root": root}
-        content_key(said)  # refuses what no receipt can hold
-        return Audited.model_validate(said)
+        kept = {name: report[name] for name in ("command", "exit_code", "counts")} | {"root": root}
+        content_key(kept)  # refuses what no receipt can hold
+        return Audited.model_validate(kept)
     except (KeyError, AttributeError, ValueError):
-        raise ReceiptError("is no report of fute audit; make it with --json") from None
+        raise ReceiptError("is no report of fute audit; print one with --json") from None
 
 
 def read_report(path: Path) -> Audited:
-    """What a report in a file says. Raises ReceiptError."""
+    """The result in a report's file. Raises ReceiptError."""
     try:
         return audited(strict_json(path.read_bytes()))
     except (OSError, ValueError) as error:
@@ -87,29 +101,163 @@ def receipt_name(number: int) -> str:
 
 
 def receipt_numbers(results: ResultsFolder) -> list[int]:
-    """Numbers of the receipts that are there, sorted. Raises BrokenChain for a file that is none."""
-    found = []
+    """Numbers of the existing receipts, sorted. Raises BrokenChain for a file that is no receipt."""
+    numbers = []
     for path in sorted(results.path(RECEIPTS).glob("*.json")):
         if not path.stem.isdecimal() or path.name != Path(receipt_name(int(path.stem))).name:
-            raise BrokenChain(f"{RECEIPTS}/{path.name}: is no name of a receipt; remove it")
-        found.append(int(path.stem))
-    return sorted(found)
+            raise BrokenChain(f"{RECEIPTS}/{path.name}: is no name of a receipt; remove the file")
+        numbers.append(int(path.stem))
+    return sorted(numbers)
 
 
 def read_receipt(results: ResultsFolder, number: int) -> Receipt:
-    """One receipt, its own hash checked. Raises BrokenChain."""
+    """Read a receipt; its own hash is checked. Raises BrokenChain."""
     name = receipt_name(number)
     try:
         body = strict_json(results.path(name).read_bytes())
         digest = body.pop("sha256")
         receipt = Receipt.model_validate(body)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise BrokenChain(f"{name}: is damaged, no receipt any more") from None
+        raise BrokenChain(f"{name}: is damaged, no receipt any more; bring it back from a copy") from None
     if content_key(body) != digest:
-        raise BrokenChain(f"{name}: was edited: its sha256 is not that of what it says")
+        raise BrokenChain(f"{name}: was edited: its sha256 is not that of its content; bring it back from a copy")
     return receipt
 
 
 def read_receipts(results: ResultsFolder) -> list[Receipt]:
-    """All receipts, the first one first. Raises BrokenChain."""
+    """All receipts, from the first to the last. Raises BrokenChain."""
     return [read_receipt(results, number) for number in receipt_numbers(results)]
+
+
+AUDITOR = "fute.audit.cli"
+"""Module whose code, with what it imports, does the audits."""
+
+
+def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audited]) -> tuple[Receipt, Path]:
+    """Add a receipt to the chain. Raises BrokenChain; ReceiptError for a report of other results."""
+    root = read_manifest(manifest).root
+    for audit in audits:
+        if audit.root is not None and audit.root != root:
+            raise ReceiptError(
+                f"the report of {audit.command} is of the root {audit.root[:12]}, not {root[:12]}; make it again"
+            )
+    broken = [finding.message for finding in check_receipts(results).findings if finding.verdict is Verdict.DRIFTED]
+    if broken:
+        raise BrokenChain(f"the chain is broken, so no receipt is added: {broken[0]}")
+    chain = read_receipts(results)
+    receipt = Receipt(
+        schema=1,
+        number=len(chain) + 1,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        root=root,
+        manifest=sha256_file(manifest),
+        audits=list(audits),
+        versions={
+            "fute": __version__,
+            "python": platform.python_version(),
+            "snakemake": metadata.version("snakemake"),
+        },
+        code_sha256=code_sha256(AUDITOR),
+        previous=chain[-1].sha256 if chain else None,
+    )
+    path = results.path(receipt_name(receipt.number))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = receipt.model_dump(by_alias=True) | {"sha256": receipt.sha256}
+    _write_once(path, canonical_json(body) + "\n")
+    return receipt, path
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a new file, complete at once and never over another one. Raises ReceiptError."""
+    written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with atomic(written) as temporary:
+            temporary.write_text(text, encoding="utf8")
+        os.link(written, path)
+    except FileExistsError:
+        raise ReceiptError(f"{path}: another audit wrote it meanwhile; run the command again") from None
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def check_receipts(results: ResultsFolder, manifest: Path | None = None) -> Report:
+    """Check the chain from the first receipt to the last. manifest: the one that the last receipt must be of."""
+    numbers = receipt_numbers(results)
+    report = Report("receipt", checked=len(numbers))
+    before: Receipt | None = None
+    for expected, number in enumerate(numbers, start=1):
+        name = receipt_name(number)
+        if expected not in numbers:
+            report.add(
+                name,
+                Verdict.DRIFTED,
+                Cause.RECORD,
+                f"{receipt_name(expected)}: is missing from the chain; bring it back from a copy",
+            )
+            break
+        try:
+            receipt = read_receipt(results, number)
+        except BrokenChain as error:
+            report.add(name, Verdict.DRIFTED, Cause.RECORD, str(error))
+            before = None
+            continue
+        if problem := _link(receipt, number, before):
+            report.add(name, Verdict.DRIFTED, Cause.RECORD, f"{name}: {problem}")
+        before = receipt
+    if before:
+        report.facts = {"last": before.sha256, "time": before.time, "root": before.root}
+    if manifest is not None:
+        _newest(report, before, manifest)
+    return report
+
+
+def _link(receipt: Receipt, number: int, before: Receipt | None) -> str | None:
+    """What is wrong between a receipt and the one before it; None if nothing is."""
+    if receipt.number != number:
+        return f"is receipt {receipt.number}: files were exchanged"
+    if number == 1:
+        return None if receipt.previous is None else "is the first one and names a receipt before it"
+    if before is None:
+        return None  # the receipt before has a finding of its own
+    if receipt.previous != before.sha256:
+        return f"follows {str(receipt.previous)[:12]}, but the one before it is {before.sha256[:12]}"
+    return "is older than the one before it" if receipt.time < before.time else None
+
+
+def _newest(report: Report, last: Receipt | None, manifest: Path) -> None:
+    """Report if the newest receipt is not of the current manifest."""
+    if not report.checked:
+        report.checked = 1
+        report.add(
+            RECEIPTS, Verdict.UNVERIFIED, Cause.ABSENT, f"{RECEIPTS}: there is no receipt; make one: fute audit receipt"
+        )
+        return
+    try:
+        root = read_manifest(manifest).root
+    except ManifestError as error:
+        report.add(MANIFEST, Verdict.UNVERIFIED, Cause.ABSENT, str(error))
+        return
+    if last is not None and (last.root, last.manifest) != (root, sha256_file(manifest)):
+        problem = f"{MANIFEST}: changed since the last receipt, of {last.time}; make a new one: fute audit receipt"
+        report.add(MANIFEST, Verdict.UNVERIFIED, Cause.RECORD, problem)
+
+
+@dataclass(frozen=True)
+class Audits:
+    """A manifest, and the reports of verification and claims on its run."""
+
+    manifest: Manifest
+    verified: Report
+    claims: ClaimReport
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Both reports as `--json` prints them."""
+        return [json.loads(self.verified.to_json()), json.loads(self.claims.to_json())]
+
+
+def run_audits(results: ResultsFolder, manifest: Path, claims: Path, project: Path = Path()) -> Audits:
+    """Verify a manifest's artifacts and check all claims. Raises ManifestError, ClaimsError."""
+    listed = read_manifest(manifest)
+    verified = verify_manifest(listed, results, threads=cores(), project=project)
+    checked = check_claims(read_claims(claims).claims, Project(project, results, listed))
+    return Audits(listed, verified, checked)

@@ -1,23 +1,114 @@
 """Export of a run as a Workflow Run RO-Crate, profile Provenance Run Crate 0.5 (w3id.org/ro/wfrun/provenance/0.5).
 
-A folder with the workflow, every artifact with its record, the manifest, and `ro-crate-metadata.json`, which says what
-made what: a CreateAction for each run of a step, with its inputs, parameters, image and cost. Folders of weights stay
-out; their locks are in. The same manifest and sidecars give the same metadata.
+The crate is a folder with the workflow, every artifact with its record, the manifest, and `ro-crate-metadata.json`,
+which says what made what: a CreateAction for each run of a step, with inputs, parameters, image and cost. Weights are
+left out, their locks are in. Equal manifests and sidecars give equal metadata.
 """
 
 from __future__ import annotations
 
+import mimetypes
+from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from rocrate.model import ComputationalWorkflow, ContextEntity, File
+from rocrate.rocrate import ROCrate
 
 from fute import __version__
-from fute.audit.executions import Execution, executions
+from fute.artifacts import SIDECAR, canonical_json, content_key, sha256_file
+from fute.audit.findings import DRIFT, INCOMPLETE
+from fute.audit.lineage import Execution, executions
 from fute.audit.manifest import MANIFEST, Manifest, manifest_json
 from fute.audit.paths import ResultsFolder, inside
-from fute.audit.publish.crate_entities import MEDIA, Entities, ExportError, media_type
+
+TERMS = "https://w3id.org/ro/terms/workflow-run"
+MEDIA = {".smk": "text/x-python", ".jsonl": "application/x-ndjson", ".keys": "text/plain", ".yaml": "application/yaml"}
+
+
+class ExportError(RuntimeError):
+    """A run that cannot be exported, or a folder that cannot take it."""
+
+    exit_code = INCOMPLETE
+
+
+class MovedArtifact(ExportError):
+    """An artifact with other bytes than the manifest lists."""
+
+    exit_code = DRIFT
+
+
+class Entities:
+    """The entities of one crate: files with their hashes, values, container images. Each is made once, on first use."""
+
+    def __init__(self, manifest: Manifest, results: ResultsFolder) -> None:
+        self.manifest, self.results = manifest, results
+        self.crate = ROCrate(version="1.1")
+        self.crate.metadata.extra_contexts.append(f"{TERMS}/context")
+
+    def entity(self, key: str, kind: str, **properties: Any) -> ContextEntity:
+        """The contextual entity with this id, made if it does not exist yet."""
+        known = self.crate.get(key)
+        return known or self.crate.add(ContextEntity(self.crate, key, {"@type": kind, **properties}))
+
+    def value(self, name: str, value: Any, **properties: Any) -> ContextEntity:
+        """A PropertyValue; equal values share one."""
+        text = value if isinstance(value, str | int | float) else canonical_json(value)
+        key = f"#{name.replace(' ', '-')}-{content_key([text, properties])[:16]}"
+        return self.entity(key, "PropertyValue", name=name, value=text, **properties)
+
+    def artifact(self, name: str) -> File:
+        """The file of an artifact, after its bytes were checked, with its record beside it."""
+        if known := self.crate.get(name):
+            return known
+        entry = self.manifest.entries[name]
+        path = self.results.path(name)
+        if not path.is_file():
+            raise ExportError(f"{name}: is missing; copy it again, or {self.manifest.make_it(name)}")
+        if sha256_file(path) != entry.sha256:
+            raise MovedArtifact(f"{name}: its bytes are not those of the manifest; for details run: fute audit verify")
+        facts = {"name": name.rpartition("/")[2], "sha256": entry.sha256, "contentSize": str(entry.size)}
+        record = self.file(name + SIDECAR, self.results.sidecar(name), sha256=entry.sidecar_sha256)
+        record["about"] = {"@id": name}
+        return self.file(name, path, **facts)
+
+    def file(self, key: str, path: Path, **facts: Any) -> File:
+        return self.crate.add_file(path, key, properties={"encodingFormat": media_type(key), **facts})
+
+    def input(self, path: str, sha256: str) -> ContextEntity | File:
+        """An input: an artifact of the run, or the hash of a file outside it."""
+        if path in self.manifest.entries:
+            return self.artifact(path)
+        return self.value(path, sha256, propertyID=f"{TERMS}#sha256")
+
+    def image(self, sha256: str) -> ContextEntity:
+        """The container image of an execution, with its entry in the lock of images."""
+        locked = self.manifest.images.get(sha256, {})
+        name = str(locked.get("name", f"image {sha256[:12]}"))
+        kind = {"@id": f"{TERMS}#SIFImage"}
+        facts = {"description": canonical_json(locked)} if locked else {}
+        return self.entity(
+            f"#image-{sha256[:16]}", "ContainerImage", name=name, sha256=sha256, additionalType=kind, **facts
+        )
+
+    @staticmethod
+    def ref(entity: ContextEntity | File) -> dict[str, str]:
+        return {"@id": entity.id}
+
+    @staticmethod
+    def refs(entities: Iterable[ContextEntity | File]) -> list[dict[str, str]] | dict[str, str]:
+        """References without repeats; a single one is no list, as usual in the JSON-LD of crates."""
+        references = [{"@id": key} for key in dict.fromkeys(entity.id for entity in entities)]
+        return references[0] if len(references) == 1 else references
+
+
+def media_type(name: str) -> str:
+    """MIME type of a file, by its ending."""
+    if name.endswith(".gz"):
+        return "application/gzip"
+    return MEDIA.get(Path(name).suffix) or mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
@@ -30,21 +121,23 @@ LICENSE = "https://spdx.org/licenses/MIT"
 PAPER = "https://arxiv.org/abs/2402.14522"
 WORKFLOW = "Snakefile"
 MIN_SNAKEMAKE = ">=9.20"
-"""The records do not say which version ran; this is what the workflow accepts."""
-# what of a run's facts is a cost: property -> (name, unit code of UN/CEFACT)
+"""The version that the workflow needs; the records do not say which one ran."""
+# costs among the facts of a run: property -> (name, unit code of UN/CEFACT)
 COSTS = {"cpu_s": ("CPU time", "SEC"), "peak_memory_mb": ("peak memory", "E34")}
 
 
 def export_crate(manifest: Manifest, results: ResultsFolder, folder: Path, project: Path = Path()) -> int:
-    """Write the crate of a run to a folder, which must not hold anything; returns the number of executions.
+    """Write the crate of a run to an empty or new folder; returns the number of executions.
 
-    Raises ExportError, RecordMoved; then the folder holds no `ro-crate-metadata.json`.
+    Raises ExportError, RecordMoved; the folder then holds no `ro-crate-metadata.json`.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ExportError(f"{folder} is not empty; name another folder or remove it")
+        raise ExportError(f"{folder} is not empty; give another folder with --output, or remove it")
     ran = executions(manifest, results)
     if not ran:
-        raise ExportError("the manifest lists no artifact; run the workflow, then: fute audit manifest")
+        raise ExportError(
+            "the manifest lists no artifact; run the workflow, then make the manifest again: fute audit manifest"
+        )
     crate = _Crate(manifest, results, project)
     for execution in ran:
         crate.add_execution(execution)
@@ -82,7 +175,7 @@ class _Crate(Entities):
         return self.tools[rule]
 
     def add_execution(self, execution: Execution) -> None:
-        """A CreateAction for what the step did, and a ControlAction for the workflow's step that called it."""
+        """A CreateAction for what the step did, and a ControlAction for the rule that called it."""
         entry = execution.entry
         tool = self.tool(execution)
         used = [self.input(source.path, source.sha256) for source in entry.inputs]
@@ -115,10 +208,12 @@ class _Crate(Entities):
         self.controls.append(control)
 
     def finish(self, ran: list[Execution]) -> None:
-        """The workflow and its run as a whole, and what the crate is."""
+        """The workflow, its run as a whole, and the crate itself."""
         times = [str(execution.run["finished"]) for execution in ran if "finished" in execution.run]
         if not times:
-            raise ExportError("no record says when it was written; a crate must be dated")
+            raise ExportError(
+                "no record has the time when it was written, and a crate needs a date; run the workflow again"
+            )
         finished = max(times)
         workflow = self._workflow()
         made_by = {name for execution in ran for name in execution.outputs}
@@ -155,9 +250,9 @@ class _Crate(Entities):
         )
 
     def _outside(self, ran: list[Execution]) -> list[ContextEntity | File]:
-        """Inputs of the run as a whole: what none of its steps made."""
-        known = {(s.path, s.sha256) for e in ran for s in e.inputs if s.path not in self.manifest.entries}
-        return [self.input(*source) for source in sorted(known)]
+        """Inputs of the run as a whole: files that none of its steps made."""
+        outside = {(s.path, s.sha256) for e in ran for s in e.inputs if s.path not in self.manifest.entries}
+        return [self.input(*source) for source in sorted(outside)]
 
     def _workflow(self) -> ComputationalWorkflow:
         for path in sorted((self.project / "rules").glob("*.smk")):

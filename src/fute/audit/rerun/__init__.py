@@ -1,1 +1,1 @@
-"""Doing finished jobs again: which, where, and how the new artifacts compare with the old ones."""
+"""Doing finished jobs again: which ones, where, and how new artifacts compare with old ones."""

@@ -1,12 +1,15 @@
-"""How far two artifacts of one kind are apart, and whether that is more than their kind may differ.
+"""Distances between two artifacts of one kind, and whether they are within the tolerance of the kind.
 
-Data, splits, prompts and tables are the same bytes or have drifted. What a model says, learns or scores may differ in
-its last digits between machines: every such kind has measures, each 0 for equal artifacts, and a tolerance for each.
+Data, splits, prompts and tables have the same bytes or have drifted. Outputs, vectors and scores of models may differ
+in the last digits between machines: each such kind has measures, 0 for equal artifacts, each with a tolerance.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from safetensors import safe_open
+from safetensors.numpy import load_file as load_arrays
 
 from fute.artifacts import read_jsonl, semantic_sha256, sha256_file
 from fute.audit.config_and_locks import LOCK
@@ -24,7 +27,7 @@ from fute.embeddings import load
 
 
 class Kind(StrEnum):
-    LABELS = "labels"  # what a black box said, row by row
+    LABELS = "labels"  # outputs of a black box, row by row
     VECTORS = "vectors"  # embeddings, the prefix's start, encoder states
     WEIGHTS = "weights"  # a lock and the folder of a model beside it
     METRICS = "metrics"  # numbers in CSV or JSON
@@ -34,7 +37,7 @@ class Kind(StrEnum):
 
 Distances = Mapping[str, float]
 UNLIKE = float("inf")
-"""Distance of artifacts that cannot be compared: other rows, other columns, other tensors."""
+"""Distance of artifacts that cannot be compared: different rows, columns or tensors."""
 
 DEFAULTS: Mapping[str, Distances] = {
     Kind.LABELS: {"flips": 0.01, "class shift": 0.01},
@@ -46,7 +49,7 @@ DEFAULTS: Mapping[str, Distances] = {
 
 @dataclass(frozen=True)
 class Tolerances:
-    """Largest distances of each kind that are no drift, and where these numbers come from."""
+    """Largest distances of each kind that are no drift. source: where these numbers come from, in words."""
 
     of: Mapping[str, Distances]
     source: str
@@ -54,10 +57,10 @@ class Tolerances:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two artifacts are to each other; `said` is for people, empty for the same bytes."""
+    """Result of a comparison. words: for people; empty for the same bytes."""
 
     verdict: Verdict
-    said: str = ""
+    words: str = ""
 
 
 def kind_of(name: str) -> Kind:
@@ -76,25 +79,25 @@ def kind_of(name: str) -> Kind:
 
 
 def compare(name: str, recorded: Path, again: Path, tolerances: Tolerances) -> Comparison:
-    """Hold what was made again against what was recorded; both are files of the artifact `name`."""
+    """Compare a file that was made again with the recorded one; both are files of the artifact `name`."""
     if sha256_file(recorded) == sha256_file(again):
         return Comparison(Verdict.IDENTICAL)
     if semantic_sha256(recorded) == semantic_sha256(again):
-        return Comparison(Verdict.EQUIVALENT, "compressed otherwise, the same content")
+        return Comparison(Verdict.EQUIVALENT, "other compression, the same content")
     kind = kind_of(name)
     if kind is Kind.FIGURE and sha256_file(recorded.with_suffix(".csv")) == sha256_file(again.with_suffix(".csv")):
-        return Comparison(Verdict.EQUIVALENT, "drawn otherwise, from the same coordinates")
+        return Comparison(Verdict.EQUIVALENT, "other bytes, drawn from the same coordinates")
     allowed = tolerances.of.get(kind)
     if allowed is None:
-        return Comparison(Verdict.DRIFTED, "other bytes, and its kind must be made byte for byte")
-    found = distances(name, recorded, again)
-    within = all(found[measure] <= most for measure, most in allowed.items())
-    said = ", ".join(f"{measure} {found[measure]:.3g} (may be {most:.3g})" for measure, most in allowed.items())
-    return Comparison(Verdict.WITHIN_TOLERANCE if within else Verdict.DRIFTED, said)
+        return Comparison(Verdict.DRIFTED, "other bytes, and its kind must be equal byte for byte")
+    apart = distances(name, recorded, again)
+    within = all(apart[measure] <= most for measure, most in allowed.items())
+    words = ", ".join(f"{measure} {apart[measure]:.3g} (may be {most:.3g})" for measure, most in allowed.items())
+    return Comparison(Verdict.WITHIN_TOLERANCE if within else Verdict.DRIFTED, words)
 
 
 def distances(name: str, one: Path, two: Path) -> Distances:
-    """Measure -> distance of two artifacts of a kind that has measures."""
+    """Measure -> distance of two artifacts. Raises ValueError for a kind without measures."""
     match kind_of(name):
         case Kind.LABELS:
             return label_distances(read_jsonl(one), read_jsonl(two))
@@ -109,30 +112,34 @@ def distances(name: str, one: Path, two: Path) -> Distances:
 
 
 def label_distances(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> Distances:
-    """`flips`: share of rows with another prediction. `class shift`: total variation of the predictions' shares."""
+    """`flips`: share of rows with another prediction. `class shift`: total variation between the shares of classes."""
     if [row["id"] for row in one] != [row["id"] for row in two]:
         return {"flips": UNLIKE, "class shift": UNLIKE}
-    said = pd.DataFrame({"one": [str(r["prediction"]) for r in one], "two": [str(r["prediction"]) for r in two]})
-    shares = [said[side].value_counts(normalize=True) for side in said]
-    return {
-        "flips": float((said["one"] != said["two"]).mean()),
-        "class shift": float(shares[0].sub(shares[1], fill_value=0).abs().sum() / 2),
-    }
+    predictions = [[str(row["prediction"]) for row in rows] for rows in (one, two)]
+    rows = max(len(one), 1)
+    flips = sum(before != after for before, after in zip(*predictions, strict=True))
+    counts = [Counter(side) for side in predictions]
+    moved = sum(abs(counts[0][label] - counts[1][label]) for label in counts[0] | counts[1])
+    return {"flips": flips / rows, "class shift": moved / (2 * rows)}
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file in fp64; of an embedding its vectors, scaled back."""
+    """The arrays of a safetensors file in fp64; of an embedding its vectors, in their original scale."""
     with safe_open(path, framework="numpy") as file:
         is_embedding = "fute" in (file.metadata() or {})
+        dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     if is_embedding:
         embedding = load(path)
         return {"vector": embedding.vector.astype(np.float64), "orders": embedding.orders.astype(np.float64)}
-    with safe_open(path, framework="pt") as file:  # numpy has no bfloat16
-        return {name: file.get_tensor(name).double().numpy() for name in file.keys()}  # noqa: SIM118
+    if "BF16" in dtypes:  # numpy has no bfloat16
+        from safetensors.torch import load_file
+
+        return {name: tensor.double().numpy() for name, tensor in load_file(path).items()}
+    return {name: array.astype(np.float64) for name, array in load_arrays(path).items()}
 
 
 def array_distances(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray]) -> Distances:
-    """Largest `cosine distance` (1 - cosine) and `relative L2` (of the first one's norm) over all arrays."""
+    """Largest `cosine distance` (1 - cosine) and `relative L2` (relative to the first) over all arrays."""
     if {name: array.shape for name, array in one.items()} != {name: array.shape for name, array in two.items()}:
         return {"cosine distance": UNLIKE, "relative L2": UNLIKE}
     cosines, norms = [0.0], [0.0]
@@ -143,7 +150,7 @@ def array_distances(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray]
         size, other = np.linalg.norm(a), np.linalg.norm(b)
         cosines.append(1 - float(a @ b / (size * other)) if size and other else UNLIKE)
         norms.append(float(np.linalg.norm(a - b) / size) if size else UNLIKE)
-    # a cosine of equal directions may come out a rounding above 1, and NaN of an overflow is no agreement
+    # rounding may give a cosine slightly above 1; NaN from an overflow is no agreement
     return {"cosine distance": _largest(cosines), "relative L2": _largest(norms)}
 
 
@@ -152,29 +159,37 @@ def _largest(values: list[float]) -> float:
 
 
 def weight_distances(one: Path, two: Path) -> Distances:
-    """Distances of the tensors of two model folders, given by their locks; other files must be the same bytes."""
+    """Distances of the tensors of two model folders, given by their locks; other files must have the same bytes."""
     folders = [lock.with_name(lock.name.removesuffix(LOCK)) for lock in (one, two)]
     listed = [json.loads(lock.read_bytes())["files"] for lock in (one, two)]
     unlike = {"cosine distance": UNLIKE, "relative L2": UNLIKE}
     if listed[0].keys() != listed[1].keys():
         return unlike
-    found = [{"cosine distance": 0.0, "relative L2": 0.0}]
+    apart = [{"cosine distance": 0.0, "relative L2": 0.0}]
     for name in (name for name in listed[0] if listed[0][name] != listed[1][name]):
         if not name.endswith(".safetensors"):
             return unlike
-        found.append(array_distances(*(arrays_of(folder / name) for folder in folders)))
-    return {measure: max(each[measure] for each in found) for measure in found[0]}
+        apart.append(array_distances(*(arrays_of(folder / name) for folder in folders)))
+    return {measure: max(each[measure] for each in apart) for measure in apart[0]}
 
 
 def _value(path: Path) -> Any:
-    """A table's or a JSON file's content as a JSON value."""
+    """Content of a CSV or JSON file: a table as rows of cells, each a number if it can be read as one."""
     if path.suffix == ".csv":
-        return pd.read_csv(path).to_dict(orient="list")
+        with path.open(encoding="utf8", newline="") as stream:
+            return [[_cell(text) for text in row] for row in csv.reader(stream)]
     return json.loads(path.read_bytes())
 
 
+def _cell(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def absolute_distance(one: Any, two: Any) -> float:
-    """Largest difference of the numbers of two values of one shape; infinite where anything else differs."""
+    """Largest difference between the numbers of two JSON values; infinite if anything else differs."""
     return max(_differences(one, two), default=0.0)
 
 
@@ -187,8 +202,8 @@ def _differences(one: Any, two: Any) -> Iterator[float]:
         for each in zip(one, two, strict=True):
             yield from _differences(*each)
     elif isinstance(one, numbers) and isinstance(two, numbers) and not isinstance(one, bool):
-        if one != two and not (np.isnan(one) and np.isnan(two)):
+        if one != two and not (math.isnan(one) and math.isnan(two)):
             gap = abs(one - two)
-            yield UNLIKE if np.isnan(gap) else float(gap)
+            yield UNLIKE if math.isnan(gap) else float(gap)
     elif one != two:
         yield UNLIKE

@@ -1,7 +1,7 @@
-"""How far repeats of one job are apart: the noise floor that tolerances should stand on.
+"""How much repeats of one job differ: the noise on which tolerances should rest.
 
-`results/audit/noise.json` holds for each kind of artifact the largest distances between any two of k repeats. Where
-it is there, `rerun` judges by it instead of by the default tolerances.
+`results/audit/noise.json` holds the largest distances between any two repeats, for each kind of artifact. If the file
+exists, `rerun` takes its tolerances from it instead of the defaults.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fute.progress import Track
 NOISE = f"{AUDIT}/noise.json"
 SCHEMA = 1
 MARGIN = 2
-"""A tolerance is this many times the largest distance seen: a few repeats seldom meet the worst."""
+"""Factor from the largest distance to the tolerance: few repeats seldom show the largest possible one."""
 
 
 class NoiseError(ValueError):
@@ -34,9 +34,9 @@ class NoiseError(ValueError):
 
 
 def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict[str, Any], Report]:
-    """Do every job `repeats` times; returns the content of noise.json, and what could not be done or compared.
+    """Do every job `repeats` times; returns the content of noise.json, and a report.
 
-    An artifact of a kind that must be made byte for byte and was not is a finding.
+    Findings are jobs that could not be done, and artifacts with other bytes whose kind must be equal byte for byte.
     """
     report = Report("noise", checked=sum(len(job.outputs) for job in jobs))
     floor: dict[str, dict[str, float]] = {}
@@ -47,14 +47,14 @@ def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict
             runs = []
             try:
                 for _ in range(repeats):
-                    runs.append(rerunner.again(job).made)
+                    runs.append(rerunner.redo(job).made)
                     track.advance()
             except CANNOT as error:
                 for name in job.outputs:
                     report.add(name, Verdict.NOT_RERUNNABLE, Cause.ABSENT, f"{name}: {error}")
                 continue
             for name in job.outputs:
-                _one(name, [made[name] for made in runs], floor, counted, report)
+                _take_up(name, [made[name] for made in runs], floor, counted, report)
             environment = read_sidecar(Path(f"{runs[0][job.outputs[0]]}.prov.json"))[0].environment()
             if environment not in environments:
                 environments.append(environment)
@@ -65,26 +65,31 @@ def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict
         "floor": {kind: {"artifacts": counted[kind], "distances": floor.get(kind, {})} for kind in sorted(counted)},
         "environments": environments,
     }
-    report.facts = {"repeats": repeats, "floor": {kind: dict(found) for kind, found in sorted(floor.items())}}
+    report.facts = {"repeats": repeats, "floor": dict(sorted(floor.items()))}
     return value, report
 
 
-def _one(name: str, files: Sequence[Path], floor: dict, counted: dict, report: Report) -> None:
-    """Take the repeats of one artifact into the floor of its kind."""
+def _take_up(name: str, files: Sequence[Path], floor: dict, counted: dict, report: Report) -> None:
+    """Raise the floor of an artifact's kind to the distances of its repeats."""
     kind = kind_of(name)
     counted[kind] = counted.get(kind, 0) + 1
     differ = len({semantic_sha256(path) for path in files}) > 1
     if kind not in DEFAULTS:
         if differ:
-            report.add(name, Verdict.DRIFTED, Cause.NONDETERMINISM, f"{name}: repeats are not the same bytes")
+            report.add(name, Verdict.DRIFTED, Cause.NONDETERMINISM, f"{name}: repeats have different bytes")
         return
     own = floor.setdefault(kind, dict.fromkeys(DEFAULTS[kind], 0.0))
     for pair in itertools.combinations(files, 2) if differ else ():
-        found = distances(name, *pair)
-        if UNLIKE in found.values():
-            report.add(name, Verdict.DRIFTED, Cause.NONDETERMINISM, f"{name}: repeats cannot even be compared")
+        apart = distances(name, *pair)
+        if UNLIKE in apart.values():
+            report.add(
+                name,
+                Verdict.DRIFTED,
+                Cause.NONDETERMINISM,
+                f"{name}: repeats have different shapes, so they cannot be compared",
+            )
             return
-        for measure_name, distance in found.items():
+        for measure_name, distance in apart.items():
             own[measure_name] = max(own[measure_name], distance)
 
 
@@ -94,7 +99,7 @@ def write_noise(value: Mapping[str, Any], path: Path) -> None:
 
 
 def read_tolerances(path: Path) -> Tolerances:
-    """Tolerances of a noise file, of kinds it did not measure the defaults; the defaults where there is no file.
+    """Tolerances from a noise file, with defaults for kinds that it lacks; only defaults without a file.
 
     Raises NoiseError.
     """
@@ -106,9 +111,9 @@ def read_tolerances(path: Path) -> Tolerances:
         measured = {kind: each["distances"] for kind, each in value["floor"].items() if each["distances"]}
         own = {kind: {name: MARGIN * float(most) for name, most in of.items()} for kind, of in measured.items()}
         if value["schema"] != SCHEMA or any(of.keys() != DEFAULTS[kind].keys() for kind, of in own.items()):
-            raise ValueError("other kinds or measures than this version has")
+            raise ValueError("it has other kinds or measures than this version")
         if not all(0 <= most < UNLIKE for of in own.values() for most in of.values()):
-            raise ValueError("a distance that is none")
+            raise ValueError("a distance is negative or infinite")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise NoiseError(f"{path}: is damaged ({error}); measure again with: fute audit noise") from None
     source = f"{MARGIN} times the noise of {repeats} repeats ({path}: {', '.join(sorted(own)) or 'no kind'})"

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from fute.artifacts import sha256_file, sidecar_path
 from fute.audit.batches import changed_settings, is_batch
+from fute.audit.collect import build_manifest
+from fute.audit.hashing import cores
 from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath
-from fute.audit.planned_jobs import Graph, Job
-from fute.audit.rerun.sandbox import FailedRun, Machine, Scratch
-from fute.audit.sidecars import Record, RecordError, read_sidecar
-from fute.audit.staleness import changed_inputs, changed_params, moved_inputs, same_code
+from fute.audit.planned_jobs import Graph, Job, read_graph
+from fute.audit.rerun.sandbox import FailedRun, Machine, Sandbox, checked_scratch
+from fute.audit.sidecars import Record, RecordError, read_sidecar, same_code
+from fute.audit.staleness import changed_inputs, changed_params, moved_inputs
 
 
 class NotRerunnable(RuntimeError):
-    """A job that cannot be done again here, or not from what it was made from; says why."""
+    """A job that cannot be done again here, or not from its recorded inputs; says why."""
 
 
 CANNOT = (NotRerunnable, RecordError, UnsafePath)
-"""All that keeps one job from being done again; other jobs go on."""
+"""Errors that concern one job; other jobs are still done."""
 
 
 @dataclass(frozen=True)
-class Again:
-    """What a job made when it was done again. batches: pairs of a batch that was computed for it and a recorded one."""
+class RedoneJob:
+    """What a job made when it was done again.
+
+    made: artifact -> new file. batches: pairs of a batch that was computed for it and a recorded batch.
+    """
 
     job: Job
     made: Mapping[str, Path]
@@ -35,7 +43,7 @@ class Again:
 
 
 class Rerunner:
-    """Does jobs of a finished run again. folder: in which each gets one of its own; project: the checkout."""
+    """Does jobs of a finished run again. folder: each job gets a folder of its own in it. project: the checkout."""
 
     def __init__(
         self, graph: Graph, manifest: Manifest, folder: Path, machine: Machine, project: Path = Path()
@@ -46,62 +54,65 @@ class Rerunner:
         self.sha256 = lru_cache(lambda name: sha256_file(self.results.path(name)))
         self._runs = 0
 
-    def again(self, job: Job) -> Again:
+    def redo(self, job: Job) -> RedoneJob:
         """Do one job. Raises NotRerunnable, RecordError, UnsafePath."""
         record = self.record(job.outputs[0])
         batches = [source.path for source in record.inputs if is_batch(source.path)]
         self._check(job, record, batches)
         self._runs += 1
-        scratch = Scratch(self.folder / f"{self._runs:03d}-{job.rule}", self.project, self.graph)
+        sandbox = Sandbox(self.folder / f"{self._runs:03d}-{job.rule}", self.project, self.graph)
         self._check_inputs(record)
-        scratch.link(name for name in _artifacts(record) if name not in batches)
+        sandbox.link(name for name in _artifacts(record) if name not in batches)
         for batch in map(self.record, batches):
-            # what other cells of the batch were made from may be there no more; this one's is checked when it is read
-            scratch.link(name for name in _artifacts(batch) if self._unchanged(name, batch))
-        scratch.declare_finished(job)
-        scratch.copy_benchmarks()
+            # inputs of other cells may have changed; the inputs of this cell are checked when its batch is read
+            sandbox.link(name for name in _artifacts(batch) if self._unchanged(name, batch))
+        sandbox.declare_finished(job)
+        sandbox.copy_benchmarks()
         try:
-            scratch.run(job, self.machine, record.image)
+            sandbox.run(job, self.machine, record.image)
         except FailedRun as error:
             raise NotRerunnable(f"ended with an error: {error}") from None
-        new = scratch.new_batches()
+        new = sandbox.new_batches()
         for path in new:
             self._check_batch(path, batches)
-        made = {name: scratch.folder / name for name in job.outputs}
-        return Again(job, made, tuple((path, batch) for path in new for batch in batches))
+        made = {name: sandbox.folder / name for name in job.outputs}
+        return RedoneJob(job, made, tuple((path, batch) for path in new for batch in batches))
 
     def record(self, name: str) -> Record:
-        """The record beside a real artifact. Raises RecordError."""
+        """The record beside an artifact of the run. Raises RecordError."""
         return read_sidecar(self.results.sidecar(name), name)[0].record
 
     def _check(self, job: Job, record: Record, batches: Sequence[str]) -> None:
         for name in job.outputs:
             if self.sha256(name) != self.manifest.entries[name].sha256:
-                raise NotRerunnable(f"{name} itself is not what was recorded; fute audit verify says more")
+                raise NotRerunnable(f"{name} itself is not what was recorded; for details run: fute audit verify")
         changed = [*moved_inputs(record, {}), *changed_inputs(record, job), *changed_params(record, job)]
         if batches and any(not same_code(self.record(name)) for name in batches):
-            # the key of a cell, and so the name of its batch, follow the code that computes it
+            # edited code gives a cell another key, and its batch another name
             changed = [why for why in changed if "/batches/" not in why and "params: key" not in why]
         if changed:
             raise NotRerunnable(f"the configuration is not that of the run: {'; '.join(changed[:3])}")
         gpus = [read_sidecar(self.results.sidecar(name), name)[0].run.get("gpu") for name in (job.outputs[0], *batches)]
         if any(gpus) and not any(Path("/dev").glob("nvidia[0-9]*")):
-            raise NotRerunnable(f"was made on {', '.join(next(filter(None, gpus)))}; there is no such device here")
+            raise NotRerunnable(f"was made on {', '.join(next(filter(None, gpus)))}; this machine has no such device")
 
     def _check_inputs(self, record: Record) -> None:
         for name in _artifacts(record):
             if not self.results.path(name).is_file():
-                raise NotRerunnable(f"its input {name} is missing")
+                raise NotRerunnable(f"its input {name} is missing; copy it, or {self.manifest.make_it(name)}")
             if not self._unchanged(name, record):
-                raise NotRerunnable(f"its input {name} is not the one it was made from")
+                raise NotRerunnable(
+                    f"its input {name} is not the one it was made from; for details run: fute audit verify"
+                )
 
     def _unchanged(self, name: str, record: Record) -> bool:
-        """Whether an input of an artifact has the bytes that it was made from."""
-        there = self.results.path(name).is_file()
-        return there and self.sha256(name) == next(s.sha256 for s in record.inputs if s.path == name)
+        """Whether an input has the bytes that an artifact was made from."""
+        return self.results.path(name).is_file() and self.sha256(name) == next(
+            s.sha256 for s in record.inputs if s.path == name
+        )
 
     def _check_batch(self, new: Path, batches: Sequence[str]) -> None:
-        """Whether a cell was computed again with the settings and from the inputs of a recorded batch."""
+        """Check that a cell was computed with the settings and inputs of its recorded batch. Raises NotRerunnable."""
         now = read_sidecar(sidecar_path(new))[0].record
         for name in batches:
             was = self.record(name)
@@ -109,9 +120,25 @@ class Rerunner:
                 raise NotRerunnable(f"{name} was made with other settings: {'; '.join(changed[:3])}")
         known = {(source.path, source.sha256) for name in batches for source in self.record(name).inputs}
         if other := [source.path for source in now.inputs if (source.path, source.sha256) not in known]:
-            raise NotRerunnable(f"{batches[0]} was made from another {other[0]} than there is")
+            raise NotRerunnable(f"{batches[0]} was made from another {other[0]} than the one in the results")
+
+
+@contextmanager
+def checkout_rerunner(
+    config: Path, settings: Mapping[str, Any] | None, scratch: Path | None, threads: int | None, profile: Path | None
+) -> Iterator[Rerunner]:
+    """A Rerunner for the run in the current folder.
+
+    scratch: an empty or new folder, kept; None: a temporary one. threads: default all cores. profile: of Snakemake.
+    Raises ScratchError, GraphError.
+    """
+    kept = checked_scratch(scratch) if scratch else None
+    graph = read_graph(config, settings=settings)
+    manifest = build_manifest(graph, config, ResultsFolder(Path(RESULTS)))
+    with tempfile.TemporaryDirectory(prefix="fute-rerun-") as temporary:
+        yield Rerunner(graph, manifest, kept or Path(temporary), Machine(threads or cores(), profile))
 
 
 def _artifacts(record: Record) -> list[str]:
-    """The inputs of an artifact that are artifacts themselves."""
+    """Inputs of an artifact that are artifacts, too."""
     return [source.path for source in record.inputs if source.path.startswith(f"{RESULTS}/")]

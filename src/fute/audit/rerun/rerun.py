@@ -1,7 +1,7 @@
-"""Doing a sample of a run's jobs again, each from its recorded inputs, and comparing what comes out.
+"""Doing a sample of a run's jobs again, each from its recorded inputs, and comparing the results.
 
-A job starts from inputs with the recorded hashes, so whatever differs was made different by that job, or by the
-computation of the cell that it takes out of a batch: every drift that is found is where it began.
+A job starts from inputs with the recorded hashes. So what differs was made different by that job, or by the computation
+of the cell that it reads from a batch: every drift is reported where it began.
 """
 
 from __future__ import annotations
@@ -16,27 +16,26 @@ from fute.audit.lineage import ancestors
 from fute.audit.manifest import Manifest
 from fute.audit.planned_jobs import Job
 from fute.audit.rerun.compare import Tolerances, compare
-from fute.audit.rerun.redo_job import CANNOT, Again, Rerunner
+from fute.audit.rerun.redo_job import CANNOT, RedoneJob, Rerunner
 from fute.audit.rerun.sandbox import in_image
-from fute.audit.sidecars import Record, read_sidecar
-from fute.audit.staleness import same_code
-from fute.audit.values import differences
+from fute.audit.sidecars import Record, read_sidecar, same_code
+from fute.audit.staleness import differences
 from fute.progress import Track
 
 
 def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Report:
-    """Do jobs again and say of each of their artifacts what became of it; the first divergent ones come first."""
+    """Do jobs again and compare their artifacts with the recorded ones; where a drift begins comes first."""
     report = Report("rerun", checked=sum(len(job.outputs) for job in jobs))
     drifted: list[tuple[str, str, Cause, str]] = []
     with Track("doing again", len(jobs), "jobs") as track:
         for job in jobs:
             try:
-                again = rerunner.again(job)
+                redone = rerunner.redo(job)
             except CANNOT as error:
                 for name in job.outputs:
                     report.add(name, Verdict.NOT_RERUNNABLE, Cause.ABSENT, f"{name}: {error}")
             else:
-                _judge(rerunner, again, tolerances, report, drifted)
+                _judge(rerunner, redone, tolerances, report, drifted)
             track.advance()
     origins = _first(rerunner.manifest, {origin for _, origin, _, _ in drifted})
     for name, origin, cause, why in sorted(drifted, key=lambda each: each[1] not in origins):
@@ -55,33 +54,33 @@ def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Re
 
 def _judge(
     rerunner: Rerunner,
-    again: Again,
+    redone: RedoneJob,
     tolerances: Tolerances,
     report: Report,
     drifted: list[tuple[str, str, Cause, str]],
 ) -> None:
-    for name, made in again.made.items():
+    for name, made in redone.made.items():
         result = compare(name, rerunner.results.path(name), made, tolerances)
         if result.verdict is Verdict.IDENTICAL:
             continue
-        origin = _origin(rerunner, again, name)
-        cause, why = _cause(rerunner, again, name, origin)
+        origin = _origin(rerunner, redone, name)
+        cause, why = _cause(rerunner, redone, name, origin)
         if result.verdict is Verdict.DRIFTED:
             step = rerunner.manifest.entries[origin].step
-            drifted.append((name, origin, cause, f"{result.said}; {step}: {why}"))
+            drifted.append((name, origin, cause, f"{result.words}; {step}: {why}"))
         else:
-            report.add(name, result.verdict, cause, f"{name}: {result.said}; {why}")
+            report.add(name, result.verdict, cause, f"{name}: {result.words}; {why}")
 
 
 def _first(manifest: Manifest, origins: set[str]) -> set[str]:
-    """Those that were not made from any other of them."""
+    """Those that were not made from another of them."""
     return {name for name in origins if (ancestors(manifest, [name]) & origins) == {name}}
 
 
-def _origin(rerunner: Rerunner, again: Again, name: str) -> str:
-    """Where a drift of an artifact began: in a batch that it is taken from, or in itself."""
-    recorded, planned = _keys(rerunner.record(name), again.job)
-    for new, batch in again.batches:
+def _origin(rerunner: Rerunner, redone: RedoneJob, name: str) -> str:
+    """Where the drift of an artifact began: in the batch that it was read from, or in itself."""
+    recorded, planned = _keys(rerunner.record(name), redone.job)
+    for new, batch in redone.batches:
         for was, now in zip(recorded, planned, strict=True):
             content = cell_content(new, now)
             known = cell_content(rerunner.results.path(batch), was)
@@ -90,22 +89,22 @@ def _origin(rerunner: Rerunner, again: Again, name: str) -> str:
     return name
 
 
-def _cause(rerunner: Rerunner, again: Again, name: str, origin: str) -> tuple[Cause, str]:
-    """Why something came out otherwise, as far as records tell, in words."""
+def _cause(rerunner: Rerunner, redone: RedoneJob, name: str, origin: str) -> tuple[Cause, str]:
+    """Why an artifact came out different, as far as the records tell."""
     entry = rerunner.manifest.entries[origin]
-    made = next((path for path, batch in again.batches if batch == origin), again.made[name])
+    made = next((path for path, batch in redone.batches if batch == origin), redone.made[name])
     if not same_code(entry):
         return Cause.CODE, f"the code of {entry.module} is not that of the run"
     now = read_sidecar(sidecar_path(made))[0].environment()
     was = rerunner.manifest.environments[entry.environment]
     for cause, keys in ((Cause.HARDWARE, ("cpu", "gpu", "threads")), (Cause.SOFTWARE, ("packages", "python"))):
         if changed := list(differences({k: was.get(k) for k in keys}, {k: now.get(k) for k in keys})):
-            return cause, f"made elsewhere: {'; '.join(changed[:3])}"
+            return cause, f"made on another machine: {'; '.join(changed[:3])}"
     return Cause.NONDETERMINISM, "the same code, inputs and machine"
 
 
 def _keys(record: Record, job: Job) -> tuple[list[str], list[str]]:
-    """Keys that an artifact's record read from batches, and those the planned job reads; both empty without batches."""
+    """Keys of the cells that an artifact's record read, and that the planned job reads; empty without batches."""
     if not any(is_batch(source.path) for source in record.inputs):
         return [], []
     return keys_read(record.params), planned_keys(job)

@@ -1,4 +1,4 @@
-"""Which jobs are done again: a seeded sample, spread over stages, models, prompts and datasets, within a budget."""
+"""Choosing the jobs to do again: a seeded sample over stages, models, prompts and datasets, within a budget."""
 
 from __future__ import annotations
 
@@ -6,41 +6,67 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fute.audit.batches import is_batch, keys_of
 from fute.audit.findings import INCOMPLETE
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.planned_jobs import Job
-from fute.audit.sidecars import read_sidecar
-from fute.audit.staleness import same_code
+from fute.audit.rerun.redo_job import Rerunner
+from fute.audit.sidecars import read_sidecar, same_code
 
 Stratum = tuple[str, str, str, str]
 
 
 class UnknownArtifact(ValueError):
-    """A name that is none of the run's artifacts."""
+    """A name that is no artifact of the run."""
 
     exit_code = INCOMPLETE
 
 
 class NothingDrawn(ValueError):
-    """A sample without a job: nothing would be found out."""
+    """A sample without a job, which would check nothing."""
 
     exit_code = INCOMPLETE
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Jobs to do again, and what they took the last time, in seconds. left_out: drawn, but over the budget."""
+    """Jobs to do again. seconds: that they took in the run. left_out: number of jobs that were over the budget."""
 
     jobs: tuple[Job, ...]
     seconds: float
     left_out: int
 
 
+def choose(
+    rerunner: Rerunner, names: Sequence[str], *, size: int, seed: int, budget: float
+) -> tuple[list[Job], dict[str, Any]]:
+    """The jobs that made some artifacts, or without names a sample; and facts of the sample for the report.
+
+    Raises UnknownArtifact, NothingDrawn.
+    """
+    manifest, results = rerunner.manifest, rerunner.results
+    recorded = candidates(rerunner.graph.jobs, manifest)
+    if names:
+        return named(recorded, names), {}
+    sample = draw(
+        recorded, size, seed, budget,
+        cost=lambda job: seconds_of(job, manifest, results), first=lambda job: edited(job, manifest),
+    )  # fmt: skip
+    if not recorded:
+        raise NothingDrawn("no job has all its artifacts with a record; run the workflow first")
+    if not sample.jobs:
+        raise NothingDrawn(
+            f"{sample.left_out} of {len(recorded)} jobs are over the budget of {budget:g} s; raise --budget"
+        )
+    facts = {"of": len(recorded), "seed": seed, "recorded seconds": round(sample.seconds, 1)}
+    return list(sample.jobs), facts | ({"over the budget": sample.left_out} if sample.left_out else {})
+
+
 def candidates(jobs: Iterable[Job], manifest: Manifest) -> list[Job]:
-    """Jobs of a graph all of whose artifacts are there with a good record."""
+    """Jobs whose artifacts all have a good record."""
     return [job for job in jobs if job.outputs and all(name in manifest.entries for name in job.outputs)]
 
 
@@ -50,14 +76,14 @@ def named(jobs: Iterable[Job], names: Sequence[str]) -> list[Job]:
     for name in names:
         if name not in makers:
             raise UnknownArtifact(
-                f"{name}: no rule of this configuration made it and left it with a record; give a file of results/ "
-                "that `fute audit manifest` lists, not a batch"
+                f"{name}: no rule of this configuration made it with a record; give a file that the manifest lists "
+                "(results/audit/manifest.json, made by: fute audit manifest), not a batch"
             )
     return list({makers[name].outputs: makers[name] for name in names}.values())
 
 
 def stratum(job: Job) -> Stratum:
-    """Stage, model, prompt and dataset of a job; empty where it is about all of them."""
+    """Stage, model, prompt and dataset of a job; empty for what it has none of."""
     of = job.wildcards
     model = of.get("model") or of.get("plugin") or of.get("surrogate", "")
     task = of.get("task") or of.get("method") or of.get("name", "")
@@ -68,9 +94,9 @@ def stratum(job: Job) -> Stratum:
 def draw(
     jobs: Sequence[Job], size: int, seed: int, budget: float, cost: Callable[[Job], float], first: Callable[[Job], bool]
 ) -> Sample:
-    """Draw up to `size` jobs: each time one whose stage, model, prompt and dataset were drawn least.
+    """Draw up to `size` jobs, each time one whose stage, model, prompt and dataset were drawn least.
 
-    budget: most seconds that all may take together, by `cost`. first: jobs to draw before all others.
+    budget: most seconds for all together. cost: seconds of a job. first: whether to draw a job before others.
     """
     remaining = sorted(jobs, key=lambda job: job.outputs)
     random.Random(seed).shuffle(remaining)
@@ -96,7 +122,7 @@ def draw(
 
 
 def edited(job: Job, manifest: Manifest) -> bool:
-    """Whether the code that made a job's artifacts, or the cells in them, is not the checkout's any more."""
+    """Whether the code that made a job's artifacts, or the cells in them, was edited since."""
     entries = [manifest.entries[name] for name in job.outputs]
     batches = {source.path for entry in entries for source in entry.inputs if is_batch(source.path)}
     entries += [manifest.entries[name] for name in batches if name in manifest.entries]
@@ -104,7 +130,7 @@ def edited(job: Job, manifest: Manifest) -> bool:
 
 
 def seconds_of(job: Job, manifest: Manifest, results: ResultsFolder) -> float:
-    """What a job took, by its record; of a batch that it reads, its share. Raises RecordError."""
+    """Seconds of a job, by its record, with its share of the batches that it reads. Raises RecordError."""
     first = job.outputs[0]
     own = float(read_sidecar(results.sidecar(first), first)[0].run.get("wall_s", 0))
     for source in manifest.entries[first].inputs:

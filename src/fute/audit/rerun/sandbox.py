@@ -1,10 +1,10 @@
-"""A folder in which one job of a finished run is done again, with the checkout's own rules and the recorded inputs.
+"""A folder in which one job of a finished run is done again, with the checkout's rules and the recorded inputs.
 
-It looks like the checkout, whose files are links, with a `results/` of its own: links to what the job's record says
-it was made from, and nothing else. Steps write by renaming, so nothing is ever written through a link.
+It is a copy of the checkout made of links, with its own `results/`, which holds links to the job's recorded inputs and
+nothing else. Steps write by renaming, so nothing is written through a link.
 
-A job that takes a cell out of a batch has the cell computed again, too: every other cell of the configuration is
-declared finished, so that the workflow plans a new batch with just this cell.
+For a job that reads a cell of a batch the cell is computed again, too: every other cell of the configuration is
+declared finished, so that the workflow plans a new batch with this cell alone.
 """
 
 from __future__ import annotations
@@ -28,43 +28,41 @@ from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.planned_jobs import Graph, Job
 from fute.batching import KEYS, keys_text
 
-# sorts after every batch, whose names are hexadecimal digits: a real one that is there comes first
+# sorts after real batches, whose names are hexadecimal digits: an existing one is taken first
 DECLARED = "recorded"
 BATCH_RULES = ("label_batch", "embed_batch", "transfer_batch")
 SETTINGS = "rerun.json"
 
 
 class FailedRun(RuntimeError):
-    """A job could not be done again; holds the end of what it said."""
+    """A job ended with an error; holds the last line of its log."""
 
 
 class ScratchError(ValueError):
-    """A folder that cannot be worked in."""
+    """A scratch folder that cannot be used."""
 
     exit_code = INCOMPLETE
 
 
 def checked_scratch(folder: Path) -> Path:
-    """`folder` itself, where nothing is in it yet, and apart from the results. Raises ScratchError."""
+    """`folder` itself if it is empty or new and outside the results. Raises ScratchError."""
     if folder.resolve().is_relative_to(Path(RESULTS).resolve()):
-        raise ScratchError(
-            f"{folder} lies in {RESULTS}/, where nothing may be written; give --scratch a folder elsewhere"
-        )
+        raise ScratchError(f"{folder} lies in {RESULTS}/, where rerun writes nothing; give --scratch another folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ScratchError(f"{folder} is not empty; give --scratch a folder that is not there")
+        raise ScratchError(f"{folder} is not empty; give --scratch a new folder")
     return folder
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How jobs are run here. profile: of Snakemake, beside the project's default one."""
+    """How jobs are run here. profile: of Snakemake, besides the project's default one."""
 
     cores: int
     profile: Path | None = None
 
 
-class Scratch:
-    """folder: is made, and must not be there. project: the checkout, with the real results."""
+class Sandbox:
+    """One such folder. folder: is made, must not exist. project: the checkout with the run's results."""
 
     def __init__(self, folder: Path, project: Path, graph: Graph) -> None:
         self.folder, self.project, self.graph = folder.resolve(), project.resolve(), graph
@@ -79,7 +77,7 @@ class Scratch:
         self._real = ResultsFolder(self.project / "results")
 
     def link(self, names: Iterable[str]) -> None:
-        """Link artifacts with their records, a lock with the folder it speaks for, `.keys` with their batch."""
+        """Link artifacts with their records, a lock with its folder of weights, `.keys` with their batch."""
         for name in names:
             for each in self._beside(name):
                 target = self.folder / each
@@ -88,18 +86,18 @@ class Scratch:
                     target.symlink_to(self._real.path(each).resolve())
 
     def _beside(self, name: str) -> list[str]:
-        found = [name, name + SIDECAR]
+        files = [name, name + SIDECAR]
         if name.endswith(LOCK):
-            found.append(name.removesuffix(LOCK))
+            files.append(name.removesuffix(LOCK))
         if name.endswith(KEYS):
             folder = self._real.path(name).parent
             batch = name.rpartition("/")[2].removesuffix(KEYS)
             own = [path.name for path in folder.glob(f"{batch}.*") if not path.name.endswith((".partial", ".tmp"))]
-            found += [f"{name.rpartition('/')[0]}/{each}" for each in sorted(own)]
-        return [each for each in found if self._real.path(each).exists()]
+            files += [f"{name.rpartition('/')[0]}/{each}" for each in sorted(own)]
+        return [each for each in files if self._real.path(each).exists()]
 
     def declare_finished(self, job: Job) -> None:
-        """Say of all cells, except those that `job` reads, that they are in a finished batch."""
+        """Put all cells except those that `job` reads into a declared finished batch."""
         read = set(planned_keys(job)) if any(is_batch(name) for name in job.inputs) else set()
         cells: dict[str, dict[str, str]] = {}
         for where, cell, key in all_cells(self.graph.workflow):
@@ -114,12 +112,12 @@ class Scratch:
             sidecar_path(keys).touch()
 
     def copy_benchmarks(self) -> None:
-        """The measured times, which reports print."""
+        """Copy the measured times, which reports print."""
         if (self.project / "results/benchmarks").is_dir():
             shutil.copytree(self.project / "results/benchmarks", self.results / "benchmarks")
 
     def run(self, job: Job, machine: Machine, image: str | None) -> None:
-        """Do one job and the batch it reads. Raises FailedRun."""
+        """Do one job and the batch that it reads. Raises FailedRun."""
         line = [sys.executable, "-m", "snakemake", "--configfile", SETTINGS, "--cores", str(machine.cores)]
         line += ["--nolock", "--allowed-rules", job.rule, *BATCH_RULES]
         if machine.profile:
@@ -134,13 +132,13 @@ class Scratch:
             raise FailedRun(_end_of(done.stdout, self.folder / "results/logs", job))
 
     def new_batches(self) -> list[Path]:
-        """Data of the batches that were computed here."""
-        found = self.results.rglob(f"batches/*{KEYS}{SIDECAR}")
-        return [path for each in found if not each.is_symlink() and each.stat().st_size for path in _data_of(each)]
+        """Data files of the batches that were computed here."""
+        records = self.results.rglob(f"batches/*{KEYS}{SIDECAR}")
+        return [path for each in records if not each.is_symlink() and each.stat().st_size for path in _data_of(each)]
 
 
 def _settings(graph: Graph, project: Path) -> dict[str, Any]:
-    """The run's settings; a data folder given relative to the checkout is named in full: the scratch lies elsewhere."""
+    """The run's settings, with the full path of a data folder that was given relative to the checkout."""
     settings = dict(graph.settings)
     if root := graph.run.config.data.root:
         settings["data"] = {**settings["data"], "root": str((project / Path(root).expanduser()).resolve())}
@@ -153,27 +151,27 @@ def _data_of(sidecar: Path) -> list[Path]:
 
 
 def environment(known: Mapping[str, str], project: Path) -> dict[str, str]:
-    """An environment without what a workflow around this one has put there; images see the checkout, to read only."""
+    """The environment without variables of an outer workflow; images can read the checkout, not write to it."""
     own = {name: value for name, value in known.items() if not name.startswith(("FUTE_", "SNAKEMAKE"))}
-    # a variable, as arguments on the command line would replace those of a site's profile
+    # a variable, since command-line arguments would replace those of a site's profile
     binds = [*filter(None, [own.get("APPTAINER_BIND")]), f"{project}:{project}:ro"]
     return own | {"APPTAINER_BIND": ",".join(binds)}
 
 
 def in_image(sha256: str, project: Path) -> bool:
-    """Whether the image that an artifact was made in can be used: it is there, and so is Apptainer."""
+    """Whether an image and Apptainer are on this machine."""
     entry = read_images(project).get(sha256)
     return bool(entry) and shutil.which("apptainer") is not None and (project / IMAGES.parent / entry["file"]).is_file()
 
 
-def _end_of(said: str, logs: Path, job: Job) -> str:
-    """The last line of a step's own log that says something, or of Snakemake's."""
+def _end_of(output: str, logs: Path, job: Job) -> str:
+    """The last line with words of the newest step's log, else the last error that Snakemake printed."""
     texts = [path.read_text(encoding="utf8", errors="replace") for path in sorted(logs.rglob("*.log"), key=_age)]
     for text in texts:
         if lines := _lines(text):
             return lines[-1]
-    errors = [line for line in _lines(said) if re.match(r"(FATAL:|\w*(Error|Exception)\b).*[^:]$", line)]
-    return (errors or _lines(said) or [job.rule])[-1]
+    errors = [line for line in _lines(output) if re.match(r"(FATAL:|\w*(Error|Exception)\b).*[^:]$", line)]
+    return (errors or _lines(output) or [job.rule])[-1]
 
 
 def _age(path: Path) -> float:
@@ -181,5 +179,5 @@ def _age(path: Path) -> float:
 
 
 def _lines(text: str) -> list[str]:
-    """Lines with words in them, without the frames that command-line errors are drawn in."""
+    """Lines with words, without the frames around command-line errors."""
     return [line.strip("│ \t") for line in text.splitlines() if re.search(r"\w", line)]

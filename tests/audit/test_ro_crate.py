@@ -13,11 +13,10 @@ from support.audited_run import CONFIG, MODEL, PLANTED, Run
 from support.checkouts import say
 from support.crate_validator import read_metadata, validate
 
-from fute.audit.executions import RecordMoved, executions
+from fute.audit.lineage import RecordMoved, executions
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
-from fute.audit.publish.crate_entities import ExportError
-from fute.audit.publish.ro_crate import export_crate
+from fute.audit.publish.ro_crate import ExportError, export_crate
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
 METADATA = "ro-crate-metadata.json"

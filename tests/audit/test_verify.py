@@ -1,4 +1,4 @@
-"""Everything that can be done to a finished run behind its back: what is noticed, what it is called, what passes."""
+"""Changes to a finished run behind its back: which are noticed, with which verdict and cause, and which pass."""
 
 from __future__ import annotations
 
@@ -42,12 +42,13 @@ def rows(path: Path) -> list[str]:
     return gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
 
 
-def found(report: Report, artifact: str, verdict: Verdict, cause: Cause) -> None:
-    """The one thing wrong is this, and the message names the file."""
-    said = [(f.artifact, f.verdict, f.cause) for f in report.findings]
-    assert said == [(artifact, verdict, cause)], report.findings
-    assert artifact in report.findings[0].message
-    assert report.exit_code == (INCOMPLETE if verdict in (Verdict.MISSING, Verdict.UNVERIFIED) else DRIFT)
+def assert_only(report: Report, artifact: str, verdict: Verdict, cause: Cause) -> str:
+    """This is the only finding, and its message, which is returned, names the file."""
+    findings = [(f.artifact, f.verdict, f.cause) for f in report.findings]
+    assert findings == [(artifact, verdict, cause)], report.findings
+    message = report.findings[0].message
+    assert artifact in message and report.exit_code == verdict.exit_code
+    return message
 
 
 def test_a_good_run_verifies(made: Run):
@@ -62,14 +63,14 @@ def test_one_byte_in_any_artifact(made: Run, run: Run):
     names = [*made.manifest.entries, WEIGHTS]
     for name in names:
         flip(run / name)
-        found(run.verify(), name, Verdict.DRIFTED, Cause.MODEL if name == WEIGHTS else Cause.CONTENT)
+        assert_only(run.verify(), name, Verdict.DRIFTED, Cause.MODEL if name == WEIGHTS else Cause.CONTENT)
         shutil.copy(made / name, run / name)
     assert run.verify().exit_code == OK
 
 
 def test_a_gzip_header_is_a_byte_too(run: Run):
     flip(run / TRAIN, 9)  # the operating system, which no reader looks at
-    found(run.verify(), TRAIN, Verdict.DRIFTED, Cause.CONTENT)
+    assert_only(run.verify(), TRAIN, Verdict.DRIFTED, Cause.CONTENT)
 
 
 @pytest.mark.parametrize("ending", ["", ".prov.json"])
@@ -80,7 +81,9 @@ def test_two_artifacts_of_one_kind_are_swapped(run: Run, ending: str):
     report = run.verify()
     assert report.verdicts() == {TRAIN: Verdict.DRIFTED, TEST: Verdict.DRIFTED} and report.exit_code == DRIFT
     if ending:
-        assert f"{TRAIN}.prov.json: speaks of {TEST}: it was exchanged" in [f.message for f in report.findings]
+        assert any(
+            f"{TRAIN}.prov.json: is the record of {TEST}: files were exchanged" in f.message for f in report.findings
+        )
 
 
 def test_two_artifacts_are_swapped_with_their_sidecars(run: Run):
@@ -108,38 +111,62 @@ def test_two_artifacts_are_swapped_with_their_sidecars(run: Run):
 def test_a_sidecar_is_edited(run: Run, change: Callable[[dict], None], forged: bool):
     edit_record(run / f"{TEST}.prov.json", change, forged=forged)
     report = run.verify()
-    found(report, TEST, Verdict.DRIFTED, Cause.RECORD)
+    assert_only(report, TEST, Verdict.DRIFTED, Cause.RECORD)
     assert ("another record" if forged else "was edited") in report.findings[0].message
 
 
-def test_what_a_run_cost_is_edited(run: Run):
+def test_a_file_made_again_with_the_same_record_is_equivalent(run: Run):
+    """The facts of a run (time, machine, cost) are no evidence."""
     side = run / f"{TEST}.prov.json"
-    side.write_text(side.read_text().replace('"wall_s": ', '"wall_s": 9'))
-    found(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
+    sidecar = json.loads(side.read_text())
+    sidecar["run"] |= {"finished": "2030-01-01T00:00:00+00:00", "wall_s": 9.5, "cpu": "Another CPU"}
+    side.write_text(json.dumps(sidecar))
+    report = run.verify()
+    message = assert_only(report, TEST, Verdict.EQUIVALENT, Cause.RECORD)
+    assert "was made again since the manifest: the same record" in message and report.exit_code == OK
+    assert report.counts() == {"identical": 10, "equivalent": 1}
+
+
+def test_a_manifest_entry_that_is_not_the_records_is_drift(run: Run):
+    manifest = run.manifest
+    forged = manifest.entries[TEST].model_copy(update={"step": "another_step", "sidecar_sha256": "0" * 64})
+    edit = {"entries": manifest.entries | {TEST: forged}}
+    (run / MANIFEST).write_text(manifest_json(manifest.model_copy(update=edit)))
+    assert "the manifest's entry was edited" in assert_only(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
+
+
+def test_a_missing_file_is_reported_with_the_target_that_makes_it(run: Run):
+    (run / TEST).unlink()
+    message = assert_only(run.verify(), TEST, Verdict.MISSING, Cause.ABSENT)
+    assert f"make it: snakemake --cores all {TEST} --configfile {CONFIG}" in message
+    (run / TEST).write_bytes(b"")
+    (run / WEIGHTS).unlink()
+    message = next(f.message for f in run.verify().findings if f.artifact == WEIGHTS)
+    assert f"delete {MODEL_LOCK} and make it: snakemake --cores all {MODEL_LOCK}" in message
 
 
 def test_a_row_is_dropped_with_the_count_left(run: Run):
     (run / TEST).write_bytes(gzip_bytes("".join(rows(run / TEST)[:-1]).encode()))
-    found(run.verify(), TEST, Verdict.DRIFTED, Cause.CONTENT)
+    assert_only(run.verify(), TEST, Verdict.DRIFTED, Cause.CONTENT)
 
 
 def test_rows_are_reordered(run: Run):
     lines = rows(run / TEST)
     (run / TEST).write_bytes(gzip_bytes("".join(lines[::-1]).encode()))
-    found(run.verify(), TEST, Verdict.DRIFTED, Cause.CONTENT)
+    assert_only(run.verify(), TEST, Verdict.DRIFTED, Cause.CONTENT)
 
 
 def test_a_model_file_is_replaced_added_or_removed(run: Run):
     (run / WEIGHTS).write_bytes(os.urandom(4096))
-    found(run.verify(), WEIGHTS, Verdict.DRIFTED, Cause.MODEL)
+    assert_only(run.verify(), WEIGHTS, Verdict.DRIFTED, Cause.MODEL)
     (run / WEIGHTS).unlink()
-    found(run.verify(), WEIGHTS, Verdict.MISSING, Cause.ABSENT)
+    assert_only(run.verify(), WEIGHTS, Verdict.MISSING, Cause.ABSENT)
 
 
 def test_a_file_is_added_to_a_model(run: Run):
     extra = f"results/models/{MODEL}/adapter_model.safetensors"
     (run / extra).write_bytes(b"x")
-    found(run.verify(), extra, Verdict.DRIFTED, Cause.MODEL)
+    assert_only(run.verify(), extra, Verdict.DRIFTED, Cause.MODEL)
 
 
 @pytest.mark.parametrize("lock", [SOURCE_LOCK, MODEL_LOCK])
@@ -147,7 +174,7 @@ def test_a_lock_is_replaced(run: Run, lock: str):
     value = json.loads((run / lock).read_text())
     value["source"] = {"folder": "other"}
     (run / lock).write_text(json.dumps(value, sort_keys=True, indent=1) + "\n")
-    found(run.verify(), lock, Verdict.DRIFTED, Cause.CONTENT)
+    assert_only(run.verify(), lock, Verdict.DRIFTED, Cause.CONTENT)
 
 
 def test_a_lock_says_what_a_replaced_model_file_is(run: Run):
@@ -175,7 +202,7 @@ def test_a_manifest_that_leaves_a_model_file_out(run: Run):
     fewer = manifest.entries[MODEL_LOCK].model_copy(update={"files": {}})
     edit = {"entries": manifest.entries | {MODEL_LOCK: fewer}}
     (run / MANIFEST).write_text(manifest_json(manifest.model_copy(update=edit)))
-    found(run.verify(), MODEL_LOCK, Verdict.DRIFTED, Cause.MODEL)
+    assert_only(run.verify(), MODEL_LOCK, Verdict.DRIFTED, Cause.MODEL)
 
 
 def test_an_image_is_replaced(run: Run, made: Run):
@@ -220,12 +247,12 @@ def test_a_sidecar_is_truncated(run: Run, left: float):
     side = run / f"{TEST}.prov.json"
     data = side.read_bytes()
     side.write_bytes(data[: int(left if left == 1 else left * len(data))])
-    found(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
+    assert_only(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
 
 
 def test_a_sidecar_or_an_artifact_is_gone(run: Run):
     (run / f"{TEST}.prov.json").unlink()
-    found(run.verify(), TEST, Verdict.UNVERIFIED, Cause.RECORD)
+    assert_only(run.verify(), TEST, Verdict.UNVERIFIED, Cause.RECORD)
     (run / TEST).unlink()
     assert run.verify().verdicts() == {TEST: Verdict.MISSING}
     assert run.verify().exit_code == INCOMPLETE
@@ -238,14 +265,14 @@ def test_a_sidecar_or_an_artifact_is_gone(run: Run):
 )
 def test_a_sidecar_that_is_no_record(run: Run, text: str):
     (run / f"{TEST}.prov.json").write_text(text)
-    found(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
+    assert_only(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
 
 
 def test_values_that_have_no_hash_are_no_record(run: Run):
     side = (run / f"{TEST}.prov.json").read_text()
     for value in ("NaN", '"\\ud800"'):
         (run / f"{TEST}.prov.json").write_text(side.replace('"test_rows": 12', f'"test_rows": {value}'))
-        found(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
+        assert_only(run.verify(), TEST, Verdict.DRIFTED, Cause.RECORD)
 
 
 @pytest.mark.parametrize("ending", ["", ".prov.json"])
@@ -253,7 +280,9 @@ def test_values_that_have_no_hash_are_no_record(run: Run):
 def test_something_else_than_a_file(run: Run, make: Callable[[Path], None], ending: str):
     (run / f"{TEST}{ending}").unlink()
     make(run / f"{TEST}{ending}")
-    found(run.verify(), TEST, Verdict.DRIFTED if ending else Verdict.REFUSED, Cause.RECORD if ending else Cause.PATH)
+    assert_only(
+        run.verify(), TEST, Verdict.DRIFTED if ending else Verdict.REFUSED, Cause.RECORD if ending else Cause.PATH
+    )
 
 
 @pytest.mark.parametrize("name", [TEST, f"{TEST}.prov.json", WEIGHTS])
@@ -263,7 +292,7 @@ def test_a_link_leads_outside(run: Run, tmp_path: Path, name: str):
     (run / name).unlink()
     (run / name).symlink_to(outside)
     artifact = name.removesuffix(".prov.json")
-    found(run.verify(), artifact, Verdict.REFUSED, Cause.PATH)
+    assert_only(run.verify(), artifact, Verdict.REFUSED, Cause.PATH)
 
 
 def test_a_folder_is_a_link_outside(run: Run, tmp_path: Path):
@@ -304,14 +333,14 @@ def test_a_manifest_is_damaged(run: Run, change: Callable[[str], str]):
 
 
 def test_another_root_than_the_one_meant(run: Run):
-    found(run.verify(root="0" * 64), MANIFEST, Verdict.DRIFTED, Cause.CONTENT)
+    assert_only(run.verify(root="0" * 64), MANIFEST, Verdict.DRIFTED, Cause.CONTENT)
 
 
 def test_a_setting_is_edited(run: Run):
     run.edit(CONFIG, "limit: 12", "limit: 13")
-    found(run.verify(), CONFIG, Verdict.DRIFTED, Cause.CONFIG)
+    assert_only(run.verify(), CONFIG, Verdict.DRIFTED, Cause.CONFIG)
     (run / CONFIG).unlink()
-    found(run.verify(), CONFIG, Verdict.DRIFTED, Cause.CONFIG)
+    assert_only(run.verify(), CONFIG, Verdict.DRIFTED, Cause.CONFIG)
 
 
 def test_what_belongs_to_the_machine_is_no_setting(run: Run):

@@ -1,4 +1,4 @@
-"""What identifies a configuration: its settings, and not how a run is spread over a machine."""
+"""The identity of a configuration: its settings, and not how a run is spread over a machine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_file_that_leaves_the_datas_folder_to_the_command_line_is_the_runs(mon
     assert said.file == str(file) and config_problem(said.file, said.sha256, ROOT) is None
     other = parse_run(values | {"data": values["data"] | {"root": "/x", "test_rows": 7}}, ROOT / "config")
     assert config_identity(other, file).file is None, "the file does not say all of it"
-    assert "others than the run's" in config_problem(said.file, config_sha256(other), ROOT)
+    assert "are not the run's" in config_problem(said.file, config_sha256(other), ROOT)
 
 
 def test_a_file_that_is_no_whole_configuration_is_not_named(tmp_path, monkeypatch):

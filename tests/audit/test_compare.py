@@ -126,7 +126,7 @@ def test_verdicts_of_labels(tmp_path: Path):
         found = compare(LABELS, *pair(tmp_path, LABELS, same, other), DEFAULT)
         assert found.verdict is verdict
         if other in (flipped, drifted):
-            assert "flips" in found.said and "may be 0.01" in found.said
+            assert "flips" in found.words and "may be 0.01" in found.words
     # a measured floor of zero takes the place of the default
     strict = Tolerances({**DEFAULTS, Kind.LABELS: {"flips": 0.0, "class shift": 0.0}}, "measured")
     assert compare(LABELS, *pair(tmp_path, LABELS, same, flipped), strict).verdict is Verdict.DRIFTED

@@ -21,7 +21,7 @@ SHA = "a" * 64
 def record(params: Any, inputs: dict[str, str] | None = None, code: str | None = None) -> Record:
     return Record.model_validate(
         {
-            "schema": SCHEMA, "artifact": "results/x", "sha256": SHA, "size": 1, "rule": "r", "module": MODULE,
+            "schema": SCHEMA, "artifact": "results/x", "sha256": SHA, "size": 1, "step": "r", "module": MODULE,
             "params": params, "code_sha256": code or code_sha256(MODULE), "seeds": {},
             "inputs": [{"path": path, "sha256": sha256} for path, sha256 in (inputs or {}).items()],
         }

@@ -1,39 +1,21 @@
-"""The commands: exit codes, JSON, what the manifest lists, what is stale, what differs between two runs."""
+"""The commands manifest and verify: exit codes, output, what the manifest lists, what is stale."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import socket
-from pathlib import Path
 
 import pytest
-from support.audited_run import CONFIG, MODEL, PLANTED, TARGETS, Run, make_run
+from support.audited_run import CONFIG, PLANTED, TARGETS, Run, manifest_of
 
 from fute.artifacts import content_key
-from fute.audit.diff import Side, diff
-from fute.audit.findings import Cause, Verdict, exit_code
+from fute.audit.findings import Verdict, exit_code
 from fute.audit.manifest import MANIFEST, manifest_json, read_manifest
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
 OF_TRAIN = {f"results/data/mini-films/{name}" for name in ("train.jsonl.gz", "dev.jsonl.gz", "counts.json")}
 OF_TEST = {TEST, "results/data/mini-films/source.lock.json"}
-
-
-@pytest.fixture
-def project(made: Run, tmp_path: Path) -> Run:
-    """A whole copy of the checkout, Snakemake's metadata included."""
-    shutil.copytree(made.folder, tmp_path / "project")
-    copy = Run(tmp_path / "project", CONFIG)
-    copy.image = made.image
-    return copy
-
-
-def manifest_of(run: Run, code: int = 0) -> dict:
-    """The report of `fute audit manifest` as JSON."""
-    done = run.audit("manifest", *TARGETS, "--config", CONFIG, "--json")
-    assert done.returncode == code, done.stdout + done.stderr
-    return json.loads(done.stdout)
 
 
 def artifacts(report: dict, verdict: Verdict) -> set[str]:
@@ -195,7 +177,7 @@ def test_a_lock_of_images_that_is_none(project: Run):
     [
         (("verify", "--results", "nowhere"), "nowhere is no folder"),
         (("manifest", "results/nobody/makes.this", "--config", CONFIG), "cannot be planned"),
-        (("manifest", "--config", "nowhere.yaml"), "nowhere.yaml is not there"),
+        (("manifest", "--config", "nowhere.yaml"), "nowhere.yaml does not exist"),
         (("diff", "results", "nowhere.json"), "there is no manifest"),
     ],
 )
@@ -208,82 +190,6 @@ def test_exit_codes():
     assert exit_code([]) == exit_code([Verdict.IDENTICAL, Verdict.UPSTREAM_REDERIVED, Verdict.WITHIN_TOLERANCE]) == 0
     assert exit_code([Verdict.MISSING, Verdict.IDENTICAL]) == exit_code([Verdict.UNVERIFIED]) == 2
     assert exit_code([Verdict.DRIFTED, Verdict.MISSING]) == exit_code([Verdict.REFUSED]) == 1
-
-
-# --- diff -----------------------------------------------------------------------------------------------
-
-
-def remade(project: Run) -> Run:
-    project.run(*TARGETS)
-    manifest_of(project)
-    return project
-
-
-def test_a_run_does_not_differ_from_itself(made: Run, project: Run):
-    done = project.audit("diff", str(made / "results"), "results", "--json")
-    report = json.loads(done.stdout)
-    assert done.returncode == 0 and report["counts"] == {"identical": 8} and report["findings"] == []
-
-
-def test_a_parameter_is_the_cause_and_what_follows_is_traced_to_it(made: Run, project: Run):
-    project.edit(CONFIG, "test_rows: 12", "test_rows: 11")
-    report = diff(Side(made / "results"), Side(remade(project) / MANIFEST))
-    first = [f for f in report.findings if f.artifact == TEST]
-    assert report.findings[0].artifact == TEST and report.facts["first divergent"][0] == TEST
-    assert {f.cause for f in first} == {Cause.PARAMS} and "test_rows 12, then 11" in first[0].message
-    assert report.exit_code == 1
-    unsup = "results/unsup/sa.jsonl.gz"
-    assert unsup not in report.verdicts()
-
-
-def test_other_weights_are_another_model(made: Run, tmp_path: Path):
-    other = make_run(tmp_path / "other" / "project")  # the same code and data, random weights of its own
-    report = diff(Side(made / "results"), Side(other / "results"))
-    lock = f"results/models/{MODEL}.lock.json"
-    assert report.facts["first divergent"] == [lock]
-    assert {(f.artifact, f.cause) for f in report.findings} == {(lock, Cause.MODEL)}
-    assert "model.safetensors" in report.findings[0].message
-
-
-def test_edited_code_that_changes_nothing_is_rederived(made: Run, project: Run):
-    with (project / "src/fute/data/normalise.py").open("a") as code:
-        code.write("# edited\n")
-    report = diff(Side(made / "results"), Side(remade(project) / "results"))
-    assert set(report.verdicts().values()) == {Verdict.UPSTREAM_REDERIVED} and report.exit_code == 0
-    assert set(report.verdicts()) >= OF_TEST
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "cause"),
-    [
-        ("cpu", "Another CPU", Cause.HARDWARE),
-        ("packages", {"torch": "1.0"}, Cause.SOFTWARE),
-        (None, None, Cause.NONDETERMINISM),
-    ],
-)
-def test_bytes_that_differ_with_equal_records_are_the_machines_or_chance(
-    made: Run, run: Run, field: str | None, value: object, cause: Cause
-):
-    """Two manifests as two machines would have written them: the bytes of one file differ, its making does not."""
-    manifest = run.manifest
-    entry, environments = manifest.entries[TEST], dict(manifest.environments)
-    changes: dict[str, object] = {"sha256": "1" * 64, "semantic_sha256": "2" * 64, "record_sha256": "3" * 64}
-    if field:
-        environments["other"] = environments[entry.environment] | {field: value}
-        changes["environment"] = "other"
-    edit = {"entries": manifest.entries | {TEST: entry.model_copy(update=changes)}, "environments": environments}
-    (run / MANIFEST).write_text(manifest_json(manifest.model_copy(update=edit)))
-    report = diff(Side(made / "results"), Side(run / MANIFEST))
-    assert [(f.artifact, f.verdict, f.cause) for f in report.findings] == [(TEST, Verdict.DRIFTED, cause)]
-
-
-def test_another_compression_is_equivalent(made: Run, run: Run):
-    manifest = run.manifest
-    other = manifest.entries[TEST].model_copy(update={"sha256": "1" * 64, "record_sha256": "3" * 64})
-    edit = {"entries": manifest.entries | {TEST: other}}
-    (run / MANIFEST).write_text(manifest_json(manifest.model_copy(update=edit)))
-    report = diff(Side(made / "results"), Side(run / MANIFEST))
-    assert report.verdicts() == {TEST: Verdict.EQUIVALENT} and report.exit_code == 0
 
 
 # --- what must not be told ------------------------------------------------------------------------------
