@@ -47,8 +47,8 @@ class Entry(_Strict):
     """One artifact.
 
     rule, wildcards: of the workflow; empty for a finished batch, which no rule makes again. step, module, more_code,
-    code_sha256, image, seeds: of its record. params_sha256: hash of the record's params. files: for a lock, files of its folder ->
-    sha256. sidecar_sha256, environment: of one run, so not in the root; environment is a key of
+    code_sha256, image, seeds: of its record. params_sha256: hash of the record's params. files: for a lock, files of
+    its folder -> sha256. sidecar_sha256, environment: of one run, so not in the root; environment is a key of
     `Manifest.environments`.
     """
 
