@@ -1,6 +1,6 @@
 """The command `fute` with a fine-tuning that waits for a signal: its state is on disk after every step.
 
-    python -m support.finetune_until STEP SECONDS finetune-model ...
+    python -m support.finetune_until STEP SECONDS finetune_model ...
 
 After step STEP and before the state of the next is written, it makes the file `far` and waits so many seconds.
 """
@@ -12,11 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-from fute.blackbox import finetune, finetune_model_step
+from fute.blackbox import bench, finetune
 from fute.cli import main
 
 
-class Progress(finetune_model_step.TrainingProgress):
+class Progress(bench.TrainingProgress):
     """Progress that makes the file and waits."""
 
     def __call__(self, done: int, total: int, loss: float) -> None:
@@ -28,6 +28,6 @@ class Progress(finetune_model_step.TrainingProgress):
 if __name__ == "__main__":
     step, seconds = map(int, sys.argv[1:3])
     del sys.argv[1:3]
-    finetune_model_step.TrainingProgress = Progress
+    bench.TrainingProgress = Progress
     finetune.Checkpoint = functools.partial(finetune.Checkpoint, every_s=0)
     main()

@@ -51,7 +51,7 @@ def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, m
 
     killed = Path("killed/mood")
     flags = [part for name, path in arguments(killed).items() for part in (f"--{name}", str(path))]
-    line = ["python", "-m", "support.finetune_until", str(KILLED_AFTER), str(wait), "finetune-model"]
+    line = ["python", "-m", "support.finetune_until", str(KILLED_AFTER), str(wait), "finetune_model"]
     line += ["--spec", json.dumps(spec.model_dump(mode="json")), *flags]
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
@@ -74,7 +74,7 @@ def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, m
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr("fute.blackbox.finetune_model_step.TrainingProgress", Progress)
+    monkeypatch.setattr("fute.blackbox.bench.TrainingProgress", Progress)
     finetune_model(spec, **arguments(killed))
     # the signal comes before the state of the step that waits is written, or (SIGTERM) after it
     assert done[0] == KILLED_AFTER + (1 if sent == signal.SIGKILL else 2) and done[-1] == 12
