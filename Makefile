@@ -10,7 +10,7 @@ PYTEST := PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo test test-long lint unit runs engines cluster-test test-pythons bench locks clean
+.PHONY: help demo test test-long lint unit runs engines cluster-test test-pythons bench locks docs clean
 
 help: ## show the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ bench: $(VENV)/bench.ok ## measure every speed claim against a plain version: be
 
 locks: $(VENV)/test.ok ## write the lists in envs/ from pyproject.toml (UPGRADE="--upgrade" takes newer versions, "--upgrade-package NAME" of one)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(PY) envs/lock.py $(UPGRADE)
+
+docs: $(VENV)/steps.ok ## docs/config.md and the schemas in config/schema/, from the settings' descriptions
+	PYTHONPATH=src $(PY) -m fute.config.document
 
 clean: ## remove the virtual environments (results stay)
 	rm -rf $(VENV) $(VENV)-3.*

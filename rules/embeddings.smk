@@ -30,9 +30,10 @@ rule encoder_states:
     message:
         "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} python -m fute encoder_states --settings {{params.settings:q}}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute encoder_states --settings {{params.settings:q}}"
         " --model {params.folder} --lock {input.lock} --corpus {input.corpus} {params.texts}"
-        " --output {output.states} &> {log}"
+        " --output {output.states}"
+        f" {LOGGED}"
 
 
 rule embed_batch:

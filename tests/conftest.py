@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from support import fork_server
 from support.checkouts import ENVIRONMENT, first_in_path
 
@@ -19,11 +19,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quick_starts(shared: Path, worker_id: str) -> None:
+def quick_starts(shared: Path) -> Iterator[None]:
     """`python` in PATH is a client of one fork server for all test processes."""
-    folder = shared / "fork-server"
-    with FileLock(shared / "fork-server.lock"):
-        if not folder.is_dir():
-            owner = os.getpid() if worker_id == "master" else os.getppid()
-            fork_server.start(folder, owner, {**os.environ, **ENVIRONMENT})
-    os.environ |= first_in_path(folder / "bin")
+    with (
+        fork_server.serving(shared / "fork-server", {**os.environ, **ENVIRONMENT}),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv(*first_in_path(shared / "fork-server/bin").popitem())
+        yield

@@ -38,8 +38,10 @@ NOT_SHOWN = {LogEvent.SHELLCMD, LogEvent.JOB_STARTED, LogEvent.RESOURCES_INFO, L
 COMMAND_FAILED = re.compile(
     r"(?s)CalledProcessError\b.*(?:exit status (?P<status>\d+)|died with <Signals\.(?P<signal>\w+))"
 )
-SIGNALS = {"137": "SIGKILL", "143": "SIGTERM"}
+SIGNALS = {"130": "SIGINT", "137": "SIGKILL", "143": "SIGTERM"}
 """Exit statuses of a shell whose command was ended by a signal."""
+INTERRUPTED = "stopped by SIGINT"
+"""How the steps end that run when a user presses Ctrl-C."""
 RULE = re.compile(r"^ *(?:rule|checkpoint) (\w+) *:", re.MULTILINE)
 RED, GREEN, YELLOW = 31, 32, 33
 
@@ -178,6 +180,10 @@ class LogHandler(LogHandlerBase):
         if step.together > 1:
             return  # said of its group
         why = record.rule_msg or self.why(record.shellcmd)
+        if why == INTERRUPTED:
+            del self.failed[record.jobid]
+            self.write(self.colored(YELLOW, "stopped:"), step.words)
+            return
         self.write(
             self.colored(RED, f"FAILED after {duration(record.created - step.started)}:"),
             f"{step.words}{f': {why}' if why else ''}",

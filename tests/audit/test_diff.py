@@ -24,7 +24,6 @@ from fute.audit.manifest import (
 from fute.audit.paths import ResultsFolder
 from fute.audit.sidecars import read_sidecar
 
-MODULE = "fute.display_names"
 TEST = "results/data/mini-films/test.jsonl.gz"
 OF_TEST = {TEST, "results/data/mini-films/source.lock.json"}
 LABELS = "results/labels/m/{}/sa.jsonl.gz"
@@ -37,14 +36,14 @@ def run_of_prompts(folder: Path, monkeypatch: pytest.MonkeyPatch, batch: str, te
     whole = Path(f"results/labels/m/batches/{batch}.jsonl.gz")
     prompts = {name: {"template": text, "cot": False} for name, text in templates.items()}
     spec = {"prompts": prompts, "labels": [{"key": f"{name}-{text}"} for name, text in templates.items()]}
-    with Step("label_batch", module=MODULE, settings=spec) as step:
+    with Step("fute.llm.label_batch_step", settings=spec) as step:
         step.jsonl(whole, [{"prompt": name, "said": text} for name, text in templates.items()])
         step.bytes(whole.with_name(f"{batch}.keys"), batch.encode())
     for name, text in templates.items():
-        with Step("extract_labels", module=MODULE, settings={"key": f"{name}-{text}"}, inputs=[whole]) as step:
+        with Step("fute.llm.extract_labels_step", settings={"key": f"{name}-{text}"}, inputs=[whole]) as step:
             step.jsonl(Path(LABELS.format(name)), [{"said": text}])
     inputs = [Path(LABELS.format(name)) for name in templates]
-    with Step("selection", module=MODULE, settings={}, inputs=inputs) as step:
+    with Step("fute.evaluation.selection_step", settings={}, inputs=inputs) as step:
         step.json(Path("results/evaluation/table3.csv"), templates)
     results, entries, environments = ResultsFolder(Path("results")), {}, {}
     for name in results.names():

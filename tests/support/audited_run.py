@@ -21,7 +21,6 @@ from fute.audit.config_and_locks import IMAGES
 from fute.audit.findings import Report
 from fute.audit.manifest import MANIFEST, Manifest, read_manifest
 from fute.audit.paths import ResultsFolder
-from fute.audit.planned_jobs import names_of_snakemake_kept
 from fute.audit.verify import verify_manifest
 from fute.cli import main
 from fute.images.lock import NAMES
@@ -100,8 +99,7 @@ class Run(Checkout):
         if self._has_other_code():
             return super().dry_run(*targets)
         line = ("snakemake", "--configfile", self.config, "--cores", "2", "--dry-run", *targets)
-        with names_of_snakemake_kept():
-            done = self._in_this_process(snakemake_main, *line)
+        done = self._in_this_process(snakemake_main, *line)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -7,7 +7,7 @@ files, signals are passed on, and the client ends as the step does. Whatever the
 as it always is: other modules, and an environment that libraries read when they are loaded (threads, hubs, the seed of
 hashes) other than the server's.
 
-    python fork_server.py serve FOLDER OWNER    until the process OWNER ends
+    python fork_server.py serve FOLDER          until the last of its users has gone
     python fork_server.py client FOLDER ...     what `python` is in a test's PATH
 """
 
@@ -18,12 +18,17 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MODULES = (
     *("fute", "fute.launch", "snakemake", "accelerate.commands.launch"),
@@ -51,33 +56,73 @@ def import_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(READ_AT_IMPORT) and name != "HF_TOKEN"}
 
 
-def start(folder: Path, owner: int, environment: dict[str, str]) -> None:
-    """Start a server for processes of this environment, and wait until it serves."""
+# --- who uses a server -------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def serving(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A server in a folder for processes of an environment: one that serves, or a new one.
+
+    It ends with the last of its users, and whoever started it waits for that: what forks used of the processor is then
+    counted as that of any other child.
+    """
+    from filelock import FileLock  # which a client has not
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    server = None
+    with FileLock(f"{folder}.lock"):
+        if (use := joined(folder)) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            server, use = start(folder, environment)
+    try:
+        yield
+    finally:
+        use.close()
+        if server:
+            server.wait()
+
+
+def joined(folder: Path) -> socket.socket | None:
+    """A connection that keeps a server serving; None where there is none."""
+    use = socket.socket(socket.AF_UNIX)
+    try:
+        use.connect(str(folder / "users"))
+        if use.recv(1):
+            return use
+    except OSError:
+        pass
+    use.close()
+    return None
+
+
+def start(folder: Path, environment: dict[str, str]) -> tuple[subprocess.Popen, socket.socket]:
     (folder / "bin").mkdir(parents=True)
     python = folder / "bin/python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" client "{folder}" "$@"\n')
     python.chmod(0o755)
-    line = [sys.executable, __file__, "serve", str(folder), str(owner)]
+    line = [sys.executable, __file__, "serve", str(folder)]
     environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(line, env=environment, stdout=log, stderr=log, start_new_session=True)
-    while not (folder / "socket").exists():
+    while (use := joined(folder)) is None:
         if server.poll() is not None:
             raise RuntimeError(f"the fork server did not start:\n{(folder / 'log').read_text()}")
         time.sleep(0.05)
+    return server, use
 
 
 # --- the client, which must be quick: only the standard library, without `site` -----------------------------------
 
 
 def client(folder: Path, arguments: list[str]) -> None:
-    ours = arguments[:1] == ["-m"] and arguments[1] in MODULES
+    command = arguments[arguments[:1] == ["-u"] :]  # torchrun's, whose output then goes through a buffer
+    ours = command[:1] == ["-m"] and command[1] in MODULES
     if not ours or json.loads((folder / "environment.json").read_text()) != import_environment():
         python = (folder / "interpreter").read_text()
         os.execv(python, [python, *arguments])
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(str(folder / "socket"))
-    request = json.dumps([arguments[1:], os.getcwd(), dict(os.environ)]).encode()
+    request = json.dumps([command[1:], os.getcwd(), dict(os.environ)]).encode()
     socket.send_fds(connection, [len(request).to_bytes(8, "big")], [0, 1, 2])
     connection.sendall(request)
     for number in PASSED_ON:
@@ -92,7 +137,7 @@ def client(folder: Path, arguments: list[str]) -> None:
 # --- the server ----------------------------------------------------------------------------------------------------
 
 
-def serve(folder: Path, owner: int) -> None:
+def serve(folder: Path) -> None:
     """Import the libraries, and fork for each client; returns in a fork, which is then the step."""
     for name in LOADED.split():
         __import__(name)
@@ -100,24 +145,41 @@ def serve(folder: Path, owner: int) -> None:
     gc.freeze()  # a collection in a fork would touch, and so copy, all of this
     (folder / "environment.json").write_text(json.dumps(import_environment()))
     (folder / "interpreter").write_text(sys.executable)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are waited for by nobody here
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(folder / "socket.new"))
-    listening.listen(64)
-    (folder / "socket.new").rename(folder / "socket")
-    while os.path.exists(f"/proc/{owner}"):
-        if select.select([listening], [], [], 1)[0]:
-            connection, _ = listening.accept()
+    clients, users = listening(folder / "socket"), listening(folder / "users")
+    connected: list[socket.socket] = []
+    while True:
+        ready = select.select([clients, users, *connected], [], [], 1)[0]
+        if clients in ready:
+            client, _ = clients.accept()
             if os.fork() == 0:
-                listening.close()
-                return watch(folder, connection)
-            connection.close()
-    os._exit(0)
+                clients.close()
+                return watch(folder, client)
+            client.close()
+        if users in ready:
+            connected.append(users.accept()[0])
+            connected[-1].send(b"+")
+        for user in set(ready) - {clients, users}:  # it has gone
+            connected.remove(user)
+            if not connected:
+                users.close()
+                with contextlib.suppress(ChildProcessError):
+                    while os.waitpid(-1, 0):
+                        pass
+                os._exit(0)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def listening(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(str(path))
+    made.listen(64)
+    return made
 
 
 def watch(folder: Path, connection: socket.socket) -> None:
     """Fork once more for the step, and return in it; here, pass signals on to it and its status to the client."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     header, files, _, _ = socket.recv_fds(connection, 8, 3)
     request = connection.makefile("rb").read(int.from_bytes(header, "big"))
     step = os.fork()
@@ -132,7 +194,7 @@ def watch(folder: Path, connection: socket.socket) -> None:
         sent = connection.recv(1)
         os.kill(step, sent[0] if sent else signal.SIGKILL)  # without a client there is no step
         if not sent:
-            os._exit(0)
+            break
     _, status, used = os.wait4(step, 0)
     status = os.waitstatus_to_exitcode(status)
     print(f"{used.ru_utime + used.ru_stime:.2f} s", *json.loads(request)[0][:3], flush=True)
@@ -189,5 +251,5 @@ def run(arguments: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "client":
         client(Path(sys.argv[2]), sys.argv[3:])
-    serve(Path(sys.argv[2]), int(sys.argv[3]))
+    serve(Path(sys.argv[2]))
     run(sys.argv)

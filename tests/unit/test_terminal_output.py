@@ -253,9 +253,12 @@ def test_an_interrupted_run_says_how_to_go_on(run):
     run.plan(rows=2)
     run.start(1)
     run.finish(1)
+    run.start(2)
+    run.fail(2, ended="died with <Signals.SIGINT: 2>.")
     run.say("Terminating processes on user request, this might take some time.")
     run.end(failed=True)
-    *_, end, advice = run.shown
+    _, _, stopped, _, end, advice = run.shown
+    assert stopped == "stopped:  rows of x"
     assert end.startswith("Stopped: 1 of 2 steps done") and "go on" in advice
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from support import fork_server
 from support.checkouts import MODEL, Checkout, first_in_path, tiny_checkout
@@ -15,9 +13,9 @@ def test_two_runs_in_two_folders_give_the_same_bytes(finished: Checkout, tmp_pat
     second = tiny_checkout(tmp_path / "somewhere else", weights)
     # what follows the order of a set would follow this
     seed = {"PYTHONHASHSEED": "1"}
-    fork_server.start(tmp_path / "server", os.getpid(), second.environment() | seed)
-    second.variables = first_in_path(tmp_path / "server/bin") | seed
-    second.run()
+    with fork_server.serving(tmp_path / "server", second.environment() | seed):
+        second.variables = first_in_path(tmp_path / "server/bin") | seed
+        second.run()
     found = second.hashes()
     kinds = (
         "results/labels/",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,7 +107,7 @@ def planned(
         files = [config] if config.is_file() else []
         given = ConfigSettings(configfiles=files, config=dict(settings or {}))
         output = OutputSettings(quiet={Quietness.ALL}, dryrun=True, enable_file_logging=False)
-        with names_of_snakemake_kept(), SnakemakeApi(output) as api:
+        with SnakemakeApi(output) as api:
             api_workflow = api.workflow(resource_settings=ResourceSettings(cores=1), config_settings=given)
             api_workflow.dag(DAGSettings(targets=frozenset(targets)))
             workflow = api_workflow._workflow
@@ -123,21 +122,6 @@ def planned(
         os.environ.pop(TARGETS)
         if before is not None:
             os.environ[TARGETS] = before
-
-
-@contextmanager
-def names_of_snakemake_kept() -> Iterator[None]:
-    """Undo what a Snakefile does to Snakemake: its names replace those of `snakemake.workflow`, `Workflow` among them.
-
-    Without this a process could plan only once.
-    """
-    namespace = vars(sys.modules["snakemake.workflow"])
-    names = dict(namespace)
-    try:
-        yield
-    finally:
-        namespace.clear()
-        namespace.update(names)
 
 
 def _job(job: Any) -> Job:

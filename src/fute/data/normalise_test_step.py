@@ -19,5 +19,6 @@ def normalise_test(settings: SplitSettings, *, source: dict[str, Any], root: Pat
     ) as step:  # fmt: skip
         step.jsonl(test, [row.to_json() for row in result.rows["test"]])
         step.json(lock, record)
-    classes = result.counts["test"]["classes"]
-    print(f"{settings.dataset} ({settings.entry.title}): {len(result.rows['test'])} evaluation rows, {classes}")
+    by_class = ", ".join(f"{count} {name}" for name, count in result.counts["test"]["classes"].items())
+    shown = f" ({by_class})" if settings.entry.task == "classification" else ""
+    print(f"{settings.dataset} ({settings.entry.title}): {len(result.rows['test'])} evaluation rows{shown}")

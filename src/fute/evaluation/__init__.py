@@ -15,7 +15,8 @@ EXPORTS = {
         ),
         "fute.evaluation.geometry",
     ),
-    **dict.fromkeys(("best_rank", "ndcg", "performance_rate", "spearman"), "fute.evaluation.metrics"),
+    **dict.fromkeys(("best_rank", "ndcg", "performance_rate"), "fute.evaluation.metrics"),
+    "spearman": "fute.evaluation.correlation",
     **dict.fromkeys(
         ("Block", "SelectionTable", "average_blocks", "ceiling_ndcg", "selection_table"), "fute.evaluation.selection"
     ),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fute.display_names import LEAST_SEPARATION
-from fute.evaluation.metrics import spearman
+from fute.evaluation.correlation import spearman
 
 
 def separation(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[str, float | str]:

@@ -1,4 +1,4 @@
-"""How good a ranking of models or prompts is: NDCG, rank of the best, performance rate, Spearman."""
+"""Measures of a ranking of models or prompts: NDCG, rank of the best, performance rate."""
 
 import warnings
 from typing import Literal
@@ -84,16 +84,6 @@ def rate(reached: ArrayLike, best: ArrayLike) -> NDArray[np.float64]:
     """`reached` in percent of `best`, elementwise; 100 where the best is 0, since nothing better exists."""
     reached, best = np.broadcast_arrays(np.asarray(reached, dtype=float), np.asarray(best, dtype=float))
     return 100 * np.divide(reached, best, out=np.ones(best.shape), where=best != 0)
-
-
-def spearman(a: ArrayLike, b: ArrayLike) -> float:
-    """Spearman correlation of two (n,) arrays; NaN where one of them is constant or n < 2."""
-    a, b = _pair(a, b)
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(a, b).statistic)
 
 
 def _gains_and_weights(

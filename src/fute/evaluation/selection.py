@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fute.baselines.prompts import select
-from fute.evaluation.metrics import ndcg, ndcg_rows, rate, spearman
+from fute.evaluation.correlation import spearman
+from fute.evaluation.metrics import ndcg, ndcg_rows, rate
 from fute.evaluation.resampling import bootstrap_counts, interval
 
 Metric = Literal["accuracy", "macro_f1"]

@@ -19,7 +19,7 @@ from fute.embeddings import (
     tensor_mean_cosine,
 )
 from fute.evaluation.controls import norm_confound, null_comparison, separation
-from fute.evaluation.metrics import spearman
+from fute.evaluation.correlation import spearman
 
 
 class SimilaritySettings(BaseModel):

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from fute.evaluation.metrics import Scale, best_rank, best_rank_permuted, ndcg, ndcg_permuted, spearman
+from fute.evaluation.correlation import spearman
+from fute.evaluation.metrics import Scale, best_rank, best_rank_permuted, ndcg, ndcg_permuted
 from fute.evaluation.resampling import bootstrap_counts, interval, p_value, random_orders
 from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
 

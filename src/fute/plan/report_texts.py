@@ -61,7 +61,7 @@ def _dataset_titles(plan: Plan, datasets: list[str] | tuple[str, ...]) -> str:
 
 def _common_run(plan: Plan) -> dict[str, str]:
     config, surrogate = plan.config, plan.config.surrogate
-    found = {
+    rows = {
         "Surrogate": f"{_title(plan, surrogate.name)} ({surrogate.settings.family}, "
         f"{FORM_NAMES[surrogate.settings.form]})",
         "Methods": ", ".join(METHOD_TITLES[method] for method in config.methods),
@@ -73,8 +73,8 @@ def _common_run(plan: Plan) -> dict[str, str]:
     kinds = {"LLMs": config.llm.models, "language models that are fine-tuned": tuned}
     if own := [kind for kind, models in kinds.items() if surrogate.name in models]:
         of = " and one of the ".join(own)
-        found["Special case"] = f"the surrogate is one of the {of}: its embeddings are a self-distillation"
-    return found
+        rows["Special case"] = f"the surrogate is one of the {of}: its embeddings are a self-distillation"
+    return rows
 
 
 def _llm_run(plan: Plan) -> dict[str, str]:
@@ -94,22 +94,22 @@ def _llm_run(plan: Plan) -> dict[str, str]:
 
 def _lm_run(plan: Plan) -> dict[str, str]:
     lm, settings = plan.lm, plan.lm.settings
-    found = {"Language models": _titles(plan, settings.models)}
+    rows = {"Language models": _titles(plan, settings.models)}
     if settings.plugins:
-        found["Python functions"] = ", ".join(settings.plugins)
+        rows["Python functions"] = ", ".join(settings.plugins)
     sets = settings.datasets
     groups = {"CR datasets": sets.cr, "QA datasets": sets.qa, "Domain targets": sets.domain}
-    found |= {group: _dataset_titles(plan, names) for group, names in groups.items() if names}
+    rows |= {group: _dataset_titles(plan, names) for group, names in groups.items() if names}
     transfer = settings.transfer
     seeds = ", ".join(map(str, transfer.seeds))
-    found["Transfer"] = (
+    rows["Transfer"] = (
         f"{_title(plan, transfer.model)}, {len(lm.transfer.pairs)} pairs, seeds {seeds}"
         if lm.finetune.computes_matrix
         else f"{_title(plan, transfer.model)}, scores as published"
     )
     recipes = settings.finetune.of(transfer.model)
-    found["Its fine-tuning"] = f"CR {_recipe(recipes.cr)}; QA {_recipe(recipes.qa)}"
-    return found
+    rows["Its fine-tuning"] = f"CR {_recipe(recipes.cr)}; QA {_recipe(recipes.qa)}"
+    return rows
 
 
 def _recipe(recipe: FinetuneSettings) -> str:

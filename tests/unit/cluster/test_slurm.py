@@ -101,23 +101,33 @@ def profile() -> dict:
     return yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
 
 
-def rules() -> set[str]:
-    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    return set(re.findall(r"^\s*rule (\w+):", text, re.MULTILINE))
+def rules() -> dict[str, str]:
+    """Text of every rule."""
+    text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    return dict(re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.MULTILINE | re.DOTALL))
+
+
+def groups() -> dict[str, str]:
+    """Rule -> its group, of the rules that have one."""
+    found = {name: re.search(r'group:\n +"(.*)"', body) for name, body in rules().items()}
+    return {name: match[1] for name, match in found.items() if match}
 
 
 def test_the_profile_names_rules_and_groups_that_are_there(profile):
-    assert profile["set-resources"].keys() | profile["groups"].keys() <= rules()
-    assert set(profile["groups"].values()) == profile["group-components"].keys()
+    assert profile["set-resources"].keys() <= rules().keys()
+    assert set(groups().values()) == profile["group-components"].keys() and "groups" not in profile
 
 
 def test_no_job_is_signalled_as_it_starts(profile):
     """SLURM sends the signal of `--signal=TERM@300` up to a minute early; to a job of two minutes, at once."""
-    default = profile["default-resources"]
-    for name, own in (profile["set-resources"] | {"any other": {}}).items():
-        asked = default | own
+    default, short = profile["default-resources"], 0
+    for name, body in rules().items():
+        asked = default | profile["set-resources"].get(name, {})
+        minutes = re.search(r"runtime=(\d+),", body)
+        short += bool(minutes and int(minutes[1]) < 6)
         if lead := re.search(r"--signal=TERM@(\d+)", asked["slurm_extra"]):
-            assert asked["runtime"] * 60 >= 1.5 * (int(lead[1]) + 60), name
+            assert int(minutes[1] if minutes else asked["runtime"]) * 60 >= 1.5 * (int(lead[1]) + 60), name
+    assert short >= 6, "steps of a second ask for two minutes"
 
 
 def test_a_job_s_gpus_are_on_one_node(profile):
@@ -126,9 +136,8 @@ def test_a_job_s_gpus_are_on_one_node(profile):
 
 def test_jobs_of_a_group_run_one_after_the_other(profile):
     """Side by side, their nodes, GPUs and memory would be added up: four of one node would ask for four nodes."""
-    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    own = {
-        name: body for name, body in re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.MULTILINE | re.DOTALL)
-    }
-    for name in profile["groups"]:
-        assert profile["set-resources"].get(name, {}).get("torch") == 1 or "torch=1," in own[name], name
+    default = profile["default-resources"]["torch"]
+    for name in groups():
+        own = re.search(r"torch=([\w.]+),", rules()[name])
+        asked = profile["set-resources"].get(name, {}).get("torch", own[1] if own else default)
+        assert str(asked) == "1", name
