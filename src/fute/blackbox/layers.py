@@ -33,8 +33,8 @@ def encoder_layers(box: BlackBox) -> list[EncoderLayer]:
         attention = [module for module in block.modules() if _linear_children(module) == PROJECTIONS]
         if len(attention) != 1:
             raise BlackBoxError(
-                f"layer {index} of {name} has {len(attention)} modules with the projections query, key and value; "
-                f"exactly one is needed to know the context vectors; {remedy}"
+                f"layer {index} of {name} has {len(attention)} modules of exactly the projections query, key, value; "
+                f"it needs one, which gives its context vectors; {remedy}"
             )
         layers.append(EncoderLayer(block, attention[0]))
     return layers
