@@ -1,4 +1,4 @@
-# What a reader needs to trust the results: a list of all artifacts with their hashes, and each of them checked.
+# docs/audit.md: a list of all artifacts with their hashes, and each of them checked, so that readers can trust results.
 AUDITED = sorted(phase for phase, files in PHASES.items() if files)
 ARTIFACTS = sorted({path for phase in AUDITED for path in PHASES[phase]})
 MANIFEST = "results/audit/manifest.json"

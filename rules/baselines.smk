@@ -1,4 +1,4 @@
-# Sections 1.8 and 4.6: what FUTE is compared with. Eight ways to score a prompt; what labelled datasets say of each other.
+# docs/methods.md 1.8, 4.6 and 4.8: the baselines. Eight scores of a prompt; what labelled datasets say of each other.
 if LLM:
 
     rule self_select:

@@ -1,4 +1,4 @@
-# Sections 1.2 and 4.1: what labels U. An LLM with a prompt, a language model fine-tuned on a dataset, a Python function.
+# docs/methods.md 1.2 and 4.1: what labels U. An LLM with a prompt, a fine-tuned language model, a Python function.
 if LLM:
 
     rule label_batch:

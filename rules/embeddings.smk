@@ -1,4 +1,4 @@
-# Sections 2 and 3: what pairs (x, y) teach the surrogate, as a vector. Pairs of a labelled dataset give its DTE,
+# docs/methods.md 1.3 to 1.6, 2, 3, 4.3: vectors of what pairs (x, y) teach. Pairs of a labelled dataset give its DTE,
 # pairs of U and a black box's labels give that black box's MTE.
 BATCHES = PLAN.vector_batches
 

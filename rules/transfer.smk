@@ -1,4 +1,4 @@
-# Section 4.4: the true ranking of sources, from fine-tuning each one's model on each target.
+# docs/methods.md 4.4: the true ranking of sources, from fine-tuning each one's model on each target.
 # Runs come in batches, as labels do: finished ones are never made again.
 MATRIX = "results/evaluation/transfer.csv"
 
