@@ -1,4 +1,4 @@
-# Evidence for readers: a list of all artifacts with their hashes, and a check of each of them.
+# docs/audit.md: a list of all artifacts with their hashes, and each of them checked, so that readers can trust results.
 AUDITED = sorted(phase for phase, files in PHASES.items() if files)
 ARTIFACTS = sorted({path for phase in AUDITED for path in PHASES[phase]})
 MANIFEST = "results/audit/manifest.json"

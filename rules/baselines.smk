@@ -1,4 +1,4 @@
-# Baselines of FUTE: eight ways to score a prompt; similarities of labelled datasets (docs/methods.md).
+# docs/methods.md 1.8, 4.6 and 4.8: the baselines. Eight scores of a prompt; what labelled datasets say of each other.
 if LLM:
 
     rule self_select:

@@ -1,4 +1,4 @@
-# Black boxes that label U: an LLM with a prompt, a fine-tuned language model, a Python function (docs/methods.md).
+# docs/methods.md 1.2 and 4.1: what labels U. An LLM with a prompt, a fine-tuned language model, a Python function.
 if LLM:
 
     rule label_batch:

@@ -1,4 +1,4 @@
-# The unlabelled texts U, and the labelled datasets with their splits (docs/methods.md).
+# docs/methods.md 1.1 and 4.2: the unlabelled texts U, and the labelled datasets with their splits.
 DATA = [
     *(f"results/unsup/{category}.jsonl.gz" for category in CONFIG.corpora),
     *(f"results/data/{name}/{split}.jsonl.gz" for name in PLAN.data.datasets for split in ("train", "dev", "test")),

@@ -1,5 +1,5 @@
-# Task embeddings: vectors that a surrogate learns from pairs (x, y). Pairs of a labelled dataset give its DTE, pairs of
-# U and a black box's labels give that black box's MTE (docs/methods.md).
+# docs/methods.md 1.3 to 1.6, 2, 3, 4.3: vectors of what pairs (x, y) teach. Pairs of a labelled dataset give its DTE,
+# pairs of U and a black box's labels give that black box's MTE.
 BATCHES = PLAN.vector_batches
 
 

@@ -1,4 +1,4 @@
-# cosine(MTE, DTE), the choice of each method, and tests of that choice against noise (docs/methods.md).
+# docs/methods.md 1.7, 1.8, 4.5, 4.7: cosine(MTE, DTE), what each method chooses, and whether that is more than noise.
 EVALUATION = []
 
 if LLM:

@@ -1,4 +1,4 @@
-# The paper's tables and figures, the costs of embeddings, and one page with everything.
+# docs/methods.md 8: the paper's tables and figures, what the embeddings cost, and one page with all of it.
 PRINTED = "resources/paper"  # the paper's own numbers
 PAPER = ["results/paper/report.html"]
 # inputs of the report, and its figures: file name -> (figure, method, view)

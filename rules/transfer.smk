@@ -1,5 +1,5 @@
-# The true ranking of sources, from fine-tuning the model of each source again on each target (docs/methods.md).
-# Runs come in batches, like labels: finished runs are never done again.
+# docs/methods.md 4.4: the true ranking of sources, from fine-tuning each one's model on each target.
+# Runs come in batches, as labels do: finished ones are never made again.
 MATRIX = "results/evaluation/transfer.csv"
 
 
