@@ -100,7 +100,7 @@ exec "$@"
     assert report["counts"] == {"identical": 2} and "without image" not in report["facts"]
     bound, call = (tmp_path / "calls").read_text().split(maxsplit=1)
     assert f"{project.folder}:{project.folder}:ro" in bound.split(","), "what is recorded is only read"
-    assert " containers/" in call and "sample-unsup" in call
+    assert " containers/" in call and "sample_unsup" in call
 
 
 def test_an_image_that_cannot_be_started_is_said(project: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -144,7 +144,7 @@ def test_another_configuration_is_not_the_run(project: Run):
 
 
 def test_a_step_that_fails_says_why(project: Run):
-    path = project / "src/fute/data/data_step.py"
+    path = project / "src/fute/data/sample_unsup_step.py"
     path.write_text(path.read_text() + '\nraise RuntimeError("nothing works here")\n')
     code, report = rerun(project, UNSUP)
     assert code == 2
