@@ -55,7 +55,7 @@ def test_a_clone_is_verified_adopted_and_complete(clone: Checkout):
     clone.edit(
         "src/fute/evaluation/metrics.py", "return 1 / np.log2(np.arange(2, n + 2))", "return 1 / np.arange(2, n + 2)"
     )
-    assert set(clone.planned()) == {"selection", "similarities", "geometry", "table3", "figure", "report"}
+    assert clone.planned().keys() == reruns("an edit of `ndcg`")
 
 
 def test_a_tampered_batch_is_not_adopted(clone: Checkout):
