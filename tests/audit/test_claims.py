@@ -20,7 +20,7 @@ from fute.audit.claims.file import Claims, ClaimsError, read_claims
 from fute.audit.claims.sources import Project
 from fute.audit.claims.statements import statements, untied
 from fute.audit.paths import ResultsFolder
-from fute.cli import app
+from fute.commands import app
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = read_claims(ROOT / "resources/claims.yaml")
