@@ -5,7 +5,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 SNAKEMAKE := $(VENV)/bin/snakemake
-# tests start the commands of the environment; torch's threads sleep when idle
+# tests run the commands of the environment; idle threads of torch sleep
 PYTEST := PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
@@ -15,12 +15,12 @@ export PYTHONNOUSERSITE := 1
 help: ## show the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/steps.ok ## both experiments of the paper in small, offline: Tables 1 and 3, Figures 3, 4, A1 and A2, a report
+demo: $(VENV)/steps.ok ## run both experiments of the paper in small, offline: Tables 1 and 3, Figures 3, 4, A1 and A2, a report
 	@start=$$SECONDS; PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc); \
 	echo "workflow: $$((SECONDS - start)) s"
 	@PYTHONPATH=src $(PY) -m fute show
 
-test: $(VENV)/test.ok lint unit runs engines ## all checks and tests
+test: $(VENV)/test.ok lint unit runs engines ## run all checks and tests
 	@echo "all checks and tests passed"
 
 lint: $(VENV)/test.ok
@@ -32,27 +32,27 @@ lint: $(VENV)/test.ok
 unit: $(VENV)/test.ok
 	OMP_NUM_THREADS=1 $(PYTEST) tests/unit -n 2 --dist loadfile
 
-# files in the order given, which has the long ones first
+# in the given order of files, which starts with the long ones
 runs: $(VENV)/test.ok
 	OMP_NUM_THREADS=1 $(PYTEST) tests/workflow tests/audit -n 2 --dist loadfile --no-loadscope-reorder -v -s
 
 engines: $(VENV)/test.ok
 	OMP_NUM_THREADS=2 $(PYTEST) tests/engines -s
 
-test-long: $(VENV)/test.ok ## the long versions of some tests: more random kills and damage, larger results
+test-long: $(VENV)/test.ok ## run the long versions of some tests: more random kills and damage, larger results
 	OMP_NUM_THREADS=1 FUTE_TEST_LONG=1 $(PYTEST) tests/workflow tests/audit -m long -v -s
 
-cluster-test: $(VENV)/test.ok ## images, a SLURM of one node on this machine, and runs on it (as root; 25 minutes, first 30)
+cluster-test: $(VENV)/test.ok ## build images, start SLURM with one node on this machine, run on it (as root; 25 minutes, first time 30)
 	$(PYTEST) tests/cluster -s
 
-test-pythons: ## unit tests and the tiny run with Python 3.11, 3.12 and 3.13: the same results (an hour, up to 12 GB)
+test-pythons: ## check that Python 3.11, 3.12 and 3.13 give the same results: unit tests and the tiny run (an hour, up to 12 GB)
 	bash tests/support/pythons.sh 3.11 3.12 3.13
 
-bench: $(VENV)/bench.ok ## every speed claim beside a plain version: benchmarks/results.csv and docs/performance.md (28 minutes)
+bench: $(VENV)/bench.ok ## measure every speed claim against a plain version: benchmarks/results.csv, docs/performance.md (28 minutes)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json
 	$(PY) benchmarks/run.py --threads $$(nproc) --labelling-model results/models/smollm2-135m
 
-locks: $(VENV)/test.ok ## the lists in envs/ from pyproject.toml (UPGRADE="--upgrade" for newer versions, "--upgrade-package NAME" for one)
+locks: $(VENV)/test.ok ## write the lists in envs/ from pyproject.toml (UPGRADE="--upgrade" takes newer versions, "--upgrade-package NAME" of one)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(PY) envs/lock.py $(UPGRADE)
 
 docs: $(VENV)/steps.ok ## docs/config.md and the schemas in config/schema/, from the settings' descriptions
@@ -61,7 +61,7 @@ docs: $(VENV)/steps.ok ## docs/config.md and the schemas in config/schema/, from
 clean: ## remove the virtual environments (results stay)
 	rm -rf $(VENV) $(VENV)-3.*
 
-# each of these lists names what it includes
+# the prerequisites are these lists and all lists that they include
 $(VENV)/steps.ok: envs/install.sh pyproject.toml $(addprefix envs/, build.txt light.txt torch-cpu.txt steps-cpu.txt)
 	bash envs/install.sh $(VENV) envs/steps-cpu.txt
 	touch $@

@@ -11,18 +11,18 @@ if "name" not in config:
 
 include: "rules/common.smk"
 include: "rules/data.smk"  # U and the labelled datasets; the models' files
-include: "rules/black_boxes.smk"  # what labels U: LLMs with prompts, fine-tuned language models, functions
-include: "rules/embeddings.smk"  # what black boxes and datasets teach the surrogate, as vectors: MTEs and DTEs
+include: "rules/black_boxes.smk"  # black boxes that label U: LLMs with prompts, fine-tuned language models, functions
+include: "rules/embeddings.smk"  # task embeddings: MTEs of black boxes and DTEs of datasets
 include: "rules/transfer.smk"  # fine-tuning each source's model on each target: the true ranking of sources
-include: "rules/baselines.smk"  # what FUTE is compared with
-include: "rules/evaluation.smk"  # cosine(MTE, DTE), what each method chooses, and what that is worth
+include: "rules/baselines.smk"  # baselines that FUTE is compared with
+include: "rules/evaluation.smk"  # cosine(MTE, DTE), the choice of each method, and its quality
 include: "rules/paper.smk"  # Tables 1 to 3, Figures 3, 4, A1 and A2, and a report
 
 
 PHASES = PLAN.phases() | {"data": DATA, "evaluation": EVALUATION, "paper": PAPER}
 
 
-include: "rules/audit.smk"  # the manifest of all this, verified
+include: "rules/audit.smk"  # the manifest of all files, and its verification
 
 
 rule all:

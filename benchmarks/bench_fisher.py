@@ -1,9 +1,9 @@
-"""The exact Fisher diagonal of every parameter against a backward pass an example, and its memory.
+"""Compare the exact Fisher diagonal of every parameter with one backward pass per example; measure its memory.
 
     PYTHONPATH=src python benchmarks/bench_fisher.py [--texts 512]
 
-Both sides take the same chunks of the texts in turn, so that whatever else the machine does hits both. Memory:
-the peak of a fresh process that makes the model and one pass.
+Both sides process the same chunks of the texts in turn, so that other load on the machine affects both. Memory is
+the peak of a new process that makes the model and does one pass.
 """
 
 import argparse
@@ -21,11 +21,11 @@ BATCH = 16
 CHUNKS = 8
 
 
-def largest_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """Largest relative error of a tensor; infinite where the two are of other tensors."""
-    if found.keys() != expected.keys():
+def largest_error(values: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """Largest relative error of a tensor; infinite if the two sides have different tensors."""
+    if values.keys() != expected.keys():
         return float("inf")
-    return max(float((found[name] - value).norm() / value.norm()) for name, value in expected.items())
+    return max(float((values[name] - value).norm() / value.norm()) for name, value in expected.items())
 
 
 def speed(shape: str, texts: int, device: str = "cpu") -> list[Row]:
@@ -38,21 +38,21 @@ def speed(shape: str, texts: int, device: str = "cpu") -> list[Row]:
         "rows": lambda part: diagonal_fisher(model, part, reduce="rows"),
         "loop": lambda part: loop_fisher(model, part),
     }
-    for side in sides.values():  # the first call of each is slow
+    for side in sides.values():  # the first call of each side is slow
         side([{name: tensor[:2] for name, tensor in batches[0].items()}])
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     errors: dict[str, list[float]] = {"all": [], "rows": []}
     for chunk in range(chunks):
-        found = {}
+        fishers = {}
         for name, side in sides.items():
             started = time.perf_counter()
-            found[name] = side(batches[chunk::chunks])
+            fishers[name] = side(batches[chunk::chunks])
             if device == "cuda":
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - started)
-        rows = {name: reduced(value, "rows") for name, value in found["loop"].items()}
-        errors["all"].append(largest_error(found["all"], found["loop"]))
-        errors["rows"].append(largest_error(found["rows"], rows))
+        rows = {name: reduced(value, "rows") for name, value in fishers["loop"].items()}
+        errors["all"].append(largest_error(fishers["all"], fishers["loop"]))
+        errors["rows"].append(largest_error(fishers["rows"], rows))
         times = ", ".join(f"{name} {taken[-1]:.1f} s" for name, taken in seconds.items())
         say(f"Fisher, chunk {chunk + 1} of {chunks}: {times}")
     titles = {"all": "exact Fisher, every entry", "rows": "exact Fisher, row means"}
@@ -79,7 +79,7 @@ def _spread(other: list[float], ours: list[float]) -> str:
 
 
 def memory(options: argparse.Namespace) -> list[Row]:
-    """Of a quarter of the texts, and of the same ones four times: the longest batch is no longer, there are more."""
+    """Memory for a quarter of the texts, and for the same texts four times: more batches, none of them longer."""
     quarter, peaks = options.texts // 4, {}
     for name, times in {"model": 0, "quarter": 1, "all": 4}.items():
         arguments = ["--texts", str(quarter), "--peak-of", str(times), "--threads", str(options.threads)]
@@ -112,7 +112,9 @@ def main() -> None:
     options_of = parser(__doc__.splitlines()[0])
     options_of.add_argument("--texts", type=int, default=512)
     options_of.add_argument("--model", choices=("tiny", "small"), default="small", help="tiny: to try the script")
-    options_of.add_argument("--peak-of", type=int, help="print the peak memory of one pass, the texts so many times")
+    options_of.add_argument(
+        "--peak-of", type=int, help="print the peak memory of one pass over the texts, repeated so many times"
+    )
     options = options_of.parse_args()
     torch.set_num_threads(options.threads)
     if options.peak_of is not None:

@@ -1,4 +1,4 @@
-"""T5-base at full size on one CUDA device: whole embeddings, the Fisher pass, its kernel.
+"""Measure T5-base at full size on one CUDA device: whole embeddings, the Fisher pass, its kernel.
 
     PYTHONPATH=src python benchmarks/bench_gpu.py            (--dry: a tiny T5 on the CPU, to try the script)
 
@@ -44,7 +44,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def matmul_rate(self, dtype: torch.dtype) -> float:
-        """Operations a second of a large matrix product, best of ten."""
+        """Operations per second of a large matrix product, best of ten."""
         n = 256 if self.dry else 8192
         a, b = torch.randn(2, n, n, device=self.device, dtype=dtype)
         return 2 * n**3 / min(self.seconds(lambda: a @ b) for _ in range(10))
@@ -68,7 +68,7 @@ class Bench:
         return [self.beside_paper("TaskEmb, one MTE: one epoch and the Fisher", "taskemb", whole, note)]
 
     def tupate(self, path: Path) -> list[Row]:
-        recipe = TupateSettings(**self.recipe, min_relative_distance=0)  # weights are random: nothing to learn
+        recipe = TupateSettings(**self.recipe, min_relative_distance=0)  # random weights learn nothing
         embedder = Embedder(path, SETTINGS, recipe, "random weights")
         first = self.seconds(lambda: embedder.embed(make_pairs(self.texts, prompt=0)))
         second = self.seconds(lambda: embedder.embed(make_pairs(self.texts, prompt=1)))
@@ -82,7 +82,7 @@ class Bench:
         return Row(name, size, self.chip, other, seconds, paper, paper / seconds, note=note)
 
     def kernel(self) -> list[Row]:
-        """Squares of 16 examples' gradients of a weight of T5-base's feed-forward shape."""
+        """Measure the squares of 16 examples' gradients of a weight of T5-base's feed-forward shape."""
         drawn = torch.Generator(self.device).manual_seed(0)
         rows, columns = (96, 24) if self.dry else (3072, 768)
         a = torch.randn(16, 64, columns, generator=drawn, device=self.device)
@@ -109,9 +109,9 @@ class Bench:
 
 
 def operations(embedder: Embedder, pairs: list[Pair]) -> float:
-    """Of one forward and backward pass: 6 for each weight of a matrix product and token it is applied to.
+    """Operations of one forward and backward pass: 6 per weight of a matrix product and token.
 
-    The exact Fisher needs as many: the gradient of a weight is formed for each example in place of the batch's.
+    The exact Fisher needs as many: it computes the gradient of a weight for each example, not for the batch.
     """
     examples = encode_pairs(embedder.surrogate, pairs)
     inputs, targets = (sum(len(e.input_ids) for e in examples), sum(len(e.target_ids) for e in examples))
@@ -139,7 +139,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> None:
     options_of = parser(__doc__.splitlines()[0])
-    options_of.add_argument("--dry", action="store_true", help="a tiny T5 on the CPU: whether the script runs")
+    options_of.add_argument("--dry", action="store_true", help="use a tiny T5 on the CPU, to try the script")
     options = options_of.parse_args(arguments)
     if not options.dry and not torch.cuda.is_available():
         sys.exit("torch sees no CUDA device; run this on a machine with one, or pass --dry to try the script")

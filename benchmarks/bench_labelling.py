@@ -1,9 +1,10 @@
-"""Labelling as the workflow does it against the same requests in one plain call of the same engine.
+"""Compare labelling in the workflow with the same requests in one plain call of the same engine.
 
     PYTHONPATH=src python benchmarks/bench_labelling.py --model results/models/smollm2-135m [--engine vllm]
 
-Engine start excluded, all of the paper's plain SA prompts, texts of the built-in pool; as many texts as fill the given
-time. Both sides run in the same process, one after the other, from an empty prefix cache.
+The start of the engine is excluded. The requests are all of the paper's plain SA prompts with as many texts of the
+built-in pool as fill the given time. Both sides run in the same process, one after the other, from an empty prefix
+cache.
 """
 
 import tempfile
@@ -25,19 +26,19 @@ def main() -> None:
     options_of = parser(__doc__.splitlines()[0])
     options_of.add_argument("--model", type=Path, required=True)
     options_of.add_argument("--engine", choices=("vllm", "transformers"), default="vllm")
-    options_of.add_argument("--seconds", type=float, default=120, help="work of each side")
-    given = options_of.parse_args()
-    refuse_under_load(given.allow_load)
+    options_of.add_argument("--seconds", type=float, default=120, help="seconds of work per side")
+    options = options_of.parse_args()
+    refuse_under_load(options.allow_load)
 
     prompts = {p.id: p for p in load_prompts(Path("config/prompts/sa.yaml")) if not p.cot}
     texts = [Row(f"pool/{n}", (row["text"],)) for n, row in read_raw_jsonl(Path("resources/builtin/pool.jsonl"))]
-    settings = EngineSettings(engine=given.engine, max_length=2048, enforce_eager=given.engine == "vllm")
-    engine = load_engine(settings, given.model)
+    settings = EngineSettings(engine=options.engine, max_length=2048, enforce_eager=options.engine == "vllm")
+    engine = load_engine(settings, options.model)
     cells = tuple(LabelCell(key=f"{name:0<64}", prompt=name, corpus="u") for name in prompts)
     spec = BatchSpec(engine=settings, prompts=prompts, labels=cells)
 
     def forget() -> None:
-        if given.engine == "vllm":
+        if options.engine == "vllm":
             engine._llm.reset_prefix_cache()
 
     def plain(rows: list[Row]) -> float:
@@ -60,14 +61,14 @@ def main() -> None:
 
     plain(texts[:20])  # the first call of an engine is slow
     rate = plain(texts[:40])
-    count = min(len(texts), max(40, int(given.seconds * rate / len(prompts))))
+    count = min(len(texts), max(40, int(options.seconds * rate / len(prompts))))
     rows = texts[:count]
     requests = count * len(prompts)
-    say(f"labelling, {given.engine}: {requests} requests a side, about {2 * requests / rate:.0f} s")
+    say(f"labelling, {options.engine}: {requests} requests per side, about {2 * requests / rate:.0f} s")
     one, other = plain(rows), workflow(rows)
     row = Measured(
-        name=f"labelling, {given.engine}",
-        size=f"{requests} requests ({count} texts, {len(prompts)} prompts), {given.model.name}",
+        name=f"labelling, {options.engine}",
+        size=f"{requests} requests ({count} texts, {len(prompts)} prompts), {options.model.name}",
         ours="chunks, each stored when done",
         other="one plain call of the engine",
         ours_seconds=requests / other,
@@ -76,7 +77,7 @@ def main() -> None:
         note="engine start excluded",
     )
     engine.close()
-    finish([row], given.rows)
+    finish([row], options.rows)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""The exact Fisher diagonal by libraries that one would reach for, beside ours: speed, memory and error.
+"""Compare our exact Fisher diagonal with that of other libraries: speed, memory and error.
 
     PYTHONPATH=src python benchmarks/bench_libraries.py [--texts 32]        (after `make .venv/bench.ok`)
 
 opacus: per-example gradients of `GradSampleModule`, squared and summed. It needs train mode (dropout set to 0).
-T5's relative position bias is looked up by (query, key) pairs, without a batch dimension: opacus raises
-nothing and takes query positions for examples. These two tables are frozen for it and left out by all sides.
+T5's relative position bias is looked up by (query, key) pairs, without a batch dimension: opacus raises no error and
+takes query positions for examples. So these two tables are frozen for opacus and left out by all sides.
 
-curvlinops: its empirical Fisher is a matrix-vector product whose diagonal is only estimated, by random vectors,
-and whose "examples" are single target tokens. On a CPU it needs eager attention.
+curvlinops: its empirical Fisher is a matrix-vector product. Its diagonal can only be estimated, by random vectors, and
+its "examples" are single target tokens. On a CPU it needs eager attention.
 
-Each side runs in processes of its own, in turn, all on the same model and batches.
+Each side runs in new processes, in turn, all on the same model and batches.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from fute.surrogate.dropout import set_dropout
 from fute.surrogate.fisher.diagonal import diagonal_fisher, loop_fisher
 from fute.surrogate.text2text import Batch, negative_log_likelihood, target_logits
 
-# opacus holds as many gradients of 242 MB as a batch has texts; of 1, 2, 4, 8 and 16 texts, 4 were its quickest
+# opacus holds one gradient of 242 MB per text of a batch; of 1, 2, 4, 8 and 16 texts, 4 were the fastest
 BATCH = {"ours": 16, "opacus": 4, "curvlinops": 16, "loop": 16}
 MATVECS = 4
 TURNS = 2
@@ -53,7 +53,7 @@ def opacus_pass(model: PreTrainedModel) -> Pass:
     def run(batches: list[Batch]) -> dict[str, Tensor]:
         sums = {name: torch.zeros_like(p) for name, p in trained.items()}
         for batch in batches:
-            # the hooks sit on the model's own modules, so it is called without the wrapper
+            # the hooks are on the model's own modules, so it is called without the wrapper
             negative_log_likelihood(*target_logits(model, batch, use_cache=False)).sum().backward()
             for name, parameter in trained.items():
                 sums[name] += parameter.grad_sample.square_().sum(0)
@@ -64,7 +64,7 @@ def opacus_pass(model: PreTrainedModel) -> Pass:
 
 
 class _FlatLogits(nn.Module):
-    """Logits of all target positions of a batch, (B K, V), as curvlinops' cross-entropy wants them."""
+    """Logits of all target positions of a batch, (B K, V), the shape that curvlinops' cross-entropy needs."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -123,20 +123,20 @@ def one_side(options: argparse.Namespace) -> None:
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    found: dict[str, list[dict]] = {side: [] for side in SIDES}
+    results_of: dict[str, list[dict]] = {side: [] for side in SIDES}
     errors: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         common = ["--texts", str(options.texts), "--threads", str(options.threads), "--model", options.model]
         files = {side: Path(folder) / f"{side}.pt" for side in SIDES}
         for turn in range(TURNS):
             for side in SIDES:
-                made = in_fresh_process(__file__, *common, "--side", side, "--values", str(files[side]))
-                found[side].append(made)
-                say(f"turn {turn + 1} of {TURNS}, {side}: {made['seconds']:.1f} s, {made['mib']:,.0f} MiB")
+                result = in_fresh_process(__file__, *common, "--side", side, "--values", str(files[side]))
+                results_of[side].append(result)
+                say(f"turn {turn + 1} of {TURNS}, {side}: {result['seconds']:.1f} s, {result['mib']:,.0f} MiB")
         expected = torch.load(files["loop"], mmap=True)
         for side in ("ours", "opacus", "curvlinops"):
             errors[side] = largest_error(torch.load(files[side], mmap=True), expected)
-    best = {side: min(made, key=lambda one: one["seconds"]) for side, made in found.items()}
+    best = {side: min(results, key=lambda result: result["seconds"]) for side, results in results_of.items()}
     notes = {
         "opacus": "relative position bias left out on both sides: opacus takes its query positions for examples",
         "curvlinops": f"has no exact diagonal: estimated by {MATVECS} random vectors, over single target tokens",
@@ -164,8 +164,8 @@ def main() -> None:
     options_of = parser(__doc__.splitlines()[0])
     options_of.add_argument("--texts", type=int, default=32)
     options_of.add_argument("--model", choices=("tiny", "small"), default="small", help="tiny: to try the script")
-    options_of.add_argument("--side", choices=SIDES, help="run this one alone, and print its time and peak memory")
-    options_of.add_argument("--values", type=Path, help="with --side: where its result goes")
+    options_of.add_argument("--side", choices=SIDES, help="run this side alone, and print its time and peak memory")
+    options_of.add_argument("--values", type=Path, help="with --side: file for its result")
     options = options_of.parse_args()
     torch.set_num_threads(options.threads)
     if options.side:

@@ -1,9 +1,9 @@
-"""Planning the paper's run with many LLMs beside a bare three-rule workflow of as many jobs: cold, and all of it done.
+"""Compare planning of the paper's run with that of a bare three-rule workflow of as many jobs: cold, and all done.
 
     PYTHONPATH=src python benchmarks/bench_planning.py [--llms 35]
 
-Dry runs in processes of their own, in turn; the least processor time of each counts. The bare workflow's jobs have one
-input and one output each, ours between two and five inputs and up to four outputs.
+Both are dry runs in new processes, in turn; the least processor time of each counts. Jobs of the bare workflow have
+one input and one output each, ours have two to five inputs and up to four outputs.
 """
 
 import sys
@@ -31,18 +31,18 @@ def measure(name: str, jobs: int, ours: Plan, other: Plan) -> Row:
 def main() -> None:
     options_of = parser(__doc__.splitlines()[0])
     options_of.add_argument("--llms", type=int, default=35)
-    given = options_of.parse_args()
-    refuse_under_load(given.allow_load)
+    options = options_of.parse_args()
+    refuse_under_load(options.allow_load)
     with tempfile.TemporaryDirectory() as folder:
-        ours = paper(Path(folder) / "project", given.llms)
+        ours = paper(Path(folder) / "project", options.llms)
         jobs = ours.run().jobs
-        rows = [measure(f"planning {given.llms} LLMs, cold", jobs, ours, bare(Path(folder) / "bare", jobs))]
+        rows = [measure(f"planning {options.llms} LLMs, cold", jobs, ours, bare(Path(folder) / "bare", jobs))]
         say("making all files of both")
         jobs = ours.finish()
         other = bare(Path(folder) / "bare-finished", jobs)
         other.finish()
-        rows.append(measure(f"planning {given.llms} LLMs, all outputs present", jobs, ours, other))
-    finish(rows, given.rows)
+        rows.append(measure(f"planning {options.llms} LLMs, all outputs present", jobs, ours, other))
+    finish(rows, options.rows)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""TuPaTE of one set of texts under several prompts' labels, against a plain Hugging Face loop.
+"""Compare TuPaTE of one set of texts with the labels of several prompts with a plain Hugging Face loop.
 
     PYTHONPATH=src python benchmarks/bench_tupate.py [--texts 256] [--prompts 13]
 
-Both sides take the same batches in the same order, learning rate, clipping and optimiser, in fp32, prompt by
-prompt in turn. The plain one pads to 128 tokens and runs the frozen encoder in every step.
+Both sides use the same batches in the same order, learning rate, clipping and optimiser, in fp32, and take turns
+prompt by prompt. The plain loop pads to 128 tokens and runs the frozen encoder in every step.
 """
 
 import argparse
@@ -26,14 +26,12 @@ from fute.surrogate.prefix import PrefixShape, initial_prefix
 from fute.surrogate.text2text import Pair, encode_pairs
 from fute.surrogate.training import epoch_batches, epoch_generator
 
-RECIPE = TupateSettings(
-    batch_size=128, min_steps=1, min_relative_distance=0
-)  # the weights are random: nothing to learn
+RECIPE = TupateSettings(batch_size=128, min_steps=1, min_relative_distance=0)  # random weights learn nothing
 REQUIRED = {3: ">= 5", 13: ">= 10"}
 
 
 class Plain:
-    """Prefix tuning of a T5 decoder as one would write it with transformers."""
+    """Prefix tuning of a T5 decoder, written plainly with transformers."""
 
     def __init__(self, path: Path, dtype: str) -> None:
         model = AutoModelForSeq2SeqLM.from_pretrained(path, local_files_only=True, dtype=getattr(torch, dtype))
@@ -57,7 +55,7 @@ class Plain:
         return prefix.detach().mean(0).flatten().numpy()
 
     def _loss(self, prefix: Tensor, batch: list[Pair]) -> Tensor:
-        """Mean over the target tokens of -log P."""
+        """Mean of -log P over the target tokens."""
         texts, targets = [pair.x[0] for pair in batch], [pair.y for pair in batch]
         inputs = self.tokenizer(
             texts, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
@@ -84,7 +82,7 @@ def measure(options: argparse.Namespace, path: Path) -> list[Row]:
     settings = SETTINGS.model_copy(update={"dtype": options.dtype})
     embedder = Embedder(path, settings, RECIPE, "random weights")
     texts = make_texts(options.texts)
-    # never the measured list of texts, whose kept states would make the first prompt free of the encoder pass
+    # other texts than the measured ones, whose kept states would save the first prompt its encoder pass
     warm = make_pairs(make_texts(32)[::-1], prompt=-1)
     embedder.embed(warm)
     plain.embed([warm[:16]] * 2)
@@ -92,14 +90,14 @@ def measure(options: argparse.Namespace, path: Path) -> list[Row]:
     for prompt in range(options.prompts):
         pairs = make_pairs(texts, prompt)
         started = time.perf_counter()
-        found = embedder.embed(pairs)
+        embedding = embedder.embed(pairs)
         ours.append(time.perf_counter() - started)
         started = time.perf_counter()
         expected = plain.embed(same_batches(embedder, pairs))
         other.append(time.perf_counter() - started)
-        # what training moved, since both start from the same prefix
-        moved = np.linalg.norm(expected - found.init)
-        errors.append(float(np.linalg.norm(found.vector - expected) / moved))
+        # distance moved by training, since both start from the same prefix
+        moved = np.linalg.norm(expected - embedding.init)
+        errors.append(float(np.linalg.norm(embedding.vector - expected) / moved))
         say(f"TuPaTE, prompt {prompt + 1} of {options.prompts}: ours {ours[-1]:.1f} s, plain {other[-1]:.1f} s")
     steps = math.ceil(options.texts / RECIPE.batch_size)
     return [
@@ -121,7 +119,7 @@ def measure(options: argparse.Namespace, path: Path) -> list[Row]:
 
 
 def same_batches(embedder: Embedder, pairs: list[Pair]) -> list[list[Pair]]:
-    """The pairs in the batches and the order that the embedder trains on."""
+    """Put the pairs into the batches and the order in which the embedder trains."""
     generator = epoch_generator(RECIPE.order_seeds[0], 1)
     examples = encode_pairs(embedder.surrogate, pairs)
     batches = epoch_batches(examples, RECIPE.batch_size, generator, RECIPE.bucket_batches)
@@ -135,7 +133,9 @@ def main() -> None:
     options_of.add_argument(
         "--model", choices=("tiny", "small", "base"), default="small", help="tiny: to try the script"
     )
-    options_of.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of frozen weights")
+    options_of.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="type of the frozen weights"
+    )
     options = options_of.parse_args()
     refuse_under_load(options.allow_load)
     torch.set_num_threads(options.threads)

@@ -1,7 +1,7 @@
-"""Rows of measurements: the machine they were made on, a CSV of them, and a table in the docs.
+"""Rows of measurements: write them with their machine as CSV, and as a table in the docs.
 
-Each bench file measures and hands its rows over as JSON lines (`finish`); `run.py` runs the files one after
-another and writes `results.csv` and the docs. Nothing heavy is imported here.
+Each bench file measures and writes its rows as JSON lines (`finish`); `run.py` runs the files one after another and
+writes `results.csv` and the docs. Nothing heavy is imported here.
 """
 
 import argparse
@@ -25,11 +25,12 @@ MAX_LOAD = 0.7
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `ratio` is other over ours (seconds; for memory rows as the row says).
+    """One comparison of two sides, ours and the other.
 
-    error: largest relative difference of what both sides computed; where both are compared with a third thing,
-    `error` is ours and `other_error` the other's. required: what the ratio has to be, as in `>= 2.5`, `<= 1.4` or
-    `< 1.1`. Memory is the peak of a process that did nothing else, in MiB.
+    ratio: the other's seconds divided by ours, or as `note` says. error: largest relative difference between the
+    results of both sides; if both are compared with a third result, `error` is ours and `other_error` the other's.
+    required: condition on the ratio, as in `>= 2.5`, `<= 1.4` or `< 1.1`. Memory is the peak of a process that did
+    nothing else, in MiB.
     """
 
     name: str
@@ -55,12 +56,12 @@ class Row:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The options that every bench file takes."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--threads", type=int, default=os.cpu_count())
-    made.add_argument("--allow-load", action="store_true", help="measure even on a busy machine")
-    made.add_argument("--rows", type=Path, help="write the rows to this file as JSON lines")
-    return made
+    """Parser with the options of every bench file."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--threads", type=int, default=os.cpu_count())
+    options.add_argument("--allow-load", action="store_true", help="measure even on a busy machine")
+    options.add_argument("--rows", type=Path, help="write the rows to this file as JSON lines")
+    return options
 
 
 def refuse_under_load(allowed: bool) -> None:
@@ -74,7 +75,7 @@ def say(text: str) -> None:
 
 
 def finish(rows: Sequence[Row], path: Path | None) -> None:
-    """Print the rows, and write them to `path` for `run.py` where it is given."""
+    """Print the rows; if `path` is given, also write them there for `run.py`."""
     print(render(rows), flush=True)
     if path:
         path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
@@ -85,7 +86,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def in_fresh_process(script: str, *arguments: str) -> dict:
-    """Run a bench file with `arguments` in a process of its own; what it printed last, as JSON."""
+    """Run a bench file with `arguments` in a new process; return its last line of output, read as JSON."""
     command = [sys.executable, script, *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -96,14 +97,14 @@ def in_fresh_process(script: str, *arguments: str) -> dict:
 def peak_mib() -> float:
     """Largest resident set of this process so far, in MiB.
 
-    From /proc, since `getrusage` of a child starts at what its parent held when it was started.
+    It is read from /proc, since `getrusage` of a child starts at its parent's memory at that time.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def machine(threads: int) -> dict[str, str]:
-    """Where and with what the rows were measured; the leading columns of the CSV."""
+    """Machine and versions of the measurement: the first columns of the CSV."""
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "date": f"{datetime.date.today()}",
@@ -120,14 +121,14 @@ def machine(threads: int) -> dict[str, str]:
 
 
 def _output(*command: str) -> str:
-    """What a command prints, on one line; nothing where it is not installed."""
+    """Output of a command on one line; empty if it is not installed."""
     if not shutil.which(command[0]):
         return ""
     return ", ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
 
 
 def write_csv(path: Path, rows: Sequence[Row], where: dict[str, str]) -> None:
-    """One line a row, the machine's columns first."""
+    """Write one line per row, starting with the machine's columns."""
     with path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [*where, *(field.name for field in fields(Row))], lineterminator="\n")
         writer.writeheader()
@@ -140,7 +141,7 @@ def _plain(value: object) -> object:
 
 
 def render(rows: Sequence[Row], where: dict[str, str] | None = None) -> str:
-    """A Markdown table, with the machine in a line below it."""
+    """Markdown table of the rows, with the machine in a line below it."""
     lines = ["| what | size | ours | compared with | ratio | required | error |", "|" + " --- |" * 7]
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.3g}" + (" (missed)" if row.missed else "")
@@ -160,9 +161,9 @@ def _side(what: str, seconds: float | None, mib: float | None) -> str:
 
 
 def insert_into_docs(page: str, table: str, marker: str = "bench") -> str:
-    """The page with what stands between `<!-- marker:start -->` and `<!-- marker:end -->` replaced by the table.
+    """Replace the text between `<!-- marker:start -->` and `<!-- marker:end -->` of a page by the table.
 
-    Raises ValueError where a marker is missing, stands there twice, or the end comes first.
+    Raises ValueError if a marker is missing or occurs twice, or if the end comes first.
     """
     start, end = f"<!-- {marker}:start -->", f"<!-- {marker}:end -->"
     for mark in (start, end):

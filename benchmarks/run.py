@@ -1,10 +1,10 @@
-"""All benchmarks of a machine, one process after another: results.csv and the table in docs/performance.md.
+"""Run all benchmarks of a machine, one process after another; write results.csv and the table in docs/performance.md.
 
     python benchmarks/run.py --labelling-model results/models/smollm2-135m       (no accelerator; `make bench`)
     python benchmarks/run.py --suite gpu                                         (a CUDA machine)
 
-Ends with status 1 where a required ratio is missed; results are written all the same. `--only` prints and
-writes nothing.
+It exits with status 1 if a required ratio is missed, but still writes the results. `--only` prints and writes
+nothing.
 """
 
 import argparse
@@ -24,7 +24,7 @@ DOCS = ROOT / "docs" / "performance.md"
 
 @dataclass(frozen=True)
 class Suite:
-    """minutes: what each benchmark takes, for the reader who waits. marker: its place in the docs."""
+    """minutes: duration of each benchmark, to print. marker: place of the table in the docs."""
 
     minutes: dict[str, int]
     results: Path
@@ -44,7 +44,7 @@ def measure(name: str, options: argparse.Namespace, minutes: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
         command = [sys.executable, str(HERE / f"bench_{name}.py"), "--threads", str(options.threads)]
-        command += ["--allow-load", "--rows", str(rows)]  # the load is now this run's own
+        command += ["--allow-load", "--rows", str(rows)]  # now this run itself makes the load
         if name == "labelling":
             command += ["--model", str(options.labelling_model)]
         paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -1,4 +1,4 @@
-"""What the surrogate benchmarks run on: a T5 with random weights, and texts of CrossFit-like length."""
+"""Workload of the surrogate benchmarks: a T5 with random weights, and texts of CrossFit-like length."""
 
 import random
 from pathlib import Path
@@ -21,7 +21,7 @@ WIDTHS = {
 
 
 def make_surrogate(size: str = "small", device: str = "cpu") -> Surrogate:
-    """A T5 in the shape of t5-small or t5-base with seeded random weights, and a tokenizer of made-up words."""
+    """Make a T5 of the shape of t5-small or t5-base with seeded random weights, and a tokenizer of invented words."""
     torch.manual_seed(0)
     config = T5Config(decoder_start_token_id=0, **WIDTHS[size])
     words = [f"w{i}" for i in range(config.vocab_size - len(SPECIAL))]
@@ -34,14 +34,14 @@ def make_surrogate(size: str = "small", device: str = "cpu") -> Surrogate:
 
 
 def save(surrogate: Surrogate, path: Path) -> Path:
-    """As a snapshot folder, which `Embedder` loads."""
+    """Save as a snapshot folder, which `Embedder` loads; return its path."""
     surrogate.model.save_pretrained(path)
     surrogate.tokenizer.save_pretrained(path)
     return path
 
 
 def make_texts(count: int) -> list[str]:
-    """Seeded texts of 4 to 128 tokens with the end mark, mean 39, most of them short (log-normal)."""
+    """Make seeded texts of 4 to 128 tokens with the end mark, mean 39, most of them short (log-normal)."""
     drawn = random.Random(0)
     return [
         " ".join(_words(drawn, min(MAX_TOKENS, max(4, round(drawn.lognormvariate(3.4, 0.8)))) - 1))
@@ -50,14 +50,14 @@ def make_texts(count: int) -> list[str]:
 
 
 def make_pairs(texts: list[str], prompt: int = 0) -> list[Pair]:
-    """The texts with a prompt's labels: one of three, of 2 to 4 tokens with the end mark; other ones a prompt."""
+    """Pair the texts with labels of a prompt: three per prompt, of 2 to 4 tokens with the end mark."""
     drawn = random.Random(f"prompt {prompt}")
     labels = [" ".join(_words(drawn, length)) for length in (1, 2, 3)]
     return [Pair((text,), drawn.choice(labels)) for text in texts]
 
 
 def make_batches(surrogate: Surrogate, pairs: list[Pair], size: int) -> list[Batch]:
-    """Batches of texts of similar length, as TaskEmb's Fisher pass takes them."""
+    """Make batches of texts of similar length, as in TaskEmb's Fisher pass."""
     ordered = sorted(encode_pairs(surrogate, pairs), key=lambda example: (len(example.input_ids), example.index))
     return [collate(surrogate, ordered[i : i + size]) for i in range(0, len(ordered), size)]
 

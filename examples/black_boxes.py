@@ -1,7 +1,7 @@
-"""Two black boxes that are no language models: a linear SVM and a decision tree on word counts.
+"""Two black boxes that are not language models: a linear SVM and a decision tree on TF-IDF features.
 
-Their outputs on the unlabelled texts give them task embeddings in the same space as those of language models. A
-black box of your own is a function like these: texts in, one output a text.
+Their outputs on the unlabelled texts give them task embeddings in the same space as those of language models. Your
+own black box is a function like these: it takes texts and returns one output per text.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def _joined(texts: Sequence[Text]) -> list[str]:
 
 
 def svm(texts: list[Text], train: Labelled, c: float = 1.0) -> list[str]:
-    """Class names that a linear SVM on TF-IDF gives to texts, trained on (segments, class name)."""
+    """Label texts with class names by a linear SVM on TF-IDF, trained on (segments, class name)."""
     model = make_pipeline(TfidfVectorizer(sublinear_tf=True), LinearSVC(C=c, random_state=0))
     model.fit(_joined([text for text, _ in train]), [label for _, label in train])
     return [str(name) for name in model.predict(_joined(texts))]
 
 
 def decision_tree(texts: list[Text], train: Labelled, depth: int = 8) -> list[dict[str, object]]:
-    """The same from a decision tree, with its class shares as a soft form."""
+    """Label texts by a decision tree, with its class shares as the soft form."""
     model = make_pipeline(TfidfVectorizer(), DecisionTreeClassifier(max_depth=depth, random_state=0))
     model.fit(_joined([text for text, _ in train]), [label for _, label in train])
     names = [str(name) for name in model.classes_]

@@ -1,4 +1,4 @@
-# What a reader needs to trust the results: a list of all artifacts with their hashes, and each of them checked.
+# docs/audit.md: a list of all artifacts with their hashes, and each of them checked, so that readers can trust results.
 AUDITED = sorted(phase for phase, files in PHASES.items() if files)
 ARTIFACTS = sorted({path for phase in AUDITED for path in PHASES[phase]})
 MANIFEST = "results/audit/manifest.json"
@@ -9,8 +9,8 @@ localrules:
 
 
 rule audit_manifest:
-    # in no image: the run is planned once more, and only the environment that Snakemake itself runs in can do that
-    """Everything the run should have made, what it made, and one hash over it."""
+    # in no image: it plans the run again, which needs the environment of Snakemake itself
+    """List the files that the run should have made and those that it made, with one hash over them."""
     input:
         lambda wc: ARTIFACTS,
     output:
@@ -32,7 +32,7 @@ rule audit_manifest:
 
 
 rule audit_verify:
-    """Every artifact hashed again, every record followed to those of its inputs."""
+    """Hash every artifact again, and follow every record to the records of its inputs."""
     input:
         lambda wc: ARTIFACTS,
         manifest=MANIFEST,

@@ -1,8 +1,8 @@
-# Sections 1.8 and 4.6: what FUTE is compared with. Eight ways to score a prompt; what labelled datasets say of each other.
+# docs/methods.md 1.8, 4.6 and 4.8: the baselines. Eight scores of a prompt; what labelled datasets say of each other.
 if LLM:
 
     rule self_select:
-        """The LLM's own choice among the prompts of a category."""
+        """Rank the prompts of a category by the LLM's own choice."""
         input:
             batch=lambda wc: LLM.labels.batch_file(wc.model, "self-select", wc.category),
         output:
@@ -26,7 +26,7 @@ if LLM:
             " --prompts {params.prompts} &> {log}"
 
     rule baseline_scores:
-        """A score a prompt by each baseline, for one LLM and target dataset."""
+        """Score every prompt by each baseline, for one LLM and target dataset."""
         input:
             labels=lambda wc: [
                 f"results/labels/{wc.model}/{p.id}/{wc.dataset}.jsonl.gz"
@@ -58,13 +58,13 @@ if LLM:
 if LM:
     BASELINES = LM.baselines
 
-    # TaskEmb reads the model that was fine-tuned on the dataset
+    # TaskEmb needs the model that was fine-tuned on the dataset
     TUNED = paths.finetuned_folder(BASELINES.model, "{dataset}") if "taskemb" in BASELINES.methods else ""
 
     if BASELINES.vector_methods:
 
         rule embed_dataset:
-            """TextEmb, TaskEmb and TuPaTE of a labelled dataset on the black box's own architecture."""
+            """Embed a labelled dataset by TextEmb, TaskEmb and TuPaTE on the black box's own architecture."""
             input:
                 lock=paths.model_lock(BASELINES.model),
                 train="results/data/{dataset}/train.jsonl.gz",
@@ -101,7 +101,7 @@ if LM:
                 f" {LOGGED}"
 
     rule lm_baselines:
-        """What sizes, loss curves and vectors of datasets say of each source."""
+        """Score each source by the sizes, loss curves and vectors of datasets."""
         input:
             curves=list(BASELINES.curve_files().values()),
             counts=list(BASELINES.count_files().values()),

@@ -1,8 +1,8 @@
-# Sections 1.2 and 4.1: what labels U. An LLM with a prompt, a language model fine-tuned on a dataset, a Python function.
+# docs/methods.md 1.2 and 4.1: what labels U. An LLM with a prompt, a fine-tuned language model, a Python function.
 if LLM:
 
     rule label_batch:
-        """All new cells of one model and category, from one engine start; resumes after a kill."""
+        """Label all new cells of one model and category with one engine start; continue after a kill."""
         input:
             lock="results/models/{model}.lock.json",
             corpora=lambda wc: list(LLM.labels.corpora(wc.model, wc.batch).values()),
@@ -37,7 +37,7 @@ if LLM:
             f" {LOGGED}"
 
     rule extract_unsup_labels:
-        """Labels of one (model, prompt) on U, and its calibration offset."""
+        """Extract the labels of one (model, prompt) on U, and its calibration offset."""
         input:
             batch=lambda wc: LLM.labels.batch_file(wc.model, wc.task, wc.category),
             corpus="results/unsup/{category}.jsonl.gz",
@@ -69,7 +69,7 @@ if LLM:
             " --offset-out {output.offset} &> {log}"
 
     rule extract_test_labels:
-        """Labels of one (model, prompt) on a dataset's evaluation rows, calibrated as on U."""
+        """Extract the labels of one (model, prompt) on a dataset's evaluation rows, calibrated as on U."""
         input:
             batch=lambda wc: LLM.labels.batch_file(wc.model, wc.task, wc.dataset),
             corpus="results/data/{dataset}/test.jsonl.gz",
@@ -103,7 +103,7 @@ if LLM:
 if LM:
 
     rule finetune_model:
-        """A language model fine-tuned on one dataset: its folder, loss curve, and scores without transfer."""
+        """Fine-tune a language model on one dataset: its folder, loss curve, and scores without transfer."""
         input:
             lock="results/models/{model}.lock.json",
             train="results/data/{dataset}/train.jsonl.gz",
@@ -144,7 +144,7 @@ if LM:
             f" {LOGGED}"
 
     rule label_language_model:
-        """What a fine-tuned language model says of U."""
+        """Label U with a fine-tuned language model."""
         input:
             lock="results/finetuned/{model}/{dataset}.lock.json",
             corpus="results/unsup/lm.jsonl.gz",
@@ -179,7 +179,7 @@ if LM:
             f" {LOGGED}"
 
     rule label_plugin:
-        """What a Python function says of U."""
+        """Label U with a Python function."""
         input:
             corpus="results/unsup/lm.jsonl.gz",
             train=lambda wc: LM.plugin_train(wc.plugin),

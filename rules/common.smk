@@ -1,11 +1,11 @@
-# What the rules share: the checked configuration, and small helpers. No rules.
+# Shared by all rules: the checked configuration, and small helpers. No rules.
 import atexit
 import gc
 import os
 import sys
 from pathlib import Path
 
-# Planning makes no garbage, and looking for it is two fifths of the planning time; it starts with the first job.
+# Planning makes no garbage, and the search for it takes two fifths of planning; it starts before the first job.
 gc.disable()
 atexit.register(gc.freeze)
 
@@ -30,8 +30,8 @@ from fute.plan import Plan, settings_json
 from fute.plan.command_line import command_line_targets, made
 from fute.plan.report_texts import report_settings
 
-# A cluster job reads this file again for one target of its own; it must plan the same batches as the
-# workflow that sent it, so that workflow's targets travel with it.
+# A cluster job reads this file again for one target. It must plan the same batches as the workflow that submitted it,
+# so it gets that workflow's targets through the environment.
 TARGETS = os.environ.setdefault("FUTE_TARGETS", " ".join(sorted(command_line_targets(sys.argv)))).split()
 
 try:
@@ -39,14 +39,14 @@ try:
     RUN = parse_run(config, Path(workflow.basedir) / "config", configfiles)
     IMAGES = read_lock()
     PLAN = Plan(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
-    PLAN.vector_batches.items  # reads what identifies data and plug-ins, which may not be there
+    PLAN.vector_batches.items  # reads data and plug-ins, which may be missing
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm
 NEEDS = JobNeeds(PLAN)
 if workflow.is_main_process and (warning := unadopted(PLAN.results)):
     logger.warning(warning)
-# reaches commands through the environment and is no trigger: data may move to another folder
+# through the environment, so that it triggers no rerun: data may move to another folder
 os.environ["FUTE_DATA_ROOT"] = str(PLAN.data.root)
 
 
@@ -69,24 +69,24 @@ wildcard_constraints:
     surrogate=CONFIG.surrogate.name.replace(".", r"\."),
 
 
-# `torch` keeps two torch processes off one machine; on a cluster it counts within a job, not over all of them
+# `torch` prevents two torch processes on one machine; on a cluster it counts within a job, not over all jobs
 resource_scopes:
     torch="local",
 
 
-# one environment with and without an image; torch's threads sleep when idle, or two processes stall each other
+# the same environment with and without an image; idle threads of torch sleep, or two processes would stall each other
 shell.prefix(
     "set -euo pipefail; export PYTHONPATH=src PYTHONNOUSERSITE=1 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false"
     " OMP_WAIT_POLICY=PASSIVE HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TRANSFORMERS_VERBOSITY=error; "
 )
-# of the steps that read nothing from a network
+# for steps that read nothing from a network
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
-# of the steps that need one thread; those that may read a hub take ONE_THREAD alone
+# for steps that need one thread; those that may read from a hub use ONE_THREAD alone
 ONE_THREAD = "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
 LIGHT = f"{OFFLINE} {ONE_THREAD}"
-# End of the command of a step that may be long: what it says goes to the terminal and to the log. Such a step takes
-# the shell's place (`exec`) and tee ignores SIGTERM, so that a scheduler's signal to all processes of a job is
-# answered by the step alone: it keeps its state, says so, and its exit status is the command's.
+# End of the command of a step that may be long: its output goes to the terminal and to the log. Such a step replaces
+# the shell (`exec`), and tee ignores SIGTERM. So of all processes of a job only the step answers a scheduler's signal:
+# it saves its state, says so, and its exit status is that of the command.
 LOGGED = "> >(trap '' TERM; exec tee {log}) 2>&1"
 
 IN_CONTAINERS = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
@@ -96,7 +96,7 @@ USED_IMAGES = set()
 
 
 def image(name):
-    """Image of a step, used where a profile says so: labels (vLLM), train (surrogate), paper (all else)."""
+    """Image of a step, used if the profile runs containers: labels (vLLM), train (surrogate), paper (all others)."""
     USED_IMAGES.add(name)
     if IN_CONTAINERS and (why := missing_image(name, IMAGES)):
         raise WorkflowError(why)
@@ -104,24 +104,24 @@ def image(name):
 
 
 def code(step, image="paper"):
-    """Hash of a step's code, and of its image where the run asks for it: a change of either makes its files again."""
+    """Hash of a step's code, and of its image if the run asks for it; a change of either reruns the step."""
     return PLAN.batches.run_by(image, steps.code(step))
 
 
 def recorded(**outputs):
-    """Outputs of a rule, each with the record beside it (`X.prov.json`) as a further output."""
+    """Outputs of a rule, each with its record (`X.prov.json`) as a further output."""
     return {
         key: file for name, path in outputs.items() for key, file in ((name, path), (f"{name}_record", path + SIDECAR))
     }
 
 
 def named(files):
-    """`key=path key=path ...`: a mapping of files as a step's command line takes it."""
+    """Format a mapping of files for a step's command line: `key=path key=path ...`."""
     return " ".join(f"{key}={path}" for key, path in sorted(files.items()))
 
 
 def ready():
-    """Before the first job: the images are those of the lock, results can be written, SLURM has what is asked for."""
+    """Check before the first job: images are those of the lock, results can be written, settings fit SLURM."""
     gc.freeze()
     gc.enable()
     try:

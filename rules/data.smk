@@ -1,11 +1,11 @@
-# Section 4 of the method: the unlabelled texts U, and the labelled datasets with their splits.
+# docs/methods.md 1.1 and 4.2: the unlabelled texts U, and the labelled datasets with their splits.
 DATA = [
     *(f"results/unsup/{category}.jsonl.gz" for category in CONFIG.corpora),
     *(f"results/data/{name}/{split}.jsonl.gz" for name in PLAN.data.datasets for split in ("train", "dev", "test")),
 ]
 
 
-# the steps that may read a network: on a cluster they run beside Snakemake, on a node that has one
+# steps that may use a network: on a cluster they run on the node of Snakemake
 localrules:
     fetch_model,
     sample_unsup,
@@ -14,7 +14,7 @@ localrules:
 
 
 rule fetch_model:
-    """A model's files, by revision, with a hash each in the lock."""
+    """Fetch a model's files by revision, with the hash of each in the lock."""
     output:
         **recorded(lock="results/models/{model}.lock.json"),
     log:
@@ -39,7 +39,7 @@ rule fetch_model:
 
 
 rule sample_unsup:
-    """U: unlabelled texts of many tasks, sampled, segmented, in one order for every model."""
+    """Draw U: unlabelled texts of many tasks, segmented, in the same order for every model."""
     output:
         **recorded(
             rows="results/unsup/{category}.jsonl.gz",
@@ -64,7 +64,7 @@ rule sample_unsup:
 
 
 rule normalise_test:
-    """The evaluation rows of a dataset."""
+    """Normalise the evaluation rows of a dataset."""
     output:
         **recorded(
             test="results/data/{dataset}/test.jsonl.gz",
@@ -90,7 +90,7 @@ rule normalise_test:
 
 
 rule normalise_train:
-    """The training rows, without any text that this dataset or an overlapping one evaluates on."""
+    """Normalise the training rows, without any evaluation text of this dataset or of an overlapping one."""
     input:
         test="results/data/{dataset}/test.jsonl.gz",
         lock="results/data/{dataset}/source.lock.json",

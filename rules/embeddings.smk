@@ -1,10 +1,10 @@
-# Sections 2 and 3: what pairs (x, y) teach the surrogate, as a vector. Pairs of a labelled dataset give its DTE,
+# docs/methods.md 1.3 to 1.6, 2, 3, 4.3: vectors of what pairs (x, y) teach. Pairs of a labelled dataset give its DTE,
 # pairs of U and a black box's labels give that black box's MTE.
 BATCHES = PLAN.vector_batches
 
 
 rule encoder_states:
-    """What the frozen encoder makes of every text of U: read by all TuPaTE vectors of all black boxes."""
+    """Compute the frozen encoder's states for every text of U, which all TuPaTE vectors of all black boxes use."""
     input:
         corpus="results/unsup/{category}.jsonl.gz",
         lock="results/models/{surrogate}.lock.json",
@@ -37,7 +37,7 @@ rule encoder_states:
 
 
 rule embed_batch:
-    """New vectors of one method from one load of the surrogate; resumes after a kill, vector by vector."""
+    """Learn the new vectors of one method with one load of the surrogate; continue after a kill, vector by vector."""
     input:
         files=lambda wc: list(BATCHES.inputs(wc.method, wc.batch).values()),
         lock="results/models/{surrogate}.lock.json",
@@ -77,7 +77,7 @@ rule embed_batch:
 
 
 rule dte:
-    """The dataset task embedding of one dataset."""
+    """Extract the dataset task embedding of one dataset."""
     input:
         batch=lambda wc: BATCHES.batch_file(paths.dte(wc.surrogate, wc.method, wc.dataset)),
         train="results/data/{dataset}/train.jsonl.gz",
@@ -104,7 +104,7 @@ rule dte:
 
 
 rule mte:
-    """The model task embedding of one (LLM, prompt), or of one model fine-tuned on a dataset."""
+    """Extract the model task embedding of one (LLM, prompt), or of one model fine-tuned on a dataset."""
     input:
         batch=lambda wc: BATCHES.batch_file(paths.mte(wc.surrogate, wc.method, wc.model, wc.task)),
         labels=lambda wc: paths.labels(wc.model, wc.task, PLAN.category_of(wc.task)),
@@ -133,7 +133,7 @@ rule mte:
 
 
 rule control:
-    """A control of one MTE: its labels permuted over U, or written A, B, C."""
+    """Extract a control of one MTE: its labels permuted over U, or written A, B, C."""
     input:
         batch=lambda wc: BATCHES.batch_file(paths.control(wc.surrogate, wc.method, wc.model, wc.task, wc.variant)),
         labels=lambda wc: paths.labels(wc.model, wc.task, PLAN.category_of(wc.task)),

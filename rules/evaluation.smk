@@ -1,4 +1,4 @@
-# Sections 1.7, 1.8, 4.5 and 4.7: cosine(MTE, DTE), what each method chooses, and whether that is more than noise.
+# docs/methods.md 1.7, 1.8, 4.5, 4.7: cosine(MTE, DTE), what each method chooses, and whether that is more than noise.
 EVALUATION = []
 
 if LLM:
@@ -17,7 +17,7 @@ if LLM:
     EVALUATION += LLM_EVALUATION
 
     rule similarities:
-        """cosine(MTE, DTE) of every black box and target, and what the controls say of it."""
+        """Compute cosine(MTE, DTE) of every black box and target, and the controls."""
         input:
             main=lambda wc: LLM.vector_files("dte", "mte"),
             controls=lambda wc: LLM.vector_files("controls"),
@@ -47,7 +47,7 @@ if LLM:
             " --cosines {output.similarities} --controls {output.controls} &> {log}"
 
     rule selection:
-        """What every method selects, its performance, rate and NDCG with intervals."""
+        """Select a prompt by every method: its performance, rate and NDCG with intervals."""
         input:
             tests=[f"results/data/{name}/test.jsonl.gz" for name in PLAN.data.llm_targets],
             labels=lambda wc: LLM.labels.files("test"),
@@ -80,7 +80,7 @@ if LLM:
             " --files {input.tests} {input.labels} {input.baselines} &> {log}"
 
     rule geometry:
-        """Where the MTEs lie: coordinates of Figures 4 and A2, and the numbers readers look for."""
+        """Project the MTEs: coordinates for Figures 4 and A2, and statistics of the original space."""
         input:
             lambda wc: LLM.vector_files("mte"),
         output:
@@ -126,7 +126,7 @@ if LM:
     EVALUATION += LM_EVALUATION
 
     rule lm_similarities:
-        """cosine(MTE, DTE) of every black box and target."""
+        """Compute cosine(MTE, DTE) of every black box and target."""
         input:
             dtes=LM.dte_files(),
             mtes=LM.mte_files(),
@@ -153,7 +153,7 @@ if LM:
             " --files {input} --output {output.similarities} &> {log}"
 
     rule lm_evaluation:
-        """The rank of the best source and the NDCG of every method, with intervals and permutation tests."""
+        """Compute the rank of the best source and the NDCG of every method, with intervals and permutation tests."""
         input:
             transfer=MATRIX,
             similarities="results/evaluation/lm_similarities.csv",
@@ -186,7 +186,7 @@ if LM:
             " --direct {output.direct} --table1 {output.table1} --table2 {output.table2} &> {log}"
 
     rule lm_geometry:
-        """Where the fine-tuned models lie: coordinates of Figures 3 and A1, and the numbers readers look for."""
+        """Project the fine-tuned models' MTEs: coordinates for Figures 3 and A1, and statistics of the original space."""
         input:
             LM.mte_files(LM.settings.models),
         output:

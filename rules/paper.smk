@@ -1,7 +1,7 @@
-# The paper's tables and figures, what the embeddings cost, and one page with all of it.
+# docs/methods.md 8: the paper's tables and figures, what the embeddings cost, and one page with all of it.
 PRINTED = "resources/paper"  # the paper's own numbers
 PAPER = ["results/paper/report.html"]
-# what the report is made from, and its figures: file name -> (figure, method, view)
+# inputs of the report, and its figures: file name -> (figure, method, view)
 REPORTED = []
 DRAWN = {}
 
@@ -23,7 +23,7 @@ if LLM:
     PAPER += figure_files(FIGURES).values()
 
     rule table3:
-        """Table 3 in the paper's layout."""
+        """Write Table 3 in the paper's layout."""
         input:
             cells="results/evaluation/table3.csv",
         output:
@@ -50,7 +50,7 @@ if LLM:
             " --markdown {output.md} --latex {output.tex} &> {log}"
 
     rule figure:
-        """Figures 4 and A2: where the model task embeddings lie."""
+        """Draw Figures 4 and A2: the model task embeddings in two dimensions."""
         input:
             coordinates="results/evaluation/coordinates.csv",
             geometry="results/evaluation/geometry.csv",
@@ -84,7 +84,7 @@ if LM:
     PAPER += figure_files(LM_FIGURES).values()
 
     rule transfer_table:
-        """Tables 1 and 2 in the paper's layout, ours above the paper's."""
+        """Write Tables 1 and 2 in the paper's layout, our numbers above the paper's."""
         input:
             cells="results/evaluation/{table}.csv",
             targets="results/evaluation/lm_targets.csv",
@@ -118,7 +118,7 @@ if LM:
             " --markdown {output.md} --latex {output.tex} &> {log}"
 
     rule lm_figure:
-        """Figures 3 and A1: where the embeddings of the fine-tuned models lie."""
+        """Draw Figures 3 and A1: the embeddings of the fine-tuned models in two dimensions."""
         input:
             coordinates="results/evaluation/lm_coordinates.csv",
             geometry="results/evaluation/lm_geometry.csv",
@@ -146,7 +146,7 @@ if LM:
 
 
 rule efficiency:
-    """Measured seconds an embedding; for the LLM experiment calls and costs, too."""
+    """Measure seconds per embedding; for the LLM experiment also calls and costs."""
     input:
         lambda wc: PLAN.efficiency_files(wc.experiment),
     output:
@@ -178,7 +178,7 @@ rule efficiency:
 
 
 rule report:
-    """Tables, figures, verdicts, controls and times of the run's experiments, on one page that needs no network."""
+    """Write the tables, figures, verdicts, controls and times of the run on one page that needs no network."""
     input:
         evaluation=REPORTED,
         figures=[f"results/paper/figures/{name}.png" for name in DRAWN],

@@ -1,4 +1,4 @@
-# Section 4.4: the true ranking of sources, from fine-tuning each one's model on each target.
+# docs/methods.md 4.4: the true ranking of sources, from fine-tuning each one's model on each target.
 # Runs come in batches, as labels do: finished ones are never made again.
 MATRIX = "results/evaluation/transfer.csv"
 
@@ -6,7 +6,7 @@ MATRIX = "results/evaluation/transfer.csv"
 if LM:
 
     rule transfer_batch:
-        """New transfer runs of one model; resumes after a kill, run by run."""
+        """Do the new transfer runs of one model; continue after a kill, run by run."""
         input:
             files=lambda wc: list(LM.transfer.inputs(wc.batch).values()),
             lock="results/models/{model}.lock.json",
@@ -44,7 +44,7 @@ if LM:
             f" {LOGGED}"
 
     rule extract_transfer:
-        """The score of one target after transfer from one source."""
+        """Extract the score of one target after transfer from one source."""
         input:
             batches=lambda wc: LM.transfer.batch_files(wc.source, wc.target),
             lock="results/models/{model}.lock.json",
@@ -77,7 +77,7 @@ if LM:
             " --output {output.score} &> {log}"
 
     rule transfer_matrix:
-        """Every target's score directly and from every source: of the run's own fine-tunings, or as published."""
+        """Collect every target's score, directly and from every source: from this run's fine-tunings, or as published."""
         input:
             LM.transfer.score_files() if LM.finetune.computes_matrix else LM.settings.transfer.file,
         output:

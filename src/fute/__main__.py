@@ -1,4 +1,4 @@
-"""`python -m fute` is the command `fute`."""
+"""Run the command `fute` by `python -m fute`."""
 
 from fute.cli import main
 

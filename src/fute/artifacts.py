@@ -1,8 +1,8 @@
-"""Writing artifacts so that a killed step leaves nothing false, and a sidecar beside each.
+"""Write artifacts, each with a sidecar `X.prov.json` next to it, so that a killed step leaves no false file.
 
-A step writes all its outputs to temporary files, renames the data, then the sidecars `X.prov.json`.
-A sidecar has two blocks: `record`, which is the same whenever the same thing is computed from the same
-inputs (hashes, rule, parameters, code, seeds), and `run` (time, hardware, cost), which is never hashed.
+A step writes all its outputs to temporary files, then renames each of them and writes its sidecar. A sidecar has two
+blocks. `record` (hashes, parameters, code, seeds) is the same whenever the same thing is computed from the same
+inputs. `run` (time, hardware, cost) may differ and is never hashed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from fute.scrub import portable_name, scrubbed
 SCHEMA = 1
 SIDECAR = ".prov.json"
 Table = Iterable[Mapping[str, Any]] | Any
-"""Rows as mappings, or a pandas DataFrame, which is not imported for that."""
+"""Rows as mappings, or a pandas DataFrame (pandas is not imported for this)."""
 STARTED = time.time()
-"""A step begins with its process: most of what it costs comes before it has anything to write."""
+"""Start of the step's process: most of the step's time passes before it has anything to write."""
 PACKAGES = (
     "torch",
     "transformers",
@@ -51,7 +51,7 @@ PACKAGES = (
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: sorted keys, no spaces, NaN refused."""
+    """JSON that is the same text for the same value: sorted keys, no spaces. Raises ValueError for NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -60,7 +60,7 @@ def sha256_text(text: str) -> str:
 
 
 def content_key(value: Any) -> str:
-    """sha256 of the canonical JSON of a value: the address of what is computed from it."""
+    """sha256 of the canonical JSON of a value: the key of what is computed from it."""
     return sha256_text(canonical_json(value))
 
 
@@ -75,7 +75,7 @@ def sidecar_path(path: Path) -> Path:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error."""
+    """Give a temporary path next to `path`; it replaces `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -95,7 +95,7 @@ def _sync(path: Path) -> None:
 
 
 def gzip_bytes(data: bytes) -> bytes:
-    """gzip with no name and time 0, so that equal data give equal files with one zlib."""
+    """gzip without name and with time 0, so that equal data give equal bytes with the same zlib."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as stream:
         stream.write(data)
@@ -107,16 +107,17 @@ def jsonl_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Rows of a .jsonl.gz (or .jsonl) file that this package wrote."""
+    """Read the rows of a .jsonl.gz (or .jsonl) file that this package wrote."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf8") as stream:
         return [json.loads(line) for line in stream]
 
 
 def csv_bytes(rows: Table, columns: Sequence[str] | None = None) -> bytes:
-    """Rows as CSV: floats cut to 9 significant digits, so that files compare well; NaN and None as empty cells.
+    """Rows as CSV: floats rounded to 9 significant digits, so that files compare well; NaN and None as empty cells.
 
-    rows: mappings, or a pandas DataFrame. columns: their order; None: the frame's, or as mappings come to name them.
+    rows: mappings, or a pandas DataFrame. columns: their order; None: that of the frame, or of first use in the
+    mappings.
     """
     if hasattr(rows, "to_dict"):
         rows, columns = rows.to_dict("records"), list(rows)
@@ -136,7 +137,7 @@ def _csv_cell(value: Any) -> Any:
 
 
 def semantic_sha256(path: Path) -> str:
-    """Hash of what a file says: decompressed bytes for .gz, so that another zlib does not matter."""
+    """Hash of a file's content: of the decompressed bytes for .gz, so that the zlib does not matter."""
     if path.suffix == ".gz":
         with gzip.open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -144,13 +145,13 @@ def semantic_sha256(path: Path) -> str:
 
 
 class Step:
-    """One run of one step: collects outputs, publishes them together at the end.
+    """One run of one step: collects its outputs and publishes them together at the end.
 
-    module: the step's own, `__name__`; its last part without `_step` is the step's name. more_code: modules of this
-    package that the step loads by name. settings: JSON value of every parameter that shapes the result. inputs: files
-    that are read. external: files outside the project, name -> sha256. seeds: name -> seed.
+    module: `__name__` of the step's module; its last part without `_step` is the step's name. more_code: modules of
+    this package that the step loads by name. settings: JSON value of every parameter that affects the result. inputs:
+    files that are read. external: files outside the project, name -> sha256. seeds: name -> seed.
 
-    Use as a context manager; when the block raises, nothing is published.
+    Use as a context manager; if the block raises, nothing is published.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class Step:
         return self
 
     def write(self, path: Path, writer: Callable[[Path], None], **counts: int) -> None:
-        """Let `writer` fill a temporary file that becomes `path` when the step ends well."""
+        """Let `writer` fill a temporary file, which becomes `path` when the step ends without an error."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -226,12 +227,12 @@ class Step:
                     **({"image": image} if (image := running_image(os.environ)) else {}),
                 }
                 if path.suffix == ".gz":
-                    # the temporary name does not end in .gz, so the decompressed hash is taken by hand
+                    # the temporary name does not end in .gz, so `semantic_sha256` does not apply
                     with gzip.open(temporary, "rb") as stream:
                         record["semantic_sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
                 sidecar = {"record": record, "record_sha256": content_key(record), "run": run}
                 sidecars.append((sidecar_path(path), json.dumps(sidecar, sort_keys=True, indent=1) + "\n"))
-            # each file's record follows it at once: a later file (a batch's keys) says that earlier ones are whole
+            # each record right after its file: a later file (a batch's keys) means that the earlier ones are complete
             for (temporary, path, _), (sidecar_file, text) in zip(self._pending, sidecars, strict=True):
                 temporary.replace(path)
                 with atomic(sidecar_file) as written:
@@ -264,11 +265,11 @@ def _input_record(path: Path) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _cpu_model() -> str | None:

@@ -1,14 +1,14 @@
-"""Content-addressed batches: one process start serves many targets, one target stays one file.
+"""Content-addressed batches: one process start serves many targets, while each target stays one file.
 
-A *cell* is the smallest thing a user can ask for (the labels of one prompt on one corpus, one embedding).
-Its key is a hash of everything it is computed from. A batch is computed by one process and named by the
-hash of its keys; beside its data `{batch}{suffix}` lies `{batch}.keys`, one `key<TAB>cell` a line.
+A *cell* is the smallest thing a user can ask for (the labels of one prompt on one corpus, one embedding). Its key
+is a hash of everything it is computed from. One process computes a batch, whose name is the hash of its keys. Next
+to its data `{batch}{suffix}` lies `{batch}.keys`, with one line `key<TAB>cells` per key.
 
-Cells whose key stands in a `.keys` file keep that batch; all other requested cells of a group form one new
-batch. The plan is a function of the requested cells and of the finished batches: nothing is written, and
-nothing finished is ever computed again. Finished batches are leaves of the workflow's graph: a key covers
-all that shapes a cell, so they never go stale; where inputs were exchanged behind the workflow's back, the
-extraction compares their hashes and says which batch to delete.
+A cell whose key is in a `.keys` file keeps that batch; all other requested cells of a group form one new batch. The
+plan depends only on the requested cells and the finished batches: planning writes nothing, and nothing finished is
+computed again. Finished batches are leaves of the workflow's graph. They never go stale, since a key covers
+everything that affects a cell. If inputs were changed outside the workflow, the extraction notices by their hashes
+and says which batch to delete.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KEYS = ".keys"
 
 @dataclass(frozen=True)
 class Plan:
-    """Which batch holds which cell.
+    """Assignment of cells to batches.
 
     batch_of: cell -> batch name. new: batch name -> cells to compute, sorted; batches not in it are finished.
     """
@@ -36,28 +36,30 @@ class Plan:
 
 
 def batch_name(keys: Iterable[str]) -> str:
-    """Name of the batch that holds exactly these keys: 16 hex digits, whatever their order."""
+    """Name of the batch with exactly these keys: 16 hex digits, the same for every order."""
     return hashlib.sha256("\n".join(sorted(set(keys))).encode()).hexdigest()[:16]
 
 
 def finished_batches(folder: Path, suffix: str) -> dict[str, str]:
-    """key -> batch name of every finished batch in `folder`: data and `.keys`, and the record of `.keys`, the last
-    file that a batch step writes."""
-    found: dict[str, str] = {}
+    """Batch name by key, for all finished batches in `folder`.
+
+    A finished batch has its data, its `.keys` and the record of `.keys`, the last file that a batch step writes.
+    """
+    batch_of: dict[str, str] = {}
     if not folder.is_dir():
-        return found
+        return batch_of
     for path in sorted(folder.glob(f"*{KEYS}")):
         name = path.name.removesuffix(KEYS)
         if (folder / f"{name}{suffix}").is_file() and sidecar_path(path).is_file():
             for line in path.read_text(encoding="utf8").splitlines():
-                found.setdefault(line.split("\t", 1)[0], name)
-    return found
+                batch_of.setdefault(line.split("\t", 1)[0], name)
+    return batch_of
 
 
 def plan(requested: Mapping[str, str], finished: Mapping[str, str], size: int | None = None) -> Plan:
-    """Assign every requested cell to a finished batch or to a new one.
+    """Assign every requested cell to a finished or a new batch.
 
-    requested: cell -> key. finished: key -> batch name. size: most keys a new batch may hold (None: no limit).
+    requested: cell -> key. finished: key -> batch name. size: largest number of keys in a new batch (None: no limit).
     Cells with equal keys share one computation.
     """
     batch_of = {cell: finished[key] for cell, key in requested.items() if key in finished}
@@ -76,10 +78,10 @@ def plan(requested: Mapping[str, str], finished: Mapping[str, str], size: int | 
 
 
 def names_regex(plans: Iterable[Plan]) -> str:
-    """A regular expression for the names of all new batches that no finished batch of these plans has.
+    """Regular expression that matches the names of all new batches and of no finished batch of these plans.
 
-    It says no more of a name than tells the two apart: Snakemake puts a wildcard's constraint into every output
-    pattern and goes through it for every job, so that a list of thousands of names takes longer than all else.
+    It holds only as much of each name as separates the two. Snakemake puts a wildcard's constraint into every output
+    pattern and matches it for every job, so a list of thousands of names would take longer than the rest of planning.
     """
     plans = list(plans)
     new = {name for plan in plans for name in plan.new}
@@ -101,7 +103,7 @@ def names_regex(plans: Iterable[Plan]) -> str:
 
 
 def keys_text(cells: Mapping[str, str]) -> str:
-    """Content of a `.keys` file for cell -> key: one line a key, with the cells that share it."""
+    """Content of a `.keys` file for cell -> key: one line per key, with the cells that share it."""
     by_key: dict[str, list[str]] = {}
     for cell, key in cells.items():
         by_key.setdefault(key, []).append(cell)
@@ -109,11 +111,11 @@ def keys_text(cells: Mapping[str, str]) -> str:
 
 
 class UnitStore:
-    """Finished units of a batch under way, one file each, in `{batch}.partial` beside the batch.
+    """Finished units of an unfinished batch, one file each, in `{batch}.partial` next to the batch.
 
-    made_from: hashes of the files that units are made from; a unit that was made from others is not seen.
+    made_from: hashes of the files that units are made from; units made from other files are ignored.
 
-    A unit appears by rename, so a killed process leaves whole units or none; the next one computes the rest.
+    A unit appears by rename, so a killed process leaves only complete units; the next process computes the rest.
     """
 
     def __init__(self, batch: Path, suffix: str, made_from: Iterable[str] = ()) -> None:
@@ -138,30 +140,30 @@ def check_sources(
     files: Mapping[str, Path],
     hash_of: Callable[[str, Path], str] = lambda _, path: sha256_file(path),
 ) -> None:
-    """Raise ValueError where a cell of a batch was made from another file than there is now.
+    """Raise ValueError if a cell of a batch was made from another file than the current one.
 
-    recorded: what the cell was made from -> hash. files: the same -> path. hash_of: of such a file.
+    recorded: hash of each file at that time, by kind. files: current path, by kind. hash_of: hash of a kind's file.
     """
     for name, path in files.items():
         if recorded[name] != hash_of(name, path):
             raise ValueError(
-                f"{batch}: was learned from another {path} than there is now; delete the batch, its .keys and its "
-                "sidecars, then run again"
+                f"{batch}: was made from another version of {path}; delete the batch, its .keys and its sidecars, "
+                "then run again"
             )
 
 
 def partial_folders(root: Path) -> Iterator[Path]:
-    """Unit stores under `root` whose batch is finished, so that they serve nothing any more."""
+    """Yield the unit stores under `root` whose batch is finished, so that nothing needs them any more."""
     for folder in sorted(root.glob("**/batches/*.partial")):
         if folder.with_name(folder.name.removesuffix(".partial") + KEYS).is_file():
             yield folder
 
 
 def tidy(root: Path) -> int:
-    """Remove the unit stores of finished batches; returns how many there were.
+    """Remove the unit stores of finished batches; return their number.
 
-    This happens after the workflow has ended well, not in the step: a step killed between its last rename
-    and its exit is run again by Snakemake, and then still finds its units.
+    This happens after the workflow has ended without error, not in the step: Snakemake runs a step again that was
+    killed between its last rename and its exit, and that step needs its units.
     """
     folders = list(partial_folders(root))
     for folder in folders:

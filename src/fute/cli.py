@@ -1,6 +1,6 @@
 """The command `fute`: commands for people, and every step of the workflow by its name.
 
-A step starts without what people's commands import: most of a small step's time is its start.
+A step does not import the commands for people: most of a small step's time is its start.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from fute import steps
 
 
 def main() -> None:
-    """Run a command. An error of this package's own kinds, or of a disk, is one line for people; others keep a trace.
+    """Run a command.
 
-    It ends with 1, or with the error's own `exit_code`.
+    Errors of this package's own types, and errors of writing to a disk, are printed as one line; the process then
+    exits with the error's `exit_code`, else with 1. Other errors keep their traceback.
     """
     try:
         if len(sys.argv) > 1 and sys.argv[1] in steps.STEPS:
@@ -25,8 +26,8 @@ def main() -> None:
     except Exception as error:
         from fute.cluster import storage
 
-        what = str(error) if type(error).__module__.startswith("fute.") else storage.advice(error)
-        if what is None:
+        message = str(error) if type(error).__module__.startswith("fute.") else storage.advice(error)
+        if message is None:
             raise
-        print(f"fute: {what}", file=sys.stderr)
+        print(f"fute: {message}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))

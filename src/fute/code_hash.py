@@ -1,8 +1,8 @@
-"""Which source files a step depends on, and one hash over them.
+"""Source files that a step depends on, and one hash over them.
 
-Snakemake does not notice an edit in a module that a shell command imports. Every rule therefore carries
-the hash of its step's import closure as a parameter: editing a file reruns the steps that import it,
-directly or not, and no others. Imports for type checkers alone do not count.
+Snakemake does not notice an edit in a module that a shell command imports. So every rule has, as a parameter, the
+hash of its step's import closure: an edit of a file reruns the steps that import it, directly or not, and no others.
+Imports only for type checkers do not count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NEVER_SHAPES_A_RESULT = {"progress.py", "images/lock.py"}
 
 
 def _path_of(module: str) -> Path | None:
-    """File of the dotted module `fute.x.y`, or None where no such module exists."""
+    """File of the dotted module `fute.x.y`; None if no such module exists."""
     base = PACKAGE.joinpath(*module.split(".")[1:])
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.is_file():
@@ -37,8 +37,8 @@ def _source(path: Path) -> bytes:
 
 @cache
 def _imports(path: Path) -> frozenset[str]:
-    """Dotted names of this package that a file imports anywhere, functions included; not those for type checkers."""
-    # by regular expression: parsing every file took longer than all else that is done when a workflow is planned
+    """Dotted names of this package that a file imports anywhere, also in functions; not those for type checkers."""
+    # by regular expression: parsing every file took longer than all the rest of planning
     text = _FOR_TYPES_ALONE.sub("", _source(path).decode())
     names = set(_IMPORT.findall(text))
     for module, imported in _FROM.findall(text):
@@ -51,7 +51,7 @@ def _imports(path: Path) -> frozenset[str]:
 def closure(*modules: str) -> tuple[str, ...]:
     """Files of the import closure of `modules`, relative to the package folder, sorted.
 
-    Raises ValueError where a module is not part of the package.
+    Raises ValueError if a module is not part of the package.
     """
     start = {_path_of(module) for module in modules}
     if None in start:
@@ -72,7 +72,7 @@ def closure(*modules: str) -> tuple[str, ...]:
 def code_sha256(*modules: str) -> str:
     """sha256 over names and contents of the import closure of `modules`.
 
-    A module that a step loads by name (an engine, an embedding method) is in no closure: name it beside the step's.
+    No closure holds a module that a step loads by name (an engine, an embedding method): pass it in addition.
     """
     digest = hashlib.sha256()
     for name in closure(*modules):

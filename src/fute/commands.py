@@ -1,4 +1,4 @@
-"""Commands for people: vectors of own pairs, and what a finished run says; and those of other folders."""
+"""Commands for people: embed own pairs, read a finished run; and the commands of audit, cluster and images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="FUTE: choose a model or a prompt by the cosine of task embeddings.",
-    epilog="The steps of the workflow are commands, too: `fute steps` lists them, `fute STEP --help` explains one.",
+    epilog="Each step of the workflow is a command, too: `fute steps` lists them, `fute STEP --help` explains one.",
 )
 app.add_typer(audit, name="audit")
 app.add_typer(cluster)
@@ -28,14 +28,14 @@ app.add_typer(images, name="images")
 def embed(
     pairs: Path,
     output: Annotated[Path, typer.Option()],
-    config: Annotated[Path, typer.Option(help="whose surrogate and recipe are used")] = Path("config.yaml"),
+    config: Annotated[Path, typer.Option(help="settings with the surrogate and the recipe")] = Path("config.yaml"),
     method: Annotated[str, typer.Option(help="taskemb, tupate, tupate-lora, tupate-bias or textemb")] = "tupate",
     kind: Annotated[str, typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")] = "dte",
-    model: Annotated[Path | None, typer.Option(help="the surrogate's folder; default: where the run keeps it")] = None,
+    model: Annotated[Path | None, typer.Option(help="folder of the surrogate; default: that of the run")] = None,
     dev: Annotated[Path | None, typer.Option(help="held-out pairs, for recipes that stop early")] = None,
-    classes: Annotated[str, typer.Option(help="heads form: all class names in one order, by commas")] = "",
+    classes: Annotated[str, typer.Option(help="heads form: all class names in order, separated by commas")] = "",
 ) -> None:
-    """Learn the task embedding of your own (x, y) pairs, a JSON object with x and y a line."""
+    """Learn the task embedding of your own (x, y) pairs; the file has one JSON object with x and y per line."""
     from fute.config.recipes import METHODS
     from fute.config.run import load_run
 
@@ -58,7 +58,7 @@ def compare(first: Path, others: list[Path]) -> None:
 
 @app.command()
 def tidy(results: Path) -> None:
-    """Remove what finished batches no longer need to resume."""
+    """Remove the files that finished batches no longer need to resume."""
     from fute.batching import tidy as step
 
     step(results)
@@ -66,7 +66,7 @@ def tidy(results: Path) -> None:
 
 @app.command()
 def show(results: Path = Path("results")) -> None:
-    """Print the tables of a finished run, and where its files are."""
+    """Print the tables of a finished run, and the paths of its files."""
     from fute.paper.terminal import show as step
 
     step(results)

@@ -1,4 +1,4 @@
-"""Names and bounds that results are told with."""
+"""Names and bounds for the display of results."""
 
 METHOD_NAMES = {
     "taskemb": "FUTE + TaskEmb",
@@ -10,10 +10,10 @@ METHOD_NAMES = {
 """Method id -> its row in Table 3. The paper prints the first two."""
 
 SIMILARITY_ROWS = {"cosine": "", "centred_cosine": " (centred)", "tensor_mean_cosine": " (tensor mean)"}
-"""Column of similarities.csv that ranks prompts -> what its row in Table 3 is called beside the method's name."""
+"""Column of similarities.csv that ranks prompts -> suffix to the method's name in Table 3."""
 
 FORM_NAMES = {"text2text": "text-to-text form", "heads": "form of new heads"}
-"""Form of a surrogate -> how the report names it."""
+"""Form of a surrogate -> its name in the report."""
 
 LEAST_SEPARATION = 2.0
-"""Prompts must spread so many times as far as order seeds do before their ranking is read."""
+"""Least ratio of the spread of prompts to the spread of order seeds for a ranking of prompts to be used."""

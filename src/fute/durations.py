@@ -2,7 +2,7 @@
 
 
 def duration(seconds: float) -> str:
-    """`12.3 s`, `4 min 05 s` or `2 h 07 min`."""
+    """Format seconds as `12.3 s`, `4 min 05 s` or `2 h 07 min`."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,7 +1,7 @@
-"""Where the files of a run lie below `results/`: one function for each kind of file, named as in the paper.
+"""Paths of a run's files below `results/`: one function per kind of file, with names from the paper.
 
-Python code that makes or looks for a file asks here, and `pattern` reads a path back into the names it was made of.
-Rules spell their paths out, as readers of a Snakefile expect.
+Python code gets all its paths here; `pattern` turns a path back into the names it was made from. Rules spell their
+paths out, as readers of a Snakefile expect.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import TypeAlias
 
 File: TypeAlias = Callable[..., str]
-"""A function of this module: names in, path out."""
+"""Type of this module's functions: names in, path out."""
 
 # --- models and data ------------------------------------------------------------------------------------
 
 
 def model_folder(model: str) -> str:
-    """Folder with the files of a model as it was published."""
+    """Folder with the files of a model as published."""
     return f"results/models/{model}"
 
 
 def model_lock(model: str) -> str:
-    """Hashes of a model's files: what rules take as input in place of the folder."""
+    """Hashes of a model's files; rules take this file as input in place of the folder."""
     return f"results/models/{model}.lock.json"
 
 
@@ -40,7 +40,7 @@ def rows(dataset: str, split: str) -> str:
 
 
 def row_counts(dataset: str) -> str:
-    """How many rows a dataset's splits have."""
+    """Numbers of rows of a dataset's splits."""
     return f"results/data/{dataset}/counts.json"
 
 
@@ -53,15 +53,15 @@ def finetuned_folder(model: str, dataset: str) -> str:
 
 
 def finetuned(model: str, dataset: str, ending: str = "lock") -> str:
-    """A file beside the folder of a fine-tuned model. ending: `lock`, `score` (without transfer) or `curve`."""
+    """File next to a fine-tuned model's folder. ending: `lock`, `score` (without transfer) or `curve`."""
     return f"results/finetuned/{model}/{dataset}.{ending}.json"
 
 
 def labels(model: str, task: str, corpus: str) -> str:
-    """What a black box says of a corpus.
+    """Labels that a black box gives to a corpus.
 
-    task: a prompt, the dataset that the model was fine-tuned on, or a plug-in's own. corpus: the category of a U, or
-    the dataset whose evaluation rows are labelled.
+    task: a prompt, the dataset that the model was fine-tuned on, or the task of a plug-in. corpus: the category of a
+    U, or the dataset whose evaluation rows are labelled.
     """
     return f"results/labels/{model}/{task}/{corpus}.jsonl.gz"
 
@@ -72,7 +72,7 @@ def label_offset(model: str, task: str, category: str) -> str:
 
 
 def label_batch(model: str, batch: str) -> str:
-    """Labels of several tasks and corpora, made by one process."""
+    """Labels of several tasks and corpora, written by one process."""
     return f"results/labels/{model}/batches/{batch}.jsonl.gz"
 
 
@@ -84,12 +84,12 @@ def label_batch_index(model: str, batch: str) -> str:
 
 
 def dte(surrogate: str, method: str, dataset: str) -> str:
-    """Dataset task embedding."""
+    """DTE: task embedding of a dataset."""
     return f"results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors"
 
 
 def mte(surrogate: str, method: str, model: str, task: str) -> str:
-    """Model task embedding of a black box."""
+    """MTE: task embedding of a black box."""
     return f"results/embeddings/{surrogate}/{method}/mte/{model}/{task}.safetensors"
 
 
@@ -108,17 +108,17 @@ def vector_batch_index(surrogate: str, method: str, batch: str) -> str:
 
 
 def method_of(vector: str) -> str:
-    """The method that a DTE, MTE or control is learned by."""
+    """Method of a DTE, MTE or control, from its path."""
     return vector.split("/")[3]
 
 
 def kind_of(vector: str) -> str:
-    """What such a file holds: `dte`, `mte` or `controls`."""
+    """Kind of a vector, from its path: `dte`, `mte` or `controls`."""
     return vector.split("/")[4]
 
 
 def encoder_states(surrogate: str, category: str) -> str:
-    """What the surrogate's frozen encoder makes of every text of U."""
+    """States of the surrogate's frozen encoder for every text of U."""
     return f"results/embeddings/{surrogate}/states/{category}.safetensors"
 
 
@@ -131,12 +131,12 @@ def transfer_score(model: str, source: str, target: str) -> str:
 
 
 def transfer_batch(model: str, batch: str) -> str:
-    """Transfer runs, made by one process."""
+    """Transfer runs, computed by one process."""
     return f"results/transfer/{model}/batches/{batch}.jsonl.gz"
 
 
 TRANSFER_MATRIX = "results/evaluation/transfer.csv"
-"""Every target's score directly and from every source."""
+"""Score of every target, directly and after transfer from every source."""
 
 
 def prompt_scores(model: str, dataset: str) -> str:
@@ -145,7 +145,7 @@ def prompt_scores(model: str, dataset: str) -> str:
 
 
 def dataset_vector(model: str, method: str, dataset: str) -> str:
-    """A dataset's vector on the black box's own architecture, for the baselines of Tables 1 and 2."""
+    """Vector of a dataset on the black box's own architecture, for the baselines of Tables 1 and 2."""
     return f"results/baselines/vectors/{model}/{dataset}.{method}.safetensors"
 
 
@@ -156,7 +156,7 @@ LM_BASELINES = "results/baselines/lm_baselines.csv"
 
 
 def figure(name: str) -> str:
-    """A figure without its ending: `.pdf`, `.png` or `.csv` (its coordinates)."""
+    """Path of a figure without its ending: `.pdf`, `.png` or `.csv` (its coordinates)."""
     return f"results/paper/figures/{name}"
 
 
@@ -164,22 +164,21 @@ def figure(name: str) -> str:
 
 
 def batch_index(batch: str) -> str:
-    """The `.keys` file beside a batch's data: which cells it holds."""
+    """The `.keys` file next to a batch's data, which lists its cells."""
     folder, _, name = batch.rpartition("/")
     return f"{folder}/{name.split('.')[0]}.keys"
 
 
 def below(results: Path, path: str) -> Path:
-    """The same file in another folder of results."""
+    """Path of the same file in another folder of results."""
     return results / path.removeprefix("results/")
 
 
 @cache
 def pattern(file: File) -> re.Pattern[str]:
-    """A regular expression of the files that a function of this module names; its groups are the parameters' names.
+    """Regular expression of the paths that a function of this module gives; its groups have the parameters' names.
 
-    A name holds no `/`; where two stand in one part of a path (`{task}.{variant}`), the first takes all but what
-    follows the last dot.
+    A name holds no `/`. If one part of a path has two names (`{task}.{variant}`), they are split at the last dot.
     """
     parameters = inspect.signature(file).parameters
     template = re.escape(file(*(f"<{name}>" for name in parameters)))

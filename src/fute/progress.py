@@ -13,14 +13,14 @@ LINE_EVERY_S = 10.0
 
 
 def time_left(seconds: float) -> str:
-    """`68 s left`, from two minutes on `3 min left`."""
+    """Format seconds as `68 s left`, or from two minutes on `3 min left`."""
     return f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left"
 
 
 class Track:
-    """Counts finished units of `total`; `advance(n)` reports. Use as a context manager.
+    """Count finished units of `total`; `advance(n)` reports progress. Use as a context manager.
 
-    brief: say nothing in a log about work that is over within ten seconds.
+    brief: write nothing to a log about work that ends within ten seconds.
     """
 
     def __init__(self, label: str, total: int, unit: str, *, brief: bool = False) -> None:
@@ -45,7 +45,7 @@ class Track:
 
     @property
     def rate(self) -> float:
-        """Finished units a second since the start."""
+        """Finished units per second since the start."""
         return self.done / max(time.monotonic() - self._started, 1e-9)
 
     def advance(self, n: int = 1) -> None:
@@ -72,10 +72,10 @@ class Track:
 
 
 class TrainingProgress:
-    """Where the learning of one vector is: a bar on a terminal; in a log a line at most every ten seconds.
+    """Progress of learning one vector: a bar on a terminal; in a log at most one line every ten seconds.
 
-    texts: (x, y) pairs over all epochs of one training. Called after each step with the steps done, all steps and
-    the loss; each order seed starts from its first step again.
+    texts: (x, y) pairs over all epochs of one training. Call it after each step with the steps done, the number of
+    all steps and the loss; each order seed starts again from step 1.
     """
 
     def __init__(self, label: str, texts: int) -> None:
@@ -91,7 +91,7 @@ class TrainingProgress:
         if done <= self._done:
             self._begin(done - 1)
         elif self._done == 0 and done > 1:
-            self._begin(done)  # a training that goes on from a checkpoint
+            self._begin(done)  # a training that continues from a checkpoint
         self._done = done
         now = time.monotonic()
         rate = (done - self._first) / max(now - self._started, 1e-9)

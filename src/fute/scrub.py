@@ -1,4 +1,4 @@
-"""What must not stand in a record: where files lay on one machine, what a server is called, and secrets."""
+"""Remove from records what they must not hold: paths of one machine, addresses of servers, and secrets."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ _PATH = re.compile(r"[~/][^\n\0]*/[^\n\0]*")
 
 
 def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Values of the variables whose names say that they are secret, the longest first."""
-    found = {value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET}
-    return tuple(sorted(found, key=lambda value: (-len(value), value)))
+    """Values of environment variables with names like TOKEN or PASSWORD, the longest first."""
+    values = {
+        value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET
+    }
+    return tuple(sorted(values, key=lambda value: (-len(value), value)))
 
 
 def scrubbed(value: Any, environment: Mapping[str, str] = os.environ) -> Any:
-    """A JSON value without secrets, absolute paths and server addresses.
+    """Remove secrets, absolute paths and server addresses from a JSON value.
 
-    Of a file's path `path:{name}` is left, of a folder's `path:` (its name may be a user's), of a URL its
-    scheme and path.
+    A file's path becomes `path:{name}`, a folder's path `path:` (its name may be a user's); a URL keeps its scheme and
+    path.
     """
     return _scrubbed(value, secrets(environment))
 
@@ -53,8 +55,8 @@ def _text(text: str, hidden: tuple[str, ...]) -> str:
 
 
 def portable_name(path: Path, folder: Path) -> str:
-    """A file's name in a record: relative where it lies in `folder` (the project), else `data:{name}`."""
-    # not resolved: what lies in the project through a link keeps the name it has there
+    """Name of a file in records: its path relative to `folder` (the project) if it lies there, else `data:{name}`."""
+    # not resolved: a file that is in the project through a link keeps its name there
     absolute = os.path.abspath(folder / path)
     inside = PurePath(os.path.relpath(absolute, folder))
     return f"data:{path.name}" if ".." in inside.parts else inside.as_posix()

@@ -1,7 +1,7 @@
-"""The steps of the workflow: where each is, the hash of its code, and its command line.
+"""The steps of the workflow: the file of each, the hash of its code, and its command line.
 
-A step has one name: of its rule, of its row here, of its file `fute/<folder>/<name>_step.py`, of the function in it,
-and of its command `fute <name>`. A module is imported when its step is called, and by no other step.
+A step has one name for its rule, its row here, its file `fute/<folder>/<name>_step.py`, the function in it, and its
+command `fute <name>`. A step's module is imported only when that step runs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ STEPS = {
     "efficiency": "paper",
     "report": "paper",
 }
-"""Step -> the folder of its file."""
+"""Folder of a step's file, by step."""
 
 
 def module_of(step: str) -> str:
@@ -61,7 +61,7 @@ def module_of(step: str) -> str:
 
 @cache
 def code(step: str, *more: str) -> str:
-    """Hash of all code a step runs: its module's import closure, and that of modules it loads by name."""
+    """Hash of all code that a step runs: the import closure of its module, and of the modules it loads by name."""
     return code_sha256(module_of(step), *more)
 
 
@@ -72,14 +72,14 @@ def purpose(step: str) -> str:
 
 
 def run(step: str, arguments: Sequence[str]) -> None:
-    """Run a step with a command line: each parameter of its function is a flag of that name.
+    """Run a step with command-line arguments: each parameter of its function is a flag of that name.
 
-    Settings and mappings of values are JSON; several files are `--name PATH PATH ...`; named files are
+    Settings and mappings of values are given as JSON, several files as `--name PATH PATH ...`, named files as
     `--name KEY=PATH KEY=PATH ...`.
     """
     function = getattr(import_module(module_of(step)), step)
-    given = vars(_parser(step, function).parse_args(arguments))
-    function(**given)
+    values = vars(_parser(step, function).parse_args(arguments))
+    function(**values)
 
 
 def _parser(step: str, function: Callable[..., None]) -> argparse.ArgumentParser:
@@ -97,7 +97,7 @@ def _parser(step: str, function: Callable[..., None]) -> argparse.ArgumentParser
 
 
 def _options(hint: Any) -> dict[str, Any]:
-    """How argparse reads a parameter of this type."""
+    """Options of `add_argument` for a parameter of this type."""
     if isinstance(hint, types.UnionType):
         (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
     kind = typing.get_origin(hint) or hint
@@ -128,7 +128,7 @@ def _json(kind: Any) -> Callable[[str], Any]:
 
 
 class _Named(argparse.Action):
-    """KEY=PATH arguments as a mapping."""
+    """Read KEY=PATH arguments into a mapping."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
         named = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,30 @@ def test_editing_a_caption_reruns_what_prints_it(edited):
     planned = edited.planned()
     assert planned.keys() == reruns("a caption") and set(planned.values()) == {1}
     edited.run()
+
+
+@contextlib.contextmanager
+def edit(checkout: Checkout, path: str) -> Iterator[None]:
+    """A line more in a file, for a while."""
+    file = checkout / path
+    text = file.read_text()
+    file.write_text(text + "\n# edited\n")
+    yield
+    file.write_text(text)
+
+
+def test_editing_one_method_relearns_its_vectors_alone(edited):
+    with edit(edited, "src/fute/surrogate/prefix.py"):
+        planned = edited.planned()
+    assert planned.keys() == reruns("an edit of the prefix's code")
+    assert planned["embed_batch"] == planned["dte"] == 1, "one method of the two, one dataset"
+    with edit(edited, "src/fute/surrogate/lora.py"):
+        assert edited.planned().keys() == reruns("an edit of LoRA's code, in a run without LoRA")
+
+
+def test_editing_a_table_reruns_no_evaluation(edited):
+    with edit(edited, "src/fute/paper/table3_step.py"):
+        assert edited.planned().keys() == reruns("an edit of how Table 3 is written")
 
 
 def test_editing_ndcg_reruns_the_steps_that_call_it_and_no_model(edited):

@@ -1,1 +1,1 @@
-"""Methods the paper compares FUTE with; `prompts` chooses a prompt by what an LLM says about a dataset."""
+"""Methods that the paper compares FUTE with; `prompts` holds those that choose a prompt from an LLM's outputs."""

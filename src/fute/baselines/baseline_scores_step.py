@@ -23,19 +23,23 @@ from fute.llm.scoring import normalise
 def baseline_scores(
     *, labels: Sequence[Path], ranking: Path, output: Path, zps_flip: bool = False, list_as_scores: bool = False
 ) -> None:
-    """Score the prompts of one (LLM, dataset). labels: one file a prompt, in the order of prompt numbers.
+    """Score the prompts of one (LLM, dataset).
 
-    LocalE and GlobalE are also computed without calibration, which flattens both by construction. zps_flip,
-    list_as_scores: slips of the authors' code, see `zero_label` and `self_select_scores`.
+    labels: one file per prompt, in the order of prompt numbers. ranking: the LLM's own ranking (Self-Select).
+    zps_flip, list_as_scores: repeat errors of the authors' code, see `zero_label` and `self_select_scores`.
+    LocalE and GlobalE are also computed without calibration, because calibration flattens both by construction.
+    Raises ValueError if the prompts were labelled on different rows.
     """
     rows = [read_jsonl(path) for path in labels]
     prompts = [path.parent.name for path in labels]
     ids = [[row["id"] for row in prompt_rows] for prompt_rows in rows]
     if any(other != ids[0] for other in ids):
-        raise ValueError(f"{labels[0].parent.parent}: prompts were labelled on different rows; delete these labels")
+        raise ValueError(
+            f"{labels[0].parent.parent}: prompts were labelled on different rows; delete these labels and run again"
+        )
     p = np.array([[row["probabilities"] for row in prompt_rows] for prompt_rows in rows])
     raw = np.array([[normalise(row["log_scores"]) for row in prompt_rows] for prompt_rows in rows])
-    # the stored probabilities are rounded
+    # Stored probabilities are rounded, so their sum may differ from 1.
     p /= p.sum(axis=-1, keepdims=True)
     nll = np.array([[row["mean_nll"] for row in prompt_rows] for prompt_rows in rows])
     preferred = json.loads(ranking.read_text(encoding="utf8"))["ranking"]
@@ -53,8 +57,8 @@ def baseline_scores(
         "LocalE (uncalibrated)": local_entropy(raw),
         "GlobalE (uncalibrated)": global_entropy(raw),
     }
-    made_with = {"prompts": prompts, "zps_flip": zps_flip, "list_as_scores": list_as_scores}
-    with Step(__name__, settings=made_with, inputs=[*labels, ranking]) as step:
+    settings = {"prompts": prompts, "zps_flip": zps_flip, "list_as_scores": list_as_scores}
+    with Step(__name__, settings=settings, inputs=[*labels, ranking]) as step:
         step.json(
             output,
             {"prompts": prompts, "scores": {k: [round(float(v), 9) for v in s] for k, s in scores.items()}},

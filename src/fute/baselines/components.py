@@ -1,4 +1,4 @@
-"""Files of TaskEmb components, read one component at a time: whole they are as large as the model."""
+"""Files of TaskEmb components, read one component at a time because a whole file is as large as the model."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from safetensors.numpy import save_file
 from fute.embeddings import EmbeddingError
 
 CHUNK = 1 << 20
-"""Columns whose products are taken at once, in fp64."""
+"""Columns that are multiplied at once, in fp64."""
 
 
 def save_components(
     components: Mapping[str, NDArray[np.float32]], basis: Mapping[str, Any], meta: Mapping[str, Any], path: Path
 ) -> None:
-    """Write one safetensors file, a tensor a component. basis: what must agree between files that are compared."""
-    # one metadata key: safetensors writes several in no fixed order
+    """Write one safetensors file with one tensor per component. basis: must be equal in files that are compared."""
+    # only one metadata key, because safetensors writes several keys in no fixed order
     facts = json.dumps({"basis": basis, "meta": meta}, sort_keys=True, allow_nan=False)
     save_file({name: np.ascontiguousarray(value) for name, value in components.items()}, path, metadata={"fute": facts})
 
 
 def component_cosines(files: Mapping[str, Path]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Name of each component, and its cosines (n, n) between the n files, in their order.
+    """Yield the name of each component and its cosines (n, n) between the n files, in their order.
 
-    NaN where one of the two files does not have the component, or only zeros in it.
-    Raises EmbeddingError for files of different bases and for components of different shapes.
+    A cosine is NaN if one of the two files lacks the component, or has only zeros in it.
+    Raises EmbeddingError for files of different bases and for components of different sizes.
     """
     with ExitStack() as stack:
         opened = {name: stack.enter_context(safe_open(path, framework="numpy")) for name, path in files.items()}
@@ -45,7 +45,9 @@ def component_cosines(files: Mapping[str, Path]) -> Iterator[tuple[str, NDArray[
         for component in sorted(set().union(*keys.values())):
             rows = [file.get_tensor(component).ravel() if component in keys[n] else None for n, file in opened.items()]
             if len({len(row) for row in rows if row is not None}) > 1:
-                raise EmbeddingError(f"component {component} differs in size between datasets; make them again")
+                raise EmbeddingError(
+                    f"component {component} differs in size between datasets; delete their files and run again"
+                )
             yield component, cosines(rows)
 
 
@@ -59,6 +61,6 @@ def cosines(rows: list[NDArray[np.float32] | None]) -> NDArray[np.float64]:
         products += part @ part.T
     norms = np.sqrt(np.diag(products))
     norms[norms == 0] = np.nan
-    found = np.full((len(rows), len(rows)), np.nan)
-    found[np.ix_(present, present)] = products / np.outer(norms, norms)
-    return found
+    matrix = np.full((len(rows), len(rows)), np.nan)
+    matrix[np.ix_(present, present)] = products / np.outer(norms, norms)
+    return matrix

@@ -1,4 +1,4 @@
-"""Make a labelled dataset's TextEmb, TaskEmb and TuPaTE on the black box's own architecture."""
+"""Make the TextEmb, TaskEmb and TuPaTE vectors of a labelled dataset on the black box's own architecture."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from fute.surrogate.prefix import mean_over_layers
 
 
 def first_rows(rows: Sequence[Row], limit: int | None, seed: int) -> list[Row]:
-    """Rows in a seeded order, at most `limit` of them."""
+    """At most `limit` rows, in a seeded order; None: all."""
     order = list(rows)
     random.Random(seed).shuffle(order)
     return order[:limit]
 
 
 class DatasetVectors:
-    """Makes the vectors of one dataset. hashes: of what they are made from; `model` is part of every basis."""
+    """Makes the vectors of one dataset. hashes: of the inputs, by name; that of `model` is part of every basis."""
 
     def __init__(self, spec: DatasetVectorSpec, rows: list[Row], model: Path, hashes: Mapping[str, str]) -> None:
         if not rows:
@@ -69,7 +69,7 @@ class DatasetVectors:
         save(self._embedding("textemb", vector, {}, rows=len(texts)), path)
 
     def taskemb(self, path: Path, folder: Path, stop: Callable[[], object]) -> None:
-        """folder: of the model that was fine-tuned on the dataset."""
+        """Write TaskEmb's components. folder: the model fine-tuned on the dataset."""
         box = load_black_box(folder)
         if box.task.dataset != self.spec.task.dataset:
             raise BlackBoxError(f"{folder} was fine-tuned on {box.task.dataset}, not on {self.spec.task.dataset}")
@@ -95,14 +95,15 @@ class DatasetVectors:
         tuned = PrefixedBlackBox(box, head, length=settings.length, init_seed=settings.init_seed)
         examples = examples_to_learn(box, self.rows, recipe, seed)
         with TrainingProgress(f"TuPaTE of {self.spec.task.dataset}", len(examples) * (recipe.epochs or 1)) as progress:
-            found = tune_prefix(
+            tuned_prefix = tune_prefix(
                 tuned, examples, recipe, seed=seed, autocast=self.spec.autocast, accelerator=self.accelerator,
                 progress=progress, checkpoint=checkpoint, start=sorted(self.hashes.values()),
             )  # fmt: skip
-        vector, init = mean_over_layers(found.prefix), mean_over_layers(found.start)
+        vector, init = mean_over_layers(tuned_prefix.prefix), mean_over_layers(tuned_prefix.start)
+        log = tuned_prefix.log
         meta = {
-            "rows": len(self.rows), "steps": found.log.steps,
-            "loss_start": found.log.loss_start, "loss_end": found.log.loss_end,
+            "rows": len(self.rows), "steps": log.steps,
+            "loss_start": log.loss_start, "loss_end": log.loss_end,
             "relative_distance": float(np.linalg.norm(vector - init) / np.linalg.norm(init)),
         }  # fmt: skip
         basis = {"length": settings.length, "init_seed": settings.init_seed}
@@ -115,35 +116,38 @@ def embed_dataset(
     spec: DatasetVectorSpec, *, model: Path, lock: Path, train: Path, outputs: Mapping[str, Path],
     finetuned: Path | None = None, finetuned_lock: Path | None = None,
 ) -> None:  # fmt: skip
-    """Write the vectors of a dataset, one safetensors file each; a killed step goes on after the last finished one.
+    """Write the vectors of a dataset, one safetensors file per method. A killed step continues where it was.
 
-    outputs: path by method. finetuned, finetuned_lock: folder and lock of the model fine-tuned on the dataset, which
-    TaskEmb needs. Raises BlackBoxError for another dataset's model, and what the methods raise.
+    outputs: path by method. finetuned, finetuned_lock: folder and lock of the model fine-tuned on the dataset, for
+    TaskEmb only. Raises BlackBoxError for a model of another dataset, ValueError for outputs that do not match the
+    methods, and the errors of the methods.
     """
     if set(outputs) != set(spec.methods) or ("taskemb" in outputs) != (finetuned_lock is not None):
         raise ValueError(
-            f"outputs are {sorted(outputs)}, methods {sorted(spec.methods)}: name one output a method, and the lock of "
-            "the fine-tuned model for taskemb and for nothing else"
+            f"outputs are {sorted(outputs)}, methods {sorted(spec.methods)}: name one output per method, and the lock "
+            "of the fine-tuned model if taskemb is one of them, else no lock"
         )
     files = {"model": lock, "train": train} | ({"finetuned": finetuned_lock} if finetuned_lock else {})
     hashes = {name: sha256_file(path) for name, path in files.items()}
     identity = content_key([spec.model_dump(mode="json"), code_sha256(__name__)])
     store = UnitStore(next(iter(outputs.values())).with_name(spec.task.dataset), "", [identity, *hashes.values()])
     checkpoint = store.path("tupate.training")
-    made = DatasetVectors(spec, read_rows(train), model, hashes)
-    with heed_sigterm() as came:
+    vectors = DatasetVectors(spec, read_rows(train), model, hashes)
+    with heed_sigterm() as asked_to_stop:
 
         def stop() -> None:
-            if came():
-                raise Preempted(f"stopped by SIGTERM; finished vectors of {spec.task.dataset} are kept, run again")
+            if asked_to_stop():
+                raise Preempted(
+                    f"stopped by SIGTERM; finished vectors of {spec.task.dataset} are kept; run again to go on"
+                )
 
         for method in store.missing(spec.methods):
             if method == "textemb":
-                store.put(method, made.textemb)
+                store.put(method, vectors.textemb)
             elif method == "taskemb":
-                store.put(method, lambda path: made.taskemb(path, finetuned, stop))
+                store.put(method, lambda path: vectors.taskemb(path, finetuned, stop))
             else:
-                store.put(method, lambda path: made.tupate(path, checkpoint))
+                store.put(method, lambda path: vectors.tupate(path, checkpoint))
             stop()
     settings, seeds = spec.model_dump(mode="json"), {"order": spec.seed, "init": spec.tupate.init_seed}
     with Step(__name__, settings=settings, inputs=files.values(), seeds=seeds) as step:

@@ -1,6 +1,6 @@
 """Score every source for every target by the baselines of Tables 1 and 2; higher is better.
 
-DataSize and CurveGrad are of here; TextEmb, TaskEmb and TuPaTE compare vectors (`fute.baselines.similarity`).
+This file defines DataSize and CurveGrad. TextEmb, TaskEmb and TuPaTE compare vectors (`fute.baselines.similarity`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sour
 
 COLUMNS = ["model", "method", "source", "target", "score", "in_class"]
 PLACES = (0.1, 0.2, 0.3, 0.5, 0.7)
-"""Shares of the training steps at which a loss curve's gradient is taken (Bingel & Soegaard, EACL 2017)."""
+"""Shares of the training steps where the gradient of a loss curve is taken (Bingel & Soegaard, EACL 2017)."""
 DECAY = 0.98
-"""Of the moving average over steps: single batches' losses are too noisy to take differences of."""
+"""Decay of the moving average over steps; the losses of single batches are too noisy for differences."""
 
 
 class LmBaselineSettings(BaseModel):
-    """model: whose curves and vectors are read. methods: baselines. datasets: by id, in the order of the tables.
-    sizes: rows in thousands by source, as the transfer literature counts them; None: training rows are counted."""
+    """Settings of step `lm_baselines`.
+
+    model: the model of the curves and vectors. methods: baselines. datasets: by id, in the order of the tables.
+    sizes: training rows by source, in thousands, as given in the transfer literature; None: rows are counted.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,28 +44,30 @@ class LmBaselineSettings(BaseModel):
 
 
 def smoothed(losses: ArrayLike, decay: float = DECAY) -> NDArray[np.float64]:
-    """Exponential moving average (n,) of losses (n,), from the first of them on."""
-    found = np.array(losses, dtype=float)
-    for step in range(1, len(found)):
-        found[step] = decay * found[step - 1] + (1 - decay) * found[step]
-    return found
+    """Exponential moving average (n,) of losses (n,), starting at the first loss."""
+    averages = np.array(losses, dtype=float)
+    for step in range(1, len(averages)):
+        averages[step] = decay * averages[step - 1] + (1 - decay) * averages[step]
+    return averages
 
 
 def curve_gradients(losses: ArrayLike, decay: float = DECAY) -> NDArray[np.float64]:
     """Gradients (5,) of the smoothed loss, per step, at 10, 20, 30, 50 and 70 % of the steps.
 
-    Central differences, at the nearest step that has a neighbour on both sides. Raises ValueError for fewer than
+    These are central differences at the nearest step with a neighbour on both sides. Raises ValueError for fewer than
     three losses.
     """
     values = smoothed(losses, decay)
     if len(values) < 3:
-        raise ValueError(f"a loss curve of {len(values)} steps has no central difference; train for three at least")
+        raise ValueError(
+            f"a loss curve of {len(values)} steps has no central difference; train for at least three steps"
+        )
     places = np.clip(np.rint(np.array(PLACES) * (len(values) - 1)).astype(int), 1, len(values) - 2)
     return (values[places + 1] - values[places - 1]) / 2
 
 
 def data_size(sizes: Mapping[str, float], datasets: Mapping[str, TransferDataset]) -> dict[tuple[str, str], float]:
-    """(source, target) -> size of the source's training set, whatever the target (Vu et al., EMNLP 2020)."""
+    """(source, target) -> size of the source's training set, the same for all targets (Vu et al., EMNLP 2020)."""
     return {(source, target): float(sizes[source]) for target in datasets for source in sources_of(target, datasets)}
 
 
@@ -71,16 +76,16 @@ def curve_grad(
 ) -> dict[tuple[str, str], float]:
     """(source, target) -> cosine of the gradients (5,) of their loss curves.
 
-    NaN between the classes and for domain targets, as the paper has no value there: losses of different heads are
-    not comparable, and a domain target chooses among both classes. How the gradients become a ranking is not
-    published; the cosine is ours.
+    NaN between the classes and for domain targets, where the paper has no value: losses of different heads are not
+    comparable, and a domain target chooses among both classes. How the paper turns gradients into a ranking is not
+    published; the cosine is our choice.
     """
-    found = {}
+    scores = {}
     for target in datasets:
         for source in sources_of(target, datasets):
             same = in_class(source, target, datasets)
-            found[source, target] = _cosine(gradients[source], gradients[target]) if same else float("nan")
-    return found
+            scores[source, target] = _cosine(gradients[source], gradients[target]) if same else float("nan")
+    return scores
 
 
 def _cosine(a: ArrayLike, b: ArrayLike) -> float:
@@ -90,7 +95,7 @@ def _cosine(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def training_rows(counts: Mapping[str, Any]) -> int:
-    """Training rows of a dataset, those held out for early stopping included, from its `counts.json`."""
+    """Number of training rows of a dataset from its `counts.json`, including those held out for early stopping."""
     return counts["train"]["kept"] + counts["dev"].get("kept", 0)
 
 
@@ -98,21 +103,21 @@ def lm_baselines(
     settings: LmBaselineSettings, *, curves: Mapping[str, Path], counts: Mapping[str, Path],
     vectors: Mapping[str, Path], output: Path,
 ) -> None:  # fmt: skip
-    """Write a row a method, source and target: model, method, source, target, score, in_class.
+    """Write one row per (method, source, target): model, method, source, target, score, in_class.
 
-    in_class: the score among the sources of the target's class alone, where the source is one of them. It differs
-    from `score` for TaskEmb, which fuses rankings.
-    curves: `{dataset}.curve.json` by source, for CurveGrad. counts: `counts.json` by source, for DataSize where
-    `sizes` is None. vectors: files of `fute.baselines.embed_dataset_step` by `{method}:{dataset}`.
+    in_class: the score among the sources of the target's class alone; NaN if the source is not one of them. It differs
+    from `score` only for TaskEmb, which fuses rankings.
+    curves: `{dataset}.curve.json` by source, for CurveGrad. counts: `counts.json` by source, for DataSize if `sizes` is
+    None. vectors: files of `fute.baselines.embed_dataset_step` by `{method}:{dataset}`.
     """
     rows = []
     for method in settings.methods:
         files = {name: vectors[f"{method}:{name}"] for name in settings.datasets if f"{method}:{name}" in vectors}
-        scores, own = _scores(method, settings, curves, counts, files)
+        scores, class_scores = _scores(method, settings, curves, counts, files)
         for (source, target), score in scores.items():
             row = {"model": settings.model, "method": LM_BASELINES[method], "source": source, "target": target}
             same = in_class(source, target, settings.datasets)
-            rows.append(row | {"score": score, "in_class": own[source, target] if same else float("nan")})
+            rows.append(row | {"score": score, "in_class": class_scores[source, target] if same else float("nan")})
     inputs = [*curves.values(), *counts.values(), *vectors.values()]
     with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.csv(output, rows, COLUMNS)
@@ -122,15 +127,15 @@ def _scores(
     method: LmBaseline, settings: LmBaselineSettings, curves: Mapping[str, Path], counts: Mapping[str, Path],
     vectors: Mapping[str, Path],
 ) -> tuple[Pairs, Pairs]:  # fmt: skip
-    """Scores of one method, and those among the sources of the target's class. vectors: its files by dataset."""
+    """Scores of one method, and its scores among the sources of the target's class. vectors: its files by dataset."""
     if method == "taskemb":
         cosines = [matrix for _, matrix in component_cosines(_of_all(method, settings, vectors))]
-        all_class, own = (
+        all_class, in_class_only = (
             fused_cosines(cosines, tuple(vectors), settings.datasets, within_class=w) for w in (False, True)
         )
-        return all_class, own
-    found = _pair_scores(method, settings, curves, counts, vectors)
-    return found, found
+        return all_class, in_class_only
+    scores = _pair_scores(method, settings, curves, counts, vectors)
+    return scores, scores
 
 
 def _of_all(method: LmBaseline, settings: LmBaselineSettings, vectors: Mapping[str, Path]) -> Mapping[str, Path]:
@@ -143,11 +148,12 @@ def _pair_scores(
     method: LmBaseline, settings: LmBaselineSettings, curves: Mapping[str, Path], counts: Mapping[str, Path],
     vectors: Mapping[str, Path],
 ) -> Pairs:  # fmt: skip
-    """Scores of a method that gives each pair its own, whatever other sources there are."""
+    """Scores of a method whose score of a pair does not depend on other sources."""
     datasets = settings.datasets
     if method == "datasize":
-        read = {name: json.loads(path.read_text(encoding="utf8")) for name, path in counts.items()}
-        return data_size(settings.sizes or {name: training_rows(content) for name, content in read.items()}, datasets)
+        contents = {name: json.loads(path.read_text(encoding="utf8")) for name, path in counts.items()}
+        sizes = settings.sizes or {name: training_rows(content) for name, content in contents.items()}
+        return data_size(sizes, datasets)
     if method == "curvegrad":
         losses = {name: json.loads(path.read_text(encoding="utf8"))["losses"] for name, path in curves.items()}
         return curve_grad({name: curve_gradients(values) for name, values in losses.items()}, datasets)

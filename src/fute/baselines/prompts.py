@@ -1,7 +1,7 @@
-"""Prompt-selection baselines of Table 3: one score a prompt, higher is better, no gold labels used.
+"""Prompt-selection baselines of Table 3: one score per prompt, higher is better, no gold labels used.
 
-Throughout, `p` is an array (prompts, examples, classes): the class probabilities that an LLM gives to the
-same examples under each prompt. Row 0 is prompt number 1.
+In all functions, `p` is an array (prompts, examples, classes): the class probabilities that an LLM gives to the same
+examples under each prompt. Row 0 is prompt number 1.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 Vote = Literal["log", "prob", "vote"]
 
-# Inside the logarithm of ZPS-Log, so that one prompt that is certain cannot veto a class for all others.
+# Added inside the logarithm of ZPS-Log, so that one fully certain prompt cannot exclude a class for all others.
 LOG_FLOOR = 1e-12
-# Confidences closer than this differ by rounding only.
+# Confidences closer than this differ only by rounding.
 SAME_CONFIDENCE = 1e-12
 
 
 def select(scores: ArrayLike) -> int:
-    """Index (from 0) of the best score; of equal ones, the lowest prompt number."""
+    """Index (from 0) of the best score; the lowest prompt number among equal ones."""
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 1 or scores.size == 0 or np.isnan(scores).any():
         raise ValueError(f"select needs a non-empty 1-D array without NaN, got {scores!r}")
@@ -29,7 +29,7 @@ def select(scores: ArrayLike) -> int:
 def mutual_information(p: ArrayLike) -> NDArray[np.float64]:
     """MI (Sorensen et al. 2022): entropy of the mean distribution minus mean entropy; (prompts,), in nats.
 
-    Lies in [0, log classes]; 0 where all examples get one distribution.
+    Lies in [0, log classes]; 0 if all examples get the same distribution.
     """
     p = _probabilities(p)
     from scipy.special import entr
@@ -40,7 +40,7 @@ def mutual_information(p: ArrayLike) -> NDArray[np.float64]:
 def local_entropy(p: ArrayLike) -> NDArray[np.float64]:
     """LocalE (Lu et al. 2022): mean entropy of the examples' distributions; (prompts,), in nats.
 
-    The sign is no slip: a higher entropy counts as better, against over-confident prompts.
+    The sign is intended: a higher entropy counts as better, against over-confident prompts.
     """
     from scipy.special import entr
 
@@ -50,7 +50,7 @@ def local_entropy(p: ArrayLike) -> NDArray[np.float64]:
 def global_entropy(p: ArrayLike) -> NDArray[np.float64]:
     """GlobalE (Lu et al. 2022): entropy of the histogram of predicted classes; (prompts,), in nats.
 
-    Predictions are hard; of equally likely classes the lower index is predicted.
+    Predictions are hard; among equally likely classes the lower index is predicted.
     """
     p = _probabilities(p)
     shares = _one_hot(p.argmax(axis=-1), p.shape[-1]).mean(axis=1)
@@ -63,13 +63,13 @@ def zero_label(p: ArrayLike, vote: Vote = "log", *, flip: bool = False) -> NDArr
     """ZPS (Liao et al. 2022): share of examples on which a prompt agrees with the pseudo-labels; (prompts,).
 
     Pseudo-labels come from the confident prompts only (`confident_prompts`): the class with the highest mean
-    log-probability (`log`), mean probability (`prob`) or number of predictions (`vote`), ties to the lower
-    class. All prompts are scored, in [0, 1]. ZPS's own code also keeps at least half of the prompts; like the
-    re-implementations used for the paper, this does not.
+    log-probability (`log`), mean probability (`prob`) or number of predictions (`vote`); ties go to the lower class.
+    All prompts are scored, in [0, 1]. ZPS's own code also keeps at least half of the prompts; this function does not,
+    like the re-implementations used for the paper.
 
-    flip: compare with the other one of two classes, a slip of the authors' code (xnyuwg/fute) on SA, whose
-    probabilities and predictions stand in opposite orders there; the prompt that agrees least then wins.
-    Raises ValueError for `flip` with other than two classes.
+    flip: compare with the other one of two classes. This repeats an error of the authors' code (xnyuwg/fute) on SA,
+    where probabilities and predictions have opposite class orders; the prompt that agrees least then wins.
+    Raises ValueError for an unknown vote, and for `flip` unless there are two classes.
     """
     p = _probabilities(p)
     predictions = p.argmax(axis=-1)
@@ -85,7 +85,7 @@ def zero_label(p: ArrayLike, vote: Vote = "log", *, flip: bool = False) -> NDArr
     labels = support.argmax(axis=-1)
     if flip:
         if p.shape[-1] != 2:
-            raise ValueError(f"flip swaps two classes, and p has {p.shape[-1]}")
+            raise ValueError(f"flip swaps two classes, and p has {p.shape[-1]}; set flip to False")
         labels = 1 - labels
     return (predictions == labels).mean(axis=1)
 
@@ -93,7 +93,7 @@ def zero_label(p: ArrayLike, vote: Vote = "log", *, flip: bool = False) -> NDArr
 def confident_prompts(p: ArrayLike) -> NDArray[np.bool_]:
     """Mask (prompts,) of ZPS's filter: the upper of two clusters of mean(best - second probability).
 
-    All are kept where all prompts are equally confident, since there is one cluster only.
+    All prompts are kept if they are equally confident, because then there is only one cluster.
     """
     p = _probabilities(p)
     ordered = np.sort(p, axis=-1)
@@ -101,7 +101,7 @@ def confident_prompts(p: ArrayLike) -> NDArray[np.bool_]:
     confidence = (ordered[..., -1] - second).mean(axis=1)
     if np.ptp(confidence) <= SAME_CONFIDENCE:
         return np.ones(len(confidence), dtype=bool)
-    from sklearn.cluster import KMeans  # slow to import, and only this needs it
+    from sklearn.cluster import KMeans  # slow to import, and needed only here
 
     clusters = KMeans(n_clusters=2, n_init=10, random_state=0).fit(confidence[:, None])
     return clusters.labels_ == clusters.cluster_centers_[:, 0].argmax()
@@ -110,8 +110,8 @@ def confident_prompts(p: ArrayLike) -> NDArray[np.bool_]:
 def spell(nll: ArrayLike) -> NDArray[np.float64]:
     """SPELL (Gonen et al. 2023): minus the mean perplexity of the filled prompts; (prompts,).
 
-    `nll` (prompts, examples): mean negative log-likelihood in nats of the tokens of each filled prompt, the
-    example's text included.
+    nll: (prompts, examples), mean negative log-likelihood in nats of the tokens of each filled prompt, which includes
+    the example's text.
     """
     nll = np.asarray(nll, dtype=float)
     if nll.ndim != 2 or nll.size == 0 or not np.isfinite(nll).all():
@@ -122,10 +122,10 @@ def spell(nll: ArrayLike) -> NDArray[np.float64]:
 
 
 def self_select_scores(ranking: Sequence[int], n_prompts: int, *, list_as_scores: bool = False) -> NDArray[np.float64]:
-    """Minus the position of each prompt in `ranking` (numbers from 1); those not listed tie last.
+    """Minus the position of each prompt in `ranking` (numbers from 1); prompts that are not listed tie for last.
 
-    list_as_scores: prompt i gets the i-th number of the ranking as its score instead (prompts not listed are
-    appended in order), a slip of the authors' code (xnyuwg/fute): the place of the largest number wins.
+    list_as_scores: repeat an error of the authors' code (xnyuwg/fute). Prompt i gets the i-th number of the ranking as
+    its score (prompts that are not listed are appended in order), so the place of the largest number wins.
     """
     if len(set(ranking)) != len(ranking) or not all(1 <= number <= n_prompts for number in ranking):
         raise ValueError(f"a ranking holds different numbers in 1..{n_prompts}, got {list(ranking)}")
@@ -146,7 +146,7 @@ def _probabilities(p: ArrayLike) -> NDArray[np.float64]:
     if wrong.any():
         prompt, example = np.argwhere(wrong)[0]
         raise ValueError(
-            f"p[{prompt}, {example}] = {p[prompt, example]} is no distribution over classes "
+            f"p[{prompt}, {example}] = {p[prompt, example]} is not a distribution over classes "
             f"({wrong.sum()} such rows): apply a softmax to the class scores first"
         )
     return p

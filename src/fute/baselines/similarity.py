@@ -1,4 +1,4 @@
-"""What vectors of labelled datasets say of every (source, target), higher is better."""
+"""Scores of every (source, target) from vectors of labelled datasets; higher is better."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pairs = dict[tuple[str, str], float]
 
 
 def vector_cosines(vectors: Mapping[str, Embedding], datasets: Mapping[str, TransferDataset]) -> Pairs:
-    """Cosines of the datasets' vectors. Raises EmbeddingError for vectors of different bases."""
+    """Cosine of the vectors of each (source, target). Raises EmbeddingError for vectors of different bases."""
     return {
         (source, target): cosine(vectors[source], vectors[target])
         for target in datasets
@@ -28,16 +28,16 @@ def fused_cosines(
     cosines: Iterable[NDArray[np.float64]], names: tuple[str, ...], datasets: Mapping[str, TransferDataset], *,
     within_class: bool = False,
 ) -> Pairs:  # fmt: skip
-    """Reciprocal rank fusion of the rankings that each component gives a target's sources (Vu et al., EMNLP 2020).
+    """Fuse the rankings of a target's sources by all components into one score per source (Vu et al., EMNLP 2020).
 
-    cosines: (n, n) a component, between the datasets `names`. within_class: rank those sources alone that are of the
-    target's class; a fused ranking of some sources is not a part of that of all. A source without a cosine (its model
-    lacks the component: a span model of BERT has no pooler) is last in that component's ranking; where the target
-    lacks it, all sources tie.
+    The score is reciprocal rank fusion. cosines: one (n, n) array per component, between the datasets `names`.
+    within_class: rank only sources of the target's class; a fused ranking of some sources is not a part of the fused
+    ranking of all. A source without a cosine is last in that component's ranking (its model lacks the component: a
+    span model of BERT has no pooler). If the target lacks the component, all sources tie.
     """
     place = {name: index for index, name in enumerate(names)}
     components = [np.where(np.isnan(matrix), -np.inf, matrix) for matrix in cosines]
-    found: Pairs = {}
+    scores: Pairs = {}
     for target in datasets:
         sources = sources_of(target, datasets)
         if within_class:
@@ -46,5 +46,5 @@ def fused_cosines(
                 continue
         columns = [place[source] for source in sources]
         fused = reciprocal_rank_fusion([matrix[place[target], columns] for matrix in components])
-        found |= {(source, target): float(score) for source, score in zip(sources, fused, strict=True)}
-    return found
+        scores |= {(source, target): float(score) for source, score in zip(sources, fused, strict=True)}
+    return scores

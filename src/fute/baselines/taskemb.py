@@ -1,6 +1,6 @@
 """TaskEmb of Vu et al. (EMNLP 2020): squared gradients of a model that was fine-tuned on the dataset.
 
-One component a parameter tensor below the head and one a kind of activation, compared each by itself
+There is one component per parameter tensor below the head and one per kind of activation; each is compared separately
 (`fute.baselines.similarity`). Unlike the Fisher diagonal of the paper's Equation 3 (`fute.surrogate.fisher`), these are
 squares of batch means, not means of squares.
 """
@@ -25,10 +25,10 @@ CLS = "cls_output"
 
 @contextlib.contextmanager
 def kept_activations(box: BlackBox) -> Iterator[dict[str, Tensor]]:
-    """Within it, the mapping holds what the latest forward pass computed, by component name.
+    """Yield a mapping that holds the activations of the latest forward pass, by component name.
 
-    `layer.{i}.multihead_output`: context vectors before the output projection; `layer.{i}.layer_output`; both
-    (B, T, hidden). `cls_output`: (B, hidden), where the model has a pooler.
+    `layer.{i}.multihead_output`: context vectors before the output projection, (B, T, hidden).
+    `layer.{i}.layer_output`: (B, T, hidden). `cls_output`: (B, hidden), if the model has a pooler.
     """
     kept: dict[str, Tensor] = {}
 
@@ -54,12 +54,13 @@ def kept_activations(box: BlackBox) -> Iterator[dict[str, Tensor]]:
 def taskemb_components(
     box: BlackBox, batches: Sequence[Sequence[Encoded]], *, progress: Callable[[int], object] | None = None
 ) -> dict[str, NDArray[np.float32]]:
-    """The components of a dataset, summed over batches and divided by the number of examples.
+    """Components of a dataset by name, summed over batches and divided by the number of examples.
 
-    Of a batch, from the gradient of its mean loss with the given labels, the model in eval mode:
-    a parameter tensor below the head gives its gradient squared, in the tensor's shape; an activation gives its
-    gradient without padding, summed over batch and positions, squared, and divided by the batch's number of tokens
-    without padding, (hidden,). What the loss does not depend on has no component.
+    Each batch adds squares of the gradient of its mean loss with the given labels, with the model in eval mode:
+    - for a parameter tensor below the head, the squared gradient in the tensor's shape;
+    - for an activation, the gradient without padding, summed over batch and positions, squared, and divided by the
+      batch's number of tokens without padding, (hidden,).
+    Tensors that the loss does not depend on have no component.
     """
     box.model.eval().requires_grad_(True)
     below = {name: parameter for name, parameter in box.model.base_model.named_parameters()}
@@ -67,10 +68,10 @@ def taskemb_components(
     with kept_activations(box) as activations:
         for batch in batches:
             loss = example_losses(box, batch).mean()
-            of = below | activations
-            gradients = torch.autograd.grad(loss, list(of.values()), allow_unused=True)
+            tensors = below | activations
+            gradients = torch.autograd.grad(loss, list(tensors.values()), allow_unused=True)
             lengths = torch.tensor([len(text.input_ids) for text in batch], device=box.device)
-            for name, gradient in zip(of, gradients, strict=True):
+            for name, gradient in zip(tensors, gradients, strict=True):
                 if gradient is None:
                     continue
                 if name in activations:
@@ -87,8 +88,8 @@ def taskemb_components(
 
 
 def _summed(gradient: Tensor, lengths: Tensor) -> Tensor:
-    """Sum over batch and positions, (hidden,), of a gradient (B, T, hidden) without padding, or (B, hidden)."""
+    """Sum of a gradient, (B, T, hidden) without padding or (B, hidden), over batch and positions: (hidden,)."""
     if gradient.ndim == 3:
-        seen = torch.arange(gradient.shape[1], device=gradient.device) < lengths[:, None]
-        gradient = (gradient * seen[:, :, None]).sum(1)
+        is_token = torch.arange(gradient.shape[1], device=gradient.device) < lengths[:, None]
+        gradient = (gradient * is_token[:, :, None]).sum(1)
     return gradient.sum(0)

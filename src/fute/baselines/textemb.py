@@ -1,4 +1,4 @@
-"""TextEmb of Vu et al. (EMNLP 2020): what a pretrained model reads of a dataset's texts, averaged."""
+"""TextEmb of Vu et al. (EMNLP 2020): the mean state of a pretrained model over a dataset's texts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def text_embedding(
 ) -> NDArray[np.float32]:
     """Mean over texts of the mean over a text's tokens of the last layer's states, (hidden,).
 
-    Special tokens count, padding does not. box: not fine-tuned; its head is not used. An encoder-decoder model is
-    read at its encoder.
+    Special tokens count, padding does not. box: a model that is not fine-tuned; its head is not used. For an
+    encoder-decoder model the states are the encoder's.
     """
     box.model.eval()
     encoder = box.model.get_encoder() if box.family == "encoder-decoder" else box.model.base_model

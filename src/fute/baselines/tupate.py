@@ -1,7 +1,7 @@
 """TuPaTE of Zhou et al. (EMNLP 2022) on a black box's architecture: a deep prefix tuned on a labelled dataset.
 
-As in P-tuning v2 (Liu et al., ACL 2022), every self-attention layer of the frozen model gets keys and values of
-further positions, and they are trained together with the head.
+As in P-tuning v2 (Liu et al., ACL 2022), every self-attention layer of the frozen model gets keys and values of extra
+positions, which are trained together with the head.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class TunedPrefix:
 class PrefixedBlackBox:
     """A frozen encoder with a prefix before every self-attention layer, and a head; both are trained.
 
-    head: the box's parameters above the pretrained ones. The prefix starts as every other of the same model, length
-    and `init_seed`. Raises BlackBoxError where the model is no encoder of BERT's shape.
+    head: the box's parameters above the pretrained ones. All prefixes of the same model, length and `init_seed` have
+    the same start. Raises BlackBoxError if the model is not an encoder of BERT's shape.
     """
 
     def __init__(self, box: BlackBox, head: Mapping[str, nn.Parameter], *, length: int, init_seed: int) -> None:
@@ -55,7 +55,7 @@ class PrefixedBlackBox:
         return [("prefix", self.prefix), *self.head.items()]
 
     def losses(self, batch: Sequence[Encoded], *, dropout: float = 0.0, autocast: bool = False) -> Tensor:
-        """Loss of each text, (B,). dropout: of the prefix, one draw for the whole batch."""
+        """Loss of each text, (B,). dropout: rate on the prefix, with one draw for the whole batch."""
         prefix = self.prefix
         if dropout:
             kept = torch.rand(prefix.shape).to(prefix.device) >= dropout
@@ -69,7 +69,7 @@ def tune_prefix(
     accelerator: Accelerator, progress: Progress | None = None, checkpoint: Path | None = None,
     start: Sequence[str] = (),
 ) -> TunedPrefix:  # fmt: skip
-    """Train a prefix and its head. checkpoint, start: as those of `fute.blackbox.finetune.finetune`."""
+    """Train a prefix and its head. checkpoint, start: as in `fute.blackbox.finetune.finetune`."""
     kept = None
     if checkpoint:
         texts = [(e.input_ids, e.target) for e in examples]

@@ -1,1 +1,1 @@
-"""Black boxes of the language-model experiment: fine-tuned models, transfer between them, and any callable."""
+"""Black boxes of the language-model experiment: fine-tuned models, transfer between them, and any Python function."""

@@ -1,4 +1,4 @@
-"""What fine-tunings of one model share in a process."""
+"""State that the fine-tunings of one model share in a process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOCK = ".lock.json"
 
 
 def folder_of(lock: Path) -> Path:
-    """The folder of a fine-tuned model, which lies beside its lock."""
+    """Folder of a fine-tuned model; it lies next to its lock file."""
     return lock.with_name(lock.name.removesuffix(LOCK))
 
 
@@ -37,11 +37,11 @@ class Fitted:
 
 
 class Bench:
-    """What fine-tunings of one model share in a process: the pretrained weights, and each dataset's rows."""
+    """State that the fine-tunings of one model share in a process: the pretrained weights, and each dataset's rows."""
 
     def __init__(self, model: Path) -> None:
         self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
-        transformers_logging.disable_progress_bar()  # it would draw one for each of hundreds of loads
+        transformers_logging.disable_progress_bar()  # hundreds of loads would draw one bar each
         self.pretrained = Pretrained(model)
         self._rows: dict[Path, list[Row]] = {}
 
@@ -54,7 +54,7 @@ class Bench:
         self, task: TaskSettings, recipe: FinetuneSettings, *, seed: int, train: Path, test: Path, label: str,
         checkpoint: Path, start: list[str], source: BlackBox | None = None, keep_head: bool = False,
     ) -> Fitted:  # fmt: skip
-        """Fine-tune on `train` from the pretrained weights or a source's, and score on `test`."""
+        """Fine-tune on `train`, from the pretrained weights or those of `source`, and score on `test`."""
         rows, evaluated = self.rows(train), self.rows(test)
         box = self.pretrained.with_head(
             task,

@@ -1,4 +1,4 @@
-"""Texts as a black box's token ids, with the characters that each token covers, and batches of them."""
+"""Turn texts into a black box's token ids, with the characters that each token covers, and into batches."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fute.blackbox.heads import BlackBox, BlackBoxError
 from fute.data.rows import Answer, BadRow, Row, alphanumeric
 
 NULL = (0, 0)
-"""Token span of `no answer`: both at position 0, as the authors have it. That is BERT's [CLS]; a model that puts no
-mark in front has the question's first token there, where no answer in a context can begin."""
+"""Token span of `no answer`: start and end at position 0, as in the authors' code. BERT has its [CLS] there. A model
+that puts no mark in front has the question's first token there, where no answer in a context can begin."""
 
 SEGMENT_BREAK = "\n\n"
-"""Stands before the second segment where the tokenizer puts no mark between two (GPT-2, SmolLM2)."""
+"""Put before the second segment where the tokenizer puts no mark between two segments (GPT-2, SmolLM2)."""
 
 
 class Place(NamedTuple):
-    """Characters start..end of a segment (0 or 1): what a token covers."""
+    """The characters start..end of a segment (0 or 1) that a token covers."""
 
     segment: int
     start: int
@@ -30,10 +30,11 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text as token ids. places: for spans, one a token, None for marks.
+    """A text as token ids.
 
-    target: class index, number, or token span; None where it is not known. `target_ids` makes the training loop's
-    mean over target tokens a mean over texts.
+    places: for span tasks one per token, None for marks such as [CLS]; None for other tasks.
+    target: class index, number, or token span; None where it is not known.
+    target_ids: one id per text, so that the training loop's mean over target tokens is a mean over texts.
     """
 
     index: int
@@ -45,23 +46,25 @@ class Encoded:
 
 
 def segments_for(inputs: int, segments: tuple[str, ...]) -> tuple[str, ...]:
-    """How a text enters a model of one input (its last segment) or two (both, or the segment and an empty one)."""
+    """Segments that a model reads: for one input the last, for two both (an empty second one if there is none)."""
     return (segments[-1],) if inputs == 1 else (*segments, "")[:2]
 
 
 def inputs_of(rows: Sequence[Row]) -> int:
-    """Segments of a dataset's texts. Raises BlackBoxError where they differ, or there are none."""
+    """Number of segments of a dataset's texts. Raises BlackBoxError if texts differ in it, or there are no texts."""
     counts = {len(row.segments) for row in rows}
     if len(counts) != 1:
-        raise BlackBoxError(f"texts of {len(counts)} numbers of segments; a model has one or two inputs")
+        raise BlackBoxError(
+            f"the numbers of segments are {sorted(counts)}; a dataset needs texts that all have one, or all two"
+        )
     return counts.pop()
 
 
 def encode(box: BlackBox, texts: Sequence[tuple[str, ...]]) -> list[Encoded]:
     """Token ids of texts, at most `box.max_tokens` each.
 
-    Pairs that are too long lose tokens of the longer segment; for spans of the second one alone, unless the first
-    leaves it no room. There are no sliding windows.
+    A pair that is too long loses tokens of its longer segment. For span tasks it loses tokens of the second segment
+    alone, unless the first leaves no room for it. There are no sliding windows.
     """
     if not texts:
         return []
@@ -72,25 +75,25 @@ def encode(box: BlackBox, texts: Sequence[tuple[str, ...]]) -> list[Encoded]:
     whole = box.tokenizer(*(list(column) for column in columns), **options)
     encoded = []
     for index, text in enumerate(wanted):
-        found, row = whole, index
+        tokens, row = whole, index
         if len(whole["input_ids"][index]) > box.max_tokens:
-            found, row = _cut(box, text, options), 0
-        ids = tuple(found["input_ids"][row])
+            tokens, row = _cut(box, text, options), 0
+        ids = tuple(tokens["input_ids"][row])
         _check_ends(box, ids, text)
-        types = tuple(found["token_type_ids"][row]) if "token_type_ids" in found else None
-        encoded.append(Encoded(index, ids, types, _places(box, found, row) if spans else None))
+        types = tuple(tokens["token_type_ids"][row]) if "token_type_ids" in tokens else None
+        encoded.append(Encoded(index, ids, types, _places(box, tokens, row) if spans else None))
     return encoded
 
 
 def _breaks(box: BlackBox) -> bool:
-    """Whether two segments must be told apart by `SEGMENT_BREAK`."""
+    """True if only `SEGMENT_BREAK` separates two segments, because the tokenizer puts no mark between them."""
     count = box.tokenizer.num_special_tokens_to_add
     return box.inputs == 2 and count(pair=True) == count(pair=False)
 
 
 def _marked(box: BlackBox, text: tuple[str, ...]) -> tuple[str, ...]:
     if box.family == "encoder-decoder" and (end := box.tokenizer.eos_token):
-        # the end mark written in a text would be taken for the text's end; blanks keep the places of characters
+        # an end mark written in a text would end the text there; blanks keep the positions of characters
         text = tuple(segment.replace(end, " " * len(end)) for segment in text)
     return (text[0], SEGMENT_BREAK + text[1]) if _breaks(box) else text
 
@@ -105,20 +108,20 @@ def _cut(box: BlackBox, text: tuple[str, ...], options: dict[str, Any]) -> Any:
 
 
 def _check_ends(box: BlackBox, ids: tuple[int, ...], text: tuple[str, ...]) -> None:
-    """T5's classification head reads the last end mark, and all texts of a batch must hold as many."""
+    """Check the end marks: T5's head for classes or numbers reads the last one, and needs as many in every text."""
     if box.family == "encoder-decoder" and box.task.task != "span":
-        found = ids.count(box.tokenizer.eos_token_id)
-        if found != len(text) or ids[-1] != box.tokenizer.eos_token_id:
+        count = ids.count(box.tokenizer.eos_token_id)
+        if count != len(text) or ids[-1] != box.tokenizer.eos_token_id:
             raise BlackBoxError(
-                f"{found} end marks in the ids of {len(text)} segment(s) ({text[0][:40]!r}): the tokenizer must end "
+                f"{count} end marks in the ids of {len(text)} segment(s) ({text[0][:40]!r}): the tokenizer must end "
                 "each segment, and the whole, with its eos_token"
             )
 
 
-def _places(box: BlackBox, found: Any, row: int) -> tuple[Place | None, ...]:
+def _places(box: BlackBox, tokens: Any, row: int) -> tuple[Place | None, ...]:
     shift = len(SEGMENT_BREAK) if _breaks(box) else 0
     places: list[Place | None] = []
-    for segment, (start, end) in zip(found.sequence_ids(row), found["offset_mapping"][row], strict=True):
+    for segment, (start, end) in zip(tokens.sequence_ids(row), tokens["offset_mapping"][row], strict=True):
         if segment == 1:
             start, end = max(0, start - shift), end - shift
         places.append(None if segment is None or end <= start else Place(segment, start, end))
@@ -126,7 +129,7 @@ def _places(box: BlackBox, found: Any, row: int) -> tuple[Place | None, ...]:
 
 
 def encode_rows(box: BlackBox, rows: Sequence[Row]) -> list[Encoded]:
-    """Labelled rows with their targets. Raises BadRow, naming the row, for a target that cannot be learned."""
+    """Encode labelled rows with their targets. Raises BadRow for a target that cannot be learned."""
     encoded = encode(box, [row.segments for row in rows])
     return [
         Encoded(e.index, e.input_ids, e.type_ids, None, target_of(box, row, e.places))
@@ -135,7 +138,7 @@ def encode_rows(box: BlackBox, rows: Sequence[Row]) -> list[Encoded]:
 
 
 def target_of(box: BlackBox, row: Row, places: Sequence[Place | None] | None) -> int | float | tuple[int, int]:
-    """What a row's label is to the head: class index, number, or token span."""
+    """Target of the head for a row: class index, number, or token span. Raises BadRow if the row has none."""
     task = box.task
     if task.task == "span":
         if row.answers is None:
@@ -152,14 +155,14 @@ def target_of(box: BlackBox, row: Row, places: Sequence[Place | None] | None) ->
 
 
 def answer_tokens(answer: Answer, row: Row, places: Sequence[Place | None]) -> tuple[int, int]:
-    """First and last token of an answer in the context; `NULL` where it is not whole within the tokens kept.
+    """First and last token of an answer in the context; `NULL` where the tokens kept do not hold all of it.
 
-    Raises BadRow where the characters of these tokens do not hold the answer: the row's place or the tokenizer's
-    offsets are wrong, and training would go on silently with other words.
+    Raises BadRow where the characters of these tokens do not hold the answer. Then the row's position or the
+    tokenizer's offsets are wrong, and training would silently use other words.
     """
     context = row.segments[1]
     if not context.startswith(answer.text, answer.start):
-        problem = f"{answer.text!r} does not stand at character {answer.start} of the context"
+        problem = f"{answer.text!r} is not at character {answer.start} of the context"
         raise BadRow(row.id, "answers", problem, "build the dataset again")
     start = answer.start + len(answer.text) - len(answer.text.lstrip())
     end = answer.start + len(answer.text.rstrip())
@@ -168,8 +171,8 @@ def answer_tokens(answer: Answer, row: Row, places: Sequence[Place | None]) -> t
         return NULL
     first = next((token for token, place in inside if place.end > start), None)
     last = next((token for token, place in reversed(inside) if place.start < end), None)
-    found = first is not None and last is not None and first <= last
-    covered = context[places[first].start : places[last].end] if found else ""
+    in_order = first is not None and last is not None and first <= last
+    covered = context[places[first].start : places[last].end] if in_order else ""
     if alphanumeric(answer.text) not in alphanumeric(covered) or not covered:
         problem = f"{answer.text!r} at character {answer.start} became the tokens of {covered!r}"
         raise BadRow(row.id, "answers", problem, "the tokenizer's offsets are wrong: use another tokenizer")
@@ -177,7 +180,7 @@ def answer_tokens(answer: Answer, row: Row, places: Sequence[Place | None]) -> t
 
 
 def collate(box: BlackBox, batch: Sequence[Encoded]) -> dict[str, Tensor]:
-    """A batch as the model takes it, padded on the right: input_ids, attention_mask, token_type_ids, (B, T)."""
+    """Inputs of the model for a batch, padded on the right: input_ids, attention_mask, token_type_ids, each (B, T)."""
     width = max(len(text.input_ids) for text in batch)
 
     def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:

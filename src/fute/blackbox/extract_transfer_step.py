@@ -1,4 +1,4 @@
-"""Take the scores of one (source, target) out of the batches of its runs."""
+"""Take the scores of one (source, target) pair out of the batches that hold its runs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def extract_transfer(
 ) -> None:
     """Write the score of one (source, target) pair over its seeds, which may lie in several batches.
 
-    files: what it was learned from (`model`, `source`: their locks; `train`, `test`), compared with what the
-    batches recorded. Raises ValueError where a run is in no batch, or was made from other files.
+    files: what the runs were learned from: `model` and `source` (their locks), `train`, `test`. Their hashes are
+    compared with those in the batches. Raises ValueError if a run is in no batch, or was made from other files.
     """
     where: dict[str, tuple[Path, dict[str, Any]]] = {}
     for batch in batches:

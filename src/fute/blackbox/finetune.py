@@ -1,4 +1,4 @@
-"""Fine-tuning a black box on a dataset's rows, by the one training loop of the project."""
+"""Fine-tune a black box on a dataset's rows, with the training loop that all of the project uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fute.surrogate.training import Progress, TrainingLog, count_steps, train
 
 
 def rows_to_learn(rows: Sequence[Row], settings: TrainingSettings, seed: int) -> list[Row]:
-    """All rows, or with `steps` as many as these take: in a seeded order, from the first again."""
+    """All rows; with `steps`, as many as these steps take: in a seeded order, starting over after the last row."""
     if settings.steps is None:
         return list(rows)
     order = list(rows)
@@ -35,10 +35,10 @@ def rows_to_learn(rows: Sequence[Row], settings: TrainingSettings, seed: int) ->
 def examples_to_learn(box: BlackBox, rows: Sequence[Row], settings: TrainingSettings, seed: int) -> list[Encoded]:
     """`rows_to_learn` as token ids with targets.
 
-    Raises BlackBoxError for no rows and for too few steps, BadRow for a row without a usable target.
+    Raises BlackBoxError if there are no rows or too few steps, BadRow for a row without a usable target.
     """
     if not rows:
-        raise BlackBoxError(f"{box.task.dataset}: there are no rows to learn from")
+        raise BlackBoxError(f"{box.task.dataset}: there are no rows to learn from; build the dataset again")
     examples = encode_rows(box, rows_to_learn(rows, settings, seed))
     epochs = settings.epochs or 1
     steps = count_steps(len(examples), epochs=epochs, batch_size=settings.batch_size)
@@ -54,11 +54,11 @@ def finetune(
     box: BlackBox, rows: Sequence[Row], settings: FinetuneSettings, *, seed: int, accelerator: Accelerator,
     progress: Progress | None = None, checkpoint: Path | None = None, start: Iterable[str] = (),
 ) -> TrainingLog:  # fmt: skip
-    """Train a black box in place on labelled rows; it is left in eval mode.
+    """Train a black box in place on labelled rows, and leave it in eval mode.
 
-    checkpoint: file where the training keeps its state, to go on from after a kill; removed by the caller.
-    start: hashes of what the weights before training come from, so that no other training's state is taken.
-    Raises what `examples_to_learn` and `train` raise.
+    checkpoint: file that holds the training's state; a training that was killed continues from it. The caller
+    removes it. start: hashes of what the initial weights come from; a state made from other weights is not used.
+    Raises the errors of `examples_to_learn` and `train`.
     """
     examples = examples_to_learn(box, rows, settings, seed)
     parameters = trained_parameters(box.model, settings.layers)
@@ -95,14 +95,14 @@ def example_losses(box: BlackBox, batch: Sequence[Encoded], *, autocast: bool = 
 def head_logits(box: BlackBox, batch: Sequence[Encoded], *, autocast: bool) -> Tensor:
     """Logits in fp32: (B, classes), (B, 1), or for spans (B, 2, T), minus infinity on padding.
 
-    A model that reads left to right is read at the last token of each text, whatever the padding token is.
+    A decoder's logits are those at the last token of each text, whatever the padding token is.
     """
     inputs = collate(box, batch)
     model, lengths = box.model, inputs["attention_mask"].sum(1)
     with _autocast(box.device, autocast):
         if box.task.task == "span":
-            found = model(**inputs)
-            logits = torch.stack([found.start_logits, found.end_logits], 1)
+            outputs = model(**inputs)
+            logits = torch.stack([outputs.start_logits, outputs.end_logits], 1)
         elif box.family == "decoder":
             states = model.base_model(**inputs, use_cache=False).last_hidden_state
             logits = model.score(states[torch.arange(len(batch), device=box.device), lengths - 1])
@@ -119,19 +119,19 @@ def _autocast(device: torch.device, wanted: bool) -> contextlib.AbstractContextM
 
 
 def trained_parameters(model: PreTrainedModel, layers: int | None) -> list[tuple[str, nn.Parameter]]:
-    """Parameters of the last `layers` blocks and of all that stands above them; None: every parameter.
+    """Parameters of the last `layers` blocks and of everything above them; for None every parameter.
 
-    The others are frozen. An encoder-decoder model's blocks are those of its decoder.
-    Raises BlackBoxError where the model has fewer blocks.
+    The others are frozen. The blocks of an encoder-decoder model are those of its decoder.
+    Raises BlackBoxError if the model has fewer blocks.
     """
     named = list(model.named_parameters())
     if layers is None:
         model.requires_grad_(True)
         return named
-    found = blocks(model)
-    if layers > len(found):
-        raise BlackBoxError(f"layers is {layers}, but {type(model).__name__} has {len(found)} blocks; lower layers")
-    first = next(found[-layers].parameters())
+    stack = blocks(model)
+    if layers > len(stack):
+        raise BlackBoxError(f"layers is {layers}, but {type(model).__name__} has {len(stack)} blocks; lower layers")
+    first = next(stack[-layers].parameters())
     start = next(index for index, (_, parameter) in enumerate(named) if parameter is first)
     for index, (_, parameter) in enumerate(named):
         parameter.requires_grad_(index >= start)
@@ -139,7 +139,7 @@ def trained_parameters(model: PreTrainedModel, layers: int | None) -> list[tuple
 
 
 def blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """A model's layers; the decoder's of an encoder-decoder model. Raises BlackBoxError where they are no list."""
+    """Layers of a model (encoder-decoder: of its decoder). Raises BlackBoxError if the model has no list of them."""
     config = model.config
     depth = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]

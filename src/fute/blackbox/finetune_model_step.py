@@ -21,39 +21,39 @@ SCORE = ".score.json"
 
 
 def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, train: Path, test: Path, folder: Path) -> None:
-    """Fine-tune a model on one dataset; a killed run goes on where it was.
+    """Fine-tune a model on one dataset; a killed run continues where it stopped.
 
-    folder: where the model of the first seed appears, as a whole. Beside it: `.lock.json` (a sha256 a file),
-    `.curve.json` (the loss of every step) and `.score.json` (the scores without transfer, one a seed).
+    folder: receives the model of the first seed, complete or not at all. Next to it: `.lock.json` (one sha256 per
+    file), `.curve.json` (the loss of every step) and `.score.json` (the scores without transfer, one per seed).
     """
     name = f"{spec.model} on {spec.task.dataset}"
     store = UnitStore(folder, "")
-    made_from = [sha256_file(path) for path in (lock, train, test)]
-    identity = [spec.task.model_dump(mode="json"), spec.recipe.model_dump(), made_from, code_sha256(__name__)]
+    input_hashes = [sha256_file(path) for path in (lock, train, test)]
+    identity = [spec.task.model_dump(mode="json"), spec.recipe.model_dump(), input_hashes, code_sha256(__name__)]
     units = {seed: content_key([identity, seed])[:16] for seed in spec.seeds}
     weights = store.path(f"{units[spec.seeds[0]]}.model")
     bench = Bench(model)
     main = bench.accelerator.is_main_process
-    with heed_sigterm() as came:
+    with heed_sigterm() as stop_requested:
         for seed, unit in units.items():
             if not store.missing([f"{unit}.json"]):
                 continue
             checkpoint = store.path(f"{unit}.training")
             fitted = bench.fit(
                 spec.task, spec.recipe, seed=seed, train=train, test=test, label=name, checkpoint=checkpoint,
-                start=made_from[:1],
+                start=input_hashes[:1],
             )  # fmt: skip
             if main:
                 if seed == spec.seeds[0]:
                     _save_whole(fitted.box, weights)
                 store.put(f"{unit}.json", lambda path, facts=fitted.facts: path.write_text(json.dumps(facts)))
                 checkpoint.unlink(missing_ok=True)
-            if came():
-                raise Preempted(f"stopped by SIGTERM; seed {seed} of {name} is kept, and running again goes on")
+            if stop_requested():
+                raise Preempted(f"stopped by SIGTERM; seed {seed} of {name} is kept; run again to continue")
     bench.accelerator.end_training()
     if main:
         runs = [json.loads(store.path(f"{unit}.json").read_text()) for unit in units.values()]
-        _publish(spec, runs, folder=folder, made=weights, inputs=[lock, train, test])
+        _publish(spec, runs, folder=folder, model=weights, inputs=[lock, train, test])
         shutil.rmtree(store.folder)
         print(f"{name}: {runs[0]['metric']} {runs[0]['score']:.1f}, without reading {runs[0]['majority']:.1f}")
 
@@ -66,12 +66,12 @@ def _save_whole(box: BlackBox, folder: Path) -> None:
     unfinished.replace(folder)
 
 
-def _publish(spec: FinetuneSpec, runs: list[dict[str, Any]], *, folder: Path, made: Path, inputs: list[Path]) -> None:
-    files = {path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size} for path in sorted(made.iterdir())}
+def _publish(spec: FinetuneSpec, runs: list[dict[str, Any]], *, folder: Path, model: Path, inputs: list[Path]) -> None:
+    files = {path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size} for path in sorted(model.iterdir())}
     unfinished = folder.with_name(f".{folder.name}.tmp")
     for stale in (unfinished, folder):
         shutil.rmtree(stale, ignore_errors=True)
-    shutil.copytree(made, unfinished)  # a copy: a step killed before its lock is written begins here again
+    shutil.copytree(model, unfinished)  # a copy: a step killed before it writes the lock starts again here
     unfinished.replace(folder)
     dataset, seeds = spec.task.dataset, list(spec.seeds)
     settings = spec.model_dump(mode="json")

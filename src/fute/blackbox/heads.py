@@ -1,7 +1,7 @@
-"""A language model from a folder with a head for one task: classes, a number, or a span of its input.
+"""Load a language model from a folder and put a head for one task on it: classes, a number, or a span of its input.
 
-Any encoder (BERT, MiniLM), decoder (GPT-2, Llama) or encoder-decoder (T5) that transformers has such heads for.
-What lies below the head goes from run to run; a head is drawn anew for each dataset.
+This works for any encoder (BERT, MiniLM), decoder (GPT-2, Llama) or encoder-decoder (T5) that transformers has such
+heads for. Transfer passes on the weights below the head; each dataset gets a new, random head.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from fute.specs.finetuning import TaskSettings
 Family = Literal["encoder", "decoder", "encoder-decoder"]
 
 AUTHORS_GPT2_PAD = "*"
-"""What the authors' code pads GPT-2 with, id 9. Padding stands on the right and is masked: its id has no effect."""
+"""Padding token of GPT-2 in the authors' code, id 9. Padding is on the right and masked, so its id has no effect."""
 
 TASK_FILE = "task.json"
 
 
 class BlackBoxError(ValueError):
-    """A model, tokenizer or dataset that do not fit together; says which and what to do."""
+    """A model, tokenizer or dataset that do not fit together; the message says which, and what to do."""
 
 
 @dataclass
 class BlackBox:
-    """A model with its head, on a device. inputs: segments of a text of its dataset, one or two."""
+    """A model with its head, on a device. inputs: number of segments of each text of its dataset, one or two."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -65,24 +65,24 @@ class BlackBox:
 
 
 def family_of(config: PretrainedConfig) -> Family:
-    """Encoders are what transformers can mask words with; what reads left to right alone is a decoder."""
+    """Family of a model: an encoder if transformers has a masked-word head for it; else, without encoder, a decoder."""
     if config.is_encoder_decoder:
         return "encoder-decoder"
     return "encoder" if type(config) in MODEL_FOR_MASKED_LM_MAPPING else "decoder"
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """A folder's tokenizer, which cuts on the right."""
+    """Load a folder's tokenizer, set to cut on the right."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     tokenizer.truncation_side = "right"
     return tokenizer
 
 
 def padding_id(folder: Path, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """What texts are padded with: the tokenizer's padding token, for GPT-2 the authors' `*`, else the end of text.
+    """Id of the padding token: the tokenizer's, for GPT-2 without one the authors' `*`, else the end-of-text token.
 
-    It is kept in the model's config alone: as a token of the tokenizer, a `*` would cut words at every star.
-    Raises BlackBoxError where there is none of these.
+    Only the model's config holds it: as a special token of the tokenizer, `*` would cut words at every star.
+    Raises BlackBoxError if the tokenizer has none of these.
     """
     if tokenizer.pad_token_id is not None:
         return tokenizer.pad_token_id
@@ -108,7 +108,7 @@ def _check(folder: Path, config: PretrainedConfig, tokenizer: PreTrainedTokenize
 
 
 class Pretrained:
-    """A model folder that many runs start from: its tokenizer and the tensors below any head, in fp32 on the CPU."""
+    """A model folder that many runs start from: its tokenizer, and its tensors below any head, in fp32 on the CPU."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -122,7 +122,7 @@ class Pretrained:
                 f"{folder.name} holds no weights for {sorted(missing)[0]} and {len(missing) - 1} others of "
                 f"{type(model).__name__}; fetch the model again"
             )
-        # a pooler that the folder has no weights for is drawn with the head
+        # a pooler without weights in the folder is drawn together with the head
         self.tensors = {name: t for name, t in model.state_dict().items() if name not in info["missing_keys"]}
 
     def with_head(
@@ -131,8 +131,8 @@ class Pretrained:
     ) -> BlackBox:  # fmt: skip
         """These weights under a head drawn from `seed`; the same bytes on every machine.
 
-        source: a fine-tuned model of the same family, whose tensors below the head take the place of these.
-        keep_head: take the source's head, too, where it has the same tensors in the same shapes.
+        source: a fine-tuned model of the same family; its tensors below the head replace these weights.
+        keep_head: also take the source's head, if it has the same tensors in the same shapes.
         """
         config = _config(self.folder, task, self.tokenizer)
         _check(self.folder, config, self.tokenizer, task.task, max_tokens)
@@ -167,28 +167,28 @@ def _task_class(task: TaskSettings) -> type:
 
 
 def encoder_tensors(model: PreTrainedModel, names: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A model's tensors below its head, of those `names`; each model class has its own prefix for them."""
+    """Tensors below a model's head that are in `names`, under names without the prefix of the model's class."""
     return {name: tensor for name, tensor in model.base_model.state_dict().items() if name in names}
 
 
 def load_encoder(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
-    """Put tensors below a model's head. Raises BlackBoxError where one has no place, but for a pooler."""
+    """Load tensors below a model's head. Raises BlackBoxError if the model has no place for one, except a pooler."""
     result = model.base_model.load_state_dict(dict(tensors), strict=False)
     if lost := [name for name in result.unexpected_keys if "pooler" not in name]:
         raise BlackBoxError(f"{type(model).__name__} has no place for {lost[0]} and {len(lost) - 1} other tensors")
 
 
 def head_parameters(model: PreTrainedModel, below: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
-    """Parameters that no given tensor below the head accounts for, by their names in the model."""
+    """Parameters that no tensor of `below` fills: those of the head, by their names in the model."""
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     return {name: p for name, p in model.named_parameters() if name.removeprefix(prefix) not in below}
 
 
 @torch.no_grad()
 def draw_head(head: Mapping[str, nn.Parameter], config: PretrainedConfig, seed: int) -> None:
-    """Draw a head's matrices with the model family's standard deviation; vectors keep their constants.
+    """Draw a head's matrices with the model family's standard deviation; vectors keep their constant values.
 
-    numpy's generator gives the same numbers on every processor, which torch's normal draws do not.
+    The numbers come from numpy, which gives the same ones on every processor; torch's normal draws differ.
     """
     generator = np.random.default_rng(seed)
     deviation = getattr(config, "initializer_range", None) or config.hidden_size**-0.5  # the latter is T5's
@@ -208,26 +208,26 @@ def save_black_box(box: BlackBox, folder: Path) -> None:
     """Write safetensors, config, tokenizer files and `task.json`; equal models give equal bytes."""
     box.model.save_pretrained(folder)
     box.tokenizer.save_pretrained(folder)
-    what = {"task": box.task.model_dump(mode="json"), "inputs": box.inputs, "max_tokens": box.max_tokens}
-    (folder / TASK_FILE).write_text(json.dumps(what, sort_keys=True, indent=1) + "\n", encoding="utf8")
+    record = {"task": box.task.model_dump(mode="json"), "inputs": box.inputs, "max_tokens": box.max_tokens}
+    (folder / TASK_FILE).write_text(json.dumps(record, sort_keys=True, indent=1) + "\n", encoding="utf8")
 
 
 def load_black_box(folder: Path) -> BlackBox:
-    """What `save_black_box` wrote, in eval mode on the CPU. Raises BlackBoxError for another kind of folder."""
+    """Load what `save_black_box` wrote, in eval mode on the CPU. Raises BlackBoxError for any other folder."""
     if not (folder / TASK_FILE).is_file():
-        raise BlackBoxError(f"{folder} is no fine-tuned model: it has no {TASK_FILE}; fine-tune it first")
-    what = json.loads((folder / TASK_FILE).read_text(encoding="utf8"))
-    task = TaskSettings.model_validate(what["task"])
+        raise BlackBoxError(f"{folder} is not a fine-tuned model: it has no {TASK_FILE}; fine-tune it first")
+    record = json.loads((folder / TASK_FILE).read_text(encoding="utf8"))
+    task = TaskSettings.model_validate(record["task"])
     model, info = _task_class(task).from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
     )
     if info["missing_keys"]:
         raise BlackBoxError(f"{folder} holds no weights for {sorted(info['missing_keys'])[0]}; fine-tune it again")
-    return BlackBox(model.eval(), load_tokenizer(folder), task, what["inputs"], what["max_tokens"])
+    return BlackBox(model.eval(), load_tokenizer(folder), task, record["inputs"], record["max_tokens"])
 
 
 def to_device(box: BlackBox, device: torch.device) -> BlackBox:
-    """Move a model to its device; on a CPU with plain attention, which is several times faster backwards."""
+    """Move a model to a device; on a CPU use plain attention, whose backward pass is several times faster."""
     box.model.to(device)
     if device.type == "cpu":
         box.model.set_attn_implementation("eager")

@@ -1,4 +1,4 @@
-"""Let a fine-tuned language model label U."""
+"""Label U with a fine-tuned language model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fute.specs.finetuning import LabelSettings
 
 
 def label_language_model(settings: LabelSettings, *, folder: Path, lock: Path, corpus: Path, output: Path) -> None:
-    """Write what a fine-tuned model says of each text of U, in U's order.
+    """Write a fine-tuned model's output for each text of U, in U's order.
 
-    A row: id, `prediction` (the target string) and the soft form of `fute.blackbox.predict.predict`.
+    Each row holds id, `prediction` (the target string) and the soft form that `fute.blackbox.predict.predict` gives.
     """
     rows = read_rows(corpus)
     device = compute_device()
     box = to_device(load_black_box(folder), device)
     with Track(f"{settings.model} of {settings.dataset} on U", len(rows), "texts") as track:
-        said = predict(
+        answers = predict(
             box,
             [row.segments for row in rows],
             batch_size=settings.batch_size,
@@ -31,7 +31,7 @@ def label_language_model(settings: LabelSettings, *, folder: Path, lock: Path, c
             progress=track.advance,
         )
     with Step(__name__, settings=settings.model_dump(), inputs=[corpus, lock]) as step:
-        step.jsonl(output, [{"id": row.id, **answer} for row, answer in zip(rows, said, strict=True)])
+        step.jsonl(output, [{"id": row.id, **answer} for row, answer in zip(rows, answers, strict=True)])
     if box.task.task == "span":
-        silent = sum(answer["prediction"] == UNANSWERABLE for answer in said)
-        print(f"{settings.dataset}: {silent} of {len(said)} texts have no answer")
+        unanswered = sum(answer["prediction"] == UNANSWERABLE for answer in answers)
+        print(f"{settings.dataset}: {unanswered} of {len(answers)} texts have no answer")

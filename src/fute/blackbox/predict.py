@@ -1,4 +1,4 @@
-"""What a fine-tuned black box says of texts: hard and soft forms, and its score on evaluation rows."""
+"""Outputs of a fine-tuned black box for texts, in hard and soft form, and its score on evaluation rows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fute.data.text2text import UNANSWERABLE, number_target
 N_BEST = 20
 MAX_ANSWER_TOKENS = 30
 ENCODED_AT_ONCE = 4096
-"""Texts whose token ids are held in memory together; batches of similar length are cut from so many."""
+"""Number of texts whose token ids are in memory at once; batches of similar length are formed among them."""
 
 Texts = Sequence[tuple[str, ...]]
 Within = Literal["context", "anywhere"]
-"""Where a span may lie: in the second segment (evaluation), or in any (the texts of U, most of which have one)."""
+"""Allowed place of a span: the second segment (evaluation), or any segment (U, where most texts have only one)."""
 
 
 def best_span(
@@ -31,12 +31,13 @@ def best_span(
 ) -> Place | None:
     """The best span as characters of one segment; None where no valid one beats the null span.
 
-    start, end: logits, (T,). Of the 20 best starts and ends: the end not before the start, in the same segment, at
-    most 30 tokens, the sum of logits largest, earlier ones first where sums are equal.
+    start, end: logits, (T,). Candidates are the 20 best starts and the 20 best ends. A valid span ends in the same
+    segment, not before its start, and has at most 30 tokens. The largest sum of logits wins; of equal sums, the
+    candidate that was tried first.
     """
     null = float(start[NULL[0]] + end[NULL[1]])
     allowed = [place is not None and (within == "anywhere" or place.segment == 1) for place in places]
-    best, found = null, None
+    best, span = null, None
     ends = _largest(end, allowed)
     for first in _largest(start, allowed):
         for last in ends:
@@ -44,8 +45,8 @@ def best_span(
                 continue
             score = float(start[first] + end[last])
             if score > best and (first, last) != NULL:
-                best, found = score, Place(places[first].segment, places[first].start, places[last].end)
-    return found
+                best, span = score, Place(places[first].segment, places[first].start, places[last].end)
+    return span
 
 
 def _largest(logits: NDArray[np.float32], allowed: Sequence[bool]) -> list[int]:
@@ -54,12 +55,12 @@ def _largest(logits: NDArray[np.float32], allowed: Sequence[bool]) -> list[int]:
 
 
 def cut(text: tuple[str, ...], place: Place | None) -> str:
-    """The characters of a place, without outer blanks; empty for None."""
+    """Characters of a place, without outer blanks; empty for None."""
     return "" if place is None else text[place.segment][place.start : place.end].strip()
 
 
 def batches_by_length(encoded: Sequence[Encoded], size: int) -> Iterator[list[Encoded]]:
-    """Batches of texts of similar length."""
+    """Yield batches of at most `size` texts of similar length."""
     ordered = sorted(encoded, key=lambda text: (len(text.input_ids), text.index))
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
@@ -69,17 +70,17 @@ def batches_by_length(encoded: Sequence[Encoded], size: int) -> Iterator[list[En
 def raw_outputs(
     box: BlackBox, texts: Texts, *, batch_size: int, autocast: bool, progress: Callable[[int], object] | None = None
 ) -> Iterator[tuple[NDArray[np.float32], tuple[Place | None, ...] | None]]:
-    """Logits of each text in order: (classes,), (1,), or (2, T) with the places of its tokens."""
+    """Yield the logits of each text, in order: (classes,), (1,), or (2, T) together with the places of its tokens."""
     for first in range(0, len(texts), ENCODED_AT_ONCE):
         encoded = encode(box, texts[first : first + ENCODED_AT_ONCE])
-        found: list[NDArray[np.float32] | None] = [None] * len(encoded)
+        outputs: list[NDArray[np.float32] | None] = [None] * len(encoded)
         for batch in batches_by_length(encoded, batch_size):
             logits = head_logits(box, batch, autocast=autocast).cpu().numpy()
             for text, values in zip(batch, logits, strict=True):
-                found[text.index] = values[..., : len(text.input_ids)] if box.task.task == "span" else values
+                outputs[text.index] = values[..., : len(text.input_ids)] if box.task.task == "span" else values
             if progress:
                 progress(len(batch))
-        for text, values in zip(encoded, found, strict=True):
+        for text, values in zip(encoded, outputs, strict=True):
             yield values, text.places
 
 
@@ -87,35 +88,36 @@ def predict(
     box: BlackBox, texts: Texts, *, batch_size: int = 32, autocast: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """What the black box says of texts of U: `prediction`, the target string, and its soft form.
+    """Outputs of the black box for texts of U: one `prediction`, the target string, per text, with its soft form.
 
-    classes: the likeliest class's name; `classes`, `probabilities`. number: rounded as the dataset's targets;
-    `value`, as the head gave it. span: its text, from any segment, or `unanswerable`; `span`: segment, start and
-    end character of the likeliest start and end tokens, each taken alone; None where one of them is no text.
+    classes: the name of the likeliest class; soft form `classes` and `probabilities`.
+    number: rounded like the dataset's targets; soft form `value`, as the head gave it.
+    span: its text, from any segment, or `unanswerable`; soft form `span`, with `start` and `end`: (segment,
+    character) of the likeliest start token and end token, each chosen alone. None if one of them covers no text.
     """
     options = {"batch_size": batch_size, "autocast": autocast, "progress": progress}
-    said = []
+    outputs = []
     for text, (logits, places) in zip(texts, raw_outputs(box, texts, **options), strict=True):
         if box.task.task == "classification":
             odds = np.exp(logits - logits.max())
             shares = [round(float(p), 6) for p in odds / odds.sum()]
             classes = box.task.classes
-            said.append({"prediction": classes[int(logits.argmax())], "classes": classes, "probabilities": shares})
+            outputs.append({"prediction": classes[int(logits.argmax())], "classes": classes, "probabilities": shares})
         elif box.task.task == "regression":
             value, scale = float(logits[0]), box.task.scale
             name = number_target(value, low=scale.low, high=scale.high, step=scale.step)
-            said.append({"prediction": name, "value": round(value, 6)})
+            outputs.append({"prediction": name, "value": round(value, 6)})
         else:
             answer = cut(text, best_span(*logits, places, "anywhere"))
             answer = " ".join(answer.split()) or UNANSWERABLE
-            said.append({"prediction": answer, "span": _likeliest(*logits, places)})
-    return said
+            outputs.append({"prediction": answer, "span": _likeliest(*logits, places)})
+    return outputs
 
 
 def _likeliest(
     start: NDArray[np.float32], end: NDArray[np.float32], places: Sequence[Place | None]
 ) -> dict[str, list[int]] | None:
-    """(segment, character) of the likeliest start and of the likeliest end, each on its own."""
+    """(segment, character) of the likeliest start and of the likeliest end, each chosen alone."""
     first, last = int(start.argmax()), int(end.argmax())
     if (first, last) == NULL or places[first] is None or places[last] is None:
         return None
@@ -126,7 +128,7 @@ def _likeliest(
 def evaluate(
     box: BlackBox, rows: Sequence[Row], *, batch_size: int = 32, autocast: bool = False,
 ) -> float:  # fmt: skip
-    """Score on labelled rows by the dataset's metric, in percent; numbers unrounded, spans from the context."""
+    """Score on labelled rows by the dataset's metric, in percent; numbers are not rounded, spans lie in the context."""
     texts = [row.segments for row in rows]
     predictions: list[Prediction] = []
     for text, (logits, places) in zip(

@@ -1,4 +1,4 @@
-"""Score files of direct fine-tuning and of transfer: one form for both; needs no torch."""
+"""Content of the score files of direct fine-tuning and of transfer: one form for both; needs no torch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 
 def summary(scores: list[float]) -> dict[str, float]:
-    """Mean and standard deviation over seeds (of the sample; 0 for one seed)."""
+    """Mean and sample standard deviation over seeds (0 for one seed)."""
     return {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0}
 
 
 def score_record(
     model: str, source: str | None, target: str, seeds: list[int], runs: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Content of a score file, of direct fine-tuning (source None) and of transfer alike; scores in percent."""
+    """Content of a score file, for direct fine-tuning (source None) and for transfer; scores in percent."""
     scores = [run["score"] for run in runs]
     first = runs[0]
     return {

@@ -1,4 +1,4 @@
-"""Fine-tune encoders of sources again on targets, many in one process."""
+"""Fine-tune the encoders of source models again on targets, many runs in one process."""
 
 from __future__ import annotations
 
@@ -27,27 +27,30 @@ def _unit(run: TransferRun) -> str:
 
 
 def _origins(run: TransferRun, files: Mapping[str, Path]) -> dict[str, Path]:
-    """The files a run is made from, by what they are."""
-    found = {"source": f"finetuned:{run.source}", "train": f"train:{run.target}", "test": f"test:{run.target}"}
-    return {kind: files[name] for kind, name in found.items()}
+    """Files that a run is made from, by kind: source, train, test."""
+    names = {"source": f"finetuned:{run.source}", "train": f"train:{run.target}", "test": f"test:{run.target}"}
+    return {kind: files[name] for kind, name in names.items()}
 
 
 def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
-    """Make all transfer runs of a batch; goes on after the last finished one of a killed process.
+    """Do all transfer runs of a batch; after a kill, continue after the last finished run.
 
-    files: `finetuned:{dataset}` (the lock beside a source's folder), `train:{dataset}`, `test:{dataset}` -> path.
-    output: one line a run: key, source, target, seed, metric, score and majority (percent), steps and losses, and
-    under `from` the hashes of what it was made from; `.keys` and sidecars are written beside it.
+    files: `finetuned:{dataset}` (the lock next to a source's folder), `train:{dataset}`, `test:{dataset}` -> path.
+    output: one line per run: key, source, target, seed, metric, score and majority (percent), steps, losses, and
+    under `from` the hashes of its files. `.keys` and sidecars are written next to it.
     """
     store = UnitStore(output, SUFFIX, map(sha256_file, [lock, *files.values()]))
     missing = set(store.missing([_unit(run) for run in spec.runs]))
-    print(f"{spec.model}: {len(spec.runs)} transfer runs, {len(spec.runs) - len(missing)} found finished", flush=True)
+    print(
+        f"{spec.model}: {len(spec.runs)} transfer runs, {len(spec.runs) - len(missing)} already finished",
+        flush=True,
+    )
     bench = Bench(model)
     model_sha256 = sha256_file(lock)
     source: tuple[str, BlackBox] | None = None
-    # runs of one source follow each other, so that its weights are read once
+    # runs of one source follow each other, so that its weights are loaded once
     ordered = sorted(spec.runs, key=lambda run: (run.source, run.target, run.seed))
-    with heed_sigterm() as came, Track("transfer", len(missing), "runs") as track:
+    with heed_sigterm() as stop_requested, Track("transfer", len(missing), "runs") as track:
         for run in ordered:
             if _unit(run) not in missing:
                 continue
@@ -67,8 +70,8 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
                 store.put(_unit(run), lambda path, line=line: path.write_text(json.dumps(line)))
                 checkpoint.unlink(missing_ok=True)
             track.advance()
-            if came():
-                raise Preempted(f"stopped by SIGTERM; {track.done} runs are kept, and running again goes on")
+            if stop_requested():
+                raise Preempted(f"stopped by SIGTERM; {track.done} runs are kept; run again to continue")
     bench.accelerator.end_training()
     if not bench.accelerator.is_main_process:
         return

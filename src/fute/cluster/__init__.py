@@ -1,1 +1,1 @@
-"""Running on a SLURM cluster: what jobs need and cost, bringing data and models first, settings, faults."""
+"""Run on a SLURM cluster: needs and costs of jobs, fetching of data and models, checks of settings, faults."""

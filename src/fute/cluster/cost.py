@@ -1,7 +1,7 @@
-"""What a run will cost, before anything is sent: jobs by rule, GPU-hours, tokens, disk.
+"""Cost of a run before it starts: jobs by rule, GPU-hours, tokens, disk.
 
-A dry run of Snakemake says which jobs there are, and `fute.cluster.job_needs` what the heavy ones cost; where a rule
-has finished jobs, their mean time takes the place of the estimate.
+A dry run of Snakemake lists the jobs, and `fute.cluster.job_needs` estimates the cost of the heavy ones. If a rule
+has finished jobs, their mean time replaces the estimate.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from fute.plan import Plan
 
 GB = 1e9
 LABEL_BYTES = 120
-"""A text's line in a compressed label file, twice: in its batch and in its extract."""
+"""Bytes per text in compressed label files: its line in the batch and the same line in the extract."""
 WIDTH, WIDTH_PARAMETERS = 768, 110e6
-"""Of BERT-base and T5-base's encoder; a model's width grows with the cube root of its size."""
+"""Width and parameters of BERT-base and of T5-base's encoder; width grows with the cube root of the parameters."""
 
 
 class CostError(RuntimeError):
-    """The run cannot be planned; holds what Snakemake said."""
+    """The run cannot be planned; the message holds Snakemake's output."""
 
 
 class RuleCost(NamedTuple):
-    """The jobs of one rule. measured: how many finished jobs the time is the mean of; 0: it is an estimate."""
+    """Cost of the jobs of one rule. measured: number of finished jobs whose mean time is used; 0: it is an estimate."""
 
     rule: str
     jobs: int
@@ -47,18 +47,18 @@ class RuleCost(NamedTuple):
 
 
 def planned_jobs(configfile: Path, arguments: tuple[str, ...] = ()) -> dict[str, int]:
-    """Rule -> jobs that a dry run of the configuration would start. Raises CostError where it cannot be planned."""
+    """Number of jobs by rule, from a dry run of the configuration. Raises CostError if it cannot be planned."""
     line = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--configfile", str(configfile)]
-    done = subprocess.run([*line, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode != 0:
-        raise CostError(f"{configfile} cannot be planned:\n{done.stdout.strip()[-2000:]}")
-    table = done.stdout.split("Job stats:")[-1].split("\n\n")[0]
+    dry_run = subprocess.run([*line, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if dry_run.returncode != 0:
+        raise CostError(f"{configfile} cannot be planned:\n{dry_run.stdout.strip()[-2000:]}")
+    table = dry_run.stdout.split("Job stats:")[-1].split("\n\n")[0]
     jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
     return {name: count for name, count in jobs.items() if name not in ("total", "all")}
 
 
 def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
-    """Rule and need of every job of the run's heavy rules whose output is not there."""
+    """Yield rule and need of every job of the run's heavy rules whose output does not exist yet."""
     if llm := plan.llm:
         for model, part in llm.labels.plans.items():
             yield from (("label_batch", needs.label_batch(model, batch)) for batch in part.new)
@@ -83,21 +83,21 @@ def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
 
 
 def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: Path) -> list[RuleCost]:
-    """Costs by rule, the most expensive first. benchmarks: folder of the measured times of finished jobs."""
+    """Costs by rule, the most expensive first. benchmarks: folder with the measured times of finished jobs."""
     costs = []
     for rule, count in jobs.items():
-        own = [need for name, need in heavy if name == rule]
+        needs = [need for name, need in heavy if name == rule]
         seconds = measured_seconds(benchmarks / rule)
-        if not own:
+        if not needs:
             costs.append(RuleCost(rule, count))
             continue
         if seconds:
-            minutes = len(own) * sum(seconds) / len(seconds) / 60
-            gpu_hours = sum(need.gpus for need in own) * minutes / len(own) / 60
+            minutes = len(needs) * sum(seconds) / len(seconds) / 60
+            gpu_hours = sum(need.gpus for need in needs) * minutes / len(needs) / 60
         else:
-            minutes = sum(need.estimate for need in own)
-            gpu_hours = sum(need.gpu_hours for need in own)
-        gpus, tokens = max(need.gpus for need in own), sum(need.tokens for need in own)
+            minutes = sum(need.estimate for need in needs)
+            gpu_hours = sum(need.gpu_hours for need in needs)
+        gpus, tokens = max(need.gpus for need in needs), sum(need.tokens for need in needs)
         costs.append(RuleCost(rule, count, gpus, gpu_hours, minutes, tokens, len(seconds)))
     return sorted(costs, key=lambda cost: (-cost.gpu_hours, -(cost.minutes or 0), cost.rule))
 
@@ -108,7 +108,7 @@ def measured_seconds(folder: Path) -> list[float]:
 
 
 def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:
-    """Estimated bytes of what a whole run keeps, by kind."""
+    """Estimated bytes of the files that a whole run keeps, by kind."""
     config, llm, lm = plan.config, plan.llm, plan.lm
     with_files = [name for name in plan.models if not plan.run.models[name].server]
     surrogate = needs.parameters(config.surrogate.name)
@@ -126,16 +126,16 @@ def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:
         "models": sum(INFERENCE_BYTES * needs.parameters(name) for name in with_files),
         "fine-tuned models": sum(4 * needs.parameters(model) for model, _ in lm.finetune.models) if lm else 0,
         "labels": sum(LABEL_BYTES * needs.texts(corpus) for corpus in cells),
-        # of all vectors but TaskEmb's, a prefix over all layers is the largest
+        # except TaskEmb's, the largest vector is a prefix over all layers
         "embeddings": sum(2 * vector.get(method, 2 * 16 * 24 * width * 4) for method in methods),
         "encoder states": sum(2 * width * TEXT_TOKENS * needs.texts(c) for c in config.corpora) if shared else 0,
     }
 
 
 def print_costs(plan: Plan, costs: list[RuleCost], disk: dict[str, float], quota_gb: float | None) -> None:
-    """Print the costs, and whether there is room for the files that the run keeps."""
+    """Print the costs, and if the disk has room for the files that the run keeps."""
     console = Console(width=110)
-    table = Table("rule", "jobs", "GPUs a job", "GPU-hours", "hours", "tokens (millions)", "time is", title="Jobs")
+    table = Table("rule", "jobs", "GPUs per job", "GPU-hours", "hours", "tokens (millions)", "time is", title="Jobs")
     for cost in costs:
         hours = "" if cost.minutes is None else f"{cost.minutes / 60:.1f}"
         time = "" if cost.minutes is None else f"mean of {cost.measured}" if cost.measured else "estimated"

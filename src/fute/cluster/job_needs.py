@@ -1,7 +1,7 @@
-"""Memory, time and GPUs of each job of a run, from how many tokens it passes over.
+"""Memory, time and GPUs of each job of a run, from the number of tokens that it processes.
 
-All is counted from the configuration, before any file is there: the rules ask whenever a run is planned, and a job on
-a cluster must get the same answer as the workflow that sent it.
+Everything is computed from the configuration alone, without files: rules ask at every planning, and a job on a
+cluster must get the same answer as the workflow that submitted it.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from fute.plan.lm import LmPlan
 from fute.specs.embeddings import Item
 
 TEXT_TOKENS = 64
-"""Tokens of a text; those of CrossFit have 39 on average."""
+"""Tokens per text, on the safe side: CrossFit's texts have 39 on average."""
 PROMPT_TOKENS = 80
 """Tokens of a prompt around its text."""
 TRAIN_ROWS, TEST_ROWS, BUILTIN_ROWS = 20_000, 1_000, 100
-"""Rows of a dataset whose registry entry gives no size (training, evaluation), or that ships with the project."""
+"""Rows of a dataset: for training and evaluation if its registry entry gives no size; if it ships with the project."""
 
 
 class JobNeeds:
-    """Needs of the heavy rules' jobs; each method is named after its rule and takes the rule's wildcards."""
+    """Needs of the jobs of heavy rules; each method has the name of its rule and takes the rule's wildcards."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.run, self.config = plan, plan.run, plan.config
 
     def parameters(self, model: str) -> float:
-        """How many parameters a model has, by its registry entry."""
+        """Number of parameters of a model, from its registry entry."""
         return self.run.models[model].parameters_m * 1e6
 
     # --- texts ------------------------------------------------------------------------------------------
 
     def texts(self, corpus: str) -> int:
-        """How many texts a U has, or how many evaluation rows a dataset."""
+        """Number of texts of a U, or of evaluation rows of a dataset."""
         if corpus in self.config.corpora:
             settings = self.config.unsup[corpus]  # type: ignore[index]
             drawn = (settings.max_per_script or PER_SCRIPT[corpus]) * len(SCRIPTS)  # type: ignore[index]
@@ -49,11 +49,11 @@ class JobNeeds:
         if self.config.data.source == "builtin":
             return self.config.data.test_rows or BUILTIN_ROWS
         entry = self.run.datasets[corpus]
-        known = [size for size in (self.config.data.test_rows or entry.sample, entry.expected.dev) if size]
-        return min(known, default=TEST_ROWS)
+        sizes = [size for size in (self.config.data.test_rows or entry.sample, entry.expected.dev) if size]
+        return min(sizes, default=TEST_ROWS)
 
     def train_rows(self, dataset: str) -> int:
-        """How many training rows a dataset has."""
+        """Number of training rows of a dataset."""
         entry = self.run.datasets[dataset]
         if self.config.data.source == "builtin":
             return BUILTIN_ROWS
@@ -63,10 +63,10 @@ class JobNeeds:
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def label_batch(self, model: str, batch: str) -> Need:
-        """Each cell reads its corpus once; a chain of thought is written, and read again."""
+        """Each cell reads its corpus once; a chain of thought is generated, then read again."""
         engine, labels, read, written = self.config.llm.engine, self._llm.labels, 0, 0
         cells = [tuple(cell.split("/")) for cell in labels.plans[model].new[batch]]
-        # prompts with the same words have the same key, and are asked once
+        # prompts with the same words have the same key and are computed once
         for task, corpus in {labels.cells[model, *cell]: cell for cell in cells}.values():
             if task == SELF_SELECT:
                 continue
@@ -93,13 +93,13 @@ class JobNeeds:
 
     @cache  # noqa: B019
     def embed_batch(self, method: str, batch: str) -> Need:
-        """Each vector of the batch is learned in passes over its own texts."""
+        """Learning each vector of the batch takes several passes over its texts."""
         items = self.plan.vector_batches.batch_items(method, batch).values()
         tokens = sum(self._learned(method, item) for item in items)
         return training(self._surrogate, tokens, gpus=self.config.gpus, cores=self.config.threads)
 
     def finetune_model(self, model: str, dataset: str) -> Need:
-        """One training for each seed."""
+        """One training per seed."""
         finetune = self._lm.finetune
         recipe = finetune.recipe(model, dataset)
         tokens = self._trained(recipe, recipe.max_tokens, dataset) * len(finetune.seeds(model))
@@ -112,14 +112,14 @@ class JobNeeds:
 
     @cache  # noqa: B019
     def transfer_batch(self, batch: str) -> Need:
-        """One training on the target for each run of the batch."""
+        """One training on the target per run of the batch."""
         finetune, transfer = self._lm.finetune, self._lm.transfer
         recipes = [(finetune.recipe(transfer.model, run.target), run.target) for run in transfer.batch_runs(batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
         return training(self.parameters(transfer.model), tokens, gpus=self.config.gpus, cores=finetune.threads)
 
     def embed_dataset(self, dataset: str) -> Need:
-        """TextEmb and TaskEmb pass over the rows once each; TuPaTE is a training."""
+        """TextEmb and TaskEmb read the rows once each; TuPaTE is a training."""
         finetune, baselines = self._lm.finetune, self._lm.baselines
         limit = finetune.recipe(baselines.model, dataset).max_tokens
         tokens = 2 * self.train_rows(dataset) * min(limit, 2 * TEXT_TOKENS)
@@ -148,18 +148,18 @@ class JobNeeds:
         return self.plan.lm
 
     def _trained(self, recipe: TrainingSettings, max_tokens: int, dataset: str) -> int:
-        """Tokens that a training on a dataset's rows passes over."""
+        """Tokens that a training on a dataset's rows processes."""
         rows = recipe.steps * recipe.batch_size if recipe.steps else (recipe.epochs or 1) * self.train_rows(dataset)
         return rows * min(max_tokens, 2 * TEXT_TOKENS)
 
     def _learned(self, method: str, item: Item) -> int:
-        """Tokens that learning one vector passes over: all epochs of all order seeds, and TaskEmb's Fisher."""
+        """Tokens that learning one vector processes: all epochs of all order seeds, and TaskEmb's Fisher pass."""
         rows = self.texts(item.category) if item.kind == "mte" else self.train_rows(item.source)
         rows = min(rows, item.pairs or rows)
         recipe = self.plan.vectors.recipes[method][item.recipe]
         if isinstance(recipe, TextEmbSettings):
             return rows * TEXT_TOKENS
-        # training that stops early takes a tenth of the epochs it may take
+        # training that may stop early is assumed to take a tenth of its largest number of epochs
         epochs = max(1, (recipe.max_epochs or 0) // 10) if recipe.early_stops and item.kind == "dte" else recipe.epochs
         passes = epochs + (1 if method == "taskemb" else 0)
         return rows * TEXT_TOKENS * passes * len(recipe.order_seeds)

@@ -1,6 +1,6 @@
-"""What a run reads from a network, brought here first: models by revision, datasets, U.
+"""Fetch everything that a run reads from a network before it starts: models by revision, datasets, U.
 
-The workflow's own rules do it, on the node where Snakemake runs; all others are offline.
+The workflow's own data and model rules do this, on the node where Snakemake runs; all other rules are offline.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from fute.data.fetch_model_step import ModelError
 from fute.plan import Plan
 
 TOKEN = "HF_TOKEN"
-"""The environment variable with the hub's token: never an argument, so that no command line, log or record has it."""
+"""Environment variable with the hub's token. It is never an argument, so no command line, log or record shows it."""
 
 
 def targets(plan: Plan) -> list[str]:
-    """Files that need a network, or that all later steps start from."""
+    """Files to make: those that need a network, and the data that all later steps start from."""
     data = [paths.unsup(corpus) for corpus in plan.config.corpora]
     splits = [paths.rows(name, split) for name in plan.data.datasets for split in ("train", "test")]
     return [*map(paths.model_lock, plan.models), *data, *splits]
 
 
 def check_token(plan: Plan, environment: Mapping[str, str]) -> None:
-    """Raise ModelError where gated models are not here yet and no token is set."""
+    """Raise ModelError if gated models are still missing and no token is set."""
     missing = [name for name in plan.models if not Path(paths.model_lock(name)).is_file()]
     gated = [name for name in missing if plan.run.models[name].gated]
     if gated and not environment.get(TOKEN):
@@ -38,7 +38,7 @@ def check_token(plan: Plan, environment: Mapping[str, str]) -> None:
 
 
 def prefetch(plan: Plan, configfile: Path, cores: int, arguments: tuple[str, ...]) -> None:
-    """Run the workflow's data and model rules in this process's place."""
+    """Replace this process with a Snakemake run of the data and model rules."""
     check_token(plan, os.environ)
     line = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", str(configfile)]
     os.execv(sys.executable, [*line, *arguments, "--", *targets(plan)])

@@ -1,7 +1,7 @@
-"""A run on a SLURM cluster: what is checked before jobs are sent, and jobs that a killed controller left behind.
+"""Checks before jobs of a run are submitted to SLURM, and the jobs that a killed Snakemake left behind.
 
-The executor names every job `{prefix}_{run id}`, gives it the run's folder as its working directory, and says in
-its comment which rule and wildcards it is (snakemake-executor-plugin-slurm, submit_string.py).
+The executor names every job `{prefix}_{run id}`, makes the run's folder its working directory, and puts its rule and
+wildcards into its comment (snakemake-executor-plugin-slurm, submit_string.py).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ SITE = {
     "slurm_account": "`sacctmgr -n show assoc user=$USER format=account` lists yours",
     "slurm_partition": "`sinfo -s` lists them",
 }
-# a job that was cancelled has KillWait (30 s by default) to end
+# longer than SLURM's KillWait (30 s by default), the time that a cancelled job gets to end
 CANCEL_S = 180
 
 
 class SlurmError(RuntimeError):
-    """Something about the cluster is not as a run needs it; says what to do."""
+    """The cluster or its settings do not fit a run; the message says what to do."""
 
 
 class Job(NamedTuple):
-    """A job of a run: id, state and run time as `squeue` prints them, and what it makes."""
+    """A job of a run: id, state and run time as `squeue` prints them, and its comment (rule and wildcards)."""
 
     id: str
     state: str
@@ -43,31 +43,29 @@ class Job(NamedTuple):
 
 
 def check_settings(resources: Mapping[str, Iterable[object]], array_jobs: str | None) -> None:
-    """Refuse what a run on SLURM cannot go well with; for the moment before the first job is sent.
+    """Check the settings of a run on SLURM before the first job is submitted.
 
-    resources: name -> the values that jobs of this run ask for. array_jobs: the executor's setting of this name.
-    Raises SlurmError for placeholders of the profile, for job arrays, and for memory given by core.
+    resources: name -> values that jobs of this run request. array_jobs: the executor's setting of this name.
+    Raises SlurmError if the profile still has placeholders, for job arrays, and for memory per core.
     """
     if array_jobs:
         raise SlurmError(
             f"slurm-array-jobs is {array_jobs!r}, but job arrays are refused: with sacct a killed array task can be "
             "taken for a finished one; drop the option, groups (profiles/slurm) bundle short jobs instead"
         )
-    for name, how in SITE.items():
-        left = sorted({str(value) for value in resources.get(name, ()) if PLACEHOLDER.fullmatch(str(value))})
-        if left:
+    for name, hint in SITE.items():
+        placeholders = sorted({str(value) for value in resources.get(name, ()) if PLACEHOLDER.fullmatch(str(value))})
+        if placeholders:
             raise SlurmError(
-                f"{name} is still {', '.join(left)}: put your site's into profiles/slurm/profile.yaml "
-                f'({how}; "" where the site needs none), or add a profile of your own with --profile'
+                f"{name} is still {', '.join(placeholders)}: put your site's into profiles/slurm/profile.yaml "
+                f'({hint}; "" where the site needs none), or add a profile of your own with --profile'
             )
     if any(resources.get("mem_mb_per_cpu", ())):
-        raise SlurmError(
-            "mem_mb_per_cpu is set, and would take the place of every rule's mem_mb: remove it from the profile"
-        )
+        raise SlurmError("mem_mb_per_cpu is set and would replace every rule's mem_mb: remove it from the profile")
 
 
 def check_jobs(workflow: SnakemakeWorkflow) -> None:
-    """Raises SlurmError, as `check_settings` does, for the planned jobs of a run that SLURM executes; else nothing."""
+    """Run `check_settings` on the planned jobs if SLURM executes this run; else do nothing. Raises SlurmError."""
     if not hasattr(workflow.executor_settings, "array_jobs"):
         return
     jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
@@ -76,47 +74,49 @@ def check_jobs(workflow: SnakemakeWorkflow) -> None:
 
 
 def orphans(folder: Path) -> list[Job]:
-    """Jobs of this user, under this project's job names, whose run folder is `folder`; pending or not."""
+    """Jobs of this user, running or pending, with this project's job names and the run folder `folder`."""
     text = _run("squeue", "--me", "--noheader", "--format=%i|%T|%M|%j|%Z|%k")
-    found = []
+    jobs = []
     for line in text.splitlines():
-        job, state, elapsed, name, where, comment = line.split("|", 5)
-        if OWN.fullmatch(name) and Path(where).resolve() == folder.resolve():
-            found.append(Job(job, state, elapsed, comment))
-    return found
+        job, state, elapsed, name, workdir, comment = line.split("|", 5)
+        if OWN.fullmatch(name) and Path(workdir).resolve() == folder.resolve():
+            jobs.append(Job(job, state, elapsed, comment))
+    return jobs
 
 
 def controllers(folder: Path, processes: Path = Path("/proc")) -> list[int]:
-    """Process ids of Snakemake runs in `folder` on this machine; what such a run started for a job is none."""
-    found = []
+    """Process ids of Snakemake runs in `folder` on this machine, without the processes that they start for jobs."""
+    process_ids = []
     for entry in processes.glob("[0-9]*"):
         try:
             words = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
-            where = (entry / "cwd").readlink()
+            workdir = (entry / "cwd").readlink()
         except (OSError, ValueError):
-            continue  # it ended, or is another user's
-        if _controls(words) and where == folder.resolve() and int(entry.name) != os.getpid():
-            found.append(int(entry.name))
-    return sorted(found)
+            continue  # the process ended, or is another user's
+        if _controls(words) and workdir == folder.resolve() and int(entry.name) != os.getpid():
+            process_ids.append(int(entry.name))
+    return sorted(process_ids)
 
 
 def _controls(words: list[str]) -> bool:
-    """Whether a command line starts a run; one with `--mode` does a job of a run, in a SLURM job or beside it."""
+    """True if a command line starts a run; with `--mode` it does one job of a run, in a SLURM job or locally."""
     names = [Path(word).name for word in words[:4]]
     started = names[0] == "snakemake" or (names[0].startswith("python") and "snakemake" in names[1:])
     return started and "--mode" not in words
 
 
 def cancel(jobs: Iterable[Job], folder: Path) -> None:
-    """Cancel jobs and wait until they have ended, so that none writes on. Raises SlurmError where one does not."""
+    """Cancel jobs and wait until they have ended, so that none still writes. Raises SlurmError if one does not end."""
     names = {job.id for job in jobs}
     if not names:
         return
     _run("scancel", *sorted(names))
     deadline = time.monotonic() + CANCEL_S
-    while left := names & {job.id for job in orphans(folder)}:
+    while remaining := names & {job.id for job in orphans(folder)}:
         if time.monotonic() > deadline:
-            raise SlurmError(f"jobs {', '.join(sorted(left))} did not end within {CANCEL_S} s; see squeue, then again")
+            raise SlurmError(
+                f"jobs {', '.join(sorted(remaining))} did not end within {CANCEL_S} s; look at squeue, then try again"
+            )
         time.sleep(1)
 
 

@@ -1,4 +1,4 @@
-"""Readers of classification and regression datasets: a raw row becomes texts and a raw label."""
+"""Readers of classification and regression datasets: they turn a raw row into texts and a raw label."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ MEDALPACA = re.compile(r"(?:Q:)?(?P<question>.*?)\s*(?P<options>\{['\"]A['\"]:.*
 
 
 def fields(raw: Raw) -> Iterator[Example]:
-    """The text fields and the label field that the registry entry names; outer whitespace of texts is cut."""
+    """Read the text fields and the label field that the registry entry names, without outer whitespace of texts."""
     entry = raw.entry
     for field in entry.fields:
-        raw.get(field)  # a missing field is a complaint of its own, before any of a value
+        raw.get(field)  # report a missing field before any error in a value
     label = raw.get(str(entry.label_field))
     if str(label) in entry.unlabelled:
-        yield Example((), label)  # will be dropped, so its texts may be empty
+        yield Example((), label)  # the row will be dropped, so its texts may be empty
     else:
         yield Example(tuple(raw.text(field).strip() for field in entry.fields), label)
 
 
 def med_qa(raw: Raw) -> Iterator[Example]:
-    """MedQA as bigbio/med_qa has it: question, options [{key, value}], answer_idx (a letter)."""
+    """Read MedQA in the form of bigbio/med_qa: question, options [{key, value}], answer_idx (a letter)."""
     options = {}
     for option in raw.get("options", list):
         if not isinstance(option, Mapping) or set(option) != {"key", "value"}:
@@ -36,7 +36,7 @@ def med_qa(raw: Raw) -> Iterator[Example]:
 
 
 def medalpaca(raw: Raw) -> Iterator[Example]:
-    """MedQA as medalpaca/medical_meadow_medqa has it: input (question and options), output ("E: ...").
+    """Read MedQA in the form of medalpaca/medical_meadow_medqa: input (question and options), output ("E: ...").
 
     The label is the first character of the output, as in the authors' code (repository xnyuwg/fute).
     """
@@ -51,5 +51,5 @@ def medalpaca(raw: Raw) -> Iterator[Example]:
 
 
 def _choice(question: str, options: Mapping[str, str], letter: str) -> Example:
-    """Question and options as two segments: a long question is then cut before its options are."""
+    """Put question and options into two segments, so that a long question is cut before its options."""
     return Example((question.strip(), " ".join(f"{key}: {value}" for key, value in options.items())), letter)

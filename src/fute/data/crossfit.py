@@ -1,8 +1,8 @@
-"""The unlabelled texts U: from lines of CrossFit, or of a pool like it, to the texts that every model labels.
+"""Draw the unlabelled texts U, which every model labels, from lines of CrossFit or of a similar pool.
 
-The paper gives 100 entries a task and 104,162 in all, which cannot both hold. The authors' code (repository
-xnyuwg/fute) draws up to 1,000 lines a script for language models, which with its 109 scripts is exactly
-104,162, and for LLMs up to 100 a script, then 10,000. U is the same, in the same order, for every model.
+The paper gives 100 entries per task and 104,162 in all, which cannot both hold. The authors' code (repository
+xnyuwg/fute) draws up to 1,000 lines per script for language models; its 109 scripts then give exactly 104,162.
+For LLMs it draws up to 100 per script, then 10,000 in all. U is the same, in the same order, for every model.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Segments = tuple[str, ...]
 
 
 def segment(line: str, category: UnsupCategory) -> Segments | None:
-    """The text(s) that a model of the category reads from a CrossFit line; None when there are none.
+    """Text(s) that a model of the category reads from a CrossFit line; None if there are none.
 
     A line is cut at `[SEP]`; empty parts and all after the second are dropped (authors' code). Then
-    lm   one or two segments as they are
-    sa   one: the second if there are two, else the first
-    nli  two: both; a single one that holds `premise:` is cut at `hypothesis:`, any other in its middle.
-         The words `premise:` and `hypothesis:` stay in the text
+    lm   one or two segments, unchanged
+    sa   one segment: the second if there are two, else the first
+    nli  two segments; a single one that holds both `premise:` and `hypothesis:` is cut before the later of the
+         two words (premise first), any other in its middle. These words stay in the text
     """
     parts = _parts(line)
     if not parts:
@@ -54,7 +54,7 @@ def segment(line: str, category: UnsupCategory) -> Segments | None:
 
 
 def form(line: str, category: UnsupCategory) -> int:
-    """How natural the line is for the category, 0 first: what is kept when there are more lines than `limit`.
+    """Rank of a line's form for the category, 0 the most natural; low ranks are kept if there are over `limit` lines.
 
     nli: single `premise:` texts, then pairs, then halves. sa: single texts, then second segments.
     """
@@ -84,15 +84,16 @@ def draw_unsup(
     *,
     families: Mapping[str, str] | None = None,
 ) -> tuple[list[Row], list[dict[str, Any]]]:
-    """U and, for each script or task, how many lines became texts of U.
+    """Draw U; return its rows and, for each script or task, counts of its lines.
 
     tasks     script or task -> input lines, as `read_unsup` gives them
-    Row ids are `{task}/{line from 0}`. A count has the keys script, family, lines, empty, excluded, capped
-    (left by max_per_script) and drawn (in U); for crossfit_full also paper, what the authors have before
-    their limit, and then their scripts that are missing here are listed too, with 0 lines.
+    families  script or task -> family; needed if `settings.stratify` is set
+    Row ids are `{task}/{line from 0}`. Each count has the keys script, family, lines, empty, excluded, capped
+    (lines left by max_per_script) and drawn (lines in U). For crossfit_full it also has paper, the authors' number
+    before their limit; and the authors' scripts that are missing here get a count with 0 lines.
     Every draw is Random(seed) on sorted scripts (the authors leave the order of scripts unseeded).
-    Raises SourceError when nothing is left, for a name in `exclude` that is not there, and for a task
-    without family when stratifying.
+    Raises SourceError if no text is left, if a name in `exclude` is no script or task, and if a task has no
+    family when stratifying.
     """
     families = families or {}
     excluded = _excluded(tasks, category, settings)
@@ -100,17 +101,17 @@ def draw_unsup(
     candidates: list[_Candidate] = []
     counts = []
     for task in sorted(tasks):
-        found = []
+        usable = []
         for number, line in enumerate(tasks[task]):
             if (segments := segment(line, category)) is not None:
                 row = Row(f"{task}/{number}", segments, task=task)
-                found.append(_Candidate(form(line, category), row))
+                usable.append(_Candidate(form(line, category), row))
         count = {"script": task, "family": families.get(task), "lines": len(tasks[task])}
-        count |= {"empty": len(tasks[task]) - len(found), "excluded": task in excluded, "capped": 0}
+        count |= {"empty": len(tasks[task]) - len(usable), "excluded": task in excluded, "capped": 0}
         if task not in excluded:
-            random.Random(settings.seed).shuffle(found)
-            candidates += found[:cap]
-            count["capped"] = min(cap, len(found))
+            random.Random(settings.seed).shuffle(usable)
+            candidates += usable[:cap]
+            count["capped"] = min(cap, len(usable))
         counts.append(count)
     if not candidates:
         raise SourceError(f"{settings.path}: no text is left for {category}; check unsup.exclude and the files")
@@ -125,7 +126,7 @@ def draw_unsup(
 
 
 def cut_words(segments: Segments, limit: int) -> Segments:
-    """The segments with at most `limit` words in all, cut from the longest; texts that fit stay as they are."""
+    """Cut the segments to at most `limit` words in all, the longest first; texts that fit stay as they are."""
     words = [segment.split() for segment in segments]
     if sum(map(len, words)) <= limit:
         return segments
@@ -138,7 +139,7 @@ def cut_words(segments: Segments, limit: int) -> Segments:
 def _draw(
     candidates: list[_Candidate], settings: UnsupSettings, limit: int | None, families: Mapping[str, str]
 ) -> list[Row]:
-    """At most `limit` rows in a seeded order, natural forms first (within each family if stratified)."""
+    """Draw at most `limit` rows, natural forms first (within each family if stratified), in a seeded order."""
     random.Random(settings.seed).shuffle(candidates)
     if limit is not None and len(candidates) > limit:
         candidates = sorted(candidates, key=lambda candidate: candidate.form)
@@ -150,12 +151,12 @@ def _draw(
 
 
 def _in_turn(candidates: list[_Candidate], families: Mapping[str, str]) -> list[_Candidate]:
-    """Reordered: one of each family in turn; within a family by form, then one of each task in turn."""
+    """Reorder: one of each family in turn; within a family by form, and then one of each task in turn."""
     grouped: dict[str, dict[int, dict[str, list[_Candidate]]]] = {}
     for candidate in candidates:
         task = candidate.row.task
         if task not in families:
-            remedy = "add it to the rows or to tasks.csv beside the pool, or do not stratify"
+            remedy = "add it to the rows or to tasks.csv next to the pool, or do not stratify"
             raise SourceError(f"task {task!r}: has no family, which unsup.stratify needs; {remedy}")
         by_task = grouped.setdefault(families[task], {}).setdefault(candidate.form, {})
         by_task.setdefault(task, []).append(candidate)
@@ -180,7 +181,7 @@ def _excluded(tasks: Mapping[str, list[str]], category: UnsupCategory, settings:
     if settings.exclude_strict:
         names = (*names, *EXCLUDED_STRICT[category])
     unwanted = {canonical(name) for name in names}
-    # three of CrossFit's scripts are not read by the authors
+    # the authors do not read three of CrossFit's scripts
     foreign = {t for t in tasks if canonical(t) not in SCRIPTS} if settings.kind == "crossfit_full" else set()
     return foreign | {task for task in tasks if canonical(task) in unwanted}
 

@@ -1,4 +1,4 @@
-"""Reading the lines that U is drawn from: CrossFit's files in two layouts, or a pool in one file."""
+"""Read the lines that U is drawn from: CrossFit's files in two layouts, or a pool in one file."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class UnsupSource(NamedTuple):
 
 
 def read_unsup(settings: UnsupSettings, root: Path) -> UnsupSource:
-    """All lines of the source. Raises SourceError for a missing one, BadRow for a line it cannot read."""
+    """Read all lines of the source. Raises SourceError if it is missing, BadRow for a line that cannot be read."""
     readers = {"pool": _read_pool, "crossfit_full": _read_full, "crossfit_fewshot": _read_fewshot}
     tasks, families = readers[settings.kind](unsup_files(settings, root))
     return UnsupSource(tasks, families, unsup_identity(settings, root))
 
 
 def unsup_identity(settings: UnsupSettings, root: Path) -> dict[str, Any]:
-    """What identifies the raw texts: path relative to `root`, sha256 and bytes of every file that is read."""
+    """Identity of the raw texts: path relative to `root`, sha256 and bytes of every file that is read."""
     files = [
         {"path": path.relative_to(root).as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
         for path in unsup_files(settings, root)
@@ -40,20 +40,20 @@ def unsup_identity(settings: UnsupSettings, root: Path) -> dict[str, Any]:
 
 
 def unsup_files(settings: UnsupSettings, root: Path) -> list[Path]:
-    """The files that `read_unsup` reads; for a pool the file itself and `tasks.csv` beside it, if any."""
+    """Files that `read_unsup` reads; for a pool the file itself and `tasks.csv` next to it, if any."""
     path = root / settings.path
     if settings.kind == "pool":
         if not path.is_file():
-            raise SourceError(f"{path}: no such pool of texts; correct unsup.path or data.root")
+            raise SourceError(f"{path}: there is no such pool of texts; correct unsup.path or data.root")
         families = path.with_name("tasks.csv")
         return [path, families] if families.is_file() else [path]
     patterns = ["*.tsv", "*.jsonl"]
     if settings.kind == "crossfit_fewshot":
         patterns = [f"*/*_{FEWSHOT_SEED}_{split}.tsv" for split in ("train", "dev")]
-    found = sorted(file for pattern in patterns for file in path.glob(pattern))
-    if not found:
+    files = sorted(file for pattern in patterns for file in path.glob(pattern))
+    if not files:
         raise SourceError(f"{path}: no {' or '.join(patterns)} in it; correct unsup.path, unsup.kind or data.root")
-    return found
+    return files
 
 
 def _read_pool(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -82,7 +82,7 @@ def _read_full(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]
     tasks: dict[str, list[str]] = {}
     for path in files:
         if path.stem in tasks:
-            raise SourceError(f"{path}: the script is there as .tsv and as .jsonl; keep one")
+            raise SourceError(f"{path}: the script is there both as .tsv and as .jsonl; keep one")
         tasks[path.stem] = _tsv_inputs(path) if path.suffix == ".tsv" else _jsonl_inputs(path)
     return tasks, {}
 
@@ -96,13 +96,13 @@ def _read_fewshot(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, st
         if match is None:
             raise SourceError(f"{path}: is not named {task}_{{k}}_{FEWSHOT_SEED}_{{split}}.tsv; rename or remove it")
         if shots.setdefault(task, match[1]) != match[1]:
-            raise SourceError(f"{path}: k is {match[1]} here and {shots[task]} in another file; keep one k a task")
+            raise SourceError(f"{path}: k is {match[1]} here and {shots[task]} in another file; keep one k per task")
         tasks[task] += _tsv_inputs(path)
     return dict(tasks), {}
 
 
 def _tsv_inputs(path: Path) -> list[str]:
-    """Column 1 of `input TAB output [TAB more outputs]`, no header."""
+    """Read column 1 of lines `input TAB output [TAB more outputs]` without header."""
     inputs = []
     for number, line in read_lines(path):
         text, tab, _ = line.partition("\t")

@@ -1,8 +1,8 @@
-"""What the paper's U was drawn from: CrossFit's scripts, what is left out, and how many lines there were.
+"""CrossFit's scripts, from which the paper's U was drawn, those left out, and how many lines the short ones have.
 
 Sources: CrossFit (INK-USC/CrossFit) for scripts and tasks, the authors' repository (xnyuwg/fute) for the
-selection and its exclusions. A *script* makes one or more *tasks*; names are written with `_` for `-` and in
-lower case (`canonical`), because the two spell them differently.
+selection and its exclusions. A *script* makes one or more *tasks*. Names are compared in lower case with `_` for `-`
+(`canonical`), because the two sources spell them differently.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCRIPTS = tuple(  # a paragraph is easier to compare with its source than 122 li
     """.split()  # noqa: SIM905
 )
 
-# Scripts whose training split has under 1,000 lines. Some are 80 % of a set without an own test split.
+# Scripts whose training split has under 1,000 lines. Some are 80 % of a dataset that has no test split.
 SHORT_SCRIPTS = {
     "ade_dosage": 223,
     "blimp": 800,
@@ -40,7 +40,7 @@ SHORT_SCRIPTS = {
     "superglue_wsc": 554,
 }
 
-# The evaluated datasets, left out by the authors; scripts first, then the tasks a script splits into.
+# The evaluated datasets, which the authors leave out: scripts first, then the tasks that a script splits into.
 EXCLUDED = {
     "lm": (
         *("glue_cola", "glue_mnli", "glue_mrpc", "glue_qnli"),
@@ -52,22 +52,22 @@ EXCLUDED = {
     "nli": ("superglue_cb", "anli"),
 }
 
-# What the authors kept though it shares texts with an evaluated dataset (`unsup.exclude_strict`).
+# Kept by the authors, though it shares texts with an evaluated dataset (left out by `unsup.exclude_strict`).
 EXCLUDED_STRICT = {
     "lm": (
         "superglue_rte",
         *("kilt_hotpotqa", "break", "break_qdmr", "break_qdmr_high_level"),  # HotpotQA; with DROP and others
-        *("lama", "lama_squad"),  # SQuAD passages; of script lama the authors read that part
+        *("lama", "lama_squad"),  # SQuAD passages: the part of script lama that the authors read
         *("adversarial_qa", "adversarialqa"),  # SQuAD passages
         *("superglue_wsc", "winogrande", "wino_grande", "definite_pronoun_resolution"),  # source of WNLI
         *("sciq", "web_questions"),  # source of SciTail; near ComplexQuestions
         *("financial_phrasebank", "medical_questions_pairs"),  # the domain targets
     ),
-    "sa": (),  # SST-2 is Rotten Tomatoes text, and both are out already
+    "sa": (),  # SST-2 is Rotten Tomatoes text, and both are left out already
     "nli": ("glue_mnli", "sick"),  # source of WANLI; NLI under another name
 }
 
 
 def canonical(name: str) -> str:
-    """The spelling in which names of scripts and tasks are compared."""
+    """Spelling of a script or task for comparison: lower case, `_` for `-`."""
     return name.lower().replace("-", "_")

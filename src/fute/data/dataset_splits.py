@@ -1,4 +1,4 @@
-"""A dataset's source, read and normalised: what the steps of its evaluation and of its training rows share."""
+"""Read and normalise a dataset's source; the steps for its evaluation rows and its training rows share this."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fute.data.sources import load_dataset_rows
 
 
 class SplitSettings(BaseModel):
-    """What shapes the rows of one dataset."""
+    """Settings that determine the rows of one dataset."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,9 +29,9 @@ class SplitSettings(BaseModel):
 def normalised(
     settings: SplitSettings, root: Path, exclude: frozenset[str] = frozenset(), revision: str | None = None
 ) -> tuple[Normalised, dict[str, Any]]:
-    """Rows of every split, and the lock of what was read.
+    """Rows of every split, and the lock of the files that were read.
 
-    exclude: normalised texts that no training row may hold. revision: of a repository, as an earlier lock has it.
+    exclude: normalised texts that no training row may hold. revision: of a repository, taken from an earlier lock.
     """
     raw = load_dataset_rows(settings.dataset, settings.entry, source=settings.source, root=root, revision=revision)
     result = normalise(

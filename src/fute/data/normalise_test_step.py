@@ -11,14 +11,14 @@ from fute.data.sources import external_files
 
 
 def normalise_test(settings: SplitSettings, *, source: dict[str, Any], root: Path, test: Path, lock: Path) -> None:
-    """Write the evaluation rows and the lock of what was read."""
-    result, locked = normalised(settings, root)
+    """Write the evaluation rows, and the lock of the files that were read."""
+    result, record = normalised(settings, root)
     with Step(
         __name__, settings=settings.model_dump(), external=external_files(source),
         seeds={"sample": settings.seed},
     ) as step:  # fmt: skip
         step.jsonl(test, [row.to_json() for row in result.rows["test"]])
-        step.json(lock, locked)
+        step.json(lock, record)
     by_class = ", ".join(f"{count} {name}" for name, count in result.counts["test"]["classes"].items())
     shown = f" ({by_class})" if settings.entry.task == "classification" else ""
     print(f"{settings.dataset} ({settings.entry.title}): {len(result.rows['test'])} evaluation rows{shown}")

@@ -1,4 +1,4 @@
-"""Write the training rows of a dataset, and those held out of them."""
+"""Write the training rows of a dataset, and the dev rows held out of them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def normalise_train(
     settings: SplitSettings, *, source: dict[str, Any], root: Path, lock: Path, exclude: Sequence[Path],
     train: Path, dev: Path, counts: Path,
 ) -> None:  # fmt: skip
-    """Write the training rows and those held out of them, without any text that is evaluated on.
+    """Write the training rows and the dev rows held out of them, without any text that is evaluated on.
 
-    exclude: evaluation rows of this dataset and of those its registry entry calls overlapping.
-    Raises SourceError where the source has changed since the evaluation rows were read.
+    exclude: files of evaluation rows: of this dataset, and of those that its registry entry lists as overlapping.
+    Raises SourceError if the source has changed since the evaluation rows were read.
     """
     evaluated = (Row.from_json(obj, str(path)) for path in exclude for obj in read_jsonl(path))
     keys = exclusion_keys(settings.dataset, settings.entry, evaluated)
-    read = json.loads(lock.read_text(encoding="utf8"))
-    result, locked = normalised(settings, root, keys, read.get("revision"))
-    if canonical_json(locked) != canonical_json(read):
+    recorded = json.loads(lock.read_text(encoding="utf8"))
+    result, current = normalised(settings, root, keys, recorded.get("revision"))
+    if canonical_json(current) != canonical_json(recorded):
         raise SourceError(f"{settings.dataset}: the source is not what {lock} says; delete that file and run again")
     with Step(
         __name__, settings=settings.model_dump(), inputs=[*exclude, lock],

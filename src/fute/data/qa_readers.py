@@ -1,8 +1,8 @@
-"""Readers of question answering: a raw row becomes (question, context) and the places of its answers.
+"""Readers of question answering: they turn a raw row into (question, context) and the places of its answers.
 
-SQuAD is read as it was released. All other datasets take MultiQA's form (`squad_form`): only a question with
-a single span, with yes or no, or without an answer survives. An answer that several annotators gave stands
-once. Contexts keep their outer whitespace, or the places would be wrong.
+SQuAD is read as released. All other datasets get MultiQA's form (`squad_form`): only questions with a single span,
+with yes or no, or without an answer are kept. An answer that several annotators gave is listed once. Contexts keep
+their outer whitespace, since places count from their start.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ NUMBER = re.compile(r"-?[\d.,]+")
 
 
 def squad(raw: Raw) -> Iterator[Example | Skipped]:
-    """SQuAD 1.1 and 2.0: context, question, answers {text: [...], answer_start: [...]}; no answers: unanswerable."""
+    """Read SQuAD 1.1 and 2.0: context, question, answers {text: [...], answer_start: [...]} (empty: unanswerable)."""
     context, given = raw.text("context"), raw.get("answers", Mapping)
     texts, starts = (given.get(name) for name in ("text", "answer_start"))
     if not _all(texts, str) or not _all(starts, int) or len(texts) != len(starts):
         raise BadRow(raw.where, "answers", "needs text and answer_start, lists of one length", CORRECT)
-    found = [answer_at(context, text, start) for text, start in zip(texts, starts, strict=True)]
-    yield _example(raw.text("question"), context, found)
+    answers = [answer_at(context, text, start) for text, start in zip(texts, starts, strict=True)]
+    yield _example(raw.text("question"), context, answers)
 
 
 def multiqa(raw: Raw) -> Iterator[Example | Skipped]:
-    """A line of MultiQA's own files: a header, or documents with several questions, whose answers have places.
+    """Read a line of MultiQA's own files: a header, or documents with several questions, whose answers have places.
 
-    Answers may be empty though the question is not marked `cannot_answer`: it is unanswerable, too.
+    A question with no answers is unanswerable even if it is not marked `cannot_answer`.
     """
     if "header" in raw.values:
         return
@@ -65,27 +65,27 @@ def _multiqa_question(question: str, context: Context, given: Mapping[str, Any])
     if "cannot_answer" in given["open-ended"]:
         return Example((question, context.text), answers=())
     candidates = given["open-ended"]["annotators_answer_candidates"]
-    found: list[Answer | None] = []
+    answers: list[Answer | None] = []
     for single in (candidate["single_answer"] for candidate in candidates if "single_answer" in candidate):
         if "extractive" in single:
             for place in single["extractive"]["instances"]:
                 start = context.starts[place["doc_id"], place["part"]] + place["start_byte"]  # counts characters
-                found.append(answer_at(context.text, place["text"], start))
+                answers.append(answer_at(context.text, place["text"], start))
         elif "yesno" in single:
-            found.append(YES_NO[single["yesno"]])
-    if not found and candidates:
+            answers.append(YES_NO[single["yesno"]])
+    if not answers and candidates:
         if any("list" in candidate for candidate in candidates):
             return Skipped(A_LIST)
         if not any("extractive" in candidate["single_answer"] for candidate in candidates):
             return Skipped(NOT_A_SPAN)
-    return _example(question, context.text, found)
+    return _example(question, context.text, answers)
 
 
 def hotpot_qa(raw: Raw) -> Iterator[Example | Skipped]:
-    """HotpotQA, distractor setting: answer, supporting_facts, context {title: [...], sentences: [[...]]}.
+    """Read HotpotQA, distractor setting: answer, supporting_facts, context {title: [...], sentences: [[...]]}.
 
-    Kept are the supporting paragraphs and `distractors` others, in their old order; the answer is looked for in
-    the supporting ones alone, as MultiQA does.
+    The supporting paragraphs and `distractors` others are kept, in their original order. The answer is searched in
+    the supporting ones alone, as in MultiQA.
     """
     given, titles = raw.get("context", Mapping), raw.get("supporting_facts", Mapping).get("title")
     names, texts = given.get("title"), given.get("sentences")
@@ -102,7 +102,7 @@ def hotpot_qa(raw: Raw) -> Iterator[Example | Skipped]:
 
 
 def duorc(raw: Raw) -> Iterator[Example | Skipped]:
-    """DuoRC: plot, title, question, answers, no_answer. Any of the answers will do; many are no spans."""
+    """Read DuoRC: plot, title, question, answers, no_answer. One answer that is a span is enough; many are not."""
     documents = [{"title": raw.get("title", str), "text": raw.text("plot")}]
     if raw.get("no_answer", bool):
         yield Example((raw.text("question").strip(), join_documents(documents).text), answers=())
@@ -111,9 +111,9 @@ def duorc(raw: Raw) -> Iterator[Example | Skipped]:
 
 
 def drop(raw: Raw) -> Iterator[Example | Skipped]:
-    """DROP as released: answer {number, date, spans}, validated_answers (lists of the same) or none.
+    """Read DROP as released: answer {number, date, spans}, validated_answers (lists of the same) or none.
 
-    The first answer must be a single span; others that are one, too, are gold answers beside it.
+    The first answer must be a single span; validated answers that are single spans are further gold answers.
     """
     main = raw.get("answer", Mapping)
     if main.get("number") or any((main.get("date") or {}).values()):
@@ -127,7 +127,7 @@ def drop(raw: Raw) -> Iterator[Example | Skipped]:
 
 
 def drop_flat(raw: Raw) -> Iterator[Example | Skipped]:
-    """DROP without the types of answers: answer, answers (the accepted ones). A bare number counts as a number."""
+    """Read DROP without types of answers: answer, answers (the accepted ones). A bare number is of type number."""
     if NUMBER.fullmatch(raw.text("answer").strip()):
         yield Skipped(NOT_A_SPAN)
     else:
@@ -135,19 +135,19 @@ def drop_flat(raw: Raw) -> Iterator[Example | Skipped]:
 
 
 def wiki_hop(raw: Raw) -> Iterator[Example | Skipped]:
-    """WikiHop: question (a relation and its subject), answer (lower case), supports (paragraphs)."""
+    """Read WikiHop: question (a relation and its subject), answer (lower case), supports (paragraphs)."""
     yield _search(raw, [{"text": text} for text in raw.get("supports", list)], [raw.text("answer")])
 
 
 def boolq_span(raw: Raw) -> Iterator[Example | Skipped]:
-    """BoolQ with its answer as the span `yes` or `no` that MultiQA puts before every context."""
+    """Read BoolQ, with its answer as the span `yes` or `no` that MultiQA puts before every context."""
     documents = [{"title": raw.text("title"), "text": raw.text("passage")}]
     answer = YES_NO["yes" if raw.get("answer", bool) else "no"]
     yield Example((raw.text("question").strip(), join_documents(documents).text), answers=(answer,))
 
 
 def _all(values: Any, kind: type) -> bool:
-    """Whether this is a list of values of one type."""
+    """True if `values` is a list of values of this type."""
     return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
@@ -160,25 +160,25 @@ def _search(
     yes_no: bool = False,
     first: bool = False,
 ) -> Example | Skipped:
-    """The example whose gold answers are those that stand in the documents.
+    """Example whose gold answers are those of `answers` that occur in the documents; skipped if none does.
 
-    within: numbers of the documents that are searched. yes_no: the answer is one of these words. first: no
-    other answer will do where the first is not there.
+    within: numbers of the documents to search. yes_no: the answer is one of these words. first: skip the question
+    if the first answer does not occur, even if others do.
     """
     if not _all(answers, str):
         raise BadRow(raw.where, None, f"has an answer that is not a text: {list(answers)}", CORRECT)
     context = join_documents(documents)
     if yes_no:
         return Example((raw.text("question").strip(), context.text), answers=(YES_NO[answers[0]],))
-    found = [find_answer(documents, context, answer, within) for answer in answers]
-    if first and found[0] is None:
+    places = [find_answer(documents, context, answer, within) for answer in answers]
+    if first and places[0] is None:
         return Skipped(NOT_THERE)
-    there = [answer for answer in found if answer is not None]
-    return _example(raw.text("question"), context.text, there or [None])
+    answers_found = [answer for answer in places if answer is not None]
+    return _example(raw.text("question"), context.text, answers_found or [None])
 
 
-def _example(question: str, context: str, found: Sequence[Answer | None]) -> Example | Skipped:
-    """The example with these answers, each once; none: unanswerable. An answer that is None was not found."""
-    if None in found:
+def _example(question: str, context: str, answers: Sequence[Answer | None]) -> Example | Skipped:
+    """Example with these answers, each once; unanswerable if there are none; skipped if one is None (not found)."""
+    if None in answers:
         return Skipped(NOT_THERE)
-    return Example((question.strip(), context), answers=tuple(dict.fromkeys(a for a in found if a is not None)))
+    return Example((question.strip(), context), answers=tuple(dict.fromkeys(a for a in answers if a is not None)))

@@ -1,4 +1,4 @@
-"""The forms of raw rows: for each, the function that reads it and the columns it needs."""
+"""Forms of raw rows: for each, the function that reads it and the columns it needs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from fute.data.examples import ReaderFunction
 
 
 class Form(NamedTuple):
-    """columns: what is asked of a hub dataset; those of reader `fields` are the entry's. many: a raw row may hold
-    several questions."""
+    """A form of raw rows.
+
+    read: function that reads a row. columns: columns to load from a hub dataset (reader `fields`: those that the entry
+    names). many: True if a raw row may hold several questions.
+    """
 
     read: ReaderFunction
     columns: tuple[str, ...]
@@ -34,7 +37,7 @@ READERS: dict[Reader, Form] = {
 
 
 def form_of(entry: DatasetSettings, source: Source) -> Form:
-    """How the rows of a dataset are read from a source."""
+    """Form of a dataset's rows in a source."""
     reader = entry.reader_of(source)
     if reader == "fields":
         return READERS[reader]._replace(columns=(*entry.fields, str(entry.label_field)))

@@ -1,4 +1,4 @@
-"""The row that every data artifact holds, and reading JSON lines with errors that name the place."""
+"""The row type of all data artifacts, and readers of JSON lines whose errors name the place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SourceError(ValueError):
 
 
 def at(file: str | Path, row: int) -> str:
-    """The place of a row for error messages; `row` counts from 1."""
+    """Place of a row, for error messages; `row` counts from 1."""
     return f"{file}, row {row}"
 
 
@@ -58,7 +58,7 @@ class Row:
     answers: tuple[Answer, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A dict for one JSON line; fields that are None are left out."""
+        """Convert to a dict for one JSON line; fields that are None are left out."""
         row: dict[str, Any] = {"id": self.id, "segments": list(self.segments)}
         row |= {name: value for name in ("label", "task", "value") if (value := getattr(self, name)) is not None}
         if self.answers is not None:
@@ -67,7 +67,7 @@ class Row:
 
     @classmethod
     def from_json(cls, obj: dict[str, Any], where: str) -> Row:
-        """The inverse of `to_json`; `where` is the place for errors, as made by `at`.
+        """Read what `to_json` gave; `where` is the place for errors, as `at` gives it.
 
         Raises BadRow for a missing or unknown field and for a value of the wrong type.
         """
@@ -91,9 +91,9 @@ class Row:
 
 
 def _answers(values: Any, segments: list[str], where: str, remedy: str) -> tuple[Answer, ...]:
-    """Gold answers from JSON, each checked to stand where it says in the second segment."""
+    """Gold answers from JSON. Raises BadRow for one that is not at its place in the second segment."""
     if len(segments) != 2 or not isinstance(values, list):
-        raise BadRow(where, "answers", "must be a list, beside two segments (question, context)", remedy)
+        raise BadRow(where, "answers", "must be a list, with two segments (question, context)", remedy)
     answers = []
     for value in values:
         if not isinstance(value, dict) or set(value) != {"text", "start"}:
@@ -102,23 +102,23 @@ def _answers(values: Any, segments: list[str], where: str, remedy: str) -> tuple
         if not (isinstance(text, str) and text and isinstance(start, int) and start >= 0):
             raise BadRow(where, "answers", f"holds {value!r}: not a text with a place", remedy)
         if not segments[1].startswith(text, start):
-            raise BadRow(where, "answers", f"{text!r} does not stand at character {start} of the context", remedy)
+            raise BadRow(where, "answers", f"{text!r} is not at character {start} of the context", remedy)
         answers.append(Answer(text, start))
     return tuple(answers)
 
 
 def alphanumeric(text: str) -> str:
-    """The letters and digits of a text in lower case: equal for texts that differ in spacing and marks."""
+    """Letters and digits of a text in lower case; texts that differ only in spacing and punctuation give the same."""
     return "".join(char for char in text.lower() if char.isalnum())
 
 
 def overlap_key(segments: Iterable[str]) -> str:
-    """What two rows share when they are the same text: `alphanumeric` of all segments joined."""
+    """Key that rows with the same text share: `alphanumeric` of all segments joined."""
     return alphanumeric(" ".join(segments))
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(row number from 1, line without its line end) of a UTF-8 file, gzip-compressed if named `.gz`.
+    """Yield (row number from 1, line without its line end) of a UTF-8 file, gzip-compressed if named `.gz`.
 
     Lines end at \\n alone, so that a rare line separator inside a text does not split it.
     Raises BadRow for bytes that are not UTF-8 and for a broken or cut-off gzip file.
@@ -136,9 +136,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_raw_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(row number from 1, object) of a `.jsonl` or `.jsonl.gz` file.
+    """Yield (row number from 1, object) of a `.jsonl` or `.jsonl.gz` file.
 
-    Raises BadRow for broken gzip, bytes that are not UTF-8, broken JSON, and a line that is no object.
+    Raises BadRow for broken gzip, bytes that are not UTF-8, broken JSON, and a line that is not an object.
     """
     for number, line in read_lines(path):
         try:
@@ -147,10 +147,10 @@ def read_raw_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise BadRow(at(path, number), None, f"is not JSON ({error})", "correct or remove the line") from error
         if not isinstance(value, dict):
             problem = f"is a JSON {type(value).__name__}, not an object"
-            raise BadRow(at(path, number), None, problem, "write one object a line")
+            raise BadRow(at(path, number), None, problem, "write one object per line")
         yield number, value
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a data artifact. Raises BadRow for a row that is not one."""
+    """Read the rows of a data artifact. Raises BadRow for a line that is not a row."""
     return [Row.from_json(obj, str(path)) for obj in read_jsonl(path)]

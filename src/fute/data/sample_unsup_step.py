@@ -24,9 +24,9 @@ class UnsupStep(BaseModel):
 
 
 def sample_unsup(settings: UnsupStep, *, source: dict[str, Any], root: Path, rows: Path, counts: Path) -> None:
-    """Draw U: rows in the order every model reads them, and how many texts each task gave."""
-    found = read_unsup(settings.settings, root)
-    drawn, table = draw_unsup(found.tasks, settings.category, settings.settings, families=found.families)
+    """Draw U: write its rows in the order in which every model reads them, and the counts of texts per task."""
+    lines = read_unsup(settings.settings, root)
+    drawn, table = draw_unsup(lines.tasks, settings.category, settings.settings, families=lines.families)
     seeds = {"unsup": settings.settings.seed}
     with Step(
         __name__,

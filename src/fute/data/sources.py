@@ -1,4 +1,4 @@
-"""Raw rows of labelled datasets: one registry entry each, read from one of three sources.
+"""Read raw rows of labelled datasets, each with one registry entry, from one of three sources.
 
 builtin  texts that ship with the project        resources/builtin/{id}/{split}.jsonl
 files    a folder of JSON lines                  {root}/{folder}/{split}.jsonl or .jsonl.gz
@@ -29,9 +29,9 @@ class RawRow(NamedTuple):
 
 
 class RawSplits(NamedTuple):
-    """Raw rows, the fields that train must not share with test, the lock of what was read, and its source.
+    """Raw rows, the fields that train must not share with test, the lock of the files read, and the source.
 
-    Where a dataset has no split to evaluate on, `train` holds all rows and `test` none.
+    If a dataset has no split to evaluate on, `train` holds all rows and `test` none.
     """
 
     train: list[RawRow]
@@ -44,13 +44,13 @@ class RawSplits(NamedTuple):
 def load_dataset_rows(
     dataset_id: str, settings: DatasetSettings, *, source: Source, root: Path | None, revision: str | None = None
 ) -> RawSplits:
-    """The raw rows of a dataset and the lock of what was read.
+    """Read the raw rows of a dataset, and make the lock of the files that were read.
 
-    root  folder of source `files`; the lock's paths are relative to it. Ignored by the other sources
+    root      folder of source `files`; the lock's paths are relative to it. Other sources ignore it
     revision  hub: the commit to read, from an earlier lock; None: the entry's, or the default branch
-    lock  files: path, split, sha256, bytes, rows of each file; hub: repo, config, the resolved revision
-          (for a snapshot folder its files instead), and a fingerprint and row count of each split
-    Raises SourceError for what is not there, BadRow for a file that is not JSON lines.
+    lock      files: path, split, sha256, bytes, rows of each file. hub: repo, config, the resolved revision (for a
+              snapshot folder its files instead), and a fingerprint and row count of each split
+    Raises SourceError for a file, split or repository that is missing, BadRow for a file that is not JSON lines.
     """
     if source == "hub":
         if revision is not None and settings.hub is not None:
@@ -70,9 +70,9 @@ def load_dataset_rows(
 
 
 def source_identity(dataset_id: str, settings: DatasetSettings, source: Source, root: Path | None) -> dict[str, Any]:
-    """What identifies the raw data, cheap enough for planning: file hashes, or repository and revision.
+    """Identity of the raw data, cheap enough for planning: file hashes, or repository and revision.
 
-    A hub entry without a revision is identified by its name alone: what the name stood for is in the lock.
+    A hub entry without a revision is identified by its name alone; the lock holds the commit that was read.
     """
     if source != "hub":
         base = _folder_root(dataset_id, source, root)
@@ -92,21 +92,21 @@ def _folder_root(dataset_id: str, source: Source, root: Path | None) -> Path:
 def _raw_files(
     dataset_id: str, settings: DatasetSettings, source: Source, root: Path
 ) -> Iterator[tuple[str, str, Path]]:
-    """(train, test or both, raw split, file) of the raw splits, in registry order."""
+    """Yield (train, test or both, raw split, file) for each raw split, in registry order."""
     files = settings.files if source == "files" else FilesSettings()
     folder = root / (files.folder or dataset_id)
     splits = files.splits or settings.splits
     for part, names in splits.parts:
         for split in names:
             candidates = [folder / f"{split}.jsonl", folder / f"{split}.jsonl.gz"]
-            found = [path for path in candidates if path.is_file()]
-            if len(found) != 1:
-                state = "both are there, keep one" if found else "neither is there"
+            existing = [path for path in candidates if path.is_file()]
+            if len(existing) != 1:
+                state = "both exist, keep one" if existing else "neither exists"
                 raise SourceError(
                     f"{dataset_id}, source {source}: {candidates[0]} or {candidates[1].name}: {state}; "
                     + (settings.obtain or "put the file there, or choose another source or split in the registry")
                 )
-            yield part, split, found[0]
+            yield part, split, existing[0]
 
 
 def _file_lock(path: Path, root: Path) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _hub(dataset_id: str, settings: DatasetSettings) -> HubSettings:
 
 
 def _hidden(path: Path) -> bool:
-    """Whether a file is no part of the data, as the hub client's own `.cache` in a snapshot folder."""
+    """True if a file is not data, such as the hub client's own `.cache` in a snapshot folder."""
     return any(part.startswith(".") for part in path.parts)
 
 
@@ -142,7 +142,7 @@ def _hub_identity(hub: HubSettings) -> dict[str, Any]:
 
 
 def _load_hub(dataset_id: str, settings: DatasetSettings) -> RawSplits:
-    from fute.data.hub import load_split, resolve_revision  # here: `datasets` is slow to import (see there)
+    from fute.data.hub import load_split, resolve_revision  # imported here: `datasets` is slow to import (see there)
 
     hub = _hub(dataset_id, settings)
     lock = {"source": "hub"} | _hub_identity(hub)
@@ -156,8 +156,8 @@ def _load_hub(dataset_id: str, settings: DatasetSettings) -> RawSplits:
     lock["splits"] = []
     for part, names in splits.parts:
         for split in names:
-            found = load_split(hub.repo, hub.config, split, revision, list(columns), hub.folder)
-            objects = [{columns[column]: value for column, value in row.items()} for row in found]
+            loaded = load_split(hub.repo, hub.config, split, revision, list(columns), hub.folder)
+            objects = [{columns[column]: value for column, value in row.items()} for row in loaded]
             origin = f"{lock['repo']}, split {split}"
             rows[part] += [RawRow(origin, split, index, value) for index, value in enumerate(objects)]
             lock["splits"].append({"split": split, "rows": len(objects), "fingerprint": content_key(objects)})
@@ -165,5 +165,5 @@ def _load_hub(dataset_id: str, settings: DatasetSettings) -> RawSplits:
 
 
 def external_files(source: dict[str, Any]) -> dict[str, str]:
-    """Files outside the project that a step read, for its record: name -> sha256."""
+    """Files outside the project that a step reads, for its record: name -> sha256."""
     return {f"data:{file['path']}": file["sha256"] for file in source.get("files", []) if "sha256" in file}

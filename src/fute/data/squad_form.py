@@ -1,7 +1,7 @@
-"""MultiQA's SQuAD-2 form: documents become one context, answers places in it (repository alontalmor/MultiQA).
+"""MultiQA's SQuAD-2 form: join documents into one context, and find answers in it (repository alontalmor/MultiQA).
 
-The context starts with the words `yes` and `no`, so that a model of spans can answer yes/no questions, and
-each part of a document follows its name: `[aug] yes no  [title] Rome [text] Rome is ...`.
+The context starts with the words `yes` and `no`, so that a model of spans can answer yes/no questions. Each part of
+a document comes after its name: `[aug] yes no  [title] Rome [text] Rome is ...`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Context(NamedTuple):
 
 
 def join_documents(documents: Sequence[Mapping[str, str]]) -> Context:
-    """The context of some documents. Parts other than title, text and snippet are left out."""
+    """Join documents into a context. Parts other than title, text and snippet are left out."""
     text, starts = AUGMENTED, {}
     for number, document in enumerate(documents):
         for part in PARTS:
@@ -40,10 +40,10 @@ def join_documents(documents: Sequence[Mapping[str, str]]) -> Context:
 def find_answer(
     documents: Sequence[Mapping[str, str]], context: Context, answer: str, within: Iterable[int] | None = None
 ) -> Answer | None:
-    """The first place of an answer in the documents (or in those with the numbers `within`), or None.
+    """Find the first place of an answer in the documents (or in those with the numbers `within`); None if missing.
 
-    Whole words only; the same case is preferred; any run of whitespace equals any other. The text of the found
-    answer is that of the context.
+    Only whole words match; a match in the same case is preferred; any run of whitespace equals any other. The text
+    of the result is that of the context.
     """
     if not answer.strip():
         return None
@@ -58,13 +58,13 @@ def find_answer(
 
 
 def answer_at(context: str, text: str, start: int) -> Answer | None:
-    """The answer that is said to stand at a place, in the context's own case; None where it does not."""
-    found = context[start : start + len(text)] if start >= 0 else ""
-    return Answer(found, start) if text and found.lower() == text.lower() else None
+    """Answer at a place, in the context's case; None if the context has other words there (case aside)."""
+    words = context[start : start + len(text)] if start >= 0 else ""
+    return Answer(words, start) if text and words.lower() == text.lower() else None
 
 
 def _words(answer: str) -> str:
-    """A pattern for an answer that does not begin or end inside a word."""
+    """Pattern that matches an answer where it neither begins nor ends inside a word."""
     words = answer.split()
     before = r"(?<!\w)" if re.match(r"\w", words[0][0]) else ""
     after = r"(?!\w)" if re.match(r"\w", words[-1][-1]) else ""

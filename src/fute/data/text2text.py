@@ -1,8 +1,8 @@
-"""Text pairs x -> y for the surrogate: what stands on the target side.
+"""Target strings y of the surrogate's text pairs x -> y.
 
-A class is named by its canonical class name ("entailment", not class 0 and not "yes"), the same in DTEs
-and MTEs: datasets and models differ in the order of their classes, names do not. A number is rounded as T5
-rounds STS-B (google-research/text-to-text-transfer-transformer); an answer is its text.
+The target of a class is its canonical name ("entailment", not class 0 and not "yes"), the same in DTEs and MTEs:
+datasets and models order their classes differently, names stay. A number is rounded as T5 rounds STS-B
+(google-research/text-to-text-transfer-transformer). The target of an answer is its text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNANSWERABLE = "unanswerable"
 
 
 def number_target(value: float, *, low: float, high: float, step: float) -> str:
-    """A number as a target string: clamped to low..high, rounded to the nearest step with the step's decimals.
+    """Target string of a number: clamped to low..high, rounded to the nearest step, with the step's decimals.
 
     Halves go to the even step, as in T5's round(5 * label) / 5: 2.5 is 2.4 (12 steps, not 13), 2.7 is 2.8.
     Raises ValueError for a value that is not finite.
@@ -33,7 +33,7 @@ def number_target(value: float, *, low: float, high: float, step: float) -> str:
 
 
 def answer_target(answers: Sequence[Answer]) -> str:
-    """The first gold answer on one line with single blanks, or `unanswerable` where there is none."""
+    """Target string of an answer: the first gold answer with single blanks, or `unanswerable` if there is none."""
     return " ".join(answers[0].text.split()) if answers else UNANSWERABLE
 
 
@@ -53,11 +53,11 @@ def mte_target(
     classes: Sequence[str],
     verbalizers: Mapping[str, Sequence[str]],
 ) -> str:
-    """The target string of a model's predicted class.
+    """Target string of a model's predicted class.
 
     kind         label: the canonical class name; verbalizer: the prompt's first word for the class (an
                  ablation); abc: A, B, C by class index (the control without meaningful label strings)
-    classes      canonical class order; empty where a model's outputs are numbers or texts, which stand for themselves
+    classes      canonical class order; empty if a model's outputs are numbers or texts, which are returned unchanged
     verbalizers  class name -> words of the prompt, first word first
     Raises ValueError for a label that is not one of the classes.
     """

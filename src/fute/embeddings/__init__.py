@@ -1,16 +1,18 @@
-"""Task embeddings: the method f, from pairs (x, y) and a surrogate to a vector, and how vectors are compared.
+"""Task embeddings: the method f, which turns pairs (x, y) and a surrogate into a vector, and the comparison of vectors.
 
-A DTE is f of a dataset's pairs; an MTE is f of unlabelled texts with a black box's outputs as y (Wang et al.,
+A DTE is f of a dataset's pairs. An MTE is f of unlabelled texts with a black box's outputs as y (Wang et al.,
 "Towards Unified Task Embeddings Across Multiple Models").
 
-`vectors`   the vector with its record, and cosines (what this package exports; needs no torch)
-`embedder`  `Embedder`: a surrogate loaded once, many vectors
-`taskemb`   fine-tune the surrogate, then the diagonal of its Fisher information
-`tupate`    tune a frozen surrogate (prefix, LoRA, biases), then average what was tuned over the layers
-`textemb`   average the surrogate's states, without training
+`vectors`   the vector with its record, and cosines (the exports of this package; needs no torch)
+`embedder`  `Embedder`: a surrogate loaded once, for many vectors
+`taskemb`   fine-tunes the surrogate, then takes the diagonal of its Fisher information
+`tuned`     tunes a frozen surrogate, then averages the tuned parameters over the layers; the tuning is one of
+            `tupate` (prefix), `tupate_lora` and `tupate_bias`
+`textemb`   averages the surrogate's states, without training
 `pairs`     a dataset's rows, or U with a black box's labels, as pairs (x, y)
-`batch`     the step that learns many vectors; `extract` takes one out, `encode` keeps an encoder's states for all
-`embed_file`, `compare_files`   the commands for own pairs
+`embed_batch_step`   learns many vectors; `extract_embedding_step` takes one out of a batch, and
+            `encoder_states_step` computes an encoder's states once for all vectors
+`embed_file`, `compare_files`   the commands for a user's own pairs
 """
 
 from fute.embeddings.vectors import (

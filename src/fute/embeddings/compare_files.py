@@ -1,4 +1,4 @@
-"""`fute compare`: how similar one task embedding is to others."""
+"""`fute compare`: the similarity of one task embedding with others."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fute.embeddings.vectors import centred_cosine, cosine, load
 def compare_files(first: Path, others: Sequence[Path]) -> None:
     """Print the similarity of one embedding with others, most similar first."""
     base = load(first)
-    found = [(path, load(path)) for path in others]
-    rows = sorted(((cosine(base, other), path, other) for path, other in found), key=lambda row: -row[0])
+    loaded = [(path, load(path)) for path in others]
+    rows = sorted(((cosine(base, other), path, other) for path, other in loaded), key=lambda row: -row[0])
     table = Table(title=f"similarity with {first}", title_justify="left")
     centred = base.init is not None
     for name in ("Rank", "Embedding", "Cosine", *(["Centred"] if centred else [])):

@@ -1,7 +1,7 @@
 """Learn task embeddings (DTEs, MTEs) from pairs (x, y), many from one load of the surrogate.
 
-One process loads the surrogate once and learns many vectors; each is kept as soon as it is done, so that a
-killed batch goes on with the next one.
+One process loads the surrogate once and learns many vectors. Each vector is stored as soon as it is done, so that a
+killed batch continues with the next one.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ def _name(item: Item) -> str:
 
 
 def texts_of_training(settings: MethodSettings, pairs: Sequence, held_out: Sequence | None) -> int:
-    """Pairs over all epochs of one training."""
+    """Number of pairs over all epochs of one training."""
     epochs = getattr(settings, "epochs" if held_out is None else "max_epochs", 1)
     return len(pairs) * epochs
 
 
 def _zip(path: Path, members: Mapping[str, bytes]) -> None:
-    """A stored zip with fixed dates, so that equal content gives equal bytes."""
+    """Write an uncompressed zip with fixed dates, so that equal content gives equal bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in sorted(members.items()):
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
 
 
 def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
-    """Learn all vectors of a batch; goes on after the last finished one of a killed run.
+    """Learn all vectors of a batch. A killed run continues after its last finished vector.
 
-    files: `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}`, and where the encoder's
-    states are shared `states:{category}` -> path.
-    output: the batch's zip; `.keys` and sidecars are written beside it.
+    files: name -> path. Names are `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}`,
+    and `states:{category}` if the encoder's states are shared.
+    output: the batch's zip; `.keys` and sidecars are written next to it.
     """
     accelerator = Accelerator(cpu=compute_device().type == "cpu")
     surrogate_sha256 = sha256_file(lock)
@@ -59,15 +59,15 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
         | {"surrogate": surrogate_sha256}
         for item in spec.items
     }
-    store = UnitStore(output, SUFFIX, {digest for found in index.values() for digest in found.values()})
+    store = UnitStore(output, SUFFIX, {digest for sources in index.values() for digest in sources.values()})
     missing = set(store.missing([member(item.key) for item in spec.items]))
-    found = len(spec.items) - len(missing)
-    print(f"{spec.method}: {len(spec.items)} vectors, {found} of them found finished", flush=True)
+    finished = len(spec.items) - len(missing)
+    print(f"{spec.method}: {len(spec.items)} vectors, {finished} of them already finished", flush=True)
     embedder, recipe = None, None
     states: tuple[str, States] | None = None
-    # items with one recipe and one set of texts follow each other: the surrogate and states are loaded once for them
+    # Items with the same recipe and texts follow each other, to load the surrogate and states once for them.
     ordered = sorted(spec.items, key=lambda item: (item.recipe, item.kind, item.category, item.source))
-    with heed_sigterm() as came, Track(f"{spec.method} vectors", len(missing), "vectors") as track:
+    with heed_sigterm() as asked_to_stop, Track(f"{spec.method} vectors", len(missing), "vectors") as track:
         for item in ordered:
             if member(item.key) not in missing:
                 continue
@@ -88,12 +88,14 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
                     checkpoints=store.path(f"{item.key}.training"),
                 )
             if accelerator.is_main_process:
-                kept_as = {"store": settings.store} if isinstance(settings, TaskEmbSettings) else {}
-                store.put(member(item.key), lambda path, made=embedding, how=kept_as: save(made, path, **how))
+                options = {"store": settings.store} if isinstance(settings, TaskEmbSettings) else {}
+                store.put(member(item.key), lambda path, vector=embedding, how=options: save(vector, path, **how))
                 shutil.rmtree(store.path(f"{item.key}.training"), ignore_errors=True)
             track.advance()
-            if came():
-                raise Preempted(f"stopped by SIGTERM; {track.done} vectors are kept, and running again goes on")
+            if asked_to_stop():
+                raise Preempted(
+                    f"stopped by SIGTERM; {track.done} new vectors are kept; run the same command again to go on"
+                )
     accelerator.end_training()
     if not accelerator.is_main_process:
         return

@@ -1,4 +1,4 @@
-"""`fute embed`: the task embedding of a user's own pairs, without a workflow."""
+"""`fute embed`: a task embedding of a user's own pairs, without the workflow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fute.surrogate.text2text import Pair
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Pairs of a JSON-lines file: `{"x": text, "y": text}`, or x as a list of two texts.
+    """Read pairs from a JSON-lines file: `{"x": text, "y": text}`, or x as a list of two texts.
 
     Raises BadRow, naming file, row and field.
     """
@@ -39,31 +39,31 @@ def read_pairs(path: Path) -> list[Pair]:
             raise BadRow(where, "x", "is empty", "drop the line")
         y = row.get("y")
         if not isinstance(y, str) or not y.strip():
-            raise BadRow(where, "y", "must be a text that is not empty", "give silence a name, such as 'unknown'")
+            raise BadRow(where, "y", "must be a text that is not empty", "give empty answers a name, such as 'unknown'")
         pairs.append(Pair(tuple(x), y))
     if not pairs:
-        raise BadRow(str(path), None, "holds no pairs", "write one object with x and y a line")
+        raise BadRow(str(path), None, "holds no pairs", "write one object with x and y per line")
     return pairs
 
 
 def class_pairs(pairs: Sequence[Pair], classes: Sequence[str]) -> list[Labelled]:
-    """Pairs for a head, y being the name of a class."""
+    """Turn pairs whose y is the name of a class into pairs for a head."""
     return [Labelled(pair.x, ClassTarget(classes.index(pair.y), len(classes))) for pair in pairs]
 
 
 def _category_classes(path: Path, names: set[str]) -> tuple[str, ...]:
-    """The classes of the one category that all names are of, in the order that a run's heads have."""
-    found = [classes for classes in CLASSES.values() if names <= set(classes)]
-    if len(found) != 1:
+    """Classes of the one category that has all names, in the order of a run's heads."""
+    matching = [classes for classes in CLASSES.values() if names <= set(classes)]
+    if len(matching) != 1:
         raise ConfigError(
-            f"{path}: y takes {sorted(names)}, which are not the classes of one category; name all classes in one "
-            "order for all vectors: --classes first,second,..."
+            f"{path}: y takes {sorted(names)}, which are not the classes of one category; name all classes, in the "
+            "same order for all vectors: --classes first,second,..."
         )
-    return found[0]
+    return matching[0]
 
 
 def surrogate_sha256(folder: Path) -> str:
-    """Hash of a model folder as the workflow's vectors carry it: of its lock, or of its files where it has none."""
+    """Hash of a model folder, as in the workflow's vectors: the hash of its lock, or of its files if it has no lock."""
     lock = folder.with_name(f"{folder.name}.lock.json")
     if lock.is_file():
         return sha256_file(lock)
@@ -83,34 +83,37 @@ def embed_file(
 ) -> None:
     """Learn one vector by a configuration's recipe, so that it can be compared with that run's vectors.
 
-    kind: `dte` takes the pairs in a seeded order, again from the first until the recipe's number of pairs is
-    reached; `mte` takes them as they stand. dev: held-out pairs, for recipes that stop early. For a surrogate of the
-    heads form every y is the name of a class: of a category of the paper's where all are, in its order; else of
-    `classes`, which must be the same for all vectors that are compared. A killed call goes on where it was when it is
-    repeated.
+    kind: `dte` takes the pairs in a seeded order and repeats them until the recipe's number of pairs is reached; `mte`
+        takes them in the order of the file.
+    model: folder of a saved model; None: the run's own surrogate. dev: held-out pairs, for recipes that stop early.
+    classes: for a surrogate of the heads form, where every y is the name of a class. Not needed if all names are of one
+        of the paper's categories; otherwise the same for all vectors that are compared.
+
+    A killed call continues where it was if it is repeated. Raises ConfigError for a missing model, missing held-out
+    pairs or unknown classes, and BadRow for a bad line.
     """
     section = run.config.method(method)
     recipe = getattr(section, kind)
     folder = model or Path(paths.model_folder(run.config.surrogate.name))
     if not (folder / "config.json").is_file():
         raise ConfigError(
-            f"{folder} holds no model: give the folder of a saved model by --model, or fetch the run's own with "
+            f"{folder} holds no model: give the folder of a saved model by --model, or fetch the run's own by "
             f"`snakemake --cores 1 {paths.model_lock(run.config.surrogate.name)}`"
         )
-    known = read_pairs(pairs)
-    known = limited(known, section.pairs, run.config.seed) if kind == "dte" else known[: section.pairs]
+    to_learn = read_pairs(pairs)
+    to_learn = limited(to_learn, section.pairs, run.config.seed) if kind == "dte" else to_learn[: section.pairs]
     held_out = read_pairs(dev) if dev else None
     if run.config.surrogate.settings.form == "heads":
-        classes = classes or _category_classes(pairs, {pair.y for pair in (*known, *(held_out or ()))})
-        known = class_pairs(known, classes)
+        classes = classes or _category_classes(pairs, {pair.y for pair in (*to_learn, *(held_out or ()))})
+        to_learn = class_pairs(to_learn, classes)
         held_out = held_out and class_pairs(held_out, classes)
     if kind == "dte" and recipe.early_stops and held_out is None:
-        raise ConfigError(f"this configuration's {method} stops DTEs early: give held-out pairs by --dev")
+        raise ConfigError(f"the configuration's {method} recipe stops DTEs early: give held-out pairs by --dev")
     embedder = Embedder(folder, run.config.surrogate.settings, recipe, surrogate_sha256(folder))
     partial = output.with_name(f"{output.name}.partial")
-    with heed_sigterm(), TrainingProgress(output.stem, texts_of_training(recipe, known, held_out)) as progress:
+    with heed_sigterm(), TrainingProgress(output.stem, texts_of_training(recipe, to_learn, held_out)) as progress:
         shown = progress if embedder.accelerator.is_main_process else None
-        made = embedder.embed(known, dev=held_out, progress=shown, checkpoints=partial)
+        embedding = embedder.embed(to_learn, dev=held_out, progress=shown, checkpoints=partial)
         embedder.accelerator.end_training()
     if not embedder.accelerator.is_main_process:
         return
@@ -118,7 +121,8 @@ def embed_file(
     inputs = [pairs, *([dev] if dev else [])]
     more_code = [method_module(method), form_module(run.config.surrogate.settings.form)]
     with Step(__name__, settings=settings, more_code=more_code, inputs=inputs, seeds={"data": run.config.seed}) as step:
-        step.write(output, lambda path: save(made, path), pairs=len(known))
+        step.write(output, lambda path: save(embedding, path), pairs=len(to_learn))
     shutil.rmtree(partial, ignore_errors=True)
-    loss = f", loss {made.meta['loss_start']:.3f} -> {made.meta['loss_end']:.3f}" if "loss_end" in made.meta else ""
-    print(f"{output}: {len(made.vector)} numbers from {len(known)} pairs{loss}")
+    meta = embedding.meta
+    loss = f", loss {meta['loss_start']:.3f} -> {meta['loss_end']:.3f}" if "loss_end" in meta else ""
+    print(f"{output}: {len(embedding.vector)} numbers from {len(to_learn)} pairs{loss}")

@@ -27,7 +27,7 @@ from fute.surrogate.training import Progress, count_steps
 class Embedder:
     """Loads a surrogate once and turns sets of pairs into vectors, each from the same starting weights.
 
-    surrogate_sha: hash of the surrogate's files, from whoever keeps them; it goes into every basis.
+    surrogate_sha: hash of the surrogate's files, which becomes part of every basis.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Embedder:
         self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
         frozen = not isinstance(method_settings, TaskEmbSettings)
         if surrogate_settings.form == "heads" and isinstance(method_settings, TextEmbSettings):
-            raise EmbeddingError("textemb reads states at y, and the heads form has no y; use form text2text")
+            raise EmbeddingError("textemb reads states at y, but the heads form has no y; use form text2text")
         self.surrogate = load_form(surrogate_path, surrogate_settings, frozen=frozen)
         self.surrogate.model.to(self.accelerator.device)
         if self.accelerator.device.type == "cpu":
@@ -62,20 +62,20 @@ class Embedder:
         states: States | None = None,
         checkpoints: Path | None = None,
     ) -> Embedding:
-        """The embedding of `pairs`; with held-out rows `dev`, training stops early (see the recipe).
+        """Learn the embedding of `pairs`. With held-out rows `dev`, training stops early (see the recipe).
 
         pairs, dev: `Pair`s for the text-to-text form, `Labelled` for the heads form.
-        progress: called after each step with steps done and steps in all, of one order seed, and the loss.
-        states: the encoder's states of a corpus whose first texts are these pairs' x; computed where not given.
-        checkpoints: folder where a training under way keeps its state, to go on from after a kill.
+        progress: called after each step with steps done and all steps, of one order seed, and the loss.
+        states: the encoder's states of a corpus whose first texts are the x of these pairs; None: computed here.
+        checkpoints: folder for the state of a training under way, from which a killed training continues.
 
-        Raises EmbeddingError for too few steps, for pairs that cannot be encoded, or for a TuPaTE vector that
-        stayed at its start; FloatingPointError for a loss that is not finite.
+        Raises EmbeddingError for too few steps, or for a TuPaTE vector that stayed at its start; PairError for pairs
+        that cannot be encoded; FloatingPointError for a loss that is not finite.
         """
         if dev is not None and not self.settings.early_stops:
-            raise EmbeddingError("held-out rows were given, but the recipe has no max_epochs and patience")
+            raise EmbeddingError("held-out rows were given, but the recipe has no max_epochs and patience; set both")
         if not pairs:
-            raise EmbeddingError("there are no pairs to learn from")
+            raise EmbeddingError("there are no pairs to learn from; give at least one")
         self.surrogate.prepare(pairs)
         examples = self.surrogate.encode(pairs)
         meta: dict[str, Any] = {
@@ -97,8 +97,8 @@ class Embedder:
         for seed in self.settings.order_seeds:
             training = self._training(seed, epochs, bool(held_out), progress)
             checkpoint = self._checkpoint(checkpoints, training, examples, held_out)
-            found, log, fact = self._method.run(examples, held_out, training | {"checkpoint": checkpoint}, states)
-            vectors.append(found)
+            learned, log, fact = self._method.run(examples, held_out, training | {"checkpoint": checkpoint}, states)
+            vectors.append(learned)
             logs.append(log)
             facts.append(fact)
         orders = np.stack(vectors)
@@ -113,7 +113,7 @@ class Embedder:
         return self._method.finish(vector, orders, self._basis, meta, facts)
 
     def _epochs(self, pairs: int, *, early_stop: bool) -> int:
-        """Epochs of a training; EmbeddingError where they are too few optimiser steps."""
+        """Epochs of a training. Raises EmbeddingError if they give too few optimiser steps."""
         settings = self.settings
         epochs = settings.max_epochs if early_stop else settings.epochs
         steps = count_steps(pairs, epochs=epochs, batch_size=settings.batch_size)
@@ -144,5 +144,11 @@ class Embedder:
         if folder is None:
             return None
         ids = [[(e.input_ids, e.target_ids) for e in part] for part in (examples, held_out)]
-        what = [self._basis, self.settings.model_dump(), self.surrogate.settings.model_dump(), training["epochs"], ids]
-        return Checkpoint(folder / f"order-{training['order_seed']}.safetensors", content_key(what))
+        identity = [
+            self._basis,
+            self.settings.model_dump(),
+            self.surrogate.settings.model_dump(),
+            training["epochs"],
+            ids,
+        ]
+        return Checkpoint(folder / f"order-{training['order_seed']}.safetensors", content_key(identity))

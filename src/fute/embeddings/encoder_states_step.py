@@ -1,4 +1,4 @@
-"""Compute the frozen encoder's states of every text of U, once for all vectors."""
+"""Compute the frozen encoder's states of every text of U once for all vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fute.surrogate.states import compute_states, save_states
 from fute.surrogate.text2text import Pair, eager_attention, encode_pairs, load_surrogate
 
 ANY_TARGET = "-"
-"""Encoder states do not depend on the target, which a pair must have."""
+"""A pair must have a target, but encoder states do not depend on it."""
 
 
 def encoder_states(
@@ -26,12 +26,12 @@ def encoder_states(
     settings = settings.model_copy(update={"form": "text2text"})  # both forms encode texts alike
     surrogate = load_surrogate(model, settings)
     surrogate.model.to(device)
-    if device.type == "cpu":  # as the embedding step does, so that states are the same in both
+    if device.type == "cpu":  # as in the embedding step, so that both compute the same states
         eager_attention(surrogate.model)
     rows = read_rows(corpus)[:texts]
     examples = encode_pairs(surrogate, [Pair(row.segments, ANY_TARGET) for row in rows])
     with Track("encoder states", len(examples), "texts") as track:
         states = compute_states(prefix_tuning(surrogate, TupateSettings()), examples, progress=track.advance)
-    what = {"settings": settings.model_dump(), "texts": texts}
-    with Step(__name__, settings=what, inputs=[corpus, lock]) as step:
+    step_settings = {"settings": settings.model_dump(), "texts": texts}
+    with Step(__name__, settings=step_settings, inputs=[corpus, lock]) as step:
         step.write(output, lambda path: save_states(states, path), texts=len(examples), tokens=len(states.ids))

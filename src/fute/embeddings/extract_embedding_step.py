@@ -14,21 +14,21 @@ from fute.embeddings.vectors import record_of
 SUFFIX = ".zip"
 INDEX = "inputs.json"
 TAKEN = {"labels": (), "soft_labels": ("classes", "probabilities", "value", "span")}
-"""What is read of a label file, where it has it, beside id and prediction: by what a vector is learned from."""
+"""Keys of a label file's rows that a vector depends on besides id and prediction, by the kind of its labels."""
 RECORDED = ("pairs", "steps", "loss_start", "loss_end", "relative_distance")
-"""What the sidecar of a vector repeats of how it was learned."""
+"""Facts about the training that the sidecar of a vector repeats."""
 
 
 def member(key: str) -> str:
-    """Name of a vector inside its batch, and of its finished unit."""
+    """Name of a vector inside its batch, and of its stored unit."""
     return f"{key}.safetensors"
 
 
 def learned_from(name: str, path: Path) -> str:
-    """Hash of what a vector takes from a file: of labels ids and predictions, of soft ones the probabilities too.
+    """Hash of the part of a file that a vector depends on.
 
-    Of all else it is that of the whole file. Two prompts of equal words have one vector, though their label files
-    carry different prompt numbers.
+    name `labels`: ids and predictions; `soft_labels`: also probabilities and numbers; any other: the whole file. So two
+    prompts with the same words share one vector, although their label files have different prompt numbers.
     """
     if name not in TAKEN:
         return sha256_file(path)
@@ -39,21 +39,21 @@ def learned_from(name: str, path: Path) -> str:
 def extract_embedding(key: str, *, batch: Path, files: Mapping[str, Path], output: Path) -> None:
     """Write one vector of a batch.
 
-    files: what it was learned from (`train` or `labels`, and the surrogate's lock as `surrogate`), compared with
-    what the batch recorded.
+    files: the files that it was learned from (`train` or `labels`, and the surrogate's lock as `surrogate`), which are
+    compared with the hashes in the batch.
 
-    Raises ValueError where the batch does not hold the vector or was learned from other files.
+    Raises ValueError if the batch does not hold the vector, or was learned from other files.
     """
     with zipfile.ZipFile(batch) as archive:
         recorded = json.loads(archive.read(INDEX)).get(key)
         if recorded is None:
             raise ValueError(f"{batch}: holds no vector {key[:16]}; delete this batch and its .keys, then run again")
         data = archive.read(member(key))
-    # a vector of soft targets recorded its labels under a name that says so
+    # Vectors of soft targets recorded their labels as `soft_labels`.
     named = {kind if kind in recorded else f"soft_{kind}": path for kind, path in files.items()}
     check_sources(batch, recorded, named, learned_from)
     inputs = [batch, *files.values()]
     with Step(__name__, settings={"key": key}, inputs=inputs) as step:
-        learned = record_of(data)
-        step.facts = {name: learned[name] for name in RECORDED if name in learned}
+        record = record_of(data)
+        step.facts = {name: record[name] for name in RECORDED if name in record}
         step.bytes(output, data)

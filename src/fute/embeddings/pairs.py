@@ -1,4 +1,4 @@
-"""What a vector is learned from: the pairs (x, y) of a dataset, or of U and what a black box says of it."""
+"""Pairs (x, y) for a vector: from a dataset, or from U with the answers of a black box."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from fute.surrogate.text2text import Pair
 def dataset_pairs(
     rows: list[Row], limit: int | None, seed: int, form: Form = "text2text", classes: Sequence[str] = ()
 ) -> list[Pair] | list[Labelled]:
-    """`limit` labelled rows in a seeded order, as pairs (text, target); None: every row once.
+    """Pairs (text, target) of `limit` labelled rows in a seeded order; limit None: every row once.
 
-    The target is the label's text, or for heads what a head says: a class of `classes`, a number, or an answer.
+    The target is the label's text, or for heads the target of a head: a class of `classes`, a number, or an answer.
 
-    A dataset with fewer rows gives them again, in the same order, until `limit` is reached: vectors are only
-    comparable when the same number of pairs made them.
+    If there are fewer rows, they are repeated in the same order until `limit` is reached, because vectors are only
+    comparable if they are learned from the same number of pairs.
     """
     if form == "heads":
         return limited([Labelled(row.segments, row_target(row, classes)) for row in rows], limit, seed)
@@ -42,7 +42,7 @@ def dataset_pairs(
 
 
 def row_target(row: Row, classes: Sequence[str]) -> Target:
-    """What a head shall say of a labelled row. Raises ValueError for a label that is none of `classes`."""
+    """Target of a head for a labelled row. Raises ValueError for a label that is not one of `classes`."""
     if row.answers is not None:
         first = row.answers[0] if row.answers else Answer("", 0)
         return SpanTarget(first.start, first.start + len(first.text))
@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 
 def limited(pairs: Sequence[T], limit: int | None, seed: int) -> list[T]:
-    """Pairs in a seeded order, from the first again until there are `limit`; None: each once."""
+    """Pairs in a seeded order, repeated until there are `limit`; None: each once."""
     pairs = list(pairs)
     random.Random(seed).shuffle(pairs)
     return pairs if limit is None else list(itertools.islice(itertools.cycle(pairs), limit))
@@ -66,37 +66,37 @@ def limited(pairs: Sequence[T], limit: int | None, seed: int) -> list[T]:
 def model_pairs(
     item: Item, rows: list[Row], labels: list[dict], seed: int, form: Form = "text2text"
 ) -> list[Pair] | list[Labelled]:
-    """The texts of U, in U's order, with what a black box said of them; at most `item.pairs`.
+    """Pairs of the texts of U, in U's order, with the labels of a black box; at most `item.pairs`.
 
-    The target is a text, or for heads what `label_target` gives.
+    The target is a text, or for heads the result of `label_target`.
 
-    Variant `null-i` permutes the labels over these texts with a seed of its own.
-    Raises ValueError where labels and U are not of the same texts.
+    Variant `null-i` permutes the labels over these texts; each i has a seed of its own.
+    Raises ValueError if labels and U have different texts.
     """
     if [row.id for row in rows] != [label["id"] for label in labels]:
         raise ValueError(f"{item.source}: its labels are not those of U in this order; delete them and run again")
-    said = labels[: item.pairs]
+    used = labels[: item.pairs]
     if item.variant and item.variant.startswith("null-"):
-        random.Random(f"{seed}/{item.variant}").shuffle(said)
+        random.Random(f"{seed}/{item.variant}").shuffle(used)
     if form == "heads":
         try:
-            targets = [label_target(label, item.classes, soft=item.target == "soft") for label in said]
+            targets = [label_target(label, item.classes, soft=item.target == "soft") for label in used]
         except ValueError as error:
             raise ValueError(f"{item.source}: {error}") from None
         return [Labelled(row.segments, target) for row, target in zip(rows, targets, strict=False)]
     words = dict(zip(item.classes, ((word,) for word in item.verbalizers or ()), strict=False))
     return [
         Pair(row.segments, mte_target(item.target, label["prediction"], item.classes, words))
-        for row, label in zip(rows, said, strict=False)
+        for row, label in zip(rows, used, strict=False)
     ]
 
 
 def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool) -> Target:
-    """What a head shall say where a black box gave a label: a line of its label file, with `classes` in any order.
+    """Target of a head for a label of a black box. label: a line of its label file, with its classes in any order.
 
-    The class, or (soft) the probabilities of all classes; without classes the rounded or (soft) the raw number; of a
-    span its likeliest ends, which are not text and stand for both forms.
-    Raises ValueError, naming the line, for a label that does not say what a head has to learn.
+    With `classes`: the class, or if `soft` the probabilities of all classes. Without: the rounded number, or if `soft`
+    the raw one; for a span its likeliest ends, hard or soft.
+    Raises ValueError, naming the line, for a label that lacks the values that the target needs.
     """
     where = f"label of {label['id']}: a head cannot learn {label['prediction']!r} without"
     if classes and soft:
@@ -114,12 +114,12 @@ def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool
         (first, start), (last, stop) = label["span"]["start"], label["span"]["end"]
         return EndsTarget((first, start), (last, stop - 1))
     if label["prediction"] not in classes:
-        raise ValueError(f"label of {label['id']}: {label['prediction']!r} is none of the classes {', '.join(classes)}")
+        raise ValueError(f"label of {label['id']}: {label['prediction']!r} is not one of {', '.join(classes)}")
     return ClassTarget(classes.index(label["prediction"]), len(classes))
 
 
 def sources_of(item: Item, files: Mapping[str, Path]) -> dict[str, Path]:
-    """The files an item is learned from, by what they are."""
+    """Files that an item is learned from, by kind."""
     if item.kind == "dte":
         names = {"train": f"train:{item.source}", "dev": f"dev:{item.source}"}
     else:
@@ -131,7 +131,7 @@ def sources_of(item: Item, files: Mapping[str, Path]) -> dict[str, Path]:
 def item_pairs(
     item: Item, early_stop: bool, files: Mapping[str, Path], form: Form = "text2text"
 ) -> tuple[list[Pair] | list[Labelled], list[Pair] | list[Labelled] | None]:
-    """Training pairs of an item, and for a DTE with early stopping the held-out pairs."""
+    """Training pairs of an item, and the held-out pairs of a DTE with early stopping (otherwise None)."""
     sources = sources_of(item, files)
     if item.kind == "dte":
         as_pairs = {"form": form, "classes": item.classes}

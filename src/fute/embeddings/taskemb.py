@@ -1,4 +1,4 @@
-"""TaskEmb: a fine-tuned surrogate's Fisher information, its diagonal laid out as a vector."""
+"""TaskEmb: the diagonal of a fine-tuned surrogate's Fisher information as a vector."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fute.surrogate.training import TrainingLog, step_seed, train
 
 
 def taskemb_embedding(values: dict[str, Tensor]) -> tuple[np.ndarray, list[tuple[str, int, int]]]:
-    """A Fisher diagonal's tensors laid end to end, and where each one stands."""
+    """Join the tensors of a Fisher diagonal end to end; returns the vector and (name, start, stop) of each tensor."""
     flat = {name: value.flatten().cpu().numpy() for name, value in values.items()}
     stops = np.cumsum([len(value) for value in flat.values()]).tolist()
     starts = [0, *stops[:-1]]
@@ -35,7 +35,7 @@ def taskemb_embedding(values: dict[str, Tensor]) -> tuple[np.ndarray, list[tuple
 
 
 class TaskEmb:
-    """TaskEmb over one surrogate, whose fp32 starting weights are put back before every vector."""
+    """TaskEmb over one surrogate. Its fp32 starting weights are restored before every vector."""
 
     def __init__(self, surrogate: Surrogate, settings: TaskEmbSettings, accelerator: Accelerator) -> None:
         self.surrogate, self.settings = surrogate, settings
@@ -56,9 +56,10 @@ class TaskEmb:
     def run(
         self, examples: list[Example], dev: list[Example], training: dict[str, Any], states: States | None
     ) -> tuple[np.ndarray, TrainingLog, tuple]:
-        """Fine-tune from the start and take the Fisher diagonal; training: the arguments of `train`.
+        """Fine-tune from the start and compute the Fisher diagonal.
 
-        states are not used: every layer is trained.
+        training: arguments of `train`. states: not used, because every layer is trained.
+        Returns the vector, the training's log, and (segments, squared gradient norm of each example).
         """
         self.restore()
         self.surrogate.restart()
@@ -77,12 +78,12 @@ class TaskEmb:
 
     def _losses(self, batch: Sequence[Example]) -> Tensor:
         self.model.train(self.settings.dropout > 0 and torch.is_grad_enabled())
-        found = []
+        losses = []
         for group in self.surrogate.groups(batch):
             collated = self.surrogate.collate(group)
             with self._autocast():
-                found.append(self.surrogate.losses(self.model, collated, use_cache=False))
-        return torch.cat(found)
+                losses.append(self.surrogate.losses(self.model, collated, use_cache=False))
+        return torch.cat(losses)
 
     def _autocast(self):
         if not self.surrogate.settings.autocast:
@@ -90,25 +91,25 @@ class TaskEmb:
         return torch.autocast(self.surrogate.device.type, torch.bfloat16)
 
     def _fisher(self, examples: list[Example], seed: int, checkpoint: Checkpoint | None) -> FisherDiagonal:
-        """Batches of similar length; the sum does not depend on their order."""
+        """Fisher diagonal over batches of similar length; the sum does not depend on their order."""
         accelerator, size = self.accelerator, self.settings.fisher_batch_size
         batches = []
         for group in self.surrogate.groups(examples):
             ordered = sorted(group, key=lambda example: (len(example.input_ids), example.index))
             batches += [ordered[i : i + size] for i in range(0, len(ordered), size)]
         numbered = list(enumerate(batches, start=1))
-        own = numbered[accelerator.process_index :: accelerator.num_processes]
+        share = numbered[accelerator.process_index :: accelerator.num_processes]
         generator = torch.Generator()
 
         def collated(track: Track) -> Iterator[Batch]:
-            for number, batch in own:
+            for number, batch in share:
                 if checkpoint is not None:
                     checkpoint.stop_if_asked()
-                generator.manual_seed(step_seed(seed, number))  # sampled labels are a batch's own, whoever takes it
+                generator.manual_seed(step_seed(seed, number))  # sampled labels depend on the batch, not on the process
                 yield self.surrogate.collate(batch)
                 track.advance(len(batch))
 
-        with Track("  Fisher pass", sum(len(batch) for _, batch in own), "texts", brief=True) as track:
+        with Track("  Fisher pass", sum(len(batch) for _, batch in share), "texts", brief=True) as track:
             return fisher_pass(
                 self.model,
                 collated(track),
@@ -143,12 +144,12 @@ class TaskEmb:
 
 
 def _tail_shares(vector: np.ndarray) -> dict[str, float]:
-    """Shares of the squared norm that the 10 and the 1,000 largest entries carry."""
+    """Shares of the squared norm that the 10 and the 1,000 largest entries have."""
     squares = np.square(vector, dtype=np.float64)
     largest = -np.sort(-np.partition(squares, -min(1000, len(squares)))[-1000:])
     return {f"top_{k}_share": float(largest[:k].sum() / squares.sum()) for k in (10, 1000)}
 
 
 def method(surrogate: Surrogate, settings: TaskEmbSettings, accelerator: Accelerator) -> TaskEmb:
-    """TaskEmb over a surrogate, as `fute.embeddings.embedder` asks for it."""
+    """TaskEmb over a surrogate; `fute.embeddings.embedder` calls this function by name."""
     return TaskEmb(surrogate, settings, accelerator)

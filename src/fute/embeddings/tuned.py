@@ -1,4 +1,4 @@
-"""TuPaTE: the few parameters that tune a frozen surrogate, averaged over its layers."""
+"""TuPaTE: a few parameters that tune a frozen surrogate, averaged over its layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fute.surrogate.tuning import Tuning
 
 
 class Tuned:
-    """TuPaTE by one tuning of a frozen surrogate; the last list's states below the tuned part are kept."""
+    """TuPaTE by one tuning of a frozen surrogate. Keeps the last examples' states below the tuned part."""
 
     def __init__(self, surrogate: Surrogate, settings: TunedSettings, tuning: Tuning) -> None:
         self.surrogate, self.settings, self.tuning = surrogate, settings, tuning
@@ -30,12 +30,12 @@ class Tuned:
     def run(
         self, examples: list[Example], dev: list[Example], training: dict, states: States | None
     ) -> tuple[np.ndarray, TrainingLog, None]:
-        """Learn one vector from the common start; training: the arguments of `train` from the recipe."""
+        """Learn one vector from the common start. training: arguments of `train` from the recipe."""
         self.tuning.restart()
         self.surrogate.restart()
         shared = {"train": self._states("train", examples, states), "dev": self._states("dev", dev, None)}
         steps = count_steps(len(examples), epochs=training["epochs"], batch_size=training["batch_size"])
-        # In short runs dropout would only add noise to a prefix that is still leaving its start.
+        # In short runs dropout would only add noise to a prefix that is still close to its start.
         dropout = self.settings.dropout if steps >= self.settings.dropout_min_steps else 0.0
 
         def losses(batch: Sequence[Example]) -> Tensor:
@@ -50,7 +50,7 @@ class Tuned:
         return self.tuning.embedding(), log, None
 
     def _states(self, part: str, examples: list[Example], given: States | None) -> States | None:
-        """States of a list: the given ones where they are of it, else those of the last call, else computed."""
+        """States of a list of examples: the given ones or those of the last call, if they fit; otherwise computed."""
         if not self.tuning.has_states or self.settings.backbone_dropout or not examples:
             return None
         if given is not None and given.cover(self.surrogate, examples):
@@ -73,8 +73,8 @@ class Tuned:
             if distance < self.settings.min_relative_distance:
                 raise EmbeddingError(
                     f"the prefix's vector moved by {distance:.3f} of its start's norm, less than "
-                    f"min_relative_distance={self.settings.min_relative_distance}: its cosines would compare the "
-                    "common start; train longer or at a higher rate"
+                    f"min_relative_distance={self.settings.min_relative_distance}. Its cosines would compare the "
+                    "common start: train longer or at a higher rate"
                 )
             meta["relative_distance"] = distance
         basis = basis | self.tuning.basis()

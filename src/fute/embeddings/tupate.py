@@ -1,4 +1,4 @@
-"""TuPaTE as the paper has it: a deep prefix, tuned on a frozen surrogate."""
+"""TuPaTE as in the paper: a deep prefix tuned on a frozen surrogate."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fute.surrogate.text2text import Surrogate
 
 
 def prefix_tuning(surrogate: Surrogate, settings: TupateSettings) -> PrefixTuning:
-    """A prefix at the common start of all vectors, which `settings.init_seed` draws."""
+    """A prefix at the common start of all vectors, drawn from `settings.init_seed`."""
     shape = PrefixShape.of(surrogate.model.config, settings.layers, settings.scope)
     start = initial_prefix(shape, length=settings.length, seed=settings.init_seed)
     return PrefixTuning(surrogate, start, scope=settings.scope, layers=settings.layers)
 
 
 def method(surrogate: Surrogate, settings: TupateSettings, accelerator: Accelerator) -> Tuned:
-    """TuPaTE by a prefix, as `fute.embeddings.embedder` asks for it."""
+    """TuPaTE by a prefix; `fute.embeddings.embedder` calls this function by name."""
     return Tuned(surrogate, settings, prefix_tuning(surrogate, settings))

@@ -1,4 +1,4 @@
-"""TuPaTE with bias terms in the place of the prefix."""
+"""TuPaTE with bias terms instead of the prefix."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from fute.surrogate.text2text import Surrogate
 
 
 def method(surrogate: Surrogate, settings: BiasSettings, accelerator: Accelerator) -> Tuned:
-    """TuPaTE by biases, as `fute.embeddings.embedder` asks for it."""
+    """TuPaTE by biases; `fute.embeddings.embedder` calls this function by name."""
     return Tuned(surrogate, settings, BiasTuning(surrogate, layers=settings.layers))

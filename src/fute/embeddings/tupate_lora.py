@@ -1,4 +1,4 @@
-"""TuPaTE with low-rank updates in the place of the prefix."""
+"""TuPaTE with low-rank updates instead of the prefix."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from fute.surrogate.text2text import Surrogate
 
 
 def method(surrogate: Surrogate, settings: LoraSettings, accelerator: Accelerator) -> Tuned:
-    """TuPaTE by LoRA, as `fute.embeddings.embedder` asks for it."""
+    """TuPaTE by LoRA; `fute.embeddings.embedder` calls this function by name."""
     drawn = {"rank": settings.rank, "alpha": settings.alpha, "seed": settings.init_seed}
     return Tuned(surrogate, settings, LoraTuning(surrogate, **drawn, layers=settings.layers))

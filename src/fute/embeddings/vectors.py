@@ -1,4 +1,4 @@
-"""A task embedding as a file and as a vector among others. Needs no torch."""
+"""Task embeddings: the file format and the comparison. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from safetensors.numpy import save_file
 
 
 class EmbeddingError(ValueError):
-    """A vector cannot be learned, read or compared; says why and what to do."""
+    """A vector that cannot be learned, read or compared. The message says why, and what to do."""
 
 
 @dataclass
 class Embedding:
-    """A task embedding with all that is needed to compare and to judge it.
+    """A task embedding with everything needed to compare and to judge it.
 
-    vector: fp32, (d,). basis: what must agree between two vectors that are compared. meta: how this one came
-    about. orders: (n_orders, d), a vector for each order seed, whose mean `vector` is. init: TuPaTE's start as
-    a vector, (d,). segments: name, start and stop of each tensor inside a vector that is made of several.
+    vector: (d,), fp32; the mean of `orders`. basis: facts that must be equal for two vectors to be compared. meta:
+    facts about the training. orders: (n_orders, d), one vector per order seed. init: TuPaTE's start as a vector, (d,).
+    segments: (name, start, stop) of each tensor inside a vector that is made of several.
     """
 
     vector: np.ndarray
@@ -37,8 +37,8 @@ class Embedding:
 def save(embedding: Embedding, path: Path, *, store: Literal["float32", "float16"] = "float32") -> None:
     """Write one safetensors file; the same embedding gives the same bytes.
 
-    store: `float16` writes vector and orders divided by the largest absolute entry, of each segment where there are
-    any, with these factors beside them; what is below 6e-8 of that entry becomes 0.
+    store: `float16` divides vector and orders by the largest absolute entry (of each segment, if there are any) and
+    writes these factors too. Entries below 6e-8 of the largest one become 0.
     """
     arrays = {"vector": embedding.vector}
     if len(embedding.orders) > 1:
@@ -52,12 +52,12 @@ def save(embedding: Embedding, path: Path, *, store: Literal["float32", "float16
         arrays = {name: (array / factors).astype(np.float16) for name, array in arrays.items()}
     if embedding.init is not None:
         arrays["init"] = embedding.init
-    # One metadata key: safetensors writes several in no fixed order.
+    # Only one metadata key, because safetensors writes several keys in no fixed order.
     save_file(arrays, path, metadata={"fute": json.dumps(facts, sort_keys=True, allow_nan=False)})
 
 
 def load(path: Path) -> Embedding:
-    """Read what `save` wrote. Raises EmbeddingError for a safetensors file that is no embedding."""
+    """Read a file written by `save`. Raises EmbeddingError for a safetensors file that is not an embedding."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
         if "fute" not in metadata:
@@ -83,8 +83,8 @@ def record_of(data: bytes) -> dict[str, Any]:
 def cosine(a: Embedding | np.ndarray, b: Embedding | np.ndarray) -> float:
     """Cosine of two task embeddings (or of two plain arrays), computed in fp64.
 
-    Raises EmbeddingError where the bases of two embeddings differ, naming the fields with both values, and for a
-    vector of zero norm, whose direction does not exist.
+    Raises EmbeddingError if the bases of two embeddings differ, naming the fields with both values, and for a vector of
+    zero norm, which has no direction.
     """
     if isinstance(a, Embedding) and isinstance(b, Embedding):
         _check_comparable(a, b)
@@ -95,22 +95,22 @@ def cosine(a: Embedding | np.ndarray, b: Embedding | np.ndarray) -> float:
 
 
 def centred_cosine(a: Embedding, b: Embedding) -> float:
-    """Cosine of what training added, e - e_init, of two TuPaTE embeddings."""
+    """Cosine of the changes made by training, e - e_init, of two TuPaTE embeddings."""
     _check_comparable(a, b)
     if a.init is None or b.init is None:
-        raise EmbeddingError(f"method {a.method!r} has no common start to centre on; this is for tupate")
+        raise EmbeddingError(f"method {a.method!r} has no common start to subtract; use this for tupate")
     return _cosine(a.vector - a.init, b.vector - b.init)
 
 
 def tensor_mean_cosine(a: Embedding, b: Embedding) -> float:
-    """Mean over the tensors inside two embeddings of the cosines within each.
+    """Mean of the cosines of each tensor inside two embeddings.
 
-    A Fisher diagonal is heavy-tailed: the cosine of whole vectors compares a few of its largest entries.
-    Raises EmbeddingError where a tensor is all zero, naming it.
+    A Fisher diagonal is heavy-tailed, so the cosine of whole vectors compares only a few of its largest entries.
+    Raises EmbeddingError, naming the tensor, if one is all zero.
     """
     _check_comparable(a, b)
     if not a.segments:
-        raise EmbeddingError(f"method {a.method!r} has no tensors to average over")
+        raise EmbeddingError(f"method {a.method!r} has no tensors to average over; use `cosine`")
     values = []
     for name, start, stop in a.segments:
         try:
@@ -121,10 +121,10 @@ def tensor_mean_cosine(a: Embedding, b: Embedding) -> float:
 
 
 def sqrt_cosine(a: Embedding, b: Embedding) -> float:
-    """Cosine of the entries' square roots (root-mean-square gradients), of two TaskEmb embeddings."""
+    """Cosine of the square roots of the entries (root-mean-square gradients) of two TaskEmb embeddings."""
     _check_comparable(a, b)
     if a.method != "taskemb":
-        raise EmbeddingError(f"method {a.method!r} has signed entries; square roots are for taskemb")
+        raise EmbeddingError(f"method {a.method!r} has signed entries; use square roots for taskemb only")
     return _cosine(np.sqrt(a.vector), np.sqrt(b.vector))
 
 

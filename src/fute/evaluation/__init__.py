@@ -1,6 +1,6 @@
 """Similarity rankings against the truth: measures, Table 3 with its intervals, controls, and geometry.
 
-What is named here is imported when it is asked for, so that a step loads no more than it uses.
+The names below are imported on first use, so that a step loads only what it needs.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""Controls beside every prompt ranking by embeddings: does it follow the labels, or noise, or a norm?
+"""Controls of a prompt ranking by embeddings: does it follow the labels, or noise, or a norm?
 
-Category clusters and cosines near 1 follow already from label strings and a shared start, so a ranking is
-worth something only where prompts differ by more than reruns do and by more than with permuted labels.
+Label strings and a shared start already produce category clusters and cosines near 1. So a ranking has a meaning only
+if prompts differ more than reruns do, and more than with permuted labels.
 """
 
 import numpy as np
@@ -12,17 +12,18 @@ from fute.evaluation.correlation import spearman
 
 
 def separation(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[str, float | str]:
-    """Spread of the similarities over prompts against their spread over seeds of the data order.
+    """Compare the spread of the similarities over prompts with their spread over seeds of the data order.
 
     Args:
-        similarities: (T,) the similarity to one dataset that ranks the prompts (e.g. of mean vectors).
-        order_similarities: (T, n_orders) the same from single order seeds.
+        similarities: (T,), the similarity of each prompt with one dataset, which ranks the prompts (e.g. from mean
+            vectors).
+        order_similarities: (T, n_orders), the same from single order seeds.
 
-    Returns `sd_prompts`, `sd_orders` (pooled over prompts), their `ratio` (inf without order noise, NaN where
-    both are 0) and a `verdict` in words.
+    Returns `sd_prompts`, `sd_orders` (pooled over prompts), their `ratio` (inf without order noise, NaN if both are 0)
+    and a `verdict` in words. Raises ValueError for fewer than 2 prompts or order seeds, and for values not finite.
     """
     similarities, repeated = _with_repeats(similarities, order_similarities, "order seeds", least=2)
-    # Taken from the first value, so that equal similarities have a spread of exactly 0.
+    # The first value is subtracted, so that equal similarities have a spread of exactly 0.
     sd_prompts = float((similarities - similarities[0]).std(ddof=1))
     sd_orders = float(np.sqrt((repeated - repeated[:, :1]).var(axis=1, ddof=1).mean()))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -37,11 +38,12 @@ def separation(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[s
 
 
 def null_comparison(similarity: ArrayLike, null_similarities: ArrayLike) -> dict[str, float]:
-    """Similarities (T,) against those with each prompt's labels permuted over the texts, (T, n_draws).
+    """Compare similarities (T,) with those after permuting each prompt's labels over the texts, (T, n_draws).
 
-    Returns the means `mean`, `null_mean`, the spreads over prompts `sd_prompts`, `null_sd_prompts` (mean
-    over draws), `share_above_null` (prompts above all of their draws) and `spearman_with_null` (with the mean
-    draw; near 1: the ranking follows from how often each label occurs, not from which text has it).
+    Returns the means `mean` and `null_mean`; the spreads over prompts `sd_prompts` and `null_sd_prompts` (mean over
+    draws); `share_above_null`, the share of prompts above all of their draws; and `spearman_with_null`, the correlation
+    with the mean draw. If it is near 1, the ranking follows from the frequencies of the labels, not from the texts that
+    have them.
     """
     similarity, null = _with_repeats(similarity, null_similarities, "null draws", least=1)
     return {
@@ -55,9 +57,9 @@ def null_comparison(similarity: ArrayLike, null_similarities: ArrayLike) -> dict
 
 
 def norm_confound(similarities: ArrayLike, distances: ArrayLike) -> float:
-    """Spearman of similarities and distances from the shared start, both (T,); NaN where one is constant.
+    """Spearman correlation of similarities and distances from the shared start, both (T,); NaN if one is constant.
 
-    Near 1 or -1, the ranking tells how far training moved the vectors rather than where to.
+    Near 1 or -1, the ranking shows how far training moved the vectors, not in which direction.
     """
     return spearman(similarities, distances)
 

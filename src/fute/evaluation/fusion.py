@@ -1,4 +1,4 @@
-"""Merging rankings."""
+"""Fusion of several rankings into one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 def reciprocal_rank_fusion(rankings: Sequence[ArrayLike], k: float = 60) -> NDArray[np.float64]:
     """Sum over rankings of 1 / (k + rank) (Cormack et al., SIGIR 2009, with their k).
 
-    rankings: scores (p,) each, higher is ranked first, ties at their average rank. Returns scores (p,).
+    rankings: one array of scores (p,) per ranking; higher is ranked first, ties get their average rank. Returns scores
+    (p,), higher is better.
     """
     from scipy.stats import rankdata
 

@@ -1,7 +1,7 @@
-"""What the figures of task embeddings show: clusters in the original space, and maps to two dimensions.
+"""Geometry of task embeddings for the figures: clusters in the original space, and maps to two dimensions.
 
-Vectors are compared by cosine everywhere; the maps work on L2-normalised vectors, where Euclidean distance
-has the same order. Distances between clusters of a t-SNE map mean nothing: read the numbers.
+Vectors are compared by cosine everywhere. The maps use L2-normalised vectors, where Euclidean distance has the same
+order. Distances between clusters of a t-SNE map have no meaning: use the numbers.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Silhouette(NamedTuple):
-    """`value` in [-1, 1], or NaN with a `note` that says why there is none."""
+    """`value` in [-1, 1], or NaN with a `note` that gives the reason."""
 
     value: float
     note: str
@@ -21,7 +21,7 @@ class Silhouette(NamedTuple):
 def silhouette_by(vectors: ArrayLike, labels: ArrayLike) -> Silhouette:
     """Mean silhouette (cosine) of vectors (n, d) grouped by labels (n,).
 
-    NaN with a note where there is one group only, or a group of one vector, which has no distance within.
+    NaN with a note if there is only one group, or a group of one vector, which has no distance within.
     """
     unit = _unit(vectors)
     labels = _labels(labels, len(unit))
@@ -38,15 +38,15 @@ def silhouette_by(vectors: ArrayLike, labels: ArrayLike) -> Silhouette:
 
 def _cosines(vectors: ArrayLike) -> NDArray[np.float64]:
     unit = _unit(vectors)
-    # Rounded, so that equal vectors tie whatever order the matrix product summed in.
+    # Rounded, so that equal vectors tie in spite of the summation order of the matrix product.
     return np.round(unit @ unit.T, 12)
 
 
 def nearest(vectors: ArrayLike, k: int = 5, within: ArrayLike | None = None) -> list[NDArray[np.int64]]:
-    """Indices of the k nearest vectors (cosine) of each of n vectors, nearest first, itself excluded.
+    """Indices of the k nearest vectors (cosine) of each of n vectors, nearest first, without the vector itself.
 
-    Neighbours have the same value of `within` (n,) where it is given. Fewer than k come back where there are
-    not more; equal cosines go by index.
+    within: (n,); if given, neighbours have the same value as the vector. There are fewer than k indices if there are
+    not enough neighbours. Equal cosines are ordered by index.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -61,10 +61,10 @@ def nearest(vectors: ArrayLike, k: int = 5, within: ArrayLike | None = None) -> 
 
 
 def neighbour_purity(vectors: ArrayLike, labels: ArrayLike, k: int = 5, within: ArrayLike | None = None) -> float:
-    """Share in [0, 1] of the k nearest neighbours that have a vector's own label, mean over vectors.
+    """Share of a vector's k nearest neighbours that have its label, in [0, 1]; mean over vectors.
 
-    `within` as in `nearest`, e.g. purity of models within a category. Vectors without any neighbour are left
-    out; NaN where none has one.
+    within: as in `nearest`, e.g. purity of models within a category. Vectors without neighbours are left out; NaN if no
+    vector has one.
     """
     neighbours = nearest(vectors, k, within)
     labels = _labels(labels, len(neighbours))
@@ -73,39 +73,40 @@ def neighbour_purity(vectors: ArrayLike, labels: ArrayLike, k: int = 5, within: 
 
 
 class Shared(NamedTuple):
-    """Shares in [0, 1], or NaN where nothing could be shared: as found, and as by chance."""
+    """Shares in [0, 1], or NaN if nothing could be shared. value: the measured share; chance: the share by chance."""
 
     value: float
     chance: float
 
 
 def label_shared_across(vectors: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> Shared:
-    """Share of vectors (n, d) whose nearest one (cosine) of another group has their own label (n,).
+    """Share of vectors (n, d) whose nearest vector (cosine) of another group has the same label (n,).
 
-    Whether, say, models of one dataset (labels) lie together whatever their architecture (groups, (n,)). Vectors whose
-    label no other group has are left out; equal cosines go by index.
+    It shows, for example, if models of one dataset (labels) are close to each other across architectures (groups,
+    (n,)). Vectors with a label that no other group has are left out. Equal cosines are ordered by index.
     """
     cosines = _cosines(vectors)
     labels, groups = _labels(labels, len(cosines)), _labels(groups, len(cosines))
-    found, chances = [], []
+    shared, chances = [], []
     for index, row in enumerate(cosines):
         others = np.flatnonzero(groups != groups[index])
         alike = labels[others] == labels[index]
         if alike.any():
-            found.append(alike[np.argmax(row[others])])
+            shared.append(alike[np.argmax(row[others])])
             chances.append(alike.mean())
-    return Shared(float(np.mean(found)), float(np.mean(chances))) if found else Shared(float("nan"), float("nan"))
+    return Shared(float(np.mean(shared)), float(np.mean(chances))) if shared else Shared(float("nan"), float("nan"))
 
 
 TSNE_VECTORS = 4
-"""Below this the perplexity, a number of neighbours, is under 1."""
+"""With fewer vectors the perplexity, a number of neighbours, is below 1."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Two-dimensional views of n vectors: `tsne` and `pca` are (n, 2); `tsne` is NaN for fewer than 4 vectors.
+    """Two-dimensional views of n vectors.
 
-    explained: shares of variance of the two principal components, in [0, 1].
+    tsne: (n, 2); NaN for fewer than 4 vectors. pca: (n, 2). explained: shares of variance of the two principal
+    components, in [0, 1].
     """
 
     tsne: NDArray[np.float64]
@@ -126,14 +127,14 @@ def project(vectors: ArrayLike, seed: int = 42) -> Projection:
 def tsne(vectors: ArrayLike, seed: int = 42, perplexity: float | None = None) -> NDArray[np.float64]:
     """t-SNE map (n, 2) of vectors (n, d), n >= 4; perplexity min(30, (n - 1) / 3) unless given.
 
-    The paper states no settings; these are PCA start, automatic learning rate and 1,000 iterations. The exact
-    method, since figures have under 100 points and the approximate one gains nothing there.
+    The paper states no settings; here they are PCA start, automatic learning rate and 1,000 iterations. The method is
+    the exact one, because figures have under 100 points, where the approximate one saves no time.
     """
     unit = _unit(vectors)
     if len(unit) < TSNE_VECTORS:
         raise ValueError(f"t-SNE needs at least {TSNE_VECTORS} vectors, got {len(unit)}")
     if np.ptp(unit, axis=0).max() < 1e-12:
-        raise ValueError("all vectors point the same way, there is nothing to map")
+        raise ValueError("all vectors point the same way, so there is nothing to map")
     from sklearn.manifold import TSNE
 
     mapped = TSNE(
@@ -158,7 +159,7 @@ def pca2(vectors: ArrayLike) -> NDArray[np.float64]:
 
 
 def _fix_signs(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Axes have no sign of their own: the entry of largest size of each becomes positive."""
+    """Fix the arbitrary sign of each axis: its entry of largest size becomes positive."""
     largest = points[np.abs(points).argmax(axis=0), np.arange(points.shape[1])]
     return points * np.where(largest < 0, -1.0, 1.0)
 
@@ -170,7 +171,7 @@ def _unit(vectors: ArrayLike) -> NDArray[np.float64]:
     norms = np.linalg.norm(vectors, axis=1)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if bad.size:
-        raise ValueError(f"vectors {bad.tolist()} are zero or not finite, they have no cosine")
+        raise ValueError(f"vectors {bad.tolist()} are zero or not finite, so they have no cosine")
     return vectors / norms[:, None]
 
 

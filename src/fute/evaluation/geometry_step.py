@@ -1,4 +1,4 @@
-"""Place the MTEs of Figures 4 and A2, and compute the numbers that readers look for there."""
+"""Compute the coordinates of the MTEs of Figures 4 and A2, and the numbers that readers look for there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ NEIGHBOURS = 5
 
 
 class GeometrySettings(BaseModel):
-    """prompts: prompt id -> [category, number, chain of thought or not]. seed: of t-SNE."""
+    """Settings of step `geometry`.
+
+    prompts: prompt id -> [category, number, True for chain of thought]. seed: of t-SNE.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,22 +30,22 @@ class GeometrySettings(BaseModel):
 
 
 def statistic(name: str, value: float, reason: str = "", unit: str = "share") -> dict[str, object]:
-    """A row of geometry.csv. reason: why it is not defined, where it is NaN."""
+    """One row of geometry.csv. reason: why the value is NaN; empty otherwise."""
     return {"statistic": name, "value": value, "unit": unit, "reason": reason}
 
 
 def neighbours(groups: np.ndarray) -> int:
-    """How many neighbours are looked at: no more than a vector of the smallest group has of its own kind."""
+    """Number of neighbours to count: at most as many as a vector of the smallest group has in its group."""
     return max(1, min(NEIGHBOURS, min(np.unique(groups, return_counts=True)[1]) - 1))
 
 
 def _statistics(vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, object]]:
-    """Numbers of the original space (cosine), each with the reason where it is not defined."""
+    """Numbers of the original space (cosine), each with a reason if it is not defined."""
     category, model = points["category"].to_numpy(), points["model"].to_numpy()
-    found = silhouette_by(vectors, category)
+    silhouette = silhouette_by(vectors, category)
     k = neighbours(category)
     rows = [
-        statistic("silhouette by category", found.value, found.note),
+        statistic("silhouette by category", silhouette.value, silhouette.note),
         statistic(f"category purity of {k} neighbours", neighbour_purity(vectors, category, k)),
     ]
     if len(set(model)) > 1:
@@ -50,9 +53,9 @@ def _statistics(vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, obj
     else:
         rows.append(statistic(f"model purity of {k} neighbours", np.nan, "one model"))
     for name in sorted(set(category)):
-        own = category == name
-        groups = np.where(points["cot"].to_numpy()[own], "chain of thought", "plain")
-        cohesion = silhouette_by(vectors[own], groups)
+        members = category == name
+        groups = np.where(points["cot"].to_numpy()[members], "chain of thought", "plain")
+        cohesion = silhouette_by(vectors[members], groups)
         rows.append(statistic(f"silhouette of chain of thought in {name.upper()}", cohesion.value, cohesion.note))
     other = category[:, None] != category[None, :]
     if other.any():
@@ -60,8 +63,8 @@ def _statistics(vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, obj
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         near = np.array([row[mask].mean() for row, mask in zip(unit @ unit.T, other, strict=True)])
         for name in sorted(set(category)):
-            own = category == name
-            by_number = pd.Series(near[own]).groupby(points["number"].to_numpy()[own]).mean()
+            members = category == name
+            by_number = pd.Series(near[members]).groupby(points["number"].to_numpy()[members]).mean()
             rows += [
                 statistic(
                     f"{name.upper()} prompt nearest to the other category",
@@ -79,43 +82,43 @@ def locate_all(
     describe: Callable[[str], Mapping[str, object]],
     statistics: Callable[[np.ndarray, pd.DataFrame], list[dict[str, object]]],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Coordinates (a row a method, view and MTE) and statistics (a row a method, view and statistic).
+    """Coordinates, one row per (method, view, MTE), and statistics, one row per (method, view, statistic).
 
-    describe: the columns that say what the task of an MTE is (a prompt or a dataset, by id). statistics: rows on
-    the vectors (n, d) and the points (n rows) of one method and view. View `raw` takes the vectors as they are;
-    `centred` subtracts TuPaTE's shared start.
+    describe: columns for the id of an MTE's task (a prompt or a dataset). statistics: rows for the vectors (n, d) and
+    the points (n rows) of one method and view. View `raw` uses the vectors unchanged; `centred` subtracts TuPaTE's
+    shared start. Raises ValueError for a file that is not an MTE of the run.
     """
     groups: dict[str, list[tuple[str, str, Path]]] = {}
     mte = paths.pattern(paths.mte)
     for path in sorted(files):
         match = mte.fullmatch(path.as_posix())
         if match is None:
-            raise ValueError(f"{path} is no model task embedding of the run")
+            raise ValueError(f"{path} is not a model task embedding of the run: its path has another form")
         groups.setdefault(match["method"], []).append((match["model"], match["task"], path))
-    placed, found = [], []
+    located, numbers = [], []
     for method, members in groups.items():
         points = pd.DataFrame([{"method": method, "model": model, **describe(task)} for model, task, _ in members])
         embeddings = [load(path) for _, _, path in members]
         for view in ("raw", "centred") if embeddings[0].init is not None else ("raw",):
             vectors = _matrix(embeddings, view == "centred").astype(np.float64)
-            placing = project(vectors, seed=seed)
+            projection = project(vectors, seed=seed)
             places = {
-                "tsne_x": placing.tsne[:, 0],
-                "tsne_y": placing.tsne[:, 1],
-                "pca_x": placing.pca[:, 0],
-                "pca_y": placing.pca[:, 1],
+                "tsne_x": projection.tsne[:, 0],
+                "tsne_y": projection.tsne[:, 1],
+                "pca_x": projection.pca[:, 0],
+                "pca_y": projection.pca[:, 1],
             }
-            placed.append(points.assign(view=view, **places))
+            located.append(points.assign(view=view, **places))
             rows = statistics(vectors, points) + [
                 statistic(f"PCA share of variance, axis {axis}", share, unit="variance")
-                for axis, share in enumerate(placing.explained, start=1)
+                for axis, share in enumerate(projection.explained, start=1)
             ]
-            found += [{"method": method, "view": view} | row for row in rows]
-    return pd.concat(placed, ignore_index=True), pd.DataFrame(found)
+            numbers += [{"method": method, "view": view} | row for row in rows]
+    return pd.concat(located, ignore_index=True), pd.DataFrame(numbers)
 
 
 def geometry(settings: GeometrySettings, *, files: Sequence[Path], statistics: Path, coordinates: Path) -> None:
-    """Write coordinates.csv and geometry.csv of the LLM experiment, as `locate_all` gives them."""
+    """Write coordinates.csv and geometry.csv of the LLM experiment, computed by `locate_all`."""
 
     def describe(prompt: str) -> dict[str, object]:
         category, number, cot = settings.prompts[prompt]

@@ -1,4 +1,4 @@
-"""Rank the sources by every method, and say what that is worth: Tables 1 and 2 in long form."""
+"""Rank the sources by every method and measure the rankings: Tables 1 and 2 in long form."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ CELL_COLUMNS = [
 
 
 class TransferSettings(BaseModel):
-    """What is evaluated, and how.
+    """Settings of step `lm_evaluation`.
 
-    surrogate, methods: whose similarities rank. models: the black boxes that are transferred. datasets: by id, in
-    the order of the tables. scale, gain: of NDCG. draws, permutations: of the bootstrap over targets and of the
+    surrogate, methods: of the similarities that rank sources. models: the black boxes that are transferred. datasets:
+    by id, in the order of the tables. scale, gain: of NDCG. draws: of the bootstrap over targets. permutations: of the
     test against random rankings.
     """
 
@@ -57,20 +57,20 @@ class TransferSettings(BaseModel):
 
 
 class _Scores:
-    """What every method says of a pair (source, target), for one model."""
+    """Scores of every method for pairs (source, target), for one model."""
 
     def __init__(self, settings: TransferSettings, model: str, similarities: pd.DataFrame, baselines: pd.DataFrame):
-        own = similarities[(similarities["surrogate"] == settings.surrogate) & (similarities["model"] == model)]
+        similar = similarities[(similarities["surrogate"] == settings.surrogate) & (similarities["model"] == model)]
         pairs = [(s, t) for t in settings.datasets for s in sources_of(t, settings.datasets)]
         self.columns: dict[str, pd.Series] = {}
         self.in_class: dict[str, pd.Series] = {}
         baselines = baselines[baselines["model"] == model]
         for method in dict.fromkeys(baselines["method"]):
             rows = baselines[baselines["method"] == method]
-            for column, found in (("score", self.columns), ("in_class", self.in_class)):
-                found[method] = _by_pair(rows, column, pairs, f"baseline {method} of model {model}")
+            for column, scores in (("score", self.columns), ("in_class", self.in_class)):
+                scores[method] = _by_pair(rows, column, pairs, f"baseline {method} of model {model}")
         for method in settings.methods:
-            rows = own[own["method"] == method]
+            rows = similar[similar["method"] == method]
             for column, suffix in SIMILARITY_ROWS.items():
                 what = f"{column} of {method} on {settings.surrogate}, model {model}"
                 values = _by_pair(rows, column, pairs, what)
@@ -80,20 +80,20 @@ class _Scores:
                 self.columns[METHOD_NAMES[method] + suffix] = values
 
     def of(self, target: str, sources: tuple[str, ...], scope: Scope) -> dict[str, NDArray[np.float64]]:
-        """Scores (p,) by method; a method that lacks one of the sources gives nothing."""
-        found = {}
+        """Scores (p,) by method. A method without a score of one of the sources is left out."""
+        by_method = {}
         for method, values in (self.columns | (self.in_class if scope == "in-class" else {})).items():
             scores = values.loc[[(source, target) for source in sources]].to_numpy(dtype=float)
             if not np.isnan(scores).any():
-                found[method] = scores
+                by_method[method] = scores
         both = [METHOD_NAMES[name] for name in ("taskemb", "tupate")]
-        if all(name in found for name in both):
-            found[FUSED] = reciprocal_rank_fusion([found[name] for name in both])
-        return found
+        if all(name in by_method for name in both):
+            by_method[FUSED] = reciprocal_rank_fusion([by_method[name] for name in both])
+        return by_method
 
 
 def _by_pair(rows: pd.DataFrame, column: str, pairs: list[tuple[str, str]], what: str) -> pd.Series:
-    """The column by (source, target), for all pairs. Raises ValueError naming a pair without a row or with two."""
+    """The column by (source, target), for all pairs. Raises ValueError, naming a pair without a row or with two."""
     values = rows.set_index(["source", "target"])[column]
     if values.index.has_duplicates:
         source, target = values.index[values.index.duplicated()][0]
@@ -105,8 +105,10 @@ def _by_pair(rows: pd.DataFrame, column: str, pairs: list[tuple[str, str]], what
 
 
 def _direct_rows(settings: TransferSettings, matrix: pd.DataFrame) -> pd.DataFrame:
-    """Per model and target: direct score, majority baseline, best score of any source; `counted` says whether the
-    best of them is above the majority baseline (or none is known)."""
+    """One row per (model, target): direct score, majority baseline, best score of any source, and `counted`.
+
+    counted: True if the direct score or the best source is above the majority baseline, or the baseline is not known.
+    """
     rows = []
     means = matrix.groupby(["model", "target", "source"])[["score", "majority"]].mean()
     for model in settings.models:
@@ -122,14 +124,14 @@ def _direct_rows(settings: TransferSettings, matrix: pd.DataFrame) -> pd.DataFra
                 "majority": majority,
                 "best_transferred": transferred.max() if len(transferred) else np.nan,
                 "best_source": transferred.idxmax() if len(transferred) else "",
-                # both went through nine digits of a CSV file
+                # both were written to a CSV file with nine digits
                 "counted": not top <= majority + 1e-6,
             })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _case(matrix: pd.DataFrame, target: str, sources: tuple[str, ...], scores: dict[str, NDArray[np.float64]]) -> Case:
-    """matrix: the rows of one model. scores: of the sources, by method."""
+    """A target with its sources. matrix: rows of one model. scores: of the sources, by method."""
     wide = matrix[matrix["target"] == target].pivot(index="seed", columns="source", values="score")
     return Case(target, sources, wide[list(sources)].to_numpy(float), wide[DIRECT].to_numpy(float), scores)
 
@@ -138,13 +140,15 @@ def lm_evaluation(
     settings: TransferSettings, *, transfer: Path, similarities: Path, baselines: Path,
     targets: Path, direct: Path, table1: Path, table2: Path,
 ) -> None:  # fmt: skip
-    """Write four tables from the transfer scores and what the methods say of each (source, target).
+    """Write four tables from the transfer scores and the methods' scores of each (source, target).
 
-    targets: a row a model, scope, target and method (`transfer.target_rows`). direct: direct scores beside the
-    majority baseline. table1, table2: a row a model, cell and method (`transfer.cell_rows`); cells are
-    `cr-in-class`, `cr-all-class`, `qa-in-class`, `qa-all-class`, and `domain`. Targets that no source lifts above
-    the majority baseline stand in `left_out` of their cell and not in its means; a cell without any other target
-    has no rows.
+    targets: one row per (model, scope, target, method), see `transfer.target_rows`.
+    direct: one row per (model, target), with direct scores and the majority baseline.
+    table1, table2: one row per (model, cell, method), see `transfer.cell_rows`. Cells are `cr-in-class`,
+        `cr-all-class`, `qa-in-class`, `qa-all-class` (table1) and `domain` (table2).
+
+    A target where neither the direct run nor any source beats the majority baseline is listed in `left_out` of its cell
+    and not in the cell's means. A cell without other targets has no rows.
     """
     runs, similar, scored = (pd.read_csv(path) for path in (transfer, similarities, baselines))
     matrix = check_matrix(runs, models=settings.models, datasets=settings.datasets, where=str(transfer))
@@ -152,7 +156,7 @@ def lm_evaluation(
     direct_rows = _direct_rows(settings, matrix)
     per_target, cells = [], []
     for model in settings.models:
-        own = matrix[matrix["model"] == model]
+        model_rows = matrix[matrix["model"] == model]
         scores = _Scores(settings, model, similar, scored)
         counted = direct_rows[direct_rows["model"] == model].set_index("target")["counted"]
         cases: dict[str, list[Case]] = {}
@@ -160,7 +164,7 @@ def lm_evaluation(
             for scope in scopes(dataset):
                 if not (sources := candidates(target, scope, settings.datasets)):
                     continue
-                case = _case(own, target, sources, scores.of(target, sources, scope))
+                case = _case(model_rows, target, sources, scores.of(target, sources, scope))
                 cell = scope if scope == "domain" else f"{dataset.group}-{scope}"
                 cases.setdefault(cell, []).append(case)
                 front = {"model": model, "scope": scope, "group": dataset.group, "counted": bool(counted[target])}

@@ -1,4 +1,4 @@
-"""Place the fine-tuned models of Figures 3 and A1, and compute the numbers seen there."""
+"""Compute the coordinates of the fine-tuned models of Figures 3 and A1, and the numbers that readers look for there."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CLASSES = {"cr": "CR", "qa": "QA"}
 
 
 class LmGeometrySettings(BaseModel):
-    """What the points are, and what is looked for.
+    """Settings of step `lm_geometry`.
 
-    models, datasets: of the points, in the order of the figure's shapes. crossing: datasets that may lie with the
-    other class (the paper: BoolQ). clusters: datasets whose points of all models may lie together (the paper:
-    SNLI, SST-2). seed: of t-SNE.
+    models, datasets: of the points, in the order of the figure's shapes. crossing: datasets that may be close to the
+    other class (the paper: BoolQ). clusters: datasets whose points of all models may form a cluster (the paper: SNLI,
+    SST-2). seed: of t-SNE.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,12 +37,12 @@ class LmGeometrySettings(BaseModel):
     @model_validator(mode="after")
     def _known(self) -> LmGeometrySettings:
         if unknown := sorted({*self.crossing, *self.clusters} - set(self.datasets)):
-            raise ValueError(f"crossing and clusters name {unknown[0]!r}, which is no dataset of the run")
+            raise ValueError(f"crossing and clusters name {unknown[0]!r}, which is not a dataset of the run")
         return self
 
 
 def _statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, object]]:
-    """Numbers of the original space (cosine), each with the reason where it is not defined.
+    """Numbers of the original space (cosine), each with a reason if it is not defined.
 
     vectors (n, d); points: n rows with model, dataset and class.
     """
@@ -56,8 +56,8 @@ def _statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.Da
     near = nearest(vectors, k)
     for name in settings.crossing:
         other = "cr" if settings.datasets[name].group == "qa" else "qa"
-        own = np.flatnonzero(datasets == name)
-        share = np.mean([(classes[near[index]] == other).mean() for index in own])
+        members = np.flatnonzero(datasets == name)
+        share = np.mean([(classes[near[index]] == other).mean() for index in members])
         title = settings.datasets[name].title
         rows.append(statistic(f"{CLASSES[other]} among {k} neighbours of {title}", float(share)))
     several = len(set(models)) > 1
@@ -80,11 +80,11 @@ def _statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.Da
 
 
 def lm_geometry(settings: LmGeometrySettings, *, files: Sequence[Path], statistics: Path, coordinates: Path) -> None:
-    """Write the coordinates and statistics of the fine-tuned models, as `geometry_step.locate_all` gives them."""
+    """Write the coordinates and statistics of the fine-tuned models, computed by `geometry_step.locate_all`."""
 
     def describe(dataset: str) -> dict[str, object]:
-        known = settings.datasets[dataset]
-        return {"dataset": dataset, "title": known.title, "class": known.group}
+        entry = settings.datasets[dataset]
+        return {"dataset": dataset, "title": entry.title, "class": entry.group}
 
     points, rows = locate_all(files, settings.seed, describe, partial(_statistics, settings))
     order = {name: place for place, name in enumerate((*settings.models, *settings.datasets))}

@@ -14,8 +14,11 @@ from fute.evaluation.similarities_step import similarity_row
 
 
 class LmSimilaritySettings(BaseModel):
-    """black_boxes: (model, source), the source being the dataset that the model was fine-tuned on. targets: datasets,
-    whose DTEs are compared with all of them."""
+    """Settings of step `lm_similarities`.
+
+    black_boxes: (model, source); source is the dataset that the model was fine-tuned on. targets: datasets whose DTEs
+    are compared with all black boxes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,17 +29,17 @@ class LmSimilaritySettings(BaseModel):
 
 
 def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], output: Path) -> None:
-    """Write a row a method, black box and target, a source being compared with itself, too.
+    """Write one row per (method, black box, target); a source is compared with itself too.
 
-    files: the vectors, at their places in `results/embeddings`. Raises ValueError where one is not among them.
+    files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
     """
-    known = {path.as_posix() for path in files}
+    given = {path.as_posix() for path in files}
     rows = []
     for method in settings.methods:
-        own = settings.surrogate, method
-        dtes = {target: Path(paths.dte(*own, target)) for target in settings.targets}
-        mtes = {box: Path(paths.mte(*own, *box)) for box in settings.black_boxes}
-        if missing := [path for path in (*dtes.values(), *mtes.values()) if path.as_posix() not in known]:
+        base = settings.surrogate, method
+        dtes = {target: Path(paths.dte(*base, target)) for target in settings.targets}
+        mtes = {box: Path(paths.mte(*base, *box)) for box in settings.black_boxes}
+        if missing := [path for path in (*dtes.values(), *mtes.values()) if path.as_posix() not in given]:
             raise ValueError(f"{missing[0]} is not among the files of this step")
         loaded = {target: load(path) for target, path in dtes.items()}
         for (model, source), path in mtes.items():

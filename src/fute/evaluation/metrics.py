@@ -14,16 +14,16 @@ def ndcg(relevance: ArrayLike, scores: ArrayLike, *, scale: Scale = "percent", g
     """NDCG over all candidates, in [0, 100]: DCG of the order by `scores` over DCG of the best order.
 
     DCG = sum over ranks i of g(rel_i) / log2(i + 1) with g(rel) = 2^rel - 1 (`exp2`) or rel (`linear`).
-    The paper does not state its scale; with accuracies in [0, 1] (`unit`) `exp2` is nearly linear and random
-    orders score near 99, far above printed values of 34, so the default keeps percents.
+    The paper does not state its scale. With accuracies in [0, 1] (`unit`), `exp2` is nearly linear and random orders
+    score near 99, far above the paper's values of 34. So the default keeps percents.
 
     Args:
         relevance: (candidates,) performance in percent; `unit` divides it by 100. Negative values (Matthews,
             Spearman) count as 0, with a UserWarning.
-        scores: (candidates,) higher is better. Equal scores give the expected value over their orders, so
-            that all scores equal gives the expectation of a random order.
+        scores: (candidates,) higher is better. Equal scores give the expected value over their orders; if all
+            scores are equal, this is the expectation of a random order.
 
-    Returns 100 where every relevance is 0: every order is then a best one.
+    Returns 100 if every relevance is 0, because then every order is a best one.
 
     Raises:
         ValueError: shapes differ, nothing to rank, or a value is not finite.
@@ -37,7 +37,7 @@ def ndcg(relevance: ArrayLike, scores: ArrayLike, *, scale: Scale = "percent", g
 def ndcg_rows(
     relevance: ArrayLike, scores: ArrayLike, *, scale: Scale = "percent", gain: Gain = "exp2"
 ) -> NDArray[np.float64]:
-    """`ndcg` of one order of candidates under many relevances (rows, candidates), e.g. bootstrap draws."""
+    """`ndcg` of one order of candidates for each row of relevance (rows, candidates): (rows,)."""
     gains, weights = _gains_and_weights(relevance, scores, scale, gain)
     return _over_ideal(gains, gains @ weights)
 
@@ -45,7 +45,7 @@ def ndcg_rows(
 def ndcg_permuted(
     relevance: ArrayLike, scores: ArrayLike, orders: NDArray, *, scale: Scale = "percent", gain: Gain = "exp2"
 ) -> NDArray[np.float64]:
-    """`ndcg` of one relevance (candidates,) after each permutation of its scores, e.g. to test it against chance.
+    """`ndcg` of one relevance (candidates,) after each permutation of its scores, for a test against chance: (draws,).
 
     orders: (draws, candidates) of indices; draw d gives candidate i the score of candidate orders[d, i].
     """
@@ -57,8 +57,8 @@ def ndcg_permuted(
 def best_rank(gains: ArrayLike, scores: ArrayLike) -> float:
     """Rank (1 = best) that `scores` give to the candidate with the highest transfer gain; rho of Table 1.
 
-    Equal scores share their average rank (so all scores equal gives a random order's (p + 1) / 2); of equal
-    gains, the best-ranked candidate counts. Both arguments (candidates,); ValueError where they do not match.
+    Equal scores share their average rank, so p equal scores give (p + 1) / 2, as a random order does. Among equal
+    gains, the best-ranked candidate counts. Both arguments are (candidates,); ValueError if they do not match.
     """
     gains, scores = _pair(gains, scores)
     from scipy.stats import rankdata
@@ -67,7 +67,7 @@ def best_rank(gains: ArrayLike, scores: ArrayLike) -> float:
 
 
 def best_rank_permuted(gains: ArrayLike, scores: ArrayLike, orders: NDArray) -> NDArray[np.float64]:
-    """`best_rank` after each permutation of the scores; orders as for `ndcg_permuted`."""
+    """`best_rank` after each permutation of the scores: (draws,). orders: as in `ndcg_permuted`."""
     gains, scores = _pair(gains, scores)
     from scipy.stats import rankdata
 
@@ -75,13 +75,13 @@ def best_rank_permuted(gains: ArrayLike, scores: ArrayLike, orders: NDArray) -> 
 
 
 def performance_rate(performance: ArrayLike, selected: int) -> float:
-    """Performance of the selected prompt in percent of the best prompt's; 100 where all are 0."""
+    """Performance of the selected prompt in percent of the best prompt's; 100 if all are 0."""
     performance = np.asarray(performance, dtype=float)
     return float(rate(performance[selected], performance.max()))
 
 
 def rate(reached: ArrayLike, best: ArrayLike) -> NDArray[np.float64]:
-    """`reached` in percent of `best`, elementwise; 100 where the best is 0, since nothing better exists."""
+    """`reached` in percent of `best`, elementwise; 100 where the best is 0, because nothing better exists."""
     reached, best = np.broadcast_arrays(np.asarray(reached, dtype=float), np.asarray(best, dtype=float))
     return 100 * np.divide(reached, best, out=np.ones(best.shape), where=best != 0)
 
@@ -93,7 +93,7 @@ def _gains_and_weights(
     relevance = np.asarray(relevance, dtype=float)
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 1 or scores.size == 0 or relevance.shape[1:] != scores.shape:
-        raise ValueError(f"one score a relevance: relevance {relevance.shape}, scores {scores.shape}")
+        raise ValueError(f"give one score per relevance: relevance {relevance.shape}, scores {scores.shape}")
     if not (np.isfinite(relevance).all() and np.isfinite(scores).all()):
         raise ValueError("relevance and scores must be finite; a missing score cannot be ranked")
     return _gains(relevance, scale, gain), _expected_discounts(scores)
@@ -110,7 +110,7 @@ def _discounts(n: int) -> NDArray[np.float64]:
 
 
 def _gains(relevance: NDArray[np.float64], scale: Scale, gain: Gain) -> NDArray[np.float64]:
-    """Gains of each row up to a factor of the row, which the ratio of DCGs loses."""
+    """Gains of each row up to a factor per row, which cancels in the ratio of DCGs."""
     if scale not in ("percent", "unit") or gain not in ("exp2", "linear"):
         raise ValueError(f"scale is percent or unit, gain exp2 or linear; got {scale!r}, {gain!r}")
     if (relevance < 0).any():
@@ -124,7 +124,7 @@ def _gains(relevance: NDArray[np.float64], scale: Scale, gain: Gain) -> NDArray[
 
 
 def _expected_discounts(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each candidate's mean discount over the ranks that it shares with the candidates of equal score."""
+    """Mean discount of each candidate over the ranks that it shares with candidates of equal score."""
     _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     return (np.add.reduceat(_discounts(scores.size), starts) / sizes)[group]

@@ -1,11 +1,11 @@
-"""How sure a mean is: bootstrap counts, percentile intervals, and p-values against random orders."""
+"""Uncertainty of a mean: bootstrap counts, percentile intervals, and p-values against random orders."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
 def bootstrap_counts(n: int, draws: int, seed: int) -> NDArray[np.int64]:
-    """How often each of n things is drawn, (draws, n): every draw takes n of them with replacement."""
+    """Counts of each of n items in bootstrap draws, (draws, n): every draw takes n items with replacement."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
 
 
@@ -23,8 +23,8 @@ def random_orders(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.in
 def p_value(observed: float, null: ArrayLike) -> float:
     """One-sided p-value of a value against draws (draws,) under chance; large values speak against chance.
 
-    The observed order counts as one of the draws, so that p is never 0. Equal up to rounding counts as equal.
-    NaN where the observed value is NaN.
+    The observed order counts as one of the draws, so p is never 0. Values that differ by rounding count as equal.
+    NaN if the observed value is NaN.
     """
     null = np.asarray(null, dtype=float)
     if np.isnan(observed):

@@ -1,7 +1,7 @@
-"""Table 3: what the prompts chosen by each method are worth, with intervals and what chance would give.
+"""Table 3: the value of the prompts chosen by each method, with intervals and the expectation of chance.
 
-Everything is in percent. Intervals are 95 % percentile intervals of a bootstrap over test rows: choices and
-scores of a method stay as they are, the prompts' performances are resampled, the same draws for all methods.
+Everything is in percent. Intervals are 95 % percentile intervals of a bootstrap over test rows: the choices and scores
+of a method stay fixed, the performances of prompts are resampled, with the same draws for all methods.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ CEILING_SPLITS = 100
 
 @dataclass(frozen=True)
 class Block:
-    """What one model says about the test rows of one dataset, and how methods rank its prompts.
+    """Predictions of one model for the test rows of one dataset, and scores of its prompts by methods.
 
     Attributes:
         prompts: prompt ids, T of them, in the order of their numbers.
@@ -60,7 +60,7 @@ class Block:
             raise ValueError(f"predictions have shape {self.predictions.shape}, (prompts, rows) = {expected}")
         for name, indices in (("gold", self.gold), ("predictions", self.predictions)):
             if indices.min() < 0 or indices.max() >= len(self.classes):
-                raise ValueError(f"{name} holds a class index that is none of {dict(enumerate(self.classes))}")
+                raise ValueError(f"{name} holds a class index that is not one of {dict(enumerate(self.classes))}")
         for method, scores in self.scores.items():
             if method in REFERENCES:
                 raise ValueError(f"{method!r} names a reference row; give the method another name")
@@ -70,7 +70,7 @@ class Block:
 
 @dataclass(frozen=True)
 class SelectionTable:
-    """`frame`: one row a method and reference; `draws`: for each of MEASURES its resamples (rows, draws)."""
+    """frame: one row per method or reference. draws: for each of MEASURES its resamples (rows, draws)."""
 
     frame: pd.DataFrame
     draws: dict[str, NDArray[np.float64]]
@@ -85,14 +85,18 @@ class _Ranking(NamedTuple):
 def selection_table(block: Block, *, metric: Metric = "accuracy", draws: int = 1000, seed: int = 42) -> SelectionTable:
     """Performance, rate and NDCG of every method on one block, and of the references.
 
-    Oracle takes the best prompt of the very rows it is measured on, so its interval is that of the maximum.
-    Mean over prompts and Random are exact expectations; the mean is no order, so it has no NDCG.
+    Oracle takes the best prompt on the same rows that it is measured on, so its interval is that of the maximum. Mean
+    over prompts and Random are exact expectations; a mean is not an order, so it has no NDCG.
 
-    Columns: `performance` is accuracy or macro-F1, as `metric` says; `random_performance`, `random_ndcg` what
-    a random order gives; `ceiling_ndcg` as in the function of that name; `spearman` of scores and performance
-    (NaN where one is constant); `margin` best minus second score; `*_minus_random_lo/hi` the interval of the
-    paired difference to Random; `beats_random` the measures for which all of it lies above 0: both,
-    performance, ndcg or neither (empty for references).
+    Columns:
+        performance: accuracy or macro-F1, as `metric` says.
+        random_performance, random_ndcg: expectations of a random order.
+        ceiling_ndcg: see the function of that name.
+        spearman: of scores and performance (NaN if one is constant).
+        margin: best minus second score.
+        *_minus_random_lo, *_minus_random_hi: interval of the paired difference to Random.
+        beats_random: the measures whose interval of that difference is above 0: both, performance, ndcg or neither
+            (empty for references).
     """
     n_rows = len(block.gold)
     everything = np.ones((1, n_rows))
@@ -125,8 +129,8 @@ def selection_table(block: Block, *, metric: Metric = "accuracy", draws: int = 1
 def average_blocks(tables: Sequence[tuple[str, SelectionTable]]) -> pd.DataFrame:
     """Plain mean over the datasets of a category, with intervals of the averaged draws.
 
-    `tables` are (dataset, table) with the same methods. A value that is NaN for one dataset is NaN here.
-    There is no `selected` and no `margin`; `datasets` and the summed `n_rows` say what was averaged.
+    tables: (dataset, table) pairs with the same methods. A value that is NaN for one dataset is NaN here. There is no
+    `selected` and no `margin`; `datasets` and the summed `n_rows` describe what was averaged.
     """
     names = [name for name, _ in tables]
     frames = [table.frame for _, table in tables]
@@ -134,13 +138,13 @@ def average_blocks(tables: Sequence[tuple[str, SelectionTable]]) -> pd.DataFrame
         raise ValueError(f"average_blocks needs different datasets, got {names}")
     for name, frame in zip(names, frames, strict=True):
         if list(frame["method"]) != list(frames[0]["method"]):
-            raise ValueError(f"{name} has methods {list(frame['method'])}, {names[0]} others: run the same ones")
+            raise ValueError(f"{name} has methods {list(frame['method'])}, {names[0]} others: use the same methods")
     mean = sum(frame[AVERAGED] for frame in frames) / len(frames)
     mean.insert(0, "method", frames[0]["method"])
     mean.insert(1, "datasets", ", ".join(names))
     mean["n_rows"] = sum(frame["n_rows"] for frame in frames)
-    # Datasets of equal size draw the same row numbers from the same seed, and rows may be sorted by class.
-    # Pairing draw b of one with draw b + 1 of the next makes the datasets' draws independent.
+    # Datasets of equal size draw the same row numbers from the same seed, and rows may be sorted by class. Pairing
+    # draw b of one dataset with draw b + 1 of the next makes their draws independent.
     drawn = {
         name: np.mean([np.roll(table.draws[name], k, axis=1) for k, (_, table) in enumerate(tables)], axis=0)
         for name in MEASURES
@@ -151,8 +155,8 @@ def average_blocks(tables: Sequence[tuple[str, SelectionTable]]) -> pd.DataFrame
 def prompt_performance(block: Block, row_counts: NDArray, metric: Metric) -> NDArray[np.float64]:
     """Performance of each prompt, in percent, on samples of the rows: (samples, T).
 
-    `row_counts` (samples, N) says how often each row is in each sample. Macro-F1 is scikit-learn's: the mean
-    over the classes that occur in gold or predictions of the sample.
+    row_counts: (samples, N), number of times that each row is in each sample. Macro-F1 is scikit-learn's: the mean over
+    the classes that occur in gold or predictions of the sample.
     """
     counts = np.asarray(row_counts, dtype=float)
     if metric == "accuracy":
@@ -170,9 +174,9 @@ def prompt_performance(block: Block, row_counts: NDArray, metric: Metric) -> NDA
 
 
 def ceiling_ndcg(block: Block, metric: Metric = "accuracy", seed: int = 42) -> float:
-    """NDCG on one half of the rows of the order by performance on the other half, mean over random splits.
+    """NDCG on one half of the rows for the order by performance on the other half; mean over random splits.
 
-    So many rows cannot tell a ranking better than this one from it. NaN with a single row.
+    With this number of rows, a better ranking cannot be told from this one. NaN for a single row.
     """
     n_rows = len(block.gold)
     if n_rows < 2:
@@ -196,7 +200,7 @@ def _rankings(block: Block, performance: NDArray) -> list[_Ranking]:
 
 
 def _measures(performance: NDArray, ranking: _Ranking) -> dict[str, NDArray[np.float64]]:
-    """The MEASURES of one ranking on samples of the rows; `performance` (samples, T)."""
+    """The MEASURES of one ranking on samples of the rows. performance: (samples, T)."""
     best = performance.max(axis=1)
     if ranking.method == ORACLE:
         return {"performance": best, "rate": rate(best, best), "ndcg": np.full(len(best), 100.0)}
@@ -218,7 +222,7 @@ def _score_columns(performance: NDArray, scores: NDArray | None) -> dict[str, fl
 
 
 def _with_intervals(frame: pd.DataFrame, drawn: dict[str, NDArray]) -> pd.DataFrame:
-    """`frame` with the intervals of the draws and of their difference to those of the Random row."""
+    """Add to `frame` the intervals of the draws, and of their difference to the draws of the Random row."""
     at_random = frame["method"].eq(RANDOM).argmax()
     intervals = {name: interval(values) for name, values in drawn.items()}
     for name in ("ndcg", "performance"):

@@ -1,4 +1,4 @@
-"""Select a prompt by every method, and say what the choice is worth: Table 3 in long form."""
+"""Select a prompt by every method and measure the choice: Table 3 in long form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
 
 
 class SelectionSettings(BaseModel):
-    """prompts, datasets: ids by category, prompts in the order of their numbers. draws: of the bootstrap."""
+    """Settings of step `selection`.
+
+    prompts, datasets: ids by category, prompts in the order of their numbers. draws: of the bootstrap.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +40,7 @@ class SelectionSettings(BaseModel):
 
 
 def _performance_row(rows: list[dict[str, Any]], gold: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Facts of one (model, prompt, dataset) that a reader of the table wants."""
+    """Facts of one (model, prompt, dataset) for readers of the table."""
     predicted = np.array([classes.index(row["prediction"]) for row in rows])
     f1 = []
     for index in range(len(classes)):
@@ -68,9 +71,9 @@ def _similarity_scores(frame: pd.DataFrame, methods: Sequence[str], prompts: Seq
     scores = {}
     for column, suffix in SIMILARITY_ROWS.items():
         for method in methods:
-            own = frame[frame["method"] == method].set_index("prompt").reindex(list(prompts))[column]
-            if own.notna().all():
-                scores[METHOD_NAMES[method] + suffix] = own.to_numpy(dtype=float)
+            values = frame[frame["method"] == method].set_index("prompt").reindex(list(prompts))[column]
+            if values.notna().all():
+                scores[METHOD_NAMES[method] + suffix] = values.to_numpy(dtype=float)
     return scores
 
 
@@ -78,9 +81,12 @@ def selection(
     settings: SelectionSettings, *, files: Sequence[Path], similarities: Path,
     performance: Path, selected: Path, table3: Path,
 ) -> None:  # fmt: skip
-    """Write performance.csv (a row a prompt), selection.csv (a row a method and dataset), table3.csv (averages).
+    """Write performance.csv, selection.csv and table3.csv.
 
-    files: evaluation rows, label files and baseline scores of the run, found again by their paths.
+    performance: one row per (model, prompt, dataset). selected: one row per (model, dataset, method). table3: means
+    over the datasets of a category, one row per (category, model, method).
+    files: evaluation rows, label files and baseline scores of the run, identified by their paths.
+    Raises ValueError if labels or scores do not fit the evaluation rows or prompts.
     """
     by_path = {path.as_posix(): path for path in files}
     all_similar = pd.read_csv(similarities)
@@ -98,7 +104,9 @@ def selection(
                     path = by_path[paths.labels(model, prompt, dataset)]
                     rows = read_jsonl(path)
                     if [row["id"] for row in rows] != [row["id"] for row in test]:
-                        raise ValueError(f"{path}: rows are not those of the evaluation rows of {dataset}")
+                        raise ValueError(
+                            f"{path}: rows are not those of the evaluation rows of {dataset}; delete it and run again"
+                        )
                     predictions.append([classes.index(row["prediction"]) for row in rows])
                     facts = _performance_row(rows, gold, classes)
                     key = {"category": category, "model": model, "prompt": prompt, "dataset": dataset}
@@ -106,12 +114,12 @@ def selection(
                 scored = paths.prompt_scores(model, dataset)
                 baseline = json.loads(by_path[scored].read_text(encoding="utf8"))
                 if tuple(baseline["prompts"]) != prompts:
-                    raise ValueError(f"{scored}: scores other prompts than {prompts}")
+                    raise ValueError(f"{scored}: scores other prompts than {prompts}; delete it and run again")
                 scores = {name: np.array(values) for name, values in baseline["scores"].items()}
                 if settings.calibration == "none":
                     scores = {name: values for name, values in scores.items() if name not in UNCALIBRATED}
-                here = all_similar[(all_similar["model"] == model) & (all_similar["dataset"] == dataset)]
-                scores |= _similarity_scores(here, settings.methods, prompts)
+                similar = all_similar[(all_similar["model"] == model) & (all_similar["dataset"] == dataset)]
+                scores |= _similarity_scores(similar, settings.methods, prompts)
                 block = Block(prompts, classes, gold, np.array(predictions), scores)
                 table = selection_table(block, metric=metric, draws=settings.draws, seed=settings.seed)  # type: ignore[arg-type]
                 tables.append((dataset, table))

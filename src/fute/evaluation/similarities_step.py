@@ -1,4 +1,4 @@
-"""Compare every MTE with every DTE by cosine (LLM experiment), and with the controls."""
+"""Compare every MTE with every DTE by cosine (LLM experiment), and compute the controls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fute.evaluation.correlation import spearman
 
 
 class SimilaritySettings(BaseModel):
-    """Which vectors are compared: category -> prompt ids and dataset ids; control variants by method."""
+    """Settings of step `similarities`. prompts, datasets: ids by category. variants: of the controls."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +37,7 @@ class SimilaritySettings(BaseModel):
 
 
 def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
-    """Cosine of an MTE and a DTE and its variants; NaN where a method has none."""
+    """Cosine of an MTE and a DTE, and variants of it; NaN for a variant that the method does not have."""
     row = {"cosine": cosine(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
            "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}  # fmt: skip
     if mte.init is not None:
@@ -57,36 +57,42 @@ def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
-    """Write similarities.csv (a row an MTE and DTE of one category) and controls.csv (a row a target)."""
-    known = {path.as_posix() for path in files}
+    """Write similarities.csv and controls.csv.
+
+    cosines: one row per (MTE, DTE) of one category. controls: one row per (method, model, dataset).
+    files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
+    """
+    given = {path.as_posix() for path in files}
 
     def get(path: str) -> Embedding:
-        if path not in known:
+        if path not in given:
             raise ValueError(f"{path} is not among the files of this step")
         return load(Path(path))
 
     rows, checks = [], []
     for method in settings.methods:
-        own = settings.surrogate, method
+        base = settings.surrogate, method
         for category, datasets in settings.datasets.items():
             prompts = settings.prompts[category]
             for model in settings.models:
-                mtes = {prompt: get(paths.mte(*own, model, prompt)) for prompt in prompts}
+                mtes = {prompt: get(paths.mte(*base, model, prompt)) for prompt in prompts}
                 variants = {
-                    variant: {prompt: get(paths.control(*own, model, prompt, variant)) for prompt in prompts}
+                    variant: {prompt: get(paths.control(*base, model, prompt, variant)) for prompt in prompts}
                     for variant in (settings.variants if method in settings.control_methods else ())
                 }
                 for dataset in datasets:
-                    dte = get(paths.dte(*own, dataset))
-                    found = [similarity_row(mtes[prompt], dte) for prompt in prompts]
+                    dte = get(paths.dte(*base, dataset))
+                    similar = [similarity_row(mtes[prompt], dte) for prompt in prompts]
                     key = {
                         "surrogate": settings.surrogate,
                         "method": method,
                         "model": model,
                         "dataset": dataset,
                     }
-                    rows += [key | {"prompt": p, "category": category} | r for p, r in zip(prompts, found, strict=True)]
-                    checks.append(key | _controls(mtes, variants, dte, found))
+                    rows += [
+                        key | {"prompt": p, "category": category} | r for p, r in zip(prompts, similar, strict=True)
+                    ]
+                    checks.append(key | _controls(mtes, variants, dte, similar))
     inputs = list(files)
     with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.csv(cosines, rows)
@@ -97,15 +103,15 @@ def _controls(
     mtes: dict[str, Embedding],
     variants: dict[str, dict[str, Embedding]],
     dte: Embedding,
-    found: list[dict[str, float]],
+    similar: list[dict[str, float]],
 ) -> dict[str, object]:
-    """What the controls say of ranking these prompts for one target; cells without a control stay empty."""
-    values = np.array([row["cosine"] for row in found])
+    """Controls of the ranking of these prompts for one target; NaN or empty for a control that was not made."""
+    values = np.array([row["cosine"] for row in similar])
     result: dict[str, object] = {}
     orders = [m.orders for m in mtes.values()]
     if len(values) > 1 and all(len(o) > 1 for o in orders):
         result |= separation(values, np.stack([_cosines(o, dte.vector) for o in orders]))
-    # controls are of the first order seed
+    # controls are made with the first order seed only
     firsts = np.array([_cosines(o[:1], dte.vector)[0] for o in orders])
     nulls = {name: vectors for name, vectors in variants.items() if name.startswith("null-")}
     if nulls and len(values) > 1:
@@ -121,7 +127,7 @@ def _controls(
     if "abc" in variants and len(values) > 1:
         abc = np.array([cosine(variants["abc"][prompt], dte) for prompt in mtes])
         result["abc_spearman"] = spearman(firsts, abc)
-    distances = np.array([row["distance"] for row in found])
+    distances = np.array([row["distance"] for row in similar])
     if len(values) > 1 and np.isfinite(distances).all():
         result["norm_spearman"] = norm_confound(values, distances)
     columns = ("sd_prompts", "sd_orders", "ratio", "verdict", "null_mean", "null_max", "null_sd_prompts",

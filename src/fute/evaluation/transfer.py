@@ -1,7 +1,7 @@
-"""Choosing a source to transfer from (Tables 1 and 2): what a ranking of sources is worth on one target.
+"""Choosing a source to transfer from (Tables 1 and 2): the value of a ranking of sources for one target.
 
-Transfer gain of a source is the target's score after transfer less that of the direct run; the best source has
-the highest. Methods rank the candidate sources of a target by a score, higher first. Everything is in percent.
+The transfer gain of a source is the target's score after transfer minus that of the direct run; the best source has the
+highest gain. Methods rank the candidate sources of a target by a score, higher first. Everything is in percent.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Case:
     """One target and the sources that a method chooses from.
 
     Attributes:
-        candidates: source ids, p of them.
-        runs: (seeds, p) the target's score after transfer from each source.
-        direct: (seeds,) its score without transfer.
-        scores: (p,) by method, higher is ranked first. A method that gives nothing here is not in it.
+        candidates: p source ids.
+        runs: (seeds, p), the target's score after transfer from each source.
+        direct: (seeds,), the target's score without transfer.
+        scores: (p,) by method, higher is ranked first. Methods without scores for this target are not included.
     """
 
     target: str
@@ -56,22 +56,22 @@ class Case:
 
     @property
     def performance(self) -> NDArray[np.float64]:
-        """(p,) mean score over seeds."""
-        # rounded, so that runs of equal scores in another order stay equal
+        """Mean score over seeds, (p,)."""
+        # Rounded, so that sources with the same scores in another order of seeds stay equal.
         return self.runs.mean(axis=0).round(9)
 
     @property
     def gains(self) -> NDArray[np.float64]:
-        """(p,) transfer gain: mean score over seeds less that of the direct runs."""
+        """Transfer gain, (p,): mean score over seeds minus that of the direct runs."""
         return self.performance - self.direct.mean()
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """What NDCG takes as the relevance of a source.
+    """The relevance of a source in NDCG.
 
-    The paper takes the target's performance; negative values (Matthews, Spearman) count as 0. gain: `exp2` is
-    2^rel - 1, `linear` rel; `gain_shifted` puts the transfer gain, negative ones as 0, in rel's place.
+    The paper uses the target's performance; negative values (Matthews, Spearman) count as 0. gain: `exp2` is
+    2^rel - 1, `linear` is rel; `gain_shifted` uses the transfer gain instead of rel, with negative gains as 0.
     """
 
     scale: Scale = "percent"
@@ -85,22 +85,22 @@ class Relevance:
 
 
 BY_PERFORMANCE = Relevance()
-"""The paper's: performance in percent, exponential gain."""
+"""Relevance as in the paper: performance in percent, exponential gain."""
 
 
 def scopes(dataset: TransferDataset) -> tuple[Scope, ...]:
-    """The settings in which a target is ranked for: Table 2's for domain targets, else both of Table 1."""
+    """Scopes of the candidate sources of a target: Table 2's for domain targets, otherwise both of Table 1."""
     return ("in-class", "all-class") if dataset.domain is None else ("domain",)
 
 
 def candidates(target: str, scope: Scope, datasets: Mapping[str, TransferDataset]) -> tuple[str, ...]:
-    """Sources that may be chosen for a target: of its own class (`in-class`), or all; never the target itself."""
+    """Sources that may be chosen for a target: those of its class (`in-class`), or all; never the target itself."""
     if scope not in scopes(datasets[target]):
         raise ValueError(f"{target} is ranked for in {' and '.join(scopes(datasets[target]))}, not in {scope}")
-    found = sources_of(target, datasets)
+    sources = sources_of(target, datasets)
     if scope == "in-class":
-        found = tuple(name for name in found if in_class(name, target, datasets))
-    return found
+        sources = tuple(name for name in sources if in_class(name, target, datasets))
+    return sources
 
 
 def measure(case: Case, scores: ArrayLike, relevance: Relevance = BY_PERFORMANCE) -> dict[str, float]:
@@ -110,33 +110,33 @@ def measure(case: Case, scores: ArrayLike, relevance: Relevance = BY_PERFORMANCE
 
 
 def ceiling(case: Case, relevance: Relevance = BY_PERFORMANCE) -> dict[str, float]:
-    """`measure` of ranking by one seed's scores on another seed's, mean over ordered pairs of seeds.
+    """`measure` of a ranking by one seed's scores on the scores of another seed; mean over ordered pairs of seeds.
 
-    What seeds disagree about cannot be predicted, so rankings that do better than this do so by chance. All NaN
+    Differences between seeds cannot be predicted, so a ranking that is better than this is better by chance. All NaN
     with one seed.
     """
     seeds = range(len(case.direct))
     if len(seeds) < 2:
         return dict.fromkeys(MEASURES, float("nan"))
-    found = pd.DataFrame(
+    measures = pd.DataFrame(
         measure(Case(case.target, case.candidates, case.runs[[b]], case.direct[[b]], {}), case.runs[a], relevance)
         for a, b in permutations(seeds, 2)
     )
-    return {name: float(found[name].mean()) for name in MEASURES}
+    return {name: float(measures[name].mean()) for name in MEASURES}
 
 
 def seed_spearman(case: Case) -> float:
-    """Rank correlation of two seeds' scores over the sources, mean over pairs of seeds; NaN with one seed."""
-    found = [spearman(a, b) for a, b in combinations(case.runs, 2)]
-    return float(np.mean(found)) if found else float("nan")
+    """Rank correlation of two seeds' scores over the sources; mean over pairs of seeds, NaN with one seed."""
+    correlations = [spearman(a, b) for a, b in combinations(case.runs, 2)]
+    return float(np.mean(correlations)) if correlations else float("nan")
 
 
 def target_rows(case: Case, relevance: Relevance = BY_PERFORMANCE) -> list[dict[str, Any]]:
-    """A row for each method, Random and (with several seeds) Ceiling.
+    """One row per method, and rows for Random and (with several seeds) Ceiling.
 
-    `best_source` has the highest transfer gain; of equal ones it is the one that the method ranks best.
-    `selected` is the source that the method ranks first, the earliest of equal ones, and `selected_gain` its
-    transfer gain. Ceiling is a mean over seeds, so it selects nothing; Random's are expectations.
+    best_source: the source with the highest transfer gain; among equal ones, the one that the method ranks best.
+    selected: the source that the method ranks first; the earliest one among equal ones. selected_gain: its transfer
+    gain. Ceiling is a mean over seeds, so it selects nothing; values of Random are expectations.
     """
     gains, p = case.gains, len(case.candidates)
     shared = {"target": case.target, "candidates": p, "gain": gains.max()}
@@ -164,13 +164,16 @@ def cell_rows(
     permutations: int = 10_000,
     seed: int = 42,
 ) -> pd.DataFrame:
-    """One cell of Table 1 or 2 for every method and reference: means over the targets, and how sure they are.
+    """One cell of Table 1 or 2 for every method and reference: means over the targets, and their uncertainty.
 
-    Columns: `rho`, `ndcg` and their 95 % intervals (`_lo`, `_hi`) by a bootstrap over targets, the same draws
-    for every method; `*_minus_random_lo/hi` the interval of the paired difference to Random; `rho_p`, `ndcg_p`
-    the p-values of a rho so low and an NDCG so high when each target's scores are permuted at random (no
-    correction for several methods); `n_targets`. A method that gives nothing on one of the targets has no
-    values; intervals need two targets.
+    Columns:
+        rho, ndcg: means over the targets.
+        *_lo, *_hi: their 95 % intervals by a bootstrap over targets, with the same draws for every method.
+        *_minus_random_lo, *_minus_random_hi: interval of the paired difference to Random.
+        rho_p, ndcg_p: p-values of a rho so low and an NDCG so high if each target's scores are permuted at random,
+            without correction for several methods.
+        n_targets: number of targets.
+    A method without scores on one of the targets has NaN; intervals need two targets. Raises ValueError without cases.
     """
     if not cases:
         raise ValueError("a cell needs at least one target")
@@ -187,25 +190,25 @@ def cell_rows(
         if len(cases) == 1:
             drawn[:] = np.nan
         columns = {"": means}
-        for suffix, of in (("", drawn), ("_minus_random", drawn - drawn[methods.index(RANDOM)])):
-            columns |= {f"{suffix}_{end}": bounds for end, bounds in interval(of).items()}
+        for suffix, draws_of in (("", drawn), ("_minus_random", drawn - drawn[methods.index(RANDOM)])):
+            columns |= {f"{suffix}_{end}": bounds for end, bounds in interval(draws_of).items()}
         sign = -1 if name == "rho" else 1
         columns["_p"] = [
             p_value(sign * mean, sign * null[method][name]) if method in null else np.nan
             for method, mean in zip(methods, means, strict=True)
         ]
-        frame = frame.assign(**{f"{name}{suffix}": found for suffix, found in columns.items()})
+        frame = frame.assign(**{f"{name}{suffix}": column for suffix, column in columns.items()})
     return frame
 
 
 def _permuted(
     cases: Sequence[Case], relevance: Relevance, n: int, seed: int
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """By method and measure, (n,): means over targets when each target's scores are permuted.
+    """Means over targets with each target's scores permuted, (n,), by method and measure.
 
-    Only methods that rank every target. All of them meet the same permutations.
+    Only for methods that rank every target. All methods get the same permutations.
     """
-    rng = np.random.default_rng([seed, 1])  # apart from the bootstrap's stream
+    rng = np.random.default_rng([seed, 1])  # a stream different from the bootstrap's
     methods = [name for name in cases[0].scores if all(name in case.scores for case in cases)]
     null = {method: dict.fromkeys(MEASURES, np.zeros(n)) for method in methods}
     for case in cases:

@@ -1,8 +1,8 @@
-"""Collect the transfer scores: each target after fine-tuning on each source, and directly.
+"""Collect the transfer scores: of each target after fine-tuning on each source, and without a source.
 
-One row a fine-tuning run: model, target, source, seed, score; source `none` is the direct run without transfer.
-Scores are in percent of the target's metric. `majority`, on direct rows, is the score of the best answer that
-looks at no text (`fute.blackbox.metrics.majority_score`); it may be missing.
+One row per fine-tuning run: model, target, source, seed, score. Source `none` is the direct run without transfer.
+Scores are percentages of the target's metric. `majority`, on direct rows, is the score of the best answer that ignores
+the text (`fute.blackbox.metrics.majority_score`); it may be missing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ COLUMNS = [*KEYS, "score", "majority"]
 class TransferDataset(BaseModel):
     """A dataset of the language-model experiment.
 
-    group: `cr` (classification and regression) or `qa`. domain: of the targets of Table 2, which no model is
-    transferred from.
+    group: `cr` (classification and regression) or `qa`. domain: of the targets of Table 2, which are never sources.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,7 +37,7 @@ class TransferDataset(BaseModel):
 
 
 class MatrixSettings(BaseModel):
-    """model: whose transfer the matrix is of. datasets: those of the run, by id."""
+    """Settings of step `transfer_matrix`. model: the transferred model. datasets: those of the run, by id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,16 +46,16 @@ class MatrixSettings(BaseModel):
 
 
 class MatrixError(ValueError):
-    """A transfer matrix that cannot be used; says which file and row or pair, and what is wrong."""
+    """A transfer matrix that cannot be used. The message names the file, the row or pair, and the problem."""
 
 
 def sources_of(target: str, datasets: Mapping[str, TransferDataset]) -> tuple[str, ...]:
-    """The sources that are transferred to a target: every dataset but itself and those of a domain."""
+    """Sources that are transferred to a target: all datasets except the target itself and those of a domain."""
     return tuple(name for name, dataset in datasets.items() if name != target and dataset.domain is None)
 
 
 def in_class(source: str, target: str, datasets: Mapping[str, TransferDataset]) -> bool:
-    """Whether a source is of the target's class; domain targets choose among both classes."""
+    """True if a source is of the target's class; always False for domain targets, which choose among both classes."""
     return datasets[target].domain is None and datasets[source].group == datasets[target].group
 
 
@@ -68,12 +67,12 @@ def check_matrix(
     where: str,
     names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The rows of these models, checked: every run of every model and seed, once, in percent.
+    """Check the rows of these models and return them: every run of every model and seed once, in percent.
 
-    frame: as the module says, scores as numbers or text. where: what to call the table in errors. names: what
-    to call each row there (default: `row 0`, `row 1`, ...).
-    Raises MatrixError for a missing column, an unknown name, a dataset that is its own source, a domain target
-    as a source, a score that is no number or no percentage, a repeated run and a run that is missing.
+    frame: columns as in the module's docstring, scores as numbers or text. where: name of the table in errors. names:
+    name of each row in errors (default: `row 0`, `row 1`, ...).
+    Raises MatrixError for a missing column, an unknown name, a dataset that is its own source, a domain target as a
+    source, a score that is not a percentage, a repeated run, and a missing run.
     """
     if missing := [column for column in (*KEYS, "score") if column not in frame]:
         raise MatrixError(f"{where}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
@@ -96,13 +95,13 @@ def check_matrix(
         first = (frame[KEYS] == frame.loc[second, KEYS]).all(axis=1).idxmax()
         raise MatrixError(f"{where}: {names[first]} and {names[second]} are the same run, {_run(frame.loc[second])}")
     seeds = sorted(set(frame["seed"]))
-    have = set(frame[KEYS].itertuples(index=False, name=None))
+    runs = set(frame[KEYS].itertuples(index=False, name=None))
     for model in models:
         for target in datasets:
             for source in (DIRECT, *sources_of(target, datasets)):
-                lacking = [seed for seed in seeds if (model, target, source, seed) not in have]
-                if lacking or not seeds:
-                    seed = f", seed {lacking[0]}" if len(seeds) > 1 else ""
+                missing_seeds = [seed for seed in seeds if (model, target, source, seed) not in runs]
+                if missing_seeds or not seeds:
+                    seed = f", seed {missing_seeds[0]}" if len(seeds) > 1 else ""
                     raise MatrixError(
                         f"{where}: no score of target {target} from source {source}, model {model}{seed}; every "
                         "target needs a direct run and a run from every source"
@@ -111,10 +110,10 @@ def check_matrix(
 
 
 def read_matrix(path: Path, *, model: str, datasets: Mapping[str, TransferDataset]) -> pd.DataFrame:
-    """Read a published matrix: a CSV with the columns target, source, score, and majority where it is known.
+    """Read a published matrix: a CSV with the columns target, source, score, and optionally majority.
 
-    It holds one run a pair; the rows are returned as `model`'s, seed 0. Raises MatrixError as `check_matrix`
-    does, naming lines of the file.
+    It holds one run per (target, source). The rows are returned with this `model` and seed 0. Raises MatrixError as
+    `check_matrix` does, naming lines of the file.
     """
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     if missing := [column for column in ("target", "source", "score") if column not in frame]:
@@ -138,7 +137,7 @@ def score_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def transfer_matrix(settings: MatrixSettings, *, files: Sequence[Path], output: Path) -> None:
-    """Write the score of every target from every source, and directly.
+    """Write the score of every target from every source, and of the direct runs.
 
     files: score files of a model's own runs (`*.json`), or one published matrix (`*.csv`, see `read_matrix`).
     """
@@ -162,7 +161,7 @@ def _numbers(values: pd.Series, names: Sequence[str], where: str, *, required: b
     if wrong.any():
         first = wrong.idxmax()
         raise MatrixError(
-            f"{where}: {names[first]}: {values.name} {texts[first]!r} is no percentage between -100 and 100"
+            f"{where}: {names[first]}: {values.name} {texts[first]!r} is not a percentage between -100 and 100"
         )
     return numbers
 
@@ -170,11 +169,11 @@ def _numbers(values: pd.Series, names: Sequence[str], where: str, *, required: b
 def _name_problem(target: str, source: str, datasets: Mapping[str, TransferDataset]) -> str:
     for role, name in (("target", target), ("source", source)):
         if name not in datasets and not (role == "source" and name == DIRECT):
-            return f"{role} {name!r} is no dataset of the run; remove the row, or add the dataset to the run"
+            return f"{role} {name!r} is not a dataset of the run; remove the row, or add the dataset to the run"
     if target == source:
         return f"{target} is its own source; a direct run has the source {DIRECT!r}"
     if source != DIRECT and datasets[source].domain is not None:
-        return f"source {source!r} is a domain target, which no model is transferred from"
+        return f"source {source!r} is a domain target, which is never a source; remove the row"
     return ""
 
 

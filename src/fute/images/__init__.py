@@ -1,1 +1,1 @@
-"""Container images: which ones a machine has (`lock`), what they are built from (`inputs`), and `fute images`."""
+"""Container images: the ones a machine has (`lock`), what they are built from (`inputs`), and `fute images`."""

@@ -1,4 +1,4 @@
-"""What an image is built from, and named by: definition, scripts, package lists, base, Debian packages, wheels."""
+"""Inputs of an image, which also name its file: definition, scripts, package lists, base, Debian packages, wheels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BY_DIGEST = re.compile(r"docker://[^@\s]+@(sha256:[0-9a-f]{64})")
 
 
 class Options(NamedTuple):
-    """What the command line changes in an image. None: the definition's default."""
+    """Changes to an image from the command line. None: the definition's default."""
 
     base: str | None = None
     lists: str | None = None
@@ -26,7 +26,7 @@ class Options(NamedTuple):
 
 
 def defaults(definition: str) -> dict[str, str]:
-    """The section %arguments of a definition."""
+    """Build arguments in the section %arguments of a definition, with their default values."""
     section = definition.partition("%arguments")[2].partition("\n%")[0]
     return dict(line.strip().split("=", 1) for line in section.splitlines() if "=" in line)
 
@@ -38,8 +38,8 @@ def arguments(name: str, options: Options) -> dict[str, str]:
         local = Path(options.base).is_file()
         if not local and not BY_DIGEST.fullmatch(options.base):
             raise ImageError(
-                f"image {name}: base {options.base} is neither a file nor docker://NAME@sha256:DIGEST; make a file of "
-                "a folder with `apptainer build base.sif FOLDER`, or look up the digest of a tag at its registry"
+                f"image {name}: base {options.base} is neither a file nor docker://NAME@sha256:DIGEST; make a file "
+                "from a folder with `apptainer build base.sif FOLDER`, or look up the digest of a tag at its registry"
             )
         values["bootstrap"] = "localimage" if local else "docker"
         values["base"] = str(Path(options.base).resolve()) if local else options.base.removeprefix("docker://")
@@ -53,7 +53,7 @@ def arguments(name: str, options: Options) -> dict[str, str]:
 
 
 def list_files(lists: str, envs: Path = ENVS) -> list[Path]:
-    """What install.sh reads for package lists. Raises ImageError for one that is not there."""
+    """Files that install.sh reads for package lists. Raises ImageError for a list that does not exist."""
     files = list(dict.fromkeys(_with_included(lists.split(), envs)))
     return files + [envs / "torch-cpu-index.txt" for path in files if path.name == "torch-cpu.txt"]
 
@@ -68,7 +68,7 @@ def _with_included(names: list[str], envs: Path) -> Iterator[Path]:
 
 
 def inputs(name: str, values: dict[str, str], wheels: Path | None) -> dict[str, Any]:
-    """All that an image is built from, without a path of this machine."""
+    """Everything that an image is built from, as JSON values without paths of this machine."""
     local = values["bootstrap"] == "localimage"
     base = Path(values["base"])
     return {

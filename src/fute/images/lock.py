@@ -1,4 +1,4 @@
-"""Which container images a machine has: `containers/lock.json`, and the image that a step runs in.
+"""Lock of the container images that a machine has, `containers/lock.json`, and the image that a step runs in.
 
 The lock belongs to the machine (or site) that built or pulled the images; `fute images` writes and checks it.
 """
@@ -20,11 +20,11 @@ NAMES = ("labels", "train", "paper")
 
 
 class ImageError(RuntimeError):
-    """An image cannot be used; says which file, what is wrong with it, and what to do."""
+    """An image cannot be used; the message says which file, what is wrong with it, and what to do."""
 
 
 class LockedImage(BaseModel):
-    """One image: its file beside the lock, the hash and size of that file, and what it was built from."""
+    """One image: its file next to the lock, the hash and size of that file, and what it was built from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,7 +47,7 @@ class Lock(BaseModel):
 
 
 def read_lock(folder: Path = FOLDER) -> Lock:
-    """The lock in a folder; one without images where there is none. Raises ImageError where it cannot be read."""
+    """Read the lock in a folder; an empty one if the file is missing. Raises ImageError if it cannot be read."""
     path = folder / LOCK
     if not path.is_file():
         return Lock()
@@ -58,13 +58,13 @@ def read_lock(folder: Path = FOLDER) -> Lock:
 
 
 def image_file(name: str, lock: Lock, folder: Path = FOLDER) -> str:
-    """Path of an image as rules name it. One without an entry gets a name that no file has."""
+    """Path of an image for rules. An image that is not in the lock gets a name that no file has."""
     entry = lock.images.get(name)
     return (folder / (entry.file if entry else f"{name}-not-built.sif")).as_posix()
 
 
 def missing_image(name: str, lock: Lock, folder: Path = FOLDER) -> str | None:
-    """Why an image cannot be used, and what to do; None where its file is there."""
+    """Message why an image cannot be used, and what to do; None if its file exists."""
     if name not in lock.images:
         return f"image {name}: {folder / LOCK} has no entry; build it with `fute images build {name}`"
     path = folder / lock.images[name].file
@@ -77,18 +77,18 @@ def missing_image(name: str, lock: Lock, folder: Path = FOLDER) -> str | None:
 
 
 def _verify(path: Path, entry: LockedImage, name: str, lock: Path) -> None:
-    """Raises ImageError where a file is not the image that the lock names."""
-    found = f"{path.stat().st_size} bytes" if path.stat().st_size != entry.bytes else f"sha256 {_sha256(path)}"
-    if found != f"sha256 {entry.sha256}":
+    """Raise ImageError if a file is not the image that the lock names."""
+    actual = f"{path.stat().st_size} bytes" if path.stat().st_size != entry.bytes else f"sha256 {_sha256(path)}"
+    if actual != f"sha256 {entry.sha256}":
         raise ImageError(
             f"image {name}: {path} is not the image in {lock}: expected sha256 {entry.sha256} ({entry.bytes} bytes), "
-            f"found {found}; copy the right file here or remove it and run `fute images build {name}`; to use this "
+            f"found {actual}; copy the right file here or remove it and run `fute images build {name}`; to use this "
             f"one, run `fute images lock {name}={path}`"
         )
 
 
 def check_images(names: Iterable[str] = NAMES, folder: Path = FOLDER) -> None:
-    """Hash the images that the lock names. Raises ImageError for the first that is missing or another file."""
+    """Check the hashes of images in the lock. Raises ImageError for the first that is missing or another file."""
     lock = read_lock(folder)
     for name in names:
         if why := missing_image(name, lock, folder):
@@ -99,11 +99,11 @@ def check_images(names: Iterable[str] = NAMES, folder: Path = FOLDER) -> None:
 def job_environment(
     folders: Iterable[Path], environment: Mapping[str, str], workdir: Path, *, writable: Iterable[Path] = ()
 ) -> dict[str, str]:
-    """What Apptainer shall find in the environment of jobs on this node.
+    """Environment variables for Apptainer in jobs on this node.
 
-    Folders outside the working directory are bound to be read only, those of `writable` to be written, beside what
-    the user binds; a symbolic link is bound under its own name, too. `--nv` is asked for where the node has a GPU.
-    An image is offline by itself; in the workflow each step says whether it is.
+    Folders outside the working directory are bound read-only, those of `writable` also for writing, in addition to
+    the user's own binds. A symbolic link is bound under its own name, too. `--nv` is set if the node has a GPU.
+    An image is offline by default; in the workflow each step sets whether it is.
     """
     parts = [part for part in environment.get("APPTAINER_BIND", "").split(",") if part]
     for paths, mode in ((folders, ":ro"), (writable, "")):
@@ -111,26 +111,26 @@ def job_environment(
             bound = {part.split(":")[:2][-1] for part in parts}
             names = [name for name in _names_outside(path, workdir) if str(name) not in bound]
             parts += [f"{path.resolve()}:{name}{mode}" for name in names]
-    found = {"APPTAINER_BIND": ",".join(parts)}
+    variables = {"APPTAINER_BIND": ",".join(parts)}
     if GPU.exists():
-        found["APPTAINER_NV"] = environment.get("APPTAINER_NV", "1")
+        variables["APPTAINER_NV"] = environment.get("APPTAINER_NV", "1")
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
-        found[f"APPTAINERENV_{name}"] = environment.get(f"APPTAINERENV_{name}") or environment.get(name, "0")
-    return found
+        variables[f"APPTAINERENV_{name}"] = environment.get(f"APPTAINERENV_{name}") or environment.get(name, "0")
+    return variables
 
 
 def _names_outside(path: Path, workdir: Path) -> list[Path]:
-    """What a folder that lies outside the working directory is called: its real path, a link's name and its target."""
+    """Names of a folder outside the working directory: its real path, the name of a link to it, the link's target."""
     real = path.resolve()
     if not real.exists() or real.is_relative_to(workdir.resolve()):
         return []
     names = [real, path, path.parent / path.readlink() if path.is_symlink() else path]
-    # a link in the working directory is there already
+    # the container sees the working directory, so a link in it needs no bind
     return [name for name in dict.fromkeys(names) if not name.is_relative_to(workdir)]
 
 
 def running_image(environment: Mapping[str, str], folder: Path = FOLDER) -> str | None:
-    """sha256 of the image that this process runs in; None outside of one, or where its file cannot be seen."""
+    """sha256 of the image that this process runs in; None outside an image, or if its file is not visible."""
     container = environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER")
     if not container:
         return None
@@ -147,4 +147,4 @@ def _sha256(path: Path) -> str:
 
 
 _sha256_once = cache(_sha256)
-"""Of the image that runs a process: gigabytes, and the same for all that the process writes."""
+"""Cached: an image has gigabytes, and is the same for everything that a process writes."""

@@ -1,1 +1,1 @@
-"""Black-box LLMs: engines behind one protocol, and class scores from verbalizers."""
+"""Black-box LLMs: engines with one protocol, and class scores from verbalizers."""

@@ -1,4 +1,4 @@
-"""Reading one cell out of a batch of labels."""
+"""Reading one cell from a batch of labels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fute.artifacts import read_jsonl
 
 
 def cell_lines(batch: Path, key: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The first line of a label batch (what made it) and the lines of one cell, in the corpus's order.
+    """First line of a label batch (facts about how it was made) and the lines of one cell, in the corpus's order.
 
-    Raises ValueError where the batch does not hold the cell.
+    Raises ValueError if the batch does not hold the cell.
     """
     head, *lines = read_jsonl(batch)
-    own = sorted((line for line in lines if line["key"] == key), key=lambda line: line.get("index", 0))
-    if not own:
+    cell = sorted((line for line in lines if line["key"] == key), key=lambda line: line.get("index", 0))
+    if not cell:
         raise ValueError(f"{batch}: holds no cell {key[:16]}; delete this batch and its .keys, then run again")
-    return head, own
+    return head, cell

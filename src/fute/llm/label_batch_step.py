@@ -1,9 +1,9 @@
-"""Ask an LLM, with each of its new prompts, for labels: the black box M of the paper.
+"""Label corpora by an LLM with each of its new prompts: the black box M of the paper.
 
-A cell is one (model, prompt, corpus). Its key covers the model, the prompt's words, the corpus, the engine
-and the code; prompts with the same words share their cells. A batch of cells is labelled by one engine
-start. Inside a batch the work is cut into fixed chunks, so that a resumed run hands the engine the same
-chunks as an uninterrupted one and gets the same numbers.
+A cell is one (model, prompt, corpus). Its key covers the model, the prompt's words, the corpus, the engine and the
+code; prompts with the same words share their cells. One engine start labels a batch of cells. The work of a batch is
+cut into fixed chunks, so that a resumed run gives the engine the same chunks as an uninterrupted one and gets the same
+numbers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Frozen(BaseModel):
 
 
 class LabelCell(Frozen):
-    """The labels of one prompt on one corpus. perplexity: also take the prompts' token log-probabilities."""
+    """Labels of one prompt on one corpus. perplexity: also compute the likelihood of the filled prompts."""
 
     key: str
     prompt: str
@@ -44,7 +44,7 @@ class LabelCell(Frozen):
 
 
 class SelectCell(Frozen):
-    """The LLM's own choice among the prompts of a category (baseline Self-Select)."""
+    """Choice of the LLM among the prompts of a category (baseline Self-Select)."""
 
     key: str
     category: str
@@ -52,9 +52,9 @@ class SelectCell(Frozen):
 
 
 class BatchSpec(Frozen):
-    """All that one engine start computes.
+    """Settings of step `label_batch`: everything that one engine start computes.
 
-    max_text_words: texts are cut to this many words before they enter a prompt (None: never cut).
+    max_text_words: texts are cut to this number of words before they enter a prompt; None: never cut.
     """
 
     engine: EngineSettings
@@ -66,7 +66,7 @@ class BatchSpec(Frozen):
 
 
 def prompt_words(prompt: Prompt) -> dict[str, Any]:
-    """What of a prompt reaches the engine: not its id, number or note."""
+    """Parts of a prompt that reach the engine: without its id, number and note."""
     return {"template": prompt.template, "verbalizers": prompt.verbalizers, "cot": prompt.cot}
 
 
@@ -82,7 +82,7 @@ def label_key(
 
 
 def select_key(model: Any, engine: EngineSettings, prompts: Sequence[Prompt], code_sha256: str) -> str:
-    """Content address of a Self-Select cell: it sees the words of all prompts in their order."""
+    """Content address of a Self-Select cell, which depends on the words of all prompts in their order."""
     return content_key(["select", model, engine.shaping(), [p.template for p in prompts], code_sha256])
 
 
@@ -96,7 +96,7 @@ class Item:
 
 
 def cut_words(text: str, limit: int | None) -> str:
-    """The text's first `limit` whitespace-separated words; unchanged where it has no more."""
+    """First `limit` whitespace-separated words of the text; the unchanged text if it has no more. None: no limit."""
     if limit is None or len(words := text.split()) <= limit:
         return text
     return " ".join(words[:limit])
@@ -118,17 +118,17 @@ def _request(spec: BatchSpec, item: Item) -> ScoreRequest:
 
 
 def chunks(spec: BatchSpec, corpora: Mapping[str, Sequence[Row]], engine: Engine) -> list[tuple[str, list[Item]]]:
-    """The fixed units of work of a batch: (unit name, items), the same for every run of the batch.
+    """Units of work of a batch: (unit name, items), the same for every run of the batch.
 
-    Engines with a prefix cache get requests ordered by their text, so that prompts which begin with the same
-    text follow each other. For the others a chunk holds requests of one cell only, by length: then a cell's
-    numbers do not depend on what else is in the batch.
+    Engines with a prefix cache get requests ordered by their text, so that prompts with the same beginning follow each
+    other. For other engines a chunk holds requests of one cell only, ordered by length, so that the numbers of a cell
+    do not depend on the rest of the batch.
     """
     unique = {cell.key: cell for cell in spec.labels}
     items = [
         [Item(cell, index, row) for index, row in enumerate(corpora[cell.corpus])] for _, cell in sorted(unique.items())
     ]
-    # a chain-of-thought prompt costs many times a plain one: never in one chunk with it
+    # A chain of thought takes many times longer than a plain answer, so the two never share a chunk.
     if engine.prefers_shared_prefix:
         groups = [
             [i for cell in items for i in cell if spec.prompts[i.cell.prompt].cot is cot] for cot in (False, True)
@@ -171,8 +171,8 @@ def _label_chunk(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Iter
                 "reasoning_tokens": result.reasoning_tokens,
                 "reasoning_truncated": result.reasoning_truncated,
             }
-        if (found := perplexities.get((item.cell.key, item.index))) is not None:
-            line |= {"mean_nll": round(found.mean_nll, 6), "nll_tokens": found.tokens}
+        if (perplexity := perplexities.get((item.cell.key, item.index))) is not None:
+            line |= {"mean_nll": round(perplexity.mean_nll, 6), "nll_tokens": perplexity.tokens}
         yield line
 
 
@@ -184,10 +184,11 @@ def label_batch(
     corpora: Mapping[str, Path],
     output: Path,
 ) -> None:
-    """Label all cells of a batch with one engine start; goes on where a killed run stopped.
+    """Label all cells of a batch with one engine start. A killed run continues where it stopped.
 
-    model: folder of the weights; none is there for a model behind a server. corpora: corpus id -> rows file. output:
-    the batch's data; `.keys` and sidecars are written beside it.
+    model: folder of the weights, which does not exist for a model behind a server. corpora: corpus id -> rows file.
+    output: the batch's data; `.keys` and sidecars are written next to it.
+    Raises ValueError for a stored chunk of another size than its requests.
     """
     rows = {name: read_rows(path) for name, path in corpora.items()}
     store = UnitStore(output, SUFFIX, map(sha256_file, [lock, *corpora.values()]))
@@ -197,7 +198,7 @@ def label_batch(
         open_units = set(store.missing([name for name, _ in work]))
         done = sum(len(items) for name, items in work if name not in open_units)
         total = sum(len(items) for _, items in work)
-        print(f"labelling: {total} requests in {len(work)} chunks, {done} of them found finished", flush=True)
+        print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
         with Track("labelling", total - done, "requests") as track:
             for name, items in work:
                 if name in open_units:

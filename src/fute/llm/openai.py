@@ -1,8 +1,8 @@
 """The openai engine: any OpenAI-compatible server that returns log-probabilities, over plain HTTP.
 
-A server shows the 20 likeliest tokens and no tokenizer, so class masses are taken from token texts:
-they can miss tokens that the other engines see, and can count spellings (a leading blank, a first
-piece) that the others leave out.
+A server returns the 20 likeliest tokens and has no tokenizer to use, so probabilities of classes come from the texts of
+tokens. They can miss tokens that the other engines see, and can count spellings (a leading blank, a first piece) that
+the other engines do not count.
 """
 
 import email.utils
@@ -31,7 +31,7 @@ T, R = TypeVar("T"), TypeVar("R")
 
 
 class RateLimit:
-    """Token bucket: at most `per_minute` requests in a minute, spread evenly; None for no limit."""
+    """Token bucket: at most `per_minute` requests per minute, spread evenly; None: no limit."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Returns when the caller's turn has come."""
+        """Wait until it is the caller's turn."""
         with self._lock:
             turn = max(self._next, self._clock())
             self._next = turn + self._interval
@@ -57,12 +57,12 @@ class RateLimit:
 class OpenAIEngine:
     """Chat completions with `top_logprobs` at `base_url`.
 
-    `bounded_classes` counts class scores that are only upper bounds, because no token of the class
-    was among those returned; such a class counts nothing in `coverage`. The key comes from the
-    environment variable `api_key_env` and is in no message.
+    `bounded_classes` counts class scores that are only upper bounds, because the server returned no token of the class;
+    such a class adds nothing to `coverage`. The key comes from the environment variable `api_key_env` and is in no
+    message.
 
     Raises:
-        ValueError: settings are missing, or ask for what such a server cannot do.
+        ValueError: settings are missing, or need something that such a server cannot do.
         RuntimeError: the variable with the key is not set.
     """
 
@@ -128,7 +128,7 @@ class OpenAIEngine:
             try:
                 return [future.result() for future in futures]
             except BaseException:
-                # One failed request fails the call: what has not started need not be paid for.
+                # One failed request fails the call, so requests that have not started must not cost money.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
@@ -155,7 +155,7 @@ class OpenAIEngine:
             top = {}
         if not top:
             raise RuntimeError(
-                f"request {request.id}: the server returned no top_logprobs: use a model and a server that do"
+                f"request {request.id}: the server returned no top_logprobs: use a model and a server that return them"
             )
         log_scores, seen = class_log_scores(top, request.classes)
         with self._count:
@@ -164,7 +164,7 @@ class OpenAIEngine:
         return ScoreResult(
             id=request.id,
             log_scores=tuple(log_scores),
-            coverage=sum(math.exp(s) for s, known in zip(log_scores, seen, strict=True) if known),
+            coverage=sum(math.exp(s) for s, was_seen in zip(log_scores, seen, strict=True) if was_seen),
             text=choice["message"]["content"] or "",
             top_is_verbalizer=token_class(best, request.classes) is not None,
             prompt_tokens=usage["prompt_tokens"],
@@ -179,7 +179,7 @@ class OpenAIEngine:
         try:
             return answer["choices"][0], answer["usage"]
         except (KeyError, IndexError) as error:
-            raise RuntimeError(f"request {request_id}: the server's answer has no {error}") from error
+            raise RuntimeError(f"request {request_id}: the server's answer has no {error}: check base_url") from error
 
     def _perplexity(self, text: tuple[str, str]) -> Perplexity:
         text_id, prompt = text
@@ -192,13 +192,13 @@ class OpenAIEngine:
                 f"text {text_id}: SPELL needs /completions with echo and logprobs, and this server did not "
                 f"answer such a request ({error}): take it from the prompt methods, or use engine vllm"
             ) from error
-        known = [value for value in logprobs if value is not None]
-        if not known:
+        predicted = [value for value in logprobs if value is not None]
+        if not predicted:
             raise ValueError(f"text {text_id} has {len(logprobs)} token(s): nothing is predicted in it")
-        return Perplexity(text_id, -sum(known) / len(known), len(known))
+        return Perplexity(text_id, -sum(predicted) / len(predicted), len(predicted))
 
     def _post(self, request_id: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The server's answer; retries what may pass, with back-off and jitter or as Retry-After says."""
+        """The server's answer. Retries errors that may pass, after Retry-After or a back-off with jitter."""
         body |= {"model": self.settings.api_model, "temperature": 0, "seed": self.settings.seed}
         for attempt in range(self.settings.max_retries + 1):
             self._limit.wait()
@@ -213,7 +213,7 @@ class OpenAIEngine:
                         return response.json()
                     except ValueError:
                         raise RuntimeError(
-                            f"request {request_id}: {path} answered with something that is not JSON, "
+                            f"request {request_id}: the answer of {path} is not JSON, "
                             f"starting with {response.text[:80]!r}: check base_url (it ends in /v1)"
                         ) from None
                 problem = f"HTTP {response.status_code}: {response.text[:300]}"
@@ -227,7 +227,7 @@ class OpenAIEngine:
 
 
 def retry_after(header: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for (a number or a date); None without a readable one."""
+    """Seconds to wait by a Retry-After header (a number or a date); None without a readable header."""
     if header is None:
         return None
     try:
@@ -240,8 +240,11 @@ def retry_after(header: str | None) -> float | None:
 
 
 def token_class(token: str, classes: Sequence[Sequence[str]]) -> int | None:
-    """Class that a returned token speaks for: it is, without blanks around it, one of the class's
-    verbalizers, or else the beginning of verbalizers of this class only."""
+    """Class of a returned token, or None.
+
+    Without blanks around it, the token is one of the class's verbalizers, or the beginning of verbalizers of this class
+    only.
+    """
     word = token.strip()
     if not word:
         return None
@@ -253,15 +256,16 @@ def token_class(token: str, classes: Sequence[Sequence[str]]) -> int | None:
 
 
 def class_log_scores(top: dict[str, float], classes: Sequence[Sequence[str]]) -> tuple[list[float], list[bool]]:
-    """Class log-scores from the likeliest tokens and their log-probabilities, and which were seen.
+    """Class log-scores from the likeliest tokens with their log-probabilities; and True per class with a token.
 
-    A class without a token among them gets the lowest log-probability returned: any token that was
-    not returned has at most this much.
+    A class without a token gets the lowest returned log-probability, because tokens that were not returned have at most
+    this value.
     """
-    found: list[list[float]] = [[] for _ in classes]
+    by_class: list[list[float]] = [[] for _ in classes]
     for token, logprob in top.items():
         owner = token_class(token, classes)
         if owner is not None:
-            found[owner].append(logprob)
+            by_class[owner].append(logprob)
     bound = min(top.values())
-    return [float(np.logaddexp.reduce(f)) if f else bound for f in found], [bool(f) for f in found]
+    scores = [float(np.logaddexp.reduce(logprobs)) if logprobs else bound for logprobs in by_class]
+    return scores, [bool(logprobs) for logprobs in by_class]

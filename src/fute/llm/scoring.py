@@ -1,7 +1,7 @@
 """Class scores from the probabilities of verbalizers (FUTE, section 3.3: LLM outputs as labels).
 
-The score of a class is the log of the summed probability of its verbalizers, from raw next-token
-log-probabilities without penalties. Probabilities of the classes are the normalised scores.
+The score of a class is the log of the summed probability of its verbalizers, from raw next-token log-probabilities
+without penalties. Class probabilities are the normalised scores.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ from fute.llm.engine import PromptTokenizer, ScoreRequest, ScoreResult
 TokenIds = list[int]
 ClassIds = list[list[TokenIds]]
 
-# The tokens of a verbalizer depend on the text right before it: no pre-tokeniser's piece and no merge
-# of a vocabulary entry reaches back further than this.
+# The tokens of a verbalizer depend on the text right before it, but no further back than this: neither a piece of a
+# pre-tokeniser nor a merge of a vocabulary entry is longer.
 CONTEXT_CHARACTERS = 128
 
 
@@ -30,13 +30,12 @@ def verbalizer_ids(
 ) -> ClassIds:
     """Token ids of each class's verbalizers as they continue the prompt `rendered`.
 
-    They are tokens(rendered + verbalizer) without tokens(rendered), cut to the first under
-    `first_token`. Within a class, one that starts with another is contained in it and dropped, so
-    that no probability counts twice.
+    They are tokens(rendered + verbalizer) without tokens(rendered); with `first_token` only the first one. Within a
+    class, a verbalizer that starts with the tokens of another one is dropped, so that no probability counts twice.
 
     Raises:
-        ValueError: a verbalizer merges with the end of the prompt, or the (first) tokens of a class
-            also start a verbalizer of another, so the two cannot be told apart.
+        ValueError: a verbalizer merges with the end of the prompt; or verbalizers of two classes start with the same
+            tokens, so that the classes cannot be distinguished.
     """
     prompt = tokenize(rendered)
     words: dict[tuple[int, ...], tuple[int, str]] = {}
@@ -73,8 +72,8 @@ def class_log_scores(
 ) -> list[float]:
     """Log of the summed probability of each class's verbalizers, natural log.
 
-    `logprobs`: next-token log-probabilities after the prompt, by token id. `continuations`: for
-    verbalizers of more tokens, the same after the prompt and the tokens of the key.
+    logprobs: next-token log-probabilities after the prompt, by token id. continuations: for verbalizers of several
+    tokens, the same after the prompt and the tokens of the key.
     """
 
     def log_probability(path: TokenIds) -> float:
@@ -85,7 +84,7 @@ def class_log_scores(
 
 
 def coverage(log_scores: ArrayLike) -> float:
-    """Summed probability of all classes before they are normalised."""
+    """Summed probability of all classes, before normalisation."""
     return float(np.exp(np.asarray(log_scores, float)).sum())
 
 
@@ -122,25 +121,25 @@ def calibrate(log_scores: ArrayLike, offset: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """Log-probabilities of the wanted next tokens, by id, and the greedy answer, likeliest token first."""
+    """Log-probabilities of the wanted next tokens, by id, and the greedy answer, starting with the likeliest."""
 
     logprobs: Mapping[int, float]
     answer: TokenIds
 
 
 class TokenModel(Protocol):
-    """What scoring needs of an engine that takes token ids."""
+    """Methods that scoring needs from an engine that takes token ids."""
 
     def next_tokens(self, prompts: list[TokenIds], wanted: list[TokenIds], answer_tokens: int) -> list[NextToken]: ...
 
     def greedy(self, prompts: list[TokenIds], max_tokens: int) -> list[tuple[TokenIds, bool]]:
-        """New tokens without the end token, and whether the limit cut them."""
+        """(new tokens without the end token, True if the limit cut them) for each prompt."""
 
 
 def score_requests(
     model: TokenModel, prompts: PromptTokenizer, requests: Sequence[ScoreRequest], settings: EngineSettings
 ) -> list[ScoreResult]:
-    """Scores in the order of the requests; chains of thought take one more pass over those that have one."""
+    """Scores in the order of the requests; those with a chain of thought take one more pass."""
     reasonings = _reason(model, prompts, requests, settings)
     turns = [
         [r.user] if r.followup is None else [r.user, prompts.decode(reasonings[i][0]), r.followup]
@@ -178,7 +177,7 @@ def score_requests(
 def _reason(
     model: TokenModel, prompts: PromptTokenizer, requests: Sequence[ScoreRequest], settings: EngineSettings
 ) -> dict[int, tuple[TokenIds, bool]]:
-    """Chains of thought, by the number of the request."""
+    """Chains of thought (tokens, True if cut), by the number of the request."""
     thinking = {i: r for i, r in enumerate(requests) if r.followup is not None}
     if not thinking:
         return {}
@@ -191,22 +190,22 @@ def _reason(
 def _class_ids(
     prompts: PromptTokenizer, rendered: list[str], requests: Sequence[ScoreRequest], settings: EngineSettings
 ) -> list[ClassIds]:
-    """Verbalizer ids of every request, found once for each end of prompt: most texts share one."""
-    known: dict[tuple[str, tuple[tuple[str, ...], ...]], ClassIds] = {}
+    """Verbalizer ids of every request, computed once for each ending of a prompt, because most prompts share one."""
+    by_ending: dict[tuple[str, tuple[tuple[str, ...], ...]], ClassIds] = {}
     result = []
     for text, request in zip(rendered, requests, strict=True):
         key = (text[-CONTEXT_CHARACTERS:], request.classes)
-        if key not in known:
+        if key not in by_ending:
             led = [[prompts.lead + word for word in words] for words in request.classes]
-            known[key] = verbalizer_ids(lambda t: prompts.encode([t])[0], text, led, settings.score)
-        result.append(known[key])
+            by_ending[key] = verbalizer_ids(lambda t: prompts.encode([t])[0], text, led, settings.score)
+        result.append(by_ending[key])
     return result
 
 
 def _continuations(
     model: TokenModel, encoded: list[TokenIds], classes: list[ClassIds]
 ) -> list[dict[tuple[int, ...], Mapping[int, float]]]:
-    """Log-probabilities inside verbalizers of more than one token: one prompt for each distinct beginning."""
+    """Log-probabilities inside verbalizers of several tokens, with one prompt for each distinct beginning."""
     wanted: dict[tuple[int, tuple[int, ...]], set[int]] = {}
     for i, ids in enumerate(classes):
         for path in (path for paths in ids for path in paths):

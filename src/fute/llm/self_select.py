@@ -1,7 +1,7 @@
-"""Self-Select: the LLM itself is asked which prompt is best.
+"""Self-Select: the LLM itself chooses the best prompt.
 
-The question is asked while labelling and the answer read when it is extracted, so both live apart from the
-scores of the other baselines: an edit there must not relabel anything.
+The labelling step asks the question and the extraction step reads the answer. Both are separate from the scores of the
+other baselines, because an edit there must not relabel anything.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ TASKS = {
 
 @dataclass(frozen=True)
 class SelfSelection:
-    """Prompt numbers (from 1) in the order an LLM prefers them; `fell_back`: its answer named none."""
+    """Prompt numbers (from 1) in the order of an LLM's preference. fell_back: True if its answer named none."""
 
     ranking: tuple[int, ...]
     fell_back: bool
 
 
 def self_select_prompt(task_description: str, templates: Sequence[str]) -> str:
-    """Question that lets an LLM choose among numbered prompt templates (Self-Select; the wording is ours)."""
+    """Question that asks an LLM to choose among numbered prompt templates (Self-Select; the wording is ours)."""
     if not templates:
         raise ValueError("Self-Select needs at least one template")
     listed = "\n\n".join(f"Template {number}:\n{text}" for number, text in enumerate(templates, start=1))
@@ -37,16 +37,16 @@ def self_select_prompt(task_description: str, templates: Sequence[str]) -> str:
     )
 
 
-# A whole number that is no part of a decimal, and a list of them as in "3", "3, 1, 2" or "3 > 1 > 2".
+# A whole number that is not part of a decimal, and a list of such numbers, as in "3", "3, 1, 2" or "3 > 1 > 2".
 _NUMBER = r"(?<![\w.])\d+(?!\w|\.\d)"
 _NUMBER_LIST = re.compile(rf"{_NUMBER}(?:(?:[\s,;>]|->)+{_NUMBER})*")
 
 
 def parse_self_select(answer: str, n_prompts: int) -> SelfSelection:
-    """Read an LLM's answer to `self_select_prompt`: its first valid number, with the list that it begins.
+    """Read an LLM's answer to `self_select_prompt`: the first list of numbers that has a valid one.
 
-    Numbers outside 1..n_prompts and repetitions are passed over. An answer without a valid number counts as
-    prompt 1 and sets `fell_back`, which callers count and report.
+    Numbers outside 1..n_prompts and repetitions are ignored. An answer without a valid number counts as prompt 1 and
+    sets `fell_back`, which callers count and report.
     """
     for listed in _NUMBER_LIST.finditer(answer):
         numbers = (int(number) for number in re.findall(r"\d+", listed.group()))

@@ -1,4 +1,4 @@
-"""Take an LLM's own choice among the prompts of a category (Self-Select) out of its batch."""
+"""Take an LLM's own choice among the prompts of a category (Self-Select) from its batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transformers engine: plain PyTorch, for CPUs, small models and as the reference for vLLM."""
+"""The transformers engine: plain PyTorch, for CPUs and small models, and as the reference for vLLM."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from fute.device import compute_device
 from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 
-# A perplexity batch holds the logits of every position: positions x vocabulary numbers.
+# Limit for a perplexity batch, because it holds the logits of every position: positions x vocabulary numbers.
 PERPLEXITY_POSITIONS = 4096
 
 
 class Float32Head(nn.Module):
-    """The model's output layer in fp32: in bfloat16, logits of 16 to 32 would come in steps of 0.125."""
+    """The model's output layer in fp32, because in bfloat16 logits of 16 to 32 have steps of 0.125."""
 
     def __init__(self, head: nn.Linear):
         super().__init__()
@@ -33,8 +33,8 @@ class Float32Head(nn.Module):
 class TransformersEngine:
     """`AutoModelForCausalLM` on the weights in `model_path`, on the GPU if there is one.
 
-    Rows of similar length share a batch. Padding is on the left, masked, and positions count from
-    the first real token, so a row's numbers depend on its neighbours by rounding only.
+    Rows of similar length share a batch. Padding is on the left and masked, and positions count from the first real
+    token, so the other rows of a batch change a row's numbers by rounding only.
     """
 
     prefers_shared_prefix = False
@@ -53,7 +53,7 @@ class TransformersEngine:
         self.prompts = PromptTokenizer(tokenizer, settings, model.config.get_text_config().max_position_embeddings)
         self._ends = self.prompts.end_ids(model.generation_config.eos_token_id)
         self._pad = self._ends[0] if self._ends else 0
-        # The model's own generation settings may hold sampling and repetition penalties: greedy means none.
+        # The model's own generation settings may contain sampling and repetition penalties; greedy answers use none.
         self.model.generation_config = transformers.GenerationConfig(
             do_sample=False, eos_token_id=self._ends or None, pad_token_id=self._pad
         )
@@ -87,7 +87,7 @@ class TransformersEngine:
                 values = row[wanted[i]].tolist()
                 result[i] = NextToken(dict(zip(wanted[i], values, strict=True)), [top])
         if answer_tokens > 1:
-            # A second prefill: only those who keep the raw answers pay for it.
+            # A second prefill, needed only if raw answers are kept.
             for i, (answer, _) in enumerate(self.greedy(prompts, answer_tokens)):
                 result[i] = NextToken(result[i].logprobs, result[i].answer + answer[1:])
         return [result[i] for i in range(len(prompts))]
@@ -127,7 +127,7 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     def _batches(self, prompts: Sequence[TokenIds], size: int, positions: int | None = None) -> Iterator[list[int]]:
-        """Row numbers by falling length, so that a memory error comes first; `positions` caps a batch."""
+        """Row numbers by falling length, so that a memory error comes early. positions: limit for a batch."""
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         while order:
             fit = size if positions is None else min(size, max(1, positions // len(prompts[order[0]])))

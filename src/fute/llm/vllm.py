@@ -1,11 +1,11 @@
-"""The vLLM engine: offline, in this process, many prompts in one call."""
+"""The vLLM engine: offline, in this process, with many prompts per call."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Read by vLLM when it is imported. One process makes scheduling, and so results, deterministic.
+# vLLM reads these when it is imported. One process makes scheduling, and so results, deterministic.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
 
@@ -22,9 +22,9 @@ from fute.llm.scoring import NextToken, TokenIds, score_requests
 class VllmEngine:
     """`vllm.LLM` on the weights in `model_path`.
 
-    Prompts go in as token ids of our own making, so that this engine and the transformers one see
-    the same. vLLM returns the log-probabilities of exactly the wanted tokens (`logprob_token_ids`),
-    which has no top-k limit and moves no vocabulary-sized arrays.
+    Prompts are given as token ids from `PromptTokenizer`, so that this engine and the transformers engine get the same.
+    vLLM returns the log-probabilities of exactly the wanted tokens (`logprob_token_ids`), without a top-k limit and
+    without moving arrays of the size of the vocabulary.
     """
 
     chunk_size = 1024
@@ -40,14 +40,14 @@ class VllmEngine:
             dtype=settings.dtype,
             seed=settings.seed,
             max_model_len=self.prompts.limit,
-            # on a CPU torch counts no devices, whatever CUDA_VISIBLE_DEVICES says
+            # on a CPU torch counts no devices, for any value of CUDA_VISIBLE_DEVICES
             tensor_parallel_size=settings.tensor_parallel_size or max(1, torch.cuda.device_count()),
             enable_prefix_caching=settings.enable_prefix_caching,
             max_num_seqs=settings.max_num_seqs,
             gpu_memory_utilization=settings.gpu_memory_utilization,
             enforce_eager=settings.enforce_eager,
             quantization=settings.quantization,
-            # In bfloat16, logits of 16 to 32 would come in steps of 0.125.
+            # In bfloat16, logits of 16 to 32 have steps of 0.125.
             hf_overrides={"head_dtype": "float32"},
         )
         generation = self._llm.model_config.try_get_generation_config()
@@ -81,7 +81,7 @@ class VllmEngine:
 
     def greedy(self, prompts: list[TokenIds], max_tokens: int) -> list[tuple[TokenIds, bool]]:
         outputs = [output.outputs[0] for output in self._run(prompts, self._params(max_tokens))]
-        # vLLM leaves the end token in.
+        # vLLM keeps the end token at the end.
         return [
             (tokens, True) if o.finish_reason == "length" else (tokens[:-1], False)
             for o in outputs
@@ -90,7 +90,7 @@ class VllmEngine:
 
     def perplexity(self, texts: Sequence[tuple[str, str]]) -> list[Perplexity]:
         encoded = self.prompts.encode_plain(texts)
-        # Prompt log-probabilities need every position computed: vLLM skips the prefix cache for them.
+        # Prompt log-probabilities need every position, so vLLM does not use the prefix cache for them.
         outputs = self._run(encoded, self._params(1, prompt_logprobs=0))
         result = []
         for (text_id, _), ids, output in zip(texts, encoded, outputs, strict=True):

@@ -1,6 +1,5 @@
-"""What a reader sees: the paper's Table 3 and Figures 4 and A2, in the terminal, as files and as one HTML
-page.
+"""The paper's tables and figures, for readers: in the terminal, as files and as one HTML page.
 
-`tables` lays out the numbers, `formats` writes them, `verdicts` turns them into sentences, `figures` draws,
-`report` joins all of it in one page whose template is `page`.
+`table3` and `transfer_tables` lay out the numbers, `formats` writes them, `verdicts` and `transfer_verdicts` turn
+them into sentences, `figures` draws, `report` joins everything in one page with the template of `html_template`.
 """

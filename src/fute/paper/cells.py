@@ -1,7 +1,7 @@
-"""Cells of the paper's tables: how they print and which are best.
+"""Format the cells of the paper's tables, and find the best ones.
 
-A table is a frame with the index (block, method) and the columns (heading, metric), of numbers or of text. A
-block is printed under a heading of its own: a category of Table 3, a model of Tables 1 and 2.
+A table is a frame of numbers or text with the index (block, method) and the columns (heading, metric). Each block is
+printed under its own heading: a category of Table 3, a model of Tables 1 and 2.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from fute.display_names import METHOD_NAMES
 
 MISSING = "–"
 REFERENCE_ROWS = ("Oracle", "Mean over prompts", "Random", "Ceiling")
-"""Rows that are no method: they end a block, and none of their cells is a best one."""
+"""Rows that are not methods: they come last in a block, and none of their cells is marked as best."""
 LOWER_IS_BETTER = frozenset({"ρ"})
-"""Metrics, by heading, of which the lowest value is the best."""
+"""Headings of the metrics whose lowest value is the best."""
 
 
 def require_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
-    """Raise ValueError naming the columns of `columns` that the frame called `name` lacks."""
+    """Raise ValueError if the frame lacks any of `columns`; the message names them and the frame, `name`."""
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(f"{name}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
 
 
 def require_percent(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
-    """Raise ValueError where a column holds fractions: the tables would print 0.9 for 90 %."""
+    """Raise ValueError if a column holds fractions: the tables would print 0.9 for 90 %."""
     for column in columns:
         if 0 < frame[column].max() <= 1:
             raise ValueError(f"{name}: {column} goes up to {frame[column].max():.3g}; it must be in percent")
 
 
 def base_method(method: str) -> str:
-    """Method that a variant belongs to: `LocalE (uncalibrated)` -> `LocalE`."""
+    """Method of a variant: `LocalE (uncalibrated)` -> `LocalE`."""
     return re.sub(r" \([^()]*\)$", "", method)
 
 
 def row_order(method: str, methods: Sequence[str], references: Sequence[str], where: str) -> tuple[int, int, str]:
-    """Key that sorts rows: the paper's methods in its order, then variants of them and ours, then reference rows."""
+    """Sort key of rows: the paper's methods in its order, then variants of them and ours, then reference rows."""
     if method in methods:
         return 0, methods.index(method), ""
     if method in references:
@@ -55,27 +55,27 @@ def row_order(method: str, methods: Sequence[str], references: Sequence[str], wh
 
 
 def format_cell(value: float) -> str:
-    """One decimal, as the paper prints; a dash for NaN."""
+    """Format with one decimal, as in the paper; a dash for NaN."""
     return MISSING if pd.isna(value) else f"{value:.1f}"
 
 
 def text_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table as it is printed; cells that hold text already stay as they are."""
-    # a table without rows would stay one of floats, to which no text can be added
+    """Table with its cells as printed text; cells that already hold text stay as they are."""
+    # without `astype` a table without rows would keep float columns, and adding text to them fails
     return frame.map(lambda value: value if isinstance(value, str) else format_cell(value)).astype(object)
 
 
 def interval_texts(low: pd.DataFrame, high: pd.DataFrame) -> pd.DataFrame:
-    """Two tables, of the lower and the upper ends, as text `52.1–64.0`; a dash where there is none."""
+    """Text of intervals, `52.1–64.0`, from tables of their lower and upper ends; a dash where there is none."""
     low, high = text_frame(low), text_frame(high)
     return (low + "–" + high).where((low != MISSING) & (high != MISSING), MISSING)
 
 
 def best_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Booleans in the shape of the frame: best printed value of its column and block.
+    """Booleans in the shape of the frame: True for the best printed value of its column and block.
 
-    Only the methods the paper compares take part, not the reference rows (Oracle is best by construction) and
-    not variants of a method. Values that print alike are best alike.
+    Only the methods that the paper compares take part: no reference rows (Oracle is best by construction) and no
+    variants of a method. Values that print the same are both best.
     """
     shown = text_frame(frame).apply(pd.to_numeric, errors="coerce")
     methods = frame.index.get_level_values("method")

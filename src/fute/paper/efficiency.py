@@ -1,8 +1,8 @@
-"""What FUTE and the prompt selection baselines cost (appendices A.4 and A.8 of the paper).
+"""Costs of FUTE and of the prompt selection baselines (appendices A.4 and A.8 of the paper).
 
 With k_p prompts, k_D datasets, a cost c_o of one embedding and c_b of one prompt on one dataset, FUTE costs
-(k_p + k_D) c_o and a baseline k_p k_D c_b. The paper's count leaves out that the LLM also labels the unlabelled
-texts U under every prompt; here both are shown. Seconds are those that Snakemake measured, loading included.
+(k_p + k_D) c_o and a baseline k_p k_D c_b. The paper does not count that the LLM also labels the unlabelled texts U
+with every prompt; here both are shown. Seconds are Snakemake's measurements and include loading.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ COST_COLUMNS = [
 
 
 def crossover(prompts: int, datasets: int) -> float:
-    """The ratio c_o / c_b under which FUTE is the cheaper one: k_p k_D / (k_p + k_D)."""
+    """Ratio c_o / c_b below which FUTE is cheaper: k_p k_D / (k_p + k_D)."""
     if prompts < 1 or datasets < 1:
         raise ValueError(f"needs at least one prompt and one dataset, got {prompts} and {datasets}")
     return prompts * datasets / (prompts + datasets)
 
 
 def embedding_times(batches: pd.DataFrame) -> pd.DataFrame:
-    """Seconds an embedding by surrogate and method.
+    """Seconds per embedding, by surrogate and method.
 
-    batches: a row a batch with surrogate, method, vectors and seconds (NaN where no benchmark file was found).
-    Columns `vectors`, `measured` (vectors of the batches with a time), `seconds` of those, `seconds_each`. A batch
-    that was resumed after a kill counts the time of its last process only.
+    batches: one row per batch with surrogate, method, vectors and seconds (NaN without a benchmark file).
+    Returns the columns surrogate, method, `vectors`, `measured` (vectors of the batches with a time), `seconds` of
+    those, `seconds_each`. A batch that was resumed after a kill counts only the time of its last process.
     """
     rows = []
-    for (surrogate, method), own in batches.groupby(["surrogate", "method"], sort=False):
-        timed = own[own["seconds"].notna()]
+    for (surrogate, method), group in batches.groupby(["surrogate", "method"], sort=False):
+        timed = group[group["seconds"].notna()]
         seconds, measured = float(timed["seconds"].sum()), int(timed["vectors"].sum())
         rows.append({
-            "surrogate": surrogate, "method": method, "vectors": int(own["vectors"].sum()), "measured": measured,
+            "surrogate": surrogate, "method": method, "vectors": int(group["vectors"].sum()), "measured": measured,
             "seconds": seconds if measured else float("nan"),
             "seconds_each": seconds / measured if measured else float("nan"),
         })  # fmt: skip
@@ -51,19 +51,19 @@ def embedding_times(batches: pd.DataFrame) -> pd.DataFrame:
 
 
 def call_counts(calls: pd.DataFrame, call_seconds: dict[str, float]) -> pd.DataFrame:
-    """What is asked of each LLM, by category: FUTE labels U, the baselines label the evaluation rows.
+    """Calls to each LLM, by category: FUTE labels U, the baselines label the evaluation rows.
 
-    calls: `CALL_COLUMNS`, a row a prompt and corpus; the corpus of U has the category's name. A call is one text
-    under one prompt. call_seconds: model -> measured seconds a call (absent where unknown).
-    `break_even_datasets`: with more datasets than that, of the run's mean size, FUTE needs fewer calls.
+    calls: `CALL_COLUMNS`, one row per (model, prompt, corpus); the corpus of U has the category's name. A call is one
+    text with one prompt. call_seconds: model -> measured seconds per call (without models that were not measured).
+    Column `break_even_datasets`: with more datasets of the run's mean size than this, FUTE needs fewer calls.
     """
     rows = []
-    for (model, category), own in calls.groupby(["model", "category"], sort=False):
-        unsup = own["corpus"] == category
-        prompts, datasets = own["prompt"].nunique(), own.loc[~unsup, "corpus"].nunique()
+    for (model, category), group in calls.groupby(["model", "category"], sort=False):
+        unsup = group["corpus"] == category
+        prompts, datasets = group["prompt"].nunique(), group.loc[~unsup, "corpus"].nunique()
         row = {"model": model, "category": category, "prompts": prompts, "datasets": datasets}
         for name, chosen in (("fute", unsup), ("baselines", ~unsup)):
-            row |= {f"{name}_{column}": int(own.loc[chosen, column].sum()) for column in COUNTED}
+            row |= {f"{name}_{column}": int(group.loc[chosen, column].sum()) for column in COUNTED}
         row["break_even_datasets"] = row["fute_calls"] / (row["baselines_calls"] / datasets)
         row["seconds_each"] = call_seconds.get(model, float("nan"))
         rows.append(row)
@@ -71,11 +71,11 @@ def call_counts(calls: pd.DataFrame, call_seconds: dict[str, float]) -> pd.DataF
 
 
 def cost_table(counts: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
-    """The paper's count with measured costs, a row a model, category and method.
+    """The paper's count with measured costs in seconds: one row per (model, category, method).
 
-    counts, times: of `call_counts` and `embedding_times`, with one surrogate. `embedding_s` is c_o, `cell_s` c_b
-    (a prompt on a dataset of the run's mean size), `ratio` c_o / c_b, to be held against `crossover`. `fute_s` and
-    `baselines_s` are the two products of the paper; `labelling_s`, which it leaves out, labels U.
+    counts, times: from `call_counts` and `embedding_times`, with one surrogate. `embedding_s` is c_o, `cell_s` c_b
+    (one prompt on a dataset of the run's mean size), `ratio` c_o / c_b, to compare with `crossover`. `fute_s` and
+    `baselines_s` are the two products of the paper; `labelling_s`, which the paper leaves out, is for labelling U.
     """
     rows = []
     for count in counts.itertuples():
@@ -93,7 +93,7 @@ def cost_table(counts: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_pages(times: pd.DataFrame, counts: pd.DataFrame, costs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The three tables as `fute.paper.formats` prints them, by title; those without rows are left out."""
+    """The three tables in the layout of `fute.paper.formats`, by title; tables without rows are left out."""
     tables = {}
     if len(times):
         columns = {"vectors": ("", "Vectors"), "measured": ("", "Measured"), "seconds_each": ("Seconds", "each")}
@@ -125,7 +125,7 @@ def as_pages(times: pd.DataFrame, counts: pd.DataFrame, costs: pd.DataFrame) -> 
 def _layout(
     frame: pd.DataFrame, keys: tuple[str, str], columns: dict[str, tuple[str, str]], whole: tuple[str, ...] | list = ()
 ) -> pd.DataFrame:
-    """Text cells: counts in full, all else with two decimals."""
+    """Lay out a table as text cells: the columns of `whole` without decimals, others with two."""
     shown = frame.replace({"method": METHOD_NAMES}).set_index(list(keys))
     cells = {
         heading: shown[name].map(lambda value, digits=0 if name in whole else 2: _number(value, digits))

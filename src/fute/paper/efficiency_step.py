@@ -1,4 +1,4 @@
-"""Report what embeddings and LLM calls of a run cost, from its files and Snakemake's benchmarks."""
+"""Write the costs of a run's embeddings and LLM calls, from its files and Snakemake's benchmarks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH_COLUMNS = ["surrogate", "method", "vectors", "seconds"]
 
 
 class EfficiencySettings(BaseModel):
-    """prompts: prompt id -> category. title, caption: from resources/captions.yaml. note: of a small run."""
+    """prompts: prompt id -> category. title, caption: from resources/captions.yaml. note: line for a small run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,83 +29,83 @@ class EfficiencySettings(BaseModel):
 
 
 def seconds_of(benchmark: Path) -> float:
-    """Seconds of the jobs in one of Snakemake's benchmark files; NaN where the file is not there."""
+    """Seconds of the jobs in one of Snakemake's benchmark files; NaN if the file is missing."""
     return float(pd.read_csv(benchmark, sep="\t")["s"].sum()) if benchmark.is_file() else float("nan")
 
 
 def _cells(keys: Path) -> list[list[str]]:
-    """The cells of a batch, those that share one computation together."""
+    """Cells of a batch, grouped by the computation that they share."""
     return [line.split("\t")[1].split(" ") for line in keys.read_text(encoding="utf8").splitlines()]
 
 
 def read_calls(files: Iterable[Path], prompts: Mapping[str, str]) -> pd.DataFrame:
     """Calls and tokens of every label file (`CALL_COLUMNS`).
 
-    Read tokens are those of the prompt and, where SPELL's perplexity was taken, of that second pass; written ones
-    are the reasoning's.
+    Read tokens are those of the prompt and, if SPELL's perplexity was computed, of that second pass. Written tokens
+    are those of the reasoning.
     """
     rows, labels = [], paths.pattern(paths.labels)
     for path in files:
-        found = labels.fullmatch(path.as_posix())
-        if found is None or found["task"] not in prompts:
+        match = labels.fullmatch(path.as_posix())
+        if match is None or match["task"] not in prompts:
             continue
         lines = read_jsonl(path)
         read = sum(line["prompt_tokens"] + line.get("nll_tokens", 0) for line in lines)
         written = sum(line.get("reasoning_tokens", 0) for line in lines)
-        category = prompts[found["task"]]
-        rows.append([found["model"], category, found["task"], found["corpus"], len(lines), read, written])
+        category = prompts[match["task"]]
+        rows.append([match["model"], category, match["task"], match["corpus"], len(lines), read, written])
     return pd.DataFrame(rows, columns=CALL_COLUMNS)
 
 
 def call_seconds(files: Iterable[Path], calls: pd.DataFrame, benchmarks: Path) -> dict[str, float]:
-    """Measured seconds a call by model: time of its label batches over the calls that they made.
+    """Measured seconds per call, by model: time of its label batches divided by their calls.
 
-    Prompts of equal words share their calls, which are counted once. Batches without a benchmark file, and those
-    with cells that are not among `calls` (of other runs), are left out.
+    Prompts with the same words share their calls, which count once. Batches without a benchmark file, and batches of
+    other runs (with cells that are not among `calls`), are left out.
     """
-    known = {(row.model, f"{row.prompt}/{row.corpus}"): row.calls for row in calls.itertuples()}
+    calls_of = {(row.model, f"{row.prompt}/{row.corpus}"): row.calls for row in calls.itertuples()}
     total: dict[str, list[float]] = {}
     batches = paths.pattern(paths.label_batch_index)
     for path in files:
-        found = batches.fullmatch(path.as_posix())
-        if found is None:
+        match = batches.fullmatch(path.as_posix())
+        if match is None:
             continue
-        model = found["model"]
-        seconds = seconds_of(benchmarks / "label_batch" / f"{model}-{found['batch']}.tsv")
+        model = match["model"]
+        seconds = seconds_of(benchmarks / "label_batch" / f"{model}-{match['batch']}.tsv")
         names = [shared[0] for shared in _cells(path) if not shared[0].startswith("self-select/")]
-        if pd.isna(seconds) or not names or not all((model, name) in known for name in names):
+        if pd.isna(seconds) or not names or not all((model, name) in calls_of for name in names):
             continue
-        made = total.setdefault(model, [0.0, 0.0])
-        made[0] += seconds
-        made[1] += sum(known[model, name] for name in names)
-    return {model: seconds / made for model, (seconds, made) in total.items()}
+        sums = total.setdefault(model, [0.0, 0.0])
+        sums[0] += seconds
+        sums[1] += sum(calls_of[model, name] for name in names)
+    return {model: seconds / sums for model, (seconds, sums) in total.items()}
 
 
 def read_batches(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
-    """A row an embedding batch: surrogate, method, vectors, seconds."""
+    """One row per embedding batch: surrogate, method, vectors, seconds."""
     rows, batches = [], paths.pattern(paths.vector_batch_index)
     for path in files:
-        if found := batches.fullmatch(path.as_posix()):
-            name = f"{found['surrogate']}-{found['method']}-{found['batch']}.tsv"
+        if match := batches.fullmatch(path.as_posix()):
+            name = f"{match['surrogate']}-{match['method']}-{match['batch']}.tsv"
             seconds = seconds_of(benchmarks / "embed_batch" / name)
-            rows.append([found["surrogate"], found["method"], len(_cells(path)), seconds])
+            rows.append([match["surrogate"], match["method"], len(_cells(path)), seconds])
     return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 
 
 def read_dataset_vectors(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
-    """The same, a row a dataset that its job turned into vectors on the black box's own architecture.
+    """The same columns for datasets embedded on the black box's own architecture: one row per dataset.
 
-    files: among them the baselines' scores, which name model, methods and datasets. A job makes a dataset's vectors of
-    all methods, so they count as one.
+    files: the baselines' scores among them name model, methods and datasets. One job makes a dataset's vectors of all
+    methods, so these count as one vector.
     """
     rows = []
     for path in files:
         if path.as_posix() != paths.LM_BASELINES:
             continue
         scores = pd.read_csv(path)
-        for model, own in scores[scores["method"].isin([LM_BASELINES[name] for name in VECTORS])].groupby("model"):
-            methods = " + ".join(dict.fromkeys(own["method"]))
-            for dataset in sorted(set(own["target"])):
+        for model, group in scores[scores["method"].isin([LM_BASELINES[name] for name in VECTORS])].groupby("model"):
+            methods = " + ".join(dict.fromkeys(group["method"]))
+            for dataset in sorted(set(group["target"])):
                 rows.append([model, methods, 1, seconds_of(benchmarks / "embed_dataset" / f"{model}-{dataset}.tsv")])
     return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 
@@ -117,22 +117,22 @@ def efficiency(
     """Write embedding times, calls and costs as CSV, and all of them as one Markdown page.
 
     files: label files, the `.keys` files of label and embedding batches, and the scores of the language models'
-    baselines. benchmarks: folder of Snakemake's benchmark files. Counts follow from the run alone; seconds are measured
-    and differ from run to run.
+    baselines. benchmarks: folder of Snakemake's benchmark files. Counts are the same for equal runs; seconds are
+    measured and differ from run to run.
     """
     paths = sorted(files)
     parts = [part for part in (read_batches(paths, benchmarks), read_dataset_vectors(paths, benchmarks)) if len(part)]
     times = embedding_times(pd.concat(parts) if parts else pd.DataFrame(columns=BATCH_COLUMNS))
-    asked = read_calls(paths, settings.prompts)
-    counts = call_counts(asked, call_seconds(paths, asked, benchmarks))
-    found = cost_table(counts, times)
-    pages = as_pages(times, counts, found)
+    call_rows = read_calls(paths, settings.prompts)
+    counts = call_counts(call_rows, call_seconds(paths, call_rows, benchmarks))
+    cost_rows = cost_table(counts, times)
+    pages = as_pages(times, counts, cost_rows)
     if not pages:
         raise ValueError("efficiency: none of the files is a label file or a batch's .keys file of this run")
     title, first = next(iter(pages.items()))
     more = {name: table for name, table in pages.items() if name != title}
     page = to_markdown(first, title=settings.title, caption=settings.caption, note=settings.note, more=more)
     with Step(__name__, settings=settings.model_dump(), inputs=paths) as step:
-        for path, frame in ((embeddings, times), (calls, counts), (costs, found)):
+        for path, frame in ((embeddings, times), (calls, counts), (costs, cost_rows)):
             step.csv(path, frame)
         step.bytes(markdown, page.encode())

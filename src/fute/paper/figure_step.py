@@ -15,7 +15,7 @@ from fute.paper.figures import FIGURES, FORMATS, draw_figure
 
 
 class Drawing(BaseModel):
-    """One figure file. method, view: whose vectors are drawn."""
+    """One figure file. method, view: the vectors that it shows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,7 +25,7 @@ class Drawing(BaseModel):
 
 
 class FigureSettings(BaseModel):
-    """drawings: by file name without ending. note: the line that a small run carries."""
+    """drawings: by file name without ending. note: line for a small run, else empty."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,9 +34,9 @@ class FigureSettings(BaseModel):
 
 
 def figure(settings: FigureSettings, *, coordinates: Path, geometry: Path, folder: Path) -> None:
-    """Draw the figures of an experiment: `folder/name` + .pdf, .png and .csv each.
+    """Draw the figures of an experiment; write `folder/name` + .pdf, .png and .csv for each.
 
-    One process draws all of them: starting it takes longer than drawing.
+    One process draws all of them, since its start takes longer than the drawing.
     """
     inputs = [coordinates, geometry]
     points = pd.read_csv(coordinates, float_precision="round_trip")
@@ -52,17 +52,17 @@ def figure(settings: FigureSettings, *, coordinates: Path, geometry: Path, folde
 
 
 def _draw(drawing: Drawing, points: pd.DataFrame, statistics: pd.DataFrame, base: Path, note: str) -> None:
-    own = points[(points["method"] == drawing.method) & (points["view"] == drawing.view)]
+    selected = points[(points["method"] == drawing.method) & (points["view"] == drawing.view)]
     rows = statistics[(statistics["method"] == drawing.method) & (statistics["view"] == drawing.view)]
     rows = rows[rows["unit"] != "prompt"]
     numbers = {row.statistic: float(row.value) if row.value != "" else float("nan") for row in rows.itertuples()}
     shares = {row.statistic: float(row.value) for row in rows.itertuples() if row.unit == "variance"}
     coords = Projection(
-        tsne=own[["tsne_x", "tsne_y"]].to_numpy(),
-        pca=own[["pca_x", "pca_y"]].to_numpy(),
+        tsne=selected[["tsne_x", "tsne_y"]].to_numpy(),
+        pca=selected[["pca_x", "pca_y"]].to_numpy(),
         explained=tuple(shares.values()),  # type: ignore[arg-type]
     )
-    groups, models, names = (list(own[column]) for column in FIGURES[drawing.figure][0].source)
+    groups, models, names = (list(selected[column]) for column in FIGURES[drawing.figure][0].source)
     draw_figure(
         drawing.figure, coords, groups, models, names, base,
         statistics={name: value for name, value in numbers.items() if name not in shares},

@@ -1,9 +1,9 @@
 """Figures 3, A1, 4 and A2 of the paper: model task embeddings in two dimensions.
 
-A point is a fine-tuned language model (3, A1) or an LLM with a prompt (4, A2). Colour is the class of its dataset
-or the category of its prompt, shape the model; A1 and A2 also name the dataset or the prompt. The paper shows a
-t-SNE panel only; distances between t-SNE clusters mean nothing, so a PCA panel stands beside it and the
-statistics of the original space stand under both.
+A point is a fine-tuned language model (3, A1) or an LLM with a prompt (4, A2). Its colour shows the class of its
+dataset or the category of its prompt, its shape the model; A1 and A2 also name the dataset or the prompt. The paper
+shows only a t-SNE panel. Distances between t-SNE clusters mean nothing, so a PCA panel is added next to it, and
+statistics of the original space below both.
 """
 
 from __future__ import annotations
@@ -41,22 +41,24 @@ _STYLE = {
     "pdf.fonttype": 42,
     "savefig.dpi": 200,
 }
-# None leaves the field out: the time and the library's version would make every run's bytes differ.
+# None leaves the field out: times and library versions would make the bytes of every run differ.
 _METADATA = {".pdf": {"CreationDate": None, "Producer": None, "Creator": None}, ".png": {"Software": None}}
 
 
 def llm_shapes(models: Sequence[str]) -> dict[str, str]:
-    """Marker of each LLM: the paper's have fixed ones, the others take the rest by sorted name."""
+    """Marker of each LLM: fixed ones for the paper's models, the remaining ones for others, by sorted name."""
     mapped = paper_models(models)
     others = sorted(set(models) - set(mapped))
     if len(others) > len(OTHER_SHAPES):
-        raise ValueError(f"figure: {len(others)} models beside the paper's, but only {len(OTHER_SHAPES)} shapes")
-    found = {model: PAPER_SHAPES[key] for model, key in mapped.items()} | dict(zip(others, OTHER_SHAPES, strict=False))
-    return dict(sorted(found.items()))
+        raise ValueError(f"figure: {len(others)} models other than the paper's, but only {len(OTHER_SHAPES)} shapes")
+    shape_of = {model: PAPER_SHAPES[key] for model, key in mapped.items()} | dict(
+        zip(others, OTHER_SHAPES, strict=False)
+    )
+    return dict(sorted(shape_of.items()))
 
 
 def lm_shapes(models: Sequence[str]) -> dict[str, str]:
-    """Marker of each fine-tuned model, in the order they come: circle (the paper's BERT), triangle, square, others."""
+    """Marker of each fine-tuned model, by first use: circle (the paper's BERT), triangle, square, others."""
     unique, shapes = list(dict.fromkeys(models)), ("o", "^", "s", *OTHER_SHAPES)
     if len(unique) > len(shapes):
         raise ValueError(f"figure: {len(unique)} models, but only {len(shapes)} shapes")
@@ -65,12 +67,12 @@ def lm_shapes(models: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Look:
-    """How the points of an experiment are drawn.
+    """Style of the points of an experiment.
 
-    source: columns of the coordinates file that hold a point's group, model and name; columns: what the figure's
-    CSV calls them. groups: title and colour of each group, in the legend's order. separator: between the names of
-    points that coincide. size: inches of the figure with names. panel: its panels' rough size in points, for
-    placing the names; the layout settles the exact one later.
+    source: columns of the coordinates file with a point's group, model and name; columns: their names in the figure's
+    CSV. groups: title and colour of each group, in the legend's order. shapes: models -> markers. separator: between
+    the names of points that coincide. size: of the figure with names, in inches. panel: rough size of its panels in
+    points (1/72 inch), for placing the names; the layout fixes the exact size later.
     """
 
     source: tuple[str, str, str]
@@ -101,11 +103,11 @@ LM_LOOK = Look(
     panel=(450.0, 410.0),
 )
 FIGURES = {"fig3": (LM_LOOK, False), "figa1": (LM_LOOK, True), "fig4": (LLM_LOOK, False), "figa2": (LLM_LOOK, True)}
-"""Figure -> its look, and whether the points are named."""
+"""Figure -> its look, and True if its points are named."""
 
 
 def statistic_texts(statistics: Mapping[str, float], reasons: Mapping[str, str]) -> dict[str, str]:
-    """Statistics as they are printed. A NaN without a reason is a ValueError: the reader could not tell."""
+    """Printed text of each statistic. Raises ValueError for a NaN without a reason: readers could not explain it."""
     texts = {}
     for name, value in statistics.items():
         if np.isfinite(value):
@@ -120,7 +122,7 @@ def statistic_texts(statistics: Mapping[str, float], reasons: Mapping[str, str])
 def _points(
     look: Look, coords: Projection, groups: Sequence[str], models: Sequence[str], names: Sequence[str | int]
 ) -> pd.DataFrame:
-    """One row a point, checked: the CSV of the figure, and what the panels draw."""
+    """Checked points, one row per point: for the figure's CSV and its panels."""
     group, model, name = look.columns
     sizes = {len(coords.tsne), len(coords.pca), len(groups), len(models), len(names)}
     if len(sizes) != 1:
@@ -148,7 +150,7 @@ def _draw_panel(axes: Axes, look: Look, points: pd.DataFrame, view: str, shapes:
 
 
 def _write_names(axes: Axes, look: Look, points: pd.DataFrame, view: str) -> None:
-    """Write the names beside the points, those of points that coincide as one label."""
+    """Write names next to the points; points that coincide get one label."""
     data = points[[f"{view}_1", f"{view}_2"]].to_numpy()
     low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
     scale = np.array(look.panel) / (high - low)
@@ -166,7 +168,7 @@ def _write_names(axes: Axes, look: Look, points: pd.DataFrame, view: str) -> Non
         axes.plot(*np.array([start, at]).T, color=colour, alpha=0.35, linewidth=0.5, zorder=0.5)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
         axes.text(*at, label, color=colour, size=6.5, ha="center", va="center", bbox=box, zorder=0.9)
-    # Labels may leave the old limits.
+    # Labels may lie outside the old limits.
     half = np.array([[len(label), 1] for label in labels]) * LETTER
     boxes = np.vstack([centres - half, centres + half, places])
     edges = np.array([boxes.min(axis=0) - 10, boxes.max(axis=0) + 10]) / scale + low
@@ -244,7 +246,7 @@ def _save(figure: Figure, points: pd.DataFrame, texts: Mapping[str, str], path_b
 
 
 def read_coordinates(path: Path) -> pd.DataFrame:
-    """Read the CSV of a figure back: group, model, name and the four coordinates; `#` lines are statistics."""
+    """Read the CSV of a figure: group, model, name and the four coordinates; lines with `#` are statistics."""
     return pd.read_csv(path, comment="#", float_precision="round_trip")
 
 
@@ -260,16 +262,16 @@ def draw_figure(
     reasons: Mapping[str, str] | None = None,
     note: str = "",
 ) -> list[Path]:
-    """Draw one of `FIGURES` and write `path_base` + .pdf, .png and .csv; returns the three paths.
+    """Draw one of `FIGURES` and write `path_base` + .pdf, .png and .csv; return the three paths.
 
-    groups, models, names: of each of the n points: class of the dataset (`cr`, `qa`), model and dataset, or task
-    category (`sa`, `nli`), LLM and prompt number. statistics: what a reader looks for, taken in the original space
-    and printed under the panels; a NaN is printed as not defined, with its reason from `reasons`. note: the line
-    that a small run carries. Equal inputs give equal bytes.
+    groups, models, names: one per point, n each: class of the dataset (`cr`, `qa`), model and dataset; or task
+    category (`sa`, `nli`), LLM and prompt number. statistics: values from the original space, printed below the
+    panels; a NaN is printed as not defined, with its reason from `reasons`. note: line for a small run, else empty.
+    Equal inputs give equal bytes.
     """
     look, named = FIGURES[figure]
     points = _points(look, coords, groups, models, names)
     texts = statistic_texts(statistics, reasons or {})
-    # The user's own matplotlibrc must not show in the files.
+    # The user's own matplotlibrc must not affect the files.
     with style.context(["default", _STYLE]):
         return _save(_draw(look, points, coords, texts, note, named), points, texts, path_base)

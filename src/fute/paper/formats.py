@@ -1,6 +1,6 @@
-"""Writers of the paper's tables: CSV, Markdown, LaTeX (booktabs) and the terminal.
+"""Write the paper's tables as CSV, Markdown and LaTeX (booktabs), and to the terminal.
 
-Each takes a table as `cells` describes it: (block, method) by (heading, metric), of numbers or of text.
+Each function takes a table as described in `cells`: (block, method) by (heading, metric), of numbers or of text.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _LATEX = {
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it stands."""
+    """Escape a text so that LaTeX prints it unchanged."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 
 def escape_markdown(text: str) -> str:
-    """Text that neither ends a table cell nor starts markup."""
+    """Escape a text so that it neither ends a table cell nor starts markup."""
     for character in "\\|*_`<>":
         text = text.replace(character, "\\" + character)
     return text
 
 
 def bold_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Which cells to set in bold: the best of each column, or none where the cells are text already."""
+    """Booleans for the cells to print in bold: the best of each column, or none if the cells are text already."""
     if all(pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes):
         return best_cells(frame)
     return pd.DataFrame(False, index=frame.index, columns=frame.columns)
@@ -64,14 +64,14 @@ def _blocks(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _rows_name(frame: pd.DataFrame) -> str:
-    """Heading over the names of the rows: `Method`, or what the index calls them."""
+    """Heading over the names of the rows: the name of the index level, e.g. `Method`."""
     return frame.index.names[1].capitalize()
 
 
 def to_csv(frame: pd.DataFrame, names: Sequence[str] | None = None) -> str:
-    """One header line, e.g. `category,method,...`, and the printed values (empty where missing).
+    """CSV with one header line, e.g. `category,method,...`, and the printed values (empty where missing).
 
-    names: of the columns, `{heading}_{metric}` unless given.
+    names: names of the columns; by default `{heading}_{metric}`.
     """
     flat = frame.map(lambda value: f"{value:.1f}", na_action="ignore")
     flat.columns = names or [f"{heading}_{metric.lower()}" for heading, metric in frame.columns]
@@ -98,7 +98,7 @@ def _markdown_grid(frame: pd.DataFrame) -> str:
 def to_markdown(
     frame: pd.DataFrame, *, title: str, caption: str, more: Mapping[str, pd.DataFrame] | None = None, note: str = ""
 ) -> str:
-    """A Markdown page: title, note, table, caption, and further tables, each under its title."""
+    """Markdown page: title, note, table, caption, and the tables of `more`, each under its title."""
     parts = [f"# {title}", f"**{note}**" if note else "", _markdown_grid(frame), caption]
     for heading, table in (more or {}).items():
         parts += [f"## {heading}", _markdown_grid(table)]
@@ -106,7 +106,7 @@ def to_markdown(
 
 
 def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "", dense: bool = False) -> str:
-    """A `table*` for a document that loads booktabs; needs no other package. dense: for tables of many columns."""
+    """LaTeX `table*` for a document that loads booktabs; needs no other package. dense: for many columns."""
     width = len(frame.columns) + 1
     spans, rules, start = [], [], 2
     for heading in _headings(frame):
@@ -149,7 +149,7 @@ def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "", d
 
 
 def print_table(frame: pd.DataFrame, console: Console, *, title: str = "", note: str = "") -> None:
-    """Print the table, one block after the other; the note stands under it, where the eye ends."""
+    """Print the table, one block after the other, and the note below it."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

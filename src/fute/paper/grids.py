@@ -1,4 +1,4 @@
-"""Tables of the HTML report: from data frames to rows of printed cells."""
+"""Turn data frames into tables of the HTML report: rows of printed cells."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PERCENTAGES = frozenset(METRICS) | {
     "best_transferred",
 }
 DURATIONS = frozenset({"time", "each"})
-"""Columns of text that stand to the right like numbers."""
+"""Columns of text that are aligned right, like numbers."""
 COSINES = frozenset(
     {
         "cosine",
@@ -42,7 +42,7 @@ COSINES = frozenset(
 
 @dataclass(frozen=True)
 class Head:
-    """A heading over `span` columns; `left` for columns of words."""
+    """A heading over `span` columns; left: aligned left, for columns of words."""
 
     text: str
     span: int = 1
@@ -51,7 +51,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Cell:
-    """A body cell; `small` is printed under the text, as an interval is."""
+    """A body cell. small: printed below the text, e.g. an interval. strong: bold. left: aligned left."""
 
     text: str
     small: str = ""
@@ -61,7 +61,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A body row; a reference row (Oracle, Random) is printed in a quieter colour."""
+    """A body row; a reference row (Oracle, Random) is printed in a lighter colour."""
 
     name: str
     cells: list[Cell]
@@ -70,7 +70,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows under one heading; no heading where the name is empty."""
+    """Rows under one heading; an empty name gives no heading."""
 
     name: str
     rows: list[Row]
@@ -78,7 +78,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as the template prints it."""
+    """A table in the form that the template prints."""
 
     caption: str
     head: list[list[Head]]
@@ -86,12 +86,12 @@ class Grid:
 
     @property
     def width(self) -> int:
-        """Number of columns, the row names included."""
+        """Number of columns, including the row names."""
         return sum(head.span for head in self.head[-1])
 
 
 def _text(value: object, column: str) -> str:
-    """Counts whole, percentages with one decimal as in the paper, cosines with four, all else with two."""
+    """Format counts without decimals, percentages with one as in the paper, cosines with four, others with two."""
     if isinstance(value, str):
         return value
     if pd.isna(value):
@@ -114,7 +114,7 @@ def table_grid(
     small: pd.DataFrame | None = None,
     strong: pd.DataFrame | None = None,
 ) -> Grid:
-    """A table of the paper (`fute.paper.cells`); `small` (text) and `strong` (booleans) have its shape."""
+    """Grid of a table of the paper (see `fute.paper.cells`); small (text) and strong (booleans): in its shape."""
     headings = dict.fromkeys(frame.columns.get_level_values(0))
     head = [
         [Head(""), *(Head(heading, frame[heading].shape[1]) for heading in headings)],
@@ -132,10 +132,10 @@ def table_grid(
 
 
 def list_grid(frame: pd.DataFrame, caption: str, *, name: str, groups: list[str], labels: Mapping[str, str]) -> Grid:
-    """One line a row of `frame`, led by column `name`, under headings made of the columns `groups`.
+    """Grid with one line per row of `frame`, starting with column `name`, under headings from the columns `groups`.
 
-    labels: column -> heading, for `name` and the columns to print; a column that is absent or empty
-    throughout is left out. Ends of intervals, `{column}_lo` and `{column}_hi`, are printed under the value.
+    labels: column -> heading, for `name` and the columns to print; a column that is missing or has no value is left
+    out. Ends of intervals, `{column}_lo` and `{column}_hi`, are printed below the value.
     """
     require_columns(frame, [name, *groups], caption)
     columns = [column for column in labels if column != name and column in frame and frame[column].notna().any()]
@@ -164,10 +164,9 @@ def list_grid(frame: pd.DataFrame, caption: str, *, name: str, groups: list[str]
 
 
 def prompt_grid(frame: pd.DataFrame, caption: str, values: Mapping[str, str]) -> Grid:
-    """Prompts down, datasets across, one group a model; the highest of a model and dataset in bold.
+    """Grid with prompts as rows, datasets as columns, one group per model; the highest of each group and column bold.
 
-    frame: one row per (model, prompt, dataset); values: column -> heading. Raises ValueError for a repeated
-    row.
+    frame: one row per (model, prompt, dataset). values: column -> heading. Raises ValueError for a repeated row.
     """
     keys = ["model", "prompt", "dataset"]
     require_columns(frame, [*keys, *values], caption)

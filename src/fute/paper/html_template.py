@@ -1,7 +1,7 @@
 """The template of the HTML report.
 
-It is a string in a module, not a file of its own, so that the hash of the step's imports covers it: an edit
-here rebuilds the report.
+It is a string in a module, not a separate file, so that the hash of the step's imports covers it: an edit here
+rebuilds the report.
 """
 
 TEMPLATE = """\

@@ -1,6 +1,6 @@
-"""Where to write labels in a crowded scatter plot: apart from one another and off the markers.
+"""Place labels in a crowded scatter plot: apart from each other and off the markers.
 
-Works in points (1/72 inch) of the panel, so that it depends on the size of the letters and not on the data.
+All lengths are in points (1/72 inch) of the panel, so that placement depends on the size of letters, not on the data.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _STEPS = 400
 
 
 def merge_close(places: np.ndarray, distance: float) -> list[list[int]]:
-    """Indices of points that nearly coincide, grouped around the first of each group; `places` is (n, 2)."""
+    """Group the indices of points closer than `distance` to the first of their group; places: (n, 2)."""
     groups: list[list[int]] = []
     for index, place in enumerate(places):
         for group in groups:
@@ -29,9 +29,8 @@ def merge_close(places: np.ndarray, distance: float) -> list[list[int]]:
 def spread_labels(anchors: np.ndarray, markers: np.ndarray, lengths: list[int]) -> np.ndarray:
     """Centres (n, 2) of labels for `anchors` (n, 2), clear of all `markers` (m, 2) where there is room.
 
-    lengths: characters of each label. Labels start outside their cluster, then boxes that overlap push each
-    other apart along the axis on which they overlap least, and a weak spring holds each near its anchor. No
-    randomness.
+    lengths: characters of each label. Labels start outside their cluster. Then boxes that overlap push each other
+    apart along the axis of least overlap, and a weak spring holds each near its anchor. Nothing is random.
     """
     half = np.array([[length, 1] for length in lengths]) * LETTER + np.array([1.0, 0.0])
     apart = anchors[:, None] - anchors[None]
@@ -41,7 +40,7 @@ def spread_labels(anchors: np.ndarray, markers: np.ndarray, lengths: list[int]) 
     rest = anchors + outward * (half + MARKER_RADIUS + 1)
     centres = rest.copy()
     for step in range(_STEPS):
-        pull = 0.03 * (1 - step / _STEPS)  # gone at the end, so that what remains is no overlap
+        pull = 0.03 * (1 - step / _STEPS)  # 0 at the end, so that it leaves no overlap
         between = _push(centres, centres, half[:, None] + half[None], skip_self=True) / 2
         off_marker = _push(centres, markers, (half + MARKER_RADIUS)[:, None], skip_self=False)
         centres = centres + 0.5 * (between + off_marker) + pull * (rest - centres)
@@ -49,7 +48,7 @@ def spread_labels(anchors: np.ndarray, markers: np.ndarray, lengths: list[int]) 
 
 
 def _push(centres: np.ndarray, others: np.ndarray, reach: np.ndarray, *, skip_self: bool) -> np.ndarray:
-    """Sum over `others` of the shift that would end each overlap, along the axis of least overlap."""
+    """Sum over `others` of the shifts that would end each overlap, along the axis of least overlap."""
     delta = centres[:, None] - others[None]
     overlap = reach - np.abs(delta)
     hit = (overlap > 0).all(axis=2)
@@ -57,7 +56,7 @@ def _push(centres: np.ndarray, others: np.ndarray, reach: np.ndarray, *, skip_se
         np.fill_diagonal(hit, False)
     axis = overlap.argmin(axis=2)[..., None] == np.arange(2)
     side = np.where(delta >= 0, 1.0, -1.0)
-    # Two labels on one spot see the same sign; the order of the rows decides who goes where.
+    # Two labels at the same place get the same sign; the order of the rows decides their directions.
     if skip_self:
         order = np.sign(np.arange(len(centres))[:, None] - np.arange(len(centres))[None])[..., None]
         side = np.where(delta == 0, order, side)

@@ -1,4 +1,4 @@
-"""`fute rank`: the prompts of a finished run, or its fine-tuned language models, ranked for one of its datasets."""
+"""Rank the prompts of a finished run, or its fine-tuned language models, for one of its datasets (`fute rank`)."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ MODELS = "lm_similarities.csv"
 
 
 def rank(dataset: str, results: Path, method: str) -> None:
-    """Print what a run has ranked for a dataset by cosine(MTE, DTE): the prompts of every LLM, the sources of every
-    fine-tuned model.
+    """Print a run's rankings for a dataset by cosine(MTE, DTE): of every LLM's prompts, of every model's sources.
 
-    A margin is the distance to the next one: a cosine says nothing by itself. Raises NoResults, with what there is.
+    The margin is the distance to the next cosine, since a cosine alone says nothing. Raises NoResults, which lists the
+    datasets and methods of the run, if there is no ranking.
     """
     folder = results / "evaluation"
     console = Console()
-    known: set[tuple[str, str]] = set()
-    found = False
+    pairs: set[tuple[str, str]] = set()
+    printed = False
     for name, column, show in ((PROMPTS, "dataset", _prompts), (MODELS, "target", _models)):
         if not (folder / name).is_file():
             continue
         similar = read_evaluation(folder / name)
-        known |= set(zip(similar[column], similar["method"], strict=True))
-        own = similar[(similar[column] == dataset) & (similar["method"] == method)]
-        for model, rows in own.groupby("model", sort=False):
-            found = True
+        pairs |= set(zip(similar[column], similar["method"], strict=True))
+        selected = similar[(similar[column] == dataset) & (similar["method"] == method)]
+        for model, rows in selected.groupby("model", sort=False):
+            printed = True
             show(rows, model, dataset, method, folder, console)
-    if not known:
-        read_evaluation(folder / PROMPTS)  # says that it is not there, and what to run
-    if not found:
-        datasets, methods = (", ".join(sorted(set(names))) for names in zip(*known, strict=True))
+    if not pairs:
+        read_evaluation(folder / PROMPTS)  # raises NoResults: the file is missing, and what to run
+    if not printed:
+        datasets, methods = (", ".join(sorted(set(names))) for names in zip(*pairs, strict=True))
         raise NoResults(f"no similarities for dataset {dataset!r} by {method!r}; there are {datasets}, by {methods}")
 
 
 def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
-    """The prompts of an LLM, and the spread of the cosine between order seeds."""
+    """Print the prompts of an LLM, and the spread of the cosine between order seeds."""
     console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")["cosine"]))
     controls = read_evaluation(folder / "controls.csv")
     check = controls[(controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)]
@@ -55,19 +55,19 @@ def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: 
 
 
 def _models(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
-    """What a model was fine-tuned on, beside its scores after transfer where the run has them."""
+    """Print the sources that a model was fine-tuned on, with scores after transfer if the run has them."""
     rows = rows[rows["source"] != dataset]
     matrix = read_evaluation(folder / "transfer.csv")
     runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset)]
     scores = runs.groupby("source")["score"].mean()
-    title = f"{model} to go on from on {dataset}, {METHOD_NAMES[method]}"
+    title = f"Sources of {model} for {dataset}, {METHOD_NAMES[method]}"
     console.print(_table(title, "Fine-tuned on", rows.set_index("source")["cosine"], scores if len(scores) else None))
     if DIRECT in scores:
-        console.print(f"Scores after transfer are in percent; without transfer it is {scores[DIRECT]:.1f}.")
+        console.print(f"Scores are in percent, after transfer; without transfer the score is {scores[DIRECT]:.1f}.")
 
 
 def _table(title: str, what: str, cosines: pd.Series, scores: pd.Series | None = None) -> Table:
-    """Names by falling cosine, equal ones in their order; scores are looked up by name."""
+    """Table of names by falling cosine (equal ones in their order), with their scores if given."""
     cosines = cosines.sort_values(ascending=False, kind="stable")
     table = Table(title=title, title_justify="left")
     for name in ("Rank", what, "Cosine", "Margin", *(["Score"] if scores is not None else [])):

@@ -1,7 +1,7 @@
-"""One HTML page that says what was run, what came out and how far it can be trusted.
+"""Write one HTML page that shows what was run, the results, and how far to trust them.
 
-The page needs no network and no script: images are data URIs, the style is inline. The sections of an experiment
-are in `report_lm` and `report_llm`; how they look is in `page`.
+The page needs no network and no script: images are data URIs, the style is inline. The sections of the experiments
+are in `report_lm` and `report_llm`, the layout is in `html_template`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from fute.paper.report_parts import Section
 
 @dataclass(frozen=True)
 class ReportContext:
-    """Everything the page shows.
+    """Everything that the page shows.
 
-    settings: what was run, name -> value. note: the line that a small run carries, else empty. timings: columns
-    rule, jobs, seconds; may have no rows. files: path from the repository root -> what it holds. lm, llm: the
-    experiments that the run has.
+    settings: settings of the run, name -> value. note: line for a small run, else empty. timings: columns rule, jobs,
+    seconds; may have no rows. files: path from the repository root -> content. lm, llm: the run's experiments.
     """
 
     title: str
@@ -59,7 +58,7 @@ def _time_section(timings: pd.DataFrame) -> Section:
 
 
 def render_report(context: ReportContext) -> str:
-    """The page as text. Names from data are escaped. Raises ValueError for tables that lack columns."""
+    """HTML of the page. Names from data are escaped. Raises ValueError for tables that lack columns."""
     sections = [
         Section("run", "What was run", pairs=list(context.settings.items())),
         *(lm_sections(context.lm) if context.lm else ()),

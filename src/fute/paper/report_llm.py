@@ -1,4 +1,4 @@
-"""The LLM experiment in the report: Table 3, selections, prompts, similarities, controls, Figures 4 and A2."""
+"""Sections of the LLM experiment: Table 3, selections, prompts, similarities, controls, Figures 4 and A2."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ _CONTROL_LABELS = {
 
 @dataclass(frozen=True)
 class LlmResults:
-    """What the page shows of the LLM experiment.
+    """Results of the LLM experiment for the page.
 
-    table3, selection, performance, similarities, controls: the files of these names in results/evaluation;
-    scores in percent, coverage and shares as fractions. similarities and controls may have no rows.
-    printed: the paper's Table 3, from `tables.read_printed`.
+    table3, selection, performance, similarities, controls: the files of these names in results/evaluation; scores in
+    percent, coverage and shares as fractions. similarities and controls may have no rows. printed: the paper's
+    Table 3, from `table3.read_printed`.
     """
 
     table3: pd.DataFrame
@@ -73,7 +73,7 @@ class LlmResults:
 
 
 def llm_sections(results: LlmResults) -> list[Section]:
-    """The experiment's sections, in order. Raises ValueError for tables that lack columns."""
+    """Sections of the experiment, in order. Raises ValueError for tables that lack columns."""
     return [
         _table3_section(results),
         Section("reading", "What Table 3 shows", sentences=verdict_sentences(results.table3, results.controls)),
@@ -172,7 +172,7 @@ def _similarity_section(results: LlmResults) -> Section:
     labels = {"cosine": "Cosine", "centred_cosine": "Centred", "tensor_mean_cosine": "Tensor mean"}
     tables = []
     for (surrogate, method, category), rows in named(results.similarities).groupby(keys, sort=False):
-        # Each method has its own second reading: TaskEmb no shared start, TuPaTE no single tensors.
+        # Methods have different further cosines: TaskEmb has no shared start, TuPaTE no single tensors.
         values = {name: label for name, label in labels.items() if name in rows and rows[name].notna().any()}
         tables.append(prompt_grid(rows, f"{category}: {method}, surrogate {surrogate}.", values))
     return Section("similarities", "Similarities", texts, tables=tables)

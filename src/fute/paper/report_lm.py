@@ -1,4 +1,4 @@
-"""The language-model experiment in the report: Tables 1 and 2, direct scores, Figures 3 and A1, what vectors cost."""
+"""Sections of the language-model experiment: Tables 1 and 2, direct scores, Figures 3 and A1, costs of vectors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DIRECT_LABELS = {
 
 @dataclass(frozen=True)
 class TransferTable:
-    """Table 1 or 2. cells: its file in results/evaluation. printed: the paper's (`transfer_tables.read_printed`)."""
+    """Table 1 or 2. cells: its file in results/evaluation. printed: the paper's table, from `read_printed`."""
 
     layout: TransferLayout
     title: str
@@ -49,9 +49,9 @@ class TransferTable:
 
 @dataclass(frozen=True)
 class LmResults:
-    """What the page shows of the language-model experiment.
+    """Results of the language-model experiment for the page.
 
-    tables: Table 1, and Table 2 where the run has domain targets. targets, direct: lm_targets.csv and lm_direct.csv in
+    tables: Table 1, and Table 2 if the run has domain targets. targets, direct: lm_targets.csv and lm_direct.csv in
     results/evaluation, in percent. embeddings: efficiency-lm-embeddings.csv there, in seconds.
     """
 
@@ -63,7 +63,7 @@ class LmResults:
 
 
 def lm_sections(results: LmResults) -> list[Section]:
-    """The experiment's sections, in order. Raises ValueError for tables that lack columns."""
+    """Sections of the experiment, in order. Raises ValueError for tables that lack columns."""
     return [
         *(section for table in results.tables for section in _table_sections(table, results.targets)),
         _direct_section(results.direct),
@@ -124,7 +124,7 @@ def _direct_section(direct: pd.DataFrame) -> Section:
 
 
 def _cost_section(embeddings: pd.DataFrame) -> Section:
-    """embeddings: of `efficiency.embedding_times`."""
+    """Section on costs. embeddings: from `efficiency.embedding_times`."""
     none = embeddings.head(0)
     tables = [table_grid(page, "Measured wall time of an embedding, loading of the surrogate included.")
               for page in as_pages(embeddings, none, none).values()]  # fmt: skip

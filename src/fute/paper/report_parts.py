@@ -1,4 +1,4 @@
-"""What the report is put together from: sections and figures; how they look is in `page`."""
+"""Parts of the report: sections and figures; their layout is in `html_template`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fute.paper.table3 import CATEGORIES
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure of the page: its PNG file and what to say of it; `alt` is read to those who cannot see it."""
+    """A figure of the page: its PNG file, title and caption; `alt` is the text for readers who cannot see it."""
 
     png: Path
     title: str
@@ -31,7 +31,7 @@ class ReportFigure:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; what is empty is not printed."""
+    """A part of the page; empty fields are not printed. paths: True if the names in `pairs` are paths."""
 
     anchor: str
     title: str
@@ -44,6 +44,6 @@ class Section:
 
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:
-    """Categories and methods by the names that are printed."""
+    """Replace ids of categories and methods by the names to print."""
     named = {"category": CATEGORIES, "method": METHOD_NAMES}
     return frame.assign(**{column: frame[column].replace(named[column]) for column in named if column in frame})

@@ -1,4 +1,4 @@
-"""Write the report: one HTML page from everything that a run made."""
+"""Write the report: one HTML page with everything that a run produced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fute.paper.transfer_tables import LAYOUTS
 
 
 class FigureText(BaseModel):
-    """What the report says of one figure file (without its ending)."""
+    """Texts of the report for one figure. base: its file without ending."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,7 +30,7 @@ class FigureText(BaseModel):
 
 
 class LmTexts(BaseModel):
-    """tables: title and caption of Table 1, and of Table 2 where it is made, by name."""
+    """tables: title and caption by name, for Table 1, and for Table 2 if the run makes it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +46,7 @@ class LlmTexts(BaseModel):
 
 
 class ReportSettings(BaseModel):
-    """Texts of the report, and what was run, name -> value. lm, llm: of the experiments that the run has."""
+    """Texts of the report. settings: of the run, name -> value. lm, llm: texts of the run's experiments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,8 +76,8 @@ def _figures(texts: Sequence[FigureText]) -> list[ReportFigure]:
 
 
 def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
-    """The language-model experiment's files, read from the folders of the evaluation and of the printed tables."""
-    found = [
+    """Read the files of the language-model experiment from the folders of the evaluation and of the printed tables."""
+    transfer_results = [
         TransferTable(
             layout=LAYOUTS[name],
             title=text["title"],
@@ -88,7 +88,7 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
         for name, text in texts.tables.items()
     ]
     return LmResults(
-        tables=found,
+        tables=transfer_results,
         targets=pd.read_csv(evaluation / "lm_targets.csv"),
         direct=pd.read_csv(evaluation / "lm_direct.csv"),
         embeddings=pd.read_csv(evaluation / "efficiency-lm-embeddings.csv"),
@@ -97,7 +97,7 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
 
 
 def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
-    """The LLM experiment's files, read from the same folders."""
+    """Read the files of the LLM experiment from the same folders."""
     names = ("table3", "selection", "performance", "similarities", "controls")
     return LlmResults(
         **{name: pd.read_csv(evaluation / f"{name}.csv") for name in names},
@@ -119,7 +119,7 @@ def report(
     """Write the report.
 
     evaluation: folder of the evaluation's CSV files. printed: folder of the paper's tables as printed. benchmarks:
-    folder of the step times.
+    folder of the times of jobs. inputs: files that the page is made from, for its record.
     """
     context = ReportContext(
         title=settings.title,

@@ -1,4 +1,4 @@
-"""Table 3 of the paper: our numbers in its layout, and beside the numbers it prints.
+"""Table 3 of the paper: our numbers in its layout, and next to the printed numbers.
 
 Rows are (category, method), columns (model, metric). Everything is in percent, as in the paper.
 """
@@ -41,23 +41,22 @@ SUSPECT_NOTE = (
 
 
 def paper_models(models: Iterable[str]) -> dict[str, str]:
-    """Those of our models that are one of the paper's, as {our id: key of `PAPER_MODELS`}.
+    """Our models that are also the paper's, as {our id: key of `PAPER_MODELS`}.
 
-    Names are compared without case and punctuation, so `llama-2-13b` and `meta-llama/Llama-2-13b-chat-hf`
-    both mean Llama-2 13B. Where two of ours mean the same one, neither is mapped: the paper printed one
-    column.
+    Names are compared without case and punctuation, so `llama-2-13b` and `meta-llama/Llama-2-13b-chat-hf` both mean
+    Llama-2 13B. If two of ours mean the same model, neither is mapped: the paper has one column for it.
     """
-    found: dict[str, list[str]] = {}
+    ours_of: dict[str, list[str]] = {}
     for model in dict.fromkeys(models):
         plain = re.sub(r"[^a-z0-9]", "", model.lower())
         for key in PAPER_MODELS:
             if key.replace("_", "") in plain:
-                found.setdefault(key, []).append(model)
-    return {ours[0]: key for key, ours in found.items() if len(ours) == 1}
+                ours_of.setdefault(key, []).append(model)
+    return {ours[0]: key for key, ours in ours_of.items() if len(ours) == 1}
 
 
 def _model_order(models: Iterable[str]) -> list[str]:
-    """The paper's models in the paper's order, then the others as they come."""
+    """Order of models: the paper's in its order, then the others by first use."""
     unique = list(dict.fromkeys(models))
     mapped = paper_models(unique)
     keys = list(PAPER_MODELS)
@@ -81,7 +80,7 @@ def table3_frame(ours: pd.DataFrame, *, bound: str = "") -> pd.DataFrame:
     keys = ["category", "method", "model"]
     if ours.duplicated(keys).any():
         first = ours.loc[ours.duplicated(keys), keys].iloc[0]
-        raise ValueError(f"table 3: two rows for {', '.join(first)}; one row a category, model and method is needed")
+        raise ValueError(f"table 3: two rows for {', '.join(first)}; one row per (category, model, method) is needed")
 
     wide = ours.set_index(keys)[values].unstack("model").swaplevel(axis=1)
     wide.columns = wide.columns.map(lambda pair: (pair[0], METRICS[pair[1].removesuffix(bound)]))
@@ -96,7 +95,7 @@ def table3_frame(ours: pd.DataFrame, *, bound: str = "") -> pd.DataFrame:
 
 
 def interval_frame(ours: pd.DataFrame) -> pd.DataFrame:
-    """The 95 % interval of every cell of `table3_frame` as text, `52.1–64.0`; a dash where there is none."""
+    """95 % interval of every cell of `table3_frame` as text, `52.1–64.0`; a dash where there is none."""
     return interval_texts(table3_frame(ours, bound="_lo"), table3_frame(ours, bound="_hi"))
 
 
@@ -123,11 +122,11 @@ def printed_frame(printed: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside_paper(ours: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
-    """Our Table 3 beside the paper's, as text. For the eye only: nothing is subtracted.
+    """Our Table 3 next to the paper's, as text. It is only for comparison by eye: nothing is subtracted.
 
-    ours: as for `table3_frame`; printed: as from `read_printed`. Columns (model, metric), where the model
-    says whose it is. A model of ours that is one of the paper's stands directly before the paper's column;
-    the paper's other models follow at the end. Rows that the paper does not have show a dash there.
+    ours: as for `table3_frame`; printed: from `read_printed`. Columns (model, metric), with `(ours)` or `(paper)` after
+    the model's name. Our columns of a model come directly before the paper's of the same model; the paper's other
+    models come last. Rows that the paper does not have show a dash there.
     """
     frame, paper = text_frame(table3_frame(ours)), printed_frame(printed)
     mapped = paper_models(ours["model"])

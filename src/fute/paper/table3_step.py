@@ -13,7 +13,7 @@ from fute.paper.table3 import interval_frame, table3_frame
 
 
 class TableSettings(BaseModel):
-    """title, caption: from resources/captions.yaml. note: the line that a small run carries."""
+    """title, caption: from resources/captions.yaml. note: line for a small run, else empty."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

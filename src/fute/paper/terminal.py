@@ -1,4 +1,4 @@
-"""What a person sees of a finished run in the terminal: its tables and verdicts."""
+"""Show a finished run in the terminal: its tables and verdicts."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from fute.paper.verdicts import verdict_sentences
 
 
 class NoResults(FileNotFoundError):
-    """Nothing to show: the run has not finished."""
+    """The run has no results to show, because it has not finished."""
 
 
 def read_evaluation(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise NoResults(f"{path} is not there; run the workflow first (make demo, or snakemake --cores all)")
+        raise NoResults(f"{path} is missing; run the workflow first (make demo, or snakemake --cores all)")
     return pd.read_csv(path)
 
 
 def show(results: Path) -> None:
-    """Print Tables 1 to 3 as far as the run has them, what they say of the embedding methods, and where files are."""
+    """Print those of Tables 1 to 3 that the run has, sentences on the embedding methods, times, and paths of files."""
     console = Console(width=None if Console().is_terminal else 120)
     evaluation = results / "evaluation"
-    made = [name for name in ("table1", "table3") if (evaluation / f"{name}.csv").is_file()]
-    if not made:
+    tables = [name for name in ("table1", "table3") if (evaluation / f"{name}.csv").is_file()]
+    if not tables:
         raise NoResults(
-            f"{evaluation}: neither table1.csv nor table3.csv is there; run the workflow first "
+            f"{evaluation}: neither table1.csv nor table3.csv exists; run the workflow first "
             "(make demo, or snakemake --cores all)"
         )
-    if "table1" in made:
+    if "table1" in tables:
         _show_transfer(evaluation, console)
-    if "table3" in made:
+    if "table3" in tables:
         _show_prompts(evaluation, console)
     times = timings(results / "benchmarks")
     if len(times):
@@ -55,7 +55,7 @@ def show(results: Path) -> None:
 
 
 def _show_transfer(evaluation: Path, console: Console) -> None:
-    """Tables 1 and 2, and the direct scores beside the majority baseline."""
+    """Print Tables 1 and 2, and the direct scores compared with the majority baseline."""
     for name, layout in LAYOUTS.items():
         cells = read_evaluation(evaluation / f"{name}.csv")
         if len(cells):
@@ -72,7 +72,7 @@ def _show_prompts(evaluation: Path, console: Console) -> None:
 
 
 def _print_verdicts(sentences: list[str], console: Console) -> None:
-    """Those on the embedding methods; the report has all."""
+    """Print the sentences on the embedding methods; the report has all sentences."""
     for sentence in sentences:
         if sentence.split(":")[0] in METHOD_NAMES.values():
             console.print(f"- {sentence}", markup=False)

@@ -1,4 +1,4 @@
-"""Write Table 1 or 2 in the paper's layout, ours above the paper's."""
+"""Write Table 1 or 2 in the paper's layout, our numbers above the paper's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LABELS = {"table1": "tab:transferability", "table2": "tab:domain-targets"}
 
 
 class TransferTableSettings(BaseModel):
-    """title, caption: from resources/captions.yaml. note: the line that a small run carries."""
+    """title, caption: from resources/captions.yaml. note: line for a small run, else empty."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,17 +45,17 @@ def transfer_table(
     settings: TransferTableSettings, *, cells: Path, targets: Path, direct: Path, printed: Path,
     csv: Path, markdown: Path, latex: Path,
 ) -> None:  # fmt: skip
-    """Write Table 1 or 2, ours above the paper's printed block, in the paper's layout.
+    """Write Table 1 or 2 in the paper's layout, our numbers above the paper's.
 
-    cells, targets, direct: files of the evaluation. printed: resources/paper/table1.csv or table2.csv. The
-    Markdown page also has the intervals, the p-values, a sentence a method, the table of single targets and the
-    direct scores; the LaTeX file has the table of single targets, too, without variants of methods.
+    cells, targets, direct: files of the evaluation. printed: resources/paper/table1.csv or table2.csv. The Markdown
+    page also has the intervals, the p-values, one sentence per method, the table of single targets and the direct
+    scores. The LaTeX file also has the table of single targets, without variants of methods.
     """
     layout = LAYOUTS[settings.table]
     ours, single = pd.read_csv(cells), pd.read_csv(targets)
     frame = above_paper(transfer_frame(ours, layout), read_printed(printed, layout))
     appendix = per_target(single, layout)
-    # a page has no room for the variants
+    # variants do not fit on a page
     narrow = appendix[[column for column in appendix if base_method(column[0]) == column[0]]]
     page = to_markdown(
         frame,

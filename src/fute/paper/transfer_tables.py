@@ -1,7 +1,7 @@
-"""Tables 1 and 2 of the paper: our numbers in its layout, above the numbers it prints.
+"""Tables 1 and 2 of the paper: our numbers in its layout, above the printed numbers.
 
-Rows are (model, method), the last block holding the paper's; columns are (targets and sources, metric). rho is
-the mean rank that a method gives to the best source (lower is better), NDCG is in percent.
+Rows are (model, method), where the last block is the paper's; columns are (targets and sources, metric). rho is the
+mean rank that a method gives to the best source (lower is better); NDCG is in percent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TransferLayout:
 
     @property
     def column_names(self) -> list[str]:
-        """Columns of the printed table's file, and of ours: `cr_in_class_rho`; `rho` where there is one cell."""
+        """Columns of the printed table's file and of ours: `cr_in_class_rho`, or `rho` if there is only one cell."""
         prefixes = [cell.replace("-", "_") + "_" for cell in self.cells] if len(self.cells) > 1 else [""]
         return [prefix + metric for prefix in prefixes for metric in METRICS]
 
@@ -62,7 +62,7 @@ LAYOUTS = {"table1": TABLE1, "table2": TABLE2}
 
 
 def transfer_frame(ours: pd.DataFrame, layout: TransferLayout, *, bound: str = "") -> pd.DataFrame:
-    """Lay out results/evaluation/table1.csv or table2.csv as the paper does.
+    """Lay out results/evaluation/table1.csv or table2.csv as in the paper.
 
     ours: one row per (model, cell, method) with rho and ndcg. bound: "" for the values, "_lo" or "_hi" for an
     end of their 95 % intervals, "_p" for p-values. Returns floats; index (model, method), columns
@@ -78,7 +78,7 @@ def transfer_frame(ours: pd.DataFrame, layout: TransferLayout, *, bound: str = "
         raise ValueError(f"{layout.name}: unknown cell {', '.join(unknown)}; known are {', '.join(layout.cells)}")
     if ours.duplicated(keys).any():
         first = ours.loc[ours.duplicated(keys), keys].iloc[0]
-        raise ValueError(f"{layout.name}: two rows for {', '.join(first)}; one row a model, method and cell is needed")
+        raise ValueError(f"{layout.name}: two rows for {', '.join(first)}; one row per (model, method, cell) is needed")
     models = list(dict.fromkeys(ours["model"]))
     rows = sorted(
         dict.fromkeys(ours[["model", "method"]].itertuples(index=False, name=None)),
@@ -93,7 +93,7 @@ def transfer_frame(ours: pd.DataFrame, layout: TransferLayout, *, bound: str = "
 
 
 def read_printed(path: Path, layout: TransferLayout) -> pd.DataFrame:
-    """The paper's printed table (`resources/paper/table1.csv`, `table2.csv`) as one more block; `-` is NaN."""
+    """Read the paper's printed table (`resources/paper/table1.csv`, `table2.csv`) as one block; `-` is NaN."""
     printed = pd.read_csv(path, na_values="-")
     require_columns(printed, ["method", *layout.column_names], str(path))
     frame = printed[layout.column_names].astype(float)
@@ -103,36 +103,36 @@ def read_printed(path: Path, layout: TransferLayout) -> pd.DataFrame:
 
 
 def above_paper(ours: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
-    """Our table and the paper's under it, blocks of one table. For the eye only: nothing is subtracted."""
+    """Put the paper's block below ours in one table. It is only for comparison by eye: nothing is subtracted."""
     return pd.concat([ours, printed]) if len(ours) else printed
 
 
 def transfer_intervals(ours: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
-    """The 95 % interval of every cell of `transfer_frame` as text; a dash where there is none."""
+    """95 % interval of every cell of `transfer_frame` as text; a dash where there is none."""
     return interval_texts(*(transfer_frame(ours, layout, bound=bound) for bound in ("_lo", "_hi")))
 
 
 def p_values(ours: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
-    """P-value of every cell of `transfer_frame` as text, methods only."""
+    """P-value of every cell of `transfer_frame` as text, for methods only."""
     frame = transfer_frame(ours, layout, bound="_p")
     frame = frame[~frame.index.get_level_values("method").isin(REFERENCES)]
     return frame.map(lambda p: MISSING if pd.isna(p) else f"{p:.3f}" if p >= 0.001 else "<0.001")
 
 
 def per_target(targets: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
-    """The appendix: what every method does on every target, as text.
+    """The appendix: result of every method on every target, as text.
 
-    targets: results/evaluation/lm_targets.csv. Index (model and cell, target), columns: the best source and its
-    transfer gain, then for each method ρ, the rank it gives to that source, and its NDCG, `3.0 / 81.2`. Targets that
-    are not in the means carry `LEFT_OUT`.
+    targets: results/evaluation/lm_targets.csv. Index (model and cell, target). Columns: the best source and its
+    transfer gain, then one per method with ρ, the rank that it gives to that source, and its NDCG: `3.0 / 81.2`.
+    Targets that are not in the means are marked with `LEFT_OUT`.
     """
     columns = ["model", "scope", "group", "target", "method", "rho", "ndcg", "best_source", "gain", "counted"]
     require_columns(targets, columns, f"{layout.name}, targets")
     cell = targets["scope"].where(targets["scope"] == "domain", targets["group"] + "-" + targets["scope"])
-    own = targets.assign(cell=cell)[cell.isin(list(layout.cells))]
-    methods = sorted(set(own["method"]), key=lambda name: row_order(name, METHODS, REFERENCES, layout.name))
+    selected = targets.assign(cell=cell)[cell.isin(list(layout.cells))]
+    methods = sorted(set(selected["method"]), key=lambda name: row_order(name, METHODS, REFERENCES, layout.name))
     rows = {}
-    for (model, cell), block in own.groupby(["model", "cell"], sort=False):
+    for (model, cell), block in selected.groupby(["model", "cell"], sort=False):
         for target, lines in block.groupby("target", sort=False):
             by_method = lines.set_index("method")
             first = lines.iloc[0]

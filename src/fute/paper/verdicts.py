@@ -1,8 +1,8 @@
-"""Sentences that say what Table 3 shows and what it does not: one a method.
+"""Sentences on what Table 3 shows and does not show: one per method.
 
-The paper prints point values only. With few rows and prompts, a random ranking already scores high, so each
-method is held against random selection (95 % interval of the paired difference), and the embeddings against
-the order of their own training texts.
+The paper prints point values only. With few rows and prompts, a random ranking already scores high. So each method is
+compared with random selection (95 % interval of the paired difference), and the embeddings also with the noise from
+the order of their training texts.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ LABELS = {"ndcg": "NDCG", "performance": "performance"}
 
 
 def listed(names: list[str]) -> str:
-    """`a, b and c`."""
+    """Join names: `a, b and c`."""
     return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
 def against_random(blocks: pd.Series, low: pd.Series, high: pd.Series, label: str) -> str:
-    """`NDCG beats random selection in 1 of 2 blocks (SA smollm2)`, by the interval of the difference.
+    """Clause like `NDCG beats random selection in 1 of 2 blocks (SA smollm2)`, from intervals of the difference.
 
-    blocks: the name of each block of the table. low, high: ends of its interval of how much better than random
-    a method is there; NaN where there is none.
+    blocks: names of the table's blocks. low, high: per block, the ends of the interval of the method's advantage over
+    random selection; NaN where there is none.
     """
-    known = low.notna() & high.notna()
-    if not known.any():
+    measured = low.notna() & high.notna()
+    if not measured.any():
         return f"{label} has no interval, so it cannot be held against random selection"
-    above, below = list(blocks[known & (low > 0)]), list(blocks[known & (high < 0)])
-    total = int(known.sum())
+    above, below = list(blocks[measured & (low > 0)]), list(blocks[measured & (high < 0)])
+    total = int(measured.sum())
     if not above and not below:
         where = f"any of {total} blocks" if total > 1 else "its block"
         return f"{label} cannot be told from random selection in {where}"
     parts = []
-    for verb, found in (("beats", above), ("loses to", below)):
-        if found:
-            where = f"{len(found)} of {total} blocks" if total > 1 else "its block"
-            parts.append(f"{verb} random selection in {where} ({listed(found)})")
+    for verb, names in (("beats", above), ("loses to", below)):
+        if names:
+            where = f"{len(names)} of {total} blocks" if total > 1 else "its block"
+            parts.append(f"{verb} random selection in {where} ({listed(names)})")
     return f"{label} {' and '.join(parts)}"
 
 
 def _against_noise(rows: pd.DataFrame) -> str:
-    """Whether the spread between prompts exceeds the spread between order seeds, per model and dataset."""
+    """Sentence that compares the spread between prompts with that between order seeds, per model and dataset."""
     measured = rows[rows["ratio"].notna()]
     if measured.empty:
         return "No control over order seeds was run, so the selection is not shown to differ from noise."
@@ -65,12 +65,11 @@ def _against_noise(rows: pd.DataFrame) -> str:
 
 
 def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
-    """What Table 3 says of each method, in the order of its rows.
+    """Sentences on each method of Table 3, in the order of its rows.
 
-    table3: results/evaluation/table3.csv, with the ends `{metric}_minus_random_lo` and `_hi` of the 95 %
-    interval of the difference to random selection. controls: results/evaluation/controls.csv, possibly
-    without rows or values; its methods are `taskemb` and `tupate`. Baselines use no embedding, so no
-    control applies to them.
+    table3: results/evaluation/table3.csv, with the ends `{metric}_minus_random_lo` and `_hi` of the 95 % interval of
+    the difference to random selection. controls: results/evaluation/controls.csv, possibly without rows or values; its
+    methods are `taskemb` and `tupate`. Baselines use no embedding, so no control applies to them.
     """
     ends = [f"{metric}_minus_random_{end}" for metric in LABELS for end in ("lo", "hi")]
     require_columns(table3, ["category", "model", "method", *ends], "table 3")
@@ -90,7 +89,7 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]
         )
         text = f"{method}: {ndcg}; {performance}."
         if base_method(method) in METHOD_NAMES.values():
-            # The controls are taken on the plain cosine: a variant has none of its own.
+            # Controls exist for the plain cosine only, so a variant has the same ones.
             text += " " + _against_noise(controls[controls["method"] == method])
         sentences.append(text)
     return sentences

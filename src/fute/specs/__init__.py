@@ -1,5 +1,5 @@
-"""What a step that loads torch or numpy is told to make, as planning writes it: the JSON of `--spec` or `--settings`.
+"""Settings of steps that load torch or numpy, as planning writes them: the JSON of `--spec` or `--settings`.
 
-Other steps have their settings in their own file. These stand apart because planning imports them, and it must not
-load torch.
+Other steps have their settings in their own file. These are separate because planning imports them, and planning must
+not load torch.
 """

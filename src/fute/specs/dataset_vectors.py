@@ -1,4 +1,4 @@
-"""Vectors of a labelled dataset that baselines compare: the settings of step `embed_dataset`."""
+"""The settings of step `embed_dataset`: vectors of a labelled dataset, which baselines compare."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class DatasetVectorSpec(Section):
     """The vectors of one dataset on one model.
 
     max_tokens, eval_batch_size, autocast: as in the model's fine-tuning on the dataset. seed: of the order of rows.
-    methods: those of `VECTORS` that the run asks for.
+    methods: the vectors to make.
     """
 
     model: str

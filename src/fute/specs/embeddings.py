@@ -1,4 +1,4 @@
-"""Task embeddings that one process makes: the settings of step `embed_batch`."""
+"""The settings of step `embed_batch`: task embeddings that one process makes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Item(Section):
     category  the category of its dataset or prompt; `lm` in the language-model experiment
     variant   control: `null-i` (labels shuffled), `abc` (labels written A, B, C); None for the vector itself
     recipe    index of its recipe in the batch's `recipes`
-    pairs     most pairs (x, y) that are learned from; None: all
-    target    how a class stands as y: `label` its name (with heads its index), `verbalizer` the prompt's word, `abc` a
+    pairs     largest number of pairs (x, y) to learn from; None: all
+    target    form of y: `label` the name of the class (its index with heads), `verbalizer` the prompt's word, `abc` a
               letter, `soft` the probabilities of all classes, a raw number, or a span's ends
     """
 
@@ -36,7 +36,7 @@ class Item(Section):
 
 
 class EmbeddingSpec(Section):
-    """All vectors that one process makes of one method and surrogate."""
+    """All vectors of one method and surrogate that one process makes. recipes: of the method, by index."""
 
     method: MethodId
     surrogate: str

@@ -1,4 +1,4 @@
-"""One fine-tuned model, and the labels that it gives: the settings of steps that fine-tune it and let it label U."""
+"""The settings of steps that fine-tune a model and let it label U."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fute.config.sections import Section
 
 
 class TaskSettings(Section):
-    """What is learned on a dataset: classes (names in index order), numbers (their scale), or spans of a context."""
+    """Task of a dataset: to predict classes (names in index order), numbers (with a scale), or spans of a context."""
 
     dataset: str
     task: Task
@@ -25,7 +25,7 @@ class TaskSettings(Section):
 
 
 class FinetuneSpec(Section):
-    """One model on one dataset. The first seed's model is kept; of other seeds only the score."""
+    """One model fine-tuned on one dataset. The model of the first seed is kept; of other seeds only the score is."""
 
     model: str
     task: TaskSettings
@@ -34,7 +34,7 @@ class FinetuneSpec(Section):
 
 
 class LabelSettings(Section):
-    """How a fine-tuned model labels U."""
+    """Settings for labelling U by a fine-tuned model."""
 
     model: str
     dataset: str

@@ -1,4 +1,4 @@
-"""Transfer runs: the settings of steps `transfer_batch` and `extract_transfer`."""
+"""The settings of steps `transfer_batch` and `extract_transfer`: transfer runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fute.specs.finetuning import TaskSettings
 
 
 class Target(Section):
-    """A dataset as the target of transfer runs, with the recipe by which every source is fine-tuned on it."""
+    """A dataset as the target of transfer runs, with the recipe for fine-tuning every source on it."""
 
     task: TaskSettings
     recipe: FinetuneSettings
 
 
 class TransferRun(Section):
-    """One fine-tuning of the encoder of source `source` on dataset `target`. key: content address of the run."""
+    """One fine-tuning of the encoder of `source` on dataset `target`. key: content address of the run."""
 
     key: str
     source: str
@@ -32,8 +32,8 @@ class TransferRun(Section):
 class TransferSpec(Section):
     """All transfer runs of one model that one process makes.
 
-    keep_head: start from the source's head where all its shapes fit, as the authors' code does; False: every run draws
-    a new head, as Vu et al. do.
+    keep_head: start from the source's head if all its shapes fit, as in the authors' code. False: every run draws a new
+    head, as in Vu et al.
     """
 
     model: str
@@ -43,11 +43,11 @@ class TransferSpec(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> TransferSpec:
-        known = Counter(target.task.dataset for target in self.targets)
-        if twice := sorted(name for name, count in known.items() if count > 1):
+        counts = Counter(target.task.dataset for target in self.targets)
+        if twice := sorted(name for name, count in counts.items() if count > 1):
             raise ValueError(f"two targets have the dataset id {twice[0]!r}; give each dataset an id of its own")
         for run in self.runs:
-            if run.target not in known:
+            if run.target not in counts:
                 raise ValueError(f"run {run.source} -> {run.target}: there is no target {run.target!r} in the spec")
             if run.source == run.target:
                 raise ValueError(f"run {run.source} -> {run.target}: a dataset is no transfer source of itself")
@@ -60,13 +60,16 @@ class TransferSpec(Section):
 def transfer_key(
     *, model: Any, source: Any, target: Target, data: Any, seed: int, keep_head: bool, code_sha256: str
 ) -> str:
-    """Content address of a transfer run. model, source, data: JSON values that identify the pretrained weights, the
-    source's fine-tuning, and the target's training and evaluation rows."""
+    """Content address of a transfer run.
+
+    model, source, data: JSON values that identify the pretrained weights, the source's fine-tuning, and the target's
+    training and evaluation rows.
+    """
     return content_key(["transfer", model, source, target.model_dump(mode="json"), data, seed, keep_head, code_sha256])
 
 
 class ExtractTransfer(Section):
-    """One (source, target) pair. keys: seed -> content address of its run, by which it is found in a batch."""
+    """One (source, target) pair. keys: seed -> content address of its run, which names it in a batch."""
 
     model: str
     source: str

@@ -2,11 +2,11 @@
 
 `text2text`   pairs to token ids and to losses, for encoder-decoder and causal language models
 `heads`       the other form: a small head of classes, a number or a span, new for every set of pairs
-`labelled`    its pairs, and answers found among the surrogate's tokens
+`labelled`    the pairs of the heads form, and the place of answers among the surrogate's tokens
 `training`    the one training loop: seeded order, AdamW, linear schedule, early stopping
-`checkpoint`  its state on disk, to go on after a kill
+`checkpoint`  the state of a training on disk, to go on after a kill
 `fisher`      the exact diagonal of the empirical Fisher information, per example (TaskEmb)
-`tuning`      what is trained on a frozen surrogate (TuPaTE), the interface of:
+`tuning`      the interface of all tunings of a frozen surrogate (TuPaTE):
 `prefix`      deep prefixes, through the cache or by `prefix_attention`
 `adapters`    LoRA and biases, through peft
 `states`      states below everything that is trained, computed once

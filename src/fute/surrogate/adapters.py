@@ -1,7 +1,7 @@
-"""Tuning of a frozen surrogate through peft's adapters: what LoRA and bias tuning share.
+"""Tuning of a frozen surrogate through peft's adapters: the common part of LoRA and bias tuning.
 
-Both change the linear layers of the decoder's blocks only (of a causal model's layers), so that the encoder
-states of a text stay the same for every black box.
+Both change linear layers of the decoder's blocks only (in a causal model: of its layers). So the encoder states
+of a text stay the same for every black box.
 """
 
 import math
@@ -20,14 +20,14 @@ from fute.surrogate.text2text import Batch, Surrogate
 from fute.surrogate.tuning import Segment, Tuning
 
 ADAPTER = "default"
-"""peft's name of the one adapter that a layer gets."""
+"""peft's name of the one adapter of a layer."""
 
 
 class AdapterTuning(Tuning):
-    """Adapters on some kinds of linear layer; the vector is, for each kind, the mean over layers of their effect.
+    """Adapters on some kinds of linear layer. The vector holds, for each kind, the mean of their effect over layers.
 
-    A kind is a linear layer's name within its block, such as `SelfAttention.q` or `mlp.up_proj`; kinds stand in
-    the vector in the order of the model's own modules.
+    A kind is a linear layer's name within its block, such as `SelfAttention.q` or `mlp.up_proj`. The
+    vector has the kinds in the order of the model's own modules.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class AdapterTuning(Tuning):
                 f"no linear layer of {type(blocks[0]).__name__} can be tuned this way; it has "
                 f"{', '.join(map(_kind, _linears(blocks[0])))}"
             )
-        # peft draws random values that are overwritten; they must not move the process's own random stream.
+        # peft draws random values that are overwritten later; they must not move the process's own random stream.
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected that the base layer has no bias", UserWarning)
             inject_adapter_in_model(config(target_modules=list(names)), blocks)
@@ -66,18 +66,18 @@ class AdapterTuning(Tuning):
         return None
 
     def segments(self) -> list[Segment]:
-        found, start = [], 0
+        segments, start = [], 0
         for kind, size in self._sizes().items():
-            found.append((kind, start, start + math.prod(size)))
-            start = found[-1][2]
-        return found
+            segments.append((kind, start, start + math.prod(size)))
+            start = segments[-1][2]
+        return segments
 
     def basis(self) -> dict[str, Any]:
         return {"scope": self.scope, "average": "layers", "targets": self._sizes()}
 
     @abstractmethod
     def _effect(self, module: nn.Module) -> Tensor:
-        """What an adapter adds to its layer, fp32."""
+        """The change that an adapter makes to its layer, fp32."""
 
     def _sizes(self) -> dict[str, list[int]]:
         return {kind: list(self._effect(modules[0]).shape) for kind, modules in self.adapted.items()}
@@ -91,5 +91,5 @@ def _linears(block: nn.Module) -> list[str]:
 
 
 def _kind(name: str) -> str:
-    """A linear layer's name within its block, without T5's numbers of sublayers."""
+    """Name of a linear layer within its block, without T5's sublayer numbers."""
     return re.sub(r"^layer\.\d+\.", "", name)

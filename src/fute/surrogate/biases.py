@@ -13,17 +13,17 @@ from fute.surrogate.text2text import Surrogate
 class BiasTuning(AdapterTuning):
     """A trained bias on the output of every linear layer (BitFit, Ben Zaken et al. 2022), zero at the start.
 
-    BitFit trains the biases that a model has; the linear layers of T5 and Llama have none, so they get one (peft's
-    BEFT layers). T5's keys get none: without rotation, a bias on keys adds the same number to all scores of a
-    query, which the softmax takes out again, so its gradient is zero and Adam would make a step out of rounding.
+    BitFit trains the biases that a model has. The linear layers of T5 and Llama have none, so they get one (peft's
+    BEFT layers). T5's keys get none: without rotation, a bias on keys adds the same number to all scores of a query,
+    and the softmax removes it again. Its gradient is zero, and Adam would make a step out of rounding errors.
     """
 
     def __init__(self, surrogate: Surrogate, *, layers: int | None = None) -> None:
         super().__init__(surrogate, BeftConfig, lambda kind: not kind.endswith("Attention.k"), layers)
         for _, module in self._modules():
-            # peft makes them (1, out) in the model's dtype; as vectors they are left out of weight decay.
-            made = module.beft_bias[ADAPTER]
-            module.beft_bias[ADAPTER] = nn.Parameter(torch.zeros(made.numel(), device=made.device))
+            # peft makes biases (1, out) in the model's dtype; 1-D tensors get no weight decay.
+            bias = module.beft_bias[ADAPTER]
+            module.beft_bias[ADAPTER] = nn.Parameter(torch.zeros(bias.numel(), device=bias.device))
         self._speed_up()
 
     def parameters(self) -> list[tuple[str, nn.Parameter]]:

@@ -1,7 +1,7 @@
-"""A training's state on disk, and SIGTERM as the request to write it and stop.
+"""The state of a training on disk, and SIGTERM as the request to write it and stop.
 
-A cluster's scheduler ends a job with SIGTERM and, seconds later, SIGKILL. A training with a `Checkpoint` loses
-nothing to the first, within `heed_sigterm`, and at most `every_s` seconds to the second.
+A cluster's scheduler ends a job with SIGTERM and, seconds later, SIGKILL. Within `heed_sigterm`, a training with a
+`Checkpoint` loses nothing to SIGTERM, and at most `every_s` seconds to SIGKILL.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _came = False
 
 
 class Preempted(SystemExit):
-    """SIGTERM came and the work was stopped at a good place; the process ends with code 143, a shell's for it."""
+    """Work stopped by SIGTERM at a safe place. The process ends with code 143, as shells report SIGTERM."""
 
     def __init__(self, message: str) -> None:
         super().__init__(128 + signal.SIGTERM)
@@ -44,11 +44,11 @@ def _note(*_: object) -> None:
 
 @contextlib.contextmanager
 def heed_sigterm() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGTERM only sets a flag, which `Checkpoint` heeds; yields what tells whether it came.
+    """Turn SIGTERM into a flag inside the block; yields a function that is true once the signal came.
 
-    Says why on stderr when the block ends by `Preempted`. The handler before is put back; a signal that nobody
-    acted on before the block's end is raised again under it. For the main thread only, as Python's `signal` is
-    (ValueError elsewhere), and not within itself.
+    `Checkpoint` reads the flag. Prints the reason on stderr when the block ends by `Preempted`. At the end the
+    earlier handler is put back, and a signal that nobody acted on is raised again for it. Works in the main thread
+    only, as Python's `signal` does (ValueError elsewhere). Not to be nested.
     """
     global _came
     _came = False
@@ -60,16 +60,16 @@ def heed_sigterm() -> Iterator[Callable[[], bool]]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-        came, _came = _came, False
-    if came:
+        pending, _came = _came, False
+    if pending:
         signal.raise_signal(signal.SIGTERM)
 
 
 class Checkpoint:
-    """Where one training keeps its state: a safetensors file, replaced as a whole or not at all.
+    """The file with the state of one training: safetensors, replaced as a whole or not at all.
 
-    identity: hash of all that the training is made from (recipe, token ids); a file of another is refused.
-    every_s: seconds between two writes.
+    identity: hash of everything that the training depends on (recipe, token ids); a file of another training is
+    refused. every_s: seconds between two writes.
     """
 
     def __init__(self, path: Path, identity: str, every_s: float = 300.0) -> None:
@@ -82,11 +82,11 @@ class Checkpoint:
 
     @property
     def asked_to_stop(self) -> bool:
-        """Whether SIGTERM has come, within `heed_sigterm`."""
+        """True if SIGTERM has come, within `heed_sigterm`."""
         return _came
 
     def stop_if_asked(self) -> None:
-        """For the work after a training: raise Preempted where SIGTERM has come."""
+        """Raise Preempted if SIGTERM has come; for the work after a training."""
         if _came:
             raise self.preempted("after the training")
 
@@ -95,11 +95,11 @@ class Checkpoint:
         return Preempted(f"stopped by SIGTERM {where}; {kept}; run the same command again to go on")
 
     def worth_keeping(self, seconds: float) -> bool:
-        """Whether the end of a training of so many seconds is written; short ones are sooner done again."""
+        """True if a training of so many seconds is long enough to keep its end; a short one is quickly repeated."""
         return seconds >= self.every_s / 10
 
     def save(self, run: Mapping[str, Any], tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Write the state. run: what must be equal for `load`; facts: numbers and lists. Both as JSON."""
+        """Write the state. run: values that must be equal at `load`. facts: numbers and lists. Both become JSON."""
         self._sweep()
         metadata = {"run": json.dumps({"identity": self.identity, **run}), "facts": json.dumps(facts)}
         with atomic(self.path) as temporary:
@@ -107,9 +107,9 @@ class Checkpoint:
         self._saved_at = time.monotonic()
 
     def load(self, run: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Tensors (on the CPU) and facts of the last `save`; None where there is no file.
+        """Return tensors (on the CPU) and facts of the last `save`; None if there is no file.
 
-        Raises ValueError, naming the file, where it is of another training or not whole.
+        Raises ValueError, naming the file, if it is of another training or not whole.
         """
         if not self.path.exists():
             return None
@@ -118,14 +118,14 @@ class Checkpoint:
                 metadata = file.metadata() or {}
                 # clones: the file is mapped into memory, and the optimiser will write to these tensors
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            found, facts = json.loads(metadata["run"]), json.loads(metadata["facts"])
+            saved_run, facts = json.loads(metadata["run"]), json.loads(metadata["facts"])
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"{self.path} is not a whole checkpoint ({type(error).__name__}: {error}). A killed run leaves none "
                 "such, so the disk may be full or failing; delete the file to train from the start"
             ) from error
         expected = json.loads(json.dumps({"identity": self.identity, **run}))
-        if differing := sorted(key for key in expected | found if expected.get(key) != found.get(key)):
+        if differing := sorted(key for key in expected | saved_run if expected.get(key) != saved_run.get(key)):
             raise ValueError(
                 f"{self.path} is the checkpoint of another training (differing: {', '.join(differing)}); delete it to "
                 "train from the start"
@@ -133,15 +133,15 @@ class Checkpoint:
         return tensors, facts
 
     def _sweep(self) -> None:
-        """Delete what a process that was killed while writing left: as large as a checkpoint, and never read."""
-        for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
-            left.unlink(missing_ok=True)
+        """Delete temporary files of processes killed while writing: as large as a checkpoint, and never read."""
+        for temporary in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+            temporary.unlink(missing_ok=True)
 
 
 class TrainingState:
-    """What a training has come to between two steps: all that a checkpoint must hold.
+    """State of a training between two steps: everything that a checkpoint must hold.
 
-    losses: one a step, nats a target token. seconds: spent so far. finished: the parameters are the result.
+    losses: one per step, in nats per target token. seconds: spent so far. finished: the parameters are the result.
     """
 
     def __init__(
@@ -161,15 +161,15 @@ class TrainingState:
         self.finished = True
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters, and while training goes on the optimiser's tensors and the best parameters."""
-        found = {f"parameter/{name}": parameter for name, parameter in self.named}
+        """Parameters; until training is finished also the optimiser's tensors and the best parameters."""
+        tensors = {f"parameter/{name}": parameter for name, parameter in self.named}
         if self.finished:
-            return found
+            return tensors
         for index, slots in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer/{index}/{slot}": tensor for slot, tensor in slots.items()}
+            tensors |= {f"optimizer/{index}/{slot}": tensor for slot, tensor in slots.items()}
         if self.stopping:
-            found |= {f"best/{index}": tensor for index, tensor in enumerate(self.stopping.best)}
-        return found
+            tensors |= {f"best/{index}": tensor for index, tensor in enumerate(self.stopping.best)}
+        return tensors
 
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"losses": self.losses, "seconds": self.seconds, "finished": self.finished}
@@ -179,7 +179,7 @@ class TrainingState:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Go back to what `tensors` and `facts` gave."""
+        """Return to the state that `tensors()` and `facts()` described."""
         for name, parameter in self.named:
             parameter.copy_(tensors[f"parameter/{name}"])
         slots: dict[int, dict[str, Tensor]] = {}
@@ -196,7 +196,7 @@ class TrainingState:
 
 
 class EarlyStopping:
-    """Keeps the best epoch's parameters; `best_epoch` is 0 until one has a finite held-out loss."""
+    """Keeps the parameters of the best epoch; `best_epoch` is 0 until an epoch has a finite held-out loss."""
 
     def __init__(self, weights: list[nn.Parameter], patience: int) -> None:
         self.weights, self.patience = weights, patience
@@ -209,7 +209,7 @@ class EarlyStopping:
         return len(self.losses) - self.best_epoch >= self.patience
 
     def after_epoch(self, loss: float) -> None:
-        """Note an epoch's held-out loss."""
+        """Record the held-out loss of an epoch."""
         best = self.losses[self.best_epoch - 1] if self.best_epoch else math.inf
         self.losses.append(loss)
         if loss < best:
@@ -218,8 +218,8 @@ class EarlyStopping:
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """Give the parameters the best epoch's values."""
+        """Set the parameters to the values of the best epoch."""
         if not self.best:
-            raise FloatingPointError(f"no epoch had a finite held-out loss: {self.losses}")
+            raise FloatingPointError(f"no epoch had a finite held-out loss: {self.losses}; lower the learning rate")
         for weight, best in zip(self.weights, self.best, strict=True):
             weight.copy_(best)

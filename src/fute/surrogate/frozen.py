@@ -1,4 +1,4 @@
-"""A surrogate whose weights stay as they are: cheap gradients through it, and its cut below the tuned layers."""
+"""Frozen surrogates: cheap gradients through weights that are not trained, and the cut below the tuned layers."""
 
 import copy
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 
 class FrozenLinear(nn.Module):
-    """A linear layer that is never trained, with a transposed copy of its weight for the way back.
+    """A linear layer that is never trained, with a transposed copy of its weight for the backward pass.
 
-    On CPUs, a bf16 input gradient as `grad @ weight` on 3-D tensors leaves the fast matrix kernels; the same
-    product as a forward-shaped linear with the transposed weight stays on them.
+    On CPUs, torch computes a bf16 input gradient `grad @ weight` on 3-D tensors without its fast matrix kernels. The
+    same product, written as a forward linear layer with the transposed weight, uses them.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -40,7 +40,7 @@ class _InputGradientOnly(torch.autograd.Function):
 def speed_up_frozen(model: PreTrainedModel) -> None:
     """Replace the frozen linear layers of a model by `FrozenLinear`, in place (for bf16 on a CPU).
 
-    Trained ones, such as the factors of LoRA adapters, stay.
+    Trained layers, such as the factors of LoRA adapters, stay as they are.
     """
     for module in list(model.modules()):
         for name, child in module.named_children():
@@ -49,7 +49,7 @@ def speed_up_frozen(model: PreTrainedModel) -> None:
 
 
 def check_layers(config: PretrainedConfig, layers: int | None) -> None:
-    """Raise ValueError unless `layers` is None or counts last layers that a causal model has."""
+    """Raise ValueError unless `layers` is None, or a number of last layers that a causal model has."""
     if layers is None:
         return
     if config.is_encoder_decoder:
@@ -59,11 +59,11 @@ def check_layers(config: PretrainedConfig, layers: int | None) -> None:
 
 
 def split_layers(model: PreTrainedModel, layers: int) -> tuple[nn.Module, PreTrainedModel]:
-    """A causal model, with or without its head, cut below its last `layers` layers; both parts share its weights.
+    """Cut a causal model, with or without its head, below its last `layers` layers; both parts share its weights.
 
-    Lower part: ids -> states (its forward takes the model's inputs). Upper part: the model itself on
-    `inputs_embeds`, with a cache whose layer 0 is its first layer. The given model's layers are renumbered for
-    that cache, so it must not be used with one of its own afterwards.
+    Returns (lower, upper). Lower part: ids -> states (its forward takes the model's inputs). Upper part: the model
+    itself on `inputs_embeds`, with a cache whose layer 0 is the part's first layer. The layers of the given model are
+    renumbered for that cache, so the model must not be used with a cache of its own afterwards.
     """
     base = model.base_model
     cut = len(base.layers) - layers
@@ -79,10 +79,10 @@ def split_layers(model: PreTrainedModel, layers: int) -> tuple[nn.Module, PreTra
 
 
 def _shallow(module: nn.Module) -> nn.Module:
-    """A copy with the same submodules, whose replacement leaves the original as it is."""
-    made = copy.copy(module)
-    made._modules = dict(module._modules)
-    return made
+    """A copy with the same submodules; replacing one of them leaves the original as it is."""
+    shallow = copy.copy(module)
+    shallow._modules = dict(module._modules)
+    return shallow
 
 
 def _part(base: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:

@@ -1,14 +1,14 @@
-"""The heads form: a surrogate without its language-model head, under a small head that says a class, number or span.
+"""The heads form: a surrogate without its language-model head, and a small head that predicts a class, number or span.
 
-It is the form of the authors' code (xnyuwg/fute), with the layers of transformers' `T5ForSequenceClassification`
-and `T5ForQuestionAnswering`, or of a causal model's classes of these names:
+This is the form of the authors' code (xnyuwg/fute). Its layers are those of transformers'
+`T5ForSequenceClassification` and `T5ForQuestionAnswering`, or of the classes of these names for causal models:
 
-classes, numbers  T5 reads the full input in its decoder too, whose state at the last `</s>` feeds dense, tanh,
-                  dense; a causal model's state at its last token, the end of text, feeds one linear layer
-spans             every state (of T5: of the decoder) feeds one linear layer with a score as start and one as end
+classes, numbers  T5 reads the full input in its decoder too; the decoder's state at the last `</s>` feeds dense,
+                  tanh, dense. A causal model's state at its last token, the end of text, feeds one linear layer.
+spans             every state (in T5: of the decoder) feeds one linear layer, with one score as start and one as end
 
-The head is drawn anew for every set of pairs, from one seed, and is no part of the model: it is trained along and
-never enters a vector.
+The head is drawn anew for every set of pairs, always from the same seed. It is trained together with the model, but
+it is no part of the model and never enters a vector.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from fute.surrogate.text2text import (
 )
 
 LABELS = ("labels", "read_at", "readable")
-"""Entries of a batch that are not the model's."""
+"""Entries of a batch that the model does not take."""
 
 
 @dataclass
 class HeadsSurrogate(Surrogate):
-    """A surrogate whose model gives states; `task` and `head` are those of the present set of pairs."""
+    """A surrogate whose model gives states; `task` and `head` belong to the present set of pairs."""
 
     task: HeadTask | None = None
     head: nn.Module | None = None
@@ -55,7 +55,7 @@ class HeadsSurrogate(Surrogate):
 
     def restart(self) -> None:
         if self.task is None:
-            raise ValueError("a head is made for a set of pairs: call `prepare` with them first")
+            raise ValueError("there is no head yet: call `prepare` with the set of pairs first")
         self.head = draw_head(self.model.config, self.task, self.settings.head_seed).to(self.device)
 
     def facts(self) -> dict[str, Any]:
@@ -65,15 +65,15 @@ class HeadsSurrogate(Surrogate):
         return [(f"head.{name}", parameter) for name, parameter in self.head.named_parameters()]
 
     def encode(self, pairs: Sequence[Labelled]) -> list[LabelledExample]:
-        if pairs and (found := head_task(pairs)) != self.task:
-            raise PairError(f"these pairs ask for {found}, but the head is for {self.task}; `prepare` makes another")
+        if pairs and (task := head_task(pairs)) != self.task:
+            raise PairError(f"these pairs need {task}, but the head is for {self.task}; call `prepare` with them")
         return encode_labelled(self, pairs)
 
     def sequence(self, example: LabelledExample) -> tuple[int, ...]:
         return example.input_ids
 
     def groups(self, examples: Sequence[LabelledExample]) -> list[list[LabelledExample]]:
-        """By the number of end marks in the input (T5: one for a text, two for a pair), rising."""
+        """Group by the number of end marks in the input (T5: one for a text, two for a pair), in rising order."""
         by_marks: dict[int, list[LabelledExample]] = {}
         for example in examples:
             by_marks.setdefault(self._marks(example), []).append(example)
@@ -83,24 +83,25 @@ class HeadsSurrogate(Surrogate):
         return example.input_ids.count(self.tokenizer.eos_token_id) if self.family == "encoder-decoder" else 1
 
     def collate(self, examples: Sequence[LabelledExample]) -> Batch:
-        """`padded_inputs` with `labels` (B, K, ...), and where the head reads.
+        """A batch: `padded_inputs` with `labels` (B, K, ...) and the places that the head reads.
 
-        K is 1, or 2 for spans: start and end, as places in the padded sequence; soft labels are (B, 1, classes).
-        `read_at` (B,): the place of the state that is read; for spans `readable` (B, S): what is no padding.
-        Raises ValueError where inputs differ in their number of end marks or have none, as transformers' classes do.
+        K is 1, or 2 for spans (start and end, as places in the padded sequence). Soft labels are (B, 1, classes).
+        `read_at` (B,): place of the state that the head reads. For spans, `readable` (B, S): false at padding.
+        Raises ValueError if inputs have no end mark or differ in their number of end marks, as transformers' classes
+        do.
         """
         marks = {example.index: self._marks(example) for example in examples}
         if len(set(marks.values())) > 1 or 0 in marks.values():
             raise ValueError(
                 f"inputs of one batch must hold the same number of end marks, and at least one; got {marks} (pair: "
-                "number); make batches of `groups`"
+                "number); make each batch from one of the `groups`"
             )
         batch = padded_inputs(self, examples)
         ids, mask = batch["input_ids"], batch["attention_mask"]
         labels = torch.tensor([example.target_ids for example in examples])
         if self.task.kind == "span":
             batch["readable"] = mask.bool()
-            labels += mask.argmax(1, keepdim=True)  # padding on the left moves all places
+            labels += mask.argmax(1, keepdim=True)  # padding on the left shifts all places
         elif self.family == "encoder-decoder":
             is_mark = (ids == self.tokenizer.eos_token_id) & mask.bool()
             batch["read_at"] = (is_mark * torch.arange(ids.shape[1])).amax(1)
@@ -119,14 +120,16 @@ class HeadsSurrogate(Surrogate):
         generator: torch.Generator | None = None,
         **model_inputs: Any,
     ) -> Tensor:
-        """The loss of each example, (B,) fp32, over its predictions the sum or the mean.
+        """Loss of each example, (B,) fp32: the sum or the mean over its predictions.
 
-        -log P of a class; -log P of a span's start and end; the squared error of a number; for probabilities p, the
-        mean over classes of the binary cross-entropy between p and the sigmoid of a class's score, which
-        transformers takes for every label that is a float.
+        The loss is -log P of a class, -log P of a span's start and of its end, or the squared error of a number. For
+        probabilities p it is the mean over classes of the binary cross-entropy between p and the sigmoid of the
+        class's score, as transformers does for every float label.
         """
         if labels != "given":
-            raise ValueError("the heads form takes given labels only: labels of soft targets or numbers are not drawn")
+            raise ValueError(
+                "the heads form takes given labels only: soft targets and numbers cannot be sampled; use labels: given"
+            )
         inputs = {name: tensor for name, tensor in batch.items() if name not in LABELS}
         states = model(**inputs, **model_inputs).last_hidden_state
         with torch.autocast(self.device.type, enabled=False):  # the head is small, and fp32
@@ -134,10 +137,10 @@ class HeadsSurrogate(Surrogate):
         return losses.mean(1) if token_reduction == "mean" else losses.sum(1)
 
     def _head_losses(self, states: Tensor, batch: Batch) -> Tensor:
-        """(B, K), one for each prediction."""
+        """Losses (B, K), one per prediction."""
         labels = batch["labels"]
         if self.task.kind == "span":
-            # transformers' classes let padding compete: an answer's probability would depend on the batch.
+            # Transformers' classes give padding a share of the probability, so an answer's would depend on the batch.
             scores = self.head(states).masked_fill(~batch["readable"][..., None], -torch.inf)
             return F.cross_entropy(scores, labels, reduction="none")
         scores = self.head(states[torch.arange(len(states), device=states.device), batch["read_at"]])
@@ -149,10 +152,10 @@ class HeadsSurrogate(Surrogate):
 
 
 def draw_head(config: PreTrainedConfig, task: HeadTask, seed: int) -> nn.Module:
-    """A head in fp32 on the CPU: normal weights of transformers' own deviation for the model, biases zero.
+    """Draw a head, fp32 on the CPU: normal weights with transformers' own deviation for the model, zero biases.
 
-    Drawn in float64 from uniform numbers and then rounded, so that a seed gives the same bytes on every machine;
-    torch's own normal numbers differ in their last bits between processors.
+    Weights are computed in float64 from uniform numbers and then rounded, so that a seed gives the same bytes on every
+    machine. Torch's own normal numbers differ in their last bits between processors.
     """
     with torch.device("meta"):
         head = _empty_head(config, task).to_empty(device="cpu")
@@ -182,6 +185,6 @@ def _empty_head(config: PreTrainedConfig, task: HeadTask) -> nn.Module:
 
 
 def load(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> HeadsSurrogate:
-    """A surrogate without its language-model head."""
+    """Load a surrogate without its language-model head."""
     loaded = load_surrogate(path, settings, frozen=frozen, auto_class=AutoModel)
     return HeadsSurrogate(loaded.model, loaded.tokenizer, settings, frozen)

@@ -1,4 +1,4 @@
-"""Pairs of the heads form: a text and what a head shall say of it, with answers as places of the surrogate's tokens."""
+"""Pairs of the heads form: a text and the target of its head, with answers as places among the surrogate's tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fute.surrogate.text2text import (
 )
 
 NO_ANSWER_TOKENS = (0, 0)
-"""Where an answer stands that is not there: what the authors' code takes."""
+"""Place of an answer that does not exist, as in the authors' code."""
 
 Kind = Literal["class", "soft", "number", "span"]
 
@@ -33,7 +33,7 @@ class ClassTarget:
 
 @dataclass(frozen=True)
 class SoftTarget:
-    """A black box's probability of each class."""
+    """Probability of each class, given by a black box."""
 
     probabilities: tuple[float, ...]
 
@@ -47,7 +47,7 @@ class NumberTarget:
 
 @dataclass(frozen=True)
 class SpanTarget:
-    """An answer in the second segment, from character `start` to before `stop`; (0, 0): there is none."""
+    """An answer in the second segment: characters `start` to `stop` (exclusive). (0, 0): there is no answer."""
 
     start: int
     stop: int
@@ -57,8 +57,10 @@ NO_ANSWER = SpanTarget(0, 0)
 
 
 class EndsTarget(NamedTuple):
-    """An answer as a black box gave it, each end for itself: (segment, character), the first character of its first
-    token, and the last of its last one."""
+    """An answer given by a black box as two separate ends, each (segment, character).
+
+    first: the first character of the answer's first token. last: the last character of its last token.
+    """
 
     first: tuple[int, int]
     last: tuple[int, int]
@@ -69,7 +71,7 @@ Target = ClassTarget | SoftTarget | NumberTarget | SpanTarget | EndsTarget
 
 @dataclass(frozen=True)
 class Labelled:
-    """One example: the input x as one or two text segments, and what the head shall say of it."""
+    """One example: the input x as one or two text segments, and the target of the head."""
 
     x: tuple[str, ...]
     target: Target
@@ -77,9 +79,9 @@ class Labelled:
 
 @dataclass(frozen=True)
 class LabelledExample(Example):
-    """`target_ids` holds one entry a prediction: (class,), (start, stop) in tokens, (value,) or (probabilities,).
+    """`target_ids` holds one entry per prediction: (class,), (start, stop) in tokens, (value,) or (probabilities,).
 
-    The training loop takes means over predictions, as over target tokens of the text-to-text form.
+    The training loop averages over predictions here, and over target tokens in the text-to-text form.
     """
 
     target_ids: tuple[int | float | tuple[float, ...], ...]  # type: ignore[assignment]
@@ -87,21 +89,22 @@ class LabelledExample(Example):
 
 @dataclass(frozen=True)
 class HeadTask:
-    """What a set of pairs asks of a head. outputs: how many numbers it gives, a text or (for spans) a token."""
+    """The task of a head. outputs: numbers that the head gives per text, or per token for spans."""
 
     kind: Kind
     outputs: int
 
 
 def head_task(pairs: Sequence[Labelled]) -> HeadTask:
-    """The one task of a set of pairs.
+    """The task that all pairs of a set share.
 
-    Raises PairError, naming the pair, where targets are of different kinds or numbers of classes, or no targets.
+    Raises PairError, naming the pair, if a target is of another kind or number of classes than the first one, or is
+    not valid; and if there are no pairs.
     """
     tasks = [_task_of(index, pair) for index, pair in enumerate(pairs)]
     for index, task in enumerate(tasks):
         if task != tasks[0]:
-            raise PairError(f"pair {index}: its target asks for {task}, that of pair 0 for {tasks[0]}; a head has one")
+            raise PairError(f"pair {index}: its target needs {task}, that of pair 0 {tasks[0]}; give pairs of one task")
     if not tasks:
         raise PairError("there are no pairs to make a head for")
     return tasks[0]
@@ -120,8 +123,8 @@ def _task_of(index: int, pair: Labelled) -> HeadTask:
     if isinstance(target, SoftTarget) and _are_probabilities(target.probabilities):
         return HeadTask("soft", len(target.probabilities))
     raise PairError(
-        f"pair {index}: {target!r} is no target of a head: give one of two or more classes, probabilities in 0..1 of "
-        "two or more classes, a finite number, characters inside the second segment, or ends inside their segments"
+        f"pair {index}: {target!r} is not a target of a head: give one of two or more classes, probabilities in 0..1 "
+        "of two or more classes, a finite number, characters inside the second segment, or ends inside their segments"
     )
 
 
@@ -132,10 +135,10 @@ def _are_probabilities(values: tuple[float, ...]) -> bool:
 def encode_labelled(surrogate: Surrogate, pairs: Sequence[Labelled]) -> list[LabelledExample]:
     """Token ids and target of each pair, in order.
 
-    encoder-decoder: as in the text-to-text form; causal: (BOS if the tokenizer adds it) + the text + eos, where
-    the head of classes reads. An answer's characters become the tokens that hold them: (0, 0) where there is none,
-    or where cutting its segment took a part of it, which is marked on the example (`target_cut`).
-    Raises PairError, naming the pair, for an x without any text, or not one or two segments.
+    encoder-decoder: as in the text-to-text form. causal: (BOS if the tokenizer adds it) + the text + eos; a head of
+    classes reads at eos. An answer's characters become the tokens that hold them. They become (0, 0) if there is no
+    answer, or if cutting its segment removed a part of it; the example then says so (`target_cut`).
+    Raises PairError, naming the pair, if x has no text, or not one or two segments.
     """
     texts = [pair.x for pair in pairs]
     check_segments(texts)
@@ -154,7 +157,7 @@ def encode_labelled(surrogate: Surrogate, pairs: Sequence[Labelled]) -> list[Lab
 
 
 def _target_ids(surrogate: Surrogate, pair: Labelled) -> tuple | None:
-    """None for an answer that is not among the tokens."""
+    """Entries of `target_ids`; None for an answer that is not among the tokens."""
     match pair.target:
         case ClassTarget(index):
             return (index,)
@@ -171,7 +174,7 @@ def _target_ids(surrogate: Surrogate, pair: Labelled) -> tuple | None:
 
 
 def _letters(x: tuple[str, ...], ends: EndsTarget) -> EndsTarget:
-    """The ends without blanks: GPT-2's tokens begin with one."""
+    """The ends moved past blanks, because GPT-2's tokens begin with one."""
     (s, start), (t, stop) = ends
     return EndsTarget((s, len(x[s]) - len(x[s][start:].lstrip())), (t, len(x[t][: stop + 1].rstrip()) - 1))
 

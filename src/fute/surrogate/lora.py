@@ -1,4 +1,4 @@
-"""LoRA of a frozen surrogate."""
+"""LoRA tuning of a frozen surrogate."""
 
 import math
 from typing import Any
@@ -15,8 +15,8 @@ from fute.surrogate.tuning import sha256_of
 class LoraTuning(AdapterTuning):
     """Low-rank updates dW = (alpha / rank) B A of the query and value projections (Hu et al. 2021).
 
-    A (rank, in) is drawn from `seed`, kaiming-uniform as in peft, B (out, rank) starts at zero. The vector holds
-    dW, (out, in), which is the same however it is factored; for T5-base 4 * 768 * 768 = 2,359,296 numbers.
+    A (rank, in) is drawn from `seed`, kaiming-uniform as in peft; B (out, rank) starts at zero. The vector holds dW,
+    (out, in), which does not depend on how it is factored: 4 * 768 * 768 = 2,359,296 numbers for T5-base.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class LoraTuning(AdapterTuning):
             a, b = module.lora_A[ADAPTER], module.lora_B[ADAPTER]
             drawn = torch.empty(a.weight.shape)
             self.start.append(nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator))
-            # peft makes them in the model's dtype, and updates of a small rate are under the resolution of bf16.
+            # peft makes them in the model's dtype, but bf16 is too coarse for updates at a small learning rate.
             a.weight = nn.Parameter(a.weight.detach().float())
             b.weight = nn.Parameter(b.weight.detach().float())
         self.restart()

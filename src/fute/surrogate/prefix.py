@@ -1,18 +1,18 @@
 """Deep prefix tuning of a frozen surrogate, the tuning of TuPaTE in FUTE.
 
-A prefix gives attention layers P extra keys and values, and nothing else is trained (P-tuning v2, Liu et al.
-2022). A causal model gets them as a cache of positions 0..P-1 without rotation, its text standing at positions
-from P on. T5 gets them by `scope`:
+A prefix gives attention layers P extra keys and values; nothing else is trained (P-tuning v2, Liu et al. 2022).
+A causal model gets them as a cache of positions 0..P-1 without rotation, and its text starts at position P. In T5
+the `scope` says where they go:
 
 `decoder_self`     decoder self-attention, as a cache; they take the relative position bias of preceding tokens
 `encoder_decoder`  encoder and decoder self-attention, each with its own prefix, without position bias
 `all`              cross-attention too
 
-What the authors' code trains is `decoder_self`: it hands T5 prefixes for cross-attention as well, but T5 then
-read the encoder instead, so that they kept their random start.
+The authors' code trains `decoder_self`. It gives T5 prefixes for cross-attention as well, but T5 read the encoder
+instead of them, so they kept their random start.
 
-peft's prefix tuning is not used: on T5 it repeats its table, so that layers share prefixes and half of it
-never gets a gradient, and it starts from N(0, 1).
+peft's prefix tuning is not used. On T5 it repeats its table, so that layers share prefixes and half of the table
+never gets a gradient. It also starts from N(0, 1).
 """
 
 import math
@@ -37,14 +37,14 @@ PARTS: dict[PrefixScope, tuple[str, ...]] = {
     "encoder_decoder": ("encoder", "decoder"),
     "all": ("encoder", "decoder", "cross"),
 }
-"""Attention parts with a prefix, in the order of the tensor's second dimension: a key and a value for each."""
+"""Attention parts with a prefix, in the order of the tensor's second dimension, which holds a key and a value each."""
 
 
 @dataclass(frozen=True)
 class PrefixShape:
-    """What a prefix must fit: attention layers, tensors a layer, key/value heads, and the size of one head.
+    """Shape of a prefix: attention layers, tensors per layer, key/value heads, and the size of one head.
 
-    authors_tensors: how many tensors a layer has in the authors' code, from which the size of the start follows.
+    authors_tensors: tensors per layer in the authors' code; they set the size of the start's numbers.
     """
 
     layers: int
@@ -57,9 +57,9 @@ class PrefixShape:
     def of(
         cls, config: PretrainedConfig, layers: int | None = None, scope: PrefixScope = "decoder_self"
     ) -> "PrefixShape":
-        """From a model's config; `layers`: the last so many of a causal model (None: all).
+        """The shape for a model's config. layers: only so many last layers of a causal model; None: all.
 
-        Raises ValueError where the scope or the layers do not fit the model.
+        Raises ValueError if the scope or the layers do not fit the model.
         """
         check_layers(config, layers)
         tensors = 2 * len(PARTS[scope])
@@ -78,17 +78,17 @@ class PrefixShape:
         return cls(layers or config.num_hidden_layers, tensors, key_heads, head_dim, authors_tensors=2)
 
     def size(self, length: int) -> tuple[int, int, int, int, int]:
-        """Of a prefix of `length` positions: (layers, tensors, heads, length, head_dim)."""
+        """Shape of a prefix of `length` positions: (layers, tensors, heads, length, head_dim)."""
         return self.layers, self.tensors, self.heads, length, self.head_dim
 
 
 def initial_prefix(shape: PrefixShape, *, length: int, seed: int) -> Tensor:
-    """The common start of every prefix: (layers, tensors, heads, length, head_dim), fp32.
+    """Draw the common start of every prefix: (layers, tensors, heads, length, head_dim), fp32.
 
-    Uniform with the bound that torch's Xavier rule gives for the authors' 4-D tensor of a layer,
-    (tensors, heads, P, head_dim): fan_in = heads * P * head_dim, fan_out = tensors * P * head_dim. They have 4
-    tensors for T5 and 2 for GPT-2, so T5-base starts within sqrt(6/16384) = 0.0191 in every scope.
-    The same seed gives the same bytes on every machine: drawn on the CPU from its own generator.
+    Uniform, with the bound of torch's Xavier rule for the authors' 4-D tensor of a layer, (tensors, heads, P,
+    head_dim): fan_in = heads * P * head_dim, fan_out = tensors * P * head_dim. The authors have 4 tensors for T5 and
+    2 for GPT-2, so T5-base starts within sqrt(6/16384) = 0.0191 in every scope.
+    The same seed gives the same bytes on every machine: numbers are drawn on the CPU by a separate generator.
     """
     bound = math.sqrt(6.0 / ((shape.heads + shape.authors_tensors) * length * shape.head_dim))
     generator = torch.Generator().manual_seed(seed)
@@ -98,8 +98,8 @@ def initial_prefix(shape: PrefixShape, *, length: int, seed: int) -> Tensor:
 class PrefixTuning(Tuning):
     """A prefix, trained from `start`, on a frozen surrogate.
 
-    start: (layers, tensors, heads, P, head_dim), from `initial_prefix`. The vector is its mean over layers,
-    flattened in the order tensor, head, position, dimension: for T5-base with P = 16, 24,576 numbers in scope
+    start: (layers, tensors, heads, P, head_dim), from `initial_prefix`. The vector is the prefix's mean over layers,
+    flattened in the order tensor, head, position, dimension. For T5-base with P = 16 it has 24,576 numbers in scope
     decoder_self, 49,152 in encoder_decoder and 73,728 in all.
     """
 
@@ -114,7 +114,7 @@ class PrefixTuning(Tuning):
         super().__init__(surrogate, layers)
         size = PrefixShape.of(surrogate.model.config, layers, scope).size(start.shape[3])
         if start.shape != size:
-            raise ValueError(f"the start is {tuple(start.shape)}, but scope {scope!r} of this surrogate takes {size}")
+            raise ValueError(f"the start has shape {tuple(start.shape)}, but scope {scope!r} needs {size}")
         self.start, self.prefix_scope = start, scope
         self.prefix = nn.Parameter(start.to(surrogate.device, copy=True))
         if scope != "decoder_self":
@@ -139,7 +139,7 @@ class PrefixTuning(Tuning):
             return self._nll_with_prefix_attention(prefix, batch)
         inputs, cache = self._inputs(batch), _cache(prefix, len(batch["labels"]))
         if self.surrogate.family == "encoder-decoder":
-            # T5 reads a filled cross-attention cache in place of the encoder's states
+            # T5 reads a filled cross-attention cache instead of the encoder's states
             cross = _cross_cache(inputs.pop("cross")) if "cross" in inputs else DynamicCache()
             return self._losses(inputs, past_key_values=EncoderDecoderCache(cache, cross), use_cache=True)
         length = prefix.shape[3]
@@ -182,7 +182,7 @@ class PrefixTuning(Tuning):
 
 
 def _cache(prefix: Tensor, size: int) -> DynamicCache:
-    """A cache that holds the prefix for each of `size` examples."""
+    """A cache with the prefix, for `size` examples."""
     cache = DynamicCache()
     for layer, key_value in enumerate(prefix):
         keys, values = key_value[:, None].expand(-1, size, -1, -1, -1)
@@ -191,7 +191,7 @@ def _cache(prefix: Tensor, size: int) -> DynamicCache:
 
 
 def _cross_cache(cross: Tensor) -> DynamicCache:
-    """From kept keys and values, (B, S, 2 * layers, heads, head_dim)."""
+    """A cross-attention cache from kept keys and values, (B, S, 2 * layers, heads, head_dim)."""
     cache = DynamicCache()
     keys_values = cross.permute(2, 0, 3, 1, 4)
     for layer in range(len(keys_values) // 2):
@@ -200,5 +200,5 @@ def _cross_cache(cross: Tensor) -> DynamicCache:
 
 
 def mean_over_layers(prefix: Tensor) -> np.ndarray:
-    """(layers, tensors, heads, P, head_dim) -> (tensors * heads * P * head_dim,)."""
+    """Vector of a prefix: (layers, tensors, heads, P, head_dim) -> (tensors * heads * P * head_dim,), fp32."""
     return prefix.detach().float().mean(0).flatten().cpu().numpy()

@@ -1,8 +1,8 @@
-"""Attention with a prefix: for T5 in encoder, decoder and cross-attention, for encoders such as BERT.
+"""Attention with a prefix: for T5 (encoder, decoder, cross-attention) and for encoders such as BERT.
 
-A cache can carry a prefix into a decoder's self-attention only: encoders take none, and T5's cross-attention
-reads a filled cache *instead of* the encoder. So this is an attention function of its own,
-registered with transformers: a module that carries a `prefix` attends to it before its own keys and values.
+A cache can carry a prefix into a decoder's self-attention only: encoders take no cache, and T5's cross-attention
+reads a filled cache *instead of* the encoder. So this is a separate attention function, registered with transformers:
+a module with a `prefix` attends to it before its own keys and values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,11 +28,11 @@ def prefix_attention(
     position_bias: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention over the module's `prefix`, (2 = key and value, heads, P, head_dim), where it has one, and the keys.
+    """Attention over the keys and, if the module has one, its `prefix`, (2 = key and value, heads, P, head_dim).
 
     Every query sees the whole prefix, without relative position bias: a prefix has no position.
-    attention_mask: (B, 1, 1 or Q, K), additive, or None where nothing is masked. position_bias: (1, heads, Q, K),
-    or None where a model has none.
+    attention_mask: (B, 1, 1 or Q, K), additive; None: nothing is masked. position_bias: (1, heads, Q, K); None: the
+    model has none.
     """
     prefix = getattr(module, "prefix", None)
     if prefix is not None:
@@ -43,31 +43,31 @@ def prefix_attention(
             position_bias = F.pad(position_bias, columns)
         if attention_mask is not None:
             attention_mask = F.pad(attention_mask, columns)
-    # The mask holds causality: left to itself, SDPA would count the prefix as keys of the first positions.
+    # The mask holds causality. With is_causal=True, SDPA would count the prefix as keys of the first positions.
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, position_bias=position_bias, is_causal=False, **kwargs
     )
 
 
-# Without a mask function of the same name transformers builds no masks, and says nothing.
+# Without a mask function of the same name, transformers builds no masks and gives no warning.
 AttentionInterface.register(PREFIX_ATTENTION, prefix_attention)
 AttentionMaskInterface.register(PREFIX_ATTENTION, eager_mask)
 
 
 def use_prefix_attention(model: PreTrainedModel) -> None:
-    """Let T5 or an encoder attend by `prefix_attention`; without prefixes it computes what it did.
+    """Make T5 or an encoder use `prefix_attention`; without prefixes the results stay the same.
 
-    Raises ValueError for a model whose attention is not exchangeable.
+    Raises ValueError for a model whose attention cannot be replaced.
     """
-    # T5's own method does not reach its two stacks, whose configs are copies.
+    # T5's own method does not reach its two stacks, because their configs are copies.
     for part in (model.encoder, model.decoder) if model.config.is_encoder_decoder else (model,):
         part.set_attn_implementation(PREFIX_ATTENTION)
         if part.config._attn_implementation != PREFIX_ATTENTION:
-            raise ValueError(f"the attention of {type(model).__name__} cannot be given a prefix; use another model")
+            raise ValueError(f"the attention of {type(model).__name__} cannot take a prefix; use another model")
 
 
 def attention_modules(model: PreTrainedModel, part: str) -> list[nn.Module]:
-    """The attention modules of a T5 model, one a layer. part: `encoder`, `decoder` (self-attention) or `cross`."""
+    """Attention modules of a T5 model, one per layer. part: `encoder`, `decoder` (self-attention) or `cross`."""
     if part == "cross":
         return [block.layer[1].EncDecAttention for block in model.decoder.block]
     return [block.layer[0].SelfAttention for block in getattr(model, part).block]
@@ -75,7 +75,7 @@ def attention_modules(model: PreTrainedModel, part: str) -> list[nn.Module]:
 
 @contextmanager
 def prefixed(modules: Sequence[nn.Module], prefixes: Sequence[Tensor]) -> Iterator[None]:
-    """Within it, each attention module carries its prefix, (2, heads, P, head_dim)."""
+    """Give each attention module its prefix, (2, heads, P, head_dim), inside the block."""
     for module, prefix in zip(modules, prefixes, strict=True):
         module.prefix = prefix
     try:

@@ -1,8 +1,8 @@
-"""States of texts below everything that is trained: computed once, read by every step of every vector.
+"""States of texts below everything that is trained: computed once, used by every step of every vector.
 
-Where the encoder of an encoder-decoder surrogate stays as it is, its states of a text are the same for every
-step, epoch, black box and prompt; so are those of a causal surrogate's layers below the first one that is tuned.
-Held in memory for one list of examples, or in a memory-mapped file for a whole corpus.
+If the encoder of an encoder-decoder surrogate is not trained, its states of a text are the same for every step,
+epoch, black box and prompt. The same holds for a causal surrogate's layers below the first tuned one. States are
+kept in memory for one list of examples, or in a memory-mapped file for a whole corpus.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from fute.surrogate.text2text import Batch, Example, Surrogate, on_device, padde
 from fute.surrogate.tuning import Tuning
 
 MOST_CROSS_BYTES = 2**31
-"""Keys and values of the cross-attentions are kept beside the states up to this size; above it every step takes them
-from the states: they are 2 tensors a decoder layer (T5-base: 24 times the states)."""
+"""Up to this size, keys and values of the cross-attentions are kept next to the states; if larger, every step computes
+them from the states. They are 2 tensors per decoder layer (T5-base: 24 times the states)."""
 
 TEXTS_A_BATCH = 32
-"""One number for every use: states differ in their last bits with the texts they share a batch with."""
+"""The same everywhere, because the last bits of a text's states depend on the other texts of its batch."""
 
 
 class States:
-    """States of a list of texts, end to end.
+    """States of a list of texts, joined end to end.
 
-    states: (tokens, d), in the surrogate's dtype. ids: (tokens,), what they are states of. lengths: (texts,).
-    cross: (tokens, 2 * layers, heads, head_dim), keys and values that a decoder's cross-attentions take from them.
-    Example i of a list is text i here.
+    states: (tokens, d), in the surrogate's dtype. ids: (tokens,), the token of each state. lengths: (texts,), in
+    tokens. cross: (tokens, 2 * layers, heads, head_dim), keys and values of a decoder's cross-attentions, computed from
+    the states. Example i of a list is text i here.
     """
 
     def __init__(self, states: Tensor, ids: Tensor, lengths: Tensor, cross: Tensor | None = None) -> None:
@@ -40,7 +40,7 @@ class States:
         self._spans = list(zip((stops - lengths).tolist(), stops.tolist(), strict=True))
 
     def cover(self, surrogate: Surrogate, examples: Sequence[Example]) -> bool:
-        """Whether the examples are the first ones of the texts held here."""
+        """True if the examples are the first texts held here."""
         wanted = [surrogate.sequence(example) for example in examples]
         if len(wanted) > len(self.lengths):
             return False
@@ -50,9 +50,9 @@ class States:
         return torch.equal(flat, self.ids[: len(flat)])
 
     def batch(self, surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
-        """`collate` with the input ids replaced by `states`, (B, S, d), and by `cross` too if kept.
+        """`collate` with `states` (B, S, d), and `cross` if it is kept, in place of the input ids.
 
-        What stands where the mask is 0 belongs to other texts; nothing attends to it.
+        Where the mask is 0, the states are those of other texts; nothing attends to them.
         """
         batch = surrogate.collate(examples)
         width = batch.pop("input_ids").shape[1]
@@ -61,18 +61,18 @@ class States:
         places = (first[:, None] + torch.arange(width)).clamp(0, len(self.ids) - 1).flatten().to(self.states.device)
         for name, kept in (("states", self.states), ("cross", self.cross)):
             if kept is not None:
-                found = kept.index_select(0, places).unflatten(0, (len(examples), width))
-                batch[name] = found.to(surrogate.device, non_blocking=True)
+                padded = kept.index_select(0, places).unflatten(0, (len(examples), width))
+                batch[name] = padded.to(surrogate.device, non_blocking=True)
         return batch
 
     def on(self, device: torch.device) -> States:
-        """These states on a CUDA device, where they take at most half of its free memory; else as they are."""
+        """These states on a CUDA device if they fit in half of its free memory; else unchanged."""
         if device.type != "cuda" or self.states.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
             return self
         return States(self.states.to(device), self.ids, self.lengths)
 
     def with_cross(self, tuning: Tuning) -> States:
-        """With keys and values of the cross-attentions, where no training changes them and they are not too large."""
+        """These states with keys and values of the cross-attentions, if those stay fixed and are not too large."""
         if self.cross is not None or not tuning.has_fixed_cross_attention:
             return self
         device = tuning.surrogate.device
@@ -85,10 +85,11 @@ class States:
 def compute_states(
     tuning: Tuning, examples: Sequence[Example], progress: Callable[[int], object] | None = None
 ) -> States:
-    """States of all examples below what `tuning` trains, on the CPU.
+    """Compute the states of all examples below the layers that `tuning` trains; they are returned on the CPU.
 
-    They are computed from the given list alone, in batches of similar length: a vector that is learned from them
-    does not depend on what was embedded before it. progress: called with the number of texts of each batch.
+    Only the given list matters, in batches of similar length, so a vector learned from the states does not depend on
+    what was embedded before it. progress: called with the number of texts of each batch. Raises ValueError for an
+    empty list.
     """
     surrogate = tuning.surrogate
     wanted = [surrogate.sequence(example) for example in examples]
@@ -100,10 +101,10 @@ def compute_states(
     for first in range(0, len(by_length), TEXTS_A_BATCH):
         part = by_length[first : first + TEXTS_A_BATCH]
         batch = on_device(surrogate, padded_inputs(surrogate, [examples[i] for i in part]))
-        found = tuning.states(batch).cpu()
+        states = tuning.states(batch).cpu()
         if flat is None:
-            flat = torch.empty(len(ids), found.shape[2], dtype=found.dtype)
-        for i, state, mask in zip(part, found, batch["attention_mask"].cpu(), strict=True):
+            flat = torch.empty(len(ids), states.shape[2], dtype=states.dtype)
+        for i, state, mask in zip(part, states, batch["attention_mask"].cpu(), strict=True):
             flat[starts[i] : starts[i] + len(wanted[i])] = state[mask.bool()]
         if progress:
             progress(len(part))
@@ -113,16 +114,16 @@ def compute_states(
 
 
 def save_states(states: States, path: Path) -> None:
-    """One safetensors file; the same states give the same bytes."""
+    """Write one safetensors file; the same states give the same bytes."""
     save_file({"states": states.states, "ids": states.ids, "lengths": states.lengths}, path)
 
 
 def load_states(path: Path) -> States:
-    """States as they lie in a file: mapped into memory, so that only what a batch needs is read.
+    """Load states from a file, mapped into memory: only the parts that a batch needs are read.
 
     Raises ValueError for a safetensors file that holds no states.
     """
     with safe_open(path, framework="pt") as file:
         if set(file.keys()) != {"states", "ids", "lengths"}:
-            raise ValueError(f"{path} holds no encoder states: it has {sorted(file.keys())}")
+            raise ValueError(f"{path} holds no encoder states: it has {sorted(file.keys())}; delete it and run again")
         return States(*(file.get_tensor(name) for name in ("states", "ids", "lengths")))

@@ -1,8 +1,8 @@
 """Pairs (x, y) as token ids of a surrogate, and log P(y given x) from its language-model head.
 
-Two families share this form. An encoder-decoder model (T5, the paper's surrogate) reads x in its encoder and
-is scored on y; a causal model reads `x`, a line break, `Answer:` and is scored on y. Both are scored on the
-target's own tokens and the end-of-text token, never on x.
+Two families of models have this form. An encoder-decoder model (T5, the paper's surrogate) reads x in its encoder.
+A causal model reads x, a line break and `Answer:`. Both are scored on the tokens of y and the end-of-text token,
+never on x.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ from transformers import (
 from fute.config.surrogate import SurrogateSettings
 
 IGNORED = -100
-"""Label of a position that carries no loss, as in transformers."""
+"""Label of a position without a loss, as in transformers."""
 
 SEGMENT_BREAK = "\n\n"
 ANSWER_CUE = "\nAnswer:"
@@ -37,7 +37,7 @@ Labels = Literal["given", "sampled"]
 
 
 class PairError(ValueError):
-    """A pair (x, y) that cannot be learned from; names the pair and what to do."""
+    """A pair (x, y) that cannot be learned from. The message names the pair and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Pair:
 
 @dataclass
 class Surrogate:
-    """A loaded model with its tokenizer; `frozen` says that no weight of it is trained.
+    """A loaded model with its tokenizer; `frozen`: none of its weights is trained.
 
-    Its methods are what training, the Fisher pass and tunings ask of a form of surrogate. Here they are those of
-    the text-to-text form; `fute.surrogate.heads` has the other one.
+    Training, the Fisher pass and tunings use its methods, which each form of surrogate defines. These are the methods
+    of the text-to-text form; `fute.surrogate.heads` has those of the other form.
     """
 
     model: PreTrainedModel
@@ -70,17 +70,17 @@ class Surrogate:
         return next(self.model.parameters()).device
 
     def prepare(self, pairs: Sequence["Pair"]) -> None:
-        """Get ready to learn from a set of pairs."""
+        """Prepare to learn from a set of pairs; nothing to do in this form."""
 
     def facts(self) -> dict[str, Any]:
-        """What a vector's record says of the form beside its settings."""
+        """Facts about the form that a vector's record holds besides the settings."""
         return {}
 
     def restart(self) -> None:
-        """Put what comes with a set of pairs (a head) back to its start, before each training."""
+        """Reset what belongs to a set of pairs (a head) to its start, before each training."""
 
     def head_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """What is trained beside the surrogate or its tuning and never enters a vector: nothing in this form."""
+        """Parameters trained with the surrogate or its tuning that never enter a vector: none in this form."""
         return []
 
     def encode(self, pairs: Sequence["Pair"]) -> list["Example"]:
@@ -88,15 +88,15 @@ class Surrogate:
         return encode_pairs(self, pairs)
 
     def sequence(self, example: "Example") -> tuple[int, ...]:
-        """The ids an example is read as: an encoder's input; a causal model's input and target."""
+        """Token ids that the model reads: an encoder's input; a causal model's input and target."""
         return example.input_ids + (example.target_ids if self.family == "causal" else ())
 
     def groups(self, examples: Sequence["Example"]) -> list[list["Example"]]:
-        """The examples in parts, each of which `collate` takes as one batch."""
+        """Split the examples into parts that `collate` takes as one batch each."""
         return [list(examples)]
 
     def collate(self, examples: Sequence["Example"]) -> Batch:
-        """A batch as `losses` takes it."""
+        """Examples as one batch for `losses`."""
         return collate(self, examples)
 
     def losses(
@@ -108,13 +108,16 @@ class Surrogate:
         generator: torch.Generator | None = None,
         **model_inputs: Any,
     ) -> Tensor:
-        """-log P(target given x) of each example, (B,) fp32, by `model`: the surrogate's, or what was made of it."""
+        """-log P(target given x) of each example, (B,) fp32. model: the surrogate's own, or one derived from it."""
         return example_losses(model, batch, token_reduction, labels, generator, **model_inputs)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A pair as token ids. Targets end with the end-of-text id; `index` is the pair's place in its list."""
+    """A pair as token ids. Targets end with the end-of-text id. `index` is the pair's place in its list.
+
+    input_cut, target_cut: true if the text was longer than the limit.
+    """
 
     index: int
     input_ids: tuple[int, ...]
@@ -124,7 +127,7 @@ class Example:
 
 
 def load(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> Surrogate:
-    """A surrogate of this form; `fute.surrogate.forms` asks for it by this name."""
+    """Load a surrogate of this form; `fute.surrogate.forms` calls this function by name."""
     return load_surrogate(path, settings, frozen=frozen)
 
 
@@ -134,26 +137,26 @@ def load_surrogate(
     """Load a local snapshot folder (config, safetensors, tokenizer), in eval mode, without the network.
 
     auto_class: transformers' class that loads the model; default: the one with a language-model head.
-    Frozen weights take `settings.dtype` and ask for no gradient; weights to be trained are fp32.
-    Raises ValueError where the folder holds a model of the other family.
+    Frozen weights have `settings.dtype` and no gradient; trained weights are fp32.
+    Raises ValueError if the folder holds a model of the other family, or its tokenizer has no end-of-text token.
     """
     is_encoder_decoder = AutoConfig.from_pretrained(path, local_files_only=True).is_encoder_decoder
     if is_encoder_decoder != (settings.family == "encoder-decoder"):
-        found = "an encoder-decoder" if is_encoder_decoder else "a causal"
-        raise ValueError(f"surrogate {path} is {found} model, but its settings say family={settings.family!r}")
+        kind = "an encoder-decoder" if is_encoder_decoder else "a causal"
+        raise ValueError(f"surrogate {path} is {kind} model, but its settings say family={settings.family!r}")
     auto_class = auto_class or (AutoModelForSeq2SeqLM if is_encoder_decoder else AutoModelForCausalLM)
     dtype = getattr(torch, settings.dtype) if frozen else torch.float32
     model = auto_class.from_pretrained(path, dtype=dtype, local_files_only=True).eval()
     model.requires_grad_(not frozen)
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {path} has no end-of-text token, with which every target must end")
+        raise ValueError(f"the tokenizer of {path} has no end-of-text token to end targets with; use another surrogate")
     return Surrogate(model, tokenizer, settings, frozen)
 
 
 def eager_attention(model: PreTrainedModel) -> None:
-    """Plain attention, for CPUs, where torch's fused one is several times slower backwards."""
-    # T5's two stacks have copies of its config, which the model's own method does not reach
+    """Use plain attention, for CPUs, where torch's fused attention has a backward pass several times slower."""
+    # T5's own method does not reach its two stacks, because their configs are copies
     for part in (model.get_encoder(), model.get_decoder()) if model.config.is_encoder_decoder else (model,):
         part.set_attn_implementation("eager")
 
@@ -161,17 +164,17 @@ def eager_attention(model: PreTrainedModel) -> None:
 def encode_pairs(surrogate: Surrogate, pairs: Sequence[Pair]) -> list[Example]:
     """Token ids of each pair, in order.
 
-    encoder-decoder: input = the tokenizer's own (pair) call, `a </s> b </s>`, at most `max_input_tokens` with
-    the end marks; causal: (BOS if the tokenizer adds it) + tok(x)[:max_input_tokens] + tok("\\nAnswer:"),
-    where a pair is a + "\\n\\n" + b. Both cut the longer segment first. Target: tok(y)[:max_target_tokens] +
-    eos (causal: tok(" " + y)). What was cut is marked on the example.
+    encoder-decoder: input = the tokenizer's own (pair) call, `a </s> b </s>`, at most `max_input_tokens` with the
+    end marks. causal: input = (BOS if the tokenizer adds it) + tok(x)[:max_input_tokens] + tok("\\nAnswer:"); two
+    segments become a + "\\n\\n" + b. Both cut the longer segment first. Target: tok(y)[:max_target_tokens] + eos
+    (causal: tok(" " + y)). The example says if its input or target was cut.
 
-    Raises PairError, naming the pair, for an x without any text, an empty y, or not one or two segments.
+    Raises PairError, naming the pair, if x has no text, y is empty, or x has not one or two segments.
     """
     check_segments([pair.x for pair in pairs])
     for index, pair in enumerate(pairs):
         if not pair.y.strip():
-            raise PairError(f"pair {index}: y is empty; give the black box's silence a name, such as 'unknown'")
+            raise PairError(f"pair {index}: y is empty; give empty answers a name, such as 'unknown'")
     if not pairs:
         return []
     causal = surrogate.family == "causal"
@@ -198,12 +201,12 @@ def check_segments(texts: Sequence[tuple[str, ...]]) -> None:
 
 
 def token_ids(surrogate: Surrogate, texts: list[str]) -> list[list[int]]:
-    """Ids of texts without any special token."""
+    """Token ids of texts, without special tokens."""
     return surrogate.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def begin_ids(surrogate: Surrogate) -> list[int]:
-    """What a causal surrogate's input begins with: the tokenizer's begin-of-text id, if it adds one."""
+    """First ids of a causal surrogate's input: the tokenizer's begin-of-text id, if the tokenizer adds one."""
     tokenizer = surrogate.tokenizer
     adds_bos = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     return [tokenizer.bos_token_id] if adds_bos else []
@@ -212,7 +215,7 @@ def begin_ids(surrogate: Surrogate) -> list[int]:
 def causal_inputs(
     surrogate: Surrogate, texts: Sequence[tuple[str, ...]], end: list[int]
 ) -> list[tuple[list[int], bool]]:
-    """Ids of each x as a causal surrogate reads it, with `end` after the text, and whether something was cut."""
+    """(ids, cut) of each x as a causal surrogate reads it, with the ids `end` after the text; cut: True if too long."""
     begin, limit = begin_ids(surrogate), surrogate.settings.max_input_tokens
     first = token_ids(surrogate, [x[0] for x in texts])
     # Segments are tokenised apart, so that a pair has the same tokens whether or not it is cut.
@@ -225,7 +228,7 @@ def causal_inputs(
 
 
 def longest_first(a: int, b: int, limit: int) -> tuple[int, int]:
-    """Lengths kept of two segments when tokens are taken from the longer one until both fit in `limit`."""
+    """Lengths of two segments after cutting the longer one first, until both fit in `limit` together."""
     if a + b <= limit:
         return a, b
     shorter = min(a, b, limit // 2)
@@ -233,7 +236,7 @@ def longest_first(a: int, b: int, limit: int) -> tuple[int, int]:
 
 
 def encoder_inputs(surrogate: Surrogate, texts: Sequence[tuple[str, ...]]) -> list[tuple[list[int], bool]]:
-    """Ids of each x as an encoder-decoder surrogate reads it, and whether something was cut."""
+    """(ids, cut) of each x as an encoder-decoder surrogate reads it; cut: True if too long."""
     limit, encoded = surrogate.settings.max_input_tokens, []
     for x in texts:
         whole = surrogate.tokenizer(*x, verbose=False)["input_ids"]
@@ -246,12 +249,12 @@ def encoder_inputs(surrogate: Surrogate, texts: Sequence[tuple[str, ...]]) -> li
 
 
 def collate(surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
-    """A batch as the surrogate's model takes it: `input_ids`, `attention_mask`, `labels` (-100 = no loss).
+    """A batch for the surrogate's model: `input_ids`, `attention_mask`, `labels` (-100 = no loss).
 
-    encoder-decoder: padded on the right, labels (B, K), K being the longest target. Causal: input and target
-    in one sequence, padded on the *left* with explicit `position_ids`, so that all targets stand at the right
-    end and the vocabulary-wide head is computed for those few positions only; labels (B, K) are those of the
-    right end, as `target_logits` takes them.
+    encoder-decoder: padded on the right; labels (B, K), K is the length of the longest target. Causal: input and target
+    in one sequence, padded on the *left* with explicit `position_ids`. So all targets are at the right end, and the
+    vocabulary-wide head is computed for those few positions only. Labels (B, K) are those of the right end, as
+    `target_logits` needs them.
     """
     side = "right" if surrogate.family == "encoder-decoder" else "left"
     labels = _pad([example.target_ids for example in examples], IGNORED, side)
@@ -259,7 +262,7 @@ def collate(surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
 
 
 def padded_inputs(surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
-    """`input_ids` and `attention_mask` of a batch, on the CPU; causal: `position_ids` too, padded on the left."""
+    """`input_ids` and `attention_mask` of a batch, on the CPU; causal: padded on the left, with `position_ids`."""
     tokenizer = surrogate.tokenizer
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     side = "right" if surrogate.family == "encoder-decoder" else "left"
@@ -273,7 +276,7 @@ def padded_inputs(surrogate: Surrogate, examples: Sequence[Example]) -> Batch:
 
 def on_device(surrogate: Surrogate, batch: Batch) -> Batch:
     """The batch on the surrogate's device."""
-    if surrogate.device.type == "cuda":  # from pageable memory a copy waits for all work queued on the device
+    if surrogate.device.type == "cuda":  # a copy from pageable memory would wait for all work queued on the device
         return {name: tensor.pin_memory().to(surrogate.device, non_blocking=True) for name, tensor in batch.items()}
     return {name: tensor.to(surrogate.device) for name, tensor in batch.items()}
 
@@ -285,10 +288,9 @@ def _pad(rows: Iterable[Sequence[int]], value: int, side: str) -> Tensor:
 def target_logits(model: PreTrainedModel, batch: Batch, **model_inputs: Any) -> tuple[Tensor, Tensor]:
     """Logits at the positions that predict a target token, and those tokens: (B, K, V) and (B, K).
 
-    Tokens are -100 where an example has no loss at a position that another one has. `model_inputs` are passed
-    on (a cache, encoder states). A causal batch's labels are as wide as its inputs, with any padding, as for
-    the model itself; or narrower, then they are those of the right end, and finding their positions does not
-    wait for the device.
+    Tokens are -100 at positions without a loss. `model_inputs` are passed to the model (a cache, encoder states).
+    Labels of a causal batch may be as wide as its inputs, with any padding, as the model itself takes them. Narrower
+    labels are those of the right end; then finding their positions does not wait for the device.
     """
     labels = batch["labels"]
     inputs = {name: value for name, value in batch.items() if name != "labels"} | model_inputs
@@ -298,7 +300,7 @@ def target_logits(model: PreTrainedModel, batch: Batch, **model_inputs: Any) -> 
     tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"]
     length, width = tokens.shape[1], labels.shape[1]
     if width < length:
-        # as indices and not as a count: the head on a slice that is not contiguous copies its weight for each example
+        # Indices, not a count: on a slice that is not contiguous, the head would copy its weight for each example.
         positions = torch.arange(length - 1 - width, length - 1, device=tokens.device)
         return model(**inputs, logits_to_keep=positions).logits, labels
     targets = labels[:, 1:]
@@ -320,10 +322,10 @@ def example_losses(
     generator: torch.Generator | None = None,
     **model_inputs: Any,
 ) -> Tensor:
-    """-log P(y given x) of each example, (B,): over its target tokens the sum or the mean."""
+    """-log P(y given x) of each example, (B,): the sum or the mean over its target tokens."""
     logits, targets = target_logits(model, batch, **model_inputs)
     if labels == "sampled":
-        chances = logits.detach().float().softmax(-1).flatten(0, 1).cpu()  # drawn alike on every device
+        chances = logits.detach().float().softmax(-1).flatten(0, 1).cpu()  # so that every device draws the same
         drawn = torch.multinomial(chances, 1, generator=generator).view_as(targets).to(targets.device)
         targets = torch.where(targets == IGNORED, targets, drawn)
     losses = negative_log_likelihood(logits, targets).sum(1)

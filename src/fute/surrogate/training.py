@@ -1,9 +1,9 @@
-"""The one training loop: of a whole surrogate (TaskEmb) or of a prefix (TuPaTE).
+"""The one training loop, for a whole surrogate (TaskEmb) or a prefix (TuPaTE).
 
-Under `accelerate`, each process takes its share of every batch, gradients are summed over processes and
-normalised by the whole batch: more processes change the speed and nothing else. Every random draw is a
-function of the order seed and the step or epoch alone, so that a training that was killed goes on from its
-last checkpoint to the same bytes (on a CPU; a GPU's sums vary in their last bits).
+Under `accelerate`, each process takes its share of every batch. Gradients are summed over processes and divided by
+the size of the whole batch, so more processes change the speed and nothing else. Every random draw depends on the
+order seed and the step or epoch alone. So a killed training continues from its last checkpoint to the same bytes (on
+a CPU; sums on a GPU vary in their last bits).
 """
 
 import hashlib
@@ -22,18 +22,18 @@ from fute.device import compute_device
 from fute.surrogate.checkpoint import Checkpoint, EarlyStopping, TrainingState
 
 _LOOK_EVERY = 50
-"""Steps between two looks at losses that lie on a GPU: each look waits for all work queued there."""
+"""Steps between two reads of losses from a GPU: each read waits for all work queued there."""
 
 _AGREE_EVERY = {"cuda": 10, "cpu": 1}
-"""Steps between two agreements of several processes on whether to write a checkpoint, and to stop: each waits for the
-device; steps on CPUs are slow beside it, and a scheduler gives them seconds."""
+"""Steps between two agreements of several processes to write a checkpoint or to stop. Each agreement waits for the
+device. Steps on a CPU are slow compared with it, and after SIGTERM a scheduler leaves only seconds."""
 
 Progress = Callable[[int, int, float], None]
-"""Called after every optimiser step with steps done, steps in all, and the latest batch loss that is known."""
+"""Called after every optimiser step with the steps done, all steps, and the latest batch loss that was read."""
 
 
 class TrainingExample(Protocol):
-    """What the loop reads of an example: its place in the list, and how many tokens go in and are learned."""
+    """The parts of an example that the loop reads: its place in the list, and its input and target tokens."""
 
     @property
     def index(self) -> int: ...
@@ -51,11 +51,13 @@ ExampleLosses = Callable[[Sequence[TrainingExample]], Tensor]
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """`loss_start`, `loss_end`: nats a target token, mean of the first and last tenth of the steps.
+    """Facts of a training.
 
-    `examples_per_second`: over the time spent training, in a resumed run that of all its parts.
-    `dev_losses`: after each epoch, the mean over held-out rows of -log P(y given x) in nats, where rows were
-    given; `best_epoch` is then the epoch (from 1) whose state was kept. `losses`: the mean loss of every step.
+    loss_start, loss_end: mean loss of the first and the last tenth of the steps, in nats per target token.
+    examples_per_second: over the time spent training; in a resumed run, over all its parts.
+    dev_losses: mean over held-out rows of -log P(y given x) after each epoch, in nats; empty without such rows.
+    best_epoch: the epoch (from 1) whose state was kept; None without held-out rows.
+    losses: mean loss of every step, in nats per target token.
     """
 
     loss_start: float
@@ -68,12 +70,12 @@ class TrainingLog:
 
 
 def step_seed(order_seed: int, step: int) -> int:
-    """Seed of what is drawn in an optimiser step (from 1): dropout."""
+    """Seed of the draws (dropout) in an optimiser step (from 1)."""
     return _seed(f"step {order_seed} {step}")
 
 
 def epoch_generator(order_seed: int, epoch: int) -> torch.Generator:
-    """The generator that gives the order of an epoch (from 1)."""
+    """Generator for the order of an epoch (from 1)."""
     return torch.Generator().manual_seed(_seed(f"epoch {order_seed} {epoch}"))
 
 
@@ -89,11 +91,11 @@ def count_steps(examples: int, *, epochs: int, batch_size: int) -> int:
 def epoch_batches(
     examples: Sequence[TrainingExample], batch_size: int, generator: torch.Generator, bucket_batches: int
 ) -> list[list[TrainingExample]]:
-    """One epoch: a seeded order, cut into batches of texts of similar length.
+    """Batches of one epoch: a seeded order, cut into batches of texts of similar length.
 
-    Each run of `bucket_batches` batches of the seeded order is sorted by length, cut, and its batches
-    shuffled. Length is that of the input alone, so that all black boxes on the same texts get the same
-    batches. 1: the plain seeded order.
+    The seeded order is split into buckets of `bucket_batches` batches. Each bucket is sorted by length, cut into
+    batches, and these are shuffled. The length is that of the input alone, so that all black boxes on the same texts
+    get the same batches. bucket_batches 1: the plain seeded order.
     """
     order = [examples[i] for i in torch.randperm(len(examples), generator=generator).tolist()]
     if bucket_batches == 1:
@@ -126,31 +128,32 @@ def train(
     accelerator: Accelerator | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingLog:
-    """Train `parameters` in place with AdamW on the mean loss a target token.
+    """Train `parameters` in place with AdamW on the mean loss per target token.
 
-    warmup: share of the steps over which the rate rises; it then falls linearly to 0. No weight decay on 1-D
-    tensors (biases and norms). clip: largest gradient norm.
-    losses: is called once a step with this process's share of the batch, after torch's generators were seeded
-    with `step_seed`; what it draws must come from them.
-    dev, patience: with held-out rows, their mean -log P(y given x) is taken after each epoch (through the
-    same `losses`, without gradients), training stops after `patience` epochs without a better one, and the
-    best state is put back.
-    checkpoint: the state is read from there if the file exists, written there from time to time and, within
-    `heed_sigterm`, when SIGTERM comes; the caller removes it once what was trained is stored.
+    losses: called once per step with this process's share of the batch. Torch's generators are seeded with `step_seed`
+        before; random draws must come from them.
+    warmup: share of the steps over which the rate rises; then it falls linearly to 0.
+    weight_decay: not for 1-D tensors (biases and norms).
+    clip: largest gradient norm.
+    dev, patience: early stopping. After each epoch the mean -log P(y given x) of the held-out rows is computed (by the
+        same `losses`, without gradients). Training stops after `patience` epochs without a better one, and the best
+        state is put back.
+    checkpoint: the state is read from this file if it exists. It is written from time to time and, within
+        `heed_sigterm`, when SIGTERM comes. The caller deletes it when the result is stored.
 
-    Raises FloatingPointError, naming the first such step and its pairs, where a loss is not finite;
-    ValueError where the checkpoint is of another training or not whole; Preempted after SIGTERM.
+    Raises FloatingPointError, naming the first such step and its pairs, if a loss is not finite; ValueError if the
+    checkpoint is of another training or not whole, or there are no examples; Preempted after SIGTERM.
     """
     if bool(dev) != (patience is not None):
-        raise ValueError("early stopping needs both held-out rows (`dev`) and `patience`")
+        raise ValueError("early stopping needs both held-out rows (`dev`) and `patience`; give both or none")
     if not examples:
         raise ValueError("there are no examples to train on")
     accelerator = accelerator or Accelerator(cpu=compute_device().type == "cpu")
     look_every = _look_every(accelerator.device)
     named = list(parameters)
     weights = [parameter for _, parameter in named]
-    an_epoch = count_steps(len(examples), epochs=1, batch_size=batch_size)
-    total = epochs * an_epoch
+    epoch_steps = count_steps(len(examples), epochs=1, batch_size=batch_size)
+    total = epochs * epoch_steps
     optimizer = _adamw(named, learning_rate, weight_decay)
     factor = _linear_schedule(total, warmup)
     stopping = EarlyStopping(weights, patience) if patience is not None else None
@@ -160,13 +163,13 @@ def train(
         return epoch_batches(examples, batch_size, epoch_generator(order_seed, epoch), bucket_batches)
 
     def look() -> None:
-        """Take the losses of the steps since the last look from the device."""
+        """Read the losses of the steps since the last read from the device."""
         values = accelerator.reduce(torch.stack(unseen), "sum").tolist() if unseen else []
         unseen.clear()
         for value in values:
             state.losses.append(value)
             if not math.isfinite(value):
-                epoch, place = divmod(len(state.losses) - 1, an_epoch)
+                epoch, place = divmod(len(state.losses) - 1, epoch_steps)
                 pairs = ", ".join(str(example.index) for example in batches_of(epoch + 1)[place])
                 raise FloatingPointError(
                     f"loss is {value} at step {len(state.losses)} of {total} (epoch {epoch + 1}, pairs {pairs}); "
@@ -182,15 +185,15 @@ def train(
     run = {"order_seed": order_seed, "epochs": epochs, "batch_size": batch_size, "examples": len(examples)}
     run["parameters"] = [[name, list(parameter.shape)] for name, parameter in named]
     if checkpoint:
-        accelerator.wait_for_everyone()  # the main process may only now have removed another training's file
-        if found := checkpoint.load(run):
-            state.restore(*found)
+        accelerator.wait_for_everyone()  # the main process may just have removed the file of another training
+        if saved := checkpoint.load(run):
+            state.restore(*saved)
     started = time.monotonic() - state.seconds
     unseen: list[Tensor] = []
     batches: list[list[TrainingExample]] = []
     step = len(state.losses)
     while step < total and not state.stopped:
-        epoch, place = divmod(step, an_epoch)
+        epoch, place = divmod(step, epoch_steps)
         if place == 0 or not batches:
             batches = batches_of(epoch + 1)
         step += 1
@@ -199,7 +202,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * factor(step - 1)
         optimizer.step()
-        epoch_ends = step % an_epoch == 0
+        epoch_ends = step % epoch_steps == 0
         if epoch_ends or not state.losses or step % look_every == 0:
             look()
         if progress:
@@ -223,7 +226,7 @@ def train(
         loss_start=float(np.mean(state.losses[:tenth])),
         loss_end=float(np.mean(state.losses[-tenth:])),
         steps=done,
-        examples_per_second=len(examples) * (done // an_epoch) / (time.monotonic() - started),
+        examples_per_second=len(examples) * (done // epoch_steps) / (time.monotonic() - started),
         dev_losses=tuple(stopping.losses) if stopping else (),
         best_epoch=stopping.best_epoch if stopping else None,
         losses=tuple(state.losses),
@@ -242,7 +245,7 @@ def _adamw(named: list[tuple[str, nn.Parameter]], learning_rate: float, weight_d
 
 
 def _linear_schedule(total: int, warmup: float) -> Callable[[int], float]:
-    """Factor of the rate at step k = 0.. : up over the warm-up, then down; never 0 while a step is left."""
+    """Factor of the rate at step k (from 0): rising in the warm-up, then falling; never 0 before the end."""
     rising = math.ceil(warmup * total)
 
     def factor(step: int) -> float:
@@ -258,15 +261,18 @@ def _backward(
     weights: list[nn.Parameter],
     accelerator: Accelerator,
 ) -> Tensor:
-    """Gradients of a batch's mean loss a target token, over all processes; returns this process's part of the loss."""
-    own = batch[accelerator.process_index :: accelerator.num_processes]
+    """Compute the gradients of a batch's mean loss per target token, over all processes.
+
+    Returns this process's part of the loss.
+    """
+    share = batch[accelerator.process_index :: accelerator.num_processes]
     tokens = sum(len(example.target_ids) for example in batch)
     loss = torch.zeros((), device=accelerator.device)
     for weight in weights:
         weight.grad = None
     torch.manual_seed(seed)
-    if own:
-        loss = losses(own).sum() / tokens
+    if share:
+        loss = losses(share).sum() / tokens
         loss.backward()
     if accelerator.num_processes > 1:
         for weight in weights:  # a process without examples in this batch adds zeros
@@ -279,7 +285,7 @@ def _backward(
 def _mean_loss(
     losses: ExampleLosses, examples: Sequence[TrainingExample], batch_size: int, accelerator: Accelerator
 ) -> float:
-    """Mean over rows of -log P(y given x); each process takes its share of the batches, and all get the same."""
+    """Mean over rows of -log P(y given x). Each process takes its share of the batches; all return the same value."""
     by_length = sorted(examples, key=lambda example: (len(example.input_ids), example.index))
     batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
     total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
@@ -289,7 +295,7 @@ def _mean_loss(
 
 
 def _agree(checkpoint: Checkpoint, accelerator: Accelerator, step: int, *, last: bool) -> tuple[bool, bool]:
-    """Whether to write a checkpoint after this step, and whether to stop: the same on every process."""
+    """(write a checkpoint after this step, stop after it): the same answers on every process."""
     due, asked = checkpoint.due and accelerator.is_main_process, checkpoint.asked_to_stop
     if accelerator.num_processes == 1:
         return due, asked

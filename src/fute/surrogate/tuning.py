@@ -1,4 +1,4 @@
-"""What TuPaTE trains on a frozen surrogate, and the vector read from it: the interface of all tunings."""
+"""The interface of all tunings: parameters that TuPaTE trains on a frozen surrogate, and the vector made from them."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -18,14 +18,14 @@ Segment = tuple[str, int, int]
 
 
 class Tuning(ABC):
-    """A few fp32 parameters trained on a frozen surrogate; one object a surrogate, any number of trainings.
+    """A few fp32 parameters trained on a frozen surrogate. One object per surrogate serves any number of trainings.
 
-    A tuning is at its start when made, and again after `restart`.
-    layers: only the last so many layers of a causal surrogate are tuned; None: all.
+    A new tuning is at its start, and again after `restart`.
+    layers: number of last layers of a causal surrogate that are tuned; None: all.
     """
 
     has_states: bool
-    """Whether a part of the surrogate lies before anything trained, whose `states` can then be kept."""
+    """True if a part of the surrogate comes before everything trained, so that its `states` can be kept."""
 
     def __init__(self, surrogate: Surrogate, layers: int | None = None) -> None:
         if not surrogate.frozen:
@@ -39,19 +39,19 @@ class Tuning(ABC):
 
     @abstractmethod
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """What is trained, by name, in a fixed order; the same objects at every call."""
+        """Trained parameters with their names, in a fixed order; the same objects at every call."""
 
     @abstractmethod
     def restart(self) -> None:
-        """Put the common start back, byte for byte."""
+        """Return to the common start, byte for byte."""
 
     @abstractmethod
     def nll(self, batch: Batch, dropout: float = 0.0) -> Tensor:
         """-log P(y given x) of each example, in nats, summed over its target tokens: (B,) fp32.
 
         batch: from the surrogate's `collate`, or the same with `states` (B, S, d) in place of `input_ids`.
-        dropout: rate on the trained parameters; its mask comes from torch's global CPU generator, so that it is the
-        same on every device, and in every process whose generator stands at the same place.
+        dropout: rate on the trained parameters. Its mask comes from torch's global CPU generator, so it is the same on
+        every device, and in every process whose generator has the same state.
         """
 
     @abstractmethod
@@ -64,22 +64,22 @@ class Tuning(ABC):
 
     @abstractmethod
     def segments(self) -> list[Segment]:
-        """The parts of the vector that come from different kinds of tensor; empty where it is of one kind."""
+        """Parts of the vector that come from different kinds of tensor; empty if there is one kind only."""
 
     @abstractmethod
     def basis(self) -> dict[str, Any]:
-        """What two vectors must share to be comparable."""
+        """Facts that two vectors must share to be comparable."""
 
     @property
     def scope(self) -> str:
-        """Where in the surrogate the tuned layers are."""
+        """Name of the tuned part of the surrogate."""
         if self.surrogate.family == "encoder-decoder":
             return "decoder"
         return "all_layers" if self.layers is None else f"last_{self.layers}_layers"
 
     @torch.no_grad()
     def states(self, batch: Batch) -> Tensor:
-        """States of a collated batch right before what is tuned: (B, S, d)."""
+        """States of a collated batch right below the tuned layers: (B, S, d)."""
         self._check_states()
         if self.lower is None:
             return self.model.get_encoder()(batch["input_ids"], batch["attention_mask"]).last_hidden_state
@@ -92,7 +92,7 @@ class Tuning(ABC):
 
     @property
     def has_fixed_cross_attention(self) -> bool:
-        """Whether cross-attention's keys and values follow from kept states alone, whatever is trained."""
+        """True if keys and values of cross-attention depend on kept states alone, not on what is trained."""
         return False
 
     @torch.no_grad()
@@ -104,7 +104,7 @@ class Tuning(ABC):
         return torch.stack(projected, 1).unflatten(2, (config.num_heads, config.d_kv))
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
-        """A batch as `self.model` takes it, with states that are given, or that a cut model has to start from."""
+        """A batch as `self.model` takes it: with given states, or with states computed for a cut model."""
         inputs: dict[str, Any] = dict(batch)
         if "states" in inputs:
             self._check_states()
@@ -122,7 +122,7 @@ class Tuning(ABC):
         return self.surrogate.losses(self.model, inputs, **model_inputs)
 
     def _speed_up(self) -> None:
-        """For a subclass, once everything that it trains is in place."""
+        """Replace frozen layers by faster ones; a subclass calls this when all its trained parameters are in place."""
         if self.surrogate.device.type == "cpu" and self.surrogate.model.dtype == torch.bfloat16:
             speed_up_frozen(self.model)
 

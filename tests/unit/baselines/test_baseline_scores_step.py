@@ -58,7 +58,7 @@ def write_ranking(*names: str) -> None:
 
 
 def run(prompts: tuple[str, ...] = tuple(P)) -> dict[str, list[float]]:
-    baseline_scores([label_file(name) for name in prompts], RANKING, OUTPUT)
+    baseline_scores(labels=[label_file(name) for name in prompts], ranking=RANKING, output=OUTPUT)
     written = json.loads(OUTPUT.read_text())
     assert written["prompts"] == list(prompts)
     return written["scores"]
@@ -128,7 +128,9 @@ def test_rounded_probabilities_are_taken():
 
 def test_the_authors_slips_can_be_repeated():
     plain = run()
-    baseline_scores([label_file(name) for name in P], RANKING, OUTPUT, zps_flip=True, list_as_scores=True)
+    baseline_scores(
+        labels=[label_file(name) for name in P], ranking=RANKING, output=OUTPUT, zps_flip=True, list_as_scores=True
+    )
     slipped = json.loads(OUTPUT.read_text())["scores"]
     for name in ("ZPS-Log", "ZPS-Prob", "ZPS-Vote"):
         assert slipped[name] == pytest.approx([1 - score for score in plain[name]]), name

@@ -92,7 +92,7 @@ def test_only_the_context_is_cut_unless_the_question_leaves_no_room(family):
 
 def test_an_answer_at_another_place_is_refused():
     row = Row("where/3", ("Where?", "in Oslo"), "Oslo", answers=(Answer("Oslo", 2),))
-    with pytest.raises(BadRow, match=r"where/3, field 'answers': 'Oslo' does not stand at character 2"):
+    with pytest.raises(BadRow, match=r"where/3, field 'answers': 'Oslo' is not at character 2"):
         encode_rows(box("bert"), [row])
 
 

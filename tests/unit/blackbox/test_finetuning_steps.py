@@ -17,7 +17,7 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 
 from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
 from fute.batching import finished_batches
-from fute.blackbox import finetune_model_step as steps
+from fute.blackbox import bench
 from fute.blackbox import transfer_batch_step as transfer
 from fute.blackbox.encoding import collate, encode, encode_rows
 from fute.blackbox.extract_transfer_step import extract_transfer
@@ -277,7 +277,7 @@ def test_a_saved_black_box_says_the_same(tmp_path, family, dataset):
     own = auto.from_pretrained(tmp_path / "a", output_loading_info=True)[1]
     assert not own["missing_keys"] and not own["unexpected_keys"]
     (tmp_path / "a" / "task.json").unlink()
-    with pytest.raises(BlackBoxError, match="no fine-tuned model"):
+    with pytest.raises(BlackBoxError, match="is not a fine-tuned model"):
         load_black_box(tmp_path / "a")
 
 
@@ -322,12 +322,12 @@ def fit(dataset: str, seeds=(42,), recipe=QUICK) -> Path:
 def preempt_at(monkeypatch, at: int) -> None:
     """SIGTERM after so many steps of a training, as from a cluster's scheduler."""
 
-    class Progress(steps.TrainingProgress):
+    class Progress(bench.TrainingProgress):
         def __call__(self, done, total, loss):
             if done == at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(steps, "TrainingProgress", Progress)
+    monkeypatch.setattr(bench, "TrainingProgress", Progress)
 
 
 def bytes_under(folder: Path) -> dict[str, bytes]:
@@ -354,7 +354,7 @@ def test_a_model_is_kept_with_its_lock_curve_and_scores(project):
     assert sorted(p.name for p in folder.parent.iterdir() if not p.name.endswith(".prov.json")) == [
         "mood", "mood.curve.json", "mood.lock.json", "mood.score.json"
     ]  # fmt: skip
-    rows = steps.read_rows(Path("results/data/mood/test.jsonl.gz"))
+    rows = bench.read_rows(Path("results/data/mood/test.jsonl.gz"))
     assert score["scores"][0] == evaluate(load_black_box(folder), rows)
 
 
@@ -434,13 +434,13 @@ def test_a_batch_gives_what_single_runs_give_and_goes_on_after_a_kill(project, m
     seen = []
     with monkeypatch.context() as patch:
 
-        class Progress(steps.TrainingProgress):
+        class Progress(bench.TrainingProgress):
             def __call__(self, done, total, loss):
                 seen.append(done)
                 if len(seen) == 20:
                     os.kill(os.getpid(), signal.SIGTERM)
 
-        patch.setattr(steps, "TrainingProgress", Progress)
+        patch.setattr(bench, "TrainingProgress", Progress)
         with pytest.raises(Preempted, match="after step 8 of 12"):
             run_batch("again", transfer_spec(PAIRS))
         assert not Path("results/transfer/m/batches/again.jsonl.gz").exists()
@@ -480,7 +480,7 @@ def test_seeds_of_a_pair_are_taken_together_from_their_batches(project):
     with pytest.raises(ValueError, match=r"no run moodwhere7 \(mood -> where, seed 7\)"):
         extract_transfer(settings, batches=batches[:1], files=locks | data, output=output)
     data["test"].write_bytes(b"")
-    with pytest.raises(ValueError, match=r"was learned from another .*test.jsonl.gz than there is now"):
+    with pytest.raises(ValueError, match=r"was made from another version of .*test.jsonl.gz"):
         extract_transfer(settings, batches=batches, files=locks | data, output=output)
 
 

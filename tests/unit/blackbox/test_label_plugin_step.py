@@ -59,7 +59,7 @@ def test_the_shown_black_boxes_label_texts(tmp_path, monkeypatch, name, options)
         (None, "gave a NoneType for 2 texts"),
         (["a", 3], r"output 1 has the prediction 3 \(int\)"),
         (["a", {"label": "b"}], r"output 1 has the prediction None \(NoneType\)"),
-        (["a", {"prediction": "b", "id": 3}], "output 1 has a field id"),
+        (["a", {"prediction": "b", "id": 3}], "output 1 has a field `id`"),
         (["a", {"prediction": "b", "p": float("nan")}], "output 1 is no JSON"),
         (["a", {"prediction": "b", "p": {1, 2}}], "output 1 is no JSON"),
     ],

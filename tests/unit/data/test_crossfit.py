@@ -278,7 +278,7 @@ def test_fewshot_folders_give_train_and_dev_of_the_first_seed(tmp_path):
     _, counts = draw_unsup(tasks, "lm", one)
     assert [count["excluded"] for count in counts] == [False, True] and "paper" not in counts[0]
     (tmp_path / "glue-rte" / "glue-rte_8_100_train.tsv").write_text("x\ty\n")
-    with pytest.raises(SourceError, match="keep one k a task"):
+    with pytest.raises(SourceError, match="keep one k per task"):
         read_unsup(one, tmp_path)
     (tmp_path / "glue-rte" / "glue-rte_8_100_train.tsv").rename(tmp_path / "glue-rte" / "rte_16_100_train.tsv")
     with pytest.raises(SourceError, match=r"rte_16_100_train\.tsv: is not named glue-rte_"):

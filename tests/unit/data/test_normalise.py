@@ -244,7 +244,7 @@ def test_entries_that_contradict_themselves_are_refused(values, changes, message
 
 def test_a_set_that_nobody_may_pass_on_says_how_to_get_it(tmp_path):
     one = settings(SQUAD, reader="multiqa", obtain="ask its makers")
-    with pytest.raises(SourceError, match=r"newsqa, source files: .*neither is there; ask its makers"):
+    with pytest.raises(SourceError, match=r"newsqa, source files: .*neither exists; ask its makers"):
         load_dataset_rows("newsqa", one, source="files", root=tmp_path)
     with pytest.raises(SourceError, match="newsqa: has no hub entry in the registry; ask its makers"):
         load_dataset_rows("newsqa", one, source="hub", root=None)
@@ -265,12 +265,12 @@ def test_values_and_answers_survive_json():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"answers": [{"text": "Rome", "start": 2}]}, "'Rome' does not stand at character 2 of the context"),
+        ({"answers": [{"text": "Rome", "start": 2}]}, "'Rome' is not at character 2 of the context"),
         ({"answers": [{"text": "Rome"}]}, "holds something that is not"),
         ({"answers": [{"text": "Rome", "start": -4}]}, "not a text with a place"),
         ({"answers": [{"text": "", "start": 0}]}, "not a text with a place"),
         ({"answers": {}}, "must be a list"),
-        ({"segments": ["q"]}, "beside two segments"),
+        ({"segments": ["q"]}, "with two segments"),
         ({"value": "1.0"}, "field 'value': is not a number"),
     ],
 )

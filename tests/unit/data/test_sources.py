@@ -224,13 +224,13 @@ def test_broken_files_name_the_row(tmp_path, name, data, message):
 
 
 def test_missing_files_say_what_to_do(tmp_path):
-    with pytest.raises(SourceError, match="neither is there; put the file there"):
+    with pytest.raises(SourceError, match="neither exists; put the file there"):
         load_dataset_rows("d", settings(), source="files", root=tmp_path)
     with pytest.raises(SourceError, match=r"set data\.root"):
         load_dataset_rows("d", settings(), source="files", root=None)
     write(tmp_path / "d" / "train.jsonl", [])
     write(tmp_path / "d" / "train.jsonl.gz", [])
-    with pytest.raises(SourceError, match="both are there, keep one"):
+    with pytest.raises(SourceError, match="both exist, keep one"):
         source_identity("d", settings(), "files", tmp_path)
     with pytest.raises(SourceError, match="has no hub entry"):
         load_dataset_rows("d", settings(), source="hub", root=None)

@@ -115,7 +115,7 @@ def test_a_black_box_tells_a_head_its_number_or_its_answers_ends():
         ({}, (), "m/sa-3: label of t/0: a head cannot learn 'positive' without its value or its span"),
         ({}, CLASSES, "m/sa-3: label of t/0: a head cannot learn 'positive' without the probability of 'negative'"),
         ({"classes": ["good", "positive"], "probabilities": [0, 1]}, CLASSES, "without the probability of 'negative'"),
-        ({"prediction": "sport"}, None, "label of t/0: 'sport' is none of the classes negative, positive"),
+        ({"prediction": "sport"}, None, "label of t/0: 'sport' is not one of negative, positive"),
     ],
 )
 def test_a_label_that_does_not_say_what_a_head_learns_is_named(label, classes, message):

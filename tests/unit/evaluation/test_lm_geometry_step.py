@@ -94,7 +94,7 @@ def test_one_model_has_no_purity_of_models_and_says_so():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="crossing and clusters name 'cola', which is no dataset of the run"):
+    with pytest.raises(ValueError, match="crossing and clusters name 'cola', which is not a dataset of the run"):
         settings(clusters=("cola",))
 
 

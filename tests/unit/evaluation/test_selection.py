@@ -132,8 +132,8 @@ def test_negative_relevance_counts_as_zero_and_warns():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([1, 2], [1]), {}, "one score a relevance"),
-        (([], []), {}, "one score a relevance"),
+        (([1, 2], [1]), {}, "one score per relevance"),
+        (([], []), {}, "one score per relevance"),
         (([[1, 2]], [1, 2]), {}, "1-D"),
         (([1, 2], [1, np.nan]), {}, "finite"),
         (([1, 2], [1, 2]), {"gain": "exp"}, "exp2 or linear"),

@@ -117,7 +117,7 @@ def test_shapes_are_the_papers_and_others_by_name():
         "gemma": "D",
         "zephyr": "v",
     }
-    with pytest.raises(ValueError, match="11 models beside the paper's, but only 10 shapes"):
+    with pytest.raises(ValueError, match="11 models other than the paper's, but only 10 shapes"):
         llm_shapes([f"m{i}" for i in range(11)])
 
 

@@ -82,14 +82,14 @@ def test_rank_without_a_control_prints_the_ranking_alone(results, capsys):
 
 def test_rank_of_fine_tuned_models_leaves_the_dataset_itself_out(language_models, capsys):
     rank("topics", language_models, "tupate")
-    first, second = capsys.readouterr().out.split("m-b to go on from on topics, FUTE + TuPaTE")
-    assert "m-a to go on from on topics, FUTE + TuPaTE" in first
+    first, second = capsys.readouterr().out.split("Sources of m-b for topics, FUTE + TuPaTE")
+    assert "Sources of m-a for topics, FUTE + TuPaTE" in first
     assert ranked(first) == [  # scores are means over seeds
         ["1", "letters", "0.7500", "0.2500", "80.5"],
         ["2", "reports", "0.5000", "0.2500", "40.0"],
         ["3", "grammar", "0.2500", "51.0"],
     ]
-    assert "without transfer it is 65.0" in words(first)
+    assert "without transfer the score is 65.0" in words(first)
     assert [cells[1:] for cells in ranked(second)] == [["letters", "0.7500", "0.2500"], ["reports", "0.5000", "0.2500"],
                                                        ["grammar", "0.2500"]], "no transfer was run"  # fmt: skip
 
@@ -101,7 +101,7 @@ def test_rank_of_a_dataset_of_both_experiments(results, language_models, capsys)
     similar.to_csv(results / "evaluation/lm_similarities.csv", index=False)
     rank("films", results, "tupate")
     text = capsys.readouterr().out
-    assert text.index("m-a on films") < text.index("m-a to go on from on films")
+    assert text.index("m-a on films") < text.index("Sources of m-a for films")
     with pytest.raises(NoResults, match=r"there are films, grammar, series, by taskemb, tupate$"):
         rank("flims", results, "tupate")
 
@@ -186,7 +186,7 @@ def test_show_of_both_experiments(results, language_models, capsys):
 
 def test_before_a_run_has_finished_it_says_what_to_run(tmp_path):
     message = r"run the workflow first \(make demo, or snakemake --cores all\)$"
-    with pytest.raises(NoResults, match=rf"neither table1\.csv nor table3\.csv is there; {message}"):
+    with pytest.raises(NoResults, match=rf"neither table1\.csv nor table3\.csv exists; {message}"):
         show(tmp_path)
-    with pytest.raises(NoResults, match=rf"similarities\.csv is not there; {message}"):
+    with pytest.raises(NoResults, match=rf"similarities\.csv is missing; {message}"):
         rank("films", tmp_path, "tupate")

@@ -61,7 +61,7 @@ def test_a_loss_that_is_nan_names_step_and_pairs(snapshots, family, method):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (Pair(("the film",), ""), r"pair 5: y is empty; give the black box's silence a name"),
+        (Pair(("the film",), ""), r"pair 5: y is empty; give empty answers a name"),
         (Pair(("the film",), " \n"), r"pair 5: y is empty"),
         (Pair((" ",), "good"), r"pair 5: x is empty"),
         (Pair((), "good"), r"pair 5: x has 0 segments"),

@@ -59,7 +59,7 @@ print("a T5 equals the loop")
 def test_interpreted_kernel_equals_the_formula():
     """In a process of its own: Triton decides at import whether it interprets."""
     here = Path(__file__).parent
-    path = os.pathsep.join([str(here.parents[1] / "src"), str(here)])
+    path = os.pathsep.join([str(here.parents[2] / "src"), str(here)])
     done = subprocess.run(
         [sys.executable, "-c", INTERPRETED],
         env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path},

@@ -184,7 +184,7 @@ def test_scopes_must_fit(scope):
 def test_a_start_of_another_scope_is_refused():
     surrogate = tiny_surrogate("encoder-decoder")
     start = initial_prefix(PrefixShape.of(surrogate.model.config, scope="all"), length=5, seed=3)
-    with pytest.raises(ValueError, match=r"\(3, 6, 4, 5, 4\), but .* takes \(3, 2, 4, 5, 4\)"):
+    with pytest.raises(ValueError, match=r"\(3, 6, 4, 5, 4\), but .* needs \(3, 2, 4, 5, 4\)"):
         PrefixTuning(surrogate, start)
 
 

@@ -1,4 +1,4 @@
-"""The sum over examples of the squared gradient of one tensor, gathered from all places where it is used."""
+"""The sum over examples of the squared gradient of one tensor, collected from all its uses."""
 
 from typing import Literal
 
@@ -23,11 +23,12 @@ def reduced(value: Tensor, reduce: Reduce) -> Tensor:
 class Accumulator:
     """Sum over examples of the squared gradient of one tensor, from the parts of one batch at a time.
 
-    Parts of a batch of B examples, appended as they come: `outer` (a, b) with gradient sum_t b_t a_t^T, (B, T, I)
-    and (B, T, O); `rows` (ids, b) with b_t added to row ids_t, (B, T) and (B, T, I); `dense`, the gradient
-    itself, (B, *shape), of small tensors. `pending` counts uses in the forward pass whose backprop has not come
-    yet: a tied tensor is squared when its last part is there.
-    `trace`, if `traced`: squared gradient norm of each example of the batch, (B,), fp32.
+    Hooks append the parts of a batch of B examples to three lists:
+    outer: (a, b), (B, T, I) and (B, T, O), with the gradient sum_t b_t a_t^T.
+    rows: (ids, b), (B, T) and (B, T, I), with b_t added to row ids_t.
+    dense: the gradient itself, (B, *shape), of small tensors.
+    pending: uses in the forward pass whose backprop has not come yet. A tied tensor is squared after its last part.
+    trace: if `traced`, squared gradient norm of each example of the batch, (B,), fp32.
     """
 
     def __init__(self, parameter: nn.Parameter, reduce: Reduce, traced: bool) -> None:
@@ -42,7 +43,7 @@ class Accumulator:
         self.dense: list[Tensor] = []
 
     def flush(self) -> None:
-        """Square and add what has gathered."""
+        """Square the collected parts and add them to the total."""
         if self.dense:
             squares = torch.stack(self.dense).sum(0).square()
             self.total += reduced(squares.sum(0), self.reduce)
@@ -74,13 +75,13 @@ class Accumulator:
         self._trace(torch.cat(of_examples))
 
     def _add_sparse(self, ids: Tensor, b: Tensor, outer: tuple[Tensor, Tensor] | None) -> None:
-        """What embedded tokens add: (G + S)^2 - G^2 = S (2 G + S) in the rows touched, G being the `outer` part."""
+        """Add the part of embedded tokens: (G + S)^2 - G^2 = S (2 G + S) in their rows, where G is the `outer` part."""
         gradient = _summed_by_id(ids, b.float())
         entries = gradient.square()
         if outer:
             entries += 2 * gradient * _rows_of_outer(ids, *outer)
         self._trace(entries.sum((1, 2)))
-        # index_put_ adds in a fixed order on CUDA too, which index_add_ does not.
+        # index_put_ adds in a fixed order on CUDA too; index_add_ does not.
         if self.reduce == "none":
             self.total.index_put_((ids,), entries, accumulate=True)
         elif self.reduce == "rows":
@@ -90,7 +91,7 @@ class Accumulator:
 
 
 def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """All parts of an example in one, along its tokens; a single part is not copied."""
+    """Join all parts of an example along its tokens; a single part is not copied."""
     if len(parts) == 1:
         return parts[0]
     first, second = zip(*parts, strict=True)
@@ -98,14 +99,14 @@ def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def _summed_by_id(ids: Tensor, b: Tensor) -> Tensor:
-    """(B, T), (B, T, I) -> (B, T, I): at an id's first place in an example its sum of b, at others zero."""
+    """Sum b by id: (B, T), (B, T, I) -> (B, T, I), at an id's first place in an example; zero elsewhere."""
     equal = ids[:, :, None] == ids[:, None, :]
     is_first = ~equal.tril(-1).any(2)
     return (equal & is_first[:, :, None]).to(b.dtype) @ b
 
 
 def _rows_of_outer(ids: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Rows ids (B, T) of each example's sum_s b_s a_s^T, (B, S, I) and (B, S, O) -> (B, T, I)."""
+    """Rows `ids` of each example's sum_s b_s a_s^T: (B, T), (B, S, I), (B, S, O) -> (B, T, I)."""
     backprops = b.gather(2, ids[:, None, :].expand(-1, b.shape[1], -1))
     return backprops.float().mT @ a.float()
 
@@ -113,8 +114,8 @@ def _rows_of_outer(ids: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def row_norms(a: Tensor, b: Tensor) -> Tensor:
     """Squared norms of the rows of each example's sum_t b_t a_t^T: (B, T, I), (B, T, O) -> (B, O), fp32.
 
-    |sum_t b_to a_t|^2 = b_o^T (A A^T) b_o, over pairs of tokens. In fp64, since the terms of a row whose
-    gradient nearly cancels are larger than their sum.
+    |sum_t b_to a_t|^2 = b_o^T (A A^T) b_o, over pairs of tokens. Computed in fp64: where a row's gradient nearly
+    cancels, the terms are larger than their sum.
     """
     a, b = a.double(), b.double()
     return ((a @ a.mT) @ b).mul_(b).sum(1).clamp_(min=0).float()

@@ -1,4 +1,4 @@
-"""The pass that takes the Fisher diagonal, its options, and the plain loop it is tested against."""
+"""The pass that computes the Fisher diagonal, its options, and the plain loop that tests compare it with."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,9 +22,10 @@ Losses = Callable[..., Tensor]
 
 @dataclass
 class FisherDiagonal:
-    """`values`: parameter name -> mean of squares; `traces`: (n,) squared gradient norm of each example.
+    """A Fisher diagonal and the size of each example's gradient.
 
-    `traces` is empty where not asked for, and for the two reductions that never see single examples.
+    values: parameter name -> mean of squares. traces: (n,) squared gradient norm of each example; empty if not asked
+    for, and for the two reductions that never see single examples.
     """
 
     values: dict[str, Tensor]
@@ -42,7 +43,7 @@ def diagonal_fisher(
     include: Include | None = None,
     reduce: Reduce = "none",
 ) -> dict[str, Tensor]:
-    """Diagonal of the empirical Fisher of `model` on `batches`: the `values` of `fisher_pass`, see there."""
+    """Diagonal of the empirical Fisher information of `model` on `batches`: the `values` of `fisher_pass`."""
     return fisher_pass(
         model,
         batches,
@@ -69,26 +70,26 @@ def fisher_pass(
     sum_over_ranks: SumOverRanks = lambda tensor: tensor,
     losses: Losses = example_losses,
 ) -> FisherDiagonal:
-    """One pass over `batches` in eval mode, without any change of parameters.
+    """Compute the Fisher diagonal in one pass over `batches`, in eval mode; parameters do not change.
 
-    batches: dicts as a transformers model takes them: `input_ids`, `attention_mask`, `labels` (-100: no
-        loss).
+    batches: dicts as a transformers model takes them: `input_ids`, `attention_mask`, `labels` (-100: no loss).
     reduction: `mean_of_squares` is the Fisher; `batch_mean_square` = sum over batches of the squared gradient
         of the batch-mean loss, over n (Vu et al. 2020, repository tuvuumass/task-transferability);
         `square_of_mean` = ((1/n) sum_i g_i)^2 (the authors' repository xnyuwg/fute).
     token_reduction: log P(y given x) is the sum over target tokens, or their mean.
-    labels: the given targets, or one draw a position from the model's own distribution, given the targets
+    labels: the given targets, or for each position one draw from the model's own distribution after the given targets
         before it; drawn from `generator`.
-    include: which parameters, by name; nothing below the lowest of them is back-propagated. Default: all.
-    reduce: `rows` = mean over all dimensions but the first (1-D tensors stay), accumulated in the pass
-        without the full tensor; `tensors` = one mean a tensor.
-    traces: also return each example's squared gradient norm (a few percent of the time).
-    sum_over_ranks: sums a tensor over processes, when each was given its share of the batches.
-    losses: how -log P of each example is taken; default: text to text, from the model's language-model head.
+    include: True for the name of a parameter to take; nothing below the lowest of them is back-propagated. Default:
+        all.
+    reduce: `rows` = mean over all dimensions but the first (1-D tensors stay), accumulated in the pass without the
+        full tensor; `tensors` = one mean per tensor.
+    traces: also return each example's squared gradient norm (costs a few percent of the time).
+    sum_over_ranks: sums a tensor over processes, if each process gets its share of the batches.
+    losses: computes -log P of each example; default: text to text, from the model's language-model head.
 
     Keys are the names of `model.named_parameters()`, a tied tensor once; values are fp32.
-    Raises TypeError for a module with parameters whose per-example gradient is not known here, ValueError
-    where `include` selects nothing or there is no example.
+    Raises TypeError for a module with parameters whose per-example gradient is not known here; ValueError if
+    `include` selects nothing or there is no example.
     """
     names = _included(model, include)
 
@@ -100,7 +101,7 @@ def fisher_pass(
         by_batch = list(_per_example(model, accumulators, batches, loss))
         norms = torch.cat([torch.zeros(0, device=model.device), *by_batch]).cpu()
         count = len(norms)
-        # Rounding may leave a tiny negative where the terms of a square cancel.
+        # Where the terms of a square cancel, rounding may leave a tiny negative number.
         sums = {name: accumulators[id(p)].total.clamp_(min=0) for p, name in names.items()}
     else:
         count, norms = 0, torch.zeros(0)
@@ -112,7 +113,7 @@ def fisher_pass(
                 sums[name] += (gradient / size).square() if each_batch else gradient
     total = int(sum_over_ranks(torch.tensor(count, device=model.device)))
     if total == 0:
-        raise ValueError("no example to take the Fisher information of: `batches` is empty")
+        raise ValueError("no example to take the Fisher information of: `batches` is empty; give at least one batch")
     values = {name: sum_over_ranks(value).div_(total) for name, value in sums.items()}
     if reduction == "square_of_mean":
         values = {name: value.square() for name, value in values.items()}
@@ -130,7 +131,7 @@ def loop_fisher(
     reduce: Reduce = "none",
     losses: Losses = example_losses,
 ) -> dict[str, Tensor]:
-    """The same mean of squares by one backward pass an example: the slow, plain reference."""
+    """The same mean of squares by one backward pass per example: the slow, plain reference."""
     names = _included(model, include)
     sums = {name: torch.zeros_like(p, dtype=torch.float32) for p, name in names.items()}
     singles = ({k: v[i : i + 1] for k, v in b.items()} for b in batches for i in range(len(b["labels"])))
@@ -149,13 +150,13 @@ def loop_fisher(
 def _included(model: PreTrainedModel, include: Include | None) -> dict[nn.Parameter, str]:
     names = {p: name for name, p in model.named_parameters() if include is None or include(name)}
     if not names:
-        raise ValueError("`include` selects no parameter of the model")
+        raise ValueError("`include` selects no parameter of the model; compare it with the parameters' names")
     return names
 
 
 @contextmanager
 def _evaluating(model: PreTrainedModel, trained: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Eval mode, with a gradient for `trained` only; all flags as before afterwards."""
+    """Set eval mode inside the block, with gradients for `trained` only; restore all flags afterwards."""
     flags = [(p, p.requires_grad) for p in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
     model.eval().requires_grad_(False)
@@ -172,28 +173,28 @@ def _evaluating(model: PreTrainedModel, trained: Iterable[nn.Parameter]) -> Iter
 
 
 def _batch_gradients(model, names, batches, loss):
-    """Yields the gradient of the summed loss of each batch, by parameter name, and the batch's size."""
+    """Yield the gradient of the summed loss of each batch, by parameter name, and the batch's size."""
     with _evaluating(model, names):
         for batch in batches:
-            found = torch.autograd.grad(loss(batch), list(names), allow_unused=True)
-            used = {name: g.float() for name, g in zip(names.values(), found, strict=True) if g is not None}
+            gradients = torch.autograd.grad(loss(batch), list(names), allow_unused=True)
+            used = {name: g.float() for name, g in zip(names.values(), gradients, strict=True) if g is not None}
             yield used, len(batch["labels"])
 
 
 def _per_example(model, accumulators, batches, loss) -> Iterator[Tensor]:
-    """Accumulates the squares of each batch, and yields the squared gradient norm of each example, (B,)."""
-    # Weights ask for no gradient: the hooks make the outputs of included modules do so, hence nothing below
-    # the lowest included module is back-propagated, and no weight gradient is computed twice.
+    """Accumulate the squares of each batch, and yield the squared gradient norm of each example, (B,)."""
+    # Weights need no gradient: the hooks require one for the outputs of included modules. So nothing below the
+    # lowest included module is back-propagated, and no weight gradient is computed twice.
     with _evaluating(model, ()), ExitStack() as stack:
         hooks = Hooks(model, accumulators, stack)
         for batch in batches:
             hooks.batch_size = len(batch["labels"])
             total = loss(batch)
-            # A caller's autocast is for the model's forward pass: squares are never rounded to it.
+            # A caller's autocast is for the model's forward pass only: squares are never rounded to its dtype.
             with torch.autocast(model.device.type, enabled=False):
                 total.backward()
                 for accumulator in accumulators.values():
-                    accumulator.flush()  # what was used somewhere without a part in the loss
+                    accumulator.flush()  # tensors with a use that has no part in the loss
             traces = torch.zeros(hooks.batch_size, device=model.device)
             for accumulator in accumulators.values():
                 if accumulator.trace is not None:

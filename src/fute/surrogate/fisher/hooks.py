@@ -1,4 +1,4 @@
-"""Inputs and backprops of each kind of module, per example, handed to the accumulators of its parameters."""
+"""Hooks that pass inputs and backprops of each kind of module, per example, to the accumulators of its parameters."""
 
 from contextlib import ExitStack
 
@@ -12,7 +12,7 @@ from fute.surrogate.fisher.accumulator import Accumulator
 
 
 class Hooks:
-    """Hooks on every included module, which hand inputs and backprops to its parameters' accumulators."""
+    """Hooks on every included module. They pass inputs and backprops to the accumulators of its parameters."""
 
     def __init__(self, model: PreTrainedModel, accumulators: dict[int, Accumulator], stack: ExitStack) -> None:
         self.accumulators = accumulators
@@ -20,10 +20,10 @@ class Hooks:
         self._stack = stack
         self._done: set[nn.Module] = set()
         for name, module in model.named_modules():
-            own = [self._of(p) for p in module.parameters(recurse=False)]
+            included = [self._of(p) for p in module.parameters(recurse=False)]
             if isinstance(module, T5Attention) and module.has_relative_attention_bias:
                 self._relative_bias(module)
-            if any(own) and module not in self._done:
+            if any(included) and module not in self._done:
                 self._add(module.register_forward_hook(self._hook(name, module)))
 
     def _add(self, handle: RemovableHandle) -> None:
@@ -33,7 +33,7 @@ class Hooks:
         return self.accumulators.get(id(parameter))
 
     def _hook(self, name: str, module: nn.Module):
-        """A forward hook for a module of a known kind. Exact types: a subclass may compute something else."""
+        """Forward hook for a module of a known kind. Only exact types match: a subclass may compute something else."""
         if type(module) is nn.Linear:
             catch = self._linear
         elif type(module) is nn.Embedding and module.max_norm is None and not module.scale_grad_by_freq:
@@ -49,8 +49,8 @@ class Hooks:
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
             if args[0].shape[0] != self.batch_size:
                 raise TypeError(
-                    f"module {name!r} was called on {tuple(args[0].shape)}, which does not keep the "
-                    f"{self.batch_size} examples of the batch apart; exclude its parameters"
+                    f"module {name!r} got an input of shape {tuple(args[0].shape)}, which does not separate the "
+                    f"{self.batch_size} examples of the batch; exclude its parameters"
                 )
             if not output.requires_grad:
                 output.requires_grad_()
@@ -72,7 +72,7 @@ class Hooks:
     def _linear(self, module: nn.Linear, a: Tensor, b: Tensor) -> None:
         b = b.reshape(len(b), -1, b.shape[-1])
         if weight := self._of(module.weight):
-            # Under autocast the layer has multiplied inputs rounded to the dtype of its outputs.
+            # Under autocast the layer multiplied inputs that were rounded to the dtype of its outputs.
             weight.outer.append((a.reshape(len(a), -1, a.shape[-1]).to(b.dtype), b))
         if bias := self._of(module.bias):
             bias.dense.append(b.sum(1, dtype=torch.float32))
@@ -97,7 +97,7 @@ class Hooks:
             bias.dense.append(b.sum(between))
 
     def _relative_bias(self, attention: T5Attention) -> None:
-        """T5 adds one table of biases to the scores of all examples: give each example its own copy."""
+        """Give each example its own copy of T5's table of biases, which T5 adds to the scores of all examples."""
         table = attention.relative_attention_bias
         self._done.add(table)
         if not (accumulator := self._of(table.weight)):
@@ -124,6 +124,6 @@ class Hooks:
 
 
 def is_rms_norm(module: nn.Module) -> bool:
-    """Norms that only scale h / rms(h): T5's, torch's, and transformers' `...RMSNorm` classes."""
+    """True for norms that only scale h / rms(h): T5's, torch's, and transformers' `...RMSNorm` classes."""
     name = type(module).__name__
     return isinstance(module, nn.RMSNorm) or name == "T5LayerNorm" or name.endswith("RMSNorm")

@@ -1,4 +1,4 @@
-"""The Triton kernel that adds squared outer-product gradients on CUDA. Only loaded where it is needed."""
+"""The Triton kernel that adds squared outer-product gradients on CUDA. Imported only where it is needed."""
 
 import torch
 from torch import Tensor
@@ -8,24 +8,24 @@ try:
     import triton.language as tl
 except ImportError as error:
     raise ImportError(
-        "the Fisher diagonal on CUDA needs Triton: install `triton` (the CUDA builds of PyTorch bring it along), "
+        "the Fisher diagonal on CUDA needs Triton: install `triton` (the CUDA builds of PyTorch include it), "
         "or run on the CPU"
     ) from error
 
-# Tiles below which a GPU is not busy, about its number of multiprocessors.
+# With fewer tiles a GPU is not busy; about its number of multiprocessors.
 _ENOUGH_TILES = 128
 
 
 def add_squared_outer_sums_on_cuda(total: Tensor, a: Tensor, b: Tensor) -> None:
     """total[o, i] += sum over n of (sum over t of b[n, t, o] * a[n, t, i])^2, in place.
 
-    total: (O, I), fp32; a: (B, T, I) and b: (B, T, O), of one dtype: bf16 products are summed in fp32, fp32 is
-    multiplied in full precision. Nothing is allocated: each program keeps its tile of one example's gradient
-    and of the sum in registers.
+    total: (O, I), fp32. a: (B, T, I) and b: (B, T, O), of one dtype. bf16 products are summed in fp32; fp32 is
+    multiplied in full precision. Nothing is allocated: each program keeps its tile of one example's gradient, and of
+    the sum, in registers.
     """
     examples, tokens, columns = a.shape
     rows = b.shape[2]
-    if a.dtype == torch.float32:  # multiplied outside the tensor cores: larger tiles do not fit in the registers
+    if a.dtype == torch.float32:  # not multiplied on tensor cores: larger tiles do not fit in the registers
         block, block_t, warps = 64, 16, 8
     else:
         large = triton.cdiv(rows, 128) * triton.cdiv(columns, 128) >= _ENOUGH_TILES
@@ -68,7 +68,7 @@ def squared_outer_sums_kernel(
     BLOCK: tl.constexpr,
     BLOCK_T: tl.constexpr,
 ):
-    """One tile of `total`. `x_y` is the stride of tensor x along y: example n, token t, row o, column i."""
+    """Add to one tile of `total`. `x_y` is the stride of tensor x along y: example n, token t, row o, column i."""
     o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     t = tl.arange(0, BLOCK_T)
