@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from support.engine_answers import ROWS, Answers, ask
 
+from fute.llm.class_scores import normalise, predict
 from fute.llm.engine import ScoreResult
-from fute.llm.scoring import normalise, predict
 
 pytestmark = pytest.mark.engine
 

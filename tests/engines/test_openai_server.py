@@ -15,9 +15,9 @@ import pytest
 from support.engine_answers import Answers
 
 from fute.config.engines import EngineSettings
+from fute.llm.class_scores import normalise, predict
 from fute.llm.engine import Perplexity, ScoreRequest, ScoreResult, load_engine
 from fute.llm.openai import OpenAIEngine
-from fute.llm.scoring import normalise, predict
 
 pytestmark = pytest.mark.engine
 

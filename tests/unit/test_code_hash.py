@@ -83,7 +83,7 @@ def test_steps_do_not_depend_on_what_they_do_not_use():
     ):  # fmt: skip
         assert stranger not in label
     assert "evaluation/metrics.py" in closure.closure(module_of("selection"))
-    assert "llm/scoring.py" in closure.closure(module_of("extract_labels"))
+    assert "llm/class_scores.py" in closure.closure(module_of("extract_labels"))
 
 
 def test_a_vector_depends_on_its_own_method_and_form_alone():
@@ -94,3 +94,14 @@ def test_a_vector_depends_on_its_own_method_and_form_alone():
     assert "surrogate/prefix.py" in prefix - lora - fisher
     assert {"surrogate/lora.py", "surrogate/adapters.py"} <= lora - prefix - fisher
     assert {"surrogate/fisher/diagonal.py", "surrogate/heads.py"} <= fisher - prefix - lora
+
+
+def test_no_step_imports_a_name_that_its_closure_cannot_see():
+    """What a package imports only when asked is for people: a step that took it from there would not be run again."""
+    late = [path for path in closure.PACKAGE.rglob("__init__.py") if "def __getattr__" in path.read_text()]
+    packages = {f"fute.{path.parent.relative_to(closure.PACKAGE).as_posix().replace('/', '.')}" for path in late}
+    assert packages == {"fute.embeddings", "fute.evaluation"}
+    for path in closure.PACKAGE.rglob("*.py"):
+        for package in packages:
+            assert f"from {package} import" not in path.read_text(), path
+    assert "embeddings/vectors.py" in closure.closure(module_of("similarities"))

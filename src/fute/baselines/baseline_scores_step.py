@@ -17,7 +17,7 @@ from fute.baselines.prompts import (
     spell,
     zero_label,
 )
-from fute.llm.scoring import normalise
+from fute.llm.class_scores import normalise
 
 
 def baseline_scores(

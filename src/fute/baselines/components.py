@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from fute.embeddings import EmbeddingError
+from fute.embeddings.vectors import EmbeddingError
 
 CHUNK = 1 << 20
 """Columns that are multiplied at once, in fp64."""

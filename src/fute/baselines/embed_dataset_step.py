@@ -24,7 +24,7 @@ from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, head_parame
 from fute.code_hash import code_sha256
 from fute.data.rows import Row, read_rows
 from fute.device import compute_device
-from fute.embeddings import Embedding, save
+from fute.embeddings.vectors import Embedding, save
 from fute.progress import Track, TrainingProgress
 from fute.specs.dataset_vectors import DatasetVectorSpec
 from fute.surrogate.checkpoint import Preempted, heed_sigterm

@@ -18,7 +18,7 @@ from fute.artifacts import Step
 from fute.baselines.components import component_cosines
 from fute.baselines.similarity import Pairs, fused_cosines, vector_cosines
 from fute.config.lm_baselines import LM_BASELINES, LmBaseline
-from fute.embeddings import load
+from fute.embeddings.vectors import load
 from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
 
 COLUMNS = ["model", "method", "source", "target", "score", "in_class"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fute.embeddings import Embedding, cosine
+from fute.embeddings.vectors import Embedding, cosine
 from fute.evaluation.fusion import reciprocal_rank_fusion
 from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
 

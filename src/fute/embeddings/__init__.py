@@ -15,26 +15,17 @@ A DTE is f of a dataset's pairs. An MTE is f of unlabelled texts with a black bo
 `embed_file`, `compare_files`   the commands for a user's own pairs
 """
 
-from fute.embeddings.vectors import (
-    Embedding,
-    EmbeddingError,
-    centred_cosine,
-    cosine,
-    load,
-    record_of,
-    save,
-    sqrt_cosine,
-    tensor_mean_cosine,
-)
+from importlib import import_module
 
-__all__ = [
-    "Embedding",
-    "EmbeddingError",
-    "centred_cosine",
-    "cosine",
-    "load",
-    "record_of",
-    "save",
-    "sqrt_cosine",
-    "tensor_mean_cosine",
-]
+EXPORTS = (
+    "Embedding", "EmbeddingError", "centred_cosine", "cosine", "load", "save", "sqrt_cosine", "tensor_mean_cosine",
+)  # fmt: skip
+"""Names from `vectors`, imported when they are asked for: numpy takes longer than most of a small step."""
+
+__all__ = list(EXPORTS)
+
+
+def __getattr__(name: str) -> object:
+    if name not in EXPORTS:
+        raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    return getattr(import_module("fute.embeddings.vectors"), name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fute.artifacts import Step, content_key, read_jsonl, sha256_file
 from fute.batching import check_sources
-from fute.embeddings.vectors import record_of
+from fute.embeddings.vector_record import record_of
 
 SUFFIX = ".zip"
 INDEX = "inputs.json"

@@ -74,12 +74,6 @@ def load(path: Path) -> Embedding:
     return Embedding(vector=arrays["vector"], orders=orders, init=arrays.get("init"), **facts)
 
 
-def record_of(data: bytes) -> dict[str, Any]:
-    """The `meta` of an embedding file given as bytes."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return json.loads(header["__metadata__"]["fute"])["meta"]
-
-
 def cosine(a: Embedding | np.ndarray, b: Embedding | np.ndarray) -> float:
     """Cosine of two task embeddings (or of two plain arrays), computed in fp64.
 

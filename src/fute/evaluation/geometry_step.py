@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
-from fute.embeddings import Embedding, load
+from fute.embeddings.vectors import Embedding, load
 from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
 
 NEIGHBOURS = 5

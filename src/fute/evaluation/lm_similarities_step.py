@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
-from fute.embeddings import load
+from fute.embeddings.vectors import load
 from fute.evaluation.similarities_step import similarity_row
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
-from fute.embeddings import (
+from fute.embeddings.vectors import (
     Embedding,
     centred_cosine,
     cosine,

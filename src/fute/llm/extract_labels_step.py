@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, read_jsonl, sha256_file
 from fute.llm.batch_lines import cell_lines
-from fute.llm.scoring import calibrate, normalise, predict
+from fute.llm.class_scores import calibrate, normalise, predict
 
 
 class ExtractSettings(BaseModel):

@@ -88,37 +88,6 @@ def coverage(log_scores: ArrayLike) -> float:
     return float(np.exp(np.asarray(log_scores, float)).sum())
 
 
-def normalise(log_scores: ArrayLike) -> NDArray[np.float64]:
-    """Class probabilities: softmax over the last axis of (..., classes).
-
-    Raises:
-        ValueError: a score is NaN or +inf, or a row has no finite score.
-    """
-    scores = np.asarray(log_scores, float)
-    best = scores.max(axis=-1, keepdims=True)
-    if not np.isfinite(best).all():
-        raise ValueError(f"class scores have no finite maximum: {scores.tolist()}")
-    mass = np.exp(scores - best)
-    return mass / mass.sum(axis=-1, keepdims=True)
-
-
-def predict(log_scores: Sequence[float] | NDArray) -> int:
-    """Index of the best class; ties go to the lower index."""
-    return int(np.argmax(log_scores))
-
-
-def calibrate(log_scores: ArrayLike, offset: ArrayLike) -> NDArray[np.float64]:
-    """Class log-scores (..., classes) minus the mean class log-score `offset` (classes,).
-
-    Raises:
-        ValueError: the numbers of classes differ.
-    """
-    scores, shift = np.asarray(log_scores, float), np.asarray(offset, float)
-    if shift.ndim != 1 or scores.shape[-1:] != shift.shape:
-        raise ValueError(f"offset of shape {shift.shape} does not fit class scores of shape {scores.shape}")
-    return scores - shift
-
-
 @dataclass(frozen=True, slots=True)
 class NextToken:
     """Log-probabilities of the wanted next tokens, by id, and the greedy answer, starting with the likeliest."""

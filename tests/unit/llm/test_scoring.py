@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp, softmax
 
-from fute.llm.scoring import calibrate, class_log_scores, coverage, normalise, predict, verbalizer_ids
+from fute.llm.class_scores import calibrate, normalise, predict
+from fute.llm.scoring import class_log_scores, coverage, verbalizer_ids
 
 scores = arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-700, 0))
 PIECES = ["no", "t", "yes", "Yes", "y", "may", "be", " ", "?", "A", ":"]
