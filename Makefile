@@ -42,13 +42,13 @@ engines: $(VENV)/test.ok
 test-long: $(VENV)/test.ok ## run the long versions of some tests: more random kills and damage, larger results
 	OMP_NUM_THREADS=1 FUTE_TEST_LONG=1 $(PYTEST) tests/workflow tests/audit -m long -v -s
 
-cluster-test: $(VENV)/test.ok ## build images, start SLURM with one node on this machine, run on it (as root; 25 minutes, first time 30)
+cluster-test: $(VENV)/test.ok ## build images, start SLURM with one node on this machine, run on it (as root)
 	$(PYTEST) tests/cluster -s
 
 test-pythons: ## check that Python 3.11, 3.12 and 3.13 give the same results: unit tests and the tiny run (an hour, up to 12 GB)
 	bash tests/support/pythons.sh 3.11 3.12 3.13
 
-bench: $(VENV)/bench.ok ## measure every speed claim against a plain version: benchmarks/results.csv, docs/performance.md (28 minutes)
+bench: $(VENV)/bench.ok ## measure every speed claim against a plain version: benchmarks/results.csv, docs/performance.md
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --quiet all -- results/models/smollm2-135m.lock.json
 	$(PY) benchmarks/run.py --threads $$(nproc) --labelling-model results/models/smollm2-135m
 

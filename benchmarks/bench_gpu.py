@@ -17,7 +17,7 @@ from harness import Row, finish, parser, refuse_under_load, say
 from torch import nn
 from workload import SETTINGS, make_pairs, make_surrogate, make_texts, save
 
-from fute.config.recipes import TaskEmbSettings, TupateSettings
+from fute.config.methods import TaskEmbSettings, TupateSettings
 from fute.embeddings.embedder import Embedder
 from fute.surrogate.fisher.squares import add_squared_outer_sums, squared_outer_sums_reference
 from fute.surrogate.text2text import Pair, encode_pairs

@@ -20,7 +20,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache, Enc
 from transformers.modeling_outputs import BaseModelOutput
 from workload import MAX_TOKENS, SETTINGS, make_pairs, make_surrogate, make_texts, save
 
-from fute.config.recipes import TupateSettings
+from fute.config.methods import TupateSettings
 from fute.embeddings.embedder import Embedder
 from fute.surrogate.prefix import PrefixShape, initial_prefix
 from fute.surrogate.text2text import Pair, encode_pairs

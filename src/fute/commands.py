@@ -36,7 +36,7 @@ def embed(
     classes: Annotated[str, typer.Option(help="heads form: all class names in order, separated by commas")] = "",
 ) -> None:
     """Learn the task embedding of your own (x, y) pairs; the file has one JSON object with x and y per line."""
-    from fute.config.recipes import METHODS
+    from fute.config.methods import METHODS
     from fute.config.run import load_run
 
     if method not in METHODS or kind not in ("dte", "mte"):

@@ -106,7 +106,7 @@ def test_a_link_that_leads_outside_is_refused(project: Run):
     [
         (CONFIG, "test_rows: 12", "test_rows: 11", OF_TEST | OF_TRAIN, "params"),
         (CONFIG, "limit: 12", "limit: 13", {"results/unsup/sa.jsonl.gz", "results/unsup/sa.counts.csv"}, "params"),
-        ("src/fute/data/normalise.py", '"""', '"""\nAn edit. ', OF_TEST | OF_TRAIN, "code"),
+        ("src/fute/data/splits.py", '"""', '"""\nAn edit. ', OF_TEST | OF_TRAIN, "code"),
         ("src/fute/evaluation/metrics.py", '"""', '"""\nAn edit. ', set(), "code"),
     ],
     ids=["test rows", "U", "code", "code of others"],
@@ -153,7 +153,7 @@ def test_verify_speaks_to_machines_and_people(project: Run):
 
 
 def test_verify_without_a_manifest_and_with_edited_code(project: Run):
-    with (project / "src/fute/data/normalise.py").open("a") as code:
+    with (project / "src/fute/data/splits.py").open("a") as code:
         code.write("# edited\n")
     done = project.audit("verify", "--json")
     assert done.returncode == 1

@@ -7,7 +7,7 @@ import json
 from support.audited_run import CONFIG, Run
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
-SPLITS = "src/fute/data/normalise.py"
+SPLITS = "src/fute/data/splits.py"
 
 
 def explain(run: Run, target: str) -> dict:

@@ -21,7 +21,7 @@ UNSUP, COUNTS = "results/unsup/sa.jsonl.gz", "results/data/mini-films/counts.jso
 LOCK = f"results/models/{MODEL}.lock.json"
 # the configuration's default targets are a whole experiment, of which this run has the data only
 NAMES = (UNSUP, TEST, TRAIN)
-SPLITS = "src/fute/data/normalise.py"
+SPLITS = "src/fute/data/splits.py"
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def ran(site: Path, cluster: LocalSlurm, weights: Path, tmp_path_factory: pytest
     """The language-model experiment in small after a run on SLURM, in images without a network."""
     made = lm_checkout(tmp_path_factory.mktemp("ran") / "project", weights)
     local_images.use_images(made, site)
-    print("\nthe language-model experiment on SLURM in images without a network (about six minutes)", flush=True)
+    print("\nthe language-model experiment on SLURM in images without a network", flush=True)
     controller = Controller(made, cluster, *IN_IMAGES)
     try:
         said = controller.finish(900)

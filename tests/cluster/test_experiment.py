@@ -31,7 +31,7 @@ def small(folder: Path, weights: Path) -> Checkout:
 
 def test_on_slurm_in_images_it_gives_what_a_plain_run_gives(site, cluster, send, tmp_path):
     """The same bytes: labels, log-scores and vectors too, since machine and package versions are the same."""
-    print("\nthe LLM experiment on SLURM in images without a network (about five minutes)", flush=True)
+    print("\nthe LLM experiment on SLURM in images without a network", flush=True)
     weights = save_model("smollm2", tmp_path / MODEL)
     inside = small(tmp_path / "cluster", weights)
     local_images.use_images(inside, site)
@@ -46,7 +46,7 @@ def test_on_slurm_in_images_it_gives_what_a_plain_run_gives(site, cluster, send,
     vectors = next((inside / "results/embeddings").rglob("batches/*.zip"))
     for path, image in ((labels, "labels"), (vectors, "train"), (inside / "results/paper/tables/table3.csv", "paper")):
         assert record(inside, path.relative_to(inside.folder).as_posix())["image"] == images[image]
-    print("\nthe same on this machine as it is (about three minutes)", flush=True)
+    print("\nthe same on this machine as it is", flush=True)
     plain = small(tmp_path / "plain", weights)
     plain.run()
     found, expected = semantic(inside), semantic(plain)

@@ -77,7 +77,7 @@ def test_the_language_model_experiment_on_the_cluster(ran, weights, tmp_path):
     assert len(ran.facts) < 30, "66 jobs of the workflow"
     assert ran.checkout.planned(*PROFILES) == {}
     plain = lm_checkout(tmp_path / "project", weights)
-    print("\nthe same on this machine as it is (about two minutes)", flush=True)
+    print("\nthe same on this machine as it is", flush=True)
     plain.run()
     found, expected = semantic(ran.checkout), semantic(plain)
     assert found.keys() == expected.keys()

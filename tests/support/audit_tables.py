@@ -48,7 +48,7 @@ def write_tables(model: str = "small-lm") -> None:
         step.bytes(EVALUATION / "table3.csv", csv_bytes(averages))
     settings = TableSettings(title="Table 3: zero-shot prompt selection", caption="Made up.")
     files = {"csv": TABLES / "table3.csv", "markdown": TABLES / "table3.md", "latex": TABLES / "table3.tex"}
-    table3(settings, table3=EVALUATION / "table3.csv", **files)
+    table3(settings, cells=EVALUATION / "table3.csv", **files)
 
 
 def list_run(name: str = "made-up") -> Manifest:

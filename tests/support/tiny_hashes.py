@@ -9,10 +9,10 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from support.checkouts import copy_project, semantic
+from support.checkouts import MODEL, save_model, semantic, tiny_checkout
 
 with tempfile.TemporaryDirectory() as folder:
-    run = copy_project(Path(folder) / "project")
+    run = tiny_checkout(Path(folder) / "project", save_model("smollm2", Path(folder) / MODEL))
     run.run()
     for name, data in semantic(run).items():
         print(f"{hashlib.sha256(data).hexdigest()}  {name}")

@@ -5,7 +5,7 @@ from importlib import import_module
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-from fute.config.recipes import TunedSettings, method_module
+from fute.config.methods import TunedSettings, method_module
 from fute.config.surrogate import SurrogateSettings
 from fute.surrogate.prefix import PARTS, PrefixShape, PrefixTuning, initial_prefix
 from fute.surrogate.text2text import Batch, Example, Surrogate, collate

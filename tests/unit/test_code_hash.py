@@ -3,7 +3,7 @@
 import pytest
 
 from fute import code_hash as closure
-from fute.config.recipes import form_module, method_module
+from fute.config.methods import form_module, method_module
 from fute.steps import module_of
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
 from fute.config.finetuning import TrainingSettings
 from fute.config.lm_experiment import LM
-from fute.config.recipes import TextEmbSettings
+from fute.config.methods import TextEmbSettings
 from fute.config.unsup import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan

@@ -8,6 +8,6 @@ description here, from which `document` writes docs/config.md and the schemas th
 `data` `unsup`                                        where texts come from
 `llm_experiment` `engines`                            the LLM experiment
 `lm_experiment` `finetuning` `plugins` `lm_baselines` the language-model experiment
-`surrogate` `methods` `recipes`                       how task embeddings are learned
+`surrogate` `methods`                                 how task embeddings are learned
 `models` `datasets` `prompts` `categories`            the registries
 """

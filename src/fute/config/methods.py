@@ -1,20 +1,213 @@
-"""The sections `taskemb`, `tupate`, `tupate_lora`, `tupate_bias`, `textemb`: one method each, with its two recipes."""
+"""The sections `taskemb`, `tupate`, `tupate_lora`, `tupate_bias`, `textemb`: each embedding method f with its recipes.
+
+Planning reads them, so nothing heavy is imported here.
+"""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fute.config.recipes import (
-    BiasSettings,
-    LoraSettings,
-    MethodSettings,
-    TaskEmbSettings,
-    TextEmbSettings,
-    TupateSettings,
-)
 from fute.config.sections import Section
+
+RATE = "Highest learning rate (AdamW); it falls linearly to 0 after the warm-up."
+
+
+class _Method(Section):
+    """What every method's settings can say of themselves; `method` is the method's id in paths and tables."""
+
+    @property
+    def early_stops(self) -> bool:
+        """Whether training ends on held-out rows."""
+        return False
+
+    def first_order(self) -> _Method:
+        """The same settings with the first order seed only."""
+        return self
+
+
+class _Trained(_Method):
+    """How the surrogate, or what tunes it, is trained."""
+
+    epochs: int = Field(
+        default=1, ge=1, description="Passes over all pairs, where no rows are held out for early stopping."
+    )
+    batch_size: int = Field(default=128, ge=1, description="Pairs in one optimiser step.")
+    learning_rate: float = Field(gt=0, description=RATE)
+    warmup: float = Field(
+        default=0.05, ge=0, le=1, description="Share of the steps over which the learning rate rises."
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW, on matrices only.")
+    clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient; a larger one is scaled down.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout rate in what is trained.")
+    order_seeds: tuple[int, ...] = Field(
+        default=(42,),
+        min_length=1,
+        description="Seeds of the order of pairs. One vector is learned per seed; their mean is the embedding.",
+    )
+    min_steps: int = Field(default=10, ge=1, description="Fewest optimiser steps. A shorter training is an error.")
+    bucket_batches: int = Field(
+        default=4,
+        ge=1,
+        description="Batches whose texts are sorted by length together, which saves padding. 1: plain random order.",
+    )
+    max_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most passes with early stopping. Give it with `patience`. `null`: no early stopping.",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop after so many passes without a lower loss on the held-out rows (`data.dev_share`).",
+    )
+
+    @model_validator(mode="after")
+    def _early_stopping_is_whole(self) -> _Trained:
+        if (self.max_epochs is None) != (self.patience is None):
+            raise ValueError("early stopping needs both max_epochs and patience; give both, or neither")
+        return self
+
+    @property
+    def early_stops(self) -> bool:
+        return self.patience is not None
+
+    def first_order(self) -> _Trained:
+        return self.model_copy(update={"order_seeds": self.order_seeds[:1]})
+
+
+class TaskEmbSettings(_Trained):
+    """TaskEmb: fine-tune the surrogate, then take the diagonal of its Fisher information on the same pairs."""
+
+    method: Literal["taskemb"] = Field("taskemb", description="Id of the method.")
+    learning_rate: float = Field(default=2e-5, gt=0, description=RATE)
+    reduction: Literal["mean_of_squares", "batch_mean_square", "square_of_mean"] = Field(
+        "mean_of_squares",
+        description="How gradients become the vector. `mean_of_squares`: the mean of squared gradients of single "
+        "pairs, the Fisher information. `square_of_mean`: the square of the mean gradient (the authors' code). "
+        "`batch_mean_square`: squares of the mean gradients of batches (Vu et al.).",
+    )
+    token_reduction: Literal["sum", "mean"] = Field(
+        "sum", description="Log-likelihood of a label: the sum over its tokens, or their mean."
+    )
+    labels: Literal["given", "sampled"] = Field(
+        "given", description="Labels of the Fisher information: the given ones, or drawn from the surrogate."
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="Regular expressions, searched in parameter names. What they match is not in the vector."
+    )
+    trained: Literal["all", "included"] = Field(
+        "all",
+        description="What is fine-tuned: the whole surrogate (the paper), or only what is in the vector, for short "
+        "runs.",
+    )
+    reduce: Literal["none", "rows", "tensors"] = Field(
+        "none", description="Size of the vector: every entry, one mean per row of a weight matrix, or one per tensor."
+    )
+    store: Literal["float32", "float16"] = Field(
+        "float32",
+        description="Number format of the file. `float16` halves it: entries are divided by their tensor's largest, "
+        "which is kept beside them, and those below 6e-8 of it become 0.",
+    )
+    fisher_batch_size: int = Field(default=16, ge=1, description="Pairs in one batch of the Fisher pass.")
+
+
+class _Tuned(_Trained):
+    """TuPaTE: the surrogate is frozen, and few parameters that tune it are trained from a common start."""
+
+    layers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tune only the last so many layers of a causal surrogate. The states below are computed once, "
+        "which makes small runs short. `null`: all layers.",
+    )
+    dropout_min_steps: int = Field(
+        default=100, ge=0, description="`dropout` is 0 in trainings of fewer optimiser steps than this."
+    )
+    backbone_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Dropout rate inside the frozen surrogate while it is tuned. Above 0, no states are computed once.",
+    )
+
+
+class TupateSettings(_Tuned):
+    """TuPaTE with a deep prefix: extra positions in every layer of the frozen surrogate are trained."""
+
+    START: ClassVar = ("length", "layers", "scope", "init_seed")
+    """What shapes the common start, hence must agree between vectors that are compared."""
+
+    method: Literal["tupate"] = Field("tupate", description="Id of the method.")
+    learning_rate: float = Field(default=1e-3, gt=0, description=RATE)
+    length: int = Field(default=16, ge=1, description="Positions of the prefix.")
+    scope: Literal["decoder_self", "encoder_decoder", "all"] = Field(
+        "decoder_self",
+        description="Which attentions of an encoder-decoder surrogate have a prefix: the decoder's self-attention "
+        "(then the encoder's states are computed once for all vectors), also the encoder's, or also the "
+        "cross-attention. A causal surrogate has one kind.",
+    )
+    init_seed: int = Field(42, description="Seed of the start, which all vectors share.")
+    min_relative_distance: float = Field(
+        default=0.5,
+        ge=0,
+        description="Least distance of the trained prefix from its start, as a share of the start's norm. A vector "
+        "that moved less is an error: it would mostly compare the start with itself.",
+    )
+
+
+class LoraSettings(_Tuned):
+    """TuPaTE with low-rank updates (LoRA) of the decoder's query and value projections."""
+
+    method: Literal["tupate-lora"] = Field("tupate-lora", description="Id of the method.")
+    learning_rate: float = Field(default=1e-3, gt=0, description=RATE)
+    rank: int = Field(default=8, ge=1, description="Rank of an update.")
+    alpha: float = Field(default=16.0, gt=0, description="An update is multiplied by `alpha` / `rank`.")
+    init_seed: int = Field(42, description="Seed of the start, which all vectors share.")
+
+
+class BiasSettings(_Tuned):
+    """TuPaTE with bias terms: added to every linear layer of the decoder's blocks, and zero at the start."""
+
+    method: Literal["tupate-bias"] = Field("tupate-bias", description="Id of the method.")
+    learning_rate: float = Field(default=1e-3, gt=0, description=RATE)
+
+
+class TextEmbSettings(_Method):
+    """TextEmb: the mean of the surrogate's last states over the labels of all pairs, without any training."""
+
+    method: Literal["textemb"] = Field("textemb", description="Id of the method.")
+    batch_size: int = Field(default=32, ge=1, description="Pairs in one batch.")
+
+
+MethodSettings = TaskEmbSettings | TupateSettings | LoraSettings | BiasSettings | TextEmbSettings
+TunedSettings = TupateSettings | LoraSettings | BiasSettings
+METHODS: dict[str, type[MethodSettings]] = {
+    kind.model_fields["method"].default: kind
+    for kind in (TaskEmbSettings, TupateSettings, LoraSettings, BiasSettings, TextEmbSettings)
+}
+"""Method id -> its settings."""
+MethodId = Literal["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb"]
+
+
+def method_module(method: str) -> str:
+    """The module of an embedding method. It is loaded by this name, so that a vector's key holds the code of its own
+    method alone."""
+    return f"fute.embeddings.{method.replace('-', '_')}"
+
+
+def form_module(form: str) -> str:
+    """The module of a form of surrogate, loaded by name like the methods."""
+    return f"fute.surrogate.{form}"
+
+
+def reads_shared_states(settings: MethodSettings, family: str) -> bool:
+    """Whether a method reads states of its texts that are the same for all its vectors: those of a T5's encoder."""
+    if family != "encoder-decoder" or not isinstance(settings, _Tuned) or settings.backbone_dropout:
+        return False
+    return getattr(settings, "scope", "decoder_self") == "decoder_self"
+
 
 MTE = "Recipe of model task embeddings, learned from U with a black box's labels."
 DTE = "Recipe of dataset task embeddings, learned from labelled rows."

@@ -11,9 +11,16 @@ from fute.config.categories import CATEGORIES, Category
 from fute.config.data import DataConfig
 from fute.config.llm_experiment import LlmConfig
 from fute.config.lm_experiment import LM, LmConfig
-from fute.config.methods import BiasConfig, LoraConfig, MethodConfig, TaskEmbConfig, TextEmbConfig, TupateConfig
+from fute.config.methods import (
+    BiasConfig,
+    LoraConfig,
+    MethodConfig,
+    MethodId,
+    TaskEmbConfig,
+    TextEmbConfig,
+    TupateConfig,
+)
 from fute.config.presets import Preset, with_preset
-from fute.config.recipes import MethodId
 from fute.config.sections import Id, Section
 from fute.config.surrogate import SurrogateConfig
 from fute.config.unsup import UnsupCategory, UnsupSettings

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import Step
-from fute.data.dataset_splits import SplitSettings, normalised
 from fute.data.sources import external_files
+from fute.data.splits import SplitSettings, normalised
 
 
 def normalise_test(settings: SplitSettings, *, source: dict[str, Any], root: Path, test: Path, lock: Path) -> None:

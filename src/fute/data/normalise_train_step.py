@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import Step, canonical_json, read_jsonl
-from fute.data.dataset_splits import SplitSettings, normalised
-from fute.data.normalise import exclusion_keys, size_warnings
 from fute.data.rows import Row, SourceError
 from fute.data.sources import external_files
+from fute.data.splits import SplitSettings, exclusion_keys, normalised, size_warnings
 
 
 def normalise_train(

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step
 from fute.config.unsup import UnsupCategory, UnsupSettings
 from fute.data.crossfit import draw_unsup
-from fute.data.crossfit_files import read_unsup
 from fute.data.sources import external_files
+from fute.data.unsup_files import read_unsup
 
 
 class UnsupStep(BaseModel):

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 
 from fute.artifacts import Step, sha256_file
 from fute.batching import UnitStore, keys_text
-from fute.config.recipes import MethodSettings, TaskEmbSettings, form_module, method_module
+from fute.config.methods import MethodSettings, TaskEmbSettings, form_module, method_module
 from fute.device import compute_device
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.extract_embedding_step import INDEX, SUFFIX, learned_from, member

@@ -10,7 +10,7 @@ from typing import Literal
 from fute import paths
 from fute.artifacts import Step, content_key, sha256_file
 from fute.config.categories import CLASSES
-from fute.config.recipes import MethodId, form_module, method_module
+from fute.config.methods import MethodId, form_module, method_module
 from fute.config.run import Run
 from fute.config.sections import ConfigError
 from fute.data.rows import BadRow, at, read_raw_jsonl

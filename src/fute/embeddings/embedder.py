@@ -12,7 +12,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from fute.artifacts import content_key
-from fute.config.recipes import MethodSettings, TaskEmbSettings, TextEmbSettings, method_module
+from fute.config.methods import MethodSettings, TaskEmbSettings, TextEmbSettings, method_module
 from fute.config.surrogate import SurrogateSettings
 from fute.device import compute_device
 from fute.embeddings.vectors import Embedding, EmbeddingError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fute.artifacts import Step
-from fute.config.recipes import TupateSettings
+from fute.config.methods import TupateSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import read_rows
 from fute.device import compute_device

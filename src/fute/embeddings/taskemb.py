@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from fute.config.recipes import TaskEmbSettings
+from fute.config.methods import TaskEmbSettings
 from fute.embeddings.vectors import Embedding
 from fute.progress import Track
 from fute.surrogate.checkpoint import Checkpoint

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from fute.config.recipes import TextEmbSettings
+from fute.config.methods import TextEmbSettings
 from fute.surrogate.text2text import Example, Surrogate, collate
 
 

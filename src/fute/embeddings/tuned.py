@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fute.config.recipes import TunedSettings
+from fute.config.methods import TunedSettings
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.surrogate.dropout import set_dropout
 from fute.surrogate.states import States, compute_states

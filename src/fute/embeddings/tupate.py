@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accelerate import Accelerator
 
-from fute.config.recipes import TupateSettings
+from fute.config.methods import TupateSettings
 from fute.embeddings.tuned import Tuned
 from fute.surrogate.prefix import PrefixShape, PrefixTuning, initial_prefix
 from fute.surrogate.text2text import Surrogate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accelerate import Accelerator
 
-from fute.config.recipes import BiasSettings
+from fute.config.methods import BiasSettings
 from fute.embeddings.tuned import Tuned
 from fute.surrogate.biases import BiasTuning
 from fute.surrogate.text2text import Surrogate

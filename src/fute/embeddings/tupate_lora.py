@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accelerate import Accelerator
 
-from fute.config.recipes import LoraSettings
+from fute.config.methods import LoraSettings
 from fute.embeddings.tuned import Tuned
 from fute.surrogate.lora import LoraTuning
 from fute.surrogate.text2text import Surrogate

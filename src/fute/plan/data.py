@@ -9,8 +9,8 @@ from typing import Any
 
 from fute import paths
 from fute.config.run import Run
-from fute.data.crossfit_files import unsup_identity
 from fute.data.sources import source_identity
+from fute.data.unsup_files import unsup_identity
 from fute.steps import code
 
 BUILTIN = Path("resources/builtin")

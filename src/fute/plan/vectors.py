@@ -8,7 +8,7 @@ from typing import Any
 
 from fute.artifacts import content_key
 from fute.config.lm_experiment import LM
-from fute.config.recipes import MethodSettings, form_module, method_module, reads_shared_states
+from fute.config.methods import MethodSettings, form_module, method_module, reads_shared_states
 from fute.config.run import Run
 from fute.config.surrogate import SurrogateSettings
 from fute.plan.batches import Batches

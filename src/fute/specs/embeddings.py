@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fute.config.recipes import METHODS, MethodId, MethodSettings
+from fute.config.methods import METHODS, MethodId, MethodSettings
 from fute.config.sections import Section
 from fute.config.surrogate import SurrogateSettings
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from fute.config.recipes import form_module
+from fute.config.methods import form_module
 from fute.config.surrogate import SurrogateSettings
 from fute.surrogate.text2text import Surrogate
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from fute.config.datasets import DatasetSettings
-from fute.data.normalise import normalise
 from fute.data.rows import alphanumeric, overlap_key, read_raw_jsonl
 from fute.data.sources import BUILTIN_ROOT, load_dataset_rows
+from fute.data.splits import normalise
 from fute.data.text2text import UNANSWERABLE
 
 ROOT = Path(__file__).parents[3]

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from fute.config.unsup import UnsupSettings
 from fute.data.crossfit import cut_words, draw_unsup, form, segment
-from fute.data.crossfit_files import read_unsup, unsup_identity
 from fute.data.crossfit_tasks import EXCLUDED, EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
 from fute.data.rows import BadRow, Row, SourceError
+from fute.data.unsup_files import read_unsup, unsup_identity
 
 POOL = {"kind": "pool", "path": "pool.jsonl"}
 

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from fute.config import strict_yaml
 from fute.config.datasets import DatasetSettings
 from fute.data import hub, sources
-from fute.data.normalise import normalise
 from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key, read_raw_jsonl
 from fute.data.sources import (
     RawRow,
@@ -24,6 +23,7 @@ from fute.data.sources import (
     load_dataset_rows,
     source_identity,
 )
+from fute.data.splits import normalise
 
 REGISTRY = Path(__file__).parents[3] / "config" / "datasets.yaml"
 

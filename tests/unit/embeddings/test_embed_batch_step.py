@@ -143,7 +143,7 @@ def test_a_vector_of_soft_labels_notices_other_probabilities(tmp_path, monkeypat
         if name == "labels":
             extract_embedding("k1", batch=Path("b.zip"), files=files, output=Path("again.out"))
         else:
-            with pytest.raises(ValueError, match=r"learned from another other\.jsonl\.gz"):
+            with pytest.raises(ValueError, match=r"was made from another version of other\.jsonl\.gz"):
                 extract_embedding("k1", batch=Path("b.zip"), files=files, output=Path("again.out"))
 
 
@@ -198,7 +198,7 @@ def test_other_labels_or_another_surrogate_are_noticed(batch):
         step.jsonl(Path("other.jsonl.gz"), [label | {"prediction": "negative"} for label in LABELS])
     Path("other.json").write_text('{"files": {}}')
     for files in ({"labels": Path("other.jsonl.gz")}, {"surrogate": Path("other.json")}):
-        with pytest.raises(ValueError, match=r"learned from another other\.json"):
+        with pytest.raises(ValueError, match=r"was made from another version of other\.json"):
             extract_embedding("k1", batch=batch, files=files, output=Path("out.safetensors"))
     with pytest.raises(ValueError, match="holds no vector"):
         extract_embedding("k2", batch=batch, files={}, output=Path("out.safetensors"))

@@ -9,7 +9,7 @@ import torch
 from support.stand_ins import FAMILIES, pairs, save_stand_in
 from transformers import LlamaForCausalLM
 
-from fute.config.recipes import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
+from fute.config.methods import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import (
     Embedding,

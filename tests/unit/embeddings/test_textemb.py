@@ -5,7 +5,7 @@ import pytest
 import torch
 from support.stand_ins import FAMILIES, pairs, save_stand_in
 
-from fute.config.recipes import TextEmbSettings
+from fute.config.methods import TextEmbSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import cosine
 from fute.embeddings.embedder import Embedder

@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.stand_ins import FAMILIES, pairs, save_stand_in
 
-from fute.config.recipes import (
+from fute.config.methods import (
     BiasSettings,
     LoraSettings,
     MethodSettings,

@@ -22,7 +22,7 @@ from transformers import (
     T5ForSequenceClassification,
 )
 
-from fute.config.recipes import (
+from fute.config.methods import (
     BiasSettings,
     LoraSettings,
     TaskEmbSettings,

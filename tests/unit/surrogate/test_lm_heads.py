@@ -10,7 +10,7 @@ from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, save_small
 
 from fute.blackbox.heads import Pretrained
 from fute.blackbox.predict import predict
-from fute.config.recipes import TaskEmbSettings, TupateSettings
+from fute.config.methods import TaskEmbSettings, TupateSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Row
 from fute.embeddings import cosine

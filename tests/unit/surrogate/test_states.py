@@ -11,7 +11,7 @@ from support.stand_ins import pairs, save_stand_in
 from support.tunings import tuning_of
 
 from fute.artifacts import Step
-from fute.config.recipes import BiasSettings, LoraSettings, TupateSettings
+from fute.config.methods import BiasSettings, LoraSettings, TupateSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Row
 from fute.embeddings.encoder_states_step import encoder_states

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fute.config.datasets import DatasetSettings
-from fute.data.normalise import exclusion_keys, normalise, size_warnings
 from fute.data.rows import Answer, BadRow, Row, SourceError, alphanumeric
 from fute.data.sources import RawRow, RawSplits, load_dataset_rows, source_identity
+from fute.data.splits import exclusion_keys, normalise, size_warnings
 
 SPLITS = {"train": "train", "test": "test"}
 STSB = {

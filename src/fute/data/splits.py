@@ -10,13 +10,16 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from fute.config.datasets import DatasetSettings
+from pydantic import BaseModel, ConfigDict
+
+from fute.config.datasets import DatasetSettings, Source
 from fute.data.examples import Example, Raw, Skipped
 from fute.data.readers import Form, form_of
 from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key
-from fute.data.sources import RawRow, RawSplits
+from fute.data.sources import RawRow, RawSplits, load_dataset_rows
 from fute.data.squad_form import YES_NO
 from fute.data.text2text import UNANSWERABLE, answer_target, number_target
 
@@ -194,3 +197,38 @@ def _sample(rows: list[Row], size: int, seed: int) -> tuple[list[Row], list[Row]
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     return [rows[i] for i in sorted(order[:size])], [rows[i] for i in sorted(order[size:])]
+
+
+class SplitSettings(BaseModel):
+    """Settings that determine the rows of one dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    entry: DatasetSettings
+    source: Source
+    test_rows: int | None
+    train_rows: int | None
+    dev_share: float
+    seed: int
+
+
+def normalised(
+    settings: SplitSettings, root: Path, exclude: frozenset[str] = frozenset(), revision: str | None = None
+) -> tuple[Normalised, dict[str, Any]]:
+    """Rows of every split, and the lock of the files that were read.
+
+    exclude: normalised texts that no training row may hold. revision: of a repository, taken from an earlier lock.
+    """
+    raw = load_dataset_rows(settings.dataset, settings.entry, source=settings.source, root=root, revision=revision)
+    result = normalise(
+        settings.dataset,
+        settings.entry,
+        raw,
+        test_rows=settings.test_rows,
+        train_rows=settings.train_rows,
+        dev_share=settings.dev_share,
+        seed=settings.seed,
+        exclude=exclude,
+    )
+    return result, raw.lock
