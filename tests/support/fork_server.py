@@ -17,7 +17,7 @@ import contextlib
 import gc
 import json
 import os
-import select
+import selectors
 import shutil
 import signal
 import socket
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MODULES = (
     *("fute", "fute.launch", "snakemake", "accelerate.commands.launch"),
-    *("support.finetune_until", "support.small_lms", "support.twin"),
+    *("support.finetune_until", "support.small_lms", "support.toy_training", "support.twin"),
 )
 # what libraries read while they are imported
 READ_AT_IMPORT = (
@@ -137,6 +137,29 @@ def client(folder: Path, arguments: list[str]) -> None:
 # --- the server ----------------------------------------------------------------------------------------------------
 
 
+class Step:
+    """A fork that runs, and the client that waits for it."""
+
+    def __init__(self, client: socket.socket, words: list[str], process: int) -> None:
+        self.client, self.words, self.process = client, words, process
+        self.end = os.pidfd_open(process)
+
+    def heed_client(self) -> bool:
+        """Pass a signal on; False where the client has gone, and without a client there is no step."""
+        sent = self.client.recv(1)
+        os.kill(self.process, sent[0] if sent else signal.SIGKILL)
+        return bool(sent)
+
+    def finish(self) -> None:
+        """Tell the client the status."""
+        _, status, used = os.wait4(self.process, 0)
+        print(f"{used.ru_utime + used.ru_stime:.2f} s", *self.words, flush=True)
+        with contextlib.suppress(OSError):
+            self.client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+        self.client.close()
+        os.close(self.end)
+
+
 def serve(folder: Path) -> None:
     """Import the libraries, and fork for each client; returns in a fork, which is then the step."""
     for name in LOADED.split():
@@ -145,30 +168,44 @@ def serve(folder: Path) -> None:
     gc.freeze()  # a collection in a fork would touch, and so copy, all of this
     (folder / "environment.json").write_text(json.dumps(import_environment()))
     (folder / "interpreter").write_text(sys.executable)
-    clients, users = listening(folder / "socket"), listening(folder / "users")
-    connected: list[socket.socket] = []
+    watched = selectors.DefaultSelector()
+    clients, users = (watched.register(listening(folder / name), selectors.EVENT_READ) for name in ("socket", "users"))
+    connected: set[socket.socket] = set()
     while True:
-        ready = select.select([clients, users, *connected], [], [], 1)[0]
-        if clients in ready:
-            client, _ = clients.accept()
-            if os.fork() == 0:
-                clients.close()
-                return watch(folder, client)
-            client.close()
-        if users in ready:
-            connected.append(users.accept()[0])
-            connected[-1].send(b"+")
-        for user in set(ready) - {clients, users}:  # it has gone
-            connected.remove(user)
-            if not connected:
-                users.close()
-                with contextlib.suppress(ChildProcessError):
-                    while os.waitpid(-1, 0):
-                        pass
-                os._exit(0)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        for key, _ in watched.select():
+            if key is clients:
+                client, _ = clients.fileobj.accept()
+                header, files, _, _ = socket.recv_fds(client, 8, 3)
+                request = json.loads(client.makefile("rb").read(int.from_bytes(header, "big")))
+                if (process := os.fork()) == 0:
+                    for other in list(watched.get_map().values()):
+                        os.close(other.fd)
+                    client.close()
+                    return become(folder, files, *request)
+                for file in files:
+                    os.close(file)
+                step = Step(client, request[0][:3], process)
+                for file in (step.end, client):
+                    watched.register(file, selectors.EVENT_READ, step)
+            elif key is users:
+                user, _ = users.fileobj.accept()
+                watched.register(user, selectors.EVENT_READ)
+                connected.add(user)
+                user.send(b"+")
+            elif key.fileobj in connected:  # it has gone
+                watched.unregister(key.fileobj)
+                connected.remove(key.fileobj)
+                if not connected:
+                    os._exit(0)
+            elif watched.get_map().get(key.fd) is not key:  # of a step that has ended since
+                continue
+            elif key.fileobj == key.data.end:
+                watched.unregister(key.fileobj)
+                if key.data.client in watched.get_map():
+                    watched.unregister(key.data.client)
+                key.data.finish()
+            elif not key.data.heed_client():
+                watched.unregister(key.fileobj)
 
 
 def listening(path: Path) -> socket.socket:
@@ -176,31 +213,6 @@ def listening(path: Path) -> socket.socket:
     made.bind(str(path))
     made.listen(64)
     return made
-
-
-def watch(folder: Path, connection: socket.socket) -> None:
-    """Fork once more for the step, and return in it; here, pass signals on to it and its status to the client."""
-    header, files, _, _ = socket.recv_fds(connection, 8, 3)
-    request = connection.makefile("rb").read(int.from_bytes(header, "big"))
-    step = os.fork()
-    if step == 0:
-        connection.close()
-        return become(folder, files, *json.loads(request))
-    ended = os.pidfd_open(step)
-    while True:
-        ready = select.select([ended, connection], [], [])[0]
-        if ended in ready:
-            break
-        sent = connection.recv(1)
-        os.kill(step, sent[0] if sent else signal.SIGKILL)  # without a client there is no step
-        if not sent:
-            break
-    _, status, used = os.wait4(step, 0)
-    status = os.waitstatus_to_exitcode(status)
-    print(f"{used.ru_utime + used.ru_stime:.2f} s", *json.loads(request)[0][:3], flush=True)
-    with contextlib.suppress(OSError):
-        connection.sendall(str(status).encode())
-    os._exit(0)
 
 
 def become(folder: Path, files: list[int], arguments: list[str], where: str, environment: dict[str, str]) -> None:

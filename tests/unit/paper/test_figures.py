@@ -69,7 +69,6 @@ def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
         check=True,
         cwd=ROOT,
         env=environment,
-        timeout=60,
     )
     for path in here:
         assert path.read_bytes() == (tmp_path / f"there{path.suffix}").read_bytes()

@@ -1,16 +1,17 @@
 """The training loop: order, schedule, early stopping, and that a killed training ends in the same bytes."""
 
 import math
+import os
 import signal
 import subprocess
-import sys
 import time
 from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
+from support.checkouts import ENVIRONMENT, ROOT
+from support.toy_training import LONG, Toy, numbered
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -25,10 +26,6 @@ from fute.surrogate.training import (
     step_seed,
     train,
 )
-
-
-def numbered(lengths) -> list[Example]:
-    return [Example(i, (3,) * n, (4, 1), False, False) for i, n in enumerate(lengths)]
 
 
 @pytest.mark.parametrize("bucket_batches", [1, 2, 4])
@@ -119,38 +116,6 @@ def test_a_step_and_an_epoch_have_random_streams_of_their_own():
     orders = [torch.randperm(50, generator=epoch_generator(*key)).tolist() for key in ((1, 1), (1, 2), (2, 1), (1, 1))]
     assert orders[0] == orders[3]
     assert orders[0] != orders[1] != orders[2] != orders[0]
-
-
-class Toy:
-    """A small model with dropout from torch's global generator, as a prefix has it; 9 examples."""
-
-    def __init__(self) -> None:
-        torch.manual_seed(0)
-        self.table = nn.Parameter(torch.randn(20, 6))
-        self.mix = nn.Parameter(torch.randn(6, 6))
-        self.bias = nn.Parameter(torch.zeros(6))
-        self.calls = 0
-        self.examples = numbered([3, 5, 2, 7, 4, 6, 1, 9, 8])
-        self.dev = numbered([2, 4, 6])
-
-    @property
-    def named(self) -> list[tuple[str, nn.Parameter]]:
-        return [("table", self.table), ("mix", self.mix), ("bias", self.bias)]
-
-    def losses(self, batch: list[Example]) -> Tensor:
-        self.calls += 1
-        states = self.table[torch.tensor([len(example.input_ids) for example in batch])]
-        states = F.dropout(states, 0.3, training=torch.is_grad_enabled())
-        wanted = 0.5 if torch.is_grad_enabled() else 0.1  # so that held-out rows are best before the end
-        return ((torch.tanh(states @ self.mix) + self.bias - wanted) ** 2).sum(1)
-
-    def train(self, *, early_stop: bool = False, **options) -> TrainingLog:
-        stopping = {"dev": self.dev, "patience": 2} if early_stop else {}
-        fixed = {"epochs": 12 if early_stop else 3, "batch_size": 4, "learning_rate": 0.2, "order_seed": 42}
-        return train(self.losses, self.named, self.examples, **fixed | stopping | options)
-
-    def bytes(self) -> bytes:
-        return b"".join(parameter.detach().numpy().tobytes() for _, parameter in self.named)
 
 
 def test_training_takes_each_epochs_order_and_each_steps_stream():
@@ -377,36 +342,24 @@ def test_refusals():
         train(Toy().losses, Toy().named, [], epochs=1, batch_size=1, learning_rate=0.1, order_seed=0)
 
 
-SCRIPT = """
-import sys, time
-from pathlib import Path
-sys.path.insert(0, {here!r})
-from fute.surrogate.checkpoint import Checkpoint, heed_sigterm
-from test_training import Toy
-with heed_sigterm():
-    Toy().train(checkpoint=Checkpoint(Path({path!r}), "same", every_s={every_s}), epochs=50,
-                progress=lambda done, total, loss: (print(done, flush=True), time.sleep(0.01)))
-"""
-
-
+@pytest.mark.usefixtures("quick_starts")
 @pytest.mark.parametrize(("number", "every_s"), [(signal.SIGTERM, 1e9), (signal.SIGKILL, 0.0)])
 def test_a_process_that_gets_a_signal_goes_on_to_the_same_bytes(tmp_path, number, every_s):
     path = tmp_path / "state.safetensors"
-    script = SCRIPT.format(here=str(Path(__file__).parent), path=str(path), every_s=every_s)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if int(line) == 20:
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
+    line = ["python", "-m", "support.toy_training", str(path), str(every_s)]
+    process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for step in process.stdout:
+        if int(step) == 20:
             process.send_signal(number)
             break
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL), said
     assert (str(path) in said) == (number == signal.SIGTERM)
     whole, again, seen = Toy(), Toy(), []
-    expected = whole.train(epochs=50)
+    expected = whole.train(epochs=LONG)
     log = again.train(
-        epochs=50, checkpoint=Checkpoint(path, "same"), progress=lambda done, total, loss: seen.append(done)
+        epochs=LONG, checkpoint=Checkpoint(path, "same"), progress=lambda done, total, loss: seen.append(done)
     )
-    assert 20 <= seen[0] < 150, "went on from where it was"
+    assert 20 <= seen[0] < 3 * LONG, "went on from where it was"
     assert facts(log) == facts(expected) and again.bytes() == whole.bytes()
