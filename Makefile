@@ -41,6 +41,7 @@ engines: $(VENV)/test.ok
 
 test-long: $(VENV)/test.ok ## run the long versions of some tests: more random kills and damage, larger results
 	OMP_NUM_THREADS=1 FUTE_TEST_LONG=1 $(PYTEST) tests/workflow tests/audit -m long -v -s
+	OMP_NUM_THREADS=2 FUTE_TEST_LONG=1 $(PYTEST) tests/engines -m long -s
 
 cluster-test: $(VENV)/test.ok ## build images, start SLURM with one node on this machine, run on it (as root)
 	$(PYTEST) tests/cluster -s

@@ -12,8 +12,9 @@ import torch
 
 from fute.llm.engine import EngineSettings, Perplexity, ScoreRequest, ScoreResult, load_engine
 from fute.llm.scoring import score_requests
+from support.thoroughness import LONG
 
-ROWS = 30
+ROWS = 50 if LONG else 15
 """Of each of four datasets."""
 COT_LINE = "\nReason step by step before answering."
 
