@@ -18,9 +18,9 @@ from support.planning import Plan, alternating, bare, paper
 ROUNDS = 3
 
 
-def measure(name: str, jobs: int, ours: Plan, other: Plan) -> Row:
+def measure(name: str, jobs: int, ours: Plan, other: Plan, planned: int) -> Row:
     say(f"{name}: {jobs} jobs, {ROUNDS} times each")
-    left, right = alternating(ROUNDS, (ours, ("--quiet",)), (other, ("--quiet",)))
+    left, right = alternating(ROUNDS, ours, other, planned)
     return Row(
         name=name, size=f"{jobs:,} jobs", ours="the paper's run", other="a bare workflow",
         ours_seconds=left.seconds, other_seconds=right.seconds, ratio=left.seconds / right.seconds, required="<= 1.4",
@@ -36,12 +36,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ours = paper(Path(folder) / "project", options.llms)
         jobs = ours.run().jobs
-        rows = [measure(f"planning {options.llms} LLMs, cold", jobs, ours, bare(Path(folder) / "bare", jobs))]
+        rows = [measure(f"planning {options.llms} LLMs, cold", jobs, ours, bare(Path(folder) / "bare", jobs), jobs)]
         say("making all files of both")
         jobs = ours.finish()
         other = bare(Path(folder) / "bare-finished", jobs)
         other.finish()
-        rows.append(measure(f"planning {options.llms} LLMs, all outputs present", jobs, ours, other))
+        rows.append(measure(f"planning {options.llms} LLMs, all outputs present", jobs, ours, other, 0))
     finish(rows, options.rows)
 
 

@@ -62,17 +62,17 @@ def _source_files() -> tuple[str, ...]:
 @contextlib.contextmanager
 def as_a_process(folder: Path, environment: Mapping[str, str], arguments: list[str]) -> Iterator[None]:
     """Folder, environment and arguments as a process of its own would have them."""
-    before, argv, path = dict(os.environ), sys.argv, list(sys.path)
+    before, argv, path, python = dict(os.environ), sys.argv, list(sys.path), sys.executable
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = arguments
+    sys.argv, sys.executable = arguments, shutil.which("python")
     try:
         with contextlib.chdir(folder):
             yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        sys.argv, sys.path[:] = argv, path
+        sys.argv, sys.path[:], sys.executable = argv, path, python
 
 
 def image_name(sha256: str) -> str:

@@ -51,7 +51,8 @@ class DryRun:
 
     @property
     def jobs(self) -> int:
-        return int(re.findall(r"^total +(\d+)$", self.said, re.MULTILINE)[-1])
+        """How many are planned; none where everything is there or nothing was asked for."""
+        return int((re.findall(r"^total +(\d+)$", self.said, re.MULTILINE) or [0])[-1])
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ class Plan:
     folder: Path
     arguments: tuple[str, ...] = ()
 
-    def run(self, *more: str) -> DryRun:
+    def run(self) -> DryRun:
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "snakemake", "-n", *self.arguments, *more],
+                [sys.executable, "-m", "snakemake", "-n", *self.arguments, "--quiet", "rules"],
                 cwd=self.folder, env=Checkout(self.folder).environment(), stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
             _, status, used = os.wait4(process.pid, 0)
@@ -75,12 +76,11 @@ class Plan:
         return DryRun(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, said)
 
     def finish(self) -> int:
-        """Make all files of the plan, empty, with Snakemake's metadata; returns how many jobs are then planned."""
+        """Make all files of the plan, empty, with Snakemake's metadata; returns how many jobs the plan then has."""
         line = [sys.executable, str(Path(__file__).with_name("finished_plan.py")), *self.arguments[1:]]
         environment = Checkout(self.folder).environment() | {"PYTHONPATH": str(ROOT / "src")}
         done = subprocess.run(line, cwd=self.folder, env=environment, text=True, capture_output=True)
         assert done.returncode == 0, done.stderr[-4000:]
-        assert "Nothing to be done" in self.run().said, "something is missing of a finished run"
         return int(done.stdout.split()[-1])
 
 
@@ -114,21 +114,25 @@ def bare(folder: Path, jobs: int) -> Plan:
     return Plan(folder)
 
 
-def alternating(rounds: int, *calls: tuple[Plan, tuple[str, ...]]) -> list[DryRun]:
-    """The quickest dry run of each call, measured in turn: other work on the machine only ever adds."""
-    runs: list[list[DryRun]] = [[plan.run(*arguments) for plan, arguments in calls] for _ in range(rounds)]
+def alternating(rounds: int, ours: Plan, other: Plan, jobs: int) -> list[DryRun]:
+    """The quickest dry run of each, measured in turn: other work on the machine only ever adds.
+
+    jobs: how many each must plan.
+    """
+    runs = [(ours.run(), other.run()) for _ in range(rounds)]
+    assert {run.jobs for pair in runs for run in pair} == {jobs}
     return [min(column, key=lambda run: run.seconds) for column in zip(*runs, strict=True)]
 
 
-def ratio(bound: float, ours: Plan, other: Plan, *arguments: str, rounds: int = 5) -> float:
-    """Processor time of our dry run over that of another, the quickest of each counting.
+def ratio(bound: float, ours: Plan, other: Plan, jobs: int, least: int = 2, most: int = 5) -> float:
+    """Processor time of our dry run over that of another as large, the quickest of each counting.
 
-    They are measured twice, and up to `rounds` times until the ratio is within the bound.
+    They are measured `least` times, and up to `most` times until the ratio is within the bound.
     """
-    left, right = alternating(2, (ours, arguments), (other, arguments))
-    quickest, others, done = left.seconds, right.seconds, 2
-    while quickest > bound * others and done < rounds:
-        left, right = alternating(1, (ours, arguments), (other, arguments))
+    left, right = alternating(least, ours, other, jobs)
+    quickest, others, done = left.seconds, right.seconds, least
+    while quickest > bound * others and done < most:
+        left, right = alternating(1, ours, other, jobs)
         quickest, others, done = min(quickest, left.seconds), min(others, right.seconds), done + 1
     say(f"{quickest:.2f} s, the other {others:.2f} s, ratio {quickest / others:.2f} after {done} rounds")
     return quickest / others
