@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-# Planning makes no garbage, and the search for it takes two fifths of planning; it starts before the first job.
+# Planning makes no garbage, and looking for it takes a sixth of the time that the paper's run needs for planning.
+# The collector starts with the first job.
 gc.disable()
 atexit.register(gc.freeze)
 
