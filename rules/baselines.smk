@@ -89,7 +89,7 @@ if LM:
                 runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).minutes(attempt),
             params:
                 spec=lambda wc: BASELINES.vector_spec(wc.dataset),
-                weights=paths.model_folder(BASELINES.model),
+                weights=lambda wc: paths.model_folder(BASELINES.model),
                 finetuned=f"--finetuned {TUNED} --finetuned-lock {TUNED}.lock.json" if TUNED else "",
                 outputs=lambda wc, output: named({m: output.get(m) for m in BASELINES.vector_methods}),
                 code=code("embed_dataset", "train"),

@@ -28,7 +28,7 @@ if LLM:
         params:
             spec=lambda wc: LLM.labels.spec(wc.model, wc.batch),
             corpora=lambda wc: named(LLM.labels.corpora(wc.model, wc.batch)),
-            folder="results/models/{model}",
+            folder=lambda wc: paths.model_folder(wc.model),
         message:
             "new labels of {wildcards.model}"
         shell:
@@ -131,8 +131,8 @@ if LM:
             runtime=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).minutes(attempt),
         params:
             spec=lambda wc: LM.finetune.spec(wc.model, wc.dataset),
-            weights="results/models/{model}",
-            folder="results/finetuned/{model}/{dataset}",
+            weights=lambda wc: paths.model_folder(wc.model),
+            folder=lambda wc: paths.finetuned_folder(wc.model, wc.dataset),
             processes=CONFIG.processes,
             code=code("finetune_model", "train"),
         message:
@@ -169,7 +169,7 @@ if LM:
             runtime=lambda wc, attempt: NEEDS.label_language_model(wc.model).minutes(attempt),
         params:
             settings=lambda wc: LM.label_settings(wc.model, wc.dataset),
-            folder="results/finetuned/{model}/{dataset}",
+            folder=lambda wc: paths.finetuned_folder(wc.model, wc.dataset),
             code=code("label_language_model", "train"),
         message:
             "labels on U of {wildcards.model} fine-tuned on {wildcards.dataset}"

@@ -116,6 +116,15 @@ def recorded(**outputs):
     }
 
 
+def figure_files(names):
+    """Output name -> file of each format of the figures."""
+    return {
+        f"{name}_{ending}": f"results/paper/figures/{name}.{ending}"
+        for name in names
+        for ending in ("pdf", "png", "csv")
+    }
+
+
 def named(files):
     """Format a mapping of files for a step's command line: `key=path key=path ...`."""
     return " ".join(f"{key}={path}" for key, path in sorted(files.items()))

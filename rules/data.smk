@@ -28,7 +28,7 @@ rule fetch_model:
         runtime=240,
     params:
         entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
-        folder="results/models/{model}",
+        folder=lambda wc: paths.model_folder(wc.model),
         code=code("fetch_model", "train"),
     message:
         "files of the model {wildcards.model}"

@@ -25,7 +25,7 @@ rule encoder_states:
     params:
         settings=lambda wc: settings_json(PLAN.vectors.encoder_settings(wc.category)),
         texts=f"--texts {PLAN.vectors.texts_with_states}" if PLAN.vectors.texts_with_states else "",
-        folder="results/models/{surrogate}",
+        folder=lambda wc: paths.model_folder(wc.surrogate),
         code=code("encoder_states", "train"),
     message:
         "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
@@ -65,7 +65,7 @@ rule embed_batch:
     params:
         spec=lambda wc: BATCHES.spec(wc.method, wc.batch),
         files=lambda wc: named(BATCHES.inputs(wc.method, wc.batch)),
-        folder="results/models/{surrogate}",
+        folder=lambda wc: paths.model_folder(wc.surrogate),
         processes=CONFIG.processes,
     message:
         "new task embeddings by {wildcards.method} (surrogate {wildcards.surrogate})"

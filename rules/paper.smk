@@ -6,15 +6,6 @@ REPORTED = []
 DRAWN = {}
 
 
-def figure_files(names):
-    """Output name -> file of each format of the figures."""
-    return {
-        f"{name}_{ending}": f"results/paper/figures/{name}.{ending}"
-        for name in names
-        for ending in ("pdf", "png", "csv")
-    }
-
-
 if LLM:
     FIGURES = PLAN.figures("fig4", "figa2")
     DRAWN |= FIGURES
@@ -66,13 +57,12 @@ if LLM:
             runtime=10,
         params:
             settings=settings_json(PLAN.figure_settings(FIGURES)),
-            folder="results/paper/figures",
             code=code("figure"),
         message:
             "Figures 4 and A2 drawn"
         shell:
             f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
-            " --geometry {input.geometry} --folder {params.folder} &> {log}"
+            " --geometry {input.geometry} --folder results/paper/figures &> {log}"
 
 
 if LM:
@@ -134,13 +124,12 @@ if LM:
             runtime=10,
         params:
             settings=settings_json(PLAN.figure_settings(LM_FIGURES)),
-            folder="results/paper/figures",
             code=code("figure"),
         message:
             "Figures 3 and A1 drawn"
         shell:
             f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
-            " --geometry {input.geometry} --folder {params.folder} &> {log}"
+            " --geometry {input.geometry} --folder results/paper/figures &> {log}"
 
     PAPER += ["results/paper/tables/efficiency-lm.md"]
 

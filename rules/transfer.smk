@@ -33,7 +33,7 @@ if LM:
         params:
             spec=lambda wc: LM.transfer.spec(wc.batch),
             files=lambda wc: named(LM.transfer.inputs(wc.batch)),
-            folder="results/models/{model}",
+            folder=lambda wc: paths.model_folder(wc.model),
             processes=CONFIG.processes,
         message:
             "new transfer runs of {wildcards.model}"
