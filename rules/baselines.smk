@@ -9,8 +9,6 @@ if LLM:
             **recorded(ranking="results/baselines/{model}/self-select-{category}.json"),
         log:
             "results/logs/self_select/{model}-{category}.log",
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -39,8 +37,6 @@ if LLM:
             "results/logs/baseline_scores/{model}-{dataset}.log",
         wildcard_constraints:
             dataset="|".join(PLAN.data.llm_targets),
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -110,8 +106,6 @@ if LM:
             **recorded(scores="results/baselines/lm_baselines.csv"),
         log:
             "results/logs/lm_baselines.log",
-        group:
-            "paper"
         container:
             image("paper")
         resources:

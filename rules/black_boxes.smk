@@ -51,8 +51,6 @@ if LLM:
             "results/logs/extract_labels/{model}/{task}/{category}.log",
         wildcard_constraints:
             task="|".join(RUN.prompts),
-        group:
-            "extract-{model}"
         container:
             image("paper")
         resources:
@@ -82,8 +80,6 @@ if LLM:
         wildcard_constraints:
             task="|".join(RUN.prompts),
             dataset="|".join(PLAN.data.llm_targets),
-        group:
-            "extract-{model}"
         container:
             image("paper")
         resources:
@@ -157,8 +153,6 @@ if LM:
         wildcard_constraints:
             model="|".join(LM.settings.models),
             dataset="|".join(PLAN.data.lm_sources),
-        group:
-            "label"
         container:
             image("train")
         threads: LM.finetune.threads

@@ -52,8 +52,6 @@ rule embed_batch:
         "results/benchmarks/embed_batch/{surrogate}-{method}-{batch}.tsv"
     wildcard_constraints:
         batch=batching.names_regex(BATCHES.plans.values()),
-    group:
-        "embed"
     container:
         image("train")
     threads: CONFIG.threads
@@ -86,8 +84,6 @@ rule dte:
         **recorded(vector="results/embeddings/{surrogate}/{method}/dte/{dataset}.safetensors"),
     log:
         "results/logs/dte/{surrogate}/{method}/{dataset}.log",
-    group:
-        "vectors"
     container:
         image("train")
     resources:
@@ -115,8 +111,6 @@ rule mte:
         "results/logs/mte/{surrogate}/{method}/{model}/{task}.log",
     wildcard_constraints:
         task="|".join(PLAN.tasks),
-    group:
-        "vectors-{model}"
     container:
         image("train")
     resources:
@@ -146,8 +140,6 @@ rule control:
         "results/logs/control/{surrogate}/{method}/{model}/{task}.{variant}.log",
     wildcard_constraints:
         task="|".join(RUN.prompts) or "none",
-    group:
-        "vectors-{model}"
     container:
         image("train")
     resources:

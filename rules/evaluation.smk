@@ -30,8 +30,6 @@ if LLM:
             "results/logs/similarities.log",
         benchmark:
             "results/benchmarks/similarities/all.tsv"
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -63,8 +61,6 @@ if LLM:
             "results/logs/selection.log",
         benchmark:
             "results/benchmarks/selection/all.tsv"
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -92,8 +88,6 @@ if LLM:
             "results/logs/geometry.log",
         benchmark:
             "results/benchmarks/geometry/all.tsv"
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -136,8 +130,6 @@ if LM:
             "results/logs/lm_similarities.log",
         benchmark:
             "results/benchmarks/lm_similarities/all.tsv"
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -169,8 +161,6 @@ if LM:
             "results/logs/lm_evaluation.log",
         benchmark:
             "results/benchmarks/lm_evaluation/all.tsv"
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -198,8 +188,6 @@ if LM:
             "results/logs/lm_geometry.log",
         benchmark:
             "results/benchmarks/lm_geometry/all.tsv"
-        group:
-            "paper"
         container:
             image("paper")
         resources:

@@ -25,8 +25,6 @@ if LLM:
             ),
         log:
             "results/logs/table3.log",
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -49,8 +47,6 @@ if LLM:
             **recorded(**figure_files(FIGURES)),
         log:
             "results/logs/figure.log",
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -89,8 +85,6 @@ if LM:
             "results/logs/transfer_table/{table}.log",
         wildcard_constraints:
             table="|".join(LM.tables),
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -116,8 +110,6 @@ if LM:
             **recorded(**figure_files(LM_FIGURES)),
         log:
             "results/logs/lm_figure.log",
-        group:
-            "paper"
         container:
             image("paper")
         resources:
@@ -149,8 +141,6 @@ rule efficiency:
         "results/logs/efficiency/{experiment}.log",
     wildcard_constraints:
         experiment="llm|lm",
-    group:
-        "paper"
     container:
         image("paper")
     resources:
@@ -175,8 +165,6 @@ rule report:
         **recorded(page="results/paper/report.html"),
     log:
         "results/logs/report.log",
-    group:
-        "paper"
     container:
         image("paper")
     resources:

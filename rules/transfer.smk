@@ -59,8 +59,6 @@ if LM:
             model=LM.transfer.model,
             source="|".join(PLAN.data.lm_sources),
             target="|".join(PLAN.data.lm_targets),
-        group:
-            "scores"
         container:
             image("paper")
         resources:
@@ -84,8 +82,6 @@ if LM:
             **recorded(matrix=MATRIX),
         log:
             "results/logs/transfer_matrix.log",
-        group:
-            "paper"
         container:
             image("paper")
         resources:

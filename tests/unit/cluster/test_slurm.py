@@ -107,15 +107,14 @@ def rules() -> dict[str, str]:
     return dict(re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.MULTILINE | re.DOTALL))
 
 
-def groups() -> dict[str, str]:
-    """Rule -> its group, of the rules that have one."""
-    found = {name: re.search(r'group:\n +"(.*)"', body) for name, body in rules().items()}
-    return {name: match[1] for name, match in found.items() if match}
-
-
 def test_the_profile_names_rules_and_groups_that_are_there(profile):
-    assert profile["set-resources"].keys() <= rules().keys()
-    assert set(groups().values()) == profile["group-components"].keys() and "groups" not in profile
+    assert profile["set-resources"].keys() | profile["groups"].keys() <= rules().keys()
+    assert set(profile["groups"].values()) == profile["group-components"].keys()
+
+
+def test_no_rule_names_its_group():
+    """With `group` in a rule, the job on the node asks srun for the nodes of all members side by side."""
+    assert [name for name, body in rules().items() if "group:" in body] == []
 
 
 def test_no_job_is_signalled_as_it_starts(profile):
@@ -137,7 +136,7 @@ def test_a_job_s_gpus_are_on_one_node(profile):
 def test_jobs_of_a_group_run_one_after_the_other(profile):
     """Side by side, their nodes, GPUs and memory would be added up: four of one node would ask for four nodes."""
     default = profile["default-resources"]["torch"]
-    for name in groups():
+    for name in profile["groups"]:
         own = re.search(r"torch=([\w.]+),", rules()[name])
         asked = profile["set-resources"].get(name, {}).get("torch", own[1] if own else default)
         assert str(asked) == "1", name
