@@ -46,7 +46,7 @@ test-long: $(VENV)/test.ok ## run the long versions of some tests: more random k
 cluster-test: $(VENV)/test.ok ## build images, start SLURM with one node on this machine, run on it (as root)
 	$(PYTEST) tests/cluster -s
 
-test-pythons: ## check that Python 3.11, 3.12 and 3.13 give the same results: unit tests and the tiny run (an hour, up to 12 GB)
+test-pythons: ## check that Python 3.11, 3.12 and 3.13 give the same results: unit tests and the tiny run (up to 12 GB)
 	bash tests/support/pythons.sh 3.11 3.12 3.13
 
 bench: $(VENV)/bench.ok ## measure every speed claim against a plain version: benchmarks/results.csv, docs/performance.md
