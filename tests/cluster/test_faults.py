@@ -98,7 +98,7 @@ def test_killed_jobs_fail_and_are_tried_again(checkout, send):
     said = controller.finish()
     assert state(first) == "CANCELLED" and state(second) == "FAILED"
     assert f"SLURM-job '{first}' failed" in said and f"SLURM-job '{second}' failed" in said
-    assert said.count("Trying to restart job") == 3
+    assert said.count("trying again:") == 3
     for name, file in files.items():
         assert len(diary(checkout, name)) == 2 and (checkout / file).exists()
     over = [job for job in controller.jobs() if "eats" in job_facts(job)["Comment"]]
