@@ -68,14 +68,20 @@ def model_pairs(
 ) -> list[Pair] | list[Labelled]:
     """Pairs of the texts of U, in U's order, with the labels of a black box; at most `item.pairs`.
 
-    The target is a text, or for heads the result of `label_target`.
+    The target is a text, or for heads the result of `label_target`. Texts without a label (prediction None) are left
+    out before the pairs are counted.
 
     Variant `null-i` permutes the labels over these texts; each i has a seed of its own.
-    Raises ValueError if labels and U have different texts.
+    Raises ValueError if labels and U have different texts, or if no text has a label.
     """
     if [row.id for row in rows] != [label["id"] for label in labels]:
         raise ValueError(f"{item.source}: its labels are not those of U in this order; delete them and run again")
-    used = labels[: item.pairs]
+    answered = [
+        (row, label) for row, label in zip(rows, labels, strict=True) if label["prediction"] is not None
+    ][: item.pairs]
+    if not answered:
+        raise ValueError(f"{item.source}: none of its {len(labels)} labels of U is a label; delete them and run again")
+    rows, used = ([pair[side] for pair in answered] for side in (0, 1))
     if item.variant and item.variant.startswith("null-"):
         random.Random(f"{seed}/{item.variant}").shuffle(used)
     if form == "heads":
@@ -83,11 +89,11 @@ def model_pairs(
             targets = [label_target(label, item.classes, soft=item.target == "soft") for label in used]
         except ValueError as error:
             raise ValueError(f"{item.source}: {error}") from None
-        return [Labelled(row.segments, target) for row, target in zip(rows, targets, strict=False)]
+        return [Labelled(row.segments, target) for row, target in zip(rows, targets, strict=True)]
     words = dict(zip(item.classes, ((word,) for word in item.verbalizers or ()), strict=False))
     return [
         Pair(row.segments, mte_target(item.target, label["prediction"], item.classes, words))
-        for row, label in zip(rows, used, strict=False)
+        for row, label in zip(rows, used, strict=True)
     ]
 
 
