@@ -26,6 +26,18 @@ ENGINES = {
 }
 
 
+class EngineError(ValueError):
+    """Settings, prompts or a model that an engine cannot work with; says what to change."""
+
+
+class ServerError(RuntimeError):
+    """A server's failure, on one line: the request, the server's words, the attempt, and what to do."""
+
+
+class SpellUnavailable(ServerError):
+    """The server gives no log-probabilities of a prompt, so SPELL cannot be computed with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
     """One text under one prompt.
@@ -47,9 +59,11 @@ class ScoreResult:
     """Class scores of one request.
 
     log_scores: natural log of the summed probability of each class's verbalizers, in the order of the request.
-    coverage: the sum of these probabilities, in (0, 1]. text: the raw greedy answer. top_is_verbalizer: True if the
-    likeliest next token starts a verbalizer. prompt_tokens: length of the scored prompt. The `reasoning` fields are
-    None without a chain of thought; reasoning_truncated: True if it was cut at the token limit.
+    seen: one per class; False if the engine did not see the class's tokens, and its log-score is then only an upper
+    bound. coverage: the summed probability of the seen classes, in [0, 1]. text: the raw greedy answer.
+    top_is_verbalizer: True if the likeliest next token starts a verbalizer. first_token: text of that token, as the
+    tokenizer or the server writes it. prompt_tokens: length of the scored prompt; None if a server does not tell. The
+    `reasoning` fields are None without a chain of thought; reasoning_truncated: True if it was cut at the token limit.
     """
 
     id: str
@@ -57,7 +71,9 @@ class ScoreResult:
     coverage: float
     text: str
     top_is_verbalizer: bool
-    prompt_tokens: int
+    prompt_tokens: int | None
+    seen: tuple[bool, ...]
+    first_token: str
     reasoning: str | None = None
     reasoning_tokens: int | None = None
     reasoning_truncated: bool | None = None
@@ -90,7 +106,10 @@ class Engine(Protocol):
         """Class scores in the order of the requests."""
 
     def perplexity(self, texts: Sequence[tuple[str, str]]) -> list[Perplexity]:
-        """Likelihood of (id, text) as plain text: no chat template, BOS only if the tokenizer adds it."""
+        """Likelihood of (id, text) as plain text: no chat template, BOS only if the tokenizer adds it.
+
+        Raises SpellUnavailable where the engine cannot give it.
+        """
 
     def generate(self, prompts: Sequence[tuple[str, str]], max_tokens: int) -> list[str]:
         """Greedy answers to (id, user message) prompts, in their order."""

@@ -25,6 +25,7 @@ from fute.llm.engine import Perplexity, ScoreRequest, ScoreResult
 
 TOP_LOGPROBS = 20  # the protocol's limit
 RETRIED = {408, 409, 429}  # and every 5xx
+LEAST_BOUND = 1e-9  # of a class's probability: sums of rounded probabilities are no more exact
 BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
 
 T, R = TypeVar("T"), TypeVar("R")
@@ -168,6 +169,8 @@ class OpenAIEngine:
             text=choice["message"]["content"] or "",
             top_is_verbalizer=token_class(best, request.classes) is not None,
             prompt_tokens=usage["prompt_tokens"],
+            seen=tuple(seen),
+            first_token=best,
             reasoning=reasoning,
             reasoning_tokens=reasoning_tokens,
             reasoning_truncated=truncated,
@@ -258,14 +261,13 @@ def token_class(token: str, classes: Sequence[Sequence[str]]) -> int | None:
 def class_log_scores(top: dict[str, float], classes: Sequence[Sequence[str]]) -> tuple[list[float], list[bool]]:
     """Class log-scores from the likeliest tokens with their log-probabilities; and True per class with a token.
 
-    A class without a token gets the lowest returned log-probability, because tokens that were not returned have at most
-    this value.
+    A class without a token gets the log of the probability that was not returned: it has at most this.
     """
     by_class: list[list[float]] = [[] for _ in classes]
     for token, logprob in top.items():
         owner = token_class(token, classes)
         if owner is not None:
             by_class[owner].append(logprob)
-    bound = min(top.values())
+    bound = math.log(max(1 - sum(map(math.exp, top.values())), LEAST_BOUND))
     scores = [float(np.logaddexp.reduce(logprobs)) if logprobs else bound for logprobs in by_class]
     return scores, [bool(logprobs) for logprobs in by_class]

@@ -135,6 +135,8 @@ def score_requests(
                 text=prompts.decode(steps[i].answer),
                 top_is_verbalizer=steps[i].answer[0] in firsts[i],
                 prompt_tokens=len(encoded[i]),
+                seen=(True,) * len(log_scores),
+                first_token=prompts.tokenizer.decode(steps[i].answer[:1]),
                 reasoning=None if tokens is None else turns[i][1],
                 reasoning_tokens=None if tokens is None else len(tokens),
                 reasoning_truncated=truncated,

@@ -93,11 +93,13 @@ def test_masses_are_summed_over_the_tokens_of_a_class(server):
     assert (body["logprobs"], body["top_logprobs"]) == (True, 20)
 
 
-def test_a_class_that_was_not_returned_is_bounded_by_the_lowest_and_counted(server):
+def test_a_class_that_was_not_returned_is_bounded_by_the_rest_and_counted(server):
     server.reply = lambda n, path, body: (200, {}, chat({"yes": -0.5, "The": -1.0, "A": -6.0}))
     e = engine(server)
     [result] = e.score([request()])
-    assert result.log_scores == (-6.0, -0.5)
+    rest = 1 - math.exp(-0.5) - math.exp(-1.0) - math.exp(-6.0)
+    assert result.log_scores == pytest.approx((math.log(rest), -0.5))
+    assert (result.seen, result.first_token) == ((False, True), "yes")
     assert result.coverage == pytest.approx(math.exp(-0.5))
     assert e.bounded_classes == 1
 
@@ -281,7 +283,7 @@ def test_tokens_speak_for_a_class_by_word_or_by_a_beginning_of_one_class_only():
 
 def test_class_scores_of_returned_tokens():
     got, seen = class_log_scores({"yes": math.log(0.25), "y": math.log(0.25), "x": -9.0}, YES_NO)
-    assert got == pytest.approx([-9.0, math.log(0.5)])
+    assert got == pytest.approx([math.log(0.5 - math.exp(-9.0)), math.log(0.5)])
     assert seen == [False, True]
 
 
