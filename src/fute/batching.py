@@ -63,10 +63,10 @@ def finished_cells(folder: Path, suffix: str) -> Finished:
         name = path.name.removesuffix(KEYS)
         if (folder / f"{name}{suffix}").is_file() and sidecar_path(path).is_file():
             for line in path.read_text(encoding="utf8").splitlines():
-                key, _, *more = line.split("\t")
+                key, *more = line.split("\t")
                 batch_of.setdefault(key, name)
-                if more:
-                    uncut.setdefault(more[0], []).append((int(more[1]), key))
+                if len(more) == 3:
+                    uncut.setdefault(more[1], []).append((int(more[2]), key))
     return Finished(batch_of, {base: sorted(each) for base, each in uncut.items()})
 
 
@@ -131,9 +131,7 @@ def keys_text(cells: Mapping[str, str], uncut: Mapping[str, tuple[str, int]] | N
     for cell, key in cells.items():
         by_key.setdefault(key, []).append(cell)
     more = {key: f"\t{base}\t{length}" for key, (base, length) in (uncut or {}).items()}
-    return "".join(
-        f"{key}\t{' '.join(sorted(names))}{more.get(key, '')}\n" for key, names in sorted(by_key.items())
-    )
+    return "".join(f"{key}\t{' '.join(sorted(names))}{more.get(key, '')}\n" for key, names in sorted(by_key.items()))
 
 
 class UnitStore:

@@ -23,8 +23,8 @@ from fute.llm.class_scores import normalise
 
 
 def baseline_scores(
-    *, labels: Sequence[Path], output: Path, ranking: Path | None = None, baselines: Sequence[str] = tuple(LLM_BASELINES),
-    zps_flip: bool = False, list_as_scores: bool = False,
+    *, labels: Sequence[Path], output: Path, ranking: Path | None = None,
+    baselines: Sequence[str] = tuple(LLM_BASELINES), zps_flip: bool = False, list_as_scores: bool = False,
 ) -> None:  # fmt: skip
     """Score the prompts of one (LLM, dataset).
 

@@ -29,8 +29,10 @@ class LlmConfig(Section):
     engine: EngineSettings = Field(EngineSettings(engine="vllm"), description="What runs the LLMs, and how.")
     system: str | None = Field(None, description="System message before every prompt. `null`: none.")
     max_text_words: int | None = Field(
-        None, ge=8, description="Most words of a text that enter a prompt; the rest is cut. `null`: all. In scripts "
-        "without blanks each character counts as a word, in other runs without blanks every 40 characters."
+        None,
+        ge=8,
+        description="Most words of a text that enter a prompt; the rest is cut. `null`: all. In scripts "
+        "without blanks each character counts as a word, in other runs without blanks every 40 characters.",
     )
     long_texts: Literal["error", "cut"] = Field(
         "error",
@@ -45,7 +47,7 @@ class LlmConfig(Section):
     )
     baselines: tuple[LlmBaseline, ...] = Field(
         tuple(LLM_BASELINES),
-        description="The baselines of Table 3 that are computed. `spell` asks for the likelihood of every prompt, which "
+        description="Baselines of Table 3 that are computed. `spell` asks for the likelihood of every prompt, which "
         "many servers do not give; `self-select` asks for one more answer. The others cost no request.",
     )
     nli_metric: Literal["accuracy", "macro_f1"] = Field(

@@ -76,9 +76,9 @@ def model_pairs(
     """
     if [row.id for row in rows] != [label["id"] for label in labels]:
         raise ValueError(f"{item.source}: its labels are not those of U in this order; delete them and run again")
-    answered = [
-        (row, label) for row, label in zip(rows, labels, strict=True) if label["prediction"] is not None
-    ][: item.pairs]
+    answered = [(row, label) for row, label in zip(rows, labels, strict=True) if label["prediction"] is not None][
+        : item.pairs
+    ]
     if not answered:
         raise ValueError(f"{item.source}: none of its {len(labels)} labels of U is a label; delete them and run again")
     rows, used = ([pair[side] for pair in answered] for side in (0, 1))

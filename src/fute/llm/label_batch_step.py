@@ -261,7 +261,7 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
 def _sizes(
     spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: PromptTokenizer
 ) -> list[tuple[Item, int, int, int]]:
-    """(item, tokens of its longest text, most tokens, tokens that a chain of thought may add) of each item of a cell."""
+    """(item, tokens of its longer prompt, most tokens, tokens that a chain of thought may add) of a cell's items."""
     if not items:
         return []
     requests = [_request(spec, item) for item in items]

@@ -72,10 +72,12 @@ def refuse(too_long: Sequence[tuple[str, int, int]], requests: int, *, may_cut: 
     ordered = sorted(too_long, key=lambda each: -each[1])
     named = ", ".join(f"{name} ({tokens} of at most {most})" for name, tokens, most in ordered[:NAMED])
     more = f" and {len(ordered) - NAMED} more" if len(ordered) > NAMED else ""
+    advice = (
+        "Set llm.long_texts: cut, raise llm.engine.max_length (the model's context permitting), or shorten the texts"
+    )
+    if not may_cut:
+        advice = "Their instructions alone are too long: raise llm.engine.max_length, or shorten the prompts"
     raise LongTextError(
         f"{len(ordered)} of {requests} requests have prompts with too many tokens, the longest {ordered[0][1]}: "
-        f"{named}{more}. Nothing was asked. "
-        + ("Set llm.long_texts: cut, which cuts the ends of these texts alone, raise llm.engine.max_length as far as the "
-           "model's context allows, or shorten the texts"
-           if may_cut else "Raise llm.engine.max_length, or shorten the prompt")
-    )  # fmt: skip
+        f"{named}{more}. Nothing was asked. {advice}"
+    )

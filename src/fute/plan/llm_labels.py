@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, cached_property
+from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import canonical_json, content_key
@@ -60,9 +61,8 @@ class LabelPlan:
                             (key for key in choices if key in finished.batch_of), choices[0]
                         )
                 if "self-select" in self.settings.baselines:
-                    identity = self.run.models[model].identity()
                     cells[model, SELF_SELECT, category] = select_key(
-                        identity, self.settings.engine, prompts, self.engine_code
+                        self._identity(model), self.settings.engine, prompts, self.engine_code
                     )
         return cells
 
@@ -70,6 +70,10 @@ class LabelPlan:
     def engine_code(self) -> str:
         """Hash of what labels: the step's and the engine's code, and where the run asks for it the image."""
         return self.batches.run_by("labels", code("label_batch", f"fute.llm.{self.settings.engine.engine}"))
+
+    @cache  # noqa: B019  (one plan lives as long as the process)
+    def _identity(self, model: str) -> dict[str, Any]:
+        return self.run.models[model].identity()
 
     @cached_property
     def _recipes(self) -> dict[str, str]:
@@ -89,7 +93,7 @@ class LabelPlan:
         llm, likelihoods = self.settings, self.asks_likelihoods(corpus)
         also = [] if likelihoods or corpus in self.run.config.categories else [True]
         return [
-            label_key(self.run.models[model].identity(), llm.engine, llm.system, llm.max_text_words,
+            label_key(self._identity(model), llm.engine, llm.system, llm.max_text_words,
                       prompt, self._recipes[corpus], perplexity, self.engine_code)
             for perplexity in (likelihoods, *also)
         ]  # fmt: skip
@@ -180,7 +184,7 @@ class LabelPlan:
                 labels[key] = LabelCell(
                     key=key, prompt=task, corpus=corpus, perplexity=self.asks_likelihoods(corpus),
                     answers=answers_key(
-                        self.run.models[model].identity(), llm.engine, llm.system, prompt, self.engine_code
+                        self._identity(model), llm.engine, llm.system, prompt, self.engine_code
                     ),
                     base=self._bases(model, prompt, corpus)[0] if llm.long_texts == "cut" else None,
                 )  # fmt: skip
