@@ -83,6 +83,12 @@ class LlmPlan:
             for dataset in self.run.datasets_of(category)
         ]
 
+    @property
+    def left_out(self) -> str:
+        """Which baselines are not in Table 3, in words; empty if all are."""
+        names = ", ".join(self.settings.baselines_left_out)
+        return f"{names}: not asked for." if names else ""
+
     def self_selection(self, model: str, category: str) -> list[str]:
         """File of the LLM's own ranking of the prompts, where the baseline Self-Select is asked for."""
         return [paths.self_selection(model, category)] if "self-select" in self.settings.baselines else []
