@@ -33,7 +33,8 @@ def baseline_scores(
     zps_flip, list_as_scores: repeat errors of the authors' code, see `zero_label` and `self_select_scores`.
     LocalE and GlobalE are also computed without calibration, because calibration flattens both by construction.
     Rows without a label enter no score of classes; where there are any, `labelled` holds the number of the others, one
-    per prompt. SPELL and Self-Select do not depend on labels.
+    per prompt, as `bounded` holds that of rows whose probabilities are bounds in part. SPELL and Self-Select do not
+    depend on labels.
     Raises ValueError if the prompts were labelled on different rows, or for Self-Select without a ranking.
     """
     rows = [read_jsonl(path) for path in labels]
@@ -74,6 +75,8 @@ def baseline_scores(
     written = {"prompts": prompts, "scores": {k: [round(float(v), 9) for v in s] for k, s in scores.items()}}
     if not labelled.all():
         written["labelled"] = labelled.sum(axis=1).tolist()
+    if any("bounded" in row for prompt_rows in rows for row in prompt_rows):
+        written["bounded"] = [sum("bounded" in row for row in prompt_rows) for prompt_rows in rows]
     settings = {"prompts": prompts, "zps_flip": zps_flip, "list_as_scores": list_as_scores}
     if len(asked) < len(LLM_BASELINES):
         settings["baselines"] = list(baselines)
