@@ -91,7 +91,7 @@ def extract_labels(
         offset = calibration_offset(raw[complete]).round(6)  # as it is stored and read for the other corpora
     labels, unlabelled = [], []
     for line, scores, seen_of_row in zip(lines, raw, seen, strict=True):
-        answer = {k: v for k, v in line.items() if k not in ("key", "index", "seen")}
+        answer = {k: v for k, v in line.items() if k not in ("key", "index", "unit", "at", "seen")}
         shifted = calibrate(scores, offset)
         label, uncalibrated = decided(shifted, seen_of_row), decided(scores, seen_of_row)
         if label is None:

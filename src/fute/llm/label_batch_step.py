@@ -4,11 +4,12 @@ A cell is one (model, prompt, corpus). Its key covers the model, the prompt's wo
 code; prompts with the same words share their cells. One engine start labels a batch of cells. The work of a batch is
 cut into fixed chunks, so that a resumed run gives the engine the same chunks as an uninterrupted one and gets the same
 numbers. A chunk's answers are stored before its likelihoods (for SPELL) are asked for, and under a name that other
-batches of the model find.
+batches of the model find, also after the batch is finished.
 """
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import re
@@ -20,7 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
-from fute.batching import UnitStore, keys_text
+from fute.batching import UnitStore, finished_batches, keys_text
 from fute.config.engines import EngineSettings
 from fute.config.llm_baselines import LLM_BASELINES
 from fute.config.prompts import Prompt, fill, followup, user_message
@@ -327,11 +328,50 @@ def _perplexities(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Ite
         yield {"mean_nll": round(answer.mean_nll, 6), "nll_tokens": answer.tokens}
 
 
-class _Units:
-    """Stored units of a batch, as lines."""
+PLACE = ("key", "index", "id", "unit", "at", "cut")
+"""Fields of a batch's line that say where it stands; `unit`, `at`: the chunk it was asked in, and where in it."""
+LIKELIHOOD = ("mean_nll", "nll_tokens")
 
-    def __init__(self, store: UnitStore) -> None:
-        self.store = store
+
+def _without(line: Mapping[str, Any], *fields: str) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name not in fields}
+
+
+class _Units:
+    """Stored units of a batch, as lines. lock_sha256: of the model's lock, which all units were made from."""
+
+    def __init__(self, output: Path, lock_sha256: str) -> None:
+        self.store = UnitStore(output, SUFFIX, [lock_sha256])
+        self.folder, self.lock_sha256 = output.parent, lock_sha256
+
+    def adopt(self, sizes: Mapping[str, int]) -> None:
+        """Take missing units from other batches of the model: unfinished ones, and finished ones with the same chunks.
+
+        sizes: number of lines by unit.
+        """
+        self.store.adopt(list(sizes))
+        missing = set(self.store.missing(list(sizes)))
+        finished = sorted(set(finished_batches(self.folder, SUFFIX).values()))
+        for batch in finished if missing else ():
+            for name, lines in self._chunks(self.folder / f"{batch}{SUFFIX}", {unit.split(".")[0] for unit in missing}):
+                parts = {f"{name}.jsonl": [_without(line, *PLACE, *LIKELIHOOD) for line in lines]}
+                if all(field in line for line in lines for field in LIKELIHOOD):
+                    parts[f"{name}.nll.jsonl"] = [{field: line[field] for field in LIKELIHOOD} for line in lines]
+                for unit in parts.keys() & missing:
+                    if len(lines) == sizes[unit]:
+                        self.put(unit, parts[unit])
+                        missing.discard(unit)
+
+    def _chunks(self, batch: Path, wanted: set[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Yield those of some chunks that a finished batch holds, with their lines in order."""
+        chunks: dict[str, dict[int, dict[str, Any]]] = {}
+        with gzip.open(batch, "rt", encoding="utf8") as stream:
+            if json.loads(next(stream))["model_lock_sha256"] == self.lock_sha256:
+                for line in map(json.loads, stream):
+                    if line.get("unit") in wanted:
+                        chunks.setdefault(line["unit"], {})[line["at"]] = line
+        for name, lines in chunks.items():
+            yield name, [lines[at] for at in sorted(lines)]
 
     def put(self, unit: str, lines: Sequence[Mapping[str, Any]]) -> None:
         self.store.put(unit, lambda path: path.write_bytes(jsonl_bytes(lines)))
@@ -376,14 +416,14 @@ def label_batch(
     """Label all cells of a batch with one engine start. A killed run continues where it stopped.
 
     model: folder of the weights, which does not exist for a model behind a server. corpora: corpus id -> rows file.
-    output: the batch's data; `.keys` and sidecars are written next to it. Answers that another unfinished batch of the
-    model has stored are not asked for again.
+    output: the batch's data; `.keys` and sidecars are written next to it. Chunks that another batch of the model has
+    asked for already, finished or not, are not asked for again.
     Raises LongTextError before the first request for prompts that are too long; SpellUnavailable, after one request,
     if likelihoods are asked for that the engine does not give; UnlabelledError as soon as no class was seen on more
     than a tenth of the rows of a cell; ValueError for a stored unit of another size than its requests.
     """
     rows = {name: read_rows(path) for name, path in corpora.items()}
-    units = _Units(UnitStore(output, SUFFIX, [sha256_file(lock)]))
+    units = _Units(output, sha256_file(lock))
     store = units.store
     engine = load_engine(spec.engine, model if model.is_dir() else None)
     try:
@@ -391,7 +431,7 @@ def label_batch(
         work = chunks(spec, rows, engine, items)
         likelihoods = [(f"{_unit(asked)}.nll.jsonl", asked) for _, part in work
                        if (asked := [item for item in part if item.cell.perplexity])]  # fmt: skip
-        store.adopt([name for name, _ in [*work, *likelihoods]])
+        units.adopt({name: len(part) for name, part in [*work, *likelihoods]})
         open_units = set(store.missing([name for name, _ in [*work, *likelihoods]]))
         done = sum(len(items) for name, items in work if name not in open_units)
         total = sum(len(items) for _, items in work)
@@ -428,8 +468,9 @@ def label_batch(
         asked = [item for item in part if item.cell.perplexity]
         likelihood = units.read(f"{_unit(asked)}.nll.jsonl", len(asked)) if asked else []
         more = dict(zip(((item.cell.key, item.index) for item in asked), likelihood, strict=True))
-        for item, line in zip(part, units.read(name, len(part)), strict=True):
+        for at, (item, line) in enumerate(zip(part, units.read(name, len(part)), strict=True)):
             place = {"key": item.cell.key, "index": item.index, "id": item.row.id}
+            place |= {"unit": name.removesuffix(".jsonl"), "at": at}
             marked = {"cut": True} if item.is_cut else {}
             lines.append(place | line | marked | more.get((item.cell.key, item.index), {}))
     for cell in {cell.key: cell for cell in spec.selects}.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -463,3 +464,39 @@ def test_a_text_without_blanks_is_cut_to_words():
     assert cut_words("电影很无聊。" * 9, 8) == "电影很无聊。电影"
     assert cut_words("x" * 400, 8) == "x" * 320
     assert cut_words("电影 很", 8) == "电影 很"
+
+
+# --- answers of finished batches ------------------------------------------------------------------------
+
+
+def test_likelihoods_that_are_asked_for_later_cost_no_answer_again(place, monkeypatch):
+    cells = (("sa-1", "d"), ("sa-2", "d"))
+    first, second = StandInEngine(), Server()
+    run(monkeypatch, first, without_spell(*cells), "batches/a.jsonl.gz")
+    shutil.rmtree("batches/a.partial")
+    run(monkeypatch, second, with_spell(*cells), "batches/b.jsonl.gz")
+    assert second.asked == [] and sorted(set(second.likelihoods)) == sorted(first.asked)
+    run(monkeypatch, StandInEngine(), with_spell(*cells), "alone/c.jsonl.gz")
+    assert Path("batches/b.jsonl.gz").read_bytes() == Path("alone/c.jsonl.gz").read_bytes()
+
+
+def test_another_limit_asks_for_the_chunks_it_touches_alone(place, monkeypatch):
+    texts = ["text 0", "x" * 300, "text 2", "a text 3", "text 4", "text 5"]
+    with Step("fute.batching", settings={}) as step:
+        step.jsonl(Path("u.jsonl.gz"), [Row(f"u/{i}", (text,)).to_json() for i, text in enumerate(texts)])
+    first, second = Local(200), Local(250)
+    run(monkeypatch, first, long_texts("cut"), "batches/a.jsonl.gz")
+    shutil.rmtree("batches/a.partial")
+    run(monkeypatch, second, long_texts("cut"), "batches/b.jsonl.gz")
+    assert len(first.asked) == 12 and len(second.asked) == 6, "one chunk of three for each prompt"
+    assert {name for name in second.asked if name.endswith("u/1")} == {"sa-1 on u/1", "sa-2 on u/1"}
+    run(monkeypatch, Local(250), long_texts("cut"), "alone/c.jsonl.gz")
+    assert Path("batches/b.jsonl.gz").read_bytes() == Path("alone/c.jsonl.gz").read_bytes()
+
+
+def test_answers_of_another_model_are_not_taken(place, monkeypatch):
+    run(monkeypatch, StandInEngine(), spec(("sa-1", "u")), "batches/a.jsonl.gz")
+    Path("lock.json").write_text('{"other": 1}')
+    engine = StandInEngine()
+    run(monkeypatch, engine, spec(("sa-1", "u")), "batches/b.jsonl.gz")
+    assert len(engine.asked) == 8
