@@ -366,7 +366,8 @@ class _Units:
         """Yield those of some chunks that a finished batch holds, with their lines in order."""
         chunks: dict[str, dict[int, dict[str, Any]]] = {}
         with gzip.open(batch, "rt", encoding="utf8") as stream:
-            if json.loads(next(stream))["model_lock_sha256"] == self.lock_sha256:
+            head = next(stream, None)  # None: the empty batch that a rerun declares as finished
+            if head and json.loads(head)["model_lock_sha256"] == self.lock_sha256:
                 for line in map(json.loads, stream):
                     if line.get("unit") in wanted:
                         chunks.setdefault(line["unit"], {})[line["at"]] = line

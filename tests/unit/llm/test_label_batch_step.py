@@ -500,3 +500,14 @@ def test_answers_of_another_model_are_not_taken(place, monkeypatch):
     engine = StandInEngine()
     run(monkeypatch, engine, spec(("sa-1", "u")), "batches/b.jsonl.gz")
     assert len(engine.asked) == 8
+
+
+def test_a_batch_that_is_declared_finished_gives_no_answers(place, monkeypatch):
+    """`fute audit rerun` leaves empty batches for what it does not compute again."""
+    Path("batches").mkdir()
+    for name in ("declared.jsonl.gz", "declared.keys.prov.json"):
+        Path("batches", name).touch()
+    Path("batches/declared.keys").write_text("k\tsa-9/u\n")
+    engine = StandInEngine()
+    run(monkeypatch, engine, spec(("sa-1", "u")))
+    assert len(engine.asked) == 8
