@@ -6,6 +6,7 @@ An LLM with one prompt is one black box (FUTE, section 3.3). Every engine gives 
 
 import hashlib
 import importlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from jinja2 import TemplateError
 
 from fute.config.engines import EngineSettings
+from fute.config.prompts import unusable_words
 
 # Starts the answer if there is no chat template; the causal surrogate's pairs use the same cue.
 PLAIN_ANSWER_CUE = "\nAnswer:"
@@ -28,6 +30,10 @@ ENGINES = {
 
 class EngineError(ValueError):
     """Settings, prompts or a model that an engine cannot work with; says what to change."""
+
+
+class MissingPackage(RuntimeError):
+    """An engine's package is not installed."""
 
 
 class ServerError(RuntimeError):
@@ -118,6 +124,21 @@ class Engine(Protocol):
         """Free the model or the connections."""
 
 
+def check_words(requests: Sequence[ScoreRequest], settings: EngineSettings) -> None:
+    """Raise EngineError, naming the request, for classes whose words can never be matched or told apart."""
+    for classes, request_id in {r.classes: r.id for r in reversed(requests)}.items():
+        if problem := unusable_words(classes, settings):
+            raise EngineError(f"request {request_id}: {problem}")
+
+
+_REASONING = re.compile(r"[<\[◁]\|?(?:begin_of_|start_|seed:)?(?:think|thought|reason|channel)", re.IGNORECASE)
+
+
+def starts_reasoning(text: str) -> bool:
+    """True if a text or token begins the thinking of a reasoning model, such as `<think>`."""
+    return _REASONING.match(text.lstrip(" \n\tĠ▁Ċ")) is not None
+
+
 class PromptTokenizer:
     """Turns chat messages into token ids, in the same way for every engine that has a tokenizer.
 
@@ -128,7 +149,7 @@ class PromptTokenizer:
 
     def __init__(self, tokenizer: Any, settings: EngineSettings, context: int):
         if settings.chat_template == "model" and not tokenizer.chat_template:
-            raise ValueError(
+            raise EngineError(
                 "the model's tokenizer has no chat template: set chat_template: none for a base model, "
                 "or take the model's chat version"
             )
@@ -149,7 +170,7 @@ class PromptTokenizer:
         prompt = self._apply([user], add_generation_prompt=True)
         whole = self._apply([user, {"role": "assistant", "content": mark}], add_generation_prompt=False)
         if not whole.startswith(prompt):
-            raise ValueError(
+            raise EngineError(
                 "the chat template does not write an answer after its generation prompt, so verbalizers "
                 f"cannot be placed (it ends with {prompt[-40:]!r}): set chat_template: none"
             )
@@ -164,7 +185,7 @@ class PromptTokenizer:
         """Prompt text for turns that alternate between user and assistant, user first and last.
 
         Raises:
-            ValueError: the chat template refuses the messages (many take no system message).
+            EngineError: the chat template refuses the messages (many take no system message).
         """
         if self.template is None:
             *done, last = turns
@@ -178,7 +199,7 @@ class PromptTokenizer:
             return self._apply(messages, add_generation_prompt=True) + self._opening
         except TemplateError as error:
             hint = "; leave the system message out for this model" if system is not None else ""
-            raise ValueError(f"the model's chat template refuses the messages: {error}{hint}") from error
+            raise EngineError(f"the model's chat template refuses the messages: {error}{hint}") from error
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts. BOS is put first if the tokenizer adds one and the text does not start with it."""
@@ -193,31 +214,31 @@ class PromptTokenizer:
         """Token ids of (id, text) without a template, for likelihoods.
 
         Raises:
-            ValueError: a text is too long, or has fewer than two tokens, so that none is predicted.
+            EngineError: a text is too long, or has fewer than two tokens, so that none is predicted.
         """
         encoded = self.encode([text for _, text in texts])
         for (text_id, _), ids in zip(texts, encoded, strict=True):
             self.check_length(text_id, ids, 1)
             if len(ids) < 2:
-                raise ValueError(f"text {text_id} has {len(ids)} token(s): nothing is predicted in it")
+                raise EngineError(f"text {text_id} has {len(ids)} token(s): nothing is predicted in it")
         return encoded
 
     def encode_users(self, prompts: Sequence[tuple[str, str]], new_tokens: int) -> list[list[int]]:
-        """Token ids of (id, user message) under the template. Raises ValueError without room for `new_tokens`."""
+        """Token ids of (id, user message) under the template. Raises EngineError without room for `new_tokens`."""
         encoded = self.encode([self.render(user) for _, user in prompts])
         for (prompt_id, _), ids in zip(prompts, encoded, strict=True):
             self.check_length(prompt_id, ids, new_tokens)
         return encoded
 
     def check_length(self, request_id: str, ids: Sequence[int], new_tokens: int) -> None:
-        """Raise ValueError for a prompt longer than `max_length`, or without room for `new_tokens` after it."""
+        """Raise EngineError for a prompt longer than `max_length`, or without room for `new_tokens` after it."""
         if len(ids) > self.max_length:
-            raise ValueError(
+            raise EngineError(
                 f"request {request_id}: the prompt has {len(ids)} tokens, more than max_length "
                 f"({self.max_length}): shorten the text or raise max_length"
             )
         if len(ids) + new_tokens > self.limit:
-            raise ValueError(
+            raise EngineError(
                 f"request {request_id}: a prompt of {len(ids)} tokens and {new_tokens} new ones do not fit "
                 f"into {self.limit} positions: shorten the text or lower the number of new tokens"
             )
@@ -244,14 +265,14 @@ def load_engine(settings: EngineSettings, model_path: Path | None) -> Engine:
     """Start the engine named in `settings`. model_path: folder of weights; None for openai.
 
     Raises:
-        RuntimeError: the engine's package is not installed.
+        MissingPackage: the engine's package is not installed.
     """
     module, name, packages = ENGINES[settings.engine]
     try:
         # Imported here, because an engine's package takes seconds to import and may not be installed.
         engine = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        raise RuntimeError(
+        raise MissingPackage(
             f"engine {settings.engine} cannot be loaded, module {error.name} is missing: install {packages}"
         ) from error
     return engine(settings, model_path)
