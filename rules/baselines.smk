@@ -93,7 +93,7 @@ if LM:
                 "baseline vectors of {wildcards.dataset}"
             shell:
                 f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:file}}"
-                " --model {params.weights} --lock {input.lock} --train {input.train} --outputs {params.outputs} {params.finetuned}"
+                " --model {params.weights} --lock {input.lock} --train {input.train} --outputs @{params.outputs:file} {params.finetuned}"
                 f" {LOGGED}"
 
     rule lm_baselines:

@@ -33,7 +33,7 @@ if LLM:
             "new labels of {wildcards.model}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_batch --spec {{params.spec:file}} --model {{params.folder}}"
-            " --lock {input.lock} --corpora {params.corpora} --output {output.labels}"
+            " --lock {input.lock} --corpora @{params.corpora:file} --output {output.labels}"
             f" {LOGGED}"
 
     rule extract_unsup_labels:

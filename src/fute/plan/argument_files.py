@@ -5,11 +5,13 @@ Linux refuses an argument of more than 128 KB. Snakemake still sees the text its
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fute.artifacts import atomic, canonical_json, sha256_text
+from fute.artifacts import canonical_json
 
 FOLDER = Path(".fute/arguments")
 
@@ -23,9 +25,14 @@ class Argument(str):
     def __format__(self, form: str) -> str:
         if form != "file":
             return super().__format__(form)
-        path = FOLDER / sha256_text(self)[:32]
-        with atomic(path) as temporary:
-            temporary.write_text(self, encoding="utf8")
+        data = self.encode()
+        path = FOLDER / hashlib.sha256(data).hexdigest()[:32]
+        # Snakemake formats the commands of all jobs when it plans, so nothing is written twice, or synced to the disk
+        if not path.is_file() or path.stat().st_size != len(data):
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}")
+            temporary.write_bytes(data)
+            temporary.replace(path)
         return str(path)
 
 
