@@ -22,7 +22,7 @@ LAYERS = (
     {"specs"},
     {"config"},
     {"batching", "artifacts", "images"},
-    {"code_hash", "paths", "progress", "device", "display_names", "durations", "scrub"},
+    {"code_hash", "paths", "progress", "device", "display_names", "durations", "scrub", "tokenizer"},
 )
 """From top to bottom: a module imports modules of its own layer and of those below."""
 

@@ -6,6 +6,7 @@ An LLM with one prompt is one black box (FUTE, section 3.3). Every engine gives 
 
 import hashlib
 import importlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,14 @@ from typing import Any, Protocol
 from jinja2 import TemplateError
 
 from fute.config.engines import EngineSettings
+from fute.config.prompts import unusable_words
 
 # Starts the answer if there is no chat template; the causal surrogate's pairs use the same cue.
 PLAIN_ANSWER_CUE = "\nAnswer:"
+
+# Stands inside a mark of the model, such as <|im_end|>, that a text holds: the mark is then text. No text has it,
+# because these code points are no characters.
+NOT_A_MARK = "\ufdd0\ufdd1"
 
 # engine -> module, class, packages to install
 ENGINES = {
@@ -28,6 +34,10 @@ ENGINES = {
 
 class EngineError(ValueError):
     """Settings, prompts or a model that an engine cannot work with; says what to change."""
+
+
+class MissingPackage(RuntimeError):
+    """An engine's package is not installed."""
 
 
 class ServerError(RuntimeError):
@@ -118,17 +128,33 @@ class Engine(Protocol):
         """Free the model or the connections."""
 
 
+def check_words(requests: Sequence[ScoreRequest], settings: EngineSettings) -> None:
+    """Raise EngineError, naming the request, for classes whose words can never be matched or told apart."""
+    for classes, request_id in {r.classes: r.id for r in reversed(requests)}.items():
+        if problem := unusable_words(classes, settings):
+            raise EngineError(f"request {request_id}: {problem}")
+
+
+_REASONING = re.compile(r"[<\[◁]\|?(?:begin_of_|start_|seed:)?(?:think|thought|reason|channel)", re.IGNORECASE)
+
+
+def starts_reasoning(text: str) -> bool:
+    """True if a text or token begins the thinking of a reasoning model, such as `<think>`."""
+    return _REASONING.match(text.lstrip(" \n\tĠ▁Ċ")) is not None
+
+
 class PromptTokenizer:
     """Turns chat messages into token ids, in the same way for every engine that has a tokenizer.
 
     tokenizer: a Hugging Face tokenizer. context: the model's number of positions. A rendered prompt ends where the
     answer begins. `lead`: the blanks that the template puts before an answer (Llama-2: one space), so that verbalizers
-    are tokenised as the model would write them.
+    are tokenised as the model would write them. Marks of the model inside a turn or a plain text are text: only the
+    template writes marks.
     """
 
     def __init__(self, tokenizer: Any, settings: EngineSettings, context: int):
         if settings.chat_template == "model" and not tokenizer.chat_template:
-            raise ValueError(
+            raise EngineError(
                 "the model's tokenizer has no chat template: set chat_template: none for a base model, "
                 "or take the model's chat version"
             )
@@ -139,6 +165,12 @@ class PromptTokenizer:
         self.limit = min(context, settings.max_length + max(settings.reasoning_tokens, settings.answer_tokens))
         self._bos = tokenizer.bos_token_id
         self._adds_bos = self._bos is not None and tokenizer("a")["input_ids"][0] == self._bos
+        marks = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
+        marks.sort(key=lambda token: -len(token.content))
+        self._mark = re.compile("|".join(re.escape(token.content) for token in marks) or "(?!)")
+        # some tokenizers drop the blanks beside a mark
+        parts = (r"\s*" * t.lstrip + re.escape(t.content) + r"\s*" * t.rstrip for t in marks)
+        self._mark_with_blanks = re.compile(f"({'|'.join(parts) or '(?!)'})")
         self._opening, self.lead = self._answer_opening()
 
     def _answer_opening(self) -> tuple[str, str]:
@@ -149,7 +181,7 @@ class PromptTokenizer:
         prompt = self._apply([user], add_generation_prompt=True)
         whole = self._apply([user, {"role": "assistant", "content": mark}], add_generation_prompt=False)
         if not whole.startswith(prompt):
-            raise ValueError(
+            raise EngineError(
                 "the chat template does not write an answer after its generation prompt, so verbalizers "
                 f"cannot be placed (it ends with {prompt[-40:]!r}): set chat_template: none"
             )
@@ -164,8 +196,10 @@ class PromptTokenizer:
         """Prompt text for turns that alternate between user and assistant, user first and last.
 
         Raises:
-            ValueError: the chat template refuses the messages (many take no system message).
+            EngineError: the chat template refuses the messages (many take no system message).
         """
+        turns = tuple(map(self._as_text, turns))
+        system = system and self._as_text(system)
         if self.template is None:
             *done, last = turns
             pairs = [f"{u}{PLAIN_ANSWER_CUE} {a}" for u, a in zip(done[::2], done[1::2], strict=True)]
@@ -178,46 +212,65 @@ class PromptTokenizer:
             return self._apply(messages, add_generation_prompt=True) + self._opening
         except TemplateError as error:
             hint = "; leave the system message out for this model" if system is not None else ""
-            raise ValueError(f"the model's chat template refuses the messages: {error}{hint}") from error
+            raise EngineError(f"the model's chat template refuses the messages: {error}{hint}") from error
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts. BOS is put first if the tokenizer adds one and the text does not start with it."""
         if not texts:
             return []
         rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        for index, text in enumerate(texts):
+            if NOT_A_MARK in text:
+                rows[index] = self._ids_with_marks_as_text(text)
         if not self._adds_bos:
             return rows
         return [row if row[:1] == [self._bos] else [self._bos, *row] for row in rows]
+
+    def _as_text(self, text: str) -> str:
+        """The text, with `NOT_A_MARK` after the first character of each mark in it."""
+        return self._mark.sub(lambda mark: mark[0][0] + NOT_A_MARK + mark[0][1:], text)
+
+    def _ids_with_marks_as_text(self, text: str) -> list[int]:
+        """Token ids of a text whose marks come from the template, except those with `NOT_A_MARK`.
+
+        A tokenizer splits at its marks and tokenises each part alone, so the parts can be given one by one.
+        """
+        ids = []
+        for number, part in enumerate(self._mark_with_blanks.split(text)):
+            plain = part.replace(NOT_A_MARK, "")
+            whole = {"add_special_tokens": False, "split_special_tokens": number % 2 == 0}
+            ids += self.tokenizer(plain, **whole)["input_ids"] if plain else []
+        return ids
 
     def encode_plain(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
         """Token ids of (id, text) without a template, for likelihoods.
 
         Raises:
-            ValueError: a text is too long, or has fewer than two tokens, so that none is predicted.
+            EngineError: a text is too long, or has fewer than two tokens, so that none is predicted.
         """
-        encoded = self.encode([text for _, text in texts])
+        encoded = self.encode([self._as_text(text) for _, text in texts])
         for (text_id, _), ids in zip(texts, encoded, strict=True):
             self.check_length(text_id, ids, 1)
             if len(ids) < 2:
-                raise ValueError(f"text {text_id} has {len(ids)} token(s): nothing is predicted in it")
+                raise EngineError(f"text {text_id} has {len(ids)} token(s): nothing is predicted in it")
         return encoded
 
     def encode_users(self, prompts: Sequence[tuple[str, str]], new_tokens: int) -> list[list[int]]:
-        """Token ids of (id, user message) under the template. Raises ValueError without room for `new_tokens`."""
+        """Token ids of (id, user message) under the template. Raises EngineError without room for `new_tokens`."""
         encoded = self.encode([self.render(user) for _, user in prompts])
         for (prompt_id, _), ids in zip(prompts, encoded, strict=True):
             self.check_length(prompt_id, ids, new_tokens)
         return encoded
 
     def check_length(self, request_id: str, ids: Sequence[int], new_tokens: int) -> None:
-        """Raise ValueError for a prompt longer than `max_length`, or without room for `new_tokens` after it."""
+        """Raise EngineError for a prompt longer than `max_length`, or without room for `new_tokens` after it."""
         if len(ids) > self.max_length:
-            raise ValueError(
+            raise EngineError(
                 f"request {request_id}: the prompt has {len(ids)} tokens, more than max_length "
                 f"({self.max_length}): shorten the text or raise max_length"
             )
         if len(ids) + new_tokens > self.limit:
-            raise ValueError(
+            raise EngineError(
                 f"request {request_id}: a prompt of {len(ids)} tokens and {new_tokens} new ones do not fit "
                 f"into {self.limit} positions: shorten the text or lower the number of new tokens"
             )
@@ -244,14 +297,14 @@ def load_engine(settings: EngineSettings, model_path: Path | None) -> Engine:
     """Start the engine named in `settings`. model_path: folder of weights; None for openai.
 
     Raises:
-        RuntimeError: the engine's package is not installed.
+        MissingPackage: the engine's package is not installed.
     """
     module, name, packages = ENGINES[settings.engine]
     try:
         # Imported here, because an engine's package takes seconds to import and may not be installed.
         engine = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        raise RuntimeError(
+        raise MissingPackage(
             f"engine {settings.engine} cannot be loaded, module {error.name} is missing: install {packages}"
         ) from error
     return engine(settings, model_path)

@@ -11,6 +11,7 @@ from rich.table import Table
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
 from fute.paper.terminal import NoResults, read_evaluation
+from fute.paper.unknown_tokens import unknown_token_warnings
 
 PROMPTS = "similarities.csv"
 MODELS = "lm_similarities.csv"
@@ -35,6 +36,8 @@ def rank(dataset: str, results: Path, method: str) -> None:
         for model, rows in selected.groupby("model", sort=False):
             printed = True
             show(rows, model, dataset, method, folder, console)
+        for warning in unknown_token_warnings(selected, column):
+            console.print(f"Warning: {warning}", style="yellow", markup=False)
     if not pairs:
         read_evaluation(folder / PROMPTS)  # raises NoResults: the file is missing, and what to run
     if not printed:
