@@ -268,7 +268,7 @@ def _sizes(
     requests = [_request(spec, item) for item in items]
     sizes = long_texts.prompt_lengths(prompts, requests)
     if items[0].cell.perplexity:
-        plain = long_texts.lengths(prompts, [text for _, text in _plain(spec, items)])
+        plain = long_texts.text_lengths(prompts, [text for _, text in _plain(spec, items)])
         sizes = [max(both) for both in zip(sizes, plain, strict=True)]
     reasoning_tokens = engine.settings.reasoning_tokens
     first_turn = engine.settings.answer_tokens if requests[0].followup is None else reasoning_tokens

@@ -24,15 +24,19 @@ def tokenizer_of(engine: Engine) -> PromptTokenizer | None:
     return getattr(engine, "prompts", None)
 
 
-def lengths(prompts: PromptTokenizer, texts: Sequence[str]) -> Iterator[int]:
-    """Yield the number of tokens of each text, BOS included."""
+def _lengths(encode: Callable[[Sequence[str]], list[list[int]]], texts: Sequence[str]) -> Iterator[int]:
     for start in range(0, len(texts), SLICE):
-        yield from map(len, prompts.encode(texts[start : start + SLICE]))
+        yield from map(len, encode(texts[start : start + SLICE]))
 
 
 def prompt_lengths(prompts: PromptTokenizer, requests: Sequence[ScoreRequest]) -> list[int]:
     """Tokens of the first turn of each request."""
-    return list(lengths(prompts, [prompts.render(r.user, system=r.system) for r in requests]))
+    return list(_lengths(prompts.encode, [prompts.render(r.user, system=r.system) for r in requests]))
+
+
+def text_lengths(prompts: PromptTokenizer, texts: Sequence[str]) -> list[int]:
+    """Tokens of plain texts, whose likelihood is asked for."""
+    return list(_lengths(prompts.encode_texts, texts))
 
 
 def longest_prompt(prompts: PromptTokenizer, new_tokens: int) -> int:

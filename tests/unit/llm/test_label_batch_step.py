@@ -401,6 +401,8 @@ class Characters:
     def encode(self, texts):
         return [list(text) for text in texts]
 
+    encode_texts = encode
+
 
 class Local(StandInEngine):
     def __init__(self, max_length: int) -> None:
