@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fute.artifacts import atomic, content_key, sha256_file, sidecar_path
+from fute.artifacts import StaleFile, atomic, content_key, sha256_file, sidecar_path
 
 KEYS = ".keys"
 
@@ -175,13 +175,13 @@ def check_sources(
     files: Mapping[str, Path],
     hash_of: Callable[[str, Path], str] = lambda _, path: sha256_file(path),
 ) -> None:
-    """Raise ValueError if a cell of a batch was made from another file than the current one.
+    """Raise StaleFile if a cell of a batch was made from another file than the current one.
 
     recorded: hash of each file at that time, by kind. files: current path, by kind. hash_of: hash of a kind's file.
     """
     for name, path in files.items():
         if recorded[name] != hash_of(name, path):
-            raise ValueError(
+            raise StaleFile(
                 f"{batch}: was made from another version of {path}; delete the batch, its .keys and its sidecars, "
                 "then run again"
             )

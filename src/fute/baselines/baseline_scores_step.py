@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fute.artifacts import Step, read_jsonl
+from fute.artifacts import StaleFile, Step, read_jsonl
 from fute.baselines.prompts import (
     global_entropy,
     local_entropy,
@@ -19,6 +19,7 @@ from fute.baselines.prompts import (
     zero_label,
 )
 from fute.config.llm_baselines import LLM_BASELINES
+from fute.config.sections import ConfigError
 from fute.llm.class_scores import normalise
 
 
@@ -35,13 +36,13 @@ def baseline_scores(
     Rows without a label enter no score of classes; where there are any, `labelled` holds the number of the others, one
     per prompt, as `bounded` holds that of rows whose probabilities are bounds in part. SPELL and Self-Select do not
     depend on labels.
-    Raises ValueError if the prompts were labelled on different rows, or for Self-Select without a ranking.
+    Raises StaleFile if the prompts were labelled on different rows, ConfigError for Self-Select without a ranking.
     """
     rows = [read_jsonl(path) for path in labels]
     prompts = [path.parent.name for path in labels]
     ids = [[row["id"] for row in prompt_rows] for prompt_rows in rows]
     if any(other != ids[0] for other in ids):
-        raise ValueError(
+        raise StaleFile(
             f"{labels[0].parent.parent}: prompts were labelled on different rows; delete these labels and run again"
         )
     p = np.array([[row["probabilities"] for row in prompt_rows] for prompt_rows in rows])
@@ -53,7 +54,7 @@ def baseline_scores(
 
     def self_selection() -> np.ndarray:
         if ranking is None:
-            raise ValueError("baseline self-select needs the LLM's own ranking: give --ranking")
+            raise ConfigError("baseline self-select needs the LLM's own ranking: give --ranking")
         preferred = json.loads(ranking.read_text(encoding="utf8"))["ranking"]
         numbers = [prompts.index(name) + 1 for name in preferred]
         return self_select_scores(numbers, len(prompts), list_as_scores=list_as_scores)

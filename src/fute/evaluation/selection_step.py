@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute import paths
-from fute.artifacts import Step, read_jsonl
+from fute.artifacts import StaleFile, Step, read_jsonl
 from fute.config.categories import CLASSES
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.selection import UNLABELLED, Block, average_blocks, selection_table
@@ -104,7 +104,7 @@ def selection(
     with a cut text, where there are any. selected: one row per (model, dataset, method). table3: means
     over the datasets of a category, one row per (category, model, method).
     files: evaluation rows, label files and baseline scores of the run, identified by their paths.
-    Raises ValueError if labels or scores do not fit the evaluation rows or prompts.
+    Raises StaleFile if labels or scores do not fit the evaluation rows or prompts.
     """
     by_path = {path.as_posix(): path for path in files}
     all_similar = pd.read_csv(similarities)
@@ -122,7 +122,7 @@ def selection(
                     path = by_path[paths.labels(model, prompt, dataset)]
                     rows = read_jsonl(path)
                     if [row["id"] for row in rows] != [row["id"] for row in test]:
-                        raise ValueError(
+                        raise StaleFile(
                             f"{path}: rows are not those of the evaluation rows of {dataset}; delete it and run again"
                         )
                     predictions.append(predictions_of(rows, classes))
@@ -132,7 +132,7 @@ def selection(
                 scored = paths.prompt_scores(model, dataset)
                 baseline = json.loads(by_path[scored].read_text(encoding="utf8"))
                 if tuple(baseline["prompts"]) != prompts:
-                    raise ValueError(f"{scored}: scores other prompts than {prompts}; delete it and run again")
+                    raise StaleFile(f"{scored}: scores other prompts than {prompts}; delete it and run again")
                 scores = {name: np.array(values) for name, values in baseline["scores"].items()}
                 if settings.calibration == "none":
                     scores = {name: values for name, values in scores.items() if name not in UNCALIBRATED}

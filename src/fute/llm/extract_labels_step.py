@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from fute.artifacts import Step, read_jsonl, sha256_file
+from fute.artifacts import StaleFile, Step, read_jsonl, sha256_file
 from fute.llm.batch_lines import cell_lines
 from fute.llm.class_scores import calibrate, decided, normalise
-from fute.llm.unlabelled import check_unlabelled
+from fute.llm.unlabelled import UnlabelledError, check_unlabelled
 
 
 class ExtractSettings(BaseModel):
@@ -29,7 +29,7 @@ class ExtractSettings(BaseModel):
 
 def _check_source(batch: Path, kind: str, recorded: str, path: Path) -> None:
     if recorded != sha256_file(path):
-        raise ValueError(
+        raise StaleFile(
             f"{batch}: was labelled from another {kind} than {path} is now; delete the batch, its .keys and its "
             "sidecars, then run again"
         )
@@ -65,15 +65,15 @@ def extract_labels(
     for every other corpus if `calibration` is "unsup".
     A row without a decision has the prediction None. Where classes were not seen, `bounded` lists them: their
     probabilities are upper bounds.
-    Raises ValueError if the batch was made from another model or corpus, or does not hold the cell, or if no text of U
-    is fit to calibrate with; UnlabelledError if more than a tenth of the rows have no label.
+    Raises StaleFile if the batch was made from another model or corpus, or does not hold the cell; UnlabelledError if
+    more than a tenth of the rows have no label, or no text of U is fit to calibrate with.
     """
     head, lines = cell_lines(batch, settings.key)
     _check_source(batch, "model", head["model_lock_sha256"], lock)
     _check_source(batch, "corpus", head["corpora"][corpus_id], corpus)
     rows = read_jsonl(corpus)
     if [line["id"] for line in lines] != [row["id"] for row in rows]:
-        raise ValueError(f"{batch}: rows of cell {settings.key[:16]} are not those of {corpus}; delete the batch")
+        raise StaleFile(f"{batch}: rows of cell {settings.key[:16]} are not those of {corpus}; delete the batch")
     raw = np.array([line["log_scores"] for line in lines])
     seen = np.array([line.get("seen", [True] * raw.shape[1]) for line in lines])
     complete = seen.all(axis=1)
@@ -83,7 +83,7 @@ def extract_labels(
         offset = np.array(json.loads(offset_in.read_text(encoding="utf8"))["offset"])
     else:
         if not complete.any():
-            raise ValueError(
+            raise UnlabelledError(
                 f"model {lock.name.removesuffix('.lock.json')}, prompt {settings.prompt} on {corpus_id}: on none of "
                 f"the {len(rows)} texts were words of every class among the returned tokens, so nothing can be "
                 "calibrated: set llm.calibration: none, or choose verbalizers that the model writes"

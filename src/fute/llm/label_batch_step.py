@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from fute.artifacts import Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
+from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
 from fute.batching import UnitStore, finished_batches, keys_text
 from fute.config.engines import EngineSettings
 from fute.config.llm_baselines import LLM_BASELINES
@@ -378,11 +378,11 @@ class _Units:
         self.store.put(unit, lambda path: path.write_bytes(jsonl_bytes(lines)))
 
     def read(self, unit: str, expected: int) -> list[dict[str, Any]]:
-        """Lines of a unit. Raises ValueError for another number of them."""
+        """Lines of a unit. Raises StaleFile for another number of them."""
         path = self.store.path(unit)
         lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
         if len(lines) != expected:
-            raise ValueError(f"{path}: {len(lines)} lines for {expected} requests; delete this file")
+            raise StaleFile(f"{path}: {len(lines)} lines for {expected} requests; delete this file")
         return lines
 
 
@@ -421,7 +421,7 @@ def label_batch(
     asked for already, finished or not, are not asked for again.
     Raises LongTextError before the first request for prompts that are too long; SpellUnavailable, after one request,
     if likelihoods are asked for that the engine does not give; UnlabelledError as soon as no class was seen on more
-    than a tenth of the rows of a cell; ValueError for a stored unit of another size than its requests.
+    than a tenth of the rows of a cell; StaleFile for a stored unit of another size than its requests.
     """
     rows = {name: read_rows(path) for name, path in corpora.items()}
     units = _Units(output, sha256_file(lock))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from fute.llm.engine import Engine, PromptTokenizer, ScoreRequest
+from fute.llm.engine import Engine, EngineError, PromptTokenizer, ScoreRequest
 
 SLICE = 4096
 """Prompts whose tokens are in memory at a time."""
@@ -15,7 +15,7 @@ NAMED = 5
 """Requests that an error names."""
 
 
-class LongTextError(ValueError):
+class LongTextError(EngineError):
     """Requests do not fit into the model's prompt. The message counts them and names the first."""
 
 
