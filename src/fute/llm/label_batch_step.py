@@ -220,8 +220,7 @@ def _unit(items: Sequence[Item]) -> str:
 def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[list[list[Item]], dict[str, int]]:
     """The items with texts that fit into the engine's prompts; and the longest prompt in tokens, by key of cell.
 
-    The longest prompt counts all that a prompt may grow to: with a chain of thought its second turn. An engine without
-    a tokenizer gets the items as they are, and no longest prompts.
+    An engine without a tokenizer gets the items as they are, and no longest prompts.
 
     Raises LongTextError, which names them all, for prompts that are too long, and with `long_texts: cut` for those
     whose instruction alone is.
@@ -232,54 +231,51 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
     longest: dict[str, int] = {}
     too_long: list[tuple[str, int, int]] = []
     result = []
-    cuts = spec.long_texts == "cut"
+    most = long_texts.longest_prompt(prompts, engine.settings.answer_tokens)
     for cell_items in items:
         kept = []
-        for item, size, most, room in _sizes(spec, cell_items, engine, prompts):
-            cell = item.cell.key
-            if size + (room if cuts else 0) <= most:
-                longest[cell] = max(longest.get(cell, 0), size + room)
-                kept.append(item)
-                continue
-            segments = None
-            if cuts:
-                segments = long_texts.cut(item.segments, lambda parts, item=item: _fits(spec, item, parts, engine))
-            if segments is None:
-                too_long.append((_request(spec, item).id, size, most - (room if cuts else 0)))
+        for item, length in zip(cell_items, _lengths(spec, cell_items, engine, prompts), strict=True):
+            segments = item.segments
+            if length <= most:
+                longest[item.cell.key] = max(longest.get(item.cell.key, 0), length)
+            elif spec.long_texts == "cut":
+
+                def fits(parts: tuple[str, ...], item: Item = item) -> bool:
+                    return _lengths(spec, [replace(item, segments=parts)], engine, prompts)[0] <= most
+
+                segments = long_texts.cut(segments, fits)
             else:
-                kept.append(replace(item, segments=segments, is_cut=True))
+                segments = None
+            if segments is None:
+                too_long.append((_request(spec, item).id, length, most))
+            else:
+                kept.append(replace(item, segments=segments, is_cut=segments != item.segments))
         result.append(kept)
     for cell in spec.selects:
-        size = len(prompts.encode([prompts.render(_question(spec, cell))])[0])
-        most = long_texts.longest_prompt(prompts, SELECT_TOKENS)
-        if size > most:
-            too_long.append((f"{SELF_SELECT} {cell.category}", size, most))
+        length = len(prompts.encode([prompts.render(_question(spec, cell))])[0])
+        room = long_texts.longest_prompt(prompts, SELECT_TOKENS)
+        if length > room:
+            too_long.append((f"{SELF_SELECT} {cell.category}", length, room))
     requests = sum(map(len, items)) + len(spec.selects)
-    long_texts.refuse(too_long, requests, may_cut=not cuts)
+    long_texts.refuse(too_long, requests, may_cut=spec.long_texts == "error")
     return result, longest
 
 
-def _sizes(
-    spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: PromptTokenizer
-) -> list[tuple[Item, int, int, int]]:
-    """(item, tokens of its longer prompt, most tokens, tokens that a chain of thought may add) of a cell's items."""
+def _lengths(spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: PromptTokenizer) -> list[int]:
+    """Most tokens that each prompt of a cell may have.
+
+    That is the longer of prompt and plain text where the likelihood is asked for; a chain of thought adds all that its
+    reasoning may have, and the question after it.
+    """
     if not items:
         return []
     requests = [_request(spec, item) for item in items]
-    sizes = long_texts.prompt_lengths(prompts, requests)
-    if items[0].cell.perplexity:
-        plain = long_texts.text_lengths(prompts, [text for _, text in _plain(spec, items)])
-        sizes = [max(both) for both in zip(sizes, plain, strict=True)]
-    reasoning_tokens = engine.settings.reasoning_tokens
-    first_turn = engine.settings.answer_tokens if requests[0].followup is None else reasoning_tokens
-    most = long_texts.longest_prompt(prompts, first_turn)
-    room = long_texts.room_for_reasoning(prompts, requests[0], reasoning_tokens)
-    return [(item, size, most, room) for item, size in zip(items, sizes, strict=True)]
-
-
-def _fits(spec: BatchSpec, item: Item, segments: tuple[str, ...], engine: Engine) -> bool:
-    ((_, size, most, room),) = _sizes(spec, [replace(item, segments=segments)], engine, engine.prompts)  # type: ignore[attr-defined]
-    return size + room <= most
+    room = long_texts.room_for_reasoning(prompts, requests[0], engine.settings.reasoning_tokens)
+    lengths = [length + room for length in long_texts.prompt_lengths(prompts, requests)]
+    if not items[0].cell.perplexity:
+        return lengths
+    plain = long_texts.text_lengths(prompts, [text for _, text in _plain(spec, items)])
+    return [max(both) for both in zip(lengths, plain, strict=True)]
 
 
 def _question(spec: BatchSpec, cell: SelectCell) -> str:

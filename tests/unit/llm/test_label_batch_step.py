@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fute.artifacts import Step, read_jsonl
 from fute.config.engines import EngineSettings
-from fute.config.prompts import Prompt, user_message
+from fute.config.prompts import Prompt, followup, user_message
 from fute.data.rows import Row
 from fute.llm import label_batch_step as labelling
+from fute.llm.class_scores import calibrate, decided
 from fute.llm.engine import Perplexity, ScoreResult, SpellUnavailable
 from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels
 from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, cut_words, label_batch, label_key
@@ -513,3 +516,31 @@ def test_a_batch_that_is_declared_finished_gives_no_answers(place, monkeypatch):
     engine = StandInEngine()
     run(monkeypatch, engine, spec(("sa-1", "u")))
     assert len(engine.asked) == 8
+
+
+def test_a_chain_of_thought_counts_with_its_reasoning(one_long, monkeypatch):
+    reasoning = prompt(4, "{text} Good? Think.", cot=True)
+    cells = (LabelCell(key="k4", prompt="sa-4", corpus="u"),)
+    batch = BatchSpec(engine=SETTINGS, prompts={"sa-4": reasoning}, labels=cells)
+    short = len(user_message(reasoning, ("a text 3",))) + 3 + len(followup(reasoning))
+    with pytest.raises(LongTextError, match=rf"1 of 4 requests .*sa-4 on u/1 \(\d+ of at most {short + 512}\)"):
+        run(monkeypatch, Local(short + 512), batch)
+    with pytest.raises(LongTextError, match=rf"2 of 4 requests .*u/3 \({short + 512} of at most {short + 511}\)"):
+        run(monkeypatch, Local(short + 511), batch)
+
+
+@given(
+    st.lists(st.floats(-20, 0), min_size=2, max_size=4),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+    st.lists(st.floats(0, 5), min_size=4, max_size=4),
+    st.lists(st.floats(-10, 0), min_size=4, max_size=4),
+)
+def test_a_label_is_the_true_one_or_none(true, seen, slack, offset):
+    """Whatever a server hides, and whatever calibration shifts: a bound is at least the true score."""
+    n = len(true)
+    told = [score if was_seen else score + more for score, was_seen, more in zip(true, seen, slack, strict=False)]
+    shifted_true, shifted = calibrate(true, offset[:n]), calibrate(told, offset[:n])
+    label = decided(shifted, seen[:n])
+    assert label is None or shifted_true[label] == max(shifted_true)
+    assert (label is None) or seen[label]
+    assert not all(seen[:n]) or label == int(np.argmax(shifted_true))
