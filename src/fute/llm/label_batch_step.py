@@ -317,8 +317,7 @@ def _perplexities(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Ite
     except SpellUnavailable as error:
         others = ", ".join(name for name in LLM_BASELINES if name != "spell")
         raise SpellUnavailable(
-            f"{error}; to run everything but SPELL, write llm: {{baselines: [{others}]}} (answers that were paid for "
-            "are kept)"
+            f"{error}. To leave it out, write llm: {{baselines: [{others}]}}: answers that were paid for are kept"
         ) from error
     for answer in answers:
         yield {"mean_nll": round(answer.mean_nll, 6), "nll_tokens": answer.tokens}
@@ -436,9 +435,13 @@ def label_batch(
         print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
         if cut:
             print(f"labelling: the texts of {cut} requests are cut to fit into max_length", flush=True)
-        first = next((asked for name, asked in likelihoods if name in open_units), None)
-        if first is not None and tokenizer_of(engine) is None:
-            list(_perplexities(spec, first[:1], engine))  # a server that cannot do it must cost one request, not all
+        asked_first: dict[str, list[dict[str, Any]]] = {}
+        if tokenizer_of(engine) is None:
+            # a server that gives no likelihoods must cost one request, not all answers before the first likelihood
+            for name, asked in likelihoods:
+                if name in open_units:
+                    asked_first[name] = list(_perplexities(spec, asked[:1], engine))
+                    break
         unlabelled = _Unlabelled(spec, rows, lock)
         with Track("labelling", total - done, "requests") as track:
             for name, part in work:
@@ -447,7 +450,8 @@ def label_batch(
                 unlabelled.add(part, units.read(name, len(part)))
                 asked = [item for item in part if item.cell.perplexity]
                 if asked and store.missing([unit := f"{_unit(asked)}.nll.jsonl"]):
-                    units.put(unit, list(_perplexities(spec, asked, engine)))
+                    lines = asked_first.get(unit, [])
+                    units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
                 if name in open_units:
                     track.advance(len(part))
         for cell in spec.selects:

@@ -366,9 +366,15 @@ def with_spell(*cells: tuple[str, str]) -> BatchSpec:
 
 def test_a_server_without_echo_costs_one_request(place, monkeypatch):
     engine = Server(echo=False)
-    with pytest.raises(SpellUnavailable, match=r"does not echo; to run everything but SPELL, write llm: {baselines: "):
+    with pytest.raises(SpellUnavailable, match=r"does not echo\. To leave it out, write llm: {baselines: "):
         run(monkeypatch, engine, with_spell(("sa-1", "u"), ("sa-1", "d")))
     assert engine.asked == [] and len(engine.likelihoods) == 1
+
+
+def test_the_first_likelihood_is_not_asked_for_twice(place, monkeypatch):
+    engine = Server()
+    run(monkeypatch, engine, with_spell(("sa-1", "u"), ("sa-1", "d")))
+    assert sorted(engine.likelihoods) == [f"sa-1 on d/{i}" for i in range(5)]
 
 
 def test_answers_are_kept_when_likelihoods_fail_and_spell_is_left_out(place, monkeypatch):
