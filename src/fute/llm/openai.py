@@ -24,7 +24,7 @@ from fute.llm.engine import (
     check_words,
     starts_reasoning,
 )
-from fute.llm.server import Refused, Server, one_line
+from fute.llm.server import Refused, Server, shown
 from fute.llm.token_words import MOST_TOTAL, Token, class_log_scores, returned_probability, token_classes
 
 # Statuses of a server that has no /completions, or not with these fields.
@@ -154,7 +154,7 @@ class OpenAIEngine:
         thought = message.get("reasoning_content") or message.get("reasoning")
         if not starts_reasoning(text) and not (thought and not message.get("content")):
             return
-        sign = repr(one_line(text, 40)) if starts_reasoning(text) else "a reasoning of its own, and no text"
+        sign = repr(shown(text, 40)) if starts_reasoning(text) else "a reasoning of its own, and no text"
         raise EngineError(
             f"request {request_id}: model {self.settings.api_model} answers with {sign}: a reasoning model, whose "
             "first token is no answer. Switch its thinking off with llm.engine.extra_body, such as "

@@ -94,12 +94,12 @@ class Server:
         except httpx.InvalidURL:
             usable = False
         if not usable:
-            raise EngineError(f"base_url {hidden(address[:80])!r} is no address: write it as http://HOST:PORT/v1")
+            raise EngineError(f"base_url {shown(address, 80)!r} is no address: write it as http://HOST:PORT/v1")
         try:
             self._client = httpx.Client(base_url=address, headers=headers, timeout=settings.timeout_s)
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise EngineError(
-                f"the connection to the server cannot be set up: {hidden(one_line(str(error)))}: check the proxy "
+                f"the connection to the server cannot be set up: {shown(str(error))}: check the proxy "
                 f"variables ({', '.join(proxy_variables(os.environ)) or 'none is set'})"
             ) from None
 
@@ -139,9 +139,9 @@ class Server:
         try:
             response = self._client.post(path, json=body)
         except (httpx.TransportError, httpx.DecodingError) as error:
-            return None, self._shown(f"{type(error).__name__}: {error}"), None
+            return None, shown(f"{type(error).__name__}: {error}"), None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            problem = self._shown(f"{type(error).__name__}: {error}")
+            problem = shown(f"{type(error).__name__}: {error}")
             raise ServerError(f"request {request_id}: {path} cannot be asked, {problem}: check base_url") from None
         asked = retry_after(response.headers.get("Retry-After"))
         content = read_json(response)
@@ -149,13 +149,13 @@ class Server:
         if status is not None:
             said = server_words(response.text if content is None else content)
             kind = "an error inside HTTP 200" if response.is_success else f"HTTP {status}"
-            words = self._shown(said)
+            words = shown(said)
             problem = f"{kind}{f': {words}' if words else ''}{request_id_of(response.headers)}"
             return None, self._failed(request_id, path, status, problem, said, body), asked
         if isinstance(content, dict):
             return content, "", None
         text = response.text.lstrip()
-        start = f"starting with {self._shown(text[:80])!r}{request_id_of(response.headers)}"
+        start = f"starting with {shown(text, 80)!r}{request_id_of(response.headers)}"
         if content is None and (not text or text[0] in "{["):
             return None, f"an answer that was cut off, {start}", asked
         kind = "not JSON" if content is None else "no JSON object"
@@ -177,7 +177,7 @@ class Server:
             advice = ": base_url leads to another address; set the one where it ends"
         raise Refused(
             f"request {request_id}: {path} was refused, {problem}{advice}{self._proxy}",
-            words=self._shown(words),
+            words=shown(words),
             status=status,
             about_request=bool(advice or _LENGTH.search(words)),
         )
@@ -193,9 +193,6 @@ class Server:
             flush=True,
         )
         self.sleep(wait)
-
-    def _shown(self, text: str) -> str:
-        return hidden(one_line(text))
 
 
 def read_key(variable: str, environment: Mapping[str, str]) -> str:
@@ -223,6 +220,11 @@ def one_line(text: str, letters: int = WORDS) -> str:
     """The text on one line, without control characters, cut to a number of letters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= letters else f"{line[:letters]}..."
+
+
+def shown(text: str, letters: int = WORDS) -> str:
+    """The text as a message may show it: without secrets, on one line, cut to a number of letters."""
+    return one_line(hidden(text), letters)
 
 
 def read_json(response: httpx.Response) -> Any:
@@ -275,7 +277,7 @@ def status_inside(content: Any) -> int | None:
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The name that the server gave to the request, for its operators; empty without one."""
     name = next((headers[name] for name in _REQUEST_ID if headers.get(name)), "")
-    return f" (request id {one_line(name, 80)})" if name else ""
+    return f" (request id {shown(name, 80)})" if name else ""
 
 
 def setting_advice(words: str, body: Mapping[str, Any], settings: EngineSettings) -> str:
