@@ -237,7 +237,7 @@ def test_a_label_is_right_or_there_is_none(server, top, expected):
 
 
 def test_probabilities_that_are_none_are_refused(server):
-    with pytest.raises(ServerError, match=r"request r0: .* add up to 3.364.*no natural log-probabilities"):
+    with pytest.raises(ServerError, match=r"request r0: .* add up to 3.364.*natural log-probabilities"):
         label(server, {"yes": 0.9, "no": -0.1})
     with pytest.raises(ServerError, match="add up to"):
         label(server, {"yes": math.inf})
