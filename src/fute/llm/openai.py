@@ -260,18 +260,26 @@ def writable(text: str) -> str:
 
 
 def returned_tokens(answer: Answer, choice: Mapping[str, Any]) -> list[Token]:
-    """The likeliest next tokens in a choice.
+    """The likeliest next tokens in a choice, with the one that was chosen, which some servers do not list.
 
     Raises:
         ServerError: there are none with a log-probability, or they are numbers of tokens in place of texts, or these
             are no log-probabilities.
     """
     try:
-        tokens = [Token.read(entry) for entry in choice["logprobs"]["content"][0]["top_logprobs"]]
-    except (KeyError, IndexError, TypeError, AttributeError):
+        first = choice["logprobs"]["content"][0]
+        tokens = list(filter(None, map(Token.read, first["top_logprobs"])))
+    except (KeyError, IndexError, TypeError):
         tokens = []
     if all(token.logprob is None for token in tokens):
         raise answer.error("the server returned no top_logprobs", "use a model and a server that return them")
+    chosen = Token.read(first)
+    if (
+        chosen
+        and chosen.logprob is not None
+        and not any(token.exact == chosen.exact or token.logprob == chosen.logprob for token in tokens)
+    ):
+        tokens.append(chosen)
     if ids := [token.text for token in tokens if token.is_id]:
         raise answer.error(
             f"the server returned numbers of tokens ({ids[0]}) in place of their texts",
