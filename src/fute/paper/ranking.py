@@ -30,7 +30,7 @@ def rank(dataset: str, results: Path, method: str) -> None:
     for name, column, show in ((PROMPTS, "dataset", _prompts), (MODELS, "target", _models)):
         if not (folder / name).is_file():
             continue
-        similar = read_evaluation(folder / name)
+        similar = read_evaluation(folder / name, "method", "model", column, "cosine", "unknown_tokens")
         pairs |= set(zip(similar[column], similar["method"], strict=True))
         selected = similar[(similar[column] == dataset) & (similar["method"] == method)]
         for model, rows in selected.groupby("model", sort=False):
@@ -49,7 +49,7 @@ def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: 
     """Print the prompts of an LLM, and the spread of the cosine between order seeds."""
     console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")["cosine"]))
     _print_counts(model, dataset, folder, console)
-    controls = read_evaluation(folder / "controls.csv")
+    controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_orders", "verdict")
     check = controls[(controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)]
     if len(check) and pd.notna(check["sd_orders"].iloc[0]):
         console.print(
@@ -61,7 +61,9 @@ def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: 
 def _print_counts(model: str, dataset: str, folder: Path, console: Console) -> None:
     """Print, where there are any, how many evaluation rows have no label or a cut text, by prompt."""
     path = folder / "performance.csv"
-    performance = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["model", "dataset"])
+    if not path.is_file():
+        return
+    performance = read_evaluation(path, "model", "prompt", "dataset", "n")
     rows = performance[(performance["model"] == model) & (performance["dataset"] == dataset)]
     for column, words in (("unlabelled", "Rows without a label"), ("cut", "Rows whose text was cut")):
         if column in rows and rows[column].any():
@@ -72,7 +74,7 @@ def _print_counts(model: str, dataset: str, folder: Path, console: Console) -> N
 def _models(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
     """Print the sources that a model was fine-tuned on, with scores after transfer if the run has them."""
     rows = rows[rows["source"] != dataset]
-    matrix = read_evaluation(folder / "transfer.csv")
+    matrix = read_evaluation(folder / "transfer.csv", "model", "source", "target", "score")
     runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset)]
     scores = runs.groupby("source")["score"].mean()
     title = f"Sources of {model} for {dataset}, {METHOD_NAMES[method]}"

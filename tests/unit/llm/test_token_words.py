@@ -20,7 +20,9 @@ LETTERS = {byte: letter for letter, byte in BYTE_OF_LETTER.items()}
 
 
 def token(text: str, logprob: float | None = -1.0, given: object = None) -> Token:
-    return Token.read({"token": text, "logprob": logprob, "bytes": given})
+    read = Token.read({"token": text, "logprob": logprob, "bytes": given})
+    assert read is not None
+    return read
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,6 @@ def token(text: str, logprob: float | None = -1.0, given: object = None) -> Toke
         ("in", NLI, [2]),
         ("Correct", NLI, []),
         (" ", NLI, []),
-        ("", NLI, []),
         ("n", (("no",), ("never",)), [0, 1]),
         ("no", (("no",), ("not",)), [0]),
         ("Ġcorrect", NLI, [0]),
@@ -59,6 +60,17 @@ def test_the_field_bytes_is_the_text_where_it_holds_bytes():
     for broken in ([256], ["d"], [], "text", [-1], [1.5], {}):
         assert token_classes(token("да", given=broken), russian) == [1]
     assert token("token_id:3").is_id and not token("token_id:3", given=list(b"yes")).is_id
+
+
+@pytest.mark.parametrize("logprob", [None, "x", "-0.1", True, math.nan, 10**400, [], {}])
+def test_a_log_probability_that_is_no_number_is_none(logprob):
+    assert token("yes", logprob).logprob is None
+
+
+def test_an_entry_without_a_text_is_no_token():
+    for entry in (None, "yes", {}, {"token": None}, {"token": ""}, {"token": 9820}, {"token": None, "bytes": [999]}):
+        assert Token.read(entry) is None
+    assert Token.read({"token": None, "bytes": list(b"yes"), "logprob": -1}) == Token("yes", b"yes", -1.0)
 
 
 def test_class_scores_of_returned_tokens():
