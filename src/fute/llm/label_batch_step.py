@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
+from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file, sidecar_path
 from fute.batching import UnitStore, finished_batches, keys_text
 from fute.config.engines import EngineSettings
 from fute.config.llm_baselines import LLM_BASELINES
@@ -358,11 +358,19 @@ class _Units:
                         missing.discard(unit)
 
     def _chunks(self, batch: Path, wanted: set[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-        """Yield those of some chunks that a finished batch holds, with their lines in order."""
+        """Yield those of some chunks that a finished batch holds, with their lines in order.
+
+        Nothing is taken from a batch that is not what its record says, or that has none, as in an audit's rerun.
+        """
+        sidecar = sidecar_path(batch)
+        if not sidecar.is_file():
+            return
+        if json.loads(sidecar.read_bytes())["record"]["sha256"] != sha256_file(batch):
+            print(f"{batch}: is not what its record says, so no answers are taken from it", flush=True)
+            return
         chunks: dict[str, dict[int, dict[str, Any]]] = {}
         with gzip.open(batch, "rt", encoding="utf8") as stream:
-            head = next(stream, None)  # None: the empty batch that a rerun declares as finished
-            if head and json.loads(head)["model_lock_sha256"] == self.lock_sha256:
+            if json.loads(next(stream))["model_lock_sha256"] == self.lock_sha256:
                 for line in map(json.loads, stream):
                     if line.get("unit") in wanted:
                         chunks.setdefault(line["unit"], {})[line["at"]] = line

@@ -513,6 +513,17 @@ def test_answers_of_another_model_are_not_taken(place, monkeypatch):
     assert len(engine.asked) == 8
 
 
+def test_no_answer_is_taken_from_a_batch_that_is_not_what_its_record_says(place, monkeypatch, capsys):
+    cells = (("sa-1", "d"), ("sa-2", "d"))
+    run(monkeypatch, StandInEngine(), without_spell(*cells), "batches/a.jsonl.gz")
+    shutil.rmtree("batches/a.partial")
+    Path("batches/a.jsonl.gz").write_bytes(b"no gzip")
+    engine = StandInEngine()
+    run(monkeypatch, engine, with_spell(*cells), "batches/b.jsonl.gz")
+    assert len(engine.asked) == 10
+    assert "a.jsonl.gz: is not what its record says, so no answers are taken" in capsys.readouterr().out
+
+
 def test_a_batch_that_is_declared_finished_gives_no_answers(place, monkeypatch):
     """`fute audit rerun` leaves empty batches for what it does not compute again."""
     Path("batches").mkdir()
