@@ -23,7 +23,6 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file, sidecar_path
 from fute.batching import UnitStore, finished_batches, keys_text
 from fute.config.engines import EngineSettings
-from fute.config.llm_baselines import LLM_BASELINES
 from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
@@ -36,6 +35,8 @@ from fute.progress import Track
 SUFFIX = ".jsonl.gz"
 SELECT_TOKENS = 32
 SELF_SELECT = "self-select"
+# written out, so that an edit of how baselines are named asks for no answer again
+WITHOUT_SPELL = "llm: {baselines: [mi, local-e, global-e, zps-log, zps-prob, zps-vote, self-select]}"
 LOWEST = -1e6
 """Log-score that stands for minus infinity, which JSON does not have."""
 
@@ -315,9 +316,8 @@ def _perplexities(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Ite
     try:
         answers = engine.perplexity(_plain(spec, items))
     except SpellUnavailable as error:
-        others = ", ".join(name for name in LLM_BASELINES if name != "spell")
         raise SpellUnavailable(
-            f"{error}. To leave it out, write llm: {{baselines: [{others}]}}: answers that were paid for are kept"
+            f"{error}. To leave it out, write {WITHOUT_SPELL}: answers that were paid for are kept"
         ) from error
     for answer in answers:
         yield {"mean_nll": round(answer.mean_nll, 6), "nll_tokens": answer.tokens}

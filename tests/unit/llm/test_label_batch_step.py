@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fute.artifacts import Step, read_jsonl
 from fute.config.engines import EngineSettings
+from fute.config.llm_baselines import LLM_BASELINES
 from fute.config.prompts import Prompt, followup, user_message
 from fute.data.rows import Row
 from fute.llm import label_batch_step as labelling
@@ -369,6 +371,10 @@ def test_a_server_without_echo_costs_one_request(place, monkeypatch):
     with pytest.raises(SpellUnavailable, match=r"does not echo\. To leave it out, write llm: {baselines: "):
         run(monkeypatch, engine, with_spell(("sa-1", "u"), ("sa-1", "d")))
     assert engine.asked == [] and len(engine.likelihoods) == 1
+
+
+def test_the_error_names_all_other_baselines():
+    assert yaml.safe_load(labelling.WITHOUT_SPELL) == {"llm": {"baselines": [n for n in LLM_BASELINES if n != "spell"]}}
 
 
 def test_the_first_likelihood_is_not_asked_for_twice(place, monkeypatch):
