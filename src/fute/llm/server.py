@@ -6,11 +6,13 @@ import math
 import os
 import random
 import re
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment
@@ -110,7 +112,9 @@ class Server:
         if not usable:
             raise EngineError(f"base_url {shown(address, 80)!r} is no address: write it as http://HOST:PORT/v1")
         try:
-            self._client = httpx.Client(base_url=address, headers=headers, timeout=settings.timeout_s)
+            self._client = httpx.Client(
+                base_url=address, headers=headers, timeout=settings.timeout_s, verify=_certificates()
+            )
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise EngineError(
                 f"the connection to the server cannot be set up: {shown(str(error))}: check the proxy "
@@ -202,6 +206,12 @@ class Server:
         # in one write, so that lines of several requests do not mix
         print(f"{failure}, next in {wait:.1f} s{asks}\n", end="", file=sys.stderr, flush=True)
         self.sleep(wait)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Whom to trust, read once, because that takes longer than a request."""
+    return httpx.create_ssl_context()
 
 
 def read_key(variable: str, environment: Mapping[str, str]) -> str:

@@ -160,7 +160,7 @@ def right_or_none(got: int | None, truth: list[float], lost: list[float]) -> boo
     return got is None or all(p <= truth[got] + gone + 1e-6 for p, gone in zip(truth, lost, strict=True))
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(answers())
 def test_a_label_is_the_right_one_or_none(answer):
     classes, entries, truth, lost = answer
@@ -170,7 +170,7 @@ def test_a_label_is_the_right_one_or_none(answer):
     assert right_or_none(decided(log_scores, seen), truth, lost)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(answers(), st.data())
 def test_a_label_is_given_where_everything_was_returned(answer, data):
     classes, *_ = answer
@@ -190,7 +190,7 @@ def test_a_label_through_a_server_is_the_right_one_or_none(monkeypatch):
     server = Server()
     engine = OpenAIEngine(EngineSettings(engine="openai", base_url=server.url, api_model="m"))
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(answers())
     def check(answer):
         classes, entries, truth, lost = answer
