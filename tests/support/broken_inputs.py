@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from support.broken_files import KINDS, Broken
@@ -35,13 +36,19 @@ def step_calls(checkout: Checkout) -> Iterator[StepCall]:
             yield StepCall(rule[1], command, inputs[1].split(", "))
 
 
-def silent_or_noisy(checkout: Checkout) -> list[str]:
+def forget_batches(checkout: Checkout) -> None:
+    """Remove finished batches, so that a dry run plans them."""
+    for folder in sorted((checkout / "results").rglob("batches")):
+        shutil.rmtree(folder)
+
+
+def silent_or_noisy(checkout: Checkout, calls: Iterable[StepCall]) -> list[str]:
     """What was not told on one line with exit code 1 or 2: `rule, input, kind: what was said`.
 
     Of a step's inputs, each kind breaks another one.
     """
     wrong = []
-    for call in step_calls(checkout):
+    for call in calls:
         for number, kind in enumerate(KINDS):
             name = call.inputs[number % len(call.inputs)]
             record = checkout / f"{name}.prov.json"
