@@ -27,12 +27,12 @@ def step_calls(checkout: Checkout) -> Iterator[StepCall]:
     rules = set()
     for job in said.split("\n\n"):
         rule = re.search(r"^(?:local)?rule (\w+):", job, re.MULTILINE)
-        shell = re.search(r"^Shell command: .*?(python -m fute .*?) (?:&?>|\|)", job, re.MULTILINE)
+        shell = re.search(r"^Shell command: .*?(python -m fute(?:\.launch)? .*?) (?:&?>|\|)", job, re.MULTILINE)
         inputs = re.search(r"^    input: (.*)$", job, re.MULTILINE)
         if rule and shell and inputs and rule[1] not in rules and " audit " not in shell[1]:
             rules.add(rule[1])
             # one command line: `fute.launch -- STEP` runs the same step
-            command = shlex.split(re.sub(r"-m fute\.launch --processes 1 --", "-m fute", shell[1]))
+            command = shlex.split(re.sub(r"-m fute\.launch .*?-- ", "-m fute ", shell[1]))
             yield StepCall(rule[1], command, inputs[1].split(", "))
 
 
