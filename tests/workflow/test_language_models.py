@@ -150,6 +150,6 @@ def test_every_step_with_broken_inputs_says_so_on_one_line(run, tmp_path):
     wrong = silent_or_noisy(damaged, calls.values())
     forget_batches(damaged)
     batches = [call for call in step_calls(damaged) if call.rule not in calls]
-    assert len(calls) >= 14 and {"transfer_batch", "embed_batch"} == {call.rule for call in batches}
+    assert len(calls) >= 17 and {call.rule for call in batches} == {"transfer_batch", "embed_batch", "encoder_states"}
     wrong += silent_or_noisy(damaged, batches)
     assert not wrong, "\n\n".join(wrong)
