@@ -23,7 +23,7 @@ from fute.cluster.slurm import SlurmError, check_jobs
 from fute.cluster.storage import StorageError, writable
 from fute.code_hash import code_sha256
 from fute.config.prompts import PromptError
-from fute.config.run import parse_run
+from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.data.rows import SourceError
 from fute.images.lock import ImageError, check_images, image_file, job_environment, missing_image, read_lock
@@ -36,6 +36,8 @@ from fute.plan.report_texts import report_settings
 TARGETS = os.environ.setdefault("FUTE_TARGETS", " ".join(sorted(command_line_targets(sys.argv)))).split()
 
 try:
+    for path in workflow.configfiles:
+        read_yaml(Path(path))  # Snakemake itself takes the last of two equal keys
     configfiles = ", ".join(map(str, workflow.configfiles)) or "config"
     RUN = parse_run(config, Path(workflow.basedir) / "config", configfiles)
     IMAGES = read_lock()
