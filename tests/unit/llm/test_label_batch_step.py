@@ -46,8 +46,9 @@ class StandInEngine:
             raise KeyboardInterrupt
         self.asked += [request.id for request in requests]
         return [
-            ScoreResult(r.id, (-len(r.user) / 50, -2.0), 0.5, "no", True, len(r.user)) for r in requests
-        ]  # fmt: skip
+            ScoreResult(r.id, (-len(r.user) / 50, -2.0), 0.5, "no", True, len(r.user), (True, True), "no")
+            for r in requests
+        ]
 
     def perplexity(self, texts):
         return [Perplexity(name, len(text) / 10, 7) for name, text in texts]
