@@ -242,13 +242,17 @@ class PromptTokenizer:
             ids += self.tokenizer(plain, **whole)["input_ids"] if plain else []
         return ids
 
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts without a template; marks in them are text."""
+        return self.encode([self._as_text(text) for text in texts])
+
     def encode_plain(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
         """Token ids of (id, text) without a template, for likelihoods.
 
         Raises:
             EngineError: a text is too long, or has fewer than two tokens, so that none is predicted.
         """
-        encoded = self.encode([self._as_text(text) for _, text in texts])
+        encoded = self.encode_texts([text for _, text in texts])
         for (text_id, _), ids in zip(texts, encoded, strict=True):
             self.check_length(text_id, ids, 1)
             if len(ids) < 2:
