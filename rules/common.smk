@@ -40,7 +40,8 @@ try:
     RUN = parse_run(config, Path(workflow.basedir) / "config", configfiles)
     IMAGES = read_lock()
     PLAN = Plan(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
-    PLAN.vector_batches.items  # reads data and plug-ins, which may be missing
+    PLAN.vector_batches.items  # reads data, models and plug-ins, which may be missing
+    PLAN.lm and PLAN.lm.transfer.matrix_sha256
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm

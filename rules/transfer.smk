@@ -88,6 +88,7 @@ if LM:
             runtime=10,
         params:
             settings=settings_json(LM.transfer.matrix_settings()),
+            matrix_sha256=LM.transfer.matrix_sha256,
             code=code("transfer_matrix"),
         message:
             "score of every target after transfer from every source"

@@ -8,9 +8,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fute.artifacts import sha256_file
 from fute.config.unsup import UnsupSettings
 from fute.data.rows import BadRow, SourceError, at, read_lines, read_raw_jsonl
+from fute.data.sources import Hashes, hashes_now, locks_of, planned_hashes
 
 FEWSHOT_SEED = 100  # the first of CrossFit's five draws; the others repeat many of its lines
 
@@ -27,16 +27,12 @@ def read_unsup(settings: UnsupSettings, root: Path) -> UnsupSource:
     """Read all lines of the source. Raises SourceError if it is missing, BadRow for a line that cannot be read."""
     readers = {"pool": _read_pool, "crossfit_full": _read_full, "crossfit_fewshot": _read_fewshot}
     tasks, families = readers[settings.kind](unsup_files(settings, root))
-    return UnsupSource(tasks, families, unsup_identity(settings, root))
+    return UnsupSource(tasks, families, unsup_identity(settings, root, hashes_now))
 
 
-def unsup_identity(settings: UnsupSettings, root: Path) -> dict[str, Any]:
+def unsup_identity(settings: UnsupSettings, root: Path, hashes: Hashes = planned_hashes) -> dict[str, Any]:
     """Identity of the raw texts: path relative to `root`, sha256 and bytes of every file that is read."""
-    files = [
-        {"path": path.relative_to(root).as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
-        for path in unsup_files(settings, root)
-    ]
-    return {"kind": settings.kind, "files": files}
+    return {"kind": settings.kind, "files": locks_of(unsup_files(settings, root), root, hashes)}
 
 
 def unsup_files(settings: UnsupSettings, root: Path) -> list[Path]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import canonical_json, content_key
+from fute.data.rows import SourceError
+from fute.data.sources import planned_hashes
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.lm_finetune import FinetunePlan
@@ -66,6 +69,16 @@ class TransferPlan:
     def matrix_settings(self) -> dict[str, Any]:
         """Settings of the step `transfer_matrix`."""
         return {"model": self.model, "datasets": self.data.transfer_datasets(self.data.lm_targets)}
+
+    @cached_property
+    def matrix_sha256(self) -> str:
+        """sha256 of the published matrix; empty where the run computes it. Raises SourceError if it is missing."""
+        if self.finetune.computes_matrix:
+            return ""
+        path = Path(str(self.settings.file))
+        if not path.is_file():
+            raise SourceError(f"lm.transfer.file: {path} is no file; correct it, or compute the matrix")
+        return planned_hashes([path])[path]
 
     # --- batches ----------------------------------------------------------------------------------------
 
