@@ -25,6 +25,7 @@ from fute.code_hash import code_sha256
 from fute.config.prompts import PromptError
 from fute.config.run import parse_run
 from fute.config.sections import ConfigError
+from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
 from fute.images.lock import ImageError, check_images, image_file, job_environment, missing_image, read_lock
 from fute.plan import Plan, settings_json

@@ -28,7 +28,7 @@ rule fetch_model:
         runtime=240,
     params:
         entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
-        identity=lambda wc: settings_json(RUN.models[wc.model].identity()),
+        identity=lambda wc: settings_json(model_identity(RUN.models[wc.model])),
         folder=lambda wc: paths.model_folder(wc.model),
         code=code("fetch_model", "train"),
     message:

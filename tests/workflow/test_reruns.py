@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.checkouts import MODEL, Checkout, copied
+from support.checkouts import MODEL, MODEL_LOCK, Checkout, copied
 from support.rerun_table import reruns
 
 pytestmark = pytest.mark.workflow
@@ -74,40 +74,34 @@ def test_editing_a_caption_reruns_what_prints_it(edited):
 
 
 @contextlib.contextmanager
-def replaced(file: Path, text: str) -> Iterator[None]:
-    """Another text in a file, for a while."""
-    before = file.read_text()
-    file.write_text(text)
-    yield
-    file.write_text(before)
-
-
-def edit(checkout: Checkout, path: str) -> contextlib.AbstractContextManager[None]:
+def edit(checkout: Checkout, path: str) -> Iterator[None]:
     """A line more in a file, for a while."""
-    return replaced(checkout / path, (checkout / path).read_text() + "\n# edited\n")
+    file = checkout / path
+    text = file.read_text()
+    file.write_text(text + "\n# edited\n")
+    yield
+    file.write_text(text)
 
 
 def test_a_model_trained_again_is_read_again(edited):
-    registry = yaml.safe_load((edited / "config/models.yaml").read_text())
-    own = edited / "own" / Path(registry[MODEL]["folder"]).name
-    shutil.copytree(registry[MODEL]["folder"], own)
-    with replaced(
-        edited / "config/models.yaml", yaml.safe_dump(registry | {MODEL: registry[MODEL] | {"folder": str(own)}})
-    ):
-        (own / "trainer_state.json").write_text("{}")
-        # the registry entry alone makes the copy again; what is made from it stays
-        assert edited.planned().keys() - {"fetch_model"} == reruns("`trainer_state.json` beside that model")
-        weights = own / "model.safetensors"
-        size, times = weights.stat().st_size, weights.stat()
-        data = bytearray(weights.read_bytes())
-        data[-1] ^= 1
-        weights.write_bytes(data)
-        os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
-        assert weights.stat().st_size == size
-        planned = edited.planned()
-        after = "a model in a folder of one's own trained again (here LLM and surrogate)"
-        assert planned.keys() == reruns(after)
-    shutil.rmtree(own.parent)
+    given = yaml.safe_load((edited / "config/models.yaml").read_text())[MODEL]["folder"]
+    own = edited / "own" / Path(given).name
+    shutil.copytree(given, own)
+    edited.edit("config/models.yaml", given, str(own))
+    edited.run(MODEL_LOCK)
+    assert edited.planned() == {}, "the same files in another place"
+    (own / "trainer_state.json").write_text("{}")
+    assert edited.planned().keys() == reruns("`trainer_state.json` beside that model")
+    weights = own / "model.safetensors"
+    before, data = weights.stat(), bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert weights.stat().st_size == before.st_size
+    planned = edited.planned()
+    assert planned.keys() == reruns("a model in a folder of one's own trained again (here LLM and surrogate)")
+    data[-1] ^= 1
+    weights.write_bytes(data)
 
 
 def test_editing_one_method_relearns_its_vectors_alone(edited):

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import Step, sha256_file
-from fute.config.models import ModelEntry, model_files
-from fute.config.sections import ConfigError
+from fute.config.models import ModelEntry
+from fute.data.model_folder import model_files
+from fute.data.rows import SourceError
 
 WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 TORCH_WEIGHTS = "pytorch_model*.bin"
@@ -100,7 +101,7 @@ def _from_folder(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
 def _copy_saved(name: str, source: Path, folder: Path) -> None:
     try:
         files = model_files(source)
-    except ConfigError as error:
+    except SourceError as error:
         raise ModelError(f"model {name}: {error}") from None
     for file, path in files.items():
         try:
@@ -113,7 +114,7 @@ def _copy_saved(name: str, source: Path, folder: Path) -> None:
 def fetch_model(*, model: str, entry: ModelEntry, identity: dict[str, Any], folder: Path, lock: Path) -> None:
     """Fill `folder` with the model's files and write `lock`: source, revision, and sha256 and size of each file.
 
-    identity: of the entry (`ModelEntry.identity`) when the run was planned: results are keyed by it.
+    identity: of the entry (`model_identity`) when the run was planned: results are keyed by it.
     A model behind a server has no files; its lock says so and records the entry alone.
     Raises ModelError if the source cannot be reached, is not what the registry says, or is a folder that has changed
     since the run was planned.

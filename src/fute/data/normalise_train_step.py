@@ -10,7 +10,7 @@ from typing import Any
 from fute.artifacts import Step, canonical_json, read_jsonl
 from fute.data.rows import Row, SourceError
 from fute.data.sources import check_planned, external_files
-from fute.data.splits import SplitSettings, exclusion_keys, normalised, size_warnings
+from fute.data.splits import DROPPED, SplitSettings, exclusion_keys, normalised, size_warnings
 
 
 def normalise_train(
@@ -38,5 +38,8 @@ def normalise_train(
         step.jsonl(dev, [row.to_json() for row in result.rows["dev"]])
         step.json(counts, result.counts)
     print(f"{settings.dataset}: {len(result.rows['train'])} training rows, {len(result.rows['dev'])} held out")
+    for name, why in DROPPED.items():
+        if dropped := result.counts["train"].get(name):
+            print(f"  dropped: {dropped} training rows that {why}")
     for line in size_warnings(settings.entry, result.counts):
         print(f"  warning: {line}")

@@ -11,9 +11,9 @@ from fute import paths
 from fute.artifacts import Step, content_key, sha256_file
 from fute.config.categories import CLASSES
 from fute.config.methods import MethodId, form_module, method_module
-from fute.config.models import model_files
 from fute.config.run import Run
 from fute.config.sections import ConfigError
+from fute.data.model_folder import model_files
 from fute.data.rows import BadRow, at, read_raw_jsonl
 from fute.embeddings.embed_batch_step import texts_of_training
 from fute.embeddings.embedder import Embedder

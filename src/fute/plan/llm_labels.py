@@ -9,6 +9,7 @@ from fute.artifacts import canonical_json, content_key
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
+from fute.data.model_folder import model_identity
 from fute.llm.label_batch_step import SELF_SELECT, BatchSpec, LabelCell, SelectCell, label_key, select_key
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
@@ -41,7 +42,7 @@ class LabelPlan:
             for corpus in self.corpora_of(category)
         }
         for model in llm.models:
-            identity = self.run.models[model].identity()
+            identity = model_identity(self.run.models[model])
             for category in categories:
                 prompts = self.run.prompts_of(category)
                 for prompt in prompts:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import canonical_json, content_key
+from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
 from fute.data.sources import planned_hashes
 from fute.plan.batches import Batches
@@ -42,7 +43,7 @@ class TransferPlan:
     @cached_property
     def runs(self) -> dict[str, TransferRun]:
         """Cell -> run of every pair and seed."""
-        model = self.finetune.run.models[self.model].identity()
+        model = model_identity(self.finetune.run.models[self.model])
         code_sha256 = self.batches.run_by("train", code("transfer_batch"))
         runs = {}
         for source, target in self.pairs:

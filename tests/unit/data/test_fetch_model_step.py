@@ -12,8 +12,9 @@ import pytest
 from huggingface_hub import constants
 
 from fute.config.models import ModelEntry
-from fute.config.sections import ConfigError
 from fute.data.fetch_model_step import ModelError, fetch_model
+from fute.data.model_folder import model_identity
+from fute.data.rows import SourceError
 
 FILES = {
     "config.json": b'{"model_type": "t5"}',
@@ -52,7 +53,7 @@ def saved(tmp_path: Path) -> Path:
 
 def fetch(**entry) -> dict:
     """Fetch the model `m` into the current folder; its lock."""
-    return fetch_planned(ModelEntry(title="M", **entry).identity(), **entry)
+    return fetch_planned(model_identity(ModelEntry(title="M", **entry)), **entry)
 
 
 def fetch_planned(identity: dict, **entry) -> dict:
@@ -115,8 +116,8 @@ def test_a_folder_without_a_model_is_refused(tmp_path, make):
     if make:
         folder.mkdir()
     said = r"empty holds no config\.json; give the folder of a saved model$"
-    with pytest.raises(ConfigError, match=said):
-        ModelEntry(folder=str(folder)).identity()
+    with pytest.raises(SourceError, match=said):
+        model_identity(ModelEntry(folder=str(folder)))
     with pytest.raises(ModelError, match=rf"^model m: .*{said}"):
         fetch_planned({}, folder=str(folder))
     assert not Path("results/models/m").exists() and not Path("results/models/m.lock.json").exists()
@@ -190,7 +191,7 @@ def test_without_a_network_the_step_says_where_to_run_it(monkeypatch, revision):
 
 
 def identity(folder: Path) -> dict:
-    return ModelEntry(folder=str(folder)).identity()["folder"]
+    return model_identity(ModelEntry(folder=str(folder)))["folder"]
 
 
 def test_a_model_trained_again_has_another_identity(saved):
@@ -223,7 +224,7 @@ def test_what_a_training_leaves_beside_the_model_is_not(saved, name):
 
 def test_a_folder_that_changed_after_planning_is_not_taken_for_the_planned_one(saved):
     lock = fetch(folder=str(saved))
-    planned = ModelEntry(folder=str(saved)).identity()
+    planned = model_identity(ModelEntry(folder=str(saved)))
     (saved / "model.safetensors").write_bytes(b"\x00WEIGHTS\xff")
     said = r"^model m: .*saved changed while the run was being prepared \(model\.safetensors\); run again$"
     with pytest.raises(ModelError, match=said):
@@ -270,7 +271,7 @@ def test_a_folder_without_whole_weights_is_refused_before_anything_is_planned_or
         (saved / name).unlink()
     for name, data in there.items():
         (saved / name).write_bytes(data)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(SourceError, match=message):
         identity(saved)
     with pytest.raises(ModelError, match=f"^model m: .*{message}"):
         fetch_planned({}, folder=str(saved))
