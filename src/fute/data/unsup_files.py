@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fute.config.unsup import UnsupSettings
+from fute.csv_files import read_rows
 from fute.data.rows import BadRow, SourceError, at, read_lines, read_raw_jsonl
 from fute.data.sources import Hashes, hashes_now, locks_of, planned_hashes
 
@@ -57,11 +57,10 @@ def _read_pool(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]
     tasks: dict[str, list[str]] = defaultdict(list)
     families: dict[str, str] = {}
     for path in files[1:]:
-        with path.open(encoding="utf-8", newline="") as stream:
-            for number, entry in enumerate(csv.DictReader(stream), start=2):
-                if not entry.get("task") or not entry.get("family"):
-                    raise BadRow(at(path, number), "task, family", "is missing or empty", "fill it in")
-                families[entry["task"]] = entry["family"]
+        for number, entry in read_rows(path):
+            if not entry.get("task") or not entry.get("family"):
+                raise BadRow(at(path, number), "task, family", "is missing or empty", "fill it in")
+            families[entry["task"]] = entry["family"]
     for number, values in read_raw_jsonl(pool):
         for field in ("task", "text"):
             if not isinstance(values.get(field), str) or not values[field].strip():

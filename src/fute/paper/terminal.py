@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from fute.csv_files import read_table
 from fute.display_names import METHOD_NAMES
 from fute.durations import duration
 from fute.paper.formats import print_table
@@ -24,7 +25,7 @@ class NoResults(FileNotFoundError):
 def read_evaluation(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise NoResults(f"{path} is missing; run the workflow first (make demo, or snakemake --cores all)")
-    return pd.read_csv(path)
+    return read_table(path)
 
 
 def show(results: Path) -> None:
