@@ -23,12 +23,12 @@ from fute.cluster.slurm import SlurmError, check_jobs
 from fute.cluster.storage import StorageError, writable
 from fute.code_hash import code_sha256
 from fute.config.prompts import PromptError
-from fute.config.run import parse_run
+from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
 from fute.images.lock import ImageError, check_images, image_file, job_environment, missing_image, read_lock
-from fute.plan import Plan, settings_json
+from fute.plan import Plan, one_per_line, settings_json
 from fute.plan.command_line import command_line_targets, made
 from fute.plan.report_texts import report_settings
 
@@ -37,6 +37,8 @@ from fute.plan.report_texts import report_settings
 TARGETS = os.environ.setdefault("FUTE_TARGETS", " ".join(sorted(command_line_targets(sys.argv)))).split()
 
 try:
+    for path in workflow.configfiles:
+        read_yaml(Path(path))  # Snakemake itself takes the last of two equal keys
     configfiles = ", ".join(map(str, workflow.configfiles)) or "config"
     RUN = parse_run(config, Path(workflow.basedir) / "config", configfiles)
     IMAGES = read_lock()
@@ -128,8 +130,8 @@ def figure_files(names):
 
 
 def named(files):
-    """Format a mapping of files for a step's command line: `key=path key=path ...`."""
-    return " ".join(f"{key}={path}" for key, path in sorted(files.items()))
+    """Format a mapping of files as arguments `key=path` of a step, one per line."""
+    return one_per_line(f"{key}={path}" for key, path in sorted(files.items()))
 
 
 def ready():

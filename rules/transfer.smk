@@ -39,7 +39,7 @@ if LM:
             "new transfer runs of {wildcards.model}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-            " transfer_batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} --files {params.files}"
+            " transfer_batch --spec {params.spec:file} --model {params.folder} --lock {input.lock} --files @{params.files:file}"
             " --output {output.runs}"
             f" {LOGGED}"
 
@@ -70,7 +70,7 @@ if LM:
         message:
             "score of {wildcards.model} on {wildcards.target} after transfer from {wildcards.source}"
         shell:
-            f"{LIGHT} python -m fute extract_transfer --settings {{params.settings:q}} --batches {{input.batches}}"
+            f"{LIGHT} python -m fute extract_transfer --settings {{params.settings:file}} --batches {{input.batches}}"
             " --files model={input.lock} source={input.source} train={input.train} test={input.test}"
             " --output {output.score} &> {log}"
 
@@ -87,11 +87,12 @@ if LM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(LM.transfer.matrix_settings()),
-            matrix_sha256=LM.transfer.matrix_sha256,
+            settings=lambda wc: settings_json(LM.transfer.matrix_settings()),
+            files=lambda wc, input: one_per_line(input),
+            matrix_sha256=lambda wc: LM.transfer.matrix_sha256,
             code=code("transfer_matrix"),
         message:
             "score of every target after transfer from every source"
         shell:
-            f"{LIGHT} python -m fute transfer_matrix --settings {{params.settings:q}} --files {{input}}"
+            f"{LIGHT} python -m fute transfer_matrix --settings {{params.settings:file}} --files @{{params.files:file}}"
             " --output {output.matrix} &> {log}"

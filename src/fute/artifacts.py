@@ -34,6 +34,7 @@ SCHEMA = 1
 SIDECAR = ".prov.json"
 Table = Iterable[Mapping[str, Any]] | Any
 """Rows as mappings, or a pandas DataFrame (pandas is not imported for this)."""
+AGAIN = "make it again: snakemake --cores 1 --force"
 STARTED = time.time()
 """Start of the step's process: most of the step's time passes before it has anything to write."""
 PACKAGES = (
@@ -48,6 +49,10 @@ PACKAGES = (
     "pandas",
     "scikit-learn",
 )
+
+
+class InputError(RuntimeError):
+    """An input that was edited or damaged after its step made it; nothing is made from it."""
 
 
 def canonical_json(value: Any) -> str:
@@ -107,7 +112,9 @@ def jsonl_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a .jsonl.gz (or .jsonl) file that this package wrote."""
+    """Read the rows of a .jsonl.gz (or .jsonl) file that this package wrote. Raises InputError for an empty file."""
+    if not path.stat().st_size:  # gzip would read no rows
+        raise InputError(f"{path}: is empty; {AGAIN} {path}")
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf8") as stream:
         return [json.loads(line) for line in stream]
@@ -151,7 +158,7 @@ class Step:
     this package that the step loads by name. settings: JSON value of every parameter that affects the result. inputs:
     files that are read. external: files outside the project, name -> sha256. seeds: name -> seed.
 
-    Use as a context manager; if the block raises, nothing is published.
+    Use as a context manager; if the block raises, nothing is published, nor if an input is not what its record says.
     """
 
     def __init__(
@@ -257,10 +264,19 @@ class Step:
 
 
 def _input_record(path: Path) -> dict[str, Any]:
+    """What a record says of an input. Raises InputError for a file that is not what its own record describes."""
     entry: dict[str, Any] = {"path": portable_name(path, Path.cwd()), "sha256": sha256_file(path)}
     sidecar = sidecar_path(path)
     if sidecar.is_file():
-        entry["record_sha256"] = json.loads(sidecar.read_text(encoding="utf8"))["record_sha256"]
+        try:
+            its = json.loads(sidecar.read_text(encoding="utf8"))
+            entry["record_sha256"], recorded = its["record_sha256"], its["record"]["sha256"]
+        except (ValueError, LookupError, TypeError):
+            raise InputError(f"{sidecar}: is damaged; {AGAIN} {path}") from None
+        if recorded != entry["sha256"]:
+            raise InputError(
+                f"{path}: is not the file that its record describes: it was edited or damaged; {AGAIN} {path}"
+            )
     return entry
 
 

@@ -17,3 +17,6 @@ FORM_NAMES = {"text2text": "text-to-text form", "heads": "form of new heads"}
 
 LEAST_SEPARATION = 2.0
 """Least ratio of the spread of prompts to the spread of order seeds for a ranking of prompts to be used."""
+
+MANY_UNKNOWN_TOKENS = 0.05
+"""A set with a larger share of tokens that its surrogate does not know gets a warning."""

@@ -43,7 +43,7 @@ def similarities() -> pd.DataFrame:
                 own = {"centred_cosine": np.nan, "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}
                 own["centred_cosine" if method == "tupate" else "tensor_mean_cosine"] = rng.random()
                 rows.append({"surrogate": "s", "method": method, "model": model, "source": source, "target": target,
-                             "cosine": rng.random(), **own})  # fmt: skip
+                             "cosine": rng.random(), "unknown_tokens": 0.0, **own})  # fmt: skip
     return pd.DataFrame(rows)
 
 

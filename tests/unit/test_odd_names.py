@@ -63,7 +63,7 @@ def put_vector(path: str, degrees: float) -> Path:
     vector = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], dtype=np.float32)
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    meta = {"relative_distance": 1.0}
+    meta = {"relative_distance": 1.0, "unknown_tokens": 0.0}
     save(Embedding(vector, "tupate", {"s": "s"}, meta, np.stack([vector, vector]), init=np.zeros(2, np.float32)), file)
     return file
 

@@ -37,9 +37,13 @@ class SimilaritySettings(BaseModel):
 
 
 def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
-    """Cosine of an MTE and a DTE, and variants of it; NaN for a variant that the method does not have."""
+    """Cosine of an MTE and a DTE, and variants of it; NaN for a variant that the method does not have.
+
+    `unknown_tokens` is the larger share of tokens that the surrogate did not know, of the two sets of pairs.
+    """
     row = {"cosine": cosine(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
            "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}  # fmt: skip
+    row["unknown_tokens"] = max(vector.meta["unknown_tokens"] for vector in (mte, dte))
     if mte.init is not None:
         row["centred_cosine"] = centred_cosine(mte, dte)
         row["distance"] = mte.meta["relative_distance"]

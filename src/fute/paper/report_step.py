@@ -93,6 +93,7 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
         tables=transfer_results,
         targets=read_table(evaluation / "lm_targets.csv"),
         direct=read_table(evaluation / "lm_direct.csv"),
+        similarities=read_table(evaluation / "lm_similarities.csv"),
         embeddings=read_table(evaluation / "efficiency-lm-embeddings.csv"),
         figures=_figures(texts.figures),
     )

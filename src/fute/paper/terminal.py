@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from fute.csv_files import read_table
+from fute.csv_files import TableError, read_table
 from fute.display_names import METHOD_NAMES
 from fute.durations import duration
 from fute.paper.formats import print_table
@@ -22,10 +22,20 @@ class NoResults(FileNotFoundError):
     """The run has no results to show, because it has not finished."""
 
 
-def read_evaluation(path: Path) -> pd.DataFrame:
+def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
+    """A file of the evaluation, with at least these columns. Raises NoResults, with what to do."""
+    again = (
+        f"make it by running the workflow (make demo, or snakemake --cores all), or alone: snakemake --cores 1 {path}"
+    )
     if not path.is_file():
-        raise NoResults(f"{path} is missing; run the workflow first (make demo, or snakemake --cores all)")
-    return read_table(path)
+        raise NoResults(f"{path} is missing; {again}")
+    try:
+        frame = read_table(path)
+    except TableError as error:
+        raise NoResults(f"{path} cannot be read ({error}); remove it, and {again}") from None
+    if missing := [name for name in columns if name not in frame]:
+        raise NoResults(f"{path} has no column {missing[0]!r}; remove it, and {again}")
+    return frame
 
 
 def show(results: Path) -> None:

@@ -21,7 +21,7 @@ def write(name: str, orders: np.ndarray, basis: str = "b") -> Path:
     path = Path(f"results/embeddings/s/tupate/{name}.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     orders = orders.astype(np.float32)
-    meta = {"relative_distance": float(np.linalg.norm(orders.mean(0) - START))}
+    meta = {"relative_distance": float(np.linalg.norm(orders.mean(0) - START)), "unknown_tokens": 0.0}
     save(Embedding(orders.mean(0), "tupate", {"basis": basis}, meta, orders, init=START), path)
     return path
 
