@@ -43,6 +43,8 @@ try:
     RUN = parse_run(config, Path(workflow.basedir) / "config", configfiles)
     IMAGES = read_lock()
     PLAN = Plan(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
+    for name in PLAN.models:
+        model_identity(RUN.models[name])
     PLAN.vector_batches.items  # reads data, models and plug-ins, which may be missing
     PLAN.lm and PLAN.lm.transfer.matrix_sha256
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:

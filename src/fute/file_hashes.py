@@ -20,6 +20,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from fute.artifacts import atomic, content_key, sha256_file
@@ -55,7 +56,7 @@ def sha256_files(paths: Iterable[Path]) -> dict[Path, str]:
             if max(stats[path][3:]) <= started - SETTLED_NS and _stat(path) == stats[path]
         }
         if settled:
-            _keep(_kept() | settled)
+            _keep({**_kept(), **settled})
     return {path: hashes[path] for path in stats}
 
 
@@ -73,8 +74,16 @@ def _file() -> Path:
 
 def _kept() -> Mapping[str, Entry]:
     """Absolute path -> entry; empty if there are none or the file is damaged."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        value = json.loads(_file().read_bytes())
+    with contextlib.suppress(OSError):
+        return _parsed(_file().absolute(), _stat(_file()))
+    return {}
+
+
+@lru_cache(maxsize=1)
+def _parsed(path: Path, stat: tuple[int, ...]) -> Mapping[str, Entry]:
+    """The entries of a file of hashes, read once. stat: of the file, so that another process's entries are seen."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        value = json.loads(path.read_bytes())
         if content_key(value["files"]) == value["sha256"]:  # else torn or edited
             return {name: tuple(entry) for name, entry in value["files"].items()}
     return {}

@@ -60,7 +60,11 @@ def _read_pool(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]
         for number, entry in read_rows(path):
             if not entry.get("task") or not entry.get("family"):
                 raise BadRow(at(path, number), "task, family", "is missing or empty", "fill it in")
-            families[entry["task"]] = entry["family"]
+            if families.setdefault(entry["task"], entry["family"]) != entry["family"]:
+                problem = (
+                    f"is {entry['family']!r}, but task {entry['task']!r} was in family {families[entry['task']]!r}"
+                )
+                raise BadRow(at(path, number), "family", problem, "give each task one family")
     for number, values in read_raw_jsonl(pool):
         for field in ("task", "text"):
             if not isinstance(values.get(field), str) or not values[field].strip():
