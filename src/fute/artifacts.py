@@ -120,11 +120,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in stream]
 
 
-def csv_bytes(rows: Table, columns: Sequence[str] | None = None) -> bytes:
+def csv_bytes(rows: Table, columns: Sequence[str] | None = None, *, exact: bool = False) -> bytes:
     """Rows as CSV: floats rounded to 9 significant digits, so that files compare well; NaN and None as empty cells.
 
     rows: mappings, or a pandas DataFrame. columns: their order; None: that of the frame, or of first use in the
-    mappings.
+    mappings. exact: floats with all their digits. `fute.csv_files` reads such a file.
     """
     if hasattr(rows, "to_dict"):
         rows, columns = rows.to_dict("records"), list(rows)
@@ -133,13 +133,13 @@ def csv_bytes(rows: Table, columns: Sequence[str] | None = None) -> bytes:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([_csv_cell(row.get(name)) for name in names] for row in rows)
+    writer.writerows([_csv_cell(row.get(name), exact) for name in names] for row in rows)
     return buffer.getvalue().encode()
 
 
-def _csv_cell(value: Any) -> Any:
+def _csv_cell(value: Any, exact: bool) -> Any:
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.9g}"
+        return "" if math.isnan(value) else repr(float(value)) if exact else f"{value:.9g}"
     return "" if value is None else value
 
 

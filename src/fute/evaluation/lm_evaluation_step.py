@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from fute.artifacts import Step
+from fute.csv_files import read_table
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.fusion import reciprocal_rank_fusion
 from fute.evaluation.metrics import Scale
@@ -150,7 +151,7 @@ def lm_evaluation(
     A target where neither the direct run nor any source beats the majority baseline is listed in `left_out` of its cell
     and not in the cell's means. A cell without other targets has no rows.
     """
-    runs, similar, scored = (pd.read_csv(path) for path in (transfer, similarities, baselines))
+    runs, similar, scored = (read_table(path) for path in (transfer, similarities, baselines))
     matrix = check_matrix(runs, models=settings.models, datasets=settings.datasets, where=str(transfer))
     relevance = Relevance(settings.scale, settings.gain)
     direct_rows = _direct_rows(settings, matrix)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from fute import paths
 from fute.artifacts import StaleFile, Step, read_jsonl
 from fute.config.categories import CLASSES
+from fute.csv_files import read_table
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.selection import UNLABELLED, Block, average_blocks, selection_table
 
@@ -107,7 +108,7 @@ def selection(
     Raises StaleFile if labels or scores do not fit the evaluation rows or prompts.
     """
     by_path = {path.as_posix(): path for path in files}
-    all_similar = pd.read_csv(similarities)
+    all_similar = read_table(similarities)
     performances, selections, averages = [], [], []
     for category, datasets in settings.datasets.items():
         classes, prompts = CLASSES[category], settings.prompts[category]  # type: ignore[index]

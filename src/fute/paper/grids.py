@@ -92,9 +92,9 @@ class Grid:
 
 def _text(value: object, column: str) -> str:
     """Format counts without decimals, percentages with one as in the paper, cosines with four, others with two."""
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return value
-    if pd.isna(value):
+    if value == "" or pd.isna(value):
         return MISSING
     if column in COUNTS:
         return f"{value:,.0f}"
@@ -138,7 +138,7 @@ def list_grid(frame: pd.DataFrame, caption: str, *, name: str, groups: list[str]
     out. Ends of intervals, `{column}_lo` and `{column}_hi`, are printed below the value.
     """
     require_columns(frame, [name, *groups], caption)
-    columns = [column for column in labels if column != name and column in frame and frame[column].notna().any()]
+    columns = [c for c in labels if c != name and c in frame and (frame[c].notna() & (frame[c] != "")).any()]
     words = {name for name in columns if frame[name].map(lambda value: isinstance(value, str)).any()} - DURATIONS
     head = [
         Head(labels[name], left=True),

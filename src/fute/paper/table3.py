@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fute.csv_files import read_texts
 from fute.paper.cells import MISSING, interval_texts, require_columns, require_percent, row_order, text_frame
 
 CATEGORIES = {"sa": "SA", "nli": "NLI"}
@@ -101,7 +102,7 @@ def interval_frame(ours: pd.DataFrame) -> pd.DataFrame:
 
 def read_printed(path: Path) -> pd.DataFrame:
     """Read the paper's printed Table 3 (`resources/paper/table3.csv`), text as printed."""
-    printed = pd.read_csv(path, dtype=str, keep_default_na=False)
+    printed = read_texts(path)
     values = [f"{model}_{metric}" for model in PAPER_MODELS for metric in METRICS]
     require_columns(printed, ["category", "method", *values, "suspect_cells"], str(path))
     return printed

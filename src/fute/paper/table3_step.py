@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.csv_files import read_table
 from fute.paper.formats import to_csv, to_latex, to_markdown
 from fute.paper.table3 import interval_frame, table3_frame
 
@@ -24,7 +24,7 @@ class TableSettings(BaseModel):
 
 def table3(settings: TableSettings, *, cells: Path, csv: Path, markdown: Path, latex: Path) -> None:
     """Write Table 3 in the paper's layout as CSV, Markdown (with intervals) and LaTeX."""
-    ours = pd.read_csv(cells)
+    ours = read_table(cells)
     frame = table3_frame(ours)
     texts = {
         csv: to_csv(frame),

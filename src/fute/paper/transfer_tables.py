@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fute.csv_files import read_texts
 from fute.paper.cells import (
     MISSING,
     format_cell,
@@ -94,9 +95,9 @@ def transfer_frame(ours: pd.DataFrame, layout: TransferLayout, *, bound: str = "
 
 def read_printed(path: Path, layout: TransferLayout) -> pd.DataFrame:
     """Read the paper's printed table (`resources/paper/table1.csv`, `table2.csv`) as one block; `-` is NaN."""
-    printed = pd.read_csv(path, na_values="-")
+    printed = read_texts(path)
     require_columns(printed, ["method", *layout.column_names], str(path))
-    frame = printed[layout.column_names].astype(float)
+    frame = printed[layout.column_names].replace({"-": "nan", "": "nan"}).astype(float)
     frame.index = pd.MultiIndex.from_product([[PAPER_BLOCK], printed["method"]], names=["model", "method"])
     frame.columns = layout.columns
     return frame

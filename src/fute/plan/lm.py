@@ -66,7 +66,7 @@ class LmPlan:
         return settings_json(self.settings.plugins[name].model_dump())
 
     def plugin_source(self, name: str) -> str:
-        """Hash of a plug-in's function, options and Python files. Raises PluginError where they are not there."""
+        """Hash of a plug-in's function, options and files. Raises PluginError where they are not there."""
         return plugin_identity(self.settings.plugins[name])
 
     def plugin_train(self, name: str) -> list[str]:

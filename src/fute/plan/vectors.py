@@ -11,6 +11,7 @@ from fute.config.lm_experiment import LM
 from fute.config.methods import MethodSettings, form_module, method_module, reads_shared_states
 from fute.config.run import Run
 from fute.config.surrogate import SurrogateSettings
+from fute.data.model_folder import model_identity
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.specs.embeddings import Item
@@ -96,7 +97,7 @@ class VectorPlan:
     def _basis(self, method: str, settings: SurrogateSettings) -> tuple[Any, ...]:
         """What every vector of a method and of these surrogate settings is made with."""
         learning = code("embed_batch", method_module(method), form_module(settings.form))
-        model = self.run.models[self.surrogate].identity()
+        model = model_identity(self.run.models[self.surrogate])
         return model, settings.model_dump(), method, self.batches.run_by("train", learning)
 
     # --- the encoder's states ---------------------------------------------------------------------------
