@@ -15,5 +15,10 @@ SIMILARITY_ROWS = {"cosine": "", "centred_cosine": " (centred)", "tensor_mean_co
 FORM_NAMES = {"text2text": "text-to-text form", "heads": "form of new heads"}
 """Form of a surrogate -> its name in the report."""
 
-LEAST_SEPARATION = 2.0
-"""Least ratio of the spread of prompts to the spread of order seeds for a ranking of prompts to be used."""
+LEVEL = 0.05
+"""Largest p-value of one test that is called a difference. Several tests are not corrected for."""
+
+
+def p_text(p: float) -> str:
+    """P-value as printed: three decimals, or `<0.001`."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"

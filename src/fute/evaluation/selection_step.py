@@ -16,6 +16,7 @@ from fute import paths
 from fute.artifacts import Step, read_jsonl
 from fute.config.categories import CLASSES
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
+from fute.evaluation.permutation import PERMUTATIONS
 from fute.evaluation.selection import Block, average_blocks, selection_table
 
 UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
@@ -25,6 +26,7 @@ class SelectionSettings(BaseModel):
     """Settings of step `selection`.
 
     prompts, datasets: ids by category, prompts in the order of their numbers. draws: of the bootstrap.
+    permutations: of the tests against random choices, and the most that are enumerated for an exact one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +38,7 @@ class SelectionSettings(BaseModel):
     calibration: str
     nli_metric: str
     draws: int
+    permutations: int = PERMUTATIONS
     seed: int
 
 
@@ -90,6 +93,7 @@ def selection(
     """
     by_path = {path.as_posix(): path for path in files}
     all_similar = pd.read_csv(similarities)
+    tested = {"permutations": settings.permutations, "seed": settings.seed}
     performances, selections, averages = [], [], []
     for category, datasets in settings.datasets.items():
         classes, prompts = CLASSES[category], settings.prompts[category]  # type: ignore[index]
@@ -121,10 +125,10 @@ def selection(
                 similar = all_similar[(all_similar["model"] == model) & (all_similar["dataset"] == dataset)]
                 scores |= _similarity_scores(similar, settings.methods, prompts)
                 block = Block(prompts, classes, gold, np.array(predictions), scores)
-                table = selection_table(block, metric=metric, draws=settings.draws, seed=settings.seed)  # type: ignore[arg-type]
+                table = selection_table(block, metric=metric, draws=settings.draws, **tested)  # type: ignore[arg-type]
                 tables.append((dataset, table))
                 selections.append(table.frame.assign(category=category, model=model, dataset=dataset))
-            averages.append(average_blocks(tables).assign(category=category, model=model))
+            averages.append(average_blocks(tables, **tested).assign(category=category, model=model))
     front = ["category", "model", "dataset", "method"]
     frames = {
         performance: pd.DataFrame(performances),

@@ -18,7 +18,7 @@ from fute.embeddings.vectors import (
     sqrt_cosine,
     tensor_mean_cosine,
 )
-from fute.evaluation.controls import norm_confound, null_comparison, separation
+from fute.evaluation.controls import norm_confound, null_comparison, order_noise
 from fute.evaluation.correlation import spearman
 
 
@@ -110,7 +110,7 @@ def _controls(
     result: dict[str, object] = {}
     orders = [m.orders for m in mtes.values()]
     if len(values) > 1 and all(len(o) > 1 for o in orders):
-        result |= separation(values, np.stack([_cosines(o, dte.vector) for o in orders]))
+        result |= order_noise(values, np.stack([_cosines(o, dte.vector) for o in orders]))
     # controls are made with the first order seed only
     firsts = np.array([_cosines(o[:1], dte.vector)[0] for o in orders])
     nulls = {name: vectors for name, vectors in variants.items() if name.startswith("null-")}
@@ -130,6 +130,6 @@ def _controls(
     distances = np.array([row["distance"] for row in similar])
     if len(values) > 1 and np.isfinite(distances).all():
         result["norm_spearman"] = norm_confound(values, distances)
-    columns = ("sd_prompts", "sd_orders", "ratio", "verdict", "null_mean", "null_max", "null_sd_prompts",
+    columns = ("sd_prompts", "sd_residual", "order_f", "order_p", "verdict", "null_mean", "null_max", "null_sd_prompts",
                "share_above_null", "null_spearman", "abc_spearman", "norm_spearman")  # fmt: skip
     return {name: result.get(name, "" if name == "verdict" else np.nan) for name in columns}

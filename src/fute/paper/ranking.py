@@ -47,9 +47,9 @@ def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: 
     console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")["cosine"]))
     controls = read_evaluation(folder / "controls.csv")
     check = controls[(controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)]
-    if len(check) and pd.notna(check["sd_orders"].iloc[0]):
+    if len(check) and pd.notna(check["sd_residual"].iloc[0]):
         console.print(
-            f"Between order seeds the cosine varies by {check['sd_orders'].iloc[0]:.4f} (standard deviation): "
+            f"The order of training texts moves a cosine by {check['sd_residual'].iloc[0]:.4f} (standard deviation): "
             f"{check['verdict'].iloc[0]}."
         )
 

@@ -62,8 +62,10 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
     cosines = np.array([cos(vectors[p].vector, dte.vector) for p in PROMPTS])
     of_orders = np.array([[cos(o, dte.vector) for o in vectors[p].orders] for p in PROMPTS])
     assert check["sd_prompts"] == pytest.approx(cosines.std(ddof=1))
-    assert check["sd_orders"] == pytest.approx(np.sqrt(of_orders.var(axis=1, ddof=1).mean()))
-    assert check["ratio"] == pytest.approx(check["sd_prompts"] / check["sd_orders"])
+    noise = of_orders - of_orders.mean(axis=1, keepdims=True) - of_orders.mean(axis=0) + of_orders.mean()
+    assert check["sd_residual"] == pytest.approx(np.sqrt((noise**2).sum() / 3))
+    assert check["order_f"] == pytest.approx(2 * of_orders.mean(axis=1).var(ddof=1) / check["sd_residual"] ** 2)
+    assert 0 < check["order_p"] < 1
     null = np.array([[cos(vectors[f"{p}.null-{i}"].vector, dte.vector) for i in (1, 2)] for p in PROMPTS])
     assert check["null_mean"] == pytest.approx(null.mean()) and check["null_max"] == pytest.approx(null.max())
     abc = [cos(vectors[f"{p}.abc"].vector, dte.vector) for p in PROMPTS]
@@ -82,7 +84,7 @@ def test_without_controls_their_cells_are_empty(files):
         settings(control_methods=()), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv")
     )
     (check,) = pd.read_csv("c.csv").to_dict("records")
-    assert np.isnan(check["null_mean"]) and np.isnan(check["abc_spearman"]) and np.isfinite(check["ratio"])
+    assert np.isnan(check["null_mean"]) and np.isnan(check["abc_spearman"]) and np.isfinite(check["order_p"])
 
 
 def test_geometry_tells_two_clusters_apart(tmp_path, monkeypatch):
