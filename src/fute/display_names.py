@@ -9,7 +9,14 @@ METHOD_NAMES = {
 }
 """Method id -> its row in Table 3. The paper prints the first two."""
 
-SIMILARITY_ROWS = {"cosine": "", "centred_cosine": " (centred)", "tensor_mean_cosine": " (tensor mean)"}
+SIMILARITY_ROWS = {
+    "cosine": "",
+    "centred_cosine": " (centred)",
+    "candidates_cosine": " (centred on candidates)",
+    "nulls_cosine": " (centred on nulls)",
+    "tensor_mean_cosine": " (tensor mean)",
+    "task2vec_cosine": " (task2vec)",
+}
 """Column of similarities.csv that ranks prompts -> suffix to the method's name in Table 3."""
 
 FORM_NAMES = {"text2text": "text-to-text form", "heads": "form of new heads"}

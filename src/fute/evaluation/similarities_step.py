@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from fute.embeddings.vectors import (
 )
 from fute.evaluation.controls import norm_confound, null_comparison, order_noise
 from fute.evaluation.correlation import spearman
+from fute.evaluation.similarity import cosine_around, largest_entry_share, task2vec_similarity
 
 
 class SimilaritySettings(BaseModel):
@@ -36,10 +37,23 @@ class SimilaritySettings(BaseModel):
     variants: tuple[str, ...]
 
 
-def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
-    """Cosine of an MTE and a DTE, and variants of it; NaN for a variant that the method does not have."""
+def similarity_row(
+    mte: Embedding, dte: Embedding, *, candidates: np.ndarray | None = None, nulls: np.ndarray | None = None
+) -> dict[str, float]:
+    """Cosine of an MTE and a DTE, and variants of it; NaN for a variant that the method does not have.
+
+    candidates, nulls: centres (d,), the mean of the MTEs that are chosen from, and of MTEs of permuted labels.
+
+    Columns: `centred_cosine` (around TuPaTE's start), `candidates_cosine` and `nulls_cosine` (around these centres),
+    `tensor_mean_cosine`, `sqrt_cosine`, `task2vec_cosine`, and `largest_entry`, the share of TaskEmb's raw cosine that
+    one entry carries.
+    """
     row = {"cosine": cosine(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
-           "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}  # fmt: skip
+           "candidates_cosine": np.nan, "nulls_cosine": np.nan, "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan,
+           "task2vec_cosine": np.nan, "largest_entry": np.nan}  # fmt: skip
+    for name, centre in (("candidates_cosine", candidates), ("nulls_cosine", nulls)):
+        if centre is not None:
+            row[name] = cosine_around(mte.vector, dte.vector, centre)
     if mte.init is not None:
         row["centred_cosine"] = centred_cosine(mte, dte)
         row["distance"] = mte.meta["relative_distance"]
@@ -47,7 +61,16 @@ def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
         row["tensor_mean_cosine"] = tensor_mean_cosine(mte, dte)
     if mte.method == "taskemb":
         row["sqrt_cosine"] = sqrt_cosine(mte, dte)
+        row["task2vec_cosine"] = task2vec_similarity(mte.vector, dte.vector)
+        row["largest_entry"] = largest_entry_share(mte.vector, dte.vector)
     return row
+
+
+def centre_of(embeddings: Collection[Embedding]) -> np.ndarray | None:
+    """Mean of vectors (d,), in fp64; None for fewer than two, which leave no differences."""
+    if len(embeddings) < 2:
+        return None
+    return np.mean([embedding.vector.astype(np.float64) for embedding in embeddings], axis=0)
 
 
 def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -80,9 +103,13 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
                     variant: {prompt: get(paths.control(*base, model, prompt, variant)) for prompt in prompts}
                     for variant in (settings.variants if method in settings.control_methods else ())
                 }
+                candidates = centre_of(mtes.values())
+                nulls = centre_of([e for name, each in variants.items() if name != "abc" for e in each.values()])
                 for dataset in datasets:
                     dte = get(paths.dte(*base, dataset))
-                    similar = [similarity_row(mtes[prompt], dte) for prompt in prompts]
+                    similar = [
+                        similarity_row(mtes[prompt], dte, candidates=candidates, nulls=nulls) for prompt in prompts
+                    ]
                     key = {
                         "surrogate": settings.surrogate,
                         "method": method,

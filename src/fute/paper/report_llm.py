@@ -172,12 +172,16 @@ def _similarity_section(results: LlmResults) -> Section:
         return Section("similarities", "Similarities", ["This run computed no task embeddings."])
     texts = [
         "Cosine of the embedding of a model with a prompt and the embedding of a dataset. Centred: both less "
-        "the start that all TuPaTE trainings share. Tensor mean: mean of the cosines of the single weight "
-        "tensors. Bold: highest of its model, the prompt that is selected."
+        "the start that all TuPaTE trainings share. On candidates, on nulls: both less the mean of the vectors of "
+        "all prompts, or of prompts whose labels were permuted. Tensor mean: mean of the cosines of the single weight "
+        "tensors. task2vec: every entry counts alike. Largest entry: the share of TaskEmb's cosine that one entry "
+        "carries; near 1, the cosine compares two numbers. Bold: highest of its model, the prompt that is selected."
     ]
     keys = ["surrogate", "method", "category"]
     require_columns(results.similarities, [*keys, "dataset", "cosine"], "similarities")
-    labels = {"cosine": "Cosine", "centred_cosine": "Centred", "tensor_mean_cosine": "Tensor mean"}
+    labels = {"cosine": "Cosine", "largest_entry": "Largest entry", "centred_cosine": "Centred",
+              "candidates_cosine": "On candidates", "nulls_cosine": "On nulls", "tensor_mean_cosine": "Tensor mean",
+              "task2vec_cosine": "task2vec"}  # fmt: skip
     tables = []
     for (surrogate, method, category), rows in named(results.similarities).groupby(keys, sort=False):
         # Methods have different further cosines: TaskEmb has no shared start, TuPaTE no single tensors.

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from fute.embeddings import Embedding, load, save
 from fute.evaluation.geometry_step import GeometrySettings, geometry
-from fute.evaluation.similarities_step import SimilaritySettings, similarities
+from fute.evaluation.similarities_step import SimilaritySettings, similarities, similarity_row
 
 PROMPTS = ("sa-1", "sa-2", "sa-3", "sa-4")
 START = np.array([1.0, 1.0, 1.0, 0.0, 0.0], dtype=np.float32)
@@ -58,6 +58,10 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
         row, mte = table.loc[prompt], vectors[prompt]
         assert row["cosine"] == pytest.approx(cos(mte.vector, dte.vector))
         assert row["centred_cosine"] == pytest.approx(cos(mte.vector - START, dte.vector - START))
+        for name, members in (("candidates", PROMPTS), ("nulls", [f"{p}.null-{i}" for p in PROMPTS for i in (1, 2)])):
+            centre = np.mean([vectors[member].vector for member in members], axis=0)
+            assert row[f"{name}_cosine"] == pytest.approx(cos(mte.vector - centre, dte.vector - centre), rel=1e-5)
+        assert np.isnan(row["task2vec_cosine"]) and np.isnan(row["largest_entry"]), "these are of TaskEmb"
     (check,) = pd.read_csv("c.csv").to_dict("records")
     cosines = np.array([cos(vectors[p].vector, dte.vector) for p in PROMPTS])
     of_orders = np.array([[cos(o, dte.vector) for o in vectors[p].orders] for p in PROMPTS])
@@ -72,6 +76,17 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
     assert check["abc_spearman"] == pytest.approx(spearmanr(of_orders[:, 0], abc).statistic)
 
 
+def test_taskemb_has_task2vecs_similarity_and_says_what_one_entry_carries():
+    mte, dte = (
+        Embedding(np.array(values, dtype=np.float32), "taskemb", {}, {}, np.array([values], dtype=np.float32))
+        for values in ([9.0, 1.0, 0.0], [9.0, 0.0, 1.0])
+    )
+    row = similarity_row(mte, dte)
+    assert row["largest_entry"] == 1 and row["cosine"] == pytest.approx(81 / 82)
+    assert row["task2vec_cosine"] == pytest.approx(0.2)
+    assert np.isnan(row["candidates_cosine"]) and np.isnan(row["nulls_cosine"])
+
+
 def test_vectors_of_another_basis_are_refused(files):
     write("mte/m/sa-2", np.random.default_rng(1).normal(size=(2, 5)), basis="other")
     with pytest.raises(ValueError, match="basis: 'other' and 'b'"):
@@ -84,6 +99,8 @@ def test_without_controls_their_cells_are_empty(files):
         settings(control_methods=()), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv")
     )
     (check,) = pd.read_csv("c.csv").to_dict("records")
+    table = pd.read_csv("s.csv")
+    assert table["nulls_cosine"].isna().all() and table["candidates_cosine"].notna().all()
     assert np.isnan(check["null_mean"]) and np.isnan(check["abc_spearman"]) and np.isfinite(check["order_p"])
 
 

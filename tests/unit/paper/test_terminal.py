@@ -22,7 +22,9 @@ def results(tmp_path: Path) -> Path:
     (folder / "evaluation").mkdir(parents=True)
     similar = [
         {"method": method, "model": model, "prompt": prompt, "dataset": dataset,
-         "cosine": cosine if (model, method, dataset) == ("m-a", "tupate", "films") else 1 - cosine}
+         "cosine": cosine if (model, method, dataset) == ("m-a", "tupate", "films") else 1 - cosine,
+         "candidates_cosine": cosine - 0.7 if dataset == "series" else float("nan"),
+         "largest_entry": cosine if method == "taskemb" else float("nan")}
         for method in ("taskemb", "tupate") for model in ("m-b", "m-a") for dataset in ("films", "series")
         for prompt, cosine in COSINES.items()
     ]  # fmt: skip
@@ -78,6 +80,16 @@ def test_rank_without_a_control_prints_the_ranking_alone(results, capsys):
     rank("series", results, "tupate")
     text = capsys.readouterr().out
     assert len(ranked(text)) == 8 and "order of training texts" not in text
+
+
+def test_rank_shows_what_is_left_of_a_cosine(results, capsys):
+    """Around the mean of the candidates, and without the one entry that carries most of TaskEmb's."""
+    rank("series", results, "taskemb")
+    text = capsys.readouterr().out
+    assert ranked(text)[0] == ["1", "sa-1", "0.5000", "0.2500", "-0.2000"] and ranked(text)[3][-1] == "0.2000"
+    assert "One entry of the vectors carries 50.0 to 90.0 % of these cosines." in words(text)
+    rank("films", results, "tupate")
+    assert "One entry" not in capsys.readouterr().out
 
 
 def test_rank_of_fine_tuned_models_leaves_the_dataset_itself_out(language_models, capsys):
@@ -150,6 +162,7 @@ def language_models(tmp_path: Path) -> Path:
               "best_transferred": [71.0, 0.0], "counted": [True, False]}  # fmt: skip
     similar = [
         {"method": "tupate", "model": model, "source": source, "target": target, "cosine": cosine}
+        | dict.fromkeys(("candidates_cosine", "largest_entry"), float("nan"))
         for model in ("m-a", "m-b") for target in ("topics", "grammar")
         for source, cosine in (("topics", 1.0), ("grammar", 0.25), ("letters", 0.75), ("reports", 0.5))
     ]  # fmt: skip
