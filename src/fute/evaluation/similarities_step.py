@@ -22,6 +22,9 @@ from fute.evaluation.controls import norm_confound, null_comparison, order_noise
 from fute.evaluation.correlation import spearman
 from fute.evaluation.similarity import cosine_around, largest_entry_share, task2vec_similarity
 
+LETTERS = "abc"
+"""Variant whose labels are written A, B, C."""
+
 
 class SimilaritySettings(BaseModel):
     """Settings of step `similarities`. prompts, datasets: ids by category. variants: of the controls."""
@@ -104,9 +107,10 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
                     for variant in (settings.variants if method in settings.control_methods else ())
                 }
                 candidates = centre_of(mtes.values())
-                nulls = centre_of([e for name, each in variants.items() if name != "abc" for e in each.values()])
+                nulls = centre_of([e for name, each in variants.items() if name != LETTERS for e in each.values()])
                 for dataset in datasets:
                     dte = get(paths.dte(*base, dataset))
+                    lettered = get(paths.dte_control(*base, dataset, LETTERS)) if LETTERS in variants else None
                     similar = [
                         similarity_row(mtes[prompt], dte, candidates=candidates, nulls=nulls) for prompt in prompts
                     ]
@@ -119,7 +123,7 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
                     rows += [
                         key | {"prompt": p, "category": category} | r for p, r in zip(prompts, similar, strict=True)
                     ]
-                    checks.append(key | _controls(mtes, variants, dte, similar))
+                    checks.append(key | _controls(mtes, variants, dte, lettered, similar))
     inputs = list(files)
     with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.csv(cosines, rows)
@@ -130,9 +134,13 @@ def _controls(
     mtes: dict[str, Embedding],
     variants: dict[str, dict[str, Embedding]],
     dte: Embedding,
+    lettered: Embedding | None,
     similar: list[dict[str, float]],
 ) -> dict[str, object]:
-    """Controls of the ranking of these prompts for one target; NaN or empty for a control that was not made."""
+    """Controls of the ranking of these prompts for one target; NaN or empty for a control that was not made.
+
+    lettered: the DTE of labels that are written A, B, C, for the MTEs that are.
+    """
     values = np.array([row["cosine"] for row in similar])
     result: dict[str, object] = {}
     orders = [m.orders for m in mtes.values()]
@@ -151,8 +159,8 @@ def _controls(
             "share_above_null": compared["share_above_null"],
             "null_spearman": compared["spearman_with_null"],
         }
-    if "abc" in variants and len(values) > 1:
-        abc = np.array([cosine(variants["abc"][prompt], dte) for prompt in mtes])
+    if lettered is not None and len(values) > 1:
+        abc = np.array([cosine(variants[LETTERS][prompt], lettered) for prompt in mtes])
         result["abc_spearman"] = spearman(firsts, abc)
     distances = np.array([row["distance"] for row in similar])
     if len(values) > 1 and np.isfinite(distances).all():

@@ -200,7 +200,8 @@ def _control_section(results: LlmResults) -> Section:
         "is what the order of the training texts adds to single prompts, after what it adds to all of them. F compares "
         f"prompts with it; if p is over {LEVEL:g}, prompts cannot be told from noise. Null: cosine after the labels "
         "of each prompt were permuted over the texts. A/B/C labels: rank correlation with the similarities when "
-        "letters replace the class names. Norm: rank correlation of similarity and distance from the start."
+        "letters replace the class names, in the prompts' vectors and the dataset's. Norm: rank correlation of "
+        "similarity and distance from the start."
     )
     grid = list_grid(
         named(results.controls),

@@ -119,9 +119,15 @@ class Plan:
         """Table or figure -> its title and caption."""
         return read_yaml(CAPTIONS)
 
+    def table_texts(self, name: str) -> dict[str, str]:
+        """Title and caption of a table, with what this run adds to it."""
+        remark = self.lm.baselines.size_remark() if self.lm and name in self.lm.tables else ""
+        texts = self.captions[name]
+        return texts | {"caption": f"{texts['caption']} {remark}"} if remark else texts
+
     def table_settings(self, name: str) -> dict[str, Any]:
         """Title, caption and the run's note of a table."""
-        return {**self.captions[name], "note": self.config.note or ""}
+        return {**self.table_texts(name), "note": self.config.note or ""}
 
     def efficiency_files(self, experiment: str) -> list[str]:
         """What an experiment's costs are read from: the `.keys` of its batches, label files of LLMs, and the scores of

@@ -31,6 +31,7 @@ def files(tmp_path, monkeypatch) -> dict[str, Path]:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     found = {"dte/d": write("dte/d", rng.normal(size=(2, 5)))}
+    found["d.abc"] = write("dte-controls/d.abc", rng.normal(size=(1, 5)))
     for prompt in PROMPTS:
         found[prompt] = write(f"mte/m/{prompt}", rng.normal(size=(2, 5)))
         for variant in ("null-1", "null-2", "abc"):
@@ -72,7 +73,7 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
     assert 0 < check["order_p"] < 1
     null = np.array([[cos(vectors[f"{p}.null-{i}"].vector, dte.vector) for i in (1, 2)] for p in PROMPTS])
     assert check["null_mean"] == pytest.approx(null.mean()) and check["null_max"] == pytest.approx(null.max())
-    abc = [cos(vectors[f"{p}.abc"].vector, dte.vector) for p in PROMPTS]
+    abc = [cos(vectors[f"{p}.abc"].vector, vectors["d.abc"].vector) for p in PROMPTS]
     assert check["abc_spearman"] == pytest.approx(spearmanr(of_orders[:, 0], abc).statistic)
 
 
