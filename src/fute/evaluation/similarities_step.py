@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
+from fute.embeddings.similarity import cosine_around, largest_entry_share, task2vec_similarity
 from fute.embeddings.vectors import (
     Embedding,
     centred_cosine,
@@ -20,7 +21,6 @@ from fute.embeddings.vectors import (
 )
 from fute.evaluation.controls import norm_confound, null_comparison, order_noise
 from fute.evaluation.correlation import spearman
-from fute.evaluation.similarity import cosine_around, largest_entry_share, task2vec_similarity
 
 LETTERS = "abc"
 """Variant whose labels are written A, B, C."""

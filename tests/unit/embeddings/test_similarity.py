@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from fute.embeddings import cosine
-from fute.evaluation.similarity import cosine_around, largest_entry_share, task2vec_similarity
+from fute.embeddings import Embedding, cosine, save
+from fute.embeddings.compare_files import compare_files
+from fute.embeddings.similarity import cosine_around, largest_entry_share, task2vec_similarity
 
 
 def test_around_a_centre_by_hand():
@@ -43,3 +46,22 @@ def test_largest_entry():
     assert largest_entry_share([3, 1], [1, 2]) == pytest.approx(3 / 5)
     assert largest_entry_share([1, 1, 1, 1], [2, 2, 2, 2]) == 1 / 4
     assert np.isnan(largest_entry_share([1, 0], [0, 1]))
+
+
+def test_compare_shows_what_is_left_of_a_cosine(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    vectors = {"d": [9.0, 0.0, 1.0], "a": [9.0, 1.0, 0.0], "b": [9.0, 0.0, 2.0]}
+    for name, values in vectors.items():
+        vector = np.array(values, dtype=np.float32)
+        save(Embedding(vector, "taskemb", {}, {}, vector[None]), Path(name))
+    compare_files(Path("d"), [Path("a"), Path("b")])
+    shown = capsys.readouterr().out
+    assert "On their mean" in shown and "task2vec" in shown and "Centred" not in shown
+    first, second = (line.split("│")[1:-1] for line in shown.splitlines() if line.startswith("│"))
+    # around (9, 0.5, 1) the dataset is at (0, -0.5, 0), a at (0, 0.5, -1), b at (0, -0.5, 1)
+    cells = [[cell.strip() for cell in row] for row in (first, second)]
+    assert cells[0][1:] == ["b", f"{83 / (82 * 85) ** 0.5:.4f}", f"{100 * 81 / 83:.1f} %", cells[0][4], "0.4472"]
+    assert cells[1][1:4] == ["a", f"{81 / 82:.4f}", "100.0 %"] and cells[1][5] == "-0.4472"
+    assert cells[1][4] == "0.2000"
+    compare_files(Path("d"), [Path("a")])
+    assert "On their mean" not in capsys.readouterr().out, "one vector is its own mean"
