@@ -91,9 +91,9 @@ def selection(
     files: evaluation rows, label files and baseline scores of the run, identified by their paths.
     Raises ValueError if labels or scores do not fit the evaluation rows or prompts.
     """
+    tested = {"permutations": settings.permutations, "seed": settings.seed}
     by_path = {path.as_posix(): path for path in files}
     all_similar = pd.read_csv(similarities)
-    tested = {"permutations": settings.permutations, "seed": settings.seed}
     performances, selections, averages = [], [], []
     for category, datasets in settings.datasets.items():
         classes, prompts = CLASSES[category], settings.prompts[category]  # type: ignore[index]

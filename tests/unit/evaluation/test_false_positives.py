@@ -58,7 +58,7 @@ def test_table_3_from_predictions():
     assert np.isin(beats, ["ndcg", "both"]).sum() <= MOST and np.isin(beats, ["performance", "both"]).sum() <= MOST
 
 
-def random_cases(rng, targets=8, domain=False, noise=0.0):
+def random_cases(rng, targets=8, domain=False):
     """Targets of which each is a source of the others, or (domain) none is. Sources differ in the same way for all."""
     names = [f"s{i}" for i in range(targets)]
     good, rank = rng.normal(0, 5, targets), rng.normal(size=targets)
@@ -66,18 +66,17 @@ def random_cases(rng, targets=8, domain=False, noise=0.0):
     for i in range(targets // 2 if domain else targets):
         kept = np.arange(targets) if domain else np.delete(np.arange(targets), i)
         runs = 60 + good[kept] + rng.normal(0, 1.5, len(kept))
-        scores = (rank + noise * rng.normal(size=targets))[kept]
         sources = tuple(names[k] for k in kept)
-        cases.append(Case("d" if domain else names[i], sources, runs[None], np.array([60.0]), {"m": scores}))
+        cases.append(Case("d" if domain else names[i], sources, runs[None], np.array([60.0]), {"m": rank[kept]}))
     return cases
 
 
-@pytest.mark.parametrize(("domain", "noise"), [(False, 0.0), (False, 1.0), (True, 0.0)])
-def test_tables_1_and_2(domain, noise):
+@pytest.mark.parametrize("domain", [False, True])
+def test_tables_1_and_2(domain):
     rng = np.random.default_rng(3)
     tests = []
     for _ in range(DRAWS):
-        row = cell_rows(random_cases(rng, domain=domain, noise=noise), draws=2, permutations=199).iloc[0]
+        row = cell_rows(random_cases(rng, domain=domain), draws=2, permutations=199).iloc[0]
         tests.append([row[f"{name}_p{end}"] for name in ("rho", "ndcg") for end in ("", "_worse")])
     rho, rho_worse, better, worse = (np.array(tests) <= LEVEL).sum(axis=0)
     assert FEWEST <= better <= MOST and FEWEST <= worse <= MOST
