@@ -17,6 +17,7 @@ from fute.paper.table3 import (
     REFERENCES,
     beside_paper,
     interval_frame,
+    p_value_frame,
     paper_models,
     read_printed,
     table3_frame,
@@ -227,6 +228,15 @@ def test_models_map_one_to_one_or_not_at_all():
         "mixtral-8x7b-instruct-v0.1": "mixtral_8x7b",
     }
     assert paper_models(["llama-2-13b", "llama-2-13b-chat"]) == {}
+
+
+def test_p_values_are_of_methods_choices_and_rankings():
+    rows = ours(methods=("MI", "FUTE + TuPaTE", "Random"), categories=("sa",))
+    rows["ndcg_p"], rows["performance_p"] = [0.0004, 0.0123, float("nan")], [1.0, float("nan"), 0.5]
+    frame = p_value_frame(rows)  # rows come last first: Random, FUTE + TuPaTE, MI
+    assert list(frame.columns) == [("m-a", "Performance"), ("m-a", "NDCG")]
+    assert frame.loc[("SA", "MI")].tolist() == ["0.500", MISSING]
+    assert frame.loc[("SA", "FUTE + TuPaTE")].tolist() == [MISSING, "0.012"] and len(frame) == 2
 
 
 def verdict_rows(**values: list[float]) -> pd.DataFrame:
