@@ -20,14 +20,14 @@ rule audit_manifest:
     params:
         targets=" ".join(AUDITED),
         config=os.path.relpath(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml",
-        settings=settings_json(config),
+        settings=lambda wc: settings_json(config),
         code=code_sha256("fute.audit.collect"),
     message:
         "manifest of all artifacts"
     run:
         shell(
             "{LIGHT} python -m fute audit manifest {params.targets} --config {params.config:q}"
-            " --settings {params.settings:q} --output {output.manifest} &> {log}"
+            " --settings {params.settings:file} --output {output.manifest} &> {log}"
         )
 
 

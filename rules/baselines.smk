@@ -92,8 +92,8 @@ if LM:
             message:
                 "baseline vectors of {wildcards.dataset}"
             shell:
-                f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:q}}"
-                " --model {params.weights} --lock {input.lock} --train {input.train} --outputs {params.outputs} {params.finetuned}"
+                f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:file}}"
+                " --model {params.weights} --lock {input.lock} --train {input.train} --outputs @{params.outputs:file} {params.finetuned}"
                 f" {LOGGED}"
 
     rule lm_baselines:
@@ -112,13 +112,13 @@ if LM:
             runtime=10,
             mem_mb=16000,
         params:
-            settings=settings_json(BASELINES.score_settings()),
-            curves=named(BASELINES.curve_files()),
-            counts=named(BASELINES.count_files()),
-            vectors=named(BASELINES.vector_files()),
+            settings=lambda wc: settings_json(BASELINES.score_settings()),
+            curves=lambda wc: named(BASELINES.curve_files()),
+            counts=lambda wc: named(BASELINES.count_files()),
+            vectors=lambda wc: named(BASELINES.vector_files()),
             code=code("lm_baselines"),
         message:
             "baseline scores of every source for every target"
         shell:
-            f"{LIGHT} python -m fute lm_baselines --settings {{params.settings:q}} --curves {{params.curves}}"
-            " --counts {params.counts} --vectors {params.vectors} --output {output.scores} &> {log}"
+            f"{LIGHT} python -m fute lm_baselines --settings {{params.settings:file}} --curves @{{params.curves:file}}"
+            " --counts @{params.counts:file} --vectors @{params.vectors:file} --output {output.scores} &> {log}"

@@ -32,8 +32,8 @@ if LLM:
         message:
             "new labels of {wildcards.model}"
         shell:
-            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_batch --spec {{params.spec:q}} --model {{params.folder}}"
-            " --lock {input.lock} --corpora {params.corpora} --output {output.labels}"
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_batch --spec {{params.spec:file}} --model {{params.folder}}"
+            " --lock {input.lock} --corpora @{params.corpora:file} --output {output.labels}"
             f" {LOGGED}"
 
     rule extract_unsup_labels:
@@ -62,7 +62,7 @@ if LLM:
         message:
             "labels of {wildcards.model}, prompt {wildcards.task}, on U"
         shell:
-            f"{LIGHT} python -m fute extract_labels --settings {{params.settings:q}} --corpus-id {{wildcards.category}}"
+            f"{LIGHT} python -m fute extract_labels --settings {{params.settings:file}} --corpus-id {{wildcards.category}}"
             " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --output {output.labels}"
             " --offset-out {output.offset} &> {log}"
 
@@ -91,7 +91,7 @@ if LLM:
         message:
             "labels of {wildcards.model}, prompt {wildcards.task}, on {wildcards.dataset}"
         shell:
-            f"{LIGHT} python -m fute extract_labels --settings {{params.settings:q}} --corpus-id {{wildcards.dataset}}"
+            f"{LIGHT} python -m fute extract_labels --settings {{params.settings:file}} --corpus-id {{wildcards.dataset}}"
             " --batch {input.batch} --corpus {input.corpus} --lock {input.lock} --offset-in {input.offset}"
             " --output {output.labels} &> {log}"
 
@@ -135,7 +135,7 @@ if LM:
             "{wildcards.model} fine-tuned on {wildcards.dataset}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-            " finetune_model --spec {params.spec:q} --model {params.weights} --lock {input.lock} --train {input.train}"
+            " finetune_model --spec {params.spec:file} --model {params.weights} --lock {input.lock} --train {input.train}"
             " --test {input.test} --folder {params.folder}"
             f" {LOGGED}"
 
@@ -168,7 +168,7 @@ if LM:
         message:
             "labels on U of {wildcards.model} fine-tuned on {wildcards.dataset}"
         shell:
-            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_language_model --settings {{params.settings:q}}"
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_language_model --settings {{params.settings:file}}"
             " --folder {params.folder} --lock {input.lock} --corpus {input.corpus} --output {output.labels}"
             f" {LOGGED}"
 
@@ -201,6 +201,6 @@ if LM:
         message:
             "labels on U of the function {wildcards.plugin}"
         shell:
-            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_plugin --settings {{params.settings:q}}"
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_plugin --settings {{params.settings:file}}"
             " --corpus {input.corpus} {params.train} --output {output.labels}"
             f" {LOGGED}"

@@ -27,7 +27,7 @@ from fute.config.run import parse_run
 from fute.config.sections import ConfigError
 from fute.data.rows import SourceError
 from fute.images.lock import ImageError, check_images, image_file, job_environment, missing_image, read_lock
-from fute.plan import Plan, settings_json
+from fute.plan import Plan, one_per_line, settings_json
 from fute.plan.command_line import command_line_targets, made
 from fute.plan.report_texts import report_settings
 
@@ -126,8 +126,8 @@ def figure_files(names):
 
 
 def named(files):
-    """Format a mapping of files for a step's command line: `key=path key=path ...`."""
-    return " ".join(f"{key}={path}" for key, path in sorted(files.items()))
+    """Format a mapping of files as arguments `key=path` of a step, one per line."""
+    return one_per_line(f"{key}={path}" for key, path in sorted(files.items()))
 
 
 def ready():

@@ -33,7 +33,7 @@ rule fetch_model:
     message:
         "files of the model {wildcards.model}"
     shell:
-        "OMP_NUM_THREADS={threads} exec python -m fute fetch_model --model {wildcards.model} --entry {params.entry:q}"
+        "OMP_NUM_THREADS={threads} exec python -m fute fetch_model --model {wildcards.model} --entry {params.entry:file}"
         " --folder {params.folder} --lock {output.lock}"
         f" {LOGGED}"
 
@@ -59,7 +59,7 @@ rule sample_unsup:
     message:
         "unlabelled texts U for {wildcards.category}"
     shell:
-        f"{LIGHT} exec python -m fute sample_unsup --settings {{params.settings:q}} --source {{params.source:q}}"
+        f"{LIGHT} exec python -m fute sample_unsup --settings {{params.settings:file}} --source {{params.source:file}}"
         f' --root "$FUTE_DATA_ROOT" --rows {{output.rows}} --counts {{output.counts}} {LOGGED}'
 
 
@@ -84,8 +84,8 @@ rule normalise_test:
     message:
         "evaluation rows of {wildcards.dataset}"
     shell:
-        f"{ONE_THREAD} exec python -m fute normalise_test --settings {{params.settings:q}}"
-        f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --test {{output.test}} --lock {{output.source}}'
+        f"{ONE_THREAD} exec python -m fute normalise_test --settings {{params.settings:file}}"
+        f' --source {{params.source:file}} --root "$FUTE_DATA_ROOT" --test {{output.test}} --lock {{output.source}}'
         f" {LOGGED}"
 
 
@@ -115,8 +115,8 @@ rule normalise_train:
     message:
         "training rows of {wildcards.dataset}"
     shell:
-        f"{ONE_THREAD} exec python -m fute normalise_train --settings {{params.settings:q}}"
-        f' --source {{params.source:q}} --root "$FUTE_DATA_ROOT" --lock {{input.lock}}'
+        f"{ONE_THREAD} exec python -m fute normalise_train --settings {{params.settings:file}}"
+        f' --source {{params.source:file}} --root "$FUTE_DATA_ROOT" --lock {{input.lock}}'
         " --exclude {input.test} {input.others} --train {output.train} --dev {output.dev}"
         " --counts {output.counts}"
         f" {LOGGED}"

@@ -30,7 +30,7 @@ rule encoder_states:
     message:
         "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
     shell:
-        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute encoder_states --settings {{params.settings:q}}"
+        f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute encoder_states --settings {{params.settings:file}}"
         " --model {params.folder} --lock {input.lock} --corpus {input.corpus} {params.texts}"
         " --output {output.states}"
         f" {LOGGED}"
@@ -69,8 +69,8 @@ rule embed_batch:
         "new task embeddings by {wildcards.method} (surrogate {wildcards.surrogate})"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-        " embed_batch --spec {params.spec:q} --model {params.folder} --lock {input.lock}"
-        " --files {params.files} --output {output.vectors}"
+        " embed_batch --spec {params.spec:file} --model {params.folder} --lock {input.lock}"
+        " --files @{params.files:file} --output {output.vectors}"
         f" {LOGGED}"
 
 

@@ -36,12 +36,13 @@ if LLM:
             runtime=10,
             mem_mb=8000,
         params:
-            settings=settings_json(LLM.similarity_settings()),
+            settings=lambda wc: settings_json(LLM.similarity_settings()),
+            files=lambda wc, input: one_per_line(input),
             code=code("similarities"),
         message:
             "similarity of LLMs with prompts to datasets"
         shell:
-            f"{LIGHT} python -m fute similarities --settings {{params.settings:q}} --files {{input}}"
+            f"{LIGHT} python -m fute similarities --settings {{params.settings:file}} --files @{{params.files:file}}"
             " --cosines {output.similarities} --controls {output.controls} &> {log}"
 
     rule selection:
@@ -66,14 +67,15 @@ if LLM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(LLM.selection_settings()),
+            settings=lambda wc: settings_json(LLM.selection_settings()),
+            files=lambda wc, input: one_per_line([*input.tests, *input.labels, *input.baselines]),
             code=code("selection"),
         message:
             "prompts that every method selects, Table 3"
         shell:
-            f"{LIGHT} python -m fute selection --settings {{params.settings:q}} --similarities {{input.similarities}}"
+            f"{LIGHT} python -m fute selection --settings {{params.settings:file}} --similarities {{input.similarities}}"
             " --performance {output.performance} --selected {output.selection} --table3 {output.table3}"
-            " --files {input.tests} {input.labels} {input.baselines} &> {log}"
+            " --files @{params.files:file} &> {log}"
 
     rule geometry:
         """Project the MTEs: coordinates for Figures 4 and A2, and statistics of the original space."""
@@ -94,12 +96,13 @@ if LLM:
             runtime=10,
             mem_mb=8000,
         params:
-            settings=settings_json(LLM.geometry_settings()),
+            settings=lambda wc: settings_json(LLM.geometry_settings()),
+            files=lambda wc, input: one_per_line(input),
             code=code("geometry"),
         message:
             "coordinates of the embeddings for Figures 4 and A2"
         shell:
-            f"{LIGHT} python -m fute geometry --settings {{params.settings:q}} --files {{input}}"
+            f"{LIGHT} python -m fute geometry --settings {{params.settings:file}} --files @{{params.files:file}}"
             " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"
 
 
@@ -136,13 +139,14 @@ if LM:
             runtime=10,
             mem_mb=8000,
         params:
-            settings=settings_json(LM.similarity_settings()),
+            settings=lambda wc: settings_json(LM.similarity_settings()),
+            files=lambda wc, input: one_per_line(input),
             code=code("lm_similarities"),
         message:
             "similarity of fine-tuned models to datasets"
         shell:
-            f"{LIGHT} python -m fute lm_similarities --settings {{params.settings:q}}"
-            " --files {input} --output {output.similarities} &> {log}"
+            f"{LIGHT} python -m fute lm_similarities --settings {{params.settings:file}}"
+            " --files @{params.files:file} --output {output.similarities} &> {log}"
 
     rule lm_evaluation:
         """Compute the rank of the best source and the NDCG of every method, with intervals and permutation tests."""
@@ -166,12 +170,12 @@ if LM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(LM.evaluation_settings()),
+            settings=lambda wc: settings_json(LM.evaluation_settings()),
             code=code("lm_evaluation"),
         message:
             "rank of the best source, NDCG, Tables 1 and 2"
         shell:
-            f"{LIGHT} python -m fute lm_evaluation --settings {{params.settings:q}} --transfer {{input.transfer}}"
+            f"{LIGHT} python -m fute lm_evaluation --settings {{params.settings:file}} --transfer {{input.transfer}}"
             " --similarities {input.similarities} --baselines {input.baselines} --targets {output.targets}"
             " --direct {output.direct} --table1 {output.table1} --table2 {output.table2} &> {log}"
 
@@ -194,10 +198,11 @@ if LM:
             runtime=10,
             mem_mb=8000,
         params:
-            settings=settings_json(LM.geometry_settings()),
+            settings=lambda wc: settings_json(LM.geometry_settings()),
+            files=lambda wc, input: one_per_line(input),
             code=code("lm_geometry"),
         message:
             "coordinates of the embeddings for Figures 3 and A1"
         shell:
-            f"{LIGHT} python -m fute lm_geometry --settings {{params.settings:q}} --files {{input}}"
+            f"{LIGHT} python -m fute lm_geometry --settings {{params.settings:file}} --files @{{params.files:file}}"
             " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"

@@ -30,12 +30,12 @@ if LLM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(PLAN.table_settings("table3")),
+            settings=lambda wc: settings_json(PLAN.table_settings("table3")),
             code=code("table3"),
         message:
             "Table 3 in the paper's layout"
         shell:
-            f"{LIGHT} python -m fute table3 --settings {{params.settings:q}} --cells {{input.cells}} --csv {{output.csv}}"
+            f"{LIGHT} python -m fute table3 --settings {{params.settings:file}} --cells {{input.cells}} --csv {{output.csv}}"
             " --markdown {output.md} --latex {output.tex} &> {log}"
 
     rule figure:
@@ -52,19 +52,19 @@ if LLM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(PLAN.figure_settings(FIGURES)),
+            settings=lambda wc: settings_json(PLAN.figure_settings(FIGURES)),
             code=code("figure"),
         message:
             "Figures 4 and A2 drawn"
         shell:
-            f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
+            f"{LIGHT} python -m fute figure --settings {{params.settings:file}} --coordinates {{input.coordinates}}"
             " --geometry {input.geometry} --folder results/paper/figures &> {log}"
 
 
 if LM:
     LM_FIGURES = PLAN.figures("fig3", "figa1")
     DRAWN |= LM_FIGURES
-    REPORTED += [f"results/evaluation/{name}.csv" for name in (*LM.tables, "lm_targets", "lm_direct")]
+    REPORTED += [f"results/evaluation/{name}.csv" for name in (*LM.tables, "lm_targets", "lm_direct", "lm_similarities")]
     REPORTED += ["results/evaluation/efficiency-lm-embeddings.csv"]
     PAPER += [f"results/paper/tables/{table}.{ending}" for table in LM.tables for ending in ("csv", "md", "tex")]
     PAPER += figure_files(LM_FIGURES).values()
@@ -97,7 +97,7 @@ if LM:
         message:
             "{wildcards.table} in the paper's layout"
         shell:
-            f"{LIGHT} python -m fute transfer_table --settings {{params.settings:q}} --cells {{input.cells}}"
+            f"{LIGHT} python -m fute transfer_table --settings {{params.settings:file}} --cells {{input.cells}}"
             " --targets {input.targets} --direct {input.direct} --printed {params.printed} --csv {output.csv}"
             " --markdown {output.md} --latex {output.tex} &> {log}"
 
@@ -115,12 +115,12 @@ if LM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(PLAN.figure_settings(LM_FIGURES)),
+            settings=lambda wc: settings_json(PLAN.figure_settings(LM_FIGURES)),
             code=code("figure"),
         message:
             "Figures 3 and A1 drawn"
         shell:
-            f"{LIGHT} python -m fute figure --settings {{params.settings:q}} --coordinates {{input.coordinates}}"
+            f"{LIGHT} python -m fute figure --settings {{params.settings:file}} --coordinates {{input.coordinates}}"
             " --geometry {input.geometry} --folder results/paper/figures &> {log}"
 
     PAPER += ["results/paper/tables/efficiency-lm.md"]
@@ -146,14 +146,15 @@ rule efficiency:
     resources:
         runtime=10,
     params:
-        settings=settings_json(PLAN.efficiency_settings()),
+        settings=lambda wc: settings_json(PLAN.efficiency_settings()),
+        files=lambda wc, input: one_per_line(input),
         code=code("efficiency"),
     message:
         "time and cost of the embeddings ({wildcards.experiment})"
     shell:
-        f"{LIGHT} python -m fute efficiency --settings {{params.settings:q}} --benchmarks results/benchmarks"
+        f"{LIGHT} python -m fute efficiency --settings {{params.settings:file}} --benchmarks results/benchmarks"
         " --embeddings {output.embeddings} --calls {output.calls} --costs {output.costs} --markdown {output.md}"
-        " --files {input} &> {log}"
+        " --files @{params.files:file} &> {log}"
 
 
 rule report:
@@ -170,12 +171,12 @@ rule report:
     resources:
         runtime=10,
     params:
-        settings=settings_json(report_settings(PLAN, DRAWN)),
+        settings=lambda wc: settings_json(report_settings(PLAN, DRAWN)),
         printed=PRINTED,
         printed_sha256=[sha256_file(path) for path in sorted(Path(PRINTED).glob("*.csv"))],
         code=code("report"),
     message:
         "report of the run"
     shell:
-        f"{LIGHT} python -m fute report --settings {{params.settings:q}} --evaluation results/evaluation"
+        f"{LIGHT} python -m fute report --settings {{params.settings:file}} --evaluation results/evaluation"
         " --printed {params.printed} --benchmarks results/benchmarks --inputs {input} --output {output.page} &> {log}"

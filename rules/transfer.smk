@@ -39,7 +39,7 @@ if LM:
             "new transfer runs of {wildcards.model}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-            " transfer_batch --spec {params.spec:q} --model {params.folder} --lock {input.lock} --files {params.files}"
+            " transfer_batch --spec {params.spec:file} --model {params.folder} --lock {input.lock} --files @{params.files:file}"
             " --output {output.runs}"
             f" {LOGGED}"
 
@@ -70,7 +70,7 @@ if LM:
         message:
             "score of {wildcards.model} on {wildcards.target} after transfer from {wildcards.source}"
         shell:
-            f"{LIGHT} python -m fute extract_transfer --settings {{params.settings:q}} --batches {{input.batches}}"
+            f"{LIGHT} python -m fute extract_transfer --settings {{params.settings:file}} --batches {{input.batches}}"
             " --files model={input.lock} source={input.source} train={input.train} test={input.test}"
             " --output {output.score} &> {log}"
 
@@ -87,10 +87,11 @@ if LM:
         resources:
             runtime=10,
         params:
-            settings=settings_json(LM.transfer.matrix_settings()),
+            settings=lambda wc: settings_json(LM.transfer.matrix_settings()),
+            files=lambda wc, input: one_per_line(input),
             code=code("transfer_matrix"),
         message:
             "score of every target after transfer from every source"
         shell:
-            f"{LIGHT} python -m fute transfer_matrix --settings {{params.settings:q}} --files {{input}}"
+            f"{LIGHT} python -m fute transfer_matrix --settings {{params.settings:file}} --files @{{params.files:file}}"
             " --output {output.matrix} &> {log}"

@@ -5,6 +5,7 @@ A step does not import the commands for people: most of a small step's time is i
 
 from __future__ import annotations
 
+import os
 import sys
 
 from fute import steps
@@ -13,8 +14,8 @@ from fute import steps
 def main() -> None:
     """Run a command.
 
-    Errors of this package's own types, and errors of writing to a disk, are printed as one line; the process then
-    exits with the error's `exit_code`, else with 1. Other errors keep their traceback.
+    Expected errors (see `fute.errors`) are printed as one line; the process then exits with the error's `exit_code`,
+    else with 1. Other errors keep their traceback.
     """
     try:
         if len(sys.argv) > 1 and sys.argv[1] in steps.STEPS:
@@ -23,10 +24,15 @@ def main() -> None:
             from fute.commands import app
 
             app()
+    except KeyboardInterrupt:
+        print("fute: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except Exception as error:
-        from fute.cluster import storage
+        from fute.errors import one_line
 
-        message = str(error) if type(error).__module__.startswith("fute.") else storage.advice(error)
+        message = one_line(error, sys.argv[1:])
         if message is None:
             raise
         print(f"fute: {message}", file=sys.stderr)

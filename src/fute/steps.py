@@ -74,8 +74,8 @@ def purpose(step: str) -> str:
 def run(step: str, arguments: Sequence[str]) -> None:
     """Run a step with command-line arguments: each parameter of its function is a flag of that name.
 
-    Settings and mappings of values are given as JSON, several files as `--name PATH PATH ...`, named files as
-    `--name KEY=PATH KEY=PATH ...`.
+    Settings and mappings of values are given as a file of JSON, several files as `--name PATH PATH ...`, named files as
+    `--name KEY=PATH KEY=PATH ...`. `@FILE` stands for the lines of a file, one argument each.
     """
     function = getattr(import_module(module_of(step)), step)
     values = vars(_parser(step, function).parse_args(arguments))
@@ -84,7 +84,10 @@ def run(step: str, arguments: Sequence[str]) -> None:
 
 def _parser(step: str, function: Callable[..., None]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"fute {step}", description=inspect.getdoc(function), formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"fute {step}",
+        description=inspect.getdoc(function),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        fromfile_prefix_chars="@",
     )
     hints = typing.get_type_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
@@ -109,22 +112,25 @@ def _options(hint: Any) -> dict[str, Any]:
     if kind in (list, Sequence):
         return {"nargs": "*", "type": values[0], "metavar": values[0].__name__.upper()}
     if kind in (dict, Mapping) or hasattr(kind, "model_validate"):
-        return {"type": _json(kind), "metavar": "JSON"}
+        return {"type": _json_file(kind), "metavar": "FILE"}
     return {"type": kind, "metavar": kind.__name__.upper()}
 
 
-def _json(kind: Any) -> Callable[[str], Any]:
-    def parsed(text: str) -> Any:
+def _json_file(kind: Any) -> Callable[[str], Any]:
+    def read(path: str) -> Any:
         try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
-        try:
+            value = json.loads(Path(path).read_text(encoding="utf8"))
+            if not isinstance(value, dict):
+                raise ValueError("not a JSON object")
             return kind.model_validate(value) if hasattr(kind, "model_validate") else value
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+        except OSError as error:
+            raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            raise argparse.ArgumentTypeError(
+                f"{path}: not the settings of this step: {' '.join(str(error).split())}"
+            ) from None
 
-    return parsed
+    return read
 
 
 class _Named(argparse.Action):

@@ -239,6 +239,7 @@ def test_an_input_that_the_plan_has_and_the_record_has_not(project: Run):
         (("manifest", "--config", "README.md"), "cannot be planned"),
         (("manifest", "--settings", "{"), "not JSON"),
         (("manifest", "--settings", "[]"), "not a JSON object"),
+        (("manifest", "--settings", "nowhere.json"), "nowhere.json: No such file"),
         (("diff", "results", "src"), "there is no manifest"),
         (("export", "--output", "README.md"), "README.md: Not a directory"),
         (("export", "--output", "src"), "src is not empty"),

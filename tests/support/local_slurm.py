@@ -6,6 +6,7 @@ that has a configuration of another cluster is refused.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -107,7 +108,8 @@ class LocalSlurm:
             path = self.folder / f"{daemon}.pid"
             if path.is_file():
                 pid = int(path.read_text())
-                os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it ended before
+                    os.kill(pid, signal.SIGTERM)
                 self.wait(f"{daemon} does not end", lambda pid=pid: not Path(f"/proc/{pid}").exists(), 30)
         for name in ("slurm.conf", "gres.conf"):
             (CONFIG / name).unlink(missing_ok=True)

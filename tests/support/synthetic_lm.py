@@ -44,7 +44,7 @@ def similarities() -> pd.DataFrame:
                        "candidates_cosine": np.nan, "nulls_cosine": np.nan, "task2vec_cosine": np.nan}  # fmt: skip
                 own["centred_cosine" if method == "tupate" else "tensor_mean_cosine"] = rng.random()
                 rows.append({"surrogate": "s", "method": method, "model": model, "source": source, "target": target,
-                             "cosine": rng.random(), **own})  # fmt: skip
+                             "cosine": rng.random(), "unknown_tokens": 0.0, **own})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -77,6 +77,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
                                 **key,
                                 "cosine": cosine,
                                 "centred_cosine": centred,
+                                "unknown_tokens": 0.0,
                             }
                         )
                 spreads = {

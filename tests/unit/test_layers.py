@@ -10,7 +10,7 @@ from fute.code_hash import PACKAGE
 
 LAYERS = (
     {"cli", "__main__"},
-    {"commands"},
+    {"commands", "errors"},
     {"audit"},
     {"cluster"},
     {"plan"},
@@ -22,7 +22,7 @@ LAYERS = (
     {"specs"},
     {"config"},
     {"batching", "artifacts", "images"},
-    {"code_hash", "paths", "progress", "device", "display_names", "durations", "scrub"},
+    {"code_hash", "paths", "progress", "device", "display_names", "durations", "scrub", "tokenizer"},
 )
 """From top to bottom: a module imports modules of its own layer and of those below."""
 

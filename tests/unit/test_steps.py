@@ -70,7 +70,18 @@ def a_step(
 
 
 CAME: dict[str, Any] = {}
-LINE = ["--settings", '{"size": 3}', "--source", '{"a": 1}', "--files", "x", "y", "--named", "k=p=q", "--output", "o"]
+LINE = ["--settings", "size.json", "--source", "source.json", "--files", "x", "y", "--named", "k=p=q", "--output", "o"]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Files of arguments in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    texts = {"size.json": '{"size": 3}', "source.json": '{"a": 1}', "cut.json": "{", "wrong.json": '{"size": "many"}',
+             "list.json": "[]", "deep.json": "[" * 100_000, "empty.json": "", "paths": "x y\nz"}  # fmt: skip
+    for name, text in texts.items():
+        Path(name).write_text(text)
+    Path("binary.json").write_bytes(b"\xff\xfe\x00")
 
 
 def run_a_step(*more: str, line: Sequence[str] = LINE) -> dict[str, Any]:
@@ -79,40 +90,49 @@ def run_a_step(*more: str, line: Sequence[str] = LINE) -> dict[str, Any]:
     return CAME
 
 
-def test_parameters_become_flags():
+def test_parameters_become_flags(files):
     came = run_a_step()
     assert came["settings"] == Given(size=3) and came["source"] == {"a": 1} and came["output"] == Path("o")
     assert came["files"] == [Path("x"), Path("y")] and came["named"] == {"k": Path("p=q")}
     assert (came["names"], came["limit"], came["start"], came["flip"]) == ((), None, None, False)
     came = run_a_step("--names", "a", "b", "--limit", "7", "--start", "s", "--flip")
     assert (came["names"], came["limit"], came["start"], came["flip"]) == (["a", "b"], 7, Path("s"), True)
+    assert run_a_step("--files", "@paths")["files"] == [Path("x y"), Path("z")]
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--settings", "{"], "--settings: not JSON"),
-        (["--settings", '{"size": "many"}'], "size"),
+        (["--settings", "cut.json"], "--settings: cut.json: not the settings of this step: "),
+        (["--settings", "wrong.json"], "size"),
+        (["--settings", "list.json"], "not a JSON object"),
+        (["--settings", "deep.json"], "recursion"),
+        (["--settings", "empty.json"], "Expecting value"),
+        (["--settings", "binary.json"], "can't decode"),
+        (["--settings", "nowhere.json"], "nowhere.json: No such file"),
+        (["--settings", "."], ".: Is a directory"),
+        (["--files", "@nowhere"], "nowhere"),
         (["--named", "k"], "'k' is not KEY=PATH"),
         (["--named", "=p"], "'=p' is not KEY=PATH"),
         (["--limit", "few"], "few"),
         (["--unknown", "x"], "--unknown"),
     ],
 )
-def test_a_wrong_command_line_says_what_is_wrong(more, said, capsys):
+def test_a_wrong_command_line_says_what_is_wrong(more, said, capsys, files):
     with pytest.raises(SystemExit) as ended:
         run_a_step(*more)
     assert ended.value.code == 2 and said in capsys.readouterr().err
 
 
-def test_a_missing_flag_is_named(capsys):
+def test_a_missing_flag_is_named(capsys, files):
     with pytest.raises(SystemExit):
         run_a_step(line=LINE[:-2])
     assert "--output" in capsys.readouterr().err
 
 
-def fute(step: str, *arguments: str) -> None:
-    steps.run(step, arguments)
+def fute(step: str, settings: dict, *arguments: str) -> None:
+    Path("settings.json").write_text(json.dumps(settings))
+    steps.run(step, ["--settings", "settings.json", *arguments])
 
 
 def test_a_published_matrix_becomes_both_tables(tmp_path, monkeypatch):
@@ -120,16 +140,16 @@ def test_a_published_matrix_becomes_both_tables(tmp_path, monkeypatch):
     similarities().to_csv("similarities.csv", index=False)
     baselines().to_csv("baselines.csv", index=False)
     settings = {"model": "m-one", "datasets": DATASETS_JSON}
-    fute("transfer_matrix", "--settings", json.dumps(settings), "--files", str(FOLDER / "matrix.csv"),
+    fute("transfer_matrix", settings, "--files", str(FOLDER / "matrix.csv"),
          "--output", "transfer.csv")  # fmt: skip
     settings = {"surrogate": "s", "methods": ["tupate"], "models": ["m-one"], "datasets": DATASETS_JSON,
                 "gain": "linear", "draws": 20, "permutations": 100}  # fmt: skip
     inputs = [flag for name in ("transfer", "similarities", "baselines") for flag in (f"--{name}", f"{name}.csv")]
     outputs = [flag for name in ("targets", "direct", "table1", "table2") for flag in (f"--{name}", f"{name}.csv")]
-    fute("lm_evaluation", "--settings", json.dumps(settings), *inputs, *outputs)
+    fute("lm_evaluation", settings, *inputs, *outputs)
     for name in ("table1", "table2"):
         settings = {"table": name, "title": "T", "caption": "C"}
-        fute("transfer_table", "--settings", json.dumps(settings), "--cells", f"{name}.csv", "--targets",
+        fute("transfer_table", settings, "--cells", f"{name}.csv", "--targets",
              "targets.csv", "--direct", "direct.csv", "--printed", str(PRINTED / f"{name}.csv"), "--csv",
              f"{name}.out.csv", "--markdown", f"{name}.md", "--latex", f"{name}.tex")  # fmt: skip
     written = pd.read_csv("table1.out.csv")

@@ -35,7 +35,8 @@ def label_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
     (batch,) = workflow.llm.labels.plans[MODEL].new
     output = paths.label_batch(MODEL, batch)
     corpora = workflow.llm.labels.corpora(MODEL, batch)
-    command = ["label_batch", "--spec", workflow.llm.labels.spec(MODEL, batch), "--model", paths.model_folder(MODEL)]
+    (checkout / "spec.json").write_text(workflow.llm.labels.spec(MODEL, batch))
+    command = ["label_batch", "--spec", "spec.json", "--model", paths.model_folder(MODEL)]
     command += ["--lock", paths.model_lock(MODEL), *named("corpora", corpora), "--output", output]
     return command, checkout / output
 
@@ -43,7 +44,8 @@ def label_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
 def embed_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
     (batch,) = workflow.vector_batches.plans["tupate"].new
     output = paths.vector_batch(workflow.vectors.surrogate, "tupate", batch)
-    command = ["embed_batch", "--spec", workflow.vector_batches.spec("tupate", batch)]
+    (checkout / "spec.json").write_text(workflow.vector_batches.spec("tupate", batch))
+    command = ["embed_batch", "--spec", "spec.json"]
     command += ["--model", paths.model_folder(MODEL), "--lock", paths.model_lock(MODEL)]
     command += [*named("files", workflow.vector_batches.inputs("tupate", batch)), "--output", output]
     return command, checkout / output

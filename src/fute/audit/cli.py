@@ -42,10 +42,12 @@ app = typer.Typer(cls=AuditGroup, no_args_is_help=True, help="Trace, check and c
 # --- options --------------------------------------------------------------------------------------------
 
 
-def _settings(text: str) -> dict[str, Any]:
+def _settings(given: str) -> dict[str, Any]:
     try:
-        value = loads(text)
-    except ValueError as error:
+        value = loads(given if given.lstrip().startswith(("{", "[")) else Path(given).read_text(encoding="utf8"))
+    except OSError as error:
+        raise typer.BadParameter(f"{given}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise typer.BadParameter("not a JSON object")
@@ -57,7 +59,9 @@ NamesArgument = Annotated[list[str] | None, typer.Argument(help="artifacts to ma
 ConfigOption = Annotated[Path, typer.Option(help="the run's configuration")]
 SettingsOption = Annotated[
     dict | None,
-    typer.Option(parser=_settings, metavar="JSON", help="settings that override those of the file, as JSON"),
+    typer.Option(
+        parser=_settings, metavar="JSON", help="settings that override those of the file: JSON, or a file of it"
+    ),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="folder of the run's results")]
 ManifestOption = Annotated[Path | None, typer.Option(help="default: audit/manifest.json in the results")]

@@ -21,13 +21,13 @@ from transformers import (
     AutoModel,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from fute.specs.finetuning import TaskSettings
+from fute.tokenizer import load_tokenizer
 
 Family = Literal["encoder", "decoder", "encoder-decoder"]
 
@@ -69,13 +69,6 @@ def family_of(config: PretrainedConfig) -> Family:
     if config.is_encoder_decoder:
         return "encoder-decoder"
     return "encoder" if type(config) in MODEL_FOR_MASKED_LM_MAPPING else "decoder"
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load a folder's tokenizer, set to cut on the right."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    tokenizer.truncation_side = "right"
-    return tokenizer
 
 
 def padding_id(folder: Path, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:

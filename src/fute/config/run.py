@@ -21,6 +21,9 @@ from fute.config.prompts import Prompt, load_prompts
 from fute.config.sections import ConfigError, explain, is_id
 from fute.config.settings import Config
 
+REGISTRIES = Path("config")
+"""Folder of the registries in a project."""
+
 
 class Run:
     """A configuration with the registry entries it names, all checked.
@@ -90,7 +93,9 @@ def read_yaml(path: Path) -> Any:
     """A YAML file's content; ConfigError naming file and line where it does not parse or gives a key twice."""
     try:
         return strict_yaml.load(path.read_text(encoding="utf8"))
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give a file that can be read") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
 
 
@@ -121,8 +126,8 @@ def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config"
 
 
 def load_run(path: Path, registries: Path | None = None) -> Run:
-    """Read one configuration file. registries: folder of the registries (default: its own, or `config` beside it)."""
+    """Read one configuration file. registries: folder of the registries; default: the project's, as in the workflow."""
     if registries is None:
-        beside = (path.parent / "models.yaml").is_file()
-        registries = path.parent if beside else path.parent / "config"
+        own = (REGISTRIES / "models.yaml").is_file()  # else the project is not the current folder
+        registries = REGISTRIES if own else Path(__file__).resolve().parents[3] / REGISTRIES
     return parse_run(read_yaml(path), registries, str(path))

@@ -15,6 +15,7 @@ from fute.artifacts import content_key
 from fute.config.methods import MethodSettings, TaskEmbSettings, TextEmbSettings, method_module
 from fute.config.surrogate import SurrogateSettings
 from fute.device import compute_device
+from fute.display_names import MANY_UNKNOWN_TOKENS
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.forms import load_form
@@ -22,6 +23,10 @@ from fute.surrogate.labelled import Labelled
 from fute.surrogate.states import States
 from fute.surrogate.text2text import Example, Pair, eager_attention
 from fute.surrogate.training import Progress, count_steps
+from fute.surrogate.unknown import unknown_tokens
+
+MOST_UNUSABLE = 0.1
+"""A larger share of pairs that the surrogate cannot read is an error."""
 
 
 class Embedder:
@@ -69,17 +74,20 @@ class Embedder:
         states: the encoder's states of a corpus whose first texts are the x of these pairs; None: computed here.
         checkpoints: folder for the state of a training under way, from which a killed training continues.
 
-        Raises EmbeddingError for too few steps, or for a TuPaTE vector that stayed at its start; PairError for pairs
-        that cannot be encoded; FloatingPointError for a loss that is not finite.
+        Raises EmbeddingError for too few steps, for a TuPaTE vector that stayed at its start, or if the surrogate knows
+        no token of many pairs; PairError for pairs that cannot be encoded; FloatingPointError for a loss that is not
+        finite.
         """
         if dev is not None and not self.settings.early_stops:
             raise EmbeddingError("held-out rows were given, but the recipe has no max_epochs and patience; set both")
         if not pairs:
             raise EmbeddingError("there are no pairs to learn from; give at least one")
+        pairs, unknown = self._usable(pairs)
         self.surrogate.prepare(pairs)
         examples = self.surrogate.encode(pairs)
         meta: dict[str, Any] = {
             "pairs": len(examples),
+            **unknown,
             "inputs_cut": sum(example.input_cut for example in examples),
             "targets_cut": sum(example.target_cut for example in examples),
             "recipe": self.settings.model_dump(mode="json"),
@@ -111,6 +119,26 @@ class Embedder:
             "best_epochs": [log.best_epoch for log in logs],
         }
         return self._method.finish(vector, orders, self._basis, meta, facts)
+
+    def _usable(self, pairs: Sequence[Pair] | Sequence[Labelled]) -> tuple[list[Pair] | list[Labelled], dict[str, Any]]:
+        """Pairs of which the surrogate knows a token of x and one of y; and facts for the record.
+
+        Raises EmbeddingError if this leaves out too many.
+        """
+        unknown = unknown_tokens(self.surrogate.tokenizer, pairs)
+        left_out = len(unknown.unusable)
+        advice = "take a surrogate whose tokenizer knows this language, or has a byte fallback"
+        if left_out > MOST_UNUSABLE * len(pairs):
+            first = pairs[unknown.unusable[0]]
+            y = f", y {first.y!r}" if isinstance(first, Pair) else ""
+            raise EmbeddingError(
+                f"the surrogate's tokenizer knows no token of x or of y in {left_out} of {len(pairs)} pairs, first in "
+                f"pair {unknown.unusable[0]} (x {' '.join(first.x)[:60]!r}{y}): {advice}"
+            )
+        if unknown.share > MANY_UNKNOWN_TOKENS and self.accelerator.is_main_process:
+            print(f"warning: the surrogate does not know {unknown.share:.1%} of the tokens of these pairs: {advice}")
+        kept = [pair for index, pair in enumerate(pairs) if index not in set(unknown.unusable)] if left_out else pairs
+        return kept, {"unknown_tokens": round(unknown.share, 6), "unusable_pairs": left_out}
 
     def _epochs(self, pairs: int, *, early_stop: bool) -> int:
         """Epochs of a training. Raises EmbeddingError if they give too few optimiser steps."""

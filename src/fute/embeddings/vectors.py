@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 
@@ -57,12 +57,15 @@ def save(embedding: Embedding, path: Path, *, store: Literal["float32", "float16
 
 
 def load(path: Path) -> Embedding:
-    """Read a file written by `save`. Raises EmbeddingError for a safetensors file that is not an embedding."""
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
-        if "fute" not in metadata:
-            raise EmbeddingError(f"{path} holds no task embedding: its safetensors metadata has no key 'fute'")
-        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    """Read a file written by `save`. Raises EmbeddingError for any other file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if "fute" not in metadata:
+                raise EmbeddingError(f"{path} holds no task embedding: its safetensors metadata has no key 'fute'")
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise EmbeddingError(f"{path} is no whole safetensors file ({error}): make it again") from None
     facts = json.loads(metadata["fute"])
     facts["segments"] = [tuple(segment) for segment in facts["segments"]]
     if scales := facts.pop("scales", None):

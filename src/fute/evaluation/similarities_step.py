@@ -49,7 +49,8 @@ def similarity_row(
 
     Columns: `centred_cosine` (around TuPaTE's start), `candidates_cosine` and `nulls_cosine` (around these centres),
     `tensor_mean_cosine`, `sqrt_cosine`, `task2vec_cosine`, and `largest_entry`, the share of TaskEmb's raw cosine that
-    one entry carries.
+    one entry carries. `unknown_tokens` is the larger share of tokens that the surrogate did not know, of the two sets
+    of pairs.
     """
     row = {"cosine": cosine(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
            "candidates_cosine": np.nan, "nulls_cosine": np.nan, "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan,
@@ -57,6 +58,7 @@ def similarity_row(
     for name, centre in (("candidates_cosine", candidates), ("nulls_cosine", nulls)):
         if centre is not None:
             row[name] = cosine_around(mte.vector, dte.vector, centre)
+    row["unknown_tokens"] = max(vector.meta["unknown_tokens"] for vector in (mte, dte))
     if mte.init is not None:
         row["centred_cosine"] = centred_cosine(mte, dte)
         row["distance"] = mte.meta["relative_distance"]

@@ -6,6 +6,7 @@ An LLM with one prompt is one black box (FUTE, section 3.3). Every engine gives 
 
 import hashlib
 import importlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from fute.config.engines import EngineSettings
 
 # Starts the answer if there is no chat template; the causal surrogate's pairs use the same cue.
 PLAIN_ANSWER_CUE = "\nAnswer:"
+
+# Stands inside a mark of the model, such as <|im_end|>, that a text holds: the mark is then text. No text has it,
+# because these code points are no characters.
+NOT_A_MARK = "\ufdd0\ufdd1"
 
 # engine -> module, class, packages to install
 ENGINES = {
@@ -104,7 +109,8 @@ class PromptTokenizer:
 
     tokenizer: a Hugging Face tokenizer. context: the model's number of positions. A rendered prompt ends where the
     answer begins. `lead`: the blanks that the template puts before an answer (Llama-2: one space), so that verbalizers
-    are tokenised as the model would write them.
+    are tokenised as the model would write them. Marks of the model inside a turn or a plain text are text: only the
+    template writes marks.
     """
 
     def __init__(self, tokenizer: Any, settings: EngineSettings, context: int):
@@ -120,6 +126,12 @@ class PromptTokenizer:
         self.limit = min(context, settings.max_length + max(settings.reasoning_tokens, settings.answer_tokens))
         self._bos = tokenizer.bos_token_id
         self._adds_bos = self._bos is not None and tokenizer("a")["input_ids"][0] == self._bos
+        marks = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
+        marks.sort(key=lambda token: -len(token.content))
+        self._mark = re.compile("|".join(re.escape(token.content) for token in marks) or "(?!)")
+        # some tokenizers drop the blanks beside a mark
+        parts = (r"\s*" * t.lstrip + re.escape(t.content) + r"\s*" * t.rstrip for t in marks)
+        self._mark_with_blanks = re.compile(f"({'|'.join(parts) or '(?!)'})")
         self._opening, self.lead = self._answer_opening()
 
     def _answer_opening(self) -> tuple[str, str]:
@@ -147,6 +159,8 @@ class PromptTokenizer:
         Raises:
             ValueError: the chat template refuses the messages (many take no system message).
         """
+        turns = tuple(map(self._as_text, turns))
+        system = system and self._as_text(system)
         if self.template is None:
             *done, last = turns
             pairs = [f"{u}{PLAIN_ANSWER_CUE} {a}" for u, a in zip(done[::2], done[1::2], strict=True)]
@@ -166,9 +180,28 @@ class PromptTokenizer:
         if not texts:
             return []
         rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        for index, text in enumerate(texts):
+            if NOT_A_MARK in text:
+                rows[index] = self._ids_with_marks_as_text(text)
         if not self._adds_bos:
             return rows
         return [row if row[:1] == [self._bos] else [self._bos, *row] for row in rows]
+
+    def _as_text(self, text: str) -> str:
+        """The text, with `NOT_A_MARK` after the first character of each mark in it."""
+        return self._mark.sub(lambda mark: mark[0][0] + NOT_A_MARK + mark[0][1:], text)
+
+    def _ids_with_marks_as_text(self, text: str) -> list[int]:
+        """Token ids of a text whose marks come from the template, except those with `NOT_A_MARK`.
+
+        A tokenizer splits at its marks and tokenises each part alone, so the parts can be given one by one.
+        """
+        ids = []
+        for number, part in enumerate(self._mark_with_blanks.split(text)):
+            plain = part.replace(NOT_A_MARK, "")
+            whole = {"add_special_tokens": False, "split_special_tokens": number % 2 == 0}
+            ids += self.tokenizer(plain, **whole)["input_ids"] if plain else []
+        return ids
 
     def encode_plain(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
         """Token ids of (id, text) without a template, for likelihoods.
@@ -176,7 +209,7 @@ class PromptTokenizer:
         Raises:
             ValueError: a text is too long, or has fewer than two tokens, so that none is predicted.
         """
-        encoded = self.encode([text for _, text in texts])
+        encoded = self.encode([self._as_text(text) for _, text in texts])
         for (text_id, _), ids in zip(texts, encoded, strict=True):
             self.check_length(text_id, ids, 1)
             if len(ids) < 2:

@@ -11,6 +11,7 @@ from rich.table import Table
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
 from fute.paper.terminal import NoResults, read_evaluation
+from fute.paper.unknown_tokens import unknown_token_warnings
 
 PROMPTS = "similarities.csv"
 MODELS = "lm_similarities.csv"
@@ -20,22 +21,25 @@ def rank(dataset: str, results: Path, method: str) -> None:
     """Print a run's rankings for a dataset by cosine(MTE, DTE): of every LLM's prompts, of every model's sources.
 
     The margin is the distance to the next cosine, since a cosine alone says nothing. Beside it stands the cosine around
-    the mean of the candidates, without what all of them share. Raises NoResults, which lists the
-    datasets and methods of the run, if there is no ranking.
+    the mean of the candidates, without what all of them share. Raises NoResults, which lists the datasets and methods
+    of the run, if there is no ranking.
     """
     folder = results / "evaluation"
     console = Console()
     pairs: set[tuple[str, str]] = set()
     printed = False
+    needed = ("method", "model", "cosine", "candidates_cosine", "largest_entry", "unknown_tokens")
     for name, column, show in ((PROMPTS, "dataset", _prompts), (MODELS, "target", _models)):
         if not (folder / name).is_file():
             continue
-        similar = read_evaluation(folder / name)
+        similar = read_evaluation(folder / name, column, *needed)
         pairs |= set(zip(similar[column], similar["method"], strict=True))
         selected = similar[(similar[column] == dataset) & (similar["method"] == method)]
         for model, rows in selected.groupby("model", sort=False):
             printed = True
             show(rows, model, dataset, method, folder, console)
+        for warning in unknown_token_warnings(selected, column):
+            console.print(f"Warning: {warning}", style="yellow", markup=False)
     if not pairs:
         read_evaluation(folder / PROMPTS)  # raises NoResults: the file is missing, and what to run
     if not printed:
@@ -47,7 +51,7 @@ def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: 
     """Print the prompts of an LLM, and the spread of the cosine between order seeds."""
     console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")))
     _say_largest_entry(rows, console)
-    controls = read_evaluation(folder / "controls.csv")
+    controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_residual", "verdict")
     check = controls[(controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)]
     if len(check) and pd.notna(check["sd_residual"].iloc[0]):
         console.print(
@@ -59,7 +63,7 @@ def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: 
 def _models(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
     """Print the sources that a model was fine-tuned on, with scores after transfer if the run has them."""
     rows = rows[rows["source"] != dataset]
-    matrix = read_evaluation(folder / "transfer.csv")
+    matrix = read_evaluation(folder / "transfer.csv", "model", "source", "target", "score")
     runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset)]
     scores = runs.groupby("source")["score"].mean()
     title = f"Sources of {model} for {dataset}, {METHOD_NAMES[method]}"

@@ -12,6 +12,7 @@ from fute.paper.cells import best_cells, require_columns, require_percent
 from fute.paper.grids import list_grid, prompt_grid, table_grid
 from fute.paper.report_parts import ReportFigure, Section, named
 from fute.paper.table3 import SUSPECT_NOTE, beside_paper, interval_frame, paper_models, table3_frame
+from fute.paper.unknown_tokens import unknown_token_warnings
 from fute.paper.verdicts import verdict_sentences
 
 _BESIDE_LABELS = {
@@ -178,7 +179,8 @@ def _similarity_section(results: LlmResults) -> Section:
         "carries; near 1, the cosine compares two numbers. Bold: highest of its model, the prompt that is selected."
     ]
     keys = ["surrogate", "method", "category"]
-    require_columns(results.similarities, [*keys, "dataset", "cosine"], "similarities")
+    require_columns(results.similarities, [*keys, "dataset", "cosine", "unknown_tokens"], "similarities")
+    texts += unknown_token_warnings(results.similarities, "dataset")
     labels = {"cosine": "Cosine", "largest_entry": "Largest entry", "centred_cosine": "Centred",
               "candidates_cosine": "On candidates", "nulls_cosine": "On nulls", "tensor_mean_cosine": "Tensor mean",
               "task2vec_cosine": "task2vec"}  # fmt: skip

@@ -22,6 +22,7 @@ from fute.paper.transfer_tables import (
     transfer_intervals,
 )
 from fute.paper.transfer_verdicts import transfer_sentences
+from fute.paper.unknown_tokens import unknown_token_warnings
 
 _DIRECT_LABELS = {
     "target": "Target",
@@ -52,12 +53,14 @@ class LmResults:
     """Results of the language-model experiment for the page.
 
     tables: Table 1, and Table 2 if the run has domain targets. targets, direct: lm_targets.csv and lm_direct.csv in
-    results/evaluation, in percent. embeddings: efficiency-lm-embeddings.csv there, in seconds.
+    results/evaluation, in percent. similarities, embeddings: lm_similarities.csv and
+    efficiency-lm-embeddings.csv (seconds) there.
     """
 
     tables: Sequence[TransferTable]
     targets: pd.DataFrame
     direct: pd.DataFrame
+    similarities: pd.DataFrame
     embeddings: pd.DataFrame
     figures: Sequence[ReportFigure]
 
@@ -67,7 +70,12 @@ def lm_sections(results: LmResults) -> list[Section]:
     return [
         *(section for table in results.tables for section in _table_sections(table, results.targets)),
         _direct_section(results.direct),
-        Section("lm-figures", "Figures 3 and A1", figures=results.figures),
+        Section(
+            "lm-figures",
+            "Figures 3 and A1",
+            unknown_token_warnings(results.similarities, "target"),
+            figures=results.figures,
+        ),
         _cost_section(results.embeddings),
     ]
 

@@ -91,6 +91,7 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
         tables=transfer_results,
         targets=pd.read_csv(evaluation / "lm_targets.csv"),
         direct=pd.read_csv(evaluation / "lm_direct.csv"),
+        similarities=pd.read_csv(evaluation / "lm_similarities.csv"),
         embeddings=pd.read_csv(evaluation / "efficiency-lm-embeddings.csv"),
         figures=_figures(texts.figures),
     )

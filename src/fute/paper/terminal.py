@@ -21,10 +21,20 @@ class NoResults(FileNotFoundError):
     """The run has no results to show, because it has not finished."""
 
 
-def read_evaluation(path: Path) -> pd.DataFrame:
+def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
+    """A file of the evaluation, with at least these columns. Raises NoResults, with what to do."""
+    again = (
+        f"make it by running the workflow (make demo, or snakemake --cores all), or alone: snakemake --cores 1 {path}"
+    )
     if not path.is_file():
-        raise NoResults(f"{path} is missing; run the workflow first (make demo, or snakemake --cores all)")
-    return pd.read_csv(path)
+        raise NoResults(f"{path} is missing; {again}")
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' errors of parsing are ValueErrors
+        raise NoResults(f"{path} cannot be read ({error}); remove it, and {again}") from None
+    if missing := [name for name in columns if name not in frame]:
+        raise NoResults(f"{path} has no column {missing[0]!r}; remove it, and {again}")
+    return frame
 
 
 def show(results: Path) -> None:

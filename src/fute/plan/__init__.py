@@ -2,6 +2,7 @@
 
 Nothing heavy is imported here and nothing is written. A file knows only those above it:
 
+argument_files  settings and lists of files, which travel to the steps in files
 requested       which files the command line asks for, and what they need
 batches         which batches are finished, and which new ones there will be
 data            datasets and U: settings, and what identifies their texts
@@ -18,7 +19,8 @@ report_texts    what the report says was run
 command_line    what Snakemake was asked for, and what it made
 """
 
+from fute.plan.argument_files import one_per_line, settings_json
 from fute.plan.llm_labels import SELF_SELECT
-from fute.plan.plan import Plan, settings_json
+from fute.plan.plan import Plan
 
-__all__ = ["SELF_SELECT", "Plan", "settings_json"]
+__all__ = ["SELF_SELECT", "Plan", "one_per_line", "settings_json"]

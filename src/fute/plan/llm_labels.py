@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import cache, cached_property
 
 from fute import batching, paths
-from fute.artifacts import canonical_json, content_key
+from fute.artifacts import content_key
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
 from fute.llm.label_batch_step import SELF_SELECT, BatchSpec, LabelCell, SelectCell, label_key, select_key
+from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.steps import code
@@ -64,10 +65,10 @@ class LabelPlan:
             if corpora == "all" or (corpus == category) == (corpora == "unsup")
         ]
 
-    def extract_settings(self, model: str, task: str, corpus: str) -> str:
+    def extract_settings(self, model: str, task: str, corpus: str) -> Argument:
         """Settings of the step that takes one cell out of its batch."""
         prompt = self.run.prompts[task]
-        return canonical_json(
+        return settings_json(
             {
                 "key": self.cells[model, task, corpus],
                 "prompt": prompt.id,
@@ -109,7 +110,7 @@ class LabelPlan:
         return {name: self.data.corpus_file(name) for name in names}
 
     @cache  # noqa: B019  (one plan lives as long as the process)
-    def spec(self, model: str, batch: str) -> str:
+    def spec(self, model: str, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (a `BatchSpec`)."""
         llm = self.settings
         prompts: dict[str, Prompt] = {}
@@ -130,4 +131,4 @@ class LabelPlan:
             engine=llm.engine, system=llm.system, max_text_words=llm.max_text_words,
             prompts=prompts, labels=tuple(labels.values()), selects=tuple(selects),
         )  # fmt: skip
-        return canonical_json(spec.model_dump())
+        return settings_json(spec.model_dump())

@@ -7,10 +7,11 @@ from functools import cache, cached_property
 from typing import Any
 
 from fute import paths
-from fute.artifacts import canonical_json, content_key
+from fute.artifacts import content_key
 from fute.blackbox.label_plugin_step import plugin_identity
 from fute.config.lm_experiment import LM, LmConfig
 from fute.config.run import Run
+from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.lm_baselines import BaselinePlan
@@ -54,15 +55,15 @@ class LmPlan:
         """What the black boxes say of U."""
         return [paths.labels(model, task, LM) for model, task in self.black_boxes]
 
-    def label_settings(self, model: str, dataset: str) -> str:
+    def label_settings(self, model: str, dataset: str) -> Argument:
         """How a fine-tuned model labels U, as canonical JSON (`LabelSettings`)."""
         recipe = self.finetune.recipe(model, dataset)
         how = {"batch_size": recipe.eval_batch_size, "autocast": recipe.autocast}
-        return canonical_json(LabelSettings(model=model, dataset=dataset, **how).model_dump())
+        return settings_json(LabelSettings(model=model, dataset=dataset, **how).model_dump())
 
-    def plugin_settings(self, name: str) -> str:
+    def plugin_settings(self, name: str) -> Argument:
         """A plug-in's entry in the configuration as canonical JSON."""
-        return canonical_json(self.settings.plugins[name].model_dump())
+        return settings_json(self.settings.plugins[name].model_dump())
 
     def plugin_source(self, name: str) -> str:
         """Hash of a plug-in's function, options and Python files. Raises PluginError where they are not there."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fute import paths
-from fute.artifacts import canonical_json
 from fute.config.lm_baselines import VECTORS, LmBaseline
+from fute.plan.argument_files import Argument, settings_json
 from fute.plan.data import DataPlan
 from fute.plan.lm_finetune import FinetunePlan
 from fute.specs.dataset_vectors import DatasetVectorSpec
@@ -30,7 +30,7 @@ class BaselinePlan:
         pairs = [(method, dataset) for method in self.vector_methods for dataset in self.data.lm_targets]
         return {f"{method}:{dataset}": paths.dataset_vector(self.model, method, dataset) for method, dataset in pairs}
 
-    def vector_spec(self, dataset: str) -> str:
+    def vector_spec(self, dataset: str) -> Argument:
         """How a dataset becomes vectors, as canonical JSON (a `DatasetVectorSpec`)."""
         recipe = self.finetune.recipe(self.model, dataset)
         spec = DatasetVectorSpec(
@@ -39,7 +39,7 @@ class BaselinePlan:
             methods=self.vector_methods, textemb=self.settings.textemb, taskemb=self.settings.taskemb,
             tupate=self.settings.tupate,
         )  # fmt: skip
-        return canonical_json(spec.model_dump(mode="json"))
+        return settings_json(spec.model_dump(mode="json"))
 
     def curve_files(self) -> dict[str, str]:
         """Source -> loss curve of its fine-tuning, for CurveGrad."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache, cached_property
 
-from fute.artifacts import canonical_json, content_key
+from fute.artifacts import content_key
 from fute.config.finetuning import FinetuneSettings
 from fute.config.lm_experiment import LmConfig
 from fute.config.run import Run
+from fute.plan.argument_files import Argument, settings_json
 from fute.plan.data import DataPlan
 from fute.specs.finetuning import FinetuneSpec, TaskSettings
 from fute.steps import code
@@ -49,11 +50,11 @@ class FinetunePlan:
         transfer = self.settings.transfer
         return transfer.seeds if model == transfer.model and self.computes_matrix else transfer.seeds[:1]
 
-    def spec(self, model: str, dataset: str) -> str:
+    def spec(self, model: str, dataset: str) -> Argument:
         """Settings of a fine-tuning as canonical JSON (a `FinetuneSpec`)."""
         recipe = self.recipe(model, dataset)
         spec = FinetuneSpec(model=model, task=self.task(dataset), recipe=recipe, seeds=self.seeds(model))
-        return canonical_json(spec.model_dump(mode="json"))
+        return settings_json(spec.model_dump(mode="json"))
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def key(self, model: str, dataset: str) -> str:

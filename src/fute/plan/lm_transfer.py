@@ -6,7 +6,8 @@ from functools import cache, cached_property
 from typing import Any
 
 from fute import batching, paths
-from fute.artifacts import canonical_json, content_key
+from fute.artifacts import content_key
+from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.lm_finetune import FinetunePlan
@@ -96,18 +97,18 @@ class TransferPlan:
         return dict(sorted(files.items()))
 
     @cache  # noqa: B019  (one plan lives as long as the process)
-    def spec(self, batch: str) -> str:
+    def spec(self, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (a `TransferSpec`)."""
         runs = sorted(self.batch_runs(batch), key=lambda run: run.key)
         targets = tuple(self._target(name) for name in sorted({run.target for run in runs}))
         spec = TransferSpec(model=self.model, keep_head=self.settings.keep_head, targets=targets, runs=tuple(runs))
-        return canonical_json(spec.model_dump(mode="json"))
+        return settings_json(spec.model_dump(mode="json"))
 
-    def extract_settings(self, source: str, target: str) -> str:
+    def extract_settings(self, source: str, target: str) -> Argument:
         """Settings of the step that takes one pair out of its batches."""
         keys = {seed: self.runs[_cell(source, target, seed)].key for seed in self.settings.seeds}
         what = ExtractTransfer(model=self.model, source=source, target=target, keys=keys)
-        return canonical_json(what.model_dump(mode="json"))
+        return settings_json(what.model_dump(mode="json"))
 
 
 def _cell(source: str, target: str, seed: int) -> str:

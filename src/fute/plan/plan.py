@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fute import paths
-from fute.artifacts import canonical_json
 from fute.config.lm_experiment import LM
 from fute.config.run import Run, read_yaml
 from fute.config.sections import ConfigError
@@ -147,8 +146,3 @@ class Plan:
         """Settings of the step `efficiency`."""
         prompts = {name: prompt.category for name, prompt in self.run.prompts.items()}
         return {"prompts": prompts, **self.table_settings("efficiency")}
-
-
-def settings_json(values: Mapping[str, Any]) -> str:
-    """Settings as the canonical JSON that goes onto a step's command line."""
-    return canonical_json(dict(values))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache, cached_property
 
 from fute import batching, paths
-from fute.artifacts import canonical_json
 from fute.config.lm_experiment import LM
+from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
@@ -84,7 +84,7 @@ class VectorBatches:
                     files[f"states:{item.category}"] = states
         return dict(sorted(files.items()))
 
-    def spec(self, method: str, batch: str) -> str:
+    def spec(self, method: str, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (an `EmbeddingSpec`)."""
         of_llm = self.plans[method].new[batch][0] in self.llm_items
         spec = EmbeddingSpec(
@@ -94,4 +94,4 @@ class VectorBatches:
             recipes=tuple(recipe.model_dump() for recipe in self.vectors.recipes[method]),
             items=tuple(item for _, item in sorted(self.batch_items(method, batch).items())),
         )
-        return canonical_json(spec.model_dump())
+        return settings_json(spec.model_dump())

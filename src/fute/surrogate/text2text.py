@@ -18,12 +18,12 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from fute.config.surrogate import SurrogateSettings
+from fute.tokenizer import load_tokenizer
 
 IGNORED = -100
 """Label of a position without a loss, as in transformers."""
@@ -148,7 +148,7 @@ def load_surrogate(
     dtype = getattr(torch, settings.dtype) if frozen else torch.float32
     model = auto_class.from_pretrained(path, dtype=dtype, local_files_only=True).eval()
     model.requires_grad_(not frozen)
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    tokenizer = load_tokenizer(path)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {path} has no end-of-text token to end targets with; use another surrogate")
     return Surrogate(model, tokenizer, settings, frozen)

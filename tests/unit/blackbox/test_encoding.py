@@ -13,9 +13,10 @@ from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, save_small
 
 from fute.blackbox import encoding
 from fute.blackbox.encoding import NULL, answer_tokens, collate, encode, encode_rows, segments_for
-from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, load_tokenizer
+from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained
 from fute.blackbox.predict import MAX_ANSWER_TOKENS, best_span, cut
 from fute.data.rows import Answer, BadRow, Row, alphanumeric
+from fute.tokenizer import load_tokenizer
 
 
 @cache

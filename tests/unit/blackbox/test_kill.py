@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -52,7 +51,8 @@ def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, m
     killed = Path("killed/mood")
     flags = [part for name, path in arguments(killed).items() for part in (f"--{name}", str(path))]
     line = ["python", "-m", "support.finetune_until", str(KILLED_AFTER), str(wait), "finetune_model"]
-    line += ["--spec", json.dumps(spec.model_dump(mode="json")), *flags]
+    Path("spec.json").write_text(spec.model_dump_json())
+    line += ["--spec", "spec.json", *flags]
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 600

@@ -21,7 +21,8 @@ def put(name: str, degrees: float) -> Path:
     vector = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], dtype=np.float32)
     path = Path(f"results/embeddings/s/tupate/{name}.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save(Embedding(vector, "tupate", {"surrogate": "s"}, {"relative_distance": 2.0}, vector[None],
+    meta = {"relative_distance": 2.0, "unknown_tokens": 0.0}
+    save(Embedding(vector, "tupate", {"surrogate": "s"}, meta, vector[None],
                    init=np.zeros(2, dtype=np.float32)), path)  # fmt: skip
     return path
 

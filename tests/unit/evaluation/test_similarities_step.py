@@ -21,7 +21,7 @@ def write(name: str, orders: np.ndarray, basis: str = "b") -> Path:
     path = Path(f"results/embeddings/s/tupate/{name}.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     orders = orders.astype(np.float32)
-    meta = {"relative_distance": float(np.linalg.norm(orders.mean(0) - START))}
+    meta = {"relative_distance": float(np.linalg.norm(orders.mean(0) - START)), "unknown_tokens": 0.0}
     save(Embedding(orders.mean(0), "tupate", {"basis": basis}, meta, orders, init=START), path)
     return path
 
@@ -79,7 +79,13 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
 
 def test_taskemb_has_task2vecs_similarity_and_says_what_one_entry_carries():
     mte, dte = (
-        Embedding(np.array(values, dtype=np.float32), "taskemb", {}, {}, np.array([values], dtype=np.float32))
+        Embedding(
+            np.array(values, dtype=np.float32),
+            "taskemb",
+            {},
+            {"unknown_tokens": 0.0},
+            np.array([values], dtype=np.float32),
+        )
         for values in ([9.0, 1.0, 0.0], [9.0, 0.0, 1.0])
     )
     row = similarity_row(mte, dte)

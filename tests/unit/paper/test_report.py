@@ -113,6 +113,14 @@ def test_bold_similarity_is_the_selected_prompt(context):
     assert re.findall(r"<strong>([\d.]+)</strong>", html) == ["0.9500", "0.4000"]
 
 
+def test_vectors_from_unknown_tokens_are_marked(context):
+    one = context.llm.similarities.copy()
+    one.loc[one["method"] == "taskemb", "unknown_tokens"] = 0.06
+    html = render_report(with_llm(context, similarities=one)).split('id="similarities"')[1].split("</section>")[0]
+    assert html.count("does not know up to 6% of the tokens") == 1
+    assert "does not know" not in render_report(context)
+
+
 def test_fractions_are_refused(context):
     performance = context.llm.performance.assign(accuracy=0.5)
     with pytest.raises(ValueError, match=r"performance: accuracy goes up to 0\.5; it must be in percent"):

@@ -40,6 +40,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paths |= {name: folder / f"lm_{name}.csv" for name in ("targets", "direct")}
     for name, frame in given.items():
         frame.to_csv(paths[name], index=False)
+    similarities().to_csv(folder / "lm_similarities.csv", index=False)
     settings = TransferSettings(
         surrogate="s", methods=("taskemb", "tupate"), models=("m-one",), datasets=DATASETS, draws=50, permutations=200
     )

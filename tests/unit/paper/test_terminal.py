@@ -24,7 +24,7 @@ def results(tmp_path: Path) -> Path:
         {"method": method, "model": model, "prompt": prompt, "dataset": dataset,
          "cosine": cosine if (model, method, dataset) == ("m-a", "tupate", "films") else 1 - cosine,
          "candidates_cosine": cosine - 0.7 if dataset == "series" else float("nan"),
-         "largest_entry": cosine if method == "taskemb" else float("nan")}
+         "largest_entry": cosine if method == "taskemb" else float("nan"), "unknown_tokens": 0.0}
         for method in ("taskemb", "tupate") for model in ("m-b", "m-a") for dataset in ("films", "series")
         for prompt, cosine in COSINES.items()
     ]  # fmt: skip
@@ -118,6 +118,18 @@ def test_rank_of_a_dataset_of_both_experiments(results, language_models, capsys)
         rank("flims", results, "tupate")
 
 
+def test_a_ranking_from_unknown_tokens_says_so(results, capsys):
+    path = results / "evaluation/similarities.csv"
+    similar = pd.read_csv(path)
+    similar.loc[(similar["method"] == "tupate") & (similar["model"] == "m-b"), "unknown_tokens"] = 0.33
+    similar.to_csv(path, index=False)
+    rank("films", results, "tupate")
+    said = words(capsys.readouterr().out)
+    assert "Warning: FUTE + TuPaTE: the surrogate's tokenizer does not know up to 33% of the tokens" in said
+    rank("films", results, "taskemb")
+    assert "Warning" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("dataset", "method"), [("flims", "tupate"), ("films", "textemb")])
 def test_an_unknown_dataset_or_method_says_what_there_is(results, dataset, method):
     with pytest.raises(NoResults, match=rf"'{dataset}' by '{method}'; there are films, series, by taskemb, tupate$"):
@@ -161,8 +173,8 @@ def language_models(tmp_path: Path) -> Path:
     direct = {"model": "m-a", "target": ["topics", "grammar"], "direct": [70.0, 0.0], "majority": [25.0, 0.0],
               "best_transferred": [71.0, 0.0], "counted": [True, False]}  # fmt: skip
     similar = [
-        {"method": "tupate", "model": model, "source": source, "target": target, "cosine": cosine}
-        | dict.fromkeys(("candidates_cosine", "largest_entry"), float("nan"))
+        {"method": "tupate", "model": model, "source": source, "target": target, "cosine": cosine,
+         "unknown_tokens": 0.0, "candidates_cosine": float("nan"), "largest_entry": float("nan")}
         for model in ("m-a", "m-b") for target in ("topics", "grammar")
         for source, cosine in (("topics", 1.0), ("grammar", 0.25), ("letters", 0.75), ("reports", 0.5))
     ]  # fmt: skip
@@ -201,5 +213,5 @@ def test_before_a_run_has_finished_it_says_what_to_run(tmp_path):
     message = r"run the workflow first \(make demo, or snakemake --cores all\)$"
     with pytest.raises(NoResults, match=rf"neither table1\.csv nor table3\.csv exists; {message}"):
         show(tmp_path)
-    with pytest.raises(NoResults, match=rf"similarities\.csv is missing; {message}"):
+    with pytest.raises(NoResults, match=r"similarities\.csv is missing; make it by running the workflow \(make demo, "):
         rank("films", tmp_path, "tupate")

@@ -96,6 +96,32 @@ def test_a_text_of_100_000_characters_is_cut_and_counted(snapshots, family, meth
     assert found.meta["inputs_cut"] >= 1 and np.isfinite(found.vector).all()
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_texts_the_tokenizer_does_not_know(snapshots, family, capsys):
+    """A word-level tokenizer without a byte fallback, as T5's is for Chinese."""
+    which = embedder(snapshots, family, TRAINED["tupate"])
+    known = pairs(1, n=19)
+    learned = which.embed(known)
+    assert learned.meta["unknown_tokens"] == learned.meta["unusable_pairs"] == 0
+    unreadable = which.embed([known[0], Pair(("这部电影 很差",), "good"), *known[1:]])
+    assert unreadable.meta["unusable_pairs"] == 1 and 0 < unreadable.meta["unknown_tokens"] < 0.05
+    assert np.array_equal(unreadable.vector, learned.vector)
+    assert "warning" not in capsys.readouterr().out
+    half = which.embed([Pair((f"{pair.x[0]} 这部 电影",), pair.y) for pair in known])
+    assert half.meta["unusable_pairs"] == 0 and half.meta["unknown_tokens"] > 0.05
+    assert "warning: the surrogate does not know" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [Pair(("这部电影很差",), "good"), Pair(("the film",), "负面"), Pair(("电影", "很差"), "good")],
+    ids=["x", "y", "two segments"],
+)
+def test_no_vector_from_texts_that_are_all_unknown(snapshots, pair):
+    with pytest.raises(EmbeddingError, match=r"knows no token of x or of y in 3 of 22 pairs, first in pair 0 \(x "):
+        embedder(snapshots, "encoder-decoder", TRAINED["tupate"]).embed([pair] * 3 + pairs(1, n=19))
+
+
 @pytest.mark.parametrize("method", TRAINED)
 def test_one_pair_only(snapshots, method):
     """Too few steps by the recipe, and the error says so; with enough epochs it is learned."""
