@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from support.broken_files import KINDS, Broken
@@ -26,24 +27,32 @@ def step_calls(checkout: Checkout) -> Iterator[StepCall]:
     rules = set()
     for job in said.split("\n\n"):
         rule = re.search(r"^(?:local)?rule (\w+):", job, re.MULTILINE)
-        shell = re.search(r"^Shell command: .*?(python -m fute .*?) (?:&?>|\|)", job, re.MULTILINE)
+        shell = re.search(r"^Shell command: .*?(python -m fute(?:\.launch)? .*?) (?:&?>|\|)", job, re.MULTILINE)
         inputs = re.search(r"^    input: (.*)$", job, re.MULTILINE)
         if rule and shell and inputs and rule[1] not in rules and " audit " not in shell[1]:
             rules.add(rule[1])
             # one command line: `fute.launch -- STEP` runs the same step
-            command = shlex.split(re.sub(r"-m fute\.launch --processes 1 --", "-m fute", shell[1]))
+            command = shlex.split(re.sub(r"-m fute\.launch .*?-- ", "-m fute ", shell[1]))
             yield StepCall(rule[1], command, inputs[1].split(", "))
 
 
-def silent_or_noisy(checkout: Checkout) -> list[str]:
+def forget_batches(checkout: Checkout) -> None:
+    """Remove finished batches, so that a dry run plans them."""
+    for folder in sorted((checkout / "results").rglob("batches")):
+        shutil.rmtree(folder)
+
+
+def silent_or_noisy(checkout: Checkout, calls: Iterable[StepCall]) -> list[str]:
     """What was not told on one line with exit code 1 or 2: `rule, input, kind: what was said`.
 
     Of a step's inputs, each kind breaks another one.
     """
     wrong = []
-    for call in step_calls(checkout):
+    for call in calls:
         for number, kind in enumerate(KINDS):
-            name = call.inputs[number % len(call.inputs)]
+            # what a model's lock says is no step's business: it stands for the weights by its hash
+            read = [name for name in call.inputs if kind != "another kind" or not name.endswith(".lock.json")]
+            name = read[number % len(read)]
             record = checkout / f"{name}.prov.json"
             kept = record.read_bytes() if record.is_file() else None
             with Broken(checkout / name, kind):

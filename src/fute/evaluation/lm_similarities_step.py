@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from fute import paths
 from fute.artifacts import Step
 from fute.embeddings.vectors import load
-from fute.evaluation.similarities_step import similarity_row
+from fute.evaluation.similarities_step import centre_of, similarity_row
 
 
 class LmSimilaritySettings(BaseModel):
@@ -31,6 +31,7 @@ class LmSimilaritySettings(BaseModel):
 def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], output: Path) -> None:
     """Write one row per (method, black box, target); a source is compared with itself too.
 
+    The candidates of a target are the black boxes of one model, without the one that was fine-tuned on the target.
     files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
     """
     given = {path.as_posix() for path in files}
@@ -42,9 +43,15 @@ def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], ou
         if missing := [path for path in (*dtes.values(), *mtes.values()) if path.as_posix() not in given]:
             raise ValueError(f"{missing[0]} is not among the files of this step")
         loaded = {target: load(path) for target, path in dtes.items()}
-        for (model, source), path in mtes.items():
-            mte = load(path)  # one at a time: full vectors are as large as the surrogate
-            front = {"surrogate": settings.surrogate, "method": method, "model": model, "source": source}
-            rows += [front | {"target": target} | similarity_row(mte, dte) for target, dte in loaded.items()]
+        for model in dict.fromkeys(model for model, _ in mtes):
+            # those of one model at a time: full vectors are as large as the surrogate
+            own = {source: load(path) for (name, source), path in mtes.items() if name == model}
+            centres = {t: centre_of([mte for source, mte in own.items() if source != t]) for t in loaded}
+            for source, mte in own.items():
+                front = {"surrogate": settings.surrogate, "method": method, "model": model, "source": source}
+                rows += [
+                    front | {"target": target} | similarity_row(mte, dte, candidates=centres[target])
+                    for target, dte in loaded.items()
+                ]
     with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
         step.csv(output, rows)

@@ -12,7 +12,7 @@ from fute.config.run import Run
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.llm_labels import LabelPlan
-from fute.plan.vectors import VectorPlan
+from fute.plan.vectors import LETTERS, VectorPlan
 from fute.specs.embeddings import Item
 from fute.steps import code
 
@@ -41,6 +41,11 @@ class LlmPlan:
                 settings = self.vectors.surrogate_settings(category)
                 for dataset in self.run.datasets_of(category):
                     items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset, settings)
+                    for variant in self.vectors.dte_variants if variants else ():
+                        control = paths.dte_control(*own, dataset, variant)
+                        items[control] = self.vectors.dte_item(
+                            method, dataset, settings, first_order=True, variant=variant
+                        )
                 for model in self.settings.models:
                     for prompt in self.run.prompts_of(category):
                         items[paths.mte(*own, model, prompt.id)] = self._mte_item(method, model, prompt)
@@ -52,7 +57,7 @@ class LlmPlan:
     def _mte_item(self, method: str, model: str, prompt: Prompt, variant: str | None = None) -> Item:
         config = self.run.config
         recipe = config.method(method).mte
-        target = "abc" if variant == "abc" else config.mte_target
+        target = LETTERS if variant == LETTERS else config.mte_target
         words = prompt.verbalizers if target == "verbalizer" else None
         made_with = {
             "verbalizers": words,
@@ -69,7 +74,7 @@ class LlmPlan:
         )  # fmt: skip
 
     def vector_files(self, *kinds: str) -> list[str]:
-        """Files of some kinds of vectors: `dte`, `mte`, `controls`."""
+        """Files of some kinds of vectors: `dte`, `mte`, `controls`, `dte-controls`."""
         return [path for path in self.items if paths.kind_of(path) in kinds]
 
     # --- baselines --------------------------------------------------------------------------------------
