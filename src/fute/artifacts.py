@@ -151,12 +151,16 @@ def semantic_sha256(path: Path) -> str:
     return sha256_file(path)
 
 
+class StaleFile(ValueError):
+    """A file does not fit the others that it must fit. The message says which to delete."""
+
+
 class Step:
     """One run of one step: collects its outputs and publishes them together at the end.
 
     module: `__name__` of the step's module; its last part without `_step` is the step's name. more_code: modules of
     this package that the step loads by name. settings: JSON value of every parameter that affects the result. inputs:
-    files that are read. external: files outside the project, name -> sha256. seeds: name -> seed.
+    files that are read. external: files outside the project, name -> sha256. seeds: name -> seed or None.
 
     Use as a context manager; if the block raises, nothing is published, nor if an input is not what its record says.
     """
@@ -169,13 +173,13 @@ class Step:
         more_code: Sequence[str] = (),
         inputs: Iterable[Path] = (),
         external: Mapping[str, str] | None = None,
-        seeds: Mapping[str, int] | None = None,
+        seeds: Mapping[str, int | None] | None = None,
     ) -> None:
         self.name = module.rpartition(".")[2].removesuffix("_step")
         self.module, self.more_code, self.settings = module, list(more_code), settings
         self.inputs = sorted({Path(path) for path in inputs})
         self.external = dict(external or {})
-        self.seeds = dict(seeds or {})
+        self.seeds = {name: seed for name, seed in (seeds or {}).items() if seed is not None}
         self.facts: dict[str, Any] = {}
         self._pending: list[tuple[Path, Path, dict[str, Any]]] = []
         self._stack = contextlib.ExitStack()

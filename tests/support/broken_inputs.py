@@ -50,7 +50,9 @@ def silent_or_noisy(checkout: Checkout, calls: Iterable[StepCall]) -> list[str]:
     wrong = []
     for call in calls:
         for number, kind in enumerate(KINDS):
-            name = call.inputs[number % len(call.inputs)]
+            # what a model's lock says is no step's business: it stands for the weights by its hash
+            read = [name for name in call.inputs if kind != "another kind" or not name.endswith(".lock.json")]
+            name = read[number % len(read)]
             record = checkout / f"{name}.prov.json"
             kept = record.read_bytes() if record.is_file() else None
             with Broken(checkout / name, kind):

@@ -30,7 +30,7 @@ def test_nothing_appears_when_a_step_fails(tmp_path):
 def test_outputs_appear_together_with_true_sidecars(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("in.txt").write_text("input")
-    with Step(MODULE, settings={"k": [1]}, inputs=[Path("in.txt")], seeds={"a": 7}) as step:
+    with Step(MODULE, settings={"k": [1]}, inputs=[Path("in.txt")], seeds={"a": 7, "none": None}) as step:
         step.json(Path("results/a.json"), {"x": 1})
         step.jsonl(Path("results/b.jsonl.gz"), [{"id": "1"}, {"id": "2"}])
         assert not Path("results/a.json").exists()

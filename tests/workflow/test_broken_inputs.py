@@ -21,8 +21,8 @@ def test_every_step_of_the_llm_experiment_with_broken_inputs(finished, tmp_path)
     assert not wrong, "\n\n".join(wrong)
 
 
-@pytest.mark.parametrize("broken", ["tests/workflow/tiny.yaml", "config/models.yaml", "config/prompts/sa.yaml"])
-def test_a_broken_configuration_says_so_without_a_traceback(finished, tmp_path, broken):
+@pytest.mark.parametrize("broken", ["config/models.yaml", "config/datasets.yaml", "config/prompts/sa.yaml"])
+def test_a_broken_registry_says_so_without_a_traceback(finished, tmp_path, broken):
     run = copied(finished, tmp_path / "project")
     wrong = []
     for kind in KINDS:
