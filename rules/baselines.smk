@@ -30,7 +30,7 @@ if LLM:
                 f"results/labels/{wc.model}/{p.id}/{wc.dataset}.jsonl.gz"
                 for p in RUN.prompts_of(RUN.datasets[wc.dataset].category)
             ],
-            ranking=lambda wc: f"results/baselines/{wc.model}/self-select-{RUN.datasets[wc.dataset].category}.json",
+            ranking=lambda wc: LLM.self_selection(wc.model, RUN.datasets[wc.dataset].category),
         output:
             **recorded(scores="results/baselines/{model}/{dataset}.json"),
         log:
@@ -43,11 +43,12 @@ if LLM:
             runtime=10,
         params:
             flags=lambda wc: LLM.baseline_flags(wc.dataset),
+            ranking=lambda wc, input: f"--ranking {input.ranking}" if input.ranking else "",
             code=code("baseline_scores"),
         message:
             "baseline scores of the prompts of {wildcards.model} on {wildcards.dataset}"
         shell:
-            f"{LIGHT} python -m fute baseline_scores --ranking {{input.ranking}} --output {{output.scores}} {{params.flags}}"
+            f"{LIGHT} python -m fute baseline_scores {{params.ranking}} --output {{output.scores}} {{params.flags}}"
             " --labels {input.labels} &> {log}"
 
 

@@ -144,6 +144,10 @@ def semantic_sha256(path: Path) -> str:
     return sha256_file(path)
 
 
+class StaleFile(ValueError):
+    """A file does not fit the others that it must fit. The message says which to delete."""
+
+
 class Step:
     """One run of one step: collects its outputs and publishes them together at the end.
 

@@ -2,7 +2,7 @@
 
 A *cell* is the smallest thing a user can ask for (the labels of one prompt on one corpus, one embedding). Its key
 is a hash of everything it is computed from. One process computes a batch, whose name is the hash of its keys. Next
-to its data `{batch}{suffix}` lies `{batch}.keys`, with one line `key<TAB>cells` per key.
+to its data `{batch}{suffix}` lies `{batch}.keys`, with one line `key<TAB>cells` per key (see `keys_text`).
 
 A cell whose key is in a `.keys` file keeps that batch; all other requested cells of a group form one new batch. The
 plan depends only on the requested cells and the finished batches: planning writes nothing, and nothing finished is
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fute.artifacts import atomic, content_key, sha256_file, sidecar_path
+from fute.artifacts import StaleFile, atomic, content_key, sha256_file, sidecar_path
 
 KEYS = ".keys"
 
@@ -40,20 +40,39 @@ def batch_name(keys: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(set(keys))).encode()).hexdigest()[:16]
 
 
-def finished_batches(folder: Path, suffix: str) -> dict[str, str]:
-    """Batch name by key, for all finished batches in `folder`.
+@dataclass(frozen=True)
+class Finished:
+    """Finished cells of a folder.
+
+    batch_of: batch name by key. uncut: (length, key) of the cells that no limit cut, by base, in rising order; see
+    `keys_text`.
+    """
+
+    batch_of: Mapping[str, str]
+    uncut: Mapping[str, list[tuple[int, str]]]
+
+
+def finished_cells(folder: Path, suffix: str) -> Finished:
+    """Cells of all finished batches in `folder`.
 
     A finished batch has its data, its `.keys` and the record of `.keys`, the last file that a batch step writes.
     """
     batch_of: dict[str, str] = {}
-    if not folder.is_dir():
-        return batch_of
-    for path in sorted(folder.glob(f"*{KEYS}")):
+    uncut: dict[str, list[tuple[int, str]]] = {}
+    for path in sorted(folder.glob(f"*{KEYS}")) if folder.is_dir() else ():
         name = path.name.removesuffix(KEYS)
         if (folder / f"{name}{suffix}").is_file() and sidecar_path(path).is_file():
             for line in path.read_text(encoding="utf8").splitlines():
-                batch_of.setdefault(line.split("\t", 1)[0], name)
-    return batch_of
+                key, *more = line.split("\t")
+                batch_of.setdefault(key, name)
+                if len(more) == 3:
+                    uncut.setdefault(more[1], []).append((int(more[2]), key))
+    return Finished(batch_of, {base: sorted(each) for base, each in uncut.items()})
+
+
+def finished_batches(folder: Path, suffix: str) -> Mapping[str, str]:
+    """Batch name by key, for all finished batches in `folder`."""
+    return finished_cells(folder, suffix).batch_of
 
 
 def plan(requested: Mapping[str, str], finished: Mapping[str, str], size: int | None = None) -> Plan:
@@ -102,12 +121,17 @@ def names_regex(plans: Iterable[Plan]) -> str:
     return "|".join(f"{prefix}[0-9a-f]*" for prefix in apart("", new, finished)) or "none"
 
 
-def keys_text(cells: Mapping[str, str]) -> str:
-    """Content of a `.keys` file for cell -> key: one line per key, with the cells that share it."""
+def keys_text(cells: Mapping[str, str], uncut: Mapping[str, tuple[str, int]] | None = None) -> str:
+    """Content of a `.keys` file for cell -> key: one line per key, with the cells that share it.
+
+    uncut: key -> (base, length), for cells whose inputs a limit could have cut and did not: the cell is the same under
+    every limit from this length on, as under the key `base` without a limit.
+    """
     by_key: dict[str, list[str]] = {}
     for cell, key in cells.items():
         by_key.setdefault(key, []).append(cell)
-    return "".join(f"{key}\t{' '.join(sorted(names))}\n" for key, names in sorted(by_key.items()))
+    more = {key: f"\t{base}\t{length}" for key, (base, length) in (uncut or {}).items()}
+    return "".join(f"{key}\t{' '.join(sorted(names))}{more.get(key, '')}\n" for key, names in sorted(by_key.items()))
 
 
 class UnitStore:
@@ -126,6 +150,17 @@ class UnitStore:
     def missing(self, units: Sequence[str]) -> list[str]:
         return [unit for unit in units if not self.path(unit).is_file()]
 
+    def adopt(self, units: Sequence[str]) -> None:
+        """Copy missing units from other batches' stores beside this one, whose units are made from the same files.
+
+        For units named by all that they are made from, so that equal names mean equal content.
+        """
+        beside = self.folder.parent.parent
+        others = [path for path in sorted(beside.glob(f"*.partial/{self.folder.name}")) if path != self.folder]
+        for unit in self.missing(units) if others else ():
+            if (source := next((path / unit for path in others if (path / unit).is_file()), None)) is not None:
+                self.put(unit, lambda path, source=source: shutil.copyfile(source, path))
+
     def path(self, unit: str) -> Path:
         return self.folder / unit
 
@@ -140,13 +175,13 @@ def check_sources(
     files: Mapping[str, Path],
     hash_of: Callable[[str, Path], str] = lambda _, path: sha256_file(path),
 ) -> None:
-    """Raise ValueError if a cell of a batch was made from another file than the current one.
+    """Raise StaleFile if a cell of a batch was made from another file than the current one.
 
     recorded: hash of each file at that time, by kind. files: current path, by kind. hash_of: hash of a kind's file.
     """
     for name, path in files.items():
         if recorded[name] != hash_of(name, path):
-            raise ValueError(
+            raise StaleFile(
                 f"{batch}: was made from another version of {path}; delete the batch, its .keys and its sidecars, "
                 "then run again"
             )

@@ -9,14 +9,17 @@ import os
 import sys
 
 from fute import steps
+from fute.scrub import hide_from_output
 
 
 def main() -> None:
     """Run a command.
 
     Expected errors (see `fute.errors`) are printed as one line; the process then exits with the error's `exit_code`,
-    else with 1. Other errors keep their traceback.
+    else with 1. Other errors keep their traceback. No output holds the value of a
+    variable with a secret.
     """
+    hide_from_output()
     try:
         if len(sys.argv) > 1 and sys.argv[1] in steps.STEPS:
             steps.run(sys.argv[1], sys.argv[2:])

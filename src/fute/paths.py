@@ -144,6 +144,11 @@ def prompt_scores(model: str, dataset: str) -> str:
     return f"results/baselines/{model}/{dataset}.json"
 
 
+def self_selection(model: str, category: str) -> str:
+    """An LLM's own ranking of the prompts of a category."""
+    return f"results/baselines/{model}/self-select-{category}.json"
+
+
 def dataset_vector(model: str, method: str, dataset: str) -> str:
     """Vector of a dataset on the black box's own architecture, for the baselines of Tables 1 and 2."""
     return f"results/baselines/vectors/{model}/{dataset}.{method}.safetensors"

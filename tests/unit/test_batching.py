@@ -111,3 +111,11 @@ def test_tidy_removes_units_of_finished_batches_only(tmp_path):
     (tmp_path / "batches" / "done.keys").write_text("k\tc\n")
     assert tidy(tmp_path) == 1
     assert sorted(p.name for p in (tmp_path / "batches").iterdir()) == ["done.keys", "open.partial"]
+
+
+def test_a_store_takes_units_of_other_batches_made_from_the_same_files(tmp_path):
+    first, other = (UnitStore(tmp_path / f"{name}.zip", ".zip", ["lock"]) for name in ("a", "b"))
+    first.put("x", lambda path: path.write_text("1"))
+    UnitStore(tmp_path / "c.zip", ".zip", ["another lock"]).put("y", lambda path: path.write_text("2"))
+    other.adopt(["x", "y"])
+    assert other.missing(["x", "y"]) == ["y"] and other.path("x").read_text() == "1"

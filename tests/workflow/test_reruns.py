@@ -95,6 +95,18 @@ def test_editing_a_table_reruns_no_evaluation(edited):
         assert edited.planned().keys() == reruns("an edit of how Table 3 is written")
 
 
+def test_limits_and_baselines_leave_labels_as_they_are(edited):
+    settings, engine, last = "tests/workflow/tiny.yaml", "reasoning_tokens: 4}", "  max_text_words: 16\n"
+    edited.edit(settings, engine, "reasoning_tokens: 4, max_length: 5000}")
+    assert edited.planned().keys() == reruns("a higher `llm.engine.max_length`")
+    edited.edit(settings, last, f"{last}  long_texts: cut\n")
+    assert edited.planned().keys() == reruns("`llm.long_texts: cut`, where no text is too long")
+    edited.edit(settings, f"{last}  long_texts: cut\n", f"{last}  baselines: [mi, local-e, self-select]\n")
+    assert edited.planned().keys() == reruns("`llm.baselines` without `spell`")
+    edited.edit(settings, f"{last}  baselines: [mi, local-e, self-select]\n", last)
+    edited.edit(settings, "reasoning_tokens: 4, max_length: 5000}", engine)
+
+
 def test_editing_ndcg_reruns_the_steps_that_call_it_and_no_model(edited):
     before = edited.hashes()
     path = edited / "src/fute/evaluation/metrics.py"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fute.artifacts import Step, read_jsonl
+from fute.artifacts import StaleFile, Step, read_jsonl
 from fute.baselines.prompts import (
     global_entropy,
     local_entropy,
@@ -17,49 +18,74 @@ from fute.baselines.prompts import (
     spell,
     zero_label,
 )
+from fute.config.llm_baselines import LLM_BASELINES
+from fute.config.sections import ConfigError
 from fute.llm.class_scores import normalise
 
 
 def baseline_scores(
-    *, labels: Sequence[Path], ranking: Path, output: Path, zps_flip: bool = False, list_as_scores: bool = False
-) -> None:
+    *, labels: Sequence[Path], output: Path, ranking: Path | None = None,
+    baselines: Sequence[str] = tuple(LLM_BASELINES), zps_flip: bool = False, list_as_scores: bool = False,
+) -> None:  # fmt: skip
     """Score the prompts of one (LLM, dataset).
 
-    labels: one file per prompt, in the order of prompt numbers. ranking: the LLM's own ranking (Self-Select).
+    labels: one file per prompt, in the order of prompt numbers. ranking: the LLM's own ranking (for Self-Select).
+    baselines: ids of those that are computed.
     zps_flip, list_as_scores: repeat errors of the authors' code, see `zero_label` and `self_select_scores`.
     LocalE and GlobalE are also computed without calibration, because calibration flattens both by construction.
-    Raises ValueError if the prompts were labelled on different rows.
+    Rows without a label enter no score of classes; where there are any, `labelled` holds the number of the others, one
+    per prompt, as `bounded` holds that of rows whose probabilities are bounds in part. SPELL and Self-Select do not
+    depend on labels.
+    Raises StaleFile if the prompts were labelled on different rows, ConfigError for Self-Select without a ranking.
     """
     rows = [read_jsonl(path) for path in labels]
     prompts = [path.parent.name for path in labels]
     ids = [[row["id"] for row in prompt_rows] for prompt_rows in rows]
     if any(other != ids[0] for other in ids):
-        raise ValueError(
+        raise StaleFile(
             f"{labels[0].parent.parent}: prompts were labelled on different rows; delete these labels and run again"
         )
     p = np.array([[row["probabilities"] for row in prompt_rows] for prompt_rows in rows])
     raw = np.array([[normalise(row["log_scores"]) for row in prompt_rows] for prompt_rows in rows])
     # Stored probabilities are rounded, so their sum may differ from 1.
     p /= p.sum(axis=-1, keepdims=True)
-    nll = np.array([[row["mean_nll"] for row in prompt_rows] for prompt_rows in rows])
-    preferred = json.loads(ranking.read_text(encoding="utf8"))["ranking"]
-    scores = {
-        "MI": mutual_information(p),
-        "LocalE": local_entropy(p),
-        "GlobalE": global_entropy(p),
-        "ZPS-Log": zero_label(p, "log", flip=zps_flip),
-        "ZPS-Prob": zero_label(p, "prob", flip=zps_flip),
-        "ZPS-Vote": zero_label(p, "vote", flip=zps_flip),
-        "Self-Select": self_select_scores(
-            [prompts.index(name) + 1 for name in preferred], len(prompts), list_as_scores=list_as_scores
-        ),
-        "SPELL": spell(nll),
-        "LocalE (uncalibrated)": local_entropy(raw),
-        "GlobalE (uncalibrated)": global_entropy(raw),
+    labelled = _mask(rows, "prediction")
+    labelled_raw = _mask(rows, "uncalibrated")
+
+    def self_selection() -> np.ndarray:
+        if ranking is None:
+            raise ConfigError("baseline self-select needs the LLM's own ranking: give --ranking")
+        preferred = json.loads(ranking.read_text(encoding="utf8"))["ranking"]
+        numbers = [prompts.index(name) + 1 for name in preferred]
+        return self_select_scores(numbers, len(prompts), list_as_scores=list_as_scores)
+
+    computed: dict[str, Callable[[], np.ndarray]] = {
+        "MI": lambda: mutual_information(p, labelled),
+        "LocalE": lambda: local_entropy(p, labelled),
+        "GlobalE": lambda: global_entropy(p, labelled),
+        "ZPS-Log": lambda: zero_label(p, "log", labelled, flip=zps_flip),
+        "ZPS-Prob": lambda: zero_label(p, "prob", labelled, flip=zps_flip),
+        "ZPS-Vote": lambda: zero_label(p, "vote", labelled, flip=zps_flip),
+        "Self-Select": self_selection,
+        "SPELL": lambda: spell([[row["mean_nll"] for row in prompt_rows] for prompt_rows in rows]),
+        "LocalE (uncalibrated)": lambda: local_entropy(raw, labelled_raw),
+        "GlobalE (uncalibrated)": lambda: global_entropy(raw, labelled_raw),
     }
+    asked = {LLM_BASELINES[name] for name in baselines}  # type: ignore[index]
+    scores = {name: compute() for name, compute in computed.items() if name.removesuffix(" (uncalibrated)") in asked}
+    written = {"prompts": prompts, "scores": {k: [round(float(v), 9) for v in s] for k, s in scores.items()}}
+    if not labelled.all():
+        written["labelled"] = labelled.sum(axis=1).tolist()
+    if any("bounded" in row for prompt_rows in rows for row in prompt_rows):
+        written["bounded"] = [sum("bounded" in row for row in prompt_rows) for prompt_rows in rows]
     settings = {"prompts": prompts, "zps_flip": zps_flip, "list_as_scores": list_as_scores}
-    with Step(__name__, settings=settings, inputs=[*labels, ranking]) as step:
-        step.json(
-            output,
-            {"prompts": prompts, "scores": {k: [round(float(v), 9) for v in s] for k, s in scores.items()}},
-        )
+    if len(asked) < len(LLM_BASELINES):
+        settings["baselines"] = list(baselines)
+    used = [ranking] if ranking is not None and "Self-Select" in asked else []
+    with Step(__name__, settings=settings, inputs=[*labels, *used]) as step:
+        step.json(output, written)
+
+
+def _mask(rows: Sequence[Sequence[dict[str, Any]]], decision: str) -> np.ndarray:
+    """True where a prompt labels a row, (prompts, rows). decision: the field of the label."""
+    return np.array([[row.get(decision, "") is not None for row in prompt_rows] for prompt_rows in rows])

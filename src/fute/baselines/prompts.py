@@ -1,7 +1,9 @@
 """Prompt-selection baselines of Table 3: one score per prompt, higher is better, no gold labels used.
 
 In all functions, `p` is an array (prompts, examples, classes): the class probabilities that an LLM gives to the same
-examples under each prompt. Row 0 is prompt number 1.
+examples under each prompt. Row 0 is prompt number 1. `labelled` (prompts, examples) is False where an LLM gave no
+label, because a server did not return enough tokens: these probabilities are only bounds and enter no score. None: all
+are labelled. Every prompt needs a labelled example, otherwise ValueError is raised.
 """
 
 from collections.abc import Sequence
@@ -26,40 +28,44 @@ def select(scores: ArrayLike) -> int:
     return int(np.argmax(scores))
 
 
-def mutual_information(p: ArrayLike) -> NDArray[np.float64]:
+def mutual_information(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np.float64]:
     """MI (Sorensen et al. 2022): entropy of the mean distribution minus mean entropy; (prompts,), in nats.
 
     Lies in [0, log classes]; 0 if all examples get the same distribution.
     """
-    p = _probabilities(p)
     from scipy.special import entr
 
-    return entr(p.mean(axis=1)).sum(axis=-1) - entr(p).sum(axis=-1).mean(axis=-1)
+    p, labelled = _probabilities(p, labelled)
+    return np.array(
+        [entr(own.mean(axis=0)).sum() - entr(own).sum(axis=-1).mean() for own in _labelled_rows(p, labelled)]
+    )
 
 
-def local_entropy(p: ArrayLike) -> NDArray[np.float64]:
+def local_entropy(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np.float64]:
     """LocalE (Lu et al. 2022): mean entropy of the examples' distributions; (prompts,), in nats.
 
     The sign is intended: a higher entropy counts as better, against over-confident prompts.
     """
     from scipy.special import entr
 
-    return entr(_probabilities(p)).sum(axis=-1).mean(axis=-1)
+    return np.array([entr(own).sum(axis=-1).mean() for own in _labelled_rows(*_probabilities(p, labelled))])
 
 
-def global_entropy(p: ArrayLike) -> NDArray[np.float64]:
+def global_entropy(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np.float64]:
     """GlobalE (Lu et al. 2022): entropy of the histogram of predicted classes; (prompts,), in nats.
 
     Predictions are hard; among equally likely classes the lower index is predicted.
     """
-    p = _probabilities(p)
-    shares = _one_hot(p.argmax(axis=-1), p.shape[-1]).mean(axis=1)
     from scipy.special import entr
 
-    return entr(shares).sum(axis=-1)
+    p, labelled = _probabilities(p, labelled)
+    shares = [_one_hot(own.argmax(axis=-1), p.shape[-1]).mean(axis=0) for own in _labelled_rows(p, labelled)]
+    return entr(np.array(shares)).sum(axis=-1)
 
 
-def zero_label(p: ArrayLike, vote: Vote = "log", *, flip: bool = False) -> NDArray[np.float64]:
+def zero_label(
+    p: ArrayLike, vote: Vote = "log", labelled: ArrayLike | None = None, *, flip: bool = False
+) -> NDArray[np.float64]:
     """ZPS (Liao et al. 2022): share of examples on which a prompt agrees with the pseudo-labels; (prompts,).
 
     Pseudo-labels come from the confident prompts only (`confident_prompts`): the class with the highest mean
@@ -67,38 +73,44 @@ def zero_label(p: ArrayLike, vote: Vote = "log", *, flip: bool = False) -> NDArr
     All prompts are scored, in [0, 1]. ZPS's own code also keeps at least half of the prompts; this function does not,
     like the re-implementations used for the paper.
 
+    A prompt without a label for an example has no part in its pseudo-label and does not agree with it. Examples that no
+    confident prompt labels have no pseudo-label and count for no prompt.
+
     flip: compare with the other one of two classes. This repeats an error of the authors' code (xnyuwg/fute) on SA,
     where probabilities and predictions have opposite class orders; the prompt that agrees least then wins.
     Raises ValueError for an unknown vote, and for `flip` unless there are two classes.
     """
-    p = _probabilities(p)
+    p, labelled = _probabilities(p, labelled)
     predictions = p.argmax(axis=-1)
-    kept = confident_prompts(p)
+    kept = confident_prompts(p, labelled)
     if vote == "log":
-        support = np.log(p[kept] + LOG_FLOOR).mean(axis=0)
+        support = np.log(p[kept] + LOG_FLOOR)
     elif vote == "prob":
-        support = p[kept].mean(axis=0)
+        support = p[kept]
     elif vote == "vote":
-        support = _one_hot(predictions[kept], p.shape[-1]).sum(axis=0)
+        support = _one_hot(predictions[kept], p.shape[-1])
     else:
         raise ValueError(f"vote is one of log, prob, vote; got {vote!r}")
-    labels = support.argmax(axis=-1)
+    heard = labelled[kept]
+    mean = (support * heard[..., None]).sum(axis=0) / np.maximum(heard.sum(axis=0), 1)[:, None]
+    labels = mean.argmax(axis=-1)
     if flip:
         if p.shape[-1] != 2:
             raise ValueError(f"flip swaps two classes, and p has {p.shape[-1]}; set flip to False")
         labels = 1 - labels
-    return (predictions == labels).mean(axis=1)
+    agrees = (predictions == labels) & labelled
+    return agrees[:, heard.any(axis=0)].mean(axis=1)
 
 
-def confident_prompts(p: ArrayLike) -> NDArray[np.bool_]:
+def confident_prompts(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np.bool_]:
     """Mask (prompts,) of ZPS's filter: the upper of two clusters of mean(best - second probability).
 
     All prompts are kept if they are equally confident, because then there is only one cluster.
     """
-    p = _probabilities(p)
+    p, labelled = _probabilities(p, labelled)
     ordered = np.sort(p, axis=-1)
     second = ordered[..., -2] if p.shape[-1] > 1 else 0.0
-    confidence = (ordered[..., -1] - second).mean(axis=1)
+    confidence = np.array([own.mean() for own in _labelled_rows(ordered[..., -1] - second, labelled)])
     if np.ptp(confidence) <= SAME_CONFIDENCE:
         return np.ones(len(confidence), dtype=bool)
     from sklearn.cluster import KMeans  # slow to import, and needed only here
@@ -138,7 +150,12 @@ def self_select_scores(ranking: Sequence[int], n_prompts: int, *, list_as_scores
     return scores
 
 
-def _probabilities(p: ArrayLike) -> NDArray[np.float64]:
+def _labelled_rows(values: NDArray[np.float64], labelled: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """The values of each prompt on the examples that it labels."""
+    return [own[mask] for own, mask in zip(values, labelled, strict=True)]
+
+
+def _probabilities(p: ArrayLike, labelled: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     p = np.asarray(p, dtype=float)
     if p.ndim != 3 or p.size == 0:
         raise ValueError(f"p must have shape (prompts, examples, classes) and not be empty, got {p.shape}")
@@ -149,7 +166,10 @@ def _probabilities(p: ArrayLike) -> NDArray[np.float64]:
             f"p[{prompt}, {example}] = {p[prompt, example]} is not a distribution over classes "
             f"({wrong.sum()} such rows): apply a softmax to the class scores first"
         )
-    return p
+    mask = np.ones(p.shape[:2], dtype=bool) if labelled is None else np.asarray(labelled, dtype=bool)
+    if mask.shape != p.shape[:2] or not mask.any(axis=1).all():
+        raise ValueError(f"labelled must be of shape {p.shape[:2]} with a labelled example for every prompt")
+    return p, mask
 
 
 def _one_hot(classes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:

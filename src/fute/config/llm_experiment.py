@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from fute.config.categories import Category
 from fute.config.engines import EngineSettings
+from fute.config.llm_baselines import LLM_BASELINES, LlmBaseline
 from fute.config.sections import Id, Section
 
 
@@ -28,13 +29,47 @@ class LlmConfig(Section):
     engine: EngineSettings = Field(EngineSettings(engine="vllm"), description="What runs the LLMs, and how.")
     system: str | None = Field(None, description="System message before every prompt. `null`: none.")
     max_text_words: int | None = Field(
-        None, ge=8, description="Most words of a text that enter a prompt; the rest is cut. `null`: all."
+        None,
+        ge=8,
+        description="Most words of a text that enter a prompt; the rest is cut. `null`: all. In scripts "
+        "without blanks each character counts as a word, in other runs without blanks every 40 characters.",
+    )
+    long_texts: Literal["error", "cut"] = Field(
+        "error",
+        description="Texts whose prompt has more than `engine.max_length` tokens. `error`: they are listed before the "
+        "first request. `cut`: they lose their end, the instruction stays whole; not for `openai`, whose tokenizer is "
+        "not known. Labels of other texts stay valid when this or `max_length` changes.",
     )
     calibration: Literal["none", "unsup"] = Field(
         "none",
         description="`unsup`: subtract each prompt's mean class log-score over U, so that no class is favoured. "
         "`none`: as in the paper.",
     )
+    baselines: tuple[LlmBaseline, ...] = Field(
+        tuple(LLM_BASELINES),
+        description="Baselines of Table 3 that are computed. `spell` asks for the likelihood of every prompt, which "
+        "many servers do not give; `self-select` asks for one more answer. The others cost no request.",
+    )
     nli_metric: Literal["accuracy", "macro_f1"] = Field(
         "accuracy", description="How the NLI datasets are scored; the authors' code takes `macro_f1`."
     )
+
+    @field_validator("baselines")
+    @classmethod
+    def _in_order(cls, names: tuple[LlmBaseline, ...]) -> tuple[LlmBaseline, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("names a baseline twice")
+        return tuple(name for name in LLM_BASELINES if name in names)
+
+    @model_validator(mode="after")
+    def _can_cut(self) -> LlmConfig:
+        if self.long_texts == "cut" and self.engine.engine == "openai":
+            raise ValueError(
+                "long_texts: cut needs the model's tokenizer, which engine openai does not have: set max_text_words"
+            )
+        return self
+
+    @property
+    def baselines_left_out(self) -> tuple[str, ...]:
+        """Rows of Table 3 that were not asked for."""
+        return tuple(row for name, row in LLM_BASELINES.items() if name not in self.baselines)

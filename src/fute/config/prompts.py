@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fute.config import strict_yaml
 from fute.config.categories import CLASSES, Category
+from fute.config.engines import EngineSettings
 from fute.config.sections import Id, Section, explain
 
 PLACEHOLDERS: dict[Category, tuple[str, ...]] = {"sa": ("text",), "nli": ("premise", "hypothesis")}
@@ -26,6 +28,43 @@ FILE_KEYS = {"category", "prompts"}
 
 class PromptError(ValueError):
     """A prompt file that cannot be used. The message names file, entry and key."""
+
+
+def unusable_words(classes: Sequence[Sequence[str]], engine: EngineSettings | None) -> str | None:
+    """Why the words of these classes can never be matched or told apart, and what to do; None if they can.
+
+    engine: None for what holds with every engine. Words that share their first token with one tokenizer only are found
+    by the engines that have it.
+    """
+    for word in (word for words in classes for word in words):
+        if not word.strip():
+            return f"{word!r} is an empty word, which no answer is: give a word"
+        if word != word.strip():
+            return f"{word!r} has blanks around it, and answers are compared without: write {word.strip()!r}"
+    if engine is None or engine.score == "sequence":
+        return None
+    advice = "choose other words" + (
+        ", or engine transformers or vllm with score: sequence" if engine.engine == "openai" else ", or score: sequence"
+    )
+    for one, other in permutations(classes, 2):
+        for a, b in product(one, other):
+            if _first_piece(a) == _first_piece(b):
+                return (
+                    f"{a!r} and {b!r} of different classes begin with the same word {_first_piece(a)!r}, and classes "
+                    f"are told apart by the first token: {advice}"
+                )
+            if engine.engine == "openai" and b.startswith(a):
+                return (
+                    f"{b!r} begins with {a!r}, a word of another class, and a server shows one token, which may be all "
+                    f"of one or the beginning of the other: {advice}"
+                )
+    return None
+
+
+def _first_piece(word: str) -> str:
+    """The first word, or the marks before it: no token reaches further."""
+    match = re.match(r"\w+|[^\w\s]+", word)
+    return match[0] if match else word
 
 
 class Prompt(Section):
@@ -53,6 +92,8 @@ class Prompt(Section):
             for word in words:
                 if owner.setdefault(word.lower(), name) != name:
                     raise ValueError(f"{word!r} stands for {owner[word.lower()]} and for {name}")
+        if problem := unusable_words(tuple(verbalizers.values()), None):
+            raise ValueError(problem)
         return verbalizers
 
     @model_validator(mode="before")

@@ -17,7 +17,7 @@ from fute.config import strict_yaml
 from fute.config.datasets import DatasetSettings
 from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
 from fute.config.models import ModelEntry
-from fute.config.prompts import Prompt, load_prompts
+from fute.config.prompts import Prompt, load_prompts, unusable_words
 from fute.config.sections import ConfigError, explain, is_id
 from fute.config.settings import Config
 
@@ -45,7 +45,13 @@ class Run:
                         f"llm.prompts.{category}: no prompt {number} in config/prompts/{category}.yaml; "
                         f"there are {sorted(known)}"
                     )
-                self.prompts[known[number].id] = known[number]
+                prompt = known[number]
+                if problem := unusable_words(tuple(prompt.verbalizers.values()), config.llm.engine):
+                    raise ConfigError(
+                        f"config/prompts/{category}.yaml: prompt {prompt.id} cannot be used with engine "
+                        f"{config.llm.engine.engine}: {problem}"
+                    )
+                self.prompts[prompt.id] = prompt
         for name in (*config.llm.models, config.surrogate.name):
             if name not in self.models:
                 raise ConfigError(

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from fute.artifacts import Step, content_key, read_jsonl, sha256_file
+from fute.artifacts import StaleFile, Step, content_key, read_jsonl, sha256_file
 from fute.batching import check_sources
 from fute.embeddings.vector_record import record_of
 
@@ -42,12 +42,12 @@ def extract_embedding(key: str, *, batch: Path, files: Mapping[str, Path], outpu
     files: the files that it was learned from (`train` or `labels`, and the surrogate's lock as `surrogate`), which are
     compared with the hashes in the batch.
 
-    Raises ValueError if the batch does not hold the vector, or was learned from other files.
+    Raises StaleFile if the batch does not hold the vector, or was learned from other files.
     """
     with zipfile.ZipFile(batch) as archive:
         recorded = json.loads(archive.read(INDEX)).get(key)
         if recorded is None:
-            raise ValueError(f"{batch}: holds no vector {key[:16]}; delete this batch and its .keys, then run again")
+            raise StaleFile(f"{batch}: holds no vector {key[:16]}; delete this batch and its .keys, then run again")
         data = archive.read(member(key))
     # Vectors of soft targets recorded their labels as `soft_labels`.
     named = {kind if kind in recorded else f"soft_{kind}": path for kind, path in files.items()}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fute.artifacts import read_jsonl
+from fute.artifacts import StaleFile, read_jsonl
 from fute.config.surrogate import Form
 from fute.data.rows import Answer, Row, read_rows
 from fute.data.text2text import labelled_pairs, mte_target
@@ -23,7 +23,7 @@ from fute.surrogate.labelled import (
     SpanTarget,
     Target,
 )
-from fute.surrogate.text2text import Pair
+from fute.surrogate.text2text import Pair, PairError
 
 
 def dataset_pairs(
@@ -42,14 +42,14 @@ def dataset_pairs(
 
 
 def row_target(row: Row, classes: Sequence[str]) -> Target:
-    """Target of a head for a labelled row. Raises ValueError for a label that is not one of `classes`."""
+    """Target of a head for a labelled row. Raises PairError for a label that is not one of `classes`."""
     if row.answers is not None:
         first = row.answers[0] if row.answers else Answer("", 0)
         return SpanTarget(first.start, first.start + len(first.text))
     if row.value is not None:
         return NumberTarget(row.value)
     if row.label not in classes:
-        raise ValueError(f"row {row.id}: label {row.label!r} is not one of the classes {', '.join(classes)}")
+        raise PairError(f"row {row.id}: label {row.label!r} is not one of the classes {', '.join(classes)}")
     return ClassTarget(classes.index(row.label), len(classes))
 
 
@@ -68,26 +68,32 @@ def model_pairs(
 ) -> list[Pair] | list[Labelled]:
     """Pairs of the texts of U, in U's order, with the labels of a black box; at most `item.pairs`.
 
-    The target is a text, or for heads the result of `label_target`.
+    The target is a text, or for heads the result of `label_target`. Texts without a label (prediction None) are left
+    out before the pairs are counted.
 
     Variant `null-i` permutes the labels over these texts; each i has a seed of its own.
-    Raises ValueError if labels and U have different texts.
+    Raises StaleFile if labels and U have different texts, or if no text has a label.
     """
     if [row.id for row in rows] != [label["id"] for label in labels]:
-        raise ValueError(f"{item.source}: its labels are not those of U in this order; delete them and run again")
-    used = labels[: item.pairs]
+        raise StaleFile(f"{item.source}: its labels are not those of U in this order; delete them and run again")
+    answered = [(row, label) for row, label in zip(rows, labels, strict=True) if label["prediction"] is not None][
+        : item.pairs
+    ]
+    if not answered:
+        raise StaleFile(f"{item.source}: none of its {len(labels)} labels of U is a label; delete them and run again")
+    rows, used = ([pair[side] for pair in answered] for side in (0, 1))
     if item.variant and item.variant.startswith("null-"):
         random.Random(f"{seed}/{item.variant}").shuffle(used)
     if form == "heads":
         try:
             targets = [label_target(label, item.classes, soft=item.target == "soft") for label in used]
-        except ValueError as error:
-            raise ValueError(f"{item.source}: {error}") from None
-        return [Labelled(row.segments, target) for row, target in zip(rows, targets, strict=False)]
+        except PairError as error:
+            raise PairError(f"{item.source}: {error}") from None
+        return [Labelled(row.segments, target) for row, target in zip(rows, targets, strict=True)]
     words = dict(zip(item.classes, ((word,) for word in item.verbalizers or ()), strict=False))
     return [
         Pair(row.segments, mte_target(item.target, label["prediction"], item.classes, words))
-        for row, label in zip(rows, used, strict=False)
+        for row, label in zip(rows, used, strict=True)
     ]
 
 
@@ -96,25 +102,25 @@ def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool
 
     With `classes`: the class, or if `soft` the probabilities of all classes. Without: the rounded number, or if `soft`
     the raw one; for a span its likeliest ends, hard or soft.
-    Raises ValueError, naming the line, for a label that lacks the values that the target needs.
+    Raises PairError, naming the line, for a label that lacks the values that the target needs.
     """
     where = f"label of {label['id']}: a head cannot learn {label['prediction']!r} without"
     if classes and soft:
         chances = dict(zip(label.get("classes", ()), label.get("probabilities", ()), strict=False))
         if missing := [name for name in classes if name not in chances]:
-            raise ValueError(f"{where} the probability of {missing[0]!r}; give classes and probabilities")
+            raise PairError(f"{where} the probability of {missing[0]!r}; give classes and probabilities")
         return SoftTarget(tuple(chances[name] for name in classes))
     if not classes:
         if "value" in label:
             return NumberTarget(label["value"] if soft else float(label["prediction"]))
         if "span" not in label:
-            raise ValueError(f"{where} its value or its span")
+            raise PairError(f"{where} its value or its span")
         if label["span"] is None:
             return NO_ANSWER
         (first, start), (last, stop) = label["span"]["start"], label["span"]["end"]
         return EndsTarget((first, start), (last, stop - 1))
     if label["prediction"] not in classes:
-        raise ValueError(f"label of {label['id']}: {label['prediction']!r} is not one of {', '.join(classes)}")
+        raise PairError(f"label of {label['id']}: {label['prediction']!r} is not one of {', '.join(classes)}")
     return ClassTarget(classes.index(label["prediction"]), len(classes))
 
 

@@ -34,6 +34,8 @@ AVERAGED = [
     "spearman",
 ]
 CEILING_SPLITS = 100
+UNLABELLED = -1
+"""Prediction of a row without a label."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Block:
         prompts: prompt ids, T of them, in the order of their numbers.
         classes: class names, in the order of the class indices.
         gold: (N,) class indices.
-        predictions: (T, N) class indices.
+        predictions: (T, N) class indices; `UNLABELLED` where the model gave no label, which counts as wrong.
         scores: (T,) for each method's name, higher is better.
     """
 
@@ -58,8 +60,8 @@ class Block:
         expected = (len(self.prompts), len(self.gold))
         if 0 in expected or self.predictions.shape != expected:
             raise ValueError(f"predictions have shape {self.predictions.shape}, (prompts, rows) = {expected}")
-        for name, indices in (("gold", self.gold), ("predictions", self.predictions)):
-            if indices.min() < 0 or indices.max() >= len(self.classes):
+        for name, indices, least in (("gold", self.gold, 0), ("predictions", self.predictions, UNLABELLED)):
+            if indices.min() < least or indices.max() >= len(self.classes):
                 raise ValueError(f"{name} holds a class index that is not one of {dict(enumerate(self.classes))}")
         for method, scores in self.scores.items():
             if method in REFERENCES:

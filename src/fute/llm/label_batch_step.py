@@ -3,31 +3,41 @@
 A cell is one (model, prompt, corpus). Its key covers the model, the prompt's words, the corpus, the engine and the
 code; prompts with the same words share their cells. One engine start labels a batch of cells. The work of a batch is
 cut into fixed chunks, so that a resumed run gives the engine the same chunks as an uninterrupted one and gets the same
-numbers.
+numbers. A chunk's answers are stored before its likelihoods (for SPELL) are asked for, and under a name that other
+batches of the model find, also after the batch is finished.
 """
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from fute.artifacts import Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
-from fute.batching import UnitStore, keys_text
+from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
+from fute.batching import UnitStore, finished_batches, keys_text
 from fute.config.engines import EngineSettings
+from fute.config.llm_baselines import LLM_BASELINES
 from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
-from fute.llm.engine import ENGINES, Engine, ScoreRequest, load_engine
+from fute.llm import long_texts
+from fute.llm.engine import ENGINES, Engine, PromptTokenizer, ScoreRequest, SpellUnavailable, load_engine
+from fute.llm.long_texts import tokenizer_of
 from fute.llm.self_select import TASKS, self_select_prompt
+from fute.llm.unlabelled import check_unlabelled
 from fute.progress import Track
 
 SUFFIX = ".jsonl.gz"
 SELECT_TOKENS = 32
 SELF_SELECT = "self-select"
+LOWEST = -1e6
+"""Log-score that stands for minus infinity, which JSON does not have."""
 
 
 class Frozen(BaseModel):
@@ -35,12 +45,18 @@ class Frozen(BaseModel):
 
 
 class LabelCell(Frozen):
-    """Labels of one prompt on one corpus. perplexity: also compute the likelihood of the filled prompts."""
+    """Labels of one prompt on one corpus.
+
+    perplexity: also compute the likelihood of the filled prompts. answers: see `answers_key`. base: the key that the
+    cell would have if no text were cut; None: `key`.
+    """
 
     key: str
     prompt: str
     corpus: str
     perplexity: bool = False
+    answers: str | None = None
+    base: str | None = None
 
 
 class SelectCell(Frozen):
@@ -54,12 +70,14 @@ class SelectCell(Frozen):
 class BatchSpec(Frozen):
     """Settings of step `label_batch`: everything that one engine start computes.
 
-    max_text_words: texts are cut to this number of words before they enter a prompt; None: never cut.
+    max_text_words: texts are cut to this number of words before they enter a prompt; None: never cut. long_texts: what
+    happens to texts whose prompt is longer than the engine's `max_length`.
     """
 
     engine: EngineSettings
     system: str | None = None
     max_text_words: int | None = None
+    long_texts: Literal["error", "cut"] = "error"
     prompts: dict[str, Prompt]
     labels: tuple[LabelCell, ...] = ()
     selects: tuple[SelectCell, ...] = ()
@@ -70,64 +88,115 @@ def prompt_words(prompt: Prompt) -> dict[str, Any]:
     return {"template": prompt.template, "verbalizers": prompt.verbalizers, "cot": prompt.cot}
 
 
+def _shaping(engine: EngineSettings) -> dict[str, Any]:
+    """Engine settings that change an answer. `max_length` changes none: longer prompts are refused or cut."""
+    return {name: value for name, value in engine.shaping().items() if name != "max_length"}
+
+
 def label_key(
     model: Any, engine: EngineSettings, system: str | None, max_text_words: int | None,
     prompt: Prompt, corpus: Any, perplexity: bool, code_sha256: str,
 ) -> str:  # fmt: skip
     """Content address of a label cell. model, corpus: JSON values that identify the weights and the texts."""
     return content_key(
-        ["label", model, engine.shaping(), system, max_text_words, prompt_words(prompt),
+        ["label", model, _shaping(engine), system, max_text_words, prompt_words(prompt),
          list(prompt.verbalizers), corpus, perplexity, code_sha256]
     )  # fmt: skip
 
 
+def cut_key(base: str, max_length: int) -> str:
+    """Content address of a label cell with the key `base` whose texts are cut so that prompts fit into `max_length`."""
+    return content_key(["cut", base, max_length])
+
+
+def answers_key(
+    model: Any, engine: EngineSettings, system: str | None, prompt: Prompt, code_sha256: str
+) -> str:  # fmt: skip
+    """Hash of everything but the texts that the answers under one prompt depend on.
+
+    With a text it identifies an answer, so that an unfinished batch can take answers from another one.
+    """
+    return content_key(
+        ["answers", model, _shaping(engine), system, prompt_words(prompt), list(prompt.verbalizers), code_sha256]
+    )
+
+
 def select_key(model: Any, engine: EngineSettings, prompts: Sequence[Prompt], code_sha256: str) -> str:
     """Content address of a Self-Select cell, which depends on the words of all prompts in their order."""
-    return content_key(["select", model, engine.shaping(), [p.template for p in prompts], code_sha256])
+    return content_key(["select", model, _shaping(engine), [p.template for p in prompts], code_sha256])
 
 
 @dataclass(frozen=True)
 class Item:
-    """One request of a batch: a row of a corpus under a prompt, for one cell."""
+    """One request of a batch: a row of a corpus under a prompt, for one cell.
+
+    segments: the row's texts as they enter the prompt. is_cut: True if they lost their end to `max_length`.
+    """
 
     cell: LabelCell
     index: int
     row: Row
+    segments: tuple[str, ...]
+    is_cut: bool = False
+
+
+WORD = re.compile(
+    # scripts written without blanks: each character (Thai, Lao, Myanmar, Khmer, kana, Han) counts as a word
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+    # others: what stands between blanks, and in a longer run without any blank every 40 characters
+    "|[^\\s\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{1,40}"
+)
 
 
 def cut_words(text: str, limit: int | None) -> str:
-    """First `limit` whitespace-separated words of the text; the unchanged text if it has no more. None: no limit."""
-    if limit is None or len(words := text.split()) <= limit:
+    """First `limit` words of the text; the unchanged text if it has no more. None: no limit.
+
+    Words stand between blanks. So that a text without blanks is cut, too, each character of a script that is written
+    without them counts as a word, and so do every 40 characters of a longer run.
+    """
+    if limit is None:
         return text
-    return " ".join(words[:limit])
-
-
-def _segments(spec: BatchSpec, row: Row) -> tuple[str, ...]:
-    return tuple(cut_words(segment, spec.max_text_words) for segment in row.segments)
+    words = itertools.islice(WORD.finditer(text), limit + 1)
+    ends = [word.end() for word in words]
+    return text if len(ends) <= limit else " ".join(text[: ends[limit - 1]].split())
 
 
 def _request(spec: BatchSpec, item: Item) -> ScoreRequest:
     prompt = spec.prompts[item.cell.prompt]
     return ScoreRequest(
         id=f"{prompt.id} on {item.row.id}",
-        user=user_message(prompt, _segments(spec, item.row)),
+        user=user_message(prompt, item.segments),
         system=spec.system,
         classes=tuple(tuple(words) for words in prompt.verbalizers.values()),
         followup=followup(prompt),
     )
 
 
-def chunks(spec: BatchSpec, corpora: Mapping[str, Sequence[Row]], engine: Engine) -> list[tuple[str, list[Item]]]:
+def items_of(spec: BatchSpec, corpora: Mapping[str, Sequence[Row]]) -> list[list[Item]]:
+    """Requests of each cell of a batch, cells in the order of their keys, rows in the order of the corpus."""
+    unique = {cell.key: cell for cell in spec.labels}
+    return [
+        [
+            Item(cell, index, row, tuple(cut_words(segment, spec.max_text_words) for segment in row.segments))
+            for index, row in enumerate(corpora[cell.corpus])
+        ]
+        for _, cell in sorted(unique.items())
+    ]
+
+
+def chunks(
+    spec: BatchSpec, corpora: Mapping[str, Sequence[Row]], engine: Engine, items: list[list[Item]] | None = None
+) -> list[tuple[str, list[Item]]]:
     """Units of work of a batch: (unit name, items), the same for every run of the batch.
+
+    items: those of `items_of`, some of them perhaps cut. A unit's name is a hash of its texts and of all that their
+    answers depend on, so that every batch of the model with the same unit can use it.
 
     Engines with a prefix cache get requests ordered by their text, so that prompts with the same beginning follow each
     other. For other engines a chunk holds requests of one cell only, ordered by length, so that the numbers of a cell
     do not depend on the rest of the batch.
     """
-    unique = {cell.key: cell for cell in spec.labels}
-    items = [
-        [Item(cell, index, row) for index, row in enumerate(corpora[cell.corpus])] for _, cell in sorted(unique.items())
-    ]
+    items = items_of(spec, corpora) if items is None else items
     # A chain of thought takes many times longer than a plain answer, so the two never share a chunk.
     if engine.prefers_shared_prefix:
         groups = [
@@ -140,40 +209,197 @@ def chunks(spec: BatchSpec, corpora: Mapping[str, Sequence[Row]], engine: Engine
     for group in groups:
         for start in range(0, len(group), engine.chunk_size):
             part = group[start : start + engine.chunk_size]
-            name = content_key([[item.cell.key, item.index] for item in part])[:24]
-            result.append((f"{name}.jsonl", part))
+            result.append((f"{_unit(part)}.jsonl", part))
     return result
 
 
-def _label_chunk(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Iterator[dict[str, Any]]:
-    results = engine.score([_request(spec, item) for item in items])
-    asked = [item for item in items if item.cell.perplexity]
-    texts = [
-        (f"{i.cell.prompt} on {i.row.id}", fill(spec.prompts[i.cell.prompt], _segments(spec, i.row))) for i in asked
+def _unit(items: Sequence[Item]) -> str:
+    return content_key([[item.cell.answers or item.cell.key, item.segments] for item in items])[:24]
+
+
+def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[list[list[Item]], dict[str, int]]:
+    """The items with texts that fit into the engine's prompts; and the longest prompt in tokens, by key of cell.
+
+    An engine without a tokenizer gets the items as they are, and no longest prompts.
+
+    Raises LongTextError, which names them all, for prompts that are too long, and with `long_texts: cut` for those
+    whose instruction alone is.
+    """
+    prompts = tokenizer_of(engine)
+    if prompts is None:
+        return items, {}
+    longest: dict[str, int] = {}
+    too_long: list[tuple[str, int, int]] = []
+    result = []
+    most = long_texts.longest_prompt(prompts, engine.settings.answer_tokens)
+    for cell_items in items:
+        kept = []
+        for item, length in zip(cell_items, _lengths(spec, cell_items, engine, prompts), strict=True):
+            segments = item.segments
+            if length <= most:
+                longest[item.cell.key] = max(longest.get(item.cell.key, 0), length)
+            elif spec.long_texts == "cut":
+
+                def fits(parts: tuple[str, ...], item: Item = item) -> bool:
+                    return _lengths(spec, [replace(item, segments=parts)], engine, prompts)[0] <= most
+
+                segments = long_texts.cut(segments, fits)
+            else:
+                segments = None
+            if segments is None:
+                too_long.append((_request(spec, item).id, length, most))
+            else:
+                kept.append(replace(item, segments=segments, is_cut=segments != item.segments))
+        result.append(kept)
+    for cell in spec.selects:
+        length = len(prompts.encode([prompts.render(_question(spec, cell))])[0])
+        room = long_texts.longest_prompt(prompts, SELECT_TOKENS)
+        if length > room:
+            too_long.append((f"{SELF_SELECT} {cell.category}", length, room))
+    requests = sum(map(len, items)) + len(spec.selects)
+    long_texts.refuse(too_long, requests, may_cut=spec.long_texts == "error")
+    return result, longest
+
+
+def _lengths(spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: PromptTokenizer) -> list[int]:
+    """Most tokens that each prompt of a cell may have.
+
+    That is the longer of prompt and plain text where the likelihood is asked for; a chain of thought adds all that its
+    reasoning may have, and the question after it.
+    """
+    if not items:
+        return []
+    requests = [_request(spec, item) for item in items]
+    room = long_texts.room_for_reasoning(prompts, requests[0], engine.settings.reasoning_tokens)
+    lengths = [length + room for length in long_texts.prompt_lengths(prompts, requests)]
+    if not items[0].cell.perplexity:
+        return lengths
+    plain = long_texts.text_lengths(prompts, [text for _, text in _plain(spec, items)])
+    return [max(both) for both in zip(lengths, plain, strict=True)]
+
+
+def _question(spec: BatchSpec, cell: SelectCell) -> str:
+    return self_select_prompt(TASKS[cell.category], [spec.prompts[name].template for name in cell.prompts])
+
+
+def _plain(spec: BatchSpec, items: Sequence[Item]) -> list[tuple[str, str]]:
+    """(id, filled prompt) of each item, whose likelihood is asked for."""
+    return [
+        (f"{item.cell.prompt} on {item.row.id}", fill(spec.prompts[item.cell.prompt], item.segments)) for item in items
     ]
-    perplexities = (
-        dict(zip(((i.cell.key, i.index) for i in asked), engine.perplexity(texts), strict=True)) if asked else {}
-    )
-    for item, result in zip(items, results, strict=True):
+
+
+def _scores(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Iterator[dict[str, Any]]:
+    """What the engine says of each item, without what only says where the item stands."""
+    for result in engine.score([_request(spec, item) for item in items]):
         line = {
-            "key": item.cell.key,
-            "index": item.index,
-            "id": item.row.id,
-            "log_scores": [round(score, 6) for score in result.log_scores],
+            "log_scores": [round(max(score, LOWEST), 6) for score in result.log_scores],
             "coverage": round(result.coverage, 6),
             "text": result.text,
             "top_is_verbalizer": result.top_is_verbalizer,
             "prompt_tokens": result.prompt_tokens,
         }
+        if not all(result.seen):
+            line |= {"seen": list(result.seen), "first_token": result.first_token}
         if result.reasoning is not None:
             line |= {
                 "reasoning": result.reasoning,
                 "reasoning_tokens": result.reasoning_tokens,
                 "reasoning_truncated": result.reasoning_truncated,
             }
-        if (perplexity := perplexities.get((item.cell.key, item.index))) is not None:
-            line |= {"mean_nll": round(perplexity.mean_nll, 6), "nll_tokens": perplexity.tokens}
         yield line
+
+
+def _perplexities(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Iterator[dict[str, Any]]:
+    """Likelihood of each item's filled prompt. Raises SpellUnavailable, saying how to do without, if there is none."""
+    try:
+        answers = engine.perplexity(_plain(spec, items))
+    except SpellUnavailable as error:
+        others = ", ".join(name for name in LLM_BASELINES if name != "spell")
+        raise SpellUnavailable(
+            f"{error}; to run everything but SPELL, write llm: {{baselines: [{others}]}} (answers that were paid for "
+            "are kept)"
+        ) from error
+    for answer in answers:
+        yield {"mean_nll": round(answer.mean_nll, 6), "nll_tokens": answer.tokens}
+
+
+PLACE = ("key", "index", "id", "unit", "at", "cut")
+"""Fields of a batch's line that say where it stands; `unit`, `at`: the chunk it was asked in, and where in it."""
+LIKELIHOOD = ("mean_nll", "nll_tokens")
+
+
+def _without(line: Mapping[str, Any], *fields: str) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name not in fields}
+
+
+class _Units:
+    """Stored units of a batch, as lines. lock_sha256: of the model's lock, which all units were made from."""
+
+    def __init__(self, output: Path, lock_sha256: str) -> None:
+        self.store = UnitStore(output, SUFFIX, [lock_sha256])
+        self.folder, self.lock_sha256 = output.parent, lock_sha256
+
+    def adopt(self, sizes: Mapping[str, int]) -> None:
+        """Take missing units from other batches of the model: unfinished ones, and finished ones with the same chunks.
+
+        sizes: number of lines by unit.
+        """
+        self.store.adopt(list(sizes))
+        missing = set(self.store.missing(list(sizes)))
+        finished = sorted(set(finished_batches(self.folder, SUFFIX).values()))
+        for batch in finished if missing else ():
+            for name, lines in self._chunks(self.folder / f"{batch}{SUFFIX}", {unit.split(".")[0] for unit in missing}):
+                parts = {f"{name}.jsonl": [_without(line, *PLACE, *LIKELIHOOD) for line in lines]}
+                if all(field in line for line in lines for field in LIKELIHOOD):
+                    parts[f"{name}.nll.jsonl"] = [{field: line[field] for field in LIKELIHOOD} for line in lines]
+                for unit in parts.keys() & missing:
+                    if len(lines) == sizes[unit]:
+                        self.put(unit, parts[unit])
+                        missing.discard(unit)
+
+    def _chunks(self, batch: Path, wanted: set[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Yield those of some chunks that a finished batch holds, with their lines in order."""
+        chunks: dict[str, dict[int, dict[str, Any]]] = {}
+        with gzip.open(batch, "rt", encoding="utf8") as stream:
+            head = next(stream, None)  # None: the empty batch that a rerun declares as finished
+            if head and json.loads(head)["model_lock_sha256"] == self.lock_sha256:
+                for line in map(json.loads, stream):
+                    if line.get("unit") in wanted:
+                        chunks.setdefault(line["unit"], {})[line["at"]] = line
+        for name, lines in chunks.items():
+            yield name, [lines[at] for at in sorted(lines)]
+
+    def put(self, unit: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        self.store.put(unit, lambda path: path.write_bytes(jsonl_bytes(lines)))
+
+    def read(self, unit: str, expected: int) -> list[dict[str, Any]]:
+        """Lines of a unit. Raises StaleFile for another number of them."""
+        path = self.store.path(unit)
+        lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+        if len(lines) != expected:
+            raise StaleFile(f"{path}: {len(lines)} lines for {expected} requests; delete this file")
+        return lines
+
+
+class _Unlabelled:
+    """First tokens of rows for which no class was seen, by cell; stops a batch when a cell has too many."""
+
+    def __init__(self, spec: BatchSpec, corpora: Mapping[str, Sequence[Row]], lock: Path) -> None:
+        self.rows = {name: len(rows) for name, rows in corpora.items()}
+        self.lock = lock
+        self.tokens: dict[str, list[str]] = {}
+
+    def add(self, items: Sequence[Item], lines: Sequence[Mapping[str, Any]]) -> None:
+        cells = {}
+        for item, line in zip(items, lines, strict=True):
+            if not any(line.get("seen", (True,))):
+                self.tokens.setdefault(item.cell.key, []).append(line["first_token"])
+                cells[item.cell.key] = item.cell
+        for key, cell in cells.items():
+            check_unlabelled(
+                self.tokens[key], self.rows[cell.corpus], prompt=cell.prompt, corpus=cell.corpus, lock=self.lock
+            )
 
 
 def label_batch(
@@ -187,53 +413,79 @@ def label_batch(
     """Label all cells of a batch with one engine start. A killed run continues where it stopped.
 
     model: folder of the weights, which does not exist for a model behind a server. corpora: corpus id -> rows file.
-    output: the batch's data; `.keys` and sidecars are written next to it.
-    Raises ValueError for a stored chunk of another size than its requests.
+    output: the batch's data; `.keys` and sidecars are written next to it. Chunks that another batch of the model has
+    asked for already, finished or not, are not asked for again.
+    Raises LongTextError before the first request for prompts that are too long; SpellUnavailable, after one request,
+    if likelihoods are asked for that the engine does not give; UnlabelledError as soon as no class was seen on more
+    than a tenth of the rows of a cell; StaleFile for a stored unit of another size than its requests.
     """
     rows = {name: read_rows(path) for name, path in corpora.items()}
-    store = UnitStore(output, SUFFIX, map(sha256_file, [lock, *corpora.values()]))
+    units = _Units(output, sha256_file(lock))
+    store = units.store
     engine = load_engine(spec.engine, model if model.is_dir() else None)
     try:
-        work = chunks(spec, rows, engine)
-        open_units = set(store.missing([name for name, _ in work]))
+        items, longest = fitted(spec, items_of(spec, rows), engine)
+        work = chunks(spec, rows, engine, items)
+        likelihoods = [(f"{_unit(asked)}.nll.jsonl", asked) for _, part in work
+                       if (asked := [item for item in part if item.cell.perplexity])]  # fmt: skip
+        units.adopt({name: len(part) for name, part in [*work, *likelihoods]})
+        open_units = set(store.missing([name for name, _ in [*work, *likelihoods]]))
         done = sum(len(items) for name, items in work if name not in open_units)
         total = sum(len(items) for _, items in work)
+        cut = sum(item.is_cut for _, part in work for item in part)
         print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
+        if cut:
+            print(f"labelling: the texts of {cut} requests are cut to fit into max_length", flush=True)
+        first = next((asked for name, asked in likelihoods if name in open_units), None)
+        if first is not None and tokenizer_of(engine) is None:
+            list(_perplexities(spec, first[:1], engine))  # a server that cannot do it must cost one request, not all
+        unlabelled = _Unlabelled(spec, rows, lock)
         with Track("labelling", total - done, "requests") as track:
-            for name, items in work:
+            for name, part in work:
+                if store.missing([name]):
+                    units.put(name, list(_scores(spec, part, engine)))
+                unlabelled.add(part, units.read(name, len(part)))
+                asked = [item for item in part if item.cell.perplexity]
+                if asked and store.missing([unit := f"{_unit(asked)}.nll.jsonl"]):
+                    units.put(unit, list(_perplexities(spec, asked, engine)))
                 if name in open_units:
-                    lines = list(_label_chunk(spec, items, engine))
-                    store.put(name, lambda path, lines=lines: path.write_bytes(jsonl_bytes(lines)))
-                    track.advance(len(items))
+                    track.advance(len(part))
         for cell in spec.selects:
             unit = f"{cell.key[:24]}.jsonl"
+            store.adopt([unit])
             if store.missing([unit]):
-                question = self_select_prompt(
-                    TASKS[cell.category], [spec.prompts[name].template for name in cell.prompts]
-                )
-                answer = engine.generate([(f"self-select {cell.category}", question)], SELECT_TOKENS)[0]
-                line = {"key": cell.key, "answer": answer}
-                store.put(unit, lambda path, line=line: path.write_bytes(jsonl_bytes([line])))
+                answer = engine.generate([(f"{SELF_SELECT} {cell.category}", _question(spec, cell))], SELECT_TOKENS)[0]
+                units.put(unit, [{"key": cell.key, "answer": answer}])
         identity = engine.identity()
     finally:
         engine.close()
 
     lines: list[dict[str, Any]] = []
-    for name, items in work:
-        part = [json.loads(line) for line in store.path(name).read_text(encoding="utf8").splitlines()]
-        if len(part) != len(items):
-            raise ValueError(f"{store.path(name)}: {len(part)} lines for {len(items)} requests; delete this file")
-        lines += part
+    for name, part in work:
+        asked = [item for item in part if item.cell.perplexity]
+        likelihood = units.read(f"{_unit(asked)}.nll.jsonl", len(asked)) if asked else []
+        more = dict(zip(((item.cell.key, item.index) for item in asked), likelihood, strict=True))
+        for at, (item, line) in enumerate(zip(part, units.read(name, len(part)), strict=True)):
+            place = {"key": item.cell.key, "index": item.index, "id": item.row.id}
+            place |= {"unit": name.removesuffix(".jsonl"), "at": at}
+            marked = {"cut": True} if item.is_cut else {}
+            lines.append(place | line | marked | more.get((item.cell.key, item.index), {}))
     for cell in {cell.key: cell for cell in spec.selects}.values():
-        lines += [json.loads(store.path(f"{cell.key[:24]}.jsonl").read_text(encoding="utf8"))]
+        lines += units.read(f"{cell.key[:24]}.jsonl", 1)
     lines.sort(key=lambda line: (line["key"], line.get("index", 0)))
     head = {
         "engine": identity,
         "model_lock_sha256": sha256_file(lock),
         "corpora": {name: sha256_file(path) for name, path in sorted(corpora.items())},
-    }
+    } | ({"cut_texts": cut} if cut else {})
     cells = {f"{cell.prompt}/{cell.corpus}": cell.key for cell in spec.labels}
     cells |= {f"{SELF_SELECT}/{cell.category}": cell.key for cell in spec.selects}
+    touched = {item.cell.key for _, part in work for item in part if item.is_cut}
+    uncut = {
+        cell.key: (cell.base or cell.key, longest[cell.key])
+        for cell in spec.labels
+        if cell.key in longest and cell.key not in touched
+    }
     with Step(
         __name__,
         settings=spec.model_dump(),
@@ -241,6 +493,6 @@ def label_batch(
         more_code=[ENGINES[spec.engine.engine][0]],
         seeds={"engine": spec.engine.seed},
     ) as step:
-        step.facts = {"engine": identity}
+        step.facts = {"engine": identity} | ({"cut_texts": cut} if cut else {})
         step.bytes(output, gzip_bytes(jsonl_bytes([head, *lines])), rows=len(lines))
-        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys_text(cells).encode())
+        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys_text(cells, uncut).encode())

@@ -1,57 +1,36 @@
 """The openai engine: any OpenAI-compatible server that returns log-probabilities, over plain HTTP.
 
-A server returns the 20 likeliest tokens and has no tokenizer to use, so probabilities of classes come from the texts of
-tokens. They can miss tokens that the other engines see, and can count spellings (a leading blank, a first piece) that
-the other engines do not count.
+A server returns the likeliest tokens only and has no tokenizer to use, so probabilities of classes come from the texts
+of tokens. They can miss tokens that the other engines see, and can count spellings (a leading blank, a first piece)
+that the other engines do not count.
 """
 
-import email.utils
 import math
-import os
-import random
 import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
-import numpy as np
-
 from fute.config.engines import EngineSettings
-from fute.llm.engine import Perplexity, ScoreRequest, ScoreResult
+from fute.llm.engine import (
+    EngineError,
+    Perplexity,
+    ScoreRequest,
+    ScoreResult,
+    ServerError,
+    SpellUnavailable,
+    check_words,
+    starts_reasoning,
+)
+from fute.llm.server import Refused, Server, one_line
+from fute.llm.token_words import MOST_TOTAL, Token, class_log_scores, returned_probability, token_classes
 
-TOP_LOGPROBS = 20  # the protocol's limit
-RETRIED = {408, 409, 429}  # and every 5xx
-BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
+# Statuses of a server that has no /completions, or not with these fields.
+NO_ECHO = {400, 404, 405, 410, 415, 422, 501}
 
 T, R = TypeVar("T"), TypeVar("R")
-
-
-class RateLimit:
-    """Token bucket: at most `per_minute` requests per minute, spread evenly; None: no limit."""
-
-    def __init__(
-        self,
-        per_minute: int | None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ):
-        self._interval = 60 / per_minute if per_minute else 0.0
-        self._clock, self._sleep = clock, sleep
-        self._next = clock()
-        self._lock = threading.Lock()
-
-    def wait(self) -> None:
-        """Wait until it is the caller's turn."""
-        with self._lock:
-            turn = max(self._next, self._clock())
-            self._next = turn + self._interval
-        delay = turn - self._clock()
-        if delay > 0:
-            self._sleep(delay)
 
 
 class OpenAIEngine:
@@ -62,8 +41,8 @@ class OpenAIEngine:
     message.
 
     Raises:
-        ValueError: settings are missing, or need something that such a server cannot do.
-        RuntimeError: the variable with the key is not set.
+        EngineError: settings are missing, or need something that such a server cannot do.
+        ServerError: the variable with the key is not set.
     """
 
     chunk_size = 64
@@ -72,26 +51,15 @@ class OpenAIEngine:
     def __init__(self, settings: EngineSettings, model_path: Path | None = None):
         for name in ("base_url", "api_model"):
             if not getattr(settings, name):
-                raise ValueError(f"engine openai needs {name}: set it in the model's engine settings")
+                raise EngineError(f"engine openai needs {name}: set it in the model's engine settings")
         if settings.score != "first_token":
-            raise ValueError("engine openai sees single tokens only: set score: first_token")
+            raise EngineError("engine openai sees single tokens only: set score: first_token")
         if settings.chat_template != "model":
-            raise ValueError("engine openai uses the server's chat template: set chat_template: model")
-        key = os.environ.get(settings.api_key_env)
-        if not key:
-            raise RuntimeError(
-                f"environment variable {settings.api_key_env} is not set: put the API key there "
-                "(any word for a server that asks for none)"
-            )
+            raise EngineError("engine openai uses the server's chat template: set chat_template: model")
         self.settings = settings
         self.bounded_classes = 0
         self._count = threading.Lock()
-        self._limit = RateLimit(settings.requests_per_minute)
-        self._client = httpx.Client(
-            base_url=settings.base_url.rstrip("/") + "/",
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=settings.timeout_s,
-        )
+        self.server = Server(settings)
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -99,13 +67,15 @@ class OpenAIEngine:
             "class": type(self).__name__,
             "server": urlsplit(self.settings.base_url).hostname,
             "model": self.settings.api_model,
-            "top_logprobs": TOP_LOGPROBS,
+            "top_logprobs": self.settings.top_logprobs,
             "seed": self.settings.seed,
+            "extra_body": self.settings.extra_body,
             "chat_template_sha256": None,
             "bos": "server",
         }
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[ScoreResult]:
+        check_words(requests, self.settings)
         return self._map(self._score, requests)
 
     def perplexity(self, texts: Sequence[tuple[str, str]]) -> list[Perplexity]:
@@ -114,21 +84,28 @@ class OpenAIEngine:
     def generate(self, prompts: Sequence[tuple[str, str]], max_tokens: int) -> list[str]:
         def answer(prompt: tuple[str, str]) -> str:
             prompt_id, user = prompt
-            choice, _ = self._chat(prompt_id, [{"role": "user", "content": user}], max_tokens=max_tokens)
-            return choice["message"]["content"] or ""
+            choice, _ = self._chat(prompt_id, [{"role": "user", "content": user}], max_tokens)
+            return content_of(prompt_id, choice)
 
         return self._map(answer, prompts)
 
     def close(self) -> None:
-        self._client.close()
+        self.server.close()
 
     def _map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Results in the order of the items. One failed request fails the call, so that no others cost money."""
+        self.server.resume()
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
             futures = [pool.submit(work, item) for item in items]
             try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                # Until here no request was stopped, so an error is a reason.
+                for future in futures:
+                    if future in done and future.exception() is not None:
+                        raise future.exception()
                 return [future.result() for future in futures]
             except BaseException:
-                # One failed request fails the call, so requests that have not started must not cost money.
+                self.server.stop()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
@@ -137,135 +114,171 @@ class OpenAIEngine:
         messages.append({"role": "user", "content": request.user})
         reasoning = reasoning_tokens = truncated = None
         if request.followup is not None:
-            choice, usage = self._chat(request.id, messages, max_tokens=self.settings.reasoning_tokens)
-            reasoning = choice["message"]["content"] or ""
-            reasoning_tokens, truncated = usage["completion_tokens"], choice["finish_reason"] == "length"
+            choice, usage = self._chat(request.id, messages, self.settings.reasoning_tokens)
+            reasoning = content_of(request.id, choice)
+            self._refuse_reasoning(request.id, reasoning, choice)
+            reasoning_tokens, truncated = usage["completion_tokens"], choice.get("finish_reason") == "length"
             messages.append({"role": "assistant", "content": reasoning})
             messages.append({"role": "user", "content": request.followup})
         choice, usage = self._chat(
             request.id,
             messages,
-            max_tokens=self.settings.answer_tokens,
+            self.settings.answer_tokens,
             logprobs=True,
-            top_logprobs=TOP_LOGPROBS,
+            top_logprobs=self.settings.top_logprobs,
         )
-        try:
-            top = {t["token"]: float(t["logprob"]) for t in choice["logprobs"]["content"][0]["top_logprobs"]}
-        except (KeyError, IndexError, TypeError):
-            top = {}
-        if not top:
-            raise RuntimeError(
-                f"request {request.id}: the server returned no top_logprobs: use a model and a server that return them"
-            )
-        log_scores, seen = class_log_scores(top, request.classes)
+        text = content_of(request.id, choice)
+        tokens = returned_tokens(request.id, choice)
+        best = max(tokens, key=lambda token: -math.inf if token.logprob is None else token.logprob)
+        self._refuse_reasoning(request.id, best.text, choice)
+        log_scores, seen = class_log_scores(tokens, request.classes)
         with self._count:
             self.bounded_classes += seen.count(False)
-        best = max(top, key=top.__getitem__)
         return ScoreResult(
             id=request.id,
-            log_scores=tuple(log_scores),
+            log_scores=log_scores,
             coverage=sum(math.exp(s) for s, was_seen in zip(log_scores, seen, strict=True) if was_seen),
-            text=choice["message"]["content"] or "",
-            top_is_verbalizer=token_class(best, request.classes) is not None,
+            text=text,
+            top_is_verbalizer=len(token_classes(best, request.classes)) == 1,
             prompt_tokens=usage["prompt_tokens"],
+            seen=seen,
+            first_token=writable(best.text),
             reasoning=reasoning,
             reasoning_tokens=reasoning_tokens,
             reasoning_truncated=truncated,
         )
 
-    def _chat(self, request_id: str, messages: list[dict], **options: Any) -> tuple[dict, dict]:
-        body = {"messages": messages, **options}
+    def _refuse_reasoning(self, request_id: str, text: str, choice: Mapping[str, Any]) -> None:
+        """Raise EngineError if the model thinks before it answers, in its text or in a field of its own."""
+        message = choice["message"]
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        if not starts_reasoning(text) and not (thought and not message.get("content")):
+            return
+        sign = repr(one_line(text, 40)) if starts_reasoning(text) else "a reasoning of its own, and no text"
+        raise EngineError(
+            f"request {request_id}: model {self.settings.api_model} answers with {sign}: a reasoning model, whose "
+            "first token is no answer. Switch its thinking off with llm.engine.extra_body, such as "
+            "{chat_template_kwargs: {enable_thinking: false}} or {reasoning_effort: none}, or take another model"
+        )
+
+    def _chat(
+        self, request_id: str, messages: list[dict], max_tokens: int, **options: Any
+    ) -> tuple[dict[str, Any], dict[str, int | None]]:
+        """(first choice, which has a message; usage) of a chat completion."""
+        body = {"messages": messages, self.settings.max_tokens_field: max_tokens, **options}
         answer = self._post(request_id, "chat/completions", body)
-        try:
-            return answer["choices"][0], answer["usage"]
-        except (KeyError, IndexError) as error:
-            raise RuntimeError(f"request {request_id}: the server's answer has no {error}: check base_url") from error
+        choice = first_choice(answer)
+        if choice is None or not isinstance(choice.get("message"), dict):
+            lacking = "'choices'" if choice is None else "'message' in its choice"
+            raise ServerError(f"request {request_id}: the server's answer has no {lacking}: check base_url")
+        return choice, usage_of(answer)
+
+    def _post(self, request_id: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        body |= {"model": self.settings.api_model, "temperature": 0}
+        if self.settings.seed is not None:
+            body["seed"] = self.settings.seed
+        return self.server.post(request_id, path, body | self.settings.extra_body)
 
     def _perplexity(self, text: tuple[str, str]) -> Perplexity:
         text_id, prompt = text
         body = {"prompt": prompt, "max_tokens": 1, "echo": True, "logprobs": 1}
         try:
             answer = self._post(text_id, "completions", body)
-            logprobs = answer["choices"][0]["logprobs"]["token_logprobs"][: answer["usage"]["prompt_tokens"]]
-        except (RuntimeError, KeyError, IndexError, TypeError) as error:
-            raise RuntimeError(
-                f"text {text_id}: SPELL needs /completions with echo and logprobs, and this server did not "
-                f"answer such a request ({error}): take it from the prompt methods, or use engine vllm"
-            ) from error
-        predicted = [value for value in logprobs if value is not None]
-        if not predicted:
-            raise ValueError(f"text {text_id} has {len(logprobs)} token(s): nothing is predicted in it")
-        return Perplexity(text_id, -sum(predicted) / len(predicted), len(predicted))
-
-    def _post(self, request_id: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The server's answer. Retries errors that may pass, after Retry-After or a back-off with jitter."""
-        body |= {"model": self.settings.api_model, "temperature": 0, "seed": self.settings.seed}
-        for attempt in range(self.settings.max_retries + 1):
-            self._limit.wait()
-            wait = min(LONGEST_BACKOFF_S, BACKOFF_S * 2**attempt) * random.uniform(0.5, 1)
-            try:
-                response = self._client.post(path, json=body)
-            except httpx.TransportError as error:
-                problem = f"{type(error).__name__}: {error}"
-            else:
-                if response.is_success:
-                    try:
-                        return response.json()
-                    except ValueError:
-                        raise RuntimeError(
-                            f"request {request_id}: the answer of {path} is not JSON, "
-                            f"starting with {response.text[:80]!r}: check base_url (it ends in /v1)"
-                        ) from None
-                problem = f"HTTP {response.status_code}: {response.text[:300]}"
-                if response.status_code not in RETRIED and response.status_code < 500:
-                    raise RuntimeError(f"request {request_id}: {path} was refused, {problem}")
-                asked = retry_after(response.headers.get("Retry-After"))
-                wait = wait if asked is None else asked
-            if attempt < self.settings.max_retries:
-                time.sleep(wait)
-        raise RuntimeError(f"request {request_id}: {path} failed {attempt + 1} times, at last with {problem}")
+        except Refused as error:
+            if error.status not in NO_ECHO or error.about_request:
+                raise
+            raise no_spell(text_id, f"it says {error.words!r} (HTTP {error.status})") from None
+        return Perplexity(text_id, *prompt_likelihood(text_id, answer))
 
 
-def retry_after(header: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header (a number or a date); None without a readable header."""
-    if header is None:
-        return None
+def no_spell(text_id: str, reason: str) -> SpellUnavailable:
+    """The error that SPELL cannot be had from a server."""
+    return SpellUnavailable(
+        f"text {text_id}: SPELL needs /completions with echo and logprobs, and this server does not give the "
+        f"log-probabilities of a prompt: {reason}. Leave SPELL out, or use engine vllm"
+    )
+
+
+def prompt_likelihood(text_id: str, answer: Mapping[str, Any]) -> tuple[float, int]:
+    """(mean negative log-likelihood, predicted tokens) of the prompt that an answer to a request with echo repeats.
+
+    The log-probabilities are those of all prompt tokens, the first of which has none, and perhaps of the generated one.
+
+    Raises:
+        SpellUnavailable: they are others.
+        EngineError: the prompt has one token only.
+    """
+    logprobs = (first_choice(answer) or {}).get("logprobs")
+    values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+    if not isinstance(values, list) or not values:
+        raise no_spell(text_id, "its answer has no logprobs.token_logprobs")
+    length = usage_of(answer)["prompt_tokens"]
+    if not length:
+        raise no_spell(text_id, "its answer does not say how many tokens the prompt has (usage.prompt_tokens)")
+    if not length <= len(values) <= length + 1:
+        raise no_spell(
+            text_id, f"it returned {len(values)} of them for a prompt of {length} tokens, so echo is ignored"
+        )
+    if values[0] is not None:
+        raise no_spell(text_id, "the first one, which no token precedes, is a number, so these are of other tokens")
+    predicted = values[1:length]
+    if not predicted:
+        raise EngineError(f"text {text_id} has 1 token(s): nothing is predicted in it")
+    if any(isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) for v in predicted):
+        raise no_spell(text_id, "one of them is no finite number")
+    return -sum(predicted) / len(predicted), len(predicted)
+
+
+def first_choice(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The first choice of an answer; None without one."""
+    choices = answer.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+
+
+def usage_of(answer: Mapping[str, Any]) -> dict[str, int | None]:
+    """Numbers of tokens of the prompt and of the answer; None where the server does not tell."""
+    usage = answer.get("usage")
+    given = usage if isinstance(usage, dict) else {}
+    values = {name: given.get(name) for name in ("prompt_tokens", "completion_tokens")}
+    return {name: value if type(value) is int and value >= 0 else None for name, value in values.items()}
+
+
+def content_of(request_id: str, choice: Mapping[str, Any]) -> str:
+    """The text of a choice; empty for null. Raises ServerError for content of another kind."""
+    content = choice["message"].get("content")
+    if content is not None and not isinstance(content, str):
+        raise ServerError(f"request {request_id}: the answer's content is a {type(content).__name__}, no text")
+    return writable(content or "")
+
+
+def writable(text: str) -> str:
+    """The text without halves of surrogate pairs, which cannot be written in UTF-8."""
+    return text.encode(errors="replace").decode()
+
+
+def returned_tokens(request_id: str, choice: Mapping[str, Any]) -> list[Token]:
+    """The likeliest next tokens in a choice.
+
+    Raises:
+        ServerError: there are none with a log-probability, or they are numbers of tokens in place of texts, or these
+            are no log-probabilities.
+    """
     try:
-        return max(0.0, float(header))
-    except ValueError:
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-        except ValueError:
-            return None
-
-
-def token_class(token: str, classes: Sequence[Sequence[str]]) -> int | None:
-    """Class of a returned token, or None.
-
-    Without blanks around it, the token is one of the class's verbalizers, or the beginning of verbalizers of this class
-    only.
-    """
-    word = token.strip()
-    if not word:
-        return None
-    for match in (str.__eq__, str.startswith):
-        owners = [i for i, words in enumerate(classes) if any(match(v, word) for v in words)]
-        if owners:
-            return owners[0] if len(owners) == 1 else None
-    return None
-
-
-def class_log_scores(top: dict[str, float], classes: Sequence[Sequence[str]]) -> tuple[list[float], list[bool]]:
-    """Class log-scores from the likeliest tokens with their log-probabilities; and True per class with a token.
-
-    A class without a token gets the lowest returned log-probability, because tokens that were not returned have at most
-    this value.
-    """
-    by_class: list[list[float]] = [[] for _ in classes]
-    for token, logprob in top.items():
-        owner = token_class(token, classes)
-        if owner is not None:
-            by_class[owner].append(logprob)
-    bound = min(top.values())
-    scores = [float(np.logaddexp.reduce(logprobs)) if logprobs else bound for logprobs in by_class]
-    return scores, [bool(logprobs) for logprobs in by_class]
+        tokens = [Token.read(entry) for entry in choice["logprobs"]["content"][0]["top_logprobs"]]
+    except (KeyError, IndexError, TypeError, AttributeError):
+        tokens = []
+    if all(token.logprob is None for token in tokens):
+        raise ServerError(
+            f"request {request_id}: the server returned no top_logprobs: use a model and a server that return them"
+        )
+    if ids := [token.text for token in tokens if token.is_id]:
+        raise ServerError(
+            f"request {request_id}: the server returned numbers of tokens ({ids[0]}) in place of their texts: start it "
+            "without the option --return-tokens-as-token-ids"
+        )
+    if (total := returned_probability(tokens)) > MOST_TOTAL:
+        raise ServerError(
+            f"request {request_id}: the probabilities of the returned tokens add up to {total:.4g}: the server returns "
+            "no natural log-probabilities, or a token twice"
+        )
+    return tokens

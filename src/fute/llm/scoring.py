@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fute.config.engines import EngineSettings
-from fute.llm.engine import PromptTokenizer, ScoreRequest, ScoreResult
+from fute.llm.engine import EngineError, PromptTokenizer, ScoreRequest, ScoreResult, check_words, starts_reasoning
 
 TokenIds = list[int]
 ClassIds = list[list[TokenIds]]
@@ -34,7 +34,7 @@ def verbalizer_ids(
     class, a verbalizer that starts with the tokens of another one is dropped, so that no probability counts twice.
 
     Raises:
-        ValueError: a verbalizer merges with the end of the prompt; or verbalizers of two classes start with the same
+        EngineError: a verbalizer merges with the end of the prompt; or verbalizers of two classes start with the same
             tokens, so that the classes cannot be distinguished.
     """
     prompt = tokenize(rendered)
@@ -45,7 +45,7 @@ def verbalizer_ids(
         for word in verbalizers:
             whole = tokenize(rendered + word)
             if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
-                raise ValueError(
+                raise EngineError(
                     f"verbalizer {word!r} does not start a token of its own after {rendered[-30:]!r}: "
                     "end the prompt with a blank line or a mark, or use the model's chat template"
                 )
@@ -53,7 +53,7 @@ def verbalizer_ids(
             for other, (owner, other_word) in words.items():
                 shared = min(len(path), len(other))
                 if owner != index and path[:shared] == other[:shared]:
-                    raise ValueError(
+                    raise EngineError(
                         f"verbalizers {other_word!r} of class {owner} and {word!r} of class {index} both "
                         f"start with the token(s) {list(path[:shared])}: choose other words"
                         + (", or set score: sequence" if score == "first_token" else "")
@@ -109,6 +109,7 @@ def score_requests(
     model: TokenModel, prompts: PromptTokenizer, requests: Sequence[ScoreRequest], settings: EngineSettings
 ) -> list[ScoreResult]:
     """Scores in the order of the requests; those with a chain of thought take one more pass."""
+    check_words(requests, settings)
     reasonings = _reason(model, prompts, requests, settings)
     turns = [
         [r.user] if r.followup is None else [r.user, prompts.decode(reasonings[i][0]), r.followup]
@@ -126,6 +127,13 @@ def score_requests(
     results = []
     for i, request in enumerate(requests):
         log_scores = class_log_scores(steps[i].logprobs, classes[i], continuations[i])
+        first_token = prompts.tokenizer.decode(steps[i].answer[:1])
+        if starts_reasoning(first_token):
+            raise EngineError(
+                f"request {request.id}: the model answers with {first_token!r}: a reasoning model, whose first token "
+                "is no answer. Take a model without thinking, or a server that switches it off (engine openai, "
+                "llm.engine.extra_body: {chat_template_kwargs: {enable_thinking: false}})"
+            )
         tokens, truncated = reasonings.get(i, (None, None))
         results.append(
             ScoreResult(
@@ -135,6 +143,8 @@ def score_requests(
                 text=prompts.decode(steps[i].answer),
                 top_is_verbalizer=steps[i].answer[0] in firsts[i],
                 prompt_tokens=len(encoded[i]),
+                seen=(True,) * len(log_scores),
+                first_token=first_token,
                 reasoning=None if tokens is None else turns[i][1],
                 reasoning_tokens=None if tokens is None else len(tokens),
                 reasoning_truncated=truncated,
@@ -166,7 +176,10 @@ def _class_ids(
         key = (text[-CONTEXT_CHARACTERS:], request.classes)
         if key not in by_ending:
             led = [[prompts.lead + word for word in words] for words in request.classes]
-            by_ending[key] = verbalizer_ids(lambda t: prompts.encode([t])[0], text, led, settings.score)
+            try:
+                by_ending[key] = verbalizer_ids(lambda t: prompts.encode([t])[0], text, led, settings.score)
+            except EngineError as error:
+                raise EngineError(f"request {request.id}: {error}") from None
         result.append(by_ending[key])
     return result
 

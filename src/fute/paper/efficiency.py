@@ -63,7 +63,8 @@ def call_counts(calls: pd.DataFrame, call_seconds: dict[str, float]) -> pd.DataF
         prompts, datasets = group["prompt"].nunique(), group.loc[~unsup, "corpus"].nunique()
         row = {"model": model, "category": category, "prompts": prompts, "datasets": datasets}
         for name, chosen in (("fute", unsup), ("baselines", ~unsup)):
-            row |= {f"{name}_{column}": int(group.loc[chosen, column].sum()) for column in COUNTED}
+            totals = {column: group.loc[chosen, column].sum(skipna=False) for column in COUNTED}
+            row |= {f"{name}_{column}": total if pd.isna(total) else int(total) for column, total in totals.items()}
         row["break_even_datasets"] = row["fute_calls"] / (row["baselines_calls"] / datasets)
         row["seconds_each"] = call_seconds.get(model, float("nan"))
         rows.append(row)

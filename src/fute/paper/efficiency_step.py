@@ -42,7 +42,7 @@ def read_calls(files: Iterable[Path], prompts: Mapping[str, str]) -> pd.DataFram
     """Calls and tokens of every label file (`CALL_COLUMNS`).
 
     Read tokens are those of the prompt and, if SPELL's perplexity was computed, of that second pass. Written tokens
-    are those of the reasoning.
+    are those of the reasoning. NaN where a server did not count them.
     """
     rows, labels = [], paths.pattern(paths.labels)
     for path in files:
@@ -50,11 +50,17 @@ def read_calls(files: Iterable[Path], prompts: Mapping[str, str]) -> pd.DataFram
         if match is None or match["task"] not in prompts:
             continue
         lines = read_jsonl(path)
-        read = sum(line["prompt_tokens"] + line.get("nll_tokens", 0) for line in lines)
-        written = sum(line.get("reasoning_tokens", 0) for line in lines)
+        read = _total(tokens for line in lines for tokens in (line["prompt_tokens"], line.get("nll_tokens", 0)))
+        written = _total(line.get("reasoning_tokens", 0) for line in lines)
         category = prompts[match["task"]]
         rows.append([match["model"], category, match["task"], match["corpus"], len(lines), read, written])
     return pd.DataFrame(rows, columns=CALL_COLUMNS)
+
+
+def _total(counts: Iterable[int | None]) -> float:
+    """Sum of counts; NaN if a server did not tell one of them."""
+    counts = list(counts)
+    return float("nan") if None in counts else sum(counts)
 
 
 def call_seconds(files: Iterable[Path], calls: pd.DataFrame, benchmarks: Path) -> dict[str, float]:

@@ -48,6 +48,7 @@ def rank(dataset: str, results: Path, method: str) -> None:
 def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
     """Print the prompts of an LLM, and the spread of the cosine between order seeds."""
     console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")["cosine"]))
+    _print_counts(model, dataset, folder, console)
     controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_orders", "verdict")
     check = controls[(controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)]
     if len(check) and pd.notna(check["sd_orders"].iloc[0]):
@@ -55,6 +56,17 @@ def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: 
             f"Between order seeds the cosine varies by {check['sd_orders'].iloc[0]:.4f} (standard deviation): "
             f"{check['verdict'].iloc[0]}."
         )
+
+
+def _print_counts(model: str, dataset: str, folder: Path, console: Console) -> None:
+    """Print, where there are any, how many evaluation rows have no label or a cut text, by prompt."""
+    path = folder / "performance.csv"
+    performance = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["model", "dataset"])
+    rows = performance[(performance["model"] == model) & (performance["dataset"] == dataset)]
+    for column, words in (("unlabelled", "Rows without a label"), ("cut", "Rows whose text was cut")):
+        if column in rows and rows[column].any():
+            counts = [f"{row.prompt} {getattr(row, column)} of {row.n}" for row in rows[rows[column] > 0].itertuples()]
+            console.print(f"{words}: {', '.join(counts)}.")
 
 
 def _models(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:

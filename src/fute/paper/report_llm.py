@@ -142,6 +142,9 @@ def _prompt_section(results: LlmResults) -> Section:
     labels = {
         "prompt": "Prompt",
         "n": "Rows",
+        "unlabelled": "Rows without a label",
+        "bounded": "Rows with an unseen class",
+        "cut": "Rows with a cut text",
         "coverage": "Coverage",
         "top_is_verbalizer": "Top token is a verbalizer",
         "uncalibrated_accuracy": "Accuracy, uncalibrated",

@@ -22,18 +22,25 @@ class Batches(NamedTuple):
     results: Path
     images: Mapping[str, str]
 
-    def plan(self, files: str, groups: Iterable[Mapping[str, str]], size: int | None = None) -> batching.Plan:
+    def finished(self, files: str) -> batching.Finished:
+        """Cells of finished batches. files: the batches' data, with `*` for their names."""
+        path = paths.below(self.results, files)
+        return batching.finished_cells(path.parent, path.name.removeprefix("*"))
+
+    def plan(
+        self, files: str, groups: Iterable[Mapping[str, str]], size: int | None = None,
+        finished: batching.Finished | None = None,
+    ) -> batching.Plan:  # fmt: skip
         """Which batch holds which cell; no new batch holds cells of two groups.
 
         files: the batches' data, with `*` for their names. groups: cell -> key. size: most keys of a new batch (None:
-        no limit).
+        no limit). finished: of these files, if they were read before.
         """
-        path = paths.below(self.results, files)
-        finished = batching.finished_batches(path.parent, path.name.removeprefix("*"))
+        finished = self.finished(files) if finished is None else finished
         batch_of: dict[str, str] = {}
         new: dict[str, tuple[str, ...]] = {}
         for cells in groups:
-            part = batching.plan(cells, finished, size)
+            part = batching.plan(cells, finished.batch_of, size)
             batch_of |= part.batch_of
             new |= part.new
         return batching.Plan(batch_of, new)

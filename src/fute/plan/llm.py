@@ -83,11 +83,25 @@ class LlmPlan:
             for dataset in self.run.datasets_of(category)
         ]
 
+    @property
+    def left_out(self) -> str:
+        """Which baselines are not in Table 3, in words; empty if all are."""
+        names = ", ".join(self.settings.baselines_left_out)
+        return f"{names}: not asked for." if names else ""
+
+    def self_selection(self, model: str, category: str) -> list[str]:
+        """File of the LLM's own ranking of the prompts, where the baseline Self-Select is asked for."""
+        return [paths.self_selection(model, category)] if "self-select" in self.settings.baselines else []
+
     def baseline_flags(self, dataset: str) -> str:
-        """Flags of `fute baseline-scores` for a dataset: the slips of the authors' code that are to be repeated."""
+        """Flags of `fute baseline_scores` for a dataset: the baselines where not all are asked for, and the slips of
+        the authors' code that are to be repeated."""
         slips = self.run.config.baselines
         flip = slips.zps_sa_flip and self.run.datasets[dataset].category == "sa"
-        return " ".join(["--zps-flip"] * flip + ["--list-as-scores"] * slips.self_select_list_as_scores)
+        flags = ["--zps-flip"] * flip + ["--list-as-scores"] * slips.self_select_list_as_scores
+        if self.settings.baselines_left_out:
+            flags += ["--baselines", *self.settings.baselines]
+        return " ".join(flags)
 
     # --- settings of the evaluation ---------------------------------------------------------------------
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache, cached_property
+from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import content_key
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
-from fute.llm.label_batch_step import SELF_SELECT, BatchSpec, LabelCell, SelectCell, label_key, select_key
+from fute.llm.label_batch_step import (
+    SELF_SELECT,
+    BatchSpec,
+    LabelCell,
+    SelectCell,
+    answers_key,
+    cut_key,
+    label_key,
+    select_key,
+)
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
@@ -32,27 +43,73 @@ class LabelPlan:
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], str]:
-        """(model, task, corpus) -> key of every cell of the configuration, Self-Select's among them."""
-        llm, cells = self.settings, {}
-        categories = self.run.config.categories
-        engine_code = self.batches.run_by("labels", code("label_batch", f"fute.llm.{llm.engine.engine}"))
-        recipe = {
-            corpus: content_key(self.data.corpus_recipe(corpus))
-            for category in categories
-            for corpus in self.corpora_of(category)
-        }
-        for model in llm.models:
-            identity = self.run.models[model].identity()
-            for category in categories:
+        """(model, task, corpus) -> key of every cell of the configuration, Self-Select's among them.
+
+        Of several keys that stand for the same labels, a finished one is taken: a cell whose texts a limit on prompts
+        did not cut keeps its key under every limit that does not cut them either, and a cell with likelihoods serves
+        where none are asked for.
+        """
+        cells = {}
+        for model in self.settings.models:
+            finished = self._finished(model)
+            for category in self.run.config.categories:
                 prompts = self.run.prompts_of(category)
                 for prompt in prompts:
                     for corpus in self.corpora_of(category):
-                        cells[model, prompt.id, corpus] = label_key(
-                            identity, llm.engine, llm.system, llm.max_text_words,
-                            prompt, recipe[corpus], corpus != category, engine_code,
-                        )  # fmt: skip
-                cells[model, SELF_SELECT, category] = select_key(identity, llm.engine, prompts, engine_code)
+                        choices = [key for base in self._bases(model, prompt, corpus)
+                                   for key in self._keys_of(base, finished.uncut)]  # fmt: skip
+                        cells[model, prompt.id, corpus] = next(
+                            (key for key in choices if key in finished.batch_of), choices[0]
+                        )
+                if "self-select" in self.settings.baselines:
+                    cells[model, SELF_SELECT, category] = select_key(
+                        self._identity(model), self.settings.engine, prompts, self.engine_code
+                    )
         return cells
+
+    @cached_property
+    def engine_code(self) -> str:
+        """Hash of what labels: the step's and the engine's code, and where the run asks for it the image."""
+        return self.batches.run_by("labels", code("label_batch", f"fute.llm.{self.settings.engine.engine}"))
+
+    @cache  # noqa: B019  (one plan lives as long as the process)
+    def _identity(self, model: str) -> dict[str, Any]:
+        return self.run.models[model].identity()
+
+    @cached_property
+    def _recipes(self) -> dict[str, str]:
+        """Corpus -> hash of what its texts are made from."""
+        return {
+            corpus: content_key(self.data.corpus_recipe(corpus))
+            for category in self.run.config.categories
+            for corpus in self.corpora_of(category)
+        }
+
+    def asks_likelihoods(self, corpus: str) -> bool:
+        """Whether SPELL needs the likelihoods of a corpus's filled prompts."""
+        return corpus not in self.run.config.categories and "spell" in self.settings.baselines
+
+    def _bases(self, model: str, prompt: Prompt, corpus: str) -> list[str]:
+        """Keys of a cell if no text is cut: its own, then that of the same cell with likelihoods."""
+        llm, likelihoods = self.settings, self.asks_likelihoods(corpus)
+        also = [] if likelihoods or corpus in self.run.config.categories else [True]
+        return [
+            label_key(self._identity(model), llm.engine, llm.system, llm.max_text_words,
+                      prompt, self._recipes[corpus], perplexity, self.engine_code)
+            for perplexity in (likelihoods, *also)
+        ]  # fmt: skip
+
+    def _keys_of(self, base: str, uncut: Mapping[str, list[tuple[int, str]]]) -> list[str]:
+        """Keys of a cell under the run's limit on prompts: its own, then finished ones of the same labels."""
+        llm = self.settings
+        if llm.long_texts == "error":
+            return [base, *(key for _, key in uncut.get(base, ()))]
+        most = llm.engine.max_length
+        return [cut_key(base, most), *(key for length, key in uncut.get(base, ()) if length <= most)]
+
+    @cache  # noqa: B019  (one plan lives as long as the process)
+    def _finished(self, model: str) -> batching.Finished:
+        return self.batches.finished(paths.label_batch(model, "*"))
 
     def files(self, corpora: str = "all") -> list[str]:
         """Label files on U (`unsup`), on the evaluation rows (`test`), or on both (`all`)."""
@@ -96,7 +153,7 @@ class LabelPlan:
                 }
                 for category in self.run.config.categories
             ]
-            plans[model] = self.batches.plan(paths.label_batch(model, "*"), groups)
+            plans[model] = self.batches.plan(paths.label_batch(model, "*"), groups, finished=self._finished(model))
         return plans
 
     def batch_file(self, model: str, task: str, corpus: str) -> str:
@@ -124,11 +181,16 @@ class LabelPlan:
                 prompts |= choices
                 selects.append(SelectCell(key=key, category=corpus, prompts=tuple(choices)))
             elif key not in labels:
-                prompts[task] = self.run.prompts[task]
-                on_rows = corpus not in self.run.config.categories
-                labels[key] = LabelCell(key=key, prompt=task, corpus=corpus, perplexity=on_rows)
+                prompt = prompts[task] = self.run.prompts[task]
+                labels[key] = LabelCell(
+                    key=key, prompt=task, corpus=corpus, perplexity=self.asks_likelihoods(corpus),
+                    answers=answers_key(
+                        self._identity(model), llm.engine, llm.system, prompt, self.engine_code
+                    ),
+                    base=self._bases(model, prompt, corpus)[0] if llm.long_texts == "cut" else None,
+                )  # fmt: skip
         spec = BatchSpec(
-            engine=llm.engine, system=llm.system, max_text_words=llm.max_text_words,
+            engine=llm.engine, system=llm.system, max_text_words=llm.max_text_words, long_texts=llm.long_texts,
             prompts=prompts, labels=tuple(labels.values()), selects=tuple(selects),
         )  # fmt: skip
         return settings_json(spec.model_dump())

@@ -119,8 +119,9 @@ class Plan:
         return read_yaml(CAPTIONS)
 
     def table_settings(self, name: str) -> dict[str, Any]:
-        """Title, caption and the run's note of a table."""
-        return {**self.captions[name], "note": self.config.note or ""}
+        """Title, caption and note of a table: the run's, and for Table 3 the baselines that were not asked for."""
+        notes = [self.config.note or "", self.llm.left_out if name == "table3" and self.llm else ""]
+        return {**self.captions[name], "note": " ".join(filter(None, notes))}
 
     def efficiency_files(self, experiment: str) -> list[str]:
         """What an experiment's costs are read from: the `.keys` of its batches, label files of LLMs, and the scores of

@@ -79,6 +79,8 @@ def _common_run(plan: Plan) -> dict[str, str]:
 
 def _llm_run(plan: Plan) -> dict[str, str]:
     llm, engine = plan.config.llm, plan.config.llm.engine
+    left_out = {"Baselines": plan.llm.left_out} if plan.llm.left_out else {}
+    cut = {"Long texts": f"cut so that prompts have at most {engine.max_length} tokens"}
     return {
         "LLMs": _titles(plan, llm.models),
         "Prompts": "; ".join(
@@ -89,6 +91,8 @@ def _llm_run(plan: Plan) -> dict[str, str]:
         "Calibration": "mean class log-score over U subtracted (the paper has none)"
         if llm.calibration == "unsup"
         else "none",
+        **left_out,
+        **(cut if llm.long_texts == "cut" else {}),
     }
 
 
@@ -138,5 +142,5 @@ def _lm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[s
 
 
 def _llm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
-    caption = plan.captions["table3"]["caption"]
+    caption = " ".join(filter(None, [plan.captions["table3"]["caption"], plan.llm.left_out]))
     return {"table3_caption": caption, "figures": _figure_texts(plan, figures, ("fig4", "figa2"))}

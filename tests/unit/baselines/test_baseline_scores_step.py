@@ -159,3 +159,31 @@ def test_the_record_names_what_was_read():
     assert record["params"] == {"prompts": list(P), "zps_flip": False, "list_as_scores": False}
     assert [entry["path"] for entry in record["inputs"]] == sorted([*(str(label_file(n)) for n in P), str(RANKING)])
     assert all("record_sha256" in entry for entry in record["inputs"])
+
+
+def test_rows_without_a_label_enter_no_score():
+    """A row that is only bounded would have the highest entropy, so that a prompt without coverage came first."""
+    rows = rows_of("sa-1")
+    rows[1] |= {"probabilities": [0.5, 0.5], "log_scores": [-0.1, -0.1], "prediction": None, "uncalibrated": None}
+    write_labels("sa-1", rows)
+    scores = run()
+    assert scores["LocalE"][0] == pytest.approx(entropy(0.9, 0.1), abs=1e-8)
+    # three rows are left, two of class 0
+    assert scores["GlobalE"][0] == pytest.approx(entropy(1 / 3, 2 / 3), abs=1e-8)
+    mean = [(0.9 + 0.9 + 0.1) / 3, (0.1 + 0.1 + 0.9) / 3]
+    assert scores["MI"][0] == pytest.approx(entropy(*mean) - entropy(0.9, 0.1), abs=1e-8)
+    # of the confident prompts, the third alone is heard on row 1, and ties on row 3 go to class 0
+    assert scores["ZPS-Vote"] == pytest.approx([2 / 4, 1, 2 / 4])
+    assert scores["LocalE (uncalibrated)"][0] != pytest.approx(log(2))
+    assert scores["SPELL"] == pytest.approx([-2, -5, -1], abs=1e-8), "likelihoods do not depend on labels"
+    assert json.loads(OUTPUT.read_text())["labelled"] == [3, 4, 4]
+
+
+def test_only_the_baselines_that_were_asked_for_are_computed():
+    for name in P:
+        write_labels(name, [{k: v for k, v in row.items() if k != "mean_nll"} for row in rows_of(name)])
+    baseline_scores(labels=[label_file(name) for name in P], output=OUTPUT, baselines=["mi", "local-e"])
+    written = json.loads(OUTPUT.read_text())
+    assert list(written["scores"]) == ["LocalE", "LocalE (uncalibrated)", "MI"]
+    with pytest.raises(ValueError, match="self-select needs the LLM's own ranking"):
+        baseline_scores(labels=[label_file(name) for name in P], output=OUTPUT, baselines=["self-select"])

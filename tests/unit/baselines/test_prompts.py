@@ -304,3 +304,28 @@ def test_self_select_prompt_numbers_the_templates():
     assert "Template 3" not in prompt
     with pytest.raises(ValueError, match="at least one"):
         self_select_prompt("x", [])
+
+
+def test_masked_examples_are_as_if_they_were_not_there():
+    rng = np.random.default_rng(3)
+    p, mask = rng.dirichlet(np.ones(3), size=(4, 30)), np.ones((4, 30), dtype=bool)
+    mask[:, ::7] = False
+    for score in (mutual_information, local_entropy, global_entropy, zero_label, confident_prompts):
+        assert (score(p, labelled=mask) == score(p[:, mask[0]])).all(), score.__name__
+
+
+def test_a_prompt_without_a_label_does_not_agree_and_has_no_vote():
+    yes, no = [0.1, 0.9], [0.9, 0.1]
+    p = np.array([[yes, yes], [no, yes], [no, yes]])
+    mask = np.array([[True, True], [False, True], [False, True]])
+    # on the first example only the first prompt is heard: the pseudo-label is its class
+    for vote in ("log", "prob", "vote"):
+        assert zero_label(p, vote, mask).tolist() == [1, 0.5, 0.5]
+    # an example that nobody labels counts for no one
+    mask[0, 0] = False
+    assert zero_label(p, "vote", mask).tolist() == [1, 1, 1]
+
+
+def test_every_prompt_needs_a_labelled_example():
+    with pytest.raises(ValueError, match="a labelled example for every prompt"):
+        local_entropy(np.full((2, 3, 2), 0.5), np.array([[True] * 3, [False] * 3]))

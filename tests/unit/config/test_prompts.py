@@ -7,7 +7,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fute.config.prompts import Prompt, PromptError, answer_line, fill, followup, load_prompts, user_message
+from fute.config.engines import EngineSettings
+from fute.config.prompts import (
+    Prompt,
+    PromptError,
+    answer_line,
+    fill,
+    followup,
+    load_prompts,
+    unusable_words,
+    user_message,
+)
 
 FOLDER = Path(__file__).parents[3] / "config" / "prompts"
 SA, NLI = (load_prompts(FOLDER / f"{category}.yaml") for category in ("sa", "nli"))
@@ -169,4 +179,31 @@ def test_bad_files_are_refused(tmp_path, text, message):
     path = tmp_path / "own.yaml"
     path.write_text(text)
     with pytest.raises(PromptError, match=rf"own\.yaml.*{message}"):
+        load_prompts(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "engine", "problem"),
+    [
+        ([[" bad"], ["good"]], {}, "' bad' has blanks around it, and answers are compared without: write 'bad'"),
+        ([["bad"], ["good\n"]], {"score": "sequence"}, "has blanks around it"),
+        ([["it is bad"], ["it is good"]], {}, "begin with the same word 'it'"),
+        ([["no"], ["no idea"]], {}, "begin with the same word 'no'"),
+        ([["no", "not bad"], ["yes", "not good"]], {}, "begin with the same word 'not'"),
+        ([["it is bad"], ["it is good"]], {"score": "sequence"}, None),
+        ([["1"], ["10"]], {"engine": "openai"}, "'10' begins with '1', a word of another class"),
+        ([["1"], ["10"]], {}, None),
+        ([["incorrect"], ["correct"]], {"engine": "openai"}, None),
+        ([["very bad"], ["quite good"]], {"engine": "openai"}, None),
+    ],
+)
+def test_words_that_cannot_be_matched_or_told_apart(words, engine, problem):
+    said = unusable_words(words, EngineSettings(**{"engine": "transformers"} | engine))
+    assert said is None if problem is None else problem in said
+
+
+@pytest.mark.parametrize("word", [" bad", "bad ", "bad\n", "\u3000bad"])
+def test_a_word_with_blanks_around_it_is_refused_where_it_is_read(tmp_path, word):
+    path = write(tmp_path, prompt_entry(1, verbalizers={"negative": [word], "positive": ["good"]}))
+    with pytest.raises(PromptError, match=r"own\.yaml, entry 1 \(own-1\), key verbalizers: .*has blanks around it"):
         load_prompts(path)

@@ -37,6 +37,19 @@ def test_an_mte_takes_u_in_its_order_with_the_predicted_class_names():
     assert len(model_pairs(item(pairs=None), ROWS, LABELS, 42)) == 12
 
 
+def test_texts_without_a_label_are_left_out_before_pairs_are_counted():
+    said = [label | ({"prediction": None} if i in (0, 5) else {}) for i, label in enumerate(LABELS)]
+    kept = [i for i in range(12) if i not in (0, 5)]
+    assert model_pairs(item(), ROWS, said, 42) == [Pair((f"text {i}",), CLASSES[i % 3 == 0]) for i in kept[:8]]
+    assert len(model_pairs(item(pairs=None), ROWS, said, 42)) == 10
+    null = model_pairs(item(variant="null-1", pairs=None), ROWS, said, 42)
+    assert [p.x for p in null] == [(f"text {i}",) for i in kept]
+    heads = model_pairs(item(pairs=None), ROWS, said, 42, "heads")
+    assert [(p.x[0], p.target.index) for p in heads] == [(f"text {i}", int(i % 3 == 0)) for i in kept]
+    with pytest.raises(ValueError, match="m/sa-3: none of its 12 labels of U is a label"):
+        model_pairs(item(), ROWS, [label | {"prediction": None} for label in LABELS], 42)
+
+
 def test_a_null_permutes_the_labels_over_the_same_texts():
     plain, null, other = (model_pairs(item(variant=v), ROWS, LABELS, 42) for v in (None, "null-1", "null-2"))
     assert [p.x for p in plain] == [p.x for p in null]

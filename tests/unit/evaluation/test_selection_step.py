@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from fute.artifacts import Step
+from fute.artifacts import Step, read_jsonl
 from fute.config.categories import CLASSES
 from fute.evaluation.selection import Block, average_blocks, selection_table
 from fute.evaluation.selection_step import SelectionSettings, selection
@@ -151,6 +151,45 @@ def test_performance_is_scikit_learns():
         said = answers(row.category, row.model, row.prompt, row.dataset)
         assert row.accuracy == pytest.approx(100 * accuracy_score(true, said))
         assert row.macro_f1 == pytest.approx(100 * f1_score(true, said, average="macro"))
+
+
+def test_a_row_without_a_label_is_wrong_and_counted():
+    plain = run()
+    assert not {"unlabelled", "bounded", "cut"} & set(plain["performance"]), "columns of what there is none of"
+    rows = label_rows("sa", "m-a", "sa-1", "films")
+    right = [
+        i for i, (row, true) in enumerate(zip(rows, gold("sa", "films"), strict=True)) if row["prediction"] == true
+    ]
+    for i in right[:2]:
+        rows[i] |= {"prediction": None, "uncalibrated": None, "bounded": list(CLASSES["sa"])}
+    rows[right[2]] |= {"cut": True}
+    write("results/labels/m-a/sa-1/films.jsonl.gz", rows)
+    frames = run()
+    row = of(frames["performance"], model="m-a", prompt="sa-1", dataset="films").iloc[0]
+    before = of(plain["performance"], model="m-a", prompt="sa-1", dataset="films").iloc[0]
+    assert (row["unlabelled"], row["bounded"], row["cut"]) == (2, 2, 1)
+    assert row["accuracy"] == before["accuracy"] - 100 * 2 / N
+    said = ["none" if r["prediction"] is None else r["prediction"] for r in rows]
+    true = gold("sa", "films")
+    assert row["macro_f1"] == pytest.approx(
+        100 * f1_score(true, said, average="macro", labels=list(CLASSES["sa"]), zero_division=0)
+    )
+    assert frames["performance"]["unlabelled"].sum() == 2
+    chosen = of(frames["selection"], model="m-a", dataset="films").set_index("method")
+    assert chosen.loc["FUTE + TuPaTE", "performance"] == row["accuracy"], "sa-1 has the highest cosine"
+
+
+def test_spell_that_was_not_asked_for_is_in_no_table():
+    for path in Path("results/labels").rglob("*.jsonl.gz"):
+        rows = [{k: v for k, v in row.items() if k != "mean_nll"} for row in read_jsonl(path)]
+        write(path.as_posix(), rows)
+    for path in Path("results/baselines").rglob("*.json"):
+        scores = json.loads(path.read_text())
+        scores["scores"].pop("SPELL")
+        path.write_text(json.dumps(scores))
+    frames = run()
+    assert "SPELL" not in set(frames["table3"]["method"]) and "MI" in set(frames["table3"]["method"])
+    assert frames["performance"]["perplexity"].isna().all()
 
 
 def test_reasoning_is_counted_where_there_is_some():

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fute.artifacts import Step, read_jsonl
 from fute.config.engines import EngineSettings
-from fute.config.prompts import Prompt
+from fute.config.prompts import Prompt, followup, user_message
 from fute.data.rows import Row
 from fute.llm import label_batch_step as labelling
-from fute.llm.engine import Perplexity, ScoreResult
+from fute.llm.class_scores import calibrate, decided
+from fute.llm.engine import Perplexity, ScoreResult, SpellUnavailable
 from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels
 from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, cut_words, label_batch, label_key
+from fute.llm.long_texts import LongTextError
 from fute.llm.self_select_step import self_select
+from fute.llm.unlabelled import UnlabelledError
 
 SETTINGS = EngineSettings(engine="transformers", batch_size=3)
 WORDS = {"negative": ["no"], "positive": ["yes"]}
@@ -46,8 +53,9 @@ class StandInEngine:
             raise KeyboardInterrupt
         self.asked += [request.id for request in requests]
         return [
-            ScoreResult(r.id, (-len(r.user) / 50, -2.0), 0.5, "no", True, len(r.user)) for r in requests
-        ]  # fmt: skip
+            ScoreResult(r.id, (-len(r.user) / 50, -2.0), 0.5, "no", True, len(r.user), (True, True), "no")
+            for r in requests
+        ]
 
     def perplexity(self, texts):
         return [Perplexity(name, len(text) / 10, 7) for name, text in texts]
@@ -81,6 +89,45 @@ def spec(*cells: tuple[str, str], selects: tuple[SelectCell, ...] = ()) -> Batch
 
 def key(name: str, corpus: str) -> str:
     return label_key("model", SETTINGS, None, None, PROMPTS[name], corpus, corpus == "d", "code")
+
+
+def extract(name: str, corpus: str, calibration: str = "none", offset_in: Path | None = None) -> list[dict]:
+    settings = ExtractSettings(
+        key=key(name, corpus), prompt=name, number=1, classes=tuple(WORDS), calibration=calibration
+    )
+    extract_labels(
+        settings, corpus_id=corpus, batch=Path("batches/b.jsonl.gz"), corpus=Path(f"{corpus}.jsonl.gz"),
+        lock=Path("lock.json"), output=Path(f"l/{corpus}.jsonl.gz"),
+        **({"offset_in": offset_in} if offset_in else {"offset_out": Path("l/o.json")}),
+    )  # fmt: skip
+    return read_jsonl(Path(f"l/{corpus}.jsonl.gz"))
+
+
+class Server(StandInEngine):
+    """A server: it returns some tokens only, and may refuse to give likelihoods. scored: text -> (scores, seen)."""
+
+    def __init__(self, answers=None, echo: bool = True, **more) -> None:
+        super().__init__(**more)
+        self.answers, self.echo = answers or {}, echo
+        self.likelihoods: list[str] = []
+
+    def score(self, requests):
+        plain = super().score(requests)
+        answers = [self.answers.get(r.id.rpartition(" ")[2]) for r in requests]
+        return [
+            result if answer is None else dataclasses.replace(
+                result, log_scores=answer[0], seen=answer[1], first_token=answer[2], coverage=0.0)
+            for result, answer in zip(plain, answers, strict=True)
+        ]  # fmt: skip
+
+    def perplexity(self, texts):
+        self.likelihoods += [name for name, _ in texts]
+        if not self.echo:
+            raise SpellUnavailable("text x: the server does not echo")
+        return super().perplexity(texts)
+
+
+NOTHING = ((-0.1, -0.1), (False, False), "<think>")
 
 
 def run(monkeypatch, engine, batch: BatchSpec, output="batches/b.jsonl.gz") -> None:
@@ -233,3 +280,267 @@ def test_cutting_words():
     assert cut_words("a  b\nc d", 3) == "a b c"
     assert cut_words("a  b\nc", 3) == "a  b\nc", "what fits stays as it is"
     assert cut_words("a b", None) == "a b"
+
+
+# --- rows without a label -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(place):
+    """Ten more rows in U, so that one of them is no more than a tenth."""
+    with Step("fute.batching", settings={}) as step:
+        step.jsonl(Path("u.jsonl.gz"), [Row(f"u/{i}", (f"text {i}",)).to_json() for i in range(20)])
+
+
+def test_a_row_without_a_seen_class_has_no_label(many, monkeypatch):
+    bounded = ((-2.0, -0.2), (False, True), "yes")
+    run(monkeypatch, Server({"u/3": NOTHING, "u/5": bounded}), spec(("sa-1", "u")))
+    rows = extract("sa-1", "u")
+    assert rows[3]["prediction"] is None and rows[3]["uncalibrated"] is None
+    assert rows[3]["bounded"] == ["negative", "positive"] and rows[3]["first_token"] == "<think>"
+    assert rows[5]["prediction"] == "positive" and rows[5]["bounded"] == ["negative"]
+    assert "bounded" not in rows[0] and "first_token" not in rows[0] and "seen" not in rows[3]
+    facts = json.loads(Path("l/u.jsonl.gz.prov.json").read_text())["record"]["facts"]
+    assert facts == {"unlabelled": 1}
+
+
+def test_a_bound_above_the_best_seen_class_is_no_label(many, monkeypatch):
+    run(monkeypatch, Server({"u/3": ((-0.5, -1.5), (False, True), "The")}), spec(("sa-1", "u")))
+    assert extract("sa-1", "u")[3]["prediction"] is None
+
+
+def test_calibration_shifts_bounds_and_is_taken_from_complete_rows(many, monkeypatch):
+    # complete rows favour the first class by far, so that calibration lifts the second
+    favours = {f"u/{i}": ((-0.1, -6.0), (True, True), "no") for i in range(20)}
+    shifted_above = ((-0.4, -2.0), (True, False), "no")  # the bound may hide a better class once shifted
+    unseen = ((-2.0, -0.4), (False, True), "yes")
+    run(monkeypatch, Server(favours | {"u/3": shifted_above, "u/5": unseen}), spec(("sa-1", "u")))
+    rows = extract("sa-1", "u", "unsup")
+    offset = json.loads(Path("l/o.json").read_text())
+    assert offset["offset"] == [-0.1, -6.0] and offset["texts"] == 18
+    assert rows[3]["prediction"] is None and rows[3]["uncalibrated"] == "negative"
+    assert rows[5]["prediction"] == rows[5]["uncalibrated"] == "positive"
+
+
+def test_calibration_needs_a_complete_row(place, monkeypatch):
+    bounded = {f"u/{i}": ((-0.1, -6.0), (True, False), "no") for i in range(8)}
+    run(monkeypatch, Server(bounded), spec(("sa-1", "u")))
+    assert {row["prediction"] for row in extract("sa-1", "u")} == {"negative"}
+    with pytest.raises(ValueError, match=r"prompt sa-1 on u: on none of the 8 texts .* set llm\.calibration: none"):
+        extract("sa-1", "u", "unsup")
+
+
+def test_more_than_a_tenth_without_a_label_ends_the_batch_at_once(many, monkeypatch):
+    engine = Server({f"u/{i}": (*NOTHING[:2], "The" if i < 2 else "<think>") for i in range(20)})
+    with pytest.raises(UnlabelledError, match=r"prompt sa-1 on u: 3 of 20 texts have no label .*'The' \(67%\), '<th"):
+        run(monkeypatch, engine, spec(("sa-1", "u"), ("sa-1", "d")))
+    asked = len([name for name in engine.asked if " u/" in name])
+    assert asked == 3, "one chunk, and no more is paid for"
+
+
+def test_too_many_rows_without_a_label_after_calibration_are_an_error(many, monkeypatch):
+    favours = {f"u/{i}": ((-0.1, -6.0), (True, True), "no") for i in range(20)}
+    hidden = {f"u/{i}": ((-0.4, -2.0), (True, False), "no") for i in range(3)}
+    run(monkeypatch, Server(favours | hidden), spec(("sa-1", "u")))
+    assert extract("sa-1", "u")[0]["prediction"] == "negative"
+    with pytest.raises(UnlabelledError, match=r"3 of 20 texts .*'no' \(100%\).*; or set llm\.calibration: none"):
+        extract("sa-1", "u", "unsup")
+
+
+# --- likelihoods ----------------------------------------------------------------------------------------
+
+
+def without_spell(*cells: tuple[str, str]) -> BatchSpec:
+    batch = spec(*cells)
+    shared = {cell.prompt: f"answers of {cell.prompt}" for cell in batch.labels}
+    return batch.model_copy(update={"labels": tuple(
+        cell.model_copy(update={"perplexity": False, "key": f"{cell.prompt} {cell.corpus} without",
+                                "answers": shared[cell.prompt]}) for cell in batch.labels)})  # fmt: skip
+
+
+def with_spell(*cells: tuple[str, str]) -> BatchSpec:
+    batch = spec(*cells)
+    return batch.model_copy(update={"labels": tuple(
+        cell.model_copy(update={"answers": f"answers of {cell.prompt}"}) for cell in batch.labels)})  # fmt: skip
+
+
+def test_a_server_without_echo_costs_one_request(place, monkeypatch):
+    engine = Server(echo=False)
+    with pytest.raises(SpellUnavailable, match=r"does not echo; to run everything but SPELL, write llm: {baselines: "):
+        run(monkeypatch, engine, with_spell(("sa-1", "u"), ("sa-1", "d")))
+    assert engine.asked == [] and len(engine.likelihoods) == 1
+
+
+def test_answers_are_kept_when_likelihoods_fail_and_spell_is_left_out(place, monkeypatch):
+    class Later(Server):
+        def perplexity(self, texts):
+            self.echo = len(self.likelihoods) < 2
+            return super().perplexity(texts)
+
+    cells = (("sa-1", "d"), ("sa-2", "d"))
+    first, second = Later(), Server(echo=False)
+    with pytest.raises(SpellUnavailable):
+        run(monkeypatch, first, with_spell(*cells), "batches/a.jsonl.gz")
+    assert first.asked
+    run(monkeypatch, second, without_spell(*cells), "batches/b.jsonl.gz")
+    assert not set(first.asked) & set(second.asked), "nothing is paid for twice"
+    assert len(first.asked) + len(second.asked) == 10 and second.likelihoods == []
+    run(monkeypatch, Server(), without_spell(*cells), "alone/c.jsonl.gz")
+    assert read_jsonl(Path("batches/b.jsonl.gz")) == read_jsonl(Path("alone/c.jsonl.gz"))
+
+
+# --- long texts -----------------------------------------------------------------------------------------
+
+
+class Characters:
+    """A tokenizer with one token for each character; the template adds three."""
+
+    def __init__(self, max_length: int) -> None:
+        self.max_length, self.limit = max_length, max_length + 16
+
+    def render(self, *turns, system=None):
+        return "<s>" + "".join(turns)
+
+    def encode(self, texts):
+        return [list(text) for text in texts]
+
+    encode_texts = encode
+
+
+class Local(StandInEngine):
+    def __init__(self, max_length: int) -> None:
+        super().__init__()
+        self.prompts = Characters(max_length)
+
+    def score(self, requests):
+        self.asked_users = [*getattr(self, "asked_users", []), *(r.user for r in requests)]
+        assert all(len(r.user) + 3 <= self.prompts.max_length for r in requests)
+        return super().score(requests)
+
+
+def long_texts(how: str) -> BatchSpec:
+    return spec(("sa-1", "u"), ("sa-2", "u")).model_copy(update={"long_texts": how})
+
+
+@pytest.fixture
+def one_long(place):
+    """U with one text that is much longer than the others, without any blank."""
+    texts = ["text 0", "电影" * 300, "text 2", "a text 3"]
+    with Step("fute.batching", settings={}) as step:
+        step.jsonl(Path("u.jsonl.gz"), [Row(f"u/{i}", (text,)).to_json() for i, text in enumerate(texts)])
+
+
+def test_texts_that_are_too_long_are_named_at_once_before_any_request(one_long, monkeypatch):
+    engine = Local(200)
+    with pytest.raises(
+        LongTextError, match=r"2 of 8 requests .* longest \d+: sa-\d on u/1 .*sa-\d on u/1.*: cut"
+    ) as error:
+        run(monkeypatch, engine, long_texts("error"))
+    assert engine.asked == [] and "\n" not in str(error.value)
+
+
+def test_long_texts_are_cut_at_the_text_alone(one_long, monkeypatch):
+    engine = Local(200)
+    run(monkeypatch, engine, long_texts("cut"))
+    head, *lines = read_jsonl(Path("batches/b.jsonl.gz"))
+    assert head["cut_texts"] == 2
+    assert [line["id"] for line in lines if line.get("cut")] == ["u/1", "u/1"]
+    longest = sorted(engine.asked_users, key=len)[-2:]
+    assert [len(user) + 3 for user in longest] == [200, 200], "as much of the text as fits"
+    whole = {user_message(PROMPTS[name], ("MARK",)).replace("MARK", "电影" * 300) for name in ("sa-1", "sa-2")}
+    for user in longest:
+        assert any(user.replace("电影", "").replace("电", "") == full.replace("电影", "") for full in whole)
+
+
+def test_the_index_says_which_limits_a_cell_is_free_of(one_long, monkeypatch):
+    run(monkeypatch, Local(2000), long_texts("error"))
+    lines = [line.split("\t") for line in Path("batches/b.keys").read_text().splitlines()]
+    assert all(line[2] == line[0] and 600 < int(line[3]) < 2000 for line in lines) and len(lines) == 2
+    run(monkeypatch, Local(200), long_texts("cut"))
+    assert all(line.count("\t") == 1 for line in Path("batches/b.keys").read_text().splitlines())
+
+
+def test_an_instruction_is_never_cut(one_long, monkeypatch):
+    with pytest.raises(LongTextError, match=r"8 of 8 requests .* instructions alone are too long"):
+        run(monkeypatch, Local(20), long_texts("cut"))
+
+
+def test_a_text_without_blanks_is_cut_to_words():
+    assert cut_words("电影很无聊。" * 9, 8) == "电影很无聊。电影"
+    assert cut_words("x" * 400, 8) == "x" * 320
+    assert cut_words("电影 很", 8) == "电影 很"
+
+
+# --- answers of finished batches ------------------------------------------------------------------------
+
+
+def test_likelihoods_that_are_asked_for_later_cost_no_answer_again(place, monkeypatch):
+    cells = (("sa-1", "d"), ("sa-2", "d"))
+    first, second = StandInEngine(), Server()
+    run(monkeypatch, first, without_spell(*cells), "batches/a.jsonl.gz")
+    shutil.rmtree("batches/a.partial")
+    run(monkeypatch, second, with_spell(*cells), "batches/b.jsonl.gz")
+    assert second.asked == [] and sorted(set(second.likelihoods)) == sorted(first.asked)
+    run(monkeypatch, StandInEngine(), with_spell(*cells), "alone/c.jsonl.gz")
+    assert Path("batches/b.jsonl.gz").read_bytes() == Path("alone/c.jsonl.gz").read_bytes()
+
+
+def test_another_limit_asks_for_the_chunks_it_touches_alone(place, monkeypatch):
+    texts = ["text 0", "x" * 300, "text 2", "a text 3", "text 4", "text 5"]
+    with Step("fute.batching", settings={}) as step:
+        step.jsonl(Path("u.jsonl.gz"), [Row(f"u/{i}", (text,)).to_json() for i, text in enumerate(texts)])
+    first, second = Local(200), Local(250)
+    run(monkeypatch, first, long_texts("cut"), "batches/a.jsonl.gz")
+    shutil.rmtree("batches/a.partial")
+    run(monkeypatch, second, long_texts("cut"), "batches/b.jsonl.gz")
+    assert len(first.asked) == 12 and len(second.asked) == 6, "one chunk of three for each prompt"
+    assert {name for name in second.asked if name.endswith("u/1")} == {"sa-1 on u/1", "sa-2 on u/1"}
+    run(monkeypatch, Local(250), long_texts("cut"), "alone/c.jsonl.gz")
+    assert Path("batches/b.jsonl.gz").read_bytes() == Path("alone/c.jsonl.gz").read_bytes()
+
+
+def test_answers_of_another_model_are_not_taken(place, monkeypatch):
+    run(monkeypatch, StandInEngine(), spec(("sa-1", "u")), "batches/a.jsonl.gz")
+    Path("lock.json").write_text('{"other": 1}')
+    engine = StandInEngine()
+    run(monkeypatch, engine, spec(("sa-1", "u")), "batches/b.jsonl.gz")
+    assert len(engine.asked) == 8
+
+
+def test_a_batch_that_is_declared_finished_gives_no_answers(place, monkeypatch):
+    """`fute audit rerun` leaves empty batches for what it does not compute again."""
+    Path("batches").mkdir()
+    for name in ("declared.jsonl.gz", "declared.keys.prov.json"):
+        Path("batches", name).touch()
+    Path("batches/declared.keys").write_text("k\tsa-9/u\n")
+    engine = StandInEngine()
+    run(monkeypatch, engine, spec(("sa-1", "u")))
+    assert len(engine.asked) == 8
+
+
+def test_a_chain_of_thought_counts_with_its_reasoning(one_long, monkeypatch):
+    reasoning = prompt(4, "{text} Good? Think.", cot=True)
+    cells = (LabelCell(key="k4", prompt="sa-4", corpus="u"),)
+    batch = BatchSpec(engine=SETTINGS, prompts={"sa-4": reasoning}, labels=cells)
+    short = len(user_message(reasoning, ("a text 3",))) + 3 + len(followup(reasoning))
+    with pytest.raises(LongTextError, match=rf"1 of 4 requests .*sa-4 on u/1 \(\d+ of at most {short + 512}\)"):
+        run(monkeypatch, Local(short + 512), batch)
+    with pytest.raises(LongTextError, match=rf"2 of 4 requests .*u/3 \({short + 512} of at most {short + 511}\)"):
+        run(monkeypatch, Local(short + 511), batch)
+
+
+@given(
+    st.lists(st.floats(-20, 0), min_size=2, max_size=4),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+    st.lists(st.floats(0, 5), min_size=4, max_size=4),
+    st.lists(st.floats(-10, 0), min_size=4, max_size=4),
+)
+def test_a_label_is_the_true_one_or_none(true, seen, slack, offset):
+    """Whatever a server hides, and whatever calibration shifts: a bound is at least the true score."""
+    n = len(true)
+    told = [score if was_seen else score + more for score, was_seen, more in zip(true, seen, slack, strict=False)]
+    shifted_true, shifted = calibrate(true, offset[:n]), calibrate(told, offset[:n])
+    label = decided(shifted, seen[:n])
+    assert label is None or shifted_true[label] == max(shifted_true)
+    assert (label is None) or seen[label]
+    assert not all(seen[:n]) or label == int(np.argmax(shifted_true))

@@ -2,70 +2,30 @@
 
 import json
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.answer_server import Reply, Server, chat
 
 from fute.config.engines import EngineSettings
-from fute.llm import openai
-from fute.llm.engine import ScoreRequest, load_engine
-from fute.llm.openai import OpenAIEngine, RateLimit, class_log_scores, retry_after, token_class
+from fute.llm import server as requests_to
+from fute.llm.class_scores import decided
+from fute.llm.engine import EngineError, ScoreRequest, ServerError, SpellUnavailable, load_engine
+from fute.llm.openai import OpenAIEngine
 
 KEY = "sk-secret-of-the-test"
 YES_NO = (("no", "No"), ("yes", "Yes"))
-Reply = tuple[int, dict[str, str], Any]
-
-
-class Server:
-    """Answers each POST by `reply(number of the request, path, body)`."""
-
-    def __init__(self) -> None:
-        self.reply: Callable[[int, str, dict], Reply] = lambda n, path, body: (200, {}, chat({"yes": -0.1}))
-        self.bodies: list[dict] = []
-        self.headers: list[dict] = []
-        lock, outer = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with lock:
-                    number = len(outer.bodies)
-                    outer.bodies.append(body)
-                    outer.headers.append(dict(self.headers))
-                status, headers, answer = outer.reply(number, self.path, body)
-                data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-                self.send_response(status)
-                for name, value in (headers | {"Content-Length": str(len(data))}).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-
-def chat(top: dict[str, float], text: str = "yes", finish: str = "length") -> dict:
-    content = [{"token": text, "top_logprobs": [{"token": t, "logprob": p} for t, p in top.items()]}]
-    choice = {"message": {"content": text}, "logprobs": {"content": content}, "finish_reason": finish}
-    return {"choices": [choice], "usage": {"prompt_tokens": 11, "completion_tokens": 7}}
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(openai, "BACKOFF_S", 0.02)
+    monkeypatch.setattr(requests_to, "BACKOFF_S", 0.02)
     server = Server()
     yield server
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
 
 
 def engine(server: Server, **settings: Any) -> OpenAIEngine:
@@ -93,11 +53,13 @@ def test_masses_are_summed_over_the_tokens_of_a_class(server):
     assert (body["logprobs"], body["top_logprobs"]) == (True, 20)
 
 
-def test_a_class_that_was_not_returned_is_bounded_by_the_lowest_and_counted(server):
+def test_a_class_that_was_not_returned_is_bounded_by_the_rest_and_counted(server):
     server.reply = lambda n, path, body: (200, {}, chat({"yes": -0.5, "The": -1.0, "A": -6.0}))
     e = engine(server)
     [result] = e.score([request()])
-    assert result.log_scores == (-6.0, -0.5)
+    rest = 1 - math.exp(-0.5) - math.exp(-1.0) - math.exp(-6.0)
+    assert result.log_scores == pytest.approx((math.log(rest), -0.5))
+    assert (result.seen, result.first_token) == ((False, True), "yes")
     assert result.coverage == pytest.approx(math.exp(-0.5))
     assert e.bounded_classes == 1
 
@@ -126,73 +88,12 @@ def test_a_chain_of_thought_takes_two_turns(server):
     assert result.log_scores == (-0.1, -3.0)
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
-def test_passing_failures_are_retried(server, status):
-    server.reply = lambda n, path, body: (status, {}, "busy") if n < 2 else (200, {}, chat({"yes": -0.1}))
-    assert len(engine(server).score([request()])) == 1
-    assert len(server.bodies) == 3
-
-
-def test_back_off_grows_and_ends_with_an_error_that_names_request_and_status(server, monkeypatch):
-    waits: list[float] = []
-    monkeypatch.setattr(openai.time, "sleep", waits.append)
-    server.reply = lambda n, path, body: (503, {}, "down for repair")
-    with pytest.raises(RuntimeError, match=r"request r0: .* failed 4 times, at last with HTTP 503: down") as info:
-        engine(server).score([request()])
-    assert len(waits) == 3
-    for attempt, wait in enumerate(waits):
-        assert 0.5 * 0.02 * 2**attempt <= wait <= 0.02 * 2**attempt
-    assert KEY not in str(info.value)
-
-
-def test_retry_after_is_honoured(server, monkeypatch):
-    waits: list[float] = []
-    monkeypatch.setattr(openai.time, "sleep", waits.append)
-    server.reply = lambda n, path, body: (429, {"Retry-After": "7"}, "") if n == 0 else (200, {}, chat({"a": -1}))
-    engine(server).score([request()])
-    assert waits == [7.0]
-
-
-def test_retry_after_reads_numbers_and_dates():
-    assert retry_after("2.5") == 2.5
-    assert retry_after("Thu, 01 Jan 1970 00:00:00 GMT") == 0
-    assert 3500 < retry_after(time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3600))) < 3601
-    assert retry_after(None) is None and retry_after("soon") is None
-
-
-def test_a_refusal_is_not_retried(server):
-    server.reply = lambda n, path, body: (401, {}, "bad key")
-    with pytest.raises(RuntimeError, match="request r0: chat/completions was refused, HTTP 401: bad key") as info:
-        engine(server).score([request()])
-    assert len(server.bodies) == 1
-    assert KEY not in str(info.value)
-
-
-def test_a_dead_server_is_retried_and_named(server):
-    server.http.shutdown()
-    server.http.server_close()
-    with pytest.raises(RuntimeError, match="failed 3 times, at last with ConnectError"):
-        engine(server, max_retries=2).score([request()])
-
-
-def test_an_answer_that_is_not_json_says_what_to_check(server):
-    server.reply = lambda n, path, body: (200, {}, "<html>welcome</html>")
-    with pytest.raises(RuntimeError, match=r"not JSON, starting with '<html>.*base_url"):
-        engine(server).score([request()])
-
-
 @pytest.mark.parametrize("logprobs", [None, {"content": []}, {"content": [{"top_logprobs": []}]}])
 def test_a_server_without_logprobs_is_an_error(server, logprobs):
     answer = chat({"yes": -0.1})
     answer["choices"][0]["logprobs"] = logprobs
     server.reply = lambda n, path, body: (200, {}, answer)
     with pytest.raises(RuntimeError, match="request r0: the server returned no top_logprobs"):
-        engine(server).score([request()])
-
-
-def test_an_answer_without_choices_is_an_error(server):
-    server.reply = lambda n, path, body: (200, {}, {"error": "x"})
-    with pytest.raises(RuntimeError, match="request r0: the server's answer has no 'choices'"):
         engine(server).score([request()])
 
 
@@ -223,22 +124,6 @@ def test_settings_that_cannot_work_are_refused_at_the_start(server, settings, ma
         engine(server, **settings)
 
 
-def test_the_rate_limit_spaces_requests_evenly():
-    now, waits = [100.0], []
-
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        now[0] += seconds
-
-    limit = RateLimit(30, clock=lambda: now[0], sleep=sleep)
-    for _ in range(4):
-        limit.wait()
-    assert waits == pytest.approx([2.0, 2.0, 2.0])
-    now[0] += 60
-    limit.wait()
-    assert len(waits) == 3, "a pause uses the waiting time up"
-
-
 def test_the_rate_limit_holds_for_the_engine(server):
     start = time.monotonic()
     engine(server, requests_per_minute=1200, concurrency=8).score([request(i) for i in range(6)])
@@ -256,33 +141,10 @@ def test_perplexity_counts_the_echoed_prompt_only(server):
     assert (p.id, p.mean_nll, p.tokens) == ("t", 2.0, 2)
 
 
-@pytest.mark.parametrize("reply", [(404, {}, "no such path"), (200, {}, {"choices": [{"logprobs": None}]})])
-def test_perplexity_without_echo_is_a_clear_error(server, reply):
-    server.reply = lambda n, path, body: reply
-    with pytest.raises(RuntimeError, match="text t: SPELL needs /completions with echo and logprobs"):
-        engine(server).perplexity([("t", "some text")])
-
-
 def test_generate_returns_the_greedy_answers(server):
     server.reply = lambda n, path, body: (200, {}, chat({"a": -1}, text=body["messages"][0]["content"][::-1]))
     assert engine(server).generate([("a", "abc"), ("b", "xy")], 5) == ["cba", "yx"]
     assert server.bodies[0]["max_tokens"] == 5
-
-
-def test_tokens_speak_for_a_class_by_word_or_by_a_beginning_of_one_class_only():
-    classes = (("correct",), ("uncertain",), ("incorrect", "invalid"))
-    assert token_class(" correct", classes) == 0
-    assert token_class("in", classes) == 2
-    assert token_class("Correct", classes) is None
-    assert token_class(" ", classes) is None
-    assert token_class("n", (("no",), ("never",))) is None
-    assert token_class("no", (("no",), ("not",))) == 0, "a whole word beats a beginning"
-
-
-def test_class_scores_of_returned_tokens():
-    got, seen = class_log_scores({"yes": math.log(0.25), "y": math.log(0.25), "x": -9.0}, YES_NO)
-    assert got == pytest.approx([-9.0, math.log(0.5)])
-    assert seen == [False, True]
 
 
 def test_load_engine_starts_it(server):
@@ -290,3 +152,245 @@ def test_load_engine_starts_it(server):
     e = load_engine(settings, None)
     assert e.score([request()])[0].id == "r0"
     e.close()
+
+
+def entries(top: dict[str, float | None], **more: Any) -> list[dict[str, Any]]:
+    return [{"token": token, "logprob": logprob} | more for token, logprob in top.items()]
+
+
+def label(server: Server, top: Any, **settings: Any) -> int | None:
+    """Class that follows from the returned tokens: 0 for no, 1 for yes."""
+    server.reply = lambda n, path, body: (200, {}, chat(top))
+    [result] = engine(server, **settings).score([request()])
+    assert all(map(math.isfinite, result.log_scores))
+    return decided(result.log_scores, result.seen)
+
+
+def test_tokens_of_equal_text_add_up(server):
+    again = [*entries({"yes": math.log(0.5), "no": math.log(0.3)}), *entries({"yes": -11.0, "no": math.log(0.15)})]
+    server.reply = lambda n, path, body: (200, {}, chat(again))
+    [result] = engine(server).score([request()])
+    assert [math.exp(s) for s in result.log_scores] == pytest.approx([0.45, 0.5 + math.exp(-11)])
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [
+        ("Ġyes", "Ġno"),
+        ("▁yes", "▁no"),
+        (r"bytes:\x79\x65\x73", r"bytes:\x6e\x6f"),
+        ("<0x79>", "<0x6E><0x6f>"),
+        ("\nyes", " no"),
+    ],
+)
+def test_words_in_the_letters_of_a_vocabulary_are_read(server, yes, no):
+    top = {yes: math.log(0.6), no: math.log(0.3), "The": -6.0}
+    assert label(server, top) == 1
+    assert label(server, [entry | {"bytes": list(entry["token"].encode())} for entry in entries(top)]) == 1
+
+
+def test_the_bytes_of_a_token_are_its_text(server):
+    top = [*entries({"�": math.log(0.6)}, bytes=list(b" yes")), *entries({"yes": math.log(0.3)}, bytes=list(b"no"))]
+    assert label(server, top) == 1
+    assert label(server, [{"token": "yes", "logprob": -0.1, "bytes": [300, "x"]}]) == 1, "no bytes: the text counts"
+
+
+def test_numbers_of_tokens_are_refused_with_the_servers_option(server):
+    with pytest.raises(ServerError, match=r"request r0: .*token_id:9820.*--return-tokens-as-token-ids"):
+        label(server, {"token_id:9820": -0.2, "token_id:1017": -2.3})
+
+
+@pytest.mark.parametrize("first", ["<think>", "Ġ<think>", "[THINK]", "<|channel|>", "◁think▷", "<thought>"])
+def test_a_reasoning_model_is_refused_by_name(server, first):
+    with pytest.raises(EngineError, match=r"request r0: model tiny answers with .*enable_thinking: false"):
+        label(server, {first: -0.001, "yes": -9.0})
+
+
+def test_a_reasoning_in_a_field_of_its_own_is_refused(server):
+    answer = chat({"Okay": -0.1})
+    answer["choices"][0]["message"] = {"content": None, "reasoning_content": "Okay, the user"}
+    server.reply = lambda n, path, body: (200, {}, answer)
+    with pytest.raises(EngineError, match="model tiny answers with a reasoning of its own"):
+        engine(server).score([request()])
+
+
+@pytest.mark.parametrize(
+    ("top", "expected"),
+    [
+        ({"YES": -0.1, "NO": -2.5, "The": -6.0}, None),
+        ({'"': -0.01, "The": -6.0}, None),
+        ({"yes": -0.6}, 1),
+        ({"yes": -0.7}, None),
+        ({"yes": -0.7, "The": -2.0}, 1),
+        ({"yes": -1.5, "The": -2.0}, None),
+        ({"yes": 0.0, "no": -math.inf, "The": -math.inf}, 1),
+        ({"Sure": 0.0, "yes": -math.inf, "no": -math.inf}, None),
+        ({"yes": math.log(0.6), "no": math.nan, "The": -9.0}, 1),
+        ({"yes": math.log(0.4), "no": None, "The": -9.0}, None),
+        ({"yes": math.log(0.4), "no": math.log(0.3), "No": None}, None),
+        ({"yes": -0.1, "no": -9999.0}, 1),
+        ({"Sure": -0.001, "yes": -9999.0, "no": -9999.0}, None),
+    ],
+)
+def test_a_label_is_right_or_there_is_none(server, top, expected):
+    assert label(server, top) == expected
+
+
+def test_probabilities_that_are_none_are_refused(server):
+    with pytest.raises(ServerError, match=r"request r0: .* add up to 3.364.*no natural log-probabilities"):
+        label(server, {"yes": 0.9, "no": -0.1})
+    with pytest.raises(ServerError, match="add up to"):
+        label(server, {"yes": math.inf})
+
+
+@pytest.mark.parametrize(
+    ("classes", "match"),
+    [
+        (((" bad",), (" good",)), r"request r0: ' bad' has blanks around it"),
+        ((("bad\n",), ("good",)), "has blanks around it"),
+        ((("",), ("good",)), "is an empty word"),
+        ((("it is bad",), ("it is good",)), "'it is bad' and 'it is good' .* begin with the same word 'it'"),
+        ((('"bad"',), ('"good"',)), "begin with the same word '\"'"),
+        ((("no",), ("not",)), "'not' begins with 'no', a word of another class"),
+    ],
+)
+def test_words_that_cannot_be_told_apart_are_refused_before_a_request(server, classes, match):
+    with pytest.raises(EngineError, match=match):
+        engine(server).score([request(classes=classes)])
+    assert server.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        (None, None),
+        ({"total_tokens": 12}, None),
+        ({"prompt_tokens": "7"}, None),
+        ({"prompt_tokens": None}, None),
+        ([], None),
+        ({"prompt_tokens": 5}, 5),
+    ],
+)
+def test_a_server_need_not_tell_how_many_tokens_it_read(server, usage, tokens):
+    server.reply = lambda n, path, body: (200, {}, chat({"yes": -0.1}) | {"usage": usage})
+    [result] = engine(server).score([request(followup="So?")])
+    assert (result.prompt_tokens, result.reasoning_tokens) == (tokens, None)
+
+
+def test_null_as_content_is_no_text(server):
+    answer = chat({"yes": -0.1, "no": -3.0})
+    answer["choices"][0]["message"]["content"] = None
+    server.reply = lambda n, path, body: (200, {}, answer)
+    assert engine(server).score([request()])[0].text == ""
+    assert engine(server).generate([("a", "x")], 3) == [""]
+
+
+def test_halves_of_surrogate_pairs_can_be_written(server):
+    server.reply = lambda n, path, body: (200, {}, chat({"\ud83d": -0.1, "no": -3.0}, text="\ud83d"))
+    [result] = engine(server).score([request()])
+    assert (result.text + result.first_token).encode() == b"??"
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"choices": []}, "the server's answer has no 'choices'"),
+        ({"choices": None}, "the server's answer has no 'choices'"),
+        ({"choices": [None]}, "the server's answer has no 'choices'"),
+        ({"choices": [{"message": None}]}, "has no 'message' in its choice"),
+        ({"choices": [{"message": {"content": ["a"]}}]}, "content is a list, no text"),
+    ],
+)
+def test_an_answer_of_another_shape_is_one_line(server, change, match):
+    server.reply = lambda n, path, body: (200, {}, chat({"yes": -0.1}) | change)
+    with pytest.raises(ServerError, match=f"^request r0: .*{match}[^\n]*$"):
+        engine(server).score([request()])
+
+
+def test_fields_of_a_request_are_settings(server):
+    own = {"top_logprobs": 5, "seed": None, "max_tokens_field": "max_completion_tokens", "answer_tokens": 2}
+    engine(server, **own, extra_body={"chat_template_kwargs": {"enable_thinking": False}}).score([request()])
+    [body] = server.bodies
+    assert body == {
+        "messages": [{"role": "user", "content": "text 0"}],
+        "model": "tiny",
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": 5,
+        "max_completion_tokens": 2,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+
+
+def echo(values: Any, **usage: Any) -> Reply:
+    return 200, {}, {"choices": [{"text": "x", "logprobs": {"token_logprobs": values}}], "usage": usage}
+
+
+NEW_SHAPE = {"choices": [{"text": " yes", "logprobs": {"content": [{"token": " yes", "logprob": -0.7}]}}]}
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ((404, {}, {"error": {"message": "Not Found"}}), r"it says 'Not Found' \(HTTP 404\)"),
+        ((400, {}, {"error": {"message": "Only no echo is supported"}}), "it says 'Only no echo is supported'"),
+        ((422, {}, {"detail": [{"loc": ["body", "echo"], "msg": "Extra inputs"}]}), "HTTP 422"),
+        ((200, {}, NEW_SHAPE), "no logprobs.token_logprobs"),
+        ((200, {}, {"choices": [{"logprobs": None}]}), "no logprobs.token_logprobs"),
+        (echo([-0.7], prompt_tokens=30), "returned 1 of them for a prompt of 30 tokens"),
+        (echo([-0.7], prompt_tokens=1), "the first one, which no token precedes, is a number"),
+        (echo([None, -1.0, -0.7]), "how many tokens the prompt has"),
+        (echo([None] + [-1.0] * 9, prompt_tokens=4), "returned 10 of them for a prompt of 4"),
+        (echo([None, -1.0, None, -1.0], prompt_tokens=4), "no finite number"),
+        (echo([None, -math.inf, -1.0], prompt_tokens=3), "no finite number"),
+    ],
+)
+def test_a_server_without_log_probabilities_of_a_prompt_cannot_do_spell(server, reply, reason):
+    server.reply = lambda n, path, body: reply
+    with pytest.raises(SpellUnavailable, match=f"^text t: SPELL needs /completions with echo.*{reason}[^\n]*$"):
+        engine(server).perplexity([("t", "some text")])
+
+
+@pytest.mark.parametrize("values", [[None, -1.0, -3.0], [None, -1.0, -3.0, -0.7]])
+def test_an_echoed_prompt_with_or_without_the_generated_token(server, values):
+    server.reply = lambda n, path, body: echo(values, prompt_tokens=3)
+    [p] = engine(server).perplexity([("t", "some text")])
+    assert (p.mean_nll, p.tokens) == (2.0, 2)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (401, {}, "bad key"),
+        (500, {}, "CUDA out of memory"),
+        (400, {}, {"error": {"message": "maximum context length is 10"}}),
+        (400, {}, {"error": {"message": "unknown field seed"}}),
+    ],
+)
+def test_other_failures_do_not_say_that_spell_is_missing(server, reply):
+    server.reply = lambda n, path, body: reply
+    with pytest.raises(ServerError) as info:
+        engine(server, max_retries=0).perplexity([("t", "some text")])
+    assert not isinstance(info.value, SpellUnavailable)
+
+
+def test_the_reason_of_a_failure_is_told_and_not_that_others_were_stopped(server):
+    def reply(number: int, path: str, body: dict) -> Reply:
+        if "text 5" in str(body):
+            return 401, {}, "bad key"
+        return 503, {"Retry-After": "30"}, "busy"
+
+    server.reply = reply
+    start = time.monotonic()
+    with pytest.raises(ServerError, match=r"request r5: .*bad key"):
+        engine(server, concurrency=8, max_retries=3).score([request(i) for i in range(8)])
+    assert time.monotonic() - start < 10, "the requests that wait are stopped"
+
+
+def test_an_engine_goes_on_after_a_failed_call(server):
+    e = engine(server)
+    server.reply = lambda n, path, body: (404, {}, "no")
+    with pytest.raises(SpellUnavailable):
+        e.perplexity([("t", "some text")])
+    server.reply = lambda n, path, body: (200, {}, chat({"yes": -0.1}))
+    assert e.score([request()])[0].seen == (False, True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp, softmax
 
-from fute.llm.class_scores import calibrate, normalise, predict
+from fute.llm.class_scores import calibrate, decided, normalise, predict
 from fute.llm.scoring import class_log_scores, coverage, verbalizer_ids
 
 scores = arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-700, 0))
@@ -128,3 +128,19 @@ def test_a_verbalizer_that_merges_with_the_prompt_is_an_error():
 def test_an_empty_verbalizer_is_an_error():
     with pytest.raises(ValueError, match="'' does not start a token"):
         verbalizer_ids(pieces, "A:", [[""], ["no"]], "first_token")
+
+
+@pytest.mark.parametrize(
+    ("log_scores", "seen", "index"),
+    [
+        ((-1.0, -2.0), (True, True), 0),
+        ((-1.0, -1.0), (True, True), 0),
+        ((-3.0, -1.0), (False, True), 1),
+        ((-1.0, -3.0), (False, True), None),
+        ((-1.0, -1.0), (True, False), 0),
+        ((-1.0, -1.0), (False, True), None),
+        ((-1.0, -1.0, -1.0), (False, False, False), None),
+    ],
+)
+def test_a_label_is_decided_unless_a_class_that_was_not_seen_may_be_better(log_scores, seen, index):
+    assert decided(log_scores, seen) == index

@@ -138,6 +138,16 @@ def test_without_benchmarks_the_counts_stand_alone(run):
     assert "| s | FUTE + TuPaTE | 2 | 0 | – |" in OUT["markdown"].read_text()
 
 
+def test_tokens_that_a_server_does_not_count_are_not_known(run):
+    path = Path("results/labels/m/sa-3/films.jsonl.gz")
+    with Step("fute.batching", settings={}) as step:
+        step.jsonl(path, [{"prompt_tokens": 7}, {"prompt_tokens": None}])
+    (count,) = write(run)["calls"].to_dict("records")
+    assert np.isnan(count["baselines_read_tokens"]) and count["fute_read_tokens"] == 42
+    assert count["baselines_calls"] == 4 and count["baselines_written_tokens"] == 8
+    assert "| – |" in OUT["markdown"].read_text()
+
+
 def test_a_run_without_llms_has_embeddings_only(run):
     frames = write([path for path in run if "embeddings" in path.parts])
     assert frames["calls"].empty and frames["costs"].empty and len(frames["embeddings"]) == 1

@@ -68,6 +68,18 @@ def test_rank_prints_ranks_and_margins_in_order(results, capsys):
     assert [cells[1] for cells in ranked(first)] == ["sa-1", "sa-7", "sa-9", "sa-3"]
 
 
+def test_rank_counts_rows_without_a_label(results, capsys):
+    rank("films", results, "tupate")
+    assert "without a label" not in capsys.readouterr().out
+    rows = [{"model": model, "prompt": prompt, "dataset": "films", "n": 40,
+             "unlabelled": 2 * (prompt == "sa-3" and model == "m-a"), "cut": 0}
+            for model in ("m-a", "m-b") for prompt in COSINES]  # fmt: skip
+    pd.DataFrame(rows).to_csv(results / "evaluation/performance.csv", index=False)
+    rank("films", results, "tupate")
+    text = words(capsys.readouterr().out)
+    assert text.count("Rows without a label: sa-3 2 of 40.") == 1 and "cut" not in text
+
+
 def test_rank_says_how_far_order_seeds_move_a_cosine(results, capsys):
     rank("films", results, "tupate")
     text = words(capsys.readouterr().out)

@@ -384,6 +384,89 @@ def test_a_file_made_first_is_not_made_again_with_the_rest(plan):
     assert len(cells) == 26 - 2 and not {"sa-3/sa", "sa-3/mini-films"} & cells
 
 
+# --- likelihoods, and limits on prompts -----------------------------------------------------------------
+
+
+def finish_with(workflow: Plan, longest: Mapping[str, int]) -> None:
+    """Finish all batches; the label index says of each cell its longest prompt, or nothing where its texts were cut."""
+    finish(workflow)
+    for batch in new_batches(workflow.llm.labels.plans):
+        spec = BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
+        cells = {f"{cell.prompt}/{cell.corpus}": cell.key for cell in spec.labels}
+        cells |= {f"{SELECT}/{cell.category}": cell.key for cell in spec.selects}
+        uncut = {
+            cell.key: (cell.base or cell.key, longest[cell.corpus]) for cell in spec.labels if cell.corpus in longest
+        }
+        index = paths.below(workflow.results, paths.batch_index(paths.label_batch(MODEL, batch)))
+        index.write_text(batching.keys_text(cells, uncut))
+
+
+def test_all_baselines_are_the_default_and_leaving_one_out_that_asks_nothing_moves_nothing(plan):
+    assert moved(plan(), plan(llm={"baselines": ["spell", "self-select", "mi"]})) == set()
+    assert plan().llm.settings.baselines_left_out == () and plan().llm.left_out == ""
+
+
+def test_without_spell_no_likelihood_is_asked_for(plan):
+    others = ["mi", "local-e", "self-select"]
+    workflow = plan(llm={"baselines": others})
+    cells = {f"{p}/{d}" for c, ps in (("sa", SA), ("nli", NLI)) for p in ps for d in TARGETS[c]}
+    assert moved(plan(), workflow) == cells
+    assert workflow.llm.left_out == "GlobalE, ZPS-Log, ZPS-Prob, ZPS-Vote, SPELL: not asked for."
+    assert workflow.llm.left_out in workflow.table_settings("table3")["note"]
+    assert workflow.llm.left_out in settings_json(report_settings(workflow, workflow.figures("fig4")))
+    assert workflow.llm.baseline_flags("mini-films").endswith("--baselines mi local-e self-select")
+    for batch in new_batches(workflow.llm.labels.plans):
+        spec = BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
+        assert not any(cell.perplexity for cell in spec.labels)
+
+
+def test_answers_of_a_prompt_have_one_name_with_and_without_likelihoods(plan):
+    named = []
+    for changes in ({}, {"baselines": ["mi"]}, {"engine": {"max_length": 77}}):
+        workflow = plan(llm=changes)
+        specs = [
+            BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
+            for batch in new_batches(workflow.llm.labels.plans)
+        ]
+        named.append({cell.prompt: cell.answers for spec in specs for cell in spec.labels})
+    assert named[0] == named[1] == named[2] and len(set(named[0].values())) == 8
+    assert not any(task == SELECT for _, task, _ in plan(llm={"baselines": ["mi"]}).llm.labels.cells)
+
+
+def test_finished_labels_with_likelihoods_serve_where_spell_is_left_out(plan):
+    before = plan()
+    finish(before)
+    after = plan(llm={"baselines": ["mi", "self-select"]})
+    assert new_batches(after.llm.labels.plans) == [] and moved(before, after) == set()
+
+
+def test_the_limit_on_prompts_moves_nothing_while_no_text_is_cut(plan):
+    assert moved(plan(), plan(llm={"engine": {"max_length": 5000}})) == set()
+
+
+def test_cutting_moves_the_cells_whose_texts_it_touches(plan):
+    before = plan()
+    finish_with(before, {"sa": 300, "mini-films": 900, "mini-series": 100, "nli": 100, "mini-everyday": 100,
+                         "mini-notices": 100})  # fmt: skip
+    assert moved(before, plan(llm={"long_texts": "cut", "engine": {"max_length": 900}})) == set()
+    films = {f"{prompt}/mini-films" for prompt in SA}
+    cut = plan(llm={"long_texts": "cut", "engine": {"max_length": 400}})
+    assert moved(before, cut) == films and asked(cut)[0] == films
+    finish_with(cut, {})
+    assert new_batches(plan(llm={"long_texts": "cut", "engine": {"max_length": 400}}).llm.labels.plans) == []
+    further = plan(llm={"long_texts": "cut", "engine": {"max_length": 299}})
+    assert moved(cut, further) == films | {f"{prompt}/sa" for prompt in SA} | vectors_of(*SA)
+    assert moved(before, plan()) == set(), "an edit taken back costs nothing"
+
+
+def test_a_cell_that_was_never_cut_keeps_its_key_under_other_limits(plan):
+    first = plan(llm={"long_texts": "cut", "engine": {"max_length": 400}})
+    finish_with(first, {"sa": 300, "nli": 100, "mini-everyday": 100, "mini-notices": 100, "mini-series": 390})
+    for changes in ({"long_texts": "cut", "engine": {"max_length": 4000}}, {"long_texts": "error"}):
+        films = {f"{prompt}/mini-films" for prompt in SA}
+        assert moved(first, plan(llm=changes)) == films, "the only ones whose texts were cut"
+
+
 # --- settings that reach the steps ----------------------------------------------------------------------
 
 

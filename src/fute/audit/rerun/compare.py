@@ -115,7 +115,7 @@ def label_distances(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> Dis
     """`flips`: share of rows with another prediction. `class shift`: total variation between the shares of classes."""
     if [row["id"] for row in one] != [row["id"] for row in two]:
         return {"flips": UNLIKE, "class shift": UNLIKE}
-    predictions = [[str(row["prediction"]) for row in rows] for rows in (one, two)]
+    predictions = [[row["prediction"] for row in rows] for rows in (one, two)]  # None: a row without a label
     rows = max(len(one), 1)
     flips = sum(before != after for before, after in zip(*predictions, strict=True))
     counts = [Counter(side) for side in predictions]

@@ -1,0 +1,334 @@
+"""Requests to a server of OpenAI's protocol: the key, the rate limit, retries, and failures told on one line."""
+
+import email.utils
+import json
+import math
+import os
+import random
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment
+
+import httpx
+
+from fute.config.engines import EngineSettings
+from fute.llm.engine import EngineError, ServerError
+from fute.scrub import hidden, name_secret
+
+RETRIED = {408, 409, 425, 429}  # and every 5xx but 501
+BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
+WORDS = 200  # letters of a server's words in a message
+_QUOTA = re.compile(r"insufficient_quota|\bquota\b", re.IGNORECASE)
+_PASSING = re.compile(
+    r"rate.?limit|too.?many.?requests|overloaded|unavailable|timed?.?out|server.?error|try again", re.IGNORECASE
+)
+_LENGTH = re.compile(r"context.{0,20}length|context.{0,20}window|too (?:long|large)", re.IGNORECASE)
+_REQUEST_ID = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
+
+
+class RateLimit:
+    """Token bucket: at most `per_minute` requests per minute, spread evenly; None: no limit.
+
+    sleep: waits a number of seconds.
+    """
+
+    def __init__(
+        self,
+        per_minute: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Any] = time.sleep,
+    ):
+        self._interval = 60 / per_minute if per_minute else 0.0
+        self._clock, self._sleep = clock, sleep
+        self._next = clock()
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Wait until it is the caller's turn."""
+        with self._lock:
+            turn = max(self._next, self._clock())
+            self._next = turn + self._interval
+        delay = turn - self._clock()
+        if delay > 0:
+            self._sleep(delay)
+
+
+class Refused(ServerError):
+    """An answer that another try would not change.
+
+    words: the server's own. status: of the answer. about_request: True if the server refuses this request's length or
+    settings, and not the kind of request.
+    """
+
+    def __init__(self, message: str, words: str, status: int, about_request: bool):
+        super().__init__(message)
+        self.words, self.status, self.about_request = words, status, about_request
+
+
+class Server:
+    """Sends requests to `base_url` with the key from the environment variable `api_key_env`, which is in no message.
+
+    sleep: waits a number of seconds, or until `stop`.
+
+    Raises:
+        ServerError: the variable with the key is not set.
+        EngineError: the key, the address or a proxy variable cannot be used.
+    """
+
+    def __init__(self, settings: EngineSettings):
+        name_secret(settings.api_key_env)
+        self.settings = settings
+        self._stop = threading.Event()
+        self.sleep: Callable[[float], Any] = self._stop.wait
+        self._limit = RateLimit(settings.requests_per_minute, sleep=lambda seconds: self.sleep(seconds))
+        self._proxy = proxy_hint(settings.base_url, os.environ)
+        headers = {"Authorization": f"Bearer {read_key(settings.api_key_env, os.environ)}"}
+        address = settings.base_url.strip().rstrip("/") + "/"
+        try:
+            usable = httpx.URL(address).scheme in ("http", "https") and httpx.URL(address).host
+        except httpx.InvalidURL:
+            usable = False
+        if not usable:
+            raise EngineError(f"base_url {hidden(address[:80])!r} is no address: write it as http://HOST:PORT/v1")
+        try:
+            self._client = httpx.Client(base_url=address, headers=headers, timeout=settings.timeout_s)
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise EngineError(
+                f"the connection to the server cannot be set up: {hidden(one_line(str(error)))}: check the proxy "
+                f"variables ({', '.join(proxy_variables(os.environ)) or 'none is set'})"
+            ) from None
+
+    def resume(self) -> None:
+        """Let requests go out again after `stop`."""
+        self._stop.clear()
+
+    def stop(self) -> None:
+        """End the requests that wait for their next attempt: one has failed, so that the others are of no use."""
+        self._stop.set()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def post(self, request_id: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The server's answer. Retries what may pass, after Retry-After or a back-off with jitter, and says so.
+
+        Raises:
+            Refused: the server will not answer such a request.
+            ServerError: it failed at every attempt, or its answer is none of this protocol.
+        """
+        attempts = self.settings.max_retries + 1
+        for attempt in range(1, attempts + 1):
+            self._limit.wait()
+            if self._stop.is_set():
+                raise ServerError(f"request {request_id}: not sent, because another one failed")
+            answer, problem, asked = self._try(request_id, path, body)
+            if answer is not None:
+                return answer
+            if attempt < attempts:
+                self._wait(request_id, path, problem, asked, attempt, attempts)
+        times = "1 time" if attempts == 1 else f"{attempts} times"
+        raise ServerError(f"request {request_id}: {path} failed {times}, at last with {problem}{self._proxy}")
+
+    def _try(self, request_id: str, path: str, body: dict[str, Any]) -> tuple[dict[str, Any] | None, str, float | None]:
+        """(answer or None, what went wrong and may pass, seconds that the server asks to wait)."""
+        try:
+            response = self._client.post(path, json=body)
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            return None, self._shown(f"{type(error).__name__}: {error}"), None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            problem = self._shown(f"{type(error).__name__}: {error}")
+            raise ServerError(f"request {request_id}: {path} cannot be asked, {problem}: check base_url") from None
+        asked = retry_after(response.headers.get("Retry-After"))
+        content = read_json(response)
+        status = status_inside(content) if response.is_success else response.status_code
+        if status is not None:
+            said = server_words(response.text if content is None else content)
+            kind = "an error inside HTTP 200" if response.is_success else f"HTTP {status}"
+            words = self._shown(said)
+            problem = f"{kind}{f': {words}' if words else ''}{request_id_of(response.headers)}"
+            return None, self._failed(request_id, path, status, problem, said, body), asked
+        if isinstance(content, dict):
+            return content, "", None
+        text = response.text.lstrip()
+        start = f"starting with {self._shown(text[:80])!r}{request_id_of(response.headers)}"
+        if content is None and (not text or text[0] in "{["):
+            return None, f"an answer that was cut off, {start}", asked
+        kind = "not JSON" if content is None else "no JSON object"
+        advice = f"check base_url (it ends in /v1){self._proxy}"
+        raise ServerError(f"request {request_id}: the answer of {path} is {kind}, {start}: {advice}")
+
+    def _failed(
+        self, request_id: str, path: str, status: int, problem: str, words: str, body: Mapping[str, Any]
+    ) -> str:
+        """The problem, if another try may help. Raises Refused for what will not pass."""
+        passing = status in RETRIED or (status >= 500 and status != 501)
+        no_quota = _QUOTA.search(words) is not None
+        if passing and not no_quota:
+            return problem
+        advice = setting_advice(words, body, self.settings) if status in (400, 422) else ""
+        if no_quota:
+            advice = ": no quota is left, which another try would not change"
+        if 300 <= status < 400:
+            advice = ": base_url leads to another address; set the one where it ends"
+        raise Refused(
+            f"request {request_id}: {path} was refused, {problem}{advice}{self._proxy}",
+            words=self._shown(words),
+            status=status,
+            about_request=bool(advice or _LENGTH.search(words)),
+        )
+
+    def _wait(self, request_id: str, path: str, problem: str, asked: float | None, attempt: int, attempts: int) -> None:
+        longest = self.settings.longest_wait_s
+        backoff = min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** min(attempt - 1, 30)) * random.uniform(0.5, 1)
+        wait = min(asked or backoff, longest)
+        asks = f" (the server asks for {asked:.0f} s, longest_wait_s is {longest:g})" if (asked or 0) > longest else ""
+        print(
+            f"request {request_id}: {path}: {problem}; attempt {attempt} of {attempts}, next in {wait:.1f} s{asks}",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.sleep(wait)
+
+    def _shown(self, text: str) -> str:
+        return hidden(one_line(text))
+
+
+def read_key(variable: str, environment: Mapping[str, str]) -> str:
+    """The server's key, without blanks and line ends around it.
+
+    Raises:
+        ServerError: the variable is not set, or empty.
+        EngineError: the key has a character that no HTTP header can hold. The message does not show the key.
+    """
+    key = environment.get(variable, "").strip()
+    if not key:
+        raise ServerError(
+            f"environment variable {variable} is not set: put the API key there "
+            "(any word for a server that asks for none)"
+        )
+    if wrong := [position for position, letter in enumerate(key, start=1) if not " " <= letter <= "~"]:
+        raise EngineError(
+            f"environment variable {variable}: character {wrong[0]} of {len(key)} is a control character or not ASCII, "
+            "which no HTTP header can hold: copy the key again"
+        )
+    return key
+
+
+def one_line(text: str, letters: int = WORDS) -> str:
+    """The text on one line, without control characters, cut to a number of letters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= letters else f"{line[:letters]}..."
+
+
+def read_json(response: httpx.Response) -> Any:
+    """The JSON value of an answer; None if it holds none."""
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def server_words(content: Any) -> str:
+    """What a server says in an answer that is an error: its message and code, or the text as it is."""
+    if not isinstance(content, dict):
+        return content if isinstance(content, str) else json.dumps(content)
+    error = _error_of(content) or content.get("detail") or content.get("message") or content
+    if not isinstance(error, dict):
+        return error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+    message = error.get("message")
+    if not isinstance(message, str) or not message:
+        return json.dumps(error, ensure_ascii=False)
+    codes = dict.fromkeys(c for c in (error.get("code"), error.get("type")) if isinstance(c, str) and c not in message)
+    return f"{message} ({', '.join(codes)})" if codes else message
+
+
+def _error_of(content: Mapping[str, Any]) -> Any:
+    """The error that an answer carries, in itself or in its first choice; None without one."""
+    if error := content.get("error"):
+        return error
+    if content.get("object") == "error":
+        return dict(content)
+    choices = content.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return (first.get("error") or None) if isinstance(first, dict) else None
+
+
+def status_inside(content: Any) -> int | None:
+    """Status of the error that an answer carries: its own code, else 503 if its words are of what may pass, else 400.
+
+    None without an error.
+    """
+    if not isinstance(content, dict) or not (error := _error_of(content)):
+        return None
+    codes = [error.get(name) for name in ("code", "status", "status_code")] if isinstance(error, dict) else []
+    for code in codes:
+        if not isinstance(code, bool) and re.fullmatch(r"[1-5]\d\d", str(code)):
+            return int(code)
+    return 503 if _PASSING.search(json.dumps(error)) else 400
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The name that the server gave to the request, for its operators; empty without one."""
+    name = next((headers[name] for name in _REQUEST_ID if headers.get(name)), "")
+    return f" (request id {one_line(name, 80)})" if name else ""
+
+
+def setting_advice(words: str, body: Mapping[str, Any], settings: EngineSettings) -> str:
+    """Which setting changes the field of the request that a refusal names; empty if it names none."""
+    advice = {
+        "top_logprobs": "set llm.engine.top_logprobs to what the server allows",
+        "seed": "set llm.engine.seed: null, which sends none",
+        "max_completion_tokens": "set llm.engine.max_tokens_field: max_tokens",
+        "max_tokens": "set llm.engine.max_tokens_field: max_completion_tokens",
+        "temperature": "set llm.engine.extra_body: {temperature: ...} to what the server allows",
+        **dict.fromkeys(settings.extra_body, "change llm.engine.extra_body"),
+    }
+    if settings.max_tokens_field == "max_completion_tokens":
+        advice.pop("max_tokens")  # named as what to send in its place
+    else:
+        advice.pop("max_completion_tokens")
+    if _LENGTH.search(words):  # such a message names the fields with limits
+        return ""
+    named = [name for name in advice if name in body and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words)]
+    return f": {advice[named[0]]}" if named else ""
+
+
+def retry_after(header: str | None) -> float | None:
+    """Seconds to wait by a Retry-After header (a number or a date), up to inf; None if it asks for no readable wait."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, TypeError, IndexError, OverflowError, OSError):
+            return None
+    return None if math.isnan(seconds) else max(0.0, seconds)
+
+
+def proxy_variables(environment: Mapping[str, str], schemes: tuple[str, ...] = ("http", "https", "all")) -> list[str]:
+    """Environment variables that name a proxy for these schemes."""
+    return [
+        name for scheme in schemes for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()) if environment.get(name)
+    ]
+
+
+def proxy_hint(address: str, environment: Mapping[str, str]) -> str:
+    """What to add to a failure if a proxy variable catches this machine's own address; empty otherwise."""
+    try:
+        parts = urlsplit(address.strip())
+        host = parts.hostname or ""
+    except ValueError:
+        return ""
+    loopback = host in ("localhost", "::1", "0.0.0.0") or host.endswith(".localhost") or re.match(r"127\.", host)
+    names = proxy_variables(environment, (parts.scheme, "all"))
+    excluded = {"no": environment.get("no_proxy") or environment.get("NO_PROXY") or ""}
+    if not loopback or not names or proxy_bypass_environment(host, excluded):
+        return ""
+    return f"; {names[0]} sends requests to {host} to a proxy: unset it, or set NO_PROXY={host}"
