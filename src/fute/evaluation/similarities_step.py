@@ -11,23 +11,31 @@ from pydantic import BaseModel, ConfigDict
 from fute import paths
 from fute.artifacts import Step
 from fute.embeddings.vectors import (
+    LABELCOV,
     Embedding,
     centred_cosine,
     cosine,
+    in_one_space,
     load,
     sqrt_cosine,
     tensor_mean_cosine,
 )
 from fute.evaluation.controls import norm_confound, null_comparison, separation
 from fute.evaluation.correlation import spearman
+from fute.specs.embeddings import variants_of
 
 
 class SimilaritySettings(BaseModel):
-    """Settings of step `similarities`. prompts, datasets: ids by category. variants: of the controls."""
+    """Settings of step `similarities`.
+
+    other_models: method -> model, if its vectors are not made with the surrogate. prompts, datasets: ids by category.
+    variants: of the controls.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     surrogate: str
+    other_models: dict[str, str] = {}
     methods: tuple[str, ...]
     models: tuple[str, ...]
     prompts: dict[str, tuple[str, ...]]
@@ -41,9 +49,11 @@ def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
 
     `unknown_tokens` is the larger share of tokens that the surrogate did not know, of the two sets of pairs.
     """
-    row = {"cosine": cosine(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
+    row = {"cosine": similarity(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
            "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}  # fmt: skip
     row["unknown_tokens"] = max(vector.meta["unknown_tokens"] for vector in (mte, dte))
+    if mte.method == LABELCOV:
+        row["no_vector"] = mte.meta.get("no_vector") or dte.meta.get("no_vector") or ""
     if mte.init is not None:
         row["centred_cosine"] = centred_cosine(mte, dte)
         row["distance"] = mte.meta["relative_distance"]
@@ -54,10 +64,16 @@ def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
     return row
 
 
+def similarity(mte: Embedding, dte: Embedding) -> float:
+    """Cosine of an MTE and a DTE; 0 where LabelCov has no vector, as there is no covariance that could agree."""
+    return 0.0 if "no_vector" in mte.meta or "no_vector" in dte.meta else cosine(mte, dte)
+
+
 def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Cosine of every row of vectors (n, d) with other (d,)."""
+    """Cosine of every row of vectors (n, d) with other (d,); 0 for a vector of zeros."""
     vectors, other = vectors.astype(np.float64), other.astype(np.float64)
-    return vectors @ other / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(other))
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(other)
+    return np.divide(vectors @ other, norms, out=np.zeros(len(vectors)), where=norms > 0)
 
 
 def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
@@ -75,20 +91,24 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
 
     rows, checks = [], []
     for method in settings.methods:
-        base = settings.surrogate, method
+        base = settings.other_models.get(method, settings.surrogate), method
+        names = variants_of(method, settings.variants) if method in settings.control_methods else ()
         for category, datasets in settings.datasets.items():
             prompts = settings.prompts[category]
             for model in settings.models:
                 mtes = {prompt: get(paths.mte(*base, model, prompt)) for prompt in prompts}
                 variants = {
                     variant: {prompt: get(paths.control(*base, model, prompt, variant)) for prompt in prompts}
-                    for variant in (settings.variants if method in settings.control_methods else ())
+                    for variant in names
                 }
                 for dataset in datasets:
                     dte = get(paths.dte(*base, dataset))
-                    similar = [similarity_row(mtes[prompt], dte) for prompt in prompts]
+                    placed = mtes, variants, dte
+                    if method == LABELCOV:
+                        placed = _in_one_space(*placed)
+                    similar = [similarity_row(placed[0][prompt], placed[2]) for prompt in prompts]
                     key = {
-                        "surrogate": settings.surrogate,
+                        "surrogate": base[0],
                         "method": method,
                         "model": model,
                         "dataset": dataset,
@@ -96,11 +116,22 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
                     rows += [
                         key | {"prompt": p, "category": category} | r for p, r in zip(prompts, similar, strict=True)
                     ]
-                    checks.append(key | _controls(mtes, variants, dte, similar))
+                    checks.append(key | _controls(*placed, similar))
     inputs = list(files)
     with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.csv(cosines, rows)
         step.csv(controls, checks)
+
+
+def _in_one_space(
+    mtes: dict[str, Embedding], variants: dict[str, dict[str, Embedding]], dte: Embedding
+) -> tuple[dict[str, Embedding], dict[str, dict[str, Embedding]], Embedding]:
+    """The same, as vectors that are compared by one measure: all that one target is compared with."""
+    every = [dte, *mtes.values(), *(vector for each in variants.values() for vector in each.values())]
+    placed = iter(in_one_space(every))
+    dte = next(placed)
+    mtes = {prompt: next(placed) for prompt in mtes}
+    return mtes, {name: {prompt: next(placed) for prompt in each} for name, each in variants.items()}, dte
 
 
 def _controls(
@@ -119,7 +150,7 @@ def _controls(
     firsts = np.array([_cosines(o[:1], dte.vector)[0] for o in orders])
     nulls = {name: vectors for name, vectors in variants.items() if name.startswith("null-")}
     if nulls and len(values) > 1:
-        null = np.array([[cosine(v[prompt], dte) for v in nulls.values()] for prompt in mtes])
+        null = np.array([[similarity(v[prompt], dte) for v in nulls.values()] for prompt in mtes])
         compared = null_comparison(firsts, null)
         result |= {
             "null_mean": compared["null_mean"],

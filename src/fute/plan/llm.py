@@ -13,7 +13,7 @@ from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.llm_labels import LabelPlan
 from fute.plan.vectors import VectorPlan
-from fute.specs.embeddings import Item
+from fute.specs.embeddings import Item, variants_of
 from fute.steps import code
 
 
@@ -35,8 +35,8 @@ class LlmPlan:
         """File -> item of every vector: DTEs of the targets, MTEs of the black boxes, and controls of these."""
         config, items = self.run.config, {}
         for method in config.methods:
-            own = self.vectors.surrogate, method
-            variants = self.vectors.variants if method in config.controls.methods else ()
+            own = config.model_of(method), method
+            variants = variants_of(method, self.vectors.variants) if method in config.controls.methods else ()
             for category in config.categories:
                 settings = self.vectors.surrogate_settings(category)
                 for dataset in self.run.datasets_of(category):
@@ -52,7 +52,7 @@ class LlmPlan:
     def _mte_item(self, method: str, model: str, prompt: Prompt, variant: str | None = None) -> Item:
         config = self.run.config
         recipe = config.method(method).mte
-        target = "abc" if variant == "abc" else config.mte_target
+        target = self.vectors.target(method, variant)
         words = prompt.verbalizers if target == "verbalizer" else None
         made_with = {
             "verbalizers": words,
@@ -114,6 +114,7 @@ class LlmPlan:
             **self._compared(),
             "control_methods": config.controls.methods,
             "variants": self.vectors.variants,
+            **self.vectors.other_models,
         }
 
     def selection_settings(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fute.embeddings.label_covariance import (
+from fute.embeddings.covariance import (
     in_one_space,
     label_covariance,
     label_similarity,
