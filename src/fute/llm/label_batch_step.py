@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
 from fute.batching import UnitStore, finished_batches, keys_text
 from fute.config.engines import EngineSettings
-from fute.config.llm_baselines import LLM_BASELINES
+from fute.config.llm_baselines import PAPER_BASELINES
 from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
@@ -315,7 +315,7 @@ def _perplexities(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Ite
     try:
         answers = engine.perplexity(_plain(spec, items))
     except SpellUnavailable as error:
-        others = ", ".join(name for name in LLM_BASELINES if name != "spell")
+        others = ", ".join(name for name in PAPER_BASELINES if name != "spell")
         raise SpellUnavailable(
             f"{error}; to run everything but SPELL, write llm: {{baselines: [{others}]}} (answers that were paid for "
             "are kept)"

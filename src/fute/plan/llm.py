@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from fute import paths
+from fute.config.llm_baselines import PAPER_BASELINES
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
@@ -94,12 +95,12 @@ class LlmPlan:
         return [paths.self_selection(model, category)] if "self-select" in self.settings.baselines else []
 
     def baseline_flags(self, dataset: str) -> str:
-        """Flags of `fute baseline_scores` for a dataset: the baselines where not all are asked for, and the slips of
+        """Flags of `fute baseline_scores` for a dataset: the baselines where they are not the paper's, and the slips of
         the authors' code that are to be repeated."""
         slips = self.run.config.baselines
         flip = slips.zps_sa_flip and self.run.datasets[dataset].category == "sa"
         flags = ["--zps-flip"] * flip + ["--list-as-scores"] * slips.self_select_list_as_scores
-        if self.settings.baselines_left_out:
+        if self.settings.baselines != tuple(PAPER_BASELINES):
             flags += ["--baselines", *self.settings.baselines]
         return " ".join(flags)
 
