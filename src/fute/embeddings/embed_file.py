@@ -105,6 +105,8 @@ def embed_file(
         )
     to_learn = read_pairs(pairs)
     if method == "labelcov":
+        if dev:
+            raise ConfigError("labelcov trains nothing, so that nothing stops early: leave out --dev")
         embedding = _covariance(to_learn, folder, section, kind, run.config.seed, classes)
         _save(embedding, run, pairs, output, method=method, kind=kind, learned=embedding.meta["pairs"])
         return
