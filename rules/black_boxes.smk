@@ -202,5 +202,5 @@ if LM:
             "labels on U of the function {wildcards.plugin}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_plugin --settings {{params.settings:file}}"
-            " --corpus {input.corpus} {params.train} --output {output.labels}"
+            " --source {params.source} --corpus {input.corpus} {params.train} --output {output.labels}"
             f" {LOGGED}"

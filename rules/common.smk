@@ -23,8 +23,9 @@ from fute.cluster.slurm import SlurmError, check_jobs
 from fute.cluster.storage import StorageError, writable
 from fute.code_hash import code_sha256
 from fute.config.prompts import PromptError
-from fute.config.run import parse_run
+from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
+from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
 from fute.images.lock import ImageError, check_images, image_file, job_environment, missing_image, read_lock
 from fute.plan import Plan, one_per_line, settings_json
@@ -36,11 +37,16 @@ from fute.plan.report_texts import report_settings
 TARGETS = os.environ.setdefault("FUTE_TARGETS", " ".join(sorted(command_line_targets(sys.argv)))).split()
 
 try:
+    for path in workflow.configfiles:
+        read_yaml(Path(path))  # Snakemake itself takes the last of two equal keys
     configfiles = ", ".join(map(str, workflow.configfiles)) or "config"
     RUN = parse_run(config, Path(workflow.basedir) / "config", configfiles)
     IMAGES = read_lock()
     PLAN = Plan(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
-    PLAN.vector_batches.items  # reads data and plug-ins, which may be missing
+    for name in PLAN.models:
+        model_identity(RUN.models[name])
+    PLAN.vector_batches.items  # reads data, models and plug-ins, which may be missing
+    PLAN.lm and PLAN.lm.transfer.matrix_sha256
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm

@@ -28,13 +28,14 @@ rule fetch_model:
         runtime=240,
     params:
         entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
+        identity=lambda wc: settings_json(model_identity(RUN.models[wc.model])),
         folder=lambda wc: paths.model_folder(wc.model),
         code=code("fetch_model", "train"),
     message:
         "files of the model {wildcards.model}"
     shell:
         "OMP_NUM_THREADS={threads} exec python -m fute fetch_model --model {wildcards.model} --entry {params.entry:file}"
-        " --folder {params.folder} --lock {output.lock}"
+        " --identity {params.identity:file} --folder {params.folder} --lock {output.lock}"
         f" {LOGGED}"
 
 

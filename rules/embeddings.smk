@@ -99,6 +99,35 @@ rule dte:
         " --files train={input.train} surrogate={input.lock} --output {output.vector} &> {log}"
 
 
+rule dte_control:
+    """Extract a control of one DTE: its labels written A, B, C."""
+    input:
+        batch=lambda wc: BATCHES.batch_file(paths.dte_control(wc.surrogate, wc.method, wc.dataset, wc.variant)),
+        train="results/data/{dataset}/train.jsonl.gz",
+        lock="results/models/{surrogate}.lock.json",
+    output:
+        **recorded(
+            vector="results/embeddings/{surrogate}/{method}/dte-controls/{dataset}.{variant}.safetensors",
+        ),
+    log:
+        "results/logs/dte_control/{surrogate}/{method}/{dataset}.{variant}.log",
+    wildcard_constraints:
+        variant="|".join(PLAN.vectors.dte_variants) or "none",
+    container:
+        image("train")
+    resources:
+        mem_mb=2000,
+        runtime=2,
+    params:
+        key=lambda wc, output: BATCHES.items[output.vector].key,
+        code=code("extract_embedding", "train"),
+    message:
+        "control {wildcards.variant} of the embedding of {wildcards.dataset}, {wildcards.method}"
+    shell:
+        f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
+        " --files train={input.train} surrogate={input.lock} --output {output.vector} &> {log}"
+
+
 rule mte:
     """Extract the model task embedding of one (LLM, prompt), or of one model fine-tuned on a dataset."""
     input:

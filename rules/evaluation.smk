@@ -20,7 +20,7 @@ if LLM:
         """Compute cosine(MTE, DTE) of every black box and target, and the controls."""
         input:
             main=lambda wc: LLM.vector_files("dte", "mte"),
-            controls=lambda wc: LLM.vector_files("controls"),
+            controls=lambda wc: LLM.vector_files("controls", "dte-controls"),
         output:
             **recorded(
                 similarities="results/evaluation/similarities.csv",

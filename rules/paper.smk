@@ -64,7 +64,9 @@ if LLM:
 if LM:
     LM_FIGURES = PLAN.figures("fig3", "figa1")
     DRAWN |= LM_FIGURES
-    REPORTED += [f"results/evaluation/{name}.csv" for name in (*LM.tables, "lm_targets", "lm_direct", "lm_similarities")]
+    REPORTED += [
+        f"results/evaluation/{name}.csv" for name in (*LM.tables, "lm_targets", "lm_direct", "lm_similarities")
+    ]
     REPORTED += ["results/evaluation/efficiency-lm-embeddings.csv"]
     PAPER += [f"results/paper/tables/{table}.{ending}" for table in LM.tables for ending in ("csv", "md", "tex")]
     PAPER += figure_files(LM_FIGURES).values()

@@ -89,6 +89,7 @@ if LM:
         params:
             settings=lambda wc: settings_json(LM.transfer.matrix_settings()),
             files=lambda wc, input: one_per_line(input),
+            matrix_sha256=lambda wc: LM.transfer.matrix_sha256,
             code=code("transfer_matrix"),
         message:
             "score of every target after transfer from every source"

@@ -34,6 +34,7 @@ SCHEMA = 1
 SIDECAR = ".prov.json"
 Table = Iterable[Mapping[str, Any]] | Any
 """Rows as mappings, or a pandas DataFrame (pandas is not imported for this)."""
+AGAIN = "make it again: snakemake --cores 1 --force"
 STARTED = time.time()
 """Start of the step's process: most of the step's time passes before it has anything to write."""
 PACKAGES = (
@@ -48,6 +49,10 @@ PACKAGES = (
     "pandas",
     "scikit-learn",
 )
+
+
+class InputError(RuntimeError):
+    """An input that was edited or damaged after its step made it; nothing is made from it."""
 
 
 def canonical_json(value: Any) -> str:
@@ -107,17 +112,19 @@ def jsonl_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a .jsonl.gz (or .jsonl) file that this package wrote."""
+    """Read the rows of a .jsonl.gz (or .jsonl) file that this package wrote. Raises InputError for an empty file."""
+    if not path.stat().st_size:  # gzip would read no rows
+        raise InputError(f"{path}: is empty; {AGAIN} {path}")
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf8") as stream:
         return [json.loads(line) for line in stream]
 
 
-def csv_bytes(rows: Table, columns: Sequence[str] | None = None) -> bytes:
+def csv_bytes(rows: Table, columns: Sequence[str] | None = None, *, exact: bool = False) -> bytes:
     """Rows as CSV: floats rounded to 9 significant digits, so that files compare well; NaN and None as empty cells.
 
     rows: mappings, or a pandas DataFrame. columns: their order; None: that of the frame, or of first use in the
-    mappings.
+    mappings. exact: floats with all their digits. `fute.csv_files` reads such a file.
     """
     if hasattr(rows, "to_dict"):
         rows, columns = rows.to_dict("records"), list(rows)
@@ -126,13 +133,13 @@ def csv_bytes(rows: Table, columns: Sequence[str] | None = None) -> bytes:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([_csv_cell(row.get(name)) for name in names] for row in rows)
+    writer.writerows([_csv_cell(row.get(name), exact) for name in names] for row in rows)
     return buffer.getvalue().encode()
 
 
-def _csv_cell(value: Any) -> Any:
+def _csv_cell(value: Any, exact: bool) -> Any:
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.9g}"
+        return "" if math.isnan(value) else repr(float(value)) if exact else f"{value:.9g}"
     return "" if value is None else value
 
 
@@ -153,9 +160,9 @@ class Step:
 
     module: `__name__` of the step's module; its last part without `_step` is the step's name. more_code: modules of
     this package that the step loads by name. settings: JSON value of every parameter that affects the result. inputs:
-    files that are read. external: files outside the project, name -> sha256. seeds: name -> seed.
+    files that are read. external: files outside the project, name -> sha256. seeds: name -> seed or None.
 
-    Use as a context manager; if the block raises, nothing is published.
+    Use as a context manager; if the block raises, nothing is published, nor if an input is not what its record says.
     """
 
     def __init__(
@@ -166,13 +173,13 @@ class Step:
         more_code: Sequence[str] = (),
         inputs: Iterable[Path] = (),
         external: Mapping[str, str] | None = None,
-        seeds: Mapping[str, int] | None = None,
+        seeds: Mapping[str, int | None] | None = None,
     ) -> None:
         self.name = module.rpartition(".")[2].removesuffix("_step")
         self.module, self.more_code, self.settings = module, list(more_code), settings
         self.inputs = sorted({Path(path) for path in inputs})
         self.external = dict(external or {})
-        self.seeds = dict(seeds or {})
+        self.seeds = {name: seed for name, seed in (seeds or {}).items() if seed is not None}
         self.facts: dict[str, Any] = {}
         self._pending: list[tuple[Path, Path, dict[str, Any]]] = []
         self._stack = contextlib.ExitStack()
@@ -261,10 +268,19 @@ class Step:
 
 
 def _input_record(path: Path) -> dict[str, Any]:
+    """What a record says of an input. Raises InputError for a file that is not what its own record describes."""
     entry: dict[str, Any] = {"path": portable_name(path, Path.cwd()), "sha256": sha256_file(path)}
     sidecar = sidecar_path(path)
     if sidecar.is_file():
-        entry["record_sha256"] = json.loads(sidecar.read_text(encoding="utf8"))["record_sha256"]
+        try:
+            its = json.loads(sidecar.read_text(encoding="utf8"))
+            entry["record_sha256"], recorded = its["record_sha256"], its["record"]["sha256"]
+        except (ValueError, LookupError, TypeError):
+            raise InputError(f"{sidecar}: is damaged; {AGAIN} {path}") from None
+        if recorded != entry["sha256"]:
+            raise InputError(
+                f"{path}: is not the file that its record describes: it was edited or damaged; {AGAIN} {path}"
+            )
     return entry
 
 

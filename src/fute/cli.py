@@ -16,8 +16,7 @@ def main() -> None:
     """Run a command.
 
     Expected errors (see `fute.errors`) are printed as one line; the process then exits with the error's `exit_code`,
-    else with 1. Other errors keep their traceback. No output holds the value of a
-    variable with a secret.
+    else with 1. Other errors keep their traceback. No output holds the value of a variable with a secret.
     """
     hide_from_output()
     try:

@@ -10,14 +10,26 @@ METHOD_NAMES = {
 }
 """Method id -> its row in Table 3. The paper prints the first two."""
 
-SIMILARITY_ROWS = {"cosine": "", "centred_cosine": " (centred)", "tensor_mean_cosine": " (tensor mean)"}
+SIMILARITY_ROWS = {
+    "cosine": "",
+    "centred_cosine": " (centred)",
+    "candidates_cosine": " (centred on candidates)",
+    "nulls_cosine": " (centred on nulls)",
+    "tensor_mean_cosine": " (tensor mean)",
+    "task2vec_cosine": " (task2vec)",
+}
 """Column of similarities.csv that ranks prompts -> suffix to the method's name in Table 3."""
 
 FORM_NAMES = {"text2text": "text-to-text form", "heads": "form of new heads"}
 """Form of a surrogate -> its name in the report."""
 
-LEAST_SEPARATION = 2.0
-"""Least ratio of the spread of prompts to the spread of order seeds for a ranking of prompts to be used."""
+LEVEL = 0.05
+"""Largest p-value of one test that is called a difference. Several tests are not corrected for."""
 
 MANY_UNKNOWN_TOKENS = 0.05
 """A set with a larger share of tokens that its surrogate does not know gets a warning."""
+
+
+def p_text(p: float) -> str:
+    """P-value as printed: three decimals, or `<0.001`."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"

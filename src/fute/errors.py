@@ -12,10 +12,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fute.artifacts import sha256_file, sidecar_path
+from fute.artifacts import AGAIN, sha256_file, sidecar_path
 from fute.code_hash import PACKAGE
 
-REMADE = "make it again: snakemake --cores 1 --force"
 LARGEST = 2**30
 """Files above this size (bytes) are not read through to look for damage."""
 
@@ -67,7 +66,7 @@ def damage(path: Path) -> str | None:
         if name.endswith(".gz"):
             data, name = gzip.decompress(data), name.removesuffix(".gz")
         if name.endswith(".jsonl"):
-            for number, line in enumerate(data.decode("utf8").splitlines(), start=1):
+            for number, line in enumerate(data.decode("utf8").removesuffix("\n").split("\n"), start=1):
                 if not isinstance(json.loads(line), dict):
                     return f"line {number} is no JSON object"
         elif name.endswith((".json", ".json.gz")):
@@ -117,9 +116,7 @@ def _recorded_sha256(path: Path) -> str | None:
 
 
 def _remedy(path: Path) -> str:
-    return (
-        f"{REMADE} {path}" if sidecar_path(path).exists() or _in_results(path) else "correct it, or give another file"
-    )
+    return f"{AGAIN} {path}" if sidecar_path(path).exists() or _in_results(path) else "correct it, or give another file"
 
 
 def _how_to_make(path: str | bytes | int) -> str:

@@ -98,6 +98,11 @@ def control(surrogate: str, method: str, model: str, task: str, variant: str) ->
     return f"results/embeddings/{surrogate}/{method}/controls/{model}/{task}.{variant}.safetensors"
 
 
+def dte_control(surrogate: str, method: str, dataset: str, variant: str) -> str:
+    """Control of a DTE. variant: `abc` (labels written A, B, C), for the controls of MTEs that are written so."""
+    return f"results/embeddings/{surrogate}/{method}/dte-controls/{dataset}.{variant}.safetensors"
+
+
 def vector_batch(surrogate: str, method: str, batch: str) -> str:
     """Vectors of one method, learned by one process."""
     return f"results/embeddings/{surrogate}/{method}/batches/{batch}.zip"
@@ -113,7 +118,7 @@ def method_of(vector: str) -> str:
 
 
 def kind_of(vector: str) -> str:
-    """Kind of a vector, from its path: `dte`, `mte` or `controls`."""
+    """Kind of a vector, from its path: `dte`, `mte`, `controls` or `dte-controls`."""
     return vector.split("/")[4]
 
 

@@ -40,8 +40,8 @@ def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A secret as it is and without blanks around it, each line of it, and each of these escaped or quoted."""
-    for text in {value, value.strip(), *map(str.strip, value.splitlines())}:
+    """A secret without blanks around it, each line of it, and each of these escaped or quoted."""
+    for text in {value.strip(), *map(str.strip, value.splitlines())}:
         raw = text.encode(errors="surrogateescape")
         for form in (text, repr(text)[1:-1], repr(raw)[2:-1], ascii(text)[1:-1], shlex.quote(text)):
             yield form

@@ -40,7 +40,8 @@ def similarities() -> pd.DataFrame:
     for method in ("taskemb", "tupate"):
         for model in MODELS:
             for source, target in PAIRS:
-                own = {"centred_cosine": np.nan, "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}
+                own = {"centred_cosine": np.nan, "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan,
+                       "candidates_cosine": np.nan, "nulls_cosine": np.nan, "task2vec_cosine": np.nan}  # fmt: skip
                 own["centred_cosine" if method == "tupate" else "tensor_mean_cosine"] = rng.random()
                 rows.append({"surrogate": "s", "method": method, "model": model, "source": source, "target": target,
                              "cosine": rng.random(), "unknown_tokens": 0.0, **own})  # fmt: skip

@@ -36,11 +36,11 @@ def synthetic_table3(models: tuple[str, ...], seed: int = 0) -> pd.DataFrame:
                     "ndcg_linear": 95.0,
                     "random_performance": 52.0,
                     "random_ndcg": 55.5,
-                    "ceiling_ndcg": 77.2,
+                    "true_order_ndcg": 77.2,
+                    "reliability": 0.61,
                 }
                 row |= {"spearman": draw.uniform(-1, 1), "margin": 0.012}
-                row |= {"ndcg_minus_random_lo": ndcg - 65, "ndcg_minus_random_hi": ndcg - 45}
-                row |= {"performance_minus_random_lo": score - 60, "performance_minus_random_hi": score - 48}
+                row |= {"ndcg_p": 0.02, "ndcg_p_worse": 0.98, "performance_p": 0.3, "performance_p_worse": 0.7}
                 rows.append(row)
     return pd.DataFrame(rows)
 
@@ -80,7 +80,13 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
                                 "unknown_tokens": 0.0,
                             }
                         )
-                spreads = {"sd_prompts": 0.02, "sd_orders": 0.015, "ratio": 1.333, "null_mean": 0.81}
+                spreads = {
+                    "sd_prompts": 0.02,
+                    "sd_residual": 0.015,
+                    "order_f": 1.333,
+                    "order_p": 0.31,
+                    "null_mean": 0.81,
+                }
                 verdict = {"verdict": "within noise"}
                 controls.append({"method": "tupate", "model": model, "dataset": dataset} | spreads | verdict)
     png = folder / "figure.png"

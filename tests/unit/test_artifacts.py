@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fute.artifacts import Step, atomic, canonical_json, content_key, gzip_bytes, read_jsonl, sidecar_path
+from fute.artifacts import InputError, Step, atomic, canonical_json, content_key, gzip_bytes, read_jsonl, sidecar_path
 
 MODULE = "fute.batching"
 json_values = st.recursive(
@@ -30,7 +30,7 @@ def test_nothing_appears_when_a_step_fails(tmp_path):
 def test_outputs_appear_together_with_true_sidecars(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("in.txt").write_text("input")
-    with Step(MODULE, settings={"k": [1]}, inputs=[Path("in.txt")], seeds={"a": 7}) as step:
+    with Step(MODULE, settings={"k": [1]}, inputs=[Path("in.txt")], seeds={"a": 7, "none": None}) as step:
         step.json(Path("results/a.json"), {"x": 1})
         step.jsonl(Path("results/b.jsonl.gz"), [{"id": "1"}, {"id": "2"}])
         assert not Path("results/a.json").exists()
@@ -131,3 +131,28 @@ def test_jsonl_round_trip_keeps_odd_characters(tmp_path):
     with Step(MODULE, settings={}) as step:
         step.jsonl(tmp_path / "r.jsonl.gz", rows)
     assert read_jsonl(tmp_path / "r.jsonl.gz") == rows
+
+
+@pytest.mark.parametrize("damaged", [b"", b"other", None], ids=["emptied", "edited", "its record damaged"])
+def test_nothing_is_made_from_an_input_that_is_not_what_its_record_says(tmp_path, monkeypatch, damaged):
+    monkeypatch.chdir(tmp_path)
+    source, target = Path("results/source.json"), Path("results/target.json")
+    with Step("fute.paper.table3_step", settings={}) as step:
+        step.json(source, {"a": 1})
+    if damaged is None:
+        sidecar_path(source).write_text("{}")
+    else:
+        source.write_bytes(damaged)
+    said = rf"results/source\.json.*; make it again: .* {source}$"
+    with pytest.raises(InputError, match=said), Step("fute.paper.table3_step", settings={}, inputs=[source]) as step:
+        step.json(target, {"b": 2})
+    assert not target.exists() and not list(tmp_path.rglob("*.tmp"))
+
+
+def test_an_emptied_file_of_rows_is_no_file_without_rows(tmp_path):
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"rows\.jsonl\.gz: is empty"):
+        read_jsonl(path)
+    path.write_bytes(gzip_bytes(b""))
+    assert read_jsonl(path) == []

@@ -21,7 +21,7 @@ LAYERS = (
     {"surrogate", "data"},
     {"specs"},
     {"config"},
-    {"batching", "artifacts", "images"},
+    {"batching", "artifacts", "csv_files", "file_hashes", "images"},
     {"code_hash", "paths", "progress", "device", "display_names", "durations", "scrub", "tokenizer"},
 )
 """From top to bottom: a module imports modules of its own layer and of those below."""

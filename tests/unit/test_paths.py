@@ -18,7 +18,7 @@ from fute.llm import label_batch_step
 
 FILES = [
     paths.model_lock, paths.unsup, paths.rows, paths.row_counts, paths.finetuned, paths.labels, paths.label_offset,
-    paths.label_batch, paths.dte, paths.mte, paths.control, paths.vector_batch, paths.encoder_states,
+    paths.label_batch, paths.dte, paths.dte_control, paths.mte, paths.control, paths.vector_batch, paths.encoder_states,
     paths.transfer_score, paths.transfer_batch, paths.prompt_scores, paths.dataset_vector, paths.figure,
 ]  # fmt: skip
 WITHOUT_DOTS = ("ending", "variant", "method")
@@ -40,6 +40,7 @@ def test_a_path_is_read_back(file: Callable[..., str], data):
 def test_no_vector_is_taken_for_one_of_another_kind():
     kinds = {
         paths.dte: paths.dte("t5-base", "tupate", "rte"),
+        paths.dte_control: paths.dte_control("t5-base", "tupate", "rte", "abc"),
         paths.mte: paths.mte("t5-base", "tupate", "bert-base", "rte"),
         paths.control: paths.control("t5-base", "tupate", "llama", "sa-1", "null-1"),
         paths.encoder_states: paths.encoder_states("t5-base", "sa"),

@@ -156,5 +156,5 @@ def test_a_published_matrix_becomes_both_tables(tmp_path, monkeypatch):
     assert set(written["model"]) == {"m-one", "Paper (as printed)"}
     ours = written[written["model"] == "m-one"].set_index("method")
     assert ours.loc["Random", ["cr_in_class_rho", "cr_all_class_rho"]].tolist() == [2, 3.5]
-    assert "Ceiling" not in ours.index and "FUTE + TaskEmb" not in ours.index
+    assert "Estimated true order" not in ours.index and "FUTE + TaskEmb" not in ours.index
     assert Path("table2.tex").read_text().startswith(r"\begin{table*}")

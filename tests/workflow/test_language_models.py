@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.broken_inputs import forget_batches, silent_or_noisy, step_calls
 from support.checkouts import LM_CONFIG as CONFIG
 from support.checkouts import LM_MODEL as MODEL
 from support.checkouts import LM_SURROGATE as SURROGATE
-from support.checkouts import Checkout, lm_checkout, save_model, say
+from support.checkouts import Checkout, copied, lm_checkout, save_model, say
 
 pytestmark = pytest.mark.workflow
 
@@ -141,3 +142,14 @@ def test_another_dataset_adds_its_own_jobs_and_reruns_none(run):
         **evaluation, "transfer_table": 2, "lm_figure": 1, "efficiency": 1, "report": 1,
     }  # fmt: skip
     run.edit(CONFIG, "mini-topics, mini-similarity], qa", "mini-topics], qa")
+
+
+def test_every_step_with_broken_inputs_says_so_on_one_line(run, tmp_path):
+    damaged = copied(run, tmp_path / "project")
+    calls = {call.rule: call for call in step_calls(damaged)}
+    wrong = silent_or_noisy(damaged, calls.values())
+    forget_batches(damaged)
+    batches = [call for call in step_calls(damaged) if call.rule not in calls]
+    assert len(calls) >= 17 and {call.rule for call in batches} == {"transfer_batch", "embed_batch", "encoder_states"}
+    wrong += silent_or_noisy(damaged, batches)
+    assert not wrong, "\n\n".join(wrong)

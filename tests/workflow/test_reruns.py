@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.checkouts import MODEL, Checkout, copied
+import yaml
+from support.checkouts import MODEL, MODEL_LOCK, Checkout, copied
 from support.rerun_table import reruns
 
 pytestmark = pytest.mark.workflow
@@ -79,6 +81,27 @@ def edit(checkout: Checkout, path: str) -> Iterator[None]:
     file.write_text(text + "\n# edited\n")
     yield
     file.write_text(text)
+
+
+def test_a_model_trained_again_is_read_again(edited):
+    given = yaml.safe_load((edited / "config/models.yaml").read_text())[MODEL]["folder"]
+    own = edited / "own" / Path(given).name
+    shutil.copytree(given, own)
+    edited.edit("config/models.yaml", given, str(own))
+    edited.run(MODEL_LOCK)
+    assert edited.planned() == {}, "the same files in another place"
+    (own / "trainer_state.json").write_text("{}")
+    assert edited.planned().keys() == reruns("`trainer_state.json` beside that model")
+    weights = own / "model.safetensors"
+    before, data = weights.stat(), bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert weights.stat().st_size == before.st_size
+    planned = edited.planned()
+    assert planned.keys() == reruns("a model in a folder of one's own trained again (here LLM and surrogate)")
+    data[-1] ^= 1
+    weights.write_bytes(data)
 
 
 def test_editing_one_method_relearns_its_vectors_alone(edited):

@@ -25,7 +25,10 @@ OF_THE_MACHINE = {"threads": True, "processes": True, "gpus": True, "data": {"ro
 
 
 def config_sha256(run: Run) -> str:
-    """One hash over all settings of a run that may change a result: file, preset, registry entries, prompts."""
+    """One hash over all settings of a run that may change a result: file, preset, registry entries, prompts.
+
+    What is in folders outside the project is not part of it: locks and records hold the hashes of those files.
+    """
     config = run.config.model_dump(mode="json", exclude=OF_THE_MACHINE)
     config["llm"]["engine"] = run.config.llm.engine.shaping()
     lm = run.config.lm
@@ -33,7 +36,7 @@ def config_sha256(run: Run) -> str:
     datasets = {name for names in run.config.llm.datasets.values() for name in names}
     datasets |= {*lm.datasets.cr, *lm.datasets.qa, *lm.datasets.domain} if lm else set()
     entries = [
-        {name: run.models[name].identity() for name in models},
+        {name: run.models[name].settings() for name in models},
         {name: run.datasets[name].model_dump(mode="json") for name in datasets},
         {name: prompt.model_dump(mode="json", exclude={"note"}) for name, prompt in run.prompts.items()},
     ]

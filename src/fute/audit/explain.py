@@ -5,8 +5,8 @@ Snakemake's own metadata are not read: a copy lacks them, and they hold no value
 
 from __future__ import annotations
 
-import csv
 import json
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +28,7 @@ from fute.audit.planned_jobs import Graph, Job, read_graph
 from fute.audit.sidecars import RecordError, Sidecar, read_sidecar
 from fute.audit.staleness import changed_code
 from fute.batching import KEYS
+from fute.csv_files import benchmark_seconds
 from fute.scrub import scrubbed
 
 MOST_ALIKE = 1
@@ -131,17 +132,13 @@ def _costs(sidecars: Mapping[str, Sidecar], results: ResultsFolder) -> Iterator[
         if is_batch(name):
             batch = name.rpartition("/")[2].split(".")[0]
             for path in results.folder.glob(f"benchmarks/*/*{batch}.tsv"):
-                measured.setdefault(step, {})[path] = _measured_seconds(path)
+                if not math.isnan(seconds := benchmark_seconds(path)):
+                    measured.setdefault(step, {})[path] = seconds
     for step, runs in processes.items():
         total = {name: sum(float(run.get(name, 0)) for run in runs.values()) for name in ("wall_s", "cpu_s")}
         peak = max(int(run.get("peak_memory_mb", 0)) for run in runs.values())
         seconds = sum(measured[step].values()) if step in measured else None
         yield Cost(step, len(runs), total["wall_s"], total["cpu_s"], peak, seconds)
-
-
-def _measured_seconds(benchmark: Path) -> float:
-    with benchmark.open(encoding="utf8", newline="") as stream:
-        return sum(float(row["s"]) for row in csv.DictReader(stream, delimiter="\t"))
 
 
 def _pending(target: str, graph: Graph, manifest: Manifest, sidecars: Mapping[str, Sidecar]) -> Iterator[Pending]:

@@ -18,6 +18,7 @@ from fute.audit.paths import RESULTS
 from fute.audit.sidecars import Record, same_code
 from fute.code_hash import code_sha256
 from fute.config.models import ModelEntry
+from fute.data.model_folder import model_identity
 from fute.scrub import scrubbed
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def changed_params(record: Record, job: Job) -> Iterator[str]:
     if "entry" in job.params:
         entry = ModelEntry.model_validate(_json(job.params["entry"]))
         if not entry.folder or Path(entry.folder).expanduser().is_dir():  # else its content is unknown here
-            yield from (f"params: {each}" for each in differences(recorded, scrubbed(entry.identity())))
+            yield from (f"params: {each}" for each in differences(recorded, scrubbed(model_identity(entry))))
     if "key" in job.params and "key" in recorded and job.params["key"] != recorded["key"]:
         yield f"params: key {short(recorded['key'])}, then {short(job.params['key'])}"
     if "source" in job.params:

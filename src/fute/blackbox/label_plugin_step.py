@@ -17,6 +17,7 @@ from fute.artifacts import Step, canonical_json, content_key, read_jsonl, sha256
 from fute.config.plugins import PluginSettings
 from fute.data.rows import Row, read_rows
 from fute.data.text2text import labelled_pairs
+from fute.file_hashes import sha256_files
 
 UNKNOWN = "unknown"
 """Replaces an output without any text."""
@@ -29,7 +30,9 @@ class PluginError(RuntimeError):
 
 
 def source_files(settings: PluginSettings) -> dict[str, Path]:
-    """Python files of the plug-in's folder, by relative path: its module and all that the module may import there.
+    """Files of the plug-in's folder, by relative path: its module, and all that the module may import or read there.
+
+    Hidden files, `__pycache__` and the workflow's results are no part of it.
 
     Raises PluginError if the file of its module is missing.
     """
@@ -38,13 +41,35 @@ def source_files(settings: PluginSettings) -> dict[str, Path]:
     source = folder.joinpath(*module.split(".")).with_suffix(".py")
     if not source.is_file():
         raise PluginError(f"black box {settings.callable}: {source} is missing; `folder` must hold the module's file")
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
+    results = Path("results").resolve()
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        made = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if not made and path.is_file() and not path.resolve().is_relative_to(results):
+            files["/".join(parts)] = path
+    return files
 
 
 def plugin_identity(settings: PluginSettings) -> str:
-    """Hash of a plug-in's function, options and source files; cheap enough for planning."""
-    files = {name: sha256_file(path) for name, path in source_files(settings).items()}
-    return content_key([settings.model_dump(exclude={"folder"}), files])
+    """Hash of a plug-in's function, options and files; cheap enough for planning."""
+    files = source_files(settings)
+    try:
+        hashes = sha256_files(files.values())
+    except OSError as error:
+        raise PluginError(
+            f"black box {settings.callable}: {error.filename} cannot be read ({error.strerror}); give read access"
+        ) from None
+    return _identity(settings, {name: hashes[path] for name, path in files.items()})
+
+
+def _identity(settings: PluginSettings, hashes: dict[str, str]) -> str:
+    """hashes: sha256 of each file by its path in the folder."""
+    return content_key([settings.model_dump(exclude={"folder"}), hashes])
+
+
+def _hashes_now(settings: PluginSettings) -> dict[str, str]:
+    return {name: sha256_file(path) for name, path in source_files(settings).items()}
 
 
 def load_function(settings: PluginSettings) -> Callable[..., Any]:
@@ -89,18 +114,27 @@ def checked(settings: PluginSettings, outputs: Any, count: int) -> list[dict[str
         if "id" in answer:
             raise PluginError(f"{where}: output {index} has a field `id`, which is kept for the text's id; rename it")
         try:
-            canonical_json(answer)
-        except (TypeError, ValueError) as error:
+            canonical_json(answer).encode()  # half an emoji is a string, and no text
+        except (TypeError, ValueError, RecursionError) as error:
             raise PluginError(f"{where}: output {index} is no JSON ({error}); use plain numbers and lists") from None
         answers.append(answer | {"prediction": " ".join(text.split()) or UNKNOWN})
     return answers
 
 
-def label_plugin(settings: PluginSettings, *, corpus: Path, output: Path, train: Path | None = None) -> None:
+def label_plugin(
+    settings: PluginSettings, *, source: str, corpus: Path, output: Path, train: Path | None = None
+) -> None:
     """Write a plug-in's output for each text of U, in U's order: rows of id, `prediction` and its other values.
 
-    train: file with the rows of the dataset that the settings name. Raises PluginError.
+    source: `plugin_identity` when the run was planned. train: file with the rows of the dataset that the settings name.
+    Raises PluginError, also if a file of the plug-in's folder has changed since, or changes while it runs.
     """
+    hashes = _hashes_now(settings)
+    if _identity(settings, hashes) != source:
+        raise PluginError(
+            f"black box {settings.callable}: files in {settings.folder} changed while the run was being prepared; "
+            "run again"
+        )
     if (train is None) != (settings.dataset is None):
         raise PluginError(f"black box {settings.callable}: training rows go with a dataset; give both or neither")
     rows = read_rows(corpus)
@@ -112,7 +146,13 @@ def label_plugin(settings: PluginSettings, *, corpus: Path, output: Path, train:
     unknown = sum(answer["prediction"] == UNKNOWN for answer in answers)
     if unknown > MANY_UNKNOWN * len(answers):
         print(f"warning: {settings.callable} gave no text for {unknown} of {len(answers)} texts")
-    code = {f"plugin:{name}": sha256_file(path) for name, path in source_files(settings).items()}
+    after = _hashes_now(settings)
+    if changed := sorted(name for name in {*hashes, *after} if hashes.get(name) != after.get(name)):
+        raise PluginError(
+            f"black box {settings.callable}: {', '.join(changed)} changed while it ran; the files of its folder "
+            "identify it: leave them alone meanwhile, and let the function write elsewhere"
+        )
+    code = {f"plugin:{name}": sha256 for name, sha256 in hashes.items()}
     inputs = [corpus, *([train] if train else [])]
     recorded = settings.model_dump(exclude={"folder"})
     with Step(__name__, settings=recorded, inputs=inputs, external=code) as step:

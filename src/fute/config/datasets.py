@@ -32,6 +32,8 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
     "span": ("span_f1",),
 }
 
+UNLABELLED = ("-1",)
+
 
 class SplitNames(Section):
     """Names of the raw splits that are read. Held-out rows (dev) are always cut from train."""
@@ -137,7 +139,9 @@ class DatasetSettings(Section):
     labels: dict[str, str] | tuple[str, ...] = Field(
         (), description="Raw label, as text -> class name. A list names the classes of the raw labels 0, 1, ..."
     )
-    unlabelled: tuple[str, ...] = Field(("-1",), description="Raw labels that mean: no label. Such rows are dropped.")
+    unlabelled: tuple[str, ...] = Field(
+        UNLABELLED, description="Raw labels that mean: no label (task `classification`). Such rows are dropped."
+    )
     classes: tuple[str, ...] = Field(
         (),
         description="Class names in the order of class indices (task `classification`). For `sa`: negative, positive; "
@@ -190,6 +194,10 @@ class DatasetSettings(Section):
             return self.labels
         return {str(index): name for index, name in enumerate(self.labels)}
 
+    def is_unlabelled(self, label: object) -> bool:
+        """Whether a raw label means that the row has none. A number is always one, -1 too."""
+        return self.task == "classification" and str(label) in self.unlabelled
+
     @property
     def group(self) -> Literal["cr", "qa"]:
         """Classification and regression, or question answering: the paper's two classes of language-model tasks."""
@@ -222,6 +230,8 @@ class DatasetSettings(Section):
                 raise ValueError("labels must map to every class and to nothing else")
         elif self.classes or self.labels:
             raise ValueError(f"labels and classes are for task classification, not for {self.task}")
+        if self.task != "classification" and self.unlabelled not in ((), UNLABELLED):
+            raise ValueError(f"unlabelled is for task classification, not for {self.task}; remove such rows")
         if both := sorted(set(self.unlabelled) & set(self.label_map)):
             raise ValueError(f"label {both[0]!r} is in labels and in unlabelled")
         if extra := sorted(set(self.files.drop_shared) - set(self.fields)):

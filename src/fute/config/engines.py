@@ -25,7 +25,7 @@ class EngineSettings(Section):
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "bfloat16", description="Number format of the weights (`transformers`, `vllm`). `auto`: the model's own."
     )
-    max_length: int = Field(4096, ge=1, description="Most tokens of a prompt. A longer one is an error.")
+    max_length: int = Field(4096, ge=1, description="Most tokens of a prompt; see `long_texts`.")
     seed: int | None = Field(
         42,
         description="Seed, where the engine takes one. All decoding is greedy. `null`: none is sent to a server "

@@ -42,11 +42,7 @@ class ModelEntry(Section):
             raise ValueError("a package source needs the package's version and the model file (or folder) in it")
         return self
 
-    def identity(self) -> dict[str, Any]:
-        """What names these weights, without a path; the lock file then holds a hash per file."""
+    def settings(self) -> dict[str, Any]:
+        """What names these weights; of a folder its last name alone, since its content is not read."""
         named = self.model_dump(exclude={"title", "gated", "parameters_m", "folder"}, exclude_none=True)
-        if self.folder:
-            source = Path(self.folder).expanduser()
-            files = {path.name: path.stat().st_size for path in sorted(source.glob("*")) if path.is_file()}
-            named["folder"] = {"name": source.name, "bytes": files}
-        return named
+        return named | ({"folder": {"name": Path(self.folder).name}} if self.folder else {})

@@ -14,8 +14,9 @@ class PluginSettings(Section):
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="The function, written `module:function`."
     )
     folder: str = Field(
-        description="Folder that the module is imported from. All Python files in it identify the black box: an edit "
-        "labels and embeds it again."
+        description="Folder that the module is imported from. All files in it except hidden ones identify the black "
+        "box: a changed one, such as weights that the function reads, labels and embeds it again. Give it a folder of "
+        "its own."
     )
     dataset: str | None = Field(
         None,

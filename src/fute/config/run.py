@@ -6,6 +6,7 @@ Registries: `config/models.yaml`, `config/datasets.yaml`, `config/prompts/*.yaml
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fute.config import strict_yaml
+from fute.config.categories import CATEGORIES
 from fute.config.datasets import DatasetSettings
 from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
 from fute.config.models import ModelEntry
@@ -33,12 +35,15 @@ class Run:
 
     def __init__(self, config: Config, registries: Path, where: str = "config") -> None:
         self.config = config
+        _check_names(config, where)
         self.models = _registry(registries / "models.yaml", ModelEntry)
         self.datasets = _registry(registries / "datasets.yaml", DatasetSettings)
         self.prompts: dict[str, Prompt] = {}
         for category in config.categories:
             known = {p.number: p for p in load_prompts(registries / "prompts" / f"{category}.yaml")}
             wanted = config.llm.prompts.get(category, "all")
+            if reserved := sorted(RESERVED["prompts"].intersection(p.id for p in known.values())):
+                raise ConfigError(f"config/prompts/{category}.yaml: the id {reserved[0]!r} is a baseline's; rename it")
             for number in known if wanted == "all" else wanted:
                 if number not in known:
                     raise ConfigError(
@@ -90,6 +95,29 @@ class Run:
         return self.config.llm.datasets.get(category, ())  # type: ignore[call-overload]
 
 
+RESERVED = {
+    "datasets": {*CATEGORIES, LM, "none"},
+    "prompts": {"self-select"},
+}
+"""Ids that stand for something else in results: each U, the source of a run without transfer, a baseline's answers."""
+
+
+def _check_names(config: Config, where: str) -> None:
+    """Raise ConfigError for a name in a list twice, or one that files of results use for something else."""
+    lm = config.lm
+    lists = {"llm.models": config.llm.models, "methods": config.methods, "lm.models": lm.models if lm else ()}
+    lists |= {f"llm.prompts.{name}": numbers for name, numbers in config.llm.prompts.items() if numbers != "all"}
+    datasets = {f"llm.datasets.{name}": names for name, names in config.llm.datasets.items()}
+    if lm:
+        datasets |= {f"lm.datasets.{group}": getattr(lm.datasets, group) for group in ("cr", "qa", "domain")}
+    for key, names in (lists | datasets).items():
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
+            raise ConfigError(f"{where}: {key}: {twice[0]!r} is named twice; name it once")
+    for key, names in datasets.items():
+        if reserved := sorted(RESERVED["datasets"].intersection(names)):
+            raise ConfigError(f"{where}: {key}: {reserved[0]!r} means something else in results; rename it")
+
+
 def _refused(error: ValidationError, section: type[BaseModel], where: str) -> ConfigError:
     problems = explain(error, section)
     return ConfigError("\n".join(f"{where}: {key or '(top level)'}: {what}" for key, what in problems))
@@ -111,8 +139,10 @@ T = TypeVar("T", bound=BaseModel)
 def _registry(path: Path, entry: type[T]) -> dict[str, T]:
     entries = {}
     for name, value in (read_yaml(path) or {}).items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{path}: the id {name!r} is no text to YAML; put it in quotes, letter by letter")
         try:
-            entries[is_id(str(name))] = entry.model_validate(value)
+            entries[is_id(name)] = entry.model_validate(value)
         except ValidationError as error:
             raise _refused(error, entry, f"{path}: {name}") from None
         except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import date
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args
 
@@ -41,6 +42,8 @@ def explain(error: ValidationError, section: type[BaseModel]) -> list[tuple[str,
     for item in error.errors():
         unknown = item["type"] == "extra_forbidden"
         what = _unknown_key(item["loc"], section) if unknown else item["msg"]
+        if item["type"] == "string_type" and isinstance(item["input"], bool | int | float | date | None):
+            what = f"{item['input']!r} is no text to YAML; put it in quotes, letter by letter"
         problems.append((".".join(map(str, item["loc"])), what))
     return problems
 

@@ -40,7 +40,9 @@ class ControlsConfig(Section):
     methods: tuple[MethodId, ...] = Field(("tupate",), description="Methods with controls.")
     null_draws: int = Field(3, ge=0, description="Controls per black box whose labels are shuffled over U. 0: none.")
     abc: bool = Field(
-        True, description="One control per black box whose labels are written A, B, C (form `text2text`)."
+        True,
+        description="One control per black box, and one per dataset, whose labels are written A, B, C "
+        "(form `text2text`).",
     )
 
 

@@ -19,7 +19,7 @@ def fields(raw: Raw) -> Iterator[Example]:
     for field in entry.fields:
         raw.get(field)  # report a missing field before any error in a value
     label = raw.get(str(entry.label_field))
-    if str(label) in entry.unlabelled:
+    if entry.is_unlabelled(label):
         yield Example((), label)  # the row will be dropped, so its texts may be empty
     else:
         yield Example(tuple(raw.text(field).strip() for field in entry.fields), label)

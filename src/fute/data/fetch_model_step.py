@@ -15,8 +15,11 @@ from typing import Any
 
 from fute.artifacts import Step, sha256_file
 from fute.config.models import ModelEntry
+from fute.data.model_folder import model_files
+from fute.data.rows import SourceError
 
 WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+TORCH_WEIGHTS = "pytorch_model*.bin"
 
 
 class ModelError(RuntimeError):
@@ -70,7 +73,7 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
         fetch = partial(snapshot_download, str(entry.repo), revision=revision, local_dir=folder, token=token)
         fetch(allow_patterns=list(WEIGHT_FILES))
         if not list(folder.glob("*.safetensors")):
-            fetch(allow_patterns=["*.bin"])  # older repositories hold torch's own format alone
+            fetch(allow_patterns=[TORCH_WEIGHTS])  # older repositories hold torch's own format alone
     except (GatedRepoError, RepositoryNotFoundError):
         raise ModelError(
             f"model {name}: {entry.repo} is gated or unknown; accept its licence on the hub and put a token "
@@ -80,8 +83,11 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"model {name}: cannot fetch {entry.repo}: {error}; run this step on a node with network"
         ) from None
-    if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        raise ModelError(f"model {name}: {entry.repo} at {revision} holds no weights (*.safetensors or *.bin)")
+    if not [*folder.glob("*.safetensors"), *folder.glob(TORCH_WEIGHTS)]:
+        raise ModelError(
+            f"model {name}: {entry.repo} at {revision} holds no weights (*.safetensors or {TORCH_WEIGHTS}); "
+            "name another repository or revision"
+        )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return {"repo": entry.repo, "revision": revision}
 
@@ -93,18 +99,25 @@ def _from_folder(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
 
 
 def _copy_saved(name: str, source: Path, folder: Path) -> None:
-    if not (source / "config.json").is_file():
-        raise ModelError(f"model {name}: {source} holds no config.json; give the folder of a saved model")
-    for pattern in WEIGHT_FILES:
-        for path in source.glob(pattern):
-            shutil.copy2(path.resolve(), folder / path.name)
+    try:
+        files = model_files(source)
+    except SourceError as error:
+        raise ModelError(f"model {name}: {error}") from None
+    for file, path in files.items():
+        try:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path.resolve(), folder / file)
+        except OSError as error:
+            raise ModelError(f"model {name}: {path} cannot be copied to {folder.parent} ({error.strerror})") from None
 
 
-def fetch_model(*, model: str, entry: ModelEntry, folder: Path, lock: Path) -> None:
+def fetch_model(*, model: str, entry: ModelEntry, identity: dict[str, Any], folder: Path, lock: Path) -> None:
     """Fill `folder` with the model's files and write `lock`: source, revision, and sha256 and size of each file.
 
+    identity: of the entry (`model_identity`) when the run was planned: results are keyed by it.
     A model behind a server has no files; its lock says so and records the entry alone.
-    Raises ModelError if the source cannot be reached or is not what the registry says.
+    Raises ModelError if the source cannot be reached, is not what the registry says, or is a folder that has changed
+    since the run was planned.
     """
     source: dict[str, Any] = {"server": True}
     files: dict[str, dict[str, Any]] = {}
@@ -121,9 +134,20 @@ def fetch_model(*, model: str, entry: ModelEntry, folder: Path, lock: Path) -> N
                     "sha256": sha256_file(path),
                     "bytes": path.stat().st_size,
                 }
+        if entry.folder:
+            _check_unchanged(model, entry.folder, identity, {file: facts["sha256"] for file, facts in files.items()})
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.replace(folder)
-    with Step(__name__, settings=entry.identity()) as step:
+    with Step(__name__, settings=identity) as step:
         step.json(lock, {"model": model, "source": source, "files": files})
     print(f"{model}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")
+
+
+def _check_unchanged(name: str, source: str, identity: dict[str, Any], copied: dict[str, str]) -> None:
+    """Raise ModelError if the copied files are not those that the run was planned with."""
+    planned = identity["folder"]["files"]
+    if changed := sorted(file for file in {*planned, *copied} if planned.get(file) != copied.get(file)):
+        raise ModelError(
+            f"model {name}: {source} changed while the run was being prepared ({', '.join(changed)}); run again"
+        )

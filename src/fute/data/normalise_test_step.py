@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import Step
-from fute.data.sources import external_files
+from fute.data.sources import check_planned, external_files
 from fute.data.splits import SplitSettings, normalised
 
 
 def normalise_test(settings: SplitSettings, *, source: dict[str, Any], root: Path, test: Path, lock: Path) -> None:
-    """Write the evaluation rows, and the lock of the files that were read."""
+    """Write the evaluation rows, and the lock of the files that were read.
+
+    source: identity of the files when the run was planned. Raises SourceError if they are others now.
+    """
     result, record = normalised(settings, root)
+    check_planned(source, record, settings.dataset)
     with Step(
         __name__, settings=settings.model_dump(), external=external_files(source),
         seeds={"sample": settings.seed},

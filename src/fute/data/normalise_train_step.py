@@ -9,8 +9,8 @@ from typing import Any
 
 from fute.artifacts import Step, canonical_json, read_jsonl
 from fute.data.rows import Row, SourceError
-from fute.data.sources import external_files
-from fute.data.splits import SplitSettings, exclusion_keys, normalised, size_warnings
+from fute.data.sources import check_planned, external_files
+from fute.data.splits import DROPPED, SplitSettings, exclusion_keys, normalised, size_warnings
 
 
 def normalise_train(
@@ -20,12 +20,14 @@ def normalise_train(
     """Write the training rows and the dev rows held out of them, without any text that is evaluated on.
 
     exclude: files of evaluation rows: of this dataset, and of those that its registry entry lists as overlapping.
-    Raises SourceError if the source has changed since the evaluation rows were read.
+    source: identity of the files when the run was planned. Raises SourceError if the source has changed since then, or
+    since the evaluation rows were read.
     """
     evaluated = (Row.from_json(obj, str(path)) for path in exclude for obj in read_jsonl(path))
     keys = exclusion_keys(settings.dataset, settings.entry, evaluated)
     recorded = json.loads(lock.read_text(encoding="utf8"))
     result, current = normalised(settings, root, keys, recorded.get("revision"))
+    check_planned(source, current, settings.dataset)
     if canonical_json(current) != canonical_json(recorded):
         raise SourceError(f"{settings.dataset}: the source is not what {lock} says; delete that file and run again")
     with Step(
@@ -36,5 +38,8 @@ def normalise_train(
         step.jsonl(dev, [row.to_json() for row in result.rows["dev"]])
         step.json(counts, result.counts)
     print(f"{settings.dataset}: {len(result.rows['train'])} training rows, {len(result.rows['dev'])} held out")
+    for name, why in DROPPED.items():
+        if dropped := result.counts["train"].get(name):
+            print(f"  dropped: {dropped} training rows that {why}")
     for line in size_warnings(settings.entry, result.counts):
         print(f"  warning: {line}")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import re
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,10 @@ class Row:
     task: str | None = None
     value: float | None = None
     answers: tuple[Answer, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.segments) not in (1, 2):
+            raise ValueError(f"row {self.id}: has {len(self.segments)} texts, not one or two")
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a dict for one JSON line; fields that are None are left out."""
@@ -108,47 +116,142 @@ def _answers(values: Any, segments: list[str], where: str, remedy: str) -> tuple
 
 
 def alphanumeric(text: str) -> str:
-    """Letters and digits of a text in lower case; texts that differ only in spacing and punctuation give the same."""
+    """Letters and digits of a text in lower case, for finding an answer in a text that a tokenizer has changed."""
     return "".join(char for char in text.lower() if char.isalnum())
 
 
+LONG_TEXT = 15
+"""Letters and digits of a text that is the same with other punctuation; a shorter one may differ in that alone."""
+
+
 def overlap_key(segments: Iterable[str]) -> str:
-    """Key that rows with the same text share: `alphanumeric` of all segments joined."""
-    return alphanumeric(" ".join(segments))
+    """Key that rows with the same text share, in any script.
+
+    Texts are compared after Unicode's compatibility normalisation (NFKC) and case folding, blanks collapsed. Of long
+    texts (`LONG_TEXT`) blanks and punctuation do not count, since parsers move them: SST-2 is the text of Rotten
+    Tomatoes, parsed. Letters, vowel signs and other marks, digits, and symbols such as emoji always count.
+    """
+    folded = [unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()) for text in segments]
+    if sum(map(str.isalnum, "".join(folded))) < LONG_TEXT:
+        return "\n".join(" ".join(text.split()) for text in folded)
+    return "\n".join("".join(char for char in text if _counts(char)) for text in folded)
+
+
+@cache
+def _counts(char: str) -> bool:
+    """Whether a character is a letter, a mark, a number or a symbol; a quote or accent on its own is punctuation."""
+    category = unicodedata.category(char)
+    return category[0] in "LMNS" and category != "Sk"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (row number from 1, line without its line end) of a UTF-8 file, gzip-compressed if named `.gz`.
 
-    Lines end at \\n alone, so that a rare line separator inside a text does not split it.
-    Raises BadRow for bytes that are not UTF-8 and for a broken or cut-off gzip file.
+    Lines end at \\n alone, so that a rare line separator inside a text does not split it. A byte order mark at the
+    start is no text. Raises SourceError for a file that cannot be read, BadRow for bytes that are not UTF-8, for a NUL
+    byte and for a broken or cut-off gzip file.
     """
     number = 0
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-        try:
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             for number, raw in enumerate(stream, start=1):
-                yield number, raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise BadRow(at(path, number), None, f"is not UTF-8 ({error.reason})", "save it as UTF-8") from error
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            remedy = "fetch or compress the file again"
-            raise BadRow(at(path, number + 1), None, f"broken gzip ({error})", remedy) from error
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
+                if "\0" in line:
+                    raise BadRow(at(path, number), None, "holds a NUL byte", "save the file as UTF-8 text")
+                yield number, line
+    except UnicodeDecodeError as error:
+        raise BadRow(at(path, number), None, f"is not UTF-8 ({error.reason})", "save it as UTF-8") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        remedy = "fetch or compress the file again"
+        raise BadRow(at(path, number + 1), None, f"broken gzip ({error})", remedy) from error
+    except OSError as error:
+        raise SourceError(
+            f"{path}: cannot be read ({error.strerror}); correct the path, or give read access"
+        ) from error
 
 
 def read_raw_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (row number from 1, object) of a `.jsonl` or `.jsonl.gz` file.
 
-    Raises BadRow for broken gzip, bytes that are not UTF-8, broken JSON, and a line that is not an object.
+    Raises SourceError for a file that cannot be read. Raises BadRow for broken gzip, bytes that are not UTF-8, broken
+    JSON, a line that is not an object, and a value that is no text or number that a later step can use (see `Refused`).
     """
     for number, line in read_lines(path):
         try:
-            value = json.loads(line)
+            value = _DECODER.decode(line)
+            if not isinstance(value, dict):
+                problem = f"is a JSON {type(value).__name__}, not an object"
+                raise BadRow(at(path, number), None, problem, "write one object per line")
+            if refused := _first_refused(value, texts="\\u" in line):
+                raise BadRow(at(path, number), *refused)
         except json.JSONDecodeError as error:
             raise BadRow(at(path, number), None, f"is not JSON ({error})", "correct or remove the line") from error
-        if not isinstance(value, dict):
-            problem = f"is a JSON {type(value).__name__}, not an object"
-            raise BadRow(at(path, number), None, problem, "write one object per line")
+        except RecursionError:
+            raise BadRow(at(path, number), None, "is nested too deeply", "correct or remove the line") from None
         yield number, value
+
+
+class Refused(str):
+    """Stands in a parsed line for a value that is legal to write and not to use; says what it is.
+
+    A number beyond the range of floats, NaN or infinity, which are no JSON, and the second value of one key.
+    """
+
+
+LONGEST_NUMBER = 300
+_UNUSABLE = re.compile("[\ud800-\udfff\0]")
+
+
+def _integer(text: str) -> int | Refused:
+    return int(text) if len(text) <= LONGEST_NUMBER else Refused(f"is a number of {len(text)} digits")
+
+
+def _float(text: str) -> float | Refused:
+    value = float(text)
+    return value if math.isfinite(value) else Refused(f"is {text[:20]}, beyond the range of numbers")
+
+
+def _constant(text: str) -> Refused:
+    return Refused(f"is {text}, which is no JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        value[next(name for name in names if names.count(name) > 1)] = Refused("is given twice")
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
+
+
+def _first_refused(row: dict[str, Any], *, texts: bool) -> tuple[str, str, str] | None:
+    """Field, problem and remedy of the first value in a row that cannot be used. texts: whether to look into texts."""
+    for field, value in row.items():
+        waiting = [field, value]
+        while waiting:
+            match waiting.pop():
+                case Refused() as refused:
+                    return _shown(field), str(refused), "correct or remove the line"
+                case str(text):
+                    if texts and (unusable := _UNUSABLE.search(text)):
+                        what = (
+                            "a NUL character"
+                            if unusable[0] == "\0"
+                            else f"half a character (\\u{ord(unusable[0]):04x})"
+                        )
+                        return _shown(field), f"holds {what}, which is no text", "write the text again, uncut"
+                case dict(inner):
+                    waiting += [*inner, *inner.values()]
+                case list(inner):
+                    waiting += inner
+    return None
+
+
+def _shown(name: str) -> str:
+    """A field's name without characters that cannot be printed."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_rows(path: Path) -> list[Row]:

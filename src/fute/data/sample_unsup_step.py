@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step
 from fute.config.unsup import UnsupCategory, UnsupSettings
 from fute.data.crossfit import draw_unsup
-from fute.data.sources import external_files
+from fute.data.sources import check_planned, external_files
 from fute.data.unsup_files import read_unsup
 
 
@@ -24,8 +24,12 @@ class UnsupStep(BaseModel):
 
 
 def sample_unsup(settings: UnsupStep, *, source: dict[str, Any], root: Path, rows: Path, counts: Path) -> None:
-    """Draw U: write its rows in the order in which every model reads them, and the counts of texts per task."""
+    """Draw U: write its rows in the order in which every model reads them, and the counts of texts per task.
+
+    source: identity of the files when the run was planned. Raises SourceError if they are others now.
+    """
     lines = read_unsup(settings.settings, root)
+    check_planned(source, lines.lock, f"U for {settings.category}")
     drawn, table = draw_unsup(lines.tasks, settings.category, settings.settings, families=lines.families)
     seeds = {"unsup": settings.settings.seed}
     with Step(

@@ -7,7 +7,7 @@ hub      a dataset repository or its snapshot    through `fute.data.hub`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from fute.artifacts import content_key, sha256_file
 from fute.config.datasets import DatasetSettings, FilesSettings, HubSettings, Source
 from fute.data.readers import form_of
 from fute.data.rows import SourceError, read_raw_jsonl
+from fute.file_hashes import sha256_files
 
 BUILTIN_ROOT = Path(__file__).resolve().parents[3] / "resources" / "builtin"
 
@@ -63,7 +64,7 @@ def load_dataset_rows(
     for part, split, path in _raw_files(dataset_id, settings, source, base):
         objects = [value for _, value in read_raw_jsonl(path)]
         rows[part] += [RawRow(str(path), split, index, value) for index, value in enumerate(objects)]
-        locked.append({"split": split, "rows": len(objects)} | _file_lock(path, base))
+        locked.append({"split": split, "rows": len(objects)} | locks_of([path], base, hashes_now)[0])
     drop_shared = settings.files.drop_shared if source == "files" else ()
     lock = {"source": source, "files": locked}
     return RawSplits(rows["both"] or rows["train"], rows["test"], drop_shared, lock, source)
@@ -76,9 +77,46 @@ def source_identity(dataset_id: str, settings: DatasetSettings, source: Source, 
     """
     if source != "hub":
         base = _folder_root(dataset_id, source, root)
-        files = _raw_files(dataset_id, settings, source, base)
-        return {"source": source, "files": [{"part": part} | _file_lock(path, base) for part, _, path in files]}
-    return {"source": "hub"} | _hub_identity(_hub(dataset_id, settings))
+        files = list(_raw_files(dataset_id, settings, source, base))
+        locks = locks_of([path for _, _, path in files], base, planned_hashes)
+        return {"source": source, "files": [{"part": f[0]} | lock for f, lock in zip(files, locks, strict=True)]}
+    return {"source": "hub"} | _hub_identity(_hub(dataset_id, settings), planned_hashes)
+
+
+def check_planned(planned: dict[str, Any], read: dict[str, Any], where: str) -> None:
+    """Raise SourceError if the files that a step has read are not those that the run was planned with.
+
+    planned, read: values with `files`, as `source_identity` and the lock of the files read have them.
+    """
+    before = {file["path"]: file["sha256"] for file in planned.get("files", [])}
+    now = {file["path"]: file["sha256"] for file in read.get("files", [])}
+    if changed := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
+        raise SourceError(f"{where}: {', '.join(changed)} changed while the run was being prepared; run again")
+
+
+Hashes = Callable[[Iterable[Path]], Mapping[Path, str]]
+
+
+def planned_hashes(files: Iterable[Path]) -> Mapping[Path, str]:
+    """Path -> sha256, for planning: files that have not changed since an earlier plan are not read."""
+    try:
+        return sha256_files(files)
+    except OSError as error:
+        raise SourceError(f"{error.filename}: cannot be read ({error.strerror}); give read access") from None
+
+
+def hashes_now(files: Iterable[Path]) -> Mapping[Path, str]:
+    """Path -> sha256, for steps: every file is read."""
+    return {path: sha256_file(path) for path in files}
+
+
+def locks_of(files: list[Path], root: Path, hashes: Hashes) -> list[dict[str, Any]]:
+    """Path relative to `root`, sha256 and bytes of each file."""
+    sha256 = hashes(files)
+    return [
+        {"path": path.relative_to(root).as_posix(), "sha256": sha256[path], "bytes": path.stat().st_size}
+        for path in files
+    ]
 
 
 def _folder_root(dataset_id: str, source: Source, root: Path | None) -> Path:
@@ -109,14 +147,6 @@ def _raw_files(
             yield part, split, existing[0]
 
 
-def _file_lock(path: Path, root: Path) -> dict[str, Any]:
-    return {
-        "path": path.relative_to(root).as_posix(),
-        "sha256": sha256_file(path),
-        "bytes": path.stat().st_size,
-    }
-
-
 def _hub(dataset_id: str, settings: DatasetSettings) -> HubSettings:
     if settings.hub is None:
         remedy = settings.obtain or "add one or choose another source"
@@ -129,7 +159,7 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _hub_identity(hub: HubSettings) -> dict[str, Any]:
+def _hub_identity(hub: HubSettings, hashes: Hashes) -> dict[str, Any]:
     if not hub.is_folder:
         place = {name: value for name in ("folder", "branch") if (value := getattr(hub, name)) is not None}
         return {"repo": hub.repo, "config": hub.config, "revision": hub.revision} | place
@@ -138,14 +168,14 @@ def _hub_identity(hub: HubSettings) -> dict[str, Any]:
     paths = [path for path in paths if not _hidden(path.relative_to(folder))]
     if not paths:
         raise SourceError(f"{hub.repo}: the snapshot folder is missing or empty; fetch it, or name a repository")
-    return {"repo": folder.name, "config": hub.config, "files": [_file_lock(path, folder) for path in paths]}
+    return {"repo": folder.name, "config": hub.config, "files": locks_of(paths, folder, hashes)}
 
 
 def _load_hub(dataset_id: str, settings: DatasetSettings) -> RawSplits:
     from fute.data.hub import load_split, resolve_revision  # imported here: `datasets` is slow to import (see there)
 
     hub = _hub(dataset_id, settings)
-    lock = {"source": "hub"} | _hub_identity(hub)
+    lock = {"source": "hub"} | _hub_identity(hub, hashes_now)
     revision = None
     if not hub.is_folder:
         revision = lock["revision"] = hub.revision or resolve_revision(hub.repo, hub.branch)

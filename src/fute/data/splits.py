@@ -18,12 +18,23 @@ from pydantic import BaseModel, ConfigDict
 from fute.config.datasets import DatasetSettings, Source
 from fute.data.examples import Example, Raw, Skipped
 from fute.data.readers import Form, form_of
-from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key
+from fute.data.rows import BadRow, Row, SourceError, at, overlap_key
 from fute.data.sources import RawRow, RawSplits, load_dataset_rows
 from fute.data.squad_form import YES_NO
 from fute.data.text2text import UNANSWERABLE, answer_target, number_target
 
 MAX_UNLABELLED = 0.1  # as in the authors' code: a larger share means a split with hidden labels
+
+MAX_TWINS = 0.1
+"""Largest share of the training rows whose text may also stand in the dataset's test split; they are dropped."""
+TWINS_NAMED = 3
+
+DROPPED = {
+    "shares_field_with_test": "share a field with the test split",
+    "in_own_test": "stand in the test split",
+    "excluded": "stand in the evaluation rows of an overlapping dataset",
+}
+"""Why training rows are dropped: name of the count -> its words."""
 
 
 class Normalised(NamedTuple):
@@ -51,10 +62,10 @@ def normalise(
           `heldout_share` of train, drawn the same way, in place of that split
     dev   `dev_share` of train, drawn the same way (the authors stop early on the rows they evaluate on)
     train the other rows; with `train_rows`, train and dev together have that many
-    Train and dev never hold a text of the dataset's own test split (sampled or not), nor one whose
+    Train and dev never hold a text of the dataset's own test split (sampled or not; `rows.overlap_key`), nor one whose
     `exclusion_key` is in `exclude`.
     Raises BadRow for an unusable row; SourceError if over 10 % of a split are unlabelled, more questions are
-    skipped than the entry allows, or no row is left.
+    skipped than the entry allows, over 10 % of train stand in the dataset's own test split, or no row is left.
     """
     form = form_of(settings, raw.source)
     train, train_counts = _labelled(dataset_id, settings, form, raw.train, "train", seed)
@@ -65,15 +76,14 @@ def normalise(
         test_counts = {"held_out_of_train": len(test)}
     if raw.drop_shared:
         positions = [settings.fields.index(field) for field in raw.drop_shared]
-        in_test = {i: {alphanumeric(row.segments[i]) for row in test} for i in positions}
+        in_test = {i: {overlap_key([row.segments[i]]) for row in test} for i in positions}
         train = _drop(
             train,
-            lambda row: any(alphanumeric(row.segments[i]) in texts for i, texts in in_test.items()),
+            lambda row: any(overlap_key([row.segments[i]]) in texts for i, texts in in_test.items()),
             train_counts,
             "shares_field_with_test",
         )
-    own_test = {overlap_key(row.segments) for row in test}
-    train = _drop(train, lambda row: overlap_key(row.segments) in own_test, train_counts, "in_own_test")
+    train = _drop_twins(dataset_id, train, test, train_counts)
     train = _drop(train, lambda row: exclusion_key(settings, row) in exclude, train_counts, "excluded")
 
     wanted = settings.sample if test_rows is None else test_rows
@@ -129,7 +139,7 @@ def _labelled(
                     remedy = f"correct it, or allow a share of such rows: max_skipped of {dataset_id}"
                     raise BadRow(where, None, f"cannot be used: {example.reason}", remedy)
                 skipped[example.reason] += 1
-            elif settings.task == "classification" and str(example.label) in settings.unlabelled:
+            elif settings.is_unlabelled(example.label):
                 unlabelled += 1
             else:
                 row_id = f"{name}.{number}" if form.many else name
@@ -190,6 +200,26 @@ def _drop(rows: list[Row], unwanted: Callable[[Row], bool], counts: dict[str, An
     kept = [row for row in rows if not unwanted(row)]
     counts[reason] = len(rows) - len(kept)
     return kept
+
+
+def _drop_twins(dataset_id: str, train: list[Row], test: list[Row], counts: dict[str, Any]) -> list[Row]:
+    """Training rows without the texts of the test split; SourceError if those are over 10 % of them."""
+    own_test = {overlap_key(row.segments): row for row in reversed(test)}
+    twins = {row.id: own_test[key] for row in train if (key := overlap_key(row.segments)) in own_test}
+    if len(twins) > MAX_TWINS * len(train):
+        named = [
+            f"{row.id} {_start(row)} is {twins[row.id].id} {_start(twins[row.id])}" for row in train if row.id in twins
+        ]
+        raise SourceError(
+            f"{dataset_id}: {len(twins)} of {len(train)} training rows hold a text of the test split, more than "
+            f"{MAX_TWINS:.0%}: {'; '.join(named[:TWINS_NAMED])}; remove the copies from one of the two splits"
+        )
+    return _drop(train, lambda row: row.id in twins, counts, "in_own_test")
+
+
+def _start(row: Row) -> str:
+    text = " / ".join(row.segments)
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def _sample(rows: list[Row], size: int, seed: int) -> tuple[list[Row], list[Row]]:

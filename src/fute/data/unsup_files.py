@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fute.artifacts import sha256_file
 from fute.config.unsup import UnsupSettings
+from fute.csv_files import read_rows
 from fute.data.rows import BadRow, SourceError, at, read_lines, read_raw_jsonl
+from fute.data.sources import Hashes, hashes_now, locks_of, planned_hashes
 
 FEWSHOT_SEED = 100  # the first of CrossFit's five draws; the others repeat many of its lines
 
@@ -27,16 +27,12 @@ def read_unsup(settings: UnsupSettings, root: Path) -> UnsupSource:
     """Read all lines of the source. Raises SourceError if it is missing, BadRow for a line that cannot be read."""
     readers = {"pool": _read_pool, "crossfit_full": _read_full, "crossfit_fewshot": _read_fewshot}
     tasks, families = readers[settings.kind](unsup_files(settings, root))
-    return UnsupSource(tasks, families, unsup_identity(settings, root))
+    return UnsupSource(tasks, families, unsup_identity(settings, root, hashes_now))
 
 
-def unsup_identity(settings: UnsupSettings, root: Path) -> dict[str, Any]:
+def unsup_identity(settings: UnsupSettings, root: Path, hashes: Hashes = planned_hashes) -> dict[str, Any]:
     """Identity of the raw texts: path relative to `root`, sha256 and bytes of every file that is read."""
-    files = [
-        {"path": path.relative_to(root).as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
-        for path in unsup_files(settings, root)
-    ]
-    return {"kind": settings.kind, "files": files}
+    return {"kind": settings.kind, "files": locks_of(unsup_files(settings, root), root, hashes)}
 
 
 def unsup_files(settings: UnsupSettings, root: Path) -> list[Path]:
@@ -61,11 +57,14 @@ def _read_pool(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]
     tasks: dict[str, list[str]] = defaultdict(list)
     families: dict[str, str] = {}
     for path in files[1:]:
-        with path.open(encoding="utf-8", newline="") as stream:
-            for number, entry in enumerate(csv.DictReader(stream), start=2):
-                if not entry.get("task") or not entry.get("family"):
-                    raise BadRow(at(path, number), "task, family", "is missing or empty", "fill it in")
-                families[entry["task"]] = entry["family"]
+        for number, entry in read_rows(path):
+            if not entry.get("task") or not entry.get("family"):
+                raise BadRow(at(path, number), "task, family", "is missing or empty", "fill it in")
+            if families.setdefault(entry["task"], entry["family"]) != entry["family"]:
+                problem = (
+                    f"is {entry['family']!r}, but task {entry['task']!r} was in family {families[entry['task']]!r}"
+                )
+                raise BadRow(at(path, number), "family", problem, "give each task one family")
     for number, values in read_raw_jsonl(pool):
         for field in ("task", "text"):
             if not isinstance(values.get(field), str) or not values[field].strip():

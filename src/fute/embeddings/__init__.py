@@ -4,6 +4,7 @@ A DTE is f of a dataset's pairs. An MTE is f of unlabelled texts with a black bo
 "Towards Unified Task Embeddings Across Multiple Models").
 
 `vectors`   the vector with its record, and cosines (the exports of this package; needs no torch)
+`similarity`   similarities beside the raw cosine: around a centre, and task2vec's
 `embedder`  `Embedder`: a surrogate loaded once, for many vectors
 `taskemb`   fine-tunes the surrogate, then takes the diagonal of its Fisher information
 `tuned`     tunes a frozen surrogate, then averages the tuned parameters over the layers; the tuning is one of

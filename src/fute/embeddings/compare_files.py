@@ -5,22 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from fute.embeddings.vectors import centred_cosine, cosine, load
+from fute.embeddings.similarity import cosine_around, largest_entry_share, task2vec_similarity
+from fute.embeddings.vectors import Embedding, centred_cosine, cosine, load
 
 
 def compare_files(first: Path, others: Sequence[Path]) -> None:
-    """Print the similarity of one embedding with others, most similar first."""
+    """Print the similarity of one embedding with others, most similar first.
+
+    Beside the cosine stand others: around the start that all share (TuPaTE), around the mean of the others if there are
+    several, and task2vec's (TaskEmb), with the share of the cosine that one entry carries.
+    """
     base = load(first)
     loaded = [(path, load(path)) for path in others]
     rows = sorted(((cosine(base, other), path, other) for path, other in loaded), key=lambda row: -row[0])
+    centre = np.mean([other.vector.astype(np.float64) for _, other in loaded], axis=0) if len(loaded) > 1 else None
     table = Table(title=f"similarity with {first}", title_justify="left")
-    centred = base.init is not None
-    for name in ("Rank", "Embedding", "Cosine", *(["Centred"] if centred else [])):
+    for name in ("Rank", "Embedding", "Cosine", *_beside(base, base, centre)):
         table.add_column(name, justify="left" if name == "Embedding" else "right")
     for rank, (value, path, other) in enumerate(rows, start=1):
-        cells = [f"{centred_cosine(base, other):.4f}"] if centred else []
-        table.add_row(str(rank), str(path), f"{value:.4f}", *cells)
+        table.add_row(str(rank), str(path), f"{value:.4f}", *_beside(base, other, centre).values())
     Console().print(table)
+
+
+def _beside(base: Embedding, other: Embedding, centre: np.ndarray | None) -> dict[str, str]:
+    """Heading -> cell of what stands beside a cosine."""
+    cells = {}
+    if base.method == "taskemb":
+        cells["Largest entry"] = f"{100 * largest_entry_share(base.vector, other.vector):.1f} %"
+        cells["task2vec"] = f"{task2vec_similarity(base.vector, other.vector):.4f}"
+    if base.init is not None:
+        cells["Centred"] = f"{centred_cosine(base, other):.4f}"
+    if centre is not None:
+        cells["On their mean"] = f"{cosine_around(base.vector, other.vector, centre):.4f}"
+    return cells

@@ -15,6 +15,7 @@ from fute.config.categories import CLASSES
 from fute.config.methods import LabelCovConfig, MethodId, form_module, method_module
 from fute.config.run import Run
 from fute.config.sections import ConfigError
+from fute.data.model_folder import model_files
 from fute.data.rows import BadRow, at, read_raw_jsonl
 from fute.embeddings.embed_batch_step import texts_of_training
 from fute.embeddings.embedder import Embedder
@@ -65,11 +66,11 @@ def _category_classes(path: Path, names: set[str]) -> tuple[str, ...]:
 
 
 def surrogate_sha256(folder: Path) -> str:
-    """Hash of a model folder, as in the workflow's vectors: the hash of its lock, or of its files if it has no lock."""
+    """Hash of a model folder, as in the workflow's vectors: of its lock, or of the model's files if it has no lock."""
     lock = folder.with_name(f"{folder.name}.lock.json")
     if lock.is_file():
         return sha256_file(lock)
-    return content_key({path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()})
+    return content_key({name: sha256_file(path) for name, path in model_files(folder).items()})
 
 
 def embed_file(

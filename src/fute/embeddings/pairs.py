@@ -27,18 +27,21 @@ from fute.surrogate.text2text import Pair, PairError
 
 
 def dataset_pairs(
-    rows: list[Row], limit: int | None, seed: int, form: Form = "text2text", classes: Sequence[str] = ()
-) -> list[Pair] | list[Labelled]:
+    rows: list[Row], limit: int | None, seed: int, form: Form = "text2text", classes: Sequence[str] = (), *,
+    letters: bool = False,
+) -> list[Pair] | list[Labelled]:  # fmt: skip
     """Pairs (text, target) of `limit` labelled rows in a seeded order; limit None: every row once.
 
     The target is the label's text, or for heads the target of a head: a class of `classes`, a number, or an answer.
+    letters: write the classes A, B, C, in the order of `classes`, as in the control of black boxes.
 
     If there are fewer rows, they are repeated in the same order until `limit` is reached, because vectors are only
     comparable if they are learned from the same number of pairs.
     """
     if form == "heads":
         return limited([Labelled(row.segments, row_target(row, classes)) for row in rows], limit, seed)
-    return limited([Pair(x, y) for x, y in labelled_pairs(rows)], limit, seed)
+    pairs = [Pair(x, mte_target("abc", y, classes, {}) if letters else y) for x, y in labelled_pairs(rows)]
+    return limited(pairs, limit, seed)
 
 
 def row_target(row: Row, classes: Sequence[str]) -> Target:
@@ -149,7 +152,7 @@ def item_pairs(
     """Training pairs of an item, and the held-out pairs of a DTE with early stopping (otherwise None)."""
     sources = sources_of(item, files)
     if item.kind == "dte":
-        as_pairs = {"form": form, "classes": item.classes}
+        as_pairs = {"form": form, "classes": item.classes, "letters": item.target == "abc"}
         held_out = dataset_pairs(read_rows(sources["dev"]), None, item.seed, **as_pairs) if early_stop else None
         return dataset_pairs(read_rows(sources["train"]), item.pairs, item.seed, **as_pairs), held_out
     unsup, labels = sources.values()

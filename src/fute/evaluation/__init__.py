@@ -7,7 +7,7 @@ from importlib import import_module
 
 EXPORTS = {
     "select": "fute.baselines.prompts",
-    **dict.fromkeys(("norm_confound", "null_comparison", "separation"), "fute.evaluation.controls"),
+    **dict.fromkeys(("norm_confound", "null_comparison", "order_noise"), "fute.evaluation.controls"),
     **dict.fromkeys(
         (
             "Projection", "Silhouette", "label_shared_across", "nearest", "neighbour_purity", "pca2", "project",
@@ -18,7 +18,7 @@ EXPORTS = {
     **dict.fromkeys(("best_rank", "ndcg", "performance_rate"), "fute.evaluation.metrics"),
     "spearman": "fute.evaluation.correlation",
     **dict.fromkeys(
-        ("Block", "SelectionTable", "average_blocks", "ceiling_ndcg", "selection_table"), "fute.evaluation.selection"
+        ("Block", "SelectionTable", "average_blocks", "selection_table"), "fute.evaluation.selection"
     ),
 }  # fmt: skip
 """Name -> the module that defines it."""

@@ -1,40 +1,49 @@
 """Controls of a prompt ranking by embeddings: does it follow the labels, or noise, or a norm?
 
 Label strings and a shared start already produce category clusters and cosines near 1. So a ranking has a meaning only
-if prompts differ more than reruns do, and more than with permuted labels.
+if prompts differ by more than reruns do, and more than with permuted labels.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fute.display_names import LEAST_SEPARATION
+from fute.display_names import LEVEL, p_text
 from fute.evaluation.correlation import spearman
+from fute.evaluation.two_way import two_way
 
 
-def separation(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[str, float | str]:
-    """Compare the spread of the similarities over prompts with their spread over seeds of the data order.
+def order_noise(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[str, float | str]:
+    """Test if prompts differ in their similarities by more than seeds of the data order do.
 
     Args:
         similarities: (T,), the similarity of each prompt with one dataset, which ranks the prompts (e.g. from mean
             vectors).
         order_similarities: (T, n_orders), the same from single order seeds.
 
-    Returns `sd_prompts`, `sd_orders` (pooled over prompts), their `ratio` (inf without order noise, NaN if both are 0)
-    and a `verdict` in words. Raises ValueError for fewer than 2 prompts or order seeds, and for values not finite.
+    The table of prompts and orders is a two-way layout: what an order adds to all prompts alike changes no ranking, and
+    noise is what is left. Prompts that are equal as text have equal similarities and count once.
+
+    Returns `sd_prompts` (of `similarities`), `sd_residual` (of a single order's noise), the statistic `order_f` and
+    its p-value `order_p` (F-test, NaN if nothing differs or fewer than 2 prompts are distinct), and a `verdict` in
+    words. Raises ValueError for fewer than 2 prompts or order seeds, and for values not finite.
     """
     similarities, repeated = _with_repeats(similarities, order_similarities, "order seeds", least=2)
     # The first value is subtracted, so that equal similarities have a spread of exactly 0.
     sd_prompts = float((similarities - similarities[0]).std(ddof=1))
-    sd_orders = float(np.sqrt((repeated - repeated[:, :1]).var(axis=1, ddof=1).mean()))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = float(np.divide(sd_prompts, sd_orders))
-    verdict = f"prompts differ {ratio:.1f} times as much as order seeds"
-    if not ratio >= LEAST_SEPARATION:
-        verdict = (
-            "the selection cannot be told from noise: "
-            f"sd {sd_prompts:.2g} over prompts, {sd_orders:.2g} over order seeds"
-        )
-    return {"sd_prompts": sd_prompts, "sd_orders": sd_orders, "ratio": ratio, "verdict": verdict}
+    distinct = np.unique(repeated, axis=0)
+    if len(distinct) < 2:
+        verdict = "all prompts have the same similarities, so there is nothing to select by"
+        return {"sd_prompts": sd_prompts, "sd_residual": np.nan, "order_f": np.nan, "order_p": np.nan,
+                "verdict": verdict}  # fmt: skip
+    layout = two_way(distinct)
+    told = "can be told" if layout.p <= LEVEL else "cannot be told"
+    return {
+        "sd_prompts": sd_prompts,
+        "sd_residual": float(np.sqrt(layout.residual)),
+        "order_f": layout.f,
+        "order_p": layout.p,
+        "verdict": f"prompts {told} from the noise of order seeds (F = {layout.f:.2f}, p = {p_text(layout.p)})",
+    }
 
 
 def null_comparison(similarity: ArrayLike, null_similarities: ArrayLike) -> dict[str, float]:

@@ -79,22 +79,43 @@ class Shared(NamedTuple):
     chance: float
 
 
-def label_shared_across(vectors: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> Shared:
+def label_shared_across(
+    vectors: ArrayLike, labels: ArrayLike, groups: ArrayLike, members: ArrayLike | None = None
+) -> Shared:
     """Share of vectors (n, d) whose nearest vector (cosine) of another group has the same label (n,).
 
     It shows, for example, if models of one dataset (labels) are close to each other across architectures (groups,
-    (n,)). Vectors with a label that no other group has are left out. Equal cosines are ordered by index.
+    (n,)). Vectors with a label that no other group has are left out, and those that are False in `members` (n,), whose
+    vectors can still be the nearest. Equal cosines are ordered by index.
     """
     cosines = _cosines(vectors)
     labels, groups = _labels(labels, len(cosines)), _labels(groups, len(cosines))
+    members = np.ones(len(cosines), dtype=bool) if members is None else _labels(members, len(cosines))
     shared, chances = [], []
     for index, row in enumerate(cosines):
         others = np.flatnonzero(groups != groups[index])
         alike = labels[others] == labels[index]
-        if alike.any():
+        if members[index] and alike.any():
             shared.append(alike[np.argmax(row[others])])
             chances.append(alike.mean())
     return Shared(float(np.mean(shared)), float(np.mean(chances))) if shared else Shared(float("nan"), float("nan"))
+
+
+def label_shared_by_strings(labels: ArrayLike, groups: ArrayLike, strings: ArrayLike) -> NDArray[np.float64]:
+    """Chance that a baseline which knows only label strings finds the label of each vector in another group: (n,).
+
+    labels, groups: (n,), as in `label_shared_across`; labels are datasets. strings: (n,), equal for vectors whose
+    datasets have the same label strings. The baseline takes one of the vectors of other groups with the same strings at
+    random. NaN for vectors with a label that no other group has.
+    """
+    labels = np.asarray(labels)
+    groups, strings = _labels(groups, len(labels)), _labels(strings, len(labels))
+    chances = np.full(len(labels), np.nan)
+    for index in range(len(labels)):
+        others = labels[(groups != groups[index]) & (strings == strings[index])]
+        if (others == labels[index]).any():
+            chances[index] = (others == labels[index]).mean()
+    return chances
 
 
 TSNE_VECTORS = 4

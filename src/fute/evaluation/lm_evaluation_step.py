@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from fute.artifacts import Step
+from fute.csv_files import read_table
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.fusion import reciprocal_rank_fusion
 from fute.evaluation.metrics import Scale
@@ -22,16 +23,17 @@ from fute.evaluation.transfer import (
     candidates,
     cell_rows,
     scopes,
+    seed_reliability,
     seed_spearman,
     target_rows,
 )
 from fute.evaluation.transfer_matrix_step import DIRECT, TransferDataset, check_matrix, sources_of
 
 FUSED = f"{METHOD_NAMES['tupate']} (fused with TaskEmb)"
-_ENDS = ("", "_lo", "_hi", "_minus_random_lo", "_minus_random_hi", "_p")
+_ENDS = ("", "_lo", "_hi", "_minus_random_lo", "_minus_random_hi", "_p", "_p_worse")
 CELL_COLUMNS = [
     "model", "cell", "method", "targets", "left_out", "n_targets",
-    *(f"{measure}{end}" for measure in MEASURES for end in _ENDS), "seed_spearman",
+    *(f"{measure}{end}" for measure in MEASURES for end in _ENDS), "seed_spearman", "reliability",
 ]  # fmt: skip
 
 
@@ -41,7 +43,7 @@ class TransferSettings(BaseModel):
     surrogate, methods: of the similarities that rank sources. other_models: method -> model, if its vectors are not
     made with the surrogate. models: the black boxes that are transferred. datasets:
     by id, in the order of the tables. scale, gain: of NDCG. draws: of the bootstrap over targets. permutations: of the
-    test against random rankings.
+    test against random rankings, and the most that are enumerated for an exact one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -153,7 +155,7 @@ def lm_evaluation(
     A target where neither the direct run nor any source beats the majority baseline is listed in `left_out` of its cell
     and not in the cell's means. A cell without other targets has no rows.
     """
-    runs, similar, scored = (pd.read_csv(path) for path in (transfer, similarities, baselines))
+    runs, similar, scored = (read_table(path) for path in (transfer, similarities, baselines))
     matrix = check_matrix(runs, models=settings.models, datasets=settings.datasets, where=str(transfer))
     relevance = Relevance(settings.scale, settings.gain)
     direct_rows = _direct_rows(settings, matrix)
@@ -171,7 +173,7 @@ def lm_evaluation(
                 cell = scope if scope == "domain" else f"{dataset.group}-{scope}"
                 cases.setdefault(cell, []).append(case)
                 front = {"model": model, "scope": scope, "group": dataset.group, "counted": bool(counted[target])}
-                per_target += [front | row for row in target_rows(case, relevance)]
+                per_target += [front | row for row in target_rows(case, relevance, settings.seed)]
         for cell, members in cases.items():
             kept = [case for case in members if counted[case.target]]
             left_out = ", ".join(case.target for case in members if not counted[case.target])
@@ -186,6 +188,7 @@ def lm_evaluation(
                 "targets": ", ".join(case.target for case in kept),
                 "left_out": left_out,
                 "seed_spearman": np.mean([seed_spearman(case) for case in kept]),
+                "reliability": np.mean([seed_reliability(case) for case in kept]),
             }
             cells.append(rows.assign(**facts)[CELL_COLUMNS])
     tables = pd.concat(cells, ignore_index=True) if cells else pd.DataFrame(columns=CELL_COLUMNS)

@@ -11,7 +11,13 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from fute.artifacts import Step
-from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, silhouette_by
+from fute.evaluation.geometry import (
+    label_shared_across,
+    label_shared_by_strings,
+    nearest,
+    neighbour_purity,
+    silhouette_by,
+)
 from fute.evaluation.geometry_step import locate_all, neighbours, statistic
 from fute.evaluation.transfer_matrix_step import TransferDataset
 
@@ -21,7 +27,8 @@ CLASSES = {"cr": "CR", "qa": "QA"}
 class LmGeometrySettings(BaseModel):
     """Settings of step `lm_geometry`.
 
-    models, datasets: of the points, in the order of the figure's shapes. crossing: datasets that may be close to the
+    models, datasets: of the points, in the order of the figure's shapes. labels: what stands for a label of a dataset:
+    its class names, or what its labels are, `number` or `span`. crossing: datasets that may be close to the
     other class (the paper: BoolQ). clusters: datasets whose points of all models may form a cluster (the paper: SNLI,
     SST-2). seed: of t-SNE.
     """
@@ -30,12 +37,15 @@ class LmGeometrySettings(BaseModel):
 
     models: tuple[str, ...]
     datasets: dict[str, TransferDataset]
+    labels: dict[str, tuple[str, ...]]
     crossing: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     seed: int = 42
 
     @model_validator(mode="after")
     def _known(self) -> LmGeometrySettings:
+        if missing := sorted(set(self.datasets) - set(self.labels)):
+            raise ValueError(f"labels of {missing[0]!r} are missing")
         if unknown := sorted({*self.crossing, *self.clusters} - set(self.datasets)):
             raise ValueError(f"crossing and clusters name {unknown[0]!r}, which is not a dataset of the run")
         return self
@@ -64,9 +74,7 @@ def _statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.Da
     for label, chosen in (("", slice(None)), *((f" in {CLASSES[c]}", classes == c) for c in sorted(set(classes)))):
         value = neighbour_purity(vectors[chosen], models[chosen], k, within=classes[chosen]) if several else np.nan
         rows.append(statistic(f"model purity of {k} neighbours{label}", value, "" if several else "one model"))
-    across, reason = label_shared_across(vectors, datasets, models), "" if several else "one model"
-    rows.append(statistic("own dataset nearest among other models", across.value, reason))
-    rows.append(statistic("own dataset nearest among other models, by chance", across.chance, reason))
+    rows += _own_dataset(settings, vectors, models, datasets, "" if several else "one model")
     for name in settings.clusters:
         others = (datasets == name).sum() - 1
         title = f"own dataset among the nearest of {settings.datasets[name].title}"
@@ -77,6 +85,38 @@ def _statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.Da
         share = np.mean([(datasets[closest[index]] == name).mean() for index in np.flatnonzero(datasets == name)])
         rows.append(statistic(title, float(share)))
     return rows
+
+
+def _own_dataset(
+    settings: LmGeometrySettings, vectors: np.ndarray, models: np.ndarray, datasets: np.ndarray, reason: str
+) -> list[dict[str, object]]:
+    """Share of models whose nearest model of another architecture is of their dataset, beside what needs no vector.
+
+    A dataset whose label strings no other has is found by these strings alone; the last two statistics are of the
+    models of the other datasets. reason: why there is nothing to compare; empty otherwise.
+    """
+    labels = [settings.labels[name] for name in datasets]
+    forms = sorted(set(labels))
+    strings = np.array([forms.index(each) for each in labels])
+    across, by_strings = (
+        label_shared_across(vectors, datasets, models),
+        label_shared_by_strings(datasets, models, strings),
+    )
+    several = by_strings < 1  # NaN is not
+    left = label_shared_across(vectors, datasets, models, several)
+    title, ambiguous = (
+        "own dataset nearest among other models",
+        "own dataset nearest where datasets share label strings",
+    )
+    none = reason or ("" if several.any() else "no two datasets have the same label strings")
+    known = by_strings[~np.isnan(by_strings)]
+    return [
+        statistic(title, across.value, reason),
+        statistic(f"{title}, by chance", across.chance, reason),
+        statistic(f"{title}, by label strings alone", known.mean() if len(known) else np.nan, reason),
+        statistic(ambiguous, left.value, none),
+        statistic(f"{ambiguous}, by these alone", by_strings[several].mean() if several.any() else np.nan, none),
+    ]
 
 
 def lm_geometry(settings: LmGeometrySettings, *, files: Sequence[Path], statistics: Path, coordinates: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from fute import paths
 from fute.artifacts import Step
 from fute.embeddings.vectors import LABELCOV, in_one_space, load
-from fute.evaluation.similarities_step import similarity_row
+from fute.evaluation.similarities_step import centre_of, similarity_row
 
 
 class LmSimilaritySettings(BaseModel):
@@ -33,6 +33,7 @@ class LmSimilaritySettings(BaseModel):
 def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], output: Path) -> None:
     """Write one row per (method, black box, target); a source is compared with itself too.
 
+    The candidates of a target are the black boxes of one model, without the one that was fine-tuned on the target.
     files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
     """
     given = {path.as_posix() for path in files}
@@ -48,9 +49,15 @@ def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], ou
             together = (*dtes.values(), *mtes.values())
             get = dict(zip(together, in_one_space([load(path) for path in together]), strict=True)).__getitem__
         loaded = {target: get(path) for target, path in dtes.items()}
-        for (model, source), path in mtes.items():
-            mte = get(path)  # one at a time: full vectors are as large as the surrogate
-            front = {"surrogate": base[0], "method": method, "model": model, "source": source}
-            rows += [front | {"target": target} | similarity_row(mte, dte) for target, dte in loaded.items()]
+        for model in dict.fromkeys(model for model, _ in mtes):
+            # those of one model at a time: full vectors are as large as the surrogate
+            own = {source: get(path) for (name, source), path in mtes.items() if name == model}
+            centres = {t: centre_of([mte for source, mte in own.items() if source != t]) for t in loaded}
+            for source, mte in own.items():
+                front = {"surrogate": base[0], "method": method, "model": model, "source": source}
+                rows += [
+                    front | {"target": target} | similarity_row(mte, dte, candidates=centres[target])
+                    for target, dte in loaded.items()
+                ]
     with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
         step.csv(output, rows)

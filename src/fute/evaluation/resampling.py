@@ -1,4 +1,4 @@
-"""Uncertainty of a mean: bootstrap counts, percentile intervals, and p-values against random orders."""
+"""Uncertainty of a mean: bootstrap counts and percentile intervals; random orders."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,15 +18,3 @@ def interval(values: ArrayLike) -> dict[str, NDArray[np.float64]]:
 def random_orders(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Random permutations of 0..n-1, (draws, n)."""
     return rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)
-
-
-def p_value(observed: float, null: ArrayLike) -> float:
-    """One-sided p-value of a value against draws (draws,) under chance; large values speak against chance.
-
-    The observed order counts as one of the draws, so p is never 0. Values that differ by rounding count as equal.
-    NaN if the observed value is NaN.
-    """
-    null = np.asarray(null, dtype=float)
-    if np.isnan(observed):
-        return float("nan")
-    return float((1 + (null >= observed - 1e-9).sum()) / (1 + len(null)))

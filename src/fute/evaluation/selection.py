@@ -1,7 +1,9 @@
 """Table 3: the value of the prompts chosen by each method, with intervals and the expectation of chance.
 
 Everything is in percent. Intervals are 95 % percentile intervals of a bootstrap over test rows: the choices and scores
-of a method stay fixed, the performances of prompts are resampled, with the same draws for all methods.
+of a method stay fixed, the performances of prompts are resampled, with the same draws for all methods. They say how
+well a value is known, for these prompts. Whether a method does better than chance is another question, as a random
+choice may be a good one, too: permutations of the prompts answer it.
 """
 
 from collections.abc import Sequence
@@ -13,9 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fute.baselines.prompts import select
+from fute.display_names import LEVEL
 from fute.evaluation.correlation import spearman
 from fute.evaluation.metrics import ndcg, ndcg_rows, rate
+from fute.evaluation.permutation import PERMUTATIONS, choice_test, distinct, ndcg_test
 from fute.evaluation.resampling import bootstrap_counts, interval
+from fute.evaluation.true_order import ndcg_of_true_order, reliability
 
 Metric = Literal["accuracy", "macro_f1"]
 
@@ -30,12 +35,12 @@ AVERAGED = [
     "ndcg_linear",
     "random_performance",
     "random_ndcg",
-    "ceiling_ndcg",
+    "true_order_ndcg",
+    "reliability",
     "spearman",
 ]
-CEILING_SPLITS = 100
-UNLABELLED = -1
-"""Prediction of a row without a label."""
+UNLABELLED = -100
+"""Prediction of a row without a label. Not -1, which is what a slip in an index gives."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,9 @@ class Block:
         expected = (len(self.prompts), len(self.gold))
         if 0 in expected or self.predictions.shape != expected:
             raise ValueError(f"predictions have shape {self.predictions.shape}, (prompts, rows) = {expected}")
-        for name, indices, least in (("gold", self.gold, 0), ("predictions", self.predictions, UNLABELLED)):
-            if indices.min() < least or indices.max() >= len(self.classes):
+        labelled = self.predictions[self.predictions != UNLABELLED]
+        for name, indices in (("gold", self.gold), ("predictions", labelled)):
+            if indices.size and (indices.min() < 0 or indices.max() >= len(self.classes)):
                 raise ValueError(f"{name} holds a class index that is not one of {dict(enumerate(self.classes))}")
         for method, scores in self.scores.items():
             if method in REFERENCES:
@@ -72,10 +78,16 @@ class Block:
 
 @dataclass(frozen=True)
 class SelectionTable:
-    """frame: one row per method or reference. draws: for each of MEASURES its resamples (rows, draws)."""
+    """Results of one block.
+
+    frame: one row per method or reference. draws: for each of MEASURES its resamples (rows, draws). block, performance:
+    what was ranked, and the performance (T,) of each prompt.
+    """
 
     frame: pd.DataFrame
     draws: dict[str, NDArray[np.float64]]
+    block: Block
+    performance: NDArray[np.float64]
 
 
 class _Ranking(NamedTuple):
@@ -84,7 +96,9 @@ class _Ranking(NamedTuple):
     scores: NDArray[np.float64] | None  # (T,); None: no order, hence no NDCG
 
 
-def selection_table(block: Block, *, metric: Metric = "accuracy", draws: int = 1000, seed: int = 42) -> SelectionTable:
+def selection_table(
+    block: Block, *, metric: Metric = "accuracy", draws: int = 1000, permutations: int = PERMUTATIONS, seed: int = 42
+) -> SelectionTable:
     """Performance, rate and NDCG of every method on one block, and of the references.
 
     Oracle takes the best prompt on the same rows that it is measured on, so its interval is that of the maximum. Mean
@@ -93,12 +107,16 @@ def selection_table(block: Block, *, metric: Metric = "accuracy", draws: int = 1
     Columns:
         performance: accuracy or macro-F1, as `metric` says.
         random_performance, random_ndcg: expectations of a random order.
-        ceiling_ndcg: see the function of that name.
+        true_order_ndcg: what the true order of the prompts is expected to score on so many rows; a ranking that is
+            better is better by chance. See `fute.evaluation.true_order`.
+        reliability: of the prompts' performances, the share of their variance that is not sampling noise.
         spearman: of scores and performance (NaN if one is constant).
         margin: best minus second score.
         *_minus_random_lo, *_minus_random_hi: interval of the paired difference to Random.
-        beats_random: the measures whose interval of that difference is above 0: both, performance, ndcg or neither
-            (empty for references).
+        performance_p, ndcg_p: p-values of a choice or ranking so good if the prompts are permuted at random; *_p_worse:
+            of one so bad. Exact if there are at most `permutations`, and without correction for several methods.
+        beats_random: the measures whose p-value is at most 5 %: both, performance, ndcg or neither (empty for
+            references).
     """
     n_rows = len(block.gold)
     everything = np.ones((1, n_rows))
@@ -120,19 +138,24 @@ def selection_table(block: Block, *, metric: Metric = "accuracy", draws: int = 1
     ).assign(
         random_performance=performance.mean(),
         random_ndcg=ndcg(performance, np.zeros_like(performance)),
-        ceiling_ndcg=ceiling_ndcg(block, metric, seed),
+        **_true_order(performance, resampled, seed),
         n_rows=n_rows,
     )
     measured = [_measures(resampled, ranking) for ranking in rankings]
     drawn = {name: np.stack([of_ranking[name] for of_ranking in measured]) for name in MEASURES}
-    return SelectionTable(_with_intervals(frame, drawn), drawn)
+    frame = _with_tests(_with_intervals(frame, drawn), [(block, performance)], permutations, seed)
+    return SelectionTable(frame, drawn, block, performance)
 
 
-def average_blocks(tables: Sequence[tuple[str, SelectionTable]]) -> pd.DataFrame:
-    """Plain mean over the datasets of a category, with intervals of the averaged draws.
+def average_blocks(
+    tables: Sequence[tuple[str, SelectionTable]], *, permutations: int = PERMUTATIONS, seed: int = 42
+) -> pd.DataFrame:
+    """Plain mean over the datasets of a category, with intervals of the averaged draws, and tests of the means.
 
-    tables: (dataset, table) pairs with the same methods. A value that is NaN for one dataset is NaN here. There is no
-    `selected` and no `margin`; `datasets` and the summed `n_rows` describe what was averaged.
+    The tests permute the prompts in the same way for all datasets: a prompt may be good, and ranked high, on all.
+
+    tables: (dataset, table) pairs with the same prompts and methods. A value that is NaN for one dataset is NaN here.
+    There is no `selected` and no `margin`; `datasets` and the summed `n_rows` describe what was averaged.
     """
     names = [name for name, _ in tables]
     frames = [table.frame for _, table in tables]
@@ -141,6 +164,9 @@ def average_blocks(tables: Sequence[tuple[str, SelectionTable]]) -> pd.DataFrame
     for name, frame in zip(names, frames, strict=True):
         if list(frame["method"]) != list(frames[0]["method"]):
             raise ValueError(f"{name} has methods {list(frame['method'])}, {names[0]} others: use the same methods")
+    for name, table in tables:
+        if table.block.prompts != tables[0][1].block.prompts:
+            raise ValueError(f"{name} has other prompts than {names[0]}: use the same prompts in the same order")
     mean = sum(frame[AVERAGED] for frame in frames) / len(frames)
     mean.insert(0, "method", frames[0]["method"])
     mean.insert(1, "datasets", ", ".join(names))
@@ -151,7 +177,8 @@ def average_blocks(tables: Sequence[tuple[str, SelectionTable]]) -> pd.DataFrame
         name: np.mean([np.roll(table.draws[name], k, axis=1) for k, (_, table) in enumerate(tables)], axis=0)
         for name in MEASURES
     }
-    return _with_intervals(mean, drawn)
+    measured = [(table.block, table.performance) for _, table in tables]
+    return _with_tests(_with_intervals(mean, drawn), measured, permutations, seed)
 
 
 def prompt_performance(block: Block, row_counts: NDArray, metric: Metric) -> NDArray[np.float64]:
@@ -175,20 +202,18 @@ def prompt_performance(block: Block, row_counts: NDArray, metric: Metric) -> NDA
     return 100 * total / present
 
 
-def ceiling_ndcg(block: Block, metric: Metric = "accuracy", seed: int = 42) -> float:
-    """NDCG on one half of the rows for the order by performance on the other half; mean over random splits.
+def _true_order(performance: NDArray, resampled: NDArray, seed: int) -> dict[str, float]:
+    """Columns `true_order_ndcg` and `reliability`.
 
-    With this number of rows, a better ranking cannot be told from this one. NaN for a single row.
+    performance: (T,). resampled: the same of bootstrap samples of the rows, (draws, T).
     """
-    n_rows = len(block.gold)
-    if n_rows < 2:
-        return float("nan")
-    shuffled = np.random.default_rng(seed).permuted(np.tile(np.arange(n_rows), (CEILING_SPLITS, 1)), axis=1)
-    in_first = shuffled < n_rows // 2
-    first = prompt_performance(block, in_first, metric)
-    second = prompt_performance(block, ~in_first, metric)
-    pairs = [*zip(first, second, strict=True), *zip(second, first, strict=True)]
-    return float(np.mean([ndcg(relevance, scores) for relevance, scores in pairs]))
+    common = resampled.mean(axis=1, keepdims=True)  # what rows add to all prompts alike changes no order
+    n_prompts = len(performance)
+    noise = float((resampled - common).var(axis=0).sum()) / max(1, n_prompts - 1)
+    return {
+        "true_order_ndcg": ndcg_of_true_order(performance, performance, noise, seed),
+        "reliability": reliability(performance, noise),
+    }
 
 
 def _rankings(block: Block, performance: NDArray) -> list[_Ranking]:
@@ -230,8 +255,34 @@ def _with_intervals(frame: pd.DataFrame, drawn: dict[str, NDArray]) -> pd.DataFr
     for name in ("ndcg", "performance"):
         intervals[f"{name}_minus_random"] = interval(drawn[name] - drawn[name][at_random])
     bounds = {f"{name}_{end}": values[end] for name, values in intervals.items() for end in ("lo", "hi")}
-    frame = frame.assign(**bounds)
-    better = {name: frame[f"{name}_minus_random_lo"] > 0 for name in ("performance", "ndcg")}
+    return frame.assign(**bounds)
+
+
+def _with_tests(
+    frame: pd.DataFrame, measured: Sequence[tuple[Block, NDArray]], permutations: int, seed: int
+) -> pd.DataFrame:
+    """Add to `frame` the p-values of each method's choices and rankings, and the verdict `beats_random`.
+
+    measured: for each dataset its block and the performances (T,) of its prompts.
+    """
+    performances = [performance for _, performance in measured]
+    predictions = [block.predictions for block, _ in measured]
+    tests: dict[str, dict[str, float]] = {}
+    for method in measured[0][0].scores:
+        scores = [np.asarray(block.scores[method], dtype=float) for block, _ in measured]
+        first = distinct(*predictions, *scores)  # prompts that are equal as text count once
+        of_first = [performance[first] for performance in performances], [values[first] for values in scores]
+        choices = [select(values) for values in of_first[1]]
+        for name, test in (
+            ("performance", choice_test(of_first[0], choices, permutations, seed)),
+            ("ndcg", ndcg_test(*of_first, permutations, seed)),
+        ):
+            tests.setdefault(method, {}).update({f"{name}_p": test.better, f"{name}_p_worse": test.worse})
+    columns = [f"{name}{end}" for name in ("performance", "ndcg") for end in ("_p", "_p_worse")]
+    frame = frame.assign(**{
+        name: [tests[method][name] if method in tests else np.nan for method in frame["method"]] for name in columns
+    })  # fmt: skip
+    better = {name: frame[f"{name}_p"] <= LEVEL for name in ("performance", "ndcg")}
     verdict = np.select(
         [better["performance"] & better["ndcg"], better["performance"], better["ndcg"]],
         ["both", "performance", "ndcg"],

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from fute import paths
 from fute.artifacts import StaleFile, Step, read_jsonl
 from fute.config.categories import CLASSES
+from fute.csv_files import read_table
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
+from fute.evaluation.permutation import PERMUTATIONS
 from fute.evaluation.selection import UNLABELLED, Block, average_blocks, selection_table
 
 COUNTED = ("unlabelled", "bounded", "cut")
@@ -27,6 +29,7 @@ class SelectionSettings(BaseModel):
     """Settings of step `selection`.
 
     prompts, datasets: ids by category, prompts in the order of their numbers. draws: of the bootstrap.
+    permutations: of the tests against random choices, and the most that are enumerated for an exact one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +41,7 @@ class SelectionSettings(BaseModel):
     calibration: str
     nli_metric: str
     draws: int
+    permutations: int = PERMUTATIONS
     seed: int
 
 
@@ -106,8 +110,9 @@ def selection(
     files: evaluation rows, label files and baseline scores of the run, identified by their paths.
     Raises StaleFile if labels or scores do not fit the evaluation rows or prompts.
     """
+    tested = {"permutations": settings.permutations, "seed": settings.seed}
     by_path = {path.as_posix(): path for path in files}
-    all_similar = pd.read_csv(similarities)
+    all_similar = read_table(similarities)
     performances, selections, averages = [], [], []
     for category, datasets in settings.datasets.items():
         classes, prompts = CLASSES[category], settings.prompts[category]  # type: ignore[index]
@@ -139,10 +144,10 @@ def selection(
                 similar = all_similar[(all_similar["model"] == model) & (all_similar["dataset"] == dataset)]
                 scores |= _similarity_scores(similar, settings.methods, prompts)
                 block = Block(prompts, classes, gold, np.array(predictions), scores)
-                table = selection_table(block, metric=metric, draws=settings.draws, seed=settings.seed)  # type: ignore[arg-type]
+                table = selection_table(block, metric=metric, draws=settings.draws, **tested)  # type: ignore[arg-type]
                 tables.append((dataset, table))
                 selections.append(table.frame.assign(category=category, model=model, dataset=dataset))
-            averages.append(average_blocks(tables).assign(category=category, model=model))
+            averages.append(average_blocks(tables, **tested).assign(category=category, model=model))
     front = ["category", "model", "dataset", "method"]
     frames = {
         performance: _without_zero_counts(pd.DataFrame(performances)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
+from fute.embeddings.similarity import cosine_around, largest_entry_share, task2vec_similarity
 from fute.embeddings.vectors import (
     LABELCOV,
     Embedding,
@@ -20,9 +21,12 @@ from fute.embeddings.vectors import (
     sqrt_cosine,
     tensor_mean_cosine,
 )
-from fute.evaluation.controls import norm_confound, null_comparison, separation
+from fute.evaluation.controls import norm_confound, null_comparison, order_noise
 from fute.evaluation.correlation import spearman
 from fute.specs.embeddings import variants_of
+
+LETTERS = "abc"
+"""Variant whose labels are written A, B, C."""
 
 
 class SimilaritySettings(BaseModel):
@@ -44,13 +48,24 @@ class SimilaritySettings(BaseModel):
     variants: tuple[str, ...]
 
 
-def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
+def similarity_row(
+    mte: Embedding, dte: Embedding, *, candidates: np.ndarray | None = None, nulls: np.ndarray | None = None
+) -> dict[str, float]:
     """Cosine of an MTE and a DTE, and variants of it; NaN for a variant that the method does not have.
 
-    `unknown_tokens` is the larger share of tokens that the surrogate did not know, of the two sets of pairs.
+    candidates, nulls: centres (d,), the mean of the MTEs that are chosen from, and of MTEs of permuted labels.
+
+    Columns: `centred_cosine` (around TuPaTE's start), `candidates_cosine` and `nulls_cosine` (around these centres),
+    `tensor_mean_cosine`, `sqrt_cosine`, `task2vec_cosine`, and `largest_entry`, the share of TaskEmb's raw cosine that
+    one entry carries. `unknown_tokens` is the larger share of tokens that the surrogate did not know, of the two sets
+    of pairs.
     """
     row = {"cosine": similarity(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
-           "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}  # fmt: skip
+           "candidates_cosine": np.nan, "nulls_cosine": np.nan, "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan,
+           "task2vec_cosine": np.nan, "largest_entry": np.nan}  # fmt: skip
+    for name, centre in (("candidates_cosine", candidates), ("nulls_cosine", nulls)):
+        if centre is not None:
+            row[name] = 0.0 if _without_vector(mte, dte) else cosine_around(mte.vector, dte.vector, centre)
     row["unknown_tokens"] = max(vector.meta["unknown_tokens"] for vector in (mte, dte))
     if mte.method == LABELCOV:
         row["no_vector"] = mte.meta.get("no_vector") or dte.meta.get("no_vector") or ""
@@ -61,12 +76,24 @@ def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
         row["tensor_mean_cosine"] = tensor_mean_cosine(mte, dte)
     if mte.method == "taskemb":
         row["sqrt_cosine"] = sqrt_cosine(mte, dte)
+        row["task2vec_cosine"] = task2vec_similarity(mte.vector, dte.vector)
+        row["largest_entry"] = largest_entry_share(mte.vector, dte.vector)
     return row
 
 
 def similarity(mte: Embedding, dte: Embedding) -> float:
     """Cosine of an MTE and a DTE; 0 where LabelCov has no vector, as there is no covariance that could agree."""
-    return 0.0 if "no_vector" in mte.meta or "no_vector" in dte.meta else cosine(mte, dte)
+    return 0.0 if _without_vector(mte, dte) else cosine(mte, dte)
+
+
+def _without_vector(*embeddings: Embedding) -> bool:
+    return any("no_vector" in embedding.meta for embedding in embeddings)
+
+
+def centre_of(embeddings: Collection[Embedding]) -> np.ndarray | None:
+    """Mean of vectors (d,), in fp64; None for fewer than two, which leave no differences."""
+    vectors = [embedding.vector.astype(np.float64) for embedding in embeddings if not _without_vector(embedding)]
+    return np.mean(vectors, axis=0) if len(vectors) > 1 else None
 
 
 def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -101,12 +128,15 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
                     variant: {prompt: get(paths.control(*base, model, prompt, variant)) for prompt in prompts}
                     for variant in names
                 }
+                centres = {} if method == LABELCOV else _centres(mtes, variants)
                 for dataset in datasets:
                     dte = get(paths.dte(*base, dataset))
-                    placed = mtes, variants, dte
+                    lettered = get(paths.dte_control(*base, dataset, LETTERS)) if LETTERS in variants else None
+                    own, others = mtes, variants
                     if method == LABELCOV:
-                        placed = _in_one_space(*placed)
-                    similar = [similarity_row(placed[0][prompt], placed[2]) for prompt in prompts]
+                        own, others, dte = _in_one_space(mtes, variants, dte)
+                        centres = _centres(own, others)
+                    similar = [similarity_row(own[prompt], dte, **centres) for prompt in prompts]
                     key = {
                         "surrogate": base[0],
                         "method": method,
@@ -116,11 +146,17 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
                     rows += [
                         key | {"prompt": p, "category": category} | r for p, r in zip(prompts, similar, strict=True)
                     ]
-                    checks.append(key | _controls(*placed, similar))
+                    checks.append(key | _controls(own, others, dte, lettered, similar))
     inputs = list(files)
     with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.csv(cosines, rows)
         step.csv(controls, checks)
+
+
+def _centres(mtes: dict[str, Embedding], variants: dict[str, dict[str, Embedding]]) -> dict[str, np.ndarray | None]:
+    """The centres that `similarity_row` takes."""
+    nulls = [e for name, each in variants.items() if name != LETTERS for e in each.values()]
+    return {"candidates": centre_of(mtes.values()), "nulls": centre_of(nulls)}
 
 
 def _in_one_space(
@@ -138,14 +174,18 @@ def _controls(
     mtes: dict[str, Embedding],
     variants: dict[str, dict[str, Embedding]],
     dte: Embedding,
+    lettered: Embedding | None,
     similar: list[dict[str, float]],
 ) -> dict[str, object]:
-    """Controls of the ranking of these prompts for one target; NaN or empty for a control that was not made."""
+    """Controls of the ranking of these prompts for one target; NaN or empty for a control that was not made.
+
+    lettered: the DTE of labels that are written A, B, C, for the MTEs that are.
+    """
     values = np.array([row["cosine"] for row in similar])
     result: dict[str, object] = {}
     orders = [m.orders for m in mtes.values()]
     if len(values) > 1 and all(len(o) > 1 for o in orders):
-        result |= separation(values, np.stack([_cosines(o, dte.vector) for o in orders]))
+        result |= order_noise(values, np.stack([_cosines(o, dte.vector) for o in orders]))
     # controls are made with the first order seed only
     firsts = np.array([_cosines(o[:1], dte.vector)[0] for o in orders])
     nulls = {name: vectors for name, vectors in variants.items() if name.startswith("null-")}
@@ -159,12 +199,12 @@ def _controls(
             "share_above_null": compared["share_above_null"],
             "null_spearman": compared["spearman_with_null"],
         }
-    if "abc" in variants and len(values) > 1:
-        abc = np.array([cosine(variants["abc"][prompt], dte) for prompt in mtes])
+    if lettered is not None and len(values) > 1:
+        abc = np.array([cosine(variants[LETTERS][prompt], lettered) for prompt in mtes])
         result["abc_spearman"] = spearman(firsts, abc)
     distances = np.array([row["distance"] for row in similar])
     if len(values) > 1 and np.isfinite(distances).all():
         result["norm_spearman"] = norm_confound(values, distances)
-    columns = ("sd_prompts", "sd_orders", "ratio", "verdict", "null_mean", "null_max", "null_sd_prompts",
+    columns = ("sd_prompts", "sd_residual", "order_f", "order_p", "verdict", "null_mean", "null_max", "null_sd_prompts",
                "share_above_null", "null_spearman", "abc_spearman", "norm_spearman")  # fmt: skip
     return {name: result.get(name, "" if name == "verdict" else np.nan) for name in columns}

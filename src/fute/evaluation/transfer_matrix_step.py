@@ -17,6 +17,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.csv_files import read_texts
 
 DIRECT = "none"
 KEYS = ["model", "target", "source", "seed"]
@@ -115,7 +116,7 @@ def read_matrix(path: Path, *, model: str, datasets: Mapping[str, TransferDatase
     It holds one run per (target, source). The rows are returned with this `model` and seed 0. Raises MatrixError as
     `check_matrix` does, naming lines of the file.
     """
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame = read_texts(path)
     if missing := [column for column in ("target", "source", "score") if column not in frame]:
         raise MatrixError(f"{path}: no column {', '.join(missing)}; it has {', '.join(frame.columns)}")
     if extra := sorted(set(frame) - {"target", "source", "score", "majority"}):

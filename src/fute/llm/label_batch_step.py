@@ -20,10 +20,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file
+from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file, sidecar_path
 from fute.batching import UnitStore, finished_batches, keys_text
 from fute.config.engines import EngineSettings
-from fute.config.llm_baselines import PAPER_BASELINES
 from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
@@ -36,6 +35,8 @@ from fute.progress import Track
 SUFFIX = ".jsonl.gz"
 SELECT_TOKENS = 32
 SELF_SELECT = "self-select"
+# written out, so that an edit of how baselines are named asks for no answer again
+WITHOUT_SPELL = "llm: {baselines: [mi, local-e, global-e, zps-log, zps-prob, zps-vote, self-select]}"
 LOWEST = -1e6
 """Log-score that stands for minus infinity, which JSON does not have."""
 
@@ -315,10 +316,8 @@ def _perplexities(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Ite
     try:
         answers = engine.perplexity(_plain(spec, items))
     except SpellUnavailable as error:
-        others = ", ".join(name for name in PAPER_BASELINES if name != "spell")
         raise SpellUnavailable(
-            f"{error}; to run everything but SPELL, write llm: {{baselines: [{others}]}} (answers that were paid for "
-            "are kept)"
+            f"{error}. To leave it out, write {WITHOUT_SPELL}: answers that were paid for are kept"
         ) from error
     for answer in answers:
         yield {"mean_nll": round(answer.mean_nll, 6), "nll_tokens": answer.tokens}
@@ -359,11 +358,19 @@ class _Units:
                         missing.discard(unit)
 
     def _chunks(self, batch: Path, wanted: set[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-        """Yield those of some chunks that a finished batch holds, with their lines in order."""
+        """Yield those of some chunks that a finished batch holds, with their lines in order.
+
+        Nothing is taken from a batch that is not what its record says, or that has none, as in an audit's rerun.
+        """
+        sidecar = sidecar_path(batch)
+        if not sidecar.is_file():
+            return
+        if json.loads(sidecar.read_bytes())["record"]["sha256"] != sha256_file(batch):
+            print(f"{batch}: is not what its record says, so no answers are taken from it", flush=True)
+            return
         chunks: dict[str, dict[int, dict[str, Any]]] = {}
         with gzip.open(batch, "rt", encoding="utf8") as stream:
-            head = next(stream, None)  # None: the empty batch that a rerun declares as finished
-            if head and json.loads(head)["model_lock_sha256"] == self.lock_sha256:
+            if json.loads(next(stream))["model_lock_sha256"] == self.lock_sha256:
                 for line in map(json.loads, stream):
                     if line.get("unit") in wanted:
                         chunks.setdefault(line["unit"], {})[line["at"]] = line
@@ -376,7 +383,8 @@ class _Units:
     def read(self, unit: str, expected: int) -> list[dict[str, Any]]:
         """Lines of a unit. Raises StaleFile for another number of them."""
         path = self.store.path(unit)
-        lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+        # not `splitlines`, which also ends a line at characters that an answer may hold, such as U+2028
+        lines = [json.loads(line) for line in path.read_text(encoding="utf8").split("\n") if line]
         if len(lines) != expected:
             raise StaleFile(f"{path}: {len(lines)} lines for {expected} requests; delete this file")
         return lines
@@ -436,9 +444,13 @@ def label_batch(
         print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
         if cut:
             print(f"labelling: the texts of {cut} requests are cut to fit into max_length", flush=True)
-        first = next((asked for name, asked in likelihoods if name in open_units), None)
-        if first is not None and tokenizer_of(engine) is None:
-            list(_perplexities(spec, first[:1], engine))  # a server that cannot do it must cost one request, not all
+        asked_first: dict[str, list[dict[str, Any]]] = {}
+        if tokenizer_of(engine) is None:
+            # a server that gives no likelihoods must cost one request, not all answers before the first likelihood
+            for name, asked in likelihoods:
+                if name in open_units:
+                    asked_first[name] = list(_perplexities(spec, asked[:1], engine))
+                    break
         unlabelled = _Unlabelled(spec, rows, lock)
         with Track("labelling", total - done, "requests") as track:
             for name, part in work:
@@ -447,7 +459,8 @@ def label_batch(
                 unlabelled.add(part, units.read(name, len(part)))
                 asked = [item for item in part if item.cell.perplexity]
                 if asked and store.missing([unit := f"{_unit(asked)}.nll.jsonl"]):
-                    units.put(unit, list(_perplexities(spec, asked, engine)))
+                    lines = asked_first.get(unit, [])
+                    units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
                 if name in open_units:
                     track.advance(len(part))
         for cell in spec.selects:

@@ -5,12 +5,13 @@ of tokens. They can miss tokens that the other engines see, and can count spelli
 that the other engines do not count.
 """
 
+import json
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from fute.config.engines import EngineSettings
@@ -19,12 +20,11 @@ from fute.llm.engine import (
     Perplexity,
     ScoreRequest,
     ScoreResult,
-    ServerError,
     SpellUnavailable,
     check_words,
     starts_reasoning,
 )
-from fute.llm.server import Refused, Server, one_line
+from fute.llm.server import Answer, Refused, Server, shown
 from fute.llm.token_words import MOST_TOTAL, Token, class_log_scores, returned_probability, token_classes
 
 # Statuses of a server that has no /completions, or not with these fields.
@@ -84,8 +84,8 @@ class OpenAIEngine:
     def generate(self, prompts: Sequence[tuple[str, str]], max_tokens: int) -> list[str]:
         def answer(prompt: tuple[str, str]) -> str:
             prompt_id, user = prompt
-            choice, _ = self._chat(prompt_id, [{"role": "user", "content": user}], max_tokens)
-            return content_of(prompt_id, choice)
+            answer, choice = self._chat(prompt_id, [{"role": "user", "content": user}], max_tokens)
+            return content_of(answer, choice)
 
         return self._map(answer, prompts)
 
@@ -114,21 +114,24 @@ class OpenAIEngine:
         messages.append({"role": "user", "content": request.user})
         reasoning = reasoning_tokens = truncated = None
         if request.followup is not None:
-            choice, usage = self._chat(request.id, messages, self.settings.reasoning_tokens)
-            reasoning = content_of(request.id, choice)
+            answer, choice = self._chat(request.id, messages, self.settings.reasoning_tokens)
+            reasoning = content_of(answer, choice)
             self._refuse_reasoning(request.id, reasoning, choice)
-            reasoning_tokens, truncated = usage["completion_tokens"], choice.get("finish_reason") == "length"
+            reasoning_tokens, truncated = (
+                tokens_used(answer, "completion_tokens"),
+                choice.get("finish_reason") == "length",
+            )
             messages.append({"role": "assistant", "content": reasoning})
             messages.append({"role": "user", "content": request.followup})
-        choice, usage = self._chat(
+        answer, choice = self._chat(
             request.id,
             messages,
             self.settings.answer_tokens,
             logprobs=True,
             top_logprobs=self.settings.top_logprobs,
         )
-        text = content_of(request.id, choice)
-        tokens = returned_tokens(request.id, choice)
+        text = content_of(answer, choice)
+        tokens = returned_tokens(answer, choice)
         best = max(tokens, key=lambda token: -math.inf if token.logprob is None else token.logprob)
         self._refuse_reasoning(request.id, best.text, choice)
         log_scores, seen = class_log_scores(tokens, request.classes)
@@ -140,7 +143,7 @@ class OpenAIEngine:
             coverage=sum(math.exp(s) for s, was_seen in zip(log_scores, seen, strict=True) if was_seen),
             text=text,
             top_is_verbalizer=len(token_classes(best, request.classes)) == 1,
-            prompt_tokens=usage["prompt_tokens"],
+            prompt_tokens=tokens_used(answer, "prompt_tokens"),
             seen=seen,
             first_token=writable(best.text),
             reasoning=reasoning,
@@ -154,7 +157,7 @@ class OpenAIEngine:
         thought = message.get("reasoning_content") or message.get("reasoning")
         if not starts_reasoning(text) and not (thought and not message.get("content")):
             return
-        sign = repr(one_line(text, 40)) if starts_reasoning(text) else "a reasoning of its own, and no text"
+        sign = repr(shown(text, 40)) if starts_reasoning(text) else "a reasoning of its own, and no text"
         raise EngineError(
             f"request {request_id}: model {self.settings.api_model} answers with {sign}: a reasoning model, whose "
             "first token is no answer. Switch its thinking off with llm.engine.extra_body, such as "
@@ -163,17 +166,18 @@ class OpenAIEngine:
 
     def _chat(
         self, request_id: str, messages: list[dict], max_tokens: int, **options: Any
-    ) -> tuple[dict[str, Any], dict[str, int | None]]:
-        """(first choice, which has a message; usage) of a chat completion."""
+    ) -> tuple[Answer, dict[str, Any]]:
+        """The answer to a chat completion, and its first choice, which has a message."""
         body = {"messages": messages, self.settings.max_tokens_field: max_tokens, **options}
         answer = self._post(request_id, "chat/completions", body)
         choice = first_choice(answer)
         if choice is None or not isinstance(choice.get("message"), dict):
             lacking = "'choices'" if choice is None else "'message' in its choice"
-            raise ServerError(f"request {request_id}: the server's answer has no {lacking}: check base_url")
-        return choice, usage_of(answer)
+            start = shown(json.dumps(answer.content), 80)
+            raise answer.error(f"the server's answer has no {lacking}, starting with {start!r}", "check base_url")
+        return answer, choice
 
-    def _post(self, request_id: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _post(self, request_id: str, path: str, body: dict[str, Any]) -> Answer:
         body |= {"model": self.settings.api_model, "temperature": 0}
         if self.settings.seed is not None:
             body["seed"] = self.settings.seed
@@ -199,7 +203,7 @@ def no_spell(text_id: str, reason: str) -> SpellUnavailable:
     )
 
 
-def prompt_likelihood(text_id: str, answer: Mapping[str, Any]) -> tuple[float, int]:
+def prompt_likelihood(text_id: str, answer: Answer) -> tuple[float, int]:
     """(mean negative log-likelihood, predicted tokens) of the prompt that an answer to a request with echo repeats.
 
     The log-probabilities are those of all prompt tokens, the first of which has none, and perhaps of the generated one.
@@ -212,7 +216,7 @@ def prompt_likelihood(text_id: str, answer: Mapping[str, Any]) -> tuple[float, i
     values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
     if not isinstance(values, list) or not values:
         raise no_spell(text_id, "its answer has no logprobs.token_logprobs")
-    length = usage_of(answer)["prompt_tokens"]
+    length = tokens_used(answer, "prompt_tokens")
     if not length:
         raise no_spell(text_id, "its answer does not say how many tokens the prompt has (usage.prompt_tokens)")
     if not length <= len(values) <= length + 1:
@@ -229,25 +233,24 @@ def prompt_likelihood(text_id: str, answer: Mapping[str, Any]) -> tuple[float, i
     return -sum(predicted) / len(predicted), len(predicted)
 
 
-def first_choice(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+def first_choice(answer: Answer) -> dict[str, Any] | None:
     """The first choice of an answer; None without one."""
-    choices = answer.get("choices")
+    choices = answer.content.get("choices")
     return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
 
 
-def usage_of(answer: Mapping[str, Any]) -> dict[str, int | None]:
-    """Numbers of tokens of the prompt and of the answer; None where the server does not tell."""
-    usage = answer.get("usage")
-    given = usage if isinstance(usage, dict) else {}
-    values = {name: given.get(name) for name in ("prompt_tokens", "completion_tokens")}
-    return {name: value if type(value) is int and value >= 0 else None for name, value in values.items()}
+def tokens_used(answer: Answer, kind: Literal["prompt_tokens", "completion_tokens"]) -> int | None:
+    """Number of tokens that the server read or wrote; None where it does not tell."""
+    usage = answer.content.get("usage")
+    number = usage.get(kind) if isinstance(usage, dict) else None
+    return number if type(number) is int and number >= 0 else None
 
 
-def content_of(request_id: str, choice: Mapping[str, Any]) -> str:
+def content_of(answer: Answer, choice: Mapping[str, Any]) -> str:
     """The text of a choice; empty for null. Raises ServerError for content of another kind."""
     content = choice["message"].get("content")
     if content is not None and not isinstance(content, str):
-        raise ServerError(f"request {request_id}: the answer's content is a {type(content).__name__}, no text")
+        raise answer.error(f"the answer's content is a {type(content).__name__}, no text", "use another server")
     return writable(content or "")
 
 
@@ -256,29 +259,35 @@ def writable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def returned_tokens(request_id: str, choice: Mapping[str, Any]) -> list[Token]:
-    """The likeliest next tokens in a choice.
+def returned_tokens(answer: Answer, choice: Mapping[str, Any]) -> list[Token]:
+    """The likeliest next tokens in a choice, with the one that was chosen, which some servers do not list.
 
     Raises:
         ServerError: there are none with a log-probability, or they are numbers of tokens in place of texts, or these
             are no log-probabilities.
     """
     try:
-        tokens = [Token.read(entry) for entry in choice["logprobs"]["content"][0]["top_logprobs"]]
-    except (KeyError, IndexError, TypeError, AttributeError):
+        first = choice["logprobs"]["content"][0]
+        tokens = list(filter(None, map(Token.read, first["top_logprobs"])))
+    except (KeyError, IndexError, TypeError):
         tokens = []
     if all(token.logprob is None for token in tokens):
-        raise ServerError(
-            f"request {request_id}: the server returned no top_logprobs: use a model and a server that return them"
-        )
+        raise answer.error("the server returned no top_logprobs", "use a model and a server that return them")
+    chosen = Token.read(first)
+    if (
+        chosen
+        and chosen.logprob is not None
+        and not any(token.exact == chosen.exact or token.logprob == chosen.logprob for token in tokens)
+    ):
+        tokens.append(chosen)
     if ids := [token.text for token in tokens if token.is_id]:
-        raise ServerError(
-            f"request {request_id}: the server returned numbers of tokens ({ids[0]}) in place of their texts: start it "
-            "without the option --return-tokens-as-token-ids"
+        raise answer.error(
+            f"the server returned numbers of tokens ({ids[0]}) in place of their texts",
+            "start it without the option --return-tokens-as-token-ids",
         )
     if (total := returned_probability(tokens)) > MOST_TOTAL:
-        raise ServerError(
-            f"request {request_id}: the probabilities of the returned tokens add up to {total:.4g}: the server returns "
-            "no natural log-probabilities, or a token twice"
+        raise answer.error(
+            f"the probabilities of the returned tokens add up to {total:.4g}",
+            "use a server that returns natural log-probabilities, each token once",
         )
     return tokens

@@ -6,10 +6,13 @@ import math
 import os
 import random
 import re
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment
@@ -70,6 +73,19 @@ class Refused(ServerError):
         self.words, self.status, self.about_request = words, status, about_request
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A server's answer, JSON. about: the name that the server gave to the request, and the attempt."""
+
+    request_id: str
+    content: dict[str, Any]
+    about: str
+
+    def error(self, problem: str, advice: str) -> ServerError:
+        """The error that this answer cannot be used."""
+        return ServerError(f"request {self.request_id}: {problem}{self.about}: {advice}")
+
+
 class Server:
     """Sends requests to `base_url` with the key from the environment variable `api_key_env`, which is in no message.
 
@@ -94,12 +110,14 @@ class Server:
         except httpx.InvalidURL:
             usable = False
         if not usable:
-            raise EngineError(f"base_url {hidden(address[:80])!r} is no address: write it as http://HOST:PORT/v1")
+            raise EngineError(f"base_url {shown(address, 80)!r} is no address: write it as http://HOST:PORT/v1")
         try:
-            self._client = httpx.Client(base_url=address, headers=headers, timeout=settings.timeout_s)
+            self._client = httpx.Client(
+                base_url=address, headers=headers, timeout=settings.timeout_s, verify=_certificates()
+            )
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise EngineError(
-                f"the connection to the server cannot be set up: {hidden(one_line(str(error)))}: check the proxy "
+                f"the connection to the server cannot be set up: {shown(str(error))}: check the proxy "
                 f"variables ({', '.join(proxy_variables(os.environ)) or 'none is set'})"
             ) from None
 
@@ -114,7 +132,7 @@ class Server:
     def close(self) -> None:
         self._client.close()
 
-    def post(self, request_id: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(self, request_id: str, path: str, body: dict[str, Any]) -> Answer:
         """The server's answer. Retries what may pass, after Retry-After or a back-off with jitter, and says so.
 
         Raises:
@@ -126,76 +144,74 @@ class Server:
             self._limit.wait()
             if self._stop.is_set():
                 raise ServerError(f"request {request_id}: not sent, because another one failed")
-            answer, problem, asked = self._try(request_id, path, body)
+            tried = f"attempt {attempt} of {attempts}"
+            answer, problem, asked = self._try(request_id, path, body, tried)
             if answer is not None:
                 return answer
             if attempt < attempts:
-                self._wait(request_id, path, problem, asked, attempt, attempts)
+                self._wait(f"request {request_id}: {path}: {problem}, {tried}", asked, attempt)
         times = "1 time" if attempts == 1 else f"{attempts} times"
         raise ServerError(f"request {request_id}: {path} failed {times}, at last with {problem}{self._proxy}")
 
-    def _try(self, request_id: str, path: str, body: dict[str, Any]) -> tuple[dict[str, Any] | None, str, float | None]:
+    def _try(
+        self, request_id: str, path: str, body: dict[str, Any], tried: str
+    ) -> tuple[Answer | None, str, float | None]:
         """(answer or None, what went wrong and may pass, seconds that the server asks to wait)."""
         try:
             response = self._client.post(path, json=body)
         except (httpx.TransportError, httpx.DecodingError) as error:
-            return None, self._shown(f"{type(error).__name__}: {error}"), None
+            return None, shown(f"{type(error).__name__}: {error}"), None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            problem = self._shown(f"{type(error).__name__}: {error}")
+            problem = shown(f"{type(error).__name__}: {error}")
             raise ServerError(f"request {request_id}: {path} cannot be asked, {problem}: check base_url") from None
         asked = retry_after(response.headers.get("Retry-After"))
         content = read_json(response)
+        named = request_id_of(response.headers)
         status = status_inside(content) if response.is_success else response.status_code
         if status is not None:
             said = server_words(response.text if content is None else content)
-            kind = "an error inside HTTP 200" if response.is_success else f"HTTP {status}"
-            words = self._shown(said)
-            problem = f"{kind}{f': {words}' if words else ''}{request_id_of(response.headers)}"
-            return None, self._failed(request_id, path, status, problem, said, body), asked
+            words = shown(said).rstrip(".")
+            problem = "an error inside HTTP 200" if response.is_success else f"HTTP {status}"
+            problem += (f": {words}" if words else "") + named
+            no_quota = _QUOTA.search(said) is not None
+            if (status in RETRIED or (status >= 500 and status != 501)) and not no_quota:
+                return None, problem, asked
+            advice = setting_advice(said, body, self.settings) if status in (400, 422) else ""
+            if no_quota:
+                advice = ": no quota is left, which another try would not change"
+            if 300 <= status < 400:
+                advice = f": base_url leads to another address, {shown(response.headers.get('Location', ''), 80)!r}"
+            raise Refused(
+                f"request {request_id}: {path} was refused, {problem}, {tried}{advice}{self._proxy}",
+                words=words,
+                status=status,
+                about_request=bool(advice or _LENGTH.search(said)),
+            )
+        about = f"{named}, {tried}"
         if isinstance(content, dict):
-            return content, "", None
+            return Answer(request_id, content, about), "", None
         text = response.text.lstrip()
-        start = f"starting with {self._shown(text[:80])!r}{request_id_of(response.headers)}"
+        start = f"starting with {shown(text, 80)!r}"
         if content is None and (not text or text[0] in "{["):
-            return None, f"an answer that was cut off, {start}", asked
+            return None, f"an answer that was cut off, {start}{named}", asked
         kind = "not JSON" if content is None else "no JSON object"
         advice = f"check base_url (it ends in /v1){self._proxy}"
-        raise ServerError(f"request {request_id}: the answer of {path} is {kind}, {start}: {advice}")
+        raise ServerError(f"request {request_id}: the answer of {path} is {kind}, {start}{about}: {advice}")
 
-    def _failed(
-        self, request_id: str, path: str, status: int, problem: str, words: str, body: Mapping[str, Any]
-    ) -> str:
-        """The problem, if another try may help. Raises Refused for what will not pass."""
-        passing = status in RETRIED or (status >= 500 and status != 501)
-        no_quota = _QUOTA.search(words) is not None
-        if passing and not no_quota:
-            return problem
-        advice = setting_advice(words, body, self.settings) if status in (400, 422) else ""
-        if no_quota:
-            advice = ": no quota is left, which another try would not change"
-        if 300 <= status < 400:
-            advice = ": base_url leads to another address; set the one where it ends"
-        raise Refused(
-            f"request {request_id}: {path} was refused, {problem}{advice}{self._proxy}",
-            words=self._shown(words),
-            status=status,
-            about_request=bool(advice or _LENGTH.search(words)),
-        )
-
-    def _wait(self, request_id: str, path: str, problem: str, asked: float | None, attempt: int, attempts: int) -> None:
+    def _wait(self, failure: str, asked: float | None, attempt: int) -> None:
         longest = self.settings.longest_wait_s
         backoff = min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** min(attempt - 1, 30)) * random.uniform(0.5, 1)
         wait = min(asked or backoff, longest)
         asks = f" (the server asks for {asked:.0f} s, longest_wait_s is {longest:g})" if (asked or 0) > longest else ""
-        print(
-            f"request {request_id}: {path}: {problem}; attempt {attempt} of {attempts}, next in {wait:.1f} s{asks}",
-            file=sys.stderr,
-            flush=True,
-        )
+        # in one write, so that lines of several requests do not mix
+        print(f"{failure}, next in {wait:.1f} s{asks}\n", end="", file=sys.stderr, flush=True)
         self.sleep(wait)
 
-    def _shown(self, text: str) -> str:
-        return hidden(one_line(text))
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Whom to trust, read once, because that takes longer than a request."""
+    return httpx.create_ssl_context()
 
 
 def read_key(variable: str, environment: Mapping[str, str]) -> str:
@@ -223,6 +239,11 @@ def one_line(text: str, letters: int = WORDS) -> str:
     """The text on one line, without control characters, cut to a number of letters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= letters else f"{line[:letters]}..."
+
+
+def shown(text: str, letters: int = WORDS) -> str:
+    """The text as a message may show it: without secrets, on one line, cut to a number of letters."""
+    return one_line(hidden(text), letters)
 
 
 def read_json(response: httpx.Response) -> Any:
@@ -275,7 +296,7 @@ def status_inside(content: Any) -> int | None:
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The name that the server gave to the request, for its operators; empty without one."""
     name = next((headers[name] for name in _REQUEST_ID if headers.get(name)), "")
-    return f" (request id {one_line(name, 80)})" if name else ""
+    return f" (request id {shown(name, 80)})" if name else ""
 
 
 def setting_advice(words: str, body: Mapping[str, Any], settings: EngineSettings) -> str:

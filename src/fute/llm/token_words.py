@@ -6,7 +6,7 @@ as it stands in the answer, as the vocabulary's entry (`Ġyes`, `▁yes`, `<0x79
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,17 +41,25 @@ class Token:
     logprob: float | None
 
     @classmethod
-    def read(cls, entry: Mapping[str, Any]) -> "Token":
-        """A token of an answer. Raises TypeError or KeyError for an entry without a text."""
-        text, given, logprob = entry["token"], entry.get("bytes"), entry.get("logprob")
-        if not isinstance(text, str):
-            raise TypeError("a token without text")
+    def read(cls, entry: Any) -> "Token | None":
+        """A token of an answer; None for an entry without a text."""
+        if not isinstance(entry, dict):
+            return None
+        text, given, logprob = entry.get("token"), entry.get("bytes"), entry.get("logprob")
         try:
             exact = bytes(given) if given and isinstance(given, list) else b""
         except (TypeError, ValueError):  # not whole numbers from 0 to 255
             exact = b""
-        number = isinstance(logprob, int | float) and not isinstance(logprob, bool) and not math.isnan(logprob)
-        return cls(text, exact or text.encode(errors="surrogatepass"), float(logprob) if number else None)
+        if not isinstance(text, str):
+            text = exact.decode(errors="replace")
+        if not text:
+            return None
+        try:
+            number = float(logprob) if type(logprob) in (int, float) else math.nan
+        except OverflowError:
+            number = math.nan
+        exact = exact or text.encode(errors="surrogatepass")
+        return cls(text, exact, None if math.isnan(number) else number)
 
     @property
     def is_id(self) -> bool:

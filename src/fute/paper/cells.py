@@ -15,7 +15,7 @@ from fute.config.llm_baselines import LLM_BASELINES
 from fute.display_names import METHOD_NAMES
 
 MISSING = "–"
-REFERENCE_ROWS = ("Oracle", "Mean over prompts", "Random", "Ceiling")
+REFERENCE_ROWS = ("Oracle", "Mean over prompts", "Random", "Estimated true order")
 """Rows that are not methods: they come last in a block, and none of their cells is marked as best."""
 LOWER_IS_BETTER = frozenset({"ρ"})
 """Headings of the metrics whose lowest value is the best."""

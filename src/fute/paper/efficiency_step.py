@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from fute import paths
 from fute.artifacts import Step, read_jsonl
 from fute.config.lm_baselines import LM_BASELINES, VECTORS
+from fute.csv_files import benchmark_seconds, read_table
 from fute.paper.efficiency import CALL_COLUMNS, as_pages, call_counts, cost_table, embedding_times
 from fute.paper.formats import to_markdown
 
@@ -26,11 +27,6 @@ class EfficiencySettings(BaseModel):
     title: str
     caption: str
     note: str = ""
-
-
-def seconds_of(benchmark: Path) -> float:
-    """Seconds of the jobs in one of Snakemake's benchmark files; NaN if the file is missing."""
-    return float(pd.read_csv(benchmark, sep="\t")["s"].sum()) if benchmark.is_file() else float("nan")
 
 
 def _cells(keys: Path) -> list[list[str]]:
@@ -77,7 +73,7 @@ def call_seconds(files: Iterable[Path], calls: pd.DataFrame, benchmarks: Path) -
         if match is None:
             continue
         model = match["model"]
-        seconds = seconds_of(benchmarks / "label_batch" / f"{model}-{match['batch']}.tsv")
+        seconds = benchmark_seconds(benchmarks / "label_batch" / f"{model}-{match['batch']}.tsv")
         names = [shared[0] for shared in _cells(path) if not shared[0].startswith("self-select/")]
         if pd.isna(seconds) or not names or not all((model, name) in calls_of for name in names):
             continue
@@ -93,7 +89,7 @@ def read_batches(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
     for path in files:
         if match := batches.fullmatch(path.as_posix()):
             name = f"{match['surrogate']}-{match['method']}-{match['batch']}.tsv"
-            seconds = seconds_of(benchmarks / "embed_batch" / name)
+            seconds = benchmark_seconds(benchmarks / "embed_batch" / name)
             rows.append([match["surrogate"], match["method"], len(_cells(path)), seconds])
     return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 
@@ -108,11 +104,12 @@ def read_dataset_vectors(files: Iterable[Path], benchmarks: Path) -> pd.DataFram
     for path in files:
         if path.as_posix() != paths.LM_BASELINES:
             continue
-        scores = pd.read_csv(path)
+        scores = read_table(path)
         for model, group in scores[scores["method"].isin([LM_BASELINES[name] for name in VECTORS])].groupby("model"):
             methods = " + ".join(dict.fromkeys(group["method"]))
             for dataset in sorted(set(group["target"])):
-                rows.append([model, methods, 1, seconds_of(benchmarks / "embed_dataset" / f"{model}-{dataset}.tsv")])
+                seconds = benchmark_seconds(benchmarks / "embed_dataset" / f"{model}-{dataset}.tsv")
+                rows.append([model, methods, 1, seconds])
     return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 
 

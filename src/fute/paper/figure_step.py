@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.csv_files import read_table
 from fute.evaluation.geometry import Projection
 from fute.paper.figures import FIGURES, FORMATS, draw_figure
 
@@ -39,8 +40,8 @@ def figure(settings: FigureSettings, *, coordinates: Path, geometry: Path, folde
     One process draws all of them, since its start takes longer than the drawing.
     """
     inputs = [coordinates, geometry]
-    points = pd.read_csv(coordinates, float_precision="round_trip")
-    statistics = pd.read_csv(geometry, keep_default_na=False)
+    points = read_table(coordinates)
+    statistics = read_table(geometry)
     with (
         tempfile.TemporaryDirectory(prefix="fute-") as scratch,
         Step(__name__, settings=settings.model_dump(), inputs=inputs) as step,
@@ -55,7 +56,7 @@ def _draw(drawing: Drawing, points: pd.DataFrame, statistics: pd.DataFrame, base
     selected = points[(points["method"] == drawing.method) & (points["view"] == drawing.view)]
     rows = statistics[(statistics["method"] == drawing.method) & (statistics["view"] == drawing.view)]
     rows = rows[rows["unit"] != "prompt"]
-    numbers = {row.statistic: float(row.value) if row.value != "" else float("nan") for row in rows.itertuples()}
+    numbers = {row.statistic: float(row.value) for row in rows.itertuples()}
     shares = {row.statistic: float(row.value) for row in rows.itertuples() if row.unit == "variance"}
     coords = Projection(
         tsne=selected[["tsne_x", "tsne_y"]].to_numpy(),

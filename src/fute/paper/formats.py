@@ -13,6 +13,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from rich.console import Console
 
+from fute.artifacts import csv_bytes
 from fute.paper.cells import REFERENCE_ROWS, best_cells, text_frame
 
 _LATEX = {
@@ -75,7 +76,7 @@ def to_csv(frame: pd.DataFrame, names: Sequence[str] | None = None) -> str:
     """
     flat = frame.map(lambda value: f"{value:.1f}", na_action="ignore")
     flat.columns = names or [f"{heading}_{metric.lower()}" for heading, metric in frame.columns]
-    return flat.reset_index().to_csv(index=False, lineterminator="\n")
+    return csv_bytes(flat.reset_index()).decode()
 
 
 def _markdown_grid(frame: pd.DataFrame) -> str:

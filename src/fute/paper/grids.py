@@ -13,7 +13,7 @@ from fute.paper.table3 import METRICS
 COUNTS = frozenset({"n", "unlabelled", "bounded", "cut", "n_rows", "jobs", "selected", "prompt", "datasets"})
 PERCENTAGES = frozenset(METRICS) | {
     "ndcg_linear",
-    "ceiling_ndcg",
+    "true_order_ndcg",
     "random_performance",
     "random_ndcg",
     "accuracy",
@@ -29,15 +29,21 @@ COSINES = frozenset(
     {
         "cosine",
         "centred_cosine",
+        "candidates_cosine",
+        "nulls_cosine",
         "tensor_mean_cosine",
+        "task2vec_cosine",
         "margin",
         "sd_prompts",
-        "sd_orders",
+        "sd_residual",
         "null_mean",
         "null_max",
         "null_sd_prompts",
     }
 )
+
+REMARKS = frozenset({"largest_entry"})
+"""Columns that say how far to trust the column before; none of their cells is the best."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +98,9 @@ class Grid:
 
 def _text(value: object, column: str) -> str:
     """Format counts without decimals, percentages with one as in the paper, cosines with four, others with two."""
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return value
-    if pd.isna(value):
+    if value == "" or pd.isna(value):
         return MISSING
     if column in COUNTS:
         return f"{value:,.0f}"
@@ -138,7 +144,7 @@ def list_grid(frame: pd.DataFrame, caption: str, *, name: str, groups: list[str]
     out. Ends of intervals, `{column}_lo` and `{column}_hi`, are printed below the value.
     """
     require_columns(frame, [name, *groups], caption)
-    columns = [column for column in labels if column != name and column in frame and frame[column].notna().any()]
+    columns = [c for c in labels if c != name and c in frame and (frame[c].notna() & (frame[c] != "")).any()]
     words = {name for name in columns if frame[name].map(lambda value: isinstance(value, str)).any()} - DURATIONS
     head = [
         Head(labels[name], left=True),
@@ -192,7 +198,8 @@ def prompt_grid(frame: pd.DataFrame, caption: str, values: Mapping[str, str]) ->
             cells = []
             for (_, column), series in shown.items():
                 value = series.get(prompt, float("nan"))
-                cells.append(Cell(_text(value, column), strong=bool(value == series.max())))
+                strong = column not in REMARKS and bool(value == series.max())
+                cells.append(Cell(_text(value, column), strong=strong))
             lines.append(Row(_text(prompt, "prompt"), cells))
         groups.append(Group(str(model), lines))
     return Grid(caption, head, groups)

@@ -20,23 +20,25 @@ MODELS = "lm_similarities.csv"
 def rank(dataset: str, results: Path, method: str) -> None:
     """Print a run's rankings for a dataset by cosine(MTE, DTE): of every LLM's prompts, of every model's sources.
 
-    The margin is the distance to the next cosine, since a cosine alone says nothing. Raises NoResults, which lists the
-    datasets and methods of the run, if there is no ranking.
+    The margin is the distance to the next cosine, since a cosine alone says nothing. Beside it stands the cosine around
+    the mean of the candidates, without what all of them share. Raises NoResults, which lists the datasets and methods
+    of the run, if there is no ranking.
     """
     folder = results / "evaluation"
     console = Console()
     pairs: set[tuple[str, str]] = set()
     printed = False
+    needed = ("method", "model", "cosine", "candidates_cosine", "largest_entry", "unknown_tokens")
     for name, column, show in ((PROMPTS, "dataset", _prompts), (MODELS, "target", _models)):
         if not (folder / name).is_file():
             continue
-        similar = read_evaluation(folder / name, "method", "model", column, "cosine", "unknown_tokens")
+        similar = read_evaluation(folder / name, column, *needed)
         pairs |= set(zip(similar[column], similar["method"], strict=True))
         selected = similar[(similar[column] == dataset) & (similar["method"] == method)]
         for model, rows in selected.groupby("model", sort=False):
             printed = True
             show(rows, model, dataset, method, folder, console)
-        for row in selected[selected.get("no_vector", pd.Series("", selected.index)).fillna("") != ""].itertuples():
+        for row in selected[selected.get("no_vector", pd.Series("", selected.index)) != ""].itertuples():
             who = f"{row.model} {row.prompt if column == 'dataset' else row.source}"
             text = f"Warning: {who} or {dataset} has no vector ({row.no_vector}), so its similarity counts as 0"
             console.print(text, style="yellow", markup=False)
@@ -51,13 +53,14 @@ def rank(dataset: str, results: Path, method: str) -> None:
 
 def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
     """Print the prompts of an LLM, and the spread of the cosine between order seeds."""
-    console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")["cosine"]))
+    console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")))
+    _say_largest_entry(rows, console)
     _print_counts(model, dataset, folder, console)
-    controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_orders", "verdict")
+    controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_residual", "verdict")
     check = controls[(controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)]
-    if len(check) and pd.notna(check["sd_orders"].iloc[0]):
+    if len(check) and pd.notna(check["sd_residual"].iloc[0]):
         console.print(
-            f"Between order seeds the cosine varies by {check['sd_orders'].iloc[0]:.4f} (standard deviation): "
+            f"The order of training texts moves a cosine by {check['sd_residual'].iloc[0]:.4f} (standard deviation): "
             f"{check['verdict'].iloc[0]}."
         )
 
@@ -65,7 +68,9 @@ def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: 
 def _print_counts(model: str, dataset: str, folder: Path, console: Console) -> None:
     """Print, where there are any, how many evaluation rows have no label or a cut text, by prompt."""
     path = folder / "performance.csv"
-    performance = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["model", "dataset"])
+    if not path.is_file():
+        return
+    performance = read_evaluation(path, "model", "prompt", "dataset", "n")
     rows = performance[(performance["model"] == model) & (performance["dataset"] == dataset)]
     for column, words in (("unlabelled", "Rows without a label"), ("cut", "Rows whose text was cut")):
         if column in rows and rows[column].any():
@@ -80,20 +85,35 @@ def _models(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: P
     runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset)]
     scores = runs.groupby("source")["score"].mean()
     title = f"Sources of {model} for {dataset}, {METHOD_NAMES[method]}"
-    console.print(_table(title, "Fine-tuned on", rows.set_index("source")["cosine"], scores if len(scores) else None))
+    console.print(_table(title, "Fine-tuned on", rows.set_index("source"), scores if len(scores) else None))
+    _say_largest_entry(rows, console)
     if DIRECT in scores:
         console.print(f"Scores are in percent, after transfer; without transfer the score is {scores[DIRECT]:.1f}.")
 
 
-def _table(title: str, what: str, cosines: pd.Series, scores: pd.Series | None = None) -> Table:
-    """Table of names by falling cosine (equal ones in their order), with their scores if given."""
-    cosines = cosines.sort_values(ascending=False, kind="stable")
+def _say_largest_entry(rows: pd.DataFrame, console: Console) -> None:
+    """Say of TaskEmb's cosines how much of them one entry of the vectors carries."""
+    if rows["largest_entry"].notna().any():
+        console.print(
+            f"One entry of the vectors carries {100 * rows['largest_entry'].min():.1f} to "
+            f"{100 * rows['largest_entry'].max():.1f} % of these cosines."
+        )
+
+
+def _table(title: str, what: str, rows: pd.DataFrame, scores: pd.Series | None = None) -> Table:
+    """Table of names by falling cosine (equal ones in their order), with their scores if given.
+
+    rows: by name, with the columns `cosine` and `candidates_cosine`, which is printed beside it, where there is one.
+    """
+    rows = rows.sort_values("cosine", ascending=False, kind="stable")
+    cosines, centred = rows["cosine"], rows["candidates_cosine"]
+    more = [*(["Centred"] if centred.notna().all() else []), *(["Score"] if scores is not None else [])]
     table = Table(title=title, title_justify="left")
-    for name in ("Rank", what, "Cosine", "Margin", *(["Score"] if scores is not None else [])):
+    for name in ("Rank", what, "Cosine", "Margin", *more):
         table.add_column(name, justify="left" if name == what else "right")
     margins = cosines.diff(-1)
     for position, (name, cosine) in enumerate(cosines.items(), start=1):
         margin = "" if position == len(cosines) else f"{margins[name]:.4f}"
-        score = [f"{scores[name]:.1f}"] if scores is not None else []
-        table.add_row(str(position), str(name), f"{cosine:.4f}", margin, *score)
+        cells = {"Centred": f"{centred[name]:.4f}", "Score": f"{scores[name]:.1f}" if scores is not None else ""}
+        table.add_row(str(position), str(name), f"{cosine:.4f}", margin, *(cells[column] for column in more))
     return table

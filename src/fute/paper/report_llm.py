@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fute.display_names import LEAST_SEPARATION
+from fute.display_names import LEVEL
 from fute.paper.cells import best_cells, require_columns, require_percent
 from fute.paper.grids import list_grid, prompt_grid, table_grid
 from fute.paper.report_parts import ReportFigure, Section, named
@@ -20,7 +20,10 @@ _BESIDE_LABELS = {
     "ndcg": "NDCG",
     "ndcg_linear": "NDCG, linear gain",
     "random_ndcg": "NDCG at random",
-    "ceiling_ndcg": "NDCG ceiling",
+    "true_order_ndcg": "NDCG, estimated true order",
+    "reliability": "Reliability",
+    "ndcg_p": "NDCG, p",
+    "performance_p": "Performance, p",
     "random_performance": "Performance at random",
     "spearman": "Spearman",
     "margin": "Margin",
@@ -33,7 +36,9 @@ _SELECTION_LABELS = {
     "ndcg": "NDCG",
     "accuracy": "Accuracy",
     "macro_f1": "Macro-F1",
-    "ceiling_ndcg": "NDCG ceiling",
+    "true_order_ndcg": "NDCG, estimated true order",
+    "ndcg_p": "NDCG, p",
+    "performance_p": "Performance, p",
     "spearman": "Spearman",
     "margin": "Margin",
     "n_rows": "Rows",
@@ -41,8 +46,9 @@ _SELECTION_LABELS = {
 _CONTROL_LABELS = {
     "dataset": "Target",
     "sd_prompts": "SD, prompts",
-    "sd_orders": "SD, orders",
-    "ratio": "Ratio",
+    "sd_residual": "SD, order noise",
+    "order_f": "F",
+    "order_p": "p",
     "verdict": "Verdict",
     "null_mean": "Null, mean",
     "null_max": "Null, highest",
@@ -98,10 +104,12 @@ def _table3_section(results: LlmResults) -> Section:
         labels=_BESIDE_LABELS,
     )
     texts = [
-        "Under each value stands its 95 % bootstrap interval over test rows. NDCG is high even for a random "
-        "ranking when prompts perform alike, and even the true ranking stays under 100 when the test rows "
-        "are few: read it between its value at random and its ceiling, which is the NDCG of the ranking by "
-        "one half of the rows on the other half."
+        "Under each value stands its 95 % bootstrap interval over test rows. It says how well the value is known for "
+        "these prompts, not if it is better than chance. NDCG is high even for a random ranking when prompts perform "
+        "alike, and even the true ranking stays under 100 when the test rows are few: read it between its value at "
+        "random and the value that the true order of the prompts is estimated to reach. Reliability is the share of "
+        "the differences between prompts that is not sampling noise. A p-value is the chance that prompts permuted at "
+        "random, in the same way on all datasets, do at least as well; several methods are not corrected for."
     ]
     return Section("table3", "Table 3: choosing a prompt", texts, tables=[main, beside])
 
@@ -168,13 +176,17 @@ def _similarity_section(results: LlmResults) -> Section:
         return Section("similarities", "Similarities", ["This run computed no task embeddings."])
     texts = [
         "Cosine of the embedding of a model with a prompt and the embedding of a dataset. Centred: both less "
-        "the start that all TuPaTE trainings share. Tensor mean: mean of the cosines of the single weight "
-        "tensors. Bold: highest of its model, the prompt that is selected."
+        "the start that all TuPaTE trainings share. On candidates, on nulls: both less the mean of the vectors of "
+        "all prompts, or of prompts whose labels were permuted. Tensor mean: mean of the cosines of the single weight "
+        "tensors. task2vec: every entry counts alike. Largest entry: the share of TaskEmb's cosine that one entry "
+        "carries; near 1, the cosine compares two numbers. Bold: highest of its model, the prompt that is selected."
     ]
     keys = ["surrogate", "method", "category"]
     require_columns(results.similarities, [*keys, "dataset", "cosine", "unknown_tokens"], "similarities")
     texts += unknown_token_warnings(results.similarities, "dataset")
-    labels = {"cosine": "Cosine", "centred_cosine": "Centred", "tensor_mean_cosine": "Tensor mean"}
+    labels = {"cosine": "Cosine", "largest_entry": "Largest entry", "centred_cosine": "Centred",
+              "candidates_cosine": "On candidates", "nulls_cosine": "On nulls", "tensor_mean_cosine": "Tensor mean",
+              "task2vec_cosine": "task2vec"}  # fmt: skip
     tables = []
     for (surrogate, method, category), rows in named(results.similarities).groupby(keys, sort=False):
         # Methods have different further cosines: TaskEmb has no shared start, TuPaTE no single tensors.
@@ -189,11 +201,12 @@ def _control_section(results: LlmResults) -> Section:
         missing = "No control was run, so no selection by embedding is shown to differ from noise."
         return Section("controls", title, [missing])
     text = (
-        "The categories separate by their label words and input form alone, so clusters prove little. The "
-        "ratio is the standard deviation of the cosine between prompts over that between order seeds; under "
-        f"{LEAST_SEPARATION:g} the selection cannot be told from noise. Null: cosine after the labels of each "
-        "prompt were permuted over the texts. A/B/C labels: rank correlation with the similarities when "
-        "letters replace the class names. Norm: rank correlation of similarity and distance from the start."
+        "The categories separate by their label words and input form alone, so clusters prove little. Order noise "
+        "is what the order of the training texts adds to single prompts, after what it adds to all of them. F compares "
+        f"prompts with it; if p is over {LEVEL:g}, prompts cannot be told from noise. Null: cosine after the labels "
+        "of each prompt were permuted over the texts. A/B/C labels: rank correlation with the similarities when "
+        "letters replace the class names, in the prompts' vectors and the dataset's. Norm: rank correlation of "
+        "similarity and distance from the start."
     )
     grid = list_grid(
         named(results.controls),

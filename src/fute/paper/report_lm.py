@@ -86,8 +86,9 @@ def _table_sections(table: TransferTable, targets: pd.DataFrame) -> list[Section
     texts = [
         "Under each value of this run stands its 95 % bootstrap interval over targets. The paper's numbers stand below "
         "as printed, for the eye only: nothing is subtracted. With few targets and sources a random ranking is often "
-        "good, too: read each row beside Random, and its p-value, the share of random rankings of all targets that do "
-        "at least as well."
+        "good, too: read each row beside Random, and its p-value, the share of random permutations of the sources, the "
+        "same for all targets, that do at least as well. The true order of the sources, estimated from how far the "
+        "seeds of fine-tuning agree, is what no method can be expected to exceed."
     ]
     name = table.layout.name.capitalize()
     return [

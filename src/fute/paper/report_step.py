@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.csv_files import benchmark_seconds, read_table
 from fute.paper import table3 as tables
 from fute.paper import transfer_tables
 from fute.paper.report import ReportContext, render_report
@@ -63,7 +65,7 @@ def timings(folder: Path) -> pd.DataFrame:
     """Jobs and seconds by rule, from Snakemake's benchmark files `{rule}/*.tsv`."""
     rows = []
     for rule in sorted(path for path in folder.glob("*") if path.is_dir()):
-        seconds = [float(pd.read_csv(path, sep="\t")["s"].sum()) for path in sorted(rule.rglob("*.tsv"))]
+        seconds = [s for path in sorted(rule.rglob("*.tsv")) if not math.isnan(s := benchmark_seconds(path))]
         rows.append({"rule": rule.name, "jobs": len(seconds), "seconds": sum(seconds)})
     return pd.DataFrame(rows, columns=["rule", "jobs", "seconds"])
 
@@ -82,17 +84,17 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
             layout=LAYOUTS[name],
             title=text["title"],
             caption=text["caption"],
-            cells=pd.read_csv(evaluation / f"{name}.csv"),
+            cells=read_table(evaluation / f"{name}.csv"),
             printed=transfer_tables.read_printed(printed / f"{name}.csv", LAYOUTS[name]),
         )
         for name, text in texts.tables.items()
     ]
     return LmResults(
         tables=transfer_results,
-        targets=pd.read_csv(evaluation / "lm_targets.csv"),
-        direct=pd.read_csv(evaluation / "lm_direct.csv"),
-        similarities=pd.read_csv(evaluation / "lm_similarities.csv"),
-        embeddings=pd.read_csv(evaluation / "efficiency-lm-embeddings.csv"),
+        targets=read_table(evaluation / "lm_targets.csv"),
+        direct=read_table(evaluation / "lm_direct.csv"),
+        similarities=read_table(evaluation / "lm_similarities.csv"),
+        embeddings=read_table(evaluation / "efficiency-lm-embeddings.csv"),
         figures=_figures(texts.figures),
     )
 
@@ -101,7 +103,7 @@ def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
     """Read the files of the LLM experiment from the same folders."""
     names = ("table3", "selection", "performance", "similarities", "controls")
     return LlmResults(
-        **{name: pd.read_csv(evaluation / f"{name}.csv") for name in names},
+        **{name: read_table(evaluation / f"{name}.csv") for name in names},
         table3_caption=texts.table3_caption,
         printed=tables.read_printed(printed / "table3.csv"),
         figures=_figures(texts.figures),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fute.csv_files import read_texts
+from fute.display_names import p_text
 from fute.paper.cells import MISSING, interval_texts, require_columns, require_percent, row_order, text_frame
 
 CATEGORIES = {"sa": "SA", "nli": "NLI"}
@@ -67,7 +69,7 @@ def table3_frame(ours: pd.DataFrame, *, bound: str = "") -> pd.DataFrame:
     """Lay out selection results as the paper's Table 3.
 
     ours: one row per (category, model, method) with the columns performance, rate and ndcg in percent.
-    bound: "" for the values, "_lo" or "_hi" for an end of their 95 % intervals.
+    bound: "" for the values, "_lo" or "_hi" for an end of their 95 % intervals, "_p" for p-values.
     Returns floats; index (category, method), columns (model, metric). A cell that was not computed is NaN.
     Raises ValueError for a missing column, an unknown category or method, a repeated row, or fractions.
     """
@@ -99,9 +101,19 @@ def interval_frame(ours: pd.DataFrame) -> pd.DataFrame:
     return interval_texts(table3_frame(ours, bound="_lo"), table3_frame(ours, bound="_hi"))
 
 
+def p_value_frame(ours: pd.DataFrame) -> pd.DataFrame:
+    """P-value of a random choice as good, and of a random ranking as good, for every method of `table3_frame`, as text.
+
+    Columns (model, Performance) and (model, NDCG).
+    """
+    frame = table3_frame(ours.assign(rate_p=float("nan")), bound="_p").drop(columns="Rate", level="metric")
+    frame = frame[~frame.index.get_level_values("method").isin(REFERENCES)]
+    return frame.map(lambda p: MISSING if pd.isna(p) else p_text(p))
+
+
 def read_printed(path: Path) -> pd.DataFrame:
     """Read the paper's printed Table 3 (`resources/paper/table3.csv`), text as printed."""
-    printed = pd.read_csv(path, dtype=str, keep_default_na=False)
+    printed = read_texts(path)
     values = [f"{model}_{metric}" for model in PAPER_MODELS for metric in METRICS]
     require_columns(printed, ["category", "method", *values, "suspect_cells"], str(path))
     return printed

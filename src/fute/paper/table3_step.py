@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.csv_files import read_table
 from fute.paper.formats import to_csv, to_latex, to_markdown
-from fute.paper.table3 import interval_frame, table3_frame
+from fute.paper.table3 import interval_frame, p_value_frame, table3_frame
 
 
 class TableSettings(BaseModel):
@@ -23,8 +23,8 @@ class TableSettings(BaseModel):
 
 
 def table3(settings: TableSettings, *, cells: Path, csv: Path, markdown: Path, latex: Path) -> None:
-    """Write Table 3 in the paper's layout as CSV, Markdown (with intervals) and LaTeX."""
-    ours = pd.read_csv(cells)
+    """Write Table 3 in the paper's layout as CSV, Markdown (with intervals and p-values) and LaTeX."""
+    ours = read_table(cells)
     frame = table3_frame(ours)
     texts = {
         csv: to_csv(frame),
@@ -32,7 +32,10 @@ def table3(settings: TableSettings, *, cells: Path, csv: Path, markdown: Path, l
             frame,
             title=settings.title,
             caption=settings.caption,
-            more={"95 % intervals": interval_frame(ours)},
+            more={
+                "95 % intervals": interval_frame(ours),
+                "p-values against random selection": p_value_frame(ours),
+            },
             note=settings.note,
         ),
         latex: to_latex(frame, caption=settings.caption, label="tab:prompt-selection", note=settings.note),

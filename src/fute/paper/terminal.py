@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from fute.csv_files import TableError, read_table
 from fute.display_names import METHOD_NAMES
 from fute.durations import duration
 from fute.paper.formats import print_table
@@ -29,8 +30,8 @@ def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
     if not path.is_file():
         raise NoResults(f"{path} is missing; {again}")
     try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' errors of parsing are ValueErrors
+        frame = read_table(path)
+    except TableError as error:
         raise NoResults(f"{path} cannot be read ({error}); remove it, and {again}") from None
     if missing := [name for name in columns if name not in frame]:
         raise NoResults(f"{path} has no column {missing[0]!r}; remove it, and {again}")

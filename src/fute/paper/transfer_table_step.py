@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.csv_files import read_table
 from fute.paper.cells import base_method
 from fute.paper.formats import to_csv, to_latex, to_markdown
 from fute.paper.transfer_tables import (
@@ -52,7 +52,7 @@ def transfer_table(
     scores. The LaTeX file also has the table of single targets, without variants of methods.
     """
     layout = LAYOUTS[settings.table]
-    ours, single = pd.read_csv(cells), pd.read_csv(targets)
+    ours, single = read_table(cells), read_table(targets)
     frame = above_paper(transfer_frame(ours, layout), read_printed(printed, layout))
     appendix = per_target(single, layout)
     # variants do not fit on a page
@@ -69,7 +69,7 @@ def transfer_table(
         },
     )
     reading = ["## What it shows", _listed(transfer_sentences(ours, layout))]
-    beside = ["## Direct scores", LEFT_OUT_NOTE, _listed(direct_sentences(pd.read_csv(direct)))]
+    beside = ["## Direct scores", LEFT_OUT_NOTE, _listed(direct_sentences(read_table(direct)))]
     label = _LABELS[settings.table]
     texts = {
         csv: to_csv(frame, layout.column_names),

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fute.csv_files import read_texts
+from fute.display_names import p_text
 from fute.paper.cells import (
     MISSING,
     format_cell,
@@ -22,7 +24,7 @@ from fute.paper.cells import (
 )
 
 METHODS = ("DataSize", "CurveGrad", "TextEmb", "TaskEmb", "TuPaTE", "FUTE + TaskEmb", "FUTE + TuPaTE")
-REFERENCES = ("Random", "Ceiling")
+REFERENCES = ("Random", "Estimated true order")
 METRICS = {"rho": "ρ", "ndcg": "NDCG"}
 PAPER_BLOCK = "Paper (as printed)"
 LEFT_OUT = "†"
@@ -94,9 +96,9 @@ def transfer_frame(ours: pd.DataFrame, layout: TransferLayout, *, bound: str = "
 
 def read_printed(path: Path, layout: TransferLayout) -> pd.DataFrame:
     """Read the paper's printed table (`resources/paper/table1.csv`, `table2.csv`) as one block; `-` is NaN."""
-    printed = pd.read_csv(path, na_values="-")
+    printed = read_texts(path)
     require_columns(printed, ["method", *layout.column_names], str(path))
-    frame = printed[layout.column_names].astype(float)
+    frame = printed[layout.column_names].replace({"-": "nan", "": "nan"}).astype(float)
     frame.index = pd.MultiIndex.from_product([[PAPER_BLOCK], printed["method"]], names=["model", "method"])
     frame.columns = layout.columns
     return frame
@@ -116,7 +118,7 @@ def p_values(ours: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
     """P-value of every cell of `transfer_frame` as text, for methods only."""
     frame = transfer_frame(ours, layout, bound="_p")
     frame = frame[~frame.index.get_level_values("method").isin(REFERENCES)]
-    return frame.map(lambda p: MISSING if pd.isna(p) else f"{p:.3f}" if p >= 0.001 else "<0.001")
+    return frame.map(lambda p: MISSING if pd.isna(p) else p_text(p))
 
 
 def per_target(targets: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:

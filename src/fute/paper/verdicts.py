@@ -1,15 +1,15 @@
 """Sentences on what Table 3 shows and does not show: one per method.
 
 The paper prints point values only. With few rows and prompts, a random ranking already scores high. So each method is
-compared with random selection (95 % interval of the paired difference), and the embeddings also with the noise from
-the order of their training texts.
+compared with random selection (permutations of the prompts), and the embeddings also with the noise from the order of
+their training texts.
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
-from fute.display_names import LEAST_SEPARATION, METHOD_NAMES
+from fute.display_names import LEVEL, METHOD_NAMES, p_text
 from fute.paper.cells import REFERENCE_ROWS, base_method, require_columns
 from fute.paper.table3 import CATEGORIES
 
@@ -21,16 +21,16 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
-def against_random(blocks: pd.Series, low: pd.Series, high: pd.Series, label: str) -> str:
-    """Clause like `NDCG beats random selection in 1 of 2 blocks (SA smollm2)`, from intervals of the difference.
+def against_random(blocks: pd.Series, better: pd.Series, worse: pd.Series, label: str) -> str:
+    """Clause like `NDCG beats random selection in 1 of 2 blocks (SA smollm2)`, from p-values.
 
-    blocks: names of the table's blocks. low, high: per block, the ends of the interval of the method's advantage over
-    random selection; NaN where there is none.
+    blocks: names of the table's blocks. better, worse: per block, the p-values of chance doing at least as well as the
+    method, and at least as badly; NaN where there is no test. At most `LEVEL` is called a difference.
     """
-    measured = low.notna() & high.notna()
+    measured = better.notna() & worse.notna()
     if not measured.any():
-        return f"{label} has no interval, so it cannot be held against random selection"
-    above, below = list(blocks[measured & (low > 0)]), list(blocks[measured & (high < 0)])
+        return f"{label} has no test against random selection"
+    above, below = list(blocks[measured & (better <= LEVEL)]), list(blocks[measured & (worse <= LEVEL)])
     total = int(measured.sum())
     if not above and not below:
         where = f"any of {total} blocks" if total > 1 else "its block"
@@ -44,36 +44,36 @@ def against_random(blocks: pd.Series, low: pd.Series, high: pd.Series, label: st
 
 
 def _against_noise(rows: pd.DataFrame) -> str:
-    """Sentence that compares the spread between prompts with that between order seeds, per model and dataset."""
-    measured = rows[rows["ratio"].notna()]
+    """Sentence that compares the prompts with the noise of order seeds, per model and dataset."""
+    measured = rows[rows["order_p"].notna()]
     if measured.empty:
         return "No control over order seeds was run, so the selection is not shown to differ from noise."
-    weak = measured[measured["ratio"] < LEAST_SEPARATION]
+    weak = measured[measured["order_p"] > LEVEL]
     if weak.empty:
         return (
-            f"The selection can be told from the noise of order seeds on all {len(measured)} targets "
-            f"(smallest ratio {measured['ratio'].min():.2f})."
+            f"Prompts can be told from the noise of order seeds on all {len(measured)} targets "
+            f"(largest p {p_text(measured['order_p'].max())})."
         )
     names = [
-        f"{model} on {listed([f'{row.dataset} ({row.ratio:.2f})' for row in rows.itertuples()])}"
+        f"{model} on {listed([f'{row.dataset} ({p_text(row.order_p)})' for row in rows.itertuples()])}"
         for model, rows in weak.groupby("model", sort=False)
     ]
     return (
-        f"The selection cannot be told from the noise of order seeds on {len(weak)} of {len(measured)} "
-        f"targets: the ratio is under {LEAST_SEPARATION:g} for {'; '.join(names)}."
+        f"Prompts cannot be told from the noise of order seeds on {len(weak)} of {len(measured)} "
+        f"targets: p is over {LEVEL:g} for {'; '.join(names)}."
     )
 
 
 def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
     """Sentences on each method of Table 3, in the order of its rows.
 
-    table3: results/evaluation/table3.csv, with the ends `{metric}_minus_random_lo` and `_hi` of the 95 % interval of
-    the difference to random selection. controls: results/evaluation/controls.csv, possibly without rows or values; its
-    methods are `taskemb` and `tupate`. Baselines use no embedding, so no control applies to them.
+    table3: results/evaluation/table3.csv, with the p-values `{metric}_p` and `{metric}_p_worse` of random choices and
+    rankings that are as good, and as bad. controls: results/evaluation/controls.csv, possibly without rows or values;
+    its methods are `taskemb` and `tupate`. Baselines use no embedding, so no control applies to them.
     """
-    ends = [f"{metric}_minus_random_{end}" for metric in LABELS for end in ("lo", "hi")]
-    require_columns(table3, ["category", "model", "method", *ends], "table 3")
-    columns = ["method", "model", "dataset", "ratio"]
+    tests = [f"{metric}{end}" for metric in LABELS for end in ("_p", "_p_worse")]
+    require_columns(table3, ["category", "model", "method", *tests], "table 3")
+    columns = ["method", "model", "dataset", "order_p"]
     if len(controls):
         require_columns(controls, columns, "controls")
     controls = controls.reindex(columns=columns).replace({"method": METHOD_NAMES})
@@ -84,8 +84,7 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]
         rows = table3[table3["method"] == method]
         blocks = rows["category"].map(CATEGORIES) + " " + rows["model"]
         ndcg, performance = (
-            against_random(blocks, rows[f"{name}_minus_random_lo"], rows[f"{name}_minus_random_hi"], label)
-            for name, label in LABELS.items()
+            against_random(blocks, rows[f"{name}_p"], rows[f"{name}_p_worse"], label) for name, label in LABELS.items()
         )
         text = f"{method}: {ndcg}; {performance}."
         if base_method(method) in METHOD_NAMES.values():

@@ -42,6 +42,11 @@ class LlmPlan:
                 settings = self.vectors.surrogate_settings(category)
                 for dataset in self.run.datasets_of(category):
                     items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset, settings)
+                    for variant in variants_of(method, self.vectors.dte_variants) if variants else ():
+                        control = paths.dte_control(*own, dataset, variant)
+                        items[control] = self.vectors.dte_item(
+                            method, dataset, settings, first_order=True, variant=variant
+                        )
                 for model in self.settings.models:
                     for prompt in self.run.prompts_of(category):
                         items[paths.mte(*own, model, prompt.id)] = self._mte_item(method, model, prompt)
@@ -70,7 +75,7 @@ class LlmPlan:
         )  # fmt: skip
 
     def vector_files(self, *kinds: str) -> list[str]:
-        """Files of some kinds of vectors: `dte`, `mte`, `controls`."""
+        """Files of some kinds of vectors: `dte`, `mte`, `controls`, `dte-controls`."""
         return [path for path in self.items if paths.kind_of(path) in kinds]
 
     # --- baselines --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from fute.artifacts import content_key
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
+from fute.data.model_folder import model_identity
 from fute.llm.label_batch_step import (
     SELF_SELECT,
     BatchSpec,
@@ -74,7 +75,7 @@ class LabelPlan:
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def _identity(self, model: str) -> dict[str, Any]:
-        return self.run.models[model].identity()
+        return model_identity(self.run.models[model])
 
     @cached_property
     def _recipes(self) -> dict[str, str]:

@@ -66,7 +66,7 @@ class LmPlan:
         return settings_json(self.settings.plugins[name].model_dump())
 
     def plugin_source(self, name: str) -> str:
-        """Hash of a plug-in's function, options and Python files. Raises PluginError where they are not there."""
+        """Hash of a plug-in's function, options and files. Raises PluginError where they are not there."""
         return plugin_identity(self.settings.plugins[name])
 
     def plugin_train(self, name: str) -> list[str]:
@@ -160,7 +160,14 @@ class LmPlan:
         return {
             "models": self.settings.models,
             "datasets": self.data.transfer_datasets(sources),
+            "labels": {name: self._label_strings(name) for name in sources},
             "crossing": [name for name in CROSSING if name in sources],
             "clusters": [name for name in CLUSTERS if name in sources],
             "seed": self.run.config.evaluation.tsne_seed,
         }
+
+    def _label_strings(self, dataset: str) -> tuple[str, ...]:
+        """What stands for the labels of a dataset: its class names in no order, or `number` or `span`."""
+        entry = self.run.datasets[dataset]
+        kinds = {"regression": "number", "span": "span"}
+        return tuple(sorted(entry.classes)) if entry.classes else (kinds[entry.task],)

@@ -53,6 +53,21 @@ class BaselinePlan:
             return {}
         return {name: paths.row_counts(name) for name in self.data.lm_sources}
 
+    def size_remark(self) -> str:
+        """What to say of DataSize where the run cuts its sources to equally many rows; empty otherwise."""
+        rows = self.data.run.config.data.train_rows
+        if "datasize" not in self.methods or rows is None or not self.finetune.computes_matrix:
+            return ""
+        if self._known_sizes() is None:
+            return (
+                f"DataSize counts training rows, and every source has at most {rows:,} here: where all have as many, "
+                "it is a constant and ranks nothing."
+            )
+        return (
+            f"Every source has at most {rows:,} training rows here, so that their number is a constant where all have "
+            "as many. DataSize ranks by the sizes of the published datasets, which this run does not use."
+        )
+
     def score_settings(self) -> dict[str, Any]:
         """Settings of the step `lm_baselines`."""
         return {

@@ -8,6 +8,7 @@ from fute.artifacts import content_key
 from fute.config.finetuning import FinetuneSettings
 from fute.config.lm_experiment import LmConfig
 from fute.config.run import Run
+from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.data import DataPlan
 from fute.specs.finetuning import FinetuneSpec, TaskSettings
@@ -62,7 +63,7 @@ class FinetunePlan:
         recipe = self.recipe(model, dataset).model_dump()
         made_with = [self.task(dataset).model_dump(mode="json"), recipe, self.seeds(model)[0]]
         return content_key(
-            [self.run.models[model].identity(), made_with, self.data.train_recipe(dataset), code("finetune_model")]
+            [model_identity(self.run.models[model]), made_with, self.data.train_recipe(dataset), code("finetune_model")]
         )
 
     # --- what its jobs run on ---------------------------------------------------------------------------

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import content_key
+from fute.data.model_folder import model_identity
+from fute.data.rows import SourceError
+from fute.data.sources import planned_hashes
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
@@ -40,7 +44,7 @@ class TransferPlan:
     @cached_property
     def runs(self) -> dict[str, TransferRun]:
         """Cell -> run of every pair and seed."""
-        model = self.finetune.run.models[self.model].identity()
+        model = model_identity(self.finetune.run.models[self.model])
         code_sha256 = self.batches.run_by("train", code("transfer_batch"))
         runs = {}
         for source, target in self.pairs:
@@ -67,6 +71,16 @@ class TransferPlan:
     def matrix_settings(self) -> dict[str, Any]:
         """Settings of the step `transfer_matrix`."""
         return {"model": self.model, "datasets": self.data.transfer_datasets(self.data.lm_targets)}
+
+    @cached_property
+    def matrix_sha256(self) -> str:
+        """sha256 of the published matrix; empty where the run computes it. Raises SourceError if it is missing."""
+        if self.finetune.computes_matrix:
+            return ""
+        path = Path(str(self.settings.file))
+        if not path.is_file():
+            raise SourceError(f"lm.transfer.file: {path} is no file; correct it, or compute the matrix")
+        return planned_hashes([path])[path]
 
     # --- batches ----------------------------------------------------------------------------------------
 

@@ -118,10 +118,16 @@ class Plan:
         """Table or figure -> its title and caption."""
         return read_yaml(CAPTIONS)
 
+    def table_texts(self, name: str) -> dict[str, str]:
+        """Title and caption of a table, with what this run adds to it."""
+        remark = self.lm.baselines.size_remark() if self.lm and name in self.lm.tables else ""
+        texts = self.captions[name]
+        return texts | {"caption": f"{texts['caption']} {remark}"} if remark else texts
+
     def table_settings(self, name: str) -> dict[str, Any]:
         """Title, caption and note of a table: the run's, and for Table 3 the baselines that were not asked for."""
         notes = [self.config.note or "", self.llm.left_out if name == "table3" and self.llm else ""]
-        return {**self.captions[name], "note": " ".join(filter(None, notes))}
+        return {**self.table_texts(name), "note": " ".join(filter(None, notes))}
 
     def efficiency_files(self, experiment: str) -> list[str]:
         """What an experiment's costs are read from: the `.keys` of its batches, label files of LLMs, and the scores of

@@ -137,7 +137,7 @@ def _figure_texts(
 
 
 def _lm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
-    tables = {name: plan.captions[name] for name in plan.lm.tables}
+    tables = {name: plan.table_texts(name) for name in plan.lm.tables}
     return {"tables": tables, "figures": _figure_texts(plan, figures, ("fig3", "figa1"))}
 
 

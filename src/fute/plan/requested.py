@@ -44,7 +44,7 @@ def requested(targets: Iterable[str], prompts: Mapping[str, Prompt]) -> Requeste
             vectors.add(name)
             if match["task"] in prompts:
                 labels.add((match["model"], match["task"], prompts[match["task"]].category))
-        elif _match(name, paths.dte):
+        elif _match(name, paths.dte, paths.dte_control):
             vectors.add(name)
         elif match := _match(name, paths.transfer_score):
             transfers.add((match["source"], match["target"]))

@@ -11,10 +11,14 @@ from fute.config.lm_experiment import LM
 from fute.config.methods import MethodSettings, form_module, method_module, reads_shared_states
 from fute.config.run import Run
 from fute.config.surrogate import SurrogateSettings
+from fute.data.model_folder import model_identity
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.specs.embeddings import Item
 from fute.steps import code
+
+LETTERS = "abc"
+"""Control whose labels are written A, B, C: a variant of a vector, and the form of its targets."""
 
 
 class VectorPlan:
@@ -35,9 +39,13 @@ class VectorPlan:
     @cached_property
     def variants(self) -> tuple[str, ...]:
         """Names of an MTE's controls."""
-        controls = self.config.controls
-        permuted = tuple(f"null-{i}" for i in range(1, controls.null_draws + 1))
-        return (*permuted, "abc") if controls.abc else permuted
+        permuted = tuple(f"null-{i}" for i in range(1, self.config.controls.null_draws + 1))
+        return (*permuted, *self.dte_variants)
+
+    @property
+    def dte_variants(self) -> tuple[str, ...]:
+        """Names of a DTE's controls: letters are compared with letters."""
+        return (LETTERS,) if self.config.controls.abc else ()
 
     @cached_property
     def recipes(self) -> dict[str, list[MethodSettings]]:
@@ -50,7 +58,8 @@ class VectorPlan:
         for method in self.config.methods:
             own = self.config.method(method)
             dtes = [own.dte_for(self.run.datasets[name].task) for name in self.data.datasets]
-            if self.config.lm and self.config.lm.first_order:
+            letters = self.dte_variants and self.config.categories and method in self.config.controls.methods
+            if letters or (self.config.lm and self.config.lm.first_order):
                 dtes += [recipe.first_order() for recipe in dtes]
             recipes[method] = []
             for recipe in (*dtes, own.mte, own.mte.first_order()):
@@ -60,8 +69,8 @@ class VectorPlan:
 
     def target(self, method: str, variant: str | None = None) -> str:
         """What stands for a class in an MTE: see `Item.target`."""
-        if variant == "abc":
-            return variant
+        if variant == LETTERS:
+            return LETTERS
         if method == "labelcov":
             return "soft" if self.config.labelcov.mte.labels == "soft" else "label"
         return self.config.mte_target
@@ -75,16 +84,23 @@ class VectorPlan:
 
     # --- items ------------------------------------------------------------------------------------------
 
-    def dte_item(self, method: str, dataset: str, settings: SurrogateSettings, *, first_order: bool = False) -> Item:
-        """The DTE of a dataset. first_order: learn it in the first order seed of its recipe alone."""
+    def dte_item(
+        self, method: str, dataset: str, settings: SurrogateSettings, *, first_order: bool = False,
+        variant: str | None = None,
+    ) -> Item:  # fmt: skip
+        """The DTE of a dataset, or a control of it.
+
+        first_order: learn it in the first order seed of its recipe alone.
+        """
         pairs, entry, seed = self.config.method(method).pairs, self.run.datasets[dataset], self.config.seed
         recipe = self.config.method(method).dte_for(entry.task)
         recipe = recipe.first_order() if first_order else recipe
         made_with = {"recipe": recipe.model_dump(), "pairs": pairs, "seed": seed}
+        made_with |= {"variant": variant} if variant else {}
         return Item(
             key=content_key([*self._basis(method, settings), made_with, self.data.train_recipe(dataset)]),
-            kind="dte", category=entry.category, source=dataset, variant=None,
-            recipe=self.recipes[method].index(recipe), pairs=pairs, target="label", seed=seed,
+            kind="dte", category=entry.category, source=dataset, variant=variant,
+            recipe=self.recipes[method].index(recipe), pairs=pairs, target=variant or "label", seed=seed,
             classes=tuple(entry.classes),
         )  # fmt: skip
 
@@ -110,7 +126,7 @@ class VectorPlan:
     @cache  # noqa: B019  (one plan lives as long as the process)
     def _basis(self, method: str, settings: SurrogateSettings) -> tuple[Any, ...]:
         """What every vector of a method and of these surrogate settings is made with."""
-        model = self.run.models[self.config.model_of(method)].identity()
+        model = model_identity(self.run.models[self.config.model_of(method)])
         if method == "labelcov":
             return model, method, self.batches.run_by("train", code("embed_batch", method_module(method)))
         learning = code("embed_batch", method_module(method), form_module(settings.form))

@@ -15,7 +15,7 @@ class Item(Section):
     key       content address of the vector
     kind      `dte`: source is the id of a dataset; `mte`: source is `{model}/{prompt}` or `{model}/{dataset}`
     category  the category of its dataset or prompt; `lm` in the language-model experiment
-    variant   control: `null-i` (labels shuffled), `abc` (labels written A, B, C); None for the vector itself
+    variant   control: `null-i` (labels shuffled, of an MTE), `abc` (labels written A, B, C); None for the vector itself
     recipe    index of its recipe in the batch's `recipes`
     pairs     largest number of pairs (x, y) to learn from; None: all
     target    form of y: `label` the name of the class (its index with heads), `verbalizer` the prompt's word, `abc` a

@@ -457,6 +457,7 @@ def test_a_run_does_not_go_on_from_that_of_another_source(project, monkeypatch):
         with pytest.raises(Preempted):
             run_batch("b", transfer_spec([("mood", "where")]))
     Path("results/finetuned/m/mood.lock.json").write_text("{}")
+    Path("results/finetuned/m/mood.lock.json.prov.json").unlink()
     changed, fresh = (run_batch(name, transfer_spec([("mood", "where")])) for name in ("b", "c"))
     assert read_jsonl(changed) == read_jsonl(fresh), "what was learned from the other source is not taken up"
 

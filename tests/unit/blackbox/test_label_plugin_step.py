@@ -36,9 +36,9 @@ def test_the_shown_black_boxes_label_texts(tmp_path, monkeypatch, name, options)
         write(tmp_path / "train.jsonl.gz", train),
         write(tmp_path / "u.jsonl.gz", [r | {"label": "-"} for r in test]),
     )
+    box = settings(name, dataset="mini-films", options=options)
     label_plugin(
-        settings(name, dataset="mini-films", options=options),
-        corpus=files[1], train=files[0], output=Path("labels.jsonl.gz"),
+        box, source=plugin_identity(box), corpus=files[1], train=files[0], output=Path("labels.jsonl.gz"),
     )  # fmt: skip
     said = read_jsonl(Path("labels.jsonl.gz"))
     right = sum(row["label"] == answer["prediction"] for row, answer in zip(train, said, strict=False))
@@ -62,6 +62,7 @@ def test_the_shown_black_boxes_label_texts(tmp_path, monkeypatch, name, options)
         (["a", {"prediction": "b", "id": 3}], "output 1 has a field `id`"),
         (["a", {"prediction": "b", "p": float("nan")}], "output 1 is no JSON"),
         (["a", {"prediction": "b", "p": {1, 2}}], "output 1 is no JSON"),
+        (["a", "half an emoji \ud83d"], "output 1 is no JSON"),
     ],
 )
 def test_a_breach_of_the_contract_is_named(outputs, message):
@@ -82,8 +83,54 @@ def test_a_plugin_is_named_by_its_words_and_not_its_place(tmp_path):
     first = plugin_identity(one)
     assert first == plugin_identity(two)
     assert plugin_identity(one.model_copy(update={"options": {"c": 1}})) != first
-    (tmp_path / "two" / "helper.py").write_text("LIMIT = 3\n")
-    assert plugin_identity(two) != first
+    for made in ("__pycache__/black_boxes.cpython-311.pyc", ".git/HEAD"):
+        (tmp_path / "two" / made).parent.mkdir()
+        (tmp_path / "two" / made).write_text("made")
+    assert plugin_identity(two) == first
+    for name in ("helper.py", "weights.npz", "words/list.txt"):
+        before = plugin_identity(two)
+        (tmp_path / "two" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "two" / name).write_text("3\n")
+        with_it = plugin_identity(two)
+        (tmp_path / "two" / name).write_text("4\n")
+        assert len({before, with_it, plugin_identity(two)}) == 3, name
+
+
+def own_box(folder: Path, text: str) -> PluginSettings:
+    """A plug-in of this text in a module that no other test imports."""
+    folder.mkdir(exist_ok=True)
+    name = f"own_box_{folder.parent.name.replace('-', '_')}"
+    (folder / f"{name}.py").write_text(text)
+    return PluginSettings(callable=f"{name}:say", folder=str(folder))
+
+
+def test_a_plugin_that_changed_after_planning_is_not_taken_for_the_planned_one(tmp_path):
+    box = own_box(tmp_path / "box", "def say(texts):\n    return ['x'] * len(texts)\n")
+    planned = plugin_identity(box)
+    (tmp_path / "box/weights.npz").write_bytes(b"trained again")
+    corpus = write(tmp_path / "u.jsonl.gz", rows_of("test"))
+    with pytest.raises(PluginError, match=r"changed while the run was being prepared; run again$"):
+        label_plugin(box, source=planned, corpus=corpus, output=tmp_path / "o.jsonl.gz")
+    label_plugin(box, source=plugin_identity(box), corpus=corpus, output=tmp_path / "o.jsonl.gz")
+
+
+def test_a_plugin_that_writes_into_its_own_folder_is_named(tmp_path):
+    text = "from pathlib import Path\ndef say(texts):\n"
+    text += "    Path(__file__).with_name('cache.txt').write_text('x')\n    return ['x'] * len(texts)\n"
+    box = own_box(tmp_path / "box", text)
+    corpus = write(tmp_path / "u.jsonl.gz", rows_of("test"))
+    with pytest.raises(PluginError, match=r"cache\.txt changed while it ran; .* let the function write elsewhere$"):
+        label_plugin(box, source=plugin_identity(box), corpus=corpus, output=tmp_path / "o.jsonl.gz")
+    assert not (tmp_path / "o.jsonl.gz").exists()
+
+
+def test_files_of_the_results_are_no_part_of_a_plugin(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    box = own_box(tmp_path, "def say(texts):\n    return texts\n")
+    before = plugin_identity(box)
+    Path("results").mkdir()
+    Path("results/a.csv").write_text("a")
+    assert plugin_identity(box) == before
 
 
 @pytest.mark.parametrize(
@@ -112,4 +159,5 @@ def test_a_module_of_the_same_name_is_not_taken_for_it(tmp_path):
 def test_training_rows_go_with_a_dataset(tmp_path):
     corpus = write(tmp_path / "u.jsonl.gz", rows_of("test"))
     with pytest.raises(PluginError, match="training rows go with a dataset"):
-        label_plugin(settings("svm", dataset="mini-films"), corpus=corpus, output=tmp_path / "o.jsonl.gz")
+        box = settings("svm", dataset="mini-films")
+        label_plugin(box, source=plugin_identity(box), corpus=corpus, output=tmp_path / "o.jsonl.gz")

@@ -57,6 +57,44 @@ def test_two_entries_of_one_id_are_named_with_file_and_line(registries):
         parse_run(values(), registries)
 
 
+@pytest.mark.parametrize("name", ["null", "true", "1", "01", "010", "1_000", "1.10", "12:30", "2024-01-01", "~"])
+def test_an_id_that_yaml_takes_for_something_else_is_refused_and_never_another_id(registries, name):
+    assert "is no text to YAML; put it in quotes" in with_model(registries, f"{name}: {{repo: a/b}}\n")
+    path = registries / "models.yaml"
+    path.write_text((REGISTRIES / "models.yaml").read_text() + f'"{name.replace(":", ".")}": {{repo: a/b}}\n')
+    if name not in ("1_000", "~"):  # not an id, quoted or not
+        assert name.replace(":", ".") in parse_run(values(), registries).models
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": None}, "my.yaml: name: None is no text to YAML; put it in quotes"),
+        ({"name": 1}, "my.yaml: name: 1 is no text to YAML"),
+        ({"llm": {"models": [True]}}, "my.yaml: llm.models.0: True is no text to YAML"),
+        ({"llm": {"datasets": {"sa": [1.5]}}}, "my.yaml: llm.datasets.sa.0: 1.5 is no text to YAML"),
+        ({"llm": {"datasets": {"sa": ["sst2", "imdb", "sst2"]}}}, "my.yaml: llm.datasets.sa: 'sst2' is named twice"),
+        ({"llm": {"models": ["gpt2", "gpt2"]}}, "my.yaml: llm.models: 'gpt2' is named twice; name it once"),
+        ({"llm": {"prompts": {"sa": [1, 3, 1]}}}, "my.yaml: llm.prompts.sa: 1 is named twice"),
+        ({"methods": ["tupate", "tupate"]}, "my.yaml: methods: 'tupate' is named twice"),
+        (
+            {"llm": {"datasets": {"sa": ["nli"]}}},
+            "my.yaml: llm.datasets.sa: 'nli' means something else in results",
+        ),
+        ({"llm": {"datasets": {"sa": ["none"]}}}, "'none' means something else in results; rename it"),
+    ],
+)
+def test_names_that_are_no_text_twice_or_taken_are_refused(changes, said):
+    assert said in refused(**changes) and "\n" not in refused(**changes)
+
+
+def test_a_prompt_of_a_baselines_name_is_refused(registries):
+    path = registries / "prompts/sa.yaml"
+    path.write_text(path.read_text().replace("id: sa-3\n", "id: self-select\n"))
+    with pytest.raises(ConfigError, match="the id 'self-select' is a baseline's; rename it"):
+        parse_run(values(), registries)
+
+
 # --- what ships -----------------------------------------------------------------------------------------
 
 
@@ -279,10 +317,10 @@ def test_a_pinned_revision_and_a_server_are_accepted(registries):
         path.read_text() + f"\na: {{title: A, repo: x/y, revision: {'0a' * 20}}}\nb: {{title: B, server: true}}\n"
     )
     models = parse_run(values(llm={"models": ["a", "b"]}), registries).models
-    assert models["a"].identity()["revision"] == "0a" * 20
-    assert models["b"].identity()["server"] is True
+    assert models["a"].settings()["revision"] == "0a" * 20
+    assert models["b"].settings()["server"] is True
 
 
 def test_what_names_weights_leaves_out_title_and_licence():
     models = Run(Config.model_validate(values()), REGISTRIES).models
-    assert models["llama-2-13b"].identity() == {"repo": "meta-llama/Llama-2-13b-chat-hf", "server": False}
+    assert models["llama-2-13b"].settings() == {"repo": "meta-llama/Llama-2-13b-chat-hf", "server": False}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fute.config.unsup import UnsupSettings
+from fute.csv_files import TableError
 from fute.data.crossfit import cut_words, draw_unsup, form, segment
 from fute.data.crossfit_tasks import EXCLUDED, EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
 from fute.data.rows import BadRow, Row, SourceError
@@ -260,6 +261,25 @@ def test_bad_pool_rows_name_row_and_field(tmp_path, row, field):
     first = {"task": "a", "text": "x", "family": "one"}
     (tmp_path / "pool.jsonl").write_text(json.dumps(first) + "\n" + json.dumps(row) + "\n")
     with pytest.raises(BadRow, match=rf"pool\.jsonl, row 2, field '{field}'"):
+        read_unsup(settings(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            "task,family\na,one\na,two\n",
+            r"tasks\.csv, row 3, field 'family': is 'two', but task 'a' was in .* 'one'",
+        ),
+        ("task,family\nnull,\n", r"tasks\.csv, row 2, field 'task, family': is missing or empty"),
+        ("task,family\na\n", r"tasks\.csv, row 2: has 1 cells under 2 names"),
+        ("", r"tasks\.csv: does not begin with the names of its columns"),
+    ],
+)
+def test_a_bad_table_of_families_is_said_in_one_line(tmp_path, table, message):
+    (tmp_path / "pool.jsonl").write_text('{"task": "a", "text": "x"}\n')
+    (tmp_path / "tasks.csv").write_text(table)
+    with pytest.raises((BadRow, TableError), match=message):
         read_unsup(settings(), tmp_path)
 
 

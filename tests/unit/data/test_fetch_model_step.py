@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from importlib import metadata
 from pathlib import Path
 
@@ -12,16 +13,27 @@ from huggingface_hub import constants
 
 from fute.config.models import ModelEntry
 from fute.data.fetch_model_step import ModelError, fetch_model
+from fute.data.model_folder import model_identity
+from fute.data.rows import SourceError
 
 FILES = {
     "config.json": b'{"model_type": "t5"}',
-    "model-00001-of-00001.safetensors": b"\x00weights\xff",
+    "model.safetensors": b"\x00weights\xff",
     "tokenizer.json": b"{}",
     "merges.txt": b"a b\n",
     "chat_template.jinja": b"{{ messages }}",
     "spiece.model": b"pieces",
 }
-OTHER = {"pytorch_model.bin": b"pickled", "README.md": b"# M", "training/optimizer.json": b"{}"}
+OTHER = {
+    "pytorch_model.bin": b"pickled", "README.md": b"# M", "training/optimizer.json": b"{}", "trainer_state.json": b"{}",
+    "training_args.bin": b"pickled", "optimizer.bin": b"pickled", "all_results.json": b"{}", "notes.txt": b"good",
+}  # fmt: skip
+SHARDS = {
+    "pytorch_model-00001-of-00002.bin": b"one", "pytorch_model-00002-of-00002.bin": b"two",
+    "pytorch_model.bin.index.json": json.dumps(
+        {"weight_map": {"a": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"}}
+    ).encode(),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +53,13 @@ def saved(tmp_path: Path) -> Path:
 
 def fetch(**entry) -> dict:
     """Fetch the model `m` into the current folder; its lock."""
+    return fetch_planned(model_identity(ModelEntry(title="M", **entry)), **entry)
+
+
+def fetch_planned(identity: dict, **entry) -> dict:
+    """The same in a run that was planned when the entry had this identity."""
     folder, lock = Path("results/models/m"), Path("results/models/m.lock.json")
-    fetch_model(model="m", entry=ModelEntry(title="M", **entry), folder=folder, lock=lock)
+    fetch_model(model="m", entry=ModelEntry(title="M", **entry), identity=identity, folder=folder, lock=lock)
     return json.loads(lock.read_text())
 
 
@@ -98,8 +115,11 @@ def test_a_folder_without_a_model_is_refused(tmp_path, make):
     folder = tmp_path / "empty"
     if make:
         folder.mkdir()
-    with pytest.raises(ModelError, match=r"^model m: .*empty holds no config\.json; give the folder of a saved model$"):
-        fetch(folder=str(folder))
+    said = r"empty holds no config\.json; give the folder of a saved model$"
+    with pytest.raises(SourceError, match=said):
+        model_identity(ModelEntry(folder=str(folder)))
+    with pytest.raises(ModelError, match=rf"^model m: .*{said}"):
+        fetch_planned({}, folder=str(folder))
     assert not Path("results/models/m").exists() and not Path("results/models/m.lock.json").exists()
 
 
@@ -107,7 +127,7 @@ def test_a_refused_fetch_leaves_the_old_files(saved):
     lock = fetch(folder=str(saved))
     (saved / "config.json").unlink()
     with pytest.raises(ModelError):
-        fetch(folder=str(saved))
+        fetch_planned({}, folder=str(saved))
     assert sorted(path.name for path in Path("results/models/m").iterdir()) == sorted(FILES)
     assert json.loads(Path("results/models/m.lock.json").read_text()) == lock
 
@@ -164,4 +184,95 @@ def test_without_a_network_the_step_says_where_to_run_it(monkeypatch, revision):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"^model m: cannot fetch a/b: (.|\n)*; run this step on a node with network$"):
         fetch(repo="a/b", revision=revision)
+    assert not Path("results/models/m.lock.json").exists()
+
+
+# --- a folder of one's own: its content identifies it ---------------------------------------------------
+
+
+def identity(folder: Path) -> dict:
+    return model_identity(ModelEntry(folder=str(folder)))["folder"]
+
+
+def test_a_model_trained_again_has_another_identity(saved):
+    before, size = identity(saved), (saved / "model.safetensors").stat().st_size
+    assert before == {"name": "saved", "files": {n: hashlib.sha256(d).hexdigest() for n, d in FILES.items()}}
+    times = (saved / "model.safetensors").stat()
+    (saved / "model.safetensors").write_bytes(b"\x00WEIGHTS\xff")
+    os.utime(saved / "model.safetensors", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (saved / "model.safetensors").stat().st_size == size
+    assert identity(saved) != before
+    (saved / "model.safetensors").write_bytes(FILES["model.safetensors"])
+    assert identity(saved) == before
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_every_file_of_the_model_is_part_of_its_identity(saved, name):
+    before = identity(saved)
+    data = (saved / name).read_bytes()
+    (saved / name).write_bytes(data[:-1] + b" ")
+    assert identity(saved) != before
+
+
+@pytest.mark.parametrize("name", [*OTHER, "eval_results.json", "train_log.json", "wandb/run.json"])
+def test_what_a_training_leaves_beside_the_model_is_not(saved, name):
+    before = identity(saved)
+    (saved / name).parent.mkdir(exist_ok=True)
+    (saved / name).write_bytes(b"another")
+    assert identity(saved) == before
+
+
+def test_a_folder_that_changed_after_planning_is_not_taken_for_the_planned_one(saved):
+    lock = fetch(folder=str(saved))
+    planned = model_identity(ModelEntry(folder=str(saved)))
+    (saved / "model.safetensors").write_bytes(b"\x00WEIGHTS\xff")
+    said = r"^model m: .*saved changed while the run was being prepared \(model\.safetensors\); run again$"
+    with pytest.raises(ModelError, match=said):
+        fetch_planned(planned, folder=str(saved))
+    assert json.loads(Path("results/models/m.lock.json").read_text()) == lock
+    assert Path("results/models/m/model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert fetch(folder=str(saved)) != lock
+
+
+def test_the_record_holds_the_identity_that_the_run_was_planned_with(saved):
+    fetch(folder=str(saved))
+    record = json.loads(Path("results/models/m.lock.json.prov.json").read_text())["record"]
+    assert record["params"]["folder"]["files"]["model.safetensors"] == hashlib.sha256(b"\x00weights\xff").hexdigest()
+
+
+@pytest.mark.parametrize("weights", [{"pytorch_model.bin": b"pickled"}, SHARDS], ids=["one", "shards"])
+def test_torch_weights_are_taken_where_there_are_no_safetensors(saved, weights):
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        (saved / name).unlink()
+    for name, data in weights.items():
+        (saved / name).write_bytes(data)
+    lock, before = fetch(folder=str(saved)), identity(saved)
+    assert sorted(lock["files"]) == sorted({*FILES, *weights} - {"model.safetensors"})
+    (saved / "model.safetensors").write_bytes(b"now there")
+    assert identity(saved) != before, "later safetensors are seen"
+    files = fetch(folder=str(saved))["files"]
+    assert "model.safetensors" in files and not [name for name in files if name.endswith(".bin")]
+
+
+@pytest.mark.parametrize(
+    "there, message",
+    [
+        ({}, r"holds no weights, model\.safetensors or pytorch_model\.bin; copy them there"),
+        ({"training_args.bin": b"a", "optimizer.bin": b"b"}, "holds no weights"),
+        ({"adapter_model.safetensors": b"a"}, r"holds no weights.*merge its adapter"),
+        ({"model-00001-of-00002.safetensors": b"a"}, "holds no weights"),
+        ({name: data for name, data in SHARDS.items() if "00002-of" not in name}, "lacks pytorch_model-00002-of-00002"),
+        ({"model.safetensors.index.json": b"{"}, "is no index of weights; save the model again"),
+        ({"model.safetensors.index.json": b'{"weight_map": ["a"]}'}, "is no index of weights"),
+    ],
+)
+def test_a_folder_without_whole_weights_is_refused_before_anything_is_planned_or_locked(saved, there, message):
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        (saved / name).unlink()
+    for name, data in there.items():
+        (saved / name).write_bytes(data)
+    with pytest.raises(SourceError, match=message):
+        identity(saved)
+    with pytest.raises(ModelError, match=f"^model m: .*{message}"):
+        fetch_planned({}, folder=str(saved))
     assert not Path("results/models/m.lock.json").exists()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fute.config.datasets import DatasetSettings
-from fute.data.rows import Answer, BadRow, Row, SourceError, alphanumeric
+from fute.data.rows import Answer, BadRow, Row, SourceError, overlap_key
 from fute.data.sources import RawRow, RawSplits, load_dataset_rows, source_identity
 from fute.data.splits import exclusion_keys, normalise, size_warnings
 
@@ -82,6 +82,24 @@ def test_numbers_off_the_scale_are_refused(label, message):
         normalise("stsb", settings(STSB), memory(pairs(1.0, 2.0), pairs(1.0, label)))
 
 
+@pytest.mark.parametrize("unlabelled", [{}, {"unlabelled": []}])
+def test_minus_one_is_a_number_where_numbers_are_learned(unlabelled):
+    tone = settings(STSB, scale={"low": -1, "high": 1, "step": 0.5}, **unlabelled)
+    evaluated = [pair | {"sentence1": "t"} for pair in pairs(-1, 0, 1, -1.0)]
+    rows, counts = normalise("tone", tone, memory(pairs(-1, 0, 1, -1, -1), evaluated), dev_share=0)
+    assert [(row.label, row.value) for row in rows["train"]] == [
+        ("-1.0", -1.0), ("0.0", 0.0), ("1.0", 1.0), ("-1.0", -1.0), ("-1.0", -1.0),
+    ]  # fmt: skip
+    assert rows["train"][0].segments == ("a 0", "b 0")
+    assert (counts["train"]["unlabelled"], counts["test"]["unlabelled"]) == (0, 0)
+    assert counts["test"]["classes"] == {"-1.0": 2, "0.0": 1, "1.0": 1}
+
+
+def test_unlabelled_is_for_classes():
+    with pytest.raises(ValidationError, match="unlabelled is for task classification, not for regression; remove such"):
+        settings(STSB, unlabelled=["99"])
+
+
 # --- span QA --------------------------------------------------------------------------------------------
 
 
@@ -98,7 +116,7 @@ def test_questions_keep_answers_and_unanswerable_ones_stay():
 def test_yes_and_no_are_counted_apart_from_spans_of_these_words():
     boolq = settings(SQUAD, reader="boolq_span")
     raw = [{"question": f"q{n}", "title": "t", "passage": "p", "answer": n % 3 == 0} for n in range(6)]
-    counts = normalise("b", boolq, memory(raw, [*raw[:1], raw[1] | {"passage": "x"}]), dev_share=0).counts
+    counts = normalise("b", boolq, memory(raw, [raw[n] | {"passage": "x"} for n in (0, 1)]), dev_share=0).counts
     assert counts["test"]["classes"] == {"span": 0, "yes": 1, "no": 1, "unanswerable": 0}
     said = normalise("s", settings(SQUAD), memory(questions([1]), [question(2, "yes", "I say yes")]), dev_share=0)
     assert said.counts["test"]["classes"]["span"] == 1
@@ -119,13 +137,13 @@ def test_an_answer_that_is_not_in_its_context_is_an_error_unless_a_share_is_allo
 def test_a_line_of_many_questions_gives_rows_of_their_own_ids():
     line = {
         "context": {"documents": [{"text": "Rome."}]},
-        "qas": [{"question": f"q{n}", "answers": {"open-ended": {"cannot_answer": "yes"}}} for n in range(3)],
+        "qas": [{"question": f"q{n}", "answers": {"open-ended": {"cannot_answer": "yes"}}} for n in range(11)],
     }
     raw = memory([{"header": {}}, line], [{"header": {}}, line | {"qas": line["qas"][:1]}])
     rows, counts = normalise("n", settings(SQUAD, reader="multiqa"), raw, dev_share=0)
-    assert [row.id for row in rows["train"]] == ["n/train/1.1", "n/train/1.2"]  # 1.0 is the test question
+    assert [row.id for row in rows["train"]] == [f"n/train/1.{n}" for n in range(1, 11)]  # 1.0 is the test question
     assert counts["train"] | {"classes": None} == {
-        "raw": 3, "unlabelled": 0, "in_own_test": 1, "excluded": 0, "kept": 2, "classes": None,
+        "raw": 11, "unlabelled": 0, "in_own_test": 1, "excluded": 0, "kept": 10, "classes": None,
     }  # fmt: skip
 
 
@@ -159,9 +177,11 @@ def test_a_share_of_the_rows_is_held_out(size, seed):
 
 
 def test_held_out_texts_leave_train_and_more_evaluation_rows_do_not_change_that():
-    raw = memory([{"sentence": f"s {n % 20}!" if n < 20 else f"S {n % 20}", "label": 1} for n in range(40)], [])
+    # the last five texts are those of the first five
+    raw = memory([{"sentence": f"s  {n}" if n < 35 else f"S {n - 35}", "label": 1} for n in range(40)], [])
     rows, counts = normalise("f", settings(PHRASEBANK), raw, dev_share=0, test_rows=5)
     assert len(rows["test"]) == 5 and counts["test"]["held_out_of_train"] == 8
+    assert counts["train"]["in_own_test"] > 0
     assert counts["train"]["in_own_test"] + counts["train"]["kept"] == 32
     held_out = {row.id for row in normalise("f", settings(PHRASEBANK), raw, dev_share=0).rows["test"]}
     assert held_out.isdisjoint(row.id for row in rows["train"])
@@ -184,11 +204,11 @@ def test_a_file_that_both_parts_are_cut_from_is_read_once_and_marks_both(tmp_pat
 def test_questions_another_dataset_evaluates_on_leave_train_whatever_their_context():
     one = settings(SQUAD, overlaps=["squad2"], overlap_by="first")
     evaluated = [
-        Row("squad2/validation/0", ("What is 3?!", "another context"), "x"),
+        Row("squad2/validation/0", ("What IS  3", "another context"), "x"),
         Row("squad1/test/0", ("what is 5", "own rows are compared in full"), "x"),
     ]
     keys = exclusion_keys("squad1", one, evaluated)
-    assert keys == {alphanumeric("what is 3")}
+    assert keys == {overlap_key(["what is 3"])}
     raw = memory(questions(range(10)), questions([50]))
     rows, counts = normalise("squad1", one, raw, exclude=keys, dev_share=0)
     assert counts["train"]["excluded"] == 1

@@ -78,6 +78,17 @@ def test_a_small_dataset_gives_its_rows_again():
     assert dataset_pairs(rows, None, 7) != once, "another seed, another order"
 
 
+def test_the_classes_of_a_dataset_can_be_letters():
+    """The same letters as a black box's: those of the classes' order, not of the rows'."""
+    rows = [Row("d/1", ("x",), label="positive"), Row("d/2", ("y",), label="negative")]
+    letters = {pair.x: pair.y for pair in dataset_pairs(rows, None, 42, classes=CLASSES, letters=True)}
+    assert letters == {("x",): "B", ("y",): "A"}
+    by_model = {pair.y for pair in model_pairs(item(target="abc"), ROWS[:1], LABELS[:1], 42)}
+    assert by_model == {"AB"[CLASSES.index(LABELS[0]["prediction"])]}
+    with pytest.raises(ValueError, match="is not one of negative, positive"):
+        dataset_pairs([Row("d/1", ("x",), label="mixed")], None, 42, classes=CLASSES, letters=True)
+
+
 def test_a_head_is_told_classes_numbers_and_answers():
     def target(row: Row):
         (pair,) = dataset_pairs([row], None, 42, "heads", CLASSES)

@@ -19,10 +19,17 @@ DATASETS = {
     "boolq": TransferDataset(title="BoolQ", group="qa"),
     "drop": TransferDataset(title="DROP", group="qa"),
 }
+LABELS = {"snli": ("no", "yes"), "rte": ("no", "yes"), "boolq": ("false", "true"), "drop": ("span",)}
 
 
 def settings(**changes) -> LmGeometrySettings:
-    given = {"models": ("m", "k"), "datasets": DATASETS, "crossing": ("boolq",), "clusters": ("snli", "rte")}
+    given = {
+        "models": ("m", "k"),
+        "datasets": DATASETS,
+        "labels": LABELS,
+        "crossing": ("boolq",),
+        "clusters": ("snli", "rte"),
+    }
     return LmGeometrySettings(**given | changes)
 
 
@@ -46,6 +53,9 @@ def test_statistics_by_hand():
         "silhouette by class", "class purity of 3 neighbours", "CR among 3 neighbours of BoolQ",
         "model purity of 3 neighbours", "model purity of 3 neighbours in CR", "model purity of 3 neighbours in QA",
         "own dataset nearest among other models", "own dataset nearest among other models, by chance",
+        "own dataset nearest among other models, by label strings alone",
+        "own dataset nearest where datasets share label strings",
+        "own dataset nearest where datasets share label strings, by these alone",
         "own dataset among the nearest of SNLI", "own dataset among the nearest of RTE",
     ]  # fmt: skip
     # nearest three, by angle: 0 -> 1 10 12; 1 -> 0 10 12; 10 -> 12 1 0 | 20; 20 -> 12 10 1; 12 -> 10 20 1;
@@ -59,6 +69,11 @@ def test_statistics_by_hand():
     # of the other model's: 0 -> 1, 10 -> 1, 12 -> 20, 70 -> 60; 1 -> 0, 20 -> 12, 60 -> 70, 90 -> 70
     assert found["own dataset nearest among other models"] == 3 / 8
     assert found["own dataset nearest among other models, by chance"] == 1 / 4
+    # two of four datasets have label strings of their own; SNLI and RTE share theirs
+    assert found["own dataset nearest among other models, by label strings alone"] == (4 * 1 + 4 / 2) / 8
+    assert found["own dataset nearest where datasets share label strings, by these alone"] == 1 / 2
+    # of the other model's: 0 -> 1 and 1 -> 0 are hits, 10 -> 1 and 20 -> 12 are not
+    assert found["own dataset nearest where datasets share label strings"] == 2 / 4
     # the nearest one of each SNLI is the other; of RTE at 10 and at 20 it is BoolQ at 12
     assert found["own dataset among the nearest of SNLI"] == 1
     assert found["own dataset among the nearest of RTE"] == 0
@@ -73,7 +88,8 @@ def test_model_purity_by_class():
     degrees = [30 * (m == "k") + i if n.startswith("cr") else 100 + 10 * i + (m == "k")
                for m, n in keys for i in [int(n[2:])]]  # fmt: skip
     frame = pd.DataFrame([{"model": m, "dataset": n, "class": wide[n].group} for m, n in keys])
-    rows = _statistics(settings(datasets=wide, crossing=(), clusters=()), angles(*degrees), frame)
+    labels = {name: (name,) for name in wide}
+    rows = _statistics(settings(datasets=wide, labels=labels, crossing=(), clusters=()), angles(*degrees), frame)
     found = {row["statistic"]: row["value"] for row in rows}
     assert found["model purity of 5 neighbours in CR"] == 1
     # the five nearest of a QA point by angle, its twin of the other model first
@@ -90,7 +106,17 @@ def test_one_model_has_no_purity_of_models_and_says_so():
     keys = [("m", name) for name in DATASETS]
     rows = _statistics(settings(models=("m",)), angles(0, 10, 80, 90), points(*keys))
     reasons = {row["statistic"]: row["reason"] for row in rows if np.isnan(row["value"])}
-    assert set(reasons.values()) == {"one model"} and len(reasons) == 7
+    assert set(reasons.values()) == {"one model"} and len(reasons) == 10
+
+
+def test_without_shared_label_strings_there_is_nothing_left_to_find():
+    labels = {name: (name,) for name in DATASETS}
+    keys = [(model, name) for model in ("m", "k") for name in DATASETS]
+    rows = _statistics(settings(labels=labels), angles(0, 10, 80, 90, 1, 11, 81, 91), points(*keys))
+    found = {row["statistic"]: row for row in rows}
+    assert found["own dataset nearest among other models, by label strings alone"]["value"] == 1
+    left = found["own dataset nearest where datasets share label strings"]
+    assert np.isnan(left["value"]) and left["reason"] == "no two datasets have the same label strings"
 
 
 def test_unknown_names_are_refused():

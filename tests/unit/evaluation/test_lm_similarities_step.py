@@ -40,6 +40,23 @@ def test_every_black_box_is_compared_with_every_target(tmp_path, monkeypatch):
     assert set(table["surrogate"]) == {"s"} and set(table["distance"]) == {2.0}
 
 
+def test_candidates_are_those_of_one_model_without_the_targets_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    angles = {"dte/a": 0, "dte/c": 20, "mte/m/a": 60, "mte/m/b": 30, "mte/m/d": 80, "mte/f/own": 45}
+    files = [put(name, degrees) for name, degrees in angles.items()]
+    boxes = (("m", "a"), ("f", "own"), ("m", "b"), ("m", "d"))
+    settings = SETTINGS.model_copy(update={"black_boxes": boxes, "targets": ("a", "c")})
+    lm_similarities(settings, files=files, output=Path("out.csv"))
+    table = pd.read_csv("out.csv").set_index(["model", "source", "target"])["candidates_cosine"]
+    at = {name: np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))]) for name, angle in angles.items()}
+    for target, sources in (("a", "bd"), ("c", "abd")):
+        centre = np.mean([at[f"mte/m/{source}"] for source in sources], axis=0)
+        x, y = at["mte/m/b"] - centre, at[f"dte/{target}"] - centre
+        expected = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+        assert table["m", "b", target] == pytest.approx(expected, abs=1e-5)
+    assert table["f"].isna().all(), "a single candidate has no centre but itself"
+
+
 def test_a_missing_vector_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = [put(name, degrees) for name, degrees in ANGLES.items() if name != "mte/m/a"]

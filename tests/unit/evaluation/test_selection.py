@@ -13,17 +13,16 @@ from fute.evaluation import (
     Block,
     average_blocks,
     best_rank,
-    ceiling_ndcg,
     label_shared_across,
     ndcg,
     nearest,
     neighbour_purity,
     norm_confound,
     null_comparison,
+    order_noise,
     pca2,
     performance_rate,
     selection_table,
-    separation,
     silhouette_by,
     spearman,
     tsne,
@@ -300,41 +299,68 @@ def test_margin_is_best_minus_second():
     assert row_of(frame, "tied")["margin"] == 0
 
 
-def test_beats_random_needs_the_whole_interval():
-    """Prompt 1 is always right, the others never: choosing it is no luck; ranking it last is no merit."""
+def test_a_choice_of_three_prompts_is_no_proof():
+    """Prompt 1 is always right, the others never. Taking it is a luck of one in three, however many rows there are."""
     gold = np.arange(200) % 2
     predictions = np.stack([gold, 1 - gold, 1 - gold])
-    scores = {"right": [3, 2, 1], "wrong": [1, 2, 3], "top two": [1, 1, 0]}
+    scores = {"right": [3, 2, 1], "wrong": [1, 2, 3]}
     block = Block(("a", "b", "c"), ("x", "y"), gold, predictions, {k: np.array(v) for k, v in scores.items()})
     frame = selection_table(block, draws=100).frame
-    verdicts = dict(zip(frame["method"], frame["beats_random"], strict=True))
-    assert verdicts == {
-        "right": "both", "wrong": "neither", "top two": "both",
-        "Oracle": "", "Mean over prompts": "", "Random": "",
-    }  # fmt: skip
+    right, wrong = row_of(frame, "right"), row_of(frame, "wrong")
+    assert right["performance_minus_random_lo"] > 60, "the interval of the number is far from 0"
+    assert (right["performance_p"], right["ndcg_p"], right["performance_p_worse"]) == (1 / 3, 1 / 3, 1)
+    assert (wrong["performance_p"], wrong["performance_p_worse"]) == (1, 2 / 3)
+    assert set(frame["beats_random"][:2]) == {"neither"} and set(frame["beats_random"][2:]) == {""}
+    assert frame.set_index("method").loc[["Oracle", "Random"], "ndcg_p"].isna().all()
 
 
-def test_an_interval_around_zero_beats_nothing():
-    rng = np.random.default_rng(3)
-    gold, predictions = rng.integers(0, 2, 12), rng.integers(0, 2, (5, 12))
-    block = Block(tuple("abcde"), ("x", "y"), gold, predictions, {"m": np.array([1.0, 5.0, 4.0, 2.0, 3.0])})
-    row = row_of(selection_table(block, draws=200).frame, "m")
-    assert row["performance_minus_random_lo"] < 0 < row["performance_minus_random_hi"]
-    assert row["ndcg_minus_random_lo"] < 0 < row["ndcg_minus_random_hi"]
-    assert row["beats_random"] == "neither"
+def test_p_values_against_full_enumeration():
+    block = make_block(n_prompts=5, good=[1, 2, 3, 5, 4], tied=[2, 0, 2, 2, 1])
+    frame = selection_table(block, draws=20).frame
+    accuracy = 100 * (block.predictions == block.gold).mean(axis=1)
+    for method in ("good", "tied"):
+        row, scores = row_of(frame, method), block.scores[method]
+        everything = [ndcg(accuracy, scores[list(order)]) for order in permutations(range(5))]
+        assert row["ndcg_p"] == pytest.approx(np.mean([value >= row["ndcg"] - 1e-9 for value in everything]))
+        assert row["ndcg_p_worse"] == pytest.approx(np.mean([value <= row["ndcg"] + 1e-9 for value in everything]))
+        assert row["performance_p"] == np.mean(accuracy >= row["performance"])
+        assert row["performance_p_worse"] == np.mean(accuracy <= row["performance"])
 
 
-def test_ceiling_is_low_for_few_rows_and_high_for_many():
-    few, many = make_block(n_rows=20), make_block(n_rows=20_000)
-    assert ceiling_ndcg(few) < 90
-    assert ceiling_ndcg(many) > 99.9
-    assert np.isnan(ceiling_ndcg(make_block(n_rows=1)))
+def test_equal_prompts_count_once():
+    """Prompts 3 and 4 are equal, predictions and scores. Another method scores them differently: there they count."""
+    block = make_block(n_prompts=4)
+    predictions = block.predictions[[0, 1, 3, 3]]
+    scores = {"same": np.array([1.0, 2.0, 4.0, 4.0]), "other": np.array([1.0, 2.0, 4.0, 3.0])}
+    frame = selection_table(Block(block.prompts, block.classes, block.gold, predictions, scores), draws=20).frame
+    assert row_of(frame, "same")["performance_p"] == 1 / 3 and row_of(frame, "other")["performance_p"] == 2 / 4
 
 
-def test_ceiling_of_two_rows_by_hand():
-    """Either half is one row: prompt 1 is right on row 1 only, prompt 2 on row 2 only, so halves disagree."""
-    block = Block(("a", "b"), ("x", "y"), np.array([0, 1]), np.array([[0, 0], [1, 1]]), {})
-    assert ceiling_ndcg(block) == pytest.approx(100 / np.log2(3))
+def test_the_verdict_follows_the_tests():
+    """Seven prompts of different quality: a ranking in the right order has an exact p of 1/5,040."""
+    block = make_block(n_prompts=7, n_rows=3000, right=np.arange(7), wrong=-np.arange(7), first=[0, 0, 0, 0, 0, 0, 9])
+    frame = selection_table(block, draws=50).frame
+    assert row_of(frame, "right")["ndcg_p"] == 1 / 5040 and row_of(frame, "right")["performance_p"] == 1 / 7
+    assert row_of(frame, "right")["beats_random"] == "ndcg"
+    assert row_of(frame, "wrong")["ndcg_p_worse"] == 1 / 5040 and row_of(frame, "wrong")["beats_random"] == "neither"
+    # different choices on different datasets are different draws
+    more = [selection_table(make_block(7, 3000, seed=s, m=np.arange(7)), draws=50, seed=s) for s in range(2)]
+    turned = Block(
+        more[1].block.prompts, ("a", "b", "c"), more[1].block.gold, more[1].block.predictions[::-1],
+        {"m": -np.arange(7.0)},
+    )  # fmt: skip
+    mean = average_blocks([("a", more[0]), ("b", selection_table(turned, draws=50))])
+    assert row_of(mean, "m")["performance_p"] == pytest.approx(1 / 42) and row_of(mean, "m")["beats_random"] == "both"
+    shared = average_blocks([("a", more[0]), ("b", more[1])])
+    assert row_of(shared, "m")["performance_p"] == pytest.approx(1 / 7), "one choice for both datasets is one draw"
+
+
+def test_true_order_is_uncertain_with_few_rows_and_known_with_many():
+    few, many = (row_of(selection_table(make_block(n_rows=n, m=[1, 2, 3, 4])).frame, "m") for n in (20, 20_000))
+    assert few["random_ndcg"] < few["true_order_ndcg"] < 99 and few["reliability"] < 0.9
+    assert many["true_order_ndcg"] > 99.9 and many["reliability"] > 0.99
+    single = row_of(selection_table(make_block(n_rows=1, m=[1, 2, 3, 4])).frame, "m")
+    assert single["true_order_ndcg"] >= single["random_ndcg"] - 1e-9
 
 
 def test_selection_table_is_fast_and_reproducible():
@@ -344,7 +370,7 @@ def test_selection_table_is_fast_and_reproducible():
         first = selection_table(block, metric=metric)
         assert time.process_time() - start < 1
         assert first.frame.equals(selection_table(block, metric=metric).frame)
-    percents = ["performance", "accuracy", "macro_f1", "rate", "ndcg", "ndcg_linear", "ceiling_ndcg"]
+    percents = ["performance", "accuracy", "macro_f1", "rate", "ndcg", "ndcg_linear", "true_order_ndcg"]
     values = first.frame[percents].to_numpy()
     assert (np.isnan(values) | ((values >= 0) & (values <= 100 + 1e-9))).all()
 
@@ -377,7 +403,7 @@ def test_average_of_blocks():
     ]
     average = average_blocks(tables)
     row = row_of(average, "m")
-    for name in ("performance", "rate", "ndcg", "random_ndcg", "ceiling_ndcg", "spearman"):
+    for name in ("performance", "rate", "ndcg", "random_ndcg", "true_order_ndcg", "reliability", "spearman"):
         assert row[name] == pytest.approx(np.mean([row_of(table.frame, "m")[name] for _, table in tables]))
     assert row["datasets"] == "cb, wanli, anli"
     assert row["n_rows"] == 256
@@ -411,28 +437,42 @@ def test_average_refuses_other_methods_and_repeated_datasets():
 # ---- controls
 
 
-def test_separation():
-    clear = separation([0.1, 0.5, 0.9], [[0.1, 0.3], [0.4, 0.6], [0.8, 1.0]])
-    assert clear["sd_prompts"] == pytest.approx(0.4)
-    assert clear["sd_orders"] == pytest.approx(np.sqrt(0.02))
-    assert clear["ratio"] == pytest.approx(0.4 / np.sqrt(0.02))
-    assert "cannot be told from noise" not in clear["verdict"]
-    noisy = separation([0.1, 0.2, 0.3], [[0.1, 0.3], [0.2, 0.4], [0.1, 0.3]])
-    assert noisy["ratio"] == pytest.approx(0.1 / np.sqrt(0.02))
-    assert "cannot be told from noise" in noisy["verdict"]
+def test_order_noise_by_hand():
+    """Prompts 0.2, 0.5, 0.9 in the mean of two orders; the second order adds 0.2 to all, and 0.03, -0.06, 0.03."""
+    table = [[0.1, 0.33], [0.4, 0.54], [0.8, 1.03]]
+    result = order_noise(np.mean(table, axis=1), table)
+    residuals = np.array([[-0.015, 0.015], [0.03, -0.03], [-0.015, 0.015]])
+    means = np.mean(table, axis=1)
+    assert result["sd_prompts"] == pytest.approx(means.std(ddof=1))
+    assert result["sd_residual"] == pytest.approx(np.sqrt((residuals**2).sum() / 2))
+    assert result["order_f"] == pytest.approx(2 * means.var(ddof=1) / ((residuals**2).sum() / 2))
+    assert result["order_p"] < 0.05 and result["verdict"].startswith(
+        "prompts can be told from the noise of order seeds"
+    )
+    noisy = order_noise([0.1, 0.2, 0.3], [[0.1, 0.3], [0.4, 0.2], [0.1, 0.3]])
+    assert noisy["order_p"] > 0.5 and "prompts cannot be told from the noise" in noisy["verdict"]
 
 
-def test_separation_without_any_spread():
-    assert separation([0.3, 0.4], [[0.3, 0.3], [0.4, 0.4]])["ratio"] == np.inf
-    same = separation([0.3, 0.3, 0.3], np.full((3, 3), 0.3))
-    assert np.isnan(same["ratio"])
-    assert "cannot be told from noise" in same["verdict"]
+def test_order_noise_without_any_spread():
+    assert order_noise([0.3, 0.4], [[0.3, 0.3], [0.4, 0.4]])["order_f"] == np.inf
+    # an order that moves all prompts alike makes no noise
+    moved = order_noise([0.35, 0.45], [[0.3, 0.4], [0.4, 0.5]])
+    assert moved["order_p"] < 1e-9 and moved["sd_residual"] == pytest.approx(0, abs=1e-12)
+    same = order_noise([0.3, 0.3, 0.3], np.full((3, 3), 0.3))
+    assert np.isnan(same["order_p"]) and same["verdict"].startswith("all prompts have the same similarities")
+
+
+def test_equal_prompts_are_one_row_of_the_layout():
+    table = [[0.1, 0.3], [0.4, 0.2], [0.1, 0.5]]
+    doubled = [table[0], table[1], table[2], table[0]]
+    once, twice = (order_noise(np.mean(each, axis=1), each) for each in (table, doubled))
+    assert once["order_p"] == twice["order_p"] and once["order_f"] == twice["order_f"]
 
 
 @pytest.mark.parametrize("orders", [[[0.1], [0.2]], [[0.1, 0.2]], [0.1, 0.2], [[0.1, np.nan], [0.1, 0.2]]])
-def test_separation_refuses(orders):
+def test_order_noise_refuses(orders):
     with pytest.raises(ValueError, match=r"order seeds|finite"):
-        separation([0.1, 0.2], orders)
+        order_noise([0.1, 0.2], orders)
 
 
 def test_null_comparison():

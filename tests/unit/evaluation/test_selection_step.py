@@ -92,7 +92,8 @@ def results(tmp_path, monkeypatch):
                 tensors = 0.1 * k if method == "taskemb" else nan
                 similar.append({"method": method, "model": model, "prompt": prompt, "dataset": dataset,
                                 "cosine": 0.9 - 0.1 * k, "centred_cosine": -0.1 + 0.1 * k,
-                                "tensor_mean_cosine": tensors})  # fmt: skip
+                                "tensor_mean_cosine": tensors, "candidates_cosine": nan,
+                                "nulls_cosine": nan, "task2vec_cosine": nan})  # fmt: skip
         path = Path(f"results/baselines/{model}/{dataset}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"prompts": SETTINGS["prompts"][category], "scores": baseline(category)}))

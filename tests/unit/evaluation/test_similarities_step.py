@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from fute.embeddings import Embedding, load, save
 from fute.evaluation.geometry_step import GeometrySettings, geometry
-from fute.evaluation.similarities_step import SimilaritySettings, similarities
+from fute.evaluation.similarities_step import SimilaritySettings, similarities, similarity_row
 
 PROMPTS = ("sa-1", "sa-2", "sa-3", "sa-4")
 START = np.array([1.0, 1.0, 1.0, 0.0, 0.0], dtype=np.float32)
@@ -31,6 +31,7 @@ def files(tmp_path, monkeypatch) -> dict[str, Path]:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     found = {"dte/d": write("dte/d", rng.normal(size=(2, 5)))}
+    found["d.abc"] = write("dte-controls/d.abc", rng.normal(size=(1, 5)))
     for prompt in PROMPTS:
         found[prompt] = write(f"mte/m/{prompt}", rng.normal(size=(2, 5)))
         for variant in ("null-1", "null-2", "abc"):
@@ -58,16 +59,39 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
         row, mte = table.loc[prompt], vectors[prompt]
         assert row["cosine"] == pytest.approx(cos(mte.vector, dte.vector))
         assert row["centred_cosine"] == pytest.approx(cos(mte.vector - START, dte.vector - START))
+        for name, members in (("candidates", PROMPTS), ("nulls", [f"{p}.null-{i}" for p in PROMPTS for i in (1, 2)])):
+            centre = np.mean([vectors[member].vector for member in members], axis=0)
+            assert row[f"{name}_cosine"] == pytest.approx(cos(mte.vector - centre, dte.vector - centre), rel=1e-5)
+        assert np.isnan(row["task2vec_cosine"]) and np.isnan(row["largest_entry"]), "these are of TaskEmb"
     (check,) = pd.read_csv("c.csv").to_dict("records")
     cosines = np.array([cos(vectors[p].vector, dte.vector) for p in PROMPTS])
     of_orders = np.array([[cos(o, dte.vector) for o in vectors[p].orders] for p in PROMPTS])
     assert check["sd_prompts"] == pytest.approx(cosines.std(ddof=1))
-    assert check["sd_orders"] == pytest.approx(np.sqrt(of_orders.var(axis=1, ddof=1).mean()))
-    assert check["ratio"] == pytest.approx(check["sd_prompts"] / check["sd_orders"])
+    noise = of_orders - of_orders.mean(axis=1, keepdims=True) - of_orders.mean(axis=0) + of_orders.mean()
+    assert check["sd_residual"] == pytest.approx(np.sqrt((noise**2).sum() / 3))
+    assert check["order_f"] == pytest.approx(2 * of_orders.mean(axis=1).var(ddof=1) / check["sd_residual"] ** 2)
+    assert 0 < check["order_p"] < 1
     null = np.array([[cos(vectors[f"{p}.null-{i}"].vector, dte.vector) for i in (1, 2)] for p in PROMPTS])
     assert check["null_mean"] == pytest.approx(null.mean()) and check["null_max"] == pytest.approx(null.max())
-    abc = [cos(vectors[f"{p}.abc"].vector, dte.vector) for p in PROMPTS]
+    abc = [cos(vectors[f"{p}.abc"].vector, vectors["d.abc"].vector) for p in PROMPTS]
     assert check["abc_spearman"] == pytest.approx(spearmanr(of_orders[:, 0], abc).statistic)
+
+
+def test_taskemb_has_task2vecs_similarity_and_says_what_one_entry_carries():
+    mte, dte = (
+        Embedding(
+            np.array(values, dtype=np.float32),
+            "taskemb",
+            {},
+            {"unknown_tokens": 0.0},
+            np.array([values], dtype=np.float32),
+        )
+        for values in ([9.0, 1.0, 0.0], [9.0, 0.0, 1.0])
+    )
+    row = similarity_row(mte, dte)
+    assert row["largest_entry"] == 1 and row["cosine"] == pytest.approx(81 / 82)
+    assert row["task2vec_cosine"] == pytest.approx(0.2)
+    assert np.isnan(row["candidates_cosine"]) and np.isnan(row["nulls_cosine"])
 
 
 def test_vectors_of_another_basis_are_refused(files):
@@ -82,7 +106,9 @@ def test_without_controls_their_cells_are_empty(files):
         settings(control_methods=()), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv")
     )
     (check,) = pd.read_csv("c.csv").to_dict("records")
-    assert np.isnan(check["null_mean"]) and np.isnan(check["abc_spearman"]) and np.isfinite(check["ratio"])
+    table = pd.read_csv("s.csv")
+    assert table["nulls_cosine"].isna().all() and table["candidates_cosine"].notna().all()
+    assert np.isnan(check["null_mean"]) and np.isnan(check["abc_spearman"]) and np.isfinite(check["order_p"])
 
 
 def test_geometry_tells_two_clusters_apart(tmp_path, monkeypatch):

@@ -16,19 +16,21 @@ from support.synthetic_lm import DATASETS, FOLDER, MODELS, baselines, similariti
 from fute.evaluation.fusion import reciprocal_rank_fusion
 from fute.evaluation.lm_evaluation_step import FUSED, TransferSettings, lm_evaluation
 from fute.evaluation.metrics import best_rank, best_rank_permuted, ndcg, ndcg_permuted
-from fute.evaluation.resampling import bootstrap_counts, interval, p_value
+from fute.evaluation.resampling import bootstrap_counts, interval
 from fute.evaluation.transfer import (
-    CEILING,
     RANDOM,
+    TRUE_ORDER,
     Case,
     Relevance,
     candidates,
-    ceiling,
     cell_rows,
     measure,
     scopes,
+    seed_noise,
+    seed_reliability,
     seed_spearman,
     target_rows,
+    true_order,
 )
 from fute.evaluation.transfer_matrix_step import MatrixError, MatrixSettings, check_matrix, read_matrix, transfer_matrix
 
@@ -111,7 +113,7 @@ def test_target_rows_by_hand():
     assert chance["ndcg"] == pytest.approx(
         np.mean([ndcg([70, 60, 70, 40], order) for order in itertools.permutations(range(4))])
     )
-    assert CEILING not in set(rows["method"])
+    assert TRUE_ORDER not in set(rows["method"])
 
 
 @pytest.mark.parametrize(("p", "expected"), [(10, 5.5), (21, 11), (22, 11.5)])
@@ -120,17 +122,26 @@ def test_random_rank_of_the_papers_tables(p, expected):
     assert row_of(rows, RANDOM)["rho"] == expected
 
 
-def test_ceiling_by_hand():
-    """Seed 1 ranks s0, s1, s2; seed 2 ranks s1, s0, s2: each puts the other's best second."""
+def test_true_order_by_hand():
+    """Seed 1: 70, 60, 50; seed 2: 65, 75, 40. What a seed adds to all sources alike is no noise."""
     two = case([[70, 60, 50], [65, 75, 40]])
-    found = ceiling(two)
-    assert found["rho"] == 2
-    assert found["ndcg"] == pytest.approx((ndcg([65, 75, 40], [3, 2, 1]) + ndcg([70, 60, 50], [2, 3, 1])) / 2)
+    # means of rows 67.5, 67.5, 45, of columns 60, 60; residuals 2.5, -7.5, 5 and their negatives
+    residual = 2 * (2.5**2 + 7.5**2 + 5**2) / 2
+    assert seed_noise(two) == pytest.approx(residual / 2)
+    variance = np.var([67.5, 67.5, 45], ddof=1)
+    assert seed_reliability(two) == pytest.approx(1 - residual / 2 / variance)
     assert seed_spearman(two) == pytest.approx(0.5)
+    row = row_of(pd.DataFrame(target_rows(two)), TRUE_ORDER)
+    assert 1 <= row["rho"] < 2 and ndcg([67.5, 67.5, 45], [0, 0, 0]) < row["ndcg"] < 100
     same = case([[70, 60, 50]] * 3)
-    assert ceiling(same) == {"rho": 1, "ndcg": 100} and seed_spearman(same) == pytest.approx(1)
-    assert np.isnan(ceiling(case([70, 60]))["rho"]) and np.isnan(seed_spearman(case([70, 60])))
-    assert row_of(pd.DataFrame(target_rows(two)), CEILING)["rho"] == 2
+    assert true_order(same) == {"rho": 1, "ndcg": pytest.approx(100)} and seed_reliability(same) == 1
+    # the seeds contradict each other: nothing is known of the order, as by chance
+    opposed = case([[70, 60, 50], [50, 60, 70.5]])
+    assert seed_reliability(opposed) == 0 and true_order(opposed) == measure(opposed, [0, 0, 0])
+    assert np.isnan(true_order(case([70, 60]))["rho"]) and np.isnan(seed_spearman(case([70, 60])))
+    assert np.isnan(seed_reliability(case([70, 60])))
+    alone = case([[70.0], [60.0]])
+    assert true_order(alone) == {"rho": 1, "ndcg": 100} and np.isnan(seed_reliability(alone))
 
 
 def test_rrf_by_hand():
@@ -169,35 +180,55 @@ def test_permuted_measures_are_those_of_permuted_scores(scores):
     assert values.mean() == pytest.approx(ndcg(performance, np.zeros(4)))
 
 
-def enumerated(cases, method, name):
-    """Share of all combinations of orders that are as good as the observed ranking or better."""
+def enumerated(cases, names, method, name):
+    """P-values of a rank so low or an NDCG so high, and of the opposite, over all permutations of the sources' names.
+
+    A target that is a source itself takes the source that would replace it out of the way: its cycle skips it.
+    """
     sign = -1 if name == "rho" else 1
-    observed = np.mean([measure(one, one.scores[method])[name] for one in cases])
-    per_case = [[measure(one, scores)[name] for scores in itertools.permutations(one.scores[method])] for one in cases]
-    values = [np.mean(combination) for combination in itertools.product(*per_case)]
-    return np.mean([sign * value >= sign * observed - 1e-9 for value in values])
+    observed = sign * np.mean([measure(one, one.scores[method])[name] for one in cases])
+    values = []
+    for order in itertools.permutations(names):
+        replaced = dict(zip(names, order, strict=True))
+        measures = []
+        for one in cases:
+            scores = dict(zip(one.candidates, one.scores[method], strict=True))
+            taken = [replaced[c] if replaced[c] in scores else replaced[replaced[c]] for c in one.candidates]
+            measures.append(measure(one, [scores[c] for c in taken])[name])
+        values.append(sign * np.mean(measures))
+    above = np.array(values) - observed
+    return [np.mean(above >= -1e-9), np.mean(above <= 1e-9)]
+
+
+def named(names, runs, target, **scores):
+    scores = {name: np.array(values, dtype=float) for name, values in scores.items()}
+    return Case(target, tuple(names), np.array([runs], dtype=float), np.array([50.0]), scores)
 
 
 def test_p_values_against_full_enumeration():
+    """One permutation of the sources' names for all targets, two of which are sources and one of which is not."""
+    names = ("a", "b", "c", "d")
     cases = [
-        case([70, 60, 50], target="a", good=[3, 2, 1], bad=[1, 2, 3], tied=[1, 1, 0]),
-        case([40, 55, 45, 30], target="b", good=[1, 4, 2, 3], bad=[4, 1, 2, 3], tied=[0, 0, 0, 1]),
+        named("bcd", [70, 60, 50], "a", good=[3, 2, 1], bad=[1, 2, 3], tied=[1, 1, 0]),
+        named("adc", [40, 45, 30], "b", good=[1, 4, 2], bad=[1, 2, 3], tied=[0, 0, 1]),
+        named("abcd", [40, 55, 45, 30], "e", good=[1, 4, 2, 3], bad=[4, 1, 2, 3], tied=[0, 0, 0, 1]),
     ]
-    frame = cell_rows(cases, draws=50, permutations=20_000, seed=1)
+    exact = cell_rows(cases, draws=50, seed=1)
     for method in ("good", "bad", "tied"):
         for name in ("rho", "ndcg"):
-            expected = enumerated(cases, method, name)
-            spread = 5 * math.sqrt(expected * (1 - expected) / 20_000) + 1e-4
-            assert row_of(frame, method)[f"{name}_p"] == pytest.approx(expected, abs=spread), (method, name)
-    assert row_of(frame, "good")["rho_p"] == pytest.approx(1 / 12, abs=0.01)  # best of 3 times best of 4
-    assert np.isnan(row_of(frame, RANDOM)["rho_p"])
+            row = row_of(exact, method)
+            expected = enumerated(cases, names, method, name)
+            assert [row[f"{name}_p"], row[f"{name}_p_worse"]] == pytest.approx(expected), (method, name)
+    assert np.isnan(row_of(exact, RANDOM)["rho_p"]) and np.isnan(row_of(exact, RANDOM)["ndcg_p_worse"])
+    drawn = row_of(cell_rows(cases, draws=50, permutations=23, seed=1), "good")  # 24 are too many: 23 random ones
+    assert drawn["rho_p"] in [(1 + k) / 24 for k in range(24)]
 
 
-def test_p_value_counts_the_observed_order():
-    assert p_value(5, [1, 2, 3]) == 0.25
-    assert p_value(3, [1, 2, 3]) == 0.5
-    assert p_value(0, [1, 2, 3]) == 1
-    assert np.isnan(p_value(float("nan"), [1, 2]))
+def test_a_ranking_shared_by_all_targets_is_one_draw():
+    """Three targets, one good source, one ranking: had each target its own chance, p were 1/64."""
+    names = [f"s{i}" for i in range(4)]
+    cases = [named(names, [70, 60, 60, 60], f"t{i}", method=[9, 1, 1, 1]) for i in range(3)]
+    assert row_of(cell_rows(cases, draws=20), "method")["rho_p"] == 1 / 4
 
 
 def make_cases(n=7, p=6, seed=3):
@@ -228,7 +259,7 @@ def test_cells_against_a_plain_loop():
             assert ends == pytest.approx(np.percentile(paired, [2.5, 97.5]), abs=1e-9)
     copy = row_of(frame, "copy")
     assert (copy["rho"], copy["ndcg"], copy["rho_hi"], copy["n_targets"]) == (1, pytest.approx(100), 1, 7)
-    assert copy["rho_p"] == copy["ndcg_p"] == 1 / 101
+    assert copy["rho_p"] == copy["ndcg_p"] == 1 / 101 and copy["rho_p_worse"] == 1
     assert row_of(frame, RANDOM)["rho_minus_random_hi"] == 0
     assert frame.equals(cell_rows(cases, draws=draws, permutations=100, seed=9))
 
@@ -392,7 +423,7 @@ def test_methods_of_the_step(tmp_path):
     within, across = (set(at(rows, scope=scope)["method"]) for scope in ("in-class", "all-class"))
     assert within == {
         "DataSize", "CurveGrad", "TuPaTE", "FUTE + TaskEmb", "FUTE + TaskEmb (tensor mean)", "FUTE + TuPaTE",
-        "FUTE + TuPaTE (centred)", FUSED, RANDOM, CEILING,
+        "FUTE + TuPaTE (centred)", FUSED, RANDOM, TRUE_ORDER,
     }  # fmt: skip
     assert within - across == {"CurveGrad"}, "it gives nothing where sources are of another class"
     assert FUSED not in set(run(tmp_path, methods=("tupate",))["targets"]["method"])
@@ -442,11 +473,12 @@ def test_tables_are_empty_where_every_target_is_left_out(tmp_path):
     assert frames["table1"].empty and "ndcg_minus_random_lo" in frames["table1"]
 
 
-def test_one_seed_has_no_ceiling_and_no_domain_an_empty_table(tmp_path):
+def test_one_seed_has_no_true_order_and_no_domain_an_empty_table(tmp_path):
     only = {name: dataset for name, dataset in DATASETS.items() if dataset.domain is None}
     runs = transfer(seeds=1)
     frames = run(tmp_path, {"transfer": runs[~runs["target"].isin(["fin-a", "med-a"])]}, datasets=only)
-    assert CEILING not in set(frames["table1"]["method"]) and frames["table1"]["seed_spearman"].isna().all()
+    assert TRUE_ORDER not in set(frames["table1"]["method"]) and frames["table1"]["seed_spearman"].isna().all()
+    assert frames["table1"]["reliability"].isna().all()
     assert frames["table2"].empty and list(frames["table2"]) == list(frames["table1"])
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fute.artifacts import Step, read_jsonl
 from fute.config.engines import EngineSettings
+from fute.config.llm_baselines import PAPER_BASELINES
 from fute.config.prompts import Prompt, followup, user_message
 from fute.data.rows import Row
 from fute.llm import label_batch_step as labelling
@@ -255,6 +257,17 @@ def test_a_killed_batch_goes_on_and_gives_the_same_bytes(place, monkeypatch):
     assert Path("batches/b.jsonl.gz").read_bytes() == Path("whole/b.jsonl.gz").read_bytes()
 
 
+def test_answers_may_hold_any_character(place, monkeypatch):
+    said = "one\u2028two\u0085three\x0b\r\n"
+
+    class Odd(StandInEngine):
+        def score(self, requests):
+            return [dataclasses.replace(result, text=said) for result in super().score(requests)]
+
+    run(monkeypatch, Odd(), spec(("sa-1", "u")))
+    assert {row["text"] for row in extract("sa-1", "u")} == {said}
+
+
 def test_a_changed_corpus_is_noticed(place, monkeypatch):
     run(monkeypatch, StandInEngine(), spec(("sa-1", "u")))
     with Step("fute.batching", settings={}) as step:
@@ -366,9 +379,21 @@ def with_spell(*cells: tuple[str, str]) -> BatchSpec:
 
 def test_a_server_without_echo_costs_one_request(place, monkeypatch):
     engine = Server(echo=False)
-    with pytest.raises(SpellUnavailable, match=r"does not echo; to run everything but SPELL, write llm: {baselines: "):
+    with pytest.raises(SpellUnavailable, match=r"does not echo\. To leave it out, write llm: {baselines: "):
         run(monkeypatch, engine, with_spell(("sa-1", "u"), ("sa-1", "d")))
     assert engine.asked == [] and len(engine.likelihoods) == 1
+
+
+def test_the_error_names_all_other_baselines():
+    assert yaml.safe_load(labelling.WITHOUT_SPELL) == {
+        "llm": {"baselines": [n for n in PAPER_BASELINES if n != "spell"]}
+    }
+
+
+def test_the_first_likelihood_is_not_asked_for_twice(place, monkeypatch):
+    engine = Server()
+    run(monkeypatch, engine, with_spell(("sa-1", "u"), ("sa-1", "d")))
+    assert sorted(engine.likelihoods) == [f"sa-1 on d/{i}" for i in range(5)]
 
 
 def test_answers_are_kept_when_likelihoods_fail_and_spell_is_left_out(place, monkeypatch):
@@ -505,6 +530,17 @@ def test_answers_of_another_model_are_not_taken(place, monkeypatch):
     engine = StandInEngine()
     run(monkeypatch, engine, spec(("sa-1", "u")), "batches/b.jsonl.gz")
     assert len(engine.asked) == 8
+
+
+def test_no_answer_is_taken_from_a_batch_that_is_not_what_its_record_says(place, monkeypatch, capsys):
+    cells = (("sa-1", "d"), ("sa-2", "d"))
+    run(monkeypatch, StandInEngine(), without_spell(*cells), "batches/a.jsonl.gz")
+    shutil.rmtree("batches/a.partial")
+    Path("batches/a.jsonl.gz").write_bytes(b"no gzip")
+    engine = StandInEngine()
+    run(monkeypatch, engine, with_spell(*cells), "batches/b.jsonl.gz")
+    assert len(engine.asked) == 10
+    assert "a.jsonl.gz: is not what its record says, so no answers are taken" in capsys.readouterr().out
 
 
 def test_a_batch_that_is_declared_finished_gives_no_answers(place, monkeypatch):

@@ -236,8 +236,24 @@ def test_a_label_is_right_or_there_is_none(server, top, expected):
     assert label(server, top) == expected
 
 
+def test_a_chosen_token_that_is_not_listed_counts_once(server):
+    answer = chat({"no": math.log(0.3), "The": -6.0})
+    first = answer["choices"][0]["logprobs"]["content"][0]
+    first |= {"token": "Ġyes", "logprob": math.log(0.6)}
+    server.reply = lambda n, path, body: (200, {}, answer)
+    for _ in range(2):
+        [result] = engine(server).score([request()])
+        assert [math.exp(s) for s in result.log_scores] == pytest.approx([0.3, 0.6])
+        assert result.first_token in ("Ġyes", "yes")
+        first["top_logprobs"] += entries({"yes": math.log(0.6)})
+
+
+def test_entries_without_a_text_are_left_out(server):
+    assert label(server, [None, {}, {"token": None, "logprob": -0.1}, *entries({"yes": -0.2})]) == 1
+
+
 def test_probabilities_that_are_none_are_refused(server):
-    with pytest.raises(ServerError, match=r"request r0: .* add up to 3.364.*no natural log-probabilities"):
+    with pytest.raises(ServerError, match=r"request r0: .* add up to 3.364.*natural log-probabilities"):
         label(server, {"yes": 0.9, "no": -0.1})
     with pytest.raises(ServerError, match="add up to"):
         label(server, {"yes": math.inf})

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp, softmax
 
+from fute.config.engines import EngineSettings
 from fute.llm.class_scores import calibrate, decided, normalise, predict
-from fute.llm.scoring import class_log_scores, coverage, verbalizer_ids
+from fute.llm.engine import EngineError, ScoreRequest
+from fute.llm.scoring import NextToken, class_log_scores, coverage, score_requests, verbalizer_ids
 
 scores = arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-700, 0))
 PIECES = ["no", "t", "yes", "Yes", "y", "may", "be", " ", "?", "A", ":"]
@@ -144,3 +146,59 @@ def test_an_empty_verbalizer_is_an_error():
 )
 def test_a_label_is_decided_unless_a_class_that_was_not_seen_may_be_better(log_scores, seen, index):
     assert decided(log_scores, seen) == index
+
+
+class Letters:
+    """A tokenizer of letters, and a model that always answers with one token. Stands in for both."""
+
+    lead = ""
+
+    def __init__(self, answer: str = "n") -> None:
+        self.answer, self.tokenizer, self.asked = answer, self, 0
+
+    def render(self, *turns, system=None):
+        return turns[-1] + ":"
+
+    def encode(self, texts):
+        return [[ord(letter) for letter in text] for text in texts]
+
+    def decode(self, ids):
+        return self.answer if ids == [0] else "".join(map(chr, ids))
+
+    def check_length(self, *of): ...
+
+    def next_tokens(self, prompts, wanted, answer_tokens):
+        self.asked += len(prompts)
+        first = ord(self.answer) if len(self.answer) == 1 else 0
+        return [NextToken({token: -1.0 for token in tokens}, [first]) for tokens in wanted]
+
+
+def ask(engine: Letters, *words: str, **settings):
+    request = ScoreRequest("sa-1 on u/0", "text", None, tuple((word,) for word in words))
+    return score_requests(engine, engine, [request], EngineSettings(engine="transformers", **settings))
+
+
+def test_engines_with_a_tokenizer_see_every_class_and_say_the_first_token():
+    [result] = ask(Letters(), "no", "yes")
+    assert (result.seen, result.first_token, result.log_scores) == ((True, True), "n", (-1.0, -1.0))
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "match"),
+    [
+        ((" bad", "good"), {}, "request sa-1 on u/0: ' bad' has blanks around it"),
+        ((" bad", "good"), {"chat_template": "none", "score": "sequence"}, "' bad' has blanks around it"),
+        (("it is bad", "it is good"), {}, "request sa-1 on u/0: .*begin with the same word 'it'"),
+        (("no", "never"), {}, "request sa-1 on u/0: verbalizers 'no' of class 0 and 'never' of class 1 both start"),
+    ],
+)
+def test_words_that_cannot_be_told_apart_are_refused_before_the_model_is_asked(words, settings, match):
+    engine = Letters()
+    with pytest.raises(EngineError, match=match):
+        ask(engine, *words, **settings)
+    assert engine.asked == 0
+
+
+def test_a_reasoning_model_is_refused_by_engines_with_a_tokenizer():
+    with pytest.raises(EngineError, match=r"request sa-1 on u/0: the model answers with '<think>'"):
+        ask(Letters("<think>"), "no", "yes")

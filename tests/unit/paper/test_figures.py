@@ -83,7 +83,7 @@ def test_coordinates_survive_the_csv_exactly(tmp_path):
     table = read_coordinates(path)
     np.testing.assert_array_equal(table[["tsne_1", "tsne_2"]], coords.tsne)
     np.testing.assert_array_equal(table[["pca_1", "pca_2"]], coords.pca)
-    assert [table[column].tolist() for column in ("category", "model", "prompt")] == keys
+    assert [table[column].tolist() for column in ("category", "model", "prompt")] == [list(map(str, k)) for k in keys]
     assert path.read_text().splitlines()[:2] == [
         "# silhouette by category: 0.43",
         "# CoT cohesion: not defined (no such prompt)",

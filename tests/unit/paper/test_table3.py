@@ -17,6 +17,7 @@ from fute.paper.table3 import (
     REFERENCES,
     beside_paper,
     interval_frame,
+    p_value_frame,
     paper_models,
     read_printed,
     table3_frame,
@@ -24,7 +25,7 @@ from fute.paper.table3 import (
 from fute.paper.verdicts import verdict_sentences
 
 PRINTED = Path(__file__).parents[3] / "resources/paper/table3.csv"
-ENDS = [f"{metric}_minus_random_{end}" for metric in ("ndcg", "performance") for end in ("lo", "hi")]
+TESTS = [f"{metric}{end}" for metric in ("ndcg", "performance") for end in ("_p", "_p_worse")]
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def ours(models=("m-a",), methods=METHODS + REFERENCES, categories=("nli", "sa")
     frame["rate"], frame["ndcg"] = frame["performance"] + 20, frame["performance"] + 40
     for metric in ("performance", "rate", "ndcg"):
         frame[f"{metric}_lo"], frame[f"{metric}_hi"] = frame[metric] - 1, frame[metric] + 1
-    return frame.assign(**dict.fromkeys(ENDS, float("nan")))
+    return frame.assign(**dict.fromkeys(TESTS, 0.5))
 
 
 def paper_as_ours(printed: pd.DataFrame) -> pd.DataFrame:
@@ -229,40 +230,47 @@ def test_models_map_one_to_one_or_not_at_all():
     assert paper_models(["llama-2-13b", "llama-2-13b-chat"]) == {}
 
 
+def test_p_values_are_of_methods_choices_and_rankings():
+    rows = ours(methods=("MI", "FUTE + TuPaTE", "Random"), categories=("sa",))
+    rows["ndcg_p"], rows["performance_p"] = [0.0004, 0.0123, float("nan")], [1.0, float("nan"), 0.5]
+    frame = p_value_frame(rows)  # rows come last first: Random, FUTE + TuPaTE, MI
+    assert list(frame.columns) == [("m-a", "Performance"), ("m-a", "NDCG")]
+    assert frame.loc[("SA", "MI")].tolist() == ["0.500", MISSING]
+    assert frame.loc[("SA", "FUTE + TuPaTE")].tolist() == [MISSING, "0.012"] and len(frame) == 2
+
+
 def verdict_rows(**values: list[float]) -> pd.DataFrame:
-    """Two blocks of one method, with the ends of the intervals of the differences to random."""
+    """Two blocks of one method, with the p-values of its tests against random selection."""
     rows = ours(models=("m-a",), methods=("FUTE + TuPaTE",))
     rows = rows.sort_values("category", ascending=False, ignore_index=True)
     return rows.assign(**values)
 
 
-def controls(*ratios: float) -> pd.DataFrame:
-    names = ("sst2", "cb", "anli")[: len(ratios)]
-    return pd.DataFrame({"method": "tupate", "model": "m-a", "dataset": names, "ratio": ratios})
+def controls(*p: float) -> pd.DataFrame:
+    names = ("sst2", "cb", "anli")[: len(p)]
+    return pd.DataFrame({"method": "tupate", "model": "m-a", "dataset": names, "order_p": p})
 
 
-def test_verdict_counts_only_intervals_that_leave_zero_out():
+def test_verdict_counts_p_values_up_to_the_level():
     rows = verdict_rows(
-        ndcg_minus_random_lo=[0.1, -3.0],
-        ndcg_minus_random_hi=[9.0, -0.1],
-        performance_minus_random_lo=[0.0, -2.0],
-        performance_minus_random_hi=[3.0, 2.0],
-    )
-    (sentence,) = verdict_sentences(rows, controls(2.0, 5.0))
+        ndcg_p=[0.05, 0.99], ndcg_p_worse=[0.96, 0.01], performance_p=[0.06, 0.5], performance_p_worse=[0.95, 0.9],
+        ndcg_minus_random_lo=-1.0, performance_minus_random_lo=3.0, performance_minus_random_hi=9.0,
+    )  # fmt: skip
+    (sentence,) = verdict_sentences(rows, controls(0.05, 0.0004))
     assert sentence == (
         "FUTE + TuPaTE: NDCG beats random selection in 1 of 2 blocks (SA m-a) and loses to random selection "
         "in 1 of 2 blocks (NLI m-a); performance cannot be told from random selection in any of 2 blocks. "
-        "The selection can be told from the noise of order seeds on all 2 targets (smallest ratio 2.00)."
+        "Prompts can be told from the noise of order seeds on all 2 targets (largest p 0.050)."
     )
 
 
 def test_verdict_names_targets_within_noise():
-    (sentence,) = verdict_sentences(verdict_rows(), controls(1.99, 3.0, 0.5))
+    rows = verdict_rows(**dict.fromkeys(TESTS, float("nan")))
+    (sentence,) = verdict_sentences(rows, controls(0.06, 0.001, 0.5))
     assert sentence == (
-        "FUTE + TuPaTE: NDCG has no interval, so it cannot be held against random selection; "
-        "performance has no interval, so it cannot be held against random selection. "
-        "The selection cannot be told from the noise of order seeds on 2 of 3 targets: "
-        "the ratio is under 2 for m-a on sst2 (1.99) and anli (0.50)."
+        "FUTE + TuPaTE: NDCG has no test against random selection; performance has no test against random selection. "
+        "Prompts cannot be told from the noise of order seeds on 2 of 3 targets: "
+        "p is over 0.05 for m-a on sst2 (0.060) and anli (0.500)."
     )
 
 

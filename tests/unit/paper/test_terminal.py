@@ -11,7 +11,7 @@ import pytest
 from fute.paper.ranking import rank
 from fute.paper.terminal import NoResults, show
 
-ENDS = {f"{metric}_minus_random_{end}": 0.0 for metric in ("ndcg", "performance") for end in ("lo", "hi")}
+TESTS = {f"{metric}{end}": 0.5 for metric in ("ndcg", "performance") for end in ("_p", "_p_worse")}
 COSINES = {"sa-1": 0.5, "sa-3": 0.9, "sa-7": 0.75, "sa-9": 0.75}
 
 
@@ -23,18 +23,19 @@ def results(tmp_path: Path) -> Path:
     similar = [
         {"method": method, "model": model, "prompt": prompt, "dataset": dataset,
          "cosine": cosine if (model, method, dataset) == ("m-a", "tupate", "films") else 1 - cosine,
-         "unknown_tokens": 0.0}
+         "candidates_cosine": cosine - 0.7 if dataset == "series" else float("nan"),
+         "largest_entry": cosine if method == "taskemb" else float("nan"), "unknown_tokens": 0.0}
         for method in ("taskemb", "tupate") for model in ("m-b", "m-a") for dataset in ("films", "series")
         for prompt, cosine in COSINES.items()
     ]  # fmt: skip
     controls = [
-        {"method": "tupate", "model": model, "dataset": "films", "ratio": ratio, "sd_orders": 0.0123,
+        {"method": "tupate", "model": model, "dataset": "films", "order_p": p, "sd_residual": 0.0123,
          "verdict": f"verdict of {model}"}
-        for model, ratio in (("m-a", 3.0), ("m-b", 0.5))
+        for model, p in (("m-a", 0.01), ("m-b", 0.5))
     ]  # fmt: skip
     table3 = [
         {"category": "sa", "model": model, "method": method, "performance": 60.0 + i, "rate": 80.0, "ndcg": 90.0}
-        | ENDS | ({"ndcg_minus_random_lo": 1.0, "ndcg_minus_random_hi": 2.0} if method == "FUTE + TuPaTE" else {})
+        | TESTS | ({"ndcg_p": 0.01, "ndcg_p_worse": 1.0} if method == "FUTE + TuPaTE" else {})
         for model in ("m-a", "m-b")
         for i, method in enumerate(["MI", "FUTE + TaskEmb", "FUTE + TuPaTE", "Oracle", "Random"])
     ]  # fmt: skip
@@ -83,14 +84,24 @@ def test_rank_counts_rows_without_a_label(results, capsys):
 def test_rank_says_how_far_order_seeds_move_a_cosine(results, capsys):
     rank("films", results, "tupate")
     text = words(capsys.readouterr().out)
-    assert "Between order seeds the cosine varies by 0.0123 (standard deviation): verdict of m-a." in text
+    assert "The order of training texts moves a cosine by 0.0123 (standard deviation): verdict of m-a." in text
     assert text.index("verdict of m-b") < text.index("m-a on films") < text.index("verdict of m-a")
 
 
 def test_rank_without_a_control_prints_the_ranking_alone(results, capsys):
     rank("series", results, "tupate")
     text = capsys.readouterr().out
-    assert len(ranked(text)) == 8 and "order seeds" not in text
+    assert len(ranked(text)) == 8 and "order of training texts" not in text
+
+
+def test_rank_shows_what_is_left_of_a_cosine(results, capsys):
+    """Around the mean of the candidates, and without the one entry that carries most of TaskEmb's."""
+    rank("series", results, "taskemb")
+    text = capsys.readouterr().out
+    assert ranked(text)[0] == ["1", "sa-1", "0.5000", "0.2500", "-0.2000"] and ranked(text)[3][-1] == "0.2000"
+    assert "One entry of the vectors carries 50.0 to 90.0 % of these cosines." in words(text)
+    rank("films", results, "tupate")
+    assert "One entry" not in capsys.readouterr().out
 
 
 def test_rank_of_fine_tuned_models_leaves_the_dataset_itself_out(language_models, capsys):
@@ -162,7 +173,7 @@ def test_show_prints_table_verdicts_times_and_places(results, capsys):
     assert [line for line in text.splitlines() if line.strip().startswith("FUTE + TuPaTE")]
     one = words(text)
     assert "- FUTE + TuPaTE: NDCG beats random selection in 2 of 2 blocks (SA m-a and SA m-b)" in one
-    assert "on 1 of 2 targets: the ratio is under 2 for m-b on films (0.50)" in one
+    assert "on 1 of 2 targets: p is over 0.05 for m-b on films (0.500)" in one
     assert "- MI:" not in one, "verdicts of the embeddings only"
     assert re.search(r"Time by step: label_batch 2\s?m(in)? 0?5\s?s", one), one
     for name in ("report.html", "tables", "figures"):
@@ -179,18 +190,18 @@ def language_models(tmp_path: Path) -> Path:
     """The evaluation of a run with the language-model experiment alone, without domain targets."""
     folder = tmp_path / "lm" / "results"
     (folder / "evaluation").mkdir(parents=True)
-    far = {"rho_minus_random_lo": -2.0, "rho_minus_random_hi": -1.0, "rho_p": 0.01}
-    ends = {f"{metric}_minus_random_{end}": 0.0 for metric in ("rho", "ndcg") for end in ("lo", "hi")}
+    far = {"rho_p": 0.01, "rho_p_worse": 1.0}
+    tests = {f"{metric}{end}": 0.5 for metric in ("rho", "ndcg") for end in ("_p", "_p_worse")}
     cells = [
         {"model": "m-a", "cell": "cr-in-class", "method": method, "rho": 1.5 + i, "ndcg": 80.0 + i}
-        | ends | {"rho_p": 0.5, "ndcg_p": 0.5} | (far if method == "FUTE + TuPaTE" else {})
+        | tests | (far if method == "FUTE + TuPaTE" else {})
         for i, method in enumerate(["DataSize", "TaskEmb", "FUTE + TuPaTE", "Random"])
     ]  # fmt: skip
     direct = {"model": "m-a", "target": ["topics", "grammar"], "direct": [70.0, 0.0], "majority": [25.0, 0.0],
               "best_transferred": [71.0, 0.0], "counted": [True, False]}  # fmt: skip
     similar = [
         {"method": "tupate", "model": model, "source": source, "target": target, "cosine": cosine,
-         "unknown_tokens": 0.0}
+         "unknown_tokens": 0.0, "candidates_cosine": float("nan"), "largest_entry": float("nan")}
         for model in ("m-a", "m-b") for target in ("topics", "grammar")
         for source, cosine in (("topics", 1.0), ("grammar", 0.25), ("letters", 0.75), ("reports", 0.5))
     ]  # fmt: skip

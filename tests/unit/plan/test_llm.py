@@ -80,7 +80,10 @@ def vectors_of(*prompts: str) -> set[str]:
 
 
 def dtes(*methods: str) -> set[str]:
-    return {f"{VECTORS}/{m}/dte/{name}.safetensors" for m in methods for names in TARGETS.values() for name in names}
+    names = [name for names in TARGETS.values() for name in names]
+    found = {f"{VECTORS}/{m}/dte/{name}.safetensors" for m in methods for name in names}
+    letters = {f"{VECTORS}/tupate/dte-controls/{name}.abc.safetensors" for name in names}
+    return found | letters if "tupate" in methods else found
 
 
 def finish(workflow: Plan) -> None:
@@ -121,10 +124,11 @@ def test_the_demos_llm_experiment_in_numbers(plan):
     assert len(labels.files()) == 24 == len(set(labels.files()))
     assert len(labels.files("unsup")) == 8 and len(labels.files("test")) == 16
     assert set(labels.files("unsup")) | set(labels.files("test")) == set(labels.files())
-    # two methods of 4 DTEs and 8 MTEs; TuPaTE's 8 MTEs have two controls each
+    # two methods of 4 DTEs and 8 MTEs; TuPaTE's 8 MTEs have two controls each, its DTEs one
     assert len(workflow.llm.vector_files("dte", "mte")) == 2 * 12
     assert len(workflow.llm.vector_files("controls")) == 8 * 2
-    assert len(workflow.llm.items) == len(workflow.vector_batches.items) == 40
+    assert len(workflow.llm.vector_files("dte-controls")) == 4
+    assert len(workflow.llm.items) == len(workflow.vector_batches.items) == 44
     assert len(workflow.llm.vector_files("mte")) == 16
     assert len(workflow.llm.baseline_files()) == 4
     # one engine start a category, one process a method
@@ -138,7 +142,7 @@ def test_the_demo_has_both_experiments(plan):
     assert len(part.finetune.models) == len(part.black_boxes) == 12 and len(part.transfer.runs) == 30
     assert part.tables == ("table1",), "no domain target, no Table 2"
     # two methods of 6 DTEs and 12 MTEs beside the LLM experiment's
-    assert len(workflow.vector_batches.items) == 40 + 2 * 18
+    assert len(workflow.vector_batches.items) == 44 + 2 * 18
     assert keys(workflow).items() >= keys(of_llm).items(), "one experiment moves nothing of the other"
     # one process for all transfer runs, and one a method and experiment for the vectors
     assert len(part.transfer.plan.new) == 1 and len(new_batches(workflow.vector_batches.plans)) == 4
@@ -163,7 +167,7 @@ def test_keys_are_the_same_every_time(plan):
 
 def test_no_two_files_share_a_key(plan):
     found = keys(plan(controls={"methods": ["taskemb", "tupate"], "null_draws": 3}))
-    assert len(set(found.values())) == len(found) == 26 + 2 * (4 + 8 * 5)
+    assert len(set(found.values())) == len(found) == 26 + 2 * (4 * 2 + 8 * 5)
 
 
 def test_editing_a_template_moves_that_prompt_alone(plan, tmp_path):
@@ -337,7 +341,7 @@ def test_a_request_changes_no_key(plan):
 def test_one_vector_a_process(plan):
     workflow = plan(embeddings_per_process=1)
     distinct = {item.key for item in workflow.vector_batches.items.values()}
-    assert len(new_batches(workflow.vector_batches.plans)) == len(distinct) == 40
+    assert len(new_batches(workflow.vector_batches.plans)) == len(distinct) == 44
     for method, part in workflow.vector_batches.plans.items():
         assert all(len(workflow.vector_batches.batch_items(method, batch)) == 1 for batch in part.new)
 
@@ -526,8 +530,9 @@ def test_embedding_specs_parse_back_to_what_was_planned(plan):
         for item in spec.items:
             recipe = spec.method_settings(item)
             if item.variant is not None:
-                assert recipe.order_seeds == recipes.mte.order_seeds[:1]
-                recipe = recipe.model_copy(update={"order_seeds": recipes.mte.order_seeds})
+                seeds = getattr(recipes, item.kind).order_seeds
+                assert recipe.order_seeds == seeds[:1]
+                recipe = recipe.model_copy(update={"order_seeds": seeds})
             assert recipe == getattr(recipes, item.kind)
             assert item.target == ("abc" if item.variant == "abc" else "label")
 
@@ -538,6 +543,8 @@ def test_verbalizers_as_targets_reach_the_step(plan):
     assert (item.target, item.classes, item.verbalizers) == ("verbalizer", ("negative", "positive"), ("no", "yes"))
     abc = workflow.vector_batches.items[paths.control(workflow.vectors.surrogate, "tupate", MODEL, "sa-3", "abc")]
     assert (abc.target, abc.verbalizers) == ("abc", None)
+    own = workflow.vector_batches.items[paths.dte_control(workflow.vectors.surrogate, "tupate", "mini-films", "abc")]
+    assert (own.kind, own.target, own.classes, own.variant) == ("dte", "abc", abc.classes, "abc")
     dte = workflow.vector_batches.items[paths.dte(workflow.vectors.surrogate, "tupate", "mini-films")]
     assert (dte.target, dte.verbalizers) == ("label", None)
 

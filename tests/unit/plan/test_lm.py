@@ -283,6 +283,29 @@ def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
     assert none.vector_files() == {} and set(none.curve_files()) == {"rte", "stsb", "squad1"}
 
 
+def test_where_sources_are_cut_to_one_size_the_tables_say_what_datasize_is(plan, data):
+    def cut(**changes):
+        return plan(data={"source": "files", "root": str(data), "train_rows": 300}, lm=lm(**changes))
+
+    plain = plan(lm=lm())
+    assert plain.lm.baselines.size_remark() == "" and plain.table_texts("table1") == plain.captions["table1"]
+    published = cut()
+    for name in ("table1", "table2"):
+        caption = published.table_settings(name)["caption"]
+        assert "at most 300 training rows here" in caption and "sizes of the published datasets" in caption
+    assert published.table_texts("table3") == published.captions["table3"]
+    unknown = {"cr": ["rte", "stsb", "imdb"], "qa": ["squad1"], "domain": []}
+    assert "it is a constant and ranks nothing" in cut(datasets=unknown).table_texts("table1")["caption"]
+    assert cut(baselines={"methods": ["textemb"]}).lm.baselines.size_remark() == ""
+
+
+def test_label_strings_of_the_sources_reach_the_geometry(plan):
+    settings = plan(lm=lm()).lm.geometry_settings()
+    assert settings["labels"] == {
+        "rte": ("entailment", "not_entailment"), "stsb": ("number",), "squad1": ("span",)
+    }  # fmt: skip
+
+
 def test_the_costs_of_the_experiment_count_the_baselines_vectors(plan):
     scores = "results/baselines/lm_baselines.csv"
     assert scores in plan(lm=lm()).efficiency_files("lm")

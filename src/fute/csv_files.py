@@ -1,0 +1,120 @@
+"""Read the CSV files that the workflow writes, and a few that people bring. `artifacts.csv_bytes` writes them.
+
+Names stay as they are: a prompt may be called `null`, `nan`, `true` or `01`. So no cell is guessed to be missing or a
+number: the type of a column follows from its name.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEXTS = frozenset(
+    {
+        *("category", "cell", "class", "corpus", "dataset", "datasets", "domain", "family", "group", "method", "model"),
+        *("name", "prompt", "rule", "scope", "script", "selected", "source", "surrogate", "target", "targets", "title"),
+        *("best_source", "left_out", "no_vector", "beats_random", "reason", "statistic", "unit", "verdict", "view"),
+    }
+)
+"""Columns of text; an empty cell is the empty text."""
+FLAGS = {"True": True, "False": False}
+"""Cells of columns that are true or false. All other columns are numbers; an empty cell is NaN."""
+WHOLE = re.compile(r"-?\d+")
+
+
+class TableError(ValueError):
+    """A CSV file that cannot be read; the message names file, line and column, and what to do."""
+
+
+def read_rows(path: Path, separator: str = ",") -> list[tuple[int, dict[str, str]]]:
+    """(Number of its line, row) of each row of a UTF-8 file with a line of names, every cell as text.
+
+    Raises TableError.
+    """
+    return _read(path, separator)[1]
+
+
+def read_texts(path: Path, comment: str = "") -> pd.DataFrame:
+    """Read a file with every cell as text, empty ones too. comment: lines that begin with it are left out.
+
+    Raises TableError.
+    """
+    import pandas as pd
+
+    names, rows = _read(path, comment=comment)
+    return pd.DataFrame([row for _, row in rows], columns=names, dtype=object)
+
+
+def _read(path: Path, separator: str = ",", comment: str = "") -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Names of the columns, and the rows with their lines."""
+    names: list[str] = []
+    rows: list[tuple[int, dict[str, str]]] = []
+    line = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            texts = (text for text in stream if not (comment and text.startswith(comment)))
+            for line, cells in enumerate(csv.reader(texts, delimiter=separator, strict=True), start=1):
+                if not names:
+                    names = cells
+                elif cells and len(cells) != len(names):
+                    problem = f"has {len(cells)} cells under {len(names)} names"
+                    raise TableError(f"{path}, row {line}: {problem}; correct it or make the file again")
+                elif cells:
+                    rows.append((line, dict(zip(names, cells, strict=True))))
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8 or make it again") from None
+    except csv.Error as error:
+        raise TableError(f"{path}, row {line + 1}: is no CSV ({error}); correct it or make the file again") from None
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror}); make it, or give read access") from None
+    if not names or len(set(names)) < len(names) or not all(map(str.isprintable, names)):
+        raise TableError(f"{path}: does not begin with the names of its columns, each once; make the file again")
+    return names, rows
+
+
+def read_table(path: Path, comment: str = "") -> pd.DataFrame:
+    """Read a file of this workflow: columns of text (`TEXTS`), of `FLAGS`, and numbers.
+
+    Columns of whole numbers are int64, other numbers float64, rounded correctly. Raises TableError, also for a cell
+    that is not of its column's type.
+    """
+    frame = read_texts(path, comment)
+    for name in frame.columns:
+        if name not in TEXTS:
+            frame[name] = _typed(frame[name], path)
+    return frame
+
+
+def _typed(cells: pd.Series, path: Path) -> pd.Series:
+    values = set(cells)
+    if values and values <= FLAGS.keys():
+        return cells.map(FLAGS).astype(bool)
+    if values and all(map(WHOLE.fullmatch, values)):
+        return cells.astype("int64")
+    try:
+        return cells.map(lambda text: float(text) if text else float("nan")).astype(float)
+    except ValueError:
+        wrong = next(text for text in cells if not _is_number(text))
+        raise TableError(f"{path}, column {cells.name}: {wrong!r} is no number; make the file again") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return not text or float(text) is not None
+    except ValueError:
+        return False
+
+
+def benchmark_seconds(path: Path) -> float:
+    """Seconds of the jobs in one of Snakemake's benchmark files; NaN if the file is missing or empty."""
+    if not path.is_file() or not path.stat().st_size:
+        return float("nan")
+    cells = [row.get("s", "") for _, row in read_rows(path, "\t")]
+    if wrong := [cell for cell in cells if not cell or not _is_number(cell)]:
+        raise TableError(f"{path}, column s: {wrong[0]!r} is no number of seconds; delete the file, which is no result")
+    return sum(map(float, cells))

@@ -1,0 +1,64 @@
+"""A saved model in a folder: which files belong to it, and what identifies it in the keys of results."""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from fute.config.models import ModelEntry
+from fute.data.rows import SourceError
+from fute.data.sources import planned_hashes
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Weights in one file, in the order in which transformers looks for them; shards have an index `{name}.index.json`."""
+BESIDE_WEIGHTS = ("*.json", "*.model", "*.jinja", "vocab*.txt", "merges*.txt", "dict*.txt")
+"""Configuration and tokenizer."""
+OF_TRAINING = ("train*", "eval*", "test_*", "predict*", "*_results.json", "*_state.json", "*_log.json", "optimizer*",
+               "scheduler*", "log_history*")  # fmt: skip
+"""What a training leaves beside a model: no part of it."""
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """Name -> file of a saved model: configuration, tokenizer, and weights, `.bin` ones if there are no safetensors.
+
+    Raises SourceError if the folder has no configuration or no complete weights.
+    """
+    if not (folder / "config.json").is_file():
+        raise SourceError(f"{folder} holds no config.json; give the folder of a saved model")
+    names = {path.name for pattern in BESIDE_WEIGHTS for path in folder.glob(pattern) if path.is_file()}
+    names = {name for name in names if not any(fnmatch(name, pattern) for pattern in OF_TRAINING)}
+    return {name: folder / name for name in sorted({*names, *_weights(folder)})}
+
+
+def _weights(folder: Path) -> list[str]:
+    for name in WEIGHTS:
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return [name]
+        if index.is_file():
+            try:
+                shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                raise SourceError(f"{index} is no index of weights; save the model again") from None
+            if missing := [shard for shard in shards if not (folder / str(shard)).is_file()]:
+                raise SourceError(f"{folder} lacks {missing[0]}, which {index.name} names; copy it there")
+            return shards
+    adapter = (folder / "adapter_model.safetensors").is_file() or (folder / "adapter_model.bin").is_file()
+    remedy = "merge its adapter into the model (peft: merge_and_unload) and save that" if adapter else "copy them there"
+    raise SourceError(f"{folder} holds no weights, {' or '.join(WEIGHTS)}; {remedy}")
+
+
+def model_identity(entry: ModelEntry) -> dict[str, Any]:
+    """What identifies an entry's weights, without a path: settings, and of a folder the sha256 of each of its files.
+
+    The lock file that is written with the fetched model holds a hash per file for every source.
+    Raises SourceError for a folder without a model.
+    """
+    identity = entry.settings()
+    if entry.folder:
+        files = model_files(Path(entry.folder).expanduser())
+        hashes = planned_hashes(files.values())
+        identity["folder"]["files"] = {name: hashes[path] for name, path in files.items()}
+    return identity

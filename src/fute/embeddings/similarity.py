@@ -1,0 +1,46 @@
+"""Similarities beside the raw cosine, between plain vectors (d,) of one basis.
+
+Vectors of one surrogate share most of what they are. What tells the candidates apart is little beside it, and which
+candidate is nearest by raw cosine may be decided by what none of them learned. Hence the cosine around a centre, the
+mean of the candidates or of vectors that learned from permuted labels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def cosine_around(a: ArrayLike, b: ArrayLike, centre: ArrayLike) -> float:
+    """Cosine of a - centre and b - centre, all (d,); NaN if one of them is zero, as for a single candidate."""
+    a, b, centre = (np.asarray(each, dtype=np.float64) for each in (a, b, centre))
+    return _cosine(a - centre, b - centre)
+
+
+def task2vec_similarity(a: ArrayLike, b: ArrayLike) -> float:
+    """Cosine of a / (a + b) and b / (a + b), elementwise, of two diagonals of Fisher information (d,), as in task2vec.
+
+    Every entry counts alike, however large it is; entries that are 0 in both count as 0. Source: Achille et al. (2019),
+    Task2Vec, ICCV. NaN for a vector of zeros. Raises ValueError for negative entries.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if min(a.min(), b.min()) < 0:
+        raise ValueError("a diagonal of Fisher information has no negative entries; use the cosine for other vectors")
+    total = a + b
+    share = np.divide(a, total, out=np.zeros_like(a), where=total > 0)
+    return _cosine(share, np.where(total > 0, 1 - share, 0.0))
+
+
+def largest_entry_share(a: ArrayLike, b: ArrayLike) -> float:
+    """Share of the dot product of two vectors (d,) without negative entries that the largest of its terms carries.
+
+    A cosine of which one entry carries nearly all is a comparison of two numbers. NaN if the product is 0.
+    """
+    terms = np.asarray(a, dtype=np.float64) * np.asarray(b, dtype=np.float64)
+    total = terms.sum()
+    return float(terms.max() / total) if total > 0 else float("nan")
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(np.clip(a @ b / norms, -1.0, 1.0)) if norms > 0 else float("nan")
