@@ -95,7 +95,10 @@ def cosine(a: Embedding | np.ndarray, b: Embedding | np.ndarray) -> float:
             if reason := embedding.meta.get("no_vector"):
                 raise EmbeddingError(f"one of the two has no vector, so no cosine: {reason}")
         if a.method == LABELCOV:
-            return covariance.label_similarity(_rows(a), _rows(b), _names(a), _names(b))
+            try:
+                return covariance.label_similarity(_rows(a), _rows(b), _names(a), _names(b))
+            except ValueError as error:
+                raise EmbeddingError(str(error)) from None
         return _cosine(a.vector, b.vector)
     if isinstance(a, Embedding) or isinstance(b, Embedding):
         raise TypeError("compare two embeddings or two arrays, not one of each: an array has no basis")
