@@ -54,18 +54,18 @@ class PrefixedBlackBox:
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         return [("prefix", self.prefix), *self.head.items()]
 
-    def losses(self, batch: Sequence[Encoded], *, dropout: float = 0.0, autocast: bool = False) -> Tensor:
+    def losses(self, batch: Sequence[Encoded], *, dropout: float = 0.0) -> Tensor:
         """Loss of each text, (B,). dropout: rate on the prefix, with one draw for the whole batch."""
         prefix = self.prefix
         if dropout:
             kept = torch.rand(prefix.shape).to(prefix.device) >= dropout
             prefix = prefix * kept / (1 - dropout)
         with prefixed(self.attentions, list(prefix)):
-            return example_losses(self.box, batch, autocast=autocast)
+            return example_losses(self.box, batch)
 
 
 def tune_prefix(
-    tuned: PrefixedBlackBox, examples: Sequence[Encoded], recipe: PrefixRecipe, *, seed: int, autocast: bool,
+    tuned: PrefixedBlackBox, examples: Sequence[Encoded], recipe: PrefixRecipe, *, seed: int,
     accelerator: Accelerator, progress: Progress | None = None, checkpoint: Path | None = None,
     start: Sequence[str] = (),
 ) -> TunedPrefix:  # fmt: skip
@@ -74,9 +74,9 @@ def tune_prefix(
     if checkpoint:
         texts = [(e.input_ids, e.target) for e in examples]
         shape = list(tuned.start.shape)
-        kept = Checkpoint(checkpoint, content_key([list(start), recipe.model_dump(), seed, autocast, shape, texts]))
+        kept = Checkpoint(checkpoint, content_key([list(start), recipe.model_dump(), seed, shape, texts]))
     log = train(
-        lambda batch: tuned.losses(batch, dropout=recipe.dropout, autocast=autocast),
+        lambda batch: tuned.losses(batch, dropout=recipe.dropout),
         tuned.parameters(),
         examples,
         **recipe.optimiser(),
