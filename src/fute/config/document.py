@@ -105,7 +105,7 @@ RUN = Book("Keys of a run", Config, "", (
     ("lm.transfer",), ("lm.relevance",), ("lm.baselines",), ("lm.baselines.textemb",), ("lm.baselines.taskemb",),
     ("lm.baselines.tupate",), ("lm.baselines.tupate.cr", "lm.baselines.tupate.qa"),
     ("surrogate",), ("surrogate.settings",), *_recipes("taskemb", "tupate", "tupate_lora", "tupate_bias", "textemb"),
-    ("controls",), ("baselines",), ("evaluation",), ("workflow",),
+    ("gate",), ("controls",), ("baselines",), ("evaluation",), ("workflow",),
 ))  # fmt: skip
 REGISTRIES = (
     Book(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,10 @@ class TaskEmb:
         fisher = self._fisher(examples, training["order_seed"], training["checkpoint"])
         vector, segments = taskemb_embedding(fisher.values)
         return vector, log, (segments, fisher.traces)
+
+    def losses_of(self, examples: list[Example], label: int | None) -> Callable[[Sequence[Example]], Tensor]:
+        """Losses of the surrogate as the last run left it; see `fute.embeddings.gate`."""
+        return self._losses
 
     def _losses(self, batch: Sequence[Example]) -> Tensor:
         self.model.train(self.settings.dropout > 0 and torch.is_grad_enabled())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -36,13 +37,33 @@ class SimilaritySettings(BaseModel):
     variants: tuple[str, ...]
 
 
-def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, float]:
+GATE_FIGURES = ("held_out_loss", "prior_loss", "held_out_accuracy", "needed_accuracy")
+"""Figures of a vector's gate that stand beside its similarities."""
+
+
+def gate_columns(kind: str, vector: Embedding) -> dict[str, Any]:
+    """Whether a vector's surrogate learned its task: `yes`, `no`, or nothing for a vector that has no gate.
+
+    Also, on its held-out pairs, the loss and that of the label prior, the accuracy and what was needed; NaN if not
+    measured.
+    """
+    gate = vector.meta.get("gate")
+    row = {f"{kind}_learned": "" if not gate else "yes" if gate["learned"] else "no"}
+    for name in GATE_FIGURES:
+        value = gate[name] if gate else None
+        row[f"{kind}_{name}"] = np.nan if value is None else value
+    return row
+
+
+def similarity_row(mte: Embedding, dte: Embedding) -> dict[str, Any]:
     """Cosine of an MTE and a DTE, and variants of it; NaN for a variant that the method does not have.
 
+    `mte_learned` and `dte_learned` say whether their surrogates did (`gate_columns`).
     `unknown_tokens` is the larger share of tokens that the surrogate did not know, of the two sets of pairs.
     """
     row = {"cosine": cosine(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
            "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan}  # fmt: skip
+    row |= gate_columns("mte", mte) | gate_columns("dte", dte)
     row["unknown_tokens"] = max(vector.meta["unknown_tokens"] for vector in (mte, dte))
     if mte.init is not None:
         row["centred_cosine"] = centred_cosine(mte, dte)

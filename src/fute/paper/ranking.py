@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
+from fute.paper.learning import COLUMNS, DID_NOT_LEARN, learning_warnings
 from fute.paper.terminal import NoResults, read_evaluation
 from fute.paper.unknown_tokens import unknown_token_warnings
 
@@ -30,13 +31,13 @@ def rank(dataset: str, results: Path, method: str) -> None:
     for name, column, show in ((PROMPTS, "dataset", _prompts), (MODELS, "target", _models)):
         if not (folder / name).is_file():
             continue
-        similar = read_evaluation(folder / name, "method", "model", column, "cosine", "unknown_tokens")
+        similar = read_evaluation(folder / name, "method", "model", column, "cosine", "unknown_tokens", *COLUMNS)
         pairs |= set(zip(similar[column], similar["method"], strict=True))
         selected = similar[(similar[column] == dataset) & (similar["method"] == method)]
         for model, rows in selected.groupby("model", sort=False):
             printed = True
             show(rows, model, dataset, method, folder, console)
-        for warning in unknown_token_warnings(selected, column):
+        for warning in (*learning_warnings(selected, column), *unknown_token_warnings(selected, column)):
             console.print(f"Warning: {warning}", style="yellow", markup=False)
     if not pairs:
         read_evaluation(folder / PROMPTS)  # raises NoResults: the file is missing, and what to run
@@ -47,7 +48,8 @@ def rank(dataset: str, results: Path, method: str) -> None:
 
 def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
     """Print the prompts of an LLM, and the spread of the cosine between order seeds."""
-    console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")["cosine"]))
+    title = f"{model} on {dataset}, {METHOD_NAMES[method]}"
+    console.print(_table(title, "Prompt", rows.set_index("prompt")))
     controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_orders", "verdict")
     check = controls[(controls["dataset"] == dataset) & (controls["method"] == method) & (controls["model"] == model)]
     if len(check) and pd.notna(check["sd_orders"].iloc[0]):
@@ -64,20 +66,26 @@ def _models(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: P
     runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset)]
     scores = runs.groupby("source")["score"].mean()
     title = f"Sources of {model} for {dataset}, {METHOD_NAMES[method]}"
-    console.print(_table(title, "Fine-tuned on", rows.set_index("source")["cosine"], scores if len(scores) else None))
+    console.print(_table(title, "Fine-tuned on", rows.set_index("source"), scores if len(scores) else None))
     if DIRECT in scores:
         console.print(f"Scores are in percent, after transfer; without transfer the score is {scores[DIRECT]:.1f}.")
 
 
-def _table(title: str, what: str, cosines: pd.Series, scores: pd.Series | None = None) -> Table:
-    """Table of names by falling cosine (equal ones in their order), with their scores if given."""
-    cosines = cosines.sort_values(ascending=False, kind="stable")
+def _table(title: str, what: str, rows: pd.DataFrame, scores: pd.Series | None = None) -> Table:
+    """Table of names by falling cosine (equal ones in their order), with their scores if given.
+
+    rows: by name, with the columns cosine, mte_learned and dte_learned. Vectors that did not learn are marked.
+    """
+    rows = rows.sort_values("cosine", ascending=False, kind="stable")
+    cosines, failed = rows["cosine"], (rows["mte_learned"] == "no") | (rows["dte_learned"] == "no")
     table = Table(title=title, title_justify="left")
-    for name in ("Rank", what, "Cosine", "Margin", *(["Score"] if scores is not None else [])):
-        table.add_column(name, justify="left" if name == what else "right")
+    more = (["Score"] if scores is not None else []) + (["Mark"] if failed.any() else [])
+    for name in ("Rank", what, "Cosine", "Margin", *more):
+        table.add_column(name, justify="left" if name in (what, "Mark") else "right")
     margins = cosines.diff(-1)
     for position, (name, cosine) in enumerate(cosines.items(), start=1):
         margin = "" if position == len(cosines) else f"{margins[name]:.4f}"
         score = [f"{scores[name]:.1f}"] if scores is not None else []
-        table.add_row(str(position), str(name), f"{cosine:.4f}", margin, *score)
+        mark = [DID_NOT_LEARN if failed[name] else ""] if failed.any() else []
+        table.add_row(str(position), str(name), f"{cosine:.4f}", margin, *score, *mark)
     return table

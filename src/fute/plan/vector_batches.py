@@ -91,6 +91,7 @@ class VectorBatches:
             method=method,
             surrogate=self.vectors.surrogate,
             settings=self.vectors.surrogate_settings(None if of_llm else LM),
+            gate=self.config.gate,
             recipes=tuple(recipe.model_dump() for recipe in self.vectors.recipes[method]),
             items=tuple(item for _, item in sorted(self.batch_items(method, batch).items())),
         )

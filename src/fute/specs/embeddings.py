@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from fute.config.gate import GateConfig
 from fute.config.methods import METHODS, MethodId, MethodSettings
 from fute.config.sections import Section
 from fute.config.surrogate import SurrogateSettings
@@ -36,11 +37,15 @@ class Item(Section):
 
 
 class EmbeddingSpec(Section):
-    """All vectors of one method and surrogate that one process makes. recipes: of the method, by index."""
+    """All vectors of one method and surrogate that one process makes. recipes: of the method, by index.
+
+    gate: which pairs are held out.
+    """
 
     method: MethodId
     surrogate: str
     settings: SurrogateSettings
+    gate: GateConfig = GateConfig()
     recipes: tuple[dict[str, Any], ...] = ()
     items: tuple[Item, ...] = ()
 
