@@ -42,8 +42,9 @@ class Tuned:
             learning = torch.is_grad_enabled()
             self.surrogate.model.train(learning and self.settings.backbone_dropout > 0)
             states = shared["train" if learning else "dev"]
-            batches = [self._batch(states, group) for group in self.surrogate.groups(batch)]
-            return torch.cat([self.tuning.nll(part, dropout if learning else 0.0) for part in batches])
+            rate = dropout if learning else 0.0
+            groups = self.surrogate.groups(batch)
+            return torch.cat([self.tuning.nll(self._batch(states, g), rate, [e.index for e in g]) for g in groups])
 
         trained = self.tuning.parameters() + self.surrogate.head_parameters()
         log = train(losses, trained, examples, dev=dev, **training)
