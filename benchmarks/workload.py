@@ -56,6 +56,11 @@ def make_pairs(texts: list[str], prompt: int = 0) -> list[Pair]:
     return [Pair((text,), drawn.choice(labels)) for text in texts]
 
 
+def make_learnable_pairs(texts: list[str]) -> list[Pair]:
+    """Pairs whose label says which of two words the text begins with; each label has one token and the end mark."""
+    return [Pair((f"w{1 + i % 2} {text}",), f"w{3 + i % 2}") for i, text in enumerate(texts)]
+
+
 def make_batches(surrogate: Surrogate, pairs: list[Pair], size: int) -> list[Batch]:
     """Make batches of texts of similar length, as in TaskEmb's Fisher pass."""
     ordered = sorted(encode_pairs(surrogate, pairs), key=lambda example: (len(example.input_ids), example.index))

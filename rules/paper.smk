@@ -17,6 +17,7 @@ if LLM:
         """Write Table 3 in the paper's layout."""
         input:
             cells="results/evaluation/table3.csv",
+            similarities="results/evaluation/similarities.csv",
         output:
             **recorded(
                 csv="results/paper/tables/table3.csv",
@@ -35,8 +36,8 @@ if LLM:
         message:
             "Table 3 in the paper's layout"
         shell:
-            f"{LIGHT} python -m fute table3 --settings {{params.settings:file}} --cells {{input.cells}} --csv {{output.csv}}"
-            " --markdown {output.md} --latex {output.tex} &> {log}"
+            f"{LIGHT} python -m fute table3 --settings {{params.settings:file}} --cells {{input.cells}}"
+            " --similarities {input.similarities} --csv {output.csv} --markdown {output.md} --latex {output.tex} &> {log}"
 
     rule figure:
         """Draw Figures 4 and A2: the model task embeddings in two dimensions."""
@@ -77,6 +78,7 @@ if LM:
             cells="results/evaluation/{table}.csv",
             targets="results/evaluation/lm_targets.csv",
             direct="results/evaluation/lm_direct.csv",
+            similarities="results/evaluation/lm_similarities.csv",
         output:
             **recorded(
                 csv="results/paper/tables/{table}.csv",
@@ -100,8 +102,8 @@ if LM:
             "{wildcards.table} in the paper's layout"
         shell:
             f"{LIGHT} python -m fute transfer_table --settings {{params.settings:file}} --cells {{input.cells}}"
-            " --targets {input.targets} --direct {input.direct} --printed {params.printed} --csv {output.csv}"
-            " --markdown {output.md} --latex {output.tex} &> {log}"
+            " --targets {input.targets} --direct {input.direct} --similarities {input.similarities} --printed {params.printed}"
+            " --csv {output.csv} --markdown {output.md} --latex {output.tex} &> {log}"
 
     rule lm_figure:
         """Draw Figures 3 and A1: the embeddings of the fine-tuned models in two dimensions."""

@@ -34,6 +34,16 @@ def transfer(seeds: int = 2) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+GATE = {
+    f"{kind}_{name}": value
+    for kind in ("mte", "dte")
+    for name, value in {
+        "learned": "yes", "held_out_loss": 0.4, "prior_loss": 0.7, "held_out_accuracy": 0.8, "needed_accuracy": 0.6,
+    }.items()
+}  # fmt: skip
+"""Columns of a similarity whose two vectors learned."""
+
+
 def similarities() -> pd.DataFrame:
     rng = np.random.default_rng(6)
     rows = []
@@ -44,7 +54,7 @@ def similarities() -> pd.DataFrame:
                        "candidates_cosine": np.nan, "nulls_cosine": np.nan, "task2vec_cosine": np.nan}  # fmt: skip
                 own["centred_cosine" if method == "tupate" else "tensor_mean_cosine"] = rng.random()
                 rows.append({"surrogate": "s", "method": method, "model": model, "source": source, "target": target,
-                             "cosine": rng.random(), "unknown_tokens": 0.0, **own})  # fmt: skip
+                             "cosine": rng.random(), "unknown_tokens": 0.0, **GATE, **own})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -12,6 +12,7 @@ from fute.paper.report_llm import LlmResults
 from fute.paper.report_parts import ReportFigure
 from fute.paper.table3 import METHODS, REFERENCES, read_printed
 from support.html_page import PNG
+from support.synthetic_lm import GATE
 
 ROOT = Path(__file__).parents[2]
 DATASETS = {"sa": ("rotten-tomatoes", "sst2", "imdb"), "nli": ("wanli", "cb", "anli")}
@@ -78,6 +79,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
                                 "cosine": cosine,
                                 "centred_cosine": centred,
                                 "unknown_tokens": 0.0,
+                                **GATE,
                             }
                         )
                 spreads = {

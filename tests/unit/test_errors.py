@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
     (model / "config.json").write_text("{}")
     Path("results/evaluation").mkdir(parents=True)
     Path("results/evaluation/similarities.csv").write_text(
-        "method,model,prompt,dataset,cosine,unknown_tokens\ntupate,m,p,films,0.5,0\n"
+        "method,model,prompt,dataset,cosine,unknown_tokens,mte_learned,dte_learned\ntupate,m,p,films,0.5,0,yes,yes\n"
     )
     Path("results/evaluation/controls.csv").write_text("method,model,dataset,sd_orders,verdict\n")
     Path("results/evaluation/table3.csv").write_text("category,model\n")

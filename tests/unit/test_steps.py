@@ -150,7 +150,8 @@ def test_a_published_matrix_becomes_both_tables(tmp_path, monkeypatch):
     for name in ("table1", "table2"):
         settings = {"table": name, "title": "T", "caption": "C"}
         fute("transfer_table", settings, "--cells", f"{name}.csv", "--targets",
-             "targets.csv", "--direct", "direct.csv", "--printed", str(PRINTED / f"{name}.csv"), "--csv",
+             "targets.csv", "--direct", "direct.csv", "--similarities", "similarities.csv",
+             "--printed", str(PRINTED / f"{name}.csv"), "--csv",
              f"{name}.out.csv", "--markdown", f"{name}.md", "--latex", f"{name}.tex")  # fmt: skip
     written = pd.read_csv("table1.out.csv")
     assert set(written["model"]) == {"m-one", "Paper (as printed)"}

@@ -96,7 +96,7 @@ class DatasetVectors:
         examples = examples_to_learn(box, self.rows, recipe, seed)
         with TrainingProgress(f"TuPaTE of {self.spec.task.dataset}", len(examples) * (recipe.epochs or 1)) as progress:
             tuned_prefix = tune_prefix(
-                tuned, examples, recipe, seed=seed, autocast=self.spec.autocast, accelerator=self.accelerator,
+                tuned, examples, recipe, seed=seed, accelerator=self.accelerator,
                 progress=progress, checkpoint=checkpoint, start=sorted(self.hashes.values()),
             )  # fmt: skip
         vector, init = mean_over_layers(tuned_prefix.prefix), mean_over_layers(tuned_prefix.start)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from fute.blackbox.heads import BlackBox
 from fute.blackbox.layers import encoder_layers
 from fute.config.lm_baselines import PrefixRecipe
 from fute.surrogate.checkpoint import Checkpoint
+from fute.surrogate.dropout import drop_per_example
 from fute.surrogate.prefix import PrefixShape, initial_prefix
 from fute.surrogate.prefix_attention import prefixed, use_prefix_attention
 from fute.surrogate.training import Progress, TrainingLog, train
@@ -54,18 +54,17 @@ class PrefixedBlackBox:
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         return [("prefix", self.prefix), *self.head.items()]
 
-    def losses(self, batch: Sequence[Encoded], *, dropout: float = 0.0, autocast: bool = False) -> Tensor:
-        """Loss of each text, (B,). dropout: rate on the prefix, with one draw for the whole batch."""
-        prefix = self.prefix
+    def losses(self, batch: Sequence[Encoded], *, dropout: float = 0.0) -> Tensor:
+        """Loss of each text, (B,). dropout: rate on the prefix, with a mask for each text."""
+        prefix = self.prefix[None]
         if dropout:
-            kept = torch.rand(prefix.shape).to(prefix.device) >= dropout
-            prefix = prefix * kept / (1 - dropout)
-        with prefixed(self.attentions, list(prefix)):
-            return example_losses(self.box, batch, autocast=autocast)
+            prefix = drop_per_example(self.prefix, dropout, [text.index for text in batch])
+        with prefixed(self.attentions, list(prefix.permute(1, 2, 0, 3, 4, 5))):
+            return example_losses(self.box, batch)
 
 
 def tune_prefix(
-    tuned: PrefixedBlackBox, examples: Sequence[Encoded], recipe: PrefixRecipe, *, seed: int, autocast: bool,
+    tuned: PrefixedBlackBox, examples: Sequence[Encoded], recipe: PrefixRecipe, *, seed: int,
     accelerator: Accelerator, progress: Progress | None = None, checkpoint: Path | None = None,
     start: Sequence[str] = (),
 ) -> TunedPrefix:  # fmt: skip
@@ -74,9 +73,9 @@ def tune_prefix(
     if checkpoint:
         texts = [(e.input_ids, e.target) for e in examples]
         shape = list(tuned.start.shape)
-        kept = Checkpoint(checkpoint, content_key([list(start), recipe.model_dump(), seed, autocast, shape, texts]))
+        kept = Checkpoint(checkpoint, content_key([list(start), recipe.model_dump(), seed, shape, texts]))
     log = train(
-        lambda batch: tuned.losses(batch, dropout=recipe.dropout, autocast=autocast),
+        lambda batch: tuned.losses(batch, dropout=recipe.dropout),
         tuned.parameters(),
         examples,
         **recipe.optimiser(),

@@ -68,7 +68,7 @@ def finetune(
         kept = Checkpoint(checkpoint, content_key([list(start), settings.model_dump(), seed, texts]))
     box.model.train(settings.dropout)
     log = train(
-        lambda batch: example_losses(box, batch, autocast=settings.autocast),
+        lambda batch: example_losses(box, batch),
         parameters,
         examples,
         **settings.optimiser(),
@@ -81,9 +81,12 @@ def finetune(
     return log
 
 
-def example_losses(box: BlackBox, batch: Sequence[Encoded], *, autocast: bool = False) -> Tensor:
-    """Loss of each text, (B,): cross-entropy, squared error, or mean cross-entropy of a span's two ends."""
-    logits = head_logits(box, batch, autocast=autocast)
+def example_losses(box: BlackBox, batch: Sequence[Encoded]) -> Tensor:
+    """Loss of each text, (B,): cross-entropy, squared error, or mean cross-entropy of a span's two ends.
+
+    It is for training and gradients, so it is computed in fp32.
+    """
+    logits = head_logits(box, batch)
     targets = torch.tensor([text.target for text in batch], device=logits.device)
     if box.task.task == "classification":
         return F.cross_entropy(logits, targets, reduction="none")
@@ -92,8 +95,10 @@ def example_losses(box: BlackBox, batch: Sequence[Encoded], *, autocast: bool = 
     return sum(F.cross_entropy(logits[:, i], targets[:, i], reduction="none") for i in (0, 1)) / 2
 
 
-def head_logits(box: BlackBox, batch: Sequence[Encoded], *, autocast: bool) -> Tensor:
-    """Logits in fp32: (B, classes), (B, 1), or for spans (B, 2, T), minus infinity on padding.
+def head_logits(box: BlackBox, batch: Sequence[Encoded], *, autocast: bool = False) -> Tensor:
+    """Logits as fp32: (B, classes), (B, 1), or for spans (B, 2, T), minus infinity on padding.
+
+    autocast: multiply matrices in bf16; for models that are not being trained.
 
     A decoder's logits are those at the last token of each text, whatever the padding token is.
     """

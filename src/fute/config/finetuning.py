@@ -65,7 +65,11 @@ class FinetuneSettings(TrainingSettings):
         ge=1,
         description="Train only the last so many layers and what stands above them. `null`: the whole model.",
     )
-    autocast: bool = Field(default=False, description="Multiply matrices in bf16. Weights and optimiser stay in fp32.")
+    autocast: bool = Field(
+        default=False,
+        description="Multiply matrices in bf16 where nothing is trained: predictions and scores of the finished model. "
+        "Training and gradients are fp32 in any case (TF32 on a GPU).",
+    )
     eval_batch_size: int = Field(default=32, ge=1, description="Texts in one batch where nothing is trained.")
     dropout: bool = Field(
         default=True,

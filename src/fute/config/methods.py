@@ -22,6 +22,11 @@ class _Method(Section):
         """Whether training ends on held-out rows."""
         return False
 
+    @property
+    def trained_on_pairs(self) -> bool:
+        """Whether the surrogate, or what tunes it, is trained."""
+        return False
+
     def first_order(self) -> _Method:
         """The same settings with the first order seed only."""
         return self
@@ -72,6 +77,10 @@ class _Trained(_Method):
     @property
     def early_stops(self) -> bool:
         return self.patience is not None
+
+    @property
+    def trained_on_pairs(self) -> bool:
+        return True
 
     def first_order(self) -> _Trained:
         return self.model_copy(update={"order_seeds": self.order_seeds[:1]})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from fute.config.sections import Section
+
+GGUF_FORMAT = re.compile(r"\bI?Q(\d)_\w+(?=\.gguf$)", re.IGNORECASE)
+"""The quantisation in the name of a GGUF file: `Q4_1`, `q4_k_m`."""
 
 
 class ModelEntry(Section):
@@ -41,6 +45,15 @@ class ModelEntry(Section):
         if self.package and not (self.version and self.file):
             raise ValueError("a package source needs the package's version and the model file (or folder) in it")
         return self
+
+    @property
+    def stored_as(self) -> str:
+        """How the weights were rounded before this project read them, as far as the entry says."""
+        if self.server:
+            return "weights of the server"
+        if quantised := GGUF_FORMAT.search(self.file or ""):
+            return f"weights from a file of {quantised[1]} bits ({quantised[0].strip('.')}), expanded to bf16"
+        return "weights as published"
 
     def settings(self) -> dict[str, Any]:
         """What names these weights; of a folder its last name alone, since its content is not read."""

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fute.config.categories import CATEGORIES, Category
 from fute.config.data import DataConfig
+from fute.config.gate import GateConfig
 from fute.config.llm_experiment import LlmConfig
 from fute.config.lm_experiment import LM, LmConfig
 from fute.config.methods import (
@@ -103,6 +104,7 @@ class Config(Section):
     tupate_bias: BiasConfig = Field(BiasConfig(), description="The method `tupate-bias`.")
     textemb: TextEmbConfig = Field(TextEmbConfig(), description="The method `textemb`.")
     labelcov: LabelCovConfig = Field(LabelCovConfig(), description="The method `labelcov`.")
+    gate: GateConfig = Field(GateConfig(), description="The check that surrogates learned, on held-out pairs.")
     mte_target: Literal["label", "verbalizer", "soft"] = Field(
         "label",
         description="How a black box's class stands as label: `label`, the class's name (with heads its index); "

@@ -23,10 +23,10 @@ class SurrogateSettings(Section):
     head_seed: int = Field(42, description="Seed that a new head is drawn from (form `heads`).")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Number format of weights that stay frozen (TuPaTE). Weights that are trained are always fp32: "
-        "bf16 is too coarse for an update at a learning rate of 2e-5.",
+        description="Number format of weights that stay frozen (TuPaTE, TextEmb) and of their matrix products. Weights "
+        "that are trained are always fp32, and are differentiated in fp32 (TF32 on a GPU): an update at a rate of 2e-5 "
+        "is smaller than half a step of bf16, and a forward pass in bf16 would not see it.",
     )
-    autocast: bool = Field(False, description="Multiply matrices of trained weights in bf16.")
     max_input_tokens: int = Field(
         default=496, ge=1, description="Most tokens of a text. A longer one is cut; how many were is recorded."
     )

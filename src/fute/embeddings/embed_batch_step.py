@@ -23,7 +23,7 @@ from fute.config.methods import LabelCovSettings, MethodSettings, TaskEmbSetting
 from fute.device import compute_device
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.extract_embedding_step import INDEX, SUFFIX, learned_from, member
-from fute.embeddings.pairs import item_pairs, sources_of
+from fute.embeddings.pairs import gate_of, item_pairs, sources_of
 from fute.embeddings.vectors import save
 from fute.progress import Track, TrainingProgress
 from fute.specs.embeddings import EmbeddingSpec, Item
@@ -98,11 +98,14 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
                 shared = f"states:{item.category}"
                 if item.kind == "mte" and shared in files and (states is None or states[0] != shared):
                     states = shared, load_states(files[shared]).on(embedder.surrogate.device)
-                pairs, held_out = item_pairs(item, settings.early_stops, files, spec.settings.form)
-                with TrainingProgress(_name(item), texts_of_training(settings, pairs, held_out)) as progress:
+                gate = gate_of(settings, spec.gate)
+                pairs = item_pairs(item, settings.early_stops, files, gate, spec.settings.form)
+                with TrainingProgress(_name(item), texts_of_training(settings, pairs.learned, pairs.dev)) as progress:
                     embedding = embedder.embed(
-                        pairs,
-                        dev=held_out,
+                        pairs.learned,
+                        dev=pairs.dev,
+                        held_out=pairs.held_out,
+                        accuracy=item.kind == "dte",
                         progress=progress if accelerator.is_main_process else None,
                         states=states[1] if states and item.kind == "mte" else None,
                         checkpoints=store.path(f"{item.key}.training"),

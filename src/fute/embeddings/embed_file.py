@@ -19,7 +19,8 @@ from fute.data.model_folder import model_files
 from fute.data.rows import BadRow, at, read_raw_jsonl
 from fute.embeddings.embed_batch_step import texts_of_training
 from fute.embeddings.embedder import Embedder
-from fute.embeddings.pairs import limited
+from fute.embeddings.gate import gate_words
+from fute.embeddings.pairs import gate_of, limited, repeated, split_pairs
 from fute.embeddings.vectors import Embedding, EmbeddingError, save
 from fute.progress import TrainingProgress
 from fute.surrogate.checkpoint import heed_sigterm
@@ -111,19 +112,32 @@ def embed_file(
         embedding = _covariance(to_learn, folder, section, kind, run.config.seed, classes)
         _save(embedding, run, pairs, output, method=method, kind=kind, learned=embedding.meta["pairs"])
         return
-    to_learn = limited(to_learn, section.pairs, run.config.seed) if kind == "dte" else to_learn[: section.pairs]
-    held_out = read_pairs(dev) if dev else None
+    for_stopping = read_pairs(dev) if dev else None
+    ordered = limited(to_learn, None, run.config.seed) if kind == "dte" else to_learn
+    gate = gate_of(recipe, run.config.gate)
+    if for_stopping:
+        to_learn, held_out = ordered, for_stopping[: gate.most] if gate.held_out else []
+    else:
+        to_learn, held_out = split_pairs(ordered, section.pairs, gate)
+    to_learn = repeated(to_learn, section.pairs) if kind == "dte" else to_learn[: section.pairs]
     if run.config.surrogate.settings.form == "heads":
-        classes = classes or _category_classes(pairs, {pair.y for pair in (*to_learn, *(held_out or ()))})
-        to_learn = class_pairs(to_learn, classes)
-        held_out = held_out and class_pairs(held_out, classes)
-    if kind == "dte" and recipe.early_stops and held_out is None:
+        classes = classes or _category_classes(pairs, {pair.y for pair in (*to_learn, *held_out)})
+        to_learn, held_out = class_pairs(to_learn, classes), class_pairs(held_out, classes)
+        for_stopping = for_stopping and class_pairs(for_stopping, classes)
+    if kind == "dte" and recipe.early_stops and for_stopping is None:
         raise ConfigError(f"the configuration's {method} recipe stops DTEs early: give held-out pairs by --dev")
     embedder = Embedder(folder, run.config.surrogate.settings, recipe, surrogate_sha256(folder))
     partial = output.with_name(f"{output.name}.partial")
-    with heed_sigterm(), TrainingProgress(output.stem, texts_of_training(recipe, to_learn, held_out)) as progress:
+    with heed_sigterm(), TrainingProgress(output.stem, texts_of_training(recipe, to_learn, for_stopping)) as progress:
         shown = progress if embedder.accelerator.is_main_process else None
-        embedding = embedder.embed(to_learn, dev=held_out, progress=shown, checkpoints=partial)
+        embedding = embedder.embed(
+            to_learn,
+            dev=for_stopping,
+            held_out=held_out,
+            accuracy=kind == "dte",
+            progress=shown,
+            checkpoints=partial,
+        )
         embedder.accelerator.end_training()
     if not embedder.accelerator.is_main_process:
         return
@@ -162,4 +176,4 @@ def _save(
         step.write(output, lambda path: save(embedding, path), pairs=learned)
     meta = embedding.meta
     loss = f", loss {meta['loss_start']:.3f} -> {meta['loss_end']:.3f}" if "loss_end" in meta else ""
-    print(f"{output}: {len(embedding.vector)} numbers from {learned} pairs{loss}")
+    print(f"{output}: {len(embedding.vector)} numbers from {learned} pairs{loss}{gate_words(meta)}")

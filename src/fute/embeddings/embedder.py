@@ -16,6 +16,7 @@ from fute.config.methods import MethodSettings, TaskEmbSettings, TextEmbSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.device import compute_device
 from fute.display_names import MANY_UNKNOWN_TOKENS
+from fute.embeddings.gate import HeldOut, measure, verdict
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.forms import load_form
@@ -63,13 +64,17 @@ class Embedder:
         pairs: Sequence[Pair] | Sequence[Labelled],
         dev: Sequence[Pair] | Sequence[Labelled] | None = None,
         *,
+        held_out: Sequence[Pair] | Sequence[Labelled] = (),
+        accuracy: bool = False,
         progress: Progress | None = None,
         states: States | None = None,
         checkpoints: Path | None = None,
     ) -> Embedding:
         """Learn the embedding of `pairs`. With held-out rows `dev`, training stops early (see the recipe).
 
-        pairs, dev: `Pair`s for the text-to-text form, `Labelled` for the heads form.
+        pairs, dev, held_out: `Pair`s for the text-to-text form, `Labelled` for the heads form.
+        held_out: pairs that the gate is measured on (`fute.embeddings.gate`); none: the record says that it was not.
+            accuracy: measure it with the accuracy on them too, for a dataset's pairs.
         progress: called after each step with steps done and all steps, of one order seed, and the loss.
         states: the encoder's states of a corpus whose first texts are the x of these pairs; None: computed here.
         checkpoints: folder for the state of a training under way, from which a killed training continues.
@@ -99,16 +104,19 @@ class Embedder:
             vector = self._method.run(examples, progress)
             meta["mode"] = "surrogate in eval mode, not trained"
             return Embedding(vector, self.settings.method, self._basis | {"states": "targets"}, meta, vector[None])
-        held_out = self.surrogate.encode(dev) if dev is not None else []
+        dev_examples = self.surrogate.encode(dev) if dev is not None else []
+        gate = self._gate(held_out, examples)
         epochs = self._epochs(len(pairs), early_stop=dev is not None)
-        vectors, logs, facts = [], [], []
+        vectors, logs, facts, measured = [], [], [], []
         for seed in self.settings.order_seeds:
-            training = self._training(seed, epochs, bool(held_out), progress)
-            checkpoint = self._checkpoint(checkpoints, training, examples, held_out)
-            learned, log, fact = self._method.run(examples, held_out, training | {"checkpoint": checkpoint}, states)
+            training = self._training(seed, epochs, bool(dev_examples), progress)
+            checkpoint = self._checkpoint(checkpoints, training, examples, dev_examples)
+            learned, log, fact = self._method.run(examples, dev_examples, training | {"checkpoint": checkpoint}, states)
             vectors.append(learned)
             logs.append(log)
             facts.append(fact)
+            if gate:
+                measured.append(measure(gate, self._method.losses_of, accuracy=accuracy))
         orders = np.stack(vectors)
         vector = orders[0] if len(orders) == 1 else orders.mean(0, dtype=np.float64).astype(np.float32)
         meta |= {
@@ -117,8 +125,19 @@ class Embedder:
             "steps": sum(log.steps for log in logs),
             "dev_losses": [[x if math.isfinite(x) else None for x in log.dev_losses] for log in logs],
             "best_epochs": [log.best_epoch for log in logs],
+            "gate": verdict(gate, measured) if gate else None,
         }
         return self._method.finish(vector, orders, self._basis, meta, facts)
+
+    def _gate(self, pairs: Sequence[Pair] | Sequence[Labelled], learned: list[Example]) -> HeldOut | None:
+        """The held-out pairs that the surrogate can read; None if there are none."""
+        unusable = set(unknown_tokens(self.surrogate.tokenizer, pairs).unusable)
+        usable = [pair for index, pair in enumerate(pairs) if index not in unusable]
+        if not usable:
+            return None
+        task = getattr(self.surrogate, "task", None)
+        kind = task.kind if task else "text"
+        return HeldOut(self.surrogate.encode(usable), learned, kind, self.surrogate.groups)
 
     def _usable(self, pairs: Sequence[Pair] | Sequence[Labelled]) -> tuple[list[Pair] | list[Labelled], dict[str, Any]]:
         """Pairs of which the surrogate knows a token of x and one of y; and facts for the record.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fute.artifacts import StaleFile, read_jsonl
+from fute.config.gate import GateConfig
+from fute.config.methods import MethodSettings
 from fute.config.surrogate import Form
 from fute.data.rows import Answer, Row, read_rows
 from fute.data.text2text import labelled_pairs, mte_target
@@ -63,7 +66,23 @@ def limited(pairs: Sequence[T], limit: int | None, seed: int) -> list[T]:
     """Pairs in a seeded order, repeated until there are `limit`; None: each once."""
     pairs = list(pairs)
     random.Random(seed).shuffle(pairs)
-    return pairs if limit is None else list(itertools.islice(itertools.cycle(pairs), limit))
+    return repeated(pairs, limit)
+
+
+def gate_of(recipe: MethodSettings, gate: GateConfig) -> GateConfig:
+    """The gate of a recipe's vectors: without training there is nothing to hold out."""
+    return gate if recipe.trained_on_pairs else GateConfig(held_out=0)
+
+
+def split_pairs(pairs: Sequence[T], limit: int | None, gate: GateConfig) -> tuple[list[T], list[T]]:
+    """(pairs to learn from, at most `limit`; pairs to hold out for the gate), in the given order."""
+    learned, held_out = gate.split(len(pairs), limit)
+    return list(pairs[:learned]), list(pairs[learned : learned + held_out])
+
+
+def repeated(pairs: Sequence[T], limit: int | None) -> list[T]:
+    """Pairs in their order, repeated until there are `limit`; None: each once."""
+    return list(pairs) if limit is None else list(itertools.islice(itertools.cycle(pairs), limit))
 
 
 def model_pairs(
@@ -146,14 +165,36 @@ def sources_of(item: Item, files: Mapping[str, Path]) -> dict[str, Path]:
     return {kind: files[name] for kind, name in names.items()}
 
 
+@dataclass(frozen=True)
+class ItemPairs:
+    """Pairs of an item. dev: a dataset's pairs for early stopping, or None without it. held_out: for the gate."""
+
+    learned: list[Pair] | list[Labelled]
+    dev: list[Pair] | list[Labelled] | None
+    held_out: list[Pair] | list[Labelled]
+
+
 def item_pairs(
-    item: Item, early_stop: bool, files: Mapping[str, Path], form: Form = "text2text"
-) -> tuple[list[Pair] | list[Labelled], list[Pair] | list[Labelled] | None]:
-    """Training pairs of an item, and the held-out pairs of a DTE with early stopping (otherwise None)."""
+    item: Item, early_stop: bool, files: Mapping[str, Path], gate: GateConfig, form: Form = "text2text"
+) -> ItemPairs:
+    """Pairs that an item is learned from, and those that are held out.
+
+    For the gate, a dataset gives its rows for early stopping, if the recipe stops early or if there are enough of them;
+    otherwise rows that `item.pairs` leaves over, or the last ones. A black box gives the labels of the next texts of U,
+    or of the last ones.
+    """
     sources = sources_of(item, files)
     if item.kind == "dte":
         as_pairs = {"form": form, "classes": item.classes, "letters": item.target == "abc"}
-        held_out = dataset_pairs(read_rows(sources["dev"]), None, item.seed, **as_pairs) if early_stop else None
-        return dataset_pairs(read_rows(sources["train"]), item.pairs, item.seed, **as_pairs), held_out
+        train, dev = (dataset_pairs(read_rows(sources[part]), None, item.seed, **as_pairs) for part in ("train", "dev"))
+        if gate.held_out and (early_stop or len(dev) >= gate.wanted(min(len(train), item.pairs or len(train)))):
+            learned, held_out = train, dev[: gate.most]
+        else:
+            learned, held_out = split_pairs(train, item.pairs, gate)
+        return ItemPairs(repeated(learned, item.pairs), dev if early_stop else None, held_out)
     unsup, labels = sources.values()
-    return model_pairs(item, read_rows(unsup), read_jsonl(labels), item.seed, form), None
+    rows = read_rows(unsup)
+    used = item.model_copy(update={"pairs": sum(gate.split(len(rows), item.pairs))})
+    pairs = model_pairs(used, rows, read_jsonl(labels), item.seed, form)
+    learned, held_out = split_pairs(pairs, item.pairs, gate)
+    return ItemPairs(learned, None, held_out)

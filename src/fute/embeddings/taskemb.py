@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,19 +75,16 @@ class TaskEmb:
         vector, segments = taskemb_embedding(fisher.values)
         return vector, log, (segments, fisher.traces)
 
+    def losses_of(self, examples: list[Example], label: int | None) -> Callable[[Sequence[Example]], Tensor]:
+        """Losses of the surrogate as the last run left it; see `fute.embeddings.gate`."""
+        return self._losses
+
     def _losses(self, batch: Sequence[Example]) -> Tensor:
         self.model.train(self.settings.dropout > 0 and torch.is_grad_enabled())
         losses = []
         for group in self.surrogate.groups(batch):
-            collated = self.surrogate.collate(group)
-            with self._autocast():
-                losses.append(self.surrogate.losses(self.model, collated, use_cache=False))
+            losses.append(self.surrogate.losses(self.model, self.surrogate.collate(group), use_cache=False))
         return torch.cat(losses)
-
-    def _autocast(self):
-        if not self.surrogate.settings.autocast:
-            return nullcontext()
-        return torch.autocast(self.surrogate.device.type, torch.bfloat16)
 
     def _fisher(self, examples: list[Example], seed: int, checkpoint: Checkpoint | None) -> FisherDiagonal:
         """Fisher diagonal over batches of similar length; the sum does not depend on their order."""

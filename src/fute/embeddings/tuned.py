@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -42,12 +42,21 @@ class Tuned:
             learning = torch.is_grad_enabled()
             self.surrogate.model.train(learning and self.settings.backbone_dropout > 0)
             states = shared["train" if learning else "dev"]
-            batches = [self._batch(states, group) for group in self.surrogate.groups(batch)]
-            return torch.cat([self.tuning.nll(part, dropout if learning else 0.0) for part in batches])
+            rate = dropout if learning else 0.0
+            groups = self.surrogate.groups(batch)
+            return torch.cat([self.tuning.nll(self._batch(states, g), rate, [e.index for e in g]) for g in groups])
 
         trained = self.tuning.parameters() + self.surrogate.head_parameters()
         log = train(losses, trained, examples, dev=dev, **training)
         return self.tuning.embedding(), log, None
+
+    def losses_of(self, examples: list[Example], label: int | None) -> Callable[[Sequence[Example]], Tensor]:
+        """Losses of the surrogate as the last run left it; see `fute.embeddings.gate`."""
+        self.surrogate.model.eval()
+        # a causal surrogate's states cover the label too
+        part = "gate" if label is None or self.surrogate.family == "encoder-decoder" else f"gate {label}"
+        states = self._states(part, examples, None)
+        return lambda batch: self.tuning.nll(self._batch(states, batch))
 
     def _states(self, part: str, examples: list[Example], given: States | None) -> States | None:
         """States of a list of examples: the given ones or those of the last call, if they fit; otherwise computed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -48,9 +49,27 @@ class SimilaritySettings(BaseModel):
     variants: tuple[str, ...]
 
 
+GATE_FIGURES = ("held_out_loss", "prior_loss", "held_out_accuracy", "needed_accuracy")
+"""Figures of a vector's gate that stand beside its similarities."""
+
+
+def gate_columns(kind: str, vector: Embedding) -> dict[str, Any]:
+    """Whether a vector's surrogate learned its task: `yes`, `no`, or nothing for a vector that has no gate.
+
+    Also, on its held-out pairs, the loss and that of the label prior, the accuracy and what was needed; NaN if not
+    measured.
+    """
+    gate = vector.meta.get("gate")
+    row = {f"{kind}_learned": "" if not gate else "yes" if gate["learned"] else "no"}
+    for name in GATE_FIGURES:
+        value = gate[name] if gate else None
+        row[f"{kind}_{name}"] = np.nan if value is None else value
+    return row
+
+
 def similarity_row(
     mte: Embedding, dte: Embedding, *, candidates: np.ndarray | None = None, nulls: np.ndarray | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Cosine of an MTE and a DTE, and variants of it; NaN for a variant that the method does not have.
 
     candidates, nulls: centres (d,), the mean of the MTEs that are chosen from, and of MTEs of permuted labels.
@@ -58,11 +77,12 @@ def similarity_row(
     Columns: `centred_cosine` (around TuPaTE's start), `candidates_cosine` and `nulls_cosine` (around these centres),
     `tensor_mean_cosine`, `sqrt_cosine`, `task2vec_cosine`, and `largest_entry`, the share of TaskEmb's raw cosine that
     one entry carries. `unknown_tokens` is the larger share of tokens that the surrogate did not know, of the two sets
-    of pairs.
+    of pairs. `mte_learned` and `dte_learned` say whether their surrogates did (`gate_columns`).
     """
     row = {"cosine": similarity(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
            "candidates_cosine": np.nan, "nulls_cosine": np.nan, "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan,
            "task2vec_cosine": np.nan, "largest_entry": np.nan}  # fmt: skip
+    row |= gate_columns("mte", mte) | gate_columns("dte", dte)
     for name, centre in (("candidates_cosine", candidates), ("nulls_cosine", nulls)):
         if centre is not None:
             row[name] = 0.0 if _without_vector(mte, dte) else cosine_around(mte.vector, dte.vector, centre)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
+from fute.paper.learning import DID_NOT_LEARN, learning_warnings
 from fute.paper.terminal import NoResults, read_evaluation
 from fute.paper.unknown_tokens import unknown_token_warnings
 
@@ -42,7 +43,7 @@ def rank(dataset: str, results: Path, method: str) -> None:
             who = f"{row.model} {row.prompt if column == 'dataset' else row.source}"
             text = f"Warning: {who} or {dataset} has no vector ({row.no_vector}), so its similarity counts as 0"
             console.print(text, style="yellow", markup=False)
-        for warning in unknown_token_warnings(selected, column):
+        for warning in (*learning_warnings(selected, column), *unknown_token_warnings(selected, column)):
             console.print(f"Warning: {warning}", style="yellow", markup=False)
     if not pairs:
         read_evaluation(folder / PROMPTS)  # raises NoResults: the file is missing, and what to run
@@ -53,7 +54,8 @@ def rank(dataset: str, results: Path, method: str) -> None:
 
 def _prompts(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: Path, console: Console) -> None:
     """Print the prompts of an LLM, and the spread of the cosine between order seeds."""
-    console.print(_table(f"{model} on {dataset}, {METHOD_NAMES[method]}", "Prompt", rows.set_index("prompt")))
+    title = f"{model} on {dataset}, {METHOD_NAMES[method]}"
+    console.print(_table(title, "Prompt", rows.set_index("prompt")))
     _say_largest_entry(rows, console)
     _print_counts(model, dataset, folder, console)
     controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_residual", "verdict")
@@ -103,17 +105,21 @@ def _say_largest_entry(rows: pd.DataFrame, console: Console) -> None:
 def _table(title: str, what: str, rows: pd.DataFrame, scores: pd.Series | None = None) -> Table:
     """Table of names by falling cosine (equal ones in their order), with their scores if given.
 
-    rows: by name, with the columns `cosine` and `candidates_cosine`, which is printed beside it, where there is one.
+    rows: by name, with the columns `cosine`, `mte_learned`, `dte_learned`, and `candidates_cosine`, which is printed
+    beside the cosine where there is one. Vectors that did not learn are marked.
     """
     rows = rows.sort_values("cosine", ascending=False, kind="stable")
     cosines, centred = rows["cosine"], rows["candidates_cosine"]
+    failed = (rows["mte_learned"] == "no") | (rows["dte_learned"] == "no")
     more = [*(["Centred"] if centred.notna().all() else []), *(["Score"] if scores is not None else [])]
+    more += ["Mark"] if failed.any() else []
     table = Table(title=title, title_justify="left")
     for name in ("Rank", what, "Cosine", "Margin", *more):
-        table.add_column(name, justify="left" if name == what else "right")
+        table.add_column(name, justify="left" if name in (what, "Mark") else "right")
     margins = cosines.diff(-1)
     for position, (name, cosine) in enumerate(cosines.items(), start=1):
         margin = "" if position == len(cosines) else f"{margins[name]:.4f}"
         cells = {"Centred": f"{centred[name]:.4f}", "Score": f"{scores[name]:.1f}" if scores is not None else ""}
+        cells["Mark"] = DID_NOT_LEARN if failed[name] else ""
         table.add_row(str(position), str(name), f"{cosine:.4f}", margin, *(cells[column] for column in more))
     return table

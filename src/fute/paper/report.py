@@ -16,6 +16,7 @@ from fute.durations import duration
 from fute.paper.cells import require_columns
 from fute.paper.grids import list_grid
 from fute.paper.html_template import TEMPLATE
+from fute.paper.learning import COLUMNS, datasets_failed, learning_grids, learning_warnings
 from fute.paper.report_llm import LlmResults, llm_sections
 from fute.paper.report_lm import LmResults, lm_sections
 from fute.paper.report_parts import Section
@@ -57,10 +58,32 @@ def _time_section(timings: pd.DataFrame) -> Section:
     return Section("times", "Times", tables=[grid])
 
 
+def _learning_section(context: ReportContext) -> tuple[list[Section], bool]:
+    """The section on the gates of all vectors, if any has one; and whether a dataset's did not learn."""
+    texts, grids, failed = [], [], False
+    for results, target in ((context.lm, "target"), (context.llm, "dataset")):
+        if results is None or results.similarities.empty:
+            continue
+        require_columns(results.similarities, [target, *COLUMNS], "similarities")
+        texts += learning_warnings(results.similarities, target)
+        grids += learning_grids(results.similarities, target)
+        failed = failed or datasets_failed(results.similarities)
+    if not grids:
+        return [], False
+    lead = (
+        "A vector stands for a dataset or a black box only if the surrogate learned it: on pairs that it was not "
+        "trained on, it must do better than always giving the shares of the labels, and for a dataset its accuracy "
+        "must be over the majority by two standard errors."
+    )
+    return [Section("learning", "Did the surrogates learn?", [*texts, lead], tables=grids)], failed
+
+
 def render_report(context: ReportContext) -> str:
     """HTML of the page. Names from data are escaped. Raises ValueError for tables that lack columns."""
+    run = Section("run", "What was run", pairs=list(context.settings.items()))
+    learning, failed = _learning_section(context)
     sections = [
-        Section("run", "What was run", pairs=list(context.settings.items())),
+        *((*learning, run) if failed else (run, *learning)),
         *(lm_sections(context.lm) if context.lm else ()),
         *(llm_sections(context.llm) if context.llm else ()),
         _time_section(context.timings),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step
 from fute.csv_files import read_table
 from fute.paper.formats import to_csv, to_latex, to_markdown
+from fute.paper.learning import learning_note
 from fute.paper.table3 import interval_frame, p_value_frame, table3_frame
 
 
@@ -22,9 +23,13 @@ class TableSettings(BaseModel):
     note: str = ""
 
 
-def table3(settings: TableSettings, *, cells: Path, csv: Path, markdown: Path, latex: Path) -> None:
-    """Write Table 3 in the paper's layout as CSV, Markdown (with intervals and p-values) and LaTeX."""
+def table3(settings: TableSettings, *, cells: Path, similarities: Path, csv: Path, markdown: Path, latex: Path) -> None:
+    """Write Table 3 in the paper's layout as CSV, Markdown (with intervals and p-values) and LaTeX.
+
+    cells: table3.csv of the evaluation. similarities: its similarities.csv, for the note on vectors that did not learn.
+    """
     ours = read_table(cells)
+    note = " ".join(filter(None, (settings.note, learning_note(read_table(similarities), "dataset"))))
     frame = table3_frame(ours)
     texts = {
         csv: to_csv(frame),
@@ -36,10 +41,10 @@ def table3(settings: TableSettings, *, cells: Path, csv: Path, markdown: Path, l
                 "95 % intervals": interval_frame(ours),
                 "p-values against random selection": p_value_frame(ours),
             },
-            note=settings.note,
+            note=note,
         ),
-        latex: to_latex(frame, caption=settings.caption, label="tab:prompt-selection", note=settings.note),
+        latex: to_latex(frame, caption=settings.caption, label="tab:prompt-selection", note=note),
     }
-    with Step(__name__, settings=settings.model_dump(), inputs=[cells]) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=[cells, similarities]) as step:
         for path, text in texts.items():
             step.bytes(path, text.encode())

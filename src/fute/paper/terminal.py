@@ -11,6 +11,7 @@ from fute.csv_files import TableError, read_table
 from fute.display_names import METHOD_NAMES
 from fute.durations import duration
 from fute.paper.formats import print_table
+from fute.paper.learning import COLUMNS, learning_warnings
 from fute.paper.report_step import timings
 from fute.paper.table3 import table3_frame
 from fute.paper.transfer_tables import LAYOUTS, transfer_frame
@@ -48,6 +49,11 @@ def show(results: Path) -> None:
             f"{evaluation}: neither table1.csv nor table3.csv exists; run the workflow first "
             "(make demo, or snakemake --cores all)"
         )
+    for name, target in (("lm_similarities", "target"), ("similarities", "dataset")):
+        if (evaluation / f"{name}.csv").is_file():
+            similar = read_evaluation(evaluation / f"{name}.csv", "method", "model", target, *COLUMNS)
+            for warning in learning_warnings(similar, target):
+                console.print(f"Warning: {warning}", style="yellow", markup=False)
     if "table1" in tables:
         _show_transfer(evaluation, console)
     if "table3" in tables:

@@ -11,6 +11,7 @@ from fute.artifacts import Step
 from fute.csv_files import read_table
 from fute.paper.cells import base_method
 from fute.paper.formats import to_csv, to_latex, to_markdown
+from fute.paper.learning import learning_note
 from fute.paper.transfer_tables import (
     LAYOUTS,
     LEFT_OUT_NOTE,
@@ -42,17 +43,19 @@ def _listed(sentences: list[str]) -> str:
 
 
 def transfer_table(
-    settings: TransferTableSettings, *, cells: Path, targets: Path, direct: Path, printed: Path,
-    csv: Path, markdown: Path, latex: Path,
+    settings: TransferTableSettings, *, cells: Path, targets: Path, direct: Path, similarities: Path,
+    printed: Path, csv: Path, markdown: Path, latex: Path,
 ) -> None:  # fmt: skip
     """Write Table 1 or 2 in the paper's layout, our numbers above the paper's.
 
-    cells, targets, direct: files of the evaluation. printed: resources/paper/table1.csv or table2.csv. The Markdown
+    cells, targets, direct: files of the evaluation. similarities: lm_similarities.csv there, for the note on vectors
+    that did not learn. printed: resources/paper/table1.csv or table2.csv. The Markdown
     page also has the intervals, the p-values, one sentence per method, the table of single targets and the direct
     scores. The LaTeX file also has the table of single targets, without variants of methods.
     """
     layout = LAYOUTS[settings.table]
     ours, single = read_table(cells), read_table(targets)
+    note = " ".join(filter(None, (settings.note, learning_note(read_table(similarities), "target"))))
     frame = above_paper(transfer_frame(ours, layout), read_printed(printed, layout))
     appendix = per_target(single, layout)
     # variants do not fit on a page
@@ -61,7 +64,7 @@ def transfer_table(
         frame,
         title=settings.title,
         caption=settings.caption,
-        note=settings.note,
+        note=note,
         more={
             "95 % intervals": transfer_intervals(ours, layout),
             "p-values against random rankings": p_values(ours, layout),
@@ -74,16 +77,16 @@ def transfer_table(
     texts = {
         csv: to_csv(frame, layout.column_names),
         markdown: "\n\n".join([page.rstrip(), *reading, *beside]) + "\n",
-        latex: to_latex(frame, caption=settings.caption, label=label, note=settings.note)
+        latex: to_latex(frame, caption=settings.caption, label=label, note=note)
         + to_latex(
             narrow,
             dense=True,
             caption=f"{settings.title}, single targets. {LEFT_OUT_NOTE}",
             label=f"{label}-targets",
-            note=settings.note,
+            note=note,
         ),
     }
-    inputs = [cells, targets, direct]
+    inputs = [cells, targets, direct, similarities]
     with Step(__name__, settings=settings.model_dump(), inputs=[*inputs, printed]) as step:
         for path, text in texts.items():
             step.bytes(path, text.encode())

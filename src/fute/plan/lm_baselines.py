@@ -35,9 +35,8 @@ class BaselinePlan:
         recipe = self.finetune.recipe(self.model, dataset)
         spec = DatasetVectorSpec(
             model=self.model, task=self.finetune.task(dataset), max_tokens=recipe.max_tokens,
-            eval_batch_size=recipe.eval_batch_size, autocast=recipe.autocast, seed=self.finetune.run.config.seed,
-            methods=self.vector_methods, textemb=self.settings.textemb, taskemb=self.settings.taskemb,
-            tupate=self.settings.tupate,
+            eval_batch_size=recipe.eval_batch_size, seed=self.finetune.run.config.seed, methods=self.vector_methods,
+            textemb=self.settings.textemb, taskemb=self.settings.taskemb, tupate=self.settings.tupate,
         )  # fmt: skip
         return settings_json(spec.model_dump(mode="json"))
 

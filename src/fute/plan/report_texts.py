@@ -64,6 +64,7 @@ def _common_run(plan: Plan) -> dict[str, str]:
     rows = {
         "Surrogate": f"{_title(plan, surrogate.name)} ({surrogate.settings.family}, "
         f"{FORM_NAMES[surrogate.settings.form]})",
+        "Precision": _precision(plan),
         "Methods": ", ".join(METHOD_TITLES[method] for method in config.methods),
         "Seed": str(config.seed),
         "Configuration": config.name,
@@ -75,6 +76,22 @@ def _common_run(plan: Plan) -> dict[str, str]:
         of = " and one of the ".join(own)
         rows["Special case"] = f"the surrogate is one of the {of}: its embeddings are a self-distillation"
     return rows
+
+
+def _precision(plan: Plan) -> str:
+    """Format of every model's weights where they come from, and of what is computed with them."""
+    config, surrogate, lm = plan.config, plan.config.surrogate, plan.lm
+    roles: dict[str, list[str]] = {model: [f"LLM in {config.llm.engine.dtype}"] for model in config.llm.models}
+    for model in lm.settings.models if lm else ():
+        recipes = lm.settings.finetune.of(model)
+        predicted = ", its predictions in bf16" if recipes.cr.autocast or recipes.qa.autocast else ""
+        roles.setdefault(model, []).append(f"fine-tuned in float32{predicted}")
+    trained = "trained in float32" if "taskemb" in config.methods else ""
+    frozen = f"frozen in {surrogate.settings.dtype}" if set(config.methods) - {"taskemb"} else ""
+    roles.setdefault(surrogate.name, []).append(f"surrogate {' and '.join(filter(None, (frozen, trained)))}")
+    return "; ".join(
+        f"{_title(plan, model)}: {plan.run.models[model].stored_as}; {', '.join(uses)}" for model, uses in roles.items()
+    )
 
 
 def _llm_run(plan: Plan) -> dict[str, str]:

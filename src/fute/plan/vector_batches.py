@@ -94,6 +94,7 @@ class VectorBatches:
             method=method,
             surrogate=self.config.model_of(method),
             settings=settings,
+            gate=self.config.gate,
             recipes=tuple(recipe.model_dump() for recipe in self.vectors.recipes[method]),
             items=tuple(item for _, item in sorted(self.batch_items(method, batch).items())),
         )

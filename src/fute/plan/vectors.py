@@ -95,7 +95,7 @@ class VectorPlan:
         pairs, entry, seed = self.config.method(method).pairs, self.run.datasets[dataset], self.config.seed
         recipe = self.config.method(method).dte_for(entry.task)
         recipe = recipe.first_order() if first_order else recipe
-        made_with = {"recipe": recipe.model_dump(), "pairs": pairs, "seed": seed}
+        made_with = {"recipe": recipe.model_dump(), "pairs": pairs, "seed": seed, **self._gate(method)}
         made_with |= {"variant": variant} if variant else {}
         return Item(
             key=content_key([*self._basis(method, settings), made_with, self.data.train_recipe(dataset)]),
@@ -116,7 +116,7 @@ class VectorPlan:
         pairs, seed = self.config.method(method).pairs, self.config.seed
         made_with = {
             "recipe": recipe.model_dump(), "pairs": pairs, "target": target, "seed": seed, **made_with,
-            **self._states(method),
+            **self._states(method), **self._gate(method),
         }  # fmt: skip
         return Item(
             key=content_key([*self._basis(method, settings), made_with, labels]),
@@ -132,6 +132,11 @@ class VectorPlan:
         learning = code("embed_batch", method_module(method), form_module(settings.form))
         return model, settings.model_dump(), method, self.batches.run_by("train", learning)
 
+    def _gate(self, method: str) -> dict[str, Any]:
+        """Which pairs are held out of a vector's training, if there is one."""
+        trained = self.config.method(method).dte.trained_on_pairs
+        return {"gate": self.config.gate.model_dump()} if trained else {}
+
     # --- the encoder's states ---------------------------------------------------------------------------
 
     def shares_states(self, method: str) -> bool:
@@ -140,7 +145,7 @@ class VectorPlan:
 
     @property
     def texts_with_states(self) -> int | None:
-        """How many texts of U the methods that share states read (None: all)."""
+        """How many texts of U the methods that share states learn from (None: all)."""
         pairs = [self.config.method(name).pairs for name in self.config.methods if self.shares_states(name)]
         return None if None in pairs else max(pairs, default=0)
 

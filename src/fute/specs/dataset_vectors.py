@@ -10,7 +10,7 @@ from fute.specs.finetuning import TaskSettings
 class DatasetVectorSpec(Section):
     """The vectors of one dataset on one model.
 
-    max_tokens, eval_batch_size, autocast: as in the model's fine-tuning on the dataset. seed: of the order of rows.
+    max_tokens, eval_batch_size: as in the model's fine-tuning on the dataset. seed: of the order of rows.
     methods: the vectors to make.
     """
 
@@ -18,7 +18,6 @@ class DatasetVectorSpec(Section):
     task: TaskSettings
     max_tokens: int
     eval_batch_size: int
-    autocast: bool
     seed: int
     methods: tuple[LmBaseline, ...]
     textemb: TextEmbBaseline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from fute.config.gate import GateConfig
 from fute.config.methods import METHODS, MethodId, MethodSettings
 from fute.config.sections import Section
 from fute.config.surrogate import SurrogateSettings
@@ -39,12 +40,13 @@ class EmbeddingSpec(Section):
     """All vectors of one method and model that one process makes.
 
     surrogate: id of the model; of LabelCov its encoder. settings: of the surrogate; None for LabelCov, which has none.
-    recipes: of the method, by index.
+    recipes: of the method, by index. gate: which pairs are held out.
     """
 
     method: MethodId
     surrogate: str
     settings: SurrogateSettings | None
+    gate: GateConfig = GateConfig()
     recipes: tuple[dict[str, Any], ...] = ()
     items: tuple[Item, ...] = ()
 

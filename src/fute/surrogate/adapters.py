@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class AdapterTuning(Tuning):
             inject_adapter_in_model(config(target_modules=list(names)), blocks)
         self.adapted = {kind: [block.get_submodule(name) for block in blocks] for kind, name in names.items()}
 
-    def nll(self, batch: Batch, dropout: float = 0.0) -> Tensor:
+    def nll(self, batch: Batch, dropout: float = 0.0, rows: Sequence[int] | None = None) -> Tensor:
         if dropout:
             raise ValueError(f"{type(self).__name__} has no dropout; set dropout to 0")
         return self._losses(self._inputs(batch), use_cache=False)

@@ -1,6 +1,25 @@
-"""The dropout of a transformers model."""
+"""Dropout: of a transformers model, and of a prefix."""
 
-from torch import nn
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def drop_per_example(tensor: Tensor, rate: float, rows: Sequence[int]) -> Tensor:
+    """Inverted dropout of one tensor for each example of a batch: (len(rows), *tensor.shape).
+
+    As in P-tuning v2 and the authors' code, every example has a mask of its own. It depends on the seed that torch's
+    generator was given last (that of the optimiser step) and on the example's row: not on the device, nor on which
+    other examples a process has.
+    """
+    seed = torch.initial_seed()
+    masks = torch.empty((len(rows), *tensor.shape))
+    for mask, row in zip(masks, rows, strict=True):
+        drawn = int.from_bytes(hashlib.sha256(f"dropout {seed} {row}".encode()).digest()[:8])
+        mask.uniform_(generator=torch.Generator().manual_seed(drawn))
+    return tensor * (masks >= rate).to(tensor.device) / (1 - rate)
 
 
 def set_dropout(model: nn.Module, rate: float) -> None:

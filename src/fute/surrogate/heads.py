@@ -132,8 +132,7 @@ class HeadsSurrogate(Surrogate):
             )
         inputs = {name: tensor for name, tensor in batch.items() if name not in LABELS}
         states = model(**inputs, **model_inputs).last_hidden_state
-        with torch.autocast(self.device.type, enabled=False):  # the head is small, and fp32
-            losses = self._head_losses(states.float(), batch)
+        losses = self._head_losses(states.float(), batch)  # the head is fp32, whatever the frozen weights are
         return losses.mean(1) if token_reduction == "mean" else losses.sum(1)
 
     def _head_losses(self, states: Tensor, batch: Batch) -> Tensor:

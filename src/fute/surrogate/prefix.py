@@ -16,6 +16,7 @@ never gets a gradient. It also starts from N(0, 1).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PretrainedConfig
 
+from fute.surrogate.dropout import drop_per_example
 from fute.surrogate.frozen import check_layers
 from fute.surrogate.prefix_attention import attention_modules, prefixed, use_prefix_attention
 from fute.surrogate.text2text import Batch, Surrogate
@@ -129,11 +131,10 @@ class PrefixTuning(Tuning):
     def restart(self) -> None:
         self.prefix.copy_(self.start)
 
-    def nll(self, batch: Batch, dropout: float = 0.0) -> Tensor:
-        prefix = self.prefix
+    def nll(self, batch: Batch, dropout: float = 0.0, rows: Sequence[int] | None = None) -> Tensor:
+        prefix = self.prefix[None]
         if dropout:
-            kept = torch.rand(prefix.shape).to(prefix.device) >= dropout
-            prefix = prefix * kept / (1 - dropout)
+            prefix = drop_per_example(self.prefix, dropout, range(len(batch["labels"])) if rows is None else rows)
         prefix = prefix.to(self.model.dtype)
         if self.prefix_scope != "decoder_self":
             return self._nll_with_prefix_attention(prefix, batch)
@@ -142,7 +143,7 @@ class PrefixTuning(Tuning):
             # T5 reads a filled cross-attention cache instead of the encoder's states
             cross = _cross_cache(inputs.pop("cross")) if "cross" in inputs else DynamicCache()
             return self._losses(inputs, past_key_values=EncoderDecoderCache(cache, cross), use_cache=True)
-        length = prefix.shape[3]
+        length = self.prefix.shape[3]
         inputs["attention_mask"] = F.pad(inputs["attention_mask"], (length, 0), value=1)
         inputs["position_ids"] = inputs["position_ids"] + length
         return self._losses(inputs, past_key_values=cache, use_cache=True)
@@ -150,7 +151,12 @@ class PrefixTuning(Tuning):
     def _nll_with_prefix_attention(self, prefix: Tensor, batch: Batch) -> Tensor:
         parts = PARTS[self.prefix_scope]
         modules = [module for part in parts for module in attention_modules(self.model, part)]
-        prefixes = [layer[2 * index : 2 * index + 2] for index in range(len(parts)) for layer in prefix]
+        of_layers = prefix.transpose(0, 2)  # (tensors, layers, 1 or B, ...)
+        prefixes = [
+            of_layers[2 * index : 2 * index + 2, layer]
+            for index in range(len(parts))
+            for layer in range(of_layers.shape[1])
+        ]
         with prefixed(modules, prefixes):
             return self._losses(self._inputs(batch), use_cache=False)
 
@@ -182,10 +188,10 @@ class PrefixTuning(Tuning):
 
 
 def _cache(prefix: Tensor, size: int) -> DynamicCache:
-    """A cache with the prefix, for `size` examples."""
+    """A cache for `size` examples. prefix: (1 or `size`, layers, 2 = key and value, heads, P, head_dim)."""
     cache = DynamicCache()
-    for layer, key_value in enumerate(prefix):
-        keys, values = key_value[:, None].expand(-1, size, -1, -1, -1)
+    for layer, key_value in enumerate(prefix.expand(size, -1, -1, -1, -1, -1).unbind(1)):
+        keys, values = key_value.unbind(1)
         cache.update(keys, values, layer)
     return cache
 

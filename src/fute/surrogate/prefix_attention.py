@@ -28,7 +28,7 @@ def prefix_attention(
     position_bias: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention over the keys and, if the module has one, its `prefix`, (2 = key and value, heads, P, head_dim).
+    """Attention over the keys and, if the module has one, its `prefix`: (2 = key, value; 1 or B; heads; P; head_dim).
 
     Every query sees the whole prefix, without relative position bias: a prefix has no position.
     attention_mask: (B, 1, 1 or Q, K), additive; None: nothing is masked. position_bias: (1, heads, Q, K); None: the
@@ -36,9 +36,9 @@ def prefix_attention(
     """
     prefix = getattr(module, "prefix", None)
     if prefix is not None:
-        keys, values = prefix.to(key.dtype)[:, None].expand(-1, len(key), -1, -1, -1)
+        keys, values = prefix.to(key.dtype).expand(-1, len(key), -1, -1, -1)
         key, value = torch.cat((keys, key), 2), torch.cat((values, value), 2)
-        columns = (prefix.shape[2], 0)
+        columns = (prefix.shape[3], 0)
         if position_bias is not None:
             position_bias = F.pad(position_bias, columns)
         if attention_mask is not None:
@@ -75,7 +75,7 @@ def attention_modules(model: PreTrainedModel, part: str) -> list[nn.Module]:
 
 @contextmanager
 def prefixed(modules: Sequence[nn.Module], prefixes: Sequence[Tensor]) -> Iterator[None]:
-    """Give each attention module its prefix, (2, heads, P, head_dim), inside the block."""
+    """Give each attention module its prefix, (2, 1 or B, heads, P, head_dim), inside the block."""
     for module, prefix in zip(modules, prefixes, strict=True):
         module.prefix = prefix
     try:

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,12 @@ class Tuning(ABC):
         """Return to the common start, byte for byte."""
 
     @abstractmethod
-    def nll(self, batch: Batch, dropout: float = 0.0) -> Tensor:
+    def nll(self, batch: Batch, dropout: float = 0.0, rows: Sequence[int] | None = None) -> Tensor:
         """-log P(y given x) of each example, in nats, summed over its target tokens: (B,) fp32.
 
         batch: from the surrogate's `collate`, or the same with `states` (B, S, d) in place of `input_ids`.
-        dropout: rate on the trained parameters. Its mask comes from torch's global CPU generator, so it is the same on
-        every device, and in every process whose generator has the same state.
+        dropout: rate on the trained parameters. rows: number of each example in its list, which its mask depends on
+            (`drop_per_example`); None: 0, 1, 2, ...
         """
 
     @abstractmethod

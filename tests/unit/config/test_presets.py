@@ -89,7 +89,7 @@ def test_a_stated_key_wins_alone():
 def test_the_paper_run_takes_the_preset_from_the_command_line():
     stated = read_yaml(ROOT / "config" / "paper.yaml")
     config = parse_run(stated | {"preset": "fute_code"}, ROOT / "config").config
-    assert config.surrogate.settings.autocast and config.surrogate.settings.form == "heads"
+    assert config.surrogate.settings.dtype == "bfloat16" and config.surrogate.settings.form == "heads"
     expected = code().taskemb
     assert config.taskemb.mte == expected.mte.model_copy(update={"reduce": "rows"})
     assert config.taskemb.dte.early_stops and config.taskemb.dte.reduce == "rows"

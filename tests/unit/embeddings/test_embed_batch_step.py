@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fute.artifacts import Step
+from fute.config.gate import GateConfig
 from fute.data.rows import Answer, Row
 from fute.embeddings import Embedding, save
 from fute.embeddings.embed_batch_step import _zip
@@ -182,10 +183,49 @@ def test_an_items_pairs_have_the_form_of_the_surrogate(tmp_path, monkeypatch):
     keys = {"train": "train:d", "dev": "dev:d", "unsup": "unsup:sa", "labels": "labels:m/sa-3"}
     files = {keys[name]: Path(f"{name}.jsonl.gz") for name in lines}
     for form, kind in (("text2text", Pair), ("heads", Labelled)):
-        train, dev = item_pairs(item(kind="dte", source="d"), True, files, form)
-        assert len(train) == 8 and len(dev) == 2 and {type(pair) for pair in (*train, *dev)} == {kind}
-        texts, none = item_pairs(item(target="soft" if form == "heads" else "label"), False, files, form)
-        assert none is None and {type(pair) for pair in texts} == {kind}
+        own = item_pairs(item(kind="dte", source="d"), True, files, GateConfig(), form)
+        assert len(own.learned) == 8 and len(own.dev) == 2 and own.held_out == own.dev
+        assert {type(pair) for pair in (*own.learned, *own.dev)} == {kind}
+        said = item_pairs(item(target="soft" if form == "heads" else "label"), False, files, GateConfig(), form)
+        assert said.dev is None and {type(pair) for pair in (*said.learned, *said.held_out)} == {kind}
+
+
+def test_held_out_pairs_are_not_learned_from(tmp_path, monkeypatch):
+    """Rows that `pairs` leaves over come first, then the last ones; a dataset's rows for early stopping if enough."""
+    monkeypatch.chdir(tmp_path)
+    with Step("fute.batching", settings={}) as step:
+        for name, count in (("train", 40), ("dev", 6), ("none", 0)):
+            rows = [Row(f"d/{i}", (f"{name} {i}",), label=CLASSES[i % 2]) for i in range(count)]
+            step.jsonl(Path(f"{name}.jsonl.gz"), [row.to_json() for row in rows])
+        step.jsonl(Path("unsup.jsonl.gz"), [row.to_json() for row in ROWS])
+        step.jsonl(Path("labels.jsonl.gz"), LABELS)
+
+    def split(pairs: int | None, least: int, dev: str = "none", early: bool = False, kind: str = "dte"):
+        files = {"train:d": Path("train.jsonl.gz"), "dev:d": Path(f"{dev}.jsonl.gz")}
+        files |= {"unsup:sa": Path("unsup.jsonl.gz"), "labels:m/sa-3": Path("labels.jsonl.gz")}
+        one = item(kind="dte", source="d", pairs=pairs) if kind == "dte" else item(pairs=pairs)
+        found = item_pairs(one, early, files, GateConfig(held_out=0.1, least=least, most=16))
+        assert not {pair.x for pair in found.learned} & {pair.x for pair in found.held_out}
+        return found
+
+    left_over = split(20, 10)
+    assert len(left_over.learned) == 20 and len(left_over.held_out) == 10
+    rows = [Row(f"d/{i}", (f"train {i}",), label=CLASSES[i % 2]) for i in range(40)]
+    assert left_over.learned == dataset_pairs(rows, 20, 42)
+    last = split(None, 10)
+    assert len(last.learned) == 30 and len(last.held_out) == 10
+    repeats = split(50, 10)
+    assert len(repeats.learned) == 50 and len({p.x for p in repeats.learned}) == 30 and len(repeats.held_out) == 10
+    assert len(split(None, 16).held_out) == 10, "at most a quarter"
+    from_dev = split(None, 5, dev="dev")
+    assert len(from_dev.learned) == 40 and {p.x[0][:3] for p in from_dev.held_out} == {"dev"} and from_dev.dev is None
+    assert {p.x[0][:3] for p in split(None, 7, dev="dev").held_out} == {"tra"}, "too few"
+    early = split(None, 7, dev="dev", early=True)
+    assert early.held_out == early.dev and len(early.learned) == 40
+    of_u = split(8, 3, kind="mte")
+    assert [p.x[0] for p in of_u.learned] == [f"text {i}" for i in range(8)]
+    assert [p.x[0] for p in of_u.held_out] == ["text 8", "text 9", "text 10"]
+    assert [p.x[0] for p in split(12, 3, kind="mte").held_out] == ["text 9", "text 10", "text 11"]
 
 
 @pytest.fixture

@@ -53,7 +53,10 @@ def test_own_pairs_become_vectors_that_compare(tmp_path, monkeypatch, capsys, mo
                    method="tupate", kind=kind, model=model)  # fmt: skip
         assert f"{name}.safetensors: 48 numbers from" in capsys.readouterr().out
         assert not list(tmp_path.glob("*.partial")), "the training's state is not needed any more"
-    assert load(Path("a.safetensors")).meta["pairs"] == 24
+    assert load(Path("a.safetensors")).meta["pairs"] == 18, "a quarter is held out"
+    gates = {name: load(Path(f"{name}.safetensors")).meta["gate"] for name in "ab"}
+    assert gates["a"]["rows"] == gates["b"]["rows"] == 6
+    assert gates["a"]["held_out_accuracy"] is None and 0 <= gates["b"]["held_out_accuracy"] <= 1
     assert load(Path("b.safetensors")).meta["pairs"] == 30, "a dataset gives its rows again"
     sidecar = json.loads(Path("a.safetensors.prov.json").read_text())
     assert sidecar["record"]["inputs"][0]["sha256"] == sha256_file(Path("a.jsonl"))

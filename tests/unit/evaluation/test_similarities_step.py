@@ -94,6 +94,23 @@ def test_taskemb_has_task2vecs_similarity_and_says_what_one_entry_carries():
     assert np.isnan(row["candidates_cosine"]) and np.isnan(row["nulls_cosine"])
 
 
+def test_gates_stand_beside_the_cosines(files):
+    """`yes`, `no`, and nothing for a vector without a gate."""
+    figures = {"held_out_loss": 0.5, "prior_loss": 0.7, "held_out_accuracy": 0.8, "needed_accuracy": 0.6}
+    gates = {"mte/m/sa-1": figures | {"learned": True, "held_out_accuracy": None, "needed_accuracy": None},
+             "mte/m/sa-2": figures | {"learned": False}, "dte/d": figures | {"learned": False}}  # fmt: skip
+    for name, gate in gates.items():
+        path = Path(f"results/embeddings/s/tupate/{name}.safetensors")
+        vector = load(path)
+        vector.meta["gate"] = gate
+        save(vector, path)
+    similarities(settings(), files=list(files.values()), cosines=Path("s.csv"), controls=Path("c.csv"))
+    table = pd.read_csv("s.csv", keep_default_na=False).set_index("prompt")
+    assert list(table["mte_learned"]) == ["yes", "no", "", ""] and set(table["dte_learned"]) == {"no"}
+    assert list(table["mte_held_out_loss"]) == ["0.5", "0.5", "", ""]
+    assert table.loc["sa-1", "mte_held_out_accuracy"] == "" and table.loc["sa-1", "dte_needed_accuracy"] == 0.6
+
+
 def test_vectors_of_another_basis_are_refused(files):
     write("mte/m/sa-2", np.random.default_rng(1).normal(size=(2, 5)), basis="other")
     with pytest.raises(ValueError, match="basis: 'other' and 'b'"):

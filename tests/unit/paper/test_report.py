@@ -33,6 +33,7 @@ def test_page_is_well_formed_and_complete(context):
     page = Page(render_report(context))
     assert page.headings == [
         "What was run",
+        "Did the surrogates learn?",
         "Table 3: choosing a prompt",
         "What Table 3 shows",
         "Beside the paper",
@@ -119,6 +120,26 @@ def test_vectors_from_unknown_tokens_are_marked(context):
     html = render_report(with_llm(context, similarities=one)).split('id="similarities"')[1].split("</section>")[0]
     assert html.count("does not know up to 6% of the tokens") == 1
     assert "does not know" not in render_report(context)
+
+
+def test_datasets_that_were_not_learned_stand_at_the_top(context):
+    html = render_report(context)
+    assert html.index('id="run"') < html.index('id="learning"') and "did not learn" not in html
+    one = context.llm.similarities.copy()
+    one.loc[(one["method"] == "tupate") & (one["dataset"] == "cb"), ["dte_learned", "dte_held_out_loss"]] = "no", 7.6
+    html = render_report(with_llm(context, similarities=one))
+    assert html.index('id="learning"') < html.index('id="run"')
+    section = html.split('id="learning"')[1].split("</section>")[0]
+    assert "FUTE + TuPaTE: on held-out rows, the surrogate knows no more of cb" in section
+    assert "7.60" in section and section.count("<td") and "did not learn</td>" in section
+    one.loc[one["prompt"] == 2, "mte_learned"] = "no"
+    section = render_report(with_llm(context, similarities=one)).split('id="learning"')[1].split("</section>")[0]
+    assert "model embeddings did not learn their black box" in section
+
+
+def test_vectors_without_training_have_no_gate(context):
+    one = context.llm.similarities.assign(mte_learned=None, dte_learned=None)
+    assert 'id="learning"' not in render_report(with_llm(context, similarities=one))
 
 
 def test_fractions_are_refused(context):

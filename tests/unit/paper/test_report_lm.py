@@ -82,7 +82,7 @@ def section(html: str, anchor: str) -> str:
 def test_the_page_of_this_experiment_alone(tmp_path, evaluation):
     html = written(tmp_path, evaluation)
     page = Page(html)
-    assert page.headings == ["What was run", *LM_HEADINGS, "Times", "Files"]
+    assert page.headings == ["What was run", "Did the surrogates learn?", *LM_HEADINGS, "Times", "Files"]
     assert all(len(set(rows)) == 1 for rows in page.tables), "rows of a table differ in width"
     ids = [values["id"] for _, values in page.attributes if "id" in values]
     assert len(ids) == len(set(ids))
@@ -91,7 +91,7 @@ def test_the_page_of_this_experiment_alone(tmp_path, evaluation):
 
 def test_without_domain_targets_there_is_no_table_2(tmp_path, evaluation):
     page = Page(written(tmp_path, evaluation, ("table1",)))
-    assert page.headings[1:6] == [*LM_HEADINGS[:3], *LM_HEADINGS[6:8]]
+    assert page.headings[2:7] == [*LM_HEADINGS[:3], *LM_HEADINGS[6:8]]
 
 
 def test_our_values_stand_with_intervals_above_the_papers(tmp_path, evaluation):
@@ -120,7 +120,7 @@ def test_both_experiments_on_one_page(tmp_path, evaluation):
     context = both(tmp_path, evaluation)
     page = Page(render_report(context))
     alone = Page(render_report(replace(context, lm=None))).headings
-    assert page.headings == [alone[0], *LM_HEADINGS, *alone[1:]]
+    assert page.headings == [*alone[:2], *LM_HEADINGS, *alone[2:]]
     ids = [values["id"] for _, values in page.attributes if "id" in values]
     assert len(ids) == len(set(ids))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.synthetic_lm import GATE
 
 from fute.paper.ranking import rank
 from fute.paper.terminal import NoResults, show
@@ -24,7 +25,7 @@ def results(tmp_path: Path) -> Path:
         {"method": method, "model": model, "prompt": prompt, "dataset": dataset,
          "cosine": cosine if (model, method, dataset) == ("m-a", "tupate", "films") else 1 - cosine,
          "candidates_cosine": cosine - 0.7 if dataset == "series" else float("nan"),
-         "largest_entry": cosine if method == "taskemb" else float("nan"), "unknown_tokens": 0.0}
+         "largest_entry": cosine if method == "taskemb" else float("nan"), "unknown_tokens": 0.0} | GATE
         for method in ("taskemb", "tupate") for model in ("m-b", "m-a") for dataset in ("films", "series")
         for prompt, cosine in COSINES.items()
     ]  # fmt: skip
@@ -157,6 +158,40 @@ def test_a_ranking_names_what_has_no_vector(results, capsys):
     assert said.count("no vector") == 1
 
 
+def mark(path: Path, chosen: str, column: str) -> None:
+    """Let the vectors of some rows fail their gate."""
+    similar = pd.read_csv(path)
+    similar.loc[similar.eval(chosen), column] = "no"
+    similar.to_csv(path, index=False)
+
+
+def test_a_vector_that_did_not_learn_is_marked(results, capsys):
+    path = results / "evaluation/similarities.csv"
+    rank("films", results, "tupate")
+    assert "did not learn" not in capsys.readouterr().out
+    mark(path, "method == 'tupate' and model == 'm-a' and prompt == 'sa-7'", "mte_learned")
+    rank("films", results, "tupate")
+    text = capsys.readouterr().out
+    first, second = text.split("m-a on films, FUTE + TuPaTE")
+    assert "did not learn" not in first
+    marks = {cells[1]: "did" in cells for cells in ranked(second)}
+    assert marks == {"sa-3": False, "sa-7": True, "sa-9": False, "sa-1": False}
+    assert "FUTE + TuPaTE: 1 of 8 model embeddings did not learn their black box (m-a sa-7)" in words(second)
+    rank("films", results, "taskemb")
+    assert "did not learn" not in capsys.readouterr().out
+
+
+def test_a_run_whose_datasets_did_not_learn_says_so_first(results, language_models, capsys):
+    mark(results / "evaluation/similarities.csv", "method == 'tupate' and dataset == 'films'", "dte_learned")
+    mark(language_models / "evaluation/lm_similarities.csv", "target == 'topics'", "dte_learned")
+    for folder, table, name in ((results, "Table 3", "films"), (language_models, "Table 1", "topics")):
+        show(folder)
+        text = words(capsys.readouterr().out)
+        said = f"Warning: FUTE + TuPaTE: on held-out rows, the surrogate knows no more of {name} than the shares"
+        assert text.startswith(said) and "(1 of 2 dataset embeddings did not learn)" in text
+        assert text.index(said) < text.index(table)
+
+
 @pytest.mark.parametrize(("dataset", "method"), [("flims", "tupate"), ("films", "textemb")])
 def test_an_unknown_dataset_or_method_says_what_there_is(results, dataset, method):
     with pytest.raises(NoResults, match=rf"'{dataset}' by '{method}'; there are films, series, by taskemb, tupate$"):
@@ -201,7 +236,7 @@ def language_models(tmp_path: Path) -> Path:
               "best_transferred": [71.0, 0.0], "counted": [True, False]}  # fmt: skip
     similar = [
         {"method": "tupate", "model": model, "source": source, "target": target, "cosine": cosine,
-         "unknown_tokens": 0.0, "candidates_cosine": float("nan"), "largest_entry": float("nan")}
+         "unknown_tokens": 0.0, "candidates_cosine": float("nan"), "largest_entry": float("nan")} | GATE
         for model in ("m-a", "m-b") for target in ("topics", "grammar")
         for source, cosine in (("topics", 1.0), ("grammar", 0.25), ("letters", 0.75), ("reports", 0.5))
     ]  # fmt: skip

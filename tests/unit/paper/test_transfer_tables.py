@@ -218,7 +218,8 @@ def write(folder: Path, name: str) -> dict[str, Path]:
     out = {kind: folder / f"{name}.out.{kind}" for kind in ("csv", "md", "tex")}
     transfer_table(
         TransferTableSettings(table=name, title=text["title"], caption="A caption.", note="Made-up numbers."),
-        cells=paths[name], targets=paths["targets"], direct=paths["direct"], printed=PRINTED[name],
+        cells=paths[name], targets=paths["targets"], direct=paths["direct"],
+        similarities=paths["similarities"], printed=PRINTED[name],
         csv=out["csv"], markdown=out["md"], latex=out["tex"],
     )  # fmt: skip
     return out
@@ -243,4 +244,4 @@ def test_files_are_regular_and_recorded(tmp_path):
     assert latex.count(r"\begin{table*}") == 2 and "ρ" not in latex and latex.count(r"$\rho$") == 4 + 7
     assert latex.isascii()
     record = json.loads(Path(f"{out['csv']}.prov.json").read_text())["record"]
-    assert record["step"] == "transfer_table" and len(record["inputs"]) == 4
+    assert record["step"] == "transfer_table" and len(record["inputs"]) == 5

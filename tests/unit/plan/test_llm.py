@@ -595,6 +595,10 @@ def test_the_page_says_where_a_run_departs_from_the_paper(plan):
     told = report_settings(plan(), {})["settings"]
     assert "calibration" not in told and "the paper has none" in told["Calibration"]
     assert "self-distillation" in told["Special case"]
+    assert told["Precision"] == (
+        "SmolLM2-135M-Instruct: weights from a file of 4 bits (Q4_1), expanded to bf16; LLM in bfloat16, "
+        "surrogate frozen in bfloat16 and trained in float32"
+    )
     assert told["Prompts"] == "SA 1, 3, 7, 12; NLI 1, 5, 9, 12"
     assert report_settings(plan(llm={"calibration": "none"}), {})["settings"]["Calibration"] == "none"
     other = plan(surrogate={"name": "t5-base", "settings": {"family": "encoder-decoder"}})

@@ -19,6 +19,7 @@ from support.tunings import (
 from torch import nn
 from transformers import LlamaForCausalLM, T5Config
 
+from fute.surrogate.dropout import drop_per_example
 from fute.surrogate.frozen import FrozenLinear, speed_up_frozen
 from fute.surrogate.prefix import PrefixShape, PrefixTuning, initial_prefix
 from fute.surrogate.text2text import Example, collate
@@ -221,17 +222,24 @@ def test_a_second_training_repeats_the_first(family, scope):
     check_a_second_training_repeats_the_first(prefix_tuning(tiny_surrogate(family), scope), dropout=0.2)
 
 
-def test_dropout_is_inverted_and_from_the_global_generator():
-    tuning = prefix_tuning(tiny_surrogate("causal"))
-    batch = collate(tuning.surrogate, examples())
+@pytest.mark.parametrize(("family", "scope"), CASES)
+def test_dropout_is_inverted_with_a_mask_for_each_example(family, scope):
+    """Each example's loss is that of a prefix with its own mask, whatever examples stand beside it."""
+    tuning = prefix_tuning(tiny_surrogate(family), scope)
+    rows = [5, 3, 8]
     torch.manual_seed(4)
-    found = tuning.nll(batch, dropout=0.3)
-    torch.manual_seed(4)
-    kept = torch.rand(tuning.start.shape) >= 0.3
-    assert 0.6 < kept.float().mean() < 0.8
-    by_hand = PrefixTuning(tiny_surrogate("causal"), tuning.start * kept / 0.7)
-    torch.testing.assert_close(found, by_hand.nll(batch))
-    assert not torch.allclose(found, tuning.nll(batch))
+    found = tuning.nll(collate(tuning.surrogate, examples()), 0.3, rows)
+    masks = drop_per_example(torch.ones(tuning.start.shape), 0.3, rows)
+    assert masks.unique().tolist() == pytest.approx([0, 1 / 0.7]) and 0.6 < (masks > 0).float().mean() < 0.8
+    assert not torch.equal(masks[0], masks[1])
+    for example, mask, row, loss in zip(examples(), masks, rows, found, strict=True):
+        batch = collate(tuning.surrogate, [example])
+        by_hand = PrefixTuning(tiny_surrogate(family), tuning.start * mask, scope=scope)
+        torch.testing.assert_close(by_hand.nll(batch)[0], loss, rtol=1e-4, atol=1e-5)
+        torch.manual_seed(4)  # making the surrogate has set another
+        torch.testing.assert_close(tuning.nll(batch, 0.3, [row])[0], loss, rtol=1e-4, atol=1e-5)
+    torch.manual_seed(5)
+    assert not torch.allclose(found, tuning.nll(collate(tuning.surrogate, examples()), 0.3, rows))
 
 
 @pytest.mark.parametrize(("family", "scope"), CASES)

@@ -118,7 +118,7 @@ def test_cache_and_registered_attention_differ_by_the_position_bias_only():
             tuning = prefix_tuning(surrogate)
             if registered:
                 use_prefix_attention(model)
-                with prefixed(attention_modules(model, "decoder"), tuning.start):
+                with prefixed(attention_modules(model, "decoder"), tuning.start[:, :, None]):
                     nlls.append(plain_nll(model, batch))
             else:
                 nlls.append(tuning.nll(batch).detach())
@@ -134,7 +134,7 @@ def test_prefixes_stay_within_their_model_and_call(scope):
     use_prefix_attention(other)
     modules = [module for part in PARTS[scope] for module in attention_modules(tuning.model, part)]
     # Another model runs while this one carries its prefixes, and this one runs once they are gone.
-    with prefixed(modules, [tuning.start[0, :2]] * len(modules)):
+    with prefixed(modules, [tuning.start[0, :2, None]] * len(modules)):
         torch.testing.assert_close(plain_nll(other, batch), plain)
         assert not torch.allclose(plain_nll(tuning.model, batch), plain, atol=1e-3)
     torch.testing.assert_close(plain_nll(tuning.model, batch), plain)
