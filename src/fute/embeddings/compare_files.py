@@ -10,17 +10,32 @@ from rich.console import Console
 from rich.table import Table
 
 from fute.embeddings.similarity import cosine_around, largest_entry_share, task2vec_similarity
-from fute.embeddings.vectors import Embedding, centred_cosine, cosine, load
+from fute.embeddings.vectors import (
+    LABELCOV,
+    Embedding,
+    EmbeddingError,
+    centred_cosine,
+    cosine,
+    in_one_space,
+    load,
+)
 
 
 def compare_files(first: Path, others: Sequence[Path]) -> None:
     """Print the similarity of one embedding with others, most similar first.
 
     Beside the cosine stand others: around the start that all share (TuPaTE), around the mean of the others if there are
-    several, and task2vec's (TaskEmb), with the share of the cosine that one entry carries.
+    several, and task2vec's (TaskEmb), with the share of the cosine that one entry carries. LabelCov's are compared by
+    one measure, see `vectors.in_one_space`. Raises EmbeddingError for files that cannot be compared.
     """
-    base = load(first)
-    loaded = [(path, load(path)) for path in others]
+    loaded = [(path, load(path)) for path in (first, *others)]
+    if loaded[0][1].method == LABELCOV:
+        for path, embedding in loaded:
+            if reason := embedding.meta.get("no_vector"):
+                raise EmbeddingError(f"{path} holds no vector: {reason}; leave it out")
+        placed = in_one_space([embedding for _, embedding in loaded])
+        loaded = [(path, embedding) for (path, _), embedding in zip(loaded, placed, strict=True)]
+    (_, base), *loaded = loaded
     rows = sorted(((cosine(base, other), path, other) for path, other in loaded), key=lambda row: -row[0])
     centre = np.mean([other.vector.astype(np.float64) for _, other in loaded], axis=0) if len(loaded) > 1 else None
     table = Table(title=f"similarity with {first}", title_justify="left")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fute.embeddings import Embedding, cosine, save
+from fute.embeddings import Embedding, EmbeddingError, cosine, save
 from fute.embeddings.compare_files import compare_files
 from fute.embeddings.similarity import cosine_around, largest_entry_share, task2vec_similarity
 
@@ -65,3 +65,27 @@ def test_compare_shows_what_is_left_of_a_cosine(tmp_path, monkeypatch, capsys):
     assert cells[1][4] == "0.2000"
     compare_files(Path("d"), [Path("a")])
     assert "On their mean" not in capsys.readouterr().out, "one vector is its own mean"
+
+
+def test_covariances_are_listed_by_one_measure_and_what_has_no_vector_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def put(name: str, rows: list[list[float]], classes: str, **meta: str) -> None:
+        vector = np.array(rows, dtype=np.float32).ravel()
+        segments = [(each, 2 * i, 2 * i + 2) for i, each in enumerate(classes)]
+        save(Embedding(vector, "labelcov", {}, meta, vector[None], segments=segments), Path(name))
+
+    put("d", [[1, 0], [-1, 0]], "xy")
+    put("same", [[2, 0], [-2, 0]], "xy")
+    put("opposite", [[-1, 0], [1, 0]], "xy")
+    put("slanted", [[1, 1], [-1, -1]], "xy")
+    put("letters", [[1, 1], [-1, -1], [0, 0]], "ABC")
+    put("nothing", [[0, 0], [0, 0]], "xy", no_vector="the output is the same")
+    compare_files(Path("d"), [Path("same"), Path("opposite"), Path("slanted")])
+    by_names = capsys.readouterr().out
+    assert [f"{value:.4f}" in by_names for value in (1, -1, np.sqrt(0.5))] == [True] * 3
+    compare_files(Path("d"), [Path("same"), Path("opposite"), Path("letters")])
+    by_scatters = capsys.readouterr().out
+    assert "0.5000" in by_scatters and by_scatters.count("1.0000") >= 2, "a scatter has no sign"
+    with pytest.raises(EmbeddingError, match="nothing holds no vector: the output is the same"):
+        compare_files(Path("d"), [Path("same"), Path("nothing")])
