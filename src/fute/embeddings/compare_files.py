@@ -24,7 +24,7 @@ from fute.embeddings.vectors import (
 def compare_files(first: Path, others: Sequence[Path]) -> None:
     """Print the similarity of one embedding with others, most similar first.
 
-    Beside the cosine stand others: around the start that all share (TuPaTE), around the mean of the others if there are
+    Beside the cosine stand whether the surrogate learned, and other similarities: around the start that all share (TuPaTE), around the mean of the others if there are
     several, and task2vec's (TaskEmb), with the share of the cosine that one entry carries. LabelCov's are compared by
     one measure, see `vectors.in_one_space`. Raises EmbeddingError for files that cannot be compared.
     """
@@ -39,11 +39,13 @@ def compare_files(first: Path, others: Sequence[Path]) -> None:
     rows = sorted(((cosine(base, other), path, other) for path, other in loaded), key=lambda row: -row[0])
     centre = np.mean([other.vector.astype(np.float64) for _, other in loaded], axis=0) if len(loaded) > 1 else None
     table = Table(title=f"similarity with {first}", title_justify="left")
-    for name in ("Rank", "Embedding", "Cosine", *_beside(base, base, centre)):
-        table.add_column(name, justify="left" if name == "Embedding" else "right")
+    for name in ("Rank", "Embedding", "Cosine", *_beside(base, base, centre), "Learned"):
+        table.add_column(name, justify="left" if name in ("Embedding", "Learned") else "right")
     for rank, (value, path, other) in enumerate(rows, start=1):
-        table.add_row(str(rank), str(path), f"{value:.4f}", *_beside(base, other, centre).values())
+        table.add_row(str(rank), str(path), f"{value:.4f}", *_beside(base, other, centre).values(), _learned(other))
     Console().print(table)
+    if _learned(base) == "no":
+        print(f"{first}: the surrogate did not learn these pairs, so none of these similarities says anything")
 
 
 def _beside(base: Embedding, other: Embedding, centre: np.ndarray | None) -> dict[str, str]:
@@ -57,3 +59,9 @@ def _beside(base: Embedding, other: Embedding, centre: np.ndarray | None) -> dic
     if centre is not None:
         cells["On their mean"] = f"{cosine_around(base.vector, other.vector, centre):.4f}"
     return cells
+
+
+def _learned(vector: Embedding) -> str:
+    """`yes` or `no` by the vector's gate; nothing if it has none."""
+    gate = vector.meta.get("gate")
+    return "" if not gate else "yes" if gate["learned"] else "no"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,11 @@ def test_own_pairs_become_vectors_that_compare(tmp_path, monkeypatch, capsys, mo
     shown = capsys.readouterr().out
     assert shown.index("a.safetensors", shown.index("Cosine")) < shown.index("c.safetensors")
     assert "1.0000" in shown and "Centred" in shown
+    words = {True: "yes", False: "no"}
+    assert re.findall(r"(yes|no)\b", shown.split("Learned")[1])[:3] == [
+        words[load(Path(f"{name}.safetensors")).meta["gate"]["learned"]]
+        for name in sorted("abc", key=lambda name: shown.index(f"{name}.safetensors", shown.index("Cosine")))
+    ]
 
 
 def test_vectors_of_another_start_are_refused(tmp_path, monkeypatch, model):
