@@ -66,7 +66,7 @@ def damage(path: Path) -> str | None:
         if name.endswith(".gz"):
             data, name = gzip.decompress(data), name.removesuffix(".gz")
         if name.endswith(".jsonl"):
-            for number, line in enumerate(data.decode("utf8").splitlines(), start=1):
+            for number, line in enumerate(data.decode("utf8").removesuffix("\n").split("\n"), start=1):
                 if not isinstance(json.loads(line), dict):
                     return f"line {number} is no JSON object"
         elif name.endswith((".json", ".json.gz")):

@@ -84,6 +84,7 @@ def labelled(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Run:
     weights = folder.parent / "weights"
     weights.mkdir()
     (weights / "config.json").write_text('{"model_type": "none"}')
+    (weights / "model.safetensors").write_bytes(b"weights")
     with (folder / "config/models.yaml").open("a") as registry:
         registry.write(f"\n{MODEL}:\n  folder: {weights}\n")
     engine = f"engine: {{engine: openai, base_url: '{server.url}', api_model: exact}}\n  calibration: unsup"

@@ -169,6 +169,7 @@ def test_a_missing_artifact_says_what_makes_it():
         ("a.zip", b"PK\x03\x04", "is damaged"),
         ("a.safetensors", b"\xff" * 20, "is damaged"),
         ("a.json", b"{}", None),
+        ("a.jsonl", '{"a": "one\u2028line"}\n'.encode(), None),
         ("a.csv", b'a,b\n"1\n2",3\n', None),
         ("a.bin", b"\xff", None),
     ],

@@ -6,6 +6,7 @@ has finished jobs, their mean time replaces the estimate.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from fute import paths
 from fute.cluster.job_needs import TEXT_TOKENS, JobNeeds
 from fute.cluster.resources import INFERENCE_BYTES, Need
 from fute.config.lm_experiment import LM
+from fute.csv_files import benchmark_seconds
 from fute.plan import Plan
 
 GB = 1e9
@@ -103,8 +105,8 @@ def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: 
 
 
 def measured_seconds(folder: Path) -> list[float]:
-    """Seconds of the finished jobs of a rule, from Snakemake's benchmark files."""
-    return [float(path.read_text().splitlines()[1].split("\t")[0]) for path in sorted(folder.glob("*.tsv"))]
+    """Seconds of the finished jobs of a rule, from Snakemake's benchmark files; an empty one is of no finished job."""
+    return [s for path in sorted(folder.glob("*.tsv")) if not math.isnan(s := benchmark_seconds(path))]
 
 
 def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:

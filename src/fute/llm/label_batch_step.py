@@ -383,7 +383,8 @@ class _Units:
     def read(self, unit: str, expected: int) -> list[dict[str, Any]]:
         """Lines of a unit. Raises StaleFile for another number of them."""
         path = self.store.path(unit)
-        lines = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+        # not `splitlines`, which also ends a line at characters that an answer may hold, such as U+2028
+        lines = [json.loads(line) for line in path.read_text(encoding="utf8").split("\n") if line]
         if len(lines) != expected:
             raise StaleFile(f"{path}: {len(lines)} lines for {expected} requests; delete this file")
         return lines

@@ -257,6 +257,17 @@ def test_a_killed_batch_goes_on_and_gives_the_same_bytes(place, monkeypatch):
     assert Path("batches/b.jsonl.gz").read_bytes() == Path("whole/b.jsonl.gz").read_bytes()
 
 
+def test_answers_may_hold_any_character(place, monkeypatch):
+    said = "one\u2028two\u0085three\x0b\r\n"
+
+    class Odd(StandInEngine):
+        def score(self, requests):
+            return [dataclasses.replace(result, text=said) for result in super().score(requests)]
+
+    run(monkeypatch, Odd(), spec(("sa-1", "u")))
+    assert {row["text"] for row in extract("sa-1", "u")} == {said}
+
+
 def test_a_changed_corpus_is_noticed(place, monkeypatch):
     run(monkeypatch, StandInEngine(), spec(("sa-1", "u")))
     with Step("fute.batching", settings={}) as step:
