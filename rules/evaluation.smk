@@ -208,7 +208,7 @@ if LM:
             " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"
 
     if LM.planted_files():
-        EVALUATION += ["results/evaluation/planted.csv"]
+        EVALUATION += ["results/evaluation/planted.csv", "results/evaluation/planted_similarities.csv"]
 
         rule planted:
             """Test the methods on planted black boxes, whose right order is known."""

@@ -126,7 +126,6 @@ if LM:
             " --geometry {input.geometry} --folder results/paper/figures &> {log}"
 
     PAPER += ["results/paper/tables/efficiency-lm.md"]
-
     if LM.planted_files():
         PAPER += [f"results/paper/figures/planted.{ending}" for ending in ("pdf", "png")]
 

@@ -19,6 +19,7 @@ TEXTS = frozenset(
         *("category", "cell", "class", "corpus", "dataset", "datasets", "domain", "family", "group", "method", "model"),
         *("name", "prompt", "rule", "scope", "script", "selected", "source", "surrogate", "target", "targets", "title"),
         *("best_source", "left_out", "beats_random", "reason", "statistic", "unit", "verdict", "view"),
+        *("measure", "similarity", "test"),
     }
 )
 """Columns of text; an empty cell is the empty text."""

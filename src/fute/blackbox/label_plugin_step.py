@@ -134,7 +134,8 @@ def label_plugin(
     """Write a plug-in's output for each text of U, in U's order: rows of id, `prediction` and its other values.
 
     source: `plugin_identity` when the run was planned. train: file with the rows of the dataset that the settings name.
-    outputs: file with the labels of the black box that they name, of the same texts. Raises PluginError, also if a file of the plug-in's folder has changed since, or changes while it runs.
+    outputs: file with what the black box that they name says of U. Raises PluginError, also if a file of the plug-in's
+    folder has changed since, or changes while it runs.
     """
     hashes = _hashes_now(settings)
     if _identity(settings, hashes) != source:
@@ -145,7 +146,9 @@ def label_plugin(
     if (train is None) != (settings.dataset is None):
         raise PluginError(f"black box {settings.callable}: training rows go with a dataset; give both or neither")
     if (outputs is None) != (settings.box is None):
-        raise PluginError(f"black box {settings.callable}: outputs go with the box that gives them; give both or neither")
+        raise PluginError(
+            f"black box {settings.callable}: outputs go with the box that gives them; give both or neither"
+        )
     rows = read_rows(corpus)
     arguments: dict[str, Any] = dict(settings.options)
     if train is not None:
@@ -153,7 +156,9 @@ def label_plugin(
     if outputs is not None:
         arguments["outputs"] = read_jsonl(outputs)
         if [row.id for row in rows] != [said["id"] for said in arguments["outputs"]]:
-            raise PluginError(f"black box {settings.callable}: {outputs} is of other texts than {corpus}; make it again")
+            raise PluginError(
+                f"black box {settings.callable}: {outputs} is of other texts than {corpus}; make it again"
+            )
     function = load_function(settings)
     answers = checked(settings, function([row.segments for row in rows], **arguments), len(rows))
     unknown = sum(answer["prediction"] == UNKNOWN for answer in answers)

@@ -163,14 +163,13 @@ class LmConfig(Section):
             if plugin.dataset is not None and plugin.dataset not in known:
                 raise ValueError(f"plugins.{name}.dataset {plugin.dataset!r} is none of this section's datasets")
             if plugin.box is not None and not self.is_finetuned(plugin.box):
-                raise ValueError(f"plugins.{name}.box {plugin.box!r} is no model of this section with a dataset of cr or qa")
-        for test, ladders in self.planted.ladders.items():
-            for ladder in ladders.ladders:
-                if ladder.target not in known:
-                    raise ValueError(f"planted.ladders.{test}: target {ladder.target!r} is none of this section's datasets")
-                for box in ladder.boxes:
-                    if box not in self.plugins and not self.is_finetuned(box):
-                        raise ValueError(f"planted.ladders.{test}: {box!r} is neither a plug-in nor a model/dataset")
+                raise ValueError(f"plugins.{name}.box {plugin.box!r} is no model/dataset of this section")
+        for test, ladder in self.planted.ladders.items():
+            for target, boxes in ladder.boxes.items():
+                if target not in known:
+                    raise ValueError(f"planted.ladders.{test}: {target!r} is none of this section's datasets")
+                if others := [box for box in boxes if box not in self.plugins and not self.is_finetuned(box)]:
+                    raise ValueError(f"planted.ladders.{test}: {others[0]!r} is neither a plug-in nor a model/dataset")
         for test, retrieval in self.planted.retrievals.items():
             for name in retrieval.datasets:
                 if not self.is_finetuned(f"{retrieval.model}/{name}"):

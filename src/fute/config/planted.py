@@ -12,33 +12,25 @@ METHODS = "Methods that are tested. `null`: all of the run."
 
 
 class LadderConfig(Section):
-    """Black boxes for one target, from good to bad."""
+    """A test of rankings: does the similarity to a target order the boxes as they were made?"""
 
-    target: Id = Field(description="Dataset that the boxes are good or bad for: one of this experiment's.")
-    boxes: dict[str, float] = Field(
-        min_length=3,
-        description=f"Box ({BOX}) -> its quality. Any numbers whose order is right will do; equal numbers say that no "
-        "order is right.",
-    )
-
-
-class LaddersConfig(Section):
-    """A test of rankings: does the similarity to the target order the boxes as they were made?"""
-
-    ladders: tuple[LadderConfig, ...] = Field(
+    boxes: dict[Id, dict[str, float]] = Field(
         min_length=1,
-        description="One or several ladders with equally many boxes, the first box of one standing for the first of "
-        "the others. The test is of their mean.",
+        description=f"Target, a dataset of this experiment -> box ({BOX}) -> its quality. Any numbers whose order is "
+        "right will do; equal numbers say that no order is right. All targets have equally many boxes, the first box "
+        "of one standing for the first of the others, and the test is of their mean.",
     )
     methods: tuple[MethodId, ...] | None = Field(None, description=METHODS)
 
     @model_validator(mode="after")
-    def _can_be_ordered(self) -> LaddersConfig:
-        if len({len(ladder.boxes) for ladder in self.ladders}) > 1:
-            raise ValueError("the ladders of one test must have equally many boxes; make two tests of them")
-        for ladder in self.ladders:
-            if len(set(ladder.boxes.values())) == 1:
-                raise ValueError(f"all boxes for {ladder.target!r} have the same quality, so nothing can be ordered")
+    def _can_be_ordered(self) -> LadderConfig:
+        if len({len(qualities) for qualities in self.boxes.values()}) > 1:
+            raise ValueError("the targets of one test must have equally many boxes; make two tests of them")
+        for target, qualities in self.boxes.items():
+            if len(qualities) < 3:
+                raise ValueError(f"{target!r} has {len(qualities)} boxes, whose order says nothing; give three or more")
+            if len(set(qualities.values())) == 1:
+                raise ValueError(f"all boxes for {target!r} have the same quality, so nothing can be ordered")
         return self
 
 
@@ -53,8 +45,13 @@ class RetrievalConfig(Section):
 class PlantedConfig(Section):
     """Tests with black boxes whose right order is known, because it was made."""
 
-    ladders: dict[Id, LaddersConfig] = Field({}, description="Tests of rankings, by name.")
+    ladders: dict[Id, LadderConfig] = Field({}, description="Tests of rankings, by name.")
     retrievals: dict[Id, RetrievalConfig] = Field({}, description="Tests of retrieval, by name.")
+
+    @property
+    def tests(self) -> dict[str, LadderConfig | RetrievalConfig]:
+        """All tests, by name."""
+        return self.ladders | self.retrievals
 
     @model_validator(mode="after")
     def _names_differ(self) -> PlantedConfig:

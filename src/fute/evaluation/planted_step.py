@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fute import paths
 from fute.artifacts import Step
 from fute.display_names import LEVEL, SIMILARITY_ROWS
 from fute.embeddings.vectors import Embedding, load
@@ -53,7 +54,7 @@ def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, 
             front = {"test": name, "method": method}
             boxes = [(test.model, dataset) for dataset in test.datasets]
             similar = _similarities(settings, method, boxes, test.datasets, get)
-            rows += [front | row | {"quality": float(row["task"] == row["target"])} for row in similar]
+            rows += [front | row | {"quality": float(row["source"] == row["target"])} for row in similar]
             found += _retrieval_rows(front, similar, settings)
     with Step(__name__, settings=settings.model_dump(), inputs=list(files)) as step:
         step.csv(results, found)
@@ -64,11 +65,12 @@ def _similarities(
     settings: PlantedSettings, method: str, boxes: Sequence[tuple[str, str]], targets: Sequence[str], get: Any
 ) -> Rows:
     """One row per (target, black box), of the columns of `similarity_row`."""
-    mtes = {box: get(settings.mte(method, *box)) for box in boxes}
-    dtes = {target: get(settings.dte(method, target)) for target in targets}
+    base = settings.models[method], method
+    mtes = {box: get(paths.mte(*base, *box)) for box in boxes}
+    dtes = {target: get(paths.dte(*base, target)) for target in targets}
     centre = centre_of(mtes.values())
     return [
-        {"target": target, "model": box[0], "task": box[1]} | similarity_row(mte, dte, candidates=centre)
+        {"target": target, "model": box[0], "source": box[1]} | similarity_row(mte, dte, candidates=centre)
         for target, dte in dtes.items()
         for box, mte in mtes.items()
     ]

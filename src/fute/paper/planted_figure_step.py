@@ -32,9 +32,7 @@ class PlantedFigureSettings(BaseModel):
     note: str = ""
 
 
-def planted_figure(
-    settings: PlantedFigureSettings, *, results: Path, similarities: Path, pdf: Path, png: Path
-) -> None:
+def planted_figure(settings: PlantedFigureSettings, *, results: Path, similarities: Path, pdf: Path, png: Path) -> None:
     """Draw one panel per ladder (similarity by quality) and one per test of retrieval (mean reciprocal rank).
 
     Similarities of a ladder are standardised, because methods have scales of their own. The p-value is of the panel's
@@ -84,7 +82,8 @@ def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: st
                 numbers = result.iloc[0]
                 text = f"{_name(str(method), similarity)}: {numbers['value']:.2f}, p {p_text(numbers['p'])}"
                 line = "-" if similarity == "cosine" else "--"
-                axes.plot(of_method["quality"], (values - values.mean()) / values.std(), line, marker="o", ms=3, label=text)
+                values = (values - values.mean()) / values.std()
+                axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
         axes.set(title=f"{test}: {target}", xlabel="quality, as made", ylabel="similarity, standardised")
         axes.legend(fontsize=6, frameon=False)
 

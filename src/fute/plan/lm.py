@@ -142,8 +142,8 @@ class LmPlan:
             name: {
                 "methods": test.methods or config.methods,
                 "ladders": [
-                    {"target": ladder.target, "boxes": [(*self._box(box), q) for box, q in ladder.boxes.items()]}
-                    for ladder in test.ladders
+                    {"target": target, "boxes": [(*self._box(box), quality) for box, quality in boxes.items()]}
+                    for target, boxes in test.boxes.items()
                 ],
             }
             for name, test in planted.ladders.items()
@@ -160,7 +160,11 @@ class LmPlan:
 
     def planted_files(self) -> list[str]:
         """Vectors that the planted tests compare; none where the run has no such tests."""
-        return sorted({path for method in self.planted.models for path in self.planted.files(method)})
+        files = set()
+        for method, model in self.planted.models.items():
+            files |= {paths.dte(model, method, dataset) for dataset in self.planted.targets(method)}
+            files |= {paths.mte(model, method, *box) for box in self.planted.boxes(method)}
+        return sorted(files)
 
     def _box(self, box: str) -> tuple[str, str]:
         """(model, task) of a black box that the configuration names: a plug-in's name, or `model/dataset`."""

@@ -13,7 +13,8 @@ from fute.config.prompts import Prompt
 BEFORE_LABELS = re.compile(r"results/(data|unsup|models|finetuned|baselines/vectors)/.*")
 """Files that are made without any batch."""
 
-PLANTED = ("planted", "planted_figure", paths.PLANTED, *(paths.figure(f"planted.{ending}") for ending in ("pdf", "png")))
+FIGURE = paths.figure("planted")
+PLANTED = ("planted", "planted_figure", paths.PLANTED, f"{FIGURE}.pdf", f"{FIGURE}.png")
 """Targets that need no other vectors than those of the tests with planted black boxes."""
 
 

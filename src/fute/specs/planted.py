@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
-
-from fute import paths
 
 
 class _Spec(BaseModel):
@@ -33,6 +32,9 @@ class Retrieval(_Spec):
     datasets: tuple[str, ...]
 
 
+Test = TypeVar("Test", Ladders, Retrieval)
+
+
 class PlantedSettings(_Spec):
     """Settings of the step `planted`.
 
@@ -45,19 +47,20 @@ class PlantedSettings(_Spec):
     draws: int
     seed: int
 
-    def dte(self, method: str, dataset: str) -> str:
-        return paths.dte(self.models[method], method, dataset)
+    def targets(self, method: str) -> Iterator[str]:
+        """Datasets whose DTEs a method is tested with, some of them twice."""
+        for ladders in self._of(method, self.ladders):
+            yield from (ladder.target for ladder in ladders.ladders)
+        for retrieval in self._of(method, self.retrievals):
+            yield from retrieval.datasets
 
-    def mte(self, method: str, model: str, task: str) -> str:
-        return paths.mte(self.models[method], method, model, task)
+    def boxes(self, method: str) -> Iterator[tuple[str, str]]:
+        """(model, task) of the black boxes whose MTEs a method is tested with, some of them twice."""
+        for ladders in self._of(method, self.ladders):
+            yield from ((model, task) for ladder in ladders.ladders for model, task, _ in ladder.boxes)
+        for retrieval in self._of(method, self.retrievals):
+            yield from ((retrieval.model, dataset) for dataset in retrieval.datasets)
 
-    def files(self, method: str) -> Iterator[str]:
-        """Vectors of a method that the tests compare."""
-        for test in self.ladders.values():
-            for ladder in test.ladders if method in test.methods else ():
-                yield self.dte(method, ladder.target)
-                yield from (self.mte(method, model, task) for model, task, _ in ladder.boxes)
-        for retrieval in self.retrievals.values():
-            for name in retrieval.datasets if method in retrieval.methods else ():
-                yield self.dte(method, name)
-                yield self.mte(method, retrieval.model, name)
+    @staticmethod
+    def _of(method: str, tests: Mapping[str, Test]) -> Iterator[Test]:
+        return (test for test in tests.values() if method in test.methods)
