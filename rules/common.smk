@@ -73,7 +73,7 @@ wildcard_constraints:
     category="|".join(CONFIG.corpora),
     method="|".join(CONFIG.methods),
     variant="|".join(PLAN.vectors.variants) or "none",
-    surrogate=CONFIG.surrogate.name.replace(".", r"\."),
+    surrogate="|".join(name.replace(".", r"\.") for name in CONFIG.vector_models),
 
 
 # `torch` prevents two torch processes on one machine; on a cluster it counts within a job, not over all jobs

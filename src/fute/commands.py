@@ -9,6 +9,7 @@ import typer
 
 from fute.audit.cli import app as audit
 from fute.cluster.cli import app as cluster
+from fute.config.methods import METHODS
 from fute.images.cli import app as images
 from fute.steps import STEPS, purpose
 
@@ -29,14 +30,13 @@ def embed(
     pairs: Path,
     output: Annotated[Path, typer.Option()],
     config: Annotated[Path, typer.Option(help="settings with the surrogate and the recipe")] = Path("config.yaml"),
-    method: Annotated[str, typer.Option(help="taskemb, tupate, tupate-lora, tupate-bias or textemb")] = "tupate",
+    method: Annotated[str, typer.Option(help=f"one of {', '.join(METHODS)}")] = "tupate",
     kind: Annotated[str, typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")] = "dte",
-    model: Annotated[Path | None, typer.Option(help="folder of the surrogate; default: that of the run")] = None,
+    model: Annotated[Path | None, typer.Option(help="folder of the surrogate, or LabelCov's encoder")] = None,
     dev: Annotated[Path | None, typer.Option(help="held-out pairs, for recipes that stop early")] = None,
-    classes: Annotated[str, typer.Option(help="heads form: all class names in order, separated by commas")] = "",
+    classes: Annotated[str, typer.Option(help="heads, LabelCov: all class names in order, with commas")] = "",
 ) -> None:
     """Learn the task embedding of your own (x, y) pairs; the file has one JSON object with x and y per line."""
-    from fute.config.methods import METHODS
     from fute.config.run import load_run
 
     if method not in METHODS or kind not in ("dte", "mte"):

@@ -18,7 +18,7 @@ TEXTS = frozenset(
     {
         *("category", "cell", "class", "corpus", "dataset", "datasets", "domain", "family", "group", "method", "model"),
         *("name", "prompt", "rule", "scope", "script", "selected", "source", "surrogate", "target", "targets", "title"),
-        *("best_source", "left_out", "beats_random", "reason", "statistic", "unit", "verdict", "view"),
+        *("best_source", "left_out", "no_vector", "beats_random", "reason", "statistic", "unit", "verdict", "view"),
         *("measure", "similarity", "test"),
     }
 )

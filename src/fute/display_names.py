@@ -6,6 +6,7 @@ METHOD_NAMES = {
     "tupate-lora": "FUTE + TuPaTE by LoRA",
     "tupate-bias": "FUTE + TuPaTE by biases",
     "textemb": "FUTE + TextEmb",
+    "labelcov": "LabelCov",
 }
 """Method id -> its row in Table 3. The paper prints the first two."""
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.workflow
 
 SURROGATE = "tiny-t5"
 TABLE = "results/paper/tables/table3.md"
-METHODS = ["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb"]
+METHODS = ["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb", "labelcov"]
 TRAINED = {"epochs": 4, "batch_size": 4, "min_steps": 10}
 
 
@@ -33,6 +33,7 @@ VALUES = {
     "tupate_lora": both(TUNED),
     "tupate_bias": both(TUNED),
     "textemb": {"pairs": 12},
+    "labelcov": {"encoder": SURROGATE, "pairs": 12},
     "threads": 1,
 }
 
@@ -56,7 +57,7 @@ def t5(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(finished, t5, tmp_path_factory) -> Checkout:
     made = with_t5(finished, tmp_path_factory.mktemp("t5-run") / "project", t5)
-    say("five methods on a T5-shaped surrogate (about a minute)")
+    say("six methods on a T5-shaped surrogate (about a minute)")
     made.run(TABLE)
     return made
 
@@ -71,6 +72,7 @@ def test_every_method_has_its_row_and_nothing_is_left_to_do(run):
         "FUTE + TuPaTE by LoRA",
         "FUTE + TuPaTE by biases",
         "FUTE + TextEmb",
+        "LabelCov",
     ):
         assert f"| {name} |" in text, table.to_string()
     for method in METHODS:

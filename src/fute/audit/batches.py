@@ -83,7 +83,8 @@ def all_cells(plan: Plan) -> Iterator[tuple[str, str, str]]:
         for (model, task, corpus), key in plan.llm.labels.cells.items():
             yield paths.label_batch(model, "*"), f"{task}/{corpus}", key
     for path, item in plan.vector_batches.items.items():
-        yield paths.vector_batch(plan.vectors.surrogate, paths.method_of(path), "*"), path, item.key
+        method = paths.method_of(path)
+        yield paths.vector_batch(plan.config.model_of(method), method, "*"), path, item.key
     if plan.lm:
         for cell, run in plan.lm.transfer.runs.items():
             yield paths.transfer_batch(plan.lm.transfer.model, "*"), cell, run.key

@@ -32,7 +32,7 @@ def config_sha256(run: Run) -> str:
     config = run.config.model_dump(mode="json", exclude=OF_THE_MACHINE)
     config["llm"]["engine"] = run.config.llm.engine.shaping()
     lm = run.config.lm
-    models = {*run.config.llm.models, run.config.surrogate.name, *(lm.models if lm else ())}
+    models = {*run.config.llm.models, *run.config.vector_models, *(lm.models if lm else ())}
     datasets = {name for names in run.config.llm.datasets.values() for name in names}
     datasets |= {*lm.datasets.cr, *lm.datasets.qa, *lm.datasets.domain} if lm else set()
     entries = [

@@ -11,6 +11,8 @@ import numpy as np
 
 from fute.artifacts import StaleFile, Step, read_jsonl
 from fute.baselines.prompts import (
+    calibrate_by_mean,
+    description_length,
     global_entropy,
     local_entropy,
     mutual_information,
@@ -18,14 +20,14 @@ from fute.baselines.prompts import (
     spell,
     zero_label,
 )
-from fute.config.llm_baselines import LLM_BASELINES
+from fute.config.llm_baselines import LLM_BASELINES, PAPER_BASELINES
 from fute.config.sections import ConfigError
 from fute.llm.class_scores import normalise
 
 
 def baseline_scores(
     *, labels: Sequence[Path], output: Path, ranking: Path | None = None,
-    baselines: Sequence[str] = tuple(LLM_BASELINES), zps_flip: bool = False, list_as_scores: bool = False,
+    baselines: Sequence[str] = tuple(PAPER_BASELINES), zps_flip: bool = False, list_as_scores: bool = False,
 ) -> None:  # fmt: skip
     """Score the prompts of one (LLM, dataset).
 
@@ -59,6 +61,9 @@ def baseline_scores(
         numbers = [prompts.index(name) + 1 for name in preferred]
         return self_select_scores(numbers, len(prompts), list_as_scores=list_as_scores)
 
+    def by_mean() -> np.ndarray:
+        return calibrate_by_mean(p, labelled)
+
     computed: dict[str, Callable[[], np.ndarray]] = {
         "MI": lambda: mutual_information(p, labelled),
         "LocalE": lambda: local_entropy(p, labelled),
@@ -68,6 +73,14 @@ def baseline_scores(
         "ZPS-Vote": lambda: zero_label(p, "vote", labelled, flip=zps_flip),
         "Self-Select": self_selection,
         "SPELL": lambda: spell([[row["mean_nll"] for row in prompt_rows] for prompt_rows in rows]),
+        "MDL": lambda: description_length(p, labelled),
+        "MI (hard)": lambda: mutual_information(p, labelled, hard=True),
+        "GlobalE (soft)": lambda: global_entropy(p, labelled, hard=False),
+        "MI (CBM)": lambda: mutual_information(by_mean(), labelled),
+        "MI (hard, CBM)": lambda: mutual_information(by_mean(), labelled, hard=True),
+        "GlobalE (CBM)": lambda: global_entropy(by_mean(), labelled),
+        "MDL (CBM)": lambda: description_length(by_mean(), labelled),
+        "ZPS-Log (CBM)": lambda: zero_label(by_mean(), "log", labelled),
         "LocalE (uncalibrated)": lambda: local_entropy(raw, labelled_raw),
         "GlobalE (uncalibrated)": lambda: global_entropy(raw, labelled_raw),
     }
@@ -79,7 +92,7 @@ def baseline_scores(
     if any("bounded" in row for prompt_rows in rows for row in prompt_rows):
         written["bounded"] = [sum("bounded" in row for row in prompt_rows) for prompt_rows in rows]
     settings = {"prompts": prompts, "zps_flip": zps_flip, "list_as_scores": list_as_scores}
-    if len(asked) < len(LLM_BASELINES):
+    if tuple(baselines) != tuple(PAPER_BASELINES):
         settings["baselines"] = list(baselines)
     used = [ranking] if ranking is not None and "Self-Select" in asked else []
     with Step(__name__, settings=settings, inputs=[*labels, *used]) as step:

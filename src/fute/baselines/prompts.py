@@ -28,17 +28,13 @@ def select(scores: ArrayLike) -> int:
     return int(np.argmax(scores))
 
 
-def mutual_information(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np.float64]:
+def mutual_information(p: ArrayLike, labelled: ArrayLike | None = None, *, hard: bool = False) -> NDArray[np.float64]:
     """MI (Sorensen et al. 2022): entropy of the mean distribution minus mean entropy; (prompts,), in nats.
 
-    Lies in [0, log classes]; 0 if all examples get the same distribution.
+    Lies in [0, log classes]; 0 if all examples get the same distribution. hard: the first entropy is that of the
+    histogram of predicted classes, GlobalE; then it may be below 0 (MI_G of Yang et al. 2024).
     """
-    from scipy.special import entr
-
-    p, labelled = _probabilities(p, labelled)
-    return np.array(
-        [entr(own.mean(axis=0)).sum() - entr(own).sum(axis=-1).mean() for own in _labelled_rows(p, labelled)]
-    )
+    return global_entropy(p, labelled, hard=hard) - local_entropy(p, labelled)
 
 
 def local_entropy(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -51,16 +47,59 @@ def local_entropy(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np
     return np.array([entr(own).sum(axis=-1).mean() for own in _labelled_rows(*_probabilities(p, labelled))])
 
 
-def global_entropy(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np.float64]:
+def description_length(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np.float64]:
+    """MDL (Wu et al. 2023, as Yang et al. 2024): minus the mean entropy of the distributions; (prompts,), in nats.
+
+    The opposite of LocalE: the most certain prompt wins.
+    """
+    return -local_entropy(p, labelled)
+
+
+def global_entropy(p: ArrayLike, labelled: ArrayLike | None = None, *, hard: bool = True) -> NDArray[np.float64]:
     """GlobalE (Lu et al. 2022): entropy of the histogram of predicted classes; (prompts,), in nats.
 
-    Predictions are hard; among equally likely classes the lower index is predicted.
+    Predictions are hard; among equally likely classes the lower index is predicted. hard=False: entropy of the mean
+    distribution (GE_M of Yang et al. 2024).
     """
     from scipy.special import entr
 
     p, labelled = _probabilities(p, labelled)
-    shares = [_one_hot(own.argmax(axis=-1), p.shape[-1]).mean(axis=0) for own in _labelled_rows(p, labelled)]
-    return entr(np.array(shares)).sum(axis=-1)
+    said = _one_hot(p.argmax(axis=-1), p.shape[-1]) if hard else p
+    return entr(np.array([own.mean(axis=0) for own in _labelled_rows(said, labelled)])).sum(axis=-1)
+
+
+def calibrate_by_mean(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArray[np.float64]:
+    """CBM (Yang et al. 2024): each prompt's probabilities divided by their mean over its examples, sums made 1 again.
+
+    Shape as p. A class to which a prompt gives no probability at all keeps none. Examples without a label do not count
+    for the mean.
+    """
+    p, labelled = _probabilities(p, labelled)
+    means = np.array([own.mean(axis=0) for own in _labelled_rows(p, labelled)])[:, None, :]
+    return _rescaled(p, means)
+
+
+def calibrate_by_content_free(p: ArrayLike, content_free: ArrayLike) -> NDArray[np.float64]:
+    """Contextual calibration (Zhao et al. 2021) and PMI_DC (Holtzman et al. 2021), as Yang et al. 2024 define both.
+
+    Divides each prompt's probabilities by those that it gives to inputs without content, and makes the sums 1 again.
+    p: (prompts, examples, classes). content_free: (prompts, inputs, classes). With the inputs `""`, `N/A` and `[MASK]`
+    it is contextual calibration, whose divisor is the mean of the three; with `""` alone it is PMI, a difference of
+    log-probabilities. Raises ValueError for a class to which all content-free inputs give 0 and an example does not.
+    """
+    p, _ = _probabilities(p, None)
+    content_free, _ = _probabilities(content_free, None)
+    if p.shape[0] != content_free.shape[0] or p.shape[2] != content_free.shape[2]:
+        raise ValueError(f"p {p.shape} and content_free {content_free.shape} have other prompts or classes")
+    divisor = content_free.mean(axis=1, keepdims=True)
+    if ((divisor == 0) & (p > 0)).any():
+        raise ValueError("content-free inputs give a class the probability 0, by which nothing can be divided")
+    return _rescaled(p, divisor)
+
+
+def _rescaled(p: NDArray[np.float64], divisor: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = np.divide(p, divisor, out=np.zeros_like(p), where=divisor > 0)
+    return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def zero_label(

@@ -11,7 +11,7 @@ from functools import cache
 from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
 from fute.config.finetuning import TrainingSettings
 from fute.config.lm_experiment import LM
-from fute.config.methods import TextEmbSettings
+from fute.config.methods import LabelCovSettings, TextEmbSettings
 from fute.config.unsup import LIMIT, PER_SCRIPT
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan
@@ -93,10 +93,13 @@ class JobNeeds:
 
     @cache  # noqa: B019
     def embed_batch(self, method: str, batch: str) -> Need:
-        """Learning each vector of the batch takes several passes over its texts."""
+        """Learning each vector of the batch takes several passes over its texts; LabelCov reads equal texts once."""
         items = self.plan.vector_batches.batch_items(method, batch).values()
+        if method == "labelcov":
+            items = {item.category if item.kind == "mte" else item.source: item for item in items}.values()
         tokens = sum(self._learned(method, item) for item in items)
-        return training(self._surrogate, tokens, gpus=self.config.gpus, cores=self.config.threads)
+        model = self.parameters(self.config.model_of(method))
+        return training(model, tokens, gpus=self.config.gpus, cores=self.config.threads)
 
     def finetune_model(self, model: str, dataset: str) -> Need:
         """One training per seed."""
@@ -157,7 +160,7 @@ class JobNeeds:
         rows = self.texts(item.category) if item.kind == "mte" else self.train_rows(item.source)
         rows = min(rows, item.pairs or rows)
         recipe = self.plan.vectors.recipes[method][item.recipe]
-        if isinstance(recipe, TextEmbSettings):
+        if isinstance(recipe, (TextEmbSettings, LabelCovSettings)):
             return rows * TEXT_TOKENS
         # training that may stop early is assumed to take a tenth of its largest number of epochs
         epochs = max(1, (recipe.max_epochs or 0) // 10) if recipe.early_stops and item.kind == "dte" else recipe.epochs

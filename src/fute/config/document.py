@@ -106,7 +106,8 @@ RUN = Book("Keys of a run", Config, "", (
     ("lm.finetune",), ("lm.finetune.cr", "lm.finetune.qa"),
     ("lm.transfer",), ("lm.relevance",), ("lm.baselines",), ("lm.baselines.textemb",), ("lm.baselines.taskemb",),
     ("lm.baselines.tupate",), ("lm.baselines.tupate.cr", "lm.baselines.tupate.qa"),
-    ("surrogate",), ("surrogate.settings",), *_recipes("taskemb", "tupate", "tupate_lora", "tupate_bias", "textemb"),
+    ("surrogate",), ("surrogate.settings",),
+    *_recipes("taskemb", "tupate", "tupate_lora", "tupate_bias", "textemb", "labelcov"),
     ("controls",), ("baselines",), ("evaluation",), ("workflow",),
 ))  # fmt: skip
 REGISTRIES = (

@@ -1,4 +1,4 @@
-"""The sections `taskemb`, `tupate`, `tupate_lora`, `tupate_bias`, `textemb`: each embedding method f with its recipes.
+"""The sections of the embedding methods f, from `taskemb` to `labelcov`, each with its recipes.
 
 Planning reads them, so nothing heavy is imported here.
 """
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fute.config.sections import Section
+from fute.config.sections import Id, Section
 
 RATE = "Highest learning rate (AdamW); it falls linearly to 0 after the warm-up."
 
@@ -181,14 +181,27 @@ class TextEmbSettings(_Method):
     batch_size: int = Field(default=32, ge=1, description="Pairs in one batch.")
 
 
-MethodSettings = TaskEmbSettings | TupateSettings | LoraSettings | BiasSettings | TextEmbSettings
+class LabelCovSettings(_Method):
+    """LabelCov: the covariance of frozen sentence embeddings and labels, without any training."""
+
+    method: Literal["labelcov"] = Field("labelcov", description="Id of the method.")
+    labels: Literal["hard", "soft"] = Field(
+        "hard",
+        description="What a black box says: its class and its rounded number, or `soft`: the probabilities of all "
+        "classes and the raw number. Of `mte` alone; answers are text in both.",
+    )
+    max_tokens: int = Field(default=256, ge=1, description="Most tokens of a text; a longer one is cut.")
+    batch_size: int = Field(default=32, ge=1, description="Texts in one batch of the encoder.")
+
+
+MethodSettings = TaskEmbSettings | TupateSettings | LoraSettings | BiasSettings | TextEmbSettings | LabelCovSettings
 TunedSettings = TupateSettings | LoraSettings | BiasSettings
 METHODS: dict[str, type[MethodSettings]] = {
     kind.model_fields["method"].default: kind
-    for kind in (TaskEmbSettings, TupateSettings, LoraSettings, BiasSettings, TextEmbSettings)
+    for kind in (TaskEmbSettings, TupateSettings, LoraSettings, BiasSettings, TextEmbSettings, LabelCovSettings)
 }
 """Method id -> its settings."""
-MethodId = Literal["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb"]
+MethodId = Literal["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb", "labelcov"]
 
 
 def method_module(method: str) -> str:
@@ -290,3 +303,23 @@ class TextEmbConfig(MethodConfig):
 
     mte: TextEmbSettings = Field(TextEmbSettings(), description=MTE)
     dte: TextEmbSettings = Field(TextEmbSettings(), description=DTE)
+
+
+class LabelCovConfig(MethodConfig):
+    """The method `labelcov`: covariances of frozen sentence embeddings and labels, without training or surrogate."""
+
+    SAME = ("max_tokens",)
+
+    encoder: Id = Field(
+        "minilm-l6",
+        description="The frozen model whose states are pooled: an id of `config/models.yaml`. Best is one that was "
+        "trained for sentence embeddings by mean pooling.",
+    )
+    mte: LabelCovSettings = Field(LabelCovSettings(), description=MTE)
+    dte: LabelCovSettings = Field(LabelCovSettings(), description=DTE)
+
+    @model_validator(mode="after")
+    def _rows_have_labels(self) -> LabelCovConfig:
+        if self.dte.labels == "soft":
+            raise ValueError("dte.labels 'soft': labelled rows have no probabilities; set it in mte alone")
+        return self

@@ -57,7 +57,7 @@ class Run:
                         f"{config.llm.engine.engine}: {problem}"
                     )
                 self.prompts[prompt.id] = prompt
-        for name in (*config.llm.models, config.surrogate.name):
+        for name in (*config.llm.models, *config.vector_models):
             if name not in self.models:
                 raise ConfigError(
                     f"model {name!r} is not in config/models.yaml; add an entry, or use {sorted(self.models)}"

@@ -13,6 +13,7 @@ from fute.config.llm_experiment import LlmConfig
 from fute.config.lm_experiment import LM, LmConfig
 from fute.config.methods import (
     BiasConfig,
+    LabelCovConfig,
     LoraConfig,
     MethodConfig,
     MethodId,
@@ -101,6 +102,7 @@ class Config(Section):
     tupate_lora: LoraConfig = Field(LoraConfig(), description="The method `tupate-lora`.")
     tupate_bias: BiasConfig = Field(BiasConfig(), description="The method `tupate-bias`.")
     textemb: TextEmbConfig = Field(TextEmbConfig(), description="The method `textemb`.")
+    labelcov: LabelCovConfig = Field(LabelCovConfig(), description="The method `labelcov`.")
     mte_target: Literal["label", "verbalizer", "soft"] = Field(
         "label",
         description="How a black box's class stands as label: `label`, the class's name (with heads its index); "
@@ -167,6 +169,15 @@ class Config(Section):
     def method(self, name: str) -> MethodConfig:
         """The section of a method, by its id."""
         return getattr(self, name.replace("-", "_"))
+
+    def model_of(self, method: str) -> str:
+        """The model that a method's vectors are made with: LabelCov's encoder, or the surrogate."""
+        return self.labelcov.encoder if method == "labelcov" else self.surrogate.name
+
+    @property
+    def vector_models(self) -> tuple[str, ...]:
+        """The models of all methods; the surrogate is one of them, even where no method needs it."""
+        return tuple(dict.fromkeys((self.surrogate.name, *map(self.model_of, self.methods))))
 
     @property
     def categories(self) -> tuple[Category, ...]:

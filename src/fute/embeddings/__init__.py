@@ -10,6 +10,8 @@ A DTE is f of a dataset's pairs. An MTE is f of unlabelled texts with a black bo
 `tuned`     tunes a frozen surrogate, then averages the tuned parameters over the layers; the tuning is one of
             `tupate` (prefix), `tupate_lora` and `tupate_bias`
 `textemb`   averages the surrogate's states, without training
+`labelcov`  covariance of a frozen encoder's text embeddings with the labels, without training or surrogate;
+            `covariance` has its plain functions on arrays, and `sentence_encoder` the encoder
 `pairs`     a dataset's rows, or U with a black box's labels, as pairs (x, y)
 `embed_batch_step`   learns many vectors; `extract_embedding_step` takes one out of a batch, and
             `encoder_states_step` computes an encoder's states once for all vectors
@@ -18,10 +20,20 @@ A DTE is f of a dataset's pairs. An MTE is f of unlabelled texts with a black bo
 
 from importlib import import_module
 
-EXPORTS = (
-    "Embedding", "EmbeddingError", "centred_cosine", "cosine", "load", "save", "sqrt_cosine", "tensor_mean_cosine",
-)  # fmt: skip
-"""Names from `vectors`, imported when they are asked for: numpy takes longer than most of a small step."""
+EXPORTS = {
+    **dict.fromkeys(
+        (
+            "Embedding", "EmbeddingError", "centred_cosine", "cosine", "in_one_space", "load", "save", "sqrt_cosine",
+            "tensor_mean_cosine",
+        ),
+        "vectors",
+    ),
+    **dict.fromkeys(
+        ("label_covariance", "label_similarity", "number_covariance", "output_covariance", "scatter", "scatter_cosine"),
+        "covariance",
+    ),
+}  # fmt: skip
+"""Name -> module, imported when it is asked for: numpy takes longer than most of a small step."""
 
 __all__ = list(EXPORTS)
 
@@ -29,4 +41,4 @@ __all__ = list(EXPORTS)
 def __getattr__(name: str) -> object:
     if name not in EXPORTS:
         raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    return getattr(import_module("fute.embeddings.vectors"), name)
+    return getattr(import_module(f"fute.embeddings.{EXPORTS[name]}"), name)

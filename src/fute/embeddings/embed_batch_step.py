@@ -10,13 +10,16 @@ import json
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from accelerate import Accelerator
 
 from fute.artifacts import Step, sha256_file
 from fute.batching import UnitStore, keys_text
-from fute.config.methods import MethodSettings, TaskEmbSettings, form_module, method_module
+from fute.config.methods import LabelCovSettings, MethodSettings, TaskEmbSettings, form_module, method_module
 from fute.device import compute_device
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.extract_embedding_step import INDEX, SUFFIX, learned_from, member
@@ -30,6 +33,19 @@ from fute.surrogate.states import States, load_states
 
 def _name(item: Item) -> str:
     return f"{item.kind}:{item.source}" + (f".{item.variant}" if item.variant else "")
+
+
+def labelcov() -> ModuleType:
+    """The module of LabelCov, loaded by name like every method."""
+    return import_module(method_module("labelcov"))
+
+
+def load_embedder(model: Path, spec: EmbeddingSpec, settings: MethodSettings, sha256: str) -> Any:
+    """The model of a batch, ready to make vectors: LabelCov's encoder, or the surrogate with a method."""
+    if isinstance(settings, LabelCovSettings):
+        return labelcov().LabelCov(model, settings, sha256)
+    assert spec.settings is not None, f"a batch of {spec.method} has the surrogate's settings"
+    return Embedder(model, spec.settings, settings, sha256)
 
 
 def texts_of_training(settings: MethodSettings, pairs: Sequence, held_out: Sequence | None) -> int:
@@ -51,6 +67,7 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     files: name -> path. Names are `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}`,
     and `states:{category}` if the encoder's states are shared.
     output: the batch's zip; `.keys` and sidecars are written next to it.
+    A black box that LabelCov has no vector of does not stop the others: its file holds zeros and says why.
     """
     accelerator = Accelerator(cpu=compute_device().type == "cpu")
     surrogate_sha256 = sha256_file(lock)
@@ -74,19 +91,22 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
             settings = spec.method_settings(item)
             if embedder is None or item.recipe != recipe:
                 embedder, recipe, states = None, item.recipe, None  # one surrogate at a time in memory
-                embedder = Embedder(model, spec.settings, settings, surrogate_sha256)
-            shared = f"states:{item.category}"
-            if item.kind == "mte" and shared in files and (states is None or states[0] != shared):
-                states = shared, load_states(files[shared]).on(embedder.surrogate.device)
-            pairs, held_out = item_pairs(item, settings.early_stops, files, spec.settings.form)
-            with TrainingProgress(_name(item), texts_of_training(settings, pairs, held_out)) as progress:
-                embedding = embedder.embed(
-                    pairs,
-                    dev=held_out,
-                    progress=progress if accelerator.is_main_process else None,
-                    states=states[1] if states and item.kind == "mte" else None,
-                    checkpoints=store.path(f"{item.key}.training"),
-                )
+                embedder = load_embedder(model, spec, settings, surrogate_sha256)
+            if spec.settings is None:
+                embedding = embedder.embed(*labelcov().item_outputs(item, files))
+            else:
+                shared = f"states:{item.category}"
+                if item.kind == "mte" and shared in files and (states is None or states[0] != shared):
+                    states = shared, load_states(files[shared]).on(embedder.surrogate.device)
+                pairs, held_out = item_pairs(item, settings.early_stops, files, spec.settings.form)
+                with TrainingProgress(_name(item), texts_of_training(settings, pairs, held_out)) as progress:
+                    embedding = embedder.embed(
+                        pairs,
+                        dev=held_out,
+                        progress=progress if accelerator.is_main_process else None,
+                        states=states[1] if states and item.kind == "mte" else None,
+                        checkpoints=store.path(f"{item.key}.training"),
+                    )
             if accelerator.is_main_process:
                 options = {"store": settings.store} if isinstance(settings, TaskEmbSettings) else {}
                 store.put(member(item.key), lambda path, vector=embedding, how=options: save(vector, path, **how))
@@ -103,7 +123,7 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     members[INDEX] = json.dumps(index, sort_keys=True).encode()
     cells = {_name(item): item.key for item in spec.items}
     inputs = [*files.values(), lock]
-    by_name = [method_module(spec.method), form_module(spec.settings.form)]
+    by_name = [method_module(spec.method), *([form_module(spec.settings.form)] if spec.settings else [])]
     seeds = {"data": spec.items[0].seed}
     with Step(__name__, settings=spec.model_dump(), more_code=by_name, inputs=inputs, seeds=seeds) as step:
         step.write(output, lambda path: _zip(path, members), vectors=len(spec.items))

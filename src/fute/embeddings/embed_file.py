@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 from fute import paths
 from fute.artifacts import Step, content_key, sha256_file
 from fute.config.categories import CLASSES
-from fute.config.methods import MethodId, form_module, method_module
+from fute.config.methods import LabelCovConfig, MethodId, form_module, method_module
 from fute.config.run import Run
 from fute.config.sections import ConfigError
 from fute.data.model_folder import model_files
@@ -18,7 +20,7 @@ from fute.data.rows import BadRow, at, read_raw_jsonl
 from fute.embeddings.embed_batch_step import texts_of_training
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.pairs import limited
-from fute.embeddings.vectors import save
+from fute.embeddings.vectors import Embedding, EmbeddingError, save
 from fute.progress import TrainingProgress
 from fute.surrogate.checkpoint import heed_sigterm
 from fute.surrogate.labelled import ClassTarget, Labelled
@@ -88,20 +90,27 @@ def embed_file(
         takes them in the order of the file.
     model: folder of a saved model; None: the run's own surrogate. dev: held-out pairs, for recipes that stop early.
     classes: for a surrogate of the heads form, where every y is the name of a class. Not needed if all names are of one
-        of the paper's categories; otherwise the same for all vectors that are compared.
+        of the paper's categories; otherwise the same for all vectors that are compared. For LabelCov, whose every y is
+        the name of a class too, only needed to name classes that no y has.
 
     A killed call continues where it was if it is repeated. Raises ConfigError for a missing model, missing held-out
     pairs or unknown classes, and BadRow for a bad line.
     """
     section = run.config.method(method)
     recipe = getattr(section, kind)
-    folder = model or Path(paths.model_folder(run.config.surrogate.name))
+    folder = model or Path(paths.model_folder(run.config.model_of(method)))
     if not (folder / "config.json").is_file():
         raise ConfigError(
             f"{folder} holds no model: give the folder of a saved model by --model, or fetch the run's own by "
-            f"`snakemake --cores 1 {paths.model_lock(run.config.surrogate.name)}`"
+            f"`snakemake --cores 1 {paths.model_lock(run.config.model_of(method))}`"
         )
     to_learn = read_pairs(pairs)
+    if method == "labelcov":
+        if dev:
+            raise ConfigError("labelcov trains nothing, so that nothing stops early: leave out --dev")
+        embedding = _covariance(to_learn, folder, section, kind, run.config.seed, classes)
+        _save(embedding, run, pairs, output, method=method, kind=kind, learned=embedding.meta["pairs"])
+        return
     to_learn = limited(to_learn, section.pairs, run.config.seed) if kind == "dte" else to_learn[: section.pairs]
     held_out = read_pairs(dev) if dev else None
     if run.config.surrogate.settings.form == "heads":
@@ -118,12 +127,39 @@ def embed_file(
         embedder.accelerator.end_training()
     if not embedder.accelerator.is_main_process:
         return
+    _save(embedding, run, pairs, output, method=method, kind=kind, learned=len(to_learn), dev=dev)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _covariance(
+    pairs: list[Pair], folder: Path, section: LabelCovConfig, kind: str, seed: int, classes: Sequence[str]
+) -> Embedding:
+    """LabelCov of pairs whose y is the name of a class. Raises EmbeddingError if all are one class."""
+    module = import_module(method_module("labelcov"))
+    if kind == "dte":
+        random.Random(seed).shuffle(pairs)
+    pairs = pairs[: section.pairs]
+    names = tuple(classes) or tuple(sorted({pair.y for pair in pairs}))
+    box = module.LabelCov(folder, getattr(section, kind), surrogate_sha256(folder))
+    embedding = box.embed([pair.x for pair in pairs], module.Outputs("labels", [pair.y for pair in pairs], names))
+    if reason := embedding.meta.get("no_vector"):
+        raise EmbeddingError(f"there is no vector: {reason}")
+    return embedding
+
+
+def _save(
+    embedding: Embedding, run: Run, pairs: Path, output: Path,
+    *, method: MethodId, kind: str, learned: int, dev: Path | None = None,
+) -> None:  # fmt: skip
+    """Write the vector with its sidecar, and say what it is. learned: number of pairs that were given."""
+    recipe = getattr(run.config.method(method), kind)
     settings = {"method": method, "kind": kind, "recipe": recipe.model_dump(mode="json")}
     inputs = [pairs, *([dev] if dev else [])]
-    more_code = [method_module(method), form_module(run.config.surrogate.settings.form)]
+    more_code = [method_module(method)]
+    if method != "labelcov":
+        more_code.append(form_module(run.config.surrogate.settings.form))
     with Step(__name__, settings=settings, more_code=more_code, inputs=inputs, seeds={"data": run.config.seed}) as step:
-        step.write(output, lambda path: save(embedding, path), pairs=len(to_learn))
-    shutil.rmtree(partial, ignore_errors=True)
+        step.write(output, lambda path: save(embedding, path), pairs=learned)
     meta = embedding.meta
     loss = f", loss {meta['loss_start']:.3f} -> {meta['loss_end']:.3f}" if "loss_end" in meta else ""
-    print(f"{output}: {len(embedding.vector)} numbers from {len(to_learn)} pairs{loss}")
+    print(f"{output}: {len(embedding.vector)} numbers from {learned} pairs{loss}")

@@ -15,7 +15,7 @@ SUFFIX = ".zip"
 INDEX = "inputs.json"
 TAKEN = {"labels": (), "soft_labels": ("classes", "probabilities", "value", "span")}
 """Keys of a label file's rows that a vector depends on besides id and prediction, by the kind of its labels."""
-RECORDED = ("pairs", "steps", "loss_start", "loss_end", "relative_distance")
+RECORDED = ("pairs", "steps", "loss_start", "loss_end", "relative_distance", "no_vector")
 """Facts about the training that the sidecar of a vector repeats."""
 
 

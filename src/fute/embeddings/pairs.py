@@ -77,16 +77,7 @@ def model_pairs(
     Variant `null-i` permutes the labels over these texts; each i has a seed of its own.
     Raises StaleFile if labels and U have different texts, or if no text has a label.
     """
-    if [row.id for row in rows] != [label["id"] for label in labels]:
-        raise StaleFile(f"{item.source}: its labels are not those of U in this order; delete them and run again")
-    answered = [(row, label) for row, label in zip(rows, labels, strict=True) if label["prediction"] is not None][
-        : item.pairs
-    ]
-    if not answered:
-        raise StaleFile(f"{item.source}: none of its {len(labels)} labels of U is a label; delete them and run again")
-    rows, used = ([pair[side] for pair in answered] for side in (0, 1))
-    if item.variant and item.variant.startswith("null-"):
-        random.Random(f"{seed}/{item.variant}").shuffle(used)
+    rows, used = answered_texts(item, rows, labels, seed)
     if form == "heads":
         try:
             targets = [label_target(label, item.classes, soft=item.target == "soft") for label in used]
@@ -98,6 +89,24 @@ def model_pairs(
         Pair(row.segments, mte_target(item.target, label["prediction"], item.classes, words))
         for row, label in zip(rows, used, strict=True)
     ]
+
+
+def answered_texts(item: Item, rows: list[Row], labels: list[dict], seed: int) -> tuple[list[Row], list[dict]]:
+    """The first `item.pairs` texts of U with a label, and their labels; variant `null-i` permutes the labels.
+
+    Raises StaleFile as `model_pairs`.
+    """
+    if [row.id for row in rows] != [label["id"] for label in labels]:
+        raise StaleFile(f"{item.source}: its labels are not those of U in this order; delete them and run again")
+    answered = [(row, label) for row, label in zip(rows, labels, strict=True) if label["prediction"] is not None][
+        : item.pairs
+    ]
+    if not answered:
+        raise StaleFile(f"{item.source}: none of its {len(labels)} labels of U is a label; delete them and run again")
+    rows, used = ([pair[side] for pair in answered] for side in (0, 1))
+    if item.variant and item.variant.startswith("null-"):
+        random.Random(f"{seed}/{item.variant}").shuffle(used)
+    return rows, used
 
 
 def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool) -> Target:

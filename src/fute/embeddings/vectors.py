@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from fute.embeddings import covariance
+
+LABELCOV = "labelcov"
+"""Method whose vectors are rows of classes, compared by `fute.embeddings.covariance`."""
 
 
 class EmbeddingError(ValueError):
@@ -78,17 +84,47 @@ def load(path: Path) -> Embedding:
 
 
 def cosine(a: Embedding | np.ndarray, b: Embedding | np.ndarray) -> float:
-    """Cosine of two task embeddings (or of two plain arrays), computed in fp64.
+    """Cosine of two task embeddings (or of two plain arrays), computed in fp64; of LabelCov `label_similarity`.
 
     Raises EmbeddingError if the bases of two embeddings differ, naming the fields with both values, and for a vector of
     zero norm, which has no direction.
     """
     if isinstance(a, Embedding) and isinstance(b, Embedding):
         _check_comparable(a, b)
+        for embedding in (a, b):
+            if reason := embedding.meta.get("no_vector"):
+                raise EmbeddingError(f"one of the two has no vector, so no cosine: {reason}")
+        if a.method == LABELCOV:
+            try:
+                return covariance.label_similarity(_rows(a), _rows(b), _names(a), _names(b))
+            except ValueError as error:
+                raise EmbeddingError(str(error)) from None
         return _cosine(a.vector, b.vector)
     if isinstance(a, Embedding) or isinstance(b, Embedding):
         raise TypeError("compare two embeddings or two arrays, not one of each: an array has no basis")
     return _cosine(a, b)
+
+
+def in_one_space(embeddings: Sequence[Embedding]) -> list[Embedding]:
+    """LabelCov's embeddings as vectors of one length whose plain cosines compare all of them by one measure.
+
+    By class names if all share them, else by scatters: see `covariance.in_one_space`. The vectors have no
+    segments. Raises EmbeddingError for different bases.
+    """
+    for other in embeddings[1:]:
+        _check_comparable(embeddings[0], other)
+    vectors = covariance.in_one_space([_rows(e) for e in embeddings], [_names(e) for e in embeddings])
+    return [replace(e, vector=v, orders=v[None], segments=[]) for e, v in zip(embeddings, vectors, strict=True)]
+
+
+def _rows(embedding: Embedding) -> np.ndarray:
+    """Rows of a LabelCov embedding, (classes, d), or (1, d) of one in a common space."""
+    return embedding.vector.reshape(max(1, len(embedding.segments)), -1)
+
+
+def _names(embedding: Embedding) -> list[str]:
+    """Names of the rows."""
+    return [name for name, *_ in embedding.segments] or [""]
 
 
 def centred_cosine(a: Embedding, b: Embedding) -> float:

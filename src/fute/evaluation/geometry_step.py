@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
-from fute.embeddings.vectors import Embedding, load
+from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space, load
 from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
 
 NEIGHBOURS = 5
@@ -97,8 +97,13 @@ def locate_all(
         groups.setdefault(match["method"], []).append((match["model"], match["task"], path))
     located, numbers = [], []
     for method, members in groups.items():
+        loaded = [load(path) for _, _, path in members]
+        # a point has a place only if it has a vector
+        members = [member for member, each in zip(members, loaded, strict=True) if "no_vector" not in each.meta]
+        embeddings = [each for each in loaded if "no_vector" not in each.meta]
+        if method == LABELCOV:
+            embeddings = in_one_space(embeddings)
         points = pd.DataFrame([{"method": method, "model": model, **describe(task)} for model, task, _ in members])
-        embeddings = [load(path) for _, _, path in members]
         for view in ("raw", "centred") if embeddings[0].init is not None else ("raw",):
             vectors = _matrix(embeddings, view == "centred").astype(np.float64)
             projection = project(vectors, seed=seed)

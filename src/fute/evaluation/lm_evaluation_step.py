@@ -40,7 +40,8 @@ CELL_COLUMNS = [
 class TransferSettings(BaseModel):
     """Settings of step `lm_evaluation`.
 
-    surrogate, methods: of the similarities that rank sources. models: the black boxes that are transferred. datasets:
+    surrogate, methods: of the similarities that rank sources. other_models: method -> model, if its vectors are not
+    made with the surrogate. models: the black boxes that are transferred. datasets:
     by id, in the order of the tables. scale, gain: of NDCG. draws: of the bootstrap over targets. permutations: of the
     test against random rankings, and the most that are enumerated for an exact one.
     """
@@ -48,6 +49,7 @@ class TransferSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     surrogate: str
+    other_models: dict[str, str] = {}
     methods: tuple[str, ...]
     models: tuple[str, ...]
     datasets: dict[str, TransferDataset]
@@ -62,7 +64,7 @@ class _Scores:
     """Scores of every method for pairs (source, target), for one model."""
 
     def __init__(self, settings: TransferSettings, model: str, similarities: pd.DataFrame, baselines: pd.DataFrame):
-        similar = similarities[(similarities["surrogate"] == settings.surrogate) & (similarities["model"] == model)]
+        similar = similarities[similarities["model"] == model]
         pairs = [(s, t) for t in settings.datasets for s in sources_of(t, settings.datasets)]
         self.columns: dict[str, pd.Series] = {}
         self.in_class: dict[str, pd.Series] = {}
@@ -72,9 +74,10 @@ class _Scores:
             for column, scores in (("score", self.columns), ("in_class", self.in_class)):
                 scores[method] = _by_pair(rows, column, pairs, f"baseline {method} of model {model}")
         for method in settings.methods:
-            rows = similar[similar["method"] == method]
+            made_with = settings.other_models.get(method, settings.surrogate)
+            rows = similar[(similar["method"] == method) & (similar["surrogate"] == made_with)]
             for column, suffix in SIMILARITY_ROWS.items():
-                what = f"{column} of {method} on {settings.surrogate}, model {model}"
+                what = f"{column} of {method} on {made_with}, model {model}"
                 values = _by_pair(rows, column, pairs, what)
                 if column == "cosine" and values.isna().any():
                     source, target = values.index[values.isna()][0]

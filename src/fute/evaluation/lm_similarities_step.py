@@ -9,13 +9,14 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
-from fute.embeddings.vectors import load
+from fute.embeddings.vectors import LABELCOV, in_one_space, load
 from fute.evaluation.similarities_step import centre_of, similarity_row
 
 
 class LmSimilaritySettings(BaseModel):
     """Settings of step `lm_similarities`.
 
+    other_models: method -> model, if its vectors are not made with the surrogate.
     black_boxes: (model, source); source is the dataset that the model was fine-tuned on. targets: datasets whose DTEs
     are compared with all black boxes.
     """
@@ -23,6 +24,7 @@ class LmSimilaritySettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     surrogate: str
+    other_models: dict[str, str] = {}
     methods: tuple[str, ...]
     black_boxes: tuple[tuple[str, str], ...]
     targets: tuple[str, ...]
@@ -37,18 +39,22 @@ def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], ou
     given = {path.as_posix() for path in files}
     rows = []
     for method in settings.methods:
-        base = settings.surrogate, method
+        base = settings.other_models.get(method, settings.surrogate), method
         dtes = {target: Path(paths.dte(*base, target)) for target in settings.targets}
         mtes = {box: Path(paths.mte(*base, *box)) for box in settings.black_boxes}
         if missing := [path for path in (*dtes.values(), *mtes.values()) if path.as_posix() not in given]:
             raise ValueError(f"{missing[0]} is not among the files of this step")
-        loaded = {target: load(path) for target, path in dtes.items()}
+        get = load
+        if method == LABELCOV:  # small vectors, of which all are needed to compare them by one measure
+            together = (*dtes.values(), *mtes.values())
+            get = dict(zip(together, in_one_space([load(path) for path in together]), strict=True)).__getitem__
+        loaded = {target: get(path) for target, path in dtes.items()}
         for model in dict.fromkeys(model for model, _ in mtes):
             # those of one model at a time: full vectors are as large as the surrogate
-            own = {source: load(path) for (name, source), path in mtes.items() if name == model}
+            own = {source: get(path) for (name, source), path in mtes.items() if name == model}
             centres = {t: centre_of([mte for source, mte in own.items() if source != t]) for t in loaded}
             for source, mte in own.items():
-                front = {"surrogate": settings.surrogate, "method": method, "model": model, "source": source}
+                front = {"surrogate": base[0], "method": method, "model": model, "source": source}
                 rows += [
                     front | {"target": target} | similarity_row(mte, dte, candidates=centres[target])
                     for target, dte in loaded.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from fute import paths
 from fute.artifacts import Step
 from fute.display_names import LEVEL, SIMILARITY_ROWS
-from fute.embeddings.vectors import Embedding, load
+from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space, load
 from fute.evaluation.planted import Found, ladder_test, retrieval_test
 from fute.evaluation.similarities_step import centre_of, similarity_row
 from fute.specs.planted import PlantedSettings
@@ -68,12 +69,23 @@ def _similarities(
     base = settings.models[method], method
     mtes = {box: get(paths.mte(*base, *box)) for box in boxes}
     dtes = {target: get(paths.dte(*base, target)) for target in targets}
+    if method == LABELCOV:
+        mtes, dtes = _placed(mtes, dtes)
     centre = centre_of(mtes.values())
     return [
         {"target": target, "model": box[0], "source": box[1]} | similarity_row(mte, dte, candidates=centre)
         for target, dte in dtes.items()
         for box, mte in mtes.items()
     ]
+
+
+def _placed(*groups: dict[Any, Embedding]) -> list[dict[Any, Embedding]]:
+    """LabelCov's vectors in one space; a box that says one word of all texts has none, and bears on no other."""
+    given = [(place, key) for place, group in enumerate(groups) for key in group if "no_vector" not in group[key].meta]
+    placed = [{key: replace(each, segments=[]) for key, each in group.items()} for group in groups]
+    for (place, key), vector in zip(given, in_one_space([groups[place][key] for place, key in given]), strict=True):
+        placed[place][key] = vector
+    return placed
 
 
 def _measured(rows: Rows) -> Iterator[str]:

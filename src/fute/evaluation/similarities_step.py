@@ -12,26 +12,34 @@ from fute import paths
 from fute.artifacts import Step
 from fute.embeddings.similarity import cosine_around, largest_entry_share, task2vec_similarity
 from fute.embeddings.vectors import (
+    LABELCOV,
     Embedding,
     centred_cosine,
     cosine,
+    in_one_space,
     load,
     sqrt_cosine,
     tensor_mean_cosine,
 )
 from fute.evaluation.controls import norm_confound, null_comparison, order_noise
 from fute.evaluation.correlation import spearman
+from fute.specs.embeddings import variants_of
 
 LETTERS = "abc"
 """Variant whose labels are written A, B, C."""
 
 
 class SimilaritySettings(BaseModel):
-    """Settings of step `similarities`. prompts, datasets: ids by category. variants: of the controls."""
+    """Settings of step `similarities`.
+
+    other_models: method -> model, if its vectors are not made with the surrogate. prompts, datasets: ids by category.
+    variants: of the controls.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     surrogate: str
+    other_models: dict[str, str] = {}
     methods: tuple[str, ...]
     models: tuple[str, ...]
     prompts: dict[str, tuple[str, ...]]
@@ -52,13 +60,15 @@ def similarity_row(
     one entry carries. `unknown_tokens` is the larger share of tokens that the surrogate did not know, of the two sets
     of pairs.
     """
-    row = {"cosine": cosine(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
+    row = {"cosine": similarity(mte, dte), "centred_cosine": np.nan, "distance": np.nan,
            "candidates_cosine": np.nan, "nulls_cosine": np.nan, "tensor_mean_cosine": np.nan, "sqrt_cosine": np.nan,
            "task2vec_cosine": np.nan, "largest_entry": np.nan}  # fmt: skip
     for name, centre in (("candidates_cosine", candidates), ("nulls_cosine", nulls)):
         if centre is not None:
-            row[name] = cosine_around(mte.vector, dte.vector, centre)
+            row[name] = 0.0 if _without_vector(mte, dte) else cosine_around(mte.vector, dte.vector, centre)
     row["unknown_tokens"] = max(vector.meta["unknown_tokens"] for vector in (mte, dte))
+    if mte.method == LABELCOV:
+        row["no_vector"] = mte.meta.get("no_vector") or dte.meta.get("no_vector") or ""
     if mte.init is not None:
         row["centred_cosine"] = centred_cosine(mte, dte)
         row["distance"] = mte.meta["relative_distance"]
@@ -71,17 +81,26 @@ def similarity_row(
     return row
 
 
+def similarity(mte: Embedding, dte: Embedding) -> float:
+    """Cosine of an MTE and a DTE; 0 where LabelCov has no vector, as there is no covariance that could agree."""
+    return 0.0 if _without_vector(mte, dte) else cosine(mte, dte)
+
+
+def _without_vector(*embeddings: Embedding) -> bool:
+    return any("no_vector" in embedding.meta for embedding in embeddings)
+
+
 def centre_of(embeddings: Collection[Embedding]) -> np.ndarray | None:
     """Mean of vectors (d,), in fp64; None for fewer than two, which leave no differences."""
-    if len(embeddings) < 2:
-        return None
-    return np.mean([embedding.vector.astype(np.float64) for embedding in embeddings], axis=0)
+    vectors = [embedding.vector.astype(np.float64) for embedding in embeddings if not _without_vector(embedding)]
+    return np.mean(vectors, axis=0) if len(vectors) > 1 else None
 
 
 def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Cosine of every row of vectors (n, d) with other (d,)."""
+    """Cosine of every row of vectors (n, d) with other (d,); 0 for a vector of zeros."""
     vectors, other = vectors.astype(np.float64), other.astype(np.float64)
-    return vectors @ other / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(other))
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(other)
+    return np.divide(vectors @ other, norms, out=np.zeros(len(vectors)), where=norms > 0)
 
 
 def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
@@ -99,25 +118,27 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
 
     rows, checks = [], []
     for method in settings.methods:
-        base = settings.surrogate, method
+        base = settings.other_models.get(method, settings.surrogate), method
+        names = variants_of(method, settings.variants) if method in settings.control_methods else ()
         for category, datasets in settings.datasets.items():
             prompts = settings.prompts[category]
             for model in settings.models:
                 mtes = {prompt: get(paths.mte(*base, model, prompt)) for prompt in prompts}
                 variants = {
                     variant: {prompt: get(paths.control(*base, model, prompt, variant)) for prompt in prompts}
-                    for variant in (settings.variants if method in settings.control_methods else ())
+                    for variant in names
                 }
-                candidates = centre_of(mtes.values())
-                nulls = centre_of([e for name, each in variants.items() if name != LETTERS for e in each.values()])
+                centres = {} if method == LABELCOV else _centres(mtes, variants)
                 for dataset in datasets:
                     dte = get(paths.dte(*base, dataset))
                     lettered = get(paths.dte_control(*base, dataset, LETTERS)) if LETTERS in variants else None
-                    similar = [
-                        similarity_row(mtes[prompt], dte, candidates=candidates, nulls=nulls) for prompt in prompts
-                    ]
+                    own, others = mtes, variants
+                    if method == LABELCOV:
+                        own, others, dte = _in_one_space(mtes, variants, dte)
+                        centres = _centres(own, others)
+                    similar = [similarity_row(own[prompt], dte, **centres) for prompt in prompts]
                     key = {
-                        "surrogate": settings.surrogate,
+                        "surrogate": base[0],
                         "method": method,
                         "model": model,
                         "dataset": dataset,
@@ -125,11 +146,28 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
                     rows += [
                         key | {"prompt": p, "category": category} | r for p, r in zip(prompts, similar, strict=True)
                     ]
-                    checks.append(key | _controls(mtes, variants, dte, lettered, similar))
+                    checks.append(key | _controls(own, others, dte, lettered, similar))
     inputs = list(files)
     with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.csv(cosines, rows)
         step.csv(controls, checks)
+
+
+def _centres(mtes: dict[str, Embedding], variants: dict[str, dict[str, Embedding]]) -> dict[str, np.ndarray | None]:
+    """The centres that `similarity_row` takes."""
+    nulls = [e for name, each in variants.items() if name != LETTERS for e in each.values()]
+    return {"candidates": centre_of(mtes.values()), "nulls": centre_of(nulls)}
+
+
+def _in_one_space(
+    mtes: dict[str, Embedding], variants: dict[str, dict[str, Embedding]], dte: Embedding
+) -> tuple[dict[str, Embedding], dict[str, dict[str, Embedding]], Embedding]:
+    """The same, as vectors that are compared by one measure: all that one target is compared with."""
+    every = [dte, *mtes.values(), *(vector for each in variants.values() for vector in each.values())]
+    placed = iter(in_one_space(every))
+    dte = next(placed)
+    mtes = {prompt: next(placed) for prompt in mtes}
+    return mtes, {name: {prompt: next(placed) for prompt in each} for name, each in variants.items()}, dte
 
 
 def _controls(
@@ -152,7 +190,7 @@ def _controls(
     firsts = np.array([_cosines(o[:1], dte.vector)[0] for o in orders])
     nulls = {name: vectors for name, vectors in variants.items() if name.startswith("null-")}
     if nulls and len(values) > 1:
-        null = np.array([[cosine(v[prompt], dte) for v in nulls.values()] for prompt in mtes])
+        null = np.array([[similarity(v[prompt], dte) for v in nulls.values()] for prompt in mtes])
         compared = null_comparison(firsts, null)
         result |= {
             "null_mean": compared["null_mean"],

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from fute.config.llm_baselines import LLM_BASELINES
 from fute.display_names import METHOD_NAMES
 
 MISSING = "–"
@@ -45,7 +46,7 @@ def row_order(method: str, methods: Sequence[str], references: Sequence[str], wh
         return 0, methods.index(method), ""
     if method in references:
         return 2, references.index(method), ""
-    methods = tuple(dict.fromkeys((*methods, *METHOD_NAMES.values())))
+    methods = tuple(dict.fromkeys((*methods, *map(base_method, LLM_BASELINES.values()), *METHOD_NAMES.values())))
     if base_method(method) in methods:
         return 1, methods.index(base_method(method)), method
     raise ValueError(

@@ -38,6 +38,10 @@ def rank(dataset: str, results: Path, method: str) -> None:
         for model, rows in selected.groupby("model", sort=False):
             printed = True
             show(rows, model, dataset, method, folder, console)
+        for row in selected[selected.get("no_vector", pd.Series("", selected.index)) != ""].itertuples():
+            who = f"{row.model} {row.prompt if column == 'dataset' else row.source}"
+            text = f"Warning: {who} or {dataset} has no vector ({row.no_vector}), so its similarity counts as 0"
+            console.print(text, style="yellow", markup=False)
         for warning in unknown_token_warnings(selected, column):
             console.print(f"Warning: {warning}", style="yellow", markup=False)
     if not pairs:

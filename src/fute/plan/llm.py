@@ -6,14 +6,15 @@ from functools import cached_property
 from typing import Any
 
 from fute import paths
+from fute.config.llm_baselines import PAPER_BASELINES
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.llm_labels import LabelPlan
-from fute.plan.vectors import LETTERS, VectorPlan
-from fute.specs.embeddings import Item
+from fute.plan.vectors import VectorPlan
+from fute.specs.embeddings import Item, variants_of
 from fute.steps import code
 
 
@@ -35,13 +36,13 @@ class LlmPlan:
         """File -> item of every vector: DTEs of the targets, MTEs of the black boxes, and controls of these."""
         config, items = self.run.config, {}
         for method in config.methods:
-            own = self.vectors.surrogate, method
-            variants = self.vectors.variants if method in config.controls.methods else ()
+            own = config.model_of(method), method
+            variants = variants_of(method, self.vectors.variants) if method in config.controls.methods else ()
             for category in config.categories:
                 settings = self.vectors.surrogate_settings(category)
                 for dataset in self.run.datasets_of(category):
                     items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset, settings)
-                    for variant in self.vectors.dte_variants if variants else ():
+                    for variant in variants_of(method, self.vectors.dte_variants) if variants else ():
                         control = paths.dte_control(*own, dataset, variant)
                         items[control] = self.vectors.dte_item(
                             method, dataset, settings, first_order=True, variant=variant
@@ -57,7 +58,7 @@ class LlmPlan:
     def _mte_item(self, method: str, model: str, prompt: Prompt, variant: str | None = None) -> Item:
         config = self.run.config
         recipe = config.method(method).mte
-        target = LETTERS if variant == LETTERS else config.mte_target
+        target = self.vectors.target(method, variant)
         words = prompt.verbalizers if target == "verbalizer" else None
         made_with = {
             "verbalizers": words,
@@ -99,12 +100,12 @@ class LlmPlan:
         return [paths.self_selection(model, category)] if "self-select" in self.settings.baselines else []
 
     def baseline_flags(self, dataset: str) -> str:
-        """Flags of `fute baseline_scores` for a dataset: the baselines where not all are asked for, and the slips of
+        """Flags of `fute baseline_scores` for a dataset: the baselines where they are not the paper's, and the slips of
         the authors' code that are to be repeated."""
         slips = self.run.config.baselines
         flip = slips.zps_sa_flip and self.run.datasets[dataset].category == "sa"
         flags = ["--zps-flip"] * flip + ["--list-as-scores"] * slips.self_select_list_as_scores
-        if self.settings.baselines_left_out:
+        if self.settings.baselines != tuple(PAPER_BASELINES):
             flags += ["--baselines", *self.settings.baselines]
         return " ".join(flags)
 
@@ -119,6 +120,7 @@ class LlmPlan:
             **self._compared(),
             "control_methods": config.controls.methods,
             "variants": self.vectors.variants,
+            **self.vectors.other_models,
         }
 
     def selection_settings(self) -> dict[str, Any]:

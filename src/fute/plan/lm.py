@@ -98,7 +98,7 @@ class LmPlan:
         """File -> item of every vector: DTEs of the targets, MTEs of the black boxes."""
         settings, first_order, items = self.vectors.surrogate_settings(LM), self.settings.first_order, {}
         for method in self.run.config.methods:
-            own = self.vectors.surrogate, method
+            own = self.run.config.model_of(method), method
             for dataset in self.data.lm_targets:
                 item = self.vectors.dte_item(method, dataset, settings, first_order=first_order)
                 items[paths.dte(*own, dataset)] = item
@@ -109,11 +109,14 @@ class LmPlan:
     def _mte_item(self, method: str, model: str, task: str) -> Item:
         settings, recipe = self.vectors.surrogate_settings(LM), self.run.config.method(method).mte
         target, classes = "label", ()  # as text, what models of many datasets say stands for itself
-        if settings.form == "heads":
+        if settings.form == "heads" and method != "labelcov":
             entry = self.run.datasets[task]
             classes = tuple(entry.classes)
             if entry.task == "span" or self.run.config.mte_target == "soft":
                 target = "soft"  # the ends of a span have no other form
+        elif method == "labelcov" and task in self.run.datasets:
+            entry = self.run.datasets[task]
+            classes, target = tuple(entry.classes), "label" if entry.task == "span" else self.vectors.target(method)
         return self.vectors.mte_item(
             method, recipe.first_order() if self.settings.first_order else recipe, settings,
             self._labels_key(model, task), target=target,
@@ -123,13 +126,13 @@ class LmPlan:
 
     def dte_files(self) -> list[str]:
         """DTEs of all targets by all methods."""
-        methods = [(self.vectors.surrogate, method) for method in self.run.config.methods]
+        methods = [(self.run.config.model_of(method), method) for method in self.run.config.methods]
         return [paths.dte(*method, name) for method in methods for name in self.data.lm_targets]
 
     def mte_files(self, models: Iterable[str] | None = None) -> list[str]:
         """MTEs of some models (None: of every black box) by all methods."""
         chosen = [box for box in self.black_boxes if models is None or box[0] in models]
-        methods = [(self.vectors.surrogate, method) for method in self.run.config.methods]
+        methods = [(self.run.config.model_of(method), method) for method in self.run.config.methods]
         return [paths.mte(*method, *box) for method in methods for box in chosen]
 
     # --- planted tests ----------------------------------------------------------------------------------
@@ -152,7 +155,7 @@ class LmPlan:
             name: {"methods": test.methods or config.methods, "model": test.model, "datasets": test.datasets}
             for name, test in planted.retrievals.items()
         }
-        models = {method: self.vectors.surrogate for method in config.methods}
+        models = {method: config.model_of(method) for method in config.methods}
         return PlantedSettings.model_validate(
             {"models": models, "ladders": ladders, "retrievals": retrievals,
              "draws": config.evaluation.draws, "seed": config.seed}
@@ -182,6 +185,7 @@ class LmPlan:
             "methods": self.run.config.methods,
             "black_boxes": self.black_boxes,
             "targets": self.data.lm_targets,
+            **self.vectors.other_models,
         }
 
     def evaluation_settings(self) -> dict[str, Any]:
@@ -195,6 +199,7 @@ class LmPlan:
             **self.settings.relevance.model_dump(),
             "draws": config.evaluation.draws,
             "seed": config.seed,
+            **self.vectors.other_models,
         }
 
     def geometry_settings(self) -> dict[str, Any]:

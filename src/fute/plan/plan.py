@@ -60,9 +60,9 @@ class Plan:
 
     @cached_property
     def models(self) -> tuple[str, ...]:
-        """All models of the run: LLMs, the surrogate, and language models that are fine-tuned."""
+        """All models of the run: LLMs, those of vectors (the surrogate), and language models that are fine-tuned."""
         lm = self.config.lm.models if self.config.lm else ()
-        return tuple(dict.fromkeys((*self.config.llm.models, self.config.surrogate.name, *lm)))
+        return tuple(dict.fromkeys((*self.config.llm.models, *self.config.vector_models, *lm)))
 
     def source_folders(self) -> list[Path]:
         """What steps read besides results: the data, models and plug-ins in folders of their own, a printed matrix."""

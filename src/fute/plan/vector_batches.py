@@ -56,13 +56,15 @@ class VectorBatches:
                 }
                 for items in (self.llm_items, self.lm_items)
             ]
-            plans[method] = self.batches.plan(paths.vector_batch(self.vectors.surrogate, method, "*"), groups, size)
+            plans[method] = self.batches.plan(
+                paths.vector_batch(self.config.model_of(method), method, "*"), groups, size
+            )
         return plans
 
     def batch_file(self, path: str) -> str:
         """The batch that holds a vector. path: the vector's own file."""
         method = paths.method_of(path)
-        return paths.vector_batch(self.vectors.surrogate, method, self.plans[method].batch_of[path])
+        return paths.vector_batch(self.config.model_of(method), method, self.plans[method].batch_of[path])
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def batch_items(self, method: str, batch: str) -> dict[str, Item]:
@@ -89,10 +91,11 @@ class VectorBatches:
     def spec(self, method: str, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (an `EmbeddingSpec`)."""
         of_llm = self.plans[method].new[batch][0] in self.llm_items
+        settings = None if method == "labelcov" else self.vectors.surrogate_settings(None if of_llm else LM)
         spec = EmbeddingSpec(
             method=method,
-            surrogate=self.vectors.surrogate,
-            settings=self.vectors.surrogate_settings(None if of_llm else LM),
+            surrogate=self.config.model_of(method),
+            settings=settings,
             recipes=tuple(recipe.model_dump() for recipe in self.vectors.recipes[method]),
             items=tuple(item for _, item in sorted(self.batch_items(method, batch).items())),
         )

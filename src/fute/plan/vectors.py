@@ -67,6 +67,21 @@ class VectorPlan:
                     recipes[method].append(recipe)
         return recipes
 
+    def target(self, method: str, variant: str | None = None) -> str:
+        """What stands for a class in an MTE: see `Item.target`."""
+        if variant == LETTERS:
+            return LETTERS
+        if method == "labelcov":
+            return "soft" if self.config.labelcov.mte.labels == "soft" else "label"
+        return self.config.mte_target
+
+    @property
+    def other_models(self) -> dict[str, dict[str, str]]:
+        """Setting `other_models` of steps that read vectors: method -> model, if it is not the surrogate."""
+        other = {name: self.config.model_of(name) for name in self.config.methods}
+        other = {name: model for name, model in other.items() if model != self.surrogate}
+        return {"other_models": other} if other else {}
+
     # --- items ------------------------------------------------------------------------------------------
 
     def dte_item(
@@ -111,8 +126,10 @@ class VectorPlan:
     @cache  # noqa: B019  (one plan lives as long as the process)
     def _basis(self, method: str, settings: SurrogateSettings) -> tuple[Any, ...]:
         """What every vector of a method and of these surrogate settings is made with."""
+        model = model_identity(self.run.models[self.config.model_of(method)])
+        if method == "labelcov":
+            return model, method, self.batches.run_by("train", code("embed_batch", method_module(method)))
         learning = code("embed_batch", method_module(method), form_module(settings.form))
-        model = model_identity(self.run.models[self.surrogate])
         return model, settings.model_dump(), method, self.batches.run_by("train", learning)
 
     # --- the encoder's states ---------------------------------------------------------------------------

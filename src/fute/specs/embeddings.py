@@ -36,14 +36,23 @@ class Item(Section):
 
 
 class EmbeddingSpec(Section):
-    """All vectors of one method and surrogate that one process makes. recipes: of the method, by index."""
+    """All vectors of one method and model that one process makes.
+
+    surrogate: id of the model; of LabelCov its encoder. settings: of the surrogate; None for LabelCov, which has none.
+    recipes: of the method, by index.
+    """
 
     method: MethodId
     surrogate: str
-    settings: SurrogateSettings
+    settings: SurrogateSettings | None
     recipes: tuple[dict[str, Any], ...] = ()
     items: tuple[Item, ...] = ()
 
     def method_settings(self, item: Item) -> MethodSettings:
         """The recipe of one item."""
         return METHODS[self.method].model_validate(self.recipes[item.recipe])
+
+
+def variants_of(method: str, variants: tuple[str, ...]) -> tuple[str, ...]:
+    """Controls of a method: LabelCov reads no label strings, so there is none with letters."""
+    return tuple(name for name in variants if not (method == "labelcov" and name == "abc"))

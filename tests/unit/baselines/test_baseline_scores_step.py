@@ -14,6 +14,9 @@ from sklearn.metrics import mutual_info_score
 from fute.artifacts import Step
 from fute.baselines import prompts as baselines
 from fute.baselines.baseline_scores_step import baseline_scores
+from fute.config.llm_baselines import LLM_BASELINES, PAPER_BASELINES
+from fute.paper.cells import row_order
+from fute.paper.table3 import METHODS, REFERENCES
 
 RANKING = Path("results/baselines/m/self-select-sa.json")
 OUTPUT = Path("results/baselines/m/films.json")
@@ -187,3 +190,18 @@ def test_only_the_baselines_that_were_asked_for_are_computed():
     assert list(written["scores"]) == ["LocalE", "LocalE (uncalibrated)", "MI"]
     with pytest.raises(ValueError, match="self-select needs the LLM's own ranking"):
         baseline_scores(labels=[label_file(name) for name in P], output=OUTPUT, baselines=["self-select"])
+
+
+def test_variants_beyond_the_papers_are_computed_on_request():
+    further = [name for name in LLM_BASELINES if name not in PAPER_BASELINES]
+    baseline_scores(labels=[label_file(name) for name in P], output=OUTPUT, baselines=further)
+    scores = json.loads(OUTPUT.read_text())["scores"]
+    assert sorted(scores) == sorted(LLM_BASELINES[name] for name in further)
+    p = np.array(list(P.values()))
+    assert scores["MDL"] == pytest.approx([-value for value in baselines.local_entropy(p)], abs=1e-8)
+    # every row of the second prompt is alike: divided by their mean, it says nothing
+    assert scores["MI (CBM)"][1] == pytest.approx(0, abs=1e-8)
+    assert scores["MDL (CBM)"][1] == pytest.approx(-log(2), abs=1e-8)
+    assert scores["GlobalE (soft)"] == pytest.approx([log(2), entropy(0.8, 0.2), entropy(0.45, 0.55)], abs=1e-8)
+    for name in scores:
+        assert row_order(name, METHODS, REFERENCES, "table 3")[0] == 1, "behind the paper's rows"

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fute.baselines.prompts import (
+    calibrate_by_content_free,
+    calibrate_by_mean,
     confident_prompts,
+    description_length,
     global_entropy,
     local_entropy,
     mutual_information,
@@ -329,3 +332,53 @@ def test_a_prompt_without_a_label_does_not_agree_and_has_no_vote():
 def test_every_prompt_needs_a_labelled_example():
     with pytest.raises(ValueError, match="a labelled example for every prompt"):
         local_entropy(np.full((2, 3, 2), 0.5), np.array([[True] * 3, [False] * 3]))
+
+
+def test_variants_by_hand():
+    """Two prompts on two examples: one sure and varied, one that leans to class 0 always."""
+    p = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.6, 0.4]]])
+
+    def h(*q: float) -> float:
+        return -sum(x * np.log(x) for x in q)
+
+    mean_entropies = np.array([(h(0.9, 0.1) + h(0.2, 0.8)) / 2, (h(0.9, 0.1) + h(0.6, 0.4)) / 2])
+    np.testing.assert_allclose(description_length(p), -mean_entropies)
+    np.testing.assert_allclose(global_entropy(p, hard=False), [h(0.55, 0.45), h(0.75, 0.25)])
+    np.testing.assert_allclose(global_entropy(p), [np.log(2), 0])
+    np.testing.assert_allclose(mutual_information(p, hard=True), [np.log(2), 0] - mean_entropies)
+    np.testing.assert_allclose(mutual_information(p), [h(0.55, 0.45), h(0.75, 0.25)] - mean_entropies)
+    calibrated = calibrate_by_mean(p)
+    weights = np.array([0.9 / 0.75, 0.1 / 0.25])
+    np.testing.assert_allclose(calibrated[1, 0], weights / weights.sum())
+    np.testing.assert_allclose(global_entropy(calibrated)[1], np.log(2), err_msg="0.6 / 0.75 is under 0.4 / 0.25")
+
+
+def test_calibration_uses_the_labelled_examples_and_keeps_distributions():
+    p = np.random.default_rng(0).dirichlet(np.ones(3), size=(4, 6))
+    labelled = np.ones((4, 6), dtype=bool)
+    labelled[1, 2:] = False
+    found = calibrate_by_mean(p, labelled)
+    np.testing.assert_allclose(found.sum(-1), 1)
+    np.testing.assert_allclose(found[1, :2], calibrate_by_mean(p[1:2, :2])[0])
+    same = np.tile(p[:, :1], (1, 6, 1))
+    np.testing.assert_allclose(calibrate_by_mean(same), 1 / 3, err_msg="what is said of all examples says nothing")
+    never = np.array([[[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]]])
+    assert (calibrate_by_mean(never)[..., 2] == 0).all()
+
+
+def test_contextual_calibration_and_pmi():
+    rng = np.random.default_rng(1)
+    p, free = rng.dirichlet(np.ones(3), size=(2, 5)), rng.dirichlet(np.ones(3), size=(2, 3))
+    found = calibrate_by_content_free(p, free)
+    for prompt in range(2):
+        for example in range(5):
+            weights = p[prompt, example] / free[prompt].mean(0)
+            np.testing.assert_allclose(found[prompt, example], weights / weights.sum())
+    pmi = np.log(p) - np.log(free[:, :1])  # a difference of log-probabilities, then a softmax
+    expected = np.exp(pmi) / np.exp(pmi).sum(-1, keepdims=True)
+    np.testing.assert_allclose(calibrate_by_content_free(p, free[:, :1]), expected)
+    np.testing.assert_allclose(calibrate_by_content_free(p, np.full((2, 1, 3), 1 / 3)), p)
+    with pytest.raises(ValueError, match="probability 0"):
+        calibrate_by_content_free(p, np.tile([[[0.0, 0.5, 0.5]]], (2, 1, 1)))
+    with pytest.raises(ValueError, match="other prompts or classes"):
+        calibrate_by_content_free(p, free[:1])

@@ -219,6 +219,9 @@ def test_a_category_without_datasets_is_no_part_of_a_run():
         ({"name": "My Run"}, "my.yaml: name: Value error, 'My Run' is no id: use lower-case"),
         ({"llm": {"models": ["../x"]}}, "my.yaml: llm.models.0: Value error, '../x' is no id"),
         ({"surrogate": {"name": "-x"}}, "my.yaml: surrogate.name: Value error, '-x' is no id"),
+        ({"labelcov": {"dte": {"labels": "soft"}}}, "my.yaml: labelcov: Value error, dte.labels 'soft': labelled rows"),
+        ({"labelcov": {"mte": {"max_tokens": 9}}}, "mte.max_tokens and dte.max_tokens differ"),
+        ({"methods": ["labelcov"], "labelcov": {"encoder": "mini"}}, "model 'mini' is not in config/models.yaml"),
     ],
 )
 def test_a_wrong_value_is_named_with_file_and_key(changes, message):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fute.embeddings import Embedding, save
+from fute.embeddings import Embedding, save, scatter_cosine
 from fute.evaluation.lm_similarities_step import LmSimilaritySettings, lm_similarities
 
 SETTINGS = LmSimilaritySettings(
@@ -62,3 +62,25 @@ def test_a_missing_vector_is_named(tmp_path, monkeypatch):
     files = [put(name, degrees) for name, degrees in ANGLES.items() if name != "mte/m/a"]
     with pytest.raises(ValueError, match=r"mte/m/a\.safetensors is not among the files"):
         lm_similarities(SETTINGS, files=files, output=Path("out.csv"))
+
+
+def test_covariances_of_different_classes_are_compared_by_their_scatters(tmp_path, monkeypatch):
+    """By one measure for all, the scatters', though model a and target a share their classes."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    classes = {"dte/a": "xy", "dte/b": "pqr", "mte/m/a": "xy", "mte/f/own": ("number",)}
+    rows = {name: rng.normal(size=(len(names), 3)).astype(np.float32) for name, names in classes.items()}
+    files = []
+    for name, names in classes.items():
+        path = Path(f"results/embeddings/encoder/labelcov/{name}.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        segments = [(each, 3 * i, 3 * i + 3) for i, each in enumerate(names)]
+        vector = rows[name].ravel()
+        save(Embedding(vector, "labelcov", {}, {"unknown_tokens": 0.0}, vector[None], segments=segments), path)
+        files.append(path)
+    settings = SETTINGS.model_copy(update={"methods": ("labelcov",), "other_models": {"labelcov": "encoder"}})
+    lm_similarities(settings, files=files, output=Path("out.csv"))
+    table = pd.read_csv("out.csv")
+    expected = [scatter_cosine(rows[m], rows[d]) for m in ("mte/m/a", "mte/f/own") for d in ("dte/a", "dte/b")]
+    assert table["cosine"].tolist() == pytest.approx(expected, abs=1e-6)
+    assert set(table["surrogate"]) == {"encoder"}

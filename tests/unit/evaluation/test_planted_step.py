@@ -84,3 +84,30 @@ def test_a_missing_vector_is_named(vectors):
     with pytest.raises(ValueError, match=r"mte/f30/own.safetensors is not among the files"):
         given = [path for path in vectors if "f30" not in path.as_posix()]
         planted(SETTINGS, files=given, results=Path("planted.csv"), similarities=Path("similar.csv"))
+
+
+def test_labelcov_compares_by_class_names_beside_a_box_that_always_says_the_same(tmp_path, monkeypatch):
+    """Such a box has no vector, no names, and a similarity of 0; the inverted box stays at the other end."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(4)
+    covariance, noise = rng.normal(size=12), rng.normal(size=12)
+    files = []
+    for name, row in {"dte/a": covariance, "mte/good/own": covariance + 0.1 * noise, "mte/other/own": noise,
+                      "mte/same/own": 0 * noise, "mte/inverted/own": -covariance}.items():  # fmt: skip
+        path = Path(f"results/embeddings/e/labelcov/{name}.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        vector = np.concatenate([-row, row]).astype(np.float32)
+        names, meta = [("negative", 0, 12), ("positive", 12, 24)], {"unknown_tokens": 0.0}
+        if not row.any():
+            vector, names, meta = vector[12:], [("positive", 0, 12)], meta | {"no_vector": "one class"}
+        save(Embedding(vector, "labelcov", {"encoder": "e"}, meta, vector[None], segments=names), path)
+        files.append(path)
+    boxes = [("good", "own", 1), ("other", "own", 0), ("same", "own", 0), ("inverted", "own", -1)]
+    settings = {"models": {"labelcov": "e"}, "retrievals": {}, "draws": 10, "seed": 1,
+                "ladders": {"p3": {"methods": ["labelcov"], "ladders": [{"target": "a", "boxes": boxes}]}}}  # fmt: skip
+    output = {"results": Path("planted.csv"), "similarities": Path("similar.csv")}
+    planted(PlantedSettings.model_validate(settings), files=files, **output)
+    similar = read_table(Path("similar.csv")).set_index("model")["cosine"]
+    assert similar["good"] > 0.9 and similar["inverted"] == pytest.approx(-1, abs=1e-6) and similar["same"] == 0
+    assert abs(similar["other"]) < 0.9
+    assert read_table(Path("planted.csv"))["value"].max() > 0.9

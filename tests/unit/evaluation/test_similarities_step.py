@@ -134,3 +134,62 @@ def test_geometry_tells_two_clusters_apart(tmp_path, monkeypatch):
     assert np.isnan(values["model purity of 5 neighbours"])
     shares = found[(found["unit"] == "variance") & (found["view"] == "raw")]["value"]
     assert 0.9 < shares.sum() <= 1
+
+
+def write_covariance(name: str, rows: np.ndarray, classes: tuple[str, ...], **meta: str) -> Path:
+    path = Path(f"results/embeddings/encoder/labelcov/{name}.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = rows.shape[1]
+    segments = [(name, i * size, (i + 1) * size) for i, name in enumerate(classes)]
+    vector = rows.astype(np.float32).ravel()
+    facts = {"unknown_tokens": 0.0} | meta
+    save(Embedding(vector, "labelcov", {"size": size}, facts, vector[None], segments=segments), path)
+    return path
+
+
+@pytest.fixture
+def covariances(tmp_path, monkeypatch) -> tuple[list[Path], dict[str, np.ndarray]]:
+    """LabelCov of four prompts with two permutations each; the last prompt says the same of all texts."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = {name: rng.normal(size=(2, 5)) for name in ("dte/d", *PROMPTS[:3])}
+    files = [write_covariance("dte/d", rows["dte/d"], ("no", "yes"))]
+    for prompt in PROMPTS[:3]:
+        files.append(write_covariance(f"mte/m/{prompt}", rows[prompt][::-1], ("yes", "no")))
+    files.append(write_covariance(f"mte/m/{PROMPTS[3]}", np.zeros((2, 5)), ("no", "yes"), no_vector="all the same"))
+    for prompt in PROMPTS:
+        for i in (1, 2):
+            files.append(write_covariance(f"controls/m/{prompt}.null-{i}", rng.normal(size=(2, 5)) / 10, ("no", "yes")))
+    return files, rows
+
+
+def test_covariances_are_compared_by_class_names_and_no_vector_counts_as_0(covariances):
+    files, rows = covariances
+    given = settings(methods=("labelcov",), control_methods=("labelcov",), other_models={"labelcov": "encoder"})
+    similarities(given, files=files, cosines=Path("s.csv"), controls=Path("c.csv"))
+    table = pd.read_csv("s.csv").set_index("prompt")
+    for prompt in PROMPTS[:3]:
+        assert table.loc[prompt, "cosine"] == pytest.approx(cos(rows[prompt].ravel(), rows["dte/d"].ravel()))
+    assert set(table["surrogate"]) == {"encoder"} and table["no_vector"].tolist()[3] == "all the same"
+    assert table["no_vector"].isna().tolist() == [True, True, True, False] and table.loc[PROMPTS[3], "cosine"] == 0
+    assert table["tensor_mean_cosine"].isna().all()
+    (check,) = pd.read_csv("c.csv").to_dict("records")
+    assert np.isfinite(check["null_mean"]) and np.isnan(check["abc_spearman"])  # no control with letters
+
+
+def test_a_figure_of_covariances_holds_all_class_sets_and_leaves_out_what_has_no_vector(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng, files, prompts = np.random.default_rng(0), [], {}
+    for category, classes in (("sa", ("no", "yes")), ("nli", ("no", "maybe", "yes"))):
+        base = rng.normal(size=(len(classes), 5))
+        for number in range(1, 6):
+            rows = base + rng.normal(size=base.shape) / 20
+            files.append(write_covariance(f"mte/m/{category}-{number}", rows, classes))
+            prompts[f"{category}-{number}"] = (category, number, number > 3)
+    files.append(write_covariance("mte/m/sa-6", np.zeros((2, 5)), ("no", "yes"), no_vector="all the same"))
+    prompts["sa-6"] = ("sa", 6, False)
+    given = GeometrySettings(prompts=prompts, seed=42)
+    geometry(given, files=files, statistics=Path("g.csv"), coordinates=Path("x.csv"))
+    assert sorted(pd.read_csv("x.csv")["prompt"]) == sorted(set(prompts) - {"sa-6"})
+    values = pd.read_csv("g.csv").set_index("statistic")["value"]
+    assert values["silhouette by category"] > 0.5

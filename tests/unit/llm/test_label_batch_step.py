@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fute.artifacts import Step, read_jsonl
 from fute.config.engines import EngineSettings
-from fute.config.llm_baselines import LLM_BASELINES
+from fute.config.llm_baselines import PAPER_BASELINES
 from fute.config.prompts import Prompt, followup, user_message
 from fute.data.rows import Row
 from fute.llm import label_batch_step as labelling
@@ -385,7 +385,9 @@ def test_a_server_without_echo_costs_one_request(place, monkeypatch):
 
 
 def test_the_error_names_all_other_baselines():
-    assert yaml.safe_load(labelling.WITHOUT_SPELL) == {"llm": {"baselines": [n for n in LLM_BASELINES if n != "spell"]}}
+    assert yaml.safe_load(labelling.WITHOUT_SPELL) == {
+        "llm": {"baselines": [n for n in PAPER_BASELINES if n != "spell"]}
+    }
 
 
 def test_the_first_likelihood_is_not_asked_for_twice(place, monkeypatch):

@@ -142,6 +142,21 @@ def test_a_ranking_from_unknown_tokens_says_so(results, capsys):
     assert "Warning" not in capsys.readouterr().out
 
 
+def test_a_ranking_names_what_has_no_vector(results, capsys):
+    path = results / "evaluation/similarities.csv"
+    similar = pd.read_csv(path)
+    rows = (similar["method"] == "tupate") & (similar["model"] == "m-b") & (similar["dataset"] == "films")
+    similar["no_vector"] = ""
+    first = similar.index[rows][0]
+    similar.loc[first, ["cosine", "no_vector"]] = 0.0, "the output is the same, 'positive', for all 48 texts"
+    similar.to_csv(path, index=False)
+    rank("films", results, "tupate")
+    said = words(capsys.readouterr().out)
+    prompt = similar.loc[first, "prompt"]
+    assert f"Warning: m-b {prompt} or films has no vector (the output is the same, 'positive'" in said
+    assert said.count("no vector") == 1
+
+
 @pytest.mark.parametrize(("dataset", "method"), [("flims", "tupate"), ("films", "textemb")])
 def test_an_unknown_dataset_or_method_says_what_there_is(results, dataset, method):
     with pytest.raises(NoResults, match=rf"'{dataset}' by '{method}'; there are films, series, by taskemb, tupate$"):

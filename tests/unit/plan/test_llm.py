@@ -606,3 +606,24 @@ def test_datasets_of_shared_origin_exclude_each_others_rows():
     workflow = Plan(run, (), Path("no results"))
     assert workflow.data.overlaps("sst2") == ("rotten-tomatoes",) and workflow.data.overlaps("imdb") == ()
     assert [r["dataset"] for r in workflow.data.train_recipe("rotten-tomatoes")["without"]] == ["sst2"]
+
+
+def test_labelcov_depends_on_its_encoder_and_not_on_the_surrogate(plan):
+    own = {"methods": ["tupate", "labelcov"], "controls": {"methods": ["tupate", "labelcov"]}}
+    workflow, other = plan(**own), plan(**own, surrogate={"settings": {"max_input_tokens": 40}})
+    path = paths.mte("minilm-l6", "labelcov", MODEL, "sa-3")
+    items = workflow.vector_batches.items
+    assert items[path].key == other.vector_batches.items[path].key
+    tupate = paths.mte(MODEL, "tupate", MODEL, "sa-3")
+    assert items[tupate].key != other.vector_batches.items[tupate].key
+    assert paths.control("minilm-l6", "labelcov", MODEL, "sa-3", "null-1") in items
+    assert paths.control("minilm-l6", "labelcov", MODEL, "sa-3", "abc") not in items, "it reads no label strings"
+    assert paths.control(MODEL, "tupate", MODEL, "sa-3", "abc") in items
+    (batch,) = workflow.vector_batches.plans["labelcov"].new
+    spec = EmbeddingSpec.model_validate_json(workflow.vector_batches.spec("labelcov", batch))
+    assert spec.surrogate == "minilm-l6" and spec.settings is None and "minilm-l6" in workflow.models
+    longer = plan(**own, labelcov={"mte": {"max_tokens": 64}, "dte": {"max_tokens": 64}})
+    assert longer.vector_batches.items[path].key != items[path].key
+    soft = plan(**own, labelcov={"mte": {"labels": "soft"}}).vector_batches.items
+    assert soft[path].target == "soft" and soft[paths.dte("minilm-l6", "labelcov", "mini-films")].target == "label"
+    assert workflow.llm.similarity_settings()["other_models"] == {"labelcov": "minilm-l6"}

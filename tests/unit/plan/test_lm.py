@@ -503,3 +503,12 @@ def test_the_first_order_alone_is_refused_for_a_dataset_of_both_experiments():
 def test_jobs_of_one_thread_need_no_machine_of_their_own(plan):
     several, one = plan(lm=lm(), threads=2).lm.finetune, plan(lm=lm(threads=1), threads=2).lm.finetune
     assert (several.threads, several.torch) == (2, 1) and (one.threads, one.torch) == (1, 0)
+
+
+def test_labelcov_knows_the_classes_of_a_models_dataset(plan):
+    workflow = plan(lm=lm(), llm=None, methods=["labelcov"])
+    items = workflow.vector_batches.items
+    assert items[paths.mte("minilm-l6", "labelcov", MODEL, "rte")].classes == ("entailment", "not_entailment")
+    assert items[paths.mte("minilm-l6", "labelcov", MODEL, "squad1")].classes == ()
+    assert items[paths.dte("minilm-l6", "labelcov", "mqp")].classes
+    assert workflow.lm.evaluation_settings()["other_models"] == {"labelcov": "minilm-l6"}

@@ -1,0 +1,140 @@
+"""Scores of transferability, each against an independent computation: loops, integrals, numerical optimisation."""
+
+from __future__ import annotations
+
+from math import log, sqrt
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal, norm
+
+from fute.baselines.transferability import (
+    accuracy,
+    gbc,
+    h_score,
+    leep,
+    logme,
+    n_leep,
+    task_vector_cosine,
+    transrate,
+)
+
+RNG = np.random.default_rng(0)
+LABELS = np.array(["a", "b", "c"])[RNG.integers(0, 3, 60)]
+FEATURES = RNG.normal(size=(60, 4)) + 0.8 * np.eye(4)[[("a", "b", "c").index(label) for label in LABELS]]
+
+
+def test_accuracy():
+    assert accuracy(["x", "y", "y"], ["x", "x", "y"]) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="2 and 1"):
+        accuracy(["x", "y"], ["x"])
+
+
+def test_leep_by_loops():
+    theta = RNG.dirichlet(np.ones(4), size=60)
+    joint = {}
+    for row, label in zip(theta, LABELS, strict=True):
+        for z, chance in enumerate(row):
+            joint[label, z] = joint.get((label, z), 0.0) + chance / 60
+    given = {(y, z): p / sum(joint[other, z] for other in "abc") for (y, z), p in joint.items()}
+    terms = [
+        log(sum(given[label, z] * chance for z, chance in enumerate(row)))
+        for row, label in zip(theta, LABELS, strict=True)
+    ]
+    assert leep(theta, LABELS) == pytest.approx(sum(terms) / 60)
+
+
+def test_leep_of_a_perfect_a_renamed_and_a_useless_model():
+    onehot = np.eye(3)[[("a", "b", "c").index(label) for label in LABELS]]
+    assert leep(onehot, LABELS) == pytest.approx(0)
+    assert leep(onehot[:, [2, 0, 1]], LABELS) == pytest.approx(0), "the model's classes are its own"
+    shares = [np.mean(name == LABELS) for name in "abc"]
+    assert leep(np.full((60, 2), 0.5), LABELS) == pytest.approx(sum(p * log(p) for p in shares))
+    with pytest.raises(ValueError, match="distribution"):
+        leep(np.full((60, 2), 0.7), LABELS)
+
+
+def test_n_leep_of_clusters_that_are_apart_is_leep_of_the_clusters():
+    cluster = RNG.integers(0, 4, 80)
+    features = 100 * np.eye(4)[cluster] + RNG.normal(size=(80, 4))
+    labels = np.where(RNG.random(80) < 0.8, cluster % 2, 1 - cluster % 2)
+    assert n_leep(features, labels, per_class=2) == pytest.approx(leep(np.eye(4)[cluster], labels), abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(60, 4), (20, 30)])
+def test_logme_is_the_largest_evidence_of_the_normal_density(shape):
+    n, _ = shape
+    features = RNG.normal(size=shape)
+    y = features[:, 0] + RNG.normal(size=n)
+
+    def minus_log_density(logs):
+        alpha, beta = np.exp(logs)
+        covariance = features @ features.T / alpha + np.eye(n) / beta
+        return -multivariate_normal(np.zeros(n), covariance).logpdf(y)
+
+    best = minimize(minus_log_density, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9}).fun
+    assert logme(features, y, regression=True) == pytest.approx(-best / n, abs=1e-5)
+
+
+def test_logme_of_classes_is_the_mean_over_them():
+    each = [logme(FEATURES, (name == LABELS).astype(float), regression=True) for name in "abc"]
+    assert logme(FEATURES, LABELS) == pytest.approx(np.mean(each))
+    assert logme(FEATURES, LABELS) > logme(FEATURES, RNG.permutation(LABELS))
+
+
+def test_h_score_by_a_loop_and_its_bounds():
+    from sklearn.covariance import ledoit_wolf
+
+    shrunk, alpha = ledoit_wolf(FEATURES)
+    values, axes = np.linalg.eigh(shrunk)
+    total = 0.0
+    for name in "abc":
+        shift = FEATURES[name == LABELS].mean(0) - FEATURES.mean(0)
+        total += np.mean(name == LABELS) * sum(
+            (shift @ axis) ** 2 / value for axis, value in zip(axes.T, values, strict=True)
+        )
+    assert h_score(FEATURES, LABELS) == pytest.approx((1 - alpha) * total)
+    apart = 1000 * np.eye(3)[[("a", "b", "c").index(label) for label in LABELS]] + RNG.normal(size=(60, 3))
+    assert 1.5 < h_score(apart, LABELS) <= 2
+
+
+@pytest.mark.parametrize("d", [3, 90])
+def test_transrate_by_eigenvalues(d):
+    features = RNG.normal(size=(60, d))
+    centred = features - features.mean(0)
+
+    def rate(z):
+        return sum(log(1 + v / (len(z) * 1e-4)) for v in np.linalg.svd(z, compute_uv=False) ** 2) / 2
+
+    within = sum(np.mean(name == LABELS) * rate(centred[name == LABELS]) for name in "abc")
+    assert transrate(features, LABELS) == pytest.approx(rate(centred) - within)
+
+
+def test_gbc_of_one_dimension_is_minus_twice_the_integral_of_the_overlap():
+    features = np.concatenate([RNG.normal(0, 1, 50), RNG.normal(1.5, 0.5, 30)])[:, None]
+    labels = ["x"] * 50 + ["y"] * 30
+    one, other = features[:50, 0], features[50:, 0]
+    densities = [norm(part.mean(), part.std()) for part in (one, other)]
+    overlap, _ = quad(lambda t: sqrt(densities[0].pdf(t) * densities[1].pdf(t)), -10, 10)
+    assert gbc(features, labels) == pytest.approx(-2 * overlap, abs=1e-6)
+    assert gbc(np.vstack([features[:30]] * 2), ["x"] * 30 + ["y"] * 30) == pytest.approx(-2)
+
+
+def test_task_vectors():
+    start = {"w": np.ones((2, 2)), "b": np.zeros(2)}
+    a = {"w": np.array([[2.0, 1.0], [1.0, 1.0]]), "b": np.array([0.0, 1.0]), "head": np.ones(3)}
+    b = {"w": np.array([[2.0, 1.0], [1.0, 1.0]]), "b": np.array([1.0, 0.0]), "head": -np.ones(3)}
+    assert task_vector_cosine(start, a, b) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="'b' is not of one shape"):
+        task_vector_cosine(start, a, {"w": b["w"], "b": np.ones(3)})
+    with pytest.raises(ValueError, match="no task vector"):
+        task_vector_cosine(start, a, start)
+
+
+def test_what_cannot_be_used_is_said():
+    with pytest.raises(ValueError, match=r"got \(60, 4\) and 3 labels"):
+        logme(FEATURES, ["a", "b", "c"])
+    with pytest.raises(ValueError, match="not finite"):
+        gbc(np.full((3, 2), np.nan), ["a", "b", "c"])
