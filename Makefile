@@ -10,7 +10,7 @@ PYTEST := PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo test test-long lint unit runs engines cluster-test test-pythons bench locks docs clean
+.PHONY: help demo planted test test-long lint unit runs engines cluster-test test-pythons bench locks docs clean
 
 help: ## show the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,12 @@ help: ## show the commands
 demo: $(VENV)/steps.ok ## run both experiments of the paper in small, offline: Tables 1 and 3, Figures 3, 4, A1 and A2, a report
 	@start=$$SECONDS; PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc); \
 	echo "workflow: $$((SECONDS - start)) s"
+	@PYTHONPATH=src $(PY) -m fute show
+
+planted: $(VENV)/steps.ok ## test the methods on black boxes of known quality, on real rows in DATA=DIR: docs/planted.md
+	@test -n "$(DATA)" || { echo "say where the data are: make planted DATA=DIR (docs/planted.md)"; exit 2; }
+	PATH="$$PWD/$(VENV)/bin:$$PATH" $(SNAKEMAKE) --cores $$(nproc) --configfile config/planted.yaml \
+	  --config data='{root: $(DATA)}' -- planted_figure
 	@PYTHONPATH=src $(PY) -m fute show
 
 test: $(VENV)/test.ok lint unit runs engines ## run all checks and tests

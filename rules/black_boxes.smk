@@ -177,6 +177,7 @@ if LM:
         input:
             corpus="results/unsup/lm.jsonl.gz",
             train=lambda wc: LM.plugin_train(wc.plugin),
+            outputs=lambda wc: LM.plugin_outputs(wc.plugin),
         output:
             **recorded(labels="results/labels/{plugin}/{task}/lm.jsonl.gz"),
         log:
@@ -196,11 +197,11 @@ if LM:
         params:
             settings=lambda wc: LM.plugin_settings(wc.plugin),
             source=lambda wc: LM.plugin_source(wc.plugin),
-            train=lambda wc, input: f"--train {input.train}" if input.train else "",
+            more=lambda wc, input: " ".join(f"--{name} {input[name]}" for name in ("train", "outputs") if input[name]),
             code=code("label_plugin", "train"),
         message:
             "labels on U of the function {wildcards.plugin}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_plugin --settings {{params.settings:file}}"
-            " --source {params.source} --corpus {input.corpus} {params.train} --output {output.labels}"
+            " --source {params.source} --corpus {input.corpus} {params.more} --output {output.labels}"
             f" {LOGGED}"

@@ -206,3 +206,34 @@ if LM:
         shell:
             f"{LIGHT} python -m fute lm_geometry --settings {{params.settings:file}} --files @{{params.files:file}}"
             " --statistics {output.geometry} --coordinates {output.coordinates} &> {log}"
+
+    if LM.planted_files():
+        EVALUATION += ["results/evaluation/planted.csv", "results/evaluation/planted_similarities.csv"]
+
+        rule planted:
+            """Test the methods on planted black boxes, whose right order is known."""
+            input:
+                LM.planted_files(),
+            output:
+                **recorded(
+                    results="results/evaluation/planted.csv",
+                    similarities="results/evaluation/planted_similarities.csv",
+                ),
+            log:
+                "results/logs/planted.log",
+            benchmark:
+                "results/benchmarks/planted/all.tsv"
+            container:
+                image("paper")
+            resources:
+                runtime=10,
+                mem_mb=8000,
+            params:
+                settings=lambda wc: settings_json(LM.planted.model_dump()),
+                files=lambda wc, input: one_per_line(input),
+                code=code("planted"),
+            message:
+                "tests with planted black boxes"
+            shell:
+                f"{LIGHT} python -m fute planted --settings {{params.settings:file}} --files @{{params.files:file}}"
+                " --results {output.results} --similarities {output.similarities} &> {log}"

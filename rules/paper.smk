@@ -128,6 +128,33 @@ if LM:
             " --geometry {input.geometry} --folder results/paper/figures &> {log}"
 
     PAPER += ["results/paper/tables/efficiency-lm.md"]
+    if LM.planted_files():
+        PAPER += [f"results/paper/figures/planted.{ending}" for ending in ("pdf", "png")]
+
+        rule planted_figure:
+            """Draw what the tests with planted black boxes found."""
+            input:
+                results="results/evaluation/planted.csv",
+                similarities="results/evaluation/planted_similarities.csv",
+            output:
+                **recorded(
+                    pdf="results/paper/figures/planted.pdf",
+                    png="results/paper/figures/planted.png",
+                ),
+            log:
+                "results/logs/planted_figure.log",
+            container:
+                image("paper")
+            resources:
+                runtime=10,
+            params:
+                settings=lambda wc: settings_json({"note": CONFIG.note or ""}),
+                code=code("planted_figure"),
+            message:
+                "figure of the planted tests"
+            shell:
+                f"{LIGHT} python -m fute planted_figure --settings {{params.settings:file}} --results {{input.results}}"
+                " --similarities {input.similarities} --pdf {output.pdf} --png {output.png} &> {log}"
 
 
 rule efficiency:

@@ -162,6 +162,11 @@ def dataset_vector(model: str, method: str, dataset: str) -> str:
 LM_BASELINES = "results/baselines/lm_baselines.csv"
 """Scores of the sources by the baselines of Tables 1 and 2."""
 
+# --- evaluation -----------------------------------------------------------------------------------------
+
+PLANTED = "results/evaluation/planted.csv"
+"""What the tests with planted black boxes found."""
+
 # --- the paper ------------------------------------------------------------------------------------------
 
 

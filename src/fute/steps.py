@@ -45,10 +45,12 @@ STEPS = {
     "transfer_matrix": "evaluation",
     "lm_evaluation": "evaluation",
     "lm_geometry": "evaluation",
+    "planted": "evaluation",
     "table3": "paper",
     "transfer_table": "paper",
     "figure": "paper",
     "efficiency": "paper",
+    "planted_figure": "paper",
     "report": "paper",
 }
 """Folder of a step's file, by step."""

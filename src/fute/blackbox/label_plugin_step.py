@@ -1,8 +1,9 @@
 """Label U with a Python function: any function from texts to outputs is a black box.
 
 The function is named `module:function`. It gets the texts, a list of tuples of one or two segments; its options by
-name; and, if the configuration names a dataset, `train`, its rows as (segments, label). It returns one output per
-text: a string, or an object with the string as `prediction` and any other JSON values.
+name; if the configuration names a dataset, `train`, its rows as (segments, label); and if it names another black box,
+`outputs`, what that one says of the same texts, one object per text. It returns one output per text: a string, or an
+object with the string as `prediction` and any other JSON values.
 """
 
 from __future__ import annotations
@@ -122,12 +123,19 @@ def checked(settings: PluginSettings, outputs: Any, count: int) -> list[dict[str
 
 
 def label_plugin(
-    settings: PluginSettings, *, source: str, corpus: Path, output: Path, train: Path | None = None
+    settings: PluginSettings,
+    *,
+    source: str,
+    corpus: Path,
+    output: Path,
+    train: Path | None = None,
+    outputs: Path | None = None,
 ) -> None:
     """Write a plug-in's output for each text of U, in U's order: rows of id, `prediction` and its other values.
 
     source: `plugin_identity` when the run was planned. train: file with the rows of the dataset that the settings name.
-    Raises PluginError, also if a file of the plug-in's folder has changed since, or changes while it runs.
+    outputs: file with what the black box that they name says of U. Raises PluginError, also if a file of the plug-in's
+    folder has changed since, or changes while it runs.
     """
     hashes = _hashes_now(settings)
     if _identity(settings, hashes) != source:
@@ -137,10 +145,20 @@ def label_plugin(
         )
     if (train is None) != (settings.dataset is None):
         raise PluginError(f"black box {settings.callable}: training rows go with a dataset; give both or neither")
+    if (outputs is None) != (settings.box is None):
+        raise PluginError(
+            f"black box {settings.callable}: outputs go with the box that gives them; give both or neither"
+        )
     rows = read_rows(corpus)
     arguments: dict[str, Any] = dict(settings.options)
     if train is not None:
         arguments["train"] = labelled_pairs(Row.from_json(obj, str(train)) for obj in read_jsonl(train))
+    if outputs is not None:
+        arguments["outputs"] = read_jsonl(outputs)
+        if [row.id for row in rows] != [said["id"] for said in arguments["outputs"]]:
+            raise PluginError(
+                f"black box {settings.callable}: {outputs} is of other texts than {corpus}; make it again"
+            )
     function = load_function(settings)
     answers = checked(settings, function([row.segments for row in rows], **arguments), len(rows))
     unknown = sum(answer["prediction"] == UNKNOWN for answer in answers)
@@ -153,7 +171,7 @@ def label_plugin(
             "identify it: leave them alone meanwhile, and let the function write elsewhere"
         )
     code = {f"plugin:{name}": sha256 for name, sha256 in hashes.items()}
-    inputs = [corpus, *([train] if train else [])]
+    inputs = [corpus, *(path for path in (train, outputs) if path)]
     recorded = settings.model_dump(exclude={"folder"})
     with Step(__name__, settings=recorded, inputs=inputs, external=code) as step:
         step.facts = {"unknown": unknown}

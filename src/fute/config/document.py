@@ -101,7 +101,9 @@ def _recipes(*methods: str) -> tuple[tuple[str, ...], ...]:
 
 RUN = Book("Keys of a run", Config, "", (
     ("data",), ("unsup.NAME",), ("llm",), ("llm.engine",),
-    ("lm",), ("lm.datasets",), ("lm.plugins.NAME",), ("lm.finetune",), ("lm.finetune.cr", "lm.finetune.qa"),
+    ("lm",), ("lm.datasets",), ("lm.plugins.NAME",),
+    ("lm.planted",), ("lm.planted.ladders.NAME",), ("lm.planted.retrievals.NAME",),
+    ("lm.finetune",), ("lm.finetune.cr", "lm.finetune.qa"),
     ("lm.transfer",), ("lm.relevance",), ("lm.baselines",), ("lm.baselines.textemb",), ("lm.baselines.taskemb",),
     ("lm.baselines.tupate",), ("lm.baselines.tupate.cr", "lm.baselines.tupate.qa"),
     ("surrogate",), ("surrogate.settings",),

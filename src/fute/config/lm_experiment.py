@@ -11,6 +11,7 @@ from fute.config.datasets import DatasetSettings
 from fute.config.finetuning import MAX_TOKENS, RATE, FinetuneSettings
 from fute.config.lm_baselines import LmBaselines
 from fute.config.models import ModelEntry
+from fute.config.planted import PlantedConfig
 from fute.config.plugins import PluginSettings
 from fute.config.sections import ConfigError, Id, Section
 
@@ -130,6 +131,9 @@ class LmConfig(Section):
     transfer: TransferConfig = Field(TransferConfig(), description="Where the true ranking of sources comes from.")
     relevance: RelevanceConfig = Field(RelevanceConfig(), description="What NDCG takes as the relevance of a source.")
     baselines: LmBaselines = Field(LmBaselines(), description="The baselines of Tables 1 and 2.")
+    planted: PlantedConfig = Field(
+        PlantedConfig(), description="Tests with black boxes whose right order is known, because it was made."
+    )
     max_input_tokens: int | None = Field(
         None,
         ge=1,
@@ -158,7 +162,24 @@ class LmConfig(Section):
         for name, plugin in self.plugins.items():
             if plugin.dataset is not None and plugin.dataset not in known:
                 raise ValueError(f"plugins.{name}.dataset {plugin.dataset!r} is none of this section's datasets")
+            if plugin.box is not None and not self.is_finetuned(plugin.box):
+                raise ValueError(f"plugins.{name}.box {plugin.box!r} is no model/dataset of this section")
+        for test, ladder in self.planted.ladders.items():
+            for target, boxes in ladder.boxes.items():
+                if target not in known:
+                    raise ValueError(f"planted.ladders.{test}: {target!r} is none of this section's datasets")
+                if others := [box for box in boxes if box not in self.plugins and not self.is_finetuned(box)]:
+                    raise ValueError(f"planted.ladders.{test}: {others[0]!r} is neither a plug-in nor a model/dataset")
+        for test, retrieval in self.planted.retrievals.items():
+            for name in retrieval.datasets:
+                if not self.is_finetuned(f"{retrieval.model}/{name}"):
+                    raise ValueError(f"planted.retrievals.{test}: {retrieval.model}/{name} is no model/dataset")
         return self
+
+    def is_finetuned(self, box: str) -> bool:
+        """Whether `model/dataset` is a black box of this section: a model that is fine-tuned on a source."""
+        model, _, dataset = box.partition("/")
+        return model in self.models and dataset in (*self.datasets.cr, *self.datasets.qa)
 
 
 def check_lm(

@@ -22,4 +22,10 @@ class PluginSettings(Section):
         None,
         description="Dataset whose training rows the function also gets, and whose classes it names. `null`: none.",
     )
+    box: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*$",
+        description="A fine-tuned model, written `model/dataset`, whose outputs for the same texts the function also "
+        "gets, as `outputs`. `null`: none.",
+    )
     options: dict[str, bool | int | float | str] = Field({}, description="Further arguments of the function, by name.")

@@ -161,6 +161,13 @@ class Config(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _planted_methods(self) -> Config:
+        for name, test in self.lm.planted.tests.items() if self.lm else ():
+            if others := sorted(set(test.methods or ()) - set(self.methods)):
+                raise ValueError(f"lm.planted: {name} tests {others[0]!r}, which is not among methods")
+        return self
+
     def method(self, name: str) -> MethodConfig:
         """The section of a method, by its id."""
         return getattr(self, name.replace("-", "_"))

@@ -24,9 +24,10 @@ from fute.embeddings.vectors import (
 def compare_files(first: Path, others: Sequence[Path]) -> None:
     """Print the similarity of one embedding with others, most similar first.
 
-    Beside the cosine stand whether the surrogate learned, and other similarities: around the start that all share (TuPaTE), around the mean of the others if there are
-    several, and task2vec's (TaskEmb), with the share of the cosine that one entry carries. LabelCov's are compared by
-    one measure, see `vectors.in_one_space`. Raises EmbeddingError for files that cannot be compared.
+    Beside the cosine stand others: around the start that all share (TuPaTE), around the mean of the others if there are
+    several, and task2vec's (TaskEmb), with the share of the cosine that one entry carries; then whether the surrogate
+    learned. LabelCov's are compared by one measure, see `vectors.in_one_space`. Raises EmbeddingError for files that
+    cannot be compared.
     """
     loaded = [(path, load(path)) for path in (first, *others)]
     if loaded[0][1].method == LABELCOV:

@@ -32,7 +32,7 @@ INK, MUTED, LINE = "#1f2328", "#6b7280", "#d5d9df"
 PAPER_SHAPES = {"llama2_13b": "s", "llama2_70b": "^", "mixtral_8x7b": "o"}
 OTHER_SHAPES = ("D", "v", "p", "h", "P", "X", "<", ">", "d", "*")
 FORMATS = (".pdf", ".png", ".csv")
-_STYLE = {
+STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "text.color": INK,
@@ -44,7 +44,7 @@ _STYLE = {
     "savefig.dpi": 200,
 }
 # None leaves the field out: times and library versions would make the bytes of every run differ.
-_METADATA = {".pdf": {"CreationDate": None, "Producer": None, "Creator": None}, ".png": {"Software": None}}
+METADATA = {".pdf": {"CreationDate": None, "Producer": None, "Creator": None}, ".png": {"Software": None}}
 
 
 def llm_shapes(models: Sequence[str]) -> dict[str, str]:
@@ -241,7 +241,7 @@ def _save(figure: Figure, points: pd.DataFrame, texts: Mapping[str, str], path_b
     paths = [path_base.with_name(path_base.name + suffix) for suffix in FORMATS]
     path_base.parent.mkdir(parents=True, exist_ok=True)
     for path in paths[:2]:
-        figure.savefig(path, metadata=_METADATA[path.suffix])
+        figure.savefig(path, metadata=METADATA[path.suffix])
     header = "".join(f"# {name}: {text}\n" for name, text in texts.items())
     paths[2].write_bytes(header.encode() + csv_bytes(points, exact=True))
     return paths
@@ -275,5 +275,5 @@ def draw_figure(
     points = _points(look, coords, groups, models, names)
     texts = statistic_texts(statistics, reasons or {})
     # The user's own matplotlibrc must not affect the files.
-    with style.context(["default", _STYLE]):
+    with style.context(["default", STYLE]):
         return _save(_draw(look, points, coords, texts, note, named), points, texts, path_base)

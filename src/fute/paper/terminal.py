@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.table import Table
 
 from fute.csv_files import TableError, read_table
 from fute.display_names import METHOD_NAMES
 from fute.durations import duration
 from fute.paper.formats import print_table
 from fute.paper.learning import COLUMNS, learning_warnings
+from fute.paper.planted import planted_cells
 from fute.paper.report_step import timings
 from fute.paper.table3 import table3_frame
 from fute.paper.transfer_tables import LAYOUTS, transfer_frame
@@ -44,7 +46,8 @@ def show(results: Path) -> None:
     console = Console(width=None if Console().is_terminal else 120)
     evaluation = results / "evaluation"
     tables = [name for name in ("table1", "table3") if (evaluation / f"{name}.csv").is_file()]
-    if not tables:
+    planted = evaluation / "planted.csv"
+    if not tables and not planted.is_file():
         raise NoResults(
             f"{evaluation}: neither table1.csv nor table3.csv exists; run the workflow first "
             "(make demo, or snakemake --cores all)"
@@ -54,6 +57,8 @@ def show(results: Path) -> None:
             similar = read_evaluation(evaluation / f"{name}.csv", "method", "model", target, *COLUMNS)
             for warning in learning_warnings(similar, target):
                 console.print(f"Warning: {warning}", style="yellow", markup=False)
+    if planted.is_file():
+        _show_planted(read_evaluation(planted), console)
     if "table1" in tables:
         _show_transfer(evaluation, console)
     if "table3" in tables:
@@ -86,6 +91,17 @@ def _show_prompts(evaluation: Path, console: Console) -> None:
     table3 = read_evaluation(evaluation / "table3.csv")
     print_table(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
     _print_verdicts(verdict_sentences(table3, read_evaluation(evaluation / "controls.csv")), console)
+
+
+def _show_planted(found: pd.DataFrame, console: Console) -> None:
+    """Print what the tests with planted black boxes found: the methods that pass and those that fail."""
+    table = Table(title="Planted black boxes: is the order that was made found?")
+    columns = ("Test", "Method", "Measure", "Value", "95 %", "By chance", "p", "")
+    for name in columns:
+        table.add_column(name, justify="right" if name in columns[3:7] else "left")
+    for cells in planted_cells(found):
+        table.add_row(*cells)
+    console.print(table)
 
 
 def _print_verdicts(sentences: list[str], console: Console) -> None:

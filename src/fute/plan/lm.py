@@ -20,6 +20,7 @@ from fute.plan.lm_transfer import TransferPlan
 from fute.plan.vectors import VectorPlan
 from fute.specs.embeddings import Item
 from fute.specs.finetuning import LabelSettings
+from fute.specs.planted import PlantedSettings
 from fute.steps import code
 
 OWN = "own"
@@ -74,13 +75,19 @@ class LmPlan:
         dataset = self.settings.plugins[name].dataset
         return [paths.rows(dataset, "train")] if dataset else []
 
+    def plugin_outputs(self, name: str) -> list[str]:
+        """What the black box that a plug-in starts from says of U: one file or none."""
+        box = self.settings.plugins[name].box
+        return [paths.labels(*box.split("/"), LM)] if box else []
+
     @cache  # noqa: B019  (one plan lives as long as the process)
     def _labels_key(self, model: str, task: str) -> str:
         """What identifies a black box's labels of U."""
         corpus = self.data.corpus_recipe(LM)
         if plugin := self.settings.plugins.get(model):
             train = self.data.train_recipe(plugin.dataset) if plugin.dataset else None
-            return content_key(["plugin", self.plugin_source(model), train, corpus, code("label_plugin")])
+            outputs = [self._labels_key(*plugin.box.split("/"))] if plugin.box else []
+            return content_key(["plugin", self.plugin_source(model), train, corpus, code("label_plugin"), *outputs])
         made_with = [self.finetune.key(model, task), self.label_settings(model, task)]
         return content_key(["finetuned", made_with, corpus, code("finetune_model")])
 
@@ -127,6 +134,47 @@ class LmPlan:
         chosen = [box for box in self.black_boxes if models is None or box[0] in models]
         methods = [(self.run.config.model_of(method), method) for method in self.run.config.methods]
         return [paths.mte(*method, *box) for method in methods for box in chosen]
+
+    # --- planted tests ----------------------------------------------------------------------------------
+
+    @cached_property
+    def planted(self) -> PlantedSettings:
+        """Settings of the step `planted`."""
+        config, planted = self.run.config, self.settings.planted
+        ladders = {
+            name: {
+                "methods": test.methods or config.methods,
+                "ladders": [
+                    {"target": target, "boxes": [(*self._box(box), quality) for box, quality in boxes.items()]}
+                    for target, boxes in test.boxes.items()
+                ],
+            }
+            for name, test in planted.ladders.items()
+        }
+        retrievals = {
+            name: {"methods": test.methods or config.methods, "model": test.model, "datasets": test.datasets}
+            for name, test in planted.retrievals.items()
+        }
+        models = {method: config.model_of(method) for method in config.methods}
+        return PlantedSettings.model_validate(
+            {"models": models, "ladders": ladders, "retrievals": retrievals,
+             "draws": config.evaluation.draws, "seed": config.seed}
+        )  # fmt: skip
+
+    def planted_files(self) -> list[str]:
+        """Vectors that the planted tests compare; none where the run has no such tests."""
+        files = set()
+        for method, model in self.planted.models.items():
+            files |= {paths.dte(model, method, dataset) for dataset in self.planted.targets(method)}
+            files |= {paths.mte(model, method, *box) for box in self.planted.boxes(method)}
+        return sorted(files)
+
+    def _box(self, box: str) -> tuple[str, str]:
+        """(model, task) of a black box that the configuration names: a plug-in's name, or `model/dataset`."""
+        if plugin := self.settings.plugins.get(box):
+            return box, plugin.dataset or OWN
+        model, task = box.split("/")
+        return model, task
 
     # --- settings of the evaluation ---------------------------------------------------------------------
 

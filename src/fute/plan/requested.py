@@ -13,16 +13,22 @@ from fute.config.prompts import Prompt
 BEFORE_LABELS = re.compile(r"results/(data|unsup|models|finetuned|baselines/vectors)/.*")
 """Files that are made without any batch."""
 
+FIGURE = paths.figure("planted")
+PLANTED = ("planted", "planted_figure", paths.PLANTED, f"{FIGURE}.pdf", f"{FIGURE}.png")
+"""Targets that need no other vectors than those of the tests with planted black boxes."""
+
 
 class Requested(NamedTuple):
     """What the workflow's targets need; None stands for all there is.
 
-    labels: (model, task, corpus). vectors: files. transfers: (source, target).
+    labels: (model, task, corpus). vectors: files. transfers: (source, target). planted: whether the tests with planted
+    black boxes are among them, whose vectors are not in `vectors`.
     """
 
     labels: frozenset[tuple[str, ...]] | None = None
     vectors: frozenset[str] | None = None
     transfers: frozenset[tuple[str, str]] | None = None
+    planted: bool = False
 
 
 def requested(targets: Iterable[str], prompts: Mapping[str, Prompt]) -> Requested:
@@ -34,6 +40,7 @@ def requested(targets: Iterable[str], prompts: Mapping[str, Prompt]) -> Requeste
     labels: set[tuple[str, ...]] = set()
     vectors: set[str] = set()
     transfers: set[tuple[str, str]] = set()
+    planted = False
     for name in names:
         if "/batches/" in name:
             return Requested()
@@ -48,9 +55,12 @@ def requested(targets: Iterable[str], prompts: Mapping[str, Prompt]) -> Requeste
             vectors.add(name)
         elif match := _match(name, paths.transfer_score):
             transfers.add((match["source"], match["target"]))
+        elif name in PLANTED:
+            planted = True
         elif not BEFORE_LABELS.fullmatch(name):
             return Requested()
-    return Requested(frozenset(labels), frozenset(vectors), frozenset(transfers)) if names else Requested()
+    made = Requested(frozenset(labels), frozenset(vectors), frozenset(transfers), planted)
+    return made if names else Requested()
 
 
 def _match(name: str, *files: paths.File) -> re.Match[str] | None:

@@ -43,6 +43,8 @@ class VectorBatches:
     def plans(self) -> dict[str, batching.Plan]:
         """Method -> which batch holds which vector."""
         asked = self.batches.requested.vectors
+        if asked is not None and self.batches.requested.planted and self.lm:
+            asked |= set(self.lm.planted_files())
         size = self.config.embeddings_per_process or MOST_VECTORS_A_PROCESS
         plans = {}
         for method in self.config.methods:

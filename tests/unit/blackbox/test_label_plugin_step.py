@@ -104,6 +104,24 @@ def own_box(folder: Path, text: str) -> PluginSettings:
     return PluginSettings(callable=f"{name}:say", folder=str(folder))
 
 
+def test_a_plugin_may_start_from_what_another_black_box_says(tmp_path):
+    text = "def say(texts, outputs):\n    return [said['prediction'] + '!' for said in outputs]\n"
+    box = own_box(tmp_path / "box", text).model_copy(update={"box": "minilm-l6/rte"})
+    rows = rows_of("test")
+    corpus = write(tmp_path / "u.jsonl.gz", rows)
+    said = write(tmp_path / "said.jsonl.gz", [{"id": row["id"], "prediction": row["label"]} for row in rows])
+    files = {"source": plugin_identity(box), "corpus": corpus, "output": tmp_path / "o.jsonl.gz"}
+    label_plugin(box, outputs=said, **files)
+    assert [row["prediction"] for row in read_jsonl(files["output"])] == [row["label"] + "!" for row in rows]
+    record = json.loads((tmp_path / "o.jsonl.gz.prov.json").read_text())["record"]
+    assert any(entry["path"].endswith("said.jsonl.gz") for entry in record["inputs"])
+    others = write(tmp_path / "others.jsonl.gz", [{"id": row["id"], "prediction": "x"} for row in rows[1:]])
+    with pytest.raises(PluginError, match=r"others\.jsonl\.gz is of other texts than .*; make it again$"):
+        label_plugin(box, outputs=others, **files)
+    with pytest.raises(PluginError, match="outputs go with the box that gives them"):
+        label_plugin(box, **files)
+
+
 def test_a_plugin_that_changed_after_planning_is_not_taken_for_the_planned_one(tmp_path):
     box = own_box(tmp_path / "box", "def say(texts):\n    return ['x'] * len(texts)\n")
     planned = plugin_identity(box)

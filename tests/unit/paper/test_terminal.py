@@ -271,6 +271,19 @@ def test_show_of_both_experiments(results, language_models, capsys):
     assert text.index("Table 1") < text.index("Table 3")
 
 
+def test_show_of_planted_tests_alone(tmp_path, capsys):
+    rows = "flips,tupate-lora,cosine,spearman,5,{},1,0.13,1,0,0.00833,True\nown,tupate,cosine,mrr,8,mean,,,,,,False\n"
+    head = "test,method,similarity,measure,boxes,target,value,lo,hi,chance,p,passes\n"
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/planted.csv").write_text(
+        head + rows.format("mean") + rows.format("a").split("\n")[0] + "\n"
+    )
+    show(tmp_path)
+    shown = capsys.readouterr().out
+    assert shown.count("TuPaTE by LoRA") == 1, "rows of single targets are in the file"
+    assert "0.13 to 1.00" in shown and "passes" in shown and "not defined" in shown and "fails" in shown
+
+
 def test_before_a_run_has_finished_it_says_what_to_run(tmp_path):
     message = r"run the workflow first \(make demo, or snakemake --cores all\)$"
     with pytest.raises(NoResults, match=rf"neither table1\.csv nor table3\.csv exists; {message}"):

@@ -22,6 +22,7 @@ from fute.specs.transfer import TransferSpec
 
 ROOT = Path(__file__).parents[3]
 MODEL, VECTORS = "bert-base", "results/embeddings/t5-base"
+TRIO = ["rte", "stsb", "squad1"]
 POOL = {"kind": "pool", "path": "pool.jsonl"}
 
 
@@ -60,6 +61,10 @@ def lm(**changes: Any) -> dict[str, Any]:
     """A section of three datasets, one model and all defaults, with changes."""
     datasets = {"cr": ["rte", "stsb"], "qa": ["squad1"], "domain": ["mqp"]}
     return {"models": [MODEL], "datasets": datasets, "transfer": {"model": MODEL}} | changes
+
+
+def ladder(boxes: dict[str, dict[str, float]]) -> dict[str, Any]:
+    return lm(planted={"ladders": {"l": {"boxes": boxes}}})
 
 
 def finish(workflow: Plan) -> None:
@@ -160,6 +165,46 @@ def test_a_fine_tuned_model_asks_for_no_batch(plan):
 def test_a_phase_asks_for_everything(plan):
     cells, vectors = new_cells(plan("transfer"))
     assert len(cells) == 528 and len(vectors) == 182
+
+
+def planted(tmp_path: Path, **more: Any) -> dict[str, Any]:
+    """A section with a ladder of plug-ins that start from a fine-tuned model, and a test of retrieval."""
+    (tmp_path / "own.py").write_text("def say(texts, outputs=()):\n    return ['yes' for _ in texts]\n")
+    plugin = {"callable": "own:say", "folder": str(tmp_path)}
+    return lm(
+        plugins={"best": {**plugin, "box": f"{MODEL}/rte"}, "worst": plugin, "unused": plugin},
+        planted={
+            "ladders": {"flips": {"boxes": {"rte": {"best": 1, f"{MODEL}/stsb": 0.5, "worst": 0}}, **more}},
+            "retrievals": {"own": {"model": MODEL, "datasets": ["rte", "stsb", "squad1"], "methods": ["taskemb"]}},
+        },
+    )
+
+
+@pytest.mark.parametrize("target", ["planted", "planted_figure", "results/evaluation/planted.csv"])
+def test_planted_tests_ask_for_the_vectors_that_they_compare(plan, tmp_path, target):
+    workflow = plan(target, lm=planted(tmp_path, methods=["tupate"]))
+    cells, vectors = new_cells(workflow)
+    boxes = {"tupate": ["best/own", f"{MODEL}/stsb", "worst/own"], "taskemb": [f"{MODEL}/{d}" for d in TRIO]}
+    wanted = {f"{VECTORS}/{method}/mte/{box}.safetensors" for method, each in boxes.items() for box in each}
+    targets = {"tupate": ["rte"], "taskemb": TRIO}
+    wanted |= {f"{VECTORS}/{method}/dte/{name}.safetensors" for method, each in targets.items() for name in each}
+    assert cells == set() and vectors == wanted == set(workflow.lm.planted_files())
+
+
+def test_a_run_without_planted_tests_compares_no_vectors_for_them(plan):
+    assert plan(lm=lm()).lm.planted_files() == []
+
+
+def test_a_box_that_others_start_from_moves_them(plan, tmp_path):
+    """Another recipe of the fine-tuned model is another plug-in, too, and those that do not start from it stay."""
+    finetune = {"cr": {"epochs": 5}}
+    before, after = (plan(lm=planted(tmp_path) | more).lm.items for more in ({}, {"finetune": finetune}))
+    moved = {name for name, item in before.items() if after[name].key != item.key}
+    assert f"{VECTORS}/tupate/mte/best/own.safetensors" in moved
+    assert not any("worst" in name or "dte" in name for name in moved)
+    outputs = plan(lm=planted(tmp_path)).lm
+    assert outputs.plugin_outputs("best") == [f"results/labels/{MODEL}/rte/lm.jsonl.gz"]
+    assert outputs.plugin_outputs("worst") == []
 
 
 # --- what changes what ----------------------------------------------------------------------------------
@@ -349,6 +394,19 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
         (lm(finetune={"cr": {"epoch": 3}}), "my.yaml: lm.finetune.cr.epoch: unknown key"),
         (lm(plugins={MODEL: {"callable": "a:b", "folder": "."}}), f"plugins and models both name '{MODEL}'"),
         (lm(plugins={"p": {"callable": "a:b", "folder": ".", "dataset": "cq"}}), "plugins.p.dataset 'cq' is none of"),
+        (lm(plugins={"p": {"callable": "a:b", "folder": ".", "box": "x/rte"}}), "plugins.p.box 'x/rte' is no model/"),
+        (ladder({"cq": {"a": 1, "b": 2, "c": 3}}), "planted.ladders.l: 'cq' is none of this section's datasets"),
+        (ladder({"rte": {"a": 1, "b": 2, "c": 3}}), "planted.ladders.l: 'a' is neither a plug-in nor a model/dataset"),
+        (ladder({"rte": {"a": 1, "b": 1, "c": 1}}), "all boxes for 'rte' have the same quality"),
+        (ladder({"rte": {"a": 1, "b": 0}}), "'rte' has 2 boxes, whose order says nothing"),
+        (
+            ladder({"rte": {"a": 1, "b": 2, "c": 3}, "stsb": {"a": 1, "b": 2, "c": 3, "d": 4}}),
+            "the targets of one test must have equally many boxes",
+        ),
+        (
+            lm(planted={"retrievals": {"r": {"model": MODEL, "datasets": ["rte", "stsb", "mqp"]}}}),
+            f"planted.retrievals.r: {MODEL}/mqp is no model/dataset",
+        ),
         (lm(baselines={"methods": ["textemb", "textemb"]}), "['textemb', 'textemb'] repeat one"),
         (lm(baselines={"methods": ["text"]}), "my.yaml: lm.baselines.methods"),
         (lm(baselines={"tupate": {"cr": {"epoch": 3}}}), "my.yaml: lm.baselines.tupate.cr.epoch: unknown key"),

@@ -1,0 +1,60 @@
+"""The section `lm.planted`: tests with black boxes whose right order is known, because it was made."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from fute.config.methods import MethodId
+from fute.config.sections import Id, Section
+
+BOX = "a plug-in's name, or `model/dataset` for a fine-tuned model"
+METHODS = "Methods that are tested. `null`: all of the run."
+
+
+class LadderConfig(Section):
+    """A test of rankings: does the similarity to a target order the boxes as they were made?"""
+
+    boxes: dict[Id, dict[str, float]] = Field(
+        min_length=1,
+        description=f"Target, a dataset of this experiment -> box ({BOX}) -> its quality. Any numbers whose order is "
+        "right will do; equal numbers say that no order is right. All targets have equally many boxes, the first box "
+        "of one standing for the first of the others, and the test is of their mean.",
+    )
+    methods: tuple[MethodId, ...] | None = Field(None, description=METHODS)
+
+    @model_validator(mode="after")
+    def _can_be_ordered(self) -> LadderConfig:
+        if len({len(qualities) for qualities in self.boxes.values()}) > 1:
+            raise ValueError("the targets of one test must have equally many boxes; make two tests of them")
+        for target, qualities in self.boxes.items():
+            if len(qualities) < 3:
+                raise ValueError(f"{target!r} has {len(qualities)} boxes, whose order says nothing; give three or more")
+            if len(set(qualities.values())) == 1:
+                raise ValueError(f"all boxes for {target!r} have the same quality, so nothing can be ordered")
+        return self
+
+
+class RetrievalConfig(Section):
+    """A test of retrieval: among models fine-tuned on several datasets, is each dataset's own the nearest?"""
+
+    model: Id = Field(description="The model that is fine-tuned on each dataset: one of `lm.models`.")
+    datasets: tuple[Id, ...] = Field(min_length=3, description="The datasets: some of `lm.datasets.cr` and `qa`.")
+    methods: tuple[MethodId, ...] | None = Field(None, description=METHODS)
+
+
+class PlantedConfig(Section):
+    """Tests with black boxes whose right order is known, because it was made."""
+
+    ladders: dict[Id, LadderConfig] = Field({}, description="Tests of rankings, by name.")
+    retrievals: dict[Id, RetrievalConfig] = Field({}, description="Tests of retrieval, by name.")
+
+    @property
+    def tests(self) -> dict[str, LadderConfig | RetrievalConfig]:
+        """All tests, by name."""
+        return self.ladders | self.retrievals
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> PlantedConfig:
+        if both := sorted(set(self.ladders) & set(self.retrievals)):
+            raise ValueError(f"ladders and retrievals both name a test {both[0]!r}; rename one")
+        return self

@@ -1,0 +1,113 @@
+"""Tests with planted black boxes: is the order that was made found, and is it found more often than by chance?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from fute.evaluation.permutation import PERMUTATIONS, orders_of, tails
+from fute.evaluation.resampling import bootstrap_counts, interval
+
+NORMAL_975 = 1.959964
+
+
+class Found(NamedTuple):
+    """A measure, its 95 % interval, what chance gives, and the one-sided p-value of chance doing at least as well."""
+
+    value: float
+    lo: float
+    hi: float
+    chance: float
+    p: float
+
+
+NOTHING = Found(*[float("nan")] * 5)
+
+
+def ladder_test(
+    qualities: Sequence[ArrayLike], similarities: Sequence[ArrayLike], most: int = PERMUTATIONS, seed: int = 42
+) -> Found:
+    """Mean Spearman correlation of quality and similarity over ladders of T boxes each.
+
+    qualities, similarities: for each ladder (T,). One permutation of the T places serves all ladders; it is exact for
+    T up to 7. NaN throughout if a similarity is not finite, or those of a ladder are all equal.
+    """
+    made, given = _unit_ranks(qualities), _unit_ranks(similarities)
+    if np.isnan(given).any():
+        return NOTHING
+    orders, exact = orders_of(made.shape[1], most, seed)
+    each = (made * given).sum(1)
+    null = np.einsum("lt,lot->o", made, given[:, orders]) / len(made)
+    lo, hi = spearman_interval(each, made.shape[1])
+    return Found(float(each.mean()), lo, hi, 0.0, tails(float(each.mean()), null, exact=exact).better)
+
+
+def _unit_ranks(values: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """Ranks of each row, centred and of unit length, so that Spearman is a dot product; NaN for a row without order."""
+    rows = np.array(values, dtype=float)
+    ranks = rankdata(rows, axis=1) - (rows.shape[1] + 1) / 2
+    norms = np.linalg.norm(ranks, axis=1)
+    usable = np.isfinite(rows).all(1) & (norms > 0)
+    return np.divide(ranks, norms[:, None], out=np.full(rows.shape, np.nan), where=usable[:, None])
+
+
+def spearman_interval(correlations: ArrayLike, n: int) -> tuple[float, float]:
+    """Approximate 95 % interval of the mean of Spearman correlations, each of n boxes; NaN for n under 4.
+
+    Fisher's z with the variance (1 + r^2/2) / (n - 3) of Bonett and Wright (2000), Psychometrika 65:23. A correlation
+    of 1 or -1 counts as half a step less, where a step, 12 / (n (n^2 - 1)), is what exchanging two neighbours takes
+    away: otherwise a perfect order of four boxes would have an interval without width.
+    """
+    r = np.atleast_1d(np.asarray(correlations, dtype=float))
+    if n < 4:
+        return float("nan"), float("nan")
+    most = 1 - 6 / (n * (n * n - 1))
+    z = np.arctanh(np.clip(r, -most, most)).mean()
+    error = math.sqrt(((1 + r**2 / 2) / (n - 3)).sum()) / len(r)
+    lo, hi = (math.tanh(z + sign * NORMAL_975 * error) for sign in (-1, 1))
+    return min(lo, float(r.mean())), max(hi, float(r.mean()))
+
+
+def own_ranks(similarities: ArrayLike) -> NDArray[np.float64]:
+    """Rank of every box for every target, (targets, boxes); 1 is the most similar, equal ones share their mean rank."""
+    return rankdata(-np.asarray(similarities, dtype=float), axis=1)
+
+
+def retrieval_test(
+    similarities: ArrayLike, draws: int = 1000, most: int = PERMUTATIONS, seed: int = 42
+) -> dict[str, Found]:
+    """How well each target's own box is found. similarities: (N, N), target by box; the own ones on the diagonal.
+
+    `top-1` is the share of targets whose own box is the most similar one (with Wilson's interval), `mrr` the mean
+    reciprocal rank (with a bootstrap over targets). One permutation of the boxes' names serves all targets.
+    """
+    table = np.asarray(similarities, dtype=float)
+    n = len(table)
+    if not np.isfinite(table).all():
+        return {"top-1": NOTHING, "mrr": NOTHING}
+    orders, exact = orders_of(n, most, seed)
+    ranks = own_ranks(table)
+    measures = {"top-1": (ranks == 1).astype(float), "mrr": 1 / ranks}
+    counts = bootstrap_counts(n, draws, seed)
+    results = {}
+    for name, measure in measures.items():
+        own = np.diag(measure)
+        null = measure[np.arange(n), orders].mean(1)
+        ends = interval((counts @ own / n)[None])
+        lo, hi = wilson(float(own.mean()), n) if name == "top-1" else (float(ends["lo"][0]), float(ends["hi"][0]))
+        p = tails(float(own.mean()), null, exact=exact).better
+        results[name] = Found(float(own.mean()), lo, hi, float(measure.mean()), p)
+    return results
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of n."""
+    square = NORMAL_975**2 / n
+    centre = (share + square / 2) / (1 + square)
+    half = NORMAL_975 / (1 + square) * math.sqrt(share * (1 - share) / n + square / (4 * n))
+    return max(0.0, centre - half), min(1.0, centre + half)

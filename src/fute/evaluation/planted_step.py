@@ -1,0 +1,116 @@
+"""Test the methods on planted black boxes, whose right order is known because it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fute import paths
+from fute.artifacts import Step
+from fute.display_names import LEVEL, SIMILARITY_ROWS
+from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space, load
+from fute.evaluation.planted import Found, ladder_test, retrieval_test
+from fute.evaluation.similarities_step import centre_of, similarity_row
+from fute.specs.planted import PlantedSettings
+
+MEAN = "mean"
+"""In the place of a target: of all ladders, or all targets, of a test."""
+
+Rows = list[dict[str, Any]]
+
+
+def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, similarities: Path) -> None:
+    """Write what the tests found, and the similarities that they are of.
+
+    results: one row per (test, method, similarity, target, measure); target `mean` for a test's verdict.
+    similarities: one row per (test, method, target, black box). The candidates that `candidates_cosine` is centred on
+    are the boxes of one ladder, or those of a retrieval.
+    files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
+    """
+    given = {path.as_posix() for path in files}
+
+    def get(path: str) -> Embedding:
+        if path not in given:
+            raise ValueError(f"{path} is not among the files of this step")
+        return load(Path(path))
+
+    found, rows = [], []
+    for name, test in settings.ladders.items():
+        for method in test.methods:
+            front = {"test": name, "method": method}
+            ladders = []
+            for ladder in test.ladders:
+                boxes = [(model, task) for model, task, _ in ladder.boxes]
+                similar = _similarities(settings, method, boxes, [ladder.target], get)
+                marked = zip(similar, ladder.boxes, strict=True)
+                ladders.append([front | row | {"quality": quality} for row, (_, _, quality) in marked])
+            rows += [row for ladder in ladders for row in ladder]
+            found += _ladder_rows(front, ladders, settings.seed)
+    for name, test in settings.retrievals.items():
+        for method in test.methods:
+            front = {"test": name, "method": method}
+            boxes = [(test.model, dataset) for dataset in test.datasets]
+            similar = _similarities(settings, method, boxes, test.datasets, get)
+            rows += [front | row | {"quality": float(row["source"] == row["target"])} for row in similar]
+            found += _retrieval_rows(front, similar, settings)
+    with Step(__name__, settings=settings.model_dump(), inputs=list(files)) as step:
+        step.csv(results, found)
+        step.csv(similarities, rows)
+
+
+def _similarities(
+    settings: PlantedSettings, method: str, boxes: Sequence[tuple[str, str]], targets: Sequence[str], get: Any
+) -> Rows:
+    """One row per (target, black box), of the columns of `similarity_row`."""
+    base = settings.models[method], method
+    mtes = {box: get(paths.mte(*base, *box)) for box in boxes}
+    dtes = {target: get(paths.dte(*base, target)) for target in targets}
+    if method == LABELCOV:
+        mtes, dtes = _placed(mtes, dtes)
+    centre = centre_of(mtes.values())
+    return [
+        {"target": target, "model": box[0], "source": box[1]} | similarity_row(mte, dte, candidates=centre)
+        for target, dte in dtes.items()
+        for box, mte in mtes.items()
+    ]
+
+
+def _placed(*groups: dict[Any, Embedding]) -> list[dict[Any, Embedding]]:
+    """LabelCov's vectors in one space; a box that says one word of all texts has none, and bears on no other."""
+    given = [(place, key) for place, group in enumerate(groups) for key in group if "no_vector" not in group[key].meta]
+    placed = [{key: replace(each, segments=[]) for key, each in group.items()} for group in groups]
+    for (place, key), vector in zip(given, in_one_space([groups[place][key] for place, key in given]), strict=True):
+        placed[place][key] = vector
+    return placed
+
+
+def _measured(rows: Rows) -> Iterator[str]:
+    """Similarities that a method has: those with any number in these rows."""
+    return (name for name in SIMILARITY_ROWS if not np.isnan([row[name] for row in rows]).all())
+
+
+def _ladder_rows(front: Mapping[str, str], ladders: Sequence[Rows], seed: int) -> Iterator[dict[str, Any]]:
+    for similarity in _measured([row for ladder in ladders for row in ladder]):
+        made = [[row["quality"] for row in ladder] for ladder in ladders]
+        given = [[row[similarity] for row in ladder] for ladder in ladders]
+        head = {**front, "similarity": similarity, "measure": "spearman", "boxes": len(made[0])}
+        for ladder, qualities, values in zip(ladders, made, given, strict=True):
+            yield _row(head | {"target": ladder[0]["target"]}, ladder_test([qualities], [values], seed=seed))
+        yield _row(head | {"target": MEAN}, ladder_test(made, given, seed=seed))
+
+
+def _retrieval_rows(front: Mapping[str, str], rows: Rows, settings: PlantedSettings) -> Iterator[dict[str, Any]]:
+    n = round(len(rows) ** 0.5)
+    for similarity in _measured(rows):
+        table = np.array([row[similarity] for row in rows]).reshape(n, n)
+        for measure, found in retrieval_test(table, settings.draws, seed=settings.seed).items():
+            head = {**front, "similarity": similarity, "measure": measure, "boxes": n, "target": MEAN}
+            yield _row(head, found)
+
+
+def _row(head: Mapping[str, Any], found: Found) -> dict[str, Any]:
+    return {**head, **found._asdict(), "passes": found.p <= LEVEL}

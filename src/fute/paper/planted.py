@@ -1,0 +1,27 @@
+"""What the tests with planted black boxes found, as cells of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS, p_text
+
+MEASURES = {"spearman": "Spearman", "top-1": "nearest is its own", "mrr": "mean reciprocal rank"}
+
+
+def planted_cells(found: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """(test, method, measure, value, interval, chance, p, verdict) of every row that is a test's verdict.
+
+    found: planted.csv. Rows of single ladders are left out; a value that is not defined says so.
+    """
+    for row in found[found["target"] == "mean"].itertuples():
+        method = METHOD_NAMES[row.method].removeprefix("FUTE + ") + SIMILARITY_ROWS[row.similarity]
+        front = row.test, method, MEASURES[row.measure]
+        if pd.isna(row.value):
+            yield (*front, "not defined", "", "", "", "fails")
+            continue
+        ends = "" if pd.isna(row.lo) else f"{row.lo:.2f} to {row.hi:.2f}"
+        numbers = f"{row.value:.2f}", ends, f"{row.chance:.2f}", p_text(row.p)
+        yield (*front, *numbers, "passes" if row.passes else "fails")

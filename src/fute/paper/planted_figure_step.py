@@ -1,0 +1,105 @@
+"""Draw what the tests with planted black boxes found."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict
+
+from fute.artifacts import Step
+from fute.csv_files import read_table
+from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS, p_text
+from fute.paper.figures import METADATA, MUTED, STYLE
+
+SHOWN = ("cosine", "candidates_cosine")
+"""Similarities that are drawn: the paper's, and the one around the mean of the candidates."""
+COLUMNS = 2
+
+
+class PlantedFigureSettings(BaseModel):
+    """note: line below the figure, else empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    note: str = ""
+
+
+def planted_figure(settings: PlantedFigureSettings, *, results: Path, similarities: Path, pdf: Path, png: Path) -> None:
+    """Draw one panel per ladder (similarity by quality) and one per test of retrieval (mean reciprocal rank).
+
+    Similarities of a ladder are standardised, because methods have scales of their own. The p-value is of the panel's
+    ladder alone.
+    """
+    found, rows = read_table(results), read_table(similarities)
+    panels: list[Callable[[Axes], None]] = []
+    for test, of_test in found.groupby("test", sort=False):
+        if "spearman" in set(of_test["measure"]):
+            for target in dict.fromkeys(rows.loc[rows["test"] == test, "target"]):
+                panels.append(_ladder_panel(found, rows, str(test), target))
+        else:
+            panels.append(_retrieval_panel(of_test[of_test["measure"] == "mrr"], str(test)))
+    with style.context(["default", STYLE]):
+        lines = -(-len(panels) // COLUMNS)
+        figure = Figure(figsize=(8.4, 3.0 * lines + 0.3), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(lines, COLUMNS, squeeze=False).ravel()
+        for draw, panel in zip(panels, axes, strict=False):
+            draw(panel)
+            panel.spines[["top", "right"]].set_visible(False)
+        for panel in axes[len(panels) :]:
+            panel.set_axis_off()
+        figure.supxlabel(settings.note, x=0.012, ha="left", size=7, color=MUTED)
+        with Step(__name__, settings=settings.model_dump(), inputs=[results, similarities]) as step:
+            for path in (pdf, png):
+                drawn = io.BytesIO()
+                figure.savefig(drawn, format=path.suffix[1:], metadata=METADATA[path.suffix])
+                step.bytes(path, drawn.getvalue())
+
+
+def _name(method: str, similarity: str) -> str:
+    return METHOD_NAMES[method].removeprefix("FUTE + ") + SIMILARITY_ROWS[similarity]
+
+
+def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:
+    own = rows[(rows["test"] == test) & (rows["target"] == target)]
+    results = found[(found["test"] == test) & (found["target"] == target)]
+
+    def draw(axes: Axes) -> None:
+        for method, of_method in own.groupby("method", sort=False):
+            for similarity in SHOWN:
+                result = results[(results["method"] == method) & (results["similarity"] == similarity)]
+                values = of_method[similarity].to_numpy(float)
+                if result.empty or np.isnan(values).any() or np.ptp(values) == 0:
+                    continue
+                numbers = result.iloc[0]
+                text = f"{_name(str(method), similarity)}: {numbers['value']:.2f}, p {p_text(numbers['p'])}"
+                line = "-" if similarity == "cosine" else "--"
+                values = (values - values.mean()) / values.std()
+                axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
+        axes.set(title=f"{test}: {target}", xlabel="quality, as made", ylabel="similarity, standardised")
+        axes.legend(fontsize=6, frameon=False)
+
+    return draw
+
+
+def _retrieval_panel(found: pd.DataFrame, test: str) -> Callable[[Axes], None]:
+    shown = found[found["similarity"].isin(SHOWN)].dropna(subset=["value"])
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(shown))
+        errors = np.abs(shown[["lo", "hi"]].to_numpy(float).T - shown["value"].to_numpy(float))
+        axes.barh(places, shown["value"], xerr=errors, height=0.6, color="#9db8d9")
+        axes.axvline(shown["chance"].max(), color=MUTED, lw=0.8, ls=":")
+        names = [f"{_name(row.method, row.similarity)}\np {p_text(row.p)}" for row in shown.itertuples()]
+        axes.set_yticks(places, names, fontsize=6)
+        axes.set(title=test, xlabel="mean reciprocal rank; dotted: by chance", xlim=(0, 1))
+
+    return draw

@@ -1,0 +1,66 @@
+"""What the tests with planted black boxes are of: their vectors, and the order that was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ladder(_Spec):
+    """boxes: (model, task, quality)."""
+
+    target: str
+    boxes: tuple[tuple[str, str, float], ...]
+
+
+class Ladders(_Spec):
+    methods: tuple[str, ...]
+    ladders: tuple[Ladder, ...]
+
+
+class Retrieval(_Spec):
+    """model: fine-tuned on each of the datasets, which are the targets too."""
+
+    methods: tuple[str, ...]
+    model: str
+    datasets: tuple[str, ...]
+
+
+Test = TypeVar("Test", Ladders, Retrieval)
+
+
+class PlantedSettings(_Spec):
+    """Settings of the step `planted`.
+
+    models: method -> the model that its vectors are made with.
+    """
+
+    models: dict[str, str]
+    ladders: dict[str, Ladders]
+    retrievals: dict[str, Retrieval]
+    draws: int
+    seed: int
+
+    def targets(self, method: str) -> Iterator[str]:
+        """Datasets whose DTEs a method is tested with, some of them twice."""
+        for ladders in self._of(method, self.ladders):
+            yield from (ladder.target for ladder in ladders.ladders)
+        for retrieval in self._of(method, self.retrievals):
+            yield from retrieval.datasets
+
+    def boxes(self, method: str) -> Iterator[tuple[str, str]]:
+        """(model, task) of the black boxes whose MTEs a method is tested with, some of them twice."""
+        for ladders in self._of(method, self.ladders):
+            yield from ((model, task) for ladder in ladders.ladders for model, task, _ in ladder.boxes)
+        for retrieval in self._of(method, self.retrievals):
+            yield from ((retrieval.model, dataset) for dataset in retrieval.datasets)
+
+    @staticmethod
+    def _of(method: str, tests: Mapping[str, Test]) -> Iterator[Test]:
+        return (test for test in tests.values() if method in test.methods)

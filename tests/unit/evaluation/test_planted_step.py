@@ -1,0 +1,113 @@
+"""The step `planted`: vectors of a known order in, what the tests found out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fute.csv_files import read_table
+from fute.embeddings.vectors import Embedding, save
+from fute.evaluation.planted_step import planted
+from fute.paper.planted import planted_cells
+from fute.paper.planted_figure_step import PlantedFigureSettings, planted_figure
+from fute.specs.planted import PlantedSettings
+
+RUNGS = (0, 30, 60, 90, 150)
+"""Degrees between the vector of a box and that of the target."""
+SETTINGS = PlantedSettings.model_validate(
+    {
+        "models": {"tupate-lora": "s"},
+        "ladders": {
+            "flips": {
+                "methods": ["tupate-lora"],
+                "ladders": [{"target": "a", "boxes": [(f"f{angle}", "own", 1 - angle / 180) for angle in RUNGS]}],
+            }
+        },
+        "retrievals": {"own": {"methods": ["tupate-lora"], "model": "m", "datasets": ["a", "b", "c", "d", "e"]}},
+        "draws": 100,
+        "seed": 1,
+    }
+)
+
+
+@pytest.fixture
+def vectors(tmp_path, monkeypatch) -> list[Path]:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(3)
+    datasets = {name: rng.normal(size=20) for name in "bcde"} | {"a": np.eye(20)[0]}
+    places = {f"dte/{name}": vector for name, vector in datasets.items()}
+    places |= {f"mte/m/{name}": vector + 0.1 * rng.normal(size=20) for name, vector in datasets.items()}
+    places |= {f"mte/f{d}/own": np.cos(np.radians(d)) * np.eye(20)[0] + np.sin(np.radians(d)) * np.eye(20)[1]
+               for d in RUNGS}  # fmt: skip
+    files = []
+    for name, vector in places.items():
+        path = Path(f"results/embeddings/s/tupate-lora/{name}.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        vector = vector.astype(np.float32)
+        save(Embedding(vector, "tupate-lora", {"surrogate": "s"}, {"unknown_tokens": 0.0}, vector[None]), path)
+        files.append(path)
+    return files
+
+
+def test_the_order_that_was_made_is_found(vectors):
+    planted(SETTINGS, files=vectors, results=Path("planted.csv"), similarities=Path("similar.csv"))
+    found = read_table(Path("planted.csv")).set_index(["test", "target", "similarity", "measure"])
+    for target in ("a", "mean"):
+        row = found.loc[("flips", target, "cosine", "spearman")]
+        assert row["value"] == pytest.approx(1) and row["p"] == pytest.approx(1 / 120) and row["passes"]
+        assert row["boxes"] == 5
+    for similarity in ("cosine", "candidates_cosine"):
+        assert found.loc[("own", "mean", similarity, "top-1"), "value"] == 1
+        assert found.loc[("own", "mean", similarity, "mrr"), "p"] == pytest.approx(1 / 120)
+    similar = read_table(Path("similar.csv"))
+    assert len(similar) == len(RUNGS) + 25
+    rung = similar[similar["model"] == "f60"].iloc[0]
+    assert (rung["source"], rung["target"], rung["quality"]) == ("own", "a", pytest.approx(2 / 3))
+    assert rung["cosine"] == pytest.approx(0.5, abs=1e-6)
+    cells = list(planted_cells(read_table(Path("planted.csv"))))
+    assert cells[0] == ("flips", "TuPaTE by LoRA", "Spearman", "1.00", "0.13 to 1.00", "0.00", "0.008", "passes")
+
+
+def test_the_figure_has_a_panel_per_test_and_the_same_bytes_each_time(vectors):
+    files = {"results": Path("planted.csv"), "similarities": Path("similar.csv")}
+    planted(SETTINGS, files=vectors, **files)
+    for name in ("first", "second"):
+        drawn = {"pdf": Path(f"{name}.pdf"), "png": Path(f"{name}.png")}
+        planted_figure(PlantedFigureSettings(note="small"), **files, **drawn)
+    assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
+    assert Path("first.pdf").read_bytes() == Path("second.pdf").read_bytes()
+
+
+def test_a_missing_vector_is_named(vectors):
+    with pytest.raises(ValueError, match=r"mte/f30/own.safetensors is not among the files"):
+        given = [path for path in vectors if "f30" not in path.as_posix()]
+        planted(SETTINGS, files=given, results=Path("planted.csv"), similarities=Path("similar.csv"))
+
+
+def test_labelcov_compares_by_class_names_beside_a_box_that_always_says_the_same(tmp_path, monkeypatch):
+    """Such a box has no vector, no names, and a similarity of 0; the inverted box stays at the other end."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(4)
+    covariance, noise = rng.normal(size=12), rng.normal(size=12)
+    files = []
+    for name, row in {"dte/a": covariance, "mte/good/own": covariance + 0.1 * noise, "mte/other/own": noise,
+                      "mte/same/own": 0 * noise, "mte/inverted/own": -covariance}.items():  # fmt: skip
+        path = Path(f"results/embeddings/e/labelcov/{name}.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        vector = np.concatenate([-row, row]).astype(np.float32)
+        names, meta = [("negative", 0, 12), ("positive", 12, 24)], {"unknown_tokens": 0.0}
+        if not row.any():
+            vector, names, meta = vector[12:], [("positive", 0, 12)], meta | {"no_vector": "one class"}
+        save(Embedding(vector, "labelcov", {"encoder": "e"}, meta, vector[None], segments=names), path)
+        files.append(path)
+    boxes = [("good", "own", 1), ("other", "own", 0), ("same", "own", 0), ("inverted", "own", -1)]
+    settings = {"models": {"labelcov": "e"}, "retrievals": {}, "draws": 10, "seed": 1,
+                "ladders": {"p3": {"methods": ["labelcov"], "ladders": [{"target": "a", "boxes": boxes}]}}}  # fmt: skip
+    output = {"results": Path("planted.csv"), "similarities": Path("similar.csv")}
+    planted(PlantedSettings.model_validate(settings), files=files, **output)
+    similar = read_table(Path("similar.csv")).set_index("model")["cosine"]
+    assert similar["good"] > 0.9 and similar["inverted"] == pytest.approx(-1, abs=1e-6) and similar["same"] == 0
+    assert abs(similar["other"]) < 0.9
+    assert read_table(Path("planted.csv"))["value"].max() > 0.9
