@@ -49,6 +49,7 @@ def test_largest_entry():
 
 
 def test_compare_shows_what_is_left_of_a_cosine(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")  # a narrow terminal breaks headings
     monkeypatch.chdir(tmp_path)
     vectors = {"d": [9.0, 0.0, 1.0], "a": [9.0, 1.0, 0.0], "b": [9.0, 0.0, 2.0]}
     for name, values in vectors.items():
