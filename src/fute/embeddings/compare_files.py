@@ -26,7 +26,7 @@ def compare_files(first: Path, others: Sequence[Path]) -> None:
 
     Beside the cosine stand others: around the start that all share (TuPaTE), around the mean of the others if there are
     several, and task2vec's (TaskEmb), with the share of the cosine that one entry carries; then whether the surrogate
-    learned. LabelCov's are compared by one measure, see `vectors.in_one_space`. Raises EmbeddingError for files that
+    learned, for vectors that have a gate. LabelCov's are compared by one measure, see `vectors.in_one_space`. Raises EmbeddingError for files that
     cannot be compared.
     """
     loaded = [(path, load(path)) for path in (first, *others)]
@@ -40,10 +40,12 @@ def compare_files(first: Path, others: Sequence[Path]) -> None:
     rows = sorted(((cosine(base, other), path, other) for path, other in loaded), key=lambda row: -row[0])
     centre = np.mean([other.vector.astype(np.float64) for _, other in loaded], axis=0) if len(loaded) > 1 else None
     table = Table(title=f"similarity with {first}", title_justify="left")
-    for name in ("Rank", "Embedding", "Cosine", *_beside(base, base, centre), "Learned"):
+    gated = any(_learned(vector) for _, vector in loaded)
+    for name in ("Rank", "Embedding", "Cosine", *_beside(base, base, centre), *(["Learned"] if gated else [])):
         table.add_column(name, justify="left" if name in ("Embedding", "Learned") else "right")
     for rank, (value, path, other) in enumerate(rows, start=1):
-        table.add_row(str(rank), str(path), f"{value:.4f}", *_beside(base, other, centre).values(), _learned(other))
+        learned = [_learned(other)] if gated else []
+        table.add_row(str(rank), str(path), f"{value:.4f}", *_beside(base, other, centre).values(), *learned)
     Console().print(table)
     if _learned(base) == "no":
         print(f"{first}: the surrogate did not learn these pairs, so none of these similarities says anything")
