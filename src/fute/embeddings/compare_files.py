@@ -26,8 +26,8 @@ def compare_files(first: Path, others: Sequence[Path]) -> None:
 
     Beside the cosine stand others: around the start that all share (TuPaTE), around the mean of the others if there are
     several, and task2vec's (TaskEmb), with the share of the cosine that one entry carries; then whether the surrogate
-    learned, for vectors that have a gate. LabelCov's are compared by one measure, see `vectors.in_one_space`. Raises EmbeddingError for files that
-    cannot be compared.
+    learned, for vectors that have a gate. LabelCov's are compared by one measure, see `vectors.in_one_space`. Raises
+    EmbeddingError for files that cannot be compared.
     """
     loaded = [(path, load(path)) for path in (first, *others)]
     if loaded[0][1].method == LABELCOV:
