@@ -103,7 +103,7 @@ def test_what_the_page_says(audits: Audits):
     write_receipt(results, FILES[0], [audited(report) for report in audits.as_json()])
     page = read(render_page(audits, results))
     assert audits.manifest.root in page.text and "Audit of <b>&made</b>" in page.text
-    assert row(page, "evaluation") == ["2", "0", "0", "0", "0"] and row(page, "All") == ["5", "0", "0", "0", "0"]
+    assert row(page, "evaluation") == ["3", "0", "0", "0", "0"] and row(page, "All") == ["6", "0", "0", "0", "0"]
     cells = 3 * 2 * len(METHODS)
     passed = audits.claims.counts("reproduction")["PASS"]
     assert passed >= 5 * cells
