@@ -103,14 +103,14 @@ def test_what_the_page_says(audits: Audits):
     write_receipt(results, FILES[0], [audited(report) for report in audits.as_json()])
     page = read(render_page(audits, results))
     assert audits.manifest.root in page.text and "Audit of <b>&made</b>" in page.text
-    assert row(page, "evaluation") == ["2", "0", "0", "0", "0"] and row(page, "All") == ["5", "0", "0", "0", "0"]
+    assert row(page, "evaluation") == ["3", "0", "0", "0", "0"] and row(page, "All") == ["6", "0", "0", "0", "0"]
     cells = 3 * 2 * len(METHODS)
     passed = audits.claims.counts("reproduction")["PASS"]
     assert passed >= 5 * cells
     assert row(page, "our run reproduces itself")[:2] == [str(passed), "0"]
     assert row(page, "our run agrees with the publication")[1] == "0"
     digest = audits.manifest.entries["results/evaluation/table3.csv"].sha256
-    assert ["table3 (csv, md, tex)", "selection", "3"] in [r[:3] for t in page.tables for r in t]
+    assert ["table3 (csv, md, tex)", "selection, similarities", "3"] in [r[:3] for t in page.tables for r in t]
     assert ["selection", "outside the workflow", "1", digest[:16]] in [r for t in page.tables for r in t]
     assert row(page, "1")[1] == "verify good, claims incomplete"
     assert "Everything that was checked is as recorded." in page.text

@@ -12,6 +12,7 @@ from fute.audit.manifest import ConfigIdentity, Manifest, entry_of, environment_
 from fute.audit.paths import ResultsFolder
 from fute.audit.sidecars import read_sidecar
 from fute.paper.table3_step import TableSettings, table3
+from support.synthetic_lm import GATE
 
 EVALUATION = Path("results/evaluation")
 TABLES = Path("results/paper/tables")
@@ -46,9 +47,12 @@ def write_tables(model: str = "small-lm") -> None:
     with Step("fute.evaluation.selection_step", settings={"seed": 42}, seeds={"bootstrap": 42}) as step:
         step.bytes(EVALUATION / "selection.csv", csv_bytes(chosen))
         step.bytes(EVALUATION / "table3.csv", csv_bytes(averages))
+    learned = pd.DataFrame([{"method": "tupate", "model": model, "prompt": "sa-1", "dataset": "films"} | GATE])
+    with Step("fute.evaluation.similarities_step", settings={}) as step:
+        step.bytes(EVALUATION / "similarities.csv", csv_bytes(learned))
     settings = TableSettings(title="Table 3: zero-shot prompt selection", caption="Made up.")
     files = {"csv": TABLES / "table3.csv", "markdown": TABLES / "table3.md", "latex": TABLES / "table3.tex"}
-    table3(settings, cells=EVALUATION / "table3.csv", **files)
+    table3(settings, cells=EVALUATION / "table3.csv", similarities=EVALUATION / "similarities.csv", **files)
 
 
 def list_run(name: str = "made-up") -> Manifest:

@@ -108,6 +108,8 @@ def test_order_seeds_are_averaged_and_a_constant_can_be_learned():
     constant = held_out([YES, YES], [YES, YES])
     assert verdict(constant, [Measured(0.01, None)])["learned"]
     assert not verdict(constant, [Measured(0.2, None)])["learned"]
+    close = held_out([(0.1,), (0.3,)], [(0.1,), (0.3,)], "number")  # a variance of 0.01
+    assert not verdict(close, [Measured(0.02, None)])["learned"] and verdict(close, [Measured(0.005, None)])["learned"]
 
 
 @pytest.mark.parametrize(

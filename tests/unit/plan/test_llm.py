@@ -189,7 +189,7 @@ def test_editing_verbalizers_moves_labels_but_not_the_models_own_choice(plan, tm
 
 
 def test_settings_of_u_move_what_reads_u(plan):
-    after = plan(unsup={"sa": {"limit": 47}, "nli": {"limit": 48}})
+    after = plan(unsup={"sa": {"limit": 63}, "nli": {"limit": 64}})
     assert moved(plan(), after) == {f"{prompt}/sa" for prompt in SA} | vectors_of(*SA)
 
 
@@ -597,7 +597,7 @@ def test_the_page_says_where_a_run_departs_from_the_paper(plan):
     assert "self-distillation" in told["Special case"]
     assert told["Precision"] == (
         "SmolLM2-135M-Instruct: weights from a file of 4 bits (Q4_1), expanded to bf16; LLM in bfloat16, "
-        "surrogate frozen in bfloat16 and trained in float32"
+        "surrogate frozen in float32 and trained in float32"
     )
     assert told["Prompts"] == "SA 1, 3, 7, 12; NLI 1, 5, 9, 12"
     assert report_settings(plan(llm={"calibration": "none"}), {})["settings"]["Calibration"] == "none"
