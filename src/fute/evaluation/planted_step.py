@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,15 @@ MEAN = "mean"
 Rows = list[dict[str, Any]]
 
 
-def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, similarities: Path) -> None:
+def planted(
+    settings: PlantedSettings, *, files: Sequence[Path], scores: Mapping[str, Path], results: Path, similarities: Path
+) -> None:
     """Write what the tests found, and the similarities that they are of.
 
     results: one row per (test, method, similarity, target, measure); target `mean` for a test's verdict.
     similarities: one row per (test, method, target, black box). The candidates that `candidates_cosine` is centred on
     are the boxes of one ladder, or those of a retrieval.
+    scores: `model/dataset` -> the score file of each fine-tuned model whose quality is its score.
     files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
     """
     given = {path.as_posix() for path in files}
@@ -38,6 +42,7 @@ def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, 
             raise ValueError(f"{path} is not among the files of this step")
         return load(Path(path))
 
+    measured = {box: json.loads(path.read_text(encoding="utf8"))["mean"] for box, path in scores.items()}
     found, rows = [], []
     for name, test in settings.ladders.items():
         for method in test.methods:
@@ -46,8 +51,8 @@ def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, 
             for ladder in test.ladders:
                 boxes = [(model, task) for model, task, _ in ladder.boxes]
                 similar = _similarities(settings, method, boxes, [ladder.target], get)
-                marked = zip(similar, ladder.boxes, strict=True)
-                ladders.append([front | row | {"quality": quality} for row, (_, _, quality) in marked])
+                qualities = [measured[f"{m}/{task}"] if q is None else q for m, task, q in ladder.boxes]
+                ladders.append([front | row | {"quality": q} for row, q in zip(similar, qualities, strict=True)])
             rows += [row for ladder in ladders for row in ladder]
             found += _ladder_rows(front, ladders, settings.seed)
     for name, test in settings.retrievals.items():
@@ -57,7 +62,7 @@ def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, 
             similar = _similarities(settings, method, boxes, test.datasets, get)
             rows += [front | row | {"quality": float(row["source"] == row["target"])} for row in similar]
             found += _retrieval_rows(front, similar, settings)
-    with Step(__name__, settings=settings.model_dump(), inputs=list(files)) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=[*files, *scores.values()]) as step:
         step.csv(results, found)
         step.csv(similarities, rows)
 

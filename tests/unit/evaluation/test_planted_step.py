@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from fute.embeddings.vectors import Embedding, save
 from fute.evaluation.planted_step import planted
 from fute.paper.planted import planted_cells
 from fute.paper.planted_figure_step import PlantedFigureSettings, planted_figure
-from fute.specs.planted import PlantedSettings
+from fute.specs.planted import Ladders, PlantedSettings
 
 RUNGS = (0, 30, 60, 90, 150)
 """Degrees between the vector of a box and that of the target."""
@@ -52,7 +53,7 @@ def vectors(tmp_path, monkeypatch) -> list[Path]:
 
 
 def test_the_order_that_was_made_is_found(vectors):
-    planted(SETTINGS, files=vectors, results=Path("planted.csv"), similarities=Path("similar.csv"))
+    planted(SETTINGS, scores={}, files=vectors, results=Path("planted.csv"), similarities=Path("similar.csv"))
     found = read_table(Path("planted.csv")).set_index(["test", "target", "similarity", "measure"])
     for target in ("a", "mean"):
         row = found.loc[("flips", target, "cosine", "spearman")]
@@ -72,7 +73,7 @@ def test_the_order_that_was_made_is_found(vectors):
 
 def test_the_figure_has_a_panel_per_test_and_the_same_bytes_each_time(vectors):
     files = {"results": Path("planted.csv"), "similarities": Path("similar.csv")}
-    planted(SETTINGS, files=vectors, **files)
+    planted(SETTINGS, scores={}, files=vectors, **files)
     for name in ("first", "second"):
         drawn = {"pdf": Path(f"{name}.pdf"), "png": Path(f"{name}.png")}
         planted_figure(PlantedFigureSettings(note="small"), **files, **drawn)
@@ -83,7 +84,7 @@ def test_the_figure_has_a_panel_per_test_and_the_same_bytes_each_time(vectors):
 def test_a_missing_vector_is_named(vectors):
     with pytest.raises(ValueError, match=r"mte/f30/own.safetensors is not among the files"):
         given = [path for path in vectors if "f30" not in path.as_posix()]
-        planted(SETTINGS, files=given, results=Path("planted.csv"), similarities=Path("similar.csv"))
+        planted(SETTINGS, scores={}, files=given, results=Path("planted.csv"), similarities=Path("similar.csv"))
 
 
 def test_labelcov_compares_by_class_names_beside_a_box_that_always_says_the_same(tmp_path, monkeypatch):
@@ -106,8 +107,21 @@ def test_labelcov_compares_by_class_names_beside_a_box_that_always_says_the_same
     settings = {"models": {"labelcov": "e"}, "retrievals": {}, "draws": 10, "seed": 1,
                 "ladders": {"p3": {"methods": ["labelcov"], "ladders": [{"target": "a", "boxes": boxes}]}}}  # fmt: skip
     output = {"results": Path("planted.csv"), "similarities": Path("similar.csv")}
-    planted(PlantedSettings.model_validate(settings), files=files, **output)
+    planted(PlantedSettings.model_validate(settings), scores={}, files=files, **output)
     similar = read_table(Path("similar.csv")).set_index("model")["cosine"]
     assert similar["good"] > 0.9 and similar["inverted"] == pytest.approx(-1, abs=1e-6) and similar["same"] == 0
     assert abs(similar["other"]) < 0.9
     assert read_table(Path("planted.csv"))["value"].max() > 0.9
+
+
+def test_a_quality_may_be_a_measured_score(vectors):
+    boxes = [(f"f{angle}", "own", None) for angle in RUNGS]
+    ladders = {"steps": {"methods": ["tupate-lora"], "ladders": [{"target": "a", "boxes": boxes}]}}
+    settings = SETTINGS.model_copy(update={"ladders": {"steps": Ladders.model_validate(ladders["steps"])}})
+    scores = {}
+    for angle, score in zip(RUNGS, (60, 90, 80, 70, 50), strict=True):  # the first is not the best one
+        scores[f"f{angle}/own"] = Path(f"f{angle}.json")
+        scores[f"f{angle}/own"].write_text(json.dumps({"mean": score}))
+    planted(settings, files=vectors, scores=scores, results=Path("planted.csv"), similarities=Path("similar.csv"))
+    found = read_table(Path("planted.csv")).set_index(["test", "target", "similarity"])
+    assert found.xs(("steps", "a", "cosine"))["value"].tolist() == pytest.approx([0.4])

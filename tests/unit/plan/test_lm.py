@@ -191,6 +191,14 @@ def test_planted_tests_ask_for_the_vectors_that_they_compare(plan, tmp_path, tar
     assert cells == set() and vectors == wanted == set(workflow.lm.planted_files())
 
 
+def test_a_quality_that_is_a_score_asks_for_the_score_file(plan):
+    boxes = {"rte": {f"{model}/rte": "score" for model in ("bert-base", "gpt2", "t5-base")}}
+    section = ladder(boxes) | {"models": ["bert-base", "gpt2", "t5-base"]}
+    assert plan("planted", lm=section).lm.planted_scores() == {
+        f"{model}/rte": f"results/finetuned/{model}/rte.score.json" for model in ("bert-base", "gpt2", "t5-base")
+    }
+
+
 def test_a_run_without_planted_tests_compares_no_vectors_for_them(plan):
     assert plan(lm=lm()).lm.planted_files() == []
 
@@ -398,6 +406,7 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
         (ladder({"cq": {"a": 1, "b": 2, "c": 3}}), "planted.ladders.l: 'cq' is none of this section's datasets"),
         (ladder({"rte": {"a": 1, "b": 2, "c": 3}}), "planted.ladders.l: 'a' is neither a plug-in nor a model/dataset"),
         (ladder({"rte": {"a": 1, "b": 1, "c": 1}}), "all boxes for 'rte' have the same quality"),
+        (ladder({"rte": {"a": 1, "b": 2, f"{MODEL}/stsb": "score"}}), f"'{MODEL}/stsb' has no score on 'rte'"),
         (ladder({"rte": {"a": 1, "b": 0}}), "'rte' has 2 boxes, whose order says nothing"),
         (
             ladder({"rte": {"a": 1, "b": 2, "c": 3}, "stsb": {"a": 1, "b": 2, "c": 3, "d": 4}}),
