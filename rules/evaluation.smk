@@ -215,6 +215,8 @@ if LM:
             input:
                 vectors=LM.planted_files(),
                 scores=list(LM.planted_scores().values()),
+                labels=list(LM.planted_labels().values()),
+                train=list(LM.planted_rows().values()),
             output:
                 **recorded(
                     results="results/evaluation/planted.csv",
@@ -232,10 +234,12 @@ if LM:
             params:
                 settings=lambda wc: settings_json(LM.planted.model_dump()),
                 files=lambda wc, input: one_per_line(input.vectors),
-                scores=named(LM.planted_scores()),
+                scores=lambda wc: named(LM.planted_scores()),
+                labels=lambda wc: named(LM.planted_labels()),
+                train=lambda wc: named(LM.planted_rows()),
                 code=code("planted"),
             message:
                 "tests with planted black boxes"
             shell:
                 f"{LIGHT} python -m fute planted --settings {{params.settings:file}} --files @{{params.files:file}}"
-                " --scores @{params.scores:file} --results {output.results} --similarities {output.similarities} &> {log}"
+                " --scores @{params.scores:file} --labels @{params.labels:file} --train @{params.train:file} --results {output.results} --similarities {output.similarities} &> {log}"

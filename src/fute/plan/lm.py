@@ -172,6 +172,14 @@ class LmPlan:
         """`model/dataset` -> file with its score, of the boxes whose quality is their score."""
         return {"/".join(box): paths.finetuned(*box, "score") for box in self.planted.scored()}
 
+    def planted_labels(self) -> dict[str, str]:
+        """`model/dataset` -> what it says of U, of the black boxes of retrieval."""
+        return {"/".join(box): paths.labels(*box, LM) for box in self.planted.retrieved()}
+
+    def planted_rows(self) -> dict[str, str]:
+        """Dataset -> its training rows, of the datasets of retrieval."""
+        return {dataset: paths.rows(dataset, "train") for _, dataset in self.planted.retrieved()}
+
     def _box(self, box: str) -> tuple[str, str]:
         """(model, task) of a black box that the configuration names: a plug-in's name, or `model/dataset`."""
         if plugin := self.settings.plugins.get(box):

@@ -66,6 +66,10 @@ class PlantedSettings(_Spec):
         ladders = (ladder for test in self.ladders.values() for ladder in test.ladders)
         return ((model, task) for ladder in ladders for model, task, quality in ladder.boxes if quality is None)
 
+    def retrieved(self) -> Iterator[tuple[str, str]]:
+        """(model, dataset) of the black boxes of all tests of retrieval, some of them twice."""
+        return ((test.model, dataset) for test in self.retrievals.values() for dataset in test.datasets)
+
     @staticmethod
     def _of(method: str, tests: Mapping[str, Test]) -> Iterator[Test]:
         return (test for test in tests.values() if method in test.methods)

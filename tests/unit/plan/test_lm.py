@@ -189,6 +189,8 @@ def test_planted_tests_ask_for_the_vectors_that_they_compare(plan, tmp_path, tar
     targets = {"tupate": ["rte"], "taskemb": TRIO}
     wanted |= {f"{VECTORS}/{method}/dte/{name}.safetensors" for method, each in targets.items() for name in each}
     assert cells == set() and vectors == wanted == set(workflow.lm.planted_files())
+    assert workflow.lm.planted_labels() == {f"{MODEL}/{d}": f"results/labels/{MODEL}/{d}/lm.jsonl.gz" for d in TRIO}
+    assert workflow.lm.planted_rows() == {name: f"results/data/{name}/train.jsonl.gz" for name in TRIO}
 
 
 def test_a_quality_that_is_a_score_asks_for_the_score_file(plan):
