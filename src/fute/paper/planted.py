@@ -12,6 +12,9 @@ NAMES = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.i
 NAMES["label-histogram"] = "label histogram (baseline)"
 MEASURES = {"spearman": "Spearman", "top-1": "nearest is its own", "mrr": "mean reciprocal rank"}
 
+COLUMNS = ("Test", "Method", "Measure", "Value", "95 %", "By chance", "p", "Verdict")
+"""Heads of the cells."""
+
 
 def planted_cells(found: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     """(test, method, measure, value, interval, chance, p, verdict) of every row that is a test's verdict.
