@@ -213,7 +213,10 @@ if LM:
         rule planted:
             """Test the methods on planted black boxes, whose right order is known."""
             input:
-                LM.planted_files(),
+                vectors=LM.planted_files(),
+                scores=list(LM.planted_scores().values()),
+                labels=list(LM.planted_labels().values()),
+                train=list(LM.planted_rows().values()),
             output:
                 **recorded(
                     results="results/evaluation/planted.csv",
@@ -230,10 +233,13 @@ if LM:
                 mem_mb=8000,
             params:
                 settings=lambda wc: settings_json(LM.planted.model_dump()),
-                files=lambda wc, input: one_per_line(input),
+                files=lambda wc, input: one_per_line(input.vectors),
+                scores=lambda wc: named(LM.planted_scores()),
+                labels=lambda wc: named(LM.planted_labels()),
+                train=lambda wc: named(LM.planted_rows()),
                 code=code("planted"),
             message:
                 "tests with planted black boxes"
             shell:
                 f"{LIGHT} python -m fute planted --settings {{params.settings:file}} --files @{{params.files:file}}"
-                " --results {output.results} --similarities {output.similarities} &> {log}"
+                " --scores @{params.scores:file} --labels @{params.labels:file} --train @{params.train:file} --results {output.results} --similarities {output.similarities} &> {log}"

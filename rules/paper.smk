@@ -130,6 +130,7 @@ if LM:
     PAPER += ["results/paper/tables/efficiency-lm.md"]
     if LM.planted_files():
         PAPER += [f"results/paper/figures/planted.{ending}" for ending in ("pdf", "png")]
+        REPORTED += ["results/evaluation/planted.csv", "results/paper/figures/planted.png"]
 
         rule planted_figure:
             """Draw what the tests with planted black boxes found."""

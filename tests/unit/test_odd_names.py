@@ -144,7 +144,7 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
     ]
 
     tables = {ending: Path(f"results/paper/tables/table3.{ending}") for ending in ("csv", "md", "tex")}
-    table3(TableSettings(title="T", caption="C"), cells=files["table3"],
+    table3(TableSettings(title="T", caption="C"), cells=files["table3"], similarities=files["similarities"],
            csv=tables["csv"], markdown=tables["md"], latex=tables["tex"])  # fmt: skip
     heads = read_texts(tables["csv"]).columns
     assert [head for head in heads if head.endswith("_ndcg")] == [f"{model}_ndcg" for model in MODELS]
@@ -230,7 +230,7 @@ def test_models_and_datasets_of_such_ids_go_through_to_the_report_of_transfer(ca
 
     texts = {"title": "T", "caption": "C"}
     transfer_table(TransferTableSettings(table="table1", **texts), cells=files["table1"], targets=files["lm_targets"],
-                   direct=files["lm_direct"], printed=PRINTED / "table1.csv",
+                   similarities=EVALUATION / "lm_similarities.csv", direct=files["lm_direct"], printed=PRINTED / "table1.csv",
                    csv=Path("t.csv"), markdown=Path("t.md"), latex=Path("t.tex"))  # fmt: skip
     assert "none" in set(read_texts(Path("t.csv"))["model"])
     put = {"surrogate": "s", "method": "tupate", "vectors": 1, "measured": 0}

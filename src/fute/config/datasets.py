@@ -142,6 +142,13 @@ class DatasetSettings(Section):
     unlabelled: tuple[str, ...] = Field(
         UNLABELLED, description="Raw labels that mean: no label (task `classification`). Such rows are dropped."
     )
+    max_unlabelled: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Largest share of rows without a label. More of them are an error, as in the authors' code, "
+        "because some test splits hide their labels.",
+    )
     classes: tuple[str, ...] = Field(
         (),
         description="Class names in the order of class indices (task `classification`). For `sa`: negative, positive; "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from fute.config.methods import MethodId
 from fute.config.sections import Id, Section
 
+SCORE = "score"
 BOX = "a plug-in's name, or `model/dataset` for a fine-tuned model"
 METHODS = "Methods that are tested. `null`: all of the run."
 
@@ -14,10 +17,11 @@ METHODS = "Methods that are tested. `null`: all of the run."
 class LadderConfig(Section):
     """A test of rankings: does the similarity to a target order the boxes as they were made?"""
 
-    boxes: dict[Id, dict[str, float]] = Field(
+    boxes: dict[Id, dict[str, float | Literal["score"]]] = Field(
         min_length=1,
         description=f"Target, a dataset of this experiment -> box ({BOX}) -> its quality. Any numbers whose order is "
-        "right will do; equal numbers say that no order is right. All targets have equally many boxes, the first box "
+        "right will do; equal numbers say that no order is right. `score` is the score of a model fine-tuned on the "
+        "target, on its evaluation rows. All targets have equally many boxes, the first box "
         "of one standing for the first of the others, and the test is of their mean.",
     )
     methods: tuple[MethodId, ...] | None = Field(None, description=METHODS)
@@ -29,7 +33,9 @@ class LadderConfig(Section):
         for target, qualities in self.boxes.items():
             if len(qualities) < 3:
                 raise ValueError(f"{target!r} has {len(qualities)} boxes, whose order says nothing; give three or more")
-            if len(set(qualities.values())) == 1:
+            if scored := [box for box, q in qualities.items() if q == SCORE and box.partition("/")[2] != target]:
+                raise ValueError(f"{scored[0]!r} has no score on {target!r}: it is not fine-tuned on it; give a number")
+            if set(qualities.values()) != {SCORE} and len(set(qualities.values())) == 1:
                 raise ValueError(f"all boxes for {target!r} have the same quality, so nothing can be ordered")
         return self
 

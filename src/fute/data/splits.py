@@ -23,8 +23,6 @@ from fute.data.sources import RawRow, RawSplits, load_dataset_rows
 from fute.data.squad_form import YES_NO
 from fute.data.text2text import UNANSWERABLE, answer_target, number_target
 
-MAX_UNLABELLED = 0.1  # as in the authors' code: a larger share means a split with hidden labels
-
 MAX_TWINS = 0.1
 """Largest share of the training rows whose text may also stand in the dataset's test split; they are dropped."""
 TWINS_NAMED = 3
@@ -144,10 +142,11 @@ def _labelled(
             else:
                 row_id = f"{name}.{number}" if form.many else name
                 rows.append(_row(dataset_id, settings, row_id, example, where))
-    if unlabelled > MAX_UNLABELLED * read:
+    if unlabelled > settings.max_unlabelled * read:
         raise SourceError(
             f"{dataset_id}, split {part}: {unlabelled} of {read} rows are unlabelled, more than "
-            f"{MAX_UNLABELLED:.0%}; its labels are probably hidden: name another split in the registry"
+            f"{settings.max_unlabelled:.0%}; its labels are probably hidden: name another split in the registry, or "
+            "raise max_unlabelled"
         )
     if skipped.total() > settings.max_skipped * read:
         raise SourceError(

@@ -12,7 +12,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fute.embeddings import covariance
+from fute.embeddings.covariance import in_one_space as rows_in_one_space
+from fute.embeddings.covariance import label_similarity
 
 LABELCOV = "labelcov"
 """Method whose vectors are rows of classes, compared by `fute.embeddings.covariance`."""
@@ -96,7 +97,7 @@ def cosine(a: Embedding | np.ndarray, b: Embedding | np.ndarray) -> float:
                 raise EmbeddingError(f"one of the two has no vector, so no cosine: {reason}")
         if a.method == LABELCOV:
             try:
-                return covariance.label_similarity(_rows(a), _rows(b), _names(a), _names(b))
+                return label_similarity(_rows(a), _rows(b), _names(a), _names(b))
             except ValueError as error:
                 raise EmbeddingError(str(error)) from None
         return _cosine(a.vector, b.vector)
@@ -113,7 +114,7 @@ def in_one_space(embeddings: Sequence[Embedding]) -> list[Embedding]:
     """
     for other in embeddings[1:]:
         _check_comparable(embeddings[0], other)
-    vectors = covariance.in_one_space([_rows(e) for e in embeddings], [_names(e) for e in embeddings])
+    vectors = rows_in_one_space([_rows(e) for e in embeddings], [_names(e) for e in embeddings])
     return [replace(e, vector=v, orders=v[None], segments=[]) for e, v in zip(embeddings, vectors, strict=True)]
 
 

@@ -35,10 +35,10 @@ def ladder_test(
     """Mean Spearman correlation of quality and similarity over ladders of T boxes each.
 
     qualities, similarities: for each ladder (T,). One permutation of the T places serves all ladders; it is exact for
-    T up to 7. NaN throughout if a similarity is not finite, or those of a ladder are all equal.
+    T up to 7. NaN throughout if a similarity is not finite, or the numbers of a ladder are all equal.
     """
     made, given = _unit_ranks(qualities), _unit_ranks(similarities)
-    if np.isnan(given).any():
+    if np.isnan(made).any() or np.isnan(given).any():
         return NOTHING
     orders, exact = orders_of(made.shape[1], most, seed)
     each = (made * given).sum(1)

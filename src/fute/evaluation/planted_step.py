@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fute import paths
-from fute.artifacts import Step
+from fute.artifacts import Step, read_jsonl
 from fute.display_names import LEVEL, SIMILARITY_ROWS
 from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space, load
 from fute.evaluation.planted import Found, ladder_test, retrieval_test
@@ -20,15 +22,30 @@ from fute.specs.planted import PlantedSettings
 MEAN = "mean"
 """In the place of a target: of all ladders, or all targets, of a test."""
 
+HISTOGRAM = "label-histogram"
+"""Baseline of retrieval: how far a box names each class as often as the dataset does; in the column `cosine`."""
+
 Rows = list[dict[str, Any]]
 
 
-def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, similarities: Path) -> None:
+def planted(
+    settings: PlantedSettings,
+    *,
+    files: Sequence[Path],
+    scores: Mapping[str, Path],
+    labels: Mapping[str, Path],
+    train: Mapping[str, Path],
+    results: Path,
+    similarities: Path,
+) -> None:
     """Write what the tests found, and the similarities that they are of.
 
     results: one row per (test, method, similarity, target, measure); target `mean` for a test's verdict.
     similarities: one row per (test, method, target, black box). The candidates that `candidates_cosine` is centred on
     are the boxes of one ladder, or those of a retrieval.
+    scores: `model/dataset` -> the score file of each fine-tuned model whose quality is its score.
+    labels: `model/dataset` -> what each black box of a retrieval says of U. train: dataset -> its training rows.
+    They are what the baseline `label-histogram` compares.
     files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
     """
     given = {path.as_posix() for path in files}
@@ -38,6 +55,8 @@ def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, 
             raise ValueError(f"{path} is not among the files of this step")
         return load(Path(path))
 
+    more = [path for named in (scores, labels, train) for path in named.values()]
+    measured = {box: json.loads(path.read_text(encoding="utf8"))["mean"] for box, path in scores.items()}
     found, rows = [], []
     for name, test in settings.ladders.items():
         for method in test.methods:
@@ -46,8 +65,8 @@ def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, 
             for ladder in test.ladders:
                 boxes = [(model, task) for model, task, _ in ladder.boxes]
                 similar = _similarities(settings, method, boxes, [ladder.target], get)
-                marked = zip(similar, ladder.boxes, strict=True)
-                ladders.append([front | row | {"quality": quality} for row, (_, _, quality) in marked])
+                qualities = [measured[f"{m}/{task}"] if q is None else q for m, task, q in ladder.boxes]
+                ladders.append([front | row | {"quality": q} for row, q in zip(similar, qualities, strict=True)])
             rows += [row for ladder in ladders for row in ladder]
             found += _ladder_rows(front, ladders, settings.seed)
     for name, test in settings.retrievals.items():
@@ -57,7 +76,17 @@ def planted(settings: PlantedSettings, *, files: Sequence[Path], results: Path, 
             similar = _similarities(settings, method, boxes, test.datasets, get)
             rows += [front | row | {"quality": float(row["source"] == row["target"])} for row in similar]
             found += _retrieval_rows(front, similar, settings)
-    with Step(__name__, settings=settings.model_dump(), inputs=list(files)) as step:
+        front = {"test": name, "method": HISTOGRAM}
+        given = {d: _shares(read_jsonl(train[d]), "label") for d in test.datasets}
+        said = {d: _shares(read_jsonl(labels[f"{test.model}/{d}"]), "prediction") for d in test.datasets}
+        similar = [
+            {"target": target, "model": test.model, "source": source, "cosine": _overlap(own, shares)}
+            for target, own in given.items()
+            for source, shares in said.items()
+        ]
+        rows += [front | row | {"quality": float(row["source"] == row["target"])} for row in similar]
+        found += _retrieval_rows(front, similar, settings)
+    with Step(__name__, settings=settings.model_dump(), inputs=[*files, *more]) as step:
         step.csv(results, found)
         step.csv(similarities, rows)
 
@@ -88,9 +117,20 @@ def _placed(*groups: dict[Any, Embedding]) -> list[dict[Any, Embedding]]:
     return placed
 
 
+def _shares(rows: Iterable[Mapping[str, Any]], name: str) -> dict[str, float]:
+    """Share of each value of a field."""
+    counts = Counter(str(row[name]) for row in rows)
+    return {value: count / counts.total() for value, count in counts.items()}
+
+
+def _overlap(a: Mapping[str, float], b: Mapping[str, float]) -> float:
+    """Sum of the smaller shares: 1 for equal histograms, 0 for those without a common value."""
+    return sum(min(share, b.get(value, 0.0)) for value, share in a.items())
+
+
 def _measured(rows: Rows) -> Iterator[str]:
     """Similarities that a method has: those with any number in these rows."""
-    return (name for name in SIMILARITY_ROWS if not np.isnan([row[name] for row in rows]).all())
+    return (name for name in SIMILARITY_ROWS if not np.isnan([row.get(name, np.nan) for row in rows]).all())
 
 
 def _ladder_rows(front: Mapping[str, str], ladders: Sequence[Rows], seed: int) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,12 @@ import pandas as pd
 
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS, p_text
 
+NAMES = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
+NAMES["label-histogram"] = "label histogram (baseline)"
 MEASURES = {"spearman": "Spearman", "top-1": "nearest is its own", "mrr": "mean reciprocal rank"}
+
+COLUMNS = ("Test", "Method", "Measure", "Value", "95 %", "By chance", "p", "Verdict")
+"""Heads of the cells."""
 
 
 def planted_cells(found: pd.DataFrame) -> Iterator[tuple[str, ...]]:
@@ -17,7 +22,7 @@ def planted_cells(found: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     found: planted.csv. Rows of single ladders are left out; a value that is not defined says so.
     """
     for row in found[found["target"] == "mean"].itertuples():
-        method = METHOD_NAMES[row.method].removeprefix("FUTE + ") + SIMILARITY_ROWS[row.similarity]
+        method = NAMES[row.method] + SIMILARITY_ROWS[row.similarity]
         front = row.test, method, MEASURES[row.measure]
         if pd.isna(row.value):
             yield (*front, "not defined", "", "", "", "fails")

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
 from fute.csv_files import read_table
-from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS, p_text
+from fute.display_names import SIMILARITY_ROWS, p_text
 from fute.paper.figures import METADATA, MUTED, STYLE
+from fute.paper.planted import NAMES
 
 SHOWN = ("cosine", "candidates_cosine")
 """Similarities that are drawn: the paper's, and the one around the mean of the candidates."""
@@ -65,7 +66,7 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
 
 
 def _name(method: str, similarity: str) -> str:
-    return METHOD_NAMES[method].removeprefix("FUTE + ") + SIMILARITY_ROWS[similarity]
+    return NAMES[method] + SIMILARITY_ROWS[similarity]
 
 
 def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:

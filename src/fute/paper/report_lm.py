@@ -10,6 +10,7 @@ import pandas as pd
 from fute.paper.cells import best_cells, require_columns, require_percent
 from fute.paper.efficiency import as_pages
 from fute.paper.grids import list_grid, table_grid
+from fute.paper.planted import COLUMNS, planted_cells
 from fute.paper.report_parts import ReportFigure, Section
 from fute.paper.transfer_tables import (
     LEFT_OUT,
@@ -54,7 +55,7 @@ class LmResults:
 
     tables: Table 1, and Table 2 if the run has domain targets. targets, direct: lm_targets.csv and lm_direct.csv in
     results/evaluation, in percent. similarities, embeddings: lm_similarities.csv and
-    efficiency-lm-embeddings.csv (seconds) there.
+    efficiency-lm-embeddings.csv (seconds) there. planted: planted.csv there, None for a run without planted tests.
     """
 
     tables: Sequence[TransferTable]
@@ -63,11 +64,15 @@ class LmResults:
     similarities: pd.DataFrame
     embeddings: pd.DataFrame
     figures: Sequence[ReportFigure]
+    planted: pd.DataFrame | None = None
+    planted_figures: Sequence[ReportFigure] = ()
 
 
 def lm_sections(results: LmResults) -> list[Section]:
     """Sections of the experiment, in order. Raises ValueError for tables that lack columns."""
+    planted = [] if results.planted is None else [_planted_section(results.planted, results.planted_figures)]
     return [
+        *planted,
         *(section for table in results.tables for section in _table_sections(table, results.targets)),
         _direct_section(results.direct),
         Section(
@@ -78,6 +83,22 @@ def lm_sections(results: LmResults) -> list[Section]:
         ),
         _cost_section(results.embeddings),
     ]
+
+
+def _planted_section(found: pd.DataFrame, figures: Sequence[ReportFigure]) -> Section:
+    cells = pd.DataFrame(planted_cells(found), columns=COLUMNS)
+    text = (
+        "Black boxes were made whose right order is known. A method passes where chance does as well in at most 5 % of "
+        "all orders. What a method does not find here, its other rankings do not show either."
+    )
+    grid = list_grid(
+        cells,
+        "Tests with planted black boxes.",
+        name="Method",
+        groups=["Test"],
+        labels={name: name for name in COLUMNS[1:]},
+    )
+    return Section("planted", "Is an order found that is there?", [text], tables=[grid], figures=figures)
 
 
 def _table_sections(table: TransferTable, targets: pd.DataFrame) -> list[Section]:

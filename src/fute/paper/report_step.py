@@ -32,12 +32,14 @@ class FigureText(BaseModel):
 
 
 class LmTexts(BaseModel):
-    """tables: title and caption by name, for Table 1, and for Table 2 if the run makes it."""
+    """tables: title and caption by name, for Table 1, and for Table 2 if the run makes it. planted: figure of the
+    planted tests, None for a run without them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tables: dict[Literal["table1", "table2"], dict[Literal["title", "caption"], str]]
     figures: tuple[FigureText, ...]
+    planted: FigureText | None = None
 
 
 class LlmTexts(BaseModel):
@@ -96,6 +98,8 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
         similarities=read_table(evaluation / "lm_similarities.csv"),
         embeddings=read_table(evaluation / "efficiency-lm-embeddings.csv"),
         figures=_figures(texts.figures),
+        planted=read_table(evaluation / "planted.csv") if texts.planted else None,
+        planted_figures=_figures([texts.planted] if texts.planted else []),
     )
 
 

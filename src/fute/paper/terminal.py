@@ -13,6 +13,7 @@ from fute.display_names import METHOD_NAMES
 from fute.durations import duration
 from fute.paper.formats import print_table
 from fute.paper.learning import COLUMNS, learning_warnings
+from fute.paper.planted import COLUMNS as PLANTED_COLUMNS
 from fute.paper.planted import planted_cells
 from fute.paper.report_step import timings
 from fute.paper.table3 import table3_frame
@@ -96,9 +97,8 @@ def _show_prompts(evaluation: Path, console: Console) -> None:
 def _show_planted(found: pd.DataFrame, console: Console) -> None:
     """Print what the tests with planted black boxes found: the methods that pass and those that fail."""
     table = Table(title="Planted black boxes: is the order that was made found?")
-    columns = ("Test", "Method", "Measure", "Value", "95 %", "By chance", "p", "")
-    for name in columns:
-        table.add_column(name, justify="right" if name in columns[3:7] else "left")
+    for name in PLANTED_COLUMNS:
+        table.add_column(name, justify="right" if name in PLANTED_COLUMNS[3:7] else "left")
     for cells in planted_cells(found):
         table.add_row(*cells)
     console.print(table)

@@ -10,6 +10,7 @@ from fute import paths
 from fute.artifacts import content_key
 from fute.blackbox.label_plugin_step import plugin_identity
 from fute.config.lm_experiment import LM, LmConfig
+from fute.config.planted import SCORE
 from fute.config.run import Run
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
@@ -141,16 +142,14 @@ class LmPlan:
     def planted(self) -> PlantedSettings:
         """Settings of the step `planted`."""
         config, planted = self.run.config, self.settings.planted
-        ladders = {
-            name: {
-                "methods": test.methods or config.methods,
-                "ladders": [
-                    {"target": target, "boxes": [(*self._box(box), quality) for box, quality in boxes.items()]}
-                    for target, boxes in test.boxes.items()
-                ],
+        ladders = {}
+        for name, test in planted.ladders.items():
+            boxes = {
+                target: [(*self._box(box), None if quality == SCORE else quality) for box, quality in of.items()]
+                for target, of in test.boxes.items()
             }
-            for name, test in planted.ladders.items()
-        }
+            made = [{"target": target, "boxes": of} for target, of in boxes.items()]
+            ladders[name] = {"methods": test.methods or config.methods, "ladders": made}
         retrievals = {
             name: {"methods": test.methods or config.methods, "model": test.model, "datasets": test.datasets}
             for name, test in planted.retrievals.items()
@@ -168,6 +167,18 @@ class LmPlan:
             files |= {paths.dte(model, method, dataset) for dataset in self.planted.targets(method)}
             files |= {paths.mte(model, method, *box) for box in self.planted.boxes(method)}
         return sorted(files)
+
+    def planted_scores(self) -> dict[str, str]:
+        """`model/dataset` -> file with its score, of the boxes whose quality is their score."""
+        return {"/".join(box): paths.finetuned(*box, "score") for box in self.planted.scored()}
+
+    def planted_labels(self) -> dict[str, str]:
+        """`model/dataset` -> what it says of U, of the black boxes of retrieval."""
+        return {"/".join(box): paths.labels(*box, LM) for box in self.planted.retrieved()}
+
+    def planted_rows(self) -> dict[str, str]:
+        """Dataset -> its training rows, of the datasets of retrieval."""
+        return {dataset: paths.rows(dataset, "train") for _, dataset in self.planted.retrieved()}
 
     def _box(self, box: str) -> tuple[str, str]:
         """(model, task) of a black box that the configuration names: a plug-in's name, or `model/dataset`."""

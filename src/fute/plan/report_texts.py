@@ -155,7 +155,8 @@ def _figure_texts(
 
 def _lm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
     tables = {name: plan.table_texts(name) for name in plan.lm.tables}
-    return {"tables": tables, "figures": _figure_texts(plan, figures, ("fig3", "figa1"))}
+    planted = {"base": paths.figure("planted"), **plan.captions["planted"]} if plan.lm.planted_files() else None
+    return {"tables": tables, "figures": _figure_texts(plan, figures, ("fig3", "figa1")), "planted": planted}
 
 
 def _llm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ class _Spec(BaseModel):
 
 
 class Ladder(_Spec):
-    """boxes: (model, task, quality)."""
+    """boxes: (model, task, quality); None for the score of a model fine-tuned on the target."""
 
     target: str
-    boxes: tuple[tuple[str, str, float], ...]
+    boxes: tuple[tuple[str, str, float | None], ...]
 
 
 class Ladders(_Spec):
@@ -60,6 +60,15 @@ class PlantedSettings(_Spec):
             yield from ((model, task) for ladder in ladders.ladders for model, task, _ in ladder.boxes)
         for retrieval in self._of(method, self.retrievals):
             yield from ((retrieval.model, dataset) for dataset in retrieval.datasets)
+
+    def scored(self) -> Iterator[tuple[str, str]]:
+        """(model, dataset) of the boxes whose quality is their score, some of them twice."""
+        ladders = (ladder for test in self.ladders.values() for ladder in test.ladders)
+        return ((model, task) for ladder in ladders for model, task, quality in ladder.boxes if quality is None)
+
+    def retrieved(self) -> Iterator[tuple[str, str]]:
+        """(model, dataset) of the black boxes of all tests of retrieval, some of them twice."""
+        return ((test.model, dataset) for test in self.retrievals.values() for dataset in test.datasets)
 
     @staticmethod
     def _of(method: str, tests: Mapping[str, Test]) -> Iterator[Test]:

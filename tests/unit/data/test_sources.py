@@ -490,7 +490,9 @@ def test_the_shipped_registry_has_the_papers_datasets():
     qa = {"squad2", "newsqa", "hotpotqa", "squad1", "duorc-p", "duorc-s", "drop", "wikihop", "boolq", "comqa", "cq"}
     domain = {"financial-phrasebank", "mqp", "medqa"}
     shipped_texts = {key for key in registry if key.startswith("mini-")}  # test_builtin_texts knows them
-    assert set(registry) == llm | cr | qa | domain | shipped_texts | {"boolq-span"}
+    letters = {f"{key}-ab" for key in ("sst2", "phrasebank", "scitail", "rte", "cola", "qnli", "qqp", "mqp")}
+    assert set(registry) == llm | cr | qa | domain | shipped_texts | {"boolq-span", "phrasebank-2"} | letters
+    assert {registry[key].classes for key in letters} == {("A", "B")}
     assert {key for key, one in registry.items() if one.vu_size is not None} == cr | qa | {"boolq-span"}
     assert {key for key, one in registry.items() if one.domain} == domain
     assert {key for key in cr | qa if registry[key].group == "qa"} == qa

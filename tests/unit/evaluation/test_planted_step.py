@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from fute.artifacts import gzip_bytes, jsonl_bytes
 from fute.csv_files import read_table
 from fute.embeddings.vectors import Embedding, save
 from fute.evaluation.planted_step import planted
 from fute.paper.planted import planted_cells
 from fute.paper.planted_figure_step import PlantedFigureSettings, planted_figure
-from fute.specs.planted import PlantedSettings
+from fute.specs.planted import Ladders, PlantedSettings
 
 RUNGS = (0, 30, 60, 90, 150)
 """Degrees between the vector of a box and that of the target."""
@@ -33,7 +36,8 @@ SETTINGS = PlantedSettings.model_validate(
 
 
 @pytest.fixture
-def vectors(tmp_path, monkeypatch) -> list[Path]:
+def given(tmp_path, monkeypatch) -> dict[str, Any]:
+    """Inputs of the step: vectors, and labels of which each dataset and its own box have another share."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(3)
     datasets = {name: rng.normal(size=20) for name in "bcde"} | {"a": np.eye(20)[0]}
@@ -48,21 +52,32 @@ def vectors(tmp_path, monkeypatch) -> list[Path]:
         vector = vector.astype(np.float32)
         save(Embedding(vector, "tupate-lora", {"surrogate": "s"}, {"unknown_tokens": 0.0}, vector[None]), path)
         files.append(path)
-    return files
+    more: dict[str, Any] = {"labels": {}, "train": {}}
+    for place, name in enumerate("abcde"):
+        for kind, key, field in (("labels", f"m/{name}", "prediction"), ("train", name, "label")):
+            rows = [{field: "A" if i <= 2 * place else "B"} for i in range(10)]
+            more[kind][key] = Path(f"{kind}-{name}.jsonl.gz")
+            more[kind][key].write_bytes(gzip_bytes(jsonl_bytes(rows)))
+    return {"files": files, "scores": {}, **more}
 
 
-def test_the_order_that_was_made_is_found(vectors):
-    planted(SETTINGS, files=vectors, results=Path("planted.csv"), similarities=Path("similar.csv"))
-    found = read_table(Path("planted.csv")).set_index(["test", "target", "similarity", "measure"])
+def test_the_order_that_was_made_is_found(given):
+    planted(SETTINGS, **given, results=Path("planted.csv"), similarities=Path("similar.csv"))
+    found = read_table(Path("planted.csv")).set_index(["test", "target", "similarity", "measure"]).sort_index()
     for target in ("a", "mean"):
-        row = found.loc[("flips", target, "cosine", "spearman")]
+        row = found.xs(("flips", target, "cosine", "spearman")).iloc[0]
         assert row["value"] == pytest.approx(1) and row["p"] == pytest.approx(1 / 120) and row["passes"]
         assert row["boxes"] == 5
     for similarity in ("cosine", "candidates_cosine"):
-        assert found.loc[("own", "mean", similarity, "top-1"), "value"] == 1
-        assert found.loc[("own", "mean", similarity, "mrr"), "p"] == pytest.approx(1 / 120)
+        for measure in ("top-1", "mrr"):
+            row = found.xs(("own", "mean", similarity, measure)).iloc[0]
+            assert row["method"] == "tupate-lora" and row["value"] == 1 and row["p"] == pytest.approx(1 / 120)
+    histogram = found.xs(("own", "mean", "cosine", "top-1"))
+    assert histogram.loc[histogram["method"] == "label-histogram", "value"].tolist() == [1]
     similar = read_table(Path("similar.csv"))
-    assert len(similar) == len(RUNGS) + 25
+    assert len(similar) == len(RUNGS) + 2 * 25
+    shares = similar[(similar["method"] == "label-histogram") & (similar["target"] == "a")]
+    assert shares["cosine"].tolist() == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
     rung = similar[similar["model"] == "f60"].iloc[0]
     assert (rung["source"], rung["target"], rung["quality"]) == ("own", "a", pytest.approx(2 / 3))
     assert rung["cosine"] == pytest.approx(0.5, abs=1e-6)
@@ -70,9 +85,9 @@ def test_the_order_that_was_made_is_found(vectors):
     assert cells[0] == ("flips", "TuPaTE by LoRA", "Spearman", "1.00", "0.13 to 1.00", "0.00", "0.008", "passes")
 
 
-def test_the_figure_has_a_panel_per_test_and_the_same_bytes_each_time(vectors):
+def test_the_figure_has_a_panel_per_test_and_the_same_bytes_each_time(given):
     files = {"results": Path("planted.csv"), "similarities": Path("similar.csv")}
-    planted(SETTINGS, files=vectors, **files)
+    planted(SETTINGS, **given, **files)
     for name in ("first", "second"):
         drawn = {"pdf": Path(f"{name}.pdf"), "png": Path(f"{name}.png")}
         planted_figure(PlantedFigureSettings(note="small"), **files, **drawn)
@@ -80,10 +95,10 @@ def test_the_figure_has_a_panel_per_test_and_the_same_bytes_each_time(vectors):
     assert Path("first.pdf").read_bytes() == Path("second.pdf").read_bytes()
 
 
-def test_a_missing_vector_is_named(vectors):
+def test_a_missing_vector_is_named(given):
     with pytest.raises(ValueError, match=r"mte/f30/own.safetensors is not among the files"):
-        given = [path for path in vectors if "f30" not in path.as_posix()]
-        planted(SETTINGS, files=given, results=Path("planted.csv"), similarities=Path("similar.csv"))
+        given["files"] = [path for path in given["files"] if "f30" not in path.as_posix()]
+        planted(SETTINGS, **given, results=Path("planted.csv"), similarities=Path("similar.csv"))
 
 
 def test_labelcov_compares_by_class_names_beside_a_box_that_always_says_the_same(tmp_path, monkeypatch):
@@ -106,8 +121,21 @@ def test_labelcov_compares_by_class_names_beside_a_box_that_always_says_the_same
     settings = {"models": {"labelcov": "e"}, "retrievals": {}, "draws": 10, "seed": 1,
                 "ladders": {"p3": {"methods": ["labelcov"], "ladders": [{"target": "a", "boxes": boxes}]}}}  # fmt: skip
     output = {"results": Path("planted.csv"), "similarities": Path("similar.csv")}
-    planted(PlantedSettings.model_validate(settings), files=files, **output)
+    planted(PlantedSettings.model_validate(settings), files=files, scores={}, labels={}, train={}, **output)
     similar = read_table(Path("similar.csv")).set_index("model")["cosine"]
     assert similar["good"] > 0.9 and similar["inverted"] == pytest.approx(-1, abs=1e-6) and similar["same"] == 0
     assert abs(similar["other"]) < 0.9
     assert read_table(Path("planted.csv"))["value"].max() > 0.9
+
+
+def test_a_quality_may_be_a_measured_score(given):
+    boxes = [(f"f{angle}", "own", None) for angle in RUNGS]
+    ladders = {"steps": {"methods": ["tupate-lora"], "ladders": [{"target": "a", "boxes": boxes}]}}
+    settings = SETTINGS.model_copy(update={"ladders": {"steps": Ladders.model_validate(ladders["steps"])}})
+    scores = {}
+    for angle, score in zip(RUNGS, (60, 90, 80, 70, 50), strict=True):  # the first is not the best one
+        scores[f"f{angle}/own"] = Path(f"f{angle}.json")
+        scores[f"f{angle}/own"].write_text(json.dumps({"mean": score}))
+    planted(settings, **given | {"scores": scores}, results=Path("planted.csv"), similarities=Path("similar.csv"))
+    found = read_table(Path("planted.csv")).set_index(["test", "target", "similarity"]).sort_index()
+    assert found.xs(("steps", "a", "cosine"))["value"].tolist() == pytest.approx([0.4])

@@ -130,3 +130,34 @@ def test_fractions_are_refused(tmp_path, evaluation):
     fractions = context.lm.direct.assign(direct=context.lm.direct["direct"] / 100)
     with pytest.raises(ValueError, match=r"direct scores: direct goes up to 0\.\d+; it must be in percent"):
         render_report(replace(context, lm=replace(context.lm, direct=fractions)))
+
+
+def test_planted_tests_come_first(tmp_path, evaluation):
+    rows = [["flips", "tupate-lora", "cosine", "spearman", 7, "mean", 0.96, 0.6, 0.99, 0, 0.002, True],
+            ["flips", "tupate-lora", "cosine", "spearman", 7, "sst2", 0.96, 0.6, 0.99, 0, 0.002, True],
+            ["own", "label-histogram", "cosine", "mrr", 8, "mean", 0.3, 0.2, 0.5, 0.34, 0.6, False]]  # fmt: skip
+    columns = [
+        "test",
+        "method",
+        "similarity",
+        "measure",
+        "boxes",
+        "target",
+        "value",
+        "lo",
+        "hi",
+        "chance",
+        "p",
+        "passes",
+    ]
+    pd.DataFrame(rows, columns=columns).to_csv(evaluation / "planted.csv", index=False)
+    (tmp_path / "planted.png").write_bytes(PNG)
+    planted = FigureText(base=str(tmp_path / "planted"), title="Planted", caption="Ladders.")
+    made = texts(tmp_path, ("table1",)).model_copy(update={"planted": planted})
+    html = render_report(
+        replace(synthetic_context(tmp_path), llm=None, lm=lm_results(made, evaluation, RESOURCES / "paper"))
+    )
+    assert Page(html).headings[1] == "Is an order found that is there?"
+    text = section(html, "planted")
+    assert "0.60 to 0.99" in text and "passes" in text and "label histogram (baseline)" in text
+    assert text.count("TuPaTE by LoRA") == 1 and "<img" in text

@@ -189,6 +189,16 @@ def test_planted_tests_ask_for_the_vectors_that_they_compare(plan, tmp_path, tar
     targets = {"tupate": ["rte"], "taskemb": TRIO}
     wanted |= {f"{VECTORS}/{method}/dte/{name}.safetensors" for method, each in targets.items() for name in each}
     assert cells == set() and vectors == wanted == set(workflow.lm.planted_files())
+    assert workflow.lm.planted_labels() == {f"{MODEL}/{d}": f"results/labels/{MODEL}/{d}/lm.jsonl.gz" for d in TRIO}
+    assert workflow.lm.planted_rows() == {name: f"results/data/{name}/train.jsonl.gz" for name in TRIO}
+
+
+def test_a_quality_that_is_a_score_asks_for_the_score_file(plan):
+    boxes = {"rte": {f"{model}/rte": "score" for model in ("bert-base", "gpt2", "t5-base")}}
+    section = ladder(boxes) | {"models": ["bert-base", "gpt2", "t5-base"]}
+    assert plan("planted", lm=section).lm.planted_scores() == {
+        f"{model}/rte": f"results/finetuned/{model}/rte.score.json" for model in ("bert-base", "gpt2", "t5-base")
+    }
 
 
 def test_a_run_without_planted_tests_compares_no_vectors_for_them(plan):
@@ -398,6 +408,7 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
         (ladder({"cq": {"a": 1, "b": 2, "c": 3}}), "planted.ladders.l: 'cq' is none of this section's datasets"),
         (ladder({"rte": {"a": 1, "b": 2, "c": 3}}), "planted.ladders.l: 'a' is neither a plug-in nor a model/dataset"),
         (ladder({"rte": {"a": 1, "b": 1, "c": 1}}), "all boxes for 'rte' have the same quality"),
+        (ladder({"rte": {"a": 1, "b": 2, f"{MODEL}/stsb": "score"}}), f"'{MODEL}/stsb' has no score on 'rte'"),
         (ladder({"rte": {"a": 1, "b": 0}}), "'rte' has 2 boxes, whose order says nothing"),
         (
             ladder({"rte": {"a": 1, "b": 2, "c": 3}, "stsb": {"a": 1, "b": 2, "c": 3, "d": 4}}),
