@@ -230,7 +230,8 @@ def test_models_and_datasets_of_such_ids_go_through_to_the_report_of_transfer(ca
 
     texts = {"title": "T", "caption": "C"}
     transfer_table(TransferTableSettings(table="table1", **texts), cells=files["table1"], targets=files["lm_targets"],
-                   similarities=EVALUATION / "lm_similarities.csv", direct=files["lm_direct"], printed=PRINTED / "table1.csv",
+                   similarities=EVALUATION / "lm_similarities.csv", direct=files["lm_direct"],
+                   printed=PRINTED / "table1.csv",
                    csv=Path("t.csv"), markdown=Path("t.md"), latex=Path("t.tex"))  # fmt: skip
     assert "none" in set(read_texts(Path("t.csv"))["model"])
     put = {"surrogate": "s", "method": "tupate", "vectors": 1, "measured": 0}
