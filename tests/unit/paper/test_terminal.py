@@ -278,8 +278,15 @@ def test_show_of_planted_tests_alone(tmp_path, capsys):
     (tmp_path / "evaluation/planted.csv").write_text(
         head + rows.format("mean") + rows.format("a").split("\n")[0] + "\n"
     )
+    similar = "test,method,model,source,target,dte_learned,mte_learned\nflips,tupate-lora,f,own,a,{},no\n"
+    similar += "own,label-histogram,m,a,a,,\n"
+    (tmp_path / "evaluation/planted_similarities.csv").write_text(similar.format("yes"))
     show(tmp_path)
     shown = capsys.readouterr().out
+    assert "did not learn" not in shown, "a box whose answers are noise is not to be learned"
+    (tmp_path / "evaluation/planted_similarities.csv").write_text(similar.format("no"))
+    show(tmp_path)
+    assert "1 of 1 dataset embeddings did not learn" in " ".join(capsys.readouterr().out.split())
     assert shown.count("TuPaTE by LoRA") == 1, "rows of single targets are in the file"
     assert "0.13 to 1.00" in shown and "passes" in shown and "not defined" in shown and "fails" in shown
 
