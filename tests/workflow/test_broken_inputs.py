@@ -25,7 +25,7 @@ def test_every_step_of_the_llm_experiment_with_broken_inputs(finished, tmp_path)
 def test_a_broken_registry_says_so_without_a_traceback(finished, tmp_path, broken):
     run = copied(finished, tmp_path / "project")
     wrong = []
-    for kind in KINDS:
+    for kind in KINDS.keys() - {"cut"}:  # half of a YAML file may be a whole one
         with Broken(run / broken, kind):
             done = run.snakemake("--dry-run", check=False)
         if done.returncode not in (1, 2) or "Traceback" in done.stdout or broken not in done.stdout:
