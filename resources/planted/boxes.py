@@ -1,7 +1,8 @@
 """Black boxes whose right order is known, because it was made: half of the texts of U get one word, half the other.
 
 Every box but the constant one says each word for exactly half of the texts, so no method can tell boxes apart by how
-often they say a word.
+often they say a word. Each names the dataset whose classes its words are; the rows of it that a box gets as `train` are
+not read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 Text = tuple[str, ...]
+Train = Sequence[tuple[Text, str]]
 
 
 def judged(
@@ -22,6 +24,7 @@ def judged(
     high: str,
     flipped: float = 0.0,
     seed: int = 42,
+    train: Train = (),
 ) -> list[str]:
     """Say `high` of the half of the texts of which another box says the class `raised` with most probability.
 
@@ -39,12 +42,12 @@ def judged(
     return labels
 
 
-def length(texts: list[Text], low: str, high: str) -> list[str]:
+def length(texts: list[Text], low: str, high: str, train: Train = ()) -> list[str]:
     """Say `high` of the longer half of the texts, by characters."""
     return _halves([sum(map(len, segments)) for segments in texts], low, high)
 
 
-def projection(texts: list[Text], low: str, high: str, seed: int = 42) -> list[str]:
+def projection(texts: list[Text], low: str, high: str, seed: int = 42, train: Train = ()) -> list[str]:
     """Say `high` of the half of the texts whose words have the larger mean weight; a word's weight is drawn."""
 
     def weight(word: str) -> float:
@@ -54,7 +57,7 @@ def projection(texts: list[Text], low: str, high: str, seed: int = 42) -> list[s
     return _halves([sum(map(weight, each)) / max(1, len(each)) for each in words], low, high)
 
 
-def constant(texts: list[Text], word: str) -> list[str]:
+def constant(texts: list[Text], word: str, train: Train = ()) -> list[str]:
     """Say the same of every text."""
     return [word] * len(texts)
 

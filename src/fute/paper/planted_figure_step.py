@@ -49,7 +49,7 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
             panels.append(_retrieval_panel(of_test[of_test["measure"] == "mrr"], str(test)))
     with style.context(["default", STYLE]):
         lines = -(-len(panels) // COLUMNS)
-        figure = Figure(figsize=(8.4, 3.0 * lines + 0.3), layout="constrained")
+        figure = Figure(figsize=(8.4, 3.6 * lines + 0.3), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(lines, COLUMNS, squeeze=False).ravel()
         for draw, panel in zip(panels, axes, strict=False):
@@ -70,7 +70,7 @@ def _name(method: str, similarity: str) -> str:
 
 
 def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:
-    own = rows[(rows["test"] == test) & (rows["target"] == target)]
+    own = rows[(rows["test"] == test) & (rows["target"] == target)].sort_values("quality", kind="stable")
     results = found[(found["test"] == test) & (found["target"] == target)]
 
     def draw(axes: Axes) -> None:
@@ -86,7 +86,7 @@ def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: st
                 values = (values - values.mean()) / values.std()
                 axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
         axes.set(title=f"{test}: {target}", xlabel="quality, as made", ylabel="similarity, standardised")
-        axes.legend(fontsize=6, frameon=False)
+        axes.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
     return draw
 
