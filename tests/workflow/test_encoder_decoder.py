@@ -17,18 +17,18 @@ pytestmark = pytest.mark.workflow
 SURROGATE = "tiny-t5"
 TABLE = "results/paper/tables/table3.md"
 METHODS = ["taskemb", "tupate", "tupate-lora", "tupate-bias", "textemb", "labelcov"]
-TRAINED = {"epochs": 4, "batch_size": 4, "min_steps": 10}
+TRAINED = {"epochs": 6, "batch_size": 4, "min_steps": 10}
 
 
 def both(recipe: dict) -> dict:
     return {"pairs": 12, "mte": recipe, "dte": {**recipe, "max_epochs": None, "patience": None}}
 
 
-TUNED = {"epochs": 4, "batch_size": 4, "learning_rate": 0.01}
+TUNED = {"epochs": 6, "batch_size": 4, "learning_rate": 0.01}
 VALUES = {
     "surrogate": {"name": SURROGATE, "settings": {"family": "encoder-decoder", "max_input_tokens": 24}},
     "methods": METHODS,
-    "taskemb": both({"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "store": "float16"}),
+    "taskemb": both({"epochs": 6, "batch_size": 4, "learning_rate": 1e-3, "store": "float16"}),
     "tupate": both(TUNED | {"learning_rate": 0.05, "length": 3, "order_seeds": [42, 43], "dropout": 0}),
     "tupate_lora": both(TUNED),
     "tupate_bias": both(TUNED),

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
+from support.small_lms import save_small
 from support.stand_ins import pairs, save_stand_in
 
 from fute.artifacts import sha256_file
 from fute.config.run import Run, parse_run
 from fute.config.sections import ConfigError
 from fute.data.rows import BadRow
-from fute.embeddings import EmbeddingError, load
+from fute.embeddings import EmbeddingError, cosine, load
 from fute.embeddings.compare_files import compare_files
 from fute.embeddings.embed_file import embed_file, read_pairs, surrogate_sha256
 
@@ -146,3 +147,26 @@ def test_own_pairs_name_the_classes_of_a_head(tmp_path, monkeypatch, model):
         embed_file(run(form="heads"), Path("own.jsonl"), Path("c.safetensors"), **how)
     embed_file(run(form="heads"), Path("own.jsonl"), Path("c.safetensors"), **how, classes=("drama", "comedy", "news"))
     assert load(Path("c.safetensors")).meta["head"]["outputs"] == 3
+
+
+def test_covariances_of_own_pairs_need_no_surrogate(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    encoder = save_small(tmp_path / "encoder", "bert")
+    rows = [json.loads(line) for line in write(Path("a.jsonl"), 1).read_text().splitlines()]
+    names = sorted({row["y"] for row in rows})
+    assert len(names) == 2
+    opposite = dict(zip(names, reversed(names), strict=True))
+    said = {"b": opposite.get, "one": lambda y: names[0]}
+    for name, say in said.items():
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row | {"y": say(row["y"])}) + "\n" for row in rows))
+    for name in ("a", "b"):
+        embed_file(run(), Path(f"{name}.jsonl"), Path(name), method="labelcov", kind="mte", model=encoder)
+        assert f"{name}: 32 numbers from 24 pairs" in capsys.readouterr().out
+    assert cosine(load(Path("a")), load(Path("b"))) == pytest.approx(-1)
+    assert json.loads(Path("a.prov.json").read_text())["record"]["counts"] == {"pairs": 24}
+    with pytest.raises(EmbeddingError, match="there is no vector: the output is the same"):
+        embed_file(run(), Path("one.jsonl"), Path("one"), method="labelcov", kind="mte", model=encoder)
+    with pytest.raises(ConfigError, match="leave out --dev"):
+        embed_file(run(), Path("a.jsonl"), Path("x"), method="labelcov", kind="dte", model=encoder, dev=Path("b.jsonl"))
+    with pytest.raises(ConfigError, match=r"results/models/minilm-l6 holds no model"):
+        embed_file(run(), Path("a.jsonl"), Path("x"), method="labelcov", kind="mte")
