@@ -18,7 +18,7 @@ from fute.paper.grids import list_grid
 from fute.paper.html_template import TEMPLATE
 from fute.paper.learning import COLUMNS, datasets_failed, learning_grids, learning_warnings
 from fute.paper.report_llm import LlmResults, llm_sections
-from fute.paper.report_lm import LmResults, lm_sections
+from fute.paper.report_lm import LmResults, lm_sections, planted_sections
 from fute.paper.report_parts import Section
 
 
@@ -83,6 +83,7 @@ def render_report(context: ReportContext) -> str:
     run = Section("run", "What was run", pairs=list(context.settings.items()))
     learning, failed = _learning_section(context)
     sections = [
+        *(planted_sections(context.lm) if context.lm else ()),
         *((*learning, run) if failed else (run, *learning)),
         *(lm_sections(context.lm) if context.lm else ()),
         *(llm_sections(context.llm) if context.llm else ()),

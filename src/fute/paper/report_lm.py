@@ -70,9 +70,7 @@ class LmResults:
 
 def lm_sections(results: LmResults) -> list[Section]:
     """Sections of the experiment, in order. Raises ValueError for tables that lack columns."""
-    planted = [] if results.planted is None else [_planted_section(results.planted, results.planted_figures)]
     return [
-        *planted,
         *(section for table in results.tables for section in _table_sections(table, results.targets)),
         _direct_section(results.direct),
         Section(
@@ -83,6 +81,11 @@ def lm_sections(results: LmResults) -> list[Section]:
         ),
         _cost_section(results.embeddings),
     ]
+
+
+def planted_sections(results: LmResults) -> list[Section]:
+    """What the planted tests of the run found; none without such tests."""
+    return [] if results.planted is None else [_planted_section(results.planted, results.planted_figures)]
 
 
 def _planted_section(found: pd.DataFrame, figures: Sequence[ReportFigure]) -> Section:
