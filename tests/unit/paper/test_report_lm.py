@@ -157,7 +157,7 @@ def test_planted_tests_come_first(tmp_path, evaluation):
     html = render_report(
         replace(synthetic_context(tmp_path), llm=None, lm=lm_results(made, evaluation, RESOURCES / "paper"))
     )
-    assert Page(html).headings[1] == "Is an order found that is there?"
+    assert Page(html).headings[0] == "Is an order found that is there?"
     text = section(html, "planted")
     assert "0.60 to 0.99" in text and "passes" in text and "label histogram (baseline)" in text
     assert text.count("TuPaTE by LoRA") == 1 and "<img" in text
