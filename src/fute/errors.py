@@ -48,8 +48,8 @@ def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
     if strange and isinstance(error, (LookupError, TypeError, ValueError, AttributeError)):
         named = ", ".join(map(str, strange[:5])) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
         return (
-            f"cannot use what it was given ({type(error).__name__}: {' '.join(str(error).split())}): these files have "
-            f"no record, so they may hold something else: {named}"
+            f"cannot use what it was given ({type(error).__name__}{_place(error)}: {' '.join(str(error).split())}): "
+            f"these files have no record, so they may hold something else: {named}"
         )
     return None
 
@@ -96,6 +96,12 @@ def _raised_here(error: BaseException) -> bool:
     last = traceback.extract_tb(error.__traceback__)[-1:]
     here = bool(last) and Path(last[0].filename).is_relative_to(PACKAGE) and (last[0].line or "").startswith("raise ")
     return here and not isinstance(error, (AssertionError, NotImplementedError))
+
+
+def _place(error: BaseException) -> str:
+    """Where in this package an error arose, for whoever looks for a fault of the program instead."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)]
+    return f" at {Path(own[-1].filename).relative_to(PACKAGE.parent)}:{own[-1].lineno}" if own else ""
 
 
 def _files(arguments: Sequence[str]) -> Iterator[Path]:

@@ -13,7 +13,7 @@ import pytest
 from support.broken_files import KINDS, Broken
 
 from fute import cli, steps
-from fute.artifacts import Step, jsonl_bytes
+from fute.artifacts import Step, csv_bytes, jsonl_bytes
 from fute.embeddings.vectors import Embedding, save
 from fute.errors import damage, one_line
 
@@ -208,3 +208,10 @@ def test_an_interrupt_is_no_traceback(monkeypatch, capsys):
 
     monkeypatch.setattr(steps, "run", stop)
     assert run("table3") == 130 and capsys.readouterr().err == "fute: interrupted\n"
+
+
+def test_an_error_from_inside_the_package_says_where():
+    with pytest.raises(TypeError) as caught:
+        csv_bytes(5)
+    told = one_line(caught.value, ["step", "pairs.jsonl"])
+    assert re.match(r"cannot use what it was given \(TypeError at fute/artifacts\.py:\d+: ", told)

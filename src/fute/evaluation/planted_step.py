@@ -14,9 +14,9 @@ import numpy as np
 from fute import paths
 from fute.artifacts import Step, read_jsonl
 from fute.display_names import LEVEL, SIMILARITY_ROWS
-from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space, load
+from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space
 from fute.evaluation.planted import Found, ladder_test, retrieval_test
-from fute.evaluation.similarities_step import centre_of, similarity_row
+from fute.evaluation.similarities_step import centre_of, loader, similarity_row
 from fute.specs.planted import PlantedSettings
 
 MEAN = "mean"
@@ -48,13 +48,7 @@ def planted(
     They are what the baseline `label-histogram` compares.
     files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
     """
-    given = {path.as_posix() for path in files}
-
-    def get(path: str) -> Embedding:
-        if path not in given:
-            raise ValueError(f"{path} is not among the files of this step")
-        return load(Path(path))
-
+    get = loader(files)
     more = [path for named in (scores, labels, train) for path in named.values()]
     measured = {box: json.loads(path.read_text(encoding="utf8"))["mean"] for box, path in scores.items()}
     found, rows = [], []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +123,8 @@ def _cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.divide(vectors @ other, norms, out=np.zeros(len(vectors)), where=norms > 0)
 
 
-def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
-    """Write similarities.csv and controls.csv.
-
-    cosines: one row per (MTE, DTE) of one category. controls: one row per (method, model, dataset).
-    files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
-    """
+def loader(files: Sequence[Path]) -> Callable[[str], Embedding]:
+    """A function that loads one of these files by its path. It raises ValueError for any other path."""
     given = {path.as_posix() for path in files}
 
     def get(path: str) -> Embedding:
@@ -136,6 +132,16 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
             raise ValueError(f"{path} is not among the files of this step")
         return load(Path(path))
 
+    return get
+
+
+def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines: Path, controls: Path) -> None:
+    """Write similarities.csv and controls.csv.
+
+    cosines: one row per (MTE, DTE) of one category. controls: one row per (method, model, dataset).
+    files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
+    """
+    get = loader(files)
     rows, checks = [], []
     for method in settings.methods:
         base = settings.other_models.get(method, settings.surrogate), method
