@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fute.config.categories import CLASSES
-from fute.config.sections import Section
+from fute.config.categories import CLASSES, ENTRIES
+from fute.config.sections import Id, Section
 
 Source = Literal["builtin", "files", "hub"]
-DatasetCategory = Literal["sa", "nli", "cr", "qa"]
+OWN_CLASSES = ("cr", "qa")
+"""Categories whose datasets have classes, or answers, of their own; those of `config/categories.yaml` share them."""
 Task = Literal["classification", "regression", "span"]
 Metric = Literal["accuracy", "f1", "matthews", "spearman", "span_f1"]
 # the forms of raw rows that `fute.data.readers` knows: of labels, and of answers in a context
@@ -114,9 +115,9 @@ class DatasetSettings(Section):
     """One labelled dataset: what is learned on it, and how its raw rows are read."""
 
     title: str = Field(description="Name in tables and figures.")
-    category: DatasetCategory = Field(
-        description="`sa` (sentiment analysis) and `nli` (natural language inference) have the same classes in all "
-        "their datasets; `cr` (classification and regression) and `qa` (question answering) have their own."
+    category: Id = Field(
+        description="An id of `config/categories.yaml`, whose datasets have the same classes; or `cr` (classification "
+        "and regression) or `qa` (question answering), whose datasets have their own."
     )
     task: Task = Field("classification", description="What a model learns: classes, a number, or a span of a context.")
     metric: Metric = Field(
@@ -151,8 +152,8 @@ class DatasetSettings(Section):
     )
     classes: tuple[str, ...] = Field(
         (),
-        description="Class names in the order of class indices (task `classification`). For `sa`: negative, positive; "
-        "for `nli`: entailment, neutral, contradiction.",
+        description="Class names in the order of class indices (task `classification`). In a category they are the "
+        "category's, and may be left out; so may `labels`, where the raw labels are the class names.",
     )
     scale: Scale | None = Field(None, description="Range and step of the numbers (task `regression`).")
     splits: SplitNames = Field(description="The raw splits to learn from and to evaluate on.")
@@ -215,6 +216,13 @@ class DatasetSettings(Section):
         own = {"files": self.files.reader, "hub": self.hub.reader if self.hub else None}.get(source)
         return own or self.reader
 
+    @model_validator(mode="before")
+    @classmethod
+    def _classes_of_category(cls, values: Any) -> Any:
+        """In a category, classes that are not given are the category's, and labels the names of the classes."""
+        classes = CLASSES.get(str(values.get("category"))) if isinstance(values, dict) else None
+        return {"classes": classes, "labels": {name: name for name in classes}} | values if classes else values
+
     @model_validator(mode="after")
     def _consistent(self) -> DatasetSettings:
         if self.metric not in METRICS[self.task]:
@@ -225,8 +233,7 @@ class DatasetSettings(Section):
         for source in get_args(Source):
             if (reader := self.reader_of(source)) not in known:
                 raise ValueError(f"reader {reader} does not give what task {self.task} needs; use one of {list(known)}")
-        if self.category in ("sa", "nli"):
-            self._check_shared_classes()
+        self._check_category()
         if self.reader == "fields":
             if not 1 <= len(self.fields) <= 2 or self.label_field is None:
                 raise ValueError("reader fields needs fields (one or two text fields) and label_field")
@@ -248,9 +255,13 @@ class DatasetSettings(Section):
                 raise ValueError("give either splits.test or heldout_share: evaluation rows come from one of them")
         return self
 
-    def _check_shared_classes(self) -> None:
-        if self.task != "classification" or self.classes != CLASSES[self.category]:  # type: ignore[index]
-            raise ValueError(f"classes must be {list(CLASSES[self.category])} for category {self.category}")  # type: ignore[index]
-        segments = {"sa": 1, "nli": 2}[self.category]
+    def _check_category(self) -> None:
+        if self.category in OWN_CLASSES:
+            return
+        if self.category not in ENTRIES:
+            raise ValueError(f"there is no category {self.category!r}; use one of {[*ENTRIES, *OWN_CLASSES]}")
+        if self.task != "classification" or self.classes != CLASSES[self.category]:
+            raise ValueError(f"classes must be {list(CLASSES[self.category])} for category {self.category}")
+        segments = len(ENTRIES[self.category].segments)
         if len(self.fields) != segments:
             raise ValueError(f"fields must name {segments} text field(s) for category {self.category}")

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from fute.config.categories import TITLES
 from fute.csv_files import read_texts
 from fute.display_names import p_text
 from fute.paper.cells import MISSING, interval_texts, require_columns, require_percent, row_order, text_frame
 
-CATEGORIES = {"sa": "SA", "nli": "NLI"}
+CATEGORIES = TITLES
+"""Category -> its name in the table."""
 METRICS = {"performance": "Performance", "rate": "Rate", "ndcg": "NDCG"}
 METHODS = (
     "MI",
