@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -22,6 +23,19 @@ Reader = LabelReader | SpanReader
 
 def _as_list(value: object) -> object:
     return (value,) if isinstance(value, str) else value
+
+
+WHOLE = re.compile(r"-?\d+(\.0+)?")
+
+
+def _spellings(label: object) -> tuple[str, ...]:
+    """How a registry entry may write a raw label: as Python does, or a whole number with or without decimals."""
+    text = str(label)
+    if isinstance(label, bool):
+        return text, text.lower()
+    if WHOLE.fullmatch(text):
+        return text, text.split(".")[0], f"{text.split('.')[0]}.0"
+    return (text,)
 
 
 OneOrMore = str | tuple[str, ...]
@@ -204,7 +218,12 @@ class DatasetSettings(Section):
 
     def is_unlabelled(self, label: object) -> bool:
         """Whether a raw label means that the row has none. A number is always one, -1 too."""
-        return self.task == "classification" and str(label) in self.unlabelled
+        return self.task == "classification" and any(text in self.unlabelled for text in _spellings(label))
+
+    def class_of(self, label: object) -> str | None:
+        """Class of a raw label; None for one that is not in `labels`. 1, 1.0 and "1.0" are one label."""
+        known = self.label_map
+        return next((known[text] for text in _spellings(label) if text in known), None)
 
     @property
     def group(self) -> Literal["cr", "qa"]:

@@ -170,13 +170,14 @@ def _row(dataset_id: str, settings: DatasetSettings, row_id: str, example: Examp
             raise BadRow(where, field, f"is {label}, outside {low} to {high}", f"correct it or scale of {dataset_id}")
         target = number_target(label, low=low, high=high, step=settings.scale.step)
         return Row(row_id, example.segments, target, value=float(label))
-    if not isinstance(label, str | int):
-        raise BadRow(where, field, f"is {label!r}, neither text nor integer", "correct the row")
-    if str(label) not in settings.label_map:
+    if not isinstance(label, str | int | float):
+        raise BadRow(where, field, f"is {label!r}, neither text nor number", "correct the row")
+    name = settings.class_of(label)
+    if name is None:
         labels = ", ".join(settings.label_map)
         remedy = f"correct it, or add it to labels or unlabelled of {dataset_id} (known: {labels})"
         raise BadRow(where, field, f"has the unknown label {label!r}", remedy)
-    return Row(row_id, example.segments, settings.label_map[str(label)])
+    return Row(row_id, example.segments, name)
 
 
 def _class_counts(settings: DatasetSettings, rows: list[Row]) -> dict[str, int]:

@@ -264,7 +264,7 @@ def test_entries_that_contradict_themselves_are_refused(values, changes, message
 
 def test_a_set_that_nobody_may_pass_on_says_how_to_get_it(tmp_path):
     one = settings(SQUAD, reader="multiqa", obtain="ask its makers")
-    with pytest.raises(SourceError, match=r"newsqa, source files: .*neither exists; ask its makers"):
+    with pytest.raises(SourceError, match=r"newsqa, source files: .*does not exist, nor .*; ask its makers"):
         load_dataset_rows("newsqa", one, source="files", root=tmp_path)
     with pytest.raises(SourceError, match="newsqa: has no hub entry in the registry; ask its makers"):
         load_dataset_rows("newsqa", one, source="hub", root=None)
