@@ -125,6 +125,17 @@ class Sizes(Section):
     dev: int | None = Field(None, description="Rows of the official split that is evaluated on. `null`: unknown.")
 
 
+class Unusable(Section):
+    """How many rows of a split may be of no use; both limits hold."""
+
+    share: float = Field(0.001, ge=0, lt=1, description="Largest share of the rows.")
+    rows: int = Field(5, ge=0, description="Most rows.")
+
+    def allows(self, unusable: int, read: int) -> bool:
+        """Whether so many unusable rows among all that were read may be left out."""
+        return unusable <= self.rows and unusable <= self.share * read
+
+
 class DatasetSettings(Section):
     """One labelled dataset: what is learned on it, and how its raw rows are read."""
 
@@ -177,12 +188,16 @@ class DatasetSettings(Section):
         lt=1,
         description="Share of the rows that is cut from train to evaluate on, for a dataset without `splits.test`.",
     )
+    max_unusable: Unusable = Field(
+        Unusable(),
+        description="Most rows of a split that are left out because nothing can be made of them: an empty or missing "
+        "text, a label that is not known. Beyond that the first of them are listed in an error.",
+    )
     max_skipped: float = Field(
         default=0,
         ge=0,
         lt=1,
-        description="Largest share of questions without an answer span that may be skipped. 0: the first one is an "
-        "error.",
+        description="Largest share of questions without an answer span that may be skipped. 0: they are unusable rows.",
     )
     distractors: int | None = Field(
         default=None,

@@ -122,7 +122,7 @@ REGISTRIES = (
         "config/datasets.yaml",
         DatasetSettings,
         "The labelled datasets. Each entry is `id: {keys}`; `llm.datasets` and `lm.datasets` name ids.",
-        (("splits",), ("scale",), ("expected",), ("files",), ("hub",)),
+        (("splits",), ("scale",), ("max_unusable",), ("expected",), ("files",), ("hub",)),
     ),
     Book(
         "config/categories.yaml",
