@@ -9,6 +9,8 @@ SNAKEMAKE := $(VENV)/bin/snakemake
 PYTEST := PATH="$$PWD/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src $(PY) -m pytest
 # an empty variable in the caller's environment must not reach the workflow
 export PYTHONNOUSERSITE := 1
+# without compiled files of its libraries a process of torch takes twice as long to start
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo planted test test-long lint unit runs engines cluster-test test-pythons bench locks docs clean
 

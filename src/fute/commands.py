@@ -30,7 +30,9 @@ def embed(
     pairs: Path,
     output: Annotated[Path, typer.Option()],
     config: Annotated[Path, typer.Option(help="settings with the surrogate and the recipe")] = Path("config.yaml"),
-    method: Annotated[str, typer.Option(help=f"one of {', '.join(METHODS)}")] = "tupate",
+    method: Annotated[
+        str | None, typer.Option(help=f"one of {', '.join(METHODS)}; default: the first of the settings")
+    ] = None,
     kind: Annotated[str, typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")] = "dte",
     model: Annotated[Path | None, typer.Option(help="folder of the surrogate, or LabelCov's encoder")] = None,
     dev: Annotated[Path | None, typer.Option(help="held-out pairs, for recipes that stop early")] = None,
@@ -39,12 +41,13 @@ def embed(
     """Learn the task embedding of your own (x, y) pairs; the file has one JSON object with x and y per line."""
     from fute.config.run import load_run
 
-    if method not in METHODS or kind not in ("dte", "mte"):
+    if (method and method not in METHODS) or kind not in ("dte", "mte"):
         raise typer.BadParameter(f"--method is one of {', '.join(METHODS)}, --kind one of dte, mte")
     run = load_run(config)
     from fute.embeddings.embed_file import embed_file
 
     named = tuple(classes.split(",")) if classes else ()
+    method = method or run.config.methods[0]
     embed_file(run, pairs, output, method=method, kind=kind, model=model, dev=dev, classes=named)
 
 

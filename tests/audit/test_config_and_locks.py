@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def identity(**changes: Any) -> str:
     """Of the demo with other settings; those of the section lm under `lm`."""
-    values = read_yaml(ROOT / "config.yaml")
+    values = read_yaml(ROOT / "tests/support/both.yaml")
     lm = values["lm"] | changes.pop("lm", {})
     return config_sha256(parse_run(values | {"lm": lm} | changes, ROOT / "config"))
 
@@ -31,7 +31,7 @@ def test_a_setting_does(setting):
 
 
 def test_a_run_without_language_models_has_an_identity():
-    values = read_yaml(ROOT / "config.yaml") | {"lm": None}
+    values = read_yaml(ROOT / "tests/support/both.yaml") | {"lm": None}
     assert config_sha256(parse_run(values, ROOT / "config")) != identity()
 
 
@@ -50,7 +50,7 @@ def test_a_file_that_leaves_the_datas_folder_to_the_command_line_is_the_runs(mon
 
 def test_a_file_that_is_no_whole_configuration_is_not_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = parse_run(read_yaml(ROOT / "config.yaml"), ROOT / "config")
+    run = parse_run(read_yaml(ROOT / "tests/support/both.yaml"), ROOT / "config")
     for text in ("name: demo\n", "- a\n", "data: {source: files}\n"):
         Path("part.yaml").write_text(text)
         assert config_identity(run, Path("part.yaml")).file is None

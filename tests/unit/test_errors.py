@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [])
     Path("pairs.jsonl").write_bytes(jsonl_bytes([{"x": "good", "y": "yes"}, {"x": "bad", "y": "no"}]))
     Path("dev.jsonl").write_bytes(Path("pairs.jsonl").read_bytes())
-    Path("config.yaml").write_text((steps.PACKAGE.parents[1] / "config.yaml").read_text())
+    Path("config.yaml").write_text((steps.PACKAGE.parents[1] / "tests/support/both.yaml").read_text())
     for name in "ab":
         vector = np.arange(1, 4, dtype=np.float32)
         save(Embedding(vector, "tupate", {}, {}, vector[None]), Path(f"{name}.safetensors"))

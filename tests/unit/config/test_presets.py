@@ -143,7 +143,7 @@ def plan(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def make(**changes: Any) -> Plan:
-        content = read_yaml(ROOT / "config.yaml") | {"lm": None}
+        content = read_yaml(ROOT / "tests/support/both.yaml") | {"lm": None}
         return Plan(parse_run(content | changes, ROOT / "config"), (), tmp_path)
 
     return make

@@ -114,14 +114,15 @@ def test_every_shipped_configuration_loads(path):
     content = read_yaml(path)
     data = content["data"] | ({"root": "DIR"} if content["data"]["source"] == "files" else {})
     run = parse_run(content | {"data": data}, REGISTRIES)
-    assert run.config.categories == (CATEGORIES if content["llm"] else ())
+    assert run.config.categories == tuple((content["llm"] or {}).get("prompts", CATEGORIES if content["llm"] else ()))
     assert all(run.prompts_of(category) and run.datasets_of(category) for category in run.config.categories)
 
 
-def test_the_demo_is_a_run_of_one_small_model():
+def test_the_demo_is_a_run_of_small_models_with_a_planted_test():
     run = load_run(ROOT / "config.yaml")
-    assert run.config.llm.models == (run.config.surrogate.name,) == ("smollm2-135m",)
-    assert [p.number for p in run.prompts_of("nli")] == [1, 5, 9, 12]
+    assert run.config.llm.models == ("smollm2-135m",) and run.config.lm.models == ("minilm-l6",)
+    assert run.config.methods == ("labelcov",) and run.config.lm.planted.ladders
+    assert [p.number for p in run.prompts_of("sa")] == [1, 3, 5, 7]
     assert run.datasets_of("sa") == ("mini-films", "mini-series")
     assert run.config.note, "a small run says that it is no evidence"
 

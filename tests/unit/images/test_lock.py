@@ -285,7 +285,7 @@ def test_folders_behind_symbolic_links_are_there_under_both_names(tmp_path):
 
 
 def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
-    run = parse_run(read_yaml(ROOT / "config.yaml"), ROOT / "config")
+    run = parse_run(read_yaml(ROOT / "tests/support/both.yaml"), ROOT / "config")
 
     def keys(**hashes: str) -> tuple[set[str], set[str]]:
         made = Plan(run, (), tmp_path, images=hashes)

@@ -44,7 +44,7 @@ def plan(tmp_path, monkeypatch):
     (tmp_path / "config/prompts/topics.yaml").write_text(yaml.safe_dump({"category": "topics", "prompts": own_prompts}))
 
     def make(**changes):
-        demo = read_yaml(ROOT / "config.yaml")
+        demo = read_yaml(ROOT / "tests/support/both.yaml")
         values = demo | {
             "data": {"source": "files", "root": str(tmp_path / "data"), "dev_share": 0}, "lm": None,
             "unsup": demo["unsup"] | {"topics": demo["unsup"]["sa"]},
@@ -71,5 +71,6 @@ def test_ten_classes_reach_every_step(plan):
 
 
 def test_a_run_may_score_a_category_in_another_way(plan):
-    llm = read_yaml(ROOT / "config.yaml")["llm"] | {"datasets": {"topics": ["own"]}, "metrics": {"topics": "accuracy"}}
+    llm = read_yaml(ROOT / "tests/support/both.yaml")["llm"]
+    llm |= {"datasets": {"topics": ["own"]}, "metrics": {"topics": "accuracy"}}
     assert plan(llm=llm | {"prompts": {}}).llm.selection_settings()["metrics"] == {"topics": "accuracy"}

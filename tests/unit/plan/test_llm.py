@@ -36,7 +36,7 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
     """The plan of the demo's LLM experiment with some settings changed, its results in an empty folder."""
 
     def make(*targets: str, registries: Path = ROOT / "config", **changes: Any) -> Plan:
-        values = read_yaml(ROOT / "config.yaml") | {"lm": None}
+        values = read_yaml(ROOT / "tests/support/both.yaml") | {"lm": None}
         return Plan(parse_run(merged(values, changes), registries), targets, tmp_path)
 
     return make
@@ -56,7 +56,7 @@ def edited(folder: Path, old: str, new: str, name: str = "sa") -> Run:
     text = path.read_text(encoding="utf8")
     assert text.count(old) == 1
     path.write_text(text.replace(old, new), encoding="utf8")
-    return parse_run(read_yaml(ROOT / "config.yaml") | {"lm": None}, registries)
+    return parse_run(read_yaml(ROOT / "tests/support/both.yaml") | {"lm": None}, registries)
 
 
 def keys(workflow: Plan) -> dict[str, str]:
@@ -136,7 +136,7 @@ def test_the_demos_llm_experiment_in_numbers(plan):
 
 
 def test_the_demo_has_both_experiments(plan):
-    workflow, of_llm = plan(lm=read_yaml(ROOT / "config.yaml")["lm"]), plan()
+    workflow, of_llm = plan(lm=read_yaml(ROOT / "tests/support/both.yaml")["lm"]), plan()
     part = workflow.lm
     # two models on six datasets; every source to every other target
     assert len(part.finetune.models) == len(part.black_boxes) == 12 and len(part.transfer.runs) == 30
@@ -566,7 +566,7 @@ def local_files(root: Path) -> Plan:
             data = (builtin / name / f"{split}.jsonl").read_bytes()
             (root / name / f"{split}.jsonl.gz").write_bytes(gzip.compress(data, mtime=0))
     shutil.copy(builtin / "pool.jsonl", root)
-    values = read_yaml(ROOT / "config.yaml") | {
+    values = read_yaml(ROOT / "tests/support/both.yaml") | {
         "lm": None,
         "data": {"source": "files", "root": str(root), "dev_share": 0},
     }

@@ -42,21 +42,21 @@ def plan(tmp_path, monkeypatch):
         registry = tmp_path / "config/datasets.yaml"
         registry.write_text(registry.read_text() + yaml.safe_dump({DATASET: entry}))
         data = block("data")["data"] | {"root": str(tmp_path / "DIR")}
-        values = read_yaml(ROOT / "config.yaml") | {"data": data} | changes
+        values = read_yaml(ROOT / "tests/support/both.yaml") | {"data": data} | changes
         return Plan(parse_run(values, tmp_path / "config", "my.yaml"), (), tmp_path)
 
     return make
 
 
 def test_an_own_dataset_is_a_target_of_the_llm_experiment(plan):
-    demo = read_yaml(ROOT / "config.yaml")
+    demo = read_yaml(ROOT / "tests/support/both.yaml")
     workflow = plan(block(DATASET)[DATASET], llm=demo["llm"] | block("data")["llm"], lm=None)
     assert workflow.llm is not None and workflow.data.datasets == (DATASET,)
     assert workflow.data.source(DATASET)["files"][0]["path"] == f"{DATASET}/train.jsonl"
 
 
 def test_an_own_dataset_and_a_function_join_the_language_models(plan):
-    section = read_yaml(ROOT / "config.yaml")["lm"]
+    section = read_yaml(ROOT / "tests/support/both.yaml")["lm"]
     datasets = section["datasets"] | {"cr": [*section["datasets"]["cr"], DATASET]}
     entry = block(DATASET)[DATASET] | {"category": "cr"}
     workflow = plan(entry, llm=None, lm=section | {"datasets": datasets} | block("plugins"))
