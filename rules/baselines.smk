@@ -81,7 +81,7 @@ if LM:
             threads: LM.finetune.threads
             resources:
                 torch=LM.finetune.torch,
-                gpu=min(1, CONFIG.gpus),
+                **gpus(min(1, CONFIG.gpus)),
                 mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).memory_mb(attempt),
                 runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).minutes(attempt),
             params:

@@ -19,9 +19,11 @@ from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.adopt import unadopted
 from fute.blackbox.label_plugin_step import PluginError
 from fute.cluster.job_needs import JobNeeds
+from fute.cluster.resources import gpu_request
 from fute.cluster.slurm import SlurmError, check_jobs
 from fute.cluster.storage import StorageError, writable
 from fute.code_hash import code_sha256
+from fute.config.models import SIZES
 from fute.config.prompts import PromptError
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
@@ -113,6 +115,13 @@ def image(name):
 def code(step, image="paper"):
     """Hash of a step's code, and of its image if the run asks for it; a change of either reruns the step."""
     return PLAN.batches.run_by(image, steps.code(step))
+
+
+def gpus(number):
+    """Resources by which a job asks for GPUs, as `cluster.gpu_request` says. number: or a function of wildcards."""
+    if callable(number):
+        return {key: lambda wc, key=key: gpu_request(CONFIG.cluster, number(wc))[key] for key in gpu_request(CONFIG.cluster, 1)}
+    return gpu_request(CONFIG.cluster, number)
 
 
 def recorded(**outputs):

@@ -19,7 +19,7 @@ rule encoder_states:
     threads: CONFIG.threads
     resources:
         torch=1,
-        gpu=CONFIG.gpus,
+        **gpus(CONFIG.gpus),
         mem_mb=lambda wc, attempt: NEEDS.encoder_states(wc.category).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.encoder_states(wc.category).minutes(attempt),
     params:
@@ -57,7 +57,7 @@ rule embed_batch:
     threads: CONFIG.threads
     resources:
         torch=1,
-        gpu=CONFIG.gpus,
+        **gpus(CONFIG.gpus),
         mem_mb=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).minutes(attempt),
     params:

@@ -27,7 +27,7 @@ if LM:
         threads: LM.finetune.threads
         resources:
             torch=LM.finetune.torch,
-            gpu=CONFIG.gpus,
+            **gpus(CONFIG.gpus),
             mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
             runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
         params:
