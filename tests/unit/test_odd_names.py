@@ -14,6 +14,7 @@ import pytest
 
 from fute import paths
 from fute.artifacts import Step, csv_bytes, gzip_bytes, jsonl_bytes
+from fute.config.categories import CLASSES
 from fute.config.datasets import DatasetSettings
 from fute.config.sections import is_id
 from fute.csv_files import read_table, read_texts
@@ -127,8 +128,9 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
         files=vectors, cosines=files["similarities"], controls=files["controls"],
     )  # fmt: skip
     evaluated = [path for path in labels if path.name != "sa.jsonl.gz"]
+    metrics = dict.fromkeys(CLASSES, "accuracy")
     selection(
-        SelectionSettings(calibration="none", nli_metric="accuracy", draws=10, seed=1, **each),
+        SelectionSettings(calibration="none", classes=CLASSES, metrics=metrics, draws=10, seed=1, **each),
         files=[*evaluated, *scored], similarities=files["similarities"],
         performance=files["performance"], selected=files["selection"], table3=files["table3"],
     )  # fmt: skip

@@ -17,8 +17,9 @@ class DataConfig(Section):
     )
     root: str | None = Field(
         None,
-        description="Folder of the local data: `{dataset}/{split}.jsonl` or `.jsonl.gz` (source `files`, which needs "
-        "it), and of the files that `unsup` names. Best given on the command line: `--config data='{root: DIR}'`.",
+        description="Folder of the local data: `{dataset}/{split}` with the ending `.jsonl`, `.jsonl.gz`, `.json`, "
+        "`.csv`, `.tsv` or `.parquet` (source `files`, which needs it), and of the files that `unsup` names. Best "
+        "given on the command line: `--config data='{root: DIR}'`.",
     )
     test_rows: int | None = Field(
         None, ge=2, description="Most rows to evaluate on per dataset. `null`: the registry's `sample` (1000)."

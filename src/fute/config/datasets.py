@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+import re
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fute.config.categories import CLASSES
-from fute.config.sections import Section
+from fute.config.categories import CLASSES, ENTRIES
+from fute.config.sections import Id, Section
 
 Source = Literal["builtin", "files", "hub"]
-DatasetCategory = Literal["sa", "nli", "cr", "qa"]
+OWN_CLASSES = ("cr", "qa")
+"""Categories whose datasets have classes, or answers, of their own; those of `config/categories.yaml` share them."""
 Task = Literal["classification", "regression", "span"]
 Metric = Literal["accuracy", "f1", "matthews", "spearman", "span_f1"]
 # the forms of raw rows that `fute.data.readers` knows: of labels, and of answers in a context
@@ -21,6 +23,19 @@ Reader = LabelReader | SpanReader
 
 def _as_list(value: object) -> object:
     return (value,) if isinstance(value, str) else value
+
+
+WHOLE = re.compile(r"-?\d+(\.0+)?")
+
+
+def _spellings(label: object) -> tuple[str, ...]:
+    """How a registry entry may write a raw label: as Python does, or a whole number with or without decimals."""
+    text = str(label)
+    if isinstance(label, bool):
+        return text, text.lower()
+    if WHOLE.fullmatch(text):
+        return text, text.split(".")[0], f"{text.split('.')[0]}.0"
+    return (text,)
 
 
 OneOrMore = str | tuple[str, ...]
@@ -110,13 +125,24 @@ class Sizes(Section):
     dev: int | None = Field(None, description="Rows of the official split that is evaluated on. `null`: unknown.")
 
 
+class Unusable(Section):
+    """How many rows of a split may be of no use; both limits hold."""
+
+    share: float = Field(0.001, ge=0, lt=1, description="Largest share of the rows.")
+    rows: int = Field(5, ge=0, description="Most rows.")
+
+    def allows(self, unusable: int, read: int) -> bool:
+        """Whether so many unusable rows among all that were read may be left out."""
+        return unusable <= self.rows and unusable <= self.share * read
+
+
 class DatasetSettings(Section):
     """One labelled dataset: what is learned on it, and how its raw rows are read."""
 
     title: str = Field(description="Name in tables and figures.")
-    category: DatasetCategory = Field(
-        description="`sa` (sentiment analysis) and `nli` (natural language inference) have the same classes in all "
-        "their datasets; `cr` (classification and regression) and `qa` (question answering) have their own."
+    category: Id = Field(
+        description="An id of `config/categories.yaml`, whose datasets have the same classes; or `cr` (classification "
+        "and regression) or `qa` (question answering), whose datasets have their own."
     )
     task: Task = Field("classification", description="What a model learns: classes, a number, or a span of a context.")
     metric: Metric = Field(
@@ -151,8 +177,8 @@ class DatasetSettings(Section):
     )
     classes: tuple[str, ...] = Field(
         (),
-        description="Class names in the order of class indices (task `classification`). For `sa`: negative, positive; "
-        "for `nli`: entailment, neutral, contradiction.",
+        description="Class names in the order of class indices (task `classification`). In a category they are the "
+        "category's, and may be left out; so may `labels`, where the raw labels are the class names.",
     )
     scale: Scale | None = Field(None, description="Range and step of the numbers (task `regression`).")
     splits: SplitNames = Field(description="The raw splits to learn from and to evaluate on.")
@@ -162,12 +188,16 @@ class DatasetSettings(Section):
         lt=1,
         description="Share of the rows that is cut from train to evaluate on, for a dataset without `splits.test`.",
     )
+    max_unusable: Unusable = Field(
+        Unusable(),
+        description="Most rows of a split that are left out because nothing can be made of them: an empty or missing "
+        "text, a label that is not known. Beyond that the first of them are listed in an error.",
+    )
     max_skipped: float = Field(
         default=0,
         ge=0,
         lt=1,
-        description="Largest share of questions without an answer span that may be skipped. 0: the first one is an "
-        "error.",
+        description="Largest share of questions without an answer span that may be skipped. 0: they are unusable rows.",
     )
     distractors: int | None = Field(
         default=None,
@@ -203,7 +233,12 @@ class DatasetSettings(Section):
 
     def is_unlabelled(self, label: object) -> bool:
         """Whether a raw label means that the row has none. A number is always one, -1 too."""
-        return self.task == "classification" and str(label) in self.unlabelled
+        return self.task == "classification" and any(text in self.unlabelled for text in _spellings(label))
+
+    def class_of(self, label: object) -> str | None:
+        """Class of a raw label; None for one that is not in `labels`. 1, 1.0 and "1.0" are one label."""
+        known = self.label_map
+        return next((known[text] for text in _spellings(label) if text in known), None)
 
     @property
     def group(self) -> Literal["cr", "qa"]:
@@ -215,6 +250,13 @@ class DatasetSettings(Section):
         own = {"files": self.files.reader, "hub": self.hub.reader if self.hub else None}.get(source)
         return own or self.reader
 
+    @model_validator(mode="before")
+    @classmethod
+    def _classes_of_category(cls, values: Any) -> Any:
+        """In a category, classes that are not given are the category's, and labels the names of the classes."""
+        classes = CLASSES.get(str(values.get("category"))) if isinstance(values, dict) else None
+        return {"classes": classes, "labels": {name: name for name in classes}} | values if classes else values
+
     @model_validator(mode="after")
     def _consistent(self) -> DatasetSettings:
         if self.metric not in METRICS[self.task]:
@@ -225,8 +267,7 @@ class DatasetSettings(Section):
         for source in get_args(Source):
             if (reader := self.reader_of(source)) not in known:
                 raise ValueError(f"reader {reader} does not give what task {self.task} needs; use one of {list(known)}")
-        if self.category in ("sa", "nli"):
-            self._check_shared_classes()
+        self._check_category()
         if self.reader == "fields":
             if not 1 <= len(self.fields) <= 2 or self.label_field is None:
                 raise ValueError("reader fields needs fields (one or two text fields) and label_field")
@@ -248,9 +289,13 @@ class DatasetSettings(Section):
                 raise ValueError("give either splits.test or heldout_share: evaluation rows come from one of them")
         return self
 
-    def _check_shared_classes(self) -> None:
-        if self.task != "classification" or self.classes != CLASSES[self.category]:  # type: ignore[index]
-            raise ValueError(f"classes must be {list(CLASSES[self.category])} for category {self.category}")  # type: ignore[index]
-        segments = {"sa": 1, "nli": 2}[self.category]
+    def _check_category(self) -> None:
+        if self.category in OWN_CLASSES:
+            return
+        if self.category not in ENTRIES:
+            raise ValueError(f"there is no category {self.category!r}; use one of {[*ENTRIES, *OWN_CLASSES]}")
+        if self.task != "classification" or self.classes != CLASSES[self.category]:
+            raise ValueError(f"classes must be {list(CLASSES[self.category])} for category {self.category}")
+        segments = len(ENTRIES[self.category].segments)
         if len(self.fields) != segments:
             raise ValueError(f"fields must name {segments} text field(s) for category {self.category}")

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_jsonable_python
 
+from fute.config.categories import CategoryEntry
 from fute.config.datasets import DatasetSettings
 from fute.config.models import ModelEntry
 from fute.config.presets import PRESETS
@@ -121,7 +122,13 @@ REGISTRIES = (
         "config/datasets.yaml",
         DatasetSettings,
         "The labelled datasets. Each entry is `id: {keys}`; `llm.datasets` and `lm.datasets` name ids.",
-        (("splits",), ("scale",), ("expected",), ("files",), ("hub",)),
+        (("splits",), ("scale",), ("max_unusable",), ("expected",), ("files",), ("hub",)),
+    ),
+    Book(
+        "config/categories.yaml",
+        CategoryEntry,
+        "The classification tasks of the LLM experiment. Each entry is `id: {keys}`; the order is that of tables.",
+        (("unsup",),),
     ),
     Book(
         "config/prompts/sa.yaml and nli.yaml",
@@ -147,6 +154,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     """File name -> JSON schema: of a run's file, the two registries, and a file of prompts."""
     entry = Prompt.model_json_schema(schema_generator=_Untitled)
     entry["required"].remove("category")  # the file gives it
+    entry["required"].remove("verbalizers")  # the class names stand in for them
     prompts = {
         "type": "object",
         "properties": {"category": entry["properties"]["category"], "prompts": {"type": "array", "items": entry}},
@@ -155,7 +163,11 @@ def schemas() -> dict[str, dict[str, Any]]:
     }
     run = Config.model_json_schema(schema_generator=_Untitled)
     _complete_dte_span(run["$defs"])
-    registries = {"models": dict[Id, ModelEntry], "datasets": dict[Id, DatasetSettings]}
+    registries = {
+        "categories": dict[Id, CategoryEntry],
+        "models": dict[Id, ModelEntry],
+        "datasets": dict[Id, DatasetSettings],
+    }
     made = {name: TypeAdapter(kind).json_schema(schema_generator=_Untitled) for name, kind in registries.items()}
     made |= {"run": run, "prompts": prompts}
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fute.config.categories import Category
+from fute.config.categories import CATEGORIES, ENTRIES, Category, ClassificationMetric
 from fute.config.engines import EngineSettings
 from fute.config.llm_baselines import LLM_BASELINES, PAPER_BASELINES, LlmBaseline
 from fute.config.sections import Id, Section
@@ -19,11 +19,11 @@ class LlmConfig(Section):
         ("llama-2-13b", "llama-2-70b", "mixtral-8x7b"), description="The LLMs: ids of `config/models.yaml`."
     )
     prompts: dict[Category, tuple[int, ...] | Literal["all"]] = Field(
-        {"sa": "all", "nli": "all"},
+        dict.fromkeys(CATEGORIES, "all"),
         description="Per category the numbers of the prompts in `config/prompts/{category}.yaml`, or `all`.",
     )
     datasets: dict[Category, tuple[Id, ...]] = Field(
-        {"sa": ("rotten-tomatoes", "imdb", "sst2"), "nli": ("wanli", "cb", "anli")},
+        {name: entry.datasets for name, entry in ENTRIES.items() if entry.datasets},
         description="Per category the datasets that prompts are chosen for: ids of `config/datasets.yaml`.",
     )
     engine: EngineSettings = Field(EngineSettings(engine="vllm"), description="What runs the LLMs, and how.")
@@ -51,8 +51,10 @@ class LlmConfig(Section):
         "many servers do not give; `self-select` asks for one more answer. The others cost no request. Those from "
         "`mdl` on are not the paper's; docs/methods.md 1.8 says what they are.",
     )
-    nli_metric: Literal["accuracy", "macro_f1"] = Field(
-        "accuracy", description="How the NLI datasets are scored; the authors' code takes `macro_f1`."
+    metrics: dict[Category, ClassificationMetric] = Field(
+        {},
+        description="Per category how its datasets are scored, where that is not the category's `metric`. The "
+        "authors' code takes `{nli: macro_f1}`.",
     )
 
     @field_validator("baselines")

@@ -18,11 +18,11 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fute.config import strict_yaml
-from fute.config.categories import CLASSES, Category
+from fute.config.categories import CLASSES, ENTRIES, Category
 from fute.config.engines import EngineSettings
 from fute.config.sections import Id, Section, explain
 
-PLACEHOLDERS: dict[Category, tuple[str, ...]] = {"sa": ("text",), "nli": ("premise", "hypothesis")}
+PLACEHOLDERS = {name: entry.segments for name, entry in ENTRIES.items()}
 FILE_KEYS = {"category", "prompts"}
 
 
@@ -72,9 +72,13 @@ class Prompt(Section):
 
     id: Id = Field(description="Name of the prompt in paths: lower case, digits, `.` and `-`.")
     number: int = Field(ge=1, description="Number, from 1, as the paper counts. Of two equal prompts the lowest wins.")
-    category: Category = Field(description="`sa` or `nli`: that of the file.")
-    template: str = Field(description="The text, with `{text}` (`sa`), or with `{premise}` and `{hypothesis}` (`nli`).")
-    verbalizers: dict[str, tuple[str, ...]] = Field(description="Class name -> the words that stand for the class.")
+    category: Category = Field(description="An id of `config/categories.yaml`: that of the file.")
+    template: str = Field(
+        description="The text, with the category's `segments` in braces: `{text}`, or `{premise}` and `{hypothesis}`."
+    )
+    verbalizers: dict[str, tuple[str, ...]] = Field(
+        description="Class name -> the words that stand for the class. Not given: the class names."
+    )
     cot: bool = Field(
         False, description="Chain of thought: the LLM reasons first, and a second turn asks for the answer."
     )
@@ -100,6 +104,8 @@ class Prompt(Section):
     @classmethod
     def _canonical_order(cls, values: Any) -> Any:
         """Classes are named, so their order in a file (or in sorted JSON) does not matter."""
+        if isinstance(values, dict) and "verbalizers" not in values and values.get("category") in CLASSES:
+            values = {**values, "verbalizers": {name: (name,) for name in CLASSES[values["category"]]}}
         words = values.get("verbalizers") if isinstance(values, dict) else None
         if isinstance(words, dict) and values.get("category") in CLASSES:
             order = [name for name in CLASSES[values["category"]] if name in words]

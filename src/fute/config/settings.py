@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fute.config.categories import CATEGORIES, Category
+from fute.config.categories import CATEGORIES
 from fute.config.cluster import ClusterConfig
 from fute.config.data import DataConfig
 from fute.config.gate import GateConfig
@@ -195,11 +195,11 @@ class Config(Section):
         return tuple(dict.fromkeys((self.surrogate.name, *map(self.model_of, self.methods))))
 
     @property
-    def categories(self) -> tuple[Category, ...]:
+    def categories(self) -> tuple[str, ...]:
         """Categories with at least one dataset, in the paper's order."""
         return tuple(c for c in CATEGORIES if self.llm.datasets.get(c))
 
     @property
-    def corpora(self) -> tuple[UnsupCategory, ...]:
+    def corpora(self) -> tuple[str, ...]:
         """What a U is drawn for in this run."""
         return (*self.categories, *((LM,) if self.lm else ()))  # type: ignore[return-value]

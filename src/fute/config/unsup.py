@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
+from fute.config.categories import ENTRIES
 from fute.config.sections import Section
 
-UnsupCategory = Literal["lm", "sa", "nli"]
+LM = "lm"
+"""Stands for the language-model experiment where a category of the LLM experiment may be named."""
+
+
+def _known(name: str) -> str:
+    if name != LM and name not in ENTRIES:
+        raise ValueError(f"there is no category {name!r}; use one of {', '.join([LM, *ENTRIES])}")
+    return name
+
+
+UnsupCategory = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": [LM, *ENTRIES]})]
 """What a U is drawn for: a category of the LLM experiment, or the language-model experiment."""
 
-PER_SCRIPT: dict[UnsupCategory, int] = {"lm": 1000, "sa": 100, "nli": 100}
-LIMIT: dict[UnsupCategory, int | None] = {"lm": None, "sa": 10_000, "nli": 10_000}
+PER_SCRIPT = {LM: 1000} | {name: entry.unsup.max_per_script for name, entry in ENTRIES.items()}
+LIMIT = {LM: None} | {name: entry.unsup.limit for name, entry in ENTRIES.items()}
 
 
 class UnsupSettings(Section):
@@ -27,16 +38,16 @@ class UnsupSettings(Section):
     max_per_script: int | None = Field(
         None,
         ge=1,
-        description="Most texts from one script (or task). `null`: 1000 for `lm`, 100 for `sa` and `nli`.",
+        description="Most texts from one script (or task). `null`: 1000 for `lm`, else the category's (100).",
     )
     limit: int | None = Field(
-        None, ge=1, description="Most texts in all. `null`: no limit for `lm`, 10000 for `sa` and `nli`."
+        None, ge=1, description="Most texts in all. `null`: no limit for `lm`, else the category's (10000)."
     )
     seed: int = Field(42, description="Seed of the draw.")
     exclude: tuple[str, ...] | None = Field(
         None,
-        description="Scripts or tasks to leave out. `null`: the authors' list for the category, which leaves the "
-        "evaluated datasets out.",
+        description="Scripts or tasks to leave out. `null`: the category's list, which leaves the evaluated datasets "
+        "out.",
     )
     exclude_strict: bool = Field(
         False, description="Also leave out what shares texts with an evaluated dataset; the authors do not."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from fute.data.examples import CORRECT, Example, Raw
 from fute.data.rows import BadRow
@@ -32,7 +33,7 @@ def med_qa(raw: Raw) -> Iterator[Example]:
         if not isinstance(option, Mapping) or set(option) != {"key", "value"}:
             raise BadRow(raw.where, "options", f"holds {option!r}, not {{key, value}}", CORRECT)
         options[option["key"]] = option["value"]
-    yield _choice(raw.text("question"), options, raw.text("answer_idx"))
+    yield _choice(raw, "options", raw.text("question"), options, raw.text("answer_idx"))
 
 
 def medalpaca(raw: Raw) -> Iterator[Example]:
@@ -47,9 +48,14 @@ def medalpaca(raw: Raw) -> Iterator[Example]:
         options = ast.literal_eval(match["options"])
     except (SyntaxError, ValueError):
         raise BadRow(raw.where, "input", f"has options that cannot be read: {match['options']}", CORRECT) from None
-    yield _choice(match["question"], options, raw.text("output").strip()[0])
+    yield _choice(raw, "input", match["question"], options, raw.text("output").strip()[0])
 
 
-def _choice(question: str, options: Mapping[str, str], letter: str) -> Example:
-    """Put question and options into two segments, so that a long question is cut before its options."""
+def _choice(raw: Raw, field: str, question: str, options: Any, letter: str) -> Example:
+    """Put question and options into two segments, so that a long question is cut before its options.
+
+    field: the one that the options come from, for errors.
+    """
+    if not (isinstance(options, Mapping) and options and all(isinstance(option, str) for option in options.values())):
+        raise BadRow(raw.where, field, f"has no options, or one that is not a text: {options!r}", CORRECT)
     return Example((question.strip(), " ".join(f"{key}: {value}" for key, value in options.items())), letter)

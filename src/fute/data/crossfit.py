@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from fute.config.categories import ENTRIES
 from fute.config.unsup import LIMIT, PER_SCRIPT, UnsupCategory, UnsupSettings
 from fute.data.crossfit_tasks import EXCLUDED, EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
 from fute.data.rows import Row, SourceError
@@ -26,26 +27,26 @@ def segment(line: str, category: UnsupCategory) -> Segments | None:
 
     A line is cut at `[SEP]`; empty parts and all after the second are dropped (authors' code). Then
     lm   one or two segments, unchanged
-    sa   one segment: the second if there are two, else the first
-    nli  two segments; a single one that holds both `premise:` and `hypothesis:` is cut before the later of the
-         two words (premise first), any other in its middle. These words stay in the text
+    categories of one text   one segment: the second if there are two, else the first
+    categories of pairs      two segments; a single one that holds the names of both, as `premise:` and
+         `hypothesis:`, is cut before the later of the two (premise first), any other in its middle. These words stay
     """
     parts = _parts(line)
     if not parts:
         return None
     if category == "lm":
         return parts
-    if category == "sa":
+    names = ENTRIES[category].segments
+    if len(names) == 1:
         return (parts[-1],)
     if len(parts) == 2:
         return parts
     (text,) = parts
-    premise = re.search("premise:", text, re.IGNORECASE)
-    hypothesis = re.search("hypothesis:", text, re.IGNORECASE)
-    if premise and hypothesis:
-        cut = max(premise.start(), hypothesis.start())
+    first, second = (re.search(f"{name}:", text, re.IGNORECASE) for name in names)
+    if first and second:
+        cut = max(first.start(), second.start())
         pair = (text[:cut].strip(), text[cut:].strip())
-        if hypothesis.start() < premise.start():
+        if second.start() < first.start():
             pair = pair[::-1]
     else:
         cut = len(text) // 2
@@ -56,16 +57,17 @@ def segment(line: str, category: UnsupCategory) -> Segments | None:
 def form(line: str, category: UnsupCategory) -> int:
     """Rank of a line's form for the category, 0 the most natural; low ranks are kept if there are over `limit` lines.
 
-    nli: single `premise:` texts, then pairs, then halves. sa: single texts, then second segments.
+    Pairs: single `premise:` texts, then pairs, then halves. One text: single texts, then second segments.
     """
     parts = _parts(line)
     if category == "lm":
         return 0
-    if category == "sa":
+    names = ENTRIES[category].segments
+    if len(names) == 1:
         return len(parts) - 1
     if len(parts) == 2:
         return 1
-    return 0 if "premise:" in parts[0].lower() else 2
+    return 0 if f"{names[0]}:" in parts[0].lower() else 2
 
 
 def _parts(line: str) -> Segments:

@@ -7,6 +7,8 @@ selection and its exclusions. A *script* makes one or more *tasks*. Names are co
 
 from __future__ import annotations
 
+from fute.config.categories import ENTRIES
+
 # The 122 of CrossFit's 125 scripts that the authors read (all but eli5, trec_finegrained, wiki_auto).
 SCRIPTS = tuple(  # a paragraph is easier to compare with its source than 122 lines
     """
@@ -48,9 +50,7 @@ EXCLUDED = {
         *("scitail", "squad", "hotpot_qa", "duorc", "boolq"),
         *("squad_no_context", "squad_with_context"),
     ),
-    "sa": ("glue_sst2", "imdb", "rotten_tomatoes"),
-    "nli": ("superglue_cb", "anli"),
-}
+} | {name: entry.unsup.exclude for name, entry in ENTRIES.items()}
 
 # Kept by the authors, though it shares texts with an evaluated dataset (left out by `unsup.exclude_strict`).
 EXCLUDED_STRICT = {
@@ -63,9 +63,7 @@ EXCLUDED_STRICT = {
         *("sciq", "web_questions"),  # source of SciTail; near ComplexQuestions
         *("financial_phrasebank", "medical_questions_pairs"),  # the domain targets
     ),
-    "sa": (),  # SST-2 is Rotten Tomatoes text, and both are left out already
-    "nli": ("glue_mnli", "sick"),  # source of WANLI; NLI under another name
-}
+} | {name: entry.unsup.exclude_strict for name, entry in ENTRIES.items()}
 
 
 def canonical(name: str) -> str:

@@ -35,6 +35,11 @@ def load_split(
     """
     try:
         dataset = load_dataset(repo, config, data_dir=folder, split=split, revision=revision)
+    except RuntimeError as error:  # of `datasets` 4 and later, for a repository that is a script
+        raise SourceError(
+            f"{repo}, config {config}, split {split}: cannot be loaded ({error}). If it is a script, name the branch "
+            "refs/convert/parquet (hub.branch in the dataset registry), if the repository has it, or use source: files"
+        ) from error
     except (OSError, ValueError, httpx.HTTPError) as error:
         raise SourceError(f"{repo}, config {config}, split {split}: cannot be loaded ({error}); {OFFLINE}") from error
     if missing := sorted(set(columns) - set(dataset.column_names)):

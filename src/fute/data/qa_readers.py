@@ -91,6 +91,8 @@ def hotpot_qa(raw: Raw) -> Iterator[Example | Skipped]:
     names, texts = given.get("title"), given.get("sentences")
     if not (_all(titles, str) and _all(names, str) and _all(texts, list) and len(names) == len(texts)):
         raise BadRow(raw.where, "context", "needs titles, sentences of each, and supporting titles", CORRECT)
+    if not all(_all(text, str) for text in texts):
+        raise BadRow(raw.where, "context", "has a sentence that is not a text", CORRECT)
     paragraphs = [{"title": name, "text": "".join(text)} for name, text in zip(names, texts, strict=True)]
     others = [number for number, paragraph in enumerate(paragraphs) if paragraph["title"] not in titles]
     if raw.entry.distractors is not None:
@@ -118,10 +120,10 @@ def drop(raw: Raw) -> Iterator[Example | Skipped]:
     main = raw.get("answer", Mapping)
     if main.get("number") or any((main.get("date") or {}).values()):
         yield Skipped(NOT_A_SPAN)
-    elif len(main.get("spans", ())) != 1:
+    elif len(main.get("spans") or ()) != 1:
         yield Skipped(A_LIST)
     else:
-        validated = (raw.values.get("validated_answers") or {}).get("spans", ())
+        validated = [spans or () for spans in (raw.values.get("validated_answers") or {}).get("spans") or ()]
         spans = [spans[0] for spans in (main["spans"], *validated) if len(spans) == 1]
         yield _search(raw, [{"text": raw.text("passage")}], spans, first=True)
 

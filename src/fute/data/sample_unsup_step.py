@@ -15,12 +15,16 @@ from fute.data.unsup_files import read_unsup
 
 
 class UnsupStep(BaseModel):
-    """Settings of the step that draws U for a category of the LLM experiment, or for the language models."""
+    """Settings of the step that draws U for a category of the LLM experiment, or for the language models.
+
+    entry: what the category's registry entry says of U; here so that an edit of it draws U again.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     category: UnsupCategory
     settings: UnsupSettings
+    entry: dict[str, Any] | None = None
 
 
 def sample_unsup(settings: UnsupStep, *, source: dict[str, Any], root: Path, rows: Path, counts: Path) -> None:

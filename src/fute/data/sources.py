@@ -1,7 +1,7 @@
 """Read raw rows of labelled datasets, each with one registry entry, from one of three sources.
 
 builtin  texts that ship with the project        resources/builtin/{id}/{split}.jsonl
-files    a folder of JSON lines                  {root}/{folder}/{split}.jsonl or .jsonl.gz
+files    a folder of tables                      {root}/{folder}/{split}.jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet
 hub      a dataset repository or its snapshot    through `fute.data.hub`
 """
 
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from fute.artifacts import content_key, sha256_file
 from fute.config.datasets import DatasetSettings, FilesSettings, HubSettings, Source
 from fute.data.readers import form_of
-from fute.data.rows import SourceError, read_raw_jsonl
+from fute.data.rows import SourceError
+from fute.data.tables import READERS, read_table_rows
 from fute.file_hashes import sha256_files
 
 BUILTIN_ROOT = Path(__file__).resolve().parents[3] / "resources" / "builtin"
@@ -62,7 +63,7 @@ def load_dataset_rows(
     locked = []
     base = _folder_root(dataset_id, source, root)
     for part, split, path in _raw_files(dataset_id, settings, source, base):
-        objects = [value for _, value in read_raw_jsonl(path)]
+        objects = [value for _, value in read_table_rows(path)]
         rows[part] += [RawRow(str(path), split, index, value) for index, value in enumerate(objects)]
         locked.append({"split": split, "rows": len(objects)} | locks_of([path], base, hashes_now)[0])
     drop_shared = settings.files.drop_shared if source == "files" else ()
@@ -136,12 +137,18 @@ def _raw_files(
     splits = files.splits or settings.splits
     for part, names in splits.parts:
         for split in names:
-            candidates = [folder / f"{split}.jsonl", folder / f"{split}.jsonl.gz"]
+            candidates = [folder / f"{split}{ending}" for ending in READERS]
             existing = [path for path in candidates if path.is_file()]
             if len(existing) != 1:
-                state = "both exist, keep one" if existing else "neither exists"
+                others = ", ".join(list(READERS)[1:])
+                state = (
+                    ("both" if len(existing) == 2 else "all") + " exist, keep one"
+                    if existing
+                    else f"does not exist, nor one that ends in {others}"
+                )
+                named = " and ".join(path.name for path in existing) or candidates[0].name
                 raise SourceError(
-                    f"{dataset_id}, source {source}: {candidates[0]} or {candidates[1].name}: {state}; "
+                    f"{dataset_id}, source {source}: {folder / named}: {state}; "
                     + (settings.obtain or "put the file there, or choose another source or split in the registry")
                 )
             yield part, split, existing[0]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from pydantic import BaseModel, ConfigDict
 
@@ -62,8 +62,10 @@ def normalise(
     train the other rows; with `train_rows`, train and dev together have that many
     Train and dev never hold a text of the dataset's own test split (sampled or not; `rows.overlap_key`), nor one whose
     `exclusion_key` is in `exclude`.
-    Raises BadRow for an unusable row; SourceError if over 10 % of a split are unlabelled, more questions are
-    skipped than the entry allows, over 10 % of train stand in the dataset's own test split, or no row is left.
+    Unusable rows are left out and counted, up to `max_unusable` of the entry.
+    Raises BadRow for a single unusable row that may not be left out; SourceError for several, if over 10 % of a split
+    are unlabelled, more questions are skipped than the entry allows, over 10 % of train stand in the dataset's own test
+    split, or no row is left.
     """
     form = form_of(settings, raw.source)
     train, train_counts = _labelled(dataset_id, settings, form, raw.train, "train", seed)
@@ -110,10 +112,13 @@ def exclusion_keys(dataset_id: str, settings: DatasetSettings, rows: Iterable[Ro
 
 
 def size_warnings(settings: DatasetSettings, counts: dict[str, dict[str, Any]]) -> list[str]:
-    """Warnings for splits with another number of labelled rows than the official split; empty if there are none."""
+    """Warnings for unusable rows, and for another number of labelled rows than the official split has."""
     official = {"train": settings.expected.train, "test": settings.expected.dev}
     labelled = {part: counts[part]["raw"] - counts[part]["unlabelled"] for part in official if "raw" in counts[part]}
-    return [
+    left_out = [
+        f"left out of {part}: {problem}" for part, count in counts.items() for problem in count.get("unusable", ())
+    ]
+    return left_out + [
         f"{rows} labelled rows for {part}, the official split has {official[part]}"
         for part, rows in labelled.items()
         if official[part] not in (None, rows)
@@ -126,22 +131,31 @@ def _labelled(
     """Usable rows of a part, with counts of all rows read; a raw row may hold several questions."""
     rows: list[Row] = []
     skipped: Counter[str] = Counter()
+    unusable: list[BadRow] = []
     read = unlabelled = 0
     for item in raw:
         where = at(item.origin, item.index + 1)
         name = f"{dataset_id}/{item.split}/{item.index}"
-        for number, example in enumerate(form.read(Raw(item.values, where, settings, random.Random(f"{seed}/{name}")))):
-            read += 1
-            if isinstance(example, Skipped):
-                if settings.max_skipped == 0:
-                    remedy = f"correct it, or allow a share of such rows: max_skipped of {dataset_id}"
-                    raise BadRow(where, None, f"cannot be used: {example.reason}", remedy)
-                skipped[example.reason] += 1
-            elif settings.is_unlabelled(example.label):
-                unlabelled += 1
-            else:
-                row_id = f"{name}.{number}" if form.many else name
-                rows.append(_row(dataset_id, settings, row_id, example, where))
+        examples = enumerate(form.read(Raw(item.values, where, settings, random.Random(f"{seed}/{name}"))))
+        try:
+            for number, example in examples:
+                read += 1
+                if isinstance(example, Skipped):
+                    if settings.max_skipped == 0:
+                        remedy = f"correct it, or allow a share of such rows: max_skipped of {dataset_id}"
+                        raise BadRow(where, None, f"cannot be used: {example.reason}", remedy)
+                    skipped[example.reason] += 1
+                elif settings.is_unlabelled(example.label):
+                    unlabelled += 1
+                else:
+                    row_id = f"{name}.{number}" if form.many else name
+                    rows.append(_row(dataset_id, settings, row_id, example, where))
+        except BadRow as error:
+            unusable.append(error)
+            if len(unusable) > settings.max_unusable.rows:
+                break
+    if not settings.max_unusable.allows(len(unusable), len(raw)):
+        _refuse(dataset_id, settings, part, unusable, len(raw))
     if unlabelled > settings.max_unlabelled * read:
         raise SourceError(
             f"{dataset_id}, split {part}: {unlabelled} of {read} rows are unlabelled, more than "
@@ -154,7 +168,25 @@ def _labelled(
             f"{settings.max_skipped:.0%} ({dict(skipped)}); check that the file is the one the registry means, "
             "or raise max_skipped"
         )
-    return rows, {"raw": read, "unlabelled": unlabelled} | ({"skipped": dict(skipped)} if skipped else {})
+    counts: dict[str, Any] = {"raw": read, "unlabelled": unlabelled}
+    if skipped:
+        counts["skipped"] = dict(skipped)
+    if unusable:
+        counts["unusable"] = [str(error) for error in unusable]
+    return rows, counts
+
+
+def _refuse(dataset_id: str, settings: DatasetSettings, part: str, unusable: list[BadRow], rows: int) -> NoReturn:
+    """Raise the error for more unusable rows than the entry allows: a single one's own, or a list of the first."""
+    if len(unusable) == 1:
+        raise unusable[0]
+    limit = settings.max_unusable
+    listed = "; ".join(str(error) for error in unusable[:5])
+    count = f"{'at least ' if len(unusable) > limit.rows else ''}{len(unusable)}"
+    raise SourceError(
+        f"{dataset_id}, split {part}: {count} of {rows} rows cannot be used, and at most "
+        f"{limit.rows} and {limit.share:.2%} may be left out (max_unusable of {dataset_id}). The first are {listed}"
+    )
 
 
 def _row(dataset_id: str, settings: DatasetSettings, row_id: str, example: Example, where: str) -> Row:
@@ -170,13 +202,14 @@ def _row(dataset_id: str, settings: DatasetSettings, row_id: str, example: Examp
             raise BadRow(where, field, f"is {label}, outside {low} to {high}", f"correct it or scale of {dataset_id}")
         target = number_target(label, low=low, high=high, step=settings.scale.step)
         return Row(row_id, example.segments, target, value=float(label))
-    if not isinstance(label, str | int):
-        raise BadRow(where, field, f"is {label!r}, neither text nor integer", "correct the row")
-    if str(label) not in settings.label_map:
+    if not isinstance(label, str | int | float):
+        raise BadRow(where, field, f"is {label!r}, neither text nor number", "correct the row")
+    name = settings.class_of(label)
+    if name is None:
         labels = ", ".join(settings.label_map)
         remedy = f"correct it, or add it to labels or unlabelled of {dataset_id} (known: {labels})"
         raise BadRow(where, field, f"has the unknown label {label!r}", remedy)
-    return Row(row_id, example.segments, settings.label_map[str(label)])
+    return Row(row_id, example.segments, name)
 
 
 def _class_counts(settings: DatasetSettings, rows: list[Row]) -> dict[str, int]:

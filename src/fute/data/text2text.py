@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from string import ascii_uppercase
 from typing import Literal
 
 from fute.data.rows import Answer, Row
@@ -56,7 +57,7 @@ def mte_target(
     """Target string of a model's predicted class.
 
     kind         label: the canonical class name; verbalizer: the prompt's first word for the class (an
-                 ablation); abc: A, B, C by class index (the control without meaningful label strings)
+                 ablation); abc: A, B, C by class index, AA after Z (the control without meaningful label strings)
     classes      canonical class order; empty if a model's outputs are numbers or texts, which are returned unchanged
     verbalizers  class name -> words of the prompt, first word first
     Raises ValueError for a label that is not one of the classes.
@@ -69,4 +70,5 @@ def mte_target(
         return label
     if kind == "verbalizer":
         return verbalizers[label][0]
-    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[classes.index(label)]
+    repeats, letter = divmod(classes.index(label), len(ascii_uppercase))
+    return (ascii_uppercase[repeats - 1] if repeats else "") + ascii_uppercase[letter]

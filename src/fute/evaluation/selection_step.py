@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import StaleFile, Step, read_jsonl
-from fute.config.categories import CLASSES
 from fute.csv_files import read_table
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.permutation import PERMUTATIONS
@@ -28,8 +27,9 @@ UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
 class SelectionSettings(BaseModel):
     """Settings of step `selection`.
 
-    prompts, datasets: ids by category, prompts in the order of their numbers. draws: of the bootstrap.
-    permutations: of the tests against random choices, and the most that are enumerated for an exact one.
+    prompts, datasets: ids by category, prompts in the order of their numbers. classes, metrics: by category.
+    draws: of the bootstrap. permutations: of the tests against random choices, and the most that are enumerated for an
+    exact one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,7 +39,8 @@ class SelectionSettings(BaseModel):
     datasets: dict[str, tuple[str, ...]]
     methods: tuple[str, ...]
     calibration: str
-    nli_metric: str
+    classes: dict[str, tuple[str, ...]]
+    metrics: dict[str, str]
     draws: int
     permutations: int = PERMUTATIONS
     seed: int
@@ -115,8 +116,7 @@ def selection(
     all_similar = read_table(similarities)
     performances, selections, averages = [], [], []
     for category, datasets in settings.datasets.items():
-        classes, prompts = CLASSES[category], settings.prompts[category]  # type: ignore[index]
-        metric = settings.nli_metric if category == "nli" else "accuracy"
+        classes, prompts = settings.classes[category], settings.prompts[category]
         for model in settings.models:
             tables = []
             for dataset in datasets:
@@ -144,7 +144,7 @@ def selection(
                 similar = all_similar[(all_similar["model"] == model) & (all_similar["dataset"] == dataset)]
                 scores |= _similarity_scores(similar, settings.methods, prompts)
                 block = Block(prompts, classes, gold, np.array(predictions), scores)
-                table = selection_table(block, metric=metric, draws=settings.draws, **tested)  # type: ignore[arg-type]
+                table = selection_table(block, metric=settings.metrics[category], draws=settings.draws, **tested)  # type: ignore[arg-type]
                 tables.append((dataset, table))
                 selections.append(table.frame.assign(category=category, model=model, dataset=dataset))
             averages.append(average_blocks(tables, **tested).assign(category=category, model=model))

@@ -23,12 +23,12 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file, sidecar_path
 from fute.batching import UnitStore, finished_batches, keys_text
 from fute.config.engines import EngineSettings
-from fute.config.prompts import Prompt, fill, followup, user_message
+from fute.config.prompts import PLACEHOLDERS, Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
 from fute.llm.engine import ENGINES, Engine, PromptTokenizer, ScoreRequest, SpellUnavailable, load_engine
 from fute.llm.long_texts import tokenizer_of
-from fute.llm.self_select import TASKS, self_select_prompt
+from fute.llm.self_select import self_select_prompt
 from fute.llm.unlabelled import check_unlabelled
 from fute.progress import Track
 
@@ -61,10 +61,11 @@ class LabelCell(Frozen):
 
 
 class SelectCell(Frozen):
-    """Choice of the LLM among the prompts of a category (baseline Self-Select)."""
+    """Choice of the LLM among the prompts of a category (baseline Self-Select). question: its task in words."""
 
     key: str
     category: str
+    question: str
     prompts: tuple[str, ...]
 
 
@@ -85,8 +86,9 @@ class BatchSpec(Frozen):
 
 
 def prompt_words(prompt: Prompt) -> dict[str, Any]:
-    """Parts of a prompt that reach the engine: without its id, number and note."""
-    return {"template": prompt.template, "verbalizers": prompt.verbalizers, "cot": prompt.cot}
+    """Parts of a prompt that reach the engine, and the places of the texts: without its id, number and note."""
+    words = {"template": prompt.template, "verbalizers": prompt.verbalizers, "cot": prompt.cot}
+    return words | {"segments": PLACEHOLDERS[prompt.category]}
 
 
 def _shaping(engine: EngineSettings) -> dict[str, Any]:
@@ -122,9 +124,11 @@ def answers_key(
     )
 
 
-def select_key(model: Any, engine: EngineSettings, prompts: Sequence[Prompt], code_sha256: str) -> str:
-    """Content address of a Self-Select cell, which depends on the words of all prompts in their order."""
-    return content_key(["select", model, _shaping(engine), [p.template for p in prompts], code_sha256])
+def select_key(
+    model: Any, engine: EngineSettings, question: str, prompts: Sequence[Prompt], code_sha256: str
+) -> str:  # fmt: skip
+    """Content address of a Self-Select cell, which depends on the task in words and on all prompts in order."""
+    return content_key(["select", model, _shaping(engine), question, [p.template for p in prompts], code_sha256])
 
 
 @dataclass(frozen=True)
@@ -280,7 +284,7 @@ def _lengths(spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: Pr
 
 
 def _question(spec: BatchSpec, cell: SelectCell) -> str:
-    return self_select_prompt(TASKS[cell.category], [spec.prompts[name].template for name in cell.prompts])
+    return self_select_prompt(cell.question, [spec.prompts[name].template for name in cell.prompts])
 
 
 def _plain(spec: BatchSpec, items: Sequence[Item]) -> list[tuple[str, str]]:

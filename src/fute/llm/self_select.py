@@ -10,11 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TASKS = {
-    "sa": "decide whether a movie review is negative or positive",
-    "nli": "decide whether a premise entails a hypothesis, contradicts it, or leaves it open",
-}
-
 
 @dataclass(frozen=True)
 class SelfSelection:

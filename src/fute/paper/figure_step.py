@@ -26,12 +26,16 @@ class Drawing(BaseModel):
 
 
 class FigureSettings(BaseModel):
-    """drawings: by file name without ending. note: line for a small run, else empty."""
+    """drawings: by file name without ending. note: line for a small run, else empty.
+
+    looks: name and colour of each category; here so that an edit of one draws the figures again.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     drawings: dict[str, Drawing]
     note: str = ""
+    looks: dict[str, tuple[str, str | None]] = {}
 
 
 def figure(settings: FigureSettings, *, coordinates: Path, geometry: Path, folder: Path) -> None:

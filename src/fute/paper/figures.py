@@ -8,6 +8,7 @@ statistics of the original space below both.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fute.artifacts import csv_bytes
+from fute.config.categories import ENTRIES, CategoryEntry
 from fute.csv_files import read_table
 from fute.evaluation.geometry import TSNE_VECTORS, Projection
 from fute.paper.label_placement import LETTER, MARKER_RADIUS, merge_close, spread_labels
-from fute.paper.table3 import CATEGORIES, paper_models
+from fute.paper.table3 import paper_models
 
 BLUE, RED = "#2f6db3", "#c8443c"
+CYCLE = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#332288", "#882255", "#999933", "#88ccee", "#aa4499", "#117733")
+"""Colours of groups without one of their own: of Okabe and Ito, and of Tol, for readers who confuse red and green."""
 INK, MUTED, LINE = "#1f2328", "#6b7280", "#d5d9df"
 PAPER_SHAPES = {"llama2_13b": "s", "llama2_70b": "^", "mixtral_8x7b": "o"}
 OTHER_SHAPES = ("D", "v", "p", "h", "P", "X", "<", ">", "d", "*")
@@ -67,6 +71,13 @@ def lm_shapes(models: Sequence[str]) -> dict[str, str]:
     return dict(zip(unique, shapes, strict=False))
 
 
+def category_looks(entries: Mapping[str, CategoryEntry]) -> dict[str, tuple[str, str]]:
+    """(title, colour) of each category: its own colour, or the next of `CYCLE` that no category has."""
+    taken = {entry.colour for entry in entries.values()}
+    free = itertools.cycle([colour for colour in CYCLE if colour not in taken])
+    return {name: (entry.title_of(name), entry.colour or next(free)) for name, entry in entries.items()}
+
+
 @dataclass(frozen=True)
 class Look:
     """Style of the points of an experiment.
@@ -89,7 +100,7 @@ class Look:
 LLM_LOOK = Look(
     source=("category", "model", "number"),
     columns=("category", "model", "prompt"),
-    groups={"sa": (CATEGORIES["sa"], BLUE), "nli": (CATEGORIES["nli"], RED)},
+    groups=category_looks(ENTRIES),
     shapes=llm_shapes,
     separator=" ",
     size=(9.6, 5.4),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from fute.config.categories import TITLES
 from fute.display_names import METHOD_NAMES
 from fute.paper.grids import Grid
-from fute.paper.table3 import CATEGORIES
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -50,5 +50,5 @@ class Section:
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:
     """Replace ids of categories and methods by the names to print."""
-    named = {"category": CATEGORIES, "method": METHOD_NAMES}
+    named = {"category": TITLES, "method": METHOD_NAMES}
     return frame.assign(**{column: frame[column].replace(named[column]) for column in named if column in frame})

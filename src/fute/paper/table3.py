@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from fute.config.categories import TITLES
 from fute.csv_files import read_texts
 from fute.display_names import p_text
 from fute.paper.cells import MISSING, interval_texts, require_columns, require_percent, row_order, text_frame
 
-CATEGORIES = {"sa": "SA", "nli": "NLI"}
 METRICS = {"performance": "Performance", "rate": "Rate", "ndcg": "NDCG"}
 METHODS = (
     "MI",
@@ -76,9 +76,9 @@ def table3_frame(ours: pd.DataFrame, *, bound: str = "") -> pd.DataFrame:
     values = [metric + bound for metric in METRICS]
     require_columns(ours, ["category", "model", "method", *values], "table 3")
     require_percent(ours, METRICS, "table 3")
-    unknown = sorted(set(ours["category"]) - set(CATEGORIES))
+    unknown = sorted(set(ours["category"]) - set(TITLES))
     if unknown:
-        raise ValueError(f"table 3: unknown category {', '.join(unknown)}; known are {', '.join(CATEGORIES)}")
+        raise ValueError(f"table 3: unknown category {', '.join(unknown)}; known are {', '.join(TITLES)}")
     keys = ["category", "method", "model"]
     if ours.duplicated(keys).any():
         first = ours.loc[ours.duplicated(keys), keys].iloc[0]
@@ -88,10 +88,10 @@ def table3_frame(ours: pd.DataFrame, *, bound: str = "") -> pd.DataFrame:
     wide.columns = wide.columns.map(lambda pair: (pair[0], METRICS[pair[1].removesuffix(bound)]))
     columns = [(model, metric) for model in _model_order(ours["model"]) for metric in METRICS.values()]
     rows = sorted(
-        wide.index, key=lambda row: (list(CATEGORIES).index(row[0]), row_order(row[1], METHODS, REFERENCES, "table 3"))
+        wide.index, key=lambda row: (list(TITLES).index(row[0]), row_order(row[1], METHODS, REFERENCES, "table 3"))
     )
     wide = wide.loc[rows, columns]
-    wide.index = pd.MultiIndex.from_tuples([(CATEGORIES[c], m) for c, m in rows], names=["category", "method"])
+    wide.index = pd.MultiIndex.from_tuples([(TITLES[c], m) for c, m in rows], names=["category", "method"])
     wide.columns = pd.MultiIndex.from_tuples(columns, names=["model", "metric"])
     return wide
 

@@ -14,13 +14,17 @@ from fute.paper.table3 import interval_frame, p_value_frame, table3_frame
 
 
 class TableSettings(BaseModel):
-    """title, caption: from resources/captions.yaml. note: line for a small run, else empty."""
+    """title, caption: from resources/captions.yaml. note: line for a small run, else empty.
+
+    categories: their names in the table; here so that an edit of one makes the table again.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     caption: str
     note: str = ""
+    categories: dict[str, str] = {}
 
 
 def table3(settings: TableSettings, *, cells: Path, similarities: Path, csv: Path, markdown: Path, latex: Path) -> None:

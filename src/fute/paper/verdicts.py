@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from fute.config.categories import TITLES
 from fute.display_names import LEVEL, METHOD_NAMES, p_text
 from fute.paper.cells import REFERENCE_ROWS, base_method, require_columns
-from fute.paper.table3 import CATEGORIES
 
 LABELS = {"ndcg": "NDCG", "performance": "performance"}
 
@@ -82,7 +82,7 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]
         if method in REFERENCE_ROWS:
             continue
         rows = table3[table3["method"] == method]
-        blocks = rows["category"].map(CATEGORIES) + " " + rows["model"]
+        blocks = rows["category"].map(TITLES) + " " + rows["model"]
         ndcg, performance = (
             against_random(blocks, rows[f"{name}_p"], rows[f"{name}_p_worse"], label) for name, label in LABELS.items()
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fute import paths
+from fute.config.categories import ENTRIES
 from fute.config.run import Run
 from fute.data.sources import source_identity
 from fute.data.unsup_files import unsup_identity
@@ -105,7 +106,11 @@ class DataPlan:
 
     def unsup_settings(self, category: str) -> dict[str, Any]:
         """How a U is drawn."""
-        return {"category": category, "settings": self.config.unsup[category].model_dump()}  # type: ignore[index]
+        return {
+            "category": category,
+            "settings": self.config.unsup[category].model_dump(),
+            "entry": ENTRIES[category].model_dump(include={"segments", "unsup"}) if category in ENTRIES else None,
+        }  # type: ignore[index]
 
     # --- either of them ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from fute import paths
+from fute.config.categories import CLASSES, ENTRIES
 from fute.config.llm_baselines import PAPER_BASELINES
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
@@ -103,7 +104,7 @@ class LlmPlan:
         """Flags of `fute baseline_scores` for a dataset: the baselines where they are not the paper's, and the slips of
         the authors' code that are to be repeated."""
         slips = self.run.config.baselines
-        flip = slips.zps_sa_flip and self.run.datasets[dataset].category == "sa"
+        flip = slips.zps_sa_flip and ENTRIES[self.run.datasets[dataset].category].zps_flip
         flags = ["--zps-flip"] * flip + ["--list-as-scores"] * slips.self_select_list_as_scores
         if self.settings.baselines != tuple(PAPER_BASELINES):
             flags += ["--baselines", *self.settings.baselines]
@@ -130,7 +131,8 @@ class LlmPlan:
             **self._compared(),
             "methods": config.methods,
             "calibration": self.settings.calibration,
-            "nli_metric": self.settings.nli_metric,
+            "classes": {name: CLASSES[name] for name in config.categories},
+            "metrics": {n: self.settings.metrics.get(n, ENTRIES[n].metric) for n in config.categories},
             "draws": config.evaluation.draws,
             "seed": config.seed,
         }

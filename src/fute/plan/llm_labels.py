@@ -8,6 +8,7 @@ from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import content_key
+from fute.config.categories import ENTRIES
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
@@ -64,7 +65,7 @@ class LabelPlan:
                         )
                 if "self-select" in self.settings.baselines:
                     cells[model, SELF_SELECT, category] = select_key(
-                        self._identity(model), self.settings.engine, prompts, self.engine_code
+                        self._identity(model), self.settings.engine, ENTRIES[category].task, prompts, self.engine_code
                     )
         return cells
 
@@ -180,7 +181,9 @@ class LabelPlan:
             if task == SELF_SELECT:
                 choices = {prompt.id: prompt for prompt in self.run.prompts_of(corpus)}
                 prompts |= choices
-                selects.append(SelectCell(key=key, category=corpus, prompts=tuple(choices)))
+                selects.append(
+                    SelectCell(key=key, category=corpus, question=ENTRIES[corpus].task, prompts=tuple(choices))
+                )
             elif key not in labels:
                 prompt = prompts[task] = self.run.prompts[task]
                 labels[key] = LabelCell(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fute import paths
+from fute.config.categories import ENTRIES, TITLES
 from fute.config.lm_experiment import LM
 from fute.config.run import Run, read_yaml
 from fute.config.sections import ConfigError
@@ -111,7 +112,8 @@ class Plan:
         drawings = {
             name: {"figure": figure, "method": method, "view": view} for name, (figure, method, view) in figures.items()
         }
-        return {"drawings": drawings, "note": self.config.note or ""}
+        looks = {name: (TITLES[name], ENTRIES[name].colour) for name in self.config.categories}
+        return {"drawings": drawings, "note": self.config.note or "", "looks": looks}
 
     @cached_property
     def captions(self) -> dict[str, dict[str, str]]:
@@ -127,7 +129,8 @@ class Plan:
     def table_settings(self, name: str) -> dict[str, Any]:
         """Title, caption and note of a table: the run's, and for Table 3 the baselines that were not asked for."""
         notes = [self.config.note or "", self.llm.left_out if name == "table3" and self.llm else ""]
-        return {**self.table_texts(name), "note": " ".join(filter(None, notes))}
+        titles = {"categories": {c: TITLES[c] for c in self.config.categories}} if name == "table3" else {}
+        return {**self.table_texts(name), "note": " ".join(filter(None, notes)), **titles}
 
     def efficiency_files(self, experiment: str) -> list[str]:
         """What an experiment's costs are read from: the `.keys` of its batches, label files of LLMs, and the scores of

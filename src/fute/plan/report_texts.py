@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fute import paths
+from fute.config.categories import TITLES
 from fute.config.finetuning import FinetuneSettings
 from fute.display_names import FORM_NAMES, METHOD_NAMES
 from fute.plan.plan import Plan
@@ -101,7 +102,7 @@ def _llm_run(plan: Plan) -> dict[str, str]:
     return {
         "LLMs": _titles(plan, llm.models),
         "Prompts": "; ".join(
-            f"{c.upper()} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c in plan.config.categories
+            f"{TITLES[c]} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c in plan.config.categories
         ),
         "Targets of the LLMs": _dataset_titles(plan, plan.data.llm_targets),
         "Engine": f"{engine.engine}, {engine.dtype}, class score by {engine.score}",

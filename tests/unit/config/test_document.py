@@ -19,9 +19,10 @@ MADE = files()
 RUNS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "config.yaml", *(ROOT / "config").glob("*.yaml"), *(ROOT / "tests/workflow").glob("*.yaml"))
-    if path.stem not in ("models", "datasets")
+    if path.stem not in ("models", "datasets", "categories")
 )
 REGISTRY_FILES = {
+    "config/categories.yaml": "categories",
     "config/models.yaml": "models",
     "config/datasets.yaml": "datasets",
     "config/prompts/sa.yaml": "prompts",

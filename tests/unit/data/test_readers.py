@@ -198,6 +198,8 @@ def test_hotpot_yes_and_no_are_the_words_before_the_context():
 def test_hotpot_titles_without_sentences_are_refused():
     with pytest.raises(BadRow, match="field 'context': needs titles"):
         read("hotpot_qa", hotpot("Tulsa", context={"title": ["a"], "sentences": []}))
+    with pytest.raises(BadRow, match="field 'context': has a sentence that is not a text"):
+        read("hotpot_qa", hotpot("Tulsa", context={"title": ["a"], "sentences": [["b", None]]}))
 
 
 # --- duorc, drop, wiki_hop, boolq_span ------------------------------------------------------------------
@@ -242,6 +244,13 @@ def test_drop_keeps_single_spans(answer, expected):
     validated = {"number": ["", ""], "date": [DATE, DATE], "spans": [["Houston"], ["yards", "Dayne"], ["Texas"], []]}
     example = one("drop", PASSAGE | {"answer": answer, "validated_answers": validated})
     assert (texts(example) if isinstance(example, Example) else example.reason) == expected
+
+
+def test_drop_without_a_list_of_spans_has_no_single_span():
+    assert one("drop", PASSAGE | {"answer": {"number": "", "date": None, "spans": None}}) == Skipped(A_LIST)
+    validated = {"spans": None}
+    example = one("drop", PASSAGE | {"answer": {"spans": ["Dayne"]}, "validated_answers": validated})
+    assert example == one("drop", PASSAGE | {"answer": {"spans": ["Dayne"]}})
 
 
 @pytest.mark.parametrize(
@@ -296,6 +305,12 @@ def test_both_forms_of_medqa_give_the_same_row():
     [
         ("med_qa", {"question": "q", "answer_idx": "A", "options": ["x"]}, "field 'options': holds 'x'"),
         ("med_qa", {"question": "q", "options": []}, "field 'answer_idx': is missing"),
+        (
+            "med_qa",
+            {"question": "q", "answer_idx": "A", "options": [{"key": "A", "value": None}]},
+            "or one that is not a text: {'A': None}",
+        ),
+        ("medalpaca", {"input": "Q:What? {'A': 1}", "output": "A: x"}, "or one that is not a text: {'A': 1}"),
         ("medalpaca", {"input": "Q:What?", "output": "A: x"}, "field 'input': does not end in the options"),
         ("medalpaca", {"input": "Q:What? {'A': x}", "output": "A: x"}, "has options that cannot be read"),
         ("medalpaca", {"input": "Q:What? {'A': 'x'}", "output": " "}, "field 'output': is empty"),

@@ -125,7 +125,7 @@ def test_yes_and_no_are_counted_apart_from_spans_of_these_words():
 def test_an_answer_that_is_not_in_its_context_is_an_error_unless_a_share_is_allowed():
     bad = question(0) | {"answers": {"text": ["Rome"], "answer_start": [0]}}
     raw = memory([*questions(range(1, 9)), bad, bad], questions([99]))
-    with pytest.raises(BadRow, match=r"train.jsonl, row 9: cannot be used: its answer is not in its context"):
+    with pytest.raises(SourceError, match=r"2 of 10 rows .*train.jsonl, row 9: cannot be used: its answer is not in"):
         normalise("s", settings(SQUAD), raw)
     rows, counts = normalise("s", settings(SQUAD, max_skipped=0.2), raw, dev_share=0)
     assert len(rows["train"]) == 8
@@ -264,7 +264,7 @@ def test_entries_that_contradict_themselves_are_refused(values, changes, message
 
 def test_a_set_that_nobody_may_pass_on_says_how_to_get_it(tmp_path):
     one = settings(SQUAD, reader="multiqa", obtain="ask its makers")
-    with pytest.raises(SourceError, match=r"newsqa, source files: .*neither exists; ask its makers"):
+    with pytest.raises(SourceError, match=r"newsqa, source files: .*does not exist, nor .*; ask its makers"):
         load_dataset_rows("newsqa", one, source="files", root=tmp_path)
     with pytest.raises(SourceError, match="newsqa: has no hub entry in the registry; ask its makers"):
         load_dataset_rows("newsqa", one, source="hub", root=None)
@@ -297,3 +297,63 @@ def test_values_and_answers_survive_json():
 def test_rows_with_wrong_answers_are_refused(changes, message):
     with pytest.raises(BadRow, match=f"x.jsonl, row 1.*{message}"):
         Row.from_json(ROW.to_json() | changes, "x.jsonl, row 1")
+
+
+# --- unusable rows --------------------------------------------------------------------------------------
+
+PAIRS = {
+    "title": "QQP", "category": "cr", "fields": ["sentence1", "sentence2"], "label_field": "label",
+    "labels": ["no", "yes"], "classes": ["no", "yes"], "splits": SPLITS,
+}  # fmt: skip
+
+
+def test_two_of_some_thousand_rows_without_a_text_are_left_out_and_counted():
+    """As in GLUE's QQP, where two training rows have an empty second question."""
+    train = pairs(*[0, 1] * 1500)
+    train[7]["sentence2"] = ""
+    train[2000]["sentence2"] = None
+    evaluated = [{"sentence1": "t", "sentence2": "u", "label": 1}]
+    rows, counts = normalise("qqp", settings(PAIRS), memory(train, evaluated), dev_share=0)
+    left_out = counts["train"]["unusable"]
+    assert len(left_out) == 2 and "row 8, field 'sentence2': is empty" in left_out[0]
+    assert {"qqp/train/7", "qqp/train/2000"}.isdisjoint(row.id for row in rows["train"])
+    assert size_warnings(settings(PAIRS), counts)[0].startswith("left out of train: train.jsonl, row 8")
+    assert "unusable" not in counts["test"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "bad", "error", "message"),
+    [
+        (100, 1, BadRow, "row 1, field 'sentence2': is empty"),
+        (100, 2, SourceError, r"train: 2 of 100 rows cannot be used, and at most 5 and 0.10% .*row 1, .*row 2, "),
+        (999, 1, BadRow, "row 1, field"),
+        (8000, 6, SourceError, "at least 6 of 8000 rows"),
+    ],
+)
+def test_more_unusable_rows_than_a_few_are_an_error(rows, bad, error, message):
+    train = pairs(*[0, 1] * (rows // 2), *[0] * (rows % 2))
+    for pair in train[:bad]:
+        pair["sentence2"] = " "
+    with pytest.raises(error, match=message):
+        normalise("qqp", settings(PAIRS), memory(train, pairs(0)), dev_share=0)
+
+
+def test_an_entry_may_allow_more_or_no_unusable_row():
+    train = pairs(*[0, 1] * 50)
+    train[3]["label"] = 9
+    other = [{"sentence1": "t", "sentence2": "u", "label": 1}]
+    _, counts = normalise("qqp", settings(PAIRS, max_unusable={"share": 0.1}), memory(train, other), dev_share=0)
+    assert len(counts["train"]["unusable"]) == 1
+    with pytest.raises(BadRow, match="unknown label 9"):
+        normalise("qqp", settings(PAIRS, max_unusable={"rows": 0}), memory(train, other), dev_share=0)
+
+
+def test_a_repository_that_is_a_script_names_two_ways_out(monkeypatch):
+    from fute.data import hub
+
+    def refuse(*args, **options):
+        raise RuntimeError("Dataset scripts are no longer supported, but found newsqa.py")
+
+    monkeypatch.setattr(hub, "load_dataset", refuse)
+    with pytest.raises(SourceError, match=r"newsqa.py\). If it is a script, .*refs/convert/parquet .*source: files"):
+        hub.load_split("owner/newsqa", None, "train", "a" * 40, ["question"])

@@ -23,7 +23,8 @@ SETTINGS = {
     "datasets": {"sa": ("films", "series"), "nli": ("notices",)},
     "methods": ("taskemb", "tupate"),
     "calibration": "unsup",
-    "nli_metric": "accuracy",
+    "classes": CLASSES,
+    "metrics": dict.fromkeys(CLASSES, "accuracy"),
     "draws": 50,
     "seed": 7,
 }
@@ -202,7 +203,7 @@ def test_reasoning_is_counted_where_there_is_some():
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
 def test_selection_and_averages_are_those_of_the_functions(metric):
-    frames = run(nli_metric=metric)
+    frames = run(metrics={"sa": "accuracy", "nli": metric})
     tables = {}
     for category, model, dataset in BLOCKS:
         used = metric if category == "nli" else "accuracy"

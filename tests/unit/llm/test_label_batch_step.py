@@ -202,7 +202,7 @@ def test_shared_prefixes_are_neighbours_and_cot_stays_apart():
 
 def test_a_batch_is_labelled_and_extracted(place, monkeypatch):
     engine = StandInEngine()
-    chosen = SelectCell(key="s" * 64, category="sa", prompts=("sa-1", "sa-2", "sa-3"))
+    chosen = SelectCell(key="s" * 64, category="sa", question="decide", prompts=("sa-1", "sa-2", "sa-3"))
     run(monkeypatch, engine, spec(("sa-1", "u"), ("sa-3", "u"), ("sa-2", "u"), ("sa-1", "d"), selects=(chosen,)))
     assert engine.closed
     assert len(engine.asked) == 8 + 8 + 5, "sa-3 has the words of sa-1 and is not asked again"

@@ -1,0 +1,93 @@
+"""The same rows in every form of file; words stay words."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from fute.config.datasets import DatasetSettings
+from fute.data.rows import BadRow, SourceError
+from fute.data.sources import load_dataset_rows, source_identity
+from fute.data.tables import READERS, read_table_rows
+
+ROWS = [
+    {"review": 'good,\nor "so"', "stars": "5"},
+    {"review": "NA", "stars": "null"},
+    {"review": "None", "stars": "True"},
+]
+ENTRY = DatasetSettings.model_validate(
+    {"title": "T", "category": "cr", "fields": ["review"], "label_field": "stars", "classes": ["a", "b"],
+     "labels": {"1": "a", "5": "b"}, "splits": {"train": "train", "test": "test"}}
+)  # fmt: skip
+
+
+def quoted(separator: str, end: str) -> str:
+    lines = [
+        separator.join(ROWS[0]),
+        *(separator.join('"' + v.replace('"', '""') + '"' for v in r.values()) for r in ROWS),
+    ]
+    return end.join(lines) + end
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize(("ending", "text"), [
+    (".csv", quoted(",", "\n")), (".csv", quoted(",", "\r\n")), (".tsv", quoted("\t", "\n")),
+    (".json", json.dumps(ROWS)), (".jsonl", "\n".join(map(json.dumps, ROWS))),
+])  # fmt: skip
+def test_every_form_gives_the_same_rows(tmp_path, ending, text, start):
+    path = tmp_path / f"train{ending}"
+    path.write_text(start + text, encoding="utf8", newline="")
+    assert [row for _, row in read_table_rows(path)] == ROWS
+
+
+def test_parquet_gives_the_same_rows(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "train.parquet")
+    assert [row for _, row in read_table_rows(tmp_path / "train.parquet")] == ROWS
+    (tmp_path / "train.parquet").write_bytes(b"no parquet")
+    with pytest.raises(SourceError, match="is no Parquet file"):
+        list(read_table_rows(tmp_path / "train.parquet"))
+
+
+@pytest.mark.parametrize(("name", "text", "error", "message"), [
+    ("a.json", "{", SourceError, "is not JSON"),
+    ("a.json", "{}", SourceError, "holds a dict, not a list of objects"),
+    ("a.json", "[1]", BadRow, "row 1: is a int, not an object"),
+    ("a.csv", "x,y\n1\n", SourceError, "row 2: has 1 cells under 2 names"),
+    ("a.csv", "x,x\n1,2\n", SourceError, "names of its columns, each once"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, text, error, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(error, match=message):
+        list(read_table_rows(tmp_path / name))
+
+
+def test_a_folder_may_hold_any_of_them_and_one_of_each_split(tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    with pytest.raises(SourceError, match=r"train.jsonl: does not exist, nor one that ends in .jsonl.gz, .json, .csv"):
+        source_identity("own", ENTRY, "files", tmp_path)
+    for split in ("train", "test"):
+        (folder / f"{split}.csv").write_text("review,stars\ngood,5\nbad,1\n")
+    rows = load_dataset_rows("own", ENTRY, source="files", root=tmp_path)
+    assert [row.values for row in rows.train] == [{"review": "good", "stars": "5"}, {"review": "bad", "stars": "1"}]
+    (folder / "train.tsv").write_text("review\tstars\ngood\t5\n")
+    with pytest.raises(SourceError, match=r"train.csv and train.tsv: both exist, keep one"):
+        source_identity("own", ENTRY, "files", tmp_path)
+    assert len(READERS) == 6
+
+
+@pytest.mark.parametrize(("known", "raw"), [
+    ("1", 1), ("1", 1.0), ("1", "1.0"), ("1.0", 1), ("True", True), ("true", True), ("true", "true"), ("NA", "NA"),
+])  # fmt: skip
+def test_a_label_is_known_however_it_is_written(known, raw):
+    entry = ENTRY.model_copy(update={"labels": {known: "a", "5": "b"}})
+    assert entry.class_of(raw) == "a"
+
+
+def test_another_label_is_not_known():
+    entry = ENTRY.model_copy(update={"labels": {"1": "a", "0": "b"}})
+    assert [entry.class_of(raw) for raw in (1.5, "one", True, False, None, "-1.0")] == [None] * 6
+    assert entry.is_unlabelled("-1") and entry.is_unlabelled(-1.0) and not entry.is_unlabelled(1)
