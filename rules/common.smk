@@ -119,9 +119,10 @@ def code(step, image="paper"):
 
 def gpus(number):
     """Resources by which a job asks for GPUs, as `cluster.gpu_request` says. number: or a function of wildcards."""
-    if callable(number):
-        return {key: lambda wc, key=key: gpu_request(CONFIG.cluster, number(wc))[key] for key in gpu_request(CONFIG.cluster, 1)}
-    return gpu_request(CONFIG.cluster, number)
+    if not callable(number):
+        return gpu_request(CONFIG.cluster, number)
+    keys = gpu_request(CONFIG.cluster, 1)
+    return {key: lambda wc, key=key: gpu_request(CONFIG.cluster, number(wc))[key] for key in keys}
 
 
 def recorded(**outputs):

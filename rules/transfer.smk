@@ -26,8 +26,8 @@ if LM:
             image("train")
         threads: LM.finetune.threads
         resources:
-            torch=LM.finetune.torch,
             **gpus(CONFIG.gpus),
+            torch=LM.finetune.torch,
             mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
             runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
         params:

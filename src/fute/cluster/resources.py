@@ -79,10 +79,9 @@ class Need:
 
 
 PAPER_TEXTS, PAPER_PARAMETERS = 104_162, 223e6
-"""Texts and surrogate (T5-base) of the paper's measurements on one A100."""
-PAPER_MINUTES = {"taskemb": 50, "tupate": 20}
-"""The paper's minutes for one embedding of a black box; both methods pass over the texts once, TaskEmb's Fisher again."""
-PAPER_PASSES = {"taskemb": 2, "tupate": 1}
+"""Texts and parameters of the surrogate (T5-base) in the paper's measurements on one A100."""
+PAPER_MINUTES, PAPER_PASSES = {"taskemb": 50, "tupate": 20}, {"taskemb": 2, "tupate": 1}
+"""The paper's minutes for one embedding of a black box, and its passes over the texts: TaskEmb's Fisher is another."""
 
 
 def slower_than_arithmetic(method: str, text_tokens: int) -> float:

@@ -162,7 +162,9 @@ class Config(Section):
         if low := sorted(name for name, size in sizes.items() if size < 1):
             raise ValueError(f"cluster.tensor_parallel_size.{low[0]}: give at least 1")
         if sizes and self.llm.engine.tensor_parallel_size:
-            raise ValueError("cluster.tensor_parallel_size and llm.engine.tensor_parallel_size are both given; drop one")
+            raise ValueError(
+                "cluster.tensor_parallel_size and llm.engine.tensor_parallel_size are both given; drop one"
+            )
         return self
 
     @model_validator(mode="after")
