@@ -154,6 +154,6 @@ def ready():
         if IN_CONTAINERS:
             check_images(sorted(USED_IMAGES))
         writable(PLAN.results)
-        check_jobs(workflow)
+        check_jobs(workflow, CONFIG.cluster.max_runtime)
     except (ImageError, SlurmError, StorageError) as error:
         raise WorkflowError(str(error)) from None
