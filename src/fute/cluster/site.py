@@ -163,7 +163,10 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
             f"gpu_model {asked.gpu_model!r}: Snakemake's executor takes letters, digits, `_` and `.` only; leave "
             "gpu_model out, and choose the nodes by `constraint` in the profile (`sinfo -o '%N %f %G'`)"
         )
-    there = {model: count for name in wanted for model, count in partitions[name].gpus.items()}
+    there: dict[str, int] = {}
+    for name in wanted:
+        for model, count in partitions[name].gpus.items():
+            there[model] = max(count, there.get(model, 0))
     where = f"partition {','.join(wanted)}"
     if not there:
         raise SlurmError(f"{where} has no GPUs, but jobs ask there for {asked.gpus}; `sinfo -o '%P %G'` lists them")

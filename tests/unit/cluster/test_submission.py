@@ -78,7 +78,8 @@ def executor(tmp_path):
     made.__dict__ |= {
         "workflow": SimpleNamespace(executor_settings=plugin.ExecutorSettings(), workdir_init=tmp_path),
         "logger": Log(), "run_uuid": RUN, "slurm_logdir": tmp_path / "logs", "array_jobs": set(), "sent": [],
-        "failed": [], "_failed_nodes": set(), "_partitions": None, "_fallback_account_arg": "", "_fallback_partition": "gpu",
+        "failed": [], "_failed_nodes": set(), "_partitions": None, "_fallback_account_arg": "",
+        "_fallback_partition": "gpu",
         "_submitted_job_clusters": set(), "_main_event_loop": None, "format_job_exec": lambda job: "true",
         "_job_submission_executor": ThreadPoolExecutor(max_workers=2),
         "report_job_submission": lambda info: made.sent.append(info),
