@@ -21,7 +21,7 @@ from fute.config.finetuning import TrainingSettings
 from fute.config.lm_experiment import LM
 from fute.config.methods import LabelCovSettings, TextEmbSettings
 from fute.config.unsup import LIMIT, PER_SCRIPT
-from fute.data.crossfit_tasks import SCRIPTS
+from fute.data.crossfit_tasks import EXCLUDED, SCRIPTS
 from fute.plan import SELF_SELECT, Plan
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
@@ -64,7 +64,8 @@ class JobNeeds:
         """Number of texts of a U, or of evaluation rows of a dataset."""
         if corpus in self.config.corpora:
             settings = self.config.unsup[corpus]  # type: ignore[index]
-            drawn = (settings.max_per_script or PER_SCRIPT[corpus]) * len(SCRIPTS)  # type: ignore[index]
+            scripts = len(set(SCRIPTS) - set(EXCLUDED[corpus]))
+            drawn = (settings.max_per_script or PER_SCRIPT[corpus]) * scripts  # type: ignore[index]
             limit = settings.limit or LIMIT[corpus]  # type: ignore[index]
             return min(drawn, limit) if limit else drawn
         if self.config.data.source == "builtin":
@@ -192,8 +193,8 @@ class JobNeeds:
         rows = self.texts(item.category) if item.kind == "mte" else self.train_rows(item.source)
         rows = min(rows, item.pairs or rows)
         length = TEXT_TOKENS
-        if item.kind != "mte" and self.run.datasets[item.source].task == "span":
-            length = self.config.surrogate.settings.max_input_tokens
+        if item.kind == "dte" and self.run.datasets[item.source].task == "span":
+            length = self.row_tokens(item.source, self.plan.vectors.surrogate_settings(LM).max_input_tokens)
         recipe = self.plan.vectors.recipes[method][item.recipe]
         if isinstance(recipe, (TextEmbSettings, LabelCovSettings)):
             return rows * length
