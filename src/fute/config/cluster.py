@@ -27,8 +27,8 @@ class ClusterConfig(Section):
     max_runtime: int | None = Field(
         None,
         ge=15,
-        description="Longest time limit that the partitions allow, in minutes. No job asks for more; batches and "
-        "trainings go on from where they stopped. `null`: no limit.",
+        description="Longest time limit that a job may ask for, in minutes. A partition's own limit is read before the "
+        "first job and holds besides. Batches and trainings go on from where they stopped. `null`: no limit.",
     )
     tensor_parallel_size: dict[Id, int] = Field(
         {},
