@@ -80,8 +80,8 @@ if LM:
                 image("train")
             threads: LM.finetune.threads
             resources:
+                **gpus(min(1, CONFIG.gpus)),
                 torch=LM.finetune.torch,
-                gpu=min(1, CONFIG.gpus),
                 mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).memory_mb(attempt),
                 runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).minutes(attempt),
             params:

@@ -21,8 +21,8 @@ if LLM:
             image("labels")
         threads: CONFIG.threads
         resources:
+            **gpus(lambda wc: NEEDS.label_gpus(wc.model)),
             torch=1,
-            gpu=lambda wc: NEEDS.label_gpus(wc.model),
             mem_mb=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).memory_mb(attempt),
             runtime=lambda wc, attempt: NEEDS.label_batch(wc.model, wc.batch).minutes(attempt),
         params:
@@ -121,8 +121,8 @@ if LM:
             image("train")
         threads: LM.finetune.threads
         resources:
+            **gpus(CONFIG.gpus),
             torch=LM.finetune.torch,
-            gpu=CONFIG.gpus,
             mem_mb=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).memory_mb(attempt),
             runtime=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).minutes(attempt),
         params:
@@ -157,8 +157,8 @@ if LM:
             image("train")
         threads: LM.finetune.threads
         resources:
+            **gpus(min(1, CONFIG.gpus)),
             torch=LM.finetune.torch,
-            gpu=min(1, CONFIG.gpus),
             mem_mb=lambda wc, attempt: NEEDS.label_language_model(wc.model).memory_mb(attempt),
             runtime=lambda wc, attempt: NEEDS.label_language_model(wc.model).minutes(attempt),
         params:
@@ -193,7 +193,7 @@ if LM:
         resources:
             torch=1,
             mem_mb=lambda wc, attempt: 8000 * attempt,
-            runtime=lambda wc, attempt: 240 * attempt,
+            runtime=lambda wc, attempt: NEEDS.capped(240 * attempt),
         params:
             settings=lambda wc: LM.plugin_settings(wc.plugin),
             source=lambda wc: LM.plugin_source(wc.plugin),

@@ -19,9 +19,11 @@ from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.adopt import unadopted
 from fute.blackbox.label_plugin_step import PluginError
 from fute.cluster.job_needs import JobNeeds
+from fute.cluster.resources import gpu_request
 from fute.cluster.slurm import SlurmError, check_jobs
 from fute.cluster.storage import StorageError, writable
 from fute.code_hash import code_sha256
+from fute.config.models import SIZES
 from fute.config.prompts import PromptError
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
@@ -115,6 +117,14 @@ def code(step, image="paper"):
     return PLAN.batches.run_by(image, steps.code(step))
 
 
+def gpus(number):
+    """Resources by which a job asks for GPUs, as `cluster.gpu_request` says. number: or a function of wildcards."""
+    if not callable(number):
+        return gpu_request(CONFIG.cluster, number)
+    keys = gpu_request(CONFIG.cluster, 1)
+    return {key: lambda wc, key=key: gpu_request(CONFIG.cluster, number(wc))[key] for key in keys}
+
+
 def recorded(**outputs):
     """Outputs of a rule, each with its record (`X.prov.json`) as a further output."""
     return {
@@ -144,6 +154,6 @@ def ready():
         if IN_CONTAINERS:
             check_images(sorted(USED_IMAGES))
         writable(PLAN.results)
-        check_jobs(workflow)
+        check_jobs(workflow, CONFIG.cluster.max_runtime)
     except (ImageError, SlurmError, StorageError) as error:
         raise WorkflowError(str(error)) from None

@@ -27,7 +27,7 @@ rule fetch_model:
         mem_mb=8000,
         runtime=240,
     params:
-        entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "parameters_m"})),
+        entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", *SIZES})),
         identity=lambda wc: settings_json(model_identity(RUN.models[wc.model])),
         folder=lambda wc: paths.model_folder(wc.model),
         code=code("fetch_model", "train"),

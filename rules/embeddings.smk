@@ -18,8 +18,8 @@ rule encoder_states:
         image("train")
     threads: CONFIG.threads
     resources:
+        **gpus(CONFIG.gpus),
         torch=1,
-        gpu=CONFIG.gpus,
         mem_mb=lambda wc, attempt: NEEDS.encoder_states(wc.category).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.encoder_states(wc.category).minutes(attempt),
     params:
@@ -56,8 +56,8 @@ rule embed_batch:
         image("train")
     threads: CONFIG.threads
     resources:
+        **gpus(CONFIG.gpus),
         torch=1,
-        gpu=CONFIG.gpus,
         mem_mb=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.embed_batch(wc.method, wc.batch).minutes(attempt),
     params:

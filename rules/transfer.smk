@@ -26,8 +26,8 @@ if LM:
             image("train")
         threads: LM.finetune.threads
         resources:
+            **gpus(CONFIG.gpus),
             torch=LM.finetune.torch,
-            gpu=CONFIG.gpus,
             mem_mb=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).memory_mb(attempt),
             runtime=lambda wc, attempt: NEEDS.transfer_batch(wc.batch).minutes(attempt),
         params:

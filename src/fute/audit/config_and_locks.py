@@ -21,7 +21,9 @@ from fute.scrub import scrubbed
 IMAGES = FOLDER / IMAGE_LOCK
 LOCK = ".lock.json"
 # how a run is spread over a machine: changes no result
-OF_THE_MACHINE = {"threads": True, "processes": True, "gpus": True, "data": {"root"}, "lm": {"threads"}}
+OF_THE_MACHINE = {
+    "threads": True, "processes": True, "gpus": True, "cluster": True, "data": {"root"}, "lm": {"threads"},
+}  # fmt: skip
 
 
 def config_sha256(run: Run) -> str:

@@ -89,24 +89,30 @@ def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: 
     costs = []
     for rule, count in jobs.items():
         needs = [need for name, need in heavy if name == rule]
-        seconds = measured_seconds(benchmarks / rule)
         if not needs:
             costs.append(RuleCost(rule, count))
             continue
-        if seconds:
-            minutes = len(needs) * sum(seconds) / len(seconds) / 60
-            gpu_hours = sum(need.gpus for need in needs) * minutes / len(needs) / 60
-        else:
-            minutes = sum(need.estimate for need in needs)
-            gpu_hours = sum(need.gpu_hours for need in needs)
+        minutes, gpu_hours, seconds = 0.0, 0.0, []
+        for method in {need.method: None for need in needs}:
+            own, done = [n for n in needs if n.method == method], measured_seconds(benchmarks / rule, method)
+            # one method takes as long as its own finished jobs, whatever another one takes
+            for need in own:
+                each = sum(done) / len(done) / 60 if done else need.estimate
+                minutes, gpu_hours = minutes + each, gpu_hours + need.gpus * each / 60
+            seconds += done
         gpus, tokens = max(need.gpus for need in needs), sum(need.tokens for need in needs)
         costs.append(RuleCost(rule, count, gpus, gpu_hours, minutes, tokens, len(seconds)))
     return sorted(costs, key=lambda cost: (-cost.gpu_hours, -(cost.minutes or 0), cost.rule))
 
 
-def measured_seconds(folder: Path) -> list[float]:
-    """Seconds of the finished jobs of a rule, from Snakemake's benchmark files; an empty one is of no finished job."""
-    return [s for path in sorted(folder.glob("*.tsv")) if not math.isnan(s := benchmark_seconds(path))]
+def measured_seconds(folder: Path, method: str = "") -> list[float]:
+    """Seconds of the finished jobs of a rule, from Snakemake's benchmark files; an empty one is of no finished job.
+
+    method: of files named `{model}-{method}-{batch}.tsv` only those of this method; "" for all files.
+    """
+    named = re.compile(rf".+-{re.escape(method)}-\w+\.tsv" if method else ".+")
+    files = [path for path in sorted(folder.glob("*.tsv")) if named.fullmatch(path.name)]
+    return [seconds for path in files if not math.isnan(seconds := benchmark_seconds(path))]
 
 
 def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:

@@ -6,14 +6,22 @@ cluster must get the same answer as the workflow that submitted it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
-from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_parallel, training
+from fute.cluster.resources import (
+    ENGINE_MINUTES,
+    Need,
+    inference,
+    slower_than_arithmetic,
+    tensor_parallel,
+    training,
+)
 from fute.config.finetuning import TrainingSettings
 from fute.config.lm_experiment import LM
 from fute.config.methods import LabelCovSettings, TextEmbSettings
 from fute.config.unsup import LIMIT, PER_SCRIPT
-from fute.data.crossfit_tasks import SCRIPTS
+from fute.data.crossfit_tasks import EXCLUDED, SCRIPTS
 from fute.plan import SELF_SELECT, Plan
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
@@ -37,13 +45,27 @@ class JobNeeds:
         """Number of parameters of a model, from its registry entry."""
         return self.run.models[model].parameters_m * 1e6
 
+    def active(self, model: str) -> float:
+        """Number of parameters that one token uses: of a mixture of experts, fewer than all."""
+        return (self.run.models[model].active_parameters_m or self.run.models[model].parameters_m) * 1e6
+
+    def capped(self, minutes: int) -> int:
+        """The minutes, or `cluster.max_runtime` if that is less."""
+        return min(minutes, self.config.cluster.max_runtime or minutes)
+
+    def _at_site(self, need: Need, method: str = "") -> Need:
+        """The need within the site's longest time limit, at the measured speed of a method that learns vectors."""
+        slower = slower_than_arithmetic(method, TEXT_TOKENS) if method else 1.0
+        return replace(need, max_minutes=self.config.cluster.max_runtime, slower=slower, method=method)
+
     # --- texts ------------------------------------------------------------------------------------------
 
     def texts(self, corpus: str) -> int:
         """Number of texts of a U, or of evaluation rows of a dataset."""
         if corpus in self.config.corpora:
             settings = self.config.unsup[corpus]  # type: ignore[index]
-            drawn = (settings.max_per_script or PER_SCRIPT[corpus]) * len(SCRIPTS)  # type: ignore[index]
+            scripts = len(set(SCRIPTS) - set(EXCLUDED[corpus]))
+            drawn = (settings.max_per_script or PER_SCRIPT[corpus]) * scripts  # type: ignore[index]
             limit = settings.limit or LIMIT[corpus]  # type: ignore[index]
             return min(drawn, limit) if limit else drawn
         if self.config.data.source == "builtin":
@@ -58,6 +80,10 @@ class JobNeeds:
         if self.config.data.source == "builtin":
             return BUILTIN_ROWS
         return entry.expected.train or round((entry.vu_size or 0) * 1000) or TRAIN_ROWS
+
+    def row_tokens(self, dataset: str, max_tokens: int) -> int:
+        """Tokens that a labelled row counts as: a passage with a question fills `max_tokens`, pairs of texts do not."""
+        return max_tokens if self.run.datasets[dataset].task == "span" else min(max_tokens, 2 * TEXT_TOKENS)
 
     # --- jobs -------------------------------------------------------------------------------------------
 
@@ -74,22 +100,25 @@ class JobNeeds:
             thought = engine.reasoning_tokens if prompt.cot else 0
             read += texts * (TEXT_TOKENS + PROMPT_TOKENS + thought)
             written += texts * (engine.answer_tokens + thought)
-        return inference(
-            self.parameters(model), read, written,
+        return self._at_site(inference(
+            self.parameters(model), read, written, active=self.active(model),
             gpus=self.label_gpus(model), cores=self.config.threads, start=ENGINE_MINUTES,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def label_gpus(self, model: str) -> int:
         """GPUs of a label batch: those of the engine's settings, or as many as hold the model."""
         engine = self.config.llm.engine
         if engine.engine == "vllm":
-            return engine.tensor_parallel_size or tensor_parallel(self.parameters(model))
+            cluster = self.config.cluster
+            given = cluster.tensor_parallel_size.get(model, engine.tensor_parallel_size)
+            return given or tensor_parallel(self.parameters(model), cluster.gpu_memory_gb)
         return min(1, self.config.gpus) if engine.engine == "transformers" else 0
 
     def encoder_states(self, category: str) -> Need:
         """The encoder reads U once."""
         tokens = self.texts(category) * TEXT_TOKENS
-        return inference(self._surrogate, tokens, 0, gpus=self.config.gpus, cores=self.config.threads)
+        need = inference(self._surrogate, tokens, 0, gpus=self.config.gpus, cores=self.config.threads)
+        return self._at_site(need)
 
     @cache  # noqa: B019
     def embed_batch(self, method: str, batch: str) -> Need:
@@ -99,19 +128,22 @@ class JobNeeds:
             items = {item.category if item.kind == "mte" else item.source: item for item in items}.values()
         tokens = sum(self._learned(method, item) for item in items)
         model = self.parameters(self.config.model_of(method))
-        return training(model, tokens, gpus=self.config.gpus, cores=self.config.threads)
+        need = training(model, tokens, gpus=self.config.gpus, cores=self.config.threads)
+        return self._at_site(need, method)
 
     def finetune_model(self, model: str, dataset: str) -> Need:
         """One training per seed."""
         finetune = self._lm.finetune
         recipe = finetune.recipe(model, dataset)
         tokens = self._trained(recipe, recipe.max_tokens, dataset) * len(finetune.seeds(model))
-        return training(self.parameters(model), tokens, gpus=self.config.gpus, cores=finetune.threads)
+        need = training(self.parameters(model), tokens, gpus=self.config.gpus, cores=finetune.threads)
+        return self._at_site(need)
 
     def label_language_model(self, model: str) -> Need:
         """The model reads U once."""
         tokens, gpus = self.texts(LM) * TEXT_TOKENS, min(1, self.config.gpus)
-        return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
+        need = inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
+        return self._at_site(need)
 
     @cache  # noqa: B019
     def transfer_batch(self, batch: str) -> Need:
@@ -119,18 +151,19 @@ class JobNeeds:
         finetune, transfer = self._lm.finetune, self._lm.transfer
         recipes = [(finetune.recipe(transfer.model, run.target), run.target) for run in transfer.batch_runs(batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
-        return training(self.parameters(transfer.model), tokens, gpus=self.config.gpus, cores=finetune.threads)
+        need = training(self.parameters(transfer.model), tokens, gpus=self.config.gpus, cores=finetune.threads)
+        return self._at_site(need)
 
     def embed_dataset(self, dataset: str) -> Need:
         """TextEmb and TaskEmb read the rows once each; TuPaTE is a training."""
         finetune, baselines = self._lm.finetune, self._lm.baselines
         limit = finetune.recipe(baselines.model, dataset).max_tokens
-        tokens = 2 * self.train_rows(dataset) * min(limit, 2 * TEXT_TOKENS)
+        tokens = 2 * self.train_rows(dataset) * self.row_tokens(dataset, limit)
         if "tupate" in baselines.methods:
             prefix = baselines.settings.tupate.recipe_for(finetune.task(dataset).task)
             tokens += self._trained(prefix, limit, dataset)
         gpus = min(1, self.config.gpus)
-        return training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads)
+        return self._at_site(training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads))
 
     # --- passes over texts ------------------------------------------------------------------------------
 
@@ -153,16 +186,19 @@ class JobNeeds:
     def _trained(self, recipe: TrainingSettings, max_tokens: int, dataset: str) -> int:
         """Tokens that a training on a dataset's rows processes."""
         rows = recipe.steps * recipe.batch_size if recipe.steps else (recipe.epochs or 1) * self.train_rows(dataset)
-        return rows * min(max_tokens, 2 * TEXT_TOKENS)
+        return rows * self.row_tokens(dataset, max_tokens)
 
     def _learned(self, method: str, item: Item) -> int:
         """Tokens that learning one vector processes: all epochs of all order seeds, and TaskEmb's Fisher pass."""
         rows = self.texts(item.category) if item.kind == "mte" else self.train_rows(item.source)
         rows = min(rows, item.pairs or rows)
+        length = TEXT_TOKENS
+        if item.kind == "dte" and self.run.datasets[item.source].task == "span":
+            length = self.row_tokens(item.source, self.plan.vectors.surrogate_settings(LM).max_input_tokens)
         recipe = self.plan.vectors.recipes[method][item.recipe]
         if isinstance(recipe, (TextEmbSettings, LabelCovSettings)):
-            return rows * TEXT_TOKENS
+            return rows * length
         # training that may stop early is assumed to take a tenth of its largest number of epochs
         epochs = max(1, (recipe.max_epochs or 0) // 10) if recipe.early_stops and item.kind == "dte" else recipe.epochs
         passes = epochs + (1 if method == "taskemb" else 0)
-        return rows * TEXT_TOKENS * passes * len(recipe.order_seeds)
+        return rows * length * passes * len(recipe.order_seeds)

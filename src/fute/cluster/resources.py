@@ -12,6 +12,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fute.config.cluster import ClusterConfig
 
 BASE_MB = 6000
 """Memory of Python, torch, CUDA's context and the data of any model step."""
@@ -19,7 +23,7 @@ INFERENCE_BYTES, TRAINING_BYTES = 2, 16
 """Bytes per parameter: weights in bf16; fp32 weights, gradients and Adam's two moments."""
 HOST_SHARE = 1.2
 """Host memory divided by the bytes of the weights, while these are loaded."""
-GPU_MB, GPU_SHARE = 80_000, 0.7
+GPU_GB, GPU_SHARE = 80, 0.7
 """Memory of the paper's GPUs (A100), and the share for weights; the rest is for the key-value cache."""
 FORWARD, BACKWARD = 2, 4
 """Operations per parameter and token."""
@@ -39,7 +43,8 @@ class Need:
 
     operations: floating-point operations in all. tokens: read and generated. host_mb: memory without the GPUs'.
     gpus: 0 for a job on CPU cores. cores: CPU cores that compute if there is no GPU. start: minutes before the first
-    text.
+    text. slower: measured GPU time over that of the arithmetic alone. max_minutes: no time limit above it; None: any.
+    method: whose vectors the job learns; "" for other jobs.
     """
 
     operations: float
@@ -48,19 +53,23 @@ class Need:
     gpus: int
     cores: int = 1
     start: float = START_MINUTES
+    slower: float = 1.0
+    max_minutes: int | None = None
+    method: str = ""
 
     def memory_mb(self, attempt: int = 1) -> int:
         """Megabytes to request; each further attempt adds half of the first request."""
         return math.ceil(self.host_mb * (1 + (attempt - 1) / 2))
 
     def minutes(self, attempt: int = 1) -> int:
-        """Time limit in minutes; it doubles with every attempt."""
-        return math.ceil((LIMIT_MINUTES + SLACK * self.estimate) * 2 ** (attempt - 1))
+        """Time limit in minutes; it doubles with every attempt, up to `max_minutes`."""
+        minutes = math.ceil((LIMIT_MINUTES + SLACK * self.estimate) * 2 ** (attempt - 1))
+        return minutes if self.max_minutes is None else min(minutes, self.max_minutes)
 
     @property
     def estimate(self) -> float:
         """Estimated minutes, including the start."""
-        speed = self.gpus * GPU_FLOPS if self.gpus else self.cores * CORE_FLOPS
+        speed = self.gpus * GPU_FLOPS / self.slower if self.gpus else self.cores * CORE_FLOPS
         return self.start + self.operations / speed / 60
 
     @property
@@ -69,17 +78,46 @@ class Need:
         return self.gpus * self.estimate / 60
 
 
-def tensor_parallel(parameters: float) -> int:
+PAPER_TEXTS, PAPER_PARAMETERS = 104_162, 223e6
+"""Texts and parameters of the surrogate (T5-base) in the paper's measurements on one A100."""
+PAPER_MINUTES, PAPER_PASSES = {"taskemb": 50, "tupate": 20}, {"taskemb": 2, "tupate": 1}
+"""The paper's minutes for one embedding of a black box, and its passes over the texts: TaskEmb's Fisher is another."""
+
+
+def slower_than_arithmetic(method: str, text_tokens: int) -> float:
+    """The paper's measured time of a method over that of its operations alone, counted as this module counts them.
+
+    text_tokens: tokens that a text counts as. TuPaTE's constant stands for methods that the paper did not time: they
+    train as it does.
+    """
+    timed = method if method in PAPER_MINUTES else "tupate"
+    operations = (FORWARD + BACKWARD) * PAPER_PARAMETERS * PAPER_TEXTS * text_tokens * PAPER_PASSES[timed]
+    return (PAPER_MINUTES[timed] - START_MINUTES) * 60 * GPU_FLOPS / operations
+
+
+def gpu_request(cluster: ClusterConfig, number: int) -> dict[str, int | str]:
+    """Snakemake's resources by which a job asks for so many GPUs, in the form that the site takes."""
+    if cluster.gpu_request == "gres":
+        kind = f":{cluster.gpu_model}" if cluster.gpu_model else ""
+        return {"gres": f"gpu{kind}:{number}" if number else ""}
+    return {"gpu": number} | ({"gpu_model": cluster.gpu_model if number else ""} if cluster.gpu_model else {})
+
+
+def tensor_parallel(parameters: float, gpu_memory_gb: float = GPU_GB) -> int:
     """Number of GPUs that hold a model of so many parameters in bf16: a power of two, which divides attention heads."""
-    least = parameters * INFERENCE_BYTES / 1e6 / (GPU_MB * GPU_SHARE)
+    least = parameters * INFERENCE_BYTES / 1e9 / (gpu_memory_gb * GPU_SHARE)
     return 2 ** max(0, math.ceil(math.log2(max(least, 1))))
 
 
 def inference(
-    parameters: float, read: int, written: int, *, gpus: int, cores: int = 1, start: float = START_MINUTES
-) -> Need:
-    """Need of a model with so many parameters that reads and generates so many tokens."""
-    operations = FORWARD * parameters * (read + DECODED * written)
+    parameters: float, read: int, written: int, *,
+    gpus: int, cores: int = 1, start: float = START_MINUTES, active: float | None = None,
+) -> Need:  # fmt: skip
+    """Need of a model with so many parameters that reads and generates so many tokens.
+
+    active: parameters that one token uses, in a mixture of experts; None: all of them. Memory holds all of them.
+    """
+    operations = FORWARD * (active or parameters) * (read + DECODED * written)
     host = BASE_MB + HOST_SHARE * parameters * INFERENCE_BYTES / 1e6
     return Need(operations, read + written, math.ceil(host), gpus, cores, start)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from fute.cluster.site import SlurmError, check_site, read_associations, read_partitions, request, slurm
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
@@ -25,12 +26,10 @@ SITE = {
     "slurm_account": "`sacctmgr -n show assoc user=$USER format=account` lists yours",
     "slurm_partition": "`sinfo -s` lists them",
 }
+OTHER_CLUSTER = ("cluster", "clusters", "slurm_cluster")
+"""Resources by which a job goes to another cluster, which `sinfo` does not show."""
 # longer than SLURM's KillWait (30 s by default), the time that a cancelled job gets to end
 CANCEL_S = 180
-
-
-class SlurmError(RuntimeError):
-    """The cluster or its settings do not fit a run; the message says what to do."""
 
 
 class Job(NamedTuple):
@@ -64,18 +63,36 @@ def check_settings(resources: Mapping[str, Iterable[object]], array_jobs: str | 
         raise SlurmError("mem_mb_per_cpu is set and would replace every rule's mem_mb: remove it from the profile")
 
 
-def check_jobs(workflow: SnakemakeWorkflow) -> None:
-    """Run `check_settings` on the planned jobs if SLURM executes this run; else do nothing. Raises SlurmError."""
-    if not hasattr(workflow.executor_settings, "array_jobs"):
+def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> None:
+    """Check the planned jobs if SLURM executes this run, and let them be submitted as `submission` says; else nothing.
+
+    max_minutes: longest time limit that a job may ask for, besides that of its partition. Raises SlurmError.
+    """
+    settings = workflow.executor_settings
+    if not hasattr(settings, "array_jobs"):
         return
     jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+    if not jobs:
+        return
     asked = {name: {job.resources.get(name) for job in jobs} for name in (*SITE, "mem_mb_per_cpu")}
-    check_settings(asked, workflow.executor_settings.array_jobs)
+    check_settings(asked, settings.array_jobs)
+    partitions = read_partitions()
+    if settings.partition_config:  # the executor chooses where a job names none
+        partitions = {name: partition._replace(default=False) for name, partition in partitions.items()}
+        jobs = [job for job in jobs if job.resources.get("slurm_partition")]
+    here = [job for job in jobs if not any(map(job.resources.get, OTHER_CLUSTER))]
+    check_site({request(job.resources, settings.qos) for job in here}, partitions, read_associations)
+    # only here, since planning needs no executor
+    from snakemake_executor_plugin_slurm import Executor
+
+    from fute.cluster.submission import guard
+
+    guard(Executor, partitions, max_minutes)
 
 
 def orphans(folder: Path) -> list[Job]:
     """Jobs of this user, running or pending, with this project's job names and the run folder `folder`."""
-    text = _run("squeue", "--me", "--noheader", "--format=%i|%T|%M|%j|%Z|%k")
+    text = slurm("squeue", "--me", "--noheader", "--format=%i|%T|%M|%j|%Z|%k")
     jobs = []
     for line in text.splitlines():
         job, state, elapsed, name, workdir, comment = line.split("|", 5)
@@ -110,7 +127,7 @@ def cancel(jobs: Iterable[Job], folder: Path) -> None:
     names = {job.id for job in jobs}
     if not names:
         return
-    _run("scancel", *sorted(names))
+    slurm("scancel", *sorted(names))
     deadline = time.monotonic() + CANCEL_S
     while remaining := names & {job.id for job in orphans(folder)}:
         if time.monotonic() > deadline:
@@ -118,14 +135,3 @@ def cancel(jobs: Iterable[Job], folder: Path) -> None:
                 f"jobs {', '.join(sorted(remaining))} did not end within {CANCEL_S} s; look at squeue, then try again"
             )
         time.sleep(1)
-
-
-def _run(*line: str) -> str:
-    try:
-        return subprocess.run(line, check=True, capture_output=True, text=True, timeout=60).stdout
-    except FileNotFoundError:
-        raise SlurmError(f"{line[0]} is not on PATH: run this on a node of the SLURM cluster") from None
-    except subprocess.CalledProcessError as error:
-        raise SlurmError(f"{line[0]} failed: {error.stderr.strip()}") from None
-    except subprocess.TimeoutExpired:
-        raise SlurmError(f"{line[0]} gave no answer in a minute; is SLURM's controller up?") from None

@@ -13,6 +13,9 @@ from fute.config.sections import Section
 GGUF_FORMAT = re.compile(r"\bI?Q(\d)_\w+(?=\.gguf$)", re.IGNORECASE)
 """The quantisation in the name of a GGUF file: `Q4_1`, `q4_k_m`."""
 
+SIZES = ("parameters_m", "active_parameters_m")
+"""Keys that say how large a model is; they change no result."""
+
 
 class ModelEntry(Section):
     """Where the weights of one model come from: exactly one of `repo`, `package`, `folder` and `server: true`."""
@@ -36,12 +39,20 @@ class ModelEntry(Section):
     parameters_m: float = Field(
         1000, gt=0, description="Size in millions of parameters. Memory, time and GPUs of the model's jobs follow it."
     )
+    active_parameters_m: float | None = Field(
+        None,
+        gt=0,
+        description="For a mixture of experts: millions of parameters that one token uses. Time follows these, memory "
+        "follows `parameters_m`. `null`: all of them.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelEntry:
         given = [name for name in ("repo", "package", "folder") if getattr(self, name)] + ["server"] * self.server
         if len(given) != 1:
             raise ValueError(f"needs exactly one of repo, package, folder, server: true; has {given or 'none'}")
+        if self.active_parameters_m is not None and self.active_parameters_m > self.parameters_m:
+            raise ValueError("active_parameters_m is larger than parameters_m, the number of all parameters")
         if self.package and not (self.version and self.file):
             raise ValueError("a package source needs the package's version and the model file (or folder) in it")
         return self
@@ -57,5 +68,5 @@ class ModelEntry(Section):
 
     def settings(self) -> dict[str, Any]:
         """What names these weights; of a folder its last name alone, since its content is not read."""
-        named = self.model_dump(exclude={"title", "gated", "parameters_m", "folder"}, exclude_none=True)
+        named = self.model_dump(exclude={"title", "gated", *SIZES, "folder"}, exclude_none=True)
         return named | ({"folder": {"name": Path(self.folder).name}} if self.folder else {})

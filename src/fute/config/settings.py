@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from fute.config.categories import CATEGORIES
+from fute.config.cluster import ClusterConfig
 from fute.config.data import DataConfig
 from fute.config.gate import GateConfig
 from fute.config.llm_experiment import LlmConfig
@@ -117,6 +118,7 @@ class Config(Section):
     baselines: BaselinesConfig = Field(BaselinesConfig(), description="Slips of the authors' code, to be repeated.")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="Random numbers of the evaluation.")
     workflow: WorkflowConfig = Field(WorkflowConfig(), description="What makes results be computed again.")
+    cluster: ClusterConfig = Field(ClusterConfig(), description="What the site gives to jobs on a SLURM cluster.")
     threads: int = Field(8, ge=1, description="CPU threads of a job that runs a model.")
     processes: int = Field(
         1,
@@ -150,6 +152,19 @@ class Config(Section):
             raise ValueError("method textemb reads states at y, and the heads form has no y; drop it")
         if "taskemb" in self.methods and self.taskemb.mte.labels == "sampled":
             raise ValueError("taskemb labels 'sampled' are drawn as text; the heads form takes 'given'")
+        return self
+
+    @model_validator(mode="after")
+    def _one_tensor_parallel_size(self) -> Config:
+        sizes = self.cluster.tensor_parallel_size
+        if others := sorted(set(sizes) - set(self.llm.models)):
+            raise ValueError(f"cluster.tensor_parallel_size: {others[0]!r} is not among llm.models")
+        if low := sorted(name for name, size in sizes.items() if size < 1):
+            raise ValueError(f"cluster.tensor_parallel_size.{low[0]}: give at least 1")
+        if sizes and self.llm.engine.tensor_parallel_size:
+            raise ValueError(
+                "cluster.tensor_parallel_size and llm.engine.tensor_parallel_size are both given; drop one"
+            )
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fute import paths
+from fute.audit.config_and_locks import config_sha256
 from fute.cluster.cost import RuleCost, disk_bytes, heavy_jobs, measured_seconds, rule_costs
 from fute.cluster.job_needs import PROMPT_TOKENS, TEXT_TOKENS, JobNeeds
 from fute.cluster.resources import (
@@ -17,11 +18,14 @@ from fute.cluster.resources import (
     LIMIT_MINUTES,
     START_MINUTES,
     Need,
+    gpu_request,
     inference,
     tensor_parallel,
     training,
 )
-from fute.config.run import load_run
+from fute.config.cluster import ClusterConfig
+from fute.config.run import load_run, parse_run, read_yaml
+from fute.config.sections import ConfigError
 from fute.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,6 +44,26 @@ def paper(monkeypatch) -> Plan:
     """The paper's run; what its data are does not matter here."""
     monkeypatch.setattr("fute.plan.data.unsup_identity", lambda settings, root: {})
     return Plan(load_run(ROOT / "config/paper.yaml"))
+
+
+@pytest.fixture
+def of_site(monkeypatch):
+    """Makes the plan of one of the paper's runs at a site with these settings of `cluster`."""
+    monkeypatch.setattr("fute.plan.data.unsup_identity", lambda settings, root: {})
+    monkeypatch.setattr("fute.plan.data.source_identity", lambda dataset, *_: dataset)
+
+    def plan(name: str = "paper", models: dict | None = None, **cluster) -> Plan:
+        values = read_yaml(ROOT / f"config/{name}.yaml") | {"cluster": cluster}
+        values["data"] = values.get("data", {}) | {"root": "anywhere"}
+        run = parse_run(values, ROOT / "config", name)
+        run.models.update({key: run.models[key].model_copy(update=change) for key, change in (models or {}).items()})
+        return Plan(run)
+
+    return plan
+
+
+def all_needs(plan: Plan) -> list[tuple[str, Need]]:
+    return list(heavy_jobs(plan, JobNeeds(plan)))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +104,120 @@ def test_the_papers_models_get_what_they_need(paper):
     need = needs.label_batch("llama-2-70b", batch)
     assert 138_000 < need.memory_mb() < 200_000, "its weights are 138 GB"
     assert needs.texts("sa") == 10_000 and needs.texts("sst2") == 872
+
+
+@pytest.mark.parametrize(
+    ("memory_gb", "gpus"),
+    # weights of 26.0, 137.9 and 93.4 GB, in 0.7 of a GPU's memory
+    [(80, {"llama-2-13b": 1, "llama-2-70b": 4, "mixtral-8x7b": 2}),
+     (40, {"llama-2-13b": 1, "llama-2-70b": 8, "mixtral-8x7b": 4}),
+     (24, {"llama-2-13b": 2, "llama-2-70b": 16, "mixtral-8x7b": 8})],
+)  # fmt: skip
+def test_gpus_follow_the_memory_of_one(of_site, memory_gb, gpus):
+    needs = JobNeeds(of_site(gpu_memory_gb=memory_gb))
+    assert {name: needs.label_gpus(name) for name in gpus} == gpus
+    (batch, *_) = needs.plan.llm.labels.plans["mixtral-8x7b"].new
+    assert needs.label_batch("mixtral-8x7b", batch).gpus == gpus["mixtral-8x7b"]
+
+
+def test_a_model_s_own_number_of_gpus_wins(of_site):
+    needs = JobNeeds(of_site(tensor_parallel_size={"mixtral-8x7b": 4}))
+    assert [needs.label_gpus(name) for name in ("llama-2-13b", "llama-2-70b", "mixtral-8x7b")] == [1, 4, 4]
+    with pytest.raises(ConfigError, match=r"tensor_parallel_size: 'mixtral' is not among llm\.models"):
+        of_site(tensor_parallel_size={"mixtral": 4})
+    with pytest.raises(ConfigError, match="give at least 1"):
+        of_site(tensor_parallel_size={"mixtral-8x7b": 0})
+
+
+def test_a_mixture_of_experts_costs_its_active_parameters_and_holds_all(of_site):
+    needs = JobNeeds(of_site())
+    assert needs.parameters("mixtral-8x7b") == 46_703e6 and needs.active("mixtral-8x7b") == 12_879e6
+    assert needs.active("llama-2-13b") == needs.parameters("llama-2-13b")
+    batches = {name: next(iter(needs.plan.llm.labels.plans[name].new)) for name in ("mixtral-8x7b", "llama-2-13b")}
+    mixtral, llama = (needs.label_batch(*pair) for pair in batches.items())
+    assert mixtral.tokens == llama.tokens
+    assert mixtral.operations / llama.operations == pytest.approx(12_879 / 13_016, rel=1e-3)
+    assert mixtral.memory_mb() == math.ceil(BASE_MB + 1.2 * 2 * 46_703)
+
+
+@pytest.mark.parametrize(
+    ("settings", "number", "right"),
+    [
+        ({}, 4, {"gpu": 4}),
+        ({}, 0, {"gpu": 0}),
+        ({"gpu_model": "a100"}, 4, {"gpu": 4, "gpu_model": "a100"}),
+        ({"gpu_model": "a100"}, 0, {"gpu": 0, "gpu_model": ""}),
+        ({"gpu_request": "gres"}, 4, {"gres": "gpu:4"}),
+        ({"gpu_request": "gres", "gpu_model": "a100"}, 2, {"gres": "gpu:a100:2"}),
+        ({"gpu_request": "gres", "gpu_model": "a100"}, 0, {"gres": ""}),
+    ],
+)
+def test_how_a_job_asks_for_gpus(settings, number, right):
+    assert gpu_request(ClusterConfig(**settings), number) == right
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-lm"])
+def test_no_attempt_asks_for_more_time_than_the_site_gives(of_site, name):
+    free = all_needs(of_site(name))
+    assert max(need.minutes(3) for _, need in free) > 600, "else the limit shows nothing"
+    for (rule, need), (_, before) in zip(all_needs(of_site(name, max_runtime=600)), free, strict=True):
+        assert [need.minutes(n) for n in (1, 2, 3)] == [min(before.minutes(n), 600) for n in (1, 2, 3)], rule
+    assert JobNeeds(of_site(name, max_runtime=600)).capped(720) == 600 and JobNeeds(of_site(name)).capped(720) == 720
+
+
+def test_rows_of_questions_count_as_many_tokens_as_they_are_cut_at(of_site):
+    needs = JobNeeds(of_site("paper-lm"))
+    assert needs.row_tokens("squad1", 384) == 384 and needs.row_tokens("rte", 384) == 2 * TEXT_TOKENS
+    files = {name: paths.dte("t5-base", "tupate", name) for name in ("squad1", "rte")}
+    items, lm = needs.plan.vector_batches.items, needs.plan.lm
+    seeds = len(needs.plan.vectors.recipes["tupate"][items[files["squad1"]].recipe].order_seeds)
+    # a span's recipe may stop early: a tenth of its 60 epochs
+    assert needs._learned("tupate", items[files["squad1"]]) == needs.train_rows("squad1") * 384 * 6 * seeds
+    recipe = lm.finetune.recipe("bert-base", "squad1")
+    trained = (recipe.epochs or 1) * needs.train_rows("squad1") * min(recipe.max_tokens, 384)
+    assert needs.finetune_model("bert-base", "squad1").tokens == trained * len(lm.finetune.seeds("bert-base"))
+    assert recipe.max_tokens == 384
+
+
+@pytest.mark.parametrize(("method", "minutes"), [("taskemb", 50), ("tupate", 20)])
+def test_an_embedding_of_the_papers_run_takes_the_papers_time(of_site, monkeypatch, method, minutes):
+    """Measured on one A100 by the paper, for its 104,162 texts."""
+    needs = JobNeeds(of_site("paper-lm"))
+    assert needs.texts("lm") == 109_000, "1,000 of each of 109 scripts; the paper's have 104,162"
+    monkeypatch.setattr(needs, "texts", lambda corpus: 104_162)
+    path = paths.mte("t5-base", method, "bert-base", "rte")
+    batch = needs.plan.vector_batches.plans[method].batch_of[path]
+    need = needs.embed_batch(method, batch)
+    (item,) = needs.plan.vector_batches.batch_items(method, batch).values()
+    assert item is needs.plan.vector_batches.items[path]
+    assert need.estimate == pytest.approx(minutes) and need.gpu_hours == pytest.approx(minutes / 60)
+    assert need.minutes() == LIMIT_MINUTES + 3 * minutes
+
+
+def test_what_a_site_gives_identifies_no_result(of_site):
+    """Nothing is computed again, and no lock or code hash changes, because a job asks otherwise for the same."""
+    models = {"mixtral-8x7b": {"active_parameters_m": None}, "llama-2-13b": {"parameters_m": 14_000}}
+    site = {"gpu_memory_gb": 24, "gpu_request": "gres", "gpu_model": "v100", "max_runtime": 60}
+    site |= {"tensor_parallel_size": {"llama-2-70b": 16}}
+    plain, there = of_site(), of_site(models=models, **site)
+    assert there.config.cluster != plain.config.cluster
+    assert config_sha256(there.run) == config_sha256(plain.run)
+    for one, other in zip(plain.llm.labels.plans.items(), there.llm.labels.plans.items(), strict=True):
+        assert one == other
+    keys = [{path: item.key for path, item in plan.vector_batches.items.items()} for plan in (plain, there)]
+    assert keys[0] == keys[1] and len(keys[0]) > 400
+    assert plain.llm.labels.cells == there.llm.labels.cells
+    assert all(there.run.models[name].settings() == plain.run.models[name].settings() for name in models)
+
+
+def test_a_method_takes_the_time_of_its_own_finished_jobs(tmp_path):
+    one, other = (Need(6e15, 10, 1, gpus=1, method=method) for method in ("taskemb", "tupate"))
+    (tmp_path / "embed_batch").mkdir()
+    for name in ("t5-base-taskemb-0a1b", "t5-base-taskemb-2c3d"):
+        (tmp_path / f"embed_batch/{name}.tsv").write_text("s\th:m:s\n600.0\t0:10:00\n")
+    (cost,) = rule_costs({"embed_batch": 3}, [("embed_batch", need) for need in (one, one, other)], tmp_path)
+    assert cost.minutes == pytest.approx(10 + 10 + other.estimate) and cost.measured == 2
+    assert cost.gpu_hours == pytest.approx(cost.minutes / 60)
 
 
 def test_label_tokens_by_hand(paper):

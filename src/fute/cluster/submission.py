@@ -1,0 +1,170 @@
+"""Submission of jobs to SLURM: no error is lost, a busy cluster is waited for, no job asks for more time than it gets.
+
+snakemake-executor-plugin-slurm (2.6.1) submits in threads whose exceptions nobody reads: the job then stays in
+Snakemake's list of running jobs for ever. It takes every refusal of sbatch for a failed attempt of the job, and for a
+group it drops the message. `guard` stands around its `run_job` and mends the three.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from snakemake_executor_plugin_slurm import Executor
+from snakemake_executor_plugin_slurm.utils import get_job_wildcards
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
+from fute.cluster.site import Partition, SlurmError, names, slurm
+
+FULL = re.compile(
+    r"\b(?:QOS|Assoc)(?:Max|Grp)SubmitJob\w*|MaxSubmitJobs\w*|Resource temporarily unavailable"
+    r"|temporarily unable to accept job"
+)
+"""Answers by which SLURM has as many jobs as it takes: none was submitted."""
+BUSY = re.compile(
+    r"Unexpected message received|Socket timed out|Unable to contact slurm controller|Zero Bytes were transmitted"
+    r"|backup controller in standby mode|open persistent connection",
+    re.IGNORECASE,
+)
+"""Answers of a controller (or of its database) that has no time or is away; the job may have reached it or not."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 15, 600
+
+
+class _Once:
+    """An executor during one submission of one job: it keeps what it would report."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.sent: SubmittedJobInfo | None = None
+        self.failure = "the executor gave neither a job nor an error"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._executor, name)
+
+    def _report_job_submission_threadsafe(self, info: SubmittedJobInfo) -> None:
+        self.sent = info
+
+    def _report_job_error_threadsafe(self, info: SubmittedJobInfo, msg: str) -> None:
+        self.failure = msg
+
+
+class _Shorter:
+    """A job that asks for so many minutes."""
+
+    def __init__(self, job: Any, runtime: int) -> None:
+        self._job = job
+        # the same class, so that its entries are attributes, too
+        self.resources = type(job.resources)(fromdict=dict(job.resources.items()) | {"runtime": runtime})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._job, name)
+
+
+class Sender:
+    """Submits the jobs of one run. executor: the plugin's class. partitions, max_minutes: limits of the site."""
+
+    def __init__(
+        self, executor: type[Executor], partitions: Mapping[str, Partition], max_minutes: int | None = None
+    ) -> None:
+        self._run_job, self._cancel_jobs = executor.run_job, executor.cancel_jobs
+        self._partitions, self._max_minutes = partitions, max_minutes
+        # one at a time, so that a job of this run that SLURM has and nobody knows is the one just sent
+        self._one = threading.Lock()
+        self._known: set[str] = set()
+        self._stopped = threading.Event()
+
+    def stop(self, executor: Executor, active: list[SubmittedJobInfo]) -> None:
+        """Cancel the run's jobs; none is submitted any more."""
+        self._stopped.set()
+        self._cancel_jobs(executor, active)
+
+    def send(self, executor: Executor, job: Any) -> None:
+        """Submit a job, and report to Snakemake that it is submitted, or why not."""
+        try:
+            self._send(executor, job)
+        except Exception as error:
+            self._fail(executor, job, f"{type(error).__name__}: {error}")
+
+    def _send(self, executor: Executor, job: Any) -> None:
+        pause, unsure = FIRST_PAUSE_S, False
+        while not self._stopped.is_set():
+            with self._one:
+                once, away = self._try(executor, job, unsure)
+                if once.sent:
+                    self._known.add(str(once.sent.external_jobid))
+            if once.sent and self._stopped.is_set():
+                return self._cancel_jobs(executor, [once.sent])  # it was under way when all others were cancelled
+            if once.sent:
+                return executor._report_job_submission_threadsafe(once.sent)
+            unsure = unsure or away or bool(BUSY.search(once.failure))
+            answer = FULL.search(once.failure) or BUSY.search(once.failure)
+            if not (answer or away):
+                return self._fail(executor, job, once.failure)
+            said = answer[0] if answer else once.failure
+            executor.logger.warning(
+                f"SLURM takes no job at the moment ({said}). {_name(job)} is sent again in {pause} s; "
+                "this counts as no attempt."
+            )
+            self._stopped.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+        return None
+
+    def _try(self, executor: Executor, job: Any, unsure: bool) -> tuple[_Once, bool]:
+        """One submission, unless an earlier one that seemed to fail has arrived. True: SLURM could not say so."""
+        once = _Once(executor)
+        if unsure:
+            try:
+                once.sent = self._arrived(executor, job)
+            except SlurmError as error:
+                once.failure = str(error)
+                return once, True
+        if once.sent is None:
+            try:
+                self._run_job(once, self._within_limits(job))
+            except Exception as error:
+                once.failure = str(error) or type(error).__name__
+        # whatever job it was given, Snakemake knows its own
+        once.sent = once.sent and SubmittedJobInfo(job, once.sent.external_jobid, once.sent.aux)
+        return once, False
+
+    def _arrived(self, executor: Executor, job: Any) -> SubmittedJobInfo | None:
+        """The job, if SLURM has it though it did not answer so."""
+        text = slurm("squeue", "--me", "--noheader", "--states=all", f"--name={executor.run_uuid}", "--format=%i|%k")
+        wildcards = get_job_wildcards(job)
+        comment = f"rule_{job.name}" + (f"_wildcards_{wildcards}" if wildcards else "")
+        for line in text.splitlines():
+            number, _, own = line.strip().partition("|")
+            if own == comment and number not in self._known:
+                kind = "group" if job.is_group() else "rule"
+                log = executor.slurm_logdir / f"{kind}_{job.name}" / wildcards / f"{number}.log"
+                return SubmittedJobInfo(job, number, {"slurm_logfile": log})
+        return None
+
+    def _within_limits(self, job: Any) -> Any:
+        """The job, or one that asks for the longest time that its partition, and the site, allow."""
+        asked = job.resources.get("runtime")
+        wanted = names(str(job.resources.get("slurm_partition") or ""))
+        longest = [
+            part.minutes for name, part in self._partitions.items() if (name in wanted if wanted else part.default)
+        ]
+        limits = [max(longest)] if longest and None not in longest else []
+        limits += [self._max_minutes] if self._max_minutes else []
+        return _Shorter(job, min(limits)) if asked and limits and asked > min(limits) else job
+
+    def _fail(self, executor: Executor, job: Any, why: str) -> None:
+        if job.is_group():  # Snakemake drops the message
+            executor.logger.error(f"{_name(job)} cannot be submitted: {why}")
+        executor._report_job_error_threadsafe(SubmittedJobInfo(job), f"it cannot be submitted: {why}\n")
+
+
+def _name(job: Any) -> str:
+    return f"A group of {len(list(job.jobs))} jobs ({job.name})" if job.is_group() else f"Job {job.jobid} ({job.name})"
+
+
+def guard(executor: type[Executor], partitions: Mapping[str, Partition], max_minutes: int | None = None) -> None:
+    """Let a class of executors submit and cancel jobs through a `Sender`."""
+    sender = Sender(executor, partitions, max_minutes)
+    executor.run_job = lambda self, job: sender.send(self, job)
+    executor.cancel_jobs = lambda self, active: sender.stop(self, active)

@@ -1,0 +1,221 @@
+"""Submission of jobs, by the plugin's real executor to a stand-in for sbatch and squeue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import snakemake_executor_plugin_slurm as plugin
+from snakemake.iocontainers import ResourceList
+
+from fute.cluster import submission
+from fute.cluster.site import Partition
+
+COMMENT, RUN = "rule_embed_batch_wildcards_t5_b1", "fute_run"
+PARTITIONS = {"gpu": Partition(600, {"a100": 4}, default=True), "cpu": Partition(None, {})}
+
+
+class Log(list):
+    """What was logged, with its level."""
+
+    def __getattr__(self, level):
+        return lambda text, **_: self.append((level, text))
+
+
+class Job:
+    """A job as the executor sees it; a group if it has members."""
+
+    def __init__(self, *members, **resources):
+        self.jobs, self.resources = members, ResourceList(fromdict={"mem_mb": 1000, "runtime": 60} | resources)
+        self.name, self.jobid, self.threads = "embed_batch", 7, 2
+        self.rule = SimpleNamespace(name=self.name)
+        if not members:
+            self.wildcards = ["t5", "b1"]
+
+    def is_group(self):
+        return bool(self.jobs)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Stand-in for SLURM: each call of sbatch gives the next answer, the last one for ever; its lines are kept."""
+    folder = tmp_path / "site"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "queue").touch()
+    (folder / "bin/sbatch").write_text(
+        f'#!/bin/sh\ncd {folder}\necho "$@" >> calls\nn=$(wc -l < calls)\n'
+        '[ -e answer$n ] || n=$(ls answer* | wc -l)\n[ -e arrive$n ] && cat arrive$n >> queue\n'
+        'case "$(cat answer$n)" in [0-9]*) cat answer$n;; *) cat answer$n >&2; exit 1;; esac\n'
+    )  # fmt: skip
+    (folder / "bin/squeue").write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked\ncat {folder}/queue\n')
+    for command in ("sbatch", "squeue"):
+        (folder / "bin" / command).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(plugin, "time", SimpleNamespace(sleep=lambda seconds: None, time=time.time))
+    monkeypatch.setattr(submission, "FIRST_PAUSE_S", 0.01)
+
+    def answers(*texts: str) -> Path:
+        for number, text in enumerate(texts, 1):
+            (folder / f"answer{number}").write_text(text + "\n")
+        return folder
+
+    return answers
+
+
+@pytest.fixture
+def executor(tmp_path):
+    """An executor of the plugin's class under guard; what it reports is in `sent` and `failed`."""
+
+    class Guarded(plugin.Executor):
+        pass
+
+    submission.guard(Guarded, PARTITIONS, max_minutes=900)
+    made = object.__new__(Guarded)
+    made.__dict__ |= {
+        "workflow": SimpleNamespace(executor_settings=plugin.ExecutorSettings(), workdir_init=tmp_path),
+        "logger": Log(), "run_uuid": RUN, "slurm_logdir": tmp_path / "logs", "array_jobs": set(), "sent": [],
+        "failed": [], "_failed_nodes": set(), "_partitions": None, "_fallback_account_arg": "",
+        "_fallback_partition": "gpu",
+        "_submitted_job_clusters": set(), "_main_event_loop": None, "format_job_exec": lambda job: "true",
+        "_job_submission_executor": ThreadPoolExecutor(max_workers=2),
+        "report_job_submission": lambda info: made.sent.append(info),
+        "report_job_error": lambda info, msg: made.failed.append((info.job, msg)),
+    }  # fmt: skip
+    yield made
+    made.cancel_jobs([])
+    made._job_submission_executor.shutdown()
+
+
+def submit(executor, *jobs):
+    """Send jobs as Snakemake does, and wait for the threads."""
+    executor.run_jobs(list(jobs))
+    executor._job_submission_executor.shutdown()
+
+
+def lines(folder):
+    return (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
+
+
+def test_a_job_is_submitted(site, executor):
+    folder, job = site("41"), Job(slurm_partition="gpu")
+    submit(executor, job)
+    assert [(info.job, info.external_jobid) for info in executor.sent] == [(job, "41")] and not executor.failed
+    assert f"--comment {COMMENT} " in lines(folder)[0] and " -t 60 " in lines(folder)[0]
+
+
+@pytest.mark.parametrize("members", [(), (Job(), Job())], ids=["job", "group"])
+def test_an_exception_of_the_thread_is_reported(site, executor, members):
+    """The plugin alone loses it: the job would stay in Snakemake's list of running jobs for ever."""
+    site("41")
+    job = Job(*members, gpu=1, gpu_model="a100-40gb")
+    submit(executor, job)
+    ((of, why),) = executor.failed
+    assert of is job and not executor.sent
+    assert "Invalid GPU model format: a100-40gb" in why
+    # Snakemake drops the message of a group's error
+    logged = [text for level, text in executor.logger if level == "error"]
+    assert bool(members) == any("A group of 2 jobs (embed_batch) cannot be submitted: Invalid" in t for t in logged)
+
+
+def test_without_the_guard_the_exception_is_lost(site, executor):
+    """The premise of this module; where a later plugin mends it, `submission` can go."""
+    site("41")
+    plain = object.__new__(plugin.Executor)
+    plain.__dict__ |= executor.__dict__
+    submit(plain, Job(gpu=1, gpu_model="a100-40gb"))
+    assert not executor.failed and not executor.sent
+
+
+def test_a_refusal_is_a_failed_attempt_with_slurms_words(site, executor):
+    folder = site("sbatch: error: Batch job submission failed: Invalid account or account/partition combination")
+    submit(executor, Job())
+    assert len(executor.failed) == 1 and "Invalid account or account/partition" in executor.failed[0][1]
+    assert len(lines(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates "
+        "accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates policy",
+        "sbatch: error: Batch job submission failed: Unexpected message received",
+        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+    ],
+    ids=["qos", "assoc", "unexpected", "timeout", "away"],
+)
+def test_a_full_or_busy_cluster_is_waited_for(site, executor, answer):
+    folder, job = site(answer, answer, answer, "44"), Job()
+    submit(executor, job)
+    assert [info.external_jobid for info in executor.sent] == ["44"]
+    assert executor.failed == [], "no attempt is counted, so that no more memory and time are asked for"
+    assert len(lines(folder)) == 4 and len(set(lines(folder))) == 1
+    warned = [text for level, text in executor.logger if "counts as no attempt" in text]
+    assert [text.split(" is sent again in ")[1].split(" s")[0] for text in warned] == ["0.01", "0.02", "0.04"]
+    assert all("Job 7 (embed_batch)" in text for text in warned)
+
+
+def test_a_job_that_arrived_though_sbatch_failed_is_not_sent_twice(site, executor, tmp_path):
+    folder = site("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", "43")
+    (folder / "arrive1").write_text(f"40|rule_other\n42|{COMMENT}\n")
+    submit(executor, Job())
+    (info,) = executor.sent
+    assert info.external_jobid == "42" and len(lines(folder)) == 1
+    assert info.aux["slurm_logfile"] == tmp_path / "logs/rule_embed_batch/t5_b1/42.log"
+    assert f"--name={RUN}" in (folder / "asked").read_text()
+
+
+def test_an_arrived_job_of_another_submission_is_not_taken(site, executor):
+    folder = site("42", "sbatch: error: Socket timed out on send/recv operation", "43")
+    (folder / "arrive1").write_text(f"42|{COMMENT}\n")
+    submit(executor, Job(), Job())
+    assert sorted(info.external_jobid for info in executor.sent) == ["42", "43"] and not executor.failed
+
+
+def test_cancelling_ends_the_wait_and_sends_nothing_more(site, executor, monkeypatch):
+    monkeypatch.setattr(submission, "FIRST_PAUSE_S", 60)
+    folder = site("sbatch: error: QOSMaxSubmitJobPerUserLimit")
+    executor.run_jobs([Job(), Job(), Job()])
+    deadline = time.monotonic() + 10
+    while len(lines(folder)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    begun = time.monotonic()
+    executor.cancel_jobs([])
+    executor._job_submission_executor.shutdown()
+    assert time.monotonic() - begun < 5 and len(lines(folder)) == 2
+    assert not executor.sent and not executor.failed
+
+
+def test_a_job_under_way_when_all_are_cancelled_is_cancelled_too(site, executor, monkeypatch):
+    site("41")
+    started, go = threading.Event(), threading.Event()
+    executor.format_job_exec = lambda job: (started.set(), go.wait(10), "true")[2]
+    cancelled = []
+    monkeypatch.setattr(
+        plugin, "cancel_slurm_jobs", lambda jobs, *_: cancelled.append([j.external_jobid for j in jobs])
+    )
+    executor.run_jobs([Job()])
+    assert started.wait(10)
+    executor.cancel_jobs([])
+    go.set()
+    executor._job_submission_executor.shutdown()
+    assert cancelled == [[], ["41"]] and not executor.sent
+
+
+@pytest.mark.parametrize(
+    ("partition", "runtime", "asked"),
+    [("gpu", 1280, 600), ("", 1280, 600), ("cpu", 1280, 900), ("cpu", 800, 800), ("gpu,cpu", 1000, 900)],
+)
+def test_no_job_asks_for_more_time_than_there_is(site, executor, partition, runtime, asked):
+    """The sum of a group's times, too: 600 minutes are the partition's limit, 900 those of cluster.max_runtime."""
+    folder = site("41")
+    group = Job(Job(), Job(), slurm_partition=partition, runtime=runtime, gpu=1, gpu_model="a100", tasks_per_gpu=0)
+    submit(executor, group)
+    (line,) = lines(folder)
+    assert f" -t {asked} " in line and " --gpus=a100:1 " in line and "--ntasks-per-gpu" not in line
+    assert executor.sent[0].job is group and group.resources.runtime == runtime
