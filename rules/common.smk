@@ -47,21 +47,24 @@ try:
     PLAN = Plan(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
     for name in PLAN.models:
         model_identity(RUN.models[name])
-    PLAN.vector_batches.items  # reads data, models and plug-ins, which may be missing
+    PLAN.vector_batches.items  # reads models and plug-ins, which may be missing
+    MISSING_DATA = PLAN.data.missing_text()
     PLAN.lm and PLAN.lm.transfer.matrix_sha256
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm
 NEEDS = JobNeeds(PLAN)
-if workflow.is_main_process and (warning := unadopted(PLAN.results)):
-    logger.warning(warning)
-# through the environment, so that it triggers no rerun: data may move to another folder
-os.environ["FUTE_DATA_ROOT"] = str(PLAN.data.root)
+if workflow.is_main_process:
+    for warning in filter(None, (unadopted(PLAN.results), MISSING_DATA)):
+        logger.warning(warning)
+# through the environment, so that they trigger no rerun: data may move to another folder
+os.environ["FUTE_DATA_ROOT"], os.environ["FUTE_UNSUP_ROOT"] = str(PLAN.data.root), str(PLAN.data.unsup_root)
 
 
 envvars:
     "FUTE_TARGETS",
     "FUTE_DATA_ROOT",
+    "FUTE_UNSUP_ROOT",
 
 
 ID = r"[a-z0-9][a-z0-9.-]*"
@@ -147,9 +150,11 @@ def named(files):
 
 
 def ready():
-    """Check before the first job: images are those of the lock, results can be written, settings fit SLURM."""
+    """Check before the first job: data are there, images the lock's, results can be written, settings fit SLURM."""
     gc.freeze()
     gc.enable()
+    if MISSING_DATA:
+        raise WorkflowError(MISSING_DATA)
     try:
         if IN_CONTAINERS:
             check_images(sorted(USED_IMAGES))

@@ -61,7 +61,7 @@ rule sample_unsup:
         "unlabelled texts U for {wildcards.category}"
     shell:
         f"{LIGHT} exec python -m fute sample_unsup --settings {{params.settings:file}} --source {{params.source:file}}"
-        f' --root "$FUTE_DATA_ROOT" --rows {{output.rows}} --counts {{output.counts}} {LOGGED}'
+        f' --root "$FUTE_UNSUP_ROOT" --rows {{output.rows}} --counts {{output.counts}} {LOGGED}'
 
 
 rule normalise_test:

@@ -1,9 +1,13 @@
-"""Planning is quick: the paper's run plans about as fast as a bare workflow of as many jobs."""
+"""Planning is quick, about as fast as for a bare workflow of as many jobs, and needs no data."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from support import planning
+from support.checkouts import copy_project
 from support.planning import Plan, bare, ratio
 
 pytestmark = pytest.mark.workflow
@@ -37,3 +41,22 @@ def test_planning_what_is_all_there(paper, tmp_path):
     plain = bare(tmp_path / "bare", paper.finish())
     plain.finish()
     assert ratio(PLANNING, paper, plain, 0) <= PLANNING
+
+
+def test_a_run_is_looked_at_before_its_data_are_there_and_not_begun(tmp_path):
+    clone = copy_project(tmp_path / "clone")
+    for clone.config, missing in (
+        ("config/paper.yaml", ["U for sa", "U for nli"]),
+        ("config/paper-lm.yaml", ["newsqa", "comqa", "cq", "U for lm"]),
+    ):
+        said = clone.dry_run()
+        assert "sources of this run cannot be read" in said and all(f"\n  {name}" in said for name in missing)
+        assert clone.planned()["normalise_train"] == {"config/paper.yaml": 6, "config/paper-lm.yaml": 25}[clone.config]
+    line = [sys.executable, "-m", "fute", "plan", "--cost", "--configfile", clone.config]
+    done = subprocess.run(line, cwd=clone.folder, env=clone.environment(), text=True, capture_output=True)
+    assert done.returncode == 0 and "GPU-hours" in done.stdout
+    assert done.stderr.startswith("data: 4 of the 26 sources of this run cannot be read")
+    begun = clone.snakemake(check=False)
+    assert begun.returncode == 1 and "WorkflowError" in begun.stdout
+    assert all(begun.stdout.count(f"\n  {name}") == 2 for name in missing), "once as the plan's warning"
+    assert not (clone / "results").exists() and "Traceback" not in begun.stdout

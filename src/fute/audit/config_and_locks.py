@@ -22,7 +22,7 @@ IMAGES = FOLDER / IMAGE_LOCK
 LOCK = ".lock.json"
 # how a run is spread over a machine: changes no result
 OF_THE_MACHINE = {
-    "threads": True, "processes": True, "gpus": True, "cluster": True, "data": {"root"}, "lm": {"threads"},
+    "threads": True, "processes": True, "gpus": True, "cluster": True, "data": {"root", "samples"}, "lm": {"threads"},
 }  # fmt: skip
 
 
@@ -45,14 +45,6 @@ def config_sha256(run: Run) -> str:
     return content_key(scrubbed([config, entries], {}))
 
 
-def _run_of(file: Path, registries: Path) -> Run:
-    """The run of a configuration file. The folder of the data, often given on the command line, changes no result."""
-    values = read_yaml(file)
-    if isinstance(values, dict) and isinstance(values.get("data"), dict):
-        values = values | {"data": {"root": "anywhere"} | values["data"]}
-    return parse_run(values, registries, str(file))
-
-
 def config_identity(run: Run, file: Path) -> ConfigIdentity:
     """Name, file and hash of a run's configuration; the file only if it lies in the project and holds all settings."""
     digest = config_sha256(run)
@@ -65,7 +57,8 @@ def config_identity(run: Run, file: Path) -> ConfigIdentity:
 def config_problem(file: str, sha256: str, project: Path) -> str | None:
     """Why a configuration file is not the one with this hash; None if it is."""
     try:
-        run = _run_of(inside(project, file), project / "config")
+        path = inside(project, file)
+        run = parse_run(read_yaml(path), project / "config", str(path))
     except (ConfigError, PromptError, UnsafePath, OSError) as error:
         return f"cannot be read ({error}); bring back the configuration of the run"
     if config_sha256(run) != sha256:

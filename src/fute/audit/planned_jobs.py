@@ -86,7 +86,9 @@ def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[s
 
 
 def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str]) -> Graph:
-    """The graph of a workflow that `planned` returned for these targets."""
+    """The graph of a workflow that `planned` returned for these targets. Raises GraphError without the run's data."""
+    if missing := workflow.globals["MISSING_DATA"]:
+        raise GraphError(missing)
     jobs = sorted((_job(job) for job in workflow.dag.jobs if job.output), key=lambda job: job.outputs)
     return Graph(workflow.globals["PLAN"], dict(workflow.globals["config"]), tuple(targets), tuple(jobs))
 

@@ -68,6 +68,8 @@ def plan(
     from fute.cluster.job_needs import JobNeeds
 
     run_plan, arguments = _planned(configfile, config)
+    if missing := run_plan.data.missing_text():
+        typer.echo(missing, err=True)
     jobs = planned_jobs(configfile, arguments)
     if not cost:
         for rule, count in sorted(jobs.items(), key=lambda item: -item[1]):

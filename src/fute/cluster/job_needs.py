@@ -68,7 +68,7 @@ class JobNeeds:
             drawn = (settings.max_per_script or PER_SCRIPT[corpus]) * scripts  # type: ignore[index]
             limit = settings.limit or LIMIT[corpus]  # type: ignore[index]
             return min(drawn, limit) if limit else drawn
-        if self.config.data.source == "builtin":
+        if self.plan.data.source_of(corpus) == "builtin":
             return self.config.data.test_rows or BUILTIN_ROWS
         entry = self.run.datasets[corpus]
         sizes = [size for size in (self.config.data.test_rows or entry.sample, entry.expected.dev) if size]
@@ -77,7 +77,7 @@ class JobNeeds:
     def train_rows(self, dataset: str) -> int:
         """Number of training rows of a dataset."""
         entry = self.run.datasets[dataset]
-        if self.config.data.source == "builtin":
+        if self.plan.data.source_of(dataset) == "builtin":
             return BUILTIN_ROWS
         return entry.expected.train or round((entry.vu_size or 0) * 1000) or TRAIN_ROWS
 

@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_jsonable_python
 
 from fute.config.categories import CategoryEntry
+from fute.config.data import SampleEntry
 from fute.config.datasets import DatasetSettings
 from fute.config.models import ModelEntry
 from fute.config.presets import PRESETS
@@ -121,7 +122,8 @@ REGISTRIES = (
     Book(
         "config/datasets.yaml",
         DatasetSettings,
-        "The labelled datasets. Each entry is `id: {keys}`; `llm.datasets` and `lm.datasets` name ids.",
+        "The labelled datasets. Each entry is `id: {keys}`; `llm.datasets` and `lm.datasets` name ids. Where a "
+        "local folder holds small samples, `config/samples.yaml` has other `files`; a run names it in `data.samples`.",
         (("splits",), ("scale",), ("max_unusable",), ("expected",), ("files",), ("hub",)),
     ),
     Book(
@@ -151,7 +153,7 @@ class _Untitled(GenerateJsonSchema):
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """File name -> JSON schema: of a run's file, the two registries, and a file of prompts."""
+    """File name -> JSON schema: of a run's file, the registries, and a file of prompts."""
     entry = Prompt.model_json_schema(schema_generator=_Untitled)
     entry["required"].remove("category")  # the file gives it
     entry["required"].remove("verbalizers")  # the class names stand in for them
@@ -167,6 +169,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "categories": dict[Id, CategoryEntry],
         "models": dict[Id, ModelEntry],
         "datasets": dict[Id, DatasetSettings],
+        "samples": dict[Id, SampleEntry],
     }
     made = {name: TypeAdapter(kind).json_schema(schema_generator=_Untitled) for name, kind in registries.items()}
     made |= {"run": run, "prompts": prompts}

@@ -1,7 +1,7 @@
 """A run: a configuration and what it names in the registries, read from files and checked.
 
 A named run (`config.yaml` is the demo, `config/*.yaml` the others) states only where it departs from the paper.
-Registries: `config/models.yaml`, `config/datasets.yaml`, `config/prompts/*.yaml`.
+Registries: `config/models.yaml`, `config/datasets.yaml`, `config/prompts/*.yaml`; a run may name a file of samples.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from fute.config import strict_yaml
 from fute.config.categories import CATEGORIES
+from fute.config.data import SampleEntry, with_samples
 from fute.config.datasets import DatasetSettings
 from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
 from fute.config.models import ModelEntry
@@ -38,6 +39,11 @@ class Run:
         _check_names(config, where)
         self.models = _registry(registries / "models.yaml", ModelEntry)
         self.datasets = _registry(registries / "datasets.yaml", DatasetSettings)
+        if config.data.samples:
+            samples = _registry(registries.parent / Path(config.data.samples).expanduser(), SampleEntry)
+            self.datasets = with_samples(self.datasets, samples, config.data.samples)
+        if unknown := sorted(set(config.data.sources) - set(self.datasets)):
+            raise ConfigError(f"{where}: data.sources: {unknown[0]!r} is not in config/datasets.yaml; correct the id")
         self.prompts: dict[str, Prompt] = {}
         for category in config.categories:
             known = {p.number: p for p in load_prompts(registries / "prompts" / f"{category}.yaml")}

@@ -7,7 +7,7 @@ hub      a dataset repository or its snapshot    through `fute.data.hub`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +61,7 @@ def load_dataset_rows(
         return _load_hub(dataset_id, settings)
     rows: dict[str, list[RawRow]] = {"train": [], "test": [], "both": []}
     locked = []
-    base = _folder_root(dataset_id, source, root)
+    base = _folder_root(dataset_id, settings, source, root)
     for part, split, path in _raw_files(dataset_id, settings, source, base):
         objects = [value for _, value in read_table_rows(path)]
         rows[part] += [RawRow(str(path), split, index, value) for index, value in enumerate(objects)]
@@ -77,8 +77,8 @@ def source_identity(dataset_id: str, settings: DatasetSettings, source: Source, 
     A hub entry without a revision is identified by its name alone; the lock holds the commit that was read.
     """
     if source != "hub":
-        base = _folder_root(dataset_id, source, root)
-        files = list(_raw_files(dataset_id, settings, source, base))
+        base = _folder_root(dataset_id, settings, source, root)
+        files = _raw_files(dataset_id, settings, source, base)
         locks = locks_of([path for _, _, path in files], base, planned_hashes)
         return {"source": source, "files": [{"part": f[0]} | lock for f, lock in zip(files, locks, strict=True)]}
     return {"source": "hub"} | _hub_identity(_hub(dataset_id, settings), planned_hashes)
@@ -120,38 +120,44 @@ def locks_of(files: list[Path], root: Path, hashes: Hashes) -> list[dict[str, An
     ]
 
 
-def _folder_root(dataset_id: str, source: Source, root: Path | None) -> Path:
+def _folder_root(dataset_id: str, settings: DatasetSettings, source: Source, root: Path | None) -> Path:
     if source == "builtin":
         return BUILTIN_ROOT
     if root is None:
-        raise SourceError(f"{dataset_id}: source files needs a root folder; set data.root")
+        more = f"; {settings.obtain}" if settings.obtain else ""
+        raise SourceError(
+            f"{dataset_id}, source files: no folder is named: set data.root, e.g. --config data='{{root: DIR}}'{more}"
+        )
     return root
 
 
-def _raw_files(
-    dataset_id: str, settings: DatasetSettings, source: Source, root: Path
-) -> Iterator[tuple[str, str, Path]]:
-    """Yield (train, test or both, raw split, file) for each raw split, in registry order."""
+def _raw_files(dataset_id: str, settings: DatasetSettings, source: Source, root: Path) -> list[tuple[str, str, Path]]:
+    """(train, test or both, raw split, file) of each raw split, in registry order.
+
+    Raises SourceError if a split has no file or several, naming all of these splits.
+    """
     files = settings.files if source == "files" else FilesSettings()
     folder = root / (files.folder or dataset_id)
-    splits = files.splits or settings.splits
-    for part, names in splits.parts:
+    raw, absent, several = [], [], []
+    for part, names in (files.splits or settings.splits).parts:
         for split in names:
             candidates = [folder / f"{split}{ending}" for ending in READERS]
             existing = [path for path in candidates if path.is_file()]
-            if len(existing) != 1:
-                others = ", ".join(list(READERS)[1:])
-                state = (
-                    ("both" if len(existing) == 2 else "all") + " exist, keep one"
-                    if existing
-                    else f"does not exist, nor one that ends in {others}"
-                )
-                named = " and ".join(path.name for path in existing) or candidates[0].name
-                raise SourceError(
-                    f"{dataset_id}, source {source}: {folder / named}: {state}; "
-                    + (settings.obtain or "put the file there, or choose another source or split in the registry")
-                )
-            yield part, split, existing[0]
+            raw += [(part, split, path) for path in existing]
+            if not existing:
+                absent.append(candidates[0])
+            elif len(existing) > 1:
+                named = " and ".join(path.name for path in existing)
+                several.append(f"{folder / named}: {'both' if len(existing) == 2 else 'all'} exist, keep one")
+    problems = list(several)
+    if absent:
+        others = ", ".join(list(READERS)[1:])
+        more = "".join(f", neither does {path.name}" for path in absent[1:])
+        problems.append(f"{absent[0]}: does not exist, nor one that ends in {others}{more}")
+    if problems:
+        remedy = "put the file there, or choose another source or split in the registry"
+        raise SourceError(f"{dataset_id}, source {source}: {'; '.join(problems)}; {settings.obtain or remedy}")
+    return raw
 
 
 def _hub(dataset_id: str, settings: DatasetSettings) -> HubSettings:

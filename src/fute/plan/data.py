@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from fute import paths
 from fute.config.categories import ENTRIES
+from fute.config.datasets import Source
 from fute.config.run import Run
+from fute.data.rows import SourceError
 from fute.data.sources import source_identity
 from fute.data.unsup_files import unsup_identity
 from fute.steps import code
@@ -36,19 +38,56 @@ class DataPlan:
         self.lm_sources = lm.cr + lm.qa if lm else ()
         self.lm_targets = self.lm_sources + lm.domain if lm else ()
         self.datasets = tuple(dict.fromkeys(self.llm_targets + self.lm_targets))
+        self._missing: dict[str, str] = {}
 
     @property
     def root(self) -> Path:
-        """Folder that the data source reads: for `builtin` the texts that ship with the project."""
-        data = self.config.data
-        return BUILTIN if data.source == "builtin" else Path(data.root or ".").expanduser()
+        """Folder of the datasets of source `files`."""
+        return Path(self.config.data.root or ".").expanduser()
+
+    @property
+    def unsup_root(self) -> Path:
+        """Folder of the files that each U is drawn from; for a run on `builtin` that of the project's own texts."""
+        return BUILTIN if self.config.data.source == "builtin" else self.root
+
+    # --- data that are not there ------------------------------------------------------------------------
+
+    @cached_property
+    def missing(self) -> dict[str, str]:
+        """Dataset, or `U for CATEGORY` -> why its source cannot be read.
+
+        A plan is made without them, to be looked at: their keys are not those that they will have.
+        """
+        for dataset in self.datasets:
+            self.source(dataset)
+        for category in self.config.corpora:
+            self.unsup_source(category)
+        return dict(self._missing)
+
+    def missing_text(self) -> str:
+        """What to do about the data that are not there, one line each; empty if all are."""
+        if not self.missing:
+            return ""
+        total = len(self.datasets) + len(self.config.corpora)
+        head = f"data: {len(self.missing)} of the {total} sources of this run cannot be read, and it needs all of them:"
+        return "\n  ".join([head, *self.missing.values()])
 
     # --- datasets ---------------------------------------------------------------------------------------
 
+    def source_of(self, dataset: str) -> Source:
+        """Where a dataset is read from."""
+        return self.config.data.source_of(dataset)
+
     @cache  # noqa: B019  (one plan lives as long as the process)
     def source(self, dataset: str) -> dict[str, Any]:
-        """What identifies the files that a dataset is read from. Raises SourceError where they are not there."""
-        return source_identity(dataset, self.run.datasets[dataset], self.config.data.source, self.root)
+        """What identifies the files that a dataset is read from; a stand-in where they are not there (`missing`)."""
+        source = self.source_of(dataset)
+        root = self.root if self.config.data.root is not None else None
+        try:
+            return source_identity(dataset, self.run.datasets[dataset], source, root)
+        except SourceError as error:
+            self._missing[dataset] = str(error)
+            return {"source": source, "missing": True}
 
     @cache  # noqa: B019
     def dataset_settings(self, dataset: str) -> dict[str, Any]:
@@ -57,7 +96,7 @@ class DataPlan:
         return {
             "dataset": dataset,
             "entry": self.run.datasets[dataset].model_dump(),
-            "source": data.source,
+            "source": self.source_of(dataset),
             "test_rows": data.test_rows,
             "train_rows": data.train_rows,
             "dev_share": data.dev_share,
@@ -69,7 +108,7 @@ class DataPlan:
         """What identifies a dataset's evaluation rows, without what shapes its training rows only."""
         settings = self.dataset_settings(dataset)
         entry = {name: value for name, value in settings["entry"].items() if name not in TRAINING_ONLY}
-        entry["reader"] = self.run.datasets[dataset].reader_of(self.config.data.source)
+        entry["reader"] = self.run.datasets[dataset].reader_of(self.source_of(dataset))
         source = self.source(dataset)
         if "files" in source:
             source = source | {"files": [file for file in source["files"] if file.get("part") != "train"]}
@@ -101,8 +140,15 @@ class DataPlan:
 
     @cache  # noqa: B019
     def unsup_source(self, category: str) -> dict[str, Any]:
-        """What identifies the files that a U is drawn from. Raises SourceError where they are not there."""
-        return unsup_identity(self.config.unsup[category], self.root)  # type: ignore[index]
+        """What identifies the files that a U is drawn from; a stand-in where they are not there (`missing`)."""
+        settings = self.config.unsup[category]  # type: ignore[index]
+        try:
+            return unsup_identity(settings, self.unsup_root)
+        except SourceError as error:
+            nowhere = self.config.data.root is None and self.unsup_root == self.root
+            where = " (data.root is not given, so that is in the current folder)" if nowhere else ""
+            self._missing[f"U for {category}"] = f"U for {category}: {error}{where}"
+            return {"kind": settings.kind, "missing": True}
 
     def unsup_settings(self, category: str) -> dict[str, Any]:
         """How a U is drawn."""

@@ -71,7 +71,7 @@ class Plan:
         entries = [self.run.models[name] for name in self.models]
         folders = [entry.folder for entry in (*entries, *(lm.plugins.values() if lm else ()))]
         given = [lm.transfer.file] if lm else []
-        return [self.data.root, *(Path(path) for path in (*folders, *given) if path)]
+        return [self.data.root, self.data.unsup_root, *(Path(path) for path in (*folders, *given) if path)]
 
     # --- black boxes ------------------------------------------------------------------------------------
 

@@ -112,8 +112,8 @@ def test_the_named_runs_are_found():
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_configuration_loads(path):
     content = read_yaml(path)
-    data = content["data"] | ({"root": "DIR"} if content["data"]["source"] == "files" else {})
-    run = parse_run(content | {"data": data}, REGISTRIES)
+    content = read_yaml(path)
+    run = parse_run(content, REGISTRIES)
     assert run.config.categories == tuple((content["llm"] or {}).get("prompts", CATEGORIES if content["llm"] else ()))
     assert all(run.prompts_of(category) and run.datasets_of(category) for category in run.config.categories)
 
@@ -257,10 +257,50 @@ def test_two_servers_are_refused(registries):
     assert parse_run(values(llm={"models": ["a"]}), registries).models["a"].server
 
 
-def test_files_need_a_root():
-    message = refused(data={"source": "files"})
-    assert message.startswith("my.yaml: data: ") and "--config data='{root: DIR}'" in message
-    assert parse_run(values(data={"source": "files", "root": "DIR"}), REGISTRIES).config.data.root == "DIR"
+def test_a_dataset_may_have_a_source_of_its_own():
+    data = parse_run(values(data={"source": "hub", "sources": {"cb": "files"}}), REGISTRIES).config.data
+    assert (data.source_of("cb"), data.source_of("anli")) == ("files", "hub")
+    said = refused(data={"sources": {"cbb": "files"}})
+    assert said == "my.yaml: data.sources: 'cbb' is not in config/datasets.yaml; correct the id"
+    assert refused(data={"sources": {"cb": "disk"}}).startswith("my.yaml: data.sources.cb: ")
+
+
+def test_the_papers_run_of_language_models_reads_from_the_hub_what_is_there():
+    run = load_run(REGISTRIES / "paper-lm.yaml")
+    groups = run.config.lm.datasets
+    by_source = {name: run.config.data.source_of(name) for name in (*groups.cr, *groups.qa, *groups.domain)}
+    assert len(by_source) == 25
+    assert by_source == {name: "hub" if run.datasets[name].hub else "files" for name in by_source}
+
+
+def test_a_runs_samples_take_the_place_of_files_and_of_nothing_else():
+    plain = parse_run(values(), REGISTRIES).datasets
+    sampled = parse_run(values(data={"samples": "config/samples.yaml"}), REGISTRIES).datasets
+    changed = {name for name in plain if plain[name] != sampled[name]}
+    assert changed == set(read_yaml(REGISTRIES / "samples.yaml"))
+    for name in changed:
+        assert sampled[name].model_dump(exclude={"files"}) == plain[name].model_dump(exclude={"files"})
+    assert sampled["anli"].files.splits.train == ("validation",) and plain["anli"].files.splits is None
+    # as JSON, too: a default that is written 0 must not become 0.0, or every key would change
+    assert sampled["wanli"].model_dump_json(exclude={"files"}) == plain["wanli"].model_dump_json(exclude={"files"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("wanly: {files: {folder: x}}", "config/mine.yaml: 'wanly' is not in config/datasets.yaml; correct the id"),
+        ("wanli: {files: {folders: x}}", "mine.yaml: wanli: files.folders: unknown key; did you mean folder?"),
+        ("wanli: {hub: {repo: a/b}}", "mine.yaml: wanli: hub: unknown key"),
+        ("anli: {files: {drop_shared: [premises]}}", "config/mine.yaml: anli: files: Value error, files.drop_shared"),
+        (None, "mine.yaml: No such file or directory"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(registries, text, said):
+    if text:
+        (registries / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        parse_run(values(data={"samples": "config/mine.yaml"}), registries)
+    assert said in str(error.value)
 
 
 def test_an_unknown_model_is_named_with_those_there_are():

@@ -332,7 +332,9 @@ def test_a_step_refuses_files_that_changed_after_planning(tmp_path):
 
 
 def test_missing_files_say_what_to_do(tmp_path):
-    with pytest.raises(SourceError, match=r"does not exist, nor .*; put the file there"):
+    with pytest.raises(
+        SourceError, match=r"/train\.jsonl: does not exist, nor .*, neither does test\.jsonl; put the file there"
+    ):
         load_dataset_rows("d", settings(), source="files", root=tmp_path)
     with pytest.raises(SourceError, match=r"set data\.root"):
         load_dataset_rows("d", settings(), source="files", root=None)

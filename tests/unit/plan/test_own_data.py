@@ -31,8 +31,7 @@ def block(key: str) -> dict[str, Any]:
 def plan(tmp_path, monkeypatch):
     """The demo's configuration with the page's changes; the page's entry in a copy of the registry."""
     monkeypatch.chdir(ROOT)
-    shutil.copytree(ROOT / "resources/builtin", tmp_path / "DIR")
-    (tmp_path / f"DIR/{DATASET}").mkdir()
+    (tmp_path / f"DIR/{DATASET}").mkdir(parents=True)
     for split in ("train", "test"):
         lines = [json.dumps({"review": f"{split} {i}", "stars": 1 + 4 * (i % 2)}) for i in range(8)]
         (tmp_path / f"DIR/{DATASET}/{split}.jsonl").write_text("\n".join(lines) + "\n")
@@ -51,7 +50,7 @@ def plan(tmp_path, monkeypatch):
 def test_an_own_dataset_is_a_target_of_the_llm_experiment(plan):
     demo = read_yaml(ROOT / "tests/support/both.yaml")
     workflow = plan(block(DATASET)[DATASET], llm=demo["llm"] | block("data")["llm"], lm=None)
-    assert workflow.llm is not None and workflow.data.datasets == (DATASET,)
+    assert workflow.llm is not None and workflow.data.datasets == (DATASET,) and workflow.data.missing == {}
     assert workflow.data.source(DATASET)["files"][0]["path"] == f"{DATASET}/train.jsonl"
 
 
@@ -60,6 +59,7 @@ def test_an_own_dataset_and_a_function_join_the_language_models(plan):
     datasets = section["datasets"] | {"cr": [*section["datasets"]["cr"], DATASET]}
     entry = block(DATASET)[DATASET] | {"category": "cr"}
     workflow = plan(entry, llm=None, lm=section | {"datasets": datasets} | block("plugins"))
+    assert workflow.data.missing == {}
     files = set(workflow.vector_batches.items)
     assert {f"results/embeddings/smollm2-135m/tupate/{name}.safetensors"
             for name in (f"dte/{DATASET}", f"mte/svm/{DATASET}", f"mte/minilm-l6/{DATASET}")} <= files  # fmt: skip
