@@ -10,7 +10,7 @@ from fute.code_hash import PACKAGE
 
 LAYERS = (
     {"cli", "__main__"},
-    {"commands", "errors"},
+    {"commands", "errors", "notebook"},
     {"audit"},
     {"cluster"},
     {"plan"},
