@@ -183,3 +183,17 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(checkout, send):
     assert {n: h for n, h in made.items() if "partial" not in n} == {
         n: h for n, h in checkout.hashes("results/finetuned/**/*").items() if "partial" not in n
     }
+
+
+def test_jobs_wait_for_a_controller_that_is_away(checkout, send, cluster):
+    """SLURM's controller is down while a job is sent: no attempt is counted, and it is sent once."""
+    (file,) = black_boxes(checkout, eats={"diary": "eats.diary", "megabytes": 1}).values()
+    controller = send(checkout, "--set-resources", "label_plugin:runtime=3", "--", file)
+    controller.until("the job is about to be sent", lambda: "trying to guess" in controller.text())
+    cluster.controller_stops()
+    controller.until("it waits", lambda: "counts as no attempt" in controller.text(), 200)
+    cluster.controller_starts()
+    said = controller.finish()
+    assert len(controller.jobs()) == 1 and len(diary(checkout, "eats")) == 1
+    assert "trying again" not in said and "FAILED" not in said
+    assert "Unable to contact slurm controller" in said

@@ -39,6 +39,29 @@ def test_grouped_jobs_ask_for_the_gpu_of_one(checkout, send):
     assert all((checkout / file).is_file() for file in files.values())
 
 
+def test_no_job_asks_for_more_time_than_its_partition_gives(checkout, send):
+    """A group's sum of times, 9 minutes, is cut to the partition's limit; sbatch would refuse it or let it pend."""
+    boxes = {f"eats-{i}": {"diary": f"eats-{i}.diary", "megabytes": 1} for i in range(3)}
+    files = black_boxes(checkout, **boxes)
+    subprocess.run(["scontrol", "update", "PartitionName=tests", "MaxTime=7"], check=True)
+    try:
+        asked = ("--set-resources", "label_plugin:runtime=3", "label_plugin:mem_mb=700")
+        controller = send(checkout, "--groups", "label_plugin=label", *asked, "--", *files.values())
+        controller.finish()
+        (job,) = controller.jobs()
+        assert job_facts(job)["TimeLimit"] == "00:07:00"
+    finally:
+        subprocess.run(["scontrol", "update", "PartitionName=tests", "MaxTime=UNLIMITED"], check=True)
+
+
+def test_gpus_are_asked_for_by_gres(checkout, send):
+    (file,) = black_boxes(checkout, eats={"diary": "eats.diary", "megabytes": 1}).values()
+    controller = send(checkout, "--set-resources", "label_plugin:gres=gpu:test:2", "--", file)
+    controller.finish()
+    facts = job_facts(controller.jobs()[0])
+    assert facts["TresPerNode"] == "gres:gpu:test:2" and facts["NumTasks"] == "1" and facts["NumCPUs"] == "1"
+
+
 def test_a_job_of_two_gpus_has_one_task(checkout, send):
     """The executor asks for a task a GPU, with the CPUs of a job each, unless told otherwise."""
     (file,) = black_boxes(checkout, eats={"diary": "eats.diary", "megabytes": 1}).values()
@@ -60,6 +83,19 @@ def test_placeholders_are_refused(checkout, cluster):
     profile.write_text(profile.read_text().replace("your-account", '""'))
     said = refused(checkout, "--profile", "profiles/slurm")
     assert "slurm_partition is still your-cpu-partition, your-gpu-partition" in said and "sinfo -s" in said
+
+
+def test_what_the_cluster_has_not_is_refused(checkout, cluster):
+    """Against the real sinfo and sacctmgr; nothing is submitted, and no job waits for ever."""
+    for setting, why in (
+        ("slurm_partition=tset", "slurm_partition 'tset' is not on this cluster; it has tests"),
+        ("slurm_account=lab", "slurm_account is 'lab', but this cluster keeps no accounts"),
+        ("gpu=3", "3 GPUs on one node, but partition tests has 2 x test a node"),
+        ("gpu_model=h100", "gpu_model 'h100' is not in partition tests, whose nodes have 2 x test"),
+        ("gpu_model=a100-40gb", "Snakemake's executor takes letters, digits, `_` and `.` only"),
+    ):
+        gpu = [] if setting.startswith("gpu=") else ["embed_batch:gpu=1"]
+        assert why in refused(checkout, *PROFILES, "--set-resources", *gpu, f"embed_batch:{setting}"), setting
 
 
 def test_a_plan_needs_no_account(checkout, cluster):

@@ -100,6 +100,16 @@ class LocalSlurm:
         subprocess.run(["slurmd", "-N", "localhost"], check=True)
         self.wait("the node is not idle", lambda: "idle" in output("sinfo", "-h", "-o", "%T"), 60)
 
+    def controller_stops(self) -> None:
+        """End slurmctld alone; jobs and their node go on."""
+        pid = int((self.folder / "slurmctld.pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        self.wait("slurmctld does not end", lambda: not Path(f"/proc/{pid}").exists(), 30)
+
+    def controller_starts(self) -> None:
+        """Start slurmctld again, with the jobs it had."""
+        subprocess.run(["slurmctld"], check=True)
+
     def stop(self) -> None:
         """Cancel what runs and end the daemons this object started."""
         subprocess.run(["scancel", "--me"], check=False)

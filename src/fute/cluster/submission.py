@@ -14,6 +14,7 @@ from typing import Any
 
 from snakemake_executor_plugin_slurm import Executor
 from snakemake_executor_plugin_slurm.utils import get_job_wildcards
+from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from fute.cluster.site import Partition, SlurmError, names, slurm
@@ -124,7 +125,8 @@ class Sender:
             try:
                 self._run_job(once, self._within_limits(job))
             except Exception as error:
-                once.failure = str(error) or type(error).__name__
+                known = isinstance(error, WorkflowError)  # its text says all
+                once.failure = str(error) if known else f"{type(error).__name__}: {error}"
         # whatever job it was given, Snakemake knows its own
         once.sent = once.sent and SubmittedJobInfo(job, once.sent.external_jobid, once.sent.aux)
         return once, False

@@ -121,6 +121,13 @@ def test_an_exception_of_the_thread_is_reported(site, executor, members):
     assert bool(members) == any("A group of 2 jobs (embed_batch) cannot be submitted: Invalid" in t for t in logged)
 
 
+def test_an_error_of_any_kind_is_reported_with_its_kind(site, executor):
+    site("41")
+    executor.format_job_exec = lambda job: {}["missing"]
+    submit(executor, Job())
+    assert [why for _, why in executor.failed] == ["it cannot be submitted: KeyError: 'missing'\n"]
+
+
 def test_without_the_guard_the_exception_is_lost(site, executor):
     """The premise of this module; where a later plugin mends it, `submission` can go."""
     site("41")
