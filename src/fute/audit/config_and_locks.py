@@ -31,7 +31,8 @@ def config_sha256(run: Run) -> str:
 
     What is in folders outside the project is not part of it: locks and records hold the hashes of those files.
     """
-    config = run.config.model_dump(mode="json", exclude=OF_THE_MACHINE)
+    # the run's own entries are hashed below with the others, without the paths that they are read from
+    config = run.config.model_dump(mode="json", exclude=OF_THE_MACHINE | {"registry": True})
     config["llm"]["engine"] = run.config.llm.engine.shaping()
     lm = run.config.lm
     models = {*run.config.llm.models, *run.config.vector_models, *(lm.models if lm else ())}
@@ -41,6 +42,7 @@ def config_sha256(run: Run) -> str:
         {name: run.models[name].settings() for name in models},
         {name: run.datasets[name].model_dump(mode="json") for name in datasets},
         {name: prompt.model_dump(mode="json", exclude={"note"}) for name, prompt in run.prompts.items()},
+        {name: run.categories[name].model_dump(mode="json") for name in run.config.categories},
     ]
     return content_key(scrubbed([config, entries], {}))
 
@@ -58,7 +60,7 @@ def config_problem(file: str, sha256: str, project: Path) -> str | None:
     """Why a configuration file is not the one with this hash; None if it is."""
     try:
         path = inside(project, file)
-        run = parse_run(read_yaml(path), project / "config", str(path))
+        run = parse_run(read_yaml(path), project / "config", str(path), [path])
     except (ConfigError, PromptError, UnsafePath, OSError) as error:
         return f"cannot be read ({error}); bring back the configuration of the run"
     if config_sha256(run) != sha256:

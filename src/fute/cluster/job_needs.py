@@ -20,8 +20,8 @@ from fute.cluster.resources import (
 from fute.config.finetuning import TrainingSettings
 from fute.config.lm_experiment import LM
 from fute.config.methods import LabelCovSettings, TextEmbSettings
-from fute.config.unsup import LIMIT, PER_SCRIPT
-from fute.data.crossfit_tasks import EXCLUDED, SCRIPTS
+from fute.data.crossfit import LANGUAGE_MODELS
+from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
@@ -64,9 +64,10 @@ class JobNeeds:
         """Number of texts of a U, or of evaluation rows of a dataset."""
         if corpus in self.config.corpora:
             settings = self.config.unsup[corpus]  # type: ignore[index]
-            scripts = len(set(SCRIPTS) - set(EXCLUDED[corpus]))
-            drawn = (settings.max_per_script or PER_SCRIPT[corpus]) * scripts  # type: ignore[index]
-            limit = settings.limit or LIMIT[corpus]  # type: ignore[index]
+            entry = self.run.categories.get(corpus, LANGUAGE_MODELS).unsup
+            scripts = len(set(SCRIPTS) - set(entry.exclude))
+            drawn = (settings.max_per_script or entry.max_per_script) * scripts
+            limit = settings.limit or entry.limit
             return min(drawn, limit) if limit else drawn
         if self.plan.data.source_of(corpus) == "builtin":
             return self.config.data.test_rows or BUILTIN_ROWS

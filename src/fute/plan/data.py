@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fute import paths
-from fute.config.categories import ENTRIES
 from fute.config.datasets import Source
 from fute.config.run import Run
 from fute.data.rows import SourceError
@@ -75,14 +74,20 @@ class DataPlan:
     # --- datasets ---------------------------------------------------------------------------------------
 
     def source_of(self, dataset: str) -> Source:
-        """Where a dataset is read from."""
+        """Where a dataset is read from; one of the run's own is by default in local files, or in its repository."""
+        if dataset in self.run.folders and dataset not in self.config.data.sources:
+            return "hub" if self.run.datasets[dataset].hub else "files"
         return self.config.data.source_of(dataset)
+
+    def root_of(self, dataset: str) -> Path:
+        """Folder that a dataset's files are read from."""
+        return self.run.folders.get(dataset, self.root)
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def source(self, dataset: str) -> dict[str, Any]:
         """What identifies the files that a dataset is read from; a stand-in where they are not there (`missing`)."""
         source = self.source_of(dataset)
-        root = self.root if self.config.data.root is not None else None
+        root = self.root_of(dataset) if self.config.data.root is not None or dataset in self.run.folders else None
         try:
             return source_identity(dataset, self.run.datasets[dataset], source, root)
         except SourceError as error:
@@ -152,10 +157,11 @@ class DataPlan:
 
     def unsup_settings(self, category: str) -> dict[str, Any]:
         """How a U is drawn."""
+        entry = self.run.categories.get(category)
         return {
             "category": category,
             "settings": self.config.unsup[category].model_dump(),
-            "entry": ENTRIES[category].model_dump(include={"segments", "unsup"}) if category in ENTRIES else None,
+            "entry": entry.model_dump(include={"segments", "unsup"}) if entry else None,
         }  # type: ignore[index]
 
     # --- either of them ---------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.categories import CONTEXT, ENTRIES
 
-from fute.config.categories import CATEGORIES
-from fute.config.run import Run, load_run, parse_run, read_yaml
+from fute.config.run import load_run, parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.config.settings import Config
 
@@ -112,9 +112,8 @@ def test_the_named_runs_are_found():
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_configuration_loads(path):
     content = read_yaml(path)
-    content = read_yaml(path)
     run = parse_run(content, REGISTRIES)
-    assert run.config.categories == tuple((content["llm"] or {}).get("prompts", CATEGORIES if content["llm"] else ()))
+    assert run.config.categories == tuple((content["llm"] or {}).get("prompts", ENTRIES if content["llm"] else ()))
     assert all(run.prompts_of(category) and run.datasets_of(category) for category in run.config.categories)
 
 
@@ -152,7 +151,7 @@ def test_the_snakefile_stays_short():
 
 
 def test_defaults_of_the_methods_are_the_papers():
-    config = Config.model_validate(values())
+    config = Config.model_validate(values(), context=CONTEXT)
     assert config.methods == ("taskemb", "tupate")
     mte, dte = config.taskemb.mte, config.taskemb.dte
     assert (mte.epochs, mte.learning_rate, mte.batch_size, mte.max_epochs) == (1, 2e-5, 128, None)
@@ -168,7 +167,7 @@ def test_defaults_of_the_methods_are_the_papers():
 
 
 def test_defaults_of_the_experiment_are_the_papers():
-    config = Config.model_validate(values())
+    config = Config.model_validate(values(), context=CONTEXT)
     assert len(config.llm.models) == 3
     assert config.llm.prompts == {"sa": "all", "nli": "all"}
     assert sum(len(names) for names in config.llm.datasets.values()) == 6
@@ -178,7 +177,7 @@ def test_defaults_of_the_experiment_are_the_papers():
 
 
 def test_the_paper_run_departs_from_the_defaults_of_the_methods_in_one_point():
-    stated, default = load_run(REGISTRIES / "paper.yaml").config, Config.model_validate(values())
+    stated, default = load_run(REGISTRIES / "paper.yaml").config, Config.model_validate(values(), context=CONTEXT)
     for key in ("methods", "tupate", "mte_target", "seed", "controls", "evaluation"):
         assert getattr(stated, key) == getattr(default, key), key
     assert stated.llm.prompts == default.llm.prompts and stated.llm.calibration == default.llm.calibration
@@ -364,5 +363,5 @@ def test_a_pinned_revision_and_a_server_are_accepted(registries):
 
 
 def test_what_names_weights_leaves_out_title_and_licence():
-    models = Run(Config.model_validate(values()), REGISTRIES).models
+    models = parse_run(values(), REGISTRIES).models
     assert models["llama-2-13b"].settings() == {"repo": "meta-llama/Llama-2-13b-chat-hf", "server": False}
