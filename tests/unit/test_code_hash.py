@@ -1,7 +1,10 @@
 """The import closure of a step: neither more nor less."""
 
+import re
+
 import pytest
 
+import fute
 from fute import code_hash as closure
 from fute.config.methods import form_module, method_module
 from fute.steps import module_of
@@ -99,9 +102,11 @@ def test_a_vector_depends_on_its_own_method_and_form_alone():
 def test_no_step_imports_a_name_that_its_closure_cannot_see():
     """What a package imports only when asked is for people: a step that took it from there would not be run again."""
     late = [path for path in closure.PACKAGE.rglob("__init__.py") if "def __getattr__" in path.read_text()]
-    packages = {f"fute.{path.parent.relative_to(closure.PACKAGE).as_posix().replace('/', '.')}" for path in late}
-    assert packages == {"fute.embeddings", "fute.evaluation"}
+    packages = {".".join(("fute", *path.parent.relative_to(closure.PACKAGE).parts)) for path in late}
+    assert packages == {"fute", "fute.embeddings", "fute.evaluation"}
     for path in closure.PACKAGE.rglob("*.py"):
-        for package in packages:
+        for package in packages - {"fute"}:
             assert f"from {package} import" not in path.read_text(), path
+        for names in re.findall(r"^ *from fute import (.+)$", path.read_text(), re.MULTILINE):
+            assert not set(re.findall(r"\w+", names)) & set(fute.EXPORTS), path
     assert "embeddings/vectors.py" in closure.closure(module_of("similarities"))
