@@ -71,8 +71,8 @@ def test_own_prompts_follow_those_that_ship_for_the_category(tmp_path):
 
 def test_paths_belong_to_the_file_that_states_them(tmp_path):
     """Snakemake merges configuration files, later ones over earlier ones, and values of the command line over all."""
-    first = {"registry": {"models": {"a": {"folder": "m"}, "b": {"folder": "m"}},
-                          "datasets": {"reviews": REVIEWS, "others": REVIEWS | {"files": {"folder": "texts"}}}}}  # fmt: skip
+    datasets = {"reviews": REVIEWS, "others": REVIEWS | {"files": {"folder": "texts"}}}
+    first = {"registry": {"models": {"a": {"folder": "m"}, "b": {"folder": "m"}}, "datasets": datasets}}
     second = {"registry": {"models": {"b": {"folder": "n"}, "c": {"folder": "~/x"}},
                            "datasets": {"others": {"files": {"folder": "elsewhere"}}}}}  # fmt: skip
     files = [write(tmp_path / "one/a.yaml", first), write(tmp_path / "two/b.yaml", second)]
@@ -168,8 +168,15 @@ def test_a_run_can_be_written_for_another_folder(tmp_path):
         ({"prompts": {"stars": [{"template": "{text}", "cott": True}]}}, "registry.prompts.stars.list.0.cott: unknown"),
         ({"prompts": {"stars": []}}, "my.yaml: registry.prompts.stars: must be a list with at least one prompt"),
         ({"prompts": {"stars": [{"template": "{text}", "id": "self-select"}]}}, "is a baseline's; rename it"),
-        ({"prompts": {"sa": [{"template": "{text}", "number": 3}]}}, "number 3 is also in config/prompts/sa.yaml"),
-        ({"prompts": {"sa": [{"template": "{text}", "id": "sa-4"}]}}, "id 'sa-4' is also in config/prompts/sa.yaml"),
+        (
+            {"prompts": {"stars": PROMPTS, "sa": [{"template": "{text}", "number": 3}]}},
+            "number 3 is also in config/prompts/sa.yaml",
+        ),
+        (
+            {"prompts": {"stars": PROMPTS, "sa": [{"template": "{text}", "id": "sa-4"}]}},
+            "id 'sa-4' is also in config/prompts/sa.yaml",
+        ),
+        ({"prompts": {}}, "my.yaml: category 'stars' has no prompts; give some in registry.prompts.stars"),
         ({"prompts": ["{text}"]}, "my.yaml: registry.prompts: Input should be a valid dictionary"),
     ],
 )
