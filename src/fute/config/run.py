@@ -144,7 +144,7 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
         place = f"{where}: {key}"
         added = listed_prompts(own, category, entry, place, place, after) if own is not None else []
     for prompt in added:
-        for what in ("id", "number"):
+        for what in ("number", "id"):
             if getattr(prompt, what) in [getattr(other, what) for other in shipped]:
                 raise PromptError(
                     f"{place}: {what} {getattr(prompt, what)!r} is also in {shown}; give yours another {what}"
