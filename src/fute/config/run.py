@@ -138,8 +138,9 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
     """The prompts of a category that a run has: those it names of the shipped and of its own."""
     path, shown = registries / "prompts" / f"{category}.yaml", f"config/prompts/{category}.yaml"
     own = config.registry.prompts.get(category)
-    is_shipped = path.is_file() or own is None
-    shipped = load_prompts(path, category, entry) if is_shipped else []
+    if not path.is_file() and own is None:
+        raise ConfigError(f"{where}: category {category!r} has no prompts; give some in registry.prompts.{category}")
+    shipped = load_prompts(path, category, entry) if path.is_file() else []
     places = dict.fromkeys((prompt.id for prompt in shipped), shown)
     key = f"registry.prompts.{category}"
     after = max((prompt.number for prompt in shipped), default=0)
@@ -149,7 +150,7 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
         place = f"{where}: {key}"
         added = listed_prompts(own, category, entry, place, place, after) if own is not None else []
     for prompt in added:
-        for what in ("id", "number"):
+        for what in ("number", "id"):
             if getattr(prompt, what) in [getattr(other, what) for other in shipped]:
                 raise PromptError(
                     f"{place}: {what} {getattr(prompt, what)!r} is also in {shown}; give yours another {what}"
