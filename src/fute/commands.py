@@ -73,11 +73,25 @@ def show(results: Path = Path("results")) -> None:
 
 
 @app.command()
-def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, typer.Option()] = "tupate") -> None:
-    """Rank the prompts or fine-tuned models of a finished run for one of its target datasets, with margins."""
-    from fute.paper.ranking import rank as step
+def rank(
+    name: Annotated[str, typer.Argument(help="folder of a run that `fute new` made, or a dataset of a finished run")],
+    results: Annotated[Path | None, typer.Option(help="folder of results; default: that of the run")] = None,
+    method: Annotated[str | None, typer.Option(help="one method alone, with details of its cosines")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print CSV, one row per candidate")] = False,
+) -> None:
+    """Order the prompts or models of a finished run, say what the order rests on, and what to do."""
+    if as_json and as_csv:
+        raise typer.BadParameter("give --json or --csv, not both")
+    if method is not None:
+        if as_json or as_csv:
+            raise typer.BadParameter("--method prints a table; leave it out for --json and --csv")
+        from fute.paper.ranking import rank as step
 
-    step(dataset, results, method)
+        return step(name, results or Path("results"), method)
+    from fute.front.rank import rank_run
+
+    rank_run(name, results, "json" if as_json else "csv" if as_csv else "table")
 
 
 @app.command()
