@@ -96,14 +96,15 @@ class Ranking:
 
     @property
     def tied_with_best(self) -> tuple[str, ...]:
-        """Ranked candidates that cannot be told from the best, which is among them; all if the noise is not known."""
+        """Ranked candidates that cannot be told from the best, itself among them.
+
+        Where the noise is not known, those with the same score.
+        """
         if self.first is None or not self.order:
             return ()
         ranked = [name for name in self.order if not math.isnan(self.first.ranks[name])]
-        if not ranked or math.isnan(self.first.noise):
-            return tuple(ranked)
-        best = self.first.scores[ranked[0]]
-        return tuple(name for name in ranked if best - self.first.scores[name] <= self.first.bound)
+        bound = 0.0 if math.isnan(self.first.noise) else self.first.bound
+        return tuple(name for name in ranked if self.first.scores[ranked[0]] - self.first.scores[name] <= bound)
 
     @property
     def agreement(self) -> dict[tuple[str, str], float]:
@@ -264,22 +265,20 @@ def advice(ranking: Ranking) -> str:
         return f"there is one {what}, {ranking.order[0]}: name a second one to choose from"
     standing, use = ranking.first, f"use {what} {best[0]}"
     if standing.scores[list(best)].nunique() == 1 and len(best) == int(standing.ranks.notna().sum()):
-        return f"nothing to choose by: {_listed(what, best)} score alike on these data"
+        return f"nothing to choose by: {listed(what, best)} score alike on these data"
     parts = [use]
     if not math.isnan(standing.ceiling) and standing.scores[best[0]] <= standing.ceiling:
         parts[0] = f"{use} only for want of a better one: its answers follow the labels no more than permuted ones do"
-    if math.isnan(standing.noise):
-        parts.append(
-            "whether it differs from the next is not known, as the run has neither two order_seeds nor null_draws"
-        )
-    elif len(best) == 1:
-        parts.append(f"it is ahead of every other {what} by more than {standing.noise_of} can explain")
+    if len(best) > 1:
+        parts.append(f"{listed(what, best)} cannot be told apart on these data")
+    elif math.isnan(standing.noise):
+        parts.append("whether the next differs is not known, as the run has neither two order_seeds nor null_draws")
     else:
-        parts.append(f"{_listed(what, best)} cannot be told apart on these data")
+        parts.append(f"it is ahead of every other {what} by more than {standing.noise_of} can explain")
     return "; ".join(parts)
 
 
-def _listed(what: str, names: Sequence[str], most: int = 6) -> str:
+def listed(what: str, names: Sequence[str], most: int = 6) -> str:
     """`prompts 3 and 7`, `prompts 1, 3, 7 and 4 more`."""
     if len(names) > most:
         return f"{what}s {', '.join(names[:most])} and {len(names) - most} more"

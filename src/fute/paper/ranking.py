@@ -15,7 +15,7 @@ from rich.table import Table
 from fute.artifacts import csv_bytes
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
-from fute.paper.candidates import MODELS, PROMPTS, Ranking, advice, as_json, as_rows
+from fute.paper.candidates import MODELS, PROMPTS, Ranking, advice, as_json, as_rows, listed
 from fute.paper.learning import DID_NOT_LEARN, learning_warnings
 from fute.paper.terminal import NoResults, read_evaluation
 from fute.paper.unknown_tokens import unknown_token_warnings
@@ -59,10 +59,11 @@ def _print_ranking(ranking: Ranking, texts: Mapping[str, str], console: Console)
                 f"{METHOD_NAMES[one]} and {METHOD_NAMES[other]} agree with Kendall's tau {tau:.2f} (1: the same order)."
             )
     if ranking.quality.notna().any():
-        best = ranking.quality.idxmax()
+        best = ranking.quality.max()
+        names = listed(ranking.kind, [name for name in ranking.order if ranking.quality[name] == best])
         count = f"{ranking.rows} test rows" if ranking.rows else "test rows"
         tau = "" if math.isnan(ranking.check) else f"; Kendall's tau with the order is {ranking.check:.2f}"
-        say(f"On {count} {ranking.kind} {best} is best, with {ranking.quality[best]:.1f} %{tau}.")
+        say(f"On {count} the best score, {best:.1f} %, is that of {names}{tau}.")
     else:
         say("There are no scores on labelled test rows, so this order cannot be checked.")
     say(f"{advice(ranking)}\n", "bold")

@@ -126,7 +126,7 @@ def test_without_controls_nothing_is_called_apart(results):
     write(results, similarities=similar("labelcov", BY_COVARIANCE), controls=[control("taskemb")])
     ranking = only(results)
     assert ranking.told_apart(0) is None
-    assert advice(ranking).startswith("use prompt p-3; whether it differs from the next is not known")
+    assert advice(ranking).startswith("use prompt p-3; whether the next differs is not known")
 
 
 def test_equal_candidates_and_single_ones(results):
@@ -160,7 +160,9 @@ def test_the_table_ends_in_what_to_do(results, capsys):
     assert "Prompts of m for stars" in lines and "~: no more than chance" in lines
     assert "permuted labels move a score by 0.0500 (standard deviation)" in lines
     assert "two scores differ if they are over 0.1386 apart" in lines
-    assert "On 50 test rows prompt p-2 is best, with 70.0 %; Kendall's tau with the order is 0.67." in lines
+    assert (
+        "On 50 test rows the best score, 70.0 %, is that of prompt p-2; Kendall's tau with the order is 0.67." in lines
+    )
     assert "agree with Kendall's tau 0.00" in lines
 
 
@@ -199,7 +201,7 @@ def lm_rows() -> list[dict]:
     front = {"method": "labelcov", "target": "stars", "no_vector": "", "unknown_tokens": 0.0} | NO_GATE
     rows = [front | {"model": model, "source": "stars", "cosine": cosine} for model, cosine in own.items()]
     rows += [front | {"model": "a", "source": source, "cosine": c} for source, c in (("films", 0.2), ("news", 0.6))]
-    return rows + [front | {"model": "b", "source": "news", "cosine": 0.2}]
+    return [*rows, front | {"model": "b", "source": "news", "cosine": 0.2}]
 
 
 def test_models_of_the_target_and_sources_are_two_rankings(tmp_path):
@@ -213,7 +215,7 @@ def test_models_of_the_target_and_sources_are_two_rankings(tmp_path):
     assert (models.kind, models.order, models.quality.dropna().to_dict()) == ("model", ("b", "a", "c"), {"b": 71.5})
     assert (sources.kind, sources.model, sources.order) == ("source", "a", ("news", "films"))
     assert sources.quality.to_dict() == {"films": 50.5, "news": 60.5} and sources.check == pytest.approx(1.0)
-    assert advice(models).startswith("use model b; whether it differs from the next is not known")
+    assert advice(models).startswith("use model b; whether the next differs is not known")
 
 
 def test_an_unknown_dataset_names_those_that_there_are(results):
