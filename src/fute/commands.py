@@ -73,6 +73,35 @@ def show(results: Path = Path("results")) -> None:
 
 
 @app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="folder to make; its name is the run's")],
+    data: Annotated[Path, typer.Option(help="table with one text and its label per row")],
+    test: Annotated[Path | None, typer.Option(help="rows to check on; default: a fifth of --data")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="column of texts; twice for pairs")] = None,
+    label: Annotated[str | None, typer.Option(help="column of labels")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="YAML list of prompts, with --model")] = None,
+    model: Annotated[str | None, typer.Option(help="an id of config/models.yaml, a folder, or owner/name")] = None,
+    models: Annotated[str, typer.Option(help="models to start from, with commas, in place of prompts")] = "",
+    unlabelled: Annotated[Path | None, typer.Option(help="your own texts as U: a table, or .txt")] = None,
+    server: Annotated[str | None, typer.Option(help="OpenAI-compatible address that serves --model")] = None,
+    score: Annotated[str, typer.Option(help="sequence: for classes whose words begin alike")] = "first_token",
+) -> None:
+    """Make the folder of a run of your own: looks at the data, writes settings that hold, says what it will cost."""
+    from fute.front.new import Wanted, new_run
+
+    named = tuple(part.strip() for part in models.split(",") if part.strip())
+    new_run(Wanted(folder, data, test, tuple(text or ()), label, prompts, model, named, unlabelled, server, score))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context, name: Annotated[str, typer.Argument(help="folder that `fute new` made")]) -> None:
+    """Run Snakemake with the settings of a run; further arguments are Snakemake's."""
+    from fute.front.run import run_snakemake
+
+    run_snakemake(name, context.args)
+
+
+@app.command()
 def rank(
     name: Annotated[str, typer.Argument(help="folder of a run that `fute new` made, or a dataset of a finished run")],
     results: Annotated[Path | None, typer.Option(help="folder of results; default: that of the run")] = None,
