@@ -15,7 +15,7 @@ TEST_ROWS = 100
 HEAD = """\
 # yaml-language-server: $schema={schema}
 # {title}
-# Made by `fute new`. All keys are in docs/config.md; any may be changed here, and only what depends on it is made again.
+# Made by `fute new`. All keys are in docs/config.md. After a change here, only what depends on it is made again.
 #   fute run {name}     makes the run (Snakemake, with this file)
 #   fute rank {name}    orders the candidates, and says what the order rests on
 name: {name}
@@ -32,16 +32,16 @@ UNSUP = """
 # U, the unlabelled texts that every candidate labels: {source}.
 """
 LLM = """
-# Every prompt is asked for every text of U and for the test rows. `calibration`: the mean of a prompt's scores over U is
-# subtracted, so that no class is always favoured (the paper does not do that).
+# Every prompt is asked for every text of U and for the test rows. `calibration`: the mean of a prompt's scores over U
+# is subtracted, so that no class is always favoured (the paper does not do that).
 """
 LM = """
 # Every model is fine-tuned on the training rows for a few steps, and then labels U. The second dataset is there because
 # the section asks for two; `fute run` asks for nothing that needs it.
 """
 METHODS = """
-# LabelCov trains nothing and costs seconds (docs/methods.md 2.1, docs/planted.md). The controls, answers permuted over U,
-# say how large a difference by chance is.
+# LabelCov trains nothing and costs seconds (docs/methods.md 2.1, docs/planted.md). The controls, answers permuted over
+# U, say how large a difference by chance is.
 # A second opinion that takes minutes per candidate on a CPU: `methods: [labelcov, tupate-lora]`, with the recipe of
 # config/planted.yaml (its sections `gate` and `tupate_lora`).
 """
