@@ -77,7 +77,7 @@ def new_run(wanted: Wanted) -> None:
         raise FrontError(f"--models: {twice[0]!r} is named twice, or two folders have this name; rename one")
     data = _read_data(wanted)
     templates = _templates(wanted.prompts) if wanted.prompts else []
-    segments = _segments(data.texts, templates)
+    segments = _segments(wanted.prompts, data.texts, templates) if wanted.prompts else []
     texts = read_unlabelled(wanted.unlabelled, data.texts) if wanted.unlabelled else None
     if texts is not None and len(texts) < FEWEST_TEXTS:
         raise FrontError(
@@ -101,7 +101,7 @@ def new_run(wanted: Wanted) -> None:
             said += _prompts_said(wanted, run) if wanted.prompts else []
         except (ConfigError, PromptError) as error:
             shown = str(error).replace(str(temporary), str(wanted.folder)).splitlines()
-            raise FrontError("; ".join(line.strip() for line in shown)) from None
+            raise FrontError("; ".join(line.strip().replace("Value error, ", "") for line in shown)) from None
         temporary.chmod(0o755)
         temporary.rename(folder)
     finally:
@@ -337,12 +337,21 @@ def _templates(path: Path) -> list[str]:
     ]
 
 
-def _segments(texts: Sequence[str], templates: Sequence[str]) -> list[str]:
+def _segments(path: Path, texts: Sequence[str], templates: Sequence[str]) -> list[str]:
     """Names of the texts in braces: the columns' where a template has them, else `text`, or `text1` and `text2`."""
-    used = {name for template in templates for name in re.findall(r"\{([^{}]*)\}", template)}
-    if set(texts) <= used and all(NAME.fullmatch(name) for name in texts):
-        return list(texts)
-    return ["text"] if len(texts) == 1 else ["text1", "text2"]
+    used = [set(re.findall(r"\{([^{}]*)\}", template)) for template in templates]
+    plain = ["text"] if len(texts) == 1 else ["text1", "text2"]
+    forms = [plain, *([list(texts)] if all(NAME.fullmatch(name) for name in texts) else [])]
+    form = next((each for each in forms[::-1] if any(set(each) <= names for names in used)), plain)
+    for place, names in enumerate(used, start=1):
+        if names != set(form):
+            wanted = " and ".join(f"{{{name}}}" for name in form)
+            wrong = " and ".join(f"{{{name}}}" for name in sorted(names)) or "no name in braces"
+            raise FrontError(
+                f"{path}, prompt {place}: its template has {wrong}, and a text stands where {wanted} does; write "
+                f"{wanted} there, as in every prompt of the file"
+            )
+    return form
 
 
 def _prompts_said(wanted: Wanted, run: Run) -> list[str]:

@@ -71,5 +71,7 @@ def run_yaml(name: str, title: str, schema: str, values: Mapping[str, Any], u_so
 
 def dumped(value: Any) -> str:
     """YAML of a value, in the order of its keys; innermost lists and mappings on one line."""
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None, width=10**6)
+    plain = isinstance(value, dict) and not any(isinstance(inner, (dict, list)) for inner in value.values())
+    flow = False if plain else None
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=10**6)
     return text.removesuffix("...\n")
