@@ -37,10 +37,11 @@ from fute.plan.report_texts import report_settings
 TARGETS = os.environ.setdefault("FUTE_TARGETS", " ".join(sorted(command_line_targets(sys.argv)))).split()
 
 try:
-    for path in workflow.configfiles:
-        read_yaml(Path(path))  # Snakemake itself takes the last of two equal keys
-    configfiles = ", ".join(map(str, workflow.configfiles)) or "config"
-    RUN = parse_run(config, Path(workflow.basedir) / "config", configfiles)
+    configfiles = [Path(path) for path in workflow.configfiles]
+    for path in configfiles:
+        read_yaml(path)  # Snakemake itself takes the last of two equal keys
+    where = ", ".join(map(str, configfiles)) or "config"
+    RUN = parse_run(config, Path(workflow.basedir) / "config", where, configfiles)
     IMAGES = read_lock()
     PLAN = Plan(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
     for name in PLAN.models:
@@ -55,11 +56,13 @@ if workflow.is_main_process and (warning := unadopted(PLAN.results)):
     logger.warning(warning)
 # through the environment, so that it triggers no rerun: data may move to another folder
 os.environ["FUTE_DATA_ROOT"] = str(PLAN.data.root)
+os.environ["FUTE_OWN_DATA"] = f"{settings_json({name: str(path) for name, path in RUN.folders.items()}):file}"
 
 
 envvars:
     "FUTE_TARGETS",
     "FUTE_DATA_ROOT",
+    "FUTE_OWN_DATA",
 
 
 ID = r"[a-z0-9][a-z0-9.-]*"

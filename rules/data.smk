@@ -86,8 +86,8 @@ rule normalise_test:
         "evaluation rows of {wildcards.dataset}"
     shell:
         f"{ONE_THREAD} exec python -m fute normalise_test --settings {{params.settings:file}}"
-        f' --source {{params.source:file}} --root "$FUTE_DATA_ROOT" --test {{output.test}} --lock {{output.source}}'
-        f" {LOGGED}"
+        f' --source {{params.source:file}} --root "$FUTE_DATA_ROOT" --own "$FUTE_OWN_DATA" --test {{output.test}}'
+        f" --lock {{output.source}} {LOGGED}"
 
 
 rule normalise_train:
@@ -117,7 +117,7 @@ rule normalise_train:
         "training rows of {wildcards.dataset}"
     shell:
         f"{ONE_THREAD} exec python -m fute normalise_train --settings {{params.settings:file}}"
-        f' --source {{params.source:file}} --root "$FUTE_DATA_ROOT" --lock {{input.lock}}'
+        f' --source {{params.source:file}} --root "$FUTE_DATA_ROOT" --own "$FUTE_OWN_DATA" --lock {{input.lock}}'
         " --exclude {input.test} {input.others} --train {output.train} --dev {output.dev}"
         " --counts {output.counts}"
         f" {LOGGED}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from fute.data.crossfit_tasks import EXCLUDED, SCRIPTS
+from fute.data.crossfit_tasks import LM_EXCLUDED, SCRIPTS
 from support.checkouts import ROOT, Checkout, copy_project, say
 
 PAPER = "config/paper.yaml"
@@ -91,7 +91,7 @@ def paper(folder: Path, llms: int | None = None) -> Plan:
     """
     made = copy_project(folder)
     (made / "texts/crossfit").mkdir(parents=True)
-    scripts = [name for name in SCRIPTS if name not in EXCLUDED["lm"]]
+    scripts = [name for name in SCRIPTS if name not in LM_EXCLUDED]
     assert len(scripts) == 109
     for name in scripts:
         (made / f"texts/crossfit/{name}.tsv").write_text(f"a text of {name}\tan answer\n")

@@ -11,6 +11,7 @@ from fute.paper.report import ReportContext
 from fute.paper.report_llm import LlmResults
 from fute.paper.report_parts import ReportFigure
 from fute.paper.table3 import METHODS, REFERENCES, read_printed
+from support.categories import TITLES
 from support.html_page import PNG
 from support.synthetic_lm import GATE
 
@@ -96,6 +97,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
     results = LlmResults(
         table3=table3,
         table3_caption="Zero-shot prompt selection.",
+        titles=TITLES,
         printed=read_printed(ROOT / "resources/paper/table3.csv"),
         selection=selection,
         performance=pd.DataFrame(performance),

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.categories import CLASSES
 
 from fute import paths
 from fute.artifacts import Step, csv_bytes, gzip_bytes, jsonl_bytes
-from fute.config.categories import CLASSES
 from fute.config.datasets import DatasetSettings
 from fute.config.sections import is_id
 from fute.csv_files import read_table, read_texts
@@ -146,7 +146,8 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
     ]
 
     tables = {ending: Path(f"results/paper/tables/table3.{ending}") for ending in ("csv", "md", "tex")}
-    table3(TableSettings(title="T", caption="C"), cells=files["table3"], similarities=files["similarities"],
+    settings = TableSettings(title="T", caption="C", categories=(("sa", "SA"),))
+    table3(settings, cells=files["table3"], similarities=files["similarities"],
            csv=tables["csv"], markdown=tables["md"], latex=tables["tex"])  # fmt: skip
     heads = read_texts(tables["csv"]).columns
     assert [head for head in heads if head.endswith("_ndcg")] == [f"{model}_ndcg" for model in MODELS]
@@ -156,7 +157,8 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
     geometry(GeometrySettings(prompts=points, seed=1), files=vectors[len(DATASETS) :], **places)
     assert set(read_table(places["coordinates"])["prompt"]) == set(IDS)
     drawing = {"fig4": {"figure": "fig4", "method": "tupate", "view": "raw"}}
-    figure(FigureSettings(drawings=drawing), coordinates=places["coordinates"], geometry=places["statistics"],
+    drawn = FigureSettings(drawings=drawing, looks=(("sa", "SA", None),))
+    figure(drawn, coordinates=places["coordinates"], geometry=places["statistics"],
            folder=Path("results/paper/figures"))  # fmt: skip
 
     out = {name: Path(f"out/{name}") for name in ("embeddings", "calls", "costs", "markdown")}
@@ -167,7 +169,7 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
 
     report(
         ReportSettings(title="T", lede="", note="", settings={}, lm=None, files={},
-                       llm=LlmTexts(table3_caption="C", figures=())),
+                       llm=LlmTexts(table3_caption="C", categories=(("sa", "SA"),), figures=())),
         evaluation=EVALUATION, printed=PRINTED, benchmarks=Path("results/benchmarks"), inputs=[], output=Path("r.html"),
     )  # fmt: skip
     page = Path("r.html").read_text()
@@ -269,8 +271,8 @@ def test_classes_of_such_names_stay_apart():
     )
     source = source_identity("d", entry, "files", Path("data"))
     with pytest.raises(ValueError, match="training rows hold a text of the test split"):
-        normalise_test(settings, source=source, root=Path("data"), test=Path("t.jsonl.gz"), lock=Path("t.lock"))
+        normalise_test(settings, source=source, root=Path("data"), own={}, test=Path("t.jsonl.gz"), lock=Path("t.lock"))
     Path("data/d/train.jsonl.gz").write_bytes(gzip_bytes(jsonl_bytes([{"text": "another text", "label": "01"}])))
     source = source_identity("d", entry, "files", Path("data"))
-    normalise_test(settings, source=source, root=Path("data"), test=Path("t.jsonl.gz"), lock=Path("t.lock"))
+    normalise_test(settings, source=source, root=Path("data"), own={}, test=Path("t.jsonl.gz"), lock=Path("t.lock"))
     assert [row.label for row in read_rows(Path("t.jsonl.gz"))] == list(WORDS)

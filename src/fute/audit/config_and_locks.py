@@ -29,7 +29,8 @@ def config_sha256(run: Run) -> str:
 
     What is in folders outside the project is not part of it: locks and records hold the hashes of those files.
     """
-    config = run.config.model_dump(mode="json", exclude=OF_THE_MACHINE)
+    # the run's own entries are hashed below with the others, without the paths that they are read from
+    config = run.config.model_dump(mode="json", exclude=OF_THE_MACHINE | {"registry": True})
     config["llm"]["engine"] = run.config.llm.engine.shaping()
     lm = run.config.lm
     models = {*run.config.llm.models, *run.config.vector_models, *(lm.models if lm else ())}
@@ -39,6 +40,7 @@ def config_sha256(run: Run) -> str:
         {name: run.models[name].settings() for name in models},
         {name: run.datasets[name].model_dump(mode="json") for name in datasets},
         {name: prompt.model_dump(mode="json", exclude={"note"}) for name, prompt in run.prompts.items()},
+        {name: run.categories[name].model_dump(mode="json") for name in run.config.categories},
     ]
     return content_key(scrubbed([config, entries], {}))
 
@@ -48,7 +50,7 @@ def _run_of(file: Path, registries: Path) -> Run:
     values = read_yaml(file)
     if isinstance(values, dict) and isinstance(values.get("data"), dict):
         values = values | {"data": {"root": "anywhere"} | values["data"]}
-    return parse_run(values, registries, str(file))
+    return parse_run(values, registries, str(file), [file])
 
 
 def config_identity(run: Run, file: Path) -> ConfigIdentity:

@@ -40,7 +40,8 @@ def _planned(configfile: Path, values: list[str]) -> tuple[Plan, tuple[str, ...]
         parsed = yaml.safe_load(value)
         merges = isinstance(parsed, dict) and isinstance(settings.get(key), dict)
         settings[key] = settings[key] | parsed if merges else parsed
-    return Plan(parse_run(settings, Path("config"), str(configfile))), ("--config", *values) if values else ()
+    run = parse_run(settings, Path("config"), str(configfile), [configfile])
+    return Plan(run), ("--config", *values) if values else ()
 
 
 @app.command()

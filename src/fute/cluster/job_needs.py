@@ -12,7 +12,7 @@ from fute.cluster.resources import ENGINE_MINUTES, Need, inference, tensor_paral
 from fute.config.finetuning import TrainingSettings
 from fute.config.lm_experiment import LM
 from fute.config.methods import LabelCovSettings, TextEmbSettings
-from fute.config.unsup import LIMIT, PER_SCRIPT
+from fute.data.crossfit import LANGUAGE_MODELS
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan
 from fute.plan.llm import LlmPlan
@@ -43,10 +43,11 @@ class JobNeeds:
         """Number of texts of a U, or of evaluation rows of a dataset."""
         if corpus in self.config.corpora:
             settings = self.config.unsup[corpus]  # type: ignore[index]
-            drawn = (settings.max_per_script or PER_SCRIPT[corpus]) * len(SCRIPTS)  # type: ignore[index]
-            limit = settings.limit or LIMIT[corpus]  # type: ignore[index]
+            entry = self.run.categories.get(corpus, LANGUAGE_MODELS).unsup
+            drawn = (settings.max_per_script or entry.max_per_script) * len(SCRIPTS)
+            limit = settings.limit or entry.limit
             return min(drawn, limit) if limit else drawn
-        if self.config.data.source == "builtin":
+        if self.plan.data.source_of(corpus) == "builtin":
             return self.config.data.test_rows or BUILTIN_ROWS
         entry = self.run.datasets[corpus]
         sizes = [size for size in (self.config.data.test_rows or entry.sample, entry.expected.dev) if size]
@@ -55,7 +56,7 @@ class JobNeeds:
     def train_rows(self, dataset: str) -> int:
         """Number of training rows of a dataset."""
         entry = self.run.datasets[dataset]
-        if self.config.data.source == "builtin":
+        if self.plan.data.source_of(dataset) == "builtin":
             return BUILTIN_ROWS
         return entry.expected.train or round((entry.vu_size or 0) * 1000) or TRAIN_ROWS
 

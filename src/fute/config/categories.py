@@ -1,21 +1,19 @@
 """The registry of categories: what one entry of `config/categories.yaml` may say.
 
 A category is one classification task of the LLM experiment: its datasets have the same classes, and its prompts ask
-for them.
+for them. Sections that name categories are checked against those of the run, which pydantic's validation context
+holds; the settings of a step are checked without one, since the plan that wrote them has checked them.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from fute.config import strict_yaml
-from fute.config.sections import Id, Section, is_id
-
-REGISTRY = Path(__file__).resolve().parents[3] / "config" / "categories.yaml"
+from fute.config.sections import Id, Section
 
 ClassificationMetric = Literal["accuracy", "macro_f1"]
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
@@ -98,23 +96,33 @@ class CategoryEntry(Section):
         return self.question or f"decide which of these {kind} is: {', '.join(self.classes)}"
 
 
-ENTRIES: dict[str, CategoryEntry] = {
-    is_id(name): CategoryEntry.model_validate(value)
-    for name, value in strict_yaml.load(REGISTRY.read_text(encoding="utf8")).items()
-}
-"""Category -> its entry, in the order of the file, which is that of tables and figures."""
-CATEGORIES = tuple(ENTRIES)
-CLASSES = {name: entry.classes for name, entry in ENTRIES.items()}
-"""The canonical classes of a category, in the order of class indices everywhere downstream."""
-TITLES = {name: entry.title_of(name) for name, entry in ENTRIES.items()}
+Categories = Mapping[str, CategoryEntry]
+"""Category -> its entry, in the order of tables and figures."""
 
 
-def _known(name: str) -> str:
-    if name not in ENTRIES:
+def context(categories: Categories) -> dict[str, Any]:
+    """The validation context of a run with these categories."""
+    return {"categories": categories}
+
+
+def categories_of(info: ValidationInfo) -> Categories | None:
+    """The categories that a section is checked against; None without a context."""
+    return info.context["categories"] if info.context else None
+
+
+def check_known(name: str, categories: Categories, *others: str) -> None:
+    """Raise ValueError for a name that is no category, and none of the others that may stand in its place."""
+    if name not in categories and name not in others:
         raise ValueError(
-            f"there is no category {name!r}; use one of {', '.join(ENTRIES)}, or add it to config/{REGISTRY.name}"
+            f"there is no category {name!r}; use one of {', '.join([*others, *categories])}, or add it to "
+            "registry.categories of the run"
         )
+
+
+def _known(name: str, info: ValidationInfo) -> str:
+    if (categories := categories_of(info)) is not None:
+        check_known(name, categories)
     return name
 
 
-Category = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(CATEGORIES)})]
+Category = Annotated[Id, AfterValidator(_known)]

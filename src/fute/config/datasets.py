@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from fute.config.categories import CLASSES, ENTRIES
+from fute.config.categories import Categories, categories_of, check_known
 from fute.config.sections import Id, Section
 
 Source = Literal["builtin", "files", "hub"]
 OWN_CLASSES = ("cr", "qa")
-"""Categories whose datasets have classes, or answers, of their own; those of `config/categories.yaml` share them."""
+"""Categories whose datasets have classes, or answers, of their own; those of the registry share them."""
 Task = Literal["classification", "regression", "span"]
 Metric = Literal["accuracy", "f1", "matthews", "spearman", "span_f1"]
 # the forms of raw rows that `fute.data.readers` knows: of labels, and of answers in a context
@@ -71,7 +71,10 @@ class SplitNames(Section):
 class FilesSettings(Section):
     """How the dataset lies in a local folder, where that differs from the entry."""
 
-    folder: str | None = Field(None, description="Folder under `data.root`. `null`: the dataset's id.")
+    folder: str | None = Field(
+        None,
+        description="Folder under `data.root`. `null`: the dataset's id. Of a run's own dataset: see `registry`.",
+    )
     splits: SplitNames | None = Field(None, description="Raw splits there. `null`: those of the entry.")
     reader: Reader | None = Field(None, description="Form of the rows there. `null`: that of the entry.")
     drop_shared: tuple[str, ...] = Field(
@@ -141,7 +144,7 @@ class DatasetSettings(Section):
 
     title: str = Field(description="Name in tables and figures.")
     category: Id = Field(
-        description="An id of `config/categories.yaml`, whose datasets have the same classes; or `cr` (classification "
+        description="A category, whose datasets have the same classes; or `cr` (classification "
         "and regression) or `qa` (question answering), whose datasets have their own."
     )
     task: Task = Field("classification", description="What a model learns: classes, a number, or a span of a context.")
@@ -252,13 +255,16 @@ class DatasetSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _classes_of_category(cls, values: Any) -> Any:
+    def _classes_of_category(cls, values: Any, info: ValidationInfo) -> Any:
         """In a category, classes that are not given are the category's, and labels the names of the classes."""
-        classes = CLASSES.get(str(values.get("category"))) if isinstance(values, dict) else None
-        return {"classes": classes, "labels": {name: name for name in classes}} | values if classes else values
+        known = categories_of(info)
+        if not isinstance(values, dict) or known is None or str(values.get("category")) not in known:
+            return values
+        classes = known[str(values["category"])].classes
+        return {"classes": classes, "labels": {name: name for name in classes}} | values
 
     @model_validator(mode="after")
-    def _consistent(self) -> DatasetSettings:
+    def _consistent(self, info: ValidationInfo) -> DatasetSettings:
         if self.metric not in METRICS[self.task]:
             raise ValueError(f"metric must be one of {list(METRICS[self.task])} for task {self.task}")
         if (self.scale is not None) != (self.task == "regression"):
@@ -267,7 +273,8 @@ class DatasetSettings(Section):
         for source in get_args(Source):
             if (reader := self.reader_of(source)) not in known:
                 raise ValueError(f"reader {reader} does not give what task {self.task} needs; use one of {list(known)}")
-        self._check_category()
+        if self.category not in OWN_CLASSES and (known := categories_of(info)) is not None:
+            self._check_category(known)
         if self.reader == "fields":
             if not 1 <= len(self.fields) <= 2 or self.label_field is None:
                 raise ValueError("reader fields needs fields (one or two text fields) and label_field")
@@ -289,13 +296,11 @@ class DatasetSettings(Section):
                 raise ValueError("give either splits.test or heldout_share: evaluation rows come from one of them")
         return self
 
-    def _check_category(self) -> None:
-        if self.category in OWN_CLASSES:
-            return
-        if self.category not in ENTRIES:
-            raise ValueError(f"there is no category {self.category!r}; use one of {[*ENTRIES, *OWN_CLASSES]}")
-        if self.task != "classification" or self.classes != CLASSES[self.category]:
-            raise ValueError(f"classes must be {list(CLASSES[self.category])} for category {self.category}")
-        segments = len(ENTRIES[self.category].segments)
+    def _check_category(self, categories: Categories) -> None:
+        check_known(self.category, categories, *OWN_CLASSES)
+        entry = categories[self.category]
+        if self.task != "classification" or self.classes != entry.classes:
+            raise ValueError(f"classes must be {list(entry.classes)} for category {self.category}")
+        segments = len(entry.segments)
         if len(self.fields) != segments:
             raise ValueError(f"fields must name {segments} text field(s) for category {self.category}")

@@ -19,7 +19,7 @@ from fute.config.categories import CategoryEntry
 from fute.config.datasets import DatasetSettings
 from fute.config.models import ModelEntry
 from fute.config.presets import PRESETS
-from fute.config.prompts import Prompt
+from fute.config.prompts import PromptEntry
 from fute.config.sections import Id
 from fute.config.settings import Config
 
@@ -66,9 +66,10 @@ find the schema by the first line of a file, with the path as seen from that fil
 # yaml-language-server: $schema=config/schema/run.json
 ```
 
-Models, datasets and prompts are not part of a run's file. They are entries of three registries, which all runs share:
-[config/models.yaml](#configmodelsyaml), [config/datasets.yaml](#configdatasetsyaml) and
-[config/prompts/](#configpromptssayaml-and-nliyaml). [own-data.md](own-data.md) shows how to add one.
+Models, datasets, categories and prompts that all runs share are entries of registries:
+[config/models.yaml](#configmodelsyaml), [config/datasets.yaml](#configdatasetsyaml),
+[config/categories.yaml](#configcategoriesyaml) and [config/prompts/](#configpromptssayaml-and-nliyaml). A run may have
+entries of its own beside them, in its section [registry](#registry). [own-data.md](own-data.md) shows how to add one.
 """
 PRESETS_INTRO = """\
 `preset` chooses whose defaults hold. `paper` is the paper's text. `fute_code` is the authors' published code, where it
@@ -101,7 +102,7 @@ def _recipes(*methods: str) -> tuple[tuple[str, ...], ...]:
 
 
 RUN = Book("Keys of a run", Config, "", (
-    ("data",), ("unsup.NAME",), ("llm",), ("llm.engine",),
+    ("registry",), ("data",), ("unsup.NAME",), ("llm",), ("llm.engine",),
     ("lm",), ("lm.datasets",), ("lm.plugins.NAME",),
     ("lm.planted",), ("lm.planted.ladders.NAME",), ("lm.planted.retrievals.NAME",),
     ("lm.finetune",), ("lm.finetune.cr", "lm.finetune.qa"),
@@ -132,7 +133,7 @@ REGISTRIES = (
     ),
     Book(
         "config/prompts/sa.yaml and nli.yaml",
-        Prompt,
+        PromptEntry,
         "The prompts of the LLM experiment. A file has the keys `category` and `prompts`, a list of entries with these "
         "keys; their `category` is the file's, and is left out. `llm.prompts` names their numbers.",
         (),
@@ -152,12 +153,11 @@ class _Untitled(GenerateJsonSchema):
 
 def schemas() -> dict[str, dict[str, Any]]:
     """File name -> JSON schema: of a run's file, the two registries, and a file of prompts."""
-    entry = Prompt.model_json_schema(schema_generator=_Untitled)
-    entry["required"].remove("category")  # the file gives it
-    entry["required"].remove("verbalizers")  # the class names stand in for them
+    entry = PromptEntry.model_json_schema(schema_generator=_Untitled)
+    category = TypeAdapter(Id).json_schema()
     prompts = {
         "type": "object",
-        "properties": {"category": entry["properties"]["category"], "prompts": {"type": "array", "items": entry}},
+        "properties": {"category": category, "prompts": {"type": "array", "items": entry}},
         "required": ["category", "prompts"],
         "additionalProperties": False,
     }
@@ -171,7 +171,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     made = {name: TypeAdapter(kind).json_schema(schema_generator=_Untitled) for name, kind in registries.items()}
     made |= {"run": run, "prompts": prompts}
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {f"{SCHEMAS}/{name}.json": dialect | _without_section_defaults(schema) for name, schema in made.items()}
+    return {f"{SCHEMAS}/{name}.json": dialect | _finished(schema) for name, schema in made.items()}
 
 
 def _complete_dte_span(definitions: dict[str, Any]) -> None:
@@ -182,12 +182,14 @@ def _complete_dte_span(definitions: dict[str, Any]) -> None:
             section["properties"]["dte_span"] |= recipe
 
 
-def _without_section_defaults(node: Any) -> Any:
-    """The schema without defaults that are whole sections: their keys have their own."""
+def _finished(node: Any) -> Any:
+    """The schema without defaults that are whole sections, whose keys have their own, and with ids for names alone."""
     if isinstance(node, dict):
         kept = {k: v for k, v in node.items() if not (k == "default" and isinstance(v, dict) and "$ref" in node)}
-        return {key: _without_section_defaults(value) for key, value in kept.items()}
-    return [_without_section_defaults(item) for item in node] if isinstance(node, list) else node
+        if "patternProperties" in kept:
+            kept.setdefault("additionalProperties", False)
+        return {key: _finished(value) for key, value in kept.items()}
+    return [_finished(item) for item in node] if isinstance(node, list) else node
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ def _values(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if kind == "array":
         return f"list ({_values(node['items'], definitions)})"
     if kind == "object":
-        inner = node.get("additionalProperties")
+        inner = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties"))
         if not isinstance(inner, Mapping):
             return "mapping"
         held = _values(inner, definitions)
@@ -324,10 +326,14 @@ def _keys(book: Book, paths: Sequence[str]) -> str:
 
 
 def _chapter_of(book: Book, path: str, section: type[BaseModel]) -> str:
-    """Heading of the chapter that has a section's keys: its own, or that of the first section of its kind."""
+    """Heading of the chapter that has a section's keys: its own, that of the first section of its kind, or a registry's
+    where the section is an entry of one."""
     for chapter in book.chapters:
         if {path, f"{path}.NAME"} & {*chapter}:
             return _heading(chapter)
+    for registry in REGISTRIES if book is RUN else ():
+        if registry.root is section:
+            return registry.title
     return _heading(next(c for c in book.chapters if issubclass(section_at(book.root, c[0]), section)))
 
 

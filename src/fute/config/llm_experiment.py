@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from fute.config.categories import CATEGORIES, ENTRIES, Category, ClassificationMetric
+from fute.config.categories import Categories, Category, ClassificationMetric, categories_of
 from fute.config.engines import EngineSettings
 from fute.config.llm_baselines import LLM_BASELINES, PAPER_BASELINES, LlmBaseline
 from fute.config.sections import Id, Section
@@ -19,12 +20,14 @@ class LlmConfig(Section):
         ("llama-2-13b", "llama-2-70b", "mixtral-8x7b"), description="The LLMs: ids of `config/models.yaml`."
     )
     prompts: dict[Category, tuple[int, ...] | Literal["all"]] = Field(
-        dict.fromkeys(CATEGORIES, "all"),
-        description="Per category the numbers of the prompts in `config/prompts/{category}.yaml`, or `all`.",
+        {},
+        description="Per category the numbers of the prompts in `config/prompts/{category}.yaml` and in "
+        "`registry.prompts`, or `all`. Not given: all of each category.",
     )
     datasets: dict[Category, tuple[Id, ...]] = Field(
-        {name: entry.datasets for name, entry in ENTRIES.items() if entry.datasets},
-        description="Per category the datasets that prompts are chosen for: ids of `config/datasets.yaml`.",
+        {},
+        description="Per category the datasets that prompts are chosen for: ids of `config/datasets.yaml` or of "
+        "`registry.datasets`. Not given: the `datasets` of each category.",
     )
     engine: EngineSettings = Field(EngineSettings(engine="vllm"), description="What runs the LLMs, and how.")
     system: str | None = Field(None, description="System message before every prompt. `null`: none.")
@@ -57,6 +60,12 @@ class LlmConfig(Section):
         "authors' code takes `{nli: macro_f1}`.",
     )
 
+    @field_validator("datasets")
+    @classmethod
+    def _in_order_of_categories(cls, datasets: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        known = categories_of(info)
+        return datasets if known is None else {name: datasets[name] for name in known if name in datasets}
+
     @field_validator("baselines")
     @classmethod
     def _in_order(cls, names: tuple[LlmBaseline, ...]) -> tuple[LlmBaseline, ...]:
@@ -76,3 +85,14 @@ class LlmConfig(Section):
     def baselines_left_out(self) -> tuple[str, ...]:
         """The paper's rows of Table 3 that were not asked for."""
         return tuple(row for name, row in PAPER_BASELINES.items() if name not in self.baselines)
+
+
+def with_targets(values: Mapping[str, Any], categories: Categories) -> dict[str, Any]:
+    """Values of a run, with the categories' datasets and all of their prompts where `llm` does not name any."""
+    if not isinstance(llm := values.get("llm", {}), Mapping):
+        return dict(values)
+    defaults = {
+        "datasets": {name: entry.datasets for name, entry in categories.items() if entry.datasets},
+        "prompts": dict.fromkeys(categories, "all"),
+    }
+    return {**values, "llm": defaults | dict(llm)}

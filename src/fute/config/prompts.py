@@ -18,11 +18,10 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fute.config import strict_yaml
-from fute.config.categories import CLASSES, ENTRIES, Category
+from fute.config.categories import CategoryEntry
 from fute.config.engines import EngineSettings
 from fute.config.sections import Id, Section, explain
 
-PLACEHOLDERS = {name: entry.segments for name, entry in ENTRIES.items()}
 FILE_KEYS = {"category", "prompts"}
 
 
@@ -67,17 +66,24 @@ def _first_piece(word: str) -> str:
     return match[0] if match else word
 
 
-class Prompt(Section):
+class PromptEntry(Section):
     """One prompt of an LLM: with it, the LLM is one black box."""
 
-    id: Id = Field(description="Name of the prompt in paths: lower case, digits, `.` and `-`.")
-    number: int = Field(ge=1, description="Number, from 1, as the paper counts. Of two equal prompts the lowest wins.")
-    category: Category = Field(description="An id of `config/categories.yaml`: that of the file.")
+    id: Id | None = Field(
+        None,
+        description="Name of the prompt in paths: lower case, digits, `.`, `-`. `null`: category and number, `sa-3`.",
+    )
+    number: int | None = Field(
+        None,
+        ge=1,
+        description="Number, from 1, as the paper counts. Of two equal prompts the lowest wins. `null`: the place in "
+        "the list; in a run's own list, which may stand beside shipped prompts, counted on from their highest.",
+    )
     template: str = Field(
         description="The text, with the category's `segments` in braces: `{text}`, or `{premise}` and `{hypothesis}`."
     )
-    verbalizers: dict[str, tuple[str, ...]] = Field(
-        description="Class name -> the words that stand for the class. Not given: the class names."
+    verbalizers: dict[str, tuple[str, ...]] | None = Field(
+        None, description="Class name -> the words that stand for the class. `null`: the class names."
     )
     cot: bool = Field(
         False, description="Chain of thought: the LLM reasons first, and a second turn asks for the answer."
@@ -88,7 +94,9 @@ class Prompt(Section):
 
     @field_validator("verbalizers")
     @classmethod
-    def _words(cls, verbalizers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    def _words(cls, verbalizers: dict[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
+        if verbalizers is None:
+            return None
         owner: dict[str, str] = {}
         for name, words in verbalizers.items():
             if not words or any(not word.strip() for word in words):
@@ -100,27 +108,39 @@ class Prompt(Section):
             raise ValueError(problem)
         return verbalizers
 
+
+class Prompt(PromptEntry):
+    """A prompt with all that filling it takes: settings of the steps that ask it hold it as it is here.
+
+    segments, classes: those of its category.
+    """
+
+    id: Id
+    number: int
+    category: Id
+    segments: tuple[str, ...]
+    classes: tuple[str, ...]
+    verbalizers: dict[str, tuple[str, ...]]
+
     @model_validator(mode="before")
     @classmethod
     def _canonical_order(cls, values: Any) -> Any:
         """Classes are named, so their order in a file (or in sorted JSON) does not matter."""
-        if isinstance(values, dict) and "verbalizers" not in values and values.get("category") in CLASSES:
-            values = {**values, "verbalizers": {name: (name,) for name in CLASSES[values["category"]]}}
-        words = values.get("verbalizers") if isinstance(values, dict) else None
-        if isinstance(words, dict) and values.get("category") in CLASSES:
-            order = [name for name in CLASSES[values["category"]] if name in words]
+        words, classes = (values.get(key) for key in ("verbalizers", "classes"))
+        if isinstance(words, dict):
+            order = [name for name in classes if name in words]
             order += [name for name in words if name not in order]
             values = {**values, "verbalizers": {name: words[name] for name in order}}
         return values
 
     @model_validator(mode="after")
     def _fits_category(self) -> Prompt:
-        if set(self.verbalizers) != set(CLASSES[self.category]):
-            expected, given = ", ".join(CLASSES[self.category]), ", ".join(self.verbalizers)
+        if set(self.verbalizers) != set(self.classes):
+            expected, given = ", ".join(self.classes), ", ".join(self.verbalizers)
             raise ValueError(f"verbalizers must name the classes {expected}, not {given}")
         names = re.findall(r"\{([^{}]*)\}", self.template)
         rest = re.sub(r"\{[^{}]*\}", "", self.template)
-        wanted = PLACEHOLDERS[self.category]
+        wanted = self.segments
         if unknown := [name for name in names if name not in wanted]:
             raise ValueError(f"template has the unknown placeholder {{{unknown[0]}}}")
         if missing := [name for name in wanted if name not in names]:
@@ -130,45 +150,96 @@ class Prompt(Section):
         return self
 
 
-def load_prompts(path: Path) -> list[Prompt]:
+def load_prompts(path: Path, category: str, entry: CategoryEntry) -> list[Prompt]:
     """The prompts of a YAML file with the keys `category` and `prompts`, sorted by number.
 
-    Raises PromptError, naming file, entry and key, for YAML that does not parse, an entry that does not fit
-    `Prompt`, and an id or number that is given twice.
+    category, entry: the id and the registry entry of the category that the file must be of.
+    Raises PromptError, naming file, entry and key, for YAML that does not parse, another category, an entry that does
+    not fit `PromptEntry` or the category, and an id or number that is given twice.
     """
-    try:
-        content = strict_yaml.load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PromptError(f"{path}: is not YAML: {error}") from error
+    content = _content(path)
     if not isinstance(content, dict) or set(content) != FILE_KEYS:
         raise PromptError(f"{path}: must hold the keys category and prompts, and nothing else")
-    if not isinstance(content["prompts"], list) or not content["prompts"]:
-        raise PromptError(f"{path}, key prompts: must be a list with at least one prompt")
+    _check_category(path, content, category)
+    return listed_prompts(content["prompts"], category, entry, f"{path}", f"{path}, key prompts")
+
+
+def own_prompts(path: Path, category: str, entry: CategoryEntry, after: int) -> list[Prompt]:
+    """The prompts of a file that a run names: a list of them, or the keys `prompts` and, if it says it, `category`.
+
+    after: the highest number that shipped prompts of the category have; prompts without a number follow it.
+    Raises PromptError as `load_prompts` does.
+    """
+    content = _content(path)
+    if isinstance(content, dict):
+        if "prompts" not in content or not set(content) <= FILE_KEYS:
+            raise PromptError(f"{path}: must hold a list of prompts, or the keys category and prompts")
+        _check_category(path, content, category)
+        content = content["prompts"]
+    return listed_prompts(content, category, entry, f"{path}", f"{path}", after)
+
+
+def _content(path: Path) -> Any:
+    try:
+        return strict_yaml.load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PromptError(f"{path}: {error.strerror}; give a file of prompts that can be read") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise PromptError(f"{path}: is not YAML: {error}") from error
+
+
+def _check_category(path: Path, content: dict[str, Any], category: str) -> None:
+    if content.get("category", category) != category:
+        raise PromptError(f"{path}: is of category {content['category']!r}, not {category!r}; correct it there")
+
+
+def listed_prompts(
+    entries: Any, category: str, entry: CategoryEntry, where: str, list_at: str, after: int = 0
+) -> list[Prompt]:
+    """Check a list of prompts against their category; sorted by number.
+
+    where, list_at: place of the entries, and of their list, in errors. after: number that those without one follow.
+    Raises PromptError.
+    """
+    if not isinstance(entries, list | tuple) or not entries:
+        raise PromptError(f"{list_at}: must be a list with at least one prompt")
     prompts = [
-        _prompt(path, position, content["category"], entry)
-        for position, entry in enumerate(content["prompts"], start=1)
+        _prompt(f"{where}, entry {position}", after + position, category, entry, each)
+        for position, each in enumerate(entries, start=1)
     ]
-    for key in ("id", "number"):
-        (value, times), *_ = Counter(getattr(prompt, key) for prompt in prompts).most_common(1)
-        if times > 1:
-            raise PromptError(f"{path}: {key} {value!r} is given to {times} prompts; number them apart")
+    check_apart(prompts, where)
     return sorted(prompts, key=lambda prompt: prompt.number)
 
 
-def _prompt(path: Path, position: int, category: Any, entry: Any) -> Prompt:
-    if not isinstance(entry, dict):
-        raise PromptError(f"{path}, entry {position}: must be a mapping with id, number, template, verbalizers")
-    where = f"{path}, entry {position} ({entry.get('id', 'without id')})"
+def check_apart(prompts: Sequence[Prompt], where: str) -> None:
+    """Raise PromptError for an id or a number that two prompts of a category have."""
+    for key in ("id", "number"):
+        (value, times), *_ = Counter(getattr(prompt, key) for prompt in prompts).most_common(1)
+        if times > 1:
+            raise PromptError(f"{where}: {key} {value!r} is given to {times} prompts; number them apart")
+
+
+def _prompt(where: str, number: int, category: str, of: CategoryEntry, values: Any) -> Prompt:
+    if isinstance(values, PromptEntry):
+        values = values.model_dump(exclude_unset=True)
+    if not isinstance(values, dict):
+        raise PromptError(f"{where}: must be a mapping with id, number, template, verbalizers")
+    where = f"{where} ({values.get('id', 'without id')})"
     try:
-        return Prompt.model_validate({"category": category} | entry)
+        entry = PromptEntry.model_validate(values)
+        number = number if entry.number is None else entry.number
+        made = {"category": category, "segments": of.segments, "classes": of.classes, "number": number}
+        made["id"] = entry.id or f"{category}-{number}"
+        made["verbalizers"] = entry.verbalizers or {name: (name,) for name in of.classes}
+        return Prompt.model_validate(entry.model_dump() | made)
     except ValidationError as error:
-        problems = [f"{where}{', key ' + key if key else ''}: {what}" for key, what in explain(error, Prompt)]
+        problems = [f"{where}{', key ' + key if key else ''}: {what}" for key, what in explain(error, PromptEntry)]
         raise PromptError("\n".join(problems)) from None
 
 
 def fill(prompt: Prompt, segments: Sequence[str]) -> str:
     """The template with the text(s) in it, character for character; braces inside a text stay as they are."""
-    values = dict(zip(PLACEHOLDERS[prompt.category], segments, strict=True))
+    values = dict(zip(prompt.segments, segments, strict=True))
     return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], prompt.template)
 
 

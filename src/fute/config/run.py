@@ -1,13 +1,14 @@
 """A run: a configuration and what it names in the registries, read from files and checked.
 
 A named run (`config.yaml` is the demo, `config/*.yaml` the others) states only where it departs from the paper.
-Registries: `config/models.yaml`, `config/datasets.yaml`, `config/prompts/*.yaml`.
+Registries: `config/models.yaml`, `config/datasets.yaml`, `config/categories.yaml`, `config/prompts/*.yaml`, and the
+section `registry` of the run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,14 +16,16 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fute.config import strict_yaml
-from fute.config.categories import CATEGORIES
-from fute.config.datasets import DatasetSettings
+from fute.config.categories import CategoryEntry, context
+from fute.config.datasets import OWN_CLASSES, DatasetSettings
 from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
 from fute.config.models import ModelEntry
-from fute.config.prompts import Prompt, load_prompts, unusable_words
+from fute.config.own_entries import with_paths
+from fute.config.prompts import Prompt, PromptError, listed_prompts, load_prompts, own_prompts, unusable_words
 from fute.config.sections import ConfigError, explain, is_id
 from fute.config.settings import Config
 
+T = TypeVar("T", bound=BaseModel)
 REGISTRIES = Path("config")
 """Folder of the registries in a project."""
 
@@ -30,33 +33,41 @@ REGISTRIES = Path("config")
 class Run:
     """A configuration with the registry entries it names, all checked.
 
-    Attributes: config, models, datasets, prompts (prompt id -> Prompt, those of the run, in order).
+    categories: those of the project and the run's own, which the configuration was checked against. registries: folder
+    of the project's registries. where: file(s) of the configuration, for errors. folders: dataset of the run's own ->
+    the folder that its files lie in.
+
+    Attributes: config, categories (all, in the order of tables), models, datasets, prompts (prompt id -> Prompt, those
+    of the run, in order), folders.
     """
 
-    def __init__(self, config: Config, registries: Path, where: str = "config") -> None:
-        self.config = config
-        _check_names(config, where)
-        self.models = _registry(registries / "models.yaml", ModelEntry)
-        self.datasets = _registry(registries / "datasets.yaml", DatasetSettings)
+    def __init__(
+        self,
+        config: Config,
+        categories: Mapping[str, CategoryEntry],
+        registries: Path,
+        where: str = "config",
+        folders: Mapping[str, Path] | None = None,
+    ) -> None:
+        self.config, self.categories, self.folders = config, dict(categories), dict(folders or {})
+        own, known = config.registry, context(categories)
+        reserved = RESERVED["datasets"].union(categories)
+        _check_names(config, where, reserved)
+        self.models = _beside(_registry(registries / "models.yaml", ModelEntry), own.models, "models", where)
+        shipped = _registry(registries / "datasets.yaml", DatasetSettings, known)
+        self.datasets = _beside(shipped, own.datasets, "datasets", where)
+        if taken := sorted(reserved.intersection(own.datasets)):
+            raise ConfigError(f"{where}: registry.datasets: {taken[0]!r} means something else in results; rename it")
         self.prompts: dict[str, Prompt] = {}
-        for category in config.categories:
-            known = {p.number: p for p in load_prompts(registries / "prompts" / f"{category}.yaml")}
-            wanted = config.llm.prompts.get(category, "all")
-            if reserved := sorted(RESERVED["prompts"].intersection(p.id for p in known.values())):
-                raise ConfigError(f"config/prompts/{category}.yaml: the id {reserved[0]!r} is a baseline's; rename it")
-            for number in known if wanted == "all" else wanted:
-                if number not in known:
-                    raise ConfigError(
-                        f"llm.prompts.{category}: no prompt {number} in config/prompts/{category}.yaml; "
-                        f"there are {sorted(known)}"
-                    )
-                prompt = known[number]
-                if problem := unusable_words(tuple(prompt.verbalizers.values()), config.llm.engine):
-                    raise ConfigError(
-                        f"config/prompts/{category}.yaml: prompt {prompt.id} cannot be used with engine "
-                        f"{config.llm.engine.engine}: {problem}"
-                    )
-                self.prompts[prompt.id] = prompt
+        for category in (*config.categories, *(c for c in own.prompts if c not in config.categories)):
+            chosen = _prompts(category, categories[category], config, registries, where)
+            if twice := [prompt.id for prompt in chosen if prompt.id in self.prompts]:
+                raise ConfigError(
+                    f"{where}: prompt {twice[0]!r} of {category} and one of {self.prompts[twice[0]].category} have "
+                    "the same id; rename one"
+                )
+            if category in config.categories:
+                self.prompts |= {prompt.id: prompt for prompt in chosen}
         for name in (*config.llm.models, *config.vector_models):
             if name not in self.models:
                 raise ConfigError(
@@ -91,18 +102,74 @@ class Run:
         """The run's prompts of one category, by number."""
         return sorted((p for p in self.prompts.values() if p.category == category), key=lambda p: p.number)
 
+    def title_of(self, category: str) -> str:
+        """Name of a category in tables and figures."""
+        return self.categories[category].title_of(category)
+
     def datasets_of(self, category: str) -> tuple[str, ...]:
         return self.config.llm.datasets.get(category, ())  # type: ignore[call-overload]
 
 
 RESERVED = {
-    "datasets": {*CATEGORIES, LM, "none"},
+    "datasets": {LM, "none"},
     "prompts": {"self-select"},
+    "categories": {LM, "none", *OWN_CLASSES},
 }
-"""Ids that stand for something else in results: each U, the source of a run without transfer, a baseline's answers."""
+"""Ids that stand for something else in results: a U (each category's, too), the source of a run without transfer, a
+baseline's answers; and the categories whose datasets have classes of their own."""
 
 
-def _check_names(config: Config, where: str) -> None:
+def _beside(shipped: Mapping[str, T], own: Mapping[str, T], kind: str, where: str) -> dict[str, T]:
+    """The project's registry with the run's own entries. Raises ConfigError for an id that both have."""
+    if both := [name for name in own if name in shipped]:
+        raise ConfigError(
+            f"{where}: registry.{kind}: {both[0]!r} is also in config/{kind}.yaml; give yours another name"
+        )
+    return {**shipped, **own}
+
+
+def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Path, where: str) -> list[Prompt]:
+    """The prompts of a category that a run has: those it names of the shipped and of its own."""
+    path, shown = registries / "prompts" / f"{category}.yaml", f"config/prompts/{category}.yaml"
+    own = config.registry.prompts.get(category)
+    is_shipped = path.is_file() or own is None
+    shipped = load_prompts(path, category, entry) if is_shipped else []
+    places = dict.fromkeys((prompt.id for prompt in shipped), shown)
+    key = f"registry.prompts.{category}"
+    after = max((prompt.number for prompt in shipped), default=0)
+    if isinstance(own, str):
+        added, place = own_prompts(Path(own), category, entry, after), own
+    else:
+        place = f"{where}: {key}"
+        added = listed_prompts(own, category, entry, place, place, after) if own is not None else []
+    for prompt in added:
+        for what in ("id", "number"):
+            if getattr(prompt, what) in [getattr(other, what) for other in shipped]:
+                raise PromptError(
+                    f"{place}: {what} {getattr(prompt, what)!r} is also in {shown}; give yours another {what}"
+                )
+        places[prompt.id] = place
+    known = {prompt.number: prompt for prompt in (*shipped, *added)}
+    for prompt in known.values():
+        if prompt.id in RESERVED["prompts"]:
+            raise ConfigError(f"{places[prompt.id]}: the id {prompt.id!r} is a baseline's; rename it")
+    wanted = config.llm.prompts.get(category, "all")
+    chosen = []
+    for number in known if wanted == "all" else wanted:
+        if number not in known:
+            files = " and ".join(dict.fromkeys(places.values()))
+            raise ConfigError(f"llm.prompts.{category}: no prompt {number} in {files}; there are {sorted(known)}")
+        prompt = known[number]
+        if problem := unusable_words(tuple(prompt.verbalizers.values()), config.llm.engine):
+            raise ConfigError(
+                f"{places[prompt.id]}: prompt {prompt.id} cannot be used with engine {config.llm.engine.engine}: "
+                f"{problem}"
+            )
+        chosen.append(prompt)
+    return chosen
+
+
+def _check_names(config: Config, where: str, reserved: Set[str]) -> None:
     """Raise ConfigError for a name in a list twice, or one that files of results use for something else."""
     lm = config.lm
     lists = {"llm.models": config.llm.models, "methods": config.methods, "lm.models": lm.models if lm else ()}
@@ -114,8 +181,8 @@ def _check_names(config: Config, where: str) -> None:
         if twice := [name for name, times in Counter(names).items() if times > 1]:
             raise ConfigError(f"{where}: {key}: {twice[0]!r} is named twice; name it once")
     for key, names in datasets.items():
-        if reserved := sorted(RESERVED["datasets"].intersection(names)):
-            raise ConfigError(f"{where}: {key}: {reserved[0]!r} means something else in results; rename it")
+        if taken := sorted(reserved.intersection(names)):
+            raise ConfigError(f"{where}: {key}: {taken[0]!r} means something else in results; rename it")
 
 
 def _refused(error: ValidationError, section: type[BaseModel], where: str) -> ConfigError:
@@ -133,16 +200,18 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
 
 
-T = TypeVar("T", bound=BaseModel)
+def _registry(path: Path, entry: type[T], known: dict[str, Any] | None = None) -> dict[str, T]:
+    """The entries of a registry's file. known: the validation context."""
+    return _checked(read_yaml(path) or {}, str(path), entry, known)
 
 
-def _registry(path: Path, entry: type[T]) -> dict[str, T]:
+def _checked(values: Mapping[Any, Any], path: str, entry: type[T], known: dict[str, Any] | None = None) -> dict[str, T]:
     entries = {}
-    for name, value in (read_yaml(path) or {}).items():
+    for name, value in values.items():
         if not isinstance(name, str):
             raise ConfigError(f"{path}: the id {name!r} is no text to YAML; put it in quotes, letter by letter")
         try:
-            entries[is_id(name)] = entry.model_validate(value)
+            entries[is_id(name)] = entry.model_validate(value, context=known)
         except ValidationError as error:
             raise _refused(error, entry, f"{path}: {name}") from None
         except ValueError as error:
@@ -150,15 +219,35 @@ def _registry(path: Path, entry: type[T]) -> dict[str, T]:
     return entries
 
 
-def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config") -> Run:
-    """Check configuration values (already read from files and command line) and load what they name."""
+def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config", files: Sequence[Path] = ()) -> Run:
+    """Check configuration values (already read from files and command line) and load what they name.
+
+    files: the YAML files that the values were merged from, in order; paths in their sections `registry` are relative
+    to them. Paths that no file states are relative to the current folder.
+    """
     if not isinstance(values or {}, Mapping):
         raise ConfigError(f"{where}: holds a {type(values).__name__}; a configuration is lines of `name: value`")
+    values = dict(values or {})
+    folders: dict[str, Path] = {}
+    categories = _registry(registries / "categories.yaml", CategoryEntry)
+    if isinstance(values.get("registry"), Mapping):
+        values["registry"], folders = with_paths(values["registry"], [(path, read_yaml(path)) for path in files])
+        categories = _with_own(categories, values["registry"].get("categories"), where)
     try:
-        config = Config.model_validate(dict(values or {}))
+        config = Config.model_validate(values, context=context(categories))
     except ValidationError as error:
         raise _refused(error, Config, where) from None
-    return Run(config, registries, where)
+    return Run(config, categories, registries, where, folders)
+
+
+def _with_own(shipped: dict[str, CategoryEntry], own: Any, where: str) -> dict[str, CategoryEntry]:
+    """The project's categories with the run's own. Values that are no mapping are left to the check of the section."""
+    if not isinstance(own, Mapping):
+        return shipped
+    made = _checked(own, f"{where}: registry.categories", CategoryEntry)
+    if taken := [name for name in made if name in RESERVED["categories"]]:
+        raise ConfigError(f"{where}: registry.categories: {taken[0]!r} means something else in results; rename it")
+    return _beside(shipped, made, "categories", where)
 
 
 def load_run(path: Path, registries: Path | None = None) -> Run:
@@ -166,4 +255,4 @@ def load_run(path: Path, registries: Path | None = None) -> Run:
     if registries is None:
         own = (REGISTRIES / "models.yaml").is_file()  # else the project is not the current folder
         registries = REGISTRIES if own else Path(__file__).resolve().parents[3] / REGISTRIES
-    return parse_run(read_yaml(path), registries, str(path))
+    return parse_run(read_yaml(path), registries, str(path), [path])

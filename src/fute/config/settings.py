@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from fute.config.categories import CATEGORIES
+from fute.config.categories import categories_of
 from fute.config.data import DataConfig
 from fute.config.gate import GateConfig
-from fute.config.llm_experiment import LlmConfig
+from fute.config.llm_experiment import LlmConfig, with_targets
 from fute.config.lm_experiment import LM, LmConfig
 from fute.config.methods import (
     BiasConfig,
@@ -22,6 +22,7 @@ from fute.config.methods import (
     TextEmbConfig,
     TupateConfig,
 )
+from fute.config.own_entries import OwnEntries
 from fute.config.presets import Preset, with_preset
 from fute.config.sections import Id, Section
 from fute.config.surrogate import SurrogateConfig
@@ -85,6 +86,9 @@ class Config(Section):
         "authors' code where it departs from the paper.",
     )
     seed: int = Field(42, description="Seed of the draws that have none of their own.")
+    registry: OwnEntries = Field(
+        OwnEntries(), description="Categories, datasets, models and prompts of this run, beside those of `config/`."
+    )
     data: DataConfig = Field(DataConfig(), description="Where labelled data come from.")
     unsup: dict[UnsupCategory, UnsupSettings] = Field(
         description="The unlabelled texts U: one entry per category of `llm`, and `lm` for the language-model "
@@ -132,8 +136,11 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _over_preset(cls, values: Any) -> Any:
-        return with_preset(values) if isinstance(values, Mapping) else values
+    def _over_preset(cls, values: Any, info: ValidationInfo) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        known = categories_of(info)
+        return with_preset(values) if known is None else with_targets(with_preset(values), known)
 
     @model_validator(mode="after")
     def _form_fits(self) -> Config:
@@ -183,8 +190,8 @@ class Config(Section):
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Categories with at least one dataset, in the paper's order."""
-        return tuple(c for c in CATEGORIES if self.llm.datasets.get(c))
+        """Categories with at least one dataset, in the order of tables."""
+        return tuple(name for name, datasets in self.llm.datasets.items() if datasets)
 
     @property
     def corpora(self) -> tuple[str, ...]:

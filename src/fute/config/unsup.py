@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from fute.config.categories import ENTRIES
-from fute.config.sections import Section
+from fute.config.categories import categories_of, check_known
+from fute.config.sections import Id, Section
 
 LM = "lm"
 """Stands for the language-model experiment where a category of the LLM experiment may be named."""
 
 
-def _known(name: str) -> str:
-    if name != LM and name not in ENTRIES:
-        raise ValueError(f"there is no category {name!r}; use one of {', '.join([LM, *ENTRIES])}")
+def _known(name: str, info: ValidationInfo) -> str:
+    if (categories := categories_of(info)) is not None:
+        check_known(name, categories, LM)
     return name
 
 
-UnsupCategory = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": [LM, *ENTRIES]})]
+UnsupCategory = Annotated[Id, AfterValidator(_known)]
 """What a U is drawn for: a category of the LLM experiment, or the language-model experiment."""
-
-PER_SCRIPT = {LM: 1000} | {name: entry.unsup.max_per_script for name, entry in ENTRIES.items()}
-LIMIT = {LM: None} | {name: entry.unsup.limit for name, entry in ENTRIES.items()}
 
 
 class UnsupSettings(Section):

@@ -14,29 +14,48 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from fute.config.categories import ENTRIES
-from fute.config.unsup import LIMIT, PER_SCRIPT, UnsupCategory, UnsupSettings
-from fute.data.crossfit_tasks import EXCLUDED, EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
+from pydantic import BaseModel, ConfigDict
+
+from fute.config.categories import UnsupDefaults
+from fute.config.unsup import UnsupSettings
+from fute.data.crossfit_tasks import LM_EXCLUDED, LM_EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
 from fute.data.rows import Row, SourceError
 
 Segments = tuple[str, ...]
 
 
-def segment(line: str, category: UnsupCategory) -> Segments | None:
-    """Text(s) that a model of the category reads from a CrossFit line; None if there are none.
+class UnsupEntry(BaseModel):
+    """What the draw of U uses of a category's registry entry. segments: names of a row's texts; none: any one or two
+    texts."""
 
-    A line is cut at `[SEP]`; empty parts and all after the second are dropped (authors' code). Then
-    lm   one or two segments, unchanged
-    categories of one text   one segment: the second if there are two, else the first
-    categories of pairs      two segments; a single one that holds the names of both, as `premise:` and
-         `hypothesis:`, is cut before the later of the two (premise first), any other in its middle. These words stay
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    segments: tuple[str, ...]
+    unsup: UnsupDefaults
+
+
+LANGUAGE_MODELS = UnsupEntry(
+    segments=(),
+    unsup=UnsupDefaults(max_per_script=1000, limit=None, exclude=LM_EXCLUDED, exclude_strict=LM_EXCLUDED_STRICT),
+)
+"""Stands for the entry of a category where U is drawn for the language-model experiment."""
+
+
+def segment(line: str, names: Segments) -> Segments | None:
+    """Text(s) that a model reads from a CrossFit line; None if there are none.
+
+    A line is cut at `[SEP]`; empty parts and all after the second are dropped (authors' code). Then, by the names of
+    the texts of the category's rows:
+    none   one or two segments, unchanged (language models)
+    one    one segment: the second if there are two, else the first
+    two    two segments; a single one that holds both names, as `premise:` and `hypothesis:`, is cut before the later of
+           the two (premise first), any other in its middle. These words stay
     """
     parts = _parts(line)
     if not parts:
         return None
-    if category == "lm":
+    if not names:
         return parts
-    names = ENTRIES[category].segments
     if len(names) == 1:
         return (parts[-1],)
     if len(parts) == 2:
@@ -54,15 +73,14 @@ def segment(line: str, category: UnsupCategory) -> Segments | None:
     return pair if all(pair) else None
 
 
-def form(line: str, category: UnsupCategory) -> int:
-    """Rank of a line's form for the category, 0 the most natural; low ranks are kept if there are over `limit` lines.
+def form(line: str, names: Segments) -> int:
+    """Rank of a line's form, 0 the most natural; low ranks are kept if there are over `limit` lines.
 
     Pairs: single `premise:` texts, then pairs, then halves. One text: single texts, then second segments.
     """
     parts = _parts(line)
-    if category == "lm":
+    if not names:
         return 0
-    names = ENTRIES[category].segments
     if len(names) == 1:
         return len(parts) - 1
     if len(parts) == 2:
@@ -81,14 +99,17 @@ class _Candidate(NamedTuple):
 
 def draw_unsup(
     tasks: Mapping[str, list[str]],
-    category: UnsupCategory,
+    category: str,
     settings: UnsupSettings,
+    entry: UnsupEntry,
     *,
     families: Mapping[str, str] | None = None,
 ) -> tuple[list[Row], list[dict[str, Any]]]:
     """Draw U; return its rows and, for each script or task, counts of its lines.
 
     tasks     script or task -> input lines, as `read_unsup` gives them
+    category  its id, for errors
+    entry     what the category's registry entry says; `LANGUAGE_MODELS` for these
     families  script or task -> family; needed if `settings.stratify` is set
     Row ids are `{task}/{line from 0}`. Each count has the keys script, family, lines, empty, excluded, capped
     (lines left by max_per_script) and drawn (lines in U). For crossfit_full it also has paper, the authors' number
@@ -98,16 +119,16 @@ def draw_unsup(
     family when stratifying.
     """
     families = families or {}
-    excluded = _excluded(tasks, category, settings)
-    cap = settings.max_per_script or PER_SCRIPT[category]
+    excluded = _excluded(tasks, entry.unsup, settings)
+    cap = settings.max_per_script or entry.unsup.max_per_script
     candidates: list[_Candidate] = []
     counts = []
     for task in sorted(tasks):
         usable = []
         for number, line in enumerate(tasks[task]):
-            if (segments := segment(line, category)) is not None:
+            if (segments := segment(line, entry.segments)) is not None:
                 row = Row(f"{task}/{number}", segments, task=task)
-                usable.append(_Candidate(form(line, category), row))
+                usable.append(_Candidate(form(line, entry.segments), row))
         count = {"script": task, "family": families.get(task), "lines": len(tasks[task])}
         count |= {"empty": len(tasks[task]) - len(usable), "excluded": task in excluded, "capped": 0}
         if task not in excluded:
@@ -118,13 +139,13 @@ def draw_unsup(
     if not candidates:
         raise SourceError(f"{settings.path}: no text is left for {category}; check unsup.exclude and the files")
 
-    rows = _draw(candidates, settings, settings.limit or LIMIT[category], families)
+    rows = _draw(candidates, settings, settings.limit or entry.unsup.limit, families)
     if settings.max_words is not None:
         rows = [Row(row.id, cut_words(row.segments, settings.max_words), task=row.task) for row in rows]
     drawn = Counter(row.task for row in rows)
     for count in counts:
         count["drawn"] = drawn[count["script"]]
-    return rows, _beside_paper(counts, category) if settings.kind == "crossfit_full" else counts
+    return rows, _beside_paper(counts, entry.unsup) if settings.kind == "crossfit_full" else counts
 
 
 def cut_words(segments: Segments, limit: int) -> Segments:
@@ -174,26 +195,26 @@ def _interleave(lists: Iterable[list[_Candidate]]) -> list[_Candidate]:
     return [item for items in zip_longest(*lists) for item in items if item is not None]
 
 
-def _excluded(tasks: Mapping[str, list[str]], category: UnsupCategory, settings: UnsupSettings) -> set[str]:
-    names = EXCLUDED[category] if settings.exclude is None else settings.exclude
+def _excluded(tasks: Mapping[str, list[str]], defaults: UnsupDefaults, settings: UnsupSettings) -> set[str]:
+    names = defaults.exclude if settings.exclude is None else settings.exclude
     if settings.exclude is not None:
         here = {canonical(task) for task in tasks}
         if unknown := [name for name in names if canonical(name) not in here]:
             raise SourceError(f"unsup.exclude: {settings.path} has no script or task {unknown[0]!r}; correct it")
     if settings.exclude_strict:
-        names = (*names, *EXCLUDED_STRICT[category])
+        names = (*names, *defaults.exclude_strict)
     unwanted = {canonical(name) for name in names}
     # the authors do not read three of CrossFit's scripts
     foreign = {t for t in tasks if canonical(t) not in SCRIPTS} if settings.kind == "crossfit_full" else set()
     return foreign | {task for task in tasks if canonical(task) in unwanted}
 
 
-def _beside_paper(counts: list[dict[str, Any]], category: UnsupCategory) -> list[dict[str, Any]]:
+def _beside_paper(counts: list[dict[str, Any]], defaults: UnsupDefaults) -> list[dict[str, Any]]:
     blank = {"family": None, "lines": 0, "empty": 0, "excluded": False, "capped": 0, "drawn": 0}
     here = {count["script"] for count in counts}
     counts = counts + [{"script": script} | blank for script in SCRIPTS if script not in here]
     for count in counts:
-        script, cap = count["script"], PER_SCRIPT[category]
-        in_paper = script in SCRIPTS and script not in EXCLUDED[category]
+        script, cap = count["script"], defaults.max_per_script
+        in_paper = script in SCRIPTS and script not in defaults.exclude
         count["paper"] = min(cap, SHORT_SCRIPTS.get(script, cap)) if in_paper else 0
     return sorted(counts, key=lambda count: count["script"])

@@ -7,8 +7,6 @@ selection and its exclusions. A *script* makes one or more *tasks*. Names are co
 
 from __future__ import annotations
 
-from fute.config.categories import ENTRIES
-
 # The 122 of CrossFit's 125 scripts that the authors read (all but eli5, trec_finegrained, wiki_auto).
 SCRIPTS = tuple(  # a paragraph is easier to compare with its source than 122 lines
     """
@@ -42,28 +40,25 @@ SHORT_SCRIPTS = {
     "superglue_wsc": 554,
 }
 
-# The evaluated datasets, which the authors leave out: scripts first, then the tasks that a script splits into.
-EXCLUDED = {
-    "lm": (
-        *("glue_cola", "glue_mnli", "glue_mrpc", "glue_qnli"),
-        *("glue_qqp", "glue_rte", "glue_sst2", "glue_wnli"),
-        *("scitail", "squad", "hotpot_qa", "duorc", "boolq"),
-        *("squad_no_context", "squad_with_context"),
-    ),
-} | {name: entry.unsup.exclude for name, entry in ENTRIES.items()}
+# The datasets of the language-model experiment, which the authors leave out: scripts first, then the tasks that a
+# script splits into.
+LM_EXCLUDED = (
+    *("glue_cola", "glue_mnli", "glue_mrpc", "glue_qnli"),
+    *("glue_qqp", "glue_rte", "glue_sst2", "glue_wnli"),
+    *("scitail", "squad", "hotpot_qa", "duorc", "boolq"),
+    *("squad_no_context", "squad_with_context"),
+)
 
 # Kept by the authors, though it shares texts with an evaluated dataset (left out by `unsup.exclude_strict`).
-EXCLUDED_STRICT = {
-    "lm": (
-        "superglue_rte",
-        *("kilt_hotpotqa", "break", "break_qdmr", "break_qdmr_high_level"),  # HotpotQA; with DROP and others
-        *("lama", "lama_squad"),  # SQuAD passages: the part of script lama that the authors read
-        *("adversarial_qa", "adversarialqa"),  # SQuAD passages
-        *("superglue_wsc", "winogrande", "wino_grande", "definite_pronoun_resolution"),  # source of WNLI
-        *("sciq", "web_questions"),  # source of SciTail; near ComplexQuestions
-        *("financial_phrasebank", "medical_questions_pairs"),  # the domain targets
-    ),
-} | {name: entry.unsup.exclude_strict for name, entry in ENTRIES.items()}
+LM_EXCLUDED_STRICT = (
+    "superglue_rte",
+    *("kilt_hotpotqa", "break", "break_qdmr", "break_qdmr_high_level"),  # HotpotQA; with DROP and others
+    *("lama", "lama_squad"),  # SQuAD passages: the part of script lama that the authors read
+    *("adversarial_qa", "adversarialqa"),  # SQuAD passages
+    *("superglue_wsc", "winogrande", "wino_grande", "definite_pronoun_resolution"),  # source of WNLI
+    *("sciq", "web_questions"),  # source of SciTail; near ComplexQuestions
+    *("financial_phrasebank", "medical_questions_pairs"),  # the domain targets
+)
 
 
 def canonical(name: str) -> str:

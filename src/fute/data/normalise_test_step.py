@@ -10,12 +10,15 @@ from fute.data.sources import check_planned, external_files
 from fute.data.splits import SplitSettings, normalised
 
 
-def normalise_test(settings: SplitSettings, *, source: dict[str, Any], root: Path, test: Path, lock: Path) -> None:
+def normalise_test(
+    settings: SplitSettings, *, source: dict[str, Any], root: Path, own: dict[str, str], test: Path, lock: Path
+) -> None:
     """Write the evaluation rows, and the lock of the files that were read.
 
+    root: folder of the run's data. own: dataset of the run's own -> its folder.
     source: identity of the files when the run was planned. Raises SourceError if they are others now.
     """
-    result, record = normalised(settings, root)
+    result, record = normalised(settings, Path(own.get(settings.dataset, root)))
     check_planned(source, record, settings.dataset)
     with Step(
         __name__, settings=settings.model_dump(), external=external_files(source),

@@ -14,11 +14,12 @@ from fute.data.splits import DROPPED, SplitSettings, exclusion_keys, normalised,
 
 
 def normalise_train(
-    settings: SplitSettings, *, source: dict[str, Any], root: Path, lock: Path, exclude: Sequence[Path],
-    train: Path, dev: Path, counts: Path,
+    settings: SplitSettings, *, source: dict[str, Any], root: Path, own: dict[str, str], lock: Path,
+    exclude: Sequence[Path], train: Path, dev: Path, counts: Path,
 ) -> None:  # fmt: skip
     """Write the training rows and the dev rows held out of them, without any text that is evaluated on.
 
+    root: folder of the run's data. own: dataset of the run's own -> its folder.
     exclude: files of evaluation rows: of this dataset, and of those that its registry entry lists as overlapping.
     source: identity of the files when the run was planned. Raises SourceError if the source has changed since then, or
     since the evaluation rows were read.
@@ -26,7 +27,7 @@ def normalise_train(
     evaluated = (Row.from_json(obj, str(path)) for path in exclude for obj in read_jsonl(path))
     keys = exclusion_keys(settings.dataset, settings.entry, evaluated)
     recorded = json.loads(lock.read_text(encoding="utf8"))
-    result, current = normalised(settings, root, keys, recorded.get("revision"))
+    result, current = normalised(settings, Path(own.get(settings.dataset, root)), keys, recorded.get("revision"))
     check_planned(source, current, settings.dataset)
     if canonical_json(current) != canonical_json(recorded):
         raise SourceError(f"{settings.dataset}: the source is not what {lock} says; delete that file and run again")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
 from fute.config.unsup import UnsupCategory, UnsupSettings
-from fute.data.crossfit import draw_unsup
+from fute.data.crossfit import LANGUAGE_MODELS, UnsupEntry, draw_unsup
 from fute.data.sources import check_planned, external_files
 from fute.data.unsup_files import read_unsup
 
@@ -17,14 +17,14 @@ from fute.data.unsup_files import read_unsup
 class UnsupStep(BaseModel):
     """Settings of the step that draws U for a category of the LLM experiment, or for the language models.
 
-    entry: what the category's registry entry says of U; here so that an edit of it draws U again.
+    entry: what the category's registry entry says of U; None for the language models.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     category: UnsupCategory
     settings: UnsupSettings
-    entry: dict[str, Any] | None = None
+    entry: UnsupEntry | None = None
 
 
 def sample_unsup(settings: UnsupStep, *, source: dict[str, Any], root: Path, rows: Path, counts: Path) -> None:
@@ -34,7 +34,9 @@ def sample_unsup(settings: UnsupStep, *, source: dict[str, Any], root: Path, row
     """
     lines = read_unsup(settings.settings, root)
     check_planned(source, lines.lock, f"U for {settings.category}")
-    drawn, table = draw_unsup(lines.tasks, settings.category, settings.settings, families=lines.families)
+    drawn, table = draw_unsup(
+        lines.tasks, settings.category, settings.settings, settings.entry or LANGUAGE_MODELS, families=lines.families
+    )
     seeds = {"unsup": settings.settings.seed}
     with Step(
         __name__,

@@ -11,7 +11,7 @@ from typing import Literal
 
 from fute import paths
 from fute.artifacts import Step, content_key, sha256_file
-from fute.config.categories import CLASSES
+from fute.config.categories import Categories
 from fute.config.methods import LabelCovConfig, MethodId, form_module, method_module
 from fute.config.run import Run
 from fute.config.sections import ConfigError
@@ -55,9 +55,9 @@ def class_pairs(pairs: Sequence[Pair], classes: Sequence[str]) -> list[Labelled]
     return [Labelled(pair.x, ClassTarget(classes.index(pair.y), len(classes))) for pair in pairs]
 
 
-def _category_classes(path: Path, names: set[str]) -> tuple[str, ...]:
+def _category_classes(path: Path, names: set[str], categories: Categories) -> tuple[str, ...]:
     """Classes of the one category that has all names, in the order of a run's heads."""
-    matching = [classes for classes in CLASSES.values() if names <= set(classes)]
+    matching = [entry.classes for entry in categories.values() if names <= set(entry.classes)]
     if len(matching) != 1:
         raise ConfigError(
             f"{path}: y takes {sorted(names)}, which are not the classes of one category; name all classes, in the "
@@ -91,7 +91,7 @@ def embed_file(
         takes them in the order of the file.
     model: folder of a saved model; None: the run's own surrogate. dev: held-out pairs, for recipes that stop early.
     classes: for a surrogate of the heads form, where every y is the name of a class. Not needed if all names are of one
-        of the paper's categories; otherwise the same for all vectors that are compared. For LabelCov, whose every y is
+        of the run's categories; otherwise the same for all vectors that are compared. For LabelCov, whose every y is
         the name of a class too, only needed to name classes that no y has.
 
     A killed call continues where it was if it is repeated. Raises ConfigError for a missing model, missing held-out
@@ -121,7 +121,7 @@ def embed_file(
         to_learn, held_out = split_pairs(ordered, section.pairs, gate)
     to_learn = repeated(to_learn, section.pairs) if kind == "dte" else to_learn[: section.pairs]
     if run.config.surrogate.settings.form == "heads":
-        classes = classes or _category_classes(pairs, {pair.y for pair in (*to_learn, *held_out)})
+        classes = classes or _category_classes(pairs, {pair.y for pair in (*to_learn, *held_out)}, run.categories)
         to_learn, held_out = class_pairs(to_learn, classes), class_pairs(held_out, classes)
         for_stopping = for_stopping and class_pairs(for_stopping, classes)
     if kind == "dte" and recipe.early_stops and for_stopping is None:

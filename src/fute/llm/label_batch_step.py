@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file, sidecar_path
 from fute.batching import UnitStore, finished_batches, keys_text
 from fute.config.engines import EngineSettings
-from fute.config.prompts import PLACEHOLDERS, Prompt, fill, followup, user_message
+from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
 from fute.llm.engine import ENGINES, Engine, PromptTokenizer, ScoreRequest, SpellUnavailable, load_engine
@@ -88,7 +88,7 @@ class BatchSpec(Frozen):
 def prompt_words(prompt: Prompt) -> dict[str, Any]:
     """Parts of a prompt that reach the engine, and the places of the texts: without its id, number and note."""
     words = {"template": prompt.template, "verbalizers": prompt.verbalizers, "cot": prompt.cot}
-    return words | {"segments": PLACEHOLDERS[prompt.category]}
+    return words | {"segments": prompt.segments}
 
 
 def _shaping(engine: EngineSettings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step
 from fute.csv_files import read_table
 from fute.evaluation.geometry import Projection
-from fute.paper.figures import FIGURES, FORMATS, draw_figure
+from fute.paper.figures import FIGURES, FORMATS, Groups, coloured, draw_figure
 
 
 class Drawing(BaseModel):
@@ -28,14 +28,14 @@ class Drawing(BaseModel):
 class FigureSettings(BaseModel):
     """drawings: by file name without ending. note: line for a small run, else empty.
 
-    looks: name and colour of each category; here so that an edit of one draws the figures again.
+    looks: id, name and colour of each category, in the order of the legend; a colour that is not given is chosen.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     drawings: dict[str, Drawing]
     note: str = ""
-    looks: dict[str, tuple[str, str | None]] = {}
+    looks: tuple[tuple[str, str, str | None], ...] = ()
 
 
 def figure(settings: FigureSettings, *, coordinates: Path, geometry: Path, folder: Path) -> None:
@@ -44,6 +44,7 @@ def figure(settings: FigureSettings, *, coordinates: Path, geometry: Path, folde
     One process draws all of them, since its start takes longer than the drawing.
     """
     inputs = [coordinates, geometry]
+    categories = coloured({name: (title, colour) for name, title, colour in settings.looks})
     points = read_table(coordinates)
     statistics = read_table(geometry)
     with (
@@ -51,12 +52,14 @@ def figure(settings: FigureSettings, *, coordinates: Path, geometry: Path, folde
         Step(__name__, settings=settings.model_dump(), inputs=inputs) as step,
     ):
         for name, drawing in settings.drawings.items():
-            _draw(drawing, points, statistics, Path(scratch) / name, settings.note)
+            _draw(drawing, points, statistics, Path(scratch) / name, settings.note, categories)
             for suffix in FORMATS:
                 step.bytes(folder / f"{name}{suffix}", (Path(scratch) / f"{name}{suffix}").read_bytes())
 
 
-def _draw(drawing: Drawing, points: pd.DataFrame, statistics: pd.DataFrame, base: Path, note: str) -> None:
+def _draw(
+    drawing: Drawing, points: pd.DataFrame, statistics: pd.DataFrame, base: Path, note: str, categories: Groups
+) -> None:
     selected = points[(points["method"] == drawing.method) & (points["view"] == drawing.view)]
     rows = statistics[(statistics["method"] == drawing.method) & (statistics["view"] == drawing.view)]
     rows = rows[rows["unit"] != "prompt"]
@@ -72,4 +75,5 @@ def _draw(drawing: Drawing, points: pd.DataFrame, statistics: pd.DataFrame, base
         drawing.figure, coords, groups, models, names, base,
         statistics={name: value for name, value in numbers.items() if name not in shares},
         reasons={row.statistic: row.reason for row in rows.itertuples() if row.reason}, note=note,
+        categories=categories,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fute.artifacts import csv_bytes
-from fute.config.categories import ENTRIES, CategoryEntry
 from fute.csv_files import read_table
 from fute.evaluation.geometry import TSNE_VECTORS, Projection
 from fute.paper.label_placement import LETTER, MARKER_RADIUS, merge_close, spread_labels
 from fute.paper.table3 import paper_models
 
+Groups = Mapping[str, tuple[str, str]]
+"""Title and colour of each group of points, in the order of the legend."""
 BLUE, RED = "#2f6db3", "#c8443c"
 CYCLE = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#332288", "#882255", "#999933", "#88ccee", "#aa4499", "#117733")
 """Colours of groups without one of their own: of Okabe and Ito, and of Tol, for readers who confuse red and green."""
@@ -71,11 +72,11 @@ def lm_shapes(models: Sequence[str]) -> dict[str, str]:
     return dict(zip(unique, shapes, strict=False))
 
 
-def category_looks(entries: Mapping[str, CategoryEntry]) -> dict[str, tuple[str, str]]:
-    """(title, colour) of each category: its own colour, or the next of `CYCLE` that no category has."""
-    taken = {entry.colour for entry in entries.values()}
+def coloured(looks: Mapping[str, tuple[str, str | None]]) -> Groups:
+    """Title and colour of each category: its own colour, or the next of `CYCLE` that no category has."""
+    taken = {colour for _, colour in looks.values()}
     free = itertools.cycle([colour for colour in CYCLE if colour not in taken])
-    return {name: (entry.title_of(name), entry.colour or next(free)) for name, entry in entries.items()}
+    return {name: (title, colour or next(free)) for name, (title, colour) in looks.items()}
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,14 @@ class Look:
     """Style of the points of an experiment.
 
     source: columns of the coordinates file with a point's group, model and name; columns: their names in the figure's
-    CSV. groups: title and colour of each group, in the legend's order. shapes: models -> markers. separator: between
-    the names of points that coincide. size: of the figure with names, in inches. panel: rough size of its panels in
-    points (1/72 inch), for placing the names; the layout fixes the exact size later.
+    CSV. groups: None for the run's categories, which `draw_figure` is given. shapes: models -> markers. separator:
+    between the names of points that coincide. size: of the figure with names, in inches. panel: rough size of its
+    panels in points (1/72 inch), for placing the names; the layout fixes the exact size later.
     """
 
     source: tuple[str, str, str]
     columns: tuple[str, str, str]
-    groups: Mapping[str, tuple[str, str]]
+    groups: Groups | None
     shapes: Callable[[Sequence[str]], dict[str, str]]
     separator: str
     size: tuple[float, float]
@@ -100,7 +101,7 @@ class Look:
 LLM_LOOK = Look(
     source=("category", "model", "number"),
     columns=("category", "model", "prompt"),
-    groups=category_looks(ENTRIES),
+    groups=None,
     shapes=llm_shapes,
     separator=" ",
     size=(9.6, 5.4),
@@ -274,15 +275,18 @@ def draw_figure(
     statistics: Mapping[str, float],
     reasons: Mapping[str, str] | None = None,
     note: str = "",
+    categories: Groups | None = None,
 ) -> list[Path]:
     """Draw one of `FIGURES` and write `path_base` + .pdf, .png and .csv; return the three paths.
 
     groups, models, names: one per point, n each: class of the dataset (`cr`, `qa`), model and dataset; or task
-    category (`sa`, `nli`), LLM and prompt number. statistics: values from the original space, printed below the
-    panels; a NaN is printed as not defined, with its reason from `reasons`. note: line for a small run, else empty.
+    category, LLM and prompt number. categories: title and colour of each of these. statistics: values from the original
+    space, printed below the panels; a NaN is printed as not defined, with its reason from `reasons`. note: line for a
+    small run, else empty.
     Equal inputs give equal bytes.
     """
     look, named = FIGURES[figure]
+    look = replace(look, groups=categories or {}) if look.groups is None else look
     points = _points(look, coords, groups, models, names)
     texts = statistic_texts(statistics, reasons or {})
     # The user's own matplotlibrc must not affect the files.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -66,7 +66,7 @@ class LlmResults:
 
     table3, selection, performance, similarities, controls: the files of these names in results/evaluation; scores in
     percent, coverage and shares as fractions. similarities and controls may have no rows. printed: the paper's
-    Table 3, from `table3.read_printed`.
+    Table 3, from `table3.read_printed`. titles: category -> its name, in the order of tables.
     """
 
     table3: pd.DataFrame
@@ -77,13 +77,18 @@ class LlmResults:
     similarities: pd.DataFrame
     controls: pd.DataFrame
     figures: Sequence[ReportFigure]
+    titles: Mapping[str, str]
 
 
 def llm_sections(results: LlmResults) -> list[Section]:
     """Sections of the experiment, in order. Raises ValueError for tables that lack columns."""
     return [
         _table3_section(results),
-        Section("reading", "What Table 3 shows", sentences=verdict_sentences(results.table3, results.controls)),
+        Section(
+            "reading",
+            "What Table 3 shows",
+            sentences=verdict_sentences(results.table3, results.controls, results.titles),
+        ),
         _paper_section(results),
         _selection_section(results),
         _prompt_section(results),
@@ -94,10 +99,11 @@ def llm_sections(results: LlmResults) -> list[Section]:
 
 
 def _table3_section(results: LlmResults) -> Section:
-    frame = table3_frame(results.table3)
-    main = table_grid(frame, results.table3_caption, small=interval_frame(results.table3), strong=best_cells(frame))
+    frame = table3_frame(results.table3, results.titles)
+    intervals = interval_frame(results.table3, results.titles)
+    main = table_grid(frame, results.table3_caption, small=intervals, strong=best_cells(frame))
     beside = list_grid(
-        named(results.table3.drop(columns=["ndcg_lo", "ndcg_hi"])),
+        named(results.table3.drop(columns=["ndcg_lo", "ndcg_hi"]), results.titles),
         "What the scores can be held against, averaged over the datasets of the category.",
         name="method",
         groups=["category", "model", "datasets"],
@@ -115,7 +121,7 @@ def _table3_section(results: LlmResults) -> Section:
 
 
 def _paper_section(results: LlmResults) -> Section:
-    beside = beside_paper(results.table3, results.printed)
+    beside = beside_paper(results.table3, results.printed, results.titles)
     mapped = paper_models(results.table3["model"])
     texts = ["The paper's numbers stand as printed, for the eye only: nothing is subtracted."]
     if not mapped:
@@ -131,7 +137,7 @@ def _paper_section(results: LlmResults) -> Section:
 def _selection_section(results: LlmResults) -> Section:
     require_percent(results.selection, ["performance", "rate", "ndcg"], "selection")
     grid = list_grid(
-        named(results.selection),
+        named(results.selection, results.titles),
         "The prompt each method selects, and how it does on the test rows.",
         name="method",
         groups=["category", "model", "dataset"],
@@ -163,7 +169,7 @@ def _prompt_section(results: LlmResults) -> Section:
         **shares,
     }
     tables = []
-    for category, rows in named(frame).groupby("category", sort=False):
+    for category, rows in named(frame, results.titles).groupby("category", sort=False):
         values = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
         tables.append(prompt_grid(rows, f"{category}: accuracy and macro-F1 of every prompt, in percent.", values))
         caption = f"{category}: probability mass on the verbalizers, and share of rows given each class."
@@ -188,7 +194,7 @@ def _similarity_section(results: LlmResults) -> Section:
               "candidates_cosine": "On candidates", "nulls_cosine": "On nulls", "tensor_mean_cosine": "Tensor mean",
               "task2vec_cosine": "task2vec"}  # fmt: skip
     tables = []
-    for (surrogate, method, category), rows in named(results.similarities).groupby(keys, sort=False):
+    for (surrogate, method, category), rows in named(results.similarities, results.titles).groupby(keys, sort=False):
         # Methods have different further cosines: TaskEmb has no shared start, TuPaTE no single tensors.
         values = {name: label for name, label in labels.items() if name in rows and rows[name].notna().any()}
         tables.append(prompt_grid(rows, f"{category}: {method}, surrogate {surrogate}.", values))
@@ -209,7 +215,7 @@ def _control_section(results: LlmResults) -> Section:
         "similarity and distance from the start."
     )
     grid = list_grid(
-        named(results.controls),
+        named(results.controls, results.titles),
         "Controls per target.",
         name="dataset",
         groups=["method", "model"],

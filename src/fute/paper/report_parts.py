@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from fute.config.categories import TITLES
 from fute.display_names import METHOD_NAMES
 from fute.paper.grids import Grid
 
@@ -48,7 +47,7 @@ class Section:
     paths: bool = False
 
 
-def named(frame: pd.DataFrame) -> pd.DataFrame:
-    """Replace ids of categories and methods by the names to print."""
-    named = {"category": TITLES, "method": METHOD_NAMES}
+def named(frame: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """Replace ids of categories (by their titles) and of methods by the names to print."""
+    named = {"category": titles, "method": METHOD_NAMES}
     return frame.assign(**{column: frame[column].replace(named[column]) for column in named if column in frame})

@@ -43,9 +43,12 @@ class LmTexts(BaseModel):
 
 
 class LlmTexts(BaseModel):
+    """categories: id and name of each, in the order of tables."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     table3_caption: str
+    categories: tuple[tuple[str, str], ...]
     figures: tuple[FigureText, ...]
 
 
@@ -111,6 +114,7 @@ def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
         table3_caption=texts.table3_caption,
         printed=tables.read_printed(printed / "table3.csv"),
         figures=_figures(texts.figures),
+        titles=dict(texts.categories),
     )
 
 

@@ -6,12 +6,11 @@ Rows are (category, method), columns (model, metric). Everything is in percent, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from fute.config.categories import TITLES
 from fute.csv_files import read_texts
 from fute.display_names import p_text
 from fute.paper.cells import MISSING, interval_texts, require_columns, require_percent, row_order, text_frame
@@ -65,10 +64,11 @@ def _model_order(models: Iterable[str]) -> list[str]:
     return sorted(unique, key=lambda model: keys.index(mapped[model]) if model in mapped else len(keys))
 
 
-def table3_frame(ours: pd.DataFrame, *, bound: str = "") -> pd.DataFrame:
+def table3_frame(ours: pd.DataFrame, titles: Mapping[str, str], *, bound: str = "") -> pd.DataFrame:
     """Lay out selection results as the paper's Table 3.
 
     ours: one row per (category, model, method) with the columns performance, rate and ndcg in percent.
+    titles: category -> its name, in the order of the table.
     bound: "" for the values, "_lo" or "_hi" for an end of their 95 % intervals, "_p" for p-values.
     Returns floats; index (category, method), columns (model, metric). A cell that was not computed is NaN.
     Raises ValueError for a missing column, an unknown category or method, a repeated row, or fractions.
@@ -76,9 +76,9 @@ def table3_frame(ours: pd.DataFrame, *, bound: str = "") -> pd.DataFrame:
     values = [metric + bound for metric in METRICS]
     require_columns(ours, ["category", "model", "method", *values], "table 3")
     require_percent(ours, METRICS, "table 3")
-    unknown = sorted(set(ours["category"]) - set(TITLES))
+    unknown = sorted(set(ours["category"]) - set(titles))
     if unknown:
-        raise ValueError(f"table 3: unknown category {', '.join(unknown)}; known are {', '.join(TITLES)}")
+        raise ValueError(f"table 3: unknown category {', '.join(unknown)}; known are {', '.join(titles)}")
     keys = ["category", "method", "model"]
     if ours.duplicated(keys).any():
         first = ours.loc[ours.duplicated(keys), keys].iloc[0]
@@ -88,25 +88,25 @@ def table3_frame(ours: pd.DataFrame, *, bound: str = "") -> pd.DataFrame:
     wide.columns = wide.columns.map(lambda pair: (pair[0], METRICS[pair[1].removesuffix(bound)]))
     columns = [(model, metric) for model in _model_order(ours["model"]) for metric in METRICS.values()]
     rows = sorted(
-        wide.index, key=lambda row: (list(TITLES).index(row[0]), row_order(row[1], METHODS, REFERENCES, "table 3"))
+        wide.index, key=lambda row: (list(titles).index(row[0]), row_order(row[1], METHODS, REFERENCES, "table 3"))
     )
     wide = wide.loc[rows, columns]
-    wide.index = pd.MultiIndex.from_tuples([(TITLES[c], m) for c, m in rows], names=["category", "method"])
+    wide.index = pd.MultiIndex.from_tuples([(titles[c], m) for c, m in rows], names=["category", "method"])
     wide.columns = pd.MultiIndex.from_tuples(columns, names=["model", "metric"])
     return wide
 
 
-def interval_frame(ours: pd.DataFrame) -> pd.DataFrame:
+def interval_frame(ours: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """95 % interval of every cell of `table3_frame` as text, `52.1–64.0`; a dash where there is none."""
-    return interval_texts(table3_frame(ours, bound="_lo"), table3_frame(ours, bound="_hi"))
+    return interval_texts(table3_frame(ours, titles, bound="_lo"), table3_frame(ours, titles, bound="_hi"))
 
 
-def p_value_frame(ours: pd.DataFrame) -> pd.DataFrame:
+def p_value_frame(ours: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """P-value of a random choice as good, and of a random ranking as good, for every method of `table3_frame`, as text.
 
     Columns (model, Performance) and (model, NDCG).
     """
-    frame = table3_frame(ours.assign(rate_p=float("nan")), bound="_p").drop(columns="Rate", level="metric")
+    frame = table3_frame(ours.assign(rate_p=float("nan")), titles, bound="_p").drop(columns="Rate", level="metric")
     frame = frame[~frame.index.get_level_values("method").isin(REFERENCES)]
     return frame.map(lambda p: MISSING if pd.isna(p) else p_text(p))
 
@@ -133,14 +133,14 @@ def printed_frame(printed: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis(columns=["model", "metric"])
 
 
-def beside_paper(ours: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
+def beside_paper(ours: pd.DataFrame, printed: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """Our Table 3 next to the paper's, as text. It is only for comparison by eye: nothing is subtracted.
 
-    ours: as for `table3_frame`; printed: from `read_printed`. Columns (model, metric), with `(ours)` or `(paper)` after
-    the model's name. Our columns of a model come directly before the paper's of the same model; the paper's other
-    models come last. Rows that the paper does not have show a dash there.
+    ours, titles: as for `table3_frame`; printed: from `read_printed`. Columns (model, metric), with `(ours)` or
+    `(paper)` after the model's name. Our columns of a model come directly before the paper's of the same model; the
+    paper's other models come last. Rows that the paper does not have show a dash there.
     """
-    frame, paper = text_frame(table3_frame(ours)), printed_frame(printed)
+    frame, paper = text_frame(table3_frame(ours, titles)), printed_frame(printed)
     mapped = paper_models(ours["model"])
     blocks = {}
     for model in dict.fromkeys(frame.columns.get_level_values("model")):

@@ -16,7 +16,7 @@ from fute.paper.table3 import interval_frame, p_value_frame, table3_frame
 class TableSettings(BaseModel):
     """title, caption: from resources/captions.yaml. note: line for a small run, else empty.
 
-    categories: their names in the table; here so that an edit of one makes the table again.
+    categories: id and name of each, in the order of the table.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -24,7 +24,7 @@ class TableSettings(BaseModel):
     title: str
     caption: str
     note: str = ""
-    categories: dict[str, str] = {}
+    categories: tuple[tuple[str, str], ...]
 
 
 def table3(settings: TableSettings, *, cells: Path, similarities: Path, csv: Path, markdown: Path, latex: Path) -> None:
@@ -33,8 +33,9 @@ def table3(settings: TableSettings, *, cells: Path, similarities: Path, csv: Pat
     cells: table3.csv of the evaluation. similarities: its similarities.csv, for the note on vectors that did not learn.
     """
     ours = read_table(cells)
+    titles = dict(settings.categories)
     note = " ".join(filter(None, (settings.note, learning_note(read_table(similarities), "dataset"))))
-    frame = table3_frame(ours)
+    frame = table3_frame(ours, titles)
     texts = {
         csv: to_csv(frame),
         markdown: to_markdown(
@@ -42,8 +43,8 @@ def table3(settings: TableSettings, *, cells: Path, similarities: Path, csv: Pat
             title=settings.title,
             caption=settings.caption,
             more={
-                "95 % intervals": interval_frame(ours),
-                "p-values against random selection": p_value_frame(ours),
+                "95 % intervals": interval_frame(ours, titles),
+                "p-values against random selection": p_value_frame(ours, titles),
             },
             note=note,
         ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from fute.artifacts import sidecar_path
 from fute.csv_files import TableError, read_table
 from fute.display_names import METHOD_NAMES
 from fute.durations import duration
@@ -64,7 +66,7 @@ def show(results: Path) -> None:
     if "table1" in tables:
         _show_transfer(evaluation, console)
     if "table3" in tables:
-        _show_prompts(evaluation, console)
+        _show_prompts(results, console)
     times = timings(results / "benchmarks")
     if len(times):
         console.print("\nTime by step: " + ", ".join(f"{r.rule} {duration(r.seconds)}" for r in times.itertuples()))
@@ -89,10 +91,19 @@ def _show_transfer(evaluation: Path, console: Console) -> None:
         console.print(f"- {sentence}\n", markup=False, highlight=False)
 
 
-def _show_prompts(evaluation: Path, console: Console) -> None:
-    table3 = read_evaluation(evaluation / "table3.csv")
-    print_table(table3_frame(table3), console, title="Table 3: zero-shot prompt selection")
-    _print_verdicts(verdict_sentences(table3, read_evaluation(evaluation / "controls.csv")), console)
+def _show_prompts(results: Path, console: Console) -> None:
+    evaluation = results / "evaluation"
+    table3 = read_evaluation(evaluation / "table3.csv", "category")
+    titles = _titles(results / "paper/tables/table3.csv", table3)
+    print_table(table3_frame(table3, titles), console, title="Table 3: zero-shot prompt selection")
+    _print_verdicts(verdict_sentences(table3, read_evaluation(evaluation / "controls.csv"), titles), console)
+
+
+def _titles(written: Path, table3: pd.DataFrame) -> dict[str, str]:
+    """Names of the categories as in the table that was written, by its record; ids where there is none yet."""
+    record = sidecar_path(written)
+    names = json.loads(record.read_bytes())["record"]["params"]["categories"] if record.is_file() else []
+    return dict(names) if names else {name: name for name in dict.fromkeys(table3["category"])}
 
 
 def _show_planted(found: pd.DataFrame, similarities: pd.DataFrame, console: Console) -> None:

@@ -7,9 +7,10 @@ their training texts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
-from fute.config.categories import TITLES
 from fute.display_names import LEVEL, METHOD_NAMES, p_text
 from fute.paper.cells import REFERENCE_ROWS, base_method, require_columns
 
@@ -64,12 +65,13 @@ def _against_noise(rows: pd.DataFrame) -> str:
     )
 
 
-def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
+def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
     """Sentences on each method of Table 3, in the order of its rows.
 
     table3: results/evaluation/table3.csv, with the p-values `{metric}_p` and `{metric}_p_worse` of random choices and
     rankings that are as good, and as bad. controls: results/evaluation/controls.csv, possibly without rows or values;
     its methods are `taskemb` and `tupate`. Baselines use no embedding, so no control applies to them.
+    titles: category -> its name.
     """
     tests = [f"{metric}{end}" for metric in LABELS for end in ("_p", "_p_worse")]
     require_columns(table3, ["category", "model", "method", *tests], "table 3")
@@ -82,7 +84,7 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame) -> list[str]
         if method in REFERENCE_ROWS:
             continue
         rows = table3[table3["method"] == method]
-        blocks = rows["category"].map(TITLES) + " " + rows["model"]
+        blocks = rows["category"].map(titles) + " " + rows["model"]
         ndcg, performance = (
             against_random(blocks, rows[f"{name}_p"], rows[f"{name}_p_worse"], label) for name, label in LABELS.items()
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fute import paths
-from fute.config.categories import ENTRIES
+from fute.config.datasets import Source
 from fute.config.run import Run
 from fute.data.sources import source_identity
 from fute.data.unsup_files import unsup_identity
@@ -45,10 +45,20 @@ class DataPlan:
 
     # --- datasets ---------------------------------------------------------------------------------------
 
+    def source_of(self, dataset: str) -> Source:
+        """Where a dataset is read from: the run's source, or for one of its own local files or its repository."""
+        if dataset in self.run.folders:
+            return "hub" if self.run.datasets[dataset].hub else "files"
+        return self.config.data.source
+
+    def root_of(self, dataset: str) -> Path:
+        """Folder that a dataset's files are read from."""
+        return self.run.folders.get(dataset, self.root)
+
     @cache  # noqa: B019  (one plan lives as long as the process)
     def source(self, dataset: str) -> dict[str, Any]:
         """What identifies the files that a dataset is read from. Raises SourceError where they are not there."""
-        return source_identity(dataset, self.run.datasets[dataset], self.config.data.source, self.root)
+        return source_identity(dataset, self.run.datasets[dataset], self.source_of(dataset), self.root_of(dataset))
 
     @cache  # noqa: B019
     def dataset_settings(self, dataset: str) -> dict[str, Any]:
@@ -57,7 +67,7 @@ class DataPlan:
         return {
             "dataset": dataset,
             "entry": self.run.datasets[dataset].model_dump(),
-            "source": data.source,
+            "source": self.source_of(dataset),
             "test_rows": data.test_rows,
             "train_rows": data.train_rows,
             "dev_share": data.dev_share,
@@ -69,7 +79,7 @@ class DataPlan:
         """What identifies a dataset's evaluation rows, without what shapes its training rows only."""
         settings = self.dataset_settings(dataset)
         entry = {name: value for name, value in settings["entry"].items() if name not in TRAINING_ONLY}
-        entry["reader"] = self.run.datasets[dataset].reader_of(self.config.data.source)
+        entry["reader"] = self.run.datasets[dataset].reader_of(self.source_of(dataset))
         source = self.source(dataset)
         if "files" in source:
             source = source | {"files": [file for file in source["files"] if file.get("part") != "train"]}
@@ -106,10 +116,11 @@ class DataPlan:
 
     def unsup_settings(self, category: str) -> dict[str, Any]:
         """How a U is drawn."""
+        entry = self.run.categories.get(category)
         return {
             "category": category,
             "settings": self.config.unsup[category].model_dump(),
-            "entry": ENTRIES[category].model_dump(include={"segments", "unsup"}) if category in ENTRIES else None,
+            "entry": entry.model_dump(include={"segments", "unsup"}) if entry else None,
         }  # type: ignore[index]
 
     # --- either of them ---------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from fute import paths
-from fute.config.categories import CLASSES, ENTRIES
 from fute.config.llm_baselines import PAPER_BASELINES
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
@@ -104,7 +103,7 @@ class LlmPlan:
         """Flags of `fute baseline_scores` for a dataset: the baselines where they are not the paper's, and the slips of
         the authors' code that are to be repeated."""
         slips = self.run.config.baselines
-        flip = slips.zps_sa_flip and ENTRIES[self.run.datasets[dataset].category].zps_flip
+        flip = slips.zps_sa_flip and self.run.categories[self.run.datasets[dataset].category].zps_flip
         flags = ["--zps-flip"] * flip + ["--list-as-scores"] * slips.self_select_list_as_scores
         if self.settings.baselines != tuple(PAPER_BASELINES):
             flags += ["--baselines", *self.settings.baselines]
@@ -126,13 +125,13 @@ class LlmPlan:
 
     def selection_settings(self) -> dict[str, Any]:
         """Settings of the step `selection`."""
-        config = self.run.config
+        config, entries = self.run.config, self.run.categories
         return {
             **self._compared(),
             "methods": config.methods,
             "calibration": self.settings.calibration,
-            "classes": {name: CLASSES[name] for name in config.categories},
-            "metrics": {n: self.settings.metrics.get(n, ENTRIES[n].metric) for n in config.categories},
+            "classes": {name: entries[name].classes for name in config.categories},
+            "metrics": {name: self.settings.metrics.get(name, entries[name].metric) for name in config.categories},
             "draws": config.evaluation.draws,
             "seed": config.seed,
         }

@@ -8,7 +8,6 @@ from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import content_key
-from fute.config.categories import ENTRIES
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
@@ -65,7 +64,11 @@ class LabelPlan:
                         )
                 if "self-select" in self.settings.baselines:
                     cells[model, SELF_SELECT, category] = select_key(
-                        self._identity(model), self.settings.engine, ENTRIES[category].task, prompts, self.engine_code
+                        self._identity(model),
+                        self.settings.engine,
+                        self.run.categories[category].task,
+                        prompts,
+                        self.engine_code,
                     )
         return cells
 
@@ -181,9 +184,8 @@ class LabelPlan:
             if task == SELF_SELECT:
                 choices = {prompt.id: prompt for prompt in self.run.prompts_of(corpus)}
                 prompts |= choices
-                selects.append(
-                    SelectCell(key=key, category=corpus, question=ENTRIES[corpus].task, prompts=tuple(choices))
-                )
+                question = self.run.categories[corpus].task
+                selects.append(SelectCell(key=key, category=corpus, question=question, prompts=tuple(choices)))
             elif key not in labels:
                 prompt = prompts[task] = self.run.prompts[task]
                 labels[key] = LabelCell(

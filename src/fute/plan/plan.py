@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fute import paths
-from fute.config.categories import ENTRIES, TITLES
 from fute.config.lm_experiment import LM
 from fute.config.run import Run, read_yaml
 from fute.config.sections import ConfigError
@@ -71,7 +70,8 @@ class Plan:
         entries = [self.run.models[name] for name in self.models]
         folders = [entry.folder for entry in (*entries, *(lm.plugins.values() if lm else ()))]
         given = [lm.transfer.file] if lm else []
-        return [self.data.root, *(Path(path) for path in (*folders, *given) if path)]
+        own = [self.data.root_of(name) for name in self.data.datasets]
+        return [*dict.fromkeys([self.data.root, *own]), *(Path(path) for path in (*folders, *given) if path)]
 
     # --- black boxes ------------------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class Plan:
         drawings = {
             name: {"figure": figure, "method": method, "view": view} for name, (figure, method, view) in figures.items()
         }
-        looks = {name: (TITLES[name], ENTRIES[name].colour) for name in self.config.categories}
+        looks = [(name, title, self.run.categories[name].colour) for name, title in self.titles]
         return {"drawings": drawings, "note": self.config.note or "", "looks": looks}
 
     @cached_property
@@ -129,8 +129,13 @@ class Plan:
     def table_settings(self, name: str) -> dict[str, Any]:
         """Title, caption and note of a table: the run's, and for Table 3 the baselines that were not asked for."""
         notes = [self.config.note or "", self.llm.left_out if name == "table3" and self.llm else ""]
-        titles = {"categories": {c: TITLES[c] for c in self.config.categories}} if name == "table3" else {}
+        titles = {"categories": self.titles} if name == "table3" else {}
         return {**self.table_texts(name), "note": " ".join(filter(None, notes)), **titles}
+
+    @property
+    def titles(self) -> tuple[tuple[str, str], ...]:
+        """Id and name of each category of the run, in the order of tables (which a mapping in JSON has not)."""
+        return tuple((name, self.run.title_of(name)) for name in self.config.categories)
 
     def efficiency_files(self, experiment: str) -> list[str]:
         """What an experiment's costs are read from: the `.keys` of its batches, label files of LLMs, and the scores of

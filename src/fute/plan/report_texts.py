@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fute import paths
-from fute.config.categories import TITLES
 from fute.config.finetuning import FinetuneSettings
 from fute.display_names import FORM_NAMES, METHOD_NAMES
 from fute.plan.plan import Plan
@@ -102,7 +101,7 @@ def _llm_run(plan: Plan) -> dict[str, str]:
     return {
         "LLMs": _titles(plan, llm.models),
         "Prompts": "; ".join(
-            f"{TITLES[c]} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c in plan.config.categories
+            f"{title} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c, title in plan.titles
         ),
         "Targets of the LLMs": _dataset_titles(plan, plan.data.llm_targets),
         "Engine": f"{engine.engine}, {engine.dtype}, class score by {engine.score}",
@@ -162,4 +161,5 @@ def _lm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[s
 
 def _llm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
     caption = " ".join(filter(None, [plan.captions["table3"]["caption"], plan.llm.left_out]))
-    return {"table3_caption": caption, "figures": _figure_texts(plan, figures, ("fig4", "figa2"))}
+    drawn = _figure_texts(plan, figures, ("fig4", "figa2"))
+    return {"table3_caption": caption, "categories": plan.titles, "figures": drawn}

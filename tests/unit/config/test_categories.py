@@ -6,15 +6,20 @@ import subprocess
 
 import pytest
 from pydantic import ValidationError
+from support.categories import CLASSES, CONTEXT, ENTRIES
 
 from fute.code_hash import PACKAGE
-from fute.config.categories import CLASSES, ENTRIES, CategoryEntry
+from fute.config.categories import CategoryEntry
 from fute.config.datasets import DatasetSettings
-from fute.config.prompts import Prompt
+from fute.config.prompts import listed_prompts
 from fute.data.text2text import mte_target
-from fute.paper.figures import CYCLE, category_looks
+from fute.paper.figures import CYCLE, coloured
 
 TEN = tuple(f"topic {letter}" for letter in "abcdefghij")
+
+
+def category_looks(entries):
+    return coloured({name: (entry.title_of(name), entry.colour) for name, entry in entries.items()})
 
 
 def test_no_module_names_a_shipped_category():
@@ -47,10 +52,11 @@ def test_letters_go_on_after_z():
 
 
 def test_verbalizers_labels_and_classes_default_to_those_of_the_category():
-    prompt = Prompt(id="own", number=1, category="nli", template="{premise} {hypothesis}?")
+    (prompt,) = listed_prompts([{"template": "{premise} {hypothesis}?"}], "nli", ENTRIES["nli"], "my.yaml", "my.yaml")
+    assert (prompt.id, prompt.number) == ("nli-1", 1)
     assert prompt.verbalizers == {name: (name,) for name in CLASSES["nli"]}
     entry = {"title": "T", "category": "sa", "fields": ["t"], "label_field": "l", "splits": {"train": "a", "test": "b"}}
-    dataset = DatasetSettings.model_validate(entry)
+    dataset = DatasetSettings.model_validate(entry, context=CONTEXT)
     assert dataset.classes == CLASSES["sa"] and dataset.label_map == {name: name for name in CLASSES["sa"]}
 
 

@@ -46,7 +46,7 @@ def test_what_identifies_results_of_a_server_and_of_others():
 
 
 def test_words_that_an_engine_cannot_tell_apart_are_refused_with_the_run(tmp_path):
-    for name in ("models.yaml", "datasets.yaml"):
+    for name in ("models.yaml", "datasets.yaml", "categories.yaml"):
         shutil.copy(REGISTRIES / name, tmp_path)
     (tmp_path / "prompts").mkdir()
     words = {"negative": ["it is bad"], "positive": ["it is good"]}

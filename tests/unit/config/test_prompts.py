@@ -6,21 +6,27 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from support.categories import ENTRIES, prompt
 
+from fute.config import prompts as module
 from fute.config.engines import EngineSettings
 from fute.config.prompts import (
-    Prompt,
     PromptError,
     answer_line,
     fill,
     followup,
-    load_prompts,
     unusable_words,
     user_message,
 )
 
 FOLDER = Path(__file__).parents[3] / "config" / "prompts"
-SA, NLI = (load_prompts(FOLDER / f"{category}.yaml") for category in ("sa", "nli"))
+
+
+def load_prompts(path, category="sa"):
+    return module.load_prompts(path, category, ENTRIES[category])
+
+
+SA, NLI = (load_prompts(FOLDER / f"{category}.yaml", category) for category in ("sa", "nli"))
 
 
 @pytest.mark.parametrize(("prompts", "category"), [(SA, "sa"), (NLI, "nli")])
@@ -109,12 +115,12 @@ def prompt_entry(position, **changes):
 def test_own_prompts_are_sorted_by_number(tmp_path):
     prompts = load_prompts(write(tmp_path, prompt_entry(2, cot=True), prompt_entry(1)))
     assert [prompt.id for prompt in prompts] == ["own-1", "own-2"]
-    assert prompts[0] == Prompt(category="sa", **prompt_entry(1)) and prompts[1].cot
+    assert prompts[0] == prompt("sa", **prompt_entry(1)) and prompts[1].cot
 
 
 def test_classes_are_known_by_name_not_by_position():
     words = {"positive": ["yes"], "negative": ["no"]}
-    assert list(Prompt(category="sa", **prompt_entry(1) | {"verbalizers": words}).verbalizers) == [
+    assert list(prompt("sa", **prompt_entry(1) | {"verbalizers": words}).verbalizers) == [
         "negative",
         "positive",
     ]
@@ -172,7 +178,7 @@ def test_bad_lists_are_refused(tmp_path, entries, message):
         ("category: sa\n", "must hold the keys category and prompts"),
         ("[a\n", "is not YAML"),
         ("category: sa\ncategory: nli\n", "the key 'category' is given twice"),
-        ("category: qa\nprompts: [{id: a}]\n", "key category"),
+        ("category: qa\nprompts: [{id: a}]\n", "is of category 'qa', not 'sa'; correct it there"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, text, message):

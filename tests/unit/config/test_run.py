@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.categories import CONTEXT, ENTRIES
 
-from fute.config.categories import CATEGORIES
-from fute.config.run import Run, load_run, parse_run, read_yaml
+from fute.config.run import load_run, parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.config.settings import Config
 
@@ -114,7 +114,7 @@ def test_every_shipped_configuration_loads(path):
     content = read_yaml(path)
     data = content["data"] | ({"root": "DIR"} if content["data"]["source"] == "files" else {})
     run = parse_run(content | {"data": data}, REGISTRIES)
-    assert run.config.categories == (CATEGORIES if content["llm"] else ())
+    assert run.config.categories == (tuple(ENTRIES) if content["llm"] else ())
     assert all(run.prompts_of(category) and run.datasets_of(category) for category in run.config.categories)
 
 
@@ -151,7 +151,7 @@ def test_the_snakefile_stays_short():
 
 
 def test_defaults_of_the_methods_are_the_papers():
-    config = Config.model_validate(values())
+    config = Config.model_validate(values(), context=CONTEXT)
     assert config.methods == ("taskemb", "tupate")
     mte, dte = config.taskemb.mte, config.taskemb.dte
     assert (mte.epochs, mte.learning_rate, mte.batch_size, mte.max_epochs) == (1, 2e-5, 128, None)
@@ -167,7 +167,7 @@ def test_defaults_of_the_methods_are_the_papers():
 
 
 def test_defaults_of_the_experiment_are_the_papers():
-    config = Config.model_validate(values())
+    config = Config.model_validate(values(), context=CONTEXT)
     assert len(config.llm.models) == 3
     assert config.llm.prompts == {"sa": "all", "nli": "all"}
     assert sum(len(names) for names in config.llm.datasets.values()) == 6
@@ -177,7 +177,7 @@ def test_defaults_of_the_experiment_are_the_papers():
 
 
 def test_the_paper_run_departs_from_the_defaults_of_the_methods_in_one_point():
-    stated, default = load_run(REGISTRIES / "paper.yaml").config, Config.model_validate(values())
+    stated, default = load_run(REGISTRIES / "paper.yaml").config, Config.model_validate(values(), context=CONTEXT)
     for key in ("methods", "tupate", "mte_target", "seed", "controls", "evaluation"):
         assert getattr(stated, key) == getattr(default, key), key
     assert stated.llm.prompts == default.llm.prompts and stated.llm.calibration == default.llm.calibration
@@ -323,5 +323,5 @@ def test_a_pinned_revision_and_a_server_are_accepted(registries):
 
 
 def test_what_names_weights_leaves_out_title_and_licence():
-    models = Run(Config.model_validate(values()), REGISTRIES).models
+    models = parse_run(values(), REGISTRIES).models
     assert models["llama-2-13b"].settings() == {"repo": "meta-llama/Llama-2-13b-chat-hf", "server": False}

@@ -11,15 +11,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.categories import UNSUP
 
 from fute.config.unsup import UnsupSettings
 from fute.csv_files import TableError
-from fute.data.crossfit import cut_words, draw_unsup, form, segment
-from fute.data.crossfit_tasks import EXCLUDED, EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
+from fute.data import crossfit
+from fute.data.crossfit import cut_words
+from fute.data.crossfit_tasks import SCRIPTS, SHORT_SCRIPTS, canonical
 from fute.data.rows import BadRow, Row, SourceError
 from fute.data.unsup_files import read_unsup, unsup_identity
 
 POOL = {"kind": "pool", "path": "pool.jsonl"}
+
+
+def segment(line, category):
+    return crossfit.segment(line, UNSUP[category].segments)
+
+
+def form(line, category):
+    return crossfit.form(line, UNSUP[category].segments)
+
+
+def draw_unsup(tasks, category, settings, **more):
+    return crossfit.draw_unsup(tasks, category, settings, UNSUP[category], **more)
 
 
 def settings(**changes):
@@ -78,9 +92,9 @@ def test_halves_hold_the_whole_text(text):
 
 def test_the_authors_selection_has_122_scripts_of_which_109_119_120_are_read():
     assert len(SCRIPTS) == len(set(SCRIPTS)) == 122
-    read = {category: len(set(SCRIPTS) - set(EXCLUDED[category])) for category in EXCLUDED}
+    read = {category: len(set(SCRIPTS) - set(entry.unsup.exclude)) for category, entry in UNSUP.items()}
     assert read == {"lm": 109, "sa": 119, "nli": 120}
-    assert set(SHORT_SCRIPTS) <= set(SCRIPTS) - set(EXCLUDED["lm"])
+    assert set(SHORT_SCRIPTS) <= set(SCRIPTS) - set(UNSUP["lm"].unsup.exclude)
 
 
 def test_the_papers_104162_follow_from_the_line_counts(tmp_path):
@@ -204,9 +218,8 @@ def test_evaluated_datasets_are_left_out_in_either_spelling():
 
 
 def test_exclusions_are_written_as_names_are_compared():
-    for table in (EXCLUDED, EXCLUDED_STRICT):
-        for names in table.values():
-            assert all(name == canonical(name) for name in names)
+    for entry in UNSUP.values():
+        assert all(name == canonical(name) for name in (*entry.unsup.exclude, *entry.unsup.exclude_strict))
 
 
 def test_drawn_texts_are_cut_from_the_longest_segment():

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.categories import CONTEXT
 
 from fute.config import strict_yaml
 from fute.config.datasets import DatasetSettings
@@ -43,7 +44,7 @@ def entry(**changes):
 
 
 def settings(**changes):
-    return DatasetSettings.model_validate(entry(**changes))
+    return DatasetSettings.model_validate(entry(**changes), context=CONTEXT)
 
 
 NLI = {
@@ -471,7 +472,7 @@ def test_registry_entries_that_contradict_themselves_are_refused(changes, messag
 
 def shipped():
     values = strict_yaml.load(REGISTRY.read_text(encoding="utf-8"))
-    return {key: DatasetSettings.model_validate(value) for key, value in values.items()}
+    return {key: DatasetSettings.model_validate(value, context=CONTEXT) for key, value in values.items()}
 
 
 def test_the_shipped_registry_is_sound():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.categories import CONTEXT
 
 from fute.config.datasets import DatasetSettings
 from fute.data.rows import Answer, BadRow, Row, SourceError, overlap_key
@@ -26,7 +27,7 @@ PHRASEBANK = {
 
 
 def settings(values, **changes):
-    return DatasetSettings.model_validate(values | changes)
+    return DatasetSettings.model_validate(values | changes, context=CONTEXT)
 
 
 def memory(train, test, source="files"):

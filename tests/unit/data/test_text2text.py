@@ -5,8 +5,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.categories import CLASSES
 
-from fute.config.categories import CLASSES
 from fute.data.rows import Answer, Row
 from fute.data.text2text import answer_target, labelled_pairs, mte_target, number_target
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
+from support.categories import CLASSES
 
 from fute.artifacts import Step, read_jsonl
-from fute.config.categories import CLASSES
 from fute.evaluation.selection import Block, average_blocks, selection_table
 from fute.evaluation.selection_step import SelectionSettings, selection
 

@@ -8,23 +8,22 @@ from pathlib import Path
 
 import pytest
 from support.answer_server import Server
+from support.categories import prompt
 
 from fute.artifacts import Step
 from fute.code_hash import PACKAGE
 from fute.config.engines import EngineSettings
-from fute.config.prompts import Prompt
 from fute.data.rows import Row
 from fute.llm.label_batch_step import BatchSpec, LabelCell
 
 
 def prepare(folder: Path, url: str) -> list[str]:
     """The command of a labelling step, in a folder that has its files. The key is in a variable of an odd name."""
-    prompt = Prompt(
-        id="sa-1", number=1, category="sa", template="{text}?", verbalizers={"negative": ["no"], "positive": ["yes"]}
-    )
+    words = {"negative": ["no"], "positive": ["yes"]}
+    asked = prompt("sa", id="sa-1", number=1, template="{text}?", verbalizers=words)
     engine = EngineSettings(engine="openai", base_url=url, api_model="m", api_key_env="LLM_PASS", max_retries=1)
     cell = LabelCell(key="k" * 64, prompt="sa-1", corpus="u")
-    batch = BatchSpec(engine=engine, prompts={"sa-1": prompt}, labels=(cell,))
+    batch = BatchSpec(engine=engine, prompts={"sa-1": asked}, labels=(cell,))
     (folder / "spec.json").write_text(batch.model_dump_json())
     (folder / "lock.json").write_text("{}")
     with Step("fute.batching", settings={}) as step:

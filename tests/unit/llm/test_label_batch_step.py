@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from support import categories
 
 from fute.artifacts import Step, read_jsonl
 from fute.config.engines import EngineSettings
@@ -32,7 +33,7 @@ WORDS = {"negative": ["no"], "positive": ["yes"]}
 
 
 def prompt(number: int, template: str, **more) -> Prompt:
-    return Prompt(id=f"sa-{number}", number=number, category="sa", template=template, verbalizers=WORDS, **more)
+    return categories.prompt("sa", id=f"sa-{number}", number=number, template=template, verbalizers=WORDS, **more)
 
 
 PROMPTS = {p.id: p for p in (prompt(1, "{text} Good?"), prompt(2, "Is it good? {text}"), prompt(3, "{text} Good?"))}

@@ -20,6 +20,9 @@ PAPER = ("llama-2-13b", "llama-2-70b", "mixtral-8x7b")
 STATISTICS = {"silhouette by category": 0.4321, "CoT cohesion": float("nan")}
 REASONS = {"CoT cohesion": "no such prompt"}
 
+LOOKS = {"sa": ("SA", "#2f6db3"), "nli": ("NLI", "#c8443c")}
+BESIDE = {"statistics": STATISTICS, "reasons": REASONS, "categories": LOOKS}
+
 
 def synthetic(models: tuple[str, ...], prompts: int) -> tuple[Projection, list[str], list[str], list[int]]:
     """Places around one centre a category and model, at very different scales left and right; made up."""
@@ -42,6 +45,7 @@ def test_files_are_equal_byte_for_byte_over_two_runs(figure, models, prompts, tm
             tmp_path / folder / "fig4",
             statistics=STATISTICS,
             reasons=REASONS,
+            categories=LOOKS,
             note="Small run.",
         )
         for folder in ("a", "b")
@@ -53,11 +57,13 @@ def test_files_are_equal_byte_for_byte_over_two_runs(figure, models, prompts, tm
 
 def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
     coords, *keys = synthetic(("smollm2-135m",), 4)
-    here = draw_figure("figa2", coords, *keys, tmp_path / "here", statistics=STATISTICS, reasons=REASONS)
+    here = draw_figure(
+        "figa2", coords, *keys, tmp_path / "here", statistics=STATISTICS, reasons=REASONS, categories=LOOKS
+    )
     code = (
         "import sys; from pathlib import Path; from tests.unit.paper.test_figures import *\n"
         "coords, *keys = synthetic(('smollm2-135m',), 4)\n"
-        "draw_figure('figa2', coords, *keys, Path(sys.argv[1]), statistics=STATISTICS, reasons=REASONS)"
+        "draw_figure('figa2', coords, *keys, Path(sys.argv[1]), **BESIDE)"
     )
     environment = os.environ | {
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
@@ -79,7 +85,9 @@ def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
 
 def test_coordinates_survive_the_csv_exactly(tmp_path):
     coords, *keys = synthetic(PAPER, 13)
-    _, _, path = draw_figure("fig4", coords, *keys, tmp_path / "fig4", statistics=STATISTICS, reasons=REASONS)
+    _, _, path = draw_figure(
+        "fig4", coords, *keys, tmp_path / "fig4", statistics=STATISTICS, reasons=REASONS, categories=LOOKS
+    )
     table = read_coordinates(path)
     np.testing.assert_array_equal(table[["tsne_1", "tsne_2"]], coords.tsne)
     np.testing.assert_array_equal(table[["pca_1", "pca_2"]], coords.pca)
@@ -95,7 +103,7 @@ def test_too_few_points_for_tsne_have_one_map(figure, tmp_path):
     """A choice among three prompts is no reason to end without a figure."""
     coords = project(np.eye(3, 5))
     keys = (["sa"] * 3, ["smollm2-135m"] * 3, [1, 2, 3])
-    _, png, table = draw_figure(figure, coords, *keys, tmp_path / figure, statistics={})
+    _, png, table = draw_figure(figure, coords, *keys, tmp_path / figure, statistics={}, categories=LOOKS)
     read = read_coordinates(table)
     assert read[["tsne_1", "tsne_2"]].isna().all(axis=None)
     np.testing.assert_array_equal(read[["pca_1", "pca_2"]], coords.pca)
@@ -165,6 +173,7 @@ def test_colours_say_the_category_left_and_right(tmp_path):
         [1, 2, 1, 2],
         tmp_path / "f",
         statistics={"purity": 1.0},
+        categories=LOOKS,
     )
     pixels = np.asarray(Image.open(paths[1]).convert("RGB")).astype(int)
     pixels = pixels[int(len(pixels) * 0.15) :]  # under the legend
@@ -184,7 +193,7 @@ def test_colours_say_the_category_left_and_right(tmp_path):
 def test_wrong_points_are_refused(keys, message, tmp_path):
     coords, *_ = synthetic(("m",), 4)
     with pytest.raises(ValueError, match=message):
-        draw_figure("fig4", coords, *keys, tmp_path / "f", statistics={})
+        draw_figure("fig4", coords, *keys, tmp_path / "f", statistics={}, categories=LOOKS)
 
 
 def test_points_that_coincide_share_a_label():

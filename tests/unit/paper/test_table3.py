@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
+from support.categories import TITLES
 
 from fute.paper.cells import MISSING, best_cells
 from fute.paper.formats import escape_latex, print_table, to_csv, to_latex, to_markdown
@@ -56,7 +57,7 @@ def paper_as_ours(printed: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_layout_is_the_papers(printed):
-    frame = table3_frame(paper_as_ours(printed))
+    frame = table3_frame(paper_as_ours(printed), TITLES)
     assert list(frame.index) == list(zip(printed["category"], printed["method"], strict=True))
     assert list(frame.columns) == [
         (model, metric)
@@ -69,7 +70,7 @@ def test_layout_is_the_papers(printed):
 
 def test_variants_and_references_follow_the_papers_rows():
     methods = ("Random", "FUTE + TuPaTE (centred)", "Oracle", "MI", "LocalE (uncalibrated)", "SPELL")
-    frame = table3_frame(ours(methods=methods, categories=("sa",)))
+    frame = table3_frame(ours(methods=methods, categories=("sa",)), TITLES)
     assert [method for _, method in frame.index] == [
         "MI",
         "SPELL",
@@ -81,7 +82,7 @@ def test_variants_and_references_follow_the_papers_rows():
 
 
 def test_paper_models_come_first_then_ours_as_they_come():
-    frame = table3_frame(ours(models=("z-model", "mixtral-8x7b", "a-model", "llama-2-13b-chat")))
+    frame = table3_frame(ours(models=("z-model", "mixtral-8x7b", "a-model", "llama-2-13b-chat")), TITLES)
     assert list(dict.fromkeys(frame.columns.get_level_values("model"))) == [
         "llama-2-13b-chat",
         "mixtral-8x7b",
@@ -94,7 +95,7 @@ def test_paper_models_come_first_then_ours_as_they_come():
 
 
 def test_values_and_intervals_fall_in_their_cells():
-    frame, intervals = table3_frame(ours()), interval_frame(ours())
+    frame, intervals = table3_frame(ours(), TITLES), interval_frame(ours(), TITLES)
     for row in ours().itertuples():
         cell = (row.category.upper(), row.method)
         assert frame.loc[cell, ("m-a", "Rate")] == row.rate
@@ -104,10 +105,10 @@ def test_values_and_intervals_fall_in_their_cells():
 def test_missing_cells_and_intervals_are_dashes():
     rows = ours(models=("m-a", "m-b")).query("not (model == 'm-b' and method == 'MI')").copy()
     rows.loc[rows["method"] == "SPELL", "rate_hi"] = float("nan")
-    assert interval_frame(rows).loc[("SA", "SPELL"), ("m-a", "Rate")] == MISSING
-    text = to_markdown(table3_frame(rows), title="T", caption="C")
+    assert interval_frame(rows, TITLES).loc[("SA", "SPELL"), ("m-a", "Rate")] == MISSING
+    text = to_markdown(table3_frame(rows, TITLES), title="T", caption="C")
     assert re.search(r"\| SA \| MI \| – \| – \| – \|( [\d.*]+ \|){3}\n", text)
-    assert to_csv(table3_frame(rows)).splitlines()[1].startswith("SA,MI,,,,")
+    assert to_csv(table3_frame(rows, TITLES)).splitlines()[1].startswith("SA,MI,,,,")
 
 
 @pytest.mark.parametrize(
@@ -122,23 +123,23 @@ def test_missing_cells_and_intervals_are_dashes():
 )
 def test_wrong_input_is_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
-        table3_frame(change(ours()))
+        table3_frame(change(ours()), TITLES)
 
 
 def test_best_cells_ignore_references_and_join_values_that_print_alike():
     frame = ours(categories=("sa",), methods=("MI", "SPELL", "GlobalE", "Oracle"))
     frame = frame.set_index("method").loc[["MI", "SPELL", "GlobalE", "Oracle"]].reset_index()
     frame["performance"] = [61.04, 61.02, 60.0, 90.0]
-    best = best_cells(table3_frame(frame))["m-a", "Performance"].droplevel("category")
+    best = best_cells(table3_frame(frame, TITLES))["m-a", "Performance"].droplevel("category")
     assert best.to_dict() == {"MI": True, "GlobalE": False, "SPELL": True, "Oracle": False}
 
 
 def test_markdown_is_a_regular_grid_with_note_and_intervals():
     text = to_markdown(
-        table3_frame(ours()),
+        table3_frame(ours(), TITLES),
         title="Table 3",
         caption="A caption.",
-        more={"95 % intervals": interval_frame(ours())},
+        more={"95 % intervals": interval_frame(ours(), TITLES)},
         note="Small run.",
     )
     assert text.index("**Small run.**") < text.index("| SA |")
@@ -149,7 +150,7 @@ def test_markdown_is_a_regular_grid_with_note_and_intervals():
 
 
 def test_latex_is_balanced_escaped_and_regular():
-    frame = table3_frame(ours(models=("a_b & 50%", "m-b")))
+    frame = table3_frame(ours(models=("a_b & 50%", "m-b")), TITLES)
     text = to_latex(frame, caption="Rates in % of #1 & more", label="tab:3", note="Small_run")
     assert r"\multicolumn{3}{c}{a\_b \& 50\%}" in text
     assert r"\caption{Rates in \% of \#1 \& more \textbf{Small\_run}}" in text
@@ -175,7 +176,9 @@ def test_latex_escapes_every_special_character():
 
 def test_terminal_table_prints_every_row_and_the_note():
     console = Console(file=io.StringIO(), width=100)
-    print_table(table3_frame(ours(models=("m[a]",))), console, title="Table 3", note="Small run [not evidence].")
+    print_table(
+        table3_frame(ours(models=("m[a]",)), TITLES), console, title="Table 3", note="Small run [not evidence]."
+    )
     text = console.file.getvalue()
     assert "Small run [not evidence]." in text and "m[a]" in text
     for method in METHODS + REFERENCES:
@@ -208,7 +211,7 @@ def test_suspect_cells_are_those_whose_ratio_cannot_be(printed):
 
 
 def test_known_models_stand_beside_their_printed_column(printed):
-    table = beside_paper(ours(models=("llama-2-70b-chat", "own")), printed)
+    table = beside_paper(ours(models=("llama-2-70b-chat", "own")), printed, TITLES)
     assert list(dict.fromkeys(table.columns.get_level_values("model"))) == [
         "llama-2-70b-chat (ours)",
         "Llama-2 70B (paper)",
@@ -233,7 +236,7 @@ def test_models_map_one_to_one_or_not_at_all():
 def test_p_values_are_of_methods_choices_and_rankings():
     rows = ours(methods=("MI", "FUTE + TuPaTE", "Random"), categories=("sa",))
     rows["ndcg_p"], rows["performance_p"] = [0.0004, 0.0123, float("nan")], [1.0, float("nan"), 0.5]
-    frame = p_value_frame(rows)  # rows come last first: Random, FUTE + TuPaTE, MI
+    frame = p_value_frame(rows, TITLES)  # rows come last first: Random, FUTE + TuPaTE, MI
     assert list(frame.columns) == [("m-a", "Performance"), ("m-a", "NDCG")]
     assert frame.loc[("SA", "MI")].tolist() == ["0.500", MISSING]
     assert frame.loc[("SA", "FUTE + TuPaTE")].tolist() == [MISSING, "0.012"] and len(frame) == 2
@@ -256,7 +259,7 @@ def test_verdict_counts_p_values_up_to_the_level():
         ndcg_p=[0.05, 0.99], ndcg_p_worse=[0.96, 0.01], performance_p=[0.06, 0.5], performance_p_worse=[0.95, 0.9],
         ndcg_minus_random_lo=-1.0, performance_minus_random_lo=3.0, performance_minus_random_hi=9.0,
     )  # fmt: skip
-    (sentence,) = verdict_sentences(rows, controls(0.05, 0.0004))
+    (sentence,) = verdict_sentences(rows, controls(0.05, 0.0004), TITLES)
     assert sentence == (
         "FUTE + TuPaTE: NDCG beats random selection in 1 of 2 blocks (SA m-a) and loses to random selection "
         "in 1 of 2 blocks (NLI m-a); performance cannot be told from random selection in any of 2 blocks. "
@@ -266,7 +269,7 @@ def test_verdict_counts_p_values_up_to_the_level():
 
 def test_verdict_names_targets_within_noise():
     rows = verdict_rows(**dict.fromkeys(TESTS, float("nan")))
-    (sentence,) = verdict_sentences(rows, controls(0.06, 0.001, 0.5))
+    (sentence,) = verdict_sentences(rows, controls(0.06, 0.001, 0.5), TITLES)
     assert sentence == (
         "FUTE + TuPaTE: NDCG has no test against random selection; performance has no test against random selection. "
         "Prompts cannot be told from the noise of order seeds on 2 of 3 targets: "
@@ -276,13 +279,13 @@ def test_verdict_names_targets_within_noise():
 
 @pytest.mark.parametrize("empty", [pd.DataFrame(), controls(float("nan")), controls(1.0).assign(method="taskemb")])
 def test_verdict_without_controls_claims_nothing(empty):
-    (sentence,) = verdict_sentences(verdict_rows(), empty)
+    (sentence,) = verdict_sentences(verdict_rows(), empty, TITLES)
     assert sentence.endswith("No control over order seeds was run, so the selection is not shown to differ from noise.")
 
 
 def test_references_get_no_verdict_and_baselines_no_control():
-    sentences = verdict_sentences(ours(), controls(1.0))
+    sentences = verdict_sentences(ours(), controls(1.0), TITLES)
     assert [sentence.partition(":")[0] for sentence in sentences] == list(METHODS)[::-1]
     variant = ours(methods=("FUTE + TuPaTE (centred)",))
-    assert "No control over order seeds" in verdict_sentences(variant, controls(9.0))[0]
+    assert "No control over order seeds" in verdict_sentences(variant, controls(9.0), TITLES)[0]
     assert [("order seeds" in sentence) for sentence in sentences[::-1]] == [False] * 8 + [True] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -203,11 +204,14 @@ def test_show_prints_table_verdicts_times_and_places(results, capsys):
     folder.mkdir(parents=True)
     for name, seconds in (("a", 100), ("b", 25)):
         (folder / f"{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:01:40\n")
+    record = results / "paper/tables/table3.csv.prov.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"record": {"params": {"categories": [["sa", "Reviews"]]}}}))
     show(results)
     text = capsys.readouterr().out
     assert [line for line in text.splitlines() if line.strip().startswith("FUTE + TuPaTE")]
     one = words(text)
-    assert "- FUTE + TuPaTE: NDCG beats random selection in 2 of 2 blocks (SA m-a and SA m-b)" in one
+    assert "- FUTE + TuPaTE: NDCG beats random selection in 2 of 2 blocks (Reviews m-a and Reviews m-b)" in one
     assert "on 1 of 2 targets: p is over 0.05 for m-b on films (0.500)" in one
     assert "- MI:" not in one, "verdicts of the embeddings only"
     assert re.search(r"Time by step: label_batch 2\s?m(in)? 0?5\s?s", one), one

@@ -27,6 +27,7 @@ from fute.audit.findings import INCOMPLETE
 from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.planned_jobs import Graph, Job
 from fute.batching import KEYS, keys_text
+from fute.config.own_entries import with_folders
 
 # sorts after real batches, whose names are hexadecimal digits: an existing one is taken first
 DECLARED = "recorded"
@@ -138,8 +139,10 @@ class Sandbox:
 
 
 def _settings(graph: Graph, project: Path) -> dict[str, Any]:
-    """The run's settings, with the full path of a data folder that was given relative to the checkout."""
+    """The run's settings, with full paths where they were given relative to the checkout or to the run's file."""
     settings = dict(graph.settings)
+    if "registry" in settings:
+        settings["registry"] = with_folders(graph.run.config.registry, graph.run.folders, project)
     if root := graph.run.config.data.root:
         settings["data"] = {**settings["data"], "root": str((project / Path(root).expanduser()).resolve())}
     return settings
