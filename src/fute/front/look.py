@@ -184,7 +184,9 @@ class Look:
         if self.classes:
             parts.append(", ".join(f"{name}: {count}" for name, count in self.classes.items()))
         if self.words:
-            parts.append(f"{min(self.words)} to {max(self.words)} words per text, median {median(self.words):g}")
+            low, high = min(self.words), max(self.words)
+            spread = f"{low}" if low == high else f"{low} to {high}"
+            parts.append(f"{spread} words per text" + (f", median {median(self.words):g}" if low < high else ""))
         parts += [f"{self.empty} without a text"] * bool(self.empty)
         parts += [f"{self.unlabelled} without a label"] * bool(self.unlabelled)
         if self.duplicates:

@@ -14,6 +14,7 @@ from typing import Any
 from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
 from fute.config.datasets import DatasetSettings
+from fute.config.models import ModelEntry
 from fute.config.prompts import PromptError, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
@@ -365,13 +366,18 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
         lines.append(f"Warning: {', '.join(same)} ask the same as an earlier prompt, so they tie with it")
     model = run.config.llm.models[0]
     entry = run.models[model]
-    folder = Path(entry.folder) if entry.folder else PROJECT / "results/models" / model
+    folder = _tokenizer_folder(model, entry)
     if entry.server:
         return [*lines, f"words of the classes: not checked, as the tokenizer of {model} is the server's"]
     if not (folder / "tokenizer_config.json").is_file():
         return [*lines, f"words of the classes: {model} is not fetched yet; the run checks them before its first label"]
     _check_tokens(wanted, run, folder)
     return [*lines, f"words of the classes: told apart by the tokenizer of {model}"]
+
+
+def _tokenizer_folder(model: str, entry: ModelEntry) -> Path:
+    """Where the files of a model are, or will be."""
+    return Path(entry.folder) if entry.folder else PROJECT / "results/models" / model
 
 
 def _check_tokens(wanted: Wanted, run: Run, folder: Path) -> None:

@@ -18,8 +18,6 @@ HEAD = """\
 # Made by `fute new`. All keys are in docs/config.md. After a change here, only what depends on it is made again.
 #   fute run {name}     makes the run (Snakemake, with this file)
 #   fute rank {name}    orders the candidates, and says what the order rests on
-name: {name}
-title: {title_text}
 """
 REGISTRY = """
 # What this run adds to the registries in config/. Paths are relative to this file.
@@ -55,7 +53,7 @@ def run_yaml(name: str, title: str, schema: str, values: Mapping[str, Any], u_so
 
     schema: path of the schema, for editors. values: the sections registry, data, unsup, llm or lm. u_source: what U is.
     """
-    parts = [HEAD.format(name=name, title=title, title_text=dumped(title), schema=schema)]
+    parts = [HEAD.format(name=name, title=title, schema=schema), dumped({"name": name, "title": title})]
     parts += [REGISTRY, indent(dumped(values["registry"]), "  "), DATA, dumped({"data": values["data"]})]
     parts += [UNSUP.format(source=u_source), dumped({"unsup": values["unsup"]})]
     if values.get("lm"):
