@@ -33,7 +33,7 @@ from fute.front.look import (
     read_table,
     read_unlabelled,
 )
-from fute.front.places import PROJECT, RUN_FILE, snakefile_folder
+from fute.front.places import PROJECT, RUN_FILE, START, snakefile_folder
 from fute.front.run_yaml import LIMIT, TEST_ROWS, run_yaml
 
 HELDOUT = 0.2
@@ -150,10 +150,10 @@ def _kind(wanted: Wanted) -> None:
         )
     if wanted.prompts and not wanted.model:
         raise FrontError(f"which model gets these prompts? give --model, one of {', '.join(_registry('models.yaml'))}")
-    if wanted.models and len(wanted.models) < 2:
-        raise FrontError(f"--models names {len(wanted.models)} model; name at least two, with commas between them")
-    if wanted.models and len(wanted.texts) > 2:
-        raise FrontError("--text: a row has one or two texts; name at most two columns")
+    if wanted.models and len(wanted.models) < 3:
+        raise FrontError(
+            f"--models names {len(wanted.models)}, and an order of so few says nothing; name three or more, with commas"
+        )
     if wanted.score not in ("first_token", "sequence"):
         raise FrontError(f"--score {wanted.score}: is neither first_token nor sequence; write one of them")
     if wanted.server and not re.match(r"https?://\S+$", wanted.server):
@@ -435,7 +435,7 @@ def _values(
     if wanted.models:
         finetune = {"steps": 150, "batch_size": 16, "learning_rate": 1e-4, "max_tokens": 64, "dropout": False}
         boxes = {dataset: {f"{model}/{dataset}": "score" for model in ids}}
-        ladder = {"start": {"methods": ["labelcov"], "boxes": boxes}}
+        ladder = {START: {"methods": ["labelcov"], "boxes": boxes}}
         return values | {
             "lm": {
                 "models": ids,

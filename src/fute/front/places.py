@@ -8,6 +8,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 """Folder of the Snakefile. Snakemake runs there, and results are below it."""
 RUN_FILE = "run.yaml"
 """The settings in a run's folder."""
+START = "start"
+"""The ladder of a run's settings whose boxes are the models to start from."""
 
 
 class NoRun(FileNotFoundError):

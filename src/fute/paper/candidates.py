@@ -23,7 +23,7 @@ from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
 from fute.paper.terminal import NoResults, read_evaluation
 
-PROMPTS, MODELS = "similarities.csv", "lm_similarities.csv"
+PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_similarities.csv"
 Kind = Literal["prompt", "source", "model"]
 APART = 1.96 * math.sqrt(2)
 """Two scores differ by more than chance if their distance is over this many standard deviations of one score."""
@@ -149,6 +149,18 @@ def rankings(results: Path, datasets: Collection[str]) -> list[Ranking]:
             "workflow for it, or name one of these"
         )
     return found
+
+
+def ladder_ranking(results: Path, test: str, dataset: str) -> Ranking:
+    """Ranking of the models of one ladder (`lm.planted.ladders`), whose quality is their score. Raises NoResults."""
+    path = results / "evaluation" / LADDERS
+    similar = read_evaluation(path, "test", "target", "quality", *NEEDED)
+    rows = similar[(similar["test"] == test) & (similar["target"] == dataset)]
+    if rows.empty:
+        raise NoResults(f"{path}: has no row of the test {test!r} for {dataset!r}; run the workflow for it")
+    quality = rows.drop_duplicates("model").set_index("model")["quality"]
+    none = pd.Series(dtype=float)
+    return _ranking(rows, "model", dataset, "", "model", pd.DataFrame(), quality, 0, none)
 
 
 def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
