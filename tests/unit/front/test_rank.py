@@ -18,11 +18,11 @@ from fute.paper.terminal import NoResults
 def runs(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
-    rows = "".join(f"the text of number {n},{'no yes'.split()[n % 2]}\n" for n in range(40))
+    rows = "".join(f"the text of number {n},{['no', 'yes'][n % 2]}\n" for n in range(40))
     Path("d.csv").write_text("text,label\n" + rows)
     Path("p.yaml").write_text("[{template: 'Yes? {text}'}, {template: 'No? {text}'}]")
     new_run(Wanted(Path("mine"), Path("d.csv"), prompts=Path("p.yaml"), model="smollm2-135m"))
-    new_run(Wanted(Path("start"), Path("d.csv"), models=("bert-base", "gpt2")))
+    new_run(Wanted(Path("start"), Path("d.csv"), models=("bert-base", "gpt2", "minilm-l6")))
     Path("results/evaluation").mkdir(parents=True)
 
 
@@ -64,10 +64,10 @@ def test_before_it_ran_it_says_what_to_run():
 def test_models_to_start_from(capsys):
     capsys.readouterr()
     front = {"test": "start", "method": "labelcov", "target": "start", "source": "start"}
-    cosines = {"bert-base": (0.5, 60.0), "gpt2": (0.3, 70.0)}
+    cosines = {"bert-base": (0.5, 60.0), "gpt2": (0.3, 70.0), "minilm-l6": (0.1, 80.0)}
     write("planted_similarities", [front | {"model": model, "cosine": cosine, "quality": score} | GATE
                                    for model, (cosine, score) in cosines.items()])  # fmt: skip
     rank_run("start", Path("results"), "table")
     said = " ".join(capsys.readouterr().out.split())
-    assert "Models for start" in said and "the best score, 70.0 %, is that of model gpt2" in said
+    assert "Models for start" in said and "the best score, 80.0 %, is that of model minilm-l6" in said
     assert "Kendall's tau with the order is -1.00" in said and "use model bert-base; whether the next" in said
