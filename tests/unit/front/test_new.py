@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from fute.config.run import load_run
 from fute.front import new
 from fute.front.look import FrontError
 from fute.front.places import PROJECT
+from fute.plan import Plan
 
 PROMPTS = "- template: 'How many stars? {text}'\n- {template: '{text} Good?', cot: true}\n"
 WORDS = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "kilo", "lima", "mike"]
@@ -299,3 +301,33 @@ def test_nothing_is_left_where_the_disk_is_full(monkeypatch):
     with pytest.raises(FrontError, match="the disk is full"):
         new.new_run(new.Wanted(Path("mine"), Path("reviews.csv"), prompts=Path("prompts.yaml"), model="smollm2-135m"))
     assert tree() == before
+
+
+def planned(name: str) -> Plan:
+    """The plan of a run that `fute new` made, from the project's folder as in the workflow."""
+    path = Path(name, "run.yaml").absolute()
+    with contextlib.chdir(PROJECT):
+        plan = Plan(load_run(path), ())
+        assert plan.vector_batches.items, "what reads data and models finds them"
+        return plan
+
+
+def test_a_plan_finds_the_data_and_u(monkeypatch):
+    Path("u.txt").write_text("\n".join(texts(20)))
+    Path("data").mkdir()
+    Path("reviews.csv").rename("data/reviews.csv")
+    data = ["--data", "data/reviews.csv", *BASE[2:], *MODEL]
+    assert fute(monkeypatch, "new", "one", *data) == 0
+    assert fute(monkeypatch, "new", "two", *data, "--unlabelled", "u.txt") == 0
+    plan = planned("one")
+    assert [file["part"] for file in plan.data.source("one-data")["files"]] == ["both"]
+    assert plan.data.unsup_source("one")["files"][0]["path"] == "pool.jsonl"
+    assert planned("two").data.unsup_source("two")["files"][0]["path"] == "unlabelled.jsonl"
+
+
+def test_a_plan_of_models_asks_for_their_vectors(monkeypatch):
+    assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base,gpt2") == 0
+    files = planned("start").lm.planted_files()
+    assert sorted(path.rpartition("/mte/")[2] for path in files if "/mte/" in path) == [
+        f"{model}/start.safetensors" for model in ("bert-base", "gpt2", "minilm-l6")
+    ]
