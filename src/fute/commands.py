@@ -76,11 +76,54 @@ def show(results: Path = Path("results")) -> None:
 
 
 @app.command()
-def rank(dataset: str, results: Path = Path("results"), method: Annotated[str, typer.Option()] = "tupate") -> None:
-    """Rank the prompts or fine-tuned models of a finished run for one of its target datasets, with margins."""
-    from fute.paper.ranking import rank as step
+def new(
+    folder: Annotated[Path, typer.Argument(help="folder to make; its name is the run's")],
+    data: Annotated[Path, typer.Option(help="table with one text and its label per row")],
+    test: Annotated[Path | None, typer.Option(help="rows to check on; default: a fifth of --data")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="column of texts; twice for pairs")] = None,
+    label: Annotated[str | None, typer.Option(help="column of labels")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="YAML list of prompts, with --model")] = None,
+    model: Annotated[str | None, typer.Option(help="an id of config/models.yaml, a folder, or owner/name")] = None,
+    models: Annotated[str, typer.Option(help="models to start from, with commas, in place of prompts")] = "",
+    unlabelled: Annotated[Path | None, typer.Option(help="your own texts as U: a table, or .txt")] = None,
+    server: Annotated[str | None, typer.Option(help="OpenAI-compatible address that serves --model")] = None,
+    score: Annotated[str, typer.Option(help="sequence: for classes whose words begin alike")] = "first_token",
+) -> None:
+    """Make the folder of a run of your own: looks at the data, writes settings that hold, says what it will cost."""
+    from fute.front.new import Wanted, new_run
 
-    step(dataset, results, method)
+    named = tuple(part.strip() for part in models.split(",") if part.strip())
+    new_run(Wanted(folder, data, test, tuple(text or ()), label, prompts, model, named, unlabelled, server, score))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context, name: Annotated[str, typer.Argument(help="folder that `fute new` made")]) -> None:
+    """Run Snakemake with the settings of a run; further arguments are Snakemake's."""
+    from fute.front.run import run_snakemake
+
+    run_snakemake(name, context.args)
+
+
+@app.command()
+def rank(
+    name: Annotated[str, typer.Argument(help="folder of a run that `fute new` made, or a dataset of a finished run")],
+    results: Annotated[Path | None, typer.Option(help="folder of results; default: that of the run")] = None,
+    method: Annotated[str | None, typer.Option(help="one method alone, with details of its cosines")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print CSV, one row per candidate")] = False,
+) -> None:
+    """Order the prompts or models of a finished run, say what the order rests on, and what to do."""
+    if as_json and as_csv:
+        raise typer.BadParameter("give --json or --csv, not both")
+    if method is not None:
+        if as_json or as_csv:
+            raise typer.BadParameter("--method prints a table; leave it out for --json and --csv")
+        from fute.paper.ranking import rank as step
+
+        return step(name, results or Path("results"), method)
+    from fute.front.rank import rank_run
+
+    rank_run(name, results, "json" if as_json else "csv" if as_csv else "table")
 
 
 @app.command()

@@ -50,7 +50,8 @@ def write_tables(model: str = "small-lm") -> None:
     learned = pd.DataFrame([{"method": "tupate", "model": model, "prompt": "sa-1", "dataset": "films"} | GATE])
     with Step("fute.evaluation.similarities_step", settings={}) as step:
         step.bytes(EVALUATION / "similarities.csv", csv_bytes(learned))
-    settings = TableSettings(title="Table 3: zero-shot prompt selection", caption="Made up.")
+    categories = (("sa", "SA"), ("nli", "NLI"))
+    settings = TableSettings(title="Table 3: zero-shot prompt selection", caption="Made up.", categories=categories)
     files = {"csv": TABLES / "table3.csv", "markdown": TABLES / "table3.md", "latex": TABLES / "table3.tex"}
     table3(settings, cells=EVALUATION / "table3.csv", similarities=EVALUATION / "similarities.csv", **files)
 

@@ -11,6 +11,7 @@ from fute.code_hash import PACKAGE
 LAYERS = (
     {"cli", "__main__"},
     {"commands", "errors", "notebook"},
+    {"front"},
     {"audit"},
     {"cluster"},
     {"plan"},

@@ -1,21 +1,108 @@
-"""Rank the prompts of a finished run, or its fine-tuned language models, for one of its datasets (`fute rank`)."""
+"""Print the order of a run's candidates for its datasets: by all methods, or by one with its details (`fute rank`)."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from fute.artifacts import csv_bytes
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
+from fute.paper.candidates import MODELS, PROMPTS, Ranking, advice, as_json, as_rows, listed
 from fute.paper.learning import DID_NOT_LEARN, learning_warnings
 from fute.paper.terminal import NoResults, read_evaluation
 from fute.paper.unknown_tokens import unknown_token_warnings
 
-PROMPTS = "similarities.csv"
-MODELS = "lm_similarities.csv"
+
+def print_rankings(
+    rankings: Sequence[Ranking], form: Literal["table", "json", "csv"] = "table", texts: Mapping[str, str] | None = None
+) -> None:
+    """Print rankings as tables that end in what to do, as one JSON list, or as CSV with one row per candidate.
+
+    texts: candidate -> what stands beside its name in a table, such as the template of a prompt.
+    """
+    if form == "json":
+        print(json.dumps([as_json(ranking) for ranking in rankings], indent=1, ensure_ascii=False))
+    elif form == "csv":
+        print(csv_bytes([row for ranking in rankings for row in as_rows(ranking)]).decode(), end="")
+    else:
+        console = Console(width=None if Console().is_terminal else 120)
+        for ranking in rankings:
+            _print_ranking(ranking, texts or {}, console)
+
+
+def _print_ranking(ranking: Ranking, texts: Mapping[str, str], console: Console) -> None:
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, markup=False, highlight=False)
+
+    console.print(_overview(ranking, texts))
+    if ranking.first:
+        say(f"In the order of {METHOD_NAMES[next(iter(ranking.methods))]}, the first method that learned these data.")
+        for name, standing in ranking.methods.items():
+            if not math.isnan(standing.noise):
+                say(
+                    f"{METHOD_NAMES[name]}: {standing.noise_of} move a score by {standing.noise:.4f} (standard "
+                    f"deviation), so two scores differ if they are over {standing.bound:.4f} apart."
+                )
+    for name, reason in ranking.left_out.items():
+        say(f"Warning: {METHOD_NAMES[name]} takes no part: it {reason}.", "yellow")
+    for (one, other), tau in ranking.agreement.items():
+        if not math.isnan(tau):
+            say(
+                f"{METHOD_NAMES[one]} and {METHOD_NAMES[other]} agree with Kendall's tau {tau:.2f} (1: the same order)."
+            )
+    if ranking.quality.notna().any():
+        best = ranking.quality.max()
+        names = listed(ranking.kind, [name for name in ranking.order if ranking.quality[name] == best])
+        count = f"{ranking.rows} test rows" if ranking.rows else "test rows"
+        tau = "" if math.isnan(ranking.check) else f"; Kendall's tau with the order is {ranking.check:.2f}"
+        say(f"On {count} the best score, {best:.1f} %, is that of {names}{tau}.")
+    else:
+        say("There are no scores on labelled test rows, so this order cannot be checked.")
+    say(f"{advice(ranking)}\n", "bold")
+
+
+def _overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
+    """Table of the candidates in their order, with score and rank by each method."""
+    of = {"prompt": f"Prompts of {ranking.model}", "source": f"Sources of {ranking.model}", "model": "Models"}
+    table = Table(title=f"{of[ranking.kind]} for {ranking.dataset}", title_justify="left")
+    several = len(ranking.methods) > 1
+    columns = [""] if not ranking.methods else []
+    for name in ranking.methods:
+        columns += [METHOD_NAMES[name], *(["rank"] if several else [])]
+    tokens, shown = ranking.tokens.notna().any(), any(name in texts for name in ranking.order)
+    table.add_column("Rank", justify="right")
+    table.add_column(ranking.kind.capitalize(), overflow="fold")
+    for name in (*columns, *(["To next"] if ranking.first else []), "Test, %", *(["Tokens"] if tokens else [])):
+        table.add_column(name, justify="right")
+    if shown:
+        table.add_column("Text", no_wrap=True, overflow="ellipsis", max_width=40)
+    for place, name in enumerate(ranking.order):
+        cells = [""] if not ranking.methods else []
+        for standing in ranking.methods.values():
+            rank = "did not learn" if math.isnan(standing.ranks[name]) else f"{standing.ranks[name]:g}"
+            cells += [_number(standing.scores[name], 4), *([rank] if several else [])]
+        if ranking.first:
+            apart = {True: "", False: " ~", None: ""}[ranking.told_apart(place)]
+            cells.append(_number(ranking.gap(place), 4) + apart)
+        cells += [_number(ranking.quality[name], 1), *([_number(ranking.tokens[name], 0)] if tokens else [])]
+        unranked = ranking.first is None or math.isnan(ranking.first.ranks[name])
+        text = [" ".join(texts.get(name, "").split())] if shown else []
+        table.add_row("" if unranked else f"{ranking.first.ranks[name]:g}", name, *cells, *text)
+    if any(ranking.told_apart(place) is False for place in range(len(ranking.order))):
+        table.caption, table.caption_justify = "~: no more than chance", "left"
+    return table
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def rank(dataset: str, results: Path, method: str) -> None:

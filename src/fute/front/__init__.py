@@ -1,0 +1,1 @@
+"""The front door: a run of one's own in three commands, `fute new`, `fute run` and `fute rank`."""

@@ -1,0 +1,251 @@
+"""Look at data that people bring: which columns hold texts and labels, and what of the rows can be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from fute.config.categories import FEWEST, MOST
+from fute.config.datasets import WHOLE
+from fute.data.rows import BadRow, SourceError, overlap_key, read_lines
+from fute.data.tables import READERS, read_table_rows
+
+TEXT_NAMES = ("text", "review", "sentence", "content", "body", "message", "comment", "question", "utterance", "tweet")
+LABEL_NAMES = ("label", "class", "category", "target", "stars", "rating", "sentiment", "intent", "score", "y")
+"""Names of columns by which texts and labels are found where they are not given."""
+
+
+class FrontError(ValueError):
+    """What `fute new` was given cannot be used. The message says what, where and what to do, in one line."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one file. columns: all names, in the order of the file."""
+
+    path: Path
+    rows: list[dict[str, Any]]
+    columns: tuple[str, ...]
+
+
+def read_table(path: Path) -> Table:
+    """Read a table. Raises FrontError for a file that is none, and for one without rows."""
+    if path.is_dir():
+        raise FrontError(f"{path}: is a folder; name a file in it")
+    if not path.exists():
+        raise FrontError(f"{path}: there is no such file; correct the path")
+    if not any(path.name.endswith(ending) for ending in READERS):
+        raise FrontError(f"{path}: is none of {', '.join(READERS)}; save it as one of them")
+    try:
+        rows = [row for _, row in read_table_rows(path)]
+    except (BadRow, SourceError) as error:
+        raise FrontError(str(error)) from None
+    if not rows:
+        raise FrontError(f"{path}: has no rows; give a file with one text and its label per row")
+    return Table(path, rows, tuple(dict.fromkeys(name for row in rows for name in row)))
+
+
+def text_columns(table: Table, given: Sequence[str], label: str | None) -> tuple[str, ...]:
+    """The one or two columns of texts: those given, or the only one that can be meant. Raises FrontError."""
+    if given:
+        if len(given) > 2:
+            raise FrontError(f"--text names {len(given)} columns, and a row has one or two texts; name at most two")
+        if len(set(given)) < len(given):
+            raise FrontError(f"--text names column {given[0]!r} twice; name two different ones, or one")
+        return tuple(_known(table, name, "--text") for name in given)
+    others = [name for name in table.columns if name != label]
+    named = [name for name in others if name.lower() in TEXT_NAMES]
+    prose = [name for name in others if _is_prose(table, name)]
+    return (_only(table, named if len(named) == 1 else prose or others, "texts", "--text"),)
+
+
+def label_column(table: Table, given: str | None, texts: Sequence[str]) -> str:
+    """The column of labels: the one given, or the only one that can be meant. Raises FrontError."""
+    if given is not None:
+        return _known(table, given, "--label")
+    others = [name for name in table.columns if name not in texts]
+    named = [name for name in others if name.lower() in LABEL_NAMES]
+    repeating = [name for name in others if _repeats(table, name)]
+    return _only(table, named if len(named) == 1 else repeating or others, "labels", "--label")
+
+
+def columns(table: Table, texts: Sequence[str], label: str | None) -> tuple[tuple[str, ...], str]:
+    """The columns of texts and of labels, given or found. Raises FrontError where either may be another one."""
+    if texts:
+        texts = text_columns(table, texts, label)
+        label = label_column(table, label, texts)
+    else:
+        label = label_column(table, label, [name for name in table.columns if _is_prose(table, name)])
+        texts = text_columns(table, (), label)
+    if label in texts:
+        raise FrontError(f"{table.path}: column {label!r} is named for texts and for labels; name another --label")
+    return tuple(texts), label
+
+
+def _known(table: Table, name: str, option: str) -> str:
+    if name not in table.columns:
+        raise FrontError(
+            f"{table.path}: has no column {name!r} ({option}); there are {', '.join(map(repr, table.columns))}"
+        )
+    return name
+
+
+def _only(table: Table, names: Sequence[str], what: str, option: str) -> str:
+    if len(names) != 1:
+        listed = ", ".join(map(repr, table.columns))
+        raise FrontError(f"{table.path}: which column holds the {what} is not clear; name it by {option}: {listed}")
+    return names[0]
+
+
+def _is_prose(table: Table, name: str) -> bool:
+    """Whether the cells of a column are mostly different texts of two words or more."""
+    cells = [row[name] for row in table.rows if isinstance(row.get(name), str) and row[name].strip()]
+    several = sum(len(cell.split()) > 1 for cell in cells)
+    return 2 * several > len(table.rows) and 2 * len(set(cells)) > len(cells)
+
+
+def _repeats(table: Table, name: str) -> bool:
+    """Whether the cells of a column may be labels: few different ones, each several times on average."""
+    cells = {label_text(row.get(name)) for row in table.rows} - {""}
+    return FEWEST <= len(cells) <= MOST and 2 * len(cells) <= len(table.rows)
+
+
+def label_text(value: Any) -> str:
+    """The class that a raw label names: 1, 1.0 and "1.0" are `1`; empty for a cell without a label."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value).strip()
+    return text.split(".")[0] if WHOLE.fullmatch(text) else text
+
+
+def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
+    """All classes, numbers in their order, others in that of the alphabet. Raises FrontError for too few or many."""
+    tables = list(tables)
+    counts = Counter(label_text(row.get(label)) for table in tables for row in table.rows)
+    counts.pop("", None)
+    where = f"{tables[0].path}, column {label!r}"
+    if not counts:
+        raise FrontError(f"{where}: has no label; label some rows, since candidates are compared with these labels")
+    if len(counts) < FEWEST:
+        raise FrontError(f"{where}: has one class, {next(iter(counts))!r}; a choice needs rows of two or more classes")
+    if len(counts) > MOST:
+        seldom = ", ".join(map(repr, list(counts)[:3]))
+        raise FrontError(
+            f"{where}: has {len(counts)} different labels ({seldom} ...), and a task has at most {MOST} classes; name "
+            "the column of classes by --label, or join some"
+        )
+    if all(WHOLE.fullmatch(name) for name in counts):
+        return tuple(sorted(counts, key=int))
+    return tuple(sorted(counts))
+
+
+def raw_labels(tables: Iterable[Table], label: str) -> dict[str, str]:
+    """Raw label, as text -> class, in the spellings that these rows have."""
+    spellings: dict[str, str] = {}
+    for table in tables:
+        for row in table.rows:
+            if name := label_text(row.get(label)):
+                raw = str(row[label])
+                spellings[name if WHOLE.fullmatch(raw) or isinstance(row[label], bool) else raw] = name
+    return dict(sorted(spellings.items(), key=lambda item: (item[1], item[0])))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the rows of one file are.
+
+    classes: class -> rows that can be used. empty: rows without a text. unlabelled: rows with a text and no label.
+    duplicates: rows whose text an earlier row has (`rows.overlap_key`). contradictions: those of them with another
+    label than the first. words: words of each usable text. keys: keys of the usable texts.
+    """
+
+    rows: int
+    classes: Mapping[str, int]
+    empty: int
+    unlabelled: int
+    duplicates: int
+    contradictions: int
+    words: list[int] = field(repr=False)
+    keys: set[str] = field(repr=False)
+
+    @property
+    def labelled(self) -> int:
+        return sum(self.classes.values())
+
+    def sentence(self) -> str:
+        """The counts in words; what there is none of is left out."""
+        parts = [f"{self.rows} rows"]
+        if self.classes:
+            parts.append(", ".join(f"{name}: {count}" for name, count in self.classes.items()))
+        if self.words:
+            low, high = min(self.words), max(self.words)
+            spread = f"{low}" if low == high else f"{low} to {high}"
+            parts.append(f"{spread} words per text" + (f", median {median(self.words):g}" if low < high else ""))
+        parts += [f"{self.empty} without a text"] * bool(self.empty)
+        parts += [f"{self.unlabelled} without a label"] * bool(self.unlabelled)
+        if self.duplicates:
+            other = f", {self.contradictions} of them with another label" if self.contradictions else ""
+            parts.append(f"{self.duplicates} with the text of an earlier row{other}")
+        return "; ".join(parts)
+
+
+def look(table: Table, texts: Sequence[str], label: str | None, classes: Sequence[str] = ()) -> Look:
+    """Count the rows of a file. label: None for a file that has none; classes: in the order to count them in."""
+    counts = dict.fromkeys(classes, 0)
+    first: dict[str, str] = {}
+    empty = unlabelled = duplicates = contradictions = 0
+    words = []
+    for row in table.rows:
+        segments = [row.get(name) for name in texts]
+        if not all(isinstance(text, str) and text.strip() for text in segments):
+            empty += 1
+            continue
+        name = label_text(row.get(label)) if label is not None else ""
+        if name:
+            counts[name] = counts.get(name, 0) + 1
+        else:
+            unlabelled += 1
+        key = overlap_key(segments)
+        if key in first:
+            duplicates += 1
+            contradictions += first[key] != name
+        else:
+            first[key] = name
+        words.append(sum(len(text.split()) for text in segments))
+    return Look(len(table.rows), counts, empty, unlabelled, duplicates, contradictions, words, set(first))
+
+
+def read_unlabelled(path: Path, texts: Sequence[str]) -> list[str]:
+    """Texts for U, of a table (its columns of texts, or the only one that can be meant) or of a `.txt`, one per line.
+
+    Texts of a pair are joined as U has them. Empty texts and repeated ones are left out. Raises FrontError.
+    """
+    if path.name.endswith((".txt", ".txt.gz")):
+        if not path.is_file():
+            raise FrontError(f"{path}: there is no such file; correct the path")
+        try:
+            found = [line.strip() for _, line in read_lines(path)]
+        except (BadRow, SourceError) as error:
+            raise FrontError(str(error)) from None
+        if len(texts) > 1:
+            raise FrontError(f"{path}: has one text per line, and a row of this task has two; give a table with both")
+    else:
+        table = read_table(path)
+        names = texts if all(name in table.columns for name in texts) else text_columns(table, (), None)
+        if len(names) != len(texts):
+            raise FrontError(f"{path}: has no columns {' and '.join(map(repr, texts))}, the two texts of a row")
+        cells = ([row.get(name) for name in names] for row in table.rows)
+        found = [" [SEP] ".join(row) for row in cells if all(isinstance(c, str) and c.strip() for c in row)]
+    different: dict[str, str] = {}
+    for text in filter(None, found):
+        different.setdefault(overlap_key([text]), text)
+    kept = list(different.values())
+    if not kept:
+        raise FrontError(f"{path}: has no text; give a file of unlabelled texts, or leave --unlabelled out")
+    return kept

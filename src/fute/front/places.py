@@ -1,0 +1,34 @@
+"""Where a run of one's own and the project lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[3]
+"""Folder of the Snakefile. Snakemake runs there, and results are below it."""
+RUN_FILE = "run.yaml"
+"""The settings in a run's folder."""
+START = "start"
+"""The ladder of a run's settings whose boxes are the models to start from."""
+
+
+class NoRun(FileNotFoundError):
+    """A folder is not that of a run, or the project is not there."""
+
+
+def run_file(name: str) -> Path:
+    """Absolute path of a run's settings. name: its folder. Raises NoRun."""
+    path = Path(name).absolute() / RUN_FILE
+    if not path.is_file():
+        raise NoRun(f"{name}: has no {RUN_FILE}; make the run with `fute new {name} ...`, or name its folder")
+    return path
+
+
+def snakefile_folder() -> Path:
+    """The project's folder. Raises NoRun where the package lies without the workflow."""
+    if not (PROJECT / "Snakefile").is_file():
+        raise NoRun(
+            f"{PROJECT}: has no Snakefile, so the workflow cannot run; install the package from the project's folder "
+            "(make demo does)"
+        )
+    return PROJECT

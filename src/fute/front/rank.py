@@ -1,0 +1,47 @@
+"""Order the candidates of a run of one's own (`fute rank`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from fute.config.run import Run, load_run
+from fute.front.places import PROJECT, RUN_FILE, START, run_file
+from fute.paper.candidates import Ranking, ladder_ranking, rankings
+from fute.paper.ranking import print_rankings
+from fute.paper.terminal import NoResults
+
+
+def rank_run(name: str, results: Path | None, form: Literal["table", "json", "csv"]) -> None:
+    """Print the rankings of a run, or of one dataset of a finished run.
+
+    name: folder with a `run.yaml`, or else a dataset. results: folder of results; None: the project's for a folder, and
+    `results` for a dataset. Raises NoResults if the results are not there, or are of another run.
+    """
+    if not (Path(name) / RUN_FILE).is_file():
+        return print_rankings(rankings(results or Path("results"), [name]), form)
+    run = load_run(run_file(name), PROJECT / "config")
+    where = results or PROJECT / "results"
+    datasets = [dataset for names in run.config.llm.datasets.values() for dataset in names]
+    try:
+        found = rankings(where, datasets) if datasets else []
+        if run.config.lm:
+            found.append(ladder_ranking(where, START, run.config.lm.datasets.cr[0]))
+    except NoResults as error:
+        raise NoResults(f"{name} has no results yet ({error}): `fute run {name}` makes them") from None
+    for ranking in found:
+        _check_candidates(name, run, ranking)
+    print_rankings(found, form, {prompt.id: prompt.template for prompt in run.prompts.values()})
+
+
+def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:
+    """Raise NoResults if the results are of other prompts or models than the run names now."""
+    if ranking.kind == "prompt":
+        wanted = {prompt.id for prompt in run.prompts_of(run.datasets[ranking.dataset].category)}
+    else:
+        wanted = set(run.config.lm.models) if run.config.lm else set()
+    if wanted != set(ranking.order):
+        changed = ", ".join(sorted(wanted ^ set(ranking.order)))
+        raise NoResults(
+            f"{name}: the results are of other {ranking.kind}s ({changed}): `fute run {name}` brings them up to date"
+        )

@@ -1,0 +1,344 @@
+"""Order the candidates of a finished run, and say what the order rests on (`fute rank`).
+
+Candidates are the prompts of an LLM, the datasets that a model was fine-tuned on, or the models that answer with the
+classes of the target. A method takes part if it learned its task (docs/methods.md 6.1).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from fute import paths
+from fute.artifacts import read_jsonl
+from fute.display_names import METHOD_NAMES
+from fute.evaluation.transfer_matrix_step import DIRECT
+from fute.paper.terminal import NoResults, read_evaluation
+
+PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_similarities.csv"
+Kind = Literal["prompt", "source", "model"]
+APART = 1.96 * math.sqrt(2)
+"""Two scores differ by more than chance if their distance is over this many standard deviations of one score."""
+NEEDED = ("method", "model", "cosine", "mte_learned", "dte_learned")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one method ranks the candidates.
+
+    scores: candidate -> cosine with the target. ranks: candidate -> rank from 1, equal scores at their mean rank; NaN
+    for a candidate whose vector did not learn or does not exist. noise: standard deviation that a score has by chance;
+    NaN if the run has no control that says so. noise_of: what that chance is. ceiling: largest score with permuted
+    labels, NaN if there are none.
+    """
+
+    scores: pd.Series
+    ranks: pd.Series
+    noise: float
+    noise_of: str
+    ceiling: float
+
+    @property
+    def bound(self) -> float:
+        """Largest distance of two scores that may be chance."""
+        return APART * self.noise
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates for one dataset in their order.
+
+    model: the LLM of the prompts, or the model of the sources; empty for a ranking of models. order: candidates, best
+    first: by the first method, those that it does not rank last. methods: method -> its standing, in the run's order.
+    left_out: method -> why it takes no part. quality: candidate -> accuracy or score on labelled test rows, in percent,
+    NaN where none is known. rows: test rows behind these numbers, 0 if not known. tokens: candidate -> tokens that the
+    LLM reads and writes per text, NaN where not known.
+    """
+
+    dataset: str
+    model: str
+    kind: Kind
+    order: tuple[str, ...]
+    methods: Mapping[str, Standing]
+    left_out: Mapping[str, str]
+    quality: pd.Series
+    rows: int
+    tokens: pd.Series
+
+    @property
+    def first(self) -> Standing | None:
+        """The standing that decides the order."""
+        return next(iter(self.methods.values()), None)
+
+    def gap(self, place: int) -> float:
+        """Distance of the score at a place (from 0) to the next ranked one by the first method; NaN at the end."""
+        if self.first is None or place + 1 >= len(self.order):
+            return math.nan
+        one, two = self.order[place], self.order[place + 1]
+        if self.first.ranks[[one, two]].isna().any():
+            return math.nan
+        return float(self.first.scores[one] - self.first.scores[two])
+
+    def told_apart(self, place: int) -> bool | None:
+        """Whether the gap is more than noise; None where the gap or the noise is not known."""
+        gap = self.gap(place)
+        if math.isnan(gap) or self.first is None or math.isnan(self.first.noise):
+            return None
+        return gap > self.first.bound
+
+    @property
+    def tied_with_best(self) -> tuple[str, ...]:
+        """Ranked candidates that cannot be told from the best, itself among them.
+
+        Where the noise is not known, those with the same score.
+        """
+        if self.first is None or not self.order:
+            return ()
+        ranked = [name for name in self.order if not math.isnan(self.first.ranks[name])]
+        bound = 0.0 if math.isnan(self.first.noise) else self.first.bound
+        return tuple(name for name in ranked if self.first.scores[ranked[0]] - self.first.scores[name] <= bound)
+
+    @property
+    def agreement(self) -> dict[tuple[str, str], float]:
+        """Kendall's tau-b of each two methods, over the candidates that both rank; NaN for fewer than two of them."""
+        pairs = combinations(self.methods, 2)
+        return {pair: kendall(*(self.methods[name].ranks for name in pair)) for pair in pairs}
+
+    @property
+    def check(self) -> float:
+        """Kendall's tau-b of the order with the quality on test rows; NaN where that is not known."""
+        return math.nan if self.first is None else kendall(self.first.ranks, -self.quality)
+
+
+def kendall(one: pd.Series, other: pd.Series) -> float:
+    """Kendall's tau-b of two rankings, over the candidates that both rank; NaN for fewer than two, or all equal."""
+    both = one.index[one.notna() & other.reindex(one.index).notna()]
+    a, b = one[both].to_numpy(dtype=float), other[both].to_numpy(dtype=float)
+    if len(both) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(a, b).statistic)
+
+
+def rankings(results: Path, datasets: Collection[str]) -> list[Ranking]:
+    """All rankings of a finished run for these datasets. Raises NoResults, which names what there is."""
+    folder = results / "evaluation"
+    found: list[Ranking] = []
+    targets: set[str] = set()
+    for name, column, make in ((PROMPTS, "dataset", _of_prompts), (MODELS, "target", _of_models)):
+        if not (folder / name).is_file():
+            continue
+        similar = read_evaluation(folder / name, column, *NEEDED)
+        targets |= set(similar[column])
+        for dataset in datasets:
+            found += make(similar[similar[column] == dataset], dataset, results)
+    if not targets:
+        read_evaluation(folder / PROMPTS)  # raises NoResults: the file is missing, and what to run
+    if missing := [name for name in datasets if name not in targets]:
+        raise NoResults(
+            f"{folder}: no similarities for dataset {missing[0]!r}; there are {', '.join(sorted(targets))}: run the "
+            "workflow for it, or name one of these"
+        )
+    return found
+
+
+def ladder_ranking(results: Path, test: str, dataset: str) -> Ranking:
+    """Ranking of the models of one ladder (`lm.planted.ladders`), whose quality is their score. Raises NoResults."""
+    path = results / "evaluation" / LADDERS
+    similar = read_evaluation(path, "test", "target", "quality", *NEEDED)
+    rows = similar[(similar["test"] == test) & (similar["target"] == dataset)]
+    if rows.empty:
+        raise NoResults(f"{path}: has no row of the test {test!r} for {dataset!r}; run the workflow for it")
+    quality = rows.drop_duplicates("model").set_index("model")["quality"]
+    none = pd.Series(dtype=float)
+    return _ranking(rows, "model", dataset, "", "model", pd.DataFrame(), quality, 0, none)
+
+
+def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
+    folder = results / "evaluation"
+    for model, rows in similar.groupby("model", sort=False):
+        controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_residual")
+        controls = controls[(controls["dataset"] == dataset) & (controls["model"] == model)]
+        quality, count = pd.Series(dtype=float), 0
+        if (folder / "performance.csv").is_file():
+            scored = read_evaluation(folder / "performance.csv", "model", "prompt", "dataset", "n")
+            scored = scored[(scored["model"] == model) & (scored["dataset"] == dataset)]
+            if "accuracy" in scored and len(scored):
+                quality, count = scored.set_index("prompt")["accuracy"], int(scored["n"].iloc[0])
+        category = rows["category"].iloc[0] if "category" in rows else ""
+        tokens = {prompt: _tokens(results, str(model), prompt, category) for prompt in dict.fromkeys(rows["prompt"])}
+        yield _ranking(rows, "prompt", dataset, str(model), "prompt", controls, quality, count, pd.Series(tokens))
+
+
+def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
+    none = pd.Series(dtype=float)
+    own = similar[similar["source"] == dataset]
+    if own["model"].nunique() > 1:
+        scores = {model: _own_score(results, model, dataset) for model in dict.fromkeys(own["model"])}
+        yield _ranking(own, "model", dataset, "", "model", pd.DataFrame(), pd.Series(scores), 0, none)
+    for model, rows in similar[similar["source"] != dataset].groupby("model", sort=False):
+        if rows["source"].nunique() < 2:  # a plug-in is one black box
+            continue
+        quality = none
+        if (path := results / "evaluation" / "transfer.csv").is_file():
+            matrix = read_evaluation(path, "model", "source", "target", "score")
+            runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset) & (matrix["source"] != DIRECT)]
+            quality = runs.groupby("source")["score"].mean()
+        yield _ranking(rows, "source", dataset, str(model), "source", pd.DataFrame(), quality, 0, none)
+
+
+def _own_score(results: Path, model: str, dataset: str) -> float:
+    """Score in percent of a model that was fine-tuned on a dataset, on its test rows; NaN if it has none."""
+    path = paths.below(results, paths.finetuned(model, dataset, "score"))
+    return float(json.loads(path.read_text(encoding="utf8"))["mean"]) if path.is_file() else math.nan
+
+
+def _tokens(results: Path, model: str, prompt: str, corpus: str) -> float:
+    """Mean tokens that a prompt costs per text of U, read and written; NaN without a label file or counts."""
+    path = paths.below(results, paths.labels(model, prompt, corpus))
+    if not path.is_file():
+        return math.nan
+    counts = [(row.get("prompt_tokens"), row.get("reasoning_tokens") or 0) for row in read_jsonl(path)]
+    if not counts or any(read is None for read, _ in counts):
+        return math.nan
+    return sum(read + written for read, written in counts) / len(counts)
+
+
+def _ranking(
+    rows: pd.DataFrame, column: str, dataset: str, model: str, kind: Kind,
+    controls: pd.DataFrame, quality: pd.Series, count: int, tokens: pd.Series,
+) -> Ranking:  # fmt: skip
+    """Ranking from rows of similarities of one dataset. column: of the candidates. controls: rows, one per method."""
+    names = list(dict.fromkeys(rows[column]))
+    methods: dict[str, Standing] = {}
+    left_out: dict[str, str] = {}
+    for method, own in rows.groupby("method", sort=False):
+        checks = controls[controls["method"] == method] if len(controls) else controls
+        own = own.set_index(column).reindex(names)
+        if reason := _left_out(own, dataset):
+            left_out[str(method)] = reason
+        else:
+            methods[str(method)] = _standing(own, checks)
+    order = names
+    if methods:
+        ranks = next(iter(methods.values())).ranks
+        order = sorted(names, key=lambda name: (math.isnan(ranks[name]), ranks[name], names.index(name)))
+    return Ranking(
+        dataset, model, kind, tuple(order), methods, left_out, quality.reindex(names), count, tokens.reindex(names)
+    )
+
+
+def _unranked(own: pd.DataFrame) -> pd.Series:
+    """Which candidates a method says nothing of: their vector did not learn, or there is none."""
+    no_vector = own["no_vector"] != "" if "no_vector" in own else pd.Series(False, index=own.index)
+    return own["cosine"].isna() | (own["mte_learned"] == "no") | no_vector
+
+
+def _left_out(own: pd.DataFrame, dataset: str) -> str:
+    """Why a method takes no part in a ranking; empty if it does."""
+    if (own["dte_learned"] == "no").any():
+        return f"did not learn {dataset}"
+    ranked = int((~_unranked(own)).sum())
+    if len(own) > 1 and ranked < 2:
+        return f"learned {ranked} of {len(own)} candidates"
+    return ""
+
+
+def _standing(own: pd.DataFrame, checks: pd.DataFrame) -> Standing:
+    def control(name: str) -> float:
+        return float(checks[name].iloc[0]) if len(checks) and name in checks else math.nan
+
+    noise, of = control("sd_residual"), "the order of the training texts"
+    if math.isnan(noise):
+        noise, of = control("null_sd_prompts"), "permuted labels"
+    ranks = own["cosine"].where(~_unranked(own)).rank(ascending=False)
+    return Standing(own["cosine"], ranks, noise, "" if math.isnan(noise) else of, control("null_max"))
+
+
+def advice(ranking: Ranking) -> str:
+    """What to do, in one sentence."""
+    what, best = ranking.kind, ranking.tied_with_best
+    if ranking.first is None:
+        reasons = ", ".join(f"{METHOD_NAMES[name]} {reason}" for name, reason in ranking.left_out.items())
+        return (
+            f"no {what} can be recommended: {reasons}; take more labelled rows or unlabelled texts, or the method "
+            "labelcov (docs/methods.md 6.1)"
+        )
+    if len(ranking.order) == 1:
+        return f"there is one {what}, {ranking.order[0]}: name a second one to choose from"
+    standing, use = ranking.first, f"use {what} {best[0]}"
+    if standing.scores[list(best)].nunique() == 1 and len(best) == int(standing.ranks.notna().sum()):
+        return f"nothing to choose by: {listed(what, best)} score alike on these data"
+    parts = [use]
+    if not math.isnan(standing.ceiling) and standing.scores[best[0]] <= standing.ceiling:
+        parts[0] = f"{use} only for want of a better one: its answers follow the labels no more than permuted ones do"
+    if len(best) > 1:
+        parts.append(f"{listed(what, best)} cannot be told apart on these data")
+    elif math.isnan(standing.noise):
+        parts.append("whether the next differs is not known, as the run has neither two order_seeds nor null_draws")
+    else:
+        parts.append(f"it is ahead of every other {what} by more than {standing.noise_of} can explain")
+    return "; ".join(parts)
+
+
+def listed(what: str, names: Sequence[str], most: int = 6) -> str:
+    """`prompts 3 and 7`, `prompts 1, 3, 7 and 4 more`."""
+    if len(names) > most:
+        return f"{what}s {', '.join(names[:most])} and {len(names) - most} more"
+    return f"{what}s {', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else f"{what} {names[0]}"
+
+
+def as_rows(ranking: Ranking) -> list[dict[str, Any]]:
+    """One row per candidate, in order, for CSV and JSON; None where a value is not known."""
+    rows = []
+    for place, name in enumerate(ranking.order):
+        row: dict[str, Any] = {
+            "dataset": ranking.dataset, "model": ranking.model, "kind": ranking.kind,
+            "place": place + 1, "candidate": name,
+        }  # fmt: skip
+        for method, standing in ranking.methods.items():
+            row |= {f"{method}_score": standing.scores[name], f"{method}_rank": standing.ranks[name]}
+        row |= {"gap": ranking.gap(place), "told_apart": ranking.told_apart(place)}
+        row |= {"accuracy": ranking.quality[name], "tokens_per_text": ranking.tokens[name]}
+        rows.append({key: _plain(value) for key, value in row.items()})
+    return rows
+
+
+def as_json(ranking: Ranking) -> dict[str, Any]:
+    """The whole ranking as a JSON value."""
+    return {
+        "dataset": ranking.dataset,
+        "model": ranking.model,
+        "kind": ranking.kind,
+        "candidates": [
+            {key: value for key, value in row.items() if key not in ("dataset", "model", "kind")}
+            for row in as_rows(ranking)
+        ],
+        "methods": {
+            name: {"noise": _plain(s.noise), "noise_of": s.noise_of, "permuted_labels_at_most": _plain(s.ceiling)}
+            for name, s in ranking.methods.items()
+        },
+        "left_out": dict(ranking.left_out),
+        "agreement": [{"methods": list(pair), "kendall": _plain(tau)} for pair, tau in ranking.agreement.items()],
+        "cannot_be_told_from_best": list(ranking.tied_with_best),
+        "test_rows": ranking.rows,
+        "kendall_with_accuracy": _plain(ranking.check),
+        "advice": advice(ranking),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A plain Python value; None for NaN."""
+    if isinstance(value, bool) or value is None or isinstance(value, str | int):
+        return value
+    number = float(value)
+    return None if math.isnan(number) else number

@@ -1,0 +1,333 @@
+"""`fute new` writes a run that holds, says what the data are, and leaves nothing behind where it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from fute import cli
+from fute.config.run import load_run
+from fute.front import new
+from fute.front.look import FrontError
+from fute.front.places import PROJECT
+from fute.plan import Plan
+
+PROMPTS = "- template: 'How many stars? {text}'\n- {template: '{text} Good?', cot: true}\n"
+WORDS = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "kilo", "lima", "mike"]
+
+
+def texts(count: int) -> list[str]:
+    return [f"{WORDS[n % 12]} {WORDS[n // 12 % 12]} said number {n} to all of us" for n in range(count)]
+
+
+def reviews(labels: tuple[str, ...] = ("1", "5"), count: int = 40, header: str = "review,stars") -> str:
+    return header + "\n" + "".join(f"{text},{labels[n % len(labels)]}\n" for n, text in enumerate(texts(count)))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    # the words of classes are checked against a tokenizer by tests of engines
+    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
+    Path("reviews.csv").write_text(reviews())
+    Path("prompts.yaml").write_text(PROMPTS)
+    return tmp_path
+
+
+BASE = ["--data", "reviews.csv", "--text", "review", "--label", "stars", "--prompts", "prompts.yaml"]
+MODEL = ["--model", "smollm2-135m"]
+
+
+def fute(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["fute", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_a_run_of_prompts_holds(monkeypatch, capsys):
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["mine", "prompts.yaml", "reviews.csv"]
+    run = load_run(Path("mine/run.yaml"), PROJECT / "config")
+    assert run.categories["mine"].classes == ("1", "5") and run.categories["mine"].segments == ("text",)
+    assert list(run.prompts) == ["mine-1", "mine-2"] and run.prompts["mine-2"].cot
+    assert run.prompts["mine-1"].verbalizers == {"1": ("1",), "5": ("5",)}
+    entry = run.datasets["mine-data"]
+    assert (entry.fields, entry.label_field, entry.heldout_share) == (("review",), "stars", 0.2)
+    assert run.config.methods == ("labelcov",) and run.config.controls.methods == ("labelcov",)
+    said = capsys.readouterr().out
+    assert "reviews.csv: 40 rows; 1: 20, 5: 20; 9 words per text" in said
+    assert "to learn from: 32 rows; to check on: 8 rows, a fifth of reviews.csv" in said
+    assert "cost: 2 prompts x (384 + 8 texts) = 784 answers of smollm2-135m" in said
+    assert said.endswith("mine/run.yaml: written; next: fute run mine\n")
+
+
+@pytest.mark.parametrize("name", ["null", "1", "on", "1.0"])
+def test_names_that_yaml_would_read_otherwise(name, monkeypatch):
+    assert fute(monkeypatch, "new", name, *BASE, *MODEL) == 0
+    assert list(load_run(Path(name, "run.yaml"), PROJECT / "config").prompts) == [f"{name}-1", f"{name}-2"]
+
+
+def test_the_names_of_columns_may_stand_in_braces(monkeypatch):
+    Path("prompts.yaml").write_text(PROMPTS.replace("{text}", "{review}"))
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
+    assert load_run(Path("mine/run.yaml"), PROJECT / "config").categories["mine"].segments == ("review",)
+
+
+def test_pairs_of_texts(monkeypatch):
+    rows = "".join(f"{text},{text} again,{['no', 'yes'][n % 2]}\n" for n, text in enumerate(texts(30)))
+    Path("pairs.csv").write_text("First,Second,same\n" + rows)
+    Path("prompts.yaml").write_text("[{template: '{text1} or {text2}?'}]")
+    data = ["--data", "pairs.csv", "--text", "First", "--text", "Second", "--prompts", "prompts.yaml"]
+    assert fute(monkeypatch, "new", "mine", *data, *MODEL) == 0
+    run = load_run(Path("mine/run.yaml"), PROJECT / "config")
+    assert run.datasets["mine-data"].fields == ("First", "Second") and run.categories["mine"].classes == ("no", "yes")
+
+
+def test_rows_of_no_use_are_counted_and_allowed(monkeypatch, capsys):
+    more = f",5\n{texts(1)[0]},1\nsome words without a label,\n"
+    Path("reviews.csv").write_text(reviews() + more)
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
+    said = capsys.readouterr().out
+    assert "43 rows; 1: 21, 5: 20" in said and "1 without a text; 1 without a label; 1 with the text of an" in said
+    entry = load_run(Path("mine/run.yaml"), PROJECT / "config").datasets["mine-data"]
+    assert entry.unlabelled == ("",) and entry.max_unusable.rows == 1 and entry.max_unusable.allows(1, 43)
+
+
+def test_leaks_between_two_files_are_counted(monkeypatch, capsys):
+    lines = reviews(count=60).splitlines(keepends=True)
+    Path("reviews.csv").write_text("".join(lines[:51]))
+    Path("test.csv").write_text(lines[0] + "".join(lines[51:]) + lines[1] + lines[2])
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL, "--test", "test.csv") == 0
+    said = capsys.readouterr().out
+    assert "to learn from: 48 rows; to check on: 12 rows; 2 rows to learn from are left out, because their text" in said
+    assert load_run(Path("mine/run.yaml"), PROJECT / "config").datasets["mine-data"].splits.test == ("test",)
+
+
+def test_a_test_file_without_labels_is_named_and_rows_are_held_out(monkeypatch, capsys):
+    Path("test.csv").write_text("review\n" + "\n".join(texts(9)) + "\n")
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL, "--test", "test.csv") == 0
+    assert (
+        "test.csv: no row has a label, so nothing can be checked on it; rows of reviews.csv" in capsys.readouterr().out
+    )
+    assert load_run(Path("mine/run.yaml"), PROJECT / "config").datasets["mine-data"].splits.test is None
+
+
+def test_own_texts_are_u(monkeypatch, capsys, here):
+    Path("u.txt").write_text("\n".join([*texts(20), texts(1)[0], ""]))
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL, "--unlabelled", "u.txt") == 0
+    rows = [json.loads(line) for line in Path("mine/unlabelled.jsonl").read_text().splitlines()]
+    assert [row["text"] for row in rows] == texts(20) and {row["task"] for row in rows} == {"own"}
+    data = load_run(Path("mine/run.yaml"), PROJECT / "config").config.data
+    assert (data.source, data.root) == ("files", str(here / "mine"))
+    assert "U: 20 of the 20 different texts of u.txt" in capsys.readouterr().out
+
+
+def test_labels_of_any_kind(monkeypatch):
+    rows = [{"review": text, "stars": (True, False)[n % 2]} for n, text in enumerate(texts(30))]
+    Path("reviews.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("reviews.csv").unlink()
+    assert fute(monkeypatch, "new", "mine", "--data", "reviews.jsonl", *BASE[2:], *MODEL) == 0
+    run = load_run(Path("mine/run.yaml"), PROJECT / "config")
+    assert run.categories["mine"].classes == ("false", "true")
+    assert run.datasets["mine-data"].class_of(True) == "true"
+
+
+def test_a_server_and_a_folder(monkeypatch):
+    server = ["--model", "Qwen/Qwen2", "--server", "http://localhost:8000/v1"]
+    assert fute(monkeypatch, "new", "served", *BASE, *server) == 0
+    run = load_run(Path("served/run.yaml"), PROJECT / "config")
+    assert run.models["qwen-qwen2"].server and run.config.llm.engine.api_model == "Qwen/Qwen2"
+    Path("model").mkdir()
+    Path("model/config.json").write_text("{}")
+    assert fute(monkeypatch, "new", "local", *BASE, "--model", "model") == 0
+    assert Path(load_run(Path("local/run.yaml"), PROJECT / "config").models["model"].folder).samefile("model")
+
+
+def test_a_run_of_models_holds(monkeypatch, capsys):
+    assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base,owner/some-encoder") == 0
+    run = load_run(Path("start/run.yaml"), PROJECT / "config")
+    assert run.config.lm.models == ("minilm-l6", "bert-base", "some-encoder")
+    assert run.models["some-encoder"].repo == "owner/some-encoder"
+    boxes = run.config.lm.planted.ladders["start"].boxes["start"]
+    assert boxes == {f"{model}/start": "score" for model in run.config.lm.models}
+    assert "cost: 3 trainings of 150 steps, each on 32 rows; each model labels 384 texts" in capsys.readouterr().out
+
+
+def write(files: dict[str, str | bytes]) -> None:
+    for name, content in files.items():
+        Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+P = BASE + MODEL
+LONG = reviews(tuple(f"class {n}" for n in range(61)), 130)
+BAD = {
+    "missing file": ({}, ["--data", "nowhere.csv", *P[2:]], "nowhere.csv: there is no such file; correct the path"),
+    "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder; name a file in it"),
+    "an ending that is not read": ({"r.xlsx": b"PK"}, ["--data", "r.xlsx", *P[2:]], "r.xlsx: is none of .jsonl"),
+    "binary file": ({"reviews.csv": b"\xff\xfe\x00\x81"}, P, "reviews.csv: is not UTF-8"),
+    "empty file": ({"reviews.csv": ""}, P, "reviews.csv: does not begin with the names of its columns"),
+    "a header alone": ({"reviews.csv": "review,stars\n"}, P, "reviews.csv: has no rows; give a file"),
+    "rows of different lengths": ({"reviews.csv": "review,stars\na,b,c\n"}, P, "reviews.csv, row 2: has 3 cells"),
+    "broken JSON lines": ({"r.jsonl": "{]\n"}, ["--data", "r.jsonl", *P[2:]], "r.jsonl, row 1: is not JSON"),
+    "JSON that is no list": ({"r.json": "{}"}, ["--data", "r.json", *P[2:]], "r.json: holds a dict, not a list"),
+    "not Parquet": ({"r.parquet": "x"}, ["--data", "r.parquet", *P[2:]], "r.parquet: is no Parquet file"),
+    "no such text column": ({}, ["--data", "reviews.csv", "--text", "body", *P[4:]], "no column 'body' (--text);"),
+    "no such label column": ({}, [*P, "--label", "mark"], "reviews.csv: has no column 'mark' (--label); there are"),
+    "one column for both": ({}, [*P, "--label", "review"], "column 'review' is named for texts and for labels"),
+    "three text columns": ({}, [*P, "--text", "stars", "--text", "x"], "--text names 3 columns"),
+    "a text column twice": ({}, [*P, "--text", "review"], "--text names column 'review' twice"),
+    "unclear columns": (
+        {"reviews.csv": "a,b,c\nw x,1,2\ny z,2,1\np q,1,1\nr s,2,2\n"}, ["--data", "reviews.csv", *P[6:]],
+        "which column holds the labels is not clear; name it by --label: 'a', 'b', 'c'",
+    ),
+    "one class": ({"reviews.csv": reviews(("5",))}, P, "column 'stars': has one class, '5'; a choice needs rows"),
+    "61 classes": ({"reviews.csv": LONG}, P, "has 61 different labels ('class 0', 'class 1', 'class 2' ...), and a"),
+    "no label at all": ({"reviews.csv": reviews(("",))}, P, "column 'stars': has no label; label some rows"),
+    "empty text column": (
+        {"reviews.csv": "review,stars\n" + ",1\n,5\n" * 9}, P,
+        "reviews.csv, column 'review': has no text in any row; name the column of texts by --text",
+    ),
+    "mostly empty texts": ({"reviews.csv": reviews() + ",1\n" * 50}, P, "is empty in 50 of 90 rows; fill it"),
+    "one text": ({"reviews.csv": "review,stars\nsame,1\nsame,5\n"}, P, "has the same text in all rows"),
+    "many copies": (
+        {"reviews.csv": "review,stars\n" + reviews(count=20).split("\n", 1)[1] * 4}, P,
+        "both are drawn from reviews.csv: remove the repeated rows there",
+    ),
+    "too few rows": ({"reviews.csv": reviews(count=2)}, P, "no rows are left"),
+    "a test file with other columns": (
+        {"t.csv": "body,stars\na,1\n"}, [*P, "--test", "t.csv"], "t.csv: has no column 'review'; name its columns as",
+    ),
+    "a test file elsewhere": (
+        {"sub/t.csv": reviews()}, [*P, "--test", "sub/t.csv"], "sub/t.csv: is in another folder than reviews.csv",
+    ),
+    "all training texts in the test file": (
+        {"t.csv": reviews()}, [*P, "--test", "t.csv"], "training rows hold a text of the test split",
+    ),
+    "two files of one name": ({"reviews.tsv": "a\tb\n"}, P, "reviews.csv: reviews.tsv stands beside it"),
+    "no candidates": ({}, BASE[:6], "what is to be compared? give --prompts FILE and --model ID"),
+    "both kinds": ({}, [*P, "--models", "a,b"], "--models compares models, --prompts and --model compare prompts"),
+    "prompts without a model": ({}, BASE, "which model gets these prompts? give --model, one of smollm2-135m"),
+    "unknown model": ({}, [*BASE, "--model", "gpt-9"], "--model gpt-9: is neither in config/models.yaml (smollm2-135m"),
+    "a folder that is no model": ({"m/x": ""}, [*BASE, "--model", "m"], "m: has no config.json, so it is no saved"),
+    "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names 1, and an order of so few"),
+    "a model twice": ({}, [*BASE[:6], "--models", "minilm-l6,gpt2,minilm-l6"], "--models: 'minilm-l6' is named twice"),
+    "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
+    "a score that is none": ({}, [*P, "--score", "best"], "--score best: is neither first_token nor sequence"),
+    "no such prompts": ({}, [*BASE[:6], "--prompts", "p.yaml", *MODEL], "p.yaml: No such file or directory"),
+    "prompts that are no YAML": ({"prompts.yaml": "- {"}, P, "prompts.yaml: not valid YAML"),
+    "prompts that are no list": ({"prompts.yaml": "a: b"}, P, "prompts.yaml: must hold a list of prompts, each"),
+    "an empty list of prompts": ({"prompts.yaml": "[]"}, P, "prompts.yaml: must hold a list of prompts, each"),
+    "a prompt without the placeholder": (
+        {"prompts.yaml": "- template: Good or bad?\n"}, P, "prompt 1: its template has no name in braces, and a text",
+    ),
+    "a prompt with another placeholder": (
+        {"prompts.yaml": PROMPTS + "- template: '{body}?'\n"}, P, "prompt 3: its template has {body}, and a text",
+    ),
+    "a prompt with a single brace": ({"prompts.yaml": "- template: '{text} }'\n"}, P, "template has a single brace"),
+    "a prompt without a template": ({"prompts.yaml": "- id: one\n"}, P, "prompts.yaml, entry 1 (one), key template"),
+    "a prompt that is a text": ({"prompts.yaml": "- '{text}'\n"}, P, "prompts.yaml, entry 1: must be a mapping"),
+    "an unknown key of a prompt": (
+        {"prompts.yaml": "- {template: '{text}', verbaliser: {}}\n"}, P, "did you mean verbalizers?",
+    ),
+    "duplicate ids": (
+        {"prompts.yaml": "[{id: a, template: '{text}'}, {id: a, template: '{text}!'}]"}, P, "id 'a' is given to 2",
+    ),
+    "verbalizers of other classes": (
+        {"prompts.yaml": "[{template: '{text}', verbalizers: {bad: [bad], good: [good]}}]"}, P,
+        "verbalizers must name the classes 1, 5, not bad, good",
+    ),
+    "one word for two classes": (
+        {"prompts.yaml": "[{template: '{text}', verbalizers: {'1': [a], '5': [A]}}]"}, P, "'A' stands for 1 and for 5",
+    ),
+    "words that begin alike": (
+        {"reviews.csv": reviews(("topic 1", "topic 2"))}, P, "begin with the same word 'topic', and classes are told",
+    ),
+    "no unlabelled file": ({}, [*P, "--unlabelled", "u.txt"], "u.txt: there is no such file; correct the path"),
+    "an empty unlabelled file": ({"u.txt": "\n \n"}, [*P, "--unlabelled", "u.txt"], "u.txt: has no text; give a file"),
+    "few unlabelled texts": ({"u.txt": "a\nb\n"}, [*P, "--unlabelled", "u.txt"], "u.txt: has 2 different texts, and"),
+    "a binary unlabelled file": ({"u.txt": b"\x80\x81"}, [*P, "--unlabelled", "u.txt"], "u.txt, row 1: is not UTF-8"),
+}  # fmt: skip
+
+
+def tree() -> set[str]:
+    return {path.as_posix() for path in Path().rglob("*")}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(case, monkeypatch, capsys):
+    files, arguments, message = BAD[case]
+    Path("sub").mkdir()
+    Path("m").mkdir()
+    write(files)
+    before = tree()
+    assert fute(monkeypatch, "new", "mine", *arguments) == 1
+    told = capsys.readouterr()
+    assert message in told.err and told.err.startswith("fute: ") and told.err.count("\n") == 1, told.err
+    assert told.out == "" and tree() == before and "Value error" not in told.err and ".tmp" not in told.err
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("My Reviews", "'My Reviews' cannot name a run: "),
+        ("my_reviews", "'my_reviews' cannot name a run: "),
+        ("sa", "'sa' is the name of a shipped task or dataset; take another one"),
+        ("imdb", "'imdb' is the name of a shipped task or dataset"),
+        ("sub", "sub: exists already; name a new folder, or remove this one first"),
+        ("nowhere/mine", "nowhere: is no folder; make it, or name the run elsewhere"),
+    ],
+)
+def test_bad_names_are_one_line_and_leave_nothing(name, message, monkeypatch, capsys):
+    Path("sub").mkdir()
+    before = tree()
+    assert fute(monkeypatch, "new", name, *P) == 1
+    told = capsys.readouterr()
+    assert message in told.err and told.err.count("\n") == 1 and tree() == before, told.err
+
+
+def test_nothing_is_left_where_the_disk_is_full(monkeypatch):
+    def full(*_):
+        raise FrontError("the disk is full")
+
+    monkeypatch.setattr(new, "load_run", full)
+    before = tree()
+    with pytest.raises(FrontError, match="the disk is full"):
+        new.new_run(new.Wanted(Path("mine"), Path("reviews.csv"), prompts=Path("prompts.yaml"), model="smollm2-135m"))
+    assert tree() == before
+
+
+def planned(name: str) -> Plan:
+    """The plan of a run that `fute new` made, from the project's folder as in the workflow."""
+    path = Path(name, "run.yaml").absolute()
+    with contextlib.chdir(PROJECT):
+        plan = Plan(load_run(path), ())
+        assert plan.vector_batches.items, "what reads data and models finds them"
+        return plan
+
+
+def test_a_plan_finds_the_data_and_u(monkeypatch):
+    Path("u.txt").write_text("\n".join(texts(20)))
+    Path("data").mkdir()
+    Path("reviews.csv").rename("data/reviews.csv")
+    data = ["--data", "data/reviews.csv", *BASE[2:], *MODEL]
+    assert fute(monkeypatch, "new", "one", *data) == 0
+    assert fute(monkeypatch, "new", "two", *data, "--unlabelled", "u.txt") == 0
+    plan = planned("one")
+    assert [file["part"] for file in plan.data.source("one-data")["files"]] == ["both"]
+    assert plan.data.unsup_source("one")["files"][0]["path"] == "pool.jsonl"
+    assert planned("two").data.unsup_source("two")["files"][0]["path"] == "unlabelled.jsonl"
+
+
+def test_a_plan_of_models_asks_for_their_vectors(monkeypatch):
+    assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base,gpt2") == 0
+    files = planned("start").lm.planted_files()
+    assert sorted(path.rpartition("/mte/")[2] for path in files if "/mte/" in path) == [
+        f"{model}/start.safetensors" for model in ("bert-base", "gpt2", "minilm-l6")
+    ]

@@ -1,0 +1,73 @@
+"""`fute rank` of a run's folder: its own datasets, and only results of its own candidates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.synthetic_lm import GATE
+
+from fute.front import new
+from fute.front.new import Wanted, new_run
+from fute.front.rank import rank_run
+from fute.paper.terminal import NoResults
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
+    rows = "".join(f"the text of number {n},{['no', 'yes'][n % 2]}\n" for n in range(40))
+    Path("d.csv").write_text("text,label\n" + rows)
+    Path("p.yaml").write_text("[{template: 'Yes? {text}'}, {template: 'No? {text}'}]")
+    new_run(Wanted(Path("mine"), Path("d.csv"), prompts=Path("p.yaml"), model="smollm2-135m"))
+    new_run(Wanted(Path("start"), Path("d.csv"), models=("bert-base", "gpt2", "minilm-l6")))
+    Path("results/evaluation").mkdir(parents=True)
+
+
+def write(name: str, rows: list[dict]) -> None:
+    pd.DataFrame(rows).to_csv(Path("results/evaluation") / f"{name}.csv", index=False)
+
+
+def prompts(*ids: str) -> None:
+    front = {"method": "labelcov", "model": "smollm2-135m", "dataset": "mine-data"}
+    write("similarities", [front | {"prompt": name, "cosine": n / 10, "category": "mine"} | GATE
+                           for n, name in enumerate(ids)])  # fmt: skip
+    write("controls", [front | {"sd_residual": float("nan"), "null_sd_prompts": 0.02, "null_max": 0.05}])
+
+
+def test_the_prompts_of_a_run_with_their_words(capsys):
+    capsys.readouterr()
+    prompts("mine-1", "mine-2")
+    rank_run("mine", Path("results"), "table")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Prompts of smollm2-135m for mine-data" in said and "No? {text}" in said
+    assert said.endswith(
+        "use prompt mine-2; it is ahead of every other prompt by more than permuted labels can explain"
+    )
+
+
+def test_results_of_other_prompts_are_not_shown():
+    prompts("mine-1", "mine-3")
+    with pytest.raises(NoResults, match=r"mine: the results are of other prompts \(mine-2, mine-3\): `fute run mine`"):
+        rank_run("mine", Path("results"), "table")
+
+
+def test_before_it_ran_it_says_what_to_run():
+    with pytest.raises(NoResults, match=r"^mine has no results yet \(.*: `fute run mine` makes them$"):
+        rank_run("mine", Path("results"), "table")
+    with pytest.raises(NoResults, match=r"^start has no results yet \(.*: `fute run start` makes them$"):
+        rank_run("start", Path("results"), "table")
+
+
+def test_models_to_start_from(capsys):
+    capsys.readouterr()
+    front = {"test": "start", "method": "labelcov", "target": "start", "source": "start"}
+    cosines = {"bert-base": (0.5, 60.0), "gpt2": (0.3, 70.0), "minilm-l6": (0.1, 80.0)}
+    write("planted_similarities", [front | {"model": model, "cosine": cosine, "quality": score} | GATE
+                                   for model, (cosine, score) in cosines.items()])  # fmt: skip
+    rank_run("start", Path("results"), "table")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Models for start" in said and "the best score, 80.0 %, is that of model minilm-l6" in said
+    assert "Kendall's tau with the order is -1.00" in said and "use model bert-base; whether the next" in said

@@ -1,0 +1,225 @@
+"""The order of a run's candidates, what it rests on, and what is said of it: on evaluations written by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.synthetic_lm import GATE
+
+from fute.artifacts import gzip_bytes, jsonl_bytes
+from fute.front.rank import rank_run
+from fute.paper.candidates import APART, advice, as_json, kendall, rankings
+from fute.paper.terminal import NoResults
+
+NAN = float("nan")
+NO_GATE = {f"{kind}_learned": "" for kind in ("mte", "dte")}
+BY_COVARIANCE = {"p-1": 0.10, "p-2": 0.40, "p-3": 0.42, "p-4": -0.20}
+BY_LORA = {"p-1": 0.70, "p-2": 0.71, "p-3": 0.72, "p-4": 0.73}
+ACCURACY = {"p-1": 40.0, "p-2": 70.0, "p-3": 65.0, "p-4": 20.0}
+
+
+def similar(method: str, cosines: dict[str, float], **more) -> list[dict]:
+    gate = NO_GATE if method == "labelcov" else GATE
+    front = {"method": method, "model": "m", "dataset": "stars", "category": "stars"}
+    return [
+        front | {"prompt": prompt, "cosine": cosine, "no_vector": "", "unknown_tokens": 0.0} | gate | more
+        for prompt, cosine in cosines.items()
+    ]
+
+
+def write(results: Path, **tables: list[dict]) -> Path:
+    (results / "evaluation").mkdir(parents=True, exist_ok=True)
+    for name, rows in tables.items():
+        pd.DataFrame(rows).to_csv(results / "evaluation" / f"{name}.csv", index=False)
+    return results
+
+
+def control(method: str, **values: float) -> dict:
+    none = {"sd_residual": NAN, "null_sd_prompts": NAN, "null_max": NAN}
+    return {"method": method, "model": "m", "dataset": "stars"} | none | values
+
+
+def scored(accuracy: dict[str, float]) -> list[dict]:
+    return [{"model": "m", "dataset": "stars", "prompt": p, "n": 50, "accuracy": a} for p, a in accuracy.items()]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Four prompts by two methods. The noise of LabelCov is that of permuted labels, LoRA's that of order seeds."""
+    controls = [control("labelcov", null_sd_prompts=0.05, null_max=0.12), control("tupate-lora", sd_residual=0.001)]
+    rows = similar("labelcov", BY_COVARIANCE) + similar("tupate-lora", BY_LORA)
+    return write(tmp_path, similarities=rows, controls=controls, performance=scored(ACCURACY))
+
+
+def only(results: Path):
+    (ranking,) = rankings(results, ["stars"])
+    return ranking
+
+
+def test_the_first_method_decides_and_the_others_stand_beside_it(results):
+    ranking = only(results)
+    assert ranking.order == ("p-3", "p-2", "p-1", "p-4")
+    assert ranking.methods["labelcov"].ranks.to_dict() == {"p-3": 1, "p-2": 2, "p-1": 3, "p-4": 4}
+    assert ranking.methods["tupate-lora"].ranks.to_dict() == {"p-4": 1, "p-3": 2, "p-2": 3, "p-1": 4}
+    # of six pairs of prompts the methods order three alike (2-1, 3-1, 3-2)
+    assert ranking.agreement == {("labelcov", "tupate-lora"): pytest.approx(0.0)}
+    # the order and the accuracies differ in one pair of six (2 and 3)
+    assert ranking.check == pytest.approx(4 / 6) and ranking.rows == 50
+
+
+def test_gaps_are_compared_with_noise(results):
+    ranking = only(results)
+    assert ranking.first.bound == pytest.approx(1.96 * 2**0.5 * 0.05) and pytest.approx(2.7719, abs=1e-4) == APART
+    assert [ranking.gap(place) for place in range(3)] == pytest.approx([0.02, 0.30, 0.30])
+    assert [ranking.told_apart(place) for place in range(4)] == [False, True, True, None]
+    assert ranking.tied_with_best == ("p-3", "p-2")
+    assert ranking.methods["tupate-lora"].bound == pytest.approx(APART * 0.001)
+    assert advice(ranking) == "use prompt p-3; prompts p-3 and p-2 cannot be told apart on these data"
+
+
+def test_a_best_prompt_that_stands_alone(results):
+    write(results, similarities=similar("labelcov", BY_COVARIANCE | {"p-3": 0.9}))
+    assert advice(only(results)) == (
+        "use prompt p-3; it is ahead of every other prompt by more than permuted labels can explain"
+    )
+
+
+def test_a_best_prompt_no_better_than_permuted_labels(results):
+    write(results, similarities=similar("labelcov", {"p-1": 0.11, "p-2": 0.1, "p-3": 0.02, "p-4": -0.3}))
+    assert advice(only(results)) == (
+        "use prompt p-1 only for want of a better one: its answers follow the labels no more than permuted ones do; "
+        "prompts p-1, p-2 and p-3 cannot be told apart on these data"
+    )
+
+
+def test_a_method_that_did_not_learn_takes_no_part(results):
+    rows = similar("tupate-lora", BY_LORA, dte_learned="no") + similar("labelcov", BY_COVARIANCE)
+    write(results, similarities=rows)
+    ranking = only(results)
+    assert list(ranking.methods) == ["labelcov"] and ranking.left_out == {"tupate-lora": "did not learn stars"}
+    write(results, similarities=similar("tupate-lora", BY_LORA, dte_learned="no"))
+    ranking = only(results)
+    assert not ranking.methods and ranking.order == tuple(BY_LORA) and ranking.tied_with_best == ()
+    assert advice(ranking).startswith(
+        "no prompt can be recommended: FUTE + TuPaTE by LoRA did not learn stars; take more labelled rows"
+    )
+
+
+def test_a_candidate_that_was_not_learned_has_no_rank_and_stands_last(results):
+    rows = similar("labelcov", BY_COVARIANCE)
+    rows[2] |= {"cosine": 0.0, "no_vector": "the output is the same for all texts"}
+    write(results, similarities=rows)
+    ranking = only(results)
+    assert ranking.order == ("p-2", "p-1", "p-4", "p-3") and pd.isna(ranking.first.ranks["p-3"])
+    assert ranking.gap(2) != ranking.gap(2) and ranking.told_apart(2) is None
+    rows[0]["no_vector"] = rows[1]["no_vector"] = "the same"
+    write(results, similarities=rows)
+    assert only(results).left_out == {"labelcov": "learned 1 of 4 candidates"}
+
+
+def test_without_controls_nothing_is_called_apart(results):
+    write(results, similarities=similar("labelcov", BY_COVARIANCE), controls=[control("taskemb")])
+    ranking = only(results)
+    assert ranking.told_apart(0) is None
+    assert advice(ranking).startswith("use prompt p-3; whether the next differs is not known")
+
+
+def test_equal_candidates_and_single_ones(results):
+    write(results, similarities=similar("labelcov", dict.fromkeys(("p-1", "p-2"), 0.5)))
+    assert only(results).first.ranks.to_dict() == {"p-1": 1.5, "p-2": 1.5}
+    assert advice(only(results)) == "nothing to choose by: prompts p-1 and p-2 score alike on these data"
+    write(results, similarities=similar("labelcov", {"p-1": 0.5}))
+    assert advice(only(results)) == "there is one prompt, p-1: name a second one to choose from"
+
+
+def test_kendall_counts_pairs_that_both_rank():
+    one = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": NAN})
+    assert kendall(one, pd.Series({"a": 1.0, "b": 3.0, "c": 2.0, "d": 4.0})) == pytest.approx(1 / 3)
+    assert pd.isna(kendall(one, pd.Series({"a": 1.0, "d": 2.0}))) and pd.isna(kendall(one, one * 0 + 1))
+
+
+def test_tokens_are_read_from_the_labels_of_u(results):
+    folder = results / "labels/m/p-2"
+    folder.mkdir(parents=True)
+    rows = [{"prompt_tokens": 30}, {"prompt_tokens": 40, "reasoning_tokens": 10}]
+    (folder / "stars.jsonl.gz").write_bytes(gzip_bytes(jsonl_bytes(rows)))
+    assert only(results).tokens.dropna().to_dict() == {"p-2": 40.0}
+    (folder / "stars.jsonl.gz").write_bytes(gzip_bytes(jsonl_bytes([{"prompt_tokens": None}])))
+    assert only(results).tokens.dropna().empty, "a server did not count"
+
+
+def test_the_table_ends_in_what_to_do(results, capsys):
+    rank_run("stars", results, "table")
+    lines = " ".join(capsys.readouterr().out.split())
+    assert lines.endswith("use prompt p-3; prompts p-3 and p-2 cannot be told apart on these data")
+    assert "Prompts of m for stars" in lines and "~: no more than chance" in lines
+    assert "permuted labels move a score by 0.0500 (standard deviation)" in lines
+    assert "two scores differ if they are over 0.1386 apart" in lines
+    assert (
+        "On 50 test rows the best score, 70.0 %, is that of prompt p-2; Kendall's tau with the order is 0.67." in lines
+    )
+    assert "agree with Kendall's tau 0.00" in lines
+
+
+def test_a_ranking_without_labels_on_test_rows_says_that_it_cannot_be_checked(results, capsys):
+    (results / "evaluation/performance.csv").unlink()
+    rank_run("stars", results, "table")
+    assert "no scores on labelled test rows, so this order cannot be checked" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_json_has_the_values_of_the_table(results, capsys):
+    rank_run("stars", results, "json")
+    (value,) = json.loads(capsys.readouterr().out)
+    assert value == as_json(only(results))
+    assert value["candidates"][0] == {
+        "place": 1, "candidate": "p-3", "labelcov_score": 0.42, "labelcov_rank": 1.0, "tupate-lora_score": 0.72,
+        "tupate-lora_rank": 2.0, "gap": pytest.approx(0.02), "told_apart": False, "accuracy": 65.0,
+        "tokens_per_text": None,
+    }  # fmt: skip
+    assert value["methods"]["labelcov"] == {
+        "noise": 0.05, "noise_of": "permuted labels", "permuted_labels_at_most": 0.12,
+    }  # fmt: skip
+    assert value["cannot_be_told_from_best"] == ["p-3", "p-2"] and value["test_rows"] == 50
+
+
+def test_csv_has_one_row_per_candidate(results, capsys):
+    rank_run("stars", results, "csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["candidate"] for row in rows] == ["p-3", "p-2", "p-1", "p-4"]
+    assert (rows[0]["labelcov_score"], rows[0]["told_apart"], rows[3]["gap"]) == ("0.42", "False", "")
+
+
+def lm_rows() -> list[dict]:
+    own = {"a": 0.3, "b": 0.5, "c": 0.1}
+    front = {"method": "labelcov", "target": "stars", "no_vector": "", "unknown_tokens": 0.0} | NO_GATE
+    rows = [front | {"model": model, "source": "stars", "cosine": cosine} for model, cosine in own.items()]
+    rows += [front | {"model": "a", "source": source, "cosine": c} for source, c in (("films", 0.2), ("news", 0.6))]
+    return [*rows, front | {"model": "b", "source": "news", "cosine": 0.2}]
+
+
+def test_models_of_the_target_and_sources_are_two_rankings(tmp_path):
+    runs = [{"model": "a", "target": "stars", "source": source, "seed": seed, "score": score + seed}
+            for source, score in (("films", 50.0), ("news", 60.0), ("none", 55.0)) for seed in (0, 1)]  # fmt: skip
+    results = write(tmp_path, lm_similarities=lm_rows(), transfer=runs)
+    folder = results / "finetuned/b"
+    folder.mkdir(parents=True)
+    (folder / "stars.score.json").write_text(json.dumps({"mean": 71.5}))
+    models, sources = rankings(results, ["stars"])
+    assert (models.kind, models.order, models.quality.dropna().to_dict()) == ("model", ("b", "a", "c"), {"b": 71.5})
+    assert (sources.kind, sources.model, sources.order) == ("source", "a", ("news", "films"))
+    assert sources.quality.to_dict() == {"films": 50.5, "news": 60.5} and sources.check == pytest.approx(1.0)
+    assert advice(models).startswith("use model b; whether the next differs is not known")
+
+
+def test_an_unknown_dataset_names_those_that_there_are(results):
+    with pytest.raises(NoResults, match=r"no similarities for dataset 'moons'; there are stars: run the workflow"):
+        rankings(results, ["moons"])
+    with pytest.raises(NoResults, match=r"similarities\.csv is missing; make it by running"):
+        rankings(results / "elsewhere", ["stars"])
