@@ -46,7 +46,11 @@ def read_table(path: Path) -> Table:
         raise FrontError(str(error)) from None
     if not rows:
         raise FrontError(f"{path}: has no rows; give a file with one text and its label per row")
-    return Table(path, rows, tuple(dict.fromkeys(name for row in rows for name in row)))
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
+    if len(names) == 1 and (marks := [mark for mark in ";\t|" if mark in names[0]]):
+        remedy = "name it .tsv" if marks == ["\t"] else "save it with commas"
+        raise FrontError(f"{path}: has one column, {names[0]!r}, with {marks[0]!r} between its parts; {remedy}")
+    return Table(path, rows, names)
 
 
 def text_columns(table: Table, given: Sequence[str], label: str | None) -> tuple[str, ...]:

@@ -102,7 +102,11 @@ def new_run(wanted: Wanted) -> None:
             said += _prompts_said(wanted, run) if wanted.prompts else []
         except (ConfigError, PromptError) as error:
             shown = str(error).replace(str(temporary), str(wanted.folder)).splitlines()
-            raise FrontError("; ".join(line.strip().replace("Value error, ", "") for line in shown)) from None
+            raise FrontError(
+                "; ".join(
+                    line.strip().replace("Value error, ", "").replace("or score:", "or --score") for line in shown
+                )
+            ) from None
         temporary.chmod(0o755)
         temporary.rename(folder)
     finally:
