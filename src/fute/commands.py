@@ -96,7 +96,7 @@ def new(
     new_run(Wanted(folder, data, test, tuple(text or ()), label, prompts, model, named, unlabelled, server, score))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(context_settings={"allow_extra_args": True, "allow_interspersed_args": False})
 def run(context: typer.Context, name: Annotated[str, typer.Argument(help="folder that `fute new` made")]) -> None:
     """Run Snakemake with the settings of a run; further arguments are Snakemake's."""
     from fute.front.run import run_snakemake

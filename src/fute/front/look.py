@@ -40,13 +40,21 @@ def read_table(path: Path) -> Table:
         raise FrontError(f"{path}: there is no such file; correct the path")
     if not any(path.name.endswith(ending) for ending in READERS):
         raise FrontError(f"{path}: is none of {', '.join(READERS)}; save it as one of them")
+    if path.name.endswith(".csv"):
+        with path.open("rb") as stream:
+            first = stream.readline()
+        if b"\t" in first and b"," not in first:
+            raise FrontError(f"{path}: has tabs between its columns; name it {path.stem}.tsv")
     try:
         rows = [row for _, row in read_table_rows(path)]
     except (BadRow, SourceError) as error:
         raise FrontError(str(error)) from None
     if not rows:
         raise FrontError(f"{path}: has no rows; give a file with one text and its label per row")
-    return Table(path, rows, tuple(dict.fromkeys(name for row in rows for name in row)))
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
+    if len(names) == 1 and (marks := [mark for mark in ";|" if mark in names[0]]):
+        raise FrontError(f"{path}: has one column, {names[0]!r}, with {marks[0]!r} in it; save it with commas")
+    return Table(path, rows, names)
 
 
 def text_columns(table: Table, given: Sequence[str], label: str | None) -> tuple[str, ...]:

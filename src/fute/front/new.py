@@ -101,8 +101,9 @@ def new_run(wanted: Wanted) -> None:
             run = load_run(temporary / RUN_FILE, PROJECT / "config")
             said += _prompts_said(wanted, run) if wanted.prompts else []
         except (ConfigError, PromptError) as error:
-            shown = str(error).replace(str(temporary), str(wanted.folder)).splitlines()
-            raise FrontError("; ".join(line.strip().replace("Value error, ", "") for line in shown)) from None
+            shown = str(error).replace(str(temporary), str(wanted.folder)).replace("Value error, ", "")
+            shown = shown.replace("or score: sequence", "or --score sequence")
+            raise FrontError("; ".join(map(str.strip, shown.splitlines()))) from None
         temporary.chmod(0o755)
         temporary.rename(folder)
     finally:

@@ -24,7 +24,7 @@ REGISTRY = """
 registry:
 """
 DATA = """
-# Rows of the datasets: at most `test_rows` to check on; none are kept for early stopping, as nothing is trained.
+# Rows of the datasets: at most `test_rows` to check on; none are kept for early stopping.
 """
 UNSUP = """
 # U, the unlabelled texts that every candidate labels: {source}.

@@ -139,6 +139,12 @@ def test_labels_of_any_kind(monkeypatch):
     assert run.datasets["mine-data"].class_of(True) == "true"
 
 
+def test_classes_that_begin_alike_are_scored_whole_on_request(monkeypatch):
+    Path("reviews.csv").write_text(reviews(("topic 1", "topic 2")))
+    assert fute(monkeypatch, "new", "mine", *P, "--score", "sequence") == 0
+    assert load_run(Path("mine/run.yaml"), PROJECT / "config").config.llm.engine.score == "sequence"
+
+
 def test_a_server_and_a_folder(monkeypatch):
     server = ["--model", "Qwen/Qwen2", "--server", "http://localhost:8000/v1"]
     assert fute(monkeypatch, "new", "served", *BASE, *server) == 0
@@ -187,6 +193,8 @@ BAD = {
         {"reviews.csv": "a,b,c\nw x,1,2\ny z,2,1\np q,1,1\nr s,2,2\n"}, ["--data", "reviews.csv", *P[6:]],
         "which column holds the labels is not clear; name it by --label: 'a', 'b', 'c'",
     ),
+    "semicolons": ({"reviews.csv": reviews().replace(",", ";")}, P, "with ';' in it; save it with commas"),
+    "tabs": ({"reviews.csv": reviews().replace(",", "\t")}, P, "has tabs between its columns; name it reviews.tsv"),
     "one class": ({"reviews.csv": reviews(("5",))}, P, "column 'stars': has one class, '5'; a choice needs rows"),
     "61 classes": ({"reviews.csv": LONG}, P, "has 61 different labels ('class 0', 'class 1', 'class 2' ...), and a"),
     "no label at all": ({"reviews.csv": reviews(("",))}, P, "column 'stars': has no label; label some rows"),
@@ -247,7 +255,8 @@ BAD = {
         {"prompts.yaml": "[{template: '{text}', verbalizers: {'1': [a], '5': [A]}}]"}, P, "'A' stands for 1 and for 5",
     ),
     "words that begin alike": (
-        {"reviews.csv": reviews(("topic 1", "topic 2"))}, P, "begin with the same word 'topic', and classes are told",
+        {"reviews.csv": reviews(("topic 1", "topic 2"))}, P, 
+        "by the first token: choose other words, or --score sequence",
     ),
     "no unlabelled file": ({}, [*P, "--unlabelled", "u.txt"], "u.txt: there is no such file; correct the path"),
     "an empty unlabelled file": ({"u.txt": "\n \n"}, [*P, "--unlabelled", "u.txt"], "u.txt: has no text; give a file"),

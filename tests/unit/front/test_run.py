@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
+from fute import cli
 from fute.front.places import PROJECT, NoRun
-from fute.front.run import command, run_snakemake
+from fute.front.run import command
 
 
 @pytest.fixture
@@ -48,8 +50,12 @@ def test_it_prints_the_command_and_becomes_it(mine, monkeypatch, capsys):
     became = []
     monkeypatch.setattr(os, "execvp", lambda *words: became.append((*words, Path.cwd())))
     monkeypatch.setenv("PATH", "/bin")
-    run_snakemake("mine", ["-n", "a b"])
-    words = ["snakemake", "--configfile", str(mine), "--cores", "all", "-n", "a b"]
+    given = ["-n", "--config", "a=b c", "--", "paper", "--help"]
+    monkeypatch.setattr(sys, "argv", ["fute", "run", "mine", *given])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    words = ["snakemake", "--configfile", str(mine), "--cores", "all", *given]
     assert became == [("snakemake", words, PROJECT)]
     assert capsys.readouterr().out == f"cd {PROJECT} && {shlex.join(words)}\n"
 
