@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,13 @@ def test_the_registry_that_ships_is_not_changed_by_a_run(tmp_path):
     assert read_yaml(REGISTRIES / "categories.yaml") == before
     with pytest.raises(ConfigError, match="there is no category 'stars'"):
         parse_run(values({}), REGISTRIES, "my.yaml")
+
+
+def test_the_example_of_the_docs_is_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "docs/own-data.md").read_text(encoding="utf8")
+    (tmp_path / "run.yaml").write_text(re.search(r"```yaml\n(name: my-reviews\n.*?)```", text, re.DOTALL)[1])
+    data(tmp_path)
+    made = Plan(load_run(tmp_path / "run.yaml", REGISTRIES), (), tmp_path)
+    assert [prompt.cot for prompt in made.run.prompts.values()] == [False, True]
+    assert len(made.vector_batches.items) == 3, "a dataset's vector and two prompts'"
