@@ -182,8 +182,12 @@ def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[
 def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
     none = pd.Series(dtype=float)
     own = similar[similar["source"] == dataset]
+    scores = {model: _own_score(results, model, dataset) for model in dict.fromkeys(own["model"])}
+    if (planted := results / "evaluation" / LADDERS).is_file():  # boxes made for a test are no candidates
+        boxes = read_evaluation(planted, "model", "target")
+        made = {model for model in boxes[boxes["target"] == dataset]["model"] if math.isnan(scores.get(model, 0))}
+        own = own[~own["model"].isin(made)]
     if own["model"].nunique() > 1:
-        scores = {model: _own_score(results, model, dataset) for model in dict.fromkeys(own["model"])}
         yield _ranking(own, "model", dataset, "", "model", pd.DataFrame(), pd.Series(scores), 0, none)
     for model, rows in similar[similar["source"] != dataset].groupby("model", sort=False):
         if rows["source"].nunique() < 2:  # a plug-in is one black box

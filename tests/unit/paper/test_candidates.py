@@ -218,6 +218,16 @@ def test_models_of_the_target_and_sources_are_two_rankings(tmp_path):
     assert advice(models).startswith("use model b; whether the next differs is not known")
 
 
+def test_boxes_that_were_made_for_a_planted_test_are_no_candidates(tmp_path):
+    boxes = [{"test": "flips", "target": "stars", "model": model} for model in ("a", "b", "c")]
+    results = write(tmp_path, lm_similarities=lm_rows(), planted_similarities=boxes)
+    assert [ranking.kind for ranking in rankings(results, ["stars"])] == ["source"]
+    for name in "ab":  # fine-tuned models that are also in the test
+        (results / "finetuned" / name).mkdir(parents=True)
+        (results / "finetuned" / name / "stars.score.json").write_text(json.dumps({"mean": 71.5}))
+    assert rankings(results, ["stars"])[0].order == ("b", "a")
+
+
 def test_an_unknown_dataset_names_those_that_there_are(results):
     with pytest.raises(NoResults, match=r"no similarities for dataset 'moons'; there are stars: run the workflow"):
         rankings(results, ["moons"])
