@@ -1,4 +1,4 @@
-"""Commands around a run on a cluster: `fute prefetch`, `fute plan`, `fute cluster clean`.
+"""Commands around a run on a cluster: `fute check`, `fute prefetch`, `fute plan`, `fute cluster clean`.
 
 Each command imports what it needs when it runs, so that this file is quick to load.
 """
@@ -42,6 +42,24 @@ def _planned(configfile: Path, values: list[str]) -> tuple[Plan, tuple[str, ...]
         settings[key] = settings[key] | parsed if merges else parsed
     run = parse_run(settings, Path("config"), str(configfile), [configfile])
     return Plan(run), ("--config", *values) if values else ()
+
+
+@app.command()
+def check(
+    configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
+    profile: Annotated[list[Path], typer.Option(help="of Snakemake, e.g. profiles/slurm; repeatable")] = [],  # noqa: B006
+    node: Annotated[bool, typer.Option("--node", help="this is a GPU node: look at its driver and compiler")] = False,
+) -> None:  # fmt: skip
+    """Compare what a run needs with what is here, one line each; exit status 1 if the run could not start."""
+    from fute.cluster.check import check as step
+
+    run_plan, _ = _planned(configfile, config)
+    faults = 0
+    for finding in step(run_plan, profile, node=node):
+        typer.echo(finding)
+        faults += finding.state == "fault"
+    typer.echo(f"{faults} to be mended" if faults else "the run can start")
+    raise typer.Exit(1 if faults else 0)
 
 
 @app.command()

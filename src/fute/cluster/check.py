@@ -1,0 +1,291 @@
+"""`fute check`: what a run needs against what is here, before its first job."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from fute import paths
+from fute.cluster.cost import disk_bytes
+from fute.cluster.job_needs import JobNeeds
+from fute.cluster.prefetch import TOKEN, check_token
+from fute.cluster.resources import gpu_request
+from fute.cluster.site import Partition, SlurmError, check_site, read_associations, read_partitions, request
+from fute.cluster.slurm import SITE, check_settings
+from fute.cluster.storage import StorageError, writable
+from fute.config.run import read_yaml
+from fute.config.sections import ConfigError
+from fute.data.fetch_model_step import ModelError
+from fute.images.lock import ImageError, check_images
+from fute.plan import Plan
+
+PINS = Path("envs")
+"""Folder of the lists of packages."""
+LEAST_DRIVER = 580
+"""First NVIDIA driver for CUDA 13, which the lists for GPUs are built for (envs/steps-gpu.txt)."""
+FILES_PER_JOB = 4
+"""An output, its record, a log and Snakemake's metadata: what the quota of files is compared with."""
+ON_GPUS = (
+    "label_batch", "encoder_states", "embed_batch", "finetune_model", "label_language_model", "transfer_batch",
+    "embed_dataset",
+)  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """One line of the check. state: `ok`; `note`, which stops no run; `fault`, which does. way_out: what to do."""
+
+    state: Literal["ok", "note", "fault"]
+    what: str
+    way_out: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:<6} {self.what}" + (f": {self.way_out}" if self.way_out else "")
+
+
+def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterator[Finding]:
+    """Compare what a run needs with what this machine and its cluster have, one finding per line.
+
+    profiles: folders or files of Snakemake profiles, the later over the earlier. node: this is a GPU node, on which
+    the driver and the compiler are looked at, and nothing else.
+    """
+    profile = read_profiles(profiles)
+    images = "apptainer" in str(profile.get("software-deployment-method", ""))
+    if node:
+        yield from check_gpus(plan.config.cluster.gpu_memory_gb)
+        if not images:
+            yield from check_compiler()
+        return
+    yield from check_packages(PINS / "light.txt")
+    yield from check_data(plan)
+    yield from check_models(plan)
+    yield from check_disk(plan)
+    if images:
+        yield _tried(check_images, ImageError, "images are those of containers/lock.json")
+        if not shutil.which("apptainer"):
+            yield Finding("fault", "apptainer is not on PATH", "load its module, or leave out profiles/apptainer")
+    if profile.get("executor") == "slurm":
+        yield from check_cluster(plan, profile)
+
+
+def read_profiles(profiles: Iterable[Path]) -> dict[str, Any]:
+    """Settings of Snakemake profiles, the later over the earlier; of nested mappings key by key. Raises ConfigError."""
+    merged: dict[str, Any] = {}
+    for path in profiles:
+        names = [path] if path.is_file() else sorted(path.glob("*.yaml"))
+        if not names:
+            raise ConfigError(f"{path}: holds no profile; give a folder with profile.yaml or config.yaml")
+        for name in names:
+            for key, value in (read_yaml(name) or {}).items():
+                both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+                merged[key] = merged[key] | value if both else value
+    return merged
+
+
+def check_packages(pins: Path) -> Iterator[Finding]:
+    """The packages of a list, at its versions. pins: lines `name==version`, some with a condition after `;`."""
+    wrong = []
+    for name, version, condition in re.findall(r"^([\w.-]+)==([^\s;]+)(?: ; (.*?))?\s*\\?$", pins.read_text(), re.M):
+        if condition and not _holds(condition):
+            continue
+        try:
+            here = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            here = "missing"
+        if here != version:
+            wrong.append(f"{name} {here}, not {version}")
+    python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        yield Finding("fault", f"packages: {'; '.join(wrong[:3])}{more}", f"bash envs/install.sh .venv {pins}")
+    else:
+        yield Finding("ok", f"{python} and the packages of {pins}")
+
+
+def _holds(condition: str) -> bool:
+    from packaging.markers import Marker
+
+    return Marker(condition).evaluate()
+
+
+def check_data(plan: Plan) -> Iterator[Finding]:
+    """Datasets and U: files that are not there, repositories that the hub does not give."""
+    missing = plan.data.missing
+    for name, why in missing.items():
+        yield Finding("fault", f"data {name}", why)
+    hub = [
+        name for name in plan.data.datasets
+        if name not in missing and plan.data.source_of(name) == "hub" and not Path(paths.rows(name, "test")).is_file()
+    ]  # fmt: skip
+    repos = {name: plan.run.datasets[name].hub for name in hub}
+    failed = 0
+    for name, entry in repos.items():
+        if entry and not entry.is_folder and (why := _unreachable("dataset", entry.repo, entry.revision)):
+            failed += 1
+            yield Finding("fault", f"dataset {name}", why)
+    if not missing and not failed:
+        yield Finding("ok", f"data: {len(plan.data.datasets)} datasets, {len(plan.config.corpora)} U")
+
+
+def check_models(plan: Plan) -> Iterator[Finding]:
+    """Models that are not fetched yet: can they be, and with which token?"""
+    try:
+        check_token(plan, os.environ)
+    except ModelError as error:
+        yield Finding("fault", "hub token", str(error))
+        return
+    failed = 0
+    for name in plan.models:
+        entry = plan.run.models[name]
+        if not entry.repo or Path(paths.model_lock(name)).is_file():
+            continue
+        if why := _unreachable("model", entry.repo, entry.revision):
+            failed += 1
+            yield Finding("fault", f"model {name}", why)
+    if not failed:
+        yield Finding("ok", f"models: {', '.join(plan.models)}")
+
+
+def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | None) -> str:
+    """Why a repository cannot be had from the hub, and what to do; empty if it can."""
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=20, token=os.environ.get(TOKEN))
+        if kind == "model":
+            HfApi().auth_check(repo, token=os.environ.get(TOKEN))
+    except GatedRepoError:
+        return f"{repo} is gated and this account has no access: accept its licence on https://huggingface.co/{repo}"
+    except RevisionNotFoundError:
+        return f"{repo} has no revision {revision}: correct it in the registry"
+    except RepositoryNotFoundError:
+        return f"{repo} is not on the hub, or is private: correct the name, or set {TOKEN}"
+    except (OSError, httpx.HTTPError) as error:
+        return (
+            f"the hub does not give {repo} ({type(error).__name__}): run this, and `fute prefetch`, on a node with a "
+            "network, or set HF_ENDPOINT to a mirror"
+        )
+    return ""
+
+
+def check_disk(plan: Plan) -> Iterator[Finding]:
+    """Room for what the run keeps: bytes, and files."""
+    try:
+        writable(plan.results)
+    except StorageError as error:
+        yield Finding("fault", "results", str(error))
+        return
+    folder = plan.results.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    needed = sum(disk_bytes(plan, JobNeeds(plan)).values()) / 1e9
+    free = shutil.disk_usage(folder).free / 1e9
+    what = f"disk: the run keeps about {needed:,.0f} GB, {free:,.0f} GB are free where results/ lies"
+    if needed > free:
+        yield Finding("fault", what, "free space, or make results/ a link to a larger disk; a quota may be smaller")
+    else:
+        yield Finding("ok", what)
+    inodes = os.statvfs(folder)
+    files = FILES_PER_JOB * sum(len(each) for each in plan.phases().values())
+    if inodes.f_files and files > inodes.f_favail:
+        yield Finding("fault", f"disk: about {files:,} files are made, {inodes.f_favail:,} may be", "use another disk")
+
+
+def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
+    """The profile's account, partitions and QOS, GPUs and time limits, against what SLURM says that there is."""
+    default = dict(profile.get("default-resources") or {})
+    of_rules = {name: default | dict(more or {}) for name, more in (profile.get("set-resources") or {}).items()}
+    resources = [default, *of_rules.values()]
+    try:
+        check_settings(
+            {name: [each.get(name) for each in resources] for name in (*SITE, "mem_mb_per_cpu")},
+            profile.get("slurm-array-jobs"),
+        )
+        partitions = read_partitions()
+    except SlurmError as error:
+        yield Finding("fault", "SLURM", str(error))
+        return
+    needs, cluster = JobNeeds(plan), plan.config.cluster
+    labelling = max([needs.label_gpus(name) for name in plan.config.llm.models] or [0]) if plan.llm else 0
+    faults = 0
+    for rule, asked in {"all other rules": default, **of_rules}.items():
+        gpus = labelling if rule == "label_batch" else plan.config.gpus if rule in ON_GPUS else 0
+        try:
+            wanted = request(asked | gpu_request(cluster, gpus), profile.get("slurm-qos"))
+            check_site([wanted], partitions, read_associations)
+        except SlurmError as error:
+            faults += 1
+            yield Finding("fault", f"SLURM, {rule}", str(error))
+            continue
+        yield from _time_limit(rule, wanted.slurm_partition, partitions, cluster.max_runtime)
+    if not faults:
+        yield Finding("ok", f"SLURM: account, partitions and GPUs of {len(of_rules) + 1} kinds of jobs")
+
+
+def _time_limit(rule: str, partition: str, partitions: dict[str, Partition], stated: int | None) -> Iterator[Finding]:
+    limits = [partitions[name].minutes for name in partition.split(",") if name in partitions]
+    limit = min((minutes for minutes in limits if minutes is not None), default=None)
+    if rule in ON_GPUS and limit is not None and (stated is None or stated > limit):
+        yield Finding(
+            "note", f"SLURM, {rule}: partition {partition} allows {limit} minutes",
+            "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` in "
+            "the profile, or choose a partition with a longer limit",
+        )  # fmt: skip
+
+
+def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
+    """The driver of this node's GPUs, and their memory."""
+    line = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        text = subprocess.run(line, check=True, capture_output=True, text=True, timeout=60).stdout
+    except FileNotFoundError:
+        yield Finding("fault", "nvidia-smi is not here", "run this on a GPU node: srun --gpus=1 ... fute check --node")
+        return
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        yield Finding("fault", f"nvidia-smi failed ({error})", "ask the site; the driver does not answer")
+        return
+    for gpu in text.strip().splitlines():
+        name, driver, memory = (part.strip() for part in gpu.split(","))
+        gigabytes = int(memory) * 2**20 / 1e9
+        if int(driver.split(".")[0]) < LEAST_DRIVER:
+            yield Finding(
+                "fault", f"driver {driver} is too old for CUDA 13", f"{LEAST_DRIVER} or newer is needed: another node"
+            )
+        elif gigabytes < gpu_memory_gb * 0.97:  # a GPU of 80 GB has a little less
+            yield Finding(
+                "fault", f"{name} has {gigabytes:.0f} GB, and cluster.gpu_memory_gb is {gpu_memory_gb:g}",
+                "state what there is: cluster='{gpu_memory_gb: " + f"{gigabytes:.0f}" + "}'",
+            )  # fmt: skip
+        else:
+            yield Finding("ok", f"{name}, {gigabytes:.0f} GB, driver {driver}")
+
+
+def check_compiler() -> Iterator[Finding]:
+    """Without images, Triton builds its launcher with a C compiler and Python's headers."""
+    compiler = next(filter(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang")), None)
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not compiler:
+        yield Finding(
+            "fault", "no C compiler", "load one (module load gcc), or use images: --profile profiles/apptainer"
+        )
+    if not header.is_file():
+        yield Finding("fault", "Python.h is missing", "install Python's headers (python3-dev), or use images")
+    if compiler and header.is_file():
+        yield Finding("ok", f"{compiler} and Python.h, which Triton needs")
+
+
+def _tried(step: Callable[[], None], error: type[Exception], what: str) -> Finding:
+    try:
+        step()
+    except error as problem:
+        return Finding("fault", "images", str(problem))
+    return Finding("ok", what)
