@@ -40,7 +40,7 @@ def print_rankings(
 
 def _print_ranking(ranking: Ranking, texts: Mapping[str, str], console: Console) -> None:
     def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, markup=False, highlight=False)
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     console.print(_overview(ranking, texts))
     if ranking.first:
