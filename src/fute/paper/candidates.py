@@ -59,8 +59,9 @@ class Ranking:
     model: the LLM of the prompts, or the model of the sources; empty for a ranking of models. order: candidates, best
     first: by the first method, those that it does not rank last. methods: method -> its standing, in the run's order.
     left_out: method -> why it takes no part. quality: candidate -> accuracy or score on labelled test rows, in percent,
-    NaN where none is known. rows: test rows behind these numbers, 0 if not known. tokens: candidate -> tokens that the
-    LLM reads and writes per text, NaN where not known.
+    NaN where none is known. rows: test rows behind these numbers, 0 if not known. majority: share in percent of the
+    most frequent class among these rows, NaN where not known. tokens: candidate -> tokens that the LLM reads and writes
+    per text, NaN where not known.
     """
 
     dataset: str
@@ -71,6 +72,7 @@ class Ranking:
     left_out: Mapping[str, str]
     quality: pd.Series
     rows: int
+    majority: float
     tokens: pd.Series
 
     @property
@@ -176,7 +178,18 @@ def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[
                 quality, count = scored.set_index("prompt")["accuracy"], int(scored["n"].iloc[0])
         category = rows["category"].iloc[0] if "category" in rows else ""
         tokens = {prompt: _tokens(results, str(model), prompt, category) for prompt in dict.fromkeys(rows["prompt"])}
-        yield _ranking(rows, "prompt", dataset, str(model), "prompt", controls, quality, count, pd.Series(tokens))
+        yield _ranking(
+            rows,
+            "prompt",
+            dataset,
+            str(model),
+            "prompt",
+            controls,
+            quality,
+            count,
+            pd.Series(tokens),
+            _majority(results, dataset),
+        )
 
 
 def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
@@ -206,6 +219,13 @@ def _own_score(results: Path, model: str, dataset: str) -> float:
     return float(json.loads(path.read_text(encoding="utf8"))["mean"]) if path.is_file() else math.nan
 
 
+def _majority(results: Path, dataset: str) -> float:
+    """Share in percent of the most frequent class among a dataset's test rows; NaN without a count."""
+    path = paths.below(results, paths.row_counts(dataset))
+    counts = json.loads(path.read_text(encoding="utf8"))["test"]["classes"].values() if path.is_file() else ()
+    return 100 * max(counts) / sum(counts) if sum(counts) else math.nan
+
+
 def _tokens(results: Path, model: str, prompt: str, corpus: str) -> float:
     """Mean tokens that a prompt costs per text of U, read and written; NaN without a label file or counts."""
     path = paths.below(results, paths.labels(model, prompt, corpus))
@@ -219,7 +239,7 @@ def _tokens(results: Path, model: str, prompt: str, corpus: str) -> float:
 
 def _ranking(
     rows: pd.DataFrame, column: str, dataset: str, model: str, kind: Kind,
-    controls: pd.DataFrame, quality: pd.Series, count: int, tokens: pd.Series,
+    controls: pd.DataFrame, quality: pd.Series, count: int, tokens: pd.Series, majority: float = math.nan,
 ) -> Ranking:  # fmt: skip
     """Ranking from rows of similarities of one dataset. column: of the candidates. controls: rows, one per method."""
     names = list(dict.fromkeys(rows[column]))
@@ -237,7 +257,16 @@ def _ranking(
         ranks = next(iter(methods.values())).ranks
         order = sorted(names, key=lambda name: (math.isnan(ranks[name]), ranks[name], names.index(name)))
     return Ranking(
-        dataset, model, kind, tuple(order), methods, left_out, quality.reindex(names), count, tokens.reindex(names)
+        dataset,
+        model,
+        kind,
+        tuple(order),
+        methods,
+        left_out,
+        quality.reindex(names),
+        count,
+        majority,
+        tokens.reindex(names),
     )
 
 
@@ -291,6 +320,8 @@ def advice(ranking: Ranking) -> str:
         parts.append("whether the next differs is not known, as the run has neither two order_seeds nor null_draws")
     else:
         parts.append(f"it is ahead of every other {what} by more than {standing.noise_of} can explain")
+    if ranking.quality.max() <= ranking.majority:
+        parts.append(f"no {what} does better on the test rows than always saying the most frequent class")
     return "; ".join(parts)
 
 
@@ -335,6 +366,7 @@ def as_json(ranking: Ranking) -> dict[str, Any]:
         "agreement": [{"methods": list(pair), "kendall": _plain(tau)} for pair, tau in ranking.agreement.items()],
         "cannot_be_told_from_best": list(ranking.tied_with_best),
         "test_rows": ranking.rows,
+        "most_frequent_class": _plain(ranking.majority),
         "kendall_with_accuracy": _plain(ranking.check),
         "advice": advice(ranking),
     }

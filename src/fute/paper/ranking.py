@@ -40,11 +40,12 @@ def print_rankings(
 
 def _print_ranking(ranking: Ranking, texts: Mapping[str, str], console: Console) -> None:
     def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, markup=False, highlight=False)
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     console.print(_overview(ranking, texts))
     if ranking.first:
-        say(f"In the order of {METHOD_NAMES[next(iter(ranking.methods))]}, the first method that learned these data.")
+        others = ", the first method of the run that takes part" if len(ranking.methods) > 1 or ranking.left_out else ""
+        say(f"In the order of {METHOD_NAMES[next(iter(ranking.methods))]}{others}.")
         for name, standing in ranking.methods.items():
             if not math.isnan(standing.noise):
                 say(
@@ -63,6 +64,8 @@ def _print_ranking(ranking: Ranking, texts: Mapping[str, str], console: Console)
         names = listed(ranking.kind, [name for name in ranking.order if ranking.quality[name] == best])
         count = f"{ranking.rows} test rows" if ranking.rows else "test rows"
         tau = "" if math.isnan(ranking.check) else f"; Kendall's tau with the order is {ranking.check:.2f}"
+        if not math.isnan(ranking.majority):
+            tau += f". The most frequent class alone has {ranking.majority:.1f} %"
         say(f"On {count} the best score, {best:.1f} %, is that of {names}{tau}.")
     else:
         say("There are no scores on labelled test rows, so this order cannot be checked.")

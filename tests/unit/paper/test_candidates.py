@@ -143,6 +143,21 @@ def test_kendall_counts_pairs_that_both_rank():
     assert pd.isna(kendall(one, pd.Series({"a": 1.0, "d": 2.0}))) and pd.isna(kendall(one, one * 0 + 1))
 
 
+def test_scores_are_compared_with_the_most_frequent_class(results, capsys):
+    folder = results / "data/stars"
+    folder.mkdir(parents=True)
+    (folder / "counts.json").write_text(json.dumps({"test": {"classes": {"1": 35, "2": 15}}}))
+    assert only(results).majority == 70.0
+    assert advice(only(results)) == (
+        "use prompt p-3; prompts p-3 and p-2 cannot be told apart on these data; no prompt does better on the test "
+        "rows than always saying the most frequent class"
+    )
+    rank_run("stars", results, "table")
+    assert "The most frequent class alone has 70.0 %." in " ".join(capsys.readouterr().out.split())
+    (folder / "counts.json").write_text(json.dumps({"test": {"classes": {"1": 34, "2": 16}}}))
+    assert "most frequent" not in advice(only(results))
+
+
 def test_tokens_are_read_from_the_labels_of_u(results):
     folder = results / "labels/m/p-2"
     folder.mkdir(parents=True)
