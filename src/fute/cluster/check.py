@@ -119,7 +119,7 @@ def check_data(plan: Plan) -> Iterator[Finding]:
     """Datasets and U: files that are not there, repositories that the hub does not give."""
     missing = plan.data.missing
     for name, why in missing.items():
-        yield Finding("fault", f"data {name}", why)
+        yield Finding("fault", "data", why)
     hub = [
         name for name in plan.data.datasets
         if name not in missing and plan.data.source_of(name) == "hub" and not Path(paths.rows(name, "test")).is_file()
@@ -155,7 +155,7 @@ def check_models(plan: Plan) -> Iterator[Finding]:
 
 def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | None) -> str:
     """Why a repository cannot be had from the hub, and what to do; empty if it can."""
-    import httpx
+    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -169,7 +169,7 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
         return f"{repo} has no revision {revision}: correct it in the registry"
     except RepositoryNotFoundError:
         return f"{repo} is not on the hub, or is private: correct the name, or set {TOKEN}"
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, httpx2.HTTPError) as error:
         return (
             f"the hub does not give {repo} ({type(error).__name__}): run this, and `fute prefetch`, on a node with a "
             "network, or set HF_ENDPOINT to a mirror"

@@ -59,6 +59,7 @@ def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
 
 
 def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
+    import httpx2
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -79,7 +80,7 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
             f"model {name}: {entry.repo} is gated or unknown; accept its licence on the hub and put a token "
             "into the environment variable HF_TOKEN"
         ) from None
-    except (OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except (OfflineModeIsEnabled, HfHubHTTPError, OSError, httpx2.HTTPError) as error:
         raise ModelError(
             f"model {name}: cannot fetch {entry.repo}: {error}; run this step on a node with network"
         ) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
+import httpx2
 from datasets import load_dataset
 from huggingface_hub import HfApi
 
@@ -21,7 +21,7 @@ def resolve_revision(repo: str, branch: str | None = None) -> str:
     """Current commit (40 hex digits) of a branch of a dataset repository (None: the default branch)."""
     try:
         return HfApi().dataset_info(repo, revision=branch).sha
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, httpx2.HTTPError) as error:
         raise SourceError(f"{repo}: its revision cannot be read from the hub ({error}); {OFFLINE}") from error
 
 
@@ -40,7 +40,7 @@ def load_split(
             f"{repo}, config {config}, split {split}: cannot be loaded ({error}). If it is a script, name the branch "
             "refs/convert/parquet (hub.branch in the dataset registry), if the repository has it, or use source: files"
         ) from error
-    except (OSError, ValueError, httpx.HTTPError) as error:
+    except (OSError, ValueError, httpx2.HTTPError) as error:
         raise SourceError(f"{repo}, config {config}, split {split}: cannot be loaded ({error}); {OFFLINE}") from error
     if missing := sorted(set(columns) - set(dataset.column_names)):
         raise SourceError(

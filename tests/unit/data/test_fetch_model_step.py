@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import huggingface_hub
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants, snapshot_download
 
 from fute.config.models import ModelEntry
 from fute.data.fetch_model_step import ModelError, fetch_model
@@ -182,6 +184,16 @@ def test_a_model_behind_a_server_has_no_files():
 @pytest.mark.parametrize("revision", [None, "0a" * 20])
 def test_without_a_network_the_step_says_where_to_run_it(monkeypatch, revision):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"^model m: cannot fetch a/b: (.|\n)*; run this step on a node with network$"):
+        fetch(repo="a/b", revision=revision)
+    assert not Path("results/models/m.lock.json").exists()
+
+
+@pytest.mark.parametrize("revision", [None, "0a" * 20])
+def test_a_hub_that_gives_no_answer_is_no_traceback(monkeypatch, revision):
+    nobody = "http://127.0.0.1:1"  # a port that nothing listens on
+    monkeypatch.setattr(huggingface_hub, "HfApi", partial(HfApi, endpoint=nobody))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", partial(snapshot_download, endpoint=nobody))
     with pytest.raises(ModelError, match=r"^model m: cannot fetch a/b: (.|\n)*; run this step on a node with network$"):
         fetch(repo="a/b", revision=revision)
     assert not Path("results/models/m.lock.json").exists()

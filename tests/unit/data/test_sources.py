@@ -5,11 +5,13 @@ import hashlib
 import json
 import random
 import unicodedata
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from huggingface_hub import HfApi
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -444,11 +446,8 @@ def test_a_null_revision_is_resolved_and_locked(tmp_path, cache, monkeypatch):
 
 
 def test_an_unreachable_hub_is_an_error_that_helps(monkeypatch):
-    class Offline:
-        def dataset_info(self, repo, revision):
-            raise ConnectionError("offline")
-
-    monkeypatch.setattr(hub, "HfApi", Offline)
+    nobody = partial(HfApi, endpoint="http://127.0.0.1:1")  # a port that nothing listens on
+    monkeypatch.setattr(hub, "HfApi", nobody)
     with pytest.raises(SourceError, match=r"a/b: its revision cannot be read .* use source: files"):
         hub.resolve_revision("a/b")
 
