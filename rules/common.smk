@@ -26,6 +26,7 @@ from fute.code_hash import code_sha256
 from fute.config.models import SIZES
 from fute.config.prompts import PromptError
 from fute.config.run import parse_run, read_yaml
+from fute.config.run_lock import lock_file
 from fute.config.sections import ConfigError
 from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
@@ -33,6 +34,7 @@ from fute.images.lock import ImageError, check_images, image_file, job_environme
 from fute.plan import Plan, one_per_line, settings_json
 from fute.plan.command_line import command_line_targets, made
 from fute.plan.report_texts import report_settings
+from fute.plan.run_lock import check_run_lock
 
 # A cluster job reads this file again for one target. It must plan the same batches as the workflow that submitted it,
 # so it gets that workflow's targets through the environment.
@@ -51,9 +53,11 @@ try:
     PLAN.vector_batches.items  # reads models and plug-ins, which may be missing
     MISSING_DATA = PLAN.data.missing_text()
     PLAN.lm and PLAN.lm.transfer.matrix_sha256
+    check_run_lock(PLAN)
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm
+RUN_LOCK = lock_file(CONFIG.name)  # revisions that it names are read
 NEEDS = JobNeeds(PLAN)
 if workflow.is_main_process:
     for warning in filter(None, (unadopted(PLAN.results), MISSING_DATA)):

@@ -57,6 +57,11 @@ def finetuned(model: str, dataset: str, ending: str = "lock") -> str:
     return f"results/finetuned/{model}/{dataset}.{ending}.json"
 
 
+def source_lock(dataset: str) -> str:
+    """Hashes of the files, or the commit, that a dataset was read from."""
+    return f"results/data/{dataset}/source.lock.json"
+
+
 def labels(model: str, task: str, corpus: str) -> str:
     """Labels that a black box gives to a corpus.
 

@@ -59,6 +59,25 @@ def test_a_good_run_verifies(made: Run):
     assert report.checked == 12
 
 
+def test_the_lock_of_the_run_is_compared_with_what_was_read(run: Run):
+    lock = run / "config/locks/audit.json"
+    done = run.lock()
+    assert done.returncode == 0, done.stderr
+    assert "config/locks/audit.json: 1 datasets, 1 U, 1 models" in done.stdout and run.verify().findings == []
+    content = json.loads(lock.read_text())
+    assert content["datasets"]["mini-films"]["files"].keys() == {f"mini-films/{s}.jsonl" for s in ("train", "test")}
+    content["datasets"]["mini-films"]["files"]["mini-films/train.jsonl"] = "0" * 64
+    lock.write_text(json.dumps(content))
+    message = assert_only(run.verify(), SOURCE_LOCK, Verdict.DRIFTED, Cause.DATA)
+    assert "mini-films was read as other files (mini-films/train.jsonl)" in message and "audit.json" in message
+    content["models"][MODEL]["files"]["model.safetensors"] = content["models"][MODEL]["files"]["config.json"]
+    del content["datasets"]["mini-films"]
+    lock.write_text(json.dumps(content))
+    assert_only(run.verify(), MODEL_LOCK, Verdict.DRIFTED, Cause.MODEL)
+    lock.write_text("{")
+    assert_only(run.verify(), "config/locks/audit.json", Verdict.DRIFTED, Cause.CONFIG)
+
+
 def test_one_byte_in_any_artifact(made: Run, run: Run):
     names = [*made.manifest.entries, WEIGHTS]
     for name in names:

@@ -95,6 +95,10 @@ class Run(Checkout):
             return subprocess.run(line, cwd=self.folder, env=self.environment(), text=True, capture_output=True)
         return self._in_this_process(main, "fute", "audit", *arguments)
 
+    def lock(self) -> subprocess.CompletedProcess[str]:
+        """`fute lock` in this folder."""
+        return self._in_this_process(main, "fute", "lock", "--configfile", self.config)
+
     def dry_run(self, *targets: str) -> str:
         if self._has_other_code():
             return super().dry_run(*targets)

@@ -23,8 +23,11 @@ from fute.audit.config_and_locks import (
 from fute.audit.findings import Cause, Report, Verdict, cause_of
 from fute.audit.hashing import Hashed, Task, hash_files
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
-from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath
+from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.audit.sidecars import Input, NoRecord, RecordError, Sidecar, read_sidecar, same_code
+from fute.config.run_lock import lock_file, read_run_lock
+from fute.config.sections import ConfigError
+from fute.data.run_lock import results_differ
 from fute.progress import Track
 
 
@@ -101,6 +104,7 @@ class _Verifier:
             self._report.checked += 1
             if problem := config_problem(file, manifest.config.sha256, self.project):
                 add(file, Verdict.DRIFTED, Cause.CONFIG, f"{file}: {problem}")
+        self._check_run_lock()
         for name in manifest.missing:
             problem = f"{name}: was missing when the manifest was made; {manifest.make_it(name)}"
             add(name, Verdict.MISSING, Cause.ABSENT, problem)
@@ -112,6 +116,22 @@ class _Verifier:
                 if not _checked_again(why, module):
                     problem = f"{name}: is stale: {why}; {manifest.make_it(name)}"
                     add(name, Verdict.DRIFTED, cause_of(why), problem)
+
+    def _check_run_lock(self) -> None:
+        """Compare what was read with the lock that was committed with the run, if there is one."""
+        path = lock_file(self.manifest.config.name)
+        try:
+            lock = read_run_lock(inside(self.project, path.as_posix()))
+        except (ConfigError, UnsafePath) as error:
+            self._report.checked += 1
+            self._report.add(path.as_posix(), Verdict.DRIFTED, Cause.CONFIG, str(error))
+            return
+        if lock:
+            self._report.checked += 1
+            for name, why in results_differ(lock, self.results.path).items():
+                cause = Cause.MODEL if name.startswith(f"{RESULTS}/models/") else Cause.DATA
+                problem = f"{why}, or bring back the lock of the run ({path})"
+                self._report.add(name, Verdict.DRIFTED, cause, problem)
 
     # --- records ----------------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ def _holds(condition: str) -> bool:
 def check_data(plan: Plan) -> Iterator[Finding]:
     """Datasets and U: files that are not there, repositories that the hub does not give."""
     missing = plan.data.missing
-    for name, why in missing.items():
+    for why in missing.values():
         yield Finding("fault", "data", why)
     hub = [
         name for name in plan.data.datasets

@@ -100,6 +100,21 @@ def plan(
     print_costs(run_plan, costs, disk_bytes(run_plan, needs), quota)
 
 
+@app.command()
+def lock(
+    configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
+    update: Annotated[bool, typer.Option("--update", help="take the newest revisions of the hub")] = False,
+) -> None:  # fmt: skip
+    """Write the revisions and hashes of all that a run reads to config/locks/NAME.json, to be committed with it."""
+    from fute.plan.run_lock import make_run_lock, write_run_lock
+
+    run_plan, _ = _planned(configfile, config)
+    made = make_run_lock(run_plan, update=update)
+    typer.echo(f"{write_run_lock(made)}: {len(made.datasets)} datasets, {len(made.unsup)} U, {len(made.models)} models")
+    if missing := run_plan.data.missing_text():
+        typer.echo(f"{missing}\nwhat is not there is not locked; lock again when it is", err=True)
+
+
 @cluster.command()
 def clean(
     configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 from fute.artifacts import Step, sha256_file
 from fute.config.models import ModelEntry
+from fute.config.run_lock import pinned_model
 from fute.data.model_folder import model_files
 from fute.data.rows import SourceError
 
@@ -58,9 +61,10 @@ def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
     return recorded
 
 
-def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
+@contextmanager
+def _asking_the_hub(name: str, entry: ModelEntry) -> Iterator[str | None]:
+    """Give the token to ask the hub with; what the hub refuses becomes a ModelError."""
     import httpx2
-    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -68,13 +72,8 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
         RepositoryNotFoundError,
     )
 
-    token = os.environ.get("HF_TOKEN")
     try:
-        revision = entry.revision or HfApi(token=token).model_info(str(entry.repo)).sha
-        fetch = partial(snapshot_download, str(entry.repo), revision=revision, local_dir=folder, token=token)
-        fetch(allow_patterns=list(WEIGHT_FILES))
-        if not list(folder.glob("*.safetensors")):
-            fetch(allow_patterns=[TORCH_WEIGHTS])  # older repositories hold torch's own format alone
+        yield os.environ.get("HF_TOKEN")
     except (GatedRepoError, RepositoryNotFoundError):
         raise ModelError(
             f"model {name}: {entry.repo} is gated or unknown; accept its licence on the hub and put a token "
@@ -84,6 +83,25 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"model {name}: cannot fetch {entry.repo}: {error}; run this step on a node with network"
         ) from None
+
+
+def newest_revision(name: str, entry: ModelEntry) -> str:
+    """Newest commit of a model's repository. Raises ModelError if the hub does not say."""
+    from huggingface_hub import HfApi
+
+    with _asking_the_hub(name, entry) as token:
+        return str(HfApi(token=token).model_info(str(entry.repo)).sha)
+
+
+def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
+    from huggingface_hub import snapshot_download
+
+    revision = entry.revision or newest_revision(name, entry)
+    with _asking_the_hub(name, entry) as token:
+        fetch = partial(snapshot_download, str(entry.repo), revision=revision, local_dir=folder, token=token)
+        fetch(allow_patterns=list(WEIGHT_FILES))
+        if not list(folder.glob("*.safetensors")):
+            fetch(allow_patterns=[TORCH_WEIGHTS])  # older repositories hold torch's own format alone
     if not [*folder.glob("*.safetensors"), *folder.glob(TORCH_WEIGHTS)]:
         raise ModelError(
             f"model {name}: {entry.repo} at {revision} holds no weights (*.safetensors or {TORCH_WEIGHTS}); "
@@ -112,14 +130,19 @@ def _copy_saved(name: str, source: Path, folder: Path) -> None:
             raise ModelError(f"model {name}: {path} cannot be copied to {folder.parent} ({error.strerror})") from None
 
 
-def fetch_model(*, model: str, entry: ModelEntry, identity: dict[str, Any], folder: Path, lock: Path) -> None:
+def fetch_model(
+    *, model: str, entry: ModelEntry, identity: dict[str, Any], folder: Path, lock: Path, run_lock: Path | None = None
+) -> None:
     """Fill `folder` with the model's files and write `lock`: source, revision, and sha256 and size of each file.
 
     identity: of the entry (`model_identity`) when the run was planned: results are keyed by it.
+    run_lock: lock of the run, whose commit of a repository is fetched; a file that is not there names none.
     A model behind a server has no files; its lock says so and records the entry alone.
     Raises ModelError if the source cannot be reached, is not what the registry says, or is a folder that has changed
     since the run was planned.
     """
+    if entry.repo and entry.revision is None:
+        entry = entry.model_copy(update={"revision": pinned_model(run_lock, model)})
     source: dict[str, Any] = {"server": True}
     files: dict[str, dict[str, Any]] = {}
     if not entry.server:

@@ -15,6 +15,7 @@ llm             the LLM experiment: Table 3, Figures 4 and A2
 lm              the language-model experiment: Tables 1 and 2, Figures 3 and A1
 vector_batches  the batches that both experiments' vectors are learned in
 plan            `Plan`: all of it
+run_lock        the lock of a run: made, and compared with what the run reads
 report_texts    what the report says was run
 command_line    what Snakemake was asked for, and what it made
 """

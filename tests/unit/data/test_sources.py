@@ -20,6 +20,7 @@ from support.categories import CONTEXT
 from fute.config import strict_yaml
 from fute.config.datasets import DatasetSettings
 from fute.data import hub, sources
+from fute.data.normalise_test_step import normalise_test
 from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key, read_raw_jsonl
 from fute.data.sources import (
     RawRow,
@@ -28,7 +29,7 @@ from fute.data.sources import (
     load_dataset_rows,
     source_identity,
 )
-from fute.data.splits import normalise
+from fute.data.splits import SplitSettings, normalise
 
 REGISTRY = Path(__file__).parents[3] / "config" / "datasets.yaml"
 
@@ -443,6 +444,26 @@ def test_a_null_revision_is_resolved_and_locked(tmp_path, cache, monkeypatch):
     raw = load_dataset_rows("d", one, source="hub", root=None)
     assert raw.lock["revision"] == "a" * 40
     assert asked == [("a/b", "c", "train", "a" * 40), ("a/b", "c", "test", "a" * 40)]
+
+
+def test_the_step_reads_the_commit_of_the_runs_lock(tmp_path, cache, monkeypatch):
+    folder, asked = snapshot(tmp_path / "remote"), []
+    load = hub.load_dataset
+    monkeypatch.setattr(hub, "HfApi", None)  # nothing is asked of the hub
+    monkeypatch.setattr(
+        hub,
+        "load_dataset",
+        lambda *_, split, revision, **__: (asked.append(revision), load(str(folder), split=split))[1],
+    )
+    monkeypatch.chdir(tmp_path)
+    locked = {"source": "hub", "repo": "a/b", "revision": "b" * 40}
+    lock = {"run": "mine", "datasets": {"d": locked}, "unsup": {}, "models": {}}
+    Path("mine.json").write_text(json.dumps(lock))
+    one = settings(hub={"repo": "a/b"})
+    split = SplitSettings(dataset="d", entry=one, source="hub", test_rows=None, train_rows=None, dev_share=0, seed=1)
+    files = {"test": Path("results/data/d/test.jsonl.gz"), "lock": Path("results/data/d/source.lock.json")}
+    normalise_test(split, source={"source": "hub"}, root=tmp_path, run_lock=Path("mine.json"), **files)
+    assert set(asked) == {"b" * 40} == {json.loads(files["lock"].read_text())["revision"]}
 
 
 def test_an_unreachable_hub_is_an_error_that_helps(monkeypatch):

@@ -1,0 +1,200 @@
+"""`fute check`: planted faults are found, each with what to do; commands of a cluster are stand-ins on PATH."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import yaml
+from huggingface_hub import HfApi
+from typer.testing import CliRunner
+
+from fute.cluster import check as checks
+from fute.cluster.check import check, check_compiler, check_gpus, check_packages, read_profiles
+from fute.commands import app
+from fute.config.run import parse_run, read_yaml
+from fute.config.sections import ConfigError
+from fute.plan import Plan
+
+ROOT = Path(__file__).parents[3]
+CPU, GPU = "cpu", "gpu"
+DEFAULT = {"slurm_account": "lab", "slurm_partition": CPU, "mem_mb": 4000}
+PROFILE = {
+    "executor": "slurm",
+    "default-resources": DEFAULT,
+    "set-resources": {"label_batch": {"slurm_partition": GPU}, "embed_batch": {"slurm_partition": GPU}},
+}
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Put a stand-in for a command on PATH that prints a text."""
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    monkeypatch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
+
+    def make(name: str, text: str) -> None:
+        script = bin_folder / name
+        script.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+        script.chmod(0o755)
+
+    return make
+
+
+@pytest.fixture
+def site(command):
+    """A cluster of two partitions and one account."""
+    command("sinfo", f"{CPU}*|7-00:00:00|(null)\n{GPU}|1-00:00:00|gpu:a100:4")
+    command("sacctmgr", "lab||normal")
+
+
+def plan(tmp_path, *, source: str = "builtin", **changes) -> Plan:
+    values = read_yaml(ROOT / "tests/support/both.yaml") | {"lm": None, "gpus": 1}
+    values["data"] = values["data"] | {"source": source} | ({"root": str(tmp_path)} if source == "files" else {})
+    return Plan(parse_run(values | changes, ROOT / "config"), (), tmp_path / "results")
+
+
+def profile(tmp_path, **changes) -> Path:
+    folder = tmp_path / "profile"
+    folder.mkdir(exist_ok=True)
+    (folder / "profile.yaml").write_text(yaml.safe_dump(PROFILE | changes))
+    return folder
+
+
+def faults(findings) -> list[str]:
+    return [f"{finding.what}: {finding.way_out}" for finding in findings if finding.state == "fault"]
+
+
+@pytest.fixture(autouse=True)
+def project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_run_that_can_start(tmp_path, site):
+    findings = list(check(plan(tmp_path), [profile(tmp_path)]))
+    assert faults(findings) == []
+    assert {finding.state for finding in findings} == {"ok", "note"}
+    assert any(str(line).startswith("ok     SLURM: account, partitions and GPUs") for line in findings)
+
+
+def test_a_wrong_account(tmp_path, site):
+    wrong = profile(tmp_path, **{"default-resources": DEFAULT | {"slurm_account": "labb"}})
+    assert any(
+        "slurm_account 'labb' is not one of yours: lab" in fault for fault in faults(check(plan(tmp_path), [wrong]))
+    )
+
+
+def test_a_placeholder(tmp_path, site):
+    found = faults(check(plan(tmp_path), [ROOT / "profiles/slurm"]))
+    assert len(found) == 1 and "slurm_account is still your-account" in found[0]
+
+
+def test_too_few_gpus_on_a_node(tmp_path, site):
+    found = faults(check(plan(tmp_path, gpus=8), [profile(tmp_path)]))
+    assert len(found) == 1 and found[0].startswith("SLURM, embed_batch: a job asks for 8 GPUs on one node")
+
+
+def test_a_short_time_limit_is_a_note(tmp_path, site):
+    notes = [str(line) for line in check(plan(tmp_path), [profile(tmp_path)]) if line.state == "note"]
+    assert len(notes) == 2 and "partition gpu allows 1440 minutes: longer jobs are cut to it" in notes[0]
+    stated = plan(tmp_path, cluster={"max_runtime": 600})
+    assert [line for line in check(stated, [profile(tmp_path)]) if line.state == "note"] == []
+
+
+def test_no_slurm_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "sinfo is not on PATH" in faults(checks.check_cluster(plan(tmp_path), PROFILE))[0]
+
+
+def test_missing_data_are_named_one_by_one(tmp_path):
+    found = faults(check(plan(tmp_path, source="files"), []))
+    assert len([fault for fault in found if fault.startswith("data: ")]) == 6, "four datasets and two U"
+
+
+def test_a_gated_model_without_a_token(tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    run = read_yaml(ROOT / "config/paper.yaml") | {"data": {"source": "files", "root": str(tmp_path)}}
+    found = faults(checks.check_models(Plan(parse_run(run, ROOT / "config"), (), tmp_path / "results")))
+    assert len(found) == 1 and found[0].startswith("hub token: gated models: llama2-13b")
+
+
+def test_a_hub_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "HfApi", partial(HfApi, endpoint="http://127.0.0.1:1"))
+    models = {"name": "t5-base", "settings": {"family": "encoder-decoder"}}
+    found = faults(checks.check_models(plan(tmp_path, surrogate=models)))
+    assert len(found) == 1 and "run this, and `fute prefetch`, on a node with a network" in found[0]
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 10**6))
+    assert "0 GB are free" in faults(checks.check_disk(plan(tmp_path)))[0]
+
+
+def test_images_without_their_lock(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "envs").symlink_to(ROOT / "envs")
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile/profile.yaml").write_text("software-deployment-method: apptainer\n")
+    found = faults(check(plan_of_project(tmp_path), [tmp_path / "profile"]))
+    assert any("image labels: containers/lock.json has no entry; build it" in fault for fault in found)
+
+
+def plan_of_project(folder: Path) -> Plan:
+    (folder / "resources").symlink_to(ROOT / "resources")
+    return plan(folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("NVIDIA A100, 535.104.05, 81920", "driver 535.104.05 is too old for CUDA 13: 580 or newer"),
+        ("NVIDIA A100, 580.65, 40960", "has 43 GB, and cluster.gpu_memory_gb is 80: state what there is"),
+    ],
+)
+def test_a_node_that_does_not_fit(command, line, words):
+    command("nvidia-smi", line)
+    assert words in faults(check_gpus(80))[0]
+
+
+def test_a_node_that_fits(command):
+    command("nvidia-smi", "NVIDIA A100-SXM4-80GB, 580.65.06, 81920")
+    assert [str(line) for line in check_gpus(80)] == ["ok     NVIDIA A100-SXM4-80GB, 86 GB, driver 580.65.06"]
+
+
+def test_no_gpu_node_and_no_compiler(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    found = faults(check(plan(tmp_path), [], node=True))
+    assert found[0].startswith("nvidia-smi is not here") and "no C compiler" in found[1]
+    monkeypatch.setattr(checks.sysconfig, "get_path", lambda _: str(tmp_path))
+    assert "Python.h is missing" in faults(check_compiler())[1]
+
+
+def test_packages_of_other_versions(tmp_path):
+    pins = tmp_path / "light.txt"
+    pins.write_text(
+        "pytest==0.1 \\\n    --hash=sha256:00\nno-such-package==1.0 \\\nold==1 ; python_full_version < '3' \\\n"
+    )
+    (finding,) = check_packages(pins)
+    assert finding.state == "fault" and "not 0.1; no-such-package missing, not 1.0" in finding.what
+    assert "old" not in finding.what and finding.way_out == f"bash envs/install.sh .venv {pins}"
+    (here,) = check_packages(ROOT / "envs/light.txt")
+    assert here.state == "ok"
+
+
+def test_profiles_merge_and_a_folder_without_one_is_refused(tmp_path):
+    merged = read_profiles([ROOT / "profiles/default", profile(tmp_path), ROOT / "profiles/apptainer"])
+    assert merged["executor"] == "slurm" and merged["software-deployment-method"] == "apptainer"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="empty: holds no profile"):
+        read_profiles([tmp_path / "empty"])
+
+
+def test_the_command_ends_in_a_verdict():
+    done = CliRunner().invoke(app, ["check"])
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == "the run can start"
