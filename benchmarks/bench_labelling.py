@@ -16,7 +16,7 @@ from harness import finish, parser, refuse_under_load, say
 
 from fute.batching import UnitStore
 from fute.config.engines import EngineSettings
-from fute.config.prompts import load_prompts
+from fute.config.run import load_run
 from fute.data.rows import Row, read_raw_jsonl
 from fute.llm.engine import load_engine
 from fute.llm.label_batch_step import BatchSpec, LabelCell, _label_chunk, _request, chunks
@@ -30,7 +30,7 @@ def main() -> None:
     options = options_of.parse_args()
     refuse_under_load(options.allow_load)
 
-    prompts = {p.id: p for p in load_prompts(Path("config/prompts/sa.yaml")) if not p.cot}
+    prompts = {p.id: p for p in load_run(Path("config/paper.yaml")).prompts_of("sa") if not p.cot}
     texts = [Row(f"pool/{n}", (row["text"],)) for n, row in read_raw_jsonl(Path("resources/builtin/pool.jsonl"))]
     settings = EngineSettings(engine=options.engine, max_length=2048, enforce_eager=options.engine == "vllm")
     engine = load_engine(settings, options.model)

@@ -73,6 +73,20 @@ def test_editing_a_caption_reruns_what_prints_it(edited):
     edited.run()
 
 
+def test_editing_a_category_reruns_what_uses_the_edited_key(edited):
+    registry, line = "config/categories.yaml", "sa:\n  segments: [text]\n"
+    edited.edit(registry, line, f"{line}  title: Sentiment\n")
+    assert edited.planned().keys() == reruns("a category's `title` in `config/categories.yaml`")
+    edited.edit(registry, f"{line}  title: Sentiment\n", f"{line}  metric: macro_f1\n")
+    assert edited.planned().keys() == reruns("a category's `metric` there")
+    edited.edit(registry, f"{line}  metric: macro_f1\n", line)
+    question = "decide whether a movie review is negative or positive"
+    edited.edit(registry, question, f"{question} of the movie")
+    planned = edited.planned()
+    assert planned.keys() == reruns("a category's `question` there") and planned["label_batch"] == 1
+    edited.edit(registry, f"{question} of the movie", question)
+
+
 @contextlib.contextmanager
 def edit(checkout: Checkout, path: str) -> Iterator[None]:
     """A line more in a file, for a while."""

@@ -54,6 +54,11 @@ class CategoryEntry(Section):
         description="The task in words, for the baseline Self-Select: `decide whether ...`. `null`: to decide which of "
         "the classes a text is.",
     )
+    answer: Literal["first_token", "sequence"] | None = Field(
+        None,
+        description="Where the scores of its classes are read: at the first token of each verbalizer, or over all its "
+        "tokens, for classes whose words share a first token. `null`: as `llm.engine.score` says.",
+    )
     metric: ClassificationMetric = Field(
         "accuracy", description="How its datasets are scored, unless the run says otherwise (`llm.metrics`)."
     )

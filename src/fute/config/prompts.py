@@ -42,9 +42,9 @@ def unusable_words(classes: Sequence[Sequence[str]], engine: EngineSettings | No
             return f"{word!r} has blanks around it, and answers are compared without: write {word.strip()!r}"
     if engine is None or engine.score == "sequence":
         return None
-    advice = "choose other words" + (
-        ", or engine transformers or vllm with score: sequence" if engine.engine == "openai" else ", or score: sequence"
-    )
+    whole = "score: sequence (for one category: its answer: sequence)"
+    way = f"engine transformers or vllm with {whole}" if engine.engine == "openai" else whole
+    advice = f"choose other words, or {way}"
     for one, other in permutations(classes, 2):
         for a, b in product(one, other):
             if _first_piece(a) == _first_piece(b):

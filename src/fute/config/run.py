@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from fute.config import strict_yaml
 from fute.config.categories import CategoryEntry, context
 from fute.config.datasets import OWN_CLASSES, DatasetSettings
+from fute.config.engines import EngineSettings
 from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
 from fute.config.models import ModelEntry
 from fute.config.own_entries import with_paths
@@ -106,6 +107,10 @@ class Run:
         """Name of a category in tables and figures."""
         return self.categories[category].title_of(category)
 
+    def engine_of(self, category: str) -> EngineSettings:
+        """The engine's settings for the prompts of a category."""
+        return _engine(self.config, self.categories[category])
+
     def datasets_of(self, category: str) -> tuple[str, ...]:
         return self.config.llm.datasets.get(category, ())  # type: ignore[call-overload]
 
@@ -128,12 +133,18 @@ def _beside(shipped: Mapping[str, T], own: Mapping[str, T], kind: str, where: st
     return {**shipped, **own}
 
 
+def _engine(config: Config, entry: CategoryEntry) -> EngineSettings:
+    engine = config.llm.engine
+    return engine if entry.answer is None else engine.model_copy(update={"score": entry.answer})
+
+
 def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Path, where: str) -> list[Prompt]:
     """The prompts of a category that a run has: those it names of the shipped and of its own."""
     path, shown = registries / "prompts" / f"{category}.yaml", f"config/prompts/{category}.yaml"
     own = config.registry.prompts.get(category)
-    is_shipped = path.is_file() or own is None
-    shipped = load_prompts(path, category, entry) if is_shipped else []
+    if not path.is_file() and own is None:
+        raise ConfigError(f"{where}: category {category!r} has no prompts; give some in registry.prompts.{category}")
+    shipped = load_prompts(path, category, entry) if path.is_file() else []
     places = dict.fromkeys((prompt.id for prompt in shipped), shown)
     key = f"registry.prompts.{category}"
     after = max((prompt.number for prompt in shipped), default=0)
@@ -143,7 +154,7 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
         place = f"{where}: {key}"
         added = listed_prompts(own, category, entry, place, place, after) if own is not None else []
     for prompt in added:
-        for what in ("id", "number"):
+        for what in ("number", "id"):
             if getattr(prompt, what) in [getattr(other, what) for other in shipped]:
                 raise PromptError(
                     f"{place}: {what} {getattr(prompt, what)!r} is also in {shown}; give yours another {what}"
@@ -153,17 +164,21 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
     for prompt in known.values():
         if prompt.id in RESERVED["prompts"]:
             raise ConfigError(f"{places[prompt.id]}: the id {prompt.id!r} is a baseline's; rename it")
-    wanted = config.llm.prompts.get(category, "all")
+    wanted, engine = config.llm.prompts.get(category, "all"), _engine(config, entry)
+    if entry.answer == "sequence" and engine.engine == "openai":
+        raise ConfigError(
+            f"{where}: category {category!r} has answer: sequence, which engine openai cannot score: it shows one "
+            "token; leave it out and choose words that begin differently, or use engine transformers or vllm"
+        )
     chosen = []
     for number in known if wanted == "all" else wanted:
         if number not in known:
             files = " and ".join(dict.fromkeys(places.values()))
             raise ConfigError(f"llm.prompts.{category}: no prompt {number} in {files}; there are {sorted(known)}")
         prompt = known[number]
-        if problem := unusable_words(tuple(prompt.verbalizers.values()), config.llm.engine):
+        if problem := unusable_words(tuple(prompt.verbalizers.values()), engine):
             raise ConfigError(
-                f"{places[prompt.id]}: prompt {prompt.id} cannot be used with engine {config.llm.engine.engine}: "
-                f"{problem}"
+                f"{places[prompt.id]}: prompt {prompt.id} cannot be used with engine {engine.engine}: {problem}"
             )
         chosen.append(prompt)
     return chosen

@@ -65,7 +65,7 @@ class LabelPlan:
                 if "self-select" in self.settings.baselines:
                     cells[model, SELF_SELECT, category] = select_key(
                         self._identity(model),
-                        self.settings.engine,
+                        self.run.engine_of(category),
                         self.run.categories[category].task,
                         prompts,
                         self.engine_code,
@@ -99,7 +99,7 @@ class LabelPlan:
         llm, likelihoods = self.settings, self.asks_likelihoods(corpus)
         also = [] if likelihoods or corpus in self.run.config.categories else [True]
         return [
-            label_key(self._identity(model), llm.engine, llm.system, llm.max_text_words,
+            label_key(self._identity(model), self.run.engine_of(prompt.category), llm.system, llm.max_text_words,
                       prompt, self._recipes[corpus], perplexity, self.engine_code)
             for perplexity in (likelihoods, *also)
         ]  # fmt: skip
@@ -191,12 +191,13 @@ class LabelPlan:
                 labels[key] = LabelCell(
                     key=key, prompt=task, corpus=corpus, perplexity=self.asks_likelihoods(corpus),
                     answers=answers_key(
-                        self._identity(model), llm.engine, llm.system, prompt, self.engine_code
+                        self._identity(model), self.run.engine_of(prompt.category), llm.system, prompt, self.engine_code
                     ),
                     base=self._bases(model, prompt, corpus)[0] if llm.long_texts == "cut" else None,
                 )  # fmt: skip
+        category = next(iter(prompts.values())).category  # no batch has prompts of two
         spec = BatchSpec(
-            engine=llm.engine, system=llm.system, max_text_words=llm.max_text_words, long_texts=llm.long_texts,
-            prompts=prompts, labels=tuple(labels.values()), selects=tuple(selects),
+            engine=self.run.engine_of(category), system=llm.system, max_text_words=llm.max_text_words,
+            long_texts=llm.long_texts, prompts=prompts, labels=tuple(labels.values()), selects=tuple(selects),
         )  # fmt: skip
         return settings_json(spec.model_dump())

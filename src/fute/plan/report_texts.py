@@ -104,13 +104,21 @@ def _llm_run(plan: Plan) -> dict[str, str]:
             f"{title} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c, title in plan.titles
         ),
         "Targets of the LLMs": _dataset_titles(plan, plan.data.llm_targets),
-        "Engine": f"{engine.engine}, {engine.dtype}, class score by {engine.score}",
+        "Engine": f"{engine.engine}, {engine.dtype}, class score by {_scores(plan)}",
         "Calibration": "mean class log-score over U subtracted (the paper has none)"
         if llm.calibration == "unsup"
         else "none",
         **left_out,
         **(cut if llm.long_texts == "cut" else {}),
     }
+
+
+def _scores(plan: Plan) -> str:
+    """Where class scores are read, by category where these differ."""
+    scores = {title: plan.run.engine_of(name).score for name, title in plan.titles}
+    if len(set(scores.values())) == 1:
+        return next(iter(scores.values()))
+    return ", ".join(f"{score} ({title})" for title, score in scores.items())
 
 
 def _lm_run(plan: Plan) -> dict[str, str]:

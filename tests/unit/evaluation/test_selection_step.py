@@ -14,8 +14,12 @@ from sklearn.metrics import accuracy_score, f1_score
 from support.categories import CLASSES
 
 from fute.artifacts import Step, read_jsonl
+from fute.csv_files import read_table
+from fute.evaluation.geometry import project
 from fute.evaluation.selection import Block, average_blocks, selection_table
 from fute.evaluation.selection_step import SelectionSettings, selection
+from fute.paper.figures import coloured, draw_figure
+from fute.paper.table3_step import TableSettings, table3
 
 SETTINGS = {
     "models": ("m-a", "m-b"),
@@ -266,3 +270,53 @@ def test_the_seed_and_the_number_of_draws_are_recorded():
     record = json.loads(Path("results/evaluation/table3.csv.prov.json").read_text())["record"]
     assert record["seeds"] == {"bootstrap": 7} and record["params"]["draws"] == 50
     assert record["counts"] == {"rows": len(pd.read_csv("results/evaluation/table3.csv"))}
+
+
+def test_a_category_of_ten_classes_goes_through_to_table_3_and_a_figure(tmp_path):
+    """Stand-in labels of two prompts, right on 9 and on 5 of 10 rows, one row per class."""
+    classes = tuple(f"topic {letter}" for letter in "abcdefghij")
+    rows = [{"id": f"texts/{i}", "segments": ["x"], "label": name} for i, name in enumerate(classes)]
+    write("results/data/texts/test.jsonl.gz", rows)
+    similar = []
+    for prompt, right in (("topics-1", 5), ("topics-2", 9)):
+        said = [c if i < right else classes[(i + 1) % 10] for i, c in enumerate(classes)]
+        rows = [{"id": f"texts/{i}", "prediction": c, "uncalibrated": c, "coverage": 0.5, "top_is_verbalizer": True,
+                 "mean_nll": 1.0} for i, c in enumerate(said)]  # fmt: skip
+        write(f"results/labels/m-a/{prompt}/texts.jsonl.gz", rows)
+        similar.append({"method": "tupate", "model": "m-a", "prompt": prompt, "dataset": "texts", "cosine": right / 10,
+                        "mte_learned": "", "dte_learned": "", "unknown_tokens": 0.0}
+                       | dict.fromkeys(("centred_cosine", "tensor_mean_cosine", "candidates_cosine", "nulls_cosine",
+                                        "task2vec_cosine"), nan))  # fmt: skip
+    scores = Path("results/baselines/m-a/texts.json")
+    scores.parent.mkdir(parents=True, exist_ok=True)
+    Path("own").mkdir()
+    scores.write_text(json.dumps({"prompts": ["topics-1", "topics-2"], "scores": {"MI": [1.0, 0.0]}}))
+    pd.DataFrame(similar).to_csv("own/similarities.csv", index=False)
+    one = {"topics": ("topics-1", "topics-2")}
+    settings = SETTINGS | {
+        "models": ("m-a",), "prompts": one, "datasets": {"topics": ("texts",)}, "methods": ("tupate",),
+        "classes": {"topics": classes}, "metrics": {"topics": "macro_f1"},
+    }  # fmt: skip
+    out = {name: Path(f"own/{name}.csv") for name in ("performance", "selected", "table3")}
+    files = [*Path("results/data/texts").glob("*.gz"), *Path("results/labels").rglob("texts.jsonl.gz"), scores]
+    selection(SelectionSettings(**settings), files=sorted(files), similarities=Path("own/similarities.csv"), **out)
+    performance = read_table(out["performance"]).set_index("prompt")
+    assert performance["accuracy"].to_dict() == {"topics-1": 50.0, "topics-2": 90.0}
+    assert [name for name in performance if name.startswith("share_")] == [f"share_{name}" for name in classes]
+    chosen = read_table(out["selected"]).set_index("method")["selected"]
+    assert chosen["FUTE + TuPaTE"] == "topics-2" and chosen["MI"] == "topics-1"
+
+    # category ids sort another way than the run states them
+    titles = (("topics", "Topics"), ("a-category", "A"))
+    files = {name: Path(f"own/paper/table3.{name}") for name in ("csv", "markdown", "latex")}
+    table3(TableSettings(title="T", caption="C", categories=titles), cells=out["table3"],
+           similarities=Path("own/similarities.csv"), **files)  # fmt: skip
+    lines = files["csv"].read_text().splitlines()
+    expected = 100 * f1_score(classes, [*classes[:9], classes[0]], average="macro")
+    assert f"Topics,FUTE + TuPaTE,{expected:.1f}" in "\n".join(lines) and "Topics,MI," in "\n".join(lines)
+    points = project(np.eye(4, 6))
+    looks = coloured({"topics": ("Topics", None)} | {f"c-{n}": (f"C {n}", None) for n in range(9)})
+    assert len({colour for _, colour in looks.values()}) == 10
+    groups = (["topics"] * 4, ["m-a"] * 4, [1, 2, 3, 4])
+    pdf, *_ = draw_figure("fig4", points, *groups, tmp_path / "fig4", statistics={}, categories=looks)
+    assert pdf.stat().st_size > 1000

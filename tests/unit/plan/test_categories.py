@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fute.config.run import load_run, read_yaml
+from fute.config.sections import ConfigError
 from fute.plan import Plan
 
 ROOT = Path(__file__).parents[3]
@@ -28,13 +29,16 @@ def plan(tmp_path, monkeypatch):
 
     def make(category=None, **llm):
         demo = read_yaml(ROOT / "config.yaml")
+        classes = (category or {}).get("classes", WORDS)
+        labels = {"labels": dict(zip(WORDS, classes, strict=True))}
         registry = {
             "categories": {"topics": {"classes": list(WORDS), "metric": "macro_f1"} | (category or {})},
-            "datasets": {"own": own},
+            "datasets": {"own": own | labels},
             "prompts": {"topics": [{"template": f"{n}. {{text}} Topic?"} for n in (1, 2)]},
         }
         values = demo | {
-            "registry": registry, "lm": None, "data": {"source": "builtin"}, "unsup": {"topics": demo["unsup"]["sa"]},
+            "registry": registry, "lm": None, "data": {"source": "builtin"},
+            "unsup": {"topics": demo["unsup"]["sa"], "sa": demo["unsup"]["sa"]},
             "llm": demo["llm"] | {"datasets": {"topics": ["own"]}, "prompts": {}} | llm,
         }  # fmt: skip
         (tmp_path / "my.yaml").write_text(yaml.safe_dump(values))
@@ -62,3 +66,23 @@ def test_ten_classes_reach_every_step(plan):
 
 def test_a_run_may_score_a_category_in_another_way(plan):
     assert plan(metrics={"topics": "accuracy"}).llm.selection_settings()["metrics"] == {"topics": "accuracy"}
+
+
+def test_one_category_may_be_scored_over_whole_words(plan):
+    """Words that begin alike need it; the engine of other categories stays as it is."""
+    alike = {"classes": [f"topic {letter}" for letter in "abcdefghij"]}
+    with pytest.raises(ConfigError, match=r"begin with the same word 'topic'.*its answer: sequence"):
+        plan(alike)
+    made = plan(alike | {"answer": "sequence"}, datasets={"topics": ["own"], "sa": ["mini-films"]})
+    (model,) = made.config.llm.models
+    specs = [json.loads(made.llm.labels.spec(model, batch)) for batch in made.llm.labels.plans[model].new]
+    assert {next(iter(spec["prompts"].values()))["category"]: spec["engine"]["score"] for spec in specs} == {
+        "topics": "sequence",
+        "sa": "first_token",
+    }
+    assert all(len({prompt["category"] for prompt in spec["prompts"].values()}) == 1 for spec in specs)
+    before, after = plan(), plan({"answer": "sequence"})
+    assert set(before.llm.labels.cells.values()).isdisjoint(after.llm.labels.cells.values())
+    assert plan({"answer": "first_token"}).llm.labels.cells == before.llm.labels.cells, "it is the run's own way"
+    with pytest.raises(ConfigError, match="has answer: sequence, which engine openai cannot score"):
+        plan({"answer": "sequence"}, engine={"engine": "openai", "base_url": "http://localhost:1", "api_model": "m"})

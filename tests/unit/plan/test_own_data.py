@@ -23,7 +23,7 @@ def block(key: str) -> dict[str, Any]:
     """The page's YAML block that begins with a key."""
     text = (ROOT / "docs/own-data.md").read_text(encoding="utf8")
     found = [yaml.safe_load(part) for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
-    (one,) = (part for part in found if key in part)
+    (one,) = (part for part in found if key in part and "name" not in part)  # of parts of a run, not of a whole one
     return one
 
 
