@@ -119,7 +119,7 @@ def test_a_gated_model_without_a_token(tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     run = read_yaml(ROOT / "config/paper.yaml") | {"data": {"source": "files", "root": str(tmp_path)}}
     found = faults(checks.check_models(Plan(parse_run(run, ROOT / "config"), (), tmp_path / "results")))
-    assert len(found) == 1 and found[0].startswith("hub token: gated models: llama2-13b")
+    assert len(found) == 1 and found[0].startswith("hub token: gated models: llama-2-13b")
 
 
 def test_a_hub_that_does_not_answer(tmp_path, monkeypatch):

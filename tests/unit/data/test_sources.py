@@ -462,7 +462,7 @@ def test_the_step_reads_the_commit_of_the_runs_lock(tmp_path, cache, monkeypatch
     one = settings(hub={"repo": "a/b"})
     split = SplitSettings(dataset="d", entry=one, source="hub", test_rows=None, train_rows=None, dev_share=0, seed=1)
     files = {"test": Path("results/data/d/test.jsonl.gz"), "lock": Path("results/data/d/source.lock.json")}
-    normalise_test(split, source={"source": "hub"}, root=tmp_path, run_lock=Path("mine.json"), **files)
+    normalise_test(split, source={"source": "hub"}, root=tmp_path, own={}, run_lock=Path("mine.json"), **files)
     assert set(asked) == {"b" * 40} == {json.loads(files["lock"].read_text())["revision"]}
 
 

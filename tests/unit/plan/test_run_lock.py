@@ -47,7 +47,7 @@ def project(tmp_path, monkeypatch) -> Path:
 
 
 def plan(**data: Any) -> Plan:
-    demo = read_yaml(ROOT / "config.yaml")
+    demo = read_yaml(ROOT / "tests/support/both.yaml")
     own = {"source": "hub", "sources": {"mini-topics": "builtin", "own": "files"}, "root": "data", "dev_share": 0}
     lm = {"models": ["bert-base", "saved"], "datasets": {"cr": CR, "qa": [], "domain": []},
           "finetune": {}, "transfer": {"model": "bert-base"}, "baselines": {}}  # fmt: skip
