@@ -52,7 +52,7 @@ def view_run(name: str | None, results: Path | None, output: Path | None, open_p
     found = ranked(name, results) if name is not None else _all(results or Path("results"))
     if output is None:
         output = Path(name) / PAGE if name is not None and (Path(name) / RUN_FILE).is_file() else Path(PAGE)
-    text = page(found, name or str(found.results))
+    text = page(found, name or "all datasets")
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic(output) as path:
         path.write_text(text, encoding="utf8")
@@ -82,7 +82,7 @@ def page(found: Ranked, name: str) -> str:
     data = json.dumps(maps, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
     return template.render(
-        title=f"Run {name}",
+        title=name,
         rankings=[_ranking(found, ranking) for ranking in found.rankings],
         shares=list(_shares(found)),
         maps=[each["title"] for each in maps],

@@ -64,6 +64,8 @@ th[aria-sort=descending] button::after { content: " \\25BC"; }
 .controls > * { display: flex; gap: 0.4rem; align-items: center; max-width: 100%; }
 #map { height: 34rem; max-height: 90vh; margin-top: 0.6rem; }
 #said { white-space: pre-line; overflow-wrap: anywhere; min-height: 1.5em; }
+[hidden] { display: none !important; }
+th[scope=row] { white-space: nowrap; }
 details { margin: 0.6rem 0; }
 summary { cursor: pointer; color: var(--link); }
 @media print { .controls { display: none; } .scroll { overflow: visible; } }
