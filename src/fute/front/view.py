@@ -13,20 +13,26 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from fute import paths
 from fute.artifacts import atomic, read_jsonl
 from fute.config.unsup import LM
 from fute.display_names import METHOD_NAMES
+from fute.embeddings.vectors import LABELCOV, in_one_space, load
+from fute.evaluation.geometry import project
 from fute.front.places import RUN_FILE
 from fute.front.rank import Ranked, ranked
 from fute.front.view_page import SCRIPT, TEMPLATE
 from fute.paper.candidates import MODELS, PROMPTS, Ranking, rankings
 from fute.paper.ranking import explain, overview
 from fute.paper.terminal import NoResults, read_evaluation
+
+if TYPE_CHECKING:
+    from fute.paper.figures import Look
 
 PAGE = "view.html"
 MOST_TEXTS = 30
@@ -37,6 +43,9 @@ LONGEST = 1000
 """Characters of a text that are shown."""
 LINE, LINES = 80, 8
 """Length and number of the lines of a prompt beside its point."""
+
+DATASET = "dataset"
+"""Stands in place of a model for the points of datasets."""
 
 Point = tuple[str, str]
 """Model, and the prompt that it has or the dataset that it was fine-tuned on."""
@@ -76,7 +85,7 @@ def page(found: Ranked, name: str) -> str:
     from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    maps = list(_maps(found))
+    maps = [*_maps(found), *_with_datasets(found)]
     library = get_plotlyjs() if maps else ""
     # no text can end the element: JSON needs no `<` outside strings
     data = json.dumps(maps, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
@@ -264,8 +273,8 @@ def _distance(one: Mapping[str, Any], two: Mapping[str, Any]) -> float:
 
 def _no_map(found: Ranked) -> str:
     return (
-        f"There is no map: {found.results / 'evaluation'} has no coordinates of these candidates. The whole workflow "
-        "makes them; a run that compares models does not."
+        f"There is no map: {found.results / 'evaluation'} has no coordinates of these candidates, and "
+        f"{found.results / 'embeddings'} no vectors of LabelCov. The workflow makes them."
     )
 
 
@@ -302,6 +311,62 @@ def _maps(found: Ranked) -> Iterator[dict[str, Any]]:
             }
 
 
+def _with_datasets(found: Ranked) -> Iterator[dict[str, Any]]:
+    """Maps of candidates and their datasets by LabelCov, one for prompts and one for models that have vectors.
+
+    The figures' coordinates have no datasets, and those of a run that compares models do not exist. Other methods have
+    too many parameters for a look.
+    """
+    from fute.paper.figures import INK
+
+    for kinds in (("prompt",), ("source", "model")):
+        own = [ranking for ranking in found.rankings if ranking.kind in kinds]
+        surrogate = _surrogate(found, kinds) if own else None
+        if surrogate is None:
+            continue
+        said = _said_of_points(found, kinds)
+        classes = {key: key[1] for key in said}
+        if kinds == ("prompt",):
+            classes = {(each.model, name): _corpus(found.results, each) for each in own for name in each.order}
+        points = [(*key, classes[key], *said[key]) for key in said]
+        files = [paths.mte(surrogate, LABELCOV, model, name) for model, name, *_ in points]
+        for ranking in {ranking.dataset: ranking for ranking in own}.values():
+            of = _corpus(found.results, ranking) if ranking.kind == "prompt" else ranking.dataset
+            points.append((DATASET, ranking.dataset, of, False, [f"dataset {ranking.dataset}"]))
+            files.append(paths.dte(surrogate, LABELCOV, ranking.dataset))
+        places = [paths.below(found.results, file) for file in files]
+        loaded = {n: load(path) for n, path in enumerate(places) if path.is_file()}
+        loaded = {n: embedding for n, embedding in loaded.items() if "no_vector" not in embedding.meta}
+        points = [points[n] for n in loaded]
+        models = [point[0] for point in points]
+        if DATASET not in models or len(points) < 2:
+            continue
+        projection = project(np.stack([each.vector for each in in_one_space(list(loaded.values()))]).astype(np.float64))
+        yield {
+            "title": f"{'Prompts' if kinds == ('prompt',) else 'Fine-tuned models'} and datasets, LabelCov",
+            "colours": {
+                "class": _groups(found, None, pd.Series([point[2] for point in points])),
+                "model": _series(pd.Series([name for name in models if name != DATASET])) | {DATASET: (DATASET, INK)},
+            },
+            "model": models,
+            "name": [point[1] for point in points],
+            "class": [point[2] for point in points],
+            "best": [point[3] for point in points],
+            "said": [point[4] for point in points],
+            "tsne": None if np.isnan(projection.tsne).any() else projection.tsne.T.tolist(),
+            "pca": projection.pca.T.tolist(),
+        }
+
+
+def _surrogate(found: Ranked, kinds: Sequence[str]) -> str | None:
+    """The model that LabelCov's vectors are learned with; None if the run has none."""
+    if found.run is not None:
+        return found.run.config.model_of(LABELCOV) if LABELCOV in found.run.config.methods else None
+    similar = read_evaluation(found.results / "evaluation" / (PROMPTS if kinds == ("prompt",) else MODELS), "method")
+    own = similar[similar["method"] == LABELCOV]
+    return str(own["surrogate"].iloc[0]) if len(own) and "surrogate" in own else None
+
+
 def _places(rows: pd.DataFrame, view: str) -> list[list[float]] | None:
     """x and y of all points; None if they are not defined, as t-SNE is not for few vectors."""
     places = rows[[f"{view}_x", f"{view}_y"]]
@@ -314,11 +379,11 @@ def _series(names: pd.Series) -> dict[str, tuple[str, str]]:
     return {name: (name, colour) for name, colour in zip(dict.fromkeys(names), itertools.cycle(CYCLE), strict=False)}
 
 
-def _groups(found: Ranked, look: Any, names: pd.Series) -> dict[str, tuple[str, str]]:
-    """Title and colour of each class of points, as in the paper's figures."""
+def _groups(found: Ranked, look: Look | None, names: pd.Series) -> dict[str, tuple[str, str]]:
+    """Title and colour of each class of points, as in the paper's figures. look: None for classes that they lack."""
     from fute.paper.figures import coloured
 
-    if look.groups is not None:
+    if look is not None and look.groups is not None:
         return {name: look.groups[name] for name in dict.fromkeys(names)}
     known = {} if found.run is None else found.run.categories
     looks = {name: (known[name].title_of(name), known[name].colour) if name in known else (name, None)
