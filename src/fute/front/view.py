@@ -12,6 +12,7 @@ import webbrowser
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,34 @@ LONGEST = 1000
 LINE, LINES = 80, 8
 """Length and number of the lines of a prompt beside its point."""
 
+KINDS = (("prompt",), ("source", "model"))
+"""Kinds of candidates that share a map."""
+TITLES = {True: "Prompts", False: "Fine-tuned models"}
 DATASET = "dataset"
 """Stands in place of a model for the points of datasets."""
 
 Point = tuple[str, str]
 """Model, and the prompt that it has or the dataset that it was fine-tuned on."""
+Said = dict[Point, tuple[bool, list[str]]]
+"""Point -> whether it is the first of a ranking, and the lines that stand beside it."""
+Confusion = Counter[tuple[str, str]]
+"""How often test rows of one class got a label, by (class, label)."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A ranking with what the page says of it.
+
+    corpus: the U that the candidates label. confusions: candidate -> its confusions on test rows; empty where the run
+    has no such rows.
+    """
+
+    ranking: Ranking
+    corpus: str
+    confusions: Mapping[str, Confusion]
+
+    def point(self, candidate: str) -> Point:
+        return (candidate, self.ranking.dataset) if self.ranking.kind == "model" else (self.ranking.model, candidate)
 
 
 def view_run(name: str | None, results: Path | None, output: Path | None, open_page: bool) -> Path:
@@ -85,15 +109,16 @@ def page(found: Ranked, name: str) -> str:
     from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    maps = [*_maps(found), *_with_datasets(found)]
+    shown = _shown(found)
+    maps = [each for kinds in KINDS for each in _maps(found, [s for s in shown if s.ranking.kind in kinds])]
     library = get_plotlyjs() if maps else ""
     # no text can end the element: JSON needs no `<` outside strings
     data = json.dumps(maps, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
     return template.render(
         title=name,
-        rankings=[_ranking(found, ranking) for ranking in found.rankings],
-        shares=list(_shares(found)),
+        rankings=[_ranking(found, each) for each in shown],
+        shares=list(_shares(found.results, shown)),
         maps=[each["title"] for each in maps],
         no_map="" if maps else _no_map(found),
         data=data,
@@ -107,12 +132,25 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _ranking(found: Ranked, ranking: Ranking) -> dict[str, Any]:
+def _shown(found: Ranked) -> list[Shown]:
+    corpora: dict[str, str] = {}
+    if any(ranking.kind == "prompt" for ranking in found.rankings):
+        similar = read_evaluation(found.results / "evaluation" / PROMPTS, "dataset", "category")
+        corpora = dict(zip(similar["dataset"], similar["category"], strict=True))
+    shown = []
+    for ranking in found.rankings:
+        confusions = {}
+        if ranking.kind == "prompt":
+            confusions = {each: _confusion(found.results, ranking, each) for each in ranking.order}
+        shown.append(Shown(ranking, corpora[ranking.dataset] if ranking.kind == "prompt" else LM, confusions))
+    return shown
+
+
+def _ranking(found: Ranked, shown: Shown) -> dict[str, Any]:
     """What the page shows of a ranking: its table, the sentences below it, confusions, texts that tell two apart."""
-    table = overview(ranking, found.texts)
+    table = overview(shown.ranking, found.texts)
     said: list[str] = []
-    explain(ranking, lambda text, *_: said.append(text.strip()))
-    confusions = [(each, _confusion(found.results, ranking, each)) for each in ranking.order]
+    explain(shown.ranking, lambda text, *_: said.append(text.strip()))
     return {
         "title": table.title,
         "heads": [str(column.header) for column in table.columns],
@@ -120,8 +158,8 @@ def _ranking(found: Ranked, ranking: Ranking) -> dict[str, Any]:
         "caption": table.caption or "",
         "said": said[:-1],
         "advice": said[-1],
-        "confusions": [_confusion_table(each, counts) for each, counts in confusions if counts],
-        "apart": _apart(found.results, ranking),
+        "confusions": [_confusion_table(each, counts) for each, counts in shown.confusions.items() if counts],
+        "apart": _apart(found.results, shown),
     }
 
 
@@ -136,22 +174,13 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise NoResults(f"{path} cannot be read ({error}); remove it, and run the workflow again") from None
 
 
-def _labels(results: Path, ranking: Ranking, candidate: str, corpus: str) -> list[dict[str, Any]] | None:
-    """The labels that a candidate gives to a corpus; None if the run has none."""
-    box = (candidate, ranking.dataset) if ranking.kind == "model" else (ranking.model, candidate)
-    path = paths.below(results, paths.labels(*box, corpus))
+def _labels(results: Path, point: Point, corpus: str) -> list[dict[str, Any]] | None:
+    """The labels that a black box gives to a corpus; None if the run has none."""
+    path = paths.below(results, paths.labels(*point, corpus))
     return _rows(path) if path.is_file() else None
 
 
-def _corpus(results: Path, ranking: Ranking) -> str:
-    """The U that the candidates of a ranking label."""
-    if ranking.kind != "prompt":
-        return LM
-    similar = read_evaluation(results / "evaluation" / PROMPTS, "dataset", "category")
-    return str(similar.loc[similar["dataset"] == ranking.dataset, "category"].iloc[0])
-
-
-def _shown(label: str | None) -> str:
+def _word(label: str | None) -> str:
     return "no label" if label is None else str(label)
 
 
@@ -159,75 +188,71 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
-def _heat(caption: str, corner: str, classes: Sequence[str], rows: Mapping[str, Counter[str]], unit: str) -> dict:
-    """A table whose cells are shaded by their share of the row. unit: `%` for shares, empty for counts."""
+def _heat(caption: str, corner: str, classes: Sequence[str], rows: Sequence[tuple[str, list[float | None]]]) -> dict:
+    """A table whose cells are shaded by their share of the row. rows: name and values; None for an empty cell."""
     lines = []
-    for name, counts in rows.items():
-        total = sum(counts.values())
-        shares = [counts[each] / total if total else 0.0 for each in classes]
+    for name, values in rows:
+        total = sum(value or 0 for value in values)
         texts = [
-            f"{100 * share:.1f}" if unit else str(counts[each]) for share, each in zip(shares, classes, strict=True)
+            "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value) for value in values
         ]
-        lines.append((name, [(text, round(55 * share)) for text, share in zip(texts, shares, strict=True)]))
+        shades = [round(55 * (value or 0) / total) if total else 0 for value in values]
+        lines.append((name, list(zip(texts, shades, strict=True))))
     return {"caption": caption, "heads": [corner, *classes], "rows": lines}
 
 
 def _classes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Classes of labelled rows in their order; what was answered if the task has none."""
     named = dict.fromkeys(str(each) for row in rows for each in row.get("classes") or ())
-    return list(named | dict.fromkeys(_shown(row.get("prediction")) for row in rows))
+    return list(named | dict.fromkeys(_word(row.get("prediction")) for row in rows))
 
 
-def _shares(found: Ranked) -> Iterator[dict[str, Any]]:
-    """Label distribution on U per candidate: a table per set of candidates, or a note that says why there is none."""
-    seen: set[tuple[str, ...]] = set()
-    for ranking in found.rankings:
-        corpus = _corpus(found.results, ranking)
-        candidates = sorted(ranking.order)
-        target = ranking.dataset if ranking.kind == "model" else ""
-        if (key := (ranking.kind, ranking.model, target, corpus, *candidates)) in seen:
-            continue
-        seen.add(key)
+def _shares(results: Path, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
+    """Label distribution on U per candidate: a table per model and U, and notes on what is missing."""
+    groups: dict[tuple[str, ...], dict[str, Point]] = {}
+    for each in shown:
+        ranking = each.ranking
         of = f"of {ranking.model}" if ranking.model else f"for {ranking.dataset}"
-        title = f"Labels that the {ranking.kind}s {of} give to U, in percent"
+        candidates = groups.setdefault((ranking.kind, of, each.corpus), {})
+        candidates |= {name: each.point(name) for name in ranking.order if name not in candidates}
+    for (kind, of, corpus), candidates in groups.items():
         counts: dict[str, Counter[str]] = {}
-        classes: dict[str, None] = {}
-        missing = []
-        for candidate in ranking.order:
-            rows = _labels(found.results, ranking, candidate, corpus)
-            if rows is None:
-                missing.append(candidate)
-                continue
-            counts[candidate] = Counter(_shown(row.get("prediction")) for row in rows)
-            classes |= dict.fromkeys(_classes(rows))
+        own: dict[str, list[str]] = {}
+        for name, point in candidates.items():
+            if (rows := _labels(results, point, corpus)) is not None:
+                counts[name] = Counter(_word(row.get("prediction")) for row in rows)
+                own[name] = _classes(rows)
+        classes = list(dict.fromkeys(each for names in own.values() for each in names))
+        missing = [name for name in candidates if name not in counts]
         notes = [f"There are no labels of U by {', '.join(missing)}."] if missing else []
         if len(classes) > MOST_CLASSES:
             notes.append(f"The answers are no classes: there are {len(classes)} different ones.")
             counts = {}
-        table = _heat(title, ranking.kind.capitalize(), list(classes), counts, "%") if counts else None
-        yield {"table": table, "notes": notes}
+        shares = [
+            (name, [100 * each[label] / each.total() if label in own[name] else None for label in classes])
+            for name, each in counts.items()
+        ]
+        title = f"Labels that the {kind}s {of} give to U, in percent"
+        yield {"table": _heat(title, kind.capitalize(), classes, shares) if shares else None, "notes": notes}
 
 
-def _confusion(results: Path, ranking: Ranking, prompt: str) -> Counter[tuple[str, str]]:
-    """How often test rows of one class got a label, by (class, label); empty where the run has no such rows."""
+def _confusion(results: Path, ranking: Ranking, prompt: str) -> Confusion:
     test = paths.below(results, paths.rows(ranking.dataset, "test"))
-    if ranking.kind != "prompt" or not test.is_file():
+    labels = _labels(results, (ranking.model, prompt), ranking.dataset)
+    if labels is None or not test.is_file():
         return Counter()
-    given = {
-        row["id"]: _shown(row.get("prediction")) for row in _labels(results, ranking, prompt, ranking.dataset) or ()
-    }
+    given = {row["id"]: _word(row.get("prediction")) for row in labels}
     rows = [(row["id"], row.get("label")) for row in _rows(test)]
     return Counter((label, given[key]) for key, label in rows if label is not None and key in given)
 
 
-def _confusion_table(candidate: str, counts: Counter[tuple[str, str]]) -> dict[str, Any]:
+def _confusion_table(candidate: str, counts: Confusion) -> dict[str, Any]:
     classes = sorted({name for pair in counts for name in pair})
-    rows = {gold: Counter({label: counts[gold, label] for label in classes}) for gold in classes}
-    rows = {gold: row for gold, row in rows.items() if row.total()}
-    return _heat(f"Test rows by {candidate}: their class (rows) and label (columns)", "Class", classes, rows, "")
+    rows = [(gold, [counts[gold, label] for label in classes]) for gold in dict.fromkeys(sorted(g for g, _ in counts))]
+    return _heat(f"Test rows by {candidate}: their class (rows) and label (columns)", "Class", classes, rows)
 
 
-def _mistake(counts: Counter[tuple[str, str]]) -> str:
+def _mistake(counts: Confusion) -> str:
     """The most frequent confusion in words; empty without one."""
     wrong = Counter({pair: count for pair, count in counts.items() if pair[0] != pair[1]})
     if not wrong:
@@ -236,15 +261,15 @@ def _mistake(counts: Counter[tuple[str, str]]) -> str:
     return f"most frequent mistake: {gold} taken for {label}, {count} of {counts.total()} rows"
 
 
-def _apart(results: Path, ranking: Ranking) -> dict[str, Any]:
-    """Texts of U on which the first two candidates differ, the most certain differences first, and a note."""
+def _apart(results: Path, shown: Shown) -> dict[str, Any]:
+    """Texts of U on which the first two candidates differ, the largest differences first, and a note."""
+    ranking = shown.ranking
     ranked_names = [] if ranking.first is None else [n for n in ranking.order if not math.isnan(ranking.first.ranks[n])]
     nothing: dict[str, Any] = {"names": ranked_names[:2], "rows": []}
     if len(ranked_names) < 2:
         return nothing | {"note": "No two candidates are ranked."}
-    corpus = _corpus(results, ranking)
-    both = [_labels(results, ranking, name, corpus) for name in ranked_names[:2]]
-    texts = paths.below(results, paths.unsup(corpus))
+    both = [_labels(results, shown.point(name), shown.corpus) for name in ranked_names[:2]]
+    texts = paths.below(results, paths.unsup(shown.corpus))
     missing = [name for name, rows in zip(ranked_names, both, strict=False) if rows is None]
     if missing or not texts.is_file():
         what = f"labels of U by {', '.join(missing)}" if missing else f"file {texts}"
@@ -254,7 +279,7 @@ def _apart(results: Path, ranking: Ranking) -> dict[str, Any]:
     differ.sort(key=lambda key: -_distance(one[key], two[key]))
     segments = {row["id"]: row["segments"] for row in _rows(texts)}
     rows = [
-        (_cut("\n".join(segments.get(key, [key]))), *(_shown(labels[key].get("prediction")) for labels in (one, two)))
+        (_cut("\n".join(segments.get(key, [key]))), *(_word(labels[key].get("prediction")) for labels in (one, two)))
         for key in differ[:MOST_TEXTS]
     ]
     shown = f"; the {MOST_TEXTS} with the largest difference are shown" if len(differ) > MOST_TEXTS else ""
@@ -278,99 +303,98 @@ def _no_map(found: Ranked) -> str:
     )
 
 
-def _maps(found: Ranked) -> Iterator[dict[str, Any]]:
-    """The maps of the page, for its script: one per (experiment, method, view) that has points of the candidates."""
+def _maps(found: Ranked, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
+    """The maps of candidates of one experiment: those of the figures, and LabelCov's of candidates and datasets."""
+    if shown:
+        said = _said_of_points(found, shown)
+        yield from _of_figures(found, shown, said)
+        yield from _with_datasets(found, shown, said)
+
+
+def _map(title: str, points: pd.DataFrame, colours: Mapping[str, Mapping], tsne: Any, pca: Any) -> dict[str, Any]:
+    """A map for the page's script.
+
+    points: model, name, class, best and said, one row per point. colours: `class` and `model` -> value -> its title and
+    colour. tsne, pca: (n, 2); t-SNE's NaN if it is not defined.
+    """
+    names, models = list(points["name"]), [name for name in points["model"] if name != DATASET]
+    if len({*names}) == 1 and len({*models}) > 1:
+        labels = [model if model != DATASET else name for model, name in zip(points["model"], names, strict=True)]
+    elif len({*models}) > 1:
+        labels = [name if model == DATASET else f"{name}, {model}"
+                  for model, name in zip(points["model"], names, strict=True)]  # fmt: skip
+    else:
+        labels = names
+    return {
+        "title": title,
+        "colours": colours,
+        **{column: points[column].tolist() for column in ("class", "model", "best", "said")},
+        "label": labels,
+        "tsne": None if np.isnan(tsne).any() else np.asarray(tsne).T.tolist(),
+        "pca": np.asarray(pca).T.tolist(),
+    }
+
+
+def _of_figures(found: Ranked, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
+    """Maps by the coordinates of the paper's figures, one per method and view."""
     from fute.paper.figures import LLM_LOOK, LM_LOOK
 
-    for file, look, kinds in (
-        ("coordinates.csv", LLM_LOOK, ("prompt",)),
-        ("lm_coordinates.csv", LM_LOOK, ("source", "model")),
-    ):
-        said = _said_of_points(found, kinds)
-        path = found.results / "evaluation" / file
-        if not said or not path.is_file():
-            continue
-        group, model, _ = look.source
-        name = "prompt" if kinds == ("prompt",) else "dataset"
-        table = read_evaluation(path, "method", "view", group, model, name, "tsne_x", "tsne_y", "pca_x", "pca_y")
-        table = table[[pair in said for pair in zip(table[model], table[name], strict=True)]]
-        colours = {"class": _groups(found, look, table[group]), "model": _series(table[model])}
-        for (method, view), rows in table.groupby(["method", "view"], sort=False):
-            keys = list(zip(rows[model], rows[name], strict=True))
-            yield {
-                "title": f"{'Prompts' if name == 'prompt' else 'Fine-tuned models'}, "
-                f"{METHOD_NAMES.get(str(method), str(method))}{', centred' if view == 'centred' else ''}",
-                "colours": colours,
-                "class": list(rows[group]),
-                "model": list(rows[model]),
-                "name": list(rows[name]),
-                "best": [said[key][0] for key in keys],
-                "said": [said[key][1] for key in keys],
-                "tsne": _places(rows, "tsne"),
-                "pca": _places(rows, "pca"),
-            }
+    of_prompts = shown[0].ranking.kind == "prompt"
+    look, file, name = (LLM_LOOK, "coordinates", "prompt") if of_prompts else (LM_LOOK, "lm_coordinates", "dataset")
+    path = found.results / "evaluation" / f"{file}.csv"
+    if not path.is_file():
+        return
+    group, model, _ = look.source
+    table = read_evaluation(path, "method", "view", group, model, name, "tsne_x", "tsne_y", "pca_x", "pca_y")
+    # the file may be of another run
+    table = table[[pair in said for pair in zip(table[model], table[name], strict=True)]]
+    colours = {"class": _groups(found, look, table[group]), "model": _series(table[model])}
+    for (method, view), rows in table.groupby(["method", "view"], sort=False):
+        keys = list(zip(rows[model], rows[name], strict=True))
+        points = pd.DataFrame([(*key, *said[key]) for key in keys], columns=["model", "name", "best", "said"])
+        title = f"{TITLES[of_prompts]}, {METHOD_NAMES.get(str(method), str(method))}"
+        tsne, pca = (rows[[f"{each}_x", f"{each}_y"]].to_numpy(dtype=float) for each in ("tsne", "pca"))
+        points = points.assign(**{"class": list(rows[group])})
+        yield _map(f"{title}, centred" if view == "centred" else title, points, colours, tsne, pca)
 
 
-def _with_datasets(found: Ranked) -> Iterator[dict[str, Any]]:
-    """Maps of candidates and their datasets by LabelCov, one for prompts and one for models that have vectors.
+def _with_datasets(found: Ranked, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
+    """A map of candidates and their datasets by LabelCov, if the run has its vectors.
 
-    The figures' coordinates have no datasets, and those of a run that compares models do not exist. Other methods have
-    too many parameters for a look.
+    The figures' coordinates have no datasets, and those of a run that compares models do not exist. Vectors of other
+    methods have too many entries for a look.
     """
     from fute.paper.figures import INK
 
-    for kinds in (("prompt",), ("source", "model")):
-        own = [ranking for ranking in found.rankings if ranking.kind in kinds]
-        surrogate = _surrogate(found, kinds) if own else None
-        if surrogate is None:
-            continue
-        said = _said_of_points(found, kinds)
-        classes = {key: key[1] for key in said}
-        if kinds == ("prompt",):
-            classes = {(each.model, name): _corpus(found.results, each) for each in own for name in each.order}
-        points = [(*key, classes[key], *said[key]) for key in said]
-        files = [paths.mte(surrogate, LABELCOV, model, name) for model, name, *_ in points]
-        for ranking in {ranking.dataset: ranking for ranking in own}.values():
-            of = _corpus(found.results, ranking) if ranking.kind == "prompt" else ranking.dataset
-            points.append((DATASET, ranking.dataset, of, False, [f"dataset {ranking.dataset}"]))
-            files.append(paths.dte(surrogate, LABELCOV, ranking.dataset))
-        places = [paths.below(found.results, file) for file in files]
-        loaded = {n: load(path) for n, path in enumerate(places) if path.is_file()}
-        loaded = {n: embedding for n, embedding in loaded.items() if "no_vector" not in embedding.meta}
-        points = [points[n] for n in loaded]
-        models = [point[0] for point in points]
-        if DATASET not in models or len(points) < 2:
-            continue
-        projection = project(np.stack([each.vector for each in in_one_space(list(loaded.values()))]).astype(np.float64))
-        yield {
-            "title": f"{'Prompts' if kinds == ('prompt',) else 'Fine-tuned models'} and datasets, LabelCov",
-            "colours": {
-                "class": _groups(found, None, pd.Series([point[2] for point in points])),
-                "model": _series(pd.Series([name for name in models if name != DATASET])) | {DATASET: (DATASET, INK)},
-            },
-            "model": models,
-            "name": [point[1] for point in points],
-            "class": [point[2] for point in points],
-            "best": [point[3] for point in points],
-            "said": [point[4] for point in points],
-            "tsne": None if np.isnan(projection.tsne).any() else projection.tsne.T.tolist(),
-            "pca": projection.pca.T.tolist(),
-        }
+    of_prompts = shown[0].ranking.kind == "prompt"
+    surrogate = _surrogate(found, of_prompts)
+    if surrogate is None:
+        return
+    classes = {each.point(name): each.corpus for each in shown for name in each.ranking.order} if of_prompts else {}
+    boxes = [(paths.mte(surrogate, LABELCOV, *key), *key, classes.get(key, key[1]), *said[key]) for key in said]
+    for each in {each.ranking.dataset: each for each in shown}.values():
+        name = each.ranking.dataset
+        own = each.corpus if of_prompts else name
+        boxes.append((paths.dte(surrogate, LABELCOV, name), DATASET, name, own, False, [f"dataset {name}"]))
+    boxes = [box for box in boxes if paths.below(found.results, box[0]).is_file()]
+    loaded = [load(paths.below(found.results, box[0])) for box in boxes]
+    kept = [n for n, embedding in enumerate(loaded) if "no_vector" not in embedding.meta]
+    points = pd.DataFrame([boxes[n][1:] for n in kept], columns=["model", "name", "class", "best", "said"])
+    if len(points) < 2 or DATASET not in set(points["model"]):
+        return
+    projection = project(np.stack([e.vector for e in in_one_space([loaded[n] for n in kept])]).astype(np.float64))
+    series = _series(points["model"][points["model"] != DATASET]) | {DATASET: (DATASET, INK)}
+    colours = {"class": _groups(found, None, points["class"]), "model": series}
+    yield _map(f"{TITLES[of_prompts]} and datasets, LabelCov", points, colours, projection.tsne, projection.pca)
 
 
-def _surrogate(found: Ranked, kinds: Sequence[str]) -> str | None:
+def _surrogate(found: Ranked, of_prompts: bool) -> str | None:
     """The model that LabelCov's vectors are learned with; None if the run has none."""
     if found.run is not None:
         return found.run.config.model_of(LABELCOV) if LABELCOV in found.run.config.methods else None
-    similar = read_evaluation(found.results / "evaluation" / (PROMPTS if kinds == ("prompt",) else MODELS), "method")
+    similar = read_evaluation(found.results / "evaluation" / (PROMPTS if of_prompts else MODELS), "method")
     own = similar[similar["method"] == LABELCOV]
     return str(own["surrogate"].iloc[0]) if len(own) and "surrogate" in own else None
-
-
-def _places(rows: pd.DataFrame, view: str) -> list[list[float]] | None:
-    """x and y of all points; None if they are not defined, as t-SNE is not for few vectors."""
-    places = rows[[f"{view}_x", f"{view}_y"]]
-    return None if places.isna().any(axis=None) else [list(places[name]) for name in places]
 
 
 def _series(names: pd.Series) -> dict[str, tuple[str, str]]:
@@ -391,17 +415,15 @@ def _groups(found: Ranked, look: Look | None, names: pd.Series) -> dict[str, tup
     return dict(coloured(looks))
 
 
-def _said_of_points(found: Ranked, kinds: Sequence[str]) -> dict[Point, tuple[bool, list[str]]]:
-    """Of each point of rankings of these kinds: whether it is the first of one, and the lines that stand beside it."""
-    said: dict[Point, tuple[bool, list[str]]] = {}
-    for ranking in found.rankings:
-        if ranking.kind not in kinds:
-            continue
+def _said_of_points(found: Ranked, shown: Sequence[Shown]) -> Said:
+    said: Said = {}
+    for each in shown:
+        ranking = each.ranking
         for place, candidate in enumerate(ranking.order):
-            point = (candidate, ranking.dataset) if ranking.kind == "model" else (ranking.model, candidate)
+            point = each.point(candidate)
             first, lines = said.get(point, (False, _head(found, ranking, point)))
             first |= place == 0 and ranking.first is not None
-            said[point] = first, [*lines, *_standing(found, ranking, candidate, place)]
+            said[point] = first, [*lines, *_standing(each, candidate, place)]
         if ranking.kind == "source":
             point = (ranking.model, ranking.dataset)
             first, lines = said.get(point, (False, _head(found, ranking, point)))
@@ -412,14 +434,15 @@ def _said_of_points(found: Ranked, kinds: Sequence[str]) -> dict[Point, tuple[bo
 def _head(found: Ranked, ranking: Ranking, point: Point) -> list[str]:
     model, name = point
     text = textwrap.wrap(found.texts.get(name, ""), LINE, max_lines=LINES, placeholder=" …")
-    return [f"{'prompt' if ranking.kind == 'prompt' else 'dataset'} {name}, model {model}", *text]
+    return [f"prompt {name} of {model}" if ranking.kind == "prompt" else f"{model}, fine-tuned on {name}", *text]
 
 
-def _standing(found: Ranked, ranking: Ranking, candidate: str, place: int) -> list[str]:
+def _standing(shown: Shown, candidate: str, place: int) -> list[str]:
     """Place, scores and accuracy of a candidate, and what it confuses."""
+    ranking = shown.ranking
     parts = [f"{METHOD_NAMES[name]} {each.scores[candidate]:.4f}" for name, each in ranking.methods.items()]
     parts = [f"place {place + 1} of {len(ranking.order)}", *parts] if parts else ["not ranked"]
     if not math.isnan(ranking.quality[candidate]):
         parts.append(f"{ranking.quality[candidate]:.1f} % on test rows")
-    mistake = _mistake(_confusion(found.results, ranking, candidate))
+    mistake = _mistake(shown.confusions.get(candidate, Counter()))
     return [f"for {ranking.dataset}: {', '.join(parts)}", *([mistake] if mistake else [])]

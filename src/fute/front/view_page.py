@@ -50,7 +50,9 @@ th, td { padding: 0.3rem 0.7rem; text-align: right; vertical-align: top; font-we
 thead th { font-weight: 600; border-bottom: 1px solid var(--muted); vertical-align: bottom; }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 th[scope=row], .left { text-align: left; }
-.words { text-align: left; white-space: pre-line; overflow-wrap: anywhere; min-width: 14rem; max-width: 44rem; }
+caption, td, thead th { white-space: nowrap; }
+.words { text-align: left; overflow-wrap: anywhere; min-width: 14rem; max-width: 44rem; }
+td.words { white-space: pre-line; }
 button, select, input { font: inherit; color: inherit; background: #fff; border: 1px solid var(--muted);
   border-radius: 4px; padding: 0.25rem 0.7rem; }
 button { cursor: pointer; }
@@ -218,8 +220,8 @@ if (maps.length) {
     const { map, colour } = state;
     const view = map[state.view] ? state.view : "pca";
     const models = [...new Set(map.model)];
-    const shown = map.name.map((name, i) => i).filter((i) =>
-      [map.name[i], map.model[i], map.class[i], ...map.said[i]].join(" ").toLowerCase().includes(state.filter));
+    const shown = map.label.map((label, i) => i).filter((i) =>
+      [map.label[i], map.class[i], ...map.said[i]].join(" ").toLowerCase().includes(state.filter));
     const traces = [];
     state.order = [];
     for (const [group, [title, hue]] of Object.entries(map.colours[colour])) {
@@ -229,7 +231,7 @@ if (maps.length) {
       traces.push({
         type: "scatter", name: escaped(title), mode: shown.length > NAMED ? "markers" : "markers+text",
         x: own.map((i) => map[view][0][i]), y: own.map((i) => map[view][1][i]),
-        text: own.map((i) => escaped(map.name[i])), textposition: "top center", cliponaxis: false,
+        text: own.map((i) => escaped(map.label[i])), textposition: "top center", cliponaxis: false,
         hovertext: own.map((i) => map.said[i].map(escaped).join("<br>")), hoverinfo: "text",
         marker: {
           color: hue, size: own.map((i) => (map.best[i] ? 15 : 11)),
@@ -249,7 +251,7 @@ if (maps.length) {
       legend: { orientation: "h", y: 1.08 }, hoverlabel: { align: "left", bgcolor: "#fff", font: { color: "#1f2328" } },
       xaxis: { ...axis, title: { text: `${label} 1` } }, yaxis: { ...axis, title: { text: `${label} 2` } },
     }, { responsive: true, displaylogo: false, typesetMath: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
-    byId("count").textContent = `${shown.length} of ${map.name.length} points`;
+    byId("count").textContent = `${shown.length} of ${map.label.length} points`;
     byId("said").textContent = map.tsne ? "" : "t-SNE is not defined for so few points.";
     for (const button of document.querySelectorAll("[data-view]")) {
       button.disabled = !map[button.dataset.view];

@@ -10,6 +10,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.offline
 import pytest
@@ -17,6 +18,7 @@ from support.html_page import Page
 from support.synthetic_lm import GATE
 
 from fute.artifacts import gzip_bytes, jsonl_bytes
+from fute.embeddings.vectors import Embedding, save
 from fute.front import new, view
 from fute.front.new import Wanted, new_run
 from fute.front.rank import ranked
@@ -104,11 +106,11 @@ def test_the_page_has_the_ranking_as_fute_rank_prints_it():
 
 def test_a_point_says_prompt_score_and_mistakes():
     (only,) = maps(html())
-    assert only["title"] == "Prompts, LabelCov" and only["name"] == ["mine-1", "mine-2"], "other-1 is of another run"
+    assert only["title"] == "Prompts, LabelCov" and only["label"] == ["mine-1", "mine-2"], "other-1 is of another run"
     assert only["best"] == [False, True] and only["tsne"] == [[0.0, 1.0], [0.0, -1.0]]
     assert only["pca"] == [[0.5, 0.5], [0.0, 0.5]]
     assert only["said"][1] == [
-        "prompt mine-2, model smollm2-135m", "No? {text}",
+        "prompt mine-2 of smollm2-135m", "No? {text}",
         "for mine-data: place 1 of 2, LabelCov 0.4000, 75.0 % on test rows",
         "most frequent mistake: no taken for yes, 1 of 4 rows",
     ]  # fmt: skip
@@ -152,7 +154,7 @@ def test_nothing_is_loaded_from_elsewhere():
 @pytest.mark.parametrize(
     ("gone", "said"),
     [
-        ("evaluation/coordinates.csv", "There is no map: results/evaluation has no coordinates of these candidates."),
+        ("evaluation/coordinates.csv", "There is no map: results/evaluation has no coordinates of these"),
         ("labels/smollm2-135m/mine-1/mine.jsonl.gz", "There are no labels of U by mine-1."),
         ("unsup/mine.jsonl.gz", "There is no file results/unsup/mine.jsonl.gz."),
     ],
@@ -170,7 +172,7 @@ def test_without_test_rows_there_are_no_confusions():
 
 def test_rows_without_a_label_are_counted_and_free_answers_get_no_table():
     lines("labels/smollm2-135m/mine-1/mine", [answer("u/0", 0.9), {"id": "u/1", "prediction": None}])
-    assert "Prompt no yes no label mine-2 90.0 10.0 0.0 mine-1 50.0 0.0 50.0" in words(html())
+    assert "Prompt no yes no label mine-2 90.0 10.0 mine-1 50.0 0.0 50.0" in words(html())
     lines("labels/smollm2-135m/mine-1/mine", [{"id": f"u/{n}", "prediction": f"answer {n}"} for n in range(70)])
     assert "The answers are no classes: there are 72 different ones." in words(html())
 
@@ -206,13 +208,57 @@ def test_models_and_sources_are_points_of_their_datasets():
     )
     text = page(view._all(Path("results")), "all")
     of_prompts, of_models = maps(text)
-    assert of_prompts["name"] == ["mine-1", "mine-2"]
-    points = list(zip(of_models["model"], of_models["name"], of_models["best"], strict=True))
-    assert points == [("a", "stars", False), ("b", "stars", True), ("a", "films", False), ("a", "news", True)]
+    assert of_prompts["label"] == ["mine-1", "mine-2"]
+    assert dict(zip(of_models["label"], of_models["best"], strict=True)) == {
+        "stars, a": False, "stars, b": True, "films, a": False, "news, a": True,
+    }  # fmt: skip
     assert of_models["said"][0][1:] == [
         "for stars: place 2 of 2, LabelCov 0.3000", "the target of the ranking for stars"
     ]  # fmt: skip
     assert "There are no labels of U by b, a." in words(text)
+
+
+def vector(name: str, *rows: list[float], **meta: str) -> None:
+    flat = np.float32(rows).ravel()
+    segments = [(label, 2 * n, 2 * n + 2) for n, label in enumerate(("no", "yes")[: len(rows)])]
+    path = Path(f"results/embeddings/minilm-l6/labelcov/{name}.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(Embedding(flat, "labelcov", {}, meta, flat[None], segments=segments), path)
+
+
+def test_candidates_and_their_dataset_are_on_one_map():
+    vector("dte/mine-data", [1.0, 0.0], [-1.0, 0.0])
+    vector("mte/smollm2-135m/mine-1", [0.0, 1.0], [0.0, -1.0])
+    vector("mte/smollm2-135m/mine-2", [0.9, 0.1], [-0.9, -0.1])
+    _, both = maps(html())
+    assert both["title"] == "Prompts and datasets, LabelCov" and both["label"] == ["mine-2", "mine-1", "mine-data"]
+    assert both["tsne"] is None and both["said"][2] == ["dataset mine-data"]
+    places = np.transpose(both["pca"])
+    assert np.linalg.norm(places[0] - places[2]) < 0.2 < np.linalg.norm(places[1] - places[2])
+    assert both["colours"]["model"] == {"smollm2-135m": ["smollm2-135m", "#e69f00"], "dataset": ["dataset", "#1f2328"]}
+    vector("mte/smollm2-135m/mine-2", [0.0, 0.0], no_vector="it says the same of all texts")
+    assert maps(html())[1]["label"] == ["mine-1", "mine-data"]
+
+
+def test_models_to_start_from_have_a_map_without_coordinates():
+    front = {"test": "start", "method": "labelcov", "target": "start", "source": "start"}
+    cosines = {"bert-base": (0.5, 60.0), "gpt2": (0.3, 70.0), "minilm-l6": (0.1, 80.0)}
+    table("planted_similarities", [front | {"model": model, "cosine": cosine, "quality": score} | GATE
+                                   for model, (cosine, score) in cosines.items()])  # fmt: skip
+    vector("dte/start", [1.0, 0.0], [-1.0, 0.0])
+    for n, model in enumerate(cosines):
+        vector(f"mte/{model}/start", [1.0, n], [-1.0, -n])
+        lines(f"labels/{model}/start/lm", [answer(f"u/{each}", each / 10 + n / 5) for each in range(10)])
+    lines("unsup/lm", [{"id": f"u/{n}", "segments": [f"text {n}", "and more"]} for n in range(10)])
+    text = html("start")
+    (only,) = maps(text)
+    assert only["label"] == [*cosines, "start"] and only["best"] == [True, False, False, False]
+    assert only["said"][0] == [
+        "bert-base, fine-tuned on start", "for start: place 1 of 3, LabelCov 0.5000, 60.0 % on test rows"
+    ]  # fmt: skip
+    assert len(only["tsne"][0]) == 4
+    assert "Model no yes bert-base 40.0 60.0 gpt2 60.0 40.0 minilm-l6 80.0 20.0" in words(text)
+    assert "They differ on 2 of 10 texts. Text of U bert-base gpt2 text 4 and more yes no" in words(text)
 
 
 def test_the_page_goes_into_the_run_s_folder_and_is_opened(monkeypatch, capsys):
@@ -270,5 +316,5 @@ def test_the_map_works_in_a_browser_without_a_network(tmp_path, monkeypatch):
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert len(console) == 1, f"the page said something of its own: {console}"
     assert json.loads(console[0].partition('"driven ')[2].rpartition('", source')[0]) == [
-        2, "true", "true", True, "prompt mine-1, model smollm2-135m", True, 0, 1, "1 of 2 points", "mine-1", "map",
+        2, "true", "true", True, "prompt mine-1 of smollm2-135m", True, 0, 1, "1 of 2 points", "mine-1", "map",
     ]  # fmt: skip
