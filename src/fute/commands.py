@@ -127,6 +127,22 @@ def rank(
 
 
 @app.command()
+def view(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="folder of a run that `fute new` made, or a dataset; default: all datasets of --results"),
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="folder of results; default: that of the run")] = None,
+    output: Annotated[Path | None, typer.Option(help="page to write; default: view.html in the run's folder")] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="do not open the page in the browser")] = False,
+) -> None:
+    """Write the page of a finished run, one file with ranking, map and labels, and open it in the browser."""
+    from fute.front.view import view_run
+
+    view_run(name, results, output, not no_open)
+
+
+@app.command()
 def steps() -> None:
     """List the steps of the workflow."""
     for step in STEPS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,14 +14,34 @@ from fute.paper.ranking import print_rankings
 from fute.paper.terminal import NoResults
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """Rankings, and where they are from.
+
+    results: folder of results. texts: candidate -> template of the prompt. run: None for a dataset of a finished run.
+    """
+
+    results: Path
+    rankings: list[Ranking]
+    texts: Mapping[str, str]
+    run: Run | None = None
+
+
 def rank_run(name: str, results: Path | None, form: Literal["table", "json", "csv"]) -> None:
-    """Print the rankings of a run, or of one dataset of a finished run.
+    """Print the rankings of a run, or of one dataset of a finished run. Arguments and errors: those of `ranked`."""
+    found = ranked(name, results)
+    print_rankings(found.rankings, form, found.texts)
+
+
+def ranked(name: str, results: Path | None) -> Ranked:
+    """The rankings of a run, or of one dataset of a finished run.
 
     name: folder with a `run.yaml`, or else a dataset. results: folder of results; None: the project's for a folder, and
     `results` for a dataset. Raises NoResults if the results are not there, or are of another run.
     """
     if not (Path(name) / RUN_FILE).is_file():
-        return print_rankings(rankings(results or Path("results"), [name]), form)
+        where = results or Path("results")
+        return Ranked(where, rankings(where, [name]), {})
     run = load_run(run_file(name), PROJECT / "config")
     where = results or PROJECT / "results"
     datasets = [dataset for names in run.config.llm.datasets.values() for dataset in names]
@@ -31,7 +53,7 @@ def rank_run(name: str, results: Path | None, form: Literal["table", "json", "cs
         raise NoResults(f"{name} has no results yet ({error}): `fute run {name}` makes them") from None
     for ranking in found:
         _check_candidates(name, run, ranking)
-    print_rankings(found, form, {prompt.id: prompt.template for prompt in run.prompts.values()})
+    return Ranked(where, found, {prompt.id: prompt.template for prompt in run.prompts.values()}, run)
 
 
 def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:

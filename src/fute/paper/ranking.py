@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +42,12 @@ def _print_ranking(ranking: Ranking, texts: Mapping[str, str], console: Console)
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    console.print(_overview(ranking, texts))
+    console.print(overview(ranking, texts))
+    explain(ranking, say)
+
+
+def explain(ranking: Ranking, say: Callable[..., None]) -> None:
+    """Say what an order rests on, a sentence per call, and at last what to do. say: takes a text and its style."""
     if ranking.first:
         others = ", the first method of the run that takes part" if len(ranking.methods) > 1 or ranking.left_out else ""
         say(f"In the order of {METHOD_NAMES[next(iter(ranking.methods))]}{others}.")
@@ -72,7 +77,7 @@ def _print_ranking(ranking: Ranking, texts: Mapping[str, str], console: Console)
     say(f"{advice(ranking)}\n", "bold")
 
 
-def _overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
+def overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
     """Table of the candidates in their order, with score and rank by each method."""
     of = {"prompt": f"Prompts of {ranking.model}", "source": f"Sources of {ranking.model}", "model": "Models"}
     table = Table(title=f"{of[ranking.kind]} for {ranking.dataset}", title_justify="left")
