@@ -19,7 +19,7 @@ from fute.config.engines import EngineSettings
 from fute.config.run import load_run
 from fute.data.rows import Row, read_raw_jsonl
 from fute.llm.engine import load_engine
-from fute.llm.label_batch_step import BatchSpec, LabelCell, _label_chunk, _request, chunks
+from fute.llm.label_batch_step import BatchSpec, LabelCell, _request, _scores, chunks
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
             forget()
             started, done = time.monotonic(), 0
             for name, items in chunks(spec, {"u": rows}, engine):
-                lines = list(_label_chunk(spec, items, engine))
+                lines = list(_scores(spec, items, engine))
                 store.put(name, lambda path, lines=lines: path.write_text(repr(lines)))
                 done += len(items)
             return done / (time.monotonic() - started)

@@ -1,7 +1,9 @@
 """The benchmarks' own code: rows, files, the table in the docs, and what is measured on."""
 
+import ast
 import csv
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -148,3 +150,12 @@ def test_batches_hold_every_text_once_and_are_sorted_by_length():
     lengths = [int(n) for batch in batches for n in batch["attention_mask"].sum(1)]
     assert lengths == sorted(len(text.split()) + 1 for text in texts)
     assert all(surrogate.tokenizer.unk_token_id not in batch["input_ids"] for batch in batches)
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_imports_of_the_package_is_there(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fute":
+            module = importlib.import_module(node.module)
+            for name in (alias.name for alias in node.names):
+                assert hasattr(module, name) or importlib.util.find_spec(f"{node.module}.{name}"), (node.module, name)
