@@ -119,8 +119,8 @@ summary { cursor: pointer; color: var(--link); }
 {%- if no_map %}
 <p>{{ no_map }}</p>
 {%- else %}
-<p class="muted">Points that are close answer alike. Distances between clusters of t-SNE mean nothing. Each model has its
-shape; a black ring marks the first of a ranking. With the map in focus, the arrow keys go from point to point.</p>
+<p class="muted">Points that are close answer alike. Distances between clusters of t-SNE mean nothing. Each model has
+its shape; a black ring marks the first of a ranking. With the map in focus, the arrow keys go from point to point.</p>
 <div class="controls">
 <label{% if maps|length < 2 %} hidden{% endif %}>Map <select id="map-of">
 {%- for title in maps %}<option value="{{ loop.index0 }}">{{ title }}</option>{% endfor -%}
