@@ -40,6 +40,8 @@ MOST_TEXTS = 30
 """Texts of U shown, on which the first two candidates differ."""
 MOST_CLASSES = 60
 """More different answers than these are no classes, and get no table."""
+MOST_CONFUSIONS = 8
+"""Candidates of a ranking whose confusions are a table each, from the first on; the map names one of every point."""
 LONGEST = 1000
 """Characters of a text that are shown."""
 LINE, LINES = 80, 8
@@ -158,7 +160,11 @@ def _ranking(found: Ranked, shown: Shown) -> dict[str, Any]:
         "caption": table.caption or "",
         "said": said[:-1],
         "advice": said[-1],
-        "confusions": [_confusion_table(each, counts) for each, counts in shown.confusions.items() if counts],
+        "confusions": [
+            _confusion_table(each, counts)
+            for each, counts in list(shown.confusions.items())[:MOST_CONFUSIONS]
+            if counts
+        ],
         "apart": _apart(found.results, shown),
     }
 

@@ -7,14 +7,14 @@ other than its own, and every load from elsewhere.
 TEMPLATE = """\
 {%- macro heat(table) -%}
 <div class="scroll" tabindex="0" role="region" aria-label="{{ table.caption }}">
-<table>
+<table class="heat">
 <caption>{{ table.caption }}</caption>
 <thead><tr>{% for head in table.heads %}<th scope="col"{% if loop.first %} class="left"{% endif %}>{{ head }}</th>
 {%- endfor %}</tr></thead>
 <tbody>
 {%- for name, cells in table.rows %}
 <tr><th scope="row">{{ name }}</th>
-{%- for text, shade in cells %}<td style="background: rgb(47 109 179 / {{ shade }}%)">{{ text }}</td>{% endfor %}</tr>
+{%- for text, shade in cells %}<td{% if shade %} style="--s:{{ shade }}%"{% endif %}>{{ text }}</td>{% endfor %}</tr>
 {%- endfor %}
 </tbody>
 </table>
@@ -50,6 +50,7 @@ th, td { padding: 0.3rem 0.7rem; text-align: right; vertical-align: top; font-we
 thead th { font-weight: 600; border-bottom: 1px solid var(--muted); vertical-align: bottom; }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 th[scope=row], .left { text-align: left; }
+.heat td { background: rgb(47 109 179 / var(--s, 0%)); }
 caption, td, thead th { white-space: nowrap; }
 .words { text-align: left; overflow-wrap: anywhere; min-width: 14rem; max-width: 44rem; }
 td.words { white-space: pre-line; }
@@ -104,7 +105,8 @@ summary { cursor: pointer; color: var(--link); }
 {%- endfor %}
 </ul>
 {%- if each.confusions %}
-<details><summary>Confusion on test rows</summary>
+<details><summary>Confusion on test rows
+{%- if each.confusions|length < each.rows|length %} of the first {{ each.confusions|length }}{% endif %}</summary>
 {%- for table in each.confusions %}
 {{ heat(table) }}
 {%- endfor %}
@@ -117,8 +119,8 @@ summary { cursor: pointer; color: var(--link); }
 {%- if no_map %}
 <p>{{ no_map }}</p>
 {%- else %}
-<p class="muted">Points that are close answer alike. Distances between clusters of t-SNE mean nothing. A black ring: the
-first of a ranking. With the map in focus, the arrow keys go from point to point.</p>
+<p class="muted">Points that are close answer alike. Distances between clusters of t-SNE mean nothing. Each model has
+its shape; a black ring marks the first of a ranking. With the map in focus, the arrow keys go from point to point.</p>
 <div class="controls">
 <label{% if maps|length < 2 %} hidden{% endif %}>Map <select id="map-of">
 {%- for title in maps %}<option value="{{ loop.index0 }}">{{ title }}</option>{% endfor -%}

@@ -124,6 +124,12 @@ def test_labels_of_u_and_confusions_are_counted():
     assert "Test rows by mine-2: their class (rows) and label (columns) Class no yes no 2 1 yes 0 1" in said
 
 
+def test_confusions_of_many_candidates_are_those_of_the_first(monkeypatch):
+    monkeypatch.setattr(view, "MOST_CONFUSIONS", 1)
+    said = words(html())
+    assert "Confusion on test rows of the first 1 Test rows by mine-2" in said and "Test rows by mine-1" not in said
+
+
 def test_the_surest_differences_stand_first():
     said = words(html())
     assert "They differ on 36 of 40 texts; the 30 with the largest difference are shown." in said
