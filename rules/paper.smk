@@ -194,6 +194,7 @@ rule report:
     input:
         evaluation=REPORTED,
         figures=[f"results/paper/figures/{name}.png" for name in DRAWN],
+        counts=[paths.row_counts(name) for name in PLAN.data.datasets],
     output:
         **recorded(page="results/paper/report.html"),
     log:
@@ -211,4 +212,5 @@ rule report:
         "report of the run"
     shell:
         f"{LIGHT} python -m fute report --settings {{params.settings:file}} --evaluation results/evaluation"
-        " --printed {params.printed} --benchmarks results/benchmarks --inputs {input} --output {output.page} &> {log}"
+        " --printed {params.printed} --benchmarks results/benchmarks --counts {input.counts} --inputs {input.evaluation} {input.figures}"
+        " --output {output.page} &> {log}"

@@ -170,7 +170,8 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
     report(
         ReportSettings(title="T", lede="", note="", settings={}, lm=None, files={},
                        llm=LlmTexts(table3_caption="C", categories=(("sa", "SA"),), figures=())),
-        evaluation=EVALUATION, printed=PRINTED, benchmarks=Path("results/benchmarks"), inputs=[], output=Path("r.html"),
+        evaluation=EVALUATION, printed=PRINTED, benchmarks=Path("results/benchmarks"), counts=[], inputs=[],
+        output=Path("r.html"),
     )  # fmt: skip
     page = Path("r.html").read_text()
     assert "No benchmark files" in page, "nothing was measured, and that is said"
@@ -244,7 +245,8 @@ def test_models_and_datasets_of_such_ids_go_through_to_the_report_of_transfer(ca
     report(
         ReportSettings(title="T", lede="", note="", settings={}, llm=None, files={},
                        lm=LmTexts(tables={"table1": texts}, figures=())),
-        evaluation=EVALUATION, printed=PRINTED, benchmarks=Path("results/benchmarks"), inputs=[], output=Path("r.html"),
+        evaluation=EVALUATION, printed=PRINTED, benchmarks=Path("results/benchmarks"), counts=[], inputs=[],
+        output=Path("r.html"),
     )  # fmt: skip
     page = Path("r.html").read_text()
     for name in LM_DATASETS:

@@ -10,7 +10,10 @@ import pandas as pd
 from fute.paper.cells import MISSING, REFERENCE_ROWS, require_columns, text_frame
 from fute.paper.table3 import METRICS
 
-COUNTS = frozenset({"n", "unlabelled", "bounded", "cut", "n_rows", "jobs", "selected", "prompt", "datasets"})
+COUNTS = frozenset(
+    {"n", "unlabelled", "bounded", "cut", "n_rows", "jobs", "selected", "prompt", "datasets"}
+    | {"train", "dev", "test", "dropped", "unusable"}
+)
 PERCENTAGES = frozenset(METRICS) | {
     "ndcg_linear",
     "true_order_ndcg",

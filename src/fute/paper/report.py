@@ -7,7 +7,8 @@ are in `report_lm` and `report_llm`, the layout is in `html_template`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -17,6 +18,7 @@ from fute.paper.cells import require_columns
 from fute.paper.grids import list_grid
 from fute.paper.html_template import TEMPLATE
 from fute.paper.learning import COLUMNS, datasets_failed, learning_grids, learning_warnings
+from fute.paper.report_data import data_section
 from fute.paper.report_llm import LlmResults, llm_sections
 from fute.paper.report_lm import LmResults, lm_sections, planted_sections
 from fute.paper.report_parts import Section
@@ -27,7 +29,8 @@ class ReportContext:
     """Everything that the page shows.
 
     settings: settings of the run, name -> value. note: line for a small run, else empty. timings: columns rule, jobs,
-    seconds; may have no rows. files: path from the repository root -> content. lm, llm: the run's experiments.
+    seconds; may have no rows. files: path from the repository root -> content. lm, llm: the run's experiments. counts:
+    dataset -> content of its `counts.json`.
     """
 
     title: str
@@ -38,6 +41,7 @@ class ReportContext:
     note: str = ""
     lm: LmResults | None = None
     llm: LlmResults | None = None
+    counts: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def _time_section(timings: pd.DataFrame) -> Section:
@@ -87,6 +91,7 @@ def render_report(context: ReportContext) -> str:
         *((*learning, run) if failed else (run, *learning)),
         *(lm_sections(context.lm) if context.lm else ()),
         *(llm_sections(context.llm) if context.llm else ()),
+        *data_section(context.counts),
         _time_section(context.timings),
         Section("files", "Files", pairs=list(context.files.items()), paths=True),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,13 +125,15 @@ def report(
     evaluation: Path,
     printed: Path,
     benchmarks: Path,
+    counts: Sequence[Path],
     inputs: Sequence[Path],
     output: Path,
 ) -> None:
     """Write the report.
 
     evaluation: folder of the evaluation's CSV files. printed: folder of the paper's tables as printed. benchmarks:
-    folder of the times of jobs. inputs: files that the page is made from, for its record.
+    folder of the times of jobs. counts: `{dataset}/counts.json` of each dataset. inputs: further files that the page is
+    made from, for its record.
     """
     context = ReportContext(
         title=settings.title,
@@ -141,7 +144,8 @@ def report(
         note=settings.note,
         lm=lm_results(settings.lm, evaluation, printed) if settings.lm else None,
         llm=llm_results(settings.llm, evaluation, printed) if settings.llm else None,
+        counts={path.parent.name: json.loads(path.read_text(encoding="utf8")) for path in counts},
     )
-    read = [*inputs, *sorted(printed.glob("*.csv"))]
+    read = [*inputs, *counts, *sorted(printed.glob("*.csv"))]
     with Step(__name__, settings=settings.model_dump(), inputs=read) as step:
         step.bytes(output, render_report(context).encode())

@@ -65,7 +65,13 @@ def written(folder: Path, evaluation: Path, tables: tuple[str, ...] = ("table1",
     )  # fmt: skip
     out = folder / "report.html"
     report(
-        settings, evaluation=evaluation, printed=RESOURCES / "paper", benchmarks=folder / "none", inputs=[], output=out
+        settings,
+        evaluation=evaluation,
+        printed=RESOURCES / "paper",
+        benchmarks=folder / "none",
+        counts=[],
+        inputs=[],
+        output=out,
     )
     return out.read_text()
 

@@ -1,0 +1,53 @@
+"""The section of the report on rows that were read and left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.html_page import Page
+from support.synthetic_report import synthetic_context
+
+from fute.paper.report import render_report
+from fute.paper.report_data import MOST_PROBLEMS, data_section
+
+QQP = {
+    "train": {"kept": 2998, "raw": 3000, "unlabelled": 0, "in_own_test": 3, "excluded": 4, "unusable": ["row 7: <b>", "row 9"]},
+    "dev": {"kept": 0},
+    "test": {"kept": 100, "raw": 120, "unlabelled": 20},
+}  # fmt: skip
+
+
+def cells(section) -> list[list[str]]:
+    (grid,) = section.tables
+    return [[row.name, *(cell.text for cell in row.cells)] for group in grid.groups for row in group.rows]
+
+
+def test_rows_are_counted_by_dataset():
+    (section,) = data_section({"qqp": QQP, "films": {"train": {"kept": 60}, "test": {"kept": 40}}})
+    assert cells(section) == [
+        ["qqp", "2998", "0", "100", "20", "7", "2"],
+        ["films", "60", "0", "40", "0", "0", "0"],
+    ]
+    assert section.texts == [
+        "Rows of which nothing can be made were left out.", "qqp, train: row 7: <b>", "qqp, train: row 9"
+    ]  # fmt: skip
+
+
+def test_many_unusable_rows_are_cut_and_the_cut_is_said():
+    many = {"train": {"kept": 1, "unusable": [f"row {i}" for i in range(30)]}}
+    (section,) = data_section({"a": many})
+    assert len(section.texts) == 1 + MOST_PROBLEMS and "The first 20 of 30 are:" in section.texts[0]
+
+
+def test_nothing_left_out_says_nothing():
+    (section,) = data_section({"films": {"train": {"kept": 60}, "test": {"kept": 40}}})
+    assert section.texts == []
+    assert data_section({}) == []
+
+
+@pytest.mark.parametrize("counts", [{}, {"qqp": QQP}])
+def test_the_page_has_the_section_escaped(tmp_path, counts):
+    html = render_report(replace(synthetic_context(tmp_path), counts=counts))
+    assert ("Rows that were read" in Page(html).headings) == bool(counts)
+    assert "<b>" not in html
