@@ -12,7 +12,7 @@ from fute.paper.report import render_report
 from fute.paper.report_data import MOST_PROBLEMS, data_section
 
 QQP = {
-    "train": {"kept": 2998, "raw": 3000, "unlabelled": 0, "in_own_test": 3, "excluded": 4, "unusable": ["row 7: <b>", "row 9"]},
+    "train": {"kept": 2998, "raw": 3000, "in_own_test": 3, "excluded": 4, "unusable": ["row 7: <b>", "row 9"]},
     "dev": {"kept": 0},
     "test": {"kept": 100, "raw": 120, "unlabelled": 20},
 }  # fmt: skip
@@ -26,7 +26,7 @@ def cells(section) -> list[list[str]]:
 def test_rows_are_counted_by_dataset():
     (section,) = data_section({"qqp": QQP, "films": {"train": {"kept": 60}, "test": {"kept": 40}}})
     assert cells(section) == [
-        ["qqp", "2998", "0", "100", "20", "7", "2"],
+        ["qqp", "2,998", "0", "100", "20", "7", "2"],
         ["films", "60", "0", "40", "0", "0", "0"],
     ]
     assert section.texts == [
