@@ -31,7 +31,8 @@ class DataConfig(Section):
         None,
         description="Folder of the local data: `{dataset}/{split}` with the ending `.jsonl`, `.jsonl.gz`, `.json`, "
         "`.csv`, `.tsv` or `.parquet` (datasets of source `files`), and of the files that `unsup` names. Best given on "
-        "the command line: `--config data='{root: DIR}'`.",
+        "the command line: `--config data='{root: DIR}'`. A relative one is relative to the current folder; in a run "
+        "with a section `registry`, to the file that states it.",
     )
     samples: str | None = Field(
         None,

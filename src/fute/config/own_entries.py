@@ -81,6 +81,16 @@ def with_paths(
     return made, folders
 
 
+def with_root(data: Any, files: Sequence[tuple[Path, Any]]) -> Any:
+    """The section `data` with a root that holds everywhere: in a run with entries of its own, a relative `data.root` is
+    relative to the last file that states it, as their paths are."""
+    root = _at(data, ("root",))
+    if not isinstance(root, str):
+        return data
+    stated = (path.parent for path, content in reversed(files) if _at(content, ("data", "root")) == root)
+    return {**data, "root": str((next(stated, Path()) / Path(root).expanduser()).resolve())}
+
+
 def with_folders(entries: OwnEntries, folders: Mapping[str, Path], project: Path) -> dict[str, Any]:
     """The section as one may write it in any file: the reverse of `with_paths`, with absolute paths.
 

@@ -23,7 +23,7 @@ from fute.config.datasets import OWN_CLASSES, DatasetSettings
 from fute.config.engines import EngineSettings
 from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
 from fute.config.models import ModelEntry
-from fute.config.own_entries import with_paths
+from fute.config.own_entries import with_paths, with_root
 from fute.config.prompts import Prompt, PromptError, listed_prompts, load_prompts, own_prompts, unusable_words
 from fute.config.sections import ConfigError, explain, is_id
 from fute.config.settings import Config
@@ -246,7 +246,8 @@ def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config"
     """Check configuration values (already read from files and command line) and load what they name.
 
     files: the YAML files that the values were merged from, in order; paths in their sections `registry` are relative
-    to them. Paths that no file states are relative to the current folder.
+    to them, and so is `data.root` of a run with such a section. Paths that no file states are relative to the
+    current folder.
     """
     if not isinstance(values or {}, Mapping):
         raise ConfigError(f"{where}: holds a {type(values).__name__}; a configuration is lines of `name: value`")
@@ -254,7 +255,9 @@ def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config"
     folders: dict[str, Path] = {}
     categories = _registry(registries / "categories.yaml", CategoryEntry)
     if isinstance(values.get("registry"), Mapping):
-        values["registry"], folders = with_paths(values["registry"], [(path, read_yaml(path)) for path in files])
+        contents = [(path, read_yaml(path)) for path in files]
+        values["registry"], folders = with_paths(values["registry"], contents)
+        values["data"] = with_root(values.get("data", {}), contents)
         categories = _with_own(categories, values["registry"].get("categories"), where)
     try:
         config = Config.model_validate(values, context=context(categories))

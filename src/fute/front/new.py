@@ -430,7 +430,7 @@ def _values(
     source: dict[str, Any] = {"source": "builtin", "test_rows": TEST_ROWS, "dev_share": 0}
     if texts is not None:
         unsup = {"kind": "pool", "path": OWN_TEXTS, "limit": LIMIT, "max_per_script": LIMIT, "max_words": 64}
-        source = {"source": "files", "root": str(folder)} | source | {"source": "files"}
+        source = {"source": "files", "root": "."} | source | {"source": "files"}
     values = {"registry": registry, "data": source, "unsup": {"lm" if wanted.models else name: unsup}}
     ids = [model for model, _ in models]
     if wanted.models:

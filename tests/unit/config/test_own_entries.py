@@ -210,3 +210,15 @@ def test_the_example_of_the_docs_is_a_run(tmp_path, monkeypatch):
     made = Plan(load_run(tmp_path / "run.yaml", REGISTRIES), (), tmp_path)
     assert [prompt.cot for prompt in made.run.prompts.values()] == [False, True]
     assert len(made.vector_batches.items) == 3, "a dataset's vector and two prompts'"
+
+
+def test_the_root_of_the_data_lies_beside_the_file_that_states_it(tmp_path, monkeypatch):
+    data = {"source": "files", "root": "texts"}
+    assert run_of(tmp_path, data=data).config.data.root == str(tmp_path / "texts")
+    monkeypatch.chdir(tmp_path)
+    files = [write(tmp_path / "own/my.yaml", values(data=data))]
+    given = parse_run(values(data=data | {"root": "elsewhere"}), REGISTRIES, files=files)
+    assert given.config.data.root == str(tmp_path / "elsewhere"), "of the command line: relative to the current folder"
+    assert parse_run(values(), REGISTRIES, files=files).config.data.root is None
+    demo = read_yaml(ROOT / "tests/support/both.yaml")
+    assert parse_run(demo | {"data": data}, REGISTRIES).config.data.root == "texts", "no entries of its own"

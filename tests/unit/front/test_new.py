@@ -126,6 +126,7 @@ def test_own_texts_are_u(monkeypatch, capsys, here):
     assert [row["text"] for row in rows] == texts(20) and {row["task"] for row in rows} == {"own"}
     data = load_run(Path("mine/run.yaml"), PROJECT / "config").config.data
     assert (data.source, data.root) == ("files", str(here / "mine"))
+    assert str(here) not in Path("mine/run.yaml").read_text(), "the folder may be moved"
     assert "U: 20 of the 20 different texts of u.txt" in capsys.readouterr().out
 
 
