@@ -21,6 +21,7 @@ from fute.config import strict_yaml
 from fute.config.categories import CategoryEntry
 from fute.config.engines import EngineSettings
 from fute.config.sections import Id, Section, explain
+from fute.config.template_files import TAGS, TemplateError, is_of_another_tool, prompt_entries
 
 FILE_KEYS = {"category", "prompts"}
 
@@ -165,12 +166,13 @@ def load_prompts(path: Path, category: str, entry: CategoryEntry) -> list[Prompt
 
 
 def own_prompts(path: Path, category: str, entry: CategoryEntry, after: int) -> list[Prompt]:
-    """The prompts of a file that a run names: a list of them, or the keys `prompts` and, if it says it, `category`.
+    """The prompts of a file that a run names: a list of them, or the keys `prompts` and, if it says it, `category`; or
+    a file of PromptSource or lm-evaluation-harness (`template_files`).
 
     after: the highest number that shipped prompts of the category have; prompts without a number follow it.
     Raises PromptError as `load_prompts` does.
     """
-    content = _content(path)
+    content = prompt_list(path, entry.classes)
     if isinstance(content, dict):
         if "prompts" not in content or not set(content) <= FILE_KEYS:
             raise PromptError(f"{path}: must hold a list of prompts, or the keys category and prompts")
@@ -179,9 +181,23 @@ def own_prompts(path: Path, category: str, entry: CategoryEntry, after: int) -> 
     return listed_prompts(content, category, entry, f"{path}", f"{path}", after)
 
 
-def _content(path: Path) -> Any:
+def prompt_list(path: Path, classes: Sequence[str]) -> Any:
+    """The content of a file of prompts; of a file of another tool, the list of its prompts in our form.
+
+    classes: class names in the order of the labels. Raises PromptError.
+    """
+    content = _content(path, TAGS)
+    if not is_of_another_tool(content):
+        return content
     try:
-        return strict_yaml.load(path.read_text(encoding="utf-8"))
+        return prompt_entries(content, classes)
+    except TemplateError as error:
+        raise PromptError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+
+def _content(path: Path, tags: Sequence[str] = ()) -> Any:
+    try:
+        return strict_yaml.load(path.read_text(encoding="utf-8"), tags)
     except OSError as error:
         raise PromptError(f"{path}: {error.strerror}; give a file of prompts that can be read") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

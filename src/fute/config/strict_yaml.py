@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import yaml
@@ -27,6 +27,15 @@ class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
         return super().construct_mapping(node, deep)
 
 
-def load(text: str) -> Any:
-    """The content of a YAML text. Raises yaml.YAMLError, with the line, also for a key that is given twice."""
-    return yaml.load(text, Loader=_UniqueKeys)
+def load(text: str, mappings: Sequence[str] = ()) -> Any:
+    """The content of a YAML text. Raises yaml.YAMLError, with the line, also for a key that is given twice.
+
+    mappings: tags that may stand before a mapping and change nothing. Any other tag of an application is refused.
+    """
+
+    class Loader(_UniqueKeys):
+        pass
+
+    for tag in mappings:
+        Loader.add_constructor(tag, lambda loader, node: loader.construct_mapping(node, deep=True))
+    return yaml.load(text, Loader=Loader)

@@ -15,7 +15,7 @@ from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
 from fute.config.datasets import DatasetSettings
 from fute.config.models import ModelEntry
-from fute.config.prompts import PromptError, user_message
+from fute.config.prompts import PromptError, prompt_list, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
 from fute.data.rows import BadRow, SourceError
@@ -77,7 +77,7 @@ def new_run(wanted: Wanted) -> None:
     if twice := [one for number, (one, _) in enumerate(models) if one in [other for other, _ in models[:number]]]:
         raise FrontError(f"--models: {twice[0]!r} is named twice, or two folders have this name; rename one")
     data = _read_data(wanted)
-    templates = _templates(wanted.prompts) if wanted.prompts else []
+    templates = _templates(wanted.prompts, data.classes) if wanted.prompts else []
     segments = _segments(wanted.prompts, data.texts, templates) if wanted.prompts else []
     texts = read_unlabelled(wanted.unlabelled, data.texts) if wanted.unlabelled else None
     if texts is not None and len(texts) < FEWEST_TEXTS:
@@ -324,11 +324,11 @@ def _split(wanted: Wanted, entry: Mapping[str, Any], tables: Sequence[Table]) ->
 # --- prompts ------------------------------------------------------------------------------------------------
 
 
-def _templates(path: Path) -> list[str]:
+def _templates(path: Path, classes: Sequence[str]) -> list[str]:
     """The templates of a file of prompts, as far as it can be read; the run's own check says more."""
     try:
-        content = read_yaml(path)
-    except ConfigError as error:
+        content = prompt_list(path, classes)
+    except PromptError as error:
         raise FrontError(" ".join(str(error).split())) from None
     if isinstance(content, dict):
         content = content.get("prompts")
@@ -360,6 +360,10 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
     """What was checked of the prompts. Raises FrontError for words that the model's tokenizer cannot tell apart."""
     prompts = list(run.prompts.values())
     lines = [f"prompts: {wanted.prompts}: {len(prompts)}, {', '.join(prompt.id for prompt in prompts)}"]
+    for prompt in prompts:
+        words = {name: "/".join(said) for name, said in prompt.verbalizers.items()}
+        if any(name != word for name, word in words.items()):
+            lines.append(f"{prompt.id}: words of the classes: {', '.join(f'{n} = {w}' for n, w in words.items())}")
     if len(prompts) == 1:
         lines.append("Warning: there is one prompt, so nothing to choose from; add a second one")
     if same := [p.id for i, p in enumerate(prompts) if any(p.template == o.template and p.verbalizers == o.verbalizers

@@ -230,7 +230,7 @@ BAD = {
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
     "a score that is none": ({}, [*P, "--score", "best"], "--score best: is neither first_token nor sequence"),
     "no such prompts": ({}, [*BASE[:6], "--prompts", "p.yaml", *MODEL], "p.yaml: No such file or directory"),
-    "prompts that are no YAML": ({"prompts.yaml": "- {"}, P, "prompts.yaml: not valid YAML"),
+    "prompts that are no YAML": ({"prompts.yaml": "- {"}, P, "prompts.yaml: is not YAML"),
     "prompts that are no list": ({"prompts.yaml": "a: b"}, P, "prompts.yaml: must hold a list of prompts, each"),
     "an empty list of prompts": ({"prompts.yaml": "[]"}, P, "prompts.yaml: must hold a list of prompts, each"),
     "a prompt without the placeholder": (

@@ -1,0 +1,152 @@
+"""Prompts in the files of other tools: PromptSource's templates, and tasks of lm-evaluation-harness.
+
+Both write templates for jinja. They are parsed, not run: what is more than texts of the row and choices by number is
+refused, so that a template says the same here as there.
+
+PromptSource (Bach et al., 2022): `templates: {uuid: !Template {name, jinja, answer_choices}}`; in `jinja`, `|||`
+separates the prompt from its answer, and `answer_choices` are words separated by `|||`, in the order of the labels.
+lm-evaluation-harness: `doc_to_text` (a template, or the name of a column), `doc_to_choice` (a list of words in the
+order of the labels) and `description`, which stands before the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+
+TAGS = ("!Template", "!TemplateMetadata")
+"""Tags of PromptSource's YAML, which stand before mappings."""
+BETWEEN = "|||"
+
+
+class TemplateError(ValueError):
+    """A template that cannot be used; the message says which, where, and what to do."""
+
+
+def is_of_another_tool(content: Any) -> bool:
+    """True for the content of a file of PromptSource or of lm-evaluation-harness."""
+    return isinstance(content, Mapping) and ("templates" in content or "doc_to_text" in content)
+
+
+def prompt_entries(content: Mapping[str, Any], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Entries `id`, `template` and `verbalizers` of such a file, in its order.
+
+    classes: the class names in the order of the labels, which the words of a template are in, unless they are the class
+    names. Raises TemplateError, which names every template that cannot be used.
+    """
+    if "templates" not in content:
+        return [_harness_task(content, classes)]
+    templates = content["templates"]
+    if not isinstance(templates, Mapping) or not templates:
+        raise TemplateError("templates: holds no template; give PromptSource's mapping of them")
+    entries, refused = [], []
+    for key, value in templates.items():
+        try:
+            entries.append(_promptsource_template(str(key), value, classes))
+        except TemplateError as error:
+            refused.append(str(error))
+    if refused:
+        raise TemplateError("\n".join([*refused, "take these templates out of the file, or correct them"]))
+    return entries
+
+
+def _promptsource_template(key: str, value: Any, classes: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not isinstance(value.get("jinja"), str):
+        raise TemplateError(f"template {key}: must have the key jinja with a text")
+    name = str(value.get("name") or key)
+    where = f"template {name!r}"
+    prompt, separator, _ = value["jinja"].partition(BETWEEN)
+    if not separator:
+        raise TemplateError(f"{where}: has no {BETWEEN} between the prompt and the answer")
+    given = value.get("answer_choices")
+    if given is not None and ("{{" in str(given) or "{%" in str(given)):
+        raise TemplateError(f"{where}: its answer_choices depend on the row; only fixed words can be classes")
+    choices = None if given is None else [word.strip() for word in str(given).split(BETWEEN)]
+    return _entry(name, prompt, choices, classes, where)
+
+
+def _harness_task(content: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    name = str(content.get("task") or "task")
+    where = f"task {name!r}"
+    text, choices = content["doc_to_text"], content.get("doc_to_choice")
+    if not isinstance(text, str):
+        raise TemplateError(f"{where}: doc_to_text must be a template or the name of a column, as text")
+    if choices is not None and not (isinstance(choices, list) and all(isinstance(word, str) for word in choices)):
+        raise TemplateError(f"{where}: doc_to_choice must be a list of words here, in the order of the labels")
+    if "{" not in text and re.fullmatch(r"\w+", text):
+        text = "{{" + text + "}}"
+    return _entry(name, str(content.get("description") or "") + text, choices, classes, where)
+
+
+def _entry(name: str, jinja: str, choices: Sequence[str] | None, classes: Sequence[str], where: str) -> dict[str, Any]:
+    if choices is not None and len(choices) != len(classes):
+        raise TemplateError(
+            f"{where}: has {len(choices)} choices ({', '.join(choices)}) for {len(classes)} classes "
+            f"({', '.join(classes)}); they must be in the order of the classes"
+        )
+    template = "".join(_pieces(jinja, choices or (), where)).strip()
+    entry: dict[str, Any] = {"template": template}
+    if identifier := re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-."):
+        entry["id"] = identifier
+    if choices is not None:
+        by_name = {word.lower(): word for word in choices}
+        if set(by_name) == {name.lower() for name in classes}:  # words that are the names, in whatever order
+            entry["verbalizers"] = {name: (by_name[name.lower()],) for name in classes}
+        else:
+            entry["verbalizers"] = {name: (word,) for name, word in zip(classes, choices, strict=True)}
+    return entry
+
+
+def _pieces(jinja: str, choices: Sequence[str], where: str) -> Iterator[str]:
+    """Parts of our form of a jinja template: its words, the texts of the row in braces, and choices by number."""
+    from jinja2 import TemplateSyntaxError, nodes
+    from jinja2.sandbox import SandboxedEnvironment
+
+    try:
+        body = SandboxedEnvironment(autoescape=False).parse(jinja).body
+    except TemplateSyntaxError as error:
+        raise TemplateError(f"{where}: is no jinja template: {error.message} (line {error.lineno})") from None
+    for statement in body:
+        if not isinstance(statement, nodes.Output):
+            raise TemplateError(f"{where}: {_what(statement)} (line {statement.lineno}) {REFUSED}")
+        for node in statement.nodes:
+            if isinstance(node, nodes.TemplateData):
+                if "{" in node.data or "}" in node.data:
+                    raise TemplateError(f"{where}: has a single brace (line {node.lineno}), which no template may have")
+                yield node.data
+            elif isinstance(node, nodes.Name) and node.name != "answer_choices":
+                yield "{" + node.name + "}"
+            elif (number := _choice(node)) is not None and 0 <= number < len(choices):
+                yield choices[number]
+            else:
+                raise TemplateError(f"{where}: {_what(node)} (line {node.lineno}) {REFUSED}")
+
+
+REFUSED = "cannot be used: only texts of the row, as {{name}}, and answer_choices[0], [1], ... may stand in a template"
+
+
+def _choice(node: nodes.Node) -> int | None:
+    """The number i of `answer_choices[i]`; None for anything else."""
+    from jinja2 import nodes
+
+    if not isinstance(node, nodes.Getitem) or not isinstance(node.node, nodes.Name):
+        return None
+    if node.node.name != "answer_choices" or not isinstance(node.arg, nodes.Const):
+        return None
+    return node.arg.value if type(node.arg.value) is int else None
+
+
+def _what(node: nodes.Node) -> str:
+    """A node in words."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Filter):
+        return f"the filter {node.name!r}"
+    if isinstance(node, nodes.Name):
+        return f"the variable {node.name!r}"
+    names = {"If": "a condition", "For": "a loop", "Getitem": "a choice or part by number", "Getattr": "a part by name"}
+    return names.get(type(node).__name__, f"an expression ({type(node).__name__})")
