@@ -373,7 +373,13 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
     entry = run.models[model]
     folder = _tokenizer_folder(model, entry)
     if entry.server:
-        return [*lines, f"words of the classes: not checked, as the tokenizer of {model} is the server's"]
+        lines.append(f"words of the classes: not checked, as the tokenizer of {model} is the server's")
+        key = run.config.llm.engine.api_key_env
+        if not os.environ.get(key):
+            lines.append(
+                f"key: put the server's into the environment variable {key} first (any word if it asks for none)"
+            )
+        return lines
     if not (folder / "tokenizer_config.json").is_file():
         return [*lines, f"words of the classes: {model} is not fetched yet; the run checks them before its first label"]
     _check_tokens(wanted, run, folder)

@@ -146,6 +146,17 @@ def test_classes_that_begin_alike_are_scored_whole_on_request(monkeypatch):
     assert load_run(Path("mine/run.yaml"), PROJECT / "config").config.llm.engine.score == "sequence"
 
 
+@pytest.mark.parametrize("key", [None, "secret-1234"])
+def test_a_server_needs_a_key_in_the_environment(monkeypatch, capsys, key):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert fute(monkeypatch, "new", "served", *BASE, "--model", "m", "--server", "http://localhost:8000/v1") == 0
+    shown = capsys.readouterr().out
+    assert ("into the environment variable OPENAI_API_KEY first" in shown) == (key is None)
+    assert "secret-1234" not in shown + Path("served/run.yaml").read_text()
+
+
 def test_a_server_and_a_folder(monkeypatch):
     server = ["--model", "Qwen/Qwen2", "--server", "http://localhost:8000/v1"]
     assert fute(monkeypatch, "new", "served", *BASE, *server) == 0
