@@ -103,10 +103,14 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def prefetch(checkout: Checkout, hub: Hub, **more: str) -> subprocess.CompletedProcess[str]:
+    return fute(checkout, hub, "prefetch", "--cores", "2", **more)
+
+
+def fute(checkout: Checkout, hub: Hub, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in checkout.environment().items() if k not in ("HF_TOKEN", "HF_HUB_OFFLINE")}
     home = {"HF_HOME": str(checkout.folder.parent / "hf"), "HF_HUB_DISABLE_XET": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "fute", "prefetch", "--configfile", LM_CONFIG, "--cores", "2"],
+        [sys.executable, "-m", "fute", *command, "--configfile", LM_CONFIG],
         cwd=checkout.folder, env=environment | home | {"HF_ENDPOINT": hub.address} | more, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
@@ -135,6 +139,15 @@ def test_models_and_data_are_brought_and_the_token_stays_in_the_environment(chec
     assert (checkout / f"results/models/{LM_MODEL}/model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert (checkout / "results/unsup/lm.jsonl.gz").is_file()
     assert (checkout / "results/data/mini-topics/train.jsonl.gz").is_file()
+    # the lock of the run is of what was brought; at another commit the run is refused
+    run_lock = checkout / "config/locks/tiny-lm.json"
+    done = fute(checkout, hub, "lock")
+    assert done.returncode == 0 and json.loads(run_lock.read_text())["models"][LM_MODEL]["revision"] == COMMIT
+    text = run_lock.read_text()
+    run_lock.write_text(text.replace(COMMIT, "f" * 40))
+    refused = checkout.snakemake("--dry-run", check=False)
+    assert refused.returncode == 1 and f"fetched as revision {COMMIT}, locked ffff" in refused.stdout
+    run_lock.write_text(text)
     # with these, and without a network, the rest of the run is all that is left
     left = checkout.planned()
     assert not {"fetch_model", "sample_unsup", "normalise_test", "normalise_train"} & left.keys() and left
