@@ -79,9 +79,7 @@ def embed(
             f"the paper's {method} recipe of a {kind.upper()} stops early: give held-out pairs as dev, or a recipe "
             "with epochs and without max_epochs and patience"
         )
-    folder = Path(surrogate)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds no saved model: give the folder that has its config.json")
+    folder = _model_folder(surrogate)
     seq2seq = json.loads((folder / "config.json").read_text(encoding="utf8")).get("is_encoder_decoder", False)
     loaded_by = SurrogateSettings.model_validate(
         {"family": "encoder-decoder" if seq2seq else "causal"} | dict(settings or {})
@@ -115,9 +113,7 @@ def labelcov(
 
     if len(texts) != len(labels):
         raise ValueError(f"{len(texts)} texts and {len(labels)} labels: give one label per text")
-    folder = Path(encoder)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds no saved model: give the folder that has its config.json")
+    folder = _model_folder(encoder)
     names = tuple(classes) if classes else tuple(sorted(set(labels)))
     box = LabelCov(folder, LabelCovSettings(), surrogate_sha256(folder))
     embedding = box.embed([_texts(text) for text in texts], Outputs("labels", list(labels), names))
@@ -161,6 +157,13 @@ def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | 
         for name, own, array in zip(candidates, similar, arrays[1:], strict=True)
     ]
     return sorted(rows, key=lambda row: row.rank)
+
+
+def _model_folder(path: str | Path) -> Path:
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no saved model: give the folder that has its config.json")
+    return folder
 
 
 def _texts(x: Text) -> tuple[str, ...]:

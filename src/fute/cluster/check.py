@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,15 @@ from fute.cluster.cost import disk_bytes
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
 from fute.cluster.resources import gpu_request
-from fute.cluster.site import Partition, SlurmError, check_site, read_associations, read_partitions, request
+from fute.cluster.site import (
+    Partition,
+    SlurmError,
+    check_site,
+    longest_minutes,
+    read_associations,
+    read_partitions,
+    request,
+)
 from fute.cluster.slurm import SITE, check_settings
 from fute.cluster.storage import StorageError, writable
 from fute.config.run import read_yaml
@@ -68,7 +76,11 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     yield from check_models(plan)
     yield from check_disk(plan)
     if images:
-        yield _tried(check_images, ImageError, "images are those of containers/lock.json")
+        try:
+            check_images()
+            yield Finding("ok", "images are those of containers/lock.json")
+        except ImageError as error:
+            yield Finding("fault", "images", str(error))
         if not shutil.which("apptainer"):
             yield Finding("fault", "apptainer is not on PATH", "load its module, or leave out profiles/apptainer")
     if profile.get("executor") == "slurm":
@@ -120,14 +132,14 @@ def check_data(plan: Plan) -> Iterator[Finding]:
     missing = plan.data.missing
     for why in missing.values():
         yield Finding("fault", "data", why)
-    hub = [
-        name for name in plan.data.datasets
-        if name not in missing and plan.data.source_of(name) == "hub" and not Path(paths.rows(name, "test")).is_file()
-    ]  # fmt: skip
-    repos = {name: plan.run.datasets[name].hub for name in hub}
     failed = 0
-    for name, entry in repos.items():
-        if entry and not entry.is_folder and (why := _unreachable("dataset", entry.repo, entry.revision)):
+    for name in plan.data.datasets:
+        entry = plan.run.datasets[name].hub
+        if plan.data.source_of(name) != "hub" or entry is None or entry.is_folder:
+            continue
+        if Path(paths.rows(name, "test")).is_file():
+            continue  # it was read before
+        if why := _unreachable("dataset", entry.repo, entry.revision):
             failed += 1
             yield Finding("fault", f"dataset {name}", why)
     if not missing and not failed:
@@ -232,8 +244,7 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _time_limit(rule: str, partition: str, partitions: dict[str, Partition], stated: int | None) -> Iterator[Finding]:
-    limits = [partitions[name].minutes for name in partition.split(",") if name in partitions]
-    limit = min((minutes for minutes in limits if minutes is not None), default=None)
+    limit = longest_minutes(partition, partitions)
     if rule in ON_GPUS and limit is not None and (stated is None or stated > limit):
         yield Finding(
             "note", f"SLURM, {rule}: partition {partition} allows {limit} minutes",
@@ -281,11 +292,3 @@ def check_compiler() -> Iterator[Finding]:
         yield Finding("fault", "Python.h is missing", "install Python's headers (python3-dev), or use images")
     if compiler and header.is_file():
         yield Finding("ok", f"{compiler} and Python.h, which Triton needs")
-
-
-def _tried(step: Callable[[], None], error: type[Exception], what: str) -> Finding:
-    try:
-        step()
-    except error as problem:
-        return Finding("fault", "images", str(problem))
-    return Finding("ok", what)

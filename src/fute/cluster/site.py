@@ -146,6 +146,17 @@ def names(asked: str) -> list[str]:
     return [name for name in re.split(r"[,\s]+", asked) if name]
 
 
+def longest_minutes(asked: str, partitions: Mapping[str, Partition]) -> int | None:
+    """Longest time limit of the partitions that a job names, or of the default; None: any.
+
+    asked: names as SLURM takes them, "" for the default. SLURM starts a job in any of several, so the largest limit
+    of them holds.
+    """
+    wanted = names(asked)
+    limits = [part.minutes for name, part in partitions.items() if (name in wanted if wanted else part.default)]
+    return None if None in limits else max(limits, default=None)
+
+
 def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> None:
     wanted = names(asked.slurm_partition) or [name for name, part in partitions.items() if part.default]
     if not wanted:

@@ -17,7 +17,7 @@ from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-from fute.cluster.site import Partition, SlurmError, names, slurm
+from fute.cluster.site import Partition, SlurmError, longest_minutes, slurm
 
 FULL = re.compile(
     r"\b(?:QOS|Assoc)(?:Max|Grp)SubmitJob\w*|MaxSubmitJobs\w*|Resource temporarily unavailable"
@@ -147,12 +147,8 @@ class Sender:
     def _within_limits(self, job: Any) -> Any:
         """The job, or one that asks for the longest time that its partition, and the site, allow."""
         asked = job.resources.get("runtime")
-        wanted = names(str(job.resources.get("slurm_partition") or ""))
-        longest = [
-            part.minutes for name, part in self._partitions.items() if (name in wanted if wanted else part.default)
-        ]
-        limits = [max(longest)] if longest and None not in longest else []
-        limits += [self._max_minutes] if self._max_minutes else []
+        longest = longest_minutes(str(job.resources.get("slurm_partition") or ""), self._partitions)
+        limits = [minutes for minutes in (longest, self._max_minutes) if minutes]
         return _Shorter(job, min(limits)) if asked and limits and asked > min(limits) else job
 
     def _fail(self, executor: Executor, job: Any, why: str) -> None:

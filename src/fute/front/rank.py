@@ -15,7 +15,7 @@ from fute.paper.terminal import NoResults
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedRun:
     """Rankings, and where they are from.
 
     results: folder of results. texts: candidate -> template of the prompt. run: None for a dataset of a finished run.
@@ -33,7 +33,7 @@ def rank_run(name: str, results: Path | None, form: Literal["table", "json", "cs
     print_rankings(found.rankings, form, found.texts)
 
 
-def ranked(name: str, results: Path | None) -> Ranked:
+def ranked(name: str, results: Path | None) -> RankedRun:
     """The rankings of a run, or of one dataset of a finished run.
 
     name: folder with a `run.yaml`, or else a dataset. results: folder of results; None: the project's for a folder, and
@@ -41,7 +41,7 @@ def ranked(name: str, results: Path | None) -> Ranked:
     """
     if not (Path(name) / RUN_FILE).is_file():
         where = results or Path("results")
-        return Ranked(where, rankings(where, [name]), {})
+        return RankedRun(where, rankings(where, [name]), {})
     run = load_run(run_file(name), PROJECT / "config")
     where = results or PROJECT / "results"
     datasets = [dataset for names in run.config.llm.datasets.values() for dataset in names]
@@ -53,7 +53,7 @@ def ranked(name: str, results: Path | None) -> Ranked:
         raise NoResults(f"{name} has no results yet ({error}): `fute run {name}` makes them") from None
     for ranking in found:
         _check_candidates(name, run, ranking)
-    return Ranked(where, found, {prompt.id: prompt.template for prompt in run.prompts.values()}, run)
+    return RankedRun(where, found, {prompt.id: prompt.template for prompt in run.prompts.values()}, run)
 
 
 def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:

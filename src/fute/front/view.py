@@ -26,7 +26,7 @@ from fute.display_names import METHOD_NAMES
 from fute.embeddings.vectors import LABELCOV, in_one_space, load
 from fute.evaluation.geometry import project
 from fute.front.places import RUN_FILE
-from fute.front.rank import Ranked, ranked
+from fute.front.rank import RankedRun, ranked
 from fute.front.view_page import SCRIPT, TEMPLATE
 from fute.paper.candidates import MODELS, PROMPTS, Ranking, rankings
 from fute.paper.ranking import explain, overview
@@ -97,16 +97,16 @@ def view_run(name: str | None, results: Path | None, output: Path | None, open_p
     return output
 
 
-def _all(results: Path) -> Ranked:
+def _all(results: Path) -> RankedRun:
     """The rankings of all datasets of a finished run."""
     datasets: dict[str, None] = {}
     for name, column in ((PROMPTS, "dataset"), (MODELS, "target")):
         if (results / "evaluation" / name).is_file():
             datasets |= dict.fromkeys(read_evaluation(results / "evaluation" / name, column)[column])
-    return Ranked(results, rankings(results, list(datasets)), {})
+    return RankedRun(results, rankings(results, list(datasets)), {})
 
 
-def page(found: Ranked, name: str) -> str:
+def page(found: RankedRun, name: str) -> str:
     """The HTML of the page; nothing in it is loaded from elsewhere. name: of the run."""
     from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs
@@ -134,7 +134,7 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _shown(found: Ranked) -> list[Shown]:
+def _shown(found: RankedRun) -> list[Shown]:
     corpora: dict[str, str] = {}
     if any(ranking.kind == "prompt" for ranking in found.rankings):
         similar = read_evaluation(found.results / "evaluation" / PROMPTS, "dataset", "category")
@@ -148,7 +148,7 @@ def _shown(found: Ranked) -> list[Shown]:
     return shown
 
 
-def _ranking(found: Ranked, shown: Shown) -> dict[str, Any]:
+def _ranking(found: RankedRun, shown: Shown) -> dict[str, Any]:
     """What the page shows of a ranking: its table, the sentences below it, confusions, texts that tell two apart."""
     table = overview(shown.ranking, found.texts)
     said: list[str] = []
@@ -288,8 +288,8 @@ def _apart(results: Path, shown: Shown) -> dict[str, Any]:
         (_cut("\n".join(segments.get(key, [key]))), *(_word(labels[key].get("prediction")) for labels in (one, two)))
         for key in differ[:MOST_TEXTS]
     ]
-    shown = f"; the {MOST_TEXTS} with the largest difference are shown" if len(differ) > MOST_TEXTS else ""
-    return nothing | {"rows": rows, "note": f"They differ on {len(differ)} of {len(one)} texts{shown}."}
+    rest = f"; the {MOST_TEXTS} with the largest difference are shown" if len(differ) > MOST_TEXTS else ""
+    return nothing | {"rows": rows, "note": f"They differ on {len(differ)} of {len(one)} texts{rest}."}
 
 
 def _distance(one: Mapping[str, Any], two: Mapping[str, Any]) -> float:
@@ -302,14 +302,14 @@ def _distance(one: Mapping[str, Any], two: Mapping[str, Any]) -> float:
 # --- the map --------------------------------------------------------------------------------------------
 
 
-def _no_map(found: Ranked) -> str:
+def _no_map(found: RankedRun) -> str:
     return (
         f"There is no map: {found.results / 'evaluation'} has no coordinates of these candidates, and "
         f"{found.results / 'embeddings'} no vectors of LabelCov. The workflow makes them."
     )
 
 
-def _maps(found: Ranked, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
+def _maps(found: RankedRun, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
     """The maps of candidates of one experiment: those of the figures, and LabelCov's of candidates and datasets."""
     if shown:
         said = _said_of_points(found, shown)
@@ -341,7 +341,7 @@ def _map(title: str, points: pd.DataFrame, colours: Mapping[str, Mapping], tsne:
     }
 
 
-def _of_figures(found: Ranked, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
+def _of_figures(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
     """Maps by the coordinates of the paper's figures, one per method and view."""
     from fute.paper.figures import LLM_LOOK, LM_LOOK
 
@@ -364,7 +364,7 @@ def _of_figures(found: Ranked, shown: Sequence[Shown], said: Said) -> Iterator[d
         yield _map(f"{title}, centred" if view == "centred" else title, points, colours, tsne, pca)
 
 
-def _with_datasets(found: Ranked, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
+def _with_datasets(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
     """A map of candidates and their datasets by LabelCov, if the run has its vectors.
 
     The figures' coordinates have no datasets, and those of a run that compares models do not exist. Vectors of other
@@ -394,7 +394,7 @@ def _with_datasets(found: Ranked, shown: Sequence[Shown], said: Said) -> Iterato
     yield _map(f"{TITLES[of_prompts]} and datasets, LabelCov", points, colours, projection.tsne, projection.pca)
 
 
-def _surrogate(found: Ranked, of_prompts: bool) -> str | None:
+def _surrogate(found: RankedRun, of_prompts: bool) -> str | None:
     """The model that LabelCov's vectors are learned with; None if the run has none."""
     if found.run is not None:
         return found.run.config.model_of(LABELCOV) if LABELCOV in found.run.config.methods else None
@@ -409,7 +409,7 @@ def _series(names: pd.Series) -> dict[str, tuple[str, str]]:
     return {name: (name, colour) for name, colour in zip(dict.fromkeys(names), itertools.cycle(CYCLE), strict=False)}
 
 
-def _groups(found: Ranked, look: Look | None, names: pd.Series) -> dict[str, tuple[str, str]]:
+def _groups(found: RankedRun, look: Look | None, names: pd.Series) -> dict[str, tuple[str, str]]:
     """Title and colour of each class of points, as in the paper's figures. look: None for classes that they lack."""
     from fute.paper.figures import coloured
 
@@ -421,7 +421,7 @@ def _groups(found: Ranked, look: Look | None, names: pd.Series) -> dict[str, tup
     return dict(coloured(looks))
 
 
-def _said_of_points(found: Ranked, shown: Sequence[Shown]) -> Said:
+def _said_of_points(found: RankedRun, shown: Sequence[Shown]) -> Said:
     said: Said = {}
     for each in shown:
         ranking = each.ranking
@@ -437,7 +437,7 @@ def _said_of_points(found: Ranked, shown: Sequence[Shown]) -> Said:
     return said
 
 
-def _head(found: Ranked, ranking: Ranking, point: Point) -> list[str]:
+def _head(found: RankedRun, ranking: Ranking, point: Point) -> list[str]:
     model, name = point
     text = textwrap.wrap(found.texts.get(name, ""), LINE, max_lines=LINES, placeholder=" …")
     return [f"prompt {name} of {model}" if ranking.kind == "prompt" else f"{model}, fine-tuned on {name}", *text]
