@@ -32,6 +32,7 @@ from fute.cluster.storage import StorageError, writable
 from fute.config.run import read_yaml
 from fute.config.sections import ConfigError
 from fute.data.fetch_model_step import ModelError
+from fute.data.hub_patience import patiently
 from fute.images.lock import ImageError, check_images
 from fute.plan import Plan
 
@@ -172,9 +173,10 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=20, token=os.environ.get(TOKEN))
+        hub = HfApi(token=os.environ.get(TOKEN))
+        patiently(lambda: hub.repo_info(repo, repo_type=kind, revision=revision, timeout=20))
         if kind == "model":
-            HfApi().auth_check(repo, token=os.environ.get(TOKEN))
+            patiently(lambda: hub.auth_check(repo))
     except GatedRepoError:
         return f"{repo} is gated and this account has no access: accept its licence on https://huggingface.co/{repo}"
     except RevisionNotFoundError:

@@ -37,8 +37,8 @@ def check_token(plan: Plan, environment: Mapping[str, str]) -> None:
         )
 
 
-def prefetch(plan: Plan, configfile: Path, cores: int, arguments: tuple[str, ...]) -> None:
-    """Replace this process with a Snakemake run of the data and model rules."""
+def prefetch(plan: Plan, cores: int, arguments: tuple[str, ...]) -> None:
+    """Replace this process with a Snakemake run of the data and model rules. arguments: name the run's settings."""
     check_token(plan, os.environ)
-    line = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", str(configfile)]
+    line = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
     os.execv(sys.executable, [*line, *arguments, "--", *targets(plan)])
