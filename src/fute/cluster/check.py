@@ -174,9 +174,9 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
 
     try:
         hub = HfApi(token=os.environ.get(TOKEN))
-        patiently(lambda: hub.repo_info(repo, repo_type=kind, revision=revision, timeout=20))
+        patiently(repo, lambda: hub.repo_info(repo, repo_type=kind, revision=revision, timeout=20))
         if kind == "model":
-            patiently(lambda: hub.auth_check(repo))
+            patiently(repo, lambda: hub.auth_check(repo))
     except GatedRepoError:
         return f"{repo} is gated and this account has no access: accept its licence on https://huggingface.co/{repo}"
     except RevisionNotFoundError:

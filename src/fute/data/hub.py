@@ -23,7 +23,7 @@ OFFLINE = "check the name and the connection, or use source: files with a local 
 def resolve_revision(repo: str, branch: str | None = None) -> str:
     """Current commit (40 hex digits) of a branch of a dataset repository (None: the default branch)."""
     try:
-        return patiently(lambda: HfApi().dataset_info(repo, revision=branch).sha)
+        return patiently(repo, lambda: HfApi().dataset_info(repo, revision=branch).sha)
     except (OSError, httpx2.HTTPError) as error:
         raise SourceError(f"{repo}: its revision cannot be read from the hub ({error}); {OFFLINE}") from error
 
@@ -40,7 +40,7 @@ def load_split(
     cache = str(settings.HF_DATASETS_CACHE / revision) if revision else None
     place = {"data_dir": folder, "revision": revision, "cache_dir": cache}
     try:
-        dataset = patiently(lambda: load_dataset(repo, config, split=split, **place))
+        dataset = patiently(repo, lambda: load_dataset(repo, config, split=split, **place))
     except RuntimeError as error:  # of `datasets` 4 and later, for a repository that is a script
         raise SourceError(
             f"{repo}, config {config}, split {split}: cannot be loaded ({error}). If it is a script, name the branch "

@@ -19,8 +19,11 @@ LONGEST = 310
 """Most seconds that a hub is given: a window in which it counts requests is 300."""
 
 
-def patiently(ask: Callable[[], T]) -> T:
-    """Result of `ask`, which is called again while the hub is busy or fails for a moment; then its last error."""
+def patiently(repo: str, ask: Callable[[], T]) -> T:
+    """Result of `ask`, which is called again while the hub is busy or fails for a moment; then its last error.
+
+    repo: what is asked for, for the line that says so.
+    """
     for wait in WAITS:
         try:
             return ask()
@@ -28,7 +31,7 @@ def patiently(ask: Callable[[], T]) -> T:
             if (answer := _answer(error)) is None:
                 raise
             seconds = min(LONGEST, max(wait, _asked_for(answer[1])))
-            print(f"the hub answers {answer[0]}; asking again in {seconds} s", flush=True)
+            print(f"{repo}: the hub answers {answer[0]}; asking again in {seconds} s", flush=True)
         time.sleep(seconds)
     return ask()
 
