@@ -137,9 +137,7 @@ def check_data(plan: Plan) -> Iterator[Finding]:
         if len(scripts) < total:  # else `missing` says it
             few = ", ".join(scripts[:3]) + (f" and {len(scripts) - 3} more" if len(scripts) > 3 else "")
             what = f"U: {len(scripts)} of {total} scripts are not in {folder} ({few})"
-            yield Finding(
-                "note", what, "`fute fetch-unsup` fetches those that the hub has; U is drawn without the rest"
-            )
+            yield Finding("note", what, "`fute fetch-unsup` fetches what the hub has; U is drawn without the rest")
     failed = 0
     for name in plan.data.datasets:
         entry = plan.run.datasets[name].hub

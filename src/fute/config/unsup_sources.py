@@ -23,8 +23,11 @@ class ScriptSource(Section):
     question: str | None = Field(
         None,
         description="What questions begin with, where MetaICL writes passage and question as one text. CrossFit writes "
-        "the question first, its choices, `[SEP]` and the passage. Empty: questions begin with any word; they are "
+        "the question first, its choices, and the passage. Empty: questions begin with any word; they are "
         "taken to follow the last sentence end without a blank behind it. `null`: the text is as CrossFit writes it.",
+    )
+    before_passage: str = Field(
+        "[SEP]", description="What CrossFit writes between choices and passage; with `question`."
     )
     repo: str | None = Field(
         None, description="Repository whose branch `refs/convert/parquet` is read: `{config}/{split}/*.parquet`."

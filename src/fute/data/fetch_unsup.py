@@ -137,7 +137,7 @@ def metaicl_line(values: Mapping[str, Any], source: ScriptSource, where: str) ->
         text = with_choices(text, options)
     elif source.choices == "tight":
         text += "".join(f"({chr(ord('A') + number)}){option}" for number, option in enumerate(options))
-    return (f"{text} [SEP] {passage}" if passage else text), apart
+    return " ".join(filter(None, (text, source.before_passage, passage)) if passage else (text,)), apart
 
 
 def _question_start(text: str, begins_with: str) -> int | None:

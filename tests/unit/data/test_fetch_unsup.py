@@ -259,9 +259,9 @@ SPACED = ScriptSource(task="t", choices="spaced")
      "It rained.They left. He stayed homeWhy? (A) a (B) b", False),
     (ScriptSource(task="t", choices="tight", question=""), {"input": "It rained.Why?", "options": ["a", "b"]},
      "Why?(A)a(B)b [SEP] It rained.", True),
-    (ScriptSource(task="t", choices="spaced", question="question: "),
+    (ScriptSource(task="t", choices="spaced", question="question: ", before_passage=""),
      {"input": " context: A question: none. Bquestion: Who?", "options": ["a", "b"]},
-     "question: Who? (A) a (B) b [SEP] context: A question: none. B", True),
+     "question: Who? (A) a (B) b context: A question: none. B", True),
     (ScriptSource(task="t", choices="spaced", question="suppose "), {"input": "Rain falls.suppose it is dry",
      "options": ["more", "less"]}, "suppose it is dry (A) more (B) less [SEP] Rain falls.", True),
 ])  # fmt: skip
