@@ -83,11 +83,11 @@ def fetch_unsup(
     strict: Annotated[bool, typer.Option("--strict", help="all scripts, or exit status 1")] = False,
 ) -> None:  # fmt: skip
     """Fetch the texts that a run's U is drawn from, one file per CrossFit script; run this on a node with a network."""
-    from fute.cluster.unsup import fetch
+    from fute.cluster.unsup import FetchError, fetch
 
     run_plan, _ = _planned(configfile, config)
-    missing = fetch(run_plan)
-    raise typer.Exit(1 if missing and strict else 0)
+    if (missing := fetch(run_plan)) and strict:
+        raise FetchError(f"{missing} scripts are missing, and --strict asks for all")
 
 
 @app.command()

@@ -72,7 +72,8 @@ def test_a_run_asks_for_the_scripts_of_its_u(tmp_path, hub, capsys, name, count)
 def test_strict_asks_for_all_of_them(tmp_path, hub):
     command = ["fetch-unsup", "--configfile", "config/paper-lm.yaml", "--config", f"data={{root: {tmp_path}}}"]
     assert CliRunner().invoke(app, command).exit_code == 0
-    assert CliRunner().invoke(app, [*command, "--strict"]).exit_code == 1
+    strict = CliRunner().invoke(app, [*command, "--strict"])
+    assert strict.exit_code == 1 and str(strict.exception) == "107 scripts are missing, and --strict asks for all"
 
 
 def test_a_run_without_crossfit_has_nothing_to_fetch(tmp_path, hub):
