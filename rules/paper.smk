@@ -195,6 +195,7 @@ rule report:
         evaluation=REPORTED,
         figures=[f"results/paper/figures/{name}.png" for name in DRAWN],
         counts=[paths.row_counts(name) for name in PLAN.data.datasets],
+        unsup=[paths.unsup_counts(name) for name in CONFIG.corpora if CONFIG.unsup[name].kind == "crossfit_full"],
     output:
         **recorded(page="results/paper/report.html"),
     log:
@@ -213,4 +214,4 @@ rule report:
     shell:
         f"{LIGHT} python -m fute report --settings {{params.settings:file}} --evaluation results/evaluation"
         " --printed {params.printed} --benchmarks results/benchmarks --counts {input.counts} --inputs {input.evaluation} {input.figures}"
-        " --output {output.page} &> {log}"
+        " --unsup {input.unsup} --output {output.page} &> {log}"

@@ -34,6 +34,11 @@ def unsup(category: str) -> str:
     return f"results/unsup/{category}.jsonl.gz"
 
 
+def unsup_counts(category: str) -> str:
+    """Numbers of texts of U by script or task."""
+    return f"results/unsup/{category}.counts.csv"
+
+
 def rows(dataset: str, split: str) -> str:
     """Rows of a labelled dataset. split: `train`, `dev` or `test`."""
     return f"results/data/{dataset}/{split}.jsonl.gz"

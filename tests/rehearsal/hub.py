@@ -1,7 +1,8 @@
 """A model hub on the loopback address: what huggingface_hub and datasets ask of huggingface.co, over a folder.
 
 The folder has `{models|datasets}/{owner}/{name}/{branch}/...`, with `%2F` for `/` in a branch, and beside the branches
-of a gated repository a file `.gated`. A commit is the hash of its branch's files. As on the real hub
+of a gated repository a file `.gated`. A commit is the hash of its branch's files, or what stands in the file
+`.commit-{branch}` beside it. As on the real hub
 
 - gated files are 401 without a token and 403 with one that has no access (`X-Error-Code: GatedRepo`); a gated
   repository's description is public,
@@ -44,7 +45,8 @@ class Branch:
         self.files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
         self.sha256 = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in self.files.items()}
         text = json.dumps([folder.as_posix().split("/")[-4:], self.sha256])
-        self.commit = hashlib.sha1(text.encode()).hexdigest()
+        stated = folder.with_name(f".commit-{folder.name}")
+        self.commit = stated.read_text() if stated.is_file() else hashlib.sha1(text.encode()).hexdigest()
 
     def entry(self, name: str) -> dict[str, Any]:
         """The hub's description of a file."""

@@ -4,8 +4,9 @@ Real rows are those of the sample in DATA, whose README says what it lacks. Wher
 ANLI's validation rows for train_r3, MedQA's test for train, WANLI's annotated rows for test, and the rows of DROP are
 given the types of answers that the hub's have. NewsQA, ComQA and ComplexQuestions, which users bring along themselves,
 are made in MultiQA's form: SQuAD's rows stand in for NewsQA, and ComplexQuestions' for ComQA, with snippets made of
-question and answer, since neither sample has texts. U's lines are those of the sample's pool, under the names of
-CrossFit's scripts.
+question and answer, since neither sample has texts. U's lines are those of the sample's pool, in MetaICL's form and
+under its names of tasks; of the tables that `config/unsup.yaml` names besides there are two, so that the others are
+missing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any
 
 import yaml
 
-from fute.data.crossfit_tasks import SCRIPTS, canonical
+from fute.config.unsup_sources import load_unsup_sources
+from fute.data.crossfit_tasks import canonical
 
 Rows = list[dict[str, Any]]
 SHARD = 4000
@@ -191,6 +193,13 @@ def make_datasets(folder: Path, data: Path) -> None:
     medqa = [medalpaca(row) for row in real.rows("med_qa", "test")]
     made.json("medalpaca/medical_meadow_medqa", {"medical_meadow_medqa.json": medqa}, as_list=True)
 
+    make_unsup(made, real)
+    converted = made.branch("ibm-research/duorc", "refs/convert/parquet")
+    write_parquet(converted / "SelfRC/train/0000.parquet", duorc["SelfRC"]["train"], ())
+    converted = made.branch("UCLNLP/adversarial_qa", "refs/convert/parquet")  # SQuAD's rows, which it was made from
+    write_parquet(converted / "adversarialQA/train/0000.parquet", real.rows("squad", "train", 300), ())
+    made.json("UCLNLP/adversarial_qa", {"adversarial_qa.jsonl": real.rows("squad", "train", 5)})
+
 
 GLUE_LABELS = {
     "sst2": ("negative", "positive"),
@@ -256,7 +265,7 @@ def medalpaca(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_own_files(folder: Path, data: Path) -> None:
-    """Make the files that no hub has: NewsQA, ComQA, ComplexQuestions in MultiQA's form, and CrossFit's splits."""
+    """Make the files that no hub has: NewsQA, ComQA and ComplexQuestions in MultiQA's form."""
     real = Sample(data)
     for split, theirs in (("train", "train"), ("dev", "validation")):
         rows = [row for row in real.rows("squad_v2", theirs) if row["answers"]["text"]]
@@ -268,7 +277,6 @@ def make_own_files(folder: Path, data: Path) -> None:
     ):
         for split, part in zip(("train", "dev"), rows, strict=True):
             write_multiqa(folder / name / f"{split}.jsonl.gz", title, map(multiqa_with_snippet, part))
-    write_scripts(folder / "crossfit", real)
 
 
 def write_multiqa(path: Path, title: str, documents: Iterator[dict[str, Any]]) -> None:
@@ -304,14 +312,21 @@ def multiqa_with_snippet(row: dict[str, Any]) -> dict[str, Any]:
     return multiqa(row["id"], {"title": "web", "snippet": snippet}, row["question"], places)
 
 
-def write_scripts(folder: Path, real: Sample) -> None:
-    """Write `{script}.tsv` of each of CrossFit's scripts: its own tasks' lines if the pool has them, else others'."""
+def make_unsup(made: Repositories, real: Sample) -> None:
+    """MetaICL's repository at the commit that the project names: each task's own lines if the pool has them, else
+    those of another task."""
     tasks: dict[str, list[str]] = defaultdict(list)
     for row in real.rows("crossfit_like", "pool"):
         tasks[canonical(row["task"])].append(" ".join(row["text"].split()))
     others = cycle(sorted(tasks))
-    folder.mkdir(parents=True, exist_ok=True)
-    for script in SCRIPTS:
+    sources = load_unsup_sources(Path("config/unsup.yaml"))
+    files = {}
+    for script, source in sources.scripts.items():
+        if source.task is None:
+            continue
         names = [task for task in tasks if task == script or task.startswith(f"{script}_")] or [next(others)]
         lines = [line for name in names for line in tasks[name]][:300]
-        (folder / f"{script}.tsv").write_text("".join(f"{line}\tlabel\n" for line in lines), encoding="utf8")
+        rows = [{"task": source.task, "input": line, "output": "label", "options": []} for line in lines]
+        files[f"data/{source.task}/{source.task}_16384_100_train.jsonl"] = rows
+    made.json(sources.repo, files)
+    (made.branch(sources.repo).parent / ".commit-main").write_text(sources.revision)

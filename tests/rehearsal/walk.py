@@ -168,6 +168,7 @@ def walk_through(walk: Walk, run: str, address: str) -> None:
     steps = {
         "check of an empty account": lambda: check_empty(user),
         "a plan before anything is fetched": lambda: {"jobs": user.planned("plan-first")},
+        "fetch-unsup": lambda: fetch_unsup(user),
         "prefetch": lambda: prefetch(user),
         "lock": lambda: {"lock": user.command("lock", "fute", "lock", *user.fute_settings).strip().splitlines()[-1]},
         "check": lambda: check_ready(user),
@@ -198,6 +199,13 @@ def check_empty(user: Account) -> dict[str, Any]:
     if not any("crossfit" in line for line in faults) or (user.run == "paper" and "HF_TOKEN" not in text):
         raise Failed(f"fute check names neither the missing U nor the token:\n{text}")
     return {"faults": len(faults)}
+
+
+def fetch_unsup(user: Account) -> dict[str, Any]:
+    """U's raw lines; what the hub does not have is named. `--strict` asks for all, and is refused."""
+    text = user.command("fetch-unsup", "fute", "fetch-unsup", *user.fute_settings)
+    user.command("fetch-unsup-strict", "fute", "fetch-unsup", "--strict", *user.fute_settings, status=1)
+    return {"said": [line for line in text.splitlines() if " of " in line and "scripts" in line]}
 
 
 def prefetch(user: Account) -> dict[str, Any]:

@@ -133,6 +133,12 @@ def check_data(plan: Plan) -> Iterator[Finding]:
     missing = plan.data.missing
     for why in missing.values():
         yield Finding("fault", "data", why)
+    for folder, scripts in plan.data.missing_scripts().items():
+        total = len(plan.data.script_folders()[folder])
+        if len(scripts) < total:  # else `missing` says it
+            few = ", ".join(scripts[:3]) + (f" and {len(scripts) - 3} more" if len(scripts) > 3 else "")
+            what = f"U: {len(scripts)} of {total} scripts are not in {folder} ({few})"
+            yield Finding("note", what, "`fute fetch-unsup` fetches what the hub has; U is drawn without the rest")
     failed = 0
     for name in plan.data.datasets:
         entry = plan.run.datasets[name].hub

@@ -1,4 +1,4 @@
-"""Commands around a run on a cluster: `fute check`, `fute prefetch`, `fute plan`, `fute cluster clean`.
+"""Commands around a run on a cluster: `fute check`, `fetch-unsup`, `prefetch`, `lock`, `plan`, `cluster clean`.
 
 Each command imports what it needs when it runs, so that this file is quick to load.
 """
@@ -86,12 +86,25 @@ def prefetch(
     cores: Annotated[int, typer.Option(help="models and datasets fetched at a time")] = 4,
     profile: Annotated[list[str], typer.Option(help="of Snakemake, e.g. profiles/apptainer; repeatable")] = [],  # noqa: B006
 ) -> None:  # fmt: skip
-    """Fetch a run's models and datasets; run this on a node with a network."""
+    """Fetch a run's models, datasets and U; run this on a node with a network."""
     from fute.cluster.prefetch import prefetch as step
 
     run_plan, arguments = _planned(configfile, config)
     profiles = [word for name in profile for word in ("--profile", name)]
     step(run_plan, cores, (*arguments, *profiles))
+
+
+@app.command("fetch-unsup")
+def fetch_unsup(
+    configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
+    strict: Annotated[bool, typer.Option("--strict", help="all scripts, or exit status 1")] = False,
+) -> None:  # fmt: skip
+    """Fetch the texts that a run's U is drawn from, one file per CrossFit script; run this on a node with a network."""
+    from fute.cluster.unsup import FetchError, fetch
+
+    run_plan, _ = _planned(configfile, config)
+    if (missing := fetch(run_plan)) and strict:
+        raise FetchError(f"{missing} scripts are missing, and --strict asks for all")
 
 
 @app.command()

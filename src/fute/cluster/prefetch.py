@@ -38,7 +38,13 @@ def check_token(plan: Plan, environment: Mapping[str, str]) -> None:
 
 
 def prefetch(plan: Plan, cores: int, arguments: tuple[str, ...]) -> None:
-    """Replace this process with a Snakemake run of the data and model rules. arguments: name the run's settings."""
+    """Fetch the scripts of each U that has none yet, then replace this process with a Snakemake run of the data and
+    model rules. A U of which some scripts are there stays as it is. arguments: name the run's settings."""
     check_token(plan, os.environ)
+    folders = plan.data.script_folders()
+    if any(len(missing) == len(folders[folder]) for folder, missing in plan.data.missing_scripts().items()):
+        from fute.cluster.unsup import fetch  # it imports the hub's client
+
+        fetch(plan)
     line = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
     os.execv(sys.executable, [*line, *arguments, "--", *targets(plan)])

@@ -23,6 +23,7 @@ from fute.config.presets import PRESETS
 from fute.config.prompts import PromptEntry
 from fute.config.sections import Id
 from fute.config.settings import Config
+from fute.config.unsup_sources import UnsupSources
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = "docs/config.md"
@@ -140,6 +141,12 @@ REGISTRIES = (
         "keys; their `category` is the file's, and is left out. `llm.prompts` names their numbers.",
         (),
     ),
+    Book(
+        "config/unsup.yaml",
+        UnsupSources,
+        "Where `fute fetch-unsup` finds the training lines of CrossFit's scripts, for a U of kind `crossfit_full`.",
+        (("scripts.NAME",),),
+    ),
 )
 
 
@@ -170,6 +177,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "models": dict[Id, ModelEntry],
         "datasets": dict[Id, DatasetSettings],
         "samples": dict[Id, SampleEntry],
+        "unsup": UnsupSources,
     }
     made = {name: TypeAdapter(kind).json_schema(schema_generator=_Untitled) for name, kind in registries.items()}
     made |= {"run": run, "prompts": prompts}

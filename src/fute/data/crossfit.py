@@ -195,15 +195,26 @@ def _interleave(lists: Iterable[list[_Candidate]]) -> list[_Candidate]:
     return [item for items in zip_longest(*lists) for item in items if item is not None]
 
 
-def _excluded(tasks: Mapping[str, list[str]], defaults: UnsupDefaults, settings: UnsupSettings) -> set[str]:
+def scripts_of(settings: UnsupSettings, entry: UnsupEntry) -> tuple[str, ...]:
+    """CrossFit's scripts that a U of kind `crossfit_full` is drawn from when all are there."""
+    unwanted = _unwanted(entry.unsup, settings)
+    return tuple(script for script in SCRIPTS if script not in unwanted)
+
+
+def _unwanted(defaults: UnsupDefaults, settings: UnsupSettings) -> set[str]:
+    """Names, in canonical spelling, of scripts and tasks to leave out."""
     names = defaults.exclude if settings.exclude is None else settings.exclude
-    if settings.exclude is not None:
-        here = {canonical(task) for task in tasks}
-        if unknown := [name for name in names if canonical(name) not in here]:
-            raise SourceError(f"unsup.exclude: {settings.path} has no script or task {unknown[0]!r}; correct it")
     if settings.exclude_strict:
         names = (*names, *defaults.exclude_strict)
-    unwanted = {canonical(name) for name in names}
+    return {canonical(name) for name in names}
+
+
+def _excluded(tasks: Mapping[str, list[str]], defaults: UnsupDefaults, settings: UnsupSettings) -> set[str]:
+    if settings.exclude is not None:
+        here = {canonical(task) for task in tasks}
+        if unknown := [name for name in settings.exclude if canonical(name) not in here]:
+            raise SourceError(f"unsup.exclude: {settings.path} has no script or task {unknown[0]!r}; correct it")
+    unwanted = _unwanted(defaults, settings)
     # the authors do not read three of CrossFit's scripts
     foreign = {t for t in tasks if canonical(t) not in SCRIPTS} if settings.kind == "crossfit_full" else set()
     return foreign | {task for task in tasks if canonical(task) in unwanted}

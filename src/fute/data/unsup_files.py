@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 
 from fute.config.unsup import UnsupSettings
 from fute.csv_files import read_rows
+from fute.data.crossfit_tasks import canonical
 from fute.data.rows import BadRow, SourceError, at, read_lines, read_raw_jsonl
 from fute.data.sources import Hashes, hashes_now, locks_of, planned_hashes
 
 FEWSHOT_SEED = 100  # the first of CrossFit's five draws; the others repeat many of its lines
+FETCH = "fetch them (`fute fetch-unsup`)"
+"""What to do about scripts that are not there."""
 
 
 class UnsupSource(NamedTuple):
@@ -48,8 +51,15 @@ def unsup_files(settings: UnsupSettings, root: Path) -> list[Path]:
         patterns = [f"*/*_{FEWSHOT_SEED}_{split}.tsv" for split in ("train", "dev")]
     files = sorted(file for pattern in patterns for file in path.glob(pattern))
     if not files:
-        raise SourceError(f"{path}: no {' or '.join(patterns)} in it; correct unsup.path, unsup.kind or data.root")
+        remedy = f"{FETCH}, or correct" if settings.kind == "crossfit_full" else "correct"
+        raise SourceError(f"{path}: no {' or '.join(patterns)} in it; {remedy} unsup.path, unsup.kind or data.root")
     return files
+
+
+def script_file(folder: Path, script: str) -> Path | None:
+    """The file with the lines of a CrossFit script; None if there is none."""
+    files = (*folder.glob("*.tsv"), *folder.glob("*.jsonl"))
+    return next((path for path in sorted(files) if canonical(path.stem) == canonical(script)), None)
 
 
 def _read_pool(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:

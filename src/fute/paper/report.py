@@ -18,7 +18,7 @@ from fute.paper.cells import require_columns
 from fute.paper.grids import list_grid
 from fute.paper.html_template import TEMPLATE
 from fute.paper.learning import COLUMNS, datasets_failed, learning_grids, learning_warnings
-from fute.paper.report_data import data_section
+from fute.paper.report_data import data_section, unsup_section
 from fute.paper.report_llm import LlmResults, llm_sections
 from fute.paper.report_lm import LmResults, lm_sections, planted_sections
 from fute.paper.report_parts import Section
@@ -30,7 +30,7 @@ class ReportContext:
 
     settings: settings of the run, name -> value. note: line for a small run, else empty. timings: columns rule, jobs,
     seconds; may have no rows. files: path from the repository root -> content. lm, llm: the run's experiments. counts:
-    dataset -> content of its `counts.json`.
+    dataset -> content of its `counts.json`. unsup: name of a U drawn from CrossFit's scripts -> its `counts.csv`.
     """
 
     title: str
@@ -42,6 +42,7 @@ class ReportContext:
     lm: LmResults | None = None
     llm: LlmResults | None = None
     counts: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    unsup: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def _time_section(timings: pd.DataFrame) -> Section:
@@ -89,6 +90,7 @@ def render_report(context: ReportContext) -> str:
     sections = [
         *(planted_sections(context.lm) if context.lm else ()),
         *((*learning, run) if failed else (run, *learning)),
+        *unsup_section(context.unsup),
         *(lm_sections(context.lm) if context.lm else ()),
         *(llm_sections(context.llm) if context.llm else ()),
         *data_section(context.counts),

@@ -1,4 +1,4 @@
-"""The section of the report on the rows that the run read, and on those that it left out."""
+"""The sections of the report on the rows that the run read and left out, and on scripts that its U lacks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fute.data.splits import DROPPED
+from fute.paper.cells import require_columns
 from fute.paper.grids import list_grid
 from fute.paper.report_parts import Section
 
@@ -51,3 +52,21 @@ def data_section(counts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[
     caption = "Rows that were kept, and rows that were left out, all splits together."
     grid = list_grid(pd.DataFrame(rows), caption, name="dataset", groups=[], labels=COLUMNS)
     return [Section("data", "Rows that were read", texts, tables=[grid])]
+
+
+def unsup_section(counts: Mapping[str, pd.DataFrame]) -> list[Section]:
+    """What the run's U lacks of the paper's. counts: name of a U drawn from CrossFit's scripts -> its `counts.csv`.
+
+    Numbers of texts are those before the limit on all of them. Empty where no script is missing.
+    """
+    texts = []
+    for name, table in counts.items():
+        require_columns(table, ["script", "lines", "capped", "paper"], f"counts of U for {name}")
+        wanted = table[table["paper"] > 0]
+        missing = wanted.loc[wanted["lines"] == 0, "script"]
+        if not missing.empty:
+            texts.append(
+                f"U for {name} lacks {len(missing)} of the paper's {len(wanted)} scripts: {', '.join(missing)}. "
+                f"The rest give {wanted['capped'].sum():,} texts, in the paper all give {wanted['paper'].sum():,}."
+            )
+    return [Section("unsup", "U is not the paper's", texts)] if texts else []

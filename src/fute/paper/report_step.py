@@ -128,12 +128,13 @@ def report(
     counts: Sequence[Path],
     inputs: Sequence[Path],
     output: Path,
+    unsup: Sequence[Path] = (),
 ) -> None:
     """Write the report.
 
     evaluation: folder of the evaluation's CSV files. printed: folder of the paper's tables as printed. benchmarks:
     folder of the times of jobs. counts: `{dataset}/counts.json` of each dataset. inputs: further files that the page is
-    made from, for its record.
+    made from, for its record. unsup: `{name}.counts.csv` of each U that is drawn from CrossFit's scripts.
     """
     context = ReportContext(
         title=settings.title,
@@ -145,7 +146,8 @@ def report(
         lm=lm_results(settings.lm, evaluation, printed) if settings.lm else None,
         llm=llm_results(settings.llm, evaluation, printed) if settings.llm else None,
         counts={path.parent.name: json.loads(path.read_text(encoding="utf8")) for path in counts},
+        unsup={path.name.removesuffix(".counts.csv"): read_table(path) for path in unsup},
     )
-    read = [*inputs, *counts, *sorted(printed.glob("*.csv"))]
+    read = [*inputs, *counts, *unsup, *sorted(printed.glob("*.csv"))]
     with Step(__name__, settings=settings.model_dump(), inputs=read) as step:
         step.bytes(output, render_report(context).encode())

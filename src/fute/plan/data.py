@@ -10,9 +10,10 @@ from typing import Any
 from fute import paths
 from fute.config.datasets import Source
 from fute.config.run import Run
+from fute.data.crossfit import LANGUAGE_MODELS, UnsupEntry, scripts_of
 from fute.data.rows import SourceError
 from fute.data.sources import source_identity
-from fute.data.unsup_files import unsup_identity
+from fute.data.unsup_files import script_file, unsup_identity
 from fute.steps import code
 
 BUILTIN = Path("resources/builtin")
@@ -154,6 +155,29 @@ class DataPlan:
             where = " (data.root is not given, so that is in the current folder)" if nowhere else ""
             self._missing[f"U for {category}"] = f"U for {category}: {error}{where}"
             return {"kind": settings.kind, "missing": True}
+
+    def script_folders(self) -> dict[Path, tuple[str, ...]]:
+        """Folder -> the CrossFit scripts that every U of kind `crossfit_full` together reads from it."""
+        folders: dict[Path, tuple[str, ...]] = {}
+        for category in self.config.corpora:
+            if (settings := self.config.unsup[category]).kind == "crossfit_full":  # type: ignore[index]
+                folder = self.unsup_root / settings.path
+                folders[folder] = (*folders.get(folder, ()), *self.scripts(category))
+        return {folder: tuple(dict.fromkeys(sorted(scripts))) for folder, scripts in folders.items()}
+
+    def scripts(self, category: str) -> tuple[str, ...]:
+        """CrossFit's scripts that a U of kind `crossfit_full` is drawn from, if all are there."""
+        settings = self.config.unsup[category]  # type: ignore[index]
+        entry = self.unsup_settings(category)["entry"]
+        return scripts_of(settings, UnsupEntry.model_validate(entry) if entry else LANGUAGE_MODELS)
+
+    def missing_scripts(self) -> dict[Path, list[str]]:
+        """Folder of scripts -> those that are not there; without folders where all are."""
+        return {
+            folder: missing
+            for folder, scripts in self.script_folders().items()
+            if (missing := [script for script in scripts if script_file(folder, script) is None])
+        }
 
     def unsup_settings(self, category: str) -> dict[str, Any]:
         """How a U is drawn."""

@@ -19,13 +19,14 @@ MADE = files()
 RUNS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "config.yaml", *(ROOT / "config").glob("*.yaml"), *(ROOT / "tests/workflow").glob("*.yaml"))
-    if path.stem not in ("models", "datasets", "categories", "samples")
+    if path.stem not in ("models", "datasets", "categories", "samples", "unsup")
 )
 REGISTRY_FILES = {
     "config/categories.yaml": "categories",
     "config/models.yaml": "models",
     "config/datasets.yaml": "datasets",
     "config/samples.yaml": "samples",
+    "config/unsup.yaml": "unsup",
     "config/prompts/sa.yaml": "prompts",
     "config/prompts/nli.yaml": "prompts",
 }

@@ -557,3 +557,43 @@ def test_rows_that_are_none_are_refused(obj, field):
 @given(st.text())
 def test_alphanumeric_ignores_case_space_and_marks(text):
     assert alphanumeric(text) == "".join(filter(str.isalnum, text.lower()))
+
+
+def multiqa_file(split):
+    """Lines of MultiQA's file of ComQA: a header, then one context with the keys that its code writes."""
+    header = {
+        "dataset_name": "ComQA", "split": split, "dataset_url": "http://qa.mpi-inf.mpg.de/comqa", "license": "",
+        "data_source": "WikiAnswers", "context_answer_detection_source": "MultiQA", "tokenization_source": "MultiQA",
+        "full_schema": {}, "text_type": "abstract", "number_of_qas": 1, "number_of_contexts": 1, "readme": "",
+        "multiqa_version": "0.1.0",
+    }  # fmt: skip
+    documents = [
+        {"title": "Rome", "text": "Old.", "tokens": {"title": [["Rome", 0]], "text": [["Old", 0], [".", 3]]}},
+        {"title": "Italy", "text": "Its capital is rome.", "tokens": {"title": [["Italy", 0]], "text": [["Its", 0]]}},
+    ]
+    instances = [
+        {"doc_id": 0, "part": "title", "start_byte": 0, "text": "Rome", "token_inds": [0, 0], "answer": "rome"},
+        {"doc_id": 1, "part": "text", "start_byte": 15, "text": "rome", "token_inds": [3, 3], "answer": "rome"},
+    ]
+    answer = {"answer": "rome", "aliases": ["Roma"], "instances": instances}
+    qa = {
+        "qid": "ComQA_q_7", "question": f"capital of italy ({split})?", "question_tokens": [["what", 0]],
+        "answers": {"open-ended": {"annotators_answer_candidates": [{"single_answer": {"extractive": answer}}]}},
+    }  # fmt: skip
+    return [{"header": header}, {"id": "ComQA_7", "context": {"documents": documents}, "qas": [qa]}]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder"), [("newsqa", "newsqa"), ("comqa", "com_qa"), ("cq", "complex_questions")]
+)
+def test_files_of_multiqas_release_are_read_from_where_obtain_puts_them(tmp_path, dataset, folder):
+    registered = DatasetSettings.model_validate(strict_yaml.load(REGISTRY.read_text())[dataset], context=CONTEXT)
+    for split in ("train", "dev"):
+        assert f"_{split}.jsonl.gz to {folder}/{split}.jsonl.gz" in registered.obtain
+        write(tmp_path / folder / f"{split}.jsonl.gz", multiqa_file(split))
+    assert f"data.sources {{{dataset}: files}}" in registered.obtain
+    raw = load_dataset_rows(dataset, registered, source="files", root=tmp_path)
+    (row,) = normalise(dataset, registered, raw, dev_share=0).rows["test"]
+    context = "[aug] yes no  [title] Rome [text] Old. [title] Italy [text] Its capital is rome."
+    assert row.segments == ("capital of italy (dev)?", context)
+    assert [(answer.text, answer.start) for answer in row.answers] == [("Rome", 22), ("rome", len(context) - 5)]
