@@ -102,8 +102,8 @@ def test_prefetch_fetches_a_u_of_which_nothing_is_there(tmp_path, hub, monkeypat
     started = []
     monkeypatch.setattr(os, "execv", lambda *line: started.append(line))
     monkeypatch.setenv("HF_TOKEN", "hf_planted")
-    prefetch(plan(tmp_path), Path("config/paper-lm.yaml"), 1, ())
+    prefetch(plan(tmp_path), 1, ())
     assert (tmp_path / "crossfit/emo.jsonl").is_file() and len(started) == 1
     (tmp_path / "crossfit/blimp.jsonl").unlink()  # somebody's own choice of scripts stays
-    prefetch(plan(tmp_path), Path("config/paper-lm.yaml"), 1, ())
+    prefetch(plan(tmp_path), 1, ())
     assert not (tmp_path / "crossfit/blimp.jsonl").exists() and len(started) == 2
