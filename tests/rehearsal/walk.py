@@ -1,11 +1,11 @@
 """Walk through both runs of the paper as a new user does, against a hub on this machine.
 
-    python -m rehearsal.walk DATA [--folder DIR] [--run paper] [--cores N] [--slurm] [--again]
+    python -m rehearsal.walk DATA [--folder DIR] [--run paper] [--slurm] [--again] [ARGUMENTS OF SNAKEMAKE]
 
 DATA is the sample of real rows. For each run there is an empty account with a copy of this checkout, in which the
 commands of docs/cluster.md are given one after the other; what they say is kept in `{folder}/said`. A step that ended
 well is not done again when the walk is called again, and Snakemake goes on where it stopped. `--slurm` starts a SLURM
-of one node (as root) and sends the jobs there; without it they run here, on `--cores` (2). `--again` starts anew.
+of one node (as root) and sends the jobs there; without it they run here, on two cores. `--again` starts anew.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Failed(RuntimeError):
 class Walk:
     """What was done, and where things are. folder: everything is below it."""
 
-    def __init__(self, folder: Path, data: Path, slurm: bool, cores: int) -> None:
-        self.folder, self.data, self.slurm, self.cores = folder, data, slurm, str(cores)
+    def __init__(self, folder: Path, data: Path, slurm: bool, snakemake: list[str]) -> None:
+        self.folder, self.data, self.slurm, self.snakemake = folder, data, slurm, snakemake
         self.own_data, self.hub_folder = folder / "data", folder / "hub"
         self.state = folder / "done.json"
         self.done: dict[str, Any] = json.loads(self.state.read_text()) if self.state.is_file() else {}
@@ -130,8 +130,8 @@ class Account:
         return self.command(name, *self.snakemake_line(*arguments), status=status)
 
     def snakemake_line(self, *arguments: str) -> list[str]:
-        where = self.walk.profiles or ["--cores", self.walk.cores]
-        return ["snakemake", *where, "--configfile", *self.files, *self.data, *arguments]
+        where = self.walk.profiles or ["--cores", "2"]
+        return ["snakemake", *where, *self.walk.snakemake, "--configfile", *self.files, *self.data, *arguments]
 
     def planned(self, name: str, *targets: str) -> dict[str, int]:
         """Rule -> number of jobs that are left."""
@@ -209,7 +209,7 @@ def fetch_unsup(user: Account) -> dict[str, Any]:
 
 
 def prefetch(user: Account) -> dict[str, Any]:
-    user.command("prefetch", "fute", "prefetch", *user.fute_settings, "--cores", user.walk.cores)
+    user.command("prefetch", "fute", "prefetch", *user.fute_settings, "--cores", "8")
     locks = len(list(user.project.glob("results/models/*.lock.json")))
     return {"models": locks, "datasets": len(list(user.project.glob("results/data/*/counts.json")))}
 
@@ -308,14 +308,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "fute-rehearsal")
     parser.add_argument("--run", choices=RUNS, action="append", help="only this run")
     parser.add_argument("--slurm", action="store_true", help="on a SLURM of one node, as root")
-    parser.add_argument("--cores", type=int, default=2, help="without --slurm: steps side by side")
     parser.add_argument("--again", action="store_true", help="forget what was done")
-    given = parser.parse_args()
+    given, more = parser.parse_known_args()
     if not (given.data / "MANIFEST.csv").is_file():
         raise SystemExit(f"{given.data} is not the sample of real rows: it has no MANIFEST.csv")
     if given.again:
         shutil.rmtree(given.folder, ignore_errors=True)
-    walk = Walk(given.folder.resolve(), given.data.resolve(), given.slurm, given.cores)
+    walk = Walk(given.folder.resolve(), given.data.resolve(), given.slurm, more)
     walk.prepare()
     failed = ""
     with walk.serving() as address:
