@@ -152,13 +152,15 @@ class Account:
             self.snakemake_line(), cwd=self.project, env=self.environment(TOKEN), stdout=said,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        while controller.poll() is None and self.records() - before < KILLED_AFTER:
-            time.sleep(1)
-        if controller.poll() is not None:
+        try:
+            while controller.poll() is None and self.records() - before < KILLED_AFTER:
+                time.sleep(1)
+        finally:  # on a cluster its jobs live on; on this machine they are ended with it, as when the machine is
+            if controller.poll() is None:
+                kill = os.kill if self.walk.slurm else os.killpg
+                kill(controller.pid, signal.SIGKILL)
+        if controller.wait() != -signal.SIGKILL:
             raise Failed(f"the run ended with {controller.returncode} before it was killed; {said.name}")
-        # on a cluster its jobs live on; on this machine they are ended with it, as when the machine is
-        os.kill(controller.pid, signal.SIGKILL) if self.walk.slurm else os.killpg(controller.pid, signal.SIGKILL)
-        controller.wait()
         return self.records() - before
 
 
@@ -314,6 +316,7 @@ def main() -> None:
         raise SystemExit(f"{given.data} is not the sample of real rows: it has no MANIFEST.csv")
     if given.again:
         shutil.rmtree(given.folder, ignore_errors=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it started is ended with it
     walk = Walk(given.folder.resolve(), given.data.resolve(), given.slurm, more)
     walk.prepare()
     failed = ""
