@@ -63,6 +63,7 @@ bench: $(VENV)/bench.ok ## measure every speed claim against a plain version: be
 
 locks: $(VENV)/test.ok ## write the lists in envs/ from pyproject.toml (UPGRADE="--upgrade" takes newer versions, "--upgrade-package NAME" of one)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(PY) envs/lock.py $(UPGRADE)
+	$(PY) envs/wheels.py
 
 docs: $(VENV)/steps.ok ## docs/config.md and the schemas in config/schema/, from the settings' descriptions
 	PYTHONPATH=src $(PY) -m fute.config.document
