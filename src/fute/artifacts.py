@@ -107,6 +107,11 @@ def gzip_bytes(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def json_bytes(value: Any) -> bytes:
+    """JSON for people: sorted keys, a line per value. Raises ValueError for NaN."""
+    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def jsonl_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(canonical_json(row) + "\n" for row in rows).encode()
 
@@ -209,8 +214,7 @@ class Step:
         self.bytes(path, csv_bytes(rows, columns), rows=len(rows))
 
     def json(self, path: Path, value: Any) -> None:
-        text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        self.bytes(path, text.encode())
+        self.bytes(path, json_bytes(value))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._stack:
