@@ -31,6 +31,8 @@ if LLM:
                 for p in RUN.prompts_of(RUN.datasets[wc.dataset].category)
             ],
             ranking=lambda wc: LLM.self_selection(wc.model, RUN.datasets[wc.dataset].category),
+            known=lambda wc: LLM.known_labels(wc.model, wc.dataset),
+            train=lambda wc: LLM.known_rows(wc.dataset),
         output:
             **recorded(scores="results/baselines/{model}/{dataset}.json"),
         log:
@@ -44,12 +46,13 @@ if LLM:
         params:
             flags=lambda wc: LLM.baseline_flags(wc.dataset),
             ranking=lambda wc, input: f"--ranking {input.ranking}" if input.ranking else "",
+            known=lambda wc, input: f"--train {input.train} --known {input.known}" if input.known else "",
             code=code("baseline_scores"),
         message:
             "baseline scores of the prompts of {wildcards.model} on {wildcards.dataset}"
         shell:
             f"{LIGHT} python -m fute baseline_scores {{params.ranking}} --output {{output.scores}} {{params.flags}}"
-            " --labels {input.labels} &> {log}"
+            " --labels {input.labels} {params.known} &> {log}"
 
 
 if LM:

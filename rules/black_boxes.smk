@@ -67,10 +67,10 @@ if LLM:
             " --offset-out {output.offset} &> {log}"
 
     rule extract_test_labels:
-        """Extract the labels of one (model, prompt) on a dataset's evaluation rows, calibrated as on U."""
+        """Extract the labels of one (model, prompt) on evaluation or training rows, calibrated as on U."""
         input:
             batch=lambda wc: LLM.labels.batch_file(wc.model, wc.task, wc.dataset),
-            corpus="results/data/{dataset}/test.jsonl.gz",
+            corpus=lambda wc: PLAN.data.corpus_file(wc.dataset),
             lock="results/models/{model}.lock.json",
             offset=lambda wc: paths.label_offset(wc.model, wc.task, RUN.prompts[wc.task].category),
         output:
@@ -79,7 +79,7 @@ if LLM:
             "results/logs/extract_labels/{model}/{task}/{dataset}.log",
         wildcard_constraints:
             task="|".join(RUN.prompts),
-            dataset="|".join(PLAN.data.llm_targets),
+            dataset="|".join(map(re.escape, LLM.scored_corpora)),
         container:
             image("paper")
         resources:

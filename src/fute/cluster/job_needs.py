@@ -23,6 +23,7 @@ from fute.config.methods import LabelCovSettings, TextEmbSettings
 from fute.data.crossfit import LANGUAGE_MODELS
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan
+from fute.plan.data import TRAIN
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
 from fute.specs.embeddings import Item
@@ -61,7 +62,7 @@ class JobNeeds:
     # --- texts ------------------------------------------------------------------------------------------
 
     def texts(self, corpus: str) -> int:
-        """Number of texts of a U, or of evaluation rows of a dataset."""
+        """Number of texts of a U, of evaluation rows of a dataset, or of its training rows that prompts label."""
         if corpus in self.config.corpora:
             settings = self.config.unsup[corpus]  # type: ignore[index]
             entry = self.run.categories.get(corpus, LANGUAGE_MODELS).unsup
@@ -69,6 +70,8 @@ class JobNeeds:
             drawn = (settings.max_per_script or entry.max_per_script) * scripts
             limit = settings.limit or entry.limit
             return min(drawn, limit) if limit else drawn
+        if corpus.endswith(TRAIN):
+            return min(self.config.llm.labelled_rows, self.train_rows(corpus.removesuffix(TRAIN)))
         if self.plan.data.source_of(corpus) == "builtin":
             return self.config.data.test_rows or BUILTIN_ROWS
         entry = self.run.datasets[corpus]
