@@ -128,6 +128,11 @@ def _gzip(target: IO[bytes]) -> gzip.GzipFile:
     return gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0, compresslevel=6)
 
 
+def json_bytes(value: Any) -> bytes:
+    """JSON for people: sorted keys, a line per value. Raises ValueError for NaN."""
+    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def jsonl_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return b"".join(map(_json_line, rows))
 
@@ -252,8 +257,7 @@ class Step:
         self.bytes(path, csv_bytes(rows, columns), rows=len(rows))
 
     def json(self, path: Path, value: Any) -> None:
-        text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        self.bytes(path, text.encode())
+        self.bytes(path, json_bytes(value))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._stack:
