@@ -187,7 +187,7 @@ P = BASE + MODEL
 LONG = reviews(tuple(f"class {n}" for n in range(61)), 130)
 BAD = {
     "missing file": ({}, ["--data", "nowhere.csv", *P[2:]], "nowhere.csv: there is no such file; correct the path"),
-    "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder; name a file in it"),
+    "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder without dataset_info.json or dataset_dict.json"),
     "an ending that is not read": ({"r.xlsx": b"PK"}, ["--data", "r.xlsx", *P[2:]], "r.xlsx: is none of .jsonl"),
     "binary file": ({"reviews.csv": b"\xff\xfe\x00\x81"}, P, "reviews.csv: is not UTF-8"),
     "empty file": ({"reviews.csv": ""}, P, "reviews.csv: does not begin with the names of its columns"),
