@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -23,6 +24,8 @@ from fute.front.run_yaml import LIMIT, TEST_ROWS, run_yaml
 from fute.front.wanted import REPO, Wanted
 
 FEWEST_TEXTS = 16
+FEWEST_MODELS = 4
+"""Of so many, the right order is found by chance less often than 5 times in 100."""
 OWN_TEXTS = "unlabelled.jsonl"
 SECOND = "mini-topics"
 """A dataset that ships with the project, because the section `lm` asks for two."""
@@ -62,6 +65,12 @@ def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] 
         )
     values = _values(wanted, name, data, segments, models, texts)
     said = [*data.said, _u_said(wanted, texts)]
+    if wanted.models and len(models) < FEWEST_MODELS:
+        orders = math.factorial(len(models))
+        said.append(
+            f"Warning: {len(models)} models have {orders} orders, so theirs is right by chance with p = {1 / orders:.2f}; "
+            "see their accuracies, too"
+        )
     title = f"Which model to start from for {name}" if wanted.models else f"Prompts for {name}"
     schema = os.path.relpath(PROJECT / "config/schema/run.json", wanted.folder.absolute())
     text = run_yaml(name, title, schema, values, _u_said(wanted, texts).removeprefix("U: "))
@@ -112,10 +121,8 @@ def _kind(wanted: Wanted) -> None:
         )
     if wanted.prompts and not wanted.model:
         raise FrontError(f"which model gets these prompts? give --model, one of {', '.join(_registry('models.yaml'))}")
-    if wanted.models and len(wanted.models) < 3:
-        raise FrontError(
-            f"--models names {len(wanted.models)}, and an order of so few says nothing; name three or more, with commas"
-        )
+    if len(wanted.models) == 1:
+        raise FrontError(f"--models names {wanted.models[0]} alone, so nothing to choose from; name two or more, a,b")
     if wanted.score not in ("first_token", "sequence"):
         raise FrontError(f"--score {wanted.score}: is neither first_token nor sequence; write one of them")
     if wanted.server and not re.match(r"https?://\S+$", wanted.server):

@@ -178,6 +178,14 @@ def test_a_run_of_models_holds(monkeypatch, capsys):
     assert "cost: 3 trainings of 150 steps, each on 32 rows; each model labels 384 texts" in capsys.readouterr().out
 
 
+def test_two_models_do_and_their_order_is_no_proof(monkeypatch, capsys):
+    assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base") == 0
+    run = load_run(Path("start/run.yaml"), PROJECT / "config")
+    assert list(run.config.lm.planted.ladders["start"].boxes["start"]) == ["minilm-l6/start", "bert-base/start"]
+    assert "2 models have 2 orders, so theirs is right by chance with p = 0.50" in capsys.readouterr().out
+    assert len(planted_vectors("start")) == 2
+
+
 def write(files: dict[str, str | bytes]) -> None:
     for name, content in files.items():
         Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -236,7 +244,7 @@ BAD = {
     "prompts without a model": ({}, BASE, "which model gets these prompts? give --model, one of smollm2-135m"),
     "unknown model": ({}, [*BASE, "--model", "gpt-9"], "--model gpt-9: is neither in config/models.yaml (smollm2-135m"),
     "a folder that is no model": ({"m/x": ""}, [*BASE, "--model", "m"], "m: has no config.json, so it is no saved"),
-    "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names 1, and an order of so few"),
+    "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names minilm-l6 alone, so"),
     "a model twice": ({}, [*BASE[:6], "--models", "minilm-l6,gpt2,minilm-l6"], "--models: 'minilm-l6' is named twice"),
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
     "a score that is none": ({}, [*P, "--score", "best"], "--score best: is neither first_token nor sequence"),
@@ -333,6 +341,12 @@ def planned(name: str) -> Plan:
         return plan
 
 
+def planted_vectors(name: str) -> list[str]:
+    """Files of the models' vectors that a run which compares models asks for."""
+    files = planned(name).lm.planted_files()
+    return sorted(path.rpartition("/mte/")[2] for path in files if "/mte/" in path)
+
+
 def test_a_plan_finds_the_data_and_u(monkeypatch):
     Path("u.txt").write_text("\n".join(texts(20)))
     Path("data").mkdir()
@@ -348,7 +362,4 @@ def test_a_plan_finds_the_data_and_u(monkeypatch):
 
 def test_a_plan_of_models_asks_for_their_vectors(monkeypatch):
     assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base,gpt2") == 0
-    files = planned("start").lm.planted_files()
-    assert sorted(path.rpartition("/mte/")[2] for path in files if "/mte/" in path) == [
-        f"{model}/start.safetensors" for model in ("bert-base", "gpt2", "minilm-l6")
-    ]
+    assert planted_vectors("start") == [f"{model}/start.safetensors" for model in ("bert-base", "gpt2", "minilm-l6")]
