@@ -68,8 +68,8 @@ def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] 
     if wanted.models and len(models) < FEWEST_MODELS:
         orders = math.factorial(len(models))
         said.append(
-            f"Warning: {len(models)} models have {orders} orders, so theirs is right by chance with p = {1 / orders:.2f}; "
-            "see their accuracies, too"
+            f"Warning: {len(models)} models have {orders} orders, so theirs is right by chance with "
+            f"p = {1 / orders:.2f}; see their accuracies, too"
         )
     title = f"Which model to start from for {name}" if wanted.models else f"Prompts for {name}"
     schema = os.path.relpath(PROJECT / "config/schema/run.json", wanted.folder.absolute())
