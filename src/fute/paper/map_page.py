@@ -41,15 +41,15 @@ its shape; a black ring marks the first of a ranking. With the map in focus, the
 <noscript><p>The map needs JavaScript; the tables do not.</p></noscript>
 {%- endmacro -%}
 {%- macro map_scripts(parts) -%}
-<script type="application/json" id="data">{{ parts.data|safe }}</script>
-<script type="text/plain" id="library">{{ parts.library }}</script>
+<script type="application/json" id="map-data">{{ parts.data|safe }}</script>
+<script type="text/plain" id="map-library">{{ parts.library }}</script>
 <script>{{ parts.script|safe }}</script>
 {%- endmacro -%}
 """
 
 SCRIPT = """
 "use strict";
-const maps = JSON.parse(document.getElementById("data").textContent);
+const maps = JSON.parse(document.getElementById("map-data").textContent);
 const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "star", "triangle-down", "pentagon", "x",
   "hexagon"];
 const NAMED = 40;
@@ -60,7 +60,7 @@ const byId = (id) => document.getElementById(id);
 
 // the library that draws is in the page, packed
 async function load() {
-  const packed = Uint8Array.from(atob(byId("library").textContent), (char) => char.charCodeAt(0));
+  const packed = Uint8Array.from(atob(byId("map-library").textContent), (char) => char.charCodeAt(0));
   const script = document.createElement("script");
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   script.textContent = await new Response(unpacked).text();

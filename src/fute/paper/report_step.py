@@ -44,12 +44,15 @@ class LmTexts(BaseModel):
 
 
 class LlmTexts(BaseModel):
-    """categories: id and name of each, in the order of tables."""
+    """categories: id and name of each, in the order of tables. colours: of each, None for the next that is free.
+    prompts: id -> template."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     table3_caption: str
     categories: tuple[tuple[str, str], ...]
+    colours: dict[str, str | None]
+    prompts: dict[str, str]
     figures: tuple[FigureText, ...]
 
 
@@ -104,18 +107,21 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
         figures=_figures(texts.figures),
         planted=read_table(evaluation / "planted.csv") if texts.planted else None,
         planted_figures=_figures([texts.planted] if texts.planted else []),
+        coordinates=read_table(evaluation / "lm_coordinates.csv"),
     )
 
 
 def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
     """Read the files of the LLM experiment from the same folders."""
-    names = ("table3", "selection", "performance", "similarities", "controls")
+    names = ("table3", "selection", "performance", "similarities", "controls", "coordinates")
     return LlmResults(
         **{name: read_table(evaluation / f"{name}.csv") for name in names},
         table3_caption=texts.table3_caption,
         printed=tables.read_printed(printed / "table3.csv"),
         figures=_figures(texts.figures),
         titles=dict(texts.categories),
+        colours=texts.colours,
+        prompts=texts.prompts,
     )
 
 
