@@ -88,16 +88,14 @@ def _figures(texts: Sequence[FigureText]) -> list[ReportFigure]:
 
 def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
     """Read the files of the language-model experiment from the folders of the evaluation and of the printed tables."""
-    transfer_results = [
-        TransferTable(
-            layout=LAYOUTS[name],
-            title=text["title"],
-            caption=text["caption"],
-            cells=read_table(evaluation / f"{name}.csv"),
-            printed=transfer_tables.read_printed(printed / f"{name}.csv", LAYOUTS[name]),
+    transfer_results = []
+    for name, text in texts.tables.items():
+        cells = read_table(evaluation / f"{name}.csv")
+        layout = LAYOUTS[name].of(cells)
+        paper = transfer_tables.read_printed(printed / f"{name}.csv", layout)
+        transfer_results.append(
+            TransferTable(layout=layout, title=text["title"], caption=text["caption"], cells=cells, printed=paper)
         )
-        for name, text in texts.tables.items()
-    ]
     return LmResults(
         tables=transfer_results,
         targets=read_table(evaluation / "lm_targets.csv"),
