@@ -44,7 +44,7 @@ def unusable_words(classes: Sequence[Sequence[str]], engine: EngineSettings | No
     if engine is None or engine.score == "sequence":
         return None
     whole = "score: sequence (for one category: its answer: sequence)"
-    way = f"engine transformers or vllm with {whole}" if engine.engine == "openai" else whole
+    way = f"with a vLLM server {whole}" if engine.engine == "openai" else whole
     advice = f"choose other words, or {way}"
     for one, other in permutations(classes, 2):
         for a, b in product(one, other):

@@ -213,6 +213,11 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
     folder = _tokenizer_folder(model, entry)
     if entry.server:
         lines.append(f"words of the classes: not checked, as the tokenizer of {model} is the server's")
+        if wanted.score == "first_token":
+            lines.append(
+                f"a server shows {run.config.llm.engine.top_logprobs} tokens per answer, and the run stops if the "
+                "words are seldom among them; with --score sequence a vLLM server is asked for each word"
+            )
         key = run.config.llm.engine.api_key_env
         if not os.environ.get(key):
             lines.append(
@@ -324,7 +329,8 @@ def _cost_said(wanted: Wanted, run: Run, data: Data, texts: list[str] | None) ->
             f"cost: {len(wanted.models)} trainings of 150 steps, each on {data.train} rows; each model labels {u} texts"
         )
     prompts = len(run.prompts)
+    more = ", each with one more request per word" if wanted.server and wanted.score == "sequence" else ""
     return (
         f"cost: {prompts} prompts x ({u} + {data.test} texts) = {prompts * (u + data.test)} answers of "
-        f"{run.config.llm.models[0]}"
+        f"{run.config.llm.models[0]}{more}"
     )
