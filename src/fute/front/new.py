@@ -13,8 +13,9 @@ from typing import Any
 
 from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
+from fute.config.jinja_form import JinjaError
 from fute.config.models import ModelEntry
-from fute.config.prompts import PromptError, prompt_list, user_message
+from fute.config.prompts import PromptError, prompt_list, template_names, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
 from fute.front.look import FrontError, read_unlabelled
@@ -55,8 +56,8 @@ def new_run(wanted: Wanted) -> None:
 def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] | None]], folder: Path) -> list[str]:
     """Write the files of a run into a folder that is not yet its own; return what to say of it. Raises FrontError."""
     data = read_data(wanted, folder)
-    templates = _templates(wanted.prompts, data.classes) if wanted.prompts else []
-    segments = _segments(wanted.prompts, data.texts, templates) if wanted.prompts else []
+    names = _names(wanted.prompts, data.classes) if wanted.prompts else []
+    segments = _segments(wanted.prompts, data.texts, names) if wanted.prompts else []
     texts = read_unlabelled(wanted.unlabelled, data.texts) if wanted.unlabelled else None
     if texts is not None and len(texts) < FEWEST_TEXTS:
         raise FrontError(
@@ -163,8 +164,8 @@ def _free_id(text: str, known: Mapping[str, Any]) -> str:
 # --- prompts ------------------------------------------------------------------------------------------------
 
 
-def _templates(path: Path, classes: Sequence[str]) -> list[str]:
-    """The templates of a file of prompts, as far as it can be read; the run's own check says more."""
+def _names(path: Path, classes: Sequence[str]) -> list[set[str]]:
+    """Names of the texts in each template of a file, as far as it can be read; the run's own check says more."""
     try:
         content = prompt_list(path, classes)
     except PromptError as error:
@@ -173,14 +174,18 @@ def _templates(path: Path, classes: Sequence[str]) -> list[str]:
         content = content.get("prompts")
     if not isinstance(content, list) or not content:
         raise FrontError(f"{path}: must hold a list of prompts, each `- template: ... {{text}}`; write at least two")
-    return [
-        entry["template"] for entry in content if isinstance(entry, dict) and isinstance(entry.get("template"), str)
-    ]
+    names = []
+    for place, entry in enumerate(content, start=1):
+        if isinstance(entry, dict) and isinstance(entry.get("template"), str):
+            try:
+                names.append(template_names(entry["template"], entry.get("form", "braces")))
+            except JinjaError as error:
+                raise FrontError(f"{path}, prompt {entry.get('id', place)}: its template {error}") from None
+    return names
 
 
-def _segments(path: Path, texts: Sequence[str], templates: Sequence[str]) -> list[str]:
+def _segments(path: Path, texts: Sequence[str], used: Sequence[set[str]]) -> list[str]:
     """Names of the texts in braces: the columns' where a template has them, else `text`, or `text1` and `text2`."""
-    used = [set(re.findall(r"\{([^{}]*)\}", template)) for template in templates]
     plain = ["text"] if len(texts) == 1 else ["text1", "text2"]
     forms = [plain, *([list(texts)] if all(NAME.fullmatch(name) for name in texts) else [])]
     form = next((each for each in forms[::-1] if any(set(each) <= names for names in used)), plain)

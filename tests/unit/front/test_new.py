@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fute import cli
+from fute.config.prompts import fill
 from fute.config.run import load_run
 from fute.front import new
 from fute.front.look import FrontError
@@ -78,6 +79,24 @@ def test_the_names_of_columns_may_stand_in_braces(monkeypatch):
     Path("prompts.yaml").write_text(PROMPTS.replace("{text}", "{review}"))
     assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
     assert load_run(Path("mine/run.yaml"), PROJECT / "config").categories["mine"].segments == ("review",)
+
+
+SOURCE = """
+templates:
+  a: !Template {name: Long or not, jinja: "{% if review | length > 9 %}Read: {% endif %}{{review | trim}} |||{{label}}"}
+  b: !Template {name: Plain, jinja: "{{review}} ||| {{label}}"}
+"""
+
+
+def test_templates_of_other_tools_with_filters(monkeypatch, capsys):
+    Path("prompts.yaml").write_text(SOURCE)
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
+    prompts = load_run(Path("mine/run.yaml"), PROJECT / "config").prompts
+    assert {name: prompt.form for name, prompt in prompts.items()} == {"long-or-not": "jinja", "plain": "braces"}
+    assert fill(prompts["long-or-not"], [" A good evening. "]) == "Read: A good evening."
+    Path("prompts.yaml").write_text(SOURCE.replace("review", "sentence"))
+    assert fute(monkeypatch, "new", "other", *BASE, *MODEL) == 1
+    assert "prompts.yaml, prompt 1: its template has {sentence}, and a text stands where" in capsys.readouterr().err
 
 
 def test_pairs_of_texts(monkeypatch):
