@@ -20,14 +20,13 @@ from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
 from fute.front.look import FrontError, read_unlabelled
 from fute.front.own_data import Data, read_data
-from fute.front.places import PROJECT, RUN_FILE, START, snakefile_folder
+from fute.front.places import OWN_TEXTS, PROJECT, RUN_FILE, START, snakefile_folder
 from fute.front.run_yaml import LIMIT, TEST_ROWS, run_yaml
 from fute.front.wanted import REPO, Wanted
 
 FEWEST_TEXTS = 16
 FEWEST_MODELS = 4
 """Of so many, the right order is found by chance less often than 5 times in 100."""
-OWN_TEXTS = "unlabelled.jsonl"
 SECOND = "mini-topics"
 """A dataset that ships with the project, because the section `lm` asks for two."""
 

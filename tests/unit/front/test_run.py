@@ -77,12 +77,12 @@ def test_it_says_what_takes_a_model(tmp_path, monkeypatch):
     Path("d.csv").write_text("text,label\n" + "".join(f"text number {n},{['no', 'yes'][n % 2]}\n" for n in range(40)))
     Path("p.yaml").write_text("[{template: 'Yes? {text}'}, {template: '{text} Yes?'}]")
     new_run(Wanted(Path("mine"), Path("d.csv"), prompts=Path("p.yaml"), model="smollm2-135m"))
-    new_run(Wanted(Path("start"), Path("d.csv"), models=("minilm-l6", "gpt2")))
+    new_run(Wanted(Path("start"), Path("d.csv"), models=("minilm-l6", "gpt2"), unlabelled=Path("d.csv")))
     for name in ("resources", "config"):
         Path(name).symlink_to(PROJECT / name)
     # two prompts on 384 texts of U and at most 100 rows; two vectors of prompts, one of the data, three permuted each
     assert run.cost(Path("mine/run.yaml"), ()) == "to do: at most 968 answers of smollm2-135m, 9 vectors"
-    assert run.cost(Path("start/run.yaml"), [run.OF_MODELS]) == "to do: 2 trainings, 768 labels by them, 3 vectors"
+    assert run.cost(Path("start/run.yaml"), [run.OF_MODELS]) == "to do: 2 trainings, 80 labels by them, 3 vectors"
     for box in ("minilm-l6/start", "gpt2/start"):
         for name in (paths.finetuned(*box.split("/")), paths.labels(*box.split("/"), "lm")):
             Path(name).parent.mkdir(parents=True, exist_ok=True)
