@@ -65,11 +65,23 @@ def _promptsource_template(key: str, value: Any, classes: Sequence[str]) -> dict
     prompt, separator, _ = value["jinja"].partition(BETWEEN)
     if not separator:
         raise TemplateError(f"{where}: has no {BETWEEN} between the prompt and the answer")
+    if _parses(value["jinja"]) and not _parses(prompt):
+        raise TemplateError(f"{where}: its {BETWEEN} stands inside a condition or loop; write the prompt outside of it")
     given = value.get("answer_choices")
     if given is not None and ("{{" in str(given) or "{%" in str(given)):
         raise TemplateError(f"{where}: its answer_choices depend on the row; only fixed words can be classes")
     choices = None if given is None else [word.strip() for word in str(given).split(BETWEEN)]
     return _entry(name, prompt, choices, classes, where)
+
+
+def _parses(jinja: str) -> bool:
+    from jinja2 import Environment, TemplateSyntaxError
+
+    try:
+        Environment(autoescape=False).parse(jinja)
+    except TemplateSyntaxError:
+        return False
+    return True
 
 
 def _harness_task(content: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:

@@ -139,6 +139,10 @@ def test_filling_is_what_jinja_gives(tmp_path, text):
         ("templates: {a: {name: b}}\n", "template a: must have the key jinja"),
         ("templates: {a: {name: b, jinja: '{{sentence}}'}}\n", "template 'b': has no ||| between the prompt"),
         (
+            "templates: {a: {name: b, jinja: '{% if label %}{{sentence}} ||| x{% endif %}'}}\n",
+            "template 'b': its ||| stands inside a condition or loop",
+        ),
+        (
             "templates: {a: {jinja: '{{sentence}} ||| x', answer_choices: '{{c}}'}}\n",
             "answer_choices depend on the row",
         ),
