@@ -289,6 +289,7 @@ def _values(
     if texts is not None:
         unsup = {"kind": "pool", "path": OWN_TEXTS, "limit": LIMIT, "max_per_script": LIMIT, "max_words": 64}
         source = {"source": "files", "root": "."} | source | {"source": "files"}
+        source |= {"sources": {SECOND: "builtin"}} if wanted.models else {}
     values = {"registry": registry, "data": source, "unsup": {"lm" if wanted.models else name: unsup}}
     ids = [model for model, _ in models]
     if wanted.models:

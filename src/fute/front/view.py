@@ -294,7 +294,8 @@ def _distance(one: Mapping[str, Any], two: Mapping[str, Any]) -> float:
 def _no_map(found: RankedRun) -> str:
     return (
         f"There is no map: {found.results / 'evaluation'} has no coordinates of these candidates, and "
-        f"{found.results / 'embeddings'} no vectors of LabelCov. The workflow makes them."
+        f"{found.results / 'embeddings'} no vectors of LabelCov. The workflow makes them, for two or more candidates "
+        "that do not all answer alike."
     )
 
 
@@ -347,6 +348,8 @@ def _with_datasets(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iter
     if len(points) < 2 or DATASET not in set(points["model"]):
         return
     projection = project(np.stack([e.vector for e in in_one_space([loaded[n] for n in kept])]).astype(np.float64))
+    if np.isnan(projection.pca).any():
+        return
     models = series(points["model"][points["model"] != DATASET]) | {DATASET: (DATASET, INK)}
     colours = {"class": _groups(found, None, points["class"]), "model": models}
     yield map_of(f"{TITLES[of_prompts]} and datasets, LabelCov", points, colours, projection.tsne, projection.pca)

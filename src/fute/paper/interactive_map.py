@@ -60,7 +60,7 @@ def map_of(title: str, points: pd.DataFrame, colours: Mapping[str, Groups], tsne
 def maps_of(
     title: str, table: pd.DataFrame, look: Look, name: str, groups: Groups, said: Callable[[str, str], Said]
 ) -> Iterator[Map]:
-    """Maps by the coordinates of the paper's figures, one per method and view.
+    """Maps by the coordinates of the paper's figures, one per method and view that has a place for its points.
 
     table: coordinates.csv or lm_coordinates.csv. look: of its figures. name: column with a point's name. groups: title
     and colour of each class of points. said: (method, view) -> what stands beside the points.
@@ -68,6 +68,8 @@ def maps_of(
     group, model, _ = look.source
     colours = {"class": groups, "model": series(table[model])}
     for (method, view), rows in table.groupby(["method", "view"], sort=False):
+        if rows[["pca_x", "pca_y"]].isna().any(axis=None):
+            continue
         words = said(str(method), str(view))
         keys = list(zip(rows[model], rows[name], strict=True))
         points = pd.DataFrame([(*key, *words[key]) for key in keys], columns=["model", "name", "best", "said"])

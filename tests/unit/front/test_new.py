@@ -379,6 +379,15 @@ def test_a_plan_finds_the_data_and_u(monkeypatch):
     assert planned("two").data.unsup_source("two")["files"][0]["path"] == "unlabelled.jsonl"
 
 
+def test_a_plan_of_models_finds_its_data_with_texts_of_one_s_own(monkeypatch):
+    Path("u.txt").write_text("\n".join(texts(20)))
+    for name, more in (("one", ()), ("two", ("--unlabelled", "u.txt"))):
+        assert fute(monkeypatch, "new", name, *BASE[:6], "--models", "minilm-l6,gpt2", *more) == 0
+        plan = planned(name)
+        with contextlib.chdir(PROJECT):
+            assert not plan.data.missing_text()
+
+
 def test_a_plan_of_models_asks_for_their_vectors(monkeypatch):
     assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base,gpt2") == 0
     assert planted_vectors("start") == [f"{model}/start.safetensors" for model in ("bert-base", "gpt2", "minilm-l6")]

@@ -111,6 +111,16 @@ def test_too_few_points_for_tsne_have_one_map(figure, tmp_path):
     assert Image.open(png).size[0] > 500
 
 
+@pytest.mark.parametrize("figure", ["fig4", "figa2"])
+@pytest.mark.parametrize("vectors", [np.eye(1, 5), np.ones((2, 5)), np.ones((5, 5))])
+def test_prompts_that_all_answer_alike_have_no_map_and_a_figure(figure, vectors, tmp_path):
+    coords = project(vectors)
+    assert np.isnan(coords.tsne).all() and np.isnan(coords.pca).all() and coords.pca.shape == (len(vectors), 2)
+    keys = (["sa"] * len(vectors), ["m"] * len(vectors), list(range(len(vectors))))
+    pdf, png, table = draw_figure(figure, coords, *keys, tmp_path / figure, statistics={}, categories=LOOKS)
+    assert len(read_coordinates(table)) == len(vectors) and Image.open(png).size[0] > 500 and pdf.stat().st_size > 999
+
+
 def test_an_undefined_statistic_needs_a_reason():
     assert statistic_texts({"a": 1.0}, {}) == {"a": "1.00"}
     with pytest.raises(ValueError, match="statistic 'CoT cohesion' is nan; give the reason"):
