@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,6 +20,7 @@ from fute.front import datasets_library, new
 from fute.front.look import FrontError
 from fute.front.places import PROJECT
 from fute.front.wanted import Wanted
+from fute.plan import Plan
 
 NAMES = ("negative", "positive")
 COMMIT = "a" * 40
@@ -118,6 +120,10 @@ def test_a_dataset_of_the_hub_is_read_there_at_its_commit(monkeypatch, tmp_path,
     assert entry.classes == NAMES and [entry.class_of(n) for n in (0, 1)] == list(NAMES) and entry.is_unlabelled(-1)
     assert (entry.splits.train, entry.splits.test) == (("train",), ("validation",))
     assert set(asked) == {("owner/films", "plain", COMMIT)}
+    path = Path("mine/run.yaml").absolute()
+    with contextlib.chdir(PROJECT):
+        source = Plan(load_run(path)).data.source("mine-data")
+    assert source == {"source": "hub", "repo": "owner/films", "config": "plain", "revision": COMMIT}
     assert sorted(path.name for path in Path("mine").iterdir()) == ["run.yaml"]
     said = capsys.readouterr().out
     assert "owner/films/train: 61 rows; negative: 30, positive: 30" in said
