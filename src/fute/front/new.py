@@ -335,7 +335,8 @@ def _cost_said(wanted: Wanted, run: Run, data: Data, texts: list[str] | None) ->
         )
     prompts = len(run.prompts)
     more = ", each with one more request per word" if wanted.server and wanted.score == "sequence" else ""
+    named = f"{prompts} prompt{'s' * (prompts > 1)}"
     return (
-        f"cost: {prompts} prompt{'s' * (prompts > 1)} x ({u} + {data.test} texts) = {prompts * (u + data.test)} answers "
+        f"cost: {named} x ({u} + {data.test} texts) = {prompts * (u + data.test)} answers "
         f"of {run.config.llm.models[0]}{more}"
     )
