@@ -91,7 +91,9 @@ class BatchSpec(Frozen):
 def prompt_words(prompt: Prompt) -> dict[str, Any]:
     """Parts of a prompt that reach the engine, and the places of the texts: without its id, number and note."""
     words = {"template": prompt.template, "verbalizers": prompt.verbalizers, "cot": prompt.cot}
-    return words | {"segments": prompt.segments}
+    # written out where it is not the usual one, so that keys of other prompts stay as they are
+    form = {} if prompt.form == "braces" else {"form": prompt.form}
+    return words | form | {"segments": prompt.segments}
 
 
 def _shaping(engine: EngineSettings) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def select_key(
     model: Any, engine: EngineSettings, question: str, prompts: Sequence[Prompt], code_sha256: str
 ) -> str:  # fmt: skip
     """Content address of a Self-Select cell, which depends on the task in words and on all prompts in order."""
-    return content_key(["select", model, _shaping(engine), question, [p.template for p in prompts], code_sha256])
+    return content_key(["select", model, _shaping(engine), question, [p.shown for p in prompts], code_sha256])
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ def _lengths(spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: Pr
 
 
 def _question(spec: BatchSpec, cell: SelectCell) -> str:
-    return self_select_prompt(cell.question, [spec.prompts[name].template for name in cell.prompts])
+    return self_select_prompt(cell.question, [spec.prompts[name].shown for name in cell.prompts])
 
 
 def _plain(spec: BatchSpec, items: Sequence[Item]) -> list[tuple[str, str]]:
