@@ -122,7 +122,7 @@ def test_a_job_whose_node_vanishes_is_started_again(checkout, send):
     controller = send(checkout, "--", file)
     controller.until("the step waits", lambda: diary(checkout, "waits"))
     (job,) = controller.jobs()
-    node = ["scontrol", "update", "NodeName=localhost"]
+    node = ["scontrol", "update", "NodeName=node1"]
     subprocess.run([*node, "State=DOWN", "Reason=vanished"], check=True)
     try:
         back_in_the_queue(controller, job)

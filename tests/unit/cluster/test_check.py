@@ -49,7 +49,9 @@ def command(tmp_path, monkeypatch):
 def site(command):
     """A cluster of two partitions and one account."""
     command("sinfo", f"{CPU}*|7-00:00:00|(null)\n{GPU}|1-00:00:00|gpu:a100:4")
-    command("sacctmgr", "lab||normal")
+    command("sacctmgr", "lab||normal|normal||||")
+    accounting = "AccountingStorageEnforce = qos\nAccountingStorageType = accounting_storage/slurmdbd\n"
+    command("scontrol", f"{accounting}ClusterName = here")
 
 
 def plan(tmp_path, *, source: str = "builtin", **changes) -> Plan:
@@ -100,7 +102,8 @@ def test_too_few_gpus_on_a_node(tmp_path, site):
 
 def test_a_short_time_limit_is_a_note(tmp_path, site):
     notes = [str(line) for line in check(plan(tmp_path), [profile(tmp_path)]) if line.state == "note"]
-    assert len(notes) == 2 and "partition gpu allows 1440 minutes: longer jobs are cut to it" in notes[0]
+    assert len(notes) == 2
+    assert "partition gpu, account and QOS allow 1440 minutes: longer jobs are cut to it" in notes[0]
     stated = plan(tmp_path, cluster={"max_runtime": 600})
     assert [line for line in check(stated, [profile(tmp_path)]) if line.state == "note"] == []
 
