@@ -214,7 +214,8 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
             {name: [each.get(name) for each in resources] for name in (*SITE, "mem_mb_per_cpu")},
             profile.get("slurm-array-jobs"),
         )
-        partitions, accounts = read_partitions(), read_accounts()
+        named = profile.get("slurm-qos") or any(each.get("slurm_account") or each.get("qos") for each in resources)
+        partitions, accounts = read_partitions(), read_accounts(needed=bool(named))
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
         return

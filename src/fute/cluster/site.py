@@ -147,8 +147,20 @@ def read_partitions() -> dict[str, Partition]:
     return partitions
 
 
-def read_accounts() -> Accounts | None:
-    """What this user may use; None if the cluster keeps no accounts. Raises SlurmError."""
+def read_accounts(needed: bool = True) -> Accounts | None:
+    """What this user may use; None if the cluster keeps no accounts.
+
+    needed: raise SlurmError if SLURM does not say; else None, for jobs that name no account and no QOS.
+    """
+    try:
+        return _read_accounts()
+    except SlurmError:
+        if needed:
+            raise
+        return None
+
+
+def _read_accounts() -> Accounts | None:
     # one database serves several clusters
     config = dict(re.findall(r"^(\w+) *= *(.*?) *$", slurm("scontrol", "show", "config"), re.M))
     if config["AccountingStorageType"].endswith("none"):

@@ -82,12 +82,7 @@ def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> N
         jobs = [job for job in jobs if job.resources.get("slurm_partition")]
     here = [job for job in jobs if not any(map(job.resources.get, OTHER_CLUSTER))]
     requests = {request(job.resources, settings.qos) for job in here}
-    try:
-        accounts = read_accounts()
-    except SlurmError:
-        if any(asked.slurm_account or asked.qos for asked in requests):
-            raise
-        accounts = None  # the executor does not ask for them, either
+    accounts = read_accounts(needed=any(asked.slurm_account or asked.qos for asked in requests))
     check_site(requests, partitions, accounts)
     # only here, since planning needs no executor
     from snakemake_executor_plugin_slurm import Executor

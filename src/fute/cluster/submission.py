@@ -2,7 +2,8 @@
 
 snakemake-executor-plugin-slurm (2.6.1) submits in threads whose exceptions nobody reads: the job then stays in
 Snakemake's list of running jobs for ever. It takes every refusal of sbatch for a failed attempt of the job, and for a
-group it drops the message. `guard` stands around its `run_job` and mends the three.
+group it drops the message. `guard` stands around its `run_job` and mends the three. It excludes a node that failed by
+the name that sacct gives, which is none if SLURM has taken the job back meanwhile.
 """
 
 from __future__ import annotations
@@ -119,6 +120,8 @@ class Sender:
     def _try(self, executor: Executor, job: Any, unsure: bool) -> tuple[_Once, bool]:
         """One submission, unless an earlier one that seemed to fail has arrived. True: SLURM could not say so."""
         once = _Once(executor)
+        # what sacct says of a job that waits again: sbatch would take it for a file
+        executor._failed_nodes.discard("None assigned")
         if unsure:
             try:
                 once.sent = self._arrived(executor, job)

@@ -125,6 +125,7 @@ def test_a_cluster_without_accounts_is_not_asked_for_them(prints):
     prints("sacctmgr", "sacctmgr: error: Problem talking to the database: Connection refused", 1)
     with pytest.raises(SlurmError, match=r"sacctmgr failed: .*Connection refused"):
         read_accounts()
+    assert read_accounts(needed=False) is None
 
 
 @pytest.mark.parametrize(

@@ -234,3 +234,11 @@ def test_no_job_asks_for_more_time_than_its_qos_gives(site, executor):
     folder = site("41")
     submit(executor, Job(qos="short", runtime=40))
     assert " -t 30 " in lines(folder)[0]
+
+
+def test_a_failed_node_is_excluded_by_its_name(site, executor):
+    """If SLURM took its job back before sacct was asked, sacct names none, and sbatch would fail for all later jobs."""
+    folder = site("41")
+    executor._failed_nodes |= {"node7", "None assigned"}
+    submit(executor, Job())
+    assert " --exclude=node7 " in lines(folder)[0] and "assigned" not in lines(folder)[0]
