@@ -117,8 +117,8 @@ def _install(what: str, packages: list[str], part: str = "") -> None:
 class LocalSlurm:
     """The running cluster.
 
-    folder: for its state and logs. gather: how memory is watched, `linux` or `none`. nodes: how many; they share this
-    machine's memory, and each has all its cores. accounts: whether it keeps accounts (`SACCTMGR`). remembered: seconds
+    folder: for its state and logs. gather: how memory is watched, `linux` or `none`. nodes: how many; each claims all
+    cores and memory of this machine. accounts: whether it keeps accounts (`SACCTMGR`). remembered: seconds
     for which squeue and scontrol know a finished job.
     """
 
@@ -141,7 +141,7 @@ class LocalSlurm:
         for number in (0, 1):
             if not (self.folder / f"gpu{number}").exists():
                 subprocess.run(["mknod", self.folder / f"gpu{number}", "c", "1", "3"], check=True)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 // len(self.nodes)
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         nodes = "\n".join(
             NODE.format(name=name, port=port, cpus=os.cpu_count(), memory=memory)
             for port, name in enumerate(self.nodes, FIRST_PORT)
