@@ -51,7 +51,7 @@ test-long: $(VENV)/test.ok ## run the long versions of some tests: more random k
 	OMP_NUM_THREADS=1 FUTE_TEST_LONG=1 $(PYTEST) tests/workflow tests/audit -m long -v -s
 	OMP_NUM_THREADS=2 FUTE_TEST_LONG=1 $(PYTEST) tests/engines -m long -s
 
-cluster-test: $(VENV)/test.ok ## build images, start SLURM with one node on this machine, run on it (as root)
+cluster-test: $(VENV)/test.ok ## build images, start SLURM on this machine, run on it (as root)
 	$(PYTEST) tests/cluster -s
 
 test-pythons: ## check that Python 3.11, 3.12 and 3.13 give the same results: unit tests and the tiny run (up to 12 GB)

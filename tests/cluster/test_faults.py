@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.checkouts import Checkout
-from support.cluster_runs import Controller, black_boxes, state
+from support.cluster_runs import Controller, black_boxes, diary, start_now, state
 from support.local_slurm import LocalSlurm, job_facts, output
 
 pytestmark = pytest.mark.cluster
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.cluster
 PLUGIN_MB, EATEN_MB = 500, 600
 """Memory of a black box's first attempt, and what the hungry one takes: more than that, less than a second's."""
 EAT = "held = bytearray({mb} * 2**20)\nfor i in range(0, len(held), 4096): held[i] = 1\nimport time; time.sleep(6)"
-
-
-def diary(checkout: Checkout, name: str) -> list[int]:
-    """Process ids of the attempts of a black box so far."""
-    path = checkout / f"{name}.diary"
-    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def job_of(name: str) -> str:
@@ -47,11 +40,6 @@ def back_in_the_queue(controller: Controller, job: str) -> None:
     controller.until("the job is pending", lambda: state(job) == "PENDING")
     # SLURM refuses to start a job whose first steps are still there
     controller.until("its steps have ended", no_steps)
-
-
-def start_now(job: str) -> None:
-    """SLURM lets a requeued job wait for two minutes; this one does not."""
-    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
 
 
 def memory_test(folder: Path) -> str:
@@ -123,7 +111,7 @@ def test_a_job_whose_node_vanishes_is_started_again(checkout, send):
     controller = send(checkout, "--", file)
     controller.until("the step waits", lambda: diary(checkout, "waits"))
     (job,) = controller.jobs()
-    node = ["scontrol", "update", "NodeName=localhost"]
+    node = ["scontrol", "update", "NodeName=node1"]
     subprocess.run([*node, "State=DOWN", "Reason=vanished"], check=True)
     try:
         back_in_the_queue(controller, job)

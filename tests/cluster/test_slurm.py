@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 
 import pytest
-from support.checkouts import Checkout, lm_checkout, semantic
-from support.cluster_runs import PROFILES, black_boxes, gpus
+from support.checkouts import lm_checkout, semantic
+from support.cluster_runs import PROFILES, black_boxes, gpus, refused
 from support.local_slurm import job_facts, output
 
 pytestmark = pytest.mark.cluster
-
-
-def refused(checkout: Checkout, *arguments: str) -> str:
-    """What Snakemake says when it refuses to start."""
-    line = [sys.executable, "-m", "snakemake", "--configfile", checkout.config, *arguments]
-    done = subprocess.run(
-        line, cwd=checkout.folder, env=checkout.environment(), text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert done.returncode == 1 and "submitted" not in done.stdout
-    assert not (checkout / "results").exists(), "nothing was made"
-    return done.stdout
 
 
 def test_grouped_jobs_ask_for_the_gpu_of_one(checkout, send):
