@@ -51,7 +51,7 @@ test-long: $(VENV)/test.ok ## run the long versions of some tests: more random k
 	OMP_NUM_THREADS=1 FUTE_TEST_LONG=1 $(PYTEST) tests/workflow tests/audit -m long -v -s
 	OMP_NUM_THREADS=2 FUTE_TEST_LONG=1 $(PYTEST) tests/engines -m long -s
 
-cluster-test: $(VENV)/test.ok ## build images, start SLURM with one node on this machine, run on it (as root)
+cluster-test: $(VENV)/test.ok ## build images, start SLURM on this machine, run on it (as root)
 	$(PYTEST) tests/cluster -s
 
 rehearsal: $(VENV)/test.ok ## walk through both runs of the paper against a hub on this machine, hours; real rows in DATA=DIR: docs/cluster.md
@@ -67,6 +67,7 @@ bench: $(VENV)/bench.ok ## measure every speed claim against a plain version: be
 
 locks: $(VENV)/test.ok ## write the lists in envs/ from pyproject.toml (UPGRADE="--upgrade" takes newer versions, "--upgrade-package NAME" of one)
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(PY) envs/lock.py $(UPGRADE)
+	$(PY) envs/wheels.py
 
 docs: $(VENV)/steps.ok ## docs/config.md and the schemas in config/schema/, from the settings' descriptions
 	PYTHONPATH=src $(PY) -m fute.config.document

@@ -31,6 +31,8 @@ if LLM:
                 for p in RUN.prompts_of(RUN.datasets[wc.dataset].category)
             ],
             ranking=lambda wc: LLM.self_selection(wc.model, RUN.datasets[wc.dataset].category),
+            known=lambda wc: LLM.known_labels(wc.model, wc.dataset),
+            train=lambda wc: LLM.known_rows(wc.dataset),
         output:
             **recorded(scores="results/baselines/{model}/{dataset}.json"),
         log:
@@ -44,58 +46,83 @@ if LLM:
         params:
             flags=lambda wc: LLM.baseline_flags(wc.dataset),
             ranking=lambda wc, input: f"--ranking {input.ranking}" if input.ranking else "",
+            known=lambda wc, input: f"--train {input.train} --known {input.known}" if input.known else "",
             code=code("baseline_scores"),
         message:
             "baseline scores of the prompts of {wildcards.model} on {wildcards.dataset}"
         shell:
             f"{LIGHT} python -m fute baseline_scores {{params.ranking}} --output {{output.scores}} {{params.flags}}"
-            " --labels {input.labels} &> {log}"
+            " --labels {input.labels} {params.known} &> {log}"
 
 
 if LM:
     BASELINES = LM.baselines
 
-    # TaskEmb needs the model that was fine-tuned on the dataset
-    TUNED = paths.finetuned_folder(BASELINES.model, "{dataset}") if "taskemb" in BASELINES.methods else ""
-
     if BASELINES.vector_methods:
 
         rule embed_dataset:
-            """Embed a labelled dataset by TextEmb, TaskEmb and TuPaTE on the black box's own architecture."""
+            """Embed new labelled datasets by TextEmb, TaskEmb and TuPaTE on the black box's own architecture."""
             input:
                 lock=paths.model_lock(BASELINES.model),
-                train="results/data/{dataset}/train.jsonl.gz",
-                finetuned=f"{TUNED}.lock.json" if TUNED else [],
+                files=lambda wc: list(BASELINES.vector_inputs(wc.batch).values()),
             output:
                 **recorded(
-                    **{m: paths.dataset_vector(BASELINES.model, m, "{dataset}") for m in BASELINES.vector_methods}
+                    vectors=f"results/baselines/vectors/{BASELINES.model}/batches/{{batch}}.lock.json",
+                    index=f"results/baselines/vectors/{BASELINES.model}/batches/{{batch}}.keys",
                 ),
             log:
-                f"results/logs/embed_dataset/{BASELINES.model}-{{dataset}}.log",
+                f"results/logs/embed_dataset/{BASELINES.model}-{{batch}}.log",
             benchmark:
-                f"results/benchmarks/embed_dataset/{BASELINES.model}-{{dataset}}.tsv"
+                f"results/benchmarks/embed_dataset/{BASELINES.model}-{{batch}}.tsv"
             wildcard_constraints:
-                dataset="|".join(PLAN.data.lm_targets),
+                batch=batching.names_regex(BASELINES.embedded_in.plans.values()),
             container:
                 image("train")
             threads: LM.finetune.threads
             resources:
                 **gpus(min(1, CONFIG.gpus)),
                 torch=LM.finetune.torch,
-                mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).memory_mb(attempt),
-                runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.dataset).minutes(attempt),
+                mem_mb=lambda wc, attempt: NEEDS.embed_dataset(wc.batch).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.embed_dataset(wc.batch).minutes(attempt),
             params:
-                spec=lambda wc: BASELINES.vector_spec(wc.dataset),
+                spec=lambda wc: BASELINES.vector_spec(wc.batch),
+                files=lambda wc: named(BASELINES.vector_inputs(wc.batch)),
                 weights=lambda wc: paths.model_folder(BASELINES.model),
-                finetuned=f"--finetuned {TUNED} --finetuned-lock {TUNED}.lock.json" if TUNED else "",
-                outputs=lambda wc, output: named({m: output.get(m) for m in BASELINES.vector_methods}),
-                code=code("embed_dataset", "train"),
+            message:
+                f"new baseline vectors of datasets on {BASELINES.model}"
+            shell:
+                f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:file}}"
+                " --model {params.weights} --lock {input.lock} --files @{params.files:file} --output {output.vectors}"
+                f" {LOGGED}"
+
+        rule extract_dataset_vectors:
+            """Take the vectors of one dataset out of their batch."""
+            input:
+                batch=lambda wc: BASELINES.embedded_in.batch_file(BASELINES.model, wc.dataset),
+                files=lambda wc: list(BASELINES.vector_origins(wc.dataset).values()),
+            output:
+                **recorded(
+                    **{m: paths.dataset_vector(BASELINES.model, m, "{dataset}") for m in BASELINES.vector_methods}
+                ),
+            log:
+                f"results/logs/extract_dataset_vectors/{BASELINES.model}-{{dataset}}.log",
+            wildcard_constraints:
+                dataset="|".join(PLAN.data.lm_targets),
+            container:
+                image("paper")
+            resources:
+                mem_mb=2000,
+                runtime=10,
+            params:
+                key=lambda wc: BASELINES.embedded_in.keys[BASELINES.model, wc.dataset],
+                files=lambda wc: named(BASELINES.vector_origins(wc.dataset)),
+                outputs=lambda wc, output: named({f"{m}.safetensors": output.get(m) for m in BASELINES.vector_methods}),
+                code=code("extract_files"),
             message:
                 "baseline vectors of {wildcards.dataset}"
             shell:
-                f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:file}}"
-                " --model {params.weights} --lock {input.lock} --train {input.train} --outputs @{params.outputs:file} {params.finetuned}"
-                f" {LOGGED}"
+                f"{LIGHT} python -m fute extract_files --key {{params.key}} --batch {{input.batch}}"
+                " --files @{params.files:file} --outputs @{params.outputs:file} &> {log}"
 
     rule lm_baselines:
         """Score each source by the sizes, loss curves and vectors of datasets."""

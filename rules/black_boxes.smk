@@ -67,10 +67,10 @@ if LLM:
             " --offset-out {output.offset} &> {log}"
 
     rule extract_test_labels:
-        """Extract the labels of one (model, prompt) on a dataset's evaluation rows, calibrated as on U."""
+        """Extract the labels of one (model, prompt) on evaluation or training rows, calibrated as on U."""
         input:
             batch=lambda wc: LLM.labels.batch_file(wc.model, wc.task, wc.dataset),
-            corpus="results/data/{dataset}/test.jsonl.gz",
+            corpus=lambda wc: PLAN.data.corpus_file(wc.dataset),
             lock="results/models/{model}.lock.json",
             offset=lambda wc: paths.label_offset(wc.model, wc.task, RUN.prompts[wc.task].category),
         output:
@@ -79,7 +79,7 @@ if LLM:
             "results/logs/extract_labels/{model}/{task}/{dataset}.log",
         wildcard_constraints:
             task="|".join(RUN.prompts),
-            dataset="|".join(PLAN.data.llm_targets),
+            dataset="|".join(map(re.escape, LLM.scored_corpora)),
         container:
             image("paper")
         resources:
@@ -99,8 +99,47 @@ if LLM:
 if LM:
 
     rule finetune_model:
-        """Fine-tune a language model on one dataset: its folder, loss curve, and scores without transfer."""
+        """Fine-tune a language model on new datasets; continue after a kill."""
         input:
+            lock="results/models/{model}.lock.json",
+            rows=lambda wc: list(LM.finetune.inputs(wc.model, wc.batch).values()),
+        output:
+            **recorded(
+                models="results/finetuned/{model}/batches/{batch}.lock.json",
+                index="results/finetuned/{model}/batches/{batch}.keys",
+            ),
+        log:
+            "results/logs/finetune_model/{model}-{batch}.log",
+        benchmark:
+            "results/benchmarks/finetune_model/{model}-{batch}.tsv"
+        wildcard_constraints:
+            model="|".join(LM.settings.models),
+            batch=batching.names_regex(LM.finetune.made_in.plans.values()),
+        container:
+            image("train")
+        threads: LM.finetune.threads
+        resources:
+            **gpus(CONFIG.gpus),
+            torch=LM.finetune.torch,
+            mem_mb=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.batch).memory_mb(attempt),
+            runtime=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.batch).minutes(attempt),
+        params:
+            spec=lambda wc: LM.finetune.spec(wc.model, wc.batch),
+            files=lambda wc: named(LM.finetune.inputs(wc.model, wc.batch)),
+            weights=lambda wc: paths.model_folder(wc.model),
+            processes=CONFIG.processes,
+        message:
+            "new fine-tunings of {wildcards.model}"
+        shell:
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
+            " finetune_model --spec {params.spec:file} --model {params.weights} --lock {input.lock}"
+            " --files @{params.files:file} --output {output.models}"
+            f" {LOGGED}"
+
+    rule extract_finetuned:
+        """Take a fine-tuned model out of its batch: its folder, loss curve, and scores without transfer."""
+        input:
+            batch=lambda wc: LM.finetune.made_in.batch_file(wc.model, wc.dataset),
             lock="results/models/{model}.lock.json",
             train="results/data/{dataset}/train.jsonl.gz",
             test="results/data/{dataset}/test.jsonl.gz",
@@ -111,66 +150,87 @@ if LM:
                 score="results/finetuned/{model}/{dataset}.score.json",
             ),
         log:
-            "results/logs/finetune_model/{model}-{dataset}.log",
-        benchmark:
-            "results/benchmarks/finetune_model/{model}-{dataset}.tsv"
+            "results/logs/extract_finetuned/{model}-{dataset}.log",
         wildcard_constraints:
             model="|".join(LM.settings.models),
             dataset="|".join(PLAN.data.lm_targets),
         container:
-            image("train")
-        threads: LM.finetune.threads
+            image("paper")
         resources:
-            **gpus(CONFIG.gpus),
-            torch=LM.finetune.torch,
-            mem_mb=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).memory_mb(attempt),
-            runtime=lambda wc, attempt: NEEDS.finetune_model(wc.model, wc.dataset).minutes(attempt),
+            mem_mb=2000,
+            runtime=10,
         params:
-            spec=lambda wc: LM.finetune.spec(wc.model, wc.dataset),
-            weights=lambda wc: paths.model_folder(wc.model),
+            key=lambda wc: LM.finetune.made_in.keys[wc.model, wc.dataset],
             folder=lambda wc: paths.finetuned_folder(wc.model, wc.dataset),
-            processes=CONFIG.processes,
-            code=code("finetune_model", "train"),
+            code=code("extract_files"),
         message:
             "{wildcards.model} fine-tuned on {wildcards.dataset}"
         shell:
-            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-            " finetune_model --spec {params.spec:file} --model {params.weights} --lock {input.lock} --train {input.train}"
-            " --test {input.test} --folder {params.folder}"
-            f" {LOGGED}"
+            f"{LIGHT} python -m fute extract_files --key {{params.key}} --batch {{input.batch}}"
+            " --files model={input.lock} train={input.train} test={input.test} --folder {params.folder}"
+            " --outputs lock.json={output.lock} curve.json={output.curve} score.json={output.score} &> {log}"
 
     rule label_language_model:
-        """Label U with a fine-tuned language model."""
+        """Label U with fine-tuned language models; continue after a kill, model by model."""
         input:
-            lock="results/finetuned/{model}/{dataset}.lock.json",
+            locks=lambda wc: list(LM.label_inputs(wc.model, wc.batch).values()),
             corpus="results/unsup/lm.jsonl.gz",
         output:
-            **recorded(labels="results/labels/{model}/{dataset}/lm.jsonl.gz"),
+            **recorded(
+                labels="results/labels/{model}/lm/batches/{batch}.lock.json",
+                index="results/labels/{model}/lm/batches/{batch}.keys",
+            ),
         log:
-            "results/logs/label_language_model/{model}-{dataset}.log",
+            "results/logs/label_language_model/{model}-{batch}.log",
         benchmark:
-            "results/benchmarks/label_language_model/{model}-{dataset}.tsv"
+            "results/benchmarks/label_language_model/{model}-{batch}.tsv"
         wildcard_constraints:
             model="|".join(LM.settings.models),
-            dataset="|".join(PLAN.data.lm_sources),
+            batch=batching.names_regex(LM.labelled_in.plans.values()),
         container:
             image("train")
         threads: LM.finetune.threads
         resources:
             **gpus(min(1, CONFIG.gpus)),
             torch=LM.finetune.torch,
-            mem_mb=lambda wc, attempt: NEEDS.label_language_model(wc.model).memory_mb(attempt),
-            runtime=lambda wc, attempt: NEEDS.label_language_model(wc.model).minutes(attempt),
+            mem_mb=lambda wc, attempt: NEEDS.label_language_model(wc.model, wc.batch).memory_mb(attempt),
+            runtime=lambda wc, attempt: NEEDS.label_language_model(wc.model, wc.batch).minutes(attempt),
         params:
-            settings=lambda wc: LM.label_settings(wc.model, wc.dataset),
-            folder=lambda wc: paths.finetuned_folder(wc.model, wc.dataset),
-            code=code("label_language_model", "train"),
+            spec=lambda wc: LM.label_spec(wc.model, wc.batch),
+            files=lambda wc: named(LM.label_inputs(wc.model, wc.batch)),
+        message:
+            "new labels on U of fine-tuned {wildcards.model}"
+        shell:
+            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_language_model --spec {{params.spec:file}}"
+            " --files @{params.files:file} --corpus {input.corpus} --output {output.labels}"
+            f" {LOGGED}"
+
+    rule extract_lm_labels:
+        """Take the labels on U of one fine-tuned language model out of their batch."""
+        input:
+            batch=lambda wc: LM.labelled_in.batch_file(wc.model, wc.dataset),
+            lock="results/finetuned/{model}/{dataset}.lock.json",
+            corpus="results/unsup/lm.jsonl.gz",
+        output:
+            **recorded(labels="results/labels/{model}/{dataset}/lm.jsonl.gz"),
+        log:
+            "results/logs/extract_lm_labels/{model}-{dataset}.log",
+        wildcard_constraints:
+            model="|".join(LM.settings.models),
+            dataset="|".join(PLAN.data.lm_sources),
+        container:
+            image("paper")
+        resources:
+            mem_mb=2000,
+            runtime=2,
+        params:
+            key=lambda wc: LM.labelled_in.keys[wc.model, wc.dataset],
+            code=code("extract_files"),
         message:
             "labels on U of {wildcards.model} fine-tuned on {wildcards.dataset}"
         shell:
-            f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute label_language_model --settings {{params.settings:file}}"
-            " --folder {params.folder} --lock {input.lock} --corpus {input.corpus} --output {output.labels}"
-            f" {LOGGED}"
+            f"{LIGHT} python -m fute extract_files --key {{params.key}} --batch {{input.batch}}"
+            " --files finetuned={input.lock} corpus={input.corpus} --outputs labels.jsonl.gz={output.labels} &> {log}"
 
     rule label_plugin:
         """Label U with a Python function."""

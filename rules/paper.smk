@@ -9,7 +9,7 @@ DRAWN = {}
 if LLM:
     FIGURES = PLAN.figures("fig4", "figa2")
     DRAWN |= FIGURES
-    REPORTED += [f for f in LLM_EVALUATION if Path(f).stem not in ("geometry", "coordinates")]
+    REPORTED += [f for f in LLM_EVALUATION if Path(f).stem != "geometry"]
     PAPER += [f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")]
     PAPER += figure_files(FIGURES).values()
 
@@ -66,7 +66,8 @@ if LM:
     LM_FIGURES = PLAN.figures("fig3", "figa1")
     DRAWN |= LM_FIGURES
     REPORTED += [
-        f"results/evaluation/{name}.csv" for name in (*LM.tables, "lm_targets", "lm_direct", "lm_similarities")
+        f"results/evaluation/{name}.csv"
+        for name in (*LM.tables, "lm_targets", "lm_direct", "lm_similarities", "lm_coordinates")
     ]
     REPORTED += ["results/evaluation/efficiency-lm-embeddings.csv"]
     PAPER += [f"results/paper/tables/{table}.{ending}" for table in LM.tables for ending in ("csv", "md", "tex")]

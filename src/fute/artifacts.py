@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fute.code_hash import code_sha256
 from fute.images.lock import running_image
@@ -69,6 +69,23 @@ def content_key(value: Any) -> str:
     return sha256_text(canonical_json(value))
 
 
+class ContentKey:
+    """`content_key` of a list, whose items are given one by one and not kept."""
+
+    def __init__(self) -> None:
+        self._hash, self._before = hashlib.sha256(), "["
+
+    def add(self, item: Any) -> None:
+        self._hash.update((self._before + canonical_json(item)).encode())
+        self._before = ","
+
+    def hexdigest(self) -> str:
+        """The key of the items so far."""
+        whole = self._hash.copy()
+        whole.update(b"[]" if self._before == "[" else b"]")
+        return whole.hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -102,22 +119,41 @@ def _sync(path: Path) -> None:
 def gzip_bytes(data: bytes) -> bytes:
     """gzip without name and with time 0, so that equal data give equal bytes with the same zlib."""
     buffer = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as stream:
+    with _gzip(buffer) as stream:
         stream.write(data)
     return buffer.getvalue()
 
 
+def _gzip(target: IO[bytes]) -> gzip.GzipFile:
+    return gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0, compresslevel=6)
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON for people: sorted keys, a line per value. Raises ValueError for NaN."""
+    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def jsonl_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    return "".join(canonical_json(row) + "\n" for row in rows).encode()
+    return b"".join(map(_json_line, rows))
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a .jsonl.gz (or .jsonl) file that this package wrote. Raises InputError for an empty file."""
+def _json_line(row: Mapping[str, Any]) -> bytes:
+    return (canonical_json(row) + "\n").encode()
+
+
+def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a .jsonl.gz (or .jsonl) file that this package wrote. Raises InputError for an empty file."""
     if not path.stat().st_size:  # gzip would read no rows
         raise InputError(f"{path}: is empty; {AGAIN} {path}")
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf8") as stream:
-        return [json.loads(line) for line in stream]
+        for line in stream:
+            yield json.loads(line)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All rows of a file, as `iterate_jsonl` gives them."""
+    return list(iterate_jsonl(path))
 
 
 def csv_bytes(rows: Table, columns: Sequence[str] | None = None, *, exact: bool = False) -> bytes:
@@ -187,13 +223,16 @@ class Step:
     def __enter__(self) -> Step:
         return self
 
-    def write(self, path: Path, writer: Callable[[Path], None], **counts: int) -> None:
-        """Let `writer` fill a temporary file, which becomes `path` when the step ends without an error."""
+    def write(self, path: Path, writer: Callable[[Path], Mapping[str, int] | None], **counts: int) -> None:
+        """Let `writer` fill a temporary file, which becomes `path` when the step ends without an error.
+
+        counts: what the record says of the file, beside the counts that `writer` returns.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._stack.callback(temporary.unlink, missing_ok=True)
-        writer(temporary)
+        counts |= writer(temporary) or {}
         _sync(temporary)
         self._pending.append((temporary, path, counts))
 
@@ -201,16 +240,24 @@ class Step:
         self.write(path, lambda temporary: temporary.write_bytes(data) and None, **counts)
 
     def jsonl(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-        rows = list(rows)
-        self.bytes(path, gzip_bytes(jsonl_bytes(rows)), rows=len(rows))
+        """Write rows as they come, compressed: the bytes of `gzip_bytes(jsonl_bytes(rows))`."""
+
+        def fill(temporary: Path) -> dict[str, int]:
+            written = 0
+            with temporary.open("wb") as target, _gzip(target) as stream:
+                for row in rows:
+                    stream.write(_json_line(row))
+                    written += 1
+            return {"rows": written}
+
+        self.write(path, fill)
 
     def csv(self, path: Path, rows: Table, columns: Sequence[str] | None = None) -> None:
         """Write rows as `csv_bytes` does."""
         self.bytes(path, csv_bytes(rows, columns), rows=len(rows))
 
     def json(self, path: Path, value: Any) -> None:
-        text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        self.bytes(path, text.encode())
+        self.bytes(path, json_bytes(value))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._stack:

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fute.artifacts import StaleFile, atomic, content_key, sha256_file, sidecar_path
+from fute.artifacts import StaleFile, Step, atomic, content_key, sha256_file, sidecar_path
 
 KEYS = ".keys"
+LOCK = ".lock.json"
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,37 @@ class UnitStore:
     def put(self, unit: str, writer: Callable[[Path], object]) -> None:
         with atomic(self.path(unit)) as temporary:
             writer(temporary)
+
+
+class FolderBatch(UnitStore):
+    """A batch whose cells are files, in `{batch}/{hash of what they are made from}/{key}/` beside its data.
+
+    Its data `{batch}.lock.json` lists every file with its hash, as the lock of a model does. The units are the files
+    themselves: nothing is packed at the end, and whoever takes a large file out of the batch links to it, so that
+    weights lie on the disk once.
+    """
+
+    def __init__(self, output: Path, files: Mapping[str, Mapping[str, Path]]) -> None:
+        """files: key -> kind -> file that the cell is made from."""
+        hashes = {path: sha256_file(path) for of_cell in files.values() for path in of_cell.values()}
+        self.output = output
+        self.made_from = {key: {kind: hashes[path] for kind, path in of.items()} for key, of in files.items()}
+        super().__init__(output, LOCK, set(hashes.values()))
+        self.folder = output.with_name(output.name.removesuffix(LOCK)) / self.folder.name
+
+    def write(self, step: Step, model: str, cells: Mapping[str, str]) -> None:
+        """Write the lock and `.keys` with a step. model: whose cells they are. cells: cell -> key."""
+        batch = self.folder.parent
+        for path in [*batch.iterdir(), *self.folder.rglob(".*")]:
+            if path != self.folder:  # files made from other inputs, and what a killed process left of a file
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        paths = sorted(path for path in batch.rglob("*") if path.is_file())
+        files = {
+            path.relative_to(batch).as_posix(): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+            for path in paths
+        }
+        step.json(self.output, {"model": model, "from": self.made_from, "files": files})
+        step.bytes(self.output.with_name(batch.name + KEYS), keys_text(cells).encode())
 
 
 def check_sources(

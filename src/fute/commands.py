@@ -78,8 +78,8 @@ def show(results: Path = Path("results")) -> None:
 @app.command()
 def new(
     folder: Annotated[Path, typer.Argument(help="folder to make; its name is the run's")],
-    data: Annotated[Path, typer.Option(help="table with one text and its label per row")],
-    test: Annotated[Path | None, typer.Option(help="rows to check on; default: a fifth of --data")] = None,
+    data: Annotated[Path, typer.Option(help="table, saved dataset, or owner/name of the hub")],
+    test: Annotated[Path | None, typer.Option(help="table or split to check on; default: a fifth of --data")] = None,
     text: Annotated[list[str] | None, typer.Option(help="column of texts; twice for pairs")] = None,
     label: Annotated[str | None, typer.Option(help="column of labels")] = None,
     prompts: Annotated[Path | None, typer.Option(help="YAML list of prompts, with --model")] = None,
@@ -87,13 +87,16 @@ def new(
     models: Annotated[str, typer.Option(help="models to start from, with commas, in place of prompts")] = "",
     unlabelled: Annotated[Path | None, typer.Option(help="your own texts as U: a table, or .txt")] = None,
     server: Annotated[str | None, typer.Option(help="OpenAI-compatible address that serves --model")] = None,
+    subset: Annotated[str | None, typer.Option(help="configuration of a dataset of the hub")] = None,
     score: Annotated[str, typer.Option(help="sequence: for classes whose words begin alike")] = "first_token",
 ) -> None:
     """Make the folder of a run of your own: looks at the data, writes settings that hold, says what it will cost."""
     from fute.front.new import Wanted, new_run
 
     named = tuple(part.strip() for part in models.split(",") if part.strip())
-    new_run(Wanted(folder, data, test, tuple(text or ()), label, prompts, model, named, unlabelled, server, score))
+    new_run(
+        Wanted(folder, data, test, tuple(text or ()), label, prompts, model, named, unlabelled, server, score, subset)
+    )
 
 
 @app.command(context_settings={"allow_extra_args": True, "allow_interspersed_args": False})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,15 @@ class TableError(ValueError):
     """A CSV file that cannot be read; the message names file, line and column, and what to do."""
 
 
-def read_rows(path: Path, separator: str = ",") -> list[tuple[int, dict[str, str]]]:
+def read_rows(path: Path, separator: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
     """(Number of its line, row) of each row of a UTF-8 file with a line of names, every cell as text.
 
     Raises TableError.
     """
-    return _read(path, separator)[1]
+    lines = _read(path, separator)
+    _, names = next(lines)
+    for line, cells in lines:
+        yield line, dict(zip(names, cells, strict=True))
 
 
 def read_texts(path: Path, comment: str = "") -> pd.DataFrame:
@@ -47,14 +51,13 @@ def read_texts(path: Path, comment: str = "") -> pd.DataFrame:
     """
     import pandas as pd
 
-    names, rows = _read(path, comment=comment)
-    return pd.DataFrame([row for _, row in rows], columns=names, dtype=object)
+    (_, names), *rows = _read(path, comment=comment)
+    return pd.DataFrame([cells for _, cells in rows], columns=names, dtype=object)
 
 
-def _read(path: Path, separator: str = ",", comment: str = "") -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Names of the columns, and the rows with their lines."""
+def _read(path: Path, separator: str = ",", comment: str = "") -> Iterator[tuple[int, list[str]]]:
+    """(Number of its line, cells) of the names and of each row."""
     names: list[str] = []
-    rows: list[tuple[int, dict[str, str]]] = []
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -62,20 +65,25 @@ def _read(path: Path, separator: str = ",", comment: str = "") -> tuple[list[str
             for line, cells in enumerate(csv.reader(texts, delimiter=separator, strict=True), start=1):
                 if not names:
                     names = cells
+                    if not _can_name_columns(names):
+                        break
                 elif cells and len(cells) != len(names):
                     problem = f"has {len(cells)} cells under {len(names)} names"
                     raise TableError(f"{path}, row {line}: {problem}; correct it or make the file again")
-                elif cells:
-                    rows.append((line, dict(zip(names, cells, strict=True))))
+                if cells:
+                    yield line, cells
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8 or make it again") from None
     except csv.Error as error:
         raise TableError(f"{path}, row {line + 1}: is no CSV ({error}); correct it or make the file again") from None
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); make it, or give read access") from None
-    if not names or len(set(names)) < len(names) or not all(map(str.isprintable, names)):
+    if not names or not _can_name_columns(names):
         raise TableError(f"{path}: does not begin with the names of its columns, each once; make the file again")
-    return names, rows
+
+
+def _can_name_columns(names: list[str]) -> bool:
+    return len(set(names)) == len(names) and all(map(str.isprintable, names))
 
 
 def read_table(path: Path, comment: str = "") -> pd.DataFrame:

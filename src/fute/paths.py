@@ -62,6 +62,11 @@ def finetuned(model: str, dataset: str, ending: str = "lock") -> str:
     return f"results/finetuned/{model}/{dataset}.{ending}.json"
 
 
+def finetuned_batch(model: str, batch: str) -> str:
+    """Models fine-tuned by one process: hashes of the files in the folder beside it."""
+    return f"results/finetuned/{model}/batches/{batch}.lock.json"
+
+
 def source_lock(dataset: str) -> str:
     """Hashes of the files, or the commit, that a dataset was read from."""
     return f"results/data/{dataset}/source.lock.json"
@@ -84,6 +89,11 @@ def label_offset(model: str, task: str, category: str) -> str:
 def label_batch(model: str, batch: str) -> str:
     """Labels of several tasks and corpora, written by one process."""
     return f"results/labels/{model}/batches/{batch}.jsonl.gz"
+
+
+def lm_label_batch(model: str, batch: str) -> str:
+    """Labels of U by several fine-tuned models, written by one process: hashes of the files in the folder beside it."""
+    return f"results/labels/{model}/lm/batches/{batch}.lock.json"
 
 
 def label_batch_index(model: str, batch: str) -> str:
@@ -167,6 +177,15 @@ def self_selection(model: str, category: str) -> str:
 def dataset_vector(model: str, method: str, dataset: str) -> str:
     """Vector of a dataset on the black box's own architecture, for the baselines of Tables 1 and 2."""
     return f"results/baselines/vectors/{model}/{dataset}.{method}.safetensors"
+
+
+def dataset_vector_batch(model: str, batch: str) -> str:
+    """Vectors of several datasets, made by one process: hashes of the files in the folder beside it."""
+    return f"results/baselines/vectors/{model}/batches/{batch}.lock.json"
+
+
+def dataset_vector_index(model: str, batch: str) -> str:
+    return batch_index(dataset_vector_batch(model, batch))
 
 
 LM_BASELINES = "results/baselines/lm_baselines.csv"

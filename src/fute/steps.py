@@ -29,6 +29,7 @@ STEPS = {
     "self_select": "llm",
     "finetune_model": "blackbox",
     "label_language_model": "blackbox",
+    "extract_files": "blackbox",
     "label_plugin": "blackbox",
     "transfer_batch": "blackbox",
     "extract_transfer": "blackbox",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,20 @@ def test_a_cell_of_vectors(tmp_path: Path):
     with zipfile.ZipFile(batch, "w") as archive:
         archive.writestr(member("k"), b"vector")
     assert cell_content(batch, "k") == b"vector" and cell_content(batch, "l") is None
+
+
+def test_a_cell_of_files(tmp_path: Path):
+    """By the hashes that the batch's lock lists, whatever the cell's key and what it was made from."""
+
+    def listed(name: str, files: dict[str, str]) -> Path:
+        batch = tmp_path / f"{name}.lock.json"
+        batch.write_text(json.dumps({"model": "m", "from": {}, "files": {f: {"sha256": s} for f, s in files.items()}}))
+        return batch
+
+    one = listed("0a", {"f1/k/model/weights": "a", "f1/k/score.json": "b", "f1/l/score.json": "c"})
+    same = listed("0b", {"f2/n/model/weights": "a", "f2/n/score.json": "b"})
+    assert cell_content(one, "k") == cell_content(same, "n") != cell_content(one, "l")
+    assert cell_content(one, "m") is None
 
 
 @pytest.mark.parametrize(

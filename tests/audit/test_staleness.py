@@ -52,6 +52,12 @@ def job(inputs: tuple[str, ...] = (), **params: Any) -> Job:
         ({"prompts": [], "zps_flip": True}, {"flags": "--zps-flip"}, []),
         ({"prompts": [], "zps_flip": False}, {"flags": "--zps-flip"}, ["params: zps_flip false, then true"]),
         ({"prompts": [], "zps_flip": True}, {"flags": ""}, ["params: zps_flip true, then false"]),
+        ({"prompts": [], "baselines": ["mi", "local-e"]}, {"flags": "--baselines mi local-e"}, []),
+        (
+            {"prompts": [], "baselines": ["mi"]},
+            {"flags": "--baselines mi local-e"},
+            ['params: baselines ["mi"], then ["mi", "local-e"]'],
+        ),
         # keys, models, paths
         ({"key": "old"}, {"key": "new"}, ['params: key "old", then "new"']),
         ({"repo": "a/b", "server": False}, {"entry": {"repo": "a/b", "gated": True}}, []),

@@ -20,9 +20,11 @@ from support.small_lms import save_small
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSlurm]:
     install()
     made = LocalSlurm(tmp_path_factory.mktemp("slurm"))
-    made.start()
-    yield made
-    made.stop()
+    try:
+        made.start()
+        yield made
+    finally:  # a configuration left behind would slow every Snakemake on this machine
+        made.stop()
 
 
 @pytest.fixture(scope="session")

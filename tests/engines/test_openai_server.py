@@ -107,6 +107,24 @@ def test_predictions_agree_where_the_margin_is_clear(engine, reference, requests
     assert same + unlabelled == clear
 
 
+def test_whole_words_have_the_reference_s_scores(engine, requests, model_folder):
+    """Every class has a score, also those whose words are not among the returned tokens."""
+    whole = engine.settings.model_copy(update={"score": "sequence"})
+    words = (("very bad", "not good"), ("quite good", "fine"))
+    asked = [dataclasses.replace(request, classes=words) for request in requests[:8]]
+    server = load_engine(whole, None)
+    results = server.score(asked)
+    server.close()
+    settings = EngineSettings(engine="transformers", dtype="float32", score="sequence")
+    reference = load_engine(settings, model_folder)
+    expected = reference.score(asked)
+    reference.close()
+    for mine, other in zip(results, expected, strict=True):
+        assert mine.seen == (True, True)
+        # the server computes in bfloat16, whose sums of several tokens are off by up to a tenth
+        np.testing.assert_allclose(mine.log_scores, other.log_scores, atol=0.3)
+
+
 def test_the_server_renders_the_same_prompt(engine, reference, requests):
     assert [r.prompt_tokens for r in engine.score(requests)] == [r.prompt_tokens for r in reference[0]]
 

@@ -85,6 +85,29 @@ def state(job: str) -> str:
     return job_facts(job)["JobState"]
 
 
+def start_now(job: str) -> None:
+    """SLURM lets a requeued job wait for two minutes; this one does not."""
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+
+
+def refused(checkout: Checkout, *arguments: str) -> str:
+    """What Snakemake says when it refuses to start."""
+    line = [sys.executable, "-m", "snakemake", "--configfile", checkout.config, *arguments]
+    done = subprocess.run(
+        line, cwd=checkout.folder, env=checkout.environment(), text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 1 and "submitted" not in done.stdout
+    assert not (checkout / "results").exists(), "nothing was made"
+    return done.stdout
+
+
+def diary(checkout: Checkout, name: str) -> list[int]:
+    """Process ids of the attempts of a black box so far."""
+    path = checkout / f"{name}.diary"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def black_boxes(checkout: Checkout, **options: dict[str, object]) -> dict[str, str]:
     """Put functions of `rough` into the configuration as its black boxes; name -> label file."""
     path = checkout / checkout.config

@@ -1,9 +1,9 @@
 """All files of a plan, empty, with the metadata that Snakemake keeps of a finished run: for what planning then costs.
 
-    python tests/finished_plan.py [CONFIG]
+    python tests/finished_plan.py [CONFIG [TARGET ...]]
 
 In the folder of a workflow, whose settings are those of the file CONFIG; one without it needs no settings. Prints how
-many jobs the plan has, finished batches being leaves of its graph.
+many jobs the plan of the targets has, finished batches being leaves of its graph.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def put_batch(batch: str, keys: dict[str, str]) -> None:
 
 
 def finish_batches(run: Plan) -> None:
-    """The batches of the LLM experiment, with the keys of their cells."""
-    for model, plan in run.llm.labels.plans.items():
+    """The batches of labels and vectors, with the keys of their cells."""
+    for model, plan in run.llm.labels.plans.items() if run.llm else ():
         for name, cells in plan.new.items():
             keys = {cell: run.llm.labels.cells[model, *cell.split("/")] for cell in cells}
             put_batch(paths.label_batch(model, name), keys)
     for method, plan in run.vector_batches.plans.items():
         for name, cells in plan.new.items():
             keys = {cell: run.vector_batches.items[cell].key for cell in cells}
-            put_batch(paths.vector_batch(run.vectors.surrogate, method, name), keys)
+            put_batch(paths.vector_batch(run.config.model_of(method), method, name), keys)
 
 
 async def finish_jobs(workflow: SnakemakeWorkflow) -> int:
@@ -66,9 +66,10 @@ async def finish_jobs(workflow: SnakemakeWorkflow) -> int:
 
 def main() -> None:
     config, settings = (Path(sys.argv[1]), None) if sys.argv[1:] else (Path(), {})
+    targets = sys.argv[2:]
     if settings is None:
-        finish_batches(Plan(load_run(config)))
-    with planned(config, settings=settings) as workflow:
+        finish_batches(Plan(load_run(config), targets))
+    with planned(config, targets, settings=settings) as workflow:
         # Snakemake asks this of whoever writes its metadata
         workflow.execution_settings = ExecutionSettings()
         print(workflow.async_run(finish_jobs(workflow)))

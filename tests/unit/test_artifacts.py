@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import random
 import socket
 from pathlib import Path
 
@@ -10,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fute.artifacts import InputError, Step, atomic, canonical_json, content_key, gzip_bytes, read_jsonl, sidecar_path
+from fute.artifacts import (
+    ContentKey,
+    InputError,
+    Step,
+    atomic,
+    canonical_json,
+    content_key,
+    gzip_bytes,
+    jsonl_bytes,
+    read_jsonl,
+    sidecar_path,
+)  # fmt: skip
 
 MODULE = "fute.batching"
 json_values = st.recursive(
@@ -111,6 +123,26 @@ def test_gzip_is_the_same_for_the_same_bytes(data):
     packed = gzip_bytes(data)
     assert packed == gzip_bytes(data) and gzip.decompress(packed) == data
     assert packed[3] & 8 == 0 and packed[4:8] == bytes(4)  # no name, time 0
+
+
+def test_rows_written_one_by_one_are_the_bytes_of_all_at_once(tmp_path):
+    draw = random.Random(0)
+    words = [f"{draw.random():.9f}" for _ in range(300)]
+    rows = [{"id": n, "text": " ".join(draw.choices(words, k=draw.randint(0, 400)))} for n in range(400)]
+    with Step(MODULE, settings={}) as step:
+        step.jsonl(tmp_path / "rows.jsonl.gz", iter(rows))
+    written = (tmp_path / "rows.jsonl.gz").read_bytes()
+    assert written == gzip_bytes(jsonl_bytes(rows)) and len(jsonl_bytes(rows)) > 500_000
+    assert json.loads(sidecar_path(tmp_path / "rows.jsonl.gz").read_text())["record"]["counts"] == {"rows": 400}
+
+
+@given(st.lists(json_values, max_size=4))
+def test_the_key_of_items_given_one_by_one_is_that_of_their_list(items):
+    key = ContentKey()
+    for number, item in enumerate(items):
+        assert key.hexdigest() == content_key(items[:number])
+        key.add(item)
+    assert key.hexdigest() == content_key(items)
 
 
 @given(json_values)

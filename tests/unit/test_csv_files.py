@@ -51,7 +51,7 @@ def test_types_follow_from_the_names_of_columns(put):
     empty = read_table(put("prompt,score\n"))
     assert list(empty) == ["prompt", "score"] and len(empty) == 0
     assert read_texts(put("a,b\n01,\n")).to_dict("records") == [{"a": "01", "b": ""}]
-    assert read_rows(put("\ufeffa\n\n1\n")) == [(3, {"a": "1"})]
+    assert list(read_rows(put("\ufeffa\n\n1\n"))) == [(3, {"a": "1"})]
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,12 @@ WITH_SETTINGS = {
 
 
 def test_almost_all_steps_have_settings():
-    assert set(steps.STEPS) - set(WITH_SETTINGS) == {"self_select", "extract_embedding", "baseline_scores"}
+    assert set(steps.STEPS) - set(WITH_SETTINGS) == {
+        "self_select",
+        "extract_embedding",
+        "extract_files",
+        "baseline_scores",
+    }
 
 
 @pytest.mark.parametrize("step", WITH_SETTINGS)

@@ -169,12 +169,14 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
 
     report(
         ReportSettings(title="T", lede="", note="", settings={}, lm=None, files={},
-                       llm=LlmTexts(table3_caption="C", categories=(("sa", "SA"),), figures=())),
+                       llm=LlmTexts(table3_caption="C", categories=(("sa", "SA"),), colours={}, prompts={},
+                                    figures=())),
         evaluation=EVALUATION, printed=PRINTED, benchmarks=Path("results/benchmarks"), counts=[], inputs=[],
         output=Path("r.html"),
     )  # fmt: skip
     page = Path("r.html").read_text()
     assert "No benchmark files" in page, "nothing was measured, and that is said"
+    assert f"prompt null of {MODELS[0]}" in page, "a point of the map"
     for name in (*MODELS, *DATASETS, *IDS):
         assert re.search(rf">\s*{name}\s*<|· {name}\b", page), name
     assert ranked("nan", capsys) == {model: list(IDS) for model in MODELS}
@@ -242,6 +244,10 @@ def test_models_and_datasets_of_such_ids_go_through_to_the_report_of_transfer(ca
     put = {"surrogate": "s", "method": "tupate", "vectors": 1, "measured": 0}
     times = EVALUATION / "efficiency-lm-embeddings.csv"
     times.write_bytes(csv_bytes([put | {"seconds": None, "seconds_each": None}]))
+    at = dict.fromkeys(("tsne_x", "tsne_y", "pca_x", "pca_y"), 1.0)
+    rows = [{"method": "tupate", "model": model, "dataset": name, "title": name, "class": "cr", "view": "raw"} | at
+            for model, name in boxes]  # fmt: skip
+    (EVALUATION / "lm_coordinates.csv").write_bytes(csv_bytes(rows))
     report(
         ReportSettings(title="T", lede="", note="", settings={}, llm=None, files={},
                        lm=LmTexts(tables={"table1": texts}, figures=())),
@@ -251,6 +257,7 @@ def test_models_and_datasets_of_such_ids_go_through_to_the_report_of_transfer(ca
     page = Path("r.html").read_text()
     for name in LM_DATASETS:
         assert re.search(rf">\s*{name}\b", page), name
+    assert '"none, fine-tuned on 01", "50.0 on its own test rows"' in page, "a point of the map"
     assert ranked("1", capsys) == {model: [n for n in LM_DATASETS if n != "1"] for model in LM_MODELS}
     assert ranked("01", capsys) == {model: [n for n in LM_DATASETS if n != "01"] for model in LM_MODELS}
     show(Path("results"))

@@ -41,7 +41,7 @@ def run(tmp_path_factory, lm_weights) -> Checkout:
 def test_one_transfer_file_needs_its_own_chain(tmp_path, lm_weights):
     fresh = lm_checkout(tmp_path / "project", lm_weights)
     assert fresh.planned(A_PAIR) == {
-        "fetch_model": 1, "normalise_test": 2, "normalise_train": 2, "finetune_model": 1,
+        "fetch_model": 1, "normalise_test": 2, "normalise_train": 2, "finetune_model": 1, "extract_finetuned": 1,
         "transfer_batch": 1, "extract_transfer": 1,
     }  # fmt: skip
 
@@ -49,7 +49,8 @@ def test_one_transfer_file_needs_its_own_chain(tmp_path, lm_weights):
 def test_a_datasets_vectors_need_its_model_and_no_other(tmp_path, lm_weights):
     fresh = lm_checkout(tmp_path / "project", lm_weights)
     assert fresh.planned(f"results/baselines/vectors/{MODEL}/mini-clinic.taskemb.safetensors") == {
-        "fetch_model": 1, "normalise_test": 1, "normalise_train": 1, "finetune_model": 1, "embed_dataset": 1,
+        "fetch_model": 1, "normalise_test": 1, "normalise_train": 1, "finetune_model": 1, "extract_finetuned": 1,
+        "embed_dataset": 1, "extract_dataset_vectors": 1,
     }  # fmt: skip
 
 
@@ -58,7 +59,8 @@ def test_an_mte_needs_its_own_chain(tmp_path, lm_weights):
     mte = f"results/embeddings/{SURROGATE}/tupate/mte/{MODEL}/mini-topics.safetensors"
     assert fresh.planned(mte) == {
         "fetch_model": 2, "normalise_test": 1, "normalise_train": 1, "sample_unsup": 1, "finetune_model": 1,
-        "label_language_model": 1, "encoder_states": 1, "embed_batch": 1, "mte": 1,
+        "extract_finetuned": 1, "label_language_model": 1, "extract_lm_labels": 1, "encoder_states": 1,
+        "embed_batch": 1, "mte": 1,
     }  # fmt: skip
 
 
@@ -84,6 +86,15 @@ def test_tables_and_figures_are_made_and_nothing_is_left_to_do(run):
     assert set(targets.loc[targets["method"] == "CurveGrad", "scope"]) == {"in-class"}
     for method in ("TextEmb", "TaskEmb", "TuPaTE"):
         assert set(targets.loc[targets["method"] == method, "scope"]) == set(targets["scope"])
+
+
+def test_one_process_takes_all_datasets_and_weights_lie_on_the_disk_once(run):
+    for step in ("finetune_model", "label_language_model", "embed_dataset"):
+        assert len(list((run / f"results/benchmarks/{step}").glob("*.tsv"))) == 1
+    lock = json.loads((run / f"results/finetuned/{MODEL}/mini-topics.lock.json").read_text())
+    for name in lock["files"]:
+        file = run / f"results/finetuned/{MODEL}/mini-topics/{name}"
+        assert file.stat().st_nlink == (2 if file.stat().st_size >= 1 << 20 else 1)
 
 
 def test_the_audit_finds_the_run_complete(run):
@@ -138,6 +149,7 @@ def test_another_dataset_adds_its_own_jobs_and_reruns_none(run):
     evaluation = {"transfer_matrix": 1, "lm_baselines": 1, "lm_similarities": 1, "lm_evaluation": 1, "lm_geometry": 1}
     assert planned == {
         "normalise_test": 1, "normalise_train": 1, "finetune_model": 1, "label_language_model": 1, "embed_dataset": 1,
+        "extract_finetuned": 1, "extract_lm_labels": 1, "extract_dataset_vectors": 1,
         "embed_batch": 1, "mte": 1, "dte": 1, "transfer_batch": 1, "extract_transfer": SOURCES + TARGETS,
         **evaluation, "transfer_table": 2, "lm_figure": 1, "efficiency": 1, "report": 1,
     }  # fmt: skip
@@ -150,6 +162,8 @@ def test_every_step_with_broken_inputs_says_so_on_one_line(run, tmp_path):
     wrong = silent_or_noisy(damaged, calls.values())
     forget_batches(damaged)
     batches = [call for call in step_calls(damaged) if call.rule not in calls]
-    assert len(calls) >= 17 and {call.rule for call in batches} == {"transfer_batch", "embed_batch", "encoder_states"}
+    assert len(calls) >= 17 and {call.rule for call in batches} == {
+        "finetune_model", "label_language_model", "embed_dataset", "transfer_batch", "embed_batch", "encoder_states"
+    }  # fmt: skip
     wrong += silent_or_noisy(damaged, batches)
     assert not wrong, "\n\n".join(wrong)

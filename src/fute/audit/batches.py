@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fute import paths
 from fute.artifacts import canonical_json, read_jsonl
 from fute.audit.staleness import differences
-from fute.batching import KEYS
+from fute.batching import KEYS, LOCK
 from fute.plan import Plan
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ def planned_keys(job: Job) -> list[str]:
 
 def cell_content(batch: Path, key: str) -> bytes | None:
     """Content of one cell of a batch, without the key; None if the batch does not hold the cell."""
+    if batch.name.endswith(LOCK):
+        files = json.loads(batch.read_bytes())["files"]
+        own = {name.split("/", 2)[2]: facts for name, facts in files.items() if name.split("/")[1] == key}
+        return canonical_json(own).encode() if own else None
     if batch.suffix == ".zip":
         from fute.embeddings.extract_embedding_step import member  # loads numpy
 
@@ -86,5 +90,8 @@ def all_cells(plan: Plan) -> Iterator[tuple[str, str, str]]:
         method = paths.method_of(path)
         yield paths.vector_batch(plan.config.model_of(method), method, "*"), path, item.key
     if plan.lm:
+        batches = [plan.lm.finetune.made_in, plan.lm.labelled_in, plan.lm.baselines.embedded_in]
+        for of_step in batches:
+            yield from ((of_step.file(model, "*"), name, key) for (model, name), key in of_step.keys.items())
         for cell, run in plan.lm.transfer.runs.items():
             yield paths.transfer_batch(plan.lm.transfer.model, "*"), cell, run.key

@@ -22,7 +22,8 @@ IMAGES = FOLDER / IMAGE_LOCK
 LOCK = ".lock.json"
 # how a run is spread over a machine: changes no result
 OF_THE_MACHINE = {
-    "threads": True, "processes": True, "gpus": True, "cluster": True, "data": {"root", "samples"}, "lm": {"threads"},
+    "threads": True, "processes": True, "gpus": True, "cluster": True, "data": {"root", "samples"},
+    "lm": {"threads", "datasets_per_process"},
 }  # fmt: skip
 
 

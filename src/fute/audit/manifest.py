@@ -18,7 +18,9 @@ from fute.audit.paths import AUDIT, UnsafePath, checked_name
 from fute.audit.sidecars import Input, Module, Sha256, Sidecar, first_problem, strict_json
 
 MANIFEST = f"{AUDIT}/manifest.json"
-DELETE_BATCH = "delete the batch, its .keys and their records; a run that needs it makes it again"
+DELETE_BATCH = (
+    "delete the batch, its .keys, their records and its folder, if it has one; a run that needs it makes it again"
+)
 
 
 class ManifestError(ValueError):

@@ -6,6 +6,7 @@ Snakemake knows this only where the workflow ran, from its metadata.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -122,11 +123,12 @@ def _changed_source(record: Record, job: Job) -> Iterator[str]:
 
 
 def _flags(parameter: str) -> dict[str, Any]:
-    """`--a-flag --number 3` as {"a_flag": True, "number": 3}."""
+    """`--a-flag --number 3 --names b c` as {"a_flag": True, "number": 3, "names": ["b", "c"]}."""
     values: dict[str, Any] = {}
-    for part in filter(None, parameter.split("--")):
-        name, _, value = part.strip().partition(" ")
-        values[name.replace("-", "_")] = int(value) if value else True
+    for flag in re.split(r"(?:^| )--", parameter)[1:]:
+        name, *given = flag.split()
+        number = len(given) == 1 and given[0].isdigit()
+        values[name.replace("-", "_")] = int(given[0]) if number else given or True
     return values
 
 

@@ -20,13 +20,6 @@ from fute.device import compute_device
 from fute.progress import TrainingProgress
 from fute.specs.finetuning import TaskSettings
 
-LOCK = ".lock.json"
-
-
-def folder_of(lock: Path) -> Path:
-    """Folder of a fine-tuned model; it lies next to its lock file."""
-    return lock.with_name(lock.name.removesuffix(LOCK))
-
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:

@@ -1,61 +1,74 @@
-"""Fine-tune a language model on one dataset and keep it as a black box."""
+"""Fine-tune a language model on datasets, one after the other in one process, and keep each as a black box."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from fute.artifacts import Step, content_key, sha256_file
-from fute.batching import UnitStore
-from fute.blackbox.bench import LOCK, Bench
+from fute.artifacts import Step, json_bytes, sha256_file
+from fute.batching import FolderBatch
+from fute.blackbox.bench import Bench
+from fute.blackbox.folders import CURVE, LOCK_FILE, MODEL, SCORE
 from fute.blackbox.heads import BlackBox, save_black_box
 from fute.blackbox.scores import score_record
-from fute.code_hash import code_sha256
-from fute.specs.finetuning import FinetuneSpec
+from fute.progress import Track
+from fute.specs.finetuning import FinetuneItem, FinetuneSpec
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 
-CURVE = ".curve.json"
-SCORE = ".score.json"
 
+def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
+    """Fine-tune a model on each dataset of a batch; a killed run continues where it stopped.
 
-def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, train: Path, test: Path, folder: Path) -> None:
-    """Fine-tune a model on one dataset; a killed run continues where it stopped.
-
-    folder: receives the model of the first seed, complete or not at all. Next to it: `.lock.json` (one sha256 per
-    file), `.curve.json` (the loss of every step) and `.score.json` (the scores without transfer, one per seed).
+    files: `train:{dataset}` and `test:{dataset}` -> path.
+    output: lock of the batch; next to it `.keys`, sidecars, and the folder of each dataset: `model`, the weights of the
+    first seed, `curve.json` (the loss of every step), `score.json` (the scores without transfer, one per seed), and
+    `lock.json` (one sha256 per file of weights).
     """
-    name = f"{spec.model} on {spec.task.dataset}"
-    store = UnitStore(folder, "")
-    input_hashes = [sha256_file(path) for path in (lock, train, test)]
-    identity = [spec.task.model_dump(mode="json"), spec.recipe.model_dump(), input_hashes, code_sha256(__name__)]
-    units = {seed: content_key([identity, seed])[:16] for seed in spec.seeds}
-    weights = store.path(f"{units[spec.seeds[0]]}.model")
+    made_from = {
+        item.key: {"model": lock} | {split: files[f"{split}:{item.task.dataset}"] for split in ("train", "test")}
+        for item in spec.items
+    }
+    batch = FolderBatch(output, made_from)
+    runs = [(item, seed) for item in spec.items for seed in item.seeds]
+    missing = set(batch.missing([_unit(item, seed) for item, seed in runs]))
+    print(f"{spec.model}: {len(runs)} fine-tunings, {len(runs) - len(missing)} already finished", flush=True)
     bench = Bench(model)
     main = bench.accelerator.is_main_process
-    with heed_sigterm() as stop_requested:
-        for seed, unit in units.items():
-            if not store.missing([f"{unit}.json"]):
+    with heed_sigterm() as stop_requested, Track("fine-tuning", len(missing), "runs") as track:
+        for item, seed in runs:
+            if _unit(item, seed) not in missing:
                 continue
-            checkpoint = store.path(f"{unit}.training")
+            name, origins = f"{spec.model} on {item.task.dataset}", made_from[item.key]
+            checkpoint = batch.path(f"{item.key}/.{seed}.training")
             fitted = bench.fit(
-                spec.task, spec.recipe, seed=seed, train=train, test=test, label=name, checkpoint=checkpoint,
-                start=input_hashes[:1],
+                item.task, item.recipe, seed=seed, train=origins["train"], test=origins["test"], label=name,
+                checkpoint=checkpoint, start=[batch.made_from[item.key]["model"]],
             )  # fmt: skip
             if main:
-                if seed == spec.seeds[0]:
-                    _save_whole(fitted.box, weights)
-                store.put(f"{unit}.json", lambda path, facts=fitted.facts: path.write_text(json.dumps(facts)))
+                if seed == item.seeds[0]:
+                    _save_whole(fitted.box, batch.path(f"{item.key}/{MODEL}"))
+                    facts = fitted.facts
+                    print(f"{name}: {facts['metric']} {facts['score']:.1f}, without reading {facts['majority']:.1f}")
+                data = json.dumps(fitted.facts).encode()
+                batch.put(_unit(item, seed), lambda path, data=data: path.write_bytes(data))
                 checkpoint.unlink(missing_ok=True)
+            track.advance()
             if stop_requested():
                 raise Preempted(f"stopped by SIGTERM; seed {seed} of {name} is kept; run again to continue")
     bench.accelerator.end_training()
-    if main:
-        runs = [json.loads(store.path(f"{unit}.json").read_text()) for unit in units.values()]
-        _publish(spec, runs, folder=folder, model=weights, inputs=[lock, train, test])
-        shutil.rmtree(store.folder)
-        print(f"{name}: {runs[0]['metric']} {runs[0]['score']:.1f}, without reading {runs[0]['majority']:.1f}")
+    if not main:
+        return
+    for item in spec.items:
+        _describe(spec.model, item, batch)
+    settings, seeds = spec.model_dump(mode="json"), {"order": spec.items[0].seeds[0]}
+    with Step(__name__, settings=settings, inputs=[lock, *files.values()], seeds=seeds) as step:
+        batch.write(step, spec.model, {item.task.dataset: item.key for item in spec.items})
+
+
+def _unit(item: FinetuneItem, seed: int) -> str:
+    return f"{item.key}/{seed}.json"
 
 
 def _save_whole(box: BlackBox, folder: Path) -> None:
@@ -66,18 +79,15 @@ def _save_whole(box: BlackBox, folder: Path) -> None:
     unfinished.replace(folder)
 
 
-def _publish(spec: FinetuneSpec, runs: list[dict[str, Any]], *, folder: Path, model: Path, inputs: list[Path]) -> None:
-    files = {path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size} for path in sorted(model.iterdir())}
-    unfinished = folder.with_name(f".{folder.name}.tmp")
-    for stale in (unfinished, folder):
-        shutil.rmtree(stale, ignore_errors=True)
-    shutil.copytree(model, unfinished)  # a copy: a step killed before it writes the lock starts again here
-    unfinished.replace(folder)
-    dataset, seeds = spec.task.dataset, list(spec.seeds)
-    settings = spec.model_dump(mode="json")
-    with Step(__name__, settings=settings, inputs=inputs, seeds={"order": seeds[0]}) as step:
-        step.facts = {name: runs[0][name] for name in ("score", "majority", "steps", "loss_start", "loss_end")}
-        step.json(folder.with_name(folder.name + CURVE), {"losses": runs[0]["losses"]})
-        step.json(folder.with_name(folder.name + SCORE), score_record(spec.model, None, dataset, seeds, runs))
-        lock = {"model": spec.model, "source": {"finetuned": dataset}, "files": files}
-        step.json(folder.with_name(folder.name + LOCK), lock)
+def _describe(model: str, item: FinetuneItem, batch: FolderBatch) -> None:
+    """Write curve, scores and lock of one dataset from its finished runs."""
+    runs = [json.loads(batch.path(_unit(item, seed)).read_text()) for seed in item.seeds]
+    weights = sorted(batch.path(f"{item.key}/{MODEL}").iterdir())
+    files = {path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size} for path in weights}
+    described = {
+        CURVE: {"losses": runs[0]["losses"]},
+        SCORE: score_record(model, None, item.task.dataset, list(item.seeds), runs),
+        LOCK_FILE: {"model": model, "source": {"finetuned": item.task.dataset}, "files": files},
+    }
+    for name, value in described.items():
+        batch.put(f"{item.key}/{name}", lambda path, value=value: path.write_bytes(json_bytes(value)))

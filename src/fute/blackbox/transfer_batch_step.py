@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fute.artifacts import Step, gzip_bytes, jsonl_bytes, sha256_file
 from fute.batching import UnitStore, keys_text
-from fute.blackbox.bench import Bench, folder_of
+from fute.blackbox.bench import Bench
+from fute.blackbox.folders import folder_of
 from fute.blackbox.heads import BlackBox, BlackBoxError, load_black_box
 from fute.progress import Track
 from fute.specs.transfer import TransferRun, TransferSpec

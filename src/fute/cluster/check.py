@@ -18,15 +18,7 @@ from fute.cluster.cost import disk_bytes
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
 from fute.cluster.resources import gpu_request
-from fute.cluster.site import (
-    Partition,
-    SlurmError,
-    check_site,
-    longest_minutes,
-    read_associations,
-    read_partitions,
-    request,
-)
+from fute.cluster.site import SlurmError, check_site, most_minutes, read_accounts, read_partitions, request
 from fute.cluster.slurm import SITE, check_settings
 from fute.cluster.storage import StorageError, writable
 from fute.config.run import read_yaml
@@ -238,7 +230,8 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
             {name: [each.get(name) for each in resources] for name in (*SITE, "mem_mb_per_cpu")},
             profile.get("slurm-array-jobs"),
         )
-        partitions = read_partitions()
+        named = profile.get("slurm-qos") or any(each.get("slurm_account") or each.get("qos") for each in resources)
+        partitions, accounts = read_partitions(), read_accounts(needed=bool(named))
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
         return
@@ -249,24 +242,20 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         gpus = labelling if rule == "label_batch" else plan.config.gpus if rule in ON_GPUS else 0
         try:
             wanted = request(asked | gpu_request(cluster, gpus), profile.get("slurm-qos"))
-            check_site([wanted], partitions, read_associations)
+            check_site([wanted], partitions, accounts)
         except SlurmError as error:
             faults += 1
             yield Finding("fault", f"SLURM, {rule}", str(error))
             continue
-        yield from _time_limit(rule, wanted.slurm_partition, partitions, cluster.max_runtime)
+        limit = most_minutes(wanted, partitions, accounts)
+        if rule in ON_GPUS and limit is not None and limit < (cluster.max_runtime or limit + 1):
+            yield Finding(
+                "note", f"SLURM, {rule}: partition {wanted.slurm_partition}, account and QOS allow {limit} minutes",
+                "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "
+                "in the profile, or choose a partition or QOS with a longer limit",
+            )  # fmt: skip
     if not faults:
         yield Finding("ok", f"SLURM: account, partitions and GPUs of {len(of_rules) + 1} kinds of jobs")
-
-
-def _time_limit(rule: str, partition: str, partitions: dict[str, Partition], stated: int | None) -> Iterator[Finding]:
-    limit = longest_minutes(partition, partitions)
-    if rule in ON_GPUS and limit is not None and (stated is None or stated > limit):
-        yield Finding(
-            "note", f"SLURM, {rule}: partition {partition} allows {limit} minutes",
-            "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` in "
-            "the profile, or choose a partition with a longer limit",
-        )  # fmt: skip
 
 
 def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:

@@ -74,16 +74,12 @@ def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
             if not Path(paths.encoder_states(plan.vectors.surrogate, corpus)).is_file():
                 yield "encoder_states", needs.encoder_states(corpus)
     if lm := plan.lm:
-        for model, dataset in lm.finetune.models:
-            if not Path(paths.finetuned(model, dataset)).is_file():
-                yield "finetune_model", needs.finetune_model(model, dataset)
-        for model, task in lm.black_boxes:
-            if model not in lm.settings.plugins and not Path(paths.labels(model, task, LM)).is_file():
-                yield "label_language_model", needs.label_language_model(model)
-        for dataset in plan.data.lm_targets:
-            files = [paths.dataset_vector(lm.baselines.model, m, dataset) for m in lm.baselines.vector_methods]
-            if not all(Path(path).is_file() for path in files):
-                yield "embed_dataset", needs.embed_dataset(dataset)
+        for model, part in lm.finetune.made_in.plans.items():
+            yield from (("finetune_model", needs.finetune_model(model, batch)) for batch in part.new)
+        for model, part in lm.labelled_in.plans.items():
+            yield from (("label_language_model", needs.label_language_model(model, batch)) for batch in part.new)
+        for part in lm.baselines.embedded_in.plans.values():
+            yield from (("embed_dataset", needs.embed_dataset(batch)) for batch in part.new)
         yield from (("transfer_batch", needs.transfer_batch(batch)) for batch in lm.transfer.plan.new)
 
 

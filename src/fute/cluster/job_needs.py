@@ -23,6 +23,7 @@ from fute.config.methods import LabelCovSettings, TextEmbSettings
 from fute.data.crossfit import LANGUAGE_MODELS
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan
+from fute.plan.data import TRAIN
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
 from fute.specs.embeddings import Item
@@ -61,7 +62,7 @@ class JobNeeds:
     # --- texts ------------------------------------------------------------------------------------------
 
     def texts(self, corpus: str) -> int:
-        """Number of texts of a U, or of evaluation rows of a dataset."""
+        """Number of texts of a U, of evaluation rows of a dataset, or of its training rows that prompts label."""
         if corpus in self.config.corpora:
             settings = self.config.unsup[corpus]  # type: ignore[index]
             entry = self.run.categories.get(corpus, LANGUAGE_MODELS).unsup
@@ -69,6 +70,8 @@ class JobNeeds:
             drawn = (settings.max_per_script or entry.max_per_script) * scripts
             limit = settings.limit or entry.limit
             return min(drawn, limit) if limit else drawn
+        if corpus.endswith(TRAIN):
+            return min(self.config.llm.labelled_rows, self.train_rows(corpus.removesuffix(TRAIN)))
         if self.plan.data.source_of(corpus) == "builtin":
             return self.config.data.test_rows or BUILTIN_ROWS
         entry = self.run.datasets[corpus]
@@ -132,17 +135,20 @@ class JobNeeds:
         need = training(model, tokens, gpus=self.config.gpus, cores=self.config.threads)
         return self._at_site(need, method)
 
-    def finetune_model(self, model: str, dataset: str) -> Need:
-        """One training per seed."""
+    @cache  # noqa: B019
+    def finetune_model(self, model: str, batch: str) -> Need:
+        """One training per dataset of the batch and seed."""
         finetune = self._lm.finetune
-        recipe = finetune.recipe(model, dataset)
-        tokens = self._trained(recipe, recipe.max_tokens, dataset) * len(finetune.seeds(model))
+        recipes = [(finetune.recipe(model, name), name) for name in finetune.made_in.datasets(model, batch)]
+        tokens = sum(self._trained(recipe, recipe.max_tokens, name) for recipe, name in recipes)
+        tokens *= len(finetune.seeds(model))
         need = training(self.parameters(model), tokens, gpus=self.config.gpus, cores=finetune.threads)
         return self._at_site(need)
 
-    def label_language_model(self, model: str) -> Need:
-        """The model reads U once."""
-        tokens, gpus = self.texts(LM) * TEXT_TOKENS, min(1, self.config.gpus)
+    def label_language_model(self, model: str, batch: str) -> Need:
+        """The model of each dataset reads U once."""
+        tokens = self.texts(LM) * TEXT_TOKENS * len(self._lm.labelled_in.datasets(model, batch))
+        gpus = min(1, self.config.gpus)
         need = inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
         return self._at_site(need)
 
@@ -155,14 +161,16 @@ class JobNeeds:
         need = training(self.parameters(transfer.model), tokens, gpus=self.config.gpus, cores=finetune.threads)
         return self._at_site(need)
 
-    def embed_dataset(self, dataset: str) -> Need:
-        """TextEmb and TaskEmb read the rows once each; TuPaTE is a training."""
-        finetune, baselines = self._lm.finetune, self._lm.baselines
-        limit = finetune.recipe(baselines.model, dataset).max_tokens
-        tokens = 2 * self.train_rows(dataset) * self.row_tokens(dataset, limit)
-        if "tupate" in baselines.methods:
-            prefix = baselines.settings.tupate.recipe_for(finetune.task(dataset).task)
-            tokens += self._trained(prefix, limit, dataset)
+    @cache  # noqa: B019
+    def embed_dataset(self, batch: str) -> Need:
+        """TextEmb and TaskEmb read the rows of each dataset once each; TuPaTE is a training."""
+        finetune, baselines, tokens = self._lm.finetune, self._lm.baselines, 0
+        for dataset in baselines.embedded_in.datasets(baselines.model, batch):
+            limit = finetune.recipe(baselines.model, dataset).max_tokens
+            tokens += 2 * self.train_rows(dataset) * self.row_tokens(dataset, limit)
+            if "tupate" in baselines.methods:
+                prefix = baselines.settings.tupate.recipe_for(finetune.task(dataset).task)
+                tokens += self._trained(prefix, limit, dataset)
         gpus = min(1, self.config.gpus)
         return self._at_site(training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads))
 

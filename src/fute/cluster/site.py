@@ -1,6 +1,6 @@
-"""What the jobs of a run ask of a SLURM cluster, against what it has: partitions, GPUs, accounts and QOS.
+"""What the jobs of a run ask of a SLURM cluster, against what it has: partitions, GPUs, accounts, QOS and their limits.
 
-Without this, the executor would find out job by job, three attempts each.
+Without this, the executor would find out job by job, three attempts each, and a job over a limit would wait for ever.
 """
 
 from __future__ import annotations
@@ -8,13 +8,18 @@ from __future__ import annotations
 import getpass
 import re
 import subprocess
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 EXECUTOR_TAKES = re.compile(r"[A-Za-z0-9_.]+")
 """A name of a GPU model that the executor passes on; it refuses others."""
-NO_ACCOUNTING = "supported accounting_storage plugin"
-"""Of what `sacctmgr` says where the cluster keeps no accounts."""
+MINUTES = "MaxWall"
+"""Name of the limit of a job's time; the others are of GPUs, such as `MaxTRESPerJob gres/gpu`."""
+GPU_LIMITS = {"maxtres": "MaxTRESPerJob", "maxtrespernode": "MaxTRESPerNode", "grptres": "GrpTRES"}
+"""Columns of `sacctmgr` with limits that one job alone can be over, and their names."""
+QOS_GPU_LIMITS = GPU_LIMITS | {"maxtrespu": "MaxTRESPerUser", "maxtrespa": "MaxTRESPerAccount"}
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
 
 class SlurmError(RuntimeError):
@@ -40,11 +45,45 @@ class Partition(NamedTuple):
 
 
 class Association(NamedTuple):
-    """A row of the accounts that a user may use; partition: "" for all; qos: empty if the site keeps none."""
+    """A row of the accounts that a user may use; partition: "" for all; qos: empty if the site keeps none.
+
+    default_qos: of jobs that name none; "": the site's `normal`. limits: name -> most that a job may ask for.
+    """
 
     account: str
     partition: str
     qos: frozenset[str]
+    default_qos: str = ""
+    limits: Mapping[str, int] = NO_LIMITS
+
+
+class Qos(NamedTuple):
+    """A QOS. limits: name -> most that a job may ask for. first: they go before those of the partition's QOS."""
+
+    limits: Mapping[str, int]
+    first: bool = False
+
+
+class Rules(NamedTuple):
+    """Who may use a partition. qos: whose limits it has. The rest are its lists of names, empty where it has none."""
+
+    qos: str = ""
+    allowed_accounts: frozenset[str] = frozenset()
+    denied_accounts: frozenset[str] = frozenset()
+    allowed_qos: frozenset[str] = frozenset()
+    denied_qos: frozenset[str] = frozenset()
+
+
+class Accounts(NamedTuple):
+    """What the cluster's database of accounts lets a user do; names of QOS and of `rules`' accounts in lower case.
+
+    rows: of this user on this cluster. qos, rules: by name of QOS and of partition. Where limits are not enforced, none
+    are here.
+    """
+
+    rows: list[Association]
+    qos: Mapping[str, Qos] = MappingProxyType({})
+    rules: Mapping[str, Rules] = MappingProxyType({})
 
 
 def slurm(*line: str) -> str:
@@ -108,37 +147,93 @@ def read_partitions() -> dict[str, Partition]:
     return partitions
 
 
-def read_associations() -> list[Association] | None:
-    """Accounts that this user may use; None if the cluster keeps no accounts. Raises SlurmError."""
-    columns = "format=account,partition,qos"
+def read_accounts(needed: bool = True) -> Accounts | None:
+    """What this user may use; None if the cluster keeps no accounts.
+
+    needed: raise SlurmError if SLURM does not say; else None, for jobs that name no account and no QOS.
+    """
     try:
-        text = slurm(
-            "sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}", columns
+        return _read_accounts()
+    except SlurmError:
+        if needed:
+            raise
+        return None
+
+
+def _read_accounts() -> Accounts | None:
+    # one database serves several clusters
+    config = dict(re.findall(r"^(\w+) *= *(.*?) *$", slurm("scontrol", "show", "config"), re.M))
+    if config["AccountingStorageType"].endswith("none"):
+        return None
+    enforced = "limits" in config["AccountingStorageEnforce"].split(",")
+    who = ("associations", f"user={getpass.getuser()}", f"cluster={config['ClusterName']}")
+    rows = [
+        Association(
+            row["account"], row["partition"], frozenset(_names(row["qos"])), row["defaultqos"].lower(),
+            _limits(row, GPU_LIMITS) if enforced else NO_LIMITS,
         )
-    except SlurmError as error:
-        if NO_ACCOUNTING in str(error):
-            return None
-        raise
-    rows = [line.split("|") for line in text.splitlines() if line.strip()]
-    return [Association(row[0], row[1], frozenset(filter(None, row[2].lower().split(",")))) for row in rows]
+        for row in _sacctmgr(*who, columns=("account", "partition", "qos", "defaultqos", "maxwall", *GPU_LIMITS))
+    ]  # fmt: skip
+    if not enforced:
+        return Accounts(rows)
+    qos = {
+        row["name"].lower(): Qos(_limits(row, QOS_GPU_LIMITS), "OverPartQOS" in row["flags"].split(","))
+        for row in _sacctmgr("qos", columns=("name", "flags", "maxwall", *QOS_GPU_LIMITS))
+    }
+    return Accounts(rows, qos, _read_rules())
 
 
-def check_site(
-    requests: Iterable[Request],
-    partitions: Mapping[str, Partition],
-    associations: Callable[[], Collection[Association] | None],
-) -> None:
+def _sacctmgr(*what: str, columns: Iterable[str]) -> list[dict[str, str]]:
+    """Rows that `sacctmgr show` prints, by the names of their columns."""
+    columns = list(columns)
+    text = slurm("sacctmgr", "--noheader", "--parsable2", "show", *what, f"format={','.join(columns)}")
+    return [dict(zip(columns, line.split("|"), strict=True)) for line in text.splitlines() if line.strip()]
+
+
+def _limits(row: Mapping[str, str], of_gpus: Mapping[str, str]) -> dict[str, int]:
+    """The limits in a row of `sacctmgr`. of_gpus: columns that may hold one, and their names."""
+    limits = {}
+    if row["maxwall"] and (most := minutes(row["maxwall"])) is not None:
+        limits[MINUTES] = most
+    for column, name in of_gpus.items():
+        for resource, count in re.findall(r"(gres/gpu[^,=]*)=(\d+)", row[column]):
+            limits[f"{name} {resource.lower()}"] = int(count)
+    return limits
+
+
+def _read_rules() -> dict[str, Rules]:
+    rules = {}
+    for line in slurm("scontrol", "show", "partition", "--oneliner").splitlines():
+        facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        lists = {key: facts.get(key, "ALL") for key in ("AllowAccounts", "DenyAccounts", "AllowQos", "DenyQos")}
+        named = [frozenset(_names("" if value in ("ALL", "(null)") else value)) for value in lists.values()]
+        qos = facts.get("QoS", "N/A")
+        rules[facts["PartitionName"]] = Rules("" if qos == "N/A" else qos.lower(), *named)
+    return rules
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.lower().split(",") if name]
+
+
+def check_site(requests: Iterable[Request], partitions: Mapping[str, Partition], accounts: Accounts | None) -> None:
     """Check what jobs ask for against what the cluster has; the first that does not fit is named in the SlurmError.
 
-    associations: asks for the user's accounts; called only if a job names an account or a QOS.
+    accounts: None if the cluster keeps none.
     """
     requests = sorted(set(requests))
     for asked in requests:
         _check_partition(asked, partitions)
-    if any(asked.slurm_account or asked.qos for asked in requests):
-        rows = associations()
-        for asked in requests:
-            _check_account(asked, rows)
+    for asked in requests:
+        if accounts is None:
+            if asked.slurm_account:
+                raise SlurmError(
+                    f'slurm_account is {asked.slurm_account!r}, but this cluster keeps no accounts: make it ""'
+                )
+        elif accounts.rows:  # without any, the executor and SLURM go on without a check, too
+            _check_account(asked, accounts.rows)
+            _check_rules(asked, accounts)
+            _check_gpu_limits(asked, partitions, accounts)
 
 
 def names(asked: str) -> list[str]:
@@ -155,6 +250,40 @@ def longest_minutes(asked: str, partitions: Mapping[str, Partition]) -> int | No
     wanted = names(asked)
     limits = [part.minutes for name, part in partitions.items() if (name in wanted if wanted else part.default)]
     return None if None in limits else max(limits, default=None)
+
+
+def most_minutes(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts | None) -> int | None:
+    """Longest time that a job may ask for: by its partitions, its account and its QOS; None: any."""
+    limits = [longest_minutes(asked.slurm_partition, partitions)]
+    if accounts:
+        limits.append(job_limits(asked, partitions, accounts).get(MINUTES))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def job_limits(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts) -> dict[str, int]:
+    """Limits of one job, by name. Each is that of the partition's QOS, else of the job's, else of its account."""
+    row = _association(asked, accounts.rows)
+    if row is None:  # its default account, which is one of several
+        return {}
+    job_qos = accounts.qos.get(_qos_of(asked, row), Qos({}))
+    wanted = names(asked.slurm_partition) or [name for name, part in partitions.items() if part.default]
+    # of several partitions SLURM takes any
+    of_partition = accounts.rules.get(wanted[0], Rules()).qos if len(wanted) == 1 else ""
+    partition_qos = accounts.qos.get(of_partition, Qos({}))
+    first, second = (job_qos, partition_qos) if job_qos.first else (partition_qos, job_qos)
+    return {**row.limits, **second.limits, **first.limits}
+
+
+def _association(asked: Request, rows: Iterable[Association]) -> Association | None:
+    """The row that a job is charged to; None if its account is not known."""
+    accounts = names(asked.slurm_account)[:1] or sorted({row.account for row in rows})
+    own = [row for row in rows if [row.account.lower()] == [name.lower() for name in accounts]]
+    of_partition = [row for row in own if row.partition and row.partition in names(asked.slurm_partition)]
+    return next(iter(of_partition + [row for row in own if not row.partition]), None)
+
+
+def _qos_of(asked: Request, row: Association) -> str:
+    return asked.qos.lower() or row.default_qos or "normal"
 
 
 def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> None:
@@ -192,15 +321,7 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
         )
 
 
-def _check_account(asked: Request, rows: Collection[Association] | None) -> None:
-    if rows is None:
-        if asked.slurm_account:
-            raise SlurmError(
-                f'slurm_account is {asked.slurm_account!r}, but this cluster keeps no accounts: make it ""'
-            )
-        return
-    if not rows:
-        return  # the executor and SLURM go on without a check, too
+def _check_account(asked: Request, rows: Iterable[Association]) -> None:
     for account in names(asked.slurm_account):
         own = [row for row in rows if row.account.lower() == account.lower()]
         if not own:
@@ -213,3 +334,38 @@ def _check_account(asked: Request, rows: Collection[Association] | None) -> None
     known = {qos for row in rows if not accounts or row.account.lower() in accounts for qos in row.qos}
     if asked.qos and known and asked.qos.lower() not in known:
         raise SlurmError(f"qos {asked.qos!r} is not one of yours: {', '.join(sorted(known))}; correct the profile")
+
+
+def _check_rules(asked: Request, accounts: Accounts) -> None:
+    """Whether one of the partitions takes jobs of this account and QOS."""
+    row = _association(asked, accounts.rows)
+    if row is None:
+        return
+    refusals = []
+    for name in names(asked.slurm_partition):
+        rules = accounts.rules.get(name, Rules())
+        for kind, own, allowed, denied in (
+            ("accounts", row.account.lower(), rules.allowed_accounts, rules.denied_accounts),
+            ("QOS", _qos_of(asked, row), rules.allowed_qos, rules.denied_qos),
+        ):
+            if (allowed and own not in allowed) or own in denied:
+                which = ", ".join(sorted(allowed)) if allowed else "others"
+                refusals.append(f"partition {name} is for the {kind} {which}, not for {own!r}: correct the profile")
+                break
+        else:
+            return
+    if refusals:
+        raise SlurmError(refusals[0])
+
+
+def _check_gpu_limits(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts) -> None:
+    for name, most in sorted(job_limits(asked, partitions, accounts).items()):
+        model = name.partition("gres/gpu:")[2]
+        if name != MINUTES and asked.gpus > most and model in ("", asked.gpu_model.lower()):
+            qos = f" with qos {asked.qos!r}" if asked.qos else ""
+            raise SlurmError(
+                f"a job asks for {asked.gpus} GPUs, but account {asked.slurm_account!r}{qos} gives a job {most} "
+                f"({name}; `sacctmgr show qos`, `sacctmgr show assoc user=$USER`), so it would wait for ever: take "
+                "another account or QOS, or state cluster.gpu_memory_gb or cluster.tensor_parallel_size "
+                "(docs/cluster.md)"
+            )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fute.cluster.site import SlurmError, check_site, read_associations, read_partitions, request, slurm
+from fute.cluster.site import SlurmError, check_site, read_accounts, read_partitions, request, slurm
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
@@ -81,13 +81,15 @@ def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> N
         partitions = {name: partition._replace(default=False) for name, partition in partitions.items()}
         jobs = [job for job in jobs if job.resources.get("slurm_partition")]
     here = [job for job in jobs if not any(map(job.resources.get, OTHER_CLUSTER))]
-    check_site({request(job.resources, settings.qos) for job in here}, partitions, read_associations)
+    requests = {request(job.resources, settings.qos) for job in here}
+    accounts = read_accounts(needed=any(asked.slurm_account or asked.qos for asked in requests))
+    check_site(requests, partitions, accounts)
     # only here, since planning needs no executor
     from snakemake_executor_plugin_slurm import Executor
 
     from fute.cluster.submission import guard
 
-    guard(Executor, partitions, max_minutes)
+    guard(Executor, partitions, accounts, max_minutes)
 
 
 def orphans(folder: Path) -> list[Job]:

@@ -2,7 +2,8 @@
 
 snakemake-executor-plugin-slurm (2.6.1) submits in threads whose exceptions nobody reads: the job then stays in
 Snakemake's list of running jobs for ever. It takes every refusal of sbatch for a failed attempt of the job, and for a
-group it drops the message. `guard` stands around its `run_job` and mends the three.
+group it drops the message. `guard` stands around its `run_job` and mends the three. It excludes a node that failed by
+the name that sacct gives, which is none if SLURM has taken the job back meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-from fute.cluster.site import Partition, SlurmError, longest_minutes, slurm
+from fute.cluster.site import Accounts, Partition, SlurmError, most_minutes, request, slurm
 
 FULL = re.compile(
     r"\b(?:QOS|Assoc)(?:Max|Grp)SubmitJob\w*|MaxSubmitJobs\w*|Resource temporarily unavailable"
@@ -64,13 +65,17 @@ class _Shorter:
 
 
 class Sender:
-    """Submits the jobs of one run. executor: the plugin's class. partitions, max_minutes: limits of the site."""
+    """Submits the jobs of one run. executor: the plugin's class. Then the limits of the site, and a stated one."""
 
     def __init__(
-        self, executor: type[Executor], partitions: Mapping[str, Partition], max_minutes: int | None = None
+        self,
+        executor: type[Executor],
+        partitions: Mapping[str, Partition],
+        accounts: Accounts | None = None,
+        max_minutes: int | None = None,
     ) -> None:
         self._run_job, self._cancel_jobs = executor.run_job, executor.cancel_jobs
-        self._partitions, self._max_minutes = partitions, max_minutes
+        self._partitions, self._accounts, self._max_minutes = partitions, accounts, max_minutes
         # one at a time, so that a job of this run that SLURM has and nobody knows is the one just sent
         self._one = threading.Lock()
         self._known: set[str] = set()
@@ -115,6 +120,8 @@ class Sender:
     def _try(self, executor: Executor, job: Any, unsure: bool) -> tuple[_Once, bool]:
         """One submission, unless an earlier one that seemed to fail has arrived. True: SLURM could not say so."""
         once = _Once(executor)
+        # what sacct says of a job that waits again: sbatch would take it for a file
+        executor._failed_nodes.discard("None assigned")
         if unsure:
             try:
                 once.sent = self._arrived(executor, job)
@@ -123,7 +130,7 @@ class Sender:
                 return once, True
         if once.sent is None:
             try:
-                self._run_job(once, self._within_limits(job))
+                self._run_job(once, self._within_limits(executor, job))
             except Exception as error:
                 known = isinstance(error, WorkflowError)  # its text says all
                 once.failure = str(error) if known else f"{type(error).__name__}: {error}"
@@ -144,10 +151,11 @@ class Sender:
                 return SubmittedJobInfo(job, number, {"slurm_logfile": log})
         return None
 
-    def _within_limits(self, job: Any) -> Any:
-        """The job, or one that asks for the longest time that its partition, and the site, allow."""
+    def _within_limits(self, executor: Executor, job: Any) -> Any:
+        """The job, or one that asks for the longest time that its partition, its account and the site allow."""
         asked = job.resources.get("runtime")
-        longest = longest_minutes(str(job.resources.get("slurm_partition") or ""), self._partitions)
+        wanted = request(job.resources, executor.workflow.executor_settings.qos)
+        longest = most_minutes(wanted, self._partitions, self._accounts)
         limits = [minutes for minutes in (longest, self._max_minutes) if minutes]
         return _Shorter(job, min(limits)) if asked and limits and asked > min(limits) else job
 
@@ -161,8 +169,13 @@ def _name(job: Any) -> str:
     return f"A group of {len(list(job.jobs))} jobs ({job.name})" if job.is_group() else f"Job {job.jobid} ({job.name})"
 
 
-def guard(executor: type[Executor], partitions: Mapping[str, Partition], max_minutes: int | None = None) -> None:
+def guard(
+    executor: type[Executor],
+    partitions: Mapping[str, Partition],
+    accounts: Accounts | None = None,
+    max_minutes: int | None = None,
+) -> None:
     """Let a class of executors submit and cancel jobs through a `Sender`."""
-    sender = Sender(executor, partitions, max_minutes)
+    sender = Sender(executor, partitions, accounts, max_minutes)
     executor.run_job = lambda self, job: sender.send(self, job)
     executor.cancel_jobs = lambda self, active: sender.stop(self, active)

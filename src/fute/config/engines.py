@@ -13,6 +13,7 @@ from fute.config.sections import Section
 OWN_FIELDS = {
     *("messages", "prompt", "model", "logprobs", "top_logprobs", "echo", "stream", "n"),
     *("seed", "max_tokens", "max_completion_tokens"),
+    *("prompt_logprobs", "add_generation_prompt", "continue_final_message"),
 }
 
 
@@ -34,7 +35,8 @@ class EngineSettings(Section):
     score: Literal["first_token", "sequence"] = Field(
         "first_token",
         description="Where class scores are read: at the first token of each verbalizer, or over all its tokens "
-        "(for verbalizers that share a first token).",
+        "(for verbalizers that share a first token). A server (`openai`) must be vLLM for that, and gets one request "
+        "more per word.",
     )
     reasoning_tokens: int = Field(512, ge=1, description="Most tokens of a chain of thought. A longer one is cut.")
     answer_tokens: int = Field(1, ge=1, description="Tokens of the greedy answer that are kept as raw text.")

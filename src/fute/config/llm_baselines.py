@@ -6,7 +6,7 @@ from typing import Literal
 
 LlmBaseline = Literal[
     "mi", "local-e", "global-e", "zps-log", "zps-prob", "zps-vote", "self-select", "spell", "mdl", "mi-hard",
-    "global-e-soft", "mi-cbm", "mi-hard-cbm", "global-e-cbm", "mdl-cbm", "zps-log-cbm",
+    "global-e-soft", "mi-cbm", "mi-hard-cbm", "global-e-cbm", "mdl-cbm", "zps-log-cbm", "accuracy", "leep",
 ]  # fmt: skip
 PAPER_BASELINES: dict[LlmBaseline, str] = {
     "mi": "MI", "local-e": "LocalE", "global-e": "GlobalE", "zps-log": "ZPS-Log", "zps-prob": "ZPS-Prob",
@@ -16,6 +16,8 @@ PAPER_BASELINES: dict[LlmBaseline, str] = {
 LLM_BASELINES: dict[LlmBaseline, str] = PAPER_BASELINES | {
     "mdl": "MDL", "mi-hard": "MI (hard)", "global-e-soft": "GlobalE (soft)", "mi-cbm": "MI (CBM)",
     "mi-hard-cbm": "MI (hard, CBM)", "global-e-cbm": "GlobalE (CBM)", "mdl-cbm": "MDL (CBM)",
-    "zps-log-cbm": "ZPS-Log (CBM)",
+    "zps-log-cbm": "ZPS-Log (CBM)", "accuracy": "Accuracy on labelled rows", "leep": "LEEP",
 }  # fmt: skip
-"""The same of all baselines. The further ones cost no request."""
+"""The same of all baselines. The further ones cost no request, but for those of `LABELLED`."""
+LABELLED: tuple[LlmBaseline, ...] = ("accuracy", "leep")
+"""Baselines that read the target's labelled training rows, as FUTE does, and what every prompt says of them."""

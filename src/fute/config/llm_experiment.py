@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fute.config.categories import Categories, Category, ClassificationMetric, categories_of
 from fute.config.engines import EngineSettings
-from fute.config.llm_baselines import LLM_BASELINES, PAPER_BASELINES, LlmBaseline
+from fute.config.llm_baselines import LABELLED, LLM_BASELINES, PAPER_BASELINES, LlmBaseline
 from fute.config.sections import Id, Section
 
 
@@ -51,8 +51,14 @@ class LlmConfig(Section):
     baselines: tuple[LlmBaseline, ...] = Field(
         tuple(PAPER_BASELINES),
         description="Baselines of Table 3 that are computed. `spell` asks for the likelihood of every prompt, which "
-        "many servers do not give; `self-select` asks for one more answer. The others cost no request. Those from "
-        "`mdl` on are not the paper's; docs/methods.md 1.8 says what they are.",
+        "many servers do not give; `self-select` asks for one more answer; `accuracy` and `leep` ask for labels of "
+        "`labelled_rows`. The others cost no request. Those from `mdl` on are not the paper's: docs/methods.md 1.8.",
+    )
+    labelled_rows: int = Field(
+        64,
+        ge=1,
+        description="Most labelled training rows of each dataset that every prompt labels for the baselines `accuracy` "
+        "and `leep`; none where neither is asked for.",
     )
     metrics: dict[Category, ClassificationMetric] = Field(
         {},
@@ -80,6 +86,11 @@ class LlmConfig(Section):
                 "long_texts: cut needs the model's tokenizer, which engine openai does not have: set max_text_words"
             )
         return self
+
+    @property
+    def labels_training_rows(self) -> bool:
+        """Whether prompts label training rows, because a baseline compares what they say of them with the truth."""
+        return any(name in self.baselines for name in LABELLED)
 
     @property
     def baselines_left_out(self) -> tuple[str, ...]:

@@ -143,6 +143,12 @@ class LmConfig(Section):
     first_order: bool = Field(
         False, description="Learn the vectors of this experiment with the first of their `order_seeds` only."
     )
+    datasets_per_process: int | None = Field(
+        1,
+        ge=1,
+        description="Datasets that one job fine-tunes a model on, labels U by the models of, or turns into vectors for "
+        "the baselines. `null`: all, which saves the starts of small models.",
+    )
     threads: int | None = Field(
         None,
         ge=1,

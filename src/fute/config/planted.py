@@ -22,7 +22,8 @@ class LadderConfig(Section):
         description=f"Target, a dataset of this experiment -> box ({BOX}) -> its quality. Any numbers whose order is "
         "right will do; equal numbers say that no order is right. `score` is the score of a model fine-tuned on the "
         "target, on its evaluation rows. All targets have equally many boxes, the first box "
-        "of one standing for the first of the others, and the test is of their mean.",
+        "of one standing for the first of the others, and the test is of their mean. Two boxes have 2 orders and three "
+        "have 6, too few for a test to pass.",
     )
     methods: tuple[MethodId, ...] | None = Field(None, description=METHODS)
 
@@ -31,8 +32,8 @@ class LadderConfig(Section):
         if len({len(qualities) for qualities in self.boxes.values()}) > 1:
             raise ValueError("the targets of one test must have equally many boxes; make two tests of them")
         for target, qualities in self.boxes.items():
-            if len(qualities) < 3:
-                raise ValueError(f"{target!r} has {len(qualities)} boxes, whose order says nothing; give three or more")
+            if len(qualities) < 2:
+                raise ValueError(f"{target!r} has {len(qualities)} box, so nothing can be ordered; give two or more")
             if scored := [box for box, q in qualities.items() if q == SCORE and box.partition("/")[2] != target]:
                 raise ValueError(f"{scored[0]!r} has no score on {target!r}: it is not fine-tuned on it; give a number")
             if set(qualities.values()) != {SCORE} and len(set(qualities.values())) == 1:

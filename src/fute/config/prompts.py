@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from fute.config import strict_yaml
 from fute.config.categories import CategoryEntry
 from fute.config.engines import EngineSettings
+from fute.config.jinja_form import JinjaError, names_in, render
 from fute.config.sections import Id, Section, explain
 from fute.config.template_files import TAGS, TemplateError, is_of_another_tool, prompt_entries
 
@@ -44,7 +45,7 @@ def unusable_words(classes: Sequence[Sequence[str]], engine: EngineSettings | No
     if engine is None or engine.score == "sequence":
         return None
     whole = "score: sequence (for one category: its answer: sequence)"
-    way = f"engine transformers or vllm with {whole}" if engine.engine == "openai" else whole
+    way = f"with a vLLM server {whole}" if engine.engine == "openai" else whole
     advice = f"choose other words, or {way}"
     for one, other in permutations(classes, 2):
         for a, b in product(one, other):
@@ -82,6 +83,11 @@ class PromptEntry(Section):
     )
     template: str = Field(
         description="The text, with the category's `segments` in braces: `{text}`, or `{premise}` and `{hypothesis}`."
+    )
+    form: Literal["braces", "jinja"] = Field(
+        "braces",
+        description="`jinja`: the template is one of jinja's, with `{{text}}`, filters and conditions, rendered by its "
+        "sandbox for each text.",
     )
     verbalizers: dict[str, tuple[str, ...]] | None = Field(
         None, description="Class name -> the words that stand for the class. `null`: the class names."
@@ -139,16 +145,33 @@ class Prompt(PromptEntry):
         if set(self.verbalizers) != set(self.classes):
             expected, given = ", ".join(self.classes), ", ".join(self.verbalizers)
             raise ValueError(f"verbalizers must name the classes {expected}, not {given}")
-        names = re.findall(r"\{([^{}]*)\}", self.template)
-        rest = re.sub(r"\{[^{}]*\}", "", self.template)
         wanted = self.segments
-        if unknown := [name for name in names if name not in wanted]:
+        try:
+            names = template_names(self.template, self.form)
+            if self.form == "jinja" and names == set(wanted):
+                render(self.template, **{name: "some words of a text." for name in wanted})
+        except JinjaError as error:
+            raise ValueError(f"template {error}") from None
+        if unknown := sorted(names - set(wanted)):
             raise ValueError(f"template has the unknown placeholder {{{unknown[0]}}}")
         if missing := [name for name in wanted if name not in names]:
             raise ValueError(f"template has no {{{missing[0]}}}")
-        if "{" in rest or "}" in rest:
+        if self.form == "braces" and re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", self.template)):
             raise ValueError("template has a single brace")
         return self
+
+    @property
+    def shown(self) -> str:
+        """The template as people read it: with the names of the texts in braces."""
+        try:
+            return fill(self, [f"{{{name}}}" for name in self.segments])
+        except PromptError:  # jinja that such words do not fit
+            return self.template
+
+
+def template_names(template: str, form: Literal["braces", "jinja"] = "braces") -> set[str]:
+    """Names of the texts that stand in a template. Raises JinjaError."""
+    return names_in(template) if form == "jinja" else set(re.findall(r"\{([^{}]*)\}", template))
 
 
 def load_prompts(path: Path, category: str, entry: CategoryEntry) -> list[Prompt]:
@@ -254,9 +277,26 @@ def _prompt(where: str, number: int, category: str, of: CategoryEntry, values: A
 
 
 def fill(prompt: Prompt, segments: Sequence[str]) -> str:
-    """The template with the text(s) in it, character for character; braces inside a text stay as they are."""
+    """The template with the text(s) in it, character for character; braces inside a text stay as they are.
+
+    Raises PromptError for a template of jinja's that cannot be filled with these texts, or gives no words for them.
+    """
     values = dict(zip(prompt.segments, segments, strict=True))
+    if prompt.form == "jinja":
+        try:
+            filled = render(prompt.template, **values)
+        except JinjaError as error:
+            raise PromptError(f"prompt {prompt.id}: its template {error} ({_start(segments)}); correct it") from None
+        if not filled:
+            raise PromptError(
+                f"prompt {prompt.id}: its template gives no words for {_start(segments)}; give it some for every text"
+            )
+        return filled
     return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], prompt.template)
+
+
+def _start(segments: Sequence[str]) -> str:
+    return f"the text that begins {segments[0][:40]!r}"
 
 
 def answer_line(prompt: Prompt) -> str:

@@ -173,11 +173,6 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
         if prompt.id in RESERVED["prompts"]:
             raise ConfigError(f"{places[prompt.id]}: the id {prompt.id!r} is a baseline's; rename it")
     wanted, engine = config.llm.prompts.get(category, "all"), _engine(config, entry)
-    if entry.answer == "sequence" and engine.engine == "openai":
-        raise ConfigError(
-            f"{where}: category {category!r} has answer: sequence, which engine openai cannot score: it shows one "
-            "token; leave it out and choose words that begin differently, or use engine transformers or vllm"
-        )
     chosen = []
     for number in known if wanted == "all" else wanted:
         if number not in known:

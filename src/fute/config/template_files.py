@@ -1,7 +1,7 @@
 """Prompts in the files of other tools: PromptSource's templates, and tasks of lm-evaluation-harness.
 
-Both write templates for jinja. They are parsed, not run: what is more than texts of the row and choices by number is
-refused, so that a template says the same here as there.
+Both write templates for jinja. One of words, texts of the row and choices by number is written in our form; another,
+with filters or conditions, stays jinja's, and is rendered by its sandbox.
 
 PromptSource (Bach et al., 2022): `templates: {uuid: !Template {name, jinja, answer_choices}}`; in `jinja`, `|||`
 separates the prompt from its answer, and `answer_choices` are words separated by `|||`, in the order of the labels.
@@ -11,9 +11,12 @@ order of the labels) and `description`, which stands before the text.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from fute.config.jinja_form import JinjaError, names_in
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -62,11 +65,23 @@ def _promptsource_template(key: str, value: Any, classes: Sequence[str]) -> dict
     prompt, separator, _ = value["jinja"].partition(BETWEEN)
     if not separator:
         raise TemplateError(f"{where}: has no {BETWEEN} between the prompt and the answer")
+    if _parses(value["jinja"]) and not _parses(prompt):
+        raise TemplateError(f"{where}: its {BETWEEN} stands inside a condition or loop; write the prompt outside of it")
     given = value.get("answer_choices")
     if given is not None and ("{{" in str(given) or "{%" in str(given)):
         raise TemplateError(f"{where}: its answer_choices depend on the row; only fixed words can be classes")
     choices = None if given is None else [word.strip() for word in str(given).split(BETWEEN)]
     return _entry(name, prompt, choices, classes, where)
+
+
+def _parses(jinja: str) -> bool:
+    from jinja2 import Environment, TemplateSyntaxError
+
+    try:
+        Environment(autoescape=False).parse(jinja)
+    except TemplateSyntaxError:
+        return False
+    return True
 
 
 def _harness_task(content: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -88,8 +103,16 @@ def _entry(name: str, jinja: str, choices: Sequence[str] | None, classes: Sequen
             f"{where}: has {len(choices)} choices ({', '.join(choices)}) for {len(classes)} classes "
             f"({', '.join(classes)}); they must be in the order of the classes"
         )
-    template = "".join(_pieces(jinja, choices or (), where)).strip()
+    template = _in_braces(jinja, choices or (), where)
     entry: dict[str, Any] = {"template": template}
+    if template is None:
+        # as a template of its own has them: in the order of the file
+        try:
+            names_in(jinja)
+        except JinjaError as error:
+            raise TemplateError(f"{where}: {error}") from None
+        given = f"{{% set answer_choices = {json.dumps(list(choices))} %}}" if choices is not None else ""
+        entry = {"template": f"{given}{jinja.strip()}", "form": "jinja"}
     if identifier := re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-."):
         entry["id"] = identifier
     if choices is not None:
@@ -101,8 +124,8 @@ def _entry(name: str, jinja: str, choices: Sequence[str] | None, classes: Sequen
     return entry
 
 
-def _pieces(jinja: str, choices: Sequence[str], where: str) -> Iterator[str]:
-    """Parts of our form of a jinja template: its words, the texts of the row in braces, and choices by number."""
+def _in_braces(jinja: str, choices: Sequence[str], where: str) -> str | None:
+    """Our form of a jinja template: its words, texts of the row in braces, choices by number. None if it has more."""
     from jinja2 import TemplateSyntaxError, nodes
     from jinja2.sandbox import SandboxedEnvironment
 
@@ -110,23 +133,17 @@ def _pieces(jinja: str, choices: Sequence[str], where: str) -> Iterator[str]:
         body = SandboxedEnvironment(autoescape=False).parse(jinja).body
     except TemplateSyntaxError as error:
         raise TemplateError(f"{where}: is no jinja template: {error.message} (line {error.lineno})") from None
-    for statement in body:
-        if not isinstance(statement, nodes.Output):
-            raise TemplateError(f"{where}: {_what(statement)} (line {statement.lineno}) {REFUSED}")
-        for node in statement.nodes:
-            if isinstance(node, nodes.TemplateData):
-                if "{" in node.data or "}" in node.data:
-                    raise TemplateError(f"{where}: has a single brace (line {node.lineno}), which no template may have")
-                yield node.data
-            elif isinstance(node, nodes.Name) and node.name != "answer_choices":
-                yield "{" + node.name + "}"
-            elif (number := _choice(node)) is not None and 0 <= number < len(choices):
-                yield choices[number]
-            else:
-                raise TemplateError(f"{where}: {_what(node)} (line {node.lineno}) {REFUSED}")
-
-
-REFUSED = "cannot be used: only texts of the row, as {{name}}, and answer_choices[0], [1], ... may stand in a template"
+    pieces = []
+    for node in (node for statement in body for node in getattr(statement, "nodes", (statement,))):
+        if isinstance(node, nodes.TemplateData) and not re.search("[{}]", node.data):
+            pieces.append(node.data)
+        elif isinstance(node, nodes.Name) and node.name != "answer_choices":
+            pieces.append("{" + node.name + "}")
+        elif (number := _choice(node)) is not None and 0 <= number < len(choices):
+            pieces.append(choices[number])
+        else:
+            return None
+    return "".join(pieces).strip()
 
 
 def _choice(node: nodes.Node) -> int | None:
@@ -138,15 +155,3 @@ def _choice(node: nodes.Node) -> int | None:
     if node.node.name != "answer_choices" or not isinstance(node.arg, nodes.Const):
         return None
     return node.arg.value if type(node.arg.value) is int else None
-
-
-def _what(node: nodes.Node) -> str:
-    """A node in words."""
-    from jinja2 import nodes
-
-    if isinstance(node, nodes.Filter):
-        return f"the filter {node.name!r}"
-    if isinstance(node, nodes.Name):
-        return f"the variable {node.name!r}"
-    names = {"If": "a condition", "For": "a loop", "Getitem": "a choice or part by number", "Getattr": "a part by name"}
-    return names.get(type(node).__name__, f"an expression ({type(node).__name__})")

@@ -15,6 +15,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,7 @@ def fetch_unsup(sources: UnsupSources, scripts: Iterable[str], folder: Path) -> 
     A file appears under its name when it is whole, so a run after one that was stopped fetches the rest. Raises
     FetchError if the hub cannot be read, OSError if the folder cannot be written.
     """
+    downloads_folder = folder / ".download"
     for name in scripts:
         source = sources.scripts.get(name, ScriptSource(missing="config/unsup.yaml does not name it"))
         if path := script_file(folder, name):
@@ -80,16 +82,17 @@ def fetch_unsup(sources: UnsupSources, scripts: Iterable[str], folder: Path) -> 
         if source.missing is not None:
             yield Script(name, "missing", why=source.missing)
             continue
-        downloads = folder / ".download" / name
+        downloads = downloads_folder / name
         downloads.mkdir(parents=True, exist_ok=True)
         try:
             lines, joined = _fetch(name, source, sources, downloads, folder / f"{name}.jsonl")
-        except _Absent as error:
+        except (_Absent, BadRow) as error:
             yield Script(name, "missing", why=str(error))
         else:
             yield Script(name, "fetched", lines, joined)
         shutil.rmtree(downloads, ignore_errors=True)
-    shutil.rmtree(folder / ".download", ignore_errors=True)
+    with suppress(OSError):  # another process may fetch there
+        downloads_folder.rmdir()
 
 
 def _fetch(name: str, source: ScriptSource, sources: UnsupSources, downloads: Path, path: Path) -> tuple[int, int]:
@@ -204,8 +207,6 @@ def _asked(repo: str, call: Callable[[], Asked]) -> Asked:
     for wait in (*WAITS, None):
         try:
             return call()
-        except OfflineModeIsEnabled:
-            raise FetchError("HF_HUB_OFFLINE is set: unset it, on a node with a network") from None
         except GatedRepoError:
             page = f"https://huggingface.co/datasets/{repo}"
             raise _Absent(f"{repo} is gated: accept its licence on {page}, and put a token into HF_TOKEN") from None
@@ -218,12 +219,15 @@ def _asked(repo: str, call: Callable[[], Asked]) -> Asked:
         except (OSError, httpx2.HTTPError) as error:
             if isinstance(error, OSError) and error.errno:
                 raise  # of this machine, as a full disk
-            cause = error if isinstance(error, HfHubHTTPError) else error.__cause__
+            cause = error.__cause__ or error
+            if isinstance(cause, OfflineModeIsEnabled):
+                raise FetchError("HF_HUB_OFFLINE is set: unset it, on a node with a network") from None
+            cause = error if isinstance(error, HfHubHTTPError) else cause
             status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
             if status is not None and status < 500 and status not in BUSY:
                 raise _Absent(f"the hub refuses {repo} (status {status})") from None
             if status is None or wait is None:
-                what = f"status {status}" if status else type(cause or error).__name__
+                what = f"status {status}" if status else type(cause).__name__
                 raise FetchError(
                     f"the hub does not give {repo} ({what}): run this again, on a node with a network, or set "
                     "HF_ENDPOINT to a mirror; what was fetched is kept"

@@ -6,11 +6,12 @@ second to import, too long for planning.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+from datasets import Dataset, load_dataset
 from datasets import config as settings
-from datasets import load_dataset
 from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi
 
@@ -18,6 +19,8 @@ from fute.data.hub_patience import patiently
 from fute.data.rows import SourceError
 
 OFFLINE = "check the name and the connection, or use source: files with a local folder"
+BLOCK = 500
+"""Rows that are in memory at a time."""
 
 
 def resolve_revision(repo: str, branch: str | None = None) -> str:
@@ -30,11 +33,11 @@ def resolve_revision(repo: str, branch: str | None = None) -> str:
 
 def load_split(
     repo: str, config: str | None, split: str, revision: str | None, columns: list[str], folder: str | None = None
-) -> list[dict[str, Any]]:
-    """Load the rows of one split, with these columns alone.
+) -> Iterator[dict[str, Any]]:
+    """Load one split, and give its rows with these columns alone. The split is mapped from disk, not held in memory.
 
     revision: commit of the repository; None only for a local folder. folder: the only folder that is read.
-    Raises SourceError if the repository, the split or a column does not exist.
+    Raises SourceError at once if the repository, the split or a column does not exist.
     """
     # with one cache for all revisions, `datasets` would read another one from there while the hub gives no answer
     cache = str(settings.HF_DATASETS_CACHE / revision) if revision else None
@@ -53,4 +56,9 @@ def load_split(
             f"{repo}, split {split}: has no column {missing[0]!r}, only {', '.join(dataset.column_names)}; "
             "correct fields and label_field in the dataset registry"
         )
-    return dataset.select_columns(columns).to_list()
+    return _rows(dataset.select_columns(columns))
+
+
+def _rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(dataset), BLOCK):
+        yield from dataset.select(range(start, min(start + BLOCK, len(dataset)))).to_list()

@@ -28,13 +28,15 @@ def normalise_test(
     run_lock: lock of the run, whose commit of a repository is read; a file that is not there names none.
     """
     folder = Path(own.get(settings.dataset, root))
-    result, record = normalised(settings, folder, revision=pinned_dataset(run_lock, settings.dataset))
+    revision = pinned_dataset(run_lock, settings.dataset)
+    test.parent.mkdir(parents=True, exist_ok=True)
+    result, record = normalised(settings, folder, revision=revision, scratch=test.parent)
     check_planned(source, record, settings.dataset)
     with Step(
         __name__, settings=settings.model_dump(), external=external_files(source),
         seeds={"sample": settings.seed},
     ) as step:  # fmt: skip
-        step.jsonl(test, [row.to_json() for row in result.rows["test"]])
+        step.jsonl(test, (row.to_json() for row in result.rows["test"]))
         step.json(lock, record)
     by_class = ", ".join(f"{count} {name}" for name, count in result.counts["test"]["classes"].items())
     shown = f" ({by_class})" if settings.entry.task == "classification" else ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fute.artifacts import Step, canonical_json, read_jsonl
+from fute.artifacts import Step, canonical_json, iterate_jsonl
 from fute.data.rows import Row, SourceError
 from fute.data.sources import check_planned, external_files
 from fute.data.splits import DROPPED, SplitSettings, exclusion_keys, normalised, size_warnings
@@ -24,10 +24,12 @@ def normalise_train(
     source: identity of the files when the run was planned. Raises SourceError if the source has changed since then, or
     since the evaluation rows were read.
     """
-    evaluated = (Row.from_json(obj, str(path)) for path in exclude for obj in read_jsonl(path))
+    evaluated = (Row.from_json(obj, str(path)) for path in exclude for obj in iterate_jsonl(path))
     keys = exclusion_keys(settings.dataset, settings.entry, evaluated)
     recorded = json.loads(lock.read_text(encoding="utf8"))
-    result, current = normalised(settings, Path(own.get(settings.dataset, root)), keys, recorded.get("revision"))
+    folder = Path(own.get(settings.dataset, root))
+    train.parent.mkdir(parents=True, exist_ok=True)
+    result, current = normalised(settings, folder, keys, recorded.get("revision"), scratch=train.parent)
     check_planned(source, current, settings.dataset)
     if canonical_json(current) != canonical_json(recorded):
         raise SourceError(f"{settings.dataset}: the source is not what {lock} says; delete that file and run again")
@@ -35,8 +37,8 @@ def normalise_train(
         __name__, settings=settings.model_dump(), inputs=[*exclude, lock],
         external=external_files(source), seeds={"sample": settings.seed},
     ) as step:  # fmt: skip
-        step.jsonl(train, [row.to_json() for row in result.rows["train"]])
-        step.jsonl(dev, [row.to_json() for row in result.rows["dev"]])
+        step.jsonl(train, (row.to_json() for row in result.rows["train"]))
+        step.jsonl(dev, (row.to_json() for row in result.rows["dev"]))
         step.json(counts, result.counts)
     print(f"{settings.dataset}: {len(result.rows['train'])} training rows, {len(result.rows['dev'])} held out")
     for name, why in DROPPED.items():

@@ -7,11 +7,12 @@ hub      a dataset repository or its snapshot    through `fute.data.hub`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fute.artifacts import content_key, sha256_file
+from fute.artifacts import ContentKey, sha256_file
 from fute.config.datasets import DatasetSettings, FilesSettings, HubSettings, Source
 from fute.data.readers import form_of
 from fute.data.rows import SourceError
@@ -33,11 +34,12 @@ class RawRow(NamedTuple):
 class RawSplits(NamedTuple):
     """Raw rows, the fields that train must not share with test, the lock of the files read, and the source.
 
-    If a dataset has no split to evaluate on, `train` holds all rows and `test` none.
+    If a dataset has no split to evaluate on, `train` holds all rows and `test` none. Rows are read from their files
+    one by one, once. The lock is whole when all have been read: what it says of a split comes after its last row.
     """
 
-    train: list[RawRow]
-    test: list[RawRow]
+    train: Iterable[RawRow]
+    test: Iterable[RawRow]
     drop_shared: tuple[str, ...]
     lock: dict[str, Any]
     source: Source
@@ -46,29 +48,36 @@ class RawSplits(NamedTuple):
 def load_dataset_rows(
     dataset_id: str, settings: DatasetSettings, *, source: Source, root: Path | None, revision: str | None = None
 ) -> RawSplits:
-    """Read the raw rows of a dataset, and make the lock of the files that were read.
+    """Open the raw rows of a dataset, and make the lock of the files that are read.
 
     root      folder of source `files`; the lock's paths are relative to it. Other sources ignore it
     revision  hub: the commit to read, from an earlier lock; None: the entry's, or the default branch
     lock      files: path, split, sha256, bytes, rows of each file. hub: repo, config, the resolved revision (for a
               snapshot folder its files instead), and a fingerprint and row count of each split
-    Raises SourceError for a file, split or repository that is missing, BadRow for a file that is not JSON lines.
+    Raises SourceError for a file, split or repository that is missing; its rows raise BadRow where they are not JSON.
     """
     if source == "hub":
         if revision is not None and settings.hub is not None:
             pinned = settings.hub.model_copy(update={"revision": revision})
             settings = settings.model_copy(update={"hub": pinned})
         return _load_hub(dataset_id, settings)
-    rows: dict[str, list[RawRow]] = {"train": [], "test": [], "both": []}
-    locked = []
+    rows: dict[str, list[Iterator[RawRow]]] = {"train": [], "test": [], "both": []}
+    locked: list[dict[str, Any]] = []
     base = _folder_root(dataset_id, settings, source, root)
     for part, split, path in _raw_files(dataset_id, settings, source, base):
-        objects = [value for _, value in read_table_rows(path)]
-        rows[part] += [RawRow(str(path), split, index, value) for index, value in enumerate(objects)]
-        locked.append({"split": split, "rows": len(objects)} | locks_of([path], base, hashes_now)[0])
+        locked.append({"split": split})
+        rows[part].append(_rows_of_file(path, base, locked[-1]))
     drop_shared = settings.files.drop_shared if source == "files" else ()
     lock = {"source": source, "files": locked}
-    return RawSplits(rows["both"] or rows["train"], rows["test"], drop_shared, lock, source)
+    return RawSplits(chain(*rows["both"], *rows["train"]), chain(*rows["test"]), drop_shared, lock, source)
+
+
+def _rows_of_file(path: Path, base: Path, lock: dict[str, Any]) -> Iterator[RawRow]:
+    """Rows of a file; after the last one, their number and the file's hash are added to its lock."""
+    rows = 0
+    for rows, (_, value) in enumerate(read_table_rows(path), start=1):
+        yield RawRow(str(path), lock["split"], rows - 1, value)
+    lock |= {"rows": rows} | locks_of([path], base, hashes_now)[0]
 
 
 def source_identity(dataset_id: str, settings: DatasetSettings, source: Source, root: Path | None) -> dict[str, Any]:
@@ -195,16 +204,29 @@ def _load_hub(dataset_id: str, settings: DatasetSettings) -> RawSplits:
     splits = hub.splits or settings.splits
     column_of = {name: column for column, name in hub.rename.items()}
     columns = {column_of.get(name, name): name for name in form_of(settings, "hub").columns}
-    rows: dict[str, list[RawRow]] = {"train": [], "test": [], "both": []}
+    rows: dict[str, list[Iterator[RawRow]]] = {"train": [], "test": [], "both": []}
     lock["splits"] = []
     for part, names in splits.parts:
         for split in names:
             loaded = load_split(hub.repo, hub.config, split, revision, list(columns), hub.folder)
-            objects = [{columns[column]: value for column, value in row.items()} for row in loaded]
-            origin = f"{lock['repo']}, split {split}"
-            rows[part] += [RawRow(origin, split, index, value) for index, value in enumerate(objects)]
-            lock["splits"].append({"split": split, "rows": len(objects), "fingerprint": content_key(objects)})
-    return RawSplits(rows["both"] or rows["train"], rows["test"], (), lock, "hub")
+            lock["splits"].append({"split": split})
+            rows[part].append(_rows_of_split(loaded, columns, f"{lock['repo']}, split {split}", lock["splits"][-1]))
+    return RawSplits(chain(*rows["both"], *rows["train"]), chain(*rows["test"]), (), lock, "hub")
+
+
+def _rows_of_split(
+    loaded: Iterable[dict[str, Any]], columns: Mapping[str, str], origin: str, lock: dict[str, Any]
+) -> Iterator[RawRow]:
+    """Rows of a hub split; after the last one, their number and their common hash are added to its lock.
+
+    columns: column -> its name in the entry.
+    """
+    rows, content = 0, ContentKey()
+    for rows, row in enumerate(loaded, start=1):
+        values = {columns[column]: value for column, value in row.items()}
+        content.add(values)
+        yield RawRow(origin, lock["split"], rows - 1, values)
+    lock |= {"rows": rows, "fingerprint": content.hexdigest()}
 
 
 def external_files(source: dict[str, Any]) -> dict[str, str]:

@@ -5,10 +5,11 @@ Texts lose outer whitespace (in GLUE's SST-2 they end in a blank) and are otherw
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -21,6 +22,7 @@ from fute.data.readers import Form, form_of
 from fute.data.rows import BadRow, Row, SourceError, at, overlap_key
 from fute.data.sources import RawRow, RawSplits, load_dataset_rows
 from fute.data.squad_form import YES_NO
+from fute.data.stored_rows import StoredRows
 from fute.data.text2text import UNANSWERABLE, answer_target, number_target
 
 MAX_TWINS = 0.1
@@ -38,7 +40,7 @@ DROPPED = {
 class Normalised(NamedTuple):
     """Rows of the splits train, dev and test, and for each split counts of the rows kept and dropped."""
 
-    rows: dict[str, list[Row]]
+    rows: dict[str, Sequence[Row]]
     counts: dict[str, dict[str, Any]]
 
 
@@ -52,8 +54,11 @@ def normalise(
     dev_share: float = 0.1,
     seed: int = 42,
     exclude: AbstractSet[str] = frozenset(),
+    scratch: Path | None = None,
 ) -> Normalised:
     """Make the rows of train, dev and test with canonical target strings.
+
+    The rows are not held in memory but in a nameless file in the folder `scratch` (None: the system's own for that).
 
     test  the first `test_rows` (None: the entry's sample; all if there are fewer) of the row indices shuffled by
           Random(seed), then sorted, as in the authors' code. A dataset without a split for it first gives
@@ -68,23 +73,25 @@ def normalise(
     split, or no row is left.
     """
     form = form_of(settings, raw.source)
-    train, train_counts = _labelled(dataset_id, settings, form, raw.train, "train", seed)
+    train, train_counts = _labelled(dataset_id, settings, form, raw.train, "train", seed, scratch)
     if settings.heldout_share is None:
-        test, test_counts = _labelled(dataset_id, settings, form, raw.test, "test", seed)
+        test, test_counts = _labelled(dataset_id, settings, form, raw.test, "test", seed, scratch)
     else:
         test, train = _sample(train, round(settings.heldout_share * len(train)), seed)
         test_counts = {"held_out_of_train": len(test)}
     if raw.drop_shared:
         positions = [settings.fields.index(field) for field in raw.drop_shared]
-        in_test = {i: {overlap_key([row.segments[i]]) for row in test} for i in positions}
+        in_test = {i: {_digest([row.segments[i]]) for row in test} for i in positions}
         train = _drop(
             train,
-            lambda row: any(overlap_key([row.segments[i]]) in texts for i, texts in in_test.items()),
+            lambda row: any(_digest([row.segments[i]]) in texts for i, texts in in_test.items()),
             train_counts,
             "shares_field_with_test",
         )
     train = _drop_twins(dataset_id, train, test, train_counts)
-    train = _drop(train, lambda row: exclusion_key(settings, row) in exclude, train_counts, "excluded")
+    train = _drop(
+        train, lambda row: bool(exclude) and exclusion_key(settings, row) in exclude, train_counts, "excluded"
+    )
 
     wanted = settings.sample if test_rows is None else test_rows
     test, _ = _sample(test, len(test) if wanted is None else wanted, seed)
@@ -126,14 +133,21 @@ def size_warnings(settings: DatasetSettings, counts: dict[str, dict[str, Any]]) 
 
 
 def _labelled(
-    dataset_id: str, settings: DatasetSettings, form: Form, raw: list[RawRow], part: str, seed: int
-) -> tuple[list[Row], dict[str, Any]]:
+    dataset_id: str,
+    settings: DatasetSettings,
+    form: Form,
+    raw: Iterable[RawRow],
+    part: str,
+    seed: int,
+    scratch: Path | None,
+) -> tuple[StoredRows, dict[str, Any]]:
     """Usable rows of a part, with counts of all rows read; a raw row may hold several questions."""
-    rows: list[Row] = []
+    rows = StoredRows(scratch)
     skipped: Counter[str] = Counter()
     unusable: list[BadRow] = []
-    read = unlabelled = 0
-    for item in raw:
+    raw_rows = read = unlabelled = 0
+    waiting = iter(raw)
+    for raw_rows, item in enumerate(waiting, start=1):
         where = at(item.origin, item.index + 1)
         name = f"{dataset_id}/{item.split}/{item.index}"
         examples = enumerate(form.read(Raw(item.values, where, settings, random.Random(f"{seed}/{name}"))))
@@ -153,9 +167,10 @@ def _labelled(
         except BadRow as error:
             unusable.append(error)
             if len(unusable) > settings.max_unusable.rows:
+                raw_rows += sum(1 for _ in waiting)
                 break
-    if not settings.max_unusable.allows(len(unusable), len(raw)):
-        _refuse(dataset_id, settings, part, unusable, len(raw))
+    if not settings.max_unusable.allows(len(unusable), raw_rows):
+        _refuse(dataset_id, settings, part, unusable, raw_rows)
     if unlabelled > settings.max_unlabelled * read:
         raise SourceError(
             f"{dataset_id}, split {part}: {unlabelled} of {read} rows are unlabelled, more than "
@@ -212,7 +227,7 @@ def _row(dataset_id: str, settings: DatasetSettings, row_id: str, example: Examp
     return Row(row_id, example.segments, name)
 
 
-def _class_counts(settings: DatasetSettings, rows: list[Row]) -> dict[str, int]:
+def _class_counts(settings: DatasetSettings, rows: Iterable[Row]) -> dict[str, int]:
     """Number of rows per class; per number that occurs; or of spans, yes, no and unanswerable questions."""
     if settings.task == "span":
         rows_of = Counter(_answer_kind(row) for row in rows)
@@ -228,25 +243,34 @@ def _answer_kind(row: Row) -> str:
     return first.text if first in YES_NO.values() and row.segments[1].startswith("[aug]") else "span"
 
 
-def _drop(rows: list[Row], unwanted: Callable[[Row], bool], counts: dict[str, Any], reason: str) -> list[Row]:
-    kept = [row for row in rows if not unwanted(row)]
+def _drop(rows: StoredRows, unwanted: Callable[[Row], bool], counts: dict[str, Any], reason: str) -> StoredRows:
+    kept = rows.take(position for position, row in enumerate(rows) if not unwanted(row))
     counts[reason] = len(rows) - len(kept)
     return kept
 
 
-def _drop_twins(dataset_id: str, train: list[Row], test: list[Row], counts: dict[str, Any]) -> list[Row]:
+def _drop_twins(dataset_id: str, train: StoredRows, test: StoredRows, counts: dict[str, Any]) -> StoredRows:
     """Training rows without the texts of the test split; SourceError if those are over 10 % of them."""
-    own_test = {overlap_key(row.segments): row for row in reversed(test)}
-    twins = {row.id: own_test[key] for row in train if (key := overlap_key(row.segments)) in own_test}
+    own_test: dict[bytes, int] = {}
+    for position, row in enumerate(test):
+        own_test.setdefault(_digest(row.segments), position)
+    twins = {
+        position: own_test[key] for position, row in enumerate(train) if (key := _digest(row.segments)) in own_test
+    }
     if len(twins) > MAX_TWINS * len(train):
-        named = [
-            f"{row.id} {_start(row)} is {twins[row.id].id} {_start(twins[row.id])}" for row in train if row.id in twins
-        ]
+        first = [(train[position], test[twin]) for position, twin in list(twins.items())[:TWINS_NAMED]]
+        named = "; ".join(f"{row.id} {_start(row)} is {twin.id} {_start(twin)}" for row, twin in first)
         raise SourceError(
             f"{dataset_id}: {len(twins)} of {len(train)} training rows hold a text of the test split, more than "
-            f"{MAX_TWINS:.0%}: {'; '.join(named[:TWINS_NAMED])}; remove the copies from one of the two splits"
+            f"{MAX_TWINS:.0%}: {named}; remove the copies from one of the two splits"
         )
-    return _drop(train, lambda row: row.id in twins, counts, "in_own_test")
+    counts["in_own_test"] = len(twins)
+    return train.take(position for position in range(len(train)) if position not in twins)
+
+
+def _digest(segments: Iterable[str]) -> bytes:
+    """Short stand-in for `overlap_key`, since the keys of a whole split are as large as its texts."""
+    return hashlib.blake2b(overlap_key(segments).encode(), digest_size=16).digest()
 
 
 def _start(row: Row) -> str:
@@ -254,11 +278,11 @@ def _start(row: Row) -> str:
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
-def _sample(rows: list[Row], size: int, seed: int) -> tuple[list[Row], list[Row]]:
+def _sample(rows: StoredRows, size: int, seed: int) -> tuple[StoredRows, StoredRows]:
     """Draw `size` rows by Random(seed); return (these rows, the others), both in the original order."""
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
-    return [rows[i] for i in sorted(order[:size])], [rows[i] for i in sorted(order[size:])]
+    return rows.take(sorted(order[:size])), rows.take(sorted(order[size:]))
 
 
 class SplitSettings(BaseModel):
@@ -276,11 +300,16 @@ class SplitSettings(BaseModel):
 
 
 def normalised(
-    settings: SplitSettings, root: Path, exclude: frozenset[str] = frozenset(), revision: str | None = None
+    settings: SplitSettings,
+    root: Path,
+    exclude: frozenset[str] = frozenset(),
+    revision: str | None = None,
+    scratch: Path | None = None,
 ) -> tuple[Normalised, dict[str, Any]]:
     """Rows of every split, and the lock of the files that were read.
 
     exclude: normalised texts that no training row may hold. revision: of a repository, taken from an earlier lock.
+    scratch: folder with room for the texts of all splits (None: the system's temporary folder).
     """
     raw = load_dataset_rows(settings.dataset, settings.entry, source=settings.source, root=root, revision=revision)
     result = normalise(
@@ -292,5 +321,6 @@ def normalised(
         dev_share=settings.dev_share,
         seed=settings.seed,
         exclude=exclude,
+        scratch=scratch,
     )
     return result, raw.lock

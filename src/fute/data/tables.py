@@ -6,14 +6,17 @@ No cell is guessed to be missing or a number: in CSV and TSV "NA", "null", "None
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fute.csv_files import TableError, read_rows
 from fute.data.rows import BadRow, SourceError, at, read_raw_jsonl
 
 RawObjects = Iterator[tuple[int, dict[str, Any]]]
+CHUNK, BLOCK = 1 << 20, 500
+"""Characters or bytes, and rows, that are read at a time: a file may be larger than memory."""
 
 
 def _separated(separator: str) -> Callable[[Path], RawObjects]:
@@ -28,18 +31,82 @@ def _separated(separator: str) -> Callable[[Path], RawObjects]:
 
 def _json(path: Path) -> RawObjects:
     """Rows of a JSON file that is one list of objects."""
+    number = 0
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: is not JSON ({error}); correct it, or name JSON lines `.jsonl`") from None
+        with path.open(encoding="utf-8-sig") as stream:
+            for number, value in enumerate(_items(_Unparsed(stream), path), start=1):
+                if not isinstance(value, dict):
+                    problem = f"is a {type(value).__name__}, not an object"
+                    raise BadRow(at(path, number), None, problem, "correct the row")
+                yield number, value
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); give read access") from None
-    if not isinstance(values, list):
-        raise SourceError(f"{path}: holds a {type(values).__name__}, not a list of objects; save the rows alone")
-    for number, value in enumerate(values, start=1):
-        if not isinstance(value, dict):
-            raise BadRow(at(path, number), None, f"is a {type(value).__name__}, not an object", "correct the row")
-        yield number, value
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        why = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise SourceError(
+            f"{path}: is not JSON ({why}, after row {number}); correct it, or name JSON lines `.jsonl`"
+        ) from None
+
+
+class _Unparsed:
+    """The part of a JSON file that is not parsed yet; at most some values of it are in memory."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._text, self._at = stream, "", 0
+
+    def symbol(self) -> str:
+        """Next character that is not blank, which stays unparsed; "" at the end."""
+        while True:
+            self._at = _BLANK.match(self._text, self._at).end()
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def skip(self, symbols: str) -> str:
+        """Pass over the next character that is not blank. Raises JSONDecodeError if it is none of `symbols`."""
+        symbol = self.symbol()
+        if not symbol or symbol not in symbols:
+            raise json.JSONDecodeError(f"{symbol!r} in place of one of {symbols}", self._text, self._at)
+        self._at += 1
+        return symbol
+
+    def value(self) -> Any:
+        """Parse the next value."""
+        self.symbol()
+        while True:
+            try:
+                value, self._at = _DECODER.raw_decode(self._text, self._at)
+                return value
+            except json.JSONDecodeError:
+                if not self._more():
+                    raise
+
+    def _more(self) -> bool:
+        """Read on: as much again as could not be parsed, so that a long value is not parsed too often."""
+        more = self._stream.read(max(CHUNK, len(self._text) - self._at))
+        self._text, self._at = self._text[self._at :] + more, 0
+        return bool(more)
+
+
+_DECODER = json.JSONDecoder()
+_BLANK = re.compile(r"[ \t\n\r]*")
+
+
+def _items(text: _Unparsed, path: Path) -> Iterator[Any]:
+    """Items of a list, each as soon as it is read. Raises SourceError for another value."""
+    if text.symbol() != "[":
+        kind = type(text.value()).__name__
+        raise SourceError(f"{path}: holds a {kind}, not a list of objects; save the rows alone")
+    text.skip("[")
+    if text.symbol() == "]":
+        text.skip("]")
+    else:
+        yield text.value()
+        while text.skip(",]") == ",":
+            yield text.value()
+    if text.symbol():
+        raise json.JSONDecodeError("more text after the list", "", 0)
 
 
 def _parquet(path: Path) -> RawObjects:
@@ -47,10 +114,11 @@ def _parquet(path: Path) -> RawObjects:
     from pyarrow.lib import ArrowException
 
     try:
-        rows = parquet.read_table(path).to_pylist()
+        with parquet.ParquetFile(path, buffer_size=CHUNK) as file:
+            batches = file.iter_batches(batch_size=BLOCK)
+            yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
     except (ArrowException, OSError) as error:
         raise SourceError(f"{path}: is no Parquet file that can be read ({error}); save it again") from None
-    yield from enumerate(rows, start=1)
 
 
 READERS: dict[str, Callable[[Path], RawObjects]] = {

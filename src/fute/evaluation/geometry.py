@@ -118,6 +118,8 @@ def label_shared_by_strings(labels: ArrayLike, groups: ArrayLike, strings: Array
     return chances
 
 
+ALIKE = 1e-12
+"""Unit vectors whose entries differ by less point the same way."""
 TSNE_VECTORS = 4
 """With fewer vectors the perplexity, a number of neighbours, is below 1."""
 
@@ -127,7 +129,7 @@ class Projection:
     """Two-dimensional views of n vectors.
 
     tsne: (n, 2); NaN for fewer than 4 vectors. pca: (n, 2). explained: shares of variance of the two principal
-    components, in [0, 1].
+    components, in [0, 1]. All NaN for fewer than two different vectors.
     """
 
     tsne: NDArray[np.float64]
@@ -136,8 +138,11 @@ class Projection:
 
 
 def project(vectors: ArrayLike, seed: int = 42) -> Projection:
-    """Both maps of vectors (n, d), n >= 2; the t-SNE map is NaN for fewer than 4."""
+    """Both maps of vectors (n, d): t-SNE's is NaN for fewer than 4 of them, both for fewer than two different ones."""
     unit = _unit(vectors)
+    if len(unit) < 2 or np.ptp(unit, axis=0).max() < ALIKE:
+        nowhere = np.full((len(unit), 2), np.nan)
+        return Projection(nowhere, nowhere, (float("nan"), float("nan")))
     total = float(((unit - unit.mean(axis=0)) ** 2).sum())
     flat = pca2(vectors)
     shares = (flat**2).sum(axis=0) / total
@@ -154,7 +159,7 @@ def tsne(vectors: ArrayLike, seed: int = 42, perplexity: float | None = None) ->
     unit = _unit(vectors)
     if len(unit) < TSNE_VECTORS:
         raise ValueError(f"t-SNE needs at least {TSNE_VECTORS} vectors, got {len(unit)}")
-    if np.ptp(unit, axis=0).max() < 1e-12:
+    if np.ptp(unit, axis=0).max() < ALIKE:
         raise ValueError("all vectors point the same way, so there is nothing to map")
     from sklearn.manifold import TSNE
 

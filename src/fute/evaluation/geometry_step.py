@@ -15,6 +15,7 @@ from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space, load
 from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
 
 NEIGHBOURS = 5
+PLACES = ("tsne_x", "tsne_y", "pca_x", "pca_y")
 
 
 class GeometrySettings(BaseModel):
@@ -86,7 +87,8 @@ def locate_all(
 
     describe: columns for the id of an MTE's task (a prompt or a dataset). statistics: rows for the vectors (n, d) and
     the points (n rows) of one method and view. View `raw` uses the vectors unchanged; `centred` subtracts TuPaTE's
-    shared start. Raises ValueError for a file that is not an MTE of the run.
+    shared start. MTEs without a vector are left out; a single one has NaN coordinates and no statistics. Raises
+    ValueError for a file that is not an MTE of the run.
     """
     groups: dict[str, list[tuple[str, str, Path]]] = {}
     mte = paths.pattern(paths.mte)
@@ -101,25 +103,29 @@ def locate_all(
         # a point has a place only if it has a vector
         members = [member for member, each in zip(members, loaded, strict=True) if "no_vector" not in each.meta]
         embeddings = [each for each in loaded if "no_vector" not in each.meta]
+        if not embeddings:
+            continue
         if method == LABELCOV:
             embeddings = in_one_space(embeddings)
         points = pd.DataFrame([{"method": method, "model": model, **describe(task)} for model, task, _ in members])
         for view in ("raw", "centred") if embeddings[0].init is not None else ("raw",):
             vectors = _matrix(embeddings, view == "centred").astype(np.float64)
             projection = project(vectors, seed=seed)
-            places = {
-                "tsne_x": projection.tsne[:, 0],
-                "tsne_y": projection.tsne[:, 1],
-                "pca_x": projection.pca[:, 0],
-                "pca_y": projection.pca[:, 1],
-            }
+            places = dict(zip(PLACES, (*projection.tsne.T, *projection.pca.T), strict=True))
             located.append(points.assign(view=view, **places))
-            rows = statistics(vectors, points) + [
-                statistic(f"PCA share of variance, axis {axis}", share, unit="variance")
+            rows = (statistics(vectors, points) if len(points) > 1 else []) + [
+                statistic(
+                    f"PCA share of variance, axis {axis}",
+                    share,
+                    "fewer than two different vectors" if np.isnan(share) else "",
+                    unit="variance",
+                )
                 for axis, share in enumerate(projection.explained, start=1)
             ]
             numbers += [{"method": method, "view": view} | row for row in rows]
-    return pd.concat(located, ignore_index=True), pd.DataFrame(numbers)
+    nowhere = pd.DataFrame(columns=["method", "model", *describe(next(iter(groups.values()))[0][1]), "view", *PLACES])
+    points = pd.concat(located, ignore_index=True) if located else nowhere
+    return points, pd.DataFrame(numbers, columns=["method", "view", *statistic("", np.nan)])
 
 
 def geometry(settings: GeometrySettings, *, files: Sequence[Path], statistics: Path, coordinates: Path) -> None:

@@ -7,16 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fute.config.categories import FEWEST, MOST
 from fute.config.datasets import WHOLE
 from fute.data.rows import BadRow, SourceError, overlap_key, read_lines
 from fute.data.tables import READERS, read_table_rows
 
+if TYPE_CHECKING:
+    from fute.front.datasets_library import Splits
+
 TEXT_NAMES = ("text", "review", "sentence", "content", "body", "message", "comment", "question", "utterance", "tweet")
 LABEL_NAMES = ("label", "class", "category", "target", "stars", "rating", "sentiment", "intent", "score", "y")
 """Names of columns by which texts and labels are found where they are not given."""
+
+SAVED = ("dataset_info.json", "dataset_dict.json")
+"""Files of which a saved dataset has one: the first of a `Dataset`, the second of a `DatasetDict`."""
 
 
 class FrontError(ValueError):
@@ -25,17 +31,28 @@ class FrontError(ValueError):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one file. columns: all names, in the order of the file."""
+    """Rows of one file, or of one split of a dataset.
+
+    path: of the file; for a split, what names it in messages. columns: all names, in the order of the file. classes: of
+    a column whose classes are named in the order of their numbers; its cells are such names.
+    """
 
     path: Path
     rows: list[dict[str, Any]]
     columns: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_table(path: Path) -> Table:
-    """Read a table. Raises FrontError for a file that is none, and for one without rows."""
+    """Read a table, or a saved dataset of one split. Raises FrontError for what is neither, or has no rows."""
     if path.is_dir():
-        raise FrontError(f"{path}: is a folder; name a file in it")
+        splits = read_saved(path)
+        if len(splits) > 1:
+            named = " or ".join(str(path / name) for name in splits)
+            raise FrontError(f"{path}: has several splits; name the folder of one: {named}")
+        from fute.front.datasets_library import table
+
+        return table(path, *splits.values())
     if not path.exists():
         raise FrontError(f"{path}: there is no such file; correct the path")
     if not any(path.name.endswith(ending) for ending in READERS):
@@ -55,6 +72,18 @@ def read_table(path: Path) -> Table:
     if len(names) == 1 and (marks := [mark for mark in ";|" if mark in names[0]]):
         raise FrontError(f"{path}: has one column, {names[0]!r}, with {marks[0]!r} in it; save it with commas")
     return Table(path, rows, names)
+
+
+def read_saved(folder: Path) -> Splits:
+    """The splits of a dataset that the library `datasets` saved. Raises FrontError for a folder that is none."""
+    if not any((folder / name).is_file() for name in SAVED):
+        raise FrontError(
+            f"{folder}: is a folder without dataset_info.json or dataset_dict.json, so no saved dataset; name a file "
+            "in it, or save the dataset by save_to_disk"
+        )
+    from fute.front.datasets_library import saved_splits
+
+    return saved_splits(folder)
 
 
 def text_columns(table: Table, given: Sequence[str], label: str | None) -> tuple[str, ...]:
@@ -133,7 +162,10 @@ def label_text(value: Any) -> str:
 
 
 def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
-    """All classes, numbers in their order, others in that of the alphabet. Raises FrontError for too few or many."""
+    """All classes, in the order that the data state, else numbers in their order and others in that of the alphabet.
+
+    Raises FrontError for too few or too many.
+    """
     tables = list(tables)
     counts = Counter(label_text(row.get(label)) for table in tables for row in table.rows)
     counts.pop("", None)
@@ -148,6 +180,9 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
             f"{where}: has {len(counts)} different labels ({seldom} ...), and a task has at most {MOST} classes; name "
             "the column of classes by --label, or join some"
         )
+    stated = dict.fromkeys(label_text(name) for table in tables for name in table.classes.get(label, ()))
+    if set(counts) <= set(stated):
+        return tuple(name for name in stated if name in counts)
     if all(WHOLE.fullmatch(name) for name in counts):
         return tuple(sorted(counts, key=int))
     return tuple(sorted(counts))

@@ -2,70 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
-from fute.config.datasets import DatasetSettings
+from fute.config.jinja_form import JinjaError
 from fute.config.models import ModelEntry
-from fute.config.prompts import PromptError, prompt_list, user_message
+from fute.config.prompts import PromptError, prompt_list, template_names, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
-from fute.data.rows import BadRow, SourceError
-from fute.data.splits import Normalised, SplitSettings, normalised
-from fute.data.tables import READERS
-from fute.front.look import (
-    FrontError,
-    Look,
-    Table,
-    classes_of,
-    columns,
-    label_text,
-    look,
-    raw_labels,
-    read_table,
-    read_unlabelled,
-)
-from fute.front.places import PROJECT, RUN_FILE, START, snakefile_folder
+from fute.front.look import FrontError, read_unlabelled
+from fute.front.own_data import Data, read_data
+from fute.front.places import OWN_TEXTS, PROJECT, RUN_FILE, START, snakefile_folder
 from fute.front.run_yaml import LIMIT, TEST_ROWS, run_yaml
+from fute.front.wanted import REPO, Wanted
 
-HELDOUT = 0.2
-"""Share of a single file's rows that is drawn to check on."""
-FEW_ROWS = 64
 FEWEST_TEXTS = 16
-OWN_TEXTS = "unlabelled.jsonl"
+FEWEST_MODELS = 4
+"""Of so many, the right order is found by chance less often than 5 times in 100."""
 SECOND = "mini-topics"
 """A dataset that ships with the project, because the section `lm` asks for two."""
-ANY = {"share": 0.999, "rows": 10**9}
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What `fute new` is asked for; options as on the command line.
-
-    folder: of the run, whose last name is the run's. test: a second file, to check on. texts, label: columns. prompts:
-    file of prompts, with `model`, or None. models: to start from, in place of prompts. server: address of an
-    OpenAI-compatible server that has `model`.
-    """
-
-    folder: Path
-    data: Path
-    test: Path | None = None
-    texts: tuple[str, ...] = ()
-    label: str | None = None
-    prompts: Path | None = None
-    model: str | None = None
-    models: tuple[str, ...] = ()
-    unlabelled: Path | None = None
-    server: str | None = None
-    score: str = "first_token"
 
 
 def new_run(wanted: Wanted) -> None:
@@ -76,9 +39,24 @@ def new_run(wanted: Wanted) -> None:
     models = [_model(text, known, wanted) for text in (wanted.models or (wanted.model,)) if text]
     if twice := [one for number, (one, _) in enumerate(models) if one in [other for other, _ in models[:number]]]:
         raise FrontError(f"--models: {twice[0]!r} is named twice, or two folders have this name; rename one")
-    data = _read_data(wanted)
-    templates = _templates(wanted.prompts, data.classes) if wanted.prompts else []
-    segments = _segments(wanted.prompts, data.texts, templates) if wanted.prompts else []
+    folder = wanted.folder.absolute()
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    try:
+        lines = _made(wanted, name, models, temporary)
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for line in lines:
+        print(line)
+    print(f"{wanted.folder / RUN_FILE}: written; next: fute run {wanted.folder}")
+
+
+def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] | None]], folder: Path) -> list[str]:
+    """Write the files of a run into a folder that is not yet its own; return what to say of it. Raises FrontError."""
+    data = read_data(wanted, folder)
+    names = _names(wanted.prompts, data.classes) if wanted.prompts else []
+    segments = _segments(wanted.prompts, data.texts, names) if wanted.prompts else []
     texts = read_unlabelled(wanted.unlabelled, data.texts) if wanted.unlabelled else None
     if texts is not None and len(texts) < FEWEST_TEXTS:
         raise FrontError(
@@ -87,30 +65,27 @@ def new_run(wanted: Wanted) -> None:
         )
     values = _values(wanted, name, data, segments, models, texts)
     said = [*data.said, _u_said(wanted, texts)]
+    if wanted.models and len(models) < FEWEST_MODELS:
+        orders = math.factorial(len(models))
+        said.append(
+            f"Warning: {len(models)} models have {orders} orders, so theirs is right by chance with "
+            f"p = {1 / orders:.2f}; see their accuracies, too"
+        )
     title = f"Which model to start from for {name}" if wanted.models else f"Prompts for {name}"
-    folder = wanted.folder.absolute()
-    schema = os.path.relpath(PROJECT / "config/schema/run.json", folder)
+    schema = os.path.relpath(PROJECT / "config/schema/run.json", wanted.folder.absolute())
     text = run_yaml(name, title, schema, values, _u_said(wanted, texts).removeprefix("U: "))
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    (folder / RUN_FILE).write_text(text, encoding="utf8")
+    if texts is not None:
+        rows = ({"task": "own", "family": "own", "text": each} for each in texts)
+        (folder / OWN_TEXTS).write_bytes(jsonl_bytes(rows))
     try:
-        (temporary / RUN_FILE).write_text(text, encoding="utf8")
-        if texts is not None:
-            rows = ({"task": "own", "family": "own", "text": each} for each in texts)
-            (temporary / OWN_TEXTS).write_bytes(jsonl_bytes(rows))
-        try:
-            run = load_run(temporary / RUN_FILE, PROJECT / "config")
-            said += _prompts_said(wanted, run) if wanted.prompts else []
-        except (ConfigError, PromptError) as error:
-            shown = str(error).replace(str(temporary), str(wanted.folder)).replace("Value error, ", "")
-            shown = shown.replace("or score: sequence", "or --score sequence")
-            raise FrontError("; ".join(map(str.strip, shown.splitlines()))) from None
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    for line in (*said, _cost_said(wanted, run, data, texts)):
-        print(line)
-    print(f"{wanted.folder / RUN_FILE}: written; next: fute run {wanted.folder}")
+        run = load_run(folder / RUN_FILE, PROJECT / "config")
+        said += _prompts_said(wanted, run) if wanted.prompts else []
+    except (ConfigError, PromptError) as error:
+        shown = str(error).replace(str(folder), str(wanted.folder)).replace("Value error, ", "")
+        shown = shown.replace("or score: sequence", "or --score sequence")
+        raise FrontError("; ".join(map(str.strip, shown.splitlines()))) from None
+    return [*said, _cost_said(wanted, run, data, texts)]
 
 
 # --- what is asked for --------------------------------------------------------------------------------------
@@ -130,14 +105,9 @@ def _name(wanted: Wanted) -> str:
     except ValueError as error:
         raise FrontError(f"{name!r} cannot name a run: {error}") from None
     taken = {*_registry("categories.yaml"), *_registry("datasets.yaml"), "lm", "none", "cr", "qa", "self-select"}
-    if name in taken or _dataset(name) in taken:
+    if name in taken or f"{name}-data" in taken:
         raise FrontError(f"{name!r} is the name of a shipped task or dataset; take another one")
     return name
-
-
-def _dataset(name: str) -> str:
-    """Id of the run's dataset; its category has the run's name."""
-    return f"{name}-data"
 
 
 def _kind(wanted: Wanted) -> None:
@@ -151,10 +121,8 @@ def _kind(wanted: Wanted) -> None:
         )
     if wanted.prompts and not wanted.model:
         raise FrontError(f"which model gets these prompts? give --model, one of {', '.join(_registry('models.yaml'))}")
-    if wanted.models and len(wanted.models) < 3:
-        raise FrontError(
-            f"--models names {len(wanted.models)}, and an order of so few says nothing; name three or more, with commas"
-        )
+    if len(wanted.models) == 1:
+        raise FrontError(f"--models names {wanted.models[0]} alone, so nothing to choose from; name two or more, a,b")
     if wanted.score not in ("first_token", "sequence"):
         raise FrontError(f"--score {wanted.score}: is neither first_token nor sequence; write one of them")
     if wanted.server and not re.match(r"https?://\S+$", wanted.server):
@@ -177,7 +145,7 @@ def _model(text: str, known: Mapping[str, Any], wanted: Wanted) -> tuple[str, di
             raise FrontError(f"{text}: has no config.json, so it is no saved model; name the folder that has one")
         relative = os.path.relpath(path.absolute(), wanted.folder.absolute())
         return _free_id(path.absolute().name, known), {"title": path.absolute().name, "folder": relative}
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text) and not path.exists():
+    if re.fullmatch(REPO, text) and not path.exists():
         return _free_id(text.rpartition("/")[2], known), {"title": text, "repo": text}
     option = "--models" if wanted.models else "--model"
     raise FrontError(
@@ -192,140 +160,11 @@ def _free_id(text: str, known: Mapping[str, Any]) -> str:
     return f"own-{made}" if made in known or not made[0].isalpha() else made
 
 
-# --- the data -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Data:
-    """What the data are: columns, classes, the entry of the registry, and lines that say so."""
-
-    texts: tuple[str, ...]
-    label: str
-    classes: tuple[str, ...]
-    entry: dict[str, Any]
-    said: list[str]
-    train: int
-    test: int
-
-
-def _read_data(wanted: Wanted) -> Data:
-    """Look at the data, and split them as the run will. Raises FrontError."""
-    table = read_table(wanted.data)
-    texts, label = columns(table, wanted.texts, wanted.label)
-    test = read_table(wanted.test) if wanted.test else None
-    said = []
-    if test is not None:
-        if missing := [name for name in texts if name not in test.columns]:
-            raise FrontError(f"{test.path}: has no column {missing[0]!r}; name its columns as those of {table.path}")
-        if label not in test.columns or not any(label_text(row.get(label)) for row in test.rows):
-            said.append(
-                f"{test.path}: no row has a label, so nothing can be checked on it; rows of {table.path} are held out "
-                f"in its place (its texts can be U: --unlabelled {test.path})"
-            )
-            test = None
-    tables = [table, *([test] if test else [])]
-    classes = classes_of(tables, label)
-    looks = [look(each, texts, label, classes) for each in tables]
-    for each, seen in zip(tables, looks, strict=True):
-        _check_rows(each, seen, texts, label)
-    said[:0] = [f"{each.path}: {seen.sentence()}" for each, seen in zip(tables, looks, strict=True)]
-    said.insert(0, f"texts: {' and '.join(map(repr, texts))}; labels: {label!r}; {len(classes)} classes")
-    entry = _entry(wanted, tables, texts, label, classes)
-    made = _split(wanted, entry, tables)
-    unusable = [len(count.get("unusable", ())) for count in made.counts.values()]
-    if most := max(unusable):
-        share = max(n / len(t.rows) for n, t in zip(unusable[::2], tables, strict=False))
-        entry["max_unusable"] = {"share": min(0.999, round(share + 0.005, 2)), "rows": most}
-    else:
-        del entry["max_unusable"]
-    train, tested = len(made.rows["train"]), len(made.rows["test"])
-    how = "" if test else f", a fifth of {table.path} drawn by a fixed seed" if tested < TEST_ROWS else ""
-    said.append(f"to learn from: {train} rows; to check on: {tested} rows{how}{_dropped(made)}")
-    only_tested = [name for name, count in made.counts["train"]["classes"].items() if not count]
-    if only_tested:
-        said.append(f"Warning: no row to learn from has the class {', '.join(map(repr, only_tested))}")
-    if train < FEW_ROWS:
-        said.append(f"Warning: {train} rows to learn from are few; differences between candidates may not show")
-    return Data(texts, label, classes, entry, said, train, tested)
-
-
-def _check_rows(table: Table, seen: Look, texts: Sequence[str], label: str) -> None:
-    where = f"{table.path}, column {' and '.join(map(repr, texts))}"
-    if not seen.words:
-        raise FrontError(f"{where}: has no text in any row; name the column of texts by --text")
-    if seen.labelled == 0:
-        raise FrontError(f"{table.path}, column {label!r}: no row with a text has a label; label some rows")
-    if 2 * seen.empty > seen.rows:
-        raise FrontError(f"{where}: is empty in {seen.empty} of {seen.rows} rows; fill it, or name another by --text")
-    if len(seen.keys) < 2:
-        raise FrontError(f"{where}: has the same text in all rows; name the column of texts by --text")
-
-
-def _dropped(made: Normalised) -> str:
-    leaks = made.counts["train"].get("in_own_test", 0)
-    return f"; {leaks} rows to learn from are left out, because their text is among those to check on" if leaks else ""
-
-
-def _stem(path: Path) -> str:
-    """Name of a file without its ending; a registry names files so. Raises FrontError where two files have it."""
-    stem = next(path.name.removesuffix(ending) for ending in READERS if path.name.endswith(ending))
-    others = [path.with_name(f"{stem}{ending}") for ending in READERS if path.name != f"{stem}{ending}"]
-    if there := [other for other in others if other.is_file()]:
-        raise FrontError(f"{path}: {there[0].name} stands beside it, and files are named without ending; rename one")
-    return stem
-
-
-def _entry(
-    wanted: Wanted, tables: Sequence[Table], texts: Sequence[str], label: str, classes: Sequence[str]
-) -> dict[str, Any]:
-    """The dataset's entry in the run's registry; any number of rows may be of no use yet."""
-    paths = [table.path.absolute() for table in tables]
-    if len({path.parent for path in paths}) > 1:
-        raise FrontError(f"{tables[1].path}: is in another folder than {tables[0].path}; put both into one folder")
-    splits: dict[str, Any] = {"train": _stem(paths[0]), "test": _stem(paths[1]) if len(paths) > 1 else None}
-    raw_empty = {
-        str(row[label]) for table in tables for row in table.rows if label in row and not label_text(row[label])
-    }
-    entry: dict[str, Any] = {
-        "title": wanted.folder.absolute().name,
-        "category": "cr" if wanted.models else wanted.folder.absolute().name,
-        "fields": list(texts),
-        "label_field": label,
-        "labels": raw_labels(tables, label),
-        "classes": list(classes),
-        "unlabelled": sorted(raw_empty),
-        "files": {"folder": os.path.relpath(paths[0].parent, wanted.folder.absolute())},
-        "splits": splits,
-        "max_unusable": ANY,
-    }
-    if raw_empty:
-        entry["max_unlabelled"] = 0.99
-    if splits["test"] is None:
-        entry["heldout_share"] = HELDOUT
-    return entry
-
-
-def _split(wanted: Wanted, entry: Mapping[str, Any], tables: Sequence[Table]) -> Normalised:
-    """The rows as the run will split them. Raises FrontError where it could not."""
-    local = {**entry, "files": {"folder": "."}, "category": "cr"}
-    dataset = _dataset(wanted.folder.absolute().name)
-    settings = SplitSettings(
-        dataset=dataset, entry=DatasetSettings.model_validate(local), source="files", test_rows=TEST_ROWS,
-        train_rows=None, dev_share=0, seed=42,
-    )  # fmt: skip
-    try:
-        made, _ = normalised(settings, tables[0].path.absolute().parent)
-    except (BadRow, SourceError) as error:
-        remedy = "" if len(tables) > 1 else f" (both are drawn from {tables[0].path}: remove the repeated rows there)"
-        raise FrontError(str(error).replace(f"{dataset}: ", f"{tables[0].path}: ", 1) + remedy) from None
-    return made
-
-
 # --- prompts ------------------------------------------------------------------------------------------------
 
 
-def _templates(path: Path, classes: Sequence[str]) -> list[str]:
-    """The templates of a file of prompts, as far as it can be read; the run's own check says more."""
+def _names(path: Path, classes: Sequence[str]) -> list[set[str]]:
+    """Names of the texts in each template of a file, as far as it can be read; the run's own check says more."""
     try:
         content = prompt_list(path, classes)
     except PromptError as error:
@@ -334,14 +173,18 @@ def _templates(path: Path, classes: Sequence[str]) -> list[str]:
         content = content.get("prompts")
     if not isinstance(content, list) or not content:
         raise FrontError(f"{path}: must hold a list of prompts, each `- template: ... {{text}}`; write at least two")
-    return [
-        entry["template"] for entry in content if isinstance(entry, dict) and isinstance(entry.get("template"), str)
-    ]
+    names = []
+    for place, entry in enumerate(content, start=1):
+        if isinstance(entry, dict) and isinstance(entry.get("template"), str):
+            try:
+                names.append(template_names(entry["template"], entry.get("form", "braces")))
+            except JinjaError as error:
+                raise FrontError(f"{path}, prompt {entry.get('id', place)}: its template {error}") from None
+    return names
 
 
-def _segments(path: Path, texts: Sequence[str], templates: Sequence[str]) -> list[str]:
+def _segments(path: Path, texts: Sequence[str], used: Sequence[set[str]]) -> list[str]:
     """Names of the texts in braces: the columns' where a template has them, else `text`, or `text1` and `text2`."""
-    used = [set(re.findall(r"\{([^{}]*)\}", template)) for template in templates]
     plain = ["text"] if len(texts) == 1 else ["text1", "text2"]
     forms = [plain, *([list(texts)] if all(NAME.fullmatch(name) for name in texts) else [])]
     form = next((each for each in forms[::-1] if any(set(each) <= names for names in used)), plain)
@@ -374,6 +217,11 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
     folder = _tokenizer_folder(model, entry)
     if entry.server:
         lines.append(f"words of the classes: not checked, as the tokenizer of {model} is the server's")
+        if wanted.score == "first_token":
+            lines.append(
+                f"a server shows {run.config.llm.engine.top_logprobs} tokens per answer, and the run stops if the "
+                "words are seldom among them; with --score sequence a vLLM server is asked for each word"
+            )
         key = run.config.llm.engine.api_key_env
         if not os.environ.get(key):
             lines.append(
@@ -421,7 +269,7 @@ def _values(
 ) -> dict[str, Any]:  # fmt: skip
     """The sections of the run's file that depend on what was asked for."""
     folder = wanted.folder.absolute()
-    dataset = name if wanted.models else _dataset(name)
+    dataset = wanted.dataset
     registry: dict[str, Any] = {}
     if not wanted.models:
         registry["categories"] = {name: {"title": name, "segments": segments, "classes": list(data.classes)}}
@@ -441,6 +289,7 @@ def _values(
     if texts is not None:
         unsup = {"kind": "pool", "path": OWN_TEXTS, "limit": LIMIT, "max_per_script": LIMIT, "max_words": 64}
         source = {"source": "files", "root": "."} | source | {"source": "files"}
+        source |= {"sources": {SECOND: "builtin"}} if wanted.models else {}
     values = {"registry": registry, "data": source, "unsup": {"lm" if wanted.models else name: unsup}}
     ids = [model for model, _ in models]
     if wanted.models:
@@ -485,7 +334,9 @@ def _cost_said(wanted: Wanted, run: Run, data: Data, texts: list[str] | None) ->
             f"cost: {len(wanted.models)} trainings of 150 steps, each on {data.train} rows; each model labels {u} texts"
         )
     prompts = len(run.prompts)
+    more = ", each with one more request per word" if wanted.server and wanted.score == "sequence" else ""
+    named = f"{prompts} prompt{'s' * (prompts > 1)}"
     return (
-        f"cost: {prompts} prompts x ({u} + {data.test} texts) = {prompts * (u + data.test)} answers of "
-        f"{run.config.llm.models[0]}"
+        f"cost: {named} x ({u} + {data.test} texts) = {prompts * (u + data.test)} answers "
+        f"of {run.config.llm.models[0]}{more}"
     )

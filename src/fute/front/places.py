@@ -8,6 +8,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 """Folder of the Snakefile. Snakemake runs there, and results are below it."""
 RUN_FILE = "run.yaml"
 """The settings in a run's folder."""
+OWN_TEXTS = "unlabelled.jsonl"
+"""The texts of one's own in a run's folder that are its U."""
 START = "start"
 """The ladder of a run's settings whose boxes are the models to start from."""
 

@@ -53,7 +53,7 @@ def ranked(name: str, results: Path | None) -> RankedRun:
         raise NoResults(f"{name} has no results yet ({error}): `fute run {name}` makes them") from None
     for ranking in found:
         _check_candidates(name, run, ranking)
-    return RankedRun(where, found, {prompt.id: prompt.template for prompt in run.prompts.values()}, run)
+    return RankedRun(where, found, {prompt.id: prompt.shown for prompt in run.prompts.values()}, run)
 
 
 def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fute.config.run import read_yaml
-from fute.front.places import run_file, snakefile_folder
+from fute import paths
+from fute.artifacts import read_jsonl
+from fute.cluster.job_needs import JobNeeds
+from fute.config.lm_experiment import LM
+from fute.config.run import load_run, read_yaml
+from fute.front.places import OWN_TEXTS, run_file, snakefile_folder
+from fute.plan import SELF_SELECT, Plan
 
 CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e", "--unlock")
 """Arguments that say how many jobs run, or that none does."""
@@ -36,11 +42,38 @@ def _names(argument: str, options: Sequence[str]) -> bool:
     )
 
 
+def cost(path: Path, targets: Sequence[str]) -> str:
+    """What a run has still to do that takes a model, in one line. targets: of Snakemake; none: all of the run.
+
+    In the project's folder. Raises ConfigError.
+    """
+    plan = Plan(load_run(path), targets)
+    needs = JobNeeds(plan)
+    new = [cell for part in (plan.llm.labels.plans.values() if plan.llm else ()) for cells in part.new.values()
+           for cell in cells]  # fmt: skip
+    asked = [corpus for task, corpus in (cell.split("/") for cell in new) if task != SELF_SELECT]
+    own = path.with_name(OWN_TEXTS)  # the U of the run, of which there may be fewer than the limit
+    of_u = min(needs.texts(plan.config.corpora[0]), len(read_jsonl(own)) if own.is_file() else math.inf)
+    answers = sum(of_u if corpus in plan.config.corpora else needs.texts(corpus) for corpus in asked)
+    boxes = [tuple(box.split("/")) for ladder in (plan.config.lm.planted.ladders.values() if plan.config.lm else ())
+             for qualities in ladder.boxes.values() for box in qualities]  # fmt: skip
+    trained = [box for box in boxes if not Path(paths.finetuned(*box)).is_file()]
+    labelled = [box for box in boxes if not Path(paths.labels(*box, LM)).is_file()]
+    vectors = [cell for part in plan.vector_batches.plans.values() for cells in part.new.values() for cell in cells]
+    parts = [f"at most {answers} answers of {', '.join(plan.config.llm.models)}"] if asked else []
+    parts += [f"{len(trained)} trainings"] if trained else []
+    parts += [f"{len(labelled) * of_u} labels by them"] if labelled else []
+    parts += [f"{len(vectors)} vectors"] if vectors else []
+    return f"to do: {', '.join(parts) or 'nothing that takes a model'}"
+
+
 def run_snakemake(name: str, arguments: Sequence[str]) -> None:
-    """Print the command of a run, then become it, in the project's folder. Raises NoRun, ConfigError."""
+    """Print what a run will take and its command, then become it in the project's folder. Raises NoRun, ConfigError."""
     words, folder = command(name, arguments), snakefile_folder()
-    print(f"cd {shlex.quote(str(folder))} && {shlex.join(words)}", flush=True)
+    path = run_file(name)
     os.chdir(folder)
+    print(cost(path, words[words.index("--") + 1 :] if "--" in words else ()))
+    print(f"cd {shlex.quote(str(folder))} && {shlex.join(words)}", flush=True)
     # the steps call `python`, which must be that of this environment
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.execvp(words[0], words)

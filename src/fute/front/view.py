@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import itertools
-import json
 import math
-import textwrap
 import webbrowser
 import zlib
 from collections import Counter
@@ -29,6 +24,17 @@ from fute.front.places import RUN_FILE
 from fute.front.rank import RankedRun, ranked
 from fute.front.view_page import SCRIPT, TEMPLATE
 from fute.paper.candidates import MODELS, PROMPTS, Ranking, rankings
+from fute.paper.interactive_map import (
+    DATASET,
+    Point,
+    Said,
+    map_of,
+    map_parts,
+    maps_of,
+    prompt_lines,
+    script_hash,
+    series,
+)
 from fute.paper.ranking import explain, overview
 from fute.paper.terminal import NoResults, read_evaluation
 
@@ -44,19 +50,11 @@ MOST_CONFUSIONS = 8
 """Candidates of a ranking whose confusions are a table each, from the first on; the map names one of every point."""
 LONGEST = 1000
 """Characters of a text that are shown."""
-LINE, LINES = 80, 8
-"""Length and number of the lines of a prompt beside its point."""
 
 KINDS = (("prompt",), ("source", "model"))
 """Kinds of candidates that share a map."""
 TITLES = {True: "Prompts", False: "Fine-tuned models"}
-DATASET = "dataset"
-"""Stands in place of a model for the points of datasets."""
 
-Point = tuple[str, str]
-"""Model, and the prompt that it has or the dataset that it was fine-tuned on."""
-Said = dict[Point, tuple[bool, list[str]]]
-"""Point -> whether it is the first of a ranking, and the lines that stand beside it."""
 Confusion = Counter[tuple[str, str]]
 """How often test rows of one class got a label, by (class, label)."""
 
@@ -109,29 +107,20 @@ def _all(results: Path) -> RankedRun:
 def page(found: RankedRun, name: str) -> str:
     """The HTML of the page; nothing in it is loaded from elsewhere. name: of the run."""
     from jinja2 import Environment, StrictUndefined
-    from plotly.offline import get_plotlyjs
 
     shown = _shown(found)
     maps = [each for kinds in KINDS for each in _maps(found, [s for s in shown if s.ranking.kind in kinds])]
-    library = get_plotlyjs() if maps else ""
-    # no text can end the element: JSON needs no `<` outside strings
-    data = json.dumps(maps, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    parts = map_parts(maps)
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
     return template.render(
         title=name,
         rankings=[_ranking(found, each) for each in shown],
         shares=list(_shares(found.results, shown)),
-        maps=[each["title"] for each in maps],
-        no_map="" if maps else _no_map(found),
-        data=data,
-        library=library,
+        map=parts,
+        no_map="" if parts else _no_map(found),
         script=SCRIPT,
-        hashes=" ".join(f"'sha256-{_digest(text)}'" for text in (library, SCRIPT)),
+        hashes=" ".join([script_hash(SCRIPT), *(parts.hashes if parts else ())]),
     )
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _shown(found: RankedRun) -> list[Shown]:
@@ -305,7 +294,8 @@ def _distance(one: Mapping[str, Any], two: Mapping[str, Any]) -> float:
 def _no_map(found: RankedRun) -> str:
     return (
         f"There is no map: {found.results / 'evaluation'} has no coordinates of these candidates, and "
-        f"{found.results / 'embeddings'} no vectors of LabelCov. The workflow makes them."
+        f"{found.results / 'embeddings'} no vectors of LabelCov. The workflow makes them, for two or more candidates "
+        "that do not all answer alike."
     )
 
 
@@ -315,30 +305,6 @@ def _maps(found: RankedRun, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
         said = _said_of_points(found, shown)
         yield from _of_figures(found, shown, said)
         yield from _with_datasets(found, shown, said)
-
-
-def _map(title: str, points: pd.DataFrame, colours: Mapping[str, Mapping], tsne: Any, pca: Any) -> dict[str, Any]:
-    """A map for the page's script.
-
-    points: model, name, class, best and said, one row per point. colours: `class` and `model` -> value -> its title and
-    colour. tsne, pca: (n, 2); t-SNE's NaN if it is not defined.
-    """
-    names, models = list(points["name"]), [name for name in points["model"] if name != DATASET]
-    if len({*names}) == 1 and len({*models}) > 1:
-        labels = [model if model != DATASET else name for model, name in zip(points["model"], names, strict=True)]
-    elif len({*models}) > 1:
-        labels = [name if model == DATASET else f"{name}, {model}"
-                  for model, name in zip(points["model"], names, strict=True)]  # fmt: skip
-    else:
-        labels = names
-    return {
-        "title": title,
-        "colours": colours,
-        **{column: points[column].tolist() for column in ("class", "model", "best", "said")},
-        "label": labels,
-        "tsne": None if np.isnan(tsne).any() else np.asarray(tsne).T.tolist(),
-        "pca": np.asarray(pca).T.tolist(),
-    }
 
 
 def _of_figures(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
@@ -354,14 +320,7 @@ def _of_figures(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iterato
     table = read_evaluation(path, "method", "view", group, model, name, "tsne_x", "tsne_y", "pca_x", "pca_y")
     # the file may be of another run
     table = table[[pair in said for pair in zip(table[model], table[name], strict=True)]]
-    colours = {"class": _groups(found, look, table[group]), "model": _series(table[model])}
-    for (method, view), rows in table.groupby(["method", "view"], sort=False):
-        keys = list(zip(rows[model], rows[name], strict=True))
-        points = pd.DataFrame([(*key, *said[key]) for key in keys], columns=["model", "name", "best", "said"])
-        title = f"{TITLES[of_prompts]}, {METHOD_NAMES.get(str(method), str(method))}"
-        tsne, pca = (rows[[f"{each}_x", f"{each}_y"]].to_numpy(dtype=float) for each in ("tsne", "pca"))
-        points = points.assign(**{"class": list(rows[group])})
-        yield _map(f"{title}, centred" if view == "centred" else title, points, colours, tsne, pca)
+    yield from maps_of(TITLES[of_prompts], table, look, name, _groups(found, look, table[group]), lambda *_: said)
 
 
 def _with_datasets(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
@@ -389,9 +348,11 @@ def _with_datasets(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iter
     if len(points) < 2 or DATASET not in set(points["model"]):
         return
     projection = project(np.stack([e.vector for e in in_one_space([loaded[n] for n in kept])]).astype(np.float64))
-    series = _series(points["model"][points["model"] != DATASET]) | {DATASET: (DATASET, INK)}
-    colours = {"class": _groups(found, None, points["class"]), "model": series}
-    yield _map(f"{TITLES[of_prompts]} and datasets, LabelCov", points, colours, projection.tsne, projection.pca)
+    if np.isnan(projection.pca).any():
+        return
+    models = series(points["model"][points["model"] != DATASET]) | {DATASET: (DATASET, INK)}
+    colours = {"class": _groups(found, None, points["class"]), "model": models}
+    yield map_of(f"{TITLES[of_prompts]} and datasets, LabelCov", points, colours, projection.tsne, projection.pca)
 
 
 def _surrogate(found: RankedRun, of_prompts: bool) -> str | None:
@@ -401,12 +362,6 @@ def _surrogate(found: RankedRun, of_prompts: bool) -> str | None:
     similar = read_evaluation(found.results / "evaluation" / (PROMPTS if of_prompts else MODELS), "method")
     own = similar[similar["method"] == LABELCOV]
     return str(own["surrogate"].iloc[0]) if len(own) and "surrogate" in own else None
-
-
-def _series(names: pd.Series) -> dict[str, tuple[str, str]]:
-    from fute.paper.figures import CYCLE
-
-    return {name: (name, colour) for name, colour in zip(dict.fromkeys(names), itertools.cycle(CYCLE), strict=False)}
 
 
 def _groups(found: RankedRun, look: Look | None, names: pd.Series) -> dict[str, tuple[str, str]]:
@@ -422,7 +377,7 @@ def _groups(found: RankedRun, look: Look | None, names: pd.Series) -> dict[str, 
 
 
 def _said_of_points(found: RankedRun, shown: Sequence[Shown]) -> Said:
-    said: Said = {}
+    said: dict[Point, tuple[bool, list[str]]] = {}
     for each in shown:
         ranking = each.ranking
         for place, candidate in enumerate(ranking.order):
@@ -439,8 +394,8 @@ def _said_of_points(found: RankedRun, shown: Sequence[Shown]) -> Said:
 
 def _head(found: RankedRun, ranking: Ranking, point: Point) -> list[str]:
     model, name = point
-    text = textwrap.wrap(found.texts.get(name, ""), LINE, max_lines=LINES, placeholder=" …")
-    return [f"prompt {name} of {model}" if ranking.kind == "prompt" else f"{model}, fine-tuned on {name}", *text]
+    head = f"prompt {name} of {model}" if ranking.kind == "prompt" else f"{model}, fine-tuned on {name}"
+    return [head, *prompt_lines(found.texts.get(name, ""))]
 
 
 def _standing(shown: Shown, candidate: str, place: int) -> list[str]:

@@ -12,11 +12,15 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import StaleFile, Step, read_jsonl, sha256_file
 from fute.llm.batch_lines import cell_lines
 from fute.llm.class_scores import calibrate, decided, normalise
+from fute.llm.labelled_rows import drawn
 from fute.llm.unlabelled import UnlabelledError, check_unlabelled
 
 
 class ExtractSettings(BaseModel):
-    """Settings of step `extract_labels`: one cell of a batch. calibration: see `calibration_offset`."""
+    """Settings of step `extract_labels`: one cell of a batch.
+
+    calibration: see `calibration_offset`. rows: of the corpus that were labelled, see `drawn`; None: all.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,6 +29,7 @@ class ExtractSettings(BaseModel):
     number: int
     classes: tuple[str, ...]
     calibration: Literal["none", "unsup"]
+    rows: int | None = None
 
 
 def _check_source(batch: Path, kind: str, recorded: str, path: Path) -> None:
@@ -72,6 +77,7 @@ def extract_labels(
     _check_source(batch, "model", head["model_lock_sha256"], lock)
     _check_source(batch, "corpus", head["corpora"][corpus_id], corpus)
     rows = read_jsonl(corpus)
+    rows = [rows[place] for place in drawn([row["id"] for row in rows], settings.rows)]
     if [line["id"] for line in lines] != [row["id"] for row in rows]:
         raise StaleFile(f"{batch}: rows of cell {settings.key[:16]} are not those of {corpus}; delete the batch")
     raw = np.array([line["log_scores"] for line in lines])

@@ -27,6 +27,7 @@ from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
 from fute.llm.engine import ENGINES, Engine, PromptTokenizer, ScoreRequest, SpellUnavailable, load_engine
+from fute.llm.labelled_rows import drawn
 from fute.llm.long_texts import tokenizer_of
 from fute.llm.self_select import self_select_prompt
 from fute.llm.unlabelled import check_unlabelled
@@ -49,7 +50,8 @@ class LabelCell(Frozen):
     """Labels of one prompt on one corpus.
 
     perplexity: also compute the likelihood of the filled prompts. answers: see `answers_key`. base: the key that the
-    cell would have if no text were cut; None: `key`.
+    cell would have if no text were cut; None: `key`. rows: of the corpus that are labelled, see `drawn`; None: all. It
+    is the same in all cells of a corpus.
     """
 
     key: str
@@ -58,6 +60,7 @@ class LabelCell(Frozen):
     perplexity: bool = False
     answers: str | None = None
     base: str | None = None
+    rows: int | None = None
 
 
 class SelectCell(Frozen):
@@ -88,7 +91,9 @@ class BatchSpec(Frozen):
 def prompt_words(prompt: Prompt) -> dict[str, Any]:
     """Parts of a prompt that reach the engine, and the places of the texts: without its id, number and note."""
     words = {"template": prompt.template, "verbalizers": prompt.verbalizers, "cot": prompt.cot}
-    return words | {"segments": prompt.segments}
+    # written out where it is not the usual one, so that keys of other prompts stay as they are
+    form = {} if prompt.form == "braces" else {"form": prompt.form}
+    return words | form | {"segments": prompt.segments}
 
 
 def _shaping(engine: EngineSettings) -> dict[str, Any]:
@@ -128,7 +133,7 @@ def select_key(
     model: Any, engine: EngineSettings, question: str, prompts: Sequence[Prompt], code_sha256: str
 ) -> str:  # fmt: skip
     """Content address of a Self-Select cell, which depends on the task in words and on all prompts in order."""
-    return content_key(["select", model, _shaping(engine), question, [p.template for p in prompts], code_sha256])
+    return content_key(["select", model, _shaping(engine), question, [p.shown for p in prompts], code_sha256])
 
 
 @dataclass(frozen=True)
@@ -284,7 +289,7 @@ def _lengths(spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: Pr
 
 
 def _question(spec: BatchSpec, cell: SelectCell) -> str:
-    return self_select_prompt(cell.question, [spec.prompts[name].template for name in cell.prompts])
+    return self_select_prompt(cell.question, [spec.prompts[name].shown for name in cell.prompts])
 
 
 def _plain(spec: BatchSpec, items: Sequence[Item]) -> list[tuple[str, str]]:
@@ -334,6 +339,11 @@ LIKELIHOOD = ("mean_nll", "nll_tokens")
 
 def _without(line: Mapping[str, Any], *fields: str) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name not in fields}
+
+
+def _drawn_rows(path: Path, count: int | None) -> list[Row]:
+    rows = read_rows(path)
+    return [rows[place] for place in drawn([row.id for row in rows], count)]
 
 
 class _Units:
@@ -431,7 +441,8 @@ def label_batch(
     if likelihoods are asked for that the engine does not give; UnlabelledError as soon as no class was seen on more
     than a tenth of the rows of a cell; StaleFile for a stored unit of another size than its requests.
     """
-    rows = {name: read_rows(path) for name, path in corpora.items()}
+    wanted = {cell.corpus: cell.rows for cell in spec.labels}
+    rows = {name: _drawn_rows(path, wanted[name]) for name, path in corpora.items()}
     units = _Units(output, sha256_file(lock))
     store = units.store
     engine = load_engine(spec.engine, model if model.is_dir() else None)

@@ -2,7 +2,8 @@
 
 A server returns the likeliest tokens only and has no tokenizer to use, so probabilities of classes come from the texts
 of tokens. They can miss tokens that the other engines see, and can count spellings (a leading blank, a first piece)
-that the other engines do not count.
+that the other engines do not count. With `score: sequence` a vLLM server says how likely each word is as the beginning
+of the answer, for one request per word more.
 """
 
 import json
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from fute.config.engines import EngineSettings
 from fute.llm.engine import (
     EngineError,
@@ -24,11 +27,16 @@ from fute.llm.engine import (
     check_words,
     starts_reasoning,
 )
+from fute.llm.scoring import verbalizer_ids
 from fute.llm.server import Answer, Refused, Server, shown
 from fute.llm.token_words import MOST_TOTAL, Token, class_log_scores, returned_probability, token_classes
 
 # Statuses of a server that has no /completions, or not with these fields.
 NO_ECHO = {400, 404, 405, 410, 415, 422, 501}
+
+# Fields of vLLM: how likely each token of the prompt was, and a prompt that ends within the model's answer.
+PROMPT_LOGPROBS = {"prompt_logprobs": 0}
+CONTINUED = {"add_generation_prompt": False, "continue_final_message": True}
 
 T, R = TypeVar("T"), TypeVar("R")
 
@@ -52,8 +60,6 @@ class OpenAIEngine:
         for name in ("base_url", "api_model"):
             if not getattr(settings, name):
                 raise EngineError(f"engine openai needs {name}: set it in the model's engine settings")
-        if settings.score != "first_token":
-            raise EngineError("engine openai sees single tokens only: set score: first_token")
         if settings.chat_template != "model":
             raise EngineError("engine openai uses the server's chat template: set chat_template: model")
         self.settings = settings
@@ -129,12 +135,16 @@ class OpenAIEngine:
             self.settings.answer_tokens,
             logprobs=True,
             top_logprobs=self.settings.top_logprobs,
+            **(PROMPT_LOGPROBS if self.settings.score == "sequence" else {}),
         )
         text = content_of(answer, choice)
         tokens = returned_tokens(answer, choice)
         best = max(tokens, key=lambda token: -math.inf if token.logprob is None else token.logprob)
         self._refuse_reasoning(request.id, best.text, choice)
-        log_scores, seen = class_log_scores(tokens, request.classes)
+        if self.settings.score == "sequence":
+            log_scores, seen = self._whole_words(request, messages, answer), (True,) * len(request.classes)
+        else:
+            log_scores, seen = class_log_scores(tokens, request.classes)
         with self._count:
             self.bounded_classes += seen.count(False)
         return ScoreResult(
@@ -150,6 +160,27 @@ class OpenAIEngine:
             reasoning_tokens=reasoning_tokens,
             reasoning_truncated=truncated,
         )
+
+    def _whole_words(self, request: ScoreRequest, messages: list[dict], asked: Answer) -> tuple[float, ...]:
+        """Log of the summed probability of each class's words, over all tokens of a word.
+
+        Each word is sent as the beginning of the model's answer, and the server says how likely its tokens were.
+        asked: the answer to the messages alone.
+        """
+        start = prompt_tokens(request.id, asked)
+        ids, sums = {"": [token for token, _ in start]}, {}
+        for word in (word for words in request.classes for word in words):
+            begun = [*messages, {"role": "assistant", "content": word}]
+            answer, _ = self._chat(request.id, begun, 1, **PROMPT_LOGPROBS, **CONTINUED)
+            tokens = prompt_tokens(request.id, answer)
+            ids[word] = [token for token, _ in tokens]
+            path = tokens[len(start) :]
+            sums[tuple(token for token, _ in path)] = sum(logprob for _, logprob in path)
+        try:
+            classes = verbalizer_ids(ids.__getitem__, "", request.classes, "sequence")
+        except EngineError as error:
+            raise EngineError(f"request {request.id}: {error}") from None
+        return tuple(float(np.logaddexp.reduce([sums[tuple(path)] for path in paths])) for paths in classes)
 
     def _refuse_reasoning(self, request_id: str, text: str, choice: Mapping[str, Any]) -> None:
         """Raise EngineError if the model thinks before it answers, in its text or in a field of its own."""
@@ -169,7 +200,12 @@ class OpenAIEngine:
     ) -> tuple[Answer, dict[str, Any]]:
         """The answer to a chat completion, and its first choice, which has a message."""
         body = {"messages": messages, self.settings.max_tokens_field: max_tokens, **options}
-        answer = self._post(request_id, "chat/completions", body)
+        try:
+            answer = self._post(request_id, "chat/completions", body)
+        except Refused as error:
+            if "prompt_logprobs" not in body or error.status not in NO_ECHO or error.about_request:
+                raise
+            raise no_whole_words(request_id, f"it says {error.words!r} (HTTP {error.status})") from None
         choice = first_choice(answer)
         if choice is None or not isinstance(choice.get("message"), dict):
             lacking = "'choices'" if choice is None else "'message' in its choice"
@@ -201,6 +237,32 @@ def no_spell(text_id: str, reason: str) -> SpellUnavailable:
         f"text {text_id}: SPELL needs /completions with echo and logprobs, and this server does not give the "
         f"log-probabilities of a prompt: {reason}. Leave SPELL out, or use engine vllm"
     )
+
+
+def no_whole_words(request_id: str, reason: str) -> EngineError:
+    """The error that a server cannot score words of several tokens."""
+    return EngineError(
+        f"request {request_id}: score: sequence needs the log-probabilities of a prompt (prompt_logprobs), which a "
+        f"vLLM server gives, and this one does not: {reason}. Use score: first_token, or engine transformers or vllm"
+    )
+
+
+def prompt_tokens(request_id: str, answer: Answer) -> list[tuple[int, float]]:
+    """(id, log-probability) of each token of the prompt that an answer is to; of the first one, 0.
+
+    Raises EngineError if the server gives none, or others than those of the prompt's own tokens.
+    """
+    given = answer.content.get("prompt_logprobs")
+    if not isinstance(given, list) or not given:
+        raise no_whole_words(request_id, "its answer has no prompt_logprobs")
+    tokens = [] if given[0] is not None else [(-1, 0.0)]
+    for entry in given[len(tokens) :]:
+        ((token, value),) = entry.items() if isinstance(entry, dict) and len(entry) == 1 else ((None, None),)
+        logprob = value.get("logprob") if isinstance(value, dict) else None
+        if token is None or not str(token).isdecimal() or type(logprob) not in (int, float) or math.isnan(logprob):
+            raise no_whole_words(request_id, "its prompt_logprobs are not one token and its log-probability per place")
+        tokens.append((int(token), float(logprob)))
+    return tokens
 
 
 def prompt_likelihood(text_id: str, answer: Answer) -> tuple[float, int]:

@@ -34,7 +34,8 @@ def check_unlabelled(
         f"model {model}, prompt {prompt} on {corpus}: {len(first_tokens)} of {rows} texts have no label (at most "
         f"{MOST_UNLABELLED:.0%} may), because the words of the best class were not among the returned tokens. Their "
         f"commonest first tokens: {', '.join(common)}. Choose verbalizers that the model writes, ask for them in the "
-        "prompt, or let a reasoning model answer without thinking"
+        "prompt, let a vLLM server score whole words (llm.engine.score: sequence), or let a reasoning model answer "
+        "without thinking"
         + ("; or set llm.calibration: none, since bounds of words that were not returned are shifted, too"
            if calibrated else "")
     )  # fmt: skip

@@ -51,13 +51,14 @@ def embedding_times(batches: pd.DataFrame) -> pd.DataFrame:
 
 
 def call_counts(calls: pd.DataFrame, call_seconds: dict[str, float]) -> pd.DataFrame:
-    """Calls to each LLM, by category: FUTE labels U, the baselines label the evaluation rows.
+    """Calls to each LLM, by category: FUTE labels U, the paper's baselines label the evaluation rows.
 
     calls: `CALL_COLUMNS`, one row per (model, prompt, corpus); the corpus of U has the category's name. A call is one
     text with one prompt. call_seconds: model -> measured seconds per call (without models that were not measured).
+    Labels of training rows (corpus `{dataset}.train`), which no baseline of the paper has, do not count.
     Column `break_even_datasets`: with more datasets of the run's mean size than this, FUTE needs fewer calls.
     """
-    rows = []
+    rows, calls = [], calls[~calls["corpus"].str.endswith(".train")]
     for (model, category), group in calls.groupby(["model", "category"], sort=False):
         unsup = group["corpus"] == category
         prompts, datasets = group["prompt"].nunique(), group.loc[~unsup, "corpus"].nunique()

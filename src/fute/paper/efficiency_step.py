@@ -95,21 +95,22 @@ def read_batches(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
 
 
 def read_dataset_vectors(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
-    """The same columns for datasets embedded on the black box's own architecture: one row per dataset.
+    """The same columns for datasets embedded on the black box's own architecture: one row per batch.
 
-    files: the baselines' scores among them name model, methods and datasets. One job makes a dataset's vectors of all
-    methods, so these count as one vector.
+    files: the baselines' scores among them name the methods. One job makes a dataset's vectors of all methods, so these
+    count as one vector.
     """
-    rows = []
+    rows, methods, batches = [], {}, paths.pattern(paths.dataset_vector_index)
     for path in files:
-        if path.as_posix() != paths.LM_BASELINES:
-            continue
-        scores = read_table(path)
-        for model, group in scores[scores["method"].isin([LM_BASELINES[name] for name in VECTORS])].groupby("model"):
-            methods = " + ".join(dict.fromkeys(group["method"]))
-            for dataset in sorted(set(group["target"])):
-                seconds = benchmark_seconds(benchmarks / "embed_dataset" / f"{model}-{dataset}.tsv")
-                rows.append([model, methods, 1, seconds])
+        if path.as_posix() == paths.LM_BASELINES:
+            scores = read_table(path)
+            own = scores[scores["method"].isin([LM_BASELINES[name] for name in VECTORS])]
+            methods = {model: " + ".join(dict.fromkeys(group["method"])) for model, group in own.groupby("model")}
+    for path in files:
+        match = batches.fullmatch(path.as_posix())
+        if match and match["model"] in methods:
+            seconds = benchmark_seconds(benchmarks / "embed_dataset" / f"{match['model']}-{match['batch']}.tsv")
+            rows.append([match["model"], methods[match["model"]], len(_cells(path)), seconds])
     return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 
 
@@ -119,7 +120,7 @@ def efficiency(
 ) -> None:  # fmt: skip
     """Write embedding times, calls and costs as CSV, and all of them as one Markdown page.
 
-    files: label files, the `.keys` files of label and embedding batches, and the scores of the language models'
+    files: label files, the `.keys` files of batches of labels and vectors, and the scores of the language models'
     baselines. benchmarks: folder of Snakemake's benchmark files. Counts are the same for equal runs; seconds are
     measured and differ from run to run.
     """

@@ -203,6 +203,8 @@ def _legend(figure: Figure, look: Look, points: pd.DataFrame, shapes: Mapping[st
         if (points[look.columns[0]] == group).any()
     ]
     handles += [Line2D([], [], marker=marker, color=MUTED, label=model, **shared) for model, marker in shapes.items()]
+    if not handles:
+        return
     figure.legend(
         handles=handles,
         loc="outside upper left",
@@ -232,10 +234,10 @@ def _draw(
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     mapped = {"tsne": left, "pca": right}
-    if np.isnan(coords.tsne).any():
-        reason = f"not defined for fewer than {TSNE_VECTORS} vectors"
-        left.text(0.5, 0.5, reason, color=MUTED, size=8, ha="center", va="center", transform=left.transAxes)
-        del mapped["tsne"]
+    for view, places, needed in (("tsne", coords.tsne, f"{TSNE_VECTORS}"), ("pca", coords.pca, "two different")):
+        if np.isnan(places).any() or not len(places):
+            reason, axes = f"not defined for fewer than {needed} vectors", mapped.pop(view)
+            axes.text(0.5, 0.5, reason, color=MUTED, size=8, ha="center", va="center", transform=axes.transAxes)
     for view, axes in mapped.items():
         _draw_panel(axes, look, points, view, shapes)
         axes.margins(0.09)
@@ -243,7 +245,7 @@ def _draw(
             _write_names(axes, look, points, view)
     _finish_panel(left, "t-SNE", ("", ""))
     components = tuple(f"component {i} ({share:.0%})" for i, share in enumerate(coords.explained, start=1))
-    _finish_panel(right, "PCA", components)
+    _finish_panel(right, "PCA", components if "pca" in mapped else ("", ""))
     _legend(figure, look, points, shapes)
     figure.supxlabel(_footer(texts, note, int(size[0] * 16)), x=0.012, ha="left", size=7, color=MUTED, linespacing=1.5)
     return figure

@@ -4,7 +4,11 @@ It is a string in a module, not a separate file, so that the hash of the step's 
 rebuilds the report.
 """
 
-TEMPLATE = """\
+from fute.paper.map_page import MACROS
+
+TEMPLATE = (
+    MACROS
+    + """\
 {%- macro grid(table) -%}
 <div class="scroll" tabindex="0" role="region" aria-label="{{ table.caption }}">
 <table>
@@ -40,6 +44,7 @@ TEMPLATE = """\
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{{ map_policy(map.hashes|join(" ") if map else "'none'") }}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{{ title }}</title>
@@ -95,6 +100,7 @@ figure img { display: block; width: 100%; height: auto; background: #fff; border
   border-radius: 4px; padding: 0.6rem; }
 figcaption { margin-top: 0.6rem; max-width: 46rem; font-size: 0.9rem; }
 code { font: 0.85em ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+{{ map_style() }}
 @media print { .scroll { overflow: visible; }
   h2 { break-after: avoid; } table, figure { break-inside: avoid; } }
 </style>
@@ -121,6 +127,9 @@ code { font: 0.85em ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospac
 {%- for text in section.texts %}
 <p>{{ text }}</p>
 {%- endfor %}
+{%- if section.anchor == "interactive-map" %}
+{{ map_body(map.titles) }}
+{%- endif %}
 {%- if section.pairs %}
 <dl>
 {%- for name, value in section.pairs %}
@@ -147,6 +156,10 @@ code { font: 0.85em ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospac
 </section>
 {%- endfor %}
 </main>
+{%- if map %}
+{{ map_scripts(map) }}
+{%- endif %}
 </body>
 </html>
 """
+)

@@ -1,7 +1,8 @@
 """Write one HTML page that shows what was run, the results, and how far to trust them.
 
-The page needs no network and no script: images are data URIs, the style is inline. The sections of the experiments
-are in `report_lm` and `report_llm`, the layout is in `html_template`.
+The page needs no network: images are data URIs, style and script are inline, and a policy forbids all else. Without
+scripts it lacks its map alone. The sections of the experiments are in `report_lm` and `report_llm`, what the map says
+in `report_maps`, the layout is in `html_template`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from fute.durations import duration
 from fute.paper.cells import require_columns
 from fute.paper.grids import list_grid
 from fute.paper.html_template import TEMPLATE
+from fute.paper.interactive_map import map_parts
 from fute.paper.learning import COLUMNS, datasets_failed, learning_grids, learning_warnings
 from fute.paper.report_data import data_section, unsup_section
 from fute.paper.report_llm import LlmResults, llm_sections
 from fute.paper.report_lm import LmResults, lm_sections, planted_sections
 from fute.paper.report_parts import Section
+
+MAP_TEXT = (
+    "The points of the figures with their texts and numbers. The figures themselves, with the statistics of the space "
+    "that both are drawn from, stand above."
+)
 
 
 @dataclass(frozen=True)
@@ -87,15 +94,18 @@ def render_report(context: ReportContext) -> str:
     """HTML of the page. Names from data are escaped. Raises ValueError for tables that lack columns."""
     run = Section("run", "What was run", pairs=list(context.settings.items()))
     learning, failed = _learning_section(context)
+    maps = [*(context.lm.maps() if context.lm else ()), *(context.llm.maps() if context.llm else ())]
     sections = [
         *(planted_sections(context.lm) if context.lm else ()),
         *((*learning, run) if failed else (run, *learning)),
         *unsup_section(context.unsup),
         *(lm_sections(context.lm) if context.lm else ()),
         *(llm_sections(context.llm) if context.llm else ()),
+        *([Section("interactive-map", "Map of the embeddings", [MAP_TEXT])] if maps else ()),
         *data_section(context.counts),
         _time_section(context.timings),
         Section("files", "Files", pairs=list(context.files.items()), paths=True),
     ]
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
-    return page.render(title=context.title, lede=context.lede, note=context.note, sections=sections)
+    named = {"title": context.title, "lede": context.lede, "note": context.note}
+    return page.render(**named, sections=sections, map=map_parts(maps))

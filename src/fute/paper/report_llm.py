@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from fute.display_names import LEVEL
 from fute.paper.cells import best_cells, require_columns, require_percent
+from fute.paper.figures import coloured
 from fute.paper.grids import list_grid, prompt_grid, table_grid
+from fute.paper.interactive_map import Map
+from fute.paper.report_maps import llm_maps
 from fute.paper.report_parts import ReportFigure, Section, named
 from fute.paper.table3 import SUSPECT_NOTE, beside_paper, interval_frame, paper_models, table3_frame
 from fute.paper.unknown_tokens import unknown_token_warnings
@@ -66,7 +69,8 @@ class LlmResults:
 
     table3, selection, performance, similarities, controls: the files of these names in results/evaluation; scores in
     percent, coverage and shares as fractions. similarities and controls may have no rows. printed: the paper's
-    Table 3, from `table3.read_printed`. titles: category -> its name, in the order of tables.
+    Table 3, from `table3.read_printed`. titles: category -> its name, in the order of tables. coordinates: the
+    file of this name there. colours: category -> its colour, None for the next that is free. prompts: id -> template.
     """
 
     table3: pd.DataFrame
@@ -78,6 +82,17 @@ class LlmResults:
     controls: pd.DataFrame
     figures: Sequence[ReportFigure]
     titles: Mapping[str, str]
+    coordinates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    colours: Mapping[str, str | None] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def maps(self) -> list[Map]:
+        """Maps of the prompts; none without coordinates."""
+        if self.coordinates.empty:
+            return []
+        looks = coloured({name: (title, self.colours.get(name)) for name, title in self.titles.items()})
+        tables = self.coordinates, self.similarities, self.performance
+        return list(llm_maps(*tables, prompts=self.prompts, categories=looks))
 
 
 def llm_sections(results: LlmResults) -> list[Section]:

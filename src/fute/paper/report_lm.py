@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from fute.paper.cells import best_cells, require_columns, require_percent
 from fute.paper.efficiency import as_pages
 from fute.paper.grids import list_grid, table_grid
+from fute.paper.interactive_map import Map
 from fute.paper.planted import COLUMNS, planted_cells
+from fute.paper.report_maps import lm_maps
 from fute.paper.report_parts import ReportFigure, Section
 from fute.paper.transfer_tables import (
     LEFT_OUT,
@@ -56,6 +58,7 @@ class LmResults:
     tables: Table 1, and Table 2 if the run has domain targets. targets, direct: lm_targets.csv and lm_direct.csv in
     results/evaluation, in percent. similarities, embeddings: lm_similarities.csv and
     efficiency-lm-embeddings.csv (seconds) there. planted: planted.csv there, None for a run without planted tests.
+    coordinates: lm_coordinates.csv there.
     """
 
     tables: Sequence[TransferTable]
@@ -66,6 +69,11 @@ class LmResults:
     figures: Sequence[ReportFigure]
     planted: pd.DataFrame | None = None
     planted_figures: Sequence[ReportFigure] = ()
+    coordinates: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def maps(self) -> list[Map]:
+        """Maps of the fine-tuned models; none without coordinates."""
+        return [] if self.coordinates.empty else list(lm_maps(self.coordinates, self.similarities, self.direct))
 
 
 def lm_sections(results: LmResults) -> list[Section]:

@@ -44,12 +44,15 @@ class LmTexts(BaseModel):
 
 
 class LlmTexts(BaseModel):
-    """categories: id and name of each, in the order of tables."""
+    """categories: id and name of each, in the order of tables. colours: of each, None for the next that is free.
+    prompts: id -> template."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     table3_caption: str
     categories: tuple[tuple[str, str], ...]
+    colours: dict[str, str | None]
+    prompts: dict[str, str]
     figures: tuple[FigureText, ...]
 
 
@@ -85,16 +88,14 @@ def _figures(texts: Sequence[FigureText]) -> list[ReportFigure]:
 
 def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
     """Read the files of the language-model experiment from the folders of the evaluation and of the printed tables."""
-    transfer_results = [
-        TransferTable(
-            layout=LAYOUTS[name],
-            title=text["title"],
-            caption=text["caption"],
-            cells=read_table(evaluation / f"{name}.csv"),
-            printed=transfer_tables.read_printed(printed / f"{name}.csv", LAYOUTS[name]),
+    transfer_results = []
+    for name, text in texts.tables.items():
+        cells = read_table(evaluation / f"{name}.csv")
+        layout = LAYOUTS[name].of(cells)
+        paper = transfer_tables.read_printed(printed / f"{name}.csv", layout)
+        transfer_results.append(
+            TransferTable(layout=layout, title=text["title"], caption=text["caption"], cells=cells, printed=paper)
         )
-        for name, text in texts.tables.items()
-    ]
     return LmResults(
         tables=transfer_results,
         targets=read_table(evaluation / "lm_targets.csv"),
@@ -104,18 +105,21 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
         figures=_figures(texts.figures),
         planted=read_table(evaluation / "planted.csv") if texts.planted else None,
         planted_figures=_figures([texts.planted] if texts.planted else []),
+        coordinates=read_table(evaluation / "lm_coordinates.csv"),
     )
 
 
 def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
     """Read the files of the LLM experiment from the same folders."""
-    names = ("table3", "selection", "performance", "similarities", "controls")
+    names = ("table3", "selection", "performance", "similarities", "controls", "coordinates")
     return LlmResults(
         **{name: read_table(evaluation / f"{name}.csv") for name in names},
         table3_caption=texts.table3_caption,
         printed=tables.read_printed(printed / "table3.csv"),
         figures=_figures(texts.figures),
         titles=dict(texts.categories),
+        colours=texts.colours,
+        prompts=texts.prompts,
     )
 
 

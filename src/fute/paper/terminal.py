@@ -85,8 +85,9 @@ def _show_transfer(evaluation: Path, console: Console) -> None:
     for name, layout in LAYOUTS.items():
         cells = read_evaluation(evaluation / f"{name}.csv")
         if len(cells):
-            print_table(transfer_frame(cells, layout), console, title=f"{layout.name.capitalize()}: transferability")
-            _print_verdicts(transfer_sentences(cells, layout), console)
+            own = layout.of(cells)
+            print_table(transfer_frame(cells, own), console, title=f"{layout.name.capitalize()}: transferability")
+            _print_verdicts(transfer_sentences(cells, own), console)
     for sentence in direct_sentences(read_evaluation(evaluation / "lm_direct.csv")):
         console.print(f"- {sentence}\n", markup=False, highlight=False)
 

@@ -53,8 +53,8 @@ def transfer_table(
     page also has the intervals, the p-values, one sentence per method, the table of single targets and the direct
     scores. The LaTeX file also has the table of single targets, without variants of methods.
     """
-    layout = LAYOUTS[settings.table]
     ours, single = read_table(cells), read_table(targets)
+    layout = LAYOUTS[settings.table].of(ours)
     note = " ".join(filter(None, (settings.note, learning_note(read_table(similarities), "target"))))
     frame = above_paper(transfer_frame(ours, layout), read_printed(printed, layout))
     appendix = per_target(single, layout)

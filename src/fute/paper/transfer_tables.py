@@ -7,7 +7,7 @@ mean rank that a method gives to the best source (lower is better); NDCG is in p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +27,7 @@ METHODS = ("DataSize", "CurveGrad", "TextEmb", "TaskEmb", "TuPaTE", "FUTE + Task
 REFERENCES = ("Random", "Estimated true order")
 METRICS = {"rho": "ρ", "ndcg": "NDCG"}
 PAPER_BLOCK = "Paper (as printed)"
+DOMAIN = "domain"
 LEFT_OUT = "†"
 LEFT_OUT_NOTE = f"{LEFT_OUT} no run is above the majority baseline: not in the means."
 
@@ -40,9 +41,14 @@ class TransferLayout:
 
     @property
     def column_names(self) -> list[str]:
-        """Columns of the printed table's file and of ours: `cr_in_class_rho`, or `rho` if there is only one cell."""
-        prefixes = [cell.replace("-", "_") + "_" for cell in self.cells] if len(self.cells) > 1 else [""]
+        """Columns of the printed table's file and of ours: `cr_in_class_rho`, and `rho` of the domains."""
+        prefixes = ["" if cell == DOMAIN else cell.replace("-", "_") + "_" for cell in self.cells]
         return [prefix + metric for prefix in prefixes for metric in METRICS]
+
+    def of(self, ours: pd.DataFrame) -> TransferLayout:
+        """The layout without cells that a run has no target for; all of it if `ours`, the run's rows, has none."""
+        there = {cell: heading for cell, heading in self.cells.items() if cell in set(ours.get("cell", ()))}
+        return replace(self, cells=there) if there else self
 
     @property
     def columns(self) -> pd.MultiIndex:
@@ -59,7 +65,7 @@ TABLE1 = TransferLayout(
         "qa-all-class": "QA all-class",
     },
 )
-TABLE2 = TransferLayout("table 2", {"domain": "Finance and medicine"})
+TABLE2 = TransferLayout("table 2", {DOMAIN: "Finance and medicine"})
 LAYOUTS = {"table1": TABLE1, "table2": TABLE2}
 
 

@@ -17,6 +17,8 @@ from fute.data.unsup_files import script_file, unsup_identity
 from fute.steps import code
 
 BUILTIN = Path("resources/builtin")
+TRAIN = ".train"
+"""End of a corpus's id, after that of a dataset: some of its training rows, which prompts label."""
 TRAINING_ONLY = ("title", "overlaps", "overlap_by", "files", "expected", "vu_size", "obtain", "metric", "domain")
 """Keys of a registry entry that do not shape evaluation rows."""
 
@@ -192,15 +194,19 @@ class DataPlan:
 
     @cache  # noqa: B019
     def corpus_recipe(self, corpus: str) -> dict[str, Any]:
-        """What identifies the texts of a corpus: a U, or a dataset's evaluation rows."""
+        """What identifies the texts of a corpus: a U, a dataset's evaluation rows, or some of its training rows."""
         if corpus in self.config.corpora:
             return {
                 "unsup": self.unsup_settings(corpus),
                 "data": self.unsup_source(corpus),
                 "code": code("sample_unsup"),
             }
+        if corpus.endswith(TRAIN):
+            return {"train": self.train_recipe(corpus.removesuffix(TRAIN)), "rows": self.config.llm.labelled_rows}
         return self.test_recipe(corpus)
 
     def corpus_file(self, corpus: str) -> str:
-        """The file of a U, or of a dataset's evaluation rows."""
+        """The file of a U, of a dataset's evaluation rows, or of its training rows."""
+        if corpus.endswith(TRAIN):
+            return paths.rows(corpus.removesuffix(TRAIN), "train")
         return paths.unsup(corpus) if corpus in self.config.corpora else paths.rows(corpus, "test")

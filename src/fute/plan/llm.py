@@ -11,7 +11,7 @@ from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
 from fute.plan.batches import Batches
-from fute.plan.data import DataPlan
+from fute.plan.data import TRAIN, DataPlan
 from fute.plan.llm_labels import LabelPlan
 from fute.plan.vectors import VectorPlan
 from fute.specs.embeddings import Item, variants_of
@@ -98,6 +98,23 @@ class LlmPlan:
     def self_selection(self, model: str, category: str) -> list[str]:
         """File of the LLM's own ranking of the prompts, where the baseline Self-Select is asked for."""
         return [paths.self_selection(model, category)] if "self-select" in self.settings.baselines else []
+
+    def known_labels(self, model: str, dataset: str) -> list[str]:
+        """What each prompt says of a target's labelled training rows; none where no baseline compares it with them."""
+        if not self.settings.labels_training_rows:
+            return []
+        prompts = self.run.prompts_of(self.run.datasets[dataset].category)
+        return [paths.labels(model, prompt.id, f"{dataset}{TRAIN}") for prompt in prompts]
+
+    def known_rows(self, dataset: str) -> list[str]:
+        """These training rows: one file or none."""
+        return [paths.rows(dataset, "train")] if self.settings.labels_training_rows else []
+
+    @property
+    def scored_corpora(self) -> tuple[str, ...]:
+        """All corpora whose labels are calibrated as on U: evaluation rows and labelled training rows."""
+        categories = self.run.config.categories
+        return tuple(corpus for name in categories for corpus in self.labels.corpora_of(name) if corpus != name)
 
     def baseline_flags(self, dataset: str) -> str:
         """Flags of `fute baseline_scores` for a dataset: the baselines where they are not the paper's, and the slips of

@@ -24,12 +24,12 @@ from fute.llm.label_batch_step import (
 )
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
-from fute.plan.data import DataPlan
+from fute.plan.data import TRAIN, DataPlan
 from fute.steps import code
 
 
 class LabelPlan:
-    """What every (LLM, prompt) says of U and of the evaluation rows.
+    """What every (LLM, prompt) says of U, of the evaluation rows, and for some baselines of training rows.
 
     A cell is (model, task, corpus); the task is a prompt's id, or Self-Select's. settings: the section `llm` of the
     configuration.
@@ -39,8 +39,10 @@ class LabelPlan:
         self.run, self.settings, self.data, self.batches = run, settings, data, batches
 
     def corpora_of(self, category: str) -> tuple[str, ...]:
-        """What the prompts of a category label: its U, and the evaluation rows of its datasets."""
-        return (category, *self.run.datasets_of(category))
+        """What the prompts of a category label: its U, evaluation rows of its datasets, training rows where asked."""
+        datasets = self.run.datasets_of(category)
+        known = [f"{name}{TRAIN}" for name in datasets] if self.settings.labels_training_rows else []
+        return (category, *datasets, *known)
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], str]:
@@ -92,12 +94,16 @@ class LabelPlan:
 
     def asks_likelihoods(self, corpus: str) -> bool:
         """Whether SPELL needs the likelihoods of a corpus's filled prompts."""
-        return corpus not in self.run.config.categories and "spell" in self.settings.baselines
+        return self._kind(corpus) == "test" and "spell" in self.settings.baselines
+
+    def _kind(self, corpus: str) -> str:
+        """Whose texts a corpus has: `unsup`, `test` or `train`."""
+        return "unsup" if corpus in self.run.config.categories else "train" if corpus.endswith(TRAIN) else "test"
 
     def _bases(self, model: str, prompt: Prompt, corpus: str) -> list[str]:
         """Keys of a cell if no text is cut: its own, then that of the same cell with likelihoods."""
         llm, likelihoods = self.settings, self.asks_likelihoods(corpus)
-        also = [] if likelihoods or corpus in self.run.config.categories else [True]
+        also = [] if likelihoods or self._kind(corpus) != "test" else [True]
         return [
             label_key(self._identity(model), self.run.engine_of(prompt.category), llm.system, llm.max_text_words,
                       prompt, self._recipes[corpus], perplexity, self.engine_code)
@@ -117,19 +123,19 @@ class LabelPlan:
         return self.batches.finished(paths.label_batch(model, "*"))
 
     def files(self, corpora: str = "all") -> list[str]:
-        """Label files on U (`unsup`), on the evaluation rows (`test`), or on both (`all`)."""
+        """Label files on U (`unsup`), on evaluation rows (`test`), on training rows (`train`), or `all` of them."""
         return [
             paths.labels(model, prompt.id, corpus)
             for category in self.run.config.categories
             for model in self.settings.models
             for prompt in self.run.prompts_of(category)
             for corpus in self.corpora_of(category)
-            if corpora == "all" or (corpus == category) == (corpora == "unsup")
+            if corpora in ("all", self._kind(corpus))
         ]
 
     def extract_settings(self, model: str, task: str, corpus: str) -> Argument:
         """Settings of the step that takes one cell out of its batch."""
-        prompt = self.run.prompts[task]
+        prompt, known = self.run.prompts[task], self._kind(corpus) == "train"
         return settings_json(
             {
                 "key": self.cells[model, task, corpus],
@@ -138,6 +144,7 @@ class LabelPlan:
                 "classes": list(prompt.verbalizers),
                 "calibration": self.settings.calibration,
             }
+            | ({"rows": self.settings.labelled_rows} if known else {})
         )
 
     # --- batches ----------------------------------------------------------------------------------------
@@ -194,6 +201,7 @@ class LabelPlan:
                         self._identity(model), self.run.engine_of(prompt.category), llm.system, prompt, self.engine_code
                     ),
                     base=self._bases(model, prompt, corpus)[0] if llm.long_texts == "cut" else None,
+                    rows=llm.labelled_rows if self._kind(corpus) == "train" else None,
                 )  # fmt: skip
         category = next(iter(prompts.values())).category  # no batch has prompts of two
         spec = BatchSpec(

@@ -15,12 +15,14 @@ from fute.config.run import Run
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
+from fute.plan.dataset_batches import DatasetBatches
 from fute.plan.lm_baselines import BaselinePlan
 from fute.plan.lm_finetune import FinetunePlan
 from fute.plan.lm_transfer import TransferPlan
+from fute.plan.requested import Requested
 from fute.plan.vectors import VectorPlan
 from fute.specs.embeddings import Item
-from fute.specs.finetuning import LabelSettings
+from fute.specs.finetuning import LabelItem, LabelSpec
 from fute.specs.planted import PlantedSettings
 from fute.steps import code
 
@@ -42,14 +44,26 @@ class LmPlan:
 
     def __init__(self, run: Run, settings: LmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
         self.run, self.settings, self.data, self.vectors = run, settings, data, vectors
-        self.finetune = FinetunePlan(run, settings, data)
+        self.batches = batches = batches._replace(requested=self._with_boxes(batches.requested))
+        self.finetune = FinetunePlan(run, settings, data, batches)
         self.transfer = TransferPlan(data, self.finetune, batches)
-        self.baselines = BaselinePlan(data, self.finetune)
+        self.baselines = BaselinePlan(data, self.finetune, batches)
         self.tables = ("table1", "table2") if settings.datasets.domain else ("table1",)
         models = [(model, dataset) for model in settings.models for dataset in data.lm_sources]
         plugins = [(name, plugin.dataset or OWN) for name, plugin in settings.plugins.items()]
         self.black_boxes = (*models, *plugins)
         self.tasks = tuple(dict.fromkeys(task for _, task in self.black_boxes))
+
+    def _with_boxes(self, requested: Requested) -> Requested:
+        """What the targets need, with the models that the planted tests and the plug-ins asked for start from."""
+        if requested.models is None:
+            return requested
+        models = set(requested.models)
+        if requested.planted:
+            models |= {*self.planted.scored(), *self.planted.retrieved()}
+            models |= {box for method in self.planted.models for box in self.planted.boxes(method)}
+        boxes = [plugin.box for name, plugin in self.settings.plugins.items() if name in {model for model, _ in models}]
+        return requested._replace(models=frozenset(models | {self._box(box) for box in boxes if box}))
 
     # --- labels -----------------------------------------------------------------------------------------
 
@@ -57,11 +71,33 @@ class LmPlan:
         """What the black boxes say of U."""
         return [paths.labels(model, task, LM) for model, task in self.black_boxes]
 
-    def label_settings(self, model: str, dataset: str) -> Argument:
-        """How a fine-tuned model labels U, as canonical JSON (`LabelSettings`)."""
+    @cached_property
+    def labelled_in(self) -> DatasetBatches:
+        """The batches in which fine-tuned models label U."""
+        code_sha256 = self.batches.run_by("train", code("label_language_model"))
+        keys = {
+            box: content_key([self._labels_key(*box), code_sha256])
+            for box in self.black_boxes
+            if box[0] in self.settings.models
+        }
+        return DatasetBatches(paths.lm_label_batch, keys, self.settings.datasets_per_process, self.batches)
+
+    def label_inputs(self, model: str, batch: str) -> dict[str, str]:
+        """Dataset -> lock of the model fine-tuned on it, of a new batch."""
+        return {name: paths.finetuned(model, name) for name in self.labelled_in.datasets(model, batch)}
+
+    def label_spec(self, model: str, batch: str) -> Argument:
+        """How the models of a new batch label U, as canonical JSON (a `LabelSpec`)."""
+        items = [
+            LabelItem(key=self.labelled_in.keys[model, name], dataset=name, **self._reading(model, name))
+            for name in self.labelled_in.datasets(model, batch)
+        ]
+        return settings_json(LabelSpec(model=model, items=tuple(items)).model_dump(mode="json"))
+
+    def _reading(self, model: str, dataset: str) -> dict[str, Any]:
+        """How a fine-tuned model reads texts."""
         recipe = self.finetune.recipe(model, dataset)
-        how = {"batch_size": recipe.eval_batch_size, "autocast": recipe.autocast}
-        return settings_json(LabelSettings(model=model, dataset=dataset, **how).model_dump())
+        return {"batch_size": recipe.eval_batch_size, "autocast": recipe.autocast}
 
     def plugin_settings(self, name: str) -> Argument:
         """A plug-in's entry in the configuration as canonical JSON."""
@@ -89,7 +125,7 @@ class LmPlan:
             train = self.data.train_recipe(plugin.dataset) if plugin.dataset else None
             outputs = [self._labels_key(*plugin.box.split("/"))] if plugin.box else []
             return content_key(["plugin", self.plugin_source(model), train, corpus, code("label_plugin"), *outputs])
-        made_with = [self.finetune.key(model, task), self.label_settings(model, task)]
+        made_with = [self.finetune.key(model, task), self._reading(model, task)]
         return content_key(["finetuned", made_with, corpus, code("finetune_model")])
 
     # --- vectors ----------------------------------------------------------------------------------------

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from fute import paths
+from fute.artifacts import content_key
 from fute.config.lm_baselines import VECTORS, LmBaseline
+from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
+from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
+from fute.plan.dataset_batches import DatasetBatches
 from fute.plan.lm_finetune import FinetunePlan
-from fute.specs.dataset_vectors import DatasetVectorSpec
+from fute.specs.dataset_vectors import DatasetItem, DatasetVectorSpec
+from fute.steps import code
 
 
 class BaselinePlan:
@@ -19,8 +25,8 @@ class BaselinePlan:
         methods: the baselines of the run. vector_methods: those that compare vectors of datasets.
     """
 
-    def __init__(self, data: DataPlan, finetune: FinetunePlan) -> None:
-        self.data, self.finetune = data, finetune
+    def __init__(self, data: DataPlan, finetune: FinetunePlan, batches: Batches) -> None:
+        self.data, self.finetune, self.batches = data, finetune, batches
         self.model, self.settings = finetune.settings.transfer.model, finetune.settings.baselines
         self.methods: tuple[LmBaseline, ...] = self.settings.methods
         self.vector_methods = tuple(method for method in VECTORS if method in self.methods)
@@ -30,15 +36,52 @@ class BaselinePlan:
         pairs = [(method, dataset) for method in self.vector_methods for dataset in self.data.lm_targets]
         return {f"{method}:{dataset}": paths.dataset_vector(self.model, method, dataset) for method, dataset in pairs}
 
-    def vector_spec(self, dataset: str) -> Argument:
-        """How a dataset becomes vectors, as canonical JSON (a `DatasetVectorSpec`)."""
+    @cached_property
+    def embedded_in(self) -> DatasetBatches:
+        """The batches of the datasets' vectors."""
+        datasets = self.data.lm_targets if self.vector_methods else ()
+        keys = {(self.model, dataset): self._key(dataset) for dataset in datasets}
+        return DatasetBatches(
+            paths.dataset_vector_batch, keys, self.finetune.settings.datasets_per_process, self.batches
+        )
+
+    def _key(self, dataset: str) -> str:
+        """What identifies the vectors of a dataset."""
+        how = self._spec(()).model_dump(mode="json"), self._item(dataset, "").model_dump(mode="json")
+        made_from = [self.finetune.key(self.model, dataset)] if "taskemb" in self.vector_methods else []
+        model = model_identity(self.finetune.run.models[self.model])
+        code_sha256 = self.batches.run_by("train", code("embed_dataset"))
+        return content_key([*how, *made_from, model, self.data.train_recipe(dataset), code_sha256])
+
+    def _item(self, dataset: str, key: str) -> DatasetItem:
         recipe = self.finetune.recipe(self.model, dataset)
-        spec = DatasetVectorSpec(
-            model=self.model, task=self.finetune.task(dataset), max_tokens=recipe.max_tokens,
-            eval_batch_size=recipe.eval_batch_size, seed=self.finetune.run.config.seed, methods=self.vector_methods,
+        return DatasetItem(
+            key=key, task=self.finetune.task(dataset), max_tokens=recipe.max_tokens,
+            eval_batch_size=recipe.eval_batch_size,
+        )  # fmt: skip
+
+    def _spec(self, items: tuple[DatasetItem, ...]) -> DatasetVectorSpec:
+        return DatasetVectorSpec(
+            model=self.model, seed=self.finetune.run.config.seed, methods=self.vector_methods, items=items,
             textemb=self.settings.textemb, taskemb=self.settings.taskemb, tupate=self.settings.tupate,
         )  # fmt: skip
-        return settings_json(spec.model_dump(mode="json"))
+
+    def vector_origins(self, dataset: str) -> dict[str, str]:
+        """Kind -> file of all that the vectors of one dataset are made from."""
+        tuned = {"finetuned": paths.finetuned(self.model, dataset)} if "taskemb" in self.vector_methods else {}
+        return {"model": paths.model_lock(self.model), "train": paths.rows(dataset, "train")} | tuned
+
+    def vector_inputs(self, batch: str) -> dict[str, str]:
+        """`{kind}:{dataset}` -> file of what the vectors of a new batch are made from, besides the model."""
+        datasets = self.embedded_in.datasets(self.model, batch)
+        files = {f"{kind}:{name}": path for name in datasets for kind, path in self.vector_origins(name).items()}
+        return {name: path for name, path in files.items() if not name.startswith("model:")}
+
+    def vector_spec(self, batch: str) -> Argument:
+        """How the datasets of a new batch become vectors, as canonical JSON (a `DatasetVectorSpec`)."""
+        keys = self.embedded_in.keys
+        items = [self._item(name, keys[self.model, name]) for name in self.embedded_in.datasets(self.model, batch)]
+        return settings_json(self._spec(tuple(items)).model_dump(mode="json"))
 
     def curve_files(self) -> dict[str, str]:
         """Source -> loss curve of its fine-tuning, for CurveGrad."""

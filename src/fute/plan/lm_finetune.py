@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import cache, cached_property
 
+from fute import paths
 from fute.artifacts import content_key
 from fute.config.finetuning import FinetuneSettings
 from fute.config.lm_experiment import LmConfig
 from fute.config.run import Run
 from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
+from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
-from fute.specs.finetuning import FinetuneSpec, TaskSettings
+from fute.plan.dataset_batches import DatasetBatches
+from fute.specs.finetuning import FinetuneItem, FinetuneSpec, TaskSettings
 from fute.steps import code
 
 
@@ -21,8 +24,8 @@ class FinetunePlan:
     settings: the section `lm` of the configuration.
     """
 
-    def __init__(self, run: Run, settings: LmConfig, data: DataPlan) -> None:
-        self.run, self.settings, self.data = run, settings, data
+    def __init__(self, run: Run, settings: LmConfig, data: DataPlan, batches: Batches) -> None:
+        self.run, self.settings, self.data, self.batches = run, settings, data, batches
         self.computes_matrix = settings.transfer.matrix == "compute"
 
     @cached_property
@@ -51,11 +54,34 @@ class FinetunePlan:
         transfer = self.settings.transfer
         return transfer.seeds if model == transfer.model and self.computes_matrix else transfer.seeds[:1]
 
-    def spec(self, model: str, dataset: str) -> Argument:
-        """Settings of a fine-tuning as canonical JSON (a `FinetuneSpec`)."""
-        recipe = self.recipe(model, dataset)
-        spec = FinetuneSpec(model=model, task=self.task(dataset), recipe=recipe, seeds=self.seeds(model))
-        return settings_json(spec.model_dump(mode="json"))
+    @cached_property
+    def made_in(self) -> DatasetBatches:
+        """The batches of the fine-tunings."""
+        code_sha256 = self.batches.run_by("train", code("finetune_model"))
+        keys = {
+            (model, dataset): content_key(
+                [self.key(model, dataset), self.seeds(model), self.data.test_recipe(dataset), code_sha256]
+            )
+            for model, dataset in self.models
+        }
+        return DatasetBatches(paths.finetuned_batch, keys, self.settings.datasets_per_process, self.batches)
+
+    def inputs(self, model: str, batch: str) -> dict[str, str]:
+        """Name -> file of the rows that a new batch reads."""
+        datasets = self.made_in.datasets(model, batch)
+        return {f"{split}:{name}": paths.rows(name, split) for name in datasets for split in ("train", "test")}
+
+    @cache  # noqa: B019  (one plan lives as long as the process)
+    def spec(self, model: str, batch: str) -> Argument:
+        """Settings of a new batch as canonical JSON (a `FinetuneSpec`)."""
+        items = [
+            FinetuneItem(
+                key=self.made_in.keys[model, dataset], task=self.task(dataset), recipe=self.recipe(model, dataset),
+                seeds=self.seeds(model),
+            )
+            for dataset in self.made_in.datasets(model, batch)
+        ]  # fmt: skip
+        return settings_json(FinetuneSpec(model=model, items=tuple(items)).model_dump(mode="json"))
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def key(self, model: str, dataset: str) -> str:

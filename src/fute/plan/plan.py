@@ -149,6 +149,8 @@ class Plan:
             batches |= {labels.batch_file(*cell) for cell in labels.cells}
             more = labels.files()
         elif experiment == "lm" and self.lm and self.lm.baselines.vector_methods:
+            own = self.lm.baselines
+            batches |= {own.embedded_in.batch_file(own.model, dataset) for dataset in self.data.lm_targets}
             more = [paths.LM_BASELINES]
         return sorted(map(paths.batch_index, batches)) + more
 

@@ -1,4 +1,4 @@
-"""The settings of step `embed_dataset`: vectors of a labelled dataset, which baselines compare."""
+"""The settings of step `embed_dataset`: vectors of labelled datasets, which baselines compare."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from fute.config.sections import Section
 from fute.specs.finetuning import TaskSettings
 
 
-class DatasetVectorSpec(Section):
-    """The vectors of one dataset on one model.
+class DatasetItem(Section):
+    """One dataset. max_tokens, eval_batch_size: as in the model's fine-tuning on it."""
 
-    max_tokens, eval_batch_size: as in the model's fine-tuning on the dataset. seed: of the order of rows.
-    methods: the vectors to make.
-    """
-
-    model: str
+    key: str
     task: TaskSettings
     max_tokens: int
     eval_batch_size: int
+
+
+class DatasetVectorSpec(Section):
+    """The vectors on one model of all datasets that one process embeds.
+
+    seed: of the order of rows. methods: the vectors to make of each dataset.
+    """
+
+    model: str
     seed: int
     methods: tuple[LmBaseline, ...]
     textemb: TextEmbBaseline
     taskemb: TaskEmbBaseline
     tupate: TupateBaseline
+    items: tuple[DatasetItem, ...]

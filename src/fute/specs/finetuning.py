@@ -24,19 +24,33 @@ class TaskSettings(Section):
         return cls(dataset=dataset, **{name: getattr(entry, name) for name in ("task", "metric", "classes", "scale")})
 
 
-class FinetuneSpec(Section):
-    """One model fine-tuned on one dataset. The model of the first seed is kept; of other seeds only the score is."""
+class FinetuneItem(Section):
+    """A model fine-tuned on one dataset. The model of the first seed is kept; of other seeds only the score is."""
 
-    model: str
+    key: str
     task: TaskSettings
     recipe: FinetuneSettings
     seeds: tuple[int, ...] = Field(default=(42,), min_length=1)
 
 
-class LabelSettings(Section):
-    """Settings for labelling U by a fine-tuned model."""
+class FinetuneSpec(Section):
+    """All datasets that one process fine-tunes a model on."""
 
     model: str
+    items: tuple[FinetuneItem, ...]
+
+
+class LabelItem(Section):
+    """Settings for labelling U by the model that was fine-tuned on a dataset."""
+
+    key: str
     dataset: str
     batch_size: int = Field(default=32, ge=1)
     autocast: bool = False
+
+
+class LabelSpec(Section):
+    """All fine-tuned models of one language model that one process labels U by."""
+
+    model: str
+    items: tuple[LabelItem, ...]

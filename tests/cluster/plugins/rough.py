@@ -22,6 +22,14 @@ def waits(texts: list[tuple[str, ...]], diary: str) -> list[str]:
     return ["yes"] * len(texts)
 
 
+def lingers(texts: list[tuple[str, ...]], diary: str) -> list[str]:
+    """Waits at its first attempt until a file says that it may go on."""
+    if _attempt(diary) == 1:
+        while not Path(f"{diary}.go").exists():
+            time.sleep(0.1)
+    return ["yes"] * len(texts)
+
+
 def eats(texts: list[tuple[str, ...]], diary: str, megabytes: int) -> list[str]:
     """Touches so much memory, at every attempt."""
     _attempt(diary)

@@ -14,7 +14,7 @@ from sklearn.metrics import mutual_info_score
 from fute.artifacts import Step
 from fute.baselines import prompts as baselines
 from fute.baselines.baseline_scores_step import baseline_scores
-from fute.config.llm_baselines import LLM_BASELINES, PAPER_BASELINES
+from fute.config.llm_baselines import LABELLED, LLM_BASELINES, PAPER_BASELINES
 from fute.paper.cells import row_order
 from fute.paper.table3 import METHODS, REFERENCES
 
@@ -193,7 +193,7 @@ def test_only_the_baselines_that_were_asked_for_are_computed():
 
 
 def test_variants_beyond_the_papers_are_computed_on_request():
-    further = [name for name in LLM_BASELINES if name not in PAPER_BASELINES]
+    further = [name for name in LLM_BASELINES if name not in (*PAPER_BASELINES, *LABELLED)]
     baseline_scores(labels=[label_file(name) for name in P], output=OUTPUT, baselines=further)
     scores = json.loads(OUTPUT.read_text())["scores"]
     assert sorted(scores) == sorted(LLM_BASELINES[name] for name in further)
@@ -205,3 +205,44 @@ def test_variants_beyond_the_papers_are_computed_on_request():
     assert scores["GlobalE (soft)"] == pytest.approx([log(2), entropy(0.8, 0.2), entropy(0.45, 0.55)], abs=1e-8)
     for name in scores:
         assert row_order(name, METHODS, REFERENCES, "table 3")[0] == 1, "behind the paper's rows"
+
+
+def known_files(*without: str) -> dict[str, Any]:
+    """Three training rows with labels, and what each prompt says of two of them; `without` a label on the first."""
+    train, rows = Path("results/data/films/train.jsonl.gz"), [("a", "bad"), ("b", "good"), ("c", "good")]
+    with Step("fute.batching", settings={}) as step:
+        step.jsonl(train, [{"id": name, "segments": ["x"], "label": label} for name, label in rows])
+    said = {"sa-1": [0.9, 0.4], "sa-3": [0.8, 0.8], "sa-12": [0.3, 0.2]}  # probability of `bad`
+    files = []
+    for prompt, bad in said.items():
+        files.append(Path(f"results/labels/m/{prompt}/films.train.jsonl.gz"))
+        lines = [
+            {"id": name, "probabilities": [p, 1 - p], "prediction": "bad" if p > 0.5 else "good"}
+            for name, p in zip(("a", "c"), bad, strict=True)
+        ]
+        if prompt in without:
+            lines[0]["prediction"] = None
+        with Step("fute.batching", settings={}) as step:
+            step.jsonl(files[-1], lines)
+    return {"known": files, "train": train}
+
+
+def test_baselines_that_know_labels_worked_by_hand():
+    names = {"labels": [label_file(name) for name in P], "output": OUTPUT, "baselines": ["accuracy", "leep"]}
+    baseline_scores(**names, **known_files())
+    scores = json.loads(OUTPUT.read_text())["scores"]
+    assert scores["Accuracy on labelled rows"] == [1, 0.5, 0.5]
+    # sa-1: P(bad label | says bad) = 0.9 / 1.3, P(bad label | says good) = 0.1 / 0.7
+    first = 0.9 * 0.9 / 1.3 + 0.1 * 0.1 / 0.7
+    second = 0.4 * 0.4 / 1.3 + 0.6 * 0.6 / 0.7
+    assert scores["LEEP"][0] == pytest.approx((log(first) + log(second)) / 2, abs=1e-8)
+    assert scores["LEEP"][1] == pytest.approx(-log(2)), "it says the same of both"
+    record = json.loads(Path(f"{OUTPUT}.prov.json").read_text())["record"]
+    assert {"results/data/films/train.jsonl.gz", "results/labels/m/sa-3/films.train.jsonl.gz"} <= {
+        entry["path"] for entry in record["inputs"]
+    }
+    baseline_scores(**names, **known_files("sa-1"))
+    scores = json.loads(OUTPUT.read_text())["scores"]
+    assert scores["Accuracy on labelled rows"] == [1, 0.5, 0.5], "a row without a label does not count"
+    with pytest.raises(ValueError, match="need labels of training rows: give --known and --train"):
+        baseline_scores(**names)

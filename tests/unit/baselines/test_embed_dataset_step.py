@@ -286,28 +286,32 @@ def project(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(dataset: str, folder: str = "out", *, of: str | None = None, **changes) -> dict[str, Path]:
+def run(*datasets: str, folder: str = "out", of: str | None = None, **changes) -> dict[str, dict[str, Path]]:
+    """Embed datasets in one process. of: whose fine-tuned model is given. Returns dataset -> method -> file."""
     tupate = TupateBaseline(cr=QUICK, qa=QUICK.model_dump(), length=LENGTH)
+    items = [{"key": name, "task": TASKS[name][0], "max_tokens": 60, "eval_batch_size": 4} for name in datasets]
     given = {
-        "model": "m", "task": TASKS[dataset][0], "max_tokens": 60, "eval_batch_size": 4, "seed": 42,
-        "methods": ("textemb", "taskemb", "tupate"), "textemb": TextEmbBaseline(), "tupate": tupate,
-        "taskemb": TaskEmbBaseline(batch_size=4, span_batch_size=3),
+        "model": "m", "seed": 42, "items": items, "methods": ("textemb", "taskemb", "tupate"),
+        "textemb": TextEmbBaseline(), "tupate": tupate, "taskemb": TaskEmbBaseline(batch_size=4, span_batch_size=3),
     }  # fmt: skip
     spec = DatasetVectorSpec(**given | changes)
-    outputs = {method: Path(f"{folder}/{dataset}.{method}.safetensors") for method in spec.methods}
-    tuned_on = Path(f"tuned/{of or dataset}") if "taskemb" in spec.methods else None
-    embed_dataset(
-        spec, model=Path("model"), lock=Path("model.lock.json"), train=Path(f"{dataset}.jsonl.gz"), outputs=outputs,
-        finetuned=tuned_on, finetuned_lock=tuned_on and Path(f"{tuned_on}.lock.json"),
-    )  # fmt: skip
-    return outputs
+    files = {f"train:{name}": Path(f"{name}.jsonl.gz") for name in datasets}
+    if "taskemb" in spec.methods:
+        files |= {f"finetuned:{name}": Path(f"tuned/{of or name}.lock.json") for name in datasets}
+    output = Path(f"{folder}/0a.lock.json")
+    embed_dataset(spec, model=Path("model"), lock=Path("model.lock.json"), files=files, output=output)
+    (made_from,) = Path(f"{folder}/0a").iterdir()
+    return {name: {m: made_from / name / f"{m}.safetensors" for m in spec.methods} for name in datasets}
 
 
 def test_the_step_writes_one_file_a_method_that_can_be_compared(project):
-    made = {name: run(name) for name in TASKS}
-    assert sorted(path.name for path in Path("out").iterdir()) == sorted(
-        f"{name}.{method}.safetensors{end}" for name in TASKS for method in made["mood"] for end in ("", ".prov.json")
-    )
+    made = run(*TASKS)
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "0a", "0a.keys", "0a.keys.prov.json", "0a.lock.json", "0a.lock.json.prov.json"
+    ]  # fmt: skip
+    assert {path for path in Path("out/0a").rglob("*") if path.is_file()} == {
+        path for paths in made.values() for path in paths.values()
+    }
     for method, size in (("textemb", 16), ("tupate", 2 * 16 * LENGTH)):
         one, other = (load(made[name][method]) for name in ("mood", "where"))
         assert one.vector.shape == (size,) and -1 <= cosine(one, other) < 1
@@ -318,34 +322,38 @@ def test_the_step_writes_one_file_a_method_that_can_be_compared(project):
 
 
 def test_the_step_gives_the_same_bytes_and_goes_on_after_sigterm(project, monkeypatch):
-    first = {method: sha256_file(path) for method, path in run("mood").items()}
+    """Alone, and as the second dataset of a process that is stopped within its TuPaTE."""
+    first = {method: sha256_file(path) for method, path in run("mood")["mood"].items()}
     done = []
 
     class Stopped(vectors.TrainingProgress):
         def __call__(self, steps, total, loss):
             done.append(steps)
-            if len(done) == 5:
+            if len(done) == 17:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(vectors, "TrainingProgress", Stopped)
         with pytest.raises(Preempted, match="after step 5 of 12"):
-            run("mood", "again")
-    assert not list(Path("again").glob("*.safetensors"))
-    finished = {path.name: path.stat().st_mtime_ns for path in Path("again/mood.partial").rglob("t*emb")}
-    assert set(finished) == {"textemb", "taskemb"}
-    assert {method: sha256_file(path) for method, path in run("mood", "again").items()} == first
-    assert not Path("again/mood.partial").exists()
+            run("where", "mood", folder="again")
+        assert not list(Path("again").glob("*.json"))
+        finished = {path.parent.name + path.name for path in Path("again/0a").rglob("*.safetensors")}
+        assert finished == {f"{name}.safetensors" for name in (
+            "wheretextemb", "wheretaskemb", "wheretupate", "moodtextemb", "moodtaskemb")}  # fmt: skip
+        again = run("where", "mood", folder="again")["mood"]
+    assert done[17:] == [6, 7, 8, 9, 10, 11, 12]
+    assert {method: sha256_file(path) for method, path in again.items()} == first
+    assert not list(Path("again").rglob("*.training"))
 
 
 def test_methods_and_settings_shape_the_vectors_and_nothing_else_does(project):
-    whole = run("mood", "a")
-    fewer = run("mood", "b", methods=("textemb",), textemb=TextEmbBaseline(rows=3))
+    whole = run("mood", folder="a")["mood"]
+    fewer = run("mood", folder="b", methods=("textemb",), textemb=TextEmbBaseline(rows=3))["mood"]
     assert set(fewer) == {"textemb"} and load(fewer["textemb"]).meta["rows"] == 3
-    other = run("mood", "c", taskemb=TaskEmbBaseline(batch_size=3, rows=6))
+    other = run("mood", folder="c", taskemb=TaskEmbBaseline(batch_size=3, rows=6))["mood"]
     assert sha256_file(other["tupate"]) == sha256_file(whole["tupate"])
     assert sha256_file(other["taskemb"]) != sha256_file(whole["taskemb"])
-    start = run("mood", "d", tupate=TupateBaseline(cr=QUICK, length=LENGTH, init_seed=6))
+    start = run("mood", folder="d", tupate=TupateBaseline(cr=QUICK, length=LENGTH, init_seed=6))["mood"]
     with pytest.raises(EmbeddingError, match="init_seed: 42 and 6"):
         cosine(load(whole["tupate"]), load(start["tupate"]))
 
@@ -356,7 +364,7 @@ def test_what_cannot_be_embedded_is_named(project):
     wrong = Row("mood/8", ("odd",), "neutral").to_json()
     Path("mood.jsonl.gz").write_bytes(gzip_bytes(jsonl_bytes([*(r.to_json() for r in mood_rows(8)), wrong])))
     with pytest.raises(BadRow, match=r"mood/8, field 'label': is 'neutral', which is no class"):
-        run("mood", "other")
+        run("mood", folder="other")
     Path("mood.jsonl.gz").write_bytes(gzip_bytes(b""))
     with pytest.raises(BlackBoxError, match="mood: there are no rows to learn from"):
-        run("mood", "empty")
+        run("mood", folder="empty")

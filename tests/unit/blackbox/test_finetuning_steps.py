@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 from functools import cache
 from pathlib import Path
@@ -15,11 +16,12 @@ from accelerate import Accelerator
 from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, mood_rows, save_small, similar_rows, where_rows
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
-from fute.batching import finished_batches
-from fute.blackbox import bench
+from fute.artifacts import StaleFile, gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
+from fute.batching import LOCK, finished_batches
+from fute.blackbox import bench, extract_files_step, label_language_model_step
 from fute.blackbox import transfer_batch_step as transfer
 from fute.blackbox.encoding import collate, encode, encode_rows
+from fute.blackbox.extract_files_step import extract_files
 from fute.blackbox.extract_transfer_step import extract_transfer
 from fute.blackbox.finetune import example_losses, finetune, head_logits, rows_to_learn, trained_parameters
 from fute.blackbox.finetune_model_step import finetune_model
@@ -34,7 +36,7 @@ from fute.blackbox.label_language_model_step import label_language_model
 from fute.blackbox.predict import best_span, evaluate, predict
 from fute.blackbox.transfer_batch_step import transfer_batch
 from fute.config.finetuning import FinetuneSettings
-from fute.specs.finetuning import FinetuneSpec, LabelSettings
+from fute.specs.finetuning import FinetuneItem, FinetuneSpec, LabelItem, LabelSpec
 from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_key
 from fute.surrogate.checkpoint import Preempted
 
@@ -306,17 +308,39 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def fit(dataset: str, seeds=(42,), recipe=QUICK) -> Path:
-    folder = Path(f"results/finetuned/m/{dataset}")
+def fit_batch(datasets, seeds=(42,), recipe=QUICK, batch="0a") -> Path:
+    """Fine-tune on datasets in one process; returns the batch."""
+    output = Path(f"results/finetuned/m/batches/{batch}.lock.json")
+    items = [FinetuneItem(key=f"key-{name}", task=TASKS[name][0], recipe=recipe, seeds=seeds) for name in datasets]
     finetune_model(
-        FinetuneSpec(model="m", task=TASKS[dataset][0], recipe=recipe, seeds=seeds),
+        FinetuneSpec(model="m", items=tuple(items)),
         model=Path("results/models/m"),
         lock=Path("results/models/m.lock.json"),
-        train=Path(f"results/data/{dataset}/train.jsonl.gz"),
-        test=Path(f"results/data/{dataset}/test.jsonl.gz"),
+        files={f"{split}:{name}": rows_of(name, split) for name in datasets for split in ("train", "test")},
+        output=output,
+    )
+    return output
+
+
+def rows_of(dataset: str, split: str) -> Path:
+    return Path(f"results/data/{dataset}/{split}.jsonl.gz")
+
+
+def take_out(dataset: str, batch: Path) -> Path:
+    """Publish a fine-tuned model of a batch; returns its folder."""
+    folder = Path(f"results/finetuned/m/{dataset}")
+    extract_files(
+        f"key-{dataset}",
+        batch=batch,
+        files={"model": Path("results/models/m.lock.json")} | {s: rows_of(dataset, s) for s in ("train", "test")},
+        outputs={f"{name}.json": Path(f"{folder}.{name}.json") for name in ("lock", "curve", "score")},
         folder=folder,
     )
     return folder
+
+
+def fit(dataset: str, seeds=(42,), recipe=QUICK) -> Path:
+    return take_out(dataset, fit_batch([dataset], seeds, recipe, batch=f"0-{dataset}"))
 
 
 def preempt_at(monkeypatch, at: int) -> None:
@@ -352,50 +376,138 @@ def test_a_model_is_kept_with_its_lock_curve_and_scores(project):
         and score["mean"] == pytest.approx(np.mean(score["scores"]))
     )
     assert sorted(p.name for p in folder.parent.iterdir() if not p.name.endswith(".prov.json")) == [
-        "mood", "mood.curve.json", "mood.lock.json", "mood.score.json"
+        "batches", "mood", "mood.curve.json", "mood.lock.json", "mood.score.json"
     ]  # fmt: skip
     rows = bench.read_rows(Path("results/data/mood/test.jsonl.gz"))
     assert score["scores"][0] == evaluate(load_black_box(folder), rows)
 
 
 def test_a_preempted_fine_tuning_ends_in_the_same_bytes(project, monkeypatch):
-    fit("mood", seeds=(42, 7))
-    expected = bytes_under(Path("results/finetuned"))
-    for path in sorted(Path("results/finetuned/m").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    """Of two datasets, the second within its first seed: the first is not fine-tuned again."""
+    expected = bytes_under(fit_batch(["mood", "where"], seeds=(42, 7)).parent)
+    shutil.rmtree("results/finetuned")
+    seen = []
     with monkeypatch.context() as patch:
-        preempt_at(patch, 7)
+
+        class Progress(bench.TrainingProgress):
+            def __call__(self, done, total, loss):
+                seen.append(done)
+                if len(seen) == 31:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        patch.setattr(bench, "TrainingProgress", Progress)
         with pytest.raises(Preempted, match="after step 7 of 12"):
-            fit("mood", seeds=(42, 7))
-    assert not Path("results/finetuned/m/mood").exists()
-    assert len(list(Path("results/finetuned/m/mood.partial").glob("*.training"))) == 1
-    fit("mood", seeds=(42, 7))
-    assert bytes_under(Path("results/finetuned")) == expected
+            fit_batch(["mood", "where"], seeds=(42, 7))
+        assert not list(Path("results/finetuned/m/batches").glob("*.json"))
+        assert len(list(Path("results/finetuned").rglob("*.training"))) == 1
+        batch = fit_batch(["mood", "where"], seeds=(42, 7))
+    assert seen[31:] == [8, 9, 10, 11, 12, *range(1, 13)]
+    assert bytes_under(batch.parent) == expected
 
 
-def test_a_changed_recipe_takes_nothing_of_an_unfinished_one(project, monkeypatch):
-    with monkeypatch.context() as patch:
-        preempt_at(patch, 7)
-        with pytest.raises(Preempted):
-            fit("mood")
-    fit("mood", recipe=QUICK.model_copy(update={"learning_rate": 1e-3}))
-    first = bytes_under(Path("results/finetuned/m/mood"))
-    fit("mood", recipe=QUICK.model_copy(update={"learning_rate": 1e-3}))
-    assert bytes_under(Path("results/finetuned/m/mood")) == first
+def test_a_model_of_a_batch_is_the_one_that_is_made_alone(project):
+    together = {name: take_out(name, fit_batch(["mood", "where"])) for name in ("mood", "where")}
+    made = {name: bytes_under(folder) for name, folder in together.items()}
+    batch = fit_batch(["where"], batch="0b")
+    assert bytes_under(take_out("where", batch)) == made["where"]
+    assert set(finished_batches(batch.parent, LOCK)) == {"key-mood", "key-where"}
+    lock = json.loads(batch.read_text())
+    assert lock["from"]["key-where"] == {
+        "model": sha256_file(Path("results/models/m.lock.json")),
+        **{split: sha256_file(rows_of("where", split)) for split in ("train", "test")},
+    }
+    listed = {name: facts["sha256"] for name, facts in lock["files"].items()}
+    assert listed == {name: sha256_file(batch.parent / "0b" / name) for name in bytes_under(batch.parent / "0b")}
 
 
-def test_labels_of_u_are_rows_with_a_target_string(project):
-    folder, output = fit("where"), Path("results/labels/m/where/lm.jsonl.gz")
-    corpus = Path("results/unsup/lm.jsonl.gz")
-    corpus.parent.mkdir(parents=True)
+def test_large_files_lie_on_the_disk_once(project, monkeypatch):
+    monkeypatch.setattr(extract_files_step, "LARGE", 10_000)
+    folder = fit("mood")
+    links = {path.name: path.stat().st_nlink for path in folder.iterdir()}
+    assert links["model.safetensors"] == 2 and links["task.json"] == 1
+
+
+def test_a_batch_made_from_other_rows_keeps_nothing_of_the_first(project):
+    first = fit_batch(["mood"])
+    before = bytes_under(first.parent)
+    rows_of("mood", "train").write_bytes(gzip_bytes(jsonl_bytes(row.to_json() for row in mood_rows(9))))
+    with pytest.raises(StaleFile, match=r"batches/0a\.lock\.json: was made from another version of .*mood/train"):
+        take_out("mood", first)
+    second = fit_batch(["mood"])
+    assert len(list(Path("results/finetuned/m/batches/0a").iterdir())) == 1 and bytes_under(second.parent) != before
+    take_out("mood", second)
+
+
+def test_weights_that_were_edited_are_not_taken_out(project):
+    batch = fit_batch(["mood"])
+    (weights,) = batch.parent.rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(
+        StaleFile, match=r"model\.safetensors: is missing, or not the file that .* lists; delete .*/0a,"
+    ):
+        take_out("mood", batch)
+    assert not Path("results/finetuned/m/mood").exists() and not Path("results/finetuned/m/mood.lock.json").exists()
+    with pytest.raises(StaleFile, match="holds no cell key-where"):
+        take_out("where", batch)
+
+
+@pytest.fixture
+def corpus(project) -> Path:
+    path = Path("results/unsup/lm.jsonl.gz")
+    path.parent.mkdir(parents=True)
     texts = [{"id": f"t/{i}", "segments": ["where", "in Oslo"][: 1 + i % 2], "task": "t"} for i in range(5)]
-    corpus.write_bytes(gzip_bytes(jsonl_bytes(texts)))
-    settings = LabelSettings(model="m", dataset="where")
-    label_language_model(settings, folder=folder, lock=Path(f"{folder}.lock.json"), corpus=corpus, output=output)
+    path.write_bytes(gzip_bytes(jsonl_bytes(texts)))
+    return path
+
+
+def label(datasets, corpus: Path, name: str = "0a") -> Path:
+    output = Path(f"results/labels/m/lm/batches/{name}.lock.json")
+    spec = LabelSpec(model="m", items=tuple(LabelItem(key=f"labels-{d}", dataset=d) for d in datasets))
+    files = {dataset: Path(f"results/finetuned/m/{dataset}.lock.json") for dataset in datasets}
+    label_language_model(spec, corpus=corpus, files=files, output=output)
+    return output
+
+
+def labels_of(dataset: str, batch: Path, corpus: Path) -> Path:
+    output = Path(f"results/labels/m/{dataset}/lm.jsonl.gz")
+    files = {"finetuned": Path(f"results/finetuned/m/{dataset}.lock.json"), "corpus": corpus}
+    extract_files(f"labels-{dataset}", batch=batch, files=files, outputs={"labels.jsonl.gz": output})
+    return output
+
+
+def test_labels_of_u_are_rows_with_a_target_string(corpus):
+    fit("where")
+    output = labels_of("where", label(["where"], corpus), corpus)
     rows = read_jsonl(output)
-    assert [row["id"] for row in rows] == [text["id"] for text in texts]
+    assert [row["id"] for row in rows] == [text["id"] for text in read_jsonl(corpus)]
     assert all(row["prediction"] and "span" in row for row in rows)
-    assert Path(f"{output}.prov.json").is_file()
+    record = json.loads(Path(f"{output}.prov.json").read_text())["record"]
+    assert (record["step"], record["counts"], record["params"]) == (
+        "extract_files", {"rows": 5}, {"key": "labels-where"}
+    )  # fmt: skip
+
+
+def test_models_that_label_u_together_say_what_each_says_alone(corpus, monkeypatch):
+    """Also where the process is stopped after the first: its labels are kept."""
+    for dataset in ("mood", "where"):
+        fit(dataset)
+    alone = {d: labels_of(d, label([d], corpus, f"0-{d}"), corpus).read_bytes() for d in ("mood", "where")}
+    loaded = []
+
+    def load(folder: Path):
+        loaded.append(folder.name)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return load_black_box(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(label_language_model_step, "load_black_box", load)
+        for stopped in (["mood"], ["mood", "where"]):
+            with pytest.raises(Preempted, match=f"labels up to {stopped[-1]} are kept"):
+                label(["mood", "where"], corpus)
+            assert loaded == stopped
+        batch = label(["mood", "where"], corpus)
+        assert loaded == ["mood", "where"], "all were kept"
+    assert {d: labels_of(d, batch, corpus).read_bytes() for d in alone} == alone
 
 
 PAIRS = [("mood", "similar"), ("where", "similar"), ("mood", "where"), ("similar", "mood")]

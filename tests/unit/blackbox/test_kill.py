@@ -15,24 +15,24 @@ from support.small_lms import SENTIMENT, mood_rows, save_small
 from fute.artifacts import SIDECAR, gzip_bytes, jsonl_bytes
 from fute.blackbox.finetune_model_step import finetune_model
 from fute.config.finetuning import FinetuneSettings
-from fute.specs.finetuning import FinetuneSpec
+from fute.specs.finetuning import FinetuneItem, FinetuneSpec
 
 RECIPE = FinetuneSettings(epochs=3, batch_size=4, learning_rate=5e-3, max_tokens=60)
 """On 14 rows: four steps an epoch, twelve in all."""
 KILLED_AFTER = 6
 
 
-def arguments(folder: Path) -> dict[str, Path]:
-    data = Path("data")
-    return {"model": Path("m"), "lock": Path("m.lock.json"), "train": data / "train.jsonl.gz",
-            "test": data / "test.jsonl.gz", "folder": folder}  # fmt: skip
+def arguments(output: Path) -> dict[str, Path]:
+    return {"model": Path("m"), "lock": Path("m.lock.json"), "output": output}
+
+
+FILES = {f"{split}:mood": Path(f"data/{split}.jsonl.gz") for split in ("train", "test")}
 
 
 def made(folder: Path) -> dict[str, bytes]:
     """What is left of a step beside its sidecars, which hold times."""
-    files = sorted([*folder.rglob("*"), *folder.parent.glob(f"{folder.name}.*.json")])
-    return {path.relative_to(folder.parent).as_posix().replace(folder.name, "x"): path.read_bytes()
-            for path in files if path.is_file() and not path.name.endswith(SIDECAR)}  # fmt: skip
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith(SIDECAR)}  # fmt: skip
 
 
 @pytest.mark.usefixtures("quick_starts")
@@ -45,14 +45,14 @@ def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, m
     for split, count in (("train", 14), ("test", 6)):
         rows = (row.to_json() for row in mood_rows(count))
         Path(f"data/{split}.jsonl.gz").write_bytes(gzip_bytes(jsonl_bytes(rows)))
-    spec = FinetuneSpec(model="m", task=SENTIMENT, recipe=RECIPE)
-    finetune_model(spec, **arguments(Path("whole/mood")))
+    spec = FinetuneSpec(model="m", items=(FinetuneItem(key="k", task=SENTIMENT, recipe=RECIPE),))
+    finetune_model(spec, files=FILES, **arguments(Path("whole/0a.lock.json")))
 
-    killed = Path("killed/mood")
+    killed = Path("killed/0a.lock.json")
     flags = [part for name, path in arguments(killed).items() for part in (f"--{name}", str(path))]
     line = ["python", "-m", "support.finetune_until", str(KILLED_AFTER), str(wait), "finetune_model"]
     Path("spec.json").write_text(spec.model_dump_json())
-    line += ["--spec", "spec.json", *flags]
+    line += ["--spec", "spec.json", *flags, "--files", *(f"{name}={path}" for name, path in FILES.items())]
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 600
@@ -62,8 +62,8 @@ def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, m
     process.send_signal(sent)
     said = process.communicate(timeout=600)[1]
     assert process.returncode == (-signal.SIGKILL if sent == signal.SIGKILL else 143), said
-    assert not killed.exists() and not Path("killed/mood.lock.json").exists(), "nothing is published"
-    assert len(list(Path("killed/mood.partial").glob("*.training"))) == 1
+    assert not list(killed.parent.glob("*.json")), "nothing is published"
+    assert len(list(killed.parent.rglob("*.training"))) == 1
 
     done = []
 
@@ -75,7 +75,7 @@ def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, m
         def __exit__(self, *_: object) -> None: ...
 
     monkeypatch.setattr("fute.blackbox.bench.TrainingProgress", Progress)
-    finetune_model(spec, **arguments(killed))
+    finetune_model(spec, files=FILES, **arguments(killed))
     # the signal comes before the state of the step that waits is written, or (SIGTERM) after it
     assert done[0] == KILLED_AFTER + (1 if sent == signal.SIGKILL else 2) and done[-1] == 12
-    assert made(killed) == made(Path("whole/mood"))
+    assert made(killed.parent) == made(Path("whole"))

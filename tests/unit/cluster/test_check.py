@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from fute.cluster import check as checks
 from fute.cluster.check import check, check_compiler, check_gpus, check_packages, read_profiles
+from fute.cluster.site import Accounts, Association
 from fute.commands import app
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
@@ -51,7 +52,9 @@ def command(tmp_path, monkeypatch):
 def site(command):
     """A cluster of two partitions and one account."""
     command("sinfo", f"{CPU}*|7-00:00:00|(null)\n{GPU}|1-00:00:00|gpu:a100:4")
-    command("sacctmgr", "lab||normal")
+    command("sacctmgr", "lab||normal|normal||||")
+    accounting = "AccountingStorageEnforce = qos\nAccountingStorageType = accounting_storage/slurmdbd\n"
+    command("scontrol", f"{accounting}ClusterName = here")
 
 
 def plan(tmp_path, *, source: str = "builtin", **changes) -> Plan:
@@ -102,9 +105,20 @@ def test_too_few_gpus_on_a_node(tmp_path, site):
 
 def test_a_short_time_limit_is_a_note(tmp_path, site):
     notes = [str(line) for line in check(plan(tmp_path), [profile(tmp_path)]) if line.state == "note"]
-    assert len(notes) == 2 and "partition gpu allows 1440 minutes: longer jobs are cut to it" in notes[0]
+    assert len(notes) == 2
+    assert "partition gpu, account and QOS allow 1440 minutes: longer jobs are cut to it" in notes[0]
     stated = plan(tmp_path, cluster={"max_runtime": 600})
     assert [line for line in check(stated, [profile(tmp_path)]) if line.state == "note"] == []
+
+
+def test_limits_of_an_account(tmp_path, site, monkeypatch):
+    """One of GPUs is a fault, since SLURM would let the job wait for ever; one of time is a note."""
+    row = Association("lab", "", frozenset({"normal"}), "", {"MaxTRESPerJob gres/gpu": 1, "MaxWall": 240})
+    monkeypatch.setattr(checks, "read_accounts", lambda needed: Accounts([row]))
+    found = faults(check(plan(tmp_path, gpus=2), [profile(tmp_path)]))
+    assert len(found) == 1 and found[0].startswith("SLURM, embed_batch: a job asks for 2 GPUs, but account 'lab' gives")
+    notes = [str(line) for line in check(plan(tmp_path), [profile(tmp_path)]) if line.state == "note"]
+    assert len(notes) == 2 and all("partition gpu, account and QOS allow 240 minutes" in note for note in notes)
 
 
 def test_no_slurm_here(tmp_path, monkeypatch):

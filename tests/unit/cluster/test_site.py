@@ -1,4 +1,4 @@
-"""What jobs ask for against what a cluster has; `sinfo` and `sacctmgr` are stand-ins that print what theirs do."""
+"""What jobs ask for against what a cluster has; SLURM's commands are stand-ins that print what theirs do (22.05)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import os
 import pytest
 
 from fute.cluster.site import (
+    Accounts,
     Association,
     Partition,
+    Qos,
     Request,
+    Rules,
     SlurmError,
     check_site,
+    job_limits,
     minutes,
-    read_associations,
+    most_minutes,
+    read_accounts,
     read_partitions,
     request,
 )
@@ -23,26 +28,31 @@ ROWS = [
     Association("lab", "", frozenset({"normal", "long"})),
     Association("guest", "cpu", frozenset({"normal"})),
 ]
+ACCOUNTS = Accounts(ROWS)
 ASKED = Request("lab", "gpu", "long", "a100", 4)
 
 
 @pytest.fixture
 def prints(tmp_path, monkeypatch):
-    """Puts a stand-in for a command on PATH: it prints a text, or fails with it."""
+    """Puts a stand-in for a command on PATH: it prints a text, or fails with it, and another by a word of its line."""
 
-    def put(command: str, text: str, status: int = 0) -> None:
+    def put(command: str, text: str, status: int = 0, **others: str) -> None:
         script = tmp_path / "bin" / command
         script.parent.mkdir(exist_ok=True)
-        script.write_text(f"#!/bin/sh\ncat <<'END' >&{2 if status else 1}\n{text}\nEND\nexit {status}\n")
+        # others: what it prints where a word of its line is this one
+        cases = "".join(f"*\\ {word}\\ *) cat <<'END'\n{said}\nEND\nexit;; " for word, said in others.items())
+        script.write_text(
+            f"#!/bin/sh\ncase \"$* \" in {cases}esac\ncat <<'END' >&{2 if status else 1}\n{text}\nEND\nexit {status}\n"
+        )
         script.chmod(0o755)
         monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
 
     return put
 
 
-def refused(rows=ROWS, cluster=CLUSTER, **changed) -> str:
+def refused(accounts=ACCOUNTS, cluster=CLUSTER, **changed) -> str:
     with pytest.raises(SlurmError) as error:
-        check_site([Request("lab", "cpu", "", "", 0), ASKED._replace(**changed)], cluster, lambda: rows)
+        check_site([Request("lab", "cpu", "", "", 0), ASKED._replace(**changed)], cluster, accounts)
     return str(error.value)
 
 
@@ -70,14 +80,52 @@ def test_partitions_and_the_gpus_of_their_nodes(prints):
     }
 
 
+CONFIG = (
+    "AccountingStorageEnforce = {}\nAccountingStorageType   = accounting_storage/{}\nClusterName             = here"
+)
+PARTITIONS = (
+    "PartitionName=cpu AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL QoS=N/A MaxTime=UNLIMITED\n"
+    "PartitionName=gpu AllowGroups=ALL DenyAccounts=course,Guest AllowQos=long,normal QoS=gpus MaxTime=1-00:00:00"
+)
+
+
 def test_accounts_that_a_user_may_use(prints):
-    prints("sacctmgr", "lab||long,normal\nguest|cpu|normal\nempty||")
-    assert read_associations() == [*ROWS, Association("empty", "", frozenset())]
+    prints("scontrol", PARTITIONS, config=CONFIG.format("associations,limits,qos", "slurmdbd"))
+    prints(
+        "sacctmgr",
+        "lab||long,normal|Normal|1-00:00:00|cpu=8,gres/gpu=4,gres/gpu:A100=2||\nguest|cpu|normal||||gres/gpu=1|",
+        qos="normal|||||||\nLong|DenyOnLimit,OverPartQOS|7-00:00:00||gres/gpu=2|gres/gpu=64|gres/gpu=8|",
+    )
+    limits = {"MaxWall": 1440, "MaxTRESPerJob gres/gpu": 4, "MaxTRESPerJob gres/gpu:a100": 2}
+    long = {
+        "MaxWall": 10080, "MaxTRESPerNode gres/gpu": 2, "GrpTRES gres/gpu": 64, "MaxTRESPerUser gres/gpu": 8
+    }  # fmt: skip
+    rules = Rules("gpus", denied_accounts=frozenset({"course", "guest"}), allowed_qos=frozenset({"long", "normal"}))
+    assert read_accounts() == Accounts(
+        [
+            Association("lab", "", frozenset({"normal", "long"}), "normal", limits),
+            Association("guest", "cpu", frozenset({"normal"}), "", {"MaxTRESPerNode gres/gpu": 1}),
+        ],
+        {"normal": Qos({}), "long": Qos(long, first=True)},
+        {"cpu": Rules(), "gpu": rules},
+    )
+
+
+def test_limits_that_are_not_enforced_do_not_count(prints):
+    prints("scontrol", PARTITIONS, config=CONFIG.format("associations", "slurmdbd"))
+    prints("sacctmgr", "lab||long,normal|normal|1-00:00:00|||")
+    assert read_accounts() == Accounts([Association("lab", "", frozenset({"normal", "long"}), "normal")])
+
+
+def test_a_cluster_without_accounts_is_not_asked_for_them(prints):
+    prints("scontrol", CONFIG.format("none", "none"))
     prints("sacctmgr", "You are not running a supported accounting_storage plugin", 1)
-    assert read_associations() is None
+    assert read_accounts() is None
+    prints("scontrol", CONFIG.format("none", "slurmdbd"))
     prints("sacctmgr", "sacctmgr: error: Problem talking to the database: Connection refused", 1)
     with pytest.raises(SlurmError, match=r"sacctmgr failed: .*Connection refused"):
-        read_associations()
+        read_accounts()
+    assert read_accounts(needed=False) is None
 
 
 @pytest.mark.parametrize(
@@ -103,12 +151,10 @@ def test_the_executors_qos_counts_and_two_requests_for_gpus_are_refused():
 
 def test_what_fits_is_taken():
     fitting = [ASKED, ASKED._replace(slurm_account="", qos=""), ASKED._replace(slurm_account="LAB", gpu_model="A100")]
-    check_site([*fitting, ASKED._replace(gpu_model="", gpus=3, slurm_partition="cpu,gpu")], CLUSTER, lambda: ROWS)
-    check_site([ASKED, Request("", "", "", "", 0)], CLUSTER, lambda: [])
-
-
-def test_accounts_are_not_asked_for_if_no_job_names_one():
-    check_site([ASKED._replace(slurm_account="", qos="")], CLUSTER, lambda: pytest.fail("asked"))
+    several = ASKED._replace(gpu_model="", gpus=3, slurm_partition="cpu,gpu")
+    check_site([*fitting, several], CLUSTER, ACCOUNTS)
+    check_site([ASKED, Request("", "", "", "", 0)], CLUSTER, Accounts([]))
+    check_site([ASKED._replace(slurm_account="", qos="")], CLUSTER, None)
 
 
 def test_what_the_cluster_has_not_is_named_with_what_it_has():
@@ -130,4 +176,66 @@ def test_what_a_user_may_not_is_named_with_what_they_may():
     assert "'guest' may use cpu, but not partition 'gpu'" in refused(slurm_account="guest", qos="normal")
     assert "qos 'longer' is not one of yours: long, normal" in refused(qos="longer")
     assert "qos 'longer' is not one of yours" in refused(qos="longer", slurm_account="")
-    assert 'keeps no accounts: make it ""' in refused(rows=None)
+    assert 'keeps no accounts: make it ""' in refused(accounts=None)
+
+
+GPUS = "MaxTRESPerJob gres/gpu"
+LIMITED = Accounts(
+    [Association("lab", "", frozenset({"normal", "long", "big"}), "normal", {"MaxWall": 60, GPUS: 2})],
+    {
+        "normal": Qos({}), "long": Qos({"MaxWall": 600}), "big": Qos({GPUS: 8}, first=True),
+        "gpus": Qos({GPUS: 3, "MaxTRESPerUser gres/gpu:v100": 1}),
+    },
+    {"gpu": Rules("gpus")},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("partition", "qos", "right"),
+    [
+        ("cpu", "", {"MaxWall": 60, GPUS: 2}),
+        ("cpu", "Long", {"MaxWall": 600, GPUS: 2}),
+        ("", "long", {"MaxWall": 600, GPUS: 2}),
+        ("gpu", "long", {"MaxWall": 600, GPUS: 3, "MaxTRESPerUser gres/gpu:v100": 1}),
+        ("gpu", "big", {"MaxWall": 60, GPUS: 8, "MaxTRESPerUser gres/gpu:v100": 1}),
+        ("cpu,gpu", "", {"MaxWall": 60, GPUS: 2}),
+    ],
+)
+@pytest.mark.parametrize("account", ["lab", ""])
+def test_limits_of_the_partition_go_before_those_of_the_qos_and_these_before_the_accounts(
+    account, partition, qos, right
+):
+    """In SLURM's order; `big` has the flag OverPartQOS, and `lab` is the only account, so it is the default."""
+    assert job_limits(Request(account, partition, qos, "", 1), CLUSTER, LIMITED) == right
+
+
+def test_limits_of_an_unknown_default_account_are_not_guessed():
+    two = LIMITED._replace(rows=[*LIMITED.rows, Association("guest", "", frozenset())])
+    assert job_limits(Request("", "cpu", "", "", 1), CLUSTER, two) == {}
+    assert job_limits(Request("guest", "cpu", "long", "", 1), CLUSTER, two) == {"MaxWall": 600}
+    both = [Association("lab", "gpu", frozenset(), "", {"MaxWall": 5}), *LIMITED.rows]
+    assert job_limits(Request("lab", "gpu", "", "", 1), CLUSTER, Accounts(both)) == {"MaxWall": 5}
+
+
+def test_the_shortest_time_limit_holds():
+    for partition, qos, right in (("cpu", "", 60), ("cpu", "long", 600), ("gpu", "long", 600)):
+        assert most_minutes(Request("lab", partition, qos, "", 0), CLUSTER, LIMITED) == right
+    assert most_minutes(Request("", "gpu", "", "", 0), CLUSTER, None) == 1440
+    assert most_minutes(Request("", "cpu", "", "", 0), CLUSTER, None) is None
+
+
+def test_a_job_that_no_limit_lets_start_is_refused():
+    """SLURM takes it, and lets it wait for ever."""
+    said = refused(LIMITED, qos="long", gpu_model="")
+    assert "asks for 4 GPUs, but account 'lab' with qos 'long' gives a job 3 (MaxTRESPerJob gres/gpu;" in said
+    said = refused(LIMITED, qos="big", gpu_model="v100", gpus=2)
+    assert "gives a job 1 (MaxTRESPerUser gres/gpu:v100;" in said
+    check_site([ASKED._replace(qos="big")], CLUSTER, LIMITED)
+
+
+def test_a_partition_that_does_not_take_the_account_or_the_qos_is_refused():
+    closed = LIMITED._replace(rules={"gpu": Rules(allowed_accounts=frozenset({"other"}))})
+    assert "partition gpu is for the accounts other, not for 'lab'" in refused(closed, gpus=1)
+    closed = LIMITED._replace(rules={"gpu": Rules(denied_qos=frozenset({"normal"}))})
+    assert "partition gpu is for the QOS others, not for 'normal'" in refused(closed, gpus=1, qos="")
+    check_site([ASKED._replace(gpus=2, slurm_partition="cpu,gpu", qos="")], CLUSTER, closed)

@@ -13,10 +13,11 @@ import snakemake_executor_plugin_slurm as plugin
 from snakemake.iocontainers import ResourceList
 
 from fute.cluster import submission
-from fute.cluster.site import Partition
+from fute.cluster.site import Accounts, Association, Partition, Qos
 
 COMMENT, RUN = "rule_embed_batch_wildcards_t5_b1", "fute_run"
 PARTITIONS = {"gpu": Partition(600, {"a100": 4}, default=True), "cpu": Partition(None, {})}
+ACCOUNTS = Accounts([Association("lab", "", frozenset({"short"}))], {"short": Qos({"MaxWall": 30})})
 
 
 class Log(list):
@@ -73,7 +74,7 @@ def executor(tmp_path):
     class Guarded(plugin.Executor):
         pass
 
-    submission.guard(Guarded, PARTITIONS, max_minutes=900)
+    submission.guard(Guarded, PARTITIONS, ACCOUNTS, max_minutes=900)
     made = object.__new__(Guarded)
     made.__dict__ |= {
         "workflow": SimpleNamespace(executor_settings=plugin.ExecutorSettings(), workdir_init=tmp_path),
@@ -226,3 +227,18 @@ def test_no_job_asks_for_more_time_than_there_is(site, executor, partition, runt
     (line,) = lines(folder)
     assert f" -t {asked} " in line and " --gpus=a100:1 " in line and "--ntasks-per-gpu" not in line
     assert executor.sent[0].job is group and group.resources.runtime == runtime
+
+
+def test_no_job_asks_for_more_time_than_its_qos_gives(site, executor):
+    """SLURM would take it, and let it wait for ever."""
+    folder = site("41")
+    submit(executor, Job(qos="short", runtime=40))
+    assert " -t 30 " in lines(folder)[0]
+
+
+def test_a_failed_node_is_excluded_by_its_name(site, executor):
+    """If SLURM took its job back before sacct was asked, sacct names none, and sbatch would fail for all later jobs."""
+    folder = site("41")
+    executor._failed_nodes |= {"node7", "None assigned"}
+    submit(executor, Job())
+    assert " --exclude=node7 " in lines(folder)[0] and "assigned" not in lines(folder)[0]

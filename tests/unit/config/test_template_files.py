@@ -10,7 +10,8 @@ import jinja2
 import pytest
 
 from fute.config.categories import CategoryEntry
-from fute.config.prompts import PromptError, fill, own_prompts
+from fute.config.prompts import Prompt, PromptError, fill, own_prompts, user_message
+from fute.llm.label_batch_step import prompt_words
 
 ENTRY = CategoryEntry(classes=("negative", "positive"), segments=("sentence",))
 SOURCE = """
@@ -71,6 +72,43 @@ def test_words_that_are_the_names_of_the_classes_belong_to_these(tmp_path):
     assert one.verbalizers == {"negative": ("Negative",), "positive": ("Positive",)}
 
 
+@pytest.mark.parametrize("text", ["plain", "A long text, of many words. And more.", "<b>{{7*7}}</b>", "{ a brace"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ sentence | upper }} {brace} {{ answer_choices | join(' or ') }}?",
+        "{% if sentence | length > 10 %}Long: {{ sentence }}{% else %}Short: {{ sentence }}{% endif %}",
+        "{% for word in sentence.split() %}{{ loop.index }} {{ word }}\n{% endfor %}",
+        "{{ sentence.split('.')[0] }} {{ answer_choices[1] | replace('\"', '') }}, {{answer_choices[-1]}}",
+    ],
+)
+def test_filters_and_conditions_are_rendered_as_jinja_does(tmp_path, template, text):
+    words = ["bad", 'go"od \\ ü']
+    written = {"doc_to_text": template, "doc_to_choice": words}
+    (one,) = prompts(tmp_path, json.dumps(written))
+    assert one.form == "jinja"
+    assert fill(one, [text]) == jinja2.Template(template).render(sentence=text, answer_choices=words).strip()
+    assert user_message(one, [text]).startswith(fill(one, [text]) + "\n")
+
+
+def test_a_text_that_a_template_says_nothing_of_is_named(tmp_path):
+    (one,) = prompts(tmp_path, "doc_to_text: '{% if sentence != \"dull\" %}{{sentence}}{% endif %}'\n")
+    assert fill(one, ["fine"]) == "fine" and one.shown == "{sentence}"
+    with pytest.raises(PromptError, match="prompt task: its template gives no words for the text that begins 'dull'"):
+        fill(one, ["dull"])
+    (one,) = prompts(tmp_path, "doc_to_text: '{{ sentence.split()[3] }}'\n")
+    with pytest.raises(PromptError, match=r"cannot be filled: .*no element 3 \(the text that begins 'a b'"):
+        fill(one, ["a b"])
+
+
+def test_a_prompt_of_one_s_own_may_be_jinja_s():
+    one = Prompt(id="a", number=1, category="films", segments=("sentence",), classes=("bad", "good"), form="jinja",
+                 template="{{ sentence | lower }}?", verbalizers={"bad": ("bad",), "good": ("good",)})  # fmt: skip
+    assert fill(one, ["Fine"]) == "fine?" and one.shown == "{sentence}?"
+    plain = one.model_copy(update={"form": "braces"})
+    assert "form" not in prompt_words(plain) and prompt_words(one)["form"] == "jinja"
+
+
 @pytest.mark.parametrize("text", ["plain", "{{7*7}}", "a\n\n  b", "ünï {% raw %}", "  "])
 def test_filling_is_what_jinja_gives(tmp_path, text):
     template = 'Say "{{ sentence }}" again:\n {{answer_choices[1]}}, {# a remark #}or not'
@@ -84,18 +122,13 @@ def test_filling_is_what_jinja_gives(tmp_path, text):
     [
         ("doc_to_text: !function utils.text\n", "could not determine a constructor for the tag '!function'"),
         ("doc_to_text: !!python/name:os.system\n", "could not determine a constructor"),
-        (
-            "doc_to_text: '{{ sentence | upper }}'\n",
-            "the filter 'upper' (line 1) cannot be used: only texts of the row",
-        ),
-        ("doc_to_text: '{% if sentence %}a{% endif %}'\n", "a condition (line 1) cannot be used"),
-        ("doc_to_text: '{% for a in sentence %}{{a}}{% endfor %}'\n", "a loop (line 1) cannot be used"),
-        ("doc_to_text: '{{ sentence.__class__ }}'\n", "a part by name (line 1) cannot be used"),
-        ("doc_to_text: '{{ sentence[0] }}'\n", "a choice or part by number (line 1) cannot be used"),
-        ("doc_to_text: '{{ answer_choices }} {{sentence}}'\n", "the variable 'answer_choices' (line 1) cannot be used"),
-        ("doc_to_text: '{{sentence}} {{answer_choices[2]}}'\ndoc_to_choice: [a, b]\n", "a choice or part by number"),
+        ("doc_to_text: '{{ sentence | choice }}'\n", "is no jinja template: No filter named 'choice'. (line 1)"),
+        ("doc_to_text: '{{ sentence | trim }} of {{ author | trim }}'\n", "the unknown placeholder {author}"),
+        ("doc_to_text: '{{ sentence.__class__ }}'\n", "template cannot be filled: access to attribute '__class__' of"),
+        ("doc_to_text: '{{ sentence.author }}'\n", "template cannot be filled: 'str object' has no attribute 'author'"),
+        ("doc_to_text: '{{ answer_choices }} {{sentence}}'\n", "has the unknown placeholder {answer_choices}"),
+        ("doc_to_text: '{{sentence}} {{answer_choices[2]}}'\ndoc_to_choice: [a, b]\n", "list object has no element 2"),
         ("doc_to_text: '{{ sentence }'\n", "is no jinja template"),
-        ("doc_to_text: '{{sentence}} {brace}'\n", "has a single brace (line 1)"),
         ("doc_to_text: '{{text}}'\n", "template has the unknown placeholder {text}"),
         ("doc_to_text: 'no text'\n", "template has no {sentence}"),
         ("doc_to_text: [a]\n", "doc_to_text must be a template or the name of a column"),
@@ -105,6 +138,10 @@ def test_filling_is_what_jinja_gives(tmp_path, text):
         ("templates: {}\n", "templates: holds no template"),
         ("templates: {a: {name: b}}\n", "template a: must have the key jinja"),
         ("templates: {a: {name: b, jinja: '{{sentence}}'}}\n", "template 'b': has no ||| between the prompt"),
+        (
+            "templates: {a: {name: b, jinja: '{% if label %}{{sentence}} ||| x{% endif %}'}}\n",
+            "template 'b': its ||| stands inside a condition or loop",
+        ),
         (
             "templates: {a: {jinja: '{{sentence}} ||| x', answer_choices: '{{c}}'}}\n",
             "answer_choices depend on the row",

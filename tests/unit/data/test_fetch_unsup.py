@@ -129,7 +129,7 @@ def hub() -> Iterator[Hub]:
     server.shutdown()
 
 
-def start(hub: Hub, folder: Path, *scripts: str, waits: str = "(0.01, 0.01)") -> subprocess.Popen[str]:
+def start(hub: Hub, folder: Path, *scripts: str, **more: str) -> subprocess.Popen[str]:
     """Fetch these scripts in a process of its own: the hub's client reads its address when it is imported."""
     code = f"""
 from pathlib import Path
@@ -137,7 +137,7 @@ import huggingface_hub.constants
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 4096  # of 10 MB: these files are tiny
 from fute.config.unsup_sources import load_unsup_sources
 from fute.data import fetch_unsup as f
-f.WAITS = {waits}
+f.WAITS = (0.01, 0.01)
 try:
     for script in f.fetch_unsup(load_unsup_sources(Path("config/unsup.yaml")), {scripts!r}, Path({str(folder)!r})):
         print(*script, sep="|", flush=True)
@@ -147,12 +147,12 @@ except f.FetchError as error:
     environment = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
     environment |= {
         "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(folder.parent / "hf"),
-        "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", **more,
     }  # fmt: skip
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE)
 
 
-def fetch(hub: Hub, folder: Path, *scripts: str, **more: Any) -> list[str]:
+def fetch(hub: Hub, folder: Path, *scripts: str, **more: str) -> list[str]:
     folder.mkdir(exist_ok=True)
     return start(hub, folder, *scripts, **more).communicate(timeout=60)[0].splitlines()
 
@@ -216,6 +216,20 @@ def test_a_hub_that_stays_away_ends_it_with_one_line(hub, tmp_path):
     ]
     hub.faults = {}
     assert fetch(hub, folder, "agnews", "emo", "codah")[0] == "agnews|here|2|0|"
+
+
+def test_a_file_that_cannot_be_read_is_missing_by_row_and_the_rest_is_fetched(hub, tmp_path, monkeypatch):
+    name, _ = metaicl("emo")
+    monkeypatch.setitem(FILES, name, b'{"task": "emo", "input": "a", "options": []}\n{"task": "emo", "input"')
+    said = fetch(hub, tmp_path / "crossfit", "emo", "agnews")
+    assert said[0].startswith("emo|missing|0|0|") and "emo_16384_100_train.jsonl, row 2: is not JSON" in said[0]
+    assert said[1] == "agnews|fetched|2|0|"
+
+
+@pytest.mark.parametrize("script", ["agnews", "aslg_pc12"])
+def test_a_client_that_may_not_ask_says_so(hub, tmp_path, script):
+    said = fetch(hub, tmp_path / "crossfit", script, HF_HUB_OFFLINE="1")
+    assert said == ["error: HF_HUB_OFFLINE is set: unset it, on a node with a network"]
 
 
 def test_after_a_kill_only_the_rest_is_fetched(hub, tmp_path):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.categories import CONTEXT
 
+from fute.artifacts import content_key
 from fute.config import strict_yaml
 from fute.config.datasets import DatasetSettings
 from fute.data import hub, sources
@@ -70,6 +71,12 @@ def memory(train, test, drop_shared=()):
         return [RawRow(f"{split}.jsonl", split, index, value) for index, value in enumerate(values)]
 
     return RawSplits(raw("train", train), raw("test", test), drop_shared, {}, "files")
+
+
+def whole_lock(raw):
+    for _ in (*raw.train, *raw.test):
+        pass
+    return raw.lock
 
 
 def reviews(words, label=None):
@@ -142,7 +149,7 @@ def test_fewer_training_rows_are_a_seeded_draw_of_which_a_share_is_held_out():
     random.Random(7).shuffle(order)
     drawn = {f"d/train/{n}" for n in order[:20]}
     rows, counts = normalise("d", settings(), raw, train_rows=20, dev_share=0.25, seed=7)
-    assert {row.id for row in rows["train"] + rows["dev"]} == drawn
+    assert {row.id for row in [*rows["train"], *rows["dev"]]} == drawn
     assert (counts["train"]["kept"], counts["dev"]["kept"]) == (15, 5)
     assert normalise("d", settings(), raw, train_rows=80, seed=7) == normalise("d", settings(), raw, seed=7)
 
@@ -156,7 +163,7 @@ def test_texts_of_test_splits_leave_train_and_dev():
         rows, counts = normalise("d", settings(), raw, test_rows=wanted, exclude={overlap_key(["so so"])})
         assert counts["train"]["in_own_test"] == 1
         assert counts["train"]["excluded"] == 2
-        kept = {row.id for row in rows["train"] + rows["dev"]}
+        kept = {row.id for row in [*rows["train"], *rows["dev"]]}
         assert kept == {f"d/train/{n}" for n in range(20) if n not in (3, 4, 5)}
 
 
@@ -174,7 +181,7 @@ def test_train_rows_that_share_a_premise_with_test_are_dropped_where_the_entry_s
     raw = load_dataset_rows("anli", one, source="files", root=tmp_path)
     rows, counts = normalise("anli", one, raw)
     assert counts["train"]["shares_field_with_test"] == 1
-    assert "anli/validation/4" not in {row.id for row in rows["train"] + rows["dev"]}
+    assert "anli/validation/4" not in {row.id for row in [*rows["train"], *rows["dev"]]}
     assert len(normalise("anli", one, memory(train, test)).rows["train"]) == 8  # 9 of 9, one of them dev
 
 
@@ -183,7 +190,7 @@ def test_unlabelled_rows_are_dropped_up_to_a_tenth():
     train[2]["label"] = -1
     rows, counts = normalise("d", settings(), memory(train, reviews(["bad"])))
     assert counts["train"]["unlabelled"] == 1
-    assert "d/train/2" not in {row.id for row in rows["train"] + rows["dev"]}
+    assert "d/train/2" not in {row.id for row in [*rows["train"], *rows["dev"]]}
     train[3]["label"] = -1
     with pytest.raises(SourceError, match="d, split train: 2 of 10 rows are unlabelled"):
         normalise("d", settings(), memory(train, reviews(["bad"])))
@@ -327,9 +334,9 @@ def test_a_step_refuses_files_that_changed_after_planning(tmp_path):
     write(tmp_path / "d" / "train.jsonl", reviews(["good"] * 9))
     write(tmp_path / "d" / "test.jsonl", reviews(["bad"] * 3))
     planned = source_identity("d", settings(), "files", tmp_path)
-    check_planned(planned, load_dataset_rows("d", settings(), source="files", root=tmp_path).lock, "d")
+    check_planned(planned, whole_lock(load_dataset_rows("d", settings(), source="files", root=tmp_path)), "d")
     write(tmp_path / "d" / "test.jsonl", reviews(["BAD"] * 3))
-    read = load_dataset_rows("d", settings(), source="files", root=tmp_path).lock
+    read = whole_lock(load_dataset_rows("d", settings(), source="files", root=tmp_path))
     with pytest.raises(SourceError, match=r"^d: d/test\.jsonl changed while the run was being prepared; run again$"):
         check_planned(planned, read, "d")
     assert source_identity("d", settings(), "files", tmp_path) != planned
@@ -370,7 +377,7 @@ def test_builtin_datasets_are_read_from_the_project(tmp_path, monkeypatch):
     write(tmp_path / "d" / "test.jsonl", reviews(["bad"]))
     one = settings(files={"folder": "elsewhere"})  # says nothing about what ships
     raw = load_dataset_rows("d", one, source="builtin", root=None)
-    assert len(raw.train) == 3 and raw.lock["files"][0]["path"] == "d/train.jsonl"
+    assert len(list(raw.train)) == 3 and raw.lock["files"][0]["path"] == "d/train.jsonl"
 
 
 def snapshot(folder):
@@ -393,10 +400,11 @@ def test_a_hub_snapshot_folder_is_read(tmp_path, cache):
     raw = load_dataset_rows("d", one, source="hub", root=None)
     rows, _ = normalise("d", one, raw)
     assert rows["test"][1] == Row("d/test/1", ("bad 1",), "positive")
-    assert len(rows["train"] + rows["dev"]) == 12
+    assert len([*rows["train"], *rows["dev"]]) == 12
     assert raw.lock["repo"] == "reviews-snapshot"  # no path of this machine
     assert {f["path"] for f in raw.lock["files"]} == {f"{s}-00000-of-00001.parquet" for s in ("train", "test")}
     assert [(s["split"], s["rows"]) for s in raw.lock["splits"]] == [("train", 12), ("test", 3)]
+    assert raw.lock["splits"][1]["fingerprint"] == content_key(reviews(["bad"] * 3))
     assert source_identity("d", one, "hub", None)["files"] == raw.lock["files"]
     bad = settings(hub={"repo": str(folder), "splits": {"train": "train", "test": "validation"}})
     with pytest.raises(SourceError, match="split validation: cannot be loaded"):
@@ -417,8 +425,9 @@ def test_a_folder_of_a_branch_is_read_and_its_columns_renamed(tmp_path, cache):
     place = {"repo": str(tmp_path / "mirror"), "folder": "sentences_allagree", "rename": {"sentence": "text"}}
     one = settings(category="cr", splits={"train": "train"}, heldout_share=0.5, hub=place)
     raw = load_dataset_rows("d", one, source="hub", root=None)
-    assert (len(raw.train), len(raw.test)) == (10, 0)
-    assert raw.train[1].values == {"text": "good 1", "label": 1}
+    train = list(raw.train)
+    assert (len(train), list(raw.test)) == (10, [])
+    assert train[1].values == {"text": "good 1", "label": 1}
     remote = settings(hub={"repo": "a/b", "branch": "refs/convert/parquet", "folder": "f"})
     identity = source_identity("d", remote, "hub", None)
     assert identity["branch"] == "refs/convert/parquet" and identity["folder"] == "f"

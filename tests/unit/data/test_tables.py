@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fute.config.datasets import DatasetSettings
+from fute.data import tables
 from fute.data.rows import BadRow, SourceError
 from fute.data.sources import load_dataset_rows, source_identity
 from fute.data.tables import READERS, read_table_rows
@@ -54,6 +59,11 @@ def test_parquet_gives_the_same_rows(tmp_path):
 @pytest.mark.parametrize(("name", "text", "error", "message"), [
     ("a.json", "{", SourceError, "is not JSON"),
     ("a.json", "{}", SourceError, "holds a dict, not a list of objects"),
+    ("a.json", '[{"a": 1}, {"a": ]', SourceError, "is not JSON .*after row 1.; correct it"),
+    ("a.json", '[{"a": 1}', SourceError, "is not JSON .*after row 1"),
+    ("a.json", '[{"a": 1}] {}', SourceError, "is not JSON .more text after the list"),
+    ("a.json", "", SourceError, "is not JSON"),
+    ("a.json", "[" * 200_000, SourceError, "is not JSON .*recursion"),
     ("a.json", "[1]", BadRow, "row 1: is a int, not an object"),
     ("a.csv", "x,y\n1\n", SourceError, "row 2: has 1 cells under 2 names"),
     ("a.csv", "x,x\n1,2\n", SourceError, "names of its columns, each once"),
@@ -62,6 +72,16 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, text, error, messag
     (tmp_path / name).write_text(text)
     with pytest.raises(error, match=message):
         list(read_table_rows(tmp_path / name))
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False) | st.booleans() | st.none())),
+       st.integers(1, 9), st.sampled_from([None, 1]))  # fmt: skip
+def test_a_list_is_read_in_pieces_of_any_length(rows, piece, indent):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "CHUNK", piece)
+        path = Path(folder) / "a.json"
+        path.write_text(json.dumps(rows, indent=indent, ensure_ascii=False), encoding="utf8")
+        assert [row for _, row in read_table_rows(path)] == rows
 
 
 def test_a_folder_may_hold_any_of_them_and_one_of_each_split(tmp_path):

@@ -32,6 +32,11 @@ def test_the_mean_of_two_ladders_is_tested_by_one_permutation_of_the_places():
     assert np.isnan([found.lo, found.hi]).all(), "three boxes have no interval"
 
 
+def test_two_boxes_are_ordered_by_chance_half_the_time():
+    found = ladder_test([[2, 1]], [[0.9, 0.1]])
+    assert (found.value, found.p) == (pytest.approx(1), 0.5) and np.isnan(found.lo)
+
+
 def test_equal_qualities_are_in_no_order():
     made, given = [1, 0.5, 0, 0, 0, -1], [0.9, 0.4, 0.1, 0.3, 0.2, -0.5]
     assert ladder_test([made], [given]).value == pytest.approx(spearmanr(made, given).statistic)

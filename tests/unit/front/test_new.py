@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fute import cli
+from fute.config.prompts import fill
 from fute.config.run import load_run
 from fute.front import new
 from fute.front.look import FrontError
@@ -78,6 +79,24 @@ def test_the_names_of_columns_may_stand_in_braces(monkeypatch):
     Path("prompts.yaml").write_text(PROMPTS.replace("{text}", "{review}"))
     assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
     assert load_run(Path("mine/run.yaml"), PROJECT / "config").categories["mine"].segments == ("review",)
+
+
+SOURCE = """
+templates:
+  a: !Template {name: Long or not, jinja: "{% if review | length > 9 %}Read: {% endif %}{{review | trim}} |||{{label}}"}
+  b: !Template {name: Plain, jinja: "{{review}} ||| {{label}}"}
+"""
+
+
+def test_templates_of_other_tools_with_filters(monkeypatch, capsys):
+    Path("prompts.yaml").write_text(SOURCE)
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
+    prompts = load_run(Path("mine/run.yaml"), PROJECT / "config").prompts
+    assert {name: prompt.form for name, prompt in prompts.items()} == {"long-or-not": "jinja", "plain": "braces"}
+    assert fill(prompts["long-or-not"], [" A good evening. "]) == "Read: A good evening."
+    Path("prompts.yaml").write_text(SOURCE.replace("review", "sentence"))
+    assert fute(monkeypatch, "new", "other", *BASE, *MODEL) == 1
+    assert "prompts.yaml, prompt 1: its template has {sentence}, and a text stands where" in capsys.readouterr().err
 
 
 def test_pairs_of_texts(monkeypatch):
@@ -178,6 +197,14 @@ def test_a_run_of_models_holds(monkeypatch, capsys):
     assert "cost: 3 trainings of 150 steps, each on 32 rows; each model labels 384 texts" in capsys.readouterr().out
 
 
+def test_two_models_do_and_their_order_is_no_proof(monkeypatch, capsys):
+    assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base") == 0
+    run = load_run(Path("start/run.yaml"), PROJECT / "config")
+    assert list(run.config.lm.planted.ladders["start"].boxes["start"]) == ["minilm-l6/start", "bert-base/start"]
+    assert "2 models have 2 orders, so theirs is right by chance with p = 0.50" in capsys.readouterr().out
+    assert len(planted_vectors("start")) == 2
+
+
 def write(files: dict[str, str | bytes]) -> None:
     for name, content in files.items():
         Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -187,7 +214,7 @@ P = BASE + MODEL
 LONG = reviews(tuple(f"class {n}" for n in range(61)), 130)
 BAD = {
     "missing file": ({}, ["--data", "nowhere.csv", *P[2:]], "nowhere.csv: there is no such file; correct the path"),
-    "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder; name a file in it"),
+    "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder without dataset_info.json or dataset_dict.json"),
     "an ending that is not read": ({"r.xlsx": b"PK"}, ["--data", "r.xlsx", *P[2:]], "r.xlsx: is none of .jsonl"),
     "binary file": ({"reviews.csv": b"\xff\xfe\x00\x81"}, P, "reviews.csv: is not UTF-8"),
     "empty file": ({"reviews.csv": ""}, P, "reviews.csv: does not begin with the names of its columns"),
@@ -236,7 +263,7 @@ BAD = {
     "prompts without a model": ({}, BASE, "which model gets these prompts? give --model, one of smollm2-135m"),
     "unknown model": ({}, [*BASE, "--model", "gpt-9"], "--model gpt-9: is neither in config/models.yaml (smollm2-135m"),
     "a folder that is no model": ({"m/x": ""}, [*BASE, "--model", "m"], "m: has no config.json, so it is no saved"),
-    "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names 1, and an order of so few"),
+    "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names minilm-l6 alone, so"),
     "a model twice": ({}, [*BASE[:6], "--models", "minilm-l6,gpt2,minilm-l6"], "--models: 'minilm-l6' is named twice"),
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
     "a score that is none": ({}, [*P, "--score", "best"], "--score best: is neither first_token nor sequence"),
@@ -333,6 +360,12 @@ def planned(name: str) -> Plan:
         return plan
 
 
+def planted_vectors(name: str) -> list[str]:
+    """Files of the models' vectors that a run which compares models asks for."""
+    files = planned(name).lm.planted_files()
+    return sorted(path.rpartition("/mte/")[2] for path in files if "/mte/" in path)
+
+
 def test_a_plan_finds_the_data_and_u(monkeypatch):
     Path("u.txt").write_text("\n".join(texts(20)))
     Path("data").mkdir()
@@ -346,9 +379,15 @@ def test_a_plan_finds_the_data_and_u(monkeypatch):
     assert planned("two").data.unsup_source("two")["files"][0]["path"] == "unlabelled.jsonl"
 
 
+def test_a_plan_of_models_finds_its_data_with_texts_of_one_s_own(monkeypatch):
+    Path("u.txt").write_text("\n".join(texts(20)))
+    for name, more in (("one", ()), ("two", ("--unlabelled", "u.txt"))):
+        assert fute(monkeypatch, "new", name, *BASE[:6], "--models", "minilm-l6,gpt2", *more) == 0
+        plan = planned(name)
+        with contextlib.chdir(PROJECT):
+            assert not plan.data.missing_text()
+
+
 def test_a_plan_of_models_asks_for_their_vectors(monkeypatch):
     assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base,gpt2") == 0
-    files = planned("start").lm.planted_files()
-    assert sorted(path.rpartition("/mte/")[2] for path in files if "/mte/" in path) == [
-        f"{model}/start.safetensors" for model in ("bert-base", "gpt2", "minilm-l6")
-    ]
+    assert planted_vectors("start") == [f"{model}/start.safetensors" for model in ("bert-base", "gpt2", "minilm-l6")]

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fute import cli
+from fute import cli, paths
+from fute.front import new, run
+from fute.front.new import new_run
 from fute.front.places import PROJECT, NoRun
 from fute.front.run import command
+from fute.front.wanted import Wanted
 
 
 @pytest.fixture
@@ -48,6 +51,7 @@ def test_a_run_of_models_asks_for_their_ranking_alone(mine):
 
 def test_it_prints_the_command_and_becomes_it(mine, monkeypatch, capsys):
     became = []
+    monkeypatch.setattr(run, "cost", lambda path, targets: f"to do: {path.name} for {targets}")
     monkeypatch.setattr(os, "execvp", lambda *words: became.append((*words, Path.cwd())))
     monkeypatch.setenv("PATH", "/bin")
     given = ["-n", "--config", "a=b c", "--", "paper", "--help"]
@@ -57,7 +61,7 @@ def test_it_prints_the_command_and_becomes_it(mine, monkeypatch, capsys):
     assert stop.value.code == 0
     words = ["snakemake", "--configfile", str(mine), "--cores", "all", *given]
     assert became == [("snakemake", words, PROJECT)]
-    assert capsys.readouterr().out == f"cd {PROJECT} && {shlex.join(words)}\n"
+    assert capsys.readouterr().out == f"to do: run.yaml for ['paper', '--help']\ncd {PROJECT} && {shlex.join(words)}\n"
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path, monkeypatch):
@@ -65,3 +69,22 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, monkeypatch):
     for name in ("nowhere", "."):
         with pytest.raises(NoRun, match=r"has no run\.yaml; make the run with `fute new"):
             command(name, [])
+
+
+def test_it_says_what_takes_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
+    Path("d.csv").write_text("text,label\n" + "".join(f"text number {n},{['no', 'yes'][n % 2]}\n" for n in range(40)))
+    Path("p.yaml").write_text("[{template: 'Yes? {text}'}, {template: '{text} Yes?'}]")
+    new_run(Wanted(Path("mine"), Path("d.csv"), prompts=Path("p.yaml"), model="smollm2-135m"))
+    new_run(Wanted(Path("start"), Path("d.csv"), models=("minilm-l6", "gpt2"), unlabelled=Path("d.csv")))
+    for name in ("resources", "config"):
+        Path(name).symlink_to(PROJECT / name)
+    # two prompts on 384 texts of U and at most 100 rows; two vectors of prompts, one of the data, three permuted each
+    assert run.cost(Path("mine/run.yaml"), ()) == "to do: at most 968 answers of smollm2-135m, 9 vectors"
+    assert run.cost(Path("start/run.yaml"), [run.OF_MODELS]) == "to do: 2 trainings, 80 labels by them, 3 vectors"
+    for box in ("minilm-l6/start", "gpt2/start"):
+        for name in (paths.finetuned(*box.split("/")), paths.labels(*box.split("/"), "lm")):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+    assert run.cost(Path("start/run.yaml"), [run.OF_MODELS]) == "to do: 3 vectors"

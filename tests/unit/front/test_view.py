@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shutil
-import subprocess
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import plotly.offline
 import pytest
+from support.browser import opened
 from support.html_page import Page
 from support.synthetic_lm import GATE
 
@@ -23,11 +20,12 @@ from fute.front import new, view
 from fute.front.new import Wanted, new_run
 from fute.front.rank import ranked
 from fute.front.view import page, view_run
+from fute.paper import interactive_map
 from fute.paper.terminal import NoResults
 
 HOSTILE = """</script><script>alert("1")</script><img src=x onerror='alert(2)'> & {{ 7 * 7 }} <b>%{x}</b> ]]> <!--"""
 PROMPTS = [f"Yes? {HOSTILE.replace('{{ 7 * 7 }}', '{{text}}').replace('%{x}', '')}", "No? {text}"]
-LIBRARY = plotly.offline.get_plotlyjs
+LIBRARY = interactive_map._library
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +33,7 @@ def results(tmp_path: Path, monkeypatch) -> Path:
     """A run of two prompts and one of three models, and results of the first; without the library, which is large."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
-    monkeypatch.setattr(plotly.offline, "get_plotlyjs", lambda: "/* library */")
+    monkeypatch.setattr(interactive_map, "_library", lambda: ("", "'sha256-none'"))
     rows = "".join(f"the text of number {n},{['no', 'yes'][n % 2]}\n" for n in range(40))
     Path("d.csv").write_text("text,label\n" + rows)
     Path("p.yaml").write_text(json.dumps([{"template": PROMPTS[0].replace("{{text}}", "{text}")},
@@ -94,7 +92,7 @@ def words(text: str) -> str:
 
 
 def maps(text: str) -> list[dict]:
-    return json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    return json.loads(text.partition('id="map-data">')[2].partition("</script>")[0])
 
 
 def test_the_page_has_the_ranking_as_fute_rank_prints_it():
@@ -142,7 +140,7 @@ def test_own_words_stay_words():
     text = html()
     parsed = Page(text)
     tags = Counter(tag for tag, _ in parsed.attributes)
-    assert tags["script"] == 3 and tags["img"] == tags["b"] == 0, "the data, the library and the page's own"
+    assert tags["script"] == 4 and tags["img"] == tags["b"] == 0, "the data, the library, the map's and the page's own"
     assert not [name for _, values in parsed.attributes for name in values if name.startswith("on")]
     assert text.count("alert(2)") == text.count("onerror=") and words(text).count("alert(2)") >= 3
     assert "{{ 7 * 7 }}" in words(text) and HOSTILE.split()[0] in words(text)
@@ -281,6 +279,7 @@ def test_the_page_goes_into_the_run_s_folder_and_is_opened(monkeypatch, capsys):
 
 
 DRIVER = """
+document.getElementById("map").addEventListener("drawn", () => {
 const seen = [];
 const text = (id) => document.getElementById(id).textContent;
 const count = () => document.querySelectorAll("#map .points path").length;
@@ -302,25 +301,15 @@ const head = [...document.querySelectorAll("th button")].find((button) => button
 head.click();
 seen.push(document.querySelector("table.sortable tbody th").textContent, document.activeElement.id);
 console.log("driven " + JSON.stringify(seen));
+});
 """
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser: chromium is not on the path")
 def test_the_map_works_in_a_browser_without_a_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(plotly.offline, "get_plotlyjs", LIBRARY)
+    monkeypatch.setattr(interactive_map, "_library", LIBRARY)
     text = html()
-    assert len(text.encode()) < 6e6
-    own = base64.b64encode(hashlib.sha256(DRIVER.encode()).digest()).decode()
-    text = text.replace("script-src ", f"script-src 'sha256-{own}' ", 1)
-    Path("page.html").write_text(text.replace("</body>", f"<script>{DRIVER}</script></body>"), encoding="utf8")
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    command += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    done = subprocess.run(
-        [*command, "--virtual-time-budget=3000", (tmp_path / "page.html").as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert len(console) == 1, f"the page said something of its own: {console}"
-    assert json.loads(console[0].partition('"driven ')[2].rpartition('", source')[0]) == [
+    assert 1e6 < len(text.encode()) < 3e6
+    assert opened(text, DRIVER, tmp_path) == [
         2, "true", "true", True, "prompt mine-1 of smollm2-135m", True, 0, 1, "1 of 2 points", "mine-1", "map",
     ]  # fmt: skip

@@ -24,6 +24,7 @@ from fute.llm.class_scores import calibrate, decided
 from fute.llm.engine import Perplexity, ScoreResult, SpellUnavailable
 from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels
 from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, cut_words, label_batch, label_key
+from fute.llm.labelled_rows import drawn
 from fute.llm.long_texts import LongTextError
 from fute.llm.self_select_step import self_select
 from fute.llm.unlabelled import UnlabelledError
@@ -581,3 +582,33 @@ def test_a_label_is_the_true_one_or_none(true, seen, slack, offset):
     assert label is None or shifted_true[label] == max(shifted_true)
     assert (label is None) or seen[label]
     assert not all(seen[:n]) or label == int(np.argmax(shifted_true))
+
+
+def test_some_rows_of_a_corpus_are_labelled(place, monkeypatch):
+    """Which, their ids decide: more of them hold the fewer ones, and the extraction takes the same."""
+    ids = [row["id"] for row in read_jsonl(Path("u.jsonl.gz"))]
+    asked = {}
+    for count in (3, 5, 8, 20):
+        engine, cell = StandInEngine(), LabelCell(key="k", prompt="sa-1", corpus="u", rows=count)
+        run(monkeypatch, engine, BatchSpec(engine=SETTINGS, prompts=PROMPTS, labels=(cell,)), f"b{count}/b.jsonl.gz")
+        settings = ExtractSettings(
+            key="k", prompt="sa-1", number=1, classes=tuple(WORDS), calibration="none", rows=count
+        )
+        corpus, output = Path("u.jsonl.gz"), Path(f"l{count}.jsonl.gz")
+        extract_labels(
+            settings, corpus_id="u", batch=Path(f"b{count}/b.jsonl.gz"), corpus=corpus, lock=Path("lock.json"),
+            output=output, offset_out=Path("o.json"),
+        )  # fmt: skip
+        asked[count] = [row["id"] for row in read_jsonl(output)]
+        assert len(engine.asked) == len(asked[count]) == min(count, 8)
+        assert asked[count] == [name for name in ids if name in asked[count]], "in the corpus's order"
+    assert set(asked[3]) < set(asked[5]) < set(ids) == set(asked[20]) and asked[3] != ids[:3]
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_rows_are_drawn_evenly(count):
+    """By the hash of each id, so from all places: chi-squared of 5 fifths of the places at four degrees of freedom."""
+    places = [place for seed in range(200) for place in drawn([f"{seed}/{i}" for i in range(100)], count)]
+    shares = np.bincount(np.array(places) // 20, minlength=5)
+    assert len(places) == 200 * count
+    assert ((shares - shares.mean()) ** 2 / shares.mean()).sum() < 18.5  # one of a thousand

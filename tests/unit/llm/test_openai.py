@@ -115,13 +115,67 @@ def test_the_key_comes_from_the_environment_only(server, monkeypatch):
     [
         ({"base_url": None}, "needs base_url"),
         ({"api_model": None}, "needs api_model"),
-        ({"score": "sequence"}, "single tokens only"),
         ({"chat_template": "none"}, "chat_template: model"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_at_the_start(server, settings, match):
     with pytest.raises(ValueError, match=match):
         engine(server, **settings)
+
+
+TOKENS = {"no": [7], "No": [8, 9], "yes": [5], "Yes": [6, 1]}
+"""Tokens of each word after the prompt, which has 11 and 12."""
+LOGPROBS = {7: -2.0, 8: -1.5, 9: -0.5, 5: -3.0, 6: -2.5, 1: -1.0}
+
+
+def vllm(body: dict, tokens: dict[str, list[int]] = TOKENS) -> dict:
+    """A vLLM server's answer: with the log-probabilities of the prompt, which may end within the model's answer."""
+    last = body["messages"][-1]
+    is_begun = last["role"] == "assistant"
+    begun = tokens[last["content"]] if is_begun else []
+    assert (body.get("continue_final_message"), body.get("add_generation_prompt", True)) == (
+        is_begun or None,
+        not is_begun,
+    )
+    places = [{str(token): {"logprob": LOGPROBS.get(token, -9.0), "rank": 3}} for token in (12, *begun)]
+    answer = chat({"The": -0.5}, "The")
+    return answer | {"prompt_logprobs": [None, *places] if body.get("prompt_logprobs") == 0 else None}
+
+
+def test_a_vllm_server_scores_whole_words(server):
+    server.reply = lambda n, path, body: (200, {}, vllm(body))
+    one = engine(server, score="sequence")
+    [result] = one.score([request()])
+    words = [[-2.0, -2.0], [-3.0, -3.5]]  # no, No = 8 and 9, yes, Yes = 6 and 1
+    assert result.log_scores == pytest.approx([math.log(sum(map(math.exp, each))) for each in words])
+    assert result.seen == (True, True) and one.bounded_classes == 0 and result.text == "The"
+    assert result.coverage == pytest.approx(sum(math.exp(score) for each in words for score in each))
+    assert [body["messages"][-1] for body in server.bodies[1:]] == [
+        {"role": "assistant", "content": word} for word in ("no", "No", "yes", "Yes")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reply", "match"),
+    [
+        (lambda body: vllm(body) | {"prompt_logprobs": None}, "score: sequence needs .* has no prompt_logprobs. Use"),
+        (lambda body: vllm(body) | {"prompt_logprobs": [None, {"5": {"logprob": -1}, "6": {"logprob": -2}}]},
+         "are not one token and its log-probability per place"),
+        (lambda body: vllm(body) | {"prompt_logprobs": [None, {"5": {"logprob": None}}]}, "are not one token and its"),
+        (lambda body: vllm(body, TOKENS | {"Yes": [7, 1]}), "'no' of class 0 and 'Yes' of class 1 both start with"),
+        (lambda body: vllm(body, TOKENS | {"yes": []}), "'yes' does not start a token of its own"),
+    ],
+)  # fmt: skip
+def test_a_server_that_cannot_score_words_is_named(server, reply, match):
+    server.reply = lambda n, path, body: (200, {}, reply(body))
+    with pytest.raises(EngineError, match=match):
+        engine(server, score="sequence").score([request()])
+
+
+def test_a_server_that_refuses_the_field_is_named(server):
+    server.reply = lambda n, path, body: (400, {}, {"error": {"message": "unknown field"}})
+    with pytest.raises(EngineError, match=r"which a vLLM server gives, .* it says 'unknown field' \(HTTP 400\)"):
+        engine(server, score="sequence").score([request()])
 
 
 def test_the_rate_limit_holds_for_the_engine(server):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fute import paths
 from fute.artifacts import Step
 from fute.batching import keys_text
 from fute.paper.efficiency import CALL_COLUMNS, call_counts, cost_table, crossover, embedding_times
@@ -155,20 +156,24 @@ def test_a_run_without_llms_has_embeddings_only(run):
 
 
 def test_original_embeddings_stand_beside_futes(run):
-    """Two datasets on one black box: jobs of 4 and 10 s for all vectors of a dataset; DataSize makes none."""
+    """Two jobs on one black box, of 4 s for all vectors of a dataset and of 24 s for three; DataSize makes none."""
     scores = Path("results/baselines/lm_baselines.csv")
     scores.parent.mkdir(parents=True)
     lines = [f"m,{method},{s},{t},1,1" for method in ("DataSize", "TextEmb", "TaskEmb") for s, t in ("ab", "ba")]
     scores.write_text("\n".join(["model,method,source,target,score,in_class", *lines]) + "\n")
-    for dataset, seconds in (("a", 4.0), ("b", 10.0)):
-        path = Path(f"results/benchmarks/embed_dataset/m-{dataset}.tsv")
+    indexes = []
+    for batch, datasets, seconds in (("0a", "a", 4.0), ("0b", "bcd", 24.0)):
+        path = Path(f"results/benchmarks/embed_dataset/m-{batch}.tsv")
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"s\th:m:s\n{seconds}\t0:00:04\n")
-    found = write([scores, *(path for path in run if "embeddings" in path.parts)])["embeddings"]
+        indexes.append(Path(paths.dataset_vector_index("m", batch)))
+        indexes[-1].parent.mkdir(parents=True, exist_ok=True)
+        indexes[-1].write_text(keys_text({name: f"key-{name}" for name in datasets}))
+    found = write([scores, *indexes, *(path for path in run if "embeddings" in path.parts)])["embeddings"]
     fute, own = found.to_dict("records")
     assert (fute["surrogate"], fute["method"], fute["vectors"]) == ("s", "tupate", 2)
-    assert (own["surrogate"], own["method"], own["vectors"], own["seconds_each"]) == ("m", "TextEmb + TaskEmb", 2, 7)
-    assert "| m | TextEmb + TaskEmb | 2 | 2 | 7.00 |" in OUT["markdown"].read_text()
+    assert (own["surrogate"], own["method"], own["vectors"], own["seconds_each"]) == ("m", "TextEmb + TaskEmb", 4, 7)
+    assert "| m | TextEmb + TaskEmb | 4 | 4 | 7.00 |" in OUT["markdown"].read_text()
 
 
 def test_files_of_something_else_are_refused(run):

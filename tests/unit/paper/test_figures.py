@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fute.evaluation.geometry import Projection, project
-from fute.paper.figures import draw_figure, llm_shapes, lm_shapes, read_coordinates, statistic_texts
+from fute.paper.figures import BLUE, CYCLE, RED, draw_figure, llm_shapes, lm_shapes, read_coordinates, statistic_texts
 from fute.paper.label_placement import LETTER, merge_close, spread_labels
 
 ROOT = Path(__file__).parents[3]
@@ -108,6 +109,16 @@ def test_too_few_points_for_tsne_have_one_map(figure, tmp_path):
     assert read[["tsne_1", "tsne_2"]].isna().all(axis=None)
     np.testing.assert_array_equal(read[["pca_1", "pca_2"]], coords.pca)
     assert Image.open(png).size[0] > 500
+
+
+@pytest.mark.parametrize("figure", ["fig4", "figa2"])
+@pytest.mark.parametrize("vectors", [np.eye(1, 5), np.ones((2, 5)), np.ones((5, 5))])
+def test_prompts_that_all_answer_alike_have_no_map_and_a_figure(figure, vectors, tmp_path):
+    coords = project(vectors)
+    assert np.isnan(coords.tsne).all() and np.isnan(coords.pca).all() and coords.pca.shape == (len(vectors), 2)
+    keys = (["sa"] * len(vectors), ["m"] * len(vectors), list(range(len(vectors))))
+    pdf, png, table = draw_figure(figure, coords, *keys, tmp_path / figure, statistics={}, categories=LOOKS)
+    assert len(read_coordinates(table)) == len(vectors) and Image.open(png).size[0] > 500 and pdf.stat().st_size > 999
 
 
 def test_an_undefined_statistic_needs_a_reason():
@@ -213,3 +224,26 @@ def test_labels_of_a_cluster_do_not_overlap():
     assert np.linalg.norm(centres - anchors, axis=1).max() < 60
     start = half[:, None] + half[None] - np.abs(anchors[:, None] - anchors[None])
     assert ((start > 0).all(axis=2).sum() - 12) > 20, "the case must start with overlaps"
+
+
+RED_GREEN_BLIND = {
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+}
+"""What linear RGB looks like to such eyes: Machado, Oliveira and Fernandes (2009), severity 1."""
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def cielab(colour: str, eyes: list[list[float]]) -> np.ndarray:
+    """Coordinates of a colour, as such eyes see it, in CIELAB: distances under 10 are hard to see in small points."""
+    values = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(TO_XYZ @ np.clip(eyes @ linear, 0, 1) / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eyes", RED_GREEN_BLIND)
+@pytest.mark.parametrize("colours", [CYCLE, (BLUE, RED, *CYCLE[:3])])
+def test_colours_of_maps_and_figures_differ_to_the_colour_blind(colours, eyes):
+    seen = [cielab(colour, np.array(RED_GREEN_BLIND[eyes])) for colour in colours]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 12

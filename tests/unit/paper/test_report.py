@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.browser import opened
+from support.categories import TITLES
 from support.html_page import PNG, Page
 from support.synthetic_report import synthetic_context
 
 from fute.durations import duration
+from fute.paper import interactive_map
 from fute.paper.report import ReportContext, render_report
 
 ROOT = Path(__file__).parents[3]
@@ -58,11 +63,88 @@ def test_page_needs_nothing_from_outside(context):
     for tag, values in page.attributes:
         assert tag not in {"script", "link", "iframe"}
         assert values.get("src", "data:").startswith("data:")
-    assert "http" not in html.lower()
+    assert "http:" not in html.lower() and "https:" not in html.lower()
     assert not re.search(r"@import|url\(", html)
     image = next(values for tag, values in page.attributes if tag == "img")
     assert base64.b64decode(image["src"].partition(",")[2]) == PNG
     assert image["alt"] == "Scatter plot of 8 task embeddings"
+
+
+MAPPED = {"sa": 1, "nli": 2}
+"""Category -> the prompt of it that is a point of the map."""
+
+
+@pytest.fixture
+def mapped(context, monkeypatch) -> ReportContext:
+    """The context with coordinates of two prompts by two methods; the library is left out."""
+    monkeypatch.setattr(interactive_map, "_library", lambda: ("", "'sha256-none'"))
+    at = {"tsne_x": 1.0, "tsne_y": 2.0, "pca_x": 3.0, "pca_y": 4.0}
+    front = {"model": "smollm2-135m", "number": 1, "cot": False}
+    rows = [front | at | {"method": method, "prompt": prompt, "category": category, "view": view}
+            for method, view in (("taskemb", "raw"), ("tupate", "raw"), ("tupate", "centred"))
+            for category, prompt in MAPPED.items()]  # fmt: skip
+    coordinates = pd.DataFrame(rows)
+    return with_llm(context, coordinates=coordinates, colours={"sa": "#2f6db3", "nli": None})
+
+
+def test_the_map_names_prompts_places_and_scores(mapped):
+    html = render_report(with_llm(mapped, prompts={1: "Good </script><b>?"}))
+    page = Page(html)
+    assert page.headings[-3:] == ["Map of the embeddings", "Times", "Files"]
+    maps = json.loads(html.partition('id="map-data">')[2].partition("</script>")[0])
+    assert [each["title"] for each in maps] == [
+        "Prompts, FUTE + TaskEmb", "Prompts, FUTE + TuPaTE", "Prompts, FUTE + TuPaTE, centred"
+    ]  # fmt: skip
+    said = maps[1]["said"][0]
+    assert said[:2] == ["prompt 1 of smollm2-135m", "Good </script><b>?"]
+    similar, performance = mapped.llm.similarities, mapped.llm.performance
+    of_cb = similar.query("method == 'tupate' and dataset == 'cb'").set_index("prompt")["cosine"]
+    accuracy = performance.query("dataset == 'cb' and prompt == 1")["accuracy"].item()
+    place = int((of_cb > of_cb[1]).sum()) + 1
+    assert f"for cb: place {place} of 4, cosine {of_cb[1]:.4f}, {accuracy:.1f} % on test rows" in said
+    assert any(f"cosine {of_cb[1] - 0.5:.4f}" in line for line in maps[2]["said"][0])
+    assert maps[1]["colours"]["class"]["sa"] == [TITLES["sa"], "#2f6db3"]
+
+
+def test_a_page_with_a_map_loads_nothing_and_is_the_same_again(mapped):
+    html = render_report(mapped)
+    assert html == render_report(mapped)
+    page = Page(html)
+    assert [values.get("src") for tag, values in page.attributes if tag in ("script", "link")] == [None] * 3
+    policy = next(v["content"] for _, v in page.attributes if v.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; script-src 'sha256-none' 'sha256-")
+    ids = [values["id"] for _, values in page.attributes if "id" in values]
+    assert len(ids) == len(set(ids))
+
+
+DRIVER = """
+const map = document.getElementById("map");
+map.addEventListener("drawn", () => {
+  const count = () => map.querySelectorAll(".points path").length;
+  const seen = [count()];
+  map.focus();
+  map.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+  seen.push(document.getElementById("said").textContent.split("\\n")[0]);
+  seen.push(map.querySelectorAll(".hoverlayer text").length > 0);
+  const chosen = document.getElementById("map-of");
+  chosen.value = "2";
+  chosen.dispatchEvent(new Event("change"));
+  document.querySelector("[data-view=pca]").click();
+  const filter = document.getElementById("filter");
+  filter.value = "is it BAD";
+  filter.dispatchEvent(new Event("input"));
+  seen.push(count(), document.getElementById("count").textContent);
+  console.log("driven " + JSON.stringify(seen));
+});
+"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser: chromium is not on the path")
+def test_the_report_s_map_works_in_a_browser_without_a_network(mapped, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    text = render_report(with_llm(mapped, prompts={1: "Is it good?", 2: "Is it bad?"}))
+    assert 1e6 < len(text.encode()) < 3e6
+    assert opened(text, DRIVER, tmp_path) == [2, "prompt 1 of smollm2-135m", True, 1, "1 of 2 points"]
 
 
 def test_every_heading_cell_has_a_scope_and_every_table_a_caption(context):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ LM_HEADINGS = [
     "Figures 3 and A1",
     "What the embeddings cost",
 ]
+MAP = "Map of the embeddings"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,10 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lm_evaluation(settings, **paths)
     times = {"surrogate": "s", "method": ["taskemb", "tupate"], "vectors": 20, "measured": 20, "seconds": [61.0, 30.0]}
     pd.DataFrame(times).assign(seconds_each=[3.05, 1.5]).to_csv(folder / "efficiency-lm-embeddings.csv", index=False)
+    at = {"view": "raw", "tsne_x": 1.0, "tsne_y": 2.0, "pca_x": 3.0, "pca_y": 4.0}
+    points = [{"method": "tupate", "model": "m-one", "dataset": name, "title": each.title, "class": each.group} | at
+              for name, each in DATASETS.items()]  # fmt: skip
+    pd.DataFrame(points).to_csv(folder / "lm_coordinates.csv", index=False)
     return folder
 
 
@@ -88,11 +94,25 @@ def section(html: str, anchor: str) -> str:
 def test_the_page_of_this_experiment_alone(tmp_path, evaluation):
     html = written(tmp_path, evaluation)
     page = Page(html)
-    assert page.headings == ["What was run", "Did the surrogates learn?", *LM_HEADINGS, "Times", "Files"]
+    assert page.headings == ["What was run", "Did the surrogates learn?", *LM_HEADINGS, MAP, "Times", "Files"]
     assert all(len(set(rows)) == 1 for rows in page.tables), "rows of a table differ in width"
     ids = [values["id"] for _, values in page.attributes if "id" in values]
     assert len(ids) == len(set(ids))
     assert "Table 3" not in html and html.count("<img ") == 1
+
+
+def test_a_point_of_the_map_says_its_score_and_the_nearest_targets(tmp_path, evaluation):
+    (only,) = json.loads(written(tmp_path, evaluation).partition('id="map-data">')[2].partition("</script>")[0])
+    assert only["title"] == "Fine-tuned models, FUTE + TuPaTE" and only["class"][:5] == ["cr"] * 4 + ["qa"]
+    cosines = similarities().query("method == 'tupate' and model == 'm-one' and source != target")
+    own = cosines[cosines["source"] == "cr-b"].sort_values("cosine", ascending=False).head(3)
+    nearest = ", ".join(f"{row.target} {row.cosine:.4f}" for row in own.itertuples())
+    direct = pd.read_csv(evaluation / "lm_direct.csv").query("target == 'cr-b'")["direct"].item()
+    assert only["said"][1][:3] == [
+        "m-one, fine-tuned on cr-b", f"{direct:.1f} on its own test rows", f"most similar targets, by cosine: {nearest}"
+    ]  # fmt: skip
+    best = cosines.loc[cosines.groupby("target")["cosine"].idxmax()]
+    assert only["best"] == [name in set(best["source"]) for name in DATASETS]
 
 
 def test_without_domain_targets_there_is_no_table_2(tmp_path, evaluation):
@@ -126,7 +146,7 @@ def test_both_experiments_on_one_page(tmp_path, evaluation):
     context = both(tmp_path, evaluation)
     page = Page(render_report(context))
     alone = Page(render_report(replace(context, lm=None))).headings
-    assert page.headings == [*alone[:2], *LM_HEADINGS, *alone[2:]]
+    assert page.headings == [*alone[:2], *LM_HEADINGS, *alone[2:-2], MAP, *alone[-2:]]
     ids = [values["id"] for _, values in page.attributes if "id" in values]
     assert len(ids) == len(set(ids))
 

@@ -98,6 +98,16 @@ def test_cells_that_were_not_computed_are_dashes():
     assert empty.empty and above_paper(empty, read_printed(PRINTED["table1"], TABLE1)).shape == (7, 8)
 
 
+def test_classes_without_a_dataset_have_no_columns():
+    rows = ours().query("cell in ('cr-in-class', 'cr-all-class')")
+    layout = TABLE1.of(rows)
+    assert layout.column_names == ["cr_in_class_rho", "cr_in_class_ndcg", "cr_all_class_rho", "cr_all_class_ndcg"]
+    frame = above_paper(transfer_frame(rows, layout), read_printed(PRINTED["table1"], layout))
+    assert list(dict.fromkeys(frame.columns.get_level_values(0))) == ["CR in-class", "CR all-class"]
+    assert frame.loc[(PAPER_BLOCK, "DataSize"), ("CR all-class", "ρ")] == 7.8
+    assert TABLE1.of(ours()) == TABLE1 == TABLE1.of(rows.head(0)) and TABLE2.of(ours(layout=TABLE2)) == TABLE2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

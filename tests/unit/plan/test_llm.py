@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fute import batching, paths
+from fute.cluster.job_needs import JobNeeds
 from fute.config.run import Run, load_run, parse_run, read_yaml
 from fute.llm.label_batch_step import BatchSpec
 from fute.plan import Plan, settings_json
@@ -408,6 +409,37 @@ def finish_with(workflow: Plan, longest: Mapping[str, int]) -> None:
 def test_all_baselines_are_the_default_and_leaving_one_out_that_asks_nothing_moves_nothing(plan):
     assert moved(plan(), plan(llm={"baselines": ["spell", "self-select", "mi"]})) == set()
     assert plan().llm.settings.baselines_left_out == () and plan().llm.left_out == ""
+
+
+def test_baselines_that_know_labels_ask_for_labels_of_training_rows_and_move_nothing(plan):
+    before, after = plan(), plan(llm={"baselines": ["mi", "spell", "leep"], "labelled_rows": 12})
+    labels = after.llm.labels
+    known = {f"{prompt}/{name}.train" for category in ("sa", "nli") for name in TARGETS[category]
+             for prompt in {"sa": SA, "nli": NLI}[category]}  # fmt: skip
+    old, new = keys(before), keys(after)
+    assert {name: key for name, key in new.items() if name not in known and SELECT not in name} == {
+        name: key for name, key in old.items() if SELECT not in name
+    }
+    assert {name for name in new if name.endswith(".train")} == known and not any(".train" in name for name in old)
+    corpus = "mini-films.train"
+    batch = labels.plans[MODEL].batch_of[f"sa-1/{corpus}"]
+    spec = BatchSpec.model_validate_json(labels.spec(MODEL, batch))
+    assert {cell.corpus: (cell.rows, cell.perplexity) for cell in spec.labels} == {
+        "sa": (None, False), **{name: (None, True) for name in TARGETS["sa"]},
+        **{f"{name}.train": (12, False) for name in TARGETS["sa"]},
+    }  # fmt: skip
+    assert labels.corpora(MODEL, batch)[corpus] == "results/data/mini-films/train.jsonl.gz"
+    assert json.loads(labels.extract_settings(MODEL, "sa-1", corpus))["rows"] == 12
+    assert "rows" not in json.loads(labels.extract_settings(MODEL, "sa-1", "mini-films"))
+    kinds = [set(labels.files(kind)) for kind in ("unsup", "test", "train")]
+    assert [len(files) for files in kinds] == [8, 16, 16] and set.union(*kinds) == set(labels.files())
+    assert kinds[1] == set(before.llm.labels.files("test"))
+    assert after.llm.known_labels(MODEL, "mini-films") == [paths.labels(MODEL, prompt, corpus) for prompt in SA]
+    assert before.llm.known_labels(MODEL, "mini-films") == before.llm.known_rows("mini-films") == []
+    more = keys(plan(llm={"baselines": ["mi", "spell", "leep"], "labelled_rows": 13}))
+    assert {name for name in more if more[name] != new[name]} == known
+    texts = [JobNeeds(workflow).texts(corpus) for workflow in (after, plan(llm={"labelled_rows": 1000}))]
+    assert texts == [12, 100]
 
 
 def test_without_spell_no_likelihood_is_asked_for(plan):

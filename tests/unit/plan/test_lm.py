@@ -15,9 +15,10 @@ from fute.config.lm_experiment import LmConfig, LmDatasets, check_shared
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.plan import Plan
+from fute.plan.dataset_batches import DatasetBatches
 from fute.specs.dataset_vectors import DatasetVectorSpec
 from fute.specs.embeddings import EmbeddingSpec
-from fute.specs.finetuning import FinetuneSpec
+from fute.specs.finetuning import FinetuneSpec, LabelSpec
 from fute.specs.transfer import TransferSpec
 
 ROOT = Path(__file__).parents[3]
@@ -73,14 +74,33 @@ def finish(workflow: Plan) -> None:
     parts = [(paths.transfer_batch(MODEL, "*"), transfer.plan, transfer.runs)]
     for method, plan in vectors.plans.items():
         parts.append((paths.vector_batch(workflow.vectors.surrogate, method, "*"), plan, vectors.items))
-    for files, plan, cells in parts:
+    keys = [(files, plan, {name: cell.key for name, cell in cells.items()}) for files, plan, cells in parts]
+    for step in steps_of(workflow):
+        for model, plan in step.plans.items():
+            keys.append(
+                (step.file(model, "*"), plan, {name: key for (of, name), key in step.keys.items() if of == model})
+            )
+    for files, plan, key_of in keys:
         for batch, names in plan.new.items():
             data = paths.below(workflow.results, files.replace("*", batch))
             data.parent.mkdir(parents=True, exist_ok=True)
             data.write_bytes(b"data")
             index = Path(paths.batch_index(str(data)))
-            index.write_text(batching.keys_text({name: cells[name].key for name in names}))
+            index.write_text(batching.keys_text({name: key_of[name] for name in names}))
             index.with_name(f"{index.name}.prov.json").write_text("{}")
+
+
+def steps_of(workflow: Plan) -> tuple[DatasetBatches, ...]:
+    """Batches of the steps `finetune_model`, `label_language_model`, `embed_dataset`."""
+    return workflow.lm.finetune.made_in, workflow.lm.labelled_in, workflow.lm.baselines.embedded_in
+
+
+def new_datasets(workflow: Plan) -> list[set[str]]:
+    """Datasets of the new batches of these steps, of all models."""
+    return [
+        {name for plan in step.plans.values() for names in plan.new.values() for name in names}
+        for step in steps_of(workflow)
+    ]
 
 
 def new_cells(workflow: Plan) -> tuple[set[str], set[str]]:
@@ -119,8 +139,30 @@ def test_batches_hold_what_their_steps_take(plan):
     assert {(run.source, run.target) for run in spec.runs} == set(workflow.lm.transfer.pairs) and len(spec.runs) == 9
     assert {name.split(":")[0] for name in workflow.lm.transfer.inputs(batch)} == {"finetuned", "train", "test"}
     assert spec.target("squad1").recipe.max_tokens == 384 and spec.target("mqp").recipe.max_tokens == 128
-    spec = FinetuneSpec.model_validate_json(workflow.lm.finetune.spec(MODEL, "stsb"))
-    assert (spec.task.task, spec.task.scale.high, spec.recipe.epochs, spec.seeds) == ("regression", 5, 3, (42,))
+    tuned = workflow.lm.finetune.made_in
+    batch = tuned.plans[MODEL].batch_of["stsb"]
+    (item,) = FinetuneSpec.model_validate_json(workflow.lm.finetune.spec(MODEL, batch)).items
+    assert (item.task.task, item.task.scale.high, item.recipe.epochs, item.seeds) == ("regression", 5, 3, (42,))
+    assert item.key == tuned.keys[MODEL, "stsb"]
+    assert workflow.lm.finetune.inputs(MODEL, batch).keys() == {"train:stsb", "test:stsb"}
+    batch = workflow.lm.labelled_in.plans[MODEL].batch_of["stsb"]
+    (item,) = LabelSpec.model_validate_json(workflow.lm.label_spec(MODEL, batch)).items
+    assert (item.dataset, item.key) == ("stsb", workflow.lm.labelled_in.keys[MODEL, "stsb"])
+    assert workflow.lm.label_inputs(MODEL, batch) == {"stsb": f"results/finetuned/{MODEL}/stsb.lock.json"}
+
+
+def test_one_process_takes_one_dataset_or_as_many_as_it_is_told(plan):
+    """By default a cluster fine-tunes on all datasets at once; models do not share a process."""
+    sizes = {}
+    for size in (1, 3, None):
+        workflow = plan(lm=lm(models=[MODEL, "gpt2"], datasets_per_process=size))
+        sizes[size] = [sorted(len(names) for part in step.plans.values() for names in part.new.values())
+                       for step in steps_of(workflow)]  # fmt: skip
+    # BERT on three sources and the target of another domain, GPT-2 on the sources; no labels of a target
+    assert sizes[1] == [[1] * 7, [1] * 6, [1] * 4]
+    assert sizes[3] == [[1, 3, 3], [3, 3], [1, 3]]
+    assert sizes[None] == [[3, 4], [3, 3], [4]]
+    assert plan().lm.settings.datasets_per_process == 1
 
 
 def test_the_largest_batch_fits_on_a_command_line(plan):
@@ -157,7 +199,29 @@ def test_one_transfer_file_asks_for_its_run_alone(plan):
     }
 
 
-def test_a_fine_tuned_model_asks_for_no_batch(plan):
+@pytest.mark.parametrize(
+    ("target", "models"),
+    [
+        (f"results/finetuned/{MODEL}/rte.lock.json", {"rte"}),
+        (f"results/finetuned/{MODEL}/rte.score.json", {"rte"}),
+        (f"results/labels/{MODEL}/rte/lm.jsonl.gz", {"rte"}),
+        (f"results/baselines/vectors/{MODEL}/rte.tupate.safetensors", {"rte"}),
+        (f"results/transfer/{MODEL}/rte/stsb.json", {"rte"}),
+        (f"{VECTORS}/tupate/mte/{MODEL}/stsb.safetensors", {"stsb"}),
+        (f"{VECTORS}/tupate/dte/rte.safetensors", set()),
+        ("results/labels/best/own/lm.jsonl.gz", {"rte"}),
+        ("results/labels/worst/own/lm.jsonl.gz", set()),
+        ("planted", {*TRIO}),
+        ("labels", {*TRIO, "mqp"}),
+    ],
+)
+def test_a_file_asks_for_the_models_that_it_needs(plan, tmp_path, target, models):
+    """Even where one process takes all datasets."""
+    workflow = plan(target, lm=planted(tmp_path) | {"datasets_per_process": None})
+    assert new_datasets(workflow) == [models, models - {"mqp"}, models]
+
+
+def test_a_fine_tuned_model_asks_for_no_transfer_and_no_vector(plan):
     assert new_cells(plan(f"results/finetuned/{MODEL}/rte.lock.json")) == (set(), set())
     assert new_cells(plan(f"results/labels/{MODEL}/rte/lm.jsonl.gz")) == (set(), set())
 
@@ -232,6 +296,29 @@ def test_a_dataset_more_adds_its_own_and_moves_nothing(plan):
     }
     assert vectors == {f"{VECTORS}/{m}/{k}cola.safetensors"
                        for m in ("taskemb", "tupate") for k in ("dte/", f"mte/{MODEL}/")}  # fmt: skip
+    assert new_datasets(plan(lm=lm(datasets=datasets))) == [{"cola"}] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "made_again"),
+    [
+        ({}, [set(), set(), set()]),
+        ({"datasets_per_process": None}, [set(), set(), set()]),
+        ({"finetune": {"qa": {"epochs": 2}}}, [{"squad1"}] * 3),
+        ({"transfer": {"model": MODEL, "seeds": [42, 43]}}, [{*TRIO, "mqp"}, set(), set()]),
+        ({"baselines": {"tupate": {"length": 8}}}, [set(), set(), {*TRIO, "mqp"}]),
+        ({"baselines": {"methods": ["textemb", "tupate"]}}, [set(), set(), {*TRIO, "mqp"}]),
+    ],
+)
+def test_what_a_setting_makes_again(plan, changes, made_again):
+    """Fine-tunings, labels of U, vectors of datasets; finished ones stay in their batches, however many share one."""
+    finish(plan(lm=lm()))
+    assert new_datasets(plan(lm=lm(**changes))) == made_again
+
+
+def test_another_u_labels_again_and_fine_tunes_nothing(plan):
+    finish(plan(lm=lm()))
+    assert new_datasets(plan(lm=lm(), unsup={"lm": POOL})) == [set(), {*TRIO}, set()]
 
 
 def test_a_dataset_more_in_the_papers_run(plan):
@@ -280,6 +367,7 @@ def test_other_rows_of_a_dataset_move_what_is_learned_from_them(plan, data, tmp_
         f"{name}>rte@42" for name in ("stsb", "squad1")}  # fmt: skip
     assert vectors == {f"{VECTORS}/{method}/{kind}rte.safetensors"
                        for method in ("taskemb", "tupate") for kind in ("dte/", f"mte/{MODEL}/")}  # fmt: skip
+    assert new_datasets(plan(lm=lm(), **where)) == [{"rte"}] * 3
 
 
 def test_kept_heads_move_every_run_and_no_vector(plan):
@@ -325,12 +413,18 @@ def test_vectors_are_made_of_every_target_by_the_methods_asked_for(plan):
     files = part.baselines.vector_files()
     assert len(files) == 3 * 4
     assert files["taskemb:mqp"] == f"results/baselines/vectors/{MODEL}/mqp.taskemb.safetensors"
-    spec = DatasetVectorSpec.model_validate_json(part.baselines.vector_spec("squad1"))
-    assert (spec.max_tokens, spec.taskemb.size_for(spec.task.task), spec.seed) == (384, 12, 42)
-    recipes = {
-        name: DatasetVectorSpec.model_validate_json(part.baselines.vector_spec(name)) for name in part.data.lm_targets
+    batch_of = part.baselines.embedded_in.plans[MODEL].batch_of
+    specs = {
+        name: DatasetVectorSpec.model_validate_json(part.baselines.vector_spec(batch_of[name]))
+        for name in part.data.lm_targets
     }
-    lengths = {name: (r := s.tupate.recipe_for(s.task.task)).epochs * r.learning_rate for name, s in recipes.items()}
+    (item,) = specs["squad1"].items
+    assert (item.max_tokens, specs["squad1"].taskemb.size_for(item.task.task), specs["squad1"].seed) == (384, 12, 42)
+    assert part.baselines.vector_inputs(batch_of["mqp"]) == {
+        "train:mqp": "results/data/mqp/train.jsonl.gz", "finetuned:mqp": f"results/finetuned/{MODEL}/mqp.lock.json"
+    }  # fmt: skip
+    recipes = {name: spec.tupate.recipe_for(spec.items[0].task.task) for name, spec in specs.items()}
+    lengths = {name: recipe.epochs * recipe.learning_rate for name, recipe in recipes.items()}
     assert lengths == pytest.approx({"rte": 0.6, "stsb": 0.6, "squad1": 0.15, "mqp": 0.6})
     few = plan(lm=lm(baselines={"methods": ["textemb"]})).lm.baselines
     assert few.curve_files() == {} and len(few.vector_files()) == 4
@@ -363,11 +457,12 @@ def test_label_strings_of_the_sources_reach_the_geometry(plan):
 
 def test_the_costs_of_the_experiment_count_the_baselines_vectors(plan):
     scores = "results/baselines/lm_baselines.csv"
-    assert scores in plan(lm=lm()).efficiency_files("lm")
+    files = plan(lm=lm()).efficiency_files("lm")
+    assert scores in files and sum("baselines/vectors" in path for path in files) == 4
     assert scores not in plan(lm=lm(baselines={"methods": ["datasize"]})).efficiency_files("lm")
 
 
-def test_a_vector_asks_for_no_batch(plan):
+def test_a_baselines_vector_asks_for_no_task_embedding(plan):
     assert new_cells(plan(f"results/baselines/vectors/{MODEL}/rte.tupate.safetensors")) == (set(), set())
 
 
@@ -409,7 +504,7 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
         (ladder({"rte": {"a": 1, "b": 2, "c": 3}}), "planted.ladders.l: 'a' is neither a plug-in nor a model/dataset"),
         (ladder({"rte": {"a": 1, "b": 1, "c": 1}}), "all boxes for 'rte' have the same quality"),
         (ladder({"rte": {"a": 1, "b": 2, f"{MODEL}/stsb": "score"}}), f"'{MODEL}/stsb' has no score on 'rte'"),
-        (ladder({"rte": {"a": 1, "b": 0}}), "'rte' has 2 boxes, whose order says nothing"),
+        (ladder({"rte": {"a": 1}}), "'rte' has 1 box, so nothing can be ordered; give two or more"),
         (
             ladder({"rte": {"a": 1, "b": 2, "c": 3}, "stsb": {"a": 1, "b": 2, "c": 3, "d": 4}}),
             "the targets of one test must have equally many boxes",
@@ -478,8 +573,9 @@ def test_the_authors_preset_on_the_papers_run(plan):
 def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
     models = {"models": [MODEL, "gpt2"], "finetune": {"cr": {"steps": 50}, "models": {"gpt2": {"cr": {"steps": 20}}}}}
     found = plan(lm=lm(**models)).lm
-    steps = {model: FinetuneSpec.model_validate_json(found.finetune.spec(model, "rte")).recipe.steps
-             for model in found.settings.models}  # fmt: skip
+    batch_of = {model: plan.batch_of["rte"] for model, plan in found.finetune.made_in.plans.items()}
+    steps = {model: FinetuneSpec.model_validate_json(found.finetune.spec(model, batch)).items[0].recipe.steps
+             for model, batch in batch_of.items()}  # fmt: skip
     assert steps == {MODEL: 50, "gpt2": 20}
     assert "rte" in {run.target for run in found.transfer.runs.values()}
     (batch,) = found.transfer.plan.new

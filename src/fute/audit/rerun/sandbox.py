@@ -31,7 +31,9 @@ from fute.config.own_entries import with_folders
 
 # sorts after real batches, whose names are hexadecimal digits: an existing one is taken first
 DECLARED = "recorded"
-BATCH_RULES = ("label_batch", "embed_batch", "transfer_batch")
+BATCH_RULES = (
+    "label_batch", "embed_batch", "transfer_batch", "finetune_model", "label_language_model", "embed_dataset",
+)  # fmt: skip
 SETTINGS = "rerun.json"
 
 

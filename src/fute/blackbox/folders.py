@@ -1,0 +1,16 @@
+"""Names of a fine-tuned model's files; needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fute.batching import LOCK
+
+MODEL, CURVE, SCORE, LOCK_FILE = "model", "curve.json", "score.json", "lock.json"
+"""In the batch that made it: the folder of weights, the loss of every step, the scores without transfer, the
+hash of every file of weights."""
+
+
+def folder_of(lock: Path) -> Path:
+    """Folder of a fine-tuned model; it lies next to its lock file."""
+    return lock.with_name(lock.name.removesuffix(LOCK))

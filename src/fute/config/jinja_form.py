@@ -1,0 +1,50 @@
+"""Templates that are jinja's: which texts they have, and what they give, by its sandbox."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.sandbox import SandboxedEnvironment
+
+
+class JinjaError(ValueError):
+    """A template that jinja cannot compile or fill; the message says why, in one line."""
+
+
+@cache
+def _sandbox() -> SandboxedEnvironment:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    return ImmutableSandboxedEnvironment(autoescape=False, undefined=StrictUndefined)
+
+
+@cache
+def _compiled(template: str) -> Template:
+    from jinja2 import TemplateSyntaxError
+
+    try:
+        return _sandbox().from_string(template)
+    except TemplateSyntaxError as error:
+        raise JinjaError(f"is no jinja template: {error.message} (line {error.lineno})") from None
+
+
+def names_in(template: str) -> set[str]:
+    """Names that a template must be given. Raises JinjaError for one that does not compile."""
+    from jinja2 import meta
+
+    _compiled(template)
+    return meta.find_undeclared_variables(_sandbox().parse(template))
+
+
+def render(template: str, **texts: str) -> str:
+    """What a template gives for these texts, without blanks around it. Raises JinjaError, also for what is unsafe."""
+    try:
+        return _compiled(template).render(texts).strip()
+    except JinjaError:
+        raise
+    except Exception as error:  # a template can raise whatever an expression of Python can
+        raise JinjaError(f"cannot be filled: {' '.join(str(error).split())}") from None

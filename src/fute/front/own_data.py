@@ -1,0 +1,247 @@
+"""Look at the data that `fute new` is given, and make the entry of the run's registry that names them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fute.artifacts import jsonl_bytes
+from fute.config.datasets import DatasetSettings, Source
+from fute.data.rows import BadRow, SourceError
+from fute.data.splits import Normalised, SplitSettings, normalised
+from fute.data.tables import READERS
+from fute.front.look import (
+    FrontError,
+    Look,
+    Table,
+    classes_of,
+    columns,
+    label_text,
+    look,
+    raw_labels,
+    read_saved,
+    read_table,
+)
+from fute.front.run_yaml import TEST_ROWS
+from fute.front.wanted import REPO, Wanted
+
+HELDOUT = 0.2
+"""Share of a single file's rows that is drawn to check on."""
+FEW_ROWS = 64
+ANY = {"share": 0.999, "rows": 10**9}
+"""Limits on unusable rows that every file keeps."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the data are: columns, classes, the entry of the registry, and lines that say so."""
+
+    texts: tuple[str, ...]
+    label: str
+    classes: tuple[str, ...]
+    entry: dict[str, Any]
+    said: list[str]
+    train: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Data as they were named.
+
+    split, train: name and table to learn from. tests: of those that may be checked on, the best first. Names are those
+    in the registry. place: keys of the registry's entry that say where the rows are; empty where they become files of
+    the run's folder.
+    """
+
+    split: str
+    train: Table
+    tests: list[tuple[str, Table]]
+    place: dict[str, Any]
+
+
+def _brought(wanted: Wanted) -> Brought:
+    """Read what was named. Raises FrontError."""
+    path, test = wanted.data, wanted.test
+    if _is_of_hub(path):
+        return _of_hub(wanted)
+    if wanted.subset is not None:
+        raise FrontError(f"--subset {wanted.subset}: is for a dataset of the hub, and {path} is none; leave it out")
+    if path.is_dir():
+        return _of_folder(path, test)
+    tables = [read_table(path), *([read_table(test)] if test else [])]
+    if test is not None and test.is_dir():
+        return Brought("train", tables[0], [("test", tables[1])], {})
+    paths = [table.path.absolute() for table in tables]
+    if len({each.parent for each in paths}) > 1:
+        raise FrontError(f"{test}: is in another folder than {path}; put both into one folder")
+    (split, table), *tests = zip(map(_stem, paths), tables, strict=True)
+    place = {"files": {"folder": os.path.relpath(paths[0].parent, wanted.folder.absolute())}}
+    return Brought(split, table, tests, place)
+
+
+def _is_of_hub(path: Path) -> bool:
+    """Whether `owner/name` can only mean the hub: no such path or folder of it is here, and it is no name of a file."""
+    if path.exists() or path.parent.is_dir() or path.name.endswith((*READERS, ".txt", ".xls", ".xlsx")):
+        return False
+    return re.fullmatch(REPO, str(path)) is not None
+
+
+def _of_hub(wanted: Wanted) -> Brought:
+    """A dataset of the hub, which the run reads from there, at the commit that is looked at now."""
+    from fute.front.datasets_library import chosen_splits, hub_splits
+
+    repo = str(wanted.data)
+    revision, splits = hub_splits(repo, wanted.subset)
+    (split, table), tests = chosen_splits(splits, wanted.data, wanted.test and str(wanted.test))
+    subset = {"config": wanted.subset} if wanted.subset else {}
+    place = {"hub": {"repo": repo, **subset, "revision": revision}}
+    return Brought(split, table, tests, place)
+
+
+def _of_folder(folder: Path, test: Path | None) -> Brought:
+    """A saved dataset, whose rows become the run's own."""
+    splits = read_saved(folder)
+    from fute.front.datasets_library import chosen_splits
+
+    is_table = test is not None and str(test) not in splits and test.exists()
+    (_, table), named = chosen_splits(splits, folder, None if is_table else test and str(test))
+    tests = [read_table(test)] if is_table else [each for _, each in named]
+    return Brought("train", table, [("test", each) for each in tests], {})
+
+
+def _copied(table: Table, split: str, texts: Sequence[str], label: str, folder: Path) -> Table:
+    """Write the texts and labels of a table as a file of the run's folder; return what is in it."""
+    rows = [{name: row.get(name) for name in texts} | {label: label_text(row.get(label))} for row in table.rows]
+    (folder / f"{split}.jsonl").write_bytes(jsonl_bytes(rows))
+    return replace(table, rows=rows)
+
+
+def read_data(wanted: Wanted, folder: Path) -> Data:
+    """Look at the data, and split them as the run will. Raises FrontError.
+
+    folder: that the run's own files are written to.
+    """
+    brought = _brought(wanted)
+    table = brought.train
+    texts, label = columns(table, wanted.texts, wanted.label)
+    split, test, without = None, None, []
+    for name, each in brought.tests:
+        if missing := [column for column in texts if column not in each.columns]:
+            raise FrontError(f"{each.path}: has no column {missing[0]!r}; name its columns as those of {table.path}")
+        if label in each.columns and any(label_text(row.get(label)) for row in each.rows):
+            split, test = name, each
+            break
+        without.append(f"{each.path}: no row has a label, so nothing can be checked on it")
+    if without and test is None:
+        use = "" if "hub" in brought.place else f" (its texts can be U: --unlabelled {each.path})"
+        without[-1] += f"; rows of {table.path} are held out in its place{use}"
+    said = without
+    tables = [table, *([test] if test else [])]
+    classes = classes_of(tables, label)
+    looks = [look(each, texts, label, classes) for each in tables]
+    for each, seen in zip(tables, looks, strict=True):
+        _check_rows(each, seen, texts, label)
+    said[:0] = [f"{each.path}: {seen.sentence()}" for each, seen in zip(tables, looks, strict=True)]
+    said.insert(0, f"texts: {' and '.join(map(repr, texts))}; labels: {label!r}; {len(classes)} classes")
+    if not brought.place:
+        names = ("train", "test")[: len(tables)]
+        tables = [_copied(table, name, texts, label, folder) for table, name in zip(tables, names, strict=True)]
+    entry = _entry(wanted, brought, tables, texts, label, classes)
+    entry["splits"] = {"train": brought.split, "test": split}
+    if test is None:
+        entry["heldout_share"] = HELDOUT
+    made = _split(wanted, entry, tables, folder)
+    unusable = [len(count.get("unusable", ())) for count in made.counts.values()]
+    if most := max(unusable):
+        share = max(n / len(t.rows) for n, t in zip(unusable[::2], tables, strict=False))
+        entry["max_unusable"] = {"share": min(0.999, round(share + 0.005, 2)), "rows": most}
+    else:
+        del entry["max_unusable"]
+    train, tested = len(made.rows["train"]), len(made.rows["test"])
+    how = "" if test else f", a fifth of {table.path} drawn by a fixed seed" if tested < TEST_ROWS else ""
+    said.append(f"to learn from: {train} rows; to check on: {tested} rows{how}{_dropped(made)}")
+    only_tested = [name for name, count in made.counts["train"]["classes"].items() if not count]
+    if only_tested:
+        said.append(f"Warning: no row to learn from has the class {', '.join(map(repr, only_tested))}")
+    if train < FEW_ROWS:
+        said.append(f"Warning: {train} rows to learn from are few; differences between candidates may not show")
+    return Data(texts, label, classes, entry, said, train, tested)
+
+
+def _check_rows(table: Table, seen: Look, texts: Sequence[str], label: str) -> None:
+    where = f"{table.path}, column {' and '.join(map(repr, texts))}"
+    if not seen.words:
+        raise FrontError(f"{where}: has no text in any row; name the column of texts by --text")
+    if seen.labelled == 0:
+        raise FrontError(f"{table.path}, column {label!r}: no row with a text has a label; label some rows")
+    if 2 * seen.empty > seen.rows:
+        raise FrontError(f"{where}: is empty in {seen.empty} of {seen.rows} rows; fill it, or name another by --text")
+    if len(seen.keys) < 2:
+        raise FrontError(f"{where}: has the same text in all rows; name the column of texts by --text")
+
+
+def _dropped(made: Normalised) -> str:
+    leaks = made.counts["train"].get("in_own_test", 0)
+    return f"; {leaks} rows to learn from are left out, because their text is among those to check on" if leaks else ""
+
+
+def _stem(path: Path) -> str:
+    """Name of a file without its ending; a registry names files so. Raises FrontError where two files have it."""
+    stem = next(path.name.removesuffix(ending) for ending in READERS if path.name.endswith(ending))
+    others = [path.with_name(f"{stem}{ending}") for ending in READERS if path.name != f"{stem}{ending}"]
+    if there := [other for other in others if other.is_file()]:
+        raise FrontError(f"{path}: {there[0].name} stands beside it, and files are named without ending; rename one")
+    return stem
+
+
+def _entry(
+    wanted: Wanted, brought: Brought, tables: Sequence[Table], texts: Sequence[str], label: str, classes: Sequence[str]
+) -> dict[str, Any]:
+    """The dataset's entry in the run's registry but its splits; any number of rows may be of no use yet."""
+    raw_empty = {
+        str(row[label]) for table in tables for row in table.rows if label in row and not label_text(row[label])
+    }
+    labels = raw_labels(tables, label)
+    if "hub" in brought.place and (stated := brought.train.classes.get(label)):  # which its rows have by number
+        labels = {str(number): name for number, each in enumerate(stated) if (name := label_text(each)) in classes}
+        raw_empty |= {"-1"} if raw_empty else set()
+    entry: dict[str, Any] = {
+        "title": wanted.name,
+        "category": "cr" if wanted.models else wanted.name,
+        "fields": list(texts),
+        "label_field": label,
+        "labels": labels,
+        "classes": list(classes),
+        "unlabelled": sorted(raw_empty),
+        **brought.place,
+        "max_unusable": ANY,
+    }
+    if raw_empty:
+        entry["max_unlabelled"] = 0.99
+    return entry
+
+
+def _split(wanted: Wanted, entry: Mapping[str, Any], tables: Sequence[Table], folder: Path) -> Normalised:
+    """The rows as the run will split them. Raises FrontError where it could not.
+
+    folder: that has the run's own files.
+    """
+    of_files = "files" in entry
+    source: Source = "hub" if "hub" in entry else "files"
+    local = {**entry, "files": {"folder": "."}, "category": "cr"}
+    dataset = wanted.dataset
+    settings = SplitSettings(
+        dataset=dataset, entry=DatasetSettings.model_validate(local), source=source, test_rows=TEST_ROWS,
+        train_rows=None, dev_share=0, seed=42,
+    )  # fmt: skip
+    try:
+        made, _ = normalised(settings, tables[0].path.absolute().parent if of_files else folder)
+    except (BadRow, SourceError) as error:
+        remedy = "" if len(tables) > 1 else f" (both are drawn from {tables[0].path}: remove the repeated rows there)"
+        raise FrontError(str(error).replace(f"{dataset}: ", f"{tables[0].path}: ", 1) + remedy) from None
+    return made

@@ -1,0 +1,50 @@
+"""Batches whose cells are the datasets of one language model: fine-tunings, their labels of U, vectors of datasets.
+
+A cell's files keep their own paths: a step of a second takes them out of the batch (`extract_files`). So one process
+serves many datasets, and yet another dataset, or another recipe of one, makes again what depends on it alone. Jobs that
+label U and embed datasets read the fine-tuned models that are finished: each is a batch of its own, and not one with
+the fine-tunings, since U and the baselines' settings change more often than the models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from fute import batching, paths
+from fute.plan.batches import Batches
+
+Cell = tuple[str, str]
+"""Language model and dataset."""
+
+
+class DatasetBatches:
+    """The batches of one step.
+
+    file: path of a batch, from model and name. keys: key of every cell. size: most datasets of a new batch; None: any
+    number.
+    """
+
+    def __init__(self, file: paths.File, keys: Mapping[Cell, str], size: int | None, batches: Batches) -> None:
+        self.file, self.keys, self.size, self.batches = file, keys, size, batches
+
+    @cached_property
+    def plans(self) -> dict[str, batching.Plan]:
+        """Model -> which batch holds which dataset."""
+        asked, plans = self.batches.requested.models, {}
+        for model in dict.fromkeys(model for model, _ in self.keys):
+            keys = {
+                dataset: key
+                for (of, dataset), key in self.keys.items()
+                if of == model and (asked is None or (of, dataset) in asked)
+            }
+            plans[model] = self.batches.plan(self.file(model, "*"), [keys], self.size)
+        return plans
+
+    def batch_file(self, model: str, dataset: str) -> str:
+        """The batch that holds a dataset."""
+        return self.file(model, self.plans[model].batch_of[dataset])
+
+    def datasets(self, model: str, batch: str) -> tuple[str, ...]:
+        """The datasets of a new batch."""
+        return self.plans[model].new[batch]
