@@ -230,10 +230,13 @@ def check_ready(user: Account) -> dict[str, Any]:
 
 
 def clean(user: Account) -> dict[str, Any]:
-    """After the kill: a new controller is refused, `fute cluster clean` cancels and unlocks."""
+    """After the kill: a new controller is refused; on a cluster `fute cluster clean` cancels and unlocks."""
     refused = user.snakemake("locked", status=1)
-    if "fute cluster clean" not in refused and "--unlock" not in refused:
+    if "fute cluster clean" not in refused:
         raise Failed(f"a locked folder is refused without a way out:\n{refused}")
+    if not user.walk.slurm:
+        user.snakemake("unlock", "--unlock")
+        return {"said": refused.strip().splitlines()[-1]}
     text = user.command("clean", "fute", "cluster", "clean", "--yes", *user.fute_settings)
     return {"said": text.strip().splitlines()[-2:]}
 
