@@ -180,7 +180,7 @@ def walk_through(walk: Walk, run: str, address: str) -> None:
         },
         "a killed controller": lambda: {"records": user.start_and_kill()},
         "clean": lambda: clean(user),
-        "the run": lambda: {"said": user.snakemake("run").strip().splitlines()[-3:]},
+        "the run": lambda: run_on(user),
         "the same again": lambda: nothing(user.planned("again")),
         "tables and figures": lambda: shapes(user),
         "audit": lambda: audited(user),
@@ -234,11 +234,21 @@ def clean(user: Account) -> dict[str, Any]:
     refused = user.snakemake("locked", status=1)
     if "fute cluster clean" not in refused:
         raise Failed(f"a locked folder is refused without a way out:\n{refused}")
-    if not user.walk.slurm:
-        user.snakemake("unlock", "--unlock")
-        return {"said": refused.strip().splitlines()[-1]}
-    text = user.command("clean", "fute", "cluster", "clean", "--yes", *user.fute_settings)
-    return {"said": text.strip().splitlines()[-2:]}
+    return {"refused": refused.strip().splitlines()[-1], "unlocked": unlock(user)}
+
+
+def unlock(user: Account) -> str:
+    """Take away the lock of a killed controller, on a cluster with its jobs; what that says."""
+    if user.walk.slurm:
+        return user.command("clean", "fute", "cluster", "clean", "--yes", *user.fute_settings)
+    return user.snakemake("unlock", "--unlock")
+
+
+def run_on(user: Account) -> dict[str, Any]:
+    """Run to the end, from wherever an earlier call was stopped."""
+    if any(user.project.glob(".snakemake/locks/*")):
+        unlock(user)
+    return {"said": user.snakemake("run").strip().splitlines()[-3:]}
 
 
 def nothing(jobs: dict[str, int]) -> dict[str, Any]:
