@@ -103,6 +103,7 @@ def test_the_named_runs_are_found():
         "config.yaml",
         "paper-lm.yaml",
         "paper.yaml",
+        "planted-prompts.yaml",
         "planted.yaml",
         "real-lm.yaml",
         "real-small.yaml",
