@@ -112,8 +112,7 @@ def test_the_named_runs_are_found():
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_configuration_loads(path):
-    content = read_yaml(path)
-    run = parse_run(content, REGISTRIES)
+    content, run = read_yaml(path), load_run(path)
     assert run.config.categories == tuple((content["llm"] or {}).get("prompts", ENTRIES if content["llm"] else ()))
     assert all(run.prompts_of(category) and run.datasets_of(category) for category in run.config.categories)
 
