@@ -364,4 +364,5 @@ def test_a_pinned_revision_and_a_server_are_accepted(registries):
 
 def test_what_names_weights_leaves_out_title_and_licence():
     models = parse_run(values(), REGISTRIES).models
-    assert models["llama-2-13b"].settings() == {"repo": "meta-llama/Llama-2-13b-chat-hf", "server": False}
+    llama = models["llama-2-13b"]
+    assert llama.settings() == {"repo": llama.repo, "revision": llama.revision, "server": False}
