@@ -116,7 +116,8 @@ def test_limits_of_a_job(accounts, cluster):
     """SLURM takes what is over them, and lets it wait for ever: that is this test's premise."""
     sbatch = ["sbatch", "--parsable", "--output=/dev/null", "--time=2", "--nodes=1", "--wrap=true"]
     over = {
-        "QOSMaxWallDurationPerJobLimit": ["--account=lab", "--qos=short", "--time=6"],
+        # the later counts: that of the executor's setting slurm-qos
+        "QOSMaxWallDurationPerJobLimit": ["--account=lab", "--qos=few", "--qos=short", "--time=6"],
         "QOSMaxGRESPerJob": ["--account=lab", "--qos=short", "--gpus=2"],
         "AssocMaxWallDurationPerJobLimit": ["--account=course", "--time=8"],
     }
