@@ -12,7 +12,7 @@ export PYTHONNOUSERSITE := 1
 # without compiled files of its libraries a process of torch takes twice as long to start
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo planted test test-long lint unit runs engines cluster-test test-pythons bench locks docs clean
+.PHONY: help demo planted test test-long lint unit runs engines cluster-test rehearsal test-pythons bench locks docs clean
 
 help: ## show the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,10 @@ test-long: $(VENV)/test.ok ## run the long versions of some tests: more random k
 
 cluster-test: $(VENV)/test.ok ## build images, start SLURM on this machine, run on it (as root)
 	$(PYTEST) tests/cluster -s
+
+rehearsal: $(VENV)/test.ok ## walk through both runs of the paper against a hub on this machine, hours; real rows in DATA=DIR: docs/cluster.md
+	@test -n "$(DATA)" || { echo "say where the sample of real rows is: make rehearsal DATA=DIR"; exit 2; }
+	PYTHONPATH=src:tests $(PY) -m rehearsal.walk $(DATA) $(REHEARSAL)
 
 test-pythons: ## check that Python 3.11, 3.12 and 3.13 give the same results: unit tests and the tiny run (up to 12 GB)
 	bash tests/support/pythons.sh 3.11 3.12 3.13

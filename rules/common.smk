@@ -58,14 +58,14 @@ try:
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm
-RUN_LOCK = lock_file(CONFIG.name)  # revisions that it names are read
 NEEDS = JobNeeds(PLAN)
 if workflow.is_main_process:
     for warning in filter(None, (unadopted(PLAN.results), MISSING_DATA)):
         logger.warning(warning)
-# through the environment, so that they trigger no rerun: data may move to another folder
+# through the environment, so that they trigger no rerun: data may move to another folder, runs share models and data
 os.environ["FUTE_DATA_ROOT"] = str(PLAN.data.root)
 os.environ["FUTE_UNSUP_ROOT"] = str(PLAN.data.unsup_root)
+os.environ["FUTE_RUN_LOCK"] = str(lock_file(CONFIG.name))  # revisions that it names are read
 os.environ["FUTE_OWN_DATA"] = f"{settings_json({name: str(path) for name, path in RUN.folders.items()}):file}"
 
 
@@ -74,6 +74,7 @@ envvars:
     "FUTE_DATA_ROOT",
     "FUTE_UNSUP_ROOT",
     "FUTE_OWN_DATA",
+    "FUTE_RUN_LOCK",
 
 
 ID = r"[a-z0-9][a-z0-9.-]*"

@@ -36,7 +36,7 @@ rule fetch_model:
     shell:
         "OMP_NUM_THREADS={threads} exec python -m fute fetch_model --model {wildcards.model} --entry {params.entry:file}"
         " --identity {params.identity:file} --folder {params.folder} --lock {output.lock}"
-        f" --run-lock {RUN_LOCK} {LOGGED}"
+        f' --run-lock "$FUTE_RUN_LOCK" {LOGGED}'
 
 
 rule sample_unsup:
@@ -87,7 +87,7 @@ rule normalise_test:
     shell:
         f"{ONE_THREAD} exec python -m fute normalise_test --settings {{params.settings:file}}"
         f' --source {{params.source:file}} --root "$FUTE_DATA_ROOT" --own "$FUTE_OWN_DATA" --test {{output.test}}'
-        f" --lock {{output.source}} --run-lock {RUN_LOCK} {LOGGED}"
+        f' --lock {{output.source}} --run-lock "$FUTE_RUN_LOCK" {LOGGED}'
 
 
 rule normalise_train:

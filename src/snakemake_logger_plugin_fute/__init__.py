@@ -42,6 +42,12 @@ SIGNALS = {"130": "SIGINT", "137": "SIGKILL", "143": "SIGTERM"}
 """Exit statuses of a shell whose command was ended by a signal."""
 INTERRUPTED = "stopped by SIGINT"
 """How the steps end that run when a user presses Ctrl-C."""
+UNLOCK = "It can be removed with the --unlock argument."
+UNLOCK_HERE = (
+    "After a run on a cluster, whose jobs may still be alive: fute cluster clean, with the same --configfile, cancels "
+    "them and removes the lock. Otherwise the same command with --unlock removes it."
+)
+"""What to do about the lock that a killed Snakemake leaves; its own words would let two runs write side by side."""
 RULE = re.compile(r"^ *(?:rule|checkpoint) (\w+) *:", re.MULTILINE)
 RED, GREEN, YELLOW = 31, 32, 33
 
@@ -247,6 +253,7 @@ class LogHandler(LogHandlerBase):
             self.stopped = True
             self.write("Stopping the steps that run; this can take a while.")
         elif not NOISE.match(text):
+            text = text.replace(UNLOCK, UNLOCK_HERE)
             color = RED if record.levelno >= logging.ERROR else YELLOW if record.levelno >= logging.WARNING else None
             job = re.match(r"Job (\d+)(?= has been submitted)", text)
             if job and int(job[1]) in self.steps:

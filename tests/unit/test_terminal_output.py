@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake.exceptions import LockException
 from snakemake.logging import DefaultFormatter
 from snakemake.logging import logger as snakemake_logger
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -274,6 +275,15 @@ def test_an_interrupted_run_says_how_to_go_on(run):
 def test_anything_else_is_shown(run, text, level, event):
     run.say(text, event, level)
     assert run.shown == text.splitlines()
+
+
+def test_the_lock_of_a_killed_run_is_removed_with_its_jobs(run):
+    theirs = str(LockException())
+    assert plugin.UNLOCK in theirs
+    run.say(theirs, LogEvent.ERROR, logging.ERROR)
+    shown = " ".join(run.shown)
+    assert plugin.UNLOCK not in shown and str(Path.cwd()) in shown
+    assert "fute cluster clean, with the same --configfile, cancels them and removes the lock" in shown
 
 
 @pytest.mark.parametrize(

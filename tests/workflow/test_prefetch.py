@@ -150,7 +150,11 @@ def test_models_and_data_are_brought_and_the_token_stays_in_the_environment(chec
     run_lock.write_text(text)
     # with these, and without a network, the rest of the run is all that is left
     left = checkout.planned()
-    assert not {"fetch_model", "sample_unsup", "normalise_test", "normalise_train"} & left.keys() and left
+    prepared = {"fetch_model", "sample_unsup", "normalise_test", "normalise_train"}
+    assert not prepared & left.keys() and left
+    # nor does another run, with a lock of its own, make again what both have in common
+    checkout.edit(LM_CONFIG, "name: tiny-lm", "name: another")
+    assert not prepared & checkout.planned().keys()
     assert hub.asked_with_token > len(FILES)
     assert hub.leaks == [] and TOKEN not in done.stdout
     written = [path for part in ("results", ".snakemake") for path in (checkout / part).rglob("*") if path.is_file()]

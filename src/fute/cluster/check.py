@@ -22,8 +22,10 @@ from fute.cluster.site import SlurmError, check_site, most_minutes, read_account
 from fute.cluster.slurm import SITE, check_settings
 from fute.cluster.storage import StorageError, writable
 from fute.config.run import read_yaml
+from fute.config.run_lock import lock_file, pinned_dataset, pinned_model
 from fute.config.sections import ConfigError
 from fute.data.fetch_model_step import ModelError
+from fute.data.hub_patience import patiently
 from fute.images.lock import ImageError, check_images
 from fute.plan import Plan
 
@@ -137,7 +139,8 @@ def check_data(plan: Plan) -> Iterator[Finding]:
             continue
         if Path(paths.rows(name, "test")).is_file():
             continue  # it was read before
-        if why := _unreachable("dataset", entry.repo, entry.revision):
+        revision = entry.revision or pinned_dataset(lock_file(plan.config.name), name) or entry.branch
+        if why := _unreachable("dataset", entry.repo, revision):
             failed += 1
             yield Finding("fault", f"dataset {name}", why)
     if not missing and not failed:
@@ -156,7 +159,8 @@ def check_models(plan: Plan) -> Iterator[Finding]:
         entry = plan.run.models[name]
         if not entry.repo or Path(paths.model_lock(name)).is_file():
             continue
-        if why := _unreachable("model", entry.repo, entry.revision):
+        revision = entry.revision or pinned_model(lock_file(plan.config.name), name)
+        if why := _unreachable("model", entry.repo, revision):
             failed += 1
             yield Finding("fault", f"model {name}", why)
     if not failed:
@@ -164,19 +168,25 @@ def check_models(plan: Plan) -> Iterator[Finding]:
 
 
 def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | None) -> str:
-    """Why a repository cannot be had from the hub, and what to do; empty if it can."""
+    """Why a repository cannot be had from the hub, and what to do; empty if it can. revision: commit or branch."""
     import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=20, token=os.environ.get(TOKEN))
+        hub = HfApi(token=os.environ.get(TOKEN))
+        info = patiently(repo, lambda: hub.repo_info(repo, repo_type=kind, revision=revision, timeout=20))
         if kind == "model":
-            HfApi().auth_check(repo, token=os.environ.get(TOKEN))
+            patiently(repo, lambda: hub.auth_check(repo))
+        elif f"{repo.rpartition('/')[2]}.py" in {file.rfilename for file in info.siblings or ()}:
+            return (
+                f"{repo} is a loading script, which `datasets` does not run: name the branch refs/convert/parquet "
+                "(hub.branch in the dataset registry), if the repository has it, or use source: files"
+            )
     except GatedRepoError:
         return f"{repo} is gated and this account has no access: accept its licence on https://huggingface.co/{repo}"
     except RevisionNotFoundError:
-        return f"{repo} has no revision {revision}: correct it in the registry"
+        return f"{repo} has no revision {revision}: correct it in the registry, or lock the run again"
     except RepositoryNotFoundError:
         return f"{repo} is not on the hub, or is private: correct the name, or set {TOKEN}"
     except (OSError, httpx2.HTTPError) as error:

@@ -1,5 +1,4 @@
-"""Commands around a run on a cluster: `fute check`, `fute fetch-unsup`, `fute prefetch`, `fute plan`, `fute cluster
-clean`.
+"""Commands around a run on a cluster: `fute check`, `fetch-unsup`, `prefetch`, `lock`, `plan`, `cluster clean`.
 
 Each command imports what it needs when it runs, so that this file is quick to load.
 """
@@ -9,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,34 +19,52 @@ app = typer.Typer()
 cluster = typer.Typer(no_args_is_help=True, help="Jobs of this folder's runs on a SLURM cluster.")
 app.add_typer(cluster, name="cluster")
 
-ConfigFile = Annotated[Path, typer.Option(help="settings of the run")]
+ConfigFiles = Annotated[
+    list[Path], typer.Option("--configfile", help="settings of the run; repeatable, a later file over an earlier one")
+]
+DEFAULT = [Path("config.yaml")]
 Values = Annotated[
     list[str], typer.Option("--config", help="KEY=VALUE in place of the file's, as for Snakemake; repeatable")
 ]
 
 
-def _planned(configfile: Path, values: list[str]) -> tuple[Plan, tuple[str, ...]]:
-    """Plan of a run from its file and values given on the command line, and these values as Snakemake's arguments."""
+def _planned(configfiles: list[Path], values: list[str]) -> tuple[Plan, tuple[str, ...]]:
+    """Plan of a run from its files and values given on the command line, and all of these as Snakemake's arguments.
+
+    They are merged as Snakemake does it: mappings key by key at every level, the later over the earlier.
+    """
     import yaml
 
     from fute.config.run import parse_run, read_yaml
     from fute.plan import Plan
 
-    settings = dict(read_yaml(configfile))
+    settings: dict[str, Any] = {}
+    for path in configfiles:
+        settings = _merged(settings, read_yaml(path))
     for pair in values:
         key, separator, value = pair.partition("=")
         if not separator:
             raise typer.BadParameter(f"--config {pair!r} is not KEY=VALUE")
-        parsed = yaml.safe_load(value)
-        merges = isinstance(parsed, dict) and isinstance(settings.get(key), dict)
-        settings[key] = settings[key] | parsed if merges else parsed
-    run = parse_run(settings, Path("config"), str(configfile), [configfile])
-    return Plan(run), ("--config", *values) if values else ()
+        settings = _merged(settings, {key: yaml.safe_load(value)})
+    run = parse_run(settings, Path("config"), ", ".join(map(str, configfiles)), configfiles)
+    return Plan(run), _arguments(configfiles, values)
+
+
+def _merged(settings: Any, more: Any) -> Any:
+    """`more` over `settings`: mappings key by key, anything else as a whole."""
+    if not isinstance(settings, dict) or not isinstance(more, dict):
+        return more
+    return settings | {key: _merged(settings.get(key), value) for key, value in more.items()}
+
+
+def _arguments(configfiles: list[Path], values: list[str]) -> tuple[str, ...]:
+    """Arguments of Snakemake for a run's files and values."""
+    return ("--configfile", *map(str, configfiles), *(("--config", *values) if values else ()))
 
 
 @app.command()
 def check(
-    configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
+    configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
     profile: Annotated[list[Path], typer.Option(help="of Snakemake, e.g. profiles/slurm; repeatable")] = [],  # noqa: B006
     node: Annotated[bool, typer.Option("--node", help="this is a GPU node: look at its driver and compiler")] = False,
 ) -> None:  # fmt: skip
@@ -65,7 +82,7 @@ def check(
 
 @app.command()
 def prefetch(
-    configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
+    configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
     cores: Annotated[int, typer.Option(help="models and datasets fetched at a time")] = 4,
     profile: Annotated[list[str], typer.Option(help="of Snakemake, e.g. profiles/apptainer; repeatable")] = [],  # noqa: B006
 ) -> None:  # fmt: skip
@@ -74,12 +91,12 @@ def prefetch(
 
     run_plan, arguments = _planned(configfile, config)
     profiles = [word for name in profile for word in ("--profile", name)]
-    step(run_plan, configfile, cores, (*arguments, *profiles))
+    step(run_plan, cores, (*arguments, *profiles))
 
 
 @app.command("fetch-unsup")
 def fetch_unsup(
-    configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
+    configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
     strict: Annotated[bool, typer.Option("--strict", help="all scripts, or exit status 1")] = False,
 ) -> None:  # fmt: skip
     """Fetch the texts that a run's U is drawn from, one file per CrossFit script; run this on a node with a network."""
@@ -92,7 +109,7 @@ def fetch_unsup(
 
 @app.command()
 def plan(
-    configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
+    configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
     cost: Annotated[bool, typer.Option("--cost", help="also print GPU-hours, tokens and disk")] = False,
     quota: Annotated[float | None, typer.Option(help="gigabytes you may use")] = None,
 ) -> None:  # fmt: skip
@@ -103,7 +120,7 @@ def plan(
     run_plan, arguments = _planned(configfile, config)
     if missing := run_plan.data.missing_text():
         typer.echo(missing, err=True)
-    jobs = planned_jobs(configfile, arguments)
+    jobs = planned_jobs(arguments)
     if not cost:
         for rule, count in sorted(jobs.items(), key=lambda item: -item[1]):
             typer.echo(f"{count:6d} {rule}")
@@ -116,7 +133,7 @@ def plan(
 
 @app.command()
 def lock(
-    configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
+    configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
     update: Annotated[bool, typer.Option("--update", help="take the newest revisions of the hub")] = False,
 ) -> None:  # fmt: skip
     """Write the revisions and hashes of all that a run reads to config/locks/NAME.json, to be committed with it."""
@@ -131,7 +148,7 @@ def lock(
 
 @cluster.command()
 def clean(
-    configfile: ConfigFile = Path("config.yaml"), config: Values = [],  # noqa: B006
+    configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
     yes: Annotated[bool, typer.Option("--yes", help="cancel without asking")] = False,
 ) -> None:  # fmt: skip
     """Cancel the jobs that a killed Snakemake left behind, then unlock this folder."""
@@ -147,5 +164,5 @@ def clean(
         typer.confirm(f"cancel these {len(jobs)} jobs?", abort=True)
     cancel(jobs, here)
     typer.echo(f"{len(jobs)} jobs cancelled" if jobs else "no jobs of this folder's runs are left")
-    line = [sys.executable, "-m", "snakemake", "--unlock", "--configfile", str(configfile), "--quiet"]
-    subprocess.run([*line, *(("--config", *config) if config else ())], check=True)
+    line = [sys.executable, "-m", "snakemake", "--unlock", "--quiet", "all", *_arguments(configfile, config)]
+    subprocess.run(line, check=True)

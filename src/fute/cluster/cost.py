@@ -48,12 +48,15 @@ class RuleCost(NamedTuple):
     measured: int = 0
 
 
-def planned_jobs(configfile: Path, arguments: tuple[str, ...] = ()) -> dict[str, int]:
-    """Number of jobs by rule, from a dry run of the configuration. Raises CostError if it cannot be planned."""
-    line = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--configfile", str(configfile)]
+def planned_jobs(arguments: tuple[str, ...]) -> dict[str, int]:
+    """Number of jobs by rule, from a dry run. arguments: of Snakemake, which name the settings of the run.
+
+    Raises CostError if it cannot be planned.
+    """
+    line = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules"]
     dry_run = subprocess.run([*line, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if dry_run.returncode != 0:
-        raise CostError(f"{configfile} cannot be planned:\n{dry_run.stdout.strip()[-2000:]}")
+        raise CostError(f"the run cannot be planned:\n{dry_run.stdout.strip()[-2000:]}")
     table = dry_run.stdout.split("Job stats:")[-1].split("\n\n")[0]
     jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
     return {name: count for name, count in jobs.items() if name not in ("total", "all")}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fute import paths
 from fute.data.fetch_model_step import ModelError
+from fute.data.rows import SourceError
 from fute.plan import Plan
 
 TOKEN = "HF_TOKEN"
@@ -37,14 +38,19 @@ def check_token(plan: Plan, environment: Mapping[str, str]) -> None:
         )
 
 
-def prefetch(plan: Plan, configfile: Path, cores: int, arguments: tuple[str, ...]) -> None:
+def prefetch(plan: Plan, cores: int, arguments: tuple[str, ...]) -> None:
     """Fetch the scripts of each U that has none yet, then replace this process with a Snakemake run of the data and
-    model rules. A U of which some scripts are there stays as it is."""
+    model rules. A U of which some scripts are there stays as it is. arguments: name the run's settings.
+
+    Raises ModelError without the token that a gated model needs, SourceError if data that no hub has are missing.
+    """
     check_token(plan, os.environ)
     folders = plan.data.script_folders()
     if any(len(missing) == len(folders[folder]) for folder, missing in plan.data.missing_scripts().items()):
         from fute.cluster.unsup import fetch  # it imports the hub's client
 
         fetch(plan)
-    line = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", str(configfile)]
+    if missing := Plan(plan.run).data.missing_text():  # a new plan, for what has just been fetched
+        raise SourceError(missing)
+    line = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
     os.execv(sys.executable, [*line, *arguments, "--", *targets(plan)])

@@ -18,6 +18,7 @@ from typing import Any
 from fute.artifacts import Step, sha256_file
 from fute.config.models import ModelEntry
 from fute.config.run_lock import pinned_model
+from fute.data.hub_patience import patiently
 from fute.data.model_folder import model_files
 from fute.data.rows import SourceError
 
@@ -90,7 +91,7 @@ def newest_revision(name: str, entry: ModelEntry) -> str:
     from huggingface_hub import HfApi
 
     with _asking_the_hub(name, entry) as token:
-        return str(HfApi(token=token).model_info(str(entry.repo)).sha)
+        return str(patiently(str(entry.repo), lambda: HfApi(token=token).model_info(str(entry.repo)).sha))
 
 
 def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
@@ -99,9 +100,11 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
     revision = entry.revision or newest_revision(name, entry)
     with _asking_the_hub(name, entry) as token:
         fetch = partial(snapshot_download, str(entry.repo), revision=revision, local_dir=folder, token=token)
-        fetch(allow_patterns=list(WEIGHT_FILES))
+        patiently(str(entry.repo), lambda: fetch(allow_patterns=list(WEIGHT_FILES)))
         if not list(folder.glob("*.safetensors")):
-            fetch(allow_patterns=[TORCH_WEIGHTS])  # older repositories hold torch's own format alone
+            patiently(
+                str(entry.repo), lambda: fetch(allow_patterns=[TORCH_WEIGHTS])
+            )  # older repositories hold torch's own format alone
     if not [*folder.glob("*.safetensors"), *folder.glob(TORCH_WEIGHTS)]:
         raise ModelError(
             f"model {name}: {entry.repo} at {revision} holds no weights (*.safetensors or {TORCH_WEIGHTS}); "

@@ -11,8 +11,11 @@ from typing import Any
 
 import httpx2
 from datasets import Dataset, load_dataset
+from datasets import config as settings
+from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi
 
+from fute.data.hub_patience import patiently
 from fute.data.rows import SourceError
 
 OFFLINE = "check the name and the connection, or use source: files with a local folder"
@@ -23,7 +26,7 @@ BLOCK = 500
 def resolve_revision(repo: str, branch: str | None = None) -> str:
     """Current commit (40 hex digits) of a branch of a dataset repository (None: the default branch)."""
     try:
-        return HfApi().dataset_info(repo, revision=branch).sha
+        return patiently(repo, lambda: HfApi().dataset_info(repo, revision=branch).sha)
     except (OSError, httpx2.HTTPError) as error:
         raise SourceError(f"{repo}: its revision cannot be read from the hub ({error}); {OFFLINE}") from error
 
@@ -36,14 +39,17 @@ def load_split(
     revision: commit of the repository; None only for a local folder. folder: the only folder that is read.
     Raises SourceError at once if the repository, the split or a column does not exist.
     """
+    # with one cache for all revisions, `datasets` would read another one from there while the hub gives no answer
+    cache = str(settings.HF_DATASETS_CACHE / revision) if revision else None
+    place = {"data_dir": folder, "revision": revision, "cache_dir": cache}
     try:
-        dataset = load_dataset(repo, config, data_dir=folder, split=split, revision=revision)
+        dataset = patiently(repo, lambda: load_dataset(repo, config, split=split, **place))
     except RuntimeError as error:  # of `datasets` 4 and later, for a repository that is a script
         raise SourceError(
             f"{repo}, config {config}, split {split}: cannot be loaded ({error}). If it is a script, name the branch "
             "refs/convert/parquet (hub.branch in the dataset registry), if the repository has it, or use source: files"
         ) from error
-    except (OSError, ValueError, httpx2.HTTPError) as error:
+    except (OSError, ValueError, httpx2.HTTPError, DatasetsError) as error:
         raise SourceError(f"{repo}, config {config}, split {split}: cannot be loaded ({error}); {OFFLINE}") from error
     if missing := sorted(set(columns) - set(dataset.column_names)):
         raise SourceError(

@@ -142,8 +142,12 @@ def wiki_hop(raw: Raw) -> Iterator[Example | Skipped]:
 
 
 def boolq_span(raw: Raw) -> Iterator[Example | Skipped]:
-    """Read BoolQ, with its answer as the span `yes` or `no` that MultiQA puts before every context."""
-    documents = [{"title": raw.text("title"), "text": raw.text("passage")}]
+    """Read BoolQ, with its answer as the span `yes` or `no` that MultiQA puts before every context.
+
+    The original files have titles, the repository on the hub (google/boolq) has none.
+    """
+    titled = {"title": raw.text("title")} if "title" in raw.values else {}
+    documents = [titled | {"text": raw.text("passage")}]
     answer = YES_NO["yes" if raw.get("answer", bool) else "no"]
     yield Example((raw.text("question").strip(), join_documents(documents).text), answers=(answer,))
 

@@ -32,7 +32,7 @@ READERS: dict[Reader, Form] = {
     "drop": Form(qa_readers.drop, ("passage", "question", "answer", "validated_answers")),
     "drop_flat": Form(qa_readers.drop_flat, ("passage", "question", "answer", "answers")),
     "wiki_hop": Form(qa_readers.wiki_hop, ("question", "answer", "supports")),
-    "boolq_span": Form(qa_readers.boolq_span, ("question", "title", "answer", "passage")),
+    "boolq_span": Form(qa_readers.boolq_span, ("question", "answer", "passage")),
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SHOWN = 3
-"""Folders that are named for each phase."""
+"""Folders that are named for each phase, and files where there is none."""
 
 
 def command_line_targets(argv: Sequence[str]) -> list[str]:
@@ -27,4 +27,5 @@ def made(targets: Sequence[str], phases: Mapping[str, Sequence[str]]) -> str:
         folders = sorted({str(Path(file).parent) for file in phases[name]})
         more = f" and {len(folders) - SHOWN} more folders" if len(folders) > SHOWN else ""
         lines.append(f"{name}: {len(phases[name])} files in {', '.join(folders[:SHOWN])}{more}")
-    return "\n".join(lines) or f"made {', '.join(targets)}"
+    more = f" and {len(targets) - SHOWN} more files" if len(targets) > SHOWN else ""
+    return "\n".join(lines) or f"made {', '.join(targets[:SHOWN])}{more}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import huggingface_hub
 import pytest
 import yaml
 from huggingface_hub import HfApi
+from rehearsal.hub import TOKEN, Hub, Store
 from typer.testing import CliRunner
 
 from fute.cluster import check as checks
@@ -141,6 +143,42 @@ def test_a_hub_that_does_not_answer(tmp_path, monkeypatch):
     models = {"name": "t5-base", "settings": {"family": "encoder-decoder"}}
     found = faults(checks.check_models(plan(tmp_path, surrogate=models)))
     assert len(found) == 1 and "run this, and `fute prefetch`, on a node with a network" in found[0]
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """A hub on this machine, which fails each first request, over a folder; it is ended with the test."""
+    monkeypatch.setattr("rehearsal.hub.FAILING", 1.0)
+    monkeypatch.setattr("fute.data.hub_patience.WAITS", (0,) * 5)
+    monkeypatch.setattr("fute.data.hub_patience.LONGEST", 0)
+    hub = Hub(tmp_path / "hub", 0, tmp_path / "hub.log")
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    monkeypatch.setattr(huggingface_hub, "HfApi", partial(HfApi, endpoint=hub.address))
+    yield hub
+    hub.shutdown()
+    hub.server_close()
+
+
+def test_repositories_are_looked_at_where_they_will_be_read(tmp_path, serve, monkeypatch):
+    """A loading script without a conversion is said before anything is fetched; so is a branch that is not there."""
+    for branch in ("main", "refs%2Fconvert%2Fparquet"):
+        (tmp_path / "hub/datasets/maker/films" / branch).mkdir(parents=True)
+    (tmp_path / "hub/datasets/maker/films/main/films.py").touch()
+    (tmp_path / "hub/datasets/maker/plays/main").mkdir(parents=True)
+    (tmp_path / "hub/models/maker/gated/main").mkdir(parents=True)
+    (tmp_path / "hub/models/maker/gated/.gated").touch()
+    serve.store = Store(tmp_path / "hub")
+    look = checks._unreachable
+    assert "maker/films is a loading script, which `datasets` does not run: name the branch" in look(
+        "dataset", "maker/films", None
+    )
+    assert look("dataset", "maker/films", "refs/convert/parquet") == look("dataset", "maker/plays", None) == ""
+    assert "has no revision refs/convert/parquet" in look("dataset", "maker/plays", "refs/convert/parquet")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert "accept its licence on https://huggingface.co/maker/gated" in look("model", "maker/gated", None)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert look("model", "maker/gated", None) == ""
+    assert {"429", "500"} & {line[:3] for line in (tmp_path / "hub.log").read_text().splitlines()}
 
 
 def test_a_full_disk(tmp_path, monkeypatch):

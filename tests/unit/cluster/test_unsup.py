@@ -15,7 +15,9 @@ from fute.cluster.unsup import IN_PAPER, fetch, line, summary
 from fute.commands import app
 from fute.config.run import parse_run, read_yaml
 from fute.data.fetch_unsup import FetchError, Script
+from fute.data.rows import SourceError
 from fute.plan import Plan
+from fute.plan.data import DataPlan
 
 ROOT = Path(__file__).parents[3]
 HAS = {"emo": 30_160, "blimp": 800, "glue_sst2": 16_384}
@@ -102,8 +104,12 @@ def test_prefetch_fetches_a_u_of_which_nothing_is_there(tmp_path, hub, monkeypat
     started = []
     monkeypatch.setattr(os, "execv", lambda *line: started.append(line))
     monkeypatch.setenv("HF_TOKEN", "hf_planted")
-    prefetch(plan(tmp_path), Path("config/paper-lm.yaml"), 1, ())
+    with pytest.raises(SourceError, match=r"data: 3 of the 26 sources .*\n  newsqa, .*\n  comqa, .*\n  cq, "):
+        prefetch(plan(tmp_path), 1, ())
+    assert started == []  # what no hub has is said once, before Snakemake begins
+    monkeypatch.setattr(DataPlan, "missing", {})
+    prefetch(plan(tmp_path), 1, ())
     assert (tmp_path / "crossfit/emo.jsonl").is_file() and len(started) == 1
     (tmp_path / "crossfit/blimp.jsonl").unlink()  # somebody's own choice of scripts stays
-    prefetch(plan(tmp_path), Path("config/paper-lm.yaml"), 1, ())
+    prefetch(plan(tmp_path), 1, ())
     assert not (tmp_path / "crossfit/blimp.jsonl").exists() and len(started) == 2

@@ -283,6 +283,9 @@ def test_wiki_hop_answers_have_their_documents_case():
 def test_boolq_as_spans(answer, word):
     row = {"question": "is it no", "title": "Law", "passage": "No, yes.", "answer": answer}
     assert one("boolq_span", row).answers == (YES_NO[word],)
+    without_title = {name: value for name, value in row.items() if name != "title"}  # as on the hub
+    assert set(READERS["boolq_span"].columns) == set(without_title)
+    assert one("boolq_span", without_title).segments[1] == f"[aug] yes no  [text] {row['passage']}"
     with pytest.raises(BadRow, match="field 'answer': is of type str, not bool"):
         read("boolq_span", row | {"answer": "yes"})
 

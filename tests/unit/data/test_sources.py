@@ -443,7 +443,7 @@ def test_a_null_revision_is_resolved_and_locked(tmp_path, cache, monkeypatch):
             assert (repo, revision) == ("a/b", "refs/convert/parquet")
             return SimpleNamespace(sha="a" * 40)
 
-    def remote(repo, config, *, data_dir, split, revision):
+    def remote(repo, config, *, split, revision, **_):
         asked.append((repo, config, split, revision))
         return load(str(folder), split=split)
 

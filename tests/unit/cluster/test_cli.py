@@ -1,0 +1,46 @@
+"""Settings of a run from several files and the command line, merged as Snakemake merges them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from snakemake.utils import update_config
+
+from fute.cluster.cli import _merged, _planned
+
+FIRST = {"data": {"source": "hub", "test_rows": 9}, "lm": {"finetune": {"cr": {"steps": 3, "clip": 1}}}, "threads": 8}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"data": {"test_rows": 2}, "threads": 1},
+        {"lm": {"finetune": {"cr": {"steps": None}, "qa": {"steps": 4}}}},
+        {"lm": None},
+        {"threads": {"a": 1}},
+        {},
+    ],
+)
+def test_a_later_file_goes_over_an_earlier_one_as_in_snakemake(more):
+    theirs: dict = {}
+    update_config(theirs, FIRST)
+    update_config(theirs, more)
+    assert _merged(_merged({}, FIRST), more) == theirs
+
+
+def test_the_plan_and_snakemake_get_the_same_settings(tmp_path):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("taskemb: {mte: {batch_size: 16}}\ndata: {test_rows: 24}\n")
+    files = [Path("config/paper.yaml"), overlay]
+    plan, arguments = _planned(files, ["data={root: D}", "threads=2"])
+    config = plan.config
+    assert (config.data.source, config.data.test_rows, config.data.root, config.threads) == ("hub", 24, "D", 2)
+    assert (config.taskemb.mte.batch_size, config.taskemb.mte.reduce) == (16, "rows")  # of both files
+    assert arguments == ("--configfile", *map(str, files), "--config", "data={root: D}", "threads=2")
+
+
+def test_a_value_without_a_key_is_refused():
+    with pytest.raises(typer.BadParameter, match="is not KEY=VALUE"):
+        _planned([Path("config/paper.yaml")], ["threads"])
