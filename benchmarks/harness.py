@@ -85,10 +85,10 @@ def read_rows(path: Path) -> list[Row]:
     return [Row(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
-def in_fresh_process(script: str, *arguments: str) -> dict:
+def in_fresh_process(script: str, *arguments: str, **environment: str) -> dict:
     """Run a bench file with `arguments` in a new process; return its last line of output, read as JSON."""
     command = [sys.executable, script, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -121,10 +121,11 @@ def machine(threads: int) -> dict[str, str]:
 
 
 def _output(*command: str) -> str:
-    """Output of a command on one line; empty if it is not installed."""
+    """Output of a command on one line; empty if it is not installed or fails, as git does outside a repository."""
     if not shutil.which(command[0]):
         return ""
-    return ", ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+    done = subprocess.run(command, capture_output=True, text=True)
+    return ", ".join(done.stdout.splitlines()) if done.returncode == 0 else ""
 
 
 def write_csv(path: Path, rows: Sequence[Row], where: dict[str, str]) -> None:

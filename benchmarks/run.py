@@ -1,10 +1,9 @@
 """Run all benchmarks of a machine, one process after another; write results.csv and the table in docs/performance.md.
 
-    python benchmarks/run.py --labelling-model results/models/smollm2-135m       (no accelerator; `make bench`)
-    python benchmarks/run.py --suite gpu                                         (a CUDA machine)
+    python benchmarks/run.py --labelling-model results/models/smollm2-135m       (`make bench`)
 
 It exits with status 1 if a required ratio is missed, but still writes the results. `--only` prints and writes
-nothing.
+nothing. What a CUDA machine does is measured by gpu.sh.
 """
 
 import argparse
@@ -13,30 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from harness import ROOT, Row, insert_into_docs, machine, read_rows, refuse_under_load, render, say, write_csv
 
 HERE = Path(__file__).parent
 DOCS = ROOT / "docs" / "performance.md"
-
-
-@dataclass(frozen=True)
-class Suite:
-    """minutes: duration of each benchmark, to print. marker: place of the table in the docs."""
-
-    minutes: dict[str, int]
-    results: Path
-    marker: str
-
-
-SUITES = {
-    "cpu": Suite(
-        {"fisher": 6, "libraries": 3, "tupate": 8, "labelling": 6, "planning": 3}, HERE / "results.csv", "bench"
-    ),
-    "gpu": Suite({"gpu": 20}, HERE / "results-gpu.csv", "bench-gpu"),
-}
+RESULTS = HERE / "results.csv"
+MINUTES = {"fisher": 6, "libraries": 3, "tupate": 8, "labelling": 6, "planning": 3}
+"""Duration of each benchmark, to print."""
 
 
 def measure(name: str, options: argparse.Namespace, minutes: int) -> list[Row]:
@@ -57,27 +41,25 @@ def measure(name: str, options: argparse.Namespace, minutes: int) -> list[Row]:
 
 def main() -> None:
     options_of = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options_of.add_argument("--suite", choices=SUITES, default="cpu")
     options_of.add_argument("--only", nargs="+", metavar="NAME", help="run these, and write nothing")
     options_of.add_argument("--labelling-model", type=Path, help="folder of a causal model's weights")
     options_of.add_argument("--threads", type=int, default=os.cpu_count())
     options_of.add_argument("--allow-load", action="store_true", help="measure even on a busy machine")
     options = options_of.parse_args()
-    suite = SUITES[options.suite]
-    names = options.only or list(suite.minutes)
-    if unknown := set(names) - set(suite.minutes):
-        sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(suite.minutes)}")
+    names = options.only or list(MINUTES)
+    if unknown := set(names) - set(MINUTES):
+        sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(MINUTES)}")
     if "labelling" in names and not options.labelling_model:
         sys.exit("labelling needs a model: pass --labelling-model FOLDER")
     refuse_under_load(options.allow_load)
     where = machine(options.threads)
     started = time.monotonic()
-    rows = [row for name in names for row in measure(name, options, suite.minutes[name])]
+    rows = [row for name in names for row in measure(name, options, MINUTES[name])]
     print(render(rows, where))
     if not options.only:
-        write_csv(suite.results, rows, where)
-        DOCS.write_text(insert_into_docs(DOCS.read_text(), render(rows, where), suite.marker))
-        say(f"wrote {suite.results.relative_to(ROOT)} and {DOCS.relative_to(ROOT)}")
+        write_csv(RESULTS, rows, where)
+        DOCS.write_text(insert_into_docs(DOCS.read_text(), render(rows, where)))
+        say(f"wrote {RESULTS.relative_to(ROOT)} and {DOCS.relative_to(ROOT)}")
     say(f"{(time.monotonic() - started) / 60:.0f} minutes")
     if missed := [row for row in rows if row.missed]:
         sys.exit("\n".join(f"missed: {row.name}: {row.ratio:.2f}, required {row.required}" for row in missed))

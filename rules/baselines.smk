@@ -124,12 +124,47 @@ if LM:
                 f"{LIGHT} python -m fute extract_files --key {{params.key}} --batch {{input.batch}}"
                 " --files @{params.files:file} --outputs @{params.outputs:file} &> {log}"
 
+    if BASELINES.fit_methods:
+
+        rule score_sources:
+            """Score each source's model by its states of every target's labelled rows; continue after a kill."""
+            input:
+                locks=list(BASELINES.source_locks().values()),
+                rows=list(BASELINES.target_rows().values()),
+            output:
+                **recorded(scores="results/baselines/source_scores.csv"),
+            log:
+                "results/logs/score_sources.log",
+            benchmark:
+                "results/benchmarks/score_sources/all.tsv"
+            container:
+                image("train")
+            threads: LM.finetune.threads
+            resources:
+                **gpus(min(1, CONFIG.gpus)),
+                torch=LM.finetune.torch,
+                mem_mb=lambda wc, attempt: NEEDS.score_sources().memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.score_sources().minutes(attempt),
+            params:
+                settings=lambda wc: settings_json(BASELINES.fit_settings()),
+                locks=lambda wc: named(BASELINES.source_locks()),
+                rows=lambda wc: named(BASELINES.target_rows()),
+                code=code("score_sources", "train"),
+            message:
+                f"scores of the fine-tuned {BASELINES.model} on the targets' labelled rows"
+            shell:
+                f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute score_sources"
+                " --settings {params.settings:file} --locks @{params.locks:file} --rows @{params.rows:file}"
+                " --output {output.scores}"
+                f" {LOGGED}"
+
     rule lm_baselines:
-        """Score each source by the sizes, loss curves and vectors of datasets."""
+        """Score each source by the sizes, loss curves and vectors of datasets, and its model by its states."""
         input:
             curves=list(BASELINES.curve_files().values()),
             counts=list(BASELINES.count_files().values()),
             vectors=list(BASELINES.vector_files().values()),
+            fits=paths.SOURCE_SCORES if BASELINES.fit_methods else [],
         output:
             **recorded(scores="results/baselines/lm_baselines.csv"),
         log:
@@ -144,9 +179,10 @@ if LM:
             curves=lambda wc: named(BASELINES.curve_files()),
             counts=lambda wc: named(BASELINES.count_files()),
             vectors=lambda wc: named(BASELINES.vector_files()),
+            fits=f"--fits {paths.SOURCE_SCORES}" if BASELINES.fit_methods else "",
             code=code("lm_baselines"),
         message:
             "baseline scores of every source for every target"
         shell:
             f"{LIGHT} python -m fute lm_baselines --settings {{params.settings:file}} --curves @{{params.curves:file}}"
-            " --counts @{params.counts:file} --vectors @{params.vectors:file} --output {output.scores} &> {log}"
+            " --counts @{params.counts:file} --vectors @{params.vectors:file} {params.fits} --output {output.scores} &> {log}"

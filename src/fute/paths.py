@@ -188,6 +188,9 @@ def dataset_vector_index(model: str, batch: str) -> str:
     return batch_index(dataset_vector_batch(model, batch))
 
 
+SOURCE_SCORES = "results/baselines/source_scores.csv"
+"""How well every source's model tells the labels of every target's rows apart."""
+
 LM_BASELINES = "results/baselines/lm_baselines.csv"
 """Scores of the sources by the baselines of Tables 1 and 2."""
 

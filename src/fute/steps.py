@@ -38,6 +38,7 @@ STEPS = {
     "extract_embedding": "embeddings",
     "baseline_scores": "baselines",
     "embed_dataset": "baselines",
+    "score_sources": "baselines",
     "lm_baselines": "baselines",
     "similarities": "evaluation",
     "selection": "evaluation",

@@ -43,6 +43,7 @@ def synthetic_table3(models: tuple[str, ...], seed: int = 0) -> pd.DataFrame:
                 }
                 row |= {"spearman": draw.uniform(-1, 1), "margin": 0.012}
                 row |= {"ndcg_p": 0.02, "ndcg_p_worse": 0.98, "performance_p": 0.3, "performance_p_worse": 0.7}
+                row |= {"spearman_p": 0.04, "spearman_p_worse": 0.96}
                 rows.append(row)
     return pd.DataFrame(rows)
 

@@ -4,6 +4,8 @@ import ast
 import csv
 import importlib
 import importlib.util
+import json
+import os
 import re
 import subprocess
 import sys
@@ -115,9 +117,8 @@ def test_the_machine_is_described():
     assert all(where[key] for key in ("date", "commit", "cpu", "cores", "ram_gib", "accelerator", "os", "torch"))
 
 
-def test_every_benchmark_of_a_suite_has_its_file():
-    for suite in run.SUITES.values():
-        assert all((BENCHMARKS / f"bench_{name}.py").is_file() for name in suite.minutes)
+def test_every_benchmark_has_its_file():
+    assert all((BENCHMARKS / f"bench_{name}.py").is_file() for name in run.MINUTES)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,106 @@ def test_batches_hold_every_text_once_and_are_sorted_by_length():
     lengths = [int(n) for batch in batches for n in batch["attention_mask"].sum(1)]
     assert lengths == sorted(len(text.split()) + 1 for text in texts)
     assert all(surrogate.tokenizer.unk_token_id not in batch["input_ids"] for batch in batches)
+
+
+# --- one GPU call ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bench_gpu():
+    return importlib.import_module("bench_gpu")
+
+
+def test_the_gpu_call_does_all_its_parts_in_small(bench_gpu, tmp_path, capfd, monkeypatch):
+    parts = list(bench_gpu.PARTS)
+    broken = iter([bench_gpu.Row("half", "1", "a", "b")])
+
+    def breaks(bench):
+        yield next(broken)
+        raise RuntimeError("an illegal memory access")
+
+    monkeypatch.setattr(bench_gpu, "PARTS", {"breaks": (9, breaks), "late": (1, breaks), **bench_gpu.PARTS})
+    monkeypatch.setattr(bench_gpu, "LEAST_SECONDS", 2)
+    with pytest.raises(SystemExit, match=r"not done: breaks, late; missed"):
+        bench_gpu.main(["--dry", "--out", str(tmp_path)])
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    states = {name: part["state"] for name, part in report["parts"].items()}
+    assert states == {"breaks": "failed", "late": "not started"} | dict.fromkeys(parts, "done")
+    assert all(report["parts"][name]["rows"] for name in ["breaks", *parts])
+    assert "illegal memory access" in report["parts"]["breaks"]["said"]
+    rows = {row["name"]: row for name in parts for row in report["parts"][name]["rows"]}
+    assert rows["tupate vector on CPU"]["error"] == rows["taskemb vector on CPU"]["error"] == 0
+    assert 0 < rows["squares of outer-product gradients, the kernel"]["error"] < 1e-6
+    assert 0 < rows["loss curve: TuPaTE, frozen weights in bfloat16"]["ratio"] < 0.05
+    whole = rows["TuPaTE, one MTE with shared states"]
+    assert "random weights" in whole["size"] and "in proportion" not in whole["note"]
+    page = (tmp_path / "gpu.md").read_text()
+    assert all(name in page for name in rows) and "- breaks: failed" in page and "weights random weights" in page
+    assert page in capfd.readouterr().out
+    monkeypatch.setattr(bench_gpu, "DOCS", tmp_path / "page.md")
+    (tmp_path / "page.md").write_text("<!-- bench-gpu:start -->\nold\n<!-- bench-gpu:end -->\n")
+    bench_gpu.main(["--insert", str(tmp_path / "gpu.json")])
+    page = (tmp_path / "page.md").read_text()
+    assert "TaskEmb, one MTE" in page and "- breaks: failed.\n" in page and "old" not in page
+
+
+def test_a_part_has_a_process_of_its_own_that_keeps_its_rows(bench_gpu, tmp_path):
+    row = json.dumps(harness.asdict(FAST))
+    write = f"print({row!r}, file=open({str(tmp_path / 'rows')!r}, 'w'), flush=True)"
+
+    def outcome(code, seconds):
+        return bench_gpu.in_own_process([sys.executable, "-c", code], tmp_path / "rows", seconds)
+
+    failed = outcome(f"{write}; raise SystemExit('no kernel image')", 20)
+    assert (failed.state, failed.rows, failed.said) == ("failed", [FAST], "no kernel image")
+    (tmp_path / "rows").unlink()
+    late = outcome(f"import time; {write}; time.sleep(30)", 1)
+    assert late.state == "out of time" and late.rows == [FAST] and late.seconds < 10
+    (tmp_path / "rows").unlink()
+    assert outcome("", 20) == bench_gpu.Outcome("done", pytest.approx(0, abs=5), [])
+
+
+def test_what_a_part_does_in_its_process(bench_gpu, tmp_path):
+    small = workload.save(workload.make_surrogate("tiny"), tmp_path / "small")
+    given = ["--small", str(small), "--base", str(small)]
+    bench_gpu.main(["--dry", "--part", "kernel", "--rows", str(tmp_path / "rows"), *given])
+    assert len(harness.read_rows(tmp_path / "rows")) == 3
+    bench_gpu.main(["--vectors-on-cpu", str(tmp_path / "vectors.npz"), *given])
+    vectors = np.load(tmp_path / "vectors.npz")
+    assert vectors["tupate"].shape == vectors["start"].shape and vectors["taskemb"].size > 400_000
+
+
+def test_all_texts_are_worked_on_only_if_the_time_allows(bench_gpu, tmp_path):
+    def bench(seconds):
+        until = bench_gpu.time.monotonic() + seconds
+        return bench_gpu.Bench(bench_gpu.DRY, "cpu", tmp_path, tmp_path, "random weights", until)
+
+    def work(texts):
+        done.append(len(texts))
+        bench_gpu.time.sleep(0.01)
+
+    done = []
+    assert bench_gpu.bench_texts(bench(20), work) == 160 and done == [16, 16, 160]
+    done = []
+    assert bench_gpu.bench_texts(bench(0.05), work) == 16 and done == [16, 16]
+    row = bench_gpu.beside_paper(bench(0), "n", "tupate", 60.0, 16, "note")
+    assert row.ratio == 20 and row.note == "note; from 16 of the texts, in proportion"
+    with pytest.raises(ArithmeticError, match=r"largest error is 1\.0e-01, more than 1e-04"):
+        bench_gpu.refuse_errors([1e-6, 0.1], bench_gpu.KERNEL_ERROR)
+    with pytest.raises(ArithmeticError):
+        bench_gpu.refuse_errors([float("nan")], bench_gpu.KERNEL_ERROR)
+
+
+@pytest.mark.parametrize(("missing", "status", "said"), [("pydantic rich", 1, "has no pydantic rich"), ("", 3, "")])
+def test_the_script_names_what_is_missing_or_starts_the_parts(tmp_path, missing, status, said):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then echo "{missing}"; else echo "$@"; exit 3; fi\n')
+    python.chmod(0o755)
+    command = ["bash", str(BENCHMARKS / "gpu.sh"), str(tmp_path / "out"), "--surrogate", "t5 base"]
+    done = subprocess.run(command, env={**os.environ, "PYTHON": str(python)}, capture_output=True, text=True)
+    assert done.returncode == status and said in done.stderr
+    given = f"{BENCHMARKS}/bench_gpu.py --out {tmp_path / 'out'} --surrogate t5 base\n"
+    assert done.stdout == ("" if missing else given)
 
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)

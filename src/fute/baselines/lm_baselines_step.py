@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
 from fute.baselines.components import component_cosines
 from fute.baselines.similarity import Pairs, fused_cosines, vector_cosines
-from fute.config.lm_baselines import LM_BASELINES, LmBaseline
+from fute.config.lm_baselines import FITS, LM_BASELINES, PAPER_LM_BASELINES, LmBaseline
+from fute.csv_files import read_table
 from fute.embeddings.vectors import load
 from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
 
@@ -38,7 +40,7 @@ class LmBaselineSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
-    methods: tuple[LmBaseline, ...] = tuple(LM_BASELINES)
+    methods: tuple[LmBaseline, ...] = tuple(PAPER_LM_BASELINES)
     datasets: dict[str, TransferDataset]
     sizes: dict[str, float] | None = None
 
@@ -101,26 +103,37 @@ def training_rows(counts: Mapping[str, Any]) -> int:
 
 def lm_baselines(
     settings: LmBaselineSettings, *, curves: Mapping[str, Path], counts: Mapping[str, Path],
-    vectors: Mapping[str, Path], output: Path,
+    vectors: Mapping[str, Path], output: Path, fits: Path | None = None,
 ) -> None:  # fmt: skip
     """Write one row per (method, source, target): model, method, source, target, score, in_class.
 
     in_class: the score among the sources of the target's class alone; NaN if the source is not one of them. It differs
     from `score` only for TaskEmb, which fuses rankings.
     curves: `{dataset}.curve.json` by source, for CurveGrad. counts: `counts.json` by source, for DataSize if `sizes` is
-    None. vectors: files of `fute.baselines.embed_dataset_step` by `{method}:{dataset}`.
+    None. vectors: files of `fute.baselines.embed_dataset_step` by `{method}:{dataset}`. fits: what
+    `fute.baselines.score_sources_step` wrote, for the baselines that read the target's labelled rows.
     """
-    rows = []
+    rows, fitted = [], read_table(fits) if fits else None
     for method in settings.methods:
         files = {name: vectors[f"{method}:{name}"] for name in settings.datasets if f"{method}:{name}" in vectors}
-        scores, class_scores = _scores(method, settings, curves, counts, files)
+        if method in FITS:
+            scores = class_scores = _fits(fitted, method)
+        else:
+            scores, class_scores = _scores(method, settings, curves, counts, files)
         for (source, target), score in scores.items():
             row = {"model": settings.model, "method": LM_BASELINES[method], "source": source, "target": target}
             same = in_class(source, target, settings.datasets)
             rows.append(row | {"score": score, "in_class": class_scores[source, target] if same else float("nan")})
-    inputs = [*curves.values(), *counts.values(), *vectors.values()]
+    inputs = [*curves.values(), *counts.values(), *vectors.values(), *([fits] if fits else [])]
     with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
         step.csv(output, rows, COLUMNS)
+
+
+def _fits(table: pd.DataFrame | None, method: LmBaseline) -> Pairs:
+    """(source, target) -> score of a method; NaN where it has none. table: of `score_sources`."""
+    if table is None:
+        raise ValueError(f"baseline {method} needs the scores of the step score_sources: give --fits")
+    return {(row["source"], row["target"]): float(row[method]) for row in table.to_dict("records")}
 
 
 def _scores(

@@ -33,8 +33,8 @@ def extract_files(
     # `{hash of the origins}/{key}/{file}`
     whole = {name.split("/", 2)[2]: name for name in lock["files"] if name.split("/")[1] == key}
 
-    def place(name: str, new: Path) -> None:
-        _place(batch, whole[name], lock["files"][whole[name]]["sha256"], new)
+    def source_of(name: str) -> Path:
+        return _checked(batch, whole[name], lock["files"][whole[name]]["sha256"])
 
     if folder is not None:
         unfinished = folder.with_name(f".{folder.name}.tmp")
@@ -43,22 +43,28 @@ def extract_files(
         unfinished.mkdir(parents=True)
         for name in whole:
             if name.startswith(f"{MODEL}/"):
-                place(name, unfinished / name.removeprefix(f"{MODEL}/"))
+                _place(source_of(name), unfinished / name.removeprefix(f"{MODEL}/"))
         unfinished.replace(folder)
     with Step(__name__, settings={"key": key}, inputs=[batch, *files.values()]) as step:
         for name, path in outputs.items():
-            counts = {"rows": len(read_jsonl(folder_of(batch) / whole[name]))} if name.endswith(".jsonl.gz") else {}
-            step.write(path, lambda new, name=name: place(name, new), **counts)
+            source = source_of(name)
+            counts = {"rows": len(read_jsonl(source))} if name.endswith(".jsonl.gz") else {}
+            step.write(path, lambda new, source=source: _place(source, new), **counts)
 
 
-def _place(batch: Path, name: str, sha256: str, new: Path) -> None:
-    """Link or copy a file of a batch. Raises StaleFile for other bytes than listed, or if it is not there."""
+def _checked(batch: Path, name: str, sha256: str) -> Path:
+    """A file of a batch. Raises StaleFile if it is not there, or has other bytes than the batch lists."""
     source = folder_of(batch) / name
     if not source.is_file() or sha256_file(source) != sha256:
         raise StaleFile(
             f"{source}: is missing, or not the file that {batch} lists; delete {folder_of(batch)}, the lock and .keys "
             "beside it and their records, then run again"
         )
+    return source
+
+
+def _place(source: Path, new: Path) -> None:
+    """Link or copy a file."""
     if source.stat().st_size >= LARGE:
         with contextlib.suppress(OSError):  # a file system without links
             os.link(source, new)

@@ -37,7 +37,7 @@ FILES_PER_JOB = 4
 """An output, its record, a log and Snakemake's metadata: what the quota of files is compared with."""
 ON_GPUS = (
     "label_batch", "encoder_states", "embed_batch", "finetune_model", "label_language_model", "transfer_batch",
-    "embed_dataset",
+    "embed_dataset", "score_sources",
 )  # fmt: skip
 
 

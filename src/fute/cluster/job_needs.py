@@ -174,6 +174,16 @@ class JobNeeds:
         gpus = min(1, self.config.gpus)
         return self._at_site(training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads))
 
+    def score_sources(self) -> Need:
+        """The model of each source reads some rows of every target once."""
+        baselines, data = self._lm.baselines, self.plan.data
+        limit = baselines.fit_settings()["max_tokens"]
+        rows = {name: min(baselines.settings.labelled_rows, self.train_rows(name)) for name in data.lm_targets}
+        tokens = len(data.lm_sources) * sum(count * self.row_tokens(name, limit) for name, count in rows.items())
+        gpus = min(1, self.config.gpus)
+        need = inference(self.parameters(baselines.model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
+        return self._at_site(need)
+
     # --- passes over texts ------------------------------------------------------------------------------
 
     @property

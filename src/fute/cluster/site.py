@@ -98,8 +98,8 @@ def slurm(*line: str) -> str:
         raise SlurmError(f"{line[0]} gave no answer in a minute; is SLURM's controller up?") from None
 
 
-def request(resources: Mapping[str, Any], default_qos: str | None = None) -> Request:
-    """What a job's resources ask for. default_qos: the executor's setting `slurm-qos`. Raises SlurmError."""
+def request(resources: Mapping[str, Any], qos: str | None = None) -> Request:
+    """What a job's resources ask for. qos: the executor's setting `slurm-qos`. Raises SlurmError."""
     named = {name: str(resources.get(name) or "") for name in ("slurm_account", "slurm_partition", "qos", "gpu_model")}
     gpus, gres = int(resources.get("gpu") or 0), str(resources.get("gres") or "")
     if gres.split(":")[0] == "gpu":
@@ -113,7 +113,7 @@ def request(resources: Mapping[str, Any], default_qos: str | None = None) -> Req
         named["gpu_model"] = words[0] if words else ""
     if not gpus:
         named["gpu_model"] = ""
-    named["qos"] = named["qos"] or default_qos or ""
+    named["qos"] = qos or named["qos"]  # the executor puts both on the line of sbatch, and the later counts
     return Request(**named, gpus=gpus)
 
 
@@ -163,7 +163,7 @@ def read_accounts(needed: bool = True) -> Accounts | None:
 def _read_accounts() -> Accounts | None:
     # one database serves several clusters
     config = dict(re.findall(r"^(\w+) *= *(.*?) *$", slurm("scontrol", "show", "config"), re.M))
-    if config["AccountingStorageType"].endswith("none"):
+    if not config["AccountingStorageType"].endswith("slurmdbd"):  # `none`, or, in later versions, `(null)`
         return None
     enforced = "limits" in config["AccountingStorageEnforce"].split(",")
     who = ("associations", f"user={getpass.getuser()}", f"cluster={config['ClusterName']}")

@@ -10,11 +10,19 @@ from fute.config.datasets import Task
 from fute.config.finetuning import EPOCHS, RATE, TrainingSettings
 from fute.config.sections import Section
 
-LmBaseline = Literal["datasize", "curvegrad", "textemb", "taskemb", "tupate"]
-LM_BASELINES: dict[LmBaseline, str] = {
+LmBaseline = Literal[
+    "datasize", "curvegrad", "textemb", "taskemb", "tupate", "logme", "h-score", "n-leep", "transrate", "gbc"
+]
+PAPER_LM_BASELINES: dict[LmBaseline, str] = {
     "datasize": "DataSize", "curvegrad": "CurveGrad", "textemb": "TextEmb", "taskemb": "TaskEmb", "tupate": "TuPaTE",
 }  # fmt: skip
-"""Baseline id -> its row in the tables, in their order."""
+"""Baseline id -> its row in the tables, in their order: the paper's, which are computed if nothing else is said."""
+FITS: tuple[LmBaseline, ...] = ("logme", "h-score", "n-leep", "transrate", "gbc")
+"""Baselines that ask how well a source's states of the target's labelled rows tell their labels apart."""
+LM_BASELINES: dict[LmBaseline, str] = PAPER_LM_BASELINES | {
+    "logme": "LogME", "h-score": "H-score", "n-leep": "N-LEEP", "transrate": "TransRate", "gbc": "GBC",
+}  # fmt: skip
+"""The same of all baselines."""
 VECTORS: tuple[LmBaseline, ...] = ("textemb", "taskemb", "tupate")
 """Baselines that compare vectors of labelled datasets, learned on the black box's own architecture."""
 
@@ -76,7 +84,17 @@ class TupateBaseline(Section):
 class LmBaselines(Section):
     """The baselines of Tables 1 and 2."""
 
-    methods: tuple[LmBaseline, ...] = Field(tuple(LM_BASELINES), description="The baselines that are computed.")
+    methods: tuple[LmBaseline, ...] = Field(
+        tuple(PAPER_LM_BASELINES),
+        description="The baselines that are computed. Those from `logme` on are not the paper's, and have no score of "
+        "targets with spans; `logme` alone has one of numbers: docs/methods.md 4.6.",
+    )
+    labelled_rows: int = Field(
+        256,
+        ge=2,
+        description="Most training rows of each target that the baselines from `logme` on read, by every source's "
+        "model.",
+    )
     textemb: TextEmbBaseline = Field(TextEmbBaseline(), description="Settings of TextEmb.")
     taskemb: TaskEmbBaseline = Field(TaskEmbBaseline(), description="Settings of TaskEmb.")
     tupate: TupateBaseline = Field(TupateBaseline(), description="Settings of TuPaTE.")

@@ -1,7 +1,9 @@
 """Spearman's rank correlation."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 def spearman(a: ArrayLike, b: ArrayLike) -> float:
@@ -19,3 +21,17 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     from scipy.stats import spearmanr
 
     return float(spearmanr(a, b).statistic)
+
+
+def unit_ranks(values: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """Ranks of each row of (K, n) numbers, centred and of unit length, so that Spearman's correlation is a dot product.
+
+    NaN throughout a row that is constant or holds a value that is not finite.
+    """
+    from scipy.stats import rankdata
+
+    rows = np.array(values, dtype=float)
+    ranks = rankdata(rows, axis=1) - (rows.shape[1] + 1) / 2
+    norms = np.linalg.norm(ranks, axis=1)
+    usable = np.isfinite(rows).all(1) & (norms > 0)
+    return np.divide(ranks, norms[:, None], out=np.full(rows.shape, np.nan), where=usable[:, None])

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fute.evaluation.correlation import unit_ranks
 from fute.evaluation.metrics import ndcg, ndcg_permuted
 from fute.evaluation.resampling import random_orders
 
@@ -92,6 +93,20 @@ def ndcg_test(
     observed = np.mean([ndcg(p, s) for p, s in zip(performances, scores, strict=True)])
     null = np.mean([ndcg_permuted(p, s, orders) for p, s in zip(performances, scores, strict=True)], axis=0)
     return tails(float(observed), null, exact=exact)
+
+
+def spearman_test(
+    truths: Sequence[ArrayLike], scores: Sequence[ArrayLike], most: int = PERMUTATIONS, seed: int = 42
+) -> Tails:
+    """Test the mean Spearman correlation over K datasets of the true order of the same T candidates and their scores.
+
+    truths, scores: for each dataset (T,). One permutation of the candidates for all. NaN if the numbers of a dataset
+    are all equal. Unlike NDCG it counts the order at the bottom as much as that at the top.
+    """
+    true, given = unit_ranks(truths), unit_ranks(scores)
+    orders, exact = orders_of(true.shape[1], most, seed)
+    null = np.einsum("kt,kot->o", true, given[:, orders]) / len(true)
+    return tails(float((true * given).sum(1).mean()), null, exact=exact)
 
 
 def choice_test(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from fute.evaluation.permutation import PERMUTATIONS, orders_of, tails
+from fute.evaluation.correlation import unit_ranks
+from fute.evaluation.permutation import PERMUTATIONS, orders_of, spearman_test, tails
 from fute.evaluation.resampling import bootstrap_counts, interval
 
 NORMAL_975 = 1.959964
@@ -37,23 +38,11 @@ def ladder_test(
     qualities, similarities: for each ladder (T,). One permutation of the T places serves all ladders; it is exact for
     T up to 7. NaN throughout if a similarity is not finite, or the numbers of a ladder are all equal.
     """
-    made, given = _unit_ranks(qualities), _unit_ranks(similarities)
-    if np.isnan(made).any() or np.isnan(given).any():
+    each = (unit_ranks(qualities) * unit_ranks(similarities)).sum(1)
+    if np.isnan(each).any():
         return NOTHING
-    orders, exact = orders_of(made.shape[1], most, seed)
-    each = (made * given).sum(1)
-    null = np.einsum("lt,lot->o", made, given[:, orders]) / len(made)
-    lo, hi = spearman_interval(each, made.shape[1])
-    return Found(float(each.mean()), lo, hi, 0.0, tails(float(each.mean()), null, exact=exact).better)
-
-
-def _unit_ranks(values: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """Ranks of each row, centred and of unit length, so that Spearman is a dot product; NaN for a row without order."""
-    rows = np.array(values, dtype=float)
-    ranks = rankdata(rows, axis=1) - (rows.shape[1] + 1) / 2
-    norms = np.linalg.norm(ranks, axis=1)
-    usable = np.isfinite(rows).all(1) & (norms > 0)
-    return np.divide(ranks, norms[:, None], out=np.full(rows.shape, np.nan), where=usable[:, None])
+    lo, hi = spearman_interval(each, len(np.asarray(qualities[0])))
+    return Found(float(each.mean()), lo, hi, 0.0, spearman_test(qualities, similarities, most, seed).better)
 
 
 def spearman_interval(correlations: ArrayLike, n: int) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from fute.baselines.prompts import select
 from fute.display_names import LEVEL
 from fute.evaluation.correlation import spearman
 from fute.evaluation.metrics import ndcg, ndcg_rows, rate
-from fute.evaluation.permutation import PERMUTATIONS, choice_test, distinct, ndcg_test
+from fute.evaluation.permutation import PERMUTATIONS, choice_test, distinct, ndcg_test, spearman_test
 from fute.evaluation.resampling import bootstrap_counts, interval
 from fute.evaluation.true_order import ndcg_of_true_order, reliability
 
@@ -113,8 +113,9 @@ def selection_table(
         spearman: of scores and performance (NaN if one is constant).
         margin: best minus second score.
         *_minus_random_lo, *_minus_random_hi: interval of the paired difference to Random.
-        performance_p, ndcg_p: p-values of a choice or ranking so good if the prompts are permuted at random; *_p_worse:
-            of one so bad. Exact if there are at most `permutations`, and without correction for several methods.
+        performance_p, ndcg_p, spearman_p: p-values of a choice or ranking so good if the prompts are permuted at
+            random; *_p_worse: of one so bad. Exact if there are at most `permutations`, and without correction for
+            several methods.
         beats_random: the measures whose p-value is at most 5 %: both, performance, ndcg or neither (empty for
             references).
     """
@@ -276,9 +277,10 @@ def _with_tests(
         for name, test in (
             ("performance", choice_test(of_first[0], choices, permutations, seed)),
             ("ndcg", ndcg_test(*of_first, permutations, seed)),
+            ("spearman", spearman_test(*of_first, permutations, seed)),
         ):
             tests.setdefault(method, {}).update({f"{name}_p": test.better, f"{name}_p_worse": test.worse})
-    columns = [f"{name}{end}" for name in ("performance", "ndcg") for end in ("_p", "_p_worse")]
+    columns = [f"{name}{end}" for name in ("performance", "ndcg", "spearman") for end in ("_p", "_p_worse")]
     frame = frame.assign(**{
         name: [tests[method][name] if method in tests else np.nan for method in frame["method"]] for name in columns
     })  # fmt: skip

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from fute.config.llm_baselines import LLM_BASELINES
+from fute.config.lm_baselines import LM_BASELINES
 from fute.display_names import METHOD_NAMES
 
 MISSING = "–"
@@ -46,7 +47,8 @@ def row_order(method: str, methods: Sequence[str], references: Sequence[str], wh
         return 0, methods.index(method), ""
     if method in references:
         return 2, references.index(method), ""
-    methods = tuple(dict.fromkeys((*methods, *map(base_method, LLM_BASELINES.values()), *METHOD_NAMES.values())))
+    ours = (*map(base_method, LLM_BASELINES.values()), *LM_BASELINES.values(), *METHOD_NAMES.values())
+    methods = tuple(dict.fromkeys((*methods, *ours)))
     if base_method(method) in methods:
         return 1, methods.index(base_method(method)), method
     raise ValueError(

@@ -29,6 +29,7 @@ _BESIDE_LABELS = {
     "performance_p": "Performance, p",
     "random_performance": "Performance at random",
     "spearman": "Spearman",
+    "spearman_p": "Spearman, p",
     "margin": "Margin",
 }
 _SELECTION_LABELS = {
@@ -43,6 +44,7 @@ _SELECTION_LABELS = {
     "ndcg_p": "NDCG, p",
     "performance_p": "Performance, p",
     "spearman": "Spearman",
+    "spearman_p": "Spearman, p",
     "margin": "Margin",
     "n_rows": "Rows",
 }

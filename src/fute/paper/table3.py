@@ -104,9 +104,11 @@ def interval_frame(ours: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFram
 def p_value_frame(ours: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """P-value of a random choice as good, and of a random ranking as good, for every method of `table3_frame`, as text.
 
-    Columns (model, Performance) and (model, NDCG).
+    Columns (model, Performance), (model, Spearman) and (model, NDCG). The rate has no test of its own: Spearman's
+    correlation of the ranking takes its place.
     """
-    frame = table3_frame(ours.assign(rate_p=float("nan")), titles, bound="_p").drop(columns="Rate", level="metric")
+    frame = table3_frame(ours.assign(rate_p=ours["spearman_p"]), titles, bound="_p")
+    frame = frame.rename(columns={"Rate": "Spearman"}, level="metric")
     frame = frame[~frame.index.get_level_values("method").isin(REFERENCES)]
     return frame.map(lambda p: MISSING if pd.isna(p) else p_text(p))
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from fute import paths
-from fute.config.llm_baselines import PAPER_BASELINES
+from fute.config.llm_baselines import LABELLED, LLM_BASELINES, PAPER_BASELINES
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import Run
@@ -105,6 +105,18 @@ class LlmPlan:
             return []
         prompts = self.run.prompts_of(self.run.datasets[dataset].category)
         return [paths.labels(model, prompt.id, f"{dataset}{TRAIN}") for prompt in prompts]
+
+    @property
+    def labelled_remark(self) -> str:
+        """What Table 3 says of its rows that know labels; empty where it has none."""
+        names = [LLM_BASELINES[name] for name in self.settings.baselines if name in LABELLED]
+        if not names:
+            return ""
+        rows = self.settings.labelled_rows
+        return (
+            f"{' and '.join(names)}: from what each prompt says of at most {rows:,} labelled training rows of the "
+            "dataset. FUTE and these rows know the dataset's labels, the other baselines do not."
+        )
 
     def known_rows(self, dataset: str) -> list[str]:
         """These training rows: one file or none."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from fute import paths
 from fute.artifacts import content_key
-from fute.config.lm_baselines import VECTORS, LmBaseline
+from fute.config.lm_baselines import FITS, VECTORS, LmBaseline
 from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
@@ -22,7 +22,8 @@ class BaselinePlan:
     """What each baseline reads: curves, sizes, or vectors of datasets on the transfer model's own architecture.
 
     Attributes:
-        methods: the baselines of the run. vector_methods: those that compare vectors of datasets.
+        methods: the baselines of the run. vector_methods: those that compare vectors of datasets. fit_methods: those
+            that read the target's labelled rows by every source's model.
     """
 
     def __init__(self, data: DataPlan, finetune: FinetunePlan, batches: Batches) -> None:
@@ -30,6 +31,7 @@ class BaselinePlan:
         self.model, self.settings = finetune.settings.transfer.model, finetune.settings.baselines
         self.methods: tuple[LmBaseline, ...] = self.settings.methods
         self.vector_methods = tuple(method for method in VECTORS if method in self.methods)
+        self.fit_methods = tuple(method for method in FITS if method in self.methods)
 
     def vector_files(self) -> dict[str, str]:
         """`{method}:{dataset}` -> file, of every target: domain targets are compared with all sources."""
@@ -82,6 +84,26 @@ class BaselinePlan:
         keys = self.embedded_in.keys
         items = [self._item(name, keys[self.model, name]) for name in self.embedded_in.datasets(self.model, batch)]
         return settings_json(self._spec(tuple(items)).model_dump(mode="json"))
+
+    def fit_settings(self) -> dict[str, Any]:
+        """Settings of the step `score_sources`."""
+        recipe = self.finetune.settings.finetune.of(self.model).cr
+        return {
+            "model": self.model,
+            "methods": self.fit_methods,
+            "targets": {name: self.finetune.task(name).task for name in self.data.lm_targets},
+            "rows": self.settings.labelled_rows,
+            "max_tokens": recipe.max_tokens,
+            "batch_size": recipe.eval_batch_size,
+        }
+
+    def source_locks(self) -> dict[str, str]:
+        """Source -> lock of the model that was fine-tuned on it."""
+        return {name: paths.finetuned(self.model, name) for name in self.data.lm_sources}
+
+    def target_rows(self) -> dict[str, str]:
+        """Target -> its training rows."""
+        return {name: paths.rows(name, "train") for name in self.data.lm_targets}
 
     def curve_files(self) -> dict[str, str]:
         """Source -> loss curve of its fine-tuning, for CurveGrad."""

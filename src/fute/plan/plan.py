@@ -124,6 +124,8 @@ class Plan:
     def table_texts(self, name: str) -> dict[str, str]:
         """Title and caption of a table, with what this run adds to it."""
         remark = self.lm.baselines.size_remark() if self.lm and name in self.lm.tables else ""
+        if name == "table3" and self.llm:
+            remark = self.llm.labelled_remark
         texts = self.captions[name]
         return texts | {"caption": f"{texts['caption']} {remark}"} if remark else texts
 

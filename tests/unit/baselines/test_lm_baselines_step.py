@@ -87,3 +87,20 @@ def test_the_step_writes_every_pair(tmp_path: Path, sizes):
     size = table[table["method"] == "DataSize"].set_index(["source", "target"])["score"]
     assert len(size) == 9 and size["a", "d"] == (8.5 if sizes else 11)
     assert table.loc[table["method"] == "CurveGrad", "score"].notna().sum() == 2
+
+
+def test_scores_of_labelled_rows_are_taken_as_they_are(tmp_path: Path):
+    pairs = [(source, target) for source in "abq" for target in DATASETS if source != target]
+    fits = tmp_path / "fits.csv"
+    lines = [f"m,{s},{t},{'' if t == 'q' else place / 8}" for place, (s, t) in enumerate(pairs)]
+    fits.write_text("\n".join(["model,source,target,logme", *lines]) + "\n")
+    given = {"curves": {}, "counts": {}, "vectors": {}, "output": tmp_path / "out.csv"}
+    settings = LmBaselineSettings(model="m", methods=("logme",), datasets=DATASETS)
+    lm_baselines(settings, **given, fits=fits)
+    table = pd.read_csv(tmp_path / "out.csv").set_index(["source", "target"])
+    assert len(table) == 9 and set(table["method"]) == {"LogME"}
+    expected = {pair: place / 8 for place, pair in enumerate(pairs) if pair[1] != "q"}
+    assert table["score"].dropna().to_dict() == expected
+    assert table["in_class"].dropna().to_dict() == {p: v for p, v in expected.items() if p in (("a", "b"), ("b", "a"))}
+    with pytest.raises(ValueError, match="logme needs the scores of the step score_sources"):
+        lm_baselines(settings, **given)

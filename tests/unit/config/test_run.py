@@ -103,6 +103,7 @@ def test_the_named_runs_are_found():
         "config.yaml",
         "paper-lm.yaml",
         "paper.yaml",
+        "planted-prompts.yaml",
         "planted.yaml",
         "real-lm.yaml",
         "real-small.yaml",
@@ -111,8 +112,7 @@ def test_the_named_runs_are_found():
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_configuration_loads(path):
-    content = read_yaml(path)
-    run = parse_run(content, REGISTRIES)
+    content, run = read_yaml(path), load_run(path)
     assert run.config.categories == tuple((content["llm"] or {}).get("prompts", ENTRIES if content["llm"] else ()))
     assert all(run.prompts_of(category) and run.datasets_of(category) for category in run.config.categories)
 
@@ -364,4 +364,5 @@ def test_a_pinned_revision_and_a_server_are_accepted(registries):
 
 def test_what_names_weights_leaves_out_title_and_licence():
     models = parse_run(values(), REGISTRIES).models
-    assert models["llama-2-13b"].settings() == {"repo": "meta-llama/Llama-2-13b-chat-hf", "server": False}
+    llama = models["llama-2-13b"]
+    assert llama.settings() == {"repo": llama.repo, "revision": llama.revision, "server": False}

@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from fute.evaluation.controls import order_noise
 from fute.evaluation.metrics import best_rank, ndcg
-from fute.evaluation.permutation import choice_test, ndcg_test
+from fute.evaluation.permutation import choice_test, ndcg_test, spearman_test
 from fute.evaluation.selection import Block, average_blocks, selection_table
 from fute.evaluation.transfer import Case, cell_rows, true_order
 
@@ -36,9 +36,10 @@ def test_table_3(shared):
     for _ in range(DRAWS):
         performances, scores = random_prompts(rng, shared=shared)
         choices = scores.argmax(axis=1)
-        tests.append([*ndcg_test(performances, scores, 199), *choice_test(performances, choices, 2000)])
-    better, worse, choice_better, choice_worse = (np.array(tests) <= LEVEL).sum(axis=0)
-    assert FEWEST <= better <= MOST and FEWEST <= worse <= MOST
+        rankings = *ndcg_test(performances, scores, 199), *spearman_test(performances, scores, 199)
+        tests.append([*rankings, *choice_test(performances, choices, 2000)])
+    *of_rankings, choice_better, choice_worse = (np.array(tests) <= LEVEL).sum(axis=0)
+    assert all(FEWEST <= found <= MOST for found in of_rankings)
     assert choice_better <= MOST and choice_worse <= MOST, "few choices are possible, so their test is coarse"
 
 
@@ -128,6 +129,7 @@ def test_what_is_there_is_found():
             case.scores["m"][:] = case.performance + rng.normal(0, 3, len(case.candidates))
         found.append([
             ndcg_test(performances, knowing, 199).better,
+            spearman_test(performances, knowing, 199).better,
             order_noise(table.mean(axis=1), table)["order_p"],
             cell_rows(cases, draws=2, permutations=199).iloc[0]["ndcg_p"],
         ])  # fmt: skip

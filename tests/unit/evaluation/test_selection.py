@@ -323,6 +323,8 @@ def test_p_values_against_full_enumeration():
         everything = [ndcg(accuracy, scores[list(order)]) for order in permutations(range(5))]
         assert row["ndcg_p"] == pytest.approx(np.mean([value >= row["ndcg"] - 1e-9 for value in everything]))
         assert row["ndcg_p_worse"] == pytest.approx(np.mean([value <= row["ndcg"] + 1e-9 for value in everything]))
+        correlations = [spearman(accuracy, scores[list(order)]) for order in permutations(range(5))]
+        assert row["spearman_p"] == pytest.approx(np.mean([value >= row["spearman"] - 1e-9 for value in correlations]))
         assert row["performance_p"] == np.mean(accuracy >= row["performance"])
         assert row["performance_p_worse"] == np.mean(accuracy <= row["performance"])
 

@@ -236,10 +236,11 @@ def test_models_map_one_to_one_or_not_at_all():
 def test_p_values_are_of_methods_choices_and_rankings():
     rows = ours(methods=("MI", "FUTE + TuPaTE", "Random"), categories=("sa",))
     rows["ndcg_p"], rows["performance_p"] = [0.0004, 0.0123, float("nan")], [1.0, float("nan"), 0.5]
+    rows["spearman_p"] = [0.9, 0.04, 0.25]
     frame = p_value_frame(rows, TITLES)  # rows come last first: Random, FUTE + TuPaTE, MI
-    assert list(frame.columns) == [("m-a", "Performance"), ("m-a", "NDCG")]
-    assert frame.loc[("SA", "MI")].tolist() == ["0.500", MISSING]
-    assert frame.loc[("SA", "FUTE + TuPaTE")].tolist() == [MISSING, "0.012"] and len(frame) == 2
+    assert list(frame.columns) == [("m-a", "Performance"), ("m-a", "Spearman"), ("m-a", "NDCG")]
+    assert frame.loc[("SA", "MI")].tolist() == ["0.500", "0.250", MISSING]
+    assert frame.loc[("SA", "FUTE + TuPaTE")].tolist() == [MISSING, "0.040", "0.012"] and len(frame) == 2
 
 
 def verdict_rows(**values: list[float]) -> pd.DataFrame:

@@ -436,6 +436,9 @@ def test_baselines_that_know_labels_ask_for_labels_of_training_rows_and_move_not
     assert kinds[1] == set(before.llm.labels.files("test"))
     assert after.llm.known_labels(MODEL, "mini-films") == [paths.labels(MODEL, prompt, corpus) for prompt in SA]
     assert before.llm.known_labels(MODEL, "mini-films") == before.llm.known_rows("mini-films") == []
+    caption = after.table_texts("table3")["caption"]
+    assert "LEEP: from what each prompt says of at most 12 labelled training rows" in caption
+    assert before.table_texts("table3") == before.captions["table3"]
     more = keys(plan(llm={"baselines": ["mi", "spell", "leep"], "labelled_rows": 13}))
     assert {name for name in more if more[name] != new[name]} == known
     texts = [JobNeeds(workflow).texts(corpus) for workflow in (after, plan(llm={"labelled_rows": 1000}))]

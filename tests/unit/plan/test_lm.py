@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from fute import batching, paths
+from fute.cluster.cost import heavy_jobs
+from fute.cluster.job_needs import JobNeeds
 from fute.config.lm_experiment import LmConfig, LmDatasets, check_shared
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
@@ -19,6 +21,7 @@ from fute.plan.dataset_batches import DatasetBatches
 from fute.specs.dataset_vectors import DatasetVectorSpec
 from fute.specs.embeddings import EmbeddingSpec
 from fute.specs.finetuning import FinetuneSpec, LabelSpec
+from fute.specs.source_scores import SourceScoreSettings
 from fute.specs.transfer import TransferSpec
 
 ROOT = Path(__file__).parents[3]
@@ -453,6 +456,25 @@ def test_label_strings_of_the_sources_reach_the_geometry(plan):
     assert settings["labels"] == {
         "rte": ("entailment", "not_entailment"), "stsb": ("number",), "squad1": ("span",)
     }  # fmt: skip
+
+
+def test_scores_of_labelled_rows_are_made_where_they_are_asked_for(plan):
+    plain = plan(lm=lm()).lm.baselines
+    assert plain.fit_methods == () and plain.methods == ("datasize", "curvegrad", "textemb", "taskemb", "tupate")
+    asked = plan(lm=lm(baselines={"methods": ["datasize", "logme", "gbc"], "labelled_rows": 100}))
+    own = asked.lm.baselines
+    settings = SourceScoreSettings.model_validate(own.fit_settings())
+    assert settings.methods == ("logme", "gbc") and settings.rows == 100 and settings.max_tokens == 128
+    assert settings.targets == {
+        "rte": "classification", "stsb": "regression", "squad1": "span", "mqp": "classification"
+    }  # fmt: skip
+    assert own.source_locks() == {name: f"results/finetuned/{MODEL}/{name}.lock.json" for name in TRIO}
+    assert own.target_rows()["mqp"] == "results/data/mqp/train.jsonl.gz"
+    needs = JobNeeds(asked)
+    # 100 rows of two texts of 64 tokens, of a passage as many as a text may have; by three sources
+    assert needs.score_sources().tokens == 3 * 4 * 100 * 128
+    heavy = [rule for rule, _ in heavy_jobs(asked, needs)]
+    assert heavy.count("score_sources") == 1 and "embed_dataset" not in heavy
 
 
 def test_the_costs_of_the_experiment_count_the_baselines_vectors(plan):

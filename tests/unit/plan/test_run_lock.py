@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,14 +30,14 @@ own: {title: Own, category: cr, fields: [a], label_field: b, labels: [x, y], cla
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A project of its own, with one dataset of each source; the hub's newest commits are NEW."""
+    """A project of its own, with one dataset of each source and nothing pinned; the hub's newest commits are NEW."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "config", tmp_path / "config", ignore=shutil.ignore_patterns("locks"))
     (tmp_path / "resources").mkdir()
     (tmp_path / "resources/builtin").symlink_to(ROOT / "resources/builtin")
     for registry, entry in (("datasets", OWN), ("models", "\nsaved: {folder: saved}\n")):
         path = tmp_path / f"config/{registry}.yaml"
-        path.write_text(path.read_text() + entry)
+        path.write_text(re.sub(r",?\s+revision: [0-9a-f]{40}", "", path.read_text()) + entry)
     for name in ("data/own/train.csv", "data/own/test.csv", "data/pool.jsonl", "saved/config.json",
                  "saved/model.safetensors"):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
