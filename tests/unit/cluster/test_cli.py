@@ -44,3 +44,12 @@ def test_the_plan_and_snakemake_get_the_same_settings(tmp_path):
 def test_a_value_without_a_key_is_refused():
     with pytest.raises(typer.BadParameter, match="is not KEY=VALUE"):
         _planned([Path("config/paper.yaml")], ["threads"])
+
+
+@pytest.mark.parametrize("run", ["paper", "paper-lm"])
+def test_the_rehearsal_cuts_a_run_and_changes_none_of_its_targets(run):
+    whole, _ = _planned([Path(f"config/{run}.yaml")], [])
+    cut, _ = _planned([Path(f"config/{run}.yaml"), Path(f"tests/rehearsal/{run}.yaml")], [])
+    assert cut.phases() == whole.phases()
+    assert (cut.models, cut.data.datasets) == (whole.models, whole.data.datasets)
+    assert cut.config.data.train_rows == 64 and whole.config.data.train_rows is None
