@@ -66,6 +66,23 @@ def output_covariance(phi: ArrayLike, outputs: ArrayLike) -> Array:
     return (outputs - outputs.mean(0)).T @ (phi - phi.mean(0)) / len(phi)
 
 
+def whitening(phi: ArrayLike) -> Array:
+    """The matrix W (d, d), symmetric, that gives phi @ W the identity as its covariance, after shrinkage.
+
+    phi: (n, d), n may be under d. W is the inverse square root of the covariance estimate of Ledoit and Wolf (2004), J.
+    Multivariate Analysis 88:365, which shrinks towards a multiple of the identity. v @ W compares covariances in units
+    of how far the texts spread along each direction, so that what varies most among texts, mostly their topic, does
+    not outweigh the rest. Raises ValueError if all texts have one embedding.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    estimate, _ = ledoit_wolf(np.asarray(phi, dtype=np.float64))
+    values, vectors = np.linalg.eigh(estimate)
+    if not values.min() > 0:
+        raise ValueError("the embeddings of all texts are the same, so they cannot be whitened")
+    return (vectors / np.sqrt(values)) @ vectors.T
+
+
 def scatter(v: ArrayLike) -> Array:
     """S = sum over rows of v_c v_c^T, (d, d): what v says without the names, order and number of its classes."""
     v = np.asarray(v, dtype=np.float64)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fute.artifacts import StaleFile, read_jsonl
 from fute.config.methods import LabelCovSettings
 from fute.data.rows import Row, read_rows
-from fute.embeddings.covariance import label_covariance, number_covariance, output_covariance
+from fute.embeddings.covariance import label_covariance, number_covariance, output_covariance, whitening
 from fute.embeddings.pairs import answered_texts, sources_of
 from fute.embeddings.sentence_encoder import SentenceEncoder
 from fute.embeddings.vectors import LABELCOV, Embedding, EmbeddingError
@@ -49,8 +49,9 @@ class LabelCov:
         self._basis = {
             "method": LABELCOV, "encoder_sha256": encoder_sha256, "max_tokens": settings.max_tokens,
             "size": self.encoder.size,
-        }  # fmt: skip
+        } | ({"whiten": True} if settings.whiten else {})  # fmt: skip
         self._kept: tuple[Texts, NDArray[np.float32], dict[str, Any]] | None = None
+        self._whitened: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
 
     def embed(self, texts: Texts, outputs: Outputs, *, progress: Progress | None = None) -> Embedding:
         """The covariance of the texts' embeddings with the outputs, row by row (of classes) end to end.
@@ -77,6 +78,8 @@ class LabelCov:
         else:
             try:
                 rows = self._covariance(phi, outputs)
+                if self.settings.whiten:
+                    rows = rows @ self._whitening(phi)
             except ValueError as error:
                 raise EmbeddingError(str(error)) from None
         size = self.encoder.size
@@ -95,6 +98,11 @@ class LabelCov:
             facts = {"inputs_cut": cut, "unknown_tokens": round(unknown.share, 6), "unusable_pairs": 0}
             self._kept = texts, phi, facts
         return self._kept[1:]
+
+    def _whitening(self, phi: NDArray[np.float32]) -> NDArray[np.float64]:
+        if self._whitened is None or self._whitened[0] is not phi:
+            self._whitened = phi, whitening(phi)
+        return self._whitened[1]
 
     def _row_names(self, outputs: Outputs) -> Sequence[str]:
         if outputs.kind == "numbers":

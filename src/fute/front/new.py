@@ -302,6 +302,7 @@ def _values(
                 "datasets": {"cr": [dataset, SECOND], "qa": [], "domain": []},
                 "finetune": {"cr": finetune},
                 "transfer": {"model": ids[0]},
+                "datasets_per_process": None,
                 "planted": {"ladders": ladder},
             }
         }

@@ -13,6 +13,7 @@ from fute.embeddings.covariance import (
     output_covariance,
     scatter,
     scatter_cosine,
+    whitening,
 )
 
 RNG = np.random.default_rng(0)
@@ -112,3 +113,26 @@ def test_what_has_no_covariance_is_refused():
         output_covariance(PHI, np.ones((39, 2)))
     with pytest.raises(ValueError, match="no direction"):
         scatter_cosine(np.zeros((2, 5)), np.ones((2, 5)))
+
+
+def test_whitening_undoes_the_shrunk_covariance():
+    from sklearn.covariance import LedoitWolf
+
+    for phi in (PHI, PHI[:3]):  # more texts than dimensions, and fewer
+        w = whitening(phi)
+        np.testing.assert_allclose(w, w.T, atol=1e-12)
+        np.testing.assert_allclose(w @ LedoitWolf().fit(phi).covariance_ @ w, np.eye(5), atol=1e-9)
+    with pytest.raises(ValueError, match="the same"):
+        whitening(np.ones((4, 3)))
+
+
+def test_whitened_covariances_do_not_hang_on_a_direction_in_which_texts_differ_most():
+    """Both boxes follow direction 0 alike; direction 1 spreads ten times as far, and they follow it oppositely."""
+    rng = np.random.default_rng(1)
+    phi = rng.normal(size=(4000, 2))
+    one, other = np.where(phi @ [1, 0.3] > 0, "b", "a"), np.where(phi @ [1, -0.3] > 0, "b", "a")
+    wide = phi * [1, 10]
+    v, u = label_covariance(wide, list(one)), label_covariance(wide, list(other))
+    assert label_similarity(v, u, ["a", "b"], ["a", "b"]) < -0.5
+    w = whitening(wide)
+    assert label_similarity(v @ w, u @ w, ["a", "b"], ["a", "b"]) > 0.7

@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 from fute.config.methods import LabelCovSettings
 from fute.data.rows import Answer, Row
 from fute.embeddings import EmbeddingError, cosine, label_covariance, load, number_covariance, output_covariance, save
+from fute.embeddings.covariance import whitening
 from fute.embeddings.labelcov import LabelCov, Outputs, _of_rows, label_outputs
 from fute.specs.embeddings import Item
 
@@ -91,6 +92,17 @@ def test_class_names_decide_how_two_vectors_are_compared(folder):
     assert cosine(one, reordered) == pytest.approx(1)
     with pytest.raises(EmbeddingError, match="max_tokens"):
         cosine(one, box(folder, max_tokens=6).embed(TEXTS, Outputs("labels", SAID, CLASSES)))
+
+
+def test_whitened_vectors(folder):
+    """They are of other texts' spread each, and are not compared with others."""
+    made, plain = box(folder, whiten=True), box(folder)
+    for texts, said in ((TEXTS, SAID), (TEXTS[::-1][1:], SAID[::-1][1:])):
+        phi = embedded(folder, texts)
+        found = made.embed(texts, Outputs("labels", said, CLASSES))
+        np.testing.assert_allclose(found.vector, (label_covariance(phi, said) @ whitening(phi)).ravel(), rtol=1e-3)
+        with pytest.raises(EmbeddingError, match="whiten"):
+            cosine(found, plain.embed(texts, Outputs("labels", said, CLASSES)))
 
 
 def item(**changes) -> Item:
