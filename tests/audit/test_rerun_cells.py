@@ -212,7 +212,7 @@ def test_a_tampered_batch_is_named_and_not_adopted(project: Run):
     done = project.audit("adopt", "labels", BASELINES, "--config", CONFIG, "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 1 and [each["artifact"] for each in report["findings"]] == [batch_of(project)]
-    assert "delete the batch, its .keys and their records" in report["findings"][0]["message"]
+    assert "delete the batch, its .keys, their records and its folder" in report["findings"][0]["message"]
     for path in batch.parent.glob(f"{batch.name.split('.')[0]}.*"):
         path.unlink()
     done = project.audit("adopt", "labels", BASELINES, "--config", CONFIG, "--json")

@@ -32,7 +32,7 @@ def selection(model: str) -> pd.DataFrame:
                 ends = {
                     f"{name}_{end}": values[name] + shift for name in VALUES for end, shift in (("lo", -5), ("hi", 5))
                 }
-                tests = {f"{name}_p": 0.001 + 0.017 * at for name in ("performance", "ndcg")}
+                tests = {f"{name}_p": 0.001 + 0.017 * at for name in ("performance", "spearman", "ndcg")}
                 keys = {"category": category, "model": model, "dataset": dataset, "method": method}
                 rows.append(keys | values | ends | (tests if method != "Random" else {}))
     return pd.DataFrame(rows)

@@ -66,7 +66,7 @@ def test_a_tampered_batch_is_not_adopted(clone: Checkout):
     (clone / name).write_bytes(data)
     code, report = audit(clone, "adopt", "--config", CONFIG)
     assert code == 1 and [each["artifact"] for each in report["findings"]] == [name]
-    assert "delete the batch, its .keys and their records" in report["findings"][0]["message"]
+    assert "delete the batch, its .keys, their records and its folder" in report["findings"][0]["message"]
 
 
 def test_a_sample_done_again_is_the_same(clone: Checkout):
