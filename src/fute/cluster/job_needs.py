@@ -20,10 +20,10 @@ from fute.cluster.resources import (
 from fute.config.finetuning import TrainingSettings
 from fute.config.lm_experiment import LM
 from fute.config.methods import LabelCovSettings, TextEmbSettings
+from fute.config.run import TRAIN
 from fute.data.crossfit import LANGUAGE_MODELS
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan
-from fute.plan.data import TRAIN
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
 from fute.specs.embeddings import Item

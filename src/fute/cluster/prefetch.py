@@ -13,6 +13,7 @@ from pathlib import Path
 from fute import paths
 from fute.data.fetch_model_step import ModelError
 from fute.data.rows import SourceError
+from fute.data.unsup_files import DOWNLOADS
 from fute.plan import Plan
 
 TOKEN = "HF_TOKEN"
@@ -39,14 +40,18 @@ def check_token(plan: Plan, environment: Mapping[str, str]) -> None:
 
 
 def prefetch(plan: Plan, cores: int, arguments: tuple[str, ...]) -> None:
-    """Fetch the scripts of each U that has none yet, then replace this process with a Snakemake run of the data and
-    model rules. A U of which some scripts are there stays as it is. arguments: name the run's settings.
+    """Fetch the scripts of each U that has none yet, or whose fetch was broken off, then replace this process with a
+    Snakemake run of the data and model rules. Otherwise a U of which some scripts are there stays as it is.
+    arguments: name the run's settings.
 
     Raises ModelError without the token that a gated model needs, SourceError if data that no hub has are missing.
     """
     check_token(plan, os.environ)
     folders = plan.data.script_folders()
-    if any(len(missing) == len(folders[folder]) for folder, missing in plan.data.missing_scripts().items()):
+    if any(
+        len(missing) == len(folders[folder]) or (Path(folder) / DOWNLOADS).is_dir()
+        for folder, missing in plan.data.missing_scripts().items()
+    ):
         from fute.cluster.unsup import fetch  # it imports the hub's client
 
         fetch(plan)

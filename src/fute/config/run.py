@@ -62,7 +62,7 @@ class Run:
             samples = _registry(registries.parent / Path(config.data.samples).expanduser(), SampleEntry)
             shipped = with_samples(shipped, samples, config.data.samples)
         self.datasets = _beside(shipped, own.datasets, "datasets", where)
-        if taken := sorted(reserved.intersection(own.datasets)):
+        if taken := sorted(name for name in own.datasets if name in reserved or name.endswith(TRAIN)):
             raise ConfigError(f"{where}: registry.datasets: {taken[0]!r} means something else in results; rename it")
         if unknown := sorted(set(config.data.sources) - set(self.datasets)):
             raise ConfigError(f"{where}: data.sources: {unknown[0]!r} is not in config/datasets.yaml; correct the id")
@@ -122,6 +122,8 @@ class Run:
         return self.config.llm.datasets.get(category, ())  # type: ignore[call-overload]
 
 
+TRAIN = ".train"
+"""End of a corpus's id, after that of a dataset: some of its training rows, which prompts label."""
 RESERVED = {
     "datasets": {LM, "none"},
     "prompts": {"self-select"},
@@ -199,7 +201,7 @@ def _check_names(config: Config, where: str, reserved: Set[str]) -> None:
         if twice := [name for name, times in Counter(names).items() if times > 1]:
             raise ConfigError(f"{where}: {key}: {twice[0]!r} is named twice; name it once")
     for key, names in datasets.items():
-        if taken := sorted(reserved.intersection(names)):
+        if taken := sorted(name for name in names if name in reserved or name.endswith(TRAIN)):
             raise ConfigError(f"{where}: {key}: {taken[0]!r} means something else in results; rename it")
 
 

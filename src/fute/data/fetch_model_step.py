@@ -101,10 +101,8 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
     with _asking_the_hub(name, entry) as token:
         fetch = partial(snapshot_download, str(entry.repo), revision=revision, local_dir=folder, token=token)
         patiently(str(entry.repo), lambda: fetch(allow_patterns=list(WEIGHT_FILES)))
-        if not list(folder.glob("*.safetensors")):
-            patiently(
-                str(entry.repo), lambda: fetch(allow_patterns=[TORCH_WEIGHTS])
-            )  # older repositories hold torch's own format alone
+        if not list(folder.glob("*.safetensors")):  # older repositories hold torch's own format alone
+            patiently(str(entry.repo), lambda: fetch(allow_patterns=[TORCH_WEIGHTS]))
     if not [*folder.glob("*.safetensors"), *folder.glob(TORCH_WEIGHTS)]:
         raise ModelError(
             f"model {name}: {entry.repo} at {revision} holds no weights (*.safetensors or {TORCH_WEIGHTS}); "

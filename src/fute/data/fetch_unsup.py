@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatch
@@ -35,16 +34,14 @@ from huggingface_hub.errors import (
 
 from fute.config.unsup_sources import ScriptSource, UnsupSources
 from fute.data.crossfit_forms import FORMS, ONE_LINE_FOR_MANY_ROWS, one_line, with_choices
+from fute.data.hub_patience import FOR_A_MOMENT, patiently
 from fute.data.rows import BadRow, at, read_lines, read_raw_jsonl
-from fute.data.unsup_files import script_file
+from fute.data.unsup_files import DOWNLOADS, script_file
 
 CONVERTED = "refs/convert/parquet"
 """Branch that the hub makes of a dataset, with one folder per configuration and split."""
 MOST = 16_384
 """Lines that are kept of a script, as in MetaICL's files; U takes at most 1,000 of them."""
-WAITS = (1.0, 4.0, 16.0)
-"""Seconds before a request is sent again that the hub could not answer; its client waits besides."""
-BUSY = (408, 429)
 Asked = TypeVar("Asked")
 
 
@@ -73,7 +70,7 @@ def fetch_unsup(sources: UnsupSources, scripts: Iterable[str], folder: Path) -> 
     A file appears under its name when it is whole, so a run after one that was stopped fetches the rest. Raises
     FetchError if the hub cannot be read, OSError if the folder cannot be written.
     """
-    downloads_folder = folder / ".download"
+    downloads_folder = folder / DOWNLOADS
     for name in scripts:
         source = sources.scripts.get(name, ScriptSource(missing="config/unsup.yaml does not name it"))
         if path := script_file(folder, name):
@@ -204,33 +201,29 @@ def _download(repo: str, file: str, revision: str, folder: Path) -> Path:
 
 def _asked(repo: str, call: Callable[[], Asked]) -> Asked:
     """Ask the hub. Raises _Absent for what it does not have or give, FetchError if it does not answer."""
-    for wait in (*WAITS, None):
-        try:
-            return call()
-        except GatedRepoError:
-            page = f"https://huggingface.co/datasets/{repo}"
-            raise _Absent(f"{repo} is gated: accept its licence on {page}, and put a token into HF_TOKEN") from None
-        except (RepositoryNotFoundError, DisabledRepoError):
-            raise _Absent(f"{repo} is not on the hub, or is private: put a token into HF_TOKEN") from None
-        except RevisionNotFoundError:
-            raise _Absent(f"{repo} has no such revision: correct config/unsup.yaml") from None
-        except RemoteEntryNotFoundError as error:
-            raise _Absent(f"{repo} does not have {error.response.url.path.rsplit('/', 1)[-1]}") from None
-        except (OSError, httpx2.HTTPError) as error:
-            if isinstance(error, OSError) and error.errno:
-                raise  # of this machine, as a full disk
-            cause = error.__cause__ or error
-            if isinstance(cause, OfflineModeIsEnabled):
-                raise FetchError("HF_HUB_OFFLINE is set: unset it, on a node with a network") from None
-            cause = error if isinstance(error, HfHubHTTPError) else cause
-            status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-            if status is not None and status < 500 and status not in BUSY:
-                raise _Absent(f"the hub refuses {repo} (status {status})") from None
-            if status is None or wait is None:
-                what = f"status {status}" if status else type(cause).__name__
-                raise FetchError(
-                    f"the hub does not give {repo} ({what}): run this again, on a node with a network, or set "
-                    "HF_ENDPOINT to a mirror; what was fetched is kept"
-                ) from None
-            time.sleep(wait)
-    raise AssertionError
+    try:
+        return patiently(repo, call)
+    except GatedRepoError:
+        page = f"https://huggingface.co/datasets/{repo}"
+        raise _Absent(f"{repo} is gated: accept its licence on {page}, and put a token into HF_TOKEN") from None
+    except (RepositoryNotFoundError, DisabledRepoError):
+        raise _Absent(f"{repo} is not on the hub, or is private: put a token into HF_TOKEN") from None
+    except RevisionNotFoundError:
+        raise _Absent(f"{repo} has no such revision: correct config/unsup.yaml") from None
+    except RemoteEntryNotFoundError as error:
+        raise _Absent(f"{repo} does not have {error.response.url.path.rsplit('/', 1)[-1]}") from None
+    except (OSError, httpx2.HTTPError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # of this machine, as a full disk
+        cause = error.__cause__ or error
+        if isinstance(cause, OfflineModeIsEnabled):
+            raise FetchError("HF_HUB_OFFLINE is set: unset it, on a node with a network") from None
+        cause = error if isinstance(error, HfHubHTTPError) else cause
+        status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+        if status is not None and status < 500 and status not in FOR_A_MOMENT:
+            raise _Absent(f"the hub refuses {repo} (status {status})") from None
+        what = f"status {status}" if status else type(cause).__name__
+        raise FetchError(
+            f"the hub does not give {repo} ({what}): run this again, on a node with a network, or set "
+            "HF_ENDPOINT to a mirror; what was fetched is kept"
+        ) from None

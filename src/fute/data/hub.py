@@ -39,11 +39,8 @@ def load_split(
     revision: commit of the repository; None only for a local folder. folder: the only folder that is read.
     Raises SourceError at once if the repository, the split or a column does not exist.
     """
-    # with one cache for all revisions, `datasets` would read another one from there while the hub gives no answer
-    cache = str(settings.HF_DATASETS_CACHE / revision) if revision else None
-    place = {"data_dir": folder, "revision": revision, "cache_dir": cache}
     try:
-        dataset = patiently(repo, lambda: load_dataset(repo, config, split=split, **place))
+        dataset = load_commit(repo, config, revision, split=split, data_dir=folder)
     except RuntimeError as error:  # of `datasets` 4 and later, for a repository that is a script
         raise SourceError(
             f"{repo}, config {config}, split {split}: cannot be loaded ({error}). If it is a script, name the branch "
@@ -57,6 +54,13 @@ def load_split(
             "correct fields and label_field in the dataset registry"
         )
     return _rows(dataset.select_columns(columns))
+
+
+def load_commit(repo: str, config: str | None, revision: str | None, **options: Any) -> Any:
+    """What `load_dataset` gives of one commit, and of no other. It raises many kinds of errors."""
+    # with one cache for all revisions, `datasets` would read another one from there while the hub gives no answer
+    cache = str(settings.HF_DATASETS_CACHE / revision) if revision else None
+    return patiently(repo, lambda: load_dataset(repo, config, revision=revision, cache_dir=cache, **options))
 
 
 def _rows(dataset: Dataset) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,8 @@ from fute.data.rows import BadRow, SourceError, at, read_lines, read_raw_jsonl
 from fute.data.sources import Hashes, hashes_now, locks_of, planned_hashes
 
 FEWSHOT_SEED = 100  # the first of CrossFit's five draws; the others repeat many of its lines
+DOWNLOADS = ".download"
+"""Folder beside the scripts' files while `fute fetch-unsup` fetches; it stays if that is broken off."""
 FETCH = "fetch them (`fute fetch-unsup`)"
 """What to do about scripts that are not there."""
 

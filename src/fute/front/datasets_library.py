@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 import httpx2
 
-from fute.data.hub import resolve_revision
+from fute.data.hub import load_commit, resolve_revision
 from fute.data.rows import SourceError
 from fute.front.look import FrontError, Table
 
@@ -49,7 +49,7 @@ def hub_splits(repo: str, subset: str | None) -> tuple[str, Splits]:
         ) from None
     named = f"{repo}, subset {subset}" if subset else repo
     loaded = _read(
-        lambda: datasets.load_dataset(repo, subset, revision=revision),
+        lambda: load_commit(repo, subset, revision),
         f"{named}: cannot be",
         "if it has subsets, name one by --subset; if it is a script, save it by save_to_disk and name that folder",
     )

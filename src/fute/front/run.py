@@ -6,13 +6,13 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from fute import paths
+from fute import batching
 from fute.artifacts import read_jsonl
 from fute.cluster.job_needs import JobNeeds
-from fute.config.lm_experiment import LM
 from fute.config.run import load_run, read_yaml
 from fute.front.places import OWN_TEXTS, run_file, snakefile_folder
 from fute.plan import SELF_SELECT, Plan
@@ -49,22 +49,24 @@ def cost(path: Path, targets: Sequence[str]) -> str:
     """
     plan = Plan(load_run(path), targets)
     needs = JobNeeds(plan)
-    new = [cell for part in (plan.llm.labels.plans.values() if plan.llm else ()) for cells in part.new.values()
-           for cell in cells]  # fmt: skip
+    new = _new(plan.llm.labels.plans) if plan.llm else []
     asked = [corpus for task, corpus in (cell.split("/") for cell in new) if task != SELF_SELECT]
     own = path.with_name(OWN_TEXTS)  # the U of the run, of which there may be fewer than the limit
     of_u = min(needs.texts(plan.config.corpora[0]), len(read_jsonl(own)) if own.is_file() else math.inf)
     answers = sum(of_u if corpus in plan.config.corpora else needs.texts(corpus) for corpus in asked)
-    boxes = [tuple(box.split("/")) for ladder in (plan.config.lm.planted.ladders.values() if plan.config.lm else ())
-             for qualities in ladder.boxes.values() for box in qualities]  # fmt: skip
-    trained = [box for box in boxes if not Path(paths.finetuned(*box)).is_file()]
-    labelled = [box for box in boxes if not Path(paths.labels(*box, LM)).is_file()]
-    vectors = [cell for part in plan.vector_batches.plans.values() for cells in part.new.values() for cell in cells]
+    trained = _new(plan.lm.finetune.made_in.plans) if plan.lm else []
+    labelled = _new(plan.lm.labelled_in.plans) if plan.lm else []
+    vectors = _new(plan.vector_batches.plans)
     parts = [f"at most {answers} answers of {', '.join(plan.config.llm.models)}"] if asked else []
     parts += [f"{len(trained)} trainings"] if trained else []
     parts += [f"{len(labelled) * of_u} labels by them"] if labelled else []
     parts += [f"{len(vectors)} vectors"] if vectors else []
     return f"to do: {', '.join(parts) or 'nothing that takes a model'}"
+
+
+def _new(plans: Mapping[Any, batching.Plan]) -> list[str]:
+    """The cells of all batches that are to be made."""
+    return [cell for plan in plans.values() for cells in plan.new.values() for cell in cells]
 
 
 def run_snakemake(name: str, arguments: Sequence[str]) -> None:

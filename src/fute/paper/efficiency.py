@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from fute.config.run import TRAIN
 from fute.display_names import METHOD_NAMES
 
 CALL_COLUMNS = ["model", "category", "prompt", "corpus", "calls", "read_tokens", "written_tokens"]
@@ -58,7 +59,7 @@ def call_counts(calls: pd.DataFrame, call_seconds: dict[str, float]) -> pd.DataF
     Labels of training rows (corpus `{dataset}.train`), which no baseline of the paper has, do not count.
     Column `break_even_datasets`: with more datasets of the run's mean size than this, FUTE needs fewer calls.
     """
-    rows, calls = [], calls[~calls["corpus"].str.endswith(".train")]
+    rows, calls = [], calls[~calls["corpus"].str.endswith(TRAIN)]
     for (model, category), group in calls.groupby(["model", "category"], sort=False):
         unsup = group["corpus"] == category
         prompts, datasets = group["prompt"].nunique(), group.loc[~unsup, "corpus"].nunique()

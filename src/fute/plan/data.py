@@ -9,7 +9,7 @@ from typing import Any
 
 from fute import paths
 from fute.config.datasets import Source
-from fute.config.run import Run
+from fute.config.run import TRAIN, Run
 from fute.data.crossfit import LANGUAGE_MODELS, UnsupEntry, scripts_of
 from fute.data.rows import SourceError
 from fute.data.sources import source_identity
@@ -17,8 +17,6 @@ from fute.data.unsup_files import script_file, unsup_identity
 from fute.steps import code
 
 BUILTIN = Path("resources/builtin")
-TRAIN = ".train"
-"""End of a corpus's id, after that of a dataset: some of its training rows, which prompts label."""
 TRAINING_ONLY = ("title", "overlaps", "overlap_by", "files", "expected", "vu_size", "obtain", "metric", "domain")
 """Keys of a registry entry that do not shape evaluation rows."""
 

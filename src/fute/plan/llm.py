@@ -9,9 +9,9 @@ from fute import paths
 from fute.config.llm_baselines import LABELLED, LLM_BASELINES, PAPER_BASELINES
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
-from fute.config.run import Run
+from fute.config.run import TRAIN, Run
 from fute.plan.batches import Batches
-from fute.plan.data import TRAIN, DataPlan
+from fute.plan.data import DataPlan
 from fute.plan.llm_labels import LabelPlan
 from fute.plan.vectors import VectorPlan
 from fute.specs.embeddings import Item, variants_of

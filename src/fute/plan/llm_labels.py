@@ -10,7 +10,7 @@ from fute import batching, paths
 from fute.artifacts import content_key
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
-from fute.config.run import Run
+from fute.config.run import TRAIN, Run
 from fute.data.model_folder import model_identity
 from fute.llm.label_batch_step import (
     SELF_SELECT,
@@ -24,7 +24,7 @@ from fute.llm.label_batch_step import (
 )
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
-from fute.plan.data import TRAIN, DataPlan
+from fute.plan.data import DataPlan
 from fute.steps import code
 
 

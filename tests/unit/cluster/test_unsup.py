@@ -113,3 +113,6 @@ def test_prefetch_fetches_a_u_of_which_nothing_is_there(tmp_path, hub, monkeypat
     (tmp_path / "crossfit/blimp.jsonl").unlink()  # somebody's own choice of scripts stays
     prefetch(plan(tmp_path), 1, ())
     assert not (tmp_path / "crossfit/blimp.jsonl").exists() and len(started) == 2
+    (tmp_path / "crossfit/.download").mkdir()  # a fetch was broken off: it goes on
+    prefetch(plan(tmp_path), 1, ())
+    assert (tmp_path / "crossfit/blimp.jsonl").is_file() and len(started) == 3

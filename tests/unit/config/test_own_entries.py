@@ -160,6 +160,10 @@ def test_a_run_can_be_written_for_another_folder(tmp_path):
         ({"categories": {"stars": STARS | {"metrics": "f1"}}}, "stars: metrics: unknown key; did you mean metric?"),
         ({"categories": {}}, "registry.datasets.reviews: Value error, there is no category 'stars'"),
         ({"datasets": {"stars": REVIEWS}}, "registry.datasets: 'stars' means something else in results; rename it"),
+        (
+            {"datasets": {"news.train": REVIEWS}},
+            "registry.datasets: 'news.train' means something else in results; rename it",
+        ),
         ({"datasets": {"reviews": REVIEWS | {"feilds": []}}}, "registry.datasets.reviews.feilds: unknown key; did you"),
         ({"prompts": {"starz": PROMPTS}}, "there is no category 'starz'; use one of sa, nli, stars"),
         ({"models": {"My Model": {"folder": "x"}}}, "'My Model' is no id"),

@@ -137,7 +137,8 @@ import huggingface_hub.constants
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 4096  # of 10 MB: these files are tiny
 from fute.config.unsup_sources import load_unsup_sources
 from fute.data import fetch_unsup as f
-f.WAITS = (0.01, 0.01)
+from fute.data import hub_patience
+hub_patience.WAITS = (0, 0)
 try:
     for script in f.fetch_unsup(load_unsup_sources(Path("config/unsup.yaml")), {scripts!r}, Path({str(folder)!r})):
         print(*script, sep="|", flush=True)
@@ -154,7 +155,8 @@ except f.FetchError as error:
 
 def fetch(hub: Hub, folder: Path, *scripts: str, **more: str) -> list[str]:
     folder.mkdir(exist_ok=True)
-    return start(hub, folder, *scripts, **more).communicate(timeout=60)[0].splitlines()
+    said = start(hub, folder, *scripts, **more).communicate(timeout=60)[0].splitlines()
+    return [line for line in said if "asking again" not in line]
 
 
 def texts(folder: Path, script: str) -> list[str]:

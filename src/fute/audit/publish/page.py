@@ -48,7 +48,7 @@ def render_page(audits: Audits, results: ResultsFolder) -> str:
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
     lede = "Every artifact was hashed again, every record followed to its inputs, every number to its artifact."
     note = "" if audits.verified.exit_code == OK else SAID[audits.verified.exit_code]
-    return page.render(title=f"Audit of {manifest.config.name}", lede=lede, note=note, sections=sections)
+    return page.render(map=None, title=f"Audit of {manifest.config.name}", lede=lede, note=note, sections=sections)
 
 
 def _facts(audits: Audits) -> list[tuple[str, str]]:
