@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fute.config.unsup_sources import load_unsup_sources
-from fute.data.crossfit_tasks import LM_EXCLUDED, SCRIPTS, SHORT_SCRIPTS
+from fute.data.crossfit import LANGUAGE_MODELS, texts_in_paper
+from fute.data.crossfit_tasks import SCRIPTS
 from fute.data.fetch_unsup import FetchError, Script, fetch_unsup
 from fute.plan import Plan
 
 SOURCES = Path("config/unsup.yaml")
-PER_SCRIPT = 1000
+PER_SCRIPT = LANGUAGE_MODELS.unsup.max_per_script
 """Most lines of a script that the paper's U for language models takes."""
-IN_PAPER = {script: SHORT_SCRIPTS.get(script, PER_SCRIPT) for script in SCRIPTS if script not in LM_EXCLUDED}
+IN_PAPER = {script: texts for script in SCRIPTS if (texts := texts_in_paper(script, LANGUAGE_MODELS.unsup))}
 """Script -> its texts in the paper's U for language models, 104,162 in all."""
 
 

@@ -220,12 +220,17 @@ def _excluded(tasks: Mapping[str, list[str]], defaults: UnsupDefaults, settings:
     return foreign | {task for task in tasks if canonical(task) in unwanted}
 
 
+def texts_in_paper(script: str, defaults: UnsupDefaults) -> int:
+    """How many texts a CrossFit script gives to the U of the paper that `defaults` describes; 0 if it is not in it."""
+    if script not in SCRIPTS or script in defaults.exclude:
+        return 0
+    return min(defaults.max_per_script, SHORT_SCRIPTS.get(script, defaults.max_per_script))
+
+
 def _beside_paper(counts: list[dict[str, Any]], defaults: UnsupDefaults) -> list[dict[str, Any]]:
     blank = {"family": None, "lines": 0, "empty": 0, "excluded": False, "capped": 0, "drawn": 0}
     here = {count["script"] for count in counts}
     counts = counts + [{"script": script} | blank for script in SCRIPTS if script not in here]
     for count in counts:
-        script, cap = count["script"], defaults.max_per_script
-        in_paper = script in SCRIPTS and script not in defaults.exclude
-        count["paper"] = min(cap, SHORT_SCRIPTS.get(script, cap)) if in_paper else 0
+        count["paper"] = texts_in_paper(count["script"], defaults)
     return sorted(counts, key=lambda count: count["script"])
