@@ -82,16 +82,16 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
 
 
 def read_profiles(profiles: Iterable[Path]) -> dict[str, Any]:
-    """Settings of Snakemake profiles, the later over the earlier; of nested mappings key by key. Raises ConfigError."""
+    """Settings of Snakemake profiles. As for Snakemake, a key of a later profile replaces that key of the earlier ones
+    as a whole, also where it is a mapping. Raises ConfigError.
+    """
     merged: dict[str, Any] = {}
     for path in profiles:
-        names = [path] if path.is_file() else sorted(path.glob("*.yaml"))
-        if not names:
+        names = (path / "profile.yaml", path / "config.yaml") if path.is_dir() else (path,)
+        file = next((name for name in names if name.is_file()), None)
+        if file is None:
             raise ConfigError(f"{path}: holds no profile; give a folder with profile.yaml or config.yaml")
-        for name in names:
-            for key, value in (read_yaml(name) or {}).items():
-                both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-                merged[key] = merged[key] | value if both else value
+        merged |= read_yaml(file) or {}
     return merged
 
 

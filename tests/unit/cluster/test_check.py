@@ -13,6 +13,7 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 from rehearsal.hub import TOKEN, Hub, Store
+from snakemake.cli import get_argument_parser
 from typer.testing import CliRunner
 
 from fute.cluster import check as checks
@@ -244,6 +245,19 @@ def test_profiles_merge_and_a_folder_without_one_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="empty: holds no profile"):
         read_profiles([tmp_path / "empty"])
+
+
+def test_profiles_merge_as_snakemake_merges_them():
+    own = ["profiles/slurm", "tests/cluster/profile"]
+    mine = read_profiles(ROOT / name for name in own)
+    theirs = get_argument_parser([str(ROOT / name) for name in own]).parse_args([])
+    assert (
+        theirs.set_resources.keys()
+        == mine["set-resources"].keys()
+        == {"label_batch", "embed_batch", "finetune_model", "label_language_model"}
+    )
+    assert {f"{name}={value}" for name, value in mine["default-resources"].items()} < set(theirs.default_resources.args)
+    assert theirs.retries == mine["retries"] == 2
 
 
 def test_the_command_ends_in_a_verdict():
