@@ -79,11 +79,13 @@ class JobNeeds:
         return min(sizes, default=TEST_ROWS)
 
     def train_rows(self, dataset: str) -> int:
-        """Number of training rows of a dataset."""
+        """Number of training rows of a dataset: at most as many as the run learns from."""
         entry = self.run.datasets[dataset]
         if self.plan.data.source_of(dataset) == "builtin":
-            return BUILTIN_ROWS
-        return entry.expected.train or round((entry.vu_size or 0) * 1000) or TRAIN_ROWS
+            rows = BUILTIN_ROWS
+        else:
+            rows = entry.expected.train or round((entry.vu_size or 0) * 1000) or TRAIN_ROWS
+        return min(rows, self.config.data.train_rows or rows)
 
     def row_tokens(self, dataset: str, max_tokens: int) -> int:
         """Tokens that a labelled row counts as: a passage with a question fills `max_tokens`, pairs of texts do not."""
@@ -163,11 +165,13 @@ class JobNeeds:
 
     @cache  # noqa: B019
     def embed_dataset(self, batch: str) -> Need:
-        """TextEmb and TaskEmb read the rows of each dataset once each; TuPaTE is a training."""
+        """TextEmb and TaskEmb read rows of each dataset once each; TuPaTE is a training."""
         finetune, baselines, tokens = self._lm.finetune, self._lm.baselines, 0
         for dataset in baselines.embedded_in.datasets(baselines.model, batch):
-            limit = finetune.recipe(baselines.model, dataset).max_tokens
-            tokens += 2 * self.train_rows(dataset) * self.row_tokens(dataset, limit)
+            limit, rows = finetune.recipe(baselines.model, dataset).max_tokens, self.train_rows(dataset)
+            for method, settings in (("textemb", baselines.settings.textemb), ("taskemb", baselines.settings.taskemb)):
+                if method in baselines.methods:
+                    tokens += min(rows, settings.rows or rows) * self.row_tokens(dataset, limit)
             if "tupate" in baselines.methods:
                 prefix = baselines.settings.tupate.recipe_for(finetune.task(dataset).task)
                 tokens += self._trained(prefix, limit, dataset)

@@ -52,8 +52,9 @@ def of_site(monkeypatch):
     monkeypatch.setattr("fute.plan.data.unsup_identity", lambda settings, root: {})
     monkeypatch.setattr("fute.plan.data.source_identity", lambda dataset, *_: dataset)
 
-    def plan(name: str = "paper", models: dict | None = None, **cluster) -> Plan:
+    def plan(name: str = "paper", models: dict | None = None, sections: dict | None = None, **cluster) -> Plan:
         values = read_yaml(ROOT / f"config/{name}.yaml") | {"cluster": cluster}
+        values |= {key: (values.get(key) or {}) | more for key, more in (sections or {}).items()}
         values["data"] = values.get("data", {}) | {"root": "anywhere"}
         run = parse_run(values, ROOT / "config", name)
         run.models.update({key: run.models[key].model_copy(update=change) for key, change in (models or {}).items()})
@@ -178,6 +179,17 @@ def test_rows_of_questions_count_as_many_tokens_as_they_are_cut_at(of_site):
     batch = lm.finetune.made_in.plans["bert-base"].batch_of["squad1"]
     assert needs.finetune_model("bert-base", batch).tokens == trained * len(lm.finetune.seeds("bert-base"))
     assert recipe.max_tokens == 384
+
+
+def test_a_run_that_learns_from_fewer_rows_asks_for_less(of_site):
+    """A small run was charged as one over the whole datasets."""
+    few = {"textemb": {"rows": 16}, "taskemb": {"rows": 8}, "tupate": {"cr": {"epochs": 1}}}
+    plan = of_site("paper-lm", sections={"data": {"train_rows": 64}, "lm": {"baselines": few}})
+    needs, vectors = JobNeeds(plan), plan.lm.baselines
+    assert JobNeeds(of_site("paper-lm")).train_rows("snli") > 100_000 and needs.train_rows("snli") == 64
+    batch = vectors.embedded_in.plans[vectors.model].batch_of["snli"]
+    (dataset,) = vectors.embedded_in.datasets(vectors.model, batch)
+    assert dataset == "snli" and needs.embed_dataset(batch).tokens == (16 + 8 + 64) * 2 * TEXT_TOKENS
 
 
 @pytest.mark.parametrize(("method", "minutes"), [("taskemb", 50), ("tupate", 20)])
