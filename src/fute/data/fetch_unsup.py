@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from huggingface_hub.errors import (
 
 from fute.config.unsup_sources import ScriptSource, UnsupSources
 from fute.data.crossfit_forms import FORMS, ONE_LINE_FOR_MANY_ROWS, one_line, with_choices
+from fute.data.folder_lock import alone_in
 from fute.data.hub_patience import FOR_A_MOMENT, patiently
 from fute.data.rows import BadRow, at, read_lines, read_raw_jsonl
 from fute.data.unsup_files import DOWNLOADS, script_file
@@ -67,29 +68,30 @@ class Script(NamedTuple):
 def fetch_unsup(sources: UnsupSources, scripts: Iterable[str], folder: Path) -> Iterator[Script]:
     """Fetch what is not in the folder yet, script by script.
 
-    A file appears under its name when it is whole, so a run after one that was stopped fetches the rest. Raises
-    FetchError if the hub cannot be read, OSError if the folder cannot be written.
+    A file appears under its name when it is whole, so a run after one that was stopped fetches the rest. One process
+    fetches into a folder at a time: another one waits, and finds there what the first has fetched (`alone_in`).
+    Raises FetchError if the hub cannot be read, FolderTaken and OSError if the folder cannot be written.
     """
+    unknown = ScriptSource(missing="config/unsup.yaml does not name it")
+    asked = {name: sources.scripts.get(name, unknown) for name in scripts}
     downloads_folder = folder / DOWNLOADS
-    for name in scripts:
-        source = sources.scripts.get(name, ScriptSource(missing="config/unsup.yaml does not name it"))
-        if path := script_file(folder, name):
-            yield Script(name, "here", sum(1 for _ in read_lines(path)))
-            continue
-        if source.missing is not None:
-            yield Script(name, "missing", why=source.missing)
-            continue
-        downloads = downloads_folder / name
-        downloads.mkdir(parents=True, exist_ok=True)
-        try:
-            lines, joined = _fetch(name, source, sources, downloads, folder / f"{name}.jsonl")
-        except (_Absent, BadRow) as error:
-            yield Script(name, "missing", why=str(error))
-        else:
-            yield Script(name, "fetched", lines, joined)
-        shutil.rmtree(downloads, ignore_errors=True)
-    with suppress(OSError):  # another process may fetch there
-        downloads_folder.rmdir()
+    to_fetch = any(source.missing is None and not script_file(folder, name) for name, source in asked.items())
+    with alone_in(downloads_folder) if to_fetch or downloads_folder.is_dir() else nullcontext():
+        for name, source in asked.items():
+            if path := script_file(folder, name):
+                yield Script(name, "here", sum(1 for _ in read_lines(path)))
+            elif source.missing is not None:
+                yield Script(name, "missing", why=source.missing)
+            else:
+                downloads = downloads_folder / name
+                downloads.mkdir(exist_ok=True)
+                try:
+                    lines, joined = _fetch(name, source, sources, downloads, folder / f"{name}.jsonl")
+                except (_Absent, BadRow) as error:
+                    yield Script(name, "missing", why=str(error))
+                else:
+                    yield Script(name, "fetched", lines, joined)
+                shutil.rmtree(downloads, ignore_errors=True)
 
 
 def _fetch(name: str, source: ScriptSource, sources: UnsupSources, downloads: Path, path: Path) -> tuple[int, int]:
