@@ -14,13 +14,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import httpx2
+from filelock import FileLock, Timeout
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
     DisabledRepoError,
@@ -34,7 +35,6 @@ from huggingface_hub.errors import (
 
 from fute.config.unsup_sources import ScriptSource, UnsupSources
 from fute.data.crossfit_forms import FORMS, ONE_LINE_FOR_MANY_ROWS, one_line, with_choices
-from fute.data.folder_lock import alone_in
 from fute.data.hub_patience import FOR_A_MOMENT, patiently
 from fute.data.rows import BadRow, at, read_lines, read_raw_jsonl
 from fute.data.unsup_files import DOWNLOADS, script_file
@@ -43,6 +43,8 @@ CONVERTED = "refs/convert/parquet"
 """Branch that the hub makes of a dataset, with one folder per configuration and split."""
 MOST = 16_384
 """Lines that are kept of a script, as in MetaICL's files; U takes at most 1,000 of them."""
+LOCK = ".lock"
+"""File in the folder that scripts are fetched into, while they are."""
 Asked = TypeVar("Asked")
 
 
@@ -69,14 +71,14 @@ def fetch_unsup(sources: UnsupSources, scripts: Iterable[str], folder: Path) -> 
     """Fetch what is not in the folder yet, script by script.
 
     A file appears under its name when it is whole, so a run after one that was stopped fetches the rest. One process
-    fetches into a folder at a time: another one waits, and finds there what the first has fetched (`alone_in`).
-    Raises FetchError if the hub cannot be read, FolderTaken and OSError if the folder cannot be written.
+    fetches into a folder at a time: another one waits, and finds there what the first has fetched. Raises FetchError if
+    the hub cannot be read, OSError if the folder cannot be written.
     """
     unknown = ScriptSource(missing="config/unsup.yaml does not name it")
     asked = {name: sources.scripts.get(name, unknown) for name in scripts}
     downloads_folder = folder / DOWNLOADS
     to_fetch = any(source.missing is None and not script_file(folder, name) for name, source in asked.items())
-    with alone_in(downloads_folder) if to_fetch or downloads_folder.is_dir() else nullcontext():
+    with _alone_in(folder) if to_fetch else nullcontext():
         for name, source in asked.items():
             if path := script_file(folder, name):
                 yield Script(name, "here", sum(1 for _ in read_lines(path)))
@@ -84,7 +86,7 @@ def fetch_unsup(sources: UnsupSources, scripts: Iterable[str], folder: Path) -> 
                 yield Script(name, "missing", why=source.missing)
             else:
                 downloads = downloads_folder / name
-                downloads.mkdir(exist_ok=True)
+                downloads.mkdir(parents=True, exist_ok=True)
                 try:
                     lines, joined = _fetch(name, source, sources, downloads, folder / f"{name}.jsonl")
                 except (_Absent, BadRow) as error:
@@ -92,6 +94,25 @@ def fetch_unsup(sources: UnsupSources, scripts: Iterable[str], folder: Path) -> 
                 else:
                     yield Script(name, "fetched", lines, joined)
                 shutil.rmtree(downloads, ignore_errors=True)
+        with suppress(OSError):  # not there, or it holds what a killed fetch has left of another script
+            downloads_folder.rmdir()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process fetches into a folder. The lock ends with its process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, mode=0o666)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{folder}: another process fetches into it; waiting until it has ended (or end one of them)", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)  # while it is held: who waits for it makes a new one
+        lock.release()
 
 
 def _fetch(name: str, source: ScriptSource, sources: UnsupSources, downloads: Path, path: Path) -> tuple[int, int]:

@@ -274,7 +274,7 @@ def test_two_fetches_into_one_folder_take_turns(hub, slow_emo, tmp_path):
     folder = tmp_path / "crossfit"
     first = start_and_wait_for_half(hub, folder, slow_emo)
     second = start(hub, folder, "agnews", "emo", "codah")
-    assert second.stdout.readline().startswith(f"{folder}/.download: process {first.pid} on ")
+    assert second.stdout.readline().startswith(f"{folder}: another process fetches into it; waiting")
     assert second.poll() is None and not (folder / "codah.jsonl").exists()
     hub.slow = ""
     first.send_signal(signal.SIGKILL)
