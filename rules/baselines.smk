@@ -127,36 +127,61 @@ if LM:
     if BASELINES.fit_methods:
 
         rule score_sources:
-            """Score each source's model by its states of every target's labelled rows; continue after a kill."""
+            """Score sources' models by their states of targets' labelled rows, the new pairs; continue after a kill."""
             input:
-                locks=list(BASELINES.source_locks().values()),
-                rows=list(BASELINES.target_rows().values()),
+                lambda wc: list(BASELINES.score_inputs(wc.batch).values()),
             output:
-                **recorded(scores="results/baselines/source_scores.csv"),
+                **recorded(
+                    scores=f"results/baselines/sources/{BASELINES.model}/batches/{{batch}}.jsonl.gz",
+                    index=f"results/baselines/sources/{BASELINES.model}/batches/{{batch}}.keys",
+                ),
             log:
-                "results/logs/score_sources.log",
+                f"results/logs/score_sources/{BASELINES.model}-{{batch}}.log",
             benchmark:
-                "results/benchmarks/score_sources/all.tsv"
+                f"results/benchmarks/score_sources/{BASELINES.model}-{{batch}}.tsv"
+            wildcard_constraints:
+                batch=batching.names_regex([BASELINES.scored_in]),
             container:
                 image("train")
             threads: LM.finetune.threads
             resources:
                 **gpus(min(1, CONFIG.gpus)),
                 torch=LM.finetune.torch,
-                mem_mb=lambda wc, attempt: NEEDS.score_sources().memory_mb(attempt),
-                runtime=lambda wc, attempt: NEEDS.score_sources().minutes(attempt),
+                mem_mb=lambda wc, attempt: NEEDS.score_sources(wc.batch).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.score_sources(wc.batch).minutes(attempt),
             params:
-                settings=lambda wc: settings_json(BASELINES.fit_settings()),
-                locks=lambda wc: named(BASELINES.source_locks()),
-                rows=lambda wc: named(BASELINES.target_rows()),
-                code=code("score_sources", "train"),
+                spec=lambda wc: BASELINES.score_spec(wc.batch),
+                files=lambda wc: named(BASELINES.score_inputs(wc.batch)),
+            message:
+                f"new scores of the fine-tuned {BASELINES.model} on targets' labelled rows"
+            shell:
+                f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute score_sources --spec {{params.spec:file}}"
+                " --files @{params.files:file} --output {output.scores}"
+                f" {LOGGED}"
+
+        rule extract_source_scores:
+            """Collect the scores of every source's model for every target from their batches."""
+            input:
+                batches=lambda wc: BASELINES.score_batches(),
+                files=lambda wc: list(BASELINES.all_score_inputs().values()),
+            output:
+                **recorded(scores="results/baselines/source_scores.csv"),
+            log:
+                "results/logs/extract_source_scores.log",
+            container:
+                image("paper")
+            resources:
+                mem_mb=2000,
+                runtime=10,
+            params:
+                settings=lambda wc: BASELINES.extract_score_settings(),
+                files=lambda wc: named(BASELINES.all_score_inputs()),
+                code=code("extract_source_scores"),
             message:
                 f"scores of the fine-tuned {BASELINES.model} on the targets' labelled rows"
             shell:
-                f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute score_sources"
-                " --settings {params.settings:file} --locks @{params.locks:file} --rows @{params.rows:file}"
-                " --output {output.scores}"
-                f" {LOGGED}"
+                f"{LIGHT} python -m fute extract_source_scores --settings {{params.settings:file}}"
+                " --batches {input.batches} --files @{params.files:file} --output {output.scores} &> {log}"
 
     rule lm_baselines:
         """Score each source by the sizes, loss curves and vectors of datasets, and its model by its states."""

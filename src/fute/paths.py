@@ -188,6 +188,11 @@ def dataset_vector_index(model: str, batch: str) -> str:
     return batch_index(dataset_vector_batch(model, batch))
 
 
+def source_score_batch(model: str, batch: str) -> str:
+    """Scores of several pairs of a source and a target, computed by one process."""
+    return f"results/baselines/sources/{model}/batches/{batch}.jsonl.gz"
+
+
 SOURCE_SCORES = "results/baselines/source_scores.csv"
 """How well every source's model tells the labels of every target's rows apart."""
 

@@ -39,6 +39,7 @@ STEPS = {
     "baseline_scores": "baselines",
     "embed_dataset": "baselines",
     "score_sources": "baselines",
+    "extract_source_scores": "baselines",
     "lm_baselines": "baselines",
     "similarities": "evaluation",
     "selection": "evaluation",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from fute.artifacts import Step, gzip_bytes, sidecar_path
+from fute.audit.paths import ResultsFolder
 from fute.audit.planned_jobs import Job
-from fute.audit.rerun.sample import UnknownArtifact, draw, named, stratum
+from fute.audit.rerun.sample import UnknownArtifact, draw, named, seconds_of, stratum
+from fute.audit.sidecars import read_sidecar
 
 
 def job(rule: str, **wildcards: str) -> Job:
@@ -69,3 +75,26 @@ def test_named_artifacts():
     assert named(JOBS, ["results/table3", "results/data-cb", "results/table3"]) == [JOBS[-1], JOBS[-3]]
     with pytest.raises(UnknownArtifact, match=r"^results/elsewhere: no rule"):
         named(JOBS, ["results/elsewhere"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [({"key": "k1"}, 1 + 5), ({"keys": {"a>b": "k1", "a>c": "k2"}}, 1 + 10), ({"keys": {"1": "k1", "2": "k9"}}, 1 + 5)],
+)
+def test_a_job_costs_its_share_of_the_batches_that_it_reads(tmp_path, monkeypatch, settings, seconds):
+    """A batch of four keys took 20 seconds, the job itself one."""
+    monkeypatch.chdir(tmp_path)
+    batch, output = Path("results/transfer/m/batches/b.jsonl.gz"), Path("results/x.json")
+    with Step("fute.blackbox.transfer_batch_step", settings={}) as step:
+        step.bytes(batch, gzip_bytes(b"lines"))
+        step.bytes(batch.with_name("b.keys"), b"".join(b"k%d\tcell other\n" % number for number in range(4)))
+    with Step("fute.blackbox.extract_transfer_step", settings=settings, inputs=[batch]) as step:
+        step.json(output, {})
+    for path, wall_s in ((batch, 20), (output, 1)):
+        values = json.loads(sidecar_path(path).read_text())
+        values["run"]["wall_s"] = wall_s
+        sidecar_path(path).write_text(json.dumps(values))
+    names = [path.as_posix() for path in (batch, output)]
+    entries = {name: read_sidecar(Path(f"{name}.prov.json"), name)[0].record for name in names}
+    made = Job("extract_transfer", {}, (names[1],), (names[0],), {})
+    assert seconds_of(made, SimpleNamespace(entries=entries), ResultsFolder(Path("results"))) == seconds

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fute import paths
+from fute.baselines import score_sources_step
 from fute.batching import KEYS
 from fute.blackbox import transfer_batch_step
 from fute.embeddings import extract_embedding_step
@@ -57,6 +58,7 @@ def test_no_vector_is_taken_for_one_of_another_kind():
         (paths.label_batch("m", "b"), label_batch_step.SUFFIX),
         (paths.transfer_batch("m", "b"), transfer_batch_step.SUFFIX),
         (paths.vector_batch("s", "m", "b"), extract_embedding_step.SUFFIX),
+        (paths.source_score_batch("m", "b"), score_sources_step.SUFFIX),
     ],
 )
 def test_a_batch_has_the_ending_its_step_gives_it(batch, suffix):

@@ -21,7 +21,7 @@ from fute.plan import Plan
 if TYPE_CHECKING:
     from fute.audit.planned_jobs import Job
 
-CELLS = ("labels", "selects", "items", "runs")
+CELLS = ("labels", "selects", "items", "runs", "pairs")
 """Settings of a batch that list its cells; all others say how these are computed."""
 
 
@@ -95,3 +95,5 @@ def all_cells(plan: Plan) -> Iterator[tuple[str, str, str]]:
             yield from ((of_step.file(model, "*"), name, key) for (model, name), key in of_step.keys.items())
         for cell, run in plan.lm.transfer.runs.items():
             yield paths.transfer_batch(plan.lm.transfer.model, "*"), cell, run.key
+        for cell, pair in plan.lm.baselines.source_pairs.items():
+            yield paths.source_score_batch(plan.lm.baselines.model, "*"), cell, pair.key

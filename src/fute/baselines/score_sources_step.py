@@ -1,78 +1,67 @@
-"""Score every source's fine-tuned model by how well its states of a target's labelled rows tell their labels apart."""
+"""Score sources' fine-tuned models by how well their states of a target's labelled rows tell their labels apart."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from fute.artifacts import Step, content_key, sha256_file
+from fute.artifacts import Step, gzip_bytes, jsonl_bytes, sha256_file
 from fute.baselines.transferability import gbc, h_score, logme, n_leep, transrate
-from fute.batching import UnitStore
+from fute.batching import UnitStore, keys_text
 from fute.blackbox.folders import folder_of
-from fute.code_hash import code_sha256
 from fute.config.lm_baselines import LmBaseline
 from fute.data.rows import Row, read_rows
 from fute.embeddings.sentence_encoder import SentenceEncoder
 from fute.llm.labelled_rows import drawn
 from fute.progress import Track
-from fute.specs.source_scores import SourceScoreSettings
+from fute.specs.source_scores import SourcePair, SourceScoreSpec, methods_of
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 
+SUFFIX = ".jsonl.gz"
 OF_CLASSES: dict[LmBaseline, Callable[..., float]] = {
     "logme": logme, "h-score": h_score, "n-leep": n_leep, "transrate": transrate, "gbc": gbc,
 }  # fmt: skip
 
 
-def score_sources(
-    settings: SourceScoreSettings, *, locks: Mapping[str, Path], rows: Mapping[str, Path], output: Path
-) -> None:
-    """Write one row per (source, target): model, source, target, and the score of each method.
+def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: Path) -> None:
+    """Score all pairs of a batch; after a kill, continue after the last finished pair.
 
-    locks: source -> lock of the model that was fine-tuned on it, next to its folder. rows: target -> training rows.
+    files: `finetuned:{source}` (the lock of the model that was fine-tuned on it, next to its folder), `train:{target}`
+    -> path. output: one line per pair: key, source, target, under `scores` a number of each method that has one (as
+    text where it is not finite), and under `from` the hashes of its files. `.keys` and sidecars are written next to it.
     A text's features are the mean of the model's last states over its tokens, at unit length (`SentenceEncoder`).
-    Classes: all methods. Numbers: LogME alone. Spans: none; the score is NaN then.
-    A killed step keeps the pairs that were finished.
     """
-    files = [*locks.values(), *rows.values()]
-    identity = content_key([settings.model_dump(mode="json"), code_sha256(__name__)])
-    store = UnitStore(output, ".csv", [identity, *map(sha256_file, files)])
-    texts = {target: _drawn(rows[target], settings.rows) for target in settings.targets if _methods(settings, target)}
-    pairs = [(source, target) for source in locks for target in texts if source != target]
-    with heed_sigterm() as stop_requested, Track(f"sources of {settings.model}", len(pairs), "pairs") as track:
-        encoder: tuple[str, SentenceEncoder] | None = None
-        for source, target in pairs:
-            if store.missing([unit := f"{source}>{target}.json"]):
-                if encoder is None or encoder[0] != source:
-                    folder = folder_of(locks[source])
-                    how = {"max_tokens": settings.max_tokens, "batch_size": settings.batch_size}
-                    encoder = source, SentenceEncoder(folder, **how)
-                scores = _scores(settings, target, texts[target], encoder[1])
-                store.put(unit, lambda path, scores=scores: path.write_text(json.dumps(scores)))
+    hashes = {name: sha256_file(path) for name, path in files.items()}
+    store = UnitStore(output, SUFFIX, hashes.values())
+    rows = {name: _drawn(files[f"train:{name}"], spec.rows) for name in spec.targets}
+    encoder: tuple[str, SentenceEncoder] | None = None
+    with heed_sigterm() as stop_requested, Track(f"sources of {spec.model}", len(spec.pairs), "pairs") as track:
+        # pairs of one source follow each other, so that its weights are loaded once
+        for pair in sorted(spec.pairs, key=lambda pair: (pair.source, pair.target)):
+            if store.missing([_unit(pair)]):
+                if encoder is None or encoder[0] != pair.source:
+                    folder = folder_of(files[f"finetuned:{pair.source}"])
+                    how = {"max_tokens": spec.max_tokens, "batch_size": spec.batch_size}
+                    encoder = pair.source, SentenceEncoder(folder, **how)
+                numbers = _scores(spec, pair.target, rows[pair.target], encoder[1])
+                scores = {name: each if math.isfinite(each) else str(each) for name, each in numbers.items()}
+                made_from = {"source": hashes[f"finetuned:{pair.source}"], "train": hashes[f"train:{pair.target}"]}
+                line = pair.model_dump() | {"scores": scores, "from": made_from}
+                store.put(_unit(pair), lambda path, line=line: path.write_text(json.dumps(line)))
                 if stop_requested():
-                    raise Preempted(f"stopped by SIGTERM; pairs up to {source} > {target} are kept; run again to go on")
+                    raise Preempted(f"stopped by SIGTERM; pairs up to {pair.cell} are kept; run again to go on")
             track.advance()
-    table = []
-    for source in locks:
-        for target in settings.targets:
-            if source == target:
-                continue
-            scores = json.loads(store.path(f"{source}>{target}.json").read_text()) if target in texts else {}
-            row = {"model": settings.model, "source": source, "target": target}
-            table.append(row | {method: scores.get(method, float("nan")) for method in settings.methods})
-    with Step(__name__, settings=settings.model_dump(mode="json"), inputs=files) as step:
-        step.csv(output, table)
-    shutil.rmtree(store.folder.parent)
+    lines = [json.loads(store.path(_unit(pair)).read_text()) for pair in sorted(spec.pairs, key=lambda pair: pair.key)]
+    with Step(__name__, settings=spec.model_dump(mode="json"), inputs=[*files.values()]) as step:
+        step.bytes(output, gzip_bytes(jsonl_bytes(lines)), pairs=len(lines))
+        keys = keys_text({pair.cell: pair.key for pair in spec.pairs})
+        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys.encode())
 
 
-def _methods(settings: SourceScoreSettings, target: str) -> tuple[LmBaseline, ...]:
-    """The methods that have a score of a target."""
-    task = settings.targets[target]
-    if task == "classification":
-        return settings.methods
-    return tuple(name for name in settings.methods if task == "regression" and name == "logme")
+def _unit(pair: SourcePair) -> str:
+    return f"{pair.key}.json"
 
 
 def _drawn(path: Path, count: int) -> list[Row]:
@@ -80,9 +69,9 @@ def _drawn(path: Path, count: int) -> list[Row]:
     return [rows[place] for place in drawn([row.id for row in rows], count)]
 
 
-def _scores(settings: SourceScoreSettings, target: str, rows: list[Row], encoder: SentenceEncoder) -> dict[str, Any]:
+def _scores(spec: SourceScoreSpec, target: str, rows: list[Row], encoder: SentenceEncoder) -> dict[LmBaseline, float]:
     features, _ = encoder.encode([row.segments for row in rows])
-    if settings.targets[target] == "regression":
+    if spec.targets[target] == "regression":
         return {"logme": logme(features, [row.value for row in rows], regression=True)}
     labels = [row.label for row in rows]
-    return {method: OF_CLASSES[method](features, labels) for method in _methods(settings, target)}
+    return {method: OF_CLASSES[method](features, labels) for method in methods_of(spec.targets[target], spec.methods)}

@@ -80,8 +80,7 @@ def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
             yield from (("label_language_model", needs.label_language_model(model, batch)) for batch in part.new)
         for part in lm.baselines.embedded_in.plans.values():
             yield from (("embed_dataset", needs.embed_dataset(batch)) for batch in part.new)
-        if lm.baselines.fit_methods and not Path(paths.SOURCE_SCORES).is_file():
-            yield "score_sources", needs.score_sources()
+        yield from (("score_sources", needs.score_sources(batch)) for batch in lm.baselines.scored_in.new)
         yield from (("transfer_batch", needs.transfer_batch(batch)) for batch in lm.transfer.plan.new)
 
 

@@ -178,12 +178,14 @@ class JobNeeds:
         gpus = min(1, self.config.gpus)
         return self._at_site(training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads))
 
-    def score_sources(self) -> Need:
-        """The model of each source reads some rows of every target once."""
-        baselines, data = self._lm.baselines, self.plan.data
-        limit = baselines.fit_settings()["max_tokens"]
-        rows = {name: min(baselines.settings.labelled_rows, self.train_rows(name)) for name in data.lm_targets}
-        tokens = len(data.lm_sources) * sum(count * self.row_tokens(name, limit) for name, count in rows.items())
+    @cache  # noqa: B019
+    def score_sources(self, batch: str) -> Need:
+        """The source's model reads some rows of the target once, for each pair of the batch."""
+        baselines, tokens = self._lm.baselines, 0
+        limit = self._lm.finetune.settings.finetune.of(baselines.model).cr.max_tokens
+        for pair in baselines.batch_pairs(batch):
+            rows = min(baselines.settings.labelled_rows, self.train_rows(pair.target))
+            tokens += rows * self.row_tokens(pair.target, limit)
         gpus = min(1, self.config.gpus)
         need = inference(self.parameters(baselines.model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
         return self._at_site(need)

@@ -14,13 +14,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import httpx2
+from filelock import FileLock, Timeout
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
     DisabledRepoError,
@@ -42,6 +43,8 @@ CONVERTED = "refs/convert/parquet"
 """Branch that the hub makes of a dataset, with one folder per configuration and split."""
 MOST = 16_384
 """Lines that are kept of a script, as in MetaICL's files; U takes at most 1,000 of them."""
+LOCK = ".lock"
+"""File in the folder that scripts are fetched into, while they are."""
 Asked = TypeVar("Asked")
 
 
@@ -67,29 +70,49 @@ class Script(NamedTuple):
 def fetch_unsup(sources: UnsupSources, scripts: Iterable[str], folder: Path) -> Iterator[Script]:
     """Fetch what is not in the folder yet, script by script.
 
-    A file appears under its name when it is whole, so a run after one that was stopped fetches the rest. Raises
-    FetchError if the hub cannot be read, OSError if the folder cannot be written.
+    A file appears under its name when it is whole, so a run after one that was stopped fetches the rest. One process
+    fetches into a folder at a time: another one waits, and finds there what the first has fetched. Raises FetchError if
+    the hub cannot be read, OSError if the folder cannot be written.
     """
+    unknown = ScriptSource(missing="config/unsup.yaml does not name it")
+    asked = {name: sources.scripts.get(name, unknown) for name in scripts}
     downloads_folder = folder / DOWNLOADS
-    for name in scripts:
-        source = sources.scripts.get(name, ScriptSource(missing="config/unsup.yaml does not name it"))
-        if path := script_file(folder, name):
-            yield Script(name, "here", sum(1 for _ in read_lines(path)))
-            continue
-        if source.missing is not None:
-            yield Script(name, "missing", why=source.missing)
-            continue
-        downloads = downloads_folder / name
-        downloads.mkdir(parents=True, exist_ok=True)
-        try:
-            lines, joined = _fetch(name, source, sources, downloads, folder / f"{name}.jsonl")
-        except (_Absent, BadRow) as error:
-            yield Script(name, "missing", why=str(error))
-        else:
-            yield Script(name, "fetched", lines, joined)
-        shutil.rmtree(downloads, ignore_errors=True)
-    with suppress(OSError):  # another process may fetch there
-        downloads_folder.rmdir()
+    to_fetch = any(source.missing is None and not script_file(folder, name) for name, source in asked.items())
+    with _alone_in(folder) if to_fetch else nullcontext():
+        for name, source in asked.items():
+            if path := script_file(folder, name):
+                yield Script(name, "here", sum(1 for _ in read_lines(path)))
+            elif source.missing is not None:
+                yield Script(name, "missing", why=source.missing)
+            else:
+                downloads = downloads_folder / name
+                downloads.mkdir(parents=True, exist_ok=True)
+                try:
+                    lines, joined = _fetch(name, source, sources, downloads, folder / f"{name}.jsonl")
+                except (_Absent, BadRow) as error:
+                    yield Script(name, "missing", why=str(error))
+                else:
+                    yield Script(name, "fetched", lines, joined)
+                shutil.rmtree(downloads, ignore_errors=True)
+        with suppress(OSError):  # not there, or it holds what a killed fetch has left of another script
+            downloads_folder.rmdir()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process fetches into a folder. The lock ends with its process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, mode=0o666)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{folder}: another process fetches into it; waiting until it has ended (or end one of them)", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)  # while it is held: who waits for it makes a new one
+        lock.release()
 
 
 def _fetch(name: str, source: ScriptSource, sources: UnsupSources, downloads: Path, path: Path) -> tuple[int, int]:

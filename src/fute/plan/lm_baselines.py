@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Iterable
+from functools import cache, cached_property
 from typing import Any
 
-from fute import paths
+from fute import batching, paths
 from fute.artifacts import content_key
 from fute.config.lm_baselines import FITS, VECTORS, LmBaseline
 from fute.data.model_folder import model_identity
@@ -15,6 +16,7 @@ from fute.plan.data import DataPlan
 from fute.plan.dataset_batches import DatasetBatches
 from fute.plan.lm_finetune import FinetunePlan
 from fute.specs.dataset_vectors import DatasetItem, DatasetVectorSpec
+from fute.specs.source_scores import ExtractSourceScores, SourcePair, SourceScoreSpec, methods_of
 from fute.steps import code
 
 
@@ -85,25 +87,75 @@ class BaselinePlan:
         items = [self._item(name, keys[self.model, name]) for name in self.embedded_in.datasets(self.model, batch)]
         return settings_json(self._spec(tuple(items)).model_dump(mode="json"))
 
-    def fit_settings(self) -> dict[str, Any]:
-        """Settings of the step `score_sources`."""
+    @cached_property
+    def source_pairs(self) -> dict[str, SourcePair]:
+        """Cell -> (source, target) of every pair that one of `fit_methods` has a score of."""
+        code_sha256, pairs = self.batches.run_by("train", code("score_sources")), {}
+        for target in self.data.lm_targets:
+            task = self.finetune.task(target).task
+            if methods := methods_of(task, self.fit_methods):
+                how = self._score_spec(()).model_dump(mode="json") | {"methods": methods, "targets": task}
+                read = content_key([how, self.data.train_recipe(target), code_sha256])
+                for source in self.data.lm_sources:
+                    if source != target:
+                        key = content_key(["source score", self.finetune.key(self.model, source), read])
+                        pair = SourcePair(key=key, source=source, target=target)
+                        pairs[pair.cell] = pair
+        return pairs
+
+    @cached_property
+    def scored_in(self) -> batching.Plan:
+        """Which batch holds which pair; one process scores all new ones."""
+        # no other file that may be asked for by itself needs scores
+        asked = self.source_pairs if self.batches.requested.models is None else {}
+        keys = {cell: pair.key for cell, pair in asked.items()}
+        return self.batches.plan(paths.source_score_batch(self.model, "*"), [keys])
+
+    def batch_pairs(self, batch: str) -> list[SourcePair]:
+        """The pairs of a new batch."""
+        return [self.source_pairs[cell] for cell in self.scored_in.new[batch]]
+
+    def score_inputs(self, batch: str) -> dict[str, str]:
+        """Name -> file of all that the pairs of a new batch are made from."""
+        return self._score_origins(self.batch_pairs(batch))
+
+    def all_score_inputs(self) -> dict[str, str]:
+        """Name -> file of all that the pairs of the run are made from."""
+        return self._score_origins(self.source_pairs.values())
+
+    def _score_origins(self, pairs: Iterable[SourcePair]) -> dict[str, str]:
+        files = {}
+        for pair in pairs:
+            files[f"finetuned:{pair.source}"] = paths.finetuned(self.model, pair.source)
+            files[f"train:{pair.target}"] = paths.rows(pair.target, "train")
+        return dict(sorted(files.items()))
+
+    @cache  # noqa: B019  (one plan lives as long as the process)
+    def score_spec(self, batch: str) -> Argument:
+        """How the pairs of a new batch are scored, as canonical JSON (a `SourceScoreSpec`)."""
+        pairs = sorted(self.batch_pairs(batch), key=lambda pair: pair.key)
+        return settings_json(self._score_spec(tuple(pairs)).model_dump(mode="json"))
+
+    def _score_spec(self, pairs: tuple[SourcePair, ...]) -> SourceScoreSpec:
         recipe = self.finetune.settings.finetune.of(self.model).cr
-        return {
-            "model": self.model,
-            "methods": self.fit_methods,
-            "targets": {name: self.finetune.task(name).task for name in self.data.lm_targets},
-            "rows": self.settings.labelled_rows,
-            "max_tokens": recipe.max_tokens,
-            "batch_size": recipe.eval_batch_size,
-        }
+        return SourceScoreSpec(
+            model=self.model, methods=self.fit_methods, rows=self.settings.labelled_rows,
+            targets={pair.target: self.finetune.task(pair.target).task for pair in pairs},
+            max_tokens=recipe.max_tokens, batch_size=recipe.eval_batch_size, pairs=pairs,
+        )  # fmt: skip
 
-    def source_locks(self) -> dict[str, str]:
-        """Source -> lock of the model that was fine-tuned on it."""
-        return {name: paths.finetuned(self.model, name) for name in self.data.lm_sources}
+    def score_batches(self) -> list[str]:
+        """The batches that hold the run's pairs."""
+        return [paths.source_score_batch(self.model, name) for name in sorted(set(self.scored_in.batch_of.values()))]
 
-    def target_rows(self) -> dict[str, str]:
-        """Target -> its training rows."""
-        return {name: paths.rows(name, "train") for name in self.data.lm_targets}
+    def extract_score_settings(self) -> Argument:
+        """Settings of the step `extract_source_scores`."""
+        settings = ExtractSourceScores(
+            model=self.model, methods=self.fit_methods, sources=tuple(sorted(self.data.lm_sources)),
+            targets=tuple(sorted(self.data.lm_targets)),
+            keys={cell: pair.key for cell, pair in self.source_pairs.items()},
+        )  # fmt: skip
+        return settings_json(settings.model_dump(mode="json"))
 
     def curve_files(self) -> dict[str, str]:
         """Source -> loss curve of its fine-tuning, for CurveGrad."""

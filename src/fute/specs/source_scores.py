@@ -1,4 +1,4 @@
-"""The settings of step `score_sources`: baselines that read the targets' labelled rows by every source's model."""
+"""The settings of steps `score_sources` and `extract_source_scores`: baselines that read the targets' labelled rows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,25 @@ from fute.config.lm_baselines import LmBaseline
 from fute.config.sections import Section
 
 
-class SourceScoreSettings(Section):
-    """Settings of step `score_sources`.
+class SourcePair(Section):
+    """The model that was fine-tuned on `source`, as it reads rows of `target`. key: content address of its scores."""
+
+    key: str
+    source: str
+    target: str
+
+    @property
+    def cell(self) -> str:
+        """Name of the pair in the plan and in a batch's `.keys` file."""
+        return pair_cell(self.source, self.target)
+
+
+def pair_cell(source: str, target: str) -> str:
+    return f"{source}>{target}"
+
+
+class SourceScoreSpec(Section):
+    """All pairs that one process scores.
 
     targets: dataset -> its task. rows: most training rows of a target that are read, drawn by the hashes of their ids.
     max_tokens, batch_size: with which the models read them.
@@ -20,3 +37,21 @@ class SourceScoreSettings(Section):
     rows: int
     max_tokens: int
     batch_size: int
+    pairs: tuple[SourcePair, ...]
+
+
+class ExtractSourceScores(Section):
+    """The table of all pairs, source by source. keys: `source>target` -> content address of the pairs with a score."""
+
+    model: str
+    methods: tuple[LmBaseline, ...]
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    keys: dict[str, str]
+
+
+def methods_of(task: Task, methods: tuple[LmBaseline, ...]) -> tuple[LmBaseline, ...]:
+    """Those of some methods that have a score of targets of a task: of classes all, of numbers LogME, of spans none."""
+    if task == "classification":
+        return methods
+    return tuple(name for name in methods if task == "regression" and name == "logme")

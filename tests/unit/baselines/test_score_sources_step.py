@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,14 +13,16 @@ import pytest
 import torch
 from support.small_lms import FAMILIES, SENTIMENT, mood_rows, save_small, similar_rows, where_rows
 
-from fute.artifacts import gzip_bytes, jsonl_bytes, sha256_text
+from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl, sha256_file, sha256_text
 from fute.baselines import score_sources_step as step
-from fute.baselines.score_sources_step import SourceScoreSettings, score_sources
+from fute.baselines.score_sources_step import score_sources
 from fute.baselines.transferability import gbc, h_score, logme, n_leep, transrate
+from fute.batching import finished_batches, tidy
 from fute.blackbox.encoding import collate, encode
 from fute.blackbox.heads import Pretrained, load_black_box, save_black_box
-from fute.csv_files import read_table
 from fute.embeddings.sentence_encoder import SentenceEncoder
+from fute.specs.source_scores import SourcePair, SourceScoreSpec, methods_of
+from fute.surrogate.checkpoint import Preempted
 
 METHODS = ("logme", "h-score", "n-leep", "transrate", "gbc")
 ROWS = {"mood": mood_rows(24), "similar": similar_rows(24), "where": where_rows(6)}
@@ -50,50 +54,91 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def score(sources=("mood", "similar"), targets=TASKS, methods=METHODS, rows=20, **more) -> dict[tuple[str, str], dict]:
-    settings = SourceScoreSettings(
-        model="m", methods=methods, targets=targets, rows=rows, max_tokens=60, batch_size=4, **more
-    )
-    locks, files = (
-        {n: Path(f"{n}.{end}") for n in names} for names, end in ((sources, "lock.json"), (targets, "jsonl.gz"))
-    )
-    score_sources(settings, locks=locks, rows=files, output=Path("out.csv"))
-    return {(row["source"], row["target"]): row for row in read_table(Path("out.csv")).to_dict("records")}
+OUTPUT = Path("sources/m/batches/b.jsonl.gz")
+
+
+def score(sources=("mood", "similar"), targets=TASKS, methods=METHODS, rows=20, skip=()) -> dict[str, dict]:
+    """Score all pairs but some in one batch; line by cell."""
+    pairs = [
+        SourcePair(key=sha256_text(f"{source} {target}"), source=source, target=target)
+        for source in sources
+        for target, task in targets.items()
+        if source != target and methods_of(task, methods) and f"{source}>{target}" not in skip
+    ]
+    spec = SourceScoreSpec(
+        model="m", methods=methods, targets={pair.target: targets[pair.target] for pair in pairs}, rows=rows,
+        max_tokens=60, batch_size=4, pairs=pairs,
+    )  # fmt: skip
+    files = {f"finetuned:{pair.source}": Path(f"{pair.source}.lock.json") for pair in pairs}
+    files |= {f"train:{pair.target}": Path(f"{pair.target}.jsonl.gz") for pair in pairs}
+    score_sources(spec, files=files, output=OUTPUT)
+    return {f"{line['source']}>{line['target']}": line for line in read_jsonl(OUTPUT)}
 
 
 def test_each_pair_has_the_scores_of_the_functions(project):
-    table = score()
-    assert list(table) == [(s, t) for s in ("mood", "similar") for t in TASKS if s != t]
+    lines = score()
+    assert set(lines) == {"mood>similar", "similar>mood"}, "spans have no score"
     rows = [row for row in ROWS["mood"] if row.id in step_ids("mood", 20)]
     features, _ = Encoder(Path("similar"), max_tokens=60, batch_size=4).encode([row.segments for row in rows])
     labels = [row.label for row in rows]
     expected = {
         name: f(features, labels) for name, f in zip(METHODS, (logme, h_score, n_leep, transrate, gbc), strict=True)
     }
-    assert {name: table["similar", "mood"][name] for name in METHODS} == pytest.approx(expected, rel=1e-8)
-    numbers = table["mood", "similar"]
+    assert lines["similar>mood"]["scores"] == expected
     rows = [row for row in ROWS["similar"] if row.id in step_ids("similar", 20)]
     features, _ = Encoder(Path("mood"), max_tokens=60, batch_size=4).encode([row.segments for row in rows])
-    assert numbers["logme"] == pytest.approx(logme(features, [row.value for row in rows], regression=True), rel=1e-8)
-    assert all(math.isnan(numbers[name]) for name in METHODS[1:])
-    assert all(math.isnan(table["mood", "where"][name]) for name in METHODS), "spans have no score"
+    numbers = {"logme": logme(features, [row.value for row in rows], regression=True)}
+    assert lines["mood>similar"]["scores"] == numbers
 
 
 def step_ids(target: str, count: int) -> set[str]:
     return {row.id for row in step._drawn(Path(f"{target}.jsonl.gz"), count)}
 
 
+def test_a_line_names_its_key_and_what_it_was_made_from(project):
+    line = score()["mood>similar"]
+    assert line["key"] == sha256_text("mood similar")
+    assert line["from"] == {
+        "source": sha256_file(Path("mood.lock.json")), "train": sha256_file(Path("similar.jsonl.gz"))
+    }  # fmt: skip
+    assert f"{line['key']}\tmood>similar\n" in OUTPUT.with_name("b.keys").read_text()
+    assert finished_batches(OUTPUT.parent, step.SUFFIX) == dict.fromkeys(
+        (sha256_text("mood similar"), sha256_text("similar mood")), "b"
+    )
+
+
+def test_a_pair_has_the_same_scores_alone_and_among_others(project):
+    whole = score()
+    assert score(skip=["mood>similar"]) == {"similar>mood": whole["similar>mood"]}
+
+
 def test_a_killed_step_goes_on_after_the_last_pair(project, monkeypatch):
     whole, read = score(), list(Encoder.read)
-    Path("out.csv").unlink()
+    shutil.rmtree("sources")
     Encoder.read = []
     with monkeypatch.context() as patch:
         patch.setitem(step.OF_CLASSES, "gbc", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             score()
-    assert Encoder.read == ["mood", "similar"] == read and not Path("out.csv").exists()
-    assert score().keys() == whole.keys() and Encoder.read[2:] == ["similar"], "the first pair was finished"
-    assert not list(Path().glob("*.partial"))
+    assert Encoder.read == ["mood", "similar"] == read and not OUTPUT.exists()
+    assert score() == whole and Encoder.read[2:] == ["similar"], "the first pair was finished"
+    assert tidy(Path("sources")) == 1 and not list(Path().rglob("*.partial"))
+
+
+def test_a_stopped_step_keeps_the_pair_that_it_scored(project, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "heed_sigterm", lambda: contextlib.nullcontext(lambda: True))
+        with pytest.raises(Preempted, match=r"stopped by SIGTERM; pairs up to mood>similar are kept; run again"):
+            score()
+    score()
+    assert Encoder.read == ["mood", "similar"]
+
+
+def test_a_score_that_is_not_finite_is_kept_as_text(project, monkeypatch):
+    for name, value in (("gbc", math.nan), ("logme", -math.inf)):
+        monkeypatch.setitem(step.OF_CLASSES, name, lambda *_, value=value: value)
+    scores = score()["similar>mood"]["scores"]
+    assert (scores["gbc"], scores["logme"]) == ("nan", "-inf") and isinstance(scores["h-score"], float)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -234,31 +234,54 @@ def test_a_client_that_may_not_ask_says_so(hub, tmp_path, script):
     assert said == ["error: HF_HUB_OFFLINE is set: unset it, on a node with a network"]
 
 
-def test_after_a_kill_only_the_rest_is_fetched(hub, tmp_path):
-    """SIGKILL after half a file: nothing stands under the script's name; the next run leaves nothing unfinished."""
+@pytest.fixture
+def slow_emo(hub) -> Iterator[int]:
+    """The hub sends half of emo's file and waits; the bytes of that half."""
     name, rows = metaicl("emo", *({"input": f"text {n}"} for n in range(20_000)))
-    file = name.rsplit("/", 1)[-1]
     before, FILES[name] = FILES[name], rows
-    try:
-        folder = tmp_path / "crossfit"
-        folder.mkdir()
-        hub.slow = file
-        process = start(hub, folder, "agnews", "emo")
-        half = len(rows) // 2
-        deadline = time.monotonic() + 30
-        begun = folder / ".download/emo"  # that of agnews is removed meanwhile
-        while not any(path.stat().st_size >= half // 2 for path in begun.rglob("*.incomplete")):
-            assert time.monotonic() < deadline, "no download was begun"
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert sorted(path.name for path in folder.glob("*.jsonl")) == ["agnews.jsonl"]
-        hub.slow = ""
-        assert fetch(hub, folder, "agnews", "emo") == ["agnews|here|2|0|", "emo|fetched|20000|0|"]
-        assert texts(folder, "emo")[-1] == "text 19999"
-        assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
-    finally:
-        FILES[name] = before
+    hub.slow = name.rsplit("/", 1)[-1]
+    yield len(rows) // 2
+    FILES[name] = before
+
+
+def start_and_wait_for_half(hub: Hub, folder: Path, half: int) -> subprocess.Popen[str]:
+    """A fetch of agnews and emo that has agnews and hangs in the middle of emo."""
+    folder.mkdir()
+    process = start(hub, folder, "agnews", "emo")
+    deadline = time.monotonic() + 30
+    begun = folder / ".download/emo"  # that of agnews is removed meanwhile
+    while not any(path.stat().st_size >= half // 2 for path in begun.rglob("*.incomplete")):
+        assert time.monotonic() < deadline, "no download was begun"
+        time.sleep(0.05)
+    return process
+
+
+def test_after_a_kill_only_the_rest_is_fetched(hub, slow_emo, tmp_path):
+    """SIGKILL after half a file: nothing stands under the script's name; the next run leaves nothing unfinished."""
+    folder = tmp_path / "crossfit"
+    process = start_and_wait_for_half(hub, folder, slow_emo)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert sorted(path.name for path in folder.glob("*.jsonl")) == ["agnews.jsonl"]
+    hub.slow = ""
+    assert fetch(hub, folder, "agnews", "emo") == ["agnews|here|2|0|", "emo|fetched|20000|0|"]
+    assert texts(folder, "emo")[-1] == "text 19999"
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_two_fetches_into_one_folder_take_turns(hub, slow_emo, tmp_path):
+    """The second waits, goes on where the first was killed, and asks for nothing that it has."""
+    folder = tmp_path / "crossfit"
+    first = start_and_wait_for_half(hub, folder, slow_emo)
+    second = start(hub, folder, "agnews", "emo", "codah")
+    assert second.stdout.readline().startswith(f"{folder}: another process fetches into it; waiting")
+    assert second.poll() is None and not (folder / "codah.jsonl").exists()
+    hub.slow = ""
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    said = second.communicate(timeout=60)[0].splitlines()
+    assert said == ["agnews|here|2|0|", "emo|fetched|20000|0|", "codah|fetched|1|0|"] and second.returncode == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["agnews.jsonl", "codah.jsonl", "emo.jsonl"]
 
 
 SPACED = ScriptSource(task="t", choices="spaced")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fute import batching, paths
+from fute.audit.batches import all_cells
 from fute.cluster.cost import heavy_jobs
 from fute.cluster.job_needs import JobNeeds
 from fute.config.lm_experiment import LmConfig, LmDatasets, check_shared
@@ -21,7 +22,7 @@ from fute.plan.dataset_batches import DatasetBatches
 from fute.specs.dataset_vectors import DatasetVectorSpec
 from fute.specs.embeddings import EmbeddingSpec
 from fute.specs.finetuning import FinetuneSpec, LabelSpec
-from fute.specs.source_scores import SourceScoreSettings
+from fute.specs.source_scores import ExtractSourceScores, SourceScoreSpec
 from fute.specs.transfer import TransferSpec
 
 ROOT = Path(__file__).parents[3]
@@ -83,6 +84,10 @@ def finish(workflow: Plan) -> None:
             keys.append(
                 (step.file(model, "*"), plan, {name: key for (of, name), key in step.keys.items() if of == model})
             )
+    own = workflow.lm.baselines
+    keys.append(
+        (paths.source_score_batch(MODEL, "*"), own.scored_in, {name: p.key for name, p in own.source_pairs.items()})
+    )
     for files, plan, key_of in keys:
         for batch, names in plan.new.items():
             data = paths.below(workflow.results, files.replace("*", batch))
@@ -463,18 +468,82 @@ def test_scores_of_labelled_rows_are_made_where_they_are_asked_for(plan):
     assert plain.fit_methods == () and plain.methods == ("datasize", "curvegrad", "textemb", "taskemb", "tupate")
     asked = plan(lm=lm(baselines={"methods": ["datasize", "logme", "gbc"], "labelled_rows": 100}))
     own = asked.lm.baselines
-    settings = SourceScoreSettings.model_validate(own.fit_settings())
-    assert settings.methods == ("logme", "gbc") and settings.rows == 100 and settings.max_tokens == 128
-    assert settings.targets == {
-        "rte": "classification", "stsb": "regression", "squad1": "span", "mqp": "classification"
-    }  # fmt: skip
-    assert own.source_locks() == {name: f"results/finetuned/{MODEL}/{name}.lock.json" for name in TRIO}
-    assert own.target_rows()["mqp"] == "results/data/mqp/train.jsonl.gz"
+    (batch,) = own.scored_in.new
+    spec = SourceScoreSpec.model_validate_json(own.score_spec(batch))
+    assert spec.methods == ("logme", "gbc") and spec.rows == 100 and spec.max_tokens == 128
+    assert spec.targets == {"rte": "classification", "stsb": "regression", "mqp": "classification"}, "spans: no score"
+    pairs = [("rte", "stsb"), ("rte", "mqp"), ("stsb", "rte"), ("stsb", "mqp")]
+    pairs += [("squad1", name) for name in ("rte", "stsb", "mqp")]
+    assert {(pair.source, pair.target) for pair in spec.pairs} == set(pairs) and len(spec.pairs) == 7
+    tuned = {f"finetuned:{name}": f"results/finetuned/{MODEL}/{name}.lock.json" for name in TRIO}
+    rows = {f"train:{name}": f"results/data/{name}/train.jsonl.gz" for name in ("rte", "stsb", "mqp")}
+    assert own.score_inputs(batch) == own.all_score_inputs() == tuned | rows
+    table = ExtractSourceScores.model_validate_json(own.extract_score_settings())
+    assert (table.sources, table.targets) == (("rte", "squad1", "stsb"), ("mqp", "rte", "squad1", "stsb"))
+    assert table.keys == {pair.cell: pair.key for pair in spec.pairs} and len(set(table.keys.values())) == 7
+    assert own.score_batches() == [f"results/baselines/sources/{MODEL}/batches/{batch}.jsonl.gz"]
+    assert set(all_cells(asked)) >= {
+        (f"results/baselines/sources/{MODEL}/batches/*.jsonl.gz", pair.cell, pair.key) for pair in spec.pairs
+    }
     needs = JobNeeds(asked)
-    # 100 rows of two texts of 64 tokens, of a passage as many as a text may have; by three sources
-    assert needs.score_sources().tokens == 3 * 4 * 100 * 128
+    # 100 rows of two texts of 64 tokens for every pair
+    assert needs.score_sources(batch).tokens == 7 * 100 * 128
     heavy = [rule for rule, _ in heavy_jobs(asked, needs)]
     assert heavy.count("score_sources") == 1 and "embed_dataset" not in heavy
+
+
+def test_a_file_of_its_own_asks_for_no_scores_of_labelled_rows(plan):
+    section = lm(baselines={"methods": ["logme"]})
+    for target in (f"results/labels/{MODEL}/rte/lm.jsonl.gz", f"results/transfer/{MODEL}/rte/stsb.json", "planted"):
+        assert plan(target, lm=section).lm.baselines.scored_in.new == {}
+    for target in ("results/baselines/source_scores.csv", "results/baselines/lm_baselines.csv"):
+        assert len(plan(target, lm=section).lm.baselines.scored_in.new) == 1
+
+
+def scored(workflow: Plan) -> set[str]:
+    """Pairs of new batches."""
+    return {pair for pairs in workflow.lm.baselines.scored_in.new.values() for pair in pairs}
+
+
+RTE, STSB, MQP = ({f"{name}>{target}" for name in TRIO if name != target} for target in ("rte", "stsb", "mqp"))
+"""Pairs of the targets that have scores."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "made_again"),
+    [
+        ({}, set()),
+        ({"datasets_per_process": None}, set()),
+        ({"transfer": {"model": MODEL, "seeds": [42, 43]}}, set()),
+        ({"datasets": {"cr": ["rte", "stsb"], "qa": ["squad1"], "domain": []}}, set()),
+        # to each target with classes or numbers, and from each source
+        ({"datasets": {"cr": ["rte", "stsb", "cola"], "qa": ["squad1"], "domain": ["mqp"]}},
+         {"cola>rte", "cola>stsb", "cola>mqp", "rte>cola", "stsb>cola", "squad1>cola"}),
+        ({"datasets": {"cr": ["rte", "stsb"], "qa": ["squad1"], "domain": ["mqp", "medqa"]}},
+         {"rte>medqa", "stsb>medqa", "squad1>medqa"}),
+        # the model of the dataset with spans is another; those of the others are the same
+        ({"finetune": {"qa": {"epochs": 2}}}, {"squad1>rte", "squad1>stsb", "squad1>mqp"}),
+        # numbers have LogME alone, which is there
+        ({"baselines": {"methods": ["logme", "gbc"]}}, RTE | MQP),
+        ({"baselines": {"methods": ["logme"], "labelled_rows": 100}}, RTE | STSB | MQP),
+    ],
+)  # fmt: skip
+def test_what_makes_scores_of_labelled_rows_again(plan, changes, made_again):
+    """A dataset more is scored in pairs with the others, in one process; finished pairs stay in their batches."""
+    baselines = {"baselines": {"methods": ["logme"]}}
+    before = plan(lm=lm(**baselines))
+    finish(before)
+    assert scored(before) == RTE | STSB | MQP
+    after = plan(lm=lm(**baselines | changes))
+    assert scored(after) == made_again and len(after.lm.baselines.scored_in.new) == bool(made_again)
+    assert len(after.lm.baselines.score_batches()) == 1 + bool(made_again) - (made_again == RTE | STSB | MQP)
+
+
+def test_scores_of_the_papers_pairs_are_one_process(plan):
+    """Of 22 sources for the targets with classes or numbers: 12 of the sources, and three of other domains."""
+    section = read_yaml(ROOT / "config/paper-lm.yaml")["lm"]
+    own = plan(lm=section | {"baselines": {"methods": ["logme"]}}).lm.baselines
+    assert len(own.source_pairs) == 12 * 21 + 3 * 22 and len(own.scored_in.new) == 1
 
 
 def test_the_costs_of_the_experiment_count_the_baselines_vectors(plan):

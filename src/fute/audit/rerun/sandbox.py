@@ -33,6 +33,7 @@ from fute.config.own_entries import with_folders
 DECLARED = "recorded"
 BATCH_RULES = (
     "label_batch", "embed_batch", "transfer_batch", "finetune_model", "label_language_model", "embed_dataset",
+    "score_sources",
 )  # fmt: skip
 SETTINGS = "rerun.json"
 
