@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -174,13 +174,17 @@ class LmConfig(Section):
             for target, boxes in ladder.boxes.items():
                 if target not in known:
                     raise ValueError(f"planted.ladders.{test}: {target!r} is none of this section's datasets")
-                if others := [box for box in boxes if box not in self.plugins and not self.is_finetuned(box)]:
-                    raise ValueError(f"planted.ladders.{test}: {others[0]!r} is neither a plug-in nor a model/dataset")
+                self._boxes_exist(f"planted.ladders.{test}", [*boxes, *ladder.nulls.get(target, ())])
         for test, retrieval in self.planted.retrievals.items():
             for name in retrieval.datasets:
                 if not self.is_finetuned(f"{retrieval.model}/{name}"):
                     raise ValueError(f"planted.retrievals.{test}: {retrieval.model}/{name} is no model/dataset")
+            self._boxes_exist(f"planted.retrievals.{test}", retrieval.nulls)
         return self
+
+    def _boxes_exist(self, place: str, boxes: Iterable[str]) -> None:
+        if others := [box for box in boxes if box not in self.plugins and not self.is_finetuned(box)]:
+            raise ValueError(f"{place}: {others[0]!r} is neither a plug-in nor a model/dataset")
 
     def is_finetuned(self, box: str) -> bool:
         """Whether `model/dataset` is a black box of this section: a model that is fine-tuned on a source."""

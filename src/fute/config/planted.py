@@ -12,6 +12,10 @@ from fute.config.sections import Id, Section
 SCORE = "score"
 BOX = "a plug-in's name, or `model/dataset` for a fine-tuned model"
 METHODS = "Methods that are tested. `null`: all of the run."
+NULLS = (
+    "boxes that say nothing of it, such as answers dealt at random. They are no candidates: one similarity more is "
+    "centred on the mean of their vectors, so there are two or more."
+)
 
 
 class LadderConfig(Section):
@@ -25,6 +29,7 @@ class LadderConfig(Section):
         "of one standing for the first of the others, and the test is of their mean. Two boxes have 2 orders and three "
         "have 6, too few for a test to pass.",
     )
+    nulls: dict[Id, tuple[str, ...]] = Field({}, description=f"Target -> {NULLS}")
     methods: tuple[MethodId, ...] | None = Field(None, description=METHODS)
 
     @model_validator(mode="after")
@@ -38,6 +43,13 @@ class LadderConfig(Section):
                 raise ValueError(f"{scored[0]!r} has no score on {target!r}: it is not fine-tuned on it; give a number")
             if set(qualities.values()) != {SCORE} and len(set(qualities.values())) == 1:
                 raise ValueError(f"all boxes for {target!r} have the same quality, so nothing can be ordered")
+        if self.nulls and self.nulls.keys() != self.boxes.keys():
+            raise ValueError(f"nulls are of {sorted(self.nulls)}, boxes of {sorted(self.boxes)}; give both the same")
+        for target, nulls in self.nulls.items():
+            if len(nulls) < 2:
+                raise ValueError(f"{target!r} has {len(nulls)} null; give two or more, or none")
+            if both := [box for box in nulls if box in self.boxes[target]]:
+                raise ValueError(f"{both[0]!r} is a box and a null of {target!r}; a null is none of the candidates")
         return self
 
 
@@ -46,7 +58,14 @@ class RetrievalConfig(Section):
 
     model: Id = Field(description="The model that is fine-tuned on each dataset: one of `lm.models`.")
     datasets: tuple[Id, ...] = Field(min_length=3, description="The datasets: some of `lm.datasets.cr` and `qa`.")
+    nulls: tuple[str, ...] = Field((), description=f"Of all datasets, {NULLS}")
     methods: tuple[MethodId, ...] | None = Field(None, description=METHODS)
+
+    @model_validator(mode="after")
+    def _nulls_suffice(self) -> RetrievalConfig:
+        if len(self.nulls) == 1:
+            raise ValueError("one null gives no centre; give two or more, or none")
+        return self
 
 
 class PlantedConfig(Section):

@@ -58,7 +58,7 @@ def planted(
             ladders = []
             for ladder in test.ladders:
                 boxes = [(model, task) for model, task, _ in ladder.boxes]
-                similar = _similarities(settings, method, boxes, [ladder.target], get)
+                similar = _similarities(settings, method, boxes, ladder.nulls, [ladder.target], get)
                 qualities = [measured[f"{m}/{task}"] if q is None else q for m, task, q in ladder.boxes]
                 ladders.append([front | row | {"quality": q} for row, q in zip(similar, qualities, strict=True)])
             rows += [row for ladder in ladders for row in ladder]
@@ -67,7 +67,7 @@ def planted(
         for method in test.methods:
             front = {"test": name, "method": method}
             boxes = [(test.model, dataset) for dataset in test.datasets]
-            similar = _similarities(settings, method, boxes, test.datasets, get)
+            similar = _similarities(settings, method, boxes, test.nulls, test.datasets, get)
             rows += [front | row | {"quality": float(row["source"] == row["target"])} for row in similar]
             found += _retrieval_rows(front, similar, settings)
         front = {"test": name, "method": HISTOGRAM}
@@ -86,19 +86,26 @@ def planted(
 
 
 def _similarities(
-    settings: PlantedSettings, method: str, boxes: Sequence[tuple[str, str]], targets: Sequence[str], get: Any
+    settings: PlantedSettings,
+    method: str,
+    boxes: Sequence[tuple[str, str]],
+    nulls: Sequence[tuple[str, str]],
+    targets: Sequence[str],
+    get: Any,
 ) -> Rows:
-    """One row per (target, black box), of the columns of `similarity_row`."""
+    """One row per (target, black box), of the columns of `similarity_row`. nulls: are no candidates."""
     base = settings.models[method], method
-    mtes = {box: get(paths.mte(*base, *box)) for box in boxes}
+    mtes = {box: get(paths.mte(*base, *box)) for box in dict.fromkeys([*boxes, *nulls])}
     dtes = {target: get(paths.dte(*base, target)) for target in targets}
     if method == LABELCOV:
         mtes, dtes = _placed(mtes, dtes)
-    centre = centre_of(mtes.values())
+    centres = {"candidates": centre_of([mtes[box] for box in boxes])}
+    if nulls:
+        centres["nulls"] = centre_of([mtes[null] for null in nulls])
     return [
-        {"target": target, "model": box[0], "source": box[1]} | similarity_row(mte, dte, candidates=centre)
+        {"target": target, "model": box[0], "source": box[1]} | similarity_row(mtes[box], dte, **centres)
         for target, dte in dtes.items()
-        for box, mte in mtes.items()
+        for box in boxes
     ]
 
 

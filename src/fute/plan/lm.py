@@ -180,16 +180,17 @@ class LmPlan:
         config, planted = self.run.config, self.settings.planted
         ladders = {}
         for name, test in planted.ladders.items():
-            boxes = {
-                target: [(*self._box(box), None if quality == SCORE else quality) for box, quality in of.items()]
+            made = [
+                {"target": target, "nulls": [self._box(box) for box in test.nulls.get(target, ())],
+                 "boxes": [(*self._box(box), None if quality == SCORE else quality) for box, quality in of.items()]}
                 for target, of in test.boxes.items()
-            }
-            made = [{"target": target, "boxes": of} for target, of in boxes.items()]
+            ]  # fmt: skip
             ladders[name] = {"methods": test.methods or config.methods, "ladders": made}
         retrievals = {
-            name: {"methods": test.methods or config.methods, "model": test.model, "datasets": test.datasets}
+            name: {"methods": test.methods or config.methods, "model": test.model, "datasets": test.datasets,
+                   "nulls": [self._box(box) for box in test.nulls]}
             for name, test in planted.retrievals.items()
-        }
+        }  # fmt: skip
         models = {method: config.model_of(method) for method in config.methods}
         return PlantedSettings.model_validate(
             {"models": models, "ladders": ladders, "retrievals": retrievals,

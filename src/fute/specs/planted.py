@@ -13,10 +13,14 @@ class _Spec(BaseModel):
 
 
 class Ladder(_Spec):
-    """boxes: (model, task, quality); None for the score of a model fine-tuned on the target."""
+    """boxes: (model, task, quality); None for the score of a model fine-tuned on the target.
+
+    nulls: (model, task) of boxes that say nothing of it.
+    """
 
     target: str
     boxes: tuple[tuple[str, str, float | None], ...]
+    nulls: tuple[tuple[str, str], ...] = ()
 
 
 class Ladders(_Spec):
@@ -25,11 +29,12 @@ class Ladders(_Spec):
 
 
 class Retrieval(_Spec):
-    """model: fine-tuned on each of the datasets, which are the targets too."""
+    """model: fine-tuned on each of the datasets, which are the targets too. nulls: as in `Ladder`."""
 
     methods: tuple[str, ...]
     model: str
     datasets: tuple[str, ...]
+    nulls: tuple[tuple[str, str], ...] = ()
 
 
 Test = TypeVar("Test", Ladders, Retrieval)
@@ -58,8 +63,10 @@ class PlantedSettings(_Spec):
         """(model, task) of the black boxes whose MTEs a method is tested with, some of them twice."""
         for ladders in self._of(method, self.ladders):
             yield from ((model, task) for ladder in ladders.ladders for model, task, _ in ladder.boxes)
+            yield from (null for ladder in ladders.ladders for null in ladder.nulls)
         for retrieval in self._of(method, self.retrievals):
             yield from ((retrieval.model, dataset) for dataset in retrieval.datasets)
+            yield from retrieval.nulls
 
     def scored(self) -> Iterator[tuple[str, str]]:
         """(model, dataset) of the boxes whose quality is their score, some of them twice."""

@@ -85,6 +85,35 @@ def test_the_order_that_was_made_is_found(given):
     assert cells[0] == ("flips", "TuPaTE by LoRA", "Spearman", "1.00", "0.13 to 1.00", "0.00", "0.008", "passes")
 
 
+def test_nulls_are_no_candidates_but_an_origin(given):
+    """All boxes share a direction that the target has not: it hides their order until it is taken away."""
+    shared = 3 * np.eye(20)[2]
+    places = {f"f{d}": np.cos(np.radians(d)) * np.eye(20)[0] + np.sin(np.radians(d)) * np.eye(20)[1] for d in RUNGS}
+    for name, vector in (places | {"null-a": 0.01 * np.eye(20)[3], "null-b": -0.01 * np.eye(20)[3]}).items():
+        path = Path(f"results/embeddings/s/tupate-lora/mte/{name}/own.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        vector = (vector + shared).astype(np.float32)
+        save(Embedding(vector, "tupate-lora", {"surrogate": "s"}, {"unknown_tokens": 0.0}, vector[None]), path)
+        given["files"] = [*dict.fromkeys([*given["files"], path])]
+    dte = Path("results/embeddings/s/tupate-lora/dte/a.safetensors")
+    vector = (np.eye(20)[0] + shared).astype(np.float32)
+    save(Embedding(vector, "tupate-lora", {"surrogate": "s"}, {"unknown_tokens": 0.0}, vector[None]), dte)
+    (ladder,) = SETTINGS.ladders["flips"].ladders
+    ladder = ladder.model_copy(update={"nulls": (("null-a", "own"), ("null-b", "own"))})
+    ladders = {"flips": Ladders(methods=("tupate-lora",), ladders=(ladder,))}
+    planted(
+        SETTINGS.model_copy(update={"ladders": ladders}),
+        **given, results=Path("planted.csv"), similarities=Path("similar.csv"),
+    )  # fmt: skip
+    similar = read_table(Path("similar.csv"))
+    rungs = similar[similar["test"] == "flips"]
+    assert rungs["model"].tolist() == [f"f{d}" for d in RUNGS], "a null is no candidate"
+    assert rungs["nulls_cosine"].tolist() == pytest.approx(np.cos(np.radians(RUNGS)), abs=1e-5)
+    assert similar.loc[similar["test"] == "own", "nulls_cosine"].isna().all(), "that test has no nulls"
+    found = read_table(Path("planted.csv")).set_index(["test", "target", "similarity"]).sort_index()
+    assert found.xs(("flips", "mean", "nulls_cosine"))["value"].tolist() == pytest.approx([1])
+
+
 def test_the_figure_has_a_panel_per_test_and_the_same_bytes_each_time(given):
     files = {"results": Path("planted.csv"), "similarities": Path("similar.csv")}
     planted(SETTINGS, **given, **files)

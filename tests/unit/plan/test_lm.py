@@ -68,8 +68,11 @@ def lm(**changes: Any) -> dict[str, Any]:
     return {"models": [MODEL], "datasets": datasets, "transfer": {"model": MODEL}} | changes
 
 
-def ladder(boxes: dict[str, dict[str, float]]) -> dict[str, Any]:
-    return lm(planted={"ladders": {"l": {"boxes": boxes}}})
+RUNGS = {"a": 1, "b": 2, "c": 3}
+
+
+def ladder(boxes: dict[str, dict[str, float]], **more: Any) -> dict[str, Any]:
+    return lm(planted={"ladders": {"l": {"boxes": boxes, **more}}})
 
 
 def finish(workflow: Plan) -> None:
@@ -263,6 +266,14 @@ def test_planted_tests_ask_for_the_vectors_that_they_compare(plan, tmp_path, tar
     assert cells == set() and vectors == wanted == set(workflow.lm.planted_files())
     assert workflow.lm.planted_labels() == {f"{MODEL}/{d}": f"results/labels/{MODEL}/{d}/lm.jsonl.gz" for d in TRIO}
     assert workflow.lm.planted_rows() == {name: f"results/data/{name}/train.jsonl.gz" for name in TRIO}
+
+
+def test_nulls_are_embedded_but_no_candidates(plan, tmp_path):
+    workflow = plan("planted", lm=planted(tmp_path, methods=["tupate"], nulls={"rte": ["unused", f"{MODEL}/squad1"]}))
+    wanted = {f"{VECTORS}/tupate/mte/{box}.safetensors" for box in ("unused/own", f"{MODEL}/squad1")}
+    assert wanted <= set(workflow.lm.planted_files())
+    (made,) = workflow.lm.planted.ladders["flips"].ladders
+    assert {box[0] for box in made.boxes}.isdisjoint({"unused"}) and ("unused", "own") in made.nulls
 
 
 def test_a_quality_that_is_a_score_asks_for_the_score_file(plan):
@@ -595,6 +606,17 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
         (ladder({"rte": {"a": 1, "b": 2, "c": 3}}), "planted.ladders.l: 'a' is neither a plug-in nor a model/dataset"),
         (ladder({"rte": {"a": 1, "b": 1, "c": 1}}), "all boxes for 'rte' have the same quality"),
         (ladder({"rte": {"a": 1, "b": 2, f"{MODEL}/stsb": "score"}}), f"'{MODEL}/stsb' has no score on 'rte'"),
+        (ladder({"rte": RUNGS}, nulls={"rte": ["n"]}), "'rte' has 1 null; give two or more, or none"),
+        (ladder({"rte": RUNGS}, nulls={"rte": ["n", "a"]}), "'a' is a box and a null of 'rte'"),
+        (ladder({"rte": RUNGS}, nulls={"stsb": ["n", "m"]}), "nulls are of ['stsb'], boxes of ['rte']"),
+        (
+            ladder({"rte": {f"{MODEL}/rte": 1, f"{MODEL}/stsb": 0}}, nulls={"rte": ["n", "m"]}),
+            "planted.ladders.l: 'n' is neither a plug-in nor a model/dataset",
+        ),
+        (
+            lm(planted={"retrievals": {"r": {"model": MODEL, "datasets": TRIO, "nulls": ["n"]}}}),
+            "one null gives no centre; give two or more, or none",
+        ),
         (ladder({"rte": {"a": 1}}), "'rte' has 1 box, so nothing can be ordered; give two or more"),
         (
             ladder({"rte": {"a": 1, "b": 2, "c": 3}, "stsb": {"a": 1, "b": 2, "c": 3, "d": 4}}),
