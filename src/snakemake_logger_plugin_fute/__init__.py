@@ -38,6 +38,8 @@ NOT_SHOWN = {LogEvent.SHELLCMD, LogEvent.JOB_STARTED, LogEvent.RESOURCES_INFO, L
 COMMAND_FAILED = re.compile(
     r"(?s)CalledProcessError\b.*(?:exit status (?P<status>\d+)|died with <Signals\.(?P<signal>\w+))"
 )
+GROUP = r"[0-9a-f]{8}-[0-9a-f-]{27}"
+"""Snakemake's id of a cluster job of several steps."""
 SIGNALS = {"130": "SIGINT", "137": "SIGKILL", "143": "SIGTERM"}
 """Exit statuses of a shell whose command was ended by a signal."""
 INTERRUPTED = "stopped by SIGINT"
@@ -246,9 +248,9 @@ class LogHandler(LogHandlerBase):
             self.ended_badly = True
         elif text.startswith("Elapsed time: "):
             self.show_end(record.created)
-        elif job := re.match(r"Trying to restart job (\d+)\.", text):
-            step = self.failed.pop(int(job[1]), None)
-            self.write("trying again:", step.words if step else f"job {job[1]}")
+        elif job := re.match(rf"Trying to restart job (?:(\d+)|{GROUP})\.", text):
+            step = self.failed.pop(int(job[1]), None) if job[1] else None
+            self.write("trying again:", step.words if step else f"job {job[1]}" if job[1] else "that job")
         elif text.startswith("Terminating processes on user request"):
             self.stopped = True
             self.write("Stopping the steps that run; this can take a while.")
@@ -258,6 +260,7 @@ class LogHandler(LogHandlerBase):
             job = re.match(r"Job (\d+)(?= has been submitted)", text)
             if job and int(job[1]) in self.steps:
                 text = f"sent: {self.steps[int(job[1])].words}{text.removeprefix(job[0])}"
+            text = re.sub(rf"^Job {GROUP}(?= has been submitted)", "sent: a job of several steps", text)
             self.write(self.colored(color, text) if color else text)
 
     def show_end(self, now: float) -> None:

@@ -201,7 +201,11 @@ def test_a_cluster_job_of_several_steps_fails_as_one(run):
     run.say("Error in group", LogEvent.GROUP_ERROR, logging.ERROR, aux_logs=[str(sent)], job_error_info=jobs)
     for job in range(7):
         run.job_error(job, indent=True)
-    _, failed, where, line = run.shown
+    run.say("Trying to restart job b81544a4-6c7c-523c-b54b-3f4d62d4a8d0.")
+    run.say("Job b81544a4-6c7c-523c-b54b-3f4d62d4a8d0 has been submitted with SLURM jobid 9 (log: slurm.log).")
+    _, failed, where, line, again, sent_again = run.shown
+    assert again == "trying again:  that job"
+    assert sent_again == "sent: a job of several steps has been submitted with SLURM jobid 9 (log: slurm.log)."
     assert failed == "FAILED: a job of 7 steps:  rows 0; rows 1; rows 2; rows 3; rows 4 and 2 more"
     assert where == f"    {sent}:" and line == "    | no room"
     run.end(failed=True)

@@ -2,8 +2,9 @@
 
 snakemake-executor-plugin-slurm (2.6.1) submits in threads whose exceptions nobody reads: the job then stays in
 Snakemake's list of running jobs for ever. It takes every refusal of sbatch for a failed attempt of the job, and for a
-group it drops the message. `guard` stands around its `run_job` and mends the three. It excludes a node that failed by
-the name that sacct gives, which is none if SLURM has taken the job back meanwhile.
+group it drops the message. `guard` stands around its `run_job` and mends the three. Its `run_jobs` announces no job, so
+that nobody could say which ones run and end. It excludes a node that failed by the name that sacct gives, which is none
+if SLURM has taken the job back meanwhile.
 """
 
 from __future__ import annotations
@@ -175,7 +176,14 @@ def guard(
     accounts: Accounts | None = None,
     max_minutes: int | None = None,
 ) -> None:
-    """Let a class of executors submit and cancel jobs through a `Sender`."""
-    sender = Sender(executor, partitions, accounts, max_minutes)
+    """Let a class of executors announce its jobs, and submit and cancel them through a `Sender`."""
+    sender, run_jobs = Sender(executor, partitions, accounts, max_minutes), executor.run_jobs
+
+    def announced(self: Executor, jobs: list[Any]) -> None:
+        for job in jobs:
+            self.run_job_pre(job)
+        run_jobs(self, jobs)
+
+    executor.run_jobs = announced
     executor.run_job = lambda self, job: sender.send(self, job)
     executor.cancel_jobs = lambda self, active: sender.stop(self, active)

@@ -40,6 +40,9 @@ class Job:
     def is_group(self):
         return bool(self.jobs)
 
+    def log_info(self):
+        """Snakemake's own tells the terminal of the job."""
+
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
@@ -127,6 +130,15 @@ def test_an_error_of_any_kind_is_reported_with_its_kind(site, executor):
     executor.format_job_exec = lambda job: {}["missing"]
     submit(executor, Job())
     assert [why for _, why in executor.failed] == ["it cannot be submitted: KeyError: 'missing'\n"]
+
+
+@pytest.mark.parametrize("members", [(), (Job(), Job())], ids=["job", "group"])
+def test_every_job_is_announced_before_it_is_sent(site, executor, members):
+    """The plugin alone announces none: the terminal names no step that ends."""
+    folder, job, sent_before = site("41"), Job(*members), []
+    job.log_info = lambda: sent_before.append(lines(folder))
+    submit(executor, job)
+    assert sent_before == [[]] and executor.sent
 
 
 def test_without_the_guard_the_exception_is_lost(site, executor):
