@@ -182,6 +182,19 @@ class LmConfig(Section):
             self._boxes_exist(f"planted.retrievals.{test}", retrieval.nulls)
         return self
 
+    @model_validator(mode="after")
+    def _loss_curves_have_gradients(self) -> LmConfig:
+        recipes = self.finetune.of(self.transfer.model)
+        for group, recipe in (("cr", recipes.cr), ("qa", recipes.qa)):
+            least = recipe.steps or recipe.min_steps
+            if "curvegrad" in self.baselines.methods and getattr(self.datasets, group) and least < 3:
+                what = "steps" if recipe.steps else "min_steps"
+                raise ValueError(
+                    f"baselines.methods: curvegrad needs loss curves of three steps or more, and {what} of the recipe "
+                    f"finetune.{group} of {self.transfer.model} is {least}; raise it, or leave curvegrad out"
+                )
+        return self
+
     def _boxes_exist(self, place: str, boxes: Iterable[str]) -> None:
         if others := [box for box in boxes if box not in self.plugins and not self.is_finetuned(box)]:
             raise ValueError(f"{place}: {others[0]!r} is neither a plug-in nor a model/dataset")

@@ -627,6 +627,8 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
             f"planted.retrievals.r: {MODEL}/mqp is no model/dataset",
         ),
         (lm(baselines={"methods": ["textemb", "textemb"]}), "['textemb', 'textemb'] repeat one"),
+        (lm(finetune={"cr": {"steps": 2}}), f"steps of the recipe finetune.cr of {MODEL} is 2; raise it, or leave"),
+        (lm(finetune={"qa": {"min_steps": 1}}), f"min_steps of the recipe finetune.qa of {MODEL} is 1; raise it"),
         (lm(baselines={"methods": ["text"]}), "my.yaml: lm.baselines.methods"),
         (lm(baselines={"tupate": {"cr": {"epoch": 3}}}), "my.yaml: lm.baselines.tupate.cr.epoch: unknown key"),
         (None, "there is no experiment to run"),
