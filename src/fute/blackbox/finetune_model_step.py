@@ -18,7 +18,7 @@ from fute.surrogate.checkpoint import Preempted, heed_sigterm
 
 
 def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
-    """Do all fine-tunings of a batch; a killed run continues where it stopped.
+    """Do all fine-tunings of a batch; a killed run continues where it stopped, also as part of another batch.
 
     files: `train:{dataset}` and `test:{dataset}` -> path.
     output: lock of the batch; next to it `.keys`, sidecars, and the folder of each fine-tuning: the weights in `model`
@@ -30,7 +30,8 @@ def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mappin
         for item in spec.items
     }
     batch = FolderBatch(output, made_from)
-    missing = set(batch.missing([_unit(item) for item in spec.items]))
+    batch.adopt([_unit(item) for item in spec.items])
+    missing = {_unit(item) for item in spec.items if not _is_whole(batch, item)}
     finished = len(spec.items) - len(missing)
     print(f"{spec.model}: {len(spec.items)} fine-tunings, {finished} already finished", flush=True)
     bench = Bench(model)
@@ -65,6 +66,20 @@ def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mappin
 
 def _unit(item: FinetuneItem) -> str:
     return f"{item.key}/{RUN}"
+
+
+def _is_whole(batch: FolderBatch, item: FinetuneItem) -> bool:
+    """Whether a fine-tuning is finished. One whose files are not those that it lists is thrown away."""
+    if batch.missing([_unit(item)]):
+        return False
+    listed = json.loads(batch.path(_unit(item)).read_text(encoding="utf8"))["files"]
+    folder = batch.path(f"{item.key}/{MODEL}")
+    files = {name: folder / name for name in listed}
+    if all(path.is_file() and sha256_file(path) == listed[name]["sha256"] for name, path in files.items()):
+        return True
+    print(f"{folder}: is not what {RUN} beside it lists, so the model is made again", flush=True)
+    shutil.rmtree(batch.path(item.key), ignore_errors=True)
+    return False
 
 
 def _save_whole(box: BlackBox, folder: Path) -> dict[str, dict[str, str | int]]:

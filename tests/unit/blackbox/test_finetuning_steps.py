@@ -410,6 +410,52 @@ def test_a_preempted_fine_tuning_ends_in_the_same_bytes(project, monkeypatch):
     assert bytes_under(batch.parent) == expected
 
 
+def test_another_batch_takes_the_models_of_a_killed_one(project, monkeypatch):
+    """The finished model is not trained again, the other goes on; the killed batch can still be finished, too."""
+    expected = bytes_under(take_out("where", fit_batch(["mood", "where"])))
+    whole = bytes_under(Path("results/finetuned/m/batches/0a"))
+    shutil.rmtree("results/finetuned")
+    seen = []
+
+    class Progress(bench.TrainingProgress):
+        def __call__(self, done, total, loss):
+            seen.append(done)
+            if len(seen) == 19:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(bench, "TrainingProgress", Progress)
+    with pytest.raises(Preempted, match="after step 7 of 12"):
+        fit_batch(["mood", "where"])
+    other = fit_batch(["mood", "where", "similar"], batch="0b")
+    assert seen[19:] == [8, 9, 10, 11, 12, *range(1, 13)]
+    assert bytes_under(take_out("where", other)) == expected
+    made = bytes_under(other.parent / "0b")
+    assert {name: made[name] for name in whole} == whole
+    (weights,) = other.parent.glob("0a/*/key-mood-42/model/model.safetensors")
+    assert weights.samefile(next(other.parent.glob("0b/*/key-mood-42/model/model.safetensors")))
+    fit_batch(["mood", "where"])
+    assert len(seen) == 36 + 5, "of the model that was under way"
+    assert bytes_under(other.parent / "0a") == whole
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "unlisted"])
+def test_a_model_that_is_not_whole_is_not_taken_over(project, damage):
+    expected = bytes_under(fit_batch(["mood"]).parent / "0a")
+    for path in Path("results/finetuned/m/batches").glob("0a.*"):
+        path.unlink()
+    (weights,) = Path("results/finetuned").rglob("model.safetensors")
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1])
+    elif damage == "gone":
+        weights.unlink()
+    else:
+        (weights.parents[1] / "run.json").unlink()
+        weights.write_bytes(b"")
+    for batch in ("0b", "0a"):
+        fit_batch(["mood"], batch=batch)
+        assert bytes_under(Path(f"results/finetuned/m/batches/{batch}")) == expected
+
+
 def test_a_model_of_a_batch_is_the_one_that_is_made_alone(project):
     together = {name: take_out(name, fit_batch(["mood", "where"])) for name in ("mood", "where")}
     made = {name: bytes_under(folder) for name, folder in together.items()}
@@ -528,8 +574,10 @@ def test_models_that_label_u_together_say_what_each_says_alone(corpus, monkeypat
             with pytest.raises(Preempted, match=f"labels up to {stopped[-1]} are kept"):
                 label(["mood", "where"], corpus)
             assert loaded == stopped
+        other = label(["where"], corpus, "0b")
         batch = label(["mood", "where"], corpus)
-        assert loaded == ["mood", "where"], "all were kept"
+        assert loaded == ["mood", "where"], "all were kept, and another batch takes them"
+    assert labels_of("where", other, corpus).read_bytes() == alone["where"]
     assert {d: labels_of(d, batch, corpus).read_bytes() for d in alone} == alone
 
 
@@ -579,8 +627,11 @@ def test_a_batch_gives_what_single_runs_give_and_goes_on_after_a_kill(project, m
         with pytest.raises(Preempted, match="after step 8 of 12"):
             run_batch("again", transfer_spec(PAIRS))
         assert not Path("results/transfer/m/batches/again.jsonl.gz").exists()
+        # first as part of another batch, which takes both
+        other = run_batch("other", transfer_spec(sorted(PAIRS)[:2]))
+        assert seen[20:] == [9, 10, 11, 12] and read_jsonl(other) == [lines[key] for key in sorted(lines)[:2]]
         again = run_batch("again", transfer_spec(PAIRS))
-    assert seen[20:] == [9, 10, 11, 12, *range(1, 13), *range(1, 13)]
+    assert seen[24:] == [9, 10, 11, 12, *range(1, 13), *range(1, 13)]
     assert again.read_bytes() == whole.read_bytes()
     assert set(finished_batches(whole.parent, transfer.SUFFIX)) == set(lines)
 
