@@ -156,7 +156,7 @@ class UnitStore:
         return [unit for unit in units if not self.path(unit).is_file()]
 
     def adopt(self, units: Sequence[str]) -> None:
-        """Copy missing units from other batches' stores beside this one, whose units are made from the same files.
+        """Take missing units from other batches' stores beside this one, whose units are made from the same files.
 
         For units named by all that they are made from, so that equal names mean equal content.
         """
@@ -164,7 +164,7 @@ class UnitStore:
         others = [path for path in sorted(beside.glob(f"*.partial/{self.folder.name}")) if path != self.folder]
         for unit in self.missing(units) if others else ():
             if (source := next((path / unit for path in others if (path / unit).is_file()), None)) is not None:
-                self.put(unit, lambda path, source=source: shutil.copyfile(source, path))
+                _link(source, self.path(unit))
 
     def path(self, unit: str) -> Path:
         return self.folder / unit
