@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -72,11 +73,12 @@ def _is_whole(batch: FolderBatch, item: FinetuneItem) -> bool:
     """Whether a fine-tuning is finished. One whose files are not those that it lists is thrown away."""
     if batch.missing([_unit(item)]):
         return False
-    listed = json.loads(batch.path(_unit(item)).read_text(encoding="utf8"))["files"]
     folder = batch.path(f"{item.key}/{MODEL}")
-    files = {name: folder / name for name in listed}
-    if all(path.is_file() and sha256_file(path) == listed[name]["sha256"] for name, path in files.items()):
-        return True
+    # a file is gone, or another process of this step has just removed it for what it found
+    with contextlib.suppress(FileNotFoundError):
+        listed = json.loads(batch.path(_unit(item)).read_text(encoding="utf8"))["files"]
+        if all(sha256_file(folder / name) == facts["sha256"] for name, facts in listed.items()):
+            return True
     print(f"{folder}: is not what {RUN} beside it lists, so the model is made again", flush=True)
     shutil.rmtree(batch.path(item.key), ignore_errors=True)
     return False
