@@ -137,9 +137,9 @@ if LM:
             f" {LOGGED}"
 
     rule extract_finetuned:
-        """Take a fine-tuned model out of its batch: its folder, loss curve, and scores without transfer."""
+        """Take a fine-tuned model out of its batch: its folder, loss curve, and scores of all seeds without transfer."""
         input:
-            batch=lambda wc: LM.finetune.made_in.batch_file(wc.model, wc.dataset),
+            batches=lambda wc: LM.finetune.batch_files(wc.model, wc.dataset),
             lock="results/models/{model}.lock.json",
             train="results/data/{dataset}/train.jsonl.gz",
             test="results/data/{dataset}/test.jsonl.gz",
@@ -160,15 +160,14 @@ if LM:
             mem_mb=2000,
             runtime=10,
         params:
-            key=lambda wc: LM.finetune.made_in.keys[wc.model, wc.dataset],
-            folder=lambda wc: paths.finetuned_folder(wc.model, wc.dataset),
-            code=code("extract_files"),
+            settings=lambda wc: LM.finetune.extract_settings(wc.model, wc.dataset),
+            code=code("extract_finetuned"),
         message:
             "{wildcards.model} fine-tuned on {wildcards.dataset}"
         shell:
-            f"{LIGHT} python -m fute extract_files --key {{params.key}} --batch {{input.batch}}"
-            " --files model={input.lock} train={input.train} test={input.test} --folder {params.folder}"
-            " --outputs lock.json={output.lock} curve.json={output.curve} score.json={output.score} &> {log}"
+            f"{LIGHT} python -m fute extract_finetuned --settings {{params.settings:file}} --batches {{input.batches}}"
+            " --files model={input.lock} train={input.train} test={input.test}"
+            " --lock {output.lock} --curve {output.curve} --score {output.score} &> {log}"
 
     rule label_language_model:
         """Label U with fine-tuned language models; continue after a kill, model by model."""

@@ -14,6 +14,7 @@ and says which batch to delete.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from fute.artifacts import StaleFile, Step, atomic, content_key, sha256_file, si
 
 KEYS = ".keys"
 LOCK = ".lock.json"
+PARTIAL = ".partial"
+SUFFIXES = (LOCK, ".jsonl.gz", ".zip")
+"""Endings of batches' data."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +149,14 @@ class UnitStore:
 
     def __init__(self, batch: Path, suffix: str, made_from: Iterable[str] = ()) -> None:
         hashes = sorted(made_from)
-        folder = batch.with_name(batch.name.removesuffix(suffix) + ".partial")
+        folder = batch.with_name(batch.name.removesuffix(suffix) + PARTIAL)
         self.folder = folder / content_key(hashes)[:16] if hashes else folder
 
     def missing(self, units: Sequence[str]) -> list[str]:
         return [unit for unit in units if not self.path(unit).is_file()]
 
     def adopt(self, units: Sequence[str]) -> None:
-        """Copy missing units from other batches' stores beside this one, whose units are made from the same files.
+        """Take missing units from other batches' stores beside this one, whose units are made from the same files.
 
         For units named by all that they are made from, so that equal names mean equal content.
         """
@@ -160,7 +164,7 @@ class UnitStore:
         others = [path for path in sorted(beside.glob(f"*.partial/{self.folder.name}")) if path != self.folder]
         for unit in self.missing(units) if others else ():
             if (source := next((path / unit for path in others if (path / unit).is_file()), None)) is not None:
-                self.put(unit, lambda path, source=source: shutil.copyfile(source, path))
+                _link(source, self.path(unit))
 
     def path(self, unit: str) -> Path:
         return self.folder / unit
@@ -170,8 +174,55 @@ class UnitStore:
             writer(temporary)
 
 
-class FolderBatch(UnitStore):
-    """A batch whose cells are files, in `{batch}/{hash of what they are made from}/{key}/` beside its data.
+class CellStore(UnitStore):
+    """Finished units of cells that are made from different files, in `{hash of its files}/{key}/{file}`.
+
+    made_from: key -> kind -> hash of a file that the cell is made from. Beside its units, a cell's folder has what a
+    killed process goes on from. A unit is called `{key}/{file}`.
+    """
+
+    def __init__(self, batch: Path, suffix: str, made_from: Mapping[str, Mapping[str, str]]) -> None:
+        super().__init__(batch, suffix)
+        self.made_from = made_from
+
+    def path(self, unit: str) -> Path:
+        """File of a unit; folder of a cell, given its key."""
+        hashes = self.made_from[unit.partition("/")[0]].values()
+        return self.folder / content_key(sorted(set(hashes)))[:16] / unit
+
+    def adopt(self, units: Sequence[str]) -> None:
+        """Take what other unfinished batches beside this one have of the cells with missing units.
+
+        A key names all that a cell is made with, and the folder what it is made from, so that equal paths mean equal
+        content. Files are linked, since they are replaced and never written to. Those in subfolders come first: what
+        belongs to a unit is there before the unit.
+        """
+        beside = self.folder.parent
+        others = [path for path in sorted(beside.iterdir()) if path != self.folder] if beside.is_dir() else []
+        others = [path for path in others if path.is_dir() and not _is_finished(path)]
+        for cell in {self.path(unit.partition("/")[0]): None for unit in self.missing(units)}:
+            for other in others:
+                theirs = other / cell.relative_to(self.folder)
+                names = [path.relative_to(theirs) for path in sorted(theirs.rglob("*")) if path.is_file()]
+                whole = [name for name in names if not any(part.endswith(".tmp") for part in name.parts)]
+                for name in sorted(whole, key=lambda name: -len(name.parts)):
+                    _link(theirs / name, cell / name)
+
+
+def _link(source: Path, new: Path) -> None:
+    """Link a file, or copy it on a file system without links; nothing if `new` exists, or `source` no longer does."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, new)
+    except (FileExistsError, FileNotFoundError):
+        return
+    except OSError:
+        with atomic(new) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+class FolderBatch(CellStore):
+    """A batch whose cells are files, in `{batch}/{hash of what the cell is made from}/{key}/` beside its data.
 
     Its data `{batch}.lock.json` lists every file with its hash, as the lock of a model does. The units are the files
     themselves: nothing is packed at the end, and whoever takes a large file out of the batch links to it, so that
@@ -180,25 +231,31 @@ class FolderBatch(UnitStore):
 
     def __init__(self, output: Path, files: Mapping[str, Mapping[str, Path]]) -> None:
         """files: key -> kind -> file that the cell is made from."""
-        hashes = {path: sha256_file(path) for of_cell in files.values() for path in of_cell.values()}
-        self.output = output
-        self.made_from = {key: {kind: hashes[path] for kind, path in of.items()} for key, of in files.items()}
-        super().__init__(output, LOCK, set(hashes.values()))
-        self.folder = output.with_name(output.name.removesuffix(LOCK)) / self.folder.name
+        super().__init__(output, LOCK, hashes_of(files))
+        self.output, self.folder = output, output.with_name(output.name.removesuffix(LOCK))
 
     def write(self, step: Step, model: str, cells: Mapping[str, str]) -> None:
         """Write the lock and `.keys` with a step. model: whose cells they are. cells: cell -> key."""
-        batch = self.folder.parent
-        for path in [*batch.iterdir(), *self.folder.rglob(".*")]:
-            if path != self.folder:  # files made from other inputs, and what a killed process left of a file
+        kept = {self.path(key) for key in self.made_from}
+        for path in [*self.folder.glob("*/*"), *self.folder.rglob(".*")]:
+            if path not in kept:  # files made from other inputs, and what a killed process left of a file
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        paths = sorted(path for path in batch.rglob("*") if path.is_file())
+        for folder in self.folder.iterdir():
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
         files = {
-            path.relative_to(batch).as_posix(): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+            path.relative_to(self.folder).as_posix(): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
             for path in paths
         }
         step.json(self.output, {"model": model, "from": self.made_from, "files": files})
-        step.bytes(self.output.with_name(batch.name + KEYS), keys_text(cells).encode())
+        step.bytes(self.output.with_name(self.folder.name + KEYS), keys_text(cells).encode())
+
+
+def hashes_of(files: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, str]]:
+    """Key -> kind -> hash of the files that cells are made from; each file is read once."""
+    hashes = {path: sha256_file(path) for of_cell in files.values() for path in of_cell.values()}
+    return {key: {kind: hashes[path] for kind, path in of_cell.items()} for key, of_cell in files.items()}
 
 
 def check_sources(
@@ -219,20 +276,31 @@ def check_sources(
             )
 
 
-def partial_folders(root: Path) -> Iterator[Path]:
-    """Yield the unit stores under `root` whose batch is finished, so that nothing needs them any more."""
-    for folder in sorted(root.glob("**/batches/*.partial")):
-        if folder.with_name(folder.name.removesuffix(".partial") + KEYS).is_file():
-            yield folder
+def _is_finished(store: Path) -> bool:
+    """Whether the batch of a unit store, or of a folder of files, is finished."""
+    keys = store.with_name(store.name.removesuffix(PARTIAL) + KEYS)
+    return keys.is_file() and sidecar_path(keys).is_file()
+
+
+def unneeded_stores(root: Path) -> Iterator[Path]:
+    """Yield the unit stores under `root` that nothing needs: of finished batches, or all of whose cells have one."""
+    for batches in sorted(root.glob("**/batches")):
+        finished = {key for suffix in SUFFIXES for key in finished_batches(batches, suffix)}
+        for store in sorted(path for path in batches.iterdir() if path.is_dir()):
+            if _is_finished(store):
+                if store.name.endswith(PARTIAL):
+                    yield store
+            elif (cells := {path.name for path in store.glob("*/*")}) and cells <= finished:
+                yield store
 
 
 def tidy(root: Path) -> int:
-    """Remove the unit stores of finished batches; return their number.
+    """Remove the unit stores that nothing needs; return their number.
 
     This happens after the workflow has ended without error, not in the step: Snakemake runs a step again that was
     killed between its last rename and its exit, and that step needs its units.
     """
-    folders = list(partial_folders(root))
+    folders = list(unneeded_stores(root))
     for folder in folders:
         shutil.rmtree(folder)
     return len(folders)

@@ -52,13 +52,8 @@ def row_counts(dataset: str) -> str:
 # --- black boxes ----------------------------------------------------------------------------------------
 
 
-def finetuned_folder(model: str, dataset: str) -> str:
-    """Folder with a language model fine-tuned on a dataset."""
-    return f"results/finetuned/{model}/{dataset}"
-
-
 def finetuned(model: str, dataset: str, ending: str = "lock") -> str:
-    """File next to a fine-tuned model's folder. ending: `lock`, `score` (without transfer) or `curve`."""
+    """File next to the folder of a fine-tuned model. ending: `lock`, `score` (without transfer) or `curve`."""
     return f"results/finetuned/{model}/{dataset}.{ending}.json"
 
 

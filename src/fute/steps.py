@@ -28,6 +28,7 @@ STEPS = {
     "extract_labels": "llm",
     "self_select": "llm",
     "finetune_model": "blackbox",
+    "extract_finetuned": "blackbox",
     "label_language_model": "blackbox",
     "extract_files": "blackbox",
     "label_plugin": "blackbox",

@@ -3,10 +3,22 @@
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fute.batching import Plan, UnitStore, batch_name, finished_batches, keys_text, names_regex, plan, tidy
+from fute.batching import (
+    CellStore,
+    FolderBatch,
+    Plan,
+    UnitStore,
+    batch_name,
+    finished_batches,
+    keys_text,
+    names_regex,
+    plan,
+    tidy,
+)
 
 cells = st.dictionaries(st.text("abc", min_size=1, max_size=4), st.sampled_from("0123456789"), max_size=12)
 
@@ -105,12 +117,20 @@ def test_units_made_from_other_files_are_not_seen(tmp_path):
     assert UnitStore(batch, ".jsonl.gz", ["other labels", "weights"]).missing(["u1"]) == ["u1"]
 
 
+def _finished_beside(data: Path, *keys: str) -> None:
+    """Leave a finished batch with these keys."""
+    data.write_bytes(b"data")
+    index = data.with_name(f"{data.name.split('.')[0]}.keys")
+    index.write_text(keys_text({f"cell-{key}": key for key in keys}))
+    index.with_name(f"{index.name}.prov.json").write_text("{}")
+
+
 def test_tidy_removes_units_of_finished_batches_only(tmp_path):
     for name in ("done", "open"):
         UnitStore(tmp_path / "batches" / f"{name}.zip", ".zip").put("u", lambda path: path.write_text("x"))
-    (tmp_path / "batches" / "done.keys").write_text("k\tc\n")
+    _finished_beside(tmp_path / "batches/done.zip", "k")
     assert tidy(tmp_path) == 1
-    assert sorted(p.name for p in (tmp_path / "batches").iterdir()) == ["done.keys", "open.partial"]
+    assert sorted(p.name for p in (tmp_path / "batches").glob("*.partial")) == ["open.partial"]
 
 
 def test_a_store_takes_units_of_other_batches_made_from_the_same_files(tmp_path):
@@ -119,3 +139,59 @@ def test_a_store_takes_units_of_other_batches_made_from_the_same_files(tmp_path)
     UnitStore(tmp_path / "c.zip", ".zip", ["another lock"]).put("y", lambda path: path.write_text("2"))
     other.adopt(["x", "y"])
     assert other.missing(["x", "y"]) == ["y"] and other.path("x").read_text() == "1"
+
+
+def _cells(tmp_path: Path, name: str, **made_from: str) -> CellStore:
+    return CellStore(tmp_path / f"batches/{name}.zip", ".zip", {key: {"rows": h} for key, h in made_from.items()})
+
+
+def test_a_batch_takes_cells_of_unfinished_batches_made_from_the_same_files(tmp_path):
+    """Units, what belongs to them, and the state of a training; not what a killed process left of a file."""
+    first, finished = _cells(tmp_path, "a", x="1", y="2", z="3"), _cells(tmp_path, "c", v="6")
+    for unit in ("x/model/w", "x/run", "y/.training", "y/run", "z/.run.1.tmp", "z/.model.tmp/w"):
+        first.put(unit, lambda path, unit=unit: path.write_text(unit))
+    finished.put("v/run", lambda path: path.write_text("v"))
+    _finished_beside(tmp_path / "batches/c.zip", "v")
+    other = _cells(tmp_path, "b", x="1", y="another", z="3", v="6")
+    units = [f"{key}/run" for key in other.made_from]
+    other.adopt(units)
+    assert other.missing(units) == ["y/run", "z/run", "v/run"]
+    taken = {path.relative_to(other.folder).as_posix() for path in other.folder.rglob("*") if path.is_file()}
+    assert {name.split("/", 1)[1] for name in taken} == {"x/model/w", "x/run"}
+    assert other.path("x/model/w").samefile(first.path("x/model/w")), "a link and no copy"
+    again = _cells(tmp_path, "d", y="2")
+    again.put("y/.training", lambda path: path.write_text("own"))
+    again.adopt(["y/run"])
+    assert again.path("y/run").read_text() == "y/run" and again.path("y/.training").read_text() == "own"
+
+
+def test_files_without_which_a_unit_is_not_whole_are_taken_before_it(tmp_path, monkeypatch):
+    first, other = (_cells(tmp_path, name, x="1") for name in "ab")
+    for unit in ("x/a-run", "x/model/w"):
+        first.put(unit, lambda path: path.write_text("1"))
+
+    def killed(source: Path, new: Path) -> None:
+        raise KeyboardInterrupt(source.name)
+
+    monkeypatch.setattr("fute.batching.os.link", killed)
+    with pytest.raises(KeyboardInterrupt, match="w"):
+        other.adopt(["x/a-run"])
+    monkeypatch.setattr("fute.batching.os.link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    other.adopt(["x/a-run"])
+    assert other.missing(["x/a-run", "x/model/w"]) == [], "copied"
+
+
+def test_tidy_removes_units_whose_every_cell_is_in_a_finished_batch(tmp_path):
+    """As where a batch was broken off, and its cells were made in others."""
+    for name, cells in {"both": "xy", "one": "xz"}.items():
+        for key in cells:
+            _cells(tmp_path, name, **{key: "1"}).put(f"{key}/run", lambda path: path.write_text(""))
+    rows = tmp_path / "rows"
+    rows.write_text("")
+    folder = FolderBatch(tmp_path / "batches/0a.lock.json", {"y": {"rows": rows}})
+    folder.put("y/labels", lambda path: path.write_text(""))
+    _finished_beside(tmp_path / "batches/1b.zip", "x")
+    assert tidy(tmp_path) == 0
+    _finished_beside(tmp_path / "batches/2c.lock.json", "y")
+    assert tidy(tmp_path) == 2
+    assert [path.name for path in (tmp_path / "batches").iterdir() if path.is_dir()] == ["one.partial"]

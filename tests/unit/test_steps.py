@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 PRINTED = ROOT / "resources/paper"
 DATASETS_JSON = {name: dataset.model_dump() for name, dataset in DATASETS.items()}
 LIGHT = (
-    "extract_labels", "self_select", "extract_transfer", "extract_embedding", "baseline_scores", "lm_baselines",
-    "extract_source_scores",
+    "extract_labels", "self_select", "extract_finetuned", "extract_files", "extract_transfer", "extract_embedding",
+    "baseline_scores", "lm_baselines", "extract_source_scores",
     "similarities", "lm_similarities", "selection", "geometry", "transfer_matrix", "lm_evaluation", "lm_geometry",
     "planted", "planted_figure",
     "table3", "transfer_table", "figure", "efficiency", "report", "sample_unsup", "normalise_test", "normalise_train",

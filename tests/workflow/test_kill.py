@@ -1,4 +1,4 @@
-"""Kill -9 at random moments: nothing false is left behind, and nothing finished is computed twice.
+"""Kill -9 at random moments: nothing false is left behind, and nothing finished is computed twice, by no other batch.
 
 What is killed are forks (`support.fork_server`); the last process is one that starts as a user's does, and ends in the
 bytes of the run that forks made.
@@ -53,9 +53,7 @@ def embed_command(checkout: Checkout, workflow: Plan) -> tuple[list[str], Path]:
 
 def units(output: Path) -> dict[str, tuple[int, str]]:
     """Finished units of a batch under way: name -> time of writing and hash."""
-    folder = next(iter(output.parent.glob("*.partial")), None)
-    if folder is None:
-        return {}
+    folder = output.with_name(f"{output.name.split('.')[0]}.partial")
     return {
         path.name: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
         for path in sorted(folder.rglob("*"))
@@ -92,6 +90,13 @@ def kill_and_finish(checkout: Checkout, command: list[str], output: Path, expect
             break
         assert not output.exists() or output.read_bytes() == expected, "a partial batch was published"
     assert under_way, "no kill came between two units"
+    other = output.with_name("0" * 16 + output.name[16:])
+    done = subprocess.run(
+        [*line[:-1], str(other)], cwd=checkout.folder, env=checkout.environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(units(other)[name] == unit for name, unit in seen.items()), "another batch made a finished unit again"
+    assert other.read_bytes() == expected
     checkout.variables = first_in_path(Path(sys.executable).parent)
     done = subprocess.run(line, cwd=checkout.folder, env=checkout.environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

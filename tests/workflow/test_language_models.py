@@ -156,6 +156,15 @@ def test_another_dataset_adds_its_own_jobs_and_reruns_none(run):
     run.edit(CONFIG, "mini-topics, mini-similarity], qa", "mini-topics], qa")
 
 
+def test_a_seed_more_fine_tunes_and_transfers_and_labels_nothing(run):
+    run.edit(CONFIG, "seeds: [42]", "seeds: [42, 43]")
+    planned = run.planned()
+    assert planned["finetune_model"] == planned["transfer_batch"] == 1 and planned["extract_transfer"] == PAIRS
+    assert not {"label_language_model", "embed_dataset", "embed_batch", "dte"} & set(planned)
+    run.edit(CONFIG, "seeds: [42, 43]", "seeds: [42]")
+    assert run.planned() == {}
+
+
 def test_every_step_with_broken_inputs_says_so_on_one_line(run, tmp_path):
     damaged = copied(run, tmp_path / "project")
     calls = {call.rule: call for call in step_calls(damaged)}

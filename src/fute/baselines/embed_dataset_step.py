@@ -135,6 +135,7 @@ def embed_dataset(
         for item in spec.items
     }
     batch = FolderBatch(output, made_from)
+    batch.adopt([_unit(item, method) for item in spec.items for method in spec.methods])
     pretrained: Model | None = None
     with heed_sigterm() as asked_to_stop:
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fute.artifacts import Step, gzip_bytes, jsonl_bytes, sha256_file
+from fute.artifacts import Step, gzip_bytes, jsonl_bytes
 from fute.baselines.transferability import gbc, h_score, logme, n_leep, transrate
-from fute.batching import UnitStore, keys_text
+from fute.batching import CellStore, hashes_of, keys_text
 from fute.blackbox.folders import folder_of
 from fute.config.lm_baselines import LmBaseline
 from fute.data.rows import Row, read_rows
@@ -33,8 +33,12 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
     text where it is not finite), and under `from` the hashes of its files. `.keys` and sidecars are written next to it.
     A text's features are the mean of the model's last states over its tokens, at unit length (`SentenceEncoder`).
     """
-    hashes = {name: sha256_file(path) for name, path in files.items()}
-    store = UnitStore(output, SUFFIX, hashes.values())
+    origins = {
+        pair.key: {"source": files[f"finetuned:{pair.source}"], "train": files[f"train:{pair.target}"]}
+        for pair in spec.pairs
+    }
+    store = CellStore(output, SUFFIX, hashes_of(origins))
+    store.adopt([_unit(pair) for pair in spec.pairs])
     rows = {name: _drawn(files[f"train:{name}"], spec.rows) for name in spec.targets}
     encoder: tuple[str, SentenceEncoder] | None = None
     with heed_sigterm() as stop_requested, Track(f"sources of {spec.model}", len(spec.pairs), "pairs") as track:
@@ -47,8 +51,7 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
                     encoder = pair.source, SentenceEncoder(folder, **how)
                 numbers = _scores(spec, pair.target, rows[pair.target], encoder[1])
                 scores = {name: each if math.isfinite(each) else str(each) for name, each in numbers.items()}
-                made_from = {"source": hashes[f"finetuned:{pair.source}"], "train": hashes[f"train:{pair.target}"]}
-                line = pair.model_dump() | {"scores": scores, "from": made_from}
+                line = pair.model_dump() | {"scores": scores, "from": store.made_from[pair.key]}
                 store.put(_unit(pair), lambda path, line=line: path.write_text(json.dumps(line)))
                 if stop_requested():
                     raise Preempted(f"stopped by SIGTERM; pairs up to {pair.cell} are kept; run again to go on")
@@ -61,7 +64,7 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
 
 
 def _unit(pair: SourcePair) -> str:
-    return f"{pair.key}.json"
+    return f"{pair.key}/scores.json"
 
 
 def _drawn(path: Path, count: int) -> list[Row]:

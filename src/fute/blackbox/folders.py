@@ -6,9 +6,9 @@ from pathlib import Path
 
 from fute.batching import LOCK
 
-MODEL, CURVE, SCORE, LOCK_FILE = "model", "curve.json", "score.json", "lock.json"
-"""In the batch that made it: the folder of weights, the loss of every step, the scores without transfer, the
-hash of every file of weights."""
+MODEL, RUN = "model", "run.json"
+"""In the batch that made it: the folder of weights; the score without transfer, the loss of every step, and the hash of
+every file of weights."""
 
 
 def folder_of(lock: Path) -> Path:

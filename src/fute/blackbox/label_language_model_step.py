@@ -29,7 +29,9 @@ def label_language_model(spec: LabelSpec, *, corpus: Path, files: Mapping[str, P
     """
     made_from = {item.key: {"finetuned": files[item.dataset], "corpus": corpus} for item in spec.items}
     batch = FolderBatch(output, made_from)
-    missing = set(batch.missing([f"{item.key}/{LABELS}" for item in spec.items]))
+    units = [f"{item.key}/{LABELS}" for item in spec.items]
+    batch.adopt(units)
+    missing = set(batch.missing(units))
     rows, device = read_rows(corpus), compute_device()
     with heed_sigterm() as stop_requested, Track(f"{spec.model} on U", len(missing) * len(rows), "texts") as track:
         for item in spec.items:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from fute.artifacts import Step, gzip_bytes, jsonl_bytes, sha256_file
-from fute.batching import UnitStore, keys_text
+from fute.artifacts import Step, gzip_bytes, jsonl_bytes
+from fute.batching import CellStore, hashes_of, keys_text
 from fute.blackbox.bench import Bench
 from fute.blackbox.folders import folder_of
 from fute.blackbox.heads import BlackBox, BlackBoxError, load_black_box
@@ -24,7 +24,7 @@ def cell(run: TransferRun) -> str:
 
 
 def _unit(run: TransferRun) -> str:
-    return f"{run.key}.json"
+    return f"{run.key}/run.json"
 
 
 def _origins(run: TransferRun, files: Mapping[str, Path]) -> dict[str, Path]:
@@ -34,20 +34,21 @@ def _origins(run: TransferRun, files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
-    """Do all transfer runs of a batch; after a kill, continue after the last finished run.
+    """Do all transfer runs of a batch; after a kill, continue after the last finished run, also in another batch.
 
     files: `finetuned:{dataset}` (the lock next to a source's folder), `train:{dataset}`, `test:{dataset}` -> path.
     output: one line per run: key, source, target, seed, metric, score and majority (percent), steps, losses, and
     under `from` the hashes of its files. `.keys` and sidecars are written next to it.
     """
-    store = UnitStore(output, SUFFIX, map(sha256_file, [lock, *files.values()]))
-    missing = set(store.missing([_unit(run) for run in spec.runs]))
+    store = CellStore(output, SUFFIX, hashes_of({run.key: {"model": lock} | _origins(run, files) for run in spec.runs}))
+    units = [_unit(run) for run in spec.runs]
+    store.adopt(units)
+    missing = set(store.missing(units))
     print(
         f"{spec.model}: {len(spec.runs)} transfer runs, {len(spec.runs) - len(missing)} already finished",
         flush=True,
     )
     bench = Bench(model)
-    model_sha256 = sha256_file(lock)
     source: tuple[str, BlackBox] | None = None
     # runs of one source follow each other, so that its weights are loaded once
     ordered = sorted(spec.runs, key=lambda run: (run.source, run.target, run.seed))
@@ -58,9 +59,9 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
             origins = _origins(run, files)
             if source is None or source[0] != run.source:
                 source = run.source, _load_source(run, origins["source"])
-            hashes = {"model": model_sha256} | {kind: sha256_file(path) for kind, path in origins.items()}
+            hashes = store.made_from[run.key]
             target = spec.target(run.target)
-            checkpoint = store.path(f"{run.key}.training")
+            checkpoint = store.path(f"{run.key}/.training")
             facts = bench.fit(
                 target.task, target.recipe, seed=run.seed, train=origins["train"], test=origins["test"],
                 label=cell(run), checkpoint=checkpoint, start=[hashes["model"], hashes["source"]], source=source[1],

@@ -139,17 +139,16 @@ class JobNeeds:
 
     @cache  # noqa: B019
     def finetune_model(self, model: str, batch: str) -> Need:
-        """One training per dataset of the batch and seed."""
+        """The fine-tunings of the batch."""
         finetune = self._lm.finetune
-        recipes = [(finetune.recipe(model, name), name) for name in finetune.made_in.datasets(model, batch)]
+        recipes = [(run.recipe, run.task.dataset) for run in finetune.batch_runs(model, batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, name) for recipe, name in recipes)
-        tokens *= len(finetune.seeds(model))
         need = training(self.parameters(model), tokens, gpus=self.config.gpus, cores=finetune.threads)
         return self._at_site(need)
 
     def label_language_model(self, model: str, batch: str) -> Need:
         """The model of each dataset reads U once."""
-        tokens = self.texts(LM) * TEXT_TOKENS * len(self._lm.labelled_in.datasets(model, batch))
+        tokens = self.texts(LM) * TEXT_TOKENS * len(self._lm.labelled_in.cells(model, batch))
         gpus = min(1, self.config.gpus)
         need = inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
         return self._at_site(need)
@@ -167,7 +166,7 @@ class JobNeeds:
     def embed_dataset(self, batch: str) -> Need:
         """TextEmb and TaskEmb read rows of each dataset once each; TuPaTE is a training."""
         finetune, baselines, tokens = self._lm.finetune, self._lm.baselines, 0
-        for dataset in baselines.embedded_in.datasets(baselines.model, batch):
+        for dataset in baselines.embedded_in.cells(baselines.model, batch):
             limit, rows = finetune.recipe(baselines.model, dataset).max_tokens, self.train_rows(dataset)
             for method, settings in (("textemb", baselines.settings.textemb), ("taskemb", baselines.settings.taskemb)):
                 if method in baselines.methods:

@@ -146,8 +146,8 @@ class LmConfig(Section):
     datasets_per_process: int | None = Field(
         1,
         ge=1,
-        description="Datasets that one job fine-tunes a model on, labels U by the models of, or turns into vectors for "
-        "the baselines. `null`: all, which saves the starts of small models.",
+        description="Datasets that one job fine-tunes a model on (each seed counts as one), labels U by the models of, "
+        "or turns into vectors for the baselines. `null`: all, which saves the starts of small models.",
     )
     threads: int | None = Field(
         None,

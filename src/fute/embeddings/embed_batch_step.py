@@ -18,7 +18,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from fute.artifacts import Step, sha256_file
-from fute.batching import UnitStore, keys_text
+from fute.batching import CellStore, keys_text
 from fute.config.methods import LabelCovSettings, MethodSettings, TaskEmbSettings, form_module, method_module
 from fute.device import compute_device
 from fute.embeddings.embedder import Embedder
@@ -33,6 +33,10 @@ from fute.surrogate.states import States, load_states
 
 def _name(item: Item) -> str:
     return f"{item.kind}:{item.source}" + (f".{item.variant}" if item.variant else "")
+
+
+def _unit(item: Item) -> str:
+    return f"{item.key}/{member(item.key)}"
 
 
 def labelcov() -> ModuleType:
@@ -62,7 +66,7 @@ def _zip(path: Path, members: Mapping[str, bytes]) -> None:
 
 
 def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
-    """Learn all vectors of a batch. A killed run continues after its last finished vector.
+    """Learn all vectors of a batch. A killed run continues after its last finished vector, also in another batch.
 
     files: name -> path. Names are `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}`,
     and `states:{category}` if the encoder's states are shared.
@@ -76,8 +80,10 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
         | {"surrogate": surrogate_sha256}
         for item in spec.items
     }
-    store = UnitStore(output, SUFFIX, {digest for sources in index.values() for digest in sources.values()})
-    missing = set(store.missing([member(item.key) for item in spec.items]))
+    store = CellStore(output, SUFFIX, index)
+    units = [_unit(item) for item in spec.items]
+    store.adopt(units)
+    missing = set(store.missing(units))
     finished = len(spec.items) - len(missing)
     print(f"{spec.method}: {len(spec.items)} vectors, {finished} of them already finished", flush=True)
     embedder, recipe = None, None
@@ -86,7 +92,7 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     ordered = sorted(spec.items, key=lambda item: (item.recipe, item.kind, item.category, item.source))
     with heed_sigterm() as asked_to_stop, Track(f"{spec.method} vectors", len(missing), "vectors") as track:
         for item in ordered:
-            if member(item.key) not in missing:
+            if _unit(item) not in missing:
                 continue
             settings = spec.method_settings(item)
             if embedder is None or item.recipe != recipe:
@@ -108,12 +114,12 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
                         accuracy=item.kind == "dte",
                         progress=progress if accelerator.is_main_process else None,
                         states=states[1] if states and item.kind == "mte" else None,
-                        checkpoints=store.path(f"{item.key}.training"),
+                        checkpoints=store.path(f"{item.key}/.training"),
                     )
             if accelerator.is_main_process:
                 options = {"store": settings.store} if isinstance(settings, TaskEmbSettings) else {}
-                store.put(member(item.key), lambda path, vector=embedding, how=options: save(vector, path, **how))
-                shutil.rmtree(store.path(f"{item.key}.training"), ignore_errors=True)
+                store.put(_unit(item), lambda path, vector=embedding, how=options: save(vector, path, **how))
+                shutil.rmtree(store.path(f"{item.key}/.training"), ignore_errors=True)
             track.advance()
             if asked_to_stop():
                 raise Preempted(
@@ -122,7 +128,7 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     accelerator.end_training()
     if not accelerator.is_main_process:
         return
-    members = {member(item.key): store.path(member(item.key)).read_bytes() for item in spec.items}
+    members = {member(item.key): store.path(_unit(item)).read_bytes() for item in spec.items}
     members[INDEX] = json.dumps(index, sort_keys=True).encode()
     cells = {_name(item): item.key for item in spec.items}
     inputs = [*files.values(), lock]

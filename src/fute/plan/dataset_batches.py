@@ -1,7 +1,7 @@
-"""Batches whose cells are the datasets of one language model: fine-tunings, their labels of U, vectors of datasets.
+"""Batches whose cells belong to datasets of one language model: fine-tunings, their labels of U, vectors of datasets.
 
-A cell's files keep their own paths: a step of a second takes them out of the batch (`extract_files`). So one process
-serves many datasets, and yet another dataset, or another recipe of one, makes again what depends on it alone. Jobs that
+A cell's files keep their own paths: a step of a second takes them out of the batch. So one process serves many
+datasets, and yet another dataset, another recipe of one, or one seed more makes what depends on it alone. Jobs that
 label U and embed datasets read the fine-tuned models that are finished: each is a batch of its own, and not one with
 the fine-tunings, since U and the baselines' settings change more often than the models.
 """
@@ -15,13 +15,13 @@ from fute import batching, paths
 from fute.plan.batches import Batches
 
 Cell = tuple[str, str]
-"""Language model and dataset."""
+"""Language model, and the name of a cell: a dataset, of fine-tunings `dataset@seed`."""
 
 
 class DatasetBatches:
     """The batches of one step.
 
-    file: path of a batch, from model and name. keys: key of every cell. size: most datasets of a new batch; None: any
+    file: path of a batch, from model and name. keys: key of every cell. size: most cells of a new batch; None: any
     number.
     """
 
@@ -30,21 +30,21 @@ class DatasetBatches:
 
     @cached_property
     def plans(self) -> dict[str, batching.Plan]:
-        """Model -> which batch holds which dataset."""
+        """Model -> which batch holds which cell."""
         asked, plans = self.batches.requested.models, {}
         for model in dict.fromkeys(model for model, _ in self.keys):
             keys = {
-                dataset: key
-                for (of, dataset), key in self.keys.items()
-                if of == model and (asked is None or (of, dataset) in asked)
+                cell: key
+                for (of, cell), key in self.keys.items()
+                if of == model and (asked is None or (of, cell.partition("@")[0]) in asked)
             }
             plans[model] = self.batches.plan(self.file(model, "*"), [keys], self.size)
         return plans
 
-    def batch_file(self, model: str, dataset: str) -> str:
-        """The batch that holds a dataset."""
-        return self.file(model, self.plans[model].batch_of[dataset])
+    def batch_file(self, model: str, cell: str) -> str:
+        """The batch that holds a cell."""
+        return self.file(model, self.plans[model].batch_of[cell])
 
-    def datasets(self, model: str, batch: str) -> tuple[str, ...]:
-        """The datasets of a new batch."""
+    def cells(self, model: str, batch: str) -> tuple[str, ...]:
+        """The cells of a new batch."""
         return self.plans[model].new[batch]

@@ -84,13 +84,13 @@ class LmPlan:
 
     def label_inputs(self, model: str, batch: str) -> dict[str, str]:
         """Dataset -> lock of the model fine-tuned on it, of a new batch."""
-        return {name: paths.finetuned(model, name) for name in self.labelled_in.datasets(model, batch)}
+        return {name: paths.finetuned(model, name) for name in self.labelled_in.cells(model, batch)}
 
     def label_spec(self, model: str, batch: str) -> Argument:
         """How the models of a new batch label U, as canonical JSON (a `LabelSpec`)."""
         items = [
             LabelItem(key=self.labelled_in.keys[model, name], dataset=name, **self._reading(model, name))
-            for name in self.labelled_in.datasets(model, batch)
+            for name in self.labelled_in.cells(model, batch)
         ]
         return settings_json(LabelSpec(model=model, items=tuple(items)).model_dump(mode="json"))
 

@@ -77,14 +77,14 @@ class BaselinePlan:
 
     def vector_inputs(self, batch: str) -> dict[str, str]:
         """`{kind}:{dataset}` -> file of what the vectors of a new batch are made from, besides the model."""
-        datasets = self.embedded_in.datasets(self.model, batch)
+        datasets = self.embedded_in.cells(self.model, batch)
         files = {f"{kind}:{name}": path for name in datasets for kind, path in self.vector_origins(name).items()}
         return {name: path for name, path in files.items() if not name.startswith("model:")}
 
     def vector_spec(self, batch: str) -> Argument:
         """How the datasets of a new batch become vectors, as canonical JSON (a `DatasetVectorSpec`)."""
         keys = self.embedded_in.keys
-        items = [self._item(name, keys[self.model, name]) for name in self.embedded_in.datasets(self.model, batch)]
+        items = [self._item(name, keys[self.model, name]) for name in self.embedded_in.cells(self.model, batch)]
         return settings_json(self._spec(tuple(items)).model_dump(mode="json"))
 
     @cached_property

@@ -13,15 +13,15 @@ from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
-from fute.plan.dataset_batches import DatasetBatches
-from fute.specs.finetuning import FinetuneItem, FinetuneSpec, TaskSettings
+from fute.plan.dataset_batches import Cell, DatasetBatches
+from fute.specs.finetuning import ExtractFinetuned, FinetuneItem, FinetuneSpec, TaskSettings
 from fute.steps import code
 
 
 class FinetunePlan:
     """Language models fine-tuned on datasets: the black boxes, and what transfer and baselines read.
 
-    settings: the section `lm` of the configuration.
+    A cell is one fine-tuning: a model, a dataset and a seed. settings: the section `lm` of the configuration.
     """
 
     def __init__(self, run: Run, settings: LmConfig, data: DataPlan, batches: Batches) -> None:
@@ -30,7 +30,7 @@ class FinetunePlan:
 
     @cached_property
     def models(self) -> tuple[tuple[str, str], ...]:
-        """(model, dataset) of every fine-tuning.
+        """(model, dataset) of everything that is fine-tuned.
 
         They are the black boxes and, where anything reads it, the transfer model on the domain targets: its scores
         without transfer, and the weights that TaskEmb of the baselines reads.
@@ -55,39 +55,57 @@ class FinetunePlan:
         return transfer.seeds if model == transfer.model and self.computes_matrix else transfer.seeds[:1]
 
     @cached_property
+    def runs(self) -> dict[Cell, FinetuneItem]:
+        """Every fine-tuning, by its cell."""
+        code_sha256, runs = self.batches.run_by("train", code("finetune_model")), {}
+        for model, dataset in self.models:
+            recipe, task = self.recipe(model, dataset), self.task(dataset)
+            for seed in self.seeds(model):
+                kept = seed == self.seeds(model)[0]
+                made_with = [self._key(model, dataset, seed), kept, self.data.test_recipe(dataset), code_sha256]
+                run = FinetuneItem(key=content_key(made_with), task=task, recipe=recipe, seed=seed, kept=kept)
+                runs[model, _cell(dataset, seed)] = run
+        return runs
+
+    @cached_property
     def made_in(self) -> DatasetBatches:
         """The batches of the fine-tunings."""
-        code_sha256 = self.batches.run_by("train", code("finetune_model"))
-        keys = {
-            (model, dataset): content_key(
-                [self.key(model, dataset), self.seeds(model), self.data.test_recipe(dataset), code_sha256]
-            )
-            for model, dataset in self.models
-        }
+        keys = {cell: run.key for cell, run in self.runs.items()}
         return DatasetBatches(paths.finetuned_batch, keys, self.settings.datasets_per_process, self.batches)
+
+    def batch_runs(self, model: str, batch: str) -> list[FinetuneItem]:
+        """Fine-tunings of a new batch."""
+        return [self.runs[model, cell] for cell in self.made_in.cells(model, batch)]
+
+    def batch_files(self, model: str, dataset: str) -> list[str]:
+        """The batches that hold a dataset's fine-tunings, one or several."""
+        return sorted({self.made_in.batch_file(model, _cell(dataset, seed)) for seed in self.seeds(model)})
 
     def inputs(self, model: str, batch: str) -> dict[str, str]:
         """Name -> file of the rows that a new batch reads."""
-        datasets = self.made_in.datasets(model, batch)
+        datasets = dict.fromkeys(run.task.dataset for run in self.batch_runs(model, batch))
         return {f"{split}:{name}": paths.rows(name, split) for name in datasets for split in ("train", "test")}
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def spec(self, model: str, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (a `FinetuneSpec`)."""
-        items = [
-            FinetuneItem(
-                key=self.made_in.keys[model, dataset], task=self.task(dataset), recipe=self.recipe(model, dataset),
-                seeds=self.seeds(model),
-            )
-            for dataset in self.made_in.datasets(model, batch)
-        ]  # fmt: skip
-        return settings_json(FinetuneSpec(model=model, items=tuple(items)).model_dump(mode="json"))
+        return settings_json(FinetuneSpec(model=model, items=self.batch_runs(model, batch)).model_dump(mode="json"))
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    def extract_settings(self, model: str, dataset: str) -> Argument:
+        """Settings of the step that takes a dataset's fine-tunings out of their batches."""
+        seeds = self.seeds(model)
+        keys = {seed: self.runs[model, _cell(dataset, seed)].key for seed in seeds}
+        what = ExtractFinetuned(model=model, dataset=dataset, seeds=seeds, keys=keys)
+        return settings_json(what.model_dump(mode="json"))
+
     def key(self, model: str, dataset: str) -> str:
         """What identifies a fine-tuned model: that of the first seed, whose weights are kept."""
-        recipe = self.recipe(model, dataset).model_dump()
-        made_with = [self.task(dataset).model_dump(mode="json"), recipe, self.seeds(model)[0]]
+        return self._key(model, dataset, self.seeds(model)[0])
+
+    @cache  # noqa: B019  (one plan lives as long as the process)
+    def _key(self, model: str, dataset: str, seed: int) -> str:
+        """What identifies the model that one fine-tuning leaves."""
+        made_with = [self.task(dataset).model_dump(mode="json"), self.recipe(model, dataset).model_dump(), seed]
         return content_key(
             [model_identity(self.run.models[model]), made_with, self.data.train_recipe(dataset), code("finetune_model")]
         )
@@ -107,3 +125,8 @@ class FinetunePlan:
         (256 tokens) to 1.9 times (30 tokens) as much done.
         """
         return int(self.threads > 1)
+
+
+def _cell(dataset: str, seed: int) -> str:
+    """Name of a fine-tuning in the plan and in a batch's `.keys` file."""
+    return f"{dataset}@{seed}"

@@ -25,19 +25,32 @@ class TaskSettings(Section):
 
 
 class FinetuneItem(Section):
-    """A model fine-tuned on one dataset. The model of the first seed is kept; of other seeds only the score is."""
+    """One fine-tuning of a model on a dataset. kept: the model is; otherwise only its score."""
 
     key: str
     task: TaskSettings
     recipe: FinetuneSettings
-    seeds: tuple[int, ...] = Field(default=(42,), min_length=1)
+    seed: int
+    kept: bool
 
 
 class FinetuneSpec(Section):
-    """All datasets that one process fine-tunes a model on."""
+    """All fine-tunings of a model that one process does."""
 
     model: str
     items: tuple[FinetuneItem, ...]
+
+
+class ExtractFinetuned(Section):
+    """A model's fine-tunings on one dataset. keys: seed -> key, which names it in a batch.
+
+    seeds: in the order of the scores; the model of the first is kept.
+    """
+
+    model: str
+    dataset: str
+    seeds: tuple[int, ...] = Field(min_length=1)
+    keys: dict[int, str]
 
 
 class LabelItem(Section):

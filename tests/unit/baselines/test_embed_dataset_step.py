@@ -286,7 +286,9 @@ def project(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(*datasets: str, folder: str = "out", of: str | None = None, **changes) -> dict[str, dict[str, Path]]:
+def run(
+    *datasets: str, folder: str = "out", batch: str = "0a", of: str | None = None, **changes
+) -> dict[str, dict[str, Path]]:
     """Embed datasets in one process. of: whose fine-tuned model is given. Returns dataset -> method -> file."""
     tupate = TupateBaseline(cr=QUICK, qa=QUICK.model_dump(), length=LENGTH)
     items = [{"key": name, "task": TASKS[name][0], "max_tokens": 60, "eval_batch_size": 4} for name in datasets]
@@ -298,10 +300,10 @@ def run(*datasets: str, folder: str = "out", of: str | None = None, **changes) -
     files = {f"train:{name}": Path(f"{name}.jsonl.gz") for name in datasets}
     if "taskemb" in spec.methods:
         files |= {f"finetuned:{name}": Path(f"tuned/{of or name}.lock.json") for name in datasets}
-    output = Path(f"{folder}/0a.lock.json")
+    output = Path(f"{folder}/{batch}.lock.json")
     embed_dataset(spec, model=Path("model"), lock=Path("model.lock.json"), files=files, output=output)
-    (made_from,) = Path(f"{folder}/0a").iterdir()
-    return {name: {m: made_from / name / f"{m}.safetensors" for m in spec.methods} for name in datasets}
+    cells = {name: next(Path(f"{folder}/{batch}").glob(f"*/{name}")) for name in datasets}
+    return {name: {m: cell / f"{m}.safetensors" for m in spec.methods} for name, cell in cells.items()}
 
 
 def test_the_step_writes_one_file_a_method_that_can_be_compared(project):
@@ -340,8 +342,11 @@ def test_the_step_gives_the_same_bytes_and_goes_on_after_sigterm(project, monkey
         finished = {path.parent.name + path.name for path in Path("again/0a").rglob("*.safetensors")}
         assert finished == {f"{name}.safetensors" for name in (
             "wheretextemb", "wheretaskemb", "wheretupate", "moodtextemb", "moodtaskemb")}  # fmt: skip
+        other = run("mood", folder="again", batch="0b")["mood"]
+        assert done[17:] == [6, 7, 8, 9, 10, 11, 12], "another batch takes it"
         again = run("where", "mood", folder="again")["mood"]
-    assert done[17:] == [6, 7, 8, 9, 10, 11, 12]
+    assert done[24:] == [6, 7, 8, 9, 10, 11, 12]
+    assert {method: sha256_file(path) for method, path in other.items()} == first
     assert {method: sha256_file(path) for method, path in again.items()} == first
     assert not list(Path("again").rglob("*.training"))
 

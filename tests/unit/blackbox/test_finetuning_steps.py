@@ -18,10 +18,11 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClas
 
 from fute.artifacts import StaleFile, gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
 from fute.batching import LOCK, finished_batches
-from fute.blackbox import bench, extract_files_step, label_language_model_step
+from fute.blackbox import bench, cell_files, label_language_model_step
 from fute.blackbox import transfer_batch_step as transfer
 from fute.blackbox.encoding import collate, encode, encode_rows
 from fute.blackbox.extract_files_step import extract_files
+from fute.blackbox.extract_finetuned_step import extract_finetuned
 from fute.blackbox.extract_transfer_step import extract_transfer
 from fute.blackbox.finetune import example_losses, finetune, head_logits, rows_to_learn, trained_parameters
 from fute.blackbox.finetune_model_step import finetune_model
@@ -36,7 +37,7 @@ from fute.blackbox.label_language_model_step import label_language_model
 from fute.blackbox.predict import best_span, evaluate, predict
 from fute.blackbox.transfer_batch_step import transfer_batch
 from fute.config.finetuning import FinetuneSettings
-from fute.specs.finetuning import FinetuneItem, FinetuneSpec, LabelItem, LabelSpec
+from fute.specs.finetuning import ExtractFinetuned, FinetuneItem, FinetuneSpec, LabelItem, LabelSpec
 from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_key
 from fute.surrogate.checkpoint import Preempted
 
@@ -309,9 +310,13 @@ def project(tmp_path, monkeypatch) -> Path:
 
 
 def fit_batch(datasets, seeds=(42,), recipe=QUICK, batch="0a") -> Path:
-    """Fine-tune on datasets in one process; returns the batch."""
+    """Fine-tune on datasets in one process; returns the batch. The model of seed 42 is kept."""
     output = Path(f"results/finetuned/m/batches/{batch}.lock.json")
-    items = [FinetuneItem(key=f"key-{name}", task=TASKS[name][0], recipe=recipe, seeds=seeds) for name in datasets]
+    items = [
+        FinetuneItem(key=f"key-{name}-{seed}", task=TASKS[name][0], recipe=recipe, seed=seed, kept=seed == 42)
+        for name in datasets
+        for seed in seeds
+    ]
     finetune_model(
         FinetuneSpec(model="m", items=tuple(items)),
         model=Path("results/models/m"),
@@ -326,21 +331,21 @@ def rows_of(dataset: str, split: str) -> Path:
     return Path(f"results/data/{dataset}/{split}.jsonl.gz")
 
 
-def take_out(dataset: str, batch: Path) -> Path:
+def take_out(dataset: str, *batches: Path, seeds=(42,)) -> Path:
     """Publish a fine-tuned model of a batch; returns its folder."""
     folder = Path(f"results/finetuned/m/{dataset}")
-    extract_files(
-        f"key-{dataset}",
-        batch=batch,
+    keys = {seed: f"key-{dataset}-{seed}" for seed in seeds}
+    extract_finetuned(
+        ExtractFinetuned(model="m", dataset=dataset, seeds=seeds, keys=keys),
+        batches=batches,
         files={"model": Path("results/models/m.lock.json")} | {s: rows_of(dataset, s) for s in ("train", "test")},
-        outputs={f"{name}.json": Path(f"{folder}.{name}.json") for name in ("lock", "curve", "score")},
-        folder=folder,
+        **{name: Path(f"{folder}.{name}.json") for name in ("lock", "curve", "score")},
     )
     return folder
 
 
 def fit(dataset: str, seeds=(42,), recipe=QUICK) -> Path:
-    return take_out(dataset, fit_batch([dataset], seeds, recipe, batch=f"0-{dataset}"))
+    return take_out(dataset, fit_batch([dataset], seeds, recipe, batch=f"0-{dataset}"), seeds=seeds)
 
 
 def preempt_at(monkeypatch, at: int) -> None:
@@ -405,14 +410,60 @@ def test_a_preempted_fine_tuning_ends_in_the_same_bytes(project, monkeypatch):
     assert bytes_under(batch.parent) == expected
 
 
+def test_another_batch_takes_the_models_of_a_killed_one(project, monkeypatch):
+    """The finished model is not trained again, the other goes on; the killed batch can still be finished, too."""
+    expected = bytes_under(take_out("where", fit_batch(["mood", "where"])))
+    whole = bytes_under(Path("results/finetuned/m/batches/0a"))
+    shutil.rmtree("results/finetuned")
+    seen = []
+
+    class Progress(bench.TrainingProgress):
+        def __call__(self, done, total, loss):
+            seen.append(done)
+            if len(seen) == 19:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(bench, "TrainingProgress", Progress)
+    with pytest.raises(Preempted, match="after step 7 of 12"):
+        fit_batch(["mood", "where"])
+    other = fit_batch(["mood", "where", "similar"], batch="0b")
+    assert seen[19:] == [8, 9, 10, 11, 12, *range(1, 13)]
+    assert bytes_under(take_out("where", other)) == expected
+    made = bytes_under(other.parent / "0b")
+    assert {name: made[name] for name in whole} == whole
+    (weights,) = other.parent.glob("0a/*/key-mood-42/model/model.safetensors")
+    assert weights.samefile(next(other.parent.glob("0b/*/key-mood-42/model/model.safetensors")))
+    fit_batch(["mood", "where"])
+    assert len(seen) == 36 + 5, "of the model that was under way"
+    assert bytes_under(other.parent / "0a") == whole
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "unlisted"])
+def test_a_model_that_is_not_whole_is_not_taken_over(project, damage):
+    expected = bytes_under(fit_batch(["mood"]).parent / "0a")
+    for path in Path("results/finetuned/m/batches").glob("0a.*"):
+        path.unlink()
+    (weights,) = Path("results/finetuned").rglob("model.safetensors")
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1])
+    elif damage == "gone":
+        weights.unlink()
+    else:
+        (weights.parents[1] / "run.json").unlink()
+        weights.write_bytes(b"")
+    for batch in ("0b", "0a"):
+        fit_batch(["mood"], batch=batch)
+        assert bytes_under(Path(f"results/finetuned/m/batches/{batch}")) == expected
+
+
 def test_a_model_of_a_batch_is_the_one_that_is_made_alone(project):
     together = {name: take_out(name, fit_batch(["mood", "where"])) for name in ("mood", "where")}
     made = {name: bytes_under(folder) for name, folder in together.items()}
     batch = fit_batch(["where"], batch="0b")
     assert bytes_under(take_out("where", batch)) == made["where"]
-    assert set(finished_batches(batch.parent, LOCK)) == {"key-mood", "key-where"}
+    assert set(finished_batches(batch.parent, LOCK)) == {"key-mood-42", "key-where-42"}
     lock = json.loads(batch.read_text())
-    assert lock["from"]["key-where"] == {
+    assert lock["from"]["key-where-42"] == {
         "model": sha256_file(Path("results/models/m.lock.json")),
         **{split: sha256_file(rows_of("where", split)) for split in ("train", "test")},
     }
@@ -420,8 +471,26 @@ def test_a_model_of_a_batch_is_the_one_that_is_made_alone(project):
     assert listed == {name: sha256_file(batch.parent / "0b" / name) for name in bytes_under(batch.parent / "0b")}
 
 
+def test_a_seed_more_adds_its_score_and_touches_nothing_else(project):
+    """In a batch of its own: the file of scores is the one of both seeds in one batch."""
+    one = bytes_under(take_out("mood", first := fit_batch(["mood"])).parent)
+    more = fit_batch(["mood"], seeds=(7,), batch="0b")
+    assert not list(more.parent.glob("0b/*/*/model")), "of further seeds the score is kept and not the model"
+    both = bytes_under(take_out("mood", first, more, seeds=(42, 7)).parent)
+    assert {name for name in one if one[name] != both[name]} == {"mood.score.json"}
+    assert json.loads(both["mood.score.json"])["scores"][0] == json.loads(one["mood.score.json"])["mean"]
+    together = bytes_under(take_out("mood", fit_batch(["mood"], (42, 7), batch="0c"), seeds=(42, 7)).parent)
+    assert both == {name: together[name] for name in both}
+    record = json.loads(Path("results/finetuned/m/mood.score.json.prov.json").read_text())["record"]
+    assert (record["step"], record["params"]["keys"]) == (
+        "extract_finetuned", {"42": "key-mood-42", "7": "key-mood-7"}
+    )  # fmt: skip
+    with pytest.raises(StaleFile, match=r"batches/0b\.lock\.json: holds no cell key-mood-42"):
+        take_out("mood", more, seeds=(42, 7))
+
+
 def test_large_files_lie_on_the_disk_once(project, monkeypatch):
-    monkeypatch.setattr(extract_files_step, "LARGE", 10_000)
+    monkeypatch.setattr(cell_files, "LARGE", 10_000)
     folder = fit("mood")
     links = {path.name: path.stat().st_nlink for path in folder.iterdir()}
     assert links["model.safetensors"] == 2 and links["task.json"] == 1
@@ -505,8 +574,10 @@ def test_models_that_label_u_together_say_what_each_says_alone(corpus, monkeypat
             with pytest.raises(Preempted, match=f"labels up to {stopped[-1]} are kept"):
                 label(["mood", "where"], corpus)
             assert loaded == stopped
+        other = label(["where"], corpus, "0b")
         batch = label(["mood", "where"], corpus)
-        assert loaded == ["mood", "where"], "all were kept"
+        assert loaded == ["mood", "where"], "all were kept, and another batch takes them"
+    assert labels_of("where", other, corpus).read_bytes() == alone["where"]
     assert {d: labels_of(d, batch, corpus).read_bytes() for d in alone} == alone
 
 
@@ -556,8 +627,11 @@ def test_a_batch_gives_what_single_runs_give_and_goes_on_after_a_kill(project, m
         with pytest.raises(Preempted, match="after step 8 of 12"):
             run_batch("again", transfer_spec(PAIRS))
         assert not Path("results/transfer/m/batches/again.jsonl.gz").exists()
+        # first as part of another batch, which takes both
+        other = run_batch("other", transfer_spec(sorted(PAIRS)[:2]))
+        assert seen[20:] == [9, 10, 11, 12] and read_jsonl(other) == [lines[key] for key in sorted(lines)[:2]]
         again = run_batch("again", transfer_spec(PAIRS))
-    assert seen[20:] == [9, 10, 11, 12, *range(1, 13), *range(1, 13)]
+    assert seen[24:] == [9, 10, 11, 12, *range(1, 13), *range(1, 13)]
     assert again.read_bytes() == whole.read_bytes()
     assert set(finished_batches(whole.parent, transfer.SUFFIX)) == set(lines)
 

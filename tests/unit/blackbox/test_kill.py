@@ -45,7 +45,7 @@ def test_a_fine_tuning_killed_within_an_epoch_ends_in_the_same_bytes(tmp_path, m
     for split, count in (("train", 14), ("test", 6)):
         rows = (row.to_json() for row in mood_rows(count))
         Path(f"data/{split}.jsonl.gz").write_bytes(gzip_bytes(jsonl_bytes(rows)))
-    spec = FinetuneSpec(model="m", items=(FinetuneItem(key="k", task=SENTIMENT, recipe=RECIPE),))
+    spec = FinetuneSpec(model="m", items=(FinetuneItem(key="k", task=SENTIMENT, recipe=RECIPE, seed=42, kept=True),))
     finetune_model(spec, files=FILES, **arguments(Path("whole/0a.lock.json")))
 
     killed = Path("killed/0a.lock.json")

@@ -176,8 +176,8 @@ def test_rows_of_questions_count_as_many_tokens_as_they_are_cut_at(of_site):
     assert needs._learned("tupate", items[files["squad1"]]) == needs.train_rows("squad1") * 384 * 6 * seeds
     recipe = lm.finetune.recipe("bert-base", "squad1")
     trained = (recipe.epochs or 1) * needs.train_rows("squad1") * min(recipe.max_tokens, 384)
-    batch = lm.finetune.made_in.plans["bert-base"].batch_of["squad1"]
-    assert needs.finetune_model("bert-base", batch).tokens == trained * len(lm.finetune.seeds("bert-base"))
+    batch = lm.finetune.made_in.plans["bert-base"].batch_of["squad1@42"]
+    assert needs.finetune_model("bert-base", batch).tokens == trained
     assert recipe.max_tokens == 384
 
 
@@ -188,7 +188,7 @@ def test_a_run_that_learns_from_fewer_rows_asks_for_less(of_site):
     needs, vectors = JobNeeds(plan), plan.lm.baselines
     assert JobNeeds(of_site("paper-lm")).train_rows("snli") > 100_000 and needs.train_rows("snli") == 64
     batch = vectors.embedded_in.plans[vectors.model].batch_of["snli"]
-    (dataset,) = vectors.embedded_in.datasets(vectors.model, batch)
+    (dataset,) = vectors.embedded_in.cells(vectors.model, batch)
     assert dataset == "snli" and needs.embed_dataset(batch).tokens == (16 + 8 + 64) * 2 * TEXT_TOKENS
 
 

@@ -21,7 +21,7 @@ from fute.plan import Plan
 from fute.plan.dataset_batches import DatasetBatches
 from fute.specs.dataset_vectors import DatasetVectorSpec
 from fute.specs.embeddings import EmbeddingSpec
-from fute.specs.finetuning import FinetuneSpec, LabelSpec
+from fute.specs.finetuning import ExtractFinetuned, FinetuneSpec, LabelSpec
 from fute.specs.source_scores import ExtractSourceScores, SourceScoreSpec
 from fute.specs.transfer import TransferSpec
 
@@ -107,9 +107,9 @@ def steps_of(workflow: Plan) -> tuple[DatasetBatches, ...]:
 
 
 def new_datasets(workflow: Plan) -> list[set[str]]:
-    """Datasets of the new batches of these steps, of all models."""
+    """Datasets of the new batches of these steps, of all models; with the seed of a fine-tuning where it is not 42."""
     return [
-        {name for plan in step.plans.values() for names in plan.new.values() for name in names}
+        {cell.removesuffix("@42") for plan in step.plans.values() for cells in plan.new.values() for cell in cells}
         for step in steps_of(workflow)
     ]
 
@@ -151,10 +151,10 @@ def test_batches_hold_what_their_steps_take(plan):
     assert {name.split(":")[0] for name in workflow.lm.transfer.inputs(batch)} == {"finetuned", "train", "test"}
     assert spec.target("squad1").recipe.max_tokens == 384 and spec.target("mqp").recipe.max_tokens == 128
     tuned = workflow.lm.finetune.made_in
-    batch = tuned.plans[MODEL].batch_of["stsb"]
+    batch = tuned.plans[MODEL].batch_of["stsb@42"]
     (item,) = FinetuneSpec.model_validate_json(workflow.lm.finetune.spec(MODEL, batch)).items
-    assert (item.task.task, item.task.scale.high, item.recipe.epochs, item.seeds) == ("regression", 5, 3, (42,))
-    assert item.key == tuned.keys[MODEL, "stsb"]
+    assert (item.task.task, item.task.scale.high, item.recipe.epochs) == ("regression", 5, 3)
+    assert (item.seed, item.kept, item.key) == (42, True, tuned.keys[MODEL, "stsb@42"])
     assert workflow.lm.finetune.inputs(MODEL, batch).keys() == {"train:stsb", "test:stsb"}
     batch = workflow.lm.labelled_in.plans[MODEL].batch_of["stsb"]
     (item,) = LabelSpec.model_validate_json(workflow.lm.label_spec(MODEL, batch)).items
@@ -324,7 +324,7 @@ def test_a_dataset_more_adds_its_own_and_moves_nothing(plan):
         ({}, [set(), set(), set()]),
         ({"datasets_per_process": None}, [set(), set(), set()]),
         ({"finetune": {"qa": {"epochs": 2}}}, [{"squad1"}] * 3),
-        ({"transfer": {"model": MODEL, "seeds": [42, 43]}}, [{*TRIO, "mqp"}, set(), set()]),
+        ({"transfer": {"model": MODEL, "seeds": [42, 43]}}, [{f"{d}@43" for d in (*TRIO, "mqp")}, set(), set()]),
         ({"baselines": {"tupate": {"length": 8}}}, [set(), set(), {*TRIO, "mqp"}]),
         ({"baselines": {"methods": ["textemb", "tupate"]}}, [set(), set(), {*TRIO, "mqp"}]),
     ],
@@ -358,11 +358,24 @@ def test_a_dataset_more_in_the_papers_run(plan):
 
 
 def test_a_seed_more_adds_runs_and_no_vector(plan):
-    finish(plan(lm=lm()))
+    before = plan(lm=lm())
+    finish(before)
     after = plan(lm=lm(transfer={"model": MODEL, "seeds": [42, 43]}))
+    assert all(run.kept == (run.seed == 42) for run in after.lm.finetune.runs.values())
+    assert len(after.lm.finetune.batch_files(MODEL, "stsb")) == 2
+    taken = [ExtractFinetuned.model_validate_json(part.lm.finetune.extract_settings(MODEL, "stsb"))
+             for part in (before, after)]  # fmt: skip
+    assert taken[0].keys == {42: taken[1].keys[42]} and taken[1].seeds == (42, 43)
     cells, vectors = new_cells(after)
     assert cells == {f"{s}>{t}@43" for s, t in after.lm.transfer.pairs} and vectors == set()
     assert len(after.lm.transfer.batch_files("rte", "stsb")) == 2, "one batch of each time"
+
+
+def test_a_seed_before_the_first_leaves_another_model(plan):
+    """The model of a seed whose score alone was kept is made again where it is to be kept."""
+    finish(plan(lm=lm(transfer={"model": MODEL, "seeds": [42, 43]})))
+    other = plan(lm=lm(transfer={"model": MODEL, "seeds": [43]}))
+    assert new_datasets(other) == [{f"{d}@43" for d in (*TRIO, "mqp")}, {*TRIO}, {*TRIO, "mqp"}]
 
 
 def test_a_recipe_moves_what_was_fine_tuned_by_it(plan):
@@ -688,7 +701,7 @@ def test_the_authors_preset_on_the_papers_run(plan):
 def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
     models = {"models": [MODEL, "gpt2"], "finetune": {"cr": {"steps": 50}, "models": {"gpt2": {"cr": {"steps": 20}}}}}
     found = plan(lm=lm(**models)).lm
-    batch_of = {model: plan.batch_of["rte"] for model, plan in found.finetune.made_in.plans.items()}
+    batch_of = {model: plan.batch_of["rte@42"] for model, plan in found.finetune.made_in.plans.items()}
     steps = {model: FinetuneSpec.model_validate_json(found.finetune.spec(model, batch)).items[0].recipe.steps
              for model, batch in batch_of.items()}  # fmt: skip
     assert steps == {MODEL: 50, "gpt2": 20}
