@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -19,7 +20,9 @@ def test_grouped_jobs_ask_for_the_gpu_of_one(checkout, send):
     files = black_boxes(checkout, **boxes)
     grouped = ("--groups", "label_plugin=label", "--set-resources", "label_plugin:gpu=1", "label_plugin:mem_mb=700")
     controller = send(checkout, *grouped, "label_plugin:runtime=3", "--", *files.values())
-    controller.finish()
+    said = controller.finish()
+    assert "sent: a job of several steps has been submitted" in said
+    assert re.search(r"^\[3/3\] .+  \(one of 3 steps in one job\)$", said, re.MULTILINE), "the terminal tells what ends"
     (job,) = controller.jobs()
     facts = job_facts(job)
     assert gpus(facts) == 1 and facts["NumCPUs"] == "1" and facts["NumTasks"] == "1"
