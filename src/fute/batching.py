@@ -201,10 +201,12 @@ class CellStore(UnitStore):
         others = [path for path in sorted(beside.iterdir()) if path != self.folder] if beside.is_dir() else []
         others = [path for path in others if path.is_dir() and not _is_finished(path)]
         for cell in {self.path(unit.partition("/")[0]): None for unit in self.missing(units)}:
+            begun = cell.is_dir()  # then what a training goes on from is its own, or was deleted
             for other in others:
                 theirs = other / cell.relative_to(self.folder)
                 names = [path.relative_to(theirs) for path in sorted(theirs.rglob("*")) if path.is_file()]
                 whole = [name for name in names if not any(part.endswith(".tmp") for part in name.parts)]
+                whole = [name for name in whole if not (begun and name.name.startswith("."))]
                 for name in sorted(whole, key=lambda name: -len(name.parts)):
                     _link(theirs / name, cell / name)
 
@@ -234,8 +236,13 @@ class FolderBatch(CellStore):
         super().__init__(output, LOCK, hashes_of(files))
         self.output, self.folder = output, output.with_name(output.name.removesuffix(LOCK))
 
-    def write(self, step: Step, model: str, cells: Mapping[str, str]) -> None:
-        """Write the lock and `.keys` with a step. model: whose cells they are. cells: cell -> key."""
+    def write(self, step: Step, model: str, cells: Mapping[str, str], units: Sequence[str]) -> None:
+        """Write the lock and `.keys` with a step. model: whose cells they are. cells: cell -> key. units: all of them.
+
+        Raises StaleFile if a unit is not there any more.
+        """
+        if gone := self.missing(units):
+            raise StaleFile(f"{self.path(gone[0])}: was made and is gone; run again, which makes it again")
         kept = {self.path(key) for key in self.made_from}
         for path in [*self.folder.glob("*/*"), *self.folder.rglob(".*")]:
             if path not in kept:  # files made from other inputs, and what a killed process left of a file

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fute.artifacts import StaleFile, Step
 from fute.batching import (
     CellStore,
     FolderBatch,
@@ -163,6 +164,30 @@ def test_a_batch_takes_cells_of_unfinished_batches_made_from_the_same_files(tmp_
     again.put("y/.training", lambda path: path.write_text("own"))
     again.adopt(["y/run"])
     assert again.path("y/run").read_text() == "y/run" and again.path("y/.training").read_text() == "own"
+
+
+def test_the_state_of_a_training_that_was_deleted_is_not_taken_again(tmp_path):
+    """Its message says: delete it to train from the start."""
+    first, other = (_cells(tmp_path, name, x="1") for name in "ab")
+    first.put("x/.training", lambda path: path.write_text("not a state"))
+    other.adopt(["x/run"])
+    other.path("x/.training").unlink()
+    other.adopt(["x/run"])
+    assert not other.path("x/.training").exists()
+
+
+def test_a_batch_of_files_that_are_gone_is_not_written(tmp_path):
+    """As where somebody removed a folder while the step ran."""
+    rows = tmp_path / "rows"
+    rows.write_text("")
+    folder = FolderBatch(tmp_path / "batches/0a.lock.json", {key: {"rows": rows} for key in "xy"})
+    folder.put("y/labels", lambda path: path.write_text(""))
+    with (
+        pytest.raises(StaleFile, match=r"x/labels: was made and is gone; run again"),
+        Step("fute.blackbox.finetune_model_step", settings={}) as step,
+    ):
+        folder.write(step, "m", {"1": "x", "2": "y"}, ["x/labels", "y/labels"])
+    assert not folder.output.exists()
 
 
 def test_files_without_which_a_unit_is_not_whole_are_taken_before_it(tmp_path, monkeypatch):

@@ -135,7 +135,8 @@ def embed_dataset(
         for item in spec.items
     }
     batch = FolderBatch(output, made_from)
-    batch.adopt([_unit(item, method) for item in spec.items for method in spec.methods])
+    units = [_unit(item, method) for item in spec.items for method in spec.methods]
+    batch.adopt(units)
     pretrained: Model | None = None
     with heed_sigterm() as asked_to_stop:
 
@@ -164,7 +165,7 @@ def embed_dataset(
                 stop(dataset)
     settings, seeds = spec.model_dump(mode="json"), {"order": spec.seed, "init": spec.tupate.init_seed}
     with Step(__name__, settings=settings, inputs=[lock, *files.values()], seeds=seeds) as step:
-        batch.write(step, spec.model, {item.task.dataset: item.key for item in spec.items})
+        batch.write(step, spec.model, {item.task.dataset: item.key for item in spec.items}, units)
 
 
 def _unit(item: DatasetItem, method: str) -> str:

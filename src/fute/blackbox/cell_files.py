@@ -42,7 +42,7 @@ class CellFiles:
 
     def path(self, name: str) -> Path:
         """One file. Raises StaleFile if it is not there, or has other bytes than the batch lists."""
-        where, sha256 = self._listed[name]
+        where, sha256 = self._listed.get(name, (name, ""))
         source = folder_of(self.batch) / where
         if not source.is_file() or sha256_file(source) != sha256:
             raise StaleFile(

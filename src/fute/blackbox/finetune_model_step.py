@@ -31,7 +31,8 @@ def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mappin
         for item in spec.items
     }
     batch = FolderBatch(output, made_from)
-    batch.adopt([_unit(item) for item in spec.items])
+    units = [_unit(item) for item in spec.items]
+    batch.adopt(units)
     missing = {_unit(item) for item in spec.items if not _is_whole(batch, item)}
     finished = len(spec.items) - len(missing)
     print(f"{spec.model}: {len(spec.items)} fine-tunings, {finished} already finished", flush=True)
@@ -62,7 +63,7 @@ def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mappin
         return
     settings, seeds = spec.model_dump(mode="json"), {"order": spec.items[0].seed}
     with Step(__name__, settings=settings, inputs=[lock, *files.values()], seeds=seeds) as step:
-        batch.write(step, spec.model, {f"{item.task.dataset}@{item.seed}": item.key for item in spec.items})
+        batch.write(step, spec.model, {f"{item.task.dataset}@{item.seed}": item.key for item in spec.items}, units)
 
 
 def _unit(item: FinetuneItem) -> str:
@@ -70,7 +71,7 @@ def _unit(item: FinetuneItem) -> str:
 
 
 def _is_whole(batch: FolderBatch, item: FinetuneItem) -> bool:
-    """Whether a fine-tuning is finished. One whose files are not those that it lists is thrown away."""
+    """Whether a fine-tuning is finished. One whose files are not those that it lists is thrown away with its record."""
     if batch.missing([_unit(item)]):
         return False
     folder = batch.path(f"{item.key}/{MODEL}")
@@ -80,7 +81,8 @@ def _is_whole(batch: FolderBatch, item: FinetuneItem) -> bool:
         if all(sha256_file(folder / name) == facts["sha256"] for name, facts in listed.items()):
             return True
     print(f"{folder}: is not what {RUN} beside it lists, so the model is made again", flush=True)
-    shutil.rmtree(batch.path(item.key), ignore_errors=True)
+    batch.path(_unit(item)).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # and not what a training goes on from, beside it
     return False
 
 

@@ -55,4 +55,4 @@ def label_language_model(spec: LabelSpec, *, corpus: Path, files: Mapping[str, P
                 raise Preempted(f"stopped by SIGTERM; labels up to {item.dataset} are kept; run again to continue")
     settings = spec.model_dump(mode="json")
     with Step(__name__, settings=settings, inputs=[corpus, *files.values()]) as step:
-        batch.write(step, spec.model, {item.dataset: item.key for item in spec.items})
+        batch.write(step, spec.model, {item.dataset: item.key for item in spec.items}, units)

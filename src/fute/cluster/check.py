@@ -82,16 +82,16 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
 
 
 def read_profiles(profiles: Iterable[Path]) -> dict[str, Any]:
-    """Settings of Snakemake profiles. As for Snakemake, a key of a later profile replaces that key of the earlier ones
-    as a whole, also where it is a mapping. Raises ConfigError.
+    """Settings of Snakemake profiles, found as Snakemake finds them. A key of a later profile replaces that key of the
+    earlier ones as a whole, also where it is a mapping. Raises ConfigError.
     """
+    from snakemake.cli import get_profile_dir
+
     merged: dict[str, Any] = {}
     for path in profiles:
-        names = (path / "profile.yaml", path / "config.yaml") if path.is_dir() else (path,)
-        file = next((name for name in names if name.is_file()), None)
-        if file is None:
+        if (found := get_profile_dir(str(path))) is None:
             raise ConfigError(f"{path}: holds no profile; give a folder with profile.yaml or config.yaml")
-        merged |= read_yaml(file) or {}
+        merged |= read_yaml(found[1]) or {}
     return merged
 
 

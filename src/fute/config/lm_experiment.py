@@ -186,12 +186,11 @@ class LmConfig(Section):
     def _loss_curves_have_gradients(self) -> LmConfig:
         recipes = self.finetune.of(self.transfer.model)
         for group, recipe in (("cr", recipes.cr), ("qa", recipes.qa)):
-            least = recipe.steps or recipe.min_steps
-            if "curvegrad" in self.baselines.methods and getattr(self.datasets, group) and least < 3:
-                what = "steps" if recipe.steps else "min_steps"
+            few = recipe.steps is not None and recipe.steps < 3
+            if few and "curvegrad" in self.baselines.methods and getattr(self.datasets, group):
                 raise ValueError(
-                    f"baselines.methods: curvegrad needs loss curves of three steps or more, and {what} of the recipe "
-                    f"finetune.{group} of {self.transfer.model} is {least}; raise it, or leave curvegrad out"
+                    f"baselines.methods: curvegrad needs loss curves of three steps or more, and finetune.{group} of "
+                    f"{self.transfer.model} has steps {recipe.steps}; raise it, or leave curvegrad out"
                 )
         return self
 

@@ -18,6 +18,11 @@ NULLS = (
 )
 
 
+def _check_nulls(nulls: tuple[str, ...]) -> None:
+    if len(set(nulls)) < 2:
+        raise ValueError(f"the nulls {list(nulls)} give no centre; give two or more different ones, or none")
+
+
 class LadderConfig(Section):
     """A test of rankings: does the similarity to a target order the boxes as they were made?"""
 
@@ -46,8 +51,7 @@ class LadderConfig(Section):
         if self.nulls and self.nulls.keys() != self.boxes.keys():
             raise ValueError(f"nulls are of {sorted(self.nulls)}, boxes of {sorted(self.boxes)}; give both the same")
         for target, nulls in self.nulls.items():
-            if len(nulls) < 2:
-                raise ValueError(f"{target!r} has {len(nulls)} null; give two or more, or none")
+            _check_nulls(nulls)
             if both := [box for box in nulls if box in self.boxes[target]]:
                 raise ValueError(f"{both[0]!r} is a box and a null of {target!r}; a null is none of the candidates")
         return self
@@ -63,8 +67,10 @@ class RetrievalConfig(Section):
 
     @model_validator(mode="after")
     def _nulls_suffice(self) -> RetrievalConfig:
-        if len(self.nulls) == 1:
-            raise ValueError("one null gives no centre; give two or more, or none")
+        if self.nulls:
+            _check_nulls(self.nulls)
+        if both := [box for box in self.nulls if box in {f"{self.model}/{dataset}" for dataset in self.datasets}]:
+            raise ValueError(f"{both[0]!r} is a candidate and a null; a null is none of the candidates")
         return self
 
 

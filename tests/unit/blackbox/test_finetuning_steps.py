@@ -456,6 +456,27 @@ def test_a_model_that_is_not_whole_is_not_taken_over(project, damage):
         assert bytes_under(Path(f"results/finetuned/m/batches/{batch}")) == expected
 
 
+def test_a_damaged_model_beside_a_batch_costs_it_nothing(project, monkeypatch):
+    """It is found at every start, and what this batch's own training goes on from stays."""
+    fit_batch(["mood"])
+    for path in Path("results/finetuned/m/batches").glob("0a.*"):
+        path.unlink()
+    next(Path("results/finetuned").rglob("model.safetensors")).write_bytes(b"")
+    with monkeypatch.context() as patch:
+        preempt_at(patch, 7)
+        with pytest.raises(Preempted, match="after step 7 of 12"):
+            fit_batch(["mood"], batch="0b")
+    seen = []
+
+    class Progress(bench.TrainingProgress):
+        def __call__(self, done, total, loss):
+            seen.append(done)
+
+    monkeypatch.setattr(bench, "TrainingProgress", Progress)
+    fit_batch(["mood"], batch="0b")
+    assert seen == [8, 9, 10, 11, 12]
+
+
 def test_a_model_of_a_batch_is_the_one_that_is_made_alone(project):
     together = {name: take_out(name, fit_batch(["mood", "where"])) for name in ("mood", "where")}
     made = {name: bytes_under(folder) for name, folder in together.items()}

@@ -260,6 +260,11 @@ def test_profiles_merge_as_snakemake_merges_them():
     assert theirs.retries == mine["retries"] == 2
 
 
+def test_a_profile_may_be_named_for_versions_of_snakemake(tmp_path):
+    (tmp_path / "config.v8+.yaml").write_text("retries: 7\n")
+    assert read_profiles([tmp_path]) == {"retries": 7}
+
+
 def test_the_command_ends_in_a_verdict():
     done = CliRunner().invoke(app, ["check"])
     assert done.exit_code == 0, done.output

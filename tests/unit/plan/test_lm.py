@@ -619,7 +619,7 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
         (ladder({"rte": {"a": 1, "b": 2, "c": 3}}), "planted.ladders.l: 'a' is neither a plug-in nor a model/dataset"),
         (ladder({"rte": {"a": 1, "b": 1, "c": 1}}), "all boxes for 'rte' have the same quality"),
         (ladder({"rte": {"a": 1, "b": 2, f"{MODEL}/stsb": "score"}}), f"'{MODEL}/stsb' has no score on 'rte'"),
-        (ladder({"rte": RUNGS}, nulls={"rte": ["n"]}), "'rte' has 1 null; give two or more, or none"),
+        (ladder({"rte": RUNGS}, nulls={"rte": ["n"]}), "the nulls ['n'] give no centre; give two or more"),
         (ladder({"rte": RUNGS}, nulls={"rte": ["n", "a"]}), "'a' is a box and a null of 'rte'"),
         (ladder({"rte": RUNGS}, nulls={"stsb": ["n", "m"]}), "nulls are of ['stsb'], boxes of ['rte']"),
         (
@@ -628,7 +628,11 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
         ),
         (
             lm(planted={"retrievals": {"r": {"model": MODEL, "datasets": TRIO, "nulls": ["n"]}}}),
-            "one null gives no centre; give two or more, or none",
+            "the nulls ['n'] give no centre; give two or more different ones",
+        ),
+        (
+            lm(planted={"retrievals": {"r": {"model": MODEL, "datasets": TRIO, "nulls": ["n", f"{MODEL}/rte"]}}}),
+            f"'{MODEL}/rte' is a candidate and a null",
         ),
         (ladder({"rte": {"a": 1}}), "'rte' has 1 box, so nothing can be ordered; give two or more"),
         (
@@ -640,8 +644,7 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
             f"planted.retrievals.r: {MODEL}/mqp is no model/dataset",
         ),
         (lm(baselines={"methods": ["textemb", "textemb"]}), "['textemb', 'textemb'] repeat one"),
-        (lm(finetune={"cr": {"steps": 2}}), f"steps of the recipe finetune.cr of {MODEL} is 2; raise it, or leave"),
-        (lm(finetune={"qa": {"min_steps": 1}}), f"min_steps of the recipe finetune.qa of {MODEL} is 1; raise it"),
+        (lm(finetune={"cr": {"steps": 2}}), f"finetune.cr of {MODEL} has steps 2; raise it, or leave"),
         (lm(baselines={"methods": ["text"]}), "my.yaml: lm.baselines.methods"),
         (lm(baselines={"tupate": {"cr": {"epoch": 3}}}), "my.yaml: lm.baselines.tupate.cr.epoch: unknown key"),
         (None, "there is no experiment to run"),
