@@ -22,7 +22,7 @@ def test_grouped_jobs_ask_for_the_gpu_of_one(checkout, send):
     controller = send(checkout, *grouped, "label_plugin:runtime=3", "--", *files.values())
     said = controller.finish()
     assert "sent: a job of several steps has been submitted" in said
-    assert re.search(r"^\[3/3\] .+  \(one of 3 steps in one job\)$", said, re.MULTILINE), "the terminal tells what ends"
+    assert re.search(r"^\[4/4\] .+  \(one of 3 steps in one job\)$", said, re.MULTILINE), "the terminal tells what ends"
     (job,) = controller.jobs()
     facts = job_facts(job)
     assert gpus(facts) == 1 and facts["NumCPUs"] == "1" and facts["NumTasks"] == "1"
