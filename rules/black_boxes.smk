@@ -221,7 +221,7 @@ if LM:
             image("paper")
         resources:
             mem_mb=2000,
-            runtime=2,
+            runtime=10,
         params:
             key=lambda wc: LM.labelled_in.keys[wc.model, wc.dataset],
             code=code("extract_files"),

@@ -51,7 +51,9 @@ def test_a_run_is_looked_at_before_its_data_are_there_and_not_begun(tmp_path):
     ):
         said = clone.dry_run()
         assert "sources of this run cannot be read" in said and all(f"\n  {name}" in said for name in missing)
-        assert clone.planned()["normalise_train"] == {"config/paper.yaml": 6, "config/paper-lm.yaml": 25}[clone.config]
+        jobs = clone.planned()
+        assert jobs["normalise_train"] == {"config/paper.yaml": 6, "config/paper-lm.yaml": 25}[clone.config]
+        assert clone.planned("--profile", "profiles/slurm") == jobs, "its groups, too"
     line = [sys.executable, "-m", "fute", "plan", "--cost", "--configfile", clone.config]
     done = subprocess.run(line, cwd=clone.folder, env=clone.environment(), text=True, capture_output=True)
     assert done.returncode == 0 and "GPU-hours" in done.stdout

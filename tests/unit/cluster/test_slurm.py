@@ -133,6 +133,16 @@ def test_a_job_s_gpus_are_on_one_node(profile):
     assert profile["default-resources"]["nodes"] == 1
 
 
+@pytest.mark.parametrize("name", ["slurm_partition", "slurm_account", "slurm_extra"])
+def test_members_of_a_group_ask_for_the_same(profile, name):
+    """Snakemake refuses a group whose members have two values of a resource that is a text."""
+    asked: dict[str, set[str]] = {}
+    for rule, group in profile["groups"].items():
+        value = (profile["default-resources"] | profile["set-resources"].get(rule, {}))[name]
+        asked.setdefault(group, set()).add(value)
+    assert {group: values for group, values in asked.items() if len(values) > 1} == {}
+
+
 def test_jobs_of_a_group_run_one_after_the_other(profile):
     """Side by side, their nodes, GPUs and memory would be added up: four of one node would ask for four nodes."""
     default = profile["default-resources"]["torch"]
