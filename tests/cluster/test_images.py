@@ -26,8 +26,9 @@ TRIGGER = ("--config", "workflow={image_trigger: true}")
 
 
 @pytest.fixture
-def bare(tmp_path: Path, site: Path) -> Checkout:
-    """The language-model experiment in small with images, without models' files, for what needs none."""
+def bare(tmp_path: Path, site: Path, weights: Path) -> Checkout:
+    """The language-model experiment in small with images."""
+    shutil.copytree(weights, tmp_path / "weights")
     made = lm_checkout(tmp_path / "project", tmp_path / "weights")
     local_images.use_images(made, site)
     return made
@@ -130,9 +131,8 @@ def test_an_audit_does_a_job_again_in_its_image(ran):
 # --- image_trigger
 
 
-def test_with_image_trigger_a_changed_image_reruns_the_rules_that_use_it(bare, tmp_path):
+def test_with_image_trigger_a_changed_image_reruns_the_rules_that_use_it(bare):
     """Batches carry the image in their keys: tests/unit/test_images.py."""
-    saved_model(tmp_path / "weights/bert")
     wanted = (*TRIGGER, "--", "results/models/tiny-bert.lock.json", TARGET)
     bare.run(*wanted)
     assert bare.planned(*wanted) == {}
@@ -153,13 +153,6 @@ def test_without_image_trigger_a_changed_image_reruns_nothing(bare):
     bare.run(*IN_IMAGES, "--", TARGET)
     change_image(bare, "paper")
     assert bare.planned(TARGET).keys() == reruns("another image")
-
-
-def saved_model(folder: Path, size: int = 10) -> None:
-    """Files as of a saved model."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(bytes(size))
 
 
 def change_image(checkout: Checkout, name: str) -> None:
@@ -202,7 +195,7 @@ def test_an_image_with_another_hash_stops_the_run_before_its_first_job(bare, sit
 
 
 def test_a_full_disk_is_named_with_what_to_do(bare, tmp_path):
-    saved_model(tmp_path / "weights/bert", 3_000_000)
+    (tmp_path / "weights/bert/model.safetensors").write_bytes(bytes(3_000_000))
     (bare / "results").mkdir()
     with mounted("-t", "tmpfs", "-o", "size=1m", "tmpfs", bare / "results"):
         said = failure(bare, *IN_IMAGES, "results/models/tiny-bert.lock.json")
