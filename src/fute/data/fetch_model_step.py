@@ -5,6 +5,7 @@ Compute steps use the folder and the lock; they never need a network.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shutil
@@ -128,6 +129,8 @@ def _copy_saved(name: str, source: Path, folder: Path) -> None:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path.resolve(), folder / file)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise  # what to do then is said for every step
             raise ModelError(f"model {name}: {path} cannot be copied to {folder.parent} ({error.strerror})") from None
 
 

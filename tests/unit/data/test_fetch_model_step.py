@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +15,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import HfApi, constants, snapshot_download
 
+from fute.cluster.storage import advice
 from fute.config.models import ModelEntry
 from fute.data.fetch_model_step import ModelError, fetch_model
 from fute.data.model_folder import model_identity
@@ -132,6 +135,18 @@ def test_a_refused_fetch_leaves_the_old_files(saved):
         fetch_planned({}, folder=str(saved))
     assert sorted(path.name for path in Path("results/models/m").iterdir()) == sorted(FILES)
     assert json.loads(Path("results/models/m.lock.json").read_text()) == lock
+
+
+def test_a_full_disk_is_left_to_the_advice_for_every_step(saved, monkeypatch):
+    """It names the file that cannot be written, and what to do."""
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
+
+    monkeypatch.setattr("shutil.copy2", full)
+    with pytest.raises(OSError) as error:
+        fetch(folder=str(saved))
+    assert re.search(r"\w+\.\w+: the disk is full; free space", advice(error.value))
 
 
 def test_a_missing_package_is_named_with_the_version_to_install():
