@@ -140,17 +140,15 @@ def keys_text(cells: Mapping[str, str], uncut: Mapping[str, tuple[str, int]] | N
 
 
 class UnitStore:
-    """Finished units of an unfinished batch, one file each, in `{batch}.partial` next to the batch.
+    """Finished units of an unfinished batch, one file each, in a folder of `{batch}.partial` next to the batch.
 
     made_from: hashes of the files that units are made from; units made from other files are ignored.
 
     A unit appears by rename, so a killed process leaves only complete units; the next process computes the rest.
     """
 
-    def __init__(self, batch: Path, suffix: str, made_from: Iterable[str] = ()) -> None:
-        hashes = sorted(made_from)
-        folder = batch.with_name(batch.name.removesuffix(suffix) + PARTIAL)
-        self.folder = folder / content_key(hashes)[:16] if hashes else folder
+    def __init__(self, batch: Path, suffix: str, made_from: Iterable[str]) -> None:
+        self.folder = _partial(batch, suffix) / content_key(sorted(made_from))[:16]
 
     def missing(self, units: Sequence[str]) -> list[str]:
         return [unit for unit in units if not self.path(unit).is_file()]
@@ -182,8 +180,7 @@ class CellStore(UnitStore):
     """
 
     def __init__(self, batch: Path, suffix: str, made_from: Mapping[str, Mapping[str, str]]) -> None:
-        super().__init__(batch, suffix)
-        self.made_from = made_from
+        self.folder, self.made_from = _partial(batch, suffix), made_from
 
     def path(self, unit: str) -> Path:
         """File of a unit; folder of a cell, given its key."""
@@ -209,6 +206,11 @@ class CellStore(UnitStore):
                 whole = [name for name in whole if not (begun and name.name.startswith("."))]
                 for name in sorted(whole, key=lambda name: -len(name.parts)):
                     _link(theirs / name, cell / name)
+
+
+def _partial(batch: Path, suffix: str) -> Path:
+    """Folder of what an unfinished batch has. suffix: ending of the batch's data."""
+    return batch.with_name(batch.name.removesuffix(suffix) + PARTIAL)
 
 
 def _link(source: Path, new: Path) -> None:

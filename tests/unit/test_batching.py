@@ -104,11 +104,11 @@ def test_a_batch_without_its_data_does_not_count(tmp_path):
 
 def test_units_appear_whole_and_are_found_again(tmp_path):
     batch = tmp_path / "batches" / "abc.jsonl.gz"
-    store = UnitStore(batch, ".jsonl.gz")
+    store = UnitStore(batch, ".jsonl.gz", ["lock"])
     assert store.missing(["u1", "u2"]) == ["u1", "u2"]
     store.put("u1", lambda path: path.write_text("x"))
-    assert UnitStore(batch, ".jsonl.gz").missing(["u1", "u2"]) == ["u2"]
-    assert store.folder == tmp_path / "batches" / "abc.partial"
+    assert UnitStore(batch, ".jsonl.gz", ["lock"]).missing(["u1", "u2"]) == ["u2"]
+    assert store.folder.parent == tmp_path / "batches" / "abc.partial"
 
 
 def test_units_made_from_other_files_are_not_seen(tmp_path):
@@ -128,7 +128,7 @@ def _finished_beside(data: Path, *keys: str) -> None:
 
 def test_tidy_removes_units_of_finished_batches_only(tmp_path):
     for name in ("done", "open"):
-        UnitStore(tmp_path / "batches" / f"{name}.zip", ".zip").put("u", lambda path: path.write_text("x"))
+        UnitStore(tmp_path / "batches" / f"{name}.zip", ".zip", ["lock"]).put("u", lambda path: path.write_text("x"))
     _finished_beside(tmp_path / "batches/done.zip", "k")
     assert tidy(tmp_path) == 1
     assert sorted(p.name for p in (tmp_path / "batches").glob("*.partial")) == ["open.partial"]

@@ -53,7 +53,7 @@ class CellFiles:
 
 
 def place(source: Path, new: Path) -> None:
-    """Link or copy a file."""
+    """Link a large file, copy a small one or where there are no links. `new` does not exist yet."""
     if source.stat().st_size >= LARGE:
         with contextlib.suppress(OSError):  # a file system without links
             os.link(source, new)

@@ -42,7 +42,7 @@ def planted(
 
     results: one row per (test, method, similarity, target, measure); target `mean` for a test's verdict.
     similarities: one row per (test, method, target, black box). The candidates that `candidates_cosine` is centred on
-    are the boxes of one ladder, or those of a retrieval.
+    are the boxes of one ladder, or those of a retrieval; `nulls_cosine` is centred on the nulls of a test that has any.
     scores: `model/dataset` -> the score file of each fine-tuned model whose quality is its score.
     labels: `model/dataset` -> what each black box of a retrieval says of U. train: dataset -> its training rows.
     They are what the baseline `label-histogram` compares.
@@ -93,7 +93,7 @@ def _similarities(
     targets: Sequence[str],
     get: Any,
 ) -> Rows:
-    """One row per (target, black box), of the columns of `similarity_row`. nulls: are no candidates."""
+    """One row per (target, black box), of the columns of `similarity_row`. nulls: boxes, no candidates."""
     base = settings.models[method], method
     mtes = {box: get(paths.mte(*base, *box)) for box in dict.fromkeys([*boxes, *nulls])}
     dtes = {target: get(paths.dte(*base, target)) for target in targets}

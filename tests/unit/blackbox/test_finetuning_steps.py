@@ -348,15 +348,18 @@ def fit(dataset: str, seeds=(42,), recipe=QUICK) -> Path:
     return take_out(dataset, fit_batch([dataset], seeds, recipe, batch=f"0-{dataset}"), seeds=seeds)
 
 
-def preempt_at(monkeypatch, at: int) -> None:
-    """SIGTERM after so many steps of a training, as from a cluster's scheduler."""
+def watched(monkeypatch, stop_at: int = 0) -> list[int]:
+    """Steps of all trainings from now on, each by its number; after so many SIGTERM, as from a cluster's scheduler."""
+    seen = []
 
     class Progress(bench.TrainingProgress):
         def __call__(self, done, total, loss):
-            if done == at:
+            seen.append(done)
+            if len(seen) == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(bench, "TrainingProgress", Progress)
+    return seen
 
 
 def bytes_under(folder: Path) -> dict[str, bytes]:
@@ -391,16 +394,8 @@ def test_a_preempted_fine_tuning_ends_in_the_same_bytes(project, monkeypatch):
     """Of two datasets, the second within its first seed: the first is not fine-tuned again."""
     expected = bytes_under(fit_batch(["mood", "where"], seeds=(42, 7)).parent)
     shutil.rmtree("results/finetuned")
-    seen = []
     with monkeypatch.context() as patch:
-
-        class Progress(bench.TrainingProgress):
-            def __call__(self, done, total, loss):
-                seen.append(done)
-                if len(seen) == 31:
-                    os.kill(os.getpid(), signal.SIGTERM)
-
-        patch.setattr(bench, "TrainingProgress", Progress)
+        seen = watched(patch, stop_at=31)
         with pytest.raises(Preempted, match="after step 7 of 12"):
             fit_batch(["mood", "where"], seeds=(42, 7))
         assert not list(Path("results/finetuned/m/batches").glob("*.json"))
@@ -415,15 +410,7 @@ def test_another_batch_takes_the_models_of_a_killed_one(project, monkeypatch):
     expected = bytes_under(take_out("where", fit_batch(["mood", "where"])))
     whole = bytes_under(Path("results/finetuned/m/batches/0a"))
     shutil.rmtree("results/finetuned")
-    seen = []
-
-    class Progress(bench.TrainingProgress):
-        def __call__(self, done, total, loss):
-            seen.append(done)
-            if len(seen) == 19:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(bench, "TrainingProgress", Progress)
+    seen = watched(monkeypatch, stop_at=19)
     with pytest.raises(Preempted, match="after step 7 of 12"):
         fit_batch(["mood", "where"])
     other = fit_batch(["mood", "where", "similar"], batch="0b")
@@ -463,16 +450,10 @@ def test_a_damaged_model_beside_a_batch_costs_it_nothing(project, monkeypatch):
         path.unlink()
     next(Path("results/finetuned").rglob("model.safetensors")).write_bytes(b"")
     with monkeypatch.context() as patch:
-        preempt_at(patch, 7)
+        watched(patch, stop_at=7)
         with pytest.raises(Preempted, match="after step 7 of 12"):
             fit_batch(["mood"], batch="0b")
-    seen = []
-
-    class Progress(bench.TrainingProgress):
-        def __call__(self, done, total, loss):
-            seen.append(done)
-
-    monkeypatch.setattr(bench, "TrainingProgress", Progress)
+    seen = watched(monkeypatch)
     fit_batch(["mood"], batch="0b")
     assert seen == [8, 9, 10, 11, 12]
 
@@ -635,16 +616,8 @@ def test_a_batch_gives_what_single_runs_give_and_goes_on_after_a_kill(project, m
         (single,) = read_jsonl(run_batch("single-" + "-".join(pair), transfer_spec([pair])))
         assert single == lines[single["key"]]
     # killed inside the second run: the first is kept, the second goes on from its last step
-    seen = []
     with monkeypatch.context() as patch:
-
-        class Progress(bench.TrainingProgress):
-            def __call__(self, done, total, loss):
-                seen.append(done)
-                if len(seen) == 20:
-                    os.kill(os.getpid(), signal.SIGTERM)
-
-        patch.setattr(bench, "TrainingProgress", Progress)
+        seen = watched(patch, stop_at=20)
         with pytest.raises(Preempted, match="after step 8 of 12"):
             run_batch("again", transfer_spec(PAIRS))
         assert not Path("results/transfer/m/batches/again.jsonl.gz").exists()
@@ -660,7 +633,7 @@ def test_a_batch_gives_what_single_runs_give_and_goes_on_after_a_kill(project, m
 def test_a_run_does_not_go_on_from_that_of_another_source(project, monkeypatch):
     fit("mood")
     with monkeypatch.context() as patch:
-        preempt_at(patch, 5)
+        watched(patch, stop_at=5)
         with pytest.raises(Preempted):
             run_batch("b", transfer_spec([("mood", "where")]))
     Path("results/finetuned/m/mood.lock.json").write_text("{}")
