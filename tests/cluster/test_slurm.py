@@ -81,6 +81,10 @@ def test_what_the_cluster_has_not_is_refused(checkout, cluster):
     for setting, why in (
         ("slurm_partition=tset", "slurm_partition 'tset' is not on this cluster; it has tests"),
         ("slurm_account=lab", "slurm_account is 'lab', but this cluster keeps no accounts"),
+        (
+            "mem_mb=9000000",
+            "asks for 9,000,000 MB of memory on one node, but the nodes of partition tests have at most",
+        ),
         ("gpu=3", "3 GPUs on one node, but partition tests has 2 x test a node"),
         ("gpu_model=h100", "gpu_model 'h100' is not in partition tests, whose nodes have 2 x test"),
         ("gpu_model=a100-40gb", "Snakemake's executor takes letters, digits, `_` and `.` only"),

@@ -318,11 +318,11 @@ def print_summary(walk: Walk) -> None:
 
 @contextmanager
 def slurm_cluster(folder: Path) -> Any:
-    """A SLURM of one node, until the block ends."""
+    """A SLURM of one node, until the block ends; it claims the memory that the paper's LLMs ask for."""
     from support.local_slurm import LocalSlurm, install
 
     install()
-    cluster = LocalSlurm(folder / "slurm")
+    cluster = LocalSlurm(folder / "slurm", memory_mb=250_000)
     cluster.start()
     try:
         yield cluster

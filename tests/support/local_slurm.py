@@ -36,6 +36,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/%n.log
+SlurmdParameters=config_overrides
 AuthType=auth/none
 CredType=cred/none
 ProctrackType=proctrack/linuxproc
@@ -118,14 +119,16 @@ class LocalSlurm:
     """The running cluster.
 
     folder: for its state and logs. gather: how memory is watched, `linux` or `none`. nodes: how many; each claims all
-    cores and memory of this machine. accounts: whether it keeps accounts (`SACCTMGR`). remembered: seconds
-    for which squeue and scontrol know a finished job.
+    cores and memory of this machine, or memory_mb. accounts: whether it keeps accounts (`SACCTMGR`). remembered:
+    seconds for which squeue and scontrol know a finished job.
     """
 
     def __init__(
-        self, folder: Path, gather: str = "linux", nodes: int = 1, accounts: bool = False, remembered: int = 900
-    ) -> None:
+        self, folder: Path, gather: str = "linux", nodes: int = 1, accounts: bool = False, remembered: int = 900,
+        memory_mb: int | None = None,
+    ) -> None:  # fmt: skip
         self.folder, self.gather, self.accounts, self.remembered = folder, gather, accounts, remembered
+        self.memory_mb = memory_mb or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         self.nodes = [f"node{number}" for number in range(1, nodes + 1)]
         self._database: subprocess.Popen | None = None
 
@@ -141,9 +144,8 @@ class LocalSlurm:
         for number in (0, 1):
             if not (self.folder / f"gpu{number}").exists():
                 subprocess.run(["mknod", self.folder / f"gpu{number}", "c", "1", "3"], check=True)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         nodes = "\n".join(
-            NODE.format(name=name, port=port, cpus=os.cpu_count(), memory=memory)
+            NODE.format(name=name, port=port, cpus=os.cpu_count(), memory=self.memory_mb)
             for port, name in enumerate(self.nodes, FIRST_PORT)
         )
         values = {

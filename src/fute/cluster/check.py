@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fute import paths
-from fute.cluster.cost import disk_bytes
+from fute.cluster.cost import disk_bytes, heavy_jobs
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
 from fute.cluster.resources import gpu_request
@@ -221,9 +221,16 @@ def check_disk(plan: Plan) -> Iterator[Finding]:
 
 
 def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
-    """The profile's account, partitions and QOS, GPUs and time limits, against what SLURM says that there is."""
-    default = dict(profile.get("default-resources") or {})
-    of_rules = {name: default | dict(more or {}) for name, more in (profile.get("set-resources") or {}).items()}
+    """The profile's account, partitions and QOS, memory, GPUs and time, against what SLURM says that there is."""
+    needs, cluster = JobNeeds(plan), plan.config.cluster
+    memory: dict[str, int] = {}
+    for rule, need in heavy_jobs(plan, needs):
+        memory[rule] = max(need.memory_mb(), memory.get(rule, 0))
+    default, by_profile = (dict(profile.get(key) or {}) for key in ("default-resources", "set-resources"))
+    of_rules = {  # as in Snakemake: the rule's own resources over the defaults, the profile's over both
+        rule: default | ({"mem_mb": memory[rule]} if rule in memory else {}) | dict(by_profile.get(rule) or {})
+        for rule in dict.fromkeys([*by_profile, *memory])
+    }
     resources = [default, *of_rules.values()]
     try:
         check_settings(
@@ -235,7 +242,6 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
         return
-    needs, cluster = JobNeeds(plan), plan.config.cluster
     labelling = max([needs.label_gpus(name) for name in plan.config.llm.models] or [0]) if plan.llm else 0
     faults = 0
     for rule, asked in {"all other rules": default, **of_rules}.items():
@@ -255,7 +261,7 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
                 "in the profile, or choose a partition or QOS with a longer limit",
             )  # fmt: skip
     if not faults:
-        yield Finding("ok", f"SLURM: account, partitions and GPUs of {len(of_rules) + 1} kinds of jobs")
+        yield Finding("ok", f"SLURM: account, partitions, memory and GPUs of {len(of_rules) + 1} kinds of jobs")
 
 
 def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:

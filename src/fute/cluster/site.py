@@ -1,4 +1,4 @@
-"""What the jobs of a run ask of a SLURM cluster, against what it has: partitions, GPUs, accounts, QOS and their limits.
+"""What the jobs of a run ask of a SLURM cluster, against what it has: partitions, memory, GPUs, accounts, QOS, limits.
 
 Without this, the executor would find out job by job, three attempts each, and a job over a limit would wait for ever.
 """
@@ -27,21 +27,26 @@ class SlurmError(RuntimeError):
 
 
 class Request(NamedTuple):
-    """What a job asks for: resources of the same names, "" where it names none; gpus: on one node."""
+    """What a job asks for: resources of the same names, "" where it names none; gpus, memory_mb: on one node."""
 
     slurm_account: str
     slurm_partition: str
     qos: str
     gpu_model: str
     gpus: int
+    memory_mb: int = 0
 
 
 class Partition(NamedTuple):
-    """A partition. minutes: longest time limit, None: any. gpus: most GPUs of a node, by model; "": no model named."""
+    """A partition. minutes: longest time limit, None: any. gpus: most GPUs of a node, by model; "": no model named.
+
+    memory_mb: that of the node with most; 0: not known.
+    """
 
     minutes: int | None
     gpus: dict[str, int]
     default: bool = False
+    memory_mb: int = 0
 
 
 class Association(NamedTuple):
@@ -114,7 +119,8 @@ def request(resources: Mapping[str, Any], qos: str | None = None) -> Request:
     if not gpus:
         named["gpu_model"] = ""
     named["qos"] = qos or named["qos"]  # the executor puts both on the line of sbatch, and the later counts
-    return Request(**named, gpus=gpus)
+    memory = str(resources.get("mem_mb"))  # in a profile it may be an expression, which only a job has the value of
+    return Request(**named, gpus=gpus, memory_mb=int(memory) if memory.isdigit() else 0)
 
 
 def minutes(limit: str) -> int | None:
@@ -134,9 +140,13 @@ def minutes(limit: str) -> int | None:
 def read_partitions() -> dict[str, Partition]:
     """The cluster's partitions by name. Raises SlurmError."""
     partitions: dict[str, Partition] = {}
-    for line in slurm("sinfo", "--noheader", "--format=%P|%l|%G").splitlines():
-        name, limit, gres = line.strip().split("|", 2)
-        known = partitions.setdefault(name.rstrip("*"), Partition(minutes(limit), {}, name.endswith("*")))
+    # without --exact sinfo prints one line for nodes of different memory
+    for line in slurm("sinfo", "--exact", "--noheader", "--format=%P|%l|%m|%G").splitlines():
+        name, limit, memory, gres = line.strip().split("|", 3)
+        key = name.rstrip("*")
+        known = partitions.get(key, Partition(minutes(limit), {}, name.endswith("*")))
+        stated = int(memory) if memory != "1" else 0  # 1: what SLURM takes where a site states none
+        partitions[key] = known = known._replace(memory_mb=max(known.memory_mb, stated))
         for part in re.sub(r"\([^)]*\)", "", gres).split(","):
             words = part.split(":")
             if words[0] != "gpu":
@@ -241,15 +251,24 @@ def names(asked: str) -> list[str]:
     return [name for name in re.split(r"[,\s]+", asked) if name]
 
 
-def longest_minutes(asked: str, partitions: Mapping[str, Partition]) -> int | None:
-    """Longest time limit of the partitions that a job names, or of the default; None: any.
+def chosen(asked: str, partitions: Mapping[str, Partition]) -> list[Partition]:
+    """The partitions that a job names, as SLURM takes names, or for "" the default.
 
-    asked: names as SLURM takes them, "" for the default. SLURM starts a job in any of several, so the largest limit
-    of them holds.
+    SLURM starts a job in any of several, so the largest limit of them holds.
     """
     wanted = names(asked)
-    limits = [part.minutes for name, part in partitions.items() if (name in wanted if wanted else part.default)]
+    return [part for name, part in partitions.items() if (name in wanted if wanted else part.default)]
+
+
+def longest_minutes(asked: str, partitions: Mapping[str, Partition]) -> int | None:
+    """Longest time limit of the partitions that a job may run in; None: any."""
+    limits = [part.minutes for part in chosen(asked, partitions)]
     return None if None in limits else max(limits, default=None)
+
+
+def most_memory(asked: str, partitions: Mapping[str, Partition]) -> int:
+    """Megabytes of the largest node that a job may run on; 0: not known."""
+    return max((part.memory_mb for part in chosen(asked, partitions)), default=0)
 
 
 def most_minutes(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts | None) -> int | None:
@@ -296,6 +315,12 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
                 f"slurm_partition {name!r} is not on this cluster; it has {', '.join(partitions)} (`sinfo -s`): "
                 "correct the profile"
             )
+    where, most = f"partition {','.join(wanted)}", most_memory(asked.slurm_partition, partitions)
+    if most and asked.memory_mb > most:
+        raise SlurmError(
+            f"a job asks for {asked.memory_mb:,} MB of memory on one node, but the nodes of {where} have at most "
+            f"{most:,} MB (`sinfo -o '%P %m'`): take another partition, or set the rule's mem_mb in the profile"
+        )
     if not asked.gpus:
         return
     if asked.gpu_model and not EXECUTOR_TAKES.fullmatch(asked.gpu_model):
@@ -307,7 +332,6 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
     for name in wanted:
         for model, count in partitions[name].gpus.items():
             there[model] = max(count, there.get(model, 0))
-    where = f"partition {','.join(wanted)}"
     if not there:
         raise SlurmError(f"{where} has no GPUs, but jobs ask there for {asked.gpus}; `sinfo -o '%P %G'` lists them")
     fitting = [n for model, n in there.items() if asked.gpu_model.lower() in ("", model.lower())]

@@ -1,4 +1,4 @@
-"""Submission of jobs to SLURM: no error is lost, a busy cluster is waited for, no job asks for more time than it gets.
+"""Submission of jobs to SLURM: no error is lost, a busy cluster is waited for, no job asks for more than it can get.
 
 snakemake-executor-plugin-slurm (2.6.1) submits in threads whose exceptions nobody reads: the job then stays in
 Snakemake's list of running jobs for ever. It takes every refusal of sbatch for a failed attempt of the job, and for a
@@ -19,7 +19,7 @@ from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-from fute.cluster.site import Accounts, Partition, SlurmError, most_minutes, request, slurm
+from fute.cluster.site import Accounts, Partition, SlurmError, most_memory, most_minutes, request, slurm
 
 FULL = re.compile(
     r"\b(?:QOS|Assoc)(?:Max|Grp)SubmitJob\w*|MaxSubmitJobs\w*|Resource temporarily unavailable"
@@ -53,13 +53,13 @@ class _Once:
         self.failure = msg
 
 
-class _Shorter:
-    """A job that asks for so many minutes."""
+class _Within:
+    """A job that asks for other values of some resources."""
 
-    def __init__(self, job: Any, runtime: int) -> None:
+    def __init__(self, job: Any, **changed: int) -> None:
         self._job = job
         # the same class, so that its entries are attributes, too
-        self.resources = type(job.resources)(fromdict=dict(job.resources.items()) | {"runtime": runtime})
+        self.resources = type(job.resources)(fromdict=dict(job.resources.items()) | changed)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._job, name)
@@ -153,12 +153,18 @@ class Sender:
         return None
 
     def _within_limits(self, executor: Executor, job: Any) -> Any:
-        """The job, or one that asks for the longest time that its partition, its account and the site allow."""
-        asked = job.resources.get("runtime")
+        """The job, or one that asks for no more time than its partition, its account and the site allow.
+
+        Nor for more memory than a node has: a first attempt that does is refused before, a retry asks for all there is.
+        """
         wanted = request(job.resources, executor.workflow.executor_settings.qos)
         longest = most_minutes(wanted, self._partitions, self._accounts)
-        limits = [minutes for minutes in (longest, self._max_minutes) if minutes]
-        return _Shorter(job, min(limits)) if asked and limits and asked > min(limits) else job
+        most = {
+            "runtime": min((minutes for minutes in (longest, self._max_minutes) if minutes), default=None),
+            "mem_mb": most_memory(wanted.slurm_partition, self._partitions),
+        }
+        changed = {name: limit for name, limit in most.items() if limit and (job.resources.get(name) or 0) > limit}
+        return _Within(job, **changed) if changed else job
 
     def _fail(self, executor: Executor, job: Any, why: str) -> None:
         if job.is_group():  # Snakemake drops the message

@@ -52,7 +52,7 @@ def command(tmp_path, monkeypatch):
 @pytest.fixture
 def site(command):
     """A cluster of two partitions and one account."""
-    command("sinfo", f"{CPU}*|7-00:00:00|(null)\n{GPU}|1-00:00:00|gpu:a100:4")
+    command("sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|1-00:00:00|256000|gpu:a100:4")
     command("sacctmgr", "lab||normal|normal||||")
     accounting = "AccountingStorageEnforce = qos\nAccountingStorageType = accounting_storage/slurmdbd\n"
     command("scontrol", f"{accounting}ClusterName = here")
@@ -84,7 +84,7 @@ def test_a_run_that_can_start(tmp_path, site):
     findings = list(check(plan(tmp_path), [profile(tmp_path)]))
     assert faults(findings) == []
     assert {finding.state for finding in findings} == {"ok", "note"}
-    assert any(str(line).startswith("ok     SLURM: account, partitions and GPUs") for line in findings)
+    assert any(str(line).startswith("ok     SLURM: account, partitions, memory and GPUs") for line in findings)
 
 
 def test_a_wrong_account(tmp_path, site):
@@ -102,6 +102,19 @@ def test_a_placeholder(tmp_path, site):
 def test_too_few_gpus_on_a_node(tmp_path, site):
     found = faults(check(plan(tmp_path, gpus=8), [profile(tmp_path)]))
     assert len(found) == 1 and found[0].startswith("SLURM, embed_batch: a job asks for 8 GPUs on one node")
+
+
+def test_more_memory_than_a_node_has(tmp_path, site, command):
+    """What the rule asks for, unless the profile states it."""
+    command("sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|1-00:00:00|6000|gpu:a100:4")
+    found = faults(check(plan(tmp_path), [profile(tmp_path)]))
+    assert [fault.split(" of memory")[0] for fault in found] == [
+        "SLURM, embed_batch: a job asks for 8,160 MB",  # 6000, and 16 bytes for each of 135 million parameters
+        "SLURM, label_batch: a job asks for 6,324 MB",  # 6000, and 2.4 bytes
+    ]
+    assert "of partition gpu have at most 6,000 MB" in found[0]
+    less = {rule: more | {"mem_mb": 6000} for rule, more in PROFILE["set-resources"].items()}
+    assert faults(check(plan(tmp_path), [profile(tmp_path, **{"set-resources": less})])) == []
 
 
 def test_a_short_time_limit_is_a_note(tmp_path, site):

@@ -68,12 +68,13 @@ def test_time_limits_as_slurm_prints_them(printed, right):
 def test_partitions_and_the_gpus_of_their_nodes(prints):
     prints(
         "sinfo",
-        "cpu*|infinite|(null)\ngpu|1-00:00:00|gpu:a100:4(S:0,2),shard:8\ngpu|1-00:00:00|gpu:a100:8(S:0-7)\n"
-        "gpu|1-00:00:00|gpu:v100:2\nold|30:00|gpu:3\nmig|4:00:00|gpu:1g.10gb:7,gpu:2g.20gb:3\nbare|30:00|gpu",
+        "cpu*|infinite|64000|(null)\ngpu|1-00:00:00|256000|gpu:a100:4(S:0,2),shard:8\n"
+        "gpu|1-00:00:00|512000|gpu:a100:8(S:0-7)\ngpu|1-00:00:00|128000|gpu:v100:2\nold|30:00|1|gpu:3\n"
+        "mig|4:00:00|1|gpu:1g.10gb:7,gpu:2g.20gb:3\nbare|30:00|1|gpu",
     )
     assert read_partitions() == {
-        "cpu": Partition(None, {}, default=True),
-        "gpu": Partition(1440, {"a100": 8, "v100": 2}),
+        "cpu": Partition(None, {}, default=True, memory_mb=64000),
+        "gpu": Partition(1440, {"a100": 8, "v100": 2}, memory_mb=512000),
         "old": Partition(30, {"": 3}),
         "mig": Partition(240, {"1g.10gb": 7, "2g.20gb": 3}),
         "bare": Partition(30, {"": 1}),
@@ -139,6 +140,8 @@ def test_a_cluster_without_accounts_is_not_asked_for_them(prints):
         ({"gres": "gpu"}, Request("", "", "", "", 1)),
         ({"gres": "", "gpu": 0, "gpu_model": "a100"}, Request("", "", "", "", 0)),
         ({"gres": "lscratch:100", "slurm_account": 123}, Request("123", "", "", "", 0)),
+        ({"mem_mb": 9000}, Request("", "", "", "", 0, 9000)),
+        ({"mem_mb": "attempt * 9000"}, Request("", "", "", "", 0)),
     ],
 )
 def test_what_a_job_asks_for(resources, right):
@@ -172,6 +175,18 @@ def test_what_the_cluster_has_not_is_named_with_what_it_has():
     assert "4 GPUs on one node" in refused(gpu_model="v100")
     said = refused(gpu_model="a100-40gb")
     assert "takes letters, digits, `_` and `.` only" in said and "`constraint`" in said
+
+
+def test_more_memory_than_a_node_has_is_refused():
+    """Of several partitions the one with the largest nodes counts; where a site states none, SLURM is asked."""
+    cluster = {
+        name: part._replace(memory_mb=mb) for (name, part), mb in zip(CLUSTER.items(), (64000, 256000), strict=True)
+    }
+    check_site([ASKED._replace(slurm_partition="cpu,gpu", memory_mb=256000)], cluster, ACCOUNTS)
+    check_site([ASKED._replace(memory_mb=10**6)], CLUSTER, ACCOUNTS)
+    said = refused(memory_mb=256001, cluster=cluster)
+    assert "asks for 256,001 MB of memory on one node, but the nodes of partition gpu have at most 256,000 MB" in said
+    assert "at most 64,000 MB" in refused(slurm_partition="", memory_mb=64001, cluster=cluster), "the default one"
 
 
 def test_what_a_user_may_not_is_named_with_what_they_may():

@@ -16,7 +16,7 @@ from fute.cluster import submission
 from fute.cluster.site import Accounts, Association, Partition, Qos
 
 COMMENT, RUN = "rule_embed_batch_wildcards_t5_b1", "fute_run"
-PARTITIONS = {"gpu": Partition(600, {"a100": 4}, default=True), "cpu": Partition(None, {})}
+PARTITIONS = {"gpu": Partition(600, {"a100": 4}, default=True), "cpu": Partition(None, {}, memory_mb=64000)}
 ACCOUNTS = Accounts([Association("lab", "", frozenset({"short"}))], {"short": Qos({"MaxWall": 30})})
 
 
@@ -239,6 +239,14 @@ def test_no_job_asks_for_more_time_than_there_is(site, executor, partition, runt
     (line,) = lines(folder)
     assert f" -t {asked} " in line and " --gpus=a100:1 " in line and "--ntasks-per-gpu" not in line
     assert executor.sent[0].job is group and group.resources.runtime == runtime
+
+
+@pytest.mark.parametrize(("partition", "asked"), [("cpu", 64000), ("gpu", 90000), ("gpu,cpu", 64000)])
+def test_a_retry_asks_for_no_more_memory_than_a_node_has(site, executor, partition, asked):
+    """The first attempt fits, or the run is not started; where the site states no memory, SLURM says if it fits."""
+    folder, job = site("41"), Job(slurm_partition=partition, mem_mb=90000)
+    submit(executor, job)
+    assert f" --mem {asked} " in lines(folder)[0] and executor.sent[0].job is job
 
 
 def test_no_job_asks_for_more_time_than_its_qos_gives(site, executor):
