@@ -18,11 +18,6 @@ from fute.surrogate.checkpoint import Preempted, heed_sigterm
 SUFFIX = ".jsonl.gz"
 
 
-def cell(run: TransferRun) -> str:
-    """Name of a run in a batch's `.keys` file."""
-    return f"{run.source}>{run.target}@{run.seed}"
-
-
 def _unit(run: TransferRun) -> str:
     return f"{run.key}/run.json"
 
@@ -64,7 +59,7 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
             checkpoint = store.path(f"{run.key}/.training")
             facts = bench.fit(
                 target.task, target.recipe, seed=run.seed, train=origins["train"], test=origins["test"],
-                label=cell(run), checkpoint=checkpoint, start=[hashes["model"], hashes["source"]], source=source[1],
+                label=run.cell, checkpoint=checkpoint, start=[hashes["model"], hashes["source"]], source=source[1],
                 keep_head=spec.keep_head,
             ).facts  # fmt: skip
             if bench.accelerator.is_main_process:
@@ -78,7 +73,7 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
     if not bench.accelerator.is_main_process:
         return
     lines = [json.loads(store.path(_unit(run)).read_text()) for run in sorted(spec.runs, key=lambda run: run.key)]
-    keys = keys_text({cell(run): run.key for run in spec.runs})
+    keys = keys_text({run.cell: run.key for run in spec.runs})
     settings = spec.model_dump(mode="json")
     with Step(__name__, settings=settings, inputs=[*files.values(), lock]) as step:
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), runs=len(lines))
