@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fute.artifacts import Step, gzip_bytes, jsonl_bytes
 from fute.baselines.transferability import gbc, h_score, logme, n_leep, transrate
-from fute.batching import CellStore, hashes_of, keys_text
+from fute.batching import CellStore, hashes_of, write_keys
 from fute.blackbox.folders import folder_of
 from fute.config.lm_baselines import LmBaseline
 from fute.data.rows import Row, read_rows
@@ -59,8 +59,7 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
     lines = [json.loads(store.path(_unit(pair)).read_text()) for pair in sorted(spec.pairs, key=lambda pair: pair.key)]
     with Step(__name__, settings=spec.model_dump(mode="json"), inputs=[*files.values()]) as step:
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), pairs=len(lines))
-        keys = keys_text({pair.cell: pair.key for pair in spec.pairs})
-        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys.encode())
+        write_keys(step, output, SUFFIX, {pair.cell: pair.key for pair in spec.pairs})
 
 
 def _unit(pair: SourcePair) -> str:

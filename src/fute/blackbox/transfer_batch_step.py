@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fute.artifacts import Step, gzip_bytes, jsonl_bytes
-from fute.batching import CellStore, hashes_of, keys_text
+from fute.batching import CellStore, hashes_of, write_keys
 from fute.blackbox.bench import Bench
 from fute.blackbox.folders import folder_of
 from fute.blackbox.heads import BlackBox, BlackBoxError, load_black_box
@@ -73,11 +73,10 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
     if not bench.accelerator.is_main_process:
         return
     lines = [json.loads(store.path(_unit(run)).read_text()) for run in sorted(spec.runs, key=lambda run: run.key)]
-    keys = keys_text({run.cell: run.key for run in spec.runs})
     settings = spec.model_dump(mode="json")
     with Step(__name__, settings=settings, inputs=[*files.values(), lock]) as step:
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), runs=len(lines))
-        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys.encode())
+        write_keys(step, output, SUFFIX, {run.cell: run.key for run in spec.runs})
 
 
 def _load_source(run: TransferRun, lock: Path) -> BlackBox:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file, sidecar_path
-from fute.batching import UnitStore, finished_batches, keys_text
+from fute.batching import UnitStore, finished_batches, write_keys
 from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
@@ -523,4 +523,4 @@ def label_batch(
     ) as step:
         step.facts = {"engine": identity} | ({"cut_texts": cut} if cut else {})
         step.bytes(output, gzip_bytes(jsonl_bytes([head, *lines])), rows=len(lines))
-        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys_text(cells, uncut).encode())
+        write_keys(step, output, SUFFIX, cells, uncut)
