@@ -27,7 +27,7 @@ from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
 from fute.llm.engine import ENGINES, Engine, PromptTokenizer, ScoreRequest, SpellUnavailable, load_engine
-from fute.llm.labelled_rows import drawn
+from fute.llm.labelled_rows import drawn_rows
 from fute.llm.long_texts import tokenizer_of
 from fute.llm.self_select import self_select_prompt
 from fute.llm.unlabelled import check_unlabelled
@@ -341,11 +341,6 @@ def _without(line: Mapping[str, Any], *fields: str) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name not in fields}
 
 
-def _drawn_rows(path: Path, count: int | None) -> list[Row]:
-    rows = read_rows(path)
-    return [rows[place] for place in drawn([row.id for row in rows], count)]
-
-
 class _Units:
     """Stored units of a batch, as lines. lock_sha256: of the model's lock, which all units were made from."""
 
@@ -442,7 +437,7 @@ def label_batch(
     than a tenth of the rows of a cell; StaleFile for a stored unit of another size than its requests.
     """
     wanted = {cell.corpus: cell.rows for cell in spec.labels}
-    rows = {name: _drawn_rows(path, wanted[name]) for name, path in corpora.items()}
+    rows = {name: drawn_rows(read_rows(path), wanted[name]) for name, path in corpora.items()}
     units = _Units(output, sha256_file(lock))
     store = units.store
     engine = load_engine(spec.engine, model if model.is_dir() else None)
