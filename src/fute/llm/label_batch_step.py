@@ -150,6 +150,9 @@ class Item:
     is_cut: bool = False
 
 
+Chunk = tuple[str, list[Item]]
+"""Name of a unit, and the items whose lines it holds, in their order."""
+
 WORD = re.compile(
     # scripts written without blanks: each character (Thai, Lao, Myanmar, Khmer, kana, Han) counts as a word
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -196,8 +199,8 @@ def items_of(spec: BatchSpec, corpora: Mapping[str, Sequence[Row]]) -> list[list
 
 def chunks(
     spec: BatchSpec, corpora: Mapping[str, Sequence[Row]], engine: Engine, items: list[list[Item]] | None = None
-) -> list[tuple[str, list[Item]]]:
-    """Units of work of a batch: (unit name, items), the same for every run of the batch.
+) -> list[Chunk]:
+    """Units of work of a batch, the same for every run of the batch.
 
     items: those of `items_of`, some of them perhaps cut. A unit's name is a hash of its texts and of all that their
     answers depend on, so that every batch of the model with the same unit can use it.
@@ -439,71 +442,26 @@ def label_batch(
     wanted = {cell.corpus: cell.rows for cell in spec.labels}
     rows = {name: drawn_rows(read_rows(path), wanted[name]) for name, path in corpora.items()}
     units = _Units(output, sha256_file(lock))
-    store = units.store
     engine = load_engine(spec.engine, model if model.is_dir() else None)
     try:
         items, longest = fitted(spec, items_of(spec, rows), engine)
         work = chunks(spec, rows, engine, items)
-        likelihoods = [(f"{_unit(asked)}.nll.jsonl", asked) for _, part in work
-                       if (asked := [item for item in part if item.cell.perplexity])]  # fmt: skip
-        units.adopt({name: len(part) for name, part in [*work, *likelihoods]})
-        open_units = set(store.missing([name for name, _ in [*work, *likelihoods]]))
-        done = sum(len(items) for name, items in work if name not in open_units)
-        total = sum(len(items) for _, items in work)
-        cut = sum(item.is_cut for _, part in work for item in part)
-        print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
-        if cut:
-            print(f"labelling: the texts of {cut} requests are cut to fit into max_length", flush=True)
-        asked_first: dict[str, list[dict[str, Any]]] = {}
-        if tokenizer_of(engine) is None:
-            # a server that gives no likelihoods must cost one request, not all answers before the first likelihood
-            for name, asked in likelihoods:
-                if name in open_units:
-                    asked_first[name] = list(_perplexities(spec, asked[:1], engine))
-                    break
-        unlabelled = _Unlabelled(spec, rows, lock)
-        with Track("labelling", total - done, "requests") as track:
-            for name, part in work:
-                if store.missing([name]):
-                    units.put(name, list(_scores(spec, part, engine)))
-                unlabelled.add(part, units.read(name, len(part)))
-                asked = [item for item in part if item.cell.perplexity]
-                if asked and store.missing([unit := f"{_unit(asked)}.nll.jsonl"]):
-                    lines = asked_first.get(unit, [])
-                    units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
-                if name in open_units:
-                    track.advance(len(part))
-        for cell in spec.selects:
-            unit = f"{cell.key[:24]}.jsonl"
-            store.adopt([unit])
-            if store.missing([unit]):
-                answer = engine.generate([(f"{SELF_SELECT} {cell.category}", _question(spec, cell))], SELECT_TOKENS)[0]
-                units.put(unit, [{"key": cell.key, "answer": answer}])
+        _ask(spec, work, engine, units, _Unlabelled(spec, rows, lock))
+        _ask_choices(spec, engine, units)
         identity = engine.identity()
     finally:
         engine.close()
 
-    lines: list[dict[str, Any]] = []
-    for name, part in work:
-        asked = [item for item in part if item.cell.perplexity]
-        likelihood = units.read(f"{_unit(asked)}.nll.jsonl", len(asked)) if asked else []
-        more = dict(zip(((item.cell.key, item.index) for item in asked), likelihood, strict=True))
-        for at, (item, line) in enumerate(zip(part, units.read(name, len(part)), strict=True)):
-            place = {"key": item.cell.key, "index": item.index, "id": item.row.id}
-            place |= {"unit": name.removesuffix(".jsonl"), "at": at}
-            marked = {"cut": True} if item.is_cut else {}
-            lines.append(place | line | marked | more.get((item.cell.key, item.index), {}))
-    for cell in {cell.key: cell for cell in spec.selects}.values():
-        lines += units.read(f"{cell.key[:24]}.jsonl", 1)
-    lines.sort(key=lambda line: (line["key"], line.get("index", 0)))
-    head = {
-        "engine": identity,
+    lines = _lines(spec, work, units)
+    cut = _cut_items(work)
+    facts = {"engine": identity} | ({"cut_texts": len(cut)} if cut else {})
+    head = facts | {
         "model_lock_sha256": sha256_file(lock),
         "corpora": {name: sha256_file(path) for name, path in sorted(corpora.items())},
-    } | ({"cut_texts": cut} if cut else {})
+    }
     cells = {f"{cell.prompt}/{cell.corpus}": cell.key for cell in spec.labels}
     cells |= {f"{SELF_SELECT}/{cell.category}": cell.key for cell in spec.selects}
-    touched = {item.cell.key for _, part in work for item in part if item.is_cut}
+    touched = {item.cell.key for item in cut}
     uncut = {
         cell.key: (cell.base or cell.key, longest[cell.key])
         for cell in spec.labels
@@ -516,6 +474,81 @@ def label_batch(
         more_code=[ENGINES[spec.engine.engine][0]],
         seeds={"engine": spec.engine.seed},
     ) as step:
-        step.facts = {"engine": identity} | ({"cut_texts": cut} if cut else {})
+        step.facts = facts
         step.bytes(output, gzip_bytes(jsonl_bytes([head, *lines])), rows=len(lines))
         write_keys(step, output, SUFFIX, cells, uncut)
+
+
+def _cut_items(work: Sequence[Chunk]) -> list[Item]:
+    return [item for _, part in work for item in part if item.is_cut]
+
+
+def _likelihoods(part: Sequence[Item]) -> list[Chunk]:
+    """Unit of the likelihoods of a chunk, with the items that they are asked for; none if it has no such items."""
+    asked = [item for item in part if item.cell.perplexity]
+    return [(f"{_unit(asked)}.nll.jsonl", asked)] if asked else []
+
+
+def _choice(cell: SelectCell) -> str:
+    """Unit of the answer to a Self-Select cell."""
+    return f"{cell.key[:24]}.jsonl"
+
+
+def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, unlabelled: _Unlabelled) -> None:
+    """Ask for the answers of each chunk, and after them for its likelihoods, as far as no unit has them."""
+    store = units.store
+    likelihoods = [each for _, part in work for each in _likelihoods(part)]
+    units.adopt({name: len(part) for name, part in [*work, *likelihoods]})
+    open_units = set(store.missing([name for name, _ in [*work, *likelihoods]]))
+    done = sum(len(part) for name, part in work if name not in open_units)
+    total = sum(len(part) for _, part in work)
+    print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
+    if cut := _cut_items(work):
+        print(f"labelling: the texts of {len(cut)} requests are cut to fit into max_length", flush=True)
+    asked_first: dict[str, list[dict[str, Any]]] = {}
+    if tokenizer_of(engine) is None:
+        # a server that gives no likelihoods must cost one request, not all answers before the first likelihood
+        for name, asked in likelihoods:
+            if name in open_units:
+                asked_first[name] = list(_perplexities(spec, asked[:1], engine))
+                break
+    with Track("labelling", total - done, "requests") as track:
+        for name, part in work:
+            if store.missing([name]):
+                units.put(name, list(_scores(spec, part, engine)))
+            unlabelled.add(part, units.read(name, len(part)))
+            for unit, asked in _likelihoods(part):
+                if store.missing([unit]):
+                    lines = asked_first.get(unit, [])
+                    units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
+            if name in open_units:
+                track.advance(len(part))
+
+
+def _ask_choices(spec: BatchSpec, engine: Engine, units: _Units) -> None:
+    """Ask which prompt of each category the LLM would choose, as far as no unit has the answer."""
+    for cell in spec.selects:
+        unit = _choice(cell)
+        units.store.adopt([unit])
+        if units.store.missing([unit]):
+            answer = engine.generate([(f"{SELF_SELECT} {cell.category}", _question(spec, cell))], SELECT_TOKENS)[0]
+            units.put(unit, [{"key": cell.key, "answer": answer}])
+
+
+def _lines(spec: BatchSpec, work: Sequence[Chunk], units: _Units) -> list[dict[str, Any]]:
+    """The lines of a batch whose units are all there, by cell and place in the corpus."""
+    lines: list[dict[str, Any]] = []
+    for name, part in work:
+        likelihood_of = {
+            (item.cell.key, item.index): line
+            for unit, asked in _likelihoods(part)
+            for item, line in zip(asked, units.read(unit, len(asked)), strict=True)
+        }
+        for at, (item, line) in enumerate(zip(part, units.read(name, len(part)), strict=True)):
+            place = {"key": item.cell.key, "index": item.index, "id": item.row.id}
+            place |= {"unit": name.removesuffix(".jsonl"), "at": at}
+            marked = {"cut": True} if item.is_cut else {}
+            lines.append(place | line | marked | likelihood_of.get((item.cell.key, item.index), {}))
+    for cell in {cell.key: cell for cell in spec.selects}.values():
+        lines += units.read(_choice(cell), 1)
+    return sorted(lines, key=lambda line: (line["key"], line.get("index", 0)))
