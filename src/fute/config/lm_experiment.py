@@ -217,7 +217,7 @@ def check_lm(
         for name in names:
             key = f"{where}: lm.datasets.{group}"
             if name not in datasets:
-                raise ConfigError(f"{key}: {name!r} is not in config/datasets.yaml")
+                raise ConfigError(f"{key}: {name!r} is not in config/datasets.yaml; correct the id, or add an entry")
             entry = datasets[name]
             own = "domain" if entry.domain else entry.group
             if own != group:
