@@ -91,9 +91,7 @@ class TransferConfig(Section):
     keep_head: bool = Field(
         False, description="Start from the source's head where its shape fits. `false`: every run draws a new head."
     )
-    runs_per_process: int | None = Field(
-        24, ge=1, description="Transfer runs that one job makes. `null`: as many as one command line can name."
-    )
+    runs_per_process: int | None = Field(24, ge=1, description="Transfer runs that one job makes. `null`: all.")
 
     @model_validator(mode="after")
     def _file_goes_with_matrix(self) -> TransferConfig:

@@ -18,9 +18,6 @@ from fute.plan.lm_finetune import FinetunePlan
 from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_cell, transfer_key
 from fute.steps import code
 
-# the batch's settings are one command-line argument, and Linux takes 128 KiB of it
-MOST_RUNS_A_PROCESS = 400
-
 
 class TransferPlan:
     """Runs of the model whose transfer the matrix is of, and the batches they are made in.
@@ -90,8 +87,7 @@ class TransferPlan:
         """Which batch holds which run."""
         asked = self.batches.requested.transfers
         keys = {cell: run.key for cell, run in self.runs.items() if asked is None or (run.source, run.target) in asked}
-        size = self.settings.runs_per_process or MOST_RUNS_A_PROCESS
-        return self.batches.plan(paths.transfer_batch(self.model, "*"), [keys], size)
+        return self.batches.plan(paths.transfer_batch(self.model, "*"), [keys], self.settings.runs_per_process)
 
     def batch_files(self, source: str, target: str) -> list[str]:
         """The batches that hold a pair's runs, one or several."""
