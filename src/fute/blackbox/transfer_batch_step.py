@@ -9,8 +9,7 @@ from pathlib import Path
 from fute.artifacts import Step, gzip_bytes, jsonl_bytes
 from fute.batching import CellStore, hashes_of, write_keys
 from fute.blackbox.bench import Bench
-from fute.blackbox.folders import folder_of
-from fute.blackbox.heads import BlackBox, BlackBoxError, load_black_box
+from fute.blackbox.heads import BlackBox, load_finetuned
 from fute.progress import Track
 from fute.specs.transfer import TransferRun, TransferSpec
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
@@ -53,7 +52,7 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
                 continue
             origins = _origins(run, files)
             if source is None or source[0] != run.source:
-                source = run.source, _load_source(run, origins["source"])
+                source = run.source, load_finetuned(origins["source"], run.source)
             hashes = store.made_from[run.key]
             target = spec.target(run.target)
             checkpoint = store.path(f"{run.key}/.training")
@@ -77,10 +76,3 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
     with Step(__name__, settings=settings, inputs=[*files.values(), lock]) as step:
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), runs=len(lines))
         write_keys(step, output, SUFFIX, {run.cell: run.key for run in spec.runs})
-
-
-def _load_source(run: TransferRun, lock: Path) -> BlackBox:
-    box = load_black_box(folder_of(lock))
-    if box.task.dataset != run.source:
-        raise BlackBoxError(f"{folder_of(lock)} was fine-tuned on {box.task.dataset}, not on {run.source}")
-    return box
