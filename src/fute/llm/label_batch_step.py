@@ -248,21 +248,13 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
     for cell_items in items:
         kept = []
         for item, length in zip(cell_items, _lengths(spec, cell_items, engine, prompts), strict=True):
-            segments = item.segments
             if length <= most:
                 longest[item.cell.key] = max(longest.get(item.cell.key, 0), length)
-            elif spec.long_texts == "cut":
-
-                def fits(parts: tuple[str, ...], item: Item = item) -> bool:
-                    return _lengths(spec, [replace(item, segments=parts)], engine, prompts)[0] <= most
-
-                segments = long_texts.cut(segments, fits)
+                kept.append(item)
+            elif spec.long_texts == "cut" and (cut := _cut_to(most, spec, item, engine, prompts)):
+                kept.append(cut)
             else:
-                segments = None
-            if segments is None:
                 too_long.append((_request(spec, item).id, length, most))
-            else:
-                kept.append(replace(item, segments=segments, is_cut=segments != item.segments))
         result.append(kept)
     for cell in spec.selects:
         length = len(prompts.encode([prompts.render(_question(spec, cell))])[0])
@@ -272,6 +264,16 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
     requests = sum(map(len, items)) + len(spec.selects)
     long_texts.refuse(too_long, requests, may_cut=spec.long_texts == "error")
     return result, longest
+
+
+def _cut_to(most: int, spec: BatchSpec, item: Item, engine: Engine, prompts: PromptTokenizer) -> Item | None:
+    """The item with its texts cut to a prompt of at most `most` tokens; None if its instruction alone is longer."""
+
+    def fits(segments: tuple[str, ...]) -> bool:
+        return _lengths(spec, [replace(item, segments=segments)], engine, prompts)[0] <= most
+
+    segments = long_texts.cut(item.segments, fits)
+    return None if segments is None else replace(item, segments=segments, is_cut=True)
 
 
 def _lengths(spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: PromptTokenizer) -> list[int]:
