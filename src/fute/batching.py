@@ -139,6 +139,13 @@ def keys_text(cells: Mapping[str, str], uncut: Mapping[str, tuple[str, int]] | N
     return "".join(f"{key}\t{' '.join(sorted(names))}{more.get(key, '')}\n" for key, names in sorted(by_key.items()))
 
 
+def write_keys(
+    step: Step, batch: Path, suffix: str, cells: Mapping[str, str], uncut: Mapping[str, tuple[str, int]] | None = None
+) -> None:
+    """Write a batch's `.keys` beside its data `batch`, whose name ends in `suffix`, as the last of its files."""
+    step.bytes(batch.with_name(batch.name.removesuffix(suffix) + KEYS), keys_text(cells, uncut).encode())
+
+
 class UnitStore:
     """Finished units of an unfinished batch, one file each, in a folder of `{batch}.partial` next to the batch.
 
@@ -258,7 +265,7 @@ class FolderBatch(CellStore):
             for path in paths
         }
         step.json(self.output, {"model": model, "from": self.made_from, "files": files})
-        step.bytes(self.output.with_name(self.folder.name + KEYS), keys_text(cells).encode())
+        write_keys(step, self.output, LOCK, cells)
 
 
 def hashes_of(files: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, str]]:

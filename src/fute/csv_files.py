@@ -44,25 +44,21 @@ def read_rows(path: Path, separator: str = ",") -> Iterator[tuple[int, dict[str,
         yield line, dict(zip(names, cells, strict=True))
 
 
-def read_texts(path: Path, comment: str = "") -> pd.DataFrame:
-    """Read a file with every cell as text, empty ones too. comment: lines that begin with it are left out.
-
-    Raises TableError.
-    """
+def read_texts(path: Path) -> pd.DataFrame:
+    """Read a file with every cell as text, empty ones too. Raises TableError."""
     import pandas as pd
 
-    (_, names), *rows = _read(path, comment=comment)
+    (_, names), *rows = _read(path)
     return pd.DataFrame([cells for _, cells in rows], columns=names, dtype=object)
 
 
-def _read(path: Path, separator: str = ",", comment: str = "") -> Iterator[tuple[int, list[str]]]:
+def _read(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """(Number of its line, cells) of the names and of each row."""
     names: list[str] = []
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            texts = (text for text in stream if not (comment and text.startswith(comment)))
-            for line, cells in enumerate(csv.reader(texts, delimiter=separator, strict=True), start=1):
+            for line, cells in enumerate(csv.reader(stream, delimiter=separator, strict=True), start=1):
                 if not names:
                     names = cells
                     if not _can_name_columns(names):
@@ -86,13 +82,13 @@ def _can_name_columns(names: list[str]) -> bool:
     return len(set(names)) == len(names) and all(map(str.isprintable, names))
 
 
-def read_table(path: Path, comment: str = "") -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """Read a file of this workflow: columns of text (`TEXTS`), of `FLAGS`, and numbers.
 
     Columns of whole numbers are int64, other numbers float64, rounded correctly. Raises TableError, also for a cell
     that is not of its column's type.
     """
-    frame = read_texts(path, comment)
+    frame = read_texts(path)
     for name in frame.columns:
         if name not in TEXTS:
             frame[name] = _typed(frame[name], path)

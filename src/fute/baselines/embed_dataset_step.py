@@ -20,8 +20,7 @@ from fute.baselines.tupate import PrefixedBlackBox, tune_prefix
 from fute.batching import FolderBatch
 from fute.blackbox.encoding import Encoded, encode, encode_rows, inputs_of
 from fute.blackbox.finetune import examples_to_learn
-from fute.blackbox.folders import folder_of
-from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, head_parameters, load_black_box, to_device
+from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, head_parameters, load_finetuned, to_device
 from fute.data.rows import Row, read_rows
 from fute.device import compute_device
 from fute.embeddings.vectors import Embedding, save
@@ -76,12 +75,9 @@ class DatasetVectors:
             vector = text_embedding(box, texts, batch_size=self.item.eval_batch_size, progress=track.advance)
         save(self._embedding("textemb", vector, {}, rows=len(texts)), path)
 
-    def taskemb(self, path: Path, folder: Path, stop: Callable[[], object]) -> None:
-        """Write TaskEmb's components. folder: the model fine-tuned on the dataset."""
-        box = load_black_box(folder)
-        if box.task.dataset != self.item.task.dataset:
-            raise BlackBoxError(f"{folder} was fine-tuned on {box.task.dataset}, not on {self.item.task.dataset}")
-        to_device(box, self.model.accelerator.device)
+    def taskemb(self, path: Path, finetuned: Path, stop: Callable[[], object]) -> None:
+        """Write TaskEmb's components. finetuned: lock of the model fine-tuned on the dataset."""
+        box = to_device(load_finetuned(finetuned, self.item.task.dataset), self.model.accelerator.device)
         settings, seed = self.spec.taskemb, self.spec.seed
         size = settings.size_for(self.item.task.task)
         examples: list[Encoded] = encode_rows(box, first_rows(self.rows, settings.rows, seed))
@@ -146,7 +142,6 @@ def embed_dataset(
 
         for item in spec.items:
             dataset, origins, hashes = item.task.dataset, made_from[item.key], batch.made_from[item.key]
-
             missing = [method for method in spec.methods if batch.missing([_unit(item, method)])]
             if not missing:
                 continue
@@ -156,9 +151,7 @@ def embed_dataset(
                 if method == "textemb":
                     write = vectors.textemb
                 elif method == "taskemb":
-                    write = partial(
-                        vectors.taskemb, folder=folder_of(origins["finetuned"]), stop=partial(stop, dataset)
-                    )
+                    write = partial(vectors.taskemb, finetuned=origins["finetuned"], stop=partial(stop, dataset))
                 else:
                     write = partial(vectors.tupate, checkpoint=batch.path(f"{item.key}/.tupate.training"))
                 batch.put(_unit(item, method), write)

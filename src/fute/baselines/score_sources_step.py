@@ -9,12 +9,12 @@ from pathlib import Path
 
 from fute.artifacts import Step, gzip_bytes, jsonl_bytes
 from fute.baselines.transferability import gbc, h_score, logme, n_leep, transrate
-from fute.batching import CellStore, hashes_of, keys_text
+from fute.batching import CellStore, hashes_of, write_keys
 from fute.blackbox.folders import folder_of
 from fute.config.lm_baselines import LmBaseline
 from fute.data.rows import Row, read_rows
 from fute.embeddings.sentence_encoder import SentenceEncoder
-from fute.llm.labelled_rows import drawn
+from fute.llm.labelled_rows import drawn_rows
 from fute.progress import Track
 from fute.specs.source_scores import SourcePair, SourceScoreSpec, methods_of
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
@@ -39,7 +39,7 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
     }
     store = CellStore(output, SUFFIX, hashes_of(origins))
     store.adopt([_unit(pair) for pair in spec.pairs])
-    rows = {name: _drawn(files[f"train:{name}"], spec.rows) for name in spec.targets}
+    rows = {name: drawn_rows(read_rows(files[f"train:{name}"]), spec.rows) for name in spec.targets}
     encoder: tuple[str, SentenceEncoder] | None = None
     with heed_sigterm() as stop_requested, Track(f"sources of {spec.model}", len(spec.pairs), "pairs") as track:
         # pairs of one source follow each other, so that its weights are loaded once
@@ -59,17 +59,11 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
     lines = [json.loads(store.path(_unit(pair)).read_text()) for pair in sorted(spec.pairs, key=lambda pair: pair.key)]
     with Step(__name__, settings=spec.model_dump(mode="json"), inputs=[*files.values()]) as step:
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), pairs=len(lines))
-        keys = keys_text({pair.cell: pair.key for pair in spec.pairs})
-        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys.encode())
+        write_keys(step, output, SUFFIX, {pair.cell: pair.key for pair in spec.pairs})
 
 
 def _unit(pair: SourcePair) -> str:
     return f"{pair.key}/scores.json"
-
-
-def _drawn(path: Path, count: int) -> list[Row]:
-    rows = read_rows(path)
-    return [rows[place] for place in drawn([row.id for row in rows], count)]
 
 
 def _scores(spec: SourceScoreSpec, target: str, rows: list[Row], encoder: SentenceEncoder) -> dict[LmBaseline, float]:

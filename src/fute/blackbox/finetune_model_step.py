@@ -63,7 +63,7 @@ def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mappin
         return
     settings, seeds = spec.model_dump(mode="json"), {"order": spec.items[0].seed}
     with Step(__name__, settings=settings, inputs=[lock, *files.values()], seeds=seeds) as step:
-        batch.write(step, spec.model, {f"{item.task.dataset}@{item.seed}": item.key for item in spec.items}, units)
+        batch.write(step, spec.model, {item.cell: item.key for item in spec.items}, units)
 
 
 def _unit(item: FinetuneItem) -> str:

@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from fute.blackbox.folders import folder_of
 from fute.specs.finetuning import TaskSettings
 from fute.tokenizer import load_tokenizer
 
@@ -217,6 +218,20 @@ def load_black_box(folder: Path) -> BlackBox:
     if info["missing_keys"]:
         raise BlackBoxError(f"{folder} holds no weights for {sorted(info['missing_keys'])[0]}; fine-tune it again")
     return BlackBox(model.eval(), load_tokenizer(folder), task, record["inputs"], record["max_tokens"])
+
+
+def load_finetuned(lock: Path, dataset: str) -> BlackBox:
+    """Load the model that was fine-tuned on a dataset, from the folder beside its lock, as `load_black_box` does.
+
+    Raises BlackBoxError for a model of another dataset.
+    """
+    folder = folder_of(lock)
+    box = load_black_box(folder)
+    if box.task.dataset != dataset:
+        raise BlackBoxError(
+            f"{folder} was fine-tuned on {box.task.dataset}, not on {dataset}; delete it with its lock, and run again"
+        )
+    return box
 
 
 def to_device(box: BlackBox, device: torch.device) -> BlackBox:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from fute.artifacts import Step, gzip_bytes, jsonl_bytes
 from fute.batching import FolderBatch
-from fute.blackbox.folders import folder_of
-from fute.blackbox.heads import load_black_box, to_device
+from fute.blackbox.heads import load_finetuned, to_device
 from fute.blackbox.predict import predict
 from fute.data.rows import read_rows
 from fute.data.text2text import UNANSWERABLE
@@ -37,7 +36,7 @@ def label_language_model(spec: LabelSpec, *, corpus: Path, files: Mapping[str, P
         for item in spec.items:
             if f"{item.key}/{LABELS}" not in missing:
                 continue
-            box = to_device(load_black_box(folder_of(files[item.dataset])), device)
+            box = to_device(load_finetuned(files[item.dataset], item.dataset), device)
             answers = predict(
                 box,
                 [row.segments for row in rows],

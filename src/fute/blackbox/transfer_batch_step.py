@@ -7,20 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fute.artifacts import Step, gzip_bytes, jsonl_bytes
-from fute.batching import CellStore, hashes_of, keys_text
+from fute.batching import CellStore, hashes_of, write_keys
 from fute.blackbox.bench import Bench
-from fute.blackbox.folders import folder_of
-from fute.blackbox.heads import BlackBox, BlackBoxError, load_black_box
+from fute.blackbox.heads import BlackBox, load_finetuned
 from fute.progress import Track
 from fute.specs.transfer import TransferRun, TransferSpec
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 
 SUFFIX = ".jsonl.gz"
-
-
-def cell(run: TransferRun) -> str:
-    """Name of a run in a batch's `.keys` file."""
-    return f"{run.source}>{run.target}@{run.seed}"
 
 
 def _unit(run: TransferRun) -> str:
@@ -58,13 +52,13 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
                 continue
             origins = _origins(run, files)
             if source is None or source[0] != run.source:
-                source = run.source, _load_source(run, origins["source"])
+                source = run.source, load_finetuned(origins["source"], run.source)
             hashes = store.made_from[run.key]
             target = spec.target(run.target)
             checkpoint = store.path(f"{run.key}/.training")
             facts = bench.fit(
                 target.task, target.recipe, seed=run.seed, train=origins["train"], test=origins["test"],
-                label=cell(run), checkpoint=checkpoint, start=[hashes["model"], hashes["source"]], source=source[1],
+                label=run.cell, checkpoint=checkpoint, start=[hashes["model"], hashes["source"]], source=source[1],
                 keep_head=spec.keep_head,
             ).facts  # fmt: skip
             if bench.accelerator.is_main_process:
@@ -78,15 +72,7 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
     if not bench.accelerator.is_main_process:
         return
     lines = [json.loads(store.path(_unit(run)).read_text()) for run in sorted(spec.runs, key=lambda run: run.key)]
-    keys = keys_text({cell(run): run.key for run in spec.runs})
     settings = spec.model_dump(mode="json")
     with Step(__name__, settings=settings, inputs=[*files.values(), lock]) as step:
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), runs=len(lines))
-        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys.encode())
-
-
-def _load_source(run: TransferRun, lock: Path) -> BlackBox:
-    box = load_black_box(folder_of(lock))
-    if box.task.dataset != run.source:
-        raise BlackBoxError(f"{folder_of(lock)} was fine-tuned on {box.task.dataset}, not on {run.source}")
-    return box
+        write_keys(step, output, SUFFIX, {run.cell: run.key for run in spec.runs})

@@ -91,9 +91,7 @@ class TransferConfig(Section):
     keep_head: bool = Field(
         False, description="Start from the source's head where its shape fits. `false`: every run draws a new head."
     )
-    runs_per_process: int | None = Field(
-        24, ge=1, description="Transfer runs that one job makes. `null`: as many as one command line can name."
-    )
+    runs_per_process: int | None = Field(24, ge=1, description="Transfer runs that one job makes. `null`: all.")
 
     @model_validator(mode="after")
     def _file_goes_with_matrix(self) -> TransferConfig:
@@ -217,7 +215,7 @@ def check_lm(
         for name in names:
             key = f"{where}: lm.datasets.{group}"
             if name not in datasets:
-                raise ConfigError(f"{key}: {name!r} is not in config/datasets.yaml")
+                raise ConfigError(f"{key}: {name!r} is not in config/datasets.yaml; correct the id, or add an entry")
             entry = datasets[name]
             own = "domain" if entry.domain else entry.group
             if own != group:

@@ -66,37 +66,9 @@ class Run:
             raise ConfigError(f"{where}: registry.datasets: {taken[0]!r} means something else in results; rename it")
         if unknown := sorted(set(config.data.sources) - set(self.datasets)):
             raise ConfigError(f"{where}: data.sources: {unknown[0]!r} is not in config/datasets.yaml; correct the id")
-        self.prompts: dict[str, Prompt] = {}
-        for category in (*config.categories, *(c for c in own.prompts if c not in config.categories)):
-            chosen = _prompts(category, categories[category], config, registries, where)
-            if twice := [prompt.id for prompt in chosen if prompt.id in self.prompts]:
-                raise ConfigError(
-                    f"{where}: prompt {twice[0]!r} of {category} and one of {self.prompts[twice[0]].category} have "
-                    "the same id; rename one"
-                )
-            if category in config.categories:
-                self.prompts |= {prompt.id: prompt for prompt in chosen}
-        for name in (*config.llm.models, *config.vector_models):
-            if name not in self.models:
-                raise ConfigError(
-                    f"model {name!r} is not in config/models.yaml; add an entry, or use {sorted(self.models)}"
-                )
-        servers = [name for name in config.llm.models if self.models[name].server]
-        if len(servers) > 1:
-            raise ConfigError(
-                f"llm.models: {servers} are servers, and a run has one engine address; run them one by one"
-            )
-        for category, names in config.llm.datasets.items():
-            for name in names:
-                if name not in self.datasets:
-                    raise ConfigError(f"llm.datasets.{category}: {name!r} is not in config/datasets.yaml")
-                if self.datasets[name].category != category:
-                    raise ConfigError(
-                        f"llm.datasets.{category}: {name!r} is of category {self.datasets[name].category!r}"
-                    )
-        missing = set(config.categories) - set(config.unsup)
-        if missing:
-            raise ConfigError(f"unsup: no entry for {sorted(missing)}, whose prompts need a U")
+        self.prompts = _all_prompts(config, categories, registries, where)
+        _check_models(config, self.models, where)
+        _check_llm(config, self.datasets, where)
         if config.lm:
             check_lm(config.lm, self.models, self.datasets, where)
             llm_datasets = {name for names in config.llm.datasets.values() for name in names}
@@ -104,7 +76,7 @@ class Run:
             if config.surrogate.settings.form == "heads":
                 check_heads(config.lm, where)
             if LM not in config.unsup:
-                raise ConfigError(f"{where}: unsup: no entry for {LM!r}, which the section lm needs")
+                raise ConfigError(f"{where}: unsup: no entry for {LM!r}, which the section lm needs; add one")
 
     def prompts_of(self, category: str) -> list[Prompt]:
         """The run's prompts of one category, by number."""
@@ -147,6 +119,23 @@ def _engine(config: Config, entry: CategoryEntry) -> EngineSettings:
     return engine if entry.answer is None else engine.model_copy(update={"score": entry.answer})
 
 
+def _all_prompts(
+    config: Config, categories: Mapping[str, CategoryEntry], registries: Path, where: str
+) -> dict[str, Prompt]:
+    """Prompt id -> prompt, of the categories with datasets; other prompts of the run's registry are checked alone."""
+    prompts: dict[str, Prompt] = {}
+    for category in dict.fromkeys((*config.categories, *config.registry.prompts)):
+        chosen = _prompts(category, categories[category], config, registries, where)
+        if twice := [prompt.id for prompt in chosen if prompt.id in prompts]:
+            raise ConfigError(
+                f"{where}: prompt {twice[0]!r} of {category} and one of {prompts[twice[0]].category} have the same id; "
+                "rename one"
+            )
+        if category in config.categories:
+            prompts |= {prompt.id: prompt for prompt in chosen}
+    return prompts
+
+
 def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Path, where: str) -> list[Prompt]:
     """The prompts of a category that a run has: those it names of the shipped and of its own."""
     path, shown = registries / "prompts" / f"{category}.yaml", f"config/prompts/{category}.yaml"
@@ -179,7 +168,9 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
     for number in known if wanted == "all" else wanted:
         if number not in known:
             files = " and ".join(dict.fromkeys(places.values()))
-            raise ConfigError(f"llm.prompts.{category}: no prompt {number} in {files}; there are {sorted(known)}")
+            raise ConfigError(
+                f"{where}: llm.prompts.{category}: no prompt {number} in {files}; there are {sorted(known)}"
+            )
         prompt = known[number]
         if problem := unusable_words(tuple(prompt.verbalizers.values()), engine):
             raise ConfigError(
@@ -187,6 +178,37 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
             )
         chosen.append(prompt)
     return chosen
+
+
+def _check_models(config: Config, models: Mapping[str, ModelEntry], where: str) -> None:
+    """Raise ConfigError for a model that no registry has, and for two servers among the LLMs."""
+    named = {"llm.models": config.llm.models, "surrogate.name": (config.surrogate.name,)}
+    if "labelcov" in config.methods:
+        named["labelcov.encoder"] = (config.labelcov.encoder,)
+    for key, names in named.items():
+        if unknown := [name for name in names if name not in models]:
+            raise ConfigError(
+                f"{where}: {key}: {unknown[0]!r} is not in config/models.yaml; add an entry, or use one of "
+                f"{', '.join(sorted(models))}"
+            )
+    servers = [name for name in config.llm.models if models[name].server]
+    if len(servers) > 1:
+        raise ConfigError(
+            f"{where}: llm.models: {servers} are servers, and a run has one engine address; run them one by one"
+        )
+
+
+def _check_llm(config: Config, datasets: Mapping[str, DatasetSettings], where: str) -> None:
+    """Raise ConfigError for a dataset that no registry has or that is of another category, and for a missing U."""
+    for category, names in config.llm.datasets.items():
+        key = f"{where}: llm.datasets.{category}"
+        for name in names:
+            if name not in datasets:
+                raise ConfigError(f"{key}: {name!r} is not in config/datasets.yaml; correct the id, or add an entry")
+            if datasets[name].category != category:
+                raise ConfigError(f"{key}: {name!r} is of category {datasets[name].category!r}; name it there")
+    if missing := sorted(set(config.categories) - set(config.unsup)):
+        raise ConfigError(f"{where}: unsup: no entry for {missing}, whose prompts need a U; add one for each")
 
 
 def _check_names(config: Config, where: str, reserved: Set[str]) -> None:

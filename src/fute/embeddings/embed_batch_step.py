@@ -18,7 +18,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from fute.artifacts import Step, sha256_file
-from fute.batching import CellStore, keys_text
+from fute.batching import CellStore, write_keys
 from fute.config.methods import LabelCovSettings, MethodSettings, TaskEmbSettings, form_module, method_module
 from fute.device import compute_device
 from fute.embeddings.embedder import Embedder
@@ -136,4 +136,4 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     seeds = {"data": spec.items[0].seed}
     with Step(__name__, settings=spec.model_dump(), more_code=by_name, inputs=inputs, seeds=seeds) as step:
         step.write(output, lambda path: _zip(path, members), vectors=len(spec.items))
-        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys_text(cells).encode())
+        write_keys(step, output, SUFFIX, cells)

@@ -150,8 +150,8 @@ def project(vectors: ArrayLike, seed: int = 42) -> Projection:
     return Projection(mapped, flat, (float(shares[0]), float(shares[1])))
 
 
-def tsne(vectors: ArrayLike, seed: int = 42, perplexity: float | None = None) -> NDArray[np.float64]:
-    """t-SNE map (n, 2) of vectors (n, d), n >= 4; perplexity min(30, (n - 1) / 3) unless given.
+def tsne(vectors: ArrayLike, seed: int = 42) -> NDArray[np.float64]:
+    """t-SNE map (n, 2) of vectors (n, d), n >= 4, with perplexity min(30, (n - 1) / 3).
 
     The paper states no settings; here they are PCA start, automatic learning rate and 1,000 iterations. The method is
     the exact one, because figures have under 100 points, where the approximate one saves no time.
@@ -165,7 +165,7 @@ def tsne(vectors: ArrayLike, seed: int = 42, perplexity: float | None = None) ->
 
     mapped = TSNE(
         n_components=2,
-        perplexity=min(30.0, (len(unit) - 1) / 3) if perplexity is None else perplexity,
+        perplexity=min(30.0, (len(unit) - 1) / 3),
         init="pca",
         learning_rate="auto",
         max_iter=1000,

@@ -41,9 +41,9 @@ class TransferSettings(BaseModel):
     """Settings of step `lm_evaluation`.
 
     surrogate, methods: of the similarities that rank sources. other_models: method -> model, if its vectors are not
-    made with the surrogate. models: the black boxes that are transferred. datasets:
-    by id, in the order of the tables. scale, gain: of NDCG. draws: of the bootstrap over targets. permutations: of the
-    test against random rankings, and the most that are enumerated for an exact one.
+    made with the surrogate. models: the black boxes that are transferred. datasets: by id, in the order of the tables.
+    scale, gain: of NDCG. draws: of the bootstrap over targets. permutations: of the test against random rankings, and
+    the most that are enumerated for an exact one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

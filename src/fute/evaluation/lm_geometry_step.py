@@ -98,16 +98,12 @@ def _own_dataset(
     labels = [settings.labels[name] for name in datasets]
     forms = sorted(set(labels))
     strings = np.array([forms.index(each) for each in labels])
-    across, by_strings = (
-        label_shared_across(vectors, datasets, models),
-        label_shared_by_strings(datasets, models, strings),
-    )
+    across = label_shared_across(vectors, datasets, models)
+    by_strings = label_shared_by_strings(datasets, models, strings)
     several = by_strings < 1  # NaN is not
     left = label_shared_across(vectors, datasets, models, several)
-    title, ambiguous = (
-        "own dataset nearest among other models",
-        "own dataset nearest where datasets share label strings",
-    )
+    title = "own dataset nearest among other models"
+    ambiguous = "own dataset nearest where datasets share label strings"
     none = reason or ("" if several.any() else "no two datasets have the same label strings")
     known = by_strings[~np.isnan(by_strings)]
     return [

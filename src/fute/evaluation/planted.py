@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from fute.evaluation.correlation import unit_ranks
-from fute.evaluation.permutation import PERMUTATIONS, orders_of, spearman_test, tails
+from fute.evaluation.permutation import orders_of, spearman_test, tails
 from fute.evaluation.resampling import bootstrap_counts, interval
 
 NORMAL_975 = 1.959964
@@ -30,9 +30,7 @@ class Found(NamedTuple):
 NOTHING = Found(*[float("nan")] * 5)
 
 
-def ladder_test(
-    qualities: Sequence[ArrayLike], similarities: Sequence[ArrayLike], most: int = PERMUTATIONS, seed: int = 42
-) -> Found:
+def ladder_test(qualities: Sequence[ArrayLike], similarities: Sequence[ArrayLike], seed: int = 42) -> Found:
     """Mean Spearman correlation of quality and similarity over ladders of T boxes each.
 
     qualities, similarities: for each ladder (T,). One permutation of the T places serves all ladders; it is exact for
@@ -42,7 +40,7 @@ def ladder_test(
     if np.isnan(each).any():
         return NOTHING
     lo, hi = spearman_interval(each, len(np.asarray(qualities[0])))
-    return Found(float(each.mean()), lo, hi, 0.0, spearman_test(qualities, similarities, most, seed).better)
+    return Found(float(each.mean()), lo, hi, 0.0, spearman_test(qualities, similarities, seed=seed).better)
 
 
 def spearman_interval(correlations: ArrayLike, n: int) -> tuple[float, float]:
@@ -67,9 +65,7 @@ def own_ranks(similarities: ArrayLike) -> NDArray[np.float64]:
     return rankdata(-np.asarray(similarities, dtype=float), axis=1)
 
 
-def retrieval_test(
-    similarities: ArrayLike, draws: int = 1000, most: int = PERMUTATIONS, seed: int = 42
-) -> dict[str, Found]:
+def retrieval_test(similarities: ArrayLike, draws: int = 1000, seed: int = 42) -> dict[str, Found]:
     """How well each target's own box is found. similarities: (N, N), target by box; the own ones on the diagonal.
 
     `top-1` is the share of targets whose own box is the most similar one (with Wilson's interval), `mrr` the mean
@@ -79,7 +75,7 @@ def retrieval_test(
     n = len(table)
     if not np.isfinite(table).all():
         return {"top-1": NOTHING, "mrr": NOTHING}
-    orders, exact = orders_of(n, most, seed)
+    orders, exact = orders_of(n, seed=seed)
     ranks = own_ranks(table)
     measures = {"top-1": (ranks == 1).astype(float), "mrr": 1 / ranks}
     counts = bootstrap_counts(n, draws, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,37 @@ def _similarity_scores(frame: pd.DataFrame, methods: Sequence[str], prompts: Seq
     return scores
 
 
+def _block(
+    settings: SelectionSettings, category: str, model: str, dataset: str, by_path: Mapping[str, Path],
+    similar: pd.DataFrame,
+) -> tuple[Block, list[dict[str, Any]]]:  # fmt: skip
+    """Predictions and scores of the prompts of one model for one dataset, and their rows of performance.csv.
+
+    similar: rows of similarities.csv for this model and dataset. Raises StaleFile as `selection`.
+    """
+    classes, prompts = settings.classes[category], settings.prompts[category]
+    test = read_jsonl(by_path[paths.rows(dataset, "test")])
+    gold = np.array([classes.index(row["label"]) for row in test])
+    predictions, performances = [], []
+    for prompt in prompts:
+        path = by_path[paths.labels(model, prompt, dataset)]
+        rows = read_jsonl(path)
+        if [row["id"] for row in rows] != [row["id"] for row in test]:
+            raise StaleFile(f"{path}: rows are not those of the evaluation rows of {dataset}; delete it and run again")
+        predictions.append(predictions_of(rows, classes))
+        key = {"category": category, "model": model, "prompt": prompt, "dataset": dataset}
+        performances.append(key | _performance_row(rows, gold, classes))
+    scored = paths.prompt_scores(model, dataset)
+    baseline = json.loads(by_path[scored].read_text(encoding="utf8"))
+    if tuple(baseline["prompts"]) != prompts:
+        raise StaleFile(f"{scored}: scores other prompts than {prompts}; delete it and run again")
+    scores = {name: np.array(values) for name, values in baseline["scores"].items()}
+    if settings.calibration == "none":
+        scores = {name: values for name, values in scores.items() if name not in UNCALIBRATED}
+    scores |= _similarity_scores(similar, settings.methods, prompts)
+    return Block(prompts, classes, gold, np.array(predictions), scores), performances
+
+
 def selection(
     settings: SelectionSettings, *, files: Sequence[Path], similarities: Path,
     performance: Path, selected: Path, table3: Path,
@@ -116,34 +147,12 @@ def selection(
     all_similar = read_table(similarities)
     performances, selections, averages = [], [], []
     for category, datasets in settings.datasets.items():
-        classes, prompts = settings.classes[category], settings.prompts[category]
         for model in settings.models:
             tables = []
             for dataset in datasets:
-                test = read_jsonl(by_path[paths.rows(dataset, "test")])
-                gold = np.array([classes.index(row["label"]) for row in test])
-                predictions = []
-                for prompt in prompts:
-                    path = by_path[paths.labels(model, prompt, dataset)]
-                    rows = read_jsonl(path)
-                    if [row["id"] for row in rows] != [row["id"] for row in test]:
-                        raise StaleFile(
-                            f"{path}: rows are not those of the evaluation rows of {dataset}; delete it and run again"
-                        )
-                    predictions.append(predictions_of(rows, classes))
-                    facts = _performance_row(rows, gold, classes)
-                    key = {"category": category, "model": model, "prompt": prompt, "dataset": dataset}
-                    performances.append(key | facts)
-                scored = paths.prompt_scores(model, dataset)
-                baseline = json.loads(by_path[scored].read_text(encoding="utf8"))
-                if tuple(baseline["prompts"]) != prompts:
-                    raise StaleFile(f"{scored}: scores other prompts than {prompts}; delete it and run again")
-                scores = {name: np.array(values) for name, values in baseline["scores"].items()}
-                if settings.calibration == "none":
-                    scores = {name: values for name, values in scores.items() if name not in UNCALIBRATED}
                 similar = all_similar[(all_similar["model"] == model) & (all_similar["dataset"] == dataset)]
-                scores |= _similarity_scores(similar, settings.methods, prompts)
-                block = Block(prompts, classes, gold, np.array(predictions), scores)
+                block, rows = _block(settings, category, model, dataset, by_path, similar)
+                performances += rows
                 table = selection_table(block, metric=settings.metrics[category], draws=settings.draws, **tested)  # type: ignore[arg-type]
                 tables.append((dataset, table))
                 selections.append(table.frame.assign(category=category, model=model, dataset=dataset))

@@ -163,18 +163,12 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
                         own, others, dte = _in_one_space(mtes, variants, dte)
                         centres = _centres(own, others)
                     similar = [similarity_row(own[prompt], dte, **centres) for prompt in prompts]
-                    key = {
-                        "surrogate": base[0],
-                        "method": method,
-                        "model": model,
-                        "dataset": dataset,
-                    }
+                    key = {"surrogate": base[0], "method": method, "model": model, "dataset": dataset}
                     rows += [
                         key | {"prompt": p, "category": category} | r for p, r in zip(prompts, similar, strict=True)
                     ]
                     checks.append(key | _controls(own, others, dte, lettered, similar))
-    inputs = list(files)
-    with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
+    with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
         step.csv(cosines, rows)
         step.csv(controls, checks)
 

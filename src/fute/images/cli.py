@@ -25,11 +25,11 @@ FULL_DISK = "No space left on device"
 app = typer.Typer(no_args_is_help=True, help="Container images: build what is missing, lock, check.")
 
 
-def build_image(name: str, options: Options, folder: Path = FOLDER) -> Path:
+def build_image(name: str, options: Options) -> Path:
     """Build an image unless its file exists; return its path. Raises ImageError with Apptainer's last message."""
     values = arguments(name, options)
     built_from = inputs(name, values, options.wheels)
-    path = folder / f"{name}-{content_key(built_from)[:12]}.sif"
+    path = FOLDER / f"{name}-{content_key(built_from)[:12]}.sif"
     if path.is_file():
         print(f"{path}: is there")
         return path

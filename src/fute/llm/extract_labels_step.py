@@ -76,9 +76,9 @@ def extract_labels(
     head, lines = cell_lines(batch, settings.key)
     _check_source(batch, "model", head["model_lock_sha256"], lock)
     _check_source(batch, "corpus", head["corpora"][corpus_id], corpus)
-    rows = read_jsonl(corpus)
-    rows = [rows[place] for place in drawn([row["id"] for row in rows], settings.rows)]
-    if [line["id"] for line in lines] != [row["id"] for row in rows]:
+    every_id = [row["id"] for row in read_jsonl(corpus)]
+    ids = [every_id[place] for place in drawn(every_id, settings.rows)]
+    if [line["id"] for line in lines] != ids:
         raise StaleFile(f"{batch}: rows of cell {settings.key[:16]} are not those of {corpus}; delete the batch")
     raw = np.array([line["log_scores"] for line in lines])
     seen = np.array([line.get("seen", [True] * raw.shape[1]) for line in lines])
@@ -91,7 +91,7 @@ def extract_labels(
         if not complete.any():
             raise UnlabelledError(
                 f"model {lock.name.removesuffix('.lock.json')}, prompt {settings.prompt} on {corpus_id}: on none of "
-                f"the {len(rows)} texts were words of every class among the returned tokens, so nothing can be "
+                f"the {len(ids)} texts were words of every class among the returned tokens, so nothing can be "
                 "calibrated: set llm.calibration: none, or choose verbalizers that the model writes"
             )
         offset = calibration_offset(raw[complete]).round(6)  # as it is stored and read for the other corpora
@@ -114,7 +114,7 @@ def extract_labels(
             | ({} if seen_of_row.all() else {"bounded": _unseen(settings.classes, seen_of_row)})
         )
     check_unlabelled(
-        unlabelled, len(rows), prompt=settings.prompt, corpus=corpus_id, lock=lock, calibrated=bool(offset.any())
+        unlabelled, len(ids), prompt=settings.prompt, corpus=corpus_id, lock=lock, calibrated=bool(offset.any())
     )
     inputs = [batch, corpus, lock, *([offset_in] if offset_in else [])]
     with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
@@ -128,6 +128,6 @@ def extract_labels(
                     "calibration": settings.calibration,
                     "classes": settings.classes,
                     "offset": offset.tolist(),
-                    "texts": len(rows) if settings.calibration == "none" else int(complete.sum()),
+                    "texts": len(ids) if settings.calibration == "none" else int(complete.sum()),
                 },
             )

@@ -21,13 +21,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file, sidecar_path
-from fute.batching import UnitStore, finished_batches, keys_text
+from fute.batching import UnitStore, finished_batches, write_keys
 from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, fill, followup, user_message
 from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
 from fute.llm.engine import ENGINES, Engine, PromptTokenizer, ScoreRequest, SpellUnavailable, load_engine
-from fute.llm.labelled_rows import drawn
+from fute.llm.labelled_rows import drawn_rows
 from fute.llm.long_texts import tokenizer_of
 from fute.llm.self_select import self_select_prompt
 from fute.llm.unlabelled import check_unlabelled
@@ -150,6 +150,9 @@ class Item:
     is_cut: bool = False
 
 
+Chunk = tuple[str, list[Item]]
+"""Name of a unit, and the items whose lines it holds, in their order."""
+
 WORD = re.compile(
     # scripts written without blanks: each character (Thai, Lao, Myanmar, Khmer, kana, Han) counts as a word
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -196,8 +199,8 @@ def items_of(spec: BatchSpec, corpora: Mapping[str, Sequence[Row]]) -> list[list
 
 def chunks(
     spec: BatchSpec, corpora: Mapping[str, Sequence[Row]], engine: Engine, items: list[list[Item]] | None = None
-) -> list[tuple[str, list[Item]]]:
-    """Units of work of a batch: (unit name, items), the same for every run of the batch.
+) -> list[Chunk]:
+    """Units of work of a batch, the same for every run of the batch.
 
     items: those of `items_of`, some of them perhaps cut. A unit's name is a hash of its texts and of all that their
     answers depend on, so that every batch of the model with the same unit can use it.
@@ -245,21 +248,13 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
     for cell_items in items:
         kept = []
         for item, length in zip(cell_items, _lengths(spec, cell_items, engine, prompts), strict=True):
-            segments = item.segments
             if length <= most:
                 longest[item.cell.key] = max(longest.get(item.cell.key, 0), length)
-            elif spec.long_texts == "cut":
-
-                def fits(parts: tuple[str, ...], item: Item = item) -> bool:
-                    return _lengths(spec, [replace(item, segments=parts)], engine, prompts)[0] <= most
-
-                segments = long_texts.cut(segments, fits)
+                kept.append(item)
+            elif spec.long_texts == "cut" and (cut := _cut_to(most, spec, item, engine, prompts)):
+                kept.append(cut)
             else:
-                segments = None
-            if segments is None:
                 too_long.append((_request(spec, item).id, length, most))
-            else:
-                kept.append(replace(item, segments=segments, is_cut=segments != item.segments))
         result.append(kept)
     for cell in spec.selects:
         length = len(prompts.encode([prompts.render(_question(spec, cell))])[0])
@@ -269,6 +264,16 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
     requests = sum(map(len, items)) + len(spec.selects)
     long_texts.refuse(too_long, requests, may_cut=spec.long_texts == "error")
     return result, longest
+
+
+def _cut_to(most: int, spec: BatchSpec, item: Item, engine: Engine, prompts: PromptTokenizer) -> Item | None:
+    """The item with its texts cut to a prompt of at most `most` tokens; None if its instruction alone is longer."""
+
+    def fits(segments: tuple[str, ...]) -> bool:
+        return _lengths(spec, [replace(item, segments=segments)], engine, prompts)[0] <= most
+
+    segments = long_texts.cut(item.segments, fits)
+    return None if segments is None else replace(item, segments=segments, is_cut=True)
 
 
 def _lengths(spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: PromptTokenizer) -> list[int]:
@@ -339,11 +344,6 @@ LIKELIHOOD = ("mean_nll", "nll_tokens")
 
 def _without(line: Mapping[str, Any], *fields: str) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name not in fields}
-
-
-def _drawn_rows(path: Path, count: int | None) -> list[Row]:
-    rows = read_rows(path)
-    return [rows[place] for place in drawn([row.id for row in rows], count)]
 
 
 class _Units:
@@ -442,73 +442,28 @@ def label_batch(
     than a tenth of the rows of a cell; StaleFile for a stored unit of another size than its requests.
     """
     wanted = {cell.corpus: cell.rows for cell in spec.labels}
-    rows = {name: _drawn_rows(path, wanted[name]) for name, path in corpora.items()}
+    rows = {name: drawn_rows(read_rows(path), wanted[name]) for name, path in corpora.items()}
     units = _Units(output, sha256_file(lock))
-    store = units.store
     engine = load_engine(spec.engine, model if model.is_dir() else None)
     try:
         items, longest = fitted(spec, items_of(spec, rows), engine)
         work = chunks(spec, rows, engine, items)
-        likelihoods = [(f"{_unit(asked)}.nll.jsonl", asked) for _, part in work
-                       if (asked := [item for item in part if item.cell.perplexity])]  # fmt: skip
-        units.adopt({name: len(part) for name, part in [*work, *likelihoods]})
-        open_units = set(store.missing([name for name, _ in [*work, *likelihoods]]))
-        done = sum(len(items) for name, items in work if name not in open_units)
-        total = sum(len(items) for _, items in work)
-        cut = sum(item.is_cut for _, part in work for item in part)
-        print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
-        if cut:
-            print(f"labelling: the texts of {cut} requests are cut to fit into max_length", flush=True)
-        asked_first: dict[str, list[dict[str, Any]]] = {}
-        if tokenizer_of(engine) is None:
-            # a server that gives no likelihoods must cost one request, not all answers before the first likelihood
-            for name, asked in likelihoods:
-                if name in open_units:
-                    asked_first[name] = list(_perplexities(spec, asked[:1], engine))
-                    break
-        unlabelled = _Unlabelled(spec, rows, lock)
-        with Track("labelling", total - done, "requests") as track:
-            for name, part in work:
-                if store.missing([name]):
-                    units.put(name, list(_scores(spec, part, engine)))
-                unlabelled.add(part, units.read(name, len(part)))
-                asked = [item for item in part if item.cell.perplexity]
-                if asked and store.missing([unit := f"{_unit(asked)}.nll.jsonl"]):
-                    lines = asked_first.get(unit, [])
-                    units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
-                if name in open_units:
-                    track.advance(len(part))
-        for cell in spec.selects:
-            unit = f"{cell.key[:24]}.jsonl"
-            store.adopt([unit])
-            if store.missing([unit]):
-                answer = engine.generate([(f"{SELF_SELECT} {cell.category}", _question(spec, cell))], SELECT_TOKENS)[0]
-                units.put(unit, [{"key": cell.key, "answer": answer}])
+        _ask(spec, work, engine, units, _Unlabelled(spec, rows, lock))
+        _ask_choices(spec, engine, units)
         identity = engine.identity()
     finally:
         engine.close()
 
-    lines: list[dict[str, Any]] = []
-    for name, part in work:
-        asked = [item for item in part if item.cell.perplexity]
-        likelihood = units.read(f"{_unit(asked)}.nll.jsonl", len(asked)) if asked else []
-        more = dict(zip(((item.cell.key, item.index) for item in asked), likelihood, strict=True))
-        for at, (item, line) in enumerate(zip(part, units.read(name, len(part)), strict=True)):
-            place = {"key": item.cell.key, "index": item.index, "id": item.row.id}
-            place |= {"unit": name.removesuffix(".jsonl"), "at": at}
-            marked = {"cut": True} if item.is_cut else {}
-            lines.append(place | line | marked | more.get((item.cell.key, item.index), {}))
-    for cell in {cell.key: cell for cell in spec.selects}.values():
-        lines += units.read(f"{cell.key[:24]}.jsonl", 1)
-    lines.sort(key=lambda line: (line["key"], line.get("index", 0)))
-    head = {
-        "engine": identity,
+    lines = _lines(spec, work, units)
+    cut = _cut_items(work)
+    facts = {"engine": identity} | ({"cut_texts": len(cut)} if cut else {})
+    head = facts | {
         "model_lock_sha256": sha256_file(lock),
         "corpora": {name: sha256_file(path) for name, path in sorted(corpora.items())},
-    } | ({"cut_texts": cut} if cut else {})
+    }
     cells = {f"{cell.prompt}/{cell.corpus}": cell.key for cell in spec.labels}
     cells |= {f"{SELF_SELECT}/{cell.category}": cell.key for cell in spec.selects}
-    touched = {item.cell.key for _, part in work for item in part if item.is_cut}
+    touched = {item.cell.key for item in cut}
     uncut = {
         cell.key: (cell.base or cell.key, longest[cell.key])
         for cell in spec.labels
@@ -521,6 +476,81 @@ def label_batch(
         more_code=[ENGINES[spec.engine.engine][0]],
         seeds={"engine": spec.engine.seed},
     ) as step:
-        step.facts = {"engine": identity} | ({"cut_texts": cut} if cut else {})
+        step.facts = facts
         step.bytes(output, gzip_bytes(jsonl_bytes([head, *lines])), rows=len(lines))
-        step.bytes(output.with_name(output.name.removesuffix(SUFFIX) + ".keys"), keys_text(cells, uncut).encode())
+        write_keys(step, output, SUFFIX, cells, uncut)
+
+
+def _cut_items(work: Sequence[Chunk]) -> list[Item]:
+    return [item for _, part in work for item in part if item.is_cut]
+
+
+def _likelihoods(part: Sequence[Item]) -> list[Chunk]:
+    """Unit of the likelihoods of a chunk, with the items that they are asked for; none if it has no such items."""
+    asked = [item for item in part if item.cell.perplexity]
+    return [(f"{_unit(asked)}.nll.jsonl", asked)] if asked else []
+
+
+def _choice(cell: SelectCell) -> str:
+    """Unit of the answer to a Self-Select cell."""
+    return f"{cell.key[:24]}.jsonl"
+
+
+def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, unlabelled: _Unlabelled) -> None:
+    """Ask for the answers of each chunk, and after them for its likelihoods, as far as no unit has them."""
+    store = units.store
+    likelihoods = [each for _, part in work for each in _likelihoods(part)]
+    units.adopt({name: len(part) for name, part in [*work, *likelihoods]})
+    open_units = set(store.missing([name for name, _ in [*work, *likelihoods]]))
+    done = sum(len(part) for name, part in work if name not in open_units)
+    total = sum(len(part) for _, part in work)
+    print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
+    if cut := _cut_items(work):
+        print(f"labelling: the texts of {len(cut)} requests are cut to fit into max_length", flush=True)
+    asked_first: dict[str, list[dict[str, Any]]] = {}
+    if tokenizer_of(engine) is None:
+        # a server that gives no likelihoods must cost one request, not all answers before the first likelihood
+        for name, asked in likelihoods:
+            if name in open_units:
+                asked_first[name] = list(_perplexities(spec, asked[:1], engine))
+                break
+    with Track("labelling", total - done, "requests") as track:
+        for name, part in work:
+            if store.missing([name]):
+                units.put(name, list(_scores(spec, part, engine)))
+            unlabelled.add(part, units.read(name, len(part)))
+            for unit, asked in _likelihoods(part):
+                if store.missing([unit]):
+                    lines = asked_first.get(unit, [])
+                    units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
+            if name in open_units:
+                track.advance(len(part))
+
+
+def _ask_choices(spec: BatchSpec, engine: Engine, units: _Units) -> None:
+    """Ask which prompt of each category the LLM would choose, as far as no unit has the answer."""
+    for cell in spec.selects:
+        unit = _choice(cell)
+        units.store.adopt([unit])
+        if units.store.missing([unit]):
+            answer = engine.generate([(f"{SELF_SELECT} {cell.category}", _question(spec, cell))], SELECT_TOKENS)[0]
+            units.put(unit, [{"key": cell.key, "answer": answer}])
+
+
+def _lines(spec: BatchSpec, work: Sequence[Chunk], units: _Units) -> list[dict[str, Any]]:
+    """The lines of a batch whose units are all there, by cell and place in the corpus."""
+    lines: list[dict[str, Any]] = []
+    for name, part in work:
+        likelihood_of = {
+            (item.cell.key, item.index): line
+            for unit, asked in _likelihoods(part)
+            for item, line in zip(asked, units.read(unit, len(asked)), strict=True)
+        }
+        for at, (item, line) in enumerate(zip(part, units.read(name, len(part)), strict=True)):
+            place = {"key": item.cell.key, "index": item.index, "id": item.row.id}
+            place |= {"unit": name.removesuffix(".jsonl"), "at": at}
+            marked = {"cut": True} if item.is_cut else {}
+            lines.append(place | line | marked | likelihood_of.get((item.cell.key, item.index), {}))
+    for cell in {cell.key: cell for cell in spec.selects}.values():
+        lines += units.read(_choice(cell), 1)
+    return sorted(lines, key=lambda line: (line["key"], line.get("index", 0)))

@@ -123,10 +123,8 @@ class OpenAIEngine:
             answer, choice = self._chat(request.id, messages, self.settings.reasoning_tokens)
             reasoning = content_of(answer, choice)
             self._refuse_reasoning(request.id, reasoning, choice)
-            reasoning_tokens, truncated = (
-                tokens_used(answer, "completion_tokens"),
-                choice.get("finish_reason") == "length",
-            )
+            reasoning_tokens = tokens_used(answer, "completion_tokens")
+            truncated = choice.get("finish_reason") == "length"
             messages.append({"role": "assistant", "content": reasoning})
             messages.append({"role": "user", "content": request.followup})
         answer, choice = self._chat(

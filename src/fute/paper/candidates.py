@@ -27,6 +27,8 @@ PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_s
 Kind = Literal["prompt", "source", "model"]
 APART = 1.96 * math.sqrt(2)
 """Two scores differ by more than chance if their distance is over this many standard deviations of one score."""
+NOTHING = pd.Series(dtype=float)
+"""No value of any candidate is known."""
 NEEDED = ("method", "model", "cosine", "mte_learned", "dte_learned")
 
 
@@ -161,8 +163,7 @@ def ladder_ranking(results: Path, test: str, dataset: str) -> Ranking:
     if rows.empty:
         raise NoResults(f"{path}: has no row of the test {test!r} for {dataset!r}; run the workflow for it")
     quality = rows.drop_duplicates("model").set_index("model")["quality"]
-    none = pd.Series(dtype=float)
-    return _ranking(rows, "model", dataset, "", "model", pd.DataFrame(), quality, 0, none)
+    return _ranking(rows, "model", dataset, quality=quality)
 
 
 def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
@@ -170,7 +171,7 @@ def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[
     for model, rows in similar.groupby("model", sort=False):
         controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_residual")
         controls = controls[(controls["dataset"] == dataset) & (controls["model"] == model)]
-        quality, count = pd.Series(dtype=float), 0
+        quality, count = NOTHING, 0
         if (folder / "performance.csv").is_file():
             scored = read_evaluation(folder / "performance.csv", "model", "prompt", "dataset", "n")
             scored = scored[(scored["model"] == model) & (scored["dataset"] == dataset)]
@@ -179,21 +180,12 @@ def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[
         category = rows["category"].iloc[0] if "category" in rows else ""
         tokens = {prompt: _tokens(results, str(model), prompt, category) for prompt in dict.fromkeys(rows["prompt"])}
         yield _ranking(
-            rows,
-            "prompt",
-            dataset,
-            str(model),
-            "prompt",
-            controls,
-            quality,
-            count,
-            pd.Series(tokens),
-            _majority(results, dataset),
-        )
+            rows, "prompt", dataset, str(model), controls=controls, quality=quality, count=count,
+            majority=_majority(results, dataset), tokens=pd.Series(tokens),
+        )  # fmt: skip
 
 
 def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
-    none = pd.Series(dtype=float)
     own = similar[similar["source"] == dataset]
     scores = {model: _own_score(results, model, dataset) for model in dict.fromkeys(own["model"])}
     if (planted := results / "evaluation" / LADDERS).is_file():  # boxes made for a test are no candidates
@@ -201,16 +193,16 @@ def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[R
         made = {model for model in boxes[boxes["target"] == dataset]["model"] if math.isnan(scores.get(model, 0))}
         own = own[~own["model"].isin(made)]
     if own["model"].nunique() > 1:
-        yield _ranking(own, "model", dataset, "", "model", pd.DataFrame(), pd.Series(scores), 0, none)
+        yield _ranking(own, "model", dataset, quality=pd.Series(scores))
     for model, rows in similar[similar["source"] != dataset].groupby("model", sort=False):
         if rows["source"].nunique() < 2:  # a plug-in is one black box
             continue
-        quality = none
+        quality = NOTHING
         if (path := results / "evaluation" / "transfer.csv").is_file():
             matrix = read_evaluation(path, "model", "source", "target", "score")
             runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset) & (matrix["source"] != DIRECT)]
             quality = runs.groupby("source")["score"].mean()
-        yield _ranking(rows, "source", dataset, str(model), "source", pd.DataFrame(), quality, 0, none)
+        yield _ranking(rows, "source", dataset, str(model), quality=quality)
 
 
 def _own_score(results: Path, model: str, dataset: str) -> float:
@@ -238,16 +230,20 @@ def _tokens(results: Path, model: str, prompt: str, corpus: str) -> float:
 
 
 def _ranking(
-    rows: pd.DataFrame, column: str, dataset: str, model: str, kind: Kind,
-    controls: pd.DataFrame, quality: pd.Series, count: int, tokens: pd.Series, majority: float = math.nan,
+    rows: pd.DataFrame, kind: Kind, dataset: str, model: str = "", *, controls: pd.DataFrame | None = None,
+    quality: pd.Series, count: int = 0, majority: float = math.nan, tokens: pd.Series = NOTHING,
 ) -> Ranking:  # fmt: skip
-    """Ranking from rows of similarities of one dataset. column: of the candidates. controls: rows, one per method."""
-    names = list(dict.fromkeys(rows[column]))
+    """Ranking from rows of similarities of one dataset.
+
+    kind: also the column of the candidates. controls: rows, one per method; None: there are none. quality, majority,
+    tokens, and count (its `rows`): those of the ranking.
+    """
+    names = list(dict.fromkeys(rows[kind]))
     methods: dict[str, Standing] = {}
     left_out: dict[str, str] = {}
     for method, own in rows.groupby("method", sort=False):
-        checks = controls[controls["method"] == method] if len(controls) else controls
-        own = own.set_index(column).reindex(names)
+        checks = pd.DataFrame() if controls is None else controls[controls["method"] == method]
+        own = own.set_index(kind).reindex(names)
         if reason := _left_out(own, dataset):
             left_out[str(method)] = reason
         else:
@@ -257,17 +253,9 @@ def _ranking(
         ranks = next(iter(methods.values())).ranks
         order = sorted(names, key=lambda name: (math.isnan(ranks[name]), ranks[name], names.index(name)))
     return Ranking(
-        dataset,
-        model,
-        kind,
-        tuple(order),
-        methods,
-        left_out,
-        quality.reindex(names),
-        count,
-        majority,
-        tokens.reindex(names),
-    )
+        dataset, model, kind, order=tuple(order), methods=methods, left_out=left_out, quality=quality.reindex(names),
+        rows=count, majority=majority, tokens=tokens.reindex(names),
+    )  # fmt: skip
 
 
 def _unranked(own: pd.DataFrame) -> pd.Series:

@@ -23,7 +23,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fute.artifacts import csv_bytes
-from fute.csv_files import read_table
 from fute.evaluation.geometry import TSNE_VECTORS, Projection
 from fute.paper.label_placement import LETTER, MARKER_RADIUS, merge_close, spread_labels
 from fute.paper.table3 import paper_models
@@ -259,11 +258,6 @@ def _save(figure: Figure, points: pd.DataFrame, texts: Mapping[str, str], path_b
     header = "".join(f"# {name}: {text}\n" for name, text in texts.items())
     paths[2].write_bytes(header.encode() + csv_bytes(points, exact=True))
     return paths
-
-
-def read_coordinates(path: Path) -> pd.DataFrame:
-    """Read the CSV of a figure: group, model, name and the four coordinates; lines with `#` are statistics."""
-    return read_table(path, comment="#")
 
 
 def draw_figure(

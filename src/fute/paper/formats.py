@@ -149,8 +149,8 @@ def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "", d
     return "\n".join(lines) + "\n"
 
 
-def print_table(frame: pd.DataFrame, console: Console, *, title: str = "", note: str = "") -> None:
-    """Print the table, one block after the other, and the note below it."""
+def print_table(frame: pd.DataFrame, console: Console, *, title: str = "") -> None:
+    """Print the table, one block after the other."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -169,5 +169,3 @@ def print_table(frame: pd.DataFrame, console: Console, *, title: str = "", note:
             table.add_row(Text(f"  {method}"), *values, style="dim" if method in REFERENCE_ROWS else "")
         table.add_section()
     console.print(table)
-    if note:
-        console.print(Text(note, style="yellow"))

@@ -148,7 +148,7 @@ def list_grid(frame: pd.DataFrame, caption: str, *, name: str, groups: list[str]
     """
     require_columns(frame, [name, *groups], caption)
     columns = [c for c in labels if c != name and c in frame and (frame[c].notna() & (frame[c] != "")).any()]
-    words = {name for name in columns if frame[name].map(lambda value: isinstance(value, str)).any()} - DURATIONS
+    words = {c for c in columns if frame[c].map(lambda value: isinstance(value, str)).any()} - DURATIONS
     head = [
         Head(labels[name], left=True),
         *(Head(labels[column], left=column in words) for column in columns),

@@ -14,7 +14,7 @@ from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.dataset_batches import Cell, DatasetBatches
-from fute.specs.finetuning import ExtractFinetuned, FinetuneItem, FinetuneSpec, TaskSettings
+from fute.specs.finetuning import ExtractFinetuned, FinetuneItem, FinetuneSpec, TaskSettings, finetune_cell
 from fute.steps import code
 
 
@@ -64,7 +64,7 @@ class FinetunePlan:
                 kept = seed == self.seeds(model)[0]
                 made_with = [self._key(model, dataset, seed), kept, self.data.test_recipe(dataset), code_sha256]
                 run = FinetuneItem(key=content_key(made_with), task=task, recipe=recipe, seed=seed, kept=kept)
-                runs[model, _cell(dataset, seed)] = run
+                runs[model, run.cell] = run
         return runs
 
     @cached_property
@@ -79,7 +79,7 @@ class FinetunePlan:
 
     def batch_files(self, model: str, dataset: str) -> list[str]:
         """The batches that hold a dataset's fine-tunings, one or several."""
-        return sorted({self.made_in.batch_file(model, _cell(dataset, seed)) for seed in self.seeds(model)})
+        return sorted({self.made_in.batch_file(model, finetune_cell(dataset, seed)) for seed in self.seeds(model)})
 
     def inputs(self, model: str, batch: str) -> dict[str, str]:
         """Name -> file of the rows that a new batch reads."""
@@ -94,7 +94,7 @@ class FinetunePlan:
     def extract_settings(self, model: str, dataset: str) -> Argument:
         """Settings of the step that takes a dataset's fine-tunings out of their batches."""
         seeds = self.seeds(model)
-        keys = {seed: self.runs[model, _cell(dataset, seed)].key for seed in seeds}
+        keys = {seed: self.runs[model, finetune_cell(dataset, seed)].key for seed in seeds}
         what = ExtractFinetuned(model=model, dataset=dataset, seeds=seeds, keys=keys)
         return settings_json(what.model_dump(mode="json"))
 
@@ -125,8 +125,3 @@ class FinetunePlan:
         (256 tokens) to 1.9 times (30 tokens) as much done.
         """
         return int(self.threads > 1)
-
-
-def _cell(dataset: str, seed: int) -> str:
-    """Name of a fine-tuning in the plan and in a batch's `.keys` file."""
-    return f"{dataset}@{seed}"

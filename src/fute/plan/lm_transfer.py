@@ -15,11 +15,8 @@ from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.lm_finetune import FinetunePlan
-from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_key
+from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_cell, transfer_key
 from fute.steps import code
-
-# the batch's settings are one command-line argument, and Linux takes 128 KiB of it
-MOST_RUNS_A_PROCESS = 400
 
 
 class TransferPlan:
@@ -54,7 +51,8 @@ class TransferPlan:
                     model=model, source=self.finetune.key(self.model, source), target=self._target(target),
                     data=data, seed=seed, keep_head=self.settings.keep_head, code_sha256=code_sha256,
                 )  # fmt: skip
-                runs[_cell(source, target, seed)] = TransferRun(key=key, source=source, target=target, seed=seed)
+                run = TransferRun(key=key, source=source, target=target, seed=seed)
+                runs[run.cell] = run
         return runs
 
     def _target(self, dataset: str) -> Target:
@@ -89,12 +87,11 @@ class TransferPlan:
         """Which batch holds which run."""
         asked = self.batches.requested.transfers
         keys = {cell: run.key for cell, run in self.runs.items() if asked is None or (run.source, run.target) in asked}
-        size = self.settings.runs_per_process or MOST_RUNS_A_PROCESS
-        return self.batches.plan(paths.transfer_batch(self.model, "*"), [keys], size)
+        return self.batches.plan(paths.transfer_batch(self.model, "*"), [keys], self.settings.runs_per_process)
 
     def batch_files(self, source: str, target: str) -> list[str]:
         """The batches that hold a pair's runs, one or several."""
-        names = {self.plan.batch_of[_cell(source, target, seed)] for seed in self.settings.seeds}
+        names = {self.plan.batch_of[transfer_cell(source, target, seed)] for seed in self.settings.seeds}
         return [paths.transfer_batch(self.model, name) for name in sorted(names)]
 
     def batch_runs(self, batch: str) -> list[TransferRun]:
@@ -120,11 +117,6 @@ class TransferPlan:
 
     def extract_settings(self, source: str, target: str) -> Argument:
         """Settings of the step that takes one pair out of its batches."""
-        keys = {seed: self.runs[_cell(source, target, seed)].key for seed in self.settings.seeds}
+        keys = {seed: self.runs[transfer_cell(source, target, seed)].key for seed in self.settings.seeds}
         what = ExtractTransfer(model=self.model, source=source, target=target, keys=keys)
         return settings_json(what.model_dump(mode="json"))
-
-
-def _cell(source: str, target: str, seed: int) -> str:
-    """Name of a run in the plan and in a batch's `.keys` file."""
-    return f"{source}>{target}@{seed}"

@@ -13,9 +13,6 @@ from fute.plan.lm import LmPlan
 from fute.plan.vectors import VectorPlan
 from fute.specs.embeddings import EmbeddingSpec, Item
 
-# the batch's settings are one command-line argument, and Linux takes 128 KiB of it
-MOST_VECTORS_A_PROCESS = 200
-
 
 class VectorBatches:
     """All vectors of a run, and the batches that they are learned in: the experiments' in batches of their own."""
@@ -45,7 +42,7 @@ class VectorBatches:
         asked = self.batches.requested.vectors
         if asked is not None and self.batches.requested.planted and self.lm:
             asked |= set(self.lm.planted_files())
-        size = self.config.embeddings_per_process or MOST_VECTORS_A_PROCESS
+        size = self.config.embeddings_per_process
         plans = {}
         for method in self.config.methods:
             groups = [

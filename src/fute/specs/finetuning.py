@@ -33,6 +33,15 @@ class FinetuneItem(Section):
     seed: int
     kept: bool
 
+    @property
+    def cell(self) -> str:
+        """Name of the fine-tuning in the plan and in a batch's `.keys` file."""
+        return finetune_cell(self.task.dataset, self.seed)
+
+
+def finetune_cell(dataset: str, seed: int) -> str:
+    return f"{dataset}@{seed}"
+
 
 class FinetuneSpec(Section):
     """All fine-tunings of a model that one process does."""

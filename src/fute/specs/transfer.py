@@ -28,6 +28,15 @@ class TransferRun(Section):
     target: str
     seed: int
 
+    @property
+    def cell(self) -> str:
+        """Name of the run in the plan and in a batch's `.keys` file."""
+        return transfer_cell(self.source, self.target, self.seed)
+
+
+def transfer_cell(source: str, target: str, seed: int) -> str:
+    return f"{source}>{target}@{seed}"
+
 
 class TransferSpec(Section):
     """All transfer runs of one model that one process makes.

@@ -20,7 +20,9 @@ from fute.baselines.transferability import gbc, h_score, logme, n_leep, transrat
 from fute.batching import finished_batches, tidy
 from fute.blackbox.encoding import collate, encode
 from fute.blackbox.heads import Pretrained, load_black_box, save_black_box
+from fute.data.rows import read_rows
 from fute.embeddings.sentence_encoder import SentenceEncoder
+from fute.llm.labelled_rows import drawn_rows
 from fute.specs.source_scores import SourcePair, SourceScoreSpec, methods_of
 from fute.surrogate.checkpoint import Preempted
 
@@ -92,7 +94,7 @@ def test_each_pair_has_the_scores_of_the_functions(project):
 
 
 def step_ids(target: str, count: int) -> set[str]:
-    return {row.id for row in step._drawn(Path(f"{target}.jsonl.gz"), count)}
+    return {row.id for row in drawn_rows(read_rows(Path(f"{target}.jsonl.gz")), count)}
 
 
 def test_a_line_names_its_key_and_what_it_was_made_from(project):

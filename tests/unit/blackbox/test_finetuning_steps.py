@@ -31,6 +31,7 @@ from fute.blackbox.heads import (
     Pretrained,
     head_parameters,
     load_black_box,
+    load_finetuned,
     save_black_box,
 )
 from fute.blackbox.label_language_model_step import label_language_model
@@ -565,13 +566,13 @@ def test_models_that_label_u_together_say_what_each_says_alone(corpus, monkeypat
     alone = {d: labels_of(d, label([d], corpus, f"0-{d}"), corpus).read_bytes() for d in ("mood", "where")}
     loaded = []
 
-    def load(folder: Path):
-        loaded.append(folder.name)
+    def load(lock: Path, dataset: str):
+        loaded.append(dataset)
         os.kill(os.getpid(), signal.SIGTERM)
-        return load_black_box(folder)
+        return load_finetuned(lock, dataset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(label_language_model_step, "load_black_box", load)
+        patch.setattr(label_language_model_step, "load_finetuned", load)
         for stopped in (["mood"], ["mood", "where"]):
             with pytest.raises(Preempted, match=f"labels up to {stopped[-1]} are kept"):
                 label(["mood", "where"], corpus)
@@ -685,7 +686,7 @@ def test_specs_refuse_what_cannot_be_meant():
         TransferSpec(model="m", targets=(target,), runs=(run.model_copy(update={"target": "mood"}),))
 
 
-def test_a_source_of_another_dataset_is_refused(project):
+def test_a_model_of_another_dataset_is_refused(corpus):
     folder = fit("mood")
     folder.rename("results/finetuned/m/where")
     Path("results/finetuned/m/mood.lock.json").rename("results/finetuned/m/where.lock.json")
@@ -693,3 +694,5 @@ def test_a_source_of_another_dataset_is_refused(project):
     Path("results/finetuned/m/similar.lock.json").write_text("{}")
     with pytest.raises(BlackBoxError, match="was fine-tuned on mood, not on where"):
         run_batch("b", transfer_spec([("where", "similar")]))
+    with pytest.raises(BlackBoxError, match="was fine-tuned on mood, not on where; delete it"):
+        label(["where"], corpus)

@@ -221,7 +221,10 @@ def test_a_category_without_datasets_is_no_part_of_a_run():
         ({"surrogate": {"name": "-x"}}, "my.yaml: surrogate.name: Value error, '-x' is no id"),
         ({"labelcov": {"dte": {"labels": "soft"}}}, "my.yaml: labelcov: Value error, dte.labels 'soft': labelled rows"),
         ({"labelcov": {"mte": {"max_tokens": 9}}}, "mte.max_tokens and dte.max_tokens differ"),
-        ({"methods": ["labelcov"], "labelcov": {"encoder": "mini"}}, "model 'mini' is not in config/models.yaml"),
+        (
+            {"methods": ["labelcov"], "labelcov": {"encoder": "mini"}},
+            "my.yaml: labelcov.encoder: 'mini' is not in config/models.yaml; add",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_file_and_key(changes, message):
@@ -304,25 +307,33 @@ def test_samples_that_do_not_fit_are_refused(registries, text, said):
 
 def test_an_unknown_model_is_named_with_those_there_are():
     message = refused(llm={"models": ["gpt-9"]})
-    assert "'gpt-9' is not in config/models.yaml" in message and "smollm2-135m" in message
-    assert "'t6'" in refused(surrogate={"name": "t6", "settings": {"family": "causal"}})
+    assert (
+        message.startswith("my.yaml: llm.models: 'gpt-9' is not in config/models.yaml; ") and "smollm2-135m" in message
+    )
+    assert "my.yaml: surrogate.name: 't6'" in refused(surrogate={"name": "t6", "settings": {"family": "causal"}})
 
 
 def test_an_unknown_dataset_is_named():
-    assert refused(llm={"datasets": {"sa": ["imbd"]}}) == "llm.datasets.sa: 'imbd' is not in config/datasets.yaml"
+    assert refused(llm={"datasets": {"sa": ["imbd"]}}) == (
+        "my.yaml: llm.datasets.sa: 'imbd' is not in config/datasets.yaml; correct the id, or add an entry"
+    )
 
 
 def test_a_dataset_belongs_to_one_category():
-    assert refused(llm={"datasets": {"sa": ["cb"]}}) == "llm.datasets.sa: 'cb' is of category 'nli'"
+    assert refused(llm={"datasets": {"sa": ["cb"]}}) == (
+        "my.yaml: llm.datasets.sa: 'cb' is of category 'nli'; name it there"
+    )
 
 
 def test_an_unknown_prompt_number_is_named_with_those_there_are():
     message = refused(llm={"prompts": {"sa": [1, 14]}})
-    assert message.startswith("llm.prompts.sa: no prompt 14 in config/prompts/sa.yaml; there are [1, 2, 3")
+    assert message.startswith("my.yaml: llm.prompts.sa: no prompt 14 in config/prompts/sa.yaml; there are [1, 2, 3")
 
 
 def test_a_category_without_u_is_named():
-    assert refused(unsup={"nli": POOL}) == "unsup: no entry for ['sa'], whose prompts need a U"
+    assert refused(unsup={"nli": POOL}) == (
+        "my.yaml: unsup: no entry for ['sa'], whose prompts need a U; add one for each"
+    )
 
 
 def test_yaml_that_does_not_parse_is_named_with_its_line(tmp_path):

@@ -9,11 +9,12 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from fute.evaluation.geometry import Projection, project
-from fute.paper.figures import BLUE, CYCLE, RED, draw_figure, llm_shapes, lm_shapes, read_coordinates, statistic_texts
+from fute.paper.figures import BLUE, CYCLE, RED, draw_figure, llm_shapes, lm_shapes, statistic_texts
 from fute.paper.label_placement import LETTER, merge_close, spread_labels
 
 ROOT = Path(__file__).parents[3]
@@ -23,6 +24,11 @@ REASONS = {"CoT cohesion": "no such prompt"}
 
 LOOKS = {"sa": ("SA", "#2f6db3"), "nli": ("NLI", "#c8443c")}
 BESIDE = {"statistics": STATISTICS, "reasons": REASONS, "categories": LOOKS}
+
+
+def read_coordinates(path: Path) -> pd.DataFrame:
+    """The table in a figure's CSV, below the statistics."""
+    return pd.read_csv(path, comment="#", dtype={"prompt": str}, float_precision="round_trip")
 
 
 def synthetic(models: tuple[str, ...], prompts: int) -> tuple[Projection, list[str], list[str], list[int]]:

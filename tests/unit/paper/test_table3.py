@@ -174,13 +174,11 @@ def test_latex_escapes_every_special_character():
     assert escape_latex(r"\{}~^$") == r"\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}\$"
 
 
-def test_terminal_table_prints_every_row_and_the_note():
+def test_terminal_table_prints_every_row():
     console = Console(file=io.StringIO(), width=100)
-    print_table(
-        table3_frame(ours(models=("m[a]",)), TITLES), console, title="Table 3", note="Small run [not evidence]."
-    )
+    print_table(table3_frame(ours(models=("m[a]",)), TITLES), console, title="Table 3 [not evidence]")
     text = console.file.getvalue()
-    assert "Small run [not evidence]." in text and "m[a]" in text
+    assert "Table 3 [not evidence]" in text and "m[a]" in text
     for method in METHODS + REFERENCES:
         assert sum(line.strip().startswith(method + " ") for line in text.splitlines()) == 2
 
