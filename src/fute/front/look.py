@@ -58,10 +58,7 @@ def read_table(path: Path) -> Table:
     if not any(path.name.endswith(ending) for ending in READERS):
         raise FrontError(f"{path}: is none of {', '.join(READERS)}; save it as one of them")
     if path.name.endswith(".csv"):
-        with path.open("rb") as stream:
-            first = stream.readline()
-        if b"\t" in first and b"," not in first:
-            raise FrontError(f"{path}: has tabs between its columns; name it {path.stem}.tsv")
+        _check_commas(path)
     try:
         rows = [row for _, row in read_table_rows(path)]
     except (BadRow, SourceError) as error:
@@ -69,9 +66,23 @@ def read_table(path: Path) -> Table:
     if not rows:
         raise FrontError(f"{path}: has no rows; give a file with one text and its label per row")
     names = tuple(dict.fromkeys(name for row in rows for name in row))
-    if len(names) == 1 and (marks := [mark for mark in ";|" if mark in names[0]]):
-        raise FrontError(f"{path}: has one column, {names[0]!r}, with {marks[0]!r} in it; save it with commas")
     return Table(path, rows, names)
+
+
+def _check_commas(path: Path) -> None:
+    """Raise FrontError for a CSV file whose line of names has another mark between them than a comma.
+
+    Before a row is read: one whose text has commas would be named for the number of its cells.
+    """
+    with path.open("rb") as stream:
+        names = stream.readline()
+    if b"," in names:
+        return
+    if b"\t" in names:
+        raise FrontError(f"{path}: has tabs between its columns; name it {path.stem}.tsv")
+    for mark in ";|":
+        if mark.encode() in names:
+            raise FrontError(f"{path}: has {mark!r} between its columns; save it with commas")
 
 
 def read_saved(folder: Path) -> Splits:

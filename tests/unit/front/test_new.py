@@ -232,7 +232,11 @@ BAD = {
         {"reviews.csv": "a,b,c\nw x,1,2\ny z,2,1\np q,1,1\nr s,2,2\n"}, ["--data", "reviews.csv", *P[6:]],
         "which column holds the labels is not clear; name it by --label: 'a', 'b', 'c'",
     ),
-    "semicolons": ({"reviews.csv": reviews().replace(",", ";")}, P, "with ';' in it; save it with commas"),
+    "semicolons": ({"reviews.csv": reviews().replace(",", ";")}, P, "has ';' between its columns; save it with commas"),
+    "semicolons, and a comma in a text": (
+        {"reviews.csv": "review;stars\nold, but good;5\nnew;1\n"}, P, "has ';' between its columns; save it with commas",
+    ),
+    "bars": ({"reviews.csv": "review|stars\nold, but good|5\n"}, P, "has '|' between its columns; save it with commas"),
     "tabs": ({"reviews.csv": reviews().replace(",", "\t")}, P, "has tabs between its columns; name it reviews.tsv"),
     "one class": ({"reviews.csv": reviews(("5",))}, P, "column 'stars': has one class, '5'; a choice needs rows"),
     "61 classes": ({"reviews.csv": LONG}, P, "has 61 different labels ('class 0', 'class 1', 'class 2' ...), and a"),
