@@ -175,9 +175,17 @@ def label_text(value: Any) -> str:
 def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
     """All classes, in the order that the data state, else numbers in their order and others in that of the alphabet.
 
-    Raises FrontError for too few or too many.
+    Raises FrontError for too few or too many, and for labels that are no words or differ only in case.
     """
     tables = list(tables)
+    for table in tables:
+        for number, row in enumerate(table.rows, start=1):
+            if isinstance(row.get(label), (list, dict)):
+                kind = "a list" if isinstance(row[label], list) else "an object"
+                raise FrontError(
+                    f"{table.path}, row {number}, column {label!r}: is {kind}, and a label is one word or number; give "
+                    "each row one label, or name the column of labels by --label"
+                )
     counts = Counter(label_text(row.get(label)) for table in tables for row in table.rows)
     counts.pop("", None)
     where = f"{tables[0].path}, column {label!r}"
@@ -191,6 +199,10 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
             f"{where}: has {len(counts)} different labels ({seldom} ...), and a task has at most {MOST} classes; name "
             "the column of classes by --label, or join some"
         )
+    spelt: dict[str, str] = {}
+    for name in counts:
+        if (other := spelt.setdefault(name.casefold(), name)) != name:
+            raise FrontError(f"{where}: has the labels {other!r} and {name!r}; write the class in one way")
     stated = dict.fromkeys(label_text(name) for table in tables for name in table.classes.get(label, ()))
     if set(counts) <= set(stated):
         return tuple(name for name in stated if name in counts)

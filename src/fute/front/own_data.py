@@ -146,6 +146,12 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
     looks = [look(each, texts, label, classes) for each in tables]
     for each, seen in zip(tables, looks, strict=True):
         _check_rows(each, seen, texts, label)
+    labelled = sum(seen.labelled for seen in looks)
+    if labelled < 2 * len(classes):
+        raise FrontError(
+            f"{table.path}, column {label!r}: has {len(classes)} different labels in {labelled} rows, and a class "
+            "needs two rows on average; name the column of labels by --label, or give more rows"
+        )
     said[:0] = [f"{each.path}: {seen.sentence()}" for each, seen in zip(tables, looks, strict=True)]
     said.insert(0, f"texts: {' and '.join(map(repr, texts))}; labels: {label!r}; {len(classes)} classes")
     if not brought.place:
@@ -165,6 +171,12 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
     train, tested = len(made.rows["train"]), len(made.rows["test"])
     how = "" if test else f", a fifth of {table.path} drawn by a fixed seed" if tested < TEST_ROWS else ""
     said.append(f"to learn from: {train} rows; to check on: {tested} rows{how}{_dropped(made)}")
+    learned = [name for name, count in made.counts["train"]["classes"].items() if count]
+    if len(learned) < 2:
+        raise FrontError(
+            f"{table.path}, column {label!r}: all {train} rows to learn from have the class {learned[0]!r}, and a "
+            "choice needs rows of two; give more rows"
+        )
     only_tested = [name for name, count in made.counts["train"]["classes"].items() if not count]
     if only_tested:
         said.append(f"Warning: no row to learn from has the class {', '.join(map(repr, only_tested))}")

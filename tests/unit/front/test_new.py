@@ -234,7 +234,7 @@ BAD = {
     ),
     "semicolons": ({"reviews.csv": reviews().replace(",", ";")}, P, "has ';' between its columns; save it with commas"),
     "semicolons, and a comma in a text": (
-        {"reviews.csv": "review;stars\nold, but good;5\nnew;1\n"}, P, "has ';' between its columns; save it with commas",
+        {"reviews.csv": "review;stars\nold, but good;5\nnew;1\n"}, P, "has ';' between its columns; save it",
     ),
     "bars": ({"reviews.csv": "review|stars\nold, but good|5\n"}, P, "has '|' between its columns; save it with commas"),
     "tabs": ({"reviews.csv": reviews().replace(",", "\t")}, P, "has tabs between its columns; name it reviews.tsv"),
@@ -251,7 +251,23 @@ BAD = {
         {"reviews.csv": "review,stars\n" + reviews(count=20).split("\n", 1)[1] * 4}, P,
         "both are drawn from reviews.csv: remove the repeated rows there",
     ),
-    "too few rows": ({"reviews.csv": reviews(count=2)}, P, "no rows are left"),
+    "too few rows": ({"reviews.csv": reviews(count=2)}, P, "has 2 different labels in 2 rows, and a class needs two"),
+    "texts for labels": (
+        {}, ["--data", "reviews.csv", "--text", "stars", *P[6:]],
+        "column 'review': has 40 different labels in 40 rows, and a class needs two rows on average; name the column",
+    ),
+    "one class to learn from": (
+        {"t.csv": reviews().replace("said", "told"), "reviews.csv": reviews(("5",))}, [*P, "--test", "t.csv"],
+        "column 'stars': all 40 rows to learn from have the class '5', and a choice needs rows of two; give more rows",
+    ),
+    "a class in two spellings": (
+        {"reviews.csv": reviews(("good", "Good", "bad"))}, P,
+        "column 'stars': has the labels 'good' and 'Good'; write the class in one way",
+    ),
+    "labels in lists": (
+        {"r.jsonl": '{"review": "a b", "stars": "x"}\n{"review": "c d", "stars": ["x", "y"]}\n'},
+        ["--data", "r.jsonl", *P[2:]], "r.jsonl, row 2, column 'stars': is a list, and a label is one word or number",
+    ),
     "a test file with other columns": (
         {"t.csv": "body,stars\na,1\n"}, [*P, "--test", "t.csv"], "t.csv: has no column 'review'; name its columns as",
     ),
