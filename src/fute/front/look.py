@@ -131,6 +131,11 @@ def columns(table: Table, texts: Sequence[str], label: str | None) -> tuple[tupl
         texts = text_columns(table, (), label)
     if label in texts:
         raise FrontError(f"{table.path}: column {label!r} is named for texts and for labels; name another --label")
+    if len(texts[0].split()) > 3 and any(label_text(row.get(label)) == label for row in table.rows):
+        raise FrontError(
+            f"{table.path}: begins with a row ({texts[0]!r}, {label!r}), not with the names of its columns; put a line "
+            "of names before it, such as text,label"
+        )
     return tuple(texts), label
 
 
@@ -145,7 +150,10 @@ def _known(table: Table, name: str, option: str) -> str:
 def _only(table: Table, names: Sequence[str], what: str, option: str) -> str:
     if len(names) != 1:
         listed = ", ".join(map(repr, table.columns))
-        raise FrontError(f"{table.path}: which column holds the {what} is not clear; name it by {option}: {listed}")
+        pairs = "; where a row has two texts, give --text twice" if option == "--text" else ""
+        raise FrontError(
+            f"{table.path}: which column holds the {what} is not clear; name it by {option}: {listed}{pairs}"
+        )
     return names[0]
 
 
@@ -194,10 +202,11 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
     if len(counts) < FEWEST:
         raise FrontError(f"{where}: has one class, {next(iter(counts))!r}; a choice needs rows of two or more classes")
     if len(counts) > MOST:
-        seldom = ", ".join(map(repr, list(counts)[:3]))
+        first = ", ".join(map(repr, list(counts)[:3]))
+        numbers = "; a target that is a number takes a run by hand (docs/own-data.md, task: regression)"
         raise FrontError(
-            f"{where}: has {len(counts)} different labels ({seldom} ...), and a task has at most {MOST} classes; name "
-            "the column of classes by --label, or join some"
+            f"{where}: has {len(counts)} different labels ({first} ...), and a task has at most {MOST} classes; name "
+            f"the column of classes by --label, or join some{numbers if all(map(_is_number, counts)) else ''}"
         )
     spelt: dict[str, str] = {}
     for name in counts:
@@ -209,6 +218,14 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
     if all(WHOLE.fullmatch(name) for name in counts):
         return tuple(sorted(counts, key=int))
     return tuple(sorted(counts))
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def raw_labels(tables: Iterable[Table], label: str) -> dict[str, str]:

@@ -119,6 +119,8 @@ def _kind(wanted: Wanted) -> None:
             "what is to be compared? give --prompts FILE and --model ID for prompts (the file: a YAML list of "
             "`template: ... {text}`), or --models a,b,c for models to start from"
         )
+    if wanted.server and not wanted.model:
+        raise FrontError(f"--server {wanted.server}: which of its models? give --model, the name that it serves")
     if wanted.prompts and not wanted.model:
         raise FrontError(f"which model gets these prompts? give --model, one of {', '.join(_registry('models.yaml'))}")
     if len(wanted.models) == 1:
@@ -193,8 +195,8 @@ def _segments(path: Path, texts: Sequence[str], used: Sequence[set[str]]) -> lis
             wanted = " and ".join(f"{{{name}}}" for name in form)
             wrong = " and ".join(f"{{{name}}}" for name in sorted(names)) or "no name in braces"
             raise FrontError(
-                f"{path}, prompt {place}: its template has {wrong}, and a text stands where {wanted} does; write "
-                f"{wanted} there, as in every prompt of the file"
+                f"{path}, prompt {place}: its template has {wrong}; write {wanted} where a text goes, as in every "
+                "prompt of the file"
             )
     return form
 

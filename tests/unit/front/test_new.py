@@ -96,7 +96,7 @@ def test_templates_of_other_tools_with_filters(monkeypatch, capsys):
     assert fill(prompts["long-or-not"], [" A good evening. "]) == "Read: A good evening."
     Path("prompts.yaml").write_text(SOURCE.replace("review", "sentence"))
     assert fute(monkeypatch, "new", "other", *BASE, *MODEL) == 1
-    assert "prompts.yaml, prompt 1: its template has {sentence}, and a text stands where" in capsys.readouterr().err
+    assert "prompts.yaml, prompt 1: its template has {sentence}; write {text} where a text" in capsys.readouterr().err
 
 
 def test_pairs_of_texts(monkeypatch):
@@ -239,6 +239,19 @@ BAD = {
     "bars": ({"reviews.csv": "review|stars\nold, but good|5\n"}, P, "has '|' between its columns; save it with commas"),
     "tabs": ({"reviews.csv": reviews().replace(",", "\t")}, P, "has tabs between its columns; name it reviews.tsv"),
     "one class": ({"reviews.csv": reviews(("5",))}, P, "column 'stars': has one class, '5'; a choice needs rows"),
+    "two texts, unnamed": (
+        {"reviews.csv": "premise,claim,same\n" + "".join(f"{t},{t},{n % 2}\n" for n, t in enumerate(texts(20)))},
+        ["--data", "reviews.csv", *P[6:]],
+        "name it by --text: 'premise', 'claim', 'same'; where a row has two texts, give --text twice",
+    ),
+    "no line of names": (
+        {"reviews.csv": reviews().split("\n", 1)[1]}, ["--data", "reviews.csv", *P[6:]],
+        "begins with a row ('alpha alpha said number 0 to all of us', '1'), not with the names of its columns; put",
+    ),
+    "numbers for targets": (
+        {"reviews.csv": reviews(tuple(f"{n / 8}" for n in range(61)), 130)}, P,
+        "or join some; a target that is a number takes a run by hand (docs/own-data.md, task: regression)",
+    ),
     "61 classes": ({"reviews.csv": LONG}, P, "has 61 different labels ('class 0', 'class 1', 'class 2' ...), and a"),
     "no label at all": ({"reviews.csv": reviews(("",))}, P, "column 'stars': has no label; label some rows"),
     "empty text column": (
@@ -277,10 +290,16 @@ BAD = {
     "all training texts in the test file": (
         {"t.csv": reviews()}, [*P, "--test", "t.csv"], "training rows hold a text of the test split",
     ),
+    "one file for both": (
+        {}, [*P, "--test", "./reviews.csv"], "--test reviews.csv: is the file of --data; name another, or leave it",
+    ),
     "two files of one name": ({"reviews.tsv": "a\tb\n"}, P, "reviews.csv: reviews.tsv stands beside it"),
     "no candidates": ({}, BASE[:6], "what is to be compared? give --prompts FILE and --model ID"),
     "both kinds": ({}, [*P, "--models", "a,b"], "--models compares models, --prompts and --model compare prompts"),
     "prompts without a model": ({}, BASE, "which model gets these prompts? give --model, one of smollm2-135m"),
+    "a server without a model": (
+        {}, [*BASE, "--server", "http://h/v1"], "--server http://h/v1: which of its models? give --model, the name",
+    ),
     "unknown model": ({}, [*BASE, "--model", "gpt-9"], "--model gpt-9: is neither in config/models.yaml (smollm2-135m"),
     "a folder that is no model": ({"m/x": ""}, [*BASE, "--model", "m"], "m: has no config.json, so it is no saved"),
     "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names minilm-l6 alone, so"),
@@ -292,10 +311,10 @@ BAD = {
     "prompts that are no list": ({"prompts.yaml": "a: b"}, P, "prompts.yaml: must hold a list of prompts, each"),
     "an empty list of prompts": ({"prompts.yaml": "[]"}, P, "prompts.yaml: must hold a list of prompts, each"),
     "a prompt without the placeholder": (
-        {"prompts.yaml": "- template: Good or bad?\n"}, P, "prompt 1: its template has no name in braces, and a text",
+        {"prompts.yaml": "- template: Good or bad?\n"}, P, "its template has no name in braces; write {text} where",
     ),
     "a prompt with another placeholder": (
-        {"prompts.yaml": PROMPTS + "- template: '{body}?'\n"}, P, "prompt 3: its template has {body}, and a text",
+        {"prompts.yaml": PROMPTS + "- template: '{body}?'\n"}, P, "prompt 3: its template has {body}; write {text}",
     ),
     "a prompt with a single brace": ({"prompts.yaml": "- template: '{text} }'\n"}, P, "template has a single brace"),
     "a prompt without a template": ({"prompts.yaml": "- id: one\n"}, P, "prompts.yaml, entry 1 (one), key template"),
