@@ -215,7 +215,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return strict_yaml.load(path.read_text(encoding="utf8"))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give a file that can be read") from None
+        elsewhere = not path.is_absolute() and not Path("Snakefile").is_file()
+        remedy = "run this in the project's folder, or give" if elsewhere else "give"
+        raise ConfigError(f"{path}: {error.strerror}; {remedy} a file that can be read") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
 

@@ -178,10 +178,24 @@ def _names(path: Path, classes: Sequence[str]) -> list[set[str]]:
     names = []
     for place, entry in enumerate(content, start=1):
         if isinstance(entry, dict) and isinstance(entry.get("template"), str):
+            where = f"{path}, prompt {entry.get('id', place)}"
+            form = entry.get("form", "braces")
             try:
-                names.append(template_names(entry["template"], entry.get("form", "braces")))
+                names.append(template_names(entry["template"], form))
             except JinjaError as error:
-                raise FrontError(f"{path}, prompt {entry.get('id', place)}: its template {error}") from None
+                raise FrontError(f"{where}: its template {error}") from None
+            if form == "braces" and re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", entry["template"])):
+                raise FrontError(
+                    f"{where}: its template has a single brace; braces are only for {{text}}; with `form: jinja` the "
+                    "text is {{text}}, and single braces are words"
+                )
+            words = entry.get("verbalizers")
+            for name, said in words.items() if isinstance(words, dict) else ():
+                if not isinstance(said, list):
+                    raise FrontError(
+                        f"{where}: verbalizers of {name!r}: is {said!r}, no list; write all words of the class in "
+                        "brackets, such as ['yes']"
+                    )
     return names
 
 

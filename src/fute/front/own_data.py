@@ -74,9 +74,7 @@ def _brought(wanted: Wanted) -> Brought:
     if path.is_dir():
         return _of_folder(path, test)
     if test is not None and test.exists() and path.exists() and test.samefile(path):
-        raise FrontError(
-            f"--test {test}: is the file of --data; name another, or leave --test out: a fifth is held out"
-        )
+        raise FrontError(f"--test {test}: is the file of --data; name another, or leave it out: a fifth is held out")
     tables = [read_table(path), *([read_table(test)] if test else [])]
     if test is not None and test.is_dir():
         return Brought("train", tables[0], [("test", tables[1])], {})

@@ -366,3 +366,11 @@ def test_what_names_weights_leaves_out_title_and_licence():
     models = parse_run(values(), REGISTRIES).models
     llama = models["llama-2-13b"]
     assert llama.settings() == {"repo": llama.repo, "revision": llama.revision, "server": False}
+
+
+def test_a_file_that_is_missing_outside_the_project_says_where_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^config.yaml: No such file or directory; run this in the project's folder"):
+        read_yaml(Path("config.yaml"))
+    with pytest.raises(ConfigError, match="No such file or directory; give a file that can be read"):
+        read_yaml(tmp_path / "config.yaml")

@@ -317,6 +317,13 @@ BAD = {
         {"prompts.yaml": PROMPTS + "- template: '{body}?'\n"}, P, "prompt 3: its template has {body}; write {text}",
     ),
     "a prompt with a single brace": ({"prompts.yaml": "- template: '{text} }'\n"}, P, "template has a single brace"),
+    "a prompt of jinja's that does not say so": (
+        {"prompts.yaml": "- template: '{{text}}'\n"}, P, "with `form: jinja` the text is {{text}}, and single braces",
+    ),
+    "a word that is no list": (
+        {"prompts.yaml": "- {template: '{text}', verbalizers: {'1': bad, '5': good}}\n"}, P,
+        "prompts.yaml, prompt 1: verbalizers of '1': is 'bad', no list; write all words of the class in brackets",
+    ),
     "a prompt without a template": ({"prompts.yaml": "- id: one\n"}, P, "prompts.yaml, entry 1 (one), key template"),
     "a prompt that is a text": ({"prompts.yaml": "- '{text}'\n"}, P, "prompts.yaml, entry 1: must be a mapping"),
     "an unknown key of a prompt": (
