@@ -21,7 +21,7 @@ from fute.config.sections import ConfigError, is_id
 from fute.front.look import FrontError, read_unlabelled
 from fute.front.own_data import Data, read_data
 from fute.front.places import OWN_TEXTS, PROJECT, RUN_FILE, START, snakefile_folder
-from fute.front.run_yaml import LIMIT, TEST_ROWS, run_yaml
+from fute.front.run_yaml import LIMIT, TEST_ROWS, TEXT_WORDS, run_yaml
 from fute.front.wanted import REPO, Wanted
 
 FEWEST_TEXTS = 16
@@ -303,13 +303,13 @@ def _values(
     }
     source: dict[str, Any] = {"source": "builtin", "test_rows": TEST_ROWS, "dev_share": 0}
     if texts is not None:
-        unsup = {"kind": "pool", "path": OWN_TEXTS, "limit": LIMIT, "max_per_script": LIMIT, "max_words": 64}
+        unsup = {"kind": "pool", "path": OWN_TEXTS, "limit": LIMIT, "max_per_script": LIMIT, "max_words": TEXT_WORDS}
         source = {"source": "files", "root": "."} | source | {"source": "files"}
         source |= {"sources": {SECOND: "builtin"}} if wanted.models else {}
     values = {"registry": registry, "data": source, "unsup": {"lm" if wanted.models else name: unsup}}
     ids = [model for model, _ in models]
     if wanted.models:
-        finetune = {"steps": 150, "batch_size": 16, "learning_rate": 1e-4, "max_tokens": 64, "dropout": False}
+        finetune = {"steps": 150, "batch_size": 16, "learning_rate": 1e-4, "max_tokens": TEXT_WORDS, "dropout": False}
         boxes = {dataset: {f"{model}/{dataset}": "score" for model in ids}}
         ladder = {START: {"methods": ["labelcov"], "boxes": boxes}}
         return values | {
@@ -330,7 +330,7 @@ def _values(
         "prompts": {name: "all"},
         "datasets": {name: [dataset]},
         "engine": engine | ({"score": wanted.score} if wanted.score != "first_token" else {}),
-        "max_text_words": 64,
+        "max_text_words": TEXT_WORDS,
         "calibration": "unsup",
         "baselines": ["mi", "local-e", "global-e", "zps-log"],
     }

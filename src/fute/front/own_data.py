@@ -26,7 +26,7 @@ from fute.front.look import (
     read_saved,
     read_table,
 )
-from fute.front.run_yaml import TEST_ROWS
+from fute.front.run_yaml import TEST_ROWS, TEXT_WORDS
 from fute.front.wanted import REPO, Wanted
 
 HELDOUT = 0.2
@@ -155,6 +155,14 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
             "needs two rows on average; name the column of labels by --label, or give more rows"
         )
     said[:0] = [f"{each.path}: {seen.sentence()}" for each, seen in zip(tables, looks, strict=True)]
+    if long := sum(_long_rows(each, texts) for each in tables):
+        rows = sum(len(each.rows) for each in tables)
+        reads = (
+            f"a model is fine-tuned on the first {TEXT_WORDS} tokens (max_tokens in run.yaml)"
+            if wanted.models
+            else f"a prompt gets the first {TEXT_WORDS} (max_text_words in run.yaml; null: all)"
+        )
+        said.append(f"Warning: {long} of {rows} rows have a text of more than {TEXT_WORDS} words; {reads}")
     said.insert(0, f"texts: {' and '.join(map(repr, texts))}; labels: {label!r}; {len(classes)} classes")
     if not brought.place:
         names = ("train", "test")[: len(tables)]
@@ -185,6 +193,14 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
     if train < FEW_ROWS:
         said.append(f"Warning: {train} rows to learn from are few; differences between candidates may not show")
     return Data(texts, label, classes, entry, said, train, tested)
+
+
+def _long_rows(table: Table, texts: Sequence[str]) -> int:
+    """Number of rows with a text of more than TEXT_WORDS words, counted as the labelling step counts them."""
+    from fute.llm.label_batch_step import cut_words
+
+    cells = ([row[name] for name in texts if isinstance(row.get(name), str)] for row in table.rows)
+    return sum(any(cut_words(text, TEXT_WORDS) != text for text in row) for row in cells)
 
 
 def _check_rows(table: Table, seen: Look, texts: Sequence[str], label: str) -> None:

@@ -119,6 +119,19 @@ def test_rows_of_no_use_are_counted_and_allowed(monkeypatch, capsys):
     assert entry.unlabelled == ("",) and entry.max_unusable.rows == 1 and entry.max_unusable.allows(1, 43)
 
 
+@pytest.mark.parametrize(
+    ("kind", "reads"),
+    [
+        (BASE[6:] + MODEL, "a prompt gets the first 64 (max_text_words in run.yaml; null: all)"),
+        (["--models", "minilm-l6,gpt2"], "a model is fine-tuned on the first 64 tokens (max_tokens in run.yaml)"),
+    ],
+)
+def test_texts_that_will_be_cut_are_counted(monkeypatch, capsys, kind, reads):
+    Path("reviews.csv").write_text(reviews() + f"{'word ' * 64},1\n{'word ' * 65},5\n")
+    assert fute(monkeypatch, "new", "mine", *BASE[:6], *kind) == 0
+    assert f"Warning: 1 of 42 rows have a text of more than 64 words; {reads}\n" in capsys.readouterr().out
+
+
 def test_leaks_between_two_files_are_counted(monkeypatch, capsys):
     lines = reviews(count=60).splitlines(keepends=True)
     Path("reviews.csv").write_text("".join(lines[:51]))
