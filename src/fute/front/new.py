@@ -83,7 +83,8 @@ def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] 
         said += _prompts_said(wanted, run) if wanted.prompts else []
     except (ConfigError, PromptError) as error:
         shown = str(error).replace(str(folder), str(wanted.folder)).replace("Value error, ", "")
-        shown = shown.replace("or score: sequence", "or --score sequence")
+        shown = shown.replace("choose other words", "choose other words (verbalizers of each prompt)")
+        shown = shown.replace("score: sequence (for one category: its answer: sequence)", "--score sequence")
         raise FrontError("; ".join(map(str.strip, shown.splitlines()))) from None
     return [*said, _cost_said(wanted, run, data, texts)]
 

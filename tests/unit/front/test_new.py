@@ -354,7 +354,7 @@ BAD = {
     ),
     "words that begin alike": (
         {"reviews.csv": reviews(("topic 1", "topic 2"))}, P, 
-        "by the first token: choose other words, or --score sequence",
+        "first token: choose other words (verbalizers of each prompt), or --score sequence\n",
     ),
     "no unlabelled file": ({}, [*P, "--unlabelled", "u.txt"], "u.txt: there is no such file; correct the path"),
     "an empty unlabelled file": ({"u.txt": "\n \n"}, [*P, "--unlabelled", "u.txt"], "u.txt: has no text; give a file"),
