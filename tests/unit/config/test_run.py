@@ -216,6 +216,7 @@ def test_a_category_without_datasets_is_no_part_of_a_run():
         ({"threads": 0}, "my.yaml: threads: "),
         ({"data": {"dev_share": 1.0}}, "my.yaml: data.dev_share: "),
         ({"methods": ["curvegrad"]}, "my.yaml: methods.0: "),
+        ({"methods": "labelcov"}, "my.yaml: methods: must be a list, in brackets"),
         ({"name": "My Run"}, "my.yaml: name: Value error, 'My Run' is no id: use lower-case"),
         ({"llm": {"models": ["../x"]}}, "my.yaml: llm.models.0: Value error, '../x' is no id"),
         ({"surrogate": {"name": "-x"}}, "my.yaml: surrogate.name: Value error, '-x' is no id"),
