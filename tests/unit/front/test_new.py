@@ -301,7 +301,9 @@ BAD = {
         {"sub/t.csv": reviews()}, [*P, "--test", "sub/t.csv"], "sub/t.csv: is in another folder than reviews.csv",
     ),
     "all training texts in the test file": (
-        {"t.csv": reviews()}, [*P, "--test", "t.csv"], "training rows hold a text of the test split",
+        {"t.csv": reviews()}, [*P, "--test", "t.csv"],
+        "training rows hold a text of the test split, more than 10%: row 1 of reviews 'alpha alpha said number 0 to "
+        "all of us' is row 1 of t 'alpha",
     ),
     "one file for both": (
         {}, [*P, "--test", "./reviews.csv"], "--test reviews.csv: is the file of --data; name another, or leave it",
