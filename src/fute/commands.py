@@ -27,8 +27,8 @@ app.add_typer(images, name="images")
 
 @app.command()
 def embed(
-    pairs: Path,
-    output: Annotated[Path, typer.Option()],
+    pairs: Annotated[Path, typer.Argument(help="JSON lines, each an object with x and y")],
+    output: Annotated[Path, typer.Option(help="vector to write, such as mine.safetensors")],
     config: Annotated[Path, typer.Option(help="settings with the surrogate and the recipe")] = Path("config.yaml"),
     method: Annotated[
         str | None, typer.Option(help=f"one of {', '.join(METHODS)}; default: the first of the settings")
@@ -52,7 +52,10 @@ def embed(
 
 
 @app.command()
-def compare(first: Path, others: list[Path]) -> None:
+def compare(
+    first: Annotated[Path, typer.Argument(help="vector that the others are compared with, such as a dataset's")],
+    others: Annotated[list[Path], typer.Argument(help="vectors to put in order")],
+) -> None:
     """Print the cosine of one task embedding with others, most similar first."""
     from fute.embeddings.compare_files import compare_files
 
@@ -60,7 +63,7 @@ def compare(first: Path, others: list[Path]) -> None:
 
 
 @app.command()
-def tidy(results: Path) -> None:
+def tidy(results: Annotated[Path, typer.Argument(help="folder of results")]) -> None:
     """Remove the files that finished batches no longer need to resume."""
     from fute.batching import tidy as step
 
@@ -68,7 +71,7 @@ def tidy(results: Path) -> None:
 
 
 @app.command()
-def show(results: Path = Path("results")) -> None:
+def show(results: Annotated[Path, typer.Option(help="folder of the run's results")] = Path("results")) -> None:
     """Print the tables of a finished run, and the paths of its files."""
     from fute.paper.terminal import show as step
 
@@ -88,7 +91,7 @@ def new(
     unlabelled: Annotated[Path | None, typer.Option(help="your own texts as U: a table, or .txt")] = None,
     server: Annotated[str | None, typer.Option(help="OpenAI-compatible address that serves --model")] = None,
     subset: Annotated[str | None, typer.Option(help="configuration of a dataset of the hub")] = None,
-    score: Annotated[str, typer.Option(help="sequence: for classes whose words begin alike")] = "first_token",
+    score: Annotated[str, typer.Option(help="sequence: whole words, for classes that begin alike")] = "first_token",
 ) -> None:
     """Make the folder of a run of your own: looks at the data, writes settings that hold, says what it will cost."""
     from fute.front.new import Wanted, new_run

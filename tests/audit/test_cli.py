@@ -186,7 +186,12 @@ def test_a_lock_of_images_that_is_none(project: Run):
     ("arguments", "said"),
     [
         (("verify", "--results", "nowhere"), "nowhere is no folder"),
-        (("manifest", "results/nobody/makes.this", "--config", CONFIG), "cannot be planned"),
+        (
+            ("manifest", "results/nobody/makes.this", "--config", CONFIG),
+            "results/nobody/makes.this is no file or phase",
+        ),
+        (("explain", "results/data/nobody/test.jsonl.gz", "--config", CONFIG), "is no file or phase of the run"),
+        (("manifest", "nobody", "--config", CONFIG), "nobody is no file or phase of the run"),
         (("manifest", "--config", "nowhere.yaml"), "nowhere.yaml does not exist"),
         (("diff", "results", "nowhere.json"), "there is no manifest"),
     ],

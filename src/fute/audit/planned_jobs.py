@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
-from snakemake.exceptions import RuleException, WorkflowError
+from snakemake.exceptions import MissingRuleException, RuleException, WorkflowError
 from snakemake.settings.enums import Quietness
 
 from fute.artifacts import SIDECAR
@@ -117,13 +117,26 @@ def planned(
             workflow._build_dag()
             yield workflow
     except (WorkflowError, RuleException) as error:
-        raise GraphError(f"the workflow cannot be planned: {error}") from error
+        raise GraphError(f"the workflow cannot be planned: {_reason(error, config, targets)}") from error
     finally:
         gc.enable()  # the Snakefile disables it
         logging.disable(logging.NOTSET)
         os.environ.pop(TARGETS)
         if before is not None:
             os.environ[TARGETS] = before
+
+
+def _reason(error: Exception, config: Path, targets: Sequence[str]) -> str:
+    """Why planning failed, in one line if a target is not of the run; else in Snakemake's words.
+
+    A name in a file's path that the run does not have reaches Snakemake as a KeyError of a rule's function.
+    """
+    unknown = isinstance(error, MissingRuleException)
+    named = [target for target in targets if unknown or "/" in target]
+    if named and (unknown or "KeyError:" in str(error)):
+        subject = f"{named[0]} is" if len(named) == 1 else f"one of {', '.join(named)} is"
+        return f"{subject} no file or phase of the run {config}; correct it, or name the run's settings by --config"
+    return str(error)
 
 
 def _job(job: Any) -> Job:

@@ -31,6 +31,8 @@ from fute.config.settings import Config
 T = TypeVar("T", bound=BaseModel)
 REGISTRIES = Path("config")
 """Folder of the registries in a project."""
+TUPLE = "Input should be a valid tuple"
+"""How pydantic asks for what YAML writes as a list."""
 
 
 class Run:
@@ -228,7 +230,7 @@ def _check_names(config: Config, where: str, reserved: Set[str]) -> None:
 
 
 def _refused(error: ValidationError, section: type[BaseModel], where: str) -> ConfigError:
-    problems = explain(error, section)
+    problems = [(key, what.replace(TUPLE, "must be a list, in brackets")) for key, what in explain(error, section)]
     return ConfigError("\n".join(f"{where}: {key or '(top level)'}: {what}" for key, what in problems))
 
 
@@ -237,7 +239,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return strict_yaml.load(path.read_text(encoding="utf8"))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give a file that can be read") from None
+        elsewhere = not path.is_absolute() and not Path("Snakefile").is_file()
+        remedy = "run this in the project's folder, or give" if elsewhere else "give"
+        raise ConfigError(f"{path}: {error.strerror}; {remedy} a file that can be read") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
 

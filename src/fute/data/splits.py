@@ -212,7 +212,9 @@ def _row(dataset_id: str, settings: DatasetSettings, row_id: str, example: Examp
     if settings.scale is not None:
         low, high = settings.scale.low, settings.scale.high
         if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
-            raise BadRow(where, field, f"is {label!r}, not a number", "correct the row")
+            text = "cells of CSV and TSV are text: save the rows as JSON lines or Parquet, numbers without quotes"
+            remedy = text if isinstance(label, str) else "correct the row"
+            raise BadRow(where, field, f"is {label!r}, not a number", remedy)
         if not low <= label <= high:
             raise BadRow(where, field, f"is {label}, outside {low} to {high}", f"correct it or scale of {dataset_id}")
         target = number_target(label, low=low, high=high, step=settings.scale.step)

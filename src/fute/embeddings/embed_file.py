@@ -157,7 +157,7 @@ def _covariance(
     box = module.LabelCov(folder, getattr(section, kind), surrogate_sha256(folder))
     embedding = box.embed([pair.x for pair in pairs], module.Outputs("labels", [pair.y for pair in pairs], names))
     if reason := embedding.meta.get("no_vector"):
-        raise EmbeddingError(f"there is no vector: {reason}")
+        raise EmbeddingError(f"there is no vector: {reason}; leave this file out of the comparison")
     return embedding
 
 

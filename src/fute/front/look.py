@@ -58,10 +58,7 @@ def read_table(path: Path) -> Table:
     if not any(path.name.endswith(ending) for ending in READERS):
         raise FrontError(f"{path}: is none of {', '.join(READERS)}; save it as one of them")
     if path.name.endswith(".csv"):
-        with path.open("rb") as stream:
-            first = stream.readline()
-        if b"\t" in first and b"," not in first:
-            raise FrontError(f"{path}: has tabs between its columns; name it {path.stem}.tsv")
+        _check_commas(path)
     try:
         rows = [row for _, row in read_table_rows(path)]
     except (BadRow, SourceError) as error:
@@ -69,9 +66,23 @@ def read_table(path: Path) -> Table:
     if not rows:
         raise FrontError(f"{path}: has no rows; give a file with one text and its label per row")
     names = tuple(dict.fromkeys(name for row in rows for name in row))
-    if len(names) == 1 and (marks := [mark for mark in ";|" if mark in names[0]]):
-        raise FrontError(f"{path}: has one column, {names[0]!r}, with {marks[0]!r} in it; save it with commas")
     return Table(path, rows, names)
+
+
+def _check_commas(path: Path) -> None:
+    """Raise FrontError for a CSV file whose line of names has another mark between them than a comma.
+
+    Before a row is read: one whose text has commas would be named for the number of its cells.
+    """
+    with path.open("rb") as stream:
+        names = stream.readline()
+    if b"," in names:
+        return
+    if b"\t" in names:
+        raise FrontError(f"{path}: has tabs between its columns; name it {path.stem}.tsv")
+    for mark in ";|":
+        if mark.encode() in names:
+            raise FrontError(f"{path}: has {mark!r} between its columns; save it with commas")
 
 
 def read_saved(folder: Path) -> Splits:
@@ -120,6 +131,11 @@ def columns(table: Table, texts: Sequence[str], label: str | None) -> tuple[tupl
         texts = text_columns(table, (), label)
     if label in texts:
         raise FrontError(f"{table.path}: column {label!r} is named for texts and for labels; name another --label")
+    if len(texts[0].split()) > 3 and any(label_text(row.get(label)) == label for row in table.rows):
+        raise FrontError(
+            f"{table.path}: begins with a row ({texts[0]!r}, {label!r}), not with the names of its columns; put a line "
+            "of names before it, such as text,label"
+        )
     return tuple(texts), label
 
 
@@ -134,7 +150,10 @@ def _known(table: Table, name: str, option: str) -> str:
 def _only(table: Table, names: Sequence[str], what: str, option: str) -> str:
     if len(names) != 1:
         listed = ", ".join(map(repr, table.columns))
-        raise FrontError(f"{table.path}: which column holds the {what} is not clear; name it by {option}: {listed}")
+        pairs = "; where a row has two texts, give --text twice" if option == "--text" else ""
+        raise FrontError(
+            f"{table.path}: which column holds the {what} is not clear; name it by {option}: {listed}{pairs}"
+        )
     return names[0]
 
 
@@ -164,9 +183,17 @@ def label_text(value: Any) -> str:
 def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
     """All classes, in the order that the data state, else numbers in their order and others in that of the alphabet.
 
-    Raises FrontError for too few or too many.
+    Raises FrontError for too few or too many, and for labels that are no words or differ only in case.
     """
     tables = list(tables)
+    for table in tables:
+        for number, row in enumerate(table.rows, start=1):
+            if isinstance(row.get(label), (list, dict)):
+                kind = "a list" if isinstance(row[label], list) else "an object"
+                raise FrontError(
+                    f"{table.path}, row {number}, column {label!r}: is {kind}, and a label is one word or number; give "
+                    "each row one label, or name the column of labels by --label"
+                )
     counts = Counter(label_text(row.get(label)) for table in tables for row in table.rows)
     counts.pop("", None)
     where = f"{tables[0].path}, column {label!r}"
@@ -175,17 +202,30 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
     if len(counts) < FEWEST:
         raise FrontError(f"{where}: has one class, {next(iter(counts))!r}; a choice needs rows of two or more classes")
     if len(counts) > MOST:
-        seldom = ", ".join(map(repr, list(counts)[:3]))
+        first = ", ".join(map(repr, list(counts)[:3]))
+        numbers = "; a target that is a number takes a run by hand (docs/own-data.md, task: regression)"
         raise FrontError(
-            f"{where}: has {len(counts)} different labels ({seldom} ...), and a task has at most {MOST} classes; name "
-            "the column of classes by --label, or join some"
+            f"{where}: has {len(counts)} different labels ({first} ...), and a task has at most {MOST} classes; name "
+            f"the column of classes by --label, or join some{numbers if all(map(_is_number, counts)) else ''}"
         )
+    spelt: dict[str, str] = {}
+    for name in counts:
+        if (other := spelt.setdefault(name.casefold(), name)) != name:
+            raise FrontError(f"{where}: has the labels {other!r} and {name!r}; write the class in one way")
     stated = dict.fromkeys(label_text(name) for table in tables for name in table.classes.get(label, ()))
     if set(counts) <= set(stated):
         return tuple(name for name in stated if name in counts)
     if all(WHOLE.fullmatch(name) for name in counts):
         return tuple(sorted(counts, key=int))
     return tuple(sorted(counts))
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def raw_labels(tables: Iterable[Table], label: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from fute.config.sections import ConfigError, is_id
 from fute.front.look import FrontError, read_unlabelled
 from fute.front.own_data import Data, read_data
 from fute.front.places import OWN_TEXTS, PROJECT, RUN_FILE, START, snakefile_folder
-from fute.front.run_yaml import LIMIT, TEST_ROWS, run_yaml
+from fute.front.run_yaml import LIMIT, TEST_ROWS, TEXT_WORDS, run_yaml
 from fute.front.wanted import REPO, Wanted
 
 FEWEST_TEXTS = 16
@@ -83,7 +83,8 @@ def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] 
         said += _prompts_said(wanted, run) if wanted.prompts else []
     except (ConfigError, PromptError) as error:
         shown = str(error).replace(str(folder), str(wanted.folder)).replace("Value error, ", "")
-        shown = shown.replace("or score: sequence", "or --score sequence")
+        shown = shown.replace("choose other words", "choose other words (verbalizers of each prompt)")
+        shown = shown.replace("score: sequence (for one category: its answer: sequence)", "--score sequence")
         raise FrontError("; ".join(map(str.strip, shown.splitlines()))) from None
     return [*said, _cost_said(wanted, run, data, texts)]
 
@@ -119,6 +120,8 @@ def _kind(wanted: Wanted) -> None:
             "what is to be compared? give --prompts FILE and --model ID for prompts (the file: a YAML list of "
             "`template: ... {text}`), or --models a,b,c for models to start from"
         )
+    if wanted.server and not wanted.model:
+        raise FrontError(f"--server {wanted.server}: which of its models? give --model, the name that it serves")
     if wanted.prompts and not wanted.model:
         raise FrontError(f"which model gets these prompts? give --model, one of {', '.join(_registry('models.yaml'))}")
     if len(wanted.models) == 1:
@@ -176,10 +179,24 @@ def _names(path: Path, classes: Sequence[str]) -> list[set[str]]:
     names = []
     for place, entry in enumerate(content, start=1):
         if isinstance(entry, dict) and isinstance(entry.get("template"), str):
+            where = f"{path}, prompt {entry.get('id', place)}"
+            form = entry.get("form", "braces")
             try:
-                names.append(template_names(entry["template"], entry.get("form", "braces")))
+                names.append(template_names(entry["template"], form))
             except JinjaError as error:
-                raise FrontError(f"{path}, prompt {entry.get('id', place)}: its template {error}") from None
+                raise FrontError(f"{where}: its template {error}") from None
+            if form == "braces" and re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", entry["template"])):
+                raise FrontError(
+                    f"{where}: its template has a single brace; braces are only for {{text}}; with `form: jinja` the "
+                    "text is {{text}}, and single braces are words"
+                )
+            words = entry.get("verbalizers")
+            for name, said in words.items() if isinstance(words, dict) else ():
+                if not isinstance(said, list):
+                    raise FrontError(
+                        f"{where}: verbalizers of {name!r}: is {said!r}, no list; write all words of the class in "
+                        "brackets, such as ['yes']"
+                    )
     return names
 
 
@@ -193,8 +210,8 @@ def _segments(path: Path, texts: Sequence[str], used: Sequence[set[str]]) -> lis
             wanted = " and ".join(f"{{{name}}}" for name in form)
             wrong = " and ".join(f"{{{name}}}" for name in sorted(names)) or "no name in braces"
             raise FrontError(
-                f"{path}, prompt {place}: its template has {wrong}, and a text stands where {wanted} does; write "
-                f"{wanted} there, as in every prompt of the file"
+                f"{path}, prompt {place}: its template has {wrong}; write {wanted} where a text goes, as in every "
+                "prompt of the file"
             )
     return form
 
@@ -287,13 +304,13 @@ def _values(
     }
     source: dict[str, Any] = {"source": "builtin", "test_rows": TEST_ROWS, "dev_share": 0}
     if texts is not None:
-        unsup = {"kind": "pool", "path": OWN_TEXTS, "limit": LIMIT, "max_per_script": LIMIT, "max_words": 64}
+        unsup = {"kind": "pool", "path": OWN_TEXTS, "limit": LIMIT, "max_per_script": LIMIT, "max_words": TEXT_WORDS}
         source = {"source": "files", "root": "."} | source | {"source": "files"}
         source |= {"sources": {SECOND: "builtin"}} if wanted.models else {}
     values = {"registry": registry, "data": source, "unsup": {"lm" if wanted.models else name: unsup}}
     ids = [model for model, _ in models]
     if wanted.models:
-        finetune = {"steps": 150, "batch_size": 16, "learning_rate": 1e-4, "max_tokens": 64, "dropout": False}
+        finetune = {"steps": 150, "batch_size": 16, "learning_rate": 1e-4, "max_tokens": TEXT_WORDS, "dropout": False}
         boxes = {dataset: {f"{model}/{dataset}": "score" for model in ids}}
         ladder = {START: {"methods": ["labelcov"], "boxes": boxes}}
         return values | {
@@ -314,7 +331,7 @@ def _values(
         "prompts": {name: "all"},
         "datasets": {name: [dataset]},
         "engine": engine | ({"score": wanted.score} if wanted.score != "first_token" else {}),
-        "max_text_words": 64,
+        "max_text_words": TEXT_WORDS,
         "calibration": "unsup",
         "baselines": ["mi", "local-e", "global-e", "zps-log"],
     }

@@ -26,7 +26,7 @@ from fute.front.look import (
     read_saved,
     read_table,
 )
-from fute.front.run_yaml import TEST_ROWS
+from fute.front.run_yaml import TEST_ROWS, TEXT_WORDS
 from fute.front.wanted import REPO, Wanted
 
 HELDOUT = 0.2
@@ -73,6 +73,8 @@ def _brought(wanted: Wanted) -> Brought:
         raise FrontError(f"--subset {wanted.subset}: is for a dataset of the hub, and {path} is none; leave it out")
     if path.is_dir():
         return _of_folder(path, test)
+    if test is not None and test.exists() and path.exists() and test.samefile(path):
+        raise FrontError(f"--test {test}: is the file of --data; name another, or leave it out: a fifth is held out")
     tables = [read_table(path), *([read_table(test)] if test else [])]
     if test is not None and test.is_dir():
         return Brought("train", tables[0], [("test", tables[1])], {})
@@ -146,7 +148,21 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
     looks = [look(each, texts, label, classes) for each in tables]
     for each, seen in zip(tables, looks, strict=True):
         _check_rows(each, seen, texts, label)
+    labelled = sum(seen.labelled for seen in looks)
+    if labelled < 2 * len(classes):
+        raise FrontError(
+            f"{table.path}, column {label!r}: has {len(classes)} different labels in {labelled} rows, and a class "
+            "needs two rows on average; name the column of labels by --label, or give more rows"
+        )
     said[:0] = [f"{each.path}: {seen.sentence()}" for each, seen in zip(tables, looks, strict=True)]
+    if long := sum(_long_rows(each, texts) for each in tables):
+        rows = sum(len(each.rows) for each in tables)
+        reads = (
+            f"a model is fine-tuned on the first {TEXT_WORDS} tokens (max_tokens in run.yaml)"
+            if wanted.models
+            else f"a prompt gets the first {TEXT_WORDS} (max_text_words in run.yaml; null: all)"
+        )
+        said.append(f"Warning: {long} of {rows} rows have a text of more than {TEXT_WORDS} words; {reads}")
     said.insert(0, f"texts: {' and '.join(map(repr, texts))}; labels: {label!r}; {len(classes)} classes")
     if not brought.place:
         names = ("train", "test")[: len(tables)]
@@ -165,12 +181,26 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
     train, tested = len(made.rows["train"]), len(made.rows["test"])
     how = "" if test else f", a fifth of {table.path} drawn by a fixed seed" if tested < TEST_ROWS else ""
     said.append(f"to learn from: {train} rows; to check on: {tested} rows{how}{_dropped(made)}")
+    learned = [name for name, count in made.counts["train"]["classes"].items() if count]
+    if len(learned) < 2:
+        raise FrontError(
+            f"{table.path}, column {label!r}: all {train} rows to learn from have the class {learned[0]!r}, and a "
+            "choice needs rows of two; give more rows"
+        )
     only_tested = [name for name, count in made.counts["train"]["classes"].items() if not count]
     if only_tested:
         said.append(f"Warning: no row to learn from has the class {', '.join(map(repr, only_tested))}")
     if train < FEW_ROWS:
         said.append(f"Warning: {train} rows to learn from are few; differences between candidates may not show")
     return Data(texts, label, classes, entry, said, train, tested)
+
+
+def _long_rows(table: Table, texts: Sequence[str]) -> int:
+    """Number of rows with a text of more than TEXT_WORDS words, counted as the labelling step counts them."""
+    from fute.llm.label_batch_step import cut_words
+
+    cells = ([row[name] for name in texts if isinstance(row.get(name), str)] for row in table.rows)
+    return sum(any(cut_words(text, TEXT_WORDS) != text for text in row) for row in cells)
 
 
 def _check_rows(table: Table, seen: Look, texts: Sequence[str], label: str) -> None:
@@ -243,5 +273,7 @@ def _split(wanted: Wanted, entry: Mapping[str, Any], tables: Sequence[Table], fo
         made, _ = normalised(settings, tables[0].path.absolute().parent if of_files else folder)
     except (BadRow, SourceError) as error:
         remedy = "" if len(tables) > 1 else f" (both are drawn from {tables[0].path}: remove the repeated rows there)"
-        raise FrontError(str(error).replace(f"{dataset}: ", f"{tables[0].path}: ", 1) + remedy) from None
+        shown = str(error).replace(f"{dataset}: ", f"{tables[0].path}: ", 1)
+        shown = re.sub(rf"\b{re.escape(dataset)}/(\S+)/(\d+)", lambda row: f"row {int(row[2]) + 1} of {row[1]}", shown)
+        raise FrontError(shown + remedy) from None
     return made

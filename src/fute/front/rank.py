@@ -50,7 +50,8 @@ def ranked(name: str, results: Path | None) -> RankedRun:
         if run.config.lm:
             found.append(ladder_ranking(where, START, run.config.lm.datasets.cr[0]))
     except NoResults as error:
-        raise NoResults(f"{name} has no results yet ({error}): `fute run {name}` makes them") from None
+        reason = str(error).partition("; make it ")[0]  # which is not the command of such a run
+        raise NoResults(f"{name} has no results yet ({reason}): `fute run {name}` makes them") from None
     for ranking in found:
         _check_candidates(name, run, ranking)
     return RankedRun(where, found, {prompt.id: prompt.shown for prompt in run.prompts.values()}, run)

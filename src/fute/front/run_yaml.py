@@ -11,6 +11,8 @@ import yaml
 LIMIT = 384
 """Most texts of U: as in config/planted.yaml, where LabelCov found what was planted."""
 TEST_ROWS = 100
+TEXT_WORDS = 64
+"""Words of a text that a prompt gets; tokens of a text that a model is fine-tuned on."""
 
 HEAD = """\
 # yaml-language-server: $schema={schema}
@@ -30,12 +32,13 @@ UNSUP = """
 # U, the unlabelled texts that every candidate labels: {source}.
 """
 LLM = """
-# Every prompt is asked for every text of U and for the test rows. `calibration`: the mean of a prompt's scores over U
-# is subtracted, so that no class is always favoured (the paper does not do that).
+# Every prompt is asked for every text of U and for the test rows, with at most `max_text_words` words of a text (null:
+# all of them, which takes longer). `calibration`: the mean of a prompt's scores over U is subtracted, so that no class
+# is always favoured (the paper does not do that).
 """
 LM = """
-# Every model is fine-tuned on the training rows for a few steps, and then labels U. The second dataset is there because
-# the section asks for two; `fute run` asks for nothing that needs it.
+# Every model is fine-tuned on the training rows for a few steps, with `max_tokens` of each row, and then labels U. The
+# second dataset is there because the section asks for two; `fute run` asks for nothing that needs it.
 """
 METHODS = """
 # LabelCov trains nothing and costs seconds (docs/methods.md 2.1, docs/planted.md). The controls, answers permuted over

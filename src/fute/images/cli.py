@@ -106,7 +106,9 @@ def present(folder: Path = FOLDER) -> dict[str, Path]:
 
 
 def lock_images(chosen: dict[str, Path], folder: Path = FOLDER) -> None:
-    """Put images into the lock; other entries stay. Raises ImageError for a file that cannot be an image."""
+    """Put images into the lock; other entries stay. Raises ImageError for none, and for files that are no images."""
+    if not chosen:
+        raise ImageError(f"{folder}: holds no image; build them with `fute images build`, or copy their files there")
     images = dict(read_lock(folder).images)
     for name, path in chosen.items():
         if not path.is_file() or path.parent.resolve() != folder.resolve():

@@ -216,6 +216,7 @@ def test_a_category_without_datasets_is_no_part_of_a_run():
         ({"threads": 0}, "my.yaml: threads: "),
         ({"data": {"dev_share": 1.0}}, "my.yaml: data.dev_share: "),
         ({"methods": ["curvegrad"]}, "my.yaml: methods.0: "),
+        ({"methods": "labelcov"}, "my.yaml: methods: must be a list, in brackets"),
         ({"name": "My Run"}, "my.yaml: name: Value error, 'My Run' is no id: use lower-case"),
         ({"llm": {"models": ["../x"]}}, "my.yaml: llm.models.0: Value error, '../x' is no id"),
         ({"surrogate": {"name": "-x"}}, "my.yaml: surrogate.name: Value error, '-x' is no id"),
@@ -377,3 +378,11 @@ def test_what_names_weights_leaves_out_title_and_licence():
     models = parse_run(values(), REGISTRIES).models
     llama = models["llama-2-13b"]
     assert llama.settings() == {"repo": llama.repo, "revision": llama.revision, "server": False}
+
+
+def test_a_file_that_is_missing_outside_the_project_says_where_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^config.yaml: No such file or directory; run this in the project's folder"):
+        read_yaml(Path("config.yaml"))
+    with pytest.raises(ConfigError, match="No such file or directory; give a file that can be read"):
+        read_yaml(tmp_path / "config.yaml")

@@ -72,7 +72,7 @@ def test_numbers_keep_their_value_and_get_a_rounded_target():
     [
         (5.2, "is 5.2, outside 0.0 to 5.0; correct it or scale of stsb"),
         (-1, "is -1, outside"),
-        ("3.0", "is '3.0', not a number"),
+        ("3.0", "is '3.0', not a number; cells of CSV and TSV are text: save the rows as JSON lines or Parquet"),
         (True, "is True, not a number"),
         (float("nan"), "is nan, not a number"),
         (None, "is None, not a number"),

@@ -96,7 +96,7 @@ def test_templates_of_other_tools_with_filters(monkeypatch, capsys):
     assert fill(prompts["long-or-not"], [" A good evening. "]) == "Read: A good evening."
     Path("prompts.yaml").write_text(SOURCE.replace("review", "sentence"))
     assert fute(monkeypatch, "new", "other", *BASE, *MODEL) == 1
-    assert "prompts.yaml, prompt 1: its template has {sentence}, and a text stands where" in capsys.readouterr().err
+    assert "prompts.yaml, prompt 1: its template has {sentence}; write {text} where a text" in capsys.readouterr().err
 
 
 def test_pairs_of_texts(monkeypatch):
@@ -117,6 +117,19 @@ def test_rows_of_no_use_are_counted_and_allowed(monkeypatch, capsys):
     assert "43 rows; 1: 21, 5: 20" in said and "1 without a text; 1 without a label; 1 with the text of an" in said
     entry = load_run(Path("mine/run.yaml"), PROJECT / "config").datasets["mine-data"]
     assert entry.unlabelled == ("",) and entry.max_unusable.rows == 1 and entry.max_unusable.allows(1, 43)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reads"),
+    [
+        (BASE[6:] + MODEL, "a prompt gets the first 64 (max_text_words in run.yaml; null: all)"),
+        (["--models", "minilm-l6,gpt2"], "a model is fine-tuned on the first 64 tokens (max_tokens in run.yaml)"),
+    ],
+)
+def test_texts_that_will_be_cut_are_counted(monkeypatch, capsys, kind, reads):
+    Path("reviews.csv").write_text(reviews() + f"{'word ' * 64},1\n{'word ' * 65},5\n")
+    assert fute(monkeypatch, "new", "mine", *BASE[:6], *kind) == 0
+    assert f"Warning: 1 of 42 rows have a text of more than 64 words; {reads}\n" in capsys.readouterr().out
 
 
 def test_leaks_between_two_files_are_counted(monkeypatch, capsys):
@@ -232,9 +245,26 @@ BAD = {
         {"reviews.csv": "a,b,c\nw x,1,2\ny z,2,1\np q,1,1\nr s,2,2\n"}, ["--data", "reviews.csv", *P[6:]],
         "which column holds the labels is not clear; name it by --label: 'a', 'b', 'c'",
     ),
-    "semicolons": ({"reviews.csv": reviews().replace(",", ";")}, P, "with ';' in it; save it with commas"),
+    "semicolons": ({"reviews.csv": reviews().replace(",", ";")}, P, "has ';' between its columns; save it with commas"),
+    "semicolons, and a comma in a text": (
+        {"reviews.csv": "review;stars\nold, but good;5\nnew;1\n"}, P, "has ';' between its columns; save it",
+    ),
+    "bars": ({"reviews.csv": "review|stars\nold, but good|5\n"}, P, "has '|' between its columns; save it with commas"),
     "tabs": ({"reviews.csv": reviews().replace(",", "\t")}, P, "has tabs between its columns; name it reviews.tsv"),
     "one class": ({"reviews.csv": reviews(("5",))}, P, "column 'stars': has one class, '5'; a choice needs rows"),
+    "two texts, unnamed": (
+        {"reviews.csv": "premise,claim,same\n" + "".join(f"{t},{t},{n % 2}\n" for n, t in enumerate(texts(20)))},
+        ["--data", "reviews.csv", *P[6:]],
+        "name it by --text: 'premise', 'claim', 'same'; where a row has two texts, give --text twice",
+    ),
+    "no line of names": (
+        {"reviews.csv": reviews().split("\n", 1)[1]}, ["--data", "reviews.csv", *P[6:]],
+        "begins with a row ('alpha alpha said number 0 to all of us', '1'), not with the names of its columns; put",
+    ),
+    "numbers for targets": (
+        {"reviews.csv": reviews(tuple(f"{n / 8}" for n in range(61)), 130)}, P,
+        "or join some; a target that is a number takes a run by hand (docs/own-data.md, task: regression)",
+    ),
     "61 classes": ({"reviews.csv": LONG}, P, "has 61 different labels ('class 0', 'class 1', 'class 2' ...), and a"),
     "no label at all": ({"reviews.csv": reviews(("",))}, P, "column 'stars': has no label; label some rows"),
     "empty text column": (
@@ -247,7 +277,23 @@ BAD = {
         {"reviews.csv": "review,stars\n" + reviews(count=20).split("\n", 1)[1] * 4}, P,
         "both are drawn from reviews.csv: remove the repeated rows there",
     ),
-    "too few rows": ({"reviews.csv": reviews(count=2)}, P, "no rows are left"),
+    "too few rows": ({"reviews.csv": reviews(count=2)}, P, "has 2 different labels in 2 rows, and a class needs two"),
+    "texts for labels": (
+        {}, ["--data", "reviews.csv", "--text", "stars", *P[6:]],
+        "column 'review': has 40 different labels in 40 rows, and a class needs two rows on average; name the column",
+    ),
+    "one class to learn from": (
+        {"t.csv": reviews().replace("said", "told"), "reviews.csv": reviews(("5",))}, [*P, "--test", "t.csv"],
+        "column 'stars': all 40 rows to learn from have the class '5', and a choice needs rows of two; give more rows",
+    ),
+    "a class in two spellings": (
+        {"reviews.csv": reviews(("good", "Good", "bad"))}, P,
+        "column 'stars': has the labels 'good' and 'Good'; write the class in one way",
+    ),
+    "labels in lists": (
+        {"r.jsonl": '{"review": "a b", "stars": "x"}\n{"review": "c d", "stars": ["x", "y"]}\n'},
+        ["--data", "r.jsonl", *P[2:]], "r.jsonl, row 2, column 'stars': is a list, and a label is one word or number",
+    ),
     "a test file with other columns": (
         {"t.csv": "body,stars\na,1\n"}, [*P, "--test", "t.csv"], "t.csv: has no column 'review'; name its columns as",
     ),
@@ -255,12 +301,20 @@ BAD = {
         {"sub/t.csv": reviews()}, [*P, "--test", "sub/t.csv"], "sub/t.csv: is in another folder than reviews.csv",
     ),
     "all training texts in the test file": (
-        {"t.csv": reviews()}, [*P, "--test", "t.csv"], "training rows hold a text of the test split",
+        {"t.csv": reviews()}, [*P, "--test", "t.csv"],
+        "training rows hold a text of the test split, more than 10%: row 1 of reviews 'alpha alpha said number 0 to "
+        "all of us' is row 1 of t 'alpha",
+    ),
+    "one file for both": (
+        {}, [*P, "--test", "./reviews.csv"], "--test reviews.csv: is the file of --data; name another, or leave it",
     ),
     "two files of one name": ({"reviews.tsv": "a\tb\n"}, P, "reviews.csv: reviews.tsv stands beside it"),
     "no candidates": ({}, BASE[:6], "what is to be compared? give --prompts FILE and --model ID"),
     "both kinds": ({}, [*P, "--models", "a,b"], "--models compares models, --prompts and --model compare prompts"),
     "prompts without a model": ({}, BASE, "which model gets these prompts? give --model, one of smollm2-135m"),
+    "a server without a model": (
+        {}, [*BASE, "--server", "http://h/v1"], "--server http://h/v1: which of its models? give --model, the name",
+    ),
     "unknown model": ({}, [*BASE, "--model", "gpt-9"], "--model gpt-9: is neither in config/models.yaml (smollm2-135m"),
     "a folder that is no model": ({"m/x": ""}, [*BASE, "--model", "m"], "m: has no config.json, so it is no saved"),
     "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names minilm-l6 alone, so"),
@@ -272,12 +326,19 @@ BAD = {
     "prompts that are no list": ({"prompts.yaml": "a: b"}, P, "prompts.yaml: must hold a list of prompts, each"),
     "an empty list of prompts": ({"prompts.yaml": "[]"}, P, "prompts.yaml: must hold a list of prompts, each"),
     "a prompt without the placeholder": (
-        {"prompts.yaml": "- template: Good or bad?\n"}, P, "prompt 1: its template has no name in braces, and a text",
+        {"prompts.yaml": "- template: Good or bad?\n"}, P, "its template has no name in braces; write {text} where",
     ),
     "a prompt with another placeholder": (
-        {"prompts.yaml": PROMPTS + "- template: '{body}?'\n"}, P, "prompt 3: its template has {body}, and a text",
+        {"prompts.yaml": PROMPTS + "- template: '{body}?'\n"}, P, "prompt 3: its template has {body}; write {text}",
     ),
     "a prompt with a single brace": ({"prompts.yaml": "- template: '{text} }'\n"}, P, "template has a single brace"),
+    "a prompt of jinja's that does not say so": (
+        {"prompts.yaml": "- template: '{{text}}'\n"}, P, "with `form: jinja` the text is {{text}}, and single braces",
+    ),
+    "a word that is no list": (
+        {"prompts.yaml": "- {template: '{text}', verbalizers: {'1': bad, '5': good}}\n"}, P,
+        "prompts.yaml, prompt 1: verbalizers of '1': is 'bad', no list; write all words of the class in brackets",
+    ),
     "a prompt without a template": ({"prompts.yaml": "- id: one\n"}, P, "prompts.yaml, entry 1 (one), key template"),
     "a prompt that is a text": ({"prompts.yaml": "- '{text}'\n"}, P, "prompts.yaml, entry 1: must be a mapping"),
     "an unknown key of a prompt": (
@@ -295,7 +356,7 @@ BAD = {
     ),
     "words that begin alike": (
         {"reviews.csv": reviews(("topic 1", "topic 2"))}, P, 
-        "by the first token: choose other words, or --score sequence",
+        "first token: choose other words (verbalizers of each prompt), or --score sequence\n",
     ),
     "no unlabelled file": ({}, [*P, "--unlabelled", "u.txt"], "u.txt: there is no such file; correct the path"),
     "an empty unlabelled file": ({"u.txt": "\n \n"}, [*P, "--unlabelled", "u.txt"], "u.txt: has no text; give a file"),

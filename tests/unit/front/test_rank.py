@@ -55,7 +55,10 @@ def test_results_of_other_prompts_are_not_shown():
 
 
 def test_before_it_ran_it_says_what_to_run():
-    with pytest.raises(NoResults, match=r"^mine has no results yet \(.*: `fute run mine` makes them$"):
+    missing = (
+        r"^mine has no results yet \(results/evaluation/similarities.csv is missing\): `fute run mine` makes them$"
+    )
+    with pytest.raises(NoResults, match=missing):
         rank_run("mine", Path("results"), "table")
     with pytest.raises(NoResults, match=r"^start has no results yet \(.*: `fute run start` makes them$"):
         rank_run("start", Path("results"), "table")

@@ -229,6 +229,12 @@ def test_lock_asks_which_of_several_files(tmp_path):
         cli.lock_images({"train": tmp_path / "gone.sif"}, tmp_path)
 
 
+def test_a_lock_of_no_image_is_not_written(tmp_path):
+    with pytest.raises(ImageError, match="holds no image; build them with `fute images build`, or copy their files"):
+        cli.lock_images({}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_line_says_what_is_wrong_without_a_trace(tmp_path):
     (tmp_path / "containers").mkdir()
     line = [sys.executable, "-m", "fute", "images", "check", "paper"]
