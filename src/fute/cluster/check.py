@@ -243,15 +243,14 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("fault", "SLURM", str(error))
         return
     labelling = max([needs.label_gpus(name) for name in plan.config.llm.models] or [0]) if plan.llm else 0
-    faults = 0
+    faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
         gpus = labelling if rule == "label_batch" else plan.config.gpus if rule in ON_GPUS else 0
         try:
             wanted = request(asked | gpu_request(cluster, gpus), profile.get("slurm-qos"))
             check_site([wanted], partitions, accounts)
         except SlurmError as error:
-            faults += 1
-            yield Finding("fault", f"SLURM, {rule}", str(error))
+            faults.setdefault(str(error), []).append(rule)
             continue
         limit = most_minutes(wanted, partitions, accounts)
         if rule in ON_GPUS and limit is not None and limit < (cluster.max_runtime or limit + 1):
@@ -260,6 +259,8 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
                 "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "
                 "in the profile, or choose a partition or QOS with a longer limit",
             )  # fmt: skip
+    for why, rules in faults.items():
+        yield Finding("fault", f"SLURM, {', '.join(rules)}", why)
     if not faults:
         yield Finding("ok", f"SLURM: account, partitions, memory and GPUs of {len(of_rules) + 1} kinds of jobs")
 

@@ -89,9 +89,9 @@ def test_a_run_that_can_start(tmp_path, site):
 
 def test_a_wrong_account(tmp_path, site):
     wrong = profile(tmp_path, **{"default-resources": DEFAULT | {"slurm_account": "labb"}})
-    assert any(
-        "slurm_account 'labb' is not one of yours: lab" in fault for fault in faults(check(plan(tmp_path), [wrong]))
-    )
+    (found,) = faults(check(plan(tmp_path), [wrong]))
+    everywhere = "SLURM, all other rules, embed_batch, label_batch: slurm_account 'labb' is not one of yours: lab"
+    assert found.startswith(everywhere), "one fault of all rules is named once"
 
 
 def test_a_placeholder(tmp_path, site):
