@@ -31,8 +31,6 @@ from fute.config.settings import Config
 T = TypeVar("T", bound=BaseModel)
 REGISTRIES = Path("config")
 """Folder of the registries in a project."""
-TUPLE = "Input should be a valid tuple"
-"""How pydantic asks for what YAML writes as a list."""
 
 
 class Run:
@@ -230,7 +228,7 @@ def _check_names(config: Config, where: str, reserved: Set[str]) -> None:
 
 
 def _refused(error: ValidationError, section: type[BaseModel], where: str) -> ConfigError:
-    problems = [(key, what.replace(TUPLE, "must be a list, in brackets")) for key, what in explain(error, section)]
+    problems = explain(error, section)
     return ConfigError("\n".join(f"{where}: {key or '(top level)'}: {what}" for key, what in problems))
 
 

@@ -41,7 +41,9 @@ def explain(error: ValidationError, section: type[BaseModel]) -> list[tuple[str,
     problems = []
     for item in error.errors():
         unknown = item["type"] == "extra_forbidden"
-        what = _unknown_key(item["loc"], section) if unknown else item["msg"]
+        what = _unknown_key(item["loc"], section) if unknown else item["msg"].removeprefix("Value error, ")
+        if item["type"] == "tuple_type":  # what YAML writes as a list
+            what = "must be a list, in brackets"
         if item["type"] == "string_type" and isinstance(item["input"], bool | int | float | date | None):
             what = f"{item['input']!r} is no text to YAML; put it in quotes, letter by letter"
         problems.append((".".join(map(str, item["loc"])), what))

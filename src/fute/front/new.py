@@ -82,7 +82,7 @@ def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] 
         run = load_run(folder / RUN_FILE, PROJECT / "config")
         said += _prompts_said(wanted, run) if wanted.prompts else []
     except (ConfigError, PromptError) as error:
-        shown = str(error).replace(str(folder), str(wanted.folder)).replace("Value error, ", "")
+        shown = str(error).replace(str(folder), str(wanted.folder))
         shown = shown.replace("choose other words", "choose other words (verbalizers of each prompt)")
         shown = shown.replace("score: sequence (for one category: its answer: sequence)", "--score sequence")
         raise FrontError("; ".join(map(str.strip, shown.splitlines()))) from None

@@ -158,7 +158,7 @@ def test_a_run_can_be_written_for_another_folder(tmp_path):
         ({"categories": {"lm": STARS}}, "registry.categories: 'lm' means something else in results; rename it"),
         ({"categories": {"stars": {"classes": ["1"]}}}, "registry.categories: stars: classes: Tuple should have at"),
         ({"categories": {"stars": STARS | {"metrics": "f1"}}}, "stars: metrics: unknown key; did you mean metric?"),
-        ({"categories": {}}, "registry.datasets.reviews: Value error, there is no category 'stars'"),
+        ({"categories": {}}, "registry.datasets.reviews: there is no category 'stars'"),
         ({"datasets": {"stars": REVIEWS}}, "registry.datasets: 'stars' means something else in results; rename it"),
         (
             {"datasets": {"news.train": REVIEWS}},

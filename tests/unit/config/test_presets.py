@@ -127,7 +127,7 @@ def test_merging_leaves_both_sides_as_they_were():
         ({"preset": "fute_code", "tupate": {"dte_span": {"rate": 1}}}, "change dte_span too: rate: Extra inputs"),
         (
             {"preset": "fute_code", "tupate": {"dte": {"max_epochs": None, "patience": None}}},
-            "tupate: Value error, dte with dte_span's {'learning_rate': 0.005, 'max_epochs': 60} is no recipe",
+            "tupate: dte with dte_span's {'learning_rate': 0.005, 'max_epochs': 60} is no recipe",
         ),
         ({"tupate": {"dte_span": {"length": 3}}}, "mte.length and dte_span.length differ"),
         ({"preset": "fute_code", "taskemb": {"mte": {"reduction": "mean_of_squares"}}}, "mte.reduction and dte"),

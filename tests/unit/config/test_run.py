@@ -217,10 +217,10 @@ def test_a_category_without_datasets_is_no_part_of_a_run():
         ({"data": {"dev_share": 1.0}}, "my.yaml: data.dev_share: "),
         ({"methods": ["curvegrad"]}, "my.yaml: methods.0: "),
         ({"methods": "labelcov"}, "my.yaml: methods: must be a list, in brackets"),
-        ({"name": "My Run"}, "my.yaml: name: Value error, 'My Run' is no id: use lower-case"),
-        ({"llm": {"models": ["../x"]}}, "my.yaml: llm.models.0: Value error, '../x' is no id"),
-        ({"surrogate": {"name": "-x"}}, "my.yaml: surrogate.name: Value error, '-x' is no id"),
-        ({"labelcov": {"dte": {"labels": "soft"}}}, "my.yaml: labelcov: Value error, dte.labels 'soft': labelled rows"),
+        ({"name": "My Run"}, "my.yaml: name: 'My Run' is no id: use lower-case"),
+        ({"llm": {"models": ["../x"]}}, "my.yaml: llm.models.0: '../x' is no id"),
+        ({"surrogate": {"name": "-x"}}, "my.yaml: surrogate.name: '-x' is no id"),
+        ({"labelcov": {"dte": {"labels": "soft"}}}, "my.yaml: labelcov: dte.labels 'soft': labelled rows"),
         ({"labelcov": {"mte": {"max_tokens": 9}}}, "mte.max_tokens and dte.max_tokens differ"),
         (
             {"methods": ["labelcov"], "labelcov": {"encoder": "mini"}},
@@ -294,7 +294,7 @@ def test_a_runs_samples_take_the_place_of_files_and_of_nothing_else():
         ("wanly: {files: {folder: x}}", "config/mine.yaml: 'wanly' is not in config/datasets.yaml; correct the id"),
         ("wanli: {files: {folders: x}}", "mine.yaml: wanli: files.folders: unknown key; did you mean folder?"),
         ("wanli: {hub: {repo: a/b}}", "mine.yaml: wanli: hub: unknown key"),
-        ("anli: {files: {drop_shared: [premises]}}", "config/mine.yaml: anli: files: Value error, files.drop_shared"),
+        ("anli: {files: {drop_shared: [premises]}}", "config/mine.yaml: anli: files: files.drop_shared"),
         (None, "mine.yaml: No such file or directory"),
     ],
 )
@@ -350,7 +350,7 @@ def test_yaml_that_does_not_parse_is_named_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("m: {title: M}", ": m: (top level): Value error, needs exactly one of repo, package, folder, server: true; "
+        ("m: {title: M}", ": m: (top level): needs exactly one of repo, package, folder, server: true; "
          "has none"),
         ("m: {title: M, repo: a/b, folder: c}", "has ['repo', 'folder']"),
         ("m: {title: M, folder: c, server: true}", "has ['folder', 'server']"),
