@@ -190,7 +190,7 @@ def list_run_of_nothing():
 
 
 def test_what_is_not_in_the_run_is_inconclusive(checkout: Path):
-    report = check("table1", "real-run.table3", "demo.labels")
+    report = check("table1", "real-run.table3", "demo.readme.planted")
     assert set(outcomes(report)) == {Outcome.INCONCLUSIVE} and report.exit_code == 2
     assert "results/paper/tables/table1.csv is not in this run" in report.answers[0].why
     assert any("is about the run real-small; these results are of made-up" in answer.why for answer in report.answers)
