@@ -32,7 +32,7 @@ def lm_weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, lm_weights) -> Checkout:
     made = lm_checkout(tmp_path_factory.mktemp("lm") / "project", lm_weights)
-    say("running the language-model experiment (two to three minutes)")
+    say("running the language-model experiment")
     made.run()
     made.first = made.hashes()
     return made
