@@ -12,7 +12,7 @@ from support.planning import Plan, bare, ratio
 
 pytestmark = pytest.mark.workflow
 
-# the fixed part (imports, settings) weighs more where the machine is quiet: 1.30 and 1.51 within hours on one machine
+# 1.30 and 1.54 were measured by the same code within hours on one machine, busy and quiet
 PLANNING = 1.7
 """Planning the paper's run, whose jobs have up to five inputs, over a bare workflow of as many with one each."""
 READING = 1.5
