@@ -183,8 +183,8 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
 def _check_models(config: Config, models: Mapping[str, ModelEntry], where: str) -> None:
     """Raise ConfigError for a model that no registry has, and for two servers among the LLMs."""
     named = {"llm.models": config.llm.models, "surrogate.name": (config.surrogate.name,)}
-    if "labelcov" in config.methods:
-        named["labelcov.encoder"] = (config.labelcov.encoder,)
+    encoders = {f"{method}.encoder": config.model_of(method) for method in config.methods}
+    named |= {key: (name,) for key, name in encoders.items() if name != config.surrogate.name}
     for key, names in named.items():
         if unknown := [name for name in names if name not in models]:
             raise ConfigError(
