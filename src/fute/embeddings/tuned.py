@@ -11,7 +11,7 @@ from torch import Tensor
 from fute.config.methods import TunedSettings
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.surrogate.dropout import set_dropout
-from fute.surrogate.states import States, compute_states
+from fute.surrogate.states import RememberedStates, States, compute_states
 from fute.surrogate.text2text import Batch, Example, Surrogate
 from fute.surrogate.training import TrainingLog, count_steps, train
 from fute.surrogate.tuning import Tuning
@@ -23,6 +23,8 @@ class Tuned:
     def __init__(self, surrogate: Surrogate, settings: TunedSettings, tuning: Tuning) -> None:
         self.surrogate, self.settings, self.tuning = surrogate, settings, tuning
         self._kept: dict[str, States] = {}
+        # an encoder's states do not depend on the label, so those of the last list serve all
+        self._remembered = RememberedStates() if surrogate.family == "causal" else None
         self._given: tuple[States, States] | None = None
         if settings.backbone_dropout:
             set_dropout(surrogate.model, settings.backbone_dropout)
@@ -68,7 +70,8 @@ class Tuned:
             return self._given[1]
         kept = self._kept.get(part)
         if kept is None or len(kept.lengths) != len(examples) or not kept.cover(self.surrogate, examples):
-            self._kept[part] = compute_states(self.tuning, examples).on(self.surrogate.device).with_cross(self.tuning)
+            states = compute_states(self.tuning, examples, remembered=self._remembered)
+            self._kept[part] = states.on(self.surrogate.device).with_cross(self.tuning)
         return self._kept[part]
 
     def _batch(self, states: States | None, examples: Sequence[Example]) -> Batch:

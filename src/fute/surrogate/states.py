@@ -7,8 +7,10 @@ kept in memory for one list of examples, or in a memory-mapped file for a whole 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -21,6 +23,9 @@ from fute.surrogate.tuning import Tuning
 MOST_CROSS_BYTES = 2**31
 """Up to this size, keys and values of the cross-attentions are kept next to the states; if larger, every step computes
 them from the states. They are 2 tensors per decoder layer (T5-base: 24 times the states)."""
+
+MOST_REMEMBERED_BYTES = 2**31
+"""Size of the states that `RememberedStates` holds; the longest unused ones are dropped first."""
 
 TEXTS_A_BATCH = 32
 """The same everywhere, because the last bits of a text's states depend on the other texts of its batch."""
@@ -82,14 +87,58 @@ class States:
         return States(self.states, self.ids, self.lengths, torch.cat(parts))
 
 
+class Place(NamedTuple):
+    """Which text it is, and where it is computed: row in a padded batch of so many texts of so many tokens."""
+
+    texts: int
+    width: int
+    row: int
+    ids: tuple[int, ...]
+
+
+class RememberedStates:
+    """States of single texts, for lists of examples that differ in few of them.
+
+    A causal surrogate's states cover the label, so all black boxes on U share the states of the texts that they label
+    alike: of two classes, two passes over U serve every black box. A text's states are used again only at the same
+    place of a batch of the same shape, where they are the same to the last bit whatever the other texts are.
+    """
+
+    def __init__(self) -> None:
+        self._states: OrderedDict[Place, Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def of(self, places: Sequence[Place]) -> list[Tensor] | None:
+        """States of the texts of a batch, each (tokens, d); None unless all are remembered."""
+        if not all(place in self._states for place in places):
+            return None
+        for place in places:
+            self._states.move_to_end(place)
+        return [self._states[place] for place in places]
+
+    def add(self, places: Sequence[Place], states: Sequence[Tensor]) -> None:
+        """Remember the states of a batch's texts, each (tokens, d) in memory of its own."""
+        for place, state in zip(places, states, strict=True):
+            if place not in self._states:
+                self._bytes += state.nbytes
+            self._states[place] = state
+            self._states.move_to_end(place)
+        while self._bytes > MOST_REMEMBERED_BYTES:
+            self._bytes -= self._states.popitem(last=False)[1].nbytes
+
+
 def compute_states(
-    tuning: Tuning, examples: Sequence[Example], progress: Callable[[int], object] | None = None
+    tuning: Tuning,
+    examples: Sequence[Example],
+    progress: Callable[[int], object] | None = None,
+    remembered: RememberedStates | None = None,
 ) -> States:
     """Compute the states of all examples below the layers that `tuning` trains; they are returned on the CPU.
 
     Only the given list matters, in batches of similar length, so a vector learned from the states does not depend on
-    what was embedded before it. progress: called with the number of texts of each batch. Raises ValueError for an
-    empty list.
+    what was embedded before it. progress: called with the number of texts of each batch. remembered: states of earlier
+    lists, which spare batches that they cover, and are added to; None: nothing is kept. Raises ValueError for an empty
+    list.
     """
     surrogate = tuning.surrogate
     wanted = [surrogate.sequence(example) for example in examples]
@@ -100,12 +149,19 @@ def compute_states(
     by_length = sorted(range(len(examples)), key=lambda i: (len(wanted[i]), i))
     for first in range(0, len(by_length), TEXTS_A_BATCH):
         part = by_length[first : first + TEXTS_A_BATCH]
-        batch = on_device(surrogate, padded_inputs(surrogate, [examples[i] for i in part]))
-        states = tuning.states(batch).cpu()
+        shape = len(part), len(wanted[part[-1]])
+        places = [Place(*shape, row, wanted[i]) for row, i in enumerate(part)]
+        states = remembered.of(places) if remembered else None
+        if states is None:
+            batch = on_device(surrogate, padded_inputs(surrogate, [examples[i] for i in part]))
+            masks = batch["attention_mask"].cpu().bool()
+            states = [state[mask] for state, mask in zip(tuning.states(batch).cpu(), masks, strict=True)]
+            if remembered:
+                remembered.add(places, states)
         if flat is None:
-            flat = torch.empty(len(ids), states.shape[2], dtype=states.dtype)
-        for i, state, mask in zip(part, states, batch["attention_mask"].cpu(), strict=True):
-            flat[starts[i] : starts[i] + len(wanted[i])] = state[mask.bool()]
+            flat = torch.empty(len(ids), states[0].shape[1], dtype=states[0].dtype)
+        for i, state in zip(part, states, strict=True):
+            flat[starts[i] : starts[i] + len(wanted[i])] = state
         if progress:
             progress(len(part))
     if flat is None:

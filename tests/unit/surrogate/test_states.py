@@ -17,8 +17,8 @@ from fute.data.rows import Row
 from fute.embeddings.encoder_states_step import encoder_states
 from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import ClassTarget, Labelled
-from fute.surrogate.states import compute_states, load_states, save_states
-from fute.surrogate.text2text import Surrogate, collate, eager_attention, encode_pairs, load_surrogate
+from fute.surrogate.states import Place, RememberedStates, compute_states, load_states, save_states
+from fute.surrogate.text2text import Pair, Surrogate, collate, eager_attention, encode_pairs, load_surrogate
 
 CASES = {
     "t5": ("encoder-decoder", TupateSettings(length=3)),
@@ -164,3 +164,39 @@ def test_same_states_same_bytes_and_other_files_are_refused(snapshots, tmp_path)
     save_file({"prefix": torch.zeros(2)}, tmp_path / "other")
     with pytest.raises(ValueError, match=r"other holds no encoder states: it has \['prefix'\]"):
         load_states(tmp_path / "other")
+
+
+def test_texts_that_two_black_boxes_label_alike_are_computed_once(snapshots):
+    """Of two words, two passes over the texts serve every black box, and give the bits that a pass of its own gives."""
+    surrogate = loaded(snapshots, "causal")
+    tuning = tuning_of(surrogate, TupateSettings(length=3, layers=1))
+    texts = [pair.x for pair in pairs(1, n=70)]  # batches of 32, 32 and 6
+    labels = {
+        "one": ["positive", "negative"] * 35,
+        "inverted": ["negative", "positive"] * 35,
+        "mixed": ["positive", "positive", "negative"] * 23 + ["positive"],
+        "half": ["positive", "negative"] * 35,
+    }
+    boxes = {name: encode_pairs(surrogate, list(map(Pair, texts, ys))) for name, ys in labels.items()}
+    shorter = [*boxes["mixed"][:40]]  # other batches
+    alone = {name: compute_states(tuning, box) for name, box in (boxes | {"shorter": shorter}).items()}
+    calls, remembered = [], RememberedStates()
+    tuning.lower.register_forward_hook(lambda *_: calls.append(1))
+    wanted = {"one": 3, "inverted": 6, "mixed": 6, "half": 6, "shorter": 8}
+    for name, box in (boxes | {"shorter": shorter}).items():
+        states = compute_states(tuning, box, remembered=remembered)
+        assert torch.equal(states.states, alone[name].states) and torch.equal(states.ids, alone[name].ids)
+        assert len(calls) == wanted[name], name
+
+
+def test_the_longest_unused_states_are_dropped_first(monkeypatch):
+    state = torch.zeros(2, 3)
+    monkeypatch.setattr("fute.surrogate.states.MOST_REMEMBERED_BYTES", 2 * state.nbytes)
+    remembered = RememberedStates()
+    a, b, c = (Place(1, 2, 0, (token, 7)) for token in (1, 2, 3))
+    remembered.add([a, b], [state, state + 1])
+    assert remembered.of([a])[0] is state
+    remembered.add([c], [state])
+    assert remembered.of([b]) is None and remembered.of([a, c]) is not None
+    remembered.add([a, a], [state, state])
+    assert remembered.of([c]) is not None, "the same text again takes no more room"
