@@ -14,7 +14,7 @@ import httpx2
 
 from fute.data.hub import load_commit, resolve_revision
 from fute.data.rows import SourceError
-from fute.front.look import FrontError, Table
+from fute.front.table import FrontError, Table
 
 SINGLE = ""
 """Name of the only split of a saved `Dataset`, which has none."""

@@ -13,6 +13,7 @@ from fute.config.categories import FEWEST, MOST
 from fute.config.datasets import WHOLE
 from fute.data.rows import BadRow, SourceError, overlap_key, read_lines
 from fute.data.tables import READERS, read_table_rows
+from fute.front.table import FrontError, Table
 
 if TYPE_CHECKING:
     from fute.front.datasets_library import Splits
@@ -23,24 +24,6 @@ LABEL_NAMES = ("label", "class", "category", "target", "stars", "rating", "senti
 
 SAVED = ("dataset_info.json", "dataset_dict.json")
 """Files of which a saved dataset has one: the first of a `Dataset`, the second of a `DatasetDict`."""
-
-
-class FrontError(ValueError):
-    """What `fute new` was given cannot be used. The message says what, where and what to do, in one line."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of one file, or of one split of a dataset.
-
-    path: of the file; for a split, what names it in messages. columns: all names, in the order of the file. classes: of
-    a column whose classes are named in the order of their numbers; its cells are such names.
-    """
-
-    path: Path
-    rows: list[dict[str, Any]]
-    columns: tuple[str, ...]
-    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_table(path: Path) -> Table:

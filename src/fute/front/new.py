@@ -18,10 +18,11 @@ from fute.config.models import ModelEntry
 from fute.config.prompts import PromptError, prompt_list, template_names, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
-from fute.front.look import FrontError, read_unlabelled
+from fute.front.look import read_unlabelled
 from fute.front.own_data import Data, read_data
 from fute.front.places import OWN_TEXTS, PROJECT, RUN_FILE, START, snakefile_folder
 from fute.front.run_yaml import LIMIT, TEST_ROWS, TEXT_WORDS, run_yaml
+from fute.front.table import FrontError
 from fute.front.wanted import REPO, Wanted
 
 FEWEST_TEXTS = 16

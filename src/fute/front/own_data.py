@@ -15,9 +15,7 @@ from fute.data.rows import BadRow, SourceError
 from fute.data.splits import Normalised, SplitSettings, normalised
 from fute.data.tables import READERS
 from fute.front.look import (
-    FrontError,
     Look,
-    Table,
     classes_of,
     columns,
     label_text,
@@ -27,6 +25,7 @@ from fute.front.look import (
     read_table,
 )
 from fute.front.run_yaml import TEST_ROWS, TEXT_WORDS
+from fute.front.table import FrontError, Table
 from fute.front.wanted import REPO, Wanted
 
 HELDOUT = 0.2

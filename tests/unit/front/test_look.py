@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from fute.front.look import (
-    FrontError,
     classes_of,
     columns,
     label_text,
@@ -17,6 +16,7 @@ from fute.front.look import (
     read_table,
     read_unlabelled,
 )
+from fute.front.table import FrontError
 
 ROWS = [
     ("a fine film", "5"), ("A fine, fine film!!", "5"), ("", "5"), ("dull from the first minute on", "1"),

@@ -13,8 +13,8 @@ from fute import cli
 from fute.config.prompts import fill
 from fute.config.run import load_run
 from fute.front import new
-from fute.front.look import FrontError
 from fute.front.places import PROJECT
+from fute.front.table import FrontError
 from fute.plan import Plan
 
 PROMPTS = "- template: 'How many stars? {text}'\n- {template: '{text} Good?', cot: true}\n"

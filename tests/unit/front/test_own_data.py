@@ -17,8 +17,8 @@ from fute.artifacts import read_jsonl
 from fute.config.run import load_run
 from fute.data import hub
 from fute.front import datasets_library, new
-from fute.front.look import FrontError
 from fute.front.places import PROJECT
+from fute.front.table import FrontError
 from fute.front.wanted import Wanted
 from fute.plan import Plan
 
