@@ -16,6 +16,9 @@ from typing import TypeAlias
 File: TypeAlias = Callable[..., str]
 """Type of this module's functions: names in, path out."""
 
+BATCHES = "/batches/"
+"""Part of the path of every file of a batch."""
+
 # --- models and data ------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fute.artifacts import SIDECAR
 from fute.audit.findings import INCOMPLETE, OK, Finding, Report
 from fute.audit.paths import RESULTS, ResultsFolder
+from fute.paths import BATCHES
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
@@ -95,7 +96,7 @@ def _adopt_good(workflow: SnakemakeWorkflow, manifest: Manifest, bad: Mapping[st
         else:
             workflow.persistence.started(job)  # marks the outputs as unfinished
     for name in sorted(bad):
-        by_hand = DELETE_BATCH if "/batches/" in name else "put it right, then adopt again"
+        by_hand = DELETE_BATCH if BATCHES in name else "put it right, then adopt again"
         next_step = "the next run makes it again" if name in outputs else by_hand
         for finding in bad[name]:
             report.add(name, finding.verdict, finding.cause, f"{finding.message}; not adopted: {next_step}")

@@ -27,7 +27,7 @@ CELLS = ("labels", "selects", "items", "runs", "pairs")
 
 def is_batch(name: str) -> bool:
     """Whether an artifact is the data of a batch."""
-    return "/batches/" in name and not name.endswith(KEYS)
+    return paths.BATCHES in name and not name.endswith(KEYS)
 
 
 def keys_of(batch: str) -> str:

@@ -11,9 +11,9 @@ from fute.audit.manifest import MANIFEST, Entry, read_manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.sidecars import RecordError, read_sidecar
 from fute.audit.staleness import differences
+from fute.paths import BATCHES
 
 MOST_VALUES = 5
-BATCHES = "/batches/"
 FETCH = "fetch_model"
 """The step whose artifact is a fetched model."""
 

@@ -45,7 +45,7 @@ def requested(targets: Iterable[str], prompts: Mapping[str, Prompt]) -> Requeste
     models: set[tuple[str, str]] = set()
     planted = False
     for name in names:
-        if "/batches/" in name:
+        if paths.BATCHES in name:
             return Requested()
         if match := _match(name, paths.labels, paths.label_offset):
             model, task, corpus = match.groups()

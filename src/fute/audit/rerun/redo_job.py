@@ -20,6 +20,7 @@ from fute.audit.planned_jobs import Graph, Job, read_graph
 from fute.audit.rerun.sandbox import FailedRun, Machine, Sandbox, checked_scratch
 from fute.audit.sidecars import Record, RecordError, read_sidecar, same_code
 from fute.audit.staleness import changed_inputs, changed_params, moved_inputs
+from fute.paths import BATCHES
 
 
 class NotRerunnable(RuntimeError):
@@ -89,7 +90,7 @@ class Rerunner:
         changed = [*moved_inputs(record, {}), *changed_inputs(record, job), *changed_params(record, job)]
         if batches and any(not same_code(self.record(name)) for name in batches):
             # edited code gives a cell another key, and its batch another name
-            changed = [why for why in changed if "/batches/" not in why and "params: key" not in why]
+            changed = [why for why in changed if BATCHES not in why and "params: key" not in why]
         if changed:
             raise NotRerunnable(f"the configuration is not that of the run: {'; '.join(changed[:3])}")
         gpus = [read_sidecar(self.results.sidecar(name), name)[0].run.get("gpu") for name in (job.outputs[0], *batches)]
