@@ -124,10 +124,10 @@ if LM:
                 f"{LIGHT} python -m fute extract_files --key {{params.key}} --batch {{input.batch}}"
                 " --files @{params.files:file} --outputs @{params.outputs:file} &> {log}"
 
-    if BASELINES.fit_methods:
+    if BASELINES.pair_methods:
 
         rule score_sources:
-            """Score sources' models by their states of targets' labelled rows, the new pairs; continue after a kill."""
+            """Score sources' fine-tuned models for targets, the new pairs; continue after a kill."""
             input:
                 lambda wc: list(BASELINES.score_inputs(wc.batch).values()),
             output:
@@ -153,7 +153,7 @@ if LM:
                 spec=lambda wc: BASELINES.score_spec(wc.batch),
                 files=lambda wc: named(BASELINES.score_inputs(wc.batch)),
             message:
-                f"new scores of the fine-tuned {BASELINES.model} on targets' labelled rows"
+                f"new scores of the fine-tuned {BASELINES.model} for targets"
             shell:
                 f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute score_sources --spec {{params.spec:file}}"
                 " --files @{params.files:file} --output {output.scores}"
@@ -178,18 +178,18 @@ if LM:
                 files=lambda wc: named(BASELINES.all_score_inputs()),
                 code=code("extract_source_scores"),
             message:
-                f"scores of the fine-tuned {BASELINES.model} on the targets' labelled rows"
+                f"scores of the fine-tuned {BASELINES.model} for the targets"
             shell:
                 f"{LIGHT} python -m fute extract_source_scores --settings {{params.settings:file}}"
                 " --batches {input.batches} --files @{params.files:file} --output {output.scores} &> {log}"
 
     rule lm_baselines:
-        """Score each source by the sizes, loss curves and vectors of datasets, and its model by its states."""
+        """Score each source by the sizes, loss curves and vectors of datasets, and by its fine-tuned model."""
         input:
             curves=list(BASELINES.curve_files().values()),
             counts=list(BASELINES.count_files().values()),
             vectors=list(BASELINES.vector_files().values()),
-            fits=paths.SOURCE_SCORES if BASELINES.fit_methods else [],
+            fits=paths.SOURCE_SCORES if BASELINES.pair_methods else [],
         output:
             **recorded(scores="results/baselines/lm_baselines.csv"),
         log:
@@ -204,7 +204,7 @@ if LM:
             curves=lambda wc: named(BASELINES.curve_files()),
             counts=lambda wc: named(BASELINES.count_files()),
             vectors=lambda wc: named(BASELINES.vector_files()),
-            fits=f"--fits {paths.SOURCE_SCORES}" if BASELINES.fit_methods else "",
+            fits=f"--fits {paths.SOURCE_SCORES}" if BASELINES.pair_methods else "",
             code=code("lm_baselines"),
         message:
             "baseline scores of every source for every target"

@@ -8,7 +8,7 @@ from typing import Any
 
 from fute.artifacts import StaleFile, Step, read_jsonl, sha256_file
 from fute.batching import check_sources
-from fute.specs.source_scores import ExtractSourceScores, pair_cell
+from fute.specs.source_scores import ExtractSourceScores, pair_cell, pair_origins
 
 
 def extract_source_scores(
@@ -16,8 +16,8 @@ def extract_source_scores(
 ) -> None:
     """Write one row per (source, target): model, source, target, and the score of each method; NaN where it has none.
 
-    files: `finetuned:{source}` and `train:{target}`, what the scores were made from; their hashes are compared with
-    those in the batches. Raises StaleFile if a pair is in no batch, or was made from other files.
+    files: those of the step `score_sources`, which the scores were made from; their hashes are compared with those in
+    the batches. Raises StaleFile if a pair is in no batch, or was made from other files.
     """
     where = {line["key"]: (batch, line) for batch in batches for line in read_jsonl(batch)}
     hashes = {path: sha256_file(path) for path in files.values()}
@@ -35,8 +35,8 @@ def extract_source_scores(
                         "run again"
                     )
                 batch, line = where[key]
-                made_from = {"source": files[f"finetuned:{source}"], "train": files[f"train:{target}"]}
-                check_sources(batch, line["from"], made_from, lambda _, path: hashes[path])
+                origins = pair_origins(source, target, files)
+                check_sources(batch, line["from"], origins, lambda _, path: hashes[path])
                 scores = line["scores"]
             row = {"model": settings.model, "source": source, "target": target}
             rows.append(row | {method: float(scores.get(method, "nan")) for method in settings.methods})

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step
 from fute.baselines.components import component_cosines
 from fute.baselines.similarity import Pairs, fused_cosines, vector_cosines
-from fute.config.lm_baselines import FITS, LM_BASELINES, PAPER_LM_BASELINES, LmBaseline
+from fute.config.lm_baselines import LM_BASELINES, OF_MODELS, PAPER_LM_BASELINES, LmBaseline
 from fute.csv_files import read_table
 from fute.embeddings.vectors import load
 from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
@@ -111,12 +111,12 @@ def lm_baselines(
     from `score` only for TaskEmb, which fuses rankings.
     curves: `{dataset}.curve.json` by source, for CurveGrad. counts: `counts.json` by source, for DataSize if `sizes` is
     None. vectors: files of `fute.baselines.embed_dataset_step` by `{method}:{dataset}`. fits: what
-    `fute.baselines.score_sources_step` wrote, for the baselines that read the target's labelled rows.
+    `fute.baselines.score_sources_step` wrote, for the baselines that score sources' fine-tuned models.
     """
     rows, fitted = [], read_table(fits) if fits else None
     for method in settings.methods:
         files = {name: vectors[f"{method}:{name}"] for name in settings.datasets if f"{method}:{name}" in vectors}
-        if method in FITS:
+        if method in OF_MODELS:
             scores = class_scores = _fits(fitted, method)
         else:
             scores, class_scores = _scores(method, settings, curves, counts, files)

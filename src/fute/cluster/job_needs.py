@@ -27,6 +27,7 @@ from fute.plan import SELF_SELECT, Plan
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
 from fute.specs.embeddings import Item
+from fute.specs.source_scores import methods_of
 
 TEXT_TOKENS = 64
 """Tokens per text, on the safe side: CrossFit's texts have 39 on average."""
@@ -179,10 +180,12 @@ class JobNeeds:
 
     @cache  # noqa: B019
     def score_sources(self, batch: str) -> Need:
-        """The source's model reads some rows of the target once, for each pair of the batch."""
+        """The source's model reads some rows of the target once, for each pair of the batch that asks for it."""
         baselines, tokens = self._lm.baselines, 0
         limit = self._lm.finetune.settings.finetune.of(baselines.model).cr.max_tokens
         for pair in baselines.batch_pairs(batch):
+            if not methods_of(self._lm.finetune.task(pair.target).task, baselines.row_methods):
+                continue
             rows = min(baselines.settings.labelled_rows, self.train_rows(pair.target))
             tokens += rows * self.row_tokens(pair.target, limit)
         gpus = min(1, self.config.gpus)

@@ -11,16 +11,21 @@ from fute.config.finetuning import EPOCHS, RATE, TrainingSettings
 from fute.config.sections import Section
 
 LmBaseline = Literal[
-    "datasize", "curvegrad", "textemb", "taskemb", "tupate", "logme", "h-score", "n-leep", "transrate", "gbc"
-]
+    "datasize", "curvegrad", "textemb", "taskemb", "tupate", "logme", "h-score", "n-leep", "transrate", "gbc",
+    "task-vector",
+]  # fmt: skip
 PAPER_LM_BASELINES: dict[LmBaseline, str] = {
     "datasize": "DataSize", "curvegrad": "CurveGrad", "textemb": "TextEmb", "taskemb": "TaskEmb", "tupate": "TuPaTE",
 }  # fmt: skip
 """Baseline id -> its row in the tables, in their order: the paper's, which are computed if nothing else is said."""
 FITS: tuple[LmBaseline, ...] = ("logme", "h-score", "n-leep", "transrate", "gbc")
 """Baselines that ask how well a source's states of the target's labelled rows tell their labels apart."""
+OF_MODELS: tuple[LmBaseline, ...] = (*FITS, "task-vector")
+"""Baselines that score each source's fine-tuned model for a target, pair by pair; the last one compares it with the
+model that was fine-tuned on the target."""
 LM_BASELINES: dict[LmBaseline, str] = PAPER_LM_BASELINES | {
     "logme": "LogME", "h-score": "H-score", "n-leep": "N-LEEP", "transrate": "TransRate", "gbc": "GBC",
+    "task-vector": "Task vectors",
 }  # fmt: skip
 """The same of all baselines."""
 VECTORS: tuple[LmBaseline, ...] = ("textemb", "taskemb", "tupate")
@@ -86,14 +91,14 @@ class LmBaselines(Section):
 
     methods: tuple[LmBaseline, ...] = Field(
         tuple(PAPER_LM_BASELINES),
-        description="The baselines that are computed. Those from `logme` on are not the paper's, and have no score of "
-        "targets with spans; `logme` alone has one of numbers: docs/methods.md 4.6.",
+        description="The baselines that are computed. Those from `logme` on are not the paper's. Of targets with spans "
+        "`task-vector` alone of these has a score, of numbers `logme` and `task-vector`: docs/methods.md 4.6.",
     )
     labelled_rows: int = Field(
         256,
         ge=2,
-        description="Most training rows of each target that the baselines from `logme` on read, by every source's "
-        "model.",
+        description="Most training rows of each target that the baselines from `logme` to `gbc` read, by every "
+        "source's model.",
     )
     textemb: TextEmbBaseline = Field(TextEmbBaseline(), description="Settings of TextEmb.")
     taskemb: TaskEmbBaseline = Field(TaskEmbBaseline(), description="Settings of TaskEmb.")

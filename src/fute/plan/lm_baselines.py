@@ -8,7 +8,7 @@ from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import content_key
-from fute.config.lm_baselines import FITS, VECTORS, LmBaseline
+from fute.config.lm_baselines import FITS, OF_MODELS, VECTORS, LmBaseline
 from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
@@ -24,8 +24,9 @@ class BaselinePlan:
     """What each baseline reads: curves, sizes, or vectors of datasets on the transfer model's own architecture.
 
     Attributes:
-        methods: the baselines of the run. vector_methods: those that compare vectors of datasets. fit_methods: those
-            that read the target's labelled rows by every source's model.
+        methods: the baselines of the run. vector_methods: those that compare vectors of datasets. pair_methods:
+            those that score every source's fine-tuned model for every target; row_methods: those of them that read the
+            target's labelled rows.
     """
 
     def __init__(self, data: DataPlan, finetune: FinetunePlan, batches: Batches) -> None:
@@ -33,7 +34,8 @@ class BaselinePlan:
         self.model, self.settings = finetune.settings.transfer.model, finetune.settings.baselines
         self.methods: tuple[LmBaseline, ...] = self.settings.methods
         self.vector_methods = tuple(method for method in VECTORS if method in self.methods)
-        self.fit_methods = tuple(method for method in FITS if method in self.methods)
+        self.pair_methods = tuple(method for method in OF_MODELS if method in self.methods)
+        self.row_methods = tuple(method for method in FITS if method in self.methods)
 
     def vector_files(self) -> dict[str, str]:
         """`{method}:{dataset}` -> file, of every target: domain targets are compared with all sources."""
@@ -89,13 +91,14 @@ class BaselinePlan:
 
     @cached_property
     def source_pairs(self) -> dict[str, SourcePair]:
-        """Cell -> (source, target) of every pair that one of `fit_methods` has a score of."""
+        """Cell -> (source, target) of every pair that one of `pair_methods` has a score of."""
         code_sha256, pairs = self.batches.run_by("train", code("score_sources")), {}
         for target in self.data.lm_targets:
             task = self.finetune.task(target).task
-            if methods := methods_of(task, self.fit_methods):
+            if methods := methods_of(task, self.pair_methods):
                 how = self._score_spec(()).model_dump(mode="json") | {"methods": methods, "targets": task}
-                read = content_key([how, self.data.train_recipe(target), code_sha256])
+                own = [self.finetune.key(self.model, target)] if "task-vector" in methods else []
+                read = content_key([how, self.data.train_recipe(target), code_sha256, *own])
                 for source in self.data.lm_sources:
                     if source != target:
                         key = content_key(["source score", self.finetune.key(self.model, source), read])
@@ -124,11 +127,12 @@ class BaselinePlan:
         return self._score_origins(self.source_pairs.values())
 
     def _score_origins(self, pairs: Iterable[SourcePair]) -> dict[str, str]:
-        files = {}
-        for pair in pairs:
-            files[f"finetuned:{pair.source}"] = paths.finetuned(self.model, pair.source)
-            files[f"train:{pair.target}"] = paths.rows(pair.target, "train")
-        return dict(sorted(files.items()))
+        pairs, files = list(pairs), {}
+        compared = "task-vector" in self.pair_methods
+        for name in (name for pair in pairs for name in ((pair.source, pair.target) if compared else (pair.source,))):
+            files[f"finetuned:{name}"] = paths.finetuned(self.model, name)
+        files |= {f"train:{pair.target}": paths.rows(pair.target, "train") for pair in pairs}
+        return dict(sorted(files.items())) | ({"model": paths.model_lock(self.model)} if compared else {})
 
     @cache  # noqa: B019  (one plan lives as long as the process)
     def score_spec(self, batch: str) -> Argument:
@@ -139,7 +143,7 @@ class BaselinePlan:
     def _score_spec(self, pairs: tuple[SourcePair, ...]) -> SourceScoreSpec:
         recipe = self.finetune.settings.finetune.of(self.model).cr
         return SourceScoreSpec(
-            model=self.model, methods=self.fit_methods, rows=self.settings.labelled_rows,
+            model=self.model, methods=self.pair_methods, rows=self.settings.labelled_rows,
             targets={pair.target: self.finetune.task(pair.target).task for pair in pairs},
             max_tokens=recipe.max_tokens, batch_size=recipe.eval_batch_size, pairs=pairs,
         )  # fmt: skip
@@ -151,7 +155,7 @@ class BaselinePlan:
     def extract_score_settings(self) -> Argument:
         """Settings of the step `extract_source_scores`."""
         settings = ExtractSourceScores(
-            model=self.model, methods=self.fit_methods, sources=tuple(sorted(self.data.lm_sources)),
+            model=self.model, methods=self.pair_methods, sources=tuple(sorted(self.data.lm_sources)),
             targets=tuple(sorted(self.data.lm_targets)),
             keys={cell: pair.key for cell, pair in self.source_pairs.items()},
         )  # fmt: skip

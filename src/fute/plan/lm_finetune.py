@@ -33,10 +33,10 @@ class FinetunePlan:
         """(model, dataset) of everything that is fine-tuned.
 
         They are the black boxes and, where anything reads it, the transfer model on the domain targets: its scores
-        without transfer, and the weights that TaskEmb of the baselines reads.
+        without transfer, and the weights that TaskEmb and task vectors of the baselines read.
         """
         models = [(model, dataset) for model in self.settings.models for dataset in self.data.lm_sources]
-        if self.computes_matrix or "taskemb" in self.settings.baselines.methods:
+        if self.computes_matrix or {"taskemb", "task-vector"} & set(self.settings.baselines.methods):
             models += [(self.settings.transfer.model, dataset) for dataset in self.settings.datasets.domain]
         return tuple(models)
 

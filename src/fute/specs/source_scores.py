@@ -1,6 +1,9 @@
-"""The settings of steps `score_sources` and `extract_source_scores`: baselines that read the targets' labelled rows."""
+"""The settings of steps `score_sources` and `extract_source_scores`: baselines that score sources' models."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
 
 from fute.config.datasets import Task
 from fute.config.lm_baselines import LmBaseline
@@ -8,7 +11,7 @@ from fute.config.sections import Section
 
 
 class SourcePair(Section):
-    """The model that was fine-tuned on `source`, as it reads rows of `target`. key: content address of its scores."""
+    """The model that was fine-tuned on `source`, as a source for `target`. key: content address of its scores."""
 
     key: str
     source: str
@@ -22,6 +25,12 @@ class SourcePair(Section):
 
 def pair_cell(source: str, target: str) -> str:
     return f"{source}>{target}"
+
+
+def pair_origins(source: str, target: str, files: Mapping[str, Path]) -> dict[str, Path]:
+    """Kind -> file of all that the scores of a pair are made from. files: those of the step `score_sources`."""
+    tuned = {"model": files["model"], "target": files[f"finetuned:{target}"]} if "model" in files else {}
+    return {"source": files[f"finetuned:{source}"], "train": files[f"train:{target}"]} | tuned
 
 
 class SourceScoreSpec(Section):
@@ -51,7 +60,8 @@ class ExtractSourceScores(Section):
 
 
 def methods_of(task: Task, methods: tuple[LmBaseline, ...]) -> tuple[LmBaseline, ...]:
-    """Those of some methods that have a score of targets of a task: of classes all, of numbers LogME, of spans none."""
-    if task == "classification":
-        return methods
-    return tuple(name for name in methods if task == "regression" and name == "logme")
+    """Those of some methods that have a score of targets of a task: task vectors of all, LogME of numbers, too."""
+    scored: dict[Task, tuple[LmBaseline, ...]] = {
+        "classification": methods, "regression": ("logme", "task-vector"), "span": ("task-vector",),
+    }  # fmt: skip
+    return tuple(name for name in methods if name in scored[task])

@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from support.small_lms import FAMILIES, SENTIMENT, mood_rows, save_small, similar_rows, where_rows
+from safetensors.torch import load_file
+from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, mood_rows, save_small, similar_rows, where_rows
 
 from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl, sha256_file, sha256_text
 from fute.baselines import score_sources_step as step
@@ -23,6 +24,7 @@ from fute.blackbox.heads import Pretrained, load_black_box, save_black_box
 from fute.data.rows import read_rows
 from fute.embeddings.sentence_encoder import SentenceEncoder
 from fute.llm.labelled_rows import drawn_rows
+from fute.specs.finetuning import TaskSettings
 from fute.specs.source_scores import SourcePair, SourceScoreSpec, methods_of
 from fute.surrogate.checkpoint import Preempted
 
@@ -73,6 +75,9 @@ def score(sources=("mood", "similar"), targets=TASKS, methods=METHODS, rows=20, 
     )  # fmt: skip
     files = {f"finetuned:{pair.source}": Path(f"{pair.source}.lock.json") for pair in pairs}
     files |= {f"train:{pair.target}": Path(f"{pair.target}.jsonl.gz") for pair in pairs}
+    if "task-vector" in methods:
+        files |= {f"finetuned:{pair.target}": Path(f"{pair.target}.lock.json") for pair in pairs}
+        files["model"] = Path("m.lock.json")
     score_sources(spec, files=files, output=OUTPUT)
     return {f"{line['source']}>{line['target']}": line for line in read_jsonl(OUTPUT)}
 
@@ -141,6 +146,42 @@ def test_a_score_that_is_not_finite_is_kept_as_text(project, monkeypatch):
         monkeypatch.setitem(step.OF_CLASSES, name, lambda *_, value=value: value)
     scores = score()["similar>mood"]["scores"]
     assert (scores["gbc"], scores["logme"]) == ("nan", "-inf") and isinstance(scores["h-score"], float)
+
+
+def fine_tune(pretrained: Pretrained, task: TaskSettings, seed: int) -> None:
+    """A stand-in for fine-tuning: every weight is moved by random numbers, and the model is saved with its lock."""
+    box = pretrained.with_head(task, inputs=2, max_tokens=60, seed=seed)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in box.model.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.1)
+    save_black_box(box, Path(task.dataset))
+
+
+def changes_below_the_head(folder: str, start: dict[str, torch.Tensor]) -> np.ndarray:
+    """What a saved model changed, of the tensors in `start`, end to end, (d,). Its class puts a prefix before names."""
+    tuned = {name.split(".", 1)[1]: tensor for name, tensor in load_file(Path(folder, "model.safetensors")).items()}
+    return np.concatenate([(tuned[name] - start[name]).flatten().double().numpy() for name in sorted(start)])
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_task_vectors_are_compared_below_the_head_for_every_task(project, family):
+    """As cosines computed from the files of weights. A model for spans has no pooler, which is left out."""
+    pretrained = Pretrained(save_small(project / "m", family))
+    for seed, task in enumerate((SENTIMENT, SIMILAR, WHERE)):
+        fine_tune(pretrained, task, seed)
+    Path("m.lock.json").write_text("{}")
+    lines = score(sources=TASKS, methods=("task-vector",))
+    assert len(lines) == 6 and Encoder.read == [], "no text is read"
+    start = {name: tensor for name, tensor in pretrained.tensors.items() if "pooler" not in name}
+    for pair in (("mood", "where"), ("where", "similar")):
+        a, b = (changes_below_the_head(name, start) for name in pair)
+        line = lines[f"{pair[0]}>{pair[1]}"]
+        assert line["scores"] == {"task-vector": pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))}
+        assert set(line["from"]) == {"source", "train", "target", "model"}
+    a, b = (changes_below_the_head(name, pretrained.tensors) for name in ("mood", "similar"))
+    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert lines["mood>similar"]["scores"] == lines["similar>mood"]["scores"] == {"task-vector": pytest.approx(cosine)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

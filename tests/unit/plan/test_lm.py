@@ -489,7 +489,7 @@ def test_label_strings_of_the_sources_reach_the_geometry(plan):
 
 def test_scores_of_labelled_rows_are_made_where_they_are_asked_for(plan):
     plain = plan(lm=lm()).lm.baselines
-    assert plain.fit_methods == () and plain.methods == ("datasize", "curvegrad", "textemb", "taskemb", "tupate")
+    assert plain.pair_methods == () and plain.methods == ("datasize", "curvegrad", "textemb", "taskemb", "tupate")
     asked = plan(lm=lm(baselines={"methods": ["datasize", "logme", "gbc"], "labelled_rows": 100}))
     own = asked.lm.baselines
     (batch,) = own.scored_in.new
@@ -514,6 +514,21 @@ def test_scores_of_labelled_rows_are_made_where_they_are_asked_for(plan):
     assert needs.score_sources(batch).tokens == 7 * 100 * 128
     heavy = [rule for rule, _ in heavy_jobs(asked, needs)]
     assert heavy.count("score_sources") == 1 and "embed_dataset" not in heavy
+
+
+def test_task_vectors_compare_every_source_with_every_targets_own_model(plan):
+    section = lm(
+        baselines={"methods": ["task-vector"]}, transfer={"model": MODEL, "matrix": "file", "file": "matrix.csv"}
+    )
+    own = plan(lm=section).lm.baselines
+    (batch,) = own.scored_in.new
+    spec = SourceScoreSpec.model_validate_json(own.score_spec(batch))
+    assert {task for task in spec.targets.values()} == {"classification", "regression", "span"} and len(spec.pairs) == 9
+    inputs = own.score_inputs(batch)
+    assert inputs["model"] == f"results/models/{MODEL}.lock.json"
+    assert inputs["finetuned:mqp"] == f"results/finetuned/{MODEL}/mqp.lock.json", "the domain target's own model, too"
+    assert (MODEL, "mqp") in plan(lm=section).lm.finetune.models
+    assert JobNeeds(plan(lm=section)).score_sources(batch).tokens == 0
 
 
 def test_a_file_of_its_own_asks_for_no_scores_of_labelled_rows(plan):
@@ -550,6 +565,8 @@ RTE, STSB, MQP = ({f"{name}>{target}" for name in TRIO if name != target} for ta
         # numbers have LogME alone, which is there
         ({"baselines": {"methods": ["logme", "gbc"]}}, RTE | MQP),
         ({"baselines": {"methods": ["logme"], "labelled_rows": 100}}, RTE | STSB | MQP),
+        ({"baselines": {"methods": ["logme", "task-vector"]}},
+         RTE | STSB | MQP | {"rte>squad1", "stsb>squad1"}),
     ],
 )  # fmt: skip
 def test_what_makes_scores_of_labelled_rows_again(plan, changes, made_again):
@@ -560,7 +577,7 @@ def test_what_makes_scores_of_labelled_rows_again(plan, changes, made_again):
     assert scored(before) == RTE | STSB | MQP
     after = plan(lm=lm(**baselines | changes))
     assert scored(after) == made_again and len(after.lm.baselines.scored_in.new) == bool(made_again)
-    assert len(after.lm.baselines.score_batches()) == 1 + bool(made_again) - (made_again == RTE | STSB | MQP)
+    assert len(after.lm.baselines.score_batches()) == 1 + bool(made_again) - (made_again >= RTE | STSB | MQP)
 
 
 def test_scores_of_the_papers_pairs_are_one_process(plan):
