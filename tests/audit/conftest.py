@@ -25,7 +25,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     image = folder / "image"
     with FileLock(folder.with_suffix(".lock")):
         if not image.is_file():
-            say("running the data steps (20 s)")
+            say("running the data steps")
             made = make_run(folder / "project")
             image.write_text(made.image)
             return made

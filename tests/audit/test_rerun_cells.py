@@ -78,7 +78,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def labelled(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run as it was made; tests only read it."""
-    say("labelling with a server (20 s)")
+    say("labelling with a server")
     folder = tmp_path_factory.mktemp("labelled") / "project"
     copy_project(folder)
     weights = folder.parent / "weights"

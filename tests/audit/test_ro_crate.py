@@ -50,7 +50,7 @@ def of_type(entities: dict[str, dict], kind: str) -> dict[str, dict]:
 
 
 def test_the_validator_accepts_the_crate(crate: Path, tmp_path: Path):
-    say("validating (10 s)")
+    say("validating")
     result = validate(crate, tmp_path / "cache")
     assert result.passed(), [issue.message for issue in result.get_issues()]
     # of what is recommended only what the records do not know is missing: who ran it, who publishes it, where it is

@@ -156,7 +156,7 @@ def fetched_model() -> Path:
     logs.mkdir(parents=True, exist_ok=True)
     with FileLock(logs / "tests.lock"):  # several test processes share this checkout
         if not lock.is_file():
-            say("fetching the model (20 s)")
+            say("fetching the model")
             line = ["python", "-m", "snakemake", "--cores", "2", str(lock.relative_to(ROOT))]
             subprocess.run(line, cwd=ROOT, env=Checkout(ROOT).environment(), check=True, capture_output=True)
     return path

@@ -83,7 +83,7 @@ def test_a_fault_in_the_labelling_is_found_and_traced_to_its_batch(clone: Checko
     clone.edit(
         "src/fute/llm/label_batch_step.py", "for score in result.log_scores]", "for score in result.log_scores[::-1]]"
     )
-    say("labelling one cell again (20 s)")
+    say("labelling one cell again")
     code, report = audit(clone, "rerun", "--config", CONFIG, "--sample", "1")
     assert code == 1
     batches = {path.relative_to(clone.folder).as_posix() for path in (clone / "results/labels").rglob("batches/*.gz")}
