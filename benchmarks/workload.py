@@ -24,13 +24,18 @@ def make_surrogate(size: str = "small", device: str = "cpu") -> Surrogate:
     """Make a T5 of the shape of t5-small or t5-base with seeded random weights, and a tokenizer of invented words."""
     torch.manual_seed(0)
     config = T5Config(decoder_start_token_id=0, **WIDTHS[size])
-    words = [f"w{i}" for i in range(config.vocab_size - len(SPECIAL))]
+    tokenizer = make_tokenizer(config.vocab_size)
+    return Surrogate(T5ForConditionalGeneration(config).eval().to(device), tokenizer, SETTINGS, frozen=False)
+
+
+def make_tokenizer(size: int) -> PreTrainedTokenizerFast:
+    """Make a tokenizer of so many tokens: invented words, and an end mark that it puts after each text."""
+    words = [f"w{i}" for i in range(size - len(SPECIAL))]
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
-    return Surrogate(T5ForConditionalGeneration(config).eval().to(device), fast, SETTINGS, frozen=False)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
 def save(surrogate: Surrogate, path: Path) -> Path:

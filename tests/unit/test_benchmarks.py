@@ -1,5 +1,6 @@
 """The benchmarks' own code: rows, files, the table in the docs, and what is measured on."""
 
+import argparse
 import ast
 import csv
 import importlib
@@ -151,6 +152,18 @@ def test_batches_hold_every_text_once_and_are_sorted_by_length():
     lengths = [int(n) for batch in batches for n in batch["attention_mask"].sum(1)]
     assert lengths == sorted(len(text.split()) + 1 for text in texts)
     assert all(surrogate.tokenizer.unk_token_id not in batch["input_ids"] for batch in batches)
+
+
+def test_vectors_with_shared_states_are_compared_byte_for_byte(tmp_path, monkeypatch):
+    bench_lora = importlib.import_module("bench_lora")
+    options = argparse.Namespace(texts=20, boxes=2, dtype="float32")
+    path = bench_lora.save_surrogate("tiny", tmp_path)
+    (row,) = bench_lora.measure(options, path)
+    assert row.error == 0 and row.ratio == pytest.approx(row.other_seconds / row.ours_seconds)
+    vectors = iter(np.arange(9))
+    monkeypatch.setattr(bench_lora.Embedder, "embed", lambda *_: argparse.Namespace(vector=next(vectors)))
+    with pytest.raises(AssertionError, match="black box 0: its vector with shared states is another one"):
+        bench_lora.measure(options, path)
 
 
 # --- one GPU call ---------------------------------------------------------------------------------------
