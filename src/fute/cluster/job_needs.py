@@ -18,9 +18,9 @@ from fute.cluster.resources import (
     training,
 )
 from fute.config.finetuning import TrainingSettings
-from fute.config.lm_experiment import LM
 from fute.config.methods import LabelCovSettings, TextEmbSettings
 from fute.config.run import TRAIN
+from fute.config.unsup import LM
 from fute.data.crossfit import LANGUAGE_MODELS
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan

@@ -21,12 +21,13 @@ from fute.config.categories import CategoryEntry, context
 from fute.config.data import SampleEntry, with_samples
 from fute.config.datasets import OWN_CLASSES, DatasetSettings
 from fute.config.engines import EngineSettings
-from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
+from fute.config.lm_experiment import check_heads, check_lm, check_shared
 from fute.config.models import ModelEntry
 from fute.config.own_entries import with_paths, with_root
 from fute.config.prompts import Prompt, PromptError, listed_prompts, load_prompts, own_prompts, unusable_words
-from fute.config.sections import ConfigError, explain, is_id
+from fute.config.sections import ConfigError, is_id, refused
 from fute.config.settings import Config
+from fute.config.unsup import LM
 
 T = TypeVar("T", bound=BaseModel)
 REGISTRIES = Path("config")
@@ -227,11 +228,6 @@ def _check_names(config: Config, where: str, reserved: Set[str]) -> None:
             raise ConfigError(f"{where}: {key}: {taken[0]!r} means something else in results; rename it")
 
 
-def _refused(error: ValidationError, section: type[BaseModel], where: str) -> ConfigError:
-    problems = explain(error, section)
-    return ConfigError("\n".join(f"{where}: {key or '(top level)'}: {what}" for key, what in problems))
-
-
 def read_yaml(path: Path) -> Any:
     """A YAML file's content; ConfigError naming file and line where it does not parse or gives a key twice."""
     try:
@@ -257,7 +253,7 @@ def _checked(values: Mapping[Any, Any], path: str, entry: type[T], known: dict[s
         try:
             entries[is_id(name)] = entry.model_validate(value, context=known)
         except ValidationError as error:
-            raise _refused(error, entry, f"{path}: {name}") from None
+            raise refused(error, entry, f"{path}: {name}") from None
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
     return entries
@@ -283,7 +279,7 @@ def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config"
     try:
         config = Config.model_validate(values, context=context(categories))
     except ValidationError as error:
-        raise _refused(error, Config, where) from None
+        raise refused(error, Config, where) from None
     return Run(config, categories, registries, where, folders)
 
 

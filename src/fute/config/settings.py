@@ -12,7 +12,7 @@ from fute.config.cluster import ClusterConfig
 from fute.config.data import DataConfig
 from fute.config.gate import GateConfig
 from fute.config.llm_experiment import LlmConfig, with_targets
-from fute.config.lm_experiment import LM, LmConfig
+from fute.config.lm_experiment import LmConfig
 from fute.config.methods import (
     BiasConfig,
     LabelCovConfig,
@@ -27,7 +27,7 @@ from fute.config.own_entries import OwnEntries
 from fute.config.presets import Preset, with_preset
 from fute.config.sections import Id, Section
 from fute.config.surrogate import SurrogateConfig
-from fute.config.unsup import UnsupCategory, UnsupSettings
+from fute.config.unsup import LM, UnsupCategory, UnsupSettings
 
 NO_LLM: dict[str, Any] = {"models": (), "datasets": {}}
 """What `llm: null` stands for: a run without the LLM experiment."""
