@@ -15,7 +15,7 @@ from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
 from fute.config.jinja_form import JinjaError
 from fute.config.models import ModelEntry
-from fute.config.prompts import PromptError, prompt_list, template_names, user_message
+from fute.config.prompts import PromptError, has_single_brace, prompt_list, template_names, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
 from fute.front.look import read_unlabelled
@@ -186,7 +186,7 @@ def _names(path: Path, classes: Sequence[str]) -> list[set[str]]:
                 names.append(template_names(entry["template"], form))
             except JinjaError as error:
                 raise FrontError(f"{where}: its template {error}") from None
-            if form == "braces" and re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", entry["template"])):
+            if form == "braces" and has_single_brace(entry["template"]):
                 raise FrontError(
                     f"{where}: its template has a single brace; braces are only for {{text}}; with `form: jinja` the "
                     "text is {{text}}, and single braces are words"
