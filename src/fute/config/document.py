@@ -251,13 +251,17 @@ def _values(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         inner = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties"))
         if not isinstance(inner, Mapping):
             return "mapping"
-        held = _values(inner, definitions)
-        names = node.get("propertyNames", {}).get("enum")
-        return f"for each of {', '.join(f'`{n}`' for n in names)}: {held}" if names else f"mapping to {held}"
+        return _mapping_to(_values(inner, definitions), node)
     words = {"integer": "whole number", "number": "number", "boolean": "`true`, `false`", "null": "`null`"}
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node]
     return f"{words.get(str(kind), 'text')} {', '.join(bounds)}".strip()
+
+
+def _mapping_to(held: str, node: Mapping[str, Any]) -> str:
+    """What a mapping may hold, in words: `held` under each of its names, where the schema has them, or under any."""
+    names = node.get("propertyNames", {}).get("enum")
+    return f"for each of {', '.join(f'`{name}`' for name in names)}: {held}" if names else f"mapping to {held}"
 
 
 def _anchor(heading: str) -> str:
@@ -325,10 +329,7 @@ def _keys(book: Book, paths: Sequence[str]) -> str:
             values = _values(node, schema.get("$defs", {}))
         else:
             link = f"[section](#{_anchor(_chapter_of(book, f'{paths[0]}.{name}'.lstrip('.'), inner))})"
-            values = link
-            if mapping:
-                names = node.get("propertyNames", {}).get("enum")
-                values = f"for each of {', '.join(f'`{n}`' for n in names)}: {link}" if names else f"mapping to {link}"
+            values = _mapping_to(link, node) if mapping else link
             if any(kind.get("type") == "null" for kind in node.get("anyOf", ())):
                 values += ", or `null`"
             default = REQUIRED if field.is_required() else "`null`" if field.default is None else ""
