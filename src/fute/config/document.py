@@ -222,9 +222,9 @@ def section_at(root: type[BaseModel], path: str) -> type[BaseModel]:
     section = root
     for name in path.split("."):
         if name != "NAME":
-            found, _ = inner_section(section.model_fields[name].annotation)
-            assert found is not None, f"{path}: {name} is no section"
-            section = found
+            inner, _ = inner_section(section.model_fields[name].annotation)
+            assert inner is not None, f"{path}: {name} is no section"
+            section = inner
     return section
 
 

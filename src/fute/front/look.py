@@ -296,7 +296,7 @@ def read_unlabelled(path: Path, texts: Sequence[str]) -> list[str]:
         if not path.is_file():
             raise FrontError(f"{path}: there is no such file; correct the path")
         try:
-            found = [line.strip() for _, line in read_lines(path)]
+            stated = [line.strip() for _, line in read_lines(path)]
         except (BadRow, SourceError) as error:
             raise FrontError(str(error)) from None
         if len(texts) > 1:
@@ -307,9 +307,9 @@ def read_unlabelled(path: Path, texts: Sequence[str]) -> list[str]:
         if len(names) != len(texts):
             raise FrontError(f"{path}: has no columns {' and '.join(map(repr, texts))}, the two texts of a row")
         cells = ([row.get(name) for name in names] for row in table.rows)
-        found = [" [SEP] ".join(row) for row in cells if all(isinstance(c, str) and c.strip() for c in row)]
+        stated = [" [SEP] ".join(row) for row in cells if all(isinstance(c, str) and c.strip() for c in row)]
     different: dict[str, str] = {}
-    for text in filter(None, found):
+    for text in filter(None, stated):
         different.setdefault(overlap_key([text]), text)
     kept = list(different.values())
     if not kept:

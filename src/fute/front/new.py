@@ -86,7 +86,7 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
         (folder / OWN_TEXTS).write_bytes(jsonl_bytes(rows))
     try:
         run = load_run(folder / RUN_FILE, PROJECT / "config")
-        said += _prompts_said(wanted, run) if wanted.prompts else []
+        said += [*_prompts_said(wanted, run), *_words_said(wanted, run)] if wanted.prompts else []
     except (ConfigError, PromptError) as error:
         shown = str(error).replace(str(folder), str(wanted.folder))
         shown = shown.replace("choose other words", "choose other words (verbalizers of each prompt)")
@@ -221,7 +221,7 @@ def _segments(path: Path, texts: Sequence[str], used: Sequence[set[str]]) -> lis
 
 
 def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
-    """What was checked of the prompts. Raises FrontError for words that the model's tokenizer cannot tell apart."""
+    """The prompts, and what is odd about them."""
     prompts = list(run.prompts.values())
     lines = [f"prompts: {wanted.prompts}: {len(prompts)}, {', '.join(prompt.id for prompt in prompts)}"]
     for prompt in prompts:
@@ -233,31 +233,41 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
     if same := [p.id for i, p in enumerate(prompts) if any(p.template == o.template and p.verbalizers == o.verbalizers
                                                            and p.cot == o.cot for o in prompts[:i])]:  # fmt: skip
         lines.append(f"Warning: {', '.join(same)} ask the same as an earlier prompt, so they tie with it")
+    return lines
+
+
+def _words_said(wanted: Wanted, run: Run) -> list[str]:
+    """What was checked of the classes' words. Raises FrontError where the model's tokenizer cannot tell them apart."""
     model = run.config.llm.models[0]
     entry = run.models[model]
-    folder = _tokenizer_folder(model, entry)
     if entry.server:
-        lines.append(f"words of the classes: not checked, as the tokenizer of {model} is the server's")
-        if wanted.score == "first_token":
-            lines.append(
-                f"a server shows {run.config.llm.engine.top_logprobs} tokens per answer, and the run stops if the "
-                "words are seldom among them; with --score sequence a vLLM server is asked for each word"
-            )
-        key = run.config.llm.engine.api_key_env
-        if not os.environ.get(key):
-            lines.append(
-                f"key: put the server's into the environment variable {key} first (any word if it asks for none)"
-            )
-        return lines
+        return _server_said(wanted, run)
+    folder = _tokenizer_folder(model, entry)
     if not (folder / "tokenizer_config.json").is_file():
-        return [*lines, f"words of the classes: {model} is not fetched yet; the run checks them before its first label"]
+        return [f"words of the classes: {model} is not fetched yet; the run checks them before its first label"]
     _check_tokens(wanted, run, folder)
-    return [*lines, f"words of the classes: told apart by the tokenizer of {model}"]
+    return [f"words of the classes: told apart by the tokenizer of {model}"]
 
 
 def _tokenizer_folder(model: str, entry: ModelEntry) -> Path:
     """Where the files of a model are, or will be."""
     return Path(entry.folder) if entry.folder else PROJECT / "results/models" / model
+
+
+def _server_said(wanted: Wanted, run: Run) -> list[str]:
+    engine = run.config.llm.engine
+    lines = [f"words of the classes: not checked, as the tokenizer of {run.config.llm.models[0]} is the server's"]
+    if wanted.score == "first_token":
+        lines.append(
+            f"a server shows {engine.top_logprobs} tokens per answer, and the run stops if the words are seldom among "
+            "them; with --score sequence a vLLM server is asked for each word"
+        )
+    if not os.environ.get(engine.api_key_env):
+        lines.append(
+            f"key: put the server's into the environment variable {engine.api_key_env} first (any word if it asks for "
+            "none)"
+        )
+    return lines
 
 
 def _check_tokens(wanted: Wanted, run: Run, folder: Path) -> None:
