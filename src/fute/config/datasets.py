@@ -135,7 +135,7 @@ class Unusable(Section):
     rows: int = Field(5, ge=0, description="Most rows.")
 
     def allows(self, unusable: int, read: int) -> bool:
-        """Whether so many unusable rows among all that were read may be left out."""
+        """True if so many unusable rows among all that were read may be left out."""
         return unusable <= self.rows and unusable <= self.share * read
 
 
@@ -235,7 +235,7 @@ class DatasetSettings(Section):
         return {str(index): name for index, name in enumerate(self.labels)}
 
     def is_unlabelled(self, label: object) -> bool:
-        """Whether a raw label means that the row has none. A number is always one, -1 too."""
+        """True if a raw label means that the row has no label. Of other tasks each is one: -1 is a number."""
         return self.task == "classification" and any(text in self.unlabelled for text in _spellings(label))
 
     def class_of(self, label: object) -> str | None:

@@ -235,7 +235,7 @@ def _code(value: Any) -> str:
 
 
 def _values(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """What a key may hold, in words, from its JSON schema."""
+    """Put into words what a key may hold, by its JSON schema."""
     if "$ref" in node:
         return _values(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
     if "enum" in node or "const" in node:
@@ -259,7 +259,7 @@ def _values(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _mapping_to(held: str, node: Mapping[str, Any]) -> str:
-    """What a mapping may hold, in words: `held` under each of its names, where the schema has them, or under any."""
+    """Put into words that a mapping has `held` under each of its names, or under any where the schema has no names."""
     names = node.get("propertyNames", {}).get("enum")
     return f"for each of {', '.join(f'`{name}`' for name in names)}: {held}" if names else f"mapping to {held}"
 
@@ -279,7 +279,7 @@ def _heading(paths: Sequence[str]) -> str:
 
 
 def _own_default(section: type[BaseModel], name: str) -> Any:
-    """What holds where the section is given without this key; REQUIRED where there is no default."""
+    """The value where the section is given without this key; REQUIRED where there is no default."""
     field = section.model_fields[name]
     return REQUIRED if field.is_required() else to_jsonable_python(field.default)
 
@@ -350,7 +350,7 @@ def _chapter_of(book: Book, path: str, section: type[BaseModel]) -> str:
 
 
 def _recipes_of(paths: Sequence[str]) -> str:
-    """What recipes a method has where a run gives none, by preset; empty where these are the keys' own defaults."""
+    """The table of a method's recipes where a run gives none, by preset; empty where they are the keys' defaults."""
     presets = preset_defaults()
     sections = [section_at(Config, path) for path in paths]
     kinds = [path.rsplit(".", 1)[-1] for path in paths]

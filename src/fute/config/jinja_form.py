@@ -46,7 +46,7 @@ def names_in(template: str) -> set[str]:
 
 
 def render(template: str, **texts: str) -> str:
-    """What a template gives for these texts, without blanks around it. Raises JinjaError, also for what is unsafe."""
+    """Fill a template with these texts, and cut blanks around it. Raises JinjaError, also for what is unsafe."""
     try:
         return _compiled(template).render(texts).strip()
     except JinjaError:

@@ -203,7 +203,7 @@ class LmConfig(Section):
             raise ValueError(f"{place}: {others[0]!r} is neither a plug-in nor a model/dataset")
 
     def is_finetuned(self, box: str) -> bool:
-        """Whether `model/dataset` is a black box of this section: a model that is fine-tuned on a source."""
+        """True if `model/dataset` is a black box of this section: a model that is fine-tuned on a source."""
         model, _, dataset = box.partition("/")
         return model in self.models and dataset in self.datasets.sources
 

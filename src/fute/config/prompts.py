@@ -32,7 +32,7 @@ class PromptError(ValueError):
 
 
 def unusable_words(classes: Sequence[Sequence[str]], engine: EngineSettings | None) -> str | None:
-    """Why the words of these classes can never be matched or told apart, and what to do; None if they can.
+    """Say why the words of these classes can never be matched or told apart, and what to do; None if they can.
 
     engine: None for what holds with every engine. Words that share their first token with one tokenizer only are found
     by the engines that have it.
@@ -175,7 +175,7 @@ def template_names(template: str, form: Literal["braces", "jinja"] = "braces") -
 
 
 def has_single_brace(template: str) -> bool:
-    """Whether a template with names in braces has another brace."""
+    """True if a template with names in braces has another brace."""
     return re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", template)) is not None
 
 

@@ -146,7 +146,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _form_fits(self) -> Config:
-        """What has a meaning in one form of surrogate only."""
+        """Refuse settings that have a meaning in the other form of surrogate only."""
         if self.surrogate.settings.form == "text2text":
             if self.mte_target == "soft":
                 raise ValueError("mte_target 'soft' needs surrogate.settings.form: heads; text has no probabilities")
@@ -210,5 +210,5 @@ class Config(Section):
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """What a U is drawn for in this run."""
+        """Names of the U that this run draws: of its categories, and of the language-model experiment."""
         return (*self.categories, *((LM,) if self.lm else ()))  # type: ignore[return-value]

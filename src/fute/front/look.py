@@ -141,14 +141,14 @@ def _only(table: Table, names: Sequence[str], what: str, option: str) -> str:
 
 
 def _is_prose(table: Table, name: str) -> bool:
-    """Whether the cells of a column are mostly different texts of two words or more."""
+    """True if the cells of a column are mostly different texts of two words or more."""
     cells = [row[name] for row in table.rows if isinstance(row.get(name), str) and row[name].strip()]
     several = sum(len(cell.split()) > 1 for cell in cells)
     return 2 * several > len(table.rows) and 2 * len(set(cells)) > len(cells)
 
 
 def _repeats(table: Table, name: str) -> bool:
-    """Whether the cells of a column may be labels: few different ones, each several times on average."""
+    """True if the cells of a column may be labels: few different ones, each several times on average."""
     cells = {label_text(row.get(name)) for row in table.rows} - {""}
     return FEWEST <= len(cells) <= MOST and 2 * len(cells) <= len(table.rows)
 

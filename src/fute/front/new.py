@@ -27,7 +27,7 @@ from fute.front.wanted import REPO, Wanted
 
 FEWEST_TEXTS = 16
 FEWEST_MODELS = 4
-"""Of so many, the right order is found by chance less often than 5 times in 100."""
+"""With so many models, chance finds the right order less often than 5 times in 100."""
 SECOND = "mini-topics"
 """A dataset that ships with the project, because the section `lm` asks for two."""
 STEPS = 150
@@ -237,7 +237,7 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
 
 
 def _words_said(wanted: Wanted, run: Run) -> list[str]:
-    """What was checked of the classes' words. Raises FrontError where the model's tokenizer cannot tell them apart."""
+    """Say what was checked of the classes' words. Raises FrontError where the tokenizer cannot tell them apart."""
     model = run.config.llm.models[0]
     entry = run.models[model]
     if entry.server:
@@ -371,7 +371,7 @@ def _u_said(wanted: Wanted, texts: list[str] | None) -> str:
 
 
 def _cost_said(wanted: Wanted, run: Run, data: Data, texts: list[str] | None) -> str:
-    """What the run will take, in answers or trainings."""
+    """Say what the run will take, in answers or trainings."""
     u = min(len(texts), LIMIT) if texts is not None else LIMIT
     if wanted.models:
         trainings = f"{len(wanted.models)} trainings of {STEPS} steps, each on {data.train} rows"

@@ -86,7 +86,7 @@ def _brought(wanted: Wanted) -> Brought:
 
 
 def _is_of_hub(path: Path) -> bool:
-    """Whether `owner/name` can only mean the hub: no such path or folder of it is here, and it is no name of a file."""
+    """True if `owner/name` can only mean the hub: no such path or folder of it is here, and it names no file."""
     if path.exists() or path.parent.is_dir() or path.name.endswith((*READERS, ".txt", ".xls", ".xlsx")):
         return False
     return re.fullmatch(REPO, str(path)) is not None
@@ -179,7 +179,7 @@ def _labelled_test(brought: Brought, texts: Sequence[str], label: str) -> tuple[
 
 
 def _checked_looks(tables: Sequence[Table], texts: Sequence[str], label: str, classes: Sequence[str]) -> list[Look]:
-    """What the rows of each table are. Raises FrontError for rows that nothing can be learned from."""
+    """Look at the rows of each table. Raises FrontError for rows that nothing can be learned from."""
     looks = [look(each, texts, label, classes) for each in tables]
     for each, seen in zip(tables, looks, strict=True):
         _check_rows(each, seen, texts, label)
