@@ -38,7 +38,7 @@ def config_sha256(run: Run) -> str:
     lm = run.config.lm
     models = {*run.config.llm.models, *run.config.vector_models, *(lm.models if lm else ())}
     datasets = {name for names in run.config.llm.datasets.values() for name in names}
-    datasets |= {*lm.datasets.cr, *lm.datasets.qa, *lm.datasets.domain} if lm else set()
+    datasets |= set(lm.datasets.targets) if lm else set()
     entries = [
         {name: run.models[name].settings() for name in models},
         {name: run.datasets[name].model_dump(mode="json") for name in datasets},

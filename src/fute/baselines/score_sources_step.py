@@ -76,14 +76,17 @@ class FinetunedModels:
         return self._encoder[1]
 
     def task_vector_cosine(self, pair: SourcePair) -> float:
-        """Cosine of what fine-tuning on source and on target changed in the weights below the head."""
+        """Cosine of what fine-tuning on source and on target changed in the weights below head and pooler."""
         if self._source is None or self._source[0] != pair.source:
             self._source = pair.source, self._tuned(pair.source)
         return task_vector_cosine(self._start, self._source[1], self._tuned(pair.target))
 
     @cached_property
     def _start(self) -> Mapping[str, Tensor]:
-        return Pretrained(folder_of(self.files["model"])).tensors
+        """The weights before, each once: T5's embeddings have three names. A model for spans has no pooler."""
+        tensors = Pretrained(folder_of(self.files["model"])).tensors
+        each_once = {tensor.data_ptr(): name for name, tensor in tensors.items() if "pooler" not in name}
+        return {name: tensors[name] for name in each_once.values()}
 
     def _tuned(self, dataset: str) -> Mapping[str, Tensor]:
         return encoder_tensors(load_finetuned(self.files[f"finetuned:{dataset}"], dataset).model, self._start)

@@ -154,13 +154,14 @@ def gbc(features: ArrayLike, labels: Sequence[Any], *, dimensions: int = 64) -> 
 def task_vector_cosine(start: Mapping[str, ArrayLike], a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike]) -> float:
     """Cosine of two task vectors (Ilharco et al. 2023): what fine-tuning changed in all weights of one architecture.
 
-    start: name -> weights before fine-tuning. a, b: those of two fine-tuned models. Tensors that one of the three lacks
-    (heads, poolers) are left out. Raises ValueError if a tensor is of another shape, and if nothing changed.
+    start: name -> weights before fine-tuning. a, b: the same tensors of two fine-tuned models; tensors that `start`
+    lacks (new heads) are left out. Raises ValueError if a tensor is missing or of another shape, and if nothing
+    changed.
     """
     product = norm_a = norm_b = 0.0
-    for name in sorted(start.keys() & a.keys() & b.keys()):
-        before = np.asarray(start[name], dtype=np.float64)
-        if np.shape(a[name]) != before.shape or np.shape(b[name]) != before.shape:
+    for name, before in start.items():
+        before = np.asarray(before, dtype=np.float64)
+        if name not in a or name not in b or np.shape(a[name]) != before.shape or np.shape(b[name]) != before.shape:
             raise ValueError(f"tensor {name!r} is not of one shape in all three: they are not of one architecture")
         change_a = np.asarray(a[name], dtype=np.float64) - before
         change_b = np.asarray(b[name], dtype=np.float64) - before

@@ -21,7 +21,7 @@ from rich.table import Table
 from fute import paths
 from fute.cluster.job_needs import TEXT_TOKENS, JobNeeds
 from fute.cluster.resources import INFERENCE_BYTES, Need
-from fute.config.lm_experiment import LM
+from fute.config.unsup import LM
 from fute.csv_files import benchmark_seconds
 from fute.plan import Plan
 

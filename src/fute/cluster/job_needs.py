@@ -18,9 +18,9 @@ from fute.cluster.resources import (
     training,
 )
 from fute.config.finetuning import TrainingSettings
-from fute.config.lm_experiment import LM
 from fute.config.methods import LabelCovSettings, TextEmbSettings
 from fute.config.run import TRAIN
+from fute.config.unsup import LM
 from fute.data.crossfit import LANGUAGE_MODELS
 from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan
@@ -189,7 +189,10 @@ class JobNeeds:
             rows = min(baselines.settings.labelled_rows, self.train_rows(pair.target))
             tokens += rows * self.row_tokens(pair.target, limit)
         gpus = min(1, self.config.gpus)
-        need = inference(self.parameters(baselines.model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
+        parameters = self.parameters(baselines.model)
+        need = inference(parameters, tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
+        if "task-vector" in baselines.methods:  # the weights of three models in fp32 at once
+            need = replace(need, host_mb=training(parameters, 0, gpus=gpus).host_mb)
         return self._at_site(need)
 
     # --- passes over texts ------------------------------------------------------------------------------

@@ -115,19 +115,19 @@ def categories_of(info: ValidationInfo) -> Categories | None:
     return info.context["categories"] if info.context else None
 
 
-def check_known(name: str, categories: Categories, *others: str) -> None:
-    """Raise ValueError for a name that is no category, and none of the others that may stand in its place."""
-    if name not in categories and name not in others:
+def check_known(name: str, info: ValidationInfo, *others: str) -> str:
+    """The name itself. Raises ValueError for one that is no category, and none of the others that may stand there."""
+    categories = categories_of(info)
+    if categories is not None and name not in categories and name not in others:
         raise ValueError(
             f"there is no category {name!r}; use one of {', '.join([*others, *categories])}, or add it to "
             "registry.categories of the run"
         )
+    return name
 
 
 def _known(name: str, info: ValidationInfo) -> str:
-    if (categories := categories_of(info)) is not None:
-        check_known(name, categories)
-    return name
+    return check_known(name, info)
 
 
 Category = Annotated[Id, AfterValidator(_known)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from fute.config.categories import Categories, categories_of, check_known
+from fute.config.categories import CategoryEntry, categories_of, check_known
 from fute.config.sections import Id, Section
 
 Source = Literal["builtin", "files", "hub"]
@@ -135,7 +135,7 @@ class Unusable(Section):
     rows: int = Field(5, ge=0, description="Most rows.")
 
     def allows(self, unusable: int, read: int) -> bool:
-        """Whether so many unusable rows among all that were read may be left out."""
+        """True if so many unusable rows among all that were read may be left out."""
         return unusable <= self.rows and unusable <= self.share * read
 
 
@@ -235,7 +235,7 @@ class DatasetSettings(Section):
         return {str(index): name for index, name in enumerate(self.labels)}
 
     def is_unlabelled(self, label: object) -> bool:
-        """Whether a raw label means that the row has none. A number is always one, -1 too."""
+        """True if a raw label means that the row has no label. Of other tasks each is one: -1 is a number."""
         return self.task == "classification" and any(text in self.unlabelled for text in _spellings(label))
 
     def class_of(self, label: object) -> str | None:
@@ -273,8 +273,9 @@ class DatasetSettings(Section):
         for source in get_args(Source):
             if (reader := self.reader_of(source)) not in known:
                 raise ValueError(f"reader {reader} does not give what task {self.task} needs; use one of {list(known)}")
-        if self.category not in OWN_CLASSES and (known := categories_of(info)) is not None:
-            self._check_category(known)
+        check_known(self.category, info, *OWN_CLASSES)
+        if (entry := (categories_of(info) or {}).get(self.category)) is not None:
+            self._fits_category(entry)
         if self.reader == "fields":
             if not 1 <= len(self.fields) <= 2 or self.label_field is None:
                 raise ValueError("reader fields needs fields (one or two text fields) and label_field")
@@ -296,9 +297,7 @@ class DatasetSettings(Section):
                 raise ValueError("give either splits.test or heldout_share: evaluation rows come from one of them")
         return self
 
-    def _check_category(self, categories: Categories) -> None:
-        check_known(self.category, categories, *OWN_CLASSES)
-        entry = categories[self.category]
+    def _fits_category(self, entry: CategoryEntry) -> None:
         if self.task != "classification" or self.classes != entry.classes:
             raise ValueError(f"classes must be {list(entry.classes)} for category {self.category}")
         segments = len(entry.segments)

@@ -222,9 +222,9 @@ def section_at(root: type[BaseModel], path: str) -> type[BaseModel]:
     section = root
     for name in path.split("."):
         if name != "NAME":
-            found, _ = inner_section(section.model_fields[name].annotation)
-            assert found is not None, f"{path}: {name} is no section"
-            section = found
+            inner, _ = inner_section(section.model_fields[name].annotation)
+            assert inner is not None, f"{path}: {name} is no section"
+            section = inner
     return section
 
 
@@ -235,7 +235,7 @@ def _code(value: Any) -> str:
 
 
 def _values(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """What a key may hold, in words, from its JSON schema."""
+    """Put into words what a key may hold, by its JSON schema."""
     if "$ref" in node:
         return _values(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
     if "enum" in node or "const" in node:
@@ -251,13 +251,17 @@ def _values(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         inner = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties"))
         if not isinstance(inner, Mapping):
             return "mapping"
-        held = _values(inner, definitions)
-        names = node.get("propertyNames", {}).get("enum")
-        return f"for each of {', '.join(f'`{n}`' for n in names)}: {held}" if names else f"mapping to {held}"
+        return _mapping_to(_values(inner, definitions), node)
     words = {"integer": "whole number", "number": "number", "boolean": "`true`, `false`", "null": "`null`"}
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node]
     return f"{words.get(str(kind), 'text')} {', '.join(bounds)}".strip()
+
+
+def _mapping_to(held: str, node: Mapping[str, Any]) -> str:
+    """Put into words that a mapping has `held` under each of its names, or under any where the schema has no names."""
+    names = node.get("propertyNames", {}).get("enum")
+    return f"for each of {', '.join(f'`{name}`' for name in names)}: {held}" if names else f"mapping to {held}"
 
 
 def _anchor(heading: str) -> str:
@@ -275,7 +279,7 @@ def _heading(paths: Sequence[str]) -> str:
 
 
 def _own_default(section: type[BaseModel], name: str) -> Any:
-    """What holds where the section is given without this key; REQUIRED where there is no default."""
+    """The value where the section is given without this key; REQUIRED where there is no default."""
     field = section.model_fields[name]
     return REQUIRED if field.is_required() else to_jsonable_python(field.default)
 
@@ -325,10 +329,7 @@ def _keys(book: Book, paths: Sequence[str]) -> str:
             values = _values(node, schema.get("$defs", {}))
         else:
             link = f"[section](#{_anchor(_chapter_of(book, f'{paths[0]}.{name}'.lstrip('.'), inner))})"
-            values = link
-            if mapping:
-                names = node.get("propertyNames", {}).get("enum")
-                values = f"for each of {', '.join(f'`{n}`' for n in names)}: {link}" if names else f"mapping to {link}"
+            values = _mapping_to(link, node) if mapping else link
             if any(kind.get("type") == "null" for kind in node.get("anyOf", ())):
                 values += ", or `null`"
             default = REQUIRED if field.is_required() else "`null`" if field.default is None else ""
@@ -349,7 +350,7 @@ def _chapter_of(book: Book, path: str, section: type[BaseModel]) -> str:
 
 
 def _recipes_of(paths: Sequence[str]) -> str:
-    """What recipes a method has where a run gives none, by preset; empty where these are the keys' own defaults."""
+    """The table of a method's recipes where a run gives none, by preset; empty where they are the keys' defaults."""
     presets = preset_defaults()
     sections = [section_at(Config, path) for path in paths]
     kinds = [path.rsplit(".", 1)[-1] for path in paths]

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Template, nodes
     from jinja2.sandbox import SandboxedEnvironment
 
 
@@ -32,16 +32,21 @@ def _compiled(template: str) -> Template:
         raise JinjaError(f"is no jinja template: {error.message} (line {error.lineno})") from None
 
 
+def parsed(template: str) -> nodes.Template:
+    """The parts of a template. Raises JinjaError for one that does not compile."""
+    _compiled(template)
+    return _sandbox().parse(template)
+
+
 def names_in(template: str) -> set[str]:
     """Names that a template must be given. Raises JinjaError for one that does not compile."""
     from jinja2 import meta
 
-    _compiled(template)
-    return meta.find_undeclared_variables(_sandbox().parse(template))
+    return meta.find_undeclared_variables(parsed(template))
 
 
 def render(template: str, **texts: str) -> str:
-    """What a template gives for these texts, without blanks around it. Raises JinjaError, also for what is unsafe."""
+    """Fill a template with these texts, and cut blanks around it. Raises JinjaError, also for what is unsafe."""
     try:
         return _compiled(template).render(texts).strip()
     except JinjaError:

@@ -89,7 +89,7 @@ class LlmConfig(Section):
 
     @property
     def labels_training_rows(self) -> bool:
-        """Whether prompts label training rows, because a baseline compares what they say of them with the truth."""
+        """True if prompts label training rows, because a baseline compares what they say of them with the truth."""
         return any(name in self.baselines for name in LABELLED)
 
     @property

@@ -15,9 +15,6 @@ from fute.config.planted import PlantedConfig
 from fute.config.plugins import PluginSettings
 from fute.config.sections import ConfigError, Id, Section
 
-LM = "lm"
-"""The corpus id of this experiment's U, and the category of what is learned on it."""
-
 
 class LmDatasets(Section):
     """The datasets of the experiment by group: ids of `config/datasets.yaml`."""
@@ -37,12 +34,21 @@ class LmDatasets(Section):
 
     @model_validator(mode="after")
     def _each_once(self) -> LmDatasets:
-        names = (*self.cr, *self.qa, *self.domain)
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := sorted({name for name in self.targets if self.targets.count(name) > 1}):
             raise ValueError(f"{twice[0]!r} is named twice; name each dataset once")
-        if len(self.cr) + len(self.qa) < 2:
+        if len(self.sources) < 2:
             raise ValueError("name at least two datasets in cr and qa: one to transfer from, one to transfer to")
         return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Datasets that models are transferred from."""
+        return (*self.cr, *self.qa)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Datasets that models are transferred to: all."""
+        return (*self.sources, *self.domain)
 
 
 class QaFinetune(FinetuneSettings):
@@ -162,7 +168,7 @@ class LmConfig(Section):
             raise ValueError(f"finetune.models.{unknown[0]} is not among models, {list(self.models)}")
         if both := sorted(set(self.plugins) & set(self.models)):
             raise ValueError(f"plugins and models both name {both[0]!r}; rename the plug-in")
-        known = (*self.datasets.cr, *self.datasets.qa, *self.datasets.domain)
+        known = self.datasets.targets
         for name, plugin in self.plugins.items():
             if plugin.dataset is not None and plugin.dataset not in known:
                 raise ValueError(f"plugins.{name}.dataset {plugin.dataset!r} is none of this section's datasets")
@@ -197,9 +203,9 @@ class LmConfig(Section):
             raise ValueError(f"{place}: {others[0]!r} is neither a plug-in nor a model/dataset")
 
     def is_finetuned(self, box: str) -> bool:
-        """Whether `model/dataset` is a black box of this section: a model that is fine-tuned on a source."""
+        """True if `model/dataset` is a black box of this section: a model that is fine-tuned on a source."""
         model, _, dataset = box.partition("/")
-        return model in self.models and dataset in (*self.datasets.cr, *self.datasets.qa)
+        return model in self.models and dataset in self.datasets.sources
 
 
 def check_lm(
@@ -227,8 +233,7 @@ def check_shared(lm: LmConfig, others: Collection[str], max_input_tokens: int, w
 
     others: datasets of the LLM experiment. max_input_tokens: of `surrogate.settings`.
     """
-    names = (*lm.datasets.cr, *lm.datasets.qa, *lm.datasets.domain)
-    shared = sorted(set(names) & set(others))
+    shared = sorted(set(lm.datasets.targets) & set(others))
     if shared and lm.max_input_tokens not in (None, max_input_tokens):
         raise ConfigError(
             f"{where}: lm.max_input_tokens: {shared[0]!r} is also in llm.datasets, and its embedding is one file; "

@@ -15,16 +15,16 @@ RATE = "Highest learning rate (AdamW); it falls linearly to 0 after the warm-up.
 
 
 class _Method(Section):
-    """What every method's settings can say of themselves; `method` is the method's id in paths and tables."""
+    """Facts that every method's settings can be asked for; `method` is the method's id in paths and tables."""
 
     @property
     def early_stops(self) -> bool:
-        """Whether training ends on held-out rows."""
+        """True if training ends on held-out rows."""
         return False
 
     @property
     def trained_on_pairs(self) -> bool:
-        """Whether the surrogate, or what tunes it, is trained."""
+        """True if the surrogate, or what tunes it, is trained."""
         return False
 
     def first_order(self) -> _Method:
@@ -230,7 +230,7 @@ def form_module(form: str) -> str:
 
 
 def reads_shared_states(settings: MethodSettings, family: str) -> bool:
-    """Whether a method reads states of its texts that are the same for all its vectors: those of a T5's encoder."""
+    """True if a method reads states of its texts that are the same for all its vectors: those of a T5's encoder."""
     if family != "encoder-decoder" or not isinstance(settings, _Tuned) or settings.backbone_dropout:
         return False
     return getattr(settings, "scope", "decoder_self") == "decoder_self"

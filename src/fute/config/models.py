@@ -59,7 +59,7 @@ class ModelEntry(Section):
 
     @property
     def stored_as(self) -> str:
-        """How the weights were rounded before this project read them, as far as the entry says."""
+        """The rounding of the weights before this project read them, as far as the entry says."""
         if self.server:
             return "weights of the server"
         if quantised := GGUF_FORMAT.search(self.file or ""):
@@ -67,6 +67,6 @@ class ModelEntry(Section):
         return "weights as published"
 
     def settings(self) -> dict[str, Any]:
-        """What names these weights; of a folder its last name alone, since its content is not read."""
+        """The keys that name these weights; of a folder its last name alone, since its content is not read."""
         named = self.model_dump(exclude={"title", "gated", *SIZES, "folder"}, exclude_none=True)
         return named | ({"folder": {"name": Path(self.folder).name}} if self.folder else {})

@@ -55,13 +55,12 @@ def with_paths(
     Values that are no paths, or not of the right form, stay as they are.
     """
     made = {kind: dict(value) if isinstance(value, Mapping) else value for kind, value in registry.items()}
-    for kind, key in (("models", "folder"), ("prompts", None)):
-        for name, value in _entries(made, kind):
-            path = value.get(key) if key and isinstance(value, Mapping) else value
-            if isinstance(path, str):
-                place = (kind, name) if key is None else (kind, name, key)
-                whole = str((_folder(place, path, files) / Path(path).expanduser()).resolve())
-                made[kind][name] = whole if key is None else {**value, key: whole}
+    for name, value in _entries(made, "prompts"):
+        if isinstance(value, str):
+            made["prompts"][name] = _absolute(("prompts", name), value, files)
+    for name, value in _entries(made, "models"):
+        if isinstance(folder := _at(value, ("folder",)), str):
+            made["models"][name] = {**value, "folder": _absolute(("models", name, "folder"), folder, files)}
     folders = {}
     for name, value in _entries(made, "datasets"):
         if not isinstance(value, Mapping):
@@ -114,6 +113,11 @@ def _as_folder(path: Path) -> str:
 def _entries(registry: Mapping[str, Any], kind: str) -> list[tuple[Any, Any]]:
     entries = registry.get(kind)
     return list(entries.items()) if isinstance(entries, Mapping) else []
+
+
+def _absolute(place: Sequence[Any], path: str, files: Sequence[tuple[Path, Any]]) -> str:
+    """The path at a place of the section, from the folder of the file that it belongs to."""
+    return str((_folder(place, path, files) / Path(path).expanduser()).resolve())
 
 
 def _folder(place: Sequence[Any], value: Any, files: Sequence[tuple[Path, Any]]) -> Path:

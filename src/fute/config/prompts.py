@@ -32,7 +32,7 @@ class PromptError(ValueError):
 
 
 def unusable_words(classes: Sequence[Sequence[str]], engine: EngineSettings | None) -> str | None:
-    """Why the words of these classes can never be matched or told apart, and what to do; None if they can.
+    """Say why the words of these classes can never be matched or told apart, and what to do; None if they can.
 
     engine: None for what holds with every engine. Words that share their first token with one tokenizer only are found
     by the engines that have it.
@@ -156,7 +156,7 @@ class Prompt(PromptEntry):
             raise ValueError(f"template has the unknown placeholder {{{unknown[0]}}}")
         if missing := [name for name in wanted if name not in names]:
             raise ValueError(f"template has no {{{missing[0]}}}")
-        if self.form == "braces" and re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", self.template)):
+        if self.form == "braces" and has_single_brace(self.template):
             raise ValueError("template has a single brace")
         return self
 
@@ -172,6 +172,11 @@ class Prompt(PromptEntry):
 def template_names(template: str, form: Literal["braces", "jinja"] = "braces") -> set[str]:
     """Names of the texts that stand in a template. Raises JinjaError."""
     return names_in(template) if form == "jinja" else set(re.findall(r"\{([^{}]*)\}", template))
+
+
+def has_single_brace(template: str) -> bool:
+    """True if a template with names in braces has another brace."""
+    return re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", template)) is not None
 
 
 def load_prompts(path: Path, category: str, entry: CategoryEntry) -> list[Prompt]:

@@ -21,12 +21,13 @@ from fute.config.categories import CategoryEntry, context
 from fute.config.data import SampleEntry, with_samples
 from fute.config.datasets import OWN_CLASSES, DatasetSettings
 from fute.config.engines import EngineSettings
-from fute.config.lm_experiment import LM, check_heads, check_lm, check_shared
+from fute.config.lm_experiment import check_heads, check_lm, check_shared
 from fute.config.models import ModelEntry
 from fute.config.own_entries import with_paths, with_root
 from fute.config.prompts import Prompt, PromptError, listed_prompts, load_prompts, own_prompts, unusable_words
-from fute.config.sections import ConfigError, explain, is_id
+from fute.config.sections import ConfigError, is_id, refused
 from fute.config.settings import Config
+from fute.config.unsup import LM
 
 T = TypeVar("T", bound=BaseModel)
 REGISTRIES = Path("config")
@@ -138,46 +139,49 @@ def _all_prompts(
 
 def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Path, where: str) -> list[Prompt]:
     """The prompts of a category that a run has: those it names of the shipped and of its own."""
-    path, shown = registries / "prompts" / f"{category}.yaml", f"config/prompts/{category}.yaml"
-    own = config.registry.prompts.get(category)
-    if own is None and category in config.registry.categories and not os.path.lexists(path):
-        raise ConfigError(f"{where}: category {category!r} has no prompts; give some in registry.prompts.{category}")
-    # a file in its place that cannot be read is no missing one
-    shipped = [] if own is not None and not os.path.lexists(path) else load_prompts(path, category, entry)
-    places = dict.fromkeys((prompt.id for prompt in shipped), shown)
-    key = f"registry.prompts.{category}"
-    after = max((prompt.number for prompt in shipped), default=0)
-    if isinstance(own, str):
-        added, place = own_prompts(Path(own), category, entry, after), own
-    else:
-        place = f"{where}: {key}"
-        added = listed_prompts(own, category, entry, place, place, after) if own is not None else []
-    for prompt in added:
-        for what in ("number", "id"):
-            if getattr(prompt, what) in [getattr(other, what) for other in shipped]:
-                raise PromptError(
-                    f"{place}: {what} {getattr(prompt, what)!r} is also in {shown}; give yours another {what}"
-                )
-        places[prompt.id] = place
-    known = {prompt.number: prompt for prompt in (*shipped, *added)}
-    for prompt in known.values():
+    places = _known_prompts(category, entry, config, registries, where)
+    for prompt, place in places:
         if prompt.id in RESERVED["prompts"]:
-            raise ConfigError(f"{places[prompt.id]}: the id {prompt.id!r} is a baseline's; rename it")
+            raise ConfigError(f"{place}: the id {prompt.id!r} is a baseline's; rename it")
+    known = {prompt.number: (prompt, place) for prompt, place in places}
     wanted, engine = config.llm.prompts.get(category, "all"), _engine(config, entry)
     chosen = []
     for number in known if wanted == "all" else wanted:
         if number not in known:
-            files = " and ".join(dict.fromkeys(places.values()))
+            files = " and ".join(dict.fromkeys(place for _, place in places))
             raise ConfigError(
                 f"{where}: llm.prompts.{category}: no prompt {number} in {files}; there are {sorted(known)}"
             )
-        prompt = known[number]
+        prompt, place = known[number]
         if problem := unusable_words(tuple(prompt.verbalizers.values()), engine):
-            raise ConfigError(
-                f"{places[prompt.id]}: prompt {prompt.id} cannot be used with engine {engine.engine}: {problem}"
-            )
+            raise ConfigError(f"{place}: prompt {prompt.id} cannot be used with engine {engine.engine}: {problem}")
         chosen.append(prompt)
     return chosen
+
+
+def _known_prompts(
+    category: str, entry: CategoryEntry, config: Config, registries: Path, where: str
+) -> list[tuple[Prompt, str]]:
+    """The prompts of a category that are shipped, and those that the run adds, each with its place for errors."""
+    path, shown = registries / "prompts" / f"{category}.yaml", f"config/prompts/{category}.yaml"
+    own, key = config.registry.prompts.get(category), f"registry.prompts.{category}"
+    if own is None and category in config.registry.categories and not os.path.lexists(path):
+        raise ConfigError(f"{where}: category {category!r} has no prompts; give some in {key}")
+    # a file in its place that cannot be read is no missing one
+    shipped = [] if own is not None and not os.path.lexists(path) else load_prompts(path, category, entry)
+    if own is None:
+        return [(prompt, shown) for prompt in shipped]
+    place = own if isinstance(own, str) else f"{where}: {key}"
+    after = max((prompt.number for prompt in shipped), default=0)
+    if isinstance(own, str):
+        added = own_prompts(Path(own), category, entry, after)
+    else:
+        added = listed_prompts(own, category, entry, place, place, after)
+    for what in ("number", "id"):
+        taken = {getattr(prompt, what) for prompt in shipped}
+        if both := [value for prompt in added if (value := getattr(prompt, what)) in taken]:
+            raise PromptError(f"{place}: {what} {both[0]!r} is also in {shown}; give yours another {what}")
+    return [(prompt, shown) for prompt in shipped] + [(prompt, place) for prompt in added]
 
 
 def _check_models(config: Config, models: Mapping[str, ModelEntry], where: str) -> None:
@@ -227,11 +231,6 @@ def _check_names(config: Config, where: str, reserved: Set[str]) -> None:
             raise ConfigError(f"{where}: {key}: {taken[0]!r} means something else in results; rename it")
 
 
-def _refused(error: ValidationError, section: type[BaseModel], where: str) -> ConfigError:
-    problems = explain(error, section)
-    return ConfigError("\n".join(f"{where}: {key or '(top level)'}: {what}" for key, what in problems))
-
-
 def read_yaml(path: Path) -> Any:
     """A YAML file's content; ConfigError naming file and line where it does not parse or gives a key twice."""
     try:
@@ -257,7 +256,7 @@ def _checked(values: Mapping[Any, Any], path: str, entry: type[T], known: dict[s
         try:
             entries[is_id(name)] = entry.model_validate(value, context=known)
         except ValidationError as error:
-            raise _refused(error, entry, f"{path}: {name}") from None
+            raise refused(error, entry, f"{path}: {name}") from None
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
     return entries
@@ -283,7 +282,7 @@ def parse_run(values: Mapping[str, Any], registries: Path, where: str = "config"
     try:
         config = Config.model_validate(values, context=context(categories))
     except ValidationError as error:
-        raise _refused(error, Config, where) from None
+        raise refused(error, Config, where) from None
     return Run(config, categories, registries, where, folders)
 
 

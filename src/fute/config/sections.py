@@ -50,6 +50,11 @@ def explain(error: ValidationError, section: type[BaseModel]) -> list[tuple[str,
     return problems
 
 
+def refused(error: ValidationError, section: type[BaseModel], where: str) -> ConfigError:
+    """The error for values of a section, one line per key. where: their file, for the lines."""
+    return ConfigError("\n".join(f"{where}: {key or '(top level)'}: {what}" for key, what in explain(error, section)))
+
+
 def _unknown_key(place: Sequence[int | str], section: type[BaseModel]) -> str:
     known: set[str] = set()
     sections = [section]

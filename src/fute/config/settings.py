@@ -12,7 +12,7 @@ from fute.config.cluster import ClusterConfig
 from fute.config.data import DataConfig
 from fute.config.gate import GateConfig
 from fute.config.llm_experiment import LlmConfig, with_targets
-from fute.config.lm_experiment import LM, LmConfig
+from fute.config.lm_experiment import LmConfig
 from fute.config.methods import (
     BiasConfig,
     LabelCovConfig,
@@ -27,7 +27,7 @@ from fute.config.own_entries import OwnEntries
 from fute.config.presets import Preset, with_preset
 from fute.config.sections import Id, Section
 from fute.config.surrogate import SurrogateConfig
-from fute.config.unsup import UnsupCategory, UnsupSettings
+from fute.config.unsup import LM, UnsupCategory, UnsupSettings
 
 NO_LLM: dict[str, Any] = {"models": (), "datasets": {}}
 """What `llm: null` stands for: a run without the LLM experiment."""
@@ -146,7 +146,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _form_fits(self) -> Config:
-        """What has a meaning in one form of surrogate only."""
+        """Refuse settings that have a meaning in the other form of surrogate only."""
         if self.surrogate.settings.form == "text2text":
             if self.mte_target == "soft":
                 raise ValueError("mte_target 'soft' needs surrogate.settings.form: heads; text has no probabilities")
@@ -210,5 +210,5 @@ class Config(Section):
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """What a U is drawn for in this run."""
+        """Names of the U that this run draws: of its categories, and of the language-model experiment."""
         return (*self.categories, *((LM,) if self.lm else ()))  # type: ignore[return-value]

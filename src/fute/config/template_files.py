@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fute.config.jinja_form import JinjaError, names_in
+from fute.config.jinja_form import JinjaError, parsed
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -75,11 +75,9 @@ def _promptsource_template(key: str, value: Any, classes: Sequence[str]) -> dict
 
 
 def _parses(jinja: str) -> bool:
-    from jinja2 import Environment, TemplateSyntaxError
-
     try:
-        Environment(autoescape=False).parse(jinja)
-    except TemplateSyntaxError:
+        parsed(jinja)
+    except JinjaError:
         return False
     return True
 
@@ -107,10 +105,6 @@ def _entry(name: str, jinja: str, choices: Sequence[str] | None, classes: Sequen
     entry: dict[str, Any] = {"template": template}
     if template is None:
         # as a template of its own has them: in the order of the file
-        try:
-            names_in(jinja)
-        except JinjaError as error:
-            raise TemplateError(f"{where}: {error}") from None
         given = f"{{% set answer_choices = {json.dumps(list(choices))} %}}" if choices is not None else ""
         entry = {"template": f"{given}{jinja.strip()}", "form": "jinja"}
     if identifier := re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-."):
@@ -126,13 +120,12 @@ def _entry(name: str, jinja: str, choices: Sequence[str] | None, classes: Sequen
 
 def _in_braces(jinja: str, choices: Sequence[str], where: str) -> str | None:
     """Our form of a jinja template: its words, texts of the row in braces, choices by number. None if it has more."""
-    from jinja2 import TemplateSyntaxError, nodes
-    from jinja2.sandbox import SandboxedEnvironment
+    from jinja2 import nodes
 
     try:
-        body = SandboxedEnvironment(autoescape=False).parse(jinja).body
-    except TemplateSyntaxError as error:
-        raise TemplateError(f"{where}: is no jinja template: {error.message} (line {error.lineno})") from None
+        body = parsed(jinja).body
+    except JinjaError as error:
+        raise TemplateError(f"{where}: {error}") from None
     pieces = []
     for node in (node for statement in body for node in getattr(statement, "nodes", (statement,))):
         if isinstance(node, nodes.TemplateData) and not re.search("[{}]", node.data):

@@ -6,17 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from fute.config.categories import categories_of, check_known
+from fute.config.categories import check_known
 from fute.config.sections import Id, Section
 
 LM = "lm"
-"""Stands for the language-model experiment where a category of the LLM experiment may be named."""
+"""Stands for the language-model experiment where a category of the LLM experiment may be named: it has a U, too."""
 
 
 def _known(name: str, info: ValidationInfo) -> str:
-    if (categories := categories_of(info)) is not None:
-        check_known(name, categories, LM)
-    return name
+    return check_known(name, info, LM)
 
 
 UnsupCategory = Annotated[Id, AfterValidator(_known)]

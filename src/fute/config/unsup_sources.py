@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from fute.config.run import read_yaml
-from fute.config.sections import ConfigError, Section, explain
+from fute.config.sections import Section, refused
 
 
 class ScriptSource(Section):
@@ -68,5 +68,4 @@ def load_unsup_sources(path: Path) -> UnsupSources:
     try:
         return UnsupSources.model_validate(read_yaml(path))
     except ValidationError as error:
-        problems = explain(error, UnsupSources)
-        raise ConfigError("\n".join(f"{path}: {key or '(top level)'}: {what}" for key, what in problems)) from None
+        raise refused(error, UnsupSources, str(path)) from None

@@ -23,8 +23,10 @@ class Tuned:
     def __init__(self, surrogate: Surrogate, settings: TunedSettings, tuning: Tuning) -> None:
         self.surrogate, self.settings, self.tuning = surrogate, settings, tuning
         self._kept: dict[str, States] = {}
-        # an encoder's states do not depend on the label, so those of the last list serve all
-        self._remembered = RememberedStates() if surrogate.family == "causal" else None
+        # where states do not depend on the label, those of the last list serve all
+        self._states_cover_labels = surrogate.family == "causal" and surrogate.settings.form == "text2text"
+        has_experts = any(name.endswith("experts") for name, _ in surrogate.model.named_modules())
+        self._remembered = RememberedStates() if self._states_cover_labels and not has_experts else None
         self._given: tuple[States, States] | None = None
         if settings.backbone_dropout:
             set_dropout(surrogate.model, settings.backbone_dropout)
@@ -55,8 +57,7 @@ class Tuned:
     def losses_of(self, examples: list[Example], label: int | None) -> Callable[[Sequence[Example]], Tensor]:
         """Losses of the surrogate as the last run left it; see `fute.embeddings.gate`."""
         self.surrogate.model.eval()
-        # a causal surrogate's states cover the label too
-        part = "gate" if label is None or self.surrogate.family == "encoder-decoder" else f"gate {label}"
+        part = "gate" if label is None or not self._states_cover_labels else f"gate {label}"
         states = self._states(part, examples, None)
         return lambda batch: self.tuning.nll(self._batch(states, batch))
 

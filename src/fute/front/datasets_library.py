@@ -57,7 +57,7 @@ def hub_splits(repo: str, subset: str | None) -> tuple[str, Splits]:
 
 
 def _read(read: Callable[[], Any], problem: str, remedy: str) -> Any:
-    """What `read` returns. Raises FrontError for what the library refuses: it raises many kinds for damaged files."""
+    """Return what `read` does. Raises FrontError for what the library refuses, by many kinds of errors."""
     try:
         return read()
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, httpx2.HTTPError) as error:

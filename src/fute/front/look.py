@@ -141,14 +141,14 @@ def _only(table: Table, names: Sequence[str], what: str, option: str) -> str:
 
 
 def _is_prose(table: Table, name: str) -> bool:
-    """Whether the cells of a column are mostly different texts of two words or more."""
+    """True if the cells of a column are mostly different texts of two words or more."""
     cells = [row[name] for row in table.rows if isinstance(row.get(name), str) and row[name].strip()]
     several = sum(len(cell.split()) > 1 for cell in cells)
     return 2 * several > len(table.rows) and 2 * len(set(cells)) > len(cells)
 
 
 def _repeats(table: Table, name: str) -> bool:
-    """Whether the cells of a column may be labels: few different ones, each several times on average."""
+    """True if the cells of a column may be labels: few different ones, each several times on average."""
     cells = {label_text(row.get(name)) for row in table.rows} - {""}
     return FEWEST <= len(cells) <= MOST and 2 * len(cells) <= len(table.rows)
 
@@ -296,7 +296,7 @@ def read_unlabelled(path: Path, texts: Sequence[str]) -> list[str]:
         if not path.is_file():
             raise FrontError(f"{path}: there is no such file; correct the path")
         try:
-            found = [line.strip() for _, line in read_lines(path)]
+            stated = [line.strip() for _, line in read_lines(path)]
         except (BadRow, SourceError) as error:
             raise FrontError(str(error)) from None
         if len(texts) > 1:
@@ -307,9 +307,9 @@ def read_unlabelled(path: Path, texts: Sequence[str]) -> list[str]:
         if len(names) != len(texts):
             raise FrontError(f"{path}: has no columns {' and '.join(map(repr, texts))}, the two texts of a row")
         cells = ([row.get(name) for name in names] for row in table.rows)
-        found = [" [SEP] ".join(row) for row in cells if all(isinstance(c, str) and c.strip() for c in row)]
+        stated = [" [SEP] ".join(row) for row in cells if all(isinstance(c, str) and c.strip() for c in row)]
     different: dict[str, str] = {}
-    for text in filter(None, found):
+    for text in filter(None, stated):
         different.setdefault(overlap_key([text]), text)
     kept = list(different.values())
     if not kept:

@@ -15,7 +15,7 @@ from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
 from fute.config.jinja_form import JinjaError
 from fute.config.models import ModelEntry
-from fute.config.prompts import PromptError, prompt_list, template_names, user_message
+from fute.config.prompts import PromptError, has_single_brace, prompt_list, template_names, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
 from fute.front.look import read_unlabelled
@@ -27,15 +27,20 @@ from fute.front.wanted import REPO, Wanted
 
 FEWEST_TEXTS = 16
 FEWEST_MODELS = 4
-"""Of so many, the right order is found by chance less often than 5 times in 100."""
+"""With so many models, chance finds the right order less often than 5 times in 100."""
 SECOND = "mini-topics"
 """A dataset that ships with the project, because the section `lm` asks for two."""
+STEPS = 150
+"""Optimiser steps of a model to start from."""
+
+NamedModel = tuple[str, dict[str, Any] | None]
+"""Id of a model, and its entry in the run's own registry; None for one of the project's."""
 
 
 def new_run(wanted: Wanted) -> None:
     """Write a run's folder and say what is in it. Raises FrontError in one line; then nothing is left behind."""
-    name = _name(wanted)
-    _kind(wanted)
+    _check_name(wanted)
+    _check_kind(wanted)
     known = _registry("models.yaml")
     models = [_model(text, known, wanted) for text in (wanted.models or (wanted.model,)) if text]
     if twice := [one for number, (one, _) in enumerate(models) if one in [other for other, _ in models[:number]]]:
@@ -43,7 +48,7 @@ def new_run(wanted: Wanted) -> None:
     folder = wanted.folder.absolute()
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
     try:
-        lines = _made(wanted, name, models, temporary)
+        lines = _made(wanted, models, temporary)
         temporary.chmod(0o755)
         temporary.rename(folder)
     finally:
@@ -53,7 +58,7 @@ def new_run(wanted: Wanted) -> None:
     print(f"{wanted.folder / RUN_FILE}: written; next: fute run {wanted.folder}")
 
 
-def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] | None]], folder: Path) -> list[str]:
+def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[str]:
     """Write the files of a run into a folder that is not yet its own; return what to say of it. Raises FrontError."""
     data = read_data(wanted, folder)
     names = _names(wanted.prompts, data.classes) if wanted.prompts else []
@@ -64,7 +69,7 @@ def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] 
             f"{wanted.unlabelled}: has {len(texts)} different texts, and candidates are compared by their answers to "
             f"at least {FEWEST_TEXTS}; give more, or leave --unlabelled out"
         )
-    values = _values(wanted, name, data, segments, models, texts)
+    values = _values(wanted, data, segments, models, texts)
     said = [*data.said, _u_said(wanted, texts)]
     if wanted.models and len(models) < FEWEST_MODELS:
         orders = math.factorial(len(models))
@@ -72,16 +77,16 @@ def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] 
             f"Warning: {len(models)} models have {orders} orders, so theirs is right by chance with "
             f"p = {1 / orders:.2f}; see their accuracies, too"
         )
-    title = f"Which model to start from for {name}" if wanted.models else f"Prompts for {name}"
+    title = f"Which model to start from for {wanted.name}" if wanted.models else f"Prompts for {wanted.name}"
     schema = os.path.relpath(PROJECT / "config/schema/run.json", wanted.folder.absolute())
-    text = run_yaml(name, title, schema, values, _u_said(wanted, texts).removeprefix("U: "))
+    text = run_yaml(wanted.name, title, schema, values, _u_said(wanted, texts).removeprefix("U: "))
     (folder / RUN_FILE).write_text(text, encoding="utf8")
     if texts is not None:
         rows = ({"task": "own", "family": "own", "text": each} for each in texts)
         (folder / OWN_TEXTS).write_bytes(jsonl_bytes(rows))
     try:
         run = load_run(folder / RUN_FILE, PROJECT / "config")
-        said += _prompts_said(wanted, run) if wanted.prompts else []
+        said += [*_prompts_said(wanted, run), *_words_said(wanted, run)] if wanted.prompts else []
     except (ConfigError, PromptError) as error:
         shown = str(error).replace(str(folder), str(wanted.folder))
         shown = shown.replace("choose other words", "choose other words (verbalizers of each prompt)")
@@ -93,11 +98,10 @@ def _made(wanted: Wanted, name: str, models: Sequence[tuple[str, dict[str, Any] 
 # --- what is asked for --------------------------------------------------------------------------------------
 
 
-def _name(wanted: Wanted) -> str:
-    """The run's name: that of its folder. Raises FrontError for a name that is taken or no id."""
+def _check_name(wanted: Wanted) -> None:
+    """Raise FrontError for a folder that cannot be made, and for a name that is taken or no id."""
     snakefile_folder()
-    folder = wanted.folder.absolute()
-    name = folder.name
+    folder, name = wanted.folder.absolute(), wanted.name
     if os.path.lexists(folder):
         raise FrontError(f"{wanted.folder}: exists already; name a new folder, or remove this one first")
     if not folder.parent.is_dir():
@@ -109,10 +113,9 @@ def _name(wanted: Wanted) -> str:
     taken = {*_registry("categories.yaml"), *_registry("datasets.yaml"), "lm", "none", "cr", "qa", "self-select"}
     if name in taken or f"{name}-data" in taken:
         raise FrontError(f"{name!r} is the name of a shipped task or dataset; take another one")
-    return name
 
 
-def _kind(wanted: Wanted) -> None:
+def _check_kind(wanted: Wanted) -> None:
     """Raise FrontError for options that do not go together."""
     if wanted.models and (wanted.prompts or wanted.model or wanted.server):
         raise FrontError("--models compares models, --prompts and --model compare prompts; give one of the two kinds")
@@ -137,8 +140,8 @@ def _registry(name: str) -> dict[str, Any]:
     return read_yaml(PROJECT / "config" / name)
 
 
-def _model(text: str, known: Mapping[str, Any], wanted: Wanted) -> tuple[str, dict[str, Any] | None]:
-    """(id, entry of the run's own registry or None) of a model: a registry's id, a folder, or a hub's repository."""
+def _model(text: str, known: Mapping[str, Any], wanted: Wanted) -> NamedModel:
+    """A model that is named by a registry's id, a folder, or a hub's repository. Raises FrontError."""
     if wanted.server:
         return _free_id(text, known), {"title": text, "server": True}
     if text in known:
@@ -186,7 +189,7 @@ def _names(path: Path, classes: Sequence[str]) -> list[set[str]]:
                 names.append(template_names(entry["template"], form))
             except JinjaError as error:
                 raise FrontError(f"{where}: its template {error}") from None
-            if form == "braces" and re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", entry["template"])):
+            if form == "braces" and has_single_brace(entry["template"]):
                 raise FrontError(
                     f"{where}: its template has a single brace; braces are only for {{text}}; with `form: jinja` the "
                     "text is {{text}}, and single braces are words"
@@ -218,7 +221,7 @@ def _segments(path: Path, texts: Sequence[str], used: Sequence[set[str]]) -> lis
 
 
 def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
-    """What was checked of the prompts. Raises FrontError for words that the model's tokenizer cannot tell apart."""
+    """The prompts, and what is odd about them."""
     prompts = list(run.prompts.values())
     lines = [f"prompts: {wanted.prompts}: {len(prompts)}, {', '.join(prompt.id for prompt in prompts)}"]
     for prompt in prompts:
@@ -230,31 +233,41 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
     if same := [p.id for i, p in enumerate(prompts) if any(p.template == o.template and p.verbalizers == o.verbalizers
                                                            and p.cot == o.cot for o in prompts[:i])]:  # fmt: skip
         lines.append(f"Warning: {', '.join(same)} ask the same as an earlier prompt, so they tie with it")
+    return lines
+
+
+def _words_said(wanted: Wanted, run: Run) -> list[str]:
+    """Say what was checked of the classes' words. Raises FrontError where the tokenizer cannot tell them apart."""
     model = run.config.llm.models[0]
     entry = run.models[model]
-    folder = _tokenizer_folder(model, entry)
     if entry.server:
-        lines.append(f"words of the classes: not checked, as the tokenizer of {model} is the server's")
-        if wanted.score == "first_token":
-            lines.append(
-                f"a server shows {run.config.llm.engine.top_logprobs} tokens per answer, and the run stops if the "
-                "words are seldom among them; with --score sequence a vLLM server is asked for each word"
-            )
-        key = run.config.llm.engine.api_key_env
-        if not os.environ.get(key):
-            lines.append(
-                f"key: put the server's into the environment variable {key} first (any word if it asks for none)"
-            )
-        return lines
+        return _server_said(wanted, run)
+    folder = _tokenizer_folder(model, entry)
     if not (folder / "tokenizer_config.json").is_file():
-        return [*lines, f"words of the classes: {model} is not fetched yet; the run checks them before its first label"]
+        return [f"words of the classes: {model} is not fetched yet; the run checks them before its first label"]
     _check_tokens(wanted, run, folder)
-    return [*lines, f"words of the classes: told apart by the tokenizer of {model}"]
+    return [f"words of the classes: told apart by the tokenizer of {model}"]
 
 
 def _tokenizer_folder(model: str, entry: ModelEntry) -> Path:
     """Where the files of a model are, or will be."""
     return Path(entry.folder) if entry.folder else PROJECT / "results/models" / model
+
+
+def _server_said(wanted: Wanted, run: Run) -> list[str]:
+    engine = run.config.llm.engine
+    lines = [f"words of the classes: not checked, as the tokenizer of {run.config.llm.models[0]} is the server's"]
+    if wanted.score == "first_token":
+        lines.append(
+            f"a server shows {engine.top_logprobs} tokens per answer, and the run stops if the words are seldom among "
+            "them; with --score sequence a vLLM server is asked for each word"
+        )
+    if not os.environ.get(engine.api_key_env):
+        lines.append(
+            f"key: put the server's into the environment variable {engine.api_key_env} first (any word if it asks for "
+            "none)"
+        )
+    return lines
 
 
 def _check_tokens(wanted: Wanted, run: Run, folder: Path) -> None:
@@ -282,61 +295,73 @@ def _check_tokens(wanted: Wanted, run: Run, folder: Path) -> None:
 
 
 def _values(
-    wanted: Wanted, name: str, data: Data, segments: list[str],
-    models: Sequence[tuple[str, dict[str, Any] | None]], texts: list[str] | None,
-) -> dict[str, Any]:  # fmt: skip
+    wanted: Wanted, data: Data, segments: list[str], models: Sequence[NamedModel], texts: list[str] | None
+) -> dict[str, Any]:
     """The sections of the run's file that depend on what was asked for."""
-    folder = wanted.folder.absolute()
-    dataset = wanted.dataset
-    registry: dict[str, Any] = {}
-    if not wanted.models:
-        registry["categories"] = {name: {"title": name, "segments": segments, "classes": list(data.classes)}}
-    registry["datasets"] = {dataset: data.entry}
-    if wanted.prompts:
-        registry["prompts"] = {name: os.path.relpath(wanted.prompts.absolute(), folder)}
-    if own := {model: entry for model, entry in models if entry}:
-        registry["models"] = own
-    unsup: dict[str, Any] = {
-        "kind": "pool",
-        "path": "pool.jsonl",
-        "limit": LIMIT,
-        "stratify": "family",
-        "max_words": 24,
-    }
-    source: dict[str, Any] = {"source": "builtin", "test_rows": TEST_ROWS, "dev_share": 0}
-    if texts is not None:
-        unsup = {"kind": "pool", "path": OWN_TEXTS, "limit": LIMIT, "max_per_script": LIMIT, "max_words": TEXT_WORDS}
-        source = {"source": "files", "root": "."} | source | {"source": "files"}
-        source |= {"sources": {SECOND: "builtin"}} if wanted.models else {}
-    values = {"registry": registry, "data": source, "unsup": {"lm" if wanted.models else name: unsup}}
     ids = [model for model, _ in models]
-    if wanted.models:
-        finetune = {"steps": 150, "batch_size": 16, "learning_rate": 1e-4, "max_tokens": TEXT_WORDS, "dropout": False}
-        boxes = {dataset: {f"{model}/{dataset}": "score" for model in ids}}
-        ladder = {START: {"methods": ["labelcov"], "boxes": boxes}}
-        return values | {
-            "lm": {
-                "models": ids,
-                "datasets": {"cr": [dataset, SECOND], "qa": [], "domain": []},
-                "finetune": {"cr": finetune},
-                "transfer": {"model": ids[0]},
-                "datasets_per_process": None,
-                "planted": {"ladders": ladder},
-            }
-        }
+    experiment = {"lm": _lm(wanted, ids)} if wanted.models else {"llm": _llm(wanted, ids)}
+    return {
+        "registry": _own_entries(wanted, data, segments, models),
+        "data": _data_section(wanted, texts),
+        "unsup": {"lm" if wanted.models else wanted.name: _unsup(texts)},
+    } | experiment
+
+
+def _own_entries(
+    wanted: Wanted, data: Data, segments: list[str], models: Sequence[NamedModel]
+) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = {}
+    if not wanted.models:
+        category = {"title": wanted.name, "segments": segments, "classes": list(data.classes)}
+        entries["categories"] = {wanted.name: category}
+    entries["datasets"] = {wanted.dataset: data.entry}
+    if wanted.prompts:
+        entries["prompts"] = {wanted.name: os.path.relpath(wanted.prompts.absolute(), wanted.folder.absolute())}
+    if own := {model: entry for model, entry in models if entry}:
+        entries["models"] = own
+    return entries
+
+
+def _data_section(wanted: Wanted, texts: list[str] | None) -> dict[str, Any]:
+    rows = {"test_rows": TEST_ROWS, "dev_share": 0}
+    if texts is None:
+        return {"source": "builtin", **rows}
+    return {"source": "files", "root": ".", **rows} | ({"sources": {SECOND: "builtin"}} if wanted.models else {})
+
+
+def _unsup(texts: list[str] | None) -> dict[str, Any]:
+    if texts is None:
+        return {"kind": "pool", "path": "pool.jsonl", "limit": LIMIT, "stratify": "family", "max_words": 24}
+    return {"kind": "pool", "path": OWN_TEXTS, "limit": LIMIT, "max_per_script": LIMIT, "max_words": TEXT_WORDS}
+
+
+def _lm(wanted: Wanted, models: list[str]) -> dict[str, Any]:
+    dataset = wanted.dataset
+    boxes = {dataset: {f"{model}/{dataset}": "score" for model in models}}
+    recipe = {"steps": STEPS, "batch_size": 16, "learning_rate": 1e-4, "max_tokens": TEXT_WORDS, "dropout": False}
+    return {
+        "models": models,
+        "datasets": {"cr": [dataset, SECOND], "qa": [], "domain": []},
+        "finetune": {"cr": recipe},
+        "transfer": {"model": models[0]},
+        "datasets_per_process": None,
+        "planted": {"ladders": {START: {"methods": ["labelcov"], "boxes": boxes}}},
+    }
+
+
+def _llm(wanted: Wanted, models: list[str]) -> dict[str, Any]:
     engine: dict[str, Any] = {"engine": "transformers", "dtype": "bfloat16", "batch_size": 32, "reasoning_tokens": 64}
     if wanted.server:
         engine = {"engine": "openai", "base_url": wanted.server, "api_model": wanted.model, "reasoning_tokens": 256}
-    llm = {
-        "models": ids,
-        "prompts": {name: "all"},
-        "datasets": {name: [dataset]},
+    return {
+        "models": models,
+        "prompts": {wanted.name: "all"},
+        "datasets": {wanted.name: [wanted.dataset]},
         "engine": engine | ({"score": wanted.score} if wanted.score != "first_token" else {}),
         "max_text_words": TEXT_WORDS,
         "calibration": "unsup",
         "baselines": ["mi", "local-e", "global-e", "zps-log"],
     }
-    return values | {"llm": llm}
 
 
 def _u_said(wanted: Wanted, texts: list[str] | None) -> str:
@@ -346,12 +371,11 @@ def _u_said(wanted: Wanted, texts: list[str] | None) -> str:
 
 
 def _cost_said(wanted: Wanted, run: Run, data: Data, texts: list[str] | None) -> str:
-    """What the run will take, in answers or trainings."""
+    """Say what the run will take, in answers or trainings."""
     u = min(len(texts), LIMIT) if texts is not None else LIMIT
     if wanted.models:
-        return (
-            f"cost: {len(wanted.models)} trainings of 150 steps, each on {data.train} rows; each model labels {u} texts"
-        )
+        trainings = f"{len(wanted.models)} trainings of {STEPS} steps, each on {data.train} rows"
+        return f"cost: {trainings}; each model labels {u} texts"
     prompts = len(run.prompts)
     more = ", each with one more request per word" if wanted.server and wanted.score == "sequence" else ""
     named = f"{prompts} prompt{'s' * (prompts > 1)}"

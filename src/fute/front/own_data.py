@@ -86,7 +86,7 @@ def _brought(wanted: Wanted) -> Brought:
 
 
 def _is_of_hub(path: Path) -> bool:
-    """Whether `owner/name` can only mean the hub: no such path or folder of it is here, and it is no name of a file."""
+    """True if `owner/name` can only mean the hub: no such path or folder of it is here, and it names no file."""
     if path.exists() or path.parent.is_dir() or path.name.endswith((*READERS, ".txt", ".xls", ".xlsx")):
         return False
     return re.fullmatch(REPO, str(path)) is not None
@@ -130,30 +130,13 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
     brought = _brought(wanted)
     table = brought.train
     texts, label = columns(table, wanted.texts, wanted.label)
-    split, test, without = None, None, []
-    for name, each in brought.tests:
-        if missing := [column for column in texts if column not in each.columns]:
-            raise FrontError(f"{each.path}: has no column {missing[0]!r}; name its columns as those of {table.path}")
-        if label in each.columns and any(label_text(row.get(label)) for row in each.rows):
-            split, test = name, each
-            break
-        without.append(f"{each.path}: no row has a label, so nothing can be checked on it")
-    if without and test is None:
-        use = "" if "hub" in brought.place else f" (its texts can be U: --unlabelled {each.path})"
-        without[-1] += f"; rows of {table.path} are held out in its place{use}"
-    said = without
-    tables = [table, *([test] if test else [])]
+    test, without_labels = _labelled_test(brought, texts, label)
+    tables = [table, *([test[1]] if test else [])]
     classes = classes_of(tables, label)
-    looks = [look(each, texts, label, classes) for each in tables]
-    for each, seen in zip(tables, looks, strict=True):
-        _check_rows(each, seen, texts, label)
-    labelled = sum(seen.labelled for seen in looks)
-    if labelled < 2 * len(classes):
-        raise FrontError(
-            f"{table.path}, column {label!r}: has {len(classes)} different labels in {labelled} rows, and a class "
-            "needs two rows on average; name the column of labels by --label, or give more rows"
-        )
-    said[:0] = [f"{each.path}: {seen.sentence()}" for each, seen in zip(tables, looks, strict=True)]
+    looks = _checked_looks(tables, texts, label, classes)
+    said = [f"texts: {' and '.join(map(repr, texts))}; labels: {label!r}; {len(classes)} classes"]
+    said += [f"{each.path}: {seen.sentence()}" for each, seen in zip(tables, looks, strict=True)]
+    said += without_labels
     if long := sum(_long_rows(each, texts) for each in tables):
         rows = sum(len(each.rows) for each in tables)
         reads = (
@@ -162,36 +145,74 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
             else f"a prompt gets the first {TEXT_WORDS} (max_text_words in run.yaml; null: all)"
         )
         said.append(f"Warning: {long} of {rows} rows have a text of more than {TEXT_WORDS} words; {reads}")
-    said.insert(0, f"texts: {' and '.join(map(repr, texts))}; labels: {label!r}; {len(classes)} classes")
     if not brought.place:
         names = ("train", "test")[: len(tables)]
-        tables = [_copied(table, name, texts, label, folder) for table, name in zip(tables, names, strict=True)]
+        tables = [_copied(each, name, texts, label, folder) for each, name in zip(tables, names, strict=True)]
     entry = _entry(wanted, brought, tables, texts, label, classes)
-    entry["splits"] = {"train": brought.split, "test": split}
+    entry["splits"] = {"train": brought.split, "test": test[0] if test else None}
     if test is None:
         entry["heldout_share"] = HELDOUT
     made = _split(wanted, entry, tables, folder)
-    unusable = [len(count.get("unusable", ())) for count in made.counts.values()]
-    if most := max(unusable):
-        share = max(n / len(t.rows) for n, t in zip(unusable[::2], tables, strict=False))
-        entry["max_unusable"] = {"share": min(0.999, round(share + 0.005, 2)), "rows": most}
-    else:
-        del entry["max_unusable"]
+    _allow_unusable(entry, made, tables)
     train, tested = len(made.rows["train"]), len(made.rows["test"])
     how = "" if test else f", a fifth of {table.path} drawn by a fixed seed" if tested < TEST_ROWS else ""
     said.append(f"to learn from: {train} rows; to check on: {tested} rows{how}{_dropped(made)}")
-    learned = [name for name, count in made.counts["train"]["classes"].items() if count]
-    if len(learned) < 2:
-        raise FrontError(
-            f"{table.path}, column {label!r}: all {train} rows to learn from have the class {learned[0]!r}, and a "
-            "choice needs rows of two; give more rows"
-        )
-    only_tested = [name for name, count in made.counts["train"]["classes"].items() if not count]
-    if only_tested:
-        said.append(f"Warning: no row to learn from has the class {', '.join(map(repr, only_tested))}")
+    said += _learned_classes(made, f"{table.path}, column {label!r}")
     if train < FEW_ROWS:
         said.append(f"Warning: {train} rows to learn from are few; differences between candidates may not show")
     return Data(texts, label, classes, entry, said, train, tested)
+
+
+def _labelled_test(brought: Brought, texts: Sequence[str], label: str) -> tuple[tuple[str, Table] | None, list[str]]:
+    """The first split to check on that has labels, or None; and lines on those before it. Raises FrontError."""
+    train, without = brought.train, []
+    for name, each in brought.tests:
+        if missing := [column for column in texts if column not in each.columns]:
+            raise FrontError(f"{each.path}: has no column {missing[0]!r}; name its columns as those of {train.path}")
+        if label in each.columns and any(label_text(row.get(label)) for row in each.rows):
+            return (name, each), without
+        without.append(f"{each.path}: no row has a label, so nothing can be checked on it")
+    if without:
+        use = "" if "hub" in brought.place else f" (its texts can be U: --unlabelled {brought.tests[-1][1].path})"
+        without[-1] += f"; rows of {train.path} are held out in its place{use}"
+    return None, without
+
+
+def _checked_looks(tables: Sequence[Table], texts: Sequence[str], label: str, classes: Sequence[str]) -> list[Look]:
+    """Look at the rows of each table. Raises FrontError for rows that nothing can be learned from."""
+    looks = [look(each, texts, label, classes) for each in tables]
+    for each, seen in zip(tables, looks, strict=True):
+        _check_rows(each, seen, texts, label)
+    labelled = sum(seen.labelled for seen in looks)
+    if labelled < 2 * len(classes):
+        raise FrontError(
+            f"{tables[0].path}, column {label!r}: has {len(classes)} different labels in {labelled} rows, and a class "
+            "needs two rows on average; name the column of labels by --label, or give more rows"
+        )
+    return looks
+
+
+def _allow_unusable(entry: dict[str, Any], made: Normalised, tables: Sequence[Table]) -> None:
+    """Lower the entry's limits on unusable rows to what the tables have."""
+    unusable = [len(count.get("unusable", ())) for count in made.counts.values()]
+    if most := max(unusable):
+        share = max(n / len(each.rows) for n, each in zip(unusable[::2], tables, strict=False))
+        entry["max_unusable"] = {"share": min(0.999, round(share + 0.005, 2)), "rows": most}
+    else:
+        del entry["max_unusable"]
+
+
+def _learned_classes(made: Normalised, where: str) -> list[str]:
+    """A warning of classes that no row to learn from has, if there are some. Raises FrontError where all have one."""
+    counts = made.counts["train"]["classes"]
+    learned = [name for name, count in counts.items() if count]
+    if len(learned) < 2:
+        raise FrontError(
+            f"{where}: all {len(made.rows['train'])} rows to learn from have the class {learned[0]!r}, and a choice "
+            "needs rows of two; give more rows"
+        )
+    only_tested = ", ".join(repr(name) for name, count in counts.items() if not count)
+    return [f"Warning: no row to learn from has the class {only_tested}"] if only_tested else []
 
 
 def _long_rows(table: Table, texts: Sequence[str]) -> int:

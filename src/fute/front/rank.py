@@ -29,8 +29,8 @@ class RankedRun:
 
 def rank_run(name: str, results: Path | None, form: Literal["table", "json", "csv"]) -> None:
     """Print the rankings of a run, or of one dataset of a finished run. Arguments and errors: those of `ranked`."""
-    found = ranked(name, results)
-    print_rankings(found.rankings, form, found.texts)
+    ranked_run = ranked(name, results)
+    print_rankings(ranked_run.rankings, form, ranked_run.texts)
 
 
 def ranked(name: str, results: Path | None) -> RankedRun:
@@ -46,15 +46,15 @@ def ranked(name: str, results: Path | None) -> RankedRun:
     where = results or PROJECT / "results"
     datasets = [dataset for names in run.config.llm.datasets.values() for dataset in names]
     try:
-        found = rankings(where, datasets) if datasets else []
+        ordered = rankings(where, datasets) if datasets else []
         if run.config.lm:
-            found.append(ladder_ranking(where, START, run.config.lm.datasets.cr[0]))
+            ordered.append(ladder_ranking(where, START, run.config.lm.datasets.cr[0]))
     except NoResults as error:
         reason = str(error).partition("; make it ")[0]  # which is not the command of such a run
         raise NoResults(f"{name} has no results yet ({reason}): `fute run {name}` makes them") from None
-    for ranking in found:
+    for ranking in ordered:
         _check_candidates(name, run, ranking)
-    return RankedRun(where, found, {prompt.id: prompt.shown for prompt in run.prompts.values()}, run)
+    return RankedRun(where, ordered, {prompt.id: prompt.shown for prompt in run.prompts.values()}, run)
 
 
 def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:

@@ -33,7 +33,7 @@ def command(name: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _names(argument: str, options: Sequence[str]) -> bool:
-    """Whether an argument is one of these options: `--cores`, `--cores=4`, `-c4`."""
+    """True if an argument is one of these options: `--cores`, `--cores=4`, `-c4`."""
     return any(
         argument == option
         or argument.startswith(f"{option}=")
@@ -43,7 +43,7 @@ def _names(argument: str, options: Sequence[str]) -> bool:
 
 
 def cost(path: Path, targets: Sequence[str]) -> str:
-    """What a run has still to do that takes a model, in one line. targets: of Snakemake; none: all of the run.
+    """Say in one line what a run has still to do that takes a model. targets: of Snakemake; none: all of the run.
 
     In the project's folder. Raises ConfigError.
     """

@@ -82,10 +82,10 @@ def view_run(name: str | None, results: Path | None, output: Path | None, open_p
     the project's for a folder, else `results`. output: None: in the run's folder, else in the current one. Returns the
     path of the page. Raises NoResults if the results are not there, or are of another run.
     """
-    found = ranked(name, results) if name is not None else _all(results or Path("results"))
+    ranked_run = ranked(name, results) if name is not None else _all(results or Path("results"))
     if output is None:
         output = Path(name) / PAGE if name is not None and (Path(name) / RUN_FILE).is_file() else Path(PAGE)
-    text = page(found, name or "all datasets")
+    text = page(ranked_run, name or "all datasets")
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic(output) as path:
         path.write_text(text, encoding="utf8")
@@ -104,42 +104,42 @@ def _all(results: Path) -> RankedRun:
     return RankedRun(results, rankings(results, list(datasets)), {})
 
 
-def page(found: RankedRun, name: str) -> str:
+def page(ranked_run: RankedRun, name: str) -> str:
     """The HTML of the page; nothing in it is loaded from elsewhere. name: of the run."""
     from jinja2 import Environment, StrictUndefined
 
-    shown = _shown(found)
-    maps = [each for kinds in KINDS for each in _maps(found, [s for s in shown if s.ranking.kind in kinds])]
+    shown = _shown(ranked_run)
+    maps = [each for kinds in KINDS for each in _maps(ranked_run, [s for s in shown if s.ranking.kind in kinds])]
     parts = map_parts(maps)
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
     return template.render(
         title=name,
-        rankings=[_ranking(found, each) for each in shown],
-        shares=list(_shares(found.results, shown)),
+        rankings=[_ranking(ranked_run, each) for each in shown],
+        shares=list(_shares(ranked_run.results, shown)),
         map=parts,
-        no_map="" if parts else _no_map(found),
+        no_map="" if parts else _no_map(ranked_run),
         script=SCRIPT,
         hashes=" ".join([script_hash(SCRIPT), *(parts.hashes if parts else ())]),
     )
 
 
-def _shown(found: RankedRun) -> list[Shown]:
+def _shown(ranked_run: RankedRun) -> list[Shown]:
     corpora: dict[str, str] = {}
-    if any(ranking.kind == "prompt" for ranking in found.rankings):
-        similar = read_evaluation(found.results / "evaluation" / PROMPTS, "dataset", "category")
+    if any(ranking.kind == "prompt" for ranking in ranked_run.rankings):
+        similar = read_evaluation(ranked_run.results / "evaluation" / PROMPTS, "dataset", "category")
         corpora = dict(zip(similar["dataset"], similar["category"], strict=True))
     shown = []
-    for ranking in found.rankings:
+    for ranking in ranked_run.rankings:
         confusions = {}
         if ranking.kind == "prompt":
-            confusions = {each: _confusion(found.results, ranking, each) for each in ranking.order}
+            confusions = {each: _confusion(ranked_run.results, ranking, each) for each in ranking.order}
         shown.append(Shown(ranking, corpora[ranking.dataset] if ranking.kind == "prompt" else LM, confusions))
     return shown
 
 
-def _ranking(found: RankedRun, shown: Shown) -> dict[str, Any]:
+def _ranking(ranked_run: RankedRun, shown: Shown) -> dict[str, Any]:
     """What the page shows of a ranking: its table, the sentences below it, confusions, texts that tell two apart."""
-    table = overview(shown.ranking, found.texts)
+    table = overview(shown.ranking, ranked_run.texts)
     said: list[str] = []
     explain(shown.ranking, lambda text, *_: said.append(text.strip()))
     return {
@@ -154,7 +154,7 @@ def _ranking(found: RankedRun, shown: Shown) -> dict[str, Any]:
             for each, counts in list(shown.confusions.items())[:MOST_CONFUSIONS]
             if counts
         ],
-        "apart": _apart(found.results, shown),
+        "apart": _apart(ranked_run.results, shown),
     }
 
 
@@ -291,39 +291,39 @@ def _distance(one: Mapping[str, Any], two: Mapping[str, Any]) -> float:
 # --- the map --------------------------------------------------------------------------------------------
 
 
-def _no_map(found: RankedRun) -> str:
+def _no_map(ranked_run: RankedRun) -> str:
     return (
-        f"There is no map: {found.results / 'evaluation'} has no coordinates of these candidates, and "
-        f"{found.results / 'embeddings'} no vectors of LabelCov. The workflow makes them, for two or more candidates "
-        "that do not all answer alike."
+        f"There is no map: {ranked_run.results / 'evaluation'} has no coordinates of these candidates, and "
+        f"{ranked_run.results / 'embeddings'} no vectors of LabelCov. The workflow makes them, for two or more "
+        "candidates that do not all answer alike."
     )
 
 
-def _maps(found: RankedRun, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
+def _maps(ranked_run: RankedRun, shown: Sequence[Shown]) -> Iterator[dict[str, Any]]:
     """The maps of candidates of one experiment: those of the figures, and LabelCov's of candidates and datasets."""
     if shown:
-        said = _said_of_points(found, shown)
-        yield from _of_figures(found, shown, said)
-        yield from _with_datasets(found, shown, said)
+        said = _said_of_points(ranked_run, shown)
+        yield from _of_figures(ranked_run, shown, said)
+        yield from _with_datasets(ranked_run, shown, said)
 
 
-def _of_figures(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
+def _of_figures(ranked_run: RankedRun, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
     """Maps by the coordinates of the paper's figures, one per method and view."""
     from fute.paper.figures import LLM_LOOK, LM_LOOK
 
     of_prompts = shown[0].ranking.kind == "prompt"
     look, file, name = (LLM_LOOK, "coordinates", "prompt") if of_prompts else (LM_LOOK, "lm_coordinates", "dataset")
-    path = found.results / "evaluation" / f"{file}.csv"
+    path = ranked_run.results / "evaluation" / f"{file}.csv"
     if not path.is_file():
         return
     group, model, _ = look.source
     table = read_evaluation(path, "method", "view", group, model, name, "tsne_x", "tsne_y", "pca_x", "pca_y")
     # the file may be of another run
     table = table[[pair in said for pair in zip(table[model], table[name], strict=True)]]
-    yield from maps_of(TITLES[of_prompts], table, look, name, _groups(found, look, table[group]), lambda *_: said)
+    yield from maps_of(TITLES[of_prompts], table, look, name, _groups(ranked_run, look, table[group]), lambda *_: said)
 
 
-def _with_datasets(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
+def _with_datasets(ranked_run: RankedRun, shown: Sequence[Shown], said: Said) -> Iterator[dict[str, Any]]:
     """A map of candidates and their datasets by LabelCov, if the run has its vectors.
 
     The figures' coordinates have no datasets, and those of a run that compares models do not exist. Vectors of other
@@ -332,7 +332,7 @@ def _with_datasets(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iter
     from fute.paper.figures import INK
 
     of_prompts = shown[0].ranking.kind == "prompt"
-    surrogate = _surrogate(found, of_prompts)
+    surrogate = _surrogate(ranked_run, of_prompts)
     if surrogate is None:
         return
     classes = {each.point(name): each.corpus for each in shown for name in each.ranking.order} if of_prompts else {}
@@ -341,8 +341,8 @@ def _with_datasets(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iter
         name = each.ranking.dataset
         own = each.corpus if of_prompts else name
         boxes.append((paths.dte(surrogate, LABELCOV, name), DATASET, name, own, False, [f"dataset {name}"]))
-    boxes = [box for box in boxes if paths.below(found.results, box[0]).is_file()]
-    loaded = [load(paths.below(found.results, box[0])) for box in boxes]
+    boxes = [box for box in boxes if paths.below(ranked_run.results, box[0]).is_file()]
+    loaded = [load(paths.below(ranked_run.results, box[0])) for box in boxes]
     kept = [n for n, embedding in enumerate(loaded) if "no_vector" not in embedding.meta]
     points = pd.DataFrame([boxes[n][1:] for n in kept], columns=["model", "name", "class", "best", "said"])
     if len(points) < 2 or DATASET not in set(points["model"]):
@@ -351,51 +351,51 @@ def _with_datasets(found: RankedRun, shown: Sequence[Shown], said: Said) -> Iter
     if np.isnan(projection.pca).any():
         return
     models = series(points["model"][points["model"] != DATASET]) | {DATASET: (DATASET, INK)}
-    colours = {"class": _groups(found, None, points["class"]), "model": models}
+    colours = {"class": _groups(ranked_run, None, points["class"]), "model": models}
     yield map_of(f"{TITLES[of_prompts]} and datasets, LabelCov", points, colours, projection.tsne, projection.pca)
 
 
-def _surrogate(found: RankedRun, of_prompts: bool) -> str | None:
+def _surrogate(ranked_run: RankedRun, of_prompts: bool) -> str | None:
     """The model that LabelCov's vectors are learned with; None if the run has none."""
-    if found.run is not None:
-        return found.run.config.model_of(LABELCOV) if LABELCOV in found.run.config.methods else None
-    similar = read_evaluation(found.results / "evaluation" / (PROMPTS if of_prompts else MODELS), "method")
+    if ranked_run.run is not None:
+        return ranked_run.run.config.model_of(LABELCOV) if LABELCOV in ranked_run.run.config.methods else None
+    similar = read_evaluation(ranked_run.results / "evaluation" / (PROMPTS if of_prompts else MODELS), "method")
     own = similar[similar["method"] == LABELCOV]
     return str(own["surrogate"].iloc[0]) if len(own) and "surrogate" in own else None
 
 
-def _groups(found: RankedRun, look: Look | None, names: pd.Series) -> dict[str, tuple[str, str]]:
+def _groups(ranked_run: RankedRun, look: Look | None, names: pd.Series) -> dict[str, tuple[str, str]]:
     """Title and colour of each class of points, as in the paper's figures. look: None for classes that they lack."""
     from fute.paper.figures import coloured
 
     if look is not None and look.groups is not None:
         return {name: look.groups[name] for name in dict.fromkeys(names)}
-    known = {} if found.run is None else found.run.categories
+    known = {} if ranked_run.run is None else ranked_run.run.categories
     looks = {name: (known[name].title_of(name), known[name].colour) if name in known else (name, None)
              for name in dict.fromkeys(names)}  # fmt: skip
     return dict(coloured(looks))
 
 
-def _said_of_points(found: RankedRun, shown: Sequence[Shown]) -> Said:
+def _said_of_points(ranked_run: RankedRun, shown: Sequence[Shown]) -> Said:
     said: dict[Point, tuple[bool, list[str]]] = {}
     for each in shown:
         ranking = each.ranking
         for place, candidate in enumerate(ranking.order):
             point = each.point(candidate)
-            first, lines = said.get(point, (False, _head(found, ranking, point)))
+            first, lines = said.get(point, (False, _head(ranked_run, ranking, point)))
             first |= place == 0 and ranking.first is not None
             said[point] = first, [*lines, *_standing(each, candidate, place)]
         if ranking.kind == "source":
             point = (ranking.model, ranking.dataset)
-            first, lines = said.get(point, (False, _head(found, ranking, point)))
+            first, lines = said.get(point, (False, _head(ranked_run, ranking, point)))
             said[point] = first, [*lines, f"the target of the ranking for {ranking.dataset}"]
     return said
 
 
-def _head(found: RankedRun, ranking: Ranking, point: Point) -> list[str]:
+def _head(ranked_run: RankedRun, ranking: Ranking, point: Point) -> list[str]:
     model, name = point
     head = f"prompt {name} of {model}" if ranking.kind == "prompt" else f"{model}, fine-tuned on {name}"
-    return [head, *prompt_lines(found.texts.get(name, ""))]
+    return [head, *prompt_lines(ranked_run.texts.get(name, ""))]
 
 
 def _standing(shown: Shown, candidate: str, place: int) -> list[str]:

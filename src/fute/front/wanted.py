@@ -34,10 +34,10 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """Of the run, and of its category."""
+        """Name of the run, and of its category."""
         return self.folder.absolute().name
 
     @property
     def dataset(self) -> str:
-        """Id of the run's dataset. One of candidates to start from has no category, and takes the run's name."""
+        """Id of the run's dataset: the run's name where models are compared, since no category has it then."""
         return self.name if self.models else f"{self.name}-data"

@@ -35,8 +35,8 @@ class DataPlan:
         self.run, self.config = run, run.config
         self.llm_targets = tuple(name for category in run.config.categories for name in run.datasets_of(category))
         lm = run.config.lm.datasets if run.config.lm else None
-        self.lm_sources = lm.cr + lm.qa if lm else ()
-        self.lm_targets = self.lm_sources + lm.domain if lm else ()
+        self.lm_sources = lm.sources if lm else ()
+        self.lm_targets = lm.targets if lm else ()
         self.datasets = tuple(dict.fromkeys(self.llm_targets + self.lm_targets))
         self._missing: dict[str, str] = {}
 

@@ -9,9 +9,10 @@ from typing import Any
 from fute import paths
 from fute.artifacts import content_key
 from fute.blackbox.label_plugin_step import plugin_identity
-from fute.config.lm_experiment import LM, LmConfig
+from fute.config.lm_experiment import LmConfig
 from fute.config.planted import SCORE
 from fute.config.run import Run
+from fute.config.unsup import LM
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan

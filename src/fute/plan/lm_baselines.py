@@ -96,12 +96,15 @@ class BaselinePlan:
         for target in self.data.lm_targets:
             task = self.finetune.task(target).task
             if methods := methods_of(task, self.pair_methods):
-                how = self._score_spec(()).model_dump(mode="json") | {"methods": methods, "targets": task}
-                own = [self.finetune.key(self.model, target)] if "task-vector" in methods else []
-                read = content_key([how, self.data.train_recipe(target), code_sha256, *own])
+                how: list[Any] = [self.data.train_recipe(target)]
+                if methods_of(task, self.row_methods):
+                    how.append(self._score_spec(()).model_dump(mode="json", exclude={"methods", "targets"}))
+                if "task-vector" in methods:
+                    how.append(self.finetune.key(self.model, target))
+                scored_by = content_key([task, methods, how, code_sha256])
                 for source in self.data.lm_sources:
                     if source != target:
-                        key = content_key(["source score", self.finetune.key(self.model, source), read])
+                        key = content_key(["source score", self.finetune.key(self.model, source), scored_by])
                         pair = SourcePair(key=key, source=source, target=target)
                         pairs[pair.cell] = pair
         return pairs

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fute import paths
-from fute.config.lm_experiment import LM
 from fute.config.run import Run, read_yaml
 from fute.config.sections import ConfigError
+from fute.config.unsup import LM
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.llm import LlmPlan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache, cached_property
 
 from fute import batching, paths
-from fute.config.lm_experiment import LM
+from fute.config.unsup import LM
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.llm import LlmPlan

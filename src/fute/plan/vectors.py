@@ -7,10 +7,10 @@ from functools import cache, cached_property
 from typing import Any
 
 from fute.artifacts import content_key
-from fute.config.lm_experiment import LM
 from fute.config.methods import MethodSettings, form_module, method_module, reads_shared_states
 from fute.config.run import Run
 from fute.config.surrogate import SurrogateSettings
+from fute.config.unsup import LM
 from fute.data.model_folder import model_identity
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan

@@ -88,10 +88,15 @@ class States:
 
 
 class Place(NamedTuple):
-    """Which text it is, and where it is computed: row in a padded batch of so many texts of so many tokens."""
+    """Which text it is, and where it is computed: a row of a batch of so many texts, of at most so many tokens.
+
+    padded: whether any text of the batch is shorter than that. Where none is, attention needs no mask, and may take
+    another kernel.
+    """
 
     texts: int
     width: int
+    padded: bool
     row: int
     ids: tuple[int, ...]
 
@@ -101,7 +106,8 @@ class RememberedStates:
 
     A causal surrogate's states cover the label, so all black boxes on U share the states of the texts that they label
     alike: of two classes, two passes over U serve every black box. A text's states are used again only at the same
-    place of a batch of the same shape, where they are the same to the last bit whatever the other texts are.
+    place of a batch of the same shape, where they are the same to the last bit whatever the other texts are; not so in
+    a mixture of experts, whose experts multiply tokens of several texts at once.
     """
 
     def __init__(self) -> None:
@@ -149,7 +155,8 @@ def compute_states(
     by_length = sorted(range(len(examples)), key=lambda i: (len(wanted[i]), i))
     for first in range(0, len(by_length), TEXTS_A_BATCH):
         part = by_length[first : first + TEXTS_A_BATCH]
-        shape = len(part), len(wanted[part[-1]])
+        width = len(wanted[part[-1]])
+        shape = len(part), width, len(wanted[part[0]]) < width
         places = [Place(*shape, row, wanted[i]) for row, i in enumerate(part)]
         states = remembered.of(places) if remembered else None
         if states is None:

@@ -14,6 +14,7 @@ from fute import batching, paths
 from fute.audit.batches import all_cells
 from fute.cluster.cost import heavy_jobs
 from fute.cluster.job_needs import JobNeeds
+from fute.cluster.resources import BASE_MB
 from fute.config.lm_experiment import LmConfig, LmDatasets, check_shared
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
@@ -528,7 +529,8 @@ def test_task_vectors_compare_every_source_with_every_targets_own_model(plan):
     assert inputs["model"] == f"results/models/{MODEL}.lock.json"
     assert inputs["finetuned:mqp"] == f"results/finetuned/{MODEL}/mqp.lock.json", "the domain target's own model, too"
     assert (MODEL, "mqp") in plan(lm=section).lm.finetune.models
-    assert JobNeeds(plan(lm=section)).score_sources(batch).tokens == 0
+    need = JobNeeds(plan(lm=section)).score_sources(batch)
+    assert need.tokens == 0 and need.memory_mb() > BASE_MB + 3 * 4 * 110, "three models of 110 million weights"
 
 
 def test_a_file_of_its_own_asks_for_no_scores_of_labelled_rows(plan):
@@ -578,6 +580,24 @@ def test_what_makes_scores_of_labelled_rows_again(plan, changes, made_again):
     after = plan(lm=lm(**baselines | changes))
     assert scored(after) == made_again and len(after.lm.baselines.scored_in.new) == bool(made_again)
     assert len(after.lm.baselines.score_batches()) == 1 + bool(made_again) - (made_again >= RTE | STSB | MQP)
+
+
+@pytest.mark.parametrize(
+    ("changes", "made_again"),
+    [
+        ({"baselines": {"methods": ["task-vector"], "labelled_rows": 100}}, set()),
+        ({"transfer": {"model": MODEL, "seeds": [42, 43]}}, set()),
+        # the model of the dataset with spans is another: a source for three targets, and a target of two sources
+        ({"finetune": {"qa": {"epochs": 2}}},
+         {"squad1>rte", "squad1>stsb", "squad1>mqp", "rte>squad1", "stsb>squad1"}),
+    ],
+)  # fmt: skip
+def test_what_makes_task_vectors_cosines_again(plan, changes, made_again):
+    baselines = {"baselines": {"methods": ["task-vector"]}}
+    before = plan(lm=lm(**baselines))
+    finish(before)
+    assert scored(before) == RTE | STSB | MQP | {"rte>squad1", "stsb>squad1"}
+    assert scored(plan(lm=lm(**baselines | changes))) == made_again
 
 
 def test_scores_of_the_papers_pairs_are_one_process(plan):

@@ -15,6 +15,7 @@ from fute.config.methods import BiasSettings, LoraSettings, TupateSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Row
 from fute.embeddings.encoder_states_step import encoder_states
+from fute.embeddings.tuned import Tuned
 from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import ClassTarget, Labelled
 from fute.surrogate.states import Place, RememberedStates, compute_states, load_states, save_states
@@ -189,11 +190,37 @@ def test_texts_that_two_black_boxes_label_alike_are_computed_once(snapshots):
         assert len(calls) == wanted[name], name
 
 
+def test_states_of_batches_with_and_without_padding_are_not_mixed(snapshots):
+    """Attention takes another kernel where no text of a batch is padded, and other last bits with it."""
+    surrogate = loaded(snapshots, "causal")
+    tuning, remembered, calls = tuning_of(surrogate, TupateSettings(length=3, layers=1)), RememberedStates(), []
+    tuning.lower.register_forward_hook(lambda *_: calls.append(1))
+    texts = {"short": "good film", "one": "a great long film", "other": "a dull bad story"}
+    for names in (("one", "other"), ("short", "one"), ("short", "other")):
+        compute_states(
+            tuning, encode_pairs(surrogate, [Pair((texts[name],), "positive") for name in names]), remembered=remembered
+        )
+    assert len(calls) == 3, "each text has been at its place of two, but 'other' never beside a padded one"
+
+
+def test_only_states_that_cover_labels_and_depend_on_one_text_are_remembered(snapshots):
+    def remembered(family: str, form: str = "text2text", **parts: torch.nn.Module) -> RememberedStates | None:
+        surrogate = load_form(snapshots[family], settings(family).model_copy(update={"form": form}), frozen=True)
+        for name, part in parts.items():
+            surrogate.model.get_decoder().layers[0].mlp.add_module(name, part)
+        recipe = BiasSettings(layers=1) if family == "causal" else BiasSettings()
+        return Tuned(surrogate, recipe, tuning_of(surrogate, recipe))._remembered
+
+    assert remembered("causal") is not None
+    assert remembered("causal", experts=torch.nn.Identity()) is None
+    assert remembered("causal", "heads") is None and remembered("encoder-decoder") is None
+
+
 def test_the_longest_unused_states_are_dropped_first(monkeypatch):
     state = torch.zeros(2, 3)
     monkeypatch.setattr("fute.surrogate.states.MOST_REMEMBERED_BYTES", 2 * state.nbytes)
     remembered = RememberedStates()
-    a, b, c = (Place(1, 2, 0, (token, 7)) for token in (1, 2, 3))
+    a, b, c = (Place(1, 2, False, 0, (token, 7)) for token in (1, 2, 3))
     remembered.add([a, b], [state, state + 1])
     assert remembered.of([a])[0] is state
     remembered.add([c], [state])
