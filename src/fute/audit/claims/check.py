@@ -130,7 +130,7 @@ def _agree(claim: Claim, said: str, values: list[str]) -> bool:
         return [_no_number(said)] == [_no_number(value) for value in values]
     numbers = [float(value) * claim.shown.scale for value in own if value is not None]
     low, high = min(numbers), max(numbers)
-    allowed = max(_half_a_digit(printed), claim.tolerance, claim.relative * abs(float(printed)))
+    allowed = max(_half_a_digit(printed), claim.relative * abs(float(printed)))
     allowed += ALMOST * max(abs(low), abs(high))
     return low - allowed <= float(printed) <= high + allowed
 
