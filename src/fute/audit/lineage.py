@@ -9,7 +9,7 @@ from typing import Any
 from fute.artifacts import content_key
 from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import ResultsFolder
-from fute.audit.sidecars import Input, RecordError, Sidecar, read_sidecar
+from fute.audit.sidecars import RecordError, Sidecar, read_sidecar
 
 OUTSIDE = "outside the workflow"
 
@@ -79,32 +79,22 @@ class Execution:
     """One run of a step, with all files that it wrote together.
 
     id: hash of what it did; equal manifests give equal ids. rule: of the workflow; the step's name for a finished
-    batch, which no rule makes again. outputs: artifacts, sorted. params: of the record. run: time and cost of the
-    process that wrote the last output.
+    batch, which no rule makes again. entry: of its first output. params: of the record. run: time and cost of the
+    process that wrote that output. outputs: artifacts, sorted.
     """
 
     id: str
     rule: str
-    wildcards: dict[str, str]
     entry: Entry
     params: Any
     run: dict[str, Any]
     outputs: list[str] = field(default_factory=list)
 
     @property
-    def inputs(self) -> list[Input]:
-        return self.entry.inputs
-
-    @property
     def name(self) -> str:
         """Rule and wildcards for people: `mte method=tupate, model=...`."""
-        wildcards = ", ".join(f"{name}={value}" for name, value in self.wildcards.items())
+        wildcards = ", ".join(f"{name}={value}" for name, value in self.entry.wildcards.items())
         return f"{self.rule} {wildcards}".strip()
-
-    @property
-    def stage(self) -> str:
-        """Folder of the results that it wrote to: `labels`, `embeddings`, `evaluation` ..."""
-        return self.outputs[0].split("/")[1]
 
 
 def executions(manifest: Manifest, results: ResultsFolder) -> list[Execution]:
@@ -117,8 +107,7 @@ def executions(manifest: Manifest, results: ResultsFolder) -> list[Execution]:
         batch = "" if entry.rule else name.rpartition("/")[2].split(".")[0]
         key = content_key([*done, batch])[:16]
         if key not in known:
-            rule = entry.rule or entry.step
-            known[key] = Execution(key, rule, entry.wildcards, entry, sidecar.record.params, sidecar.run)
+            known[key] = Execution(key, rule_of(manifest, name), entry, sidecar.record.params, sidecar.run)
         known[key].outputs.append(name)
     for execution in known.values():
         execution.outputs.sort()

@@ -73,7 +73,8 @@ def _facts(audits: Audits) -> list[tuple[str, str]]:
 
 
 def _stage(name: str) -> str:
-    return PurePosixPath(name).parts[1]
+    """Folder of the results that an artifact lies in: `labels`, `embeddings`, `evaluation` ..."""
+    return name.split("/")[1]
 
 
 def _coverage(manifest: Manifest) -> Section:
@@ -185,7 +186,7 @@ def costs_section(manifest: Manifest, results: ResultsFolder) -> Section:
     wall = {timed.rule: timed.seconds for timed in timings(results.folder / "benchmarks").itertuples()}
     stages: dict[str, dict[str, list]] = {}
     for execution in ran:
-        stages.setdefault(execution.stage, {}).setdefault(execution.rule, []).append(execution.run)
+        stages.setdefault(_stage(execution.outputs[0]), {}).setdefault(execution.rule, []).append(execution.run)
     groups = []
     for stage, rules in stages.items():
         rows = []

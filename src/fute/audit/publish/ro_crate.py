@@ -217,7 +217,7 @@ class _Crate(Entities):
         finished = max(times)
         workflow = self._workflow()
         made_by = {name for execution in ran for name in execution.outputs}
-        used = {source.path for execution in ran for source in execution.inputs}
+        used = {source.path for execution in ran for source in execution.entry.inputs}
         run = self.entity(
             "#run", "CreateAction", name=f"run of {self.manifest.config.name}",
             actionStatus=COMPLETED, endTime=finished,
@@ -251,7 +251,7 @@ class _Crate(Entities):
 
     def _outside(self, ran: list[Execution]) -> list[ContextEntity | File]:
         """Inputs of the run as a whole: files that none of its steps made."""
-        outside = {(s.path, s.sha256) for e in ran for s in e.inputs if s.path not in self.manifest.entries}
+        outside = {(s.path, s.sha256) for e in ran for s in e.entry.inputs if s.path not in self.manifest.entries}
         return [self.input(*source) for source in sorted(outside)]
 
     def _workflow(self) -> ComputationalWorkflow:
