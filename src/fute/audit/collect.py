@@ -7,13 +7,14 @@ from typing import Any
 
 from fute.artifacts import SIDECAR
 from fute.audit.batches import is_batch, keys_of
-from fute.audit.config_and_locks import LOCK, config_identity, lock_files, read_images
+from fute.audit.config_and_locks import config_identity, lock_files, read_images
 from fute.audit.findings import Cause, Report, Verdict, cause_of, printable
 from fute.audit.manifest import Entry, Manifest, entry_of, environment_key
 from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.planned_jobs import Graph
 from fute.audit.sidecars import RecordError, Sidecar, read_sidecar
 from fute.audit.staleness import reasons
+from fute.batching import LOCK
 
 
 def build_manifest(graph: Graph, config: Path, results: ResultsFolder) -> Manifest:

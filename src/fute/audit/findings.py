@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -119,11 +119,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        return exit_code(finding.verdict for finding in self.findings)
+        return worst(finding.verdict.exit_code for finding in self.findings)
 
     def to_json(self) -> str:
         """The report for machines: one JSON object."""
-        value: Mapping[str, Any] = {
+        value = {
             "command": self.command,
             "exit_code": self.exit_code,
             "checked": self.checked,
@@ -132,11 +132,6 @@ class Report:
             "facts": self.facts,
         }
         return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-
-
-def exit_code(verdicts: Iterable[Verdict]) -> int:
-    """1 if any verdict is drift, else 2 if any is incomplete, else 0."""
-    return worst(verdict.exit_code for verdict in verdicts)
 
 
 def worst(codes: Iterable[int]) -> int:

@@ -38,14 +38,13 @@ class GraphError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One planned job. outputs: without sidecars. benchmark: file of its measured time."""
+    """One planned job. outputs: without sidecars."""
 
     rule: str
     wildcards: dict[str, str]
     outputs: tuple[str, ...]
     inputs: tuple[str, ...]
     params: dict[str, Any]
-    benchmark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,5 +145,4 @@ def _job(job: Any) -> Job:
         outputs=tuple(str(name) for name in job.output if not str(name).endswith(SIDECAR)),
         inputs=tuple(str(name) for name in job.input),
         params=dict(job.params.items()),
-        benchmark=str(job.benchmark) if job.benchmark else None,
     )

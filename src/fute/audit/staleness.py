@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fute.audit.planned_jobs import Job
 
 # parameters of rules that hold settings as JSON and become the params of records
-SETTINGS = ("settings", "spec", "recipe")
+SETTINGS = ("settings", "spec")
 # parameters of rules that hold command-line flags
 FLAGS = ("flags", "texts")
 # the folder of a plug-in is no part of its identity

@@ -21,8 +21,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file as load_arrays
 
 from fute.artifacts import read_jsonl, semantic_sha256, sha256_file
-from fute.audit.config_and_locks import LOCK
 from fute.audit.findings import Verdict
+from fute.batching import LOCK
 from fute.embeddings.vectors import load
 
 

@@ -22,11 +22,11 @@ from typing import Any
 
 from fute.artifacts import SIDECAR, sidecar_path
 from fute.audit.batches import all_cells, is_batch, planned_keys
-from fute.audit.config_and_locks import IMAGES, LOCK, read_images
+from fute.audit.config_and_locks import IMAGES, read_images
 from fute.audit.findings import INCOMPLETE
 from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.planned_jobs import Graph, Job
-from fute.batching import KEYS, keys_text
+from fute.batching import KEYS, LOCK, keys_text
 from fute.config.own_entries import with_folders
 
 # sorts after real batches, whose names are hexadecimal digits: an existing one is taken first
