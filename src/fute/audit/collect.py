@@ -65,7 +65,7 @@ class _Collector:
         used = {entry.image for entry in self.entries.values()}
         manifest = Manifest(
             schema=1,
-            config=config_identity(self.graph.run, config),
+            config=config_identity(self.graph.plan.run, config),
             targets=sorted(self.graph.targets),
             entries=dict(sorted(self.entries.items())),
             missing=sorted(self.missing),

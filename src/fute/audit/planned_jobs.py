@@ -21,7 +21,6 @@ from snakemake.settings.enums import Quietness
 
 from fute.artifacts import SIDECAR
 from fute.audit.findings import INCOMPLETE
-from fute.config.run import Run
 from fute.plan import Plan
 
 if TYPE_CHECKING:
@@ -49,20 +48,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Graph:
-    """All jobs that some targets need, finished or not, and the workflow that planned them.
+    """All jobs that some targets need, finished or not, and the plan of the run that they belong to.
 
     settings: the configuration as Snakemake read it, overrides included.
     """
 
-    workflow: Plan
+    plan: Plan
     settings: Mapping[str, Any]
     targets: tuple[str, ...]
     jobs: tuple[Job, ...]
-
-    @property
-    def run(self) -> Run:
-        """The checked configuration."""
-        return self.workflow.run
 
     def producers(self) -> dict[str, Job]:
         """File -> the job that makes it."""

@@ -68,7 +68,6 @@ class Rerunner:
             # inputs of other cells may have changed; the inputs of this cell are checked when its batch is read
             sandbox.link(name for name in _artifacts(batch) if self._unchanged(name, batch))
         sandbox.declare_finished(job)
-        sandbox.copy_benchmarks()
         try:
             sandbox.run(job, self.machine, record.image)
         except FailedRun as error:
