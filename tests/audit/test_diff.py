@@ -47,7 +47,7 @@ def run_of_prompts(folder: Path, monkeypatch: pytest.MonkeyPatch, batch: str, te
         step.json(Path("results/evaluation/table3.csv"), templates)
     results, entries, environments = ResultsFolder(Path("results")), {}, {}
     for name in results.names():
-        sidecar, digest = read_sidecar(results.sidecar(name))
+        sidecar, digest = read_sidecar(results, name)
         entries[name] = entry_of(sidecar, digest, files={}, wildcards={})
         environments[environment_key(sidecar)] = sidecar.environment()
     config = ConfigIdentity(name="small", file=None, sha256="0" * 64)

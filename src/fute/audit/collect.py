@@ -83,7 +83,7 @@ class _Collector:
             self.missing.add(name)
             return []
         try:
-            sidecar, digest = read_sidecar(self.results.sidecar(name), name + SIDECAR)
+            sidecar, digest = read_sidecar(self.results, name)
             if sidecar.record.artifact != name:
                 raise RecordError(f"{name}{SIDECAR}: is the record of {sidecar.record.artifact}: files were exchanged")
             self.entries[name] = self._entry(name, sidecar, digest)

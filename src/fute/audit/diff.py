@@ -8,7 +8,7 @@ from typing import Any
 
 from fute.audit.findings import Cause, Report, Verdict
 from fute.audit.manifest import MANIFEST, Entry, read_manifest
-from fute.audit.paths import ResultsFolder
+from fute.audit.paths import ResultsFolder, UnsafePath
 from fute.audit.sidecars import RecordError, read_sidecar
 from fute.audit.staleness import differences
 from fute.paths import BATCHES
@@ -34,8 +34,8 @@ class Side:
         if self.results is None:
             return None
         try:
-            sidecar, _ = read_sidecar(self.results.sidecar(name), name)
-        except (RecordError, ValueError):
+            sidecar, _ = read_sidecar(self.results, name)
+        except (RecordError, UnsafePath):
             return None
         return sidecar.record.params if sidecar.record_sha256 == self.manifest.entries[name].record_sha256 else None
 

@@ -109,7 +109,7 @@ def _chain(target: str, results: ResultsFolder) -> tuple[dict[str, Sidecar], dic
             chain[name] = Source()
             continue
         try:
-            sidecar, _ = read_sidecar(results.sidecar(name), name)
+            sidecar, _ = read_sidecar(results, name)
         except RecordError as error:
             chain[name] = Source(problem=str(error))
             continue

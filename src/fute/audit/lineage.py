@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fute.artifacts import content_key
+from fute.artifacts import SIDECAR, content_key
 from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.sidecars import RecordError, Sidecar, read_sidecar
@@ -118,12 +118,12 @@ def _records(manifest: Manifest, results: ResultsFolder) -> Iterator[tuple[str, 
     for name in manifest.downstream_order():
         entry = manifest.entries[name]
         try:
-            sidecar, digest = read_sidecar(results.sidecar(name), f"{name}.prov.json")
+            sidecar, digest = read_sidecar(results, name)
         except RecordError as error:
             raise RecordMoved(f"{error}; for details run: fute audit verify") from None
         if digest != entry.sidecar_sha256:
             raise RecordMoved(
-                f"{name}.prov.json: is not the sidecar that the manifest lists; make the manifest again: "
+                f"{name}{SIDECAR}: is not the sidecar that the manifest lists; make the manifest again: "
                 "fute audit manifest"
             )
         yield name, entry, sidecar

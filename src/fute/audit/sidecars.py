@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fute.artifacts import SCHEMA, content_key
-from fute.audit.paths import RESULTS, checked_name
+from fute.artifacts import SCHEMA, SIDECAR, content_key
+from fute.audit.paths import RESULTS, ResultsFolder, checked_name
 from fute.code_hash import code_sha256
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -162,11 +162,16 @@ def parse_sidecar(data: bytes, where: str) -> Sidecar:
     return sidecar
 
 
-def read_sidecar(path: Path, where: str | None = None) -> tuple[Sidecar, str]:
-    """The sidecar in a file, and the sha256 of the file. where: its name in errors (default: the path).
+def read_sidecar(results: ResultsFolder, name: str) -> tuple[Sidecar, str]:
+    """The sidecar of the artifact `name`, and the sha256 of its file.
 
-    Raises RecordError; NoRecord if it is missing or cannot be read.
+    Raises RecordError; NoRecord if it is missing or cannot be read; UnsafePath.
     """
+    return read_sidecar_file(results.path(name + SIDECAR), name + SIDECAR)
+
+
+def read_sidecar_file(path: Path, where: str | None = None) -> tuple[Sidecar, str]:
+    """As `read_sidecar`, of a file anywhere. where: its name in errors; default: the path."""
     where = where or path.as_posix()
     try:
         if path.exists() and not path.is_file():

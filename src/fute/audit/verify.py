@@ -136,9 +136,9 @@ class _Verifier:
     # --- records ----------------------------------------------------------------------------------------
 
     def _check_record(self, name: str, entry: Entry) -> None:
-        where, add = name + SIDECAR, self._report.add
+        add = self._report.add
         try:
-            sidecar, digest = read_sidecar(self.results.sidecar(name), where)
+            sidecar, digest = read_sidecar(self.results, name)
         except UnsafePath as error:
             add(name, Verdict.REFUSED, Cause.PATH, str(error))
             return

@@ -69,7 +69,7 @@ class Entities:
         if sha256_file(path) != entry.sha256:
             raise MovedArtifact(f"{name}: its bytes are not those of the manifest; for details run: fute audit verify")
         facts = {"name": name.rpartition("/")[2], "sha256": entry.sha256, "contentSize": str(entry.size)}
-        record = self.file(name + SIDECAR, self.results.sidecar(name), sha256=entry.sidecar_sha256)
+        record = self.file(name + SIDECAR, self.results.path(name + SIDECAR), sha256=entry.sidecar_sha256)
         record["about"] = {"@id": name}
         return self.file(name, path, **facts)
 

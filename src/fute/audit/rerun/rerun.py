@@ -18,7 +18,7 @@ from fute.audit.planned_jobs import Job
 from fute.audit.rerun.compare import Tolerances, compare
 from fute.audit.rerun.redo_job import CANNOT, RedoneJob, Rerunner
 from fute.audit.rerun.sandbox import in_image
-from fute.audit.sidecars import Record, read_sidecar, same_code
+from fute.audit.sidecars import Record, read_sidecar_file, same_code
 from fute.audit.staleness import differences
 from fute.progress import Track
 
@@ -95,7 +95,7 @@ def _cause(rerunner: Rerunner, redone: RedoneJob, name: str, origin: str) -> tup
     made = next((path for path, batch in redone.batches if batch == origin), redone.made[name])
     if not same_code(entry):
         return Cause.CODE, f"the code of {entry.module} is not that of the run"
-    now = read_sidecar(sidecar_path(made))[0].environment()
+    now = read_sidecar_file(sidecar_path(made))[0].environment()
     was = rerunner.manifest.environments[entry.environment]
     for cause, keys in ((Cause.HARDWARE, ("cpu", "gpu", "threads")), (Cause.SOFTWARE, ("packages", "python"))):
         if changed := list(differences({k: was.get(k) for k in keys}, {k: now.get(k) for k in keys})):

@@ -119,11 +119,11 @@ def edited(job: Job, manifest: Manifest) -> bool:
 def seconds_of(job: Job, manifest: Manifest, results: ResultsFolder) -> float:
     """Seconds of a job, by its record, with its share of the batches that it reads. Raises RecordError."""
     first = job.outputs[0]
-    sidecar = read_sidecar(results.sidecar(first), first)[0]
+    sidecar = read_sidecar(results, first)[0]
     own = float(sidecar.run.get("wall_s", 0))
     for source in manifest.entries[first].inputs:
         if is_batch(source.path) and source.path in manifest.entries:
-            run = read_sidecar(results.sidecar(source.path), source.path)[0].run
+            run = read_sidecar(results, source.path)[0].run
             lines = results.path(keys_of(source.path)).read_text(encoding="utf8").splitlines()
             cells, read = {line.partition("\t")[0] for line in lines}, keys_read(sidecar.record.params)
             own += float(run.get("wall_s", 0)) * len(cells.intersection(read)) / max(len(cells), 1)
