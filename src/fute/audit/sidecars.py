@@ -15,8 +15,9 @@ from fute.code_hash import code_sha256
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Module = Annotated[str, Field(pattern=r"^fute(\.[a-z0-9_]+)+$")]
-# run facts about machine and software, not about times and costs
-ENVIRONMENT = ("cpu", "gpu", "packages", "platform", "python", "threads")
+# facts of a run that are not about times and costs
+HARDWARE = ("cpu", "gpu", "threads")
+SOFTWARE = ("packages", "platform", "python")
 
 
 def _plain(path: str) -> str:
@@ -104,8 +105,8 @@ class Sidecar(BaseModel):
     run: Annotated[dict[str, Any], AfterValidator(_run_facts)]
 
     def environment(self) -> dict[str, Any]:
-        """Machine and software of the run, without times and costs."""
-        return {name: self.run[name] for name in ENVIRONMENT if name in self.run}
+        """Hardware and software of the run, without times and costs."""
+        return {name: self.run[name] for name in (*HARDWARE, *SOFTWARE) if name in self.run}
 
 
 def strict_json(data: bytes) -> Any:

@@ -19,7 +19,7 @@ from fute.audit.rerun.compare import Tolerances, compare
 from fute.audit.rerun.redo_job import CANNOT, RedoneJob, Rerunner
 from fute.audit.rerun.sandbox import in_image
 from fute.audit.sidecars import Record, read_sidecar_file, same_code
-from fute.audit.staleness import differences
+from fute.audit.staleness import changed_machine
 from fute.progress import Track
 
 
@@ -97,9 +97,8 @@ def _cause(rerunner: Rerunner, redone: RedoneJob, name: str, origin: str) -> tup
         return Cause.CODE, f"the code of {entry.module} is not that of the run"
     now = read_sidecar_file(sidecar_path(made))[0].environment()
     was = rerunner.manifest.environments[entry.environment]
-    for cause, keys in ((Cause.HARDWARE, ("cpu", "gpu", "threads")), (Cause.SOFTWARE, ("packages", "python"))):
-        if changed := list(differences({k: was.get(k) for k in keys}, {k: now.get(k) for k in keys})):
-            return cause, f"made on another machine: {'; '.join(changed[:3])}"
+    for cause, changed in changed_machine(was, now):
+        return cause, f"made on another machine: {'; '.join(changed[:3])}"
     return Cause.NONDETERMINISM, "the same code, inputs and machine"
 
 
