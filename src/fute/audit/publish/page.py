@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from jinja2 import Environment, StrictUndefined
 
 from fute import __version__
-from fute.audit.claims.check import KINDS, Outcome, failure, grouped
+from fute.audit.claims.check import KINDS, Outcome, failure, not_compared
 from fute.audit.findings import DRIFT, INCOMPLETE, OK, WORDS
 from fute.audit.lineage import OUTSIDE, RecordMoved, RuleInChain, chain, executions
 from fute.audit.manifest import Manifest
@@ -122,8 +122,7 @@ def _findings(audits: Audits) -> Section:
     sentences += [f"FAIL: {a.claim}: {failure(a)}" for a in answers if a.outcome is Outcome.FAIL]
     sentences += [
         f"{outcome}: {claim}{f' ({count} numbers)' if count > 1 else ''}: {why}"
-        for (claim, outcome, why), count in grouped(answers).items()
-        if outcome not in (Outcome.PASS, Outcome.FAIL)
+        for (claim, outcome, why), count in not_compared(answers).items()
     ]
     if len(sentences) > MOST_FINDINGS:
         rest = len(sentences) - MOST_FINDINGS
