@@ -34,24 +34,26 @@ class NoRecord(RecordError):
     """A sidecar that is missing or cannot be read."""
 
 
-class Input(BaseModel):
+class Strict(BaseModel):
+    """A part of a file: unknown fields and values of other types are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Input(Strict):
     """A file that an artifact was made from.
 
     path: its name; `data:{name}` or `plugin:{name}` for files outside the project. record_sha256: of its record at
     that time; None for files that no step made.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     path: Annotated[str, AfterValidator(_plain)]
     sha256: Sha256
     record_sha256: Sha256 | None = None
 
 
-class Record(BaseModel):
+class Record(Strict):
     """Block `record`: equal whenever the same thing is made from the same inputs. Written by `fute.artifacts.Step`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     schema_version: Literal[SCHEMA] = Field(alias="schema")  # type: ignore[valid-type]
     artifact: str
@@ -95,10 +97,8 @@ def _run_facts(run: dict[str, Any]) -> dict[str, Any]:
     return run
 
 
-class Sidecar(BaseModel):
+class Sidecar(Strict):
     """A record, its hash, and the facts of one run, which are no evidence: nothing hashes them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     record: Record
     record_sha256: Sha256

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fute import __version__
 from fute.artifacts import atomic, canonical_json, content_key, sha256_file
@@ -27,7 +27,7 @@ from fute.audit.findings import DRIFT, INCOMPLETE, Cause, Report, Verdict
 from fute.audit.hashing import cores
 from fute.audit.manifest import MANIFEST, Manifest, ManifestError, read_manifest
 from fute.audit.paths import AUDIT, ResultsFolder
-from fute.audit.sidecars import Sha256, strict_json
+from fute.audit.sidecars import Sha256, Strict, strict_json
 from fute.audit.verify import verify_manifest
 from fute.code_hash import code_sha256
 
@@ -46,11 +46,7 @@ class BrokenChain(ReceiptError):
     exit_code = DRIFT
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Audited(_Strict):
+class Audited(Strict):
     """Result of one command: exit code, and counts by verdict or, for claims, by kind and outcome."""
 
     command: str
@@ -59,7 +55,7 @@ class Audited(_Strict):
     root: Sha256 | None = None
 
 
-class Receipt(_Strict):
+class Receipt(Strict):
     """One audit. manifest: sha256 of the manifest's file. previous: hash of the receipt before; None for the first."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -255,9 +251,9 @@ class Audits:
         return [json.loads(self.verified.to_json()), json.loads(self.claims.to_json())]
 
 
-def run_audits(results: ResultsFolder, manifest: Path, claims: Path, project: Path = Path()) -> Audits:
-    """Verify a manifest's artifacts and check all claims. Raises ManifestError, ClaimsError."""
+def run_audits(results: ResultsFolder, manifest: Path, claims: Path) -> Audits:
+    """Verify a manifest and check all claims in the current checkout. Raises ManifestError, ClaimsError."""
     listed = read_manifest(manifest)
-    verified = verify_manifest(listed, results, threads=cores(), project=project)
-    checked = check_claims(read_claims(claims).claims, Project(project, results, listed))
+    verified = verify_manifest(listed, results, threads=cores())
+    checked = check_claims(read_claims(claims).claims, Project(Path(), results, listed))
     return Audits(listed, verified, checked)
