@@ -19,22 +19,12 @@ from fute.audit.claims.check import ClaimReport, Outcome, check_claims
 from fute.audit.claims.file import Claims, ClaimsError, read_claims
 from fute.audit.claims.sources import Project
 from fute.audit.claims.statements import statements, untied
+from fute.audit.manifest import ConfigIdentity, Manifest
 from fute.audit.paths import ResultsFolder
 from fute.commands import app
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = read_claims(ROOT / "resources/claims.yaml")
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The documents and resources of the project beside a run's results, as current folder."""
-    for name in ("docs", "resources", "benchmarks", "config"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "README.md", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    write_tables()
-    return tmp_path
 
 
 def check(*ids: str, name: str = "made-up", claims: Claims = CLAIMS) -> ClaimReport:
@@ -169,12 +159,6 @@ def test_scales_shares_and_reductions(tmp_path: Path, monkeypatch: pytest.Monkey
         assert outcomes(check(claims=one_claim(shown, **more))) == {outcome: 1}, (shown, more)
 
 
-def list_run_of_nothing():
-    from fute.audit.manifest import ConfigIdentity, Manifest
-
-    return Manifest(schema=1, config=ConfigIdentity(name="none", file=None, sha256="0" * 64), targets=[], entries={})
-
-
 def test_what_is_not_in_the_run_is_inconclusive(checkout: Path):
     report = check("table1", "real-run.table3", "demo.readme.planted")
     assert set(outcomes(report)) == {Outcome.INCONCLUSIVE} and report.exit_code == 2
@@ -196,7 +180,9 @@ def test_the_numbers_of_a_document_are_those_of_the_run_it_names(checkout: Path)
         file.unlink()
     pd.DataFrame(rows).to_csv(EVALUATION / "table3.csv", index=False)
     shutil.rmtree("results/paper")
-    project = Project(Path(), ResultsFolder(Path("results")), list_run_of_nothing_named("real-small"))
+    config = ConfigIdentity(name="real-small", file=None, sha256="0" * 64)
+    manifest = Manifest(schema=1, config=config, targets=[], entries={})
+    project = Project(Path(), ResultsFolder(Path("results")), manifest)
     report = check_claims(CLAIMS.of(("real-run.table3",)), project)
     assert outcomes(report) == {Outcome.PASS: 3 * len(rows) - 2}  # the mean over prompts has no ranking
     edit(page, "| 47.9 | 77.4 |", "| 48.0 | 77.4 |")
@@ -204,11 +190,6 @@ def test_the_numbers_of_a_document_are_those_of_the_run_it_names(checkout: Path)
     (failed,) = [answer for answer in report.answers if answer.outcome is Outcome.FAIL]
     assert re.fullmatch(r"docs/real-run\.md:\d+ SA MI, smollm2-135m Performance", failed.where)
     assert (failed.said, failed.found) == ("48.0", "47.9")
-
-
-def list_run_of_nothing_named(name: str):
-    manifest = list_run_of_nothing()
-    return manifest.model_copy(update={"config": manifest.config.model_copy(update={"name": name})})
 
 
 # --- our run agrees with the publication ----------------------------------------------------------------
