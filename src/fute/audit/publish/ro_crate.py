@@ -208,7 +208,7 @@ class _Crate(Entities):
         self.controls.append(control)
 
     def finish(self, ran: list[Execution]) -> None:
-        """The workflow, its run as a whole, and the crate itself."""
+        """Add the workflow, its run as a whole and what Snakemake did for it, and describe the crate."""
         times = [str(execution.run["finished"]) for execution in ran if "finished" in execution.run]
         if not times:
             raise ExportError(
@@ -233,6 +233,10 @@ class _Crate(Entities):
             "#organisation", "OrganizeAction", name="what Snakemake ran", actionStatus=COMPLETED, endTime=finished,
             instrument=self.ref(engine), object=self.refs(self.controls), result=self.ref(run),
         )  # fmt: skip
+        self._describe(finished, [run, organised, *self.actions])
+
+    def _describe(self, finished: str, actions: list[ContextEntity]) -> None:
+        """Name, date, licence, article, actions and profiles of the crate itself."""
         root = self.crate.root_dataset
         root["name"] = f"{self.manifest.config.name}: a run of fute"
         root["description"] = (
@@ -243,7 +247,7 @@ class _Crate(Entities):
         root["license"] = self.ref(self.entity(LICENSE, "CreativeWork", name="MIT licence", url=LICENSE))
         article = self.entity(PAPER, "ScholarlyArticle", name="Towards Unified Task Embeddings Across Multiple Models")
         root["citation"] = self.ref(article)
-        root["mentions"] = self.refs([run, organised, *self.actions])
+        root["mentions"] = self.refs(actions)
         root["conformsTo"] = self.refs(
             self.entity(key, "CreativeWork", name=name, version=key.rpartition("/")[2])
             for key, name in PROFILES.items()
