@@ -90,8 +90,7 @@ def all_cells(plan: Plan) -> Iterator[tuple[str, str, str]]:
         method = paths.method_of(path)
         yield paths.vector_batch(plan.config.model_of(method), method, "*"), path, item.key
     if plan.lm:
-        batches = [plan.lm.finetune.made_in, plan.lm.labelled_in, plan.lm.baselines.embedded_in]
-        for of_step in batches:
+        for of_step in (plan.lm.finetune.made_in, plan.lm.labelled_in, plan.lm.baselines.embedded_in):
             yield from ((of_step.file(model, "*"), name, key) for (model, name), key in of_step.keys.items())
         for cell, run in plan.lm.transfer.runs.items():
             yield paths.transfer_batch(plan.lm.transfer.model, "*"), cell, run.key

@@ -98,8 +98,8 @@ class _Collector:
         job = self.producers.get(name)
         self.environments[environment_key(sidecar)] = sidecar.environment()
         files = lock_files(name, self.results) if name.endswith(LOCK) else {}
-        made_by = {"rule": job.rule, "wildcards": job.wildcards} if job else {"wildcards": {}}
-        return entry_of(sidecar, digest, files=files, **made_by)
+        rule, wildcards = (job.rule, job.wildcards) if job else ("", {})
+        return entry_of(sidecar, digest, files=files, rule=rule, wildcards=wildcards)
 
     def _stale(self, manifest: Manifest) -> dict[str, list[str]]:
         stale: dict[str, list[str]] = {}

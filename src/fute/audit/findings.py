@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 OK, DRIFT, INCOMPLETE = 0, 1, 2
 WORDS = {OK: "good", DRIFT: "drifted", INCOMPLETE: "incomplete"}
 STYLES = {OK: "green", DRIFT: "red", INCOMPLETE: "yellow"}
-MOST_LINES = 200
-"""Findings printed for people; `--json` prints all."""
+MOST_FINDINGS = 200
+"""Findings that people are shown; `--json` prints all."""
 
 
 class Verdict(StrEnum):
@@ -163,11 +163,11 @@ def print_report(report: Report, *, json: bool) -> None:
         console.out(report.to_json(), highlight=False)
         return
     drift_first = sorted(report.findings, key=lambda finding: finding.verdict.exit_code != DRIFT)
-    for finding in drift_first[:MOST_LINES]:
+    for finding in drift_first[:MOST_FINDINGS]:
         outcome = f"{finding.verdict} ({finding.cause})"
         console.print(styled_line(outcome, finding.verdict.exit_code, finding.message))
-    if len(drift_first) > MOST_LINES:
-        console.print(f"and {len(drift_first) - MOST_LINES} more; --json lists all")
+    if len(drift_first) > MOST_FINDINGS:
+        console.print(f"and {len(drift_first) - MOST_FINDINGS} more; --json lists all")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts().items()) or "nothing to check"
     facts = "".join(f"; {name} {value}" for name, value in report.facts.items())
     console.print(Text(f"{report.command}: {counts}{facts}", style=STYLES[report.exit_code]))

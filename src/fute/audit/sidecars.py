@@ -18,6 +18,8 @@ Module = Annotated[str, Field(pattern=r"^fute(\.[a-z0-9_]+)+$")]
 # facts of a run that are not about times and costs
 HARDWARE = ("cpu", "gpu", "threads")
 SOFTWARE = ("packages", "platform", "python")
+# what the names of inputs outside the project start with
+DATA, PLUGIN = "data:", "plugin:"
 
 
 def _plain(path: str) -> str:

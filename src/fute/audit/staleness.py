@@ -16,7 +16,7 @@ from fute.audit.config_and_locks import project_sha256
 from fute.audit.findings import Cause
 from fute.audit.manifest import Entry
 from fute.audit.paths import RESULTS
-from fute.audit.sidecars import HARDWARE, SOFTWARE, Record, same_code
+from fute.audit.sidecars import DATA, HARDWARE, PLUGIN, SOFTWARE, Record, same_code
 from fute.code_hash import code_sha256
 from fute.config.models import ModelEntry
 from fute.data.model_folder import model_identity
@@ -31,7 +31,6 @@ SETTINGS = ("settings", "spec")
 FLAGS = ("flags", "texts")
 # the folder of a plug-in is no part of its identity
 FOLDER = "folder"
-DATA, PLUGIN = "data:", "plugin:"
 LONGEST = 60
 """Characters of a value that messages show."""
 

@@ -125,10 +125,6 @@ def read_receipts(results: ResultsFolder) -> list[Receipt]:
     return [read_receipt(results, number) for number in receipt_numbers(results)]
 
 
-AUDITOR = "fute.audit.cli"
-"""Module whose code, with what it imports, does the audits."""
-
-
 def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audited]) -> tuple[Receipt, Path]:
     """Add a receipt to the chain. Raises BrokenChain; ReceiptError for a report of other results."""
     root = read_manifest(manifest).root
@@ -153,7 +149,7 @@ def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audit
             "python": platform.python_version(),
             "snakemake": metadata.version("snakemake"),
         },
-        code_sha256=code_sha256(AUDITOR),
+        code_sha256=code_sha256("fute.audit.cli"),  # with all that it imports, which does the audits
         previous=chain[-1].sha256 if chain else None,
     )
     path = results.path(receipt_name(receipt.number))
@@ -197,17 +193,17 @@ def check_receipts(results: ResultsFolder, manifest: Path | None = None) -> Repo
             report.add(name, Verdict.DRIFTED, Cause.RECORD, str(error))
             before = None
             continue
-        if problem := _link(receipt, number, before):
+        if problem := _link_problem(receipt, number, before):
             report.add(name, Verdict.DRIFTED, Cause.RECORD, f"{name}: {problem}")
         before = receipt
     if before:
         report.facts = {"last": before.sha256, "time": before.time, "root": before.root}
     if manifest is not None:
-        _newest(report, before, manifest)
+        _check_newest(report, before, manifest)
     return report
 
 
-def _link(receipt: Receipt, number: int, before: Receipt | None) -> str | None:
+def _link_problem(receipt: Receipt, number: int, before: Receipt | None) -> str | None:
     """What is wrong between a receipt and the one before it; None if nothing is."""
     if receipt.number != number:
         return f"is receipt {receipt.number}: files were exchanged"
@@ -220,7 +216,7 @@ def _link(receipt: Receipt, number: int, before: Receipt | None) -> str | None:
     return "is older than the one before it" if receipt.time < before.time else None
 
 
-def _newest(report: Report, last: Receipt | None, manifest: Path) -> None:
+def _check_newest(report: Report, last: Receipt | None, manifest: Path) -> None:
     """Report if the newest receipt is not of the current manifest."""
     if not report.checked:
         report.checked = 1

@@ -54,7 +54,7 @@ def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict
                     report.add(name, Verdict.NOT_RERUNNABLE, Cause.ABSENT, f"{name}: {error}")
                 continue
             for name in job.outputs:
-                _take_up(name, [made[name] for made in runs], floor, counted, report)
+                _raise_floor(name, [made[name] for made in runs], floor, counted, report)
             environment = read_sidecar_file(sidecar_path(runs[0][job.outputs[0]]))[0].environment()
             if environment not in environments:
                 environments.append(environment)
@@ -69,7 +69,7 @@ def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict
     return value, report
 
 
-def _take_up(name: str, files: Sequence[Path], floor: dict, counted: dict, report: Report) -> None:
+def _raise_floor(name: str, files: Sequence[Path], floor: dict, counted: dict, report: Report) -> None:
     """Raise the floor of an artifact's kind to the distances of its repeats."""
     kind = kind_of(name)
     counted[kind] = counted.get(kind, 0) + 1

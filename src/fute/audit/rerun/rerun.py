@@ -37,7 +37,7 @@ def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Re
             else:
                 _judge(rerunner, redone, tolerances, report, drifted)
             track.advance()
-    origins = _first(rerunner.manifest, {origin for _, origin, _, _ in drifted})
+    origins = _first_divergent(rerunner.manifest, {origin for _, origin, _, _ in drifted})
     for name, origin, cause, why in sorted(drifted, key=lambda each: each[1] not in origins):
         above = sorted(ancestors(rerunner.manifest, [name]) & origins) or [origin]
         report.add(name, Verdict.DRIFTED, cause, f"{name}: {why}; first divergent: {', '.join(above)}")
@@ -72,8 +72,8 @@ def _judge(
             report.add(name, result.verdict, cause, f"{name}: {result.words}; {why}")
 
 
-def _first(manifest: Manifest, origins: set[str]) -> set[str]:
-    """Those that were not made from another of them."""
+def _first_divergent(manifest: Manifest, origins: set[str]) -> set[str]:
+    """The origins of drift that were not made from another one."""
     return {name for name in origins if (ancestors(manifest, [name]) & origins) == {name}}
 
 
