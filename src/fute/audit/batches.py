@@ -30,12 +30,6 @@ def is_batch(name: str) -> bool:
     return paths.BATCHES in name and not name.endswith(KEYS)
 
 
-def keys_of(batch: str) -> str:
-    """Name of the `.keys` file beside a batch's data."""
-    folder, _, name = batch.rpartition("/")
-    return f"{folder}/{name.split('.')[0]}{KEYS}"
-
-
 def keys_read(params: Mapping[str, Any]) -> list[str]:
     """Keys of the cells that an extraction reads from its batches. params: of its record."""
     return [params["key"]] if "key" in params else [key for _, key in sorted(params["keys"].items())]

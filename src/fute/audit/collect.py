@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import SIDECAR
-from fute.audit.batches import is_batch, keys_of
+from fute.audit.batches import is_batch
 from fute.audit.config_and_locks import config_identity, lock_files, read_images
 from fute.audit.findings import Cause, Report, Verdict, cause_of, printable
 from fute.audit.manifest import Entry, Manifest, entry_of, environment_key
@@ -15,6 +15,7 @@ from fute.audit.planned_jobs import Graph
 from fute.audit.sidecars import RecordError, Sidecar, read_sidecar
 from fute.audit.staleness import reasons
 from fute.batching import LOCK
+from fute.paths import batch_index
 
 
 def build_manifest(graph: Graph, config: Path, results: ResultsFolder) -> Manifest:
@@ -92,7 +93,7 @@ class _Collector:
             return []
         self.sidecars[name] = sidecar
         inputs = [source.path for source in sidecar.record.inputs if source.path.startswith(f"{RESULTS}/")]
-        return [*inputs, keys_of(name)] if is_batch(name) else inputs
+        return [*inputs, batch_index(name)] if is_batch(name) else inputs
 
     def _entry(self, name: str, sidecar: Sidecar, digest: str) -> Entry:
         job = self.producers.get(name)

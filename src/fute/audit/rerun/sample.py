@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fute.audit.batches import is_batch, keys_of, keys_read
+from fute.audit.batches import is_batch, keys_read
 from fute.audit.findings import INCOMPLETE
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.planned_jobs import Job
 from fute.audit.rerun.redo_job import Rerunner
 from fute.audit.sidecars import read_sidecar, same_code
+from fute.paths import batch_index
 
 
 class NoSuchJob(ValueError):
@@ -124,7 +125,7 @@ def seconds_of(job: Job, manifest: Manifest, results: ResultsFolder) -> float:
     for source in manifest.entries[first].inputs:
         if is_batch(source.path) and source.path in manifest.entries:
             run = read_sidecar(results, source.path)[0].run
-            lines = results.path(keys_of(source.path)).read_text(encoding="utf8").splitlines()
+            lines = results.path(batch_index(source.path)).read_text(encoding="utf8").splitlines()
             cells, read = {line.partition("\t")[0] for line in lines}, keys_read(sidecar.record.params)
             own += float(run.get("wall_s", 0)) * len(cells.intersection(read)) / max(len(cells), 1)
     return own
