@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from support.audited_run import CONFIG, Run, make_run
-from support.checkouts import say
+from support.checkouts import ROOT, say
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,16 +34,39 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return made
 
 
+def copied(made: Run, folder: Path, *left_out: str) -> Run:
+    shutil.copytree(made.folder, folder, ignore=shutil.ignore_patterns(*left_out))
+    copy = Run(folder, CONFIG)
+    copy.image = made.image
+    return copy
+
+
 @pytest.fixture
 def project(made: Run, tmp_path: Path) -> Run:
     """A whole copy of the checkout, Snakemake's metadata included."""
-    shutil.copytree(made.folder, tmp_path / "project")
-    copy = Run(tmp_path / "project", CONFIG)
-    copy.image = made.image
-    return copy
+    return copied(made, tmp_path / "project")
+
+
+@pytest.fixture
+def clone(made: Run, tmp_path: Path) -> Run:
+    """A copy of the checkout and its results, without Snakemake's metadata."""
+    return copied(made, tmp_path / "clone", ".snakemake")
 
 
 @pytest.fixture
 def run(made: Run, tmp_path: Path) -> Run:
     """A copy that a test may damage."""
     return made.copy(tmp_path / "copy")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The documents and resources of the project beside the evaluation and Table 3 of a run, as current folder."""
+    from support.audit_tables import write_tables  # loads pandas
+
+    for name in ("docs", "resources", "benchmarks", "config"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_tables()
+    return tmp_path

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from fute.artifacts import gzip_bytes, jsonl_bytes
-from fute.audit.batches import cell_content, changed_settings, is_batch, keys_of, keys_read
+from fute.audit.batches import cell_content, changed_settings, is_batch, keys_read
 from fute.embeddings.extract_embedding_step import member
 
 
 def test_names_of_batches():
     assert is_batch("results/labels/m/batches/0a.jsonl.gz") and not is_batch("results/labels/m/batches/0a.keys")
     assert not is_batch("results/labels/m/sa-1/sa.jsonl.gz")
-    assert keys_of("results/labels/m/batches/0a.jsonl.gz") == "results/labels/m/batches/0a.keys"
 
 
 def test_keys_that_an_extraction_reads():

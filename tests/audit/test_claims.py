@@ -19,22 +19,12 @@ from fute.audit.claims.check import ClaimReport, Outcome, check_claims
 from fute.audit.claims.file import Claims, ClaimsError, read_claims
 from fute.audit.claims.sources import Project
 from fute.audit.claims.statements import statements, untied
+from fute.audit.manifest import ConfigIdentity, Manifest
 from fute.audit.paths import ResultsFolder
 from fute.commands import app
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = read_claims(ROOT / "resources/claims.yaml")
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The documents and resources of the project beside a run's results, as current folder."""
-    for name in ("docs", "resources", "benchmarks", "config"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "README.md", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    write_tables()
-    return tmp_path
 
 
 def check(*ids: str, name: str = "made-up", claims: Claims = CLAIMS) -> ClaimReport:
@@ -151,42 +141,22 @@ def one_claim(shown: dict, **more: object) -> Claims:
     return Claims.model_validate({"claims": [claim | more]})
 
 
-def test_tolerances_scales_and_reductions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_scales_shares_and_reductions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    Path("results/benchmarks/labels").mkdir(parents=True)
-    Path("results/audit").mkdir()
-    for name, seconds in (("a", 90), ("b", 60)):
-        Path(f"results/benchmarks/labels/{name}.tsv").write_text(f"s\tload\n{seconds}\t1\n")
-    pd.DataFrame({"key": ["a"], "value": ["2.5"]}).to_csv("said.csv", index=False)
-    minutes = {"file": "results/benchmarks/labels/*.tsv", "column": "s", "reduce": "sum", "scale": 1 / 60}
-    # benchmark files are no artifacts, so the manifest is made of nothing
-    for change, good in (
-        ({}, True),
-        ({"scale": 1 / 61}, True),
-        ({"scale": 1 / 55}, False),
-        ({"reduce": "mean"}, False),
+    Path("results/audit").mkdir(parents=True)
+    pd.DataFrame({"seconds": [90, 54], "load": [1, 1]}).to_csv("found.csv", index=False)
+    pd.DataFrame({"key": ["a"], "value": ["1.2"]}).to_csv("said.csv", index=False)
+    minutes = {"file": "found.csv", "column": "seconds", "reduce": "mean", "scale": 1 / 60}
+    for shown, more, outcome in (
+        (minutes, {}, Outcome.PASS),
+        (minutes | {"scale": 1 / 61}, {}, Outcome.PASS),
+        (minutes | {"scale": 1 / 55}, {}, Outcome.FAIL),
+        (minutes | {"scale": 1 / 55}, {"relative": 0.1}, Outcome.PASS),
+        (minutes | {"reduce": "one"}, {}, Outcome.INCONCLUSIVE),
+        ({"file": "found.csv", "column": "load", "reduce": "distinct"}, {}, Outcome.FAIL),
+        ({"file": "found.csv", "column": "load", "reduce": "distinct"}, {"relative": 0.2}, Outcome.PASS),
     ):
-        project = Project(Path(), ResultsFolder(Path("results")), list_run_of_nothing())
-        report = check_claims(one_claim(minutes | change).claims, project)
-        assert outcomes(report) == {Outcome.PASS if good else Outcome.FAIL: 1}, change
-    project = Project(Path(), ResultsFolder(Path("results")), list_run_of_nothing())
-    assert outcomes(check_claims(one_claim(minutes | {"scale": 1 / 55}, relative=0.1).claims, project)) == {
-        Outcome.PASS: 1
-    }
-    assert outcomes(check_claims(one_claim(minutes | {"reduce": "mean"}, tolerance=1.3).claims, project)) == {
-        Outcome.PASS: 1
-    }
-    count = {"file": "results/benchmarks/labels/*.tsv", "where": {"load": "1"}, "reduce": "count"}
-    pd.DataFrame({"key": ["a"], "value": ["2"]}).to_csv("said.csv", index=False)
-    assert outcomes(check_claims(one_claim(count).claims, project)) == {Outcome.PASS: 1}
-    distinct = {"file": "results/benchmarks/labels/*.tsv", "column": "load", "reduce": "distinct"}
-    assert outcomes(check_claims(one_claim(distinct).claims, project)) == {Outcome.FAIL: 1}
-
-
-def list_run_of_nothing():
-    from fute.audit.manifest import ConfigIdentity, Manifest
-
-    return Manifest(schema=1, config=ConfigIdentity(name="none", file=None, sha256="0" * 64), targets=[], entries={})
+        assert outcomes(check(claims=one_claim(shown, **more))) == {outcome: 1}, (shown, more)
 
 
 def test_what_is_not_in_the_run_is_inconclusive(checkout: Path):
@@ -210,7 +180,9 @@ def test_the_numbers_of_a_document_are_those_of_the_run_it_names(checkout: Path)
         file.unlink()
     pd.DataFrame(rows).to_csv(EVALUATION / "table3.csv", index=False)
     shutil.rmtree("results/paper")
-    project = Project(Path(), ResultsFolder(Path("results")), list_run_of_nothing_named("real-small"))
+    config = ConfigIdentity(name="real-small", file=None, sha256="0" * 64)
+    manifest = Manifest(schema=1, config=config, targets=[], entries={})
+    project = Project(Path(), ResultsFolder(Path("results")), manifest)
     report = check_claims(CLAIMS.of(("real-run.table3",)), project)
     assert outcomes(report) == {Outcome.PASS: 3 * len(rows) - 2}  # the mean over prompts has no ranking
     edit(page, "| 47.9 | 77.4 |", "| 48.0 | 77.4 |")
@@ -218,11 +190,6 @@ def test_the_numbers_of_a_document_are_those_of_the_run_it_names(checkout: Path)
     (failed,) = [answer for answer in report.answers if answer.outcome is Outcome.FAIL]
     assert re.fullmatch(r"docs/real-run\.md:\d+ SA MI, smollm2-135m Performance", failed.where)
     assert (failed.said, failed.found) == ("48.0", "47.9")
-
-
-def list_run_of_nothing_named(name: str):
-    manifest = list_run_of_nothing()
-    return manifest.model_copy(update={"config": manifest.config.model_copy(update={"name": name})})
 
 
 # --- our run agrees with the publication ----------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from support.audited_run import CONFIG, PLANTED, TARGETS, Run, manifest_of
 
 from fute.artifacts import content_key
-from fute.audit.findings import Verdict, exit_code
+from fute.audit.findings import Verdict, worst
 from fute.audit.manifest import MANIFEST, manifest_json, read_manifest
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
@@ -202,9 +202,12 @@ def test_what_cannot_be_done_is_incomplete(project: Run, arguments: tuple[str, .
 
 
 def test_exit_codes():
-    assert exit_code([]) == exit_code([Verdict.IDENTICAL, Verdict.UPSTREAM_REDERIVED, Verdict.WITHIN_TOLERANCE]) == 0
-    assert exit_code([Verdict.MISSING, Verdict.IDENTICAL]) == exit_code([Verdict.UNVERIFIED]) == 2
-    assert exit_code([Verdict.DRIFTED, Verdict.MISSING]) == exit_code([Verdict.REFUSED]) == 1
+    def code(*verdicts: Verdict) -> int:
+        return worst(verdict.exit_code for verdict in verdicts)
+
+    assert code() == code(Verdict.IDENTICAL, Verdict.UPSTREAM_REDERIVED, Verdict.WITHIN_TOLERANCE) == 0
+    assert code(Verdict.MISSING, Verdict.IDENTICAL) == code(Verdict.UNVERIFIED) == 2
+    assert code(Verdict.DRIFTED, Verdict.MISSING) == code(Verdict.REFUSED) == 1
 
 
 # --- what must not be told ------------------------------------------------------------------------------

@@ -7,22 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
+from support.audit_tables import list_run
 from support.audited_run import CONFIG, MODEL, TARGETS, Run, manifest_of
 
 from fute.artifacts import Step
 from fute.audit.diff import Side, diff
 from fute.audit.findings import Cause, Verdict
-from fute.audit.manifest import (
-    MANIFEST,
-    ConfigIdentity,
-    Manifest,
-    entry_of,
-    environment_key,
-    manifest_json,
-    write_manifest,
-)
-from fute.audit.paths import ResultsFolder
-from fute.audit.sidecars import read_sidecar
+from fute.audit.manifest import MANIFEST, manifest_json
 
 TEST = "results/data/mini-films/test.jsonl.gz"
 OF_TEST = {TEST, "results/data/mini-films/source.lock.json"}
@@ -45,14 +36,7 @@ def run_of_prompts(folder: Path, monkeypatch: pytest.MonkeyPatch, batch: str, te
     inputs = [Path(LABELS.format(name)) for name in templates]
     with Step("fute.evaluation.selection_step", settings={}, inputs=inputs) as step:
         step.json(Path("results/evaluation/table3.csv"), templates)
-    results, entries, environments = ResultsFolder(Path("results")), {}, {}
-    for name in results.names():
-        sidecar, digest = read_sidecar(results.sidecar(name))
-        entries[name] = entry_of(sidecar, digest, files={}, wildcards={})
-        environments[environment_key(sidecar)] = sidecar.environment()
-    config = ConfigIdentity(name="small", file=None, sha256="0" * 64)
-    manifest = Manifest(schema=1, config=config, targets=[], entries=entries, environments=environments)
-    write_manifest(manifest, folder / MANIFEST)
+    list_run()
     return Side(folder / "results")
 
 

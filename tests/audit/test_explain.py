@@ -58,3 +58,8 @@ def test_what_is_missing_runs_only_where_it_is_needed(project: Run):
     found = explain(project, TRAIN)["pending"]
     assert [each["rule"] for each in found] == ["normalise_test", "normalise_train"]
     assert found[0]["reasons"] == [f"{TEST} is missing"]
+
+
+def test_a_record_that_is_missing_is_named(project: Run):
+    (project / f"{TEST}.prov.json").unlink()
+    assert explain(project, TRAIN)["chain"][TEST]["problem"].startswith(f"{TEST}.prov.json: is missing")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from support.audit_tables import METHODS, list_run, write_tables
+from support.audit_tables import METHODS, list_run
 from support.audited_run import MODEL, PLANTED, Run
 
 from fute.audit.lineage import chain
@@ -16,7 +15,6 @@ from fute.audit.paths import ResultsFolder
 from fute.audit.publish.page import render_page
 from fute.audit.publish.receipts import Audits, audited, run_audits, write_receipt
 
-ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "br", "link", "input"}
 FILES = Path("results/audit/manifest.json"), Path("resources/claims.yaml")
 
@@ -80,17 +78,10 @@ def read(page: str) -> Page:
 
 
 @pytest.fixture
-def audits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Audits:
+def audits(checkout: Path) -> Audits:
     """A run with Table 3, audited, as current folder."""
-    for name in ("docs", "resources", "benchmarks", "config"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "README.md", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    write_tables()
     list_run("<b>&made</b>")
-    return run_audits(
-        ResultsFolder(Path("results")), Path("results/audit/manifest.json"), Path("resources/claims.yaml")
-    )
+    return run_audits(ResultsFolder(Path("results")), *FILES)
 
 
 def row(page: Page, name: str) -> list[str]:
@@ -120,9 +111,7 @@ def test_what_the_page_says(audits: Audits):
 def test_drift_is_said_at_the_top_and_by_name(audits: Audits):
     path = Path("results/paper/tables/table3.csv")
     path.write_text(path.read_text().replace("MI", "IM"))
-    again = run_audits(
-        ResultsFolder(Path("results")), Path("results/audit/manifest.json"), Path("resources/claims.yaml")
-    )
+    again = run_audits(ResultsFolder(Path("results")), *FILES)
     text = render_page(again, ResultsFolder(Path("results")))
     assert 'role="note">Something drifted' in text
     page = read(text)

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -25,13 +24,10 @@ SPLITS = "src/fute/data/splits.py"
 
 
 @pytest.fixture
-def project(made: Run, tmp_path: Path) -> Run:
+def project(clone: Run, tmp_path: Path) -> Run:
     """A copy of the whole checkout that a test may edit."""
-    shutil.copytree(made.folder, tmp_path / "project", ignore=shutil.ignore_patterns(".snakemake"))
-    copy = Run(tmp_path / "project", CONFIG)
-    copy.image = made.image
-    next((copy / "containers").glob("*.sif")).rename(tmp_path / "image.sif")  # it is none that could be started
-    return copy
+    next((clone / "containers").glob("*.sif")).rename(tmp_path / "image.sif")  # it is none that could be started
+    return clone
 
 
 def images_of(run: Run) -> list[Path]:

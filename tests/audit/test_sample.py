@@ -12,7 +12,7 @@ import pytest
 from fute.artifacts import Step, gzip_bytes, sidecar_path
 from fute.audit.paths import ResultsFolder
 from fute.audit.planned_jobs import Job
-from fute.audit.rerun.sample import UnknownArtifact, draw, named, seconds_of, stratum
+from fute.audit.rerun.sample import NoSuchJob, draw, named, seconds_of, stratum
 from fute.audit.sidecars import read_sidecar
 
 
@@ -73,7 +73,7 @@ def test_what_comes_first_is_drawn_first():
 
 def test_named_artifacts():
     assert named(JOBS, ["results/table3", "results/data-cb", "results/table3"]) == [JOBS[-1], JOBS[-3]]
-    with pytest.raises(UnknownArtifact, match=r"^results/elsewhere: no rule"):
+    with pytest.raises(NoSuchJob, match=r"^results/elsewhere: no rule"):
         named(JOBS, ["results/elsewhere"])
 
 
@@ -94,7 +94,7 @@ def test_a_job_costs_its_share_of_the_batches_that_it_reads(tmp_path, monkeypatc
         values = json.loads(sidecar_path(path).read_text())
         values["run"]["wall_s"] = wall_s
         sidecar_path(path).write_text(json.dumps(values))
-    names = [path.as_posix() for path in (batch, output)]
-    entries = {name: read_sidecar(Path(f"{name}.prov.json"), name)[0].record for name in names}
+    names, results = [path.as_posix() for path in (batch, output)], ResultsFolder(Path("results"))
+    entries = {name: read_sidecar(results, name)[0].record for name in names}
     made = Job("extract_transfer", {}, (names[1],), (names[0],), {})
-    assert seconds_of(made, SimpleNamespace(entries=entries), ResultsFolder(Path("results"))) == seconds
+    assert seconds_of(made, SimpleNamespace(entries=entries), results) == seconds

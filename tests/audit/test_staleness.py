@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from fute.artifacts import SCHEMA, content_key
+from fute.audit.findings import Cause
 from fute.audit.planned_jobs import Job
 from fute.audit.sidecars import Record
-from fute.audit.staleness import changed_inputs, changed_params, reasons
+from fute.audit.staleness import changed_inputs, changed_machine, changed_params, reasons
 from fute.code_hash import code_sha256
 
 MODULE = "fute.display_names"
@@ -104,3 +105,14 @@ def test_files_of_the_project_and_code(tmp_path, monkeypatch):
     assert [each.split(" ")[:2] for each in reasons(made, job(), {})] == [["data:", "printed.csv"]]
     assert reasons(made, None, {}) == []  # a finished batch: by its keys
     assert [each.split(":")[0] for each in reasons(record({}, code="b" * 64), None, {})] == ["code"]
+
+
+def test_machines_differ_in_hardware_and_software():
+    was = {"cpu": "a", "gpu": [], "threads": "1", "platform": "one", "python": "3", "packages": {"torch": "2"}}
+    assert list(changed_machine(was, dict(was))) == []
+    assert list(changed_machine(was, was | {"platform": "two"})) == [(Cause.SOFTWARE, ['platform "one", then "two"'])]
+    other = was | {"cpu": "b", "packages": {"torch": "3"}}
+    assert list(changed_machine(was, other)) == [
+        (Cause.HARDWARE, ['cpu "a", then "b"']),
+        (Cause.SOFTWARE, ['packages.torch "2", then "3"']),
+    ]

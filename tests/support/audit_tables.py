@@ -61,7 +61,7 @@ def list_run(name: str = "made-up") -> Manifest:
     results = ResultsFolder(Path("results"))
     entries, environments = {}, {}
     for artifact in results.names():
-        sidecar, digest = read_sidecar(results.sidecar(artifact))
+        sidecar, digest = read_sidecar(results, artifact)
         rule = {"rule": sidecar.record.step, "wildcards": {}}
         entries[artifact] = entry_of(sidecar, digest, files={}, **rule)
         environments[environment_key(sidecar)] = sidecar.environment()

@@ -30,12 +30,6 @@ def is_batch(name: str) -> bool:
     return paths.BATCHES in name and not name.endswith(KEYS)
 
 
-def keys_of(batch: str) -> str:
-    """Name of the `.keys` file beside a batch's data."""
-    folder, _, name = batch.rpartition("/")
-    return f"{folder}/{name.split('.')[0]}{KEYS}"
-
-
 def keys_read(params: Mapping[str, Any]) -> list[str]:
     """Keys of the cells that an extraction reads from its batches. params: of its record."""
     return [params["key"]] if "key" in params else [key for _, key in sorted(params["keys"].items())]
@@ -90,8 +84,7 @@ def all_cells(plan: Plan) -> Iterator[tuple[str, str, str]]:
         method = paths.method_of(path)
         yield paths.vector_batch(plan.config.model_of(method), method, "*"), path, item.key
     if plan.lm:
-        batches = [plan.lm.finetune.made_in, plan.lm.labelled_in, plan.lm.baselines.embedded_in]
-        for of_step in batches:
+        for of_step in (plan.lm.finetune.made_in, plan.lm.labelled_in, plan.lm.baselines.embedded_in):
             yield from ((of_step.file(model, "*"), name, key) for (model, name), key in of_step.keys.items())
         for cell, run in plan.lm.transfer.runs.items():
             yield paths.transfer_batch(plan.lm.transfer.model, "*"), cell, run.key

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import SIDECAR
-from fute.audit.batches import is_batch, keys_of
-from fute.audit.config_and_locks import LOCK, config_identity, lock_files, read_images
+from fute.audit.batches import is_batch
+from fute.audit.config_and_locks import config_identity, lock_files, read_images
 from fute.audit.findings import Cause, Report, Verdict, cause_of, printable
 from fute.audit.manifest import Entry, Manifest, entry_of, environment_key
 from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.planned_jobs import Graph
 from fute.audit.sidecars import RecordError, Sidecar, read_sidecar
 from fute.audit.staleness import reasons
+from fute.batching import LOCK
+from fute.paths import batch_index
 
 
 def build_manifest(graph: Graph, config: Path, results: ResultsFolder) -> Manifest:
@@ -64,7 +66,7 @@ class _Collector:
         used = {entry.image for entry in self.entries.values()}
         manifest = Manifest(
             schema=1,
-            config=config_identity(self.graph.run, config),
+            config=config_identity(self.graph.plan.run, config),
             targets=sorted(self.graph.targets),
             entries=dict(sorted(self.entries.items())),
             missing=sorted(self.missing),
@@ -82,7 +84,7 @@ class _Collector:
             self.missing.add(name)
             return []
         try:
-            sidecar, digest = read_sidecar(self.results.sidecar(name), name + SIDECAR)
+            sidecar, digest = read_sidecar(self.results, name)
             if sidecar.record.artifact != name:
                 raise RecordError(f"{name}{SIDECAR}: is the record of {sidecar.record.artifact}: files were exchanged")
             self.entries[name] = self._entry(name, sidecar, digest)
@@ -91,14 +93,14 @@ class _Collector:
             return []
         self.sidecars[name] = sidecar
         inputs = [source.path for source in sidecar.record.inputs if source.path.startswith(f"{RESULTS}/")]
-        return [*inputs, keys_of(name)] if is_batch(name) else inputs
+        return [*inputs, batch_index(name)] if is_batch(name) else inputs
 
     def _entry(self, name: str, sidecar: Sidecar, digest: str) -> Entry:
         job = self.producers.get(name)
         self.environments[environment_key(sidecar)] = sidecar.environment()
         files = lock_files(name, self.results) if name.endswith(LOCK) else {}
-        made_by = {"rule": job.rule, "wildcards": job.wildcards} if job else {"wildcards": {}}
-        return entry_of(sidecar, digest, files=files, **made_by)
+        rule, wildcards = (job.rule, job.wildcards) if job else ("", {})
+        return entry_of(sidecar, digest, files=files, rule=rule, wildcards=wildcards)
 
     def _stale(self, manifest: Manifest) -> dict[str, list[str]]:
         stale: dict[str, list[str]] = {}

@@ -11,6 +11,7 @@ from fute.artifacts import content_key, sha256_file
 from fute.audit.manifest import ConfigIdentity
 from fute.audit.paths import ResultsFolder, UnsafePath, checked_name, inside
 from fute.audit.sidecars import RecordError
+from fute.batching import LOCK
 from fute.config.prompts import PromptError
 from fute.config.run import Run, parse_run, read_yaml
 from fute.config.sections import ConfigError
@@ -19,7 +20,6 @@ from fute.images.lock import LOCK as IMAGE_LOCK
 from fute.scrub import scrubbed
 
 IMAGES = FOLDER / IMAGE_LOCK
-LOCK = ".lock.json"
 # how a run is spread over a machine: changes no result
 OF_THE_MACHINE = {
     "threads": True, "processes": True, "gpus": True, "cluster": True, "data": {"root", "samples"},

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fute.audit.findings import Cause, Report, Verdict
-from fute.audit.manifest import MANIFEST, Entry, read_manifest
-from fute.audit.paths import ResultsFolder
+from fute.audit.manifest import Entry, read_manifest
+from fute.audit.paths import ResultsFolder, UnsafePath
 from fute.audit.sidecars import RecordError, read_sidecar
-from fute.audit.staleness import differences
+from fute.audit.staleness import changed_machine, differences
 from fute.paths import BATCHES
 
 MOST_VALUES = 5
@@ -23,19 +23,18 @@ class Side:
 
     def __init__(self, given: Path) -> None:
         """given: a manifest, or a folder of results with one. Raises ManifestError."""
-        folder = given if given.is_dir() else None
-        if folder is None and given.parent.name == "audit":
-            folder = given.parent.parent  # the manifest lies in its usual place in the results
-        self.manifest = read_manifest(given / Path(MANIFEST).relative_to("results") if given.is_dir() else given)
-        self.results = ResultsFolder(folder) if folder else None
+        file = given / "audit" / "manifest.json" if given.is_dir() else given
+        self.manifest = read_manifest(file)
+        # a manifest in its usual place lies in the results
+        self.results = ResultsFolder(file.parent.parent) if file.parent.name == "audit" else None
 
     def params(self, name: str) -> Any:
         """An artifact's recorded params; None if its sidecar is missing or is not the one of the manifest."""
         if self.results is None:
             return None
         try:
-            sidecar, _ = read_sidecar(self.results.sidecar(name), name)
-        except (RecordError, ValueError):
+            sidecar, _ = read_sidecar(self.results, name)
+        except (RecordError, UnsafePath):
             return None
         return sidecar.record.params if sidecar.record_sha256 == self.manifest.entries[name].record_sha256 else None
 
@@ -58,7 +57,7 @@ def diff(first: Side, second: Side) -> Report:
     origins: dict[str, list[str]] = {}
     causes: dict[str, list[tuple[Cause, str]]] = {}
     for name, was in former.items():
-        if _same(a[was], b[name]):
+        if (a[was].sha256, a[was].files) == (b[name].sha256, b[name].files):
             continue
         above = sorted({root for source in b[name].inputs for root in origins.get(source.path, ())})
         causes[name] = _causes(first, second, was, name)
@@ -78,10 +77,6 @@ def diff(first: Side, second: Side) -> Report:
             report.add(name, Verdict.UPSTREAM_REDERIVED, Cause.RECORD, problem)
     report.facts = {"first divergent": roots}
     return report
-
-
-def _same(a: Entry, b: Entry) -> bool:
-    return a.sha256 == b.sha256 and a.files == b.files
 
 
 def _paired_batches(a: Mapping[str, Entry], b: Mapping[str, Entry]) -> dict[str, str]:
@@ -104,21 +99,16 @@ def _causes(first: Side, second: Side, was: str, name: str) -> list[tuple[Cause,
     was: its name in the first run; only a batch may have another one.
     """
     a, b = first.manifest.entries[was], second.manifest.entries[name]
-    causes = list(_recorded(first, second, was, name))
-    if causes:
-        return causes
+    if recorded := list(_recorded(first, second, was, name)):
+        return recorded
     if was != name:
         return [(Cause.PARAMS, f"holds other cells than {was}")]
     one, two = (side.manifest.environments.get(entry.environment, {}) for side, entry in ((first, a), (second, b)))
-    for cause, keys in (
-        (Cause.HARDWARE, ("cpu", "gpu", "threads")),
-        (Cause.SOFTWARE, ("packages", "platform", "python")),
-    ):
-        changed = [key for key in keys if one.get(key) != two.get(key)]
-        if changed:
-            pair = ({key: side.get(key) for key in changed} for side in (one, two))
-            causes.append((cause, f"made the same way on another machine: {'; '.join(differences(*pair))}"))
-    return causes or [(Cause.NONDETERMINISM, "made the same way from the same inputs on the same kind of machine")]
+    machines = [
+        (cause, f"made the same way on another machine: {'; '.join(changed)}")
+        for cause, changed in changed_machine(one, two)
+    ]
+    return machines or [(Cause.NONDETERMINISM, "made the same way from the same inputs on the same kind of machine")]
 
 
 def _recorded(first: Side, second: Side, was: str, name: str) -> Iterator[tuple[Cause, str]]:

@@ -10,7 +10,7 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ from fute.batching import KEYS
 from fute.csv_files import benchmark_seconds
 from fute.scrub import scrubbed
 
-MOST_ALIKE = 1
-"""Inputs made by the same step that the printed tree follows; the others are counted."""
 MOST_OUTPUTS = 3
 MOST_REASONS = 5
 WIDTH = 240
@@ -81,7 +79,7 @@ class Explanation:
     target: str
     chain: Mapping[str, Source]
     costs: tuple[Cost, ...]
-    pending: tuple[Pending, ...] = field(default=())
+    pending: tuple[Pending, ...] = ()
 
 
 def explain(target: str, config: Path, *, settings: Mapping[str, Any] | None = None) -> Explanation:
@@ -111,7 +109,7 @@ def _chain(target: str, results: ResultsFolder) -> tuple[dict[str, Sidecar], dic
             chain[name] = Source()
             continue
         try:
-            sidecar, _ = read_sidecar(results.sidecar(name), name)
+            sidecar, _ = read_sidecar(results, name)
         except RecordError as error:
             chain[name] = Source(problem=str(error))
             continue
@@ -225,7 +223,10 @@ def _as_json(explanation: Explanation) -> str:
 
 
 def _tree(target: str, chain: Mapping[str, Source]) -> Tree:
-    """What an artifact came from; the inputs of an artifact are shown at its first place only."""
+    """What an artifact came from; the inputs of an artifact are shown at its first place only.
+
+    Of several inputs that one step made the first is followed, the others are counted.
+    """
     shown: set[str] = set()
 
     def add(parent: Tree | None, name: str) -> Tree:
@@ -242,11 +243,10 @@ def _tree(target: str, chain: Mapping[str, Source]) -> Tree:
         alike: dict[str, list[str]] = defaultdict(list)
         for source in link.inputs:
             alike[chain[source].step or source].append(source)
-        for step, names in alike.items():
-            for source in names[:MOST_ALIKE]:
-                add(node, source)
-            if len(names) > MOST_ALIKE:
-                node.add(Text(f"and {len(names) - MOST_ALIKE} more of {step}", style="dim"))
+        for step, (first, *others) in alike.items():
+            add(node, first)
+            if others:
+                node.add(Text(f"and {len(others)} more of {step}", style="dim"))
         return node
 
     return add(None, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 OK, DRIFT, INCOMPLETE = 0, 1, 2
 WORDS = {OK: "good", DRIFT: "drifted", INCOMPLETE: "incomplete"}
 STYLES = {OK: "green", DRIFT: "red", INCOMPLETE: "yellow"}
-MOST_LINES = 200
-"""Findings printed for people; `--json` prints all."""
+MOST_FINDINGS = 200
+"""Findings that people are shown; `--json` prints all."""
 
 
 class Verdict(StrEnum):
@@ -119,11 +119,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        return exit_code(finding.verdict for finding in self.findings)
+        return worst(finding.verdict.exit_code for finding in self.findings)
 
     def to_json(self) -> str:
         """The report for machines: one JSON object."""
-        value: Mapping[str, Any] = {
+        value = {
             "command": self.command,
             "exit_code": self.exit_code,
             "checked": self.checked,
@@ -132,11 +132,6 @@ class Report:
             "facts": self.facts,
         }
         return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-
-
-def exit_code(verdicts: Iterable[Verdict]) -> int:
-    """1 if any verdict is drift, else 2 if any is incomplete, else 0."""
-    return worst(verdict.exit_code for verdict in verdicts)
 
 
 def worst(codes: Iterable[int]) -> int:
@@ -168,11 +163,11 @@ def print_report(report: Report, *, json: bool) -> None:
         console.out(report.to_json(), highlight=False)
         return
     drift_first = sorted(report.findings, key=lambda finding: finding.verdict.exit_code != DRIFT)
-    for finding in drift_first[:MOST_LINES]:
+    for finding in drift_first[:MOST_FINDINGS]:
         outcome = f"{finding.verdict} ({finding.cause})"
         console.print(styled_line(outcome, finding.verdict.exit_code, finding.message))
-    if len(drift_first) > MOST_LINES:
-        console.print(f"and {len(drift_first) - MOST_LINES} more; --json lists all")
+    if len(drift_first) > MOST_FINDINGS:
+        console.print(f"and {len(drift_first) - MOST_FINDINGS} more; --json lists all")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts().items()) or "nothing to check"
     facts = "".join(f"; {name} {value}" for name, value in report.facts.items())
     console.print(Text(f"{report.command}: {counts}{facts}", style=STYLES[report.exit_code]))

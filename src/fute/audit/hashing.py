@@ -44,7 +44,7 @@ def sha256_stream(path: Path, buffer: bytearray, meter: Meter) -> str:
     return digest.hexdigest()
 
 
-def hash_files(tasks: Iterable[Task], threads: int, meter: Meter = lambda count: None) -> Iterator[tuple[str, Hashed]]:
+def hash_files(tasks: Iterable[Task], threads: int, meter: Meter) -> Iterator[tuple[str, Hashed]]:
     """(name, sha256) of every file, in order; for a file that cannot be read, the OSError instead of the hash.
 
     meter: called with the number of bytes after each read, from one thread at a time.

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fute.artifacts import content_key
+from fute.artifacts import SIDECAR, content_key
 from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import ResultsFolder
-from fute.audit.sidecars import Input, RecordError, Sidecar, read_sidecar
+from fute.audit.sidecars import RecordError, Sidecar, read_sidecar
 
 OUTSIDE = "outside the workflow"
 
@@ -79,32 +79,22 @@ class Execution:
     """One run of a step, with all files that it wrote together.
 
     id: hash of what it did; equal manifests give equal ids. rule: of the workflow; the step's name for a finished
-    batch, which no rule makes again. outputs: artifacts, sorted. params: of the record. run: time and cost of the
-    process that wrote the last output.
+    batch, which no rule makes again. entry: of its first output. params: of the record. run: time and cost of the
+    process that wrote that output. outputs: artifacts, sorted.
     """
 
     id: str
     rule: str
-    wildcards: dict[str, str]
     entry: Entry
     params: Any
     run: dict[str, Any]
     outputs: list[str] = field(default_factory=list)
 
     @property
-    def inputs(self) -> list[Input]:
-        return self.entry.inputs
-
-    @property
     def name(self) -> str:
         """Rule and wildcards for people: `mte method=tupate, model=...`."""
-        wildcards = ", ".join(f"{name}={value}" for name, value in self.wildcards.items())
+        wildcards = ", ".join(f"{name}={value}" for name, value in self.entry.wildcards.items())
         return f"{self.rule} {wildcards}".strip()
-
-    @property
-    def stage(self) -> str:
-        """Folder of the results that it wrote to: `labels`, `embeddings`, `evaluation` ..."""
-        return self.outputs[0].split("/")[1]
 
 
 def executions(manifest: Manifest, results: ResultsFolder) -> list[Execution]:
@@ -117,8 +107,7 @@ def executions(manifest: Manifest, results: ResultsFolder) -> list[Execution]:
         batch = "" if entry.rule else name.rpartition("/")[2].split(".")[0]
         key = content_key([*done, batch])[:16]
         if key not in known:
-            rule = entry.rule or entry.step
-            known[key] = Execution(key, rule, entry.wildcards, entry, sidecar.record.params, sidecar.run)
+            known[key] = Execution(key, rule_of(manifest, name), entry, sidecar.record.params, sidecar.run)
         known[key].outputs.append(name)
     for execution in known.values():
         execution.outputs.sort()
@@ -129,12 +118,12 @@ def _records(manifest: Manifest, results: ResultsFolder) -> Iterator[tuple[str, 
     for name in manifest.downstream_order():
         entry = manifest.entries[name]
         try:
-            sidecar, digest = read_sidecar(results.sidecar(name), f"{name}.prov.json")
+            sidecar, digest = read_sidecar(results, name)
         except RecordError as error:
             raise RecordMoved(f"{error}; for details run: fute audit verify") from None
         if digest != entry.sidecar_sha256:
             raise RecordMoved(
-                f"{name}.prov.json: is not the sidecar that the manifest lists; make the manifest again: "
+                f"{name}{SIDECAR}: is not the sidecar that the manifest lists; make the manifest again: "
                 "fute audit manifest"
             )
         yield name, entry, sidecar

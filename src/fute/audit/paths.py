@@ -90,10 +90,6 @@ class ResultsFolder:
                 )
         return Path(path)
 
-    def sidecar(self, name: str) -> Path:
-        """File of the record beside the artifact `name`. Raises UnsafePath."""
-        return self.path(name + SIDECAR)
-
     def names(self, below: str = RESULTS) -> Iterator[str]:
         """Names of all files that may be artifacts, sorted by folder; not sidecars, logs, benchmarks, temporary files.
 

@@ -21,7 +21,6 @@ from snakemake.settings.enums import Quietness
 
 from fute.artifacts import SIDECAR
 from fute.audit.findings import INCOMPLETE
-from fute.config.run import Run
 from fute.plan import Plan
 
 if TYPE_CHECKING:
@@ -38,32 +37,26 @@ class GraphError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One planned job. outputs: without sidecars. benchmark: file of its measured time."""
+    """One planned job. outputs: without sidecars."""
 
     rule: str
     wildcards: dict[str, str]
     outputs: tuple[str, ...]
     inputs: tuple[str, ...]
     params: dict[str, Any]
-    benchmark: str | None = None
 
 
 @dataclass(frozen=True)
 class Graph:
-    """All jobs that some targets need, finished or not, and the workflow that planned them.
+    """All jobs that some targets need, finished or not, and the plan of the run that they belong to.
 
     settings: the configuration as Snakemake read it, overrides included.
     """
 
-    workflow: Plan
+    plan: Plan
     settings: Mapping[str, Any]
     targets: tuple[str, ...]
     jobs: tuple[Job, ...]
-
-    @property
-    def run(self) -> Run:
-        """The checked configuration."""
-        return self.workflow.run
 
     def producers(self) -> dict[str, Job]:
         """File -> the job that makes it."""
@@ -146,5 +139,4 @@ def _job(job: Any) -> Job:
         outputs=tuple(str(name) for name in job.output if not str(name).endswith(SIDECAR)),
         inputs=tuple(str(name) for name in job.input),
         params=dict(job.params.items()),
-        benchmark=str(job.benchmark) if job.benchmark else None,
     )

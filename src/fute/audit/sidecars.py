@@ -9,14 +9,17 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fute.artifacts import SCHEMA, content_key
-from fute.audit.paths import RESULTS, checked_name
+from fute.artifacts import SCHEMA, SIDECAR, content_key
+from fute.audit.paths import RESULTS, ResultsFolder, checked_name
 from fute.code_hash import code_sha256
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Module = Annotated[str, Field(pattern=r"^fute(\.[a-z0-9_]+)+$")]
-# run facts about machine and software, not about times and costs
-ENVIRONMENT = ("cpu", "gpu", "packages", "platform", "python", "threads")
+# facts of a run that are not about times and costs
+HARDWARE = ("cpu", "gpu", "threads")
+SOFTWARE = ("packages", "platform", "python")
+# what the names of inputs outside the project start with
+DATA, PLUGIN = "data:", "plugin:"
 
 
 def _plain(path: str) -> str:
@@ -33,24 +36,26 @@ class NoRecord(RecordError):
     """A sidecar that is missing or cannot be read."""
 
 
-class Input(BaseModel):
+class Strict(BaseModel):
+    """A part of a file: unknown fields and values of other types are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Input(Strict):
     """A file that an artifact was made from.
 
     path: its name; `data:{name}` or `plugin:{name}` for files outside the project. record_sha256: of its record at
     that time; None for files that no step made.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     path: Annotated[str, AfterValidator(_plain)]
     sha256: Sha256
     record_sha256: Sha256 | None = None
 
 
-class Record(BaseModel):
+class Record(Strict):
     """Block `record`: equal whenever the same thing is made from the same inputs. Written by `fute.artifacts.Step`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     schema_version: Literal[SCHEMA] = Field(alias="schema")  # type: ignore[valid-type]
     artifact: str
@@ -94,18 +99,16 @@ def _run_facts(run: dict[str, Any]) -> dict[str, Any]:
     return run
 
 
-class Sidecar(BaseModel):
+class Sidecar(Strict):
     """A record, its hash, and the facts of one run, which are no evidence: nothing hashes them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     record: Record
     record_sha256: Sha256
     run: Annotated[dict[str, Any], AfterValidator(_run_facts)]
 
     def environment(self) -> dict[str, Any]:
-        """Machine and software of the run, without times and costs."""
-        return {name: self.run[name] for name in ENVIRONMENT if name in self.run}
+        """Hardware and software of the run, without times and costs."""
+        return {name: self.run[name] for name in (*HARDWARE, *SOFTWARE) if name in self.run}
 
 
 def strict_json(data: bytes) -> Any:
@@ -162,11 +165,16 @@ def parse_sidecar(data: bytes, where: str) -> Sidecar:
     return sidecar
 
 
-def read_sidecar(path: Path, where: str | None = None) -> tuple[Sidecar, str]:
-    """The sidecar in a file, and the sha256 of the file. where: its name in errors (default: the path).
+def read_sidecar(results: ResultsFolder, name: str) -> tuple[Sidecar, str]:
+    """The sidecar of the artifact `name`, and the sha256 of its file.
 
-    Raises RecordError; NoRecord if it is missing or cannot be read.
+    Raises RecordError; NoRecord if it is missing or cannot be read; UnsafePath.
     """
+    return read_sidecar_file(results.path(name + SIDECAR), name + SIDECAR)
+
+
+def read_sidecar_file(path: Path, where: str | None = None) -> tuple[Sidecar, str]:
+    """As `read_sidecar`, of a file anywhere. where: its name in errors; default: the path."""
     where = where or path.as_posix()
     try:
         if path.exists() and not path.is_file():

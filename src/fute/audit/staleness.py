@@ -16,7 +16,7 @@ from fute.audit.config_and_locks import project_sha256
 from fute.audit.findings import Cause
 from fute.audit.manifest import Entry
 from fute.audit.paths import RESULTS
-from fute.audit.sidecars import Record, same_code
+from fute.audit.sidecars import DATA, HARDWARE, PLUGIN, SOFTWARE, Record, same_code
 from fute.code_hash import code_sha256
 from fute.config.models import ModelEntry
 from fute.data.model_folder import model_identity
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from fute.audit.planned_jobs import Job
 
 # parameters of rules that hold settings as JSON and become the params of records
-SETTINGS = ("settings", "spec", "recipe")
+SETTINGS = ("settings", "spec")
 # parameters of rules that hold command-line flags
 FLAGS = ("flags", "texts")
 # the folder of a plug-in is no part of its identity
 FOLDER = "folder"
-DATA, PLUGIN = "data:", "plugin:"
 LONGEST = 60
 """Characters of a value that messages show."""
 
@@ -138,6 +137,15 @@ def _json(parameter: Any) -> dict[str, Any]:
 
 
 # --- differences of JSON values -------------------------------------------------------------------------
+
+
+def changed_machine(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[Cause, list[str]]]:
+    """Differences between the environments of two runs: those of the hardware, then those of the software."""
+    for cause, names in ((Cause.HARDWARE, HARDWARE), (Cause.SOFTWARE, SOFTWARE)):
+        one, two = ({name: environment.get(name) for name in names} for environment in (was, now))
+        if changed := list(differences(one, two)):
+            yield cause, changed
+
 
 Compared = Literal["all", "second", "common"]
 

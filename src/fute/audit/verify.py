@@ -24,7 +24,7 @@ from fute.audit.findings import Cause, Report, Verdict, cause_of
 from fute.audit.hashing import Hashed, Task, hash_files
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
-from fute.audit.sidecars import Input, NoRecord, RecordError, Sidecar, read_sidecar, same_code
+from fute.audit.sidecars import DATA, PLUGIN, Input, NoRecord, RecordError, Sidecar, read_sidecar, same_code
 from fute.config.run_lock import lock_file, read_run_lock
 from fute.config.sections import ConfigError
 from fute.data.run_lock import results_differ
@@ -136,9 +136,9 @@ class _Verifier:
     # --- records ----------------------------------------------------------------------------------------
 
     def _check_record(self, name: str, entry: Entry) -> None:
-        where, add = name + SIDECAR, self._report.add
+        add = self._report.add
         try:
-            sidecar, digest = read_sidecar(self.results.sidecar(name), where)
+            sidecar, digest = read_sidecar(self.results, name)
         except UnsafePath as error:
             add(name, Verdict.REFUSED, Cause.PATH, str(error))
             return
@@ -180,7 +180,7 @@ class _Verifier:
         known = self.manifest.entries.get(source.path)
         if known is not None:
             now: str | None = known.sha256
-        elif source.path.startswith((f"{RESULTS}/", "data:", "plugin:")):
+        elif source.path.startswith((f"{RESULTS}/", DATA, PLUGIN)):
             return  # a missing artifact is listed as such; a file outside the project is known by its hash alone
         else:
             now = self._project_sha256(source.path)

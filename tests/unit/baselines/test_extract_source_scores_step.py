@@ -8,7 +8,7 @@ import pytest
 
 from fute.artifacts import StaleFile, gzip_bytes, jsonl_bytes, sha256_file
 from fute.audit.batches import cell_content, keys_read
-from fute.audit.sidecars import read_sidecar
+from fute.audit.sidecars import read_sidecar_file
 from fute.baselines.extract_source_scores_step import extract_source_scores
 from fute.specs.source_scores import ExtractSourceScores
 
@@ -84,7 +84,7 @@ def test_a_pair_of_other_files_is_refused(file):
 def test_the_audit_reads_the_pairs_of_a_table():
     """As it does those of one file: the record names the keys, and a batch holds their content."""
     extract()
-    read = keys_read(read_sidecar(Path("out.csv.prov.json"), "out.csv")[0].record.params)
+    read = keys_read(read_sidecar_file(Path("out.csv.prov.json"))[0].record.params)
     assert sorted(read) == sorted(KEYS.values())
     content = [cell_content(Path("one.jsonl.gz"), key) for key in sorted(read)]
     assert [key for key, cell in zip(sorted(read), content, strict=True) if cell] == ["key of a>b", "key of a>n"]

@@ -130,7 +130,7 @@ def _agree(claim: Claim, said: str, values: list[str]) -> bool:
         return [_no_number(said)] == [_no_number(value) for value in values]
     numbers = [float(value) * claim.shown.scale for value in own if value is not None]
     low, high = min(numbers), max(numbers)
-    allowed = max(_half_a_digit(printed), claim.tolerance, claim.relative * abs(float(printed)))
+    allowed = max(_half_a_digit(printed), claim.relative * abs(float(printed)))
     allowed += ALMOST * max(abs(low), abs(high))
     return low - allowed <= float(printed) <= high + allowed
 
@@ -158,15 +158,13 @@ def _half_a_digit(printed: Decimal) -> float:
 
 def print_claims(report: ClaimReport, *, json: bool) -> None:
     """Print a report of claims: every FAIL by itself, other outcomes by claim and reason, and the counts."""
-
     console = stdout_console()
     if json:
         console.out(report.to_json(), highlight=False)
         return
-    for (claim, outcome, why), count in grouped(report.answers).items():
-        if outcome not in (Outcome.PASS, Outcome.FAIL):
-            about = f"{claim}: {count} numbers" if count > 1 else claim
-            console.print(styled_line(str(outcome), outcome.exit_code, f"{about}: {why}"))
+    for (claim, outcome, why), count in not_compared(report.answers).items():
+        about = f"{claim}: {count} numbers" if count > 1 else claim
+        console.print(styled_line(str(outcome), outcome.exit_code, f"{about}: {why}"))
     for answer in report.answers:
         if answer.outcome is Outcome.FAIL:
             message = f"{answer.claim}: {failure(answer)}"
@@ -183,6 +181,7 @@ def failure(answer: Answer) -> str:
     return answer.why or f"{answer.where}: says {answer.said}, {answer.source} has {answer.found}"
 
 
-def grouped(answers: list[Answer]) -> Counter[tuple[str, Outcome, str]]:
-    """(claim, outcome, why) -> number of answers, in order."""
-    return Counter((answer.claim, answer.outcome, answer.why) for answer in answers)
+def not_compared(answers: list[Answer]) -> Counter[tuple[str, Outcome, str]]:
+    """(claim, outcome, why) -> number of answers that are neither PASS nor FAIL, in order."""
+    others = (answer for answer in answers if answer.outcome not in (Outcome.PASS, Outcome.FAIL))
+    return Counter((answer.claim, answer.outcome, answer.why) for answer in others)

@@ -69,11 +69,11 @@ class Said(_Strict):
 class Shown(_Strict):
     """The artifact that a number comes from, and the place in it. `{field}` in texts is a field that `said` filled.
 
-    file: CSV, TSV, JSON or YAML; `*` matches several files.
+    file: CSV, JSON or YAML.
     For a table. where: column -> value of the rows to use. column: of the number (for `distinct` several, by commas).
     reduce: how the values of several rows become one. interval: the two columns of an interval that must hold the
     number, instead of column.
-    For JSON and YAML. pointer (RFC 6901): to the value; with reduce `count`, to what is counted.
+    For JSON and YAML. pointer (RFC 6901): to the value.
     scale: factor from the artifact's unit to the printed one.
     """
 
@@ -81,14 +81,13 @@ class Shown(_Strict):
     where: dict[str, str] = {}
     column: str | None = None
     pointer: str | None = None
-    reduce: Literal["one", "mean", "sum", "count", "distinct"] = "one"
+    reduce: Literal["one", "mean", "distinct"] = "one"
     scale: float = 1.0
     interval: tuple[str, str] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Shown:
-        of_table = self.column is not None or self.interval is not None or bool(self.where)
-        if of_table == (self.pointer is not None):
+        if [self.column, self.interval, self.pointer].count(None) != 2 or (self.pointer is not None and self.where):
             raise ValueError("needs either columns and rows (of a table) or a pointer (of JSON and YAML)")
         return self
 
@@ -98,7 +97,7 @@ class Claim(_Strict):
 
     kind: `reproduction` compares our numbers with our artifacts, `publication` the paper's numbers with our artifacts.
     runs: names of the configurations that the claim is about; empty: any.
-    tolerance, relative: allowed difference besides rounding, in the printed unit or as a share.
+    relative: allowed difference besides rounding, as a share of the printed number.
     model: column of `shown.where` with a model of the paper; a run without that model is no evidence either way.
     suspects: field of `said` with the headings, separated by `|`, of cells that cannot be right as printed.
     not_comparable: why the numbers cannot be compared with any artifact.
@@ -110,7 +109,6 @@ class Claim(_Strict):
     said: Said
     shown: Shown | None = None
     runs: tuple[str, ...] = ()
-    tolerance: float = 0.0
     relative: float = 0.0
     model: str | None = None
     suspects: str | None = None

@@ -67,10 +67,7 @@ class Project:
         if shown.pointer is not None:
             return [self._pointed(shown, statement)]
         rows = self._rows(claim, shown, statement)
-        columns = shown.interval or ([shown.column] if shown.column else [])
-        if not columns:
-            return [str(len(rows))]
-        return [reduced(shown, rows, fill(column, statement)) for column in columns]
+        return [reduced(shown, rows, fill(column, statement)) for column in shown.interval or (shown.column or "",)]
 
     def _rows(self, claim: Claim, shown: Shown, statement: Statement) -> list[dict[str, str]]:
         file = fill(shown.file, statement)
@@ -86,26 +83,14 @@ class Project:
             if column == claim.model and value not in models:
                 raise NotApplicable(f"models differ: the paper's is {value}, {file} has {', '.join(models)}")
             chosen = [row for row in chosen if row[column] == value]
-        if not chosen and shown.reduce not in ("count", "distinct"):
+        if not chosen and shown.reduce != "distinct":
             keys = ", ".join(f"{column} {fill(value, statement)}" for column, value in shown.where.items())
             raise Inconclusive(f"{file} has no row with {keys}")
         return chosen
 
     def _read_table(self, name: str) -> list[dict[str, str]]:
-        names = self._matching(name) if "*" in name else [name]
-        rows: list[dict[str, str]] = []
-        for each in names:
-            path = self.path(each)
-            with path.open(encoding="utf8", newline="") as stream, _readable(each):
-                rows += csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",")
-        return rows
-
-    def _matching(self, pattern: str) -> list[str]:
-        below = pattern.removeprefix(f"{RESULTS}/")
-        names = sorted(f"{RESULTS}/{p.relative_to(self.results.folder)}" for p in self.results.folder.glob(below))
-        if not names:
-            raise Inconclusive(f"{pattern} is not in this run")
-        return names
+        with self.path(name).open(encoding="utf8", newline="") as stream, _readable(name):
+            return list(csv.DictReader(stream))
 
     def _read_value(self, name: str) -> Any:
         path = self.path(name)
@@ -122,7 +107,7 @@ class Project:
                 value = value[int(key)] if isinstance(value, Sequence) else value[key]
             except (LookupError, TypeError, ValueError):
                 raise Inconclusive(f"{file} has nothing at {pointer}") from None
-        return str(len(value) if shown.reduce == "count" else value)
+        return str(value)
 
 
 @contextmanager
@@ -172,14 +157,11 @@ def reduced(shown: Shown, rows: Sequence[Mapping[str, str]], column: str) -> str
     if rows and (missing := [name for name in names if name not in rows[0]]):
         raise Inconclusive(f"{shown.file} has no column {', '.join(missing)}")
     values = [tuple(row[name] for name in names) for row in rows]
-    if shown.reduce == "count":
-        return str(len(values))
     if shown.reduce == "distinct":
         return str(len(set(values)))
     if shown.reduce == "one":
         if len(values) > 1:
             raise Inconclusive(f"{shown.file} has {len(values)} matching rows; the claim needs one")
         return values[0][0]
-    numbers = [float(value) if value else math.nan for (value,) in values]
-    total = math.fsum(numbers) / (len(numbers) if shown.reduce == "mean" else 1)
-    return "" if math.isnan(total) else repr(total)
+    mean = math.fsum(float(value) if value else math.nan for (value,) in values) / len(values)
+    return "" if math.isnan(mean) else repr(mean)

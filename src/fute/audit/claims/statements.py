@@ -46,13 +46,16 @@ def statements(claim: Claim, path: Path | None) -> list[Statement]:
     return numbers
 
 
-def section_span(page: str, heading: str | None) -> tuple[int, int]:
-    """Start and end of the text between a heading and the next one; of the whole page without heading."""
+def _section_span(file: str | None, page: str, heading: str | None) -> tuple[int, int]:
+    """Start and end of the text between a heading and the next one; of the whole page without heading.
+
+    file: name of the page, for errors. Raises ClaimsError if it has no such heading.
+    """
     if heading is None:
         return 0, len(page)
     own = re.search(rf"^#+ {re.escape(heading)}$", page, re.MULTILINE)
     if own is None:
-        raise ClaimsError(f"there is no heading {heading!r}")
+        raise ClaimsError(f"{file}: there is no heading {heading!r}")
     following = re.compile(r"^#+ ", re.MULTILINE).search(page, own.end())
     return own.end(), following.start() if following else len(page)
 
@@ -61,16 +64,9 @@ def _line(page: str, at: int) -> int:
     return page.count("\n", 0, at) + 1
 
 
-def _span(said: Said, page: str) -> tuple[int, int]:
-    try:
-        return section_span(page, said.section)
-    except ClaimsError as error:
-        raise ClaimsError(f"{said.file}: {error}") from None
-
-
 def _of_text(said: Said, path: Path) -> Iterator[Statement]:
     page = path.read_text(encoding="utf8")
-    start, end = _span(said, page)
+    start, end = _section_span(said.file, page, said.section)
     for match in re.compile(said.text or "", re.MULTILINE).finditer(page, start, end):
         groups = {name: text for name, text in match.groupdict().items() if text is not None}
         for name in (name for name in groups if name.startswith("value")):
@@ -81,18 +77,18 @@ def _of_text(said: Said, path: Path) -> Iterator[Statement]:
 
 @dataclass(frozen=True)
 class _Cell:
+    """start: place of the text in a Markdown file; None elsewhere."""
+
     text: str
-    start: int = 0
-    plain: bool = True  # has no place in a page
+    start: int | None = None
 
 
 def _of_table(said: Said, path: Path) -> Iterator[Statement]:
-    rows = list(_csv_rows(path) if path.suffix == ".csv" else _markdown_rows(said, path))
-    page = "" if path.suffix == ".csv" else path.read_text(encoding="utf8")
-    for number, row in rows:
+    for line, row in _csv_rows(path) if path.suffix == ".csv" else _markdown_rows(said, path):
         fields = _row_fields(said, row)
         if fields is None or any(not re.fullmatch(p, fields.get(name, "")) for name, p in said.where.items()):
             continue
+        keys = " ".join(fields[name] for name in _names(said) if fields.get(name))
         for heading, cell in row.items():
             named = re.fullmatch(said.columns or "", _ESCAPE.sub("", heading))
             match = re.fullmatch(said.cell, cell.text)
@@ -101,15 +97,13 @@ def _of_table(said: Said, path: Path) -> Iterator[Statement]:
             for part, text in match.groupdict().items():
                 if text is None:
                     continue
-                keys = " ".join(fields[name] for name in _names(said) if fields.get(name))
-                start = cell.start + match.start(part)
-                line = number if cell.plain else _line(page, start)
-                where = f"{said.file}:{line} {keys}, {heading}"
-                span = None if cell.plain else (start, start + len(text))
-                yield Statement(where, text, fields | named.groupdict() | {"heading": heading, "part": part}, span)
+                span = None if cell.start is None else (cell.start + match.start(part), cell.start + match.end(part))
+                filled = fields | named.groupdict() | {"heading": heading, "part": part}
+                yield Statement(f"{said.file}:{line} {keys}, {heading}", text, filled, span)
 
 
 def _names(said: Said) -> list[str]:
+    """Fields that the key columns fill; of a pattern with several groups the first."""
     return [name if "(?P<" not in name else name.split("(?P<")[1].split(">")[0] for name in said.keys.values()]
 
 
@@ -130,15 +124,16 @@ def _row_fields(said: Said, row: dict[str, _Cell]) -> dict[str, str] | None:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, _Cell]]]:
+    """Line and cells (by heading) of every row."""
     with path.open(encoding="utf8", newline="") as stream:
         for number, row in enumerate(csv.DictReader(stream), start=2):
             yield number, {heading: _Cell(text) for heading, text in row.items()}
 
 
 def _markdown_rows(said: Said, path: Path) -> Iterator[tuple[int, dict[str, _Cell]]]:
-    """Rows of a section's first table; an empty first cell repeats the one above, marks of bold are left out."""
+    """As `_csv_rows` for a section's first table; an empty first cell repeats the one above, bold is left out."""
     page = path.read_text(encoding="utf8")
-    start, end = _span(said, page)
+    start, end = _section_span(said.file, page, said.section)
     head: list[str] = []
     first, at = "", start
     for number, line in enumerate(page[start:end].splitlines(keepends=True), start=_line(page, start)):
@@ -151,7 +146,7 @@ def _markdown_rows(said: Said, path: Path) -> Iterator[tuple[int, dict[str, _Cel
             head = [cell.text for cell in cells]
         elif not set(line.strip()) <= set("|-: "):
             first = cells[0].text or first
-            cells[0] = _Cell(first, cells[0].start, plain=False)
+            cells[0] = _Cell(first, cells[0].start)
             yield number, dict(zip(head, cells, strict=True))
 
 
@@ -164,7 +159,7 @@ def _cells(line: str, at: int) -> list[_Cell]:
     for left, right in pairwise(bars):
         raw = line[left + 1 : right]
         text = raw.strip().removeprefix("**").removesuffix("**")
-        cells.append(_Cell(text, at + left + 1 + raw.index(text), plain=False))
+        cells.append(_Cell(text, at + left + 1 + raw.index(text)))
     return cells
 
 
@@ -190,7 +185,7 @@ def untied(name: str, claims: Claims, project: Path) -> list[str]:
             if not spans:
                 raise ClaimsError(f"{name}: {pattern!r} ({reason.why}) matches nothing; remove it")
             covered += spans
-        covered += [section_span(page, heading) for heading in reason.sections]
+        covered += [_section_span(name, page, heading) for heading in reason.sections]
     return [
         f"{name}:{_line(page, match.start())} {match[0]}"
         for match in NUMBER.finditer(page)

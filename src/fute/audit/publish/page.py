@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 from jinja2 import Environment, StrictUndefined
 
 from fute import __version__
-from fute.audit.claims.check import KINDS, Outcome, failure, grouped
-from fute.audit.findings import DRIFT, INCOMPLETE, OK, WORDS
+from fute.audit.claims.check import KINDS, Outcome, failure, not_compared
+from fute.audit.findings import DRIFT, INCOMPLETE, MOST_FINDINGS, OK, WORDS
 from fute.audit.lineage import OUTSIDE, RecordMoved, RuleInChain, chain, executions
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
@@ -24,8 +24,7 @@ from fute.paper.html_template import TEMPLATE
 from fute.paper.report import Section
 from fute.paper.report_step import timings
 
-MOST_FINDINGS = 200
-SAID = {
+IN_WORDS = {
     OK: "Everything that was checked is as recorded.",
     DRIFT: "Something drifted: it is not as recorded.",
     INCOMPLETE: "Something is missing or could not be checked.",
@@ -40,14 +39,14 @@ def render_page(audits: Audits, results: ResultsFolder) -> str:
         _coverage(manifest),
         _verdicts(audits),
         _claims(audits),
-        chains_section(manifest),
-        costs_section(manifest, results),
-        receipts_section(results),
+        _chains(manifest),
+        _costs(manifest, results),
+        _receipts(results),
         _findings(audits),
     ]
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
     lede = "Every artifact was hashed again, every record followed to its inputs, every number to its artifact."
-    note = "" if audits.verified.exit_code == OK else SAID[audits.verified.exit_code]
+    note = "" if audits.verified.exit_code == OK else IN_WORDS[audits.verified.exit_code]
     return page.render(map=None, title=f"Audit of {manifest.config.name}", lede=lede, note=note, sections=sections)
 
 
@@ -73,7 +72,8 @@ def _facts(audits: Audits) -> list[tuple[str, str]]:
 
 
 def _stage(name: str) -> str:
-    return PurePosixPath(name).parts[1]
+    """Folder of the results that an artifact lies in: `labels`, `embeddings`, `evaluation` ..."""
+    return name.split("/")[1]
 
 
 def _coverage(manifest: Manifest) -> Section:
@@ -83,30 +83,30 @@ def _coverage(manifest: Manifest) -> Section:
     }  # fmt: skip
     counts = {kind: Counter(map(_stage, names)) for kind, names in kinds.items()}
     stages = dict.fromkeys(stage for of_kind in counts.values() for stage in sorted(of_kind))
-    rows = [row(stage, *(f"{counts[kind][stage]:,}" for kind in kinds)) for stage in stages]
-    rows.append(row("All", *(f"{of_kind.total():,}" for of_kind in counts.values())))
+    rows = [_row(stage, *(f"{counts[kind][stage]:,}" for kind in kinds)) for stage in stages]
+    rows.append(_row("All", *(f"{of_kind.total():,}" for of_kind in counts.values())))
     text = (
         "The workflow's graph says which artifacts there should be. Stale ones were made with other settings, code or "
         "inputs than the workflow would use now; no target needs the surplus ones."
     )
-    grid = table("Artifacts by stage.", ["Stage", *kinds], [Group("", rows)])
+    grid = _table("Artifacts by stage.", ["Stage", *kinds], [Group("", rows)])
     return Section("coverage", "Coverage of the graph", [text], tables=[grid])
 
 
 def _verdicts(audits: Audits) -> Section:
     report = audits.verified
-    rows = [row(verdict, f"{count:,}") for verdict, count in report.counts().items()]
-    grid = table("Files by verdict.", ["Verdict", "Files"], [Group("", rows)])
+    rows = [_row(verdict, f"{count:,}") for verdict, count in report.counts().items()]
+    grid = _table("Files by verdict.", ["Verdict", "Files"], [Group("", rows)])
     read = f"{report.facts['MB']:,} MB were read in {duration(report.facts['seconds'])}."
-    return Section("verdicts", "Verification", [SAID[report.exit_code], read], tables=[grid])
+    return Section("verdicts", "Verification", [IN_WORDS[report.exit_code], read], tables=[grid])
 
 
 def _claims(audits: Audits) -> Section:
     rows = [
-        row(title, *(f"{audits.claims.counts(kind).get(str(outcome), 0):,}" for outcome in Outcome))
+        _row(title, *(f"{audits.claims.counts(kind).get(str(outcome), 0):,}" for outcome in Outcome))
         for kind, title in KINDS.items()
     ]
-    grid = table("Numbers by outcome.", ["Claim", *map(str, Outcome)], [Group("", rows)])
+    grid = _table("Numbers by outcome.", ["Claim", *map(str, Outcome)], [Group("", rows)])
     text = (
         "Every number of the tables, the documents and the paper is compared with an artifact. That our run reproduces "
         "itself and that it agrees with the publication are separate claims."
@@ -121,8 +121,7 @@ def _findings(audits: Audits) -> Section:
     sentences += [f"FAIL: {a.claim}: {failure(a)}" for a in answers if a.outcome is Outcome.FAIL]
     sentences += [
         f"{outcome}: {claim}{f' ({count} numbers)' if count > 1 else ''}: {why}"
-        for (claim, outcome, why), count in grouped(answers).items()
-        if outcome not in (Outcome.PASS, Outcome.FAIL)
+        for (claim, outcome, why), count in not_compared(answers).items()
     ]
     if len(sentences) > MOST_FINDINGS:
         rest = len(sentences) - MOST_FINDINGS
@@ -130,25 +129,25 @@ def _findings(audits: Audits) -> Section:
     return Section("findings", "Findings", [] if sentences else ["None."], sentences=sentences)
 
 
-def table(caption: str, heads: list[str], groups: Iterable[Group], words: int = 1) -> Grid:
+def _table(caption: str, heads: list[str], groups: Iterable[Group], words: int = 1) -> Grid:
     """A table whose first `words` columns hold words, the others numbers."""
     line = [Head(text, left=index < words) for index, text in enumerate(heads)]
     return Grid(caption, [line], list(groups))
 
 
-def row(name: str, *cells: str, left: int = 0) -> Row:
-    """A row whose first `left` cells hold words."""
-    return Row(name, [Cell(text, left=index < left) for index, text in enumerate(cells)])
+def _row(name: str, *cells: str, words: int = 1) -> Row:
+    """A row of such a table."""
+    return Row(name, [Cell(text, left=index < words) for index, text in enumerate(cells, start=1)])
 
 
 PAPER = ("results/paper/tables/", "results/paper/figures/")
 
 
 def _link_row(name: str, link: RuleInChain) -> Row:
-    return row(name, ", ".join(link.made_from) or OUTSIDE, f"{link.artifacts:,}", link.hash[:16], left=1)
+    return _row(name, ", ".join(link.made_from) or OUTSIDE, f"{link.artifacts:,}", link.hash[:16], words=2)
 
 
-def chains_section(manifest: Manifest) -> Section:
+def _chains(manifest: Manifest) -> Section:
     """Each table and figure with the steps that led to it."""
     files: dict[tuple[bool, str], list[str]] = defaultdict(list)
     for name in manifest.entries:
@@ -172,10 +171,10 @@ def chains_section(manifest: Manifest) -> Section:
         "over the sorted hashes of several; the manifest has every file with its inputs."
     )
     heads = ["Step", "Made from", "Artifacts", "sha256"]
-    return Section("chains", "Tables and figures", [text], tables=[table("Chains.", heads, groups, words=2)])
+    return Section("chains", "Tables and figures", [text], tables=[_table("Chains.", heads, groups, words=2)])
 
 
-def costs_section(manifest: Manifest, results: ResultsFolder) -> Section:
+def _costs(manifest: Manifest, results: ResultsFolder) -> Section:
     """Time and memory of every step, by stage (folder of the results)."""
     title = "Costs by stage"
     try:
@@ -185,7 +184,7 @@ def costs_section(manifest: Manifest, results: ResultsFolder) -> Section:
     wall = {timed.rule: timed.seconds for timed in timings(results.folder / "benchmarks").itertuples()}
     stages: dict[str, dict[str, list]] = {}
     for execution in ran:
-        stages.setdefault(execution.stage, {}).setdefault(execution.rule, []).append(execution.run)
+        stages.setdefault(_stage(execution.outputs[0]), {}).setdefault(execution.rule, []).append(execution.run)
     groups = []
     for stage, rules in stages.items():
         rows = []
@@ -193,7 +192,7 @@ def costs_section(manifest: Manifest, results: ResultsFolder) -> Section:
             cpu = sum(run.get("cpu_s", 0) for run in runs)
             memory = max(run.get("peak_memory_mb", 0) for run in runs)
             measured = duration(wall[rule]) if rule in wall else "–"
-            rows.append(row(rule, f"{len(runs):,}", duration(cpu), measured, f"{memory:,} MB"))
+            rows.append(_row(rule, f"{len(runs):,}", duration(cpu), measured, f"{memory:,} MB"))
         total = sum(run.get("cpu_s", 0) for runs in rules.values() for run in runs)
         groups.append(Group(f"{stage}: {duration(total)} of CPU time", rows))
     text = (
@@ -201,10 +200,10 @@ def costs_section(manifest: Manifest, results: ResultsFolder) -> Section:
         "include runs whose artifacts were replaced later."
     )
     heads = ["Step", "Runs", "CPU time", "Wall time", "Peak memory"]
-    return Section("costs", title, [text], tables=[table("Costs.", heads, groups)])
+    return Section("costs", title, [text], tables=[_table("Costs.", heads, groups)])
 
 
-def receipts_section(results: ResultsFolder) -> Section:
+def _receipts(results: ResultsFolder) -> Section:
     """The chain of receipts, the newest first."""
     title = "Receipts"
     try:
@@ -219,6 +218,6 @@ def receipts_section(results: ResultsFolder) -> Section:
     rows = []
     for each in reversed(chained):
         outcomes = ", ".join(f"{audit.command} {WORDS[audit.exit_code]}" for audit in each.audits)
-        rows.append(row(str(each.number), each.time, outcomes, each.root[:16], each.sha256[:16], left=2))
+        rows.append(_row(str(each.number), each.time, outcomes, each.root[:16], each.sha256[:16], words=3))
     heads = ["Number", "Time", "Audits", "Root hash", "Receipt"]
-    return Section("receipts", title, tables=[table("The newest first.", heads, [Group("", rows)], words=3)])
+    return Section("receipts", title, tables=[_table("The newest first.", heads, [Group("", rows)], words=3)])

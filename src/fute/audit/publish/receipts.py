@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fute import __version__
 from fute.artifacts import atomic, canonical_json, content_key, sha256_file
@@ -27,7 +27,7 @@ from fute.audit.findings import DRIFT, INCOMPLETE, Cause, Report, Verdict
 from fute.audit.hashing import cores
 from fute.audit.manifest import MANIFEST, Manifest, ManifestError, read_manifest
 from fute.audit.paths import AUDIT, ResultsFolder
-from fute.audit.sidecars import Sha256, strict_json
+from fute.audit.sidecars import Sha256, Strict, strict_json
 from fute.audit.verify import verify_manifest
 from fute.code_hash import code_sha256
 
@@ -46,11 +46,7 @@ class BrokenChain(ReceiptError):
     exit_code = DRIFT
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Audited(_Strict):
+class Audited(Strict):
     """Result of one command: exit code, and counts by verdict or, for claims, by kind and outcome."""
 
     command: str
@@ -59,7 +55,7 @@ class Audited(_Strict):
     root: Sha256 | None = None
 
 
-class Receipt(_Strict):
+class Receipt(Strict):
     """One audit. manifest: sha256 of the manifest's file. previous: hash of the receipt before; None for the first."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -129,10 +125,6 @@ def read_receipts(results: ResultsFolder) -> list[Receipt]:
     return [read_receipt(results, number) for number in receipt_numbers(results)]
 
 
-AUDITOR = "fute.audit.cli"
-"""Module whose code, with what it imports, does the audits."""
-
-
 def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audited]) -> tuple[Receipt, Path]:
     """Add a receipt to the chain. Raises BrokenChain; ReceiptError for a report of other results."""
     root = read_manifest(manifest).root
@@ -157,7 +149,7 @@ def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audit
             "python": platform.python_version(),
             "snakemake": metadata.version("snakemake"),
         },
-        code_sha256=code_sha256(AUDITOR),
+        code_sha256=code_sha256("fute.audit.cli"),  # with all that it imports, which does the audits
         previous=chain[-1].sha256 if chain else None,
     )
     path = results.path(receipt_name(receipt.number))
@@ -201,17 +193,17 @@ def check_receipts(results: ResultsFolder, manifest: Path | None = None) -> Repo
             report.add(name, Verdict.DRIFTED, Cause.RECORD, str(error))
             before = None
             continue
-        if problem := _link(receipt, number, before):
+        if problem := _link_problem(receipt, number, before):
             report.add(name, Verdict.DRIFTED, Cause.RECORD, f"{name}: {problem}")
         before = receipt
     if before:
         report.facts = {"last": before.sha256, "time": before.time, "root": before.root}
     if manifest is not None:
-        _newest(report, before, manifest)
+        _check_newest(report, before, manifest)
     return report
 
 
-def _link(receipt: Receipt, number: int, before: Receipt | None) -> str | None:
+def _link_problem(receipt: Receipt, number: int, before: Receipt | None) -> str | None:
     """What is wrong between a receipt and the one before it; None if nothing is."""
     if receipt.number != number:
         return f"is receipt {receipt.number}: files were exchanged"
@@ -224,7 +216,7 @@ def _link(receipt: Receipt, number: int, before: Receipt | None) -> str | None:
     return "is older than the one before it" if receipt.time < before.time else None
 
 
-def _newest(report: Report, last: Receipt | None, manifest: Path) -> None:
+def _check_newest(report: Report, last: Receipt | None, manifest: Path) -> None:
     """Report if the newest receipt is not of the current manifest."""
     if not report.checked:
         report.checked = 1
@@ -255,9 +247,9 @@ class Audits:
         return [json.loads(self.verified.to_json()), json.loads(self.claims.to_json())]
 
 
-def run_audits(results: ResultsFolder, manifest: Path, claims: Path, project: Path = Path()) -> Audits:
-    """Verify a manifest's artifacts and check all claims. Raises ManifestError, ClaimsError."""
+def run_audits(results: ResultsFolder, manifest: Path, claims: Path) -> Audits:
+    """Verify a manifest and check all claims in the current checkout. Raises ManifestError, ClaimsError."""
     listed = read_manifest(manifest)
-    verified = verify_manifest(listed, results, threads=cores(), project=project)
-    checked = check_claims(read_claims(claims).claims, Project(project, results, listed))
+    verified = verify_manifest(listed, results, threads=cores())
+    checked = check_claims(read_claims(claims).claims, Project(Path(), results, listed))
     return Audits(listed, verified, checked)

@@ -69,7 +69,7 @@ class Entities:
         if sha256_file(path) != entry.sha256:
             raise MovedArtifact(f"{name}: its bytes are not those of the manifest; for details run: fute audit verify")
         facts = {"name": name.rpartition("/")[2], "sha256": entry.sha256, "contentSize": str(entry.size)}
-        record = self.file(name + SIDECAR, self.results.sidecar(name), sha256=entry.sidecar_sha256)
+        record = self.file(name + SIDECAR, self.results.path(name + SIDECAR), sha256=entry.sidecar_sha256)
         record["about"] = {"@id": name}
         return self.file(name, path, **facts)
 
@@ -208,7 +208,7 @@ class _Crate(Entities):
         self.controls.append(control)
 
     def finish(self, ran: list[Execution]) -> None:
-        """The workflow, its run as a whole, and the crate itself."""
+        """Add the workflow, its run as a whole and what Snakemake did for it, and describe the crate."""
         times = [str(execution.run["finished"]) for execution in ran if "finished" in execution.run]
         if not times:
             raise ExportError(
@@ -217,7 +217,7 @@ class _Crate(Entities):
         finished = max(times)
         workflow = self._workflow()
         made_by = {name for execution in ran for name in execution.outputs}
-        used = {source.path for execution in ran for source in execution.inputs}
+        used = {source.path for execution in ran for source in execution.entry.inputs}
         run = self.entity(
             "#run", "CreateAction", name=f"run of {self.manifest.config.name}",
             actionStatus=COMPLETED, endTime=finished,
@@ -233,6 +233,10 @@ class _Crate(Entities):
             "#organisation", "OrganizeAction", name="what Snakemake ran", actionStatus=COMPLETED, endTime=finished,
             instrument=self.ref(engine), object=self.refs(self.controls), result=self.ref(run),
         )  # fmt: skip
+        self._describe(finished, [run, organised, *self.actions])
+
+    def _describe(self, finished: str, actions: list[ContextEntity]) -> None:
+        """Name, date, licence, article, actions and profiles of the crate itself."""
         root = self.crate.root_dataset
         root["name"] = f"{self.manifest.config.name}: a run of fute"
         root["description"] = (
@@ -243,7 +247,7 @@ class _Crate(Entities):
         root["license"] = self.ref(self.entity(LICENSE, "CreativeWork", name="MIT licence", url=LICENSE))
         article = self.entity(PAPER, "ScholarlyArticle", name="Towards Unified Task Embeddings Across Multiple Models")
         root["citation"] = self.ref(article)
-        root["mentions"] = self.refs([run, organised, *self.actions])
+        root["mentions"] = self.refs(actions)
         root["conformsTo"] = self.refs(
             self.entity(key, "CreativeWork", name=name, version=key.rpartition("/")[2])
             for key, name in PROFILES.items()
@@ -251,7 +255,7 @@ class _Crate(Entities):
 
     def _outside(self, ran: list[Execution]) -> list[ContextEntity | File]:
         """Inputs of the run as a whole: files that none of its steps made."""
-        outside = {(s.path, s.sha256) for e in ran for s in e.inputs if s.path not in self.manifest.entries}
+        outside = {(s.path, s.sha256) for e in ran for s in e.entry.inputs if s.path not in self.manifest.entries}
         return [self.input(*source) for source in sorted(outside)]
 
     def _workflow(self) -> ComputationalWorkflow:

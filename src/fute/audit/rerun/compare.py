@@ -21,8 +21,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file as load_arrays
 
 from fute.artifacts import read_jsonl, semantic_sha256, sha256_file
-from fute.audit.config_and_locks import LOCK
 from fute.audit.findings import Verdict
+from fute.batching import LOCK
 from fute.embeddings.vectors import load
 
 
@@ -45,6 +45,7 @@ DEFAULTS: Mapping[str, Distances] = {
     Kind.WEIGHTS: {"cosine distance": 1e-4, "relative L2": 1e-2},
     Kind.METRICS: {"absolute": 1e-6},
 }
+UNLIKE_ARRAYS: Distances = dict.fromkeys(DEFAULTS[Kind.VECTORS], UNLIKE)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
 def array_distances(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray]) -> Distances:
     """Largest `cosine distance` (1 - cosine) and `relative L2` (relative to the first) over all arrays."""
     if {name: array.shape for name, array in one.items()} != {name: array.shape for name, array in two.items()}:
-        return {"cosine distance": UNLIKE, "relative L2": UNLIKE}
+        return UNLIKE_ARRAYS
     cosines, norms = [0.0], [0.0]
     for name in one:
         a, b = one[name].ravel(), two[name].ravel()
@@ -162,15 +163,11 @@ def weight_distances(one: Path, two: Path) -> Distances:
     """Distances of the tensors of two model folders, given by their locks; other files must have the same bytes."""
     folders = [lock.with_name(lock.name.removesuffix(LOCK)) for lock in (one, two)]
     listed = [json.loads(lock.read_bytes())["files"] for lock in (one, two)]
-    unlike = {"cosine distance": UNLIKE, "relative L2": UNLIKE}
-    if listed[0].keys() != listed[1].keys():
-        return unlike
-    apart = [{"cosine distance": 0.0, "relative L2": 0.0}]
-    for name in (name for name in listed[0] if listed[0][name] != listed[1][name]):
-        if not name.endswith(".safetensors"):
-            return unlike
-        apart.append(array_distances(*(arrays_of(folder / name) for folder in folders)))
-    return {measure: max(each[measure] for each in apart) for measure in apart[0]}
+    changed = [name for name in listed[0] if listed[0][name] != listed[1].get(name)]
+    if listed[0].keys() != listed[1].keys() or any(not name.endswith(".safetensors") for name in changed):
+        return UNLIKE_ARRAYS
+    apart = [array_distances(*(arrays_of(folder / name) for folder in folders)) for name in changed]
+    return {measure: max((each[measure] for each in apart), default=0.0) for measure in UNLIKE_ARRAYS}
 
 
 def _value(path: Path) -> Any:

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fute.artifacts import atomic, semantic_sha256
+from fute.artifacts import atomic, semantic_sha256, sidecar_path
 from fute.audit.findings import INCOMPLETE, Cause, Report, Verdict
 from fute.audit.paths import AUDIT
 from fute.audit.planned_jobs import Job
 from fute.audit.rerun.compare import DEFAULTS, UNLIKE, Tolerances, distances, kind_of
 from fute.audit.rerun.redo_job import CANNOT, Rerunner
-from fute.audit.sidecars import read_sidecar, strict_json
+from fute.audit.sidecars import read_sidecar_file, strict_json
 from fute.progress import Track
 
 NOISE = f"{AUDIT}/noise.json"
@@ -54,8 +54,8 @@ def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict
                     report.add(name, Verdict.NOT_RERUNNABLE, Cause.ABSENT, f"{name}: {error}")
                 continue
             for name in job.outputs:
-                _take_up(name, [made[name] for made in runs], floor, counted, report)
-            environment = read_sidecar(Path(f"{runs[0][job.outputs[0]]}.prov.json"))[0].environment()
+                _raise_floor(name, [made[name] for made in runs], floor, counted, report)
+            environment = read_sidecar_file(sidecar_path(runs[0][job.outputs[0]]))[0].environment()
             if environment not in environments:
                 environments.append(environment)
     value = {
@@ -69,7 +69,7 @@ def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict
     return value, report
 
 
-def _take_up(name: str, files: Sequence[Path], floor: dict, counted: dict, report: Report) -> None:
+def _raise_floor(name: str, files: Sequence[Path], floor: dict, counted: dict, report: Report) -> None:
     """Raise the floor of an artifact's kind to the distances of its repeats."""
     kind = kind_of(name)
     counted[kind] = counted.get(kind, 0) + 1

@@ -18,7 +18,7 @@ from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath
 from fute.audit.planned_jobs import Graph, Job, read_graph
 from fute.audit.rerun.sandbox import FailedRun, Machine, Sandbox, checked_scratch
-from fute.audit.sidecars import Record, RecordError, read_sidecar, same_code
+from fute.audit.sidecars import Record, RecordError, read_sidecar, read_sidecar_file, same_code
 from fute.audit.staleness import changed_inputs, changed_params, moved_inputs
 from fute.paths import BATCHES
 
@@ -68,7 +68,6 @@ class Rerunner:
             # inputs of other cells may have changed; the inputs of this cell are checked when its batch is read
             sandbox.link(name for name in _artifacts(batch) if self._unchanged(name, batch))
         sandbox.declare_finished(job)
-        sandbox.copy_benchmarks()
         try:
             sandbox.run(job, self.machine, record.image)
         except FailedRun as error:
@@ -81,7 +80,7 @@ class Rerunner:
 
     def record(self, name: str) -> Record:
         """The record beside an artifact of the run. Raises RecordError."""
-        return read_sidecar(self.results.sidecar(name), name)[0].record
+        return read_sidecar(self.results, name)[0].record
 
     def _check(self, job: Job, record: Record, batches: Sequence[str]) -> None:
         for name in job.outputs:
@@ -93,7 +92,7 @@ class Rerunner:
             changed = [why for why in changed if BATCHES not in why and "params: key" not in why]
         if changed:
             raise NotRerunnable(f"the configuration is not that of the run: {'; '.join(changed[:3])}")
-        gpus = [read_sidecar(self.results.sidecar(name), name)[0].run.get("gpu") for name in (job.outputs[0], *batches)]
+        gpus = [read_sidecar(self.results, name)[0].run.get("gpu") for name in (job.outputs[0], *batches)]
         if any(gpus) and not any(Path("/dev").glob("nvidia[0-9]*")):
             raise NotRerunnable(f"was made on {', '.join(next(filter(None, gpus)))}; this machine has no such device")
 
@@ -114,7 +113,7 @@ class Rerunner:
 
     def _check_batch(self, new: Path, batches: Sequence[str]) -> None:
         """Check that a cell was computed with the settings and inputs of its recorded batch. Raises NotRerunnable."""
-        now = read_sidecar(sidecar_path(new))[0].record
+        now = read_sidecar_file(sidecar_path(new))[0].record
         for name in batches:
             was = self.record(name)
             if changed := list(changed_settings(was.params, now.params)):

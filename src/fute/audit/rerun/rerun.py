@@ -18,8 +18,8 @@ from fute.audit.planned_jobs import Job
 from fute.audit.rerun.compare import Tolerances, compare
 from fute.audit.rerun.redo_job import CANNOT, RedoneJob, Rerunner
 from fute.audit.rerun.sandbox import in_image
-from fute.audit.sidecars import Record, read_sidecar, same_code
-from fute.audit.staleness import differences
+from fute.audit.sidecars import Record, read_sidecar_file, same_code
+from fute.audit.staleness import changed_machine
 from fute.progress import Track
 
 
@@ -37,7 +37,7 @@ def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Re
             else:
                 _judge(rerunner, redone, tolerances, report, drifted)
             track.advance()
-    origins = _first(rerunner.manifest, {origin for _, origin, _, _ in drifted})
+    origins = _first_divergent(rerunner.manifest, {origin for _, origin, _, _ in drifted})
     for name, origin, cause, why in sorted(drifted, key=lambda each: each[1] not in origins):
         above = sorted(ancestors(rerunner.manifest, [name]) & origins) or [origin]
         report.add(name, Verdict.DRIFTED, cause, f"{name}: {why}; first divergent: {', '.join(above)}")
@@ -72,8 +72,8 @@ def _judge(
             report.add(name, result.verdict, cause, f"{name}: {result.words}; {why}")
 
 
-def _first(manifest: Manifest, origins: set[str]) -> set[str]:
-    """Those that were not made from another of them."""
+def _first_divergent(manifest: Manifest, origins: set[str]) -> set[str]:
+    """The origins of drift that were not made from another one."""
     return {name for name in origins if (ancestors(manifest, [name]) & origins) == {name}}
 
 
@@ -95,11 +95,10 @@ def _cause(rerunner: Rerunner, redone: RedoneJob, name: str, origin: str) -> tup
     made = next((path for path, batch in redone.batches if batch == origin), redone.made[name])
     if not same_code(entry):
         return Cause.CODE, f"the code of {entry.module} is not that of the run"
-    now = read_sidecar(sidecar_path(made))[0].environment()
+    now = read_sidecar_file(sidecar_path(made))[0].environment()
     was = rerunner.manifest.environments[entry.environment]
-    for cause, keys in ((Cause.HARDWARE, ("cpu", "gpu", "threads")), (Cause.SOFTWARE, ("packages", "python"))):
-        if changed := list(differences({k: was.get(k) for k in keys}, {k: now.get(k) for k in keys})):
-            return cause, f"made on another machine: {'; '.join(changed[:3])}"
+    for cause, changed in changed_machine(was, now):
+        return cause, f"made on another machine: {'; '.join(changed[:3])}"
     return Cause.NONDETERMINISM, "the same code, inputs and machine"
 
 

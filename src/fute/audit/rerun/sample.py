@@ -8,25 +8,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fute.audit.batches import is_batch, keys_of, keys_read
+from fute.audit.batches import is_batch, keys_read
 from fute.audit.findings import INCOMPLETE
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.planned_jobs import Job
 from fute.audit.rerun.redo_job import Rerunner
 from fute.audit.sidecars import read_sidecar, same_code
-
-Stratum = tuple[str, str, str, str]
-
-
-class UnknownArtifact(ValueError):
-    """A name that is no artifact of the run."""
-
-    exit_code = INCOMPLETE
+from fute.paths import batch_index
 
 
-class NothingDrawn(ValueError):
-    """A sample without a job, which would check nothing."""
+class NoSuchJob(ValueError):
+    """No recorded job made a named artifact, or none fits the budget: nothing would be checked."""
 
     exit_code = INCOMPLETE
 
@@ -45,44 +38,39 @@ def choose(
 ) -> tuple[list[Job], dict[str, Any]]:
     """The jobs that made some artifacts, or without names a sample; and facts of the sample for the report.
 
-    Raises UnknownArtifact, NothingDrawn.
+    Only jobs whose artifacts all have a good record are done again. Raises NoSuchJob.
     """
     manifest, results = rerunner.manifest, rerunner.results
-    recorded = candidates(rerunner.graph.jobs, manifest)
+    recorded = [job for job in rerunner.graph.jobs if all(name in manifest.entries for name in job.outputs)]
     if names:
         return named(recorded, names), {}
+    if not recorded:
+        raise NoSuchJob("no job has all its artifacts with a record; run the workflow first")
     sample = draw(
         recorded, size, seed, budget,
         cost=lambda job: seconds_of(job, manifest, results), first=lambda job: edited(job, manifest),
     )  # fmt: skip
-    if not recorded:
-        raise NothingDrawn("no job has all its artifacts with a record; run the workflow first")
     if not sample.jobs:
-        raise NothingDrawn(
+        raise NoSuchJob(
             f"{sample.left_out} of {len(recorded)} jobs are over the budget of {budget:g} s; raise --budget"
         )
     facts = {"of": len(recorded), "seed": seed, "recorded seconds": round(sample.seconds, 1)}
     return list(sample.jobs), facts | ({"over the budget": sample.left_out} if sample.left_out else {})
 
 
-def candidates(jobs: Iterable[Job], manifest: Manifest) -> list[Job]:
-    """Jobs whose artifacts all have a good record."""
-    return [job for job in jobs if job.outputs and all(name in manifest.entries for name in job.outputs)]
-
-
 def named(jobs: Iterable[Job], names: Sequence[str]) -> list[Job]:
-    """The jobs that made these artifacts. Raises UnknownArtifact."""
+    """The jobs that made these artifacts. Raises NoSuchJob."""
     makers = {name: job for job in jobs for name in job.outputs}
     for name in names:
         if name not in makers:
-            raise UnknownArtifact(
+            raise NoSuchJob(
                 f"{name}: no rule of this configuration made it with a record; give a file that the manifest lists "
                 "(results/audit/manifest.json, made by: fute audit manifest), not a batch"
             )
     return list({makers[name].outputs: makers[name] for name in names}.values())
 
 
-def stratum(job: Job) -> Stratum:
+def stratum(job: Job) -> tuple[str, str, str, str]:
     """Stage, model, prompt and dataset of a job; empty for what it has none of."""
     of = job.wildcards
     model = of.get("model") or of.get("plugin") or of.get("surrogate", "")
@@ -132,12 +120,12 @@ def edited(job: Job, manifest: Manifest) -> bool:
 def seconds_of(job: Job, manifest: Manifest, results: ResultsFolder) -> float:
     """Seconds of a job, by its record, with its share of the batches that it reads. Raises RecordError."""
     first = job.outputs[0]
-    sidecar = read_sidecar(results.sidecar(first), first)[0]
+    sidecar = read_sidecar(results, first)[0]
     own = float(sidecar.run.get("wall_s", 0))
     for source in manifest.entries[first].inputs:
         if is_batch(source.path) and source.path in manifest.entries:
-            run = read_sidecar(results.sidecar(source.path), source.path)[0].run
-            lines = results.path(keys_of(source.path)).read_text(encoding="utf8").splitlines()
+            run = read_sidecar(results, source.path)[0].run
+            lines = results.path(batch_index(source.path)).read_text(encoding="utf8").splitlines()
             cells, read = {line.partition("\t")[0] for line in lines}, keys_read(sidecar.record.params)
             own += float(run.get("wall_s", 0)) * len(cells.intersection(read)) / max(len(cells), 1)
     return own

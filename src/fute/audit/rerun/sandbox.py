@@ -22,11 +22,11 @@ from typing import Any
 
 from fute.artifacts import SIDECAR, sidecar_path
 from fute.audit.batches import all_cells, is_batch, planned_keys
-from fute.audit.config_and_locks import IMAGES, LOCK, read_images
+from fute.audit.config_and_locks import IMAGES, read_images
 from fute.audit.findings import INCOMPLETE
 from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.planned_jobs import Graph, Job
-from fute.batching import KEYS, keys_text
+from fute.batching import KEYS, LOCK, keys_text
 from fute.config.own_entries import with_folders
 
 # sorts after real batches, whose names are hexadecimal digits: an existing one is taken first
@@ -73,12 +73,14 @@ class Sandbox:
         self.folder.mkdir(parents=True)
         for path in sorted(self.project.iterdir()):
             holds_it = self.folder.is_relative_to(path.resolve())
-            if path.name != "results" and not path.name.startswith(".") and not holds_it:
+            if path.name != RESULTS and not path.name.startswith(".") and not holds_it:
                 (self.folder / path.name).symlink_to(path)
-        self.results = self.folder / "results"
+        self.results = self.folder / RESULTS
         self.results.mkdir()
         (self.folder / SETTINGS).write_text(json.dumps(_settings(graph, self.project)), encoding="utf8")
-        self._real = ResultsFolder(self.project / "results")
+        self._real = ResultsFolder(self.project / RESULTS)
+        if (benchmarks := self._real.folder / "benchmarks").is_dir():  # measured times, which reports print
+            shutil.copytree(benchmarks, self.results / "benchmarks")
 
     def link(self, names: Iterable[str]) -> None:
         """Link artifacts with their records, a lock with its folder of weights, `.keys` with their batch."""
@@ -104,7 +106,7 @@ class Sandbox:
         """Put all cells except those that `job` reads into a declared finished batch."""
         read = set(planned_keys(job)) if any(is_batch(name) for name in job.inputs) else set()
         cells: dict[str, dict[str, str]] = {}
-        for where, cell, key in all_cells(self.graph.workflow):
+        for where, cell, key in all_cells(self.graph.plan):
             if key not in read:
                 cells.setdefault(where, {})[cell] = key
         for where, declared in cells.items():
@@ -114,11 +116,6 @@ class Sandbox:
             keys = data.with_name(DECLARED + KEYS)
             keys.write_text(keys_text(declared), encoding="utf8")
             sidecar_path(keys).touch()
-
-    def copy_benchmarks(self) -> None:
-        """Copy the measured times, which reports print."""
-        if (self.project / "results/benchmarks").is_dir():
-            shutil.copytree(self.project / "results/benchmarks", self.results / "benchmarks")
 
     def run(self, job: Job, machine: Machine, image: str | None) -> None:
         """Do one job and the batch that it reads. Raises FailedRun."""
@@ -133,7 +130,7 @@ class Sandbox:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         if done.returncode != 0:
-            raise FailedRun(_end_of(done.stdout, self.folder / "results/logs", job))
+            raise FailedRun(_end_of(done.stdout, self.results / "logs", job))
 
     def new_batches(self) -> list[Path]:
         """Data files of the batches that were computed here."""
@@ -143,10 +140,10 @@ class Sandbox:
 
 def _settings(graph: Graph, project: Path) -> dict[str, Any]:
     """The run's settings, with full paths where they were given relative to the checkout or to the run's file."""
-    settings = dict(graph.settings)
+    settings, run = dict(graph.settings), graph.plan.run
     if "registry" in settings:
-        settings["registry"] = with_folders(graph.run.config.registry, graph.run.folders, project)
-    if root := graph.run.config.data.root:
+        settings["registry"] = with_folders(run.config.registry, run.folders, project)
+    if root := run.config.data.root:
         settings["data"] = {**settings["data"], "root": str((project / Path(root).expanduser()).resolve())}
     return settings
 
@@ -172,16 +169,11 @@ def in_image(sha256: str, project: Path) -> bool:
 
 def _end_of(output: str, logs: Path, job: Job) -> str:
     """The last line with words of the newest step's log, else the last error that Snakemake printed."""
-    texts = [path.read_text(encoding="utf8", errors="replace") for path in sorted(logs.rglob("*.log"), key=_age)]
-    for text in texts:
-        if lines := _lines(text):
+    for log in sorted(logs.rglob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True):
+        if lines := _lines(log.read_text(encoding="utf8", errors="replace")):
             return lines[-1]
     errors = [line for line in _lines(output) if re.match(r"(FATAL:|\w*(Error|Exception)\b).*[^:]$", line)]
     return (errors or _lines(output) or [job.rule])[-1]
-
-
-def _age(path: Path) -> float:
-    return -path.stat().st_mtime
 
 
 def _lines(text: str) -> list[str]:
