@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
-from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space, load
+from fute.embeddings.vectors import LABELCOV, in_one_space, load
 from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
 
 NEIGHBOURS = 5
@@ -109,7 +109,8 @@ def locate_all(
             embeddings = in_one_space(embeddings)
         points = pd.DataFrame([{"method": method, "model": model, **describe(task)} for model, task, _ in members])
         for view in ("raw", "centred") if embeddings[0].init is not None else ("raw",):
-            vectors = _matrix(embeddings, view == "centred").astype(np.float64)
+            vectors = np.stack([each.vector - each.init if view == "centred" else each.vector for each in embeddings])
+            vectors = vectors.astype(np.float64)
             projection = project(vectors, seed=seed)
             places = dict(zip(PLACES, (*projection.tsne.T, *projection.pca.T), strict=True))
             located.append(points.assign(view=view, **places))
@@ -140,7 +141,3 @@ def geometry(settings: GeometrySettings, *, files: Sequence[Path], statistics: P
     with Step(__name__, settings=settings.model_dump(), inputs=files, seeds=seeds) as step:
         step.csv(coordinates, points)
         step.csv(statistics, numbers)
-
-
-def _matrix(embeddings: list[Embedding], centred: bool) -> np.ndarray:
-    return np.stack([e.vector - e.init if centred and e.init is not None else e.vector for e in embeddings])
