@@ -16,12 +16,12 @@ COLUMNS = ("Test", "Method", "Measure", "Value", "95 %", "By chance", "p", "Verd
 """Heads of the cells."""
 
 
-def planted_cells(found: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+def planted_cells(measured: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     """(test, method, measure, value, interval, chance, p, verdict) of every row that is a test's verdict.
 
-    found: planted.csv. Rows of single ladders are left out; a value that is not defined says so.
+    measured: planted.csv. Rows of single ladders are left out; a value that is not defined says so.
     """
-    for row in found[found["target"] == "mean"].itertuples():
+    for row in measured[measured["target"] == "mean"].itertuples():
         method = NAMES[row.method] + SIMILARITY_ROWS[row.similarity]
         front = row.test, method, MEASURES[row.measure]
         if pd.isna(row.value):

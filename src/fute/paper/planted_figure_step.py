@@ -39,12 +39,12 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
     Similarities of a ladder are standardised, because methods have scales of their own. The p-value is of the panel's
     ladder alone.
     """
-    found, rows = read_table(results), read_table(similarities)
+    measured, rows = read_table(results), read_table(similarities)
     panels: list[Callable[[Axes], None]] = []
-    for test, of_test in found.groupby("test", sort=False):
+    for test, of_test in measured.groupby("test", sort=False):
         if "spearman" in set(of_test["measure"]):
             for target in dict.fromkeys(rows.loc[rows["test"] == test, "target"]):
-                panels.append(_ladder_panel(found, rows, str(test), target))
+                panels.append(_ladder_panel(measured, rows, str(test), target))
         else:
             panels.append(_retrieval_panel(of_test[of_test["measure"] == "mrr"], str(test)))
     with style.context(["default", STYLE]):
@@ -69,9 +69,9 @@ def _name(method: str, similarity: str) -> str:
     return NAMES[method] + SIMILARITY_ROWS[similarity]
 
 
-def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:
+def _ladder_panel(measured: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:
     own = rows[(rows["test"] == test) & (rows["target"] == target)].sort_values("quality", kind="stable")
-    results = found[(found["test"] == test) & (found["target"] == target)]
+    results = measured[(measured["test"] == test) & (measured["target"] == target)]
 
     def draw(axes: Axes) -> None:
         for method, of_method in own.groupby("method", sort=False):
@@ -91,8 +91,8 @@ def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: st
     return draw
 
 
-def _retrieval_panel(found: pd.DataFrame, test: str) -> Callable[[Axes], None]:
-    shown = found[found["similarity"].isin(SHOWN)].dropna(subset=["value"])
+def _retrieval_panel(measured: pd.DataFrame, test: str) -> Callable[[Axes], None]:
+    shown = measured[measured["similarity"].isin(SHOWN)].dropna(subset=["value"])
 
     def draw(axes: Axes) -> None:
         places = np.arange(len(shown))

@@ -15,7 +15,7 @@ from rich.table import Table
 from fute.artifacts import csv_bytes
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
-from fute.paper.candidates import MODELS, PROMPTS, Ranking, advice, as_json, as_rows, listed
+from fute.paper.candidates import MODELS, PROMPTS, Ranking, advice, as_json, as_rows, named
 from fute.paper.learning import DID_NOT_LEARN, learning_warnings
 from fute.paper.terminal import NoResults, read_evaluation
 from fute.paper.unknown_tokens import unknown_token_warnings
@@ -66,7 +66,7 @@ def explain(ranking: Ranking, say: Callable[..., None]) -> None:
             )
     if ranking.quality.notna().any():
         best = ranking.quality.max()
-        names = listed(ranking.kind, [name for name in ranking.order if ranking.quality[name] == best])
+        names = named(ranking.kind, [name for name in ranking.order if ranking.quality[name] == best])
         count = f"{ranking.rows} test rows" if ranking.rows else "test rows"
         tau = "" if math.isnan(ranking.check) else f"; Kendall's tau with the order is {ranking.check:.2f}"
         if not math.isnan(ranking.majority):
@@ -95,7 +95,7 @@ def overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
     for place, name in enumerate(ranking.order):
         cells = [""] if not ranking.methods else []
         for standing in ranking.methods.values():
-            rank = "did not learn" if math.isnan(standing.ranks[name]) else f"{standing.ranks[name]:g}"
+            rank = DID_NOT_LEARN if math.isnan(standing.ranks[name]) else f"{standing.ranks[name]:g}"
             cells += [_number(standing.scores[name], 4), *([rank] if several else [])]
         if ranking.first:
             apart = {True: "", False: " ~", None: ""}[ranking.told_apart(place)]

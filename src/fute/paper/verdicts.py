@@ -7,7 +7,7 @@ their training texts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -17,8 +17,10 @@ from fute.paper.cells import REFERENCE_ROWS, base_method, require_columns
 LABELS = {"ndcg": "NDCG", "performance": "performance"}
 
 
-def listed(names: list[str]) -> str:
-    """Join names: `a, b and c`."""
+def listed(names: Sequence[str], most: int | None = None) -> str:
+    """Join names: `a, b and c`; with more than `most` of them (default: no limit) `a, b and 4 more`."""
+    if most is not None and len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
     return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
