@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step
 from fute.csv_files import read_table
 from fute.display_names import SIMILARITY_ROWS, p_text
-from fute.paper.figures import METADATA, MUTED, STYLE
+from fute.paper.figures import MUTED, STYLE, image_bytes
 from fute.paper.planted import NAMES
 
 SHOWN = ("cosine", "candidates_cosine")
@@ -60,9 +59,7 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
         figure.supxlabel(settings.note, x=0.012, ha="left", size=7, color=MUTED)
         with Step(__name__, settings=settings.model_dump(), inputs=[results, similarities]) as step:
             for path in (pdf, png):
-                drawn = io.BytesIO()
-                figure.savefig(drawn, format=path.suffix[1:], metadata=METADATA[path.suffix])
-                step.bytes(path, drawn.getvalue())
+                step.bytes(path, image_bytes(figure, path.suffix))
 
 
 def _name(method: str, similarity: str) -> str:
