@@ -77,6 +77,18 @@ def _statistics(vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, obj
     return rows
 
 
+def _by_method(files: Sequence[Path]) -> dict[str, list[tuple[str, str, Path]]]:
+    """MTEs as (model, task, path), by method. Raises ValueError for a file that is not an MTE of the run."""
+    groups: dict[str, list[tuple[str, str, Path]]] = {}
+    mte = paths.pattern(paths.mte)
+    for path in sorted(files):
+        match = mte.fullmatch(path.as_posix())
+        if match is None:
+            raise ValueError(f"{path} is not a model task embedding of the run: its path has another form")
+        groups.setdefault(match["method"], []).append((match["model"], match["task"], path))
+    return groups
+
+
 def locate_all(
     files: Sequence[Path],
     seed: int,
@@ -90,13 +102,7 @@ def locate_all(
     shared start. MTEs without a vector are left out; a single one has NaN coordinates and no statistics. Raises
     ValueError for a file that is not an MTE of the run.
     """
-    groups: dict[str, list[tuple[str, str, Path]]] = {}
-    mte = paths.pattern(paths.mte)
-    for path in sorted(files):
-        match = mte.fullmatch(path.as_posix())
-        if match is None:
-            raise ValueError(f"{path} is not a model task embedding of the run: its path has another form")
-        groups.setdefault(match["method"], []).append((match["model"], match["task"], path))
+    groups = _by_method(files)
     located, numbers = [], []
     for method, members in groups.items():
         loaded = [load(path) for _, _, path in members]
