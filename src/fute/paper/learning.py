@@ -11,16 +11,14 @@ DID_NOT_LEARN = "did not learn"
 COLUMNS = ("dte_learned", "mte_learned")
 """Columns of similarities.csv and lm_similarities.csv: `yes`, `no`, or empty for a vector without a gate."""
 
-_FIGURES = ("held_out_loss", "prior_loss", "held_out_accuracy", "needed_accuracy")
 _ACCURACY = "; share of held-out rows whose label is the likeliest, and the majority with two standard errors"
-_LABELS = {
-    "vector": "Vector",
+_FIGURES = {
     "held_out_loss": "Loss",
     "prior_loss": "Label prior",
     "held_out_accuracy": "Accuracy, %",
     "needed_accuracy": "Needed: over, %",
-    "learned": "Learned",
 }
+_LABELS = {"vector": "Vector", **_FIGURES, "learned": "Learned"}
 
 
 def learning_warnings(similarities: pd.DataFrame, target: str) -> list[str]:
