@@ -16,6 +16,7 @@ def ndcg(relevance: ArrayLike, scores: ArrayLike, *, scale: Scale = "percent", g
     """NDCG over all candidates, in [0, 100]: DCG of the order by `scores` over DCG of the best order.
 
     DCG = sum over ranks i of g(rel_i) / log2(i + 1) with g(rel) = 2^rel - 1 (`exp2`) or rel (`linear`).
+    Sources: Jarvelin and Kekalainen (2002); equal scores as in McSherry and Najork (2008).
     The paper does not state its scale. With accuracies in [0, 1] (`unit`), `exp2` is nearly linear and random orders
     score near 99, far above the paper's values of 34. So the default keeps percents.
 

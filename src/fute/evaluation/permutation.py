@@ -113,8 +113,8 @@ def choice_test(
 ) -> Tails:
     """Test the mean performance over K datasets of the prompts that were chosen among the same T.
 
-    performances: for each dataset (T,). choices: for each dataset the index of its prompt. One permutation of the
-    prompts for all: if one prompt was chosen everywhere, it is one draw of T, and p is at least 1/T.
+    performances: for each dataset (T,), in percent. choices: for each dataset the index of its prompt. One permutation
+    of the prompts for all: if one prompt was chosen everywhere, it is one draw of T, and p is at least 1/T.
     """
     names, places = np.unique(np.asarray(choices), return_inverse=True)
     drawn, exact = orders_of(len(performances[0]), most, seed, take=len(names))

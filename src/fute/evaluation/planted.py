@@ -66,7 +66,7 @@ def own_ranks(similarities: ArrayLike) -> NDArray[np.float64]:
 
 
 def retrieval_test(similarities: ArrayLike, draws: int = 1000, seed: int = 42) -> dict[str, Outcome]:
-    """How well each target's own box is found. similarities: (N, N), target by box; the own ones on the diagonal.
+    """Test if targets find their own boxes. similarities: (N, N), target by box; the own ones on the diagonal.
 
     `top-1` is the share of targets whose own box is the most similar one (with Wilson's interval), `mrr` the mean
     reciprocal rank (with a bootstrap over targets). One permutation of the boxes' names serves all targets.
@@ -91,7 +91,7 @@ def retrieval_test(similarities: ArrayLike, draws: int = 1000, seed: int = 42) -
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of n."""
+    """Wilson's 95 % interval (1927, score interval) of a share, in [0, 1], of n."""
     square = NORMAL_975**2 / n
     centre = (share + square / 2) / (1 + square)
     half = NORMAL_975 / (1 + square) * math.sqrt(share * (1 - share) / n + square / (4 * n))

@@ -1,4 +1,4 @@
-"""Uncertainty of a mean: bootstrap counts and percentile intervals."""
+"""Uncertainty of a mean: bootstrap counts and percentile intervals (Efron and Tibshirani 1993, chapter 13)."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

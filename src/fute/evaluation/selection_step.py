@@ -20,7 +20,7 @@ from fute.evaluation.permutation import PERMUTATIONS
 from fute.evaluation.selection import UNLABELLED, Block, average_blocks, prompt_performance, selection_table
 
 COUNTED = ("unlabelled", "bounded", "cut")
-"""Columns of performance.csv that count rows of which something is to be known."""
+"""Columns of performance.csv that count unusual rows; a column without any is left out."""
 UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
 
 
@@ -69,7 +69,6 @@ def _label_facts(
         "reasoning_empty": _mean(row["reasoning_tokens"] == 0 for row in reasoned),
         "reasoning_one_token": _mean(row["reasoning_tokens"] == 1 for row in reasoned),
         **{f"share_{name}": counts[name] / len(rows) for name in classes},
-        # counts of what a healthy run has none of; their columns are left out where all are 0
         "unlabelled": sum(row["prediction"] is None for row in rows),
         "bounded": sum("bounded" in row for row in rows),
         "cut": sum(row.get("cut", False) for row in rows),

@@ -59,10 +59,9 @@ CONTROLS = (
 
 
 def gate_columns(kind: str, vector: Embedding) -> dict[str, Any]:
-    """Whether a vector's surrogate learned its task: `yes`, `no`, or nothing for a vector that has no gate.
+    """The columns of a vector's gate: `{kind}_learned` is `yes`, `no`, or empty for a vector without a gate.
 
-    Also, on its held-out pairs, the loss and that of the label prior, the accuracy and what was needed; NaN if not
-    measured.
+    The others (`GATE_FIGURES`) are of its held-out pairs, losses in nats, accuracies in [0, 1]; NaN if not measured.
     """
     gate = vector.meta.get("gate")
     row = {f"{kind}_learned": "" if not gate else "yes" if gate["learned"] else "no"}

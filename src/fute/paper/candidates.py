@@ -35,7 +35,7 @@ NEEDED = ("method", "model", "cosine", "mte_learned", "dte_learned")
 
 @dataclass(frozen=True)
 class Standing:
-    """How one method ranks the candidates.
+    """The ranking of the candidates by one method.
 
     scores: candidate -> cosine with the target. ranks: candidate -> rank from 1, equal scores share the lower number;
     NaN for a candidate whose vector did not learn or does not exist. noise: standard deviation that a score has by
@@ -93,7 +93,7 @@ class Ranking:
         return float(self.first.scores[one] - self.first.scores[two])
 
     def told_apart(self, place: int) -> bool | None:
-        """Whether the gap is more than noise; None where the gap or the noise is not known."""
+        """True if the gap is more than noise; None where the gap or the noise is not known."""
         gap = self.gap(place)
         if math.isnan(gap) or self.first is None or math.isnan(self.first.noise):
             return None
@@ -260,13 +260,13 @@ def _ranking(
 
 
 def _unranked(own: pd.DataFrame) -> pd.Series:
-    """Which candidates a method says nothing of: their vector did not learn, or there is none."""
+    """True for the candidates that a method says nothing of: their vector did not learn, or there is none."""
     no_vector = own["no_vector"] != "" if "no_vector" in own else pd.Series(False, index=own.index)
     return own["cosine"].isna() | (own["mte_learned"] == "no") | no_vector
 
 
 def _left_out(own: pd.DataFrame, dataset: str) -> str:
-    """Why a method takes no part in a ranking; empty if it does."""
+    """The reason why a method takes no part in a ranking; empty if it does."""
     if (own["dte_learned"] == "no").any():
         return f"did not learn {dataset}"
     ranked = int((~_unranked(own)).sum())
@@ -287,7 +287,7 @@ def _standing(own: pd.DataFrame, checks: pd.DataFrame) -> Standing:
 
 
 def advice(ranking: Ranking) -> str:
-    """What to do, in one sentence."""
+    """One sentence that says what to do."""
     what, best = ranking.kind, ranking.tied_with_best
     if ranking.first is None:
         reasons = ", ".join(f"{METHOD_NAMES[name]} {reason}" for name, reason in ranking.left_out.items())

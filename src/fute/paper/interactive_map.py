@@ -90,7 +90,7 @@ def prompt_lines(template: str) -> list[str]:
 
 @dataclass(frozen=True)
 class MapParts:
-    """What a page with maps holds (`map_page.MACROS`): titles of the maps, their values, library and script.
+    """The parts of a page with maps (`map_page.MACROS`): titles of the maps, their values, library and script.
 
     hashes: of the scripts that the page allows.
     """

@@ -1,4 +1,4 @@
-"""What is said where surrogates did not learn the tasks that their vectors stand for (docs/methods.md 6.1)."""
+"""Warn of surrogates that did not learn the tasks that their vectors stand for (docs/methods.md 6.1)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def learning_note(similarities: pd.DataFrame, target: str) -> str:
 
 
 def datasets_failed(similarities: pd.DataFrame) -> bool:
-    """Whether the embedding of any dataset did not learn."""
+    """True if the embedding of any dataset did not learn."""
     return bool((similarities["dte_learned"] == "no").any())
 
 

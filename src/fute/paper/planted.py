@@ -1,4 +1,4 @@
-"""What the tests with planted black boxes found, as cells of a table."""
+"""The results of the tests with planted black boxes, as cells of a table."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def _models(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: P
 
 
 def _say_largest_entry(rows: pd.DataFrame, console: Console) -> None:
-    """Say of TaskEmb's cosines how much of them one entry of the vectors carries."""
+    """Say how much of TaskEmb's cosines one entry of the vectors carries."""
     if rows["largest_entry"].notna().any():
         console.print(
             f"One entry of the vectors carries {100 * rows['largest_entry'].min():.1f} to "

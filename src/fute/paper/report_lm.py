@@ -92,7 +92,7 @@ def lm_sections(results: LmResults) -> list[Section]:
 
 
 def planted_sections(results: LmResults) -> list[Section]:
-    """What the planted tests of the run found; none without such tests."""
+    """The section on the planted tests of the run; none without such tests."""
     return [] if results.planted is None else [_planted_section(results.planted, results.planted_figures)]
 
 
