@@ -11,8 +11,7 @@ from fute.paper.cells import MISSING, REFERENCE_ROWS, require_columns, require_s
 from fute.paper.table3 import METRICS
 
 COUNTS = frozenset(
-    {"n", "unlabelled", "bounded", "cut", "n_rows", "jobs", "selected", "prompt", "datasets"}
-    | {"train", "dev", "test", "dropped", "unusable"}
+    {"n", "unlabelled", "bounded", "cut", "n_rows", "jobs"} | {"train", "dev", "test", "dropped", "unusable"}
 )
 PERCENTAGES = frozenset(METRICS) | {
     "ndcg_linear",
