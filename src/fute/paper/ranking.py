@@ -82,7 +82,7 @@ def overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
     of = {"prompt": f"Prompts of {ranking.model}", "source": f"Sources of {ranking.model}", "model": "Models"}
     table = Table(title=f"{of[ranking.kind]} for {ranking.dataset}", title_justify="left")
     several = len(ranking.methods) > 1
-    columns = [""] if not ranking.methods else []
+    columns: list[str] = []
     for name in ranking.methods:
         columns += [METHOD_NAMES[name], *(["rank"] if several else [])]
     tokens, shown = ranking.tokens.notna().any(), any(name in texts for name in ranking.order)
@@ -93,7 +93,7 @@ def overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
     if shown:
         table.add_column("Text", no_wrap=True, overflow="ellipsis", max_width=40)
     for place, name in enumerate(ranking.order):
-        cells = [""] if not ranking.methods else []
+        cells: list[str] = []
         for standing in ranking.methods.values():
             rank = DID_NOT_LEARN if math.isnan(standing.ranks[name]) else f"{standing.ranks[name]:g}"
             cells += [_number(standing.scores[name], 4), *([rank] if several else [])]
