@@ -105,7 +105,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
         performance=pd.DataFrame(performance),
         similarities=pd.DataFrame(similarities),
         controls=pd.DataFrame(controls),
-        figures=[ReportFigure(png, "Figure 4", "Task embeddings.", "Scatter plot of 8 task embeddings")],
+        figures=[ReportFigure(png, "Figure 4", "Task embeddings.")],
     )
     return ReportContext(
         title="FUTE: synthetic run",

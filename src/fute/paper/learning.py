@@ -57,11 +57,6 @@ def learning_note(similarities: pd.DataFrame, target: str) -> str:
     return f"Some surrogates {DID_NOT_LEARN} what they were trained on: {'; '.join(parts)}." if parts else ""
 
 
-def datasets_failed(similarities: pd.DataFrame) -> bool:
-    """True if the embedding of any dataset did not learn."""
-    return bool((similarities["dte_learned"] == "no").any())
-
-
 def learning_grids(similarities: pd.DataFrame, target: str) -> list[Grid]:
     """Tables of all vectors with a gate: those of datasets, those of black boxes."""
     grids = []

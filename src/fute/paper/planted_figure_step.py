@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
 from fute.csv_files import read_table
-from fute.display_names import SIMILARITY_ROWS, p_text
+from fute.display_names import p_text
 from fute.paper.figures import MUTED, STYLE, image_bytes
-from fute.paper.planted import NAMES
+from fute.paper.planted import row_name
 
 SHOWN = ("cosine", "candidates_cosine")
 """Similarities that are drawn: the paper's, and the one around the mean of the candidates."""
@@ -62,10 +62,6 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
                 step.bytes(path, image_bytes(figure, path.suffix))
 
 
-def _name(method: str, similarity: str) -> str:
-    return NAMES[method] + SIMILARITY_ROWS[similarity]
-
-
 def _ladder_panel(measured: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:
     own = rows[(rows["test"] == test) & (rows["target"] == target)].sort_values("quality", kind="stable")
     results = measured[(measured["test"] == test) & (measured["target"] == target)]
@@ -78,7 +74,7 @@ def _ladder_panel(measured: pd.DataFrame, rows: pd.DataFrame, test: str, target:
                 if result.empty or np.isnan(values).any() or np.ptp(values) == 0:
                     continue
                 numbers = result.iloc[0]
-                text = f"{_name(str(method), similarity)}: {numbers['value']:.2f}, p {p_text(numbers['p'])}"
+                text = f"{row_name(str(method), similarity)}: {numbers['value']:.2f}, p {p_text(numbers['p'])}"
                 line = "-" if similarity == "cosine" else "--"
                 values = (values - values.mean()) / values.std()
                 axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
@@ -96,7 +92,7 @@ def _retrieval_panel(measured: pd.DataFrame, test: str) -> Callable[[Axes], None
         errors = np.abs(shown[["lo", "hi"]].to_numpy(float).T - shown["value"].to_numpy(float))
         axes.barh(places, shown["value"], xerr=errors, height=0.6, color="#9db8d9")
         axes.axvline(shown["chance"].max(), color=MUTED, lw=0.8, ls=":")
-        names = [f"{_name(row.method, row.similarity)}\np {p_text(row.p)}" for row in shown.itertuples()]
+        names = [f"{row_name(row.method, row.similarity)}\np {p_text(row.p)}" for row in shown.itertuples()]
         axes.set_yticks(places, names, fontsize=6)
         axes.set(title=test, xlabel="mean reciprocal rank; dotted: by chance", xlim=(0, 1))
 
