@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fute.paper.cells import REFERENCE_ROWS
 from fute.paper.report import ReportContext
 from fute.paper.report_llm import LlmResults
 from fute.paper.report_parts import ReportFigure
-from fute.paper.table3 import METHODS, REFERENCES, read_printed
+from fute.paper.table3 import METHODS, read_printed
 from support.categories import TITLES
 from support.html_page import PNG
 from support.synthetic_lm import GATE
@@ -25,7 +26,7 @@ def synthetic_table3(models: tuple[str, ...], seed: int = 0) -> pd.DataFrame:
     draw, rows = np.random.default_rng(seed), []
     for category in DATASETS:
         for model in models:
-            for method in METHODS + REFERENCES:
+            for method in METHODS + REFERENCE_ROWS[:3]:
                 score, ndcg = draw.uniform(45, 65), draw.uniform(40, 90)
                 if method == "Oracle":
                     score, ndcg = 67.0, 100.0
@@ -104,7 +105,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
         performance=pd.DataFrame(performance),
         similarities=pd.DataFrame(similarities),
         controls=pd.DataFrame(controls),
-        figures=[ReportFigure(png, "Figure 4", "Task embeddings.", "Scatter plot of 8 task embeddings")],
+        figures=[ReportFigure(png, "Figure 4", "Task embeddings.")],
     )
     return ReportContext(
         title="FUTE: synthetic run",

@@ -7,7 +7,7 @@ from importlib import import_module
 
 EXPORTS = {
     "select": "fute.baselines.prompts",
-    **dict.fromkeys(("norm_confound", "null_comparison", "order_noise"), "fute.evaluation.controls"),
+    **dict.fromkeys(("null_comparison", "order_noise"), "fute.evaluation.controls"),
     **dict.fromkeys(
         (
             "Projection", "Silhouette", "label_shared_across", "nearest", "neighbour_purity", "pca2", "project",

@@ -46,31 +46,22 @@ def order_noise(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[
     }
 
 
-def null_comparison(similarity: ArrayLike, null_similarities: ArrayLike) -> dict[str, float]:
+def null_comparison(similarities: ArrayLike, null_similarities: ArrayLike) -> dict[str, float]:
     """Compare similarities (T,) with those after permuting each prompt's labels over the texts, (T, n_draws).
 
-    Returns the means `mean` and `null_mean`; the spreads over prompts `sd_prompts` and `null_sd_prompts` (mean over
-    draws); `share_above_null`, the share of prompts above all of their draws; and `spearman_with_null`, the correlation
-    with the mean draw. If it is near 1, the ranking follows from the frequencies of the labels, not from the texts that
-    have them.
+    Returns `null_mean` and `null_max`, the mean and the largest of all draws; `null_sd_prompts`, their spread over
+    prompts (mean over draws); `share_above_null`, the share of prompts above all of their draws; and `null_spearman`,
+    the rank correlation with the mean draw. If it is near 1, the ranking follows from the frequencies of the labels,
+    not from the texts that have them. Raises ValueError for fewer than 2 prompts or no draw, and for values not finite.
     """
-    similarity, null = _with_repeats(similarity, null_similarities, "null draws", least=1)
+    similarities, null = _with_repeats(similarities, null_similarities, "null draws", least=1)
     return {
-        "mean": float(similarity.mean()),
         "null_mean": float(null.mean()),
-        "sd_prompts": float(similarity.std(ddof=1)),
+        "null_max": float(null.max()),
         "null_sd_prompts": float(null.std(axis=0, ddof=1).mean()),
-        "share_above_null": float((similarity[:, None] > null).all(axis=1).mean()),
-        "spearman_with_null": spearman(similarity, null.mean(axis=1)),
+        "share_above_null": float((similarities[:, None] > null).all(axis=1).mean()),
+        "null_spearman": spearman(similarities, null.mean(axis=1)),
     }
-
-
-def norm_confound(similarities: ArrayLike, distances: ArrayLike) -> float:
-    """Spearman correlation of similarities and distances from the shared start, both (T,); NaN if one is constant.
-
-    Near 1 or -1, the ranking shows how far training moved the vectors, not in which direction.
-    """
-    return spearman(similarities, distances)
 
 
 def _with_repeats(

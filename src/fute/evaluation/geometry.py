@@ -19,7 +19,7 @@ class Silhouette(NamedTuple):
 
 
 def silhouette_by(vectors: ArrayLike, labels: ArrayLike) -> Silhouette:
-    """Mean silhouette (cosine) of vectors (n, d) grouped by labels (n,).
+    """Mean silhouette (Rousseeuw 1987; cosine distance) of vectors (n, d) grouped by labels (n,), in [-1, 1].
 
     NaN with a note if there is only one group, or a group of one vector, which has no distance within.
     """

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
-from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space, load
+from fute.embeddings.vectors import LABELCOV, in_one_space, load
 from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
 
 NEIGHBOURS = 5
@@ -77,6 +77,18 @@ def _statistics(vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, obj
     return rows
 
 
+def _by_method(files: Sequence[Path]) -> dict[str, list[tuple[str, str, Path]]]:
+    """MTEs as (model, task, path), by method. Raises ValueError for a file that is not an MTE of the run."""
+    groups: dict[str, list[tuple[str, str, Path]]] = {}
+    mte = paths.pattern(paths.mte)
+    for path in sorted(files):
+        match = mte.fullmatch(path.as_posix())
+        if match is None:
+            raise ValueError(f"{path} is not a model task embedding of the run: its path has another form")
+        groups.setdefault(match["method"], []).append((match["model"], match["task"], path))
+    return groups
+
+
 def locate_all(
     files: Sequence[Path],
     seed: int,
@@ -90,13 +102,7 @@ def locate_all(
     shared start. MTEs without a vector are left out; a single one has NaN coordinates and no statistics. Raises
     ValueError for a file that is not an MTE of the run.
     """
-    groups: dict[str, list[tuple[str, str, Path]]] = {}
-    mte = paths.pattern(paths.mte)
-    for path in sorted(files):
-        match = mte.fullmatch(path.as_posix())
-        if match is None:
-            raise ValueError(f"{path} is not a model task embedding of the run: its path has another form")
-        groups.setdefault(match["method"], []).append((match["model"], match["task"], path))
+    groups = _by_method(files)
     located, numbers = [], []
     for method, members in groups.items():
         loaded = [load(path) for _, _, path in members]
@@ -109,7 +115,8 @@ def locate_all(
             embeddings = in_one_space(embeddings)
         points = pd.DataFrame([{"method": method, "model": model, **describe(task)} for model, task, _ in members])
         for view in ("raw", "centred") if embeddings[0].init is not None else ("raw",):
-            vectors = _matrix(embeddings, view == "centred").astype(np.float64)
+            vectors = np.stack([each.vector - each.init if view == "centred" else each.vector for each in embeddings])
+            vectors = vectors.astype(np.float64)
             projection = project(vectors, seed=seed)
             places = dict(zip(PLACES, (*projection.tsne.T, *projection.pca.T), strict=True))
             located.append(points.assign(view=view, **places))
@@ -140,7 +147,3 @@ def geometry(settings: GeometrySettings, *, files: Sequence[Path], statistics: P
     with Step(__name__, settings=settings.model_dump(), inputs=files, seeds=seeds) as step:
         step.csv(coordinates, points)
         step.csv(statistics, numbers)
-
-
-def _matrix(embeddings: list[Embedding], centred: bool) -> np.ndarray:
-    return np.stack([e.vector - e.init if centred and e.init is not None else e.vector for e in embeddings])

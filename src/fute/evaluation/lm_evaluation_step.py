@@ -141,6 +141,16 @@ def _case(matrix: pd.DataFrame, target: str, sources: tuple[str, ...], scores: d
     return Case(target, sources, wide[list(sources)].to_numpy(float), wide[DIRECT].to_numpy(float), scores)
 
 
+def _cell(settings: TransferSettings, cases: list[Case], relevance: Relevance) -> pd.DataFrame:
+    """The rows of one cell by `cell_rows`, with its targets and how far the seeds of fine-tuning agree on them."""
+    rows = cell_rows(cases, relevance, draws=settings.draws, permutations=settings.permutations, seed=settings.seed)
+    return rows.assign(
+        targets=", ".join(case.target for case in cases),
+        seed_spearman=np.mean([seed_spearman(case) for case in cases]),
+        reliability=np.mean([seed_reliability(case) for case in cases]),
+    )
+
+
 def lm_evaluation(
     settings: TransferSettings, *, transfer: Path, similarities: Path, baselines: Path,
     targets: Path, direct: Path, table1: Path, table2: Path,
@@ -175,22 +185,10 @@ def lm_evaluation(
                 front = {"model": model, "scope": scope, "group": dataset.group, "counted": bool(counted[target])}
                 per_target += [front | row for row in target_rows(case, relevance, settings.seed)]
         for cell, members in cases.items():
-            kept = [case for case in members if counted[case.target]]
-            left_out = ", ".join(case.target for case in members if not counted[case.target])
-            if not kept:
-                continue
-            rows = cell_rows(
-                kept, relevance, draws=settings.draws, permutations=settings.permutations, seed=settings.seed
-            )
-            facts = {
-                "model": model,
-                "cell": cell,
-                "targets": ", ".join(case.target for case in kept),
-                "left_out": left_out,
-                "seed_spearman": np.mean([seed_spearman(case) for case in kept]),
-                "reliability": np.mean([seed_reliability(case) for case in kept]),
-            }
-            cells.append(rows.assign(**facts)[CELL_COLUMNS])
+            if kept := [case for case in members if counted[case.target]]:
+                left_out = ", ".join(case.target for case in members if not counted[case.target])
+                front = {"model": model, "cell": cell, "left_out": left_out}
+                cells.append(_cell(settings, kept, relevance).assign(**front)[CELL_COLUMNS])
     tables = pd.concat(cells, ignore_index=True) if cells else pd.DataFrame(columns=CELL_COLUMNS)
     outputs = {
         targets: pd.DataFrame(per_target),

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
-from fute.embeddings.vectors import LABELCOV, in_one_space, load
-from fute.evaluation.similarities_step import centre_of, similarity_row
+from fute.embeddings.vectors import LABELCOV, in_one_space
+from fute.evaluation.similarities_step import centre_of, loader, similarity_row
 
 
 class LmSimilaritySettings(BaseModel):
@@ -36,14 +36,12 @@ def lm_similarities(settings: LmSimilaritySettings, *, files: Sequence[Path], ou
     The candidates of a target are the black boxes of one model, without the one that was fine-tuned on the target.
     files: the vectors, at their paths under `results/embeddings`. Raises ValueError if one is missing.
     """
-    given = {path.as_posix() for path in files}
+    load = loader(files)
     rows = []
     for method in settings.methods:
         base = settings.other_models.get(method, settings.surrogate), method
-        dtes = {target: Path(paths.dte(*base, target)) for target in settings.targets}
-        mtes = {box: Path(paths.mte(*base, *box)) for box in settings.black_boxes}
-        if missing := [path for path in (*dtes.values(), *mtes.values()) if path.as_posix() not in given]:
-            raise ValueError(f"{missing[0]} is not among the files of this step")
+        dtes = {target: paths.dte(*base, target) for target in settings.targets}
+        mtes = {box: paths.mte(*base, *box) for box in settings.black_boxes}
         get = load
         if method == LABELCOV:  # small vectors, of which all are needed to compare them by one measure
             together = (*dtes.values(), *mtes.values())

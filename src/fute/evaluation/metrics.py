@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fute.evaluation.correlation import finite_pair
+
 Scale = Literal["percent", "unit"]
 Gain = Literal["exp2", "linear"]
 
@@ -14,6 +16,7 @@ def ndcg(relevance: ArrayLike, scores: ArrayLike, *, scale: Scale = "percent", g
     """NDCG over all candidates, in [0, 100]: DCG of the order by `scores` over DCG of the best order.
 
     DCG = sum over ranks i of g(rel_i) / log2(i + 1) with g(rel) = 2^rel - 1 (`exp2`) or rel (`linear`).
+    Sources: Jarvelin and Kekalainen (2002); equal scores as in McSherry and Najork (2008).
     The paper does not state its scale. With accuracies in [0, 1] (`unit`), `exp2` is nearly linear and random orders
     score near 99, far above the paper's values of 34. So the default keeps percents.
 
@@ -60,7 +63,7 @@ def best_rank(gains: ArrayLike, scores: ArrayLike) -> float:
     Equal scores share their average rank, so p equal scores give (p + 1) / 2, as a random order does. Among equal
     gains, the best-ranked candidate counts. Both arguments are (candidates,); ValueError if they do not match.
     """
-    gains, scores = _pair(gains, scores)
+    gains, scores = finite_pair(gains, scores)
     from scipy.stats import rankdata
 
     return float(rankdata(-scores)[gains == gains.max()].min())
@@ -68,7 +71,7 @@ def best_rank(gains: ArrayLike, scores: ArrayLike) -> float:
 
 def best_rank_permuted(gains: ArrayLike, scores: ArrayLike, orders: NDArray) -> NDArray[np.float64]:
     """`best_rank` after each permutation of the scores: (draws,). orders: as in `ndcg_permuted`."""
-    gains, scores = _pair(gains, scores)
+    gains, scores = finite_pair(gains, scores)
     from scipy.stats import rankdata
 
     return rankdata(-scores)[orders][:, gains == gains.max()].min(axis=1)
@@ -128,12 +131,3 @@ def _expected_discounts(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     return (np.add.reduceat(_discounts(scores.size), starts) / sizes)[group]
-
-
-def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.ndim != 1 or a.shape != b.shape or a.size == 0:
-        raise ValueError(f"expected two 1-D arrays of one length, got shapes {a.shape} and {b.shape}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("values must be finite")
-    return a, b

@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from fute.evaluation.correlation import unit_ranks
 from fute.evaluation.metrics import ndcg, ndcg_permuted
-from fute.evaluation.resampling import random_orders
 
 PERMUTATIONS = 10_000
 """Random permutations of a test, and the most that are enumerated for an exact one."""
@@ -44,8 +43,8 @@ def orders_of(n: int, most: int = PERMUTATIONS, seed: int = 42, *, take: int | N
     take = n if take is None else take
     if math.perm(n, take) <= most:
         return np.array(list(permutations(range(n), take)), dtype=np.int64).reshape(-1, take), True
-    # a stream different from the bootstrap's
-    return random_orders(n, most, np.random.default_rng([seed, 1]))[:, :take], False
+    random = np.random.default_rng([seed, 1])  # a stream different from the bootstrap's
+    return random.permuted(np.tile(np.arange(n), (most, 1)), axis=1)[:, :take], False
 
 
 def tails(observed: float, null: ArrayLike, *, exact: bool) -> Tails:
@@ -114,8 +113,8 @@ def choice_test(
 ) -> Tails:
     """Test the mean performance over K datasets of the prompts that were chosen among the same T.
 
-    performances: for each dataset (T,). choices: for each dataset the index of its prompt. One permutation of the
-    prompts for all: if one prompt was chosen everywhere, it is one draw of T, and p is at least 1/T.
+    performances: for each dataset (T,), in percent. choices: for each dataset the index of its prompt. One permutation
+    of the prompts for all: if one prompt was chosen everywhere, it is one draw of T, and p is at least 1/T.
     """
     names, places = np.unique(np.asarray(choices), return_inverse=True)
     drawn, exact = orders_of(len(performances[0]), most, seed, take=len(names))

@@ -17,7 +17,7 @@ from fute.evaluation.resampling import bootstrap_counts, interval
 NORMAL_975 = 1.959964
 
 
-class Found(NamedTuple):
+class Outcome(NamedTuple):
     """A measure, its 95 % interval, what chance gives, and the one-sided p-value of chance doing at least as well."""
 
     value: float
@@ -27,10 +27,10 @@ class Found(NamedTuple):
     p: float
 
 
-NOTHING = Found(*[float("nan")] * 5)
+NOTHING = Outcome(*[float("nan")] * 5)
 
 
-def ladder_test(qualities: Sequence[ArrayLike], similarities: Sequence[ArrayLike], seed: int = 42) -> Found:
+def ladder_test(qualities: Sequence[ArrayLike], similarities: Sequence[ArrayLike], seed: int = 42) -> Outcome:
     """Mean Spearman correlation of quality and similarity over ladders of T boxes each.
 
     qualities, similarities: for each ladder (T,). One permutation of the T places serves all ladders; it is exact for
@@ -40,7 +40,7 @@ def ladder_test(qualities: Sequence[ArrayLike], similarities: Sequence[ArrayLike
     if np.isnan(each).any():
         return NOTHING
     lo, hi = spearman_interval(each, len(np.asarray(qualities[0])))
-    return Found(float(each.mean()), lo, hi, 0.0, spearman_test(qualities, similarities, seed=seed).better)
+    return Outcome(float(each.mean()), lo, hi, 0.0, spearman_test(qualities, similarities, seed=seed).better)
 
 
 def spearman_interval(correlations: ArrayLike, n: int) -> tuple[float, float]:
@@ -65,8 +65,8 @@ def own_ranks(similarities: ArrayLike) -> NDArray[np.float64]:
     return rankdata(-np.asarray(similarities, dtype=float), axis=1)
 
 
-def retrieval_test(similarities: ArrayLike, draws: int = 1000, seed: int = 42) -> dict[str, Found]:
-    """How well each target's own box is found. similarities: (N, N), target by box; the own ones on the diagonal.
+def retrieval_test(similarities: ArrayLike, draws: int = 1000, seed: int = 42) -> dict[str, Outcome]:
+    """Test if targets find their own boxes. similarities: (N, N), target by box; the own ones on the diagonal.
 
     `top-1` is the share of targets whose own box is the most similar one (with Wilson's interval), `mrr` the mean
     reciprocal rank (with a bootstrap over targets). One permutation of the boxes' names serves all targets.
@@ -86,12 +86,12 @@ def retrieval_test(similarities: ArrayLike, draws: int = 1000, seed: int = 42) -
         ends = interval((counts @ own / n)[None])
         lo, hi = wilson(float(own.mean()), n) if name == "top-1" else (float(ends["lo"][0]), float(ends["hi"][0]))
         p = tails(float(own.mean()), null, exact=exact).better
-        results[name] = Found(float(own.mean()), lo, hi, float(measure.mean()), p)
+        results[name] = Outcome(float(own.mean()), lo, hi, float(measure.mean()), p)
     return results
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of n."""
+    """Wilson's 95 % interval (1927, score interval) of a share, in [0, 1], of n."""
     square = NORMAL_975**2 / n
     centre = (share + square / 2) / (1 + square)
     half = NORMAL_975 / (1 + square) * math.sqrt(share * (1 - share) / n + square / (4 * n))

@@ -15,7 +15,7 @@ from fute import paths
 from fute.artifacts import Step, read_jsonl
 from fute.display_names import LEVEL, SIMILARITY_ROWS
 from fute.embeddings.vectors import LABELCOV, Embedding, in_one_space
-from fute.evaluation.planted import Found, ladder_test, retrieval_test
+from fute.evaluation.planted import Outcome, ladder_test, retrieval_test
 from fute.evaluation.similarities_step import centre_of, loader, similarity_row
 from fute.specs.planted import PlantedSettings
 
@@ -51,7 +51,7 @@ def planted(
     get = loader(files)
     more = [path for named in (scores, labels, train) for path in named.values()]
     measured = {box: json.loads(path.read_text(encoding="utf8"))["mean"] for box, path in scores.items()}
-    found, rows = [], []
+    measures, rows = [], []
     for name, test in settings.ladders.items():
         for method in test.methods:
             front = {"test": name, "method": method}
@@ -62,26 +62,19 @@ def planted(
                 qualities = [measured[f"{m}/{task}"] if q is None else q for m, task, q in ladder.boxes]
                 ladders.append([front | row | {"quality": q} for row, q in zip(similar, qualities, strict=True)])
             rows += [row for ladder in ladders for row in ladder]
-            found += _ladder_rows(front, ladders, settings.seed)
+            measures += _ladder_rows(front, ladders, settings.seed)
     for name, test in settings.retrievals.items():
-        for method in test.methods:
+        boxes = [(test.model, dataset) for dataset in test.datasets]
+        for method in (*test.methods, HISTOGRAM):
             front = {"test": name, "method": method}
-            boxes = [(test.model, dataset) for dataset in test.datasets]
-            similar = _similarities(settings, method, boxes, test.nulls, test.datasets, get)
+            if method == HISTOGRAM:
+                similar = _histogram_overlaps(boxes, labels, train)
+            else:
+                similar = _similarities(settings, method, boxes, test.nulls, test.datasets, get)
             rows += [front | row | {"quality": float(row["source"] == row["target"])} for row in similar]
-            found += _retrieval_rows(front, similar, settings)
-        front = {"test": name, "method": HISTOGRAM}
-        given = {d: _shares(read_jsonl(train[d]), "label") for d in test.datasets}
-        said = {d: _shares(read_jsonl(labels[f"{test.model}/{d}"]), "prediction") for d in test.datasets}
-        similar = [
-            {"target": target, "model": test.model, "source": source, "cosine": _overlap(own, shares)}
-            for target, own in given.items()
-            for source, shares in said.items()
-        ]
-        rows += [front | row | {"quality": float(row["source"] == row["target"])} for row in similar]
-        found += _retrieval_rows(front, similar, settings)
+            measures += _retrieval_rows(front, similar, settings)
     with Step(__name__, settings=settings.model_dump(), inputs=[*files, *more]) as step:
-        step.csv(results, found)
+        step.csv(results, measures)
         step.csv(similarities, rows)
 
 
@@ -118,6 +111,19 @@ def _placed(*groups: dict[Any, Embedding]) -> list[dict[Any, Embedding]]:
     return placed
 
 
+def _histogram_overlaps(
+    boxes: Sequence[tuple[str, str]], labels: Mapping[str, Path], train: Mapping[str, Path]
+) -> Rows:
+    """One row per (target, black box) of a retrieval. labels, train: those of `planted`."""
+    given = {dataset: _shares(read_jsonl(train[dataset]), "label") for _, dataset in boxes}
+    said = {box: _shares(read_jsonl(labels["/".join(box)]), "prediction") for box in boxes}
+    return [
+        {"target": target, "model": model, "source": source, "cosine": _overlap(own, shares)}
+        for target, own in given.items()
+        for (model, source), shares in said.items()
+    ]
+
+
 def _shares(rows: Iterable[Mapping[str, Any]], name: str) -> dict[str, float]:
     """Share of each value of a field."""
     counts = Counter(str(row[name]) for row in rows)
@@ -148,10 +154,10 @@ def _retrieval_rows(front: Mapping[str, str], rows: Rows, settings: PlantedSetti
     n = round(len(rows) ** 0.5)
     for similarity in _measured(rows):
         table = np.array([row[similarity] for row in rows]).reshape(n, n)
-        for measure, found in retrieval_test(table, settings.draws, seed=settings.seed).items():
+        for measure, outcome in retrieval_test(table, settings.draws, seed=settings.seed).items():
             head = {**front, "similarity": similarity, "measure": measure, "boxes": n, "target": MEAN}
-            yield _row(head, found)
+            yield _row(head, outcome)
 
 
-def _row(head: Mapping[str, Any], found: Found) -> dict[str, Any]:
-    return {**head, **found._asdict(), "passes": found.p <= LEVEL}
+def _row(head: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    return {**head, **outcome._asdict(), "passes": outcome.p <= LEVEL}

@@ -1,4 +1,4 @@
-"""Uncertainty of a mean: bootstrap counts and percentile intervals; random orders."""
+"""Uncertainty of a mean: bootstrap counts and percentile intervals (Efron and Tibshirani 1993, chapter 13)."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,8 +13,3 @@ def interval(values: ArrayLike) -> dict[str, NDArray[np.float64]]:
     """Ends `lo` and `hi` (rows,) of the 95 % percentile interval of each row of draws (rows, draws)."""
     lower, upper = np.percentile(np.asarray(values, dtype=float), [2.5, 97.5], axis=1)
     return {"lo": lower, "hi": upper}
-
-
-def random_orders(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Random permutations of 0..n-1, (draws, n)."""
-    return rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)

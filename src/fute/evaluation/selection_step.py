@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from fute.artifacts import StaleFile, Step, read_jsonl
 from fute.csv_files import read_table
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.permutation import PERMUTATIONS
-from fute.evaluation.selection import UNLABELLED, Block, average_blocks, selection_table
+from fute.evaluation.selection import UNLABELLED, Block, average_blocks, prompt_performance, selection_table
 
 COUNTED = ("unlabelled", "bounded", "cut")
-"""Columns of performance.csv that count rows of which something is to be known."""
+"""Columns of performance.csv that count unusual rows; a column without any is left out."""
 UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
 
 
@@ -51,38 +51,34 @@ def predictions_of(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> np.n
     return np.array([UNLABELLED if row["prediction"] is None else classes.index(row["prediction"]) for row in rows])
 
 
-def _performance_row(rows: list[dict[str, Any]], gold: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Facts of one (model, prompt, dataset) for readers of the table. A row without a label counts as wrong."""
-    predicted = predictions_of(rows, classes)
-    f1 = []
-    for index in range(len(classes)):
-        either = (predicted == index).sum() + (gold == index).sum()
-        if either:
-            f1.append(2 * ((predicted == index) & (gold == index)).sum() / either)
+def _label_facts(
+    rows: list[dict[str, Any]], test: list[dict[str, Any]], classes: tuple[str, ...]
+) -> dict[str, int | float]:
+    """Facts of the labels of one (model, prompt, dataset) for readers of the table. test: the rows with their classes.
+
+    Shares are in [0, 1], `uncalibrated_accuracy` is in percent.
+    """
     counts = Counter(row["prediction"] for row in rows)
-    raw_accuracy = np.mean([row["uncalibrated"] == classes[g] for row, g in zip(rows, gold, strict=True)])
-    facts = {
-        "n": len(rows),
-        "accuracy": 100 * float((predicted == gold).mean()),
-        "macro_f1": 100 * float(np.mean(f1)),
-        "uncalibrated_accuracy": 100 * float(raw_accuracy),
-        "coverage": float(np.mean([row["coverage"] for row in rows])),
-        "top_is_verbalizer": float(np.mean([row["top_is_verbalizer"] for row in rows])),
-        "perplexity": float(np.mean(np.exp([row["mean_nll"] for row in rows]))) if "mean_nll" in rows[0] else np.nan,
-    }
     reasoned = [row for row in rows if row.get("reasoning") is not None]
-    facts["reasoning_truncated"] = float(np.mean([r["reasoning_truncated"] for r in reasoned])) if reasoned else np.nan
-    facts["reasoning_empty"] = float(np.mean([r["reasoning_tokens"] == 0 for r in reasoned])) if reasoned else np.nan
-    facts["reasoning_one_token"] = (
-        float(np.mean([r["reasoning_tokens"] == 1 for r in reasoned])) if reasoned else np.nan
-    )
-    facts |= {f"share_{name}": counts[name] / len(rows) for name in classes}
-    # Counts of what a healthy run has none of; their columns are left out where all are 0.
-    return facts | {
+    return {
+        "uncalibrated_accuracy": 100 * _mean(a["uncalibrated"] == b["label"] for a, b in zip(rows, test, strict=True)),
+        "coverage": _mean(row["coverage"] for row in rows),
+        "top_is_verbalizer": _mean(row["top_is_verbalizer"] for row in rows),
+        "perplexity": _mean(np.exp(row["mean_nll"]) for row in rows) if "mean_nll" in rows[0] else np.nan,
+        "reasoning_truncated": _mean(row["reasoning_truncated"] for row in reasoned),
+        "reasoning_empty": _mean(row["reasoning_tokens"] == 0 for row in reasoned),
+        "reasoning_one_token": _mean(row["reasoning_tokens"] == 1 for row in reasoned),
+        **{f"share_{name}": counts[name] / len(rows) for name in classes},
         "unlabelled": sum(row["prediction"] is None for row in rows),
         "bounded": sum("bounded" in row for row in rows),
         "cut": sum(row.get("cut", False) for row in rows),
     }
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Mean of values; NaN of none."""
+    values = list(values)
+    return float(np.mean(values)) if values else float("nan")
 
 
 def _without_zero_counts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -110,15 +106,11 @@ def _block(
     classes, prompts = settings.classes[category], settings.prompts[category]
     test = read_jsonl(by_path[paths.rows(dataset, "test")])
     gold = np.array([classes.index(row["label"]) for row in test])
-    predictions, performances = [], []
-    for prompt in prompts:
-        path = by_path[paths.labels(model, prompt, dataset)]
-        rows = read_jsonl(path)
+    labels = {prompt: read_jsonl(by_path[paths.labels(model, prompt, dataset)]) for prompt in prompts}
+    for prompt, rows in labels.items():
         if [row["id"] for row in rows] != [row["id"] for row in test]:
+            path = paths.labels(model, prompt, dataset)
             raise StaleFile(f"{path}: rows are not those of the evaluation rows of {dataset}; delete it and run again")
-        predictions.append(predictions_of(rows, classes))
-        key = {"category": category, "model": model, "prompt": prompt, "dataset": dataset}
-        performances.append(key | _performance_row(rows, gold, classes))
     scored = paths.prompt_scores(model, dataset)
     baseline = json.loads(by_path[scored].read_text(encoding="utf8"))
     if tuple(baseline["prompts"]) != prompts:
@@ -127,7 +119,17 @@ def _block(
     if settings.calibration == "none":
         scores = {name: values for name, values in scores.items() if name not in UNCALIBRATED}
     scores |= _similarity_scores(similar, settings.methods, prompts)
-    return Block(prompts, classes, gold, np.array(predictions), scores), performances
+    predictions = np.array([predictions_of(rows, classes) for rows in labels.values()])
+    block = Block(prompts, classes, gold, predictions, scores)
+    once = np.ones((1, len(gold)))
+    accuracy, macro_f1 = (prompt_performance(block, once, metric)[0] for metric in ("accuracy", "macro_f1"))
+    key = {"category": category, "model": model}
+    performances = [
+        key | {"prompt": prompt, "dataset": dataset, "n": len(test), "accuracy": accuracy[place],
+               "macro_f1": macro_f1[place]} | _label_facts(rows, test, classes)
+        for place, (prompt, rows) in enumerate(labels.items())
+    ]  # fmt: skip
+    return block, performances
 
 
 def selection(

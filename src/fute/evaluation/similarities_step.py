@@ -22,7 +22,7 @@ from fute.embeddings.vectors import (
     sqrt_cosine,
     tensor_mean_cosine,
 )
-from fute.evaluation.controls import norm_confound, null_comparison, order_noise
+from fute.evaluation.controls import null_comparison, order_noise
 from fute.evaluation.correlation import spearman
 from fute.specs.embeddings import variants_of
 
@@ -51,13 +51,17 @@ class SimilaritySettings(BaseModel):
 
 GATE_FIGURES = ("held_out_loss", "prior_loss", "held_out_accuracy", "needed_accuracy")
 """Figures of a vector's gate that stand beside its similarities."""
+CONTROLS = (
+    "sd_prompts", "sd_residual", "order_f", "order_p", "verdict", "null_mean", "null_max", "null_sd_prompts",
+    "share_above_null", "null_spearman", "abc_spearman", "norm_spearman",
+)  # fmt: skip
+"""Columns of controls.csv with the values of `_controls`."""
 
 
 def gate_columns(kind: str, vector: Embedding) -> dict[str, Any]:
-    """Whether a vector's surrogate learned its task: `yes`, `no`, or nothing for a vector that has no gate.
+    """The columns of a vector's gate: `{kind}_learned` is `yes`, `no`, or empty for a vector without a gate.
 
-    Also, on its held-out pairs, the loss and that of the label prior, the accuracy and what was needed; NaN if not
-    measured.
+    The others (`GATE_FIGURES`) are of its held-out pairs, losses in nats, accuracies in [0, 1]; NaN if not measured.
     """
     gate = vector.meta.get("gate")
     row = {f"{kind}_learned": "" if not gate else "yes" if gate["learned"] else "no"}
@@ -175,8 +179,13 @@ def similarities(settings: SimilaritySettings, *, files: Sequence[Path], cosines
 
 def _centres(mtes: dict[str, Embedding], variants: dict[str, dict[str, Embedding]]) -> dict[str, np.ndarray | None]:
     """The centres that `similarity_row` takes."""
-    nulls = [e for name, each in variants.items() if name != LETTERS for e in each.values()]
+    nulls = [mte for draw in _null_draws(variants) for mte in draw.values()]
     return {"candidates": centre_of(mtes.values()), "nulls": centre_of(nulls)}
+
+
+def _null_draws(variants: dict[str, dict[str, Embedding]]) -> list[dict[str, Embedding]]:
+    """The MTEs of permuted labels by prompt, for each draw of the permutation."""
+    return [mtes for name, mtes in variants.items() if name != LETTERS]
 
 
 def _in_one_space(
@@ -201,30 +210,21 @@ def _controls(
 
     lettered: the DTE of labels that are written A, B, C, for the MTEs that are.
     """
+    result: dict[str, object] = dict.fromkeys(CONTROLS, np.nan) | {"verdict": ""}
+    if len(mtes) < 2:
+        return result  # one prompt has no ranking
     values = np.array([row["cosine"] for row in similar])
-    result: dict[str, object] = {}
-    orders = [m.orders for m in mtes.values()]
-    if len(values) > 1 and all(len(o) > 1 for o in orders):
-        result |= order_noise(values, np.stack([_cosines(o, dte.vector) for o in orders]))
+    orders = [mte.orders for mte in mtes.values()]
+    if all(len(each) > 1 for each in orders):
+        result |= order_noise(values, np.stack([_cosines(each, dte.vector) for each in orders]))
     # controls are made with the first order seed only
-    firsts = np.array([_cosines(o[:1], dte.vector)[0] for o in orders])
-    nulls = {name: vectors for name, vectors in variants.items() if name.startswith("null-")}
-    if nulls and len(values) > 1:
-        null = np.array([[similarity(v[prompt], dte) for v in nulls.values()] for prompt in mtes])
-        compared = null_comparison(firsts, null)
-        result |= {
-            "null_mean": compared["null_mean"],
-            "null_max": float(null.max()),
-            "null_sd_prompts": compared["null_sd_prompts"],
-            "share_above_null": compared["share_above_null"],
-            "null_spearman": compared["spearman_with_null"],
-        }
-    if lettered is not None and len(values) > 1:
-        abc = np.array([cosine(variants[LETTERS][prompt], lettered) for prompt in mtes])
-        result["abc_spearman"] = spearman(firsts, abc)
+    firsts = np.array([_cosines(each[:1], dte.vector)[0] for each in orders])
+    if nulls := _null_draws(variants):
+        result |= null_comparison(firsts, [[similarity(draw[prompt], dte) for draw in nulls] for prompt in mtes])
+    if lettered is not None:
+        result["abc_spearman"] = spearman(firsts, [cosine(variants[LETTERS][prompt], lettered) for prompt in mtes])
     distances = np.array([row["distance"] for row in similar])
-    if len(values) > 1 and np.isfinite(distances).all():
-        result["norm_spearman"] = norm_confound(values, distances)
-    columns = ("sd_prompts", "sd_residual", "order_f", "order_p", "verdict", "null_mean", "null_max", "null_sd_prompts",
-               "share_above_null", "null_spearman", "abc_spearman", "norm_spearman")  # fmt: skip
-    return {name: result.get(name, "" if name == "verdict" else np.nan) for name in columns}
+    if np.isfinite(distances).all():
+        # near 1 or -1 the ranking shows how far training moved the vectors, not in which direction
+        result["norm_spearman"] = spearman(values, distances)
+    return result

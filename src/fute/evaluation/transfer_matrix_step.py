@@ -95,18 +95,10 @@ def check_matrix(
         second = repeated.idxmax()
         first = (frame[KEYS] == frame.loc[second, KEYS]).all(axis=1).idxmax()
         raise MatrixError(f"{where}: {names[first]} and {names[second]} are the same run, {_run(frame.loc[second])}")
-    seeds = sorted(set(frame["seed"]))
-    runs = set(frame[KEYS].itertuples(index=False, name=None))
-    for model in models:
-        for target in datasets:
-            for source in (DIRECT, *sources_of(target, datasets)):
-                missing_seeds = [seed for seed in seeds if (model, target, source, seed) not in runs]
-                if missing_seeds or not seeds:
-                    seed = f", seed {missing_seeds[0]}" if len(seeds) > 1 else ""
-                    raise MatrixError(
-                        f"{where}: no score of target {target} from source {source}, model {model}{seed}; every "
-                        "target needs a direct run and a run from every source"
-                    )
+    if missing_run := _missing_run(frame, models, datasets):
+        raise MatrixError(
+            f"{where}: no score of {missing_run}; every target needs a direct run and a run from every source"
+        )
     return frame.reset_index(drop=True)
 
 
@@ -175,6 +167,20 @@ def _name_problem(target: str, source: str, datasets: Mapping[str, TransferDatas
         return f"{target} is its own source; a direct run has the source {DIRECT!r}"
     if source != DIRECT and datasets[source].domain is not None:
         return f"source {source!r} is a domain target, which is never a source; remove the row"
+    return ""
+
+
+def _missing_run(frame: pd.DataFrame, models: Iterable[str], datasets: Mapping[str, TransferDataset]) -> str:
+    """The first run in words that a model, target, source and seed of the matrix lacks; empty if there are all."""
+    seeds = sorted(set(frame["seed"]))
+    runs = set(frame[KEYS].itertuples(index=False, name=None))
+    for model in models:
+        for target in datasets:
+            for source in (DIRECT, *sources_of(target, datasets)):
+                missing = [seed for seed in seeds if (model, target, source, seed) not in runs]
+                if missing or not seeds:
+                    seed = f", seed {missing[0]}" if len(seeds) > 1 else ""
+                    return f"target {target} from source {source}, model {model}{seed}"
     return ""
 
 

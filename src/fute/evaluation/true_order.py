@@ -25,7 +25,8 @@ DRAWS = 1000
 def reliability(means: ArrayLike, noise: float) -> float:
     """Share of the variance of means (p,) that is not noise, in [0, 1]. noise: variance of the noise of one mean.
 
-    NaN for fewer than two candidates. 1 if there is no noise.
+    With the noise of a two-way layout, residual / k for means over k columns, this is 1 - 1/F (Hoyt 1941), which equals
+    the formula of Spearman and Brown for k columns. NaN for fewer than two candidates. 1 if there is no noise.
     """
     means = np.asarray(means, dtype=float)
     if len(means) < 2:

@@ -16,17 +16,14 @@ from numpy.typing import ArrayLike
 class TwoWay(NamedTuple):
     """Facts of a table of values (n, k).
 
-    rows, residual: mean squares of the rows' means (times k) and of the residual, (n - 1) and (n - 1)(k - 1) degrees
-    of freedom. f: rows / residual; inf without residual, NaN if both are 0. p: of an F so large if rows do not differ.
-    reliability: of the rows' means over the k columns, 1 - 1/F, at least 0: the share of their variance that is not
-    noise. It is what the formula of Spearman and Brown gives for k columns (Hoyt 1941), and NaN where f is.
+    residual: mean square of the residual, in squared units of the values, with (n - 1)(k - 1) degrees of freedom.
+    f: mean square of the rows, with n - 1 degrees of freedom, over that of the residual; inf without residual, NaN if
+    both are 0. p: of an F so large if rows do not differ; NaN where f is.
     """
 
-    rows: float
     residual: float
     f: float
     p: float
-    reliability: float
 
 
 def two_way(values: ArrayLike) -> TwoWay:
@@ -49,4 +46,4 @@ def two_way(values: ArrayLike) -> TwoWay:
     with np.errstate(divide="ignore", invalid="ignore"):
         f = float(np.divide(rows, residual))
     p = float(f_distribution.sf(f, n - 1, (n - 1) * (k - 1)))
-    return TwoWay(rows, residual, f, p, max(0.0, 1 - 1 / f) if f > 0 else 0.0 if f == 0 else float("nan"))
+    return TwoWay(residual, f, p)

@@ -22,6 +22,7 @@ from fute.artifacts import read_jsonl
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
 from fute.paper.terminal import NoResults, read_evaluation
+from fute.paper.verdicts import listed
 
 PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_similarities.csv"
 Kind = Literal["prompt", "source", "model"]
@@ -34,12 +35,12 @@ NEEDED = ("method", "model", "cosine", "mte_learned", "dte_learned")
 
 @dataclass(frozen=True)
 class Standing:
-    """How one method ranks the candidates.
+    """The ranking of the candidates by one method.
 
-    scores: candidate -> cosine with the target. ranks: candidate -> rank from 1, equal scores at their mean rank; NaN
-    for a candidate whose vector did not learn or does not exist. noise: standard deviation that a score has by chance;
-    NaN if the run has no control that says so. noise_of: what that chance is. ceiling: largest score with permuted
-    labels, NaN if there are none.
+    scores: candidate -> cosine with the target. ranks: candidate -> rank from 1, equal scores share the lower number;
+    NaN for a candidate whose vector did not learn or does not exist. noise: standard deviation that a score has by
+    chance; NaN if the run has no control that says so. noise_of: what that chance is. ceiling: largest score with
+    permuted labels, NaN if there are none.
     """
 
     scores: pd.Series
@@ -92,7 +93,7 @@ class Ranking:
         return float(self.first.scores[one] - self.first.scores[two])
 
     def told_apart(self, place: int) -> bool | None:
-        """Whether the gap is more than noise; None where the gap or the noise is not known."""
+        """True if the gap is more than noise; None where the gap or the noise is not known."""
         gap = self.gap(place)
         if math.isnan(gap) or self.first is None or math.isnan(self.first.noise):
             return None
@@ -136,7 +137,7 @@ def kendall(one: pd.Series, other: pd.Series) -> float:
 def rankings(results: Path, datasets: Collection[str]) -> list[Ranking]:
     """All rankings of a finished run for these datasets. Raises NoResults, which names what there is."""
     folder = results / "evaluation"
-    found: list[Ranking] = []
+    ranked: list[Ranking] = []
     targets: set[str] = set()
     for name, column, make in ((PROMPTS, "dataset", _of_prompts), (MODELS, "target", _of_models)):
         if not (folder / name).is_file():
@@ -144,7 +145,7 @@ def rankings(results: Path, datasets: Collection[str]) -> list[Ranking]:
         similar = read_evaluation(folder / name, column, *NEEDED)
         targets |= set(similar[column])
         for dataset in datasets:
-            found += make(similar[similar[column] == dataset], dataset, results)
+            ranked += make(similar[similar[column] == dataset], dataset, results)
     if not targets:
         read_evaluation(folder / PROMPTS)  # raises NoResults: the file is missing, and what to run
     if missing := [name for name in datasets if name not in targets]:
@@ -152,7 +153,7 @@ def rankings(results: Path, datasets: Collection[str]) -> list[Ranking]:
             f"{folder}: no similarities for dataset {missing[0]!r}; there are {', '.join(sorted(targets))}: run the "
             "workflow for it, or name one of these"
         )
-    return found
+    return ranked
 
 
 def ladder_ranking(results: Path, test: str, dataset: str) -> Ranking:
@@ -259,13 +260,13 @@ def _ranking(
 
 
 def _unranked(own: pd.DataFrame) -> pd.Series:
-    """Which candidates a method says nothing of: their vector did not learn, or there is none."""
+    """True for the candidates that a method says nothing of: their vector did not learn, or there is none."""
     no_vector = own["no_vector"] != "" if "no_vector" in own else pd.Series(False, index=own.index)
     return own["cosine"].isna() | (own["mte_learned"] == "no") | no_vector
 
 
 def _left_out(own: pd.DataFrame, dataset: str) -> str:
-    """Why a method takes no part in a ranking; empty if it does."""
+    """The reason why a method takes no part in a ranking; empty if it does."""
     if (own["dte_learned"] == "no").any():
         return f"did not learn {dataset}"
     ranked = int((~_unranked(own)).sum())
@@ -281,12 +282,12 @@ def _standing(own: pd.DataFrame, checks: pd.DataFrame) -> Standing:
     noise, of = control("sd_residual"), "the order of the training texts"
     if math.isnan(noise):
         noise, of = control("null_sd_prompts"), "permuted labels"
-    ranks = own["cosine"].where(~_unranked(own)).rank(ascending=False)
+    ranks = own["cosine"].where(~_unranked(own)).rank(ascending=False, method="min")
     return Standing(own["cosine"], ranks, noise, "" if math.isnan(noise) else of, control("null_max"))
 
 
 def advice(ranking: Ranking) -> str:
-    """What to do, in one sentence."""
+    """One sentence that says what to do."""
     what, best = ranking.kind, ranking.tied_with_best
     if ranking.first is None:
         reasons = ", ".join(f"{METHOD_NAMES[name]} {reason}" for name, reason in ranking.left_out.items())
@@ -298,12 +299,12 @@ def advice(ranking: Ranking) -> str:
         return f"there is one {what}, {ranking.order[0]}: name a second one to choose from"
     standing, use = ranking.first, f"use {what} {best[0]}"
     if standing.scores[list(best)].nunique() == 1 and len(best) == int(standing.ranks.notna().sum()):
-        return f"nothing to choose by: {listed(what, best)} score alike on these data"
+        return f"nothing to choose by: {named(what, best)} score alike on these data"
     parts = [use]
     if not math.isnan(standing.ceiling) and standing.scores[best[0]] <= standing.ceiling:
         parts[0] = f"{use} only for want of a better one: its answers follow the labels no more than permuted ones do"
     if len(best) > 1:
-        parts.append(f"{listed(what, best)} cannot be told apart on these data")
+        parts.append(f"{named(what, best)} cannot be told apart on these data")
     elif math.isnan(standing.noise):
         parts.append("whether the next differs is not known, as the run has neither two order_seeds nor null_draws")
     else:
@@ -313,11 +314,9 @@ def advice(ranking: Ranking) -> str:
     return "; ".join(parts)
 
 
-def listed(what: str, names: Sequence[str], most: int = 6) -> str:
-    """`prompts 3 and 7`, `prompts 1, 3, 7 and 4 more`."""
-    if len(names) > most:
-        return f"{what}s {', '.join(names[:most])} and {len(names) - most} more"
-    return f"{what}s {', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else f"{what} {names[0]}"
+def named(kind: Kind, names: Sequence[str]) -> str:
+    """Candidates in a sentence: `prompt 3`, `prompts 3 and 7`; at most six names."""
+    return f"{kind}{'s' if len(names) > 1 else ''} {listed(names, most=6)}"
 
 
 def as_rows(ranking: Ranking) -> list[dict[str, Any]]:

@@ -13,11 +13,11 @@ import pandas as pd
 
 from fute.config.llm_baselines import LLM_BASELINES
 from fute.config.lm_baselines import LM_BASELINES
-from fute.display_names import METHOD_NAMES
+from fute.display_names import METHOD_NAMES, p_text
 
 MISSING = "–"
 REFERENCE_ROWS = ("Oracle", "Mean over prompts", "Random", "Estimated true order")
-"""Rows that are not methods: they come last in a block, and none of their cells is marked as best."""
+"""Rows that are not methods: they come last in a block, in this order, and none of their cells is marked as best."""
 LOWER_IS_BETTER = frozenset({"ρ"})
 """Headings of the metrics whose lowest value is the best."""
 
@@ -36,24 +36,36 @@ def require_percent(frame: pd.DataFrame, columns: Iterable[str], name: str) -> N
             raise ValueError(f"{name}: {column} goes up to {frame[column].max():.3g}; it must be in percent")
 
 
+def require_single_rows(frame: pd.DataFrame, keys: list[str], name: str) -> None:
+    """Raise ValueError if two rows have the same `keys`; the message names these and the frame, `name`."""
+    repeated = frame.loc[frame.duplicated(keys), keys]
+    if len(repeated):
+        raise ValueError(
+            f"{name}: two rows for {', '.join(map(str, repeated.iloc[0]))}; one row per ({', '.join(keys)}) is needed"
+        )
+
+
 def base_method(method: str) -> str:
     """Method of a variant: `LocalE (uncalibrated)` -> `LocalE`."""
     return re.sub(r" \([^()]*\)$", "", method)
 
 
-def row_order(method: str, methods: Sequence[str], references: Sequence[str], where: str) -> tuple[int, int, str]:
-    """Sort key of rows: the paper's methods in its order, then variants of them and ours, then reference rows."""
+def row_order(method: str, methods: Sequence[str], where: str) -> tuple[int, int, str]:
+    """Sort key of rows: `methods`, the paper's, in their order, then variants of them and ours, then reference rows.
+
+    Raises ValueError for any other method; where: the table's name in the message.
+    """
     if method in methods:
         return 0, methods.index(method), ""
-    if method in references:
-        return 2, references.index(method), ""
+    if method in REFERENCE_ROWS:
+        return 2, REFERENCE_ROWS.index(method), ""
     ours = (*map(base_method, LLM_BASELINES.values()), *LM_BASELINES.values(), *METHOD_NAMES.values())
     methods = tuple(dict.fromkeys((*methods, *ours)))
     if base_method(method) in methods:
         return 1, methods.index(base_method(method)), method
     raise ValueError(
         f"{where}: unknown method {method!r}; a variant is written 'METHOD (what differs)', and the methods "
-        f"are {', '.join((*methods, *references))}"
+        f"are {', '.join((*methods, *REFERENCE_ROWS))}"
     )
 
 
@@ -72,6 +84,12 @@ def interval_texts(low: pd.DataFrame, high: pd.DataFrame) -> pd.DataFrame:
     """Text of intervals, `52.1–64.0`, from tables of their lower and upper ends; a dash where there is none."""
     low, high = text_frame(low), text_frame(high)
     return (low + "–" + high).where((low != MISSING) & (high != MISSING), MISSING)
+
+
+def p_value_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text of a table of p-values, without its reference rows; a dash where there is no test."""
+    methods = frame[~frame.index.get_level_values("method").isin(REFERENCE_ROWS)]
+    return methods.map(lambda p: MISSING if pd.isna(p) else p_text(p))
 
 
 def best_cells(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from fute.config.run import TRAIN
 from fute.display_names import METHOD_NAMES
+from fute.paper.cells import MISSING
 
 CALL_COLUMNS = ["model", "category", "prompt", "corpus", "calls", "read_tokens", "written_tokens"]
 COUNTED = ("calls", "read_tokens", "written_tokens")
@@ -140,4 +141,4 @@ def _layout(
 
 
 def _number(value: float, digits: int) -> str:
-    return "–" if pd.isna(value) else f"{value:,.{digits}f}"
+    return MISSING if pd.isna(value) else f"{value:,.{digits}f}"

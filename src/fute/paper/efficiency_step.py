@@ -124,19 +124,18 @@ def efficiency(
     baselines. benchmarks: folder of Snakemake's benchmark files. Counts are the same for equal runs; seconds are
     measured and differ from run to run.
     """
-    paths = sorted(files)
-    parts = [part for part in (read_batches(paths, benchmarks), read_dataset_vectors(paths, benchmarks)) if len(part)]
+    files = sorted(files)
+    parts = [part for part in (read_batches(files, benchmarks), read_dataset_vectors(files, benchmarks)) if len(part)]
     times = embedding_times(pd.concat(parts) if parts else pd.DataFrame(columns=BATCH_COLUMNS))
-    call_rows = read_calls(paths, settings.prompts)
-    counts = call_counts(call_rows, call_seconds(paths, call_rows, benchmarks))
+    call_rows = read_calls(files, settings.prompts)
+    counts = call_counts(call_rows, call_seconds(files, call_rows, benchmarks))
     cost_rows = cost_table(counts, times)
     pages = as_pages(times, counts, cost_rows)
     if not pages:
         raise ValueError("efficiency: none of the files is a label file or a batch's .keys file of this run")
-    title, first = next(iter(pages.items()))
-    more = {name: table for name, table in pages.items() if name != title}
-    page = to_markdown(first, title=settings.title, caption=settings.caption, note=settings.note, more=more)
-    with Step(__name__, settings=settings.model_dump(), inputs=paths) as step:
+    (_, first), *more = pages.items()
+    page = to_markdown(first, title=settings.title, caption=settings.caption, note=settings.note, more=dict(more))
+    with Step(__name__, settings=settings.model_dump(), inputs=files) as step:
         for path, frame in ((embeddings, times), (calls, counts), (costs, cost_rows)):
             step.csv(path, frame)
         step.bytes(markdown, page.encode())

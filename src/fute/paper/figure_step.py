@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from fute.artifacts import Step
 from fute.csv_files import read_table
 from fute.evaluation.geometry import Projection
-from fute.paper.figures import FIGURES, FORMATS, Groups, coloured, draw_figure
+from fute.paper.figures import FIGURES, Groups, coloured, draw_figure
 
 
 class Drawing(BaseModel):
@@ -47,33 +46,28 @@ def figure(settings: FigureSettings, *, coordinates: Path, geometry: Path, folde
     categories = coloured({name: (title, colour) for name, title, colour in settings.looks})
     points = read_table(coordinates)
     statistics = read_table(geometry)
-    with (
-        tempfile.TemporaryDirectory(prefix="fute-") as scratch,
-        Step(__name__, settings=settings.model_dump(), inputs=inputs) as step,
-    ):
+    with Step(__name__, settings=settings.model_dump(), inputs=inputs) as step:
         for name, drawing in settings.drawings.items():
-            _draw(drawing, points, statistics, Path(scratch) / name, settings.note, categories)
-            for suffix in FORMATS:
-                step.bytes(folder / f"{name}{suffix}", (Path(scratch) / f"{name}{suffix}").read_bytes())
+            for suffix, content in _draw(drawing, points, statistics, settings.note, categories).items():
+                step.bytes(folder / f"{name}{suffix}", content)
 
 
 def _draw(
-    drawing: Drawing, points: pd.DataFrame, statistics: pd.DataFrame, base: Path, note: str, categories: Groups
-) -> None:
+    drawing: Drawing, points: pd.DataFrame, statistics: pd.DataFrame, note: str, categories: Groups
+) -> dict[str, bytes]:
+    """The files of a figure by suffix. points, statistics: coordinates.csv and geometry.csv, or those of `lm_`."""
     selected = points[(points["method"] == drawing.method) & (points["view"] == drawing.view)]
     rows = statistics[(statistics["method"] == drawing.method) & (statistics["view"] == drawing.view)]
-    rows = rows[rows["unit"] != "prompt"]
-    numbers = {row.statistic: float(row.value) for row in rows.itertuples()}
-    shares = {row.statistic: float(row.value) for row in rows.itertuples() if row.unit == "variance"}
+    shares = rows.loc[rows["unit"] == "variance", "value"]
+    printed = rows[~rows["unit"].isin(["variance", "prompt"])]
     coords = Projection(
         tsne=selected[["tsne_x", "tsne_y"]].to_numpy(),
         pca=selected[["pca_x", "pca_y"]].to_numpy(),
-        explained=tuple(shares.values()),  # type: ignore[arg-type]
+        explained=tuple(shares),  # type: ignore[arg-type]
     )
     groups, models, names = (list(selected[column]) for column in FIGURES[drawing.figure][0].source)
-    draw_figure(
-        drawing.figure, coords, groups, models, names, base,
-        statistics={name: value for name, value in numbers.items() if name not in shares},
-        reasons={row.statistic: row.reason for row in rows.itertuples() if row.reason}, note=note,
-        categories=categories,
+    return draw_figure(
+        drawing.figure, coords, groups, models, names,
+        statistics=dict(zip(printed["statistic"], printed["value"].astype(float), strict=True)),
+        reasons=dict(zip(printed["statistic"], printed["reason"], strict=True)), note=note, categories=categories,
     )  # fmt: skip

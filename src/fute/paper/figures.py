@@ -8,11 +8,11 @@ statistics of the original space below both.
 
 from __future__ import annotations
 
+import io
 import itertools
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,6 @@ CYCLE = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#332288", "#882255", "#999
 INK, MUTED, LINE = "#1f2328", "#6b7280", "#d5d9df"
 PAPER_SHAPES = {"llama2_13b": "s", "llama2_70b": "^", "mixtral_8x7b": "o"}
 OTHER_SHAPES = ("D", "v", "p", "h", "P", "X", "<", ">", "d", "*")
-FORMATS = (".pdf", ".png", ".csv")
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -125,7 +124,7 @@ def statistic_texts(statistics: Mapping[str, float], reasons: Mapping[str, str])
     for name, value in statistics.items():
         if np.isfinite(value):
             texts[name] = f"{value:.2f}"
-        elif name in reasons:
+        elif reasons.get(name):
             texts[name] = f"not defined ({reasons[name]})"
         else:
             raise ValueError(f"figure: statistic {name!r} is {value}; give the reason why it is not defined")
@@ -250,14 +249,11 @@ def _draw(
     return figure
 
 
-def _save(figure: Figure, points: pd.DataFrame, texts: Mapping[str, str], path_base: Path) -> list[Path]:
-    paths = [path_base.with_name(path_base.name + suffix) for suffix in FORMATS]
-    path_base.parent.mkdir(parents=True, exist_ok=True)
-    for path in paths[:2]:
-        figure.savefig(path, metadata=METADATA[path.suffix])
-    header = "".join(f"# {name}: {text}\n" for name, text in texts.items())
-    paths[2].write_bytes(header.encode() + csv_bytes(points, exact=True))
-    return paths
+def image_bytes(figure: Figure, suffix: str) -> bytes:
+    """The file of a drawn figure. suffix: `.pdf` or `.png`."""
+    file = io.BytesIO()
+    figure.savefig(file, format=suffix[1:], metadata=METADATA[suffix])
+    return file.getvalue()
 
 
 def draw_figure(
@@ -266,14 +262,13 @@ def draw_figure(
     groups: Sequence[str],
     models: Sequence[str],
     names: Sequence[str | int],
-    path_base: Path,
     *,
     statistics: Mapping[str, float],
     reasons: Mapping[str, str] | None = None,
     note: str = "",
     categories: Groups | None = None,
-) -> list[Path]:
-    """Draw one of `FIGURES` and write `path_base` + .pdf, .png and .csv; return the three paths.
+) -> dict[str, bytes]:
+    """Draw one of `FIGURES`; return its files by suffix: `.pdf`, `.png`, and `.csv` with the points and statistics.
 
     groups, models, names: one per point, n each: class of the dataset (`cr`, `qa`), model and dataset; or task
     category, LLM and prompt number. categories: title and colour of each of these. statistics: values from the original
@@ -287,4 +282,7 @@ def draw_figure(
     texts = statistic_texts(statistics, reasons or {})
     # The user's own matplotlibrc must not affect the files.
     with style.context(["default", STYLE]):
-        return _save(_draw(look, points, coords, texts, note, named), points, texts, path_base)
+        drawn = _draw(look, points, coords, texts, note, named)
+        files = {suffix: image_bytes(drawn, suffix) for suffix in METADATA}
+    header = "".join(f"# {name}: {text}\n" for name, text in texts.items())
+    return files | {".csv": header.encode() + csv_bytes(points, exact=True)}

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fute.paper.cells import MISSING, REFERENCE_ROWS, require_columns, text_frame
+from fute.paper.cells import MISSING, REFERENCE_ROWS, require_columns, require_single_rows, text_frame
 from fute.paper.table3 import METRICS
 
 COUNTS = frozenset(
-    {"n", "unlabelled", "bounded", "cut", "n_rows", "jobs", "selected", "prompt", "datasets"}
-    | {"train", "dev", "test", "dropped", "unusable"}
+    {"n", "unlabelled", "bounded", "cut", "n_rows", "jobs"} | {"train", "dev", "test", "dropped", "unusable"}
 )
 PERCENTAGES = frozenset(METRICS) | {
     "ndcg_linear",
@@ -179,9 +178,7 @@ def prompt_grid(frame: pd.DataFrame, caption: str, values: Mapping[str, str]) ->
     """
     keys = ["model", "prompt", "dataset"]
     require_columns(frame, [*keys, *values], caption)
-    if frame.duplicated(keys).any():
-        first = frame.loc[frame.duplicated(keys), keys].iloc[0]
-        raise ValueError(f"{caption}: two rows for {', '.join(map(str, first))}")
+    require_single_rows(frame, keys, caption)
     datasets = list(dict.fromkeys(frame["dataset"]))
     head = [[Head("Prompt", left=True), *(Head(dataset) for dataset in datasets)]]
     if len(values) > 1:

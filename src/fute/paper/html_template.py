@@ -149,7 +149,7 @@ code { font: 0.85em ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospac
 {%- endfor %}
 {%- for figure in section.figures %}
 <figure>
-<img src="{{ figure.source }}" alt="{{ figure.alt }}">
+<img src="{{ figure.source }}" alt="{{ figure.title }}. {{ figure.caption }}">
 <figcaption><strong>{{ figure.title }}.</strong> {{ figure.caption }}</figcaption>
 </figure>
 {%- endfor %}

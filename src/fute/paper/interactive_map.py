@@ -9,7 +9,7 @@ import itertools
 import json
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -90,7 +90,7 @@ def prompt_lines(template: str) -> list[str]:
 
 @dataclass(frozen=True)
 class MapParts:
-    """What a page with maps holds (`map_page.MACROS`): titles of the maps, their values, library and script.
+    """The parts of a page with maps (`map_page.MACROS`): titles of the maps, their values, library and script.
 
     hashes: of the scripts that the page allows.
     """
@@ -99,7 +99,7 @@ class MapParts:
     data: str
     library: str
     script: str
-    hashes: list[str] = field(default_factory=list)
+    hashes: list[str]
 
 
 def map_parts(maps: Sequence[Map]) -> MapParts | None:

@@ -1,4 +1,4 @@
-"""What is said where surrogates did not learn the tasks that their vectors stand for (docs/methods.md 6.1)."""
+"""Warn of surrogates that did not learn the tasks that their vectors stand for (docs/methods.md 6.1)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ DID_NOT_LEARN = "did not learn"
 COLUMNS = ("dte_learned", "mte_learned")
 """Columns of similarities.csv and lm_similarities.csv: `yes`, `no`, or empty for a vector without a gate."""
 
-_FIGURES = ("held_out_loss", "prior_loss", "held_out_accuracy", "needed_accuracy")
 _ACCURACY = "; share of held-out rows whose label is the likeliest, and the majority with two standard errors"
-_LABELS = {
-    "vector": "Vector",
+_FIGURES = {
     "held_out_loss": "Loss",
     "prior_loss": "Label prior",
     "held_out_accuracy": "Accuracy, %",
     "needed_accuracy": "Needed: over, %",
-    "learned": "Learned",
 }
+_LABELS = {"vector": "Vector", **_FIGURES, "learned": "Learned"}
 
 
 def learning_warnings(similarities: pd.DataFrame, target: str) -> list[str]:
@@ -57,11 +55,6 @@ def learning_note(similarities: pd.DataFrame, target: str) -> str:
             if failed:
                 parts.append(f"{METHOD_NAMES[method]}, {len(failed)} of {measured} {what} embeddings")
     return f"Some surrogates {DID_NOT_LEARN} what they were trained on: {'; '.join(parts)}." if parts else ""
-
-
-def datasets_failed(similarities: pd.DataFrame) -> bool:
-    """Whether the embedding of any dataset did not learn."""
-    return bool((similarities["dte_learned"] == "no").any())
 
 
 def learning_grids(similarities: pd.DataFrame, target: str) -> list[Grid]:

@@ -1,4 +1,4 @@
-"""What the tests with planted black boxes found, as cells of a table."""
+"""The results of the tests with planted black boxes, as cells of a table."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ COLUMNS = ("Test", "Method", "Measure", "Value", "95 %", "By chance", "p", "Verd
 """Heads of the cells."""
 
 
-def planted_cells(found: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+def row_name(method: str, similarity: str) -> str:
+    """Name of a method with one of its similarities."""
+    return NAMES[method] + SIMILARITY_ROWS[similarity]
+
+
+def planted_cells(measured: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     """(test, method, measure, value, interval, chance, p, verdict) of every row that is a test's verdict.
 
-    found: planted.csv. Rows of single ladders are left out; a value that is not defined says so.
+    measured: planted.csv. Rows of single ladders are left out; a value that is not defined says so.
     """
-    for row in found[found["target"] == "mean"].itertuples():
-        method = NAMES[row.method] + SIMILARITY_ROWS[row.similarity]
-        front = row.test, method, MEASURES[row.measure]
+    for row in measured[measured["target"] == "mean"].itertuples():
+        front = row.test, row_name(row.method, row.similarity), MEASURES[row.measure]
         if pd.isna(row.value):
             yield (*front, "not defined", "", "", "", "fails")
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
 from fute.csv_files import read_table
-from fute.display_names import SIMILARITY_ROWS, p_text
-from fute.paper.figures import METADATA, MUTED, STYLE
-from fute.paper.planted import NAMES
+from fute.display_names import p_text
+from fute.paper.figures import MUTED, STYLE, image_bytes
+from fute.paper.planted import row_name
 
 SHOWN = ("cosine", "candidates_cosine")
 """Similarities that are drawn: the paper's, and the one around the mean of the candidates."""
@@ -39,12 +38,12 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
     Similarities of a ladder are standardised, because methods have scales of their own. The p-value is of the panel's
     ladder alone.
     """
-    found, rows = read_table(results), read_table(similarities)
+    measured, rows = read_table(results), read_table(similarities)
     panels: list[Callable[[Axes], None]] = []
-    for test, of_test in found.groupby("test", sort=False):
+    for test, of_test in measured.groupby("test", sort=False):
         if "spearman" in set(of_test["measure"]):
             for target in dict.fromkeys(rows.loc[rows["test"] == test, "target"]):
-                panels.append(_ladder_panel(found, rows, str(test), target))
+                panels.append(_ladder_panel(measured, rows, str(test), target))
         else:
             panels.append(_retrieval_panel(of_test[of_test["measure"] == "mrr"], str(test)))
     with style.context(["default", STYLE]):
@@ -60,18 +59,12 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
         figure.supxlabel(settings.note, x=0.012, ha="left", size=7, color=MUTED)
         with Step(__name__, settings=settings.model_dump(), inputs=[results, similarities]) as step:
             for path in (pdf, png):
-                drawn = io.BytesIO()
-                figure.savefig(drawn, format=path.suffix[1:], metadata=METADATA[path.suffix])
-                step.bytes(path, drawn.getvalue())
+                step.bytes(path, image_bytes(figure, path.suffix))
 
 
-def _name(method: str, similarity: str) -> str:
-    return NAMES[method] + SIMILARITY_ROWS[similarity]
-
-
-def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:
+def _ladder_panel(measured: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:
     own = rows[(rows["test"] == test) & (rows["target"] == target)].sort_values("quality", kind="stable")
-    results = found[(found["test"] == test) & (found["target"] == target)]
+    results = measured[(measured["test"] == test) & (measured["target"] == target)]
 
     def draw(axes: Axes) -> None:
         for method, of_method in own.groupby("method", sort=False):
@@ -81,7 +74,7 @@ def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: st
                 if result.empty or np.isnan(values).any() or np.ptp(values) == 0:
                     continue
                 numbers = result.iloc[0]
-                text = f"{_name(str(method), similarity)}: {numbers['value']:.2f}, p {p_text(numbers['p'])}"
+                text = f"{row_name(str(method), similarity)}: {numbers['value']:.2f}, p {p_text(numbers['p'])}"
                 line = "-" if similarity == "cosine" else "--"
                 values = (values - values.mean()) / values.std()
                 axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
@@ -91,15 +84,15 @@ def _ladder_panel(found: pd.DataFrame, rows: pd.DataFrame, test: str, target: st
     return draw
 
 
-def _retrieval_panel(found: pd.DataFrame, test: str) -> Callable[[Axes], None]:
-    shown = found[found["similarity"].isin(SHOWN)].dropna(subset=["value"])
+def _retrieval_panel(measured: pd.DataFrame, test: str) -> Callable[[Axes], None]:
+    shown = measured[measured["similarity"].isin(SHOWN)].dropna(subset=["value"])
 
     def draw(axes: Axes) -> None:
         places = np.arange(len(shown))
         errors = np.abs(shown[["lo", "hi"]].to_numpy(float).T - shown["value"].to_numpy(float))
         axes.barh(places, shown["value"], xerr=errors, height=0.6, color="#9db8d9")
         axes.axvline(shown["chance"].max(), color=MUTED, lw=0.8, ls=":")
-        names = [f"{_name(row.method, row.similarity)}\np {p_text(row.p)}" for row in shown.itertuples()]
+        names = [f"{row_name(row.method, row.similarity)}\np {p_text(row.p)}" for row in shown.itertuples()]
         axes.set_yticks(places, names, fontsize=6)
         axes.set(title=test, xlabel="mean reciprocal rank; dotted: by chance", xlim=(0, 1))
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from fute.artifacts import csv_bytes
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
-from fute.paper.candidates import MODELS, PROMPTS, Ranking, advice, as_json, as_rows, listed
+from fute.paper.candidates import MODELS, PROMPTS, Ranking, advice, as_json, as_rows, named
 from fute.paper.learning import DID_NOT_LEARN, learning_warnings
 from fute.paper.terminal import NoResults, read_evaluation
 from fute.paper.unknown_tokens import unknown_token_warnings
@@ -66,7 +66,7 @@ def explain(ranking: Ranking, say: Callable[..., None]) -> None:
             )
     if ranking.quality.notna().any():
         best = ranking.quality.max()
-        names = listed(ranking.kind, [name for name in ranking.order if ranking.quality[name] == best])
+        names = named(ranking.kind, [name for name in ranking.order if ranking.quality[name] == best])
         count = f"{ranking.rows} test rows" if ranking.rows else "test rows"
         tau = "" if math.isnan(ranking.check) else f"; Kendall's tau with the order is {ranking.check:.2f}"
         if not math.isnan(ranking.majority):
@@ -82,7 +82,7 @@ def overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
     of = {"prompt": f"Prompts of {ranking.model}", "source": f"Sources of {ranking.model}", "model": "Models"}
     table = Table(title=f"{of[ranking.kind]} for {ranking.dataset}", title_justify="left")
     several = len(ranking.methods) > 1
-    columns = [""] if not ranking.methods else []
+    columns: list[str] = []
     for name in ranking.methods:
         columns += [METHOD_NAMES[name], *(["rank"] if several else [])]
     tokens, shown = ranking.tokens.notna().any(), any(name in texts for name in ranking.order)
@@ -93,9 +93,9 @@ def overview(ranking: Ranking, texts: Mapping[str, str]) -> Table:
     if shown:
         table.add_column("Text", no_wrap=True, overflow="ellipsis", max_width=40)
     for place, name in enumerate(ranking.order):
-        cells = [""] if not ranking.methods else []
+        cells: list[str] = []
         for standing in ranking.methods.values():
-            rank = "did not learn" if math.isnan(standing.ranks[name]) else f"{standing.ranks[name]:g}"
+            rank = DID_NOT_LEARN if math.isnan(standing.ranks[name]) else f"{standing.ranks[name]:g}"
             cells += [_number(standing.scores[name], 4), *([rank] if several else [])]
         if ranking.first:
             apart = {True: "", False: " ~", None: ""}[ranking.told_apart(place)]
@@ -189,7 +189,7 @@ def _models(rows: pd.DataFrame, model: str, dataset: str, method: str, folder: P
 
 
 def _say_largest_entry(rows: pd.DataFrame, console: Console) -> None:
-    """Say of TaskEmb's cosines how much of them one entry of the vectors carries."""
+    """Say how much of TaskEmb's cosines one entry of the vectors carries."""
     if rows["largest_entry"].notna().any():
         console.print(
             f"One entry of the vectors carries {100 * rows['largest_entry'].min():.1f} to "

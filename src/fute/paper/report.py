@@ -19,7 +19,7 @@ from fute.paper.cells import require_columns
 from fute.paper.grids import list_grid
 from fute.paper.html_template import TEMPLATE
 from fute.paper.interactive_map import map_parts
-from fute.paper.learning import COLUMNS, datasets_failed, learning_grids, learning_warnings
+from fute.paper.learning import COLUMNS, learning_grids, learning_warnings
 from fute.paper.report_data import data_section, unsup_section
 from fute.paper.report_llm import LlmResults, llm_sections
 from fute.paper.report_lm import LmResults, lm_sections, planted_sections
@@ -79,7 +79,7 @@ def _learning_section(context: ReportContext) -> tuple[list[Section], bool]:
         require_columns(results.similarities, [target, *COLUMNS], "similarities")
         texts += learning_warnings(results.similarities, target)
         grids += learning_grids(results.similarities, target)
-        failed = failed or datasets_failed(results.similarities)
+        failed = failed or (results.similarities["dte_learned"] == "no").any()
     if not grids:
         return [], False
     lead = (

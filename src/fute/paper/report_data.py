@@ -55,9 +55,10 @@ def data_section(counts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[
 
 
 def unsup_section(counts: Mapping[str, pd.DataFrame]) -> list[Section]:
-    """What the run's U lacks of the paper's. counts: name of a U drawn from CrossFit's scripts -> its `counts.csv`.
+    """The scripts of the paper's U that the run's lacks; empty where it has all.
 
-    Numbers of texts are those before the limit on all of them. Empty where no script is missing.
+    counts: name of a U drawn from CrossFit's scripts -> its `counts.csv`. Numbers of texts are those before the limit
+    on all of them.
     """
     texts = []
     for name, table in counts.items():

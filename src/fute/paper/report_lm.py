@@ -92,12 +92,12 @@ def lm_sections(results: LmResults) -> list[Section]:
 
 
 def planted_sections(results: LmResults) -> list[Section]:
-    """What the planted tests of the run found; none without such tests."""
+    """The section on the planted tests of the run; none without such tests."""
     return [] if results.planted is None else [_planted_section(results.planted, results.planted_figures)]
 
 
-def _planted_section(found: pd.DataFrame, figures: Sequence[ReportFigure]) -> Section:
-    cells = pd.DataFrame(planted_cells(found), columns=COLUMNS)
+def _planted_section(measured: pd.DataFrame, figures: Sequence[ReportFigure]) -> Section:
+    cells = pd.DataFrame(planted_cells(measured), columns=COLUMNS)
     text = (
         "Black boxes were made whose right order is known. A method passes where chance does as well in at most 5 % of "
         "all orders. What a method does not find here, its other rankings do not show either."

@@ -88,7 +88,7 @@ def _ranked(similarities: pd.DataFrame, method: str, view: str, by: list[str]) -
 
 
 def _shares(tested: pd.DataFrame) -> list[str]:
-    """How often a prompt gave each class to the test rows of its datasets, as one line; none where it is not known."""
+    """One line with the share of each class among a prompt's answers on test rows; none where it is not known."""
     shares = tested.filter(regex="^share_").dropna(axis="columns").mean()
     named = ", ".join(f"{name.removeprefix('share_')} {100 * share:.0f} %" for name, share in shares.items())
     return [f"labels of test rows: {named}"] if named else []

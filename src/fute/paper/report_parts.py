@@ -17,12 +17,11 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure of the page: its PNG file, title and caption; `alt` is the text for readers who cannot see it."""
+    """A figure of the page: its PNG file, title and caption. These are also the text for readers who cannot see it."""
 
     png: Path
     title: str
     caption: str
-    alt: str
 
     @property
     def source(self) -> str:

@@ -80,10 +80,7 @@ def timings(folder: Path) -> pd.DataFrame:
 
 
 def _figures(texts: Sequence[FigureText]) -> list[ReportFigure]:
-    return [
-        ReportFigure(png=Path(f.base + ".png"), title=f.title, caption=f.caption, alt=f"{f.title}. {f.caption}")
-        for f in texts
-    ]
+    return [ReportFigure(Path(text.base + ".png"), text.title, text.caption) for text in texts]
 
 
 def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:

@@ -12,8 +12,16 @@ from pathlib import Path
 import pandas as pd
 
 from fute.csv_files import read_texts
-from fute.display_names import p_text
-from fute.paper.cells import MISSING, interval_texts, require_columns, require_percent, row_order, text_frame
+from fute.paper.cells import (
+    MISSING,
+    interval_texts,
+    p_value_texts,
+    require_columns,
+    require_percent,
+    require_single_rows,
+    row_order,
+    text_frame,
+)
 
 METRICS = {"performance": "Performance", "rate": "Rate", "ndcg": "NDCG"}
 METHODS = (
@@ -28,7 +36,6 @@ METHODS = (
     "FUTE + TaskEmb",
     "FUTE + TuPaTE",
 )
-REFERENCES = ("Oracle", "Mean over prompts", "Random")
 PAPER_MODELS = {
     "llama2_13b": "Llama-2 13B",
     "llama2_70b": "Llama-2 70B",
@@ -80,16 +87,11 @@ def table3_frame(ours: pd.DataFrame, titles: Mapping[str, str], *, bound: str = 
     if unknown:
         raise ValueError(f"table 3: unknown category {', '.join(unknown)}; known are {', '.join(titles)}")
     keys = ["category", "method", "model"]
-    if ours.duplicated(keys).any():
-        first = ours.loc[ours.duplicated(keys), keys].iloc[0]
-        raise ValueError(f"table 3: two rows for {', '.join(first)}; one row per (category, model, method) is needed")
-
+    require_single_rows(ours, keys, "table 3")
     wide = ours.set_index(keys)[values].unstack("model").swaplevel(axis=1)
     wide.columns = wide.columns.map(lambda pair: (pair[0], METRICS[pair[1].removesuffix(bound)]))
     columns = [(model, metric) for model in _model_order(ours["model"]) for metric in METRICS.values()]
-    rows = sorted(
-        wide.index, key=lambda row: (list(titles).index(row[0]), row_order(row[1], METHODS, REFERENCES, "table 3"))
-    )
+    rows = sorted(wide.index, key=lambda row: (list(titles).index(row[0]), row_order(row[1], METHODS, "table 3")))
     wide = wide.loc[rows, columns]
     wide.index = pd.MultiIndex.from_tuples([(titles[c], m) for c, m in rows], names=["category", "method"])
     wide.columns = pd.MultiIndex.from_tuples(columns, names=["model", "metric"])
@@ -108,9 +110,7 @@ def p_value_frame(ours: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame
     correlation of the ranking takes its place.
     """
     frame = table3_frame(ours.assign(rate_p=ours["spearman_p"]), titles, bound="_p")
-    frame = frame.rename(columns={"Rate": "Spearman"}, level="metric")
-    frame = frame[~frame.index.get_level_values("method").isin(REFERENCES)]
-    return frame.map(lambda p: MISSING if pd.isna(p) else p_text(p))
+    return p_value_texts(frame.rename(columns={"Rate": "Spearman"}, level="metric"))
 
 
 def read_printed(path: Path) -> pd.DataFrame:

@@ -107,7 +107,7 @@ def _titles(written: Path, table3: pd.DataFrame) -> dict[str, str]:
     return dict(names) if names else {name: name for name in dict.fromkeys(table3["category"])}
 
 
-def _show_planted(found: pd.DataFrame, similarities: pd.DataFrame, console: Console) -> None:
+def _show_planted(measured: pd.DataFrame, similarities: pd.DataFrame, console: Console) -> None:
     """Print what the tests with planted black boxes found: the methods that pass and those that fail."""
     # boxes are left out: what says as much noise as a box that is half flipped cannot be learned
     of_datasets = similarities[similarities["method"].isin(METHOD_NAMES)].assign(mte_learned="")
@@ -116,7 +116,7 @@ def _show_planted(found: pd.DataFrame, similarities: pd.DataFrame, console: Cons
     table = Table(title="Planted black boxes: is the order that was made found?")
     for name in PLANTED_COLUMNS:
         table.add_column(name, justify="right" if name in PLANTED_COLUMNS[3:7] else "left")
-    for cells in planted_cells(found):
+    for cells in planted_cells(measured):
         table.add_row(*cells)
     console.print(table)
 

@@ -13,18 +13,18 @@ from pathlib import Path
 import pandas as pd
 
 from fute.csv_files import read_texts
-from fute.display_names import p_text
 from fute.paper.cells import (
     MISSING,
     format_cell,
     interval_texts,
+    p_value_texts,
     require_columns,
     require_percent,
+    require_single_rows,
     row_order,
 )
 
 METHODS = ("DataSize", "CurveGrad", "TextEmb", "TaskEmb", "TuPaTE", "FUTE + TaskEmb", "FUTE + TuPaTE")
-REFERENCES = ("Random", "Estimated true order")
 METRICS = {"rho": "ρ", "ndcg": "NDCG"}
 PAPER_BLOCK = "Paper (as printed)"
 DOMAIN = "domain"
@@ -84,13 +84,11 @@ def transfer_frame(ours: pd.DataFrame, layout: TransferLayout, *, bound: str = "
         require_percent(ours, ["ndcg"], layout.name)
     if unknown := sorted(set(ours["cell"]) - set(layout.cells)):
         raise ValueError(f"{layout.name}: unknown cell {', '.join(unknown)}; known are {', '.join(layout.cells)}")
-    if ours.duplicated(keys).any():
-        first = ours.loc[ours.duplicated(keys), keys].iloc[0]
-        raise ValueError(f"{layout.name}: two rows for {', '.join(first)}; one row per (model, method, cell) is needed")
+    require_single_rows(ours, keys, layout.name)
     models = list(dict.fromkeys(ours["model"]))
     rows = sorted(
         dict.fromkeys(ours[["model", "method"]].itertuples(index=False, name=None)),
-        key=lambda row: (models.index(row[0]), row_order(row[1], METHODS, REFERENCES, layout.name)),
+        key=lambda row: (models.index(row[0]), row_order(row[1], METHODS, layout.name)),
     )
     indexed = ours.set_index(keys)[values]
     cells = [
@@ -122,9 +120,7 @@ def transfer_intervals(ours: pd.DataFrame, layout: TransferLayout) -> pd.DataFra
 
 def p_values(ours: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
     """P-value of every cell of `transfer_frame` as text, for methods only."""
-    frame = transfer_frame(ours, layout, bound="_p")
-    frame = frame[~frame.index.get_level_values("method").isin(REFERENCES)]
-    return frame.map(lambda p: MISSING if pd.isna(p) else p_text(p))
+    return p_value_texts(transfer_frame(ours, layout, bound="_p"))
 
 
 def per_target(targets: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
@@ -138,7 +134,7 @@ def per_target(targets: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
     require_columns(targets, columns, f"{layout.name}, targets")
     cell = targets["scope"].where(targets["scope"] == "domain", targets["group"] + "-" + targets["scope"])
     selected = targets.assign(cell=cell)[cell.isin(list(layout.cells))]
-    methods = sorted(set(selected["method"]), key=lambda name: row_order(name, METHODS, REFERENCES, layout.name))
+    methods = sorted(set(selected["method"]), key=lambda name: row_order(name, METHODS, layout.name))
     rows = {}
     for (model, cell), block in selected.groupby(["model", "cell"], sort=False):
         for target, lines in block.groupby("target", sort=False):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fute.paper.cells import REFERENCE_ROWS, format_cell, require_columns
+from fute.paper.cells import format_cell, require_columns
 from fute.paper.transfer_tables import METRICS, TransferLayout
-from fute.paper.verdicts import against_random, listed
+from fute.paper.verdicts import listed, sentences_by_method
 
 
 def transfer_sentences(cells: pd.DataFrame, layout: TransferLayout) -> list[str]:
@@ -15,20 +15,9 @@ def transfer_sentences(cells: pd.DataFrame, layout: TransferLayout) -> list[str]
     cells: results/evaluation/table1.csv or table2.csv, with the p-values `{metric}_p` and `{metric}_p_worse` of random
     rankings that are as good, and as bad.
     """
-    tests = [f"{metric}{end}" for metric in METRICS for end in ("_p", "_p_worse")]
-    require_columns(cells, ["model", "cell", "method", *tests], layout.name)
-    sentences = []
-    for method in dict.fromkeys(cells["method"]):
-        if method in REFERENCE_ROWS:
-            continue
-        rows = cells[cells["method"] == method]
-        blocks = rows["cell"].map(layout.cells) + " " + rows["model"]
-        clauses = [
-            against_random(blocks, rows[f"{metric}_p"], rows[f"{metric}_p_worse"], label)
-            for metric, label in METRICS.items()
-        ]
-        sentences.append(f"{method}: {'; '.join(clauses)}.")
-    return sentences
+    require_columns(cells, ["model", "cell"], layout.name)
+    blocks = cells["cell"].map(layout.cells) + " " + cells["model"]
+    return [sentence for _, sentence in sentences_by_method(cells, blocks, METRICS, layout.name)]
 
 
 def direct_sentences(direct: pd.DataFrame) -> list[str]:

@@ -7,7 +7,7 @@ their training texts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -17,8 +17,10 @@ from fute.paper.cells import REFERENCE_ROWS, base_method, require_columns
 LABELS = {"ndcg": "NDCG", "performance": "performance"}
 
 
-def listed(names: list[str]) -> str:
-    """Join names: `a, b and c`."""
+def listed(names: Sequence[str], most: int | None = None) -> str:
+    """Join names: `a, b and c`; with more than `most` of them (default: no limit) `a, b and 4 more`."""
+    if most is not None and len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
     return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
@@ -42,6 +44,25 @@ def against_random(blocks: pd.Series, better: pd.Series, worse: pd.Series, label
             where = f"{len(names)} of {total} blocks" if total > 1 else "its block"
             parts.append(f"{verb} random selection in {where} ({listed(names)})")
     return f"{label} {' and '.join(parts)}"
+
+
+def sentences_by_method(
+    cells: pd.DataFrame, blocks: pd.Series, labels: Mapping[str, str], name: str
+) -> Iterator[tuple[str, str]]:
+    """(Method, sentence with a clause of `against_random` per metric) for each method that is no reference row.
+
+    cells: one row per method and block, with `{metric}_p` and `{metric}_p_worse` of the metrics of `labels`. blocks:
+    the block of each row. name: of the table, for errors. Raises ValueError for a missing column.
+    """
+    require_columns(cells, ["method", *(f"{metric}{end}" for metric in labels for end in ("_p", "_p_worse"))], name)
+    for method in dict.fromkeys(cells["method"]):
+        if method not in REFERENCE_ROWS:
+            own = cells["method"] == method
+            clauses = [
+                against_random(blocks[own], cells.loc[own, f"{metric}_p"], cells.loc[own, f"{metric}_p_worse"], label)
+                for metric, label in labels.items()
+            ]
+            yield method, f"{method}: {'; '.join(clauses)}."
 
 
 def _against_noise(rows: pd.DataFrame) -> str:
@@ -69,28 +90,19 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame, titles: Mapp
     """Sentences on each method of Table 3, in the order of its rows.
 
     table3: results/evaluation/table3.csv, with the p-values `{metric}_p` and `{metric}_p_worse` of random choices and
-    rankings that are as good, and as bad. controls: results/evaluation/controls.csv, possibly without rows or values;
-    its methods are `taskemb` and `tupate`. Baselines use no embedding, so no control applies to them.
-    titles: category -> its name.
+    rankings that are as good, and as bad. controls: results/evaluation/controls.csv, possibly without rows or values.
+    Baselines use no embedding, so no control applies to them. titles: category -> its name.
     """
-    tests = [f"{metric}{end}" for metric in LABELS for end in ("_p", "_p_worse")]
-    require_columns(table3, ["category", "model", "method", *tests], "table 3")
+    require_columns(table3, ["category", "model"], "table 3")
+    blocks = table3["category"].map(titles) + " " + table3["model"]
     columns = ["method", "model", "dataset", "order_p"]
     if len(controls):
         require_columns(controls, columns, "controls")
     controls = controls.reindex(columns=columns).replace({"method": METHOD_NAMES})
     sentences = []
-    for method in dict.fromkeys(table3["method"]):
-        if method in REFERENCE_ROWS:
-            continue
-        rows = table3[table3["method"] == method]
-        blocks = rows["category"].map(titles) + " " + rows["model"]
-        ndcg, performance = (
-            against_random(blocks, rows[f"{name}_p"], rows[f"{name}_p_worse"], label) for name, label in LABELS.items()
-        )
-        text = f"{method}: {ndcg}; {performance}."
+    for method, text in sentences_by_method(table3, blocks, LABELS, "table 3"):
         if base_method(method) in METHOD_NAMES.values():
-            # Controls exist for the plain cosine only, so a variant has the same ones.
+            # controls are of the plain cosine, so a variant of it has none
             text += " " + _against_noise(controls[controls["method"] == method])
         sentences.append(text)
     return sentences

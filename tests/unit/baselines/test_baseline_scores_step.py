@@ -16,7 +16,7 @@ from fute.baselines import prompts as baselines
 from fute.baselines.baseline_scores_step import baseline_scores
 from fute.config.llm_baselines import LABELLED, LLM_BASELINES, PAPER_BASELINES
 from fute.paper.cells import row_order
-from fute.paper.table3 import METHODS, REFERENCES
+from fute.paper.table3 import METHODS
 
 RANKING = Path("results/baselines/m/self-select-sa.json")
 OUTPUT = Path("results/baselines/m/films.json")
@@ -204,7 +204,7 @@ def test_variants_beyond_the_papers_are_computed_on_request():
     assert scores["MDL (CBM)"][1] == pytest.approx(-log(2), abs=1e-8)
     assert scores["GlobalE (soft)"] == pytest.approx([log(2), entropy(0.8, 0.2), entropy(0.45, 0.55)], abs=1e-8)
     for name in scores:
-        assert row_order(name, METHODS, REFERENCES, "table 3")[0] == 1, "behind the paper's rows"
+        assert row_order(name, METHODS, "table 3")[0] == 1, "behind the paper's rows"
 
 
 def known_files(*without: str) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
     assert check["null_mean"] == pytest.approx(null.mean()) and check["null_max"] == pytest.approx(null.max())
     abc = [cos(vectors[f"{p}.abc"].vector, vectors["d.abc"].vector) for p in PROMPTS]
     assert check["abc_spearman"] == pytest.approx(spearmanr(of_orders[:, 0], abc).statistic)
+    distances = [vectors[p].meta["relative_distance"] for p in PROMPTS]
+    assert check["norm_spearman"] == pytest.approx(spearmanr(cosines, distances).statistic)
 
 
 def test_taskemb_has_task2vecs_similarity_and_says_what_one_entry_carries():

@@ -148,7 +148,7 @@ def test_rrf_by_hand():
     # ranks 1, 2, 3 and 2, 1, 3; then a tie at 1.5
     fused = reciprocal_rank_fusion([[9, 5, 1], [2, 3, 1]])
     np.testing.assert_allclose(fused, [1 / 61 + 1 / 62, 1 / 62 + 1 / 61, 2 / 63])
-    np.testing.assert_allclose(reciprocal_rank_fusion([[1, 1, 0]], k=0), [1 / 1.5, 1 / 1.5, 1 / 3])
+    np.testing.assert_allclose(reciprocal_rank_fusion([[1, 1, 0]]), [1 / 61.5, 1 / 61.5, 1 / 63])
     # 1 / 61 + 1 / 63 > 2 / 62: first and last together beat twice second, however little
     assert reciprocal_rank_fusion([[3, 2, 1], [1, 2, 3]]).argmin() == 1
 

@@ -131,7 +131,7 @@ def test_without_controls_nothing_is_called_apart(results):
 
 def test_equal_candidates_and_single_ones(results):
     write(results, similarities=similar("labelcov", dict.fromkeys(("p-1", "p-2"), 0.5)))
-    assert only(results).first.ranks.to_dict() == {"p-1": 1.5, "p-2": 1.5}
+    assert only(results).first.ranks.to_dict() == {"p-1": 1, "p-2": 1}
     assert advice(only(results)) == "nothing to choose by: prompts p-1 and p-2 score alike on these data"
     write(results, similarities=similar("labelcov", {"p-1": 0.5}))
     assert advice(only(results)) == "there is one prompt, p-1: name a second one to choose from"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -26,9 +27,13 @@ LOOKS = {"sa": ("SA", "#2f6db3"), "nli": ("NLI", "#c8443c")}
 BESIDE = {"statistics": STATISTICS, "reasons": REASONS, "categories": LOOKS}
 
 
-def read_coordinates(path: Path) -> pd.DataFrame:
+def read_coordinates(table: bytes) -> pd.DataFrame:
     """The table in a figure's CSV, below the statistics."""
-    return pd.read_csv(path, comment="#", dtype={"prompt": str}, float_precision="round_trip")
+    return pd.read_csv(io.BytesIO(table), comment="#", dtype={"prompt": str}, float_precision="round_trip")
+
+
+def image(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png))
 
 
 def synthetic(models: tuple[str, ...], prompts: int) -> tuple[Projection, list[str], list[str], list[int]]:
@@ -42,35 +47,20 @@ def synthetic(models: tuple[str, ...], prompts: int) -> tuple[Projection, list[s
 
 @pytest.mark.parametrize("figure", ["fig4", "figa2"])
 @pytest.mark.parametrize(("models", "prompts"), [(("smollm2-135m",), 4), (PAPER, 13)])
-def test_files_are_equal_byte_for_byte_over_two_runs(figure, models, prompts, tmp_path):
+def test_files_are_equal_byte_for_byte_over_two_runs(figure, models, prompts):
     coords, *keys = synthetic(models, prompts)
-    runs = [
-        draw_figure(
-            figure,
-            coords,
-            *keys,
-            tmp_path / folder / "fig4",
-            statistics=STATISTICS,
-            reasons=REASONS,
-            categories=LOOKS,
-            note="Small run.",
-        )
-        for folder in ("a", "b")
-    ]
-    assert [path.name for path in runs[0]] == ["fig4.pdf", "fig4.png", "fig4.csv"]
-    for first, second in zip(*runs, strict=True):
-        assert first.read_bytes() == second.read_bytes()
+    first, second = (draw_figure(figure, coords, *keys, **BESIDE, note="Small run.") for _ in range(2))
+    assert list(first) == [".pdf", ".png", ".csv"] and first == second
 
 
 def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
     coords, *keys = synthetic(("smollm2-135m",), 4)
-    here = draw_figure(
-        "figa2", coords, *keys, tmp_path / "here", statistics=STATISTICS, reasons=REASONS, categories=LOOKS
-    )
+    here = draw_figure("figa2", coords, *keys, **BESIDE)
     code = (
         "import sys; from pathlib import Path; from tests.unit.paper.test_figures import *\n"
         "coords, *keys = synthetic(('smollm2-135m',), 4)\n"
-        "draw_figure('figa2', coords, *keys, Path(sys.argv[1]), **BESIDE)"
+        "for suffix, content in draw_figure('figa2', coords, *keys, **BESIDE).items():\n"
+        "    Path(sys.argv[1] + suffix).write_bytes(content)"
     )
     environment = os.environ | {
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
@@ -83,54 +73,53 @@ def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
         cwd=ROOT,
         env=environment,
     )
-    for path in here:
-        assert path.read_bytes() == (tmp_path / f"there{path.suffix}").read_bytes()
-    pdf = here[0].read_bytes()
-    assert b"CreationDate" not in pdf and b"/Type3" not in pdf
-    assert Image.open(here[1]).info.keys() <= {"dpi"}
+    for suffix, content in here.items():
+        assert content == (tmp_path / f"there{suffix}").read_bytes()
+    assert b"CreationDate" not in here[".pdf"] and b"/Type3" not in here[".pdf"]
+    assert image(here[".png"]).info.keys() <= {"dpi"}
 
 
-def test_coordinates_survive_the_csv_exactly(tmp_path):
+def test_coordinates_survive_the_csv_exactly():
     coords, *keys = synthetic(PAPER, 13)
-    _, _, path = draw_figure(
-        "fig4", coords, *keys, tmp_path / "fig4", statistics=STATISTICS, reasons=REASONS, categories=LOOKS
-    )
-    table = read_coordinates(path)
+    content = draw_figure("fig4", coords, *keys, **BESIDE)[".csv"]
+    table = read_coordinates(content)
     np.testing.assert_array_equal(table[["tsne_1", "tsne_2"]], coords.tsne)
     np.testing.assert_array_equal(table[["pca_1", "pca_2"]], coords.pca)
     assert [table[column].tolist() for column in ("category", "model", "prompt")] == [list(map(str, k)) for k in keys]
-    assert path.read_text().splitlines()[:2] == [
+    assert content.decode().splitlines()[:2] == [
         "# silhouette by category: 0.43",
         "# CoT cohesion: not defined (no such prompt)",
     ]
 
 
 @pytest.mark.parametrize("figure", ["fig4", "figa2"])
-def test_too_few_points_for_tsne_have_one_map(figure, tmp_path):
+def test_too_few_points_for_tsne_have_one_map(figure):
     """A choice among three prompts is no reason to end without a figure."""
     coords = project(np.eye(3, 5))
     keys = (["sa"] * 3, ["smollm2-135m"] * 3, [1, 2, 3])
-    _, png, table = draw_figure(figure, coords, *keys, tmp_path / figure, statistics={}, categories=LOOKS)
-    read = read_coordinates(table)
+    files = draw_figure(figure, coords, *keys, statistics={}, categories=LOOKS)
+    read = read_coordinates(files[".csv"])
     assert read[["tsne_1", "tsne_2"]].isna().all(axis=None)
     np.testing.assert_array_equal(read[["pca_1", "pca_2"]], coords.pca)
-    assert Image.open(png).size[0] > 500
+    assert image(files[".png"]).size[0] > 500
 
 
 @pytest.mark.parametrize("figure", ["fig4", "figa2"])
 @pytest.mark.parametrize("vectors", [np.eye(1, 5), np.ones((2, 5)), np.ones((5, 5))])
-def test_prompts_that_all_answer_alike_have_no_map_and_a_figure(figure, vectors, tmp_path):
+def test_prompts_that_all_answer_alike_have_no_map_and_a_figure(figure, vectors):
     coords = project(vectors)
     assert np.isnan(coords.tsne).all() and np.isnan(coords.pca).all() and coords.pca.shape == (len(vectors), 2)
     keys = (["sa"] * len(vectors), ["m"] * len(vectors), list(range(len(vectors))))
-    pdf, png, table = draw_figure(figure, coords, *keys, tmp_path / figure, statistics={}, categories=LOOKS)
-    assert len(read_coordinates(table)) == len(vectors) and Image.open(png).size[0] > 500 and pdf.stat().st_size > 999
+    files = draw_figure(figure, coords, *keys, statistics={}, categories=LOOKS)
+    assert len(read_coordinates(files[".csv"])) == len(vectors)
+    assert image(files[".png"]).size[0] > 500 and len(files[".pdf"]) > 999
 
 
 def test_an_undefined_statistic_needs_a_reason():
     assert statistic_texts({"a": 1.0}, {}) == {"a": "1.00"}
-    with pytest.raises(ValueError, match="statistic 'CoT cohesion' is nan; give the reason"):
-        statistic_texts(STATISTICS, {})
+    for reasons in ({}, {"CoT cohesion": ""}):
+        with pytest.raises(ValueError, match="statistic 'CoT cohesion' is nan; give the reason"):
+            statistic_texts(STATISTICS, reasons)
 
 
 def test_shapes_are_the_papers_and_others_by_name():
@@ -161,38 +150,29 @@ def fine_tuned(names: tuple[str, ...]) -> tuple[Projection, list[str], list[str]
 
 
 @pytest.mark.parametrize("figure", ["fig3", "figa1"])
-def test_figures_of_fine_tuned_models(figure, tmp_path):
+def test_figures_of_fine_tuned_models(figure):
     coords, *keys = fine_tuned(tuple(f"dataset {i}" for i in range(11)))
     statistics = {"silhouette by class": 0.5}
-    runs = [draw_figure(figure, coords, *keys, tmp_path / f / figure, statistics=statistics) for f in "ab"]
-    for first, second in zip(*runs, strict=True):
-        assert first.read_bytes() == second.read_bytes()
-    table = read_coordinates(runs[0][2])
+    files, again = (draw_figure(figure, coords, *keys, statistics=statistics) for _ in range(2))
+    assert files == again
+    table = read_coordinates(files[".csv"])
     assert [table[column].tolist() for column in ("class", "model", "dataset")] == keys
-    pixels = np.asarray(Image.open(runs[0][1]).convert("RGB")).astype(int)
+    pixels = np.asarray(image(files[".png"]).convert("RGB")).astype(int)
     # the left panel: CR lies right and is red, QA lies left and is blue
     panel = pixels[int(len(pixels) * 0.2) : int(len(pixels) * 0.85), : pixels.shape[1] // 2]
     red, blue = panel[..., 0] - panel[..., 2] > 60, panel[..., 2] - panel[..., 0] > 60
     assert np.flatnonzero(red.sum(axis=0)).mean() > np.flatnonzero(blue.sum(axis=0)).mean()
     with pytest.raises(ValueError, match="figure: no colour for class sa; known are cr, qa"):
-        draw_figure(figure, coords, ["sa"] * 66, *keys[1:], tmp_path / "x", statistics={})
+        draw_figure(figure, coords, ["sa"] * 66, *keys[1:], statistics={})
 
 
-def test_colours_say_the_category_left_and_right(tmp_path):
+def test_colours_say_the_category_left_and_right():
     """Two far points in each panel: SA left, NLI right; count blue and red pixels by half of the panel."""
     places = np.array([[-1.0, 0], [-1, 1], [1, 0], [1, 1]])
     coords = Projection(places, places, (0.5, 0.2))
-    paths = draw_figure(
-        "fig4",
-        coords,
-        ["sa", "sa", "nli", "nli"],
-        ["m"] * 4,
-        [1, 2, 1, 2],
-        tmp_path / "f",
-        statistics={"purity": 1.0},
-        categories=LOOKS,
-    )
-    pixels = np.asarray(Image.open(paths[1]).convert("RGB")).astype(int)
+    keys = (["sa", "sa", "nli", "nli"], ["m"] * 4, [1, 2, 1, 2])
+    files = draw_figure("fig4", coords, *keys, statistics={"purity": 1.0}, categories=LOOKS)
+    pixels = np.asarray(image(files[".png"]).convert("RGB")).astype(int)
     pixels = pixels[int(len(pixels) * 0.15) :]  # under the legend
     red, blue = pixels[..., 0] - pixels[..., 2] > 60, pixels[..., 2] - pixels[..., 0] > 60
     quarters = [(b.sum(), r.sum()) for b, r in zip(np.array_split(blue, 4, 1), np.array_split(red, 4, 1), strict=True)]
@@ -207,10 +187,10 @@ def test_colours_say_the_category_left_and_right(tmp_path):
         ((["qa"] * 8, ["m"] * 8, [1] * 8), "no colour for category qa"),
     ],
 )
-def test_wrong_points_are_refused(keys, message, tmp_path):
+def test_wrong_points_are_refused(keys, message):
     coords, *_ = synthetic(("m",), 4)
     with pytest.raises(ValueError, match=message):
-        draw_figure("fig4", coords, *keys, tmp_path / "f", statistics={}, categories=LOOKS)
+        draw_figure("fig4", coords, *keys, statistics={}, categories=LOOKS)
 
 
 def test_points_that_coincide_share_a_label():

@@ -67,7 +67,7 @@ def test_page_needs_nothing_from_outside(context):
     assert not re.search(r"@import|url\(", html)
     image = next(values for tag, values in page.attributes if tag == "img")
     assert base64.b64decode(image["src"].partition(",")[2]) == PNG
-    assert image["alt"] == "Scatter plot of 8 task embeddings"
+    assert image["alt"] == "Figure 4. Task embeddings."
 
 
 MAPPED = {"sa": 1, "nli": 2}

@@ -1,0 +1,41 @@
+"""The two-way layout against least squares, and the reliability that follows from it against Spearman and Brown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import f as f_distribution
+
+from fute.evaluation.true_order import reliability
+from fute.evaluation.two_way import two_way
+
+
+@pytest.mark.parametrize(("n", "k"), [(2, 2), (5, 3), (13, 2)])
+def test_two_way_is_the_comparison_of_two_linear_models(n, k):
+    """Rows matter as much as the model with rows and columns fits better than the one with columns alone."""
+    rng = np.random.default_rng(n)
+    values = rng.normal(size=(n, k)) + rng.normal(size=(n, 1)) + 5 * rng.normal(size=k)
+    rows, columns = np.repeat(np.eye(n), k, axis=0), np.tile(np.eye(k), (n, 1))
+    unexplained = []
+    for design in (columns, np.hstack([rows, columns])):
+        fitted = design @ np.linalg.lstsq(design, values.ravel(), rcond=None)[0]
+        unexplained.append(((values.ravel() - fitted) ** 2).sum())
+    residual = unexplained[1] / ((n - 1) * (k - 1))
+    f = (unexplained[0] - unexplained[1]) / (n - 1) / residual
+    assert two_way(values) == pytest.approx((residual, f, f_distribution.sf(f, n - 1, (n - 1) * (k - 1))))
+
+    # the reliability of one column, from the mean squares, and of the mean of k by Spearman and Brown
+    between = f * residual
+    one = (between - residual) / (between + (k - 1) * residual)
+    assert reliability(values.mean(axis=1), residual / k) == pytest.approx(max(0, k * one / (1 + (k - 1) * one)))
+    assert max(0, 1 - 1 / f) == pytest.approx(reliability(values.mean(axis=1), residual / k))
+
+
+def test_two_way_without_noise_or_without_anything():
+    assert two_way([[1, 2], [3, 4]]) == (0, np.inf, 0)
+    residual, f, p = two_way(np.full((3, 2), 0.3))
+    assert residual == 0 and np.isnan([f, p]).all()
+    with pytest.raises(ValueError, match="at least 2 rows and 2 columns"):
+        two_way([[1, 2]])
+    with pytest.raises(ValueError, match="finite"):
+        two_way([[1, np.nan], [1, 2]])
