@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,9 @@ them from the states. They are 2 tensors per decoder layer (T5-base: 24 times th
 
 MOST_REMEMBERED_BYTES = 2**31
 """Size of the states that `RememberedStates` holds; the longest unused ones are dropped first."""
+
+MOST_LABELS = 8
+"""Labels that `RememberedStates` tries a text with; a task of classes has few."""
 
 TEXTS_A_BATCH = 32
 """The same everywhere, because the last bits of a text's states depend on the other texts of its batch."""
@@ -113,17 +117,46 @@ class RememberedStates:
     def __init__(self) -> None:
         self._states: OrderedDict[Place, Tensor] = OrderedDict()
         self._bytes = 0
+        self._labels: dict[tuple[int, ...], None] = {}
 
-    def of(self, places: Sequence[Place]) -> list[Tensor] | None:
-        """States of the texts of a batch, each (tokens, d); None unless all are remembered."""
-        if not all(place in self._states for place in places):
-            return None
-        for place in places:
+    def batch(
+        self, surrogate: Surrogate, examples: Sequence[Example], compute: Callable[[Sequence[Example]], list[Tensor]]
+    ) -> list[Tensor]:
+        """States of a batch of examples sorted by length, each (tokens, d). compute: gives those of any batch.
+
+        Unless all are remembered, a batch is computed. In it a text whose states are remembered stands under another
+        label of the same length that it was not seen with, so that no black box after it needs that pass.
+        """
+        places = _places(surrogate, examples)
+        known = [self._take(place) for place in places]
+        for example in examples:
+            if len(self._labels) < MOST_LABELS:
+                self._labels.setdefault(example.target_ids)
+        if not any(states is None for states in known):
+            return known
+        batch = [
+            example if states is None else self._under_new_label(surrogate, example, place)
+            for example, place, states in zip(examples, places, known, strict=True)
+        ]
+        computed = compute(batch)
+        self._add(_places(surrogate, batch), computed)
+        return [new if states is None else states for new, states in zip(computed, known, strict=True)]
+
+    def _under_new_label(self, surrogate: Surrogate, example: Example, place: Place) -> Example:
+        """The example under a label of its length with which it is not remembered; itself if there is none."""
+        for label in self._labels:
+            other = replace(example, target_ids=label)
+            is_new = place._replace(ids=surrogate.sequence(other)) not in self._states
+            if len(label) == len(example.target_ids) and is_new:
+                return other
+        return example
+
+    def _take(self, place: Place) -> Tensor | None:
+        if place in self._states:
             self._states.move_to_end(place)
-        return [self._states[place] for place in places]
+        return self._states.get(place)
 
-    def add(self, places: Sequence[Place], states: Sequence[Tensor]) -> None:
-        """Remember the states of a batch's texts, each (tokens, d) in memory of its own."""
+    def _add(self, places: Sequence[Place], states: Sequence[Tensor]) -> None:
         for place, state in zip(places, states, strict=True):
             if place not in self._states:
                 self._bytes += state.nbytes
@@ -131,6 +164,14 @@ class RememberedStates:
             self._states.move_to_end(place)
         while self._bytes > MOST_REMEMBERED_BYTES:
             self._bytes -= self._states.popitem(last=False)[1].nbytes
+
+
+def _places(surrogate: Surrogate, examples: Sequence[Example]) -> list[Place]:
+    """Places of the examples of a batch, which are sorted by length."""
+    sequences = [surrogate.sequence(example) for example in examples]
+    width = len(sequences[-1])
+    shape = len(sequences), width, len(sequences[0]) < width
+    return [Place(*shape, row, ids) for row, ids in enumerate(sequences)]
 
 
 def compute_states(
@@ -153,18 +194,16 @@ def compute_states(
     starts = (lengths.long().cumsum(0) - lengths).tolist()
     flat: Tensor | None = None
     by_length = sorted(range(len(examples)), key=lambda i: (len(wanted[i]), i))
+
+    def compute(batch: Sequence[Example]) -> list[Tensor]:
+        inputs = on_device(surrogate, padded_inputs(surrogate, batch))
+        masks = inputs["attention_mask"].cpu().bool()
+        return [state[mask] for state, mask in zip(tuning.states(inputs).cpu(), masks, strict=True)]
+
     for first in range(0, len(by_length), TEXTS_A_BATCH):
         part = by_length[first : first + TEXTS_A_BATCH]
-        width = len(wanted[part[-1]])
-        shape = len(part), width, len(wanted[part[0]]) < width
-        places = [Place(*shape, row, wanted[i]) for row, i in enumerate(part)]
-        states = remembered.of(places) if remembered else None
-        if states is None:
-            batch = on_device(surrogate, padded_inputs(surrogate, [examples[i] for i in part]))
-            masks = batch["attention_mask"].cpu().bool()
-            states = [state[mask] for state, mask in zip(tuning.states(batch).cpu(), masks, strict=True)]
-            if remembered:
-                remembered.add(places, states)
+        batch = [examples[i] for i in part]
+        states = remembered.batch(surrogate, batch, compute) if remembered else compute(batch)
         if flat is None:
             flat = torch.empty(len(ids), states[0].shape[1], dtype=states[0].dtype)
         for i, state in zip(part, states, strict=True):

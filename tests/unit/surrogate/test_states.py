@@ -18,7 +18,7 @@ from fute.embeddings.encoder_states_step import encoder_states
 from fute.embeddings.tuned import Tuned
 from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import ClassTarget, Labelled
-from fute.surrogate.states import Place, RememberedStates, compute_states, load_states, save_states
+from fute.surrogate.states import RememberedStates, compute_states, load_states, save_states
 from fute.surrogate.text2text import Pair, Surrogate, collate, eager_attention, encode_pairs, load_surrogate
 
 CASES = {
@@ -174,16 +174,16 @@ def test_texts_that_two_black_boxes_label_alike_are_computed_once(snapshots):
     texts = [pair.x for pair in pairs(1, n=70)]  # batches of 32, 32 and 6
     labels = {
         "one": ["positive", "negative"] * 35,
-        "inverted": ["negative", "positive"] * 35,
         "mixed": ["positive", "positive", "negative"] * 23 + ["positive"],
-        "half": ["positive", "negative"] * 35,
+        "inverted": ["negative", "positive"] * 35,
+        "same": ["negative"] * 70,
     }
     boxes = {name: encode_pairs(surrogate, list(map(Pair, texts, ys))) for name, ys in labels.items()}
     shorter = [*boxes["mixed"][:40]]  # other batches
     alone = {name: compute_states(tuning, box) for name, box in (boxes | {"shorter": shorter}).items()}
     calls, remembered = [], RememberedStates()
     tuning.lower.register_forward_hook(lambda *_: calls.append(1))
-    wanted = {"one": 3, "inverted": 6, "mixed": 6, "half": 6, "shorter": 8}
+    wanted = {"one": 3, "mixed": 6, "inverted": 6, "same": 6, "shorter": 8}
     for name, box in (boxes | {"shorter": shorter}).items():
         states = compute_states(tuning, box, remembered=remembered)
         assert torch.equal(states.states, alone[name].states) and torch.equal(states.ids, alone[name].ids)
@@ -216,14 +216,32 @@ def test_only_states_that_cover_labels_and_depend_on_one_text_are_remembered(sna
     assert remembered("causal", "heads") is None and remembered("encoder-decoder") is None
 
 
-def test_the_longest_unused_states_are_dropped_first(monkeypatch):
-    state = torch.zeros(2, 3)
-    monkeypatch.setattr("fute.surrogate.states.MOST_REMEMBERED_BYTES", 2 * state.nbytes)
-    remembered = RememberedStates()
-    a, b, c = (Place(1, 2, False, 0, (token, 7)) for token in (1, 2, 3))
-    remembered.add([a, b], [state, state + 1])
-    assert remembered.of([a])[0] is state
-    remembered.add([c], [state])
-    assert remembered.of([b]) is None and remembered.of([a, c]) is not None
-    remembered.add([a, a], [state, state])
-    assert remembered.of([c]) is not None, "the same text again takes no more room"
+def test_the_longest_unused_states_are_dropped_first(snapshots, monkeypatch):
+    surrogate = loaded(snapshots, "causal")
+    remembered, computed = RememberedStates(), []
+    film, story, night = ([example] for example in encode_pairs(surrogate, [
+        Pair((text,), "positive") for text in ("a film", "a story", "a night")
+    ]))  # fmt: skip
+
+    def compute(batch):
+        computed.append([example.index for example in batch])
+        return [torch.zeros(2, 3) for _ in batch]
+
+    monkeypatch.setattr("fute.surrogate.states.MOST_REMEMBERED_BYTES", 2 * torch.zeros(2, 3).nbytes)
+    for batch in (film, story, film, night, film, night, story):
+        remembered.batch(surrogate, batch, compute)
+    assert computed == [[0], [1], [2], [1]], "the story was dropped, as it was the longest unused"
+
+
+def test_labels_of_other_lengths_and_many_labels_are_left_alone(snapshots):
+    """A label of another length would change the shape of the batch; a task of free text has no classes to try."""
+    surrogate = loaded(snapshots, "causal")
+    tuning, remembered = tuning_of(surrogate, TupateSettings(length=3, layers=1)), RememberedStates()
+    texts = ["a good film", "a dull night", "a long story"]
+    for labels in (["positive"] * 3, ["negative", "positive", "a good film"], ["negative"] * 3, ["a good film"] * 3):
+        examples = encode_pairs(surrogate, [Pair((x,), y) for x, y in zip(texts, labels, strict=True)])
+        alone, shared = (compute_states(tuning, examples, remembered=r) for r in (None, remembered))
+        assert torch.equal(alone.states, shared.states) and torch.equal(alone.ids, shared.ids)
+    many = [Pair((texts[0],), " ".join(texts[i % 3].split()[: 1 + i // 3])) for i in range(9)]
+    compute_states(tuning, encode_pairs(surrogate, many), remembered=remembered)
+    assert len(remembered._labels) <= 8
