@@ -1,8 +1,9 @@
 """States of texts below everything that is trained: computed once, used by every step of every vector.
 
 If the encoder of an encoder-decoder surrogate is not trained, its states of a text are the same for every step,
-epoch, black box and prompt. The same holds for a causal surrogate's layers below the first tuned one. States are
-kept in memory for one list of examples, or in a memory-mapped file for a whole corpus.
+epoch, black box and prompt. The states of a causal surrogate below its first tuned layer depend on the label as well:
+black boxes share those of the texts that they label alike. States are kept in memory for one list of examples, and for
+a causal surrogate also text by text (`RememberedStates`), or in a memory-mapped file for a whole corpus.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MOST_LABELS = 8
 """Labels that `RememberedStates` tries a text with; a task of classes has few."""
 
 TEXTS_A_BATCH = 32
-"""The same everywhere, because the last bits of a text's states depend on the other texts of its batch."""
+"""The same everywhere, because the last bits of a text's states depend on the shape of its batch."""
 
 
 class States:
@@ -144,10 +145,9 @@ class RememberedStates:
 
     def _under_new_label(self, surrogate: Surrogate, example: Example, place: Place) -> Example:
         """The example under a label of its length with which it is not remembered; itself if there is none."""
-        for label in self._labels:
-            other = replace(example, target_ids=label)
-            is_new = place._replace(ids=surrogate.sequence(other)) not in self._states
-            if len(label) == len(example.target_ids) and is_new:
+        fitting = (label for label in self._labels if len(label) == len(example.target_ids))
+        for other in (replace(example, target_ids=label) for label in fitting):
+            if place._replace(ids=surrogate.sequence(other)) not in self._states:
                 return other
         return example
 
