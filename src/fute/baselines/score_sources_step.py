@@ -15,6 +15,7 @@ from fute.baselines.transferability import gbc, h_score, logme, n_leep, task_vec
 from fute.batching import CellStore, hashes_of, write_keys
 from fute.blackbox.folders import folder_of
 from fute.blackbox.heads import Pretrained, encoder_tensors, load_finetuned
+from fute.config.datasets import Task
 from fute.config.lm_baselines import LmBaseline
 from fute.data.rows import Row, read_rows
 from fute.embeddings.sentence_encoder import SentenceEncoder
@@ -41,13 +42,14 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
     origins = {pair.key: pair_origins(pair.source, pair.target, files) for pair in spec.pairs}
     store = CellStore(output, SUFFIX, hashes_of(origins))
     store.adopt([_unit(pair) for pair in spec.pairs])
-    rows = {name: drawn_rows(read_rows(files[f"train:{name}"]), spec.rows) for name in spec.targets}
+    read = [name for name, task in spec.targets.items() if _of_rows(task, spec.methods)]
+    rows = {name: drawn_rows(read_rows(files[f"train:{name}"]), spec.rows) for name in read}
     models = FinetunedModels(spec, files)
     with heed_sigterm() as stop_requested, Track(f"sources of {spec.model}", len(spec.pairs), "pairs") as track:
         # pairs of one source follow each other, so that its weights are loaded once
         for pair in sorted(spec.pairs, key=lambda pair: (pair.source, pair.target)):
             if store.missing([_unit(pair)]):
-                numbers = _scores(spec, pair, rows[pair.target], models)
+                numbers = _scores(spec, pair, rows.get(pair.target, []), models)
                 scores = {name: each if math.isfinite(each) else str(each) for name, each in numbers.items()}
                 line = pair.model_dump() | {"scores": scores, "from": store.made_from[pair.key]}
                 store.put(_unit(pair), lambda path, line=line: path.write_text(json.dumps(line)))
@@ -96,15 +98,19 @@ def _unit(pair: SourcePair) -> str:
     return f"{pair.key}/scores.json"
 
 
+def _of_rows(task: Task, methods: tuple[LmBaseline, ...]) -> tuple[LmBaseline, ...]:
+    """Those of some methods that read labelled rows of targets of a task."""
+    return tuple(method for method in methods_of(task, methods) if method in OF_CLASSES)
+
+
 def _scores(
     spec: SourceScoreSpec, pair: SourcePair, rows: list[Row], models: FinetunedModels
 ) -> dict[LmBaseline, float]:
     task = spec.targets[pair.target]
-    methods = methods_of(task, spec.methods)
     scores: dict[LmBaseline, float] = {}
-    if "task-vector" in methods:
+    if "task-vector" in spec.methods:
         scores["task-vector"] = models.task_vector_cosine(pair)
-    if fits := [method for method in methods if method in OF_CLASSES]:
+    if fits := _of_rows(task, spec.methods):
         features, _ = models.encoder(pair.source).encode([row.segments for row in rows])
         if task == "regression":
             return scores | {"logme": logme(features, [row.value for row in rows], regression=True)}
