@@ -50,7 +50,7 @@ def answers(texts: list[str], box: int) -> list[Pair]:
 def measure(options: argparse.Namespace, path: Path) -> list[Row]:
     settings = SurrogateSettings(family="causal", max_input_tokens=MAX_TOKENS, dtype=options.dtype)
     shared, alone = (Embedder(path, settings, RECIPE, "random weights") for _ in range(2))
-    alone._method._remembered = None
+    alone._method._states._remembered = None
     texts = make_texts(options.texts)
     for embedder in (shared, alone):
         embedder.embed(answers(texts[:16], box=-1))

@@ -106,10 +106,12 @@ class TaskEmbSettings(_Trained):
     exclude: tuple[str, ...] = Field(
         (), description="Regular expressions, searched in parameter names. What they match is not in the vector."
     )
-    trained: Literal["all", "included"] = Field(
-        "all",
-        description="What is fine-tuned: the whole surrogate (the paper), or only what is in the vector, for short "
-        "runs.",
+    layers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Fine-tune only the last so many layers of a causal surrogate and the norm above them, and take "
+        "the vector of these. The states below are computed once, which makes small runs short. `null`: the whole "
+        "surrogate (the paper).",
     )
     reduce: Literal["none", "rows", "tensors"] = Field(
         "none", description="Size of the vector: every entry, one mean per row of a weight matrix, or one per tensor."
@@ -275,7 +277,7 @@ class MethodConfig(Section):
 class TaskEmbConfig(MethodConfig):
     """The method `taskemb` of the surrogate: its Fisher information after fine-tuning."""
 
-    SAME = ("reduction", "token_reduction", "labels", "reduce", "trained", "exclude")
+    SAME = ("reduction", "token_reduction", "labels", "reduce", "layers", "exclude")
 
     mte: TaskEmbSettings = Field(TaskEmbSettings(epochs=1, batch_size=128), description=MTE)
     dte: TaskEmbSettings = Field(TaskEmbSettings(epochs=3, batch_size=32), description=DTE)

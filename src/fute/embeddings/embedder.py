@@ -45,7 +45,7 @@ class Embedder:
     ) -> None:
         self.settings = method_settings
         self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
-        frozen = not isinstance(method_settings, TaskEmbSettings)
+        frozen = not isinstance(method_settings, TaskEmbSettings) or method_settings.layers is not None
         if surrogate_settings.form == "heads" and isinstance(method_settings, TextEmbSettings):
             raise EmbeddingError("textemb reads states at y, but the heads form has no y; use form text2text")
         self.surrogate = load_form(surrogate_path, surrogate_settings, frozen=frozen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -20,9 +21,13 @@ from fute.progress import Track
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.dropout import set_dropout
 from fute.surrogate.fisher.diagonal import FisherDiagonal, fisher_pass
-from fute.surrogate.states import States
+from fute.surrogate.frozen import Cut
+from fute.surrogate.states import KeptStates, States
 from fute.surrogate.text2text import Batch, Example, Surrogate
 from fute.surrogate.training import TrainingLog, step_seed, train
+
+MakeBatch = Callable[[Sequence[Example]], Batch]
+"""Makes a batch of some examples of a list."""
 
 
 def taskemb_embedding(values: dict[str, Tensor]) -> tuple[np.ndarray, list[tuple[str, int, int]]]:
@@ -34,22 +39,35 @@ def taskemb_embedding(values: dict[str, Tensor]) -> tuple[np.ndarray, list[tuple
 
 
 class TaskEmb:
-    """TaskEmb over one surrogate. Its fp32 starting weights are restored before every vector."""
+    """TaskEmb over one surrogate. Its fp32 starting weights are restored before every vector.
+
+    Fine-tuned is the whole surrogate (the paper), or its last layers (`layers`): their blocks and the norm above them,
+    in fp32, on states of the frozen layers below, which are computed once. The vector covers what is fine-tuned.
+    """
 
     def __init__(self, surrogate: Surrogate, settings: TaskEmbSettings, accelerator: Accelerator) -> None:
-        self.surrogate, self.settings = surrogate, settings
-        self.model, self.accelerator = surrogate.model, accelerator
-        self._start = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self.surrogate, self.settings, self.accelerator = surrogate, settings, accelerator
+        self.model, self._cut, self._states = surrogate.model, None, None
+        names = {name: name for name, _ in self.model.named_parameters()}
+        if settings.layers is not None:
+            self._cut = Cut(surrogate, settings.layers)
+            names = _names_above(self._cut)
+            self.model = self._cut.model = copy.deepcopy(self._cut.model).float()
+            self._states = KeptStates(self._cut)
+        self._parameters = {name: parameter for name, parameter in self.model.named_parameters() if name in names}
+        self._names = names
+        self._start = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._excluded = [re.compile(pattern) for pattern in self.settings.exclude]
         if self.settings.dropout:
             set_dropout(self.model, self.settings.dropout)
 
     def include(self, name: str) -> bool:
-        return not any(pattern.search(name) for pattern in self._excluded)
+        """True if a parameter of the model that is fine-tuned enters the vector."""
+        return name in self._names and not any(pattern.search(self._names[name]) for pattern in self._excluded)
 
     def restore(self) -> None:
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
+            for name, parameter in self._parameters.items():
                 parameter.copy_(self._start[name])
 
     def run(
@@ -57,36 +75,52 @@ class TaskEmb:
     ) -> tuple[np.ndarray, TrainingLog, tuple]:
         """Fine-tune from the start and compute the Fisher diagonal.
 
-        training: arguments of `train`. states: not used, because every layer is trained.
+        training: arguments of `train`. states: not used, because the encoder is trained.
         Returns the vector, the training's log, and (segments, squared gradient norm of each example).
         """
         self.restore()
         self.surrogate.restart()
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(self.settings.trained == "all" or self.include(name))
-        trained = [(name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        batch_to_learn, batch_held_out = self._batches("train", examples), self._batches("dev", dev)
+        self.model.requires_grad_(False)
+        for parameter in self._parameters.values():
+            parameter.requires_grad_(True)
+
+        def losses(batch: Sequence[Example]) -> Tensor:
+            return self._losses(batch, batch_to_learn if torch.is_grad_enabled() else batch_held_out)
+
         head = self.surrogate.head_parameters()
-        log = train(self._losses, trained + head, examples, dev=dev, **training)
+        log = train(losses, [*self._parameters.items(), *head], examples, dev=dev, **training)
         self.model.zero_grad(set_to_none=True)
-        self.model.requires_grad_(True)
         for _, parameter in head:
             parameter.requires_grad_(False)
-        fisher = self._fisher(examples, training["order_seed"], training["checkpoint"])
-        vector, segments = taskemb_embedding(fisher.values)
+        fisher = self._fisher(examples, batch_to_learn, training["order_seed"], training["checkpoint"])
+        vector, segments = taskemb_embedding({self._names[name]: value for name, value in fisher.values.items()})
         return vector, log, (segments, fisher.traces)
 
     def losses_of(self, examples: list[Example], label: int | None) -> Callable[[Sequence[Example]], Tensor]:
         """Losses of the surrogate as the last run left it; see `fute.embeddings.gate`."""
-        return self._losses
+        make = self._batches("gate", examples, label)
+        return lambda batch: self._losses(batch, make)
 
-    def _losses(self, batch: Sequence[Example]) -> Tensor:
+    def _batches(self, part: str, examples: list[Example], label: int | None = None) -> MakeBatch:
+        if self._states is None:
+            return self.surrogate.collate
+        return self._states.batches(part, examples, label=label)
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        """A batch as the model that is fine-tuned takes it."""
+        return batch if self._cut is None else self._cut.inputs(batch)
+
+    def _losses(self, batch: Sequence[Example], make: MakeBatch) -> Tensor:
         self.model.train(self.settings.dropout > 0 and torch.is_grad_enabled())
         losses = []
         for group in self.surrogate.groups(batch):
-            losses.append(self.surrogate.losses(self.model, self.surrogate.collate(group), use_cache=False))
+            losses.append(self.surrogate.losses(self.model, self._inputs(make(group)), use_cache=False))
         return torch.cat(losses)
 
-    def _fisher(self, examples: list[Example], seed: int, checkpoint: Checkpoint | None) -> FisherDiagonal:
+    def _fisher(
+        self, examples: list[Example], make: MakeBatch, seed: int, checkpoint: Checkpoint | None
+    ) -> FisherDiagonal:
         """Fisher diagonal over batches of similar length; the sum does not depend on their order."""
         accelerator, size = self.accelerator, self.settings.fisher_batch_size
         batches = []
@@ -97,18 +131,18 @@ class TaskEmb:
         share = numbered[accelerator.process_index :: accelerator.num_processes]
         generator = torch.Generator()
 
-        def collated(track: Track) -> Iterator[Batch]:
+        def inputs(track: Track) -> Iterator[Batch]:
             for number, batch in share:
                 if checkpoint is not None:
                     checkpoint.stop_if_asked()
                 generator.manual_seed(step_seed(seed, number))  # sampled labels depend on the batch, not on the process
-                yield self.surrogate.collate(batch)
+                yield self._inputs(make(batch))
                 track.advance(len(batch))
 
         with Track("  Fisher pass", sum(len(batch) for _, batch in share), "texts", brief=True) as track:
             return fisher_pass(
                 self.model,
-                collated(track),
+                inputs(track),
                 reduction=self.settings.reduction,
                 token_reduction=self.settings.token_reduction,
                 labels=self.settings.labels,
@@ -125,7 +159,7 @@ class TaskEmb:
         settings = self.settings
         layout = json.dumps([(name, stop - start) for name, start, stop in segments])
         basis = basis | {
-            "trained": settings.trained,
+            "layers": settings.layers,
             "reduction": settings.reduction,
             "token_reduction": settings.token_reduction,
             "labels": settings.labels,
@@ -137,6 +171,14 @@ class TaskEmb:
         if traces := gather_object(traces.tolist()):
             meta["largest_example_share"] = max(traces) / sum(traces)
         return Embedding(vector, "taskemb", basis, meta, orders, segments=segments)
+
+
+def _names_above(cut: Cut) -> dict[str, str]:
+    """Parameters of the last layers, without embeddings and the language-model head: name there -> in the surrogate."""
+    whole = {id(parameter): name for name, parameter in cut.surrogate.model.named_parameters()}
+    ends = (cut.model.get_input_embeddings(), cut.model.get_output_embeddings())
+    left_out = {id(parameter) for module in ends if module is not None for parameter in module.parameters()}
+    return {name: whole[id(p)] for name, p in cut.model.named_parameters() if id(p) not in left_out}
 
 
 def _tail_shares(vector: np.ndarray) -> dict[str, float]:

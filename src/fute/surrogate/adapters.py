@@ -55,7 +55,7 @@ class AdapterTuning(Tuning):
     def nll(self, batch: Batch, dropout: float = 0.0, rows: Sequence[int] | None = None) -> Tensor:
         if dropout:
             raise ValueError(f"{type(self).__name__} has no dropout; set dropout to 0")
-        return self._losses(self._inputs(batch), use_cache=False)
+        return self._losses(self.inputs(batch), use_cache=False)
 
     def embedding(self) -> np.ndarray:
         with torch.no_grad():

@@ -2,11 +2,15 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+from fute.surrogate.text2text import Batch, Surrogate
 
 
 class FrozenLinear(nn.Module):
@@ -76,6 +80,76 @@ def split_layers(model: PreTrainedModel, layers: int) -> tuple[nn.Module, PreTra
     whole = _shallow(model)
     setattr(whole, model.base_model_prefix, upper)
     return lower, whole
+
+
+class Cut:
+    """A frozen surrogate, cut below the part that is trained; what lies below it gives the same states in every step.
+
+    surrogate: loaded frozen. layers: number of last layers of a causal surrogate that are trained; None: all. `model`
+    is the part that is trained, or a frozen one that parameters are trained in: the whole model, or the last layers
+    with what follows them.
+    """
+
+    has_states: bool
+    """True if a part of the surrogate comes before everything trained, so that its `states` can be kept."""
+
+    def __init__(self, surrogate: Surrogate, layers: int | None = None) -> None:
+        if not surrogate.frozen:
+            raise ValueError("only a frozen surrogate can be cut; load it with frozen=True")
+        check_layers(surrogate.model.config, layers)
+        self.surrogate, self.layers = surrogate, layers
+        self.model, self.lower = surrogate.model, None
+        if layers is not None:
+            self.lower, self.model = split_layers(self.model, layers)
+        self.has_states = surrogate.family == "encoder-decoder" or layers is not None
+
+    @property
+    def scope(self) -> str:
+        """Name of the trained part of the surrogate."""
+        if self.surrogate.family == "encoder-decoder":
+            return "decoder"
+        return "all_layers" if self.layers is None else f"last_{self.layers}_layers"
+
+    @torch.no_grad()
+    def states(self, batch: Batch) -> Tensor:
+        """States of a collated batch right below the trained part: (B, S, d)."""
+        self._check_states()
+        if self.lower is None:
+            return self.model.get_encoder()(batch["input_ids"], batch["attention_mask"]).last_hidden_state
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids")}
+        return self.lower(**inputs, use_cache=False).last_hidden_state
+
+    def _check_states(self) -> None:
+        if not self.has_states:
+            raise ValueError(f"scope {self.scope!r} leaves no untrained part of the surrogate to take states from")
+
+    @property
+    def has_fixed_cross_attention(self) -> bool:
+        """True if keys and values of cross-attention depend on kept states alone, not on what is trained."""
+        return False
+
+    @torch.no_grad()
+    def cross_attention(self, states: Tensor) -> Tensor:
+        """Keys and values of a T5 decoder's cross-attentions: (tokens, d) -> (tokens, 2 * layers, heads, head_dim)."""
+        modules = [block.layer[1].EncDecAttention for block in self.model.decoder.block]
+        projected = [linear(states) for module in modules for linear in (module.k, module.v)]
+        config = self.model.config
+        return torch.stack(projected, 1).unflatten(2, (config.num_heads, config.d_kv))
+
+    def inputs(self, batch: Batch) -> dict[str, Any]:
+        """A batch as `self.model` takes it: with given states, or with states computed for a cut model."""
+        inputs: dict[str, Any] = dict(batch)
+        if "states" in inputs:
+            self._check_states()
+            states = inputs.pop("states")
+        elif self.lower is not None:
+            states = self.states(batch)
+            del inputs["input_ids"]
+        else:
+            return inputs
+        if self.lower is None:
+            return inputs | {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
+        return inputs | {"inputs_embeds": states.to(self.model.dtype)}
 
 
 def _shallow(module: nn.Module) -> nn.Module:

@@ -138,7 +138,7 @@ class PrefixTuning(Tuning):
         prefix = prefix.to(self.model.dtype)
         if self.prefix_scope != "decoder_self":
             return self._nll_with_prefix_attention(prefix, batch)
-        inputs, cache = self._inputs(batch), _cache(prefix, len(batch["labels"]))
+        inputs, cache = self.inputs(batch), _cache(prefix, len(batch["labels"]))
         if self.surrogate.family == "encoder-decoder":
             # T5 reads a filled cross-attention cache instead of the encoder's states
             cross = _cross_cache(inputs.pop("cross")) if "cross" in inputs else DynamicCache()
@@ -158,7 +158,7 @@ class PrefixTuning(Tuning):
             for layer in range(of_layers.shape[1])
         ]
         with prefixed(modules, prefixes):
-            return self._losses(self._inputs(batch), use_cache=False)
+            return self._losses(self.inputs(batch), use_cache=False)
 
     def embedding(self) -> np.ndarray:
         return mean_over_layers(self.prefix)

@@ -19,8 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fute.surrogate.frozen import Cut
 from fute.surrogate.text2text import Batch, Example, Surrogate, on_device, padded_inputs
-from fute.surrogate.tuning import Tuning
 
 MOST_CROSS_BYTES = 2**31
 """Up to this size, keys and values of the cross-attentions are kept next to the states; if larger, every step computes
@@ -81,14 +81,14 @@ class States:
             return self
         return States(self.states.to(device), self.ids, self.lengths)
 
-    def with_cross(self, tuning: Tuning) -> States:
+    def with_cross(self, cut: Cut) -> States:
         """These states with keys and values of the cross-attentions, if those stay fixed and are not too large."""
-        if self.cross is not None or not tuning.has_fixed_cross_attention:
+        if self.cross is not None or not cut.has_fixed_cross_attention:
             return self
-        device = tuning.surrogate.device
-        if tuning.cross_attention(self.states[:1].to(device)).nbytes * len(self.states) > MOST_CROSS_BYTES:
+        device = cut.surrogate.device
+        if cut.cross_attention(self.states[:1].to(device)).nbytes * len(self.states) > MOST_CROSS_BYTES:
             return self
-        parts = [tuning.cross_attention(part.to(device)).to(self.states.device) for part in self.states.split(4096)]
+        parts = [cut.cross_attention(part.to(device)).to(self.states.device) for part in self.states.split(4096)]
         return States(self.states, self.ids, self.lengths, torch.cat(parts))
 
 
@@ -175,19 +175,19 @@ def _places(surrogate: Surrogate, examples: Sequence[Example]) -> list[Place]:
 
 
 def compute_states(
-    tuning: Tuning,
+    cut: Cut,
     examples: Sequence[Example],
     progress: Callable[[int], object] | None = None,
     remembered: RememberedStates | None = None,
 ) -> States:
-    """Compute the states of all examples below the layers that `tuning` trains; they are returned on the CPU.
+    """Compute the states of all examples below what is trained; they are returned on the CPU.
 
     Only the given list matters, in batches of similar length, so a vector learned from the states does not depend on
     what was embedded before it. progress: called with the number of texts of each batch. remembered: states of earlier
     lists, which spare batches that they cover, and are added to; None: nothing is kept. Raises ValueError for an empty
     list.
     """
-    surrogate = tuning.surrogate
+    surrogate = cut.surrogate
     wanted = [surrogate.sequence(example) for example in examples]
     lengths = torch.tensor([len(ids) for ids in wanted], dtype=torch.int32)
     ids = torch.tensor([token for row in wanted for token in row], dtype=torch.int32)
@@ -198,7 +198,7 @@ def compute_states(
     def compute(batch: Sequence[Example]) -> list[Tensor]:
         inputs = on_device(surrogate, padded_inputs(surrogate, batch))
         masks = inputs["attention_mask"].cpu().bool()
-        return [state[mask] for state, mask in zip(tuning.states(inputs).cpu(), masks, strict=True)]
+        return [state[mask] for state, mask in zip(cut.states(inputs).cpu(), masks, strict=True)]
 
     for first in range(0, len(by_length), TEXTS_A_BATCH):
         part = by_length[first : first + TEXTS_A_BATCH]
@@ -213,6 +213,53 @@ def compute_states(
     if flat is None:
         raise ValueError("no texts to compute states of")
     return States(flat, ids, lengths)
+
+
+class KeptStates:
+    """States that one method needs, of the lists of examples that it learns from and is measured on.
+
+    The last list of each part is kept, so that another order seed computes nothing; so are states of single texts that
+    black boxes share. keep: False if what lies below the trained part changes from step to step (dropout).
+    """
+
+    def __init__(self, cut: Cut, *, keep: bool = True) -> None:
+        self._cut, self._keep = cut, keep and cut.has_states
+        surrogate = cut.surrogate
+        # where states do not depend on the label, those of the last list serve all
+        self._cover_labels = surrogate.family == "causal" and surrogate.settings.form == "text2text"
+        has_experts = any(name.endswith("experts") for name, _ in surrogate.model.named_modules())
+        self._remembered = RememberedStates() if self._cover_labels and not has_experts else None
+        self._parts: dict[str, States] = {}
+        self._given: tuple[States, States] | None = None
+
+    def batches(
+        self, part: str, examples: Sequence[Example], given: States | None = None, label: int | None = None
+    ) -> Callable[[Sequence[Example]], Batch]:
+        """The function that makes a batch of some of the examples, from states where they can be kept.
+
+        part: name of the list's place (`train`, `dev`, ...). given: states of a corpus, used if they are those of the
+        examples. label: number of the label, if the examples are given one label after the other.
+        """
+        surrogate = self._cut.surrogate
+        if not self._keep or not examples:
+            return surrogate.collate
+        if label is not None and self._cover_labels:
+            part = f"{part} {label}"
+        states = self._of(part, examples, given)
+        return lambda batch: states.batch(surrogate, batch)
+
+    def _of(self, part: str, examples: Sequence[Example], given: States | None) -> States:
+        """States of a list of examples: the given ones or those of the last call, if they fit; otherwise computed."""
+        surrogate = self._cut.surrogate
+        if given is not None and given.cover(surrogate, examples):
+            if self._given is None or self._given[0] is not given:
+                self._given = given, given.with_cross(self._cut)
+            return self._given[1]
+        kept = self._parts.get(part)
+        if kept is None or len(kept.lengths) != len(examples) or not kept.cover(surrogate, examples):
+            states = compute_states(self._cut, examples, remembered=self._remembered)
+            self._parts[part] = states.on(surrogate.device).with_cross(self._cut)
+        return self._parts[part]
 
 
 def save_states(states: States, path: Path) -> None:

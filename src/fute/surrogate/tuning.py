@@ -8,34 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutput
 
-from fute.surrogate.frozen import check_layers, speed_up_frozen, split_layers
-from fute.surrogate.text2text import Batch, Surrogate
+from fute.surrogate.frozen import Cut, speed_up_frozen
+from fute.surrogate.text2text import Batch
 
 Segment = tuple[str, int, int]
 """A named part of a vector: name, start, stop."""
 
 
-class Tuning(ABC):
-    """A few fp32 parameters trained on a frozen surrogate. One object per surrogate serves any number of trainings.
+class Tuning(Cut, ABC):
+    """A few fp32 parameters trained in a frozen surrogate. One object per surrogate serves any number of trainings.
 
     A new tuning is at its start, and again after `restart`.
-    layers: number of last layers of a causal surrogate that are tuned; None: all.
     """
-
-    has_states: bool
-    """True if a part of the surrogate comes before everything trained, so that its `states` can be kept."""
-
-    def __init__(self, surrogate: Surrogate, layers: int | None = None) -> None:
-        if not surrogate.frozen:
-            raise ValueError("a tuning is trained on a frozen surrogate; load it with frozen=True")
-        check_layers(surrogate.model.config, layers)
-        self.surrogate, self.layers = surrogate, layers
-        self.model, self.lower = surrogate.model, None
-        if layers is not None:
-            self.lower, self.model = split_layers(self.model, layers)
-        self.has_states = surrogate.family == "encoder-decoder" or layers is not None
 
     @abstractmethod
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
@@ -69,54 +54,6 @@ class Tuning(ABC):
     @abstractmethod
     def basis(self) -> dict[str, Any]:
         """Facts that two vectors must share to be comparable."""
-
-    @property
-    def scope(self) -> str:
-        """Name of the tuned part of the surrogate."""
-        if self.surrogate.family == "encoder-decoder":
-            return "decoder"
-        return "all_layers" if self.layers is None else f"last_{self.layers}_layers"
-
-    @torch.no_grad()
-    def states(self, batch: Batch) -> Tensor:
-        """States of a collated batch right below the tuned layers: (B, S, d)."""
-        self._check_states()
-        if self.lower is None:
-            return self.model.get_encoder()(batch["input_ids"], batch["attention_mask"]).last_hidden_state
-        inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids")}
-        return self.lower(**inputs, use_cache=False).last_hidden_state
-
-    def _check_states(self) -> None:
-        if not self.has_states:
-            raise ValueError(f"scope {self.scope!r} leaves no untuned part of the surrogate to take states from")
-
-    @property
-    def has_fixed_cross_attention(self) -> bool:
-        """True if keys and values of cross-attention depend on kept states alone, not on what is trained."""
-        return False
-
-    @torch.no_grad()
-    def cross_attention(self, states: Tensor) -> Tensor:
-        """Keys and values of a T5 decoder's cross-attentions: (tokens, d) -> (tokens, 2 * layers, heads, head_dim)."""
-        modules = [block.layer[1].EncDecAttention for block in self.model.decoder.block]
-        projected = [linear(states) for module in modules for linear in (module.k, module.v)]
-        config = self.model.config
-        return torch.stack(projected, 1).unflatten(2, (config.num_heads, config.d_kv))
-
-    def _inputs(self, batch: Batch) -> dict[str, Any]:
-        """A batch as `self.model` takes it: with given states, or with states computed for a cut model."""
-        inputs: dict[str, Any] = dict(batch)
-        if "states" in inputs:
-            self._check_states()
-            states = inputs.pop("states")
-        elif self.lower is not None:
-            states = self.states(batch)
-            del inputs["input_ids"]
-        else:
-            return inputs
-        if self.lower is None:
-            return inputs | {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
-        return inputs | {"inputs_embeds": states}
 
     def _losses(self, inputs: dict[str, Any], **model_inputs: Any) -> Tensor:
         return self.surrogate.losses(self.model, inputs, **model_inputs)

@@ -156,7 +156,7 @@ def test_defaults_of_the_methods_are_the_papers():
     mte, dte = config.taskemb.mte, config.taskemb.dte
     assert (mte.epochs, mte.learning_rate, mte.batch_size, mte.max_epochs) == (1, 2e-5, 128, None)
     assert (dte.epochs, dte.learning_rate, dte.batch_size, dte.max_epochs) == (3, 2e-5, 32, None)
-    assert mte.reduction == dte.reduction == "mean_of_squares" and mte.trained == dte.trained == "all"
+    assert mte.reduction == dte.reduction == "mean_of_squares" and mte.layers is dte.layers is None
     mte, dte = config.tupate.mte, config.tupate.dte
     assert (mte.epochs, mte.learning_rate, mte.batch_size, mte.max_epochs) == (1, 1e-3, 128, None)
     assert (dte.learning_rate, dte.batch_size, dte.max_epochs, dte.patience) == (1e-2, 32, 120, 4)

@@ -63,6 +63,7 @@ def file_bytes(embedding: Embedding, path: Path) -> bytes:
         tupate(),
         taskemb(),
         taskemb(dropout=0.2),
+        taskemb(layers=1),
         tupate(dropout=0.2),
         LoraSettings(epochs=4, batch_size=4, learning_rate=1e-2, rank=2),
         BiasSettings(epochs=4, batch_size=4, learning_rate=1e-2),
@@ -70,6 +71,10 @@ def file_bytes(embedding: Embedding, path: Path) -> bytes:
     ],
 )
 def test_same_pairs_same_bytes_whatever_came_between(snapshots, tmp_path, family, method):
+    if family == "encoder-decoder" and getattr(method, "layers", None):
+        with pytest.raises(ValueError, match="for causal surrogates"):
+            embedder(snapshots, family, method)
+        return
     made = embedder(snapshots, family, method)
     first = file_bytes(made.embed(pairs(1)), tmp_path / "first.safetensors")
     between = made.embed(pairs(2))
@@ -101,16 +106,24 @@ def test_vector_is_the_mean_over_order_seeds(snapshots):
     assert 0.5 < cosine(each[0], each[1]) < 1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_taskemb_is_the_fisher_of_the_fine_tuned_model(snapshots, family):
+@pytest.mark.parametrize(("family", "layers"), [*((family, None) for family in FAMILIES), ("causal", 1)])
+def test_taskemb_is_the_fisher_of_the_fine_tuned_model(snapshots, family, layers):
     """Fine-tune with an own loop, then take the looped Fisher: the same vector, tensors excluded by name."""
-    method = taskemb(exclude=("embed_tokens", "^shared", "lm_head"), bucket_batches=1)
+    names = (
+        ("embed_tokens", "shared", "lm_head") if layers is None else ("embed_tokens", "lm_head", "layers.0", "layers.1")
+    )
+    method = taskemb(exclude=("embed_tokens", "^shared", "lm_head"), bucket_batches=1, layers=layers)
     found = embedder(snapshots, family, method).embed(pairs(1)[:20])
     surrogate = load_surrogate(snapshots[family], surrogate_settings(family), frozen=False)
     examples = encode_pairs(surrogate, pairs(1)[:20])
     model = surrogate.model
-    decay = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim == 1]
+
+    def above(name: str) -> bool:
+        return not any(part in name for part in names)
+
+    trained = [p for name, p in model.named_parameters() if layers is None or above(name)]
+    decay = [p for p in trained if p.ndim > 1]
+    plain = [p for p in trained if p.ndim == 1]
     optimizer = torch.optim.AdamW([{"params": decay}, {"params": plain, "weight_decay": 0.0}], lr=1e-3)
     step, total, rising = 0, 10, 1
     for epoch in (1, 2):
@@ -122,15 +135,15 @@ def test_taskemb_is_the_fisher_of_the_fine_tuned_model(snapshots, family):
             if family == "causal":  # as wide as the sequence, as the model's own loss wants them
                 inputs["labels"] = torch.nn.functional.pad(inputs["labels"], (missing, 0), value=-100)
             loss = model(**inputs).loss
-            optimizer.zero_grad()
+            model.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             step += 1
     expected = loop_fisher(
         model,
         [collate(surrogate, [example]) for example in examples],
-        include=lambda name: not any(part in name for part in ("embed_tokens", "shared", "lm_head")),
+        include=above,
     )
     assert [name for name, _, _ in found.segments] == list(expected)
     for name, start, stop in found.segments:
@@ -140,6 +153,33 @@ def test_taskemb_is_the_fisher_of_the_fine_tuned_model(snapshots, family):
     assert 0 < found.meta["largest_example_share"] <= 1
     squares = np.sort(found.vector.astype(np.float64) ** 2)[::-1]
     assert found.meta["top_10_share"] == pytest.approx(squares[:10].sum() / squares.sum())
+
+
+def test_taskemb_of_the_last_layers_computes_the_states_below_once(snapshots):
+    """Two orders, their Fisher passes, and a second black box that gives the same labels: one pass over the texts."""
+    made = embedder(snapshots, "causal", taskemb(layers=1, order_seeds=(1, 2)))
+    calls = []
+    made._method._cut.lower.register_forward_hook(lambda *_: calls.append(1))
+    first = made.embed(pairs(1))
+    assert len(calls) == 1 and first.basis["layers"] == 1
+    assert {name.split(".")[2] for name, _, _ in first.segments if "layers" in name} == {"2"}, (
+        "numbered as in the model"
+    )
+    again = made.embed(pairs(1))
+    assert len(calls) == 1 and np.array_equal(first.vector, again.vector)
+    whole = embedder(snapshots, "causal", taskemb(order_seeds=(1, 2))).embed(pairs(1))
+    with pytest.raises(ValueError, match="layers: 1 and None"):
+        cosine(first, whole)
+
+
+def test_taskemb_of_the_last_layers_of_a_bf16_surrogate_trains_in_fp32(snapshots):
+    made = embedder(snapshots, "causal", taskemb(layers=1, epochs=8), dtype="bfloat16")
+    assert {p.dtype for p in made.surrogate.model.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in made._method.model.parameters()} == {torch.float32}
+    rounded = made.embed(pairs(1)).meta
+    plain = embedder(snapshots, "causal", taskemb(layers=1, epochs=8)).embed(pairs(1)).meta
+    gains = [meta["loss_start"] - meta["loss_end"] for meta in (plain, rounded)]
+    assert gains[0] > 0.01 and gains[1] == pytest.approx(gains[0], rel=0.1)
 
 
 def test_taskemb_rows_are_means_of_the_full_vector(snapshots):
@@ -168,12 +208,13 @@ def test_small_steps_from_the_bf16_grid_lower_the_loss(snapshots, family):
                 parameter.copy_(parameter.bfloat16())
         model.to(dtype)
         examples = encode_pairs(made.surrogate, [pairs(1)[0]] * 8)  # padding is NaN in fp64
+        losses = made._method.losses_of(examples, None)
         with torch.no_grad():
-            before = made._method._losses(examples).sum().item()
+            before = losses(examples).sum().item()
         fixed = {"epochs": 4, "batch_size": 8, "learning_rate": 2e-5, "order_seed": 0}
-        train(made._method._losses, model.named_parameters(), examples, **fixed)
+        train(losses, model.named_parameters(), examples, **fixed)
         with torch.no_grad():
-            return before, made._method._losses(examples).sum().item()
+            return before, losses(examples).sum().item()
 
     (before, after), (_, exact) = losses_of(torch.float32), losses_of(torch.float64)
     assert exact < before

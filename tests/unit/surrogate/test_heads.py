@@ -613,7 +613,7 @@ def test_backbone_dropout_is_on_in_training_only_and_shares_no_states(snapshots)
 
     made.surrogate.losses = losses
     found = made.embed(labelled("class"), dev=labelled("class", n=4, seed=7))
-    assert method._kept == {}, "states were kept although every step draws its own"
+    assert method._states._parts == {}, "states were kept although every step draws its own"
     assert {(True, True), (False, False)} == {(grad, mode) for grad, (mode,) in modes}
     without = embedder(snapshots, "encoder-decoder", tupate(max_epochs=2, patience=2)).embed(
         labelled("class"), dev=labelled("class", n=4, seed=7)

@@ -211,9 +211,9 @@ def test_a_prefix_everywhere_leaves_no_states(family, scope):
     tuning = prefix_tuning(tiny_surrogate(family), scope)
     batch = collate(tuning.surrogate, examples())
     assert not tuning.has_states
-    with pytest.raises(ValueError, match="leaves no untuned part"):
+    with pytest.raises(ValueError, match="leaves no untrained part"):
         tuning.states(batch)
-    with pytest.raises(ValueError, match="leaves no untuned part"):
+    with pytest.raises(ValueError, match="leaves no untrained part"):
         tuning.nll({"states": torch.zeros(3, 9, 16), **batch})
 
 

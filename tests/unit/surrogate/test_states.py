@@ -15,10 +15,9 @@ from fute.config.methods import BiasSettings, LoraSettings, TupateSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Row
 from fute.embeddings.encoder_states_step import encoder_states
-from fute.embeddings.tuned import Tuned
 from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import ClassTarget, Labelled
-from fute.surrogate.states import RememberedStates, compute_states, load_states, save_states
+from fute.surrogate.states import KeptStates, RememberedStates, compute_states, load_states, save_states
 from fute.surrogate.text2text import Pair, Surrogate, collate, eager_attention, encode_pairs, load_surrogate
 
 CASES = {
@@ -209,7 +208,7 @@ def test_only_states_that_cover_labels_and_depend_on_one_text_are_remembered(sna
         for name, part in parts.items():
             surrogate.model.get_decoder().layers[0].mlp.add_module(name, part)
         recipe = BiasSettings(layers=1) if family == "causal" else BiasSettings()
-        return Tuned(surrogate, recipe, tuning_of(surrogate, recipe))._remembered
+        return KeptStates(tuning_of(surrogate, recipe))._remembered
 
     assert remembered("causal") is not None
     assert remembered("causal", experts=torch.nn.Identity()) is None
