@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fute.config.sections import Id, Section
+from fute.config.sections import Id, Section, explain
 
 RATE = "Highest learning rate (AdamW); it falls linearly to 0 after the warm-up."
 
@@ -270,7 +270,7 @@ class MethodConfig(Section):
         try:
             return type(self.dte).model_validate(self.dte.model_dump() | self.dte_span)
         except ValidationError as error:
-            what = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            what = "; ".join(f"{key}: {text}" if key else text for key, text in explain(error, type(self.dte)))
             raise ValueError(f"dte with dte_span's {self.dte_span} is no recipe; change dte_span too: {what}") from None
 
 

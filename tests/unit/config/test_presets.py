@@ -124,7 +124,7 @@ def test_merging_leaves_both_sides_as_they_were():
             {"preset": "fute_code", "taskemb": {"mte": {"labels": "sampled"}, "dte": {"labels": "sampled"}}},
             "taskemb labels 'sampled'",
         ),
-        ({"preset": "fute_code", "tupate": {"dte_span": {"rate": 1}}}, "change dte_span too: rate: Extra inputs"),
+        ({"preset": "fute_code", "tupate": {"dte_span": {"rate": 1}}}, "change dte_span too: rate: unknown key"),
         (
             {"preset": "fute_code", "tupate": {"dte": {"max_epochs": None, "patience": None}}},
             "tupate: dte with dte_span's {'learning_rate': 0.005, 'max_epochs': 60} is no recipe",
