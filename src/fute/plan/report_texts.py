@@ -61,9 +61,10 @@ def _dataset_titles(plan: Plan, datasets: list[str] | tuple[str, ...]) -> str:
 
 def _common_run(plan: Plan) -> dict[str, str]:
     config, surrogate = plan.config, plan.config.surrogate
+    has_surrogate = set(config.methods) != {"labelcov"}
+    family, form = surrogate.settings.family, FORM_NAMES[surrogate.settings.form]
     rows = {
-        "Surrogate": f"{_title(plan, surrogate.name)} ({surrogate.settings.family}, "
-        f"{FORM_NAMES[surrogate.settings.form]})",
+        "Surrogate": f"{_title(plan, surrogate.name)} ({family}, {form})" if has_surrogate else "none",
         "Precision": _precision(plan),
         "Methods": ", ".join(METHOD_TITLES[method] for method in config.methods),
         "Seed": str(config.seed),
@@ -72,7 +73,8 @@ def _common_run(plan: Plan) -> dict[str, str]:
     }
     tuned = plan.lm.settings.models if plan.lm else ()
     kinds = {"LLMs": config.llm.models, "language models that are fine-tuned": tuned}
-    if own := [kind for kind, models in kinds.items() if surrogate.name in models]:
+    own = [kind for kind, models in kinds.items() if surrogate.name in models]
+    if own and has_surrogate:
         of = " and one of the ".join(own)
         rows["Special case"] = f"the surrogate is one of the {of}: its embeddings are a self-distillation"
     return rows
@@ -86,11 +88,17 @@ def _precision(plan: Plan) -> str:
         recipes = lm.settings.finetune.of(model)
         predicted = ", its predictions in bf16" if recipes.cr.autocast or recipes.qa.autocast else ""
         roles.setdefault(model, []).append(f"fine-tuned in float32{predicted}")
-    trained = "trained in float32" if "taskemb" in config.methods else ""
-    frozen = f"frozen in {surrogate.settings.dtype}" if set(config.methods) - {"taskemb"} else ""
-    roles.setdefault(surrogate.name, []).append(f"surrogate {' and '.join(filter(None, (frozen, trained)))}")
+    on_surrogate = set(config.methods) - {"labelcov"}
+    fine_tuned = "taskemb" in on_surrogate
+    frozen = on_surrogate - {"taskemb"} or (fine_tuned and config.taskemb.mte.layers is not None)
+    uses = {f"frozen in {surrogate.settings.dtype}": frozen, "trained in float32": fine_tuned}
+    if on_surrogate:
+        told = " and ".join(use for use, holds in uses.items() if holds)
+        roles.setdefault(surrogate.name, []).append(f"surrogate {told}")
+    if "labelcov" in config.methods:
+        roles.setdefault(config.labelcov.encoder, []).append("LabelCov's encoder in float32")
     return "; ".join(
-        f"{_title(plan, model)}: {plan.run.models[model].stored_as}; {', '.join(uses)}" for model, uses in roles.items()
+        f"{_title(plan, model)}: {plan.run.models[model].stored_as}; {', '.join(told)}" for model, told in roles.items()
     )
 
 

@@ -638,6 +638,11 @@ def test_the_page_says_where_a_run_departs_from_the_paper(plan):
     assert report_settings(plan(llm={"calibration": "none"}), {})["settings"]["Calibration"] == "none"
     other = plan(surrogate={"name": "t5-base", "settings": {"family": "encoder-decoder"}})
     assert "Special case" not in report_settings(other, {})["settings"]
+    untrained = report_settings(plan(methods=["labelcov"], controls={"methods": []}), {})["settings"]
+    assert untrained["Surrogate"] == "none" and "Special case" not in untrained
+    assert untrained["Precision"].endswith(
+        "LLM in bfloat16; MiniLM-L6: weights as published; LabelCov's encoder in float32"
+    )
 
 
 def test_datasets_of_shared_origin_exclude_each_others_rows():
