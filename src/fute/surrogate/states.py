@@ -183,9 +183,9 @@ def compute_states(
     """Compute the states of all examples below what is trained; they are returned on the CPU.
 
     Only the given list matters, in batches of similar length, so a vector learned from the states does not depend on
-    what was embedded before it. progress: called with the number of texts of each batch. remembered: states of earlier
-    lists, which spare batches that they cover, and are added to; None: nothing is kept. Raises ValueError for an empty
-    list.
+    what was embedded before it. Equal examples are computed once. progress: called with the number of texts of each
+    batch. remembered: states of earlier lists, which spare batches that they cover, and are added to; None: nothing is
+    kept. Raises ValueError for an empty list.
     """
     surrogate = cut.surrogate
     wanted = [surrogate.sequence(example) for example in examples]
@@ -193,7 +193,10 @@ def compute_states(
     ids = torch.tensor([token for row in wanted for token in row], dtype=torch.int32)
     starts = (lengths.long().cumsum(0) - lengths).tolist()
     flat: Tensor | None = None
-    by_length = sorted(range(len(examples)), key=lambda i: (len(wanted[i]), i))
+    equal: dict[tuple[int, ...], list[int]] = {}  # the rows of a small dataset are repeated
+    for i, sequence in enumerate(wanted):
+        equal.setdefault(sequence, []).append(i)
+    by_length = sorted((same[0] for same in equal.values()), key=lambda i: (len(wanted[i]), i))
 
     def compute(batch: Sequence[Example]) -> list[Tensor]:
         inputs = on_device(surrogate, padded_inputs(surrogate, batch))
@@ -206,10 +209,12 @@ def compute_states(
         states = remembered.batch(surrogate, batch, compute) if remembered else compute(batch)
         if flat is None:
             flat = torch.empty(len(ids), states[0].shape[1], dtype=states[0].dtype)
-        for i, state in zip(part, states, strict=True):
-            flat[starts[i] : starts[i] + len(wanted[i])] = state
+        copies = [equal[wanted[i]] for i in part]
+        for same, state in zip(copies, states, strict=True):
+            for i in same:
+                flat[starts[i] : starts[i] + len(state)] = state
         if progress:
-            progress(len(part))
+            progress(sum(map(len, copies)))
     if flat is None:
         raise ValueError("no texts to compute states of")
     return States(flat, ids, lengths)

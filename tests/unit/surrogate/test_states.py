@@ -45,6 +45,22 @@ def loaded(snapshots, family: str) -> Surrogate:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_equal_examples_are_computed_once(snapshots, case):
+    family, recipe = CASES[case]
+    surrogate = loaded(snapshots, family)
+    tuning = tuning_of(surrogate, recipe)
+    once, thrice = encode_pairs(surrogate, pairs(1, n=7)), encode_pairs(surrogate, pairs(1, n=7) * 3)
+    sizes, advanced = [], []
+    below = tuning.states
+    tuning.states = lambda inputs: sizes.append(len(inputs["input_ids"])) or below(inputs)
+    states = compute_states(tuning, thrice, progress=advanced.append)
+    assert sum(sizes) == len({surrogate.sequence(example) for example in once}) and sum(advanced) == 21
+    expected = compute_states(tuning, once)
+    assert torch.equal(states.states, expected.states.repeat(3, 1)) and torch.equal(states.ids, expected.ids.repeat(3))
+    assert states.cover(surrogate, thrice)
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_states_give_the_loss_and_gradient_of_the_whole_surrogate(snapshots, case):
     family, recipe = CASES[case]
     surrogate = loaded(snapshots, family)
