@@ -298,10 +298,11 @@ class PromptTokenizer:
 
 
 def load_engine(settings: EngineSettings, model_path: Path | None) -> Engine:
-    """Start the engine named in `settings`. model_path: folder of weights; None for openai.
+    """Start the engine named in `settings`. model_path: folder of weights; openai needs none.
 
     Raises:
         MissingPackage: the engine's package is not installed.
+        EngineError: there is no such folder.
     """
     module, name, packages = ENGINES[settings.engine]
     try:
@@ -311,4 +312,9 @@ def load_engine(settings: EngineSettings, model_path: Path | None) -> Engine:
         raise MissingPackage(
             f"engine {settings.engine} cannot be loaded, module {error.name} is missing: install {packages}"
         ) from error
+    if settings.engine != "openai" and not (model_path and model_path.is_dir()):
+        raise EngineError(
+            f"engine {settings.engine} needs the model's weights, and there is no folder {model_path}: delete the "
+            "lock beside it and run again, which fetches the model"
+        )
     return engine(settings, model_path)
