@@ -287,7 +287,7 @@ def test_a_changed_corpus_is_noticed(place, monkeypatch):
     with Step("fute.batching", settings={}) as step:
         step.jsonl(Path("u.jsonl.gz"), [Row("u/0", ("another",)).to_json()])
     settings = ExtractSettings(key=key("sa-1", "u"), prompt="sa-1", number=1, classes=tuple(WORDS), calibration="none")
-    with pytest.raises(ValueError, match=r"another corpus than u\.jsonl\.gz"):
+    with pytest.raises(ValueError, match=r"was made from another version of u\.jsonl\.gz"):
         extract_labels(
             settings, corpus_id="u", batch=Path("batches/b.jsonl.gz"), corpus=Path("u.jsonl.gz"),
             lock=Path("lock.json"), output=Path("l.jsonl.gz"), offset_out=Path("o.json"),
