@@ -59,6 +59,7 @@ class DatasetVectors:
         return {"baseline": method, "model_sha256": self.hashes["model"], **settings}
 
     def textemb(self, path: Path) -> None:
+        """Write TextEmb's vector."""
         box = self._box(self.spec.seed)
         rows = first_rows(self.rows, self.spec.textemb.rows, self.spec.seed)
         texts = encode(box, [row.segments for row in rows])

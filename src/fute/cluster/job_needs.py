@@ -33,10 +33,10 @@ TEXT_TOKENS = 64
 """Tokens per text, on the safe side: CrossFit's texts have 39 on average."""
 PROMPT_TOKENS = 80
 """Tokens of a prompt around its text."""
-TRAIN_ROWS, TEST_ROWS, BUILTIN_ROWS = 20_000, 1_000, 100
-"""Rows of a dataset: for training and evaluation if its registry entry gives no size; if it ships with the project."""
 COMPARED_WEIGHTS = 1e8
 """Weights of a fine-tuned model that one core loads and compares with another's in a second."""
+TRAIN_ROWS, TEST_ROWS, BUILTIN_ROWS = 20_000, 1_000, 100
+"""Rows of a dataset: for training and evaluation if its registry entry gives no size; if it ships with the project."""
 
 
 class JobNeeds:

@@ -285,9 +285,11 @@ class PromptTokenizer:
         return sorted({*ends, self.tokenizer.eos_token_id} - {None})
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Text of tokens, without marks of the model."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def identity(self) -> dict[str, Any]:
+        """The part of an engine's `identity` that says how it makes token ids."""
         sample = self.render("question")
         in_template = bool(self.tokenizer.bos_token) and sample.startswith(self.tokenizer.bos_token)
         return {

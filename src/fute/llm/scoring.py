@@ -94,7 +94,8 @@ class NextToken:
 class TokenModel(Protocol):
     """Methods that scoring needs from an engine that takes token ids."""
 
-    def next_tokens(self, prompts: list[TokenIds], wanted: list[TokenIds], answer_tokens: int) -> list[NextToken]: ...
+    def next_tokens(self, prompts: list[TokenIds], wanted: list[TokenIds], answer_tokens: int) -> list[NextToken]:
+        """What follows each prompt. wanted: tokens by prompt. answer_tokens: most tokens of the greedy answer."""
 
     def greedy(self, prompts: list[TokenIds], max_tokens: int) -> list[tuple[TokenIds, bool]]:
         """(new tokens without the end token, True if the limit cut them) for each prompt."""
