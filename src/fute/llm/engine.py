@@ -218,7 +218,7 @@ class PromptTokenizer:
         """Token ids of texts. BOS is put first if the tokenizer adds one and the text does not start with it."""
         if not texts:
             return []
-        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        rows = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=False)["input_ids"]
         for index, text in enumerate(texts):
             if NOT_A_MARK in text:
                 rows[index] = self._ids_with_marks_as_text(text)
