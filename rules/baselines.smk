@@ -145,7 +145,7 @@ if LM:
                 image("train")
             threads: LM.finetune.threads
             resources:
-                **gpus(min(1, CONFIG.gpus)),
+                **gpus(lambda wc: NEEDS.score_sources(wc.batch).gpus),
                 torch=LM.finetune.torch,
                 mem_mb=lambda wc, attempt: NEEDS.score_sources(wc.batch).memory_mb(attempt),
                 runtime=lambda wc, attempt: NEEDS.score_sources(wc.batch).minutes(attempt),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.engine_answers import ROWS, Answers, ask
 
-from fute.llm.class_scores import normalise, predict
+from fute.llm.class_scores import normalise
 from fute.llm.engine import ScoreResult
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
@@ -30,7 +30,7 @@ def test_the_same_class_where_the_margin_is_clear(answers):
         second, best = np.sort(normalise(a.log_scores))[-2:]
         if best - second > 0.1:
             clear += 1
-            same += predict(a.log_scores) == predict(b.log_scores)
+            same += np.argmax(a.log_scores) == np.argmax(b.log_scores)
     print(f"\nclear rows: {clear} of {len(answers['vllm'].plain)}, same class on {same}")
     for name, answer in answers.items():
         tokens = np.mean([r.prompt_tokens for r in answer.plain])

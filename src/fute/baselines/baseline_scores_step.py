@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,53 +51,21 @@ def baseline_scores(
         raise StaleFile(
             f"{labels[0].parent.parent}: prompts were labelled on different rows; delete these labels and run again"
         )
-    p = np.array([[row["probabilities"] for row in prompt_rows] for prompt_rows in rows])
+    p = np.array([_distributions(prompt_rows) for prompt_rows in rows])
     raw = np.array([[normalise(row["log_scores"]) for row in prompt_rows] for prompt_rows in rows])
-    # Stored probabilities are rounded, so their sum may differ from 1.
-    p /= p.sum(axis=-1, keepdims=True)
-    labelled = _mask(rows, "prediction")
-    labelled_raw = _mask(rows, "uncalibrated")
-
-    def self_selection() -> np.ndarray:
-        if ranking is None:
-            raise ConfigError("baseline self-select needs the LLM's own ranking: give --ranking")
-        preferred = json.loads(ranking.read_text(encoding="utf8"))["ranking"]
-        numbers = [prompts.index(name) + 1 for name in preferred]
-        return self_select_scores(numbers, len(prompts), list_as_scores=list_as_scores)
-
-    def on_known_rows(score: Callable[[list[dict[str, Any]], list[str]], float]) -> np.ndarray:
-        if train is None or [path.parent.name for path in known] != prompts:
-            raise ConfigError("baselines accuracy and leep need labels of training rows: give --known and --train")
-        right = {row["id"]: row["label"] for row in read_jsonl(train)}
-        said = [[row for row in read_jsonl(path) if row["prediction"] is not None] for path in known]
-        return np.array([score(rows, [right[row["id"]] for row in rows]) for rows in said])
-
-    def by_mean() -> np.ndarray:
-        return calibrate_by_mean(p, labelled)
-
-    computed: dict[str, Callable[[], np.ndarray]] = {
-        "MI": lambda: mutual_information(p, labelled),
-        "LocalE": lambda: local_entropy(p, labelled),
-        "GlobalE": lambda: global_entropy(p, labelled),
-        "ZPS-Log": lambda: zero_label(p, "log", labelled, flip=zps_flip),
-        "ZPS-Prob": lambda: zero_label(p, "prob", labelled, flip=zps_flip),
-        "ZPS-Vote": lambda: zero_label(p, "vote", labelled, flip=zps_flip),
-        "Self-Select": self_selection,
-        "SPELL": lambda: spell([[row["mean_nll"] for row in prompt_rows] for prompt_rows in rows]),
-        "MDL": lambda: description_length(p, labelled),
-        "MI (hard)": lambda: mutual_information(p, labelled, hard=True),
-        "GlobalE (soft)": lambda: global_entropy(p, labelled, hard=False),
-        "MI (CBM)": lambda: mutual_information(by_mean(), labelled),
-        "MI (hard, CBM)": lambda: mutual_information(by_mean(), labelled, hard=True),
-        "GlobalE (CBM)": lambda: global_entropy(by_mean(), labelled),
-        "MDL (CBM)": lambda: description_length(by_mean(), labelled),
-        "ZPS-Log (CBM)": lambda: zero_label(by_mean(), "log", labelled),
-        "Accuracy on labelled rows": lambda: on_known_rows(
-            lambda rows, right: accuracy([row["prediction"] for row in rows], right)
-        ),
-        "LEEP": lambda: on_known_rows(lambda rows, right: leep(_distributions(rows), right)),
+    labelled, labelled_raw = _mask(rows, "prediction"), _mask(rows, "uncalibrated")
+    known_rows = partial(_known_rows, prompts, known, train)
+    computed = _of_distributions(p, labelled, zps_flip=zps_flip) | {
         "LocalE (uncalibrated)": lambda: local_entropy(raw, labelled_raw),
         "GlobalE (uncalibrated)": lambda: global_entropy(raw, labelled_raw),
+        "Self-Select": lambda: self_select_scores(
+            _own_ranking(prompts, ranking), len(prompts), list_as_scores=list_as_scores
+        ),
+        "SPELL": lambda: spell([[row["mean_nll"] for row in prompt_rows] for prompt_rows in rows]),
+        "Accuracy on labelled rows": lambda: np.array(
+            [accuracy([row["prediction"] for row in said], right) for said, right in known_rows()]
+        ),
+        "LEEP": lambda: np.array([leep(_distributions(said), right) for said, right in known_rows()]),
     }
     asked = {LLM_BASELINES[name] for name in baselines}  # type: ignore[index]
     scores = {name: compute() for name, compute in computed.items() if name.removesuffix(" (uncalibrated)") in asked}
@@ -112,6 +81,48 @@ def baseline_scores(
     used += [*known, *([train] if train else [])]
     with Step(__name__, settings=settings, inputs=[*labels, *used]) as step:
         step.json(output, written)
+
+
+def _of_distributions(p: np.ndarray, labelled: np.ndarray, *, zps_flip: bool) -> dict[str, Callable[[], np.ndarray]]:
+    """Baseline -> its scores, of those that read nothing but class probabilities, (prompts, rows, classes)."""
+
+    def by_mean() -> np.ndarray:
+        return calibrate_by_mean(p, labelled)
+
+    return {
+        "MI": lambda: mutual_information(p, labelled),
+        "LocalE": lambda: local_entropy(p, labelled),
+        "GlobalE": lambda: global_entropy(p, labelled),
+        "ZPS-Log": lambda: zero_label(p, "log", labelled, flip=zps_flip),
+        "ZPS-Prob": lambda: zero_label(p, "prob", labelled, flip=zps_flip),
+        "ZPS-Vote": lambda: zero_label(p, "vote", labelled, flip=zps_flip),
+        "MDL": lambda: description_length(p, labelled),
+        "MI (hard)": lambda: mutual_information(p, labelled, hard=True),
+        "GlobalE (soft)": lambda: global_entropy(p, labelled, hard=False),
+        "MI (CBM)": lambda: mutual_information(by_mean(), labelled),
+        "MI (hard, CBM)": lambda: mutual_information(by_mean(), labelled, hard=True),
+        "GlobalE (CBM)": lambda: global_entropy(by_mean(), labelled),
+        "MDL (CBM)": lambda: description_length(by_mean(), labelled),
+        "ZPS-Log (CBM)": lambda: zero_label(by_mean(), "log", labelled),
+    }
+
+
+def _own_ranking(prompts: Sequence[str], ranking: Path | None) -> list[int]:
+    """Numbers of the prompts that the LLM named, best first."""
+    if ranking is None:
+        raise ConfigError("baseline self-select needs the LLM's own ranking: give --ranking")
+    return [prompts.index(name) + 1 for name in json.loads(ranking.read_text(encoding="utf8"))["ranking"]]
+
+
+def _known_rows(
+    prompts: Sequence[str], known: Sequence[Path], train: Path | None
+) -> list[tuple[list[dict[str, Any]], list[str]]]:
+    """What each prompt says of training rows, without those that it gives no label; and the right labels of these."""
+    if train is None or [path.parent.name for path in known] != prompts:
+        raise ConfigError("baselines accuracy and leep need labels of training rows: give --known and --train")
+    right = {row["id"]: row["label"] for row in read_jsonl(train)}
+    labelled = [[row for row in read_jsonl(path) if row["prediction"] is not None] for path in known]
+    return [(said, [right[row["id"]] for row in said]) for said in labelled]
 
 
 def _distributions(rows: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
-from transformers.utils import logging as transformers_logging
 
 from fute.artifacts import Step
 from fute.baselines.components import save_components
@@ -18,11 +16,11 @@ from fute.baselines.taskemb import taskemb_components
 from fute.baselines.textemb import text_embedding
 from fute.baselines.tupate import PrefixedBlackBox, tune_prefix
 from fute.batching import FolderBatch
+from fute.blackbox.bench import Bench
 from fute.blackbox.encoding import Encoded, encode, encode_rows, inputs_of
 from fute.blackbox.finetune import examples_to_learn
-from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained, head_parameters, load_finetuned, to_device
+from fute.blackbox.heads import BlackBox, BlackBoxError, head_parameters, load_finetuned, to_device
 from fute.data.rows import Row, read_rows
-from fute.device import compute_device
 from fute.embeddings.vectors import Embedding, save
 from fute.progress import Track, TrainingProgress
 from fute.specs.dataset_vectors import DatasetItem, DatasetVectorSpec
@@ -37,47 +35,41 @@ def first_rows(rows: Sequence[Row], limit: int | None, seed: int) -> list[Row]:
     return order[:limit]
 
 
-class Model:
-    """The pretrained model that all datasets are embedded on. sha256: of its lock, a part of every basis."""
-
-    def __init__(self, folder: Path, sha256: str) -> None:
-        transformers_logging.disable_progress_bar()
-        self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
-        self.pretrained, self.sha256 = Pretrained(folder), sha256
-
-
 class DatasetVectors:
-    """Makes the vectors of one dataset. hashes: of all that they are made from."""
+    """Makes the vectors of one dataset.
+
+    bench: of the pretrained model that all datasets are embedded on. hashes: kind -> hash of what the vectors are made
+    from; that of `model`, its lock, is a part of every basis. Raises BlackBoxError if there are no rows.
+    """
 
     def __init__(
-        self, spec: DatasetVectorSpec, item: DatasetItem, rows: list[Row], model: Model, hashes: Iterable[str]
+        self, spec: DatasetVectorSpec, item: DatasetItem, rows: list[Row], bench: Bench, hashes: Mapping[str, str]
     ) -> None:
         if not rows:
-            raise BlackBoxError(f"{item.task.dataset}: there are no rows to learn from")
-        self.spec, self.item, self.rows, self.model, self.hashes = spec, item, rows, model, sorted(hashes)
+            raise BlackBoxError(f"{item.task.dataset}: there are no rows to learn from; build the dataset again")
+        self.spec, self.item, self.rows, self.bench, self.hashes = spec, item, rows, bench, hashes
 
     def _box(self, seed: int) -> BlackBox:
-        item = self.item
-        box = self.model.pretrained.with_head(
-            item.task, inputs=inputs_of(self.rows), max_tokens=item.max_tokens, seed=seed
-        )  # fmt: skip
-        return to_device(box, self.model.accelerator.device)
+        task, inputs = self.item.task, inputs_of(self.rows)
+        box = self.bench.pretrained.with_head(task, inputs=inputs, max_tokens=self.item.max_tokens, seed=seed)
+        return to_device(box, self.bench.accelerator.device)
 
-    def _embedding(self, method: str, vector: np.ndarray, basis: Mapping[str, Any], **meta: Any) -> Embedding:
-        basis = {"baseline": method, "model_sha256": self.model.sha256, **basis}
-        return Embedding(vector, method, basis, meta, vector[None])
+    def _basis(self, method: str, **settings: Any) -> dict[str, Any]:
+        """What must be equal in vectors that are compared."""
+        return {"baseline": method, "model_sha256": self.hashes["model"], **settings}
 
     def textemb(self, path: Path) -> None:
+        """Write TextEmb's vector."""
         box = self._box(self.spec.seed)
         rows = first_rows(self.rows, self.spec.textemb.rows, self.spec.seed)
         texts = encode(box, [row.segments for row in rows])
         with Track(f"TextEmb of {self.item.task.dataset}", len(texts), "texts") as track:
             vector = text_embedding(box, texts, batch_size=self.item.eval_batch_size, progress=track.advance)
-        save(self._embedding("textemb", vector, {}, rows=len(texts)), path)
+        save(Embedding(vector, "textemb", self._basis("textemb"), {"rows": len(texts)}, vector[None]), path)
 
     def taskemb(self, path: Path, finetuned: Path, stop: Callable[[], object]) -> None:
         """Write TaskEmb's components. finetuned: lock of the model fine-tuned on the dataset."""
-        box = to_device(load_finetuned(finetuned, self.item.task.dataset), self.model.accelerator.device)
+        box = to_device(load_finetuned(finetuned, self.item.task.dataset), self.bench.accelerator.device)
         settings, seed = self.spec.taskemb, self.spec.seed
         size = settings.size_for(self.item.task.task)
         examples: list[Encoded] = encode_rows(box, first_rows(self.rows, settings.rows, seed))
@@ -89,19 +81,19 @@ class DatasetVectors:
                 track.advance(count)
 
             components = taskemb_components(box, batches, progress=advance)
-        basis = {"baseline": "taskemb", "model_sha256": self.model.sha256}
-        save_components(components, basis, {"rows": len(examples), "batch_size": size}, path)
+        save_components(components, self._basis("taskemb"), {"rows": len(examples), "batch_size": size}, path)
 
     def tupate(self, path: Path, checkpoint: Path) -> None:
+        """Write TuPaTE's vector. checkpoint: file of the state that a killed training goes on from."""
         settings, seed = self.spec.tupate, self.spec.seed
         recipe, box = settings.recipe_for(self.item.task.task), self._box(settings.init_seed)
-        head = head_parameters(box.model, self.model.pretrained.tensors)
+        head = head_parameters(box.model, self.bench.pretrained.tensors)
         tuned = PrefixedBlackBox(box, head, length=settings.length, init_seed=settings.init_seed)
         examples = examples_to_learn(box, self.rows, recipe, seed)
         with TrainingProgress(f"TuPaTE of {self.item.task.dataset}", len(examples) * (recipe.epochs or 1)) as progress:
             tuned_prefix = tune_prefix(
-                tuned, examples, recipe, seed=seed, accelerator=self.model.accelerator,
-                progress=progress, checkpoint=checkpoint, start=self.hashes,
+                tuned, examples, recipe, seed=seed, accelerator=self.bench.accelerator,
+                progress=progress, checkpoint=checkpoint, start=sorted(self.hashes.values()),
             )  # fmt: skip
         vector, init = mean_over_layers(tuned_prefix.prefix), mean_over_layers(tuned_prefix.start)
         log = tuned_prefix.log
@@ -110,15 +102,11 @@ class DatasetVectors:
             "loss_start": log.loss_start, "loss_end": log.loss_end,
             "relative_distance": float(np.linalg.norm(vector - init) / np.linalg.norm(init)),
         }  # fmt: skip
-        basis = {"length": settings.length, "init_seed": settings.init_seed}
-        embedding = self._embedding("tupate", vector, basis, **meta)
-        embedding.init = init
-        save(embedding, path)
+        basis = self._basis("tupate", length=settings.length, init_seed=settings.init_seed)
+        save(Embedding(vector, "tupate", basis, meta, vector[None], init), path)
 
 
-def embed_dataset(
-    spec: DatasetVectorSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path
-) -> None:  # fmt: skip
+def embed_dataset(spec: DatasetVectorSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
     """Write the vectors of every dataset of a batch, one file per method. A killed step continues where it was.
 
     files: `train:{dataset}`, and for TaskEmb `finetuned:{dataset}`, the lock of the model that was fine-tuned on it,
@@ -133,7 +121,7 @@ def embed_dataset(
     batch = FolderBatch(output, made_from)
     units = [_unit(item, method) for item in spec.items for method in spec.methods]
     batch.adopt(units)
-    pretrained: Model | None = None
+    bench: Bench | None = None
     with heed_sigterm() as asked_to_stop:
 
         def stop(dataset: str) -> None:
@@ -141,12 +129,13 @@ def embed_dataset(
                 raise Preempted(f"stopped by SIGTERM; finished vectors up to {dataset} are kept; run again to go on")
 
         for item in spec.items:
-            dataset, origins, hashes = item.task.dataset, made_from[item.key], batch.made_from[item.key]
+            dataset, origins = item.task.dataset, made_from[item.key]
             missing = [method for method in spec.methods if batch.missing([_unit(item, method)])]
             if not missing:
                 continue
-            pretrained = pretrained or Model(model, hashes["model"])
-            vectors = DatasetVectors(spec, item, read_rows(origins["train"]), pretrained, hashes.values())
+            bench = bench or Bench(model)
+            rows = read_rows(origins["train"])
+            vectors = DatasetVectors(spec, item, rows, bench, batch.made_from[item.key])
             for method in missing:
                 if method == "textemb":
                     write = vectors.textemb

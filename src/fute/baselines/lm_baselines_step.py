@@ -6,19 +6,19 @@ This file defines DataSize and CurveGrad. TextEmb, TaskEmb and TuPaTE compare ve
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
 from fute.baselines.components import component_cosines
 from fute.baselines.similarity import Pairs, fused_cosines, vector_cosines
-from fute.config.lm_baselines import LM_BASELINES, OF_MODELS, PAPER_LM_BASELINES, LmBaseline
+from fute.config.lm_baselines import LM_BASELINES, OF_MODELS, PAPER_LM_BASELINES, VECTORS, LmBaseline
+from fute.config.sections import Section
 from fute.csv_files import read_table
 from fute.embeddings.vectors import load
 from fute.evaluation.transfer_matrix_step import TransferDataset, in_class, sources_of
@@ -30,14 +30,12 @@ DECAY = 0.98
 """Decay of the moving average over steps; the losses of single batches are too noisy for differences."""
 
 
-class LmBaselineSettings(BaseModel):
+class LmBaselineSettings(Section):
     """Settings of step `lm_baselines`.
 
     model: the model of the curves and vectors. methods: baselines. datasets: by id, in the order of the tables.
     sizes: training rows by source, in thousands, as given in the transfer literature; None: rows are counted.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
     methods: tuple[LmBaseline, ...] = tuple(PAPER_LM_BASELINES)
@@ -112,14 +110,18 @@ def lm_baselines(
     curves: `{dataset}.curve.json` by source, for CurveGrad. counts: `counts.json` by source, for DataSize if `sizes` is
     None. vectors: files of `fute.baselines.embed_dataset_step` by `{method}:{dataset}`. fits: what
     `fute.baselines.score_sources_step` wrote, for the baselines that score sources' fine-tuned models.
+    Raises ValueError for a method without its files.
     """
     rows, fitted = [], read_table(fits) if fits else None
     for method in settings.methods:
-        files = {name: vectors[f"{method}:{name}"] for name in settings.datasets if f"{method}:{name}" in vectors}
-        if method in OF_MODELS:
-            scores = class_scores = _fits(fitted, method)
+        files = _files(method, settings.datasets, vectors) if method in VECTORS else {}
+        if method == "taskemb":
+            cosines = [matrix for _, matrix in component_cosines(files)]
+            scores, class_scores = (
+                fused_cosines(cosines, tuple(files), settings.datasets, within_class=within) for within in (False, True)
+            )
         else:
-            scores, class_scores = _scores(method, settings, curves, counts, files)
+            scores = class_scores = _scores(method, settings, curves, counts, files, fitted)
         for (source, target), score in scores.items():
             row = {"model": settings.model, "method": LM_BASELINES[method], "source": source, "target": target}
             same = in_class(source, target, settings.datasets)
@@ -129,45 +131,30 @@ def lm_baselines(
         step.csv(output, rows, COLUMNS)
 
 
-def _fits(table: pd.DataFrame | None, method: LmBaseline) -> Pairs:
-    """(source, target) -> score of a method; NaN where it has none. table: of `score_sources`."""
-    if table is None:
-        raise ValueError(f"baseline {method} needs the scores of the step score_sources: give --fits")
-    return {(row["source"], row["target"]): float(row[method]) for row in table.to_dict("records")}
+def _files(method: LmBaseline, datasets: Iterable[str], vectors: Mapping[str, Path]) -> dict[str, Path]:
+    """The vectors of one method, by dataset."""
+    if missing := sorted(name for name in datasets if f"{method}:{name}" not in vectors):
+        raise ValueError(f"no vector {method}:{missing[0]} is among the files of this step")
+    return {name: vectors[f"{method}:{name}"] for name in datasets}
 
 
 def _scores(
     method: LmBaseline, settings: LmBaselineSettings, curves: Mapping[str, Path], counts: Mapping[str, Path],
-    vectors: Mapping[str, Path],
-) -> tuple[Pairs, Pairs]:  # fmt: skip
-    """Scores of one method, and its scores among the sources of the target's class. vectors: its files by dataset."""
-    if method == "taskemb":
-        cosines = [matrix for _, matrix in component_cosines(_of_all(method, settings, vectors))]
-        all_class, in_class_only = (
-            fused_cosines(cosines, tuple(vectors), settings.datasets, within_class=w) for w in (False, True)
-        )
-        return all_class, in_class_only
-    scores = _pair_scores(method, settings, curves, counts, vectors)
-    return scores, scores
-
-
-def _of_all(method: LmBaseline, settings: LmBaselineSettings, vectors: Mapping[str, Path]) -> Mapping[str, Path]:
-    if missing := sorted(set(settings.datasets) - set(vectors)):
-        raise ValueError(f"no vector {method}:{missing[0]} is among the files of this step")
-    return vectors
-
-
-def _pair_scores(
-    method: LmBaseline, settings: LmBaselineSettings, curves: Mapping[str, Path], counts: Mapping[str, Path],
-    vectors: Mapping[str, Path],
+    vectors: Mapping[str, Path], fits: pd.DataFrame | None,
 ) -> Pairs:  # fmt: skip
-    """Scores of a method whose score of a pair does not depend on other sources."""
-    datasets = settings.datasets
+    """Scores of a method whose score of a pair does not depend on other sources.
+
+    vectors: the method's files by dataset. fits: table of the step `score_sources`; NaN where a method has no score.
+    """
     if method == "datasize":
         contents = {name: json.loads(path.read_text(encoding="utf8")) for name, path in counts.items()}
         sizes = settings.sizes or {name: training_rows(content) for name, content in contents.items()}
-        return data_size(sizes, datasets)
+        return data_size(sizes, settings.datasets)
     if method == "curvegrad":
         losses = {name: json.loads(path.read_text(encoding="utf8"))["losses"] for name, path in curves.items()}
-        return curve_grad({name: curve_gradients(values) for name, values in losses.items()}, datasets)
-    return vector_cosines({name: load(path) for name, path in _of_all(method, settings, vectors).items()}, datasets)
+        return curve_grad({name: curve_gradients(values) for name, values in losses.items()}, settings.datasets)
+    if method in OF_MODELS:
+        if fits is None:
+            raise ValueError(f"baseline {method} needs the scores of the step score_sources: give --fits")
+        return {(row["source"], row["target"]): float(row[method]) for row in fits.to_dict("records")}
+    return vector_cosines({name: load(path) for name, path in vectors.items()}, settings.datasets)

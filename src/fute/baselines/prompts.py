@@ -98,8 +98,10 @@ def calibrate_by_content_free(p: ArrayLike, content_free: ArrayLike) -> NDArray[
 
 
 def _rescaled(p: NDArray[np.float64], divisor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities divided by those of a divisor, sums made 1 again; a row on classes without any stays as it is."""
     weights = np.divide(p, divisor, out=np.zeros_like(p), where=divisor > 0)
-    return weights / weights.sum(axis=-1, keepdims=True)
+    total = weights.sum(axis=-1, keepdims=True)
+    return np.divide(weights, total, out=p.copy(), where=total > 0)
 
 
 def zero_label(

@@ -52,6 +52,7 @@ class PrefixedBlackBox:
         self.head = {name: parameter.requires_grad_(True) for name, parameter in head.items()}
 
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """What is trained, by name."""
         return [("prefix", self.prefix), *self.head.items()]
 
     def losses(self, batch: Sequence[Encoded], *, dropout: float = 0.0) -> Tensor:

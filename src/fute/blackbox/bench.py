@@ -1,4 +1,4 @@
-"""State that the fine-tunings of one model share in a process."""
+"""One model's fine-tunings in one process: what they share, and how each is done."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from fute.specs.finetuning import TaskSettings
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A finished fine-tuning: the model, its score on the evaluation rows (percent), and its loss history."""
+    """A finished fine-tuning: the model, and as facts its score on the evaluation rows (percent) and its losses."""
 
     box: BlackBox
     facts: dict[str, Any]
 
 
 class Bench:
-    """State that the fine-tunings of one model share in a process: the pretrained weights, and each dataset's rows."""
+    """What the fine-tunings of one model share: its pretrained weights, the device, and each dataset's rows."""
 
     def __init__(self, model: Path) -> None:
         self.accelerator = Accelerator(cpu=compute_device().type == "cpu")
@@ -39,6 +39,7 @@ class Bench:
         self._rows: dict[Path, list[Row]] = {}
 
     def rows(self, path: Path) -> list[Row]:
+        """Rows of a file, read once."""
         if path not in self._rows:
             self._rows[path] = read_rows(path)
         return self._rows[path]
@@ -47,7 +48,10 @@ class Bench:
         self, task: TaskSettings, recipe: FinetuneSettings, *, seed: int, train: Path, test: Path, label: str,
         checkpoint: Path, start: list[str], source: BlackBox | None = None, keep_head: bool = False,
     ) -> Fitted:  # fmt: skip
-        """Fine-tune on `train`, from the pretrained weights or those of `source`, and score on `test`."""
+        """Fine-tune on `train`, from the pretrained weights or those of `source`, and score on `test`.
+
+        label: of the progress. checkpoint, start: as in `finetune`. keep_head: as in `Pretrained.with_head`.
+        """
         rows, evaluated = self.rows(train), self.rows(test)
         box = self.pretrained.with_head(
             task,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fute.artifacts import Step, read_jsonl
+from fute.artifacts import StaleFile, Step, read_jsonl
 from fute.batching import check_sources
 from fute.blackbox.scores import score_record
 from fute.specs.transfer import ExtractTransfer
@@ -18,7 +18,7 @@ def extract_transfer(
     """Write the score of one (source, target) pair over its seeds, which may lie in several batches.
 
     files: what the runs were learned from: `model` and `source` (their locks), `train`, `test`. Their hashes are
-    compared with those in the batches. Raises ValueError if a run is in no batch, or was made from other files.
+    compared with those in the batches. Raises StaleFile if a run is in no batch, or was made from other files.
     """
     where: dict[str, tuple[Path, dict[str, Any]]] = {}
     for batch in batches:
@@ -27,7 +27,7 @@ def extract_transfer(
     for seed, key in sorted(settings.keys.items()):
         if key not in where:
             names = ", ".join(str(path) for path in batches)
-            raise ValueError(
+            raise StaleFile(
                 f"{names}: no run {key[:16]} ({settings.source} -> {settings.target}, seed {seed}); delete the batch "
                 "and its .keys, then run again"
             )

@@ -147,7 +147,9 @@ def blocks(model: PreTrainedModel) -> nn.ModuleList:
     """Layers of a model (encoder-decoder: of its decoder). Raises BlackBoxError if the model has no list of them."""
     config = model.config
     depth = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
-    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    lists = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth}
+    # a block may hold a list that is as long as the model is deep: each of T5's decoder has one of three parts
+    stacks = [m for name, m in lists.items() if not any(name.startswith(f"{outer}.") for outer in lists)]
     if not stacks:
         raise BlackBoxError(
             f"no list of {depth} blocks in {type(model).__name__}: its layers cannot be told apart; leave out what "

@@ -8,9 +8,10 @@ object with the string as `prediction` and any other JSON values.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,26 +74,31 @@ def _hashes_now(settings: PluginSettings) -> dict[str, str]:
     return {name: sha256_file(path) for name, path in source_files(settings).items()}
 
 
-def load_function(settings: PluginSettings) -> Callable[..., Any]:
-    """Import the plug-in's function from its folder. Raises PluginError if that fails."""
+@contextlib.contextmanager
+def loaded_function(settings: PluginSettings) -> Iterator[Callable[..., Any]]:
+    """Import the plug-in's function from its folder, where it may import more until the block ends.
+
+    Raises PluginError if there is no such function, or it cannot be imported.
+    """
     source_files(settings)
     folder = str(Path(settings.folder).expanduser().resolve())
     module_name, name = settings.callable.split(":")
     sys.path.insert(0, folder)
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise PluginError(
-            f"black box {settings.callable}: cannot be imported ({error}); install what it needs"
-        ) from error
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise PluginError(
+                f"black box {settings.callable}: cannot be imported ({error}); install what it needs"
+            ) from error
+        if not Path(getattr(module, "__file__", None) or "").is_relative_to(folder):
+            raise PluginError(f"black box {settings.callable}: another module is called {module_name}; rename the file")
+        function = getattr(module, name, None)
+        if not callable(function):
+            raise PluginError(f"black box {settings.callable}: {module_name} has no function {name}")
+        yield function
     finally:
         sys.path.remove(folder)
-    if not str(getattr(module, "__file__", "")).startswith(folder):
-        raise PluginError(f"black box {settings.callable}: another module is called {module_name}; rename the file")
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise PluginError(f"black box {settings.callable}: {module_name} has no function {name}")
-    return function
 
 
 def checked(settings: PluginSettings, outputs: Any, count: int) -> list[dict[str, Any]]:
@@ -143,24 +149,10 @@ def label_plugin(
             f"black box {settings.callable}: files in {settings.folder} changed while the run was being prepared; "
             "run again"
         )
-    if (train is None) != (settings.dataset is None):
-        raise PluginError(f"black box {settings.callable}: training rows go with a dataset; give both or neither")
-    if (outputs is None) != (settings.box is None):
-        raise PluginError(
-            f"black box {settings.callable}: outputs go with the box that gives them; give both or neither"
-        )
     rows = read_rows(corpus)
-    arguments: dict[str, Any] = dict(settings.options)
-    if train is not None:
-        arguments["train"] = labelled_pairs(Row.from_json(obj, str(train)) for obj in read_jsonl(train))
-    if outputs is not None:
-        arguments["outputs"] = read_jsonl(outputs)
-        if [row.id for row in rows] != [said["id"] for said in arguments["outputs"]]:
-            raise PluginError(
-                f"black box {settings.callable}: {outputs} is of other texts than {corpus}; make it again"
-            )
-    function = load_function(settings)
-    answers = checked(settings, function([row.segments for row in rows], **arguments), len(rows))
+    arguments = _arguments(settings, [row.id for row in rows], train, outputs)
+    with loaded_function(settings) as function:
+        answers = checked(settings, function([row.segments for row in rows], **arguments), len(rows))
     unknown = sum(answer["prediction"] == UNKNOWN for answer in answers)
     if unknown > MANY_UNKNOWN * len(answers):
         print(f"warning: {settings.callable} gave no text for {unknown} of {len(answers)} texts")
@@ -176,3 +168,23 @@ def label_plugin(
     with Step(__name__, settings=recorded, inputs=inputs, external=code) as step:
         step.facts = {"unknown": unknown}
         step.jsonl(output, [{"id": row.id, **answer} for row, answer in zip(rows, answers, strict=True)])
+
+
+def _arguments(settings: PluginSettings, ids: list[str], train: Path | None, outputs: Path | None) -> dict[str, Any]:
+    """What the function gets by name besides the texts: its options, training rows, another box's outputs.
+
+    ids: of the texts. Raises PluginError for files that do not go with the settings or with the texts.
+    """
+    where = f"black box {settings.callable}"
+    if (train is None) != (settings.dataset is None):
+        raise PluginError(f"{where}: training rows go with a dataset; give both or neither")
+    if (outputs is None) != (settings.box is None):
+        raise PluginError(f"{where}: outputs go with the box that gives them; give both or neither")
+    arguments: dict[str, Any] = dict(settings.options)
+    if train is not None:
+        arguments["train"] = labelled_pairs(Row.from_json(obj, str(train)) for obj in read_jsonl(train))
+    if outputs is not None:
+        arguments["outputs"] = read_jsonl(outputs)
+        if ids != [said["id"] for said in arguments["outputs"]]:
+            raise PluginError(f"{where}: {outputs} is of other texts than U; make it again")
+    return arguments

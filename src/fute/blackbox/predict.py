@@ -125,9 +125,7 @@ def _likeliest(
     return {"start": [a.segment, a.start], "end": [b.segment, b.end]}
 
 
-def evaluate(
-    box: BlackBox, rows: Sequence[Row], *, batch_size: int = 32, autocast: bool = False,
-) -> float:  # fmt: skip
+def evaluate(box: BlackBox, rows: Sequence[Row], *, batch_size: int = 32, autocast: bool = False) -> float:
     """Score on labelled rows by the dataset's metric, in percent; numbers are not rounded, spans lie in the context."""
     texts = [row.segments for row in rows]
     predictions: list[Prediction] = []

@@ -33,6 +33,8 @@ TEXT_TOKENS = 64
 """Tokens per text, on the safe side: CrossFit's texts have 39 on average."""
 PROMPT_TOKENS = 80
 """Tokens of a prompt around its text."""
+COMPARED_WEIGHTS = 1e8
+"""Weights of a fine-tuned model that one core loads and compares with another's in a second."""
 TRAIN_ROWS, TEST_ROWS, BUILTIN_ROWS = 20_000, 1_000, 100
 """Rows of a dataset: for training and evaluation if its registry entry gives no size; if it ships with the project."""
 
@@ -180,7 +182,10 @@ class JobNeeds:
 
     @cache  # noqa: B019
     def score_sources(self, batch: str) -> Need:
-        """The source's model reads some rows of the target once, for each pair of the batch that asks for it."""
+        """The source's model reads some rows of the target once, for each pair of the batch that asks for it.
+
+        Task vectors compare weights on one core. A batch of nothing else runs no model, so it asks for no GPU.
+        """
         baselines, tokens = self._lm.baselines, 0
         limit = self._lm.finetune.settings.finetune.of(baselines.model).cr.max_tokens
         for pair in baselines.batch_pairs(batch):
@@ -188,11 +193,14 @@ class JobNeeds:
                 continue
             rows = min(baselines.settings.labelled_rows, self.train_rows(pair.target))
             tokens += rows * self.row_tokens(pair.target, limit)
-        gpus = min(1, self.config.gpus)
+        gpus = min(1, self.config.gpus) if tokens else 0
         parameters = self.parameters(baselines.model)
         need = inference(parameters, tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
-        if "task-vector" in baselines.methods:  # the weights of three models in fp32 at once
-            need = replace(need, host_mb=training(parameters, 0, gpus=gpus).host_mb)
+        if "task-vector" in baselines.methods:
+            comparing = len(baselines.batch_pairs(batch)) * parameters / COMPARED_WEIGHTS / 60
+            # the weights of three models in fp32 at once
+            memory = training(parameters, 0, gpus=gpus).host_mb
+            need = replace(need, host_mb=memory, start=need.start + comparing)
         return self._at_site(need)
 
     # --- passes over texts ------------------------------------------------------------------------------

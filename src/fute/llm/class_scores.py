@@ -20,18 +20,13 @@ def normalise(log_scores: ArrayLike) -> NDArray[np.float64]:
     return mass / mass.sum(axis=-1, keepdims=True)
 
 
-def predict(log_scores: Sequence[float] | NDArray) -> int:
-    """Index of the best class; ties go to the lower index."""
-    return int(np.argmax(log_scores))
-
-
 def decided(log_scores: Sequence[float] | NDArray, seen: Sequence[bool]) -> int | None:
     """Index of the best class if that is certain, else None.
 
     log_scores, seen: (classes,); the score of a class that was not seen is an upper bound. None: no class was seen, or
     the bound of one that was not is above the best score. Ties go to the lower index.
     """
-    best = predict(log_scores)
+    best = int(np.argmax(log_scores))
     return best if seen[best] else None
 
 

@@ -218,7 +218,7 @@ class PromptTokenizer:
         """Token ids of texts. BOS is put first if the tokenizer adds one and the text does not start with it."""
         if not texts:
             return []
-        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        rows = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=False)["input_ids"]
         for index, text in enumerate(texts):
             if NOT_A_MARK in text:
                 rows[index] = self._ids_with_marks_as_text(text)
@@ -285,9 +285,11 @@ class PromptTokenizer:
         return sorted({*ends, self.tokenizer.eos_token_id} - {None})
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Text of tokens, without marks of the model."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def identity(self) -> dict[str, Any]:
+        """The part of an engine's `identity` that says how it makes token ids."""
         sample = self.render("question")
         in_template = bool(self.tokenizer.bos_token) and sample.startswith(self.tokenizer.bos_token)
         return {
@@ -298,10 +300,11 @@ class PromptTokenizer:
 
 
 def load_engine(settings: EngineSettings, model_path: Path | None) -> Engine:
-    """Start the engine named in `settings`. model_path: folder of weights; None for openai.
+    """Start the engine named in `settings`. model_path: folder of weights; openai needs none.
 
     Raises:
         MissingPackage: the engine's package is not installed.
+        EngineError: there is no such folder.
     """
     module, name, packages = ENGINES[settings.engine]
     try:
@@ -311,4 +314,9 @@ def load_engine(settings: EngineSettings, model_path: Path | None) -> Engine:
         raise MissingPackage(
             f"engine {settings.engine} cannot be loaded, module {error.name} is missing: install {packages}"
         ) from error
+    if settings.engine != "openai" and not (model_path and model_path.is_dir()):
+        raise EngineError(
+            f"engine {settings.engine} needs the model's weights, and there is no folder {model_path}: delete the "
+            "lock beside it and run again, which fetches the model"
+        )
     return engine(settings, model_path)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from fute.artifacts import StaleFile, Step, read_jsonl, sha256_file
+from fute.artifacts import StaleFile, Step, read_jsonl
+from fute.batching import check_sources
+from fute.config.sections import Section
 from fute.llm.batch_lines import cell_lines
 from fute.llm.class_scores import calibrate, decided, normalise
 from fute.llm.labelled_rows import drawn
 from fute.llm.unlabelled import UnlabelledError, check_unlabelled
 
 
-class ExtractSettings(BaseModel):
+class ExtractSettings(Section):
     """Settings of step `extract_labels`: one cell of a batch.
 
     calibration: see `calibration_offset`. rows: of the corpus that were labelled, see `drawn`; None: all.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
     prompt: str
@@ -32,14 +31,6 @@ class ExtractSettings(BaseModel):
     rows: int | None = None
 
 
-def _check_source(batch: Path, kind: str, recorded: str, path: Path) -> None:
-    if recorded != sha256_file(path):
-        raise StaleFile(
-            f"{batch}: was labelled from another {kind} than {path} is now; delete the batch, its .keys and its "
-            "sidecars, then run again"
-        )
-
-
 def calibration_offset(log_scores: np.ndarray) -> np.ndarray:
     """Mean class log-score of one (model, prompt) over its U, (classes,).
 
@@ -47,10 +38,6 @@ def calibration_offset(log_scores: np.ndarray) -> np.ndarray:
     offset is used for U and every evaluation set. log_scores: (texts, classes), of texts on which every class was seen.
     """
     return np.asarray(log_scores, dtype=np.float64).mean(axis=0)
-
-
-def _unseen(classes: tuple[str, ...], seen: np.ndarray) -> list[str]:
-    return [name for name, was_seen in zip(classes, seen, strict=True) if not was_seen]
 
 
 def extract_labels(
@@ -74,8 +61,8 @@ def extract_labels(
     more than a tenth of the rows have no label, or no text of U is fit to calibrate with.
     """
     head, lines = cell_lines(batch, settings.key)
-    _check_source(batch, "model", head["model_lock_sha256"], lock)
-    _check_source(batch, "corpus", head["corpora"][corpus_id], corpus)
+    made_from = {"model": head["model_lock_sha256"], "corpus": head["corpora"][corpus_id]}
+    check_sources(batch, made_from, {"model": lock, "corpus": corpus})
     every_id = [row["id"] for row in read_jsonl(corpus)]
     ids = [every_id[place] for place in drawn(every_id, settings.rows)]
     if [line["id"] for line in lines] != ids:
@@ -87,32 +74,16 @@ def extract_labels(
         offset = np.zeros(raw.shape[1])
     elif offset_in is not None:
         offset = np.array(json.loads(offset_in.read_text(encoding="utf8"))["offset"])
-    else:
-        if not complete.any():
-            raise UnlabelledError(
-                f"model {lock.name.removesuffix('.lock.json')}, prompt {settings.prompt} on {corpus_id}: on none of "
-                f"the {len(ids)} texts were words of every class among the returned tokens, so nothing can be "
-                "calibrated: set llm.calibration: none, or choose verbalizers that the model writes"
-            )
+    elif complete.any():
         offset = calibration_offset(raw[complete]).round(6)  # as it is stored and read for the other corpora
-    labels, unlabelled = [], []
-    for line, scores, seen_of_row in zip(lines, raw, seen, strict=True):
-        answer = {k: v for k, v in line.items() if k not in ("key", "index", "unit", "at", "seen")}
-        shifted = calibrate(scores, offset)
-        label, uncalibrated = decided(shifted, seen_of_row), decided(scores, seen_of_row)
-        if label is None:
-            unlabelled.append(line["first_token"])
-        labels.append(
-            answer
-            | {
-                "prompt": settings.number,
-                "classes": settings.classes,
-                "probabilities": [round(float(p), 6) for p in normalise(shifted)],
-                "prediction": None if label is None else settings.classes[label],
-                "uncalibrated": None if uncalibrated is None else settings.classes[uncalibrated],
-            }
-            | ({} if seen_of_row.all() else {"bounded": _unseen(settings.classes, seen_of_row)})
+    else:
+        raise UnlabelledError(
+            f"model {lock.name.removesuffix('.lock.json')}, prompt {settings.prompt} on {corpus_id}: on none of the "
+            f"{len(ids)} texts were words of every class among the returned tokens, so nothing can be calibrated: set "
+            "llm.calibration: none, or choose verbalizers that the model writes"
         )
+    labels = [_label(settings, *each, offset) for each in zip(lines, raw, seen, strict=True)]
+    unlabelled = [label["first_token"] for label in labels if label["prediction"] is None]
     check_unlabelled(
         unlabelled, len(ids), prompt=settings.prompt, corpus=corpus_id, lock=lock, calibrated=bool(offset.any())
     )
@@ -131,3 +102,22 @@ def extract_labels(
                     "texts": len(ids) if settings.calibration == "none" else int(complete.sum()),
                 },
             )
+
+
+def _label(
+    settings: ExtractSettings, line: dict[str, Any], scores: np.ndarray, seen: np.ndarray, offset: np.ndarray
+) -> dict[str, Any]:
+    """The label of one text, from its line in the batch. scores, seen, offset: (classes,)."""
+    shifted = calibrate(scores, offset)
+    said = {"prediction": decided(shifted, seen), "uncalibrated": decided(scores, seen)}
+    bounded = [name for name, was_seen in zip(settings.classes, seen, strict=True) if not was_seen]
+    return (
+        {name: value for name, value in line.items() if name not in ("key", "index", "unit", "at", "seen")}
+        | {
+            "prompt": settings.number,
+            "classes": settings.classes,
+            "probabilities": [round(float(p), 6) for p in normalise(shifted)],
+        }
+        | {name: None if best is None else settings.classes[best] for name, best in said.items()}
+        | ({"bounded": bounded} if bounded else {})
+    )

@@ -18,12 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from fute.artifacts import StaleFile, Step, content_key, gzip_bytes, jsonl_bytes, sha256_file, sidecar_path
 from fute.batching import UnitStore, finished_batches, write_keys
 from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, fill, followup, user_message
+from fute.config.sections import Section
 from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
 from fute.llm.engine import ENGINES, Engine, PromptTokenizer, ScoreRequest, SpellUnavailable, load_engine
@@ -42,11 +41,7 @@ LOWEST = -1e6
 """Log-score that stands for minus infinity, which JSON does not have."""
 
 
-class Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LabelCell(Frozen):
+class LabelCell(Section):
     """Labels of one prompt on one corpus.
 
     perplexity: also compute the likelihood of the filled prompts. answers: see `answers_key`. base: the key that the
@@ -63,7 +58,7 @@ class LabelCell(Frozen):
     rows: int | None = None
 
 
-class SelectCell(Frozen):
+class SelectCell(Section):
     """Choice of the LLM among the prompts of a category (baseline Self-Select). question: its task in words."""
 
     key: str
@@ -72,7 +67,7 @@ class SelectCell(Frozen):
     prompts: tuple[str, ...]
 
 
-class BatchSpec(Frozen):
+class BatchSpec(Section):
     """Settings of step `label_batch`: everything that one engine start computes.
 
     max_text_words: texts are cut to this number of words before they enter a prompt; None: never cut. long_texts: what
@@ -197,9 +192,7 @@ def items_of(spec: BatchSpec, corpora: Mapping[str, Sequence[Row]]) -> list[list
     ]
 
 
-def chunks(
-    spec: BatchSpec, corpora: Mapping[str, Sequence[Row]], engine: Engine, items: list[list[Item]] | None = None
-) -> list[Chunk]:
+def chunks(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> list[Chunk]:
     """Units of work of a batch, the same for every run of the batch.
 
     items: those of `items_of`, some of them perhaps cut. A unit's name is a hash of its texts and of all that their
@@ -209,7 +202,6 @@ def chunks(
     other. For other engines a chunk holds requests of one cell only, ordered by length, so that the numbers of a cell
     do not depend on the rest of the batch.
     """
-    items = items_of(spec, corpora) if items is None else items
     # A chain of thought takes many times longer than a plain answer, so the two never share a chunk.
     if engine.prefers_shared_prefix:
         groups = [
@@ -231,9 +223,10 @@ def _unit(items: Sequence[Item]) -> str:
 
 
 def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[list[list[Item]], dict[str, int]]:
-    """The items with texts that fit into the engine's prompts; and the longest prompt in tokens, by key of cell.
+    """The items with texts that fit into the engine's prompts; and the longest prompt of each cell without a cut text.
 
-    An engine without a tokenizer gets the items as they are, and no longest prompts.
+    The longest prompts are in tokens, by key of cell. An engine without a tokenizer gets the items as they are, and no
+    longest prompts.
 
     Raises LongTextError, which names them all, for prompts that are too long, and with `long_texts: cut` for those
     whose instruction alone is.
@@ -246,10 +239,11 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
     result = []
     most = long_texts.longest_prompt(prompts, engine.settings.answer_tokens)
     for cell_items in items:
-        kept = []
-        for item, length in zip(cell_items, _lengths(spec, cell_items, engine, prompts), strict=True):
+        kept, lengths = [], _lengths(spec, cell_items, engine, prompts)
+        if lengths and max(lengths) <= most:
+            longest[cell_items[0].cell.key] = max(lengths)
+        for item, length in zip(cell_items, lengths, strict=True):
             if length <= most:
-                longest[item.cell.key] = max(longest.get(item.cell.key, 0), length)
                 kept.append(item)
             elif spec.long_texts == "cut" and (cut := _cut_to(most, spec, item, engine, prompts)):
                 kept.append(cut)
@@ -407,7 +401,7 @@ class _Units:
 class _Unlabelled:
     """First tokens of rows for which no class was seen, by cell; stops a batch when a cell has too many."""
 
-    def __init__(self, spec: BatchSpec, corpora: Mapping[str, Sequence[Row]], lock: Path) -> None:
+    def __init__(self, corpora: Mapping[str, Sequence[Row]], lock: Path) -> None:
         self.rows = {name: len(rows) for name, rows in corpora.items()}
         self.lock = lock
         self.tokens: dict[str, list[str]] = {}
@@ -434,7 +428,7 @@ def label_batch(
 ) -> None:
     """Label all cells of a batch with one engine start. A killed run continues where it stopped.
 
-    model: folder of the weights, which does not exist for a model behind a server. corpora: corpus id -> rows file.
+    model: folder of the weights, which need not exist for a model behind a server. corpora: corpus id -> rows file.
     output: the batch's data; `.keys` and sidecars are written next to it. Chunks that another batch of the model has
     asked for already, finished or not, are not asked for again.
     Raises LongTextError before the first request for prompts that are too long; SpellUnavailable, after one request,
@@ -444,31 +438,26 @@ def label_batch(
     wanted = {cell.corpus: cell.rows for cell in spec.labels}
     rows = {name: drawn_rows(read_rows(path), wanted[name]) for name, path in corpora.items()}
     units = _Units(output, sha256_file(lock))
-    engine = load_engine(spec.engine, model if model.is_dir() else None)
+    engine = load_engine(spec.engine, model)
     try:
         items, longest = fitted(spec, items_of(spec, rows), engine)
-        work = chunks(spec, rows, engine, items)
-        _ask(spec, work, engine, units, _Unlabelled(spec, rows, lock))
+        work = chunks(spec, items, engine)
+        _ask(spec, work, engine, units, _Unlabelled(rows, lock))
         _ask_choices(spec, engine, units)
         identity = engine.identity()
     finally:
         engine.close()
 
     lines = _lines(spec, work, units)
-    cut = _cut_items(work)
-    facts = {"engine": identity} | ({"cut_texts": len(cut)} if cut else {})
+    cut = _cut_texts(work)
+    facts = {"engine": identity} | ({"cut_texts": cut} if cut else {})
     head = facts | {
         "model_lock_sha256": sha256_file(lock),
         "corpora": {name: sha256_file(path) for name, path in sorted(corpora.items())},
     }
     cells = {f"{cell.prompt}/{cell.corpus}": cell.key for cell in spec.labels}
     cells |= {f"{SELF_SELECT}/{cell.category}": cell.key for cell in spec.selects}
-    touched = {item.cell.key for item in cut}
-    uncut = {
-        cell.key: (cell.base or cell.key, longest[cell.key])
-        for cell in spec.labels
-        if cell.key in longest and cell.key not in touched
-    }
+    uncut = {cell.key: (cell.base or cell.key, longest[cell.key]) for cell in spec.labels if cell.key in longest}
     with Step(
         __name__,
         settings=spec.model_dump(),
@@ -481,8 +470,8 @@ def label_batch(
         write_keys(step, output, SUFFIX, cells, uncut)
 
 
-def _cut_items(work: Sequence[Chunk]) -> list[Item]:
-    return [item for _, part in work for item in part if item.is_cut]
+def _cut_texts(work: Sequence[Chunk]) -> int:
+    return sum(item.is_cut for _, part in work for item in part)
 
 
 def _likelihoods(part: Sequence[Item]) -> list[Chunk]:
@@ -505,8 +494,8 @@ def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, 
     done = sum(len(part) for name, part in work if name not in open_units)
     total = sum(len(part) for _, part in work)
     print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
-    if cut := _cut_items(work):
-        print(f"labelling: the texts of {len(cut)} requests are cut to fit into max_length", flush=True)
+    if cut := _cut_texts(work):
+        print(f"labelling: the texts of {cut} requests are cut to fit into max_length", flush=True)
     asked_first: dict[str, list[dict[str, Any]]] = {}
     if tokenizer_of(engine) is None:
         # a server that gives no likelihoods must cost one request, not all answers before the first likelihood

@@ -8,7 +8,6 @@ of the answer, for one request per word more.
 
 import json
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -44,9 +43,8 @@ T, R = TypeVar("T"), TypeVar("R")
 class OpenAIEngine:
     """Chat completions with `top_logprobs` at `base_url`.
 
-    `bounded_classes` counts class scores that are only upper bounds, because the server returned no token of the class;
-    such a class adds nothing to `coverage`. The key comes from the environment variable `api_key_env` and is in no
-    message.
+    A class of which the server returned no token has an upper bound in place of its score and adds nothing to
+    `coverage`. The key comes from the environment variable `api_key_env` and is in no message.
 
     Raises:
         EngineError: settings are missing, or need something that such a server cannot do.
@@ -63,8 +61,6 @@ class OpenAIEngine:
         if settings.chat_template != "model":
             raise EngineError("engine openai uses the server's chat template: set chat_template: model")
         self.settings = settings
-        self.bounded_classes = 0
-        self._count = threading.Lock()
         self.server = Server(settings)
 
     def identity(self) -> dict[str, Any]:
@@ -143,8 +139,6 @@ class OpenAIEngine:
             log_scores, seen = self._whole_words(request, messages, answer), (True,) * len(request.classes)
         else:
             log_scores, seen = class_log_scores(tokens, request.classes)
-        with self._count:
-            self.bounded_classes += seen.count(False)
         return ScoreResult(
             id=request.id,
             log_scores=log_scores,

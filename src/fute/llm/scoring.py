@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fute.config.engines import EngineSettings
 from fute.llm.engine import EngineError, PromptTokenizer, ScoreRequest, ScoreResult, check_words, starts_reasoning
@@ -83,11 +83,6 @@ def class_log_scores(
     return [float(np.logaddexp.reduce([log_probability(path) for path in paths])) for paths in ids]
 
 
-def coverage(log_scores: ArrayLike) -> float:
-    """Summed probability of all classes, before normalisation."""
-    return float(np.exp(np.asarray(log_scores, float)).sum())
-
-
 @dataclass(frozen=True, slots=True)
 class NextToken:
     """Log-probabilities of the wanted next tokens, by id, and the greedy answer, starting with the likeliest."""
@@ -99,7 +94,8 @@ class NextToken:
 class TokenModel(Protocol):
     """Methods that scoring needs from an engine that takes token ids."""
 
-    def next_tokens(self, prompts: list[TokenIds], wanted: list[TokenIds], answer_tokens: int) -> list[NextToken]: ...
+    def next_tokens(self, prompts: list[TokenIds], wanted: list[TokenIds], answer_tokens: int) -> list[NextToken]:
+        """What follows each prompt. wanted: tokens by prompt. answer_tokens: most tokens of the greedy answer."""
 
     def greedy(self, prompts: list[TokenIds], max_tokens: int) -> list[tuple[TokenIds, bool]]:
         """(new tokens without the end token, True if the limit cut them) for each prompt."""
@@ -139,7 +135,7 @@ def score_requests(
             ScoreResult(
                 id=request.id,
                 log_scores=tuple(log_scores),
-                coverage=coverage(log_scores),
+                coverage=float(np.exp(log_scores).sum()),
                 text=prompts.decode(steps[i].answer),
                 top_is_verbalizer=steps[i].answer[0] in firsts[i],
                 prompt_tokens=len(encoded[i]),

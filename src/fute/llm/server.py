@@ -301,20 +301,17 @@ def request_id_of(headers: Mapping[str, str]) -> str:
 
 def setting_advice(words: str, body: Mapping[str, Any], settings: EngineSettings) -> str:
     """Which setting changes the field of the request that a refusal names; empty if it names none."""
+    if _LENGTH.search(words):  # such a message names the fields with limits
+        return ""
+    field = settings.max_tokens_field
+    other = "max_completion_tokens" if field == "max_tokens" else "max_tokens"  # often named as what to send instead
     advice = {
         "top_logprobs": "set llm.engine.top_logprobs to what the server allows",
         "seed": "set llm.engine.seed: null, which sends none",
-        "max_completion_tokens": "set llm.engine.max_tokens_field: max_tokens",
-        "max_tokens": "set llm.engine.max_tokens_field: max_completion_tokens",
+        field: f"set llm.engine.max_tokens_field: {other}",
         "temperature": "set llm.engine.extra_body: {temperature: ...} to what the server allows",
         **dict.fromkeys(settings.extra_body, "change llm.engine.extra_body"),
     }
-    if settings.max_tokens_field == "max_completion_tokens":
-        advice.pop("max_tokens")  # named as what to send in its place
-    else:
-        advice.pop("max_completion_tokens")
-    if _LENGTH.search(words):  # such a message names the fields with limits
-        return ""
     named = [name for name in advice if name in body and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words)]
     return f": {advice[named[0]]}" if named else ""
 

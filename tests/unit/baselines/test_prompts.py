@@ -364,6 +364,9 @@ def test_calibration_uses_the_labelled_examples_and_keeps_distributions():
     np.testing.assert_allclose(calibrate_by_mean(same), 1 / 3, err_msg="what is said of all examples says nothing")
     never = np.array([[[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]]])
     assert (calibrate_by_mean(never)[..., 2] == 0).all()
+    # an example without a label, all on a class that the labelled ones never have
+    hidden = calibrate_by_mean(np.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]), np.array([[True, True, False]]))
+    assert hidden.tolist() == [[[1, 0], [1, 0], [0, 1]]]
 
 
 def test_contextual_calibration_and_pmi():

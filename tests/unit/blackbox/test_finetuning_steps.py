@@ -14,7 +14,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, mood_rows, save_small, similar_rows, where_rows
-from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, T5Config
 
 from fute.artifacts import StaleFile, gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
 from fute.batching import LOCK, finished_batches
@@ -24,7 +24,7 @@ from fute.blackbox.encoding import collate, encode, encode_rows
 from fute.blackbox.extract_files_step import extract_files
 from fute.blackbox.extract_finetuned_step import extract_finetuned
 from fute.blackbox.extract_transfer_step import extract_transfer
-from fute.blackbox.finetune import example_losses, finetune, head_logits, rows_to_learn, trained_parameters
+from fute.blackbox.finetune import blocks, example_losses, finetune, head_logits, rows_to_learn, trained_parameters
 from fute.blackbox.finetune_model_step import finetune_model
 from fute.blackbox.heads import (
     BlackBoxError,
@@ -185,6 +185,13 @@ def test_only_the_last_blocks_and_what_stands_above_are_trained(family):
     changed = {name for name, p in after.items() if not torch.equal(p, before[name])}
     assert changed == trained and len(trained) < len(after)
     assert set(head_parameters(box.model, pretrained(family).tensors)) <= trained
+
+
+def test_blocks_as_deep_as_their_parts_are_many_are_told_from_them():
+    """A block of T5's decoder is a list of three parts."""
+    config = T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=3, num_heads=2)
+    model = AutoModelForSequenceClassification.from_config(config)
+    assert blocks(model) is model.transformer.decoder.block
 
 
 def test_too_many_layers_are_named():
@@ -659,10 +666,10 @@ def test_seeds_of_a_pair_are_taken_together_from_their_batches(project):
     assert found["mean"] == pytest.approx(np.mean([*runs.values()]))
     assert found["sd"] == pytest.approx(abs(runs[7] - runs[42]) / 2**0.5)
     assert (found["metric"], found["majority"]) == ("span_f1", pytest.approx(100 / 3))
-    with pytest.raises(ValueError, match=r"no run moodwhere7 \(mood -> where, seed 7\)"):
+    with pytest.raises(StaleFile, match=r"no run moodwhere7 \(mood -> where, seed 7\)"):
         extract_transfer(settings, batches=batches[:1], files=locks | data, output=output)
     data["test"].write_bytes(b"")
-    with pytest.raises(ValueError, match=r"was made from another version of .*test.jsonl.gz"):
+    with pytest.raises(StaleFile, match=r"was made from another version of .*test.jsonl.gz"):
         extract_transfer(settings, batches=batches, files=locks | data, output=output)
 
 

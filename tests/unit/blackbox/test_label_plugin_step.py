@@ -1,12 +1,13 @@
 """Any callable as a black box: the shown ones on real rows, and every breach of the contract by name."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl
-from fute.blackbox.label_plugin_step import PluginError, checked, label_plugin, load_function, plugin_identity
+from fute.blackbox.label_plugin_step import PluginError, checked, label_plugin, loaded_function, plugin_identity
 from fute.config.plugins import PluginSettings
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -116,10 +117,21 @@ def test_a_plugin_may_start_from_what_another_black_box_says(tmp_path):
     record = json.loads((tmp_path / "o.jsonl.gz.prov.json").read_text())["record"]
     assert any(entry["path"].endswith("said.jsonl.gz") for entry in record["inputs"])
     others = write(tmp_path / "others.jsonl.gz", [{"id": row["id"], "prediction": "x"} for row in rows[1:]])
-    with pytest.raises(PluginError, match=r"others\.jsonl\.gz is of other texts than .*; make it again$"):
+    with pytest.raises(PluginError, match=r"others\.jsonl\.gz is of other texts than U; make it again$"):
         label_plugin(box, outputs=others, **files)
     with pytest.raises(PluginError, match="outputs go with the box that gives them"):
         label_plugin(box, **files)
+
+
+def test_a_plugin_may_import_from_its_folder_when_it_is_called(tmp_path):
+    box = own_box(
+        tmp_path / "box", "def say(texts):\n    import own_helper\n    return [own_helper.WORD] * len(texts)\n"
+    )
+    (tmp_path / "box/own_helper.py").write_text("WORD = 'helped'\n")
+    corpus, output = write(tmp_path / "u.jsonl.gz", rows_of("test")), tmp_path / "o.jsonl.gz"
+    path = list(sys.path)
+    label_plugin(box, source=plugin_identity(box), corpus=corpus, output=output)
+    assert {row["prediction"] for row in read_jsonl(output)} == {"helped"} and sys.path == path
 
 
 def test_a_plugin_that_changed_after_planning_is_not_taken_for_the_planned_one(tmp_path):
@@ -161,17 +173,19 @@ def test_files_of_the_results_are_no_part_of_a_plugin(tmp_path, monkeypatch):
     ],
 )
 def test_a_plugin_that_cannot_be_loaded_is_named(tmp_path, monkeypatch, text, message):
-    monkeypatch.delitem(__import__("sys").modules, "own_boxes", raising=False)
+    monkeypatch.delitem(sys.modules, "own_boxes", raising=False)
     if text is not None:
         (tmp_path / "own_boxes.py").write_text(text)
-    with pytest.raises(PluginError, match=message):
-        load_function(PluginSettings(callable="own_boxes:svm", folder=str(tmp_path)))
+    box = PluginSettings(callable="own_boxes:svm", folder=str(tmp_path))
+    with pytest.raises(PluginError, match=message), loaded_function(box):
+        pass
 
 
 def test_a_module_of_the_same_name_is_not_taken_for_it(tmp_path):
     (tmp_path / "json.py").write_text("def dumps(texts):\n    return texts\n")
-    with pytest.raises(PluginError, match="another module is called json"):
-        load_function(PluginSettings(callable="json:dumps", folder=str(tmp_path)))
+    box = PluginSettings(callable="json:dumps", folder=str(tmp_path))
+    with pytest.raises(PluginError, match="another module is called json"), loaded_function(box):
+        pass
 
 
 def test_training_rows_go_with_a_dataset(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fute.blackbox.label_plugin_step import load_function
+from fute.blackbox.label_plugin_step import loaded_function
 from fute.config.plugins import PluginSettings
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +21,8 @@ OUTPUTS = [{"prediction": "-", "classes": ["bad", "good"], "probabilities": [1 -
 
 def box(name: str, **options) -> list[str]:
     folder = str(ROOT / "resources/planted")
-    return load_function(PluginSettings(callable=f"boxes:{name}", folder=folder))(TEXTS, **options)
+    with loaded_function(PluginSettings(callable=f"boxes:{name}", folder=folder)) as function:
+        return function(TEXTS, **options)
 
 
 def flipped(share: float, seed: int = 42) -> list[str]:

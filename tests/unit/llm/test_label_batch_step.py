@@ -23,7 +23,16 @@ from fute.llm import label_batch_step as labelling
 from fute.llm.class_scores import calibrate, decided
 from fute.llm.engine import Perplexity, ScoreResult, SpellUnavailable
 from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels
-from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, cut_words, label_batch, label_key
+from fute.llm.label_batch_step import (
+    BatchSpec,
+    LabelCell,
+    SelectCell,
+    chunks,
+    cut_words,
+    items_of,
+    label_batch,
+    label_key,
+)
 from fute.llm.labelled_rows import drawn
 from fute.llm.long_texts import LongTextError
 from fute.llm.self_select_step import self_select
@@ -181,9 +190,11 @@ def test_what_does_not_shape_a_label_is_not_in_its_key():
 
 def test_chunks_do_not_depend_on_other_cells():
     rows = {"u": [Row(f"u/{i}", ("x" * (9 - i),)) for i in range(7)]}
-    alone = chunks(spec(("sa-1", "u")), rows, StandInEngine())
-    both = dict(chunks(spec(("sa-1", "u"), ("sa-2", "u")), rows, StandInEngine()))
-    assert all(both[name] == items for name, items in alone)
+    alone, both = (
+        chunks(batch, items_of(batch, rows), StandInEngine())
+        for batch in (spec(("sa-1", "u")), spec(("sa-1", "u"), ("sa-2", "u")))
+    )
+    assert all(dict(both)[name] == items for name, items in alone)
     assert [len(items) for _, items in alone] == [3, 3, 1]
     lengths = [len(item.row.segments[0]) for _, items in alone for item in items]
     assert lengths == sorted(lengths)
@@ -196,7 +207,8 @@ def test_shared_prefixes_are_neighbours_and_cot_stays_apart():
     batch = spec(("sa-1", "u"), ("sa-2", "u")).model_copy(update={"prompts": PROMPTS | {"sa-4": reasoning}})
     cells = (*batch.labels, LabelCell(key="k4", prompt="sa-4", corpus="u"))
     rows = {"u": [Row(f"u/{i}", (f"{'ab'[i % 2]} text {i}",)) for i in range(4)]}
-    found = chunks(batch.model_copy(update={"labels": cells}), rows, engine)
+    batch = batch.model_copy(update={"labels": cells})
+    found = chunks(batch, items_of(batch, rows), engine)
     assert [{i.cell.prompt for i in items} for _, items in found] == [{"sa-1", "sa-2"}, {"sa-4"}]
     users = [labelling._request(batch, item).user for item in found[0][1]]
     assert users == sorted(users)
@@ -275,7 +287,7 @@ def test_a_changed_corpus_is_noticed(place, monkeypatch):
     with Step("fute.batching", settings={}) as step:
         step.jsonl(Path("u.jsonl.gz"), [Row("u/0", ("another",)).to_json()])
     settings = ExtractSettings(key=key("sa-1", "u"), prompt="sa-1", number=1, classes=tuple(WORDS), calibration="none")
-    with pytest.raises(ValueError, match=r"another corpus than u\.jsonl\.gz"):
+    with pytest.raises(ValueError, match=r"was made from another version of u\.jsonl\.gz"):
         extract_labels(
             settings, corpus_id="u", batch=Path("batches/b.jsonl.gz"), corpus=Path("u.jsonl.gz"),
             lock=Path("lock.json"), output=Path("l.jsonl.gz"), offset_out=Path("o.json"),

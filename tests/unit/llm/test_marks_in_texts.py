@@ -56,3 +56,6 @@ def test_texts_without_marks_have_the_tokenizers_own_ids(tokenizer):
     rendered = asked.render("a  film \n", "it is good ", " why?", system="s")
     assert asked.encode([rendered]) == tokenizer([rendered], add_special_tokens=False)["input_ids"]
     assert asked._ids_with_marks_as_text(rendered) == asked.encode([rendered])[0]
+    with_marks = asked.encode([rendered])
+    tokenizer.split_special_tokens = True  # as `fute.tokenizer.load_tokenizer` sets it
+    assert asked.encode([rendered]) == with_marks, "the template's marks are marks, however the tokenizer was loaded"

