@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from tokenizers import Regex, normalizers
+from tokenizers.models import Unigram
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 
@@ -11,9 +14,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load a folder's tokenizer, without the network.
 
     A mark of the model inside a text, such as `</s>` or `<|endoftext|>`, is text: it must not end or split what the
-    model reads. Marks that the tokenizer adds itself are not affected. Texts are cut on the right.
+    model reads. Where marks are pieces of the vocabulary like all others (T5's unigrams), one in a text is a blank.
+    Marks that the tokenizer adds itself are not affected. Texts are cut on the right.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     tokenizer.split_special_tokens = True
     tokenizer.truncation_side = "right"
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and isinstance(backend.model, Unigram):
+        marks = Regex("|".join(map(re.escape, tokenizer.all_special_tokens)))
+        own = [] if backend.normalizer is None else [backend.normalizer]
+        backend.normalizer = normalizers.Sequence([normalizers.Replace(marks, " "), *own])
     return tokenizer

@@ -92,10 +92,6 @@ def _breaks(box: BlackBox) -> bool:
 
 
 def _marked(box: BlackBox, text: tuple[str, ...]) -> tuple[str, ...]:
-    if box.family == "encoder-decoder" and (end := box.tokenizer.eos_token):
-        # T5's unigrams find an end mark that is written in a text, for all that `load_tokenizer` says of marks, and the
-        # text would end there; blanks keep the positions of characters
-        text = tuple(segment.replace(end, " " * len(end)) for segment in text)
     return (text[0], SEGMENT_BREAK + text[1]) if _breaks(box) else text
 
 

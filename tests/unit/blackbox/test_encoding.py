@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, save_small
-from tokenizers import Tokenizer, models, processors
-from transformers import PreTrainedTokenizerFast
+from support.unigrams import save_unigrams
 
 from fute.blackbox import encoding
 from fute.blackbox.encoding import NULL, answer_tokens, collate, encode, encode_rows, segments_for
@@ -129,16 +128,8 @@ def test_pairs_lose_tokens_of_the_longer_segment_and_keep_their_marks(family):
         assert text.count("</s>" if family == "t5" else "[SEP]") == 2
 
 
-def test_an_end_mark_written_in_a_text_does_not_end_it():
-    """Of unigrams, as T5 has them: they hold the mark as one of their pieces."""
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), *((letter, -2.0) for letter in "abdgos</> "), ("<unk>", -9.0)]
-    unigrams = Tokenizer(models.Unigram(pieces, unk_id=len(pieces) - 1))
-    unigrams.post_processor = processors.TemplateProcessing(
-        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
-    )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=unigrams, eos_token="</s>", pad_token="<pad>")
-    tokenizer.split_special_tokens = True
-    assert tokenizer("good</s>bad")["input_ids"].count(1) == 2, "the mark in the text, and the one behind it"
+def test_an_end_mark_written_in_a_text_does_not_end_it(tmp_path):
+    tokenizer = load_tokenizer(save_unigrams(tmp_path))
     for task, text in ((SENTIMENT, ("good</s>bad",)), (SIMILAR, ("a</s>", ""))):
         which = pretrained("t5").with_head(task, inputs=len(text), max_tokens=40, seed=1)
         which.tokenizer = tokenizer
