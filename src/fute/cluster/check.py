@@ -35,10 +35,6 @@ LEAST_DRIVER = 580
 """First NVIDIA driver for CUDA 13, which the lists for GPUs are built for (envs/steps-gpu.txt)."""
 FILES_PER_JOB = 4
 """An output, its record, a log and Snakemake's metadata: what the quota of files is compared with."""
-ON_GPUS = (
-    "label_batch", "encoder_states", "embed_batch", "finetune_model", "label_language_model", "transfer_batch",
-    "embed_dataset", "score_sources",
-)  # fmt: skip
 
 
 class Finding(NamedTuple):
@@ -222,10 +218,12 @@ def check_disk(plan: Plan) -> Iterator[Finding]:
 
 def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     """The profile's account, partitions and QOS, memory, GPUs and time, against what SLURM says that there is."""
-    needs, cluster = JobNeeds(plan), plan.config.cluster
+    cluster = plan.config.cluster
     memory: dict[str, int] = {}
-    for rule, need in heavy_jobs(plan, needs):
+    gpus: dict[str, int] = {}
+    for rule, need in heavy_jobs(plan, JobNeeds(plan)):
         memory[rule] = max(need.memory_mb(), memory.get(rule, 0))
+        gpus[rule] = max(need.gpus, gpus.get(rule, 0))
     default, by_profile = (dict(profile.get(key) or {}) for key in ("default-resources", "set-resources"))
     of_rules = {  # as in Snakemake: the rule's own resources over the defaults, the profile's over both
         rule: default | ({"mem_mb": memory[rule]} if rule in memory else {}) | dict(by_profile.get(rule) or {})
@@ -242,18 +240,16 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
         return
-    labelling = max([needs.label_gpus(name) for name in plan.config.llm.models] or [0]) if plan.llm else 0
     faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
-        gpus = labelling if rule == "label_batch" else plan.config.gpus if rule in ON_GPUS else 0
         try:
-            wanted = request(asked | gpu_request(cluster, gpus), profile.get("slurm-qos"))
+            wanted = request(asked | gpu_request(cluster, gpus.get(rule, 0)), profile.get("slurm-qos"))
             check_site([wanted], partitions, accounts)
         except SlurmError as error:
             faults.setdefault(str(error), []).append(rule)
             continue
         limit = most_minutes(wanted, partitions, accounts)
-        if rule in ON_GPUS and limit is not None and limit < (cluster.max_runtime or limit + 1):
+        if rule in memory and limit is not None and limit < (cluster.max_runtime or limit + 1):
             yield Finding(
                 "note", f"SLURM, {rule}: partition {wanted.slurm_partition}, account and QOS allow {limit} minutes",
                 "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "

@@ -104,12 +104,21 @@ def test_too_few_gpus_on_a_node(tmp_path, site):
     assert len(found) == 1 and found[0].startswith("SLURM, embed_batch: a job asks for 8 GPUs on one node")
 
 
+def test_a_job_of_one_gpu_is_not_taken_for_one_of_many(tmp_path, site):
+    """A fine-tuned model labels U on one GPU, however many a training gets."""
+    on_gpus = profile(tmp_path, **{"default-resources": DEFAULT | {"slurm_partition": GPU}, "set-resources": {}})
+    lm = read_yaml(ROOT / "tests/support/both.yaml")["lm"]
+    (found,) = faults(check(plan(tmp_path, gpus=8, llm=None, lm=lm, controls={"methods": []}), [on_gpus]))
+    assert found.startswith("SLURM, embed_batch, finetune_model, transfer_batch: a job asks for 8 GPUs on one node")
+
+
 def test_more_memory_than_a_node_has(tmp_path, site, command):
     """What the rule asks for, unless the profile states it."""
     command("sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|1-00:00:00|6000|gpu:a100:4")
     found = faults(check(plan(tmp_path), [profile(tmp_path)]))
     assert [fault.split(" of memory")[0] for fault in found] == [
-        "SLURM, embed_batch: a job asks for 8,160 MB",  # 6000, and 16 bytes for each of 135 million parameters
+        # 6000, 16 bytes for each of 135 million parameters, and states: 2 GiB and those of two vectors' texts
+        "SLURM, embed_batch: a job asks for 10,328 MB",
         "SLURM, label_batch: a job asks for 6,324 MB",  # 6000, and 2.4 bytes
     ]
     assert "of partition gpu have at most 6,000 MB" in found[0]
