@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -90,6 +91,23 @@ def test_without_the_repository_no_other_commit_is_read_from_the_cache(serve, tm
     again, other = read(hub.address, tmp_path / "home", first, "0" * 40)
     assert again == f"{first} ['warm']"  # this one was read before
     assert other.startswith("refused maker/films, config None, split train: cannot be loaded (Dataset 'maker/films'")
+
+
+def test_a_full_disk_is_no_fault_of_the_repository(monkeypatch):
+    from datasets.exceptions import DatasetGenerationError
+
+    from fute.data import hub
+
+    def generate(*_, **__):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise DatasetGenerationError("An error occurred while generating the dataset") from error
+
+    monkeypatch.setattr(hub, "load_dataset", generate)
+    with pytest.raises(OSError) as error:
+        hub.load_split("a/b", None, "train", "0a" * 20, ["text"])
+    assert error.value.errno == errno.ENOSPC
 
 
 class Busy(Exception):
