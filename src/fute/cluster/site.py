@@ -242,7 +242,7 @@ def check_site(requests: Iterable[Request], partitions: Mapping[str, Partition],
                 )
         elif accounts.rows:  # without any, the executor and SLURM go on without a check, too
             _check_account(asked, accounts.rows)
-            _check_rules(asked, accounts)
+            _check_rules(asked, partitions, accounts)
             _check_gpu_limits(asked, partitions, accounts)
 
 
@@ -251,24 +251,24 @@ def names(asked: str) -> list[str]:
     return [name for name in re.split(r"[,\s]+", asked) if name]
 
 
-def chosen(asked: str, partitions: Mapping[str, Partition]) -> list[Partition]:
+def chosen(asked: str, partitions: Mapping[str, Partition]) -> dict[str, Partition]:
     """The partitions that a job names, as SLURM takes names, or for "" the default.
 
     SLURM starts a job in any of several, so the largest limit of them holds.
     """
     wanted = names(asked)
-    return [part for name, part in partitions.items() if (name in wanted if wanted else part.default)]
+    return {name: part for name, part in partitions.items() if (name in wanted if wanted else part.default)}
 
 
 def longest_minutes(asked: str, partitions: Mapping[str, Partition]) -> int | None:
     """Longest time limit of the partitions that a job may run in; None: any."""
-    limits = [part.minutes for part in chosen(asked, partitions)]
+    limits = [part.minutes for part in chosen(asked, partitions).values()]
     return None if None in limits else max(limits, default=None)
 
 
 def most_memory(asked: str, partitions: Mapping[str, Partition]) -> int:
     """Megabytes of the largest node that a job may run on; 0: not known."""
-    return max((part.memory_mb for part in chosen(asked, partitions)), default=0)
+    return max((part.memory_mb for part in chosen(asked, partitions).values()), default=0)
 
 
 def most_minutes(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts | None) -> int | None:
@@ -285,10 +285,9 @@ def job_limits(asked: Request, partitions: Mapping[str, Partition], accounts: Ac
     if row is None:  # its default account, which is one of several
         return {}
     job_qos = accounts.qos.get(_qos_of(asked, row), Qos({}))
-    wanted = names(asked.slurm_partition) or [name for name, part in partitions.items() if part.default]
+    rules = [accounts.rules.get(name, Rules()) for name in chosen(asked.slurm_partition, partitions)]
     # of several partitions SLURM takes any
-    of_partition = accounts.rules.get(wanted[0], Rules()).qos if len(wanted) == 1 else ""
-    partition_qos = accounts.qos.get(of_partition, Qos({}))
+    partition_qos = accounts.qos.get(rules[0].qos if len(rules) == 1 else "", Qos({}))
     first, second = (job_qos, partition_qos) if job_qos.first else (partition_qos, job_qos)
     return {**row.limits, **second.limits, **first.limits}
 
@@ -306,15 +305,15 @@ def _qos_of(asked: Request, row: Association) -> str:
 
 
 def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> None:
-    wanted = names(asked.slurm_partition) or [name for name, part in partitions.items() if part.default]
-    if not wanted:
-        raise SlurmError(f"slurm_partition is empty and the cluster has no default; it has {', '.join(partitions)}")
-    for name in wanted:
+    for name in names(asked.slurm_partition):
         if name not in partitions:
             raise SlurmError(
                 f"slurm_partition {name!r} is not on this cluster; it has {', '.join(partitions)} (`sinfo -s`): "
                 "correct the profile"
             )
+    wanted = chosen(asked.slurm_partition, partitions)
+    if not wanted:
+        raise SlurmError(f"slurm_partition is empty and the cluster has no default; it has {', '.join(partitions)}")
     where, most = f"partition {','.join(wanted)}", most_memory(asked.slurm_partition, partitions)
     if most and asked.memory_mb > most:
         raise SlurmError(
@@ -329,8 +328,8 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
             "gpu_model out, and choose the nodes by `constraint` in the profile (`sinfo -o '%N %f %G'`)"
         )
     there: dict[str, int] = {}
-    for name in wanted:
-        for model, count in partitions[name].gpus.items():
+    for part in wanted.values():
+        for model, count in part.gpus.items():
             there[model] = max(count, there.get(model, 0))
     if not there:
         raise SlurmError(f"{where} has no GPUs, but jobs ask there for {asked.gpus}; `sinfo -o '%P %G'` lists them")
@@ -360,13 +359,13 @@ def _check_account(asked: Request, rows: Iterable[Association]) -> None:
         raise SlurmError(f"qos {asked.qos!r} is not one of yours: {', '.join(sorted(known))}; correct the profile")
 
 
-def _check_rules(asked: Request, accounts: Accounts) -> None:
+def _check_rules(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts) -> None:
     """Whether one of the partitions takes jobs of this account and QOS."""
     row = _association(asked, accounts.rows)
     if row is None:
         return
     refusals = []
-    for name in names(asked.slurm_partition):
+    for name in chosen(asked.slurm_partition, partitions):
         rules = accounts.rules.get(name, Rules())
         for kind, own, allowed, denied in (
             ("accounts", row.account.lower(), rules.allowed_accounts, rules.denied_accounts),
