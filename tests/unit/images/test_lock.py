@@ -227,6 +227,15 @@ def test_lock_asks_which_of_several_files(tmp_path):
         cli.lock_images({"train": tmp_path / "gone.sif"}, tmp_path)
 
 
+def test_without_apptainer_neither_a_build_nor_a_lock_is_a_riddle(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "train-aaaaaaaaaaaa.sif").touch()
+    with pytest.raises(ImageError, match="apptainer is not installed here; load its module"):
+        cli.lock_images(cli.present(tmp_path), tmp_path)
+    with pytest.raises(ImageError, match="apptainer is not installed here; load its module"):
+        cli.build_image("train", Options())
+
+
 def test_a_lock_of_no_image_is_not_written(tmp_path):
     with pytest.raises(ImageError, match="holds no image; build them with `fute images build`, or copy their files"):
         cli.lock_images({}, tmp_path)
