@@ -17,7 +17,7 @@ from fute import paths
 from fute.cluster.cost import disk_bytes, heavy_jobs
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
-from fute.cluster.resources import gpu_request
+from fute.cluster.resources import Need, gpu_request
 from fute.cluster.site import SlurmError, check_site, most_minutes, read_accounts, read_partitions, request
 from fute.cluster.slurm import SITE, check_settings
 from fute.cluster.storage import StorageError, writable
@@ -219,15 +219,17 @@ def check_disk(plan: Plan) -> Iterator[Finding]:
 def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     """The profile's account, partitions and QOS, memory, GPUs and time, against what SLURM says that there is."""
     cluster = plan.config.cluster
-    memory: dict[str, int] = {}
-    gpus: dict[str, int] = {}
+    needs: dict[str, list[Need]] = {}
     for rule, need in heavy_jobs(plan, JobNeeds(plan)):
-        memory[rule] = max(need.memory_mb(), memory.get(rule, 0))
-        gpus[rule] = max(need.gpus, gpus.get(rule, 0))
+        needs.setdefault(rule, []).append(need)
+    own = {
+        rule: {"mem_mb": max(need.memory_mb() for need in jobs)} | gpu_request(cluster, max(need.gpus for need in jobs))
+        for rule, jobs in needs.items()
+    }
     default, by_profile = (dict(profile.get(key) or {}) for key in ("default-resources", "set-resources"))
     of_rules = {  # as in Snakemake: the rule's own resources over the defaults, the profile's over both
-        rule: default | ({"mem_mb": memory[rule]} if rule in memory else {}) | dict(by_profile.get(rule) or {})
-        for rule in dict.fromkeys([*by_profile, *memory])
+        rule: default | own.get(rule, {}) | dict(by_profile.get(rule) or {})
+        for rule in dict.fromkeys([*by_profile, *own])
     }
     resources = [default, *of_rules.values()]
     try:
@@ -243,13 +245,13 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
         try:
-            wanted = request(asked | gpu_request(cluster, gpus.get(rule, 0)), profile.get("slurm-qos"))
+            wanted = request(asked, profile.get("slurm-qos"))
             check_site([wanted], partitions, accounts)
         except SlurmError as error:
             faults.setdefault(str(error), []).append(rule)
             continue
         limit = most_minutes(wanted, partitions, accounts)
-        if rule in memory and limit is not None and limit < (cluster.max_runtime or limit + 1):
+        if rule in needs and limit is not None and limit < (cluster.max_runtime or limit + 1):
             yield Finding(
                 "note", f"SLURM, {rule}: partition {wanted.slurm_partition}, account and QOS allow {limit} minutes",
                 "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "

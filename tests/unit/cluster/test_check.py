@@ -102,6 +102,9 @@ def test_a_placeholder(tmp_path, site):
 def test_too_few_gpus_on_a_node(tmp_path, site):
     found = faults(check(plan(tmp_path, gpus=8), [profile(tmp_path)]))
     assert len(found) == 1 and found[0].startswith("SLURM, embed_batch: a job asks for 8 GPUs on one node")
+    fewer = {"embed_batch": {"slurm_partition": GPU, "gpu": 4}, "label_batch": {"slurm_partition": GPU}}
+    stated = profile(tmp_path, **{"set-resources": fewer})
+    assert faults(check(plan(tmp_path, gpus=8), [stated])) == [], "what the profile states goes over the rule's own"
 
 
 def test_a_job_of_one_gpu_is_not_taken_for_one_of_many(tmp_path, site):
