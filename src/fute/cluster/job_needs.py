@@ -72,7 +72,7 @@ class JobNeeds:
     def texts(self, corpus: str) -> int:
         """Number of texts of a U, of evaluation rows of a dataset, or of its training rows that prompts label."""
         if corpus in self.config.corpora:
-            settings = self.config.unsup[corpus]  # type: ignore[index]
+            settings = self.config.unsup[corpus]
             entry = self.run.categories.get(corpus, LANGUAGE_MODELS).unsup
             drawn = (settings.max_per_script or entry.max_per_script) * len(self.plan.data.scripts(corpus))
             limit = settings.limit or entry.limit
