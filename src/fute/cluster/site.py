@@ -106,7 +106,7 @@ def slurm(*line: str) -> str:
 def request(resources: Mapping[str, Any], qos: str | None = None) -> Request:
     """What a job's resources ask for. qos: the executor's setting `slurm-qos`. Raises SlurmError."""
     named = {name: str(resources.get(name) or "") for name in ("slurm_account", "slurm_partition", "qos", "gpu_model")}
-    gpus, gres = int(resources.get("gpu") or 0), str(resources.get("gres") or "")
+    gpus, gres = _number(resources.get("gpu")), str(resources.get("gres") or "")
     if gres.split(":")[0] == "gpu":
         if gpus:
             raise SlurmError(
@@ -119,8 +119,12 @@ def request(resources: Mapping[str, Any], qos: str | None = None) -> Request:
     if not gpus:
         named["gpu_model"] = ""
     named["qos"] = qos or named["qos"]  # the executor puts both on the line of sbatch, and the later counts
-    memory = str(resources.get("mem_mb"))  # in a profile it may be an expression, which only a job has the value of
-    return Request(**named, gpus=gpus, memory_mb=int(memory) if memory.isdigit() else 0)
+    return Request(**named, gpus=gpus, memory_mb=_number(resources.get("mem_mb")))
+
+
+def _number(resource: Any) -> int:
+    """A resource that is a number; 0 if there is none, or an expression of a profile, whose value only a job has."""
+    return int(resource) if str(resource).isdigit() else 0
 
 
 def minutes(limit: str) -> int | None:

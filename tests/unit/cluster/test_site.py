@@ -141,7 +141,7 @@ def test_a_cluster_without_accounts_is_not_asked_for_them(prints):
         ({"gres": "", "gpu": 0, "gpu_model": "a100"}, Request("", "", "", "", 0)),
         ({"gres": "lscratch:100", "slurm_account": 123}, Request("123", "", "", "", 0)),
         ({"mem_mb": 9000}, Request("", "", "", "", 0, 9000)),
-        ({"mem_mb": "attempt * 9000"}, Request("", "", "", "", 0)),
+        ({"mem_mb": "attempt * 9000", "gpu": "attempt"}, Request("", "", "", "", 0)),
     ],
 )
 def test_what_a_job_asks_for(resources, right):
