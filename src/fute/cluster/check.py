@@ -167,7 +167,12 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
     """Why a repository cannot be had from the hub, and what to do; empty if it can. revision: commit or branch."""
     import httpx2
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         hub = HfApi(token=os.environ.get(TOKEN))
@@ -185,6 +190,8 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
         return f"{repo} has no revision {revision}: correct it in the registry, or lock the run again"
     except RepositoryNotFoundError:
         return f"{repo} is not on the hub, or is private: correct the name, or set {TOKEN}"
+    except HFValidationError:
+        return f"{repo} names no repository: write owner/name, or the name alone where the hub has no owner for it"
     except (OSError, httpx2.HTTPError) as error:
         return (
             f"the hub does not give {repo} ({type(error).__name__}): run this, and `fute prefetch`, on a node with a "

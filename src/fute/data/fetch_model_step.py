@@ -70,6 +70,7 @@ def _asking_the_hub(name: str, entry: ModelEntry) -> Iterator[str | None]:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
@@ -81,6 +82,8 @@ def _asking_the_hub(name: str, entry: ModelEntry) -> Iterator[str | None]:
             f"model {name}: {entry.repo} is gated or unknown; accept its licence on the hub and put a token "
             "into the environment variable HF_TOKEN"
         ) from None
+    except HFValidationError as error:
+        raise ModelError(f"model {name}: {entry.repo} names no repository ({error}); write owner/name") from None
     except (OfflineModeIsEnabled, HfHubHTTPError, OSError, httpx2.HTTPError) as error:
         if full := full_disk(error):
             raise full from None

@@ -24,10 +24,13 @@ BLOCK = 500
 
 
 def resolve_revision(repo: str, branch: str | None = None) -> str:
-    """Current commit (40 hex digits) of a branch of a dataset repository (None: the default branch)."""
+    """Current commit (40 hex digits) of a branch of a dataset repository (None: the default branch).
+
+    Raises SourceError for a repository that cannot be read, or whose name is none.
+    """
     try:
         return patiently(repo, lambda: HfApi().dataset_info(repo, revision=branch).sha)
-    except (OSError, httpx2.HTTPError) as error:
+    except (OSError, ValueError, httpx2.HTTPError) as error:
         raise SourceError(f"{repo}: its revision cannot be read from the hub ({error}); {OFFLINE}") from error
 
 

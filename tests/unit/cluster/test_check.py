@@ -164,6 +164,12 @@ def test_a_gated_model_without_a_token(tmp_path, monkeypatch):
     assert len(found) == 1 and found[0].startswith("hub token: gated models: llama-2-13b")
 
 
+def test_an_address_in_place_of_a_repository_s_name():
+    for kind in ("model", "dataset"):
+        said = checks._unreachable(kind, "https://huggingface.co/a/b", None)
+        assert said.startswith("https://huggingface.co/a/b names no repository: write owner/name")
+
+
 def test_a_hub_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", partial(HfApi, endpoint="http://127.0.0.1:1"))
     models = {"name": "t5-base", "settings": {"family": "encoder-decoder"}}

@@ -279,6 +279,14 @@ def test_a_full_disk_is_no_fault_of_the_network(monkeypatch):
     assert advice(error.value).startswith("cannot write a file: the quota is used up; free space")
 
 
+@pytest.mark.parametrize("revision", [None, "0a" * 20])
+def test_an_address_in_place_of_a_name_is_named(revision):
+    with pytest.raises(
+        ModelError, match=r"^model m: https://huggingface.co/a/b names no repository \(.*write owner/name"
+    ):
+        fetch(repo="https://huggingface.co/a/b", revision=revision)
+
+
 # --- a folder of one's own: its content identifies it ---------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from rehearsal.hub import Hub, Store
 
 from fute.data import hub_patience
 from fute.data.hub_patience import patiently
+from fute.data.rows import SourceError
 
 READ = """
 import sys
@@ -91,6 +92,13 @@ def test_without_the_repository_no_other_commit_is_read_from_the_cache(serve, tm
     again, other = read(hub.address, tmp_path / "home", first, "0" * 40)
     assert again == f"{first} ['warm']"  # this one was read before
     assert other.startswith("refused maker/films, config None, split train: cannot be loaded (Dataset 'maker/films'")
+
+
+def test_an_address_in_place_of_a_name_is_named():
+    from fute.data import hub
+
+    with pytest.raises(SourceError, match=r"^https://huggingface.co/a/b: its revision cannot be read .*check the name"):
+        hub.resolve_revision("https://huggingface.co/a/b")
 
 
 def test_a_full_disk_is_no_fault_of_the_repository(monkeypatch):
