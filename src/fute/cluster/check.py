@@ -17,7 +17,7 @@ from fute import paths
 from fute.cluster.cost import disk_bytes, heavy_jobs
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
-from fute.cluster.resources import gpu_request
+from fute.cluster.resources import Need, gpu_request
 from fute.cluster.site import SlurmError, check_site, most_minutes, read_accounts, read_partitions, request
 from fute.cluster.slurm import SITE, check_settings
 from fute.cluster.storage import StorageError, writable
@@ -35,10 +35,6 @@ LEAST_DRIVER = 580
 """First NVIDIA driver for CUDA 13, which the lists for GPUs are built for (envs/steps-gpu.txt)."""
 FILES_PER_JOB = 4
 """An output, its record, a log and Snakemake's metadata: what the quota of files is compared with."""
-ON_GPUS = (
-    "label_batch", "encoder_states", "embed_batch", "finetune_model", "label_language_model", "transfer_batch",
-    "embed_dataset", "score_sources",
-)  # fmt: skip
 
 
 class Finding(NamedTuple):
@@ -171,7 +167,12 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
     """Why a repository cannot be had from the hub, and what to do; empty if it can. revision: commit or branch."""
     import httpx2
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         hub = HfApi(token=os.environ.get(TOKEN))
@@ -189,6 +190,8 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
         return f"{repo} has no revision {revision}: correct it in the registry, or lock the run again"
     except RepositoryNotFoundError:
         return f"{repo} is not on the hub, or is private: correct the name, or set {TOKEN}"
+    except HFValidationError:
+        return f"{repo} names no repository: write owner/name, or the name alone where the hub has no owner for it"
     except (OSError, httpx2.HTTPError) as error:
         return (
             f"the hub does not give {repo} ({type(error).__name__}): run this, and `fute prefetch`, on a node with a "
@@ -222,14 +225,18 @@ def check_disk(plan: Plan) -> Iterator[Finding]:
 
 def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     """The profile's account, partitions and QOS, memory, GPUs and time, against what SLURM says that there is."""
-    needs, cluster = JobNeeds(plan), plan.config.cluster
-    memory: dict[str, int] = {}
-    for rule, need in heavy_jobs(plan, needs):
-        memory[rule] = max(need.memory_mb(), memory.get(rule, 0))
+    cluster = plan.config.cluster
+    needs: dict[str, list[Need]] = {}
+    for rule, need in heavy_jobs(plan, JobNeeds(plan)):
+        needs.setdefault(rule, []).append(need)
+    own = {
+        rule: {"mem_mb": max(need.memory_mb() for need in jobs)} | gpu_request(cluster, max(need.gpus for need in jobs))
+        for rule, jobs in needs.items()
+    }
     default, by_profile = (dict(profile.get(key) or {}) for key in ("default-resources", "set-resources"))
     of_rules = {  # as in Snakemake: the rule's own resources over the defaults, the profile's over both
-        rule: default | ({"mem_mb": memory[rule]} if rule in memory else {}) | dict(by_profile.get(rule) or {})
-        for rule in dict.fromkeys([*by_profile, *memory])
+        rule: default | own.get(rule, {}) | dict(by_profile.get(rule) or {})
+        for rule in dict.fromkeys([*by_profile, *own])
     }
     resources = [default, *of_rules.values()]
     try:
@@ -242,18 +249,16 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
         return
-    labelling = max([needs.label_gpus(name) for name in plan.config.llm.models] or [0]) if plan.llm else 0
     faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
-        gpus = labelling if rule == "label_batch" else plan.config.gpus if rule in ON_GPUS else 0
         try:
-            wanted = request(asked | gpu_request(cluster, gpus), profile.get("slurm-qos"))
+            wanted = request(asked, profile.get("slurm-qos"))
             check_site([wanted], partitions, accounts)
         except SlurmError as error:
             faults.setdefault(str(error), []).append(rule)
             continue
         limit = most_minutes(wanted, partitions, accounts)
-        if rule in ON_GPUS and limit is not None and limit < (cluster.max_runtime or limit + 1):
+        if rule in needs and limit is not None and limit < (cluster.max_runtime or limit + 1):
             yield Finding(
                 "note", f"SLURM, {rule}: partition {wanted.slurm_partition}, account and QOS allow {limit} minutes",
                 "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "

@@ -165,4 +165,4 @@ def clean(
     cancel(jobs, here)
     typer.echo(f"{len(jobs)} jobs cancelled" if jobs else "no jobs of this folder's runs are left")
     line = [sys.executable, "-m", "snakemake", "--unlock", "--quiet", "all", *_arguments(configfile, config)]
-    subprocess.run(line, check=True)
+    raise typer.Exit(subprocess.run(line).returncode)

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fute import paths
-from fute.cluster.job_needs import TEXT_TOKENS, JobNeeds
-from fute.cluster.resources import INFERENCE_BYTES, Need
+from fute.cluster.job_needs import JobNeeds
+from fute.cluster.resources import INFERENCE_BYTES, Need, width
 from fute.config.unsup import LM
 from fute.csv_files import benchmark_seconds
 from fute.plan import Plan
@@ -28,8 +28,6 @@ from fute.plan import Plan
 GB = 1e9
 LABEL_BYTES = 120
 """Bytes per text in compressed label files: its line in the batch and the same line in the extract."""
-WIDTH, WIDTH_PARAMETERS = 768, 110e6
-"""Width and parameters of BERT-base and of T5-base's encoder; width grows with the cube root of the parameters."""
 
 
 class CostError(RuntimeError):
@@ -120,14 +118,13 @@ def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:
     config, llm, lm = plan.config, plan.llm, plan.lm
     with_files = [name for name in plan.models if not plan.run.models[name].server]
     surrogate = needs.parameters(config.surrogate.name)
-    width = WIDTH * (surrogate / WIDTH_PARAMETERS) ** (1 / 3)
     shared = any(plan.vectors.shares_states(method) for method in config.methods)
     cells = [corpus for _, _, corpus in llm.labels.cells] if llm else []
     cells += [LM] * len(lm.black_boxes) if lm else []
     methods = map(paths.method_of, plan.vector_batches.items)
     fisher = config.taskemb.mte
     vector = {
-        "taskemb": {"none": 4 * surrogate, "rows": 4 * surrogate / width, "tensors": 1e5}[fisher.reduce]
+        "taskemb": {"none": 4 * surrogate, "rows": 4 * surrogate / width(surrogate), "tensors": 1e5}[fisher.reduce]
         / (2 if fisher.store == "float16" else 1),
     }
     return {
@@ -135,8 +132,8 @@ def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:
         "fine-tuned models": sum(4 * needs.parameters(model) for model, _ in lm.finetune.models) if lm else 0,
         "labels": sum(LABEL_BYTES * needs.texts(corpus) for corpus in cells),
         # except TaskEmb's, the largest vector is a prefix over all layers
-        "embeddings": sum(2 * vector.get(method, 2 * 16 * 24 * width * 4) for method in methods),
-        "encoder states": sum(2 * width * TEXT_TOKENS * needs.texts(c) for c in config.corpora) if shared else 0,
+        "embeddings": sum(2 * vector.get(method, 2 * 16 * 24 * width(surrogate) * 4) for method in methods),
+        "encoder states": sum(needs.state_bytes(needs.encoded_tokens(c)) for c in config.corpora) if shared else 0,
     }
 
 

@@ -6,6 +6,7 @@ cluster must get the same answer as the workflow that submitted it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
@@ -16,13 +17,13 @@ from fute.cluster.resources import (
     slower_than_arithmetic,
     tensor_parallel,
     training,
+    width,
 )
 from fute.config.finetuning import TrainingSettings
-from fute.config.methods import LabelCovSettings, TextEmbSettings
+from fute.config.methods import LabelCovSettings, MethodSettings, TextEmbSettings, reads_shared_states
 from fute.config.run import TRAIN
 from fute.config.unsup import LM
 from fute.data.crossfit import LANGUAGE_MODELS
-from fute.data.crossfit_tasks import SCRIPTS
 from fute.plan import SELF_SELECT, Plan
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
@@ -37,6 +38,12 @@ COMPARED_WEIGHTS = 1e8
 """Weights of a fine-tuned model that one core loads and compares with another's in a second."""
 TRAIN_ROWS, TEST_ROWS, BUILTIN_ROWS = 20_000, 1_000, 100
 """Rows of a dataset: for training and evaluation if its registry entry gives no size; if it ships with the project."""
+STATE_BYTES = {"float32": 4, "bfloat16": 2}
+"""Bytes of one number of a surrogate's states, by `surrogate.settings.dtype`."""
+MOST_KEPT_BYTES = 2**31
+"""What a process keeps at most beside the states of its pairs: `MOST_REMEMBERED_BYTES`, states of single texts below a
+causal surrogate's last layers, and `MOST_CROSS_BYTES`, a T5 decoder's keys and values. Both are in
+`fute.surrogate.states`, which imports torch."""
 
 
 class JobNeeds:
@@ -67,10 +74,9 @@ class JobNeeds:
     def texts(self, corpus: str) -> int:
         """Number of texts of a U, of evaluation rows of a dataset, or of its training rows that prompts label."""
         if corpus in self.config.corpora:
-            settings = self.config.unsup[corpus]  # type: ignore[index]
+            settings = self.config.unsup[corpus]
             entry = self.run.categories.get(corpus, LANGUAGE_MODELS).unsup
-            scripts = len(set(SCRIPTS) - set(entry.exclude))
-            drawn = (settings.max_per_script or entry.max_per_script) * scripts
+            drawn = (settings.max_per_script or entry.max_per_script) * len(self.plan.data.scripts(corpus))
             limit = settings.limit or entry.limit
             return min(drawn, limit) if limit else drawn
         if corpus.endswith(TRAIN):
@@ -124,10 +130,10 @@ class JobNeeds:
         return min(1, self.config.gpus) if engine.engine == "transformers" else 0
 
     def encoder_states(self, category: str) -> Need:
-        """The encoder reads U once."""
-        tokens = self.texts(category) * TEXT_TOKENS
-        need = inference(self._surrogate, tokens, 0, gpus=self.config.gpus, cores=self.config.threads)
-        return self._at_site(need)
+        """The encoder reads U once, and its states are in main memory until all are written."""
+        tokens = self.encoded_tokens(category)
+        gpus, cores, held = self.config.gpus, self.config.threads, self.state_bytes(tokens)
+        return self._at_site(inference(self._surrogate, tokens, 0, gpus=gpus, cores=cores, held=held))
 
     @cache  # noqa: B019
     def embed_batch(self, method: str, batch: str) -> Need:
@@ -136,8 +142,10 @@ class JobNeeds:
         if method == "labelcov":
             items = {item.category if item.kind == "mte" else item.source: item for item in items}.values()
         tokens = sum(self._learned(method, item) for item in items)
-        model = self.parameters(self.config.model_of(method))
-        need = training(model, tokens, gpus=self.config.gpus, cores=self.config.threads)
+        need = training(
+            self.parameters(self.config.model_of(method)), tokens, gpus=self.config.gpus, cores=self.config.threads,
+            processes=self.config.processes, held=self._held_states(method, items),
+        )  # fmt: skip
         return self._at_site(need, method)
 
     @cache  # noqa: B019
@@ -146,8 +154,7 @@ class JobNeeds:
         finetune = self._lm.finetune
         recipes = [(run.recipe, run.task.dataset) for run in finetune.batch_runs(model, batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, name) for recipe, name in recipes)
-        need = training(self.parameters(model), tokens, gpus=self.config.gpus, cores=finetune.threads)
-        return self._at_site(need)
+        return self._at_site(self._shared_training(model, tokens))
 
     def label_language_model(self, model: str, batch: str) -> Need:
         """The model of each dataset reads U once."""
@@ -162,8 +169,7 @@ class JobNeeds:
         finetune, transfer = self._lm.finetune, self._lm.transfer
         recipes = [(finetune.recipe(transfer.model, run.target), run.target) for run in transfer.batch_runs(batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
-        need = training(self.parameters(transfer.model), tokens, gpus=self.config.gpus, cores=finetune.threads)
-        return self._at_site(need)
+        return self._at_site(self._shared_training(transfer.model, tokens))
 
     @cache  # noqa: B019
     def embed_dataset(self, batch: str) -> Need:
@@ -221,6 +227,13 @@ class JobNeeds:
             raise ValueError("this run has no language-model experiment")
         return self.plan.lm
 
+    def _shared_training(self, model: str, tokens: int) -> Need:
+        """A training of a language model by the processes of a job."""
+        return training(
+            self.parameters(model), tokens,
+            gpus=self.config.gpus, cores=self._lm.finetune.threads, processes=self.config.processes,
+        )  # fmt: skip
+
     def _trained(self, recipe: TrainingSettings, max_tokens: int, dataset: str) -> int:
         """Tokens that a training on a dataset's rows processes."""
         rows = recipe.steps * recipe.batch_size if recipe.steps else (recipe.epochs or 1) * self.train_rows(dataset)
@@ -228,15 +241,54 @@ class JobNeeds:
 
     def _learned(self, method: str, item: Item) -> int:
         """Tokens that learning one vector processes: all epochs of all order seeds, and TaskEmb's Fisher pass."""
-        rows = self.texts(item.category) if item.kind == "mte" else self.train_rows(item.source)
-        rows = min(rows, item.pairs or rows)
-        length = TEXT_TOKENS
-        if item.kind == "dte" and self.run.datasets[item.source].task == "span":
-            length = self.row_tokens(item.source, self.plan.vectors.surrogate_settings(LM).max_input_tokens)
-        recipe = self.plan.vectors.recipes[method][item.recipe]
+        recipe, tokens = self._recipe(method, item), self._tokens_of_pairs(item)
         if isinstance(recipe, (TextEmbSettings, LabelCovSettings)):
-            return rows * length
+            return tokens
         # training that may stop early is assumed to take a tenth of its largest number of epochs
         epochs = max(1, (recipe.max_epochs or 0) // 10) if recipe.early_stops and item.kind == "dte" else recipe.epochs
         passes = epochs + (1 if method == "taskemb" else 0)
-        return rows * length * passes * len(recipe.order_seeds)
+        return tokens * passes * len(recipe.order_seeds)
+
+    def _tokens_of_pairs(self, item: Item) -> int:
+        """Tokens of the pairs that a vector is learned from, each counted once."""
+        rows = self.texts(item.category) if item.kind == "mte" else self.train_rows(item.source)
+        length = TEXT_TOKENS
+        if item.kind == "dte" and self.run.datasets[item.source].task == "span":
+            length = self.row_tokens(item.source, self.plan.vectors.surrogate_settings(LM).max_input_tokens)
+        return min(rows, item.pairs or rows) * length
+
+    def _recipe(self, method: str, item: Item) -> MethodSettings:
+        return self.plan.vectors.recipes[method][item.recipe]
+
+    # --- states -----------------------------------------------------------------------------------------
+
+    def encoded_tokens(self, category: str) -> int:
+        """Tokens of the texts of a U whose encoder states are computed once for all vectors."""
+        texts, read = self.texts(category), self.plan.vectors.texts_with_states
+        return (texts if read is None else min(texts, read)) * TEXT_TOKENS
+
+    def state_bytes(self, tokens: int) -> float:
+        """Size of the surrogate's states of so many tokens; those of an encoder, which has half of the parameters."""
+        settings = self.config.surrogate.settings
+        parameters = self._surrogate / 2 if settings.family == "encoder-decoder" else self._surrogate
+        return tokens * width(parameters) * STATE_BYTES[settings.dtype]
+
+    def _held_states(self, method: str, items: Iterable[Item]) -> float:
+        """Bytes of states that a process which learns these vectors has in main memory at most.
+
+        While the states of one vector's pairs are computed, those of the vector before it are still there. An encoder's
+        states of U are in a file that is mapped into memory, which takes none.
+        """
+        settings = self.config.surrogate.settings
+        causal = settings.family == "causal"
+        items = [item for item in items if self._keeps_states(self._recipe(method, item))]
+        computed = [self._tokens_of_pairs(item) for item in items if causal or item.kind == "dte"]
+        # a T5's keys and values are where its states are: on a GPU, if those of so few texts fit there
+        beside = settings.form == "text2text" if causal else method == "tupate" and not self.config.gpus
+        return sum(map(self.state_bytes, sorted(computed)[-2:])) + (MOST_KEPT_BYTES if items and beside else 0)
+
+    def _keeps_states(self, recipe: MethodSettings) -> bool:
+        """Whether a recipe computes the states below what it trains once (`fute.surrogate.states.KeptStates`)."""
+        if self.config.surrogate.settings.family == "encoder-decoder":
+            return reads_shared_states(recipe, "encoder-decoder")
+        return getattr(recipe, "layers", None) is not None and not getattr(recipe, "backbone_dropout", 0)

@@ -23,6 +23,8 @@ INFERENCE_BYTES, TRAINING_BYTES = 2, 16
 """Bytes per parameter: weights in bf16; fp32 weights, gradients and Adam's two moments."""
 HOST_SHARE = 1.2
 """Host memory divided by the bytes of the weights, while these are loaded."""
+WIDTH, WIDTH_PARAMETERS = 768, 110e6
+"""Width and parameters of BERT-base and of T5-base's encoder; width grows with the cube root of the parameters."""
 GPU_GB, GPU_SHARE = 80, 0.7
 """Memory of the paper's GPUs (A100), and the share for weights; the rest is for the key-value cache."""
 FORWARD, BACKWARD = 2, 4
@@ -109,20 +111,32 @@ def tensor_parallel(parameters: float, gpu_memory_gb: float = GPU_GB) -> int:
     return 2 ** max(0, math.ceil(math.log2(max(least, 1))))
 
 
+def width(parameters: float) -> float:
+    """Estimated width of the states of a model with so many parameters."""
+    return WIDTH * (parameters / WIDTH_PARAMETERS) ** (1 / 3)
+
+
 def inference(
     parameters: float, read: int, written: int, *,
-    gpus: int, cores: int = 1, start: float = START_MINUTES, active: float | None = None,
+    gpus: int, cores: int = 1, start: float = START_MINUTES, active: float | None = None, held: float = 0.0,
 ) -> Need:  # fmt: skip
     """Need of a model with so many parameters that reads and generates so many tokens.
 
     active: parameters that one token uses, in a mixture of experts; None: all of them. Memory holds all of them.
+    held: bytes of states that are kept in main memory.
     """
     operations = FORWARD * (active or parameters) * (read + DECODED * written)
-    host = BASE_MB + HOST_SHARE * parameters * INFERENCE_BYTES / 1e6
+    host = BASE_MB + (HOST_SHARE * parameters * INFERENCE_BYTES + held) / 1e6
     return Need(operations, read + written, math.ceil(host), gpus, cores, start)
 
 
-def training(parameters: float, tokens: int, *, gpus: int, cores: int = 1) -> Need:
-    """Need of a training that processes so many tokens in all; memory is that of training all parameters."""
-    host = BASE_MB + parameters * TRAINING_BYTES / 1e6
+def training(
+    parameters: float, tokens: int, *, gpus: int, cores: int = 1, processes: int = 1, held: float = 0.0
+) -> Need:
+    """Need of a training that processes so many tokens in all; memory is that of training all parameters.
+
+    processes: those that share the training, each with a model of its own. held: bytes of states that each of them
+    keeps in main memory.
+    """
+    host = processes * (BASE_MB + (parameters * TRAINING_BYTES + held) / 1e6)
     return Need((FORWARD + BACKWARD) * parameters * tokens, tokens, math.ceil(host), gpus, cores)

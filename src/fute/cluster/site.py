@@ -106,7 +106,7 @@ def slurm(*line: str) -> str:
 def request(resources: Mapping[str, Any], qos: str | None = None) -> Request:
     """What a job's resources ask for. qos: the executor's setting `slurm-qos`. Raises SlurmError."""
     named = {name: str(resources.get(name) or "") for name in ("slurm_account", "slurm_partition", "qos", "gpu_model")}
-    gpus, gres = int(resources.get("gpu") or 0), str(resources.get("gres") or "")
+    gpus, gres = _number(resources.get("gpu")), str(resources.get("gres") or "")
     if gres.split(":")[0] == "gpu":
         if gpus:
             raise SlurmError(
@@ -119,8 +119,12 @@ def request(resources: Mapping[str, Any], qos: str | None = None) -> Request:
     if not gpus:
         named["gpu_model"] = ""
     named["qos"] = qos or named["qos"]  # the executor puts both on the line of sbatch, and the later counts
-    memory = str(resources.get("mem_mb"))  # in a profile it may be an expression, which only a job has the value of
-    return Request(**named, gpus=gpus, memory_mb=int(memory) if memory.isdigit() else 0)
+    return Request(**named, gpus=gpus, memory_mb=_number(resources.get("mem_mb")))
+
+
+def _number(resource: Any) -> int:
+    """A resource that is a number; 0 if there is none, or an expression of a profile, whose value only a job has."""
+    return int(resource) if str(resource).isdigit() else 0
 
 
 def minutes(limit: str) -> int | None:
@@ -242,7 +246,7 @@ def check_site(requests: Iterable[Request], partitions: Mapping[str, Partition],
                 )
         elif accounts.rows:  # without any, the executor and SLURM go on without a check, too
             _check_account(asked, accounts.rows)
-            _check_rules(asked, accounts)
+            _check_rules(asked, partitions, accounts)
             _check_gpu_limits(asked, partitions, accounts)
 
 
@@ -251,24 +255,24 @@ def names(asked: str) -> list[str]:
     return [name for name in re.split(r"[,\s]+", asked) if name]
 
 
-def chosen(asked: str, partitions: Mapping[str, Partition]) -> list[Partition]:
+def chosen(asked: str, partitions: Mapping[str, Partition]) -> dict[str, Partition]:
     """The partitions that a job names, as SLURM takes names, or for "" the default.
 
     SLURM starts a job in any of several, so the largest limit of them holds.
     """
     wanted = names(asked)
-    return [part for name, part in partitions.items() if (name in wanted if wanted else part.default)]
+    return {name: part for name, part in partitions.items() if (name in wanted if wanted else part.default)}
 
 
 def longest_minutes(asked: str, partitions: Mapping[str, Partition]) -> int | None:
     """Longest time limit of the partitions that a job may run in; None: any."""
-    limits = [part.minutes for part in chosen(asked, partitions)]
+    limits = [part.minutes for part in chosen(asked, partitions).values()]
     return None if None in limits else max(limits, default=None)
 
 
 def most_memory(asked: str, partitions: Mapping[str, Partition]) -> int:
     """Megabytes of the largest node that a job may run on; 0: not known."""
-    return max((part.memory_mb for part in chosen(asked, partitions)), default=0)
+    return max((part.memory_mb for part in chosen(asked, partitions).values()), default=0)
 
 
 def most_minutes(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts | None) -> int | None:
@@ -285,10 +289,9 @@ def job_limits(asked: Request, partitions: Mapping[str, Partition], accounts: Ac
     if row is None:  # its default account, which is one of several
         return {}
     job_qos = accounts.qos.get(_qos_of(asked, row), Qos({}))
-    wanted = names(asked.slurm_partition) or [name for name, part in partitions.items() if part.default]
+    rules = [accounts.rules.get(name, Rules()) for name in chosen(asked.slurm_partition, partitions)]
     # of several partitions SLURM takes any
-    of_partition = accounts.rules.get(wanted[0], Rules()).qos if len(wanted) == 1 else ""
-    partition_qos = accounts.qos.get(of_partition, Qos({}))
+    partition_qos = accounts.qos.get(rules[0].qos if len(rules) == 1 else "", Qos({}))
     first, second = (job_qos, partition_qos) if job_qos.first else (partition_qos, job_qos)
     return {**row.limits, **second.limits, **first.limits}
 
@@ -306,15 +309,15 @@ def _qos_of(asked: Request, row: Association) -> str:
 
 
 def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> None:
-    wanted = names(asked.slurm_partition) or [name for name, part in partitions.items() if part.default]
-    if not wanted:
-        raise SlurmError(f"slurm_partition is empty and the cluster has no default; it has {', '.join(partitions)}")
-    for name in wanted:
+    for name in names(asked.slurm_partition):
         if name not in partitions:
             raise SlurmError(
                 f"slurm_partition {name!r} is not on this cluster; it has {', '.join(partitions)} (`sinfo -s`): "
                 "correct the profile"
             )
+    wanted = chosen(asked.slurm_partition, partitions)
+    if not wanted:
+        raise SlurmError(f"slurm_partition is empty and the cluster has no default; it has {', '.join(partitions)}")
     where, most = f"partition {','.join(wanted)}", most_memory(asked.slurm_partition, partitions)
     if most and asked.memory_mb > most:
         raise SlurmError(
@@ -329,8 +332,8 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
             "gpu_model out, and choose the nodes by `constraint` in the profile (`sinfo -o '%N %f %G'`)"
         )
     there: dict[str, int] = {}
-    for name in wanted:
-        for model, count in partitions[name].gpus.items():
+    for part in wanted.values():
+        for model, count in part.gpus.items():
             there[model] = max(count, there.get(model, 0))
     if not there:
         raise SlurmError(f"{where} has no GPUs, but jobs ask there for {asked.gpus}; `sinfo -o '%P %G'` lists them")
@@ -360,13 +363,13 @@ def _check_account(asked: Request, rows: Iterable[Association]) -> None:
         raise SlurmError(f"qos {asked.qos!r} is not one of yours: {', '.join(sorted(known))}; correct the profile")
 
 
-def _check_rules(asked: Request, accounts: Accounts) -> None:
+def _check_rules(asked: Request, partitions: Mapping[str, Partition], accounts: Accounts) -> None:
     """Whether one of the partitions takes jobs of this account and QOS."""
     row = _association(asked, accounts.rows)
     if row is None:
         return
     refusals = []
-    for name in names(asked.slurm_partition):
+    for name in chosen(asked.slurm_partition, partitions):
         rules = accounts.rules.get(name, Rules())
         for kind, own, allowed, denied in (
             ("accounts", row.account.lower(), rules.allowed_accounts, rules.denied_accounts),

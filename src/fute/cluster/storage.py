@@ -30,13 +30,16 @@ def advice(error: BaseException) -> str | None:
         if not os.access(folder, os.W_OK):
             return f"cannot write {folder}: {LOCKED[error.errno]}; {OPEN}"
         return None
-    if os.strerror(errno.ENOSPC) in str(error):
-        return f"cannot write a file: {FULL[errno.ENOSPC]}; {FREE}"
-    return None
+    full = next((what for number, what in FULL.items() if os.strerror(number) in str(error)), None)
+    return f"cannot write a file: {full}; {FREE}" if full else None
 
 
 def writable(folder: Path) -> None:
-    """Raise StorageError if a folder, or the one that it would be created in, is not writable."""
+    """Raise StorageError if a folder, or the one that it would be created in, is not writable, or a link to nothing."""
+    if folder.is_symlink() and not folder.exists():
+        raise StorageError(
+            f"{folder} is a link to {folder.readlink()}, which is not there: create that folder, or remove the link"
+        )
     while not folder.exists():
         folder = folder.parent
     if not os.access(folder, os.W_OK):

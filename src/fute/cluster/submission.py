@@ -66,7 +66,10 @@ class _Within:
 
 
 class Sender:
-    """Submits the jobs of one run. executor: the plugin's class. Then the limits of the site, and a stated one."""
+    """Submits the jobs of one run, within the limits of the site and a stated one.
+
+    executor: the plugin's class. max_minutes: the stated limit of a job's time; None: none.
+    """
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ def fetch(plan: Plan) -> int:
         for script in fetch_unsup(load_unsup_sources(SOURCES), names, folder):
             print(line(script), flush=True)
             scripts.append(script)
-        print("\n".join(summary(scripts)))
+        print("\n".join(summary(scripts)), flush=True)  # `fute prefetch` becomes another program after it
         missing += sum(script.state == "missing" for script in scripts)
     return missing
 

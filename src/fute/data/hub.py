@@ -15,7 +15,7 @@ from datasets import config as settings
 from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi
 
-from fute.data.hub_patience import patiently
+from fute.data.hub_patience import full_disk, patiently
 from fute.data.rows import SourceError
 
 OFFLINE = "check the name and the connection, or use source: files with a local folder"
@@ -24,10 +24,13 @@ BLOCK = 500
 
 
 def resolve_revision(repo: str, branch: str | None = None) -> str:
-    """Current commit (40 hex digits) of a branch of a dataset repository (None: the default branch)."""
+    """Current commit (40 hex digits) of a branch of a dataset repository (None: the default branch).
+
+    Raises SourceError for a repository that cannot be read, or whose name is none.
+    """
     try:
         return patiently(repo, lambda: HfApi().dataset_info(repo, revision=branch).sha)
-    except (OSError, httpx2.HTTPError) as error:
+    except (OSError, ValueError, httpx2.HTTPError) as error:
         raise SourceError(f"{repo}: its revision cannot be read from the hub ({error}); {OFFLINE}") from error
 
 
@@ -37,7 +40,7 @@ def load_split(
     """Load one split, and give its rows with these columns alone. The split is mapped from disk, not held in memory.
 
     revision: commit of the repository; None only for a local folder. folder: the only folder that is read.
-    Raises SourceError at once if the repository, the split or a column does not exist.
+    Raises SourceError at once if the repository, the split or a column does not exist, OSError for a full disk.
     """
     try:
         dataset = load_commit(repo, config, revision, split=split, data_dir=folder)
@@ -47,6 +50,8 @@ def load_split(
             "refs/convert/parquet (hub.branch in the dataset registry), if the repository has it, or use source: files"
         ) from error
     except (OSError, ValueError, httpx2.HTTPError, DatasetsError) as error:
+        if full := full_disk(error):
+            raise full from None
         raise SourceError(f"{repo}, config {config}, split {split}: cannot be loaded ({error}); {OFFLINE}") from error
     if missing := sorted(set(columns) - set(dataset.column_names)):
         raise SourceError(

@@ -1,4 +1,4 @@
-"""Ask a hub again that is busy or fails for a moment.
+"""Ask a hub again that is busy or fails for a moment; tell its errors from those of this machine's disk.
 
 Its own client does so for some requests only: neither for what a repository is (its commit), nor for a file that is
 answered with an error of the server.
@@ -6,6 +6,7 @@ answered with an error of the server.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -34,6 +35,18 @@ def patiently(repo: str, ask: Callable[[], T]) -> T:
             print(f"{repo}: the hub answers {answer[0]}; asking again in {seconds} s", flush=True)
         time.sleep(seconds)
     return ask()
+
+
+def full_disk(error: BaseException | None) -> OSError | None:
+    """The error of a full disk or quota behind an error of a hub's client; None if there is none.
+
+    To be raised in place of advice on the network: what to do then is said for every step (`fute.cluster.storage`).
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _answer(error: BaseException | None) -> tuple[int, dict[str, str]] | None:

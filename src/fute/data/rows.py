@@ -178,12 +178,11 @@ def read_raw_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     for number, line in read_lines(path):
         try:
-            value = _DECODER.decode(line)
+            value = DECODER.decode(line)
             if not isinstance(value, dict):
                 problem = f"is a JSON {type(value).__name__}, not an object"
                 raise BadRow(at(path, number), None, problem, "write one object per line")
-            if refused := _first_refused(value, texts="\\u" in line):
-                raise BadRow(at(path, number), *refused)
+            check_values(value, at(path, number), texts="\\u" in line)
         except json.JSONDecodeError as error:
             raise BadRow(at(path, number), None, f"is not JSON ({error})", "correct or remove the line") from error
         except RecursionError:
@@ -223,30 +222,31 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
+"""Decoder of JSON that has `Refused` in place of what cannot be used."""
 
 
-def _first_refused(row: dict[str, Any], *, texts: bool) -> tuple[str, str, str] | None:
-    """Field, problem and remedy of the first value in a row that cannot be used. texts: whether to look into texts."""
+def check_values(row: dict[str, Any], where: str, *, texts: bool = True) -> None:
+    """Raise BadRow for the first value of a row, as `DECODER` gives it, that cannot be used.
+
+    texts: whether to look for half characters and NUL in texts, too.
+    """
     for field, value in row.items():
         waiting = [field, value]
         while waiting:
             match waiting.pop():
                 case Refused() as refused:
-                    return _shown(field), str(refused), "correct or remove the line"
+                    raise BadRow(where, _shown(field), str(refused), "correct or remove the line")
                 case str(text):
                     if texts and (unusable := _UNUSABLE.search(text)):
-                        what = (
-                            "a NUL character"
-                            if unusable[0] == "\0"
-                            else f"half a character (\\u{ord(unusable[0]):04x})"
-                        )
-                        return _shown(field), f"holds {what}, which is no text", "write the text again, uncut"
+                        half = f"half a character (\\u{ord(unusable[0]):04x})"
+                        what = "a NUL character" if unusable[0] == "\0" else half
+                        problem = f"holds {what}, which is no text"
+                        raise BadRow(where, _shown(field), problem, "write the text again, uncut")
                 case dict(inner):
                     waiting += [*inner, *inner.values()]
                 case list(inner):
                     waiting += inner
-    return None
 
 
 def _shown(name: str) -> str:

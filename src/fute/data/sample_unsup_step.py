@@ -5,22 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.config.unsup import UnsupCategory, UnsupSettings
 from fute.data.crossfit import LANGUAGE_MODELS, UnsupEntry, draw_unsup
 from fute.data.sources import check_planned, external_files
 from fute.data.unsup_files import read_unsup
 
 
-class UnsupStep(BaseModel):
+class UnsupStep(Section):
     """Settings of the step that draws U for a category of the LLM experiment, or for the language models.
 
     entry: what the category's registry entry says of U; None for the language models.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     category: UnsupCategory
     settings: UnsupSettings
@@ -37,13 +34,10 @@ def sample_unsup(settings: UnsupStep, *, source: dict[str, Any], root: Path, row
     drawn, table = draw_unsup(
         lines.tasks, settings.category, settings.settings, settings.entry or LANGUAGE_MODELS, families=lines.families
     )
-    seeds = {"unsup": settings.settings.seed}
     with Step(
-        __name__,
-        settings=settings.model_dump(),
-        external=external_files(source),
-        seeds=seeds,
-    ) as step:
+        __name__, settings=settings.model_dump(), external=external_files(source),
+        seeds={"unsup": settings.settings.seed},
+    ) as step:  # fmt: skip
         step.jsonl(rows, [row.to_json() for row in drawn])
         step.csv(counts, table)
     used = sum(count["drawn"] > 0 for count in table)

@@ -14,9 +14,8 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from pydantic import BaseModel, ConfigDict
-
 from fute.config.datasets import DatasetSettings, Source
+from fute.config.sections import Section
 from fute.data.examples import Example, Raw, Skipped
 from fute.data.readers import Form, form_of
 from fute.data.rows import BadRow, Row, SourceError, at, overlap_key
@@ -171,18 +170,7 @@ def _labelled(
                 break
     if not settings.max_unusable.allows(len(unusable), raw_rows):
         _refuse(dataset_id, settings, part, unusable, raw_rows)
-    if unlabelled > settings.max_unlabelled * read:
-        raise SourceError(
-            f"{dataset_id}, split {part}: {unlabelled} of {read} rows are unlabelled, more than "
-            f"{settings.max_unlabelled:.0%}; its labels are probably hidden: name another split in the registry, or "
-            "raise max_unlabelled"
-        )
-    if skipped.total() > settings.max_skipped * read:
-        raise SourceError(
-            f"{dataset_id}, split {part}: {skipped.total()} of {read} questions cannot be used, more than "
-            f"{settings.max_skipped:.0%} ({dict(skipped)}); check that the file is the one the registry means, "
-            "or raise max_skipped"
-        )
+    _check_shares(dataset_id, settings, part, read, unlabelled, skipped)
     counts: dict[str, Any] = {"raw": read, "unlabelled": unlabelled}
     if skipped:
         counts["skipped"] = dict(skipped)
@@ -202,6 +190,24 @@ def _refuse(dataset_id: str, settings: DatasetSettings, part: str, unusable: lis
         f"{dataset_id}, split {part}: {count} of {rows} rows cannot be used, and at most "
         f"{limit.rows} and {limit.share:.2%} may be left out (max_unusable of {dataset_id}). The first are {listed}"
     )
+
+
+def _check_shares(
+    dataset_id: str, settings: DatasetSettings, part: str, read: int, unlabelled: int, skipped: Counter[str]
+) -> None:
+    """Raise SourceError if more of a part's rows than the entry allows have no label, or are skipped as questions."""
+    if unlabelled > settings.max_unlabelled * read:
+        raise SourceError(
+            f"{dataset_id}, split {part}: {unlabelled} of {read} rows are unlabelled, more than "
+            f"{settings.max_unlabelled:.0%}; its labels are probably hidden: name another split in the registry, or "
+            "raise max_unlabelled"
+        )
+    if skipped.total() > settings.max_skipped * read:
+        raise SourceError(
+            f"{dataset_id}, split {part}: {skipped.total()} of {read} questions cannot be used, more than "
+            f"{settings.max_skipped:.0%} ({dict(skipped)}); check that the file is the one the registry means, "
+            "or raise max_skipped"
+        )
 
 
 def _row(dataset_id: str, settings: DatasetSettings, row_id: str, example: Example, where: str) -> Row:
@@ -287,10 +293,8 @@ def _sample(rows: StoredRows, size: int, seed: int) -> tuple[StoredRows, StoredR
     return rows.take(sorted(order[:size])), rows.take(sorted(order[size:]))
 
 
-class SplitSettings(BaseModel):
+class SplitSettings(Section):
     """Settings that determine the rows of one dataset."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str
     entry: DatasetSettings

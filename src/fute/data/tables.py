@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fute.csv_files import TableError, read_rows
-from fute.data.rows import BadRow, SourceError, at, read_raw_jsonl
+from fute.data.rows import DECODER, BadRow, SourceError, at, check_values, read_raw_jsonl
 
 RawObjects = Iterator[tuple[int, dict[str, Any]]]
 CHUNK, BLOCK = 1 << 20, 500
@@ -38,6 +38,7 @@ def _json(path: Path) -> RawObjects:
                 if not isinstance(value, dict):
                     problem = f"is a {type(value).__name__}, not an object"
                     raise BadRow(at(path, number), None, problem, "correct the row")
+                check_values(value, at(path, number))
                 yield number, value
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); give read access") from None
@@ -76,7 +77,7 @@ class _Unparsed:
         self.symbol()
         while True:
             try:
-                value, self._at = _DECODER.raw_decode(self._text, self._at)
+                value, self._at = DECODER.raw_decode(self._text, self._at)
                 return value
             except json.JSONDecodeError:
                 if not self._more():
@@ -89,7 +90,6 @@ class _Unparsed:
         return bool(more)
 
 
-_DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\n\r]*")
 
 

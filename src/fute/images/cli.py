@@ -21,6 +21,7 @@ from fute.images.lock import FOLDER, LOCK, NAMES, ImageError, Lock, LockedImage,
 
 INPUTS = "fute.inputs"
 FULL_DISK = "No space left on device"
+NO_APPTAINER = "apptainer is not installed here; load its module, or ask your administrators to install it"
 
 app = typer.Typer(no_args_is_help=True, help="Container images: build what is missing, lock, check.")
 
@@ -53,13 +54,11 @@ def quoted(key: str, value: str) -> str:
 
 
 def _apptainer(line: list[str]) -> str | None:
-    """Run a command and show its output while it runs; return None, or why it failed."""
+    """Run Apptainer and show its output while it runs; return None, or why it failed. Raises ImageError without it."""
     try:
         run = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     except FileNotFoundError:
-        raise ImageError(
-            "apptainer is not installed here; load its module, or ask your administrators to install it"
-        ) from None
+        raise ImageError(NO_APPTAINER) from None
     shown: list[str] = []
     for text in run.stdout or ():
         print(text, end="", flush=True)
@@ -75,8 +74,15 @@ def _apptainer(line: list[str]) -> str | None:
 
 
 def inputs_of(path: Path) -> dict[str, Any]:
-    """Read from an image what it was built from. Raises ImageError for a file that is not an image of this project."""
-    run = subprocess.run(["apptainer", "inspect", "--json", "--labels", str(path)], capture_output=True, text=True)
+    """Read from an image what it was built from.
+
+    Raises ImageError for a file that is not an image of this project, and without Apptainer.
+    """
+    line = ["apptainer", "inspect", "--json", "--labels", str(path)]
+    try:
+        run = subprocess.run(line, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise ImageError(NO_APPTAINER) from None
     labels = json.loads(run.stdout)["data"]["attributes"]["labels"] if run.returncode == 0 else {}
     if INPUTS not in labels:
         reason = run.stderr.strip().splitlines()[-1:] or [f"it has no label {INPUTS}"]

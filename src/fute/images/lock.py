@@ -43,6 +43,7 @@ class Lock(BaseModel):
     images: dict[str, LockedImage] = {}
 
     def hashes(self) -> dict[str, str]:
+        """Image -> sha256 of its file."""
         return {name: entry.sha256 for name, entry in self.images.items()}
 
 

@@ -1,6 +1,6 @@
 """From a configuration to files, keys and batches: what the rules ask when Snakemake reads them.
 
-Nothing heavy is imported here and nothing is written. A file knows only those above it:
+Nothing heavy is imported here and no result is written. A file knows only those above it:
 
 argument_files  settings and lists of files, which travel to the steps in files
 requested       which files the command line asks for, and what they need

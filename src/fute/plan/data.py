@@ -147,7 +147,7 @@ class DataPlan:
     @cache  # noqa: B019
     def unsup_source(self, category: str) -> dict[str, Any]:
         """What identifies the files that a U is drawn from; a stand-in where they are not there (`missing`)."""
-        settings = self.config.unsup[category]  # type: ignore[index]
+        settings = self.config.unsup[category]
         try:
             return unsup_identity(settings, self.unsup_root)
         except SourceError as error:
@@ -160,14 +160,14 @@ class DataPlan:
         """Folder -> the CrossFit scripts that every U of kind `crossfit_full` together reads from it."""
         folders: dict[Path, tuple[str, ...]] = {}
         for category in self.config.corpora:
-            if (settings := self.config.unsup[category]).kind == "crossfit_full":  # type: ignore[index]
+            if (settings := self.config.unsup[category]).kind == "crossfit_full":
                 folder = self.unsup_root / settings.path
                 folders[folder] = (*folders.get(folder, ()), *self.scripts(category))
         return {folder: tuple(dict.fromkeys(sorted(scripts))) for folder, scripts in folders.items()}
 
     def scripts(self, category: str) -> tuple[str, ...]:
         """CrossFit's scripts that a U of kind `crossfit_full` is drawn from, if all are there."""
-        settings = self.config.unsup[category]  # type: ignore[index]
+        settings = self.config.unsup[category]
         entry = self.unsup_settings(category)["entry"]
         return scripts_of(settings, UnsupEntry.model_validate(entry) if entry else LANGUAGE_MODELS)
 
@@ -186,7 +186,7 @@ class DataPlan:
             "category": category,
             "settings": self.config.unsup[category].model_dump(),
             "entry": entry.model_dump(include={"segments", "unsup"}) if entry else None,
-        }  # type: ignore[index]
+        }
 
     # --- either of them ---------------------------------------------------------------------------------
 

@@ -21,10 +21,6 @@ LM_FILES = {
     "results/finetuned": "the fine-tuned language models, their scores and loss curves",
     "results/transfer": "scores after transfer, a file for each source and target",
 }
-LEDES = {
-    "lm": "models to transfer from (Tables 1 and 2)",
-    "llm": "prompts, beside eight baselines (Table 3)",
-}
 VIEWS = {"raw": "", "centred": ", centred on the start"}
 METHOD_TITLES = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
 
@@ -34,8 +30,13 @@ def report_settings(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> 
 
     A `fute.paper.report_step.ReportSettings` as a mapping.
     """
-    config, experiments = plan.config, {"llm": plan.llm, "lm": plan.lm}
-    chosen = [text for name, text in LEDES.items() if experiments[name]]
+    config, chosen = plan.config, []
+    if plan.lm:
+        chosen.append(f"models to transfer from ({'Tables 1 and 2' if 'table2' in plan.lm.tables else 'Table 1'})")
+    if plan.llm:
+        number = len(plan.llm.settings.baselines)
+        beside = f", beside {number} baseline{'s' if number > 1 else ''}" if number else ""
+        chosen.append(f"prompts{beside} (Table 3)")
     return {
         "title": config.title,
         "lede": f"Chosen by the cosine of task embeddings (FUTE): {'; '.join(chosen)}.",

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from fute import paths
+from fute.artifacts import atomic
 from fute.config.run_lock import MAKE_IT, Locked, RunLock, lock_file, read_run_lock
 from fute.config.sections import ConfigError
 from fute.data.model_folder import model_identity
@@ -112,8 +113,7 @@ def _newest_model(plan: Plan, name: str) -> str:
 def write_run_lock(lock: RunLock) -> Path:
     """Write a lock to its place in the project, to be committed with the run."""
     path = lock_file(lock.run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps(lock.model_dump(exclude_defaults=True), indent=1, sort_keys=True) + "\n", encoding="utf8"
-    )
+    text = json.dumps(lock.model_dump(exclude_defaults=True), indent=1, sort_keys=True)
+    with atomic(path) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf8")
     return path

@@ -40,6 +40,7 @@ class FinetuneItem(Section):
 
 
 def finetune_cell(dataset: str, seed: int) -> str:
+    """Name of the fine-tuning of a model on a dataset with a seed."""
     return f"{dataset}@{seed}"
 
 

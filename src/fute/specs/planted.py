@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from fute.config.sections import Section
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Ladder(Section):
+    """Boxes of known quality for one target.
 
-
-class Ladder(_Spec):
-    """boxes: (model, task, quality); None for the score of a model fine-tuned on the target.
-
-    nulls: (model, task) of boxes that say nothing of it.
+    boxes: (model, task, quality); None for the score of a model fine-tuned on the target. nulls: (model, task) of boxes
+    that say nothing of it.
     """
 
     target: str
@@ -23,13 +20,18 @@ class Ladder(_Spec):
     nulls: tuple[tuple[str, str], ...] = ()
 
 
-class Ladders(_Spec):
+class Ladders(Section):
+    """One test: ladders of one or several targets, by the vectors of some methods."""
+
     methods: tuple[str, ...]
     ladders: tuple[Ladder, ...]
 
 
-class Retrieval(_Spec):
-    """model: fine-tuned on each of the datasets, which are the targets too. nulls: as in `Ladder`."""
+class Retrieval(Section):
+    """One test: each dataset looks for its own box among those of all.
+
+    model: fine-tuned on each of the datasets, which are the targets too. nulls: as in `Ladder`.
+    """
 
     methods: tuple[str, ...]
     model: str
@@ -40,7 +42,7 @@ class Retrieval(_Spec):
 Test = TypeVar("Test", Ladders, Retrieval)
 
 
-class PlantedSettings(_Spec):
+class PlantedSettings(Section):
     """Settings of the step `planted`.
 
     models: method -> the model that its vectors are made with.

@@ -24,6 +24,7 @@ class SourcePair(Section):
 
 
 def pair_cell(source: str, target: str) -> str:
+    """Name of the pair of a source and a target."""
     return f"{source}>{target}"
 
 

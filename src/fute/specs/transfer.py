@@ -35,6 +35,7 @@ class TransferRun(Section):
 
 
 def transfer_cell(source: str, target: str, seed: int) -> str:
+    """Name of the transfer run from a source to a target with a seed."""
     return f"{source}>{target}@{seed}"
 
 
@@ -63,6 +64,7 @@ class TransferSpec(Section):
         return self
 
     def target(self, dataset: str) -> Target:
+        """The target with this dataset, which is one of the spec's."""
         return next(target for target in self.targets if target.task.dataset == dataset)
 
 

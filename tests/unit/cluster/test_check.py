@@ -102,6 +102,17 @@ def test_a_placeholder(tmp_path, site):
 def test_too_few_gpus_on_a_node(tmp_path, site):
     found = faults(check(plan(tmp_path, gpus=8), [profile(tmp_path)]))
     assert len(found) == 1 and found[0].startswith("SLURM, embed_batch: a job asks for 8 GPUs on one node")
+    fewer = {"embed_batch": {"slurm_partition": GPU, "gpu": 4}, "label_batch": {"slurm_partition": GPU}}
+    stated = profile(tmp_path, **{"set-resources": fewer})
+    assert faults(check(plan(tmp_path, gpus=8), [stated])) == [], "what the profile states goes over the rule's own"
+
+
+def test_a_job_of_one_gpu_is_not_taken_for_one_of_many(tmp_path, site):
+    """A fine-tuned model labels U on one GPU, however many a training gets."""
+    on_gpus = profile(tmp_path, **{"default-resources": DEFAULT | {"slurm_partition": GPU}, "set-resources": {}})
+    lm = read_yaml(ROOT / "tests/support/both.yaml")["lm"]
+    (found,) = faults(check(plan(tmp_path, gpus=8, llm=None, lm=lm, controls={"methods": []}), [on_gpus]))
+    assert found.startswith("SLURM, embed_batch, finetune_model, transfer_batch: a job asks for 8 GPUs on one node")
 
 
 def test_more_memory_than_a_node_has(tmp_path, site, command):
@@ -109,7 +120,8 @@ def test_more_memory_than_a_node_has(tmp_path, site, command):
     command("sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|1-00:00:00|6000|gpu:a100:4")
     found = faults(check(plan(tmp_path), [profile(tmp_path)]))
     assert [fault.split(" of memory")[0] for fault in found] == [
-        "SLURM, embed_batch: a job asks for 8,160 MB",  # 6000, and 16 bytes for each of 135 million parameters
+        # 6000, 16 bytes for each of 135 million parameters, and states: 2 GiB and those of two vectors' texts
+        "SLURM, embed_batch: a job asks for 10,328 MB",
         "SLURM, label_batch: a job asks for 6,324 MB",  # 6000, and 2.4 bytes
     ]
     assert "of partition gpu have at most 6,000 MB" in found[0]
@@ -150,6 +162,12 @@ def test_a_gated_model_without_a_token(tmp_path, monkeypatch):
     run = read_yaml(ROOT / "config/paper.yaml") | {"data": {"source": "files", "root": str(tmp_path)}}
     found = faults(checks.check_models(Plan(parse_run(run, ROOT / "config"), (), tmp_path / "results")))
     assert len(found) == 1 and found[0].startswith("hub token: gated models: llama-2-13b")
+
+
+def test_an_address_in_place_of_a_repository_s_name():
+    for kind in ("model", "dataset"):
+        said = checks._unreachable(kind, "https://huggingface.co/a/b", None)
+        assert said.startswith("https://huggingface.co/a/b names no repository: write owner/name")
 
 
 def test_a_hub_that_does_not_answer(tmp_path, monkeypatch):

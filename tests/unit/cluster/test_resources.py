@@ -10,7 +10,7 @@ import pytest
 from fute import paths
 from fute.audit.config_and_locks import config_sha256
 from fute.cluster.cost import RuleCost, disk_bytes, heavy_jobs, measured_seconds, rule_costs
-from fute.cluster.job_needs import PROMPT_TOKENS, TEXT_TOKENS, JobNeeds
+from fute.cluster.job_needs import MOST_KEPT_BYTES, PROMPT_TOKENS, TEXT_TOKENS, JobNeeds
 from fute.cluster.resources import (
     BASE_MB,
     CORE_FLOPS,
@@ -22,11 +22,13 @@ from fute.cluster.resources import (
     inference,
     tensor_parallel,
     training,
+    width,
 )
 from fute.config.cluster import ClusterConfig
 from fute.config.run import load_run, parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.plan import Plan
+from fute.surrogate import states
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -52,8 +54,11 @@ def of_site(monkeypatch):
     monkeypatch.setattr("fute.plan.data.unsup_identity", lambda settings, root: {})
     monkeypatch.setattr("fute.plan.data.source_identity", lambda dataset, *_: dataset)
 
-    def plan(name: str = "paper", models: dict | None = None, sections: dict | None = None, **cluster) -> Plan:
-        values = read_yaml(ROOT / f"config/{name}.yaml") | {"cluster": cluster}
+    def plan(
+        name: str = "paper", models: dict | None = None, sections: dict | None = None, values: dict | None = None,
+        **cluster,
+    ) -> Plan:  # fmt: skip
+        values = read_yaml(ROOT / f"config/{name}.yaml") | {"cluster": cluster} | (values or {})
         values |= {key: (values.get(key) or {}) | more for key, more in (sections or {}).items()}
         values["data"] = values.get("data", {}) | {"root": "anywhere"}
         run = parse_run(values, ROOT / "config", name)
@@ -88,6 +93,12 @@ def test_training_takes_three_times_the_operations_and_eight_times_the_memory_of
     read, trained = inference(1e8, 1000, 0, gpus=1), training(1e8, 1000, gpus=1)
     assert trained.operations == 3 * read.operations
     assert trained.memory_mb() - BASE_MB == 1600 and GPU_FLOPS > CORE_FLOPS
+
+
+def test_each_process_of_a_training_has_a_model_and_states_of_its_own():
+    one, four = training(1e8, 1000, gpus=4), training(1e8, 1000, gpus=4, processes=4, held=5e8)
+    assert four.memory_mb() == 4 * (one.memory_mb() + 500) and four.operations == one.operations
+    assert inference(1e9, 1, 0, gpus=1, held=5e9).memory_mb() == BASE_MB + 2400 + 5000
 
 
 def test_every_attempt_asks_for_more():
@@ -205,6 +216,70 @@ def test_an_embedding_of_the_papers_run_takes_the_papers_time(of_site, monkeypat
     assert item is needs.plan.vector_batches.items[path]
     assert need.estimate == pytest.approx(minutes) and need.gpu_hours == pytest.approx(minutes / 60)
     assert need.minutes() == LIMIT_MINUTES + 3 * minutes
+
+
+CAUSAL = {"name": "smollm2-135m", "settings": {"family": "causal", "dtype": "bfloat16"}}
+
+
+def embed_mb(plan: Plan, path: str) -> int:
+    method = paths.method_of(path)
+    return JobNeeds(plan).embed_batch(method, plan.vector_batches.plans[method].batch_of[path]).memory_mb()
+
+
+@pytest.mark.parametrize("method", ["tupate_lora", "taskemb"])
+def test_states_below_the_last_layers_are_held_in_memory(of_site, method):
+    """Of the texts of a vector, and those of single texts, which all black boxes of a process share."""
+    assert MOST_KEPT_BYTES == states.MOST_REMEMBERED_BYTES == states.MOST_CROSS_BYTES
+    name = method.replace("_", "-")
+    path = paths.mte("smollm2-135m", name, "llama-2-13b", "sa-1")
+
+    def plan(layers: int | None = 6, processes: int = 1, form: str = "text2text", **recipe) -> Plan:
+        recipes = {kind: {"layers": layers, **recipe} for kind in ("mte", "dte")}
+        surrogate = CAUSAL | {"settings": CAUSAL["settings"] | {"form": form}}
+        sections = {"surrogate": surrogate, method: recipes, "controls": {"methods": [], "abc": False}}
+        return of_site(sections=sections, values={"methods": [name], "processes": processes})
+
+    whole = BASE_MB + 16 * 135
+    texts = 10_000 * TEXT_TOKENS * width(135e6) * 2 / 1e6
+    assert 1000 < texts < 1200, "a width of 822"
+    assert embed_mb(plan(layers=None), path) == whole, "every layer is tuned: no states stay the same"
+    assert embed_mb(plan(), path) == math.ceil(whole + texts + 2**31 / 1e6)
+    assert embed_mb(plan(processes=2), path) == math.ceil(2 * (whole + texts + 2**31 / 1e6))
+    assert embed_mb(plan(form="heads"), path) == math.ceil(whole + texts), "heads have no label among the inputs"
+    if method == "tupate_lora":
+        assert embed_mb(plan(backbone_dropout=0.1), path) == whole, "dropout changes them from step to step"
+
+
+def test_states_of_an_encoder_are_held_while_they_are_made(of_site):
+    """Those of a large dataset are several times the model; those of U are read from a file by whatever needs them."""
+    plan = of_site("paper-lm")
+    needs, encoder = JobNeeds(plan), width(223e6 / 2) * 2 * TEXT_TOKENS / 1e6
+    assert width(223e6 / 2) == pytest.approx(768, rel=0.01), "T5-base's own"
+    whole = BASE_MB + 16 * 223
+    snli, rows = paths.dte("t5-base", "tupate", "snli"), needs.train_rows("snli")
+    assert rows == 549_367 and embed_mb(plan, snli) == math.ceil(whole + rows * encoder)
+    for path in (paths.dte("t5-base", "taskemb", "snli"), paths.mte("t5-base", "tupate", "bert-base", "rte")):
+        assert embed_mb(plan, path) == whole
+    assert needs.encoder_states("lm").memory_mb() == math.ceil(BASE_MB + 2.4 * 223 + 109_000 * encoder)
+    assert disk_bytes(plan, needs)["encoder states"] == pytest.approx(109_000 * encoder * 1e6)
+    cpu = of_site("paper-lm", values={"gpus": 0})
+    keys = paths.mte("t5-base", "tupate", "bert-base", "rte")
+    assert embed_mb(cpu, keys) == math.ceil(whole + 2**31 / 1e6), "keys and values of few texts stay in main memory"
+
+
+def test_states_of_two_vectors_are_held_at_once(of_site):
+    """Those of the vector before it are there until those of the next are made."""
+    plan = of_site("paper-lm", values={"embeddings_per_process": None})
+    needs, encoder = JobNeeds(plan), width(223e6 / 2) * 2 / 1e6
+    of_dtes = [needs._tokens_of_pairs(item) for item in plan.vector_batches.items.values() if item.kind == "dte"]
+    *_, second, first = sorted(set(of_dtes))
+    expected = math.ceil(BASE_MB + 16 * 223 + (first + second) * encoder)
+    assert embed_mb(plan, paths.dte("t5-base", "tupate", "snli")) == expected
+
+
+def test_only_texts_that_a_method_learns_from_are_encoded(of_site):
+    needs = JobNeeds(of_site(sections={"tupate": {"pairs": 500}}))
+    assert needs.encoded_tokens("sa") == 500 * TEXT_TOKENS and JobNeeds(of_site()).encoded_tokens("sa") == 640_000
 
 
 def test_what_a_site_gives_identifies_no_result(of_site):

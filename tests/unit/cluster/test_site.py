@@ -141,7 +141,7 @@ def test_a_cluster_without_accounts_is_not_asked_for_them(prints):
         ({"gres": "", "gpu": 0, "gpu_model": "a100"}, Request("", "", "", "", 0)),
         ({"gres": "lscratch:100", "slurm_account": 123}, Request("123", "", "", "", 0)),
         ({"mem_mb": 9000}, Request("", "", "", "", 0, 9000)),
-        ({"mem_mb": "attempt * 9000"}, Request("", "", "", "", 0)),
+        ({"mem_mb": "attempt * 9000", "gpu": "attempt"}, Request("", "", "", "", 0)),
     ],
 )
 def test_what_a_job_asks_for(resources, right):
@@ -254,6 +254,8 @@ def test_a_job_that_no_limit_lets_start_is_refused():
 def test_a_partition_that_does_not_take_the_account_or_the_qos_is_refused():
     closed = LIMITED._replace(rules={"gpu": Rules(allowed_accounts=frozenset({"other"}))})
     assert "partition gpu is for the accounts other, not for 'lab'" in refused(closed, gpus=1)
+    default = {name: part._replace(default=name == "gpu") for name, part in CLUSTER.items()}
+    assert "partition gpu is for the accounts other" in refused(closed, default, slurm_partition="", gpus=1)
     closed = LIMITED._replace(rules={"gpu": Rules(denied_qos=frozenset({"normal"}))})
     assert "partition gpu is for the QOS others, not for 'normal'" in refused(closed, gpus=1, qos="")
     check_site([ASKED._replace(gpus=2, slurm_partition="cpu,gpu", qos="")], CLUSTER, closed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,14 @@ def test_a_run_asks_for_the_scripts_of_its_u(tmp_path, hub, capsys, name, count)
     assert f"{tmp_path}/crossfit: {count} scripts" in said and "  blimp" in said
     assert "3 with passage and question as one text" in said
     assert missing == count - (2 if name == "paper-lm" else 3)
+
+
+def test_nothing_that_was_said_is_lost_when_another_program_takes_over(tmp_path, hub, monkeypatch):
+    """What stands in the buffer of a file or pipe at `os.execv` is gone."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(written), encoding="utf8"))
+    fetch(plan(tmp_path))
+    assert "\na run without them says so in its report" in written.getvalue().decode()
 
 
 def test_strict_asks_for_all_of_them(tmp_path, hub):

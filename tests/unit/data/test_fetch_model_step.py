@@ -214,6 +214,79 @@ def test_a_hub_that_gives_no_answer_is_no_traceback(monkeypatch, revision):
     assert not Path("results/models/m.lock.json").exists()
 
 
+def stands_in_for_the_hub(monkeypatch, *downloads) -> None:
+    """Each download is one of these functions, given the folder to fill; then an empty one."""
+    left = list(downloads)
+
+    def snapshot_download(repo, *, revision, local_dir, **_):
+        (left.pop(0) if left else lambda folder: None)(local_dir)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+
+
+def broken_off_after(name: str):
+    def download(folder: Path) -> None:
+        (folder / name).write_bytes(b"whole")
+        raise KeyboardInterrupt
+
+    return download
+
+
+def test_a_download_goes_on_where_it_was_broken_off(monkeypatch):
+    weights = "model.safetensors"
+    stands_in_for_the_hub(monkeypatch, broken_off_after("config.json"), lambda folder: (folder / weights).touch())
+    with pytest.raises(KeyboardInterrupt):
+        fetch(repo="a/b", revision="0a" * 20)
+    assert sorted(fetch(repo="a/b", revision="0a" * 20)["files"]) == ["config.json", weights]
+
+
+def test_nothing_of_another_commit_is_left_from_a_download_that_was_broken_off(monkeypatch):
+    shard, weights = "model-00001-of-00002.safetensors", "model.safetensors"
+    begun = Path("results/models/.m." + "0a" * 20 + ".partial")
+    other = Path("results/models/.m.2.partial")  # of a model `m.2`, which is fetched at the same time
+    other.mkdir(parents=True)
+    stands_in_for_the_hub(monkeypatch, broken_off_after(shard), lambda folder: (folder / weights).touch())
+    with pytest.raises(KeyboardInterrupt):
+        fetch(repo="a/b", revision="0a" * 20)
+    assert (begun / shard).is_file()
+    lock = fetch(repo="a/b", revision="1b" * 20)
+    assert sorted(lock["files"]) == [weights] and lock["source"]["revision"] == "1b" * 20
+    assert not begun.exists() and other.is_dir()
+
+
+def test_without_a_network_what_was_begun_of_another_commit_is_not_taken_for_the_model(monkeypatch):
+    """The hub's client gives any folder that is not empty, where it cannot ask."""
+    with pytest.MonkeyPatch.context() as patch:
+        stands_in_for_the_hub(patch, broken_off_after("model.safetensors"))
+        with pytest.raises(KeyboardInterrupt):
+            fetch(repo="a/b", revision="0a" * 20)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"^model m: cannot fetch a/b: "):
+        fetch(repo="a/b", revision="1b" * 20)
+    assert not Path("results/models/m.lock.json").exists()
+
+
+def test_a_full_disk_is_no_fault_of_the_network(monkeypatch):
+    def download(folder: Path) -> None:
+        try:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))  # as of a write, which knows no file
+        except OSError as error:
+            raise ConnectionError("the download has failed") from error
+
+    stands_in_for_the_hub(monkeypatch, download)
+    with pytest.raises(OSError) as error:
+        fetch(repo="a/b", revision="0a" * 20)
+    assert advice(error.value).startswith("cannot write a file: the quota is used up; free space")
+
+
+@pytest.mark.parametrize("revision", [None, "0a" * 20])
+def test_an_address_in_place_of_a_name_is_named(revision):
+    with pytest.raises(
+        ModelError, match=r"^model m: https://huggingface.co/a/b names no repository \(.*write owner/name"
+    ):
+        fetch(repo="https://huggingface.co/a/b", revision=revision)
+
+
 # --- a folder of one's own: its content identifies it ---------------------------------------------------
 
 

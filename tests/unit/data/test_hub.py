@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from rehearsal.hub import Hub, Store
 
 from fute.data import hub_patience
 from fute.data.hub_patience import patiently
+from fute.data.rows import SourceError
 
 READ = """
 import sys
@@ -90,6 +92,30 @@ def test_without_the_repository_no_other_commit_is_read_from_the_cache(serve, tm
     again, other = read(hub.address, tmp_path / "home", first, "0" * 40)
     assert again == f"{first} ['warm']"  # this one was read before
     assert other.startswith("refused maker/films, config None, split train: cannot be loaded (Dataset 'maker/films'")
+
+
+def test_an_address_in_place_of_a_name_is_named():
+    from fute.data import hub
+
+    with pytest.raises(SourceError, match=r"^https://huggingface.co/a/b: its revision cannot be read .*check the name"):
+        hub.resolve_revision("https://huggingface.co/a/b")
+
+
+def test_a_full_disk_is_no_fault_of_the_repository(monkeypatch):
+    from datasets.exceptions import DatasetGenerationError
+
+    from fute.data import hub
+
+    def generate(*_, **__):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise DatasetGenerationError("An error occurred while generating the dataset") from error
+
+    monkeypatch.setattr(hub, "load_dataset", generate)
+    with pytest.raises(OSError) as error:
+        hub.load_split("a/b", None, "train", "0a" * 20, ["text"])
+    assert error.value.errno == errno.ENOSPC
 
 
 class Busy(Exception):

@@ -307,6 +307,11 @@ def test_both_forms_of_medqa_give_the_same_row():
     ("reader", "values", "message"),
     [
         ("med_qa", {"question": "q", "answer_idx": "A", "options": ["x"]}, "field 'options': holds 'x'"),
+        (
+            "med_qa",
+            {"question": "q", "answer_idx": "A", "options": [{"key": ["A"], "value": "x"}]},
+            r"field 'options': holds \{'key': \['A'\], 'value': 'x'\}, not \{key, value\}",
+        ),
         ("med_qa", {"question": "q", "options": []}, "field 'answer_idx': is missing"),
         (
             "med_qa",

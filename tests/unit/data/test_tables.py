@@ -65,6 +65,11 @@ def test_parquet_gives_the_same_rows(tmp_path):
     ("a.json", "", SourceError, "is not JSON"),
     ("a.json", "[" * 200_000, SourceError, "is not JSON .*recursion"),
     ("a.json", "[1]", BadRow, "row 1: is a int, not an object"),
+    ("a.json", r'[{"a": "b"}, {"a": ["x \ud83d"]}]', BadRow, r"row 2, field 'a': holds half a character \(.ud83d\)"),
+    ("a.json", r'[{"a": "x \u0000"}]', BadRow, "row 1, field 'a': holds a NUL character"),
+    ("a.json", '[{"a": %s}]' % ("1" * 5000), BadRow, "row 1, field 'a': is a number of 5000 digits"),
+    ("a.json", '[{"a": 1, "a": 2}]', BadRow, "row 1, field 'a': is given twice"),
+    ("a.json", '[{"a": NaN}]', BadRow, "row 1, field 'a': is NaN, which is no JSON"),
     ("a.csv", "x,y\n1\n", SourceError, "row 2: has 1 cells under 2 names"),
     ("a.csv", "x,x\n1,2\n", SourceError, "names of its columns, each once"),
 ])  # fmt: skip
@@ -74,7 +79,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, text, error, messag
         list(read_table_rows(tmp_path / name))
 
 
-@given(st.lists(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False) | st.booleans() | st.none())),
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(st.dictionaries(TEXT, TEXT | NUMBER | st.booleans() | st.none())),
        st.integers(1, 9), st.sampled_from([None, 1]))  # fmt: skip
 def test_a_list_is_read_in_pieces_of_any_length(rows, piece, indent):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

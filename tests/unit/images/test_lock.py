@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import errno
 import json
 import re
 import subprocess
@@ -16,7 +15,6 @@ import pytest
 from packaging.requirements import Requirement
 
 from fute.artifacts import content_key, sha256_file
-from fute.cluster import storage
 from fute.code_hash import PACKAGE, closure
 from fute.config.run import parse_run, read_yaml
 from fute.images import cli, inputs
@@ -229,6 +227,15 @@ def test_lock_asks_which_of_several_files(tmp_path):
         cli.lock_images({"train": tmp_path / "gone.sif"}, tmp_path)
 
 
+def test_without_apptainer_neither_a_build_nor_a_lock_is_a_riddle(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "train-aaaaaaaaaaaa.sif").touch()
+    with pytest.raises(ImageError, match="apptainer is not installed here; load its module"):
+        cli.lock_images(cli.present(tmp_path), tmp_path)
+    with pytest.raises(ImageError, match="apptainer is not installed here; load its module"):
+        cli.build_image("train", Options())
+
+
 def test_a_lock_of_no_image_is_not_written(tmp_path):
     with pytest.raises(ImageError, match="holds no image; build them with `fute images build`, or copy their files"):
         cli.lock_images({}, tmp_path)
@@ -302,20 +309,3 @@ def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
     assert keys(train="1")[0] == labels and not keys(train="1")[1] & vectors
     assert not keys(labels="1")[0] & labels
     assert keys(labels="1") == keys(labels="1") != keys(labels="2")
-
-
-# --- storage
-
-
-def test_advice_names_place_reason_and_remedy(tmp_path):
-    full = OSError(errno.ENOSPC, "No space left on device", "results/x")
-    assert storage.advice(full).startswith("cannot write results/x: the disk is full; free space")
-    copied = OSError(errno.ENOSPC, "No space left on device", "/data/x", None, "results/x")
-    assert storage.advice(copied).startswith("cannot write results/x:")
-    assert "quota" in storage.advice(OSError(errno.EDQUOT, "Disk quota exceeded", "results/x"))
-    library = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
-    assert "the disk is full" in storage.advice(library)
-    assert "may not write there; make it" in storage.advice(PermissionError(errno.EACCES, "denied", "/sys/kernel/x/y"))
-    assert storage.advice(FileNotFoundError(errno.ENOENT, "No such file", "results/x")) is None
-    assert storage.advice(ValueError("x")) is None
-    storage.writable(tmp_path / "not" / "yet")

@@ -645,6 +645,19 @@ def test_the_page_says_where_a_run_departs_from_the_paper(plan):
     )
 
 
+def test_the_page_names_the_tables_of_the_run_and_counts_its_baselines(plan):
+    def said(workflow: Plan) -> str:
+        return report_settings(workflow, {})["lede"].split("(FUTE): ")[1]
+
+    assert said(plan()) == "prompts, beside 8 baselines (Table 3)."
+    assert said(plan(llm={"baselines": ["mi"]})) == "prompts, beside 1 baseline (Table 3)."
+    assert said(plan(llm={"baselines": ["mi", "spell"]})) == "prompts, beside 2 baselines (Table 3)."
+    whole = Plan(load_run(Path("config/paper-lm.yaml")), (), Path("no results"))
+    part = Plan(load_run(Path("config.yaml")), (), Path("no results"))
+    assert said(whole) == "models to transfer from (Tables 1 and 2)."
+    assert said(part) == "models to transfer from (Table 1); prompts, beside 10 baselines (Table 3)."
+
+
 def test_datasets_of_shared_origin_exclude_each_others_rows():
     run = load_run(ROOT / "config/paper.yaml")
     workflow = Plan(run, (), Path("no results"))
