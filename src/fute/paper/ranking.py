@@ -20,6 +20,10 @@ from fute.paper.learning import DID_NOT_LEARN, learning_warnings
 from fute.paper.terminal import NoResults, read_evaluation
 from fute.paper.unknown_tokens import unknown_token_warnings
 
+BESIDE = {"candidates_cosine": "Centred", "task2vec_cosine": "task2vec"}
+"""Column of the similarities -> its header beside the cosine: around the candidates' mean; of TaskEmb, each entry
+counting alike."""
+
 
 def print_rankings(
     rankings: Sequence[Ranking], form: Literal["table", "json", "csv"] = "table", texts: Mapping[str, str] | None = None
@@ -200,21 +204,24 @@ def _say_largest_entry(rows: pd.DataFrame, console: Console) -> None:
 def _table(title: str, what: str, rows: pd.DataFrame, scores: pd.Series | None = None) -> Table:
     """Table of names by falling cosine (equal ones in their order), with their scores if given.
 
-    rows: by name, with the columns `cosine`, `mte_learned`, `dte_learned`, and `candidates_cosine`, which is printed
-    beside the cosine where there is one. Vectors that did not learn are marked.
+    rows: by name, with the columns `cosine`, `mte_learned`, `dte_learned`, and those of `BESIDE`, which are printed
+    beside the cosine where there are such similarities. Vectors that did not learn are marked.
     """
     rows = rows.sort_values("cosine", ascending=False, kind="stable")
-    cosines, centred = rows["cosine"], rows["candidates_cosine"]
+    cosines = rows["cosine"]
     failed = (rows["mte_learned"] == "no") | (rows["dte_learned"] == "no")
-    more = [*(["Centred"] if centred.notna().all() else []), *(["Score"] if scores is not None else [])]
-    more += ["Mark"] if failed.any() else []
+    beside = {
+        header: rows[column] for column, header in BESIDE.items() if column in rows and rows[column].notna().all()
+    }
+    more = [*beside, *(["Score"] if scores is not None else []), *(["Mark"] if failed.any() else [])]
     table = Table(title=title, title_justify="left")
     for name in ("Rank", what, "Cosine", "Margin", *more):
         table.add_column(name, justify="left" if name in (what, "Mark") else "right")
     margins = cosines.diff(-1)
     for position, (name, cosine) in enumerate(cosines.items(), start=1):
         margin = "" if position == len(cosines) else f"{margins[name]:.4f}"
-        cells = {"Centred": f"{centred[name]:.4f}", "Score": f"{scores[name]:.1f}" if scores is not None else ""}
-        cells["Mark"] = DID_NOT_LEARN if failed[name] else ""
+        cells = {header: f"{similar[name]:.4f}" for header, similar in beside.items()}
+        cells |= {"Score": f"{scores[name]:.1f}" if scores is not None else ""}
+        cells |= {"Mark": DID_NOT_LEARN if failed[name] else ""}
         table.add_row(str(position), str(name), f"{cosine:.4f}", margin, *(cells[column] for column in more))
     return table
