@@ -21,6 +21,7 @@ from rich.table import Table
 from fute import paths
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.resources import INFERENCE_BYTES, Need, width
+from fute.config.settings import Config
 from fute.config.unsup import LM
 from fute.csv_files import benchmark_seconds
 from fute.plan import Plan
@@ -122,19 +123,24 @@ def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:
     cells = [corpus for _, _, corpus in llm.labels.cells] if llm else []
     cells += [LM] * len(lm.black_boxes) if lm else []
     methods = map(paths.method_of, plan.vector_batches.items)
-    fisher = config.taskemb.mte
-    vector = {
-        "taskemb": {"none": 4 * surrogate, "rows": 4 * surrogate / width(surrogate), "tensors": 1e5}[fisher.reduce]
-        / (2 if fisher.store == "float16" else 1),
-    }
     return {
         "models": sum(INFERENCE_BYTES * needs.parameters(name) for name in with_files),
         "fine-tuned models": sum(4 * needs.parameters(model) for model, _ in lm.finetune.models) if lm else 0,
         "labels": sum(LABEL_BYTES * needs.texts(corpus) for corpus in cells),
-        # except TaskEmb's, the largest vector is a prefix over all layers
-        "embeddings": sum(2 * vector.get(method, 2 * 16 * 24 * width(surrogate) * 4) for method in methods),
+        "embeddings": sum(2 * _vector_bytes(config, method, surrogate) for method in methods),
         "encoder states": sum(needs.state_bytes(needs.encoded_tokens(c)) for c in config.corpora) if shared else 0,
     }
+
+
+def _vector_bytes(config: Config, method: str, surrogate: float) -> float:
+    """Estimated bytes of a vector of a method. surrogate: its parameters."""
+    if method != "taskemb":
+        return 4 * 2 * 16 * 24 * width(surrogate)  # of these the largest is a prefix over all layers
+    fisher = config.taskemb.mte
+    # a block of width d has about 12 d^2 weights
+    entries = surrogate if fisher.layers is None else min(surrogate, 12 * width(surrogate) ** 2 * fisher.layers)
+    numbers = {"none": entries, "rows": entries / width(surrogate), "tensors": 25_000}[fisher.reduce]
+    return (2 if fisher.store == "float16" else 4) * numbers
 
 
 def print_costs(plan: Plan, costs: list[RuleCost], disk: dict[str, float], quota_gb: float | None) -> None:

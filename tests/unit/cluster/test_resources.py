@@ -373,3 +373,11 @@ def test_the_papers_run_in_all(paper):
     disk = disk_bytes(paper, needs)
     assert 250e9 < disk["models"] < 265e9, "weights of 13, 70 and 47 billion parameters in 16 bits"
     assert disk["fine-tuned models"] == 0 and math.isclose(sum(disk.values()), disk["models"], rel_tol=0.05)
+
+
+def test_disk_for_taskemb_of_the_last_layers():
+    """Two of SmolLM2's blocks are 28 MB in fp32, and every vector stands in its batch and in a file of its own."""
+    plan = Plan(load_run(ROOT / "config/planted.yaml"), (), Path("no results"))
+    vectors = [name for name in plan.vector_batches.items if paths.method_of(name) == "taskemb"]
+    disk = disk_bytes(plan, JobNeeds(plan))["embeddings"]
+    assert 2 * len(vectors) * 28e6 < disk < 3 * 2 * len(vectors) * 28e6
