@@ -200,8 +200,8 @@ class Config(Section):
 
     @property
     def vector_models(self) -> tuple[str, ...]:
-        """The models of all methods; the surrogate is one of them, even where no method needs it."""
-        return tuple(dict.fromkeys((self.surrogate.name, *map(self.model_of, self.methods))))
+        """The models of all methods."""
+        return tuple(dict.fromkeys(map(self.model_of, self.methods)))
 
     @property
     def categories(self) -> tuple[str, ...]:
