@@ -66,7 +66,7 @@ rule embed_batch:
         folder=lambda wc: paths.model_folder(wc.surrogate),
         processes=CONFIG.processes,
     message:
-        "new task embeddings by {wildcards.method} (surrogate {wildcards.surrogate})"
+        "new task embeddings by {wildcards.method} with {wildcards.surrogate}"
     shell:
         f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
         " embed_batch --spec {params.spec:file} --model {params.folder} --lock {input.lock}"
