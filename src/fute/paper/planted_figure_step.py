@@ -19,8 +19,9 @@ from fute.display_names import p_text
 from fute.paper.figures import MUTED, STYLE, image_bytes
 from fute.paper.planted import row_name
 
-SHOWN = ("cosine", "candidates_cosine")
-"""Similarities that are drawn: the paper's, and the one around the mean of the candidates."""
+SHOWN = {"cosine": "-", "candidates_cosine": "--", "task2vec_cosine": ":"}
+"""Similarities that are drawn, with their lines: the paper's, the one around the mean of the candidates, and for
+TaskEmb the one in which every entry counts alike."""
 COLUMNS = 2
 
 
@@ -68,14 +69,13 @@ def _ladder_panel(measured: pd.DataFrame, rows: pd.DataFrame, test: str, target:
 
     def draw(axes: Axes) -> None:
         for method, of_method in own.groupby("method", sort=False):
-            for similarity in SHOWN:
+            for similarity, line in SHOWN.items():
                 result = results[(results["method"] == method) & (results["similarity"] == similarity)]
                 values = of_method[similarity].to_numpy(float)
                 if result.empty or np.isnan(values).any() or np.ptp(values) == 0:
                     continue
                 numbers = result.iloc[0]
                 text = f"{row_name(str(method), similarity)}: {numbers['value']:.2f}, p {p_text(numbers['p'])}"
-                line = "-" if similarity == "cosine" else "--"
                 values = (values - values.mean()) / values.std()
                 axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
         axes.set(title=f"{test}: {target}", xlabel="quality, as made", ylabel="similarity, standardised")
