@@ -22,12 +22,9 @@ from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.dropout import set_dropout
 from fute.surrogate.fisher.diagonal import FisherDiagonal, fisher_pass
 from fute.surrogate.frozen import Cut
-from fute.surrogate.states import KeptStates, States
+from fute.surrogate.states import KeptStates, MakeBatch, States
 from fute.surrogate.text2text import Batch, Example, Surrogate
 from fute.surrogate.training import TrainingLog, step_seed, train
-
-MakeBatch = Callable[[Sequence[Example]], Batch]
-"""Makes a batch of some examples of a list."""
 
 
 def taskemb_embedding(values: dict[str, Tensor]) -> tuple[np.ndarray, list[tuple[str, int, int]]]:

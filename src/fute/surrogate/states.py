@@ -35,6 +35,9 @@ MOST_LABELS = 8
 TEXTS_A_BATCH = 32
 """The same everywhere, because the last bits of a text's states depend on the shape of its batch."""
 
+MakeBatch = Callable[[Sequence[Example]], Batch]
+"""Makes a batch of some examples of a list."""
+
 
 class States:
     """States of a list of texts, joined end to end.
@@ -239,7 +242,7 @@ class KeptStates:
 
     def batches(
         self, part: str, examples: Sequence[Example], given: States | None = None, label: int | None = None
-    ) -> Callable[[Sequence[Example]], Batch]:
+    ) -> MakeBatch:
         """The function that makes a batch of some of the examples, from states where they can be kept.
 
         part: name of the list's place (`train`, `dev`, ...). given: states of a corpus, used if they are those of the
