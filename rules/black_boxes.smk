@@ -1,6 +1,43 @@
 # docs/methods.md 1.2 and 4.1: what labels U. An LLM with a prompt, a fine-tuned language model, a Python function.
 if LLM:
 
+    if RUN.tuned:
+
+        rule tune_llm:
+            """Fine-tune an LLM to answer some prompts as rows are labelled; continue after a kill."""
+            input:
+                lock=lambda wc: paths.model_lock(RUN.tuned[wc.model].model),
+                rows=lambda wc: list(LLM.tuning.inputs(wc.model).values()),
+            output:
+                **recorded(lock="results/models/{model}.lock.json"),
+            log:
+                "results/logs/tune_llm/{model}.log",
+            benchmark:
+                "results/benchmarks/tune_llm/{model}.tsv"
+            wildcard_constraints:
+                model="|".join(RUN.tuned),
+            container:
+                image("train")
+            threads: CONFIG.threads
+            resources:
+                **gpus(min(1, CONFIG.gpus)),
+                torch=1,
+                mem_mb=lambda wc, attempt: NEEDS.tune_llm(wc.model).memory_mb(attempt),
+                runtime=lambda wc, attempt: NEEDS.tune_llm(wc.model).minutes(attempt),
+            params:
+                spec=lambda wc: LLM.tuning.spec(wc.model),
+                files=lambda wc: named(LLM.tuning.inputs(wc.model)),
+                base=lambda wc: paths.model_folder(RUN.tuned[wc.model].model),
+                folder=lambda wc: paths.model_folder(wc.model),
+                code=code("tune_llm", "train"),
+            message:
+                "{wildcards.model}, fine-tuned to answer prompts"
+            shell:
+                f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute tune_llm --spec {{params.spec:file}}"
+                " --model {params.base} --lock {input.lock} --files @{params.files:file} --folder {params.folder}"
+                " --output {output.lock}"
+                f" {LOGGED}"
+
     rule label_batch:
         """Label all new cells of one model and category with one engine start; continue after a kill."""
         input:

@@ -19,6 +19,8 @@ rule fetch_model:
         **recorded(lock="results/models/{model}.lock.json"),
     log:
         "results/logs/fetch_model/{model}.log",
+    wildcard_constraints:
+        model="|".join(name for name, entry in RUN.models.items() if not entry.tuned),
     container:
         image("train")
     threads: CONFIG.threads

@@ -24,6 +24,7 @@ STEPS = {
     "sample_unsup": "data",
     "normalise_test": "data",
     "normalise_train": "data",
+    "tune_llm": "llm",
     "label_batch": "llm",
     "extract_labels": "llm",
     "self_select": "llm",

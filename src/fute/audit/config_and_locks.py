@@ -37,13 +37,19 @@ def config_sha256(run: Run) -> str:
     config["llm"]["engine"] = run.config.llm.engine.shaping()
     lm = run.config.lm
     models = {*run.config.llm.models, *run.config.vector_models, *(lm.models if lm else ())}
+    models |= {how.model for how in run.tuned.values()}
     datasets = {name for names in run.config.llm.datasets.values() for name in names}
+    datasets |= {name for how in run.tuned.values() for names in how.datasets.values() for name in names}
     datasets |= set(lm.datasets.targets) if lm else set()
     entries = [
         {name: run.models[name].settings() for name in models},
         {name: run.datasets[name].model_dump(mode="json") for name in datasets},
         {name: prompt.model_dump(mode="json", exclude={"note"}) for name, prompt in run.prompts.items()},
         {name: run.categories[name].model_dump(mode="json") for name in run.config.categories},
+        {
+            name: {c: [p.model_dump(mode="json", exclude={"note"}) for p in prompts] for c, prompts in used.items()}
+            for name, used in run.tuned_with.items()
+        },
     ]
     return content_key(scrubbed([config, entries], {}))
 

@@ -117,7 +117,7 @@ def measured_seconds(folder: Path, method: str = "") -> list[float]:
 def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:
     """Estimated bytes of the files that a whole run keeps, by kind."""
     config, llm, lm = plan.config, plan.llm, plan.lm
-    with_files = [name for name in plan.models if not plan.run.models[name].server]
+    with_files = [name for name in plan.models if not plan.run.models[name].server] + list(plan.run.tuned)
     surrogate = needs.parameters(config.surrogate.name)
     shared = any(plan.vectors.shares_states(method) for method in config.methods)
     cells = [corpus for _, _, corpus in llm.labels.cells] if llm else []

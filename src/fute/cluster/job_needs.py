@@ -120,6 +120,17 @@ class JobNeeds:
             gpus=self.label_gpus(model), cores=self.config.threads, start=ENGINE_MINUTES,
         ))  # fmt: skip
 
+    @cache  # noqa: B019
+    def tune_llm(self, model: str) -> Need:
+        """The training reads each row under one prompt; the states below its last layers are kept."""
+        recipe = self.run.tuned[model]
+        rows = sum(self.train_rows(name) for names in recipe.datasets.values() for name in names)
+        rows = recipe.steps * recipe.batch_size if recipe.steps else (recipe.epochs or 1) * rows
+        tokens, parameters = rows * (TEXT_TOKENS + PROMPT_TOKENS), self.parameters(model)
+        held = tokens * width(parameters) * STATE_BYTES["bfloat16"] if recipe.layers else 0
+        gpus, cores = min(1, self.config.gpus), self.config.threads
+        return self._at_site(training(parameters, tokens, gpus=gpus, cores=cores, held=held))
+
     def label_gpus(self, model: str) -> int:
         """GPUs of a label batch: those of the engine's settings, or as many as hold the model."""
         engine = self.config.llm.engine

@@ -217,6 +217,8 @@ def check_lm(
             raise ConfigError(f"{where}: lm.models: {name!r} is not in config/models.yaml; add an entry")
         if models[name].server:
             raise ConfigError(f"{where}: lm.models: {name!r} is a server, and only models with files are fine-tuned")
+        if models[name].tuned:
+            raise ConfigError(f"{where}: lm.models: {name!r} is fine-tuned by the run, for llm.models alone")
     for group, names in (("cr", lm.datasets.cr), ("qa", lm.datasets.qa), ("domain", lm.datasets.domain)):
         for name in names:
             key = f"{where}: lm.datasets.{group}"

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from fute.config.sections import Section
+from fute.config.categories import Category
+from fute.config.finetuning import TrainingSettings
+from fute.config.sections import Id, Section
 
 GGUF_FORMAT = re.compile(r"\bI?Q(\d)_\w+(?=\.gguf$)", re.IGNORECASE)
 """The quantisation in the name of a GGUF file: `Q4_1`, `q4_k_m`."""
@@ -17,8 +19,34 @@ SIZES = ("parameters_m", "active_parameters_m")
 """Keys that say how large a model is; they change no result."""
 
 
+class TunedSettings(TrainingSettings):
+    """An LLM of this registry, fine-tuned to answer some prompts as labelled rows do (causal models only)."""
+
+    model: Id = Field(description="The model that is fine-tuned: another id of this registry, with files of its own.")
+    prompts: dict[Category, tuple[int, ...]] = Field(
+        min_length=1, description="Per category the numbers of the prompts that it is fine-tuned with, in turns."
+    )
+    datasets: dict[Category, tuple[Id, ...]] = Field(
+        description="Per category the datasets whose training rows it is fine-tuned on; the same categories."
+    )
+    layers: int | None = Field(
+        None,
+        ge=1,
+        description="Fine-tune the last so many layers and the norm above them. `null`: all of them, and not the "
+        "embeddings and the head.",
+    )
+
+    @model_validator(mode="after")
+    def _rows_for_prompts(self) -> TunedSettings:
+        if set(self.prompts) != set(self.datasets):
+            raise ValueError("prompts and datasets name different categories; give both for each")
+        if empty := [name for name in self.prompts if not (self.prompts[name] and self.datasets[name])]:
+            raise ValueError(f"{empty[0]}: name at least one prompt and one dataset")
+        return self
+
+
 class ModelEntry(Section):
-    """Where the weights of one model come from: exactly one of `repo`, `package`, `folder` and `server: true`."""
+    """Where a model's weights come from: exactly one of `repo`, `package`, `folder`, `tuned` and `server: true`."""
 
     title: str | None = Field(None, description="Name in tables and figures. `null`: the id.")
     repo: str | None = Field(None, description="Repository on huggingface.co.")
@@ -35,6 +63,9 @@ class ModelEntry(Section):
         description="In that package: a GGUF file, or the folder of a saved model (config, safetensors, tokenizer).",
     )
     folder: str | None = Field(None, description="Local folder of a saved model.")
+    tuned: TunedSettings | None = Field(
+        None, description="The run makes the weights itself: it fine-tunes another model. Only for `llm.models`."
+    )
     server: bool = Field(False, description="The model runs behind the server of `llm.engine`; it has no files.")
     parameters_m: float = Field(
         1000, gt=0, description="Size in millions of parameters. Memory, time and GPUs of the model's jobs follow it."
@@ -48,9 +79,10 @@ class ModelEntry(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelEntry:
-        given = [name for name in ("repo", "package", "folder") if getattr(self, name)] + ["server"] * self.server
+        sources = ("repo", "package", "folder", "tuned", "server")
+        given = [name for name in sources if getattr(self, name)]
         if len(given) != 1:
-            raise ValueError(f"needs exactly one of repo, package, folder, server: true; has {given or 'none'}")
+            raise ValueError(f"needs exactly one of repo, package, folder, tuned, server: true; has {given or 'none'}")
         if self.active_parameters_m is not None and self.active_parameters_m > self.parameters_m:
             raise ValueError("active_parameters_m is larger than parameters_m, the number of all parameters")
         if self.package and not (self.version and self.file):
@@ -62,6 +94,8 @@ class ModelEntry(Section):
         """The rounding of the weights before this project read them, as far as the entry says."""
         if self.server:
             return "weights of the server"
+        if self.tuned:
+            return f"{self.tuned.model}, fine-tuned by this run and rounded to bf16"
         if quantised := GGUF_FORMAT.search(self.file or ""):
             return f"weights from a file of {quantised[1]} bits ({quantised[0].strip('.')}), expanded to bf16"
         return "weights as published"

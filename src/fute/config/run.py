@@ -22,7 +22,7 @@ from fute.config.data import SampleEntry, with_samples
 from fute.config.datasets import OWN_CLASSES, DatasetSettings
 from fute.config.engines import EngineSettings
 from fute.config.lm_experiment import check_heads, check_lm, check_shared
-from fute.config.models import ModelEntry
+from fute.config.models import ModelEntry, TunedSettings
 from fute.config.own_entries import with_paths, with_root
 from fute.config.prompts import Prompt, PromptError, listed_prompts, load_prompts, own_prompts, unusable_words
 from fute.config.sections import ConfigError, is_id, refused
@@ -42,7 +42,8 @@ class Run:
     the folder that its files lie in.
 
     Attributes: config, categories (all, in the order of tables), models, datasets, prompts (prompt id -> Prompt, those
-    of the run, in order), folders.
+    of the run, in order), folders, tuned (LLM of the run that the run itself fine-tunes -> how), tuned_with (such an
+    LLM -> category -> the prompts that it is fine-tuned with).
     """
 
     def __init__(
@@ -69,6 +70,15 @@ class Run:
             raise ConfigError(f"{where}: data.sources: {unknown[0]!r} is not in config/datasets.yaml; correct the id")
         self.prompts = _all_prompts(config, categories, registries, where)
         _check_models(config, self.models, where)
+        self.tuned = {name: how for name in config.llm.models if (how := self.models[name].tuned)}
+        self.tuned_with: dict[str, dict[str, list[Prompt]]] = {}
+        for name, how in self.tuned.items():
+            key = f"{where}: model {name}: tuned"
+            _check_tuned(how, self.models, self.datasets, key)
+            self.tuned_with[name] = {
+                category: _tuned_with(numbers, category, categories, config, registries, f"{key}.prompts.{category}")
+                for category, numbers in how.prompts.items()
+            }
         _check_llm(config, self.datasets, where)
         if config.lm:
             check_lm(config.lm, self.models, self.datasets, where)
@@ -159,6 +169,19 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
     return chosen
 
 
+def _tuned_with(
+    numbers: Sequence[int], category: str, categories: Mapping[str, CategoryEntry], config: Config, registries: Path,
+    key: str,
+) -> list[Prompt]:  # fmt: skip
+    """The prompts that an LLM is fine-tuned with, which the run need not ask."""
+    known = {p.number: p for p, _ in _known_prompts(category, categories[category], config, registries, key)}
+    if unknown := [number for number in numbers if number not in known]:
+        raise ConfigError(f"{key}: there is no prompt {unknown[0]}; there are {sorted(known)}")
+    if thinking := [number for number in numbers if known[number].cot]:
+        raise ConfigError(f"{key}: prompt {thinking[0]} is a chain of thought, which no label teaches; leave it out")
+    return [known[number] for number in numbers]
+
+
 def _known_prompts(
     category: str, entry: CategoryEntry, config: Config, registries: Path, where: str
 ) -> list[tuple[Prompt, str]]:
@@ -195,11 +218,27 @@ def _check_models(config: Config, models: Mapping[str, ModelEntry], where: str) 
                 f"{where}: {key}: {unknown[0]!r} is not in config/models.yaml; add an entry, or use one of "
                 f"{', '.join(sorted(models))}"
             )
+        if tuned := [name for name in names if models[name].tuned and key != "llm.models"]:
+            raise ConfigError(
+                f"{where}: {key}: {tuned[0]!r} is fine-tuned by the run, for llm.models alone; name another"
+            )
     servers = [name for name in config.llm.models if models[name].server]
     if len(servers) > 1:
         raise ConfigError(
             f"{where}: llm.models: {servers} are servers, and a run has one engine address; run them one by one"
         )
+
+
+def _check_tuned(
+    how: TunedSettings, models: Mapping[str, ModelEntry], datasets: Mapping[str, DatasetSettings], key: str
+) -> None:
+    """Raise ConfigError for a model that cannot be fine-tuned, and for a dataset of another category."""
+    if how.model not in models or models[how.model].tuned or models[how.model].server:
+        raise ConfigError(f"{key}.model: {how.model!r} is not a model of config/models.yaml with files of its own")
+    for category, names in how.datasets.items():
+        for name in names:
+            if name not in datasets or datasets[name].category != category:
+                raise ConfigError(f"{key}.datasets.{category}: {name!r} is no dataset of this category; correct the id")
 
 
 def _check_llm(config: Config, datasets: Mapping[str, DatasetSettings], where: str) -> None:

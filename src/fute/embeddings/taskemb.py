@@ -21,7 +21,7 @@ from fute.progress import Track
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.dropout import set_dropout
 from fute.surrogate.fisher.diagonal import FisherDiagonal, fisher_pass
-from fute.surrogate.frozen import Cut
+from fute.surrogate.frozen import Cut, names_above
 from fute.surrogate.states import KeptStates, MakeBatch, States
 from fute.surrogate.text2text import Batch, Example, Surrogate
 from fute.surrogate.training import TrainingLog, step_seed, train
@@ -48,7 +48,7 @@ class TaskEmb:
         names = {name: name for name, _ in self.model.named_parameters()}
         if settings.layers is not None:
             self._cut = Cut(surrogate, settings.layers)
-            names = _names_above(self._cut)
+            names = names_above(self._cut)
             self.model = self._cut.model = copy.deepcopy(self._cut.model).float()
             self._states = KeptStates(self._cut)
         self._parameters = {name: parameter for name, parameter in self.model.named_parameters() if name in names}
@@ -168,14 +168,6 @@ class TaskEmb:
         if traces := gather_object(traces.tolist()):
             meta["largest_example_share"] = max(traces) / sum(traces)
         return Embedding(vector, "taskemb", basis, meta, orders, segments=segments)
-
-
-def _names_above(cut: Cut) -> dict[str, str]:
-    """Parameters of the last layers, without embeddings and the language-model head: name there -> in the surrogate."""
-    whole = {id(parameter): name for name, parameter in cut.surrogate.model.named_parameters()}
-    ends = (cut.model.get_input_embeddings(), cut.model.get_output_embeddings())
-    left_out = {id(parameter) for module in ends if module is not None for parameter in module.parameters()}
-    return {name: whole[id(p)] for name, p in cut.model.named_parameters() if id(p) not in left_out}
 
 
 def _tail_shares(vector: np.ndarray) -> dict[str, float]:

@@ -217,7 +217,7 @@ def _learned_classes(made: Normalised, where: str) -> list[str]:
 
 def _long_rows(table: Table, texts: Sequence[str]) -> int:
     """Number of rows with a text of more than TEXT_WORDS words, counted as the labelling step counts them."""
-    from fute.llm.label_batch_step import cut_words
+    from fute.llm.long_texts import cut_words
 
     cells = ([row[name] for name in texts if isinstance(row.get(name), str)] for row in table.rows)
     return sum(any(cut_words(text, TEXT_WORDS) != text for text in row) for row in cells)

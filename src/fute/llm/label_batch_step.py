@@ -10,9 +10,7 @@ batches of the model find, also after the batch is finished.
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +25,7 @@ from fute.data.rows import Row, read_rows
 from fute.llm import long_texts
 from fute.llm.engine import ENGINES, Engine, PromptTokenizer, ScoreRequest, SpellUnavailable, load_engine
 from fute.llm.labelled_rows import drawn_rows
-from fute.llm.long_texts import tokenizer_of
+from fute.llm.long_texts import cut_words, tokenizer_of
 from fute.llm.self_select import self_select_prompt
 from fute.llm.unlabelled import check_unlabelled
 from fute.progress import Track
@@ -147,26 +145,6 @@ class Item:
 
 Chunk = tuple[str, list[Item]]
 """Name of a unit, and the items whose lines it holds, in their order."""
-
-WORD = re.compile(
-    # scripts written without blanks: each character (Thai, Lao, Myanmar, Khmer, kana, Han) counts as a word
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-    # others: what stands between blanks, and in a longer run without any blank every 40 characters
-    "|[^\\s\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{1,40}"
-)
-
-
-def cut_words(text: str, limit: int | None) -> str:
-    """First `limit` words of the text; the unchanged text if it has no more. None: no limit.
-
-    Words stand between blanks. So that a text without blanks is cut, too, each character of a script that is written
-    without them counts as a word, and so do every 40 characters of a longer run.
-    """
-    if limit is None:
-        return text
-    words = itertools.islice(WORD.finditer(text), limit + 1)
-    ends = [word.end() for word in words]
-    return text if len(ends) <= limit else " ".join(text[: ends[limit - 1]].split())
 
 
 def _request(spec: BatchSpec, item: Item) -> ScoreRequest:

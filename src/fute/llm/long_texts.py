@@ -1,10 +1,12 @@
-"""Prompts that are longer than `max_length`: found before the first request, refused all at once, or cut at their text.
+"""Texts cut to a number of words; prompts longer than `max_length`, refused all at once or cut at their text.
 
 Lengths are known where the engine has the model's tokenizer (transformers, vllm); a server's is not.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from fute.llm.engine import Engine, EngineError, PromptTokenizer, ScoreRequest
@@ -13,6 +15,25 @@ SLICE = 4096
 """Prompts whose tokens are in memory at a time."""
 NAMED = 5
 """Requests that an error names."""
+WORD = re.compile(
+    # scripts written without blanks: each character (Thai, Lao, Myanmar, Khmer, kana, Han) counts as a word
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+    # others: what stands between blanks, and in a longer run without any blank every 40 characters
+    "|[^\\s\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{1,40}"
+)
+
+
+def cut_words(text: str, limit: int | None) -> str:
+    """First `limit` words of the text; the unchanged text if it has no more. None: no limit.
+
+    Words stand between blanks. So that a text without blanks is cut, too, each character of a script that is written
+    without them counts as a word, and so do every 40 characters of a longer run.
+    """
+    if limit is None:
+        return text
+    words = itertools.islice(WORD.finditer(text), limit + 1)
+    ends = [word.end() for word in words]
+    return text if len(ends) <= limit else " ".join(text[: ends[limit - 1]].split())
 
 
 class LongTextError(EngineError):

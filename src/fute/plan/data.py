@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class DataPlan:
         llm_targets: datasets that prompts are chosen for.
         lm_sources: datasets that language models are fine-tuned on and transferred from, in the order of the tables.
         lm_targets: the sources and, for Table 2, the datasets of other domains.
-        datasets: all of them, each once.
+        datasets: all of them, and those that an LLM is fine-tuned on, each once.
     """
 
     def __init__(self, run: Run) -> None:
@@ -37,7 +38,8 @@ class DataPlan:
         lm = run.config.lm.datasets if run.config.lm else None
         self.lm_sources = lm.sources if lm else ()
         self.lm_targets = lm.targets if lm else ()
-        self.datasets = tuple(dict.fromkeys(self.llm_targets + self.lm_targets))
+        tuned = [names for how in run.tuned.values() for names in how.datasets.values()]
+        self.datasets = tuple(dict.fromkeys((*self.llm_targets, *self.lm_targets, *chain.from_iterable(tuned))))
         self._missing: dict[str, str] = {}
 
     @property

@@ -13,6 +13,7 @@ from fute.config.run import TRAIN, Run
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.llm_labels import LabelPlan
+from fute.plan.llm_tuning import TuningPlan
 from fute.plan.vectors import VectorPlan
 from fute.specs.embeddings import Item, variants_of
 from fute.steps import code
@@ -22,12 +23,14 @@ class LlmPlan:
     """Table 3, Figures 4 and A2: every (LLM, prompt) is a black box.
 
     settings: the section `llm` of the configuration. Attributes:
+        tuning: the LLMs that the run fine-tunes itself.
         labels: what the black boxes say.
     """
 
     def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
         self.run, self.settings, self.vectors = run, settings, vectors
-        self.labels = LabelPlan(run, settings, data, batches)
+        self.tuning = TuningPlan(run, settings, data, batches)
+        self.labels = LabelPlan(run, settings, data, batches, self.tuning)
 
     # --- vectors ----------------------------------------------------------------------------------------
 

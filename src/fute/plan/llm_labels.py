@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, cached_property
-from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import content_key
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import TRAIN, Run
-from fute.data.model_folder import model_identity
 from fute.llm.label_batch_step import (
     SELF_SELECT,
     BatchSpec,
@@ -25,6 +23,7 @@ from fute.llm.label_batch_step import (
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
+from fute.plan.llm_tuning import TuningPlan
 from fute.steps import code
 
 
@@ -35,8 +34,8 @@ class LabelPlan:
     configuration.
     """
 
-    def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, batches: Batches) -> None:
-        self.run, self.settings, self.data, self.batches = run, settings, data, batches
+    def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, batches: Batches, tuning: TuningPlan) -> None:
+        self.run, self.settings, self.data, self.batches, self.tuning = run, settings, data, batches, tuning
 
     def corpora_of(self, category: str) -> tuple[str, ...]:
         """What the prompts of a category label: its U, evaluation rows of its datasets, training rows where asked."""
@@ -66,7 +65,7 @@ class LabelPlan:
                         )
                 if "self-select" in self.settings.baselines:
                     cells[model, SELF_SELECT, category] = select_key(
-                        self._identity(model),
+                        self.tuning.identity(model),
                         self.run.engine_of(category),
                         self.run.categories[category].task,
                         prompts,
@@ -78,10 +77,6 @@ class LabelPlan:
     def engine_code(self) -> str:
         """Hash of what labels: the step's and the engine's code, and where the run asks for it the image."""
         return self.batches.run_by("labels", code("label_batch", f"fute.llm.{self.settings.engine.engine}"))
-
-    @cache  # noqa: B019  (one plan lives as long as the process)
-    def _identity(self, model: str) -> dict[str, Any]:
-        return model_identity(self.run.models[model])
 
     @cached_property
     def _recipes(self) -> dict[str, str]:
@@ -105,7 +100,7 @@ class LabelPlan:
         llm, likelihoods = self.settings, self.asks_likelihoods(corpus)
         also = [] if likelihoods or self._kind(corpus) != "test" else [True]
         return [
-            label_key(self._identity(model), self.run.engine_of(prompt.category), llm.system, llm.max_text_words,
+            label_key(self.tuning.identity(model), self.run.engine_of(prompt.category), llm.system, llm.max_text_words,
                       prompt, self._recipes[corpus], perplexity, self.engine_code)
             for perplexity in (likelihoods, *also)
         ]  # fmt: skip
@@ -198,7 +193,8 @@ class LabelPlan:
                 labels[key] = LabelCell(
                     key=key, prompt=task, corpus=corpus, perplexity=self.asks_likelihoods(corpus),
                     answers=answers_key(
-                        self._identity(model), self.run.engine_of(prompt.category), llm.system, prompt, self.engine_code
+                        self.tuning.identity(model), self.run.engine_of(prompt.category), llm.system, prompt,
+                        self.engine_code,
                     ),
                     base=self._bases(model, prompt, corpus)[0] if llm.long_texts == "cut" else None,
                     rows=llm.labelled_rows if self._kind(corpus) == "train" else None,

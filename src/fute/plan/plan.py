@@ -60,9 +60,10 @@ class Plan:
 
     @cached_property
     def models(self) -> tuple[str, ...]:
-        """All models of the run: LLMs, those of vectors (the surrogate), and language models that are fine-tuned."""
-        lm = self.config.lm.models if self.config.lm else ()
-        return tuple(dict.fromkeys((*self.config.llm.models, *self.config.vector_models, *lm)))
+        """All models that the run fetches: LLMs, those of vectors (the surrogate), and what the run fine-tunes."""
+        lm, tuned = self.config.lm.models if self.config.lm else (), self.run.tuned
+        llms = (tuned[name].model if name in tuned else name for name in self.config.llm.models)
+        return tuple(dict.fromkeys((*llms, *self.config.vector_models, *lm)))
 
     def source_folders(self) -> list[Path]:
         """What steps read besides results: the data, models and plug-ins in folders of their own, a printed matrix."""

@@ -152,6 +152,14 @@ class Cut:
         return inputs | {"inputs_embeds": states.to(self.model.dtype)}
 
 
+def names_above(cut: Cut) -> dict[str, str]:
+    """Parameters of the last layers, without embeddings and the language-model head: name there -> in the surrogate."""
+    whole = {id(parameter): name for name, parameter in cut.surrogate.model.named_parameters()}
+    ends = (cut.model.get_input_embeddings(), cut.model.get_output_embeddings())
+    left_out = {id(parameter) for module in ends if module is not None for parameter in module.parameters()}
+    return {name: whole[id(p)] for name, p in cut.model.named_parameters() if id(p) not in left_out}
+
+
 def _shallow(module: nn.Module) -> nn.Module:
     """A copy with the same submodules; replacing one of them leaves the original as it is."""
     shallow = copy.copy(module)

@@ -28,13 +28,12 @@ from fute.llm.label_batch_step import (
     LabelCell,
     SelectCell,
     chunks,
-    cut_words,
     items_of,
     label_batch,
     label_key,
 )
 from fute.llm.labelled_rows import drawn
-from fute.llm.long_texts import LongTextError
+from fute.llm.long_texts import LongTextError, cut_words
 from fute.llm.self_select_step import self_select
 from fute.llm.unlabelled import UnlabelledError
 
