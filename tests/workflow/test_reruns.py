@@ -87,6 +87,14 @@ def test_editing_a_category_reruns_what_uses_the_edited_key(edited):
     edited.edit(registry, f"{question} of the movie", question)
 
 
+def test_an_llm_that_the_run_fine_tunes_is_made_and_asked(edited):
+    recipe = f"{{model: {MODEL}, prompts: {{sa: [2]}}, datasets: {{sa: [mini-films]}}, layers: 1, epochs: 4}}"
+    tuned = ["--config", f"registry={{models: {{own: {{tuned: {recipe}}}}}}}", f"llm={{models: [{MODEL}, own]}}"]
+    planned = edited.planned(*tuned)
+    assert planned.keys() == reruns("one more LLM, which the run fine-tunes itself (`tuned`), from one that it has")
+    assert planned["tune_llm"] == planned["label_batch"] == planned["self_select"] == 1
+
+
 @contextlib.contextmanager
 def edit(checkout: Checkout, path: str) -> Iterator[None]:
     """A line more in a file, for a while."""

@@ -63,6 +63,9 @@ def planned_jobs(arguments: tuple[str, ...]) -> dict[str, int]:
 
 def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
     """Yield rule and need of every job of the run's heavy rules whose output does not exist yet."""
+    for model in plan.run.tuned:
+        if not Path(paths.model_lock(model)).is_file():
+            yield "tune_llm", needs.tune_llm(model)
     if llm := plan.llm:
         for model, part in llm.labels.plans.items():
             yield from (("label_batch", needs.label_batch(model, batch)) for batch in part.new)

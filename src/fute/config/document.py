@@ -119,7 +119,7 @@ REGISTRIES = (
         "config/models.yaml",
         ModelEntry,
         "Where weights come from. Each entry is `id: {keys}`; `llm.models`, `lm.models` and `surrogate.name` name ids.",
-        (),
+        (("tuned",),),
     ),
     Book(
         "config/datasets.yaml",

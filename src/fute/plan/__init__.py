@@ -9,6 +9,7 @@ dataset_batches batches whose cells are the datasets of one language model
 data            datasets and U: settings, and what identifies their texts
 vectors         dataset and model task embeddings: recipes and keys
 lm_finetune     language models fine-tuned on a dataset
+llm_tuning      LLMs that the run fine-tunes itself
 llm_labels      what every LLM and prompt says of U and of the evaluation rows
 lm_transfer     fine-tuning each source's model on every target: the true ranking
 lm_baselines    what DataSize, CurveGrad, TextEmb, TaskEmb and TuPaTE read and make (Tables 1 and 2)

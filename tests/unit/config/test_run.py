@@ -350,7 +350,7 @@ def test_yaml_that_does_not_parse_is_named_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("m: {title: M}", ": m: (top level): needs exactly one of repo, package, folder, server: true; "
+        ("m: {title: M}", ": m: (top level): needs exactly one of repo, package, folder, tuned, server: true; "
          "has none"),
         ("m: {title: M, repo: a/b, folder: c}", "has ['repo', 'folder']"),
         ("m: {title: M, folder: c, server: true}", "has ['folder', 'server']"),

@@ -13,26 +13,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 from scipy.special import logsumexp
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from support.chat_llm import TEMPLATE, TEXTS, tiny_llm, tiny_tokenizer
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fute.config.engines import EngineSettings
 from fute.llm import engine as engine_module
 from fute.llm.engine import EngineError, ScoreRequest, load_engine
 from fute.llm.transformers import TransformersEngine
 
-TEXTS = [
-    "Was it good? yes no",
-    "The cat sat on the mat and it was good, yes it was.",
-    "Bad.",
-    "A long day at the sea, no wind, no rain, and the boat would not move an inch before noon.",
-    "Is it so? Answer yes or no.",
-]
 YES_NO = (("no", "No"), ("yes", "Yes"))
-TEMPLATE = (
-    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
 # As Llama-2's: BOS written by the template, a blank before the answer, no system message.
 BLANK_TEMPLATE = (
     "<s>{% for m in messages %}"
@@ -42,38 +31,9 @@ BLANK_TEMPLATE = (
 )
 
 
-def tiny_tokenizer(template: str | None, adds_bos: bool = False) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    marks = ["<s>", "</s>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=330, special_tokens=marks, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    tokenizer.train_from_iterator([*TEXTS, *["yes no Yes No yes no", " yes no"] * 5], trainer)
-    if adds_bos:
-        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=template
-    )
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny-llama")
-    tokenizer = tiny_tokenizer(TEMPLATE)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.4,
-        bos_token_id=0, eos_token_id=2,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    # What some chat models ship; a greedy score must not see it.
-    model.generation_config.update(do_sample=True, temperature=0.3, repetition_penalty=1.8)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_llm(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture

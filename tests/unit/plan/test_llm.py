@@ -14,10 +14,12 @@ import pytest
 from fute import batching, paths
 from fute.cluster.job_needs import JobNeeds
 from fute.config.run import Run, load_run, parse_run, read_yaml
+from fute.config.sections import ConfigError
 from fute.llm.label_batch_step import BatchSpec
 from fute.plan import Plan, settings_json
 from fute.plan.report_texts import report_settings
 from fute.specs.embeddings import EmbeddingSpec
+from fute.specs.tuning import TuneSpec
 
 ROOT = Path(__file__).parents[3]
 MODEL = "smollm2-135m"
@@ -684,3 +686,65 @@ def test_labelcov_depends_on_its_encoder_and_not_on_the_surrogate(plan):
     soft = plan(**own, labelcov={"mte": {"labels": "soft"}}).vector_batches.items
     assert soft[path].target == "soft" and soft[paths.dte("minilm-l6", "labelcov", "mini-films")].target == "label"
     assert workflow.llm.similarity_settings()["other_models"] == {"labelcov": "minilm-l6"}
+
+
+# --- an LLM that the run fine-tunes itself --------------------------------------------------------------
+
+RECIPE = {"model": MODEL, "prompts": {"sa": [2]}, "datasets": {"sa": ["mini-films"]}, "layers": 2, "steps": 20}
+
+
+def tuned(plan: Callable[..., Plan], recipe: Mapping[str, Any] = RECIPE, **changes: Any) -> Plan:
+    return plan(registry={"models": {"own": {"tuned": recipe}}}, llm={"models": [MODEL, "own"]}, **changes)
+
+
+def own_keys(of: Plan) -> dict[str, str]:
+    return {f"{task}/{corpus}": key for (model, task, corpus), key in of.llm.labels.cells.items() if model == "own"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [
+        ({"steps": 21}, {}),
+        ({"prompts": {"sa": [3]}}, {}),
+        ({"datasets": {"sa": ["mini-series"]}}, {}),
+        ({}, {"data": {"train_rows": 7}}),
+        ({}, {"seed": 7}),
+    ],
+    ids=["recipe", "prompts", "datasets", "rows", "seed"],
+)
+def test_what_a_tuned_llm_is_made_from_is_in_the_keys_of_its_labels(plan, recipe, changes):
+    before, after = own_keys(tuned(plan)), own_keys(tuned(plan, RECIPE | recipe, **changes))
+    assert before.keys() == after.keys() and not set(before.values()) & set(after.values())
+
+
+def test_a_tuned_llm_is_made_and_what_it_is_made_from_is_fetched(plan):
+    made = tuned(plan)
+    assert made.run.tuned.keys() == {"own"} and made.models == plan().models
+    assert made.llm.tuning.inputs("own") == {"train:mini-films": "results/data/mini-films/train.jsonl.gz"}
+    spec = TuneSpec.model_validate_json(made.llm.tuning.spec("own"))
+    assert [prompt.id for prompt in spec.prompts["sa"]] == ["sa-2"] and "sa-2" not in made.run.prompts
+    assert made.llm.labels.cells.items() > plan().llm.labels.cells.items(), "no other LLM is asked again"
+    need = JobNeeds(made).tune_llm("own")
+    assert need.tokens == 20 * 32 * (64 + 80) and need.gpus == 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"model": "nobody"}, "model own: tuned.model: 'nobody' is not a model of config/models.yaml"),
+        ({"model": "own"}, "model own: tuned.model: 'own' is not a model"),
+        ({"prompts": {"sa": [99]}}, r"model own: tuned.prompts.sa: there is no prompt 99; there are \[1, 2"),
+        ({"prompts": {"sa": [12]}}, "model own: tuned.prompts.sa: prompt 12 is a chain of thought"),
+        ({"datasets": {"sa": ["mini-notices"]}}, "tuned.datasets.sa: 'mini-notices' is no dataset of this category"),
+        ({"datasets": {"nli": ["mini-notices"]}}, "prompts and datasets name different categories"),
+        ({"prompts": {"sa": []}}, "sa: name at least one prompt and one dataset"),
+    ],
+)
+def test_an_llm_that_cannot_be_tuned_is_refused(plan, recipe, words):
+    with pytest.raises(ConfigError, match=words):
+        tuned(plan, RECIPE | recipe)
+
+
+def test_a_tuned_llm_is_an_llm_and_nothing_else(plan):
+    with pytest.raises(ConfigError, match=r"surrogate\.name: 'own' is fine-tuned by the run, for llm.models alone"):
+        tuned(plan, surrogate={"name": "own"})
