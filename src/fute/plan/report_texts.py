@@ -7,6 +7,7 @@ from typing import Any
 
 from fute import paths
 from fute.config.finetuning import FinetuneSettings
+from fute.config.models import TunedSettings
 from fute.display_names import FORM_NAMES, METHOD_NAMES
 from fute.plan.plan import Plan
 
@@ -73,7 +74,11 @@ def _common_run(plan: Plan) -> dict[str, str]:
         "Preset": f"{config.preset} (docs/methods.md lists every departure)",
     }
     tuned = plan.lm.settings.models if plan.lm else ()
-    kinds = {"LLMs": config.llm.models, "language models that are fine-tuned": tuned}
+    kinds = {
+        "LLMs": config.llm.models,
+        "models that an LLM is fine-tuned from": [how.model for how in plan.run.tuned.values()],
+        "language models that are fine-tuned": tuned,
+    }
     own = [kind for kind, models in kinds.items() if surrogate.name in models]
     if own and has_surrogate:
         of = " and one of the ".join(own)
@@ -109,6 +114,7 @@ def _llm_run(plan: Plan) -> dict[str, str]:
     cut = {"Long texts": f"cut so that prompts have at most {engine.max_length} tokens"}
     return {
         "LLMs": _titles(plan, llm.models),
+        **({"Fine-tuned LLMs": "; ".join(_tuned(plan, name) for name in plan.run.tuned)} if plan.run.tuned else {}),
         "Prompts": "; ".join(
             f"{title} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c, title in plan.titles
         ),
@@ -120,6 +126,17 @@ def _llm_run(plan: Plan) -> dict[str, str]:
         **left_out,
         **(cut if llm.long_texts == "cut" else {}),
     }
+
+
+def _tuned(plan: Plan, model: str) -> str:
+    """What an LLM of the run was fine-tuned on."""
+    how = plan.run.tuned[model]
+    learned = [
+        f"{plan.run.title_of(category)} prompts {', '.join(map(str, numbers))} on training rows of "
+        f"{_dataset_titles(plan, how.datasets[category])}"
+        for category, numbers in how.prompts.items()
+    ]
+    return f"{_title(plan, model)}: {_title(plan, how.model)}, {_recipe(how)}, {'; '.join(learned)}"
 
 
 def _scores(plan: Plan) -> str:
@@ -150,7 +167,7 @@ def _lm_run(plan: Plan) -> dict[str, str]:
     return rows
 
 
-def _recipe(recipe: FinetuneSettings) -> str:
+def _recipe(recipe: FinetuneSettings | TunedSettings) -> str:
     length = f"{recipe.steps} steps" if recipe.steps else f"{recipe.epochs} epochs"
     blocks = f", last {recipe.layers} blocks" if recipe.layers else ""
     return f"{length} of {recipe.batch_size} at {recipe.learning_rate:g}{blocks}"

@@ -745,6 +745,17 @@ def test_an_llm_that_cannot_be_tuned_is_refused(plan, recipe, words):
         tuned(plan, RECIPE | recipe)
 
 
+def test_the_report_says_what_an_llm_was_fine_tuned_on(plan):
+    rows = report_settings(tuned(plan), {})["settings"]
+    assert rows["Fine-tuned LLMs"] == (
+        "own: SmolLM2-135M-Instruct, 20 steps of 32 at 2e-05, last 2 blocks, SA prompts 2 on training rows of Mini "
+        "films (demo)"
+    )
+    assert "own: smollm2-135m, fine-tuned by this run and rounded to bf16; LLM in bfloat16" in rows["Precision"]
+    assert "one of the LLMs and one of the models that an LLM is fine-tuned from" in rows["Special case"]
+    assert "Fine-tuned LLMs" not in report_settings(plan(), {})["settings"]
+
+
 def test_a_tuned_llm_is_an_llm_and_nothing_else(plan):
     with pytest.raises(ConfigError, match=r"surrogate\.name: 'own' is fine-tuned by the run, for llm.models alone"):
         tuned(plan, surrogate={"name": "own"})
