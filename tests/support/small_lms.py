@@ -1,4 +1,4 @@
-"""Tiny random BERT, GPT-2, Llama and T5 folders with subword tokenizers: stand-ins for fine-tuned black boxes.
+"""Tiny random BART, BERT, GPT-2, Llama and T5 folders with subword tokenizers: stand-ins for fine-tuned black boxes.
 
     python -m support.small_lms KIND FOLDER [SMOLLM2]
 
@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertModel,
     GPT2Config,
@@ -34,7 +36,7 @@ from fute.specs.finetuning import TaskSettings
 from support.stand_ins import save_stand_in
 
 disable_progress_bar()
-FAMILIES = ("bert", "gpt2", "llama", "t5")
+FAMILIES = ("bart", "bert", "gpt2", "llama", "t5")
 SENTIMENT = TaskSettings(dataset="mood", task="classification", metric="accuracy", classes=("negative", "positive"))
 SIMILAR = TaskSettings(dataset="similar", task="regression", metric="spearman", scale=Scale(low=0, high=5, step=0.2))
 WHERE = TaskSettings(dataset="where", task="span", metric="span_f1")
@@ -57,7 +59,8 @@ def _bert_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _byte_tokenizer(family: str) -> PreTrainedTokenizerFast:
-    """Bytes, as GPT-2 and SmolLM2 have them below their merges; T5's puts an end mark after each segment."""
+    """Bytes, as GPT-2 and SmolLM2 have them below their merges; T5's puts an end mark after each segment, BART's two
+    between segments."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {p: i for i, p in enumerate(["</s>", "<pad>", *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))
@@ -67,6 +70,10 @@ def _byte_tokenizer(family: str) -> PreTrainedTokenizerFast:
     if family == "t5":
         tokenizer.post_processor = processors.TemplateProcessing(
             single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 0)]
+        )
+    if family == "bart":
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="$A </s>", pair="$A </s> </s> $B </s>", special_tokens=[("</s>", 0)]
         )
     pad = {} if family == "gpt2" else {"pad_token": "<pad>"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", **pad)
@@ -81,6 +88,11 @@ def save_small(folder: Path, family: str) -> Path:
     if family == "bert":
         shape = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
         model = BertModel(BertConfig(vocab_size=size, max_position_embeddings=160, **shape))
+    elif family == "bart":
+        shape = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}
+        heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 160}
+        marks = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1, "decoder_start_token_id": 0}
+        model = BartForConditionalGeneration(BartConfig(vocab_size=size, **shape, **heads, **marks))
     elif family == "gpt2":
         model = GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=160))
     elif family == "llama":

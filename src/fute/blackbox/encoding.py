@@ -105,14 +105,20 @@ def _cut(box: BlackBox, text: tuple[str, ...], options: dict[str, Any]) -> Any:
 
 
 def _check_ends(box: BlackBox, ids: tuple[int, ...], text: tuple[str, ...]) -> None:
-    """Check the end marks: T5's head for classes or numbers reads the last one, and needs as many in every text."""
+    """Check the end marks: heads of T5 and BART read the last one, and need as many in every text."""
     if box.family == "encoder-decoder" and box.task.task != "span":
-        count = ids.count(box.tokenizer.eos_token_id)
-        if count != len(text) or ids[-1] != box.tokenizer.eos_token_id:
+        end = box.tokenizer.eos_token_id
+        count, wanted = ids.count(end), _end_marks(box)
+        if count != wanted or ids[-1] != end:
             raise BlackBoxError(
-                f"{count} end marks in the ids of {len(text)} segment(s) ({text[0][:40]!r}): the tokenizer must end "
-                "each segment, and the whole, with its eos_token"
+                f"{count} end marks in the ids of {len(text)} segment(s) ({text[0][:40]!r}), of which the tokenizer "
+                f"writes {wanted}: it must end every text with its eos_token, and find no other one in it"
             )
+
+
+def _end_marks(box: BlackBox) -> int:
+    """End marks that the tokenizer writes into a text: T5's one after each segment, BART's two between segments."""
+    return box.tokenizer(*["a"] * box.inputs)["input_ids"].count(box.tokenizer.eos_token_id)
 
 
 def _places(box: BlackBox, tokens: Any, row: int) -> tuple[Place | None, ...]:

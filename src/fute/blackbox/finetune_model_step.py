@@ -61,8 +61,8 @@ def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mappin
     bench.accelerator.end_training()
     if not main:
         return
-    settings, seeds = spec.model_dump(mode="json"), {"order": spec.items[0].seed}
-    with Step(__name__, settings=settings, inputs=[lock, *files.values()], seeds=seeds) as step:
+    # the settings hold the seed of each fine-tuning
+    with Step(__name__, settings=spec.model_dump(mode="json"), inputs=[lock, *files.values()]) as step:
         batch.write(step, spec.model, {item.cell: item.key for item in spec.items}, units)
 
 

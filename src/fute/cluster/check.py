@@ -283,6 +283,9 @@ def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
         return
     for gpu in text.strip().splitlines():
         name, driver, memory = (part.strip() for part in gpu.split(","))
+        if not memory.isdigit():  # [N/A] where processor and GPU share their memory
+            yield Finding("note", f"{name} does not say how much memory it has", "cluster.gpu_memory_gb is not checked")
+            continue
         gigabytes = int(memory) * 2**20 / 1e9
         if int(driver.split(".")[0]) < LEAST_DRIVER:
             yield Finding(

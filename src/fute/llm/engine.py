@@ -143,16 +143,21 @@ def starts_reasoning(text: str) -> bool:
     return _REASONING.match(text.lstrip(" \n\tĠ▁Ċ")) is not None
 
 
+def positions_of(config: Any) -> int | None:
+    """Positions that a model of transformers has; None where its config names no limit (ALiBi, recurrent models)."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 class PromptTokenizer:
     """Turns chat messages into token ids, in the same way for every engine that has a tokenizer.
 
-    tokenizer: a Hugging Face tokenizer. context: the model's number of positions. A rendered prompt ends where the
-    answer begins. `lead`: the blanks that the template puts before an answer (Llama-2: one space), so that verbalizers
-    are tokenised as the model would write them. Marks of the model inside a turn or a plain text are text: only the
-    template writes marks.
+    tokenizer: a Hugging Face tokenizer. context: the model's number of positions; None: no limit. A rendered prompt
+    ends where the answer begins. `lead`: the blanks that the template puts before an answer (Llama-2: one space), so
+    that verbalizers are tokenised as the model would write them. Marks of the model inside a turn or a plain text are
+    text: only the template writes marks.
     """
 
-    def __init__(self, tokenizer: Any, settings: EngineSettings, context: int):
+    def __init__(self, tokenizer: Any, settings: EngineSettings, context: int | None):
         if settings.chat_template == "model" and not tokenizer.chat_template:
             raise EngineError(
                 "the model's tokenizer has no chat template: set chat_template: none for a base model, "
@@ -162,7 +167,8 @@ class PromptTokenizer:
         self.template = tokenizer.chat_template if settings.chat_template == "model" else None
         self.max_length = settings.max_length
         # Prompt and answer together; vLLM reserves memory for this length.
-        self.limit = min(context, settings.max_length + max(settings.reasoning_tokens, settings.answer_tokens))
+        wanted = settings.max_length + max(settings.reasoning_tokens, settings.answer_tokens)
+        self.limit = wanted if context is None else min(context, wanted)
         self._bos = tokenizer.bos_token_id
         self._adds_bos = self._bos is not None and tokenizer("a")["input_ids"][0] == self._bos
         marks = [token for token in tokenizer.added_tokens_decoder.values() if token.special]

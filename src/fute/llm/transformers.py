@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, linear, log_softmax
 
 from fute.config.engines import EngineSettings
 from fute.device import compute_device
-from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult
+from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 
 # Limit for a perplexity batch, because it holds the logits of every position: positions x vocabulary numbers.
@@ -44,13 +44,11 @@ class TransformersEngine:
         self.chunk_size = settings.batch_size
         tokenizer = transformers.AutoTokenizer.from_pretrained(model_path, local_files_only=True)
         dtype = settings.dtype if settings.dtype == "auto" else getattr(torch, settings.dtype)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            model_path, dtype=dtype, attn_implementation="sdpa", local_files_only=True
-        )
+        model = transformers.AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype, local_files_only=True)
         self._dtype = str(model.dtype).removeprefix("torch.")
         model.set_output_embeddings(Float32Head(model.get_output_embeddings()))
         self.model = model.eval().to(compute_device())
-        self.prompts = PromptTokenizer(tokenizer, settings, model.config.get_text_config().max_position_embeddings)
+        self.prompts = PromptTokenizer(tokenizer, settings, positions_of(model.config))
         self._ends = self.prompts.end_ids(model.generation_config.eos_token_id)
         self._pad = self._ends[0] if self._ends else 0
         # The model's own generation settings may contain sampling and repetition penalties; greedy answers use none.

@@ -25,7 +25,7 @@ from fute.config.surrogate import SurrogateSettings
 from fute.data.model_folder import model_files
 from fute.data.rows import Row, read_rows
 from fute.device import compute_device
-from fute.llm.engine import EngineError, PromptTokenizer
+from fute.llm.engine import EngineError, PromptTokenizer, positions_of
 from fute.llm.long_texts import cut_words
 from fute.llm.scoring import verbalizer_ids
 from fute.progress import TrainingProgress
@@ -58,7 +58,7 @@ def tune_llm(spec: TuneSpec, *, model: Path, lock: Path, files: Mapping[str, Pat
         for category, names in spec.recipe.datasets.items()
     }
     settings = EngineSettings(engine="transformers", chat_template=spec.chat_template)
-    prompts = PromptTokenizer(llm.tokenizer, settings, llm.model.config.get_text_config().max_position_embeddings)
+    prompts = PromptTokenizer(llm.tokenizer, settings, positions_of(llm.model.config))
     examples = answers_to_learn(spec, prompts, rows)
     texts = [(example.input_ids, example.target_ids) for example in examples]
     key = content_key([spec.model_dump(mode="json"), sha256_file(lock), texts])

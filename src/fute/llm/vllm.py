@@ -15,7 +15,7 @@ import vllm
 from vllm.inputs import TokensPrompt
 
 from fute.config.engines import EngineSettings
-from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult
+from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 
 
@@ -34,7 +34,7 @@ class VllmEngine:
         self.settings = settings
         tokenizer = transformers.AutoTokenizer.from_pretrained(model_path, local_files_only=True)
         config = transformers.AutoConfig.from_pretrained(model_path, local_files_only=True)
-        self.prompts = PromptTokenizer(tokenizer, settings, config.get_text_config().max_position_embeddings)
+        self.prompts = PromptTokenizer(tokenizer, settings, positions_of(config))
         self._llm = vllm.LLM(
             model=str(model_path),
             dtype=settings.dtype,

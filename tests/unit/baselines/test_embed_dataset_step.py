@@ -70,7 +70,7 @@ def test_textemb_is_the_mean_over_texts_of_the_mean_over_tokens(family):
     means = []
     for text in texts:
         ids = torch.tensor([text.input_ids])
-        encoder = box.model.transformer.encoder if family == "t5" else box.model.base_model
+        encoder = box.model.get_encoder() if family in ("t5", "bart") else box.model.base_model
         with torch.no_grad():
             means.append(encoder(input_ids=ids).last_hidden_state[0].mean(0))
     expected = torch.stack(means).mean(0).numpy()

@@ -249,6 +249,12 @@ def test_a_node_that_fits(command):
     assert [str(line) for line in check_gpus(80)] == ["ok     NVIDIA A100-SXM4-80GB, 86 GB, driver 580.65.06"]
 
 
+def test_a_gpu_that_shares_the_processors_memory_is_no_fault(command):
+    command("nvidia-smi", "NVIDIA GB10, 580.65.06, [N/A]")
+    (found,) = check_gpus(80)
+    assert found.state == "note" and "NVIDIA GB10 does not say how much memory it has" in str(found)
+
+
 def test_no_gpu_node_and_no_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)

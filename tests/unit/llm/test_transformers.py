@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from scipy.special import logsumexp
 from support.chat_llm import TEMPLATE, TEXTS, tiny_llm, tiny_tokenizer
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import BloomConfig, BloomForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fute.config.engines import EngineSettings
 from fute.llm import engine as engine_module
@@ -274,3 +274,14 @@ def test_missing_weights_are_named(tmp_path):
         EngineError, match=r"needs the model's weights, and there is no folder .*/gone: delete the lock"
     ):
         load_engine(EngineSettings(engine="transformers"), tmp_path / "gone")
+
+
+def test_a_model_without_a_limit_of_positions_is_asked_up_to_max_length(tmp_path):
+    """BLOOM's attention knows distances (ALiBi), so its config has no number of positions."""
+    tokenizer = tiny_tokenizer(TEMPLATE)
+    config = BloomConfig(vocab_size=len(tokenizer), hidden_size=16, n_layer=1, n_head=2)
+    BloomForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    settings = EngineSettings(engine="transformers", dtype="float32", max_length=200, reasoning_tokens=6)
+    engine = TransformersEngine(settings, tmp_path)
+    assert engine.prompts.limit == 206 and len(engine.score(requests())) == len(TEXTS)
