@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from fute.artifacts import Step, sha256_file
@@ -65,6 +66,48 @@ def _zip(path: Path, members: Mapping[str, bytes]) -> None:
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
 
 
+class _Maker:
+    """Makes the vectors of a batch one by one; what several of them need is loaded once."""
+
+    def __init__(
+        self, spec: EmbeddingSpec, model: Path, files: Mapping[str, Path], sha256: str, accelerator: Accelerator
+    ) -> None:
+        self._spec, self._model, self._files, self._sha256 = spec, model, files, sha256
+        self._accelerator = accelerator
+        self._embedder: tuple[int, Any] | None = None
+        self._states: tuple[str, States] | None = None
+
+    def make(self, item: Item, settings: MethodSettings, checkpoints: Path) -> Any:
+        """The embedding of an item. checkpoints: folder for the state of its training."""
+        if self._embedder is None or self._embedder[0] != item.recipe:
+            self._embedder = self._states = None  # one surrogate at a time in memory
+            self._embedder = item.recipe, load_embedder(self._model, self._spec, settings, self._sha256)
+        embedder = self._embedder[1]
+        if self._spec.settings is None:
+            return embedder.embed(*labelcov().item_outputs(item, self._files))
+        gate = gate_of(settings, self._spec.gate)
+        pairs = item_pairs(item, settings.early_stops, self._files, gate, self._spec.settings.form)
+        with TrainingProgress(_name(item), texts_of_training(settings, pairs.learned, pairs.dev)) as progress:
+            return embedder.embed(
+                pairs.learned,
+                dev=pairs.dev,
+                held_out=pairs.held_out,
+                accuracy=item.kind == "dte",
+                progress=progress if self._accelerator.is_main_process else None,
+                states=self._states_of(item, embedder.surrogate.device),
+                checkpoints=checkpoints,
+            )
+
+    def _states_of(self, item: Item, device: torch.device) -> States | None:
+        """The encoder's states of the U that a black box labelled, if they are shared."""
+        name = f"states:{item.category}"
+        if item.kind != "mte" or name not in self._files:
+            return None
+        if self._states is None or self._states[0] != name:
+            self._states = name, load_states(self._files[name]).on(device)
+        return self._states[1]
+
+
 def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[str, Path], output: Path) -> None:
     """Learn all vectors of a batch. A killed run continues after its last finished vector, also in another batch.
 
@@ -86,8 +129,7 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     missing = set(store.missing(units))
     finished = len(spec.items) - len(missing)
     print(f"{spec.method}: {len(spec.items)} vectors, {finished} of them already finished", flush=True)
-    embedder, recipe = None, None
-    states: tuple[str, States] | None = None
+    maker = _Maker(spec, model, files, surrogate_sha256, accelerator)
     # Items with the same recipe and texts follow each other, to load the surrogate and states once for them.
     ordered = sorted(spec.items, key=lambda item: (item.recipe, item.kind, item.category, item.source))
     with heed_sigterm() as asked_to_stop, Track(f"{spec.method} vectors", len(missing), "vectors") as track:
@@ -95,27 +137,7 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
             if _unit(item) not in missing:
                 continue
             settings = spec.method_settings(item)
-            if embedder is None or item.recipe != recipe:
-                embedder, recipe, states = None, item.recipe, None  # one surrogate at a time in memory
-                embedder = load_embedder(model, spec, settings, surrogate_sha256)
-            if spec.settings is None:
-                embedding = embedder.embed(*labelcov().item_outputs(item, files))
-            else:
-                shared = f"states:{item.category}"
-                if item.kind == "mte" and shared in files and (states is None or states[0] != shared):
-                    states = shared, load_states(files[shared]).on(embedder.surrogate.device)
-                gate = gate_of(settings, spec.gate)
-                pairs = item_pairs(item, settings.early_stops, files, gate, spec.settings.form)
-                with TrainingProgress(_name(item), texts_of_training(settings, pairs.learned, pairs.dev)) as progress:
-                    embedding = embedder.embed(
-                        pairs.learned,
-                        dev=pairs.dev,
-                        held_out=pairs.held_out,
-                        accuracy=item.kind == "dte",
-                        progress=progress if accelerator.is_main_process else None,
-                        states=states[1] if states and item.kind == "mte" else None,
-                        checkpoints=store.path(f"{item.key}/.training"),
-                    )
+            embedding = maker.make(item, settings, store.path(f"{item.key}/.training"))
             if accelerator.is_main_process:
                 options = {"store": settings.store} if isinstance(settings, TaskEmbSettings) else {}
                 store.put(_unit(item), lambda path, vector=embedding, how=options: save(vector, path, **how))
