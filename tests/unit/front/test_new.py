@@ -230,7 +230,7 @@ BAD = {
     "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder without dataset_info.json or dataset_dict.json"),
     "an ending that is not read": ({"r.xlsx": b"PK"}, ["--data", "r.xlsx", *P[2:]], "r.xlsx: is none of .jsonl"),
     "binary file": ({"reviews.csv": b"\xff\xfe\x00\x81"}, P, "reviews.csv: is not UTF-8"),
-    "empty file": ({"reviews.csv": ""}, P, "reviews.csv: does not begin with the names of its columns"),
+    "empty file": ({"reviews.csv": ""}, P, "reviews.csv: is empty"),
     "a header alone": ({"reviews.csv": "review,stars\n"}, P, "reviews.csv: has no rows; give a file"),
     "rows of different lengths": ({"reviews.csv": "review,stars\na,b,c\n"}, P, "reviews.csv, row 2: has 3 cells"),
     "broken JSON lines": ({"r.jsonl": "{]\n"}, ["--data", "r.jsonl", *P[2:]], "r.jsonl, row 1: is not JSON"),
