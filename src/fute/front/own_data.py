@@ -257,6 +257,11 @@ def _entry(
         str(row[label]) for table in tables for row in table.rows if label in row and not label_text(row[label])
     }
     labels = raw_labels(tables, label)
+    if "None" in raw_empty and "None" in labels:
+        raise FrontError(
+            f"{tables[0].path}, column {label!r}: has null and the word 'None', which are one to the run; write the "
+            "word otherwise, or the missing labels as empty texts"
+        )
     if "hub" in brought.place and (stated := brought.train.classes.get(label)):  # which its rows have by number
         labels = {str(number): name for number, each in enumerate(stated) if (name := label_text(each)) in classes}
         raw_empty |= {"-1"} if raw_empty else set()

@@ -229,6 +229,12 @@ BAD = {
     "missing file": ({}, ["--data", "nowhere.csv", *P[2:]], "nowhere.csv: there is no such file; correct the path"),
     "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder without dataset_info.json or dataset_dict.json"),
     "an ending that is not read": ({"r.xlsx": b"PK"}, ["--data", "r.xlsx", *P[2:]], "r.xlsx: is none of .jsonl"),
+    "an ending in capitals": (
+        {"R.CSV": "x"}, ["--data", "R.CSV", *P[2:]], "R.CSV: its ending is in capitals; rename it to R.csv",
+    ),
+    "a line for spreadsheets": (
+        {"reviews.csv": "\ufeffsep=,\r\n" + reviews()}, P, "begins with a line for spreadsheets, 'sep=,'; remove",
+    ),
     "binary file": ({"reviews.csv": b"\xff\xfe\x00\x81"}, P, "reviews.csv: is not UTF-8"),
     "empty file": ({"reviews.csv": ""}, P, "reviews.csv: is empty"),
     "a header alone": ({"reviews.csv": "review,stars\n"}, P, "reviews.csv: has no rows; give a file"),
@@ -289,6 +295,21 @@ BAD = {
     "a class in two spellings": (
         {"reviews.csv": reviews(("good", "Good", "bad"))}, P,
         "column 'stars': has the labels 'good' and 'Good'; write the class in one way",
+    ),
+    "a class in two forms that look the same": (
+        {"reviews.csv": reviews(("caf\u00e9", "cafe\u0301", "bad"))}, P,
+        "has the labels 'caf\\xe9' and 'cafe\\u0301', which look the same; write the class in one way",
+    ),
+    "a class with a blank of another kind": (
+        {"reviews.csv": reviews(("so so", "so\u00a0so", "bad"))}, P, "labels 'so so' and 'so\\xa0so', which look the",
+    ),
+    "a class of two lines": (
+        {"reviews.csv": reviews(('"very\ngood"', "bad"))}, P, "has the label 'very\\ngood'; write it without",
+    ),
+    "null and its word": (
+        {"r.jsonl": "".join(json.dumps({"review": text, "stars": [None, "None", "5"][n % 3]}) + "\n"
+                            for n, text in enumerate(texts(30)))},
+        ["--data", "r.jsonl", *P[2:]], "r.jsonl, column 'stars': has null and the word 'None'",
     ),
     "labels in lists": (
         {"r.jsonl": '{"review": "a b", "stars": "x"}\n{"review": "c d", "stars": ["x", "y"]}\n'},
