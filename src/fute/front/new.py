@@ -78,7 +78,7 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
             f"p = {1 / orders:.2f}; see their accuracies, too"
         )
     title = f"Which model to start from for {wanted.name}" if wanted.models else f"Prompts for {wanted.name}"
-    schema = os.path.relpath(PROJECT / "config/schema/run.json", wanted.folder.absolute())
+    schema = wanted.relative(PROJECT / "config/schema/run.json")
     text = run_yaml(wanted.name, title, schema, values, _u_said(wanted, texts).removeprefix("U: "))
     (folder / RUN_FILE).write_text(text, encoding="utf8")
     if texts is not None:
@@ -150,8 +150,8 @@ def _model(text: str, known: Mapping[str, Any], wanted: Wanted) -> NamedModel:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise FrontError(f"{text}: has no config.json, so it is no saved model; name the folder that has one")
-        relative = os.path.relpath(path.absolute(), wanted.folder.absolute())
-        return _free_id(path.absolute().name, known), {"title": path.absolute().name, "folder": relative}
+        title = path.absolute().name
+        return _free_id(title, known), {"title": title, "folder": wanted.relative(path)}
     if re.fullmatch(REPO, text) and not path.exists():
         return _free_id(text.rpartition("/")[2], known), {"title": text, "repo": text}
     option = "--models" if wanted.models else "--model"
@@ -316,7 +316,7 @@ def _own_entries(
         entries["categories"] = {wanted.name: category}
     entries["datasets"] = {wanted.dataset: data.entry}
     if wanted.prompts:
-        entries["prompts"] = {wanted.name: os.path.relpath(wanted.prompts.absolute(), wanted.folder.absolute())}
+        entries["prompts"] = {wanted.name: wanted.relative(wanted.prompts)}
     if own := {model: entry for model, entry in models if entry}:
         entries["models"] = own
     return entries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -81,7 +80,7 @@ def _brought(wanted: Wanted) -> Brought:
     if len({each.parent for each in paths}) > 1:
         raise FrontError(f"{test}: is in another folder than {path}; put both into one folder")
     (split, table), *tests = zip(map(_stem, paths), tables, strict=True)
-    place = {"files": {"folder": os.path.relpath(paths[0].parent, wanted.folder.absolute())}}
+    place = {"files": {"folder": wanted.relative(paths[0].parent)}}
     return Brought(split, table, tests, place)
 
 

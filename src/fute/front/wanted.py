@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,3 +42,11 @@ class Wanted:
     def dataset(self) -> str:
         """Id of the run's dataset: the run's name where models are compared, since no category has it then."""
         return self.name if self.models else f"{self.name}-data"
+
+    def relative(self, path: Path) -> str:
+        """A path as the run's file states it: from the run's folder.
+
+        Links on the way to both are followed, since `..` behind a link leads to where that link points.
+        """
+        real, folder = (each.absolute().parent.resolve() / each.name for each in (path, self.folder))
+        return os.path.relpath(real, folder)

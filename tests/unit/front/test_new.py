@@ -448,6 +448,17 @@ def planted_vectors(name: str) -> list[str]:
     return sorted(path.rpartition("/mte/")[2] for path in files if "/mte/" in path)
 
 
+def test_a_run_behind_a_link_finds_its_data_and_prompts(monkeypatch):
+    Path("far/away").mkdir(parents=True)
+    Path("near").symlink_to("far/away")
+    Path("reviews.csv").rename("far/reviews.csv")
+    Path("data").symlink_to("far")
+    data = ["--data", "data/reviews.csv", *BASE[2:]]
+    assert fute(monkeypatch, "new", "near/mine", *data, *MODEL) == 0
+    run = load_run(Path("near/mine/run.yaml"), PROJECT / "config")
+    assert (run.folders["mine-data"] / "reviews.csv").is_file() and len(run.prompts) == 2
+
+
 def test_a_plan_finds_the_data_and_u(monkeypatch):
     Path("u.txt").write_text("\n".join(texts(20)))
     Path("data").mkdir()
