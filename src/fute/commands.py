@@ -124,9 +124,9 @@ def rank(
     if method is not None:
         if as_json or as_csv:
             raise typer.BadParameter("--method prints a table; leave it out for --json and --csv")
-        from fute.paper.ranking import rank as step
+        from fute.front.rank import rank_by
 
-        return step(name, results or Path("results"), method)
+        return rank_by(method, name, results)
     from fute.front.rank import rank_run
 
     rank_run(name, results, "json" if as_json else "csv" if as_csv else "table")
