@@ -130,8 +130,6 @@ def _check_kind(wanted: Wanted) -> None:
         raise FrontError(f"which model gets these prompts? give --model, one of {', '.join(_registry('models.yaml'))}")
     if len(wanted.models) == 1:
         raise FrontError(f"--models names {wanted.models[0]} alone, so nothing to choose from; name two or more, a,b")
-    if wanted.score not in ("first_token", "sequence"):
-        raise FrontError(f"--score {wanted.score}: is neither first_token nor sequence; write one of them")
     if wanted.server and not re.match(r"https?://\S+$", wanted.server):
         raise FrontError(f"--server {wanted.server}: is no address; write one such as http://localhost:8000/v1")
 

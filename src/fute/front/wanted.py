@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 REPO = r"[\w-][\w.-]*/[\w-][\w.-]*"
 """Name of a repository of the hub."""
@@ -30,7 +31,7 @@ class Wanted:
     models: tuple[str, ...] = ()
     unlabelled: Path | None = None
     server: str | None = None
-    score: str = "first_token"
+    score: Literal["first_token", "sequence"] = "first_token"
     subset: str | None = None
 
     @property

@@ -341,7 +341,6 @@ BAD = {
     "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names minilm-l6 alone, so"),
     "a model twice": ({}, [*BASE[:6], "--models", "minilm-l6,gpt2,minilm-l6"], "--models: 'minilm-l6' is named twice"),
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
-    "a score that is none": ({}, [*P, "--score", "best"], "--score best: is neither first_token nor sequence"),
     "no such prompts": ({}, [*BASE[:6], "--prompts", "p.yaml", *MODEL], "p.yaml: No such file or directory"),
     "prompts that are no YAML": ({"prompts.yaml": "- {"}, P, "prompts.yaml: is not YAML"),
     "prompts that are no list": ({"prompts.yaml": "a: b"}, P, "prompts.yaml: must hold a list of prompts, each"),
@@ -401,6 +400,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, monkeypatch, capsys):
     told = capsys.readouterr()
     assert message in told.err and told.err.startswith("fute: ") and told.err.count("\n") == 1, told.err
     assert told.out == "" and tree() == before and "Value error" not in told.err and ".tmp" not in told.err
+
+
+def test_a_word_that_is_no_choice_is_named_with_its_option(monkeypatch, capsys):
+    assert fute(monkeypatch, "new", "mine", *P, "--score", "best") == 2
+    assert "Invalid value for '--score'" in (told := capsys.readouterr().err) and "'best' is not one of" in told
+    assert fute(monkeypatch, "embed", "pairs.jsonl", "--output", "a", "--kind", "set") == 2
+    assert "Invalid value for '--kind'" in (told := capsys.readouterr().err) and "'set' is not one of" in told
 
 
 @pytest.mark.parametrize(
