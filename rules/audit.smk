@@ -48,8 +48,9 @@ rule audit_verify:
     message:
         "every artifact verified"
     shell:
-        f"{OFFLINE} python -m fute audit verify --manifest {{input.manifest}} --threads {{threads}}"
-        " --report {output.report} &> {log}"
+        # the log has the findings, too: where there are any, the report does not stay
+        f"({OFFLINE} python -m fute audit verify --manifest {{input.manifest}} --threads {{threads}} --json"
+        " | tee {output.report}) &> {log}"
 
 
 PHASES["audit"] = [MANIFEST, "results/audit/verify.json"]
