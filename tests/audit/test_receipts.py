@@ -114,6 +114,7 @@ def test_another_manifest_needs_another_receipt(chained: Run):
     (chained / MANIFEST).write_text(manifest_json(other))
     (finding,) = check(chained).findings
     assert (finding.verdict, finding.cause) == (Verdict.UNVERIFIED, Cause.RECORD) and check(chained).exit_code == 2
+    assert check(chained).counts() == {"identical": 3, "unverified": 1}
     write_receipt(ResultsFolder(chained / "results"), chained / MANIFEST, [audited(GOOD)])
     assert check(chained).exit_code == 0
 

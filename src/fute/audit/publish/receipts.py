@@ -235,10 +235,12 @@ def _check_newest(report: Report, last: Receipt | None, manifest: Path) -> None:
     try:
         root = read_manifest(manifest).root
     except ManifestError as error:
+        report.checked += 1  # of the receipts none is at fault
         report.add(MANIFEST, Verdict.UNVERIFIED, Cause.ABSENT, str(error))
         return
     if last is not None and (last.root, last.manifest) != (root, sha256_file(manifest)):
         problem = f"{MANIFEST}: changed since the last receipt, of {last.time}; make a new one: fute audit receipt"
+        report.checked += 1
         report.add(MANIFEST, Verdict.UNVERIFIED, Cause.RECORD, problem)
 
 
