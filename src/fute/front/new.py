@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ NamedModel = tuple[str, dict[str, Any] | None]
 
 def new_run(wanted: Wanted) -> None:
     """Write a run's folder and say what is in it. Raises FrontError in one line; then nothing is left behind."""
+    _check_paths(wanted)
     _check_name(wanted)
     _check_kind(wanted)
     known = _registry("models.yaml")
@@ -46,7 +48,10 @@ def new_run(wanted: Wanted) -> None:
     if twice := [one for number, (one, _) in enumerate(models) if one in [other for other, _ in models[:number]]]:
         raise FrontError(f"--models: {twice[0]!r} is named twice, or two folders have this name; rename one")
     folder = wanted.folder.absolute()
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    except OSError as error:
+        raise FrontError(f"{wanted.folder}: cannot be made ({error.strerror}); name a folder elsewhere") from None
     try:
         lines = _made(wanted, models, temporary)
         temporary.chmod(0o755)
@@ -96,6 +101,15 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
 
 
 # --- what is asked for --------------------------------------------------------------------------------------
+
+
+def _check_paths(wanted: Wanted) -> None:
+    """Raise FrontError for a path that YAML and messages cannot hold."""
+    for path in (wanted.folder, wanted.data, wanted.test, wanted.prompts, wanted.unlabelled):
+        if path and any(unicodedata.category(char) in ("Cc", "Cs") for char in str(path.absolute())):
+            raise FrontError(
+                f"{str(path.absolute())!r}: has a line break or a byte that is no text in its name; rename it"
+            )
 
 
 def _check_name(wanted: Wanted) -> None:

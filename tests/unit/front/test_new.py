@@ -428,6 +428,20 @@ def test_bad_names_are_one_line_and_leave_nothing(name, message, monkeypatch, ca
     assert message in told.err and told.err.count("\n") == 1 and tree() == before, told.err
 
 
+@pytest.mark.parametrize("name", ["caf\udce9.csv", "two\nlines.csv"])
+def test_a_path_that_no_text_can_hold_is_refused(name, monkeypatch, capsys):
+    Path("reviews.csv").rename(name)
+    assert fute(monkeypatch, "new", "mine", "--data", name, *P[2:]) == 1
+    told = capsys.readouterr().err
+    assert repr(name)[1:-1] in told and "rename it" in told and told.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_named_as_it_was_given(monkeypatch, capsys):
+    name = "a" * 250
+    assert fute(monkeypatch, "new", name, *P) == 1
+    assert capsys.readouterr().err == f"fute: {name}: cannot be made (File name too long); name a folder elsewhere\n"
+
+
 def test_nothing_is_left_where_the_disk_is_full(monkeypatch):
     def full(*_):
         raise FrontError("the disk is full")
