@@ -98,7 +98,8 @@ def new(
     ] = "first_token",
 ) -> None:
     """Make the folder of a run of your own: looks at the data, writes settings that hold, says what it will cost."""
-    from fute.front.new import Wanted, new_run
+    from fute.front.new import new_run
+    from fute.front.wanted import Wanted
 
     texts, start = tuple(text or ()), _names(models)
     new_run(Wanted(folder, data, test, texts, label, prompts, model, start, unlabelled, server, score, subset))

@@ -68,7 +68,8 @@ def _read(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
                         raise TableError(f"{path}, row {line}: {problem}")
                 elif cells and len(cells) != len(names):
                     problem = f"has {len(cells)} cells under {len(names)} names"
-                    raise TableError(f"{path}, row {line}: {problem}; correct it or make the file again")
+                    quotes = f"put a cell that has {separator!r} in it in quotes, " if len(cells) > len(names) else ""
+                    raise TableError(f"{path}, row {line}: {problem}; {quotes}correct it or make the file again")
                 if any("\0" in cell for cell in cells):
                     raise TableError(f"{path}, row {line}: holds a NUL byte; save the file as UTF-8 text")
                 if cells:

@@ -61,8 +61,11 @@ def test_types_follow_from_the_names_of_columns(put):
         ("a,a\n1,2\n", "row 1: names the column 'a' 2 times"),
         ("a,,\n1,2,3\n", "row 1: names the column '' 2 times"),
         ("a\nb\0c\n", "row 2: holds a NUL byte"),
-        ("model,score\nm,1\nm\n", "row 3: has 1 cells under 2 names"),
-        ("model,score\nm,1,2\n", "row 2: has 3 cells under 2 names"),
+        ("model,score\nm,1\nm\n", "row 3: has 1 cells under 2 names; correct it or make the file again"),
+        (
+            "model,score\nm,1,2\n",
+            "row 2: has 3 cells under 2 names; put a cell that has ',' in it in quotes, correct it",
+        ),
         ("model,score\nm,many\n", r"column score: 'many' is no number"),
         ("model,cot\nm,True\nm,yes\n", r"column cot: '\w+' is no number"),
         ('model\n"a', "row 2: is no CSV"),
