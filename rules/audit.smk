@@ -32,6 +32,7 @@ rule audit_manifest:
 
 
 rule audit_verify:
+    # the log has the findings, too: where there are any, Snakemake removes the report
     """Hash every artifact again, and follow every record to the records of its inputs."""
     input:
         lambda wc: ARTIFACTS,
@@ -48,7 +49,6 @@ rule audit_verify:
     message:
         "every artifact verified"
     shell:
-        # the log has the findings, too: where there are any, the report does not stay
         f"({OFFLINE} python -m fute audit verify --manifest {{input.manifest}} --threads {{threads}} --json"
         " | tee {output.report}) &> {log}"
 
