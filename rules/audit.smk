@@ -32,6 +32,7 @@ rule audit_manifest:
 
 
 rule audit_verify:
+    # where there are findings, Snakemake removes the report: the log has them, too
     """Hash every artifact again, and follow every record to the records of its inputs."""
     input:
         lambda wc: ARTIFACTS,
@@ -48,8 +49,8 @@ rule audit_verify:
     message:
         "every artifact verified"
     shell:
-        f"{OFFLINE} python -m fute audit verify --manifest {{input.manifest}} --threads {{threads}}"
-        " --report {output.report} &> {log}"
+        f"{OFFLINE} python -m fute audit verify --manifest {{input.manifest}} --threads {{threads}} --json"
+        " > {output.report} 2> {log} || {{ cat {output.report} >> {log}; exit 1; }}"
 
 
 PHASES["audit"] = [MANIFEST, "results/audit/verify.json"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from fute.audit.cli import app as audit
 from fute.cluster.cli import app as cluster
-from fute.config.methods import METHODS
+from fute.config.methods import MethodId
 from fute.images.cli import app as images
 from fute.steps import STEPS, purpose
 
@@ -30,10 +30,10 @@ def embed(
     pairs: Annotated[Path, typer.Argument(help="JSON lines, each an object with x and y")],
     output: Annotated[Path, typer.Option(help="vector to write, such as mine.safetensors")],
     config: Annotated[Path, typer.Option(help="settings with the surrogate and the recipe")] = Path("config.yaml"),
-    method: Annotated[
-        str | None, typer.Option(help=f"one of {', '.join(METHODS)}; default: the first of the settings")
-    ] = None,
-    kind: Annotated[str, typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")] = "dte",
+    method: Annotated[MethodId | None, typer.Option(help="default: the first of the settings")] = None,
+    kind: Annotated[
+        Literal["dte", "mte"], typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")
+    ] = "dte",
     model: Annotated[Path | None, typer.Option(help="folder of the surrogate, or LabelCov's encoder")] = None,
     dev: Annotated[Path | None, typer.Option(help="held-out pairs, for recipes that stop early")] = None,
     classes: Annotated[str, typer.Option(help="heads, LabelCov: all class names in order, with commas")] = "",
@@ -41,14 +41,16 @@ def embed(
     """Learn the task embedding of your own (x, y) pairs; the file has one JSON object with x and y per line."""
     from fute.config.run import load_run
 
-    if (method and method not in METHODS) or kind not in ("dte", "mte"):
-        raise typer.BadParameter(f"--method is one of {', '.join(METHODS)}, --kind one of dte, mte")
     run = load_run(config)
     from fute.embeddings.embed_file import embed_file
 
-    named = tuple(classes.split(",")) if classes else ()
     method = method or run.config.methods[0]
-    embed_file(run, pairs, output, method=method, kind=kind, model=model, dev=dev, classes=named)
+    embed_file(run, pairs, output, method=method, kind=kind, model=model, dev=dev, classes=_names(classes))
+
+
+def _names(option: str) -> tuple[str, ...]:
+    """The names in an option, between commas."""
+    return tuple(name.strip() for name in option.split(",") if name.strip())
 
 
 @app.command()
@@ -91,15 +93,16 @@ def new(
     unlabelled: Annotated[Path | None, typer.Option(help="your own texts as U: a table, or .txt")] = None,
     server: Annotated[str | None, typer.Option(help="OpenAI-compatible address that serves --model")] = None,
     subset: Annotated[str | None, typer.Option(help="configuration of a dataset of the hub")] = None,
-    score: Annotated[str, typer.Option(help="sequence: whole words, for classes that begin alike")] = "first_token",
+    score: Annotated[
+        Literal["first_token", "sequence"], typer.Option(help="sequence: whole words, for classes that begin alike")
+    ] = "first_token",
 ) -> None:
     """Make the folder of a run of your own: looks at the data, writes settings that hold, says what it will cost."""
-    from fute.front.new import Wanted, new_run
+    from fute.front.new import new_run
+    from fute.front.wanted import Wanted
 
-    named = tuple(part.strip() for part in models.split(",") if part.strip())
-    new_run(
-        Wanted(folder, data, test, tuple(text or ()), label, prompts, model, named, unlabelled, server, score, subset)
-    )
+    texts, start = tuple(text or ()), _names(models)
+    new_run(Wanted(folder, data, test, texts, label, prompts, model, start, unlabelled, server, score, subset))
 
 
 @app.command(context_settings={"allow_extra_args": True, "allow_interspersed_args": False})
@@ -124,9 +127,9 @@ def rank(
     if method is not None:
         if as_json or as_csv:
             raise typer.BadParameter("--method prints a table; leave it out for --json and --csv")
-        from fute.paper.ranking import rank as step
+        from fute.front.rank import rank_by
 
-        return step(name, results or Path("results"), method)
+        return rank_by(method, name, results)
     from fute.front.rank import rank_run
 
     rank_run(name, results, "json" if as_json else "csv" if as_csv else "table")

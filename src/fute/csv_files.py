@@ -27,6 +27,8 @@ TEXTS = frozenset(
 FLAGS = {"True": True, "False": False}
 """Cells of columns that are true or false. All other columns are numbers; an empty cell is NaN."""
 WHOLE = re.compile(r"-?\d+")
+LONGEST_CELL = 1 << 24
+"""Characters of a cell: a long book. Without a limit, a quote that is never closed would take a whole file as one."""
 
 
 class TableError(ValueError):
@@ -56,16 +58,20 @@ def _read(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """(Number of its line, cells) of the names and of each row."""
     names: list[str] = []
     line = 0
+    csv.field_size_limit(LONGEST_CELL)  # of the module, as csv has no other
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             for line, cells in enumerate(csv.reader(stream, delimiter=separator, strict=True), start=1):
                 if not names:
                     names = cells
-                    if not _can_name_columns(names):
-                        break
+                    if problem := _names_problem(names):
+                        raise TableError(f"{path}, row {line}: {problem}")
                 elif cells and len(cells) != len(names):
                     problem = f"has {len(cells)} cells under {len(names)} names"
-                    raise TableError(f"{path}, row {line}: {problem}; correct it or make the file again")
+                    quotes = f"put a cell that has {separator!r} in it in quotes, " if len(cells) > len(names) else ""
+                    raise TableError(f"{path}, row {line}: {problem}; {quotes}correct it or make the file again")
+                if any("\0" in cell for cell in cells):
+                    raise TableError(f"{path}, row {line}: holds a NUL byte; save the file as UTF-8 text")
                 if cells:
                     yield line, cells
     except UnicodeDecodeError as error:
@@ -74,12 +80,17 @@ def _read(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
         raise TableError(f"{path}, row {line + 1}: is no CSV ({error}); correct it or make the file again") from None
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); make it, or give read access") from None
-    if not names or not _can_name_columns(names):
-        raise TableError(f"{path}: does not begin with the names of its columns, each once; make the file again")
+    if not names:
+        raise TableError(f"{path}: is empty; give it a line with the names of its columns, or make it again")
 
 
-def _can_name_columns(names: list[str]) -> bool:
-    return len(set(names)) == len(names) and all(map(str.isprintable, names))
+def _names_problem(names: list[str]) -> str | None:
+    """Why these cells cannot name columns, and what to do; None if they can."""
+    if twice := [name for name in names if names.count(name) > 1]:
+        return f"names the column {twice[0]!r} {names.count(twice[0])} times; give each column a name of its own"
+    if strange := [name for name in names if not name.isprintable()]:
+        return f"names a column {strange[0]!r}, with a character that cannot be printed; write another name"
+    return None
 
 
 def read_table(path: Path) -> pd.DataFrame:

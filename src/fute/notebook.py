@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from fute.config.sections import Section
     from fute.embeddings.vectors import Embedding
 
 Text: TypeAlias = "str | tuple[str, str]"
+S = TypeVar("S", bound="Section")
 
 
 class Ranked(NamedTuple):
@@ -69,11 +71,11 @@ def embed(
 
     names = [name for name in METHODS if name != "labelcov"]
     if method not in names:
-        raise ValueError(f"method {method!r} has no surrogate to learn on: give one of {names}, or call fute.labelcov")
+        raise ValueError(f"method {method!r} learns on no surrogate: give one of {names}, or call fute.labelcov")
     if kind not in ("mte", "dte"):
         raise ValueError(f"kind must be 'mte' or 'dte', got {kind!r}")
     default = getattr(Config.model_fields[method.replace("-", "_")].default, kind)
-    learned_by = type(default).model_validate(default.model_dump() | dict(recipe or {}))
+    learned_by = _settings(type(default), default.model_dump() | dict(recipe or {}), "recipe")
     if learned_by.early_stops and dev is None:
         raise ValueError(
             f"the paper's {method} recipe of a {kind.upper()} stops early: give held-out pairs as dev, or a recipe "
@@ -81,9 +83,8 @@ def embed(
         )
     folder = _model_folder(surrogate)
     seq2seq = json.loads((folder / "config.json").read_text(encoding="utf8")).get("is_encoder_decoder", False)
-    loaded_by = SurrogateSettings.model_validate(
-        {"family": "encoder-decoder" if seq2seq else "causal"} | dict(settings or {})
-    )
+    family = {"family": "encoder-decoder" if seq2seq else "causal"}
+    loaded_by = _settings(SurrogateSettings, family | dict(settings or {}), "settings")
     if loaded_by.form == "heads":
         raise ValueError("form 'heads' needs the classes of a dataset: use `fute embed --classes`, or form 'text2text'")
     to_learn, held_out = split_pairs(_pairs(pairs), None, gate_of(learned_by, GateConfig()))
@@ -138,7 +139,7 @@ def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | 
     import numpy as np
 
     from fute.embeddings.similarity import cosine_around
-    from fute.embeddings.vectors import LABELCOV, Embedding, cosine, in_one_space
+    from fute.embeddings.vectors import LABELCOV, Embedding, EmbeddingError, cosine, in_one_space
 
     if not candidates:
         raise ValueError("there are no candidates to rank; give at least one")
@@ -147,7 +148,12 @@ def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | 
         every = [np.asarray(one, dtype=np.float64) for one in every]
         if len({one.shape for one in every}) > 1 or every[0].ndim != 1:
             raise ValueError(f"vectors must all be (d,), got {sorted({one.shape for one in every})}")
-    similar = [cosine(one, every[0]) for one in every[1:]]
+    similar = []
+    for name, one in zip(candidates, every[1:], strict=True):
+        try:
+            similar.append(cosine(one, every[0]))
+        except EmbeddingError as error:
+            raise EmbeddingError(f"{name} and the dataset: {error}") from None
     if isinstance(every[0], Embedding) and every[0].method == LABELCOV:
         every = in_one_space(every)
     arrays = [one.vector if isinstance(one, Embedding) else one for one in every]
@@ -157,6 +163,18 @@ def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | 
         for name, own, array in zip(candidates, similar, arrays[1:], strict=True)
     ]
     return sorted(rows, key=lambda row: row.rank)
+
+
+def _settings(kind: type[S], values: Mapping[str, Any], where: str) -> S:
+    """Check settings. Raises ConfigError, a ValueError, with a line for each that cannot be. where: their argument."""
+    from pydantic import ValidationError
+
+    from fute.config.sections import refused
+
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise refused(error, kind, where) from None
 
 
 def _model_folder(path: str | Path) -> Path:

@@ -141,10 +141,9 @@ def test_data_that_changed_is_stale(project: Run):
 
 
 def test_verify_speaks_to_machines_and_people(project: Run):
-    done = project.audit("verify", "--json", "--report", "results/audit/verify.json", "--root", project.manifest.root)
+    done = project.audit("verify", "--json", "--root", project.manifest.root)
     report = json.loads(done.stdout)
     assert done.returncode == 0 and report["exit_code"] == 0 and report["findings"] == []
-    assert json.loads((project / "results/audit/verify.json").read_text()) == report
     data = bytearray((project / TEST).read_bytes())
     data[-1] ^= 1
     (project / TEST).write_bytes(data)

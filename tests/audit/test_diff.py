@@ -12,7 +12,7 @@ from support.audited_run import CONFIG, MODEL, TARGETS, Run, manifest_of
 
 from fute.artifacts import Step
 from fute.audit.diff import Side, diff
-from fute.audit.findings import Cause, Verdict
+from fute.audit.findings import Cause, Verdict, print_report
 from fute.audit.manifest import MANIFEST, manifest_json
 
 TEST = "results/data/mini-films/test.jsonl.gz"
@@ -40,7 +40,7 @@ def run_of_prompts(folder: Path, monkeypatch: pytest.MonkeyPatch, batch: str, te
     return Side(folder / "results")
 
 
-def test_an_edited_prompt_is_the_first_divergent_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_edited_prompt_is_the_first_divergent_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     first = run_of_prompts(tmp_path / "a", monkeypatch, "aaaa", {"sa-1": "Good?", "sa-7": "Is it?"})
     second = run_of_prompts(tmp_path / "b", monkeypatch, "bbbb", {"sa-1": "Good?", "sa-7": "Was it?"})
     report = diff(first, second)
@@ -59,6 +59,10 @@ def test_an_edited_prompt_is_the_first_divergent_thing(tmp_path: Path, monkeypat
         assert findings[name, Cause.UPSTREAM].endswith(f"first divergent: {batch}")
     assert report.verdicts()[LABELS.format("sa-1")] == Verdict.UPSTREAM_REDERIVED
     assert report.exit_code == 1
+    print_report(report, json=False)
+    assert capsys.readouterr().out.endswith(f"; first divergent {batch}\n")
+    print_report(diff(first, first), json=False)
+    assert capsys.readouterr().out == "diff: 5 identical\n"
 
 
 def test_another_prompt_changes_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -100,11 +100,21 @@ def test_time_that_runs_backwards(chained: Run):
     assert "older than the one before it" in check(chained).findings[0].message
 
 
+def test_a_clock_behind_the_last_receipt_adds_none(chained: Run):
+    edit(file(chained, 3), lambda body: body.update(time="2090-01-01T00:00:00+00:00"), forged=True)
+    with pytest.raises(
+        ReceiptError, match=r"0003\.json: is of 2090-01-01T00:00:00\+00:00, and it is .*set this machine's"
+    ):
+        write_receipt(ResultsFolder(chained / "results"), chained / MANIFEST, [audited(GOOD)])
+    assert not file(chained, 4).exists() and check(chained).exit_code == 0
+
+
 def test_another_manifest_needs_another_receipt(chained: Run):
     other = chained.manifest.model_copy(update={"targets": ["data", "labels"]})
     (chained / MANIFEST).write_text(manifest_json(other))
     (finding,) = check(chained).findings
     assert (finding.verdict, finding.cause) == (Verdict.UNVERIFIED, Cause.RECORD) and check(chained).exit_code == 2
+    assert check(chained).counts() == {"identical": 3, "unverified": 1}
     write_receipt(ResultsFolder(chained / "results"), chained / MANIFEST, [audited(GOOD)])
     assert check(chained).exit_code == 0
 

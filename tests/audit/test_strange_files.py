@@ -230,7 +230,6 @@ def test_an_input_that_the_plan_has_and_the_record_has_not(project: Run):
     ("arguments", "said"),
     [
         (("verify", "--manifest", "results"), "results: cannot be read: Is a directory"),
-        (("verify", "--report", "results"), "results: Is a directory"),
         (("manifest", "data", "--config", CONFIG, "--output", "results"), "results: Is a directory"),
         (("manifest", "--config", "README.md"), "cannot be planned"),
         (("manifest", "--settings", "{"), "not JSON"),
@@ -243,8 +242,8 @@ def test_an_input_that_the_plan_has_and_the_record_has_not(project: Run):
         (("explain", "", "--config", CONFIG), "an empty name is no target"),
         (("rerun", "--budget", "0", "--config", CONFIG), "4 of 4 jobs are over the budget of 0 s"),
         (("rerun", "--scratch", "results/mine", "--config", CONFIG), "results/mine lies in results/"),
-        (("receipt", "--report", "nowhere.json"), "nowhere.json"),
-        (("receipt", "--report", "README.md"), "README.md"),
+        (("receipt", "--report", "nowhere.json"), "nowhere.json: No such file or directory; give what another audit"),
+        (("receipt", "--report", "README.md"), "README.md: is no report of fute audit; print one with --json"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

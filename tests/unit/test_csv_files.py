@@ -57,21 +57,31 @@ def test_types_follow_from_the_names_of_columns(put):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("", "does not begin with the names of its columns"),
-        ("a,a\n1,2\n", "does not begin with the names of its columns, each once"),
-        ("model,score\nm,1\nm\n", "row 3: has 1 cells under 2 names"),
-        ("model,score\nm,1,2\n", "row 2: has 3 cells under 2 names"),
+        ("", "is empty"),
+        ("a,a\n1,2\n", "row 1: names the column 'a' 2 times"),
+        ("a,,\n1,2,3\n", "row 1: names the column '' 2 times"),
+        ("a\nb\0c\n", "row 2: holds a NUL byte"),
+        ("model,score\nm,1\nm\n", "row 3: has 1 cells under 2 names; correct it or make the file again"),
+        (
+            "model,score\nm,1,2\n",
+            "row 2: has 3 cells under 2 names; put a cell that has ',' in it in quotes, correct it",
+        ),
         ("model,score\nm,many\n", r"column score: 'many' is no number"),
         ("model,cot\nm,True\nm,yes\n", r"column cot: '\w+' is no number"),
         ('model\n"a', "row 2: is no CSV"),
         (b"model\n\xff\xfe\n", "is not UTF-8"),
-        (b"\x00\x01\x02", "does not begin with the names"),
+        (b"\x00\x01\x02", r"row 1: names a column '\\x00\\x01\\x02', with a character that cannot be printed"),
     ],
 )
 def test_a_broken_table_is_said_in_one_line(put, data, said):
     with pytest.raises(TableError, match=rf"t\.csv.*({said})") as error:
         read_table(put(data))
     assert "\n" not in str(error.value) and ";" in str(error.value)
+
+
+def test_a_long_text_is_a_cell(put):
+    text = "word " * 40_000
+    assert [row for _, row in read_rows(put(f"text\n{text}\n"))] == [{"text": text}]
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path.name), lambda path: None])

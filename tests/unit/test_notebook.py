@@ -89,7 +89,8 @@ def test_vectors_of_one_recipe_compare_and_repeat(surrogate):
         (lambda s, e: fute.embed([("a", "b")], s, kind="dte"), "stops early: give held-out pairs as dev"),
         (lambda s, e: fute.embed([("a", "b")], s, kind="mtes"), "kind must be"),
         (lambda s, e: fute.embed([("a", "b")], s / "none"), "holds no saved model"),
-        (lambda s, e: fute.embed([("a", "b")], s, recipe={"epoch": 3}), "epoch"),
+        (lambda s, e: fute.embed([("a", "b")], s, recipe={"epoch": 3}), "recipe: epoch: .* did you mean epochs"),
+        (lambda s, e: fute.embed([("a", "b")], s, recipe=RECIPE, settings={"famly": 1}), "settings: famly: .* family"),
         (lambda s, e: fute.embed([("a", "b")], s, settings={"form": "heads"}), "use form 'text2text'|or form"),
         (lambda s, e: fute.labelcov(TEXTS, LABELS[:3], e), "4 texts and 3 labels"),
         (lambda s, e: fute.labelcov(TEXTS, ["positive"] * 4, e), "there is no vector: the output is the same"),
@@ -97,7 +98,7 @@ def test_vectors_of_one_recipe_compare_and_repeat(surrogate):
         (lambda s, e: fute.labelcov(TEXTS, LABELS, "nowhere"), "nowhere holds no saved model"),
         (lambda s, e: fute.rank({}, [1.0]), "no candidates"),
         (lambda s, e: fute.rank({"a": [1.0, 2.0]}, [1.0]), r"must all be \(d,\)"),
-        (lambda s, e: fute.rank({"a": [0.0, 0.0]}, [1.0, 0.0]), "zero"),
+        (lambda s, e: fute.rank({"a": [0.0, 0.0]}, [1.0, 0.0]), "a and the dataset: a vector of zero"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(call, words, surrogate, encoder):

@@ -118,21 +118,15 @@ def verify(
     manifest: ManifestOption = None,
     root: Annotated[str | None, typer.Option(help="the root hash that the manifest must have")] = None,
     threads: ThreadsOption = None,
-    report: Annotated[Path | None, typer.Option(help="also write the findings to this file, as JSON")] = None,
     json: JsonOption = False,
 ) -> None:
     """Hash every artifact again and check records, locks, images, configuration and code."""
-    from fute.artifacts import atomic
     from fute.audit.hashing import cores
     from fute.audit.paths import ResultsFolder
     from fute.audit.verify import verify_folder
 
     listed = _manifest_path(results, manifest)
-    verified = verify_folder(ResultsFolder(results), listed, root=root, threads=threads or cores())
-    if report:
-        with atomic(report) as temporary:
-            temporary.write_text(verified.to_json() + "\n", encoding="utf8")
-    _finish(verified, json)
+    _finish(verify_folder(ResultsFolder(results), listed, root=root, threads=threads or cores()), json)
 
 
 @app.command()

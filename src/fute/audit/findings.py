@@ -169,5 +169,9 @@ def print_report(report: Report, *, json: bool) -> None:
     if len(drift_first) > MOST_FINDINGS:
         console.print(f"and {len(drift_first) - MOST_FINDINGS} more; --json lists all")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts().items()) or "nothing to check"
-    facts = "".join(f"; {name} {value}" for name, value in report.facts.items())
+    facts = "".join(f"; {name} {_shown(value)}" for name, value in report.facts.items() if value != [])
     console.print(Text(f"{report.command}: {counts}{facts}", style=STYLES[report.exit_code]))
+
+
+def _shown(fact: Any) -> str:
+    return ", ".join(map(str, fact)) if isinstance(fact, list) else str(fact)

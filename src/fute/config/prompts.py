@@ -228,8 +228,11 @@ def _content(path: Path, tags: Sequence[str] = ()) -> Any:
         return strict_yaml.load(path.read_text(encoding="utf-8"), tags)
     except OSError as error:
         raise PromptError(f"{path}: {error.strerror}; give a file of prompts that can be read") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise PromptError(f"{path}: is not YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        remedy = "correct it; a template with a colon, or with braces at its beginning, must stand in quotes"
+        raise PromptError(f"{path}: is not YAML: {error}; {remedy}") from error
 
 
 def _check_category(path: Path, content: dict[str, Any], category: str) -> None:
@@ -267,7 +270,7 @@ def _prompt(where: str, number: int, category: str, of: CategoryEntry, values: A
     if isinstance(values, PromptEntry):
         values = values.model_dump(exclude_unset=True)
     if not isinstance(values, dict):
-        raise PromptError(f"{where}: must be a mapping with id, number, template, verbalizers")
+        raise PromptError(f"{where}: must be a mapping with the key template, such as `- template: ... {{text}}`")
     where = f"{where} ({values.get('id', 'without id')})"
     try:
         entry = PromptEntry.model_validate(values)
@@ -308,7 +311,7 @@ def answer_line(prompt: Prompt) -> str:
     """The line below the filled template: what the model is to answer with."""
     if prompt.cot:
         return f"First explain your reasoning, then give your final answer as one of: {_words(prompt)}."
-    return f"Answer in lower case, without explanation, with one of: {_words(prompt)}."
+    return f"Answer{_in_lower_case(prompt)} without explanation, with one of: {_words(prompt)}."
 
 
 def user_message(prompt: Prompt, segments: Sequence[str]) -> str:
@@ -320,7 +323,16 @@ def followup(prompt: Prompt) -> str | None:
     """The second user turn of a chain-of-thought prompt, which asks for the bare answer; None for others."""
     if not prompt.cot:
         return None
-    return f"Now give only your final answer, in lower case, without explanation, as one of: {_words(prompt)}."
+    return f"Now give only your final answer,{_in_lower_case(prompt)} without explanation, as one of: {_words(prompt)}."
+
+
+def _in_lower_case(prompt: Prompt) -> str:
+    """What asks for lower case; nothing if a class has no such word, since words are compared letter by letter."""
+    return " in lower case," if all(any(map(_is_lower, words)) for words in prompt.verbalizers.values()) else ""
+
+
+def _is_lower(word: str) -> bool:
+    return word == word.lower()
 
 
 def _words(prompt: Prompt) -> str:

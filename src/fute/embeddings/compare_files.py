@@ -29,6 +29,8 @@ def compare_files(first: Path, others: Sequence[Path]) -> None:
     learned, for vectors that have a gate. LabelCov's are compared by one measure, see `vectors.in_one_space`. Raises
     EmbeddingError for files that cannot be compared.
     """
+    if missing := [path for path in (first, *others) if not path.is_file()]:
+        raise EmbeddingError(f"{missing[0]}: there is no such file; give vectors that fute embed or a run wrote")
     loaded = [(path, load(path)) for path in (first, *others)]
     if loaded[0][1].method == LABELCOV:
         for path, embedding in loaded:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from fute import paths
 from fute.artifacts import Step, content_key, sha256_file
@@ -42,21 +42,23 @@ def read_pairs(path: Path) -> list[Pair]:
         if not any(part.strip() for part in x):
             raise BadRow(where, "x", "is empty", "drop the line")
         y = row.get("y")
-        if not isinstance(y, str) or not y.strip():
-            raise BadRow(where, "y", "must be a text that is not empty", "give empty answers a name, such as 'unknown'")
+        if not isinstance(y, str):
+            raise BadRow(where, "y", "must be a text", "write it in quotes, numbers too" if "y" in row else "add it")
+        if not y.strip():
+            raise BadRow(where, "y", "is empty", "give empty answers a name, such as 'unknown'")
         pairs.append(Pair(tuple(x), y))
     if not pairs:
         raise BadRow(str(path), None, "holds no pairs", "write one object with x and y per line")
     return pairs
 
 
-def class_pairs(pairs: Sequence[Pair], classes: Sequence[str]) -> list[Labelled]:
-    """Turn pairs whose y is the name of a class into pairs for a head."""
+def _class_pairs(pairs: Sequence[Pair], classes: Sequence[str]) -> list[Labelled]:
+    """Pairs whose y is the name of a class, for a head."""
     return [Labelled(pair.x, ClassTarget(classes.index(pair.y), len(classes))) for pair in pairs]
 
 
 def _category_classes(path: Path, names: set[str], categories: Categories) -> tuple[str, ...]:
-    """Classes of the one category that has all names, in the order of a run's heads."""
+    """Classes of the one category that has all names, in the order of a run's heads. Raises ConfigError."""
     matching = [entry.classes for entry in categories.values() if names <= set(entry.classes)]
     if len(matching) != 1:
         raise ConfigError(
@@ -64,6 +66,16 @@ def _category_classes(path: Path, names: set[str], categories: Categories) -> tu
             "same order for all vectors: --classes first,second,..."
         )
     return matching[0]
+
+
+def _check_classes(path: Path, names: set[str], classes: Sequence[str]) -> None:
+    """Raise ConfigError if classes that were given lack a y of the file, or one is given twice."""
+    if twice := [name for name in classes if classes.count(name) > 1]:
+        raise ConfigError(f"--classes: {twice[0]!r} is named twice; name it once")
+    if classes and (unknown := sorted(names - set(classes))):
+        raise ConfigError(
+            f"{path}: y takes {unknown[0]!r}, which is not in --classes {','.join(classes)}; add it there"
+        )
 
 
 def surrogate_sha256(folder: Path) -> str:
@@ -97,43 +109,34 @@ def embed_file(
     A killed call continues where it was if it is repeated. Raises ConfigError for a missing model, missing held-out
     pairs or unknown classes, and BadRow for a bad line.
     """
-    section = run.config.method(method)
-    recipe = getattr(section, kind)
+    files = [pairs, *([dev] if dev else [])]
+    if output.exists() and any(each.exists() and output.samefile(each) for each in files):
+        raise ConfigError(f"--output {output}: is a file of pairs, which would be lost; name another file")
     folder = model or Path(paths.model_folder(run.config.model_of(method)))
     if not (folder / "config.json").is_file():
         raise ConfigError(
             f"{folder} holds no model: give the folder of a saved model by --model, or fetch the run's own by "
             f"`snakemake --cores 1 {paths.model_lock(run.config.model_of(method))}`"
         )
-    to_learn = read_pairs(pairs)
+    read = read_pairs(pairs)
     if method == "labelcov":
         if dev:
             raise ConfigError("labelcov trains nothing, so that nothing stops early: leave out --dev")
-        embedding = _covariance(to_learn, folder, section, kind, run.config.seed, classes)
+        _check_classes(pairs, {pair.y for pair in read}, classes)
+        embedding = _covariance(read, folder, run.config.labelcov, kind, run.config.seed, classes)
         _save(embedding, run, pairs, output, method=method, kind=kind, learned=embedding.meta["pairs"])
         return
-    for_stopping = read_pairs(dev) if dev else None
-    ordered = limited(to_learn, None, run.config.seed) if kind == "dte" else to_learn
-    gate = gate_of(recipe, run.config.gate)
-    if for_stopping:
-        to_learn, held_out = ordered, for_stopping[: gate.most] if gate.held_out else []
-    else:
-        to_learn, held_out = split_pairs(ordered, section.pairs, gate)
-    to_learn = repeated(to_learn, section.pairs) if kind == "dte" else to_learn[: section.pairs]
-    if run.config.surrogate.settings.form == "heads":
-        classes = classes or _category_classes(pairs, {pair.y for pair in (*to_learn, *held_out)}, run.categories)
-        to_learn, held_out = class_pairs(to_learn, classes), class_pairs(held_out, classes)
-        for_stopping = for_stopping and class_pairs(for_stopping, classes)
-    if kind == "dte" and recipe.early_stops and for_stopping is None:
-        raise ConfigError(f"the configuration's {method} recipe stops DTEs early: give held-out pairs by --dev")
+    chosen = _chosen(run, pairs, read, method=method, kind=kind, dev=dev, classes=classes)
+    recipe = getattr(run.config.method(method), kind)
     embedder = Embedder(folder, run.config.surrogate.settings, recipe, surrogate_sha256(folder))
     partial = output.with_name(f"{output.name}.partial")
-    with heed_sigterm(), TrainingProgress(output.stem, texts_of_training(recipe, to_learn, for_stopping)) as progress:
+    texts = texts_of_training(recipe, chosen.to_learn, chosen.for_stopping)
+    with heed_sigterm(), TrainingProgress(output.stem, texts) as progress:
         shown = progress if embedder.accelerator.is_main_process else None
         embedding = embedder.embed(
-            to_learn,
-            dev=for_stopping,
-            held_out=held_out,
+            chosen.to_learn,
+            dev=chosen.for_stopping,
+            held_out=chosen.held_out,
             accuracy=kind == "dte",
             progress=shown,
             checkpoints=partial,
@@ -141,8 +144,42 @@ def embed_file(
         embedder.accelerator.end_training()
     if not embedder.accelerator.is_main_process:
         return
-    _save(embedding, run, pairs, output, method=method, kind=kind, learned=len(to_learn), dev=dev)
+    _save(embedding, run, pairs, output, method=method, kind=kind, learned=len(chosen.to_learn), dev=dev)
     shutil.rmtree(partial, ignore_errors=True)
+
+
+class _Chosen(NamedTuple):
+    """What a vector is learned from, in order, what its gate holds out, and what stops it early."""
+
+    to_learn: Sequence[Any]
+    held_out: Sequence[Any]
+    for_stopping: Sequence[Any] | None
+
+
+def _chosen(
+    run: Run, path: Path, pairs: list[Pair],
+    *, method: MethodId, kind: Literal["dte", "mte"], dev: Path | None, classes: Sequence[str],
+) -> _Chosen:  # fmt: skip
+    """Divide pairs as the workflow does, in the form of the surrogate. Raises ConfigError. path: of the pairs."""
+    section = run.config.method(method)
+    recipe = getattr(section, kind)
+    for_stopping = read_pairs(dev) if dev else None
+    ordered = limited(pairs, None, run.config.seed) if kind == "dte" else pairs
+    gate = gate_of(recipe, run.config.gate)
+    if for_stopping:
+        to_learn, held_out = ordered, for_stopping[: gate.most] if gate.held_out else []
+    else:
+        to_learn, held_out = split_pairs(ordered, section.pairs, gate)
+    to_learn = repeated(to_learn, section.pairs) if kind == "dte" else to_learn[: section.pairs]
+    if kind == "dte" and recipe.early_stops and for_stopping is None:
+        raise ConfigError(f"the configuration's {method} recipe stops DTEs early: give held-out pairs by --dev")
+    if run.config.surrogate.settings.form != "heads":
+        return _Chosen(to_learn, held_out, for_stopping)
+    names = {pair.y for pair in (*to_learn, *held_out, *(for_stopping or ()))}
+    _check_classes(path, names, classes)
+    classes = classes or _category_classes(path, names, run.categories)
+    of_head = [_class_pairs(each, classes) for each in (to_learn, held_out, for_stopping or ())]
+    return _Chosen(of_head[0], of_head[1], of_head[2] or None)
 
 
 def _covariance(

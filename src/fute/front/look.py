@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +41,8 @@ def read_table(path: Path) -> Table:
     if not path.exists():
         raise FrontError(f"{path}: there is no such file; correct the path")
     if not any(path.name.endswith(ending) for ending in READERS):
+        if ending := next((each for each in READERS if path.name.lower().endswith(each)), None):
+            raise FrontError(f"{path}: its ending is in capitals; rename it to {path.name[: -len(ending)]}{ending}")
         raise FrontError(f"{path}: is none of {', '.join(READERS)}; save it as one of them")
     if path.name.endswith(".csv"):
         _check_commas(path)
@@ -53,12 +57,14 @@ def read_table(path: Path) -> Table:
 
 
 def _check_commas(path: Path) -> None:
-    """Raise FrontError for a CSV file whose line of names has another mark between them than a comma.
+    """Raise FrontError for a CSV file whose line of names has another mark between them than a comma, or is none.
 
     Before a row is read: one whose text has commas would be named for the number of its cells.
     """
     with path.open("rb") as stream:
-        names = stream.readline()
+        names = stream.readline().removeprefix(codecs.BOM_UTF8)
+    if names.lower().startswith(b"sep="):
+        raise FrontError(f"{path}: begins with a line for spreadsheets, {names.decode().strip()!r}; remove this line")
     if b"," in names:
         return
     if b"\t" in names:
@@ -166,7 +172,7 @@ def label_text(value: Any) -> str:
 def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
     """All classes, in the order that the data state, else numbers in their order and others in that of the alphabet.
 
-    Raises FrontError for too few or too many, and for labels that are no words or differ only in case.
+    Raises FrontError for too few or too many, and for labels that are no words or look alike.
     """
     tables = list(tables)
     for table in tables:
@@ -193,14 +199,24 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
         )
     spelt: dict[str, str] = {}
     for name in counts:
-        if (other := spelt.setdefault(name.casefold(), name)) != name:
-            raise FrontError(f"{where}: has the labels {other!r} and {name!r}; write the class in one way")
+        if any(unicodedata.category(char) == "Cc" for char in name):
+            raise FrontError(f"{where}: has the label {name!r}; write it without line breaks and control characters")
+        if (other := spelt.setdefault(_looks(name), name)) != name:
+            by_case = other.casefold() == name.casefold()
+            both = f"{other!r} and {name!r}" if by_case else f"{other!a} and {name!a}, which look the same"
+            raise FrontError(f"{where}: has the labels {both}; write the class in one way")
     stated = dict.fromkeys(label_text(name) for table in tables for name in table.classes.get(label, ()))
     if set(counts) <= set(stated):
         return tuple(name for name in stated if name in counts)
     if all(WHOLE.fullmatch(name) for name in counts):
         return tuple(sorted(counts, key=int))
     return tuple(sorted(counts))
+
+
+def _looks(label: str) -> str:
+    """A label as people see it: without case, ways to write a letter or blank, and characters that show nothing."""
+    shown = "".join(char for char in label if unicodedata.category(char) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", shown.casefold()).split())
 
 
 def _is_number(label: str) -> bool:
@@ -228,7 +244,8 @@ class Look:
 
     classes: class -> rows that can be used. empty: rows without a text. unlabelled: rows with a text and no label.
     duplicates: rows whose text an earlier row has (`rows.overlap_key`). contradictions: those of them with another
-    label than the first. words: words of each usable text. keys: keys of the usable texts.
+    label than the first. words: words of each usable text, as the labelling step counts them. keys: keys of the
+    usable texts.
     """
 
     rows: int
@@ -263,6 +280,8 @@ class Look:
 
 def look(table: Table, texts: Sequence[str], label: str | None, classes: Sequence[str] = ()) -> Look:
     """Count the rows of a file. label: None for a file that has none; classes: in the order to count them in."""
+    from fute.llm.label_batch_step import WORD
+
     counts = dict.fromkeys(classes, 0)
     first: dict[str, str] = {}
     empty = unlabelled = duplicates = contradictions = 0
@@ -283,7 +302,7 @@ def look(table: Table, texts: Sequence[str], label: str | None, classes: Sequenc
             contradictions += first[key] != name
         else:
             first[key] = name
-        words.append(sum(len(text.split()) for text in segments))
+        words.append(sum(len(WORD.findall(text)) for text in segments))
     return Look(len(table.rows), counts, empty, unlabelled, duplicates, contradictions, words, set(first))
 
 

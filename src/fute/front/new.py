@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ NamedModel = tuple[str, dict[str, Any] | None]
 
 def new_run(wanted: Wanted) -> None:
     """Write a run's folder and say what is in it. Raises FrontError in one line; then nothing is left behind."""
+    _check_paths(wanted)
     _check_name(wanted)
     _check_kind(wanted)
     known = _registry("models.yaml")
@@ -46,7 +48,10 @@ def new_run(wanted: Wanted) -> None:
     if twice := [one for number, (one, _) in enumerate(models) if one in [other for other, _ in models[:number]]]:
         raise FrontError(f"--models: {twice[0]!r} is named twice, or two folders have this name; rename one")
     folder = wanted.folder.absolute()
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    except OSError as error:
+        raise FrontError(f"{wanted.folder}: cannot be made ({error.strerror}); name a folder elsewhere") from None
     try:
         lines = _made(wanted, models, temporary)
         temporary.chmod(0o755)
@@ -78,7 +83,7 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
             f"p = {1 / orders:.2f}; see their accuracies, too"
         )
     title = f"Which model to start from for {wanted.name}" if wanted.models else f"Prompts for {wanted.name}"
-    schema = os.path.relpath(PROJECT / "config/schema/run.json", wanted.folder.absolute())
+    schema = wanted.relative(PROJECT / "config/schema/run.json")
     text = run_yaml(wanted.name, title, schema, values, _u_said(wanted, texts).removeprefix("U: "))
     (folder / RUN_FILE).write_text(text, encoding="utf8")
     if texts is not None:
@@ -96,6 +101,15 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
 
 
 # --- what is asked for --------------------------------------------------------------------------------------
+
+
+def _check_paths(wanted: Wanted) -> None:
+    """Raise FrontError for a path that YAML and messages cannot hold."""
+    for path in (wanted.folder, wanted.data, wanted.test, wanted.prompts, wanted.unlabelled):
+        if path and any(unicodedata.category(char) in ("Cc", "Cs") for char in str(path.absolute())):
+            raise FrontError(
+                f"{str(path.absolute())!r}: has a line break or a byte that is no text in its name; rename it"
+            )
 
 
 def _check_name(wanted: Wanted) -> None:
@@ -130,8 +144,6 @@ def _check_kind(wanted: Wanted) -> None:
         raise FrontError(f"which model gets these prompts? give --model, one of {', '.join(_registry('models.yaml'))}")
     if len(wanted.models) == 1:
         raise FrontError(f"--models names {wanted.models[0]} alone, so nothing to choose from; name two or more, a,b")
-    if wanted.score not in ("first_token", "sequence"):
-        raise FrontError(f"--score {wanted.score}: is neither first_token nor sequence; write one of them")
     if wanted.server and not re.match(r"https?://\S+$", wanted.server):
         raise FrontError(f"--server {wanted.server}: is no address; write one such as http://localhost:8000/v1")
 
@@ -150,8 +162,8 @@ def _model(text: str, known: Mapping[str, Any], wanted: Wanted) -> NamedModel:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise FrontError(f"{text}: has no config.json, so it is no saved model; name the folder that has one")
-        relative = os.path.relpath(path.absolute(), wanted.folder.absolute())
-        return _free_id(path.absolute().name, known), {"title": path.absolute().name, "folder": relative}
+        title = path.absolute().name
+        return _free_id(title, known), {"title": title, "folder": wanted.relative(path)}
     if re.fullmatch(REPO, text) and not path.exists():
         return _free_id(text.rpartition("/")[2], known), {"title": text, "repo": text}
     option = "--models" if wanted.models else "--model"
@@ -316,7 +328,7 @@ def _own_entries(
         entries["categories"] = {wanted.name: category}
     entries["datasets"] = {wanted.dataset: data.entry}
     if wanted.prompts:
-        entries["prompts"] = {wanted.name: os.path.relpath(wanted.prompts.absolute(), wanted.folder.absolute())}
+        entries["prompts"] = {wanted.name: wanted.relative(wanted.prompts)}
     if own := {model: entry for model, entry in models if entry}:
         entries["models"] = own
     return entries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -81,7 +80,7 @@ def _brought(wanted: Wanted) -> Brought:
     if len({each.parent for each in paths}) > 1:
         raise FrontError(f"{test}: is in another folder than {path}; put both into one folder")
     (split, table), *tests = zip(map(_stem, paths), tables, strict=True)
-    place = {"files": {"folder": os.path.relpath(paths[0].parent, wanted.folder.absolute())}}
+    place = {"files": {"folder": wanted.relative(paths[0].parent)}}
     return Brought(split, table, tests, place)
 
 
@@ -257,6 +256,11 @@ def _entry(
         str(row[label]) for table in tables for row in table.rows if label in row and not label_text(row[label])
     }
     labels = raw_labels(tables, label)
+    if "None" in raw_empty and "None" in labels:
+        raise FrontError(
+            f"{tables[0].path}, column {label!r}: has null and the word 'None', which are one to the run; write the "
+            "word otherwise, or the missing labels as empty texts"
+        )
     if "hub" in brought.place and (stated := brought.train.classes.get(label)):  # which its rows have by number
         labels = {str(number): name for number, each in enumerate(stated) if (name := label_text(each)) in classes}
         raw_empty |= {"-1"} if raw_empty else set()

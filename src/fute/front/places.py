@@ -18,10 +18,17 @@ class NoRun(FileNotFoundError):
     """A folder is not that of a run, or the project is not there."""
 
 
+def is_run(name: str) -> bool:
+    """True for the folder of a run."""
+    return (Path(name) / RUN_FILE).is_file()
+
+
 def run_file(name: str) -> Path:
     """Absolute path of a run's settings. name: its folder. Raises NoRun."""
     path = Path(name).absolute() / RUN_FILE
-    if not path.is_file():
+    if path.parent.is_file():
+        raise NoRun(f"{name}: is a file; name the folder of a run, which has a {RUN_FILE}")
+    if not is_run(name):
         raise NoRun(f"{name}: has no {RUN_FILE}; make the run with `fute new {name} ...`, or name its folder")
     return path
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from fute.config.run import Run, load_run
-from fute.front.places import PROJECT, RUN_FILE, START, run_file
+from fute.front.places import PROJECT, RUN_FILE, START, is_run, run_file
 from fute.paper.candidates import Ranking, ladder_ranking, rankings
-from fute.paper.ranking import print_rankings
+from fute.paper.ranking import print_rankings, rank
 from fute.paper.terminal import NoResults
 
 
@@ -33,18 +33,38 @@ def rank_run(name: str, results: Path | None, form: Literal["table", "json", "cs
     print_rankings(ranked_run.rankings, form, ranked_run.texts)
 
 
+def rank_by(method: str, name: str, results: Path | None) -> None:
+    """Print the cosines and margins of one method. Other arguments and errors: those of `ranked`."""
+    ranked_run = ranked(name, results)
+    run = ranked_run.run
+    if run and run.config.lm:
+        raise NoResults(f"{name}: is a run of models, whose ranking has no more details; leave out --method")
+    for dataset in _datasets(run) if run else [name]:
+        rank(dataset, ranked_run.results, method)
+
+
+def _datasets(run: Run) -> list[str]:
+    """The datasets that a run has prompts for."""
+    return [dataset for names in run.config.llm.datasets.values() for dataset in names]
+
+
 def ranked(name: str, results: Path | None) -> RankedRun:
     """The rankings of a run, or of one dataset of a finished run.
 
     name: folder with a `run.yaml`, or else a dataset. results: folder of results; None: the project's for a folder, and
     `results` for a dataset. Raises NoResults if the results are not there, or are of another run.
     """
-    if not (Path(name) / RUN_FILE).is_file():
+    if not is_run(name):
         where = results or Path("results")
-        return RankedRun(where, rankings(where, [name]), {})
+        try:
+            return RankedRun(where, rankings(where, [name]), {})
+        except NoResults as error:
+            raise NoResults(
+                f"{name}: is no folder with a {RUN_FILE}, so it should be a dataset of a finished run; {error}"
+            ) from None
     run = load_run(run_file(name), PROJECT / "config")
     where = results or PROJECT / "results"
-    datasets = [dataset for names in run.config.llm.datasets.values() for dataset in names]
+    datasets = _datasets(run)
     try:
         ordered = rankings(where, datasets) if datasets else []
         if run.config.lm:

@@ -20,7 +20,7 @@ from fute.config.unsup import LM
 from fute.display_names import METHOD_NAMES
 from fute.embeddings.vectors import LABELCOV, in_one_space, load
 from fute.evaluation.geometry import project
-from fute.front.places import RUN_FILE
+from fute.front.places import is_run
 from fute.front.rank import RankedRun, ranked
 from fute.front.view_page import SCRIPT, TEMPLATE
 from fute.paper.candidates import MODELS, PROMPTS, Ranking, rankings
@@ -84,7 +84,7 @@ def view_run(name: str | None, results: Path | None, output: Path | None, open_p
     """
     ranked_run = ranked(name, results) if name is not None else _all(results or Path("results"))
     if output is None:
-        output = Path(name) / PAGE if name is not None and (Path(name) / RUN_FILE).is_file() else Path(PAGE)
+        output = Path(name) / PAGE if name is not None and is_run(name) else Path(PAGE)
     text = page(ranked_run, name or "all datasets")
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic(output) as path:

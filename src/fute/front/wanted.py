@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 REPO = r"[\w-][\w.-]*/[\w-][\w.-]*"
 """Name of a repository of the hub."""
@@ -29,7 +31,7 @@ class Wanted:
     models: tuple[str, ...] = ()
     unlabelled: Path | None = None
     server: str | None = None
-    score: str = "first_token"
+    score: Literal["first_token", "sequence"] = "first_token"
     subset: str | None = None
 
     @property
@@ -41,3 +43,11 @@ class Wanted:
     def dataset(self) -> str:
         """Id of the run's dataset: the run's name where models are compared, since no category has it then."""
         return self.name if self.models else f"{self.name}-data"
+
+    def relative(self, path: Path) -> str:
+        """A path as the run's file states it: from the run's folder.
+
+        Links on the way to both are followed, since `..` behind a link leads to where that link points.
+        """
+        real, folder = (each.absolute().parent.resolve() / each.name for each in (path, self.folder))
+        return os.path.relpath(real, folder)

@@ -93,7 +93,18 @@ def test_lines_around_the_template(prompt):
     if prompt.cot:
         assert "reasoning" in answer_line(prompt) and words in followup(prompt)
     else:
-        assert "without explanation" in answer_line(prompt) and followup(prompt) is None
+        assert answer_line(prompt).startswith("Answer in lower case, without explanation, with one of: ")
+        assert followup(prompt) is None
+
+
+@pytest.mark.parametrize("cot", [False, True])
+def test_words_with_capitals_are_not_asked_for_in_lower_case(cot):
+    words = {"negative": ["Bad"], "positive": ["good", "Good"]}
+    asked = [answer_line, followup][cot](prompt("sa", id="a", number=1, template="{text}", verbalizers=words, cot=cot))
+    assert asked in (
+        "Answer without explanation, with one of: Bad, good, Good.",
+        "Now give only your final answer, without explanation, as one of: Bad, good, Good.",
+    )
 
 
 def write(tmp_path, *entries, category="sa"):
@@ -177,6 +188,10 @@ def test_bad_lists_are_refused(tmp_path, entries, message):
     [
         ("category: sa\n", "must hold the keys category and prompts"),
         ("[a\n", "is not YAML"),
+        (
+            "- template: Stars: {text}\n",
+            r"is not YAML(.|\n)*; correct it; a template with a colon, .* must stand in quotes",
+        ),
         ("category: sa\ncategory: nli\n", "the key 'category' is given twice"),
         ("category: qa\nprompts: [{id: a}]\n", "is of category 'qa', not 'sa'; correct it there"),
     ],

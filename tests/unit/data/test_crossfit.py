@@ -286,7 +286,7 @@ def test_bad_pool_rows_name_row_and_field(tmp_path, row, field):
         ),
         ("task,family\nnull,\n", r"tasks\.csv, row 2, field 'task, family': is missing or empty"),
         ("task,family\na\n", r"tasks\.csv, row 2: has 1 cells under 2 names"),
-        ("", r"tasks\.csv: does not begin with the names of its columns"),
+        ("", r"tasks\.csv: is empty"),
     ],
 )
 def test_a_bad_table_of_families_is_said_in_one_line(tmp_path, table, message):

@@ -101,8 +101,9 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch, model):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"x": "a film"}', r"row 1, field 'y': must be a text"),
-        ('{"x": "a film", "y": "  "}', r"row 1, field 'y': must be a text that is not empty"),
+        ('{"x": "a film"}', r"row 1, field 'y': must be a text; add it"),
+        ('{"x": "a film", "y": 1}', r"row 1, field 'y': must be a text; write it in quotes, numbers too"),
+        ('{"x": "a film", "y": "  "}', r"row 1, field 'y': is empty; give empty answers a name"),
         ('{"x": ["a", "b", "c"], "y": "good"}', r"row 1, field 'x': must be a text or a list of two"),
         ('{"x": 3, "y": "good"}', r"field 'x': must be a text"),
         ('{"x": " ", "y": "good"}', r"field 'x': is empty"),
@@ -145,6 +146,10 @@ def test_own_pairs_name_the_classes_of_a_head(tmp_path, monkeypatch, model):
     Path("own.jsonl").write_text('{"x": "the film", "y": "drama"}\n{"x": "it was", "y": "comedy"}\n' * 20)
     with pytest.raises(ConfigError, match=r"own\.jsonl: y takes \['comedy', 'drama'\].*--classes first,second"):
         embed_file(run(form="heads"), Path("own.jsonl"), Path("c.safetensors"), **how)
+    with pytest.raises(
+        ConfigError, match=r"own\.jsonl: y takes 'comedy', which is not in --classes drama,news; add it"
+    ):
+        embed_file(run(form="heads"), Path("own.jsonl"), Path("c.safetensors"), **how, classes=("drama", "news"))
     embed_file(run(form="heads"), Path("own.jsonl"), Path("c.safetensors"), **how, classes=("drama", "comedy", "news"))
     assert load(Path("c.safetensors")).meta["head"]["outputs"] == 3
 
@@ -166,6 +171,13 @@ def test_covariances_of_own_pairs_need_no_surrogate(tmp_path, monkeypatch, capsy
     assert json.loads(Path("a.prov.json").read_text())["record"]["counts"] == {"pairs": 24}
     with pytest.raises(EmbeddingError, match=r"there is no vector: the output is the same, .*; leave this file out"):
         embed_file(run(), Path("one.jsonl"), Path("one"), method="labelcov", kind="mte", model=encoder)
+    own = {"method": "labelcov", "kind": "mte", "model": encoder}
+    with pytest.raises(ConfigError, match=f"a.jsonl: y takes {names[1]!r}, which is not in --classes {names[0]}; add"):
+        embed_file(run(), Path("a.jsonl"), Path("x"), **own, classes=names[:1])
+    with pytest.raises(ConfigError, match=f"--classes: {names[0]!r} is named twice"):
+        embed_file(run(), Path("a.jsonl"), Path("x"), **own, classes=[*names, names[0]])
+    with pytest.raises(ConfigError, match=r"--output a\.jsonl: is a file of pairs, which would be lost; name another"):
+        embed_file(run(), Path("a.jsonl"), Path("./a.jsonl"), **own)
     with pytest.raises(ConfigError, match="leave out --dev"):
         embed_file(run(), Path("a.jsonl"), Path("x"), method="labelcov", kind="dte", model=encoder, dev=Path("b.jsonl"))
     with pytest.raises(ConfigError, match=r"results/models/minilm-l6 holds no model"):

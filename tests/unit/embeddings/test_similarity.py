@@ -90,3 +90,5 @@ def test_covariances_are_listed_by_one_measure_and_what_has_no_vector_is_refused
     assert "0.5000" in by_scatters and by_scatters.count("1.0000") >= 2, "a scatter has no sign"
     with pytest.raises(EmbeddingError, match="nothing holds no vector: the output is the same"):
         compare_files(Path("d"), [Path("same"), Path("nothing")])
+    with pytest.raises(EmbeddingError, match=r"^nowhere: there is no such file; give vectors that"):
+        compare_files(Path("d"), [Path("same"), Path("nowhere")])

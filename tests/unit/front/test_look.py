@@ -115,3 +115,8 @@ def test_unlabelled_texts_are_read_from_any_form(tmp_path, name, content, texts)
 def test_unlabelled_pairs_are_joined_as_u_has_them(tmp_path):
     (tmp_path / "u.csv").write_text("a,b\none,two\n")
     assert read_unlabelled(tmp_path / "u.csv", ["a", "b"]) == ["one [SEP] two"]
+
+
+def test_words_of_scripts_without_blanks_are_counted(tmp_path):
+    made = table(tmp_path, "t,y", [("这家酒店非常好", "1"), ("糟糕的经历", "0")])
+    assert look(made, ["t"], "y").sentence().endswith("5 to 7 words per text, median 6")

@@ -229,8 +229,14 @@ BAD = {
     "missing file": ({}, ["--data", "nowhere.csv", *P[2:]], "nowhere.csv: there is no such file; correct the path"),
     "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder without dataset_info.json or dataset_dict.json"),
     "an ending that is not read": ({"r.xlsx": b"PK"}, ["--data", "r.xlsx", *P[2:]], "r.xlsx: is none of .jsonl"),
+    "an ending in capitals": (
+        {"R.CSV": "x"}, ["--data", "R.CSV", *P[2:]], "R.CSV: its ending is in capitals; rename it to R.csv",
+    ),
+    "a line for spreadsheets": (
+        {"reviews.csv": "\ufeffsep=,\r\n" + reviews()}, P, "begins with a line for spreadsheets, 'sep=,'; remove",
+    ),
     "binary file": ({"reviews.csv": b"\xff\xfe\x00\x81"}, P, "reviews.csv: is not UTF-8"),
-    "empty file": ({"reviews.csv": ""}, P, "reviews.csv: does not begin with the names of its columns"),
+    "empty file": ({"reviews.csv": ""}, P, "reviews.csv: is empty"),
     "a header alone": ({"reviews.csv": "review,stars\n"}, P, "reviews.csv: has no rows; give a file"),
     "rows of different lengths": ({"reviews.csv": "review,stars\na,b,c\n"}, P, "reviews.csv, row 2: has 3 cells"),
     "broken JSON lines": ({"r.jsonl": "{]\n"}, ["--data", "r.jsonl", *P[2:]], "r.jsonl, row 1: is not JSON"),
@@ -290,6 +296,21 @@ BAD = {
         {"reviews.csv": reviews(("good", "Good", "bad"))}, P,
         "column 'stars': has the labels 'good' and 'Good'; write the class in one way",
     ),
+    "a class in two forms that look the same": (
+        {"reviews.csv": reviews(("caf\u00e9", "cafe\u0301", "bad"))}, P,
+        "has the labels 'caf\\xe9' and 'cafe\\u0301', which look the same; write the class in one way",
+    ),
+    "a class with a blank of another kind": (
+        {"reviews.csv": reviews(("so so", "so\u00a0so", "bad"))}, P, "labels 'so so' and 'so\\xa0so', which look the",
+    ),
+    "a class of two lines": (
+        {"reviews.csv": reviews(('"very\ngood"', "bad"))}, P, "has the label 'very\\ngood'; write it without",
+    ),
+    "null and its word": (
+        {"r.jsonl": "".join(json.dumps({"review": text, "stars": [None, "None", "5"][n % 3]}) + "\n"
+                            for n, text in enumerate(texts(30)))},
+        ["--data", "r.jsonl", *P[2:]], "r.jsonl, column 'stars': has null and the word 'None'",
+    ),
     "labels in lists": (
         {"r.jsonl": '{"review": "a b", "stars": "x"}\n{"review": "c d", "stars": ["x", "y"]}\n'},
         ["--data", "r.jsonl", *P[2:]], "r.jsonl, row 2, column 'stars': is a list, and a label is one word or number",
@@ -320,7 +341,6 @@ BAD = {
     "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names minilm-l6 alone, so"),
     "a model twice": ({}, [*BASE[:6], "--models", "minilm-l6,gpt2,minilm-l6"], "--models: 'minilm-l6' is named twice"),
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
-    "a score that is none": ({}, [*P, "--score", "best"], "--score best: is neither first_token nor sequence"),
     "no such prompts": ({}, [*BASE[:6], "--prompts", "p.yaml", *MODEL], "p.yaml: No such file or directory"),
     "prompts that are no YAML": ({"prompts.yaml": "- {"}, P, "prompts.yaml: is not YAML"),
     "prompts that are no list": ({"prompts.yaml": "a: b"}, P, "prompts.yaml: must hold a list of prompts, each"),
@@ -382,6 +402,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, monkeypatch, capsys):
     assert told.out == "" and tree() == before and "Value error" not in told.err and ".tmp" not in told.err
 
 
+def test_a_word_that_is_no_choice_is_named_with_its_option(monkeypatch, capsys):
+    assert fute(monkeypatch, "new", "mine", *P, "--score", "best") == 2
+    assert "Invalid value for '--score'" in (told := capsys.readouterr().err) and "'best' is not one of" in told
+    assert fute(monkeypatch, "embed", "pairs.jsonl", "--output", "a", "--kind", "set") == 2
+    assert "Invalid value for '--kind'" in (told := capsys.readouterr().err) and "'set' is not one of" in told
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -399,6 +426,20 @@ def test_bad_names_are_one_line_and_leave_nothing(name, message, monkeypatch, ca
     assert fute(monkeypatch, "new", name, *P) == 1
     told = capsys.readouterr()
     assert message in told.err and told.err.count("\n") == 1 and tree() == before, told.err
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.csv", "two\nlines.csv"])
+def test_a_path_that_no_text_can_hold_is_refused(name, monkeypatch, capsys):
+    Path("reviews.csv").rename(name)
+    assert fute(monkeypatch, "new", "mine", "--data", name, *P[2:]) == 1
+    told = capsys.readouterr().err
+    assert repr(name)[1:-1] in told and "rename it" in told and told.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_named_as_it_was_given(monkeypatch, capsys):
+    name = "a" * 250
+    assert fute(monkeypatch, "new", name, *P) == 1
+    assert capsys.readouterr().err == f"fute: {name}: cannot be made (File name too long); name a folder elsewhere\n"
 
 
 def test_nothing_is_left_where_the_disk_is_full(monkeypatch):
@@ -425,6 +466,17 @@ def planted_vectors(name: str) -> list[str]:
     """Files of the models' vectors that a run which compares models asks for."""
     files = planned(name).lm.planted_files()
     return sorted(path.rpartition("/mte/")[2] for path in files if "/mte/" in path)
+
+
+def test_a_run_behind_a_link_finds_its_data_and_prompts(monkeypatch):
+    Path("far/away").mkdir(parents=True)
+    Path("near").symlink_to("far/away")
+    Path("reviews.csv").rename("far/reviews.csv")
+    Path("data").symlink_to("far")
+    data = ["--data", "data/reviews.csv", *BASE[2:]]
+    assert fute(monkeypatch, "new", "near/mine", *data, *MODEL) == 0
+    run = load_run(Path("near/mine/run.yaml"), PROJECT / "config")
+    assert (run.folders["mine-data"] / "reviews.csv").is_file() and len(run.prompts) == 2
 
 
 def test_a_plan_finds_the_data_and_u(monkeypatch):

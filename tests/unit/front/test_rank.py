@@ -10,7 +10,7 @@ from support.synthetic_lm import GATE
 
 from fute.front import new
 from fute.front.new import Wanted, new_run
-from fute.front.rank import rank_run
+from fute.front.rank import rank_by, rank_run
 from fute.paper.terminal import NoResults
 
 
@@ -32,9 +32,11 @@ def write(name: str, rows: list[dict]) -> None:
 
 def prompts(*ids: str) -> None:
     front = {"method": "labelcov", "model": "smollm2-135m", "dataset": "mine-data"}
-    write("similarities", [front | {"prompt": name, "cosine": n / 10, "category": "mine"} | GATE
-                           for n, name in enumerate(ids)])  # fmt: skip
-    write("controls", [front | {"sd_residual": float("nan"), "null_sd_prompts": 0.02, "null_max": 0.05}])
+    none = float("nan")
+    rest = {"category": "mine", "candidates_cosine": none, "largest_entry": none, "unknown_tokens": none}
+    write("similarities", [front | {"prompt": name, "cosine": n / 10} | rest | GATE for n, name in enumerate(ids)])
+    controls = {"sd_residual": none, "null_sd_prompts": 0.02, "null_max": 0.05, "verdict": ""}
+    write("controls", [front | controls])
 
 
 def test_the_prompts_of_a_run_with_their_words(capsys):
@@ -64,6 +66,24 @@ def test_before_it_ran_it_says_what_to_run():
         rank_run("start", Path("results"), "table")
 
 
+def test_a_name_that_is_no_run_and_no_dataset():
+    for name in ("mien", "mine/run.yaml"):
+        said = (
+            rf"^{name}: is no folder with a run\.yaml, so it should be a dataset of a finished run; results/evaluation"
+        )
+        with pytest.raises(NoResults, match=said):
+            rank_run(name, None, "table")
+
+
+def test_one_method_of_a_run(capsys):
+    prompts("mine-1", "mine-2")
+    capsys.readouterr()
+    rank_by("labelcov", "mine", Path("results"))
+    assert "smollm2-135m on mine-data, LabelCov" in capsys.readouterr().out
+    with pytest.raises(NoResults, match="no similarities for dataset 'mine-data' by 'tupat'; there are mine-data, by"):
+        rank_by("tupat", "mine", Path("results"))
+
+
 def test_models_to_start_from(capsys):
     capsys.readouterr()
     front = {"test": "start", "method": "labelcov", "target": "start", "source": "start"}
@@ -74,3 +94,5 @@ def test_models_to_start_from(capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "Models for start" in said and "the best score, 80.0 %, is that of model minilm-l6" in said
     assert "Kendall's tau with the order is -1.00" in said and "use model bert-base; whether the next" in said
+    with pytest.raises(NoResults, match="start: is a run of models, whose ranking has no more details; leave out --me"):
+        rank_by("labelcov", "start", Path("results"))

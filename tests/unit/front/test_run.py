@@ -69,6 +69,9 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, monkeypatch):
     for name in ("nowhere", "."):
         with pytest.raises(NoRun, match=r"has no run\.yaml; make the run with `fute new"):
             command(name, [])
+    Path("run.yaml").touch()
+    with pytest.raises(NoRun, match=r"^run\.yaml: is a file; name the folder of a run, which has a run\.yaml$"):
+        command("run.yaml", [])
 
 
 def test_it_says_what_takes_a_model(tmp_path, monkeypatch):

@@ -88,8 +88,10 @@ def read_report(path: Path) -> Audited:
     """The result in a report's file. Raises ReceiptError."""
     try:
         return audited(strict_json(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise ReceiptError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ReceiptError(f"{path}: {error.strerror}; give what another audit printed with --json") from None
+    except (ValueError, RecursionError):
+        raise ReceiptError(f"{path}: is no report of fute audit; print one with --json") from None
 
 
 def receipt_name(number: int) -> str:
@@ -126,7 +128,8 @@ def read_receipts(results: ResultsFolder) -> list[Receipt]:
 
 
 def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audited]) -> tuple[Receipt, Path]:
-    """Add a receipt to the chain. Raises BrokenChain; ReceiptError for a report of other results."""
+    """Add a receipt to the chain. Raises BrokenChain; ReceiptError for a report of other results, or a clock that is
+    behind the last receipt."""
     root = read_manifest(manifest).root
     for audit in audits:
         if audit.root is not None and audit.root != root:
@@ -136,11 +139,16 @@ def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audit
     broken = [finding.message for finding in check_receipts(results).findings if finding.verdict is Verdict.DRIFTED]
     if broken:
         raise BrokenChain(f"the chain is broken, so no receipt is added: {broken[0]}")
-    chain = read_receipts(results)
+    chain, now = read_receipts(results), datetime.now(UTC).isoformat(timespec="seconds")
+    if chain and now < chain[-1].time:
+        raise ReceiptError(
+            f"{receipt_name(len(chain))}: is of {chain[-1].time}, and it is {now} here, so no receipt is added, which "
+            "would break the chain: set this machine's clock, or remove that receipt if another clock was wrong"
+        )
     receipt = Receipt(
         schema=1,
         number=len(chain) + 1,
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        time=now,
         root=root,
         manifest=sha256_file(manifest),
         audits=list(audits),
@@ -227,10 +235,12 @@ def _check_newest(report: Report, last: Receipt | None, manifest: Path) -> None:
     try:
         root = read_manifest(manifest).root
     except ManifestError as error:
+        report.checked += 1  # of the receipts none is at fault
         report.add(MANIFEST, Verdict.UNVERIFIED, Cause.ABSENT, str(error))
         return
     if last is not None and (last.root, last.manifest) != (root, sha256_file(manifest)):
         problem = f"{MANIFEST}: changed since the last receipt, of {last.time}; make a new one: fute audit receipt"
+        report.checked += 1
         report.add(MANIFEST, Verdict.UNVERIFIED, Cause.RECORD, problem)
 
 
