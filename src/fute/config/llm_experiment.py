@@ -17,7 +17,8 @@ class LlmConfig(Section):
     """The LLM experiment (Table 3, Figures 4 and A2): which prompt of which LLM suits a dataset."""
 
     models: tuple[Id, ...] = Field(
-        ("llama-2-13b", "llama-2-70b", "mixtral-8x7b"), description="The LLMs: ids of `config/models.yaml`."
+        ("llama-2-13b", "llama-2-70b", "mixtral-8x7b"),
+        description="The LLMs: ids of `config/models.yaml`.",
     )
     prompts: dict[Category, tuple[int, ...] | Literal["all"]] = Field(
         {},
@@ -71,6 +72,13 @@ class LlmConfig(Section):
     def _in_order_of_categories(cls, datasets: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         known = categories_of(info)
         return datasets if known is None else {name: datasets[name] for name in known if name in datasets}
+
+    @field_validator("prompts")
+    @classmethod
+    def _some_prompts(cls, prompts: dict[str, Any]) -> dict[str, Any]:
+        if empty := [category for category, numbers in prompts.items() if not numbers]:
+            raise ValueError(f"{empty[0]}: names no prompt; name some, or leave its datasets out")
+        return prompts
 
     @field_validator("baselines")
     @classmethod

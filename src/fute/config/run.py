@@ -250,6 +250,8 @@ def _check_llm(config: Config, datasets: Mapping[str, DatasetSettings], where: s
                 raise ConfigError(f"{key}: {name!r} is not in config/datasets.yaml; correct the id, or add an entry")
             if datasets[name].category != category:
                 raise ConfigError(f"{key}: {name!r} is of category {datasets[name].category!r}; name it there")
+    if config.categories and not config.llm.models:
+        raise ConfigError(f"{where}: llm.models: names no LLM; name one, or write llm: null for a run without prompts")
     if missing := sorted(set(config.categories) - set(config.unsup)):
         raise ConfigError(f"{where}: unsup: no entry for {missing}, whose prompts need a U; add one for each")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -754,6 +755,18 @@ def test_the_report_says_what_an_llm_was_fine_tuned_on(plan):
     assert "own: smollm2-135m, fine-tuned by this run and rounded to bf16; LLM in bfloat16" in rows["Precision"]
     assert "one of the LLMs and one of the models that an LLM is fine-tuned from" in rows["Special case"]
     assert "Fine-tuned LLMs" not in report_settings(plan(), {})["settings"]
+
+
+@pytest.mark.parametrize(
+    ("llm", "words"),
+    [
+        ({"models": []}, "llm.models: names no LLM; name one, or write llm: null"),
+        ({"prompts": {"sa": []}}, "sa: names no prompt; name some"),
+    ],
+)
+def test_an_experiment_of_nothing_is_refused(plan, llm, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        plan(llm=llm)
 
 
 def test_a_tuned_llm_is_an_llm_and_nothing_else(plan):
