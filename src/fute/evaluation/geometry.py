@@ -27,7 +27,8 @@ def silhouette_by(vectors: ArrayLike, labels: ArrayLike) -> Silhouette:
     labels = _labels(labels, len(unit))
     names, sizes = np.unique(labels, return_counts=True)
     if len(names) < 2:
-        return Silhouette(float("nan"), f"all {len(unit)} vectors are of one group, {names[0]}")
+        all_of_them = f"all {len(unit)} vectors are" if len(unit) > 1 else "the only vector is"
+        return Silhouette(float("nan"), f"{all_of_them} of one group, {names[0]}")
     if sizes.min() == 1:
         alone = ", ".join(str(name) for name in names[sizes == 1])
         return Silhouette(float("nan"), f"groups of one vector: {alone}")

@@ -40,19 +40,25 @@ def neighbours(groups: np.ndarray) -> int:
     return max(1, min(NEIGHBOURS, min(np.unique(groups, return_counts=True)[1]) - 1))
 
 
+def neighbours_text(k: int) -> str:
+    """A number of neighbours in the name of a statistic."""
+    return f"{k} neighbour{'s' if k > 1 else ''}"
+
+
 def _statistics(vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, object]]:
     """Numbers of the original space (cosine), each with a reason if it is not defined."""
     category, model = points["category"].to_numpy(), points["model"].to_numpy()
     silhouette = silhouette_by(vectors, category)
     k = neighbours(category)
+    near_text = neighbours_text(k)
     rows = [
         statistic("silhouette by category", silhouette.value, silhouette.note),
-        statistic(f"category purity of {k} neighbours", neighbour_purity(vectors, category, k)),
+        statistic(f"category purity of {near_text}", neighbour_purity(vectors, category, k)),
     ]
-    if len(set(model)) > 1:
-        rows.append(statistic(f"model purity of {k} neighbours", neighbour_purity(vectors, model, k, within=category)))
-    else:
-        rows.append(statistic(f"model purity of {k} neighbours", np.nan, "one model"))
+    several = len(set(model)) > 1
+    purity = neighbour_purity(vectors, model, k, within=category) if several else np.nan
+    reason = "no category has two vectors" if several and np.isnan(purity) else "" if several else "one model"
+    rows.append(statistic(f"model purity of {near_text}", purity, reason))
     for name in sorted(set(category)):
         members = category == name
         groups = np.where(points["cot"].to_numpy()[members], "chain of thought", "plain")

@@ -18,7 +18,7 @@ from fute.evaluation.geometry import (
     neighbour_purity,
     silhouette_by,
 )
-from fute.evaluation.geometry_step import locate_all, neighbours, statistic
+from fute.evaluation.geometry_step import locate_all, neighbours, neighbours_text, statistic
 from fute.evaluation.transfer_matrix_step import TransferDataset
 
 CLASSES = {"cr": "CR", "qa": "QA"}
@@ -59,27 +59,31 @@ def _statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.Da
     classes, models, datasets = (points[name].to_numpy() for name in ("class", "model", "dataset"))
     silhouette = silhouette_by(vectors, classes)
     k = neighbours(classes)
+    near_text = neighbours_text(k)
     rows = [
         statistic("silhouette by class", silhouette.value, silhouette.note),
-        statistic(f"class purity of {k} neighbours", neighbour_purity(vectors, classes, k)),
+        statistic(f"class purity of {near_text}", neighbour_purity(vectors, classes, k)),
     ]
     near = nearest(vectors, k)
     for name in settings.crossing:
         other = "cr" if settings.datasets[name].group == "qa" else "qa"
         members = np.flatnonzero(datasets == name)
-        share = np.mean([(classes[near[index]] == other).mean() for index in members])
-        title = settings.datasets[name].title
-        rows.append(statistic(f"{CLASSES[other]} among {k} neighbours of {title}", float(share)))
-    several = len(set(models)) > 1
+        title = f"{CLASSES[other]} among {near_text} of {settings.datasets[name].title}"
+        shares = [(classes[near[index]] == other).mean() for index in members]
+        rows.append(
+            statistic(title, float(np.mean(shares))) if shares else statistic(title, np.nan, "it has no vector")
+        )
+    one_model = "" if len(set(models)) > 1 else "one model"
     for label, chosen in (("", slice(None)), *((f" in {CLASSES[c]}", classes == c) for c in sorted(set(classes)))):
-        value = neighbour_purity(vectors[chosen], models[chosen], k, within=classes[chosen]) if several else np.nan
-        rows.append(statistic(f"model purity of {k} neighbours{label}", value, "" if several else "one model"))
-    rows += _own_dataset(settings, vectors, models, datasets, "" if several else "one model")
+        value = np.nan if one_model else neighbour_purity(vectors[chosen], models[chosen], k, within=classes[chosen])
+        reason = one_model or ("no two vectors of a class" if np.isnan(value) else "")
+        rows.append(statistic(f"model purity of {near_text}{label}", value, reason))
+    rows += _own_dataset(settings, vectors, models, datasets, one_model)
     for name in settings.clusters:
         others = (datasets == name).sum() - 1
         title = f"own dataset among the nearest of {settings.datasets[name].title}"
         if others < 1:
-            rows.append(statistic(title, np.nan, "one model"))
+            rows.append(statistic(title, np.nan, one_model or "it has no two vectors"))
             continue
         closest = nearest(vectors, int(others))
         share = np.mean([(datasets[closest[index]] == name).mean() for index in np.flatnonzero(datasets == name)])
@@ -99,6 +103,8 @@ def _own_dataset(
     forms = sorted(set(labels))
     strings = np.array([forms.index(each) for each in labels])
     across = label_shared_across(vectors, datasets, models)
+    if not reason and np.isnan(across.value):
+        reason = "no dataset has vectors of two models"
     by_strings = label_shared_by_strings(datasets, models, strings)
     several = by_strings < 1  # NaN is not
     left = label_shared_across(vectors, datasets, models, several)

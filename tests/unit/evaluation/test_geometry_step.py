@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fute import paths
 from fute.csv_files import read_table
 from fute.embeddings.vectors import Embedding, save
-from fute.evaluation.geometry_step import GeometrySettings, geometry
+from fute.evaluation.geometry_step import GeometrySettings, _statistics, geometry
 from fute.paper.figure_step import FigureSettings, figure
 
 SETTINGS = GeometrySettings(prompts={f"sa-{n}": ("sa", n, False) for n in (1, 2, 3)}, seed=1)
@@ -27,6 +28,14 @@ def vector(number: int, *flat: float, **meta: str) -> Path:
     meta = meta if flat else {"no_vector": "it says the same of all texts"}
     save(Embedding(values, "labelcov", {}, meta, values[None], segments=segments), path)
     return path
+
+
+def test_each_model_in_a_category_of_its_own_has_no_purity_of_models_and_says_so():
+    points = pd.DataFrame({"model": ["m", "k"], "category": ["sa", "nli"], "number": [1, 1], "cot": [False, False]})
+    rows = {row["statistic"]: row for row in _statistics(np.eye(2), points)}
+    assert rows["model purity of 1 neighbour"]["reason"] == "no category has two vectors"
+    assert rows["category purity of 1 neighbour"]["value"] == 0
+    assert rows["silhouette of chain of thought in SA"]["reason"] == "the only vector is of one group, plain"
 
 
 @pytest.mark.parametrize(

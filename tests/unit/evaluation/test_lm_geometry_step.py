@@ -12,6 +12,7 @@ from fute.embeddings import Embedding, save
 from fute.evaluation.lm_geometry_step import LmGeometrySettings, _statistics, lm_geometry
 from fute.evaluation.transfer_matrix_step import TransferDataset
 from fute.paper.figure_step import Drawing, FigureSettings, figure
+from fute.paper.figures import statistic_texts
 
 DATASETS = {
     "snli": TransferDataset(title="SNLI", group="cr"),
@@ -107,6 +108,32 @@ def test_one_model_has_no_purity_of_models_and_says_so():
     rows = _statistics(settings(models=("m",)), angles(0, 10, 80, 90), points(*keys))
     reasons = {row["statistic"]: row["reason"] for row in rows if np.isnan(row["value"])}
     assert set(reasons.values()) == {"one model"} and len(reasons) == 10
+
+
+@pytest.mark.parametrize(
+    ("keys", "reasons"),
+    [
+        (
+            [(model, name) for model in ("m", "k") for name in ("snli", "rte", "drop")],
+            {"CR among 1 neighbour of BoolQ": "it has no vector"},
+        ),
+        (
+            [("m", "boolq"), ("m", "snli"), ("k", "rte")],
+            {
+                "model purity of 1 neighbour in QA": "no two vectors of a class",
+                "own dataset nearest among other models": "no dataset has vectors of two models",
+                "own dataset nearest where datasets share label strings": "no dataset has vectors of two models",
+                "own dataset among the nearest of SNLI": "it has no two vectors",
+            },
+        ),
+    ],
+)
+def test_every_statistic_that_lacks_a_vector_says_why(keys, reasons):
+    """A model that says the same of all texts has no vector of LabelCov; the figure refuses a NaN without a reason."""
+    rows = _statistics(settings(), angles(*range(0, 10 * len(keys), 10)), points(*keys))
+    found = {row["statistic"]: row["reason"] for row in rows}
+    assert reasons.items() <= found.items()
+    statistic_texts({row["statistic"]: row["value"] for row in rows}, found)
 
 
 def test_without_shared_label_strings_there_is_nothing_left_to_find():
