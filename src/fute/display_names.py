@@ -1,5 +1,7 @@
 """Names and bounds for the display of results."""
 
+import math
+
 METHOD_NAMES = {
     "taskemb": "FUTE + TaskEmb",
     "tupate": "FUTE + TuPaTE",
@@ -31,5 +33,7 @@ MANY_UNKNOWN_TOKENS = 0.05
 
 
 def p_text(p: float) -> str:
-    """P-value as printed: three decimals, or `<0.001`."""
+    """P-value as printed: three decimals, or `<0.001`. Raises ValueError for NaN, which is no small p-value."""
+    if math.isnan(p):
+        raise ValueError("there was no test, so there is no p-value to print")
     return f"{p:.3f}" if p >= 0.001 else "<0.001"

@@ -137,8 +137,8 @@ def gbc(features: ArrayLike, labels: Sequence[Any], *, dimensions: int = 64) -> 
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     projected = centred @ axes[:dimensions].T
     means = _class_means(projected, codes)
-    # a class of equal rows has no width: it gets a billionth of the whole
-    least = 1e-9 * projected.var(axis=0).mean() + 1e-300
+    # a class of equal rows has no width: it gets a billionth of the whole; the square of the rest is no 0
+    least = 1e-9 * projected.var(axis=0).mean() + 1e-150
     variances = np.array([projected[codes == c].var(axis=0) for c in range(codes.max() + 1)]) + least
     total = 0.0
     for one in range(len(means)):

@@ -31,11 +31,11 @@ def order_noise(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[
     # The first value is subtracted, so that equal similarities have a spread of exactly 0.
     sd_prompts = float((similarities - similarities[0]).std(ddof=1))
     distinct = np.unique(repeated, axis=0)
-    if len(distinct) < 2:
+    layout = two_way(distinct) if len(distinct) > 1 else None
+    if layout is None or np.isnan(layout.p):
         verdict = "all prompts have the same similarities, so there is nothing to select by"
         return {"sd_prompts": sd_prompts, "sd_residual": np.nan, "order_f": np.nan, "order_p": np.nan,
                 "verdict": verdict}  # fmt: skip
-    layout = two_way(distinct)
     told = "can be told" if layout.p <= LEVEL else "cannot be told"
     return {
         "sd_prompts": sd_prompts,

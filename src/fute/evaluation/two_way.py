@@ -36,12 +36,14 @@ def two_way(values: ArrayLike) -> TwoWay:
     from scipy.stats import f as f_distribution
 
     n, k = values.shape
+    rounding = 1e-12 * np.abs(values).max()
     values = values - values[0, 0]  # so that equal values have squares of exactly 0
     means = values.mean(axis=1, keepdims=True)
     residuals = values - means - values.mean(axis=0) + values.mean()
-    scale = 1e-12 * np.abs(values).max()
-    residuals[np.abs(residuals) <= scale] = 0  # rounding
-    rows = float(k * ((means - means.mean()) ** 2).sum() / (n - 1))
+    residuals[np.abs(residuals) <= rounding] = 0
+    deviations = means - means.mean()
+    deviations[np.abs(deviations) <= rounding] = 0
+    rows = float(k * (deviations**2).sum() / (n - 1))
     residual = float((residuals**2).sum() / ((n - 1) * (k - 1)))
     with np.errstate(divide="ignore", invalid="ignore"):
         f = float(np.divide(rows, residual))

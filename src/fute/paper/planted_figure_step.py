@@ -66,19 +66,24 @@ def planted_figure(settings: PlantedFigureSettings, *, results: Path, similariti
 def _ladder_panel(measured: pd.DataFrame, rows: pd.DataFrame, test: str, target: str) -> Callable[[Axes], None]:
     own = rows[(rows["test"] == test) & (rows["target"] == target)].sort_values("quality", kind="stable")
     results = measured[(measured["test"] == test) & (measured["target"] == target)]
+    # a correlation is not defined where a similarity is missing, or all are equal, or all qualities
+    results = results[results["value"].notna()]
 
     def draw(axes: Axes) -> None:
         for method, of_method in own.groupby("method", sort=False):
             for similarity, line in SHOWN.items():
                 result = results[(results["method"] == method) & (results["similarity"] == similarity)]
-                values = of_method[similarity].to_numpy(float)
-                if result.empty or np.isnan(values).any() or np.ptp(values) == 0:
+                if result.empty:
                     continue
+                values = of_method[similarity].to_numpy(float)
                 numbers = result.iloc[0]
                 text = f"{row_name(str(method), similarity)}: {numbers['value']:.2f}, p {p_text(numbers['p'])}"
                 values = (values - values.mean()) / values.std()
                 axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
         axes.set(title=f"{test}: {target}", xlabel="quality, as made", ylabel="similarity, standardised")
+        if not axes.lines:
+            _say_nothing_is_defined(axes)
+            return
         axes.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
     return draw
@@ -88,6 +93,10 @@ def _retrieval_panel(measured: pd.DataFrame, test: str) -> Callable[[Axes], None
     shown = measured[measured["similarity"].isin(SHOWN)].dropna(subset=["value"])
 
     def draw(axes: Axes) -> None:
+        if shown.empty:
+            axes.set(title=test)
+            _say_nothing_is_defined(axes)
+            return
         places = np.arange(len(shown))
         errors = np.abs(shown[["lo", "hi"]].to_numpy(float).T - shown["value"].to_numpy(float))
         axes.barh(places, shown["value"], xerr=errors, height=0.6, color="#9db8d9")
@@ -97,3 +106,8 @@ def _retrieval_panel(measured: pd.DataFrame, test: str) -> Callable[[Axes], None
         axes.set(title=test, xlabel="mean reciprocal rank; dotted: by chance", xlim=(0, 1))
 
     return draw
+
+
+def _say_nothing_is_defined(axes: Axes) -> None:
+    text = "not defined: a value is missing, or all are equal"
+    axes.text(0.5, 0.5, text, color=MUTED, size=8, ha="center", va="center", transform=axes.transAxes)

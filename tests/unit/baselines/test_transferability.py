@@ -120,6 +120,7 @@ def test_gbc_of_one_dimension_is_minus_twice_the_integral_of_the_overlap():
     overlap, _ = quad(lambda t: sqrt(densities[0].pdf(t) * densities[1].pdf(t)), -10, 10)
     assert gbc(features, labels) == pytest.approx(-2 * overlap, abs=1e-6)
     assert gbc(np.vstack([features[:30]] * 2), ["x"] * 30 + ["y"] * 30) == pytest.approx(-2)
+    assert gbc(np.ones((6, 4)), list("xyxyxy")) == pytest.approx(-2), "a model that sees no difference is the worst"
 
 
 def test_task_vectors():

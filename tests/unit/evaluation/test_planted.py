@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from fute.display_names import p_text
 from fute.evaluation.planted import NOTHING, ladder_test, own_ranks, retrieval_test, spearman_interval, wilson
 
 STEPS = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.0]
@@ -97,3 +98,9 @@ def test_wilson():
 
     exact = binomtest(5, 8).proportion_ci(method="wilson")
     assert wilson(5 / 8, 8) == pytest.approx((exact.low, exact.high), abs=1e-6)
+
+
+def test_no_test_has_no_p_value_in_print():
+    assert [p_text(p) for p in (0.0004, 0.001, 0.05, 1)] == ["<0.001", "0.001", "0.050", "1.000"]
+    with pytest.raises(ValueError, match="there was no test"):
+        p_text(NOTHING.p)

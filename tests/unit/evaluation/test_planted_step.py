@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from fute.artifacts import gzip_bytes, jsonl_bytes
 from fute.csv_files import read_table
 from fute.embeddings.vectors import Embedding, save
 from fute.evaluation.planted_step import planted
+from fute.paper import planted_figure_step
 from fute.paper.planted import planted_cells
 from fute.paper.planted_figure_step import PlantedFigureSettings, planted_figure
 from fute.specs.planted import Ladders, PlantedSettings
@@ -122,6 +124,28 @@ def test_the_figure_has_a_panel_per_test_and_the_same_bytes_each_time(given):
         planted_figure(PlantedFigureSettings(note="small"), **files, **drawn)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
     assert Path("first.pdf").read_bytes() == Path("second.pdf").read_bytes()
+
+
+def test_panels_without_a_value_say_so(given, monkeypatch):
+    """All qualities are equal, as measured scores may be; and a similarity of the retrieval is missing."""
+    (ladder,) = SETTINGS.ladders["flips"].ladders
+    equal = ladder.model_copy(update={"boxes": tuple((model, task, 0.5) for model, task, _ in ladder.boxes)})
+    ladders = {"flips": Ladders(methods=("tupate-lora",), ladders=(equal,))}
+    files = {"results": Path("planted.csv"), "similarities": Path("similar.csv")}
+    planted(SETTINGS.model_copy(update={"ladders": ladders}), **given, **files)
+    found = read_table(Path("planted.csv"))
+    found.loc[found["test"] == "own", "value"] = np.nan
+    Path("planted.csv.prov.json").unlink()
+    found.to_csv("planted.csv", index=False)
+    drawn: list[list[str]] = []
+
+    def look(figure: Figure, suffix: str) -> bytes:
+        drawn.append([text.get_text() for axes in figure.axes for text in axes.texts])
+        return b"image"
+
+    monkeypatch.setattr(planted_figure_step, "image_bytes", look)
+    planted_figure(PlantedFigureSettings(), **files, pdf=Path("f.pdf"), png=Path("f.png"))
+    assert drawn == [["not defined: a value is missing, or all are equal"] * 2] * 2
 
 
 def test_a_missing_vector_is_named(given):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import f as f_distribution
 
+from fute.evaluation.controls import order_noise
 from fute.evaluation.true_order import reliability
 from fute.evaluation.two_way import two_way
 
@@ -35,6 +36,9 @@ def test_two_way_without_noise_or_without_anything():
     assert two_way([[1, 2], [3, 4]]) == (0, np.inf, 0)
     residual, f, p = two_way(np.full((3, 2), 0.3))
     assert residual == 0 and np.isnan([f, p]).all()
+    by_rounding = [[0.3, 0.3], [0.1 + 0.2, 0.1 + 0.2]]
+    assert np.isnan(two_way(by_rounding).f)
+    assert order_noise([0.3, 0.1 + 0.2], by_rounding)["verdict"].startswith("all prompts have the same similarities")
     with pytest.raises(ValueError, match="at least 2 rows and 2 columns"):
         two_way([[1, 2]])
     with pytest.raises(ValueError, match="finite"):
