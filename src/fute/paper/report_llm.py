@@ -220,7 +220,8 @@ def _similarity_section(results: LlmResults) -> Section:
 
 def _control_section(results: LlmResults) -> Section:
     title = "Controls"
-    if results.controls.empty:
+    found = results.controls.reindex(columns=[name for name in _CONTROL_LABELS if name != "dataset"])
+    if not (found.notna() & (found != "")).any(axis=None):
         missing = "No control was run, so no selection by embedding is shown to differ from noise."
         return Section("controls", title, [missing])
     text = (

@@ -142,7 +142,9 @@ def beside_paper(ours: pd.DataFrame, printed: pd.DataFrame, titles: Mapping[str,
     `(paper)` after the model's name. Our columns of a model come directly before the paper's of the same model; the
     paper's other models come last. Rows that the paper does not have show a dash there.
     """
-    frame, paper = text_frame(table3_frame(ours, titles)), printed_frame(printed)
+    frame = text_frame(table3_frame(ours, titles))
+    # the paper's names are the ids in capitals; a run may have titles of its own
+    paper = printed_frame(printed).rename(index={name.upper(): title for name, title in titles.items()}, level=0)
     mapped = paper_models(ours["model"])
     blocks = {}
     for model in dict.fromkeys(frame.columns.get_level_values("model")):

@@ -68,22 +68,35 @@ def sentences_by_method(
 def _against_noise(rows: pd.DataFrame) -> str:
     """Sentence that compares the prompts with the noise of order seeds, per model and dataset."""
     measured = rows[rows["order_p"].notna()]
-    if measured.empty:
+    # the control was run, and found no difference to compare with noise
+    alike = rows[rows["order_p"].isna() & rows["verdict"].notna() & (rows["verdict"] != "")]
+    if measured.empty and alike.empty:
         return "No control over order seeds was run, so the selection is not shown to differ from noise."
+    total = f"{len(measured)} target{'s' if len(measured) > 1 else ''}"
     weak = measured[measured["order_p"] > LEVEL]
-    if weak.empty:
-        return (
-            f"Prompts can be told from the noise of order seeds on all {len(measured)} targets "
-            f"(largest p {p_text(measured['order_p'].max())})."
+    sentences = []
+    if len(weak):
+        names = _by_model(weak, [f"{row.dataset} ({p_text(row.order_p)})" for row in weak.itertuples()])
+        sentences.append(
+            f"Prompts cannot be told from the noise of order seeds on {len(weak)} of {total}: p is over {LEVEL:g} for "
+            f"{names}."
         )
-    names = [
-        f"{model} on {listed([f'{row.dataset} ({p_text(row.order_p)})' for row in rows.itertuples()])}"
-        for model, rows in weak.groupby("model", sort=False)
-    ]
-    return (
-        f"Prompts cannot be told from the noise of order seeds on {len(weak)} of {len(measured)} "
-        f"targets: p is over {LEVEL:g} for {'; '.join(names)}."
-    )
+    elif len(measured):
+        where, most = ("all ", "largest p") if len(measured) > 1 else ("", "p")
+        sentences.append(
+            f"Prompts can be told from the noise of order seeds on {where}{total} "
+            f"({most} {p_text(measured['order_p'].max())})."
+        )
+    if len(alike):
+        names = _by_model(alike, list(alike["dataset"]))
+        sentences.append(f"All prompts have the same similarity for {names}, so there is nothing to select by.")
+    return " ".join(sentences)
+
+
+def _by_model(rows: pd.DataFrame, texts: Sequence[str]) -> str:
+    """`m-a on sst2 and cb; m-b on cb`. texts: of the dataset of each row."""
+    groups = pd.Series(texts, index=rows["model"]).groupby(level=0, sort=False)
+    return "; ".join(f"{model} on {listed(list(own))}" for model, own in groups)
 
 
 def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
@@ -95,7 +108,7 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame, titles: Mapp
     """
     require_columns(table3, ["category", "model"], "table 3")
     blocks = table3["category"].map(titles) + " " + table3["model"]
-    columns = ["method", "model", "dataset", "order_p"]
+    columns = ["method", "model", "dataset", "order_p", "verdict"]
     if len(controls):
         require_columns(controls, columns, "controls")
     controls = controls.reindex(columns=columns).replace({"method": METHOD_NAMES})

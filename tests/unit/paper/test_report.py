@@ -187,6 +187,10 @@ def test_runs_without_controls_embeddings_and_times_say_so(context):
     assert "No control was run" in html
     assert "computed no task embeddings" in html
     assert "No benchmark files" in html
+    rows = context.llm.controls[["method", "model", "dataset"]].assign(order_p=float("nan"), verdict="")
+    assert "No control was run" in render_report(with_llm(context, controls=rows)), (
+        "a row without a value is no control"
+    )
 
 
 def test_bold_similarity_is_the_selected_prompt(context):

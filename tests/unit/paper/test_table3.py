@@ -223,6 +223,14 @@ def test_known_models_stand_beside_their_printed_column(printed):
     assert table.map(lambda cell: cell.endswith("†")).to_numpy().sum() == 4
 
 
+def test_the_papers_numbers_stand_beside_a_category_of_another_title():
+    printed = read_printed(PRINTED)
+    named = beside_paper(ours(categories=("sa",)), printed, {"sa": "Sentiment"})
+    plain = beside_paper(ours(categories=("sa",)), printed, {"sa": "SA"})
+    assert named.loc["Sentiment"].equals(plain.loc["SA"])
+    assert named.loc[("Sentiment", "MI"), ("Llama-2 13B (paper)", "Performance")] == "88.0"
+
+
 def test_models_map_one_to_one_or_not_at_all():
     assert paper_models(["meta-llama/Llama-2-13b-chat-hf", "mixtral-8x7b-instruct-v0.1", "smollm2-135m"]) == {
         "meta-llama/Llama-2-13b-chat-hf": "llama2_13b",
@@ -250,7 +258,8 @@ def verdict_rows(**values: list[float]) -> pd.DataFrame:
 
 def controls(*p: float) -> pd.DataFrame:
     names = ("sst2", "cb", "anli")[: len(p)]
-    return pd.DataFrame({"method": "tupate", "model": "m-a", "dataset": names, "order_p": p})
+    said = ["said" if value == value else "" for value in p]
+    return pd.DataFrame({"method": "tupate", "model": "m-a", "dataset": names, "order_p": p, "verdict": said})
 
 
 def test_verdict_counts_p_values_up_to_the_level():
@@ -280,6 +289,18 @@ def test_verdict_names_targets_within_noise():
 def test_verdict_without_controls_claims_nothing(empty):
     (sentence,) = verdict_sentences(verdict_rows(), empty, TITLES)
     assert sentence.endswith("No control over order seeds was run, so the selection is not shown to differ from noise.")
+
+
+def test_verdict_of_one_target_and_of_prompts_that_are_all_alike():
+    (sentence,) = verdict_sentences(verdict_rows(), controls(0.05), TITLES)
+    assert sentence.endswith(" Prompts can be told from the noise of order seeds on 1 target (p 0.050).")
+    alike = controls(0.05, float("nan")).assign(verdict=["said", "all prompts have the same similarities"])
+    (sentence,) = verdict_sentences(verdict_rows(), alike, TITLES)
+    assert sentence.endswith(
+        " on 1 target (p 0.050). All prompts have the same similarity for m-a on cb, so there is nothing to select by."
+    )
+    (sentence,) = verdict_sentences(verdict_rows(), alike[1:], TITLES)
+    assert "No control" not in sentence and "order seeds" not in sentence
 
 
 def test_references_get_no_verdict_and_baselines_no_control():
