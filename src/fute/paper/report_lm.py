@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from fute.evaluation.transfer import TRUE_ORDER
 from fute.paper.cells import best_cells, require_columns, require_percent
 from fute.paper.efficiency import as_pages
 from fute.paper.grids import list_grid, table_grid
@@ -15,12 +16,14 @@ from fute.paper.planted import COLUMNS, planted_cells
 from fute.paper.report_maps import lm_maps
 from fute.paper.report_parts import ReportFigure, Section
 from fute.paper.transfer_tables import (
+    LAYOUTS,
     LEFT_OUT,
     LEFT_OUT_NOTE,
     TransferLayout,
     above_paper,
     p_values,
     per_target,
+    per_target_caption,
     transfer_frame,
     transfer_intervals,
 )
@@ -48,6 +51,7 @@ class TransferTable:
 
     @property
     def anchor(self) -> str:
+        """Its key in `LAYOUTS`, and in the page's links."""
         return self.layout.name.replace(" ", "")
 
 
@@ -119,10 +123,15 @@ def _table_sections(table: TransferTable, targets: pd.DataFrame) -> list[Section
         "Under each value of this run stands its 95 % bootstrap interval over targets. The paper's numbers stand below "
         "as printed, for the eye only: nothing is subtracted. With few targets and sources a random ranking is often "
         "good, too: read each row beside Random, and its p-value, the share of random permutations of the sources, the "
-        "same for all targets, that do at least as well. The true order of the sources, estimated from how far the "
-        "seeds of fine-tuning agree, is what no method can be expected to exceed."
+        "same for all targets, that do at least as well."
     ]
+    if (table.cells["method"] == TRUE_ORDER).any():
+        texts.append(
+            "The true order of the sources, estimated from how far the seeds of fine-tuning agree, is what no method "
+            "can be expected to exceed."
+        )
     name = table.layout.name.capitalize()
+    single = per_target(targets, LAYOUTS[table.anchor])
     return [
         Section(
             table.anchor,
@@ -139,13 +148,7 @@ def _table_sections(table: TransferTable, targets: pd.DataFrame) -> list[Section
         Section(
             f"{table.anchor}-targets",
             f"{name}, target by target",
-            tables=[
-                table_grid(
-                    per_target(targets, table.layout),
-                    "The source with the highest transfer gain, and for each method the rank ρ it gives to that source "
-                    f"and the NDCG of its ranking. {LEFT_OUT_NOTE}",
-                )
-            ],
+            tables=[table_grid(single, per_target_caption(single))],
         ),
     ]
 
@@ -154,9 +157,10 @@ def _direct_section(direct: pd.DataFrame) -> Section:
     require_columns(direct, ["model", "counted", *_DIRECT_LABELS], "direct scores")
     require_percent(direct, ["direct", "best_transferred"], "direct scores")
     marks = direct["counted"].map(lambda counted: "" if counted else f" {LEFT_OUT}")
+    caption = "Scores without transfer, and the best after transfer, in percent."
     grid = list_grid(
         direct.assign(target=direct["target"] + marks),
-        f"Scores without transfer, and the best after transfer, in percent. {LEFT_OUT_NOTE}",
+        caption if direct["counted"].all() else f"{caption} {LEFT_OUT_NOTE}",
         name="target",
         groups=["model"],
         labels=_DIRECT_LABELS,

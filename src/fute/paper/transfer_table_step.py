@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
@@ -14,10 +15,11 @@ from fute.paper.formats import to_csv, to_latex, to_markdown
 from fute.paper.learning import learning_note
 from fute.paper.transfer_tables import (
     LAYOUTS,
-    LEFT_OUT_NOTE,
+    TransferLayout,
     above_paper,
     p_values,
     per_target,
+    per_target_caption,
     read_printed,
     transfer_frame,
     transfer_intervals,
@@ -57,36 +59,45 @@ def transfer_table(
     layout = LAYOUTS[settings.table].of(ours)
     note = " ".join(filter(None, (settings.note, learning_note(read_table(similarities), "target"))))
     frame = above_paper(transfer_frame(ours, layout), read_printed(printed, layout))
-    appendix = per_target(single, layout)
-    # variants do not fit on a page
-    narrow = appendix[[column for column in appendix if base_method(column[0]) == column[0]]]
-    page = to_markdown(
-        frame,
-        title=settings.title,
-        caption=settings.caption,
-        note=note,
-        more={
-            "95 % intervals": transfer_intervals(ours, layout),
-            "p-values against random rankings": p_values(ours, layout),
-            "Single targets": appendix,
-        },
-    )
-    reading = ["## What it shows", _listed(transfer_sentences(ours, layout))]
-    beside = ["## Direct scores", LEFT_OUT_NOTE, _listed(direct_sentences(read_table(direct)))]
-    label = _LABELS[settings.table]
+    appendix = per_target(single, LAYOUTS[settings.table])
     texts = {
         csv: to_csv(frame, layout.column_names),
-        markdown: "\n\n".join([page.rstrip(), *reading, *beside]) + "\n",
-        latex: to_latex(frame, caption=settings.caption, label=label, note=note)
-        + to_latex(
-            narrow,
-            dense=True,
-            caption=f"{settings.title}, single targets. {LEFT_OUT_NOTE}",
-            label=f"{label}-targets",
-            note=note,
-        ),
+        markdown: _markdown(settings, ours, layout, frame, appendix, read_table(direct), note),
+        latex: _latex(settings, frame, appendix, note),
     }
     inputs = [cells, targets, direct, similarities]
     with Step(__name__, settings=settings.model_dump(), inputs=[*inputs, printed]) as step:
         for path, text in texts.items():
             step.bytes(path, text.encode())
+
+
+def _markdown(
+    settings: TransferTableSettings, ours: pd.DataFrame, layout: TransferLayout, frame: pd.DataFrame,
+    appendix: pd.DataFrame, direct: pd.DataFrame, note: str,
+) -> str:  # fmt: skip
+    """The page. ours, direct: files of the evaluation. frame, appendix: the table, and that of single targets."""
+    more = {
+        "95 % intervals": transfer_intervals(ours, layout),
+        "p-values against random rankings": p_values(ours, layout),
+        "Single targets": appendix,
+    }
+    page = to_markdown(frame, title=settings.title, caption=settings.caption, note=note, more=more)
+    parts = [
+        page.rstrip(),
+        per_target_caption(appendix),
+        "## What it shows",
+        _listed(transfer_sentences(ours, layout)),
+        "## Direct scores",
+        _listed(direct_sentences(direct)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex(settings: TransferTableSettings, frame: pd.DataFrame, appendix: pd.DataFrame, note: str) -> str:
+    """The table, and that of single targets without variants of methods, which do not fit on a page."""
+    label = _LABELS[settings.table]
+    narrow = appendix[[column for column in appendix if base_method(column[0]) == column[0]]]
+    caption = f"{settings.title}, single targets. {per_target_caption(narrow)}"
+    return to_latex(frame, caption=settings.caption, label=label, note=note) + to_latex(
+        narrow, dense=True, caption=caption, label=f"{label}-targets", note=note
+    )

@@ -128,7 +128,8 @@ def per_target(targets: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
 
     targets: results/evaluation/lm_targets.csv. Index (model and cell, target). Columns: the best source and its
     transfer gain, then one per method with ρ, the rank that it gives to that source, and its NDCG: `3.0 / 81.2`.
-    Targets that are not in the means are marked with `LEFT_OUT`.
+    Targets that are not in the means are marked with `LEFT_OUT`. layout: the whole table, as a cell whose targets are
+    all left out has no column in the table itself.
     """
     columns = ["model", "scope", "group", "target", "method", "rho", "ndcg", "best_source", "gain", "counted"]
     require_columns(targets, columns, f"{layout.name}, targets")
@@ -150,6 +151,16 @@ def per_target(targets: pd.DataFrame, layout: TransferLayout) -> pd.DataFrame:
     heads = [("Best", "source"), ("Best", "gain"), *((method, "ρ / NDCG") for method in methods)]
     columns = pd.MultiIndex.from_tuples(heads, names=["heading", "metric"])
     return pd.DataFrame(list(rows.values()), index=index, columns=columns)
+
+
+def per_target_caption(table: pd.DataFrame) -> str:
+    """What the cells of `per_target` are, and its mark where it is used."""
+    text = (
+        "Best: the source with the highest transfer gain. For each method: the rank ρ that it gives to this source (of "
+        "several equal ones, to that which it ranks best) and the NDCG of its ranking."
+    )
+    marked = any(target.endswith(LEFT_OUT) for _, target in table.index)
+    return f"{text} {LEFT_OUT_NOTE}" if marked else text
 
 
 def _rank_and_ndcg(row: pd.Series) -> str:

@@ -16,6 +16,8 @@ def transfer_sentences(cells: pd.DataFrame, layout: TransferLayout) -> list[str]
     rankings that are as good, and as bad.
     """
     require_columns(cells, ["model", "cell"], layout.name)
+    if cells.empty:
+        return ["No target is in the means, so no method was compared."]
     blocks = cells["cell"].map(layout.cells) + " " + cells["model"]
     return [sentence for _, sentence in sentences_by_method(cells, blocks, METRICS, layout.name)]
 

@@ -138,8 +138,18 @@ def test_targets_that_are_left_out_are_marked(tmp_path, evaluation):
     assert lost, "the made-up matrix has one"
     for target in direct["target"]:
         assert (f">{target} {LEFT_OUT}<" in section(html, "direct")) == (target in lost)
+    plain = section(html, "table2-targets")
+    assert "Best: the source" in plain and LEFT_OUT not in plain, "a mark that is not there is not explained"
     known = direct.query("target == 'cr-a'").iloc[0]
     assert f"<td>{known['direct']:.1f}</td><td>{known['majority']:.1f}</td>" in section(html, "direct")
+
+
+def test_without_several_seeds_nothing_is_said_of_the_true_order(tmp_path, evaluation):
+    context = both(tmp_path, evaluation)
+    assert "The true order of the sources" in section(render_report(context), "table1")
+    tables = [replace(t, cells=t.cells[t.cells["method"] != "Estimated true order"]) for t in context.lm.tables]
+    html = render_report(replace(context, lm=replace(context.lm, tables=tables)))
+    assert "true order of the sources" not in section(html, "table1")
 
 
 def test_both_experiments_on_one_page(tmp_path, evaluation):

@@ -20,6 +20,8 @@ from fute.paper.formats import print_table, to_csv, to_latex
 from fute.paper.transfer_table_step import TransferTableSettings, transfer_table
 from fute.paper.transfer_tables import (
     LAYOUTS,
+    LEFT_OUT,
+    LEFT_OUT_NOTE,
     METHODS,
     PAPER_BLOCK,
     TABLE1,
@@ -27,6 +29,7 @@ from fute.paper.transfer_tables import (
     above_paper,
     p_values,
     per_target,
+    per_target_caption,
     read_printed,
     transfer_frame,
     transfer_intervals,
@@ -163,7 +166,10 @@ def test_the_table_of_single_targets():
     assert list(table.columns) == heads
     assert table.loc[("m, QA in-class", "qa-a")].tolist() == ["qa-x", "2.5", "3.0 / 81.2", "5.5 / 60.0"]
     assert table.loc[("m, QA in-class", "qa-b †")].tolist() == ["qa-x", "2.5", "1.5 / 10.0", MISSING]
-    assert list(per_target(targets(), TABLE2).index) == [("m, Finance and medicine", "fin")]
+    assert per_target_caption(table).endswith(LEFT_OUT_NOTE)
+    domain = per_target(targets(), TABLE2)
+    assert list(domain.index) == [("m, Finance and medicine", "fin")]
+    assert LEFT_OUT not in per_target_caption(domain), "a mark that is not there is not explained"
 
 
 def test_terminal_table():
@@ -198,6 +204,10 @@ def test_others_cannot_be_told_from_random():
     assert verdicts().count("has no test against random selection") == 2
 
 
+def test_a_table_without_a_target_says_so():
+    assert transfer_sentences(ours().head(0), TABLE1) == ["No target is in the means, so no method was compared."]
+
+
 def test_direct_scores_stand_beside_the_majority():
     frame = pd.DataFrame({
         "model": "m", "target": ["a", "b", "c"], "direct": [70.0, 50.0, 61.26], "majority": [50.0, 50.0, 61.3],
@@ -214,10 +224,12 @@ def test_direct_scores_stand_beside_the_majority():
 # ---- the steps
 
 
-def write(folder: Path, name: str) -> dict[str, Path]:
-    """Evaluate the made-up matrix for one model and write one table."""
+def write(folder: Path, name: str, lost: str | None = None) -> dict[str, Path]:
+    """Evaluate the made-up matrix for one model and write one table. lost: start of targets that no run learned."""
     given = {"transfer": transfer(), "similarities": similarities(), "baselines": baselines()}
     paths = {key: folder / f"{key}.csv" for key in (*given, "targets", "direct", "table1", "table2")}
+    if lost:
+        given["transfer"].loc[given["transfer"]["target"].str.startswith(lost), "majority"] = 100.0
     for key, frame in given.items():
         frame.to_csv(paths[key], index=False)
     settings = TransferSettings(
@@ -242,6 +254,16 @@ def test_files_of_the_synthetic_matrix(name, tmp_path):
         assert path.read_text() == (FOLDER / f"{name}.{kind}").read_text(), f"{path} differs"
 
 
+def test_targets_of_a_class_that_is_left_out_stay_in_the_table_of_single_targets(tmp_path):
+    out = write(tmp_path, "table1", lost="qa-")
+    markdown, latex = out["md"].read_text(), out["tex"].read_text()
+    assert "QA" not in out["csv"].read_text().splitlines()[0].upper(), "a class without a mean has no columns"
+    for written in (markdown, latex.replace(r"\textdagger{}", LEFT_OUT)):
+        for target in ("qa-a", "qa-b", "qa-c"):
+            assert written.count(f"{target} {LEFT_OUT}") == 2, "in-class and all-class"
+    assert markdown.index(LEFT_OUT_NOTE) < markdown.index("## What it shows"), "below its table"
+
+
 def test_files_are_regular_and_recorded(tmp_path):
     out = write(tmp_path, "table1")
     markdown, latex = out["md"].read_text(), out["tex"].read_text()
@@ -251,7 +273,7 @@ def test_files_are_regular_and_recorded(tmp_path):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
     titles = ["95 % intervals", "p-values against random rankings", "Single targets", "What it shows", "Direct scores"]
     assert re.findall(r"^## (.*)$", markdown, flags=re.MULTILINE) == titles
-    assert latex.count(r"\begin{table*}") == 2 and "ρ" not in latex and latex.count(r"$\rho$") == 4 + 7
+    assert latex.count(r"\begin{table*}") == 2 and "ρ" not in latex and latex.count(r"$\rho$") == 4 + 7 + 1
     assert latex.isascii()
     record = json.loads(Path(f"{out['csv']}.prov.json").read_text())["record"]
     assert record["step"] == "transfer_table" and len(record["inputs"]) == 5
