@@ -117,22 +117,18 @@ def run(context: typer.Context, name: Annotated[str, typer.Argument(help="folder
 def rank(
     name: Annotated[str, typer.Argument(help="folder of a run that `fute new` made, or a dataset of a finished run")],
     results: Annotated[Path | None, typer.Option(help="folder of results; default: that of the run")] = None,
-    method: Annotated[str | None, typer.Option(help="one method alone, with details of its cosines")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="order by this method alone, with its further similarities")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="print CSV, one row per candidate")] = False,
 ) -> None:
     """Order the prompts or models of a finished run, say what the order rests on, and what to do."""
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
-    if method is not None:
-        if as_json or as_csv:
-            raise typer.BadParameter("--method prints a table; leave it out for --json and --csv")
-        from fute.front.rank import rank_by
-
-        return rank_by(method, name, results)
     from fute.front.rank import rank_run
 
-    rank_run(name, results, "json" if as_json else "csv" if as_csv else "table")
+    rank_run(name, results, "json" if as_json else "csv" if as_csv else "table", method)
 
 
 @app.command()

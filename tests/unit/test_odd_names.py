@@ -29,9 +29,9 @@ from fute.evaluation.lm_similarities_step import LmSimilaritySettings, lm_simila
 from fute.evaluation.selection_step import SelectionSettings, selection
 from fute.evaluation.similarities_step import SimilaritySettings, similarities
 from fute.evaluation.transfer_matrix_step import MatrixSettings, TransferDataset, sources_of, transfer_matrix
+from fute.front.rank import rank_run
 from fute.paper.efficiency_step import EfficiencySettings, efficiency
 from fute.paper.figure_step import FigureSettings, figure
-from fute.paper.ranking import rank
 from fute.paper.report_step import LlmTexts, LmTexts, ReportSettings, report
 from fute.paper.table3_step import TableSettings, table3
 from fute.paper.terminal import show
@@ -78,12 +78,12 @@ def put_rows(path: str, rows: Sequence[Mapping[str, Any]]) -> Path:
 def ranked(dataset: str, capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
     """Model -> the names that `fute rank` prints for a dataset, in their order."""
     capsys.readouterr()
-    rank(dataset, Path("results"), "tupate")
+    rank_run(dataset, Path("results"), "table", "tupate")
     tables: dict[str, list[str]] = {}
     for line in capsys.readouterr().out.splitlines():
         cells = line.strip("│┃ ").split()
-        if "TuPaTE" in line:
-            names = tables.setdefault(cells[2] if cells[0] == "Sources" else cells[0], [])
+        if title := re.match(r"(Prompts|Sources) of (\S+) for |Models for ", line):
+            names = tables.setdefault(title[2], []) if title[2] else []
         elif cells and cells[0].isdecimal() and "│" in line:
             names.append(cells[2])
     return tables

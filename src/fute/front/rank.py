@@ -9,8 +9,8 @@ from typing import Literal
 
 from fute.config.run import Run, load_run
 from fute.front.places import PROJECT, RUN_FILE, START, is_run, run_file
-from fute.paper.candidates import Ranking, ladder_ranking, rankings
-from fute.paper.ranking import print_rankings, rank
+from fute.paper.candidates import NoSuchMethod, Ranking, ladder_ranking, rankings
+from fute.paper.ranking import print_rankings
 from fute.paper.terminal import NoResults
 
 
@@ -27,29 +27,16 @@ class RankedRun:
     run: Run | None = None
 
 
-def rank_run(name: str, results: Path | None, form: Literal["table", "json", "csv"]) -> None:
+def rank_run(name: str, results: Path | None, form: Literal["table", "json", "csv"], method: str | None = None) -> None:
     """Print the rankings of a run, or of one dataset of a finished run. Arguments and errors: those of `ranked`."""
-    ranked_run = ranked(name, results)
+    ranked_run = ranked(name, results, method)
+    if not ranked_run.rankings:
+        raise NoResults(f"{name}: the run has one candidate for it, and so no order; name a second one")
     print_rankings(ranked_run.rankings, form, ranked_run.texts)
 
 
-def rank_by(method: str, name: str, results: Path | None) -> None:
-    """Print the cosines and margins of one method. Other arguments and errors: those of `ranked`."""
-    ranked_run = ranked(name, results)
-    run = ranked_run.run
-    if run and run.config.lm:
-        raise NoResults(f"{name}: is a run of models, whose ranking has no more details; leave out --method")
-    for dataset in _datasets(run) if run else [name]:
-        rank(dataset, ranked_run.results, method)
-
-
-def _datasets(run: Run) -> list[str]:
-    """The datasets that a run has prompts for."""
-    return [dataset for names in run.config.llm.datasets.values() for dataset in names]
-
-
-def ranked(name: str, results: Path | None) -> RankedRun:
-    """The rankings of a run, or of one dataset of a finished run.
+def ranked(name: str, results: Path | None, method: str | None = None) -> RankedRun:
+    """The rankings of a run, or of one dataset of a finished run, by all methods or by one.
 
     name: folder with a `run.yaml`, or else a dataset. results: folder of results; None: the project's for a folder, and
     `results` for a dataset. Raises NoResults if the results are not there, or are of another run.
@@ -57,18 +44,22 @@ def ranked(name: str, results: Path | None) -> RankedRun:
     if not is_run(name):
         where = results or Path("results")
         try:
-            return RankedRun(where, rankings(where, [name]), {})
+            return RankedRun(where, rankings(where, [name], method), {})
+        except NoSuchMethod:
+            raise
         except NoResults as error:
             raise NoResults(
                 f"{name}: is no folder with a {RUN_FILE}, so it should be a dataset of a finished run; {error}"
             ) from None
     run = load_run(run_file(name), PROJECT / "config")
     where = results or PROJECT / "results"
-    datasets = _datasets(run)
+    datasets = [dataset for names in run.config.llm.datasets.values() for dataset in names]
     try:
-        ordered = rankings(where, datasets) if datasets else []
+        ordered = rankings(where, datasets, method) if datasets else []
         if run.config.lm:
-            ordered.append(ladder_ranking(where, START, run.config.lm.datasets.cr[0]))
+            ordered.append(ladder_ranking(where, START, run.config.lm.datasets.cr[0], method))
+    except NoSuchMethod:
+        raise
     except NoResults as error:
         reason = str(error).partition("; make it ")[0]  # which is not the command of such a run
         raise NoResults(f"{name} has no results yet ({reason}): `fute run {name}` makes them") from None

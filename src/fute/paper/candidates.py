@@ -21,6 +21,8 @@ from fute import paths
 from fute.artifacts import read_jsonl
 from fute.display_names import METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
+from fute.paper.learning import DID_NOT_LEARN
+from fute.paper.similarity_warnings import similarity_warnings
 from fute.paper.terminal import NoResults, read_evaluation
 from fute.paper.verdicts import listed
 
@@ -28,9 +30,16 @@ PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_s
 Kind = Literal["prompt", "source", "model"]
 APART = 1.96 * math.sqrt(2)
 """Two scores differ by more than chance if their distance is over this many standard deviations of one score."""
+NO_VECTOR = "no vector"
 NOTHING = pd.Series(dtype=float)
 """No value of any candidate is known."""
-NEEDED = ("method", "model", "cosine", "mte_learned", "dte_learned")
+NEEDED = ("method", "model", "cosine", "mte_learned", "dte_learned", "unknown_tokens")
+BESIDE = {"candidates_cosine": "Centred", "task2vec_cosine": "task2vec"}
+"""Further similarities -> their headers: around the candidates' mean; of TaskEmb, each entry counting alike."""
+
+
+class NoSuchMethod(NoResults):
+    """The run has results, but none of the method that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +47,22 @@ class Standing:
     """The ranking of the candidates by one method.
 
     scores: candidate -> cosine with the target. ranks: candidate -> rank from 1, equal scores share the lower number;
-    NaN for a candidate whose vector did not learn or does not exist. noise: standard deviation that a score has by
-    chance; NaN if the run has no control that says so. noise_of: what that chance is. ceiling: largest score with
-    permuted labels, NaN if there are none.
+    NaN for a candidate whose vector did not learn or does not exist. unranked: such a candidate -> which of both.
+    noise: standard deviation that a score has by chance; NaN if the run has no control that says so. noise_of: what
+    that chance is. ceiling: largest score with permuted labels, NaN if there are none. verdict: of the test against the
+    noise of the order of texts, empty without one. beside: candidates by headers of `BESIDE`, those of the method.
+    largest_entry: candidate -> share of its cosine that one entry carries, NaN but for TaskEmb.
     """
 
     scores: pd.Series
     ranks: pd.Series
+    unranked: Mapping[str, str]
     noise: float
     noise_of: str
     ceiling: float
+    verdict: str
+    beside: pd.DataFrame
+    largest_entry: pd.Series
 
     @property
     def bound(self) -> float:
@@ -64,7 +79,8 @@ class Ranking:
     left_out: method -> why it takes no part. quality: candidate -> accuracy or score on labelled test rows, in percent,
     NaN where none is known. rows: test rows behind these numbers, 0 if not known. majority: share in percent of the
     most frequent class among these rows, NaN where not known. tokens: candidate -> tokens that the LLM reads and writes
-    per text, NaN where not known.
+    per text, NaN where not known. warnings: of vectors that do not exist, or were learned from texts that could not be
+    read. notes: what else bears on the scores on test rows.
     """
 
     dataset: str
@@ -77,6 +93,8 @@ class Ranking:
     rows: int
     majority: float
     tokens: pd.Series
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def first(self) -> Standing | None:
@@ -134,8 +152,9 @@ def kendall(one: pd.Series, other: pd.Series) -> float:
     return float(kendalltau(a, b).statistic)
 
 
-def rankings(results: Path, datasets: Collection[str]) -> list[Ranking]:
-    """All rankings of a finished run for these datasets. Raises NoResults, which names what there is."""
+def rankings(results: Path, datasets: Collection[str], method: str | None = None) -> list[Ranking]:
+    """All rankings of a finished run for these datasets, by all methods or by one. Raises NoResults, which names what
+    there is."""
     folder = results / "evaluation"
     ranked: list[Ranking] = []
     targets: set[str] = set()
@@ -145,7 +164,8 @@ def rankings(results: Path, datasets: Collection[str]) -> list[Ranking]:
         similar = read_evaluation(folder / name, column, *NEEDED)
         targets |= set(similar[column])
         for dataset in datasets:
-            ranked += make(similar[similar[column] == dataset], dataset, results)
+            if len(own := similar[similar[column] == dataset]):
+                ranked += make(_by(own, method, folder / name), dataset, results)
     if not targets:
         read_evaluation(folder / PROMPTS)  # raises NoResults: the file is missing, and what to run
     if missing := [name for name in datasets if name not in targets]:
@@ -156,7 +176,17 @@ def rankings(results: Path, datasets: Collection[str]) -> list[Ranking]:
     return ranked
 
 
-def ladder_ranking(results: Path, test: str, dataset: str) -> Ranking:
+def _by(similar: pd.DataFrame, method: str | None, path: Path) -> pd.DataFrame:
+    """The rows of one method, or all. Raises NoSuchMethod, which names the methods that there are."""
+    if method is None:
+        return similar
+    if method not in set(similar["method"]):
+        known = ", ".join(dict.fromkeys(similar["method"]))
+        raise NoSuchMethod(f"{path}: no similarities by {method!r}; there are those by {known}: name one of these")
+    return similar[similar["method"] == method]
+
+
+def ladder_ranking(results: Path, test: str, dataset: str, method: str | None = None) -> Ranking:
     """Ranking of the models of one ladder (`lm.planted.ladders`), whose quality is their score. Raises NoResults."""
     path = results / "evaluation" / LADDERS
     similar = read_evaluation(path, "test", "target", "quality", *NEEDED)
@@ -164,7 +194,7 @@ def ladder_ranking(results: Path, test: str, dataset: str) -> Ranking:
     if rows.empty:
         raise NoResults(f"{path}: has no row of the test {test!r} for {dataset!r}; run the workflow for it")
     quality = rows.drop_duplicates("model").set_index("model")["quality"]
-    return _ranking(rows, "model", dataset, quality=quality)
+    return _ranking(_by(rows, method, path), "model", dataset, quality=quality)
 
 
 def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
@@ -172,18 +202,28 @@ def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[
     for model, rows in similar.groupby("model", sort=False):
         controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_residual")
         controls = controls[(controls["dataset"] == dataset) & (controls["model"] == model)]
-        quality, count = NOTHING, 0
+        quality, count, notes = NOTHING, 0, ()
         if (folder / "performance.csv").is_file():
             scored = read_evaluation(folder / "performance.csv", "model", "prompt", "dataset", "n")
             scored = scored[(scored["model"] == model) & (scored["dataset"] == dataset)]
             if "accuracy" in scored and len(scored):
                 quality, count = scored.set_index("prompt")["accuracy"], int(scored["n"].iloc[0])
+            notes = tuple(_counts(scored))
         category = rows["category"].iloc[0] if "category" in rows else ""
         tokens = {prompt: _tokens(results, str(model), prompt, category) for prompt in dict.fromkeys(rows["prompt"])}
         yield _ranking(
             rows, "prompt", dataset, str(model), controls=controls, quality=quality, count=count,
-            majority=_majority(results, dataset), tokens=pd.Series(tokens),
+            majority=_majority(results, dataset), tokens=pd.Series(tokens), notes=notes,
         )  # fmt: skip
+
+
+def _counts(scored: pd.DataFrame) -> Iterator[str]:
+    """How many test rows have no label or a cut text, by prompt, where there are any."""
+    for column, words in (("unlabelled", "Rows without a label"), ("cut", "Rows whose text was cut")):
+        if column in scored and scored[column].any():
+            some = scored[scored[column] > 0]
+            counts = [f"{row['prompt']} {row[column]:g} of {row['n']}" for _, row in some.iterrows()]
+            yield f"{words}: {', '.join(counts)}."
 
 
 def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
@@ -198,12 +238,15 @@ def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[R
     for model, rows in similar[similar["source"] != dataset].groupby("model", sort=False):
         if rows["source"].nunique() < 2:  # a plug-in is one black box
             continue
-        quality = NOTHING
+        quality, notes = NOTHING, ()
         if (path := results / "evaluation" / "transfer.csv").is_file():
             matrix = read_evaluation(path, "model", "source", "target", "score")
-            runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset) & (matrix["source"] != DIRECT)]
-            quality = runs.groupby("source")["score"].mean()
-        yield _ranking(rows, "source", dataset, str(model), quality=quality)
+            runs = matrix[(matrix["model"] == model) & (matrix["target"] == dataset)]
+            scores = runs.groupby("source")["score"].mean()
+            quality = scores.drop(DIRECT, errors="ignore")
+            if DIRECT in scores:
+                notes = (f"Scores are after transfer; without transfer the score is {scores[DIRECT]:.1f} %.",)
+        yield _ranking(rows, "source", dataset, str(model), quality=quality, notes=notes)
 
 
 def _own_score(results: Path, model: str, dataset: str) -> float:
@@ -233,12 +276,14 @@ def _tokens(results: Path, model: str, prompt: str, corpus: str) -> float:
 def _ranking(
     rows: pd.DataFrame, kind: Kind, dataset: str, model: str = "", *, controls: pd.DataFrame | None = None,
     quality: pd.Series, count: int = 0, majority: float = math.nan, tokens: pd.Series = NOTHING,
+    notes: tuple[str, ...] = (),
 ) -> Ranking:  # fmt: skip
     """Ranking from rows of similarities of one dataset.
 
     kind: also the column of the candidates. controls: rows, one per method; None: there are none. quality, majority,
-    tokens, and count (its `rows`): those of the ranking.
+    tokens, notes, and count (its `rows`): those of the ranking.
     """
+    warnings = similarity_warnings(rows, "dataset" if kind == "prompt" else "target")
     names = list(dict.fromkeys(rows[kind]))
     methods: dict[str, Standing] = {}
     left_out: dict[str, str] = {}
@@ -255,21 +300,22 @@ def _ranking(
         order = sorted(names, key=lambda name: (math.isnan(ranks[name]), ranks[name], names.index(name)))
     return Ranking(
         dataset, model, kind, order=tuple(order), methods=methods, left_out=left_out, quality=quality.reindex(names),
-        rows=count, majority=majority, tokens=tokens.reindex(names),
+        rows=count, majority=majority, tokens=tokens.reindex(names), warnings=tuple(warnings), notes=notes,
     )  # fmt: skip
 
 
-def _unranked(own: pd.DataFrame) -> pd.Series:
-    """True for the candidates that a method says nothing of: their vector did not learn, or there is none."""
-    no_vector = own["no_vector"] != "" if "no_vector" in own else pd.Series(False, index=own.index)
-    return own["cosine"].isna() | (own["mte_learned"] == "no") | no_vector
+def _unranked(own: pd.DataFrame) -> dict[str, str]:
+    """The candidates that a method says nothing of, and why: their vector did not learn, or there is none."""
+    missing = own["cosine"].isna() | (own["no_vector"] != "" if "no_vector" in own else False)
+    reasons = {name: DID_NOT_LEARN for name in own.index[own["mte_learned"] == "no"]}
+    return reasons | {name: NO_VECTOR for name in own.index[missing]}
 
 
 def _left_out(own: pd.DataFrame, dataset: str) -> str:
     """The reason why a method takes no part in a ranking; empty if it does."""
     if (own["dte_learned"] == "no").any():
         return f"did not learn {dataset}"
-    ranked = int((~_unranked(own)).sum())
+    ranked = len(own) - len(_unranked(own))
     if len(own) > 1 and ranked < 2:
         return f"learned {ranked} of {len(own)} candidates"
     return ""
@@ -282,8 +328,15 @@ def _standing(own: pd.DataFrame, checks: pd.DataFrame) -> Standing:
     noise, of = control("sd_residual"), "the order of the training texts"
     if math.isnan(noise):
         noise, of = control("null_sd_prompts"), "permuted labels"
-    ranks = own["cosine"].where(~_unranked(own)).rank(ascending=False, method="min")
-    return Standing(own["cosine"], ranks, noise, "" if math.isnan(noise) else of, control("null_max"))
+    unranked = _unranked(own)
+    ranks = own["cosine"].drop(list(unranked)).rank(ascending=False, method="min").reindex(own.index)
+    beside = {header: own[column] for column, header in BESIDE.items() if column in own and own[column].notna().all()}
+    return Standing(
+        own["cosine"], ranks, unranked, noise, "" if math.isnan(noise) else of, control("null_max"),
+        verdict=str(checks["verdict"].iloc[0]) if len(checks) and "verdict" in checks else "",
+        beside=pd.DataFrame(beside, index=own.index),
+        largest_entry=own.get("largest_entry", pd.Series(math.nan, index=own.index)),
+    )  # fmt: skip
 
 
 def advice(ranking: Ranking) -> str:
@@ -352,6 +405,8 @@ def as_json(ranking: Ranking) -> dict[str, Any]:
         "left_out": dict(ranking.left_out),
         "agreement": [{"methods": list(pair), "kendall": _plain(tau)} for pair, tau in ranking.agreement.items()],
         "cannot_be_told_from_best": list(ranking.tied_with_best),
+        "warnings": list(ranking.warnings),
+        "notes": list(ranking.notes),
         "test_rows": ranking.rows,
         "most_frequent_class": _plain(ranking.majority),
         "kendall_with_accuracy": _plain(ranking.check),

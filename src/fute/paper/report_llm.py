@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from fute.display_names import LEVEL
+from fute.display_names import LEVEL, METHOD_NAMES
 from fute.paper.cells import best_cells, require_columns, require_percent
 from fute.paper.figures import coloured
 from fute.paper.grids import list_grid, prompt_grid, table_grid
 from fute.paper.interactive_map import Map
 from fute.paper.report_maps import llm_maps
 from fute.paper.report_parts import ReportFigure, Section, named
+from fute.paper.similarity_warnings import similarity_warnings
 from fute.paper.table3 import SUSPECT_NOTE, beside_paper, interval_frame, paper_models, table3_frame
-from fute.paper.unknown_tokens import unknown_token_warnings
 from fute.paper.verdicts import verdict_sentences
 
 _BESIDE_LABELS = {
@@ -202,11 +202,11 @@ def _similarity_section(results: LlmResults) -> Section:
         "the start that all TuPaTE trainings share. On candidates, on nulls: both less the mean of the vectors of "
         "all prompts, or of prompts whose labels were permuted. Tensor mean: mean of the cosines of the single weight "
         "tensors. task2vec: every entry counts alike. Largest entry: the share of TaskEmb's cosine that one entry "
-        "carries; near 1, the cosine compares two numbers. Bold: highest of its model, the prompt that is selected."
+        "carries; near 1, the cosine compares two numbers. Bold: highest of its model; the first of these is selected."
     ]
     keys = ["surrogate", "method", "category"]
     require_columns(results.similarities, [*keys, "dataset", "cosine", "unknown_tokens"], "similarities")
-    texts += unknown_token_warnings(results.similarities, "dataset")
+    texts += similarity_warnings(results.similarities, "dataset")
     labels = {"cosine": "Cosine", "largest_entry": "Largest entry", "centred_cosine": "Centred",
               "candidates_cosine": "On candidates", "nulls_cosine": "On nulls", "tensor_mean_cosine": "Tensor mean",
               "task2vec_cosine": "task2vec"}  # fmt: skip
@@ -214,7 +214,8 @@ def _similarity_section(results: LlmResults) -> Section:
     for (surrogate, method, category), rows in named(results.similarities, results.titles).groupby(keys, sort=False):
         # Methods have different further cosines: TaskEmb has no shared start, TuPaTE no single tensors.
         values = {name: label for name, label in labels.items() if name in rows and rows[name].notna().any()}
-        tables.append(prompt_grid(rows, f"{category}: {method}, surrogate {surrogate}.", values))
+        made_with = "encoder" if method == METHOD_NAMES["labelcov"] else "surrogate"
+        tables.append(prompt_grid(rows, f"{category}: {method}, {made_with} {surrogate}.", values))
     return Section("similarities", "Similarities", texts, tables=tables)
 
 

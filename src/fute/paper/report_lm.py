@@ -15,6 +15,7 @@ from fute.paper.interactive_map import Map
 from fute.paper.planted import COLUMNS, planted_cells
 from fute.paper.report_maps import lm_maps
 from fute.paper.report_parts import ReportFigure, Section
+from fute.paper.similarity_warnings import similarity_warnings
 from fute.paper.transfer_tables import (
     LAYOUTS,
     LEFT_OUT,
@@ -28,7 +29,6 @@ from fute.paper.transfer_tables import (
     transfer_intervals,
 )
 from fute.paper.transfer_verdicts import transfer_sentences
-from fute.paper.unknown_tokens import unknown_token_warnings
 
 _DIRECT_LABELS = {
     "target": "Target",
@@ -88,7 +88,7 @@ def lm_sections(results: LmResults) -> list[Section]:
         Section(
             "lm-figures",
             "Figures 3 and A1",
-            unknown_token_warnings(results.similarities, "target"),
+            similarity_warnings(results.similarities, "target"),
             figures=results.figures,
         ),
         _cost_section(results.embeddings),

@@ -10,7 +10,7 @@ from support.synthetic_lm import GATE
 
 from fute.front import new
 from fute.front.new import Wanted, new_run
-from fute.front.rank import rank_by, rank_run
+from fute.front.rank import rank_run
 from fute.paper.terminal import NoResults
 
 
@@ -78,15 +78,16 @@ def test_a_name_that_is_no_run_and_no_dataset():
 def test_one_method_of_a_run(capsys):
     prompts("mine-1", "mine-2")
     capsys.readouterr()
-    rank_by("labelcov", "mine", Path("results"))
-    assert "smollm2-135m on mine-data, LabelCov" in capsys.readouterr().out
-    with pytest.raises(NoResults, match="no similarities for dataset 'mine-data' by 'tupat'; there are mine-data, by"):
-        rank_by("tupat", "mine", Path("results"))
+    rank_run("mine", Path("results"), "csv", "labelcov")
+    assert "mine-2" in capsys.readouterr().out.splitlines()[1]
+    for name in ("mine", "mine-data"):
+        with pytest.raises(NoResults, match=r"by .tupat.; there are those by labelcov: name one of these$"):
+            rank_run(name, Path("results"), "table", "tupat")
 
 
 def test_models_to_start_from(capsys):
     capsys.readouterr()
-    front = {"test": "start", "method": "labelcov", "target": "start", "source": "start"}
+    front = {"test": "start", "method": "labelcov", "target": "start", "source": "start", "unknown_tokens": 0.0}
     cosines = {"bert-base": (0.5, 60.0), "gpt2": (0.3, 70.0), "minilm-l6": (0.1, 80.0)}
     write("planted_similarities", [front | {"model": model, "cosine": cosine, "quality": score} | GATE
                                    for model, (cosine, score) in cosines.items()])  # fmt: skip
@@ -94,5 +95,3 @@ def test_models_to_start_from(capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "Models for start" in said and "the best score, 80.0 %, is that of model minilm-l6" in said
     assert "Kendall's tau with the order is -1.00" in said and "use model bert-base; whether the next" in said
-    with pytest.raises(NoResults, match="start: is a run of models, whose ranking has no more details; leave out --me"):
-        rank_by("labelcov", "start", Path("results"))

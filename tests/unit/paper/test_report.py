@@ -208,6 +208,20 @@ def test_vectors_from_unknown_tokens_are_marked(context):
     assert "does not know" not in render_report(context)
 
 
+def test_pairs_without_a_vector_are_named(context):
+    one = context.llm.similarities.query("method == 'tupate'").assign(
+        method="labelcov", surrogate="minilm", no_vector=""
+    )
+    silent = (one["prompt"] == 2) & (one["dataset"].isin(["cb", "sst2"]))
+    one.loc[silent, ["cosine", "no_vector"]] = 0.0, "it says the same of all texts"
+    html = render_report(with_llm(context, similarities=one)).split('id="similarities"')[1].split("</section>")[0]
+    assert (
+        "LabelCov: one of the two has no vector in smollm2-135m 2 with sst2 and smollm2-135m 2 with cb (it says the "
+        "same of all texts), so that their similarity counts as 0." in html
+    )
+    assert "SA: LabelCov, encoder minilm." in html, "it has no surrogate"
+
+
 def test_datasets_that_were_not_learned_stand_at_the_top(context):
     html = render_report(context)
     assert html.index('id="run"') < html.index('id="learning"') and "did not learn" not in html

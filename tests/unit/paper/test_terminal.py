@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from support.synthetic_lm import GATE
 
-from fute.paper.ranking import rank
+from fute.front.rank import rank_run
 from fute.paper.terminal import NoResults, show
 
 TESTS = {f"{metric}{end}": 0.5 for metric in ("ndcg", "performance") for end in ("_p", "_p_worse")}
@@ -58,15 +58,20 @@ def ranked(text: str) -> list[list[str]]:
     return [cells for cells in rows if cells and cells[0].isdigit()]
 
 
+def rank(dataset: str, results: Path, method: str) -> None:
+    rank_run(dataset, results, "table", method)
+
+
 def test_rank_prints_ranks_and_margins_in_order(results, capsys):
     rank("films", results, "tupate")
     text = capsys.readouterr().out
-    first, second = text.split("m-a on films, FUTE + TuPaTE")
-    assert "m-b on films, FUTE + TuPaTE" in first, "models in the order of the file"
+    first, second = text.split("Prompts of m-a for films")
+    assert "Prompts of m-b for films" in first, "models in the order of the file"
+    assert "FUTE + TuPaTE" in second.splitlines()[2] and "TaskEmb" not in text
     assert ranked(second) == [
         ["1", "sa-3", "0.9000", "0.1500"],
-        ["2", "sa-7", "0.7500", "0.0000"],  # of equal cosines, the lower number first
-        ["3", "sa-9", "0.7500", "0.2500"],
+        ["2", "sa-7", "0.7500", "0.0000", "~"],  # of equal cosines, the lower number first
+        ["2", "sa-9", "0.7500", "0.2500"],
         ["4", "sa-1", "0.5000"],
     ]
     assert [cells[1] for cells in ranked(first)] == ["sa-1", "sa-7", "sa-9", "sa-3"]
@@ -87,38 +92,42 @@ def test_rank_counts_rows_without_a_label(results, capsys):
 def test_rank_says_how_far_order_seeds_move_a_cosine(results, capsys):
     rank("films", results, "tupate")
     text = words(capsys.readouterr().out)
-    assert "The order of training texts moves a cosine by 0.0123 (standard deviation): verdict of m-a." in text
-    assert text.index("verdict of m-b") < text.index("m-a on films") < text.index("verdict of m-a")
+    assert "FUTE + TuPaTE: the order of the training texts moves a score by 0.0123 (standard deviation), so" in text
+    assert text.index("verdict of m-b.") < text.index("m-a for films") < text.index("FUTE + TuPaTE: verdict of m-a.")
 
 
 def test_rank_without_a_control_prints_the_ranking_alone(results, capsys):
     rank("series", results, "tupate")
     text = capsys.readouterr().out
-    assert len(ranked(text)) == 8 and "order of training texts" not in text
+    assert len(ranked(text)) == 8 and "order of the training texts" not in text
 
 
 def test_rank_shows_what_is_left_of_a_cosine(results, capsys):
     """Around the mean of the candidates, and with every entry of TaskEmb's vectors counting alike."""
     rank("series", results, "taskemb")
     text = capsys.readouterr().out
-    assert ranked(text)[0] == ["1", "sa-1", "0.5000", "0.2500", "-0.2000", "0.2500"]
+    assert ranked(text)[0] == ["1", "sa-1", "0.5000", "-0.2000", "0.2500", "0.2500"]
     assert ranked(text)[3][-2:] == ["0.2000", "0.4500"]
-    assert "One entry of the vectors carries 50.0 to 90.0 % of these cosines." in words(text)
+    assert "FUTE + TaskEmb: one entry of the vectors carries 50.0 to 90.0 % of these scores." in words(text)
     rank("films", results, "tupate")
     text = capsys.readouterr().out
-    assert "One entry" not in text and "task2vec" not in text
+    assert "one entry" not in text and "task2vec" not in text
+    rank_run("films", results, "table")
+    text = words(capsys.readouterr().out)
+    assert "one entry" in text and "task2vec" not in text, "beside several methods there is no room"
 
 
 def test_rank_of_fine_tuned_models_leaves_the_dataset_itself_out(language_models, capsys):
     rank("topics", language_models, "tupate")
-    first, second = capsys.readouterr().out.split("Sources of m-b for topics, FUTE + TuPaTE")
-    assert "Sources of m-a for topics, FUTE + TuPaTE" in first
+    text = capsys.readouterr().out
+    assert "Models for topics" in text.splitlines()[0], "those that were fine-tuned on it, by themselves"
+    _, first, second = re.split("Sources of m-. for topics", text)
     assert ranked(first) == [  # scores are means over seeds
         ["1", "letters", "0.7500", "0.2500", "80.5"],
         ["2", "reports", "0.5000", "0.2500", "40.0"],
         ["3", "grammar", "0.2500", "51.0"],
     ]
-    assert "without transfer the score is 65.0" in words(first)
+    assert "Scores are after transfer; without transfer the score is 65.0 %." in words(first)
     assert [cells[1:] for cells in ranked(second)] == [["letters", "0.7500", "0.2500"], ["reports", "0.5000", "0.2500"],
                                                        ["grammar", "0.2500"]], "no transfer was run"  # fmt: skip
 
@@ -130,8 +139,8 @@ def test_rank_of_a_dataset_of_both_experiments(results, language_models, capsys)
     similar.to_csv(results / "evaluation/lm_similarities.csv", index=False)
     rank("films", results, "tupate")
     text = capsys.readouterr().out
-    assert text.index("m-a on films") < text.index("Sources of m-a for films")
-    with pytest.raises(NoResults, match=r"there are films, grammar, series, by taskemb, tupate$"):
+    assert text.index("Prompts of m-a for films") < text.index("Sources of m-a for films")
+    with pytest.raises(NoResults, match=r"'flims'; there are films, grammar, series: run the workflow for it, or name"):
         rank("flims", results, "tupate")
 
 
@@ -158,8 +167,11 @@ def test_a_ranking_names_what_has_no_vector(results, capsys):
     rank("films", results, "tupate")
     said = words(capsys.readouterr().out)
     prompt = similar.loc[first, "prompt"]
-    assert f"Warning: m-b {prompt} or films has no vector (the output is the same, 'positive'" in said
-    assert said.count("no vector") == 1
+    named = (
+        f"Warning: FUTE + TuPaTE: one of the two has no vector in m-b {prompt} with films (the output is the same, 'po"
+    )
+    assert named in said
+    assert said.count("no vector") == 2 and f"no vector {prompt} 0.0000" in said.replace("│", "").replace("  ", " ")
 
 
 def mark(path: Path, chosen: str, column: str) -> None:
@@ -176,11 +188,9 @@ def test_a_vector_that_did_not_learn_is_marked(results, capsys):
     mark(path, "method == 'tupate' and model == 'm-a' and prompt == 'sa-7'", "mte_learned")
     rank("films", results, "tupate")
     text = capsys.readouterr().out
-    first, second = text.split("m-a on films, FUTE + TuPaTE")
-    assert "did not learn" not in first
-    marks = {cells[1]: "did" in cells for cells in ranked(second)}
-    assert marks == {"sa-3": False, "sa-7": True, "sa-9": False, "sa-1": False}
-    assert "FUTE + TuPaTE: 1 of 8 model embeddings did not learn their black box (m-a sa-7)" in words(second)
+    first, second = text.split("Prompts of m-a for films")
+    assert "did not learn" not in first and second.count("did not learn") == 1
+    assert [cells[1] for cells in ranked(second)] == ["sa-3", "sa-9", "sa-1"], "it has no rank"
     rank("films", results, "taskemb")
     assert "did not learn" not in capsys.readouterr().out
 
@@ -196,10 +206,19 @@ def test_a_run_whose_datasets_did_not_learn_says_so_first(results, language_mode
         assert text.index(said) < text.index(table)
 
 
-@pytest.mark.parametrize(("dataset", "method"), [("flims", "tupate"), ("films", "textemb")])
-def test_an_unknown_dataset_or_method_says_what_there_is(results, dataset, method):
-    with pytest.raises(NoResults, match=rf"'{dataset}' by '{method}'; there are films, series, by taskemb, tupate$"):
-        rank(dataset, results, method)
+def test_an_unknown_dataset_or_method_says_what_there_is(results):
+    with pytest.raises(NoResults, match=r"no similarities for dataset 'flims'; there are films, series: run the workf"):
+        rank("flims", results, "tupate")
+    with pytest.raises(NoResults, match=r"by 'textemb'; there are those by taskemb, tupate: name one of these$"):
+        rank("films", results, "textemb")
+
+
+def test_a_dataset_with_one_candidate_has_no_order(language_models):
+    path = language_models / "evaluation/lm_similarities.csv"
+    similar = pd.read_csv(path).query("model == 'm-a' and source in ['topics', 'letters']")
+    similar.to_csv(path, index=False)
+    with pytest.raises(NoResults, match="topics: the run has one candidate for it, and so no order; name a second one"):
+        rank("topics", language_models, "tupate")
 
 
 def test_show_prints_table_verdicts_times_and_places(results, capsys):

@@ -1,0 +1,45 @@
+"""Warnings of similarities that rest on vectors that do not exist, or on texts that a surrogate could not read."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from fute.display_names import MANY_UNKNOWN_TOKENS, METHOD_NAMES
+from fute.paper.verdicts import listed
+
+MOST_NAMED = 6
+
+
+def similarity_warnings(similarities: pd.DataFrame, target: str) -> list[str]:
+    """Sentences on vectors that do not exist, and on methods whose vectors rest on many unknown tokens.
+
+    similarities: similarities.csv or lm_similarities.csv, or some of its rows. target: its column of datasets.
+    """
+    return [*_no_vectors(similarities, target), *_unknown_tokens(similarities, target)]
+
+
+def _no_vectors(similarities: pd.DataFrame, target: str) -> list[str]:
+    """One sentence per method and reason."""
+    if "no_vector" not in similarities:
+        return []
+    box = "prompt" if "prompt" in similarities else "source"
+    sentences = []
+    without = similarities[similarities["no_vector"].fillna("") != ""]
+    for (method, reason), rows in without.groupby(["method", "no_vector"], sort=False):
+        pairs = [f"{row['model']} {row[box]} with {row[target]}" for _, row in rows.iterrows()]
+        sentences.append(
+            f"{METHOD_NAMES[method]}: one of the two has no vector in {listed(pairs, most=MOST_NAMED)} ({reason}), so "
+            "that their similarity counts as 0."
+        )
+    return sentences
+
+
+def _unknown_tokens(similarities: pd.DataFrame, target: str) -> list[str]:
+    """One sentence per method."""
+    many = similarities[similarities["unknown_tokens"] > MANY_UNKNOWN_TOKENS]
+    return [
+        f"{METHOD_NAMES[method]}: the surrogate's tokenizer does not know up to {rows['unknown_tokens'].max():.0%} of "
+        f"the tokens that the vectors for {', '.join(sorted(set(rows[target])))} were learned from. Texts that differ "
+        "only there are the same to it: do not trust this ranking, and take a surrogate that knows the language."
+        for method, rows in many.groupby("method", sort=False)
+    ]
