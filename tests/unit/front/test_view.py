@@ -26,6 +26,7 @@ from fute.paper.terminal import NoResults
 HOSTILE = """</script><script>alert("1")</script><img src=x onerror='alert(2)'> & {{ 7 * 7 }} <b>%{x}</b> ]]> <!--"""
 PROMPTS = [f"Yes? {HOSTILE.replace('{{ 7 * 7 }}', '{{text}}').replace('%{x}', '')}", "No? {text}"]
 LIBRARY = interactive_map._library
+KNOWN = GATE | {"unknown_tokens": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def results(tmp_path: Path, monkeypatch) -> Path:
     front = {"method": "labelcov", "model": "smollm2-135m"}
     of_data = front | {"dataset": "mine-data"}
     ids = ("mine-1", "mine-2")
-    table("similarities", [of_data | {"prompt": name, "cosine": cosine, "category": "mine", "unknown_tokens": 0.0} | GATE
+    table("similarities", [of_data | {"prompt": name, "cosine": cosine, "category": "mine"} | KNOWN
                            for name, cosine in zip(ids, (0.1, 0.4), strict=True)])  # fmt: skip
     table("controls", [of_data | {"sd_residual": float("nan"), "null_sd_prompts": 0.02, "null_max": 0.05}])
     table(
@@ -247,7 +248,7 @@ def test_candidates_and_their_dataset_are_on_one_map():
 def test_models_to_start_from_have_a_map_without_coordinates():
     front = {"test": "start", "method": "labelcov", "target": "start", "source": "start"}
     cosines = {"bert-base": (0.5, 60.0), "gpt2": (0.3, 70.0), "minilm-l6": (0.1, 80.0)}
-    table("planted_similarities", [front | {"model": model, "cosine": cosine, "quality": score, "unknown_tokens": 0.0} | GATE
+    table("planted_similarities", [front | {"model": model, "cosine": cosine, "quality": score} | KNOWN
                                    for model, (cosine, score) in cosines.items()])  # fmt: skip
     vector("dte/start", [1.0, 0.0], [-1.0, 0.0])
     for n, model in enumerate(cosines):
