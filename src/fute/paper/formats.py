@@ -5,7 +5,7 @@ Each function takes a table as described in `cells`: (block, method) by (heading
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -108,38 +108,14 @@ def to_markdown(
 
 def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "", dense: bool = False) -> str:
     """LaTeX `table*` for a document that loads booktabs; needs no other package. dense: for many columns."""
-    width = len(frame.columns) + 1
-    spans, rules, start = [], [], 2
-    for heading in _headings(frame):
-        count = frame[heading].shape[1]
-        spans.append(rf"\multicolumn{{{count}}}{{c}}{{{escape_latex(heading)}}}")
-        rules.append(rf"\cmidrule(lr){{{start}-{start + count - 1}}}")
-        start += count
-    metrics = [_rows_name(frame), *(escape_latex(metric) for _, metric in frame.columns)]
-    shown, bold = text_frame(frame), bold_cells(frame)
+    text = escape_latex(caption) + (rf" \textbf{{{escape_latex(note)}}}" if note else "")
     lines = [
         r"\begin{table*}[t]",
         r"\centering" + (r"\scriptsize\setlength{\tabcolsep}{3pt}" if dense else r"\small"),
         rf"\begin{{tabular}}{{l{'r' * len(frame.columns)}}}",
         r"\toprule",
-        " & ".join(["", *spans]).lstrip() + r" \\",
-        " ".join(rules),
-        " & ".join(metrics) + r" \\",
-    ]
-    for name, block in _blocks(shown):
-        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(name)}}}}} \\"]
-        references = [method for _, method in block.index if method in REFERENCE_ROWS]
-        for (_, method), cells in block.iterrows():
-            if method in references[:1]:
-                lines.append(r"\addlinespace")
-            marks = bold.loc[(name, method)]
-            values = [
-                rf"\textbf{{{escape_latex(cell)}}}" if mark else escape_latex(cell)
-                for cell, mark in zip(cells, marks, strict=True)
-            ]
-            lines.append(" & ".join([escape_latex(method), *values]) + r" \\")
-    text = escape_latex(caption) + (rf" \textbf{{{escape_latex(note)}}}" if note else "")
-    lines += [
+        *_latex_head(frame),
+        *_latex_body(frame),
         r"\bottomrule",
         r"\end{tabular}",
         rf"\caption{{{text}}}",
@@ -147,6 +123,37 @@ def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "", d
         r"\end{table*}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _latex_head(frame: pd.DataFrame) -> Iterator[str]:
+    """The headings over their columns, and the line of metrics."""
+    spans, rules, start = [], [], 2
+    for heading in _headings(frame):
+        count = frame[heading].shape[1]
+        spans.append(rf"\multicolumn{{{count}}}{{c}}{{{escape_latex(heading)}}}")
+        rules.append(rf"\cmidrule(lr){{{start}-{start + count - 1}}}")
+        start += count
+    metrics = [_rows_name(frame), *(escape_latex(metric) for _, metric in frame.columns)]
+    yield " & ".join(["", *spans]).lstrip() + r" \\"
+    yield " ".join(rules)
+    yield " & ".join(metrics) + r" \\"
+
+
+def _latex_body(frame: pd.DataFrame) -> Iterator[str]:
+    """The rows of each block under its name, reference rows after a small space."""
+    shown, bold = text_frame(frame), bold_cells(frame)
+    for name, block in _blocks(shown):
+        yield r"\midrule"
+        yield rf"\multicolumn{{{len(frame.columns) + 1}}}{{l}}{{\textit{{{escape_latex(name)}}}}} \\"
+        references = [method for _, method in block.index if method in REFERENCE_ROWS]
+        for (_, method), cells in block.iterrows():
+            if method in references[:1]:
+                yield r"\addlinespace"
+            texts = [
+                rf"\textbf{{{escape_latex(cell)}}}" if mark else escape_latex(cell)
+                for cell, mark in zip(cells, bold.loc[(name, method)], strict=True)
+            ]
+            yield " & ".join([escape_latex(method), *texts]) + r" \\"
 
 
 def print_table(frame: pd.DataFrame, console: Console, *, title: str = "") -> None:
