@@ -95,8 +95,8 @@ def p_value_texts(frame: pd.DataFrame) -> pd.DataFrame:
 def best_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Booleans in the shape of the frame: True for the best printed value of its column and block.
 
-    Only the methods that the paper compares take part: no reference rows (Oracle is best by construction) and no
-    variants of a method. Values that print the same are both best.
+    Reference rows (Oracle is best by construction) and variants of a method, named in parentheses, take no part. Values
+    that print the same are both best.
     """
     shown = text_frame(frame).apply(pd.to_numeric, errors="coerce")
     methods = frame.index.get_level_values("method")
