@@ -155,6 +155,18 @@ class LlmPlan:
             **self.vectors.other_models,
         }
 
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Category -> `accuracy` or `macro_f1`, the performance of its prompts."""
+        entries = self.run.categories
+        return {name: self.settings.metrics.get(name, entries[name].metric) for name in self.run.config.categories}
+
+    @property
+    def metric_remark(self) -> str:
+        """What Table 3 says of performances that are not accuracies; empty if all are."""
+        names = [self.run.title_of(name) for name, metric in self.metrics.items() if metric == "macro_f1"]
+        return f"Performance is macro-F1 for {' and '.join(names)}, accuracy otherwise." if names else ""
+
     def selection_settings(self) -> dict[str, Any]:
         """Settings of the step `selection`."""
         config, entries = self.run.config, self.run.categories
@@ -163,7 +175,7 @@ class LlmPlan:
             "methods": config.methods,
             "calibration": self.settings.calibration,
             "classes": {name: entries[name].classes for name in config.categories},
-            "metrics": {name: self.settings.metrics.get(name, entries[name].metric) for name in config.categories},
+            "metrics": self.metrics,
             "draws": config.evaluation.draws,
             "seed": config.seed,
         }

@@ -55,6 +55,19 @@ class LmPlan:
         self.black_boxes = (*models, *plugins)
         self.tasks = tuple(dict.fromkeys(task for _, task in self.black_boxes))
 
+    @property
+    def relevance_remark(self) -> str:
+        """What the tables say of NDCG where its relevance or gain is not the paper's; empty otherwise."""
+        relevance = self.settings.relevance
+        if relevance.gain == "gain_shifted":
+            return (
+                "In this run the relevance in NDCG is not the performance but the transfer gain, 0 where there is "
+                "none, and counts linearly."
+            )
+        if relevance.gain == "linear":
+            return "In this run the relevance in NDCG counts linearly, not exponentially."
+        return "In this run the relevance in NDCG lies between 0 and 1." if relevance.scale == "unit" else ""
+
     def _with_boxes(self, requested: Requested) -> Requested:
         """What the targets need, with the models that the planted tests and the plug-ins asked for start from."""
         if requested.models is None:

@@ -124,11 +124,13 @@ class Plan:
 
     def table_texts(self, name: str) -> dict[str, str]:
         """Title and caption of a table, with what this run adds to it."""
-        remark = self.lm.baselines.size_remark() if self.lm and name in self.lm.tables else ""
-        if name == "table3" and self.llm:
-            remark = self.llm.labelled_remark
+        remarks: list[str] = []
+        if self.lm and name in self.lm.tables:
+            remarks = [self.lm.relevance_remark, self.lm.baselines.size_remark()]
+        if self.llm and name == "table3":
+            remarks = [self.llm.metric_remark, self.llm.labelled_remark]
         texts = self.captions[name]
-        return texts | {"caption": f"{texts['caption']} {remark}"} if remark else texts
+        return texts | {"caption": " ".join(filter(None, (texts["caption"], *remarks)))}
 
     def table_settings(self, name: str) -> dict[str, Any]:
         """Title, caption and note of a table: the run's, and for Table 3 the baselines that were not asked for."""

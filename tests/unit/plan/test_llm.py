@@ -442,6 +442,8 @@ def test_baselines_that_know_labels_ask_for_labels_of_training_rows_and_move_not
     caption = after.table_texts("table3")["caption"]
     assert "LEEP: from what each prompt says of at most 12 labelled training rows" in caption
     assert before.table_texts("table3") == before.captions["table3"]
+    of_classes = plan(llm={"metrics": {"sa": "macro_f1"}}).table_texts("table3")["caption"]
+    assert of_classes.endswith(" Performance is macro-F1 for SA, accuracy otherwise.")
     more = keys(plan(llm={"baselines": ["mi", "spell", "leep"], "labelled_rows": 13}))
     assert {name for name in more if more[name] != new[name]} == known
     texts = [JobNeeds(workflow).texts(corpus) for workflow in (after, plan(llm={"labelled_rows": 1000}))]

@@ -481,6 +481,20 @@ def test_where_sources_are_cut_to_one_size_the_tables_say_what_datasize_is(plan,
     assert cut(baselines={"methods": ["textemb"]}).lm.baselines.size_remark() == ""
 
 
+@pytest.mark.parametrize(
+    ("relevance", "said"),
+    [
+        ({"gain": "gain_shifted"}, "is not the performance but the transfer gain"),
+        ({"gain": "linear", "scale": "unit"}, "counts linearly, not exponentially"),
+        ({"scale": "unit"}, "lies between 0 and 1"),
+    ],
+)
+def test_the_tables_say_what_ndcg_takes_as_relevance(plan, relevance, said):
+    changed = plan(lm=lm(relevance=relevance))
+    for name in ("table1", "table2"):
+        assert said in changed.table_texts(name)["caption"]
+
+
 def test_label_strings_of_the_sources_reach_the_geometry(plan):
     settings = plan(lm=lm()).lm.geometry_settings()
     assert settings["labels"] == {
