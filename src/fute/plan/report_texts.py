@@ -194,7 +194,7 @@ def _lm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[s
 
 
 def _llm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
-    caption = " ".join(filter(None, [plan.captions["table3"]["caption"], plan.llm.left_out]))
+    caption = " ".join(filter(None, [plan.table_texts("table3")["caption"], plan.llm.left_out]))
     drawn = _figure_texts(plan, figures, ("fig4", "figa2"))
     colours = {name: plan.run.categories[name].colour for name, _ in plan.titles}
     prompts = {prompt.id: prompt.shown for prompt in plan.run.prompts.values()}

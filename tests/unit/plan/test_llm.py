@@ -440,6 +440,7 @@ def test_baselines_that_know_labels_ask_for_labels_of_training_rows_and_move_not
     assert after.llm.known_labels(MODEL, "mini-films") == [paths.labels(MODEL, prompt, corpus) for prompt in SA]
     assert before.llm.known_labels(MODEL, "mini-films") == before.llm.known_rows("mini-films") == []
     caption = after.table_texts("table3")["caption"]
+    assert report_settings(after, {})["llm"]["table3_caption"].startswith(caption), "the report says the same"
     assert "LEEP: from what each prompt says of at most 12 labelled training rows" in caption
     assert before.table_texts("table3") == before.captions["table3"]
     of_classes = plan(llm={"metrics": {"sa": "macro_f1"}}).table_texts("table3")["caption"]
