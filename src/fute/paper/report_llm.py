@@ -106,7 +106,7 @@ def llm_sections(results: LlmResults) -> list[Section]:
             "What Table 3 shows",
             sentences=verdict_sentences(results.table3, results.controls, results.titles),
         ),
-        _paper_section(results),
+        *_paper_section(results),
         _selection_section(results),
         _prompt_section(results),
         _similarity_section(results),
@@ -137,18 +137,17 @@ def _table3_section(results: LlmResults) -> Section:
     return Section("table3", "Table 3: choosing a prompt", texts, tables=[main, beside])
 
 
-def _paper_section(results: LlmResults) -> Section:
+def _paper_section(results: LlmResults) -> list[Section]:
+    """The section beside the paper's numbers; none for a run of categories that the paper does not have."""
+    if not {name.upper() for name in results.titles} & set(results.printed["category"]):
+        return []
     beside = beside_paper(results.table3, results.printed, results.titles)
     mapped = paper_models(results.table3["model"])
     texts = ["The paper's numbers stand as printed, for the eye only: nothing is subtracted."]
     if not mapped:
         texts.append("None of the models of this run is one of the paper's, so its columns answer another question.")
-    return Section(
-        "paper",
-        "Beside the paper",
-        texts,
-        tables=[table_grid(beside, f"Table 3, ours and printed. {SUSPECT_NOTE}")],
-    )
+    grid = table_grid(beside, f"Table 3, ours and printed. {SUSPECT_NOTE}")
+    return [Section("paper", "Beside the paper", texts, tables=[grid])]
 
 
 def _selection_section(results: LlmResults) -> Section:

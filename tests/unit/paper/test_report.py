@@ -193,6 +193,13 @@ def test_runs_without_controls_embeddings_and_times_say_so(context):
     )
 
 
+def test_categories_that_the_paper_does_not_have_stand_beside_nothing(context):
+    own = {name: getattr(context.llm, name).replace({"category": {"sa": "mine", "nli": "yours"}})
+           for name in ("table3", "selection", "performance", "similarities")}  # fmt: skip
+    html = render_report(with_llm(context, titles={"mine": "Mine", "yours": "Yours"}, **own))
+    assert "Beside the paper" in render_report(context) and "Beside the paper" not in html
+
+
 def test_bold_similarity_is_the_selected_prompt(context):
     one = context.llm.similarities.query("method == 'tupate' and dataset == 'cb'").copy()
     one["cosine"], one["centred_cosine"] = [0.91, 0.95, 0.93, 0.92], [0.1, 0.2, 0.4, 0.3]
