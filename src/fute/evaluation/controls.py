@@ -42,7 +42,7 @@ def order_noise(similarities: ArrayLike, order_similarities: ArrayLike) -> dict[
         "sd_residual": float(np.sqrt(layout.residual)),
         "order_f": layout.f,
         "order_p": layout.p,
-        "verdict": f"prompts {told} from the noise of order seeds (F = {layout.f:.2f}, p = {p_text(layout.p)})",
+        "verdict": f"prompts {told} from the noise of order seeds (F = {layout.f:.2f}, p {p_text(layout.p)})",
     }
 
 

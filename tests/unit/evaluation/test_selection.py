@@ -454,7 +454,8 @@ def test_order_noise_by_hand():
 
 
 def test_order_noise_without_any_spread():
-    assert order_noise([0.3, 0.4], [[0.3, 0.3], [0.4, 0.4]])["order_f"] == np.inf
+    certain = order_noise([0.3, 0.4], [[0.3, 0.3], [0.4, 0.4]])
+    assert certain["order_f"] == np.inf and certain["verdict"].endswith("(F = inf, p <0.001)")
     # an order that moves all prompts alike makes no noise
     moved = order_noise([0.35, 0.45], [[0.3, 0.4], [0.4, 0.5]])
     assert moved["order_p"] < 1e-9 and moved["sd_residual"] == pytest.approx(0, abs=1e-12)
