@@ -315,10 +315,12 @@ def _left_out(own: pd.DataFrame, dataset: str) -> str:
     """The reason why a method takes no part in a ranking; empty if it does."""
     if (own["dte_learned"] == "no").any():
         return f"did not learn {dataset}"
-    ranked = len(own) - len(_unranked(own))
-    if len(own) > 1 and ranked < 2:
-        return f"learned {ranked} of {len(own)} candidates"
-    return ""
+    unranked = _unranked(own)
+    ranked = len(own) - len(unranked)
+    if len(own) == 1 or ranked > 1:
+        return ""
+    verb = "learned" if DID_NOT_LEARN in unranked.values() else "has vectors to compare for"
+    return f"{verb} {ranked} of {len(own)} candidates"
 
 
 def _standing(own: pd.DataFrame, checks: pd.DataFrame) -> Standing:
@@ -344,9 +346,10 @@ def advice(ranking: Ranking) -> str:
     what, best = ranking.kind, ranking.tied_with_best
     if ranking.first is None:
         reasons = ", ".join(f"{METHOD_NAMES[name]} {reason}" for name, reason in ranking.left_out.items())
+        other = "" if "labelcov" in ranking.left_out else ", or the method labelcov"
         return (
-            f"no {what} can be recommended: {reasons}; take more labelled rows or unlabelled texts, or the method "
-            "labelcov (docs/methods.md 6.1)"
+            f"no {what} can be recommended: {reasons}; take more labelled rows or unlabelled texts{other} "
+            "(docs/methods.md 6.1)"
         )
     if len(ranking.order) == 1:
         return f"there is one {what}, {ranking.order[0]}: name a second one to choose from"

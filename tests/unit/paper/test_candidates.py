@@ -119,6 +119,15 @@ def test_a_candidate_that_was_not_learned_has_no_rank_and_stands_last(results):
     assert ranking.gap(2) != ranking.gap(2) and ranking.told_apart(2) is None
     rows[0]["no_vector"] = rows[1]["no_vector"] = "the same"
     write(results, similarities=rows)
+    assert only(results).left_out == {"labelcov": "has vectors to compare for 1 of 4 candidates"}
+    assert "the method labelcov" not in advice(only(results)), "which is the one that has none"
+    rows[0]["mte_learned"] = "no"
+    write(results, similarities=rows)
+    assert only(results).left_out == {"labelcov": "has vectors to compare for 1 of 4 candidates"}, (
+        "no vector weighs more"
+    )
+    rows[0]["no_vector"] = ""
+    write(results, similarities=rows)
     assert only(results).left_out == {"labelcov": "learned 1 of 4 candidates"}
 
 
