@@ -81,7 +81,7 @@ class Relevance:
     gain: TransferNdcg = "exp2"
 
     def arguments(self, case: Case) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """The relevance (p,) of a case, and the options of `fute.evaluation.ndcg`."""
+        """The relevance (p,) of a case, and the options of `fute.ndcg`."""
         shifted = self.gain == "gain_shifted"
         relevance = np.maximum(case.gains if shifted else case.performance, 0)
         return relevance, {"scale": self.scale, "gain": "linear" if shifted else self.gain}

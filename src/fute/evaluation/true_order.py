@@ -40,7 +40,7 @@ def reliability(means: ArrayLike, noise: float) -> float:
 def ndcg_of_true_order(relevance: ArrayLike, means: ArrayLike, noise: float, seed: int, **options: Any) -> float:
     """Expected NDCG of the true order of candidates; `ndcg` of a random order if nothing of it is known.
 
-    relevance, means: (p,), both as measured. noise: see `reliability`. options: of `fute.evaluation.ndcg`.
+    relevance, means: (p,), both as measured. noise: see `reliability`. options: of `fute.ndcg`.
     """
     if (orders := _orders(means, noise, seed)) is None:
         return ndcg(relevance, np.zeros(len(np.asarray(means))), **options)

@@ -9,25 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, ndcg_score, silhouette_samples
 
-from fute.evaluation import (
-    Block,
-    average_blocks,
-    best_rank,
-    label_shared_across,
-    ndcg,
-    nearest,
-    neighbour_purity,
-    null_comparison,
-    order_noise,
-    pca2,
-    performance_rate,
-    selection_table,
-    silhouette_by,
-    spearman,
-    tsne,
-)
+from fute.evaluation.controls import null_comparison, order_noise
+from fute.evaluation.correlation import spearman
+from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, pca2, silhouette_by, tsne
+from fute.evaluation.metrics import best_rank, ndcg, performance_rate
 from fute.evaluation.resampling import bootstrap_counts
-from fute.evaluation.selection import prompt_performance
+from fute.evaluation.selection import Block, average_blocks, prompt_performance, selection_table
 
 quick = settings(max_examples=50, deadline=None)  # no deadline: other jobs may hold the cores
 
