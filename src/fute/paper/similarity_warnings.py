@@ -18,13 +18,30 @@ def similarity_warnings(similarities: pd.DataFrame, target: str) -> list[str]:
     return [*_no_vectors(similarities, target), *_unknown_tokens(similarities, target)]
 
 
+def no_vector_note(similarities: pd.DataFrame) -> str:
+    """How many similarities are of vectors that do not exist, for the note of a table; empty where all exist."""
+    without = _without(similarities)
+    parts = [
+        f"{METHOD_NAMES[method]} has no vector for {len(rows)} of {(similarities['method'] == method).sum()} "
+        "similarities, which count as 0."
+        for method, rows in without.groupby("method", sort=False)
+    ]
+    return " ".join(parts)
+
+
+def _without(similarities: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a reason why there is no vector."""
+    if "no_vector" not in similarities:
+        return similarities.head(0)
+    return similarities[similarities["no_vector"].fillna("") != ""]
+
+
 def _no_vectors(similarities: pd.DataFrame, target: str) -> list[str]:
     """One sentence per method and reason."""
-    if "no_vector" not in similarities:
+    if (without := _without(similarities)).empty:
         return []
     box = "prompt" if "prompt" in similarities else "source"
     sentences = []
-    without = similarities[similarities["no_vector"].fillna("") != ""]
     for (method, reason), rows in without.groupby(["method", "no_vector"], sort=False):
         pairs = [f"{row['model']} {row[box]} with {row[target]}" for _, row in rows.iterrows()]
         sentences.append(

@@ -10,6 +10,7 @@ from fute.artifacts import Step
 from fute.csv_files import read_table
 from fute.paper.formats import to_csv, to_latex, to_markdown
 from fute.paper.learning import learning_note
+from fute.paper.similarity_warnings import no_vector_note
 from fute.paper.table3 import interval_frame, p_value_frame, table3_frame
 
 
@@ -30,11 +31,13 @@ class TableSettings(BaseModel):
 def table3(settings: TableSettings, *, cells: Path, similarities: Path, csv: Path, markdown: Path, latex: Path) -> None:
     """Write Table 3 in the paper's layout as CSV, Markdown (with intervals and p-values) and LaTeX.
 
-    cells: table3.csv of the evaluation. similarities: its similarities.csv, for the note on vectors that did not learn.
+    cells: table3.csv of the evaluation. similarities: its similarities.csv, for the note on vectors that did not learn
+    or do not exist.
     """
     ours = read_table(cells)
     titles = dict(settings.categories)
-    note = " ".join(filter(None, (settings.note, learning_note(read_table(similarities), "dataset"))))
+    similar = read_table(similarities)
+    note = " ".join(filter(None, (settings.note, learning_note(similar, "dataset"), no_vector_note(similar))))
     frame = table3_frame(ours, titles)
     texts = {
         csv: to_csv(frame),

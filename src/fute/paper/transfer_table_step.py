@@ -13,6 +13,7 @@ from fute.csv_files import read_table
 from fute.paper.cells import base_method
 from fute.paper.formats import to_csv, to_latex, to_markdown
 from fute.paper.learning import learning_note
+from fute.paper.similarity_warnings import no_vector_note
 from fute.paper.transfer_tables import (
     LAYOUTS,
     TransferLayout,
@@ -51,13 +52,14 @@ def transfer_table(
     """Write Table 1 or 2 in the paper's layout, our numbers above the paper's.
 
     cells, targets, direct: files of the evaluation. similarities: lm_similarities.csv there, for the note on vectors
-    that did not learn. printed: resources/paper/table1.csv or table2.csv. The Markdown
+    that did not learn or do not exist. printed: resources/paper/table1.csv or table2.csv. The Markdown
     page also has the intervals, the p-values, one sentence per method, the table of single targets and the direct
     scores. The LaTeX file also has the table of single targets, without variants of methods.
     """
     ours, single = read_table(cells), read_table(targets)
     layout = LAYOUTS[settings.table].of(ours)
-    note = " ".join(filter(None, (settings.note, learning_note(read_table(similarities), "target"))))
+    similar = read_table(similarities)
+    note = " ".join(filter(None, (settings.note, learning_note(similar, "target"), no_vector_note(similar))))
     frame = above_paper(transfer_frame(ours, layout), read_printed(printed, layout))
     appendix = per_target(single, LAYOUTS[settings.table])
     texts = {

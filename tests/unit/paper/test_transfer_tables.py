@@ -17,6 +17,7 @@ from support.synthetic_lm import DATASETS, FOLDER, baselines, similarities, tran
 from fute.evaluation.lm_evaluation_step import TransferSettings, lm_evaluation
 from fute.paper.cells import MISSING, best_cells
 from fute.paper.formats import print_table, to_csv, to_latex
+from fute.paper.similarity_warnings import no_vector_note
 from fute.paper.transfer_table_step import TransferTableSettings, transfer_table
 from fute.paper.transfer_tables import (
     LAYOUTS,
@@ -224,9 +225,13 @@ def test_direct_scores_stand_beside_the_majority():
 # ---- the steps
 
 
-def write(folder: Path, name: str, lost: str | None = None) -> dict[str, Path]:
-    """Evaluate the made-up matrix for one model and write one table. lost: start of targets that no run learned."""
+def write(folder: Path, name: str, lost: str | None = None, no_vector: str = "") -> dict[str, Path]:
+    """Evaluate the made-up matrix for one model and write one table.
+
+    lost: start of targets that no run learned. no_vector: why the first similarity is of a vector that does not exist.
+    """
     given = {"transfer": transfer(), "similarities": similarities(), "baselines": baselines()}
+    given["similarities"]["no_vector"] = [no_vector, *[""] * (len(given["similarities"]) - 1)]
     paths = {key: folder / f"{key}.csv" for key in (*given, "targets", "direct", "table1", "table2")}
     if lost:
         given["transfer"].loc[given["transfer"]["target"].str.startswith(lost), "majority"] = 100.0
@@ -252,6 +257,16 @@ def test_files_of_the_synthetic_matrix(name, tmp_path):
     """Snapshots; after a wanted change, copy the written files over those in tests/data/synthetic-lm."""
     for kind, path in write(tmp_path, name).items():
         assert path.read_text() == (FOLDER / f"{name}.{kind}").read_text(), f"{path} differs"
+
+
+def test_a_note_counts_similarities_without_a_vector(tmp_path):
+    rows = similarities().query("method == 'tupate'").assign(method="labelcov", no_vector="")
+    assert no_vector_note(rows) == no_vector_note(rows.drop(columns="no_vector")) == ""
+    rows.iloc[:3, rows.columns.get_loc("no_vector")] = "it says the same of all texts"
+    assert no_vector_note(rows) == f"LabelCov has no vector for 3 of {len(rows)} similarities, which count as 0."
+    for kind in ("md", "tex"):
+        text = write(tmp_path, "table1", no_vector="it says the same of all texts")[kind].read_text()
+        assert f"Made-up numbers. FUTE + TaskEmb has no vector for 1 of {len(rows)} similarities" in text
 
 
 def test_targets_of_a_class_that_is_left_out_stay_in_the_table_of_single_targets(tmp_path):
