@@ -24,7 +24,7 @@ from fute.evaluation.transfer_matrix_step import DIRECT
 from fute.paper.learning import DID_NOT_LEARN
 from fute.paper.similarity_warnings import similarity_warnings
 from fute.paper.terminal import NoResults, read_evaluation
-from fute.paper.verdicts import listed
+from fute.paper.verdicts import MOST_NAMED, listed
 
 PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_similarities.csv"
 Kind = Literal["prompt", "source", "model"]
@@ -371,8 +371,8 @@ def advice(ranking: Ranking) -> str:
 
 
 def named(kind: Kind, names: Sequence[str]) -> str:
-    """Candidates in a sentence: `prompt 3`, `prompts 3 and 7`; at most six names."""
-    return f"{kind}{'s' if len(names) > 1 else ''} {listed(names, most=6)}"
+    """Candidates in a sentence: `prompt 3`, `prompts 3 and 7`; at most `MOST_NAMED` names."""
+    return f"{kind}{'s' if len(names) > 1 else ''} {listed(names, most=MOST_NAMED)}"
 
 
 def as_rows(ranking: Ranking) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from fute.display_names import METHOD_NAMES
 from fute.paper.grids import Grid, list_grid
+from fute.paper.verdicts import MOST_NAMED, listed
 
 DID_NOT_LEARN = "did not learn"
 COLUMNS = ("dte_learned", "mte_learned")
@@ -41,7 +42,7 @@ def learning_warnings(similarities: pd.DataFrame, target: str) -> list[str]:
         if failed:
             sentences.append(
                 f"{name}: {len(failed)} of {measured} model embeddings {DID_NOT_LEARN} their black box "
-                f"({_shortened([' '.join(one) for one in failed])}): their places in rankings say nothing."
+                f"({listed([' '.join(one) for one in failed], most=MOST_NAMED)}): their places in rankings say nothing."
             )
     return sentences
 
@@ -93,8 +94,3 @@ def _failed(rows: pd.DataFrame, kind: str, target: str) -> tuple[list[tuple[str,
     measured = rows[rows[f"{kind}_learned"].isin(["yes", "no"])].drop_duplicates(keys)
     failed = measured[measured[f"{kind}_learned"] == "no"]
     return [tuple(map(str, names)) for names in failed[keys[1:]].itertuples(index=False)], len(measured)
-
-
-def _shortened(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from fute.display_names import MANY_UNKNOWN_TOKENS, METHOD_NAMES
-from fute.paper.verdicts import listed
-
-MOST_NAMED = 6
+from fute.paper.verdicts import MOST_NAMED, listed
 
 
 def similarity_warnings(similarities: pd.DataFrame, target: str) -> list[str]:

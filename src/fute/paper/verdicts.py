@@ -14,6 +14,8 @@ import pandas as pd
 from fute.display_names import LEVEL, METHOD_NAMES, p_text
 from fute.paper.cells import REFERENCE_ROWS, base_method, require_columns
 
+MOST_NAMED = 6
+"""Names of vectors or candidates in one sentence."""
 LABELS = {"ndcg": "NDCG", "performance": "performance"}
 
 
