@@ -280,7 +280,7 @@ class Look:
 
 def look(table: Table, texts: Sequence[str], label: str | None, classes: Sequence[str] = ()) -> Look:
     """Count the rows of a file. label: None for a file that has none; classes: in the order to count them in."""
-    from fute.llm.label_batch_step import WORD
+    from fute.llm.long_texts import WORD
 
     counts = dict.fromkeys(classes, 0)
     first: dict[str, str] = {}
