@@ -12,6 +12,7 @@ if LLM:
     REPORTED += [f for f in LLM_EVALUATION if Path(f).stem != "geometry"]
     PAPER += [f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")]
     PAPER += figure_files(FIGURES).values()
+    PAPER += ["results/paper/tables/efficiency-llm.md"]
 
     rule table3:
         """Write Table 3 in the paper's layout."""

@@ -87,7 +87,8 @@ def cost_table(counts: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
         for time in times.itertuples():
             rows.append({
                 "model": count.model, "category": count.category, "method": time.method,
-                "embedding_s": time.seconds_each, "cell_s": cell, "ratio": time.seconds_each / cell,
+                "embedding_s": time.seconds_each, "cell_s": cell,
+                "ratio": time.seconds_each / cell if cell else float("nan"),
                 "crossover": crossover(count.prompts, count.datasets),
                 "fute_s": (count.prompts + count.datasets) * time.seconds_each,
                 "labelling_s": count.fute_calls * count.seconds_each,
