@@ -71,7 +71,7 @@ def test_parquet_gives_the_same_rows(tmp_path):
     ("a.json", '[{"a": 1, "a": 2}]', BadRow, "row 1, field 'a': is given twice"),
     ("a.json", '[{"a": NaN}]', BadRow, "row 1, field 'a': is NaN, which is no JSON"),
     ("a.csv", "x,y\n1\n", SourceError, "row 2: has 1 cells under 2 names"),
-    ("a.csv", "x,x\n1,2\n", SourceError, "names of its columns, each once"),
+    ("a.csv", "x,x\n1,2\n", SourceError, "names the column .x. 2 times; give each column a name of its own"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_read_is_named(tmp_path, name, text, error, message):
     (tmp_path / name).write_text(text)
