@@ -15,6 +15,7 @@ from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+import fute
 from fute import batching, paths, steps
 from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.adopt import unadopted
@@ -36,6 +37,13 @@ from fute.plan import Plan, one_per_line, settings_json
 from fute.plan.command_line import command_line_targets, made
 from fute.plan.report_texts import report_settings
 from fute.plan.run_lock import check_run_lock
+
+# hashes of the steps' code are taken from the package that was imported, and the steps run the one beside this file
+if Path(fute.__file__).resolve().parent != (Path(workflow.basedir) / "src/fute").resolve():
+    raise WorkflowError(
+        f"this Python has the package fute of another checkout, {Path(fute.__file__).parent}: make an environment of "
+        "this one (make .venv/steps.ok), or set PYTHONPATH=src"
+    )
 
 # A cluster job reads this file again for one target. It must plan the same batches as the workflow that submitted it,
 # so it gets that workflow's targets through the environment.

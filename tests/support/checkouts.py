@@ -84,7 +84,7 @@ class Checkout:
         return {name: count for name, count in jobs.items() if name not in ("total", "all")}
 
     def hashes(self, pattern: str = "results/**/*") -> dict[str, str]:
-        """sha256 of every artifact, without logs, times, sidecars and the model."""
+        """sha256 of every artifact, without logs, measured times, sidecars and the model."""
         skip = ("results/logs", "results/benchmarks", "results/models", "results/paper/report.html")
         return {
             name: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -92,6 +92,7 @@ class Checkout:
             if path.is_file()
             and not (name := path.relative_to(self.folder).as_posix()).startswith(skip)
             and not name.endswith(".prov.json")
+            and "/efficiency-" not in name
         }
 
     def edit(self, path: str, old: str, new: str) -> None:

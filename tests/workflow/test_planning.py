@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from support import planning
-from support.checkouts import copy_project
+from support.checkouts import ROOT, copy_project
 from support.planning import Plan, bare, ratio
 
 pytestmark = pytest.mark.workflow
@@ -63,3 +63,11 @@ def test_a_run_is_looked_at_before_its_data_are_there_and_not_begun(tmp_path):
     assert begun.returncode == 1 and "WorkflowError" in begun.stdout
     assert all(begun.stdout.count(f"\n  {name}") == 2 for name in missing), "once as the plan's warning"
     assert not (clone / "results").exists() and "Traceback" not in begun.stdout
+
+
+def test_the_package_of_another_checkout_is_refused(tmp_path):
+    """Its hashes would stand in the records of steps that run this checkout's code."""
+    clone = copy_project(tmp_path / "clone")
+    clone.variables = {"PYTHONPATH": str(ROOT / "src")}
+    done = clone.snakemake("--dry-run", check=False)
+    assert done.returncode != 0 and f"the package fute of another checkout, {ROOT / 'src/fute'}" in done.stdout

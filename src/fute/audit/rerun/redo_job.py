@@ -20,6 +20,7 @@ from fute.audit.planned_jobs import Graph, Job, read_graph
 from fute.audit.rerun.sandbox import FailedRun, Machine, Sandbox, checked_scratch
 from fute.audit.sidecars import Record, RecordError, read_sidecar, read_sidecar_file, same_code
 from fute.audit.staleness import changed_inputs, changed_params, moved_inputs
+from fute.embeddings.extract_embedding_step import learned_from
 from fute.paths import BATCHES
 
 
@@ -27,6 +28,7 @@ class NotRerunnable(RuntimeError):
     """A job that cannot be done again here, or not from its recorded inputs; says why."""
 
 
+LABELS = f"{RESULTS}/labels/"
 CANNOT = (NotRerunnable, RecordError, UnsafePath)
 """Errors that concern one job; other jobs are still done."""
 
@@ -111,6 +113,15 @@ class Rerunner:
             s.sha256 for s in record.inputs if s.path == name
         )
 
+    def _says_the_same(self, name: str, batches: Sequence[str]) -> bool:
+        """Whether labels say what labels that a batch was made from say: prompts of the same words share a vector."""
+        if not name.startswith(LABELS):
+            return False
+        records = map(self.record, batches)
+        read = [s.path for r in records for s in r.inputs if s.path.startswith(LABELS) and self._unchanged(s.path, r)]
+        said = learned_from("soft_labels", self.results.path(name))
+        return any(learned_from("soft_labels", self.results.path(path)) == said for path in read)
+
     def _check_batch(self, new: Path, batches: Sequence[str]) -> None:
         """Check that a cell was computed with the settings and inputs of its recorded batch. Raises NotRerunnable."""
         now = read_sidecar_file(sidecar_path(new))[0].record
@@ -119,7 +130,8 @@ class Rerunner:
             if changed := list(changed_settings(was.params, now.params)):
                 raise NotRerunnable(f"{name} was made with other settings: {'; '.join(changed[:3])}")
         known = {(source.path, source.sha256) for name in batches for source in self.record(name).inputs}
-        if other := [source.path for source in now.inputs if (source.path, source.sha256) not in known]:
+        other = [source.path for source in now.inputs if (source.path, source.sha256) not in known]
+        if other := [path for path in other if not self._says_the_same(path, batches)]:
             raise NotRerunnable(f"{batches[0]} was made from another {other[0]} than the one in the results")
 
 
