@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from fute.data.crossfit_tasks import LM_EXCLUDED, SCRIPTS
-from support.checkouts import ROOT, Checkout, copy_project, say
+from support.checkouts import Checkout, copy_project, say
 
 PAPER = "config/paper.yaml"
 # three rules, each with an input, an output, a log, a parameter and a command
@@ -78,7 +78,7 @@ class Plan:
     def finish(self) -> int:
         """Make all files of the plan, empty, with Snakemake's metadata; returns how many jobs the plan then has."""
         line = [sys.executable, str(Path(__file__).with_name("finished_plan.py")), *self.arguments[1:]]
-        environment = Checkout(self.folder).environment() | {"PYTHONPATH": str(ROOT / "src")}
+        environment = Checkout(self.folder).environment()
         done = subprocess.run(line, cwd=self.folder, env=environment, text=True, capture_output=True)
         assert done.returncode == 0, done.stderr[-4000:]
         return int(done.stdout.split()[-1])
