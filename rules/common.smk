@@ -15,7 +15,6 @@ from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-import fute
 from fute import batching, paths, steps
 from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.adopt import unadopted
@@ -24,7 +23,7 @@ from fute.cluster.job_needs import JobNeeds
 from fute.cluster.resources import gpu_request
 from fute.cluster.slurm import SlurmError, check_jobs
 from fute.cluster.storage import StorageError, writable
-from fute.code_hash import code_sha256
+from fute.code_hash import PACKAGE, code_sha256, is_package
 from fute.config.models import SIZES
 from fute.config.prompts import PromptError
 from fute.config.run import parse_run, read_yaml
@@ -39,10 +38,10 @@ from fute.plan.report_texts import report_settings
 from fute.plan.run_lock import check_run_lock
 
 # hashes of the steps' code are taken from the package that was imported, and the steps run the one beside this file
-if Path(fute.__file__).resolve().parent != (Path(workflow.basedir) / "src/fute").resolve():
+if not is_package(Path(workflow.basedir) / "src/fute"):
     raise WorkflowError(
-        f"this Python has the package fute of another checkout, {Path(fute.__file__).parent}: make an environment of "
-        "this one (make .venv/steps.ok), or set PYTHONPATH=src"
+        f"this Python has the package fute of another checkout, {PACKAGE}: make an environment of this one "
+        "(make .venv/steps.ok), or set PYTHONPATH=src"
     )
 
 # A cluster job reads this file again for one target. It must plan the same batches as the workflow that submitted it,

@@ -68,6 +68,14 @@ def closure(*modules: str) -> tuple[str, ...]:
     return tuple(sorted({path.relative_to(PACKAGE).as_posix() for path in seen} - NEVER_SHAPES_A_RESULT))
 
 
+def is_package(folder: Path) -> bool:
+    """Whether a folder holds this package: it is its own, or has the same modules with the same content."""
+    if folder.resolve() == PACKAGE:
+        return True
+    theirs, ours = ({path.relative_to(at): path.read_bytes() for path in at.rglob("*.py")} for at in (folder, PACKAGE))
+    return theirs == ours
+
+
 @cache
 def code_sha256(*modules: str) -> str:
     """sha256 over names and contents of the import closure of `modules`.

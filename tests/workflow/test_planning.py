@@ -68,6 +68,8 @@ def test_a_run_is_looked_at_before_its_data_are_there_and_not_begun(tmp_path):
 def test_the_package_of_another_checkout_is_refused(tmp_path):
     """Its hashes would stand in the records of steps that run this checkout's code."""
     clone = copy_project(tmp_path / "clone")
-    clone.variables = {"PYTHONPATH": str(ROOT / "src")}
+    clone.config, clone.variables = "config.yaml", {"PYTHONPATH": str(ROOT / "src")}
+    assert clone.planned(), "a copy has the same package"
+    (clone / "src/fute/new.py").touch()
     done = clone.snakemake("--dry-run", check=False)
     assert done.returncode != 0 and f"the package fute of another checkout, {ROOT / 'src/fute'}" in done.stdout
