@@ -234,7 +234,7 @@ def _check_tuned(
 ) -> None:
     """Raise ConfigError for a model that cannot be fine-tuned, and for a dataset of another category."""
     if how.model not in models or models[how.model].tuned or models[how.model].server:
-        raise ConfigError(f"{key}.model: {how.model!r} is not a model of config/models.yaml with files of its own")
+        raise ConfigError(f"{key}.model: {how.model!r} is no model of the registry with files of its own; name one")
     for category, names in how.datasets.items():
         for name in names:
             if name not in datasets or datasets[name].category != category:

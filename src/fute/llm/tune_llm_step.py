@@ -10,6 +10,7 @@ import copy
 import random
 import re
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,8 +49,8 @@ def tune_llm(spec: TuneSpec, *, model: Path, lock: Path, files: Mapping[str, Pat
     model, lock: folder and lock of the LLM that it starts from. files: `train:{dataset}` -> rows. folder: gets the
     weights, rounded to bf16, and the files of `model` beside them. output: the lock of `folder`, with one sha256 per
     file and the loss at the training's start and end, in nats per target token.
-    Raises EngineError for a model without a chat template, for a row whose label is no class of its prompts, and for
-    too few steps.
+    Raises EngineError for a model without a chat template, for a row whose label is no class of its prompts or whose
+    prompt is longer than the model's positions, and for too few steps.
     """
     llm = load_surrogate(model, SurrogateSettings(family="causal", dtype="bfloat16"))
     llm.model.to(compute_device())
@@ -57,7 +58,8 @@ def tune_llm(spec: TuneSpec, *, model: Path, lock: Path, files: Mapping[str, Pat
         category: [row for name in names for row in read_rows(files[f"train:{name}"])]
         for category, names in spec.recipe.datasets.items()
     }
-    settings = EngineSettings(engine="transformers", chat_template=spec.chat_template)
+    # prompts may be as long as the model has positions
+    settings = EngineSettings(engine="transformers", chat_template=spec.chat_template, max_length=sys.maxsize)
     prompts = PromptTokenizer(llm.tokenizer, settings, positions_of(llm.model.config))
     examples = answers_to_learn(spec, prompts, rows)
     texts = [(example.input_ids, example.target_ids) for example in examples]
@@ -160,9 +162,11 @@ def _save(llm: Surrogate, source: Path, unfinished: Path, folder: Path) -> dict[
     for name, path in model_files(source).items():
         if not name.endswith(OF_WEIGHTS) and not (unfinished / name).exists():
             shutil.copyfile(path, unfinished / name)
+    files = [path for path in sorted(unfinished.iterdir()) if STATE not in path.name]
+    made = {path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size} for path in files}
     for state in unfinished.glob(f"*{STATE}*"):
         state.unlink()
     if folder.exists():
         shutil.rmtree(folder)
     unfinished.replace(folder)
-    return {path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size} for path in sorted(folder.iterdir())}
+    return made

@@ -49,9 +49,11 @@ class TuningPlan:
         return tuple(dict.fromkeys(names))
 
     def _spec(self, model: str) -> TuneSpec:
-        llm = self.settings
+        llm, asked = self.settings, self.run.tuned_with[model]
+        # a note shapes nothing, so an edit of one must rerun nothing
+        prompts = {name: [each.model_copy(update={"note": None}) for each in chosen] for name, chosen in asked.items()}
         return TuneSpec(
-            model=model, recipe=self.run.tuned[model], prompts=self.run.tuned_with[model],
+            model=model, recipe=self.run.tuned[model], prompts=prompts,
             chat_template=llm.engine.chat_template, system=llm.system, max_text_words=llm.max_text_words,
             seed=self.run.config.seed,
         )  # fmt: skip

@@ -141,6 +141,7 @@ def test_prompts_are_asked_in_turns_and_answered_with_the_first_word(base):
     ("changes", "rows", "words"),
     [
         ({}, [Row("r9", ("a day",), label="neutral")], "row r9: its label 'neutral' is none of negative, positive"),
+        ({}, [Row("r9", ("a day " * 99,), label="negative")], r"request p-1 on r9: a prompt of \d+ tokens .* 256 pos"),
         ({"steps": None, "epochs": 1}, ROWS[:8], "8 rows are 1 steps, fewer than min_steps=10; use more epochs"),
     ],
 )

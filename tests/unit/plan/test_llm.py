@@ -721,6 +721,20 @@ def test_what_a_tuned_llm_is_made_from_is_in_the_keys_of_its_labels(plan, recipe
     assert before.keys() == after.keys() and not set(before.values()) & set(after.values())
 
 
+def test_a_note_of_a_prompt_makes_no_tuned_llm_again(tmp_path):
+    values = merged(
+        read_yaml(ROOT / "tests/support/both.yaml") | {"lm": None},
+        {"registry": {"models": {"own": {"tuned": RECIPE}}}, "llm": {"models": [MODEL, "own"]}},
+    )
+    registries = shutil.copytree(ROOT / "config", tmp_path / "edited")
+    before, path = Plan(parse_run(values, registries), (), tmp_path), registries / "prompts/sa.yaml"
+    path.write_text(path.read_text().replace("ends in a blank; dropped.\n", "ended in a blank.\n", 1))
+    after = Plan(parse_run(values, registries), (), tmp_path)
+    notes = [run.run.tuned_with["own"]["sa"][0].note for run in (before, after)]
+    assert notes[0] != notes[1] and own_keys(before) == own_keys(after)
+    assert before.llm.tuning.spec("own") == after.llm.tuning.spec("own")
+
+
 def test_a_tuned_llm_is_made_and_what_it_is_made_from_is_fetched(plan):
     made = tuned(plan)
     assert made.run.tuned.keys() == {"own"} and made.models == plan().models
@@ -735,8 +749,8 @@ def test_a_tuned_llm_is_made_and_what_it_is_made_from_is_fetched(plan):
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ({"model": "nobody"}, "model own: tuned.model: 'nobody' is not a model of config/models.yaml"),
-        ({"model": "own"}, "model own: tuned.model: 'own' is not a model"),
+        ({"model": "nobody"}, "model own: tuned.model: 'nobody' is no model of the registry with files of its own"),
+        ({"model": "own"}, "model own: tuned.model: 'own' is no model"),
         ({"prompts": {"sa": [99]}}, r"model own: tuned.prompts.sa: there is no prompt 99; there are \[1, 2"),
         ({"prompts": {"sa": [12]}}, "model own: tuned.prompts.sa: prompt 12 is a chain of thought"),
         ({"datasets": {"sa": ["mini-notices"]}}, "tuned.datasets.sa: 'mini-notices' is no dataset of this category"),
