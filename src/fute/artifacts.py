@@ -187,6 +187,15 @@ def semantic_sha256(path: Path) -> str:
     return sha256_file(path)
 
 
+def files_of(folder: Path) -> dict[str, dict[str, str | int]]:
+    """Name below a folder -> sha256 and size in bytes of every file, as locks of folders list them."""
+    return {
+        path.relative_to(folder).as_posix(): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
 class StaleFile(ValueError):
     """A file does not fit the others that it must fit. The message says which to delete."""
 

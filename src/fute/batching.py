@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fute.artifacts import StaleFile, Step, atomic, content_key, sha256_file, sidecar_path
+from fute.artifacts import StaleFile, Step, atomic, content_key, files_of, sha256_file, sidecar_path
 
 KEYS = ".keys"
 LOCK = ".lock.json"
@@ -259,12 +259,7 @@ class FolderBatch(CellStore):
         for folder in self.folder.iterdir():
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        files = {
-            path.relative_to(self.folder).as_posix(): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
-            for path in paths
-        }
-        step.json(self.output, {"model": model, "from": self.made_from, "files": files})
+        step.json(self.output, {"model": model, "from": self.made_from, "files": files_of(self.folder)})
         write_keys(step, self.output, LOCK, cells)
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from fute.artifacts import Step, sha256_file
+from fute.artifacts import Step, files_of, sha256_file
 from fute.batching import FolderBatch
 from fute.blackbox.bench import Bench
 from fute.blackbox.folders import MODEL, RUN
@@ -93,5 +93,4 @@ def _save_whole(box: BlackBox, folder: Path) -> dict[str, dict[str, str | int]]:
     save_black_box(box, unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.replace(folder)
-    files = sorted(folder.iterdir())
-    return {path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size} for path in files}
+    return files_of(folder)

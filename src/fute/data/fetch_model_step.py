@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fute.artifacts import Step, sha256_file
+from fute.artifacts import Step, files_of
 from fute.config.models import ModelEntry
 from fute.config.run_lock import pinned_model
 from fute.data.hub_patience import full_disk, patiently
-from fute.data.model_folder import model_files
+from fute.data.model_folder import model_files, unfinished_folder
 from fute.data.rows import SourceError
 
 WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -155,15 +154,10 @@ def fetch_model(
     source: dict[str, Any] = {"server": True}
     files: dict[str, dict[str, Any]] = {}
     if not entry.server:
-        unfinished = _unfinished(folder, entry.revision if entry.repo else None)
+        unfinished = unfinished_folder(folder, entry.revision if entry.repo else None)
         get = _from_package if entry.package else _from_hub if entry.repo else _from_folder
         source = get(model, entry, unfinished)
-        for path in sorted(unfinished.rglob("*")):
-            if path.is_file():
-                files[path.relative_to(unfinished).as_posix()] = {
-                    "sha256": sha256_file(path),
-                    "bytes": path.stat().st_size,
-                }
+        files = files_of(unfinished)
         if entry.folder:
             _check_unchanged(model, entry.folder, identity, {file: facts["sha256"] for file, facts in files.items()})
         if folder.exists():
@@ -172,21 +166,6 @@ def fetch_model(
     with Step(__name__, settings=identity) as step:
         step.json(lock, {"model": model, "source": source, "files": files})
     print(f"{model}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")
-
-
-def _unfinished(folder: Path, revision: str | None) -> Path:
-    """Folder to fill before it becomes `folder`. A download of the same commit goes on in it, a copy starts again.
-
-    Whatever else was begun is removed. Were a commit's files fetched among those of another one, these would stay; and
-    where the hub gives no answer, its client takes them for the model.
-    """
-    unfinished = folder.with_name(f".{folder.name}.{revision}.partial" if revision else f".{folder.name}.partial")
-    of_model = re.compile(rf"\.{re.escape(folder.name)}(\.[0-9a-f]{{40}})?\.partial")
-    for other in folder.parent.glob(".*.partial"):
-        if of_model.fullmatch(other.name) and (other != unfinished or not revision):
-            shutil.rmtree(other)
-    unfinished.mkdir(parents=True, exist_ok=True)
-    return unfinished
 
 
 def _check_unchanged(name: str, source: str, identity: dict[str, Any], copied: dict[str, str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,22 @@ def _weights(folder: Path) -> list[str]:
     adapter = (folder / "adapter_model.safetensors").is_file() or (folder / "adapter_model.bin").is_file()
     remedy = "merge its adapter into the model (peft: merge_and_unload) and save that" if adapter else "copy them there"
     raise SourceError(f"{folder} holds no weights, {' or '.join(WEIGHTS)}; {remedy}")
+
+
+def unfinished_folder(folder: Path, key: str | None) -> Path:
+    """Folder to fill before it becomes `folder`, beside it.
+
+    key: 40 hexadecimal digits that identify what is to be in it, such as a commit: work with the same key goes on in
+    it. None: it starts empty. Whatever else was begun of this model is removed. Were a commit's files fetched among
+    those of another one, these would stay; and where the hub gives no answer, its client takes them for the model.
+    """
+    unfinished = folder.with_name(f".{folder.name}.{key}.partial" if key else f".{folder.name}.partial")
+    of_model = re.compile(rf"\.{re.escape(folder.name)}(\.[0-9a-f]{{40}})?\.partial")
+    for other in folder.parent.glob(".*.partial"):
+        if of_model.fullmatch(other.name) and (other != unfinished or not key):
+            shutil.rmtree(other)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    return unfinished
 
 
 def model_identity(entry: ModelEntry) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import random
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,12 +17,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from fute.artifacts import Step, content_key, sha256_file
+from fute.artifacts import Step, content_key, files_of, sha256_file
 from fute.blackbox.finetune import rows_to_learn
 from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, user_message
 from fute.config.surrogate import SurrogateSettings
-from fute.data.model_folder import model_files
+from fute.data.model_folder import model_files, unfinished_folder
 from fute.data.rows import Row, read_rows
 from fute.device import compute_device
 from fute.llm.engine import EngineError, PromptTokenizer, positions_of
@@ -64,7 +63,7 @@ def tune_llm(spec: TuneSpec, *, model: Path, lock: Path, files: Mapping[str, Pat
     examples = answers_to_learn(spec, prompts, rows)
     texts = [(example.input_ids, example.target_ids) for example in examples]
     key = content_key([spec.model_dump(mode="json"), sha256_file(lock), texts])
-    unfinished = _unfinished(folder, key[:16])
+    unfinished = unfinished_folder(folder, key[:40])
     checkpoint = Checkpoint(unfinished / STATE, key)
     with heed_sigterm(), TrainingProgress(spec.model, len(examples) * (spec.recipe.epochs or 1)) as progress:
         log = tune(llm, spec, examples, progress, checkpoint)
@@ -78,17 +77,6 @@ def tune_llm(spec: TuneSpec, *, model: Path, lock: Path, files: Mapping[str, Pat
         step.json(output, {"model": spec.model, "source": source, "training": training, "files": made})
 
 
-def _unfinished(folder: Path, key: str) -> Path:
-    """Folder to fill before it becomes `folder`, with the state of the training; other trainings' are removed."""
-    unfinished = folder.with_name(f".{folder.name}.{key}.partial")
-    of_model = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{16}}\.partial")
-    for other in folder.parent.glob(".*.partial"):
-        if of_model.fullmatch(other.name) and other != unfinished:
-            shutil.rmtree(other)
-    unfinished.mkdir(parents=True, exist_ok=True)
-    return unfinished
-
-
 def answers_to_learn(spec: TuneSpec, prompts: PromptTokenizer, rows: Mapping[str, Sequence[Row]]) -> list[Example]:
     """Rows as token ids, each under one of its category's prompts in turn: the prompt, and the first word of its class.
 
@@ -96,7 +84,7 @@ def answers_to_learn(spec: TuneSpec, prompts: PromptTokenizer, rows: Mapping[str
     take, in a seeded order that starts again where they do not suffice.
     """
     joined = [(category, row) for category, given in rows.items() for row in given]
-    random.Random(spec.seed).shuffle(joined)
+    random.Random(spec.seed).shuffle(joined)  # files may have their classes in turns, too
     examples = []
     asked = dict.fromkeys(rows, 0)
     for category, row in rows_to_learn(joined, spec.recipe, spec.seed):
@@ -162,8 +150,7 @@ def _save(llm: Surrogate, source: Path, unfinished: Path, folder: Path) -> dict[
     for name, path in model_files(source).items():
         if not name.endswith(OF_WEIGHTS) and not (unfinished / name).exists():
             shutil.copyfile(path, unfinished / name)
-    files = [path for path in sorted(unfinished.iterdir()) if STATE not in path.name]
-    made = {path.name: {"sha256": sha256_file(path), "bytes": path.stat().st_size} for path in files}
+    made = {name: facts for name, facts in files_of(unfinished).items() if STATE not in name}
     for state in unfinished.glob(f"*{STATE}*"):
         state.unlink()
     if folder.exists():

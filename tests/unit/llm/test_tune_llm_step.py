@@ -115,7 +115,7 @@ def test_a_killed_training_ends_in_the_same_bytes(base, monkeypatch):
         return train(losses, *arguments, checkpoint=checkpoint, **options | {"progress": progress})
 
     monkeypatch.setattr(tune_llm_step, "train", killed_after_20)
-    other = base.parent / ".tuned.0123456789abcdef.partial"
+    other = base.parent / f".tuned.{'0a' * 20}.partial"
     other.mkdir()
     with pytest.raises(Preempted):
         made(spec(), base)
