@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from fute.paper.cells import REFERENCE_ROWS
+from fute.paper.efficiency import CALL_COLUMNS, call_counts, cost_table, embedding_times
 from fute.paper.report import ReportContext
+from fute.paper.report_costs import Costs
 from fute.paper.report_llm import LlmResults
 from fute.paper.report_parts import ReportFigure
 from fute.paper.table3 import METHODS, read_printed
@@ -19,6 +21,20 @@ from support.synthetic_lm import GATE
 ROOT = Path(__file__).parents[2]
 DATASETS = {"sa": ("rotten-tomatoes", "sst2", "imdb"), "nli": ("wanli", "cb", "anli")}
 CLASSES = {"sa": ("positive", "negative"), "nli": ("entailment", "neutral", "contradiction")}
+
+
+def synthetic_costs() -> Costs:
+    """Two LLMs, three prompts, three datasets of 50 rows, 100 texts; a call reads 30 tokens and takes 0.5 s."""
+    calls = [
+        [model, "sa", prompt, corpus, texts, 30 * texts, 0]
+        for model in ("m-one", "m-two")
+        for prompt in ("sa-1", "sa-2", "sa-3")
+        for corpus, texts in {"sa": 100, **dict.fromkeys(DATASETS["sa"], 50)}.items()
+    ]
+    batches = pd.DataFrame([["s", "tupate", 9, 270.0]], columns=["surrogate", "method", "vectors", "seconds"])
+    counts = call_counts(pd.DataFrame(calls, columns=CALL_COLUMNS), {"m-one": 0.5, "m-two": 0.5})
+    times = embedding_times(batches)
+    return Costs(embeddings=times, calls=counts, costs=cost_table(counts, times))
 
 
 def synthetic_table3(models: tuple[str, ...], seed: int = 0) -> pd.DataFrame:
@@ -105,6 +121,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
         performance=pd.DataFrame(performance),
         similarities=pd.DataFrame(similarities),
         controls=pd.DataFrame(controls),
+        costs=synthetic_costs(),
         figures=[ReportFigure(png, "Figure 4", "Task embeddings.")],
     )
     return ReportContext(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from support.categories import CLASSES
 
@@ -30,6 +31,7 @@ from fute.evaluation.selection_step import SelectionSettings, selection
 from fute.evaluation.similarities_step import SimilaritySettings, similarities
 from fute.evaluation.transfer_matrix_step import MatrixSettings, TransferDataset, sources_of, transfer_matrix
 from fute.front.rank import rank_run
+from fute.paper.efficiency import COST_COLUMNS, COUNT_COLUMNS
 from fute.paper.efficiency_step import EfficiencySettings, efficiency
 from fute.paper.figure_step import FigureSettings, figure
 from fute.paper.report_step import LlmTexts, LmTexts, ReportSettings, report
@@ -161,7 +163,8 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
     figure(drawn, coordinates=places["coordinates"], geometry=places["statistics"],
            folder=Path("results/paper/figures"))  # fmt: skip
 
-    out = {name: Path(f"out/{name}") for name in ("embeddings", "calls", "costs", "markdown")}
+    out = {name: EVALUATION / f"efficiency-llm-{name}.csv" for name in ("embeddings", "calls", "costs")}
+    out["markdown"] = Path("efficiency.md")
     efficiency(EfficiencySettings(prompts=dict.fromkeys(IDS, "sa"), title="T", caption="C"), files=labels,
                benchmarks=Path("results/benchmarks"), **out)  # fmt: skip
     counted = read_texts(out["calls"])
@@ -244,6 +247,8 @@ def test_models_and_datasets_of_such_ids_go_through_to_the_report_of_transfer(ca
     put = {"surrogate": "s", "method": "tupate", "vectors": 1, "measured": 0}
     times = EVALUATION / "efficiency-lm-embeddings.csv"
     times.write_bytes(csv_bytes([put | {"seconds": None, "seconds_each": None}]))
+    for name, columns in {"calls": COUNT_COLUMNS, "costs": COST_COLUMNS}.items():
+        pd.DataFrame(columns=columns).to_csv(EVALUATION / f"efficiency-lm-{name}.csv", index=False)
     at = dict.fromkeys(("tsne_x", "tsne_y", "pca_x", "pca_y"), 1.0)
     rows = [{"method": "tupate", "model": model, "dataset": name, "title": name, "class": "cr", "view": "raw"} | at
             for model, name in boxes]  # fmt: skip

@@ -25,6 +25,9 @@ COST_COLUMNS = [
     "fute_s", "labelling_s", "baselines_s",
 ]  # fmt: skip
 
+EMBEDDINGS, CALLS, COSTS = "Embeddings", "Calls of the LLM", "Costs"
+"""Titles of the three tables."""
+
 
 def crossover(prompts: int, datasets: int) -> float:
     """Ratio c_o / c_b below which FUTE is cheaper: k_p k_D / (k_p + k_D)."""
@@ -102,7 +105,7 @@ def as_pages(times: pd.DataFrame, counts: pd.DataFrame, costs: pd.DataFrame) -> 
     tables = {}
     if len(times):
         columns = {"vectors": ("", "Vectors"), "measured": ("", "Measured"), "seconds_each": ("Seconds", "each")}
-        tables["Embeddings"] = _layout(times, ("surrogate", "method"), columns, whole=("vectors", "measured"))
+        tables[EMBEDDINGS] = _layout(times, ("surrogate", "method"), columns, whole=("vectors", "measured"))
     if len(counts):
         columns = {
             f"{name}_{column}": (heading, column.replace("_", " "))
@@ -111,7 +114,8 @@ def as_pages(times: pd.DataFrame, counts: pd.DataFrame, costs: pd.DataFrame) -> 
         }
         columns |= {"break_even_datasets": ("Even at", "datasets"), "seconds_each": ("Seconds", "a call")}
         whole = [name for name in columns if name.endswith(COUNTED)]
-        tables["Calls of the LLM"] = _layout(counts, ("model", "category"), columns, whole=whole)
+        upper = counts.assign(category=counts["category"].str.upper())
+        tables[CALLS] = _layout(upper, ("model", "category"), columns, whole=whole)
     if len(costs):
         columns = {
             "embedding_s": ("c_o", "s"),
@@ -123,7 +127,7 @@ def as_pages(times: pd.DataFrame, counts: pd.DataFrame, costs: pd.DataFrame) -> 
             "baselines_s": ("Baselines", "s"),
         }
         named = costs.assign(block=costs["model"] + ", " + costs["category"].str.upper())
-        tables["Costs"] = _layout(named, ("block", "method"), columns)
+        tables[COSTS] = _layout(named, ("block", "method"), columns)
     return tables
 
 

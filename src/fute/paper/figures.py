@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import itertools
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,9 +32,29 @@ Groups = Mapping[str, tuple[str, str]]
 BLUE, RED = "#2f6db3", "#c8443c"
 CYCLE = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#332288", "#882255", "#999933", "#88ccee", "#aa4499", "#117733")
 """Colours of groups without one of their own: of Okabe and Ito, and of Tol, for readers who confuse red and green."""
+Shape = str | tuple[int, int, int]
+"""A marker of matplotlib: its name, or sides, style (1: a star) and angle in degrees."""
 INK, MUTED, LINE = "#1f2328", "#6b7280", "#d5d9df"
 PAPER_SHAPES = {"llama2_13b": "s", "llama2_70b": "^", "mixtral_8x7b": "o"}
-OTHER_SHAPES = ("D", "v", "p", "h", "P", "X", "<", ">", "d", "*")
+OTHER_SHAPES = (
+    "D",
+    "v",
+    "p",
+    "h",
+    "P",
+    "X",
+    "<",
+    ">",
+    "d",
+    "*",
+    "8",
+    (4, 1, 0),
+    (6, 1, 0),
+    (3, 1, 0),
+    (3, 1, 180),
+    "H",
+)
+"""Of models beyond these the same ones again, in the same order; the figure's CSV names the model of each point."""
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -50,24 +70,21 @@ STYLE = {
 METADATA = {".pdf": {"CreationDate": None, "Producer": None, "Creator": None}, ".png": {"Software": None}}
 
 
-def llm_shapes(models: Sequence[str]) -> dict[str, str]:
+def llm_shapes(models: Sequence[str]) -> dict[str, Shape]:
     """Marker of each LLM: fixed ones for the paper's models, the remaining ones for others, by sorted name."""
     mapped = paper_models(models)
     others = sorted(set(models) - set(mapped))
-    if len(others) > len(OTHER_SHAPES):
-        raise ValueError(f"figure: {len(others)} models other than the paper's, but only {len(OTHER_SHAPES)} shapes")
-    shape_of = {model: PAPER_SHAPES[key] for model, key in mapped.items()} | dict(
-        zip(others, OTHER_SHAPES, strict=False)
-    )
+    shape_of = {model: PAPER_SHAPES[key] for model, key in mapped.items()} | _in_turn(others, OTHER_SHAPES)
     return dict(sorted(shape_of.items()))
 
 
-def lm_shapes(models: Sequence[str]) -> dict[str, str]:
+def lm_shapes(models: Sequence[str]) -> dict[str, Shape]:
     """Marker of each fine-tuned model, by first use: circle (the paper's BERT), triangle, square, others."""
-    unique, shapes = list(dict.fromkeys(models)), ("o", "^", "s", *OTHER_SHAPES)
-    if len(unique) > len(shapes):
-        raise ValueError(f"figure: {len(unique)} models, but only {len(shapes)} shapes")
-    return dict(zip(unique, shapes, strict=False))
+    return _in_turn(dict.fromkeys(models), ("o", "^", "s", *OTHER_SHAPES))
+
+
+def _in_turn(models: Iterable[str], shapes: Sequence[Shape]) -> dict[str, Shape]:
+    return dict(zip(models, itertools.cycle(shapes), strict=False))
 
 
 def coloured(looks: Mapping[str, tuple[str, str | None]]) -> Groups:
@@ -90,7 +107,7 @@ class Look:
     source: tuple[str, str, str]
     columns: tuple[str, str, str]
     groups: Groups | None
-    shapes: Callable[[Sequence[str]], dict[str, str]]
+    shapes: Callable[[Sequence[str]], dict[str, Shape]]
     separator: str
     size: tuple[float, float]
     panel: tuple[float, float]
@@ -155,7 +172,7 @@ def _points(
     )
 
 
-def _draw_panel(axes: Axes, look: Look, points: pd.DataFrame, view: str, shapes: Mapping[str, str]) -> None:
+def _draw_panel(axes: Axes, look: Look, points: pd.DataFrame, view: str, shapes: Mapping[str, Shape]) -> None:
     for (group, model), rows in points.groupby(list(look.columns[:2]), sort=True):
         x, y, style_of = rows[f"{view}_1"], rows[f"{view}_2"], {"edgecolors": "white", "linewidths": 0.6}
         axes.scatter(x, y, s=42, marker=shapes[model], color=look.groups[group][1], alpha=0.85, **style_of)
@@ -193,7 +210,7 @@ def _finish_panel(axes: Axes, title: str, labels: tuple[str, str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, look: Look, points: pd.DataFrame, shapes: Mapping[str, str]) -> None:
+def _legend(figure: Figure, look: Look, points: pd.DataFrame, shapes: Mapping[str, Shape]) -> None:
     shared = {"linestyle": "", "markeredgecolor": "white", "markersize": 7}
     handles = [
         Line2D([], [], marker="o", color=colour, label=title, **shared)

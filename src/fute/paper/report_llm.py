@@ -1,4 +1,4 @@
-"""Sections of the LLM experiment: Table 3, selections, prompts, similarities, controls, Figures 4 and A2."""
+"""Sections of the LLM experiment: Table 3, selections, prompts, similarities, controls, Figures 4 and A2, costs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fute.paper.cells import best_cells, require_columns, require_percent
 from fute.paper.figures import coloured
 from fute.paper.grids import list_grid, prompt_grid, table_grid
 from fute.paper.interactive_map import Map
+from fute.paper.report_costs import Costs
 from fute.paper.report_maps import llm_maps
 from fute.paper.report_parts import ReportFigure, Section, named
 from fute.paper.similarity_warnings import similarity_warnings
@@ -82,6 +83,7 @@ class LlmResults:
     performance: pd.DataFrame
     similarities: pd.DataFrame
     controls: pd.DataFrame
+    costs: Costs
     figures: Sequence[ReportFigure]
     titles: Mapping[str, str]
     coordinates: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -112,6 +114,7 @@ def llm_sections(results: LlmResults) -> list[Section]:
         _similarity_section(results),
         _control_section(results),
         Section("figures", "Figures 4 and A2", figures=results.figures),
+        results.costs.section("efficiency", "What embeddings and prompts cost"),
     ]
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from fute.evaluation.transfer import TRUE_ORDER
 from fute.paper.cells import best_cells, require_columns, require_percent
-from fute.paper.efficiency import as_pages
 from fute.paper.grids import list_grid, table_grid
 from fute.paper.interactive_map import Map
 from fute.paper.planted import COLUMNS, planted_cells
+from fute.paper.report_costs import Costs
 from fute.paper.report_maps import lm_maps
 from fute.paper.report_parts import ReportFigure, Section
 from fute.paper.similarity_warnings import similarity_warnings
@@ -60,16 +60,15 @@ class LmResults:
     """Results of the language-model experiment for the page.
 
     tables: Table 1, and Table 2 if the run has domain targets. targets, direct: lm_targets.csv and lm_direct.csv in
-    results/evaluation, in percent. similarities, embeddings: lm_similarities.csv and
-    efficiency-lm-embeddings.csv (seconds) there. planted: planted.csv there, None for a run without planted tests.
-    coordinates: lm_coordinates.csv there.
+    results/evaluation, in percent. similarities, coordinates: lm_similarities.csv and lm_coordinates.csv there.
+    planted: planted.csv there, None for a run without planted tests.
     """
 
     tables: Sequence[TransferTable]
     targets: pd.DataFrame
     direct: pd.DataFrame
     similarities: pd.DataFrame
-    embeddings: pd.DataFrame
+    costs: Costs
     figures: Sequence[ReportFigure]
     planted: pd.DataFrame | None = None
     planted_figures: Sequence[ReportFigure] = ()
@@ -85,13 +84,9 @@ def lm_sections(results: LmResults) -> list[Section]:
     return [
         *(section for table in results.tables for section in _table_sections(table, results.targets)),
         _direct_section(results.direct),
-        Section(
-            "lm-figures",
-            "Figures 3 and A1",
-            similarity_warnings(results.similarities, "target"),
-            figures=results.figures,
-        ),
-        _cost_section(results.embeddings),
+        *_warning_sections(results.similarities),
+        Section("lm-figures", "Figures 3 and A1", figures=results.figures),
+        results.costs.section("lm-efficiency", "What the embeddings cost"),
     ]
 
 
@@ -168,9 +163,7 @@ def _direct_section(direct: pd.DataFrame) -> Section:
     return Section("direct", "Direct scores beside the majority baseline", tables=[grid])
 
 
-def _cost_section(embeddings: pd.DataFrame) -> Section:
-    """Section on costs. embeddings: from `efficiency.embedding_times`."""
-    none = embeddings.head(0)
-    tables = [table_grid(page, "Measured wall time of an embedding, loading of the surrogate included.")
-              for page in as_pages(embeddings, none, none).values()]  # fmt: skip
-    return Section("lm-efficiency", "What the embeddings cost", tables=tables)
+def _warning_sections(similarities: pd.DataFrame) -> list[Section]:
+    """The section on vectors that do not exist or cannot be trusted; none where there are none."""
+    warnings = similarity_warnings(similarities, "target")
+    return [Section("lm-similarities", "Similarities that cannot be trusted", warnings)] if warnings else []

@@ -16,6 +16,7 @@ from fute.csv_files import benchmark_seconds, read_table
 from fute.paper import table3 as tables
 from fute.paper import transfer_tables
 from fute.paper.report import ReportContext, render_report
+from fute.paper.report_costs import Costs
 from fute.paper.report_llm import LlmResults
 from fute.paper.report_lm import LmResults, TransferTable
 from fute.paper.report_parts import ReportFigure
@@ -83,6 +84,12 @@ def _figures(texts: Sequence[FigureText]) -> list[ReportFigure]:
     return [ReportFigure(Path(text.base + ".png"), text.title, text.caption) for text in texts]
 
 
+def costs(experiment: str, evaluation: Path) -> Costs:
+    """Read what the embeddings of an experiment, `lm` or `llm`, cost."""
+    names = ("embeddings", "calls", "costs")
+    return Costs(**{name: read_table(evaluation / f"efficiency-{experiment}-{name}.csv") for name in names})
+
+
 def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
     """Read the files of the language-model experiment from the folders of the evaluation and of the printed tables."""
     transfer_results = []
@@ -98,7 +105,7 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
         targets=read_table(evaluation / "lm_targets.csv"),
         direct=read_table(evaluation / "lm_direct.csv"),
         similarities=read_table(evaluation / "lm_similarities.csv"),
-        embeddings=read_table(evaluation / "efficiency-lm-embeddings.csv"),
+        costs=costs("lm", evaluation),
         figures=_figures(texts.figures),
         planted=read_table(evaluation / "planted.csv") if texts.planted else None,
         planted_figures=_figures([texts.planted] if texts.planted else []),
@@ -111,6 +118,7 @@ def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
     names = ("table3", "selection", "performance", "similarities", "controls", "coordinates")
     return LlmResults(
         **{name: read_table(evaluation / f"{name}.csv") for name in names},
+        costs=costs("llm", evaluation),
         table3_caption=texts.table3_caption,
         printed=tables.read_printed(printed / "table3.csv"),
         figures=_figures(texts.figures),

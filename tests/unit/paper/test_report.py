@@ -47,6 +47,7 @@ def test_page_is_well_formed_and_complete(context):
         "Similarities",
         "Controls",
         "Figures 4 and A2",
+        "What embeddings and prompts cost",
         "Times",
         "Files",
     ]
@@ -213,6 +214,15 @@ def test_vectors_from_unknown_tokens_are_marked(context):
     html = render_report(with_llm(context, similarities=one)).split('id="similarities"')[1].split("</section>")[0]
     assert html.count("does not know up to 6% of the tokens") == 1
     assert "does not know" not in render_report(context)
+
+
+def test_the_costs_of_prompts_stand_in_the_page(context):
+    """Two models with three prompts on three datasets: 3 x 100 calls for U, 9 x 50 for the baselines, 0.5 s each."""
+    html = render_report(context).split('id="efficiency"')[1].split("</section>")[0]
+    texts = [re.sub("<[^>]+>", " ", row).split() for row in html.split("<tr")]
+    assert ["SA", "300", "9,000", "0", "450", "13,500", "0", "2.00", "0.50"] in [row[1:10] for row in texts], texts
+    costs = ["FUTE", "+", "TuPaTE", "30.00", "25.00", "1.20", "1.50", "180.00", "150.00", "225.00"]
+    assert costs in [row[1:11] for row in texts]
 
 
 def test_pairs_without_a_vector_are_named(context):

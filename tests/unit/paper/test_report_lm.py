@@ -14,6 +14,7 @@ from support.synthetic_lm import DATASETS, baselines, similarities, transfer
 from support.synthetic_report import synthetic_context
 
 from fute.evaluation.lm_evaluation_step import TransferSettings, lm_evaluation
+from fute.paper.efficiency import COST_COLUMNS, COUNT_COLUMNS
 from fute.paper.report import ReportContext, render_report
 from fute.paper.report_step import FigureText, LmTexts, ReportSettings, lm_results, report
 from fute.paper.transfer_tables import LEFT_OUT, PAPER_BLOCK
@@ -49,6 +50,8 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lm_evaluation(settings, **paths)
     times = {"surrogate": "s", "method": ["taskemb", "tupate"], "vectors": 20, "measured": 20, "seconds": [61.0, 30.0]}
     pd.DataFrame(times).assign(seconds_each=[3.05, 1.5]).to_csv(folder / "efficiency-lm-embeddings.csv", index=False)
+    for name, columns in {"calls": COUNT_COLUMNS, "costs": COST_COLUMNS}.items():  # without rows: no LLM is asked
+        pd.DataFrame(columns=columns).to_csv(folder / f"efficiency-lm-{name}.csv", index=False)
     at = {"view": "raw", "tsne_x": 1.0, "tsne_y": 2.0, "pca_x": 3.0, "pca_y": 4.0}
     points = [{"method": "tupate", "model": "m-one", "dataset": name, "title": each.title, "class": each.group} | at
               for name, each in DATASETS.items()]  # fmt: skip
@@ -113,6 +116,16 @@ def test_a_point_of_the_map_says_its_score_and_the_nearest_targets(tmp_path, eva
     ]  # fmt: skip
     best = cosines.loc[cosines.groupby("target")["cosine"].idxmax()]
     assert only["best"] == [name in set(best["source"]) for name in DATASETS]
+
+
+def test_similarities_that_cannot_be_trusted_have_a_section_of_their_own(tmp_path, evaluation):
+    results = lm_results(texts(tmp_path, ("table1",)), evaluation, RESOURCES / "paper")
+    odd = similarities().assign(no_vector="")
+    odd.loc[(odd["method"] == "tupate") & (odd["target"] == "cr-b"), "unknown_tokens"] = 0.5
+    context = replace(synthetic_context(tmp_path), llm=None, lm=replace(results, similarities=odd))
+    headings = Page(html := render_report(context)).headings
+    assert headings.index("Similarities that cannot be trusted") + 1 == headings.index("Figures 3 and A1")
+    assert "does not know up to 50% of the tokens that the vectors for cr-b" in section(html, "lm-similarities")
 
 
 def test_without_domain_targets_there_is_no_table_2(tmp_path, evaluation):
