@@ -47,7 +47,7 @@ def table3(settings: TableSettings, *, cells: Path, similarities: Path, csv: Pat
             caption=settings.caption,
             more={
                 "95 % intervals": interval_frame(ours, titles),
-                "p-values against random selection": p_value_frame(ours, titles),
+                "p-values against random rankings": p_value_frame(ours, titles),
             },
             note=note,
         ),

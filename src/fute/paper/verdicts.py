@@ -1,7 +1,7 @@
 """Sentences on what Table 3 shows and does not show: one per method.
 
 The paper prints point values only. With few rows and prompts, a random ranking already scores high. So each method is
-compared with random selection (permutations of the prompts), and the embeddings also with the noise from the order of
+compared with random rankings (permutations of the prompts), and the embeddings also with the noise from the order of
 their training texts.
 """
 
@@ -27,24 +27,24 @@ def listed(names: Sequence[str], most: int | None = None) -> str:
 
 
 def against_random(blocks: pd.Series, better: pd.Series, worse: pd.Series, label: str) -> str:
-    """Clause like `NDCG beats random selection in 1 of 2 blocks (SA smollm2)`, from p-values.
+    """Clause like `NDCG beats random rankings in 1 of 2 blocks (SA smollm2)`, from p-values.
 
     blocks: names of the table's blocks. better, worse: per block, the p-values of chance doing at least as well as the
     method, and at least as badly; NaN where there is no test. At most `LEVEL` is called a difference.
     """
     measured = better.notna() & worse.notna()
     if not measured.any():
-        return f"{label} has no test against random selection"
+        return f"{label} has no test against random rankings"
     above, below = list(blocks[measured & (better <= LEVEL)]), list(blocks[measured & (worse <= LEVEL)])
     total = int(measured.sum())
     if not above and not below:
         where = f"any of {total} blocks" if total > 1 else "its block"
-        return f"{label} cannot be told from random selection in {where}"
+        return f"{label} cannot be told from random rankings in {where}"
     parts = []
     for verb, names in (("beats", above), ("loses to", below)):
         if names:
             where = f"{len(names)} of {total} blocks" if total > 1 else "its block"
-            parts.append(f"{verb} random selection in {where} ({listed(names)})")
+            parts.append(f"{verb} random rankings in {where} ({listed(names)})")
     return f"{label} {' and '.join(parts)}"
 
 

@@ -250,7 +250,7 @@ def test_p_values_are_of_methods_choices_and_rankings():
 
 
 def verdict_rows(**values: list[float]) -> pd.DataFrame:
-    """Two blocks of one method, with the p-values of its tests against random selection."""
+    """Two blocks of one method, with the p-values of its tests against random rankings."""
     rows = ours(models=("m-a",), methods=("FUTE + TuPaTE",))
     rows = rows.sort_values("category", ascending=False, ignore_index=True)
     return rows.assign(**values)
@@ -269,8 +269,8 @@ def test_verdict_counts_p_values_up_to_the_level():
     )  # fmt: skip
     (sentence,) = verdict_sentences(rows, controls(0.05, 0.0004), TITLES)
     assert sentence == (
-        "FUTE + TuPaTE: NDCG beats random selection in 1 of 2 blocks (SA m-a) and loses to random selection "
-        "in 1 of 2 blocks (NLI m-a); performance cannot be told from random selection in any of 2 blocks. "
+        "FUTE + TuPaTE: NDCG beats random rankings in 1 of 2 blocks (SA m-a) and loses to random rankings "
+        "in 1 of 2 blocks (NLI m-a); performance cannot be told from random rankings in any of 2 blocks. "
         "Prompts can be told from the noise of order seeds on all 2 targets (largest p 0.050)."
     )
 
@@ -279,7 +279,7 @@ def test_verdict_names_targets_within_noise():
     rows = verdict_rows(**dict.fromkeys(TESTS, float("nan")))
     (sentence,) = verdict_sentences(rows, controls(0.06, 0.001, 0.5), TITLES)
     assert sentence == (
-        "FUTE + TuPaTE: NDCG has no test against random selection; performance has no test against random selection. "
+        "FUTE + TuPaTE: NDCG has no test against random rankings; performance has no test against random rankings. "
         "Prompts cannot be told from the noise of order seeds on 2 of 3 targets: "
         "p is over 0.05 for m-a on sst2 (0.060) and anli (0.500)."
     )

@@ -233,7 +233,7 @@ def test_show_prints_table_verdicts_times_and_places(results, capsys):
     text = capsys.readouterr().out
     assert [line for line in text.splitlines() if line.strip().startswith("FUTE + TuPaTE")]
     one = words(text)
-    assert "- FUTE + TuPaTE: NDCG beats random selection in 2 of 2 blocks (Reviews m-a and Reviews m-b)" in one
+    assert "- FUTE + TuPaTE: NDCG beats random rankings in 2 of 2 blocks (Reviews m-a and Reviews m-b)" in one
     assert "on 1 of 2 targets: p is over 0.05 for m-b on films (0.500)" in one
     assert "- MI:" not in one, "verdicts of the embeddings only"
     assert re.search(r"Time by step: label_batch 2\s?m(in)? 0?5\s?s", one), one
@@ -283,7 +283,7 @@ def test_show_of_the_language_model_experiment_alone(language_models, capsys):
     text = capsys.readouterr().out
     assert "Table 1" in text and "Table 2" not in text and "Table 3" not in text
     one = words(text)
-    assert "- FUTE + TuPaTE: ρ beats random selection in its block (CR in-class m-a)" in one
+    assert "- FUTE + TuPaTE: ρ beats random rankings in its block (CR in-class m-a)" in one
     assert "- TaskEmb:" not in one, "verdicts of FUTE's embeddings only"
     assert "of topics 70.0 (25.0), grammar 0.0 (0.0)" in one
     assert "no run does on grammar, left out of the means" in one

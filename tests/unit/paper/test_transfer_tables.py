@@ -193,16 +193,16 @@ def verdicts(rho=(np.nan, np.nan), ndcg=(np.nan, np.nan)) -> str:
 
 def test_small_p_values_beat_or_lose_to_random():
     assert verdicts((0.01, 1.0), (0.05, 0.96)) == (
-        "TuPaTE: ρ beats random selection in its block (Finance and medicine m); "
-        "NDCG beats random selection in its block (Finance and medicine m)."
+        "TuPaTE: ρ beats random rankings in its block (Finance and medicine m); "
+        "NDCG beats random rankings in its block (Finance and medicine m)."
     )
-    assert verdicts((0.99, 0.02), (0.98, 0.05)).count("loses to random selection in its block") == 2
+    assert verdicts((0.99, 0.02), (0.98, 0.05)).count("loses to random rankings in its block") == 2
 
 
 def test_others_cannot_be_told_from_random():
     # with many ties a ranking can be as good and as bad as nearly all random ones
-    assert verdicts((0.2, 0.9), (0.96, 0.96)).count("cannot be told from random selection in its block") == 2
-    assert verdicts().count("has no test against random selection") == 2
+    assert verdicts((0.2, 0.9), (0.96, 0.96)).count("cannot be told from random rankings in its block") == 2
+    assert verdicts().count("has no test against random rankings") == 2
 
 
 def test_a_table_without_a_target_says_so():
