@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -504,3 +506,14 @@ def test_a_plan_of_models_finds_its_data_with_texts_of_one_s_own(monkeypatch):
 def test_a_plan_of_models_asks_for_their_vectors(monkeypatch):
     assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base,gpt2") == 0
     assert planted_vectors("start") == [f"{model}/start.safetensors" for model in ("bert-base", "gpt2", "minilm-l6")]
+
+
+def test_a_terminal_without_the_letters_of_a_class_shows_escapes():
+    Path("reviews.csv").write_text(reviews(("好", "bad")))
+    ascii_alone = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "fute", "new", "mine", *BASE, *MODEL], env=os.environ | ascii_alone, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert rb"bad: 20, \u597d: 20" in done.stdout and done.stdout.endswith(b"next: fute run mine\n")
+    assert "好" in Path("mine/run.yaml").read_text(encoding="utf8")
