@@ -147,7 +147,7 @@ def _labelled(
     raw_rows = read = unlabelled = 0
     waiting = iter(raw)
     for raw_rows, item in enumerate(waiting, start=1):
-        where = at(item.origin, item.index + 1)
+        where = at(item.origin, item.number)
         name = f"{dataset_id}/{item.split}/{item.index}"
         examples = enumerate(form.read(Raw(item.values, where, settings, random.Random(f"{seed}/{name}"))))
         try:

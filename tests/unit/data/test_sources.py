@@ -68,7 +68,7 @@ def write(path, rows):
 
 def memory(train, test, drop_shared=()):
     def raw(split, values):
-        return [RawRow(f"{split}.jsonl", split, index, value) for index, value in enumerate(values)]
+        return [RawRow(f"{split}.jsonl", split, index, value, index + 1) for index, value in enumerate(values)]
 
     return RawSplits(raw("train", train), raw("test", test), drop_shared, {}, "files")
 

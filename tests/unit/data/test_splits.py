@@ -32,7 +32,7 @@ def settings(values, **changes):
 
 def memory(train, test, source="files"):
     def raw(split, values):
-        return [RawRow(f"{split}.jsonl", split, index, value) for index, value in enumerate(values)]
+        return [RawRow(f"{split}.jsonl", split, index, value, index + 1) for index, value in enumerate(values)]
 
     return RawSplits(raw("train", train), raw("test", test), (), {}, source)
 
