@@ -151,6 +151,11 @@ def _raw_files(dataset_id: str, settings: DatasetSettings, source: Source, root:
     """
     files = settings.files if source == "files" else FilesSettings()
     folder = root / (files.folder or dataset_id)
+    if files.folder and Path(files.folder).is_absolute():
+        raise SourceError(
+            f"{dataset_id}: files.folder {files.folder} is absolute; write a folder below data.root, or move the entry "
+            "into the run's own registry, where it may lie anywhere"
+        )
     raw, absent, several = [], [], []
     for part, names in (files.splits or settings.splits).parts:
         for split in names:
@@ -228,7 +233,10 @@ def _rows_of_split(
     rows, content = 0, ContentKey()
     for rows, row in enumerate(loaded, start=1):
         values = {columns[column]: value for column, value in row.items()}
-        content.add(values)
+        try:
+            content.add(values)
+        except (TypeError, ValueError):  # NaN, a date: no JSON, and the row's reader says whether it can be used
+            content.add(repr(values))
         yield RawRow(origin, lock["split"], rows - 1, values, rows)
     lock |= {"rows": rows, "fingerprint": content.hexdigest()}
 

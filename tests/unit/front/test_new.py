@@ -283,7 +283,7 @@ BAD = {
     "one text": ({"reviews.csv": "review,stars\nsame,1\nsame,5\n"}, P, "has the same text in all rows"),
     "many copies": (
         {"reviews.csv": "review,stars\n" + reviews(count=20).split("\n", 1)[1] * 4}, P,
-        "both are drawn from reviews.csv: remove the repeated rows there",
+        "rows hold a text of those that are held out of the same split, more than 10%: row",
     ),
     "too few rows": ({"reviews.csv": reviews(count=2)}, P, "has 2 different labels in 2 rows, and a class needs two"),
     "texts for labels": (
