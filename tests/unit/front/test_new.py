@@ -325,8 +325,8 @@ BAD = {
     ),
     "all training texts in the test file": (
         {"t.csv": reviews()}, [*P, "--test", "t.csv"],
-        "training rows hold a text of the test split, more than 10%: row 1 of reviews 'alpha alpha said number 0 to "
-        "all of us' is row 1 of t 'alpha",
+        "training rows hold a text of the test split, more than 10%: row 2 of reviews 'alpha alpha said number 0 to "
+        "all of us' is row 2 of t 'alpha",
     ),
     "one file for both": (
         {}, [*P, "--test", "./reviews.csv"], "--test reviews.csv: is the file of --data; name another, or leave it",
