@@ -5,6 +5,7 @@ A step does not import the commands for people: most of a small step's time is i
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -16,8 +17,12 @@ def main() -> None:
     """Run a command.
 
     Expected errors (see `fute.errors`) are printed as one line; the process then exits with the error's `exit_code`,
-    else with 1. Other errors keep their traceback. No output holds the value of a variable with a secret.
+    else with 1. Other errors keep their traceback. No output holds the value of a variable with a secret. A character
+    that the terminal's encoding does not have is written as an escape.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     hide_from_output()
     try:
         if len(sys.argv) > 1 and sys.argv[1] in steps.STEPS:

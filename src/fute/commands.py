@@ -65,7 +65,9 @@ def compare(
 
 
 @app.command()
-def tidy(results: Annotated[Path, typer.Argument(help="folder of results")]) -> None:
+def tidy(
+    results: Annotated[Path, typer.Argument(help="folder of results", exists=True, file_okay=False)],
+) -> None:
     """Remove the files that finished batches no longer need to resume."""
     from fute.batching import tidy as step
 

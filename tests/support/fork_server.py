@@ -228,7 +228,10 @@ def become(folder: Path, files: list[int], arguments: list[str], where: str, env
     os.chdir(where)
     os.environ.clear()
     os.environ.update(environment)
+    # new ones, as those of the server are of a log file, whose place a pipe cannot tell
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stdout.reconfigure(write_through=bool(environment.get("PYTHONUNBUFFERED")))
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.executable = str(folder / "bin/python")
     sys.argv = arguments
     added = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))

@@ -220,3 +220,9 @@ def test_an_error_from_inside_the_package_says_where():
         csv_bytes(5)
     told = one_line(caught.value, ["step", "pairs.jsonl"])
     assert re.match(r"cannot use what it was given \(TypeError at fute/artifacts\.py:\d+: ", told)
+
+
+def test_tidy_of_a_folder_that_is_not_there_is_an_error(capsys):
+    assert run("tidy", "nofolder") == 2
+    assert "'nofolder' does not exist" in capsys.readouterr().err
+    assert run("tidy", "pairs.jsonl") == 2 and run("tidy", "results") == 0

@@ -16,6 +16,9 @@ NULL = (0, 0)
 """Token span of `no answer`: start and end at position 0, as in the authors' code. BERT has its [CLS] there. A model
 that puts no mark in front has the question's first token there, where no answer in a context can begin."""
 
+ENCODED_AT_ONCE = 4096
+"""Texts that are tokenised at a time: the characters of every token of an uncut text take far more memory than ids."""
+
 SEGMENT_BREAK = "\n\n"
 """Put before the second segment where the tokenizer puts no mark between two segments (GPT-2, SmolLM2)."""
 
@@ -133,11 +136,15 @@ def _places(box: BlackBox, tokens: Any, row: int) -> tuple[Place | None, ...]:
 
 def encode_rows(box: BlackBox, rows: Sequence[Row]) -> list[Encoded]:
     """Encode labelled rows with their targets. Raises BadRow for a target that cannot be learned."""
-    encoded = encode(box, [row.segments for row in rows])
-    return [
-        Encoded(e.index, e.input_ids, e.type_ids, None, target_of(box, row, e.places))
-        for e, row in zip(encoded, rows, strict=True)
-    ]
+    result: list[Encoded] = []
+    for first in range(0, len(rows), ENCODED_AT_ONCE):
+        some = rows[first : first + ENCODED_AT_ONCE]
+        encoded = encode(box, [row.segments for row in some])
+        result += [
+            Encoded(first + e.index, e.input_ids, e.type_ids, None, target_of(box, row, e.places))
+            for e, row in zip(encoded, some, strict=True)
+        ]
+    return result
 
 
 def target_of(box: BlackBox, row: Row, places: Sequence[Place | None] | None) -> int | float | tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fute.blackbox.encoding import NULL, Encoded, Place, encode
+from fute.blackbox.encoding import ENCODED_AT_ONCE, NULL, Encoded, Place, encode
 from fute.blackbox.finetune import head_logits
 from fute.blackbox.heads import BlackBox
 from fute.blackbox.metrics import Prediction, task_score
@@ -18,8 +18,6 @@ from fute.data.text2text import UNANSWERABLE, number_target
 
 N_BEST = 20
 MAX_ANSWER_TOKENS = 30
-ENCODED_AT_ONCE = 4096
-"""Number of texts whose token ids are in memory at once; batches of similar length are formed among them."""
 
 Texts = Sequence[tuple[str, ...]]
 Within = Literal["context", "anywhere"]
@@ -70,7 +68,10 @@ def batches_by_length(encoded: Sequence[Encoded], size: int) -> Iterator[list[En
 def raw_outputs(
     box: BlackBox, texts: Texts, *, batch_size: int, autocast: bool, progress: Callable[[int], object] | None = None
 ) -> Iterator[tuple[NDArray[np.float32], tuple[Place | None, ...] | None]]:
-    """Yield the logits of each text, in order: (classes,), (1,), or (2, T) together with the places of its tokens."""
+    """Yield the logits of each text, in order: (classes,), (1,), or (2, T) together with the places of its tokens.
+
+    Batches of similar length are formed among `ENCODED_AT_ONCE` texts.
+    """
     for first in range(0, len(texts), ENCODED_AT_ONCE):
         encoded = encode(box, texts[first : first + ENCODED_AT_ONCE])
         outputs: list[NDArray[np.float32] | None] = [None] * len(encoded)

@@ -150,8 +150,8 @@ class DatasetSettings(Section):
     task: Task = Field("classification", description="What a model learns: classes, a number, or a span of a context.")
     metric: Metric = Field(
         "accuracy",
-        description="How it is scored. `classification`: `accuracy`, `f1` or `matthews`; `regression`: `spearman`; "
-        "`span`: `span_f1`.",
+        description="How it is scored. `classification`: `accuracy`, `f1` (of the second of two classes) or "
+        "`matthews`; `regression`: `spearman`; `span`: `span_f1`.",
     )
     domain: Literal["finance", "medical"] | None = Field(
         None, description="Domain of a target of Table 2. `null`: the dataset is in Table 1."
@@ -284,6 +284,8 @@ class DatasetSettings(Section):
         if self.task == "classification":
             if len(self.classes) < 2 or set(self.label_map.values()) != set(self.classes):
                 raise ValueError("labels must map to every class and to nothing else")
+            if self.metric == "f1" and len(self.classes) > 2:
+                raise ValueError("metric f1 is that of the second of two classes; use accuracy or matthews for more")
         elif self.classes or self.labels:
             raise ValueError(f"labels and classes are for task classification, not for {self.task}")
         if self.task != "classification" and self.unlabelled not in ((), UNLABELLED):

@@ -226,8 +226,8 @@ def texts_in_paper(script: str, defaults: UnsupDefaults) -> int:
 
 def _beside_paper(counts: list[dict[str, Any]], defaults: UnsupDefaults) -> list[dict[str, Any]]:
     blank = {"family": None, "lines": 0, "empty": 0, "excluded": False, "capped": 0, "drawn": 0}
-    here = {count["script"] for count in counts}
+    here = {canonical(count["script"]) for count in counts}
     counts = counts + [{"script": script} | blank for script in SCRIPTS if script not in here]
     for count in counts:
-        count["paper"] = texts_in_paper(count["script"], defaults)
+        count["paper"] = texts_in_paper(canonical(count["script"]), defaults)
     return sorted(counts, key=lambda count: count["script"])

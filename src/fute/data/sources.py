@@ -23,12 +23,16 @@ BUILTIN_ROOT = Path(__file__).resolve().parents[3] / "resources" / "builtin"
 
 
 class RawRow(NamedTuple):
-    """A row as the source has it; `index` counts from 0 within `origin` (a file, or a hub split)."""
+    """A row as the source has it; `index` counts from 0 within `origin` (a file, or a hub split).
+
+    number: of the row in the file, from 1; in CSV and TSV the line of names is a row, too.
+    """
 
     origin: str
     split: str
     index: int
     values: dict[str, Any]
+    number: int
 
 
 class RawSplits(NamedTuple):
@@ -75,8 +79,8 @@ def load_dataset_rows(
 def _rows_of_file(path: Path, base: Path, lock: dict[str, Any]) -> Iterator[RawRow]:
     """Rows of a file; after the last one, their number and the file's hash are added to its lock."""
     rows = 0
-    for rows, (_, value) in enumerate(read_table_rows(path), start=1):
-        yield RawRow(str(path), lock["split"], rows - 1, value)
+    for rows, (number, value) in enumerate(read_table_rows(path), start=1):
+        yield RawRow(str(path), lock["split"], rows - 1, value, number)
     lock |= {"rows": rows} | locks_of([path], base, hashes_now)[0]
 
 
@@ -147,6 +151,11 @@ def _raw_files(dataset_id: str, settings: DatasetSettings, source: Source, root:
     """
     files = settings.files if source == "files" else FilesSettings()
     folder = root / (files.folder or dataset_id)
+    if files.folder and Path(files.folder).is_absolute():
+        raise SourceError(
+            f"{dataset_id}: files.folder {files.folder} is absolute; write a folder below data.root, or move the entry "
+            "into the run's own registry, where it may lie anywhere"
+        )
     raw, absent, several = [], [], []
     for part, names in (files.splits or settings.splits).parts:
         for split in names:
@@ -224,8 +233,11 @@ def _rows_of_split(
     rows, content = 0, ContentKey()
     for rows, row in enumerate(loaded, start=1):
         values = {columns[column]: value for column, value in row.items()}
-        content.add(values)
-        yield RawRow(origin, lock["split"], rows - 1, values)
+        try:
+            content.add(values)
+        except (TypeError, ValueError):  # NaN, a date: no JSON, and the row's reader says whether it can be used
+            content.add(repr(values))
+        yield RawRow(origin, lock["split"], rows - 1, values, rows)
     lock |= {"rows": rows, "fingerprint": content.hexdigest()}
 
 

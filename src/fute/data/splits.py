@@ -87,7 +87,7 @@ def normalise(
             train_counts,
             "shares_field_with_test",
         )
-    train = _drop_twins(dataset_id, train, test, train_counts)
+    train = _drop_twins(dataset_id, settings, train, test, train_counts)
     train = _drop(
         train, lambda row: bool(exclude) and exclusion_key(settings, row) in exclude, train_counts, "excluded"
     )
@@ -147,7 +147,7 @@ def _labelled(
     raw_rows = read = unlabelled = 0
     waiting = iter(raw)
     for raw_rows, item in enumerate(waiting, start=1):
-        where = at(item.origin, item.index + 1)
+        where = at(item.origin, item.number)
         name = f"{dataset_id}/{item.split}/{item.index}"
         examples = enumerate(form.read(Raw(item.values, where, settings, random.Random(f"{seed}/{name}"))))
         try:
@@ -257,7 +257,9 @@ def _drop(rows: StoredRows, unwanted: Callable[[Row], bool], counts: dict[str, A
     return kept
 
 
-def _drop_twins(dataset_id: str, train: StoredRows, test: StoredRows, counts: dict[str, Any]) -> StoredRows:
+def _drop_twins(
+    dataset_id: str, settings: DatasetSettings, train: StoredRows, test: StoredRows, counts: dict[str, Any]
+) -> StoredRows:
     """Training rows without the texts of the test split; SourceError if those are over 10 % of them."""
     own_test: dict[bytes, int] = {}
     for position, row in enumerate(test):
@@ -268,9 +270,12 @@ def _drop_twins(dataset_id: str, train: StoredRows, test: StoredRows, counts: di
     if len(twins) > MAX_TWINS * len(train):
         first = [(train[position], test[twin]) for position, twin in list(twins.items())[:TWINS_NAMED]]
         named = "; ".join(f"{row.id} {_start(row)} is {twin.id} {_start(twin)}" for row, twin in first)
+        of, remedy = "the test split", "remove the copies from one of the two splits"
+        if settings.heldout_share is not None:
+            of, remedy = "those that are held out of the same split", "remove the repeated rows"
         raise SourceError(
-            f"{dataset_id}: {len(twins)} of {len(train)} training rows hold a text of the test split, more than "
-            f"{MAX_TWINS:.0%}: {named}; remove the copies from one of the two splits"
+            f"{dataset_id}: {len(twins)} of {len(train)} training rows hold a text of {of}, more than "
+            f"{MAX_TWINS:.0%}: {named}; {remedy}"
         )
     counts["in_own_test"] = len(twins)
     return train.take(position for position in range(len(train)) if position not in twins)

@@ -22,11 +22,24 @@ CHUNK, BLOCK = 1 << 20, 500
 def _separated(separator: str) -> Callable[[Path], RawObjects]:
     def read(path: Path) -> RawObjects:
         try:
-            yield from read_rows(path, separator)
+            for number, row in read_rows(path, separator):
+                if separator == "\t":
+                    _check_quotes(row, at(path, number))
+                yield number, row
         except TableError as error:
             raise SourceError(str(error)) from None
 
     return read
+
+
+def _check_quotes(row: dict[str, str], where: str) -> None:
+    """Raise BadRow for a cell of a TSV file that has taken others in, because a quote that is text begins it."""
+    for name, cell in row.items():
+        if "\t" in cell and "\n" in cell:
+            raise BadRow(
+                where, name, "holds tabs and line breaks, so it may be several rows after a quote that is not closed",
+                "put a cell that begins with a quote in quotes, its own doubled, or save the rows as JSON lines",
+            )  # fmt: skip
 
 
 def _json(path: Path) -> RawObjects:
@@ -115,9 +128,14 @@ def _parquet(path: Path) -> RawObjects:
 
     try:
         with parquet.ParquetFile(path, buffer_size=CHUNK) as file:
+            names = file.schema_arrow.names
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise SourceError(f"{path}: has several columns {twice[0]!r}; give each column a name of its own")
             batches = file.iter_batches(batch_size=BLOCK)
-            yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
-    except (ArrowException, OSError) as error:
+            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), start=1):
+                check_values(row, at(path, number))
+                yield number, row
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: is no Parquet file that can be read ({error}); save it again") from None
 
 

@@ -91,9 +91,10 @@ def _read_pool(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]
 
 def _read_full(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:
     tasks: dict[str, list[str]] = {}
+    of_script: dict[str, Path] = {}
     for path in files:
-        if path.stem in tasks:
-            raise SourceError(f"{path}: the script is there both as .tsv and as .jsonl; keep one")
+        if (other := of_script.setdefault(canonical(path.stem), path)) != path:
+            raise SourceError(f"{path}: is the same script as {other.name}; keep one")
         tasks[path.stem] = _tsv_inputs(path) if path.suffix == ".tsv" else _jsonl_inputs(path)
     return tasks, {}
 

@@ -296,8 +296,10 @@ def _split(wanted: Wanted, entry: Mapping[str, Any], tables: Sequence[Table], fo
     try:
         made, _ = normalised(settings, tables[0].path.absolute().parent if of_files else folder)
     except (BadRow, SourceError) as error:
-        remedy = "" if len(tables) > 1 else f" (both are drawn from {tables[0].path}: remove the repeated rows there)"
         shown = str(error).replace(f"{dataset}: ", f"{tables[0].path}: ", 1)
-        shown = re.sub(rf"\b{re.escape(dataset)}/(\S+)/(\d+)", lambda row: f"row {int(row[2]) + 1} of {row[1]}", shown)
-        raise FrontError(shown + remedy) from None
+        first = 2 if tables[0].path.suffix in (".csv", ".tsv") else 1  # after the line of names
+        shown = re.sub(
+            rf"\b{re.escape(dataset)}/(\S+)/(\d+)", lambda row: f"row {int(row[2]) + first} of {row[1]}", shown
+        )
+        raise FrontError(shown) from None
     return made

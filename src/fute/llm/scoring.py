@@ -123,6 +123,11 @@ def score_requests(
     results = []
     for i, request in enumerate(requests):
         log_scores = class_log_scores(steps[i].logprobs, classes[i], continuations[i])
+        if np.isnan(log_scores).any():
+            raise EngineError(
+                f"request {request.id}: the model's scores are no numbers (NaN), as where {settings.dtype} is too "
+                "narrow for its states: set llm.engine.dtype to bfloat16 or float32"
+            )
         first_token = prompts.tokenizer.decode(steps[i].answer[:1])
         if starts_reasoning(first_token):
             raise EngineError(

@@ -23,7 +23,7 @@ def print_rankings(
     texts: candidate -> what stands beside its name in a table, such as the template of a prompt.
     """
     if form == "json":
-        print(json.dumps([as_json(ranking) for ranking in rankings], indent=1, ensure_ascii=False))
+        print(json.dumps([as_json(ranking) for ranking in rankings], indent=1))
     elif form == "csv":
         print(csv_bytes([row for ranking in rankings for row in as_rows(ranking)]).decode(), end="")
     else:

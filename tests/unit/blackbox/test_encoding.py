@@ -138,6 +138,16 @@ def test_an_end_mark_written_in_a_text_does_not_end_it(tmp_path):
         assert found.input_ids.count(1) == len(text) and found.input_ids[-1] == 1
 
 
+def test_rows_are_tokenised_some_at_a_time(monkeypatch):
+    rows = [Row(f"r/{n}", ("Where?", "x" * n + " here"), "-", answers=(Answer("here", n + 1),)) for n in range(1, 6)]
+    whole = encode_rows(box("bert"), rows)
+    sizes = []
+    monkeypatch.setattr(encoding, "ENCODED_AT_ONCE", 2)
+    monkeypatch.setattr(encoding, "encode", lambda which, texts: sizes.append(len(texts)) or encode(which, texts))
+    assert encode_rows(box("bert"), rows) == whole and [e.index for e in whole] == [0, 1, 2, 3, 4]
+    assert sizes == [2, 2, 1], "places of tokens are held for some rows alone"
+
+
 def test_batches_are_padded_on_the_right():
     single = pretrained("bert").with_head(SENTIMENT, inputs=1, max_tokens=40, seed=1)
     batch = collate(single, encode(single, [("ab",), ("abcd e",)]))

@@ -232,10 +232,12 @@ def test_drawn_texts_are_cut_from_the_longest_segment():
 def test_missing_scripts_are_listed_beside_the_papers_numbers(tmp_path):
     (tmp_path / "xsum.jsonl").write_text('{"text": "a text"}\n')
     (tmp_path / "own.tsv").write_text("own text\tout\tmore\n")
+    (tmp_path / "wiki-qa.tsv").write_text("another text\tout\n")
     one = UnsupSettings(kind="crossfit_full", path=".")
     _, counts = draw_unsup(read_unsup(one, tmp_path).tasks, "lm", one)
     table = {count["script"]: count for count in counts}
-    assert set(table) == {*SCRIPTS, "own"}
+    assert set(table) == {*SCRIPTS, "own", "wiki-qa"} - {"wiki_qa"}
+    assert (table["wiki-qa"]["drawn"], table["wiki-qa"]["paper"]) == (1, 1000)
     assert (table["xsum"]["drawn"], table["xsum"]["paper"]) == (1, 1000)
     assert (table["own"]["drawn"], table["own"]["paper"], table["own"]["excluded"]) == (0, 0, True)
     assert (table["lama"]["lines"], table["lama"]["paper"]) == (0, 244)
@@ -329,9 +331,14 @@ def test_broken_crossfit_files_are_refused(tmp_path):
         read_unsup(one, tmp_path)
     (tmp_path / "xsum.tsv").write_text("a\tb\n")
     (tmp_path / "xsum.jsonl").write_text('{"text": "a"}\n')
-    with pytest.raises(SourceError, match="keep one"):
+    with pytest.raises(SourceError, match=r"xsum\.tsv: is the same script as xsum\.jsonl; keep one"):
         read_unsup(one, tmp_path)
     (tmp_path / "xsum.tsv").unlink()
+    for name in ("wiki-qa", "wiki_qa"):
+        (tmp_path / f"{name}.tsv").write_text("a\tb\n")
+    with pytest.raises(SourceError, match=r"wiki_qa\.tsv: is the same script as wiki-qa\.tsv; keep one"):
+        read_unsup(one, tmp_path)
+    (tmp_path / "wiki_qa.tsv").unlink()
     (tmp_path / "xsum.jsonl").write_text('{"text": "a"}\n{"input": "a"}\n')
     with pytest.raises(BadRow, match="row 2, field 'text'"):
         read_unsup(one, tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from huggingface_hub import HfApi
 from hypothesis import given
@@ -68,7 +69,7 @@ def write(path, rows):
 
 def memory(train, test, drop_shared=()):
     def raw(split, values):
-        return [RawRow(f"{split}.jsonl", split, index, value) for index, value in enumerate(values)]
+        return [RawRow(f"{split}.jsonl", split, index, value, index + 1) for index, value in enumerate(values)]
 
     return RawSplits(raw("train", train), raw("test", test), drop_shared, {}, "files")
 
@@ -235,6 +236,13 @@ def test_more_than_a_tenth_of_train_in_test_is_an_error_that_names_the_twins():
         normalise("d", settings(), memory(train, test))
 
 
+def test_copies_within_a_split_that_both_are_drawn_from():
+    held_out = settings(category="cr", splits={"train": "train"}, heldout_share=0.5)
+    said = r"a text of those that are held out of the same split, .* is d/train/\d 'same'; remove the repeated rows$"
+    with pytest.raises(SourceError, match=said):
+        normalise("d", held_out, memory([{"text": "same", "label": n % 2} for n in range(6)], []))
+
+
 def test_texts_without_ascii_letters_are_not_one_text():
     train = ["😀", "😡", "👍", "👎", ":-)", ":-(", "है", "हो", "ดี", "ดุ", "C++", "+1", "-1", "?", "좋아", "最高", "最低"]
     test = ["!!!", "ही", "ดื้", "C#", "👌", "좋다", "最", "…"]
@@ -390,6 +398,29 @@ def snapshot(folder):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def test_a_row_of_a_hub_that_is_no_json_is_one_unusable_row(tmp_path, cache):
+    (tmp_path / "own").mkdir()
+    for split in ("train", "test"):
+        scores = [*map(float, range(5)), float("nan")]
+        table = pyarrow.table({"text": [f"{split} {n}" for n in range(6)], "score": scores})
+        pyarrow.parquet.write_table(table, tmp_path / f"own/{split}.parquet")
+    one = settings(
+        task="regression", metric="spearman", scale={"low": 0, "high": 5, "step": 1}, labels={}, classes=[],
+        category="cr", label_field="score", max_unusable={"share": 0.5, "rows": 1}, hub={"repo": f"{tmp_path}/own"},
+    )  # fmt: skip
+    raw = load_dataset_rows("d", one, source="hub", root=None)
+    rows, counts = normalise("d", one, raw, dev_share=0)
+    assert [row.value for row in rows["train"]] == [0, 1, 2, 3, 4]
+    assert "row 6, field 'score': is nan, not a number" in counts["train"]["unusable"][0]
+    assert raw.lock == whole_lock(load_dataset_rows("d", one, source="hub", root=None))
+    assert len({split["fingerprint"] for split in raw.lock["splits"]}) == 2
+
+
+def test_an_absolute_folder_in_the_registry_is_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"d: files\.folder /data/d is absolute; write a folder below"):
+        source_identity("d", settings(files={"folder": "/data/d"}), "files", tmp_path)
 
 
 def test_a_hub_snapshot_folder_is_read(tmp_path, cache):

@@ -32,7 +32,7 @@ def settings(values, **changes):
 
 def memory(train, test, source="files"):
     def raw(split, values):
-        return [RawRow(f"{split}.jsonl", split, index, value) for index, value in enumerate(values)]
+        return [RawRow(f"{split}.jsonl", split, index, value, index + 1) for index, value in enumerate(values)]
 
     return RawSplits(raw("train", train), raw("test", test), (), {}, source)
 
@@ -253,6 +253,7 @@ def test_a_difference_from_the_official_size_is_a_warning():
         (PHRASEBANK, {"label_field": None}, "needs fields"),
         (PHRASEBANK, {"fields": ["a", "b", "c"]}, "needs fields"),
         (PHRASEBANK, {"labels": ["negative", "neutral"]}, "labels must map to every class"),
+        (PHRASEBANK, {"metric": "f1"}, "metric f1 is that of the second of two classes"),
         (PHRASEBANK, {"splits": SPLITS}, "either splits.test or heldout_share"),
         (PHRASEBANK, {"files": {"splits": SPLITS}}, "either splits.test or heldout_share"),
         (PHRASEBANK, {"heldout_share": None}, "either splits.test or heldout_share"),

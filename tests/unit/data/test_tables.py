@@ -16,6 +16,7 @@ from fute.config.datasets import DatasetSettings
 from fute.data import tables
 from fute.data.rows import BadRow, SourceError
 from fute.data.sources import load_dataset_rows, source_identity
+from fute.data.splits import normalise
 from fute.data.tables import READERS, read_table_rows
 
 ROWS = [
@@ -77,6 +78,40 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, text, error, messag
     (tmp_path / name).write_text(text)
     with pytest.raises(error, match=message):
         list(read_table_rows(tmp_path / name))
+
+
+def test_a_quote_that_is_text_does_not_take_other_rows_in(tmp_path):
+    """As in a TSV file that somebody wrote without quoting: a quote begins one text and another one ends one."""
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\nfine\t1\n"Not bad, he said.\t1\nBad\t0\nNever again."\t0\n')
+    with pytest.raises(BadRow, match=r"a.tsv, row 3, field 'text': holds tabs and line breaks, so it may be several"):
+        list(read_table_rows(path))
+
+
+def test_parquet_is_refused_for_what_the_other_forms_are(tmp_path):
+    path = tmp_path / "a.parquet"
+
+    def refused(table: pyarrow.Table) -> str:
+        pyarrow.parquet.write_table(table, path)
+        with pytest.raises((BadRow, SourceError)) as caught:
+            list(read_table_rows(path))
+        return str(caught.value)
+
+    assert "a.parquet, row 2, field 'a': holds a NUL character" in refused(pyarrow.table({"a": ["x", "y\0"]}))
+    twice = pyarrow.table([pyarrow.array(["x"]), pyarrow.array(["y"])], names=["a", "a"])
+    assert "a.parquet: has several columns 'a'" in refused(twice)
+    lengths = pyarrow.array([0, 1], pyarrow.int32()).buffers()[1]
+    latin = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, lengths, pyarrow.py_buffer(b"\xe9")])
+    assert "a.parquet: is no Parquet file that can be read ('utf-8' codec" in refused(pyarrow.table({"a": latin}))
+
+
+def test_rows_have_one_number_in_all_errors_of_a_file(tmp_path):
+    (tmp_path / "own").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / f"own/{split}.csv").write_text("review,stars\n\ngood,5\nbad,7\n")
+    raw = load_dataset_rows("own", ENTRY, source="files", root=tmp_path)
+    with pytest.raises(BadRow, match=r"train.csv, row 4, field 'stars': has the unknown label '7'"):
+        normalise("own", ENTRY, raw)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -281,7 +283,7 @@ BAD = {
     "one text": ({"reviews.csv": "review,stars\nsame,1\nsame,5\n"}, P, "has the same text in all rows"),
     "many copies": (
         {"reviews.csv": "review,stars\n" + reviews(count=20).split("\n", 1)[1] * 4}, P,
-        "both are drawn from reviews.csv: remove the repeated rows there",
+        "rows hold a text of those that are held out of the same split, more than 10%: row",
     ),
     "too few rows": ({"reviews.csv": reviews(count=2)}, P, "has 2 different labels in 2 rows, and a class needs two"),
     "texts for labels": (
@@ -323,8 +325,8 @@ BAD = {
     ),
     "all training texts in the test file": (
         {"t.csv": reviews()}, [*P, "--test", "t.csv"],
-        "training rows hold a text of the test split, more than 10%: row 1 of reviews 'alpha alpha said number 0 to "
-        "all of us' is row 1 of t 'alpha",
+        "training rows hold a text of the test split, more than 10%: row 2 of reviews 'alpha alpha said number 0 to "
+        "all of us' is row 2 of t 'alpha",
     ),
     "one file for both": (
         {}, [*P, "--test", "./reviews.csv"], "--test reviews.csv: is the file of --data; name another, or leave it",
@@ -504,3 +506,14 @@ def test_a_plan_of_models_finds_its_data_with_texts_of_one_s_own(monkeypatch):
 def test_a_plan_of_models_asks_for_their_vectors(monkeypatch):
     assert fute(monkeypatch, "new", "start", *BASE[:6], "--models", "minilm-l6,bert-base,gpt2") == 0
     assert planted_vectors("start") == [f"{model}/start.safetensors" for model in ("bert-base", "gpt2", "minilm-l6")]
+
+
+def test_a_terminal_without_the_letters_of_a_class_shows_escapes():
+    Path("reviews.csv").write_text(reviews(("好", "bad")))
+    ascii_alone = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "fute", "new", "mine", *BASE, *MODEL], env=os.environ | ascii_alone, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert rb"bad: 20, \u597d: 20" in done.stdout and done.stdout.endswith(b"next: fute run mine\n")
+    assert "好" in Path("mine/run.yaml").read_text(encoding="utf8")

@@ -150,8 +150,8 @@ class Letters:
 
     lead = ""
 
-    def __init__(self, answer: str = "n") -> None:
-        self.answer, self.tokenizer, self.asked = answer, self, 0
+    def __init__(self, answer: str = "n", logprob: float = -1.0) -> None:
+        self.answer, self.tokenizer, self.asked, self.logprob = answer, self, 0, logprob
 
     def render(self, *turns, system=None):
         return turns[-1] + ":"
@@ -167,7 +167,7 @@ class Letters:
     def next_tokens(self, prompts, wanted, answer_tokens):
         self.asked += len(prompts)
         first = ord(self.answer) if len(self.answer) == 1 else 0
-        return [NextToken({token: -1.0 for token in tokens}, [first]) for tokens in wanted]
+        return [NextToken(dict.fromkeys(tokens, self.logprob), [first]) for tokens in wanted]
 
 
 def ask(engine: Letters, *words: str, **settings):
@@ -199,3 +199,8 @@ def test_words_that_cannot_be_told_apart_are_refused_before_the_model_is_asked(w
 def test_a_reasoning_model_is_refused_by_engines_with_a_tokenizer():
     with pytest.raises(EngineError, match=r"request sa-1 on u/0: the model answers with '<think>'"):
         ask(Letters("<think>"), "no", "yes")
+
+
+def test_scores_that_are_no_numbers_name_the_format_of_the_weights():
+    with pytest.raises(EngineError, match=r"request sa-1 on u/0: .* \(NaN\), as where float16 is too narrow"):
+        ask(Letters(logprob=math.nan), "no", "yes", dtype="float16")

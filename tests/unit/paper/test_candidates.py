@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from support.synthetic_lm import GATE
 from fute.artifacts import gzip_bytes, jsonl_bytes
 from fute.front.rank import rank_run
 from fute.paper.candidates import APART, advice, as_json, kendall, rankings
+from fute.paper.ranking import print_rankings
 from fute.paper.terminal import NoResults
 
 NAN = float("nan")
@@ -211,6 +213,12 @@ def test_json_has_the_values_of_the_table(results, capsys):
         "noise": 0.05, "noise_of": "permuted labels", "permuted_labels_at_most": 0.12,
     }  # fmt: skip
     assert value["cannot_be_told_from_best"] == ["p-3", "p-2"] and value["test_rows"] == 50
+
+
+def test_json_is_ascii_so_that_no_terminal_spoils_it(results, capsys):
+    print_rankings([replace(only(results), notes=("é 🙂",))], "json")
+    text = capsys.readouterr().out
+    assert text.isascii() and json.loads(text)[0]["notes"] == ["é 🙂"]
 
 
 def test_csv_has_one_row_per_candidate(results, capsys):
