@@ -18,7 +18,15 @@ from fute.cluster.cost import disk_bytes, heavy_jobs
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
 from fute.cluster.resources import Need, gpu_request
-from fute.cluster.site import SlurmError, check_site, most_minutes, read_accounts, read_partitions, request
+from fute.cluster.site import (
+    SlurmError,
+    check_site,
+    check_status_command,
+    most_minutes,
+    read_accounts,
+    read_partitions,
+    request,
+)
 from fute.cluster.slurm import SITE, check_settings
 from fute.cluster.storage import StorageError, writable
 from fute.config.run import read_yaml
@@ -249,6 +257,12 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
         return
+    try:
+        check_status_command(
+            profile.get("slurm-status-command"), profile.get("slurm-init-seconds-before-status-checks")
+        )
+    except SlurmError as error:
+        yield Finding("fault", "SLURM", str(error))
     faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
         try:

@@ -13,7 +13,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fute.cluster.site import SlurmError, check_site, read_accounts, read_partitions, request, slurm
+from fute.cluster.site import (
+    SlurmError,
+    check_site,
+    check_status_command,
+    read_accounts,
+    read_partitions,
+    request,
+    slurm,
+)
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
@@ -77,6 +85,7 @@ def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> N
     asked = {name: {job.resources.get(name) for job in jobs} for name in (*SITE, "mem_mb_per_cpu")}
     check_settings(asked, settings.array_jobs)
     partitions = read_partitions()
+    check_status_command(settings.status_command, settings.init_seconds_before_status_checks)
     if settings.partition_config:  # the executor chooses where a job names none
         partitions = {name: partition._replace(default=False) for name, partition in partitions.items()}
         jobs = [job for job in jobs if job.resources.get("slurm_partition")]

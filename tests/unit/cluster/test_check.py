@@ -147,6 +147,20 @@ def test_limits_of_an_account(tmp_path, site, monkeypatch):
     assert len(notes) == 2 and all("partition gpu, account and QOS allow 240 minutes" in note for note in notes)
 
 
+def test_a_cluster_without_accounts(tmp_path, site, command):
+    command("sacct", "")
+    command("scontrol", "AccountingStorageType = (null)\nMinJobAge = 300 sec")
+    plain = {"default-resources": DEFAULT | {"slurm_account": ""}}
+    (found,) = faults(check(plan(tmp_path), [profile(tmp_path, **plain)]))
+    assert found.startswith("SLURM: this cluster keeps no accounts, so sacct would not say which jobs have ended: add")
+    asked = profile(tmp_path, **plain, **{"slurm-status-command": "squeue"})
+    assert faults(check(plan(tmp_path), [asked])) == []
+    late = profile(
+        tmp_path, **plain, **{"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 101}
+    )
+    assert "status-checks to at most 100 in" in faults(check(plan(tmp_path), [late]))[0]
+
+
 def test_no_slurm_here(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "sinfo is not on PATH" in faults(checks.check_cluster(plan(tmp_path), PROFILE))[0]
