@@ -17,7 +17,7 @@ from fute import paths
 from fute.cluster.cost import disk_bytes, heavy_jobs
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
-from fute.cluster.resources import Need, gpu_request
+from fute.cluster.resources import INFERENCE_BYTES, TRAINING_BYTES, Need, gpu_request
 from fute.cluster.site import (
     SlurmError,
     check_site,
@@ -72,6 +72,7 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     yield from check_packages(PINS / "light.txt")
     yield from check_data(plan)
     yield from check_models(plan)
+    yield from check_tuned(plan)
     yield from check_disk(plan)
     if images:
         try:
@@ -169,6 +170,21 @@ def check_models(plan: Plan) -> Iterator[Finding]:
             yield Finding("fault", f"model {name}", why)
     if not failed:
         yield Finding("ok", f"models: {', '.join(plan.models)}")
+
+
+def check_tuned(plan: Plan) -> Iterator[Finding]:
+    """LLMs that the run is still to fine-tune: each is trained on one GPU, in which its weights must have room."""
+    memory, needs = plan.config.cluster.gpu_memory_gb, JobNeeds(plan)
+    for name, recipe in plan.run.tuned.items():
+        if not plan.config.gpus or Path(paths.model_lock(name)).is_file():
+            continue
+        needed = needs.parameters(name) * (INFERENCE_BYTES if recipe.layers else TRAINING_BYTES) / 1e9
+        if needed > memory:
+            what = f"fine-tuning {name} takes more than {needed:.0f} GB on one GPU, which has {memory:g}"
+            yield Finding(
+                "fault", f"tune_llm: {what}",
+                "fine-tune the last layers alone (`layers`), or a smaller LLM; or state cluster.gpu_memory_gb",
+            )  # fmt: skip
 
 
 def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | None) -> str:

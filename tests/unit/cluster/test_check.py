@@ -184,6 +184,21 @@ def test_an_address_in_place_of_a_repository_s_name():
         assert said.startswith("https://huggingface.co/a/b names no repository: write owner/name")
 
 
+@pytest.mark.parametrize(
+    ("layers", "said"), [(None, "takes more than 747 GB on one GPU, which has 80"), (2, "takes more than 93 GB")]
+)
+def test_an_llm_that_no_gpu_can_fine_tune(tmp_path, layers, said):
+    """Its weights in bf16; where all layers are trained, in fp32 with what Adam keeps of them."""
+    recipe = {"model": "mixtral-8x7b", "prompts": {"sa": [1]}, "datasets": {"sa": ["mini-films"]}, "layers": layers}
+    asked = read_yaml(ROOT / "tests/support/both.yaml")["llm"] | {"models": ["own"]}
+    run = partial(plan, tmp_path, llm=asked, registry={"models": {"own": {"tuned": recipe}}})
+    (found,) = faults(checks.check_tuned(run()))
+    assert found.startswith("tune_llm: fine-tuning own " + said) and "(`layers`), or a smaller LLM" in found
+    assert faults(checks.check_tuned(run(gpus=0))) == []
+    roomy = {"gpu_memory_gb": 800}
+    assert faults(checks.check_tuned(run(cluster=roomy))) == []
+
+
 def test_a_hub_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", partial(HfApi, endpoint="http://127.0.0.1:1"))
     models = {"name": "t5-base", "settings": {"family": "encoder-decoder"}}
