@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fute import paths
-from fute.cluster.cost import disk_bytes, heavy_jobs
+from fute.cluster.cost import disk_bytes, existing, heavy_jobs
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
 from fute.cluster.resources import INFERENCE_BYTES, TRAINING_BYTES, Need, gpu_request
@@ -231,12 +231,11 @@ def check_disk(plan: Plan) -> Iterator[Finding]:
     except StorageError as error:
         yield Finding("fault", "results", str(error))
         return
-    folder = plan.results.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    needed = sum(disk_bytes(plan, JobNeeds(plan)).values()) / 1e9
+    folder, needs = existing(plan.results), JobNeeds(plan)
+    whole, needed = (sum(disk_bytes(plan, needs, missing=missing).values()) / 1e9 for missing in (False, True))
     free = shutil.disk_usage(folder).free / 1e9
-    what = f"disk: the run keeps about {needed:,.0f} GB, {free:,.0f} GB are free where results/ lies"
+    more = " more" if needed < whole else ""
+    what = f"disk: the run keeps about {needed:,.0f} GB{more}, {free:,.0f} GB are free where results/ lies"
     if needed > free:
         yield Finding("fault", what, "free space, or make results/ a link to a larger disk; a quota may be smaller")
     else:

@@ -16,6 +16,7 @@ from rehearsal.hub import TOKEN, Hub, Store
 from snakemake.cli import get_argument_parser
 from typer.testing import CliRunner
 
+from fute import paths
 from fute.cluster import check as checks
 from fute.cluster.check import check, check_compiler, check_gpus, check_packages, read_profiles
 from fute.cluster.site import Accounts, Association
@@ -245,6 +246,23 @@ def test_repositories_are_looked_at_where_they_will_be_read(tmp_path, serve, mon
 def test_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 10**6))
     assert "0 GB are free" in faults(checks.check_disk(plan(tmp_path)))[0]
+
+
+def test_what_is_there_needs_no_room_again(tmp_path, monkeypatch):
+    """After `fute prefetch` most of the disk is taken by the run itself."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 1, 3 * 10**9))
+    recipe = {"model": "smollm2-135m", "prompts": {"sa": [1]}, "datasets": {"sa": ["mini-films"]}}
+    asked = read_yaml(ROOT / "tests/support/both.yaml")["llm"] | {"models": ["mixtral-8x7b", "own"]}
+    (tmp_path / "resources").symlink_to(ROOT / "resources")
+    run = plan(tmp_path, llm=asked, registry={"models": {"own": {"tuned": recipe}}})
+    (fault,) = faults(checks.check_disk(run))
+    assert "the run keeps about 94 GB, 3 GB are free" in fault
+    for model in ("mixtral-8x7b", "own", *run.models):
+        Path(paths.model_lock(model)).parent.mkdir(parents=True, exist_ok=True)
+        Path(paths.model_lock(model)).touch()
+    (line,) = checks.check_disk(run)
+    assert line.state == "ok" and "the run keeps about 0 GB more, 3 GB are free where results/ lies" in line.what
 
 
 def test_images_without_their_lock(tmp_path, monkeypatch):
