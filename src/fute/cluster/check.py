@@ -34,7 +34,7 @@ from fute.config.run_lock import lock_file, pinned_dataset, pinned_model
 from fute.config.sections import ConfigError
 from fute.data.fetch_model_step import ModelError
 from fute.data.hub_patience import patiently
-from fute.images.lock import ImageError, check_images
+from fute.images.lock import NAMES, ImageError, check_images
 from fute.plan import Plan
 
 PINS = Path("envs")
@@ -60,14 +60,17 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     """Compare what a run needs with what this machine and its cluster have, one finding per line.
 
     profiles: folders or files of Snakemake profiles, the later over the earlier. node: this is a GPU node, on which
-    the driver and the compiler are looked at, and nothing else.
+    the driver and the compiler (or Apptainer) are looked at, and nothing else.
     """
     profile = read_profiles(profiles)
     images = "apptainer" in str(profile.get("software-deployment-method", ""))
+    no_apptainer = Finding("fault", "apptainer is not on PATH", "load its module, or leave out profiles/apptainer")
     if node:
         yield from check_gpus(plan.config.cluster.gpu_memory_gb)
         if not images:
             yield from check_compiler()
+        elif not shutil.which("apptainer"):
+            yield no_apptainer
         return
     yield from check_packages(PINS / "light.txt")
     yield from check_data(plan)
@@ -76,12 +79,12 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     yield from check_disk(plan)
     if images:
         try:
-            check_images()
+            check_images(NAMES if plan.llm else (name for name in NAMES if name != "labels"))
             yield Finding("ok", "images are those of containers/lock.json")
         except ImageError as error:
             yield Finding("fault", "images", str(error))
         if not shutil.which("apptainer"):
-            yield Finding("fault", "apptainer is not on PATH", "load its module, or leave out profiles/apptainer")
+            yield no_apptainer
     if profile.get("executor") == "slurm":
         yield from check_cluster(plan, profile)
 

@@ -272,6 +272,13 @@ def test_images_without_their_lock(tmp_path, monkeypatch):
     (tmp_path / "profile/profile.yaml").write_text("software-deployment-method: apptainer\n")
     found = faults(check(plan_of_project(tmp_path), [tmp_path / "profile"]))
     assert any("image labels: containers/lock.json has no entry; build it" in fault for fault in found)
+    lm = read_yaml(ROOT / "tests/support/both.yaml")["lm"]
+    without = plan(tmp_path, llm=None, lm=lm, controls={"methods": []})
+    found = faults(check(without, [tmp_path / "profile"]))
+    assert any("image train: containers/lock.json" in fault for fault in found), "it asks no LLM, so needs no vLLM"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    on_node = faults(check(without, [tmp_path / "profile"], node=True))
+    assert [fault.split(":")[0] for fault in on_node] == ["nvidia-smi is not here", "apptainer is not on PATH"]
 
 
 def plan_of_project(folder: Path) -> Plan:
