@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -53,8 +55,15 @@ def check_settings(resources: Mapping[str, Iterable[object]], array_jobs: str | 
     """Check the settings of a run on SLURM before the first job is submitted.
 
     resources: name -> values that jobs of this run request. array_jobs: the executor's setting of this name.
-    Raises SlurmError if the profile still has placeholders, for job arrays, and for memory per core.
+    Raises SlurmError if the profile still has placeholders, for job arrays, for memory per core, and for a Python that
+    jobs cannot be started with.
     """
+    if shlex.quote(sys.executable) != sys.executable:
+        raise SlurmError(
+            f"the path of this Python, {sys.executable}, has a blank or another character that a shell reads: the "
+            "executor cannot start jobs with it. Make the environment in a folder without, e.g. bash envs/install.sh "
+            "/scratch/me/venv envs/light.txt; the checkout itself may stay where it is"
+        )
     if array_jobs:
         raise SlurmError(
             f"slurm-array-jobs is {array_jobs!r}, but job arrays are refused: with sacct a killed array task can be "

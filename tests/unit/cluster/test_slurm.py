@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from snakemake_executor_plugin_slurm import ExecutorSettings
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from fute.cluster.slurm import SlurmError, check_jobs, check_settings, controllers, orphans
 
@@ -38,6 +40,17 @@ def test_what_is_refused_is_named_with_what_to_do():
     assert "slurm_partition is still your-cpu-partition, your-gpu-partition" in said and "profiles/slurm" in said
     assert "slurm-array-jobs is 'mte'" in refused(array_jobs="mte")
     assert "mem_mb_per_cpu" in refused(mem_mb_per_cpu=[None, 500])
+
+
+def test_a_python_that_no_job_can_be_started_with_is_refused(monkeypatch):
+    """Snakemake writes its path into the commands of jobs as it is."""
+    folder = "/home/me/my project/.venv/bin"
+    monkeypatch.setattr(sys, "executable", f"{folder}/python")
+    job = SimpleNamespace(
+        workflow=SimpleNamespace(storage_settings=SimpleNamespace(shared_fs_usage=SharedFSUsage.all()))
+    )
+    assert RemoteExecutor.get_python_executable(job) == f"{folder}/python", "where it is quoted, this check can go"
+    assert f"this Python, {folder}/python, has a blank" in refused()
 
 
 def test_a_cluster_that_keeps_no_accounts_is_asked_by_squeue(tmp_path, monkeypatch):
