@@ -14,11 +14,19 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fute import paths
-from fute.cluster.cost import disk_bytes, heavy_jobs
+from fute.cluster.cost import disk_bytes, existing, heavy_jobs
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
-from fute.cluster.resources import Need, gpu_request
-from fute.cluster.site import SlurmError, check_site, most_minutes, read_accounts, read_partitions, request
+from fute.cluster.resources import INFERENCE_BYTES, TRAINING_BYTES, Need, gpu_request
+from fute.cluster.site import (
+    SlurmError,
+    check_site,
+    check_status_command,
+    most_minutes,
+    read_accounts,
+    read_partitions,
+    request,
+)
 from fute.cluster.slurm import SITE, check_settings
 from fute.cluster.storage import StorageError, writable
 from fute.config.run import read_yaml
@@ -26,7 +34,7 @@ from fute.config.run_lock import lock_file, pinned_dataset, pinned_model
 from fute.config.sections import ConfigError
 from fute.data.fetch_model_step import ModelError
 from fute.data.hub_patience import patiently
-from fute.images.lock import ImageError, check_images
+from fute.images.lock import NAMES, ImageError, check_images
 from fute.plan import Plan
 
 PINS = Path("envs")
@@ -52,27 +60,31 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     """Compare what a run needs with what this machine and its cluster have, one finding per line.
 
     profiles: folders or files of Snakemake profiles, the later over the earlier. node: this is a GPU node, on which
-    the driver and the compiler are looked at, and nothing else.
+    the driver and the compiler (or Apptainer) are looked at, and nothing else.
     """
     profile = read_profiles(profiles)
     images = "apptainer" in str(profile.get("software-deployment-method", ""))
+    no_apptainer = Finding("fault", "apptainer is not on PATH", "load its module, or leave out profiles/apptainer")
     if node:
         yield from check_gpus(plan.config.cluster.gpu_memory_gb)
         if not images:
             yield from check_compiler()
+        elif not shutil.which("apptainer"):
+            yield no_apptainer
         return
     yield from check_packages(PINS / "light.txt")
     yield from check_data(plan)
     yield from check_models(plan)
+    yield from check_tuned(plan)
     yield from check_disk(plan)
     if images:
         try:
-            check_images()
+            check_images(NAMES if plan.llm else (name for name in NAMES if name != "labels"))
             yield Finding("ok", "images are those of containers/lock.json")
         except ImageError as error:
             yield Finding("fault", "images", str(error))
         if not shutil.which("apptainer"):
-            yield Finding("fault", "apptainer is not on PATH", "load its module, or leave out profiles/apptainer")
+            yield no_apptainer
     if profile.get("executor") == "slurm":
         yield from check_cluster(plan, profile)
 
@@ -163,6 +175,21 @@ def check_models(plan: Plan) -> Iterator[Finding]:
         yield Finding("ok", f"models: {', '.join(plan.models)}")
 
 
+def check_tuned(plan: Plan) -> Iterator[Finding]:
+    """LLMs that the run is still to fine-tune: each is trained on one GPU, in which its weights must have room."""
+    memory, needs = plan.config.cluster.gpu_memory_gb, JobNeeds(plan)
+    for name, recipe in plan.run.tuned.items():
+        if not plan.config.gpus or Path(paths.model_lock(name)).is_file():
+            continue
+        needed = needs.parameters(name) * (INFERENCE_BYTES if recipe.layers else TRAINING_BYTES) / 1e9
+        if needed > memory:
+            what = f"fine-tuning {name} takes more than {needed:.0f} GB on one GPU, which has {memory:g}"
+            yield Finding(
+                "fault", f"tune_llm: {what}",
+                "fine-tune the last layers alone (`layers`), or a smaller LLM; or state cluster.gpu_memory_gb",
+            )  # fmt: skip
+
+
 def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | None) -> str:
     """Why a repository cannot be had from the hub, and what to do; empty if it can. revision: commit or branch."""
     import httpx2
@@ -207,12 +234,11 @@ def check_disk(plan: Plan) -> Iterator[Finding]:
     except StorageError as error:
         yield Finding("fault", "results", str(error))
         return
-    folder = plan.results.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    needed = sum(disk_bytes(plan, JobNeeds(plan)).values()) / 1e9
+    folder, needs = existing(plan.results), JobNeeds(plan)
+    whole, needed = (sum(disk_bytes(plan, needs, missing=missing).values()) / 1e9 for missing in (False, True))
     free = shutil.disk_usage(folder).free / 1e9
-    what = f"disk: the run keeps about {needed:,.0f} GB, {free:,.0f} GB are free where results/ lies"
+    more = " more" if needed < whole else ""
+    what = f"disk: the run keeps about {needed:,.0f} GB{more}, {free:,.0f} GB are free where results/ lies"
     if needed > free:
         yield Finding("fault", what, "free space, or make results/ a link to a larger disk; a quota may be smaller")
     else:
@@ -249,6 +275,12 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
         return
+    try:
+        check_status_command(
+            profile.get("slurm-status-command"), profile.get("slurm-init-seconds-before-status-checks")
+        )
+    except SlurmError as error:
+        yield Finding("fault", "SLURM", str(error))
     faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
         try:

@@ -128,7 +128,8 @@ def plan(
         return
     needs = JobNeeds(run_plan)
     costs = rule_costs(jobs, list(heavy_jobs(run_plan, needs)), Path("results/benchmarks"))
-    print_costs(run_plan, costs, disk_bytes(run_plan, needs), quota)
+    disk, missing = disk_bytes(run_plan, needs), disk_bytes(run_plan, needs, missing=True)
+    print_costs(run_plan, costs, disk, missing, quota)
 
 
 @app.command()

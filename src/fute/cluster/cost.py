@@ -117,21 +117,32 @@ def measured_seconds(folder: Path, method: str = "") -> list[float]:
     return [seconds for path in files if not math.isnan(seconds := benchmark_seconds(path))]
 
 
-def disk_bytes(plan: Plan, needs: JobNeeds) -> dict[str, float]:
-    """Estimated bytes of the files that a whole run keeps, by kind."""
+def disk_bytes(plan: Plan, needs: JobNeeds, *, missing: bool = False) -> dict[str, float]:
+    """Estimated bytes of the files that a run keeps, by kind. missing: only of those that are not there yet; the small
+    labels are counted as a whole.
+    """
+
+    def counts(path: str) -> bool:
+        return not (missing and Path(path).is_file())
+
     config, llm, lm = plan.config, plan.llm, plan.lm
     with_files = [name for name in plan.models if not plan.run.models[name].server] + list(plan.run.tuned)
+    with_files = [name for name in with_files if counts(paths.model_lock(name))]
+    finetuned = (
+        [model for model, dataset in lm.finetune.models if counts(paths.finetuned(model, dataset))] if lm else []
+    )
     surrogate = needs.parameters(config.surrogate.name)
     shared = any(plan.vectors.shares_states(method) for method in config.methods)
     cells = [corpus for _, _, corpus in llm.labels.cells] if llm else []
     cells += [LM] * len(lm.black_boxes) if lm else []
-    methods = map(paths.method_of, plan.vector_batches.items)
+    methods = map(paths.method_of, filter(counts, plan.vector_batches.items))
+    encoded = [c for c in config.corpora if shared and counts(paths.encoder_states(config.surrogate.name, c))]
     return {
         "models": sum(INFERENCE_BYTES * needs.parameters(name) for name in with_files),
-        "fine-tuned models": sum(4 * needs.parameters(model) for model, _ in lm.finetune.models) if lm else 0,
+        "fine-tuned models": sum(4 * needs.parameters(model) for model in finetuned),
         "labels": sum(LABEL_BYTES * needs.texts(corpus) for corpus in cells),
         "embeddings": sum(2 * _vector_bytes(config, method, surrogate) for method in methods),
-        "encoder states": sum(needs.state_bytes(needs.encoded_tokens(c)) for c in config.corpora) if shared else 0,
+        "encoder states": sum(needs.state_bytes(needs.encoded_tokens(corpus)) for corpus in encoded),
     }
 
 
@@ -146,8 +157,12 @@ def _vector_bytes(config: Config, method: str, surrogate: float) -> float:
     return (2 if fisher.store == "float16" else 4) * numbers
 
 
-def print_costs(plan: Plan, costs: list[RuleCost], disk: dict[str, float], quota_gb: float | None) -> None:
-    """Print the costs, and if the disk has room for the files that the run keeps."""
+def print_costs(
+    plan: Plan, costs: list[RuleCost], disk: dict[str, float], missing: dict[str, float], quota_gb: float | None
+) -> None:
+    """Print the costs, and if there is room for the files that the run keeps: on the disk for those that are missing,
+    in the quota for all. disk, missing: `disk_bytes` of both.
+    """
     console = Console(width=110)
     table = Table("rule", "jobs", "GPUs per job", "GPU-hours", "hours", "tokens (millions)", "time is", title="Jobs")
     for cost in costs:
@@ -162,8 +177,17 @@ def print_costs(plan: Plan, costs: list[RuleCost], disk: dict[str, float], quota
     needed = sum(disk.values()) / GB
     parts = ", ".join(f"{name} {size / GB:.1f}" for name, size in disk.items() if size)
     console.print(f"disk of a whole run: {needed:.1f} GB ({parts})")
-    free = shutil.disk_usage(Path.cwd()).free / GB
-    for name, room in (("free here", free), ("quota", quota_gb)):
+    left, free = sum(missing.values()) / GB, shutil.disk_usage(existing(plan.results)).free / GB
+    here = f"free where results/ lies, for {left:.1f} GB that are not there yet"
+    for name, room, asked in ((here, free, left), ("quota", quota_gb, needed)):
         if room is not None:
-            short = "" if room >= needed else ": TOO LITTLE; free some, or put results/ elsewhere (a symbolic link)"
+            short = "" if room >= asked else ": TOO LITTLE; free some, or put results/ elsewhere (a symbolic link)"
             console.print(f"{name}: {room:.0f} GB{short}")
+
+
+def existing(folder: Path) -> Path:
+    """A folder, links followed, or where it is not there the nearest above it that is."""
+    folder = folder.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return folder

@@ -21,6 +21,7 @@ from fute.cluster.resources import (
 )
 from fute.config.finetuning import TrainingSettings
 from fute.config.methods import LabelCovSettings, MethodSettings, TextEmbSettings, reads_shared_states
+from fute.config.models import ModelEntry
 from fute.config.run import TRAIN
 from fute.config.unsup import LM
 from fute.data.crossfit import LANGUAGE_MODELS
@@ -54,11 +55,17 @@ class JobNeeds:
 
     def parameters(self, model: str) -> float:
         """Number of parameters of a model, from its registry entry."""
-        return self.run.models[model].parameters_m * 1e6
+        return self._sized(model).parameters_m * 1e6
 
     def active(self, model: str) -> float:
         """Number of parameters that one token uses: of a mixture of experts, fewer than all."""
-        return (self.run.models[model].active_parameters_m or self.run.models[model].parameters_m) * 1e6
+        entry = self._sized(model)
+        return (entry.active_parameters_m or entry.parameters_m) * 1e6
+
+    def _sized(self, model: str) -> ModelEntry:
+        """The entry that states a model's size: of a fine-tuned LLM without one, that of the LLM it is made from."""
+        entry, tuned = self.run.models[model], self.run.tuned.get(model)
+        return self.run.models[tuned.model] if tuned and "parameters_m" not in entry.model_fields_set else entry
 
     def capped(self, minutes: int) -> int:
         """The minutes, or `cluster.max_runtime` if that is less."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 
 EXECUTOR_TAKES = re.compile(r"[A-Za-z0-9_.]+")
 """A name of a GPU model that the executor passes on; it refuses others."""
+FIRST_CHECK_S = 40
+"""The executor's default of `slurm-init-seconds-before-status-checks`."""
 MINUTES = "MaxWall"
 """Name of the limit of a job's time; the others are of GPUs, such as `MaxTRESPerJob gres/gpu`."""
 GPU_LIMITS = {"maxtres": "MaxTRESPerJob", "maxtrespernode": "MaxTRESPerNode", "grptres": "GrpTRES"}
@@ -174,11 +177,45 @@ def read_accounts(needed: bool = True) -> Accounts | None:
         return None
 
 
+def _config() -> dict[str, str]:
+    return dict(re.findall(r"^(\w+) *= *(.*?) *$", slurm("scontrol", "show", "config"), re.M))
+
+
+def _keeps_accounts(config: Mapping[str, str]) -> bool:
+    return config["AccountingStorageType"].endswith("slurmdbd")  # else `none`, or, in later versions, `(null)`
+
+
+def check_status_command(command: str | None, first_s: int | None) -> None:
+    """Raise SlurmError where the executor could not see that a job has ended, and would wait for it for ever.
+
+    command: its setting `slurm-status-command`; None: its default, sacct where that is installed. first_s: its setting
+    `slurm-init-seconds-before-status-checks`; None: its default.
+    """
+    try:
+        config = _config()
+    except SlurmError:
+        return  # some sites keep it to themselves
+    if _keeps_accounts(config) or not shutil.which("sacct"):  # without sacct it takes squeue by itself
+        return
+    if command != "squeue":
+        raise SlurmError(
+            "this cluster keeps no accounts, so sacct would not say which jobs have ended: add "
+            "`slurm-status-command: squeue` to a profile of yours"
+        )
+    remembered = re.match(r"\d+", config.get("MinJobAge", ""))
+    if remembered and int(remembered[0]) < 3 * (first_s or FIRST_CHECK_S):
+        raise SlurmError(
+            f"this cluster keeps no accounts and forgets a job {remembered[0]} s after its end (MinJobAge), before the "
+            f"executor asks for it: set slurm-init-seconds-before-status-checks to at most {int(remembered[0]) // 3} "
+            "in a profile of yours"
+        )
+
+
 def _read_accounts() -> Accounts | None:
-    # one database serves several clusters
-    config = dict(re.findall(r"^(\w+) *= *(.*?) *$", slurm("scontrol", "show", "config"), re.M))
-    if not config["AccountingStorageType"].endswith("slurmdbd"):  # `none`, or, in later versions, `(null)`
+    config = _config()
+    if not _keeps_accounts(config):
         return None
+    # one database serves several clusters
     enforced = "limits" in config["AccountingStorageEnforce"].split(",")
     who = ("associations", f"user={getpass.getuser()}", f"cluster={config['ClusterName']}")
     rows = [

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fute.cluster.site import SlurmError, check_site, read_accounts, read_partitions, request, slurm
+from fute.cluster.site import (
+    SlurmError,
+    check_site,
+    check_status_command,
+    read_accounts,
+    read_partitions,
+    request,
+    slurm,
+)
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
@@ -45,8 +55,15 @@ def check_settings(resources: Mapping[str, Iterable[object]], array_jobs: str | 
     """Check the settings of a run on SLURM before the first job is submitted.
 
     resources: name -> values that jobs of this run request. array_jobs: the executor's setting of this name.
-    Raises SlurmError if the profile still has placeholders, for job arrays, and for memory per core.
+    Raises SlurmError if the profile still has placeholders, for job arrays, for memory per core, and for a Python that
+    jobs cannot be started with.
     """
+    if shlex.quote(sys.executable) != sys.executable:
+        raise SlurmError(
+            f"the path of this Python, {sys.executable}, has a blank or another character that a shell reads: the "
+            "executor cannot start jobs with it. Make the environment in a folder without, e.g. bash envs/install.sh "
+            "/scratch/me/venv envs/light.txt; the checkout itself may stay where it is"
+        )
     if array_jobs:
         raise SlurmError(
             f"slurm-array-jobs is {array_jobs!r}, but job arrays are refused: with sacct a killed array task can be "
@@ -77,6 +94,7 @@ def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> N
     asked = {name: {job.resources.get(name) for job in jobs} for name in (*SITE, "mem_mb_per_cpu")}
     check_settings(asked, settings.array_jobs)
     partitions = read_partitions()
+    check_status_command(settings.status_command, settings.init_seconds_before_status_checks)
     if settings.partition_config:  # the executor chooses where a job names none
         partitions = {name: partition._replace(default=False) for name, partition in partitions.items()}
         jobs = [job for job in jobs if job.resources.get("slurm_partition")]

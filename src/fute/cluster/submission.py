@@ -1,19 +1,22 @@
-"""Submission of jobs to SLURM: no error is lost, a busy cluster is waited for, no job asks for more than it can get.
+"""Submission of jobs to SLURM: no error is lost, a busy cluster is waited for, no job asks for more than it can get,
+and every end of a job is noticed.
 
 snakemake-executor-plugin-slurm (2.6.1) submits in threads whose exceptions nobody reads: the job then stays in
 Snakemake's list of running jobs for ever. It takes every refusal of sbatch for a failed attempt of the job, and for a
 group it drops the message. `guard` stands around its `run_job` and mends the three. Its `run_jobs` announces no job, so
 that nobody could say which ones run and end. It excludes a node that failed by the name that sacct gives, which is none
-if SLURM has taken the job back meanwhile.
+if SLURM has taken the job back meanwhile. It waits for ever for a job that ended after sacct or squeue failed once (it
+forgets all jobs then), that sacct calls `CANCELLED by` somebody, or that SLURM does not start again after a preemption.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import snakemake_executor_plugin_slurm as plugin
 from snakemake_executor_plugin_slurm import Executor
 from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_common.exceptions import WorkflowError
@@ -179,13 +182,52 @@ def _name(job: Any) -> str:
     return f"A group of {len(list(job.jobs))} jobs ({job.name})" if job.is_group() else f"Job {job.jobid} ({job.name})"
 
 
+States = dict[str, str]
+"""Id of a job of the run -> its state, as sacct or squeue says it."""
+Query = Callable[[str, Any], Awaitable[tuple[States | None, float | None]]]
+
+
+def understood(query: Query) -> Query:
+    """The plugin's question for the states of jobs, with answers from which it sees the end of each.
+
+    A question that failed is answered by no state, so that it is asked again after the usual time.
+    """
+
+    async def ask(command: str, logger: Any) -> tuple[States, float]:
+        states, seconds = await query(command, logger)
+        if states is None:
+            logger.warning(
+                f"{command.split()[0]} does not say which jobs have ended; it is asked again, until it does."
+            )
+            return {}, 0.0
+        states = {job: state.partition(" ")[0] for job, state in states.items()}  # `CANCELLED by 1000`
+        for job in _ended_by_preemption([job for job, state in states.items() if state == "PREEMPTED"]):
+            logger.warning(f"Job {job} was preempted, and SLURM does not start it again: it counts as failed.")
+            states[job] = "CANCELLED"
+        return states, seconds or 0.0
+
+    return ask
+
+
+def _ended_by_preemption(jobs: list[str]) -> list[str]:
+    """Of preempted jobs those that SLURM has no more, or as they were; one that it starts again ends, waits or runs."""
+    if not jobs:
+        return []
+    try:
+        text = slurm("squeue", "--me", "--noheader", "--states=all", "--format=%i|%T")
+    except SlurmError:
+        return []  # it is asked again
+    now = dict(line.strip().split("|", 1) for line in text.splitlines() if "|" in line)
+    return [job for job in jobs if now.get(job, "PREEMPTED") == "PREEMPTED"]
+
+
 def guard(
     executor: type[Executor],
     partitions: Mapping[str, Partition],
     accounts: Accounts | None = None,
     max_minutes: int | None = None,
 ) -> None:
-    """Let a class of executors announce its jobs, and submit and cancel them through a `Sender`."""
+    """Let a class of executors announce its jobs, submit and cancel them through a `Sender`, and see their ends."""
     sender, run_jobs = Sender(executor, partitions, accounts, max_minutes), executor.run_jobs
 
     def announced(self: Executor, jobs: list[Any]) -> None:
@@ -193,6 +235,7 @@ def guard(
             self.run_job_pre(job)
         run_jobs(self, jobs)
 
+    plugin.query_job_status = understood(plugin.query_job_status)
     executor.run_jobs = announced
     executor.run_job = lambda self, job: sender.send(self, job)
     executor.cancel_jobs = lambda self, active: sender.stop(self, active)

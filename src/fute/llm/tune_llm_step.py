@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from transformers import GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from fute.artifacts import Step, content_key, files_of, sha256_file
 from fute.blackbox.finetune import rows_to_learn
@@ -146,7 +148,10 @@ def tune(
 
 def _save(llm: Surrogate, source: Path, unfinished: Path, folder: Path) -> dict[str, dict[str, str | int]]:
     """Save the model, complete or not at all, with the tokenizer's files of `source`; hash and size of each file."""
+    # the source's is copied: published ones are not all such as transformers agrees to write
+    llm.model.generation_config = GenerationConfig()
     llm.model.save_pretrained(unfinished)
+    (unfinished / GENERATION_CONFIG_NAME).unlink(missing_ok=True)
     for name, path in model_files(source).items():
         if not name.endswith(OF_WEIGHTS) and not (unfinished / name).exists():
             shutil.copyfile(path, unfinished / name)

@@ -16,6 +16,7 @@ from rehearsal.hub import TOKEN, Hub, Store
 from snakemake.cli import get_argument_parser
 from typer.testing import CliRunner
 
+from fute import paths
 from fute.cluster import check as checks
 from fute.cluster.check import check, check_compiler, check_gpus, check_packages, read_profiles
 from fute.cluster.site import Accounts, Association
@@ -147,6 +148,20 @@ def test_limits_of_an_account(tmp_path, site, monkeypatch):
     assert len(notes) == 2 and all("partition gpu, account and QOS allow 240 minutes" in note for note in notes)
 
 
+def test_a_cluster_without_accounts(tmp_path, site, command):
+    command("sacct", "")
+    command("scontrol", "AccountingStorageType = (null)\nMinJobAge = 300 sec")
+    plain = {"default-resources": DEFAULT | {"slurm_account": ""}}
+    (found,) = faults(check(plan(tmp_path), [profile(tmp_path, **plain)]))
+    assert found.startswith("SLURM: this cluster keeps no accounts, so sacct would not say which jobs have ended: add")
+    asked = profile(tmp_path, **plain, **{"slurm-status-command": "squeue"})
+    assert faults(check(plan(tmp_path), [asked])) == []
+    late = profile(
+        tmp_path, **plain, **{"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 101}
+    )
+    assert "status-checks to at most 100 in" in faults(check(plan(tmp_path), [late]))[0]
+
+
 def test_no_slurm_here(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "sinfo is not on PATH" in faults(checks.check_cluster(plan(tmp_path), PROFILE))[0]
@@ -168,6 +183,21 @@ def test_an_address_in_place_of_a_repository_s_name():
     for kind in ("model", "dataset"):
         said = checks._unreachable(kind, "https://huggingface.co/a/b", None)
         assert said.startswith("https://huggingface.co/a/b names no repository: write owner/name")
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"), [(None, "takes more than 747 GB on one GPU, which has 80"), (2, "takes more than 93 GB")]
+)
+def test_an_llm_that_no_gpu_can_fine_tune(tmp_path, layers, said):
+    """Its weights in bf16; where all layers are trained, in fp32 with what Adam keeps of them."""
+    recipe = {"model": "mixtral-8x7b", "prompts": {"sa": [1]}, "datasets": {"sa": ["mini-films"]}, "layers": layers}
+    asked = read_yaml(ROOT / "tests/support/both.yaml")["llm"] | {"models": ["own"]}
+    run = partial(plan, tmp_path, llm=asked, registry={"models": {"own": {"tuned": recipe}}})
+    (found,) = faults(checks.check_tuned(run()))
+    assert found.startswith("tune_llm: fine-tuning own " + said) and "(`layers`), or a smaller LLM" in found
+    assert faults(checks.check_tuned(run(gpus=0))) == []
+    roomy = {"gpu_memory_gb": 800}
+    assert faults(checks.check_tuned(run(cluster=roomy))) == []
 
 
 def test_a_hub_that_does_not_answer(tmp_path, monkeypatch):
@@ -218,6 +248,23 @@ def test_a_full_disk(tmp_path, monkeypatch):
     assert "0 GB are free" in faults(checks.check_disk(plan(tmp_path)))[0]
 
 
+def test_what_is_there_needs_no_room_again(tmp_path, monkeypatch):
+    """After `fute prefetch` most of the disk is taken by the run itself."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 1, 3 * 10**9))
+    recipe = {"model": "smollm2-135m", "prompts": {"sa": [1]}, "datasets": {"sa": ["mini-films"]}}
+    asked = read_yaml(ROOT / "tests/support/both.yaml")["llm"] | {"models": ["mixtral-8x7b", "own"]}
+    (tmp_path / "resources").symlink_to(ROOT / "resources")
+    run = plan(tmp_path, llm=asked, registry={"models": {"own": {"tuned": recipe}}})
+    (fault,) = faults(checks.check_disk(run))
+    assert "the run keeps about 94 GB, 3 GB are free" in fault
+    for model in ("mixtral-8x7b", "own", *run.models):
+        Path(paths.model_lock(model)).parent.mkdir(parents=True, exist_ok=True)
+        Path(paths.model_lock(model)).touch()
+    (line,) = checks.check_disk(run)
+    assert line.state == "ok" and "the run keeps about 0 GB more, 3 GB are free where results/ lies" in line.what
+
+
 def test_images_without_their_lock(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "envs").symlink_to(ROOT / "envs")
@@ -225,6 +272,13 @@ def test_images_without_their_lock(tmp_path, monkeypatch):
     (tmp_path / "profile/profile.yaml").write_text("software-deployment-method: apptainer\n")
     found = faults(check(plan_of_project(tmp_path), [tmp_path / "profile"]))
     assert any("image labels: containers/lock.json has no entry; build it" in fault for fault in found)
+    lm = read_yaml(ROOT / "tests/support/both.yaml")["lm"]
+    without = plan(tmp_path, llm=None, lm=lm, controls={"methods": []})
+    found = faults(check(without, [tmp_path / "profile"]))
+    assert any("image train: containers/lock.json" in fault for fault in found), "it asks no LLM, so needs no vLLM"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    on_node = faults(check(without, [tmp_path / "profile"], node=True))
+    assert [fault.split(":")[0] for fault in on_node] == ["nvidia-smi is not here", "apptainer is not on PATH"]
 
 
 def plan_of_project(folder: Path) -> Plan:

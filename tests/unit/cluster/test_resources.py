@@ -132,6 +132,18 @@ def test_gpus_follow_the_memory_of_one(of_site, memory_gb, gpus):
     assert needs.label_batch("mixtral-8x7b", batch).gpus == gpus["mixtral-8x7b"]
 
 
+def test_a_fine_tuned_llm_has_the_size_of_the_one_that_it_is_made_from(of_site):
+    """A default size would starve the fine-tuning of a large one, and its labelling of GPUs."""
+    recipe = {"model": "mixtral-8x7b", "prompts": {"sa": [1]}, "datasets": {"sa": ["sst2"]}, "steps": 20}
+    entries = {"own": {"tuned": recipe}, "small": {"tuned": recipe, "parameters_m": 135}}
+    names = {"llm": {"models": ["mixtral-8x7b", *entries]}, "registry": {"models": entries}}
+    needs = JobNeeds(of_site(sections=names))
+    assert (needs.parameters("own"), needs.active("own")) == (46_703e6, 12_879e6)
+    assert needs.tune_llm("own").memory_mb() == BASE_MB + 16 * 46_703
+    assert needs.label_gpus("own") == needs.label_gpus("mixtral-8x7b") == 2
+    assert needs.parameters("small") == needs.active("small") == 135e6 and needs.label_gpus("small") == 1
+
+
 def test_a_model_s_own_number_of_gpus_wins(of_site):
     needs = JobNeeds(of_site(tensor_parallel_size={"mixtral-8x7b": 4}))
     assert [needs.label_gpus(name) for name in ("llama-2-13b", "llama-2-70b", "mixtral-8x7b")] == [1, 4, 4]

@@ -15,6 +15,7 @@ from fute.cluster.site import (
     Rules,
     SlurmError,
     check_site,
+    check_status_command,
     job_limits,
     minutes,
     most_minutes,
@@ -129,6 +130,28 @@ def test_a_cluster_without_accounts_is_not_asked_for_them(prints):
     with pytest.raises(SlurmError, match=r"sacctmgr failed: .*Connection refused"):
         read_accounts()
     assert read_accounts(needed=False) is None
+
+
+def test_a_run_whose_jobs_nobody_would_see_end_is_refused(prints, tmp_path, monkeypatch):
+    """With `sacct` and no accounts the executor would wait for ever; so would it where squeue forgets too soon."""
+    prints("sacct", "sacct: error: Slurm accounting storage is disabled", 1)
+    prints("scontrol", "", config=CONFIG.format("none", "none") + "\nMinJobAge               = 60 sec")
+    for command in ("sacct", None):
+        with pytest.raises(SlurmError, match=r"keeps no accounts, so sacct.*add `slurm-status-command: squeue` to a"):
+            check_status_command(command, 40)
+    for first in (40, None):
+        with pytest.raises(SlurmError, match=r"forgets a job 60 s after its end.*status-checks to at most 20 in"):
+            check_status_command("squeue", first)
+    check_status_command("squeue", 20)
+    prints("scontrol", "", config=CONFIG.format("none", "slurmdbd") + "\nMinJobAge = 60 sec")
+    check_status_command("sacct", 40)
+    prints("scontrol", "scontrol: error: Access denied", 1)
+    check_status_command("sacct", 40)
+    prints("scontrol", "", config=CONFIG.format("none", "none"))
+    (tmp_path / "bin/sacct").unlink()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin/none")
+    monkeypatch.setattr("fute.cluster.site.slurm", lambda *_: CONFIG.format("none", "none"))
+    check_status_command(None, 40)
 
 
 @pytest.mark.parametrize(

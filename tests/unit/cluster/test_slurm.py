@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake_executor_plugin_slurm import ExecutorSettings
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
-from fute.cluster.slurm import SlurmError, check_settings, controllers, orphans
+from fute.cluster.slurm import SlurmError, check_jobs, check_settings, controllers, orphans
 
 ROOT = Path(__file__).parents[3]
 GOOD = {"slurm_account": ["lab"], "slurm_partition": ["cpu", "gpu"], "mem_mb_per_cpu": [None]}
@@ -36,6 +40,31 @@ def test_what_is_refused_is_named_with_what_to_do():
     assert "slurm_partition is still your-cpu-partition, your-gpu-partition" in said and "profiles/slurm" in said
     assert "slurm-array-jobs is 'mte'" in refused(array_jobs="mte")
     assert "mem_mb_per_cpu" in refused(mem_mb_per_cpu=[None, 500])
+
+
+def test_a_python_that_no_job_can_be_started_with_is_refused(monkeypatch):
+    """Snakemake writes its path into the commands of jobs as it is."""
+    folder = "/home/me/my project/.venv/bin"
+    monkeypatch.setattr(sys, "executable", f"{folder}/python")
+    job = SimpleNamespace(
+        workflow=SimpleNamespace(storage_settings=SimpleNamespace(shared_fs_usage=SharedFSUsage.all()))
+    )
+    assert RemoteExecutor.get_python_executable(job) == f"{folder}/python", "where it is quoted, this check can go"
+    assert f"this Python, {folder}/python, has a blank" in refused()
+
+
+def test_a_cluster_that_keeps_no_accounts_is_asked_by_squeue(tmp_path, monkeypatch):
+    """Before the first job: with sacct the run would wait for ever."""
+    said = {"sinfo": "tests*|infinite|64000|(null)", "scontrol": "AccountingStorageType = (null)", "sacct": ""}
+    for command, text in said.items():
+        (tmp_path / command).write_text(f"#!/bin/sh\necho '{text}'\n")
+        (tmp_path / command).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    job = SimpleNamespace(is_local=False, resources={"slurm_partition": "tests"})
+    settings = ExecutorSettings(status_command="sacct")
+    workflow = SimpleNamespace(executor_settings=settings, dag=SimpleNamespace(needrun_jobs=lambda: [job]))
+    with pytest.raises(SlurmError, match="keeps no accounts, so sacct would not say which jobs have ended"):
+        check_jobs(workflow)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import snakemake_executor_plugin_slurm as plugin
 from snakemake.iocontainers import ResourceList
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from fute.cluster import submission
 from fute.cluster.site import Accounts, Association, Partition, Qos
@@ -71,8 +74,9 @@ def site(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def executor(tmp_path):
-    """An executor of the plugin's class under guard; what it reports is in `sent` and `failed`."""
+def executor(tmp_path, monkeypatch):
+    """An executor of the plugin's class under guard; what it reports is in `sent`, `failed` and `done`."""
+    monkeypatch.setattr(plugin, "query_job_status", plugin.query_job_status)  # `guard` changes it; put back after
 
     class Guarded(plugin.Executor):
         pass
@@ -87,7 +91,11 @@ def executor(tmp_path):
         "_submitted_job_clusters": set(), "_main_event_loop": None, "format_job_exec": lambda job: "true",
         "_job_submission_executor": ThreadPoolExecutor(max_workers=2),
         "report_job_submission": lambda info: made.sent.append(info),
-        "report_job_error": lambda info, msg: made.failed.append((info.job, msg)),
+        "report_job_error": lambda info, msg, aux_logs=(): made.failed.append((info.job, msg)), "done": [],
+        "report_job_success": lambda info: made.done.append(info.job), "status_rate_limiter": contextlib.nullcontext(),
+        "_status_query_calls": 0, "_status_query_failures": 0, "_status_query_total_seconds": 0.0,
+        "_status_query_min_seconds": None, "_status_query_max_seconds": 0.0, "_status_query_cycle_rows": [],
+        "_next_seconds_between_status_checks": 40, "_preemption_warning": False,
     }  # fmt: skip
     yield made
     made.cancel_jobs([])
@@ -262,3 +270,54 @@ def test_a_failed_node_is_excluded_by_its_name(site, executor):
     executor._failed_nodes |= {"node7", "None assigned"}
     submit(executor, Job())
     assert " --exclude=node7 " in lines(folder)[0] and "assigned" not in lines(folder)[0]
+
+
+def ask(executor, site, sacct: str, squeue: str = "", status: int = 0) -> list[str]:
+    """Ids of the jobs that the executor goes on waiting for, of one that sacct speaks of and one that it does not."""
+    folder = site("41")
+    script = folder / "bin/sacct"
+    script.write_text(f"#!/bin/sh\ncase $* in *Reason*) exit;; esac\necho '{sacct}'\nexit {status}\n")
+    script.chmod(0o755)
+    (folder / "queue").write_text(squeue)
+    executor.workflow.executor_settings.status_command = "sacct"
+
+    async def asked() -> list[str]:
+        active = [SubmittedJobInfo(job, job, {"slurm_logfile": folder / f"{job}.log"}) for job in ("7", "8")]
+        return [info.external_jobid async for info in executor.check_active_jobs(active)]
+
+    return asyncio.run(asked())
+
+
+def test_a_job_that_somebody_cancelled_has_failed(site, executor):
+    """The plugin alone takes it for one that runs, and waits for ever: sacct names who it was."""
+    assert ask(executor, site, "7|CANCELLED by 1000") == ["8"]
+    assert [job for job, _ in executor.failed] == ["7"] and "'CANCELLED'" in executor.failed[0][1]
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_no_job_is_forgotten_where_slurm_gives_no_answer(site, executor, status):
+    """The plugin alone drops all jobs after one failed question, and the run never ends."""
+    assert ask(executor, site, "7|COMPLETED" if not status else "", status=status) == (["7", "8"] if status else ["8"])
+    assert executor.done == ([] if status else ["7"]) and not executor.failed
+    said = [text for _, text in executor.logger if "asked again, until it does" in text]
+    assert bool(said) == bool(status) and all(text.startswith("sacct does not say") for text in said)
+
+
+@pytest.mark.parametrize(
+    ("queue", "waits"),
+    [("", ["8"]), ("7|PREEMPTED\n", ["8"]), ("7|COMPLETING\n", ["7", "8"]), ("7|PENDING\n", ["7", "8"])],
+    ids=["gone", "ended", "ends", "again"],
+)
+def test_a_preempted_job_that_is_not_started_again_has_failed(site, executor, queue, waits):
+    """Where partitions cancel what they preempt; the plugin alone waits for ever."""
+    assert ask(executor, site, "7|PREEMPTED", queue) == waits
+    assert [job for job, _ in executor.failed] == [job for job in ("7", "8") if job not in waits]
+    assert not executor.done
+
+
+def test_without_the_guard_ends_of_jobs_are_missed(site, executor, monkeypatch):
+    """The premise of `understood`; where a later plugin mends it, that can go."""
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", f"{site('41') / 'bin'}:/usr/bin:/bin")
+    assert ask(executor, site, "7|CANCELLED by 1000") == ["7", "8"], "a job that was cancelled is waited for"
+    assert ask(executor, site, "", status=1) == [], "jobs are forgotten"

@@ -81,6 +81,13 @@ def test_it_answers_as_the_rows_are_labelled(base):
     assert not list(base.parent.glob(".*partial"))
 
 
+def test_a_generation_config_that_transformers_would_not_write_is_copied(base):
+    """As some published chat models have it; the training was over when it failed."""
+    (base / "generation_config.json").write_text('{"do_sample": false, "temperature": 0.6, "top_p": 0.9}')
+    folder, _ = made(spec(steps=12), base)
+    assert (folder / "generation_config.json").read_bytes() == (base / "generation_config.json").read_bytes()
+
+
 def test_what_lies_below_the_trained_layers_stays(base):
     from safetensors.torch import load_file
 
