@@ -167,12 +167,27 @@ def test_a_database_that_is_away(checkout, send, cluster):
         os.kill(diary(checkout, "waits")[0], signal.SIGKILL)
         (job,) = controller.jobs()
         controller.until("the job has failed", lambda: state(job) == "FAILED")
+        asked = "does not say which jobs have ended"
+        controller.until("the executor has asked in vain", lambda: asked in controller.text(), 300)
         assert not (checkout / file).exists()
     finally:
         cluster.database_starts()
     said = controller.finish()
     assert f"SLURM-job '{job}' failed, SLURM status is: 'FAILED'. Reason: Unknown." in said, "as sacct says it"
     assert last_states(controller) == ["FAILED", "COMPLETED"] and len(diary(checkout, "waits")) == 2
+
+
+def test_a_job_that_somebody_cancels_is_tried_again(checkout, send):
+    """sacct says who cancelled it, which the executor alone would not take for an end."""
+    (file,) = black_boxes(checkout, waits={"diary": "waits.diary"}).values()
+    controller = send(checkout, "--", file)
+    controller.until("the step waits", lambda: diary(checkout, "waits"))
+    (job,) = controller.jobs()
+    subprocess.run(["scancel", job], check=True)
+    said = controller.finish()
+    assert starts(job)[-1]["State"] == f"CANCELLED by {os.getuid()}"
+    assert said.count("trying again") == 1
+    assert last_states(controller) == ["CANCELLED", "COMPLETED"] and len(diary(checkout, "waits")) == 2
 
 
 def test_a_job_of_several_gpus_is_not_spread_over_nodes(checkout, send, cluster):

@@ -18,7 +18,7 @@ TRANSFORMERS = "{engine: transformers, dtype: bfloat16, batch_size: 8, reasoning
 TUNED = f"""registry:
   models:
     own:
-      tuned: {{model: {MODEL}, prompts: {{sa: [3]}}, datasets: {{sa: [mini-films]}}, layers: 1, epochs: 4}}
+      tuned: {{model: {MODEL}, prompts: {{sa: [3]}}, datasets: {{sa: [mini-films]}}, layers: 1, steps: 12}}
 """
 VLLM = "{engine: vllm, dtype: bfloat16, enforce_eager: true, reasoning_tokens: 4}"
 
