@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from fute.config.methods import TaskEmbSettings
-from fute.embeddings.vectors import Embedding
+from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.progress import Track
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.dropout import set_dropout
@@ -152,6 +152,11 @@ class TaskEmb:
             )
 
     def finish(self, vector, orders, basis, meta, facts) -> Embedding:
+        if not vector.any():
+            raise EmbeddingError(
+                "the Fisher information is 0 everywhere, so the vector has no direction: all gradients of the "
+                "fine-tuned surrogate vanish; lower the learning rate or the epochs, or look at the surrogate's weights"
+            )
         segments, traces = facts[0]
         settings = self.settings
         layout = json.dumps([(name, stop - start) for name, start, stop in segments])

@@ -355,6 +355,17 @@ def test_sampled_labels_are_seeded_and_differ_from_the_given():
     assert not torch.allclose(one[name], other[name]) and not torch.allclose(one[name], given[name])
 
 
+@pytest.mark.parametrize("reduction", ["mean_of_squares", "batch_mean_square", "square_of_mean"])
+def test_what_is_not_finite_is_named_also_in_linear_layers(reduction):
+    """Padding has no gradient, and is skipped: not so a gradient that is not a number."""
+    model = tiny_llama()
+    with torch.no_grad():
+        model.lm_head.weight[5] = float("nan")
+    only = "model.layers.2.mlp.down_proj.weight"
+    with pytest.raises(FloatingPointError, match=f"Fisher information of {only} is not finite"):
+        diagonal_fisher(model, [llama_batch()], reduction=reduction, include=lambda name: name == only)
+
+
 def test_no_example_is_an_error():
     with pytest.raises(ValueError, match="no example"):
         diagonal_fisher(tiny_t5(), [])
