@@ -20,7 +20,7 @@ from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.progress import Track
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.dropout import set_dropout
-from fute.surrogate.fisher.diagonal import FisherDiagonal, fisher_pass
+from fute.surrogate.fisher.diagonal import FisherDiagonal, check_modules, fisher_pass
 from fute.surrogate.frozen import Cut, names_above
 from fute.surrogate.states import KeptStates, MakeBatch, States
 from fute.surrogate.text2text import Batch, Example, Surrogate
@@ -55,6 +55,8 @@ class TaskEmb:
         self._names = names
         self._start = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._excluded = [re.compile(pattern) for pattern in self.settings.exclude]
+        if settings.reduction == "mean_of_squares":
+            check_modules(self.model, self.include)
         if self.settings.dropout:
             set_dropout(self.model, self.settings.dropout)
 

@@ -129,6 +129,12 @@ def fisher_pass(
     return FisherDiagonal(values, norms if traces else torch.zeros(0))
 
 
+def check_modules(model: PreTrainedModel, include: Include | None = None) -> None:
+    """Raise TypeError or ValueError if `fisher_pass` would, for the model itself: before the training, not after it."""
+    with ExitStack() as stack:
+        Hooks(model, dict.fromkeys(map(id, _included(model, include)), True), stack)
+
+
 def loop_fisher(
     model: PreTrainedModel,
     batches: Iterable[Batch],
