@@ -210,7 +210,7 @@ class CellStore(UnitStore):
                 theirs = other / cell.relative_to(self.folder)
                 names = [path.relative_to(theirs) for path in sorted(theirs.rglob("*")) if path.is_file()]
                 whole = [name for name in names if not any(part.endswith(".tmp") for part in name.parts)]
-                whole = [name for name in whole if not (begun and name.name.startswith("."))]
+                whole = [name for name in whole if not (begun and name.parts[0].startswith("."))]
                 for name in sorted(whole, key=lambda name: -len(name.parts)):
                     _link(theirs / name, cell / name)
 

@@ -45,15 +45,17 @@ def embed(
 ) -> Embedding:
     """Learn the task embedding of pairs (x, y) on a surrogate.
 
-    pairs: x is a text or two texts, y is what a black box (`kind="mte"`) or a person (`kind="dte"`) said of it; their
-    order counts. surrogate: folder of a saved T5-like or causal language model. method: `taskemb`, `tupate`,
-    `tupate-lora`, `tupate-bias` or `textemb`. recipe: settings in which the recipe departs from the paper's of this
-    method and kind (docs/config.md); vectors are only comparable if they are learned by one recipe from equally many
-    pairs. settings: how the surrogate is loaded, as in the section `surrogate.settings`; its family is read from its
-    files. dev: pairs for early stopping, which the paper's recipes of DTEs have.
+    pairs: x is a text or two texts, y is what a black box (`kind="mte"`) or a person (`kind="dte"`) said of it. The
+    order of a black box's counts; the others are taken in a seeded order, as in the workflow. surrogate: folder of a
+    saved T5-like or causal language model. method: `taskemb`, `tupate`, `tupate-lora`, `tupate-bias` or `textemb`.
+    recipe: settings in which the recipe departs from the paper's of this method and kind (docs/config.md); vectors are
+    only comparable if they are learned by one recipe from equally many pairs. settings: how the surrogate is loaded, as
+    in the section `surrogate.settings`; its family is read from its files. dev: pairs for early stopping, which the
+    paper's recipes of DTEs have.
 
-    Some pairs are held out, at most a quarter, and `meta["gate"]` says whether the surrogate learned: do not rank by a
-    vector that did not. Raises ValueError for settings that cannot be, or pairs that cannot be embedded.
+    Some pairs are held out, at most a quarter, or those of dev, and `meta["gate"]` says whether the surrogate learned:
+    do not rank by a vector that did not. Raises ValueError for settings that cannot be, or pairs that cannot be
+    embedded.
 
     >>> pairs = [("a great film", "positive"), ("a dull film", "negative")] * 12
     >>> recipe = {"epochs": 4, "batch_size": 4, "learning_rate": 0.05, "length": 3}
@@ -67,7 +69,7 @@ def embed(
     from fute.config.surrogate import SurrogateSettings
     from fute.embeddings.embed_file import surrogate_sha256
     from fute.embeddings.embedder import Embedder
-    from fute.embeddings.pairs import gate_of, split_pairs
+    from fute.embeddings.pairs import gate_of, own_pairs
 
     names = [name for name in METHODS if name != "labelcov"]
     if method not in names:
@@ -87,9 +89,10 @@ def embed(
     loaded_by = _settings(SurrogateSettings, family | dict(settings or {}), "settings")
     if loaded_by.form == "heads":
         raise ValueError("form 'heads' needs the classes of a dataset: use `fute embed --classes`, or form 'text2text'")
-    to_learn, held_out = split_pairs(_pairs(pairs), None, gate_of(learned_by, GateConfig()))
+    stopping = None if dev is None else _pairs(dev, "dev, ")
+    gate, seed = gate_of(learned_by, GateConfig()), Config.model_fields["seed"].default
+    to_learn, held_out = own_pairs(_pairs(pairs), None, gate, kind=kind, seed=seed, dev=stopping)
     embedder = Embedder(folder, loaded_by, learned_by, surrogate_sha256(folder))
-    stopping = None if dev is None else _pairs(dev)
     return embedder.embed(to_learn, dev=stopping, held_out=held_out, accuracy=kind == "dte")
 
 
@@ -114,10 +117,14 @@ def labelcov(
 
     if len(texts) != len(labels):
         raise ValueError(f"{len(texts)} texts and {len(labels)} labels: give one label per text")
+    if odd := [(index, label) for index, label in enumerate(labels) if not isinstance(label, str)]:
+        raise ValueError(f"label {odd[0][0]}: must be the name of a class, got {odd[0][1]!r}")
     folder = _model_folder(encoder)
     names = tuple(classes) if classes else tuple(sorted(set(labels)))
     box = LabelCov(folder, LabelCovSettings(), surrogate_sha256(folder))
-    embedding = box.embed([_texts(text) for text in texts], Outputs("labels", list(labels), names))
+    embedding = box.embed(
+        [_texts(text, f"text {index}") for index, text in enumerate(texts)], Outputs("labels", list(labels), names)
+    )
     if reason := embedding.meta.get("no_vector"):
         raise EmbeddingError(f"there is no vector: {reason}")
     return embedding
@@ -157,7 +164,7 @@ def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | 
     if isinstance(every[0], Embedding) and every[0].method == LABELCOV:
         every = in_one_space(every)
     arrays = [one.vector if isinstance(one, Embedding) else one for one in every]
-    centre = np.mean(arrays[1:], axis=0)
+    centre = np.mean(arrays[1:], axis=0, dtype=np.float64)  # in fp32, rounding would tell equal candidates apart
     rows = [
         Ranked(1 + sum(other > own for other in similar), name, own, cosine_around(array, arrays[0], centre))
         for name, own, array in zip(candidates, similar, arrays[1:], strict=True)
@@ -184,13 +191,19 @@ def _model_folder(path: str | Path) -> Path:
     return folder
 
 
-def _texts(x: Text) -> tuple[str, ...]:
-    return (x,) if isinstance(x, str) else tuple(x)
+def _texts(x: Text, where: str) -> tuple[str, ...]:
+    texts = tuple(x) if isinstance(x, (tuple, list)) else (x,)
+    if len(texts) not in (1, 2) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{where}: must be a text or two texts, got {x!r}")
+    return texts
 
 
-def _pairs(pairs: Sequence[tuple[Text, str]]) -> list[Any]:
+def _pairs(pairs: Sequence[tuple[Text, str]], where: str = "") -> list[Any]:
     from fute.surrogate.text2text import Pair
 
     if not pairs:
         raise ValueError("there are no pairs to learn from; give at least one")
-    return [Pair(_texts(x), y) for x, y in pairs]
+    for index, (_, y) in enumerate(pairs):
+        if not isinstance(y, str):
+            raise ValueError(f"{where}pair {index}: y must be a text, got {y!r}")
+    return [Pair(_texts(x, f"{where}pair {index}, x"), y) for index, (x, y) in enumerate(pairs)]

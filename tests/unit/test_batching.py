@@ -166,14 +166,15 @@ def test_a_batch_takes_cells_of_unfinished_batches_made_from_the_same_files(tmp_
     assert again.path("y/run").read_text() == "y/run" and again.path("y/.training").read_text() == "own"
 
 
-def test_the_state_of_a_training_that_was_deleted_is_not_taken_again(tmp_path):
-    """Its message says: delete it to train from the start."""
+@pytest.mark.parametrize("state", [".training", ".training/order-42.safetensors"])
+def test_the_state_of_a_training_that_was_deleted_is_not_taken_again(tmp_path, state):
+    """Its message says: delete it to train from the start. It is a file, or of vectors one for each order seed."""
     first, other = (_cells(tmp_path, name, x="1") for name in "ab")
-    first.put("x/.training", lambda path: path.write_text("not a state"))
+    first.put(f"x/{state}", lambda path: path.write_text("not a state"))
     other.adopt(["x/run"])
-    other.path("x/.training").unlink()
+    other.path(f"x/{state}").unlink()
     other.adopt(["x/run"])
-    assert not other.path("x/.training").exists()
+    assert not other.path(f"x/{state}").exists()
 
 
 def test_a_batch_of_files_that_are_gone_is_not_written(tmp_path):

@@ -15,7 +15,7 @@ from support.stand_ins import save_stand_in
 import fute
 from fute import notebook
 from fute.config.methods import LabelCovSettings
-from fute.embeddings import EmbeddingError
+from fute.embeddings import Embedding, EmbeddingError
 from fute.embeddings.covariance import label_covariance
 from fute.embeddings.sentence_encoder import SentenceEncoder
 
@@ -70,6 +70,11 @@ def test_labelcov_is_the_covariance_of_the_encoders_states(encoder):
 def test_equal_candidates_share_a_rank():
     ranked = fute.rank({"a": [0, 1], "b": [2, 2], "c": [1, 1]}, [1, 1])
     assert [(row.rank, row.name) for row in ranked] == [(1, "b"), (1, "c"), (3, "a")]
+    vector = np.random.default_rng(0).random(50, np.float32)
+    basis = {"method": "tupate"}
+    same, other = (Embedding(v, "tupate", basis, {}, v[None]) for v in (vector, vector[::-1].copy()))
+    equal = fute.rank({name: same for name in "abcdefg"}, other)
+    assert all(row.rank == 1 and math.isnan(row.centred) for row in equal), "nothing is left around their mean"
     assert math.isnan(fute.rank({"alone": [1, 1]}, [1, 1])[0].centred)
 
 
@@ -92,6 +97,16 @@ def test_vectors_of_one_recipe_compare_and_repeat(surrogate):
         (lambda s, e: fute.embed([("a", "b")], s, recipe={"epoch": 3}), "recipe: epoch: .* did you mean epochs"),
         (lambda s, e: fute.embed([("a", "b")], s, recipe=RECIPE, settings={"famly": 1}), "settings: famly: .* family"),
         (lambda s, e: fute.embed([("a", "b")], s, settings={"form": "heads"}), "use form 'text2text'|or form"),
+        (lambda s, e: fute.embed([("a", "b"), ("a", 1)], s), "pair 1: y must be a text, got 1"),
+        (lambda s, e: fute.embed([(math.nan, "b")], s), "pair 0, x: must be a text or two texts, got nan"),
+        (lambda s, e: fute.embed([(("a", "b", "c"), "b")], s), "pair 0, x: must be a text or two texts"),
+        (lambda s, e: fute.embed([("a", "b")], s, dev=[("a", None)]), "dev, pair 0: y must be a text, got None"),
+        (lambda s, e: fute.labelcov([*TEXTS[:3], math.nan], LABELS, e), "text 3: must be a text or two"),
+        (
+            lambda s, e: fute.labelcov(TEXTS, [*LABELS[:3], math.nan], e),
+            "label 3: must be the name of a class",
+        ),
+        (lambda s, e: fute.labelcov(TEXTS, LABELS, e, classes=[*LABELS[:2], "positive"]), "'positive' is named twice"),
         (lambda s, e: fute.labelcov(TEXTS, LABELS[:3], e), "4 texts and 3 labels"),
         (lambda s, e: fute.labelcov(TEXTS, ["positive"] * 4, e), "there is no vector: the output is the same"),
         (lambda s, e: fute.labelcov(TEXTS, LABELS, e, classes=["positive", "neutral"]), "'negative' is not one of"),

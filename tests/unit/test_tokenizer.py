@@ -4,7 +4,9 @@ from support.unigrams import END, save_unigrams
 from transformers import AutoTokenizer
 
 from fute.config.surrogate import SurrogateSettings
+from fute.surrogate.labelled import ClassTarget, Labelled
 from fute.surrogate.text2text import Pair, Surrogate, encode_pairs
+from fute.surrogate.unknown import unknown_tokens
 from fute.tokenizer import load_tokenizer
 
 
@@ -27,3 +29,13 @@ def test_a_surrogate_reads_one_end_mark_however_many_stand_in_x_and_y(tmp_path):
     (example,) = encode_pairs(surrogate, [Pair(("good</s>bad</s>",), "good</s>")])
     assert example.input_ids.count(END) == example.target_ids.count(END) == 1
     assert example.input_ids[-1] == example.target_ids[-1] == END
+
+
+def test_a_text_of_marks_alone_says_nothing_to_a_surrogate(tmp_path):
+    """Nor do marks beside what it does not know; a blank text is left to the error that names its pair."""
+    tokenizer = load_tokenizer(save_unigrams(tmp_path))
+    texts = ["good", "</s>", "<pad> </s>", "电</s>", "good</s>", " "]
+    as_y = unknown_tokens(tokenizer, [Pair(("good",), text) for text in texts])
+    as_x = unknown_tokens(tokenizer, [Pair((text,), "good") for text in texts])
+    assert as_x.unusable == as_y.unusable == (1, 2, 3) and as_x.share > 0
+    assert unknown_tokens(tokenizer, [Labelled((text,), ClassTarget(0, 2)) for text in texts]).unusable == (1, 2, 3)

@@ -29,10 +29,12 @@ def label_covariance(phi: ArrayLike, labels: Sequence[str], classes: Sequence[st
     """One row v_c per class, (classes, d).
 
     phi: (n, d). labels: n class names. classes: the names in the order of the rows; None: the different labels, sorted.
-    A class that no text has gets a row of zeros. Raises ValueError for a label that is not one of `classes`, and if all
-    labels are one class, which has no covariance with anything.
+    A class that no text has gets a row of zeros. Raises ValueError for a label that is not one of `classes`, a class
+    that is named twice, and if all labels are one class, which has no covariance with anything.
     """
     classes = sorted(set(labels)) if classes is None else list(classes)
+    if twice := [name for name in classes if classes.count(name) > 1]:
+        raise ValueError(f"class {twice[0]!r} is named twice; name it once")
     place = {name: index for index, name in enumerate(classes)}
     if unknown := [label for label in labels if label not in place]:
         raise ValueError(f"label {unknown[0]!r} is not one of the classes {', '.join(map(repr, classes))}")

@@ -11,6 +11,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,11 +60,18 @@ def texts_of_training(settings: MethodSettings, pairs: Sequence, held_out: Seque
     return len(pairs) * epochs
 
 
-def _zip(path: Path, members: Mapping[str, bytes]) -> None:
-    """Write an uncompressed zip with fixed dates, so that equal content gives equal bytes."""
+def _zip(path: Path, members: Mapping[str, bytes | Path]) -> None:
+    """Write an uncompressed zip with fixed dates, so that equal content gives equal bytes. Files are never read whole:
+    together, vectors may be larger than the memory."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in sorted(members.items()):
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.file_size = data.stat().st_size if isinstance(data, Path) else len(data)
+            with (
+                archive.open(info, "w") as target,
+                data.open("rb") if isinstance(data, Path) else BytesIO(data) as source,
+            ):
+                shutil.copyfileobj(source, target)
 
 
 class _Maker:
@@ -150,7 +158,7 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     accelerator.end_training()
     if not accelerator.is_main_process:
         return
-    members = {member(item.key): store.path(_unit(item)).read_bytes() for item in spec.items}
+    members: dict[str, bytes | Path] = {member(item.key): store.path(_unit(item)) for item in spec.items}
     members[INDEX] = json.dumps(index, sort_keys=True).encode()
     cells = {_name(item): item.key for item in spec.items}
     inputs = [*files.values(), lock]

@@ -20,7 +20,7 @@ from fute.data.rows import BadRow, at, read_raw_jsonl
 from fute.embeddings.embed_batch_step import texts_of_training
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.gate import gate_words
-from fute.embeddings.pairs import gate_of, limited, repeated, split_pairs
+from fute.embeddings.pairs import gate_of, own_pairs
 from fute.embeddings.vectors import Embedding, EmbeddingError, save
 from fute.progress import TrainingProgress
 from fute.surrogate.checkpoint import heed_sigterm
@@ -164,13 +164,8 @@ def _chosen(
     section = run.config.method(method)
     recipe = getattr(section, kind)
     for_stopping = read_pairs(dev) if dev else None
-    ordered = limited(pairs, None, run.config.seed) if kind == "dte" else pairs
     gate = gate_of(recipe, run.config.gate)
-    if for_stopping:
-        to_learn, held_out = ordered, for_stopping[: gate.most] if gate.held_out else []
-    else:
-        to_learn, held_out = split_pairs(ordered, section.pairs, gate)
-    to_learn = repeated(to_learn, section.pairs) if kind == "dte" else to_learn[: section.pairs]
+    to_learn, held_out = own_pairs(pairs, section.pairs, gate, kind=kind, seed=run.config.seed, dev=for_stopping)
     if kind == "dte" and recipe.early_stops and for_stopping is None:
         raise ConfigError(f"the configuration's {method} recipe stops DTEs early: give held-out pairs by --dev")
     if run.config.surrogate.settings.form != "heads":

@@ -145,7 +145,8 @@ class Embedder:
         Raises EmbeddingError if this leaves out too many.
         """
         unknown = unknown_tokens(self.surrogate.tokenizer, pairs)
-        left_out = len(unknown.unusable)
+        unusable = set(unknown.unusable)
+        left_out = len(unusable)
         advice = "take a surrogate whose tokenizer knows this language, or has a byte fallback"
         if left_out > MOST_UNUSABLE * len(pairs):
             first = pairs[unknown.unusable[0]]
@@ -156,7 +157,7 @@ class Embedder:
             )
         if unknown.share > MANY_UNKNOWN_TOKENS and self.accelerator.is_main_process:
             print(f"warning: the surrogate does not know {unknown.share:.1%} of the tokens of these pairs: {advice}")
-        kept = [pair for index, pair in enumerate(pairs) if index not in set(unknown.unusable)] if left_out else pairs
+        kept = [pair for index, pair in enumerate(pairs) if index not in unusable] if left_out else pairs
         return kept, {"unknown_tokens": round(unknown.share, 6), "unusable_pairs": left_out}
 
     def _epochs(self, pairs: int, *, early_stop: bool) -> int:

@@ -111,13 +111,18 @@ def measure(held_out: HeldOut, losses_of: LossesOf, *, accuracy: bool) -> Measur
 def _losses(
     held_out: HeldOut, examples: Sequence[Example], losses: Callable[[Sequence[Example]], Tensor]
 ) -> NDArray[np.float64]:
-    """Loss of each example, in the order of their `index`."""
+    """Loss of each example, in the order of their `index`. Raises FloatingPointError for one that is not finite."""
     values = np.empty(len(examples))
     for group in held_out.groups(examples):
         group = sorted(group, key=lambda example: (len(example.input_ids), example.index))
         for start in range(0, len(group), BATCH):
             batch = group[start : start + BATCH]
             values[[example.index for example in batch]] = losses(batch).double().cpu().numpy()
+    if len(broken := np.flatnonzero(~np.isfinite(values))):
+        raise FloatingPointError(
+            f"after the training, the loss of held-out pair {broken[0]} is {values[broken[0]]}; lower the learning "
+            "rate, or look at this pair"
+        )
     return values
 
 
@@ -134,7 +139,7 @@ def verdict(held_out: HeldOut, measured: Sequence[Measured]) -> dict[str, Any]:
     accuracies = [m.accuracy for m in measured if m.accuracy is not None]
     accuracy = majority = needed = None
     enough = max(prior, CERTAIN) if held_out.kind in {"text", "class"} else prior
-    learned = math.isfinite(loss) and loss < enough
+    learned = loss < enough
     if accuracies:
         accuracy, majority = float(np.mean(accuracies)), held_out.majority()
         needed = majority + 2 * math.sqrt(majority * (1 - majority) / rows)

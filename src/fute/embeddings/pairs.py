@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fute.artifacts import StaleFile, read_jsonl
 from fute.config.gate import GateConfig
@@ -78,6 +78,23 @@ def split_pairs(pairs: Sequence[T], limit: int | None, gate: GateConfig) -> tupl
     """(pairs to learn from, at most `limit`; pairs to hold out for the gate), in the given order."""
     learned, held_out = gate.split(len(pairs), limit)
     return list(pairs[:learned]), list(pairs[learned : learned + held_out])
+
+
+def own_pairs(
+    pairs: Sequence[T], limit: int | None, gate: GateConfig, *, kind: Literal["dte", "mte"], seed: int,
+    dev: Sequence[T] | None,
+) -> tuple[list[T], list[T]]:  # fmt: skip
+    """(pairs to learn from, pairs to hold out) of somebody's own pairs, divided as the workflow does.
+
+    `dte`: in a seeded order, repeated until there are `limit`. `mte`: in the given order, at most `limit`. dev: pairs
+    for early stopping, which the gate is then measured on, so that all others are learned from.
+    """
+    ordered = limited(pairs, None, seed) if kind == "dte" else list(pairs)
+    if dev:
+        learned, held_out = ordered, list(dev[: gate.most]) if gate.held_out else []
+    else:
+        learned, held_out = split_pairs(ordered, limit, gate)
+    return repeated(learned, limit) if kind == "dte" else learned[:limit], held_out
 
 
 def repeated(pairs: Sequence[T], limit: int | None) -> list[T]:

@@ -16,11 +16,11 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from fute.config.methods import TaskEmbSettings
-from fute.embeddings.vectors import Embedding
+from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.progress import Track
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.dropout import set_dropout
-from fute.surrogate.fisher.diagonal import FisherDiagonal, fisher_pass
+from fute.surrogate.fisher.diagonal import FisherDiagonal, check_modules, fisher_pass
 from fute.surrogate.frozen import Cut, names_above
 from fute.surrogate.states import KeptStates, MakeBatch, States
 from fute.surrogate.text2text import Batch, Example, Surrogate
@@ -55,6 +55,8 @@ class TaskEmb:
         self._names = names
         self._start = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._excluded = [re.compile(pattern) for pattern in self.settings.exclude]
+        if settings.reduction == "mean_of_squares":
+            check_modules(self.model, self.include)
         if self.settings.dropout:
             set_dropout(self.model, self.settings.dropout)
 
@@ -152,6 +154,11 @@ class TaskEmb:
             )
 
     def finish(self, vector, orders, basis, meta, facts) -> Embedding:
+        if not vector.any():
+            raise EmbeddingError(
+                "the Fisher information is 0 everywhere, so the vector has no direction: all gradients of the "
+                "fine-tuned surrogate vanish; lower the learning rate or the epochs, or look at the surrogate's weights"
+            )
         segments, traces = facts[0]
         settings = self.settings
         layout = json.dumps([(name, stop - start) for name, start, stop in segments])

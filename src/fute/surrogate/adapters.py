@@ -16,6 +16,7 @@ import torch
 from peft import PeftConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
+from fute.surrogate.frozen import blocks_of
 from fute.surrogate.text2text import Batch, Surrogate
 from fute.surrogate.tuning import Segment, Tuning
 
@@ -39,7 +40,7 @@ class AdapterTuning(Tuning):
     ) -> None:
         super().__init__(surrogate, layers)
         encoder_decoder = surrogate.family == "encoder-decoder"
-        blocks = nn.ModuleList(self.model.decoder.block if encoder_decoder else self.model.base_model.layers)
+        blocks = nn.ModuleList(self.model.decoder.block if encoder_decoder else blocks_of(self.model))
         names = {_kind(name): name for name in _linears(blocks[0]) if takes(_kind(name))}
         if not names:
             raise ValueError(

@@ -62,6 +62,17 @@ def check_layers(config: PretrainedConfig, layers: int | None) -> None:
         raise ValueError(f"the last {layers} layers do not fit a model of {config.num_hidden_layers} layers")
 
 
+def blocks_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The blocks of a causal model. Raises ValueError for one that does not have them where Llama's family has."""
+    blocks = getattr(model.base_model, "layers", None)
+    if blocks is None or not hasattr(blocks[0], "self_attn"):
+        raise ValueError(
+            f"the layers of {type(model).__name__} cannot be tuned one by one: they are not in `.layers`, each with a "
+            "`self_attn`, as in Llama's family; use the prefix of all layers (layers: null), or another surrogate"
+        )
+    return blocks
+
+
 def split_layers(model: PreTrainedModel, layers: int) -> tuple[nn.Module, PreTrainedModel]:
     """Cut a causal model, with or without its head, below its last `layers` layers; both parts share its weights.
 
@@ -69,9 +80,9 @@ def split_layers(model: PreTrainedModel, layers: int) -> tuple[nn.Module, PreTra
     itself on `inputs_embeds`, with a cache whose layer 0 is the part's first layer. The layers of the given model are
     renumbered for that cache, so the model must not be used with a cache of its own afterwards.
     """
-    base = model.base_model
-    cut = len(base.layers) - layers
-    lower, upper = _part(base, base.layers[:cut]), _part(base, base.layers[cut:])
+    base, blocks = model.base_model, blocks_of(model)
+    cut = len(blocks) - layers
+    lower, upper = _part(base, blocks[:cut]), _part(base, blocks[cut:])
     lower.norm = nn.Identity()
     for index, layer in enumerate(upper.layers):
         layer.self_attn.layer_idx = index
@@ -82,12 +93,27 @@ def split_layers(model: PreTrainedModel, layers: int) -> tuple[nn.Module, PreTra
     return lower, whole
 
 
+_MOST_TOKENS = 2048
+"""Tokens on which a cut model is compared with the whole one, if texts may be so long."""
+
+_MOST_DIFFERENCE = 0.01
+"""Largest difference of the two, as a share of the largest state. They take the same steps, also in bf16."""
+
+
+@torch.no_grad()
+def _last_states(model: PreTrainedModel, **inputs: Tensor) -> Tensor:
+    (given,) = inputs.values()
+    mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
+    positions = torch.arange(given.shape[1], device=given.device)[None]
+    return model.base_model(**inputs, attention_mask=mask, position_ids=positions, use_cache=False).last_hidden_state
+
+
 class Cut:
     """A frozen surrogate, cut below the part that is trained; what lies below it gives the same states in every step.
 
     surrogate: loaded frozen. layers: number of last layers of a causal surrogate that are trained; None: all. `model`
     is the part that is trained, or a frozen one that parameters are trained in: the whole model, or the last layers
-    with what follows them.
+    with what follows them. Raises ValueError for a model that cannot be cut there.
     """
 
     has_states: bool
@@ -100,8 +126,25 @@ class Cut:
         self.surrogate, self.layers = surrogate, layers
         self.model, self.lower = surrogate.model, None
         if layers is not None:
-            self.lower, self.model = split_layers(self.model, layers)
+            self.lower, self.model = self._split(layers)
         self.has_states = surrogate.family == "encoder-decoder" or layers is not None
+
+    def _split(self, layers: int) -> tuple[nn.Module, PreTrainedModel]:
+        """`split_layers` of the surrogate. Raises ValueError if both parts together are not the whole model."""
+        model = self.surrogate.model
+        settings = self.surrogate.settings
+        tokens = min(settings.max_input_tokens + settings.max_target_tokens, _MOST_TOKENS)
+        ids = torch.arange(tokens, device=self.surrogate.device)[None] % model.config.vocab_size
+        expected = _last_states(model, input_ids=ids)
+        lower, upper = split_layers(model, layers)
+        found = _last_states(upper, inputs_embeds=_last_states(lower, input_ids=ids))
+        if (found - expected).abs().max() > _MOST_DIFFERENCE * expected.abs().max():
+            raise ValueError(
+                f"{type(model).__name__} cannot be cut below its last {layers} layers: from the states there they do "
+                "not give what the whole model gives, as where it scales its inputs or only some layers have a window; "
+                "set layers: null, or use another surrogate"
+            )
+        return lower, upper
 
     @property
     def scope(self) -> str:

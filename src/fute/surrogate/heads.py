@@ -158,6 +158,7 @@ def draw_head(config: PreTrainedConfig, task: HeadTask, seed: int) -> nn.Module:
     """
     with torch.device("meta"):
         head = _empty_head(config, task).to_empty(device="cpu")
+    head.eval()  # without dropout, whatever the model's config says: nobody would turn it off to measure
     if config.is_encoder_decoder:
         deviation = config.initializer_factor * config.d_model**-0.5
     else:

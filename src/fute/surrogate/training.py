@@ -9,9 +9,9 @@ a CPU; sums on a GPU vary in their last bits).
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -141,95 +141,176 @@ def train(
     checkpoint: the state is read from this file if it exists. It is written from time to time and, within
         `heed_sigterm`, when SIGTERM comes. The caller deletes it when the result is stored.
 
-    Raises FloatingPointError, naming the first such step and its pairs, if a loss is not finite; ValueError if the
-    checkpoint is of another training or not whole, or there are no examples; Preempted after SIGTERM.
+    Raises FloatingPointError, naming the first such step and its pairs, if a loss is not finite, and naming the
+    parameter if the last step made one that is not; ValueError if the checkpoint is of another training or not whole,
+    or there are no examples; Preempted after SIGTERM.
     """
     if bool(dev) != (patience is not None):
         raise ValueError("early stopping needs both held-out rows (`dev`) and `patience`; give both or none")
     if not examples:
         raise ValueError("there are no examples to train on")
     accelerator = accelerator or Accelerator(cpu=compute_device().type == "cpu")
-    look_every = _look_every(accelerator.device)
     named = list(parameters)
     weights = [parameter for _, parameter in named]
-    epoch_steps = count_steps(len(examples), epochs=1, batch_size=batch_size)
-    total = epochs * epoch_steps
+    order = _Order(examples, epochs, batch_size, order_seed, bucket_batches)
     optimizer = _adamw(named, learning_rate, weight_decay)
-    factor = _linear_schedule(total, warmup)
+    factor = _linear_schedule(order.total, warmup)
     stopping = EarlyStopping(weights, patience) if patience is not None else None
     state = TrainingState(named, optimizer, stopping)
-
-    def batches_of(epoch: int) -> list[list[TrainingExample]]:
-        return epoch_batches(examples, batch_size, epoch_generator(order_seed, epoch), bucket_batches)
-
-    def look() -> None:
-        """Read the losses of the steps since the last read from the device."""
-        values = accelerator.reduce(torch.stack(unseen), "sum").tolist() if unseen else []
-        unseen.clear()
-        for value in values:
-            state.losses.append(value)
-            if not math.isfinite(value):
-                epoch, place = divmod(len(state.losses) - 1, epoch_steps)
-                pairs = ", ".join(str(example.index) for example in batches_of(epoch + 1)[place])
-                raise FloatingPointError(
-                    f"loss is {value} at step {len(state.losses)} of {total} (epoch {epoch + 1}, pairs {pairs}); "
-                    "lower the learning rate, or look at these pairs"
-                )
-
-    def save() -> None:
-        look()
-        state.seconds = time.monotonic() - started
-        if accelerator.is_main_process:
-            checkpoint.save(run, state.tensors(), state.facts())
-
+    reader = _LossReader(state, order, accelerator)
     run = {"order_seed": order_seed, "epochs": epochs, "batch_size": batch_size, "examples": len(examples)}
     run["parameters"] = [[name, list(parameter.shape)] for name, parameter in named]
-    if checkpoint:
-        accelerator.wait_for_everyone()  # the main process may just have removed the file of another training
-        if saved := checkpoint.load(run):
-            state.restore(*saved)
-    started = time.monotonic() - state.seconds
-    unseen: list[Tensor] = []
-    batches: list[list[TrainingExample]] = []
+    keeper = _Keeper(checkpoint, run, state, reader, accelerator)
     step = len(state.losses)
-    while step < total and not state.stopped:
-        epoch, place = divmod(step, epoch_steps)
-        if place == 0 or not batches:
-            batches = batches_of(epoch + 1)
+    while step < order.total and not state.stopped:
         step += 1
-        unseen.append(_backward(losses, batches[place], step_seed(order_seed, step), weights, accelerator))
+        loss = _backward(losses, order.batch(step), step_seed(order_seed, step), weights, accelerator)
         nn.utils.clip_grad_norm_(weights, clip)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * factor(step - 1)
         optimizer.step()
-        epoch_ends = step % epoch_steps == 0
-        if epoch_ends or not state.losses or step % look_every == 0:
-            look()
+        reader.add(step, loss)
         if progress:
-            progress(step, total, state.losses[-1])
-        if epoch_ends and stopping:
+            progress(step, order.total, state.losses[-1])
+        if stopping and order.ends_epoch(step):
             stopping.after_epoch(_mean_loss(losses, dev, batch_size, accelerator))
-        if checkpoint:
-            due, asked = _agree(checkpoint, accelerator, step, last=step == total or state.stopped)
-            if due or asked:
-                save()
-            if asked:
-                accelerator.wait_for_everyone()  # until the state is written
-                raise checkpoint.preempted(f"after step {step} of {total}")
+        keeper.after_step(step, order.total)
     if not state.finished:
         state.finish()
-        if checkpoint and checkpoint.worth_keeping(time.monotonic() - started):
-            save()
-    done = len(state.losses)
-    tenth = math.ceil(done / 10)
+        _check_finite(named, step)
+        keeper.at_end()
+    epochs_done = len(state.losses) // order.epoch_steps
+    return _log(state, examples_per_second=len(examples) * epochs_done / keeper.seconds)
+
+
+class _Order:
+    """The batch of every step (from 1). Those of the present epoch are kept."""
+
+    def __init__(
+        self,
+        examples: Sequence[TrainingExample],
+        epochs: int,
+        batch_size: int,
+        order_seed: int,
+        bucket_batches: int,
+    ) -> None:
+        self._examples, self._batch_size = examples, batch_size
+        self._order_seed, self._bucket_batches = order_seed, bucket_batches
+        self.epoch_steps = count_steps(len(examples), epochs=1, batch_size=batch_size)
+        self.total = epochs * self.epoch_steps
+        self._epoch, self._batches = 0, []
+
+    def epoch(self, step: int) -> int:
+        """Epoch of a step, from 1."""
+        return (step - 1) // self.epoch_steps + 1
+
+    def ends_epoch(self, step: int) -> bool:
+        return step % self.epoch_steps == 0
+
+    def batch(self, step: int) -> list[TrainingExample]:
+        if (epoch := self.epoch(step)) != self._epoch:
+            generator = epoch_generator(self._order_seed, epoch)
+            self._batches = epoch_batches(self._examples, self._batch_size, generator, self._bucket_batches)
+            self._epoch = epoch
+        return self._batches[(step - 1) % self.epoch_steps]
+
+
+class _LossReader:
+    """Moves the losses of steps from the device to the training's state, some steps at a time."""
+
+    def __init__(self, state: TrainingState, order: _Order, accelerator: Accelerator) -> None:
+        self._state, self._order, self._accelerator = state, order, accelerator
+        self._every = _look_every(accelerator.device)
+        self._unread: list[Tensor] = []
+
+    def add(self, step: int, loss: Tensor) -> None:
+        """Take this process's part of a step's loss. It is read now if it is time, and at the end of an epoch."""
+        self._unread.append(loss)
+        if self._order.ends_epoch(step) or not self._state.losses or step % self._every == 0:
+            self.read()
+
+    def read(self) -> None:
+        """Read what was not read yet. Raises FloatingPointError for the first loss that is not finite."""
+        values = self._accelerator.reduce(torch.stack(self._unread), "sum").tolist() if self._unread else []
+        self._unread.clear()
+        for value in values:
+            self._state.losses.append(value)
+            if not math.isfinite(value):
+                step = len(self._state.losses)
+                pairs = ", ".join(str(example.index) for example in self._order.batch(step))
+                raise FloatingPointError(
+                    f"loss is {value} at step {step} of {self._order.total} (epoch {self._order.epoch(step)}, pairs "
+                    f"{pairs}); lower the learning rate, or look at these pairs"
+                )
+
+
+class _Keeper:
+    """Goes on from a training's state on the disk, if there is one, and keeps it there; without a checkpoint it only
+    has the time. run: values that a state must have to be of this training."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint | None,
+        run: Mapping[str, Any],
+        state: TrainingState,
+        reader: _LossReader,
+        accelerator: Accelerator,
+    ) -> None:
+        self._checkpoint, self._run, self._state = checkpoint, run, state
+        self._reader, self._accelerator = reader, accelerator
+        if checkpoint:
+            accelerator.wait_for_everyone()  # the main process may just have removed the file of another training
+            if saved := checkpoint.load(run):
+                state.restore(*saved)
+        self._started = time.monotonic() - state.seconds
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, in all parts of a resumed run."""
+        return time.monotonic() - self._started
+
+    def after_step(self, step: int, total: int) -> None:
+        """Write the state if it is time. Raises Preempted, after writing it, if SIGTERM came."""
+        if not self._checkpoint:
+            return
+        last = step == total or self._state.stopped
+        due, asked = _agree(self._checkpoint, self._accelerator, step, last=last)
+        if due or asked:
+            self._save()
+        if asked:
+            self._accelerator.wait_for_everyone()  # until the state is written
+            raise self._checkpoint.preempted(f"after step {step} of {total}")
+
+    def at_end(self) -> None:
+        """Write the end of a training that took long."""
+        if self._checkpoint and self._checkpoint.worth_keeping(self.seconds):
+            self._save()
+
+    def _save(self) -> None:
+        self._reader.read()
+        self._state.seconds = self.seconds
+        if self._accelerator.is_main_process:
+            self._checkpoint.save(self._run, self._state.tensors(), self._state.facts())
+
+
+def _check_finite(named: Sequence[tuple[str, nn.Parameter]], step: int) -> None:
+    """Raise FloatingPointError if a parameter is not finite: no loss shows what the last step did."""
+    for name, parameter in named:
+        if not torch.isfinite(parameter).all():
+            raise FloatingPointError(f"{name} is not finite after step {step}, the last one; lower the learning rate")
+
+
+def _log(state: TrainingState, *, examples_per_second: float) -> TrainingLog:
+    losses, stopping = state.losses, state.stopping
+    tenth = math.ceil(len(losses) / 10)
     return TrainingLog(
-        loss_start=float(np.mean(state.losses[:tenth])),
-        loss_end=float(np.mean(state.losses[-tenth:])),
-        steps=done,
-        examples_per_second=len(examples) * (done // epoch_steps) / (time.monotonic() - started),
+        loss_start=float(np.mean(losses[:tenth])),
+        loss_end=float(np.mean(losses[-tenth:])),
+        steps=len(losses),
+        examples_per_second=examples_per_second,
         dev_losses=tuple(stopping.losses) if stopping else (),
         best_epoch=stopping.best_epoch if stopping else None,
-        losses=tuple(state.losses),
+        losses=tuple(losses),
     )
 
 

@@ -23,7 +23,7 @@ class UnknownTokens:
 
 
 def unknown_tokens(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair] | Sequence[Labelled]) -> UnknownTokens:
-    """Count the unknown tokens in the texts of pairs.
+    """Count the unknown tokens in the texts of pairs. A mark of the model inside a text of T5 is a blank.
 
     A tokenizer without an unknown token, or with one that is also another mark (byte-level ones), knows every text.
     """
@@ -31,8 +31,8 @@ def unknown_tokens(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair] | S
     others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
     if unknown is None or unknown in others or not pairs:
         return UnknownTokens(0.0, ())
-    x = _ids(tokenizer, [" ".join(pair.x) for pair in pairs])
-    y = _ids(tokenizer, [pair.y for pair in pairs if isinstance(pair, Pair)]) or [[]] * len(pairs)
+    texts = [(" ".join(pair.x), *([pair.y] if isinstance(pair, Pair) else [])) for pair in pairs]
+    ids = [_ids(tokenizer, list(side)) for side in zip(*texts, strict=True)]
     blank: dict[int, bool] = {unknown: False}
 
     def is_blank(token: int) -> bool:
@@ -41,14 +41,15 @@ def unknown_tokens(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair] | S
             blank[token] = not tokenizer.decode([token]).strip()
         return blank[token]
 
-    def nothing_known(ids: list[int]) -> bool:
-        return unknown in ids and all(token == unknown or is_blank(token) for token in ids)
+    def nothing_known(text: str, tokens: list[int]) -> bool:
+        # a text that is itself blank is an error of its own, where it is encoded
+        return bool(text.strip()) and all(token == unknown or is_blank(token) for token in tokens)
 
-    rows = [*x, *y]
-    share = sum(ids.count(unknown) for ids in rows) / max(1, sum(map(len, rows)))
-    unusable = [i for i, texts in enumerate(zip(x, y, strict=True)) if any(map(nothing_known, texts))]
+    rows = [tokens for side in ids for tokens in side]
+    share = sum(tokens.count(unknown) for tokens in rows) / max(1, sum(map(len, rows)))
+    unusable = [i for i, sides in enumerate(zip(*ids, strict=True)) if any(map(nothing_known, texts[i], sides))]
     return UnknownTokens(share, tuple(unusable))
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]

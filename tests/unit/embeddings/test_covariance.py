@@ -107,6 +107,8 @@ def test_what_has_no_covariance_is_refused():
         number_covariance(PHI, np.full(40, 0.1))
     with pytest.raises(ValueError, match="'perhaps' is not one of the classes 'no', 'yes'"):
         label_covariance(PHI, ["perhaps"] * 40, ["no", "yes"])
+    with pytest.raises(ValueError, match="class 'yes' is named twice"):
+        label_covariance(PHI, ["yes", "no"] * 20, ["no", "yes", "yes"])
     with pytest.raises(ValueError, match="not finite"):
         number_covariance(PHI, [np.nan] * 40)
     with pytest.raises(ValueError, match=r"got \(40, 5\) and \(39, 2\)"):

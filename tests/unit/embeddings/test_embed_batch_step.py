@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -275,3 +276,18 @@ def test_a_batch_has_the_same_bytes_whenever_it_is_written(tmp_path):
     _zip(tmp_path / "two.zip", dict(reversed(members.items())))
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     assert zipfile.ZipFile(tmp_path / "one.zip").read("b") == b"2"
+
+
+def test_vectors_of_a_batch_are_not_read_whole(tmp_path):
+    """Of T5-base each may have 0.9 GB. The bytes are those of vectors in memory."""
+    data = np.random.default_rng(0).bytes(2**24)
+    (tmp_path / "vector").write_bytes(data)
+    tracemalloc.start()
+    _zip(tmp_path / "file.zip", {"a": tmp_path / "vector", "b": tmp_path / "vector", "c": b"1"})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**22
+    with zipfile.ZipFile(tmp_path / "memory.zip", "w") as archive:
+        for name, content in (("a", data), ("b", data), ("c", b"1")):
+            archive.writestr(zipfile.ZipInfo(name), content)
+    assert (tmp_path / "file.zip").read_bytes() == (tmp_path / "memory.zip").read_bytes()

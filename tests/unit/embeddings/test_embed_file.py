@@ -6,10 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.small_lms import save_small
 from support.stand_ins import pairs, save_stand_in
 
+import fute
 from fute.artifacts import sha256_file
 from fute.config.run import Run, parse_run
 from fute.config.sections import ConfigError
@@ -33,7 +35,7 @@ def run(**changes) -> Run:
         "surrogate": {"name": "smollm2-135m", "settings": {"family": "causal", "max_input_tokens": 12} | form},
         "controls": {"abc": False},
         "methods": ["tupate"],
-        "tupate": {"pairs": 30, "mte": recipe, "dte": recipe if changes.get("plain") else early},
+        "tupate": {"pairs": changes.get("pairs", 30), "mte": recipe, "dte": recipe if changes.get("plain") else early},
     }
     return parse_run(values, REGISTRIES)
 
@@ -71,6 +73,24 @@ def test_own_pairs_become_vectors_that_compare(tmp_path, monkeypatch, capsys, mo
         words[load(Path(f"{name}.safetensors")).meta["gate"]["learned"]]
         for name in sorted("abc", key=lambda name: shown.index(f"{name}.safetensors", shown.index("Cosine")))
     ]
+
+
+@pytest.mark.parametrize(("kind", "stops"), [("mte", False), ("dte", False), ("dte", True)])
+def test_a_notebook_learns_the_vector_that_the_command_learns(tmp_path, monkeypatch, model, kind, stops):
+    """Labelled rows are often sorted by class: held out are not the last ones, and with `dev` none of them."""
+    monkeypatch.chdir(tmp_path)
+    rows = sorted(pairs(1), key=lambda pair: pair.y)
+    Path("own.jsonl").write_text("".join(json.dumps({"x": pair.x[0], "y": pair.y}) + "\n" for pair in rows))
+    dev = write(Path("dev.jsonl"), 5, 8) if stops else None
+    own = run(plain=not stops, pairs=None)
+    embed_file(own, Path("own.jsonl"), Path("v.safetensors"), method="tupate", kind=kind, model=model, dev=dev)
+    by_command, recipe = load(Path("v.safetensors")), getattr(own.config.tupate, kind).model_dump()
+    given = [(pair.x[0], pair.y) for pair in rows]
+    settings = {"max_input_tokens": 12}
+    stopping = [(pair.x[0], pair.y) for pair in pairs(5, 8)] if stops else None
+    found = fute.embed(given, model, kind=kind, recipe=recipe, settings=settings, dev=stopping)
+    assert found.meta == by_command.meta and found.basis == by_command.basis
+    assert np.array_equal(found.vector, by_command.vector)
 
 
 def test_vectors_of_another_start_are_refused(tmp_path, monkeypatch, model):

@@ -244,6 +244,8 @@ def test_refusals(snapshots):
         embedder(snapshots, "causal", tupate(learning_rate=1e-4)).embed(pairs(1))
     with pytest.raises(ValueError, match="the last layers only is for causal surrogates"):
         embedder(snapshots, "encoder-decoder", taskemb(layers=1))
+    with pytest.raises(ValueError, match="selects no parameter"):  # before it is trained
+        embedder(snapshots, "causal", taskemb(exclude=("weight",)))
     with pytest.raises(ValueError, match="family='causal'"):
         load_surrogate(snapshots["encoder-decoder"], surrogate_settings("causal"))
     with pytest.raises(ValueError, match="both max_epochs and patience"):

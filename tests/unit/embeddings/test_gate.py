@@ -77,6 +77,17 @@ def test_many_labels_have_no_accuracy():
     assert measure(held_out(many[:2], many[:20]), knows(many, 0.9), accuracy=True).accuracy == 1
 
 
+@pytest.mark.parametrize("accuracy", [True, False])
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_held_out_loss_that_is_not_finite_names_its_pair(loss, accuracy):
+    def losses_of(all_examples, label):
+        return lambda batch: torch.tensor([loss if example.index == 2 else 0.1 for example in batch])
+
+    gate = held_out([YES, NO, NO, YES], [YES, NO])
+    with pytest.raises(FloatingPointError, match=f"loss of held-out pair 2 is {loss}; lower the learning rate"):
+        measure(gate, losses_of, accuracy=accuracy)
+
+
 @pytest.mark.parametrize(
     ("loss", "accuracy", "learned"),
     [

@@ -21,6 +21,7 @@ from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import EmbeddingError, cosine
 from fute.embeddings.embedder import Embedder
 from fute.surrogate.text2text import Pair, PairError
+from fute.surrogate.unknown import UnknownTokens
 
 TRAINED = {
     "taskemb": TaskEmbSettings(epochs=4, batch_size=4, learning_rate=1e-3),
@@ -55,6 +56,38 @@ def test_a_loss_that_is_nan_names_step_and_pairs(snapshots, family, method):
     given[7] = Pair(("the answer was",), "good")
     with pytest.raises(FloatingPointError, match=r"loss is nan at step [123] of 12 \(epoch 1, pairs [\d, ]*\b7\b"):
         made.embed(given)
+
+
+@pytest.mark.parametrize("held_out", [0, 16])
+@pytest.mark.parametrize(("method", "family"), [("taskemb", "causal"), *((name, FAMILIES[0]) for name in TRAINED)])
+def test_a_rate_at_which_the_only_step_breaks_the_surrogate_gives_no_vector(snapshots, method, family, held_out):
+    """The one loss, before that step, is finite: with or without held-out pairs, no vector is made."""
+    recipe = {"epochs": 1, "batch_size": 24, "min_steps": 1, "learning_rate": 3e38}
+    made = embedder(snapshots, family, TRAINED[method].model_copy(update=recipe))
+    with pytest.raises(FloatingPointError, match=r"not finite|held-out pair 0 is nan"):
+        made.embed(pairs(1), held_out=pairs(2)[:held_out])
+
+
+def test_a_surrogate_without_any_gradient_gives_no_vector(snapshots):
+    made = embedder(snapshots, "encoder-decoder", TRAINED["taskemb"])
+    made._method._start = {name: torch.zeros_like(start) for name, start in made._method._start.items()}
+    with pytest.raises(EmbeddingError, match="Fisher information is 0 everywhere"):
+        made.embed(pairs(1))
+
+
+def test_the_pairs_that_cannot_be_read_are_gone_through_once(snapshots, monkeypatch):
+    """Of 100,000 pairs there may be many: once for every pair would take minutes."""
+    passes = []
+
+    class Places(tuple):
+        def __iter__(self):
+            passes.append(1)
+            return super().__iter__()
+
+    unknown = UnknownTokens(0.0, Places(range(0, 24, 2)))
+    monkeypatch.setattr("fute.embeddings.embedder.unknown_tokens", lambda *_: unknown)
+    kept, facts = embedder(snapshots, "causal", ALL["textemb"])._usable(pairs(1))
+    assert (kept, facts["unusable_pairs"], len(passes)) == (pairs(1)[1::2], 12, 1)
 
 
 @pytest.mark.parametrize("method", ALL)

@@ -6,9 +6,17 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
-from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MT5Config,
+    MT5ForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from fute.surrogate.fisher import diagonal_fisher, fisher_pass, loop_fisher, reduced, squares
+from fute.surrogate.fisher.diagonal import check_modules
 from fute.surrogate.text2text import IGNORED
 
 VOCABULARY = 37
@@ -114,6 +122,13 @@ def test_equals_loop(kind, reduce, token_reduction):
     model, batches = make_model(), [make_batch(), make_batch(seed=8)]
     options = {"reduce": reduce, "token_reduction": token_reduction}
     assert_close(diagonal_fisher(model, batches, **options), loop_fisher(model, batches, **options))
+
+
+def test_mt5_is_a_t5_under_another_name():
+    t5 = tiny_t5(tied=False)
+    mt5 = MT5ForConditionalGeneration(MT5Config(**{**t5.config.to_dict(), "model_type": "mt5"}))
+    mt5.load_state_dict(t5.state_dict())
+    assert_close(diagonal_fisher(mt5, [t5_batch()]), loop_fisher(t5, [t5_batch()]))
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -328,6 +343,10 @@ def test_unknown_module_is_named():
     model.model.layers[1].mlp.up_proj = Scaled(16, 24, bias=False)
     with pytest.raises(TypeError, match=r"layers\.1\.mlp\.up_proj.*Scaled"):
         diagonal_fisher(model, [llama_batch()])
+    with pytest.raises(TypeError, match=r"layers\.1\.mlp\.up_proj.*Scaled"):
+        check_modules(model)
+    check_modules(model, lambda name: "up_proj" not in name)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     kept = diagonal_fisher(model, [llama_batch()], include=lambda name: "up_proj" not in name)
     assert "model.layers.0.mlp.down_proj.weight" in kept
 
@@ -353,6 +372,17 @@ def test_sampled_labels_are_seeded_and_differ_from_the_given():
     name = "lm_head.weight" if "lm_head.weight" in given else "shared.weight"
     assert torch.equal(one[name], again[name])
     assert not torch.allclose(one[name], other[name]) and not torch.allclose(one[name], given[name])
+
+
+@pytest.mark.parametrize("reduction", ["mean_of_squares", "batch_mean_square", "square_of_mean"])
+def test_what_is_not_finite_is_named_also_in_linear_layers(reduction):
+    """Padding has no gradient, and is skipped: not so a gradient that is not a number."""
+    model = tiny_llama()
+    with torch.no_grad():
+        model.lm_head.weight[5] = float("nan")
+    only = "model.layers.2.mlp.down_proj.weight"
+    with pytest.raises(FloatingPointError, match=f"Fisher information of {only} is not finite"):
+        diagonal_fisher(model, [llama_batch()], reduction=reduction, include=lambda name: name == only)
 
 
 def test_no_example_is_an_error():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -206,6 +207,14 @@ def test_a_head_is_drawn_from_its_seed_alone(snapshots, family):
             assert (a == 0).all()
     another = draw_head(config, HeadTask("class", 300), 8)
     assert not torch.equal(next(another.parameters()), next(one.parameters()))
+
+
+def test_a_head_has_no_dropout(snapshots):
+    """T5's has a rate of its own in the model's config; a head measures the same twice."""
+    config = copy.deepcopy(loaded(snapshots, "encoder-decoder").model.config)
+    config.classifier_dropout = 0.5
+    head, states = draw_head(config, HeadTask("class", 3), 7), torch.ones(2, config.hidden_size)
+    assert torch.equal(head(states), head(states))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 from support.stand_ins import pairs, save_stand_in
 from support.tunings import tuning_of
@@ -16,7 +17,9 @@ from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Row
 from fute.embeddings.encoder_states_step import encoder_states
 from fute.surrogate.forms import load_form
+from fute.surrogate.frozen import Cut
 from fute.surrogate.labelled import ClassTarget, Labelled
+from fute.surrogate.lora import LoraTuning
 from fute.surrogate.states import KeptStates, RememberedStates, compute_states, load_states, save_states
 from fute.surrogate.text2text import Pair, Surrogate, collate, eager_attention, encode_pairs, load_surrogate
 
@@ -260,3 +263,49 @@ def test_labels_of_other_lengths_and_many_labels_are_left_alone(snapshots):
     many = [Pair((texts[0],), " ".join(texts[i % 3].split()[: 1 + i // 3])) for i in range(9)]
     compute_states(tuning, encode_pairs(surrogate, many), remembered=remembered)
     assert len(remembered._labels) <= 8
+
+
+SHAPE = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "initializer_range": 0.3,
+}
+
+
+def frozen_causal(kind: str, **options: object) -> Surrogate:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**SHAPE | options)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    return Surrogate(model, None, settings("causal"), frozen=True)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen3", "Gemma2"])
+def test_a_cut_model_gives_the_states_of_the_whole(kind):
+    assert Cut(frozen_causal(kind), 3).lower is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Granite", {"embedding_multiplier": 2.0}),
+        ("Phi", {}),  # calls its last norm by another name
+        ("Gemma2", {"sliding_window": 4}),  # every second layer has a window, shorter than the texts
+        ("Qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}),
+    ],
+)
+def test_a_model_whose_parts_are_not_the_whole_is_not_cut(kind, options):
+    """Wrong states would give vectors, and no error."""
+    with pytest.raises(ValueError, match=rf"{kind}ForCausalLM cannot be cut below its last 3 layers: .* layers: null"):
+        Cut(frozen_causal(kind, **options), 3)
+
+
+@pytest.mark.parametrize("tune", [lambda surrogate: Cut(surrogate, 1), lambda surrogate: LoraTuning(surrogate, seed=0)])
+@pytest.mark.parametrize("kind", ["GPT2", "GPTNeoX"])
+def test_a_model_without_layers_as_llamas_is_named(kind, tune):
+    with pytest.raises(ValueError, match=rf"layers of {kind}\w+ cannot be tuned one by one"):
+        tune(frozen_causal(kind))

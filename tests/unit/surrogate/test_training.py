@@ -315,6 +315,22 @@ def test_the_first_loss_that_is_not_finite_is_named(monkeypatch, look_every):
         toy.train(batch_size=1)
 
 
+def test_what_only_the_last_step_breaks_is_named_and_not_kept(tmp_path):
+    """A loss is that before its step, so that none shows what the last step did: here its gradient is not finite."""
+    toy, steps = Toy(), iter((1, 2, 3))
+
+    def losses(batch: list[Example]) -> Tensor:
+        value = toy.bias.sum() if next(steps) < 3 else (toy.bias * 0).sum().sqrt()
+        return value * torch.ones(len(batch))
+
+    checkpoint = Checkpoint(tmp_path / "state", "same")
+    checkpoint.worth_keeping = lambda seconds: True
+    options = {"epochs": 1, "batch_size": 4, "learning_rate": 0.2, "order_seed": 42}
+    with pytest.raises(FloatingPointError, match="bias is not finite after step 3, the last one; lower the"):
+        train(losses, [("bias", toy.bias)], toy.examples, checkpoint=checkpoint, **options)
+    assert not checkpoint.path.exists()
+
+
 def test_progress_gets_every_step_and_the_latest_known_loss(monkeypatch):
     calls: dict[int, list[tuple[int, int, float]]] = {}
     for look_every in (1, 2):

@@ -89,7 +89,8 @@ def fisher_pass(
 
     Keys are the names of `model.named_parameters()`, a tied tensor once; values are fp32.
     Raises TypeError for a module with parameters whose per-example gradient is not known here; ValueError if
-    `include` selects nothing or there is no example.
+    `include` selects nothing or there is no example; FloatingPointError, naming the tensor, for a value that is not
+    finite.
     """
     names = _included(model, include)
 
@@ -119,7 +120,19 @@ def fisher_pass(
         values = {name: value.square() for name, value in values.items()}
     if reduction != "mean_of_squares":
         values = {name: reduced(value, reduce) for name, value in values.items()}
+    for name, value in values.items():
+        if not torch.isfinite(value).all():
+            raise FloatingPointError(
+                f"the Fisher information of {name} is not finite: gradients are too large, or no numbers; lower the "
+                "learning rate of the training before it"
+            )
     return FisherDiagonal(values, norms if traces else torch.zeros(0))
+
+
+def check_modules(model: PreTrainedModel, include: Include | None = None) -> None:
+    """Raise TypeError or ValueError if `fisher_pass` would, for the model itself: before the training, not after it."""
+    with ExitStack() as stack:
+        Hooks(model, dict.fromkeys(map(id, _included(model, include)), True), stack)
 
 
 def loop_fisher(

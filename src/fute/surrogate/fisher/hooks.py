@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
+from transformers.models.mt5.modeling_mt5 import MT5Attention
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from fute.surrogate.fisher.accumulator import Accumulator
@@ -21,7 +22,7 @@ class Hooks:
         self._done: set[nn.Module] = set()
         for name, module in model.named_modules():
             included = [self._of(p) for p in module.parameters(recurse=False)]
-            if isinstance(module, T5Attention) and module.has_relative_attention_bias:
+            if isinstance(module, T5Attention | MT5Attention) and module.has_relative_attention_bias:
                 self._relative_bias(module)
             if any(included) and module not in self._done:
                 self._add(module.register_forward_hook(self._hook(name, module)))
@@ -96,7 +97,7 @@ class Hooks:
         if bias := self._of(getattr(module, "bias", None)):
             bias.dense.append(b.sum(between))
 
-    def _relative_bias(self, attention: T5Attention) -> None:
+    def _relative_bias(self, attention: T5Attention | MT5Attention) -> None:
         """Give each example its own copy of T5's table of biases, which T5 adds to the scores of all examples."""
         table = attention.relative_attention_bias
         self._done.add(table)
@@ -105,7 +106,7 @@ class Hooks:
         seen: list[Tensor] = []
         self._add(table.register_forward_hook(lambda module, args, output: seen.append(args[0])))
 
-        def expand(module: T5Attention, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        def expand(module: T5Attention | MT5Attention, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
             if kwargs.get("position_bias") is not None:
                 return None
             length = args[0].shape[1]
@@ -124,6 +125,6 @@ class Hooks:
 
 
 def is_rms_norm(module: nn.Module) -> bool:
-    """True for norms that only scale h / rms(h): T5's, torch's, and transformers' `...RMSNorm` classes."""
+    """True for norms that only scale h / rms(h): T5's, mT5's, torch's, and transformers' `...RMSNorm` classes."""
     name = type(module).__name__
-    return isinstance(module, nn.RMSNorm) or name == "T5LayerNorm" or name.endswith("RMSNorm")
+    return isinstance(module, nn.RMSNorm) or name in ("T5LayerNorm", "MT5LayerNorm") or name.endswith("RMSNorm")

@@ -63,8 +63,8 @@ def squared_norms(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _used_tokens(b: Tensor) -> Tensor:
-    """Tokens with a gradient, (B, T): padding and ignored labels have none."""
-    return b.abs().amax(2) > 0
+    """Tokens with a gradient, (B, T), also one that is not a number: padding and ignored labels have none."""
+    return (b != 0).any(2)
 
 
 def _strategy(a: Tensor, b: Tensor, used: Tensor) -> Strategy:
