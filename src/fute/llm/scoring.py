@@ -108,7 +108,7 @@ def score_requests(
     check_words(requests, settings)
     reasonings = _reason(model, prompts, requests, settings)
     turns = [
-        [r.user] if r.followup is None else [r.user, prompts.decode(reasonings[i][0]), r.followup]
+        [r.user] if r.followup is None else [r.user, _thought(prompts, *reasonings[i]), r.followup]
         for i, r in enumerate(requests)
     ]
     rendered = [prompts.render(*t, system=r.system) for t, r in zip(turns, requests, strict=True)]
@@ -165,6 +165,13 @@ def _reason(
     for request, ids in zip(thinking.values(), encoded, strict=True):
         prompts.check_length(request.id, ids, settings.reasoning_tokens)
     return dict(zip(thinking, model.greedy(encoded, settings.reasoning_tokens), strict=True))
+
+
+def _thought(prompts: PromptTokenizer, tokens: TokenIds, truncated: bool) -> str:
+    """Text of a chain of thought, without the first bytes of a character that the limit cut: written as U+FFFD, they
+    would be more tokens than they were, and the longest prompts would not fit."""
+    text = prompts.decode(tokens)
+    return text.rstrip("\ufffd") if truncated else text
 
 
 def _class_ids(

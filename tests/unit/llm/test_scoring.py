@@ -196,6 +196,21 @@ def test_words_that_cannot_be_told_apart_are_refused_before_the_model_is_asked(w
     assert engine.asked == 0
 
 
+@pytest.mark.parametrize(("truncated", "said"), [(True, "so: caf"), (False, "so: caf\ufffd")])
+def test_the_bytes_of_a_cut_character_are_no_part_of_a_chain_of_thought(truncated, said):
+    class Thinking(Letters):
+        def render(self, *turns, system=None):
+            return "|".join(turns)
+
+        def greedy(self, prompts, max_tokens):
+            return [([*map(ord, "so: caf\ufffd")], truncated)] * len(prompts)
+
+    request = ScoreRequest("sa-11 on u/0", "text", None, (("no",), ("yes",)), followup="So?")
+    [result] = score_requests(Thinking(), Thinking(), [request], EngineSettings(engine="transformers"))
+    assert result.reasoning == said and result.reasoning_tokens == len("so: caf") + 1
+    assert result.prompt_tokens == len(f"text|{said}|So?")
+
+
 def test_a_reasoning_model_is_refused_by_engines_with_a_tokenizer():
     with pytest.raises(EngineError, match=r"request sa-1 on u/0: the model answers with '<think>'"):
         ask(Letters("<think>"), "no", "yes")

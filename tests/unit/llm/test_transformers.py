@@ -132,7 +132,8 @@ def test_a_chain_of_thought_is_scored_after_its_reasoning(start):
     for text, result in zip(TEXTS, results, strict=False):
         first = prompt_ids(engine, text)
         reasoning = greedy_by_hand(engine, first, 6, {1, 2})
-        assert result.reasoning == engine.prompts.decode(reasoning)
+        said = engine.prompts.decode(reasoning)
+        assert result.reasoning == (said.rstrip("\ufffd") if len(reasoning) == 6 else said)
         assert (result.reasoning_tokens, result.reasoning_truncated) == (len(reasoning), len(reasoning) == 6)
         second = prompt_ids(engine, text, result.reasoning, "So, yes or no?")
         words = [[engine.prompts.tokenizer(w)["input_ids"][0] for w in words] for words in YES_NO]
