@@ -232,7 +232,7 @@ def test_work_of_a_vanished_node_goes_on_on_the_other(checkout, send, cluster):
         assert kept() == before and not (checkout / file).exists()
         start_now(job)
         seen: set[tuple[int, int]] = set()
-        cluster.wait("its end", lambda: seen.update(kept()) or controller.process.poll() is not None, 200)
+        cluster.wait("its end", lambda: seen.update(kept()) or controller.process.poll() is not None, 600)
         said = controller.finish()
     finally:
         cluster.node_starts(node)
