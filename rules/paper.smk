@@ -6,16 +6,11 @@ REPORTED = []
 DRAWN = {}
 
 
-def efficiency_files(experiment):
-    """What the embeddings of an experiment cost, in the report."""
-    return [f"results/evaluation/efficiency-{experiment}-{name}.csv" for name in ("embeddings", "calls", "costs")]
-
-
 if LLM:
     FIGURES = PLAN.figures("fig4", "figa2")
     DRAWN |= FIGURES
     REPORTED += [f for f in LLM_EVALUATION if Path(f).stem != "geometry"]
-    REPORTED += efficiency_files("llm")
+    REPORTED += [f"results/evaluation/efficiency-llm-{name}.csv" for name in ("embeddings", "calls", "costs")]
     PAPER += [f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")]
     PAPER += figure_files(FIGURES).values()
     PAPER += ["results/paper/tables/efficiency-llm.md"]
@@ -76,7 +71,7 @@ if LM:
         f"results/evaluation/{name}.csv"
         for name in (*LM.tables, "lm_targets", "lm_direct", "lm_similarities", "lm_coordinates")
     ]
-    REPORTED += efficiency_files("lm")
+    REPORTED += [f"results/evaluation/efficiency-lm-{name}.csv" for name in ("embeddings", "calls", "costs")]
     PAPER += [f"results/paper/tables/{table}.{ending}" for table in LM.tables for ending in ("csv", "md", "tex")]
     PAPER += figure_files(LM_FIGURES).values()
 
