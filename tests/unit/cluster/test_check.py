@@ -345,7 +345,7 @@ def test_profiles_merge_as_snakemake_merges_them():
     assert (
         theirs.set_resources.keys()
         == mine["set-resources"].keys()
-        == {"label_batch", "embed_batch", "finetune_model", "label_language_model"}
+        == {"tune_llm", "label_batch", "embed_batch", "finetune_model", "label_language_model"}
     )
     assert {f"{name}={value}" for name, value in mine["default-resources"].items()} < set(theirs.default_resources.args)
     assert theirs.retries == mine["retries"] == 2
