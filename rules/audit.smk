@@ -4,12 +4,9 @@ ARTIFACTS = sorted({path for phase in AUDITED for path in PHASES[phase]})
 MANIFEST = "results/audit/manifest.json"
 
 
-localrules:
-    audit_manifest,
-
-
 rule audit_manifest:
-    # in no image: it plans the run again, which needs the environment of Snakemake itself
+    # in no image: it plans the run again, which needs the environment of Snakemake itself. So it is handed over, not
+    # run: Snakemake would start a `run` by the unquoted path of its Python, which may have a blank
     """List the files that the run should have made and those that it made, with one hash over them."""
     input:
         lambda wc: ARTIFACTS,
@@ -17,6 +14,7 @@ rule audit_manifest:
         manifest=MANIFEST,
     log:
         "results/logs/audit_manifest.log",
+    handover: True
     params:
         targets=" ".join(AUDITED),
         config=os.path.relpath(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml",
@@ -24,11 +22,9 @@ rule audit_manifest:
         code=code_sha256("fute.audit.collect"),
     message:
         "manifest of all artifacts"
-    run:
-        shell(
-            "{LIGHT} python -m fute audit manifest {params.targets} --config {params.config:q}"
-            " --settings {params.settings:file} --output {output.manifest} &> {log}"
-        )
+    shell:
+        f"{LIGHT} python -m fute audit manifest {{params.targets}} --config {{params.config:q}}"
+        " --settings {params.settings:file} --output {output.manifest} &> {log}"
 
 
 rule audit_verify:

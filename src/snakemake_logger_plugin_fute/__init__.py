@@ -30,7 +30,8 @@ NAMED = 5
 NOISE = re.compile(
     r"None$|Assuming unrestricted shared filesystem|Building DAG of jobs|Using shell:|Group jobs: inactive"
     r"|(Conda environments|Singularity containers): ignored|Select jobs to execute|Execute \d+ jobs|Complete log"
-    r"|Removing output files of failed job|Job rate limit reached|Shutting down, this might take some time"
+    r"|Handing over execution to foreign system|Removing output files of failed job"
+    r"|Job rate limit reached|Shutting down, this might take some time"
     r"|WorkflowError:\nAt least one job did not complete successfully"
 )
 """What Snakemake says between the steps, and what is said here in other words. Anything else is shown as it is."""

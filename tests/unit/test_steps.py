@@ -44,6 +44,12 @@ def test_every_step_is_called_by_a_rule_and_every_rule_calls_steps():
     assert called == {*steps.STEPS, "audit"}
 
 
+def test_no_rule_is_started_by_the_unquoted_path_of_the_python():
+    """Snakemake starts rules with `run` so, which fails in a folder whose name has a blank."""
+    for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]:
+        assert not re.search(r"^ *run:", path.read_text(), re.MULTILINE), path.name
+
+
 def test_a_step_without_a_model_depends_on_no_torch():
     """By what is imported, functions included: a start of torch costs more than all these steps do."""
     for step in LIGHT:

@@ -117,6 +117,7 @@ def test_a_run_is_a_line_for_the_plan_for_each_step_and_for_the_end(run):
         "Using shell: /bin/bash",
         "Select jobs to execute...",
         "Execute 2 jobs...",
+        "Handing over execution to foreign system...",
     ):
         run.say(noise)
     run.say("Provided cores: 2", LogEvent.RESOURCES_INFO, cores=2)
