@@ -37,23 +37,8 @@ Shape = str | tuple[int, int, int]
 INK, MUTED, LINE = "#1f2328", "#6b7280", "#d5d9df"
 PAPER_SHAPES = {"llama2_13b": "s", "llama2_70b": "^", "mixtral_8x7b": "o"}
 OTHER_SHAPES = (
-    "D",
-    "v",
-    "p",
-    "h",
-    "P",
-    "X",
-    "<",
-    ">",
-    "d",
-    "*",
-    "8",
-    (4, 1, 0),
-    (6, 1, 0),
-    (3, 1, 0),
-    (3, 1, 180),
-    "H",
-)
+    "D", "v", "p", "h", "P", "X", "<", ">", "d", "*", "8", (4, 1, 0), (6, 1, 0), (3, 1, 0), (3, 1, 180), "H",
+)  # fmt: skip
 """Of models beyond these the same ones again, in the same order; the figure's CSV names the model of each point."""
 STYLE = {
     "font.family": "DejaVu Sans",

@@ -25,13 +25,15 @@ _CAPTIONS = {
 
 @dataclass(frozen=True)
 class Costs:
-    """efficiency-{experiment}-embeddings.csv, -calls.csv and -costs.csv in results/evaluation; seconds."""
+    """embeddings, calls, costs: efficiency-{experiment}-{name}.csv in results/evaluation, from `embedding_times`,
+    `call_counts` and `cost_table` of `fute.paper.efficiency`; calls and costs are empty where no LLM is asked."""
 
     embeddings: pd.DataFrame
     calls: pd.DataFrame
     costs: pd.DataFrame
 
     def section(self, anchor: str, title: str) -> Section:
+        """The section of the page, with a table for each file that has rows."""
         pages = as_pages(self.embeddings, self.calls, self.costs)
         tables = [table_grid(page, _CAPTIONS[title]) for title, page in pages.items()]
         return Section(anchor, title, tables=tables)
