@@ -26,11 +26,15 @@ from fute.device import compute_device
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.extract_embedding_step import INDEX, SUFFIX, learned_from, member
 from fute.embeddings.pairs import gate_of, item_pairs, sources_of
-from fute.embeddings.vectors import save
+from fute.embeddings.vectors import EmbeddingError, save
 from fute.progress import Track, TrainingProgress
 from fute.specs.embeddings import EmbeddingSpec, Item
 from fute.surrogate.checkpoint import Preempted, heed_sigterm
 from fute.surrogate.states import States, load_states
+from fute.surrogate.text2text import PairError
+
+NOT_MADE = (EmbeddingError, PairError, FloatingPointError)
+"""Errors of one vector, which say nothing of the next one."""
 
 
 def _name(item: Item) -> str:
@@ -106,6 +110,10 @@ class _Maker:
                 checkpoints=checkpoints,
             )
 
+    def forget(self) -> None:
+        """Load the surrogate again before the next vector: one that failed may have left it half trained."""
+        self._embedder = self._states = None
+
     def _states_of(self, item: Item, device: torch.device) -> States | None:
         """The encoder's states of the U that a black box labelled, if they are shared."""
         name = f"states:{item.category}"
@@ -122,7 +130,8 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     files: name -> path. Names are `train:{dataset}`, `dev:{dataset}`, `unsup:{category}`, `labels:{model}/{prompt}`,
     and `states:{category}` if the encoder's states are shared.
     output: the batch's zip; `.keys` and sidecars are written next to it.
-    A black box that LabelCov has no vector of does not stop the others: its file holds zeros and says why.
+    A black box that LabelCov has no vector of does not stop the others: its file holds zeros and says why. Nor does a
+    vector that cannot be made, as where the loss is not finite: the others are made, then EmbeddingError names it.
     """
     accelerator = Accelerator(cpu=compute_device().type == "cpu")
     surrogate_sha256 = sha256_file(lock)
@@ -140,12 +149,21 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     maker = _Maker(spec, model, files, surrogate_sha256, accelerator)
     # Items with the same recipe and texts follow each other, to load the surrogate and states once for them.
     ordered = sorted(spec.items, key=lambda item: (item.recipe, item.kind, item.category, item.source))
+    failed: dict[str, str] = {}
     with heed_sigterm() as asked_to_stop, Track(f"{spec.method} vectors", len(missing), "vectors") as track:
         for item in ordered:
             if _unit(item) not in missing:
                 continue
             settings = spec.method_settings(item)
-            embedding = maker.make(item, settings, store.path(f"{item.key}/.training"))
+            try:
+                embedding = maker.make(item, settings, store.path(f"{item.key}/.training"))
+            except NOT_MADE as error:
+                if accelerator.num_processes > 1:  # the others may wait for this one
+                    raise
+                print(f"{_name(item)}: cannot be made: {error}", flush=True)
+                failed[_name(item)] = str(error)
+                maker.forget()
+                continue
             if accelerator.is_main_process:
                 options = {"store": settings.store} if isinstance(settings, TaskEmbSettings) else {}
                 store.put(_unit(item), lambda path, vector=embedding, how=options: save(vector, path, **how))
@@ -156,6 +174,12 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
                     f"stopped by SIGTERM; {track.done} new vectors are kept; run the same command again to go on"
                 )
     accelerator.end_training()
+    if failed:
+        name, problem = next(iter(failed.items()))
+        others = f" (and {len(failed) - 1} more: {', '.join(list(failed)[1:])})" if len(failed) > 1 else ""
+        raise EmbeddingError(
+            f"{name}: {problem}{others}; the other {len(units) - len(failed)} vectors of this batch are made and kept"
+        )
     if not accelerator.is_main_process:
         return
     members: dict[str, bytes | Path] = {member(item.key): store.path(_unit(item)) for item in spec.items}

@@ -13,14 +13,16 @@ import pytest
 
 from fute.artifacts import Step
 from fute.config.gate import GateConfig
+from fute.config.surrogate import SurrogateSettings
 from fute.data.rows import Answer, Row
-from fute.embeddings import Embedding, save
-from fute.embeddings.embed_batch_step import _zip
+from fute.embeddings import Embedding, EmbeddingError, save
+from fute.embeddings.embed_batch_step import _zip, embed_batch
 from fute.embeddings.extract_embedding_step import INDEX, extract_embedding, learned_from, member
 from fute.embeddings.pairs import dataset_pairs, item_pairs, label_target, model_pairs
-from fute.specs.embeddings import Item
+from fute.specs.embeddings import EmbeddingSpec, Item
 from fute.surrogate.labelled import ClassTarget, EndsTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
 from fute.surrogate.text2text import Pair
+from tests.support.stand_ins import save_stand_in
 
 CLASSES = ("negative", "positive")
 ROWS = [Row(f"t/{i}", (f"text {i}",), task="t") for i in range(12)]
@@ -291,3 +293,31 @@ def test_vectors_of_a_batch_are_not_read_whole(tmp_path):
         for name, content in (("a", data), ("b", data), ("c", b"1")):
             archive.writestr(zipfile.ZipInfo(name), content)
     assert (tmp_path / "file.zip").read_bytes() == (tmp_path / "memory.zip").read_bytes()
+
+
+def test_a_vector_that_cannot_be_made_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    """All others of its batch are made before the error that names it, and are not made again without it."""
+    monkeypatch.chdir(tmp_path)
+    model = save_stand_in(Path("model"), "encoder-decoder")
+    Path("lock.json").write_text("{}")
+    files = {"unsup:sa": Path("unsup.jsonl.gz"), "labels:m/sa-3": Path("labels.jsonl.gz")}
+    with Step("fute.batching", settings={}) as step:
+        rows = [Row(row.id, ("the film was great",), task="t") for row in ROWS]
+        step.jsonl(files["unsup:sa"], [row.to_json() for row in rows])
+        step.jsonl(files["labels:m/sa-3"], LABELS)
+    recipe = {"epochs": 1, "batch_size": 4, "min_steps": 1}
+    items = [item(key=str(n) * 64, recipe=n) for n in (0, 1, 2)]
+    spec = EmbeddingSpec(
+        method="taskemb", surrogate="t5", settings=SurrogateSettings(family="encoder-decoder"), items=items,
+        recipes=(recipe, recipe | {"learning_rate": 1e30}, recipe | {"learning_rate": 1e-2}),
+    )  # fmt: skip
+    inputs = {"model": model, "lock": Path("lock.json"), "files": files}
+    with pytest.raises(EmbeddingError, match=r"^mte:m/sa-3: .* not finite .*; the other 2 vectors .* kept$"):
+        embed_batch(spec, **inputs, output=Path("results/all.zip"))
+    assert not Path("results/all.zip").exists()
+    good = spec.model_copy(update={"items": (items[0], items[2])})
+    capsys.readouterr()
+    embed_batch(good, **inputs, output=Path("results/good.zip"))
+    assert "2 vectors, 2 of them already finished" in capsys.readouterr().out
+    embed_batch(good, **inputs, output=Path("afresh/good.zip"))
+    assert Path("afresh/good.zip").read_bytes() == Path("results/good.zip").read_bytes()
