@@ -104,7 +104,7 @@ def draw_unsup(
 ) -> tuple[list[Row], list[dict[str, Any]]]:
     """Draw U; return its rows and, for each script or task, counts of its lines.
 
-    tasks     script or task -> input lines, as `read_unsup` gives them
+    tasks     script or task -> input lines, as `read_unsup` gives them; each is read once
     category  its id, for errors
     entry     what the category's registry entry says; `LANGUAGE_MODELS` for these
     families  script or task -> family; needed if `settings.stratify` is set
@@ -121,18 +121,10 @@ def draw_unsup(
     candidates: list[_Candidate] = []
     counts = []
     for task in sorted(tasks):
-        usable = []
-        for number, line in enumerate(tasks[task]):
-            if (segments := segment(line, entry.segments)) is not None:
-                row = Row(f"{task}/{number}", segments, task=task)
-                usable.append(_Candidate(form(line, entry.segments), row))
-        count = {"script": task, "family": families.get(task), "lines": len(tasks[task])}
-        count |= {"empty": len(tasks[task]) - len(usable), "excluded": task in excluded, "capped": 0}
-        if task not in excluded:
-            random.Random(settings.seed).shuffle(usable)
-            candidates += usable[:cap]
-            count["capped"] = min(cap, len(usable))
-        counts.append(count)
+        count = {"script": task, "family": families.get(task), "lines": 0, "empty": 0, "excluded": task in excluded}
+        of_script = _draw_script(task, tasks[task], entry, 0 if task in excluded else cap, settings.seed, count)
+        candidates += of_script
+        counts.append(count | {"capped": len(of_script)})
     if not candidates:
         raise SourceError(f"{settings.path}: no text is left for {category}; check unsup.exclude and the files")
 
@@ -143,6 +135,22 @@ def draw_unsup(
     for count in counts:
         count["drawn"] = drawn[count["script"]]
     return rows, _beside_paper(counts, entry.unsup) if settings.kind == "crossfit_full" else counts
+
+
+def _draw_script(
+    task: str, lines: list[str], entry: UnsupEntry, cap: int, seed: int, count: dict[str, Any]
+) -> list[_Candidate]:
+    """Draw at most `cap` of a script's texts; its lines and those that hold no text are counted in `count`."""
+    usable = [number for number, line in enumerate(lines) if segment(line, entry.segments) is not None]
+    count |= {"lines": len(lines), "empty": len(lines) - len(usable)}
+    random.Random(seed).shuffle(usable)
+    return [
+        _Candidate(
+            form(lines[number], entry.segments),
+            Row(f"{task}/{number}", segment(lines[number], entry.segments), task=task),
+        )
+        for number in usable[:cap]
+    ]
 
 
 def cut_words(segments: Segments, limit: int) -> Segments:

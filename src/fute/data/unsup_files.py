@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +21,36 @@ FETCH = "fetch them (`fute fetch-unsup`)"
 """What to do about scripts that are not there."""
 
 
-class UnsupSource(NamedTuple):
-    """Input lines of each script or task, the family of each where known, and the lock of the files read."""
+class ScriptLines(Mapping[str, list[str]]):
+    """Input lines of CrossFit's scripts, read from the disk for each use: the largest have millions."""
 
-    tasks: dict[str, list[str]]
+    def __init__(self, files: list[Path]) -> None:
+        self._files = {path.stem: path for path in files}
+
+    def __getitem__(self, script: str) -> list[str]:
+        path = self._files[script]
+        return _tsv_inputs(path) if path.suffix == ".tsv" else _jsonl_inputs(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+class UnsupSource(NamedTuple):
+    """Input lines of each script or task, the family of each where known, and the lock of the files."""
+
+    tasks: Mapping[str, list[str]]
     families: dict[str, str]
     lock: dict[str, Any]
 
 
 def read_unsup(settings: UnsupSettings, root: Path) -> UnsupSource:
-    """Read all lines of the source. Raises SourceError if it is missing, BadRow for a line that cannot be read."""
+    """Read the lines of the source, those of `crossfit_full` when they are used.
+
+    Raises SourceError if it is missing, BadRow for a line that cannot be read.
+    """
     readers = {"pool": _read_pool, "crossfit_full": _read_full, "crossfit_fewshot": _read_fewshot}
     tasks, families = readers[settings.kind](unsup_files(settings, root))
     return UnsupSource(tasks, families, unsup_identity(settings, root, hashes_now))
@@ -89,14 +110,12 @@ def _read_pool(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]
     return dict(tasks), families
 
 
-def _read_full(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:
-    tasks: dict[str, list[str]] = {}
+def _read_full(files: list[Path]) -> tuple[ScriptLines, dict[str, str]]:
     of_script: dict[str, Path] = {}
     for path in files:
         if (other := of_script.setdefault(canonical(path.stem), path)) != path:
             raise SourceError(f"{path}: is the same script as {other.name}; keep one")
-        tasks[path.stem] = _tsv_inputs(path) if path.suffix == ".tsv" else _jsonl_inputs(path)
-    return tasks, {}
+    return ScriptLines(files), {}
 
 
 def _read_fewshot(files: list[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:

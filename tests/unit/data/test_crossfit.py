@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import random
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -328,7 +329,7 @@ def test_broken_crossfit_files_are_refused(tmp_path):
         read_unsup(settings(), tmp_path)
     (tmp_path / "xsum.tsv").write_text("a\tb\nno tab\n")
     with pytest.raises(BadRow, match=r"xsum\.tsv, row 2: has no tab"):
-        read_unsup(one, tmp_path)
+        draw_unsup(read_unsup(one, tmp_path).tasks, "lm", one)
     (tmp_path / "xsum.tsv").write_text("a\tb\n")
     (tmp_path / "xsum.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(SourceError, match=r"xsum\.tsv: is the same script as xsum\.jsonl; keep one"):
@@ -341,7 +342,21 @@ def test_broken_crossfit_files_are_refused(tmp_path):
     (tmp_path / "wiki_qa.tsv").unlink()
     (tmp_path / "xsum.jsonl").write_text('{"text": "a"}\n{"input": "a"}\n')
     with pytest.raises(BadRow, match="row 2, field 'text'"):
-        read_unsup(one, tmp_path)
+        draw_unsup(read_unsup(one, tmp_path).tasks, "lm", one)
+
+
+def test_the_lines_of_one_script_are_in_memory_at_a_time(tmp_path):
+    """CrossFit's complete files are gigabytes, and U is drawn on a login node."""
+    one = UnsupSettings(kind="crossfit_full", path=".", max_per_script=10)
+    memory = {}
+    for scripts in (SCRIPTS[:1], SCRIPTS[:6]):
+        for script in scripts:
+            (tmp_path / f"{script}.tsv").write_text("".join(f"{n} {'word ' * 40}\tout\n" for n in range(5_000)))
+        tracemalloc.start()
+        draw_unsup(read_unsup(one, tmp_path).tasks, "sa", one)
+        memory[len(scripts)] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert memory[6] < 1.3 * memory[1]
 
 
 @pytest.mark.parametrize("changes", [{"kind": "other"}, {"limit": 0}, {"stratify": "task"}, {"colour": 1}])
