@@ -48,6 +48,7 @@ if not is_package(Path(workflow.basedir) / "src/fute"):
 # so it gets that workflow's targets through the environment.
 TARGETS = os.environ.setdefault("FUTE_TARGETS", " ".join(sorted(command_line_targets(sys.argv)))).split()
 
+IN_CONTAINERS = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
 try:
     configfiles = [Path(path) for path in workflow.configfiles]
     for path in configfiles:
@@ -62,6 +63,8 @@ try:
     MISSING_DATA = PLAN.data.missing_text()
     PLAN.lm and PLAN.lm.transfer.matrix_sha256
     check_run_lock(PLAN)
+    if IN_CONTAINERS:
+        os.environ.update(job_environment(PLAN.source_folders(), os.environ, Path.cwd(), writable=[PLAN.results]))
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm
@@ -118,9 +121,6 @@ LIGHT = f"{OFFLINE} {ONE_THREAD}"
 # it saves its state, says so, and its exit status is that of the command.
 LOGGED = "> >(trap '' TERM; exec tee {log}) 2>&1"
 
-IN_CONTAINERS = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
-if IN_CONTAINERS:
-    os.environ.update(job_environment(PLAN.source_folders(), os.environ, Path.cwd(), writable=[PLAN.results]))
 USED_IMAGES = set()
 
 

@@ -55,14 +55,19 @@ def check_settings(resources: Mapping[str, Iterable[object]], array_jobs: str | 
     """Check the settings of a run on SLURM before the first job is submitted.
 
     resources: name -> values that jobs of this run request. array_jobs: the executor's setting of this name.
-    Raises SlurmError if the profile still has placeholders, for job arrays, for memory per core, and for a Python that
-    jobs cannot be started with.
+    Raises SlurmError if the profile still has placeholders, for job arrays, for memory per core, and for a Python or
+    a checkout whose path jobs cannot be started with.
     """
     if shlex.quote(sys.executable) != sys.executable:
         raise SlurmError(
             f"the path of this Python, {sys.executable}, has a blank or another character that a shell reads: the "
             "executor cannot start jobs with it. Make the environment in a folder without, e.g. bash envs/install.sh "
             "/scratch/me/venv envs/light.txt; the checkout itself may stay where it is"
+        )
+    if found := set('$`\\"') & set(str(Path.cwd())):
+        raise SlurmError(
+            f"the path of this checkout, {Path.cwd()}, has {' and '.join(sorted(found))} in it, which the shell that "
+            "the executor starts jobs with would read: move the checkout to a folder without"
         )
     if array_jobs:
         raise SlurmError(

@@ -104,13 +104,19 @@ def job_environment(
 
     Folders outside the working directory are bound read-only, those of `writable` also for writing, in addition to
     the user's own binds. A symbolic link is bound under its own name, too. `--nv` is set if the node has a GPU.
-    An image is offline by default; in the workflow each step sets whether it is.
+    An image is offline by default; in the workflow each step sets whether it is. Raises ImageError for a folder whose
+    name Apptainer cannot be told.
     """
     parts = [part for part in environment.get("APPTAINER_BIND", "").split(",") if part]
     for paths, mode in ((folders, ":ro"), (writable, "")):
         for path in sorted({workdir / path.expanduser() for path in paths}):
             bound = {part.split(":")[:2][-1] for part in parts}
             names = [name for name in _names_outside(path, workdir) if str(name) not in bound]
+            if names and set(",:") & set(f"{path.resolve()}{path}"):
+                raise ImageError(
+                    f"{path}: has a comma or a colon in its path, at which Apptainer would cut it: give the folder "
+                    "another name"
+                )
             parts += [f"{path.resolve()}:{name}{mode}" for name in names]
     variables = {"APPTAINER_BIND": ",".join(parts)}
     if GPU.exists():

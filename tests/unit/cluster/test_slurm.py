@@ -53,6 +53,14 @@ def test_a_python_that_no_job_can_be_started_with_is_refused(monkeypatch):
     assert f"this Python, {folder}/python, has a blank" in refused()
 
 
+@pytest.mark.parametrize("character", ["$", "`", "\\", '"'])
+def test_a_checkout_whose_path_a_shell_would_read_is_refused(tmp_path, monkeypatch, character):
+    folder = tmp_path / f"a{character}b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert f"/a{character}b, has {character} in it" in refused()
+
+
 def test_a_cluster_that_keeps_no_accounts_is_asked_by_squeue(tmp_path, monkeypatch):
     """Before the first job: with sacct the run would wait for ever."""
     said = {"sinfo": "tests*|infinite|64000|(null)", "scontrol": "AccountingStorageType = (null)", "sacct": ""}

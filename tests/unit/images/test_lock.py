@@ -297,6 +297,17 @@ def test_folders_behind_symbolic_links_are_there_under_both_names(tmp_path):
     assert found["APPTAINER_BIND"] == f"{disk}/data", "what the user binds is not made read-only"
 
 
+@pytest.mark.parametrize("name", ["results,old", "12:30"])
+def test_a_folder_that_apptainer_cannot_be_told_is_named(tmp_path, name):
+    (tmp_path / "work").mkdir()
+    (tmp_path / name).mkdir()
+    with pytest.raises(image_lock.ImageError, match=f"{name}: has a comma or a colon in its path"):
+        image_lock.job_environment([tmp_path / name], {}, tmp_path / "work")
+    inside = tmp_path / "work" / name
+    inside.mkdir()
+    assert image_lock.job_environment([inside], {}, tmp_path / "work")["APPTAINER_BIND"] == "", "it is not bound"
+
+
 def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
     run = parse_run(read_yaml(ROOT / "tests/support/both.yaml"), ROOT / "config")
 
