@@ -145,10 +145,10 @@ def minutes(limit: str) -> int | None:
 
 
 def read_partitions() -> dict[str, Partition]:
-    """The cluster's partitions by name. Raises SlurmError."""
+    """The cluster's partitions by name, hidden ones too. Raises SlurmError."""
     partitions: dict[str, Partition] = {}
     # without --exact sinfo prints one line for nodes of different memory
-    for line in slurm("sinfo", "--exact", "--noheader", "--format=%P|%l|%m|%G").splitlines():
+    for line in slurm("sinfo", "--all", "--exact", "--noheader", "--format=%P|%l|%m|%G").splitlines():
         name, limit, memory, gres = line.strip().split("|", 3)
         key = name.rstrip("*")
         known = partitions.get(key, Partition(minutes(limit), {}, name.endswith("*")))
@@ -254,7 +254,7 @@ def _limits(row: Mapping[str, str], of_gpus: Mapping[str, str]) -> dict[str, int
 
 def _read_rules() -> dict[str, Rules]:
     rules = {}
-    for line in slurm("scontrol", "show", "partition", "--oneliner").splitlines():
+    for line in slurm("scontrol", "--all", "show", "partition", "--oneliner").splitlines():
         facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
         lists = {key: facts.get(key, "ALL") for key in ("AllowAccounts", "DenyAccounts", "AllowQos", "DenyQos")}
         named = [frozenset(_names("" if value in ("ALL", "(null)") else value)) for value in lists.values()]

@@ -43,7 +43,7 @@ def prints(tmp_path, monkeypatch):
         # others: what it prints where a word of its line is this one
         cases = "".join(f"*\\ {word}\\ *) cat <<'END'\n{said}\nEND\nexit;; " for word, said in others.items())
         script.write_text(
-            f"#!/bin/sh\ncase \"$* \" in {cases}esac\ncat <<'END' >&{2 if status else 1}\n{text}\nEND\nexit {status}\n"
+            f"#!/bin/sh\ncase \" $* \" in {cases}esac\ncat <<'END' >&{2 if status else 1}\n{text}\nEND\nexit {status}\n"
         )
         script.chmod(0o755)
         monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
@@ -80,6 +80,15 @@ def test_partitions_and_the_gpus_of_their_nodes(prints):
         "mig": Partition(240, {"1g.10gb": 7, "2g.20gb": 3}),
         "bare": Partition(30, {"": 1}),
     }
+
+
+def test_a_hidden_partition_can_be_asked_for(prints):
+    hidden = "PartitionName=course AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL QoS=N/A MaxTime=UNLIMITED"
+    prints("sinfo", "cpu*|infinite|64000|(null)", **{"--all": "cpu*|infinite|64000|(null)\ncourse|1:00:00|64000|gpu:1"})
+    prints("scontrol", PARTITIONS, **{"--all": f"{PARTITIONS}\n{hidden}", "config": CONFIG.format("none", "slurmdbd")})
+    prints("sacctmgr", "lab||normal|normal||||", qos="normal|||||||")
+    asked = Request("lab", "course", "", "", 1)
+    check_site([asked], read_partitions(), read_accounts())
 
 
 CONFIG = (
