@@ -49,7 +49,8 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
             raise
         except NoResults as error:
             raise NoResults(
-                f"{name}: is no folder with a {RUN_FILE}, so it should be a dataset of a finished run; {error}"
+                f"{name}: is no folder with a {RUN_FILE}, so it should be a dataset of a finished run, whose results "
+                f"are in {where} (--results names another folder); {error}"
             ) from None
     run = load_run(run_file(name), PROJECT / "config")
     where = results or PROJECT / "results"

@@ -52,8 +52,8 @@ def show(results: Path) -> None:
     planted = evaluation / "planted.csv"
     if not tables and not planted.is_file():
         raise NoResults(
-            f"{evaluation}: neither table1.csv nor table3.csv exists; run the workflow first "
-            "(make demo, or snakemake --cores all)"
+            f"{evaluation}: neither table1.csv nor table3.csv exists; run the workflow first (make demo, or snakemake "
+            "--cores all), or name the folder of a run's results by --results; those of `fute run` are in the project's"
         )
     for name, target in (("lm_similarities", "target"), ("similarities", "dataset")):
         if (evaluation / f"{name}.csv").is_file():

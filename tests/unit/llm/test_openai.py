@@ -484,6 +484,12 @@ def test_the_reason_of_a_failure_is_told_and_not_that_others_were_stopped(server
     assert time.monotonic() - start < 10, "the requests that wait are stopped"
 
 
+def test_an_address_that_is_not_there_names_the_settings(server):
+    server.reply = lambda n, path, body: (404, {}, {"detail": "Not Found"})
+    with pytest.raises(ServerError, match=r"HTTP 404: Not Found, .*: check llm.engine.base_url, which ends in /v1"):
+        engine(server).score([request()])
+
+
 def test_an_engine_goes_on_after_a_failed_call(server):
     e = engine(server)
     server.reply = lambda n, path, body: (404, {}, "no")
