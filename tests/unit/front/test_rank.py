@@ -69,8 +69,8 @@ def test_before_it_ran_it_says_what_to_run():
 def test_a_name_that_is_no_run_and_no_dataset():
     for name in ("mien", "mine/run.yaml"):
         said = (
-            rf"^{name}: is no folder with a run\.yaml, so it should be a dataset of a finished run, whose results are in "
-            r"results \(--results names another folder\); results/evaluation"
+            rf"^{name}: is no folder with a run\.yaml, so it should be a dataset of a finished run, whose results are "
+            r"in results \(--results names another folder\); results/evaluation"
         )
         with pytest.raises(NoResults, match=said):
             rank_run(name, None, "table")
