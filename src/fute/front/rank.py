@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from fute import paths
+from fute.artifacts import sidecar_path
 from fute.config.run import Run, load_run
 from fute.front.places import PROJECT, RUN_FILE, START, is_run, run_file
 from fute.paper.candidates import NoSuchMethod, Ranking, ladder_ranking, rankings
 from fute.paper.ranking import print_rankings
 from fute.paper.terminal import NoResults
+
+SAID = ("template", "form", "verbalizers", "cot")
+"""What of a prompt reaches an LLM."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,12 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
         raise NoResults(f"{name} has no results yet ({reason}): `fute run {name}` makes them") from None
     for ranking in ordered:
         _check_candidates(name, run, ranking)
+        _check_words(name, run, ranking, where)
     return RankedRun(where, ordered, {prompt.id: prompt.shown for prompt in run.prompts.values()}, run)
 
 
 def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:
-    """Raise NoResults if the results are of other prompts or models than the run names now."""
+    """Raise NoResults if the results are of other prompts or models than the run names now, by their ids."""
     if ranking.kind == "prompt":
         wanted = {prompt.id for prompt in run.prompts_of(run.datasets[ranking.dataset].category)}
     else:
@@ -80,3 +87,39 @@ def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:
         raise NoResults(
             f"{name}: the results are of other {ranking.kind}s ({changed}): `fute run {name}` brings them up to date"
         )
+
+
+def _check_words(name: str, run: Run, ranking: Ranking, results: Path) -> None:
+    """Raise NoResults if a prompt had other words when its labels were made, which would stand beside their scores."""
+    if ranking.kind != "prompt":
+        return
+    changed = []
+    for prompt in map(run.prompts.__getitem__, ranking.order):
+        asked = _asked(paths.below(results, paths.labels(ranking.model, prompt.id, prompt.category)), results)
+        now = prompt.model_dump(mode="json")
+        if asked and any(asked.get(key, now[key]) != now[key] for key in SAID):
+            changed.append(prompt.id)
+    if changed:
+        raise NoResults(
+            f"{name}: the results are of other words of {', '.join(changed)}: `fute run {name}` brings them up to date"
+        )
+
+
+def _asked(labels: Path, results: Path) -> Mapping[str, Any] | None:
+    """The prompt that a file of labels was made with, by the record of its batch; None without records.
+
+    The batch may have it under another id, since prompts with the same words share their labels.
+    """
+    record = _record(labels)
+    made_from = [each["path"] for each in record["inputs"] if paths.BATCHES in each["path"]] if record else []
+    batch = _record(paths.below(results, made_from[0])) if made_from else None
+    if not record or not batch:
+        return None
+    ids = {cell["key"]: cell["prompt"] for cell in batch["params"]["labels"]}
+    return batch["params"]["prompts"].get(ids.get(record["params"]["key"]))
+
+
+def _record(path: Path) -> Mapping[str, Any] | None:
+    """The record of an artifact; None for one that has none."""
+    sidecar = sidecar_path(path)
+    return json.loads(sidecar.read_bytes())["record"] if sidecar.is_file() else None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from support.synthetic_lm import GATE
 
+from fute.config.run import load_run
 from fute.front import new
 from fute.front.new import Wanted, new_run
+from fute.front.places import PROJECT
 from fute.front.rank import rank_run
 from fute.paper.terminal import NoResults
 
@@ -53,6 +56,34 @@ def test_the_prompts_of_a_run_with_their_words(capsys):
 def test_results_of_other_prompts_are_not_shown():
     prompts("mine-1", "mine-3")
     with pytest.raises(NoResults, match=r"mine: the results are of other prompts \(mine-2, mine-3\): `fute run mine`"):
+        rank_run("mine", Path("results"), "table")
+
+
+def record_of(path: str, **record: object) -> None:
+    Path(f"{path}.prov.json").parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{path}.prov.json").write_text(json.dumps({"record": record}))
+
+
+def test_results_of_other_words_are_not_shown(capsys):
+    prompts("mine-1", "mine-2")
+    run = load_run(Path("mine/run.yaml"), PROJECT / "config")
+    words = [prompt.model_dump(mode="json") for prompt in run.prompts.values()]
+    batch = "results/labels/smollm2-135m/batches/b.jsonl.gz"
+    cells = [{"key": key, "prompt": name} for key, name in (("k1", "mine-2"), ("k2", "old"))]
+    # under the ids that they had when they were asked
+    record_of(batch, params={"labels": cells, "prompts": {"mine-2": words[0], "old": words[1] | {"note": "a note"}}})
+    for number in (1, 2):
+        labels = f"results/labels/smollm2-135m/mine-{number}/mine.jsonl.gz"
+        record_of(labels, inputs=[{"path": "results/unsup/x"}, {"path": batch}], params={"key": f"k{number}"})
+    rank_run("mine", Path("results"), "table")
+    assert "No? {text}" in capsys.readouterr().out
+    Path("p.yaml").write_text("[{template: 'Yes? {text}'}, {template: 'Not? {text}'}]")
+    with pytest.raises(
+        NoResults, match=r"^mine: the results are of other words of mine-2: `fute run mine` brings them"
+    ):
+        rank_run("mine", Path("results"), "table")
+    Path("p.yaml").write_text("[{template: 'No? {text}'}, {template: 'Yes? {text}'}]")
+    with pytest.raises(NoResults, match=r"the results are of other words of mine-2, mine-1: "):
         rank_run("mine", Path("results"), "table")
 
 
