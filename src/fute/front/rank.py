@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
     except NoSuchMethod:
         raise
     except NoResults as error:
-        reason = str(error).partition("; make it ")[0]  # which is not the command of such a run
+        # without what to do for a run by hand
+        reason = re.split(r"; (?:make it|there are) ", str(error))[0]
         raise NoResults(f"{name} has no results yet ({reason}): `fute run {name}` makes them") from None
     for ranking in ordered:
         _check_candidates(name, run, ranking)

@@ -33,6 +33,10 @@ def write(name: str, rows: list[dict]) -> None:
     pd.DataFrame(rows).to_csv(Path("results/evaluation") / f"{name}.csv", index=False)
 
 
+def read(name: str) -> list[dict]:
+    return pd.read_csv(Path("results/evaluation") / f"{name}.csv").to_dict("records")
+
+
 def prompts(*ids: str) -> None:
     front = {"method": "labelcov", "model": "smollm2-135m", "dataset": "mine-data"}
     none = float("nan")
@@ -95,6 +99,11 @@ def test_before_it_ran_it_says_what_to_run():
         rank_run("mine", Path("results"), "table")
     with pytest.raises(NoResults, match=r"^start has no results yet \(.*: `fute run start` makes them$"):
         rank_run("start", Path("results"), "table")
+    prompts("another-1", "another-2")
+    write("similarities", [{**row, "dataset": "another-data"} for row in read("similarities")])
+    other = r"^mine has no results yet \(results/evaluation: no similarities for dataset 'mine-data'\): `fute run mine`"
+    with pytest.raises(NoResults, match=other):
+        rank_run("mine", Path("results"), "table")
 
 
 def test_a_name_that_is_no_run_and_no_dataset():
