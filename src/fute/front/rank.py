@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from fute.config.run import Run, load_run
 from fute.front.places import PROJECT, RUN_FILE, START, is_run, run_file
 from fute.paper.candidates import NoSuchMethod, Ranking, ladder_ranking, rankings
 from fute.paper.ranking import print_rankings
-from fute.paper.terminal import NoResults
+from fute.paper.terminal import DamagedResult, NoResults, read_json
 
 SAID = ("template", "form", "verbalizers", "cot")
 """What of a prompt reaches an LLM."""
@@ -66,7 +65,7 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
         ordered = rankings(where, datasets, method) if datasets else []
         if run.config.lm:
             ordered.append(ladder_ranking(where, START, run.config.lm.datasets.cr[0], method))
-    except NoSuchMethod:
+    except (NoSuchMethod, DamagedResult):
         raise
     except NoResults as error:
         # without what to do for a run by hand
@@ -124,4 +123,4 @@ def _asked(labels: Path, results: Path) -> Mapping[str, Any] | None:
 def _record(path: Path) -> Mapping[str, Any] | None:
     """The record of an artifact; None for one that has none."""
     sidecar = sidecar_path(path)
-    return json.loads(sidecar.read_bytes())["record"] if sidecar.is_file() else None
+    return read_json(sidecar)["record"] if sidecar.is_file() else None

@@ -6,7 +6,6 @@ classes of the target. A method takes part if it learned its task (docs/methods.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from fute.display_names import LEVEL, METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
 from fute.paper.learning import DID_NOT_LEARN
 from fute.paper.similarity_warnings import similarity_warnings
-from fute.paper.terminal import NoResults, read_evaluation
+from fute.paper.terminal import NoResults, read_evaluation, read_json, read_result
 from fute.paper.verdicts import MOST_NAMED, listed
 
 PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_similarities.csv"
@@ -253,13 +252,13 @@ def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[R
 def _own_score(results: Path, model: str, dataset: str) -> float:
     """Score in percent of a model that was fine-tuned on a dataset, on its test rows; NaN if it has none."""
     path = paths.below(results, paths.finetuned(model, dataset, "score"))
-    return float(json.loads(path.read_text(encoding="utf8"))["mean"]) if path.is_file() else math.nan
+    return float(read_json(path)["mean"]) if path.is_file() else math.nan
 
 
 def _majority(results: Path, dataset: str) -> float:
     """Share in percent of the most frequent class among a dataset's test rows; NaN without a count."""
     path = paths.below(results, paths.row_counts(dataset))
-    counts = json.loads(path.read_text(encoding="utf8"))["test"]["classes"].values() if path.is_file() else ()
+    counts = read_json(path)["test"]["classes"].values() if path.is_file() else ()
     return 100 * max(counts) / sum(counts) if sum(counts) else math.nan
 
 
@@ -268,7 +267,7 @@ def _tokens(results: Path, model: str, prompt: str, corpus: str) -> float:
     path = paths.below(results, paths.labels(model, prompt, corpus))
     if not path.is_file():
         return math.nan
-    counts = [(row.get("prompt_tokens"), row.get("reasoning_tokens") or 0) for row in read_jsonl(path)]
+    counts = [(row.get("prompt_tokens"), row.get("reasoning_tokens") or 0) for row in read_result(path, read_jsonl)]
     if not counts or any(read is None for read, _ in counts):
         return math.nan
     return sum(read + written for read, written in counts) / len(counts)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 from rich.console import Console
@@ -23,9 +26,15 @@ from fute.paper.transfer_tables import LAYOUTS, transfer_frame
 from fute.paper.transfer_verdicts import direct_sentences, transfer_sentences
 from fute.paper.verdicts import verdict_sentences
 
+T = TypeVar("T")
+
 
 class NoResults(FileNotFoundError):
     """The run has no results to show, because it has not finished."""
+
+
+class DamagedResult(NoResults):
+    """A file of the results that cannot be read."""
 
 
 def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
@@ -42,6 +51,19 @@ def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
     if missing := [name for name in columns if name not in frame]:
         raise NoResults(f"{path} has no column {missing[0]!r}; remove it, and {again}")
     return frame
+
+
+def read_result(path: Path, read: Callable[[Path], T]) -> T:
+    """A file of results by one of its readers. Raises DamagedResult, which says what to do."""
+    try:
+        return read(path)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DamagedResult(f"{path} cannot be read ({error}); remove it, and run the workflow again") from None
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file of results. Raises DamagedResult."""
+    return read_result(path, lambda file: json.loads(file.read_bytes()))
 
 
 def show(results: Path) -> None:

@@ -91,6 +91,16 @@ def test_results_of_other_words_are_not_shown(capsys):
         rank_run("mine", Path("results"), "table")
 
 
+@pytest.mark.parametrize("name", ["mine.jsonl.gz", "mine.jsonl.gz.prov.json"])
+def test_a_damaged_file_is_named(name):
+    prompts("mine-1", "mine-2")
+    path = Path("results/labels/smollm2-135m/mine-1") / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x1f\x8b nothing")
+    with pytest.raises(NoResults, match=rf"^{path} cannot be read \(.*; remove it, and run the workflow again"):
+        rank_run("mine", Path("results"), "table")
+
+
 def test_before_it_ran_it_says_what_to_run():
     missing = (
         r"^mine has no results yet \(results/evaluation/similarities.csv is missing\): `fute run mine` makes them$"
