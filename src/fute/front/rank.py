@@ -51,7 +51,7 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
         where = results or Path("results")
         try:
             return RankedRun(where, rankings(where, [name], method), {})
-        except NoSuchMethod:
+        except (NoSuchMethod, DamagedResult):
             raise
         except NoResults as error:
             raise NoResults(
