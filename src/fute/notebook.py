@@ -6,7 +6,7 @@ Nothing is written and no configuration is read. The workflow computes the same 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 Text: TypeAlias = "str | tuple[str, str]"
 S = TypeVar("S", bound="Section")
 
+ROUNDING = 1e-12
+"""Similarities closer than this are equal: vectors of one direction differ in the last digit."""
+
 
 class Ranked(NamedTuple):
     """One candidate in a ranking.
 
-    rank: 1 for the most similar; equal similarities share the lower number. similarity: cosine with the dataset, in
-    [-1, 1]. centred: cosine around the mean of the candidates, without what all of them share; NaN for one candidate.
+    rank: 1 for the most similar; equal similarities (to 12 digits) share the lower number. similarity: cosine with the
+    dataset, in [-1, 1]. centred: cosine around the mean of the candidates, without what all of them share; NaN for one
+    candidate.
     """
 
     rank: int
@@ -115,15 +119,16 @@ def labelcov(
     from fute.embeddings.labelcov import LabelCov, Outputs
     from fute.embeddings.vectors import EmbeddingError
 
+    texts, labels = list(texts), list(labels)
     if len(texts) != len(labels):
         raise ValueError(f"{len(texts)} texts and {len(labels)} labels: give one label per text")
     if odd := [(index, label) for index, label in enumerate(labels) if not isinstance(label, str)]:
         raise ValueError(f"label {odd[0][0]}: must be the name of a class, got {odd[0][1]!r}")
     folder = _model_folder(encoder)
-    names = tuple(classes) if classes else tuple(sorted(set(labels)))
+    names = tuple(sorted(set(labels))) if classes is None else tuple(classes)
     box = LabelCov(folder, LabelCovSettings(), surrogate_sha256(folder))
     embedding = box.embed(
-        [_texts(text, f"text {index}") for index, text in enumerate(texts)], Outputs("labels", list(labels), names)
+        [_texts(text, f"text {index}") for index, text in enumerate(texts)], Outputs("labels", labels, names)
     )
     if reason := embedding.meta.get("no_vector"):
         raise EmbeddingError(f"there is no vector: {reason}")
@@ -133,9 +138,10 @@ def labelcov(
 def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | np.ndarray) -> list[Ranked]:
     """Rank candidates (MTEs) by their cosine with a dataset's embedding (DTE), the most similar first.
 
-    candidates: name -> vector; all vectors are embeddings of one basis, or all are arrays (d,). A ranking says nothing
-    of how sure it is: see `meta["gate"]` of the vectors, and repeat it with other orders.
-    Raises EmbeddingError for vectors of different bases or of zero norm, ValueError without candidates.
+    candidates: name -> vector, as a dict; all vectors are embeddings of one basis, or all are arrays (d,). A ranking
+    says nothing of how sure it is: see `meta["gate"]` of the vectors, and repeat it with other orders.
+    Raises EmbeddingError for vectors of different bases, of zero norm, or with values that are not finite; ValueError
+    without candidates.
 
     >>> for row in fute.rank({"prompt 1": [1.0, 0.0], "prompt 2": [1.0, 1.0], "prompt 3": [0.0, 1.0]}, [2.0, 1.0]):
     ...     print(row.rank, row.name, round(row.similarity, 3), round(row.centred, 3))
@@ -148,6 +154,10 @@ def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | 
     from fute.embeddings.similarity import cosine_around
     from fute.embeddings.vectors import LABELCOV, Embedding, EmbeddingError, cosine, in_one_space
 
+    if not isinstance(candidates, Mapping):
+        raise ValueError(
+            f"candidates must be a dict, name -> vector, got a {type(candidates).__name__}; give every vector a name"
+        )
     if not candidates:
         raise ValueError("there are no candidates to rank; give at least one")
     every = [dataset, *candidates.values()]
@@ -166,7 +176,7 @@ def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | 
     arrays = [one.vector if isinstance(one, Embedding) else one for one in every]
     centre = np.mean(arrays[1:], axis=0, dtype=np.float64)  # in fp32, rounding would tell equal candidates apart
     rows = [
-        Ranked(1 + sum(other > own for other in similar), name, own, cosine_around(array, arrays[0], centre))
+        Ranked(1 + sum(other > own + ROUNDING for other in similar), name, own, cosine_around(array, arrays[0], centre))
         for name, own, array in zip(candidates, similar, arrays[1:], strict=True)
     ]
     return sorted(rows, key=lambda row: row.rank)
@@ -198,12 +208,15 @@ def _texts(x: Text, where: str) -> tuple[str, ...]:
     return texts
 
 
-def _pairs(pairs: Sequence[tuple[Text, str]], where: str = "") -> list[Any]:
+def _pairs(pairs: Iterable[tuple[Text, str]], where: str = "") -> list[Any]:
     from fute.surrogate.text2text import Pair
 
+    pairs = list(pairs)
     if not pairs:
         raise ValueError("there are no pairs to learn from; give at least one")
-    for index, (_, y) in enumerate(pairs):
-        if not isinstance(y, str):
+    for index, pair in enumerate(pairs):
+        if isinstance(pair, str) or not isinstance(pair, Sized) or len(pair) != 2:
+            raise ValueError(f"{where}pair {index}: must be (x, y), got {pair!r}")
+        if not isinstance(y := pair[1], str):
             raise ValueError(f"{where}pair {index}: y must be a text, got {y!r}")
     return [Pair(_texts(x, f"{where}pair {index}, x"), y) for index, (x, y) in enumerate(pairs)]

@@ -58,6 +58,7 @@ def test_missing_unrecorded_and_surplus_files_are_listed(project: Run):
     assert artifacts(report, Verdict.UNVERIFIED) == {TEST}
     assert artifacts(report, Verdict.SURPLUS) == {"results/data/mini-films/old.csv"}
     assert report["counts"] == {"recorded": 6, "surplus": 1, "unverified": 1, "missing": 1}
+    assert report["facts"]["run"] == "audit", "whose files they should be"
     done = project.audit("verify")
     assert done.returncode == 2 and TRAIN in done.stdout and TEST in done.stdout
 

@@ -14,7 +14,7 @@ from support.checkouts import say
 from support.crate_validator import read_metadata, validate
 
 from fute.audit.lineage import RecordMoved, executions
-from fute.audit.manifest import Manifest
+from fute.audit.manifest import Manifest, write_manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.publish.ro_crate import ExportError, export_crate
 
@@ -28,8 +28,17 @@ def crate(made: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crate") / "out"
     done = made.audit("export", "--output", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "export: 4 executions" in done.stdout
+    assert "export: 4 executions" in done.stdout and "hand them on" not in done.stdout
     return folder
+
+
+def test_settings_of_no_file_of_the_project_are_named(made: Run, tmp_path: Path):
+    config = made.manifest.config.model_copy(update={"file": None})
+    path = tmp_path / "manifest.json"
+    write_manifest(made.manifest.model_copy(update={"config": config}), path)
+    done = made.audit("export", "--manifest", str(path), "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the settings of audit are no file of the project, so they are not in it; hand them on, too" in done.stdout
 
 
 def export(made: Run, run: Run, folder: Path, manifest: Manifest | None = None) -> int:

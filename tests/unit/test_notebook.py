@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from support.small_lms import save_small
 from support.stand_ins import save_stand_in
@@ -78,6 +79,20 @@ def test_equal_candidates_share_a_rank():
     assert math.isnan(fute.rank({"alone": [1, 1]}, [1, 1])[0].centred)
 
 
+def test_one_direction_is_one_rank_whatever_the_last_digit_says():
+    ranked = fute.rank({"a": [1, 1], "b": [3, 3], "c": [0.1, 0.1], "d": [1, 0.9]}, [1, 1])
+    assert [row.rank for row in ranked] == [1, 1, 1, 4] and len({row.similarity for row in ranked[:3]}) > 1
+
+
+def test_zips_and_columns_of_tables_are_lists_too(surrogate, encoder):
+    table = pd.DataFrame({"text": TEXTS * 6, "label": LABELS * 6}, index=range(50, 74))
+    from_list = fute.embed([*zip(TEXTS * 6, LABELS * 6, strict=True)], surrogate, recipe=RECIPE)
+    for pairs in (zip(table["text"], table["label"], strict=True), table.to_numpy()):
+        np.testing.assert_array_equal(fute.embed(pairs, surrogate, recipe=RECIPE).vector, from_list.vector)
+    one = fute.labelcov(table["text"], table["label"], encoder, classes=table["label"].unique())
+    assert fute.cosine(one, fute.labelcov(TEXTS * 6, LABELS * 6, encoder)) == pytest.approx(1)
+
+
 def test_vectors_of_one_recipe_compare_and_repeat(surrogate):
     pairs = [(("a great", "film"), "positive"), ("a dull film", "negative")] * 12
     mte, again = (fute.embed(pairs, surrogate, recipe=RECIPE) for _ in range(2))
@@ -111,7 +126,11 @@ def test_vectors_of_one_recipe_compare_and_repeat(surrogate):
         (lambda s, e: fute.labelcov(TEXTS, ["positive"] * 4, e), "there is no vector: the output is the same"),
         (lambda s, e: fute.labelcov(TEXTS, LABELS, e, classes=["positive", "neutral"]), "'negative' is not one of"),
         (lambda s, e: fute.labelcov(TEXTS, LABELS, "nowhere"), "nowhere holds no saved model"),
+        (lambda s, e: fute.embed(["ab", "cd"], s), r"pair 0: must be \(x, y\), got 'ab'"),
+        (lambda s, e: fute.embed([("a", "b", "c")], s), r"pair 0: must be \(x, y\), got \('a', 'b', 'c'\)"),
         (lambda s, e: fute.rank({}, [1.0]), "no candidates"),
+        (lambda s, e: fute.rank([[1.0]], [1.0]), "must be a dict, name -> vector, got a list"),
+        (lambda s, e: fute.rank(pd.DataFrame({"a": [1.0]}), [1.0]), "must be a dict, name -> vector, got a DataFrame"),
         (lambda s, e: fute.rank({"a": [1.0, 2.0]}, [1.0]), r"must all be \(d,\)"),
         (lambda s, e: fute.rank({"a": [0.0, 0.0]}, [1.0, 0.0]), "a and the dataset: a vector of zero"),
     ],

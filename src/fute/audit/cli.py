@@ -266,8 +266,13 @@ def export(
     from fute.audit.publish.ro_crate import export_crate
 
     folder = output or results / "audit" / "crate"
-    count = export_crate(read_manifest(_manifest_path(results, manifest)), ResultsFolder(results), folder)
+    listed = read_manifest(_manifest_path(results, manifest))
+    count = export_crate(listed, ResultsFolder(results), folder)
     typer.echo(f"export: {count} executions in {folder}/ro-crate-metadata.json")
+    if listed.config.file is None:
+        typer.echo(
+            f"the settings of {listed.config.name} are no file of the project, so they are not in it; hand them on, too"
+        )
 
 
 @app.command()

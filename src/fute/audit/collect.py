@@ -29,7 +29,8 @@ def build_manifest(graph: Graph, config: Path, results: ResultsFolder) -> Manife
 def manifest_report(manifest: Manifest) -> Report:
     """Findings that a manifest holds by itself: artifacts missing, without a record, stale or surplus."""
     listed = {*manifest.entries, *manifest.missing, *manifest.unrecorded, *manifest.surplus}
-    report = Report("manifest", checked=len(listed), passed=Verdict.RECORDED, facts={"root": manifest.root})
+    facts = {"run": manifest.config.name, "root": manifest.root}
+    report = Report("manifest", checked=len(listed), passed=Verdict.RECORDED, facts=facts)
     for name in manifest.missing:
         report.add(name, Verdict.MISSING, Cause.ABSENT, f"{name}: is missing; {manifest.make_it(name)}")
     for name, why in manifest.unrecorded.items():

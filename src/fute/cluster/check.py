@@ -76,6 +76,7 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     yield from check_data(plan)
     yield from check_models(plan)
     yield from check_tuned(plan)
+    yield from check_key(plan)
     yield from check_disk(plan)
     if images:
         try:
@@ -173,6 +174,17 @@ def check_models(plan: Plan) -> Iterator[Finding]:
             yield Finding("fault", f"model {name}", why)
     if not failed:
         yield Finding("ok", f"models: {', '.join(plan.models)}")
+
+
+def check_key(plan: Plan) -> Iterator[Finding]:
+    """The key of a server, while it has answers to give."""
+    engine = plan.config.llm.engine
+    if plan.llm and engine.engine == "openai" and any(batch.new for batch in plan.llm.labels.plans.values()):
+        if os.environ.get(engine.api_key_env, "").strip():
+            yield Finding("ok", f"key of the server: {engine.api_key_env} is set")
+        else:
+            way_out = "put it there (any word for a server that asks for none)"
+            yield Finding("fault", f"key of the server: {engine.api_key_env} is not set", way_out)
 
 
 def check_tuned(plan: Plan) -> Iterator[Finding]:

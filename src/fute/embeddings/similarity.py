@@ -12,8 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def cosine_around(a: ArrayLike, b: ArrayLike, centre: ArrayLike) -> float:
-    """Cosine of a - centre and b - centre, all (d,); NaN if one of them is zero, as for a single candidate."""
-    a, b, centre = (np.asarray(each, dtype=np.float64) for each in (a, b, centre))
+    """Cosine of a - centre and b - centre, all (d,); NaN if one of them is zero, as for a single candidate.
+
+    Raises ValueError for other shapes, and for values that are not finite.
+    """
+    a, b, centre = _vectors(a, b, centre)
     return _cosine(a - centre, b - centre)
 
 
@@ -21,9 +24,10 @@ def task2vec_similarity(a: ArrayLike, b: ArrayLike) -> float:
     """Cosine of a / (a + b) and b / (a + b), elementwise, of two diagonals of Fisher information (d,), as in task2vec.
 
     Every entry counts alike, however large it is; entries that are 0 in both count as 0. Source: Achille et al. (2019),
-    Task2Vec, ICCV. NaN for a vector of zeros. Raises ValueError for negative entries.
+    Task2Vec, ICCV. NaN for a vector of zeros. Raises ValueError for negative entries, other shapes, and values that are
+    not finite.
     """
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    a, b = _vectors(a, b)
     if min(a.min(), b.min()) < 0:
         raise ValueError("a diagonal of Fisher information has no negative entries; use the cosine for other vectors")
     total = a + b
@@ -39,6 +43,16 @@ def largest_entry_share(a: ArrayLike, b: ArrayLike) -> float:
     terms = np.asarray(a, dtype=np.float64) * np.asarray(b, dtype=np.float64)
     total = terms.sum()
     return float(terms.max() / total) if total > 0 else float("nan")
+
+
+def _vectors(*arrays: ArrayLike) -> list[NDArray[np.float64]]:
+    """The arrays in fp64, all (d,) with d > 0. Raises ValueError for others, and for values that are not finite."""
+    vectors = [np.asarray(each, dtype=np.float64) for each in arrays]
+    if len({each.shape for each in vectors}) > 1 or vectors[0].ndim != 1 or not vectors[0].size:
+        raise ValueError(f"vectors must be 1-D and of one length, got {', '.join(str(each.shape) for each in vectors)}")
+    if not all(np.isfinite(each).all() for each in vectors):
+        raise ValueError("a vector holds values that are not finite, so there is no similarity; learn it again")
+    return vectors
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

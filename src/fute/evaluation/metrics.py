@@ -78,8 +78,16 @@ def best_rank_permuted(gains: ArrayLike, scores: ArrayLike, orders: NDArray) -> 
 
 
 def performance_rate(performance: ArrayLike, selected: int) -> float:
-    """Performance of the selected prompt in percent of the best prompt's; 100 if all are 0."""
+    """Performance of the selected prompt in percent of the best prompt's; 100 if all are 0.
+
+    performance: (prompts,). selected: place of a prompt in it, from 0. Raises ValueError for other shapes, values that
+    are not finite, and a place that there is not.
+    """
     performance = np.asarray(performance, dtype=float)
+    if performance.ndim != 1 or not performance.size or not np.isfinite(performance).all():
+        raise ValueError(f"performance must be finite, (prompts,), got {performance!r}")
+    if not isinstance(selected, (int, np.integer)) or not 0 <= selected < performance.size:
+        raise ValueError(f"selected must be a place from 0 to {performance.size - 1}, got {selected!r}")
     return float(rate(performance[selected], performance.max()))
 
 

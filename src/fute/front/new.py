@@ -146,6 +146,11 @@ def _check_kind(wanted: Wanted) -> None:
         raise FrontError(f"--models names {wanted.models[0]} alone, so nothing to choose from; name two or more, a,b")
     if wanted.server and not re.match(r"https?://\S+$", wanted.server):
         raise FrontError(f"--server {wanted.server}: is no address; write one such as http://localhost:8000/v1")
+    if wanted.server and (end := re.search(r"/(chat/)?completions/?$", wanted.server)):
+        raise FrontError(
+            f"--server {wanted.server}: is the address of one kind of request; write the server's, which is likely "
+            f"{wanted.server[: end.start()]}"
+        )
 
 
 def _registry(name: str) -> dict[str, Any]:
@@ -388,8 +393,12 @@ def _cost_said(wanted: Wanted, run: Run, data: Data, texts: list[str] | None) ->
     if wanted.models:
         trainings = f"{len(wanted.models)} trainings of {STEPS} steps, each on {data.train} rows"
         return f"cost: {trainings}; each model labels {u} texts"
-    prompts = len(run.prompts)
+    prompts, reasoned = len(run.prompts), sum(prompt.cot for prompt in run.prompts.values())
     more = ", each with one more request per word" if wanted.server and wanted.score == "sequence" else ""
+    if reasoned:
+        longest = run.config.llm.engine.reasoning_tokens
+        more += f"; {reasoned * (u + data.test)} of them after a chain of thought of at most {longest} tokens"
+        more += ", which is a request of its own" if wanted.server else ""
     named = f"{prompts} prompt{'s' * (prompts > 1)}"
     return (
         f"cost: {named} x ({u} + {data.test} texts) = {prompts * (u + data.test)} answers "

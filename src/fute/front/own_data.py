@@ -30,6 +30,9 @@ from fute.front.wanted import REPO, Wanted
 HELDOUT = 0.2
 """Share of a single file's rows that is drawn to check on."""
 FEW_ROWS = 64
+FEW_OF_CLASS = 5
+"""With fewer rows to learn from, a class is named."""
+MOST_NAMED = 6
 ANY = {"share": 0.999, "rows": 10**9}
 """Limits on unusable rows that every file keeps."""
 
@@ -202,7 +205,7 @@ def _allow_unusable(entry: dict[str, Any], made: Normalised, tables: Sequence[Ta
 
 
 def _learned_classes(made: Normalised, where: str) -> list[str]:
-    """A warning of classes that no row to learn from has, if there are some. Raises FrontError where all have one."""
+    """A warning of classes that few rows or none have, if there are some. Raises FrontError where all have one."""
     counts = made.counts["train"]["classes"]
     learned = [name for name, count in counts.items() if count]
     if len(learned) < 2:
@@ -210,8 +213,16 @@ def _learned_classes(made: Normalised, where: str) -> list[str]:
             f"{where}: all {len(made.rows['train'])} rows to learn from have the class {learned[0]!r}, and a choice "
             "needs rows of two; give more rows"
         )
-    only_tested = ", ".join(repr(name) for name, count in counts.items() if not count)
-    return [f"Warning: no row to learn from has the class {only_tested}"] if only_tested else []
+    tested = made.counts["test"]["classes"]
+    few = [
+        f"{name!r} ({counts[name]} to learn from, {tested.get(name, 0)} to check on)"
+        for name in counts
+        if counts[name] < FEW_OF_CLASS or not tested.get(name)
+    ]
+    more = f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else ""
+    named = f"class{'es' * (len(few) > 1)} {', '.join(few[:MOST_NAMED])}{more}"
+    it = "them" if len(few) > 1 else "it"
+    return [f"Warning: few rows have the {named}; the run can say little of {it}"] if few else []
 
 
 def _long_rows(table: Table, texts: Sequence[str]) -> int:
@@ -236,7 +247,8 @@ def _check_rows(table: Table, seen: Look, texts: Sequence[str], label: str) -> N
 
 def _dropped(made: Normalised) -> str:
     leaks = made.counts["train"].get("in_own_test", 0)
-    return f"; {leaks} rows to learn from are left out, because their text is among those to check on" if leaks else ""
+    rows, its = ("row to learn from is", "its") if leaks == 1 else ("rows to learn from are", "their")
+    return f"; {leaks} {rows} left out, because {its} text is among those to check on" if leaks else ""
 
 
 def _stem(path: Path) -> str:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from fute import paths
+from fute.artifacts import sidecar_path
 from fute.config.run import Run, load_run
 from fute.front.places import PROJECT, RUN_FILE, START, is_run, run_file
 from fute.paper.candidates import NoSuchMethod, Ranking, ladder_ranking, rankings
 from fute.paper.ranking import print_rankings
-from fute.paper.terminal import NoResults
+from fute.paper.terminal import DamagedResult, NoResults, read_json
+
+SAID = ("template", "form", "verbalizers", "cot")
+"""What of a prompt reaches an LLM."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,12 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
         where = results or Path("results")
         try:
             return RankedRun(where, rankings(where, [name], method), {})
-        except NoSuchMethod:
+        except (NoSuchMethod, DamagedResult):
             raise
         except NoResults as error:
             raise NoResults(
-                f"{name}: is no folder with a {RUN_FILE}, so it should be a dataset of a finished run; {error}"
+                f"{name}: is no folder with a {RUN_FILE}, so it should be a dataset of a finished run, whose results "
+                f"are in {where} (--results names another folder); {error}"
             ) from None
     run = load_run(run_file(name), PROJECT / "config")
     where = results or PROJECT / "results"
@@ -58,18 +65,20 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
         ordered = rankings(where, datasets, method) if datasets else []
         if run.config.lm:
             ordered.append(ladder_ranking(where, START, run.config.lm.datasets.cr[0], method))
-    except NoSuchMethod:
+    except (NoSuchMethod, DamagedResult):
         raise
     except NoResults as error:
-        reason = str(error).partition("; make it ")[0]  # which is not the command of such a run
+        # without what to do for a run by hand
+        reason = re.split(r"; (?:make it|there are) ", str(error))[0]
         raise NoResults(f"{name} has no results yet ({reason}): `fute run {name}` makes them") from None
     for ranking in ordered:
         _check_candidates(name, run, ranking)
+        _check_words(name, run, ranking, where)
     return RankedRun(where, ordered, {prompt.id: prompt.shown for prompt in run.prompts.values()}, run)
 
 
 def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:
-    """Raise NoResults if the results are of other prompts or models than the run names now."""
+    """Raise NoResults if the results are of other prompts or models than the run names now, by their ids."""
     if ranking.kind == "prompt":
         wanted = {prompt.id for prompt in run.prompts_of(run.datasets[ranking.dataset].category)}
     else:
@@ -79,3 +88,39 @@ def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:
         raise NoResults(
             f"{name}: the results are of other {ranking.kind}s ({changed}): `fute run {name}` brings them up to date"
         )
+
+
+def _check_words(name: str, run: Run, ranking: Ranking, results: Path) -> None:
+    """Raise NoResults if a prompt had other words when its labels were made, which would stand beside their scores."""
+    if ranking.kind != "prompt":
+        return
+    changed = []
+    for prompt in map(run.prompts.__getitem__, ranking.order):
+        asked = _asked(paths.below(results, paths.labels(ranking.model, prompt.id, prompt.category)), results)
+        now = prompt.model_dump(mode="json")
+        if asked and any(asked.get(key, now[key]) != now[key] for key in SAID):
+            changed.append(prompt.id)
+    if changed:
+        raise NoResults(
+            f"{name}: the results are of other words of {', '.join(changed)}: `fute run {name}` brings them up to date"
+        )
+
+
+def _asked(labels: Path, results: Path) -> Mapping[str, Any] | None:
+    """The prompt that a file of labels was made with, by the record of its batch; None without records.
+
+    The batch may have it under another id, since prompts with the same words share their labels.
+    """
+    record = _record(labels)
+    made_from = [each["path"] for each in record["inputs"] if paths.BATCHES in each["path"]] if record else []
+    batch = _record(paths.below(results, made_from[0])) if made_from else None
+    if not record or not batch:
+        return None
+    ids = {cell["key"]: cell["prompt"] for cell in batch["params"]["labels"]}
+    return batch["params"]["prompts"].get(ids.get(record["params"]["key"]))
+
+
+def _record(path: Path) -> Mapping[str, Any] | None:
+    """The record of an artifact; None for one that has none."""
+    sidecar = sidecar_path(path)
+    return read_json(sidecar)["record"] if sidecar.is_file() else None

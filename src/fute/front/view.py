@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import webbrowser
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from fute.paper.interactive_map import (
     series,
 )
 from fute.paper.ranking import explain, overview
-from fute.paper.terminal import NoResults, read_evaluation
+from fute.paper.terminal import read_evaluation, read_result
 
 if TYPE_CHECKING:
     from fute.paper.figures import Look
@@ -163,10 +162,7 @@ def _ranking(ranked_run: RankedRun, shown: Shown) -> dict[str, Any]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Rows of a file of results. Raises NoResults for a damaged one."""
-    try:
-        return read_jsonl(path)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise NoResults(f"{path} cannot be read ({error}); remove it, and run the workflow again") from None
+    return read_result(path, read_jsonl)
 
 
 def _labels(results: Path, point: Point, corpus: str) -> list[dict[str, Any]] | None:

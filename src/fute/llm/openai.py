@@ -8,6 +8,7 @@ of the answer, for one request per word more.
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -62,6 +63,7 @@ class OpenAIEngine:
             raise EngineError("engine openai uses the server's chat template: set chat_template: model")
         self.settings = settings
         self.server = Server(settings)
+        self._answered_as: dict[str, None] = {}  # names of models in the answers, in the order in which they came
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -132,8 +134,12 @@ class OpenAIEngine:
             **(PROMPT_LOGPROBS if self.settings.score == "sequence" else {}),
         )
         text = content_of(answer, choice)
-        tokens = returned_tokens(answer, choice)
-        best = max(tokens, key=lambda token: -math.inf if token.logprob is None else token.logprob)
+        tokens = [] if says_nothing(choice) else returned_tokens(answer, choice)
+        best = max(
+            tokens,
+            key=lambda token: -math.inf if token.logprob is None else token.logprob,
+            default=Token("", b"", None),
+        )
         self._refuse_reasoning(request.id, best.text, choice)
         if self.settings.score == "sequence":
             log_scores, seen = self._whole_words(request, messages, answer), (True,) * len(request.classes)
@@ -203,7 +209,23 @@ class OpenAIEngine:
             lacking = "'choices'" if choice is None else "'message' in its choice"
             start = shown(json.dumps(answer.content), 80)
             raise answer.error(f"the server's answer has no {lacking}, starting with {start!r}", "check base_url")
+        self._note_model(request_id, answer.content.get("model"))
         return answer, choice
+
+    def _note_model(self, request_id: str, name: Any) -> None:
+        """Warn of each further name of the model that answers: labels of two models make no black box."""
+        if not isinstance(name, str) or name in self._answered_as:
+            return
+        self._answered_as[name] = None
+        if len(self._answered_as) > 1:
+            names = ", ".join(repr(shown(each, 80)) for each in self._answered_as)
+            print(
+                f"warning: request {request_id}: the server answers as {names}; if these are several models, their "
+                "labels are mixed: have it serve one, delete the model's folder in results/labels, and run again\n",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _post(self, request_id: str, path: str, body: dict[str, Any]) -> Answer:
         body |= {"model": self.settings.api_model, "temperature": 0}
@@ -311,6 +333,16 @@ def content_of(answer: Answer, choice: Mapping[str, Any]) -> str:
 def writable(text: str) -> str:
     """The text without halves of surrogate pairs, which cannot be written in UTF-8."""
     return text.encode(errors="replace").decode()
+
+
+def says_nothing(choice: Mapping[str, Any]) -> bool:
+    """True for an answer that ended before its first token, or was held back, so that there is no token to list.
+
+    A server that gives no log-probabilities at all has words without them, or no list of tokens.
+    """
+    logprobs = choice.get("logprobs")
+    listed = logprobs.get("content") if isinstance(logprobs, dict) else None
+    return not choice["message"].get("content") and (listed == [] or choice.get("finish_reason") == "content_filter")
 
 
 def returned_tokens(answer: Answer, choice: Mapping[str, Any]) -> list[Token]:

@@ -181,11 +181,14 @@ class Server:
                 advice = ": no quota is left, which another try would not change"
             if 300 <= status < 400:
                 advice = f": base_url leads to another address, {shown(response.headers.get('Location', ''), 80)!r}"
+            about_request = bool(advice or _LENGTH.search(said))
+            if status == 404 and not advice:
+                advice = ": check llm.engine.base_url, which ends in /v1 at most servers, and llm.engine.api_model"
             raise Refused(
                 f"request {request_id}: {path} was refused, {problem}, {tried}{advice}{self._proxy}",
                 words=words,
                 status=status,
-                about_request=bool(advice or _LENGTH.search(said)),
+                about_request=about_request,
             )
         about = f"{named}, {tried}"
         if isinstance(content, dict):

@@ -6,12 +6,12 @@ classes of the target. A method takes part if it learned its task (docs/methods.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -19,11 +19,11 @@ import pandas as pd
 
 from fute import paths
 from fute.artifacts import read_jsonl
-from fute.display_names import METHOD_NAMES
+from fute.display_names import LEVEL, METHOD_NAMES
 from fute.evaluation.transfer_matrix_step import DIRECT
 from fute.paper.learning import DID_NOT_LEARN
 from fute.paper.similarity_warnings import similarity_warnings
-from fute.paper.terminal import NoResults, read_evaluation
+from fute.paper.terminal import NoResults, read_evaluation, read_json, read_result
 from fute.paper.verdicts import MOST_NAMED, listed
 
 PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_similarities.csv"
@@ -252,13 +252,13 @@ def _of_models(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[R
 def _own_score(results: Path, model: str, dataset: str) -> float:
     """Score in percent of a model that was fine-tuned on a dataset, on its test rows; NaN if it has none."""
     path = paths.below(results, paths.finetuned(model, dataset, "score"))
-    return float(json.loads(path.read_text(encoding="utf8"))["mean"]) if path.is_file() else math.nan
+    return float(read_json(path)["mean"]) if path.is_file() else math.nan
 
 
 def _majority(results: Path, dataset: str) -> float:
     """Share in percent of the most frequent class among a dataset's test rows; NaN without a count."""
     path = paths.below(results, paths.row_counts(dataset))
-    counts = json.loads(path.read_text(encoding="utf8"))["test"]["classes"].values() if path.is_file() else ()
+    counts = read_json(path)["test"]["classes"].values() if path.is_file() else ()
     return 100 * max(counts) / sum(counts) if sum(counts) else math.nan
 
 
@@ -267,7 +267,7 @@ def _tokens(results: Path, model: str, prompt: str, corpus: str) -> float:
     path = paths.below(results, paths.labels(model, prompt, corpus))
     if not path.is_file():
         return math.nan
-    counts = [(row.get("prompt_tokens"), row.get("reasoning_tokens") or 0) for row in read_jsonl(path)]
+    counts = [(row.get("prompt_tokens"), row.get("reasoning_tokens") or 0) for row in read_result(path, read_jsonl)]
     if not counts or any(read is None for read, _ in counts):
         return math.nan
     return sum(read + written for read, written in counts) / len(counts)
@@ -354,20 +354,44 @@ def advice(ranking: Ranking) -> str:
     if len(ranking.order) == 1:
         return f"there is one {what}, {ranking.order[0]}: name a second one to choose from"
     standing, use = ranking.first, f"use {what} {best[0]}"
+    method = METHOD_NAMES[next(iter(ranking.methods))]
     if standing.scores[list(best)].nunique() == 1 and len(best) == int(standing.ranks.notna().sum()):
         return f"nothing to choose by: {named(what, best)} score alike on these data"
     parts = [use]
     if not math.isnan(standing.ceiling) and standing.scores[best[0]] <= standing.ceiling:
-        parts[0] = f"{use} only for want of a better one: its answers follow the labels no more than permuted ones do"
+        parts[0] = (
+            f"{use} only for want of a better one: by {method}, its answers to U agree with the dataset no more than "
+            "permuted ones do"
+        )
     if len(best) > 1:
-        parts.append(f"{named(what, best)} cannot be told apart on these data")
+        parts.append(f"{method} cannot tell {named(what, best)} apart on these data")
     elif math.isnan(standing.noise):
         parts.append("whether the next differs is not known, as the run has neither two order_seeds nor null_draws")
     else:
         parts.append(f"it is ahead of every other {what} by more than {standing.noise_of} can explain")
     if ranking.quality.max() <= ranking.majority:
         parts.append(f"no {what} does better on the test rows than always saying the most frequent class")
+    elif better := _better_on_rows(ranking, best[0]):
+        parts.append(
+            f"but {what} {better} is right on {ranking.quality[better]:.1f} % of the {ranking.rows} test rows and "
+            f"{best[0]} on {ranking.quality[best[0]]:.1f} %, more than chance can explain: follow the test rows"
+        )
     return "; ".join(parts)
+
+
+def _better_on_rows(ranking: Ranking, chosen: str) -> str | None:
+    """The candidate with the best accuracy, if its lead over the chosen one on the test rows is more than chance.
+
+    By Agresti and Caffo's interval of the difference of two shares at `LEVEL`, over all candidates that may lead. That
+    both are asked of the same rows is left out, so that a lead is rather missed than invented.
+    """
+    known = ranking.quality.dropna()
+    if not ranking.rows or chosen not in known or len(known) < 2:
+        return None
+    n, best = ranking.rows + 2, known.idxmax()
+    high, low = ((known[name] / 100 * ranking.rows + 1) / n for name in (best, chosen))
+    z = NormalDist().inv_cdf(1 - LEVEL / (2 * (len(known) - 1)))
+    return str(best) if high - low > z * math.sqrt((high * (1 - high) + low * (1 - low)) / n) else None
 
 
 def named(kind: Kind, names: Sequence[str]) -> str:

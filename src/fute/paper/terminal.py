@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 from rich.console import Console
@@ -23,9 +26,15 @@ from fute.paper.transfer_tables import LAYOUTS, transfer_frame
 from fute.paper.transfer_verdicts import direct_sentences, transfer_sentences
 from fute.paper.verdicts import verdict_sentences
 
+T = TypeVar("T")
+
 
 class NoResults(FileNotFoundError):
     """The run has no results to show, because it has not finished."""
+
+
+class DamagedResult(NoResults):
+    """A file of the results that cannot be read."""
 
 
 def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
@@ -44,6 +53,19 @@ def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
     return frame
 
 
+def read_result(path: Path, read: Callable[[Path], T]) -> T:
+    """A file of results by one of its readers. Raises DamagedResult, which says what to do."""
+    try:
+        return read(path)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DamagedResult(f"{path} cannot be read ({error}); remove it, and run the workflow again") from None
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file of results. Raises DamagedResult."""
+    return read_result(path, lambda file: json.loads(file.read_bytes()))
+
+
 def show(results: Path) -> None:
     """Print those of Tables 1 to 3 that the run has, sentences on the embedding methods, times, and paths of files."""
     console = Console(width=None if Console().is_terminal else 120)
@@ -52,8 +74,8 @@ def show(results: Path) -> None:
     planted = evaluation / "planted.csv"
     if not tables and not planted.is_file():
         raise NoResults(
-            f"{evaluation}: neither table1.csv nor table3.csv exists; run the workflow first "
-            "(make demo, or snakemake --cores all)"
+            f"{evaluation}: neither table1.csv nor table3.csv exists; run the workflow first (make demo, or snakemake "
+            "--cores all), or name the folder of a run's results by --results; those of `fute run` are in the project's"
         )
     for name, target in (("lm_similarities", "target"), ("similarities", "dataset")):
         if (evaluation / f"{name}.csv").is_file():

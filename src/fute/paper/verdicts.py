@@ -116,8 +116,8 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame, titles: Mapp
     controls = controls.reindex(columns=columns).replace({"method": METHOD_NAMES})
     sentences = []
     for method, text in sentences_by_method(table3, blocks, LABELS, "table 3"):
-        if base_method(method) in METHOD_NAMES.values():
-            # controls are of the plain cosine, so a variant of it has none
+        if base_method(method) in METHOD_NAMES.values() and base_method(method) != METHOD_NAMES["labelcov"]:
+            # LabelCov has no order; controls are of the plain cosine, so a variant of it has none
             text += " " + _against_noise(controls[controls["method"] == method])
         sentences.append(text)
     return sentences

@@ -89,7 +89,8 @@ def _common_run(plan: Plan) -> dict[str, str]:
 def _precision(plan: Plan) -> str:
     """Format of every model's weights where they come from, and of what is computed with them."""
     config, surrogate, lm = plan.config, plan.config.surrogate, plan.lm
-    roles: dict[str, list[str]] = {model: [f"LLM in {config.llm.engine.dtype}"] for model in config.llm.models}
+    number_format = "the server's format" if _is_served(plan) else config.llm.engine.dtype
+    roles: dict[str, list[str]] = {model: [f"LLM in {number_format}"] for model in config.llm.models}
     for model in lm.settings.models if lm else ():
         recipes = lm.settings.finetune.of(model)
         predicted = ", its predictions in bf16" if recipes.cr.autocast or recipes.qa.autocast else ""
@@ -108,6 +109,11 @@ def _precision(plan: Plan) -> str:
     )
 
 
+def _is_served(plan: Plan) -> bool:
+    """True for LLMs behind a server, of which `dtype` says nothing."""
+    return plan.config.llm.engine.engine == "openai"
+
+
 def _llm_run(plan: Plan) -> dict[str, str]:
     llm, engine = plan.config.llm, plan.config.llm.engine
     left_out = {"Baselines": plan.llm.left_out} if plan.llm.left_out else {}
@@ -119,7 +125,7 @@ def _llm_run(plan: Plan) -> dict[str, str]:
             f"{title} {', '.join(str(p.number) for p in plan.run.prompts_of(c))}" for c, title in plan.titles
         ),
         "Targets of the LLMs": _dataset_titles(plan, plan.data.llm_targets),
-        "Engine": f"{engine.engine}, {engine.dtype}, class score by {_scores(plan)}",
+        "Engine": f"{engine.engine}, {'' if _is_served(plan) else f'{engine.dtype}, '}class score by {_scores(plan)}",
         "Calibration": "mean class log-score over U subtracted (the paper has none)"
         if llm.calibration == "unsup"
         else "none",

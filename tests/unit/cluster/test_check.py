@@ -243,6 +243,17 @@ def test_repositories_are_looked_at_where_they_will_be_read(tmp_path, serve, mon
     assert {"429", "500"} & {line[:3] for line in (tmp_path / "hub.log").read_text().splitlines()}
 
 
+def test_a_server_without_its_key(tmp_path, monkeypatch):
+    engine = {"engine": "openai", "base_url": "http://localhost:1/v1", "api_model": "m", "api_key_env": "MY_KEY"}
+    llm = read_yaml(ROOT / "tests/support/both.yaml")["llm"] | {"engine": engine}
+    monkeypatch.delenv("MY_KEY", raising=False)
+    [found] = faults(checks.check_key(plan(tmp_path, llm=llm)))
+    assert found.startswith("key of the server: MY_KEY is not set: put it there")
+    monkeypatch.setenv("MY_KEY", "a word")
+    assert [found.state for found in checks.check_key(plan(tmp_path, llm=llm))] == ["ok"]
+    assert list(checks.check_key(plan(tmp_path))) == [], "no server is asked"
+
+
 def test_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 10**6))
     assert "0 GB are free" in faults(checks.check_disk(plan(tmp_path)))[0]

@@ -42,6 +42,16 @@ def test_task2vec_by_hand():
         task2vec_similarity([1, -1], [1, 1])
 
 
+@pytest.mark.parametrize("similarity", [lambda a, b: cosine_around(a, b, b), task2vec_similarity])
+def test_what_has_no_similarity_is_refused(similarity):
+    for a, b in (([1, float("nan")], [1, 2]), ([1, float("inf")], [1, 2])):
+        with pytest.raises(ValueError, match="values that are not finite"):
+            similarity(a, b)
+    for a, b in (([1, 2], [1, 2, 3]), ([1], [1, 2]), ([[1, 2]], [[1, 2]]), ([], [])):
+        with pytest.raises(ValueError, match="must be 1-D and of one length, got "):
+            similarity(a, b)
+
+
 def test_largest_entry():
     assert largest_entry_share([3, 1], [1, 2]) == pytest.approx(3 / 5)
     assert largest_entry_share([1, 1, 1, 1], [2, 2, 2, 2]) == 1 / 4

@@ -156,6 +156,12 @@ def test_performance_rate():
     assert performance_rate([40, 80, 60], 2) == pytest.approx(75)
     assert performance_rate([40, 80, 60], 1) == 100
     assert performance_rate([0, 0], 1) == 100
+    for performance in ([], [[40, 80]], [40, float("nan")]):
+        with pytest.raises(ValueError, match=r"must be finite, \(prompts,\)"):
+            performance_rate(performance, 0)
+    for selected in (-1, 3, 1.0, [3, 1, 2]):
+        with pytest.raises(ValueError, match="a place from 0 to 2, got"):
+            performance_rate([40, 80, 60], selected)
 
 
 def test_spearman():

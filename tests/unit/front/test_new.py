@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,8 +68,30 @@ def test_a_run_of_prompts_holds(monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "reviews.csv: 40 rows; 1: 20, 5: 20; 9 words per text" in said
     assert "to learn from: 32 rows; to check on: 8 rows, a fifth of reviews.csv" in said
-    assert "cost: 2 prompts x (384 + 8 texts) = 784 answers of smollm2-135m" in said
+    assert (
+        "cost: 2 prompts x (384 + 8 texts) = 784 answers of smollm2-135m; 392 of them after a chain of thought of at "
+        "most 64 tokens\n"
+    ) in said
+    assert "Warning: few rows have" not in said
     assert said.endswith("mine/run.yaml: written; next: fute run mine\n")
+
+
+def test_reasoning_is_a_request_more_of_a_server(monkeypatch, capsys):
+    server = ["--model", "mine", "--server", "http://localhost:1/v1"]
+    assert fute(monkeypatch, "new", "mine", *BASE, *server) == 0
+    assert "a chain of thought of at most 256 tokens, which is a request of its own\n" in capsys.readouterr().out
+
+
+def test_classes_with_few_rows_are_named(monkeypatch, capsys):
+    rare = "".join(f"an odd text of its own {n},3\n" for n in range(4))
+    Path("reviews.csv").write_text(reviews() + rare)
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
+    [said] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Warning: few rows")]
+    assert re.fullmatch(
+        r"Warning: few rows have the class '3' \((\d) to learn from, (\d) to check on\); the run can say little of it",
+        said,
+    )
+    assert sum(map(int, re.findall(r"(\d) to", said))) == 4
 
 
 @pytest.mark.parametrize("name", ["null", "1", "on", "1.0"])
@@ -342,6 +365,9 @@ BAD = {
     "a folder that is no model": ({"m/x": ""}, [*BASE, "--model", "m"], "m: has no config.json, so it is no saved"),
     "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names minilm-l6 alone, so"),
     "a model twice": ({}, [*BASE[:6], "--models", "minilm-l6,gpt2,minilm-l6"], "--models: 'minilm-l6' is named twice"),
+    "an address of requests": (
+        {}, [*P, "--server", "http://localhost:8/v1/chat/completions"], "the server's, which is likely http://localhost:8/v1"
+    ),
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
     "no such prompts": ({}, [*BASE[:6], "--prompts", "p.yaml", *MODEL], "p.yaml: No such file or directory"),
     "prompts that are no YAML": ({"prompts.yaml": "- {"}, P, "prompts.yaml: is not YAML"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from support.synthetic_lm import GATE
 
+from fute.config.run import load_run
 from fute.front import new
 from fute.front.new import Wanted, new_run
+from fute.front.places import PROJECT
 from fute.front.rank import rank_run
 from fute.paper.terminal import NoResults
 
@@ -28,6 +31,10 @@ def runs(tmp_path: Path, monkeypatch) -> None:
 
 def write(name: str, rows: list[dict]) -> None:
     pd.DataFrame(rows).to_csv(Path("results/evaluation") / f"{name}.csv", index=False)
+
+
+def read(name: str) -> list[dict]:
+    return pd.read_csv(Path("results/evaluation") / f"{name}.csv").to_dict("records")
 
 
 def prompts(*ids: str) -> None:
@@ -56,6 +63,44 @@ def test_results_of_other_prompts_are_not_shown():
         rank_run("mine", Path("results"), "table")
 
 
+def record_of(path: str, **record: object) -> None:
+    Path(f"{path}.prov.json").parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{path}.prov.json").write_text(json.dumps({"record": record}))
+
+
+def test_results_of_other_words_are_not_shown(capsys):
+    prompts("mine-1", "mine-2")
+    run = load_run(Path("mine/run.yaml"), PROJECT / "config")
+    words = [prompt.model_dump(mode="json") for prompt in run.prompts.values()]
+    batch = "results/labels/smollm2-135m/batches/b.jsonl.gz"
+    cells = [{"key": key, "prompt": name} for key, name in (("k1", "mine-2"), ("k2", "old"))]
+    # under the ids that they had when they were asked
+    record_of(batch, params={"labels": cells, "prompts": {"mine-2": words[0], "old": words[1] | {"note": "a note"}}})
+    for number in (1, 2):
+        labels = f"results/labels/smollm2-135m/mine-{number}/mine.jsonl.gz"
+        record_of(labels, inputs=[{"path": "results/unsup/x"}, {"path": batch}], params={"key": f"k{number}"})
+    rank_run("mine", Path("results"), "table")
+    assert "No? {text}" in capsys.readouterr().out
+    Path("p.yaml").write_text("[{template: 'Yes? {text}'}, {template: 'Not? {text}'}]")
+    with pytest.raises(
+        NoResults, match=r"^mine: the results are of other words of mine-2: `fute run mine` brings them"
+    ):
+        rank_run("mine", Path("results"), "table")
+    Path("p.yaml").write_text("[{template: 'No? {text}'}, {template: 'Yes? {text}'}]")
+    with pytest.raises(NoResults, match=r"the results are of other words of mine-2, mine-1: "):
+        rank_run("mine", Path("results"), "table")
+
+
+@pytest.mark.parametrize("name", ["mine.jsonl.gz", "mine.jsonl.gz.prov.json"])
+def test_a_damaged_file_is_named(name):
+    prompts("mine-1", "mine-2")
+    path = Path("results/labels/smollm2-135m/mine-1") / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x1f\x8b nothing")
+    with pytest.raises(NoResults, match=rf"^{path} cannot be read \(.*; remove it, and run the workflow again"):
+        rank_run("mine", Path("results"), "table")
+
+
 def test_before_it_ran_it_says_what_to_run():
     missing = (
         r"^mine has no results yet \(results/evaluation/similarities.csv is missing\): `fute run mine` makes them$"
@@ -64,12 +109,18 @@ def test_before_it_ran_it_says_what_to_run():
         rank_run("mine", Path("results"), "table")
     with pytest.raises(NoResults, match=r"^start has no results yet \(.*: `fute run start` makes them$"):
         rank_run("start", Path("results"), "table")
+    prompts("another-1", "another-2")
+    write("similarities", [{**row, "dataset": "another-data"} for row in read("similarities")])
+    other = r"^mine has no results yet \(results/evaluation: no similarities for dataset 'mine-data'\): `fute run mine`"
+    with pytest.raises(NoResults, match=other):
+        rank_run("mine", Path("results"), "table")
 
 
 def test_a_name_that_is_no_run_and_no_dataset():
     for name in ("mien", "mine/run.yaml"):
         said = (
-            rf"^{name}: is no folder with a run\.yaml, so it should be a dataset of a finished run; results/evaluation"
+            rf"^{name}: is no folder with a run\.yaml, so it should be a dataset of a finished run, whose results are "
+            r"in results \(--results names another folder\); results/evaluation"
         )
         with pytest.raises(NoResults, match=said):
             rank_run(name, None, "table")

@@ -95,6 +95,36 @@ def test_a_server_without_logprobs_is_an_error(server, logprobs):
         engine(server).score([request()])
 
 
+@pytest.mark.parametrize(
+    ("content", "logprobs", "finish"), [("", {"content": []}, "stop"), (None, None, "content_filter")]
+)
+def test_an_answer_without_a_token_has_no_label(server, content, logprobs, finish):
+    answer = chat({"yes": -0.1}, content, finish)
+    answer["choices"][0]["logprobs"] = logprobs
+    server.reply = lambda n, path, body: (200, {}, answer if n == 0 else chat({"yes": -0.1, "no": -3.0}))
+    silent, said = engine(server, concurrency=1).score([request(0), request(1)])
+    assert (silent.seen, silent.log_scores) == ((False, False), (0.0, 0.0))  # a bound: the probability is at most 1
+    assert decided(silent.log_scores, silent.seen) is None
+    assert (silent.text, silent.first_token, silent.coverage, silent.top_is_verbalizer) == ("", "", 0, False)
+    assert said.seen == (True, True)
+
+
+def test_a_server_that_gives_neither_words_nor_log_probabilities_is_an_error(server):
+    answer = chat({"yes": -0.1}, "", "stop")
+    answer["choices"][0]["logprobs"] = None
+    server.reply = lambda n, path, body: (200, {}, answer)
+    with pytest.raises(RuntimeError, match="request r0: the server returned no top_logprobs"):
+        engine(server).score([request()])
+
+
+def test_a_server_that_changes_the_model_is_named_once(server, capsys):
+    names = ["tiny", "tiny", "tiny-2", "tiny", "tiny-2"]
+    server.reply = lambda n, path, body: (200, {}, chat({"yes": -0.1}) | {"model": names[n]})
+    engine(server, concurrency=1).score([request(i) for i in range(5)])
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: request r2: the server answers as 'tiny', 'tiny-2'; if these are several models")
+
+
 def test_the_key_comes_from_the_environment_only(server, monkeypatch):
     e = engine(server)
     e.score([request()])
@@ -452,6 +482,12 @@ def test_the_reason_of_a_failure_is_told_and_not_that_others_were_stopped(server
     with pytest.raises(ServerError, match=r"request r5: .*bad key"):
         engine(server, concurrency=8, max_retries=3).score([request(i) for i in range(8)])
     assert time.monotonic() - start < 10, "the requests that wait are stopped"
+
+
+def test_an_address_that_is_not_there_names_the_settings(server):
+    server.reply = lambda n, path, body: (404, {}, {"detail": "Not Found"})
+    with pytest.raises(ServerError, match=r"HTTP 404: Not Found, .*: check llm.engine.base_url, which ends in /v1"):
+        engine(server).score([request()])
 
 
 def test_an_engine_goes_on_after_a_failed_call(server):

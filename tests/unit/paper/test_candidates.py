@@ -81,7 +81,7 @@ def test_gaps_are_compared_with_noise(results):
     assert [ranking.told_apart(place) for place in range(4)] == [False, True, True, None]
     assert ranking.tied_with_best == ("p-3", "p-2")
     assert ranking.methods["tupate-lora"].bound == pytest.approx(APART * 0.001)
-    assert advice(ranking) == "use prompt p-3; prompts p-3 and p-2 cannot be told apart on these data"
+    assert advice(ranking) == "use prompt p-3; LabelCov cannot tell prompts p-3 and p-2 apart on these data"
 
 
 def test_a_best_prompt_that_stands_alone(results):
@@ -94,9 +94,18 @@ def test_a_best_prompt_that_stands_alone(results):
 def test_a_best_prompt_no_better_than_permuted_labels(results):
     write(results, similarities=similar("labelcov", {"p-1": 0.11, "p-2": 0.1, "p-3": 0.02, "p-4": -0.3}))
     assert advice(only(results)) == (
-        "use prompt p-1 only for want of a better one: its answers follow the labels no more than permuted ones do; "
-        "prompts p-1, p-2 and p-3 cannot be told apart on these data"
+        "use prompt p-1 only for want of a better one: by LabelCov, its answers to U agree with the dataset no more "
+        "than permuted ones do; LabelCov cannot tell prompts p-1, p-2 and p-3 apart on these data; but prompt p-2 is "
+        "right on 70.0 % of the 50 test rows and p-1 on 40.0 %, more than chance can explain: follow the test rows"
     )
+
+
+@pytest.mark.parametrize(("rows", "first", "is_lead"), [(50, 48.0, False), (50, 40.0, True), (20, 40.0, False)])
+def test_the_test_rows_are_followed_only_where_their_lead_is_more_than_chance(results, rows, first, is_lead):
+    ranked = replace(only(results), rows=rows)
+    ranked.quality["p-3"] = first
+    assert ("but prompt p-2 is right on 70.0 %" in advice(ranked)) == is_lead
+    assert "but prompt" not in advice(replace(ranked, rows=0)), "the number of rows is not known"
 
 
 def test_a_method_that_did_not_learn_takes_no_part(results):
@@ -160,8 +169,8 @@ def test_scores_are_compared_with_the_most_frequent_class(results, capsys):
     (folder / "counts.json").write_text(json.dumps({"test": {"classes": {"1": 35, "2": 15}}}))
     assert only(results).majority == 70.0
     assert advice(only(results)) == (
-        "use prompt p-3; prompts p-3 and p-2 cannot be told apart on these data; no prompt does better on the test "
-        "rows than always saying the most frequent class"
+        "use prompt p-3; LabelCov cannot tell prompts p-3 and p-2 apart on these data; no prompt does better on the "
+        "test rows than always saying the most frequent class"
     )
     rank_run("stars", results, "table")
     assert "The most frequent class alone has 70.0 %." in " ".join(capsys.readouterr().out.split())
@@ -182,7 +191,7 @@ def test_tokens_are_read_from_the_labels_of_u(results):
 def test_the_table_ends_in_what_to_do(results, capsys):
     rank_run("stars", results, "table")
     lines = " ".join(capsys.readouterr().out.split())
-    assert lines.endswith("use prompt p-3; prompts p-3 and p-2 cannot be told apart on these data")
+    assert lines.endswith("use prompt p-3; LabelCov cannot tell prompts p-3 and p-2 apart on these data")
     assert "Prompts of m for stars" in lines and "~: no more than chance" in lines
     assert "permuted labels move a score by 0.0500 (standard deviation)" in lines
     assert "two scores differ if they are over 0.1386 apart" in lines

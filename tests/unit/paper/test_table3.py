@@ -291,6 +291,12 @@ def test_verdict_without_controls_claims_nothing(empty):
     assert sentence.endswith("No control over order seeds was run, so the selection is not shown to differ from noise.")
 
 
+def test_labelcov_which_has_no_order_is_not_compared_with_the_noise_of_one():
+    rows = ours(methods=("LabelCov", "LabelCov (centred on candidates)"))
+    for sentence in verdict_sentences(rows, controls(float("nan")).assign(method="labelcov"), TITLES):
+        assert sentence.startswith("LabelCov") and "order seeds" not in sentence
+
+
 def test_verdict_of_one_target_and_of_prompts_that_are_all_alike():
     (sentence,) = verdict_sentences(verdict_rows(), controls(0.05), TITLES)
     assert sentence.endswith(" Prompts can be told from the noise of order seeds on 1 target (p 0.050).")

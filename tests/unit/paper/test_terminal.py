@@ -318,7 +318,7 @@ def test_show_of_planted_tests_alone(tmp_path, capsys):
 
 
 def test_before_a_run_has_finished_it_says_what_to_run(tmp_path):
-    message = r"run the workflow first \(make demo, or snakemake --cores all\)$"
+    message = r"run the workflow first \(make demo, or snakemake --cores all\), or name the folder .* by --results;"
     with pytest.raises(NoResults, match=rf"neither table1\.csv nor table3\.csv exists; {message}"):
         show(tmp_path)
     with pytest.raises(NoResults, match=r"similarities\.csv is missing; make it by running the workflow \(make demo, "):

@@ -651,6 +651,13 @@ def test_the_page_says_where_a_run_departs_from_the_paper(plan):
     )
 
 
+def test_the_page_claims_no_number_format_of_a_server(plan):
+    engine = {"engine": "openai", "base_url": "http://localhost:1/v1", "api_model": "m", "dtype": "float16"}
+    told = report_settings(plan(llm={"engine": engine}), {})["settings"]
+    assert told["Engine"].startswith("openai, class score by ") and "LLM in the server's format" in told["Precision"]
+    assert "float16" not in told["Engine"] + told["Precision"]
+
+
 def test_the_page_names_the_tables_of_the_run_and_counts_its_baselines(plan):
     def said(workflow: Plan) -> str:
         return report_settings(workflow, {})["lede"].split("(FUTE): ")[1]
