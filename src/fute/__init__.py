@@ -29,3 +29,7 @@ def __getattr__(name: str) -> object:
     if name not in EXPORTS:
         raise AttributeError(f"module fute has no attribute {name!r}")
     return getattr(import_module(EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

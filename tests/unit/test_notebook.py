@@ -51,6 +51,7 @@ def test_every_name_is_there_and_nothing_heavy_comes_with_the_package():
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
     assert all(callable(getattr(fute, name)) for name in fute.__all__)
+    assert set(dir(fute)) == set(fute.__all__), "a notebook completes them"
     with pytest.raises(AttributeError, match="has no attribute 'rnak'"):
         fute.rnak  # noqa: B018
 

@@ -30,8 +30,12 @@ def label_covariance(phi: ArrayLike, labels: Sequence[str], classes: Sequence[st
 
     phi: (n, d). labels: n class names. classes: the names in the order of the rows; None: the different labels, sorted.
     A class that no text has gets a row of zeros. Raises ValueError for a label that is not one of `classes`, a class
-    that is named twice, and if all labels are one class, which has no covariance with anything.
+    that is named twice, a label that is None or NaN, and if all labels are one class, which has no covariance with
+    anything.
     """
+    labels = list(labels)
+    if missing := [index for index, label in enumerate(labels) if label is None or label != label]:
+        raise ValueError(f"label {missing[0]} is {labels[missing[0]]}: leave out the texts that have none")
     classes = sorted(set(labels)) if classes is None else list(classes)
     if twice := [name for name in classes if classes.count(name) > 1]:
         raise ValueError(f"class {twice[0]!r} is named twice; name it once")

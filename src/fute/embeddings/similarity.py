@@ -10,14 +10,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+ROUNDING = 1e-12
+"""A difference below this share of a centre is one of rounding."""
+
 
 def cosine_around(a: ArrayLike, b: ArrayLike, centre: ArrayLike) -> float:
-    """Cosine of a - centre and b - centre, all (d,); NaN if one of them is zero, as for a single candidate.
+    """Cosine of a - centre and b - centre, all (d,); NaN if one of them is zero but for rounding, as for a single
+    candidate.
 
     Raises ValueError for other shapes, and for values that are not finite.
     """
     a, b, centre = _vectors(a, b, centre)
-    return _cosine(a - centre, b - centre)
+    around = a - centre, b - centre
+    if min(map(np.linalg.norm, around)) <= ROUNDING * np.linalg.norm(centre):
+        return float("nan")
+    return _cosine(*around)
 
 
 def task2vec_similarity(a: ArrayLike, b: ArrayLike) -> float:

@@ -28,7 +28,7 @@ from fute.llm.engine import (
     starts_reasoning,
 )
 from fute.llm.scoring import verbalizer_ids
-from fute.llm.server import Answer, Refused, Server, shown
+from fute.llm.server import CONTENT_FILTER, Answer, Refused, Server, shown
 from fute.llm.token_words import MOST_TOTAL, Token, class_log_scores, returned_probability, token_classes
 
 # Statuses of a server that has no /completions, or not with these fields.
@@ -196,11 +196,15 @@ class OpenAIEngine:
     def _chat(
         self, request_id: str, messages: list[dict], max_tokens: int, **options: Any
     ) -> tuple[Answer, dict[str, Any]]:
-        """The answer to a chat completion, and its first choice, which has a message."""
+        """The answer to a chat completion, and its first choice, which has a message; without a word if the server's
+        filter refuses the text."""
         body = {"messages": messages, self.settings.max_tokens_field: max_tokens, **options}
         try:
             answer = self._post(request_id, "chat/completions", body)
         except Refused as error:
+            if error.filtered:
+                choice = {"message": {"content": None}, "finish_reason": CONTENT_FILTER}
+                return Answer(request_id, {"choices": [choice]}, ""), choice
             if "prompt_logprobs" not in body or error.status not in NO_ECHO or error.about_request:
                 raise
             raise no_whole_words(request_id, f"it says {error.words!r} (HTTP {error.status})") from None
@@ -342,7 +346,7 @@ def says_nothing(choice: Mapping[str, Any]) -> bool:
     """
     logprobs = choice.get("logprobs")
     listed = logprobs.get("content") if isinstance(logprobs, dict) else None
-    return not choice["message"].get("content") and (listed == [] or choice.get("finish_reason") == "content_filter")
+    return not choice["message"].get("content") and (listed == [] or choice.get("finish_reason") == CONTENT_FILTER)
 
 
 def returned_tokens(answer: Answer, choice: Mapping[str, Any]) -> list[Token]:

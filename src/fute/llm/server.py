@@ -34,6 +34,10 @@ _LENGTH = re.compile(r"context.{0,20}length|context.{0,20}window|too (?:long|lar
 _REQUEST_ID = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
 
 
+CONTENT_FILTER = "content_filter"
+"""A server's word for what its filter held back: the reason why an answer ended, or the code of an error."""
+
+
 class RateLimit:
     """Token bucket: at most `per_minute` requests per minute, spread evenly; None: no limit.
 
@@ -65,12 +69,12 @@ class Refused(ServerError):
     """An answer that another try would not change.
 
     words: the server's own. status: of the answer. about_request: True if the server refuses this request's length or
-    settings, and not the kind of request.
+    settings, and not the kind of request. filtered: True if its filter refuses the text.
     """
 
-    def __init__(self, message: str, words: str, status: int, about_request: bool):
+    def __init__(self, message: str, words: str, status: int, about_request: bool, filtered: bool):
         super().__init__(message)
-        self.words, self.status, self.about_request = words, status, about_request
+        self.words, self.status, self.about_request, self.filtered = words, status, about_request, filtered
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,7 @@ class Server:
                 words=words,
                 status=status,
                 about_request=about_request,
+                filtered=_is_filtered(content),
             )
         about = f"{named}, {tried}"
         if isinstance(content, dict):
@@ -280,6 +285,12 @@ def _error_of(content: Mapping[str, Any]) -> Any:
     choices = content.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     return (first.get("error") or None) if isinstance(first, dict) else None
+
+
+def _is_filtered(content: Any) -> bool:
+    """True for the error by which Azure's servers say that their filter holds back what was asked."""
+    error = _error_of(content) if isinstance(content, dict) else None
+    return isinstance(error, dict) and error.get("code") == CONTENT_FILTER
 
 
 def status_inside(content: Any) -> int | None:

@@ -109,6 +109,9 @@ def test_what_has_no_covariance_is_refused():
         label_covariance(PHI, ["perhaps"] * 40, ["no", "yes"])
     with pytest.raises(ValueError, match="class 'yes' is named twice"):
         label_covariance(PHI, ["yes", "no"] * 20, ["no", "yes", "yes"])
+    for nothing in (None, float("nan")):
+        with pytest.raises(ValueError, match=f"label 1 is {nothing}: leave out the texts"):
+            label_covariance(PHI, ["yes", nothing] * 20)
     with pytest.raises(ValueError, match="not finite"):
         number_covariance(PHI, [np.nan] * 40)
     with pytest.raises(ValueError, match=r"got \(40, 5\) and \(39, 2\)"):

@@ -286,6 +286,8 @@ def test_half_precision_keeps_what_it_says(snapshots, tmp_path):
     made = embedder(snapshots, "causal", taskemb(order_seeds=(1, 2), store="float16")).embed(pairs(1))
     for name in ("float32", "float16"):
         save(made, tmp_path / name, store=name)
+    with pytest.raises(ValueError, match="store is 'float8'; give one of float32, float16"):
+        save(made, tmp_path / "float8", store="float8")
     whole, half = load(tmp_path / "float32"), load(tmp_path / "float16")
     assert half.vector.dtype == half.orders.dtype == np.float32
     largest = np.concatenate([np.full(j - i, whole.orders[:, i:j].max()) for _, i, j in whole.segments])

@@ -16,6 +16,8 @@ def test_around_a_centre_by_hand():
     assert cosine_around([3, 1], [1, 3], [1, 1]) == 0
     assert cosine_around([3, 1], [2, 1], [1, 1]) == 1
     assert np.isnan(cosine_around([1, 1], [2, 1], [1, 1])), "a single candidate is its own centre"
+    tenths = np.full(3, 0.1)
+    assert np.isnan(cosine_around(tenths, [2, 1, 1], np.mean([tenths * (1 + 1e-15)] * 3, axis=0))), "but for rounding"
 
 
 def test_centring_finds_what_a_shared_part_hides():

@@ -102,7 +102,22 @@ def test_an_answer_without_a_token_has_no_label(server, content, logprobs, finis
     answer = chat({"yes": -0.1}, content, finish)
     answer["choices"][0]["logprobs"] = logprobs
     server.reply = lambda n, path, body: (200, {}, answer if n == 0 else chat({"yes": -0.1, "no": -3.0}))
-    silent, said = engine(server, concurrency=1).score([request(0), request(1)])
+    assert_silent(*engine(server, concurrency=1).score([request(0), request(1)]))
+
+
+def test_a_text_that_the_servers_filter_refuses_has_no_label(server):
+    """As Azure says it, with status 400."""
+    error = {"message": "The response was filtered", "code": "content_filter", "status": 400}
+    refusal = 400, {}, {"error": error}
+    server.reply = lambda n, path, body: refusal if n == 0 else (200, {}, chat({"yes": -0.1, "no": -3.0}))
+    assert_silent(*engine(server, concurrency=1).score([request(0), request(1)]))
+    server.reply = lambda n, path, body: refusal
+    with pytest.raises(ServerError, match=r"\(content_filter\)"):  # SPELL's perplexity has no text without a value
+        engine(server).perplexity([("r0", "text")])
+
+
+def assert_silent(silent, said):
+    """The first of two results has no label, the second has."""
     assert (silent.seen, silent.log_scores) == ((False, False), (0.0, 0.0))  # a bound: the probability is at most 1
     assert decided(silent.log_scores, silent.seen) is None
     assert (silent.text, silent.first_token, silent.coverage, silent.top_is_verbalizer) == ("", "", 0, False)

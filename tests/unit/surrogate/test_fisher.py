@@ -314,6 +314,9 @@ def test_include_equals_the_full_pass_and_stops_below():
     assert reached == [False], "the graph must begin at the lowest included module"
     full = loop_fisher(model, [batch])
     assert_close(found, {name: value for name, value in full.items() if late(name)})
+    for wrong in ("reduction", "token_reduction", "labels", "reduce"):
+        with pytest.raises(ValueError, match=f"^{wrong} is 'mean_of_square'; give one of "):
+            diagonal_fisher(model, [batch], **{wrong: "mean_of_square"})
     with pytest.raises(ValueError, match="selects no parameter"):
         diagonal_fisher(model, [batch], include=lambda name: False)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -88,10 +88,18 @@ def fisher_pass(
     losses: computes -log P of each example; default: text to text, from the model's language-model head.
 
     Keys are the names of `model.named_parameters()`, a tied tensor once; values are fp32.
-    Raises TypeError for a module with parameters whose per-example gradient is not known here; ValueError if
-    `include` selects nothing or there is no example; FloatingPointError, naming the tensor, for a value that is not
-    finite.
+    Raises TypeError for a module with parameters whose per-example gradient is not known here; ValueError for an
+    unknown option, if `include` selects nothing, and if there is no example; FloatingPointError, naming the tensor, for
+    a value that is not finite.
     """
+    for option, given, kind in (
+        ("reduction", reduction, Reduction),
+        ("token_reduction", token_reduction, TokenReduction),
+        ("labels", labels, Labels),
+        ("reduce", reduce, Reduce),
+    ):
+        if given not in get_args(kind):
+            raise ValueError(f"{option} is {given!r}; give one of {', '.join(get_args(kind))}")
     names = _included(model, include)
 
     def loss(batch: Batch) -> Tensor:
