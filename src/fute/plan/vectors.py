@@ -12,7 +12,6 @@ from fute.config.run import Run
 from fute.config.surrogate import SurrogateSettings
 from fute.config.unsup import LM
 from fute.data.model_folder import model_identity
-from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.specs.embeddings import Item
 from fute.steps import code
@@ -24,8 +23,8 @@ LETTERS = "abc"
 class VectorPlan:
     """How the vectors of a run are learned; each experiment says which vectors it has."""
 
-    def __init__(self, run: Run, data: DataPlan, batches: Batches) -> None:
-        self.run, self.config, self.data, self.batches = run, run.config, data, batches
+    def __init__(self, run: Run, data: DataPlan) -> None:
+        self.run, self.config, self.data = run, run.config, data
         self.surrogate = run.config.surrogate.name
 
     def surrogate_settings(self, category: str | None) -> SurrogateSettings:
@@ -128,9 +127,9 @@ class VectorPlan:
         """What every vector of a method and of these surrogate settings is made with."""
         model = model_identity(self.run.models[self.config.model_of(method)])
         if method == "labelcov":
-            return model, method, self.batches.run_by("train", code("embed_batch", method_module(method)))
+            return model, method, code("embed_batch", method_module(method))
         learning = code("embed_batch", method_module(method), form_module(settings.form))
-        return model, settings.model_dump(), method, self.batches.run_by("train", learning)
+        return model, settings.model_dump(), method, learning
 
     def _gate(self, method: str) -> dict[str, Any]:
         """Which pairs are held out of a vector's training, if there is one."""

@@ -16,12 +16,10 @@ from packaging.requirements import Requirement
 
 from fute.artifacts import content_key, sha256_file
 from fute.code_hash import PACKAGE, closure
-from fute.config.run import parse_run, read_yaml
 from fute.images import cli, inputs
 from fute.images import lock as image_lock
 from fute.images.inputs import Options
 from fute.images.lock import NAMES, ImageError, Lock, LockedImage
-from fute.plan import Plan
 from fute.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -295,17 +293,3 @@ def test_folders_behind_symbolic_links_are_there_under_both_names(tmp_path):
     own = {"APPTAINER_BIND": f"{disk}/data"}
     found = image_lock.job_environment([disk / "data"], own, work)
     assert found["APPTAINER_BIND"] == f"{disk}/data", "what the user binds is not made read-only"
-
-
-def test_an_image_enters_the_keys_of_its_own_batches_alone(tmp_path):
-    run = parse_run(read_yaml(ROOT / "tests/support/both.yaml"), ROOT / "config")
-
-    def keys(**hashes: str) -> tuple[set[str], set[str]]:
-        made = Plan(run, (), tmp_path, images=hashes)
-        return set(made.llm.labels.cells.values()), {item.key for item in made.vector_batches.items.values()}
-
-    labels, vectors = keys()
-    assert keys(paper="1") == (labels, vectors)
-    assert keys(train="1")[0] == labels and not keys(train="1")[1] & vectors
-    assert not keys(labels="1")[0] & labels
-    assert keys(labels="1") == keys(labels="1") != keys(labels="2")
