@@ -66,24 +66,13 @@ def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
     for model in plan.run.tuned:
         if not Path(paths.model_lock(model)).is_file():
             yield "tune_llm", needs.tune_llm(model)
-    if llm := plan.llm:
-        for model, part in llm.labels.plans.items():
-            yield from (("label_batch", needs.label_batch(model, batch)) for batch in part.new)
-    for method, part in plan.vector_batches.plans.items():
-        yield from (("embed_batch", needs.embed_batch(method, batch)) for batch in part.new)
     if any(plan.vectors.shares_states(method) for method in plan.config.methods):
         for corpus in plan.config.corpora:
             if not Path(paths.encoder_states(plan.vectors.surrogate, corpus)).is_file():
                 yield "encoder_states", needs.encoder_states(corpus)
-    if lm := plan.lm:
-        for model, part in lm.finetune.made_in.plans.items():
-            yield from (("finetune_model", needs.finetune_model(model, batch)) for batch in part.new)
-        for model, part in lm.labelled_in.plans.items():
-            yield from (("label_language_model", needs.label_language_model(model, batch)) for batch in part.new)
-        for part in lm.baselines.embedded_in.plans.values():
-            yield from (("embed_dataset", needs.embed_dataset(batch)) for batch in part.new)
-        yield from (("score_sources", needs.score_sources(batch)) for batch in lm.baselines.scored_in.new)
-        yield from (("transfer_batch", needs.transfer_batch(batch)) for batch in lm.transfer.plan.new)
+    for step in plan.step_batches():
+        need = getattr(needs, step.rule)
+        yield from ((step.rule, need(*step.wildcards, batch)) for batch in step.plan.new)
 
 
 def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: Path) -> list[RuleCost]:

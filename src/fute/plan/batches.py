@@ -10,6 +10,21 @@ from fute import batching, paths
 from fute.plan.requested import Requested
 
 
+class StepBatches(NamedTuple):
+    """The batches of one step, where it has one model or method those of one.
+
+    rule: that makes them. wildcards: values of the rule's wildcards but the batch. files: the batches' data, with `*`
+    for their names. plan: which batch holds which cell. keys: cell -> key of every cell of the configuration, asked for
+    or not.
+    """
+
+    rule: str
+    wildcards: tuple[str, ...]
+    files: str
+    plan: batching.Plan
+    keys: Mapping[str, str]
+
+
 class Batches(NamedTuple):
     """What decides batches besides the configuration.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from fute import paths
 from fute.config.run import Run, read_yaml
 from fute.config.sections import ConfigError
 from fute.config.unsup import LM
-from fute.plan.batches import Batches
+from fute.plan.batches import Batches, StepBatches
 from fute.plan.data import DataPlan
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
@@ -89,6 +89,31 @@ class Plan:
             "embeddings": list(self.vector_batches.items),
             "transfer": [paths.TRANSFER_MATRIX, *lm.transfer.files()] if lm else [],
         }
+
+    def step_batches(self) -> Iterator[StepBatches]:
+        """The batches of every step that works in batches."""
+        if llm := self.llm:
+            for model, plan in llm.labels.plans.items():
+                keys = {f"{task}/{corpus}": key for (of, task, corpus), key in llm.labels.cells.items() if of == model}
+                yield StepBatches("label_batch", (model,), paths.label_batch(model, "*"), plan, keys)
+        vectors = self.vector_batches
+        for method, plan in vectors.plans.items():
+            keys = {path: item.key for path, item in vectors.items.items() if paths.method_of(path) == method}
+            files = paths.vector_batch(self.config.model_of(method), method, "*")
+            yield StepBatches("embed_batch", (method,), files, plan, keys)
+        if lm := self.lm:
+            baselines, transfer = lm.baselines, lm.transfer
+            for rule, of_models in (("finetune_model", lm.finetune.made_in), ("label_language_model", lm.labelled_in)):
+                for model, plan in of_models.plans.items():
+                    yield StepBatches(rule, (model,), of_models.file(model, "*"), plan, of_models.keys_of(model))
+            for model, plan in baselines.embedded_in.plans.items():
+                files = paths.dataset_vector_batch(model, "*")
+                yield StepBatches("embed_dataset", (), files, plan, baselines.embedded_in.keys_of(model))
+            keys = {cell: run.key for cell, run in transfer.runs.items()}
+            yield StepBatches("transfer_batch", (), paths.transfer_batch(transfer.model, "*"), transfer.plan, keys)
+            keys = {cell: pair.key for cell, pair in baselines.source_pairs.items()}
+            files = paths.source_score_batch(baselines.model, "*")
+            yield StepBatches("score_sources", (), files, baselines.scored_in, keys)
 
     # --- settings of what both experiments draw and count -----------------------------------------------
 
