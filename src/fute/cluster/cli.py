@@ -109,7 +109,6 @@ def fetch_unsup(
 def plan(
     configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
     cost: Annotated[bool, typer.Option("--cost", help="also print GPU-hours, tokens and disk")] = False,
-    quota: Annotated[float | None, typer.Option(help="gigabytes you may use")] = None,
 ) -> None:  # fmt: skip
     """Print the jobs that a run would start, by rule, and with --cost what they cost."""
     from fute.cluster.cost import disk_bytes, heavy_jobs, planned_jobs, print_costs, rule_costs
@@ -127,7 +126,7 @@ def plan(
     needs = JobNeeds(run_plan)
     costs = rule_costs(jobs, list(heavy_jobs(run_plan, needs)), Path("results/benchmarks"))
     disk, missing = disk_bytes(run_plan, needs), disk_bytes(run_plan, needs, missing=True)
-    print_costs(run_plan, costs, disk, missing, quota)
+    print_costs(run_plan, costs, disk, missing)
 
 
 @app.command()

@@ -146,11 +146,10 @@ def _vector_bytes(config: Config, method: str, surrogate: float) -> float:
     return (2 if fisher.store == "float16" else 4) * numbers
 
 
-def print_costs(
-    plan: Plan, costs: list[RuleCost], disk: dict[str, float], missing: dict[str, float], quota_gb: float | None
-) -> None:
-    """Print the costs, and if there is room for the files that the run keeps: on the disk for those that are missing,
-    in the quota for all. disk, missing: `disk_bytes` of both.
+def print_costs(plan: Plan, costs: list[RuleCost], disk: dict[str, float], missing: dict[str, float]) -> None:
+    """Print the costs, and if the disk has room for the files that are missing.
+
+    disk, missing: `disk_bytes` of all files that the run keeps, and of those that are missing.
     """
     console = Console(width=110)
     table = Table("rule", "jobs", "GPUs per job", "GPU-hours", "hours", "tokens (millions)", "time is", title="Jobs")
@@ -167,11 +166,8 @@ def print_costs(
     parts = ", ".join(f"{name} {size / GB:.1f}" for name, size in disk.items() if size)
     console.print(f"disk of a whole run: {needed:.1f} GB ({parts})")
     left, free = sum(missing.values()) / GB, shutil.disk_usage(existing(plan.results)).free / GB
-    here = f"free where results/ lies, for {left:.1f} GB that are not there yet"
-    for name, room, asked in ((here, free, left), ("quota", quota_gb, needed)):
-        if room is not None:
-            short = "" if room >= asked else ": TOO LITTLE; free some, or put results/ elsewhere (a symbolic link)"
-            console.print(f"{name}: {room:.0f} GB{short}")
+    short = "" if free >= left else ": TOO LITTLE; free some, or put results/ elsewhere (a symbolic link)"
+    console.print(f"free where results/ lies, for {left:.1f} GB that are not there yet: {free:.0f} GB{short}")
 
 
 def existing(folder: Path) -> Path:
