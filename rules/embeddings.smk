@@ -23,7 +23,7 @@ rule encoder_states:
         mem_mb=lambda wc, attempt: NEEDS.encoder_states(wc.category).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.encoder_states(wc.category).minutes(attempt),
     params:
-        settings=lambda wc: settings_json(PLAN.vectors.encoder_settings(wc.category)),
+        settings=lambda wc: settings_json(PLAN.vectors.encoder_settings()),
         texts=f"--texts {PLAN.vectors.texts_with_states}" if PLAN.vectors.texts_with_states else "",
         folder=lambda wc: paths.model_folder(wc.surrogate),
         code=code("encoder_states"),
