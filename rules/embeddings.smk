@@ -23,10 +23,10 @@ rule encoder_states:
         mem_mb=lambda wc, attempt: NEEDS.encoder_states(wc.category).memory_mb(attempt),
         runtime=lambda wc, attempt: NEEDS.encoder_states(wc.category).minutes(attempt),
     params:
-        settings=lambda wc: settings_json(PLAN.vectors.encoder_settings(wc.category)),
+        settings=lambda wc: settings_json(PLAN.vectors.encoder_settings()),
         texts=f"--texts {PLAN.vectors.texts_with_states}" if PLAN.vectors.texts_with_states else "",
         folder=lambda wc: paths.model_folder(wc.surrogate),
-        code=code("encoder_states", "train"),
+        code=code("encoder_states"),
     message:
         "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
     shell:
@@ -91,7 +91,7 @@ rule dte:
         runtime=2,
     params:
         key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding", "train"),
+        code=code("extract_embedding"),
     message:
         "dataset task embedding of {wildcards.dataset}, {wildcards.method}"
     shell:
@@ -120,7 +120,7 @@ rule dte_control:
         runtime=2,
     params:
         key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding", "train"),
+        code=code("extract_embedding"),
     message:
         "control {wildcards.variant} of the embedding of {wildcards.dataset}, {wildcards.method}"
     shell:
@@ -147,7 +147,7 @@ rule mte:
         runtime=2,
     params:
         key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding", "train"),
+        code=code("extract_embedding"),
     message:
         "model task embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:
@@ -176,7 +176,7 @@ rule control:
         runtime=2,
     params:
         key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding", "train"),
+        code=code("extract_embedding"),
     message:
         "control {wildcards.variant} of the embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:

@@ -25,7 +25,9 @@ def test_how_a_run_is_spread_changes_nothing(spread):
     assert identity(**spread) == identity()
 
 
-@pytest.mark.parametrize("setting", [{"seed": 1}, {"lm": {"max_input_tokens": 9}}, {"mte_target": "verbalizer"}])
+@pytest.mark.parametrize(
+    "setting", [{"seed": 1}, {"lm": {"transfer": {"model": "smollm2-135m"}}}, {"mte_target": "verbalizer"}]
+)
 def test_a_setting_does(setting):
     assert identity(**setting) != identity()
 

@@ -1,6 +1,6 @@
 """All files of a plan, empty, with the metadata that Snakemake keeps of a finished run: for what planning then costs.
 
-    python tests/finished_plan.py [CONFIG [TARGET ...]]
+    python tests/support/finished_plan.py [CONFIG [TARGET ...]]
 
 In the folder of a workflow, whose settings are those of the file CONFIG; one without it needs no settings. Prints how
 many jobs the plan of the targets has, finished batches being leaves of its graph.
@@ -43,14 +43,9 @@ def put_batch(batch: str, keys: dict[str, str]) -> None:
 
 def finish_batches(run: Plan) -> None:
     """The batches of labels and vectors, with the keys of their cells."""
-    for model, plan in run.llm.labels.plans.items() if run.llm else ():
-        for name, cells in plan.new.items():
-            keys = {cell: run.llm.labels.cells[model, *cell.split("/")] for cell in cells}
-            put_batch(paths.label_batch(model, name), keys)
-    for method, plan in run.vector_batches.plans.items():
-        for name, cells in plan.new.items():
-            keys = {cell: run.vector_batches.items[cell].key for cell in cells}
-            put_batch(paths.vector_batch(run.config.model_of(method), method, name), keys)
+    for step in run.step_batches():
+        for batch, cells in step.plan.new.items() if step.rule in ("label_batch", "embed_batch") else ():
+            put_batch(step.files.replace("*", batch), {cell: step.keys[cell] for cell in cells})
 
 
 async def finish_jobs(workflow: SnakemakeWorkflow) -> int:

@@ -8,13 +8,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support.broken_files import KINDS, Broken
+from support.vectors import put_vector
 
 from fute import cli, steps
 from fute.artifacts import Step, csv_bytes, jsonl_bytes
-from fute.embeddings.vectors import Embedding, save
 from fute.errors import damage, one_line
 
 
@@ -37,8 +36,7 @@ def folder(tmp_path, monkeypatch):
     Path("dev.jsonl").write_bytes(Path("pairs.jsonl").read_bytes())
     Path("config.yaml").write_text((steps.PACKAGE.parents[1] / "tests/support/both.yaml").read_text())
     for name in "ab":
-        vector = np.arange(1, 4, dtype=np.float32)
-        save(Embedding(vector, "tupate", {}, {}, vector[None]), Path(f"{name}.safetensors"))
+        put_vector(f"{name}.safetensors", [1, 2, 3])
     model = Path("results/models/smollm2-135m")
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.categories import CLASSES
+from support.vectors import put_vector
 
 from fute import paths
 from fute.artifacts import Step, csv_bytes, gzip_bytes, jsonl_bytes
@@ -23,7 +24,6 @@ from fute.data.normalise_test_step import normalise_test
 from fute.data.rows import read_rows
 from fute.data.sources import source_identity
 from fute.data.splits import SplitSettings
-from fute.embeddings import Embedding, save
 from fute.evaluation.geometry_step import GeometrySettings, geometry
 from fute.evaluation.lm_evaluation_step import TransferSettings, lm_evaluation
 from fute.evaluation.lm_similarities_step import LmSimilaritySettings, lm_similarities
@@ -61,14 +61,10 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     EVALUATION.mkdir(parents=True)
 
 
-def put_vector(path: str, degrees: float) -> Path:
+def put_angle(path: str, degrees: float) -> Path:
     """A vector at an angle: the larger the difference of two angles, the lower their cosine."""
-    vector = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], dtype=np.float32)
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    meta = {"relative_distance": 1.0, "unknown_tokens": 0.0}
-    save(Embedding(vector, "tupate", {"s": "s"}, meta, np.stack([vector, vector]), init=np.zeros(2, np.float32)), file)
-    return file
+    vector = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return put_vector(path, [vector, vector], start=(0, 0))
 
 
 def put_rows(path: str, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -104,9 +100,9 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
     for dataset in DATASETS:
         rows = [{"id": f"{dataset}/{i}", "segments": ["x"], "label": label} for i, label in enumerate(gold)]
         labels.append(put_rows(paths.rows(dataset, "test"), rows))
-        vectors.append(put_vector(paths.dte("s", "tupate", dataset), 0))
+        vectors.append(put_angle(paths.dte("s", "tupate", dataset), 0))
     for model, prompt in product(MODELS, IDS):
-        vectors.append(put_vector(paths.mte("s", "tupate", model, prompt), 10 + 10 * BEST[prompt]))
+        vectors.append(put_angle(paths.mte("s", "tupate", model, prompt), 10 + 10 * BEST[prompt]))
         for corpus in (*DATASETS, "sa"):
             rows = [
                 {"id": f"{corpus}/{i}", "prediction": right if i >= BEST[prompt] else "negative", "mean_nll": 1.0,
@@ -198,9 +194,9 @@ LM_DATASETS = {
 
 def test_models_and_datasets_of_such_ids_go_through_to_the_report_of_transfer(capsys):
     place = {name: number for number, name in enumerate(LM_DATASETS)}
-    vectors = [put_vector(paths.dte("s", "tupate", name), 0) for name in LM_DATASETS]
+    vectors = [put_angle(paths.dte("s", "tupate", name), 0) for name in LM_DATASETS]
     boxes = tuple(product(LM_MODELS, LM_DATASETS))
-    vectors += [put_vector(paths.mte("s", "tupate", *box), 10 + 10 * place[box[1]]) for box in boxes]
+    vectors += [put_angle(paths.mte("s", "tupate", *box), 10 + 10 * place[box[1]]) for box in boxes]
     lm_similarities(
         LmSimilaritySettings(surrogate="s", methods=("tupate",), black_boxes=boxes, targets=tuple(LM_DATASETS)),
         files=vectors, output=EVALUATION / "lm_similarities.csv",

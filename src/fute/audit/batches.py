@@ -16,7 +16,6 @@ from fute import paths
 from fute.artifacts import canonical_json, read_jsonl
 from fute.audit.staleness import differences
 from fute.batching import KEYS, LOCK
-from fute.plan import Plan
 
 if TYPE_CHECKING:
     from fute.audit.planned_jobs import Job
@@ -73,20 +72,3 @@ def _by_name(listed: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> 
     if isinstance(listed, Mapping):
         return dict(listed)
     return {each["task"]["dataset"]: each for each in listed or ()}
-
-
-def all_cells(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """Every cell of a configuration: (pattern `folder/*suffix` of its batches, cell, key)."""
-    if plan.llm:
-        for (model, task, corpus), key in plan.llm.labels.cells.items():
-            yield paths.label_batch(model, "*"), f"{task}/{corpus}", key
-    for path, item in plan.vector_batches.items.items():
-        method = paths.method_of(path)
-        yield paths.vector_batch(plan.config.model_of(method), method, "*"), path, item.key
-    if plan.lm:
-        for of_step in (plan.lm.finetune.made_in, plan.lm.labelled_in, plan.lm.baselines.embedded_in):
-            yield from ((of_step.file(model, "*"), name, key) for (model, name), key in of_step.keys.items())
-        for cell, run in plan.lm.transfer.runs.items():
-            yield paths.transfer_batch(plan.lm.transfer.model, "*"), cell, run.key
-        for cell, pair in plan.lm.baselines.source_pairs.items():
-            yield paths.source_score_batch(plan.lm.baselines.model, "*"), cell, pair.key

@@ -31,30 +31,28 @@ Values = Annotated[
 def _planned(configfiles: list[Path], values: list[str]) -> tuple[Plan, tuple[str, ...]]:
     """Plan of a run from its files and values given on the command line, and all of these as Snakemake's arguments.
 
-    They are merged as Snakemake does it: mappings key by key at every level, the later over the earlier.
+    Snakemake's own functions read the values and merge all: mappings key by key at every level, the later over the
+    earlier.
     """
-    import yaml
+    from snakemake.cli import parse_config
+    from snakemake.utils import update_config
 
     from fute.config.run import parse_run, read_yaml
+    from fute.config.sections import ConfigError
     from fute.plan import Plan
 
     settings: dict[str, Any] = {}
     for path in configfiles:
-        settings = _merged(settings, read_yaml(path))
-    for pair in values:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"--config {pair!r} is not KEY=VALUE")
-        settings = _merged(settings, {key: yaml.safe_load(value)})
+        content = read_yaml(path) or {}
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path}: holds a {type(content).__name__}; a configuration is lines of `name: value`")
+        update_config(settings, content)
+    try:
+        update_config(settings, parse_config(values))
+    except ValueError as error:
+        raise typer.BadParameter(f"--config {' '.join(values)}: {error}") from None
     run = parse_run(settings, Path("config"), ", ".join(map(str, configfiles)), configfiles)
     return Plan(run), _arguments(configfiles, values)
-
-
-def _merged(settings: Any, more: Any) -> Any:
-    """`more` over `settings`: mappings key by key, anything else as a whole."""
-    if not isinstance(settings, dict) or not isinstance(more, dict):
-        return more
-    return settings | {key: _merged(settings.get(key), value) for key, value in more.items()}
 
 
 def _arguments(configfiles: list[Path], values: list[str]) -> tuple[str, ...]:
@@ -111,7 +109,6 @@ def fetch_unsup(
 def plan(
     configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
     cost: Annotated[bool, typer.Option("--cost", help="also print GPU-hours, tokens and disk")] = False,
-    quota: Annotated[float | None, typer.Option(help="gigabytes you may use")] = None,
 ) -> None:  # fmt: skip
     """Print the jobs that a run would start, by rule, and with --cost what they cost."""
     from fute.cluster.cost import disk_bytes, heavy_jobs, planned_jobs, print_costs, rule_costs
@@ -129,7 +126,7 @@ def plan(
     needs = JobNeeds(run_plan)
     costs = rule_costs(jobs, list(heavy_jobs(run_plan, needs)), Path("results/benchmarks"))
     disk, missing = disk_bytes(run_plan, needs), disk_bytes(run_plan, needs, missing=True)
-    print_costs(run_plan, costs, disk, missing, quota)
+    print_costs(run_plan, costs, disk, missing)
 
 
 @app.command()

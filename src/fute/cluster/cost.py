@@ -66,24 +66,13 @@ def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
     for model in plan.run.tuned:
         if not Path(paths.model_lock(model)).is_file():
             yield "tune_llm", needs.tune_llm(model)
-    if llm := plan.llm:
-        for model, part in llm.labels.plans.items():
-            yield from (("label_batch", needs.label_batch(model, batch)) for batch in part.new)
-    for method, part in plan.vector_batches.plans.items():
-        yield from (("embed_batch", needs.embed_batch(method, batch)) for batch in part.new)
     if any(plan.vectors.shares_states(method) for method in plan.config.methods):
         for corpus in plan.config.corpora:
             if not Path(paths.encoder_states(plan.vectors.surrogate, corpus)).is_file():
                 yield "encoder_states", needs.encoder_states(corpus)
-    if lm := plan.lm:
-        for model, part in lm.finetune.made_in.plans.items():
-            yield from (("finetune_model", needs.finetune_model(model, batch)) for batch in part.new)
-        for model, part in lm.labelled_in.plans.items():
-            yield from (("label_language_model", needs.label_language_model(model, batch)) for batch in part.new)
-        for part in lm.baselines.embedded_in.plans.values():
-            yield from (("embed_dataset", needs.embed_dataset(batch)) for batch in part.new)
-        yield from (("score_sources", needs.score_sources(batch)) for batch in lm.baselines.scored_in.new)
-        yield from (("transfer_batch", needs.transfer_batch(batch)) for batch in lm.transfer.plan.new)
+    for step in plan.step_batches():
+        need = getattr(needs, step.rule)
+        yield from ((step.rule, need(*step.wildcards, batch)) for batch in step.plan.new)
 
 
 def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: Path) -> list[RuleCost]:
@@ -157,11 +146,10 @@ def _vector_bytes(config: Config, method: str, surrogate: float) -> float:
     return (2 if fisher.store == "float16" else 4) * numbers
 
 
-def print_costs(
-    plan: Plan, costs: list[RuleCost], disk: dict[str, float], missing: dict[str, float], quota_gb: float | None
-) -> None:
-    """Print the costs, and if there is room for the files that the run keeps: on the disk for those that are missing,
-    in the quota for all. disk, missing: `disk_bytes` of both.
+def print_costs(plan: Plan, costs: list[RuleCost], disk: dict[str, float], missing: dict[str, float]) -> None:
+    """Print the costs, and if the disk has room for the files that are missing.
+
+    disk, missing: `disk_bytes` of all files that the run keeps, and of those that are missing.
     """
     console = Console(width=110)
     table = Table("rule", "jobs", "GPUs per job", "GPU-hours", "hours", "tokens (millions)", "time is", title="Jobs")
@@ -178,11 +166,8 @@ def print_costs(
     parts = ", ".join(f"{name} {size / GB:.1f}" for name, size in disk.items() if size)
     console.print(f"disk of a whole run: {needed:.1f} GB ({parts})")
     left, free = sum(missing.values()) / GB, shutil.disk_usage(existing(plan.results)).free / GB
-    here = f"free where results/ lies, for {left:.1f} GB that are not there yet"
-    for name, room, asked in ((here, free, left), ("quota", quota_gb, needed)):
-        if room is not None:
-            short = "" if room >= asked else ": TOO LITTLE; free some, or put results/ elsewhere (a symbolic link)"
-            console.print(f"{name}: {room:.0f} GB{short}")
+    short = "" if free >= left else ": TOO LITTLE; free some, or put results/ elsewhere (a symbolic link)"
+    console.print(f"free where results/ lies, for {left:.1f} GB that are not there yet: {free:.0f} GB{short}")
 
 
 def existing(folder: Path) -> Path:

@@ -272,7 +272,7 @@ class JobNeeds:
         rows = self.texts(item.category) if item.kind == "mte" else self.train_rows(item.source)
         length = TEXT_TOKENS
         if item.kind == "dte" and self.run.datasets[item.source].task == "span":
-            length = self.row_tokens(item.source, self.plan.vectors.surrogate_settings(LM).max_input_tokens)
+            length = self.row_tokens(item.source, self.config.surrogate.settings.max_input_tokens)
         return min(rows, item.pairs or rows) * length
 
     def _recipe(self, method: str, item: Item) -> MethodSettings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -138,15 +138,6 @@ class LmConfig(Section):
     planted: PlantedConfig = Field(
         PlantedConfig(), description="Tests with black boxes whose right order is known, because it was made."
     )
-    max_input_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="Most tokens of a text that the surrogate reads in this experiment. `null`: as "
-        "`surrogate.settings.max_input_tokens`.",
-    )
-    first_order: bool = Field(
-        False, description="Learn the vectors of this experiment with the first of their `order_seeds` only."
-    )
     datasets_per_process: int | None = Field(
         1,
         ge=1,
@@ -228,24 +219,6 @@ def check_lm(
             own = "domain" if entry.domain else entry.group
             if own != group:
                 raise ConfigError(f"{key}: {name!r} is of group {own!r} in config/datasets.yaml; name it there")
-
-
-def check_shared(lm: LmConfig, others: Collection[str], max_input_tokens: int, where: str) -> None:
-    """Raises ConfigError where a dataset of both experiments would need two vectors of one name.
-
-    others: datasets of the LLM experiment. max_input_tokens: of `surrogate.settings`.
-    """
-    shared = sorted(set(lm.datasets.targets) & set(others))
-    if shared and lm.max_input_tokens not in (None, max_input_tokens):
-        raise ConfigError(
-            f"{where}: lm.max_input_tokens: {shared[0]!r} is also in llm.datasets, and its embedding is one file; "
-            f"use {max_input_tokens}, that of surrogate.settings, or run the experiments one by one"
-        )
-    if shared and lm.first_order:
-        raise ConfigError(
-            f"{where}: lm.first_order: {shared[0]!r} is also in llm.datasets, and its embedding is one file; set it to "
-            "false, or run the experiments one by one"
-        )
 
 
 def check_heads(lm: LmConfig, where: str) -> None:

@@ -21,7 +21,7 @@ from fute.config.categories import CategoryEntry, context
 from fute.config.data import SampleEntry, with_samples
 from fute.config.datasets import OWN_CLASSES, DatasetSettings
 from fute.config.engines import EngineSettings
-from fute.config.lm_experiment import check_heads, check_lm, check_shared
+from fute.config.lm_experiment import check_heads, check_lm
 from fute.config.models import ModelEntry, TunedSettings
 from fute.config.own_entries import with_paths, with_root
 from fute.config.prompts import Prompt, PromptError, listed_prompts, load_prompts, own_prompts, unusable_words
@@ -82,8 +82,6 @@ class Run:
         _check_llm(config, self.datasets, where)
         if config.lm:
             check_lm(config.lm, self.models, self.datasets, where)
-            llm_datasets = {name for names in config.llm.datasets.values() for name in names}
-            check_shared(config.lm, llm_datasets, config.surrogate.settings.max_input_tokens, where)
             if config.surrogate.settings.form == "heads":
                 check_heads(config.lm, where)
             if LM not in config.unsup:

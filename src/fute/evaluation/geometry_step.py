@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.embeddings.vectors import LABELCOV, in_one_space, load
 from fute.evaluation.geometry import neighbour_purity, project, silhouette_by
 
@@ -18,13 +18,11 @@ NEIGHBOURS = 5
 PLACES = ("tsne_x", "tsne_y", "pca_x", "pca_y")
 
 
-class GeometrySettings(BaseModel):
+class GeometrySettings(Section):
     """Settings of step `geometry`.
 
     prompts: prompt id -> [category, number, True for chain of thought]. seed: of t-SNE.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompts: dict[str, tuple[str, int, bool]]
     seed: int

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.csv_files import read_table
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.fusion import reciprocal_rank_fusion
@@ -37,7 +38,7 @@ CELL_COLUMNS = [
 ]  # fmt: skip
 
 
-class TransferSettings(BaseModel):
+class TransferSettings(Section):
     """Settings of step `lm_evaluation`.
 
     surrogate, methods: of the similarities that rank sources. other_models: method -> model, if its vectors are not
@@ -46,10 +47,8 @@ class TransferSettings(BaseModel):
     the most that are enumerated for an exact one.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     surrogate: str
-    other_models: dict[str, str] = {}
+    other_models: dict[str, str] = Field({})
     methods: tuple[str, ...]
     models: tuple[str, ...]
     datasets: dict[str, TransferDataset]

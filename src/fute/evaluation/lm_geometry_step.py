@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.evaluation.geometry import (
     label_shared_across,
     label_shared_by_strings,
@@ -24,7 +25,7 @@ from fute.evaluation.transfer_matrix_step import TransferDataset
 CLASSES = {"cr": "CR", "qa": "QA"}
 
 
-class LmGeometrySettings(BaseModel):
+class LmGeometrySettings(Section):
     """Settings of step `lm_geometry`.
 
     models, datasets: of the points, in the order of the figure's shapes. labels: what stands for a label of a dataset:
@@ -32,8 +33,6 @@ class LmGeometrySettings(BaseModel):
     other class (the paper: BoolQ). clusters: datasets whose points of all models may form a cluster (the paper: SNLI,
     SST-2). seed: of t-SNE.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: tuple[str, ...]
     datasets: dict[str, TransferDataset]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from fute import paths
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.embeddings.vectors import LABELCOV, in_one_space
 from fute.evaluation.similarities_step import centre_of, loader, similarity_row
 
 
-class LmSimilaritySettings(BaseModel):
+class LmSimilaritySettings(Section):
     """Settings of step `lm_similarities`.
 
     other_models: method -> model, if its vectors are not made with the surrogate.
@@ -21,10 +22,8 @@ class LmSimilaritySettings(BaseModel):
     are compared with all black boxes.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     surrogate: str
-    other_models: dict[str, str] = {}
+    other_models: dict[str, str] = Field({})
     methods: tuple[str, ...]
     black_boxes: tuple[tuple[str, str], ...]
     targets: tuple[str, ...]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import StaleFile, Step, read_jsonl
+from fute.config.sections import Section
 from fute.csv_files import read_table
 from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS
 from fute.evaluation.permutation import PERMUTATIONS
@@ -24,15 +24,13 @@ COUNTED = ("unlabelled", "bounded", "cut")
 UNCALIBRATED = ("LocalE (uncalibrated)", "GlobalE (uncalibrated)")
 
 
-class SelectionSettings(BaseModel):
+class SelectionSettings(Section):
     """Settings of step `selection`.
 
     prompts, datasets: ids by category, prompts in the order of their numbers. classes, metrics: by category.
     draws: of the bootstrap. permutations: of the tests against random choices, and the most that are enumerated for an
     exact one.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: tuple[str, ...]
     prompts: dict[str, tuple[str, ...]]

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from fute import paths
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.embeddings.similarity import cosine_around, largest_entry_share, task2vec_similarity
 from fute.embeddings.vectors import (
     LABELCOV,
@@ -30,17 +31,15 @@ LETTERS = "abc"
 """Variant whose labels are written A, B, C."""
 
 
-class SimilaritySettings(BaseModel):
+class SimilaritySettings(Section):
     """Settings of step `similarities`.
 
     other_models: method -> model, if its vectors are not made with the surrogate. prompts, datasets: ids by category.
     variants: of the controls.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     surrogate: str
-    other_models: dict[str, str] = {}
+    other_models: dict[str, str] = Field({})
     methods: tuple[str, ...]
     models: tuple[str, ...]
     prompts: dict[str, tuple[str, ...]]

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.csv_files import read_texts
 
 DIRECT = "none"
@@ -24,23 +24,19 @@ KEYS = ["model", "target", "source", "seed"]
 COLUMNS = [*KEYS, "score", "majority"]
 
 
-class TransferDataset(BaseModel):
+class TransferDataset(Section):
     """A dataset of the language-model experiment.
 
     group: `cr` (classification and regression) or `qa`. domain: of the targets of Table 2, which are never sources.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     group: Literal["cr", "qa"]
     domain: Literal["finance", "medical"] | None = None
 
 
-class MatrixSettings(BaseModel):
+class MatrixSettings(Section):
     """Settings of step `transfer_matrix`. model: the transferred model. datasets: those of the run, by id."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
     datasets: dict[str, TransferDataset]

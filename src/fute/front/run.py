@@ -6,11 +6,10 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from fute import batching
 from fute.artifacts import read_jsonl
 from fute.cluster.job_needs import JobNeeds
 from fute.config.run import load_run, read_yaml
@@ -49,24 +48,19 @@ def cost(path: Path, targets: Sequence[str]) -> str:
     """
     plan = Plan(load_run(path), targets)
     needs = JobNeeds(plan)
-    new = _new(plan.llm.labels.plans) if plan.llm else []
-    asked = [corpus for task, corpus in (cell.split("/") for cell in new) if task != SELF_SELECT]
+    new: defaultdict[str, list[str]] = defaultdict(list)
+    for step in plan.step_batches():
+        new[step.rule] += [cell for cells in step.plan.new.values() for cell in cells]
+    asked = [corpus for task, corpus in (cell.split("/") for cell in new["label_batch"]) if task != SELF_SELECT]
     own = path.with_name(OWN_TEXTS)  # the U of the run, of which there may be fewer than the limit
     of_u = min(needs.texts(plan.config.corpora[0]), len(read_jsonl(own)) if own.is_file() else math.inf)
     answers = sum(of_u if corpus in plan.config.corpora else needs.texts(corpus) for corpus in asked)
-    trained = _new(plan.lm.finetune.made_in.plans) if plan.lm else []
-    labelled = _new(plan.lm.labelled_in.plans) if plan.lm else []
-    vectors = _new(plan.vector_batches.plans)
+    trained, labelled, vectors = new["finetune_model"], new["label_language_model"], new["embed_batch"]
     parts = [f"at most {answers} answers of {', '.join(plan.config.llm.models)}"] if asked else []
     parts += [f"{len(trained)} trainings"] if trained else []
     parts += [f"{len(labelled) * of_u} labels by them"] if labelled else []
     parts += [f"{len(vectors)} vectors"] if vectors else []
     return f"to do: {', '.join(parts) or 'nothing that takes a model'}"
-
-
-def _new(plans: Mapping[Any, batching.Plan]) -> list[str]:
-    """The cells of all batches that are to be made."""
-    return [cell for plan in plans.values() for cells in plan.new.values() for cell in cells]
 
 
 def run_snakemake(name: str, arguments: Sequence[str]) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from fute import paths
 from fute.artifacts import Step, read_jsonl
 from fute.config.lm_baselines import LM_BASELINES, VECTORS
+from fute.config.sections import Section
 from fute.csv_files import benchmark_seconds, read_table
 from fute.paper.efficiency import CALL_COLUMNS, as_pages, call_counts, cost_table, embedding_times
 from fute.paper.formats import to_markdown
@@ -18,10 +18,8 @@ from fute.paper.formats import to_markdown
 BATCH_COLUMNS = ["surrogate", "method", "vectors", "seconds"]
 
 
-class EfficiencySettings(BaseModel):
+class EfficiencySettings(Section):
     """prompts: prompt id -> category. title, caption: from resources/captions.yaml. note: line for a small run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompts: dict[str, str]
     title: str

@@ -6,31 +6,27 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.csv_files import read_table
 from fute.evaluation.geometry import Projection
 from fute.paper.figures import FIGURES, Groups, coloured, draw_figure
 
 
-class Drawing(BaseModel):
+class Drawing(Section):
     """One figure file. method, view: the vectors that it shows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     figure: Literal["fig3", "figa1", "fig4", "figa2"]
     method: str
     view: str
 
 
-class FigureSettings(BaseModel):
+class FigureSettings(Section):
     """drawings: by file name without ending. note: line for a small run, else empty.
 
     looks: id, name and colour of each category, in the order of the legend; a colour that is not given is chosen.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     drawings: dict[str, Drawing]
     note: str = ""

@@ -11,9 +11,9 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.csv_files import read_table
 from fute.display_names import p_text
 from fute.paper.figures import MUTED, STYLE, image_bytes
@@ -25,10 +25,8 @@ TaskEmb the one in which every entry counts alike."""
 COLUMNS = 2
 
 
-class PlantedFigureSettings(BaseModel):
+class PlantedFigureSettings(Section):
     """note: line below the figure, else empty."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     note: str = ""
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.csv_files import benchmark_seconds, read_table
 from fute.paper import table3 as tables
 from fute.paper import transfer_tables
@@ -23,32 +23,26 @@ from fute.paper.report_parts import ReportFigure
 from fute.paper.transfer_tables import LAYOUTS
 
 
-class FigureText(BaseModel):
+class FigureText(Section):
     """Texts of the report for one figure. base: its file without ending."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: str
     title: str
     caption: str
 
 
-class LmTexts(BaseModel):
+class LmTexts(Section):
     """tables: title and caption by name, for Table 1, and for Table 2 if the run makes it. planted: figure of the
     planted tests, None for a run without them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tables: dict[Literal["table1", "table2"], dict[Literal["title", "caption"], str]]
     figures: tuple[FigureText, ...]
     planted: FigureText | None = None
 
 
-class LlmTexts(BaseModel):
+class LlmTexts(Section):
     """categories: id and name of each, in the order of tables. colours: of each, None for the next that is free.
     prompts: id -> template."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     table3_caption: str
     categories: tuple[tuple[str, str], ...]
@@ -57,10 +51,8 @@ class LlmTexts(BaseModel):
     figures: tuple[FigureText, ...]
 
 
-class ReportSettings(BaseModel):
+class ReportSettings(Section):
     """Texts of the report. settings: of the run, name -> value. lm, llm: texts of the run's experiments."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     lede: str

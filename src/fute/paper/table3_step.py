@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.csv_files import read_table
 from fute.paper.formats import to_csv, to_latex, to_markdown
 from fute.paper.learning import learning_note
@@ -14,13 +13,11 @@ from fute.paper.similarity_warnings import no_vector_note
 from fute.paper.table3 import interval_frame, p_value_frame, table3_frame
 
 
-class TableSettings(BaseModel):
+class TableSettings(Section):
     """title, caption: from resources/captions.yaml. note: line for a small run, else empty.
 
     categories: id and name of each, in the order of the table.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     caption: str

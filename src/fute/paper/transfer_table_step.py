@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from fute.artifacts import Step
+from fute.config.sections import Section
 from fute.csv_files import read_table
 from fute.paper.cells import base_method
 from fute.paper.formats import to_csv, to_latex, to_markdown
@@ -30,10 +30,8 @@ from fute.paper.transfer_verdicts import direct_sentences, transfer_sentences
 _LABELS = {"table1": "tab:transferability", "table2": "tab:domain-targets"}
 
 
-class TransferTableSettings(BaseModel):
+class TransferTableSettings(Section):
     """title, caption: from resources/captions.yaml. note: line for a small run, else empty."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     table: Literal["table1", "table2"]
     title: str

@@ -1,4 +1,4 @@
-"""What the plans of labels, vectors and transfer runs share: finished batches, new ones, and what runs them."""
+"""What the plans of labels, vectors and transfer runs share: finished batches and new ones."""
 
 from __future__ import annotations
 
@@ -7,20 +7,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fute import batching, paths
-from fute.artifacts import content_key
 from fute.plan.requested import Requested
+
+
+class StepBatches(NamedTuple):
+    """The batches of one step, where it has one model or method those of one.
+
+    rule: that makes them. wildcards: values of the rule's wildcards but the batch. files: the batches' data, with `*`
+    for their names. plan: which batch holds which cell. keys: cell -> key of every cell of the configuration, asked for
+    or not.
+    """
+
+    rule: str
+    wildcards: tuple[str, ...]
+    files: str
+    plan: batching.Plan
+    keys: Mapping[str, str]
 
 
 class Batches(NamedTuple):
     """What decides batches besides the configuration.
 
     requested: what the targets need; only that is put into new batches. results: folder with the finished batches.
-    images: image -> sha256 of those whose change makes batches again.
     """
 
     requested: Requested
     results: Path
-    images: Mapping[str, str]
 
     def finished(self, files: str) -> batching.Finished:
         """Cells of finished batches. files: the batches' data, with `*` for their names."""
@@ -44,7 +56,3 @@ class Batches(NamedTuple):
             batch_of |= part.batch_of
             new |= part.new
         return batching.Plan(batch_of, new)
-
-    def run_by(self, image: str, code_sha256: str) -> str:
-        """Hash of what runs the steps of a batch: their code and, where the run asks for it, their image."""
-        return content_key([code_sha256, self.images[image]]) if image in self.images else code_sha256

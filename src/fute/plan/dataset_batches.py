@@ -35,11 +35,15 @@ class DatasetBatches:
         for model in dict.fromkeys(model for model, _ in self.keys):
             keys = {
                 cell: key
-                for (of, cell), key in self.keys.items()
-                if of == model and (asked is None or (of, cell.partition("@")[0]) in asked)
+                for cell, key in self.keys_of(model).items()
+                if asked is None or (model, cell.partition("@")[0]) in asked
             }
             plans[model] = self.batches.plan(self.file(model, "*"), [keys], self.size)
         return plans
+
+    def keys_of(self, model: str) -> dict[str, str]:
+        """Key of every cell of a model."""
+        return {cell: key for (of, cell), key in self.keys.items() if of == model}
 
     def batch_file(self, model: str, cell: str) -> str:
         """The batch that holds a cell."""

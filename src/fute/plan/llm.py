@@ -29,7 +29,7 @@ class LlmPlan:
 
     def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
         self.run, self.settings, self.vectors = run, settings, vectors
-        self.tuning = TuningPlan(run, settings, data, batches)
+        self.tuning = TuningPlan(run, settings, data)
         self.labels = LabelPlan(run, settings, data, batches, self.tuning)
 
     # --- vectors ----------------------------------------------------------------------------------------
@@ -42,14 +42,11 @@ class LlmPlan:
             own = config.model_of(method), method
             variants = variants_of(method, self.vectors.variants) if method in config.controls.methods else ()
             for category in config.categories:
-                settings = self.vectors.surrogate_settings(category)
                 for dataset in self.run.datasets_of(category):
-                    items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset, settings)
+                    items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset)
                     for variant in variants_of(method, self.vectors.dte_variants) if variants else ():
                         control = paths.dte_control(*own, dataset, variant)
-                        items[control] = self.vectors.dte_item(
-                            method, dataset, settings, first_order=True, variant=variant
-                        )
+                        items[control] = self.vectors.dte_item(method, dataset, variant)
                 for model in self.settings.models:
                     for prompt in self.run.prompts_of(category):
                         items[paths.mte(*own, model, prompt.id)] = self._mte_item(method, model, prompt)
@@ -59,8 +56,6 @@ class LlmPlan:
         return items
 
     def _mte_item(self, method: str, model: str, prompt: Prompt, variant: str | None = None) -> Item:
-        config = self.run.config
-        recipe = config.method(method).mte
         target = self.vectors.target(method, variant)
         words = prompt.verbalizers if target == "verbalizer" else None
         made_with = {
@@ -70,10 +65,8 @@ class LlmPlan:
             "extract": code("extract_labels"),
         }
         return self.vectors.mte_item(
-            method, recipe if variant is None else recipe.first_order(),
-            self.vectors.surrogate_settings(prompt.category), self.labels.cells[model, prompt.id, prompt.category],
-            target=target, made_with=made_with, category=prompt.category, source=f"{model}/{prompt.id}",
-            variant=variant, classes=tuple(prompt.verbalizers),
+            method, self.labels.cells[model, prompt.id, prompt.category], variant, target=target, made_with=made_with,
+            category=prompt.category, source=f"{model}/{prompt.id}", classes=tuple(prompt.verbalizers),
             verbalizers=tuple(first for first, *_ in words.values()) if words else None,
         )  # fmt: skip
 

@@ -88,7 +88,7 @@ class LmPlan:
     @cached_property
     def labelled_in(self) -> DatasetBatches:
         """The batches in which fine-tuned models label U."""
-        code_sha256 = self.batches.run_by("train", code("label_language_model"))
+        code_sha256 = code("label_language_model")
         keys = {
             box: content_key([self._labels_key(*box), code_sha256])
             for box in self.black_boxes
@@ -147,20 +147,18 @@ class LmPlan:
     @cached_property
     def items(self) -> dict[str, Item]:
         """File -> item of every vector: DTEs of the targets, MTEs of the black boxes."""
-        settings, first_order, items = self.vectors.surrogate_settings(LM), self.settings.first_order, {}
+        items = {}
         for method in self.run.config.methods:
             own = self.run.config.model_of(method), method
             for dataset in self.data.lm_targets:
-                item = self.vectors.dte_item(method, dataset, settings, first_order=first_order)
-                items[paths.dte(*own, dataset)] = item
+                items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset)
             for model, task in self.black_boxes:
                 items[paths.mte(*own, model, task)] = self._mte_item(method, model, task)
         return items
 
     def _mte_item(self, method: str, model: str, task: str) -> Item:
-        settings, recipe = self.vectors.surrogate_settings(LM), self.run.config.method(method).mte
         target, classes = "label", ()  # as text, what models of many datasets say stands for itself
-        if settings.form == "heads" and method != "labelcov":
+        if self.run.config.surrogate.settings.form == "heads" and method != "labelcov":
             entry = self.run.datasets[task]
             classes = tuple(entry.classes)
             if entry.task == "span" or self.run.config.mte_target == "soft":
@@ -169,10 +167,8 @@ class LmPlan:
             entry = self.run.datasets[task]
             classes, target = tuple(entry.classes), "label" if entry.task == "span" else self.vectors.target(method)
         return self.vectors.mte_item(
-            method, recipe.first_order() if self.settings.first_order else recipe, settings,
-            self._labels_key(model, task), target=target,
-            made_with={"classes": classes} if classes else {},
-            category=LM, source=f"{model}/{task}", variant=None, classes=classes,
+            method, self._labels_key(model, task), target=target, made_with={"classes": classes} if classes else {},
+            category=LM, source=f"{model}/{task}", classes=classes,
         )  # fmt: skip
 
     def dte_files(self) -> list[str]:

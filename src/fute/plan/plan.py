@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from fute import paths
 from fute.config.run import Run, read_yaml
 from fute.config.sections import ConfigError
 from fute.config.unsup import LM
-from fute.plan.batches import Batches
+from fute.plan.batches import Batches, StepBatches
 from fute.plan.data import DataPlan
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
@@ -26,31 +26,23 @@ class Plan:
     """All that the rules ask: which files to make, from what, with which settings.
 
     run: the checked configuration. targets: what Snakemake was asked for; single files narrow what is labelled,
-    embedded and transferred to what they need. results: folder looked through for finished batches. images: image ->
-    sha256 of those whose change makes batches again; none unless the run asks for it. Raises ConfigError for a
-    configuration without an experiment (`fute embed` needs none).
+    embedded and transferred to what they need. results: folder looked through for finished batches. Raises ConfigError
+    for a configuration without an experiment (`fute embed` needs none).
 
     Attributes:
         data, vectors, vector_batches: what both experiments share.
-        batches: what decides batches besides the configuration.
         llm: the LLM experiment, None where the run has none.
         lm: the language-model experiment, None where the run has none.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        targets: Iterable[str] = (),
-        results: Path = Path("results"),
-        images: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, run: Run, targets: Iterable[str] = (), results: Path = Path("results")) -> None:
         config = run.config
         if not config.corpora:
             raise ConfigError("there is no experiment to run: name datasets in llm.datasets, or give the section lm")
         self.run, self.config, self.results = run, config, results
-        batches = self.batches = Batches(requested(targets, run.prompts), results, images or {})
+        batches = Batches(requested(targets, run.prompts), results)
         self.data = DataPlan(run)
-        self.vectors = VectorPlan(run, self.data, batches)
+        self.vectors = VectorPlan(run, self.data)
         shared = self.data, self.vectors, batches
         self.llm = LlmPlan(run, config.llm, *shared) if config.categories else None
         self.lm = LmPlan(run, config.lm, *shared) if config.lm else None
@@ -97,6 +89,31 @@ class Plan:
             "embeddings": list(self.vector_batches.items),
             "transfer": [paths.TRANSFER_MATRIX, *lm.transfer.files()] if lm else [],
         }
+
+    def step_batches(self) -> Iterator[StepBatches]:
+        """The batches of every step that works in batches."""
+        if llm := self.llm:
+            for model, plan in llm.labels.plans.items():
+                keys = {f"{task}/{corpus}": key for (of, task, corpus), key in llm.labels.cells.items() if of == model}
+                yield StepBatches("label_batch", (model,), paths.label_batch(model, "*"), plan, keys)
+        vectors = self.vector_batches
+        for method, plan in vectors.plans.items():
+            keys = {path: item.key for path, item in vectors.items.items() if paths.method_of(path) == method}
+            files = paths.vector_batch(self.config.model_of(method), method, "*")
+            yield StepBatches("embed_batch", (method,), files, plan, keys)
+        if lm := self.lm:
+            baselines, transfer = lm.baselines, lm.transfer
+            for rule, of_models in (("finetune_model", lm.finetune.made_in), ("label_language_model", lm.labelled_in)):
+                for model, plan in of_models.plans.items():
+                    yield StepBatches(rule, (model,), of_models.file(model, "*"), plan, of_models.keys_of(model))
+            for model, plan in baselines.embedded_in.plans.items():
+                files = paths.dataset_vector_batch(model, "*")
+                yield StepBatches("embed_dataset", (), files, plan, baselines.embedded_in.keys_of(model))
+            keys = {cell: run.key for cell, run in transfer.runs.items()}
+            yield StepBatches("transfer_batch", (), paths.transfer_batch(transfer.model, "*"), transfer.plan, keys)
+            keys = {cell: pair.key for cell, pair in baselines.source_pairs.items()}
+            files = paths.source_score_batch(baselines.model, "*")
+            yield StepBatches("score_sources", (), files, baselines.scored_in, keys)
 
     # --- settings of what both experiments draw and count -----------------------------------------------
 

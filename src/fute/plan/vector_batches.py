@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache, cached_property
 
 from fute import batching, paths
-from fute.config.unsup import LM
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.llm import LlmPlan
@@ -87,12 +86,10 @@ class VectorBatches:
 
     def spec(self, method: str, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (an `EmbeddingSpec`)."""
-        of_llm = self.plans[method].new[batch][0] in self.llm_items
-        settings = None if method == "labelcov" else self.vectors.surrogate_settings(None if of_llm else LM)
         spec = EmbeddingSpec(
             method=method,
             surrogate=self.config.model_of(method),
-            settings=settings,
+            settings=None if method == "labelcov" else self.config.surrogate.settings,
             gate=self.config.gate,
             recipes=tuple(recipe.model_dump() for recipe in self.vectors.recipes[method]),
             items=tuple(item for _, item in sorted(self.batch_items(method, batch).items())),

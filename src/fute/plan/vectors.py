@@ -9,10 +9,7 @@ from typing import Any
 from fute.artifacts import content_key
 from fute.config.methods import MethodSettings, form_module, method_module, reads_shared_states
 from fute.config.run import Run
-from fute.config.surrogate import SurrogateSettings
-from fute.config.unsup import LM
 from fute.data.model_folder import model_identity
-from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.specs.embeddings import Item
 from fute.steps import code
@@ -24,17 +21,9 @@ LETTERS = "abc"
 class VectorPlan:
     """How the vectors of a run are learned; each experiment says which vectors it has."""
 
-    def __init__(self, run: Run, data: DataPlan, batches: Batches) -> None:
-        self.run, self.config, self.data, self.batches = run, run.config, data, batches
+    def __init__(self, run: Run, data: DataPlan) -> None:
+        self.run, self.config, self.data = run, run.config, data
         self.surrogate = run.config.surrogate.name
-
-    def surrogate_settings(self, category: str | None) -> SurrogateSettings:
-        """How the surrogate reads texts. category: of the U, or `lm` for all vectors of the language-model experiment,
-        whose texts may be cut at another length."""
-        settings, lm = self.config.surrogate.settings, self.config.lm
-        if category == LM and lm and lm.max_input_tokens:
-            return settings.model_copy(update={"max_input_tokens": lm.max_input_tokens})
-        return settings
 
     @cached_property
     def variants(self) -> tuple[str, ...]:
@@ -51,15 +40,13 @@ class VectorPlan:
     def recipes(self) -> dict[str, list[MethodSettings]]:
         """The different recipes of each method: of DTEs, of MTEs, and of their controls.
 
-        A control takes the first order seed only, and is compared with the MTE of that seed. So may the vectors of the
-        language-model experiment.
+        A control takes the first order seed only, and is compared with the MTE of that seed.
         """
         recipes: dict[str, list[MethodSettings]] = {}
         for method in self.config.methods:
             own = self.config.method(method)
             dtes = [own.dte_for(self.run.datasets[name].task) for name in self.data.datasets]
-            letters = self.dte_variants and self.config.categories and method in self.config.controls.methods
-            if letters or (self.config.lm and self.config.lm.first_order):
+            if self.dte_variants and self.config.categories and method in self.config.controls.methods:
                 dtes += [recipe.first_order() for recipe in dtes]
             recipes[method] = []
             for recipe in (*dtes, own.mte, own.mte.first_order()):
@@ -84,53 +71,50 @@ class VectorPlan:
 
     # --- items ------------------------------------------------------------------------------------------
 
-    def dte_item(
-        self, method: str, dataset: str, settings: SurrogateSettings, *, first_order: bool = False,
-        variant: str | None = None,
-    ) -> Item:  # fmt: skip
-        """The DTE of a dataset, or a control of it.
-
-        first_order: learn it in the first order seed of its recipe alone.
-        """
+    def dte_item(self, method: str, dataset: str, variant: str | None = None) -> Item:
+        """The DTE of a dataset, or a control of it."""
         pairs, entry, seed = self.config.method(method).pairs, self.run.datasets[dataset], self.config.seed
         recipe = self.config.method(method).dte_for(entry.task)
-        recipe = recipe.first_order() if first_order else recipe
+        recipe = recipe.first_order() if variant else recipe
         made_with = {"recipe": recipe.model_dump(), "pairs": pairs, "seed": seed, **self._gate(method)}
         made_with |= {"variant": variant} if variant else {}
         return Item(
-            key=content_key([*self._basis(method, settings), made_with, self.data.train_recipe(dataset)]),
+            key=content_key([*self._basis(method), made_with, self.data.train_recipe(dataset)]),
             kind="dte", category=entry.category, source=dataset, variant=variant,
             recipe=self.recipes[method].index(recipe), pairs=pairs, target=variant or "label", seed=seed,
             classes=tuple(entry.classes),
         )  # fmt: skip
 
     def mte_item(
-        self, method: str, recipe: MethodSettings, settings: SurrogateSettings, labels: str, *,
-        target: str, made_with: Mapping[str, Any], **about: Any,
+        self, method: str, labels: str, variant: str | None = None, *, target: str, made_with: Mapping[str, Any],
+        **about: Any,
     ) -> Item:  # fmt: skip
         """The MTE of a black box, or a control of it.
 
         labels: key of what the black box says of U. target: what stands for a class on the target side. made_with: what
         else shapes the vector. about: the other fields of an `Item`.
         """
-        pairs, seed = self.config.method(method).pairs, self.config.seed
+        own, seed = self.config.method(method), self.config.seed
+        recipe, pairs = own.mte.first_order() if variant else own.mte, own.pairs
         made_with = {
             "recipe": recipe.model_dump(), "pairs": pairs, "target": target, "seed": seed, **made_with,
             **self._states(method), **self._gate(method),
         }  # fmt: skip
         return Item(
-            key=content_key([*self._basis(method, settings), made_with, labels]),
-            kind="mte", recipe=self.recipes[method].index(recipe), pairs=pairs, target=target, seed=seed, **about,
+            key=content_key([*self._basis(method), made_with, labels]),
+            kind="mte", variant=variant, recipe=self.recipes[method].index(recipe), pairs=pairs, target=target,
+            seed=seed, **about,
         )  # fmt: skip
 
     @cache  # noqa: B019  (one plan lives as long as the process)
-    def _basis(self, method: str, settings: SurrogateSettings) -> tuple[Any, ...]:
-        """What every vector of a method and of these surrogate settings is made with."""
+    def _basis(self, method: str) -> tuple[Any, ...]:
+        """What every vector of a method is made with."""
         model = model_identity(self.run.models[self.config.model_of(method)])
         if method == "labelcov":
-            return model, method, self.batches.run_by("train", code("embed_batch", method_module(method)))
+            return model, method, code("embed_batch", method_module(method))
+        settings = self.config.surrogate.settings
         learning = code("embed_batch", method_module(method), form_module(settings.form))
-        return model, settings.model_dump(), method, self.batches.run_by("train", learning)
+        return model, settings.model_dump(), method, learning
 
     def _gate(self, method: str) -> dict[str, Any]:
         """Which pairs are held out of a vector's training, if there is one."""
@@ -149,9 +133,9 @@ class VectorPlan:
         pairs = [self.config.method(name).pairs for name in self.config.methods if self.shares_states(name)]
         return None if None in pairs else max(pairs, default=0)
 
-    def encoder_settings(self, category: str) -> dict[str, Any]:
+    def encoder_settings(self) -> dict[str, Any]:
         """The surrogate's settings that shape the states of a U."""
-        return self.surrogate_settings(category).model_dump(include={"family", "dtype", "max_input_tokens"})
+        return self.config.surrogate.settings.model_dump(include={"family", "dtype", "max_input_tokens"})
 
     def _states(self, method: str) -> dict[str, Any]:
         """What identifies the shared states of U that a method's MTEs read."""

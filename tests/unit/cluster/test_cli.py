@@ -6,28 +6,9 @@ from pathlib import Path
 
 import pytest
 import typer
-from snakemake.utils import update_config
 
-from fute.cluster.cli import _merged, _planned
-
-FIRST = {"data": {"source": "hub", "test_rows": 9}, "lm": {"finetune": {"cr": {"steps": 3, "clip": 1}}}, "threads": 8}
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"data": {"test_rows": 2}, "threads": 1},
-        {"lm": {"finetune": {"cr": {"steps": None}, "qa": {"steps": 4}}}},
-        {"lm": None},
-        {"threads": {"a": 1}},
-        {},
-    ],
-)
-def test_a_later_file_goes_over_an_earlier_one_as_in_snakemake(more):
-    theirs: dict = {}
-    update_config(theirs, FIRST)
-    update_config(theirs, more)
-    assert _merged(_merged({}, FIRST), more) == theirs
+from fute.cluster.cli import _planned
+from fute.config.sections import ConfigError
 
 
 def test_the_plan_and_snakemake_get_the_same_settings(tmp_path):
@@ -42,8 +23,20 @@ def test_the_plan_and_snakemake_get_the_same_settings(tmp_path):
 
 
 def test_a_value_without_a_key_is_refused():
-    with pytest.raises(typer.BadParameter, match="is not KEY=VALUE"):
+    with pytest.raises(typer.BadParameter, match=r"--config threads: .*name=value"):
         _planned([Path("config/paper.yaml")], ["threads"])
+
+
+def test_values_are_what_they_are_to_snakemake():
+    """To Snakemake `null` is a word here, so the workflow would refuse this, too."""
+    with pytest.raises(ConfigError, match="lm"):
+        _planned([Path("config/paper.yaml")], ["lm=null"])
+
+
+def test_a_file_that_holds_a_list_is_named(tmp_path):
+    (tmp_path / "list.yaml").write_text("- threads: 2\n")
+    with pytest.raises(ConfigError, match=r"list\.yaml: holds a list"):
+        _planned([Path("config/paper.yaml"), tmp_path / "list.yaml"], [])
 
 
 @pytest.mark.parametrize("run", ["paper", "paper-lm"])

@@ -34,7 +34,6 @@ SIZES = {  # dataset -> rows of train and test
     "mini-topics": (160, 60),
     "mini-guides": (160, 60),
     "mini-letters": (160, 60),
-    "mini-reports": (160, 60),
 }
 CLASSIFICATION = [key for key, entry in REGISTRY.items() if entry.task == "classification"]
 SPAN = [key for key, entry in REGISTRY.items() if entry.task == "span"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.vectors import put_covariance, put_vector
 
-from fute.embeddings import Embedding, EmbeddingError, cosine, save
+from fute.embeddings import EmbeddingError, cosine
 from fute.embeddings.compare_files import compare_files
 from fute.embeddings.similarity import cosine_around, largest_entry_share, task2vec_similarity
 
@@ -65,8 +66,7 @@ def test_compare_shows_what_is_left_of_a_cosine(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     vectors = {"d": [9.0, 0.0, 1.0], "a": [9.0, 1.0, 0.0], "b": [9.0, 0.0, 2.0]}
     for name, values in vectors.items():
-        vector = np.array(values, dtype=np.float32)
-        save(Embedding(vector, "taskemb", {}, {}, vector[None]), Path(name))
+        put_vector(name, values, method="taskemb")
     compare_files(Path("d"), [Path("a"), Path("b")])
     shown = capsys.readouterr().out
     assert "On their mean" in shown and "task2vec" in shown and "Centred" not in shown
@@ -82,18 +82,12 @@ def test_compare_shows_what_is_left_of_a_cosine(tmp_path, monkeypatch, capsys):
 
 def test_covariances_are_listed_by_one_measure_and_what_has_no_vector_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-
-    def put(name: str, rows: list[list[float]], classes: str, **meta: str) -> None:
-        vector = np.array(rows, dtype=np.float32).ravel()
-        segments = [(each, 2 * i, 2 * i + 2) for i, each in enumerate(classes)]
-        save(Embedding(vector, "labelcov", {}, meta, vector[None], segments=segments), Path(name))
-
-    put("d", [[1, 0], [-1, 0]], "xy")
-    put("same", [[2, 0], [-2, 0]], "xy")
-    put("opposite", [[-1, 0], [1, 0]], "xy")
-    put("slanted", [[1, 1], [-1, -1]], "xy")
-    put("letters", [[1, 1], [-1, -1], [0, 0]], "ABC")
-    put("nothing", [[0, 0], [0, 0]], "xy", no_vector="the output is the same")
+    put_covariance("d", [[1, 0], [-1, 0]], "xy")
+    put_covariance("same", [[2, 0], [-2, 0]], "xy")
+    put_covariance("opposite", [[-1, 0], [1, 0]], "xy")
+    put_covariance("slanted", [[1, 1], [-1, -1]], "xy")
+    put_covariance("letters", [[1, 1], [-1, -1], [0, 0]], "ABC")
+    put_covariance("nothing", [[0, 0], [0, 0]], "xy", no_vector="the output is the same")
     compare_files(Path("d"), [Path("same"), Path("opposite"), Path("slanted")])
     by_names = capsys.readouterr().out
     assert [f"{value:.4f}" in by_names for value in (1, -1, np.sqrt(0.5))] == [True] * 3

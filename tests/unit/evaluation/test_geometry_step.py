@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.vectors import put_covariance
 
 from fute import paths
 from fute.csv_files import read_table
-from fute.embeddings.vectors import Embedding, save
 from fute.evaluation.geometry_step import GeometrySettings, _statistics, geometry
 from fute.paper.figure_step import FigureSettings, figure
 
@@ -21,13 +21,9 @@ FILES = {"statistics": Path("geometry.csv"), "coordinates": Path("coordinates.cs
 
 def vector(number: int, *flat: float, **meta: str) -> Path:
     """A vector of two classes; without numbers, of a prompt that says the same of all texts."""
-    segments = [("no", 0, 1), ("yes", 1, 2)]
-    values = np.float32(flat or (0, 0))
-    path = Path(paths.mte("e", "labelcov", "m", f"sa-{number}"))
-    path.parent.mkdir(parents=True, exist_ok=True)
     meta = meta if flat else {"no_vector": "it says the same of all texts"}
-    save(Embedding(values, "labelcov", {}, meta, values[None], segments=segments), path)
-    return path
+    rows = np.reshape(flat or (0, 0), (2, 1))
+    return put_covariance(paths.mte("e", "labelcov", "m", f"sa-{number}"), rows, ("no", "yes"), **meta)
 
 
 def test_each_model_in_a_category_of_its_own_has_no_purity_of_models_and_says_so():

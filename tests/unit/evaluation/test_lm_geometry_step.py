@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.vectors import put_vector
 
-from fute.embeddings import Embedding, save
+from fute import paths
 from fute.evaluation.lm_geometry_step import LmGeometrySettings, _statistics, lm_geometry
 from fute.evaluation.transfer_matrix_step import TransferDataset
 from fute.paper.figure_step import Drawing, FigureSettings, figure
@@ -151,20 +152,15 @@ def test_unknown_names_are_refused():
         settings(clusters=("cola",))
 
 
-def write(model: str, dataset: str, vector: np.ndarray) -> Path:
-    path = Path(f"results/embeddings/s/tupate/mte/{model}/{dataset}.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    vector = vector.astype(np.float32)
-    start = np.full(3, 0.5, dtype=np.float32)
-    save(Embedding(vector, "tupate", {"basis": "b"}, {"relative_distance": 1.0}, vector[None], init=start), path)
-    return path
-
-
 def test_the_step_and_its_figure(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     files = [
-        write(model, name, np.array([5.0 if DATASETS[name].group == "cr" else -5, 1, 0]) + rng.normal(size=3) / 10)
+        put_vector(
+            paths.mte("s", "tupate", model, name),
+            np.array([5.0 if DATASETS[name].group == "cr" else -5, 1, 0]) + rng.normal(size=3) / 10,
+            start=[0.5, 0.5, 0.5],
+        )
         for model in ("k", "m")
         for name in DATASETS
     ]

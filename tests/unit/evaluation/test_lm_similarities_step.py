@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.vectors import put_covariance, put_vector
 
-from fute.embeddings import Embedding, save, scatter_cosine
+from fute.embeddings import scatter_cosine
 from fute.evaluation.lm_similarities_step import LmSimilaritySettings, lm_similarities
 
 SETTINGS = LmSimilaritySettings(
@@ -18,13 +19,8 @@ ANGLES = {"dte/a": 0, "dte/b": 90, "mte/m/a": 60, "mte/f/own": 45}
 
 
 def put(name: str, degrees: float) -> Path:
-    vector = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], dtype=np.float32)
-    path = Path(f"results/embeddings/s/tupate/{name}.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    meta = {"relative_distance": 2.0, "unknown_tokens": 0.0}
-    save(Embedding(vector, "tupate", {"surrogate": "s"}, meta, vector[None],
-                   init=np.zeros(2, dtype=np.float32)), path)  # fmt: skip
-    return path
+    vector = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return put_vector(f"results/embeddings/s/tupate/{name}.safetensors", vector, start=(0, 0), relative_distance=2.0)
 
 
 def test_every_black_box_is_compared_with_every_target(tmp_path, monkeypatch):
@@ -70,14 +66,10 @@ def test_covariances_of_different_classes_are_compared_by_their_scatters(tmp_pat
     rng = np.random.default_rng(0)
     classes = {"dte/a": "xy", "dte/b": "pqr", "mte/m/a": "xy", "mte/f/own": ("number",)}
     rows = {name: rng.normal(size=(len(names), 3)).astype(np.float32) for name, names in classes.items()}
-    files = []
-    for name, names in classes.items():
-        path = Path(f"results/embeddings/encoder/labelcov/{name}.safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        segments = [(each, 3 * i, 3 * i + 3) for i, each in enumerate(names)]
-        vector = rows[name].ravel()
-        save(Embedding(vector, "labelcov", {}, {"unknown_tokens": 0.0}, vector[None], segments=segments), path)
-        files.append(path)
+    files = [
+        put_covariance(f"results/embeddings/encoder/labelcov/{name}.safetensors", rows[name], names)
+        for name, names in classes.items()
+    ]
     settings = SETTINGS.model_copy(update={"methods": ("labelcov",), "other_models": {"labelcov": "encoder"}})
     lm_similarities(settings, files=files, output=Path("out.csv"))
     table = pd.read_csv("out.csv")

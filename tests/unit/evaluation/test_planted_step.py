@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from support.vectors import put_covariance, put_vector
 
 from fute.artifacts import gzip_bytes, jsonl_bytes
 from fute.csv_files import read_table
-from fute.embeddings.vectors import Embedding, save
 from fute.evaluation.planted_step import planted
 from fute.paper import planted_figure_step
 from fute.paper.planted import planted_cells
@@ -37,6 +37,10 @@ SETTINGS = PlantedSettings.model_validate(
 )
 
 
+def put(name: str, vector: np.ndarray) -> Path:
+    return put_vector(f"results/embeddings/s/tupate-lora/{name}.safetensors", vector, method="tupate-lora")
+
+
 @pytest.fixture
 def given(tmp_path, monkeypatch) -> dict[str, Any]:
     """Inputs of the step: vectors, and labels of which each dataset and its own box have another share."""
@@ -47,13 +51,7 @@ def given(tmp_path, monkeypatch) -> dict[str, Any]:
     places |= {f"mte/m/{name}": vector + 0.1 * rng.normal(size=20) for name, vector in datasets.items()}
     places |= {f"mte/f{d}/own": np.cos(np.radians(d)) * np.eye(20)[0] + np.sin(np.radians(d)) * np.eye(20)[1]
                for d in RUNGS}  # fmt: skip
-    files = []
-    for name, vector in places.items():
-        path = Path(f"results/embeddings/s/tupate-lora/{name}.safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        vector = vector.astype(np.float32)
-        save(Embedding(vector, "tupate-lora", {"surrogate": "s"}, {"unknown_tokens": 0.0}, vector[None]), path)
-        files.append(path)
+    files = [put(name, vector) for name, vector in places.items()]
     more: dict[str, Any] = {"labels": {}, "train": {}}
     for place, name in enumerate("abcde"):
         for kind, key, field in (("labels", f"m/{name}", "prediction"), ("train", name, "label")):
@@ -92,14 +90,9 @@ def test_nulls_are_no_candidates_but_an_origin(given):
     shared = 3 * np.eye(20)[2]
     places = {f"f{d}": np.cos(np.radians(d)) * np.eye(20)[0] + np.sin(np.radians(d)) * np.eye(20)[1] for d in RUNGS}
     for name, vector in (places | {"null-a": 0.01 * np.eye(20)[3], "null-b": -0.01 * np.eye(20)[3]}).items():
-        path = Path(f"results/embeddings/s/tupate-lora/mte/{name}/own.safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        vector = (vector + shared).astype(np.float32)
-        save(Embedding(vector, "tupate-lora", {"surrogate": "s"}, {"unknown_tokens": 0.0}, vector[None]), path)
+        path = put(f"mte/{name}/own", vector + shared)
         given["files"] = [*dict.fromkeys([*given["files"], path])]
-    dte = Path("results/embeddings/s/tupate-lora/dte/a.safetensors")
-    vector = (np.eye(20)[0] + shared).astype(np.float32)
-    save(Embedding(vector, "tupate-lora", {"surrogate": "s"}, {"unknown_tokens": 0.0}, vector[None]), dte)
+    put("dte/a", np.eye(20)[0] + shared)
     (ladder,) = SETTINGS.ladders["flips"].ladders
     ladder = ladder.model_copy(update={"nulls": (("null-a", "own"), ("null-b", "own"))})
     ladders = {"flips": Ladders(methods=("tupate-lora",), ladders=(ladder,))}
@@ -162,14 +155,11 @@ def test_labelcov_compares_by_class_names_beside_a_box_that_always_says_the_same
     files = []
     for name, row in {"dte/a": covariance, "mte/good/own": covariance + 0.1 * noise, "mte/other/own": noise,
                       "mte/same/own": 0 * noise, "mte/inverted/own": -covariance}.items():  # fmt: skip
-        path = Path(f"results/embeddings/e/labelcov/{name}.safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        vector = np.concatenate([-row, row]).astype(np.float32)
-        names, meta = [("negative", 0, 12), ("positive", 12, 24)], {"unknown_tokens": 0.0}
-        if not row.any():
-            vector, names, meta = vector[12:], [("positive", 0, 12)], meta | {"no_vector": "one class"}
-        save(Embedding(vector, "labelcov", {"encoder": "e"}, meta, vector[None], segments=names), path)
-        files.append(path)
+        path = f"results/embeddings/e/labelcov/{name}.safetensors"
+        if row.any():
+            files.append(put_covariance(path, [-row, row], ("negative", "positive")))
+        else:
+            files.append(put_covariance(path, [row], ("positive",), no_vector="one class"))
     boxes = [("good", "own", 1), ("other", "own", 0), ("same", "own", 0), ("inverted", "own", -1)]
     settings = {"models": {"labelcov": "e"}, "retrievals": {}, "draws": 10, "seed": 1,
                 "ladders": {"p3": {"methods": ["labelcov"], "ladders": [{"target": "a", "boxes": boxes}]}}}  # fmt: skip

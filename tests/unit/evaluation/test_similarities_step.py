@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
+from support.vectors import put_covariance, put_vector
 
 from fute.embeddings import Embedding, load, save
 from fute.evaluation.geometry_step import GeometrySettings, geometry
@@ -18,12 +19,9 @@ START = np.array([1.0, 1.0, 1.0, 0.0, 0.0], dtype=np.float32)
 
 
 def write(name: str, orders: np.ndarray, basis: str = "b") -> Path:
-    path = Path(f"results/embeddings/s/tupate/{name}.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    orders = orders.astype(np.float32)
-    meta = {"relative_distance": float(np.linalg.norm(orders.mean(0) - START)), "unknown_tokens": 0.0}
-    save(Embedding(orders.mean(0), "tupate", {"basis": basis}, meta, orders, init=START), path)
-    return path
+    path = f"results/embeddings/s/tupate/{name}.safetensors"
+    distance = float(np.linalg.norm(orders.mean(0) - START))
+    return put_vector(path, orders, start=START, basis={"basis": basis}, relative_distance=distance)
 
 
 @pytest.fixture
@@ -156,14 +154,7 @@ def test_geometry_tells_two_clusters_apart(tmp_path, monkeypatch):
 
 
 def write_covariance(name: str, rows: np.ndarray, classes: tuple[str, ...], **meta: str) -> Path:
-    path = Path(f"results/embeddings/encoder/labelcov/{name}.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    size = rows.shape[1]
-    segments = [(name, i * size, (i + 1) * size) for i, name in enumerate(classes)]
-    vector = rows.astype(np.float32).ravel()
-    facts = {"unknown_tokens": 0.0} | meta
-    save(Embedding(vector, "labelcov", {"size": size}, facts, vector[None], segments=segments), path)
-    return path
+    return put_covariance(f"results/embeddings/encoder/labelcov/{name}.safetensors", rows, classes, **meta)
 
 
 @pytest.fixture

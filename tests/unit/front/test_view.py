@@ -13,9 +13,9 @@ import pytest
 from support.browser import opened
 from support.html_page import Page
 from support.synthetic_lm import GATE
+from support.vectors import put_covariance
 
 from fute.artifacts import gzip_bytes, jsonl_bytes
-from fute.embeddings.vectors import Embedding, save
 from fute.front import new, view
 from fute.front.new import Wanted, new_run
 from fute.front.rank import ranked
@@ -224,11 +224,8 @@ def test_models_and_sources_are_points_of_their_datasets():
 
 
 def vector(name: str, *rows: list[float], **meta: str) -> None:
-    flat = np.float32(rows).ravel()
-    segments = [(label, 2 * n, 2 * n + 2) for n, label in enumerate(("no", "yes")[: len(rows)])]
-    path = Path(f"results/embeddings/minilm-l6/labelcov/{name}.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(Embedding(flat, "labelcov", {}, meta, flat[None], segments=segments), path)
+    path = f"results/embeddings/minilm-l6/labelcov/{name}.safetensors"
+    put_covariance(path, rows, ("no", "yes")[: len(rows)], **meta)
 
 
 def test_candidates_and_their_dataset_are_on_one_map():

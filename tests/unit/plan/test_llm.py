@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from snakemake.utils import update_config
+from support.finished_batches import finish
 
 from fute import batching, paths
 from fute.cluster.job_needs import JobNeeds
@@ -40,17 +42,17 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
     """The plan of the demo's LLM experiment with some settings changed, its results in an empty folder."""
 
     def make(*targets: str, registries: Path = ROOT / "config", **changes: Any) -> Plan:
-        values = read_yaml(ROOT / "tests/support/both.yaml") | {"lm": None}
-        return Plan(parse_run(merged(values, changes), registries), targets, tmp_path)
+        return Plan(parse_run(demo(changes), registries), targets, tmp_path)
 
     return make
 
 
-def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`values` with nested `changes`, as Snakemake's --config merges them."""
-    return values | {
-        k: merged(values.get(k) or {}, v) if isinstance(v, dict) else v for k, v in changes.items()
-    }  # fmt: skip
+def demo(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The demo's LLM experiment with changes, merged as Snakemake merges its --config."""
+    values: dict[str, Any] = {}
+    for more in (read_yaml(ROOT / "tests/support/both.yaml"), {"lm": None}, changes):
+        update_config(values, more)
+    return values
 
 
 def edited(folder: Path, old: str, new: str, name: str = "sa") -> Run:
@@ -88,28 +90,6 @@ def dtes(*methods: str) -> set[str]:
     found = {f"{VECTORS}/{m}/dte/{name}.safetensors" for m in methods for name in names}
     letters = {f"{VECTORS}/tupate/dte-controls/{name}.abc.safetensors" for name in names}
     return found | letters if "tupate" in methods else found
-
-
-def finish(workflow: Plan) -> None:
-    """Leave the batches of a plan behind as its steps would."""
-    cells = workflow.llm.labels.cells
-    for model, plan in workflow.llm.labels.plans.items():
-        for batch, names in plan.new.items():
-            keys = {name: cells[model, *name.split("/")] for name in names}
-            leave_batch(paths.below(workflow.results, paths.label_batch(model, batch)), keys)
-    for method, plan in workflow.vector_batches.plans.items():
-        for batch, names in plan.new.items():
-            keys = {name: workflow.vector_batches.items[name].key for name in names}
-            leave_batch(paths.below(workflow.results, paths.vector_batch(MODEL, method, batch)), keys)
-
-
-def leave_batch(data: Path, keys: Mapping[str, str]) -> None:
-    """A finished batch: its data, the keys of its cells, and their record."""
-    data.parent.mkdir(parents=True, exist_ok=True)
-    data.write_bytes(b"data")
-    index = Path(paths.batch_index(str(data)))
-    index.write_text(batching.keys_text(keys))
-    index.with_name(f"{index.name}.prov.json").write_text("{}")
 
 
 def new_batches(plans: Mapping[str, batching.Plan]) -> list[str]:
@@ -729,10 +709,7 @@ def test_what_a_tuned_llm_is_made_from_is_in_the_keys_of_its_labels(plan, recipe
 
 
 def test_a_note_of_a_prompt_makes_no_tuned_llm_again(tmp_path):
-    values = merged(
-        read_yaml(ROOT / "tests/support/both.yaml") | {"lm": None},
-        {"registry": {"models": {"own": {"tuned": RECIPE}}}, "llm": {"models": [MODEL, "own"]}},
-    )
+    values = demo({"registry": {"models": {"own": {"tuned": RECIPE}}}, "llm": {"models": [MODEL, "own"]}})
     registries = shutil.copytree(ROOT / "config", tmp_path / "edited")
     before, path = Plan(parse_run(values, registries), (), tmp_path), registries / "prompts/sa.yaml"
     path.write_text(path.read_text().replace("ends in a blank; dropped.\n", "ended in a blank.\n", 1))

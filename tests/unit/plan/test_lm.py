@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.finished_batches import finish
 
-from fute import batching, paths
-from fute.audit.batches import all_cells
+from fute import paths
 from fute.cluster.cost import heavy_jobs
 from fute.cluster.job_needs import COMPARED_WEIGHTS, JobNeeds
 from fute.cluster.resources import BASE_MB, START_MINUTES
-from fute.config.lm_experiment import LmConfig, LmDatasets, check_shared
+from fute.config.lm_experiment import LmDatasets
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.plan import Plan
@@ -74,32 +74,6 @@ RUNGS = {"a": 1, "b": 2, "c": 3}
 
 def ladder(boxes: dict[str, dict[str, float]], **more: Any) -> dict[str, Any]:
     return lm(planted={"ladders": {"l": {"boxes": boxes, **more}}})
-
-
-def finish(workflow: Plan) -> None:
-    """Leave the batches of a plan behind as its steps would."""
-    transfer, vectors = workflow.lm.transfer, workflow.vector_batches
-    parts = [(paths.transfer_batch(MODEL, "*"), transfer.plan, transfer.runs)]
-    for method, plan in vectors.plans.items():
-        parts.append((paths.vector_batch(workflow.vectors.surrogate, method, "*"), plan, vectors.items))
-    keys = [(files, plan, {name: cell.key for name, cell in cells.items()}) for files, plan, cells in parts]
-    for step in steps_of(workflow):
-        for model, plan in step.plans.items():
-            keys.append(
-                (step.file(model, "*"), plan, {name: key for (of, name), key in step.keys.items() if of == model})
-            )
-    own = workflow.lm.baselines
-    keys.append(
-        (paths.source_score_batch(MODEL, "*"), own.scored_in, {name: p.key for name, p in own.source_pairs.items()})
-    )
-    for files, plan, key_of in keys:
-        for batch, names in plan.new.items():
-            data = paths.below(workflow.results, files.replace("*", batch))
-            data.parent.mkdir(parents=True, exist_ok=True)
-            data.write_bytes(b"data")
-            index = Path(paths.batch_index(str(data)))
-            index.write_text(batching.keys_text({name: key_of[name] for name in names}))
-            index.with_name(f"{index.name}.prov.json").write_text("{}")
 
 
 def steps_of(workflow: Plan) -> tuple[DatasetBatches, ...]:
@@ -411,11 +385,9 @@ def test_kept_heads_move_every_run_and_no_vector(plan):
 
 def test_a_surrogates_length_moves_every_vector_and_no_run(plan):
     finish(plan(lm=lm()))
-    workflow = plan(lm=lm(max_input_tokens=128))
+    workflow = plan(lm=lm(), surrogate={"settings": {"family": "encoder-decoder", "max_input_tokens": 128}})
     cells, vectors = new_cells(workflow)
     assert cells == set() and vectors == set(workflow.vector_batches.items)
-    assert workflow.vectors.surrogate_settings("lm").max_input_tokens == 128
-    assert workflow.vectors.surrogate_settings(None).max_input_tokens == 384
 
 
 def test_a_plugins_code_moves_its_vectors(plan, tmp_path):
@@ -521,9 +493,9 @@ def test_scores_of_labelled_rows_are_made_where_they_are_asked_for(plan):
     assert (table.sources, table.targets) == (("rte", "squad1", "stsb"), ("mqp", "rte", "squad1", "stsb"))
     assert table.keys == {pair.cell: pair.key for pair in spec.pairs} and len(set(table.keys.values())) == 7
     assert own.score_batches() == [f"results/baselines/sources/{MODEL}/batches/{batch}.jsonl.gz"]
-    assert set(all_cells(asked)) >= {
-        (f"results/baselines/sources/{MODEL}/batches/*.jsonl.gz", pair.cell, pair.key) for pair in spec.pairs
-    }
+    (scored,) = (step for step in asked.step_batches() if step.rule == "score_sources")
+    assert scored.files == f"results/baselines/sources/{MODEL}/batches/*.jsonl.gz"
+    assert scored.keys == {pair.cell: pair.key for pair in spec.pairs}
     needs = JobNeeds(asked)
     # 100 rows of two texts of 64 tokens for every pair
     assert needs.score_sources(batch).tokens == 7 * 100 * 128
@@ -656,8 +628,6 @@ def test_a_dataset_of_both_experiments_is_one_file(plan):
     assert workflow.llm.labels.cells == alone.llm.labels.cells
     batches = workflow.vector_batches.plans["tupate"].new.values()
     assert sum(path in cells for cells in batches) == 1
-    with pytest.raises(ConfigError, match=r"^my\.yaml: lm\.max_input_tokens: 'sst2' is also in llm\.datasets"):
-        plan(**both, lm=shared | {"max_input_tokens": 100})
 
 
 # --- mistakes -------------------------------------------------------------------------------------------
@@ -756,9 +726,7 @@ def test_the_authors_preset_on_the_papers_run(plan):
     workflow = plan(preset="fute_code")
     config = workflow.run.config
     assert workflow.lm.settings.transfer.keep_head and not plan().lm.settings.transfer.keep_head
-    assert (
-        workflow.vectors.surrogate_settings("lm").form == "heads" and config.taskemb.mte.reduction == "square_of_mean"
-    )
+    assert config.surrogate.settings.form == "heads" and config.taskemb.mte.reduction == "square_of_mean"
     assert config.taskemb.dte.early_stops and config.taskemb.dte_for("span").learning_rate == 3e-5
     targets = mte_targets(workflow)
     assert {target for target, _ in targets.values()} == {"soft"}
@@ -778,29 +746,6 @@ def test_a_model_with_recipes_of_its_own_leaves_the_others_theirs(plan):
     assert TransferSpec.model_validate_json(found.transfer.spec(batch)).target("rte").recipe.steps == 50
     with pytest.raises(ConfigError, match=r"finetune\.models\.t5-base is not among models"):
         plan(lm=lm(finetune={"models": {"t5-base": {}}}))
-
-
-def test_the_first_order_alone_moves_every_vector_of_several_orders(plan):
-    orders = {name: {part: {"order_seeds": [42, 43]} for part in ("mte", "dte")} for name in ("taskemb", "tupate")}
-
-    def seeds(**changes: Any) -> dict[str, set[tuple[int, ...]]]:
-        found = plan(lm=lm(**changes), **orders)
-        recipes = {kind: set() for kind in ("dte", "mte")}
-        for path, item in found.vector_batches.items.items():
-            recipes[item.kind].add(found.vectors.recipes[path.split("/")[3]][item.recipe].order_seeds)
-        return recipes
-
-    assert seeds() == {"dte": {(42, 43)}, "mte": {(42, 43)}}
-    assert seeds(first_order=True) == {"dte": {(42,)}, "mte": {(42,)}}
-    both, one = (plan(lm=lm(first_order=first), **orders).vector_batches.items for first in (False, True))
-    assert all(both[path].key != one[path].key for path in both)
-
-
-def test_the_first_order_alone_is_refused_for_a_dataset_of_both_experiments():
-    section = LmConfig.model_validate(lm(first_order=True))
-    check_shared(section, ["imdb"], 512, "my.yaml")
-    with pytest.raises(ConfigError, match=r"my\.yaml: lm\.first_order: 'rte' is also in llm\.datasets"):
-        check_shared(section, ["imdb", "rte"], 512, "my.yaml")
 
 
 def test_jobs_of_one_thread_need_no_machine_of_their_own(plan):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import SIDECAR, sidecar_path
-from fute.audit.batches import all_cells, is_batch, planned_keys
+from fute.audit.batches import is_batch, planned_keys
 from fute.audit.config_and_locks import IMAGES, read_images
 from fute.audit.findings import INCOMPLETE
 from fute.audit.paths import RESULTS, ResultsFolder
@@ -31,10 +31,6 @@ from fute.config.own_entries import with_folders
 
 # sorts after real batches, whose names are hexadecimal digits: an existing one is taken first
 DECLARED = "recorded"
-BATCH_RULES = (
-    "label_batch", "embed_batch", "transfer_batch", "finetune_model", "label_language_model", "embed_dataset",
-    "score_sources",
-)  # fmt: skip
 SETTINGS = "rerun.json"
 
 
@@ -105,12 +101,10 @@ class Sandbox:
     def declare_finished(self, job: Job) -> None:
         """Put all cells except those that `job` reads into a declared finished batch."""
         read = set(planned_keys(job)) if any(is_batch(name) for name in job.inputs) else set()
-        cells: dict[str, dict[str, str]] = {}
-        for where, cell, key in all_cells(self.graph.plan):
-            if key not in read:
-                cells.setdefault(where, {})[cell] = key
-        for where, declared in cells.items():
-            data = self.folder / where.replace("*", DECLARED)
+        for step in self.graph.plan.step_batches():
+            if not (declared := {cell: key for cell, key in step.keys.items() if key not in read}):
+                continue
+            data = self.folder / step.files.replace("*", DECLARED)
             data.parent.mkdir(parents=True, exist_ok=True)
             data.touch()
             keys = data.with_name(DECLARED + KEYS)
@@ -120,7 +114,8 @@ class Sandbox:
     def run(self, job: Job, machine: Machine, image: str | None) -> None:
         """Do one job and the batch that it reads. Raises FailedRun."""
         line = [sys.executable, "-m", "snakemake", "--configfile", SETTINGS, "--cores", str(machine.cores)]
-        line += ["--nolock", "--allowed-rules", job.rule, *BATCH_RULES]
+        of_batches = sorted({step.rule for step in self.graph.plan.step_batches()})
+        line += ["--nolock", "--allowed-rules", job.rule, *of_batches]
         if machine.profile:
             line += ["--profile", str(machine.profile)]
         if image and in_image(image, self.project):
