@@ -29,7 +29,7 @@ if LLM:
                 files=lambda wc: named(LLM.tuning.inputs(wc.model)),
                 base=lambda wc: paths.model_folder(RUN.tuned[wc.model].model),
                 folder=lambda wc: paths.model_folder(wc.model),
-                code=code("tune_llm"),
+                code=code("tune_llm", "train"),
             message:
                 "{wildcards.model}, fine-tuned to answer prompts"
             shell:
@@ -294,7 +294,7 @@ if LM:
             settings=lambda wc: LM.plugin_settings(wc.plugin),
             source=lambda wc: LM.plugin_source(wc.plugin),
             more=lambda wc, input: " ".join(f"--{name} {input[name]}" for name in ("train", "outputs") if input[name]),
-            code=code("label_plugin"),
+            code=code("label_plugin", "train"),
         message:
             "labels on U of the function {wildcards.plugin}"
         shell:

@@ -15,7 +15,7 @@ from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-from fute import batching, paths
+from fute import batching, paths, steps
 from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.adopt import unadopted
 from fute.blackbox.label_plugin_step import PluginError
@@ -36,7 +36,6 @@ from fute.plan import Plan, one_per_line, settings_json
 from fute.plan.command_line import command_line_targets, made
 from fute.plan.report_texts import report_settings
 from fute.plan.run_lock import check_run_lock
-from fute.steps import code
 
 # hashes of the steps' code are taken from the package that was imported, and the steps run the one beside this file
 if not is_package(Path(workflow.basedir) / "src/fute"):
@@ -57,7 +56,7 @@ try:
     where = ", ".join(map(str, configfiles)) or "config"
     RUN = parse_run(config, Path(workflow.basedir) / "config", where, configfiles)
     IMAGES = read_lock()
-    PLAN = Plan(RUN, TARGETS)
+    PLAN = Plan(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
     for name in PLAN.models:
         model_identity(RUN.models[name])
     PLAN.vector_batches.items  # reads models and plug-ins, which may be missing
@@ -131,6 +130,11 @@ def image(name):
     if IN_CONTAINERS and (why := missing_image(name, IMAGES)):
         raise WorkflowError(why)
     return image_file(name, IMAGES)
+
+
+def code(step, image="paper"):
+    """Hash of a step's code, and of its image if the run asks for it; a change of either reruns the step."""
+    return PLAN.batches.run_by(image, steps.code(step))
 
 
 def gpus(number):

@@ -32,7 +32,7 @@ rule fetch_model:
         entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", *SIZES})),
         identity=lambda wc: settings_json(model_identity(RUN.models[wc.model])),
         folder=lambda wc: paths.model_folder(wc.model),
-        code=code("fetch_model"),
+        code=code("fetch_model", "train"),
     message:
         "files of the model {wildcards.model}"
     shell:

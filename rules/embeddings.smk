@@ -26,7 +26,7 @@ rule encoder_states:
         settings=lambda wc: settings_json(PLAN.vectors.encoder_settings()),
         texts=f"--texts {PLAN.vectors.texts_with_states}" if PLAN.vectors.texts_with_states else "",
         folder=lambda wc: paths.model_folder(wc.surrogate),
-        code=code("encoder_states"),
+        code=code("encoder_states", "train"),
     message:
         "encoder states of U for {wildcards.category} (surrogate {wildcards.surrogate})"
     shell:
@@ -91,7 +91,7 @@ rule dte:
         runtime=2,
     params:
         key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding"),
+        code=code("extract_embedding", "train"),
     message:
         "dataset task embedding of {wildcards.dataset}, {wildcards.method}"
     shell:
@@ -120,7 +120,7 @@ rule dte_control:
         runtime=2,
     params:
         key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding"),
+        code=code("extract_embedding", "train"),
     message:
         "control {wildcards.variant} of the embedding of {wildcards.dataset}, {wildcards.method}"
     shell:
@@ -147,7 +147,7 @@ rule mte:
         runtime=2,
     params:
         key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding"),
+        code=code("extract_embedding", "train"),
     message:
         "model task embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:
@@ -176,7 +176,7 @@ rule control:
         runtime=2,
     params:
         key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding"),
+        code=code("extract_embedding", "train"),
     message:
         "control {wildcards.variant} of the embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
     shell:

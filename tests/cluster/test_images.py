@@ -22,6 +22,7 @@ from fute.images.lock import NAMES, read_lock
 pytestmark = pytest.mark.cluster
 
 TARGET = "results/unsup/lm.jsonl.gz"
+TRIGGER = ("--config", "workflow={image_trigger: true}")
 
 
 @pytest.fixture
@@ -127,7 +128,28 @@ def test_an_audit_does_a_job_again_in_its_image(ran):
     assert "without image" not in report["facts"]
 
 
-def test_a_changed_image_reruns_nothing(bare):
+# --- image_trigger
+
+
+def test_with_image_trigger_a_changed_image_reruns_the_rules_that_use_it(bare):
+    """Batches carry the image in their keys: tests/unit/test_images.py."""
+    wanted = (*TRIGGER, "--", "results/models/tiny-bert.lock.json", TARGET)
+    bare.run(*wanted)
+    assert bare.planned(*wanted) == {}
+    assert bare.planned(*IN_IMAGES, *wanted) == {}, "where it runs is no trigger"
+    change_image(bare, "labels")
+    assert bare.planned(*wanted) == {}
+    change_image(bare, "train")
+    row = reruns("another `train` image, with `workflow: {image_trigger: true}`")
+    assert bare.planned(*wanted).keys() == row
+    bare.run(*wanted)
+    change_image(bare, "paper")
+    assert bare.planned(*wanted).keys() == reruns("another `paper` image, likewise")
+    bare.run(*wanted)
+    assert bare.planned(*wanted) == {}
+
+
+def test_without_image_trigger_a_changed_image_reruns_nothing(bare):
     bare.run(*IN_IMAGES, "--", TARGET)
     change_image(bare, "paper")
     assert bare.planned(TARGET).keys() == reruns("another image")

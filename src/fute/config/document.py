@@ -112,7 +112,7 @@ RUN = Book("Keys of a run", Config, "", (
     ("lm.baselines.tupate",), ("lm.baselines.tupate.cr", "lm.baselines.tupate.qa"),
     ("surrogate",), ("surrogate.settings",),
     *_recipes("taskemb", "tupate", "tupate_lora", "tupate_bias", "textemb", "labelcov"),
-    ("gate",), ("controls",), ("baselines",), ("evaluation",), ("cluster",),
+    ("gate",), ("controls",), ("baselines",), ("evaluation",), ("workflow",), ("cluster",),
 ))  # fmt: skip
 REGISTRIES = (
     Book(

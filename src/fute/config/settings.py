@@ -65,6 +65,16 @@ class EvaluationConfig(Section):
     tsne_seed: int = Field(42, description="Seed of the t-SNE maps (Figures 3, 4, A1 and A2).")
 
 
+class WorkflowConfig(Section):
+    """What makes results be computed again."""
+
+    image_trigger: bool = Field(
+        False,
+        description="A changed container image makes what ran in it again. Set it before the first run: it is part of "
+        "what identifies results.",
+    )
+
+
 class Config(Section):
     """One run: every key that its file may have."""
 
@@ -111,6 +121,7 @@ class Config(Section):
     controls: ControlsConfig = Field(ControlsConfig(), description="Control embeddings.")
     baselines: BaselinesConfig = Field(BaselinesConfig(), description="Slips of the authors' code, to be repeated.")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="Random numbers of the evaluation.")
+    workflow: WorkflowConfig = Field(WorkflowConfig(), description="What makes results be computed again.")
     cluster: ClusterConfig = Field(ClusterConfig(), description="What the site gives to jobs on a SLURM cluster.")
     threads: int = Field(8, ge=1, description="CPU threads of a job that runs a model.")
     processes: int = Field(

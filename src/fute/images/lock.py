@@ -42,6 +42,10 @@ class Lock(BaseModel):
     schema_version: int = 1
     images: dict[str, LockedImage] = {}
 
+    def hashes(self) -> dict[str, str]:
+        """Image -> sha256 of its file."""
+        return {name: entry.sha256 for name, entry in self.images.items()}
+
 
 def read_lock(folder: Path = FOLDER) -> Lock:
     """Read the lock in a folder; an empty one if the file is missing. Raises ImageError if it cannot be read."""

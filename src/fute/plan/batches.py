@@ -1,4 +1,4 @@
-"""What the plans of labels, vectors and transfer runs share: finished batches and new ones."""
+"""What the plans of labels, vectors and transfer runs share: finished batches, new ones, and what runs them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fute import batching, paths
+from fute.artifacts import content_key
 from fute.plan.requested import Requested
 
 
@@ -29,10 +30,12 @@ class Batches(NamedTuple):
     """What decides batches besides the configuration.
 
     requested: what the targets need; only that is put into new batches. results: folder with the finished batches.
+    images: image -> sha256 of those whose change makes batches again.
     """
 
     requested: Requested
     results: Path
+    images: Mapping[str, str]
 
     def finished(self, files: str) -> batching.Finished:
         """Cells of finished batches. files: the batches' data, with `*` for their names."""
@@ -56,3 +59,7 @@ class Batches(NamedTuple):
             batch_of |= part.batch_of
             new |= part.new
         return batching.Plan(batch_of, new)
+
+    def run_by(self, image: str, code_sha256: str) -> str:
+        """Hash of what runs the steps of a batch: their code and, where the run asks for it, their image."""
+        return content_key([code_sha256, self.images[image]]) if image in self.images else code_sha256

@@ -29,7 +29,7 @@ class LlmPlan:
 
     def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
         self.run, self.settings, self.vectors = run, settings, vectors
-        self.tuning = TuningPlan(run, settings, data)
+        self.tuning = TuningPlan(run, settings, data, batches)
         self.labels = LabelPlan(run, settings, data, batches, self.tuning)
 
     # --- vectors ----------------------------------------------------------------------------------------

@@ -75,8 +75,8 @@ class LabelPlan:
 
     @cached_property
     def engine_code(self) -> str:
-        """Hash of what labels: the step's and the engine's code."""
-        return code("label_batch", f"fute.llm.{self.settings.engine.engine}")
+        """Hash of what labels: the step's and the engine's code, and where the run asks for it the image."""
+        return self.batches.run_by("labels", code("label_batch", f"fute.llm.{self.settings.engine.engine}"))
 
     @cached_property
     def _recipes(self) -> dict[str, str]:

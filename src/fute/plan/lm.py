@@ -88,7 +88,7 @@ class LmPlan:
     @cached_property
     def labelled_in(self) -> DatasetBatches:
         """The batches in which fine-tuned models label U."""
-        code_sha256 = code("label_language_model")
+        code_sha256 = self.batches.run_by("train", code("label_language_model"))
         keys = {
             box: content_key([self._labels_key(*box), code_sha256])
             for box in self.black_boxes

@@ -56,7 +56,7 @@ class BaselinePlan:
         how = self._spec(()).model_dump(mode="json"), self._item(dataset, "").model_dump(mode="json")
         made_from = [self.finetune.key(self.model, dataset)] if "taskemb" in self.vector_methods else []
         model = model_identity(self.finetune.run.models[self.model])
-        code_sha256 = code("embed_dataset")
+        code_sha256 = self.batches.run_by("train", code("embed_dataset"))
         return content_key([*how, *made_from, model, self.data.train_recipe(dataset), code_sha256])
 
     def _item(self, dataset: str, key: str) -> DatasetItem:
@@ -92,7 +92,7 @@ class BaselinePlan:
     @cached_property
     def source_pairs(self) -> dict[str, SourcePair]:
         """Cell -> (source, target) of every pair that one of `pair_methods` has a score of."""
-        code_sha256, pairs = code("score_sources"), {}
+        code_sha256, pairs = self.batches.run_by("train", code("score_sources")), {}
         for target in self.data.lm_targets:
             task = self.finetune.task(target).task
             if methods := methods_of(task, self.pair_methods):

@@ -57,7 +57,7 @@ class FinetunePlan:
     @cached_property
     def runs(self) -> dict[Cell, FinetuneItem]:
         """Every fine-tuning, by its cell."""
-        code_sha256, runs = code("finetune_model"), {}
+        code_sha256, runs = self.batches.run_by("train", code("finetune_model")), {}
         for model, dataset in self.models:
             recipe, task = self.recipe(model, dataset), self.task(dataset)
             for seed in self.seeds(model):

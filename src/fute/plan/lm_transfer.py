@@ -42,7 +42,7 @@ class TransferPlan:
     def runs(self) -> dict[str, TransferRun]:
         """Cell -> run of every pair and seed."""
         model = model_identity(self.finetune.run.models[self.model])
-        code_sha256 = code("transfer_batch")
+        code_sha256 = self.batches.run_by("train", code("transfer_batch"))
         runs = {}
         for source, target in self.pairs:
             data = content_key([self.data.train_recipe(target), self.data.test_recipe(target)])

@@ -26,23 +26,31 @@ class Plan:
     """All that the rules ask: which files to make, from what, with which settings.
 
     run: the checked configuration. targets: what Snakemake was asked for; single files narrow what is labelled,
-    embedded and transferred to what they need. results: folder looked through for finished batches. Raises ConfigError
-    for a configuration without an experiment (`fute embed` needs none).
+    embedded and transferred to what they need. results: folder looked through for finished batches. images: image ->
+    sha256 of those whose change makes batches again; none unless the run asks for it. Raises ConfigError for a
+    configuration without an experiment (`fute embed` needs none).
 
     Attributes:
         data, vectors, vector_batches: what both experiments share.
+        batches: what decides batches besides the configuration.
         llm: the LLM experiment, None where the run has none.
         lm: the language-model experiment, None where the run has none.
     """
 
-    def __init__(self, run: Run, targets: Iterable[str] = (), results: Path = Path("results")) -> None:
+    def __init__(
+        self,
+        run: Run,
+        targets: Iterable[str] = (),
+        results: Path = Path("results"),
+        images: Mapping[str, str] | None = None,
+    ) -> None:
         config = run.config
         if not config.corpora:
             raise ConfigError("there is no experiment to run: name datasets in llm.datasets, or give the section lm")
         self.run, self.config, self.results = run, config, results
-        batches = Batches(requested(targets, run.prompts), results)
+        batches = self.batches = Batches(requested(targets, run.prompts), results, images or {})
         self.data = DataPlan(run)
-        self.vectors = VectorPlan(run, self.data)
+        self.vectors = VectorPlan(run, self.data, batches)
         shared = self.data, self.vectors, batches
         self.llm = LlmPlan(run, config.llm, *shared) if config.categories else None
         self.lm = LmPlan(run, config.lm, *shared) if config.lm else None
