@@ -15,6 +15,9 @@ rule audit_manifest:
     log:
         "results/logs/audit_manifest.log",
     handover: True
+    resources:
+        # with none, Snakemake gives such a rule all cores there are, and a cluster has no such number
+        mem_mb=4000,
     params:
         targets=" ".join(AUDITED),
         config=os.path.relpath(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ def test_the_phase_finds_the_run_complete(checked: Checkout):
     listed = {*manifest["entries"], *manifest.get("surplus", [])}
     assert made <= listed
     assert any("/batches/" in name and name.endswith(".zip") for name in manifest["entries"])
+
+
+def test_a_cluster_makes_the_manifest_where_snakemake_runs(checked: Checkout, tmp_path: Path):
+    """It is no job of SLURM, and needs no number of cores, which only runs on one machine are given."""
+    run = copied(checked, tmp_path / "project")
+    (run / MANIFEST).unlink()
+    line = ["python", "-m", "snakemake", "--configfile", run.config, "--executor", "slurm", "--jobs", "1"]
+    line += ["--slurm-init-seconds-before-status-checks", "1", MANIFEST]
+    done = subprocess.run(line, cwd=run.folder, env=run.environment(), text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (run / MANIFEST).read_bytes() == (checked / MANIFEST).read_bytes()
 
 
 def test_the_default_targets_have_the_same_root(checked: Checkout):
