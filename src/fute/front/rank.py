@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +64,8 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
     try:
         ordered = rankings(where, datasets, method) if datasets else []
         if run.config.lm:
-            ordered.append(ladder_ranking(where, START, run.config.lm.datasets.cr[0], method))
+            ladder = ladder_ranking(where, START, run.config.lm.datasets.cr[0], method)
+            ordered.append(replace(ladder, notes=(*ladder.notes, *_own_encoder(run, ladder))))
     except (NoSuchMethod, DamagedResult):
         raise
     except NoResults as error:
@@ -75,6 +76,17 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
         _check_candidates(name, run, ranking)
         _check_words(name, run, ranking, where)
     return RankedRun(where, ordered, {prompt.id: prompt.shown for prompt in run.prompts.values()}, run)
+
+
+def _own_encoder(run: Run, ranking: Ranking) -> Iterator[str]:
+    """Warn of a candidate that LabelCov encodes the texts with: it finds more of what that model says
+    (docs/planted.md)."""
+    encoder = run.config.labelcov.encoder
+    if "labelcov" in ranking.methods and encoder in ranking.order and len(ranking.order) > 1:
+        yield (
+            f"LabelCov reads the texts with {encoder}, and scores of models made from it come out higher for that: "
+            "compare it with the others by the test rows."
+        )
 
 
 def _check_candidates(name: str, run: Run, ranking: Ranking) -> None:

@@ -80,7 +80,7 @@ class Ranking:
     NaN where none is known. rows: test rows behind these numbers, 0 if not known. majority: share in percent of the
     most frequent class among these rows, NaN where not known. tokens: candidate -> tokens that the LLM reads and writes
     per text, NaN where not known. warnings: of vectors that do not exist, or were learned from texts that could not be
-    read. notes: what else bears on the scores on test rows.
+    read. notes: what else bears on the order, or on the scores on test rows.
     """
 
     dataset: str

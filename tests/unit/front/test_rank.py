@@ -146,3 +146,9 @@ def test_models_to_start_from(capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "Models for start" in said and "the best score, 80.0 %, is that of model minilm-l6" in said
     assert "Kendall's tau with the order is -1.00" in said and "use model bert-base; whether the next" in said
+    warning = "LabelCov reads the texts with minilm-l6, and scores of models made from it come out higher"
+    assert warning in said
+    file = Path("start/run.yaml")
+    file.write_text(file.read_text() + "\nlabelcov: {encoder: t5-base}\n")
+    rank_run("start", Path("results"), "table")
+    assert warning not in " ".join(capsys.readouterr().out.split())
