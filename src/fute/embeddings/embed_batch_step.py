@@ -35,6 +35,8 @@ from fute.surrogate.text2text import PairError
 
 NOT_MADE = (EmbeddingError, PairError, FloatingPointError)
 """Errors of one vector, which say nothing of the next one."""
+MOST_FAILED = 3
+"""If so many fail and none was made, the reason is likely one of all."""
 
 
 def _name(item: Item) -> str:
@@ -131,7 +133,8 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     and `states:{category}` if the encoder's states are shared.
     output: the batch's zip; `.keys` and sidecars are written next to it.
     A black box that LabelCov has no vector of does not stop the others: its file holds zeros and says why. Nor does a
-    vector that cannot be made, as where the loss is not finite: the others are made, then EmbeddingError names it.
+    vector that cannot be made, as where the loss is not finite: the others are made, then EmbeddingError names it. It
+    is raised at once if the first `MOST_FAILED` fail.
     """
     accelerator = Accelerator(cpu=compute_device().type == "cpu")
     surrogate_sha256 = sha256_file(lock)
@@ -163,6 +166,8 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
                 print(f"{_name(item)}: cannot be made: {error}", flush=True)
                 failed[_name(item)] = str(error)
                 maker.forget()
+                if len(failed) == MOST_FAILED and not finished + track.done:
+                    break
                 continue
             if accelerator.is_main_process:
                 options = {"store": settings.store} if isinstance(settings, TaskEmbSettings) else {}
@@ -178,7 +183,7 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
         name, problem = next(iter(failed.items()))
         others = f" (and {len(failed) - 1} more: {', '.join(list(failed)[1:])})" if len(failed) > 1 else ""
         raise EmbeddingError(
-            f"{name}: {problem}{others}; the other {len(units) - len(failed)} vectors of this batch are made and kept"
+            f"{name}: {problem}{others}; {finished + track.done} of the batch's {len(units)} vectors are made and kept"
         )
     if not accelerator.is_main_process:
         return

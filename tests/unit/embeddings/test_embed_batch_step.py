@@ -312,9 +312,14 @@ def test_a_vector_that_cannot_be_made_does_not_stop_the_others(tmp_path, monkeyp
         recipes=(recipe, recipe | {"learning_rate": 1e30}, recipe | {"learning_rate": 1e-2}),
     )  # fmt: skip
     inputs = {"model": model, "lock": Path("lock.json"), "files": files}
-    with pytest.raises(EmbeddingError, match=r"^mte:m/sa-3: .* not finite .*; the other 2 vectors .* kept$"):
+    with pytest.raises(EmbeddingError, match=r"^mte:m/sa-3: .* not finite .*; 2 of the batch's 3 vectors .* kept$"):
         embed_batch(spec, **inputs, output=Path("results/all.zip"))
     assert not Path("results/all.zip").exists()
+    wrong = [item(key=f"{n:x}" * 64, recipe=1, variant=f"null-{n}") for n in range(3, 9)]
+    capsys.readouterr()
+    with pytest.raises(EmbeddingError, match=r"\(and 2 more: .*0 of the batch's 6 vectors"):
+        embed_batch(spec.model_copy(update={"items": tuple(wrong)}), **inputs, output=Path("results/wrong.zip"))
+    assert capsys.readouterr().out.count("cannot be made") == 3, "what fails for all is not tried for all"
     good = spec.model_copy(update={"items": (items[0], items[2])})
     capsys.readouterr()
     embed_batch(good, **inputs, output=Path("results/good.zip"))
