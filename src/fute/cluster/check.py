@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -60,19 +61,23 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     """Compare what a run needs with what this machine and its cluster have, one finding per line.
 
     profiles: folders or files of Snakemake profiles, the later over the earlier. node: this is a GPU node, on which
-    the driver and the compiler (or Apptainer) are looked at, and nothing else.
+    the driver, the folder of compiled code, and torch and the compiler (or Apptainer) are looked at, and nothing else.
     """
     profile = read_profiles(profiles)
     images = "apptainer" in str(profile.get("software-deployment-method", ""))
     no_apptainer = Finding("fault", "apptainer is not on PATH", "load its module, or leave out profiles/apptainer")
     if node:
         yield from check_gpus(plan.config.cluster.gpu_memory_gb)
+        yield from check_compiled(images)
         if not images:
             yield from check_compiler()
+            yield from check_steps(plan, node=True)
         elif not shutil.which("apptainer"):
             yield no_apptainer
         return
     yield from check_packages(PINS / "light.txt")
+    if not images:
+        yield from check_steps(plan)
     yield from check_data(plan)
     yield from check_models(plan)
     yield from check_tuned(plan)
@@ -128,6 +133,20 @@ def _holds(condition: str) -> bool:
     from packaging.markers import Marker
 
     return Marker(condition).evaluate()
+
+
+def check_steps(plan: Plan, *, node: bool = False) -> Iterator[Finding]:
+    """Without images, steps need packages that `light.txt` does not hold. node: this is a GPU node."""
+    vllm = plan.llm is not None and plan.config.llm.engine.engine == "vllm"
+    way_out = (
+        f"bash envs/install.sh .venv envs/{'vllm' if vllm else 'steps'}-{'gpu' if plan.config.gpus else 'cpu'}.txt"
+    )
+    needed = ("torch", "transformers", "accelerate", *(("vllm",) if vllm else ()))
+    if missing := [name for name in needed if not importlib.util.find_spec(name)]:
+        yield Finding("fault", f"steps need {', '.join(missing)}", f"{way_out}, or use images: profiles/apptainer")
+    elif plan.config.gpus and (torch := importlib.metadata.version("torch")).endswith("+cpu"):
+        what = f"torch {torch} is a CPU build, and jobs ask for GPUs (gpus: {plan.config.gpus})"
+        yield Finding("fault" if node else "note", what, f"for nodes that have some: {way_out}, into an empty .venv")
 
 
 def check_data(plan: Plan) -> Iterator[Finding]:
@@ -209,6 +228,7 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -231,6 +251,8 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
         return f"{repo} is not on the hub, or is private: correct the name, or set {TOKEN}"
     except HFValidationError:
         return f"{repo} names no repository: write owner/name, or the name alone where the hub has no owner for it"
+    except OfflineModeIsEnabled:
+        return f"{repo} is to be fetched, and HF_HUB_OFFLINE forbids it in this terminal: unset HF_HUB_OFFLINE"
     except (OSError, httpx2.HTTPError) as error:
         return (
             f"the hub does not give {repo} ({type(error).__name__}): run this, and `fute prefetch`, on a node with a "
@@ -316,7 +338,8 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
 
 def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
     """The driver of this node's GPUs, and their memory."""
-    line = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"]
+    facts = "name,driver_version,memory.total,mig.mode.current"
+    line = ["nvidia-smi", f"--query-gpu={facts}", "--format=csv,noheader,nounits"]
     try:
         text = subprocess.run(line, check=True, capture_output=True, text=True, timeout=60).stdout
     except FileNotFoundError:
@@ -326,15 +349,19 @@ def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
         yield Finding("fault", f"nvidia-smi failed ({error})", "ask the site; the driver does not answer")
         return
     for gpu in text.strip().splitlines():
-        name, driver, memory = (part.strip() for part in gpu.split(","))
-        if not memory.isdigit():  # [N/A] where processor and GPU share their memory
-            yield Finding("note", f"{name} does not say how much memory it has", "cluster.gpu_memory_gb is not checked")
-            continue
-        gigabytes = int(memory) * 2**20 / 1e9
+        name, driver, memory, mig = (part.strip() for part in gpu.split(","))
+        gigabytes = int(memory) * 2**20 / 1e9 if memory.isdigit() else None
         if int(driver.split(".")[0]) < LEAST_DRIVER:
             yield Finding(
                 "fault", f"driver {driver} is too old for CUDA 13", f"{LEAST_DRIVER} or newer is needed: another node"
             )
+        elif mig == "Enabled":  # the memory is that of the whole GPU, of which a job gets a part
+            yield Finding(
+                "note", f"{name} is divided into parts (MIG), whose memory is not checked",
+                "cluster.gpu_memory_gb is that of one part (`nvidia-smi -L`); a model on several GPUs needs whole ones",
+            )  # fmt: skip
+        elif gigabytes is None:  # [N/A] where processor and GPU share their memory
+            yield Finding("note", f"{name} does not say how much memory it has", "cluster.gpu_memory_gb is not checked")
         elif gigabytes < gpu_memory_gb * 0.97:  # a GPU of 80 GB has a little less
             yield Finding(
                 "fault", f"{name} has {gigabytes:.0f} GB, and cluster.gpu_memory_gb is {gpu_memory_gb:g}",
@@ -344,15 +371,37 @@ def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
             yield Finding("ok", f"{name}, {gigabytes:.0f} GB, driver {driver}")
 
 
+def check_compiled(images: bool) -> Iterator[Finding]:
+    """The folder that Triton compiles into on this node, and loads from: some sites' /tmp or home takes no programs."""
+    if images:
+        binds = [part.split(":") for part in os.environ.get("APPTAINER_BIND", "").split(",")]
+        folder = Path(next((bind[0] for bind in binds if bind[1:2] == ["/cache"]), "/tmp"))
+        way_out = "bind a folder of a scratch file system: APPTAINER_BIND=/scratch/me/cache:/cache"
+    else:
+        folder = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton")
+        way_out = "set TRITON_CACHE_DIR, XDG_CACHE_HOME, HF_HOME and VLLM_CACHE_ROOT to a scratch file system"
+    place = existing(folder)
+    if not os.access(place, os.W_OK):
+        yield Finding("fault", f"compiled code goes to {folder}, which cannot be written here", way_out)
+    elif os.statvfs(place).f_flag & os.ST_NOEXEC:
+        yield Finding("fault", f"compiled code goes to {folder}, from which no program may run (noexec)", way_out)
+    else:
+        yield Finding("ok", f"compiled code goes to {folder}")
+
+
 def check_compiler() -> Iterator[Finding]:
     """Without images, Triton builds its launcher with a C compiler and Python's headers."""
-    compiler = next(filter(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang")), None)
+    # as Triton looks for it: what CC names and nothing else, or one of these two
+    compiler = os.environ.get("CC", next(filter(shutil.which, ("gcc", "clang")), None))
     header = Path(sysconfig.get_path("include")) / "Python.h"
-    if not compiler:
+    there = compiler is not None and shutil.which(compiler) is not None
+    if compiler is None:
         yield Finding(
             "fault", "no C compiler", "load one (module load gcc), or use images: --profile profiles/apptainer"
         )
+    elif not there:
+        yield Finding("fault", f"the C compiler is CC={compiler}, which is not here", "load its module, or unset CC")
     if not header.is_file():
         yield Finding("fault", "Python.h is missing", "install Python's headers (python3-dev), or use images")
-    if compiler and header.is_file():
+    if there and header.is_file():
         yield Finding("ok", f"{compiler} and Python.h, which Triton needs")
