@@ -325,8 +325,9 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
             continue
         limit = most_minutes(wanted, partitions, accounts)
         if rule in needs and limit is not None and limit < (cluster.max_runtime or limit + 1):
+            where = f"partition {wanted.slurm_partition or '(default)'}"
             yield Finding(
-                "note", f"SLURM, {rule}: partition {wanted.slurm_partition}, account and QOS allow {limit} minutes",
+                "note", f"SLURM, {rule}: {where}, account and QOS allow {limit} minutes",
                 "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "
                 "in the profile, or choose a partition or QOS with a longer limit",
             )  # fmt: skip

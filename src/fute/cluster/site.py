@@ -354,6 +354,8 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
             )
     wanted = chosen(asked.slurm_partition, partitions)
     if not wanted:
+        if _chooses_partitions():
+            return
         raise SlurmError(f"slurm_partition is empty and the cluster has no default; it has {', '.join(partitions)}")
     where, most = f"partition {','.join(wanted)}", most_memory(asked.slurm_partition, partitions)
     if most and asked.memory_mb > most:
@@ -383,6 +385,14 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
             f"a job asks for {asked.gpus} GPUs on one node, but {where} has {listed} a node: take another partition, "
             "or state cluster.gpu_memory_gb or cluster.tensor_parallel_size (docs/cluster.md)"
         )
+
+
+def _chooses_partitions() -> bool:
+    """Whether the site has a program of its own by which a job that names no partition may get one, by its QOS say."""
+    try:
+        return _config().get("JobSubmitPlugins", "(null)") not in ("(null)", "")
+    except SlurmError:
+        return False
 
 
 def _check_account(asked: Request, rows: Iterable[Association]) -> None:

@@ -150,6 +150,13 @@ def test_a_short_time_limit_is_a_note(tmp_path, site):
     assert notes_on_slurm(check(stated, [profile(tmp_path)])) == []
 
 
+def test_the_default_partition_has_no_name_in_a_note(tmp_path, command, site):
+    command("sinfo", f"{GPU}*|1-00:00:00|256000|gpu:a100:4")
+    unnamed = profile(tmp_path, **{"default-resources": DEFAULT | {"slurm_partition": ""}, "set-resources": {}})
+    notes = notes_on_slurm(check(plan(tmp_path), [unnamed]))
+    assert notes and all(": partition (default), account and QOS allow 1440 minutes" in note for note in notes)
+
+
 def test_limits_of_an_account(tmp_path, site, monkeypatch):
     """One of GPUs is a fault, since SLURM would let the job wait for ever; one of time is a note."""
     row = Association("lab", "", frozenset({"normal"}), "", {"MaxTRESPerJob gres/gpu": 1, "MaxWall": 240})
