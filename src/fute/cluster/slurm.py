@@ -7,6 +7,7 @@ wildcards into its comment (snakemake-executor-plugin-slurm, submit_string.py).
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import sys
@@ -145,6 +146,26 @@ def _controls(words: list[str]) -> bool:
     names = [Path(word).name for word in words[:4]]
     started = names[0] == "snakemake" or (names[0].startswith("python") and "snakemake" in names[1:])
     return started and "--mode" not in words
+
+
+def check_owner(folder: Path) -> None:
+    """Raise SlurmError if another user's run has locked `folder`: its controller and its jobs cannot be seen from here,
+    nor cancelled.
+    """
+    for lock in sorted((folder / ".snakemake/locks").glob("*.lock")):
+        if (uid := lock.stat().st_uid) != os.getuid():
+            raise SlurmError(
+                f"the run that has locked this folder is of {_user(uid)}, whose jobs may still write: they must end it "
+                "(Ctrl-C, or `fute cluster clean` in their account). If none of their jobs and no controller is left, "
+                "snakemake --unlock --configfile ... removes the lock"
+            )
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the user with number {uid}"
 
 
 def cancel(jobs: Iterable[Job], folder: Path) -> None:

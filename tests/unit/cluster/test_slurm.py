@@ -15,8 +15,10 @@ import yaml
 from snakemake_executor_plugin_slurm import ExecutorSettings
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
+from typer.testing import CliRunner
 
 from fute.cluster.slurm import SlurmError, check_jobs, check_settings, controllers, orphans
+from fute.commands import app
 
 ROOT = Path(__file__).parents[3]
 GOOD = {"slurm_account": ["lab"], "slurm_partition": ["cpu", "gpu"], "mem_mb_per_cpu": [None]}
@@ -131,6 +133,23 @@ def test_living_controllers_are_found_and_jobs_are_not(tmp_path):
         for process in started:
             process.kill()
             process.wait()
+
+
+def test_a_folder_that_another_user_has_locked_stays_locked(tmp_path, monkeypatch):
+    """Their jobs are not in the answer of `squeue --me`, so none would be cancelled before the lock is removed."""
+    locks = tmp_path / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").touch()
+    monkeypatch.chdir(tmp_path)
+    started = []
+    answer = subprocess.CompletedProcess([], 0, "")
+    monkeypatch.setattr(subprocess, "run", lambda line, **_: started.append(line[0]) or answer)
+    assert CliRunner().invoke(app, ["cluster", "clean"]).exit_code == 0 and started == ["squeue", sys.executable]
+    started.clear()
+    monkeypatch.setattr(os, "getuid", lambda: 1 << 30)
+    refused = CliRunner().invoke(app, ["cluster", "clean"])
+    assert isinstance(refused.exception, SlurmError) and "has locked this folder is of user " in str(refused.exception)
+    assert started == []
 
 
 @pytest.fixture(scope="module")
