@@ -31,7 +31,7 @@ from fute.config.run_lock import lock_file
 from fute.config.sections import ConfigError
 from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
-from fute.images.lock import ImageError, check_images, image_file, job_environment, missing_image, read_lock
+from fute.images.lock import ImageError, check_apptainer, check_images, image_file, job_environment, missing_image, read_lock
 from fute.plan import Plan, one_per_line, settings_json
 from fute.plan.command_line import command_line_targets, made
 from fute.plan.report_texts import report_settings
@@ -174,6 +174,7 @@ def ready():
         raise WorkflowError(MISSING_DATA)
     try:
         if IN_CONTAINERS:
+            check_apptainer()
             check_images(sorted(USED_IMAGES))
         writable(PLAN.results)
         check_jobs(workflow, CONFIG.cluster.max_runtime)

@@ -35,7 +35,7 @@ from fute.config.run_lock import lock_file, pinned_dataset, pinned_model
 from fute.config.sections import ConfigError
 from fute.data.fetch_model_step import ModelError
 from fute.data.hub_patience import patiently
-from fute.images.lock import NAMES, ImageError, check_images
+from fute.images.lock import NAMES, ImageError, check_apptainer, check_images
 from fute.plan import Plan
 
 PINS = Path("envs")
@@ -65,15 +65,14 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     """
     profile = read_profiles(profiles)
     images = "apptainer" in str(profile.get("software-deployment-method", ""))
-    no_apptainer = Finding("fault", "apptainer is not on PATH", "load its module, or leave out profiles/apptainer")
     if node:
         yield from check_gpus(plan.config.cluster.gpu_memory_gb)
         yield from check_compiled(images)
         if not images:
             yield from check_compiler()
             yield from check_steps(plan, node=True)
-        elif not shutil.which("apptainer"):
-            yield no_apptainer
+        else:
+            yield from check_apptainer_here()
         return
     yield from check_packages(PINS / "light.txt")
     if not images:
@@ -89,8 +88,7 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
             yield Finding("ok", "images are those of containers/lock.json")
         except ImageError as error:
             yield Finding("fault", "images", str(error))
-        if not shutil.which("apptainer"):
-            yield no_apptainer
+        yield from check_apptainer_here()
     if profile.get("executor") == "slurm":
         yield from check_cluster(plan, profile)
 
@@ -107,6 +105,14 @@ def read_profiles(profiles: Iterable[Path]) -> dict[str, Any]:
             raise ConfigError(f"{path}: holds no profile; give a folder with profile.yaml or config.yaml")
         merged |= read_yaml(found[1]) or {}
     return merged
+
+
+def check_apptainer_here() -> Iterator[Finding]:
+    """What images are run by."""
+    try:
+        check_apptainer()
+    except ImageError as error:
+        yield Finding("fault", "images", str(error))
 
 
 def check_packages(pins: Path) -> Iterator[Finding]:
