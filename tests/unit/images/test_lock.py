@@ -306,6 +306,15 @@ def test_an_image_has_no_compiler_cuda_or_certificates_of_the_host(monkeypatch):
     assert not seen["SSL_CERT_FILE"] or Path(seen["SSL_CERT_FILE"]).is_file()
 
 
+@pytest.mark.parametrize("file", ["rules/common.smk", "containers/environment.sh"])
+def test_no_step_tells_others_of_its_use(file):
+    """vLLM does so on a GPU, also where the hub is switched off."""
+    said = (ROOT / file).read_text()
+    assert {"HF_HUB_DISABLE_TELEMETRY=1", "VLLM_NO_USAGE_STATS=1", "DO_NOT_TRACK=1"} <= set(
+        re.findall(r"\w+=\w+", said)
+    )
+
+
 def test_folders_behind_symbolic_links_are_there_under_both_names(tmp_path):
     """As `/scratch` on many clusters, and results that were moved to a larger disk."""
     work, disk = tmp_path / "work", tmp_path / "disk"
