@@ -17,6 +17,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from typer.testing import CliRunner
 
+from fute.cluster import submission
 from fute.cluster.slurm import SlurmError, check_jobs, check_settings, controllers, orphans
 from fute.commands import app
 
@@ -63,8 +64,8 @@ def test_a_checkout_whose_path_a_shell_would_read_is_refused(tmp_path, monkeypat
     assert f"/a{character}b, has {character} in it" in refused()
 
 
-def test_a_cluster_that_keeps_no_accounts_is_asked_by_squeue(tmp_path, monkeypatch):
-    """Before the first job: with sacct the run would wait for ever."""
+def test_without_accounts_squeue_is_asked_and_a_stated_limit_of_time_reaches_the_jobs(tmp_path, monkeypatch):
+    """With sacct the run would wait for ever, which is said before the first job."""
     said = {"sinfo": "tests*|infinite|64000|(null)", "scontrol": "AccountingStorageType = (null)", "sacct": ""}
     for command, text in said.items():
         (tmp_path / command).write_text(f"#!/bin/sh\necho '{text}'\n")
@@ -75,6 +76,13 @@ def test_a_cluster_that_keeps_no_accounts_is_asked_by_squeue(tmp_path, monkeypat
     workflow = SimpleNamespace(executor_settings=settings, dag=SimpleNamespace(needrun_jobs=lambda: [job]))
     with pytest.raises(SlurmError, match="keeps no accounts, so sacct would not say which jobs have ended"):
         check_jobs(workflow)
+    workflow.executor_settings = ExecutorSettings(status_command="squeue")
+    guarded = []
+    monkeypatch.setattr(submission, "guard", lambda *given: guarded.append(given))
+    check_jobs(workflow, 600)
+    ((_, partitions, accounts, longest),) = guarded
+    assert (list(partitions), accounts, longest) == (["tests"], None, 600)
+    assert "check_jobs(workflow, CONFIG.cluster.max_runtime)" in (ROOT / "rules/common.smk").read_text()
 
 
 @pytest.fixture
