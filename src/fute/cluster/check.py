@@ -61,12 +61,13 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     """Compare what a run needs with what this machine and its cluster have, one finding per line.
 
     profiles: folders or files of Snakemake profiles, the later over the earlier. node: this is a GPU node, on which
-    the driver, the folder of compiled code, and torch and the compiler (or Apptainer) are looked at, and nothing else.
+    the driver, the folders of caches, and torch and the compiler (or Apptainer) are looked at, and nothing else.
     """
     profile = read_profiles(profiles)
     images = "apptainer" in str(profile.get("software-deployment-method", ""))
     if node:
         yield from check_gpus(plan.config.cluster.gpu_memory_gb)
+        yield from check_home()
         yield from check_compiled(images)
         if not images:
             yield from check_compiler()
@@ -74,6 +75,7 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
         else:
             yield from check_apptainer_here()
         return
+    yield from check_home()
     yield from check_packages(PINS / "light.txt")
     if not images:
         yield from check_steps(plan)
@@ -113,6 +115,14 @@ def check_apptainer_here() -> Iterator[Finding]:
         check_apptainer()
     except ImageError as error:
         yield Finding("fault", "images", str(error))
+
+
+def check_home() -> Iterator[Finding]:
+    """The folder that every Snakemake, in jobs too, writes into: some nodes have no home, or one to read only."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snakemake"
+    if not os.access(existing(folder), os.W_OK):
+        what = f"Snakemake keeps files in {folder}, which cannot be written here"
+        yield Finding("fault", what, "set XDG_CACHE_HOME to a folder that is there on all nodes, before every command")
 
 
 def check_packages(pins: Path) -> Iterator[Finding]:

@@ -388,6 +388,19 @@ def test_where_compiled_code_goes_on_a_node(tmp_path, monkeypatch):
     assert [str(line) for line in check_compiled(True)] == ["ok     compiled code goes to /tmp"]
 
 
+def test_a_home_that_a_node_may_only_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/cache")
+    for node in (False, True):
+        found = faults(check(plan(tmp_path), [], node=node))
+        assert any(f"keeps files in {tmp_path}/cache/snakemake, which cannot be written here" in each for each in found)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/shm")
+    assert not any("Snakemake keeps files" in each for each in faults(check(plan(tmp_path), [], node=True)))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert any("Snakemake keeps files" in each for each in faults(check(plan(tmp_path), [], node=True)))
+
+
 def test_steps_without_images_need_torch_and_the_engine(tmp_path, monkeypatch):
     """Otherwise an environment of light.txt alone passes, and every job of a model fails."""
     engine = read_yaml(ROOT / "config/paper.yaml")["llm"]["engine"]
