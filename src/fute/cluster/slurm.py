@@ -29,9 +29,8 @@ from fute.cluster.site import (
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
 
-PREFIX = "fute"
-"""`slurm-jobname-prefix` of profiles/slurm."""
-OWN = re.compile(rf"{PREFIX}_[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
+OWN = re.compile(r"[\w-]+_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+"""Name of a job of a run. Its prefix, `slurm-jobname-prefix` of profiles/slurm, may be another in a user's profile."""
 PLACEHOLDER = re.compile(r"your-[a-z-]+")
 SITE = {
     "slurm_account": "`sacctmgr -n show assoc user=$USER format=account` lists yours",
@@ -117,7 +116,7 @@ def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> N
 
 
 def orphans(folder: Path) -> list[Job]:
-    """Jobs of this user, running or pending, with this project's job names and the run folder `folder`."""
+    """Jobs of this user, running or pending, with a run's names of jobs and the run folder `folder`."""
     text = slurm("squeue", "--me", "--noheader", "--format=%i|%T|%M|%j|%Z|%k")
     jobs = []
     for line in text.splitlines():

@@ -105,11 +105,12 @@ def test_orphans_have_the_projects_name_and_this_folder(squeue, tmp_path):
     (tmp_path / "link").symlink_to(here)
     squeue(
         f"7|RUNNING|1:02|fute_{UUID}|{here}|rule_mte_wildcards_a|b\n8|PENDING|0:00|fute_{UUID}|{tmp_path}/link|group_x\n"
-        f"9|RUNNING|0:01|fute_{UUID}|{tmp_path}/other|rule_mte\n10|RUNNING|0:01|fute_notes|{here}|mine\n"
+        f"9|RUNNING|0:01|fute_{UUID}|{tmp_path}/other|rule_mte\n"
+        f"12|RUNNING|0:03|my-lab_{UUID}|{here}|another profile's\n10|RUNNING|0:01|fute_notes|{here}|mine\n"
         f"11|RUNNING|0:01|{UUID}|{here}|another workflow's"
     )
     found = orphans(here)
-    assert [(job.id, job.state) for job in found] == [("7", "RUNNING"), ("8", "PENDING")]
+    assert [(job.id, job.state) for job in found] == [("7", "RUNNING"), ("8", "PENDING"), ("12", "RUNNING")]
     assert found[0].comment == "rule_mte_wildcards_a|b" and found[0].elapsed == "1:02"
 
 
