@@ -27,6 +27,7 @@ from fute.cluster.site import (
     read_accounts,
     read_partitions,
     request,
+    slurm,
 )
 from fute.cluster.slurm import SITE, check_settings
 from fute.cluster.storage import StorageError, writable
@@ -331,6 +332,7 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         )
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
+    yield from check_configuration()
     faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
         try:
@@ -351,6 +353,20 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("fault", f"SLURM, {', '.join(rules)}", why)
     if not faults:
         yield Finding("ok", f"SLURM: account, partitions, memory and GPUs of {len(of_rules) + 1} kinds of jobs")
+
+
+def check_configuration() -> Iterator[Finding]:
+    """Whether SLURM's commands need SLURM_CONF: on the node the executor (jobstep 0.6.1) starts srun without it."""
+    if (place := os.environ.get("SLURM_CONF")) is None:
+        return
+    try:
+        slurm("scontrol", "show", "config", env={name: os.environ[name] for name in os.environ if name != "SLURM_CONF"})
+    except SlurmError:
+        yield Finding(
+            "note", f"SLURM's commands need SLURM_CONF={place} to find their configuration; a job's srun lacks it",
+            "if jobs end at once because srun finds none, put a script `srun` first on PATH, which sets SLURM_CONF and "
+            "calls the site's",
+        )  # fmt: skip
 
 
 def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:

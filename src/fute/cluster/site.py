@@ -94,10 +94,13 @@ class Accounts(NamedTuple):
     rules: Mapping[str, Rules] = MappingProxyType({})
 
 
-def slurm(*line: str) -> str:
-    """What a command of SLURM prints. Raises SlurmError if it is not there, fails, or does not answer in a minute."""
+def slurm(*line: str, env: Mapping[str, str] | None = None) -> str:
+    """What a command of SLURM prints. env: its environment; None: that of this process.
+
+    Raises SlurmError if it is not there, fails, or does not answer in a minute.
+    """
     try:
-        return subprocess.run(line, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(line, check=True, capture_output=True, text=True, timeout=60, env=env).stdout
     except FileNotFoundError:
         raise SlurmError(f"{line[0]} is not on PATH: run this on a node of the SLURM cluster") from None
     except subprocess.CalledProcessError as error:

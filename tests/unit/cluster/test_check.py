@@ -167,6 +167,18 @@ def test_limits_of_an_account(tmp_path, site, monkeypatch):
     assert len(notes) == 2 and all("partition gpu, account and QOS allow 240 minutes" in note for note in notes)
 
 
+def test_a_configuration_that_is_found_by_a_variable_alone(tmp_path, site, monkeypatch):
+    def said() -> list[str]:
+        return [note for note in notes_on_slurm(check(plan(tmp_path), [profile(tmp_path)])) if "SLURM_CONF" in note]
+
+    monkeypatch.setenv("SLURM_CONF", "/apps/slurm.conf")
+    assert said() == [], "it is found without"
+    script = tmp_path / "bin/scontrol"
+    script.write_text(script.read_text().replace("\n", '\n[ "$SLURM_CONF" ] || exit 1\n', 1))
+    (note,) = said()
+    assert "need SLURM_CONF=/apps/slurm.conf to find their configuration" in note
+
+
 def test_a_cluster_without_accounts(tmp_path, site, command):
     command("sacct", "")
     command("scontrol", "AccountingStorageType = (null)\nMinJobAge = 300 sec")
