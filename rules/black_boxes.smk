@@ -289,7 +289,7 @@ if LM:
         resources:
             torch=1,
             mem_mb=lambda wc, attempt: 8000 * attempt,
-            runtime=lambda wc, attempt: NEEDS.capped(240 * attempt),
+            runtime=lambda wc, attempt: 240 * attempt,
         params:
             settings=lambda wc: LM.plugin_settings(wc.plugin),
             source=lambda wc: LM.plugin_source(wc.plugin),

@@ -31,7 +31,15 @@ from fute.config.run_lock import lock_file
 from fute.config.sections import ConfigError
 from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
-from fute.images.lock import ImageError, check_images, image_file, job_environment, missing_image, read_lock
+from fute.images.lock import (
+    ImageError,
+    check_apptainer,
+    check_images,
+    image_file,
+    job_environment,
+    missing_image,
+    read_lock,
+)
 from fute.plan import Plan, one_per_line, settings_json
 from fute.plan.command_line import command_line_targets, made
 from fute.plan.report_texts import report_settings
@@ -109,7 +117,8 @@ resource_scopes:
 # the same environment with and without an image; idle threads of torch sleep, or two processes would stall each other
 shell.prefix(
     "set -euo pipefail; export PYTHONPATH=src PYTHONNOUSERSITE=1 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false"
-    " OMP_WAIT_POLICY=PASSIVE HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TRANSFORMERS_VERBOSITY=error; "
+    " OMP_WAIT_POLICY=PASSIVE HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TRANSFORMERS_VERBOSITY=error"
+    " HF_HUB_DISABLE_TELEMETRY=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1; "
 )
 # for steps that read nothing from a network
 OFFLINE = "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1"
@@ -174,6 +183,7 @@ def ready():
         raise WorkflowError(MISSING_DATA)
     try:
         if IN_CONTAINERS:
+            check_apptainer()
             check_images(sorted(USED_IMAGES))
         writable(PLAN.results)
         check_jobs(workflow, CONFIG.cluster.max_runtime)

@@ -37,6 +37,7 @@ def command(step: list[str], processes: int, environment: Mapping[str, str], mod
     return [
         sys.executable, "-m", "accelerate.commands.launch",
         "--num_machines", "1", "--machine_rank", "0", "--num_processes", str(processes),
+        "--gpu_ids", "all",  # those of the job, whatever the user's own settings of accelerate name
         "--main_process_port", str(port(environment)),
         "--num_cpu_threads_per_process", str(threads(processes, environment)),
         "--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu",

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands import launch as accelerate_launch
+from accelerate.commands.config import config_args
+from accelerate.utils.launch import prepare_multi_gpu_env
 from support import twin
 from support.checkouts import ENVIRONMENT, ROOT
 
@@ -52,6 +55,26 @@ def test_every_value_is_explicit():
     assert flag(line, "--num_cpu_threads_per_process") == "4"
     assert flag(line, "--mixed_precision") == "no" and flag(line, "--dynamo_backend") == "no"
     assert line[-6:] == ["--multi_gpu", "--module", "fute", *STEP]
+
+
+@pytest.mark.parametrize("gpu_ids", ["0", "0,1"])
+def test_settings_of_accelerate_in_the_users_home_choose_no_gpus(gpu_ids, tmp_path, monkeypatch):
+    """Where SLURM gave GPUs 2 and 3, these would be another job's."""
+    own = tmp_path / "default_config.yaml"
+    own.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_GPU\nnum_machines: 1\nnum_processes: 4\n"
+        f"main_process_ip: 10.0.0.7\nmixed_precision: bf16\ngpu_ids: '{gpu_ids}'\n"
+    )
+    monkeypatch.setattr(accelerate_launch, "default_config_file", str(own))
+    monkeypatch.setattr(config_args, "default_config_file", str(own))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    line = command(STEP, 2, {"SLURM_JOB_ID": "5"})
+    args, *_ = accelerate_launch._validate_launch_command(
+        accelerate_launch.launch_command_parser().parse_args(line[line.index("accelerate.commands.launch") + 1 :])
+    )
+    given = prepare_multi_gpu_env(args)
+    assert given["CUDA_VISIBLE_DEVICES"] == "2,3" and given["ACCELERATE_MIXED_PRECISION"] == "no"
+    assert args.nproc_per_node == "2"
 
 
 def test_one_process_is_the_step_itself():

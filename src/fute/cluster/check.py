@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from fute.cluster.site import (
     read_accounts,
     read_partitions,
     request,
+    slurm,
 )
 from fute.cluster.slurm import SITE, check_settings
 from fute.cluster.storage import StorageError, writable
@@ -34,7 +36,7 @@ from fute.config.run_lock import lock_file, pinned_dataset, pinned_model
 from fute.config.sections import ConfigError
 from fute.data.fetch_model_step import ModelError
 from fute.data.hub_patience import patiently
-from fute.images.lock import NAMES, ImageError, check_images
+from fute.images.lock import NAMES, ImageError, check_apptainer, check_images
 from fute.plan import Plan
 
 PINS = Path("envs")
@@ -60,19 +62,24 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
     """Compare what a run needs with what this machine and its cluster have, one finding per line.
 
     profiles: folders or files of Snakemake profiles, the later over the earlier. node: this is a GPU node, on which
-    the driver and the compiler (or Apptainer) are looked at, and nothing else.
+    the driver, the folders of caches, and torch and the compiler (or Apptainer) are looked at, and nothing else.
     """
     profile = read_profiles(profiles)
     images = "apptainer" in str(profile.get("software-deployment-method", ""))
-    no_apptainer = Finding("fault", "apptainer is not on PATH", "load its module, or leave out profiles/apptainer")
     if node:
         yield from check_gpus(plan.config.cluster.gpu_memory_gb)
+        yield from check_home()
+        yield from check_compiled(images)
         if not images:
             yield from check_compiler()
-        elif not shutil.which("apptainer"):
-            yield no_apptainer
+            yield from check_steps(plan, node=True)
+        else:
+            yield from check_apptainer_here()
         return
+    yield from check_home()
     yield from check_packages(PINS / "light.txt")
+    if not images:
+        yield from check_steps(plan)
     yield from check_data(plan)
     yield from check_models(plan)
     yield from check_tuned(plan)
@@ -84,8 +91,7 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
             yield Finding("ok", "images are those of containers/lock.json")
         except ImageError as error:
             yield Finding("fault", "images", str(error))
-        if not shutil.which("apptainer"):
-            yield no_apptainer
+        yield from check_apptainer_here()
     if profile.get("executor") == "slurm":
         yield from check_cluster(plan, profile)
 
@@ -102,6 +108,22 @@ def read_profiles(profiles: Iterable[Path]) -> dict[str, Any]:
             raise ConfigError(f"{path}: holds no profile; give a folder with profile.yaml or config.yaml")
         merged |= read_yaml(found[1]) or {}
     return merged
+
+
+def check_apptainer_here() -> Iterator[Finding]:
+    """What images are run by."""
+    try:
+        check_apptainer()
+    except ImageError as error:
+        yield Finding("fault", "images", str(error))
+
+
+def check_home() -> Iterator[Finding]:
+    """The folder that every Snakemake, in jobs too, writes into: some nodes have no home, or one to read only."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snakemake"
+    if not os.access(existing(folder), os.W_OK):
+        what = f"Snakemake keeps files in {folder}, which cannot be written here"
+        yield Finding("fault", what, "set XDG_CACHE_HOME to a folder that is there on all nodes, before every command")
 
 
 def check_packages(pins: Path) -> Iterator[Finding]:
@@ -128,6 +150,20 @@ def _holds(condition: str) -> bool:
     from packaging.markers import Marker
 
     return Marker(condition).evaluate()
+
+
+def check_steps(plan: Plan, *, node: bool = False) -> Iterator[Finding]:
+    """Without images, steps need packages that `light.txt` does not hold. node: this is a GPU node."""
+    vllm = plan.llm is not None and plan.config.llm.engine.engine == "vllm"
+    way_out = (
+        f"bash envs/install.sh .venv envs/{'vllm' if vllm else 'steps'}-{'gpu' if plan.config.gpus else 'cpu'}.txt"
+    )
+    needed = ("torch", "transformers", "accelerate", *(("vllm",) if vllm else ()))
+    if missing := [name for name in needed if not importlib.util.find_spec(name)]:
+        yield Finding("fault", f"steps need {', '.join(missing)}", f"{way_out}, or use images: profiles/apptainer")
+    elif plan.config.gpus and (torch := importlib.metadata.version("torch")).endswith("+cpu"):
+        what = f"torch {torch} is a CPU build, and jobs ask for GPUs (gpus: {plan.config.gpus})"
+        yield Finding("fault" if node else "note", what, f"for nodes that have some: {way_out}, into an empty .venv")
 
 
 def check_data(plan: Plan) -> Iterator[Finding]:
@@ -209,6 +245,7 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -231,6 +268,8 @@ def _unreachable(kind: Literal["model", "dataset"], repo: str, revision: str | N
         return f"{repo} is not on the hub, or is private: correct the name, or set {TOKEN}"
     except HFValidationError:
         return f"{repo} names no repository: write owner/name, or the name alone where the hub has no owner for it"
+    except OfflineModeIsEnabled:
+        return f"{repo} is to be fetched, and HF_HUB_OFFLINE forbids it in this terminal: unset HF_HUB_OFFLINE"
     except (OSError, httpx2.HTTPError) as error:
         return (
             f"the hub does not give {repo} ({type(error).__name__}): run this, and `fute prefetch`, on a node with a "
@@ -293,6 +332,7 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         )
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
+    yield from check_configuration()
     faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
         try:
@@ -303,8 +343,9 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
             continue
         limit = most_minutes(wanted, partitions, accounts)
         if rule in needs and limit is not None and limit < (cluster.max_runtime or limit + 1):
+            where = f"partition {wanted.slurm_partition or '(default)'}"
             yield Finding(
-                "note", f"SLURM, {rule}: partition {wanted.slurm_partition}, account and QOS allow {limit} minutes",
+                "note", f"SLURM, {rule}: {where}, account and QOS allow {limit} minutes",
                 "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "
                 "in the profile, or choose a partition or QOS with a longer limit",
             )  # fmt: skip
@@ -314,9 +355,24 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("ok", f"SLURM: account, partitions, memory and GPUs of {len(of_rules) + 1} kinds of jobs")
 
 
+def check_configuration() -> Iterator[Finding]:
+    """Whether SLURM's commands need SLURM_CONF: on the node the executor (jobstep 0.6.1) starts srun without it."""
+    if (place := os.environ.get("SLURM_CONF")) is None:
+        return
+    try:
+        slurm("scontrol", "show", "config", env={name: os.environ[name] for name in os.environ if name != "SLURM_CONF"})
+    except SlurmError:
+        yield Finding(
+            "note", f"SLURM's commands need SLURM_CONF={place} to find their configuration; a job's srun lacks it",
+            "if jobs end at once because srun finds none, put a script `srun` first on PATH, which sets SLURM_CONF and "
+            "calls the site's",
+        )  # fmt: skip
+
+
 def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
     """The driver of this node's GPUs, and their memory."""
-    line = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"]
+    facts = "name,driver_version,memory.total,mig.mode.current"
+    line = ["nvidia-smi", f"--query-gpu={facts}", "--format=csv,noheader,nounits"]
     try:
         text = subprocess.run(line, check=True, capture_output=True, text=True, timeout=60).stdout
     except FileNotFoundError:
@@ -326,15 +382,19 @@ def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
         yield Finding("fault", f"nvidia-smi failed ({error})", "ask the site; the driver does not answer")
         return
     for gpu in text.strip().splitlines():
-        name, driver, memory = (part.strip() for part in gpu.split(","))
-        if not memory.isdigit():  # [N/A] where processor and GPU share their memory
-            yield Finding("note", f"{name} does not say how much memory it has", "cluster.gpu_memory_gb is not checked")
-            continue
-        gigabytes = int(memory) * 2**20 / 1e9
+        name, driver, memory, mig = (part.strip() for part in gpu.split(","))
+        gigabytes = int(memory) * 2**20 / 1e9 if memory.isdigit() else None
         if int(driver.split(".")[0]) < LEAST_DRIVER:
             yield Finding(
                 "fault", f"driver {driver} is too old for CUDA 13", f"{LEAST_DRIVER} or newer is needed: another node"
             )
+        elif mig == "Enabled":  # the memory is that of the whole GPU, of which a job gets a part
+            yield Finding(
+                "note", f"{name} is divided into parts (MIG), whose memory is not checked",
+                "cluster.gpu_memory_gb is that of one part (`nvidia-smi -L`); a model on several GPUs needs whole ones",
+            )  # fmt: skip
+        elif gigabytes is None:  # [N/A] where processor and GPU share their memory
+            yield Finding("note", f"{name} does not say how much memory it has", "cluster.gpu_memory_gb is not checked")
         elif gigabytes < gpu_memory_gb * 0.97:  # a GPU of 80 GB has a little less
             yield Finding(
                 "fault", f"{name} has {gigabytes:.0f} GB, and cluster.gpu_memory_gb is {gpu_memory_gb:g}",
@@ -344,15 +404,37 @@ def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
             yield Finding("ok", f"{name}, {gigabytes:.0f} GB, driver {driver}")
 
 
+def check_compiled(images: bool) -> Iterator[Finding]:
+    """The folder that Triton compiles into on this node, and loads from: some sites' /tmp or home takes no programs."""
+    if images:
+        binds = [part.split(":") for part in os.environ.get("APPTAINER_BIND", "").split(",")]
+        folder = Path(next((bind[0] for bind in binds if bind[1:2] == ["/cache"]), "/tmp"))
+        way_out = "bind a folder of a scratch file system: APPTAINER_BIND=/scratch/me/cache:/cache"
+    else:
+        folder = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton")
+        way_out = "set TRITON_CACHE_DIR, XDG_CACHE_HOME, HF_HOME and VLLM_CACHE_ROOT to a scratch file system"
+    place = existing(folder)
+    if not os.access(place, os.W_OK):
+        yield Finding("fault", f"compiled code goes to {folder}, which cannot be written here", way_out)
+    elif os.statvfs(place).f_flag & os.ST_NOEXEC:
+        yield Finding("fault", f"compiled code goes to {folder}, from which no program may run (noexec)", way_out)
+    else:
+        yield Finding("ok", f"compiled code goes to {folder}")
+
+
 def check_compiler() -> Iterator[Finding]:
     """Without images, Triton builds its launcher with a C compiler and Python's headers."""
-    compiler = next(filter(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang")), None)
+    # as Triton looks for it: what CC names and nothing else, or one of these two
+    compiler = os.environ.get("CC", next(filter(shutil.which, ("gcc", "clang")), None))
     header = Path(sysconfig.get_path("include")) / "Python.h"
-    if not compiler:
+    there = compiler is not None and shutil.which(compiler) is not None
+    if compiler is None:
         yield Finding(
             "fault", "no C compiler", "load one (module load gcc), or use images: --profile profiles/apptainer"
         )
+    elif not there:
+        yield Finding("fault", f"the C compiler is CC={compiler}, which is not here", "load its module, or unset CC")
     if not header.is_file():
         yield Finding("fault", "Python.h is missing", "install Python's headers (python3-dev), or use images")
-    if compiler and header.is_file():
+    if there and header.is_file():
         yield Finding("ok", f"{compiler} and Python.h, which Triton needs")

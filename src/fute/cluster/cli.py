@@ -150,11 +150,12 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="cancel without asking")] = False,
 ) -> None:  # fmt: skip
     """Cancel the jobs that a killed Snakemake left behind, then unlock this folder."""
-    from fute.cluster.slurm import SlurmError, cancel, controllers, orphans
+    from fute.cluster.slurm import SlurmError, cancel, check_owner, controllers, orphans
 
     here = Path.cwd()
     if alive := controllers(here):
         raise SlurmError(f"Snakemake still runs here (process {', '.join(map(str, alive))}): stop it first (Ctrl-C)")
+    check_owner(here)
     jobs = orphans(here)
     for job in jobs:
         typer.echo(f"{job.id:>10} {job.state:<12} {job.elapsed:>10}  {job.comment}")

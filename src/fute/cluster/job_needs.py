@@ -67,15 +67,6 @@ class JobNeeds:
         entry, tuned = self.run.models[model], self.run.tuned.get(model)
         return self.run.models[tuned.model] if tuned and "parameters_m" not in entry.model_fields_set else entry
 
-    def capped(self, minutes: int) -> int:
-        """The minutes, or `cluster.max_runtime` if that is less."""
-        return min(minutes, self.config.cluster.max_runtime or minutes)
-
-    def _at_site(self, need: Need, method: str = "") -> Need:
-        """The need within the site's longest time limit, at the measured speed of a method that learns vectors."""
-        slower = slower_than_arithmetic(method, TEXT_TOKENS) if method else 1.0
-        return replace(need, max_minutes=self.config.cluster.max_runtime, slower=slower, method=method)
-
     # --- texts ------------------------------------------------------------------------------------------
 
     def texts(self, corpus: str) -> int:
@@ -122,10 +113,10 @@ class JobNeeds:
             thought = engine.reasoning_tokens if prompt.cot else 0
             read += texts * (TEXT_TOKENS + PROMPT_TOKENS + thought)
             written += texts * (engine.answer_tokens + thought)
-        return self._at_site(inference(
+        return inference(
             self.parameters(model), read, written, active=self.active(model),
             gpus=self.label_gpus(model), cores=self.config.threads, start=ENGINE_MINUTES,
-        ))  # fmt: skip
+        )  # fmt: skip
 
     @cache  # noqa: B019
     def tune_llm(self, model: str) -> Need:
@@ -136,7 +127,7 @@ class JobNeeds:
         tokens, parameters = rows * (TEXT_TOKENS + PROMPT_TOKENS), self.parameters(model)
         held = tokens * width(parameters) * STATE_BYTES["bfloat16"] if recipe.layers else 0
         gpus, cores = min(1, self.config.gpus), self.config.threads
-        return self._at_site(training(parameters, tokens, gpus=gpus, cores=cores, held=held))
+        return training(parameters, tokens, gpus=gpus, cores=cores, held=held)
 
     def label_gpus(self, model: str) -> int:
         """GPUs of a label batch: those of the engine's settings, or as many as hold the model."""
@@ -151,7 +142,7 @@ class JobNeeds:
         """The encoder reads U once, and its states are in main memory until all are written."""
         tokens = self.encoded_tokens(category)
         gpus, cores, held = self.config.gpus, self.config.threads, self.state_bytes(tokens)
-        return self._at_site(inference(self._surrogate, tokens, 0, gpus=gpus, cores=cores, held=held))
+        return inference(self._surrogate, tokens, 0, gpus=gpus, cores=cores, held=held)
 
     @cache  # noqa: B019
     def embed_batch(self, method: str, batch: str) -> Need:
@@ -164,7 +155,8 @@ class JobNeeds:
             self.parameters(self.config.model_of(method)), tokens, gpus=self.config.gpus, cores=self.config.threads,
             processes=self.config.processes, held=self._held_states(method, items),
         )  # fmt: skip
-        return self._at_site(need, method)
+        # at the measured speed of the method
+        return replace(need, slower=slower_than_arithmetic(method, TEXT_TOKENS), method=method)
 
     @cache  # noqa: B019
     def finetune_model(self, model: str, batch: str) -> Need:
@@ -172,14 +164,13 @@ class JobNeeds:
         finetune = self._lm.finetune
         recipes = [(run.recipe, run.task.dataset) for run in finetune.batch_runs(model, batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, name) for recipe, name in recipes)
-        return self._at_site(self._shared_training(model, tokens))
+        return self._shared_training(model, tokens)
 
     def label_language_model(self, model: str, batch: str) -> Need:
         """The model of each dataset reads U once."""
         tokens = self.texts(LM) * TEXT_TOKENS * len(self._lm.labelled_in.cells(model, batch))
         gpus = min(1, self.config.gpus)
-        need = inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
-        return self._at_site(need)
+        return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
 
     @cache  # noqa: B019
     def transfer_batch(self, batch: str) -> Need:
@@ -187,7 +178,7 @@ class JobNeeds:
         finetune, transfer = self._lm.finetune, self._lm.transfer
         recipes = [(finetune.recipe(transfer.model, run.target), run.target) for run in transfer.batch_runs(batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
-        return self._at_site(self._shared_training(transfer.model, tokens))
+        return self._shared_training(transfer.model, tokens)
 
     @cache  # noqa: B019
     def embed_dataset(self, batch: str) -> Need:
@@ -202,7 +193,7 @@ class JobNeeds:
                 prefix = baselines.settings.tupate.recipe_for(finetune.task(dataset).task)
                 tokens += self._trained(prefix, limit, dataset)
         gpus = min(1, self.config.gpus)
-        return self._at_site(training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads))
+        return training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads)
 
     @cache  # noqa: B019
     def score_sources(self, batch: str) -> Need:
@@ -225,7 +216,7 @@ class JobNeeds:
             # the weights of three models in fp32 at once
             memory = training(parameters, 0, gpus=gpus).host_mb
             need = replace(need, host_mb=memory, start=need.start + comparing)
-        return self._at_site(need)
+        return need
 
     # --- passes over texts ------------------------------------------------------------------------------
 

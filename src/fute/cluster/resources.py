@@ -45,8 +45,8 @@ class Need:
 
     operations: floating-point operations in all. tokens: read and generated. host_mb: memory without the GPUs'.
     gpus: 0 for a job on CPU cores. cores: CPU cores that compute if there is no GPU. start: minutes before the first
-    text. slower: measured GPU time over that of the arithmetic alone. max_minutes: no time limit above it; None: any.
-    method: whose vectors the job learns; "" for other jobs.
+    text. slower: measured GPU time over that of the arithmetic alone. method: whose vectors the job learns; "" for
+    other jobs.
     """
 
     operations: float
@@ -56,7 +56,6 @@ class Need:
     cores: int = 1
     start: float = START_MINUTES
     slower: float = 1.0
-    max_minutes: int | None = None
     method: str = ""
 
     def memory_mb(self, attempt: int = 1) -> int:
@@ -64,9 +63,8 @@ class Need:
         return math.ceil(self.host_mb * (1 + (attempt - 1) / 2))
 
     def minutes(self, attempt: int = 1) -> int:
-        """Time limit in minutes; it doubles with every attempt, up to `max_minutes`."""
-        minutes = math.ceil((LIMIT_MINUTES + SLACK * self.estimate) * 2 ** (attempt - 1))
-        return minutes if self.max_minutes is None else min(minutes, self.max_minutes)
+        """Time limit in minutes; it doubles with every attempt. What a site allows is cut to when a job is sent."""
+        return math.ceil((LIMIT_MINUTES + SLACK * self.estimate) * 2 ** (attempt - 1))
 
     @property
     def estimate(self) -> float:

@@ -94,10 +94,13 @@ class Accounts(NamedTuple):
     rules: Mapping[str, Rules] = MappingProxyType({})
 
 
-def slurm(*line: str) -> str:
-    """What a command of SLURM prints. Raises SlurmError if it is not there, fails, or does not answer in a minute."""
+def slurm(*line: str, env: Mapping[str, str] | None = None) -> str:
+    """What a command of SLURM prints. env: its environment; None: that of this process.
+
+    Raises SlurmError if it is not there, fails, or does not answer in a minute.
+    """
     try:
-        return subprocess.run(line, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(line, check=True, capture_output=True, text=True, timeout=60, env=env).stdout
     except FileNotFoundError:
         raise SlurmError(f"{line[0]} is not on PATH: run this on a node of the SLURM cluster") from None
     except subprocess.CalledProcessError as error:
@@ -354,6 +357,8 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
             )
     wanted = chosen(asked.slurm_partition, partitions)
     if not wanted:
+        if _chooses_partitions():
+            return
         raise SlurmError(f"slurm_partition is empty and the cluster has no default; it has {', '.join(partitions)}")
     where, most = f"partition {','.join(wanted)}", most_memory(asked.slurm_partition, partitions)
     if most and asked.memory_mb > most:
@@ -383,6 +388,14 @@ def _check_partition(asked: Request, partitions: Mapping[str, Partition]) -> Non
             f"a job asks for {asked.gpus} GPUs on one node, but {where} has {listed} a node: take another partition, "
             "or state cluster.gpu_memory_gb or cluster.tensor_parallel_size (docs/cluster.md)"
         )
+
+
+def _chooses_partitions() -> bool:
+    """Whether the site has a program of its own by which a job that names no partition may get one, by its QOS say."""
+    try:
+        return _config().get("JobSubmitPlugins", "(null)") not in ("(null)", "")
+    except SlurmError:
+        return False
 
 
 def _check_account(asked: Request, rows: Iterable[Association]) -> None:

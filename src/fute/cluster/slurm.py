@@ -7,6 +7,7 @@ wildcards into its comment (snakemake-executor-plugin-slurm, submit_string.py).
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import sys
@@ -28,9 +29,8 @@ from fute.cluster.site import (
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
 
-PREFIX = "fute"
-"""`slurm-jobname-prefix` of profiles/slurm."""
-OWN = re.compile(rf"{PREFIX}_[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
+OWN = re.compile(r"[\w-]+_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+"""Name of a job of a run. Its prefix, `slurm-jobname-prefix` of profiles/slurm, may be another in a user's profile."""
 PLACEHOLDER = re.compile(r"your-[a-z-]+")
 SITE = {
     "slurm_account": "`sacctmgr -n show assoc user=$USER format=account` lists yours",
@@ -116,7 +116,7 @@ def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> N
 
 
 def orphans(folder: Path) -> list[Job]:
-    """Jobs of this user, running or pending, with this project's job names and the run folder `folder`."""
+    """Jobs of this user, running or pending, with a run's names of jobs and the run folder `folder`."""
     text = slurm("squeue", "--me", "--noheader", "--format=%i|%T|%M|%j|%Z|%k")
     jobs = []
     for line in text.splitlines():
@@ -145,6 +145,26 @@ def _controls(words: list[str]) -> bool:
     names = [Path(word).name for word in words[:4]]
     started = names[0] == "snakemake" or (names[0].startswith("python") and "snakemake" in names[1:])
     return started and "--mode" not in words
+
+
+def check_owner(folder: Path) -> None:
+    """Raise SlurmError if another user's run has locked `folder`: its controller and its jobs cannot be seen from here,
+    nor cancelled.
+    """
+    for lock in sorted((folder / ".snakemake/locks").glob("*.lock")):
+        if (uid := lock.stat().st_uid) != os.getuid():
+            raise SlurmError(
+                f"the run that has locked this folder is of {_user(uid)}, whose jobs may still write: they must end it "
+                "(Ctrl-C, or `fute cluster clean` in their account). If none of their jobs and no controller is left, "
+                "snakemake --unlock --configfile ... removes the lock"
+            )
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the user with number {uid}"
 
 
 def cancel(jobs: Iterable[Job], folder: Path) -> None:

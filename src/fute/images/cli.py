@@ -17,12 +17,10 @@ import typer
 
 from fute.artifacts import atomic, canonical_json, content_key, sha256_file
 from fute.images.inputs import Options, arguments, inputs
-from fute.images.lock import FOLDER, LOCK, NAMES, ImageError, Lock, LockedImage, check_images, read_lock
+from fute.images.lock import FOLDER, LOCK, NAMES, NO_APPTAINER, ImageError, Lock, LockedImage, check_images, read_lock
 
 INPUTS = "fute.inputs"
 FULL_DISK = "No space left on device"
-NO_APPTAINER = "apptainer is not installed here; load its module, or ask your administrators to install it"
-
 app = typer.Typer(no_args_is_help=True, help="Container images: build what is missing, lock, check.")
 
 

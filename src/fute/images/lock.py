@@ -6,6 +6,7 @@ The lock belongs to the machine (or site) that built or pulled the images; `fute
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ FOLDER = Path("containers")
 LOCK = "lock.json"
 GPU = Path("/dev/nvidiactl")
 NAMES = ("labels", "train", "paper")
+NO_APPTAINER = "apptainer is not on PATH; load its module, or ask your administrators to install it"
 
 
 class ImageError(RuntimeError):
@@ -95,6 +97,14 @@ def check_images(names: Iterable[str] = NAMES, folder: Path = FOLDER) -> None:
         if why := missing_image(name, lock, folder):
             raise ImageError(why)
         _verify(folder / lock.images[name].file, lock.images[name], name, folder / LOCK)
+
+
+def check_apptainer() -> None:
+    """Raise ImageError without Apptainer. Snakemake would take SingularityCE in its place, which does not know the
+    variables of `job_environment`: images would have no GPU, no data, and a network.
+    """
+    if not shutil.which("apptainer"):
+        raise ImageError(NO_APPTAINER)
 
 
 def job_environment(

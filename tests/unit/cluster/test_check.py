@@ -18,7 +18,15 @@ from typer.testing import CliRunner
 
 from fute import paths
 from fute.cluster import check as checks
-from fute.cluster.check import check, check_compiler, check_gpus, check_packages, read_profiles
+from fute.cluster.check import (
+    check,
+    check_compiled,
+    check_compiler,
+    check_gpus,
+    check_packages,
+    check_steps,
+    read_profiles,
+)
 from fute.cluster.site import Accounts, Association
 from fute.commands import app
 from fute.config.run import parse_run, read_yaml
@@ -70,6 +78,10 @@ def profile(tmp_path, **changes) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "profile.yaml").write_text(yaml.safe_dump(PROFILE | changes))
     return folder
+
+
+def notes_on_slurm(findings) -> list[str]:
+    return [str(finding) for finding in findings if finding.state == "note" and finding.what.startswith("SLURM")]
 
 
 def faults(findings) -> list[str]:
@@ -131,11 +143,18 @@ def test_more_memory_than_a_node_has(tmp_path, site, command):
 
 
 def test_a_short_time_limit_is_a_note(tmp_path, site):
-    notes = [str(line) for line in check(plan(tmp_path), [profile(tmp_path)]) if line.state == "note"]
+    notes = notes_on_slurm(check(plan(tmp_path), [profile(tmp_path)]))
     assert len(notes) == 2
     assert "partition gpu, account and QOS allow 1440 minutes: longer jobs are cut to it" in notes[0]
     stated = plan(tmp_path, cluster={"max_runtime": 600})
-    assert [line for line in check(stated, [profile(tmp_path)]) if line.state == "note"] == []
+    assert notes_on_slurm(check(stated, [profile(tmp_path)])) == []
+
+
+def test_the_default_partition_has_no_name_in_a_note(tmp_path, command, site):
+    command("sinfo", f"{GPU}*|1-00:00:00|256000|gpu:a100:4")
+    unnamed = profile(tmp_path, **{"default-resources": DEFAULT | {"slurm_partition": ""}, "set-resources": {}})
+    notes = notes_on_slurm(check(plan(tmp_path), [unnamed]))
+    assert notes and all(": partition (default), account and QOS allow 1440 minutes" in note for note in notes)
 
 
 def test_limits_of_an_account(tmp_path, site, monkeypatch):
@@ -144,8 +163,20 @@ def test_limits_of_an_account(tmp_path, site, monkeypatch):
     monkeypatch.setattr(checks, "read_accounts", lambda needed: Accounts([row]))
     found = faults(check(plan(tmp_path, gpus=2), [profile(tmp_path)]))
     assert len(found) == 1 and found[0].startswith("SLURM, embed_batch: a job asks for 2 GPUs, but account 'lab' gives")
-    notes = [str(line) for line in check(plan(tmp_path), [profile(tmp_path)]) if line.state == "note"]
+    notes = notes_on_slurm(check(plan(tmp_path), [profile(tmp_path)]))
     assert len(notes) == 2 and all("partition gpu, account and QOS allow 240 minutes" in note for note in notes)
+
+
+def test_a_configuration_that_is_found_by_a_variable_alone(tmp_path, site, monkeypatch):
+    def said() -> list[str]:
+        return [note for note in notes_on_slurm(check(plan(tmp_path), [profile(tmp_path)])) if "SLURM_CONF" in note]
+
+    monkeypatch.setenv("SLURM_CONF", "/apps/slurm.conf")
+    assert said() == [], "it is found without"
+    script = tmp_path / "bin/scontrol"
+    script.write_text(script.read_text().replace("\n", '\n[ "$SLURM_CONF" ] || exit 1\n', 1))
+    (note,) = said()
+    assert "need SLURM_CONF=/apps/slurm.conf to find their configuration" in note
 
 
 def test_a_cluster_without_accounts(tmp_path, site, command):
@@ -289,7 +320,8 @@ def test_images_without_their_lock(tmp_path, monkeypatch):
     assert any("image train: containers/lock.json" in fault for fault in found), "it asks no LLM, so needs no vLLM"
     monkeypatch.setenv("PATH", str(tmp_path))
     on_node = faults(check(without, [tmp_path / "profile"], node=True))
-    assert [fault.split(":")[0] for fault in on_node] == ["nvidia-smi is not here", "apptainer is not on PATH"]
+    assert [fault.split(";")[0] for fault in on_node][1:] == ["images: apptainer is not on PATH"]
+    assert on_node[0].startswith("nvidia-smi is not here")
 
 
 def plan_of_project(folder: Path) -> Plan:
@@ -300,8 +332,10 @@ def plan_of_project(folder: Path) -> Plan:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("NVIDIA A100, 535.104.05, 81920", "driver 535.104.05 is too old for CUDA 13: 580 or newer"),
-        ("NVIDIA A100, 580.65, 40960", "has 43 GB, and cluster.gpu_memory_gb is 80: state what there is"),
+        ("NVIDIA A100, 535.104.05, 81920, Disabled", "driver 535.104.05 is too old for CUDA 13: 580 or newer"),
+        ("NVIDIA A100, 535.104.05, 81920, Enabled", "driver 535.104.05 is too old for CUDA 13"),
+        ("NVIDIA GB10, 535.104.05, [N/A], [N/A]", "driver 535.104.05 is too old for CUDA 13"),
+        ("NVIDIA A100, 580.65, 40960, Disabled", "has 43 GB, and cluster.gpu_memory_gb is 80: state what there is"),
     ],
 )
 def test_a_node_that_does_not_fit(command, line, words):
@@ -310,14 +344,20 @@ def test_a_node_that_does_not_fit(command, line, words):
 
 
 def test_a_node_that_fits(command):
-    command("nvidia-smi", "NVIDIA A100-SXM4-80GB, 580.65.06, 81920")
+    command("nvidia-smi", "NVIDIA A100-SXM4-80GB, 580.65.06, 81920, Disabled")
     assert [str(line) for line in check_gpus(80)] == ["ok     NVIDIA A100-SXM4-80GB, 86 GB, driver 580.65.06"]
 
 
 def test_a_gpu_that_shares_the_processors_memory_is_no_fault(command):
-    command("nvidia-smi", "NVIDIA GB10, 580.65.06, [N/A]")
+    command("nvidia-smi", "NVIDIA GB10, 580.65.06, [N/A], [N/A]")
     (found,) = check_gpus(80)
     assert found.state == "note" and "NVIDIA GB10 does not say how much memory it has" in str(found)
+
+
+def test_the_memory_of_a_divided_gpu_is_not_taken_for_that_of_a_part(command):
+    command("nvidia-smi", "NVIDIA A100-SXM4-80GB, 580.65.06, 81920, Enabled")
+    (found,) = check_gpus(80)
+    assert found.state == "note" and "divided into parts (MIG)" in str(found)
 
 
 def test_no_gpu_node_and_no_compiler(tmp_path, monkeypatch):
@@ -327,6 +367,85 @@ def test_no_gpu_node_and_no_compiler(tmp_path, monkeypatch):
     assert found[0].startswith("nvidia-smi is not here") and "no C compiler" in found[1]
     monkeypatch.setattr(checks.sysconfig, "get_path", lambda _: str(tmp_path))
     assert "Python.h is missing" in faults(check_compiler())[1]
+
+
+def test_the_compiler_is_looked_for_as_triton_does(tmp_path, command, monkeypatch):
+    """It takes what CC names and nothing in its place, and knows no `cc`."""
+    command("gcc", "")
+    monkeypatch.setenv("CC", "icx")
+    assert "the C compiler is CC=icx, which is not here" in faults(check_compiler())[0]
+    monkeypatch.delenv("CC")
+    assert not any("compiler" in fault for fault in faults(check_compiler()))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "bin/gcc").rename(tmp_path / "bin/cc")
+    assert faults(check_compiler())[0].startswith("no C compiler")
+
+
+def test_where_compiled_code_goes_on_a_node(tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TRITON_CACHE_DIR", f"{scratch}/triton/cache")
+    monkeypatch.setenv("APPTAINER_BIND", f"/opt,{scratch}/cache:/cache:rw,/data:/data:ro")
+    assert [str(line) for line in check_compiled(False)] == [f"ok     compiled code goes to {scratch}/triton/cache"]
+    assert [str(line) for line in check_compiled(True)] == [f"ok     compiled code goes to {scratch}/cache"]
+    mounts = os.statvfs(scratch)
+    monkeypatch.setattr(
+        os, "statvfs", lambda path: os.statvfs_result((*mounts[:8], os.ST_NOEXEC * (path == scratch), mounts[9]))
+    )
+    assert "noexec): set TRITON_CACHE_DIR" in faults(check_compiled(False))[0]
+    assert "noexec): bind a folder" in faults(check_compiled(True))[0]
+    monkeypatch.setattr(os, "access", lambda path, mode: path != scratch)
+    assert "cannot be written here" in faults(check_compiled(False))[0]
+    monkeypatch.setenv("APPTAINER_BIND", "")
+    assert [str(line) for line in check_compiled(True)] == ["ok     compiled code goes to /tmp"]
+
+
+def test_a_home_that_a_node_may_only_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/cache")
+    for node in (False, True):
+        found = faults(check(plan(tmp_path), [], node=node))
+        assert any(f"keeps files in {tmp_path}/cache/snakemake, which cannot be written here" in each for each in found)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/shm")
+    assert not any("Snakemake keeps files" in each for each in faults(check(plan(tmp_path), [], node=True)))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert any("Snakemake keeps files" in each for each in faults(check(plan(tmp_path), [], node=True)))
+
+
+def test_steps_without_images_need_torch_and_the_engine(tmp_path, monkeypatch):
+    """Otherwise an environment of light.txt alone passes, and every job of a model fails."""
+    engine = read_yaml(ROOT / "config/paper.yaml")["llm"]["engine"]
+    llm = read_yaml(ROOT / "tests/support/both.yaml")["llm"] | {"engine": engine}
+    here = ["transformers", "accelerate", "torch", "vllm"]
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: name in here or None)
+    monkeypatch.setattr(checks.importlib.metadata, "version", lambda name: "2.13.0")
+    assert list(check_steps(plan(tmp_path, llm=llm))) == []
+    here.remove("vllm")
+    (found,) = faults(check_steps(plan(tmp_path, llm=llm)))
+    assert found.startswith("steps need vllm: bash envs/install.sh .venv envs/vllm-gpu.txt, or use images")
+    assert list(check_steps(plan(tmp_path))) == [], "another engine"
+    here.remove("torch")
+    found = faults(check(plan(tmp_path, gpus=0), []))
+    assert any(fault.startswith("steps need torch: bash envs/install.sh .venv envs/steps-cpu.txt") for fault in found)
+    with_images = profile(tmp_path, **{"software-deployment-method": "apptainer", "executor": "local"})
+    assert not any("steps need" in fault for fault in faults(check(plan(tmp_path), [with_images])))
+
+
+def test_a_cpu_build_of_torch_where_jobs_get_gpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks.importlib.metadata, "version", lambda name: "2.13.0+cpu")
+    (found,) = check_steps(plan(tmp_path))
+    assert found.state == "note" and "torch 2.13.0+cpu is a CPU build, and jobs ask for GPUs (gpus: 1)" in str(found)
+    assert faults(check_steps(plan(tmp_path), node=True)), "there it ends every job of a model"
+    assert list(check_steps(plan(tmp_path, gpus=0))) == []
+
+
+def test_a_terminal_that_is_offline_is_told_so(monkeypatch):
+    def offline(*_, **__):
+        raise huggingface_hub.errors.OfflineModeIsEnabled("offline mode is enabled")
+
+    monkeypatch.setattr(HfApi, "repo_info", offline)
+    assert "unset HF_HUB_OFFLINE" in checks._unreachable("model", "owner/name", None)
 
 
 def test_packages_of_other_versions(tmp_path):

@@ -180,15 +180,6 @@ def test_how_a_job_asks_for_gpus(settings, number, right):
     assert gpu_request(ClusterConfig(**settings), number) == right
 
 
-@pytest.mark.parametrize("name", ["paper", "paper-lm"])
-def test_no_attempt_asks_for_more_time_than_the_site_gives(of_site, name):
-    free = all_needs(of_site(name))
-    assert max(need.minutes(3) for _, need in free) > 600, "else the limit shows nothing"
-    for (rule, need), (_, before) in zip(all_needs(of_site(name, max_runtime=600)), free, strict=True):
-        assert [need.minutes(n) for n in (1, 2, 3)] == [min(before.minutes(n), 600) for n in (1, 2, 3)], rule
-    assert JobNeeds(of_site(name, max_runtime=600)).capped(720) == 600 and JobNeeds(of_site(name)).capped(720) == 720
-
-
 def test_rows_of_questions_count_as_many_tokens_as_they_are_cut_at(of_site):
     needs = JobNeeds(of_site("paper-lm"))
     assert needs.row_tokens("squad1", 384) == 384 and needs.row_tokens("rte", 384) == 2 * TEXT_TOKENS

@@ -209,6 +209,18 @@ def test_what_the_cluster_has_not_is_named_with_what_it_has():
     assert "takes letters, digits, `_` and `.` only" in said and "`constraint`" in said
 
 
+def test_a_site_may_choose_the_partition_itself(prints):
+    """There is no default where a job's partition follows from its QOS and constraint; sbatch says what is wrong."""
+    without = {name: part._replace(default=False) for name, part in CLUSTER.items()}
+    asked = ASKED._replace(slurm_partition="")
+    prints("scontrol", CONFIG.format("limits", "slurmdbd") + "\nJobSubmitPlugins        = lua")
+    check_site([asked], without, ACCOUNTS)
+    assert most_minutes(asked, without, ACCOUNTS) is None
+    for said in ("", "\nJobSubmitPlugins        = (null)"):
+        prints("scontrol", CONFIG.format("limits", "slurmdbd") + said)
+        assert "has no default; it has cpu, gpu" in refused(slurm_partition="", cluster=without)
+
+
 def test_more_memory_than_a_node_has_is_refused():
     """Of several partitions the one with the largest nodes counts; where a site states none, SLURM is asked."""
     cluster = {

@@ -15,8 +15,11 @@ import yaml
 from snakemake_executor_plugin_slurm import ExecutorSettings
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
+from typer.testing import CliRunner
 
+from fute.cluster import submission
 from fute.cluster.slurm import SlurmError, check_jobs, check_settings, controllers, orphans
+from fute.commands import app
 
 ROOT = Path(__file__).parents[3]
 GOOD = {"slurm_account": ["lab"], "slurm_partition": ["cpu", "gpu"], "mem_mb_per_cpu": [None]}
@@ -61,8 +64,8 @@ def test_a_checkout_whose_path_a_shell_would_read_is_refused(tmp_path, monkeypat
     assert f"/a{character}b, has {character} in it" in refused()
 
 
-def test_a_cluster_that_keeps_no_accounts_is_asked_by_squeue(tmp_path, monkeypatch):
-    """Before the first job: with sacct the run would wait for ever."""
+def test_without_accounts_squeue_is_asked_and_a_stated_limit_of_time_reaches_the_jobs(tmp_path, monkeypatch):
+    """With sacct the run would wait for ever, which is said before the first job."""
     said = {"sinfo": "tests*|infinite|64000|(null)", "scontrol": "AccountingStorageType = (null)", "sacct": ""}
     for command, text in said.items():
         (tmp_path / command).write_text(f"#!/bin/sh\necho '{text}'\n")
@@ -73,6 +76,13 @@ def test_a_cluster_that_keeps_no_accounts_is_asked_by_squeue(tmp_path, monkeypat
     workflow = SimpleNamespace(executor_settings=settings, dag=SimpleNamespace(needrun_jobs=lambda: [job]))
     with pytest.raises(SlurmError, match="keeps no accounts, so sacct would not say which jobs have ended"):
         check_jobs(workflow)
+    workflow.executor_settings = ExecutorSettings(status_command="squeue")
+    guarded = []
+    monkeypatch.setattr(submission, "guard", lambda *given: guarded.append(given))
+    check_jobs(workflow, 600)
+    ((_, partitions, accounts, longest),) = guarded
+    assert (list(partitions), accounts, longest) == (["tests"], None, 600)
+    assert "check_jobs(workflow, CONFIG.cluster.max_runtime)" in (ROOT / "rules/common.smk").read_text()
 
 
 @pytest.fixture
@@ -95,11 +105,12 @@ def test_orphans_have_the_projects_name_and_this_folder(squeue, tmp_path):
     (tmp_path / "link").symlink_to(here)
     squeue(
         f"7|RUNNING|1:02|fute_{UUID}|{here}|rule_mte_wildcards_a|b\n8|PENDING|0:00|fute_{UUID}|{tmp_path}/link|group_x\n"
-        f"9|RUNNING|0:01|fute_{UUID}|{tmp_path}/other|rule_mte\n10|RUNNING|0:01|fute_notes|{here}|mine\n"
+        f"9|RUNNING|0:01|fute_{UUID}|{tmp_path}/other|rule_mte\n"
+        f"12|RUNNING|0:03|my-lab_{UUID}|{here}|another profile's\n10|RUNNING|0:01|fute_notes|{here}|mine\n"
         f"11|RUNNING|0:01|{UUID}|{here}|another workflow's"
     )
     found = orphans(here)
-    assert [(job.id, job.state) for job in found] == [("7", "RUNNING"), ("8", "PENDING")]
+    assert [(job.id, job.state) for job in found] == [("7", "RUNNING"), ("8", "PENDING"), ("12", "RUNNING")]
     assert found[0].comment == "rule_mte_wildcards_a|b" and found[0].elapsed == "1:02"
 
 
@@ -131,6 +142,23 @@ def test_living_controllers_are_found_and_jobs_are_not(tmp_path):
         for process in started:
             process.kill()
             process.wait()
+
+
+def test_a_folder_that_another_user_has_locked_stays_locked(tmp_path, monkeypatch):
+    """Their jobs are not in the answer of `squeue --me`, so none would be cancelled before the lock is removed."""
+    locks = tmp_path / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").touch()
+    monkeypatch.chdir(tmp_path)
+    started = []
+    answer = subprocess.CompletedProcess([], 0, "")
+    monkeypatch.setattr(subprocess, "run", lambda line, **_: started.append(line[0]) or answer)
+    assert CliRunner().invoke(app, ["cluster", "clean"]).exit_code == 0 and started == ["squeue", sys.executable]
+    started.clear()
+    monkeypatch.setattr(os, "getuid", lambda: 1 << 30)
+    refused = CliRunner().invoke(app, ["cluster", "clean"])
+    assert isinstance(refused.exception, SlurmError) and "has locked this folder is of user " in str(refused.exception)
+    assert started == []
 
 
 @pytest.fixture(scope="module")

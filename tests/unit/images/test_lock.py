@@ -230,9 +230,9 @@ def test_lock_asks_which_of_several_files(tmp_path):
 def test_without_apptainer_neither_a_build_nor_a_lock_is_a_riddle(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "train-aaaaaaaaaaaa.sif").touch()
-    with pytest.raises(ImageError, match="apptainer is not installed here; load its module"):
+    with pytest.raises(ImageError, match="apptainer is not on PATH; load its module"):
         cli.lock_images(cli.present(tmp_path), tmp_path)
-    with pytest.raises(ImageError, match="apptainer is not installed here; load its module"):
+    with pytest.raises(ImageError, match="apptainer is not on PATH; load its module"):
         cli.build_image("train", Options())
 
 
@@ -278,6 +278,41 @@ def test_jobs_see_folders_outside_the_checkout_read_only(tmp_path, monkeypatch):
     assert image_lock.job_environment([], {"APPTAINER_NV": "0"}, work)["APPTAINER_NV"] == "0"
     assert found["APPTAINERENV_HF_HUB_OFFLINE"] == "0"
     assert image_lock.job_environment([], {"HF_HUB_OFFLINE": "1"}, work)["APPTAINERENV_HF_HUB_OFFLINE"] == "1"
+
+
+def test_singularity_is_no_apptainer(tmp_path, monkeypatch):
+    """Snakemake takes it where there is no apptainer, and it ignores APPTAINER_BIND and APPTAINER_NV."""
+    program = tmp_path / "singularity"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImageError, match="apptainer is not on PATH; load its module"):
+        image_lock.check_apptainer()
+    program.rename(tmp_path / "apptainer")
+    image_lock.check_apptainer()
+    common = (ROOT / "rules/common.smk").read_text()
+    assert common.index("check_apptainer()") < common.index("check_images(sorted(USED_IMAGES))")
+
+
+def test_an_image_has_no_compiler_cuda_or_certificates_of_the_host(monkeypatch):
+    """Apptainer unsets what its environment leaves empty; what is unset there gets the host's value again."""
+    host = {name: f"/apps/{name}" for name in ("CC", "CXX", "CUDA_HOME", "CUDA_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")}
+    line = ["bash", "-c", "set -u; . containers/environment.sh; env -0"]
+    said = subprocess.run(line, env={"PATH": "/usr/bin:/bin"} | host, check=True, capture_output=True, text=True).stdout
+    seen = dict(entry.partition("=")[::2] for entry in said.split("\0") if entry)
+    assert {name: seen[name] for name in host} == {name: "" for name in host} | {
+        "SSL_CERT_FILE": seen["REQUESTS_CA_BUNDLE"]
+    }
+    assert not seen["SSL_CERT_FILE"] or Path(seen["SSL_CERT_FILE"]).is_file()
+
+
+@pytest.mark.parametrize("file", ["rules/common.smk", "containers/environment.sh"])
+def test_no_step_tells_others_of_its_use(file):
+    """vLLM does so on a GPU, also where the hub is switched off."""
+    said = (ROOT / file).read_text()
+    assert {"HF_HUB_DISABLE_TELEMETRY=1", "VLLM_NO_USAGE_STATS=1", "DO_NOT_TRACK=1"} <= set(
+        re.findall(r"\w+=\w+", said)
+    )
 
 
 def test_folders_behind_symbolic_links_are_there_under_both_names(tmp_path):
