@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.own_runs import texts
 
 from fute import cli
 from fute.config.prompts import fill
@@ -21,11 +22,6 @@ from fute.front.table import FrontError
 from fute.plan import Plan
 
 PROMPTS = "- template: 'How many stars? {text}'\n- {template: '{text} Good?', cot: true}\n"
-WORDS = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "kilo", "lima", "mike"]
-
-
-def texts(count: int) -> list[str]:
-    return [f"{WORDS[n % 12]} {WORDS[n // 12 % 12]} said number {n} to all of us" for n in range(count)]
 
 
 def reviews(labels: tuple[str, ...] = ("1", "5"), count: int = 40, header: str = "review,stars") -> str:
@@ -33,13 +29,9 @@ def reviews(labels: tuple[str, ...] = ("1", "5"), count: int = 40, header: str =
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    # the words of classes are checked against a tokenizer by tests of engines
-    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
+def files(here: Path) -> None:
     Path("reviews.csv").write_text(reviews())
     Path("prompts.yaml").write_text(PROMPTS)
-    return tmp_path
 
 
 BASE = ["--data", "reviews.csv", "--text", "review", "--label", "stars", "--prompts", "prompts.yaml"]
@@ -379,13 +371,16 @@ BAD = {
     "a prompt with another placeholder": (
         {"prompts.yaml": PROMPTS + "- template: '{body}?'\n"}, P, "prompt 3: its template has {body}; write {text}",
     ),
+    "a prompt with the column's name, others without": (
+        {"prompts.yaml": PROMPTS + "- template: '{review}?'\n"}, P, "prompt 3: its template has {review}; write {text}",
+    ),
     "a prompt with a single brace": ({"prompts.yaml": "- template: '{text} }'\n"}, P, "template has a single brace"),
     "a prompt of jinja's that does not say so": (
         {"prompts.yaml": "- template: '{{text}}'\n"}, P, "with `form: jinja` the text is {{text}}, and single braces",
     ),
     "a word that is no list": (
         {"prompts.yaml": "- {template: '{text}', verbalizers: {'1': bad, '5': good}}\n"}, P,
-        "prompts.yaml, prompt 1: verbalizers of '1': is 'bad', no list; write all words of the class in brackets",
+        "prompts.yaml, entry 1 (without id), key verbalizers.1: must be a list, in brackets",
     ),
     "a prompt without a template": ({"prompts.yaml": "- id: one\n"}, P, "prompts.yaml, entry 1 (one), key template"),
     "a prompt that is a text": ({"prompts.yaml": "- '{text}'\n"}, P, "prompts.yaml, entry 1: must be a mapping"),
