@@ -198,9 +198,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_datasets_are_one_line_and_leave_nothing(case, monkeypatch, request):
     make, more, message = BAD[case]
-    address = (
-        request.getfixturevalue("empty_hub") if "not know" in case else "http://127.0.0.1:1"
-    )  # a port that nothing listens on
+    nobody = "http://127.0.0.1:1"  # a port that nothing listens on
+    address = request.getfixturevalue("empty_hub") if "not know" in case else nobody
     monkeypatch.setattr(hub, "HfApi", partial(HfApi, endpoint=address))
     if make is not None:
         make()
