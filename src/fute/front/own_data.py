@@ -241,7 +241,7 @@ def _check_rows(table: Table, seen: Look, texts: Sequence[str], label: str) -> N
         raise FrontError(f"{table.path}, column {label!r}: no row with a text has a label; label some rows")
     if 2 * seen.empty > seen.rows:
         raise FrontError(f"{where}: is empty in {seen.empty} of {seen.rows} rows; fill it, or name another by --text")
-    if len(seen.keys) < 2:
+    if len(seen.words) - seen.duplicates < 2:
         raise FrontError(f"{where}: has the same text in all rows; name the column of texts by --text")
 
 

@@ -510,7 +510,7 @@ def test_a_plan_finds_the_data_and_u(monkeypatch):
     assert fute(monkeypatch, "new", "one", *data) == 0
     assert fute(monkeypatch, "new", "two", *data, "--unlabelled", "u.txt") == 0
     plan = planned("one")
-    assert [file["part"] for file in plan.data.source("one-data")["files"]] == ["both"]
+    assert [file["part"] for file in plan.data.source("one-data")["files"]] == ["train"]
     assert plan.data.unsup_source("one")["files"][0]["path"] == "pool.jsonl"
     assert planned("two").data.unsup_source("two")["files"][0]["path"] == "unlabelled.jsonl"
 
