@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import unicodedata
@@ -60,7 +61,7 @@ def new_run(wanted: Wanted) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
     for line in lines:
         print(line)
-    print(f"{wanted.folder / RUN_FILE}: written; next: fute run {wanted.folder}")
+    print(f"{wanted.folder / RUN_FILE}: written; next: fute run {shlex.quote(str(wanted.folder))}")
 
 
 def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[str]:

@@ -156,6 +156,10 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
         entry["heldout_share"] = HELDOUT
     made = _split(wanted, entry, tables, folder)
     _allow_unusable(entry, made, tables)
+    if not wanted.models:  # the run's category has the classes, and its names are labels
+        del entry["classes"]
+        if all(raw == name for raw, name in entry["labels"].items()):
+            del entry["labels"]
     train, tested = len(made.rows["train"]), len(made.rows["test"])
     how = "" if test else f", a fifth of {table.path} drawn by a fixed seed" if tested < TEST_ROWS else ""
     said.append(f"to learn from: {train} rows; to check on: {tested} rows{how}{_dropped(made)}")

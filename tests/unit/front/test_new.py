@@ -15,7 +15,7 @@ from support.own_runs import texts
 
 from fute import cli
 from fute.config.prompts import fill
-from fute.config.run import load_run
+from fute.config.run import load_run, read_yaml
 from fute.front import new
 from fute.front.places import PROJECT
 from fute.front.table import FrontError
@@ -66,6 +66,23 @@ def test_a_run_of_prompts_holds(monkeypatch, capsys):
     ) in said
     assert "Warning: few rows have" not in said
     assert said.endswith("mine/run.yaml: written; next: fute run mine\n")
+
+
+def test_classes_are_stated_once_and_labels_where_they_are_others(monkeypatch):
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
+    entry = read_yaml(Path("mine/run.yaml"))["registry"]["datasets"]["mine-data"]
+    assert not {"classes", "labels"} & set(entry)
+    assert load_run(Path("mine/run.yaml"), PROJECT / "config").datasets["mine-data"].label_map == {"1": "1", "5": "5"}
+    Path("reviews.csv").write_text(reviews((" bad ", "good")))
+    assert fute(monkeypatch, "new", "other", *BASE, *MODEL) == 0
+    entry = load_run(Path("other/run.yaml"), PROJECT / "config").datasets["other-data"]
+    assert entry.label_map == {" bad ": "bad", "good": "good"}
+
+
+def test_the_command_that_comes_next_can_be_copied(monkeypatch, capsys):
+    Path("a b").mkdir()
+    assert fute(monkeypatch, "new", "a b/mine", *BASE, *MODEL) == 0
+    assert capsys.readouterr().out.endswith("next: fute run 'a b/mine'\n")
 
 
 def test_reasoning_is_a_request_more_of_a_server(monkeypatch, capsys):
