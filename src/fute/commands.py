@@ -103,8 +103,12 @@ def new(
     from fute.front.new import new_run
     from fute.front.wanted import Wanted
 
-    texts, start = tuple(text or ()), _names(models)
-    new_run(Wanted(folder, data, test, texts, label, prompts, model, start, unlabelled, server, score, subset))
+    new_run(
+        Wanted(
+            folder=folder, data=data, test=test, texts=tuple(text or ()), label=label, prompts=prompts, model=model,
+            models=_names(models), unlabelled=unlabelled, server=server, score=score, subset=subset,
+        )
+    )  # fmt: skip
 
 
 @app.command(context_settings={"allow_extra_args": True, "allow_interspersed_args": False})

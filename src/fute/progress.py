@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 LINE_EVERY_S = 10.0
 
@@ -15,6 +15,21 @@ LINE_EVERY_S = 10.0
 def time_left(seconds: float) -> str:
     """Format seconds as `68 s left`, or from two minutes on `3 min left`."""
     return f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left"
+
+
+def _bar(label: str, total: int, detail: str) -> tuple[Progress, TaskID]:
+    """A bar that is on the terminal, and its only task. detail: what stands behind the counts."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    task = bar.add_task(label, total=total, detail=detail)
+    bar.start()
+    return bar, task
 
 
 class Track:
@@ -31,16 +46,7 @@ class Track:
 
     def __enter__(self) -> Track:
         if sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn(f"{self.unit} {{task.fields[rate]}}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task(self.label, total=self.total, rate="")
-            self._bar.start()
+            self._bar, self._task = _bar(self.label, self.total, self.unit)
         return self
 
     @property
@@ -51,7 +57,7 @@ class Track:
     def advance(self, n: int = 1) -> None:
         self.done += n
         if self._bar:
-            self._bar.update(self._task, completed=self.done, rate=f"{self.rate:.1f}/s")
+            self._bar.update(self._task, completed=self.done, detail=f"{self.unit} {self.rate:.1f}/s")
         elif time.monotonic() - self._last >= LINE_EVERY_S:
             self._last = time.monotonic()
             left = (self.total - self.done) / max(self.rate, 1e-9)
@@ -104,18 +110,10 @@ class TrainingProgress:
             print(f"  {self.label}: step {done}/{total}, {speed}, {time_left(left)}", file=sys.stderr, flush=True)
 
     def _draw(self, done: int, total: int, speed: str) -> None:
+        detail = f"steps, {speed}"
         if self._bar is None:
-            self._bar = Progress(
-                TextColumn("  {task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("steps, {task.fields[speed]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task(self.label, total=total, speed=speed)
-            self._bar.start()
-        self._bar.update(self._task, completed=done, total=total, speed=speed)
+            self._bar, self._task = _bar(f"  {self.label}", total, detail)
+        self._bar.update(self._task, completed=done, total=total, detail=detail)
 
     def __enter__(self) -> TrainingProgress:
         return self

@@ -62,10 +62,8 @@ class SplitNames(Section):
 
     @property
     def parts(self) -> tuple[tuple[str, Names], ...]:
-        """(what they make, split names): `both` for splits that training and evaluation rows are cut from."""
-        if self.test is None:
-            return (("both", self.train),)
-        return (("train", self.train), ("test", self.test))
+        """(train or test, split names); of splits that both are cut from, train."""
+        return (("train", self.train), *((("test", self.test),) if self.test else ()))
 
 
 class FilesSettings(Section):

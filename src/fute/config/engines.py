@@ -49,7 +49,6 @@ class EngineSettings(Section):
     tensor_parallel_size: int | None = Field(
         None, ge=1, description="GPUs that share one model (`vllm`). `null`: all GPUs that the job was given."
     )
-    enable_prefix_caching: bool = Field(True, description="Compute the common start of prompts once (`vllm`).")
     max_num_seqs: int = Field(64, ge=1, description="Most texts computed in one step (`vllm`).")
     gpu_memory_utilization: float = Field(
         0.9, gt=0, le=1, description="Share of the GPU's memory that the engine may take (`vllm`)."
@@ -114,7 +113,7 @@ class EngineSettings(Section):
         """The settings that may change a result of this engine, as JSON; how a server is reached is not among them."""
         own = {
             "transformers": {"batch_size"},
-            "vllm": {"tensor_parallel_size", "enable_prefix_caching", "max_num_seqs", "enforce_eager", "quantization"},
+            "vllm": {"tensor_parallel_size", "max_num_seqs", "enforce_eager", "quantization"},
             "openai": {"api_model", "top_logprobs", "extra_body"},
         }
         common = {

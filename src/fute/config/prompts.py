@@ -156,8 +156,12 @@ class Prompt(PromptEntry):
             raise ValueError(f"template has the unknown placeholder {{{unknown[0]}}}")
         if missing := [name for name in wanted if name not in names]:
             raise ValueError(f"template has no {{{missing[0]}}}")
-        if self.form == "braces" and has_single_brace(self.template):
-            raise ValueError("template has a single brace")
+        if self.form == "braces" and re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", self.template)):
+            text = self.segments[0]
+            raise ValueError(
+                f"template has a single brace, and braces are only for {{{text}}}; with `form: jinja` the text is "
+                f"{{{{{text}}}}}, and single braces are words"
+            )
         return self
 
     @property
@@ -172,11 +176,6 @@ class Prompt(PromptEntry):
 def template_names(template: str, form: Literal["braces", "jinja"] = "braces") -> set[str]:
     """Names of the texts that stand in a template. Raises JinjaError."""
     return names_in(template) if form == "jinja" else set(re.findall(r"\{([^{}]*)\}", template))
-
-
-def has_single_brace(template: str) -> bool:
-    """True if a template with names in braces has another brace."""
-    return re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", template)) is not None
 
 
 def load_prompts(path: Path, category: str, entry: CategoryEntry) -> list[Prompt]:

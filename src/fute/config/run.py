@@ -68,15 +68,18 @@ class Run:
             raise ConfigError(f"{where}: registry.datasets: {taken[0]!r} means something else in results; rename it")
         if unknown := sorted(set(config.data.sources) - set(self.datasets)):
             raise ConfigError(f"{where}: data.sources: {unknown[0]!r} is not in config/datasets.yaml; correct the id")
-        self.prompts = _all_prompts(config, categories, registries, where)
         _check_models(config, self.models, where)
         self.tuned = {name: how for name in config.llm.models if (how := self.models[name].tuned)}
+        asked = (*config.categories, *own.prompts, *(name for how in self.tuned.values() for name in how.prompts))
+        each = dict.fromkeys(asked)
+        prompts = {name: _known_prompts(name, categories[name], config, registries, where) for name in each}
+        self.prompts = _all_prompts(config, categories, prompts, where)
         self.tuned_with: dict[str, dict[str, list[Prompt]]] = {}
         for name, how in self.tuned.items():
             key = f"{where}: model {name}: tuned"
             _check_tuned(how, self.models, self.datasets, key)
             self.tuned_with[name] = {
-                category: _tuned_with(numbers, category, categories, config, registries, f"{key}.prompts.{category}")
+                category: _tuned_with(numbers, prompts[category], f"{key}.prompts.{category}")
                 for category, numbers in how.prompts.items()
             }
         _check_llm(config, self.datasets, where)
@@ -128,13 +131,17 @@ def _engine(config: Config, entry: CategoryEntry) -> EngineSettings:
     return engine if entry.answer is None else engine.model_copy(update={"score": entry.answer})
 
 
+Placed = Mapping[int, tuple[Prompt, str]]
+"""Number -> prompt of a category, and its place for errors."""
+
+
 def _all_prompts(
-    config: Config, categories: Mapping[str, CategoryEntry], registries: Path, where: str
+    config: Config, categories: Mapping[str, CategoryEntry], known: Mapping[str, Placed], where: str
 ) -> dict[str, Prompt]:
     """Prompt id -> prompt, of the categories with datasets; other prompts of the run's registry are checked alone."""
     prompts: dict[str, Prompt] = {}
     for category in dict.fromkeys((*config.categories, *config.registry.prompts)):
-        chosen = _prompts(category, categories[category], config, registries, where)
+        chosen = _prompts(category, categories[category], known[category], config, where)
         if twice := [prompt.id for prompt in chosen if prompt.id in prompts]:
             raise ConfigError(
                 f"{where}: prompt {twice[0]!r} of {category} and one of {prompts[twice[0]].category} have the same id; "
@@ -145,18 +152,16 @@ def _all_prompts(
     return prompts
 
 
-def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Path, where: str) -> list[Prompt]:
+def _prompts(category: str, entry: CategoryEntry, known: Placed, config: Config, where: str) -> list[Prompt]:
     """The prompts of a category that a run has: those it names of the shipped and of its own."""
-    places = _known_prompts(category, entry, config, registries, where)
-    for prompt, place in places:
+    for prompt, place in known.values():
         if prompt.id in RESERVED["prompts"]:
             raise ConfigError(f"{place}: the id {prompt.id!r} is a baseline's; rename it")
-    known = {prompt.number: (prompt, place) for prompt, place in places}
     wanted, engine = config.llm.prompts.get(category, "all"), _engine(config, entry)
     chosen = []
     for number in known if wanted == "all" else wanted:
         if number not in known:
-            files = " and ".join(dict.fromkeys(place for _, place in places))
+            files = " and ".join(dict.fromkeys(place for _, place in known.values()))
             raise ConfigError(
                 f"{where}: llm.prompts.{category}: no prompt {number} in {files}; there are {sorted(known)}"
             )
@@ -167,23 +172,17 @@ def _prompts(category: str, entry: CategoryEntry, config: Config, registries: Pa
     return chosen
 
 
-def _tuned_with(
-    numbers: Sequence[int], category: str, categories: Mapping[str, CategoryEntry], config: Config, registries: Path,
-    key: str,
-) -> list[Prompt]:  # fmt: skip
+def _tuned_with(numbers: Sequence[int], known: Placed, key: str) -> list[Prompt]:
     """The prompts that an LLM is fine-tuned with, which the run need not ask."""
-    known = {p.number: p for p, _ in _known_prompts(category, categories[category], config, registries, key)}
     if unknown := [number for number in numbers if number not in known]:
         raise ConfigError(f"{key}: there is no prompt {unknown[0]}; there are {sorted(known)}")
-    if thinking := [number for number in numbers if known[number].cot]:
+    if thinking := [number for number in numbers if known[number][0].cot]:
         raise ConfigError(f"{key}: prompt {thinking[0]} is a chain of thought, which no label teaches; leave it out")
-    return [known[number] for number in numbers]
+    return [known[number][0] for number in numbers]
 
 
-def _known_prompts(
-    category: str, entry: CategoryEntry, config: Config, registries: Path, where: str
-) -> list[tuple[Prompt, str]]:
-    """The prompts of a category that are shipped, and those that the run adds, each with its place for errors."""
+def _known_prompts(category: str, entry: CategoryEntry, config: Config, registries: Path, where: str) -> Placed:
+    """The prompts of a category that are shipped, and those that the run adds."""
     path, shown = registries / "prompts" / f"{category}.yaml", f"config/prompts/{category}.yaml"
     own, key = config.registry.prompts.get(category), f"registry.prompts.{category}"
     if own is None and category in config.registry.categories and not os.path.lexists(path):
@@ -191,7 +190,7 @@ def _known_prompts(
     # a file in its place that cannot be read is no missing one
     shipped = [] if own is not None and not os.path.lexists(path) else load_prompts(path, category, entry)
     if own is None:
-        return [(prompt, shown) for prompt in shipped]
+        return {prompt.number: (prompt, shown) for prompt in shipped}
     place = own if isinstance(own, str) else f"{where}: {key}"
     after = max((prompt.number for prompt in shipped), default=0)
     if isinstance(own, str):
@@ -202,7 +201,7 @@ def _known_prompts(
         taken = {getattr(prompt, what) for prompt in shipped}
         if both := [value for prompt in added if (value := getattr(prompt, what)) in taken]:
             raise PromptError(f"{place}: {what} {both[0]!r} is also in {shown}; give yours another {what}")
-    return [(prompt, shown) for prompt in shipped] + [(prompt, place) for prompt in added]
+    return {p.number: (p, at) for prompts, at in ((shipped, shown), (added, place)) for p in prompts}
 
 
 def _check_models(config: Config, models: Mapping[str, ModelEntry], where: str) -> None:

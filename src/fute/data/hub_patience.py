@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -42,21 +42,24 @@ def full_disk(error: BaseException | None) -> OSError | None:
 
     To be raised in place of advice on the network: what to do then is said for every step (`fute.cluster.storage`).
     """
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return next((each for each in _behind(error) if isinstance(each, OSError) and each.errno in full), None)
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it came from."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return error
+        yield error
         error = error.__cause__ or error.__context__
-    return None
 
 
 def _answer(error: BaseException | None) -> tuple[int, dict[str, str]] | None:
     """Status and headers of the answer behind an error, if it was one for a moment."""
-    while error is not None:
-        response = getattr(error, "response", None)
+    for each in _behind(error):
+        response = getattr(each, "response", None)
         status = getattr(response, "status_code", None)
         if status in FOR_A_MOMENT:
             return status, {name.lower(): value for name, value in response.headers.items()}
-        error = error.__cause__ or error.__context__
     return None
 
 

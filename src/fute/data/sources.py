@@ -36,7 +36,7 @@ class RawRow(NamedTuple):
 
 
 class RawSplits(NamedTuple):
-    """Raw rows, the fields that train must not share with test, the lock of the files read, and the source.
+    """Raw rows, the lock of the files read, and the source.
 
     If a dataset has no split to evaluate on, `train` holds all rows and `test` none. Rows are read from their files
     one by one, once. The lock is whole when all have been read: what it says of a split comes after its last row.
@@ -44,7 +44,6 @@ class RawSplits(NamedTuple):
 
     train: Iterable[RawRow]
     test: Iterable[RawRow]
-    drop_shared: tuple[str, ...]
     lock: dict[str, Any]
     source: Source
 
@@ -65,15 +64,13 @@ def load_dataset_rows(
             pinned = settings.hub.model_copy(update={"revision": revision})
             settings = settings.model_copy(update={"hub": pinned})
         return _load_hub(dataset_id, settings)
-    rows: dict[str, list[Iterator[RawRow]]] = {"train": [], "test": [], "both": []}
+    rows: dict[str, list[Iterator[RawRow]]] = {"train": [], "test": []}
     locked: list[dict[str, Any]] = []
     base = _folder_root(dataset_id, settings, source, root)
     for part, split, path in _raw_files(dataset_id, settings, source, base):
         locked.append({"split": split})
         rows[part].append(_rows_of_file(path, base, locked[-1]))
-    drop_shared = settings.files.drop_shared if source == "files" else ()
-    lock = {"source": source, "files": locked}
-    return RawSplits(chain(*rows["both"], *rows["train"]), chain(*rows["test"]), drop_shared, lock, source)
+    return RawSplits(chain(*rows["train"]), chain(*rows["test"]), {"source": source, "files": locked}, source)
 
 
 def _rows_of_file(path: Path, base: Path, lock: dict[str, Any]) -> Iterator[RawRow]:
@@ -145,7 +142,7 @@ def _folder_root(dataset_id: str, settings: DatasetSettings, source: Source, roo
 
 
 def _raw_files(dataset_id: str, settings: DatasetSettings, source: Source, root: Path) -> list[tuple[str, str, Path]]:
-    """(train, test or both, raw split, file) of each raw split, in registry order.
+    """(train or test, raw split, file) of each raw split, in registry order.
 
     Raises SourceError if a split has no file or several, naming all of these splits.
     """
@@ -213,14 +210,14 @@ def _load_hub(dataset_id: str, settings: DatasetSettings) -> RawSplits:
     splits = hub.splits or settings.splits
     column_of = {name: column for column, name in hub.rename.items()}
     columns = {column_of.get(name, name): name for name in form_of(settings, "hub").columns}
-    rows: dict[str, list[Iterator[RawRow]]] = {"train": [], "test": [], "both": []}
+    rows: dict[str, list[Iterator[RawRow]]] = {"train": [], "test": []}
     lock["splits"] = []
     for part, names in splits.parts:
         for split in names:
             loaded = load_split(hub.repo, hub.config, split, revision, list(columns), hub.folder)
             lock["splits"].append({"split": split})
             rows[part].append(_rows_of_split(loaded, columns, f"{lock['repo']}, split {split}", lock["splits"][-1]))
-    return RawSplits(chain(*rows["both"], *rows["train"]), chain(*rows["test"]), (), lock, "hub")
+    return RawSplits(chain(*rows["train"]), chain(*rows["test"]), lock, "hub")
 
 
 def _rows_of_split(

@@ -78,8 +78,8 @@ def normalise(
     else:
         test, train = _sample(train, round(settings.heldout_share * len(train)), seed)
         test_counts = {"held_out_of_train": len(test)}
-    if raw.drop_shared:
-        positions = [settings.fields.index(field) for field in raw.drop_shared]
+    if raw.source == "files" and settings.files.drop_shared:
+        positions = [settings.fields.index(field) for field in settings.files.drop_shared]
         in_test = {i: {_digest([row.segments[i]]) for row in test} for i in positions}
         train = _drop(
             train,

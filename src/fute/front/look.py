@@ -244,8 +244,7 @@ class Look:
 
     classes: class -> rows that can be used. empty: rows without a text. unlabelled: rows with a text and no label.
     duplicates: rows whose text an earlier row has (`rows.overlap_key`). contradictions: those of them with another
-    label than the first. words: words of each usable text, as the labelling step counts them. keys: keys of the
-    usable texts.
+    label than the first. words: words of each usable text, as the labelling step counts them.
     """
 
     rows: int
@@ -255,7 +254,6 @@ class Look:
     duplicates: int
     contradictions: int
     words: list[int] = field(repr=False)
-    keys: set[str] = field(repr=False)
 
     @property
     def labelled(self) -> int:
@@ -278,8 +276,8 @@ class Look:
         return "; ".join(parts)
 
 
-def look(table: Table, texts: Sequence[str], label: str | None, classes: Sequence[str] = ()) -> Look:
-    """Count the rows of a file. label: None for a file that has none; classes: in the order to count them in."""
+def look(table: Table, texts: Sequence[str], label: str, classes: Sequence[str]) -> Look:
+    """Count the rows of a file. classes: all that it has, in the order to count them in."""
     from fute.llm.long_texts import WORD
 
     counts = dict.fromkeys(classes, 0)
@@ -291,9 +289,8 @@ def look(table: Table, texts: Sequence[str], label: str | None, classes: Sequenc
         if not all(isinstance(text, str) and text.strip() for text in segments):
             empty += 1
             continue
-        name = label_text(row.get(label)) if label is not None else ""
-        if name:
-            counts[name] = counts.get(name, 0) + 1
+        if name := label_text(row.get(label)):
+            counts[name] += 1
         else:
             unlabelled += 1
         key = overlap_key(segments)
@@ -303,7 +300,7 @@ def look(table: Table, texts: Sequence[str], label: str | None, classes: Sequenc
         else:
             first[key] = name
         words.append(sum(len(WORD.findall(text)) for text in segments))
-    return Look(len(table.rows), counts, empty, unlabelled, duplicates, contradictions, words, set(first))
+    return Look(len(table.rows), counts, empty, unlabelled, duplicates, contradictions, words)
 
 
 def read_unlabelled(path: Path, texts: Sequence[str]) -> list[str]:

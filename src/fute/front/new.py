@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import unicodedata
@@ -16,7 +17,7 @@ from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
 from fute.config.jinja_form import JinjaError
 from fute.config.models import ModelEntry
-from fute.config.prompts import PromptError, has_single_brace, prompt_list, template_names, user_message
+from fute.config.prompts import PromptError, prompt_list, template_names, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
 from fute.front.look import read_unlabelled
@@ -60,7 +61,7 @@ def new_run(wanted: Wanted) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
     for line in lines:
         print(line)
-    print(f"{wanted.folder / RUN_FILE}: written; next: fute run {wanted.folder}")
+    print(f"{wanted.folder / RUN_FILE}: written; next: fute run {shlex.quote(str(wanted.folder))}")
 
 
 def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[str]:
@@ -206,33 +207,22 @@ def _names(path: Path, classes: Sequence[str]) -> list[set[str]]:
                 names.append(template_names(entry["template"], form))
             except JinjaError as error:
                 raise FrontError(f"{where}: its template {error}") from None
-            if form == "braces" and has_single_brace(entry["template"]):
-                raise FrontError(
-                    f"{where}: its template has a single brace; braces are only for {{text}}; with `form: jinja` the "
-                    "text is {{text}}, and single braces are words"
-                )
-            words = entry.get("verbalizers")
-            for name, said in words.items() if isinstance(words, dict) else ():
-                if not isinstance(said, list):
-                    raise FrontError(
-                        f"{where}: verbalizers of {name!r}: is {said!r}, no list; write all words of the class in "
-                        "brackets, such as ['yes']"
-                    )
     return names
 
 
 def _segments(path: Path, texts: Sequence[str], used: Sequence[set[str]]) -> list[str]:
-    """Names of the texts in braces: the columns' where a template has them, else `text`, or `text1` and `text2`."""
-    plain = ["text"] if len(texts) == 1 else ["text1", "text2"]
-    forms = [plain, *([list(texts)] if all(NAME.fullmatch(name) for name in texts) else [])]
-    form = next((each for each in forms[::-1] if any(set(each) <= names for names in used)), plain)
+    """Names of the texts in braces, as most templates have them: `text`, or `text1` and `text2`, or the columns'."""
+    forms = [["text"] if len(texts) == 1 else ["text1", "text2"]]
+    if all(NAME.fullmatch(name) for name in texts):
+        forms.append(list(texts))
+    form = max(forms, key=lambda form: sum(set(form) <= names for names in used))
     for place, names in enumerate(used, start=1):
         if names != set(form):
             wanted = " and ".join(f"{{{name}}}" for name in form)
             wrong = " and ".join(f"{{{name}}}" for name in sorted(names)) or "no name in braces"
             raise FrontError(
-                f"{path}, prompt {place}: its template has {wrong}; write {wanted} where a text goes, as in every "
-                "prompt of the file"
+                f"{path}, prompt {place}: its template has {wrong}; write {wanted} where a text goes, in every prompt "
+                "of the file"
             )
     return form
 

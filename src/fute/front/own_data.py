@@ -156,6 +156,10 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
         entry["heldout_share"] = HELDOUT
     made = _split(wanted, entry, tables, folder)
     _allow_unusable(entry, made, tables)
+    if not wanted.models:  # the run's category has the classes, and its names are labels
+        del entry["classes"]
+        if all(raw == name for raw, name in entry["labels"].items()):
+            del entry["labels"]
     train, tested = len(made.rows["train"]), len(made.rows["test"])
     how = "" if test else f", a fifth of {table.path} drawn by a fixed seed" if tested < TEST_ROWS else ""
     said.append(f"to learn from: {train} rows; to check on: {tested} rows{how}{_dropped(made)}")
@@ -241,7 +245,7 @@ def _check_rows(table: Table, seen: Look, texts: Sequence[str], label: str) -> N
         raise FrontError(f"{table.path}, column {label!r}: no row with a text has a label; label some rows")
     if 2 * seen.empty > seen.rows:
         raise FrontError(f"{where}: is empty in {seen.empty} of {seen.rows} rows; fill it, or name another by --text")
-    if len(seen.keys) < 2:
+    if len(seen.words) - seen.duplicates < 2:
         raise FrontError(f"{where}: has the same text in all rows; name the column of texts by --text")
 
 

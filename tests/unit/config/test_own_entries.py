@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.least_run import POOL, REGISTRIES
 
 from fute.audit.config_and_locks import config_sha256
 from fute.config.own_entries import with_folders
@@ -17,13 +18,11 @@ from fute.config.sections import ConfigError
 from fute.plan import Plan
 
 ROOT = Path(__file__).parents[3]
-REGISTRIES = ROOT / "config"
 STARS = {"classes": ["1", "2", "3", "4", "5"], "title": "Stars"}
 REVIEWS = {"title": "Reviews", "category": "stars", "fields": ["review"], "label_field": "stars",
            "splits": {"train": "reviews"}, "heldout_share": 0.2}  # fmt: skip
 PROMPTS = [{"template": "{text} How many stars?"}, {"template": "Rate: {text}", "id": "rate"}]
 ENTRIES = {"categories": {"stars": STARS}, "datasets": {"reviews": REVIEWS}, "prompts": {"stars": PROMPTS}}
-POOL = {"kind": "pool", "path": "pool.jsonl"}
 
 
 def values(registry=ENTRIES, **changes):

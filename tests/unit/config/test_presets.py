@@ -7,31 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.least_run import POOL, refused, values
 
 from fute.config.presets import PRESETS, with_preset
 from fute.config.run import parse_run, read_yaml
-from fute.config.sections import ConfigError
 from fute.config.settings import Config
 from fute.plan import Plan
 from fute.plan.report_texts import report_settings
 from fute.specs.embeddings import EmbeddingSpec
 
 ROOT = Path(__file__).parents[3]
-POOL = {"kind": "pool", "path": "pool.jsonl"}
-
-
-def values(**changes: Any) -> dict[str, Any]:
-    return {"name": "run", "title": "A run", "unsup": {"sa": POOL, "nli": POOL}} | changes
 
 
 def code(**changes: Any) -> Config:
     return Config.model_validate(values(preset="fute_code", **changes))
-
-
-def refused(**changes: Any) -> str:
-    with pytest.raises(ConfigError) as error:
-        parse_run(values(**changes), ROOT / "config", "my.yaml")
-    return str(error.value)
 
 
 def test_the_papers_preset_changes_nothing():

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.categories import CONTEXT, ENTRIES
+from support.least_run import POOL, REGISTRIES, refused, values
 
 from fute.config.run import load_run, parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.config.settings import Config
 
 ROOT = Path(__file__).parents[3]
-REGISTRIES = ROOT / "config"
 # registries lie in the same folder; every other file there is a run
 SHIPPED = [ROOT / "config.yaml", *(p for p in sorted(REGISTRIES.glob("*.yaml")) if "name" in read_yaml(p))]
-POOL = {"kind": "pool", "path": "pool.jsonl"}
-
-
-def values(**changes: Any) -> dict[str, Any]:
-    """The least a run must state, with changes."""
-    return {"name": "run", "title": "A run", "unsup": {"sa": POOL, "nli": POOL}} | changes
-
-
-def refused(**changes: Any) -> str:
-    with pytest.raises(ConfigError) as error:
-        parse_run(values(**changes), REGISTRIES, "my.yaml")
-    return str(error.value)
 
 
 @pytest.fixture

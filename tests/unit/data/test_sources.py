@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.categories import CONTEXT
+from support.raw_rows import memory
 
 from fute.artifacts import content_key
 from fute.config import strict_yaml
@@ -25,8 +26,6 @@ from fute.data import hub, sources
 from fute.data.normalise_test_step import normalise_test
 from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key, read_raw_jsonl
 from fute.data.sources import (
-    RawRow,
-    RawSplits,
     check_planned,
     load_dataset_rows,
     source_identity,
@@ -65,13 +64,6 @@ def write(path, rows):
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     data = text.encode()
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-
-
-def memory(train, test, drop_shared=()):
-    def raw(split, values):
-        return [RawRow(f"{split}.jsonl", split, index, value, index + 1) for index, value in enumerate(values)]
-
-    return RawSplits(raw("train", train), raw("test", test), drop_shared, {}, "files")
 
 
 def whole_lock(raw):
@@ -183,7 +175,7 @@ def test_train_rows_that_share_a_premise_with_test_are_dropped_where_the_entry_s
     rows, counts = normalise("anli", one, raw)
     assert counts["train"]["shares_field_with_test"] == 1
     assert "anli/validation/4" not in {row.id for row in [*rows["train"], *rows["dev"]]}
-    assert len(normalise("anli", one, memory(train, test)).rows["train"]) == 8  # 9 of 9, one of them dev
+    assert len(normalise("anli", settings(**NLI), memory(train, test)).rows["train"]) == 8  # 9 of 9, one of them dev
 
 
 def test_unlabelled_rows_are_dropped_up_to_a_tenth():

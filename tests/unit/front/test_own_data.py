@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value, concatenate_datasets, load_dataset
 from huggingface_hub import HfApi
+from rehearsal.hub import Hub
+from support.own_runs import texts
 
 from fute.artifacts import read_jsonl
 from fute.config.run import load_run
@@ -24,22 +26,18 @@ from fute.plan import Plan
 
 NAMES = ("negative", "positive")
 COMMIT = "a" * 40
-WORDS = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "kilo", "lima", "mike"]
 
 
 def rows(start: int, count: int, labelled: bool = True) -> Dataset:
-    texts = [f"{WORDS[n % 12]} said number {n} to all of us" for n in range(start, start + count)]
     labels = [n % 2 if labelled else -1 for n in range(count)]
     kinds = Features({"text": Value("string"), "label": ClassLabel(names=list(NAMES)), "ids": Sequence(Value("int32"))})
-    return Dataset.from_dict({"text": texts, "label": labels, "ids": [[n] for n in labels]}, features=kinds)
+    columns = {"text": texts(count, start), "label": labels, "ids": [[n] for n in labels]}
+    return Dataset.from_dict(columns, features=kinds)
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
+def prompts(here: Path) -> None:
     Path("prompts.yaml").write_text("[{template: '{text} Good?'}, {template: 'Good? {text}'}]")
-    return tmp_path
 
 
 def made(data: str, **more) -> tuple[Wanted, set[Path]]:
@@ -66,7 +64,7 @@ def test_a_saved_dataset_becomes_a_file_of_the_run(capsys):
     )
     assert sorted(path.name for path in Path("mine").iterdir()) == ["run.yaml", "train.jsonl"]
     written = read_jsonl(Path("mine/train.jsonl"))
-    assert written[1] == {"text": "bravo said number 1 to all of us", "label": "positive"} and len(written) == 40
+    assert written[1] == {"text": texts(2)[1], "label": "positive"} and len(written) == 40
     assert "saved: 40 rows; negative: 20, positive: 20" in capsys.readouterr().out
 
 
@@ -130,21 +128,14 @@ def test_a_dataset_of_the_hub_is_read_there_at_its_commit(monkeypatch, tmp_path,
     assert "to learn from: 60 rows; to check on: 20 rows" in said
 
 
-def refusing() -> str:
-    """Address of a server that knows no repository."""
-
-    class Unknown(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Unknown)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_port}"
+@pytest.fixture
+def empty_hub(tmp_path_factory) -> Iterator[str]:
+    """Address of a hub that has no repository."""
+    folder = tmp_path_factory.mktemp("hub")
+    with Hub(folder, 0, folder / "log", seed=None) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.address
+        server.shutdown()
 
 
 def save(splits: dict[str, Dataset]) -> None:
@@ -205,9 +196,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_datasets_are_one_line_and_leave_nothing(case, monkeypatch):
+def test_bad_datasets_are_one_line_and_leave_nothing(case, monkeypatch, request):
     make, more, message = BAD[case]
-    address = refusing() if "not know" in case else "http://127.0.0.1:1"  # a port that nothing listens on
+    nobody = "http://127.0.0.1:1"  # a port that nothing listens on
+    address = request.getfixturevalue("empty_hub") if "not know" in case else nobody
     monkeypatch.setattr(hub, "HfApi", partial(HfApi, endpoint=address))
     if make is not None:
         make()

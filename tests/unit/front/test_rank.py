@@ -7,25 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.own_runs import make_runs
 from support.synthetic_lm import GATE
 
 from fute.config.run import load_run
-from fute.front import new
-from fute.front.new import Wanted, new_run
 from fute.front.places import PROJECT
 from fute.front.rank import rank_run
 from fute.paper.terminal import NoResults
 
 
 @pytest.fixture(autouse=True)
-def runs(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
-    rows = "".join(f"the text of number {n},{['no', 'yes'][n % 2]}\n" for n in range(40))
-    Path("d.csv").write_text("text,label\n" + rows)
-    Path("p.yaml").write_text("[{template: 'Yes? {text}'}, {template: 'No? {text}'}]")
-    new_run(Wanted(Path("mine"), Path("d.csv"), prompts=Path("p.yaml"), model="smollm2-135m"))
-    new_run(Wanted(Path("start"), Path("d.csv"), models=("bert-base", "gpt2", "minilm-l6")))
+def runs(here: Path) -> None:
+    make_runs(["Yes? {text}", "No? {text}"])
     Path("results/evaluation").mkdir(parents=True)
 
 

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.own_runs import write_data
 
 from fute import cli, paths
-from fute.front import new, run
+from fute.front import run
 from fute.front.new import new_run
 from fute.front.places import PROJECT, NoRun
 from fute.front.run import command
@@ -18,11 +19,10 @@ from fute.front.wanted import Wanted
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def mine(here: Path) -> Path:
     Path("mine").mkdir()
     Path("mine/run.yaml").write_text("llm: {}\nlm: null\n")
-    return tmp_path / "mine" / "run.yaml"
+    return here / "mine" / "run.yaml"
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,7 @@ def test_it_prints_the_command_and_becomes_it(mine, monkeypatch, capsys):
     assert capsys.readouterr().out == f"to do: run.yaml for ['paper', '--help']\ncd {PROJECT} && {shlex.join(words)}\n"
 
 
-def test_a_folder_that_is_no_run_is_named(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_folder_that_is_no_run_is_named():
     for name in ("nowhere", "."):
         with pytest.raises(NoRun, match=r"has no run\.yaml; make the run with `fute new"):
             command(name, [])
@@ -74,11 +73,8 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, monkeypatch):
         command("run.yaml", [])
 
 
-def test_it_says_what_takes_a_model(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
-    Path("d.csv").write_text("text,label\n" + "".join(f"text number {n},{['no', 'yes'][n % 2]}\n" for n in range(40)))
-    Path("p.yaml").write_text("[{template: 'Yes? {text}'}, {template: '{text} Yes?'}]")
+def test_it_says_what_takes_a_model():
+    write_data(["Yes? {text}", "{text} Yes?"])
     new_run(Wanted(Path("mine"), Path("d.csv"), prompts=Path("p.yaml"), model="smollm2-135m"))
     new_run(Wanted(Path("start"), Path("d.csv"), models=("minilm-l6", "gpt2"), unlabelled=Path("d.csv")))
     for name in ("resources", "config"):

@@ -12,35 +12,28 @@ import pandas as pd
 import pytest
 from support.browser import opened
 from support.html_page import Page
+from support.own_runs import make_runs
 from support.synthetic_lm import GATE
 from support.vectors import put_covariance
 
 from fute.artifacts import gzip_bytes, jsonl_bytes
-from fute.front import new, view
-from fute.front.new import Wanted, new_run
+from fute.front import view
 from fute.front.rank import ranked
 from fute.front.view import page, view_run
 from fute.paper import interactive_map
 from fute.paper.terminal import NoResults
 
 HOSTILE = """</script><script>alert("1")</script><img src=x onerror='alert(2)'> & {{ 7 * 7 }} <b>%{x}</b> ]]> <!--"""
-PROMPTS = [f"Yes? {HOSTILE.replace('{{ 7 * 7 }}', '{{text}}').replace('%{x}', '')}", "No? {text}"]
+PROMPTS = [f"Yes? {HOSTILE.replace('{{ 7 * 7 }}', '{text}').replace('%{x}', '')}", "No? {text}"]
 LIBRARY = interactive_map._library
 KNOWN = GATE | {"unknown_tokens": 0.0}
 
 
 @pytest.fixture(autouse=True)
-def results(tmp_path: Path, monkeypatch) -> Path:
+def results(here: Path, monkeypatch) -> Path:
     """A run of two prompts and one of three models, and results of the first; without the library, which is large."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: tmp_path / "none")
     monkeypatch.setattr(interactive_map, "_library", lambda: ("", "'sha256-none'"))
-    rows = "".join(f"the text of number {n},{['no', 'yes'][n % 2]}\n" for n in range(40))
-    Path("d.csv").write_text("text,label\n" + rows)
-    Path("p.yaml").write_text(json.dumps([{"template": PROMPTS[0].replace("{{text}}", "{text}")},
-                                          {"template": PROMPTS[1]}]))  # fmt: skip
-    new_run(Wanted(Path("mine"), Path("d.csv"), prompts=Path("p.yaml"), model="smollm2-135m"))
-    new_run(Wanted(Path("start"), Path("d.csv"), models=("bert-base", "gpt2", "minilm-l6")))
+    make_runs(PROMPTS)
     front = {"method": "labelcov", "model": "smollm2-135m"}
     of_data = front | {"dataset": "mine-data"}
     ids = ("mine-1", "mine-2")
@@ -64,7 +57,7 @@ def results(tmp_path: Path, monkeypatch) -> Path:
     )
     lines("labels/smollm2-135m/mine-1/mine-data", [answer(f"t/{n}", 0.2) for n in range(4)])
     lines("labels/smollm2-135m/mine-2/mine-data", [answer(f"t/{n}", no) for n, no in enumerate((0.9, 0.9, 0.2, 0.1))])
-    return tmp_path / "results"
+    return here / "results"
 
 
 def answer(key: str, no: float) -> dict:
