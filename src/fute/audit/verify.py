@@ -110,12 +110,9 @@ class _Verifier:
             add(name, Verdict.MISSING, Cause.ABSENT, problem)
         for name, why in manifest.unrecorded.items():
             add(name, Verdict.UNVERIFIED, Cause.RECORD, why)
-        for name, reasons in manifest.stale.items():
-            module = manifest.entries[name].module if name in manifest.entries else ""
+        for name, reasons in manifest.lasting_stale.items():
             for why in reasons:
-                if not _checked_again(why, module):
-                    problem = f"{name}: is stale: {why}; {manifest.make_it(name)}"
-                    add(name, Verdict.DRIFTED, cause_of(why), problem)
+                add(name, Verdict.DRIFTED, cause_of(why), f"{name}: is stale: {why}; {manifest.make_it(name)}")
 
     def _check_run_lock(self) -> None:
         """Compare what was read with the lock that was committed with the run, if there is one."""
@@ -241,11 +238,3 @@ class _Verifier:
             self._report.add(name, Verdict.DRIFTED, Cause.CONTENT if entry else Cause.MODEL, problem)
         elif entry and (problem := lock_problem(name, entry.files, self.results)):
             self._report.add(name, Verdict.DRIFTED, Cause.MODEL, problem)
-
-
-def _checked_again(reason: str, module: str) -> bool:
-    """Whether verification itself checks what a stale artifact's reason says: its code and its inputs.
-
-    Both may be right again since the manifest was made.
-    """
-    return reason.startswith((f"{Cause.UPSTREAM}: ", f"{Cause.CODE}: {module} "))
