@@ -50,8 +50,9 @@ def diff(first: Side, second: Side) -> Report:
     report = Report("diff", checked=len({*a, *b}))
     # the name of a batch is a hash of what it holds: another name alone means nothing
     for name in sorted(name for name in {*a} ^ {*b} if BATCHES not in name):
-        where = "first" if name in a else "second"
-        report.add(name, Verdict.DRIFTED, Cause.ABSENT, f"{name}: only in the {where} run")
+        where, other = ("first", second) if name in a else ("second", first)
+        lost = "; in the other its record is missing or damaged" if name in other.manifest.unrecorded else ""
+        report.add(name, Verdict.DRIFTED, Cause.ABSENT, f"{name}: only in the {where} run{lost}")
     former = {name: name if name in a else batches[name] for name in second.manifest.downstream_order()
               if name in a or name in batches}  # fmt: skip
     origins: dict[str, list[str]] = {}
