@@ -50,7 +50,7 @@ class RunningWorkflow(RuntimeError):
 
 
 def adopt(
-    config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None, threads: int = 1
+    config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None, threads: int | None = None
 ) -> Report:
     """Verify the results in the current checkout and write Snakemake's metadata for the good ones.
 

@@ -121,12 +121,11 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Hash every artifact again and check records, locks, images, configuration and code."""
-    from fute.audit.hashing import cores
     from fute.audit.paths import ResultsFolder
     from fute.audit.verify import verify_folder
 
     listed = _manifest_path(results, manifest)
-    _finish(verify_folder(ResultsFolder(results), listed, root=root, threads=threads or cores()), json)
+    _finish(verify_folder(ResultsFolder(results), listed, root=root, threads=threads), json)
 
 
 @app.command()
@@ -176,9 +175,8 @@ def adopt(
 ) -> None:
     """Verify copied results and tell Snakemake which are good, so that these do not run again."""
     from fute.audit.adopt import adopt as run
-    from fute.audit.hashing import cores
 
-    _finish(run(config, targets or (), settings=settings, threads=threads or cores()), json)
+    _finish(run(config, targets or (), settings=settings, threads=threads), json)
 
 
 @app.command()

@@ -24,7 +24,6 @@ from fute.audit.claims.check import ClaimReport, check_claims
 from fute.audit.claims.file import read_claims
 from fute.audit.claims.sources import Project
 from fute.audit.findings import DRIFT, INCOMPLETE, Cause, Report, Verdict
-from fute.audit.hashing import cores
 from fute.audit.manifest import MANIFEST, Manifest, ManifestError, read_manifest
 from fute.audit.paths import AUDIT, ResultsFolder
 from fute.audit.sidecars import Sha256, Strict, strict_json
@@ -260,6 +259,6 @@ class Audits:
 def run_audits(results: ResultsFolder, manifest: Path, claims: Path) -> Audits:
     """Verify a manifest and check all claims in the current checkout. Raises ManifestError, ClaimsError."""
     listed = read_manifest(manifest)
-    verified = verify_manifest(listed, results, threads=cores())
+    verified = verify_manifest(listed, results)
     checked = check_claims(read_claims(claims).claims, Project(Path(), results, listed))
     return Audits(listed, verified, checked)
