@@ -6,7 +6,6 @@ cannot show that its newest receipts were removed: publish the hash of the last 
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -253,7 +252,7 @@ class Audits:
 
     def as_json(self) -> list[dict[str, Any]]:
         """Both reports as `--json` prints them."""
-        return [json.loads(self.verified.to_json()), json.loads(self.claims.to_json())]
+        return [self.verified.as_json(), self.claims.as_json()]
 
 
 def run_audits(results: ResultsFolder, manifest: Path, claims: Path) -> Audits:
