@@ -86,6 +86,8 @@ class _Verifier:
                 track.advance(read // 10**6 - track.done)
         seconds = time.monotonic() - started
         self._report.facts = {"root": self.manifest.root, "MB": round(read / 1e6, 1), "seconds": round(seconds, 2)}
+        if self.manifest.config.file is None:
+            self._report.facts["not compared"] = "the configuration, which no file of the project holds"
         return self._report
 
     # --- the run as a whole -----------------------------------------------------------------------------

@@ -33,6 +33,10 @@ def test_a_good_run_is_read_whole(names: list[str]):
     assert verify().findings == []
 
 
+def test_a_configuration_that_is_not_compared_is_named(names: list[str]):
+    assert verify().facts["not compared"] == "the configuration, which no file of the project holds"
+
+
 def test_all_that_is_damaged_is_found(names: list[str]):
     changed, missing, lost = names[3], names[68], names[70]
     Path(changed).write_bytes(b"x" * 300)
