@@ -21,6 +21,7 @@ from fute.paper import interactive_map
 from fute.paper.cells import format_cell
 from fute.paper.grids import prompt_grid
 from fute.paper.report import ReportContext, render_report
+from fute.paper.report_maps import llm_maps
 from fute.paper.report_step import timings
 
 ROOT = Path(__file__).parents[3]
@@ -108,6 +109,18 @@ def test_the_map_names_prompts_places_and_scores(mapped):
     assert f"for cb: place {place} of 4, cosine {of_cb[1]:.4f}, {accuracy:.1f} % on test rows" in said
     assert any(f"cosine {of_cb[1] - 0.5:.4f}" in line for line in maps[2]["said"][0])
     assert maps[1]["colours"]["class"]["sa"] == [TITLES["sa"], "#2f6db3"]
+
+
+def test_the_map_counts_the_answers_of_a_prompt_by_rows(mapped):
+    """900 rows of one dataset and 100 of another: 10 % and 90 % are 18 % of all of them."""
+    performance = mapped.llm.performance[lambda rows: rows["prompt"] == 1].head(2)
+    shares = performance.assign(n=[900, 100], share_yes=[0.1, 0.9], share_no=[0.9, 0.1])
+    kept = shares[[name for name in shares if not name.startswith("share_") or name in ("share_yes", "share_no")]]
+    (of_one, *_) = llm_maps(
+        mapped.llm.coordinates[lambda rows: rows["prompt"] == 1], mapped.llm.similarities, kept, prompts={},
+        categories={"sa": ("SA", "red"), "nli": ("NLI", "blue")},
+    )  # fmt: skip
+    assert of_one["said"][0][-1] == "labels of test rows: yes 18 %, no 82 %"
 
 
 def test_a_page_with_a_map_loads_nothing_and_is_the_same_again(mapped):
