@@ -11,7 +11,7 @@ from support.large_run import write_artifact
 
 from fute.artifacts import content_key
 from fute.audit.claims.check import ClaimReport, Outcome, check_claims
-from fute.audit.claims.file import Claims
+from fute.audit.claims.file import Claims, ClaimsError
 from fute.audit.claims.sources import Project
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
@@ -53,3 +53,22 @@ def test_a_file_that_the_manifest_does_not_list_proves_nothing(manifest: Manifes
     assert check(manifest, "3", file=TABLE, column="n").exit_code == 0
     (answer,) = check(manifest.model_copy(update={"entries": {}}), "3", file=TABLE, column="n").answers
     assert answer.outcome is Outcome.INCONCLUSIVE and f"{TABLE} is not in the manifest" in answer.why
+
+
+@pytest.mark.parametrize("table", [b"n,m\n3\n", b"n,n\n3,4\n", b""], ids=["short", "twice", "empty"])
+def test_a_table_that_is_no_regular_one_answers_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: bytes):
+    monkeypatch.chdir(tmp_path)
+    Path(TABLE).parent.mkdir(parents=True)
+    write_artifact(Path(), TABLE, table)
+    for column in ("n", "m"):
+        (answer,) = check(list_run(), "3", file=TABLE, column=column).answers
+        assert answer.outcome is Outcome.INCONCLUSIVE and f"{TABLE} cannot be read as a table" in answer.why
+
+
+def test_a_row_of_a_page_that_lacks_a_cell_is_named(manifest: Manifest):
+    Path("page.md").write_text("| a | n |\n| --- | ---: |\n| x | 3 |\n| y |\n")
+    said = {"file": "page.md", "keys": {"a": "key"}, "columns": "n"}
+    claim = {"id": "a", "kind": "reproduction", "about": "x", "said": said, "shown": {"file": TABLE, "column": "n"}}
+    claims = Claims.model_validate({"claims": [claim]})
+    with pytest.raises(ClaimsError, match=r"page\.md:4: the row has 1 cells under 2 headings"):
+        check_claims(claims.of(()), Project(Path(), ResultsFolder(Path("results")), manifest))

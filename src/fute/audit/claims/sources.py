@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -22,6 +21,7 @@ from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.audit.sidecars import RecordError, read_sidecar
 from fute.config.strict_yaml import load
+from fute.csv_files import read_rows
 
 
 class Inconclusive(LookupError):
@@ -107,8 +107,9 @@ class Project:
         return chosen
 
     def _read_table(self, name: str) -> list[dict[str, str]]:
-        with self.path(name).open(encoding="utf8", newline="") as stream, _readable(name):
-            return list(csv.DictReader(stream))
+        path = self.path(name)
+        with _readable(name):
+            return [row for _, row in read_rows(path)]
 
     def _read_value(self, name: str) -> Any:
         path = self.path(name)
@@ -133,7 +134,7 @@ def _readable(name: str) -> Iterator[None]:
     """Raises Inconclusive if a file is not of the kind that its name says."""
     try:
         yield
-    except (ValueError, csv.Error, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise Inconclusive(f"{name} cannot be read as a table or as JSON or YAML: {error}") from None
 
 
