@@ -35,6 +35,15 @@ def _source(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def remember_sources() -> None:
+    """Read all source files now, so that a record holds the hash of the code that runs, not of an edit during the run.
+
+    Raises OSError for a file that cannot be read.
+    """
+    for path in PACKAGE.rglob("*.py"):
+        _source(path)
+
+
 @cache
 def _imports(path: Path) -> frozenset[str]:
     """Dotted names of this package that a file imports anywhere, also in functions; not those for type checkers."""

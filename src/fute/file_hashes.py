@@ -1,5 +1,6 @@
-"""sha256 of files outside the project, kept between plans, so that planning again costs one `stat` per file.
+"""sha256 of many files: read on several threads (`hash_files`), or kept between plans (`sha256_files`).
 
+Hashes of files outside the project are kept, so that planning again costs one `stat` per file.
 `.fute/file-hashes-{host}.json` in the working folder maps an absolute path to the hash, and to the device, inode,
 size, mtime and ctime of the file when it was hashed. All five must still hold. The kernel sets ctime at every write
 and every rename, and no program can set it back: a file that was trained again, restored with its old mtime, or copied
@@ -18,19 +19,61 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
 from fute.artifacts import atomic, content_key, sha256_file
 
 FOLDER = Path(".fute")
+PARCEL_FILES, PARCEL_BYTES = 64, 16 << 20
+"""A thread gets many small files at once, or one large file."""
+QUEUE = 4
+"""Parcels per thread, in work or waiting: enough to keep threads busy, few enough for any number of files."""
 SETTLED_NS = 2_000_000_000
 """How long a file must have been unchanged when it is hashed, for its hash to be kept."""
 
+Hashed = str | OSError
+
 Entry = tuple[int, int, int, int, int, str]
 """Device, inode, size, mtime_ns and ctime_ns of a file, and its sha256."""
+
+
+def hash_files(files: Iterable[tuple[Path, int]], threads: int | None = None) -> Iterator[Hashed]:
+    """sha256 of every file, in order; for a file that cannot be read, the OSError instead.
+
+    files: each with its expected size in bytes, by which work is divided among threads. threads: default all cores.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[list[Hashed]]] = deque()
+        for parcel in _parcels(files):
+            waiting.append(pool.submit(lambda paths: list(map(_hashed, paths)), parcel))
+            if len(waiting) >= threads * QUEUE:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _parcels(files: Iterable[tuple[Path, int]]) -> Iterator[list[Path]]:
+    parcel: list[Path] = []
+    total = 0
+    for path, size in files:
+        parcel.append(path)
+        total += size
+        if len(parcel) >= PARCEL_FILES or total >= PARCEL_BYTES:
+            yield parcel
+            parcel, total = [], 0
+    yield parcel
+
+
+def _hashed(path: Path) -> Hashed:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        return error
 
 
 def sha256_files(paths: Iterable[Path]) -> dict[Path, str]:

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fute.code_hash import PACKAGE, code_sha256
+from fute.code_hash import PACKAGE, code_sha256, remember_sources
 
 STEPS = {
     "fetch_model": "data",
@@ -84,6 +84,7 @@ def run(step: str, arguments: Sequence[str]) -> None:
     Settings and mappings of values are given as a file of JSON, several files as `--name PATH PATH ...`, named files as
     `--name KEY=PATH KEY=PATH ...`. `@FILE` stands for the lines of a file, one argument each.
     """
+    remember_sources()
     function = getattr(import_module(module_of(step)), step)
     values = vars(_parser(step, function).parse_args(arguments))
     function(**values)

@@ -112,8 +112,10 @@ def test_a_number_of_the_table_that_is_not_the_evaluations_fails(checkout: Path)
 
 
 def without(manifest, ending: str):
-    entries = {name: entry for name, entry in manifest.entries.items() if not name.endswith(f"tables/{ending}")}
-    return manifest.model_copy(update={"entries": entries})
+    """The manifest as it is after a table lost its record."""
+    lost = [name for name in manifest.entries if name.endswith(f"tables/{ending}")]
+    entries = {name: entry for name, entry in manifest.entries.items() if name not in lost}
+    return manifest.model_copy(update={"entries": entries, "unrecorded": dict.fromkeys(lost, "has no record")})
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,8 @@ def test_the_numbers_of_a_document_are_those_of_the_run_it_names(checkout: Path)
     pd.DataFrame(rows).to_csv(EVALUATION / "table3.csv", index=False)
     shutil.rmtree("results/paper")
     config = ConfigIdentity(name="real-small", file=None, sha256="0" * 64)
-    manifest = Manifest(schema=1, config=config, targets=[], entries={})
+    unrecorded = {"results/evaluation/table3.csv": "has no record"}
+    manifest = Manifest(schema=1, config=config, targets=[], entries={}, unrecorded=unrecorded)
     project = Project(Path(), ResultsFolder(Path("results")), manifest)
     report = check_claims(CLAIMS.of(("real-run.table3",)), project)
     assert outcomes(report) == {Outcome.PASS: 3 * len(rows) - 2}  # the mean over prompts has no ranking

@@ -1,11 +1,13 @@
 """The import closure of a step: neither more nor less."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
 import fute
 from fute import code_hash as closure
+from fute import steps
 from fute.config.methods import form_module, method_module
 from fute.steps import module_of
 
@@ -55,6 +57,22 @@ def test_the_hash_moves_with_any_file_of_the_closure_and_no_other(package):
         after = closure.code_sha256("fute.a")
         assert (after != before) == moves, name
         before = after
+
+
+def test_a_record_has_the_code_that_a_step_began_with(package, monkeypatch):
+    """A step may run for hours, and its record is written at the end."""
+    began = closure.code_sha256("fute.a")
+    for cached in (closure._source, closure._imports, closure.closure, closure.code_sha256):
+        cached.cache_clear()
+
+    def edited_meanwhile() -> None:
+        (package / "sub/deep.py").write_text("# edited\n")
+        records.append(closure.code_sha256("fute.a"))
+
+    records = []
+    monkeypatch.setattr(steps, "import_module", lambda _: SimpleNamespace(figure=edited_meanwhile))
+    steps.run("figure", [])
+    assert records == [began]
 
 
 def test_an_unknown_module_is_an_error(package):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fute import file_hashes
-from fute.file_hashes import FOLDER, sha256_files
+from fute.file_hashes import FOLDER, hash_files, sha256_files
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,18 @@ def sha256(data: bytes) -> str:
 def kept_file() -> Path:
     (path,) = FOLDER.iterdir()
     return path
+
+
+@pytest.mark.parametrize("threads", [1, 3, None])
+def test_many_files_are_hashed_in_order_and_what_cannot_be_read_is_said(monkeypatch, threads):
+    monkeypatch.setattr(file_hashes, "PARCEL_FILES", 2)
+    for name in range(31):
+        Path(str(name)).write_bytes(b"%d" % name)
+    Path("7").unlink()
+    hashes = list(hash_files(((Path(str(name)), 1) for name in range(31)), threads))
+    assert isinstance(hashes.pop(7), FileNotFoundError)
+    assert hashes == [sha256(b"%d" % name) for name in range(31) if name != 7]
+    assert list(hash_files([], threads)) == []
 
 
 def test_a_file_is_read_once(read):

@@ -10,7 +10,7 @@ Records
     lineage            what an artifact came from
     batches            cells of batches
 Commands (cli)
-    verify             hash everything again, follow every record (hashing)
+    verify             hash everything again, follow every record
     diff               why artifacts differ between two runs
     explain            what an artifact came from, what it cost, what would run again
     adopt              tell Snakemake about copied results

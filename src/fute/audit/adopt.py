@@ -49,13 +49,12 @@ class RunningWorkflow(RuntimeError):
     exit_code = INCOMPLETE
 
 
-def adopt(
-    config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None, threads: int = 1
-) -> Report:
+def adopt(config: Path, targets: Sequence[str], *, settings: Mapping[str, Any] | None, threads: int | None) -> Report:
     """Verify the results in the current checkout and write Snakemake's metadata for the good ones.
 
-    targets: files or phases of the workflow; none: its default ones. settings: as for `read_graph`. Raises GraphError
-    if the workflow cannot be planned, RunningWorkflow if Snakemake has locked the folder.
+    targets: files or phases of the workflow; none: its default ones. settings: as for `read_graph`. threads: as for
+    `verify_manifest`. Raises GraphError if the workflow cannot be planned, RunningWorkflow if Snakemake has locked the
+    folder.
     """
     from fute.audit.collect import build_manifest
     from fute.audit.planned_jobs import graph_of, planned

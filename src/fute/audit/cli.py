@@ -65,7 +65,6 @@ SettingsOption = Annotated[
 ]
 ResultsOption = Annotated[Path, typer.Option(help="folder of the run's results")]
 ManifestOption = Annotated[Path | None, typer.Option(help="default: audit/manifest.json in the results")]
-ClaimsOption = Annotated[Path, typer.Option("--claims", help="the claims file")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="default: all cores")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object, for machines")]
 SampleOption = Annotated[int, typer.Option(min=1, help="number of jobs to do again")]
@@ -121,12 +120,11 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Hash every artifact again and check records, locks, images, configuration and code."""
-    from fute.audit.hashing import cores
     from fute.audit.paths import ResultsFolder
     from fute.audit.verify import verify_folder
 
     listed = _manifest_path(results, manifest)
-    _finish(verify_folder(ResultsFolder(results), listed, root=root, threads=threads or cores()), json)
+    _finish(verify_folder(ResultsFolder(results), listed, root=root, threads=threads), json)
 
 
 @app.command()
@@ -147,7 +145,6 @@ def claims(
     ids: Annotated[list[str] | None, typer.Argument(help="claims to check; default: all")] = None,
     results: ResultsOption = RESULTS,
     manifest: ManifestOption = None,
-    file: ClaimsOption = CLAIMS,
     json: JsonOption = False,
 ) -> None:
     """Compare the numbers of our tables, the docs and the paper with the artifacts they come from."""
@@ -158,7 +155,7 @@ def claims(
     from fute.audit.paths import ResultsFolder
 
     project = Project(Path(), ResultsFolder(results), read_manifest(_manifest_path(results, manifest)))
-    report = check_claims(read_claims(file).of(tuple(ids or ())), project)
+    report = check_claims(read_claims(CLAIMS).of(tuple(ids or ())), project)
     print_claims(report, json=json)
     raise typer.Exit(report.exit_code)
 
@@ -176,9 +173,8 @@ def adopt(
 ) -> None:
     """Verify copied results and tell Snakemake which are good, so that these do not run again."""
     from fute.audit.adopt import adopt as run
-    from fute.audit.hashing import cores
 
-    _finish(run(config, targets or (), settings=settings, threads=threads or cores()), json)
+    _finish(run(config, targets or (), settings=settings, threads=threads), json)
 
 
 @app.command()
@@ -282,7 +278,6 @@ def receipt(
     report: Annotated[
         list[Path] | None, typer.Option(help="also record this output of another audit with --json, e.g. of rerun")
     ] = None,
-    file: ClaimsOption = CLAIMS,
     check: Annotated[bool, typer.Option("--check", help="check the chain of receipts, write nothing")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -297,7 +292,7 @@ def receipt(
     if check:
         _finish(check_receipts(folder, listed), json)
     others = [read_report(path) for path in report or ()]
-    own = [audited(each) for each in run_audits(folder, listed, file).as_json()]
+    own = [audited(each) for each in run_audits(folder, listed, CLAIMS).as_json()]
     written, path = write_receipt(folder, listed, own + others)
     if json:
         typer.echo(path.read_text(encoding="utf8"), nl=False)
@@ -313,7 +308,6 @@ def page(
     results: ResultsOption = RESULTS,
     manifest: ManifestOption = None,
     output: Annotated[Path | None, typer.Option(help="default: audit/audit.html in the results")] = None,
-    file: ClaimsOption = CLAIMS,
 ) -> None:
     """Verify, check the claims, and write the findings as one HTML page that needs no network."""
     from fute.artifacts import atomic
@@ -322,7 +316,7 @@ def page(
     from fute.audit.publish.receipts import run_audits
 
     folder = ResultsFolder(results)
-    audits = run_audits(folder, _manifest_path(results, manifest), file)
+    audits = run_audits(folder, _manifest_path(results, manifest), CLAIMS)
     path = output or results / "audit" / "audit.html"
     with atomic(path) as temporary:
         temporary.write_text(render_page(audits, folder), encoding="utf8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from fute.images.lock import LOCK as IMAGE_LOCK
 from fute.scrub import scrubbed
 
 IMAGES = FOLDER / IMAGE_LOCK
-# how a run is spread over a machine: changes no result
+SHA256 = re.compile(r"[0-9a-f]{64}")
+# how a run is spread over a machine, and what makes it run again: changes no result
 OF_THE_MACHINE = {
-    "threads": True, "processes": True, "gpus": True, "cluster": True, "data": {"root", "samples"},
-    "lm": {"threads", "datasets_per_process"},
+    "threads": True, "processes": True, "gpus": True, "cluster": True, "workflow": True, "embeddings_per_process": True,
+    "data": {"root", "samples"},
+    "lm": {"threads": True, "datasets_per_process": True, "transfer": {"runs_per_process"}},
 }  # fmt: skip
 
 
@@ -119,6 +122,8 @@ def lock_files(name: str, results: ResultsFolder) -> dict[str, str]:
         value = json.loads(results.path(name).read_bytes())
         files = value["files"] if "model" in value else {}
         listed = {f"{name.removesuffix(LOCK)}/{file}": str(facts["sha256"]) for file, facts in files.items()}
+        if not all(map(SHA256.fullmatch, listed.values())):
+            raise ValueError("a hash is none")
     except (ValueError, TypeError, KeyError, AttributeError):
         raise RecordError(
             f"{name}: is no lock of a model's files; delete it and make it again: snakemake --cores all {name}"

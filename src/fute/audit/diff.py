@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fute.artifacts import semantic_sha256
 from fute.audit.findings import Cause, Report, Verdict
 from fute.audit.manifest import Entry, read_manifest
 from fute.audit.paths import ResultsFolder, UnsafePath
@@ -38,6 +40,15 @@ class Side:
             return None
         return sidecar.record.params if sidecar.record_sha256 == self.manifest.entries[name].record_sha256 else None
 
+    def has_recorded_content(self, name: str) -> bool:
+        """Whether an artifact's content is as recorded; True if the results are not there. Verification reads bytes."""
+        if self.results is None:
+            return True
+        try:
+            return semantic_sha256(self.results.path(name)) == self.manifest.entries[name].content_sha256
+        except (OSError, EOFError, zlib.error, UnsafePath):
+            return False
+
 
 def diff(first: Side, second: Side) -> Report:
     """A finding with the reason for every artifact that is not the same in both runs.
@@ -50,8 +61,9 @@ def diff(first: Side, second: Side) -> Report:
     report = Report("diff", checked=len({*a, *b}))
     # the name of a batch is a hash of what it holds: another name alone means nothing
     for name in sorted(name for name in {*a} ^ {*b} if BATCHES not in name):
-        where = "first" if name in a else "second"
-        report.add(name, Verdict.DRIFTED, Cause.ABSENT, f"{name}: only in the {where} run")
+        where, other = ("first", second) if name in a else ("second", first)
+        lost = "; in the other its record is missing or damaged" if name in other.manifest.unrecorded else ""
+        report.add(name, Verdict.DRIFTED, Cause.ABSENT, f"{name}: only in the {where} run{lost}")
     former = {name: name if name in a else batches[name] for name in second.manifest.downstream_order()
               if name in a or name in batches}  # fmt: skip
     origins: dict[str, list[str]] = {}
@@ -65,8 +77,9 @@ def diff(first: Side, second: Side) -> Report:
         origins[name] = above if above and not own else [name, *above]
     roots = [name for name in causes if name in origins[name]]
     for name in (*roots, *(name for name in causes if name not in roots)):
-        same_content = a[former[name]].content_sha256 == b[name].content_sha256 and name in a
-        verdict = Verdict.EQUIVALENT if same_content else Verdict.DRIFTED
+        same_content = name in a and a[name].content_sha256 == b[name].content_sha256
+        believed = same_content and first.has_recorded_content(name) and second.has_recorded_content(name)
+        verdict = Verdict.EQUIVALENT if believed else Verdict.DRIFTED
         for cause, why in causes[name]:
             traced = "" if name in roots else f"; first divergent: {', '.join(origins[name])}"
             report.add(name, verdict, cause, f"{name}: {why}{traced}")

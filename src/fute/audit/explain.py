@@ -22,6 +22,7 @@ from rich.tree import Tree
 from fute.artifacts import content_key
 from fute.audit.batches import changed_settings, is_batch
 from fute.audit.collect import build_manifest
+from fute.audit.findings import print_json
 from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.planned_jobs import Graph, Job, read_graph
@@ -206,20 +207,16 @@ def _in_order(jobs: Iterable[Job], producers: Mapping[str, Job]) -> list[Job]:
 
 def print_explanation(explanation: Explanation, *, json: bool) -> None:
     """Print an explanation: a tree, a table and a list for people; one JSON object for machines."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     if json:
-        console.out(_as_json(explanation), highlight=False)
+        print_json(asdict(explanation))
         return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     console.print(_tree(explanation.target, explanation.chain))
     console.print(_cost_table(explanation.costs))
     if not explanation.pending:
         console.print(Text("nothing would run again for it", style="green"))
     for number, pending in enumerate(explanation.pending, start=1):
         console.print(_pending_text(number, pending))
-
-
-def _as_json(explanation: Explanation) -> str:
-    return json.dumps(asdict(explanation), sort_keys=True, indent=1, ensure_ascii=False)
 
 
 def _tree(target: str, chain: Mapping[str, Source]) -> Tree:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from json import dumps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ class Report:
     def exit_code(self) -> int:
         return worst(finding.verdict.exit_code for finding in self.findings)
 
-    def to_json(self) -> str:
-        """The report for machines: one JSON object."""
-        value = {
+    def as_json(self) -> dict[str, Any]:
+        """The report for machines."""
+        return {
             "command": self.command,
             "exit_code": self.exit_code,
             "checked": self.checked,
@@ -131,7 +131,6 @@ class Report:
             "findings": [asdict(finding) for finding in self.findings],
             "facts": self.facts,
         }
-        return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def worst(codes: Iterable[int]) -> int:
@@ -147,6 +146,12 @@ def stdout_console() -> Console:
     return Console(soft_wrap=True, highlight=False)
 
 
+def print_json(value: Any) -> None:
+    """Print one JSON object, for machines."""
+    text = dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    stdout_console().out(text, highlight=False)
+
+
 def styled_line(outcome: str, code: int, message: str) -> Text:
     """A line that starts with an outcome in the colour of its exit code."""
     from rich.text import Text
@@ -158,10 +163,10 @@ def print_report(report: Report, *, json: bool) -> None:
     """Print a report: for people the first findings, drift before others, and the counts; for machines its JSON."""
     from rich.text import Text
 
-    console = stdout_console()
     if json:
-        console.out(report.to_json(), highlight=False)
+        print_json(report.as_json())
         return
+    console = stdout_console()
     drift_first = sorted(report.findings, key=lambda finding: finding.verdict.exit_code != DRIFT)
     for finding in drift_first[:MOST_FINDINGS]:
         outcome = f"{finding.verdict} ({finding.cause})"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fute.artifacts import atomic, canonical_json, content_key
-from fute.audit.findings import Verdict, cause_of
+from fute.audit.findings import Cause, Verdict, cause_of
 from fute.audit.paths import AUDIT, UnsafePath, checked_name
 from fute.audit.sidecars import Input, Module, Sha256, Sidecar, first_problem, strict_json
 
@@ -107,13 +107,28 @@ class Manifest(_Strict):
 
     @property
     def root(self) -> str:
-        """One hash over configuration, artifacts, records, weights, and what is missing."""
+        """One hash over all that a verdict rests on and that equal results have in common.
+
+        That is the configuration, artifacts, records, weights, what is missing and what is stale.
+        """
         entries = {
-            name: [entry.sha256, entry.record_sha256, sorted(entry.files.items())]
+            name: [entry.rule, entry.sha256, entry.record_sha256, sorted(entry.files.items())]
             for name, entry in self.entries.items()
         }
         absent = [sorted(self.missing), sorted(self.unrecorded)]
-        return content_key([self.config.sha256, entries, absent])
+        return content_key([self.config.name, self.config.sha256, entries, absent, self.lasting_stale])
+
+    @property
+    def lasting_stale(self) -> dict[str, list[Reason]]:
+        """`stale` without an artifact's code and inputs: verification checks these, and both may be right again."""
+        lasting = {}
+        for name, reasons in self.stale.items():
+            again = [f"{Cause.UPSTREAM}: "]
+            if entry := self.entries.get(name):
+                again += [f"{Cause.CODE}: {entry.module} ", *(f"{Cause.DATA}: {each.path} " for each in entry.inputs)]
+            if kept := [why for why in reasons if not why.startswith(tuple(again))]:
+                lasting[name] = kept
+        return lasting
 
     def make_it(self, name: str) -> str:
         """What to do to have an artifact made: the name of what a rule makes is a target, that of a batch is not."""

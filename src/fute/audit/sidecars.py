@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fute.artifacts import SCHEMA, SIDECAR, content_key
 from fute.audit.paths import RESULTS, ResultsFolder, checked_name
 from fute.code_hash import code_sha256
+
+if TYPE_CHECKING:
+    from fute.audit.manifest import Entry
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Module = Annotated[str, Field(pattern=r"^fute(\.[a-z0-9_]+)+$")]
@@ -129,16 +132,8 @@ def first_problem(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
 
 
-class MadeByCode(Protocol):
-    """A record, or a manifest's entry for one."""
-
-    module: str
-    more_code: list[str]
-    code_sha256: str
-
-
-def same_code(record: MadeByCode) -> bool:
-    """Whether the code of a record's step is that of this checkout."""
+def same_code(record: Record | Entry) -> bool:
+    """Whether the code of a record's step, or of the manifest's entry for it, is that of this checkout."""
     try:
         return code_sha256(record.module, *record.more_code) == record.code_sha256
     except ValueError:  # the module is gone

@@ -21,28 +21,31 @@ from fute.audit.config_and_locks import (
     unlisted_files,
 )
 from fute.audit.findings import Cause, Report, Verdict, cause_of
-from fute.audit.hashing import Hashed, Task, hash_files
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.audit.sidecars import DATA, PLUGIN, Input, NoRecord, RecordError, Sidecar, read_sidecar, same_code
 from fute.config.run_lock import lock_file, read_run_lock
 from fute.config.sections import ConfigError
 from fute.data.run_lock import results_differ
+from fute.file_hashes import Hashed, hash_files
 from fute.progress import Track
 
 
 def verify_manifest(
-    manifest: Manifest, results: ResultsFolder, *, root: str | None = None, threads: int = 1, project: Path = Path()
-) -> Report:
+    manifest: Manifest, results: ResultsFolder, *, root: str | None = None, threads: int | None = None,
+    project: Path = Path(),
+) -> Report:  # fmt: skip
     """Compare everything that a manifest lists with what exists. Writes nothing, reads nothing outside.
 
-    root: hash that the manifest must have, from a receipt or a paper. project: the checkout, whose code, configuration
-    and images are compared.
+    root: hash that the manifest must have, from a receipt or a paper. threads: default all cores. project: the
+    checkout, whose code, configuration and images are compared.
     """
     return _Verifier(manifest, results, project).report(root, threads)
 
 
-def verify_folder(results: ResultsFolder, manifest: Path, *, root: str | None = None, threads: int = 1) -> Report:
+def verify_folder(
+    results: ResultsFolder, manifest: Path, *, root: str | None = None, threads: int | None = None
+) -> Report:
     """`verify_manifest` in the current checkout; an unusable manifest or lock of images is a finding."""
     report = Report("verify", checked=1)
     try:
@@ -67,26 +70,24 @@ class _Verifier:
         self._image_problem = lru_cache(lambda image: image_problem(image, images, project))
         self._project_sha256 = lru_cache(lambda name: project_sha256(project, name))
 
-    def report(self, root: str | None, threads: int) -> Report:
+    def report(self, root: str | None, threads: int | None) -> Report:
         started, read = time.monotonic(), 0
         self._check_run(root)
         with Track("reading records", len(self.manifest.entries), "records", brief=True) as track:
             for name, entry in self.manifest.entries.items():
                 self._check_record(name, entry)
                 track.advance()
-        tasks = list(self._files_to_hash())
-        with Track("hashing", sum(task.size for task in tasks) // 10**6, "MB", brief=True) as track:
-
-            def count(more: int) -> None:
-                nonlocal read
-                read += more
-                if read // 10**6 > track.done:
-                    track.advance(read // 10**6 - track.done)
-
-            for name, digest in hash_files(tasks, threads, count):
+        files = list(self._files_to_hash())
+        with Track("hashing", sum(size for _, _, size in files) // 10**6, "MB", brief=True) as track:
+            hashes = hash_files(((path, size) for _, path, size in files), threads)
+            for (name, _, size), digest in zip(files, hashes, strict=True):
                 self._check_bytes(name, digest)
+                read += size
+                track.advance(read // 10**6 - track.done)
         seconds = time.monotonic() - started
         self._report.facts = {"root": self.manifest.root, "MB": round(read / 1e6, 1), "seconds": round(seconds, 2)}
+        if self.manifest.config.file is None:
+            self._report.facts["not compared"] = "the configuration, which no file of the project holds"
         return self._report
 
     # --- the run as a whole -----------------------------------------------------------------------------
@@ -110,12 +111,9 @@ class _Verifier:
             add(name, Verdict.MISSING, Cause.ABSENT, problem)
         for name, why in manifest.unrecorded.items():
             add(name, Verdict.UNVERIFIED, Cause.RECORD, why)
-        for name, reasons in manifest.stale.items():
-            module = manifest.entries[name].module if name in manifest.entries else ""
+        for name, reasons in manifest.lasting_stale.items():
             for why in reasons:
-                if not _checked_again(why, module):
-                    problem = f"{name}: is stale: {why}; {manifest.make_it(name)}"
-                    add(name, Verdict.DRIFTED, cause_of(why), problem)
+                add(name, Verdict.DRIFTED, cause_of(why), f"{name}: is stale: {why}; {manifest.make_it(name)}")
 
     def _check_run_lock(self) -> None:
         """Compare what was read with the lock that was committed with the run, if there is one."""
@@ -202,8 +200,8 @@ class _Verifier:
 
     # --- bytes ------------------------------------------------------------------------------------------
 
-    def _files_to_hash(self) -> Iterator[Task]:
-        """Every file to hash; a file that must not be read becomes a finding."""
+    def _files_to_hash(self) -> Iterator[tuple[str, Path, int]]:
+        """Name, path and size of every file to hash; a file that must not be read becomes a finding."""
         for name, entry in self.manifest.entries.items():
             for file in (name, *entry.files):
                 try:
@@ -211,7 +209,7 @@ class _Verifier:
                     exists = path.exists()
                     if exists and not path.is_file():  # reading a pipe would never end
                         raise UnsafePath(f"{file}: is no file; remove it, and copy the file again or run the workflow")
-                    yield Task(file, path, path.stat().st_size if exists else 0)
+                    yield file, path, path.stat().st_size if exists else 0
                 except UnsafePath as error:
                     self._report.add(file, Verdict.REFUSED, Cause.PATH, str(error))
                 except OSError as error:
@@ -241,11 +239,3 @@ class _Verifier:
             self._report.add(name, Verdict.DRIFTED, Cause.CONTENT if entry else Cause.MODEL, problem)
         elif entry and (problem := lock_problem(name, entry.files, self.results)):
             self._report.add(name, Verdict.DRIFTED, Cause.MODEL, problem)
-
-
-def _checked_again(reason: str, module: str) -> bool:
-    """Whether verification itself checks what a stale artifact's reason says: its code and its inputs.
-
-    Both may be right again since the manifest was made.
-    """
-    return reason.startswith((f"{Cause.UPSTREAM}: ", f"{Cause.CODE}: {module} "))

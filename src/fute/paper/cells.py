@@ -70,8 +70,8 @@ def row_order(method: str, methods: Sequence[str], where: str) -> tuple[int, int
 
 
 def format_cell(value: float) -> str:
-    """Format with one decimal, as in the paper; a dash for NaN."""
-    return MISSING if pd.isna(value) else f"{value:.1f}"
+    """Format with one decimal, as in the paper; a dash for NaN, no minus before a zero."""
+    return MISSING if pd.isna(value) else f"{value:z.1f}"
 
 
 def text_frame(frame: pd.DataFrame) -> pd.DataFrame:

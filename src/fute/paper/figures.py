@@ -125,7 +125,7 @@ def statistic_texts(statistics: Mapping[str, float], reasons: Mapping[str, str])
     texts = {}
     for name, value in statistics.items():
         if np.isfinite(value):
-            texts[name] = f"{value:.2f}"
+            texts[name] = f"{value:z.2f}"
         elif reasons.get(name):
             texts[name] = f"not defined ({reasons[name]})"
         else:

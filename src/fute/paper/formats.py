@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 from fute.artifacts import csv_bytes
-from fute.paper.cells import REFERENCE_ROWS, best_cells, text_frame
+from fute.paper.cells import REFERENCE_ROWS, best_cells, format_cell, text_frame
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -74,7 +74,7 @@ def to_csv(frame: pd.DataFrame, names: Sequence[str] | None = None) -> str:
 
     names: names of the columns; by default `{heading}_{metric}`.
     """
-    flat = frame.map(lambda value: f"{value:.1f}", na_action="ignore")
+    flat = frame.map(format_cell, na_action="ignore")
     flat.columns = names or [f"{heading}_{metric.lower()}" for heading, metric in frame.columns]
     return csv_bytes(flat.reset_index()).decode()
 

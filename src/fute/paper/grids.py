@@ -107,7 +107,7 @@ def _text(value: object, column: str) -> str:
     if column in COUNTS:
         return f"{value:,.0f}"
     digits = 1 if column in PERCENTAGES else 4 if column in COSINES else 2
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
+    return f"{value:z.{digits}f}".replace("-", "−")  # z: no minus before a zero
 
 
 def _interval(row: pd.Series, column: str) -> str:

@@ -31,6 +31,6 @@ def planted_cells(measured: pd.DataFrame) -> Iterator[tuple[str, ...]]:
         if pd.isna(row.value):
             yield (*front, "not defined", "", "", "", "fails")
             continue
-        ends = "" if pd.isna(row.lo) else f"{row.lo:.2f} to {row.hi:.2f}"
-        numbers = f"{row.value:.2f}", ends, f"{row.chance:.2f}", p_text(row.p)
+        ends = "" if pd.isna(row.lo) else f"{row.lo:z.2f} to {row.hi:z.2f}"
+        numbers = f"{row.value:z.2f}", ends, f"{row.chance:z.2f}", p_text(row.p)
         yield (*front, *numbers, "passes" if row.passes else "fails")

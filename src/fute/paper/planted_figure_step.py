@@ -75,7 +75,7 @@ def _ladder_panel(measured: pd.DataFrame, rows: pd.DataFrame, test: str, target:
                     continue
                 values = of_method[similarity].to_numpy(float)
                 numbers = result.iloc[0]
-                text = f"{row_name(str(method), similarity)}: {numbers['value']:.2f}, p {p_text(numbers['p'])}"
+                text = f"{row_name(str(method), similarity)}: {numbers['value']:z.2f}, p {p_text(numbers['p'])}"
                 values = (values - values.mean()) / values.std()
                 axes.plot(of_method["quality"], values, line, marker="o", ms=3, label=text)
         axes.set(title=f"{test}: {target}", xlabel="quality, as made", ylabel="similarity, standardised")

@@ -89,6 +89,9 @@ def _ranked(similarities: pd.DataFrame, method: str, view: str, by: list[str]) -
 
 def _shares(tested: pd.DataFrame) -> list[str]:
     """One line with the share of each class among a prompt's answers on test rows; none where it is not known."""
-    shares = tested.filter(regex="^share_").dropna(axis="columns").mean()
+    if tested.empty:
+        return []
+    shares = tested.filter(regex="^share_").dropna(axis="columns")
+    shares = shares.mul(tested["n"], axis="index").sum() / tested["n"].sum()  # datasets have different numbers of rows
     named = ", ".join(f"{name.removeprefix('share_')} {100 * share:.0f} %" for name, share in shares.items())
     return [f"labels of test rows: {named}"] if named else []

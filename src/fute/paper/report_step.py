@@ -64,11 +64,12 @@ class ReportSettings(Section):
 
 
 def timings(folder: Path) -> pd.DataFrame:
-    """Jobs and seconds by rule, from Snakemake's benchmark files `{rule}/*.tsv`."""
+    """Jobs and seconds of the rules that were measured, from Snakemake's benchmark files `{rule}/*.tsv`."""
     rows = []
     for rule in sorted(path for path in folder.glob("*") if path.is_dir()):
         seconds = [s for path in sorted(rule.rglob("*.tsv")) if not math.isnan(s := benchmark_seconds(path))]
-        rows.append({"rule": rule.name, "jobs": len(seconds), "seconds": sum(seconds)})
+        if seconds:  # Snakemake makes the folder before a job, and the file after it
+            rows.append({"rule": rule.name, "jobs": len(seconds), "seconds": sum(seconds)})
     return pd.DataFrame(rows, columns=["rule", "jobs", "seconds"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from fute.display_names import MANY_UNKNOWN_TOKENS, METHOD_NAMES
+from fute.paper.learning import learning_note
 from fute.paper.verdicts import MOST_NAMED, listed
 
 
@@ -14,6 +15,14 @@ def similarity_warnings(similarities: pd.DataFrame, target: str) -> list[str]:
     similarities: similarities.csv or lm_similarities.csv, or some of its rows. target: its column of datasets.
     """
     return [*_no_vectors(similarities, target), *_unknown_tokens(similarities, target)]
+
+
+def table_note(note: str, similarities: pd.DataFrame, target: str) -> str:
+    """The note of a table: that of the run, and in a few words which vectors did not learn or do not exist.
+
+    note: of the run, may be empty. similarities, target: as in `similarity_warnings`.
+    """
+    return " ".join(filter(None, (note, learning_note(similarities, target), no_vector_note(similarities))))
 
 
 def no_vector_note(similarities: pd.DataFrame) -> str:

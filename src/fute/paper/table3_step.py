@@ -8,8 +8,7 @@ from fute.artifacts import Step
 from fute.config.sections import Section
 from fute.csv_files import read_table
 from fute.paper.formats import to_csv, to_latex, to_markdown
-from fute.paper.learning import learning_note
-from fute.paper.similarity_warnings import no_vector_note
+from fute.paper.similarity_warnings import table_note
 from fute.paper.table3 import interval_frame, p_value_frame, table3_frame
 
 
@@ -33,8 +32,7 @@ def table3(settings: TableSettings, *, cells: Path, similarities: Path, csv: Pat
     """
     ours = read_table(cells)
     titles = dict(settings.categories)
-    similar = read_table(similarities)
-    note = " ".join(filter(None, (settings.note, learning_note(similar, "dataset"), no_vector_note(similar))))
+    note = table_note(settings.note, read_table(similarities), "dataset")
     frame = table3_frame(ours, titles)
     texts = {
         csv: to_csv(frame),

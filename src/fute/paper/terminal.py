@@ -125,7 +125,7 @@ def _show_prompts(results: Path, console: Console) -> None:
 def _titles(written: Path, table3: pd.DataFrame) -> dict[str, str]:
     """Names of the categories as in the table that was written, by its record; ids where there is none yet."""
     record = sidecar_path(written)
-    names = json.loads(record.read_bytes())["record"]["params"]["categories"] if record.is_file() else []
+    names = read_json(record)["record"]["params"]["categories"] if record.is_file() else []
     return dict(names) if names else {name: name for name in dict.fromkeys(table3["category"])}
 
 

@@ -12,8 +12,7 @@ from fute.config.sections import Section
 from fute.csv_files import read_table
 from fute.paper.cells import base_method
 from fute.paper.formats import to_csv, to_latex, to_markdown
-from fute.paper.learning import learning_note
-from fute.paper.similarity_warnings import no_vector_note
+from fute.paper.similarity_warnings import table_note
 from fute.paper.transfer_tables import (
     LAYOUTS,
     TransferLayout,
@@ -56,8 +55,7 @@ def transfer_table(
     """
     ours, single = read_table(cells), read_table(targets)
     layout = LAYOUTS[settings.table].of(ours)
-    similar = read_table(similarities)
-    note = " ".join(filter(None, (settings.note, learning_note(similar, "target"), no_vector_note(similar))))
+    note = table_note(settings.note, read_table(similarities), "target")
     frame = above_paper(transfer_frame(ours, layout), read_printed(printed, layout))
     appendix = per_target(single, LAYOUTS[settings.table])
     texts = {

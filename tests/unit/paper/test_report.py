@@ -18,7 +18,11 @@ from support.synthetic_report import synthetic_context
 
 from fute.durations import duration
 from fute.paper import interactive_map
+from fute.paper.cells import format_cell
+from fute.paper.grids import prompt_grid
 from fute.paper.report import ReportContext, render_report
+from fute.paper.report_maps import llm_maps
+from fute.paper.report_step import timings
 
 ROOT = Path(__file__).parents[3]
 DATASETS = {"sa": ("rotten-tomatoes", "sst2", "imdb"), "nli": ("wanli", "cb", "anli")}
@@ -107,6 +111,18 @@ def test_the_map_names_prompts_places_and_scores(mapped):
     assert maps[1]["colours"]["class"]["sa"] == [TITLES["sa"], "#2f6db3"]
 
 
+def test_the_map_counts_the_answers_of_a_prompt_by_rows(mapped):
+    """900 rows of one dataset and 100 of another: 10 % and 90 % are 18 % of all of them."""
+    performance = mapped.llm.performance[lambda rows: rows["prompt"] == 1].head(2)
+    shares = performance.assign(n=[900, 100], share_yes=[0.1, 0.9], share_no=[0.9, 0.1])
+    kept = shares[[name for name in shares if not name.startswith("share_") or name in ("share_yes", "share_no")]]
+    (of_one, *_) = llm_maps(
+        mapped.llm.coordinates[lambda rows: rows["prompt"] == 1], mapped.llm.similarities, kept, prompts={},
+        categories={"sa": ("SA", "red"), "nli": ("NLI", "blue")},
+    )  # fmt: skip
+    assert of_one["said"][0][-1] == "labels of test rows: yes 18 %, no 82 %"
+
+
 def test_a_page_with_a_map_loads_nothing_and_is_the_same_again(mapped):
     html = render_report(mapped)
     assert html == render_report(mapped)
@@ -162,6 +178,23 @@ def test_values_and_intervals_are_printed(context):
     assert '<strong>66.0</strong><span class="interval">61.3–70.0</span>' in html
     assert "85.1†" in html
     assert "1 h 07 min" in html and "1 min 03 s" in html
+
+
+@pytest.mark.parametrize("value", [43.15, 1.85, 0.05, -0.04, -3.25])
+def test_a_number_is_rounded_as_in_the_tables(value):
+    """43.15 is a little less than it says: numpy would round it up, the tables do not."""
+    frame = pd.DataFrame({"model": ["m"], "prompt": ["1"], "dataset": ["d"], "accuracy": [value]})
+    (row,) = prompt_grid(frame, "made up", {"accuracy": "Accuracy"}).groups[0].rows
+    assert row.cells[0].text.replace("−", "-") == format_cell(value)
+
+
+def test_a_rule_whose_job_was_killed_has_no_time(tmp_path, context):
+    (tmp_path / "label_batch").mkdir()  # made before the job starts
+    (tmp_path / "mte").mkdir()
+    (tmp_path / "mte/a.tsv").write_text("s\th:m:s\n90\t0:01:30\n")
+    measured = timings(tmp_path)
+    assert measured.to_dict("records") == [{"rule": "mte", "jobs": 1, "seconds": 90.0}]
+    assert "1 min 30 s" in render_report(replace(context, timings=measured))
 
 
 def test_names_are_escaped(context):

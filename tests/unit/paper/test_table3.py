@@ -134,6 +134,14 @@ def test_best_cells_ignore_references_and_join_values_that_print_alike():
     assert best.to_dict() == {"MI": True, "GlobalE": False, "SPELL": True, "Oracle": False}
 
 
+def test_a_zero_has_no_minus():
+    index = pd.MultiIndex.from_tuples([("m", "MI")], names=["model", "method"])
+    columns = pd.MultiIndex.from_tuples([("sst2", "NDCG"), ("cb", "NDCG")], names=["model", "metric"])
+    frame = pd.DataFrame([[-0.04, -0.06]], index=index, columns=columns)
+    assert to_csv(frame).splitlines()[1] == "m,MI,0.0,-0.1"
+    assert to_markdown(frame, title="T", caption="C").count("| **0.0** | **-0.1** |") == 1
+
+
 def test_markdown_is_a_regular_grid_with_note_and_intervals():
     text = to_markdown(
         table3_frame(ours(), TITLES),

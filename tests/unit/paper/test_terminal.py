@@ -241,6 +241,14 @@ def test_show_prints_table_verdicts_times_and_places(results, capsys):
         assert f"{results}/paper/{name}" in "".join(text.split()), "a path is whole"
 
 
+def test_a_damaged_record_of_table_3_is_named(results):
+    record = results / "paper/tables/table3.csv.prov.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    with pytest.raises(NoResults, match=r"table3\.csv\.prov\.json cannot be read .*; remove it, and run the workflow"):
+        show(results)
+
+
 def test_show_without_times_leaves_them_out(results, capsys):
     show(results)
     assert "Time by step" not in capsys.readouterr().out

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from typing import Any
 
 from rich.text import Text
 
 from fute.audit.claims.file import Claim
 from fute.audit.claims.sources import Changed, Inconclusive, NotApplicable, Project
 from fute.audit.claims.statements import Statement, statements
-from fute.audit.findings import DRIFT, INCOMPLETE, OK, STYLES, stdout_console, styled_line, worst
+from fute.audit.findings import DRIFT, INCOMPLETE, OK, STYLES, print_json, stdout_console, styled_line, worst
 
 ALMOST = 1e-8
 """Further share by which numbers may differ: files hold nine digits."""
@@ -62,8 +62,9 @@ class ClaimReport:
     def exit_code(self) -> int:
         return worst(answer.outcome.exit_code for answer in self.answers)
 
-    def to_json(self) -> str:
-        value = {
+    def as_json(self) -> dict[str, Any]:
+        """The report for machines."""
+        return {
             "command": "claims",
             "run": self.run,
             "exit_code": self.exit_code,
@@ -71,7 +72,6 @@ class ClaimReport:
             "answers": [asdict(answer) for answer in self.answers],
             "facts": {"root": self.root},
         }
-        return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 KINDS = {"reproduction": "our run reproduces itself", "publication": "our run agrees with the publication"}
@@ -158,10 +158,10 @@ def _half_a_digit(printed: Decimal) -> float:
 
 def print_claims(report: ClaimReport, *, json: bool) -> None:
     """Print a report of claims: every FAIL by itself, other outcomes by claim and reason, and the counts."""
-    console = stdout_console()
     if json:
-        console.out(report.to_json(), highlight=False)
+        print_json(report.as_json())
         return
+    console = stdout_console()
     for (claim, outcome, why), count in not_compared(report.answers).items():
         about = f"{claim}: {count} numbers" if count > 1 else claim
         console.print(styled_line(str(outcome), outcome.exit_code, f"{about}: {why}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -15,12 +14,14 @@ from typing import Any
 
 import yaml
 
-from fute.artifacts import sha256_file
+from fute.artifacts import SIDECAR, sha256_file
 from fute.audit.claims.file import Claim, ClaimsError, Shown
 from fute.audit.claims.statements import Statement
-from fute.audit.manifest import Manifest
+from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
+from fute.audit.sidecars import RecordError, read_sidecar
 from fute.config.strict_yaml import load
+from fute.csv_files import read_rows
 
 
 class Inconclusive(LookupError):
@@ -48,17 +49,34 @@ class Project:
         return self.manifest.config.name
 
     def path(self, name: str) -> Path:
-        """A file of the results or of the checkout. Raises Inconclusive if it does not exist, Changed."""
+        """A file of the checkout, or of the results as the manifest lists it. Raises Inconclusive, Changed.
+
+        An artifact that the manifest lists as one without a record is used as it is.
+        """
         try:
             path = self.results.path(name) if name.startswith(f"{RESULTS}/") else inside(self.folder, name)
         except UnsafePath as error:
             raise Inconclusive(str(error)) from None
         if not path.is_file():
             raise Inconclusive(f"{name} is not in this run" if name.startswith(f"{RESULTS}/") else f"no file {name}")
-        entry = self.manifest.entries.get(name)
-        if entry is not None and sha256_file(path) != entry.sha256:
+        if not name.startswith(f"{RESULTS}/"):
+            return path
+        artifact = name.removesuffix(SIDECAR)
+        entry = self.manifest.entries.get(artifact)
+        if entry is None and artifact not in self.manifest.unrecorded:
+            raise Inconclusive(f"{name} is not in the manifest; make one that has it: fute audit manifest")
+        if entry is not None and not self._is_listed(name, artifact, entry):
             raise Changed(f"{name}: its bytes are not those of the manifest; for details run: fute audit verify")
         return path
+
+    def _is_listed(self, name: str, artifact: str, entry: Entry) -> bool:
+        """Whether an artifact, or its record, is that of its entry in the manifest."""
+        if name == artifact:
+            return sha256_file(self.results.path(name)) == entry.sha256
+        try:
+            return read_sidecar(self.results, artifact)[0].record_sha256 == entry.record_sha256
+        except RecordError:
+            return False
 
     def find(self, claim: Claim, statement: Statement) -> list[str]:
         """The artifact's value for a statement, reduced as its claim says; of an interval its two ends."""
@@ -89,8 +107,9 @@ class Project:
         return chosen
 
     def _read_table(self, name: str) -> list[dict[str, str]]:
-        with self.path(name).open(encoding="utf8", newline="") as stream, _readable(name):
-            return list(csv.DictReader(stream))
+        path = self.path(name)
+        with _readable(name):
+            return [row for _, row in read_rows(path)]
 
     def _read_value(self, name: str) -> Any:
         path = self.path(name)
@@ -115,7 +134,7 @@ def _readable(name: str) -> Iterator[None]:
     """Raises Inconclusive if a file is not of the kind that its name says."""
     try:
         yield
-    except (ValueError, csv.Error, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise Inconclusive(f"{name} cannot be read as a table or as JSON or YAML: {error}") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from fute.audit.claims.file import Claim, Claims, ClaimsError, Said
 from fute.audit.paths import RESULTS
+from fute.csv_files import read_rows
 
 NUMBER = re.compile(r"(?<![\w.,/-])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]\d+)?(?!\w|[.,-]\d|-\w)")
 _CELL = re.compile(r"(?<!\\)\|")
@@ -124,10 +124,9 @@ def _row_fields(said: Said, row: dict[str, _Cell]) -> dict[str, str] | None:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, _Cell]]]:
-    """Line and cells (by heading) of every row."""
-    with path.open(encoding="utf8", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream), start=2):
-            yield number, {heading: _Cell(text) for heading, text in row.items()}
+    """Line and cells (by heading) of every row. Raises TableError."""
+    for number, row in read_rows(path):
+        yield number, {heading: _Cell(text) for heading, text in row.items()}
 
 
 def _markdown_rows(said: Said, path: Path) -> Iterator[tuple[int, dict[str, _Cell]]]:
@@ -147,6 +146,9 @@ def _markdown_rows(said: Said, path: Path) -> Iterator[tuple[int, dict[str, _Cel
         elif not set(line.strip()) <= set("|-: "):
             first = cells[0].text or first
             cells[0] = _Cell(first, cells[0].start)
+            if len(cells) != len(head):
+                problem = f"{len(cells)} cells under {len(head)} headings; correct it, or make the file again"
+                raise ClaimsError(f"{said.file}:{number}: the row has {problem}")
             yield number, dict(zip(head, cells, strict=True))
 
 

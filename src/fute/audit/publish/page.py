@@ -46,8 +46,11 @@ def render_page(audits: Audits, results: ResultsFolder) -> str:
     ]
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
     lede = "Every artifact was hashed again, every record followed to its inputs, every number to its artifact."
-    note = "" if audits.verified.exit_code == OK else IN_WORDS[audits.verified.exit_code]
-    return page.render(map=None, title=f"Audit of {manifest.config.name}", lede=lede, note=note, sections=sections)
+    notes = [] if audits.verified.exit_code == OK else [IN_WORDS[audits.verified.exit_code]]
+    if wrong := audits.claims.counts("reproduction").get(Outcome.FAIL):
+        notes.append(f"Numbers that are not those of their artifacts: {wrong:,}.")
+    title, note = f"Audit of {manifest.config.name}", " ".join(notes)
+    return page.render(map=None, title=title, lede=lede, note=note, sections=sections)
 
 
 def _facts(audits: Audits) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ cannot show that its newest receipts were removed: publish the hash of the last 
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ from fute.audit.claims.check import ClaimReport, check_claims
 from fute.audit.claims.file import read_claims
 from fute.audit.claims.sources import Project
 from fute.audit.findings import DRIFT, INCOMPLETE, Cause, Report, Verdict
-from fute.audit.hashing import cores
 from fute.audit.manifest import MANIFEST, Manifest, ManifestError, read_manifest
 from fute.audit.paths import AUDIT, ResultsFolder
 from fute.audit.sidecars import Sha256, Strict, strict_json
@@ -254,12 +252,12 @@ class Audits:
 
     def as_json(self) -> list[dict[str, Any]]:
         """Both reports as `--json` prints them."""
-        return [json.loads(self.verified.to_json()), json.loads(self.claims.to_json())]
+        return [self.verified.as_json(), self.claims.as_json()]
 
 
 def run_audits(results: ResultsFolder, manifest: Path, claims: Path) -> Audits:
     """Verify a manifest and check all claims in the current checkout. Raises ManifestError, ClaimsError."""
     listed = read_manifest(manifest)
-    verified = verify_manifest(listed, results, threads=cores())
+    verified = verify_manifest(listed, results)
     checked = check_claims(read_claims(claims).claims, Project(Path(), results, listed))
     return Audits(listed, verified, checked)

@@ -27,6 +27,22 @@ TERMS = "https://w3id.org/ro/terms/workflow-run"
 MEDIA = {".smk": "text/x-python", ".jsonl": "application/x-ndjson", ".keys": "text/plain", ".yaml": "application/yaml"}
 
 
+PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
+    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    "https://w3id.org/ro/wfrun/provenance/0.5": "Provenance Run Crate",
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+}
+COMPLETED = "http://schema.org/CompletedActionStatus"
+LICENSE = "https://spdx.org/licenses/MIT"
+PAPER = "https://arxiv.org/abs/2402.14522"
+WORKFLOW = "Snakefile"
+MIN_SNAKEMAKE = ">=9.20"
+"""The version that the workflow needs; the records do not say which one ran."""
+# costs among the facts of a run: property -> (name, unit code of UN/CEFACT)
+COSTS = {"cpu_s": ("CPU time", "SEC"), "peak_memory_mb": ("peak memory", "E34")}
+
+
 class ExportError(RuntimeError):
     """A run that cannot be exported, or a folder that cannot take it."""
 
@@ -39,13 +55,48 @@ class MovedArtifact(ExportError):
     exit_code = DRIFT
 
 
-class Entities:
-    """The entities of one crate: files with their hashes, values, container images. Each is made once, on first use."""
+def export_crate(manifest: Manifest, results: ResultsFolder, folder: Path, project: Path = Path()) -> int:
+    """Write the crate of a run to an empty or new folder; returns the number of executions.
 
-    def __init__(self, manifest: Manifest, results: ResultsFolder) -> None:
-        self.manifest, self.results = manifest, results
+    Raises ExportError, RecordMoved; the folder then holds no `ro-crate-metadata.json`.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ExportError(f"{folder} is not empty; give another folder with --output, or remove it")
+    ran = executions(manifest, results)
+    if not ran:
+        raise ExportError(
+            "the manifest lists no artifact; run the workflow, then make the manifest again: fute audit manifest"
+        )
+    crate = _Crate(manifest, results, project)
+    for execution in ran:
+        crate.add_execution(execution)
+    crate.finish(ran)
+    crate.write(folder)
+    return len(ran)
+
+
+class _Workflow(ComputationalWorkflow):
+    TYPES = (*ComputationalWorkflow.TYPES, "HowTo")
+
+
+def media_type(name: str) -> str:
+    """MIME type of a file, by its ending."""
+    if name.endswith(".gz"):
+        return "application/gzip"
+    return MEDIA.get(Path(name).suffix) or mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+
+
+class _Crate:
+    """One crate. Its entities (files with their hashes, values, container images) are each made once, on first use."""
+
+    def __init__(self, manifest: Manifest, results: ResultsFolder, project: Path) -> None:
+        self.manifest, self.results, self.project = manifest, results, project
         self.crate = ROCrate(version="1.1")
         self.crate.metadata.extra_contexts.append(f"{TERMS}/context")
+        self.actions: list[ContextEntity] = []
+        self.controls: list[ContextEntity] = []
+        self.tools: dict[str, ContextEntity] = {}
+        self.steps: dict[str, ContextEntity] = {}
 
     def entity(self, key: str, kind: str, **properties: Any) -> ContextEntity:
         """The contextual entity with this id, made if it does not exist yet."""
@@ -102,62 +153,7 @@ class Entities:
         references = [{"@id": key} for key in dict.fromkeys(entity.id for entity in entities)]
         return references[0] if len(references) == 1 else references
 
-
-def media_type(name: str) -> str:
-    """MIME type of a file, by its ending."""
-    if name.endswith(".gz"):
-        return "application/gzip"
-    return MEDIA.get(Path(name).suffix) or mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
-
-
-PROFILES = {
-    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
-    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
-    "https://w3id.org/ro/wfrun/provenance/0.5": "Provenance Run Crate",
-    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
-}
-COMPLETED = "http://schema.org/CompletedActionStatus"
-LICENSE = "https://spdx.org/licenses/MIT"
-PAPER = "https://arxiv.org/abs/2402.14522"
-WORKFLOW = "Snakefile"
-MIN_SNAKEMAKE = ">=9.20"
-"""The version that the workflow needs; the records do not say which one ran."""
-# costs among the facts of a run: property -> (name, unit code of UN/CEFACT)
-COSTS = {"cpu_s": ("CPU time", "SEC"), "peak_memory_mb": ("peak memory", "E34")}
-
-
-def export_crate(manifest: Manifest, results: ResultsFolder, folder: Path, project: Path = Path()) -> int:
-    """Write the crate of a run to an empty or new folder; returns the number of executions.
-
-    Raises ExportError, RecordMoved; the folder then holds no `ro-crate-metadata.json`.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        raise ExportError(f"{folder} is not empty; give another folder with --output, or remove it")
-    ran = executions(manifest, results)
-    if not ran:
-        raise ExportError(
-            "the manifest lists no artifact; run the workflow, then make the manifest again: fute audit manifest"
-        )
-    crate = _Crate(manifest, results, project)
-    for execution in ran:
-        crate.add_execution(execution)
-    crate.finish(ran)
-    crate.write(folder)
-    return len(ran)
-
-
-class _Workflow(ComputationalWorkflow):
-    TYPES = (*ComputationalWorkflow.TYPES, "HowTo")
-
-
-class _Crate(Entities):
-    def __init__(self, manifest: Manifest, results: ResultsFolder, project: Path) -> None:
-        super().__init__(manifest, results)
-        self.project = project
-        self.actions: list[ContextEntity] = []
-        self.controls: list[ContextEntity] = []
-        self.tools: dict[str, ContextEntity] = {}
-        self.steps: dict[str, ContextEntity] = {}
+    # --- what was run -----------------------------------------------------------------------------------
 
     def tool(self, execution: Execution) -> ContextEntity:
         rule = execution.rule

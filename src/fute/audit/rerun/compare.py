@@ -31,7 +31,7 @@ class Kind(StrEnum):
     VECTORS = "vectors"  # embeddings, the prefix's start, encoder states
     WEIGHTS = "weights"  # a lock and the folder of a model beside it
     METRICS = "metrics"  # numbers in CSV or JSON
-    FIGURE = "figure"  # judged by the CSV beside it
+    FIGURE = "figure"  # judged by the CSV beside it, if it has one
     EXACT = "exact"
 
 
@@ -86,7 +86,8 @@ def compare(name: str, recorded: Path, again: Path, tolerances: Tolerances) -> C
     if semantic_sha256(recorded) == semantic_sha256(again):
         return Comparison(Verdict.EQUIVALENT, "other compression, the same content")
     kind = kind_of(name)
-    if kind is Kind.FIGURE and sha256_file(recorded.with_suffix(".csv")) == sha256_file(again.with_suffix(".csv")):
+    points = [path.with_suffix(".csv") for path in (recorded, again)]
+    if kind is Kind.FIGURE and all(path.is_file() for path in points) and len(set(map(sha256_file, points))) == 1:
         return Comparison(Verdict.EQUIVALENT, "other bytes, drawn from the same coordinates")
     allowed = tolerances.of.get(kind)
     if allowed is None:

@@ -117,4 +117,10 @@ def read_tolerances(path: Path) -> Tolerances:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise NoiseError(f"{path}: is damaged ({error}); measure again with: fute audit noise") from None
     source = f"{MARGIN} times the noise of {repeats} repeats ({path}: {', '.join(sorted(own)) or 'no kind'})"
+    # the file comes with the results, perhaps from whoever wants them to pass
+    wider = [
+        f"{kind} {name} {most:.3g} for {DEFAULTS[kind][name]:.3g}"
+        for kind, of in own.items() for name, most in of.items() if most > DEFAULTS[kind][name]
+    ]  # fmt: skip
+    source += f"; wider than the defaults: {', '.join(wider)}" if wider else ""
     return Tolerances({**DEFAULTS, **own}, source)

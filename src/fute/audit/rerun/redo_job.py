@@ -13,11 +13,10 @@ from typing import Any
 from fute.artifacts import sha256_file, sidecar_path
 from fute.audit.batches import changed_settings, is_batch
 from fute.audit.collect import build_manifest
-from fute.audit.hashing import cores
 from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath
 from fute.audit.planned_jobs import Graph, Job, read_graph
-from fute.audit.rerun.sandbox import FailedRun, Machine, Sandbox, checked_scratch
+from fute.audit.rerun.sandbox import FailedRun, Sandbox, checked_scratch
 from fute.audit.sidecars import Record, RecordError, read_sidecar, read_sidecar_file, same_code
 from fute.audit.staleness import changed_inputs, changed_params, moved_inputs
 from fute.embeddings.extract_embedding_step import learned_from
@@ -46,14 +45,15 @@ class RedoneJob:
 
 
 class Rerunner:
-    """Does jobs of a finished run again. folder: each job gets a folder of its own in it. project: the checkout."""
+    """Does jobs of the finished run in the current folder again.
 
-    def __init__(
-        self, graph: Graph, manifest: Manifest, folder: Path, machine: Machine, project: Path = Path()
-    ) -> None:
-        self.graph, self.manifest, self.project = graph, manifest, project
-        self.folder, self.machine = folder, machine
-        self.results = ResultsFolder(project / RESULTS)
+    folder: each job gets a folder of its own in it. cores: for Snakemake, None for all. profile: of Snakemake.
+    """
+
+    def __init__(self, graph: Graph, manifest: Manifest, folder: Path, cores: int | None, profile: Path | None) -> None:
+        self.graph, self.manifest = graph, manifest
+        self.folder, self.cores, self.profile = folder, cores, profile
+        self.results = ResultsFolder(Path(RESULTS))
         self.sha256 = lru_cache(lambda name: sha256_file(self.results.path(name)))
         self._runs = 0
 
@@ -63,7 +63,7 @@ class Rerunner:
         batches = [source.path for source in record.inputs if is_batch(source.path)]
         self._check(job, record, batches)
         self._runs += 1
-        sandbox = Sandbox(self.folder / f"{self._runs:03d}-{job.rule}", self.project, self.graph)
+        sandbox = Sandbox(self.folder / f"{self._runs:03d}-{job.rule}", self.graph)
         self._check_inputs(record)
         sandbox.link(name for name in _artifacts(record) if name not in batches)
         for batch in map(self.record, batches):
@@ -71,7 +71,7 @@ class Rerunner:
             sandbox.link(name for name in _artifacts(batch) if self._unchanged(name, batch))
         sandbox.declare_finished(job)
         try:
-            sandbox.run(job, self.machine, record.image)
+            sandbox.run(job, record.image, self.cores, self.profile)
         except FailedRun as error:
             raise NotRerunnable(f"ended with an error: {error}") from None
         new = sandbox.new_batches()
@@ -141,14 +141,14 @@ def checkout_rerunner(
 ) -> Iterator[Rerunner]:
     """A Rerunner for the run in the current folder.
 
-    scratch: an empty or new folder, kept; None: a temporary one. threads: default all cores. profile: of Snakemake.
-    Raises ScratchError, GraphError.
+    scratch: an empty or new folder, kept; None: a temporary one. threads, profile: for Snakemake, as `Rerunner` has
+    them. Raises ScratchError, GraphError.
     """
     kept = checked_scratch(scratch) if scratch else None
     graph = read_graph(config, settings=settings)
     manifest = build_manifest(graph, config, ResultsFolder(Path(RESULTS)))
     with tempfile.TemporaryDirectory(prefix="fute-rerun-") as temporary:
-        yield Rerunner(graph, manifest, kept or Path(temporary), Machine(threads or cores(), profile))
+        yield Rerunner(graph, manifest, kept or Path(temporary), threads, profile)
 
 
 def _artifacts(record: Record) -> list[str]:

@@ -47,7 +47,7 @@ def rerun(rerunner: Rerunner, jobs: Sequence[Job], tolerances: Tolerances) -> Re
         "stages": dict(sorted(Counter(job.rule for job in jobs).items())),
         "first divergent": sorted(origins),
         "tolerances": tolerances.source,
-        **({"without image": left} if (left := sorted(i for i in images if not in_image(i, rerunner.project))) else {}),
+        **({"without image": left} if (left := sorted(i for i in images if not in_image(i))) else {}),
     }
     return report
 

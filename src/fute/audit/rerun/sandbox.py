@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +52,11 @@ def checked_scratch(folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Machine:
-    """How jobs are run here. profile: of Snakemake, besides the project's default one."""
-
-    cores: int
-    profile: Path | None = None
-
-
 class Sandbox:
-    """One such folder. folder: is made, must not exist. project: the checkout with the run's results."""
+    """One such folder, of the checkout in the current folder. folder: is made, must not exist."""
 
-    def __init__(self, folder: Path, project: Path, graph: Graph) -> None:
-        self.folder, self.project, self.graph = folder.resolve(), project.resolve(), graph
+    def __init__(self, folder: Path, graph: Graph) -> None:
+        self.folder, self.project, self.graph = folder.resolve(), Path.cwd(), graph
         self.folder.mkdir(parents=True)
         for path in sorted(self.project.iterdir()):
             holds_it = self.folder.is_relative_to(path.resolve())
@@ -111,14 +102,14 @@ class Sandbox:
             keys.write_text(keys_text(declared), encoding="utf8")
             sidecar_path(keys).touch()
 
-    def run(self, job: Job, machine: Machine, image: str | None) -> None:
-        """Do one job and the batch that it reads. Raises FailedRun."""
-        line = [sys.executable, "-m", "snakemake", "--configfile", SETTINGS, "--cores", str(machine.cores)]
+    def run(self, job: Job, image: str | None, cores: int | None, profile: Path | None) -> None:
+        """Do one job and the batch that it reads. cores: None for all. profile: of Snakemake. Raises FailedRun."""
+        line = [sys.executable, "-m", "snakemake", "--configfile", SETTINGS, "--cores", str(cores or "all")]
         of_batches = sorted({step.rule for step in self.graph.plan.step_batches()})
         line += ["--nolock", "--allowed-rules", job.rule, *of_batches]
-        if machine.profile:
-            line += ["--profile", str(machine.profile)]
-        if image and in_image(image, self.project):
+        if profile:
+            line += ["--profile", str(profile)]
+        if image and in_image(image):
             line += ["--software-deployment-method", "apptainer"]
         done = subprocess.run(
             [*line, "--", job.outputs[0]], cwd=self.folder, env=environment(os.environ, self.project), text=True,
@@ -156,10 +147,10 @@ def environment(known: Mapping[str, str], project: Path) -> dict[str, str]:
     return own | {"APPTAINER_BIND": ",".join(binds)}
 
 
-def in_image(sha256: str, project: Path) -> bool:
+def in_image(sha256: str) -> bool:
     """Whether an image and Apptainer are on this machine."""
-    entry = read_images(project).get(sha256)
-    return bool(entry) and shutil.which("apptainer") is not None and (project / IMAGES.parent / entry["file"]).is_file()
+    entry = read_images().get(sha256)
+    return bool(entry) and shutil.which("apptainer") is not None and (IMAGES.parent / entry["file"]).is_file()
 
 
 def _end_of(output: str, logs: Path, job: Job) -> str:
