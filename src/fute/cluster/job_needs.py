@@ -130,11 +130,11 @@ class JobNeeds:
         return training(parameters, tokens, gpus=gpus, cores=cores, held=held)
 
     def label_gpus(self, model: str) -> int:
-        """GPUs of a label batch: those of the engine's settings, or as many as hold the model."""
+        """GPUs of a label batch: those that the settings state, or as many as hold the model."""
         engine = self.config.llm.engine
         if engine.engine == "vllm":
             cluster = self.config.cluster
-            given = cluster.tensor_parallel_size.get(model, engine.tensor_parallel_size)
+            given = cluster.tensor_parallel_size.get(model)
             return given or tensor_parallel(self.parameters(model), cluster.gpu_memory_gb)
         return min(1, self.config.gpus) if engine.engine == "transformers" else 0
 

@@ -32,5 +32,7 @@ class ClusterConfig(Section):
     )
     tensor_parallel_size: dict[Id, int] = Field(
         {},
-        description="GPUs of a label batch, by model. A model that is not named gets as many as hold its weights.",
+        description="GPUs of a label batch of vLLM, by model. One that is not named gets as many as hold its weights. "
+        "The engine spreads a model over all GPUs that its job was given; without a cluster these are the ones in "
+        "`CUDA_VISIBLE_DEVICES`.",
     )

@@ -46,9 +46,6 @@ class EngineSettings(Section):
 
     batch_size: int = Field(32, ge=1, description="Texts in one batch (`transformers`).")
 
-    tensor_parallel_size: int | None = Field(
-        None, ge=1, description="GPUs that share one model (`vllm`). `null`: all GPUs that the job was given."
-    )
     max_num_seqs: int = Field(64, ge=1, description="Most texts computed in one step (`vllm`).")
     gpu_memory_utilization: float = Field(
         0.9, gt=0, le=1, description="Share of the GPU's memory that the engine may take (`vllm`)."
@@ -113,7 +110,7 @@ class EngineSettings(Section):
         """The settings that may change a result of this engine, as JSON; how a server is reached is not among them."""
         own = {
             "transformers": {"batch_size"},
-            "vllm": {"tensor_parallel_size", "max_num_seqs", "enforce_eager", "quantization"},
+            "vllm": {"max_num_seqs", "enforce_eager", "quantization"},
             "openai": {"api_model", "top_logprobs", "extra_body"},
         }
         common = {

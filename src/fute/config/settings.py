@@ -162,16 +162,12 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _one_tensor_parallel_size(self) -> Config:
+    def _tensor_parallel_sizes(self) -> Config:
         sizes = self.cluster.tensor_parallel_size
         if others := sorted(set(sizes) - set(self.llm.models)):
             raise ValueError(f"cluster.tensor_parallel_size: {others[0]!r} is not among llm.models")
         if low := sorted(name for name, size in sizes.items() if size < 1):
             raise ValueError(f"cluster.tensor_parallel_size.{low[0]}: give at least 1")
-        if sizes and self.llm.engine.tensor_parallel_size:
-            raise ValueError(
-                "cluster.tensor_parallel_size and llm.engine.tensor_parallel_size are both given; drop one"
-            )
         return self
 
     @model_validator(mode="after")

@@ -40,8 +40,8 @@ class VllmEngine:
             dtype=settings.dtype,
             seed=settings.seed,
             max_model_len=self.prompts.limit,
-            # on a CPU torch counts no devices, for any value of CUDA_VISIBLE_DEVICES
-            tensor_parallel_size=settings.tensor_parallel_size or max(1, torch.cuda.device_count()),
+            # all GPUs that the job was given; on a CPU torch counts none, for any value of CUDA_VISIBLE_DEVICES
+            tensor_parallel_size=max(1, torch.cuda.device_count()),
             enable_prefix_caching=True,  # prompts begin alike
             max_num_seqs=settings.max_num_seqs,
             gpu_memory_utilization=settings.gpu_memory_utilization,

@@ -326,14 +326,6 @@ def test_label_tokens_by_hand(paper):
     assert needs.label_batch("llama-2-13b", batch).tokens == read + written
 
 
-def test_an_engines_own_setting_wins(monkeypatch):
-    monkeypatch.setattr("fute.plan.data.unsup_identity", lambda settings, root: {})
-    run = load_run(ROOT / "config/paper.yaml")
-    engine = run.config.llm.engine.model_copy(update={"tensor_parallel_size": 8})
-    run.config = run.config.model_copy(update={"llm": run.config.llm.model_copy(update={"engine": engine})})
-    assert JobNeeds(Plan(run)).label_gpus("llama-2-13b") == 8
-
-
 def test_vectors_pass_over_their_pairs(paper):
     """TaskEmb of the paper: one epoch and the Fisher over U's 10,000 texts."""
     needs = JobNeeds(paper)
