@@ -152,4 +152,6 @@ def in_one_space(covariances: Sequence[ArrayLike], classes: Sequence[Sequence[st
     scale = np.sqrt(products.diagonal())
     scale[scale == 0] = 1.0
     values, vectors = np.linalg.eigh(products / np.outer(scale, scale))
-    return scale[:, None] * vectors * np.sqrt(np.clip(values, 0.0, None))
+    # what rounding leaves of an eigenvalue 0 is 1e-16, and its root would tell equal scatters apart
+    values[values < len(values) * np.finfo(np.float64).eps * values.max(initial=0.0)] = 0.0
+    return scale[:, None] * vectors * np.sqrt(values)

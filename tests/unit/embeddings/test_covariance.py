@@ -15,6 +15,7 @@ from fute.embeddings.covariance import (
     scatter_cosine,
     whitening,
 )
+from fute.embeddings.similarity import cosine_around
 
 RNG = np.random.default_rng(0)
 PHI = RNG.normal(size=(40, 5))
@@ -98,6 +99,15 @@ def test_one_space_has_the_similarities_of_all_pairs():
     np.testing.assert_allclose(vectors[4], 0, atol=1e-12)
     same = in_one_space([arrays[0], arrays[3]], ["ab", "ba"])
     np.testing.assert_allclose(same, [arrays[0].ravel(), arrays[3][::-1].ravel()])
+
+
+def test_equal_scatters_are_one_point_of_their_space():
+    a, b = RNG.normal(size=(2, 384)), RNG.normal(size=(2, 384))
+    vectors = in_one_space([a, -a, a[::-1], b, a], ["ab", "ab", "ba", "ab", "cd"])
+    for place in (1, 2, 4):
+        np.testing.assert_allclose(vectors[place], vectors[0], rtol=0, atol=1e-12 * np.linalg.norm(vectors[0]))
+    alike = in_one_space([a, -a, a], ["ab", "ab", "cd"])
+    assert np.isnan(cosine_around(alike[0], alike[1], alike[1:].mean(0)))
 
 
 def test_what_has_no_covariance_is_refused():
