@@ -200,7 +200,7 @@ def ladder_ranking(results: Path, test: str, dataset: str, method: str | None = 
 def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
     folder = results / "evaluation"
     for model, rows in similar.groupby("model", sort=False):
-        controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_residual")
+        controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_order_noise")
         controls = controls[(controls["dataset"] == dataset) & (controls["model"] == model)]
         quality, count, notes = NOTHING, 0, ()
         if (folder / "performance.csv").is_file():
@@ -327,7 +327,7 @@ def _standing(own: pd.DataFrame, checks: pd.DataFrame) -> Standing:
     def control(name: str) -> float:
         return float(checks[name].iloc[0]) if len(checks) and name in checks else math.nan
 
-    noise, of = control("sd_residual"), "the order of the training texts"
+    noise, of = control("sd_order_noise"), "the order of the training texts"
     if math.isnan(noise):
         noise, of = control("null_sd_prompts"), "permuted labels"
     unranked = _unranked(own)

@@ -208,9 +208,9 @@ def test_roberta_has_no_use_for_its_positions_up_to_that_of_the_padding(tmp_path
     config = RobertaConfig(vocab_size=200, max_position_embeddings=40, pad_token_id=0, type_vocab_size=2, **shape)
     RobertaModel(config).save_pretrained(tmp_path)
     roberta, long = Pretrained(tmp_path), [("word " * 40,)]
-    with pytest.raises(BlackBoxError, match="max_tokens is 40, but .* has 39 positions for a text"):
+    with pytest.raises(BlackBoxError, match=r"max_tokens is 40, but .* has 39 positions for a text"):
         roberta.with_head(SENTIMENT, inputs=1, max_tokens=40, seed=1)
     assert predict(roberta.with_head(SENTIMENT, inputs=1, max_tokens=39, seed=1), long)
-    with pytest.raises(ValueError, match="a text has 40 tokens, but the encoder .* has 39 positions for a text"):
+    with pytest.raises(ValueError, match=r"a text has 40 tokens, but the encoder .* has 39 positions for a text"):
         SentenceEncoder(tmp_path, max_tokens=40, batch_size=1).encode(long)
     assert SentenceEncoder(tmp_path, max_tokens=39, batch_size=1).encode(long)[1] == 1
