@@ -107,7 +107,8 @@ def embed_file(
         the name of a class too, only needed to name classes that no y has.
 
     A killed call continues where it was if it is repeated. Raises ConfigError for a missing model, missing held-out
-    pairs or unknown classes, and BadRow for a bad line.
+    pairs or unknown classes, BadRow for a bad line, and ValueError for what a killed call left of other pairs, settings
+    or code.
     """
     files = [pairs, *([dev] if dev else [])]
     if output.exists() and any(each.exists() and output.samefile(each) for each in files):

@@ -12,7 +12,8 @@ import numpy as np
 from accelerate import Accelerator
 
 from fute.artifacts import content_key
-from fute.config.methods import MethodSettings, TaskEmbSettings, TextEmbSettings, method_module
+from fute.code_hash import code_sha256
+from fute.config.methods import MethodSettings, TaskEmbSettings, TextEmbSettings, form_module, method_module
 from fute.config.surrogate import SurrogateSettings
 from fute.device import compute_device
 from fute.display_names import MANY_UNKNOWN_TOKENS
@@ -193,6 +194,7 @@ class Embedder:
             return None
         ids = [[(e.input_ids, e.target_ids) for e in part] for part in (examples, held_out)]
         identity = [
+            code_sha256(__name__, method_module(self.settings.method), form_module(self.surrogate.settings.form)),
             self._basis,
             self.settings.model_dump(),
             self.surrogate.settings.model_dump(),

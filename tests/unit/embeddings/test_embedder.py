@@ -22,6 +22,7 @@ from fute.embeddings import (
     tensor_mean_cosine,
 )
 from fute.embeddings.embedder import Embedder
+from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.fisher.diagonal import loop_fisher
 from fute.surrogate.text2text import collate, encode_pairs, load_surrogate
 from fute.surrogate.training import epoch_batches, epoch_generator, train
@@ -250,6 +251,18 @@ def test_refusals(snapshots):
         load_surrogate(snapshots["encoder-decoder"], surrogate_settings("causal"))
     with pytest.raises(ValueError, match="both max_epochs and patience"):
         tupate(patience=3)
+
+
+def test_other_code_does_not_go_on_from_a_checkpoint(snapshots, tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "worth_keeping", lambda self, seconds: True)
+    made = embedder(snapshots, "causal", tupate())
+    first = made.embed(pairs(8), checkpoints=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    again = made.embed(pairs(8), checkpoints=tmp_path, progress=lambda *_: pytest.fail("it was trained already"))
+    np.testing.assert_array_equal(again.vector, first.vector)
+    monkeypatch.setattr("fute.embeddings.embedder.code_sha256", lambda *modules: "newer code")
+    with pytest.raises(ValueError, match=rf"{kept} is the checkpoint of another training \(differing: .* or code\)"):
+        made.embed(pairs(8), checkpoints=tmp_path)
 
 
 def test_loss_that_is_not_finite_names_step_and_pairs(snapshots):
