@@ -26,6 +26,7 @@ class SentenceEncoder:
         self.max_tokens, self.batch_size, self.device = max_tokens, batch_size, compute_device()
         self._name = folder.name
         self.tokenizer = load_tokenizer(folder)
+        self.tokenizer.padding_side = "right"  # on the left, it would move a text's positions
         if self.tokenizer.pad_token is None:  # padding is masked, so any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token
         model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
