@@ -64,9 +64,8 @@ def test_vectors_of_every_kind_of_output(folder):
 
 def test_padding_is_on_the_right_whatever_the_tokenizer_says(folder, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.padding_side = "left"
-    tokenizer.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(folder, padding_side="left").save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).padding_side == "left"
     found, _ = SentenceEncoder(tmp_path, max_tokens=60, batch_size=len(TEXTS)).encode(TEXTS)
     np.testing.assert_allclose(found, embedded(folder, TEXTS), atol=1e-6)
 
