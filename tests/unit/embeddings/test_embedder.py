@@ -245,12 +245,17 @@ def test_refusals(snapshots):
         embedder(snapshots, "causal", tupate(learning_rate=1e-4)).embed(pairs(1))
     with pytest.raises(ValueError, match="the last layers only is for causal surrogates"):
         embedder(snapshots, "encoder-decoder", taskemb(layers=1))
-    with pytest.raises(ValueError, match="selects no parameter"):  # before it is trained
-        embedder(snapshots, "causal", taskemb(exclude=("weight",)))
+    for reduction in ("mean_of_squares", "square_of_mean"):
+        with pytest.raises(EmbeddingError, match="leaves out every parameter"):  # before it is trained
+            embedder(snapshots, "causal", taskemb(exclude=("weight",), reduction=reduction))
     with pytest.raises(ValueError, match="family='causal'"):
         load_surrogate(snapshots["encoder-decoder"], surrogate_settings("causal"))
     with pytest.raises(ValueError, match="both max_epochs and patience"):
         tupate(patience=3)
+    with pytest.raises(ValueError, match=r"order_seeds \[1, 2, 1\] repeat one"):
+        tupate(order_seeds=(1, 2, 1))
+    with pytest.raises(ValueError, match=r"exclude: '\(norm' is no regular expression"):
+        taskemb(exclude=("(norm",))
 
 
 def test_other_code_does_not_go_on_from_a_checkpoint(snapshots, tmp_path, monkeypatch):
