@@ -17,8 +17,9 @@ from transformers import (
     UMT5ForConditionalGeneration,
 )
 
-from fute.surrogate.fisher import diagonal_fisher, fisher_pass, loop_fisher, reduced, squares
-from fute.surrogate.fisher.diagonal import check_modules
+from fute.surrogate.fisher import squares
+from fute.surrogate.fisher.accumulator import reduced
+from fute.surrogate.fisher.diagonal import check_modules, diagonal_fisher, fisher_pass, loop_fisher
 from fute.surrogate.text2text import IGNORED
 
 VOCABULARY = 37

@@ -41,7 +41,7 @@ class Hooks:
             catch = self._linear
         elif type(module) is nn.Embedding and not (is_bias or module.max_norm or module.scale_grad_by_freq):
             catch = self._embedding
-        elif type(module) is nn.LayerNorm or is_rms_norm(module):
+        elif type(module) is nn.LayerNorm or _is_rms_norm(module):
             catch = self._norm
         else:
             raise TypeError(
@@ -126,7 +126,7 @@ class Hooks:
         self._add(attention.register_forward_pre_hook(expand, with_kwargs=True))
 
 
-def is_rms_norm(module: nn.Module) -> bool:
+def _is_rms_norm(module: nn.Module) -> bool:
     """True for norms that only scale h / rms(h): T5's, mT5's, torch's, and transformers' `...RMSNorm` classes."""
     name = type(module).__name__
     return isinstance(module, nn.RMSNorm) or name in ("T5LayerNorm", "MT5LayerNorm") or name.endswith("RMSNorm")
