@@ -13,12 +13,20 @@ from accelerate import Accelerator
 
 from fute.artifacts import content_key
 from fute.code_hash import code_sha256
-from fute.config.methods import MethodSettings, TaskEmbSettings, TextEmbSettings, form_module, method_module
+from fute.config.methods import (
+    MethodSettings,
+    TaskEmbSettings,
+    TextEmbSettings,
+    TupateSettings,
+    form_module,
+    method_module,
+)
 from fute.config.surrogate import SurrogateSettings
 from fute.device import compute_device
 from fute.display_names import MANY_UNKNOWN_TOKENS
 from fute.embeddings.gate import HeldOut, measure, verdict
 from fute.embeddings.vectors import Embedding, EmbeddingError
+from fute.positions import usable_positions
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import Labelled
@@ -90,7 +98,7 @@ class Embedder:
             raise EmbeddingError("there are no pairs to learn from; give at least one")
         pairs, unknown = self._usable(pairs)
         self.surrogate.prepare(pairs)
-        examples = self.surrogate.encode(pairs)
+        examples = self._encoded(pairs)
         meta: dict[str, Any] = {
             "pairs": len(examples),
             **unknown,
@@ -105,7 +113,7 @@ class Embedder:
             vector = self._method.run(examples, progress)
             meta["mode"] = "surrogate in eval mode, not trained"
             return Embedding(vector, self.settings.method, self._basis | {"states": "targets"}, meta, vector[None])
-        dev_examples = self.surrogate.encode(dev) if dev is not None else []
+        dev_examples = self._encoded(dev) if dev is not None else []
         gate = self._gate(held_out, examples)
         epochs = self._epochs(len(pairs), early_stop=dev is not None)
         vectors, logs, facts, measured = [], [], [], []
@@ -138,7 +146,19 @@ class Embedder:
             return None
         task = getattr(self.surrogate, "task", None)
         kind = task.kind if task else "text"
-        return HeldOut(self.surrogate.encode(usable), learned, kind, self.surrogate.groups)
+        return HeldOut(self._encoded(usable), learned, kind, self.surrogate.groups)
+
+    def _encoded(self, pairs: Sequence[Pair] | Sequence[Labelled]) -> list[Example]:
+        """Token ids of pairs. Raises EmbeddingError for a pair that is longer than the surrogate can read."""
+        examples = self.surrogate.encode(pairs)
+        prefix = self.settings.length if isinstance(self.settings, TupateSettings) else 0
+        longest = max((len(self.surrogate.sequence(example)) for example in examples), default=0) + prefix
+        if (positions := usable_positions(self.surrogate.model)) is not None and longest > positions:
+            raise EmbeddingError(
+                f"a pair has {longest} tokens{' with the prefix' if prefix else ''}, but the surrogate has {positions} "
+                "positions for one; lower surrogate.settings.max_input_tokens"
+            )
+        return examples
 
     def _usable(self, pairs: Sequence[Pair] | Sequence[Labelled]) -> tuple[list[Pair] | list[Labelled], dict[str, Any]]:
         """Pairs of which the surrogate knows a token of x and one of y; and facts for the record.

@@ -1,6 +1,7 @@
 """Task embeddings: from pairs to a vector, back from a file, and compared. On tiny random stand-ins."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +257,20 @@ def test_refusals(snapshots):
         tupate(order_seeds=(1, 2, 1))
     with pytest.raises(ValueError, match=r"exclude: '\(norm' is no regular expression"):
         taskemb(exclude=("(norm",))
+
+
+@pytest.mark.parametrize(("method", "most"), [(tupate(), 15), (TextEmbSettings(), 12)])
+def test_a_pair_longer_than_the_surrogates_positions_is_refused(snapshots, tmp_path, method, most):
+    shutil.copytree(snapshots["causal"], tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for positions, fits in ((most - 1, False), (most, True)):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": positions}))
+        made = Embedder(tmp_path, surrogate_settings("causal"), method, "sha")
+        if fits:
+            made.embed(pairs(8))
+        else:
+            with pytest.raises(EmbeddingError, match=f"has {most} tokens.* the surrogate has {positions} positions"):
+                made.embed(pairs(8))
 
 
 def test_other_code_does_not_go_on_from_a_checkpoint(snapshots, tmp_path, monkeypatch):
