@@ -94,6 +94,8 @@ class Embedder:
         """
         if dev is not None and not self.settings.early_stops:
             raise EmbeddingError("held-out rows were given, but the recipe has no max_epochs and patience; set both")
+        if dev is not None and not dev:
+            raise EmbeddingError("there are no held-out rows to stop early by; give some, or a recipe without patience")
         if not pairs:
             raise EmbeddingError("there are no pairs to learn from; give at least one")
         pairs, unknown = self._usable(pairs)
@@ -118,7 +120,7 @@ class Embedder:
         epochs = self._epochs(len(pairs), early_stop=dev is not None)
         vectors, logs, facts, measured = [], [], [], []
         for seed in self.settings.order_seeds:
-            training = self._training(seed, epochs, bool(dev_examples), progress)
+            training = self._training(seed, epochs, dev is not None, progress)
             checkpoint = self._checkpoint(checkpoints, training, examples, dev_examples)
             learned, log, fact = self._method.run(examples, dev_examples, training | {"checkpoint": checkpoint}, states)
             vectors.append(learned)

@@ -249,6 +249,8 @@ def test_refusals(snapshots):
     for reduction in ("mean_of_squares", "square_of_mean"):
         with pytest.raises(EmbeddingError, match="leaves out every parameter"):  # before it is trained
             embedder(snapshots, "causal", taskemb(exclude=("weight",), reduction=reduction))
+    with pytest.raises(EmbeddingError, match="no held-out rows to stop early by"):  # not to train to max_epochs
+        embedder(snapshots, "causal", tupate(max_epochs=7, patience=1)).embed(pairs(1), dev=[])
     with pytest.raises(ValueError, match="family='causal'"):
         load_surrogate(snapshots["encoder-decoder"], surrogate_settings("causal"))
     with pytest.raises(ValueError, match="both max_epochs and patience"):
