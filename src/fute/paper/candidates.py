@@ -49,8 +49,8 @@ class Standing:
     scores: candidate -> cosine with the target. ranks: candidate -> rank from 1, equal scores share the lower number;
     NaN for a candidate whose vector did not learn or does not exist. unranked: such a candidate -> which of both.
     noise: standard deviation that a score has by chance; NaN if the run has no control that says so. noise_of: what
-    that chance is. ceiling: largest score with permuted labels, NaN if there are none. verdict: of the test against the
-    noise of the order of texts, empty without one. beside: candidates by headers of `BESIDE`, those of the method.
+    that chance is. ceiling: largest score with permuted labels, learned in one order of texts, NaN if there are none.
+    verdict: of the test against the noise of the order of texts, empty without one. beside: candidates by headers of `BESIDE`, those of the method.
     largest_entry: candidate -> share of its cosine that one entry carries, NaN but for TaskEmb.
     """
 
