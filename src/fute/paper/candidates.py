@@ -50,8 +50,9 @@ class Standing:
     NaN for a candidate whose vector did not learn or does not exist. unranked: such a candidate -> which of both.
     noise: standard deviation that a score has by chance; NaN if the run has no control that says so. noise_of: what
     that chance is. ceiling: largest score with permuted labels, learned in one order of texts, NaN if there are none.
-    verdict: of the test against the noise of the order of texts, empty without one. beside: candidates by headers of `BESIDE`, those of the method.
-    largest_entry: candidate -> share of its cosine that one entry carries, NaN but for TaskEmb.
+    verdict: of the test against the noise of the order of texts, empty without one. beside: candidates by headers of
+    `BESIDE`, those of the method. largest_entry: candidate -> share of its cosine that one entry carries, NaN but for
+    TaskEmb.
     """
 
     scores: pd.Series
