@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from fute.blackbox.folders import folder_of
-from fute.positions import usable_positions
+from fute.pretrained import usable_positions
 from fute.specs.finetuning import TaskSettings
 from fute.tokenizer import load_tokenizer
 

@@ -26,7 +26,7 @@ from fute.device import compute_device
 from fute.display_names import MANY_UNKNOWN_TOKENS
 from fute.embeddings.gate import HeldOut, measure, verdict
 from fute.embeddings.vectors import Embedding, EmbeddingError
-from fute.positions import usable_positions
+from fute.pretrained import usable_positions
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import Labelled

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, PreTrainedModel
 
 from fute.device import compute_device
-from fute.positions import usable_positions
+from fute.pretrained import check_whole, usable_positions
 from fute.tokenizer import load_tokenizer
 
 
@@ -29,7 +29,11 @@ class SentenceEncoder:
         self.tokenizer.padding_side = "right"  # on the left, it would move a text's positions
         if self.tokenizer.pad_token is None:  # padding is masked, so any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model, info = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+        unused = ("pooler", "decoder.") if model.config.is_encoder_decoder else ("pooler",)
+        check_whole(folder, model, [key for key in info["missing_keys"] if not key.startswith(unused)])
         self.model: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
         self.model.to(self.device).eval()
         self.size: int = self.model.config.hidden_size

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from support.stand_ins import FAMILIES, pairs, save_stand_in
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, T5EncoderModel
 
+from fute.config.engines import EngineSettings
 from fute.config.methods import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import (
@@ -23,6 +24,8 @@ from fute.embeddings import (
     tensor_mean_cosine,
 )
 from fute.embeddings.embedder import Embedder
+from fute.embeddings.sentence_encoder import SentenceEncoder
+from fute.llm.transformers import TransformersEngine
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.fisher.diagonal import loop_fisher
 from fute.surrogate.text2text import collate, encode_pairs, load_surrogate
@@ -259,6 +262,29 @@ def test_refusals(snapshots):
         tupate(order_seeds=(1, 2, 1))
     with pytest.raises(ValueError, match=r"exclude: '\(norm' is no regular expression"):
         taskemb(exclude=("(norm",))
+
+
+def test_a_folder_without_the_models_head_is_refused(snapshots, tmp_path):
+    """Transformers would draw the head, another one at every load."""
+    shutil.copytree(snapshots["causal"], tmp_path, dirs_exist_ok=True)
+    LlamaForCausalLM.from_pretrained(tmp_path, tie_word_embeddings=False).model.save_pretrained(tmp_path)
+    missing = r"holds no weights for lm_head.weight of LlamaForCausalLM"
+    with pytest.raises(ValueError, match=missing):
+        load_surrogate(tmp_path, surrogate_settings("causal"))
+    with pytest.raises(ValueError, match=missing):
+        TransformersEngine(EngineSettings(engine="transformers"), tmp_path)
+    assert SentenceEncoder(tmp_path, max_tokens=9, batch_size=2).encode([("a film",)])[0].shape == (1, 16)
+
+
+def test_a_sentence_encoder_needs_the_weights_that_it_uses(snapshots, tmp_path):
+    shutil.copytree(snapshots["encoder-decoder"], tmp_path, dirs_exist_ok=True)
+    T5EncoderModel.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"is_encoder_decoder": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    SentenceEncoder(tmp_path, max_tokens=9, batch_size=2)  # it has no decoder, which is not used
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_layers": config["num_layers"] + 1}))
+    with pytest.raises(ValueError, match=r"holds no weights for encoder.block.\d.* and \d+ others of T5Model"):
+        SentenceEncoder(tmp_path, max_tokens=9, batch_size=2)
 
 
 @pytest.mark.parametrize(("method", "most"), [(tupate(), 15), (TextEmbSettings(), 12)])
