@@ -119,11 +119,14 @@ def label_similarity(a: ArrayLike, b: ArrayLike, classes_a: Sequence[str], class
 
     a, b: (classes, d), rows named by `classes_a` and `classes_b`, in any order. With the same names it is the cosine of
     the rows end to end, in [-1, 1]: -1 for two black boxes that always say the opposite. Otherwise `scatter_cosine`.
-    Raises ValueError for different d or a covariance of zeros.
+    Raises ValueError for different d, a covariance of zeros, or a class that is named twice.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if len(classes_a) != len(a) or len(classes_b) != len(b):
         raise ValueError(f"{len(classes_a)} and {len(classes_b)} classes for {len(a)} and {len(b)} rows")
+    for names in (classes_a, classes_b):
+        if len(set(names)) < len(names):
+            raise ValueError(f"a class is named twice in {list(names)}; name each once")
     if sorted(classes_a) != sorted(classes_b):
         return scatter_cosine(a, b)
     if a.shape != b.shape:

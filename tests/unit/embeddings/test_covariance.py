@@ -126,6 +126,8 @@ def test_what_has_no_covariance_is_refused():
         number_covariance(PHI, [np.nan] * 40)
     with pytest.raises(ValueError, match=r"got \(40, 5\) and \(39, 2\)"):
         output_covariance(PHI, np.ones((39, 2)))
+    with pytest.raises(ValueError, match=r"a class is named twice in \['yes', 'yes'\]"):
+        label_similarity(np.eye(2), np.eye(2), ["no", "yes"], ["yes", "yes"])
     with pytest.raises(ValueError, match="no direction"):
         scatter_cosine(np.zeros((2, 5)), np.ones((2, 5)))
 
