@@ -31,10 +31,15 @@ def compute_device() -> torch.device:
         return torch.device("cuda")
     granted = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if DRIVER.exists() and granted not in NONE:
+        if torch.version.cuda:
+            why = (
+                f"(CUDA {torch.version.cuda}) sees no GPU: the driver is too old for it (nvidia-smi shows which CUDA "
+                "it supports), or the image runs without --nv (set APPTAINER_NV=1)"
+            )
+        else:
+            why = "is built for CPUs: make an environment for GPUs, bash envs/install.sh VENV envs/vllm-gpu.txt"
         raise DeviceError(
-            f"CUDA_VISIBLE_DEVICES={granted} on a node with an NVIDIA driver, but torch {torch.__version__} (CUDA "
-            f"{torch.version.cuda or 'none'}) sees no GPU: the driver is too old for it (nvidia-smi shows which CUDA "
-            "it supports), or the image runs without --nv (set APPTAINER_NV=1); to compute on the CPU, set "
-            "CUDA_VISIBLE_DEVICES=-1"
+            f"CUDA_VISIBLE_DEVICES={granted} on a node with an NVIDIA driver, but torch {torch.__version__} {why}; to "
+            "compute on the CPU, set CUDA_VISIBLE_DEVICES=-1"
         )
     return torch.device("cpu")

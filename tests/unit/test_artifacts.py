@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import random
 import socket
 from pathlib import Path
@@ -116,6 +117,18 @@ def test_atomic_keeps_the_old_file_when_the_block_fails(tmp_path):
         temporary.write_text("half")
         raise ValueError
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_a_files_permissions_are_those_of_the_users_umask(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        with atomic(tmp_path / "x") as temporary:
+            temporary.unlink()
+            temporary.touch(0o600)  # as a library that replaces the file by its own
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == mode
 
 
 @given(st.binary(max_size=200))

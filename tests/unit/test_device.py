@@ -16,10 +16,18 @@ def no_gpu(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_a_granted_gpu_that_torch_cannot_use_is_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("cuda", "why"),
+    [
+        ("13.0", r"\(CUDA 13.0\) sees no GPU: the driver is too old .* or the image runs without --nv"),
+        (None, r"is built for CPUs: make an environment .* envs/vllm-gpu\.txt"),
+    ],
+)
+def test_a_granted_gpu_that_torch_cannot_use_is_an_error(cuda, why, tmp_path, monkeypatch):
     monkeypatch.setattr(device, "DRIVER", tmp_path)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(DeviceError, match=r"sees no GPU: the driver is too old .* or the image runs without --nv"):
+    with pytest.raises(DeviceError, match=why):
         compute_device()
 
 

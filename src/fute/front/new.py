@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
+import secrets
 import shlex
 import shutil
-import tempfile
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,13 +49,13 @@ def new_run(wanted: Wanted) -> None:
     if twice := [one for number, (one, _) in enumerate(models) if one in [other for other, _ in models[:number]]]:
         raise FrontError(f"--models: {twice[0]!r} is named twice, or two folders have this name; rename one")
     folder = wanted.folder.absolute()
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+        temporary.mkdir()
     except OSError as error:
         raise FrontError(f"{wanted.folder}: cannot be made ({error.strerror}); name a folder elsewhere") from None
     try:
         lines = _made(wanted, models, temporary)
-        temporary.chmod(0o755)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
