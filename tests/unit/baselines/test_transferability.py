@@ -10,16 +10,7 @@ from scipy.integrate import quad
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, norm
 
-from fute.baselines.transferability import (
-    accuracy,
-    gbc,
-    h_score,
-    leep,
-    logme,
-    n_leep,
-    task_vector_cosine,
-    transrate,
-)
+from fute.baselines.transferability import accuracy, gbc, h_score, leep, logme, n_leep, task_vector_cosine, transrate
 
 RNG = np.random.default_rng(0)
 LABELS = np.array(["a", "b", "c"])[RNG.integers(0, 3, 60)]

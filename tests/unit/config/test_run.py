@@ -64,10 +64,7 @@ def test_an_id_that_yaml_takes_for_something_else_is_refused_and_never_another_i
         ({"llm": {"models": ["gpt2", "gpt2"]}}, "my.yaml: llm.models: 'gpt2' is named twice; name it once"),
         ({"llm": {"prompts": {"sa": [1, 3, 1]}}}, "my.yaml: llm.prompts.sa: 1 is named twice"),
         ({"methods": ["tupate", "tupate"]}, "my.yaml: methods: 'tupate' is named twice"),
-        (
-            {"llm": {"datasets": {"sa": ["nli"]}}},
-            "my.yaml: llm.datasets.sa: 'nli' means something else in results",
-        ),
+        ({"llm": {"datasets": {"sa": ["nli"]}}}, "my.yaml: llm.datasets.sa: 'nli' means something else in results"),
         ({"llm": {"datasets": {"sa": ["none"]}}}, "'none' means something else in results; rename it"),
     ],
 )

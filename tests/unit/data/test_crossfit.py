@@ -191,16 +191,7 @@ def test_stratified_draws_take_families_then_tasks_in_turn():
 
 
 def test_evaluated_datasets_are_left_out_in_either_spelling():
-    names = [
-        "glue-sst2",
-        "glue_sst2",
-        "imdb",
-        "anli",
-        "superglue-cb",
-        "squad-no_context",
-        "break-QDMR",
-        "sick",
-    ]
+    names = ["glue-sst2", "glue_sst2", "imdb", "anli", "superglue-cb", "squad-no_context", "break-QDMR", "sick"]
     tasks = {name: ["a b"] for name in [*names, "xsum"]}
 
     def left(category, **changes):
@@ -283,10 +274,7 @@ def test_bad_pool_rows_name_row_and_field(tmp_path, row, field):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (
-            "task,family\na,one\na,two\n",
-            r"tasks\.csv, row 3, field 'family': is 'two', but task 'a' was in .* 'one'",
-        ),
+        ("task,family\na,one\na,two\n", r"tasks\.csv, row 3, field 'family': is 'two', but task 'a' was in .* 'one'"),
         ("task,family\nnull,\n", r"tasks\.csv, row 2, field 'task, family': is missing or empty"),
         ("task,family\na\n", r"tasks\.csv, row 2: has 1 cells under 2 names"),
         ("", r"tasks\.csv: is empty"),

@@ -25,11 +25,7 @@ from fute.config.datasets import DatasetSettings
 from fute.data import hub, sources
 from fute.data.normalise_test_step import normalise_test
 from fute.data.rows import BadRow, Row, SourceError, alphanumeric, at, overlap_key, read_raw_jsonl
-from fute.data.sources import (
-    check_planned,
-    load_dataset_rows,
-    source_identity,
-)
+from fute.data.sources import check_planned, load_dataset_rows, source_identity
 from fute.data.splits import SplitSettings, normalise
 
 REGISTRY = Path(__file__).parents[3] / "config" / "datasets.yaml"
@@ -88,12 +84,7 @@ def test_files_are_read_normalised_and_locked(tmp_path):
     assert by_id["reviews/more/0"].segments == ("Très bon.\u2028Oui",)  # outer whitespace alone is cut
     assert [row.id for row in rows["test"]] == [f"reviews/test/{n}" for n in range(4)]
     assert {split: len(kept) for split, kept in rows.items()} == {"train": 19, "dev": 2, "test": 4}
-    assert counts["test"] == {
-        "raw": 4,
-        "unlabelled": 0,
-        "kept": 4,
-        "classes": {"negative": 2, "positive": 2},
-    }
+    assert counts["test"] == {"raw": 4, "unlabelled": 0, "kept": 4, "classes": {"negative": 2, "positive": 2}}
     locked = raw.lock["files"][1]
     data = (tmp_path / "reviews" / "more.jsonl.gz").read_bytes()
     assert locked == {
@@ -165,11 +156,7 @@ def test_train_rows_that_share_a_premise_with_test_are_dropped_where_the_entry_s
     test = [{"premise": "the premise number 4", "hypothesis": "another", "label": 0}]
     write(tmp_path / "anli_r3" / "validation.jsonl", train)
     write(tmp_path / "anli_r3" / "test.jsonl", test)
-    files = {
-        "folder": "anli_r3",
-        "splits": {"train": "validation", "test": "test"},
-        "drop_shared": ["premise"],
-    }
+    files = {"folder": "anli_r3", "splits": {"train": "validation", "test": "test"}, "drop_shared": ["premise"]}
     one = settings(**NLI, files=files)
     raw = load_dataset_rows("anli", one, source="files", root=tmp_path)
     rows, counts = normalise("anli", one, raw)

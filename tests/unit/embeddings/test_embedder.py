@@ -137,11 +137,7 @@ def test_taskemb_is_the_fisher_of_the_fine_tuned_model(snapshots, family, layers
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             step += 1
-    expected = loop_fisher(
-        model,
-        [collate(surrogate, [example]) for example in examples],
-        include=above,
-    )
+    expected = loop_fisher(model, [collate(surrogate, [example]) for example in examples], include=above)
     assert [name for name, _, _ in found.segments] == list(expected)
     for name, start, stop in found.segments:
         np.testing.assert_allclose(

@@ -90,13 +90,7 @@ def test_a_held_out_loss_that_is_not_finite_names_its_pair(loss, accuracy):
 
 @pytest.mark.parametrize(
     ("loss", "accuracy", "learned"),
-    [
-        (0.5, 0.72, True),
-        (0.5, 0.71, False),
-        (0.70, 0.9, False),
-        (7.6, 0.9, False),
-        (0.5, None, True),
-    ],
+    [(0.5, 0.72, True), (0.5, 0.71, False), (0.70, 0.9, False), (7.6, 0.9, False), (0.5, None, True)],
 )
 def test_both_must_hold(loss, accuracy, learned):
     """25 rows, 13 of the majority: 52 % and two standard errors of 9.99 % are 71.98 %."""

@@ -67,10 +67,7 @@ def test_linear_ndcg_is_scikit_learns(case):
 
 
 @quick
-@given(
-    st.integers(1, 13).flatmap(lambda n: lists_of(n, percents, few_scores)),
-    st.sampled_from(["unit", "percent"]),
-)
+@given(st.integers(1, 13).flatmap(lambda n: lists_of(n, percents, few_scores)), st.sampled_from(["unit", "percent"]))
 def test_ndcg_bounds_ideal_and_invariance(case, scale):
     relevance, scores = (np.array(values) for values in case)
     value = ndcg(relevance, scores, scale=scale)

@@ -23,15 +23,7 @@ from fute.llm import label_batch_step as labelling
 from fute.llm.class_scores import calibrate, decided
 from fute.llm.engine import Perplexity, ScoreResult, SpellUnavailable
 from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels
-from fute.llm.label_batch_step import (
-    BatchSpec,
-    LabelCell,
-    SelectCell,
-    chunks,
-    items_of,
-    label_batch,
-    label_key,
-)
+from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, items_of, label_batch, label_key
 from fute.llm.labelled_rows import drawn
 from fute.llm.long_texts import LongTextError, cut_words
 from fute.llm.self_select_step import self_select
@@ -157,11 +149,7 @@ def test_prompts_of_equal_words_share_a_key():
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"template": "{text} Nice?"},
-        {"verbalizers": {"negative": ("no",), "positive": ("Yes",)}},
-        {"cot": True},
-    ],
+    [{"template": "{text} Nice?"}, {"verbalizers": {"negative": ("no",), "positive": ("Yes",)}}, {"cot": True}],
 )
 def test_every_word_of_a_prompt_is_in_its_key(changes):
     edited = PROMPTS["sa-1"].model_copy(update=changes)

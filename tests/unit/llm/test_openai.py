@@ -45,10 +45,7 @@ def test_masses_are_summed_over_the_tokens_of_a_class(server):
     assert result.coverage == pytest.approx(0.7)
     assert (result.text, result.top_is_verbalizer, result.prompt_tokens) == ("Yes", True, 11)
     [body] = server.bodies
-    assert body["messages"] == [
-        {"role": "system", "content": "Judge."},
-        {"role": "user", "content": "text 0"},
-    ]
+    assert body["messages"] == [{"role": "system", "content": "Judge."}, {"role": "user", "content": "text 0"}]
     assert (body["model"], body["temperature"], body["seed"], body["max_tokens"]) == ("tiny", 0, 42, 1)
     assert (body["logprobs"], body["top_logprobs"]) == (True, 20)
 

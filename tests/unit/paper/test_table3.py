@@ -88,10 +88,7 @@ def test_paper_models_come_first_then_ours_as_they_come():
         "mixtral-8x7b",
         "a-model",
         "z-model",
-    ] or list(dict.fromkeys(frame.columns.get_level_values("model")))[:2] == [
-        "llama-2-13b-chat",
-        "mixtral-8x7b",
-    ]
+    ] or list(dict.fromkeys(frame.columns.get_level_values("model")))[:2] == ["llama-2-13b-chat", "mixtral-8x7b"]
 
 
 def test_values_and_intervals_fall_in_their_cells():

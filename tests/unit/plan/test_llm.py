@@ -358,10 +358,7 @@ def test_an_edited_prompt_is_all_that_is_computed_again(plan, tmp_path):
     before = plan()
     finish(before)
     after = Plan(edited(tmp_path, 'positive or negative?"\n', 'negative or positive?"\n'), (), tmp_path)
-    assert asked(after) == (
-        {"sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", f"{SELECT}/sa"},
-        vectors_of("sa-7"),
-    )
+    assert asked(after) == ({"sa-7/sa", "sa-7/mini-films", "sa-7/mini-series", f"{SELECT}/sa"}, vectors_of("sa-7"))
     kept = {cell: name for cell, name in before.llm.labels.plans[MODEL].batch_of.items() if cell not in asked(after)[0]}
     assert kept.items() <= after.llm.labels.plans[MODEL].batch_of.items()
 
