@@ -44,11 +44,6 @@ def test_a_required_ratio_is_met_or_missed(ratio, required, missed):
     assert harness.Row("n", "s", "a", "b", ratio=ratio, required=required).missed is missed
 
 
-def test_rows_pass_unchanged_between_processes(tmp_path):
-    harness.finish([FAST, GROWN], tmp_path / "rows.jsonl")
-    assert harness.read_rows(tmp_path / "rows.jsonl") == [FAST, GROWN]
-
-
 def test_the_csv_has_the_machine_first_and_a_line_a_row(tmp_path):
     harness.write_csv(tmp_path / "r.csv", [FAST, GROWN], WHERE)
     with (tmp_path / "r.csv").open(newline="") as stream:
@@ -112,16 +107,6 @@ def test_the_peak_of_a_child_is_its_own(tmp_path):
         harness.in_fresh_process(str(script), "many")
 
 
-def test_the_machine_is_described():
-    where = harness.machine(threads=2)
-    assert where["threads"] == "2" and where["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert all(where[key] for key in ("date", "commit", "cpu", "cores", "ram_gib", "accelerator", "os", "torch"))
-
-
-def test_every_benchmark_has_its_file():
-    assert all((BENCHMARKS / f"bench_{name}.py").is_file() for name in run.MINUTES)
-
-
 @pytest.mark.parametrize(
     ("given", "said"), [(["--only", "fishes"], "no such benchmark: fishes"), ([], "needs a model")]
 )
@@ -135,23 +120,6 @@ def test_texts_have_crossfit_like_lengths_and_few_grow_to_many():
     lengths = np.array([len(text.split()) + 1 for text in texts])
     assert 37 < lengths.mean() < 42 and lengths.min() >= 4 and lengths.max() == workload.MAX_TOKENS
     assert workload.make_texts(10) == texts[:10]
-
-
-def test_prompts_differ_in_labels_only():
-    texts = workload.make_texts(64)
-    first, again, other = (workload.make_pairs(texts, prompt) for prompt in (0, 0, 1))
-    assert first == again and [pair.x for pair in first] == [pair.x for pair in other]
-    assert {pair.y for pair in first}.isdisjoint({pair.y for pair in other})
-    assert {len(pair.y.split()) + 1 for pair in first} == {2, 3, 4}
-
-
-def test_batches_hold_every_text_once_and_are_sorted_by_length():
-    surrogate = workload.make_surrogate("tiny")
-    texts = workload.make_texts(20)
-    batches = workload.make_batches(surrogate, workload.make_pairs(texts), 8)
-    lengths = [int(n) for batch in batches for n in batch["attention_mask"].sum(1)]
-    assert lengths == sorted(len(text.split()) + 1 for text in texts)
-    assert all(surrogate.tokenizer.unk_token_id not in batch["input_ids"] for batch in batches)
 
 
 def test_vectors_with_shared_states_are_compared_byte_for_byte(tmp_path, monkeypatch):
@@ -221,16 +189,6 @@ def test_a_part_has_a_process_of_its_own_that_keeps_its_rows(bench_gpu, tmp_path
     assert late.state == "out of time" and late.rows == [FAST] and late.seconds < 10
     (tmp_path / "rows").unlink()
     assert outcome("", 20) == bench_gpu.Outcome("done", pytest.approx(0, abs=5), [])
-
-
-def test_what_a_part_does_in_its_process(bench_gpu, tmp_path):
-    small = workload.save(workload.make_surrogate("tiny"), tmp_path / "small")
-    given = ["--small", str(small), "--base", str(small)]
-    bench_gpu.main(["--dry", "--part", "kernel", "--rows", str(tmp_path / "rows"), *given])
-    assert len(harness.read_rows(tmp_path / "rows")) == 3
-    bench_gpu.main(["--vectors-on-cpu", str(tmp_path / "vectors.npz"), *given])
-    vectors = np.load(tmp_path / "vectors.npz")
-    assert vectors["tupate"].shape == vectors["start"].shape and vectors["taskemb"].size > 400_000
 
 
 def test_all_texts_are_worked_on_only_if_the_time_allows(bench_gpu, tmp_path):

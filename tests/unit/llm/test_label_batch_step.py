@@ -22,7 +22,7 @@ from fute.data.rows import Row
 from fute.llm import label_batch_step as labelling
 from fute.llm.class_scores import calibrate, decided
 from fute.llm.engine import Perplexity, ScoreResult, SpellUnavailable
-from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels
+from fute.llm.extract_labels_step import ExtractSettings, extract_labels
 from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, items_of, label_batch, label_key
 from fute.llm.labelled_rows import drawn
 from fute.llm.long_texts import LongTextError, cut_words
@@ -282,20 +282,6 @@ def test_a_changed_corpus_is_noticed(place, monkeypatch):
     assert not Path("l.jsonl.gz").exists()
 
 
-def test_calibration_removes_a_constant_preference():
-    rng = np.random.default_rng(0)
-    scores = rng.normal(size=(50, 3)) + np.array([5.0, 0.0, -5.0])
-    shifted = scores - calibration_offset(scores)
-    np.testing.assert_allclose(shifted.mean(axis=0), 0, atol=1e-12)
-    assert len(set(scores.argmax(axis=1))) == 1 and len(set(shifted.argmax(axis=1))) == 3
-
-
-def test_cutting_words():
-    assert cut_words("a  b\nc d", 3) == "a b c"
-    assert cut_words("a  b\nc", 3) == "a  b\nc", "what fits stays as it is"
-    assert cut_words("a b", None) == "a b"
-
-
 # --- rows without a label -------------------------------------------------------------------------------
 
 
@@ -491,10 +477,19 @@ def test_an_instruction_is_never_cut(one_long, monkeypatch):
         run(monkeypatch, Local(20), long_texts("cut"))
 
 
-def test_a_text_without_blanks_is_cut_to_words():
-    assert cut_words("电影很无聊。" * 9, 8) == "电影很无聊。电影"
-    assert cut_words("x" * 400, 8) == "x" * 320
-    assert cut_words("电影 很", 8) == "电影 很"
+@pytest.mark.parametrize(
+    ("text", "words", "cut"),
+    [
+        ("a  b\nc d", 3, "a b c"),
+        ("a  b\nc", 3, "a  b\nc"),  # what fits stays as it is
+        ("a b", None, "a b"),
+        ("电影很无聊。" * 9, 8, "电影很无聊。电影"),
+        ("x" * 400, 8, "x" * 320),
+        ("电影 很", 8, "电影 很"),
+    ],
+)
+def test_cutting_words(text, words, cut):
+    assert cut_words(text, words) == cut
 
 
 # --- answers of finished batches ------------------------------------------------------------------------
