@@ -209,17 +209,7 @@ def test_a_batch_is_labelled_and_extracted(place, monkeypatch):
     assert len(engine.asked) == 8 + 8 + 5, "sa-3 has the words of sa-1 and is not asked again"
     keys = Path("batches/b.keys").read_text().splitlines()
     assert f"{key('sa-1', 'u')}\tsa-1/u sa-3/u" in keys
-    settings = ExtractSettings(key=key("sa-1", "u"), prompt="sa-1", number=1, classes=tuple(WORDS), calibration="unsup")
-    common = {"batch": Path("batches/b.jsonl.gz"), "lock": Path("lock.json")}
-    extract_labels(
-        settings,
-        corpus_id="u",
-        corpus=Path("u.jsonl.gz"),
-        output=Path("l/u.jsonl.gz"),
-        offset_out=Path("l/o.json"),
-        **common,
-    )
-    rows = read_jsonl(Path("l/u.jsonl.gz"))
+    rows = extract("sa-1", "u", "unsup")
     assert [row["id"] for row in rows] == [f"u/{i}" for i in range(8)], "in the corpus's order"
     raw = np.array([row["log_scores"] for row in rows])
     offset = json.loads(Path("l/o.json").read_text())["offset"]
@@ -227,20 +217,11 @@ def test_a_batch_is_labelled_and_extracted(place, monkeypatch):
     for row, scores in zip(rows, raw - raw.mean(axis=0), strict=True):
         np.testing.assert_allclose(row["probabilities"], np.exp(scores) / np.exp(scores).sum(), atol=1e-5)
         assert row["prediction"] == ("negative", "positive")[int(np.argmax(scores))]
-    settings = settings.model_copy(update={"key": key("sa-1", "d")})
-    extract_labels(
-        settings,
-        corpus_id="d",
-        corpus=Path("d.jsonl.gz"),
-        output=Path("l/d.jsonl.gz"),
-        offset_in=Path("l/o.json"),
-        **common,
-    )
-    row = read_jsonl(Path("l/d.jsonl.gz"))[0]
+    row = extract("sa-1", "d", "unsup", offset_in=Path("l/o.json"))[0]
     expected = np.array(row["log_scores"]) - offset
     np.testing.assert_allclose(row["probabilities"], np.exp(expected) / np.exp(expected).sum(), atol=1e-5)
     assert row["nll_tokens"] == 7 and row["mean_nll"] > 0
-    self_select(key=chosen.key, prompts=chosen.prompts, batch=common["batch"], output=Path("l/s.json"))
+    self_select(key=chosen.key, prompts=chosen.prompts, batch=Path("batches/b.jsonl.gz"), output=Path("l/s.json"))
     assert json.loads(Path("l/s.json").read_text())["ranking"] == ["sa-2"]
 
 
@@ -273,13 +254,9 @@ def test_a_changed_corpus_is_noticed(place, monkeypatch):
     run(monkeypatch, StandInEngine(), spec(("sa-1", "u")))
     with Step("fute.batching", settings={}) as step:
         step.jsonl(Path("u.jsonl.gz"), [Row("u/0", ("another",)).to_json()])
-    settings = ExtractSettings(key=key("sa-1", "u"), prompt="sa-1", number=1, classes=tuple(WORDS), calibration="none")
     with pytest.raises(ValueError, match=r"was made from another version of u\.jsonl\.gz"):
-        extract_labels(
-            settings, corpus_id="u", batch=Path("batches/b.jsonl.gz"), corpus=Path("u.jsonl.gz"),
-            lock=Path("lock.json"), output=Path("l.jsonl.gz"), offset_out=Path("o.json"),
-        )  # fmt: skip
-    assert not Path("l.jsonl.gz").exists()
+        extract("sa-1", "u")
+    assert not Path("l/u.jsonl.gz").exists()
 
 
 # --- rows without a label -------------------------------------------------------------------------------

@@ -254,35 +254,6 @@ def label(server: Server, top: Any, **settings: Any) -> int | None:
     return decided(result.log_scores, result.seen)
 
 
-def test_tokens_of_equal_text_add_up(server):
-    again = [*entries({"yes": math.log(0.5), "no": math.log(0.3)}), *entries({"yes": -11.0, "no": math.log(0.15)})]
-    server.reply = lambda n, path, body: (200, {}, chat(again))
-    [result] = engine(server).score([request()])
-    assert [math.exp(s) for s in result.log_scores] == pytest.approx([0.45, 0.5 + math.exp(-11)])
-
-
-@pytest.mark.parametrize(
-    ("yes", "no"),
-    [
-        ("Ġyes", "Ġno"),
-        ("▁yes", "▁no"),
-        (r"bytes:\x79\x65\x73", r"bytes:\x6e\x6f"),
-        ("<0x79>", "<0x6E><0x6f>"),
-        ("\nyes", " no"),
-    ],
-)
-def test_words_in_the_letters_of_a_vocabulary_are_read(server, yes, no):
-    top = {yes: math.log(0.6), no: math.log(0.3), "The": -6.0}
-    assert label(server, top) == 1
-    assert label(server, [entry | {"bytes": list(entry["token"].encode())} for entry in entries(top)]) == 1
-
-
-def test_the_bytes_of_a_token_are_its_text(server):
-    top = [*entries({"�": math.log(0.6)}, bytes=list(b" yes")), *entries({"yes": math.log(0.3)}, bytes=list(b"no"))]
-    assert label(server, top) == 1
-    assert label(server, [{"token": "yes", "logprob": -0.1, "bytes": [300, "x"]}]) == 1, "no bytes: the text counts"
-
-
 def test_numbers_of_tokens_are_refused_with_the_servers_option(server):
     with pytest.raises(ServerError, match=r"request r0: .*token_id:9820.*--return-tokens-as-token-ids"):
         label(server, {"token_id:9820": -0.2, "token_id:1017": -2.3})
@@ -334,10 +305,6 @@ def test_a_chosen_token_that_is_not_listed_counts_once(server):
         assert [math.exp(s) for s in result.log_scores] == pytest.approx([0.3, 0.6])
         assert result.first_token in ("Ġyes", "yes")
         first["top_logprobs"] += entries({"yes": math.log(0.6)})
-
-
-def test_entries_without_a_text_are_left_out(server):
-    assert label(server, [None, {}, {"token": None, "logprob": -0.1}, *entries({"yes": -0.2})]) == 1
 
 
 def test_probabilities_that_are_none_are_refused(server):
