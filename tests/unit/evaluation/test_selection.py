@@ -13,6 +13,7 @@ from fute.evaluation.controls import null_comparison, order_noise
 from fute.evaluation.correlation import spearman
 from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, pca2, silhouette_by, tsne
 from fute.evaluation.metrics import best_rank, ndcg, performance_rate
+from fute.evaluation.permutation import choice_test, distinct, ndcg_test, orders_of, spearman_test
 from fute.evaluation.resampling import bootstrap_counts
 from fute.evaluation.selection import Block, average_blocks, prompt_performance, selection_table
 
@@ -299,6 +300,31 @@ def test_p_values_against_full_enumeration():
         assert row["spearman_p"] == pytest.approx(np.mean([value >= row["spearman"] - 1e-9 for value in correlations]))
         assert row["performance_p"] == np.mean(accuracy >= row["performance"])
         assert row["performance_p_worse"] == np.mean(accuracy <= row["performance"])
+
+
+def test_p_values_of_a_mean_over_datasets_against_full_enumeration():
+    """One permutation of the five prompts for both datasets."""
+    rng = np.random.default_rng(4)
+    performances, scores = rng.uniform(40, 90, (2, 5)), rng.normal(size=(2, 5))
+    orders = np.array(list(permutations(range(5))))
+
+    def tails(mean):
+        above = np.array([mean(order) for order in orders]) - mean(np.arange(5))
+        return pytest.approx((np.mean(above >= -1e-9), np.mean(above <= 1e-9)))
+
+    for test, measure in ((ndcg_test, ndcg), (spearman_test, spearman)):
+        pairs = list(zip(performances, scores, strict=True))
+        assert test(performances, scores) == tails(lambda o, m=measure, of=pairs: np.mean([m(p, s[o]) for p, s in of]))
+    for choices in ([1, 1], [1, 3], [4, 0]):
+        assert choice_test(performances, choices) == tails(lambda o, c=choices: performances[[0, 1], o[c]].mean())
+
+
+def test_permutations_are_all_there_are_or_as_many_as_asked_for():
+    everything, exact = orders_of(4, 24)
+    assert exact and sorted(map(tuple, everything)) == list(permutations(range(4)))
+    drawn, exact = orders_of(4, 23)
+    assert not exact and drawn.shape == (23, 4) and (np.sort(drawn) == np.arange(4)).all()
+    assert distinct([3, 1, 3, 2], [[0, 1]] * 4).tolist() == [0, 1, 3], "in the order in which they stand"
 
 
 def test_equal_prompts_count_once():
