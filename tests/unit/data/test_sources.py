@@ -579,27 +579,16 @@ def test_alphanumeric_ignores_case_space_and_marks(text):
 
 
 def multiqa_file(split):
-    """Lines of MultiQA's file of ComQA: a header, then one context with the keys that its code writes."""
-    header = {
-        "dataset_name": "ComQA", "split": split, "dataset_url": "http://qa.mpi-inf.mpg.de/comqa", "license": "",
-        "data_source": "WikiAnswers", "context_answer_detection_source": "MultiQA", "tokenization_source": "MultiQA",
-        "full_schema": {}, "text_type": "abstract", "number_of_qas": 1, "number_of_contexts": 1, "readme": "",
-        "multiqa_version": "0.1.0",
-    }  # fmt: skip
-    documents = [
-        {"title": "Rome", "text": "Old.", "tokens": {"title": [["Rome", 0]], "text": [["Old", 0], [".", 3]]}},
-        {"title": "Italy", "text": "Its capital is rome.", "tokens": {"title": [["Italy", 0]], "text": [["Its", 0]]}},
-    ]
+    """Lines of MultiQA's files: a header, then one context with what of its keys is read."""
+    documents = [{"title": "Rome", "text": "Old."}, {"title": "Italy", "text": "Its capital is rome."}]
     instances = [
-        {"doc_id": 0, "part": "title", "start_byte": 0, "text": "Rome", "token_inds": [0, 0], "answer": "rome"},
-        {"doc_id": 1, "part": "text", "start_byte": 15, "text": "rome", "token_inds": [3, 3], "answer": "rome"},
+        {"doc_id": 0, "part": "title", "start_byte": 0, "text": "Rome"},
+        {"doc_id": 1, "part": "text", "start_byte": 15, "text": "rome"},
     ]
-    answer = {"answer": "rome", "aliases": ["Roma"], "instances": instances}
-    qa = {
-        "qid": "ComQA_q_7", "question": f"capital of italy ({split})?", "question_tokens": [["what", 0]],
-        "answers": {"open-ended": {"annotators_answer_candidates": [{"single_answer": {"extractive": answer}}]}},
-    }  # fmt: skip
-    return [{"header": header}, {"id": "ComQA_7", "context": {"documents": documents}, "qas": [qa]}]
+    answer = {"single_answer": {"extractive": {"answer": "rome", "aliases": ["Roma"], "instances": instances}}}
+    answers = {"open-ended": {"annotators_answer_candidates": [answer]}}
+    question = {"qid": "ComQA_q_7", "question": f"capital of italy ({split})?", "answers": answers}
+    return [{"header": {}}, {"id": "ComQA_7", "context": {"documents": documents}, "qas": [question]}]
 
 
 @pytest.mark.parametrize(

@@ -314,20 +314,9 @@ def test_probabilities_that_are_none_are_refused(server):
         label(server, {"yes": math.inf})
 
 
-@pytest.mark.parametrize(
-    ("classes", "match"),
-    [
-        (((" bad",), (" good",)), r"request r0: ' bad' has blanks around it"),
-        ((("bad\n",), ("good",)), "has blanks around it"),
-        ((("",), ("good",)), "is an empty word"),
-        ((("it is bad",), ("it is good",)), "'it is bad' and 'it is good' .* begin with the same word 'it'"),
-        ((('"bad"',), ('"good"',)), "begin with the same word '\"'"),
-        ((("no",), ("not",)), "'not' begins with 'no', a word of another class"),
-    ],
-)
-def test_words_that_cannot_be_told_apart_are_refused_before_a_request(server, classes, match):
-    with pytest.raises(EngineError, match=match):
-        engine(server).score([request(classes=classes)])
+def test_words_that_cannot_be_told_apart_are_refused_before_a_request(server):
+    with pytest.raises(EngineError, match=r"request r0: .*'not' begins with 'no', a word of another class"):
+        engine(server).score([request(classes=(("no",), ("not",)))])
     assert server.bodies == []
 
 

@@ -172,18 +172,16 @@ def test_engines_with_a_tokenizer_see_every_class_and_say_the_first_token():
 
 
 @pytest.mark.parametrize(
-    ("words", "settings", "match"),
+    ("words", "match"),
     [
-        ((" bad", "good"), {}, "request sa-1 on u/0: ' bad' has blanks around it"),
-        ((" bad", "good"), {"chat_template": "none", "score": "sequence"}, "' bad' has blanks around it"),
-        (("it is bad", "it is good"), {}, "request sa-1 on u/0: .*begin with the same word 'it'"),
-        (("no", "never"), {}, "request sa-1 on u/0: verbalizers 'no' of class 0 and 'never' of class 1 both start"),
+        (("it is bad", "it is good"), "request sa-1 on u/0: .*begin with the same word 'it'"),
+        (("no", "never"), "request sa-1 on u/0: verbalizers 'no' of class 0 and 'never' of class 1 both start"),
     ],
 )
-def test_words_that_cannot_be_told_apart_are_refused_before_the_model_is_asked(words, settings, match):
+def test_words_that_cannot_be_told_apart_are_refused_before_the_model_is_asked(words, match):
     engine = Letters()
     with pytest.raises(EngineError, match=match):
-        ask(engine, *words, **settings)
+        ask(engine, *words)
     assert engine.asked == 0
 
 
