@@ -93,20 +93,6 @@ def test_nothing_is_measured_under_load(monkeypatch):
     harness.refuse_under_load(False)
 
 
-def test_the_peak_of_a_child_is_its_own(tmp_path):
-    script = tmp_path / "peak.py"
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import harness, json\n"
-        "held = bytearray(int(sys.argv[1])); print('noise'); print(json.dumps({'mib': harness.peak_mib()}))\n"
-    )
-    held = bytearray(200 * 2**20)  # the test's own memory is not the child's
-    small, large = (harness.in_fresh_process(str(script), str(size))["mib"] for size in (0, 100 * 2**20))
-    assert small < 100 and 95 < large - small < 105
-    assert harness.peak_mib() > len(held) / 2**20
-    with pytest.raises(RuntimeError, match="ValueError"):
-        harness.in_fresh_process(str(script), "many")
-
-
 @pytest.mark.parametrize(
     ("given", "said"), [(["--only", "fishes"], "no such benchmark: fishes"), ([], "needs a model")]
 )
@@ -173,22 +159,6 @@ def test_the_gpu_call_does_all_its_parts_in_small(bench_gpu, tmp_path, capfd, mo
     bench_gpu.main(["--insert", str(tmp_path / "gpu.json")])
     page = (tmp_path / "page.md").read_text()
     assert "TaskEmb, one MTE" in page and "- breaks: failed.\n" in page and "old" not in page
-
-
-def test_a_part_has_a_process_of_its_own_that_keeps_its_rows(bench_gpu, tmp_path):
-    row = json.dumps(harness.asdict(FAST))
-    write = f"print({row!r}, file=open({str(tmp_path / 'rows')!r}, 'w'), flush=True)"
-
-    def outcome(code, seconds):
-        return bench_gpu.in_own_process([sys.executable, "-c", code], tmp_path / "rows", seconds)
-
-    failed = outcome(f"{write}; raise SystemExit('no kernel image')", 20)
-    assert (failed.state, failed.rows, failed.said) == ("failed", [FAST], "no kernel image")
-    (tmp_path / "rows").unlink()
-    late = outcome(f"import time; {write}; time.sleep(30)", 1)
-    assert late.state == "out of time" and late.rows == [FAST] and late.seconds < 10
-    (tmp_path / "rows").unlink()
-    assert outcome("", 20) == bench_gpu.Outcome("done", pytest.approx(0, abs=5), [])
 
 
 def test_all_texts_are_worked_on_only_if_the_time_allows(bench_gpu, tmp_path):

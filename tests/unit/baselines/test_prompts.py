@@ -151,6 +151,9 @@ def test_zero_label_votes_differ_where_they_should():
     np.testing.assert_array_equal(zero_label(p, "vote"), [1, 1, 0, 1])
     np.testing.assert_array_equal(zero_label(p, "prob"), [1, 1, 0, 1])
     np.testing.assert_array_equal(zero_label(p, "log"), [0, 0, 1, 0])
+    # a probability of 0 counts as 1e-12: two prompts of 1 - 1e-9 outweigh it
+    p = np.array([[[1.0, 0.0]], [[1e-9, 1 - 1e-9]], [[1e-9, 1 - 1e-9]], [[0.5, 0.5]]])
+    np.testing.assert_array_equal(zero_label(p, "log"), [0, 1, 1, 0])
 
 
 def test_zero_label_filter_keeps_the_confident_cluster():
@@ -340,6 +343,8 @@ def test_contextual_calibration_and_pmi():
     expected = np.exp(pmi) / np.exp(pmi).sum(-1, keepdims=True)
     np.testing.assert_allclose(calibrate_by_content_free(p, free[:, :1]), expected)
     np.testing.assert_allclose(calibrate_by_content_free(p, np.full((2, 1, 3), 1 / 3)), p)
+    never = np.array([[[0.75, 0.25, 0.0]]])
+    np.testing.assert_allclose(calibrate_by_content_free(never, never[..., [1, 0, 2]]), [[[0.9, 0.1, 0.0]]])
     with pytest.raises(ValueError, match="probability 0"):
         calibrate_by_content_free(p, np.tile([[[0.0, 0.5, 0.5]]], (2, 1, 1)))
     with pytest.raises(ValueError, match="other prompts or classes"):
