@@ -159,6 +159,7 @@ def test_zero_label_votes_differ_where_they_should():
 def test_zero_label_filter_keeps_the_confident_cluster():
     p = [[[0.95, 0.05]], [[0.52, 0.48]], [[0.1, 0.9]], [[0.55, 0.45]]]
     assert confident_prompts(p).tolist() == [True, False, True, False]
+    assert confident_prompts([[[0.95, 0.05]], [[0.94, 0.06]]]).tolist() == [True, False], "however small the gap"
 
 
 @pytest.mark.parametrize("vote", ["log", "prob", "vote"])

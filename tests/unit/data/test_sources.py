@@ -573,11 +573,6 @@ def test_rows_that_are_none_are_refused(obj, field):
         Row.from_json(obj, at("x.jsonl", 4))
 
 
-@given(st.text())
-def test_alphanumeric_ignores_case_space_and_marks(text):
-    assert alphanumeric(text) == "".join(filter(str.isalnum, text.lower()))
-
-
 def multiqa_file(split):
     """Lines of MultiQA's files: a header, then one context with what of its keys is read."""
     documents = [{"title": "Rome", "text": "Old."}, {"title": "Italy", "text": "Its capital is rome."}]
