@@ -9,6 +9,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, norm
+from sklearn.mixture import GaussianMixture
 
 from fute.baselines.transferability import accuracy, gbc, h_score, leep, logme, n_leep, task_vector_cosine, transrate
 
@@ -52,6 +53,14 @@ def test_n_leep_of_clusters_that_are_apart_is_leep_of_the_clusters():
     features = 100 * np.eye(4)[cluster] + RNG.normal(size=(80, 4))
     labels = np.where(RNG.random(80) < 0.8, cluster % 2, 1 - cluster % 2)
     assert n_leep(features, labels, per_class=2) == pytest.approx(leep(np.eye(4)[cluster], labels), abs=1e-6)
+
+
+def test_n_leep_has_five_clusters_a_class_on_the_components_with_four_fifths_of_the_variance():
+    left, singular, _ = np.linalg.svd(FEATURES - FEATURES.mean(0), full_matrices=False)
+    kept = 1 + np.searchsorted(np.cumsum(singular**2) / (singular**2).sum(), 0.8)
+    projected = (left * singular)[:, :kept]
+    clusters = GaussianMixture(15, covariance_type="diag", random_state=42).fit(projected).predict_proba(projected)
+    assert kept == 3 and n_leep(FEATURES, LABELS) == pytest.approx(leep(clusters, LABELS))
 
 
 @pytest.mark.parametrize("shape", [(60, 4), (20, 30)])
