@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import csv
 import importlib
 import importlib.util
 import json
@@ -42,17 +41,6 @@ WHERE = {"cpu": "a chip, fast", "ram_gib": "24"}
 )
 def test_a_required_ratio_is_met_or_missed(ratio, required, missed):
     assert harness.Row("n", "s", "a", "b", ratio=ratio, required=required).missed is missed
-
-
-def test_the_csv_has_the_machine_first_and_a_line_a_row(tmp_path):
-    harness.write_csv(tmp_path / "r.csv", [FAST, GROWN], WHERE)
-    with (tmp_path / "r.csv").open(newline="") as stream:
-        header, *lines = csv.reader(stream)
-    assert header[:4] == ["cpu", "ram_gib", "name", "size"]
-    assert len(lines) == 2 and all(line[:2] == ["a chip, fast", "24"] for line in lines)
-    first = dict(zip(header, lines[0], strict=True))
-    assert (first["ratio"], first["error"], first["note"]) == ("3.25", "1.5e-06", "a note, with a comma")
-    assert first["ours_mib"] == ""
 
 
 def test_the_table_has_a_line_a_row_and_says_what_is_missed():
