@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from math import log, sqrt
 
 import numpy as np
@@ -121,6 +122,19 @@ def test_gbc_of_one_dimension_is_minus_twice_the_integral_of_the_overlap():
     assert gbc(features, labels) == pytest.approx(-2 * overlap, abs=1e-6)
     assert gbc(np.vstack([features[:30]] * 2), ["x"] * 30 + ["y"] * 30) == pytest.approx(-2)
     assert gbc(np.ones((6, 4)), list("xyxyxy")) == pytest.approx(-2), "a model that sees no difference is the worst"
+
+
+@pytest.mark.parametrize("dimensions", [2, 64])
+def test_gbc_of_three_classes_by_the_closed_form(dimensions):
+    """Over the axes of the largest variance: all four of them, or two."""
+    axes = np.linalg.eigh(np.cov(FEATURES.T))[1][:, -dimensions:]
+    expected = 0.0
+    for one, other in permutations([FEATURES[name == LABELS] @ axes for name in "abc"], 2):
+        both = one.var(0) + other.var(0)
+        widths, apart = np.sqrt(2 * one.std(0) * other.std(0) / both), np.square(one.mean(0) - other.mean(0))
+        expected -= (widths * np.exp(-apart / both / 4)).prod()
+    assert gbc(FEATURES, LABELS, dimensions=dimensions) == pytest.approx(expected)
+    assert (gbc(FEATURES, LABELS) == gbc(FEATURES, LABELS, dimensions=dimensions)) == (dimensions == 64)
 
 
 def test_task_vectors():
