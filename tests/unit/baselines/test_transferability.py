@@ -122,6 +122,12 @@ def test_gbc_of_one_dimension_is_minus_twice_the_integral_of_the_overlap():
     assert gbc(features, labels) == pytest.approx(-2 * overlap, abs=1e-6)
     assert gbc(np.vstack([features[:30]] * 2), ["x"] * 30 + ["y"] * 30) == pytest.approx(-2)
     assert gbc(np.ones((6, 4)), list("xyxyxy")) == pytest.approx(-2), "a model that sees no difference is the worst"
+    # of a class of equal rows, the width is a billionth of the whole's
+    values = np.concatenate([np.ones(30), other])
+    least = 1e-9 * values.var()
+    wide = other.var() + least
+    overlap = sqrt(2 * sqrt(least * wide) / (least + wide)) * np.exp(-((other.mean() - 1) ** 2) / 4 / (least + wide))
+    assert gbc(values[:, None], ["x"] * 30 + ["y"] * 30) == pytest.approx(-2 * overlap) and overlap > 1e-3
 
 
 @pytest.mark.parametrize("dimensions", [2, 64])

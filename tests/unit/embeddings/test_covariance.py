@@ -105,6 +105,8 @@ def test_what_has_no_covariance_is_refused():
         label_covariance(PHI, ["yes"] * 40, ["no", "yes"])
     with pytest.raises(ValueError, match="the same for all 40 texts"):
         number_covariance(PHI, np.full(40, 0.1))
+    with pytest.raises(ValueError, match="the same for all 40 texts"):
+        output_covariance(PHI, np.where(np.arange(40) % 2, 0.3, 0.1 + 0.2)[:, None])  # but for rounding
     with pytest.raises(ValueError, match="'perhaps' is not one of the classes 'no', 'yes'"):
         label_covariance(PHI, ["perhaps"] * 40, ["no", "yes"])
     with pytest.raises(ValueError, match="class 'yes' is named twice"):
