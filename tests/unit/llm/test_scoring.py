@@ -109,10 +109,11 @@ def test_sequences_tell_classes_with_one_first_token_apart():
     assert ids == [[[5, 6]], [[5, 0]]]
 
 
-def test_a_verbalizer_that_merges_with_the_prompt_is_an_error():
+@pytest.mark.parametrize("word", ["es", "esno"])
+def test_a_verbalizer_that_merges_with_the_prompt_is_an_error(word):
     # "y" + "es" becomes one token "yes": the prompt's own tokens change
-    with pytest.raises(ValueError, match="'es' does not start a token of its own after 'A:y'"):
-        verbalizer_ids(pieces, "A:y", [["es"], ["no"]], "first_token")
+    with pytest.raises(ValueError, match=f"'{word}' does not start a token of its own after 'A:y'"):
+        verbalizer_ids(pieces, "A:y", [[word], ["no"]], "first_token")
 
 
 def test_an_empty_verbalizer_is_an_error():
