@@ -190,15 +190,41 @@ def test_words_that_cannot_be_told_apart_are_refused_before_the_model_is_asked(w
 def test_the_bytes_of_a_cut_character_are_no_part_of_a_chain_of_thought(truncated, said):
     class Thinking(Letters):
         def render(self, *turns, system=None):
+            systems.append(system)
             return "|".join(turns)
 
         def greedy(self, prompts, max_tokens):
             return [([*map(ord, "so: caf\ufffd")], truncated)] * len(prompts)
 
-    request = ScoreRequest("sa-11 on u/0", "text", None, (("no",), ("yes",)), followup="So?")
-    [result] = score_requests(Thinking(), Thinking(), [request], EngineSettings(engine="transformers"))
+        def check_length(self, name, ids, answer_tokens):
+            checked.append((len(ids), answer_tokens))
+
+    checked, systems = [], []
+    request = ScoreRequest("sa-11 on u/0", "text", "Judge.", (("no",), ("yes",)), followup="So?")
+    settings = EngineSettings(engine="transformers", reasoning_tokens=300, answer_tokens=2)
+    [result] = score_requests(Thinking(), Thinking(), [request], settings)
+    assert checked == [(len("text"), 300), (result.prompt_tokens, 2)], "both turns must fit"
+    assert systems == ["Judge.", "Judge."]
     assert result.reasoning == said and result.reasoning_tokens == len("so: caf") + 1
     assert result.prompt_tokens == len(f"text|{said}|So?")
+
+
+def test_verbalizers_are_looked_up_for_each_ending_of_a_prompt_and_all_its_classes():
+    class AfterZ(Letters):
+        """Letters after a Z have other tokens."""
+
+        def encode(self, texts):
+            return [[ord(c) + 1000 * ("Z" in text[:place]) for place, c in enumerate(text)] for text in texts]
+
+        def next_tokens(self, prompts, wanted, answer_tokens):
+            self.wanted = wanted
+            return super().next_tokens(prompts, wanted, answer_tokens)
+
+    engine, yes_no = AfterZ(), (("n",), ("y",))
+    asked = [("a", yes_no), ("Z", yes_no), ("a", (("j",), ("n",)))]
+    requests = [ScoreRequest(f"sa-1 on u/{i}", text, None, words) for i, (text, words) in enumerate(asked)]
+    score_requests(engine, engine, requests, EngineSettings(engine="transformers"))
+    assert engine.wanted == [[ord("n"), ord("y")], [1000 + ord("n"), 1000 + ord("y")], [ord("j"), ord("n")]]
 
 
 def test_a_reasoning_model_is_refused_by_engines_with_a_tokenizer():
