@@ -34,13 +34,17 @@ def test_the_prior_of_texts_is_the_share_of_each_label():
 
 
 def test_the_prior_of_heads_is_what_a_constant_reaches():
-    numbers = held_out([(1.0,), (5.0,)], [(2.0,), (4.0,)], "number")
-    assert numbers.prior_losses() == [4.0, 4.0]
+    numbers = held_out([(1.0,), (6.0,)], [(2.0,), (4.0,)], "number")
+    assert numbers.prior_losses() == [4.0, 9.0]
     soft = held_out([((1.0, 0.0),)], [((0.5, 0.25),), ((1.0, 0.25),)], "soft")
     assert soft.prior_losses() == pytest.approx([(-math.log(0.75) - math.log(0.75)) / 2])
     spans = held_out([(3, 4), (0, 0)], [(1, 1)], "span")
     assert spans.prior_losses() == pytest.approx([2 * math.log(2), 2 * math.log(2)])
     assert held_out([(0,)], [(0,), (1,)], "class").prior_losses() == [math.log(2)]
+
+
+def test_the_majority_is_the_most_frequent_label_of_the_learned_pairs():
+    assert held_out([YES, YES, NO], [YES, NO, NO]).majority() == 1 / 3
 
 
 def knows(truth: list[tuple], right: float):
