@@ -110,10 +110,18 @@ def test_both_must_hold(loss, accuracy, learned):
     assert ("DID NOT LEARN" in gate_words({"gate": facts})) is not facts["learned"]
 
 
+def test_what_a_surrogate_reaches_that_reads_nothing_is_not_enough():
+    """16 rows, half of each label: a loss of log 2, and an accuracy of 50 % and two standard errors, 75 %."""
+    gate = held_out([YES, NO] * 8, [YES, NO])
+    assert not verdict(gate, [Measured(math.log(2), None)])["learned"]
+    assert not verdict(gate, [Measured(0.5, 0.75)])["learned"] and verdict(gate, [Measured(0.5, 0.76)])["learned"]
+
+
 def test_order_seeds_are_averaged_and_a_constant_can_be_learned():
     gate = held_out([YES, NO], [YES, NO])
     facts = verdict(gate, [Measured(0.4, None), Measured(0.8, None)])
     assert facts["held_out_loss"] == pytest.approx(0.6) and facts["order_losses"] == [0.4, 0.8] and facts["learned"]
+    assert verdict(gate, [Measured(0.4, 0.6), Measured(0.5, 1.0)])["held_out_accuracy"] == 0.8
     constant = held_out([YES, YES], [YES, YES])
     assert verdict(constant, [Measured(0.01, None)])["learned"]
     assert not verdict(constant, [Measured(0.2, None)])["learned"]
