@@ -101,6 +101,7 @@ def test_means_over_seeds_are_equal_whatever_the_order_of_the_seeds():
     """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1: without rounding, one of two equal sources would be the best."""
     one = case([[0.1, 0.3], [0.2, 0.2], [0.3, 0.1]], direct=0)
     assert one.performance[0] == one.performance[1]
+    assert case([[60], [60], [90]], direct=50).gains == [20], "a mean, and not a median"
     assert measure(one, [1, 2])["rho"] == 1 and measure(one, [2, 1])["rho"] == 1
 
 
@@ -126,7 +127,7 @@ def test_true_order_by_hand():
     assert seed_reliability(two) == pytest.approx(1 - residual / 2 / variance)
     assert seed_spearman(two) == pytest.approx(0.5)
     row = row_of(pd.DataFrame(target_rows(two)), TRUE_ORDER)
-    assert 1 <= row["rho"] < 2 and ndcg([67.5, 67.5, 45], [0, 0, 0]) < row["ndcg"] < 100
+    assert row["best_source"] == "s0" and 1 <= row["rho"] < 2 and ndcg([67.5, 67.5, 45], [0, 0, 0]) < row["ndcg"] < 100
     same = case([[70, 60, 50]] * 3)
     assert true_order(same) == {"rho": 1, "ndcg": pytest.approx(100)} and seed_reliability(same) == 1
     # the seeds contradict each other: nothing is known of the order, as by chance
@@ -174,13 +175,13 @@ def test_permuted_measures_are_those_of_permuted_scores(scores):
     assert values.mean() == pytest.approx(ndcg(performance, np.zeros(4)))
 
 
-def enumerated(cases, names, method, name):
+def enumerated(cases, names, method, name, relevance):
     """P-values of a rank so low or an NDCG so high, and of the opposite, over all permutations of the sources' names.
 
     A target that is a source itself takes the source that would replace it out of the way: its cycle skips it.
     """
     sign = -1 if name == "rho" else 1
-    observed = sign * np.mean([measure(one, one.scores[method])[name] for one in cases])
+    observed = sign * np.mean([measure(one, one.scores[method], relevance)[name] for one in cases])
     values = []
     for order in itertools.permutations(names):
         replaced = dict(zip(names, order, strict=True))
@@ -188,7 +189,7 @@ def enumerated(cases, names, method, name):
         for one in cases:
             scores = dict(zip(one.candidates, one.scores[method], strict=True))
             taken = [replaced[c] if replaced[c] in scores else replaced[replaced[c]] for c in one.candidates]
-            measures.append(measure(one, [scores[c] for c in taken])[name])
+            measures.append(measure(one, [scores[c] for c in taken], relevance)[name])
         values.append(sign * np.mean(measures))
     above = np.array(values) - observed
     return [np.mean(above >= -1e-9), np.mean(above <= 1e-9)]
@@ -199,7 +200,8 @@ def named(names, runs, target, **scores):
     return Case(target, tuple(names), np.array([runs], dtype=float), np.array([50.0]), scores)
 
 
-def test_p_values_against_full_enumeration():
+@pytest.mark.parametrize("relevance", [Relevance(), Relevance(gain="linear"), Relevance(gain="gain_shifted")])
+def test_p_values_against_full_enumeration(relevance):
     """One permutation of the sources' names for all targets, two of which are sources and one of which is not."""
     names = ("a", "b", "c", "d")
     cases = [
@@ -207,11 +209,11 @@ def test_p_values_against_full_enumeration():
         named("adc", [40, 45, 30], "b", good=[1, 4, 2], bad=[1, 2, 3], tied=[0, 0, 1]),
         named("abcd", [40, 55, 45, 30], "e", good=[1, 4, 2, 3], bad=[4, 1, 2, 3], tied=[0, 0, 0, 1]),
     ]
-    exact = cell_rows(cases, draws=50, seed=1)
+    exact = cell_rows(cases, relevance, draws=50, seed=1)
     for method in ("good", "bad", "tied"):
         for name in ("rho", "ndcg"):
             row = row_of(exact, method)
-            expected = enumerated(cases, names, method, name)
+            expected = enumerated(cases, names, method, name, relevance)
             assert [row[f"{name}_p"], row[f"{name}_p_worse"]] == pytest.approx(expected), (method, name)
     assert np.isnan(row_of(exact, RANDOM)["rho_p"]) and np.isnan(row_of(exact, RANDOM)["ndcg_p_worse"])
     drawn = row_of(cell_rows(cases, draws=50, permutations=23, seed=1), "good")  # 24 are too many: 23 random ones
