@@ -126,6 +126,7 @@ def test_true_order_by_hand():
     variance = np.var([67.5, 67.5, 45], ddof=1)
     assert seed_reliability(two) == pytest.approx(1 - residual / 2 / variance)
     assert seed_spearman(two) == pytest.approx(0.5)
+    assert seed_spearman(case([[70, 60, 50], [65, 75, 40], [50, 60, 70]])) == pytest.approx((0.5 - 1 - 0.5) / 3)
     row = row_of(pd.DataFrame(target_rows(two)), TRUE_ORDER)
     assert row["best_source"] == "s0" and 1 <= row["rho"] < 2 and ndcg([67.5, 67.5, 45], [0, 0, 0]) < row["ndcg"] < 100
     same = case([[70, 60, 50]] * 3)
