@@ -15,7 +15,8 @@ from harness import Row, finish, in_fresh_process, parser, peak_mib, refuse_unde
 from torch import Tensor
 from workload import make_batches, make_pairs, make_surrogate, make_texts
 
-from fute.surrogate.fisher import diagonal_fisher, loop_fisher, reduced
+from fute.surrogate.fisher.accumulator import reduced
+from fute.surrogate.fisher.diagonal import diagonal_fisher, loop_fisher
 
 BATCH = 16
 CHUNKS = 8

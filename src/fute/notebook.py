@@ -138,8 +138,9 @@ def labelcov(
 def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | np.ndarray) -> list[Ranked]:
     """Rank candidates (MTEs) by their cosine with a dataset's embedding (DTE), the most similar first.
 
-    candidates: name -> vector, as a dict; all vectors are embeddings of one basis, or all are arrays (d,). A ranking
-    says nothing of how sure it is: see `meta["gate"]` of the vectors, and repeat it with other orders.
+    candidates: name -> vector, as a dict; all vectors are embeddings of one basis, or all are arrays (d,). LabelCov's
+    are all compared by class names if all have the same ones, else all by scatters. A ranking says nothing of how sure
+    it is: see `meta["gate"]` of the vectors, and repeat it with other orders.
     Raises EmbeddingError for vectors of different bases, of zero norm, or with values that are not finite; ValueError
     without candidates.
 
@@ -173,6 +174,7 @@ def rank(candidates: Mapping[str, Embedding | np.ndarray], dataset: Embedding | 
             raise EmbeddingError(f"{name} and the dataset: {error}") from None
     if isinstance(every[0], Embedding) and every[0].method == LABELCOV:
         every = in_one_space(every)
+        similar = [cosine(one, every[0]) for one in every[1:]]
     arrays = [one.vector if isinstance(one, Embedding) else one for one in every]
     centre = np.mean(arrays[1:], axis=0, dtype=np.float64)  # in fp32, rounding would tell equal candidates apart
     rows = [

@@ -115,7 +115,7 @@ def _text(text: str, hidden: tuple[str, ...]) -> str:
     if _PATH.fullmatch(text):
         path = PurePath(text)
         return f"path:{path.name if path.suffix and not text.endswith('/') else ''}"
-    if re.match(r"https?://", text):
+    if re.match(r"https?://", text, re.IGNORECASE):
         address = urlsplit(text)
         return f"{address.scheme}:...{address.path}"
     return text

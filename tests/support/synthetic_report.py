@@ -103,7 +103,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
                         )
                 spreads = {
                     "sd_prompts": 0.02,
-                    "sd_residual": 0.015,
+                    "sd_order_noise": 0.015,
                     "order_f": 1.333,
                     "order_p": 0.31,
                     "null_mean": 0.81,

@@ -69,6 +69,24 @@ def test_labelcov_is_the_covariance_of_the_encoders_states(encoder):
     assert [(row.rank, row.name) for row in ranked] == [(1, "right"), (2, "inverted")]
 
 
+def test_a_ranking_of_labelcov_has_one_measure():
+    """Of a box with the dataset's classes and one with others, neither is compared by names: that would be -1."""
+
+    def covariance(names: list[str], rows: list[list[float]]) -> Embedding:
+        flat = np.array(rows, np.float32).ravel()
+        segments = [(name, 2 * i, 2 * i + 2) for i, name in enumerate(names)]
+        return Embedding(flat, "labelcov", {}, {}, flat[None], segments=segments)
+
+    dataset = covariance(["no", "yes"], [[1, 0], [-1, 0]])
+    opposite, other = covariance(["no", "yes"], [[-1, 0], [1, 0]]), covariance(["a", "b"], [[1, 1], [-1, -1]])
+    assert [row.similarity for row in fute.rank({"opposite": opposite}, dataset)] == pytest.approx([-1])
+    ranked = fute.rank({"opposite": opposite, "other": other}, dataset)
+    assert [(row.name, row.similarity) for row in ranked] == [
+        ("opposite", pytest.approx(1)),
+        ("other", pytest.approx(0.5)),
+    ]
+
+
 def test_equal_candidates_share_a_rank():
     ranked = fute.rank({"a": [0, 1], "b": [2, 2], "c": [1, 1]}, [1, 1])
     assert [(row.rank, row.name) for row in ranked] == [(1, "b"), (1, "c"), (3, "a")]

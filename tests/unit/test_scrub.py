@@ -32,6 +32,7 @@ ENVIRONMENT = {
         ("true / false", "true / false"),
         ("http://node17.cluster:8000/v1", "http:.../v1"),
         ("https://jane:secret@host/v1", "https:.../v1"),
+        ("HTTP://host:8000/v1", "http:.../v1"),
         ("Bearer hf_abcdefgh12345", "Bearer <secret>"),
         ("a short word", "a short word"),
     ],

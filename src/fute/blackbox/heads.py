@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from fute.blackbox.folders import folder_of
+from fute.pretrained import usable_positions
 from fute.specs.finetuning import TaskSettings
 from fute.tokenizer import load_tokenizer
 
@@ -90,17 +91,6 @@ def padding_id(folder: Path, config: PretrainedConfig, tokenizer: PreTrainedToke
     return tokenizer.eos_token_id
 
 
-def _check(folder: Path, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, task: str, limit: int) -> None:
-    if task == "span" and not tokenizer.is_fast:
-        raise BlackBoxError(
-            f"the tokenizer of {folder.name} does not say which characters a token covers, which extractive QA needs; "
-            "use a model with a tokenizer.json"
-        )
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and limit > positions:
-        raise BlackBoxError(f"max_tokens is {limit}, but {folder.name} has {positions} positions; lower max_tokens")
-
-
 class Pretrained:
     """A model folder that many runs start from: its tokenizer, and its tensors below any head, in fp32 on the CPU."""
 
@@ -127,11 +117,21 @@ class Pretrained:
 
         source: a fine-tuned model of the same family; its tensors below the head replace these weights.
         keep_head: also take the source's head, if it has the same tensors in the same shapes.
+        Raises BlackBoxError for more `max_tokens` than the model can read, and for spans without a fast tokenizer.
         """
+        if task.task == "span" and not self.tokenizer.is_fast:
+            raise BlackBoxError(
+                f"the tokenizer of {self.folder.name} does not say which characters a token covers, which extractive "
+                "QA needs; use a model with a tokenizer.json"
+            )
         config = _config(self.folder, task, self.tokenizer)
-        _check(self.folder, config, self.tokenizer, task.task, max_tokens)
         with torch.random.fork_rng(devices=[]):
             model = _task_class(task).from_config(config).float()
+        if (positions := usable_positions(model)) is not None and max_tokens > positions:
+            raise BlackBoxError(
+                f"max_tokens is {max_tokens}, but {self.folder.name} has {positions} positions for a text; lower "
+                "max_tokens"
+            )
         below = self.tensors | (encoder_tensors(source.model, self.tensors) if source else {})
         load_encoder(model, below)
         head = head_parameters(model, below)

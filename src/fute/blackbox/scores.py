@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 
-def summary(scores: list[float]) -> dict[str, float]:
-    """Mean and sample standard deviation over seeds (0 for one seed)."""
-    return {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0}
-
-
 def score_record(
     model: str, source: str | None, target: str, seeds: list[int], runs: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Content of a score file, for direct fine-tuning (source None) and for transfer; scores in percent."""
+    """Content of a score file, for direct fine-tuning (source None) and for transfer; scores in percent.
+
+    mean, sd: over seeds; sd is the sample's, 0 for one seed.
+    """
     scores = [run["score"] for run in runs]
     first = runs[0]
     return {
@@ -25,7 +23,8 @@ def score_record(
         "metric": first["metric"],
         "seeds": seeds,
         "scores": scores,
-        **summary(scores),
+        "mean": float(np.mean(scores)),
+        "sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0,
         "majority": first["majority"],
         "rows": first["rows"],
     }

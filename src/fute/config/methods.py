@@ -5,6 +5,7 @@ Planning reads them, so nothing heavy is imported here.
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -74,6 +75,13 @@ class _Trained(_Method):
             raise ValueError("early stopping needs both max_epochs and patience; give both, or neither")
         return self
 
+    @model_validator(mode="after")
+    def _orders_differ(self) -> _Trained:
+        # an order that is repeated would pass for one without noise
+        if len(set(self.order_seeds)) < len(self.order_seeds):
+            raise ValueError(f"order_seeds {list(self.order_seeds)} repeat one; give each once")
+        return self
+
     @property
     def early_stops(self) -> bool:
         return self.patience is not None
@@ -122,6 +130,15 @@ class TaskEmbSettings(_Trained):
         "which is kept beside them, and those below 6e-8 of it become 0.",
     )
     fisher_batch_size: int = Field(default=16, ge=1, description="Pairs in one batch of the Fisher pass.")
+
+    @model_validator(mode="after")
+    def _patterns_are_whole(self) -> TaskEmbSettings:
+        for pattern in self.exclude:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"exclude: {pattern!r} is no regular expression: {error}") from None
+        return self
 
 
 class _Tuned(_Trained):

@@ -62,7 +62,8 @@ def _beside(base: Embedding, other: Embedding, centre: np.ndarray | None) -> dic
     if base.init is not None:
         cells["Centred"] = f"{centred_cosine(base, other):.4f}"
     if centre is not None:
-        cells["On their mean"] = f"{cosine_around(base.vector, other.vector, centre):.4f}"
+        around = cosine_around(base.vector, other.vector, centre)
+        cells["On their mean"] = "" if np.isnan(around) else f"{around:.4f}"  # of equal vectors there is none
     return cells
 
 

@@ -119,11 +119,14 @@ def label_similarity(a: ArrayLike, b: ArrayLike, classes_a: Sequence[str], class
 
     a, b: (classes, d), rows named by `classes_a` and `classes_b`, in any order. With the same names it is the cosine of
     the rows end to end, in [-1, 1]: -1 for two black boxes that always say the opposite. Otherwise `scatter_cosine`.
-    Raises ValueError for different d or a covariance of zeros.
+    Raises ValueError for different d, a covariance of zeros, or a class that is named twice.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if len(classes_a) != len(a) or len(classes_b) != len(b):
         raise ValueError(f"{len(classes_a)} and {len(classes_b)} classes for {len(a)} and {len(b)} rows")
+    for names in (classes_a, classes_b):
+        if len(set(names)) < len(names):
+            raise ValueError(f"a class is named twice in {list(names)}; name each once")
     if sorted(classes_a) != sorted(classes_b):
         return scatter_cosine(a, b)
     if a.shape != b.shape:
@@ -152,4 +155,6 @@ def in_one_space(covariances: Sequence[ArrayLike], classes: Sequence[Sequence[st
     scale = np.sqrt(products.diagonal())
     scale[scale == 0] = 1.0
     values, vectors = np.linalg.eigh(products / np.outer(scale, scale))
-    return scale[:, None] * vectors * np.sqrt(np.clip(values, 0.0, None))
+    # what rounding leaves of an eigenvalue 0 is 1e-16, and its root would tell equal scatters apart
+    values[values < len(values) * np.finfo(np.float64).eps * values.max(initial=0.0)] = 0.0
+    return scale[:, None] * vectors * np.sqrt(values)

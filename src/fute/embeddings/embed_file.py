@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +16,7 @@ from fute.config.run import Run
 from fute.config.sections import ConfigError
 from fute.data.model_folder import model_files
 from fute.data.rows import BadRow, at, read_raw_jsonl
-from fute.embeddings.embed_batch_step import texts_of_training
+from fute.embeddings.embed_batch_step import labelcov, texts_of_training
 from fute.embeddings.embedder import Embedder
 from fute.embeddings.gate import gate_words
 from fute.embeddings.pairs import gate_of, own_pairs
@@ -107,7 +106,8 @@ def embed_file(
         the name of a class too, only needed to name classes that no y has.
 
     A killed call continues where it was if it is repeated. Raises ConfigError for a missing model, missing held-out
-    pairs or unknown classes, and BadRow for a bad line.
+    pairs or unknown classes, BadRow for a bad line, and ValueError for what a killed call left of other pairs, settings
+    or code.
     """
     files = [pairs, *([dev] if dev else [])]
     if output.exists() and any(each.exists() and output.samefile(each) for each in files):
@@ -181,7 +181,7 @@ def _covariance(
     pairs: list[Pair], folder: Path, section: LabelCovConfig, kind: str, seed: int, classes: Sequence[str]
 ) -> Embedding:
     """LabelCov of pairs whose y is the name of a class. Raises EmbeddingError if all are one class."""
-    module = import_module(method_module("labelcov"))
+    module = labelcov()
     if kind == "dte":
         random.Random(seed).shuffle(pairs)
     pairs = pairs[: section.pairs]

@@ -12,12 +12,21 @@ import numpy as np
 from accelerate import Accelerator
 
 from fute.artifacts import content_key
-from fute.config.methods import MethodSettings, TaskEmbSettings, TextEmbSettings, method_module
+from fute.code_hash import code_sha256
+from fute.config.methods import (
+    MethodSettings,
+    TaskEmbSettings,
+    TextEmbSettings,
+    TupateSettings,
+    form_module,
+    method_module,
+)
 from fute.config.surrogate import SurrogateSettings
 from fute.device import compute_device
 from fute.display_names import MANY_UNKNOWN_TOKENS
 from fute.embeddings.gate import HeldOut, measure, verdict
 from fute.embeddings.vectors import Embedding, EmbeddingError
+from fute.pretrained import usable_positions
 from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.forms import load_form
 from fute.surrogate.labelled import Labelled
@@ -85,11 +94,13 @@ class Embedder:
         """
         if dev is not None and not self.settings.early_stops:
             raise EmbeddingError("held-out rows were given, but the recipe has no max_epochs and patience; set both")
+        if dev is not None and not dev:
+            raise EmbeddingError("there are no held-out rows to stop early by; give some, or a recipe without patience")
         if not pairs:
             raise EmbeddingError("there are no pairs to learn from; give at least one")
         pairs, unknown = self._usable(pairs)
         self.surrogate.prepare(pairs)
-        examples = self.surrogate.encode(pairs)
+        examples = self._encoded(pairs)
         meta: dict[str, Any] = {
             "pairs": len(examples),
             **unknown,
@@ -104,12 +115,12 @@ class Embedder:
             vector = self._method.run(examples, progress)
             meta["mode"] = "surrogate in eval mode, not trained"
             return Embedding(vector, self.settings.method, self._basis | {"states": "targets"}, meta, vector[None])
-        dev_examples = self.surrogate.encode(dev) if dev is not None else []
+        dev_examples = self._encoded(dev) if dev is not None else []
         gate = self._gate(held_out, examples)
         epochs = self._epochs(len(pairs), early_stop=dev is not None)
         vectors, logs, facts, measured = [], [], [], []
         for seed in self.settings.order_seeds:
-            training = self._training(seed, epochs, bool(dev_examples), progress)
+            training = self._training(seed, epochs, dev is not None, progress)
             checkpoint = self._checkpoint(checkpoints, training, examples, dev_examples)
             learned, log, fact = self._method.run(examples, dev_examples, training | {"checkpoint": checkpoint}, states)
             vectors.append(learned)
@@ -137,7 +148,19 @@ class Embedder:
             return None
         task = getattr(self.surrogate, "task", None)
         kind = task.kind if task else "text"
-        return HeldOut(self.surrogate.encode(usable), learned, kind, self.surrogate.groups)
+        return HeldOut(self._encoded(usable), learned, kind, self.surrogate.groups)
+
+    def _encoded(self, pairs: Sequence[Pair] | Sequence[Labelled]) -> list[Example]:
+        """Token ids of pairs. Raises EmbeddingError for a pair that is longer than the surrogate can read."""
+        examples = self.surrogate.encode(pairs)
+        prefix = self.settings.length if isinstance(self.settings, TupateSettings) else 0
+        longest = max((len(self.surrogate.sequence(example)) for example in examples), default=0) + prefix
+        if (positions := usable_positions(self.surrogate.model)) is not None and longest > positions:
+            raise EmbeddingError(
+                f"a pair has {longest} tokens{' with the prefix' if prefix else ''}, but the surrogate has {positions} "
+                "positions for one; lower surrogate.settings.max_input_tokens"
+            )
+        return examples
 
     def _usable(self, pairs: Sequence[Pair] | Sequence[Labelled]) -> tuple[list[Pair] | list[Labelled], dict[str, Any]]:
         """Pairs of which the surrogate knows a token of x and one of y; and facts for the record.
@@ -193,6 +216,7 @@ class Embedder:
             return None
         ids = [[(e.input_ids, e.target_ids) for e in part] for part in (examples, held_out)]
         identity = [
+            code_sha256(__name__, method_module(self.settings.method), form_module(self.surrogate.settings.form)),
             self._basis,
             self.settings.model_dump(),
             self.surrogate.settings.model_dump(),

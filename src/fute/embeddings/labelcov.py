@@ -16,11 +16,12 @@ from fute.artifacts import StaleFile, read_jsonl
 from fute.config.methods import LabelCovSettings
 from fute.data.rows import Row, read_rows
 from fute.embeddings.covariance import label_covariance, number_covariance, output_covariance, whitening
-from fute.embeddings.pairs import answered_texts, sources_of
+from fute.embeddings.pairs import answered_texts, label_number, sources_of
 from fute.embeddings.sentence_encoder import SentenceEncoder
 from fute.embeddings.vectors import LABELCOV, Embedding, EmbeddingError
 from fute.specs.embeddings import Item
 from fute.surrogate.labelled import ClassTarget, Labelled
+from fute.surrogate.text2text import PairError
 from fute.surrogate.training import Progress
 from fute.surrogate.unknown import unknown_tokens
 
@@ -163,5 +164,8 @@ def label_outputs(item: Item, said: Sequence[Mapping[str, Any]]) -> Outputs:
     if item.classes:
         return Outputs("labels", [line["prediction"] for line in said], item.classes)
     if all("value" in line for line in said):
-        return Outputs("numbers", [line["value"] if soft else float(line["prediction"]) for line in said])
+        try:
+            return Outputs("numbers", [label_number(line, soft=soft) for line in said])
+        except PairError as error:
+            raise EmbeddingError(f"{item.source}: {error}") from None
     return Outputs("answers", [line["prediction"] for line in said])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool
         return SoftTarget(tuple(chances[name] for name in classes))
     if not classes:
         if "value" in label:
-            return NumberTarget(label["value"] if soft else float(label["prediction"]))
+            return NumberTarget(label_number(label, soft=soft))
         if "span" not in label:
             raise PairError(f"{where} its value or its span")
         if label["span"] is None:
@@ -170,6 +171,18 @@ def label_target(label: Mapping[str, Any], classes: Sequence[str], *, soft: bool
     if label["prediction"] not in classes:
         raise PairError(f"label of {label['id']}: {label['prediction']!r} is not one of {', '.join(classes)}")
     return ClassTarget(classes.index(label["prediction"]), len(classes))
+
+
+def label_number(label: Mapping[str, Any], *, soft: bool) -> float:
+    """Number that a label says: the rounded one, or if `soft` the raw one. Raises PairError for what is none."""
+    given = label["value" if soft else "prediction"]
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise PairError(f"label of {label['id']}: {given!r} is not a finite number, as its dataset has; correct it")
+    return number
 
 
 def sources_of(item: Item, files: Mapping[str, Path]) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, PreTrainedModel
 
 from fute.device import compute_device
+from fute.pretrained import check_whole, usable_positions
 from fute.tokenizer import load_tokenizer
 
 
@@ -23,13 +24,20 @@ class SentenceEncoder:
 
     def __init__(self, folder: Path, *, max_tokens: int, batch_size: int) -> None:
         self.max_tokens, self.batch_size, self.device = max_tokens, batch_size, compute_device()
+        self._name = folder.name
         self.tokenizer = load_tokenizer(folder)
+        self.tokenizer.padding_side = "right"  # on the left, it would move a text's positions
         if self.tokenizer.pad_token is None:  # padding is masked, so any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model, info = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+        unused = ("pooler", "decoder.") if model.config.is_encoder_decoder else ("pooler",)
+        check_whole(folder, model, [key for key in info["missing_keys"] if not key.startswith(unused)])
         self.model: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
         self.model.to(self.device).eval()
         self.size: int = self.model.config.hidden_size
+        self._positions = usable_positions(self.model)
 
     @torch.no_grad()
     def encode(
@@ -38,7 +46,7 @@ class SentenceEncoder:
         """Vectors of texts of one or two segments, (n, d) in the order of `texts`, and how many texts were cut.
 
         Equal texts are read once. progress: called after each batch with batches done and all batches, and NaN.
-        Raises ValueError for a text without tokens.
+        Raises ValueError for a text without tokens, or with more than the model can read.
         """
         different = list(dict.fromkeys(texts))
         encoded = [self._tokens(text, whole=True) for text in different]
@@ -51,6 +59,12 @@ class SentenceEncoder:
         ]
         if empty := [text for text, tokens in zip(different, encoded, strict=True) if not tokens["input_ids"]]:
             raise ValueError(f"the encoder's tokenizer finds no token in the text {' '.join(empty[0])[:60]!r}; drop it")
+        longest = max((len(tokens["input_ids"]) for tokens in encoded), default=0)
+        if self._positions is not None and longest > self._positions:
+            raise ValueError(
+                f"a text has {longest} tokens, but the encoder {self._name} has {self._positions} positions for a "
+                "text; lower max_tokens to them"
+            )
         # the sums of a batch depend on its padding, so that batches follow from the texts alone
         order = sorted(range(len(different)), key=lambda index: (len(encoded[index]["input_ids"]), different[index]))
         vectors = np.empty((len(different), self.size), dtype=np.float32)

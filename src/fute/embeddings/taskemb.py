@@ -55,6 +55,8 @@ class TaskEmb:
         self._names = names
         self._start = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._excluded = [re.compile(pattern) for pattern in self.settings.exclude]
+        if not any(map(self.include, names)):
+            raise EmbeddingError("taskemb.exclude leaves out every parameter that is trained; keep some for the vector")
         if settings.reduction == "mean_of_squares":
             check_modules(self.model, self.include)
         if self.settings.dropout:

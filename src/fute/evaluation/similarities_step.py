@@ -51,7 +51,7 @@ class SimilaritySettings(Section):
 GATE_FIGURES = ("held_out_loss", "prior_loss", "held_out_accuracy", "needed_accuracy")
 """Figures of a vector's gate that stand beside its similarities."""
 CONTROLS = (
-    "sd_prompts", "sd_residual", "order_f", "order_p", "verdict", "null_mean", "null_max", "null_sd_prompts",
+    "sd_prompts", "sd_order_noise", "order_f", "order_p", "verdict", "null_mean", "null_max", "null_sd_prompts",
     "share_above_null", "null_spearman", "abc_spearman", "norm_spearman",
 )  # fmt: skip
 """Columns of controls.csv with the values of `_controls`."""

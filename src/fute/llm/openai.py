@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -69,7 +68,6 @@ class OpenAIEngine:
         return {
             "engine": "openai",
             "class": type(self).__name__,
-            "server": urlsplit(self.settings.base_url).hostname,
             "model": self.settings.api_model,
             "top_logprobs": self.settings.top_logprobs,
             "seed": self.settings.seed,

@@ -13,6 +13,7 @@ from fute.config.engines import EngineSettings
 from fute.device import compute_device
 from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
+from fute.pretrained import check_whole
 
 # Limit for a perplexity batch, because it holds the logits of every position: positions x vocabulary numbers.
 PERPLEXITY_POSITIONS = 4096
@@ -44,7 +45,10 @@ class TransformersEngine:
         self.chunk_size = settings.batch_size
         tokenizer = transformers.AutoTokenizer.from_pretrained(model_path, local_files_only=True)
         dtype = settings.dtype if settings.dtype == "auto" else getattr(torch, settings.dtype)
-        model = transformers.AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype, local_files_only=True)
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            model_path, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+        check_whole(model_path, model, info["missing_keys"])
         self._dtype = str(model.dtype).removeprefix("torch.")
         model.set_output_embeddings(Float32Head(model.get_output_embeddings()))
         self.model = model.eval().to(compute_device())

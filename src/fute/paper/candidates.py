@@ -49,9 +49,10 @@ class Standing:
     scores: candidate -> cosine with the target. ranks: candidate -> rank from 1, equal scores share the lower number;
     NaN for a candidate whose vector did not learn or does not exist. unranked: such a candidate -> which of both.
     noise: standard deviation that a score has by chance; NaN if the run has no control that says so. noise_of: what
-    that chance is. ceiling: largest score with permuted labels, NaN if there are none. verdict: of the test against the
-    noise of the order of texts, empty without one. beside: candidates by headers of `BESIDE`, those of the method.
-    largest_entry: candidate -> share of its cosine that one entry carries, NaN but for TaskEmb.
+    that chance is. ceiling: largest score with permuted labels, learned in one order of texts, NaN if there are none.
+    verdict: of the test against the noise of the order of texts, empty without one. beside: candidates by headers of
+    `BESIDE`, those of the method. largest_entry: candidate -> share of its cosine that one entry carries, NaN but for
+    TaskEmb.
     """
 
     scores: pd.Series
@@ -200,7 +201,7 @@ def ladder_ranking(results: Path, test: str, dataset: str, method: str | None = 
 def _of_prompts(similar: pd.DataFrame, dataset: str, results: Path) -> Iterator[Ranking]:
     folder = results / "evaluation"
     for model, rows in similar.groupby("model", sort=False):
-        controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_residual")
+        controls = read_evaluation(folder / "controls.csv", "method", "model", "dataset", "sd_order_noise")
         controls = controls[(controls["dataset"] == dataset) & (controls["model"] == model)]
         quality, count, notes = NOTHING, 0, ()
         if (folder / "performance.csv").is_file():
@@ -327,7 +328,7 @@ def _standing(own: pd.DataFrame, checks: pd.DataFrame) -> Standing:
     def control(name: str) -> float:
         return float(checks[name].iloc[0]) if len(checks) and name in checks else math.nan
 
-    noise, of = control("sd_residual"), "the order of the training texts"
+    noise, of = control("sd_order_noise"), "the order of the training texts"
     if math.isnan(noise):
         noise, of = control("null_sd_prompts"), "permuted labels"
     unranked = _unranked(own)

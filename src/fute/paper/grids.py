@@ -37,7 +37,7 @@ COSINES = frozenset(
         "task2vec_cosine",
         "margin",
         "sd_prompts",
-        "sd_residual",
+        "sd_order_noise",
         "null_mean",
         "null_max",
         "null_sd_prompts",

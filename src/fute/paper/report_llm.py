@@ -52,7 +52,7 @@ _SELECTION_LABELS = {
 _CONTROL_LABELS = {
     "dataset": "Target",
     "sd_prompts": "SD, prompts",
-    "sd_residual": "SD, order noise",
+    "sd_order_noise": "SD, order noise",
     "order_f": "F",
     "order_p": "p",
     "verdict": "Verdict",

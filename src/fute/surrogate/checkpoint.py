@@ -23,6 +23,9 @@ from torch import Tensor, nn
 
 from fute.artifacts import atomic
 
+IDENTITY = "texts, settings or code"
+"""What differs where the identity of a training does, in words."""
+
 _came = False
 
 
@@ -68,7 +71,7 @@ def heed_sigterm() -> Iterator[Callable[[], bool]]:
 class Checkpoint:
     """The file with the state of one training: safetensors, replaced as a whole or not at all.
 
-    identity: hash of everything that the training depends on (recipe, token ids); a file of another training is
+    identity: hash of everything that the training depends on (recipe, token ids, code); a file of another training is
     refused. every_s: seconds between two writes.
     """
 
@@ -101,7 +104,7 @@ class Checkpoint:
     def save(self, run: Mapping[str, Any], tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write the state. run: values that must be equal at `load`. facts: numbers and lists. Both become JSON."""
         self._sweep()
-        metadata = {"run": json.dumps({"identity": self.identity, **run}), "facts": json.dumps(facts)}
+        metadata = {"run": json.dumps({IDENTITY: self.identity, **run}), "facts": json.dumps(facts)}
         with atomic(self.path) as temporary:
             save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
         self._saved_at = time.monotonic()
@@ -124,7 +127,7 @@ class Checkpoint:
                 f"{self.path} is not a whole checkpoint ({type(error).__name__}: {error}). A killed run leaves none "
                 "such, so the disk may be full or failing; delete the file to train from the start"
             ) from error
-        expected = json.loads(json.dumps({"identity": self.identity, **run}))
+        expected = json.loads(json.dumps({IDENTITY: self.identity, **run}))
         if differing := sorted(key for key in expected | saved_run if expected.get(key) != saved_run.get(key)):
             raise ValueError(
                 f"{self.path} is the checkpoint of another training (differing: {', '.join(differing)}); delete it to "

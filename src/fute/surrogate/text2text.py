@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from fute.config.surrogate import SurrogateSettings
+from fute.pretrained import check_whole
 from fute.tokenizer import load_tokenizer
 
 IGNORED = -100
@@ -138,7 +139,8 @@ def load_surrogate(
 
     auto_class: transformers' class that loads the model; default: the one with a language-model head.
     Frozen weights have `settings.dtype` and no gradient; trained weights are fp32.
-    Raises ValueError if the folder holds a model of the other family, or its tokenizer has no end-of-text token.
+    Raises ValueError if the folder holds a model of the other family or not all of its weights, or if its tokenizer has
+    no end-of-text token.
     """
     is_encoder_decoder = AutoConfig.from_pretrained(path, local_files_only=True).is_encoder_decoder
     if is_encoder_decoder != (settings.family == "encoder-decoder"):
@@ -146,8 +148,9 @@ def load_surrogate(
         raise ValueError(f"surrogate {path} is {kind} model, but its settings say family={settings.family!r}")
     auto_class = auto_class or (AutoModelForSeq2SeqLM if is_encoder_decoder else AutoModelForCausalLM)
     dtype = getattr(torch, settings.dtype) if frozen else torch.float32
-    model = auto_class.from_pretrained(path, dtype=dtype, local_files_only=True).eval()
-    model.requires_grad_(not frozen)
+    model, info = auto_class.from_pretrained(path, dtype=dtype, local_files_only=True, output_loading_info=True)
+    check_whole(path, model, info["missing_keys"])
+    model.eval().requires_grad_(not frozen)
     tokenizer = load_tokenizer(path)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {path} has no end-of-text token to end targets with; use another surrogate")

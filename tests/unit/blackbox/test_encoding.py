@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, save_small
 from support.unigrams import save_unigrams
+from transformers import RobertaConfig, RobertaModel
 
 from fute.blackbox import encoding
 from fute.blackbox.encoding import NULL, answer_tokens, collate, encode, encode_rows, segments_for
 from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained
-from fute.blackbox.predict import MAX_ANSWER_TOKENS, best_span, cut
+from fute.blackbox.predict import MAX_ANSWER_TOKENS, best_span, cut, predict
 from fute.data.rows import Answer, BadRow, Row, alphanumeric
+from fute.embeddings.sentence_encoder import SentenceEncoder
 from fute.tokenizer import load_tokenizer
 
 
@@ -198,3 +200,17 @@ def test_spans_need_a_tokenizer_with_offsets(monkeypatch):
 def test_more_tokens_than_positions_are_refused():
     with pytest.raises(BlackBoxError, match=r"max_tokens is 161, but .* has 160 positions"):
         pretrained("bert").with_head(SENTIMENT, inputs=1, max_tokens=161, seed=1)
+
+
+def test_roberta_has_no_use_for_its_positions_up_to_that_of_the_padding(tmp_path):
+    save_small(tmp_path, "bert")  # the tokenizer, whose padding has the id 0
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    config = RobertaConfig(vocab_size=200, max_position_embeddings=40, pad_token_id=0, type_vocab_size=2, **shape)
+    RobertaModel(config).save_pretrained(tmp_path)
+    roberta, long = Pretrained(tmp_path), [("word " * 40,)]
+    with pytest.raises(BlackBoxError, match=r"max_tokens is 40, but .* has 39 positions for a text"):
+        roberta.with_head(SENTIMENT, inputs=1, max_tokens=40, seed=1)
+    assert predict(roberta.with_head(SENTIMENT, inputs=1, max_tokens=39, seed=1), long)
+    with pytest.raises(ValueError, match=r"a text has 40 tokens, but the encoder .* has 39 positions for a text"):
+        SentenceEncoder(tmp_path, max_tokens=40, batch_size=1).encode(long)
+    assert SentenceEncoder(tmp_path, max_tokens=39, batch_size=1).encode(long)[1] == 1

@@ -15,6 +15,7 @@ from fute.embeddings.covariance import (
     scatter_cosine,
     whitening,
 )
+from fute.embeddings.similarity import cosine_around
 
 RNG = np.random.default_rng(0)
 PHI = RNG.normal(size=(40, 5))
@@ -103,6 +104,15 @@ def test_rows_of_three_classes_stand_in_any_order():
     np.testing.assert_allclose(in_one_space([v, v[[1, 2, 0]]], ["abc", "bca"]), [v.ravel(), v.ravel()])
 
 
+def test_equal_scatters_are_one_point_of_their_space():
+    a, b = RNG.normal(size=(2, 384)), RNG.normal(size=(2, 384))
+    vectors = in_one_space([a, -a, a[::-1], b, a], ["ab", "ab", "ba", "ab", "cd"])
+    for place in (1, 2, 4):
+        np.testing.assert_allclose(vectors[place], vectors[0], rtol=0, atol=1e-12 * np.linalg.norm(vectors[0]))
+    alike = in_one_space([a, -a, a], ["ab", "ab", "cd"])
+    assert np.isnan(cosine_around(alike[0], alike[1], alike[1:].mean(0)))
+
+
 def test_what_has_no_covariance_is_refused():
     with pytest.raises(ValueError, match="the same for all 40 texts"):
         label_covariance(PHI, ["yes"] * 40, ["no", "yes"])
@@ -121,6 +131,8 @@ def test_what_has_no_covariance_is_refused():
         number_covariance(PHI, [np.nan] * 40)
     with pytest.raises(ValueError, match=r"got \(40, 5\) and \(39, 2\)"):
         output_covariance(PHI, np.ones((39, 2)))
+    with pytest.raises(ValueError, match=r"a class is named twice in \['yes', 'yes'\]"):
+        label_similarity(np.eye(2), np.eye(2), ["no", "yes"], ["yes", "yes"])
     with pytest.raises(ValueError, match="no direction"):
         scatter_cosine(np.zeros((2, 5)), np.ones((2, 5)))
 

@@ -21,7 +21,7 @@ from fute.embeddings.extract_embedding_step import INDEX, extract_embedding, lea
 from fute.embeddings.pairs import dataset_pairs, item_pairs, label_target, model_pairs
 from fute.specs.embeddings import EmbeddingSpec, Item
 from fute.surrogate.labelled import ClassTarget, EndsTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
-from fute.surrogate.text2text import Pair
+from fute.surrogate.text2text import Pair, PairError
 from tests.support.stand_ins import save_stand_in
 
 CLASSES = ("negative", "positive")
@@ -132,6 +132,11 @@ def test_a_black_box_tells_a_head_its_number_or_its_answers_ends():
     number = {"id": "t/0", "prediction": "1.8", "value": 1.75}
     assert label_target(number, (), soft=False) == NumberTarget(1.8)
     assert label_target(number, (), soft=True) == NumberTarget(1.75)
+    for wrong in ({"prediction": "unknown"}, {"prediction": "nan"}):
+        with pytest.raises(PairError, match=f"'{wrong['prediction']}' is not a finite number"):
+            label_target(number | wrong, (), soft=False)
+    with pytest.raises(PairError, match="None is not a finite number"):
+        label_target(number | {"value": None}, (), soft=True)
     answer = {"id": "t/0", "prediction": "a film", "span": {"start": [0, 4], "end": [1, 3]}}
     assert label_target(answer, (), soft=True) == EndsTarget((0, 4), (1, 2)), "the end is the one after the last"
     assert label_target(answer | {"span": None}, (), soft=True) == SpanTarget(0, 0)

@@ -1,14 +1,16 @@
 """Task embeddings: from pairs to a vector, back from a file, and compared. On tiny random stand-ins."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from support.stand_ins import FAMILIES, pairs, save_stand_in
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, T5EncoderModel
 
+from fute.config.engines import EngineSettings
 from fute.config.methods import BiasSettings, LoraSettings, TaskEmbSettings, TextEmbSettings, TupateSettings
 from fute.config.surrogate import SurrogateSettings
 from fute.embeddings import (
@@ -22,6 +24,9 @@ from fute.embeddings import (
     tensor_mean_cosine,
 )
 from fute.embeddings.embedder import Embedder
+from fute.embeddings.sentence_encoder import SentenceEncoder
+from fute.llm.transformers import TransformersEngine
+from fute.surrogate.checkpoint import Checkpoint
 from fute.surrogate.fisher.diagonal import loop_fisher
 from fute.surrogate.text2text import collate, encode_pairs, load_surrogate
 from fute.surrogate.training import epoch_batches, epoch_generator, train
@@ -238,10 +243,66 @@ def test_refusals(snapshots):
         embedder(snapshots, "causal", tupate(learning_rate=1e-4)).embed(pairs(1))
     with pytest.raises(ValueError, match="the last layers only is for causal surrogates"):
         embedder(snapshots, "encoder-decoder", taskemb(layers=1))
-    with pytest.raises(ValueError, match="selects no parameter"):  # before it is trained
-        embedder(snapshots, "causal", taskemb(exclude=("weight",)))
+    for reduction in ("mean_of_squares", "square_of_mean"):
+        with pytest.raises(EmbeddingError, match="leaves out every parameter"):  # before it is trained
+            embedder(snapshots, "causal", taskemb(exclude=("weight",), reduction=reduction))
+    with pytest.raises(EmbeddingError, match="no held-out rows to stop early by"):  # not to train to max_epochs
+        embedder(snapshots, "causal", tupate(max_epochs=7, patience=1)).embed(pairs(1), dev=[])
     with pytest.raises(ValueError, match="family='causal'"):
         load_surrogate(snapshots["encoder-decoder"], surrogate_settings("causal"))
+    with pytest.raises(ValueError, match=r"order_seeds \[1, 2, 1\] repeat one"):
+        tupate(order_seeds=(1, 2, 1))
+    with pytest.raises(ValueError, match=r"exclude: '\(norm' is no regular expression"):
+        taskemb(exclude=("(norm",))
+
+
+def test_a_folder_without_the_models_head_is_refused(snapshots, tmp_path):
+    """Transformers would draw the head, another one at every load."""
+    shutil.copytree(snapshots["causal"], tmp_path, dirs_exist_ok=True)
+    LlamaForCausalLM.from_pretrained(tmp_path, tie_word_embeddings=False).model.save_pretrained(tmp_path)
+    missing = r"holds no weights for lm_head.weight of LlamaForCausalLM"
+    with pytest.raises(ValueError, match=missing):
+        load_surrogate(tmp_path, surrogate_settings("causal"))
+    with pytest.raises(ValueError, match=missing):
+        TransformersEngine(EngineSettings(engine="transformers"), tmp_path)
+    assert SentenceEncoder(tmp_path, max_tokens=9, batch_size=2).encode([("a film",)])[0].shape == (1, 16)
+
+
+def test_a_sentence_encoder_needs_the_weights_that_it_uses(snapshots, tmp_path):
+    shutil.copytree(snapshots["encoder-decoder"], tmp_path, dirs_exist_ok=True)
+    T5EncoderModel.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"is_encoder_decoder": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    SentenceEncoder(tmp_path, max_tokens=9, batch_size=2)  # it has no decoder, which is not used
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_layers": config["num_layers"] + 1}))
+    with pytest.raises(ValueError, match=r"holds no weights for encoder.block.\d.* and \d+ others of T5Model"):
+        SentenceEncoder(tmp_path, max_tokens=9, batch_size=2)
+
+
+@pytest.mark.parametrize(("method", "most"), [(tupate(), 15), (TextEmbSettings(), 12)])
+def test_a_pair_longer_than_the_surrogates_positions_is_refused(snapshots, tmp_path, method, most):
+    shutil.copytree(snapshots["causal"], tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for positions, fits in ((most - 1, False), (most, True)):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": positions}))
+        made = Embedder(tmp_path, surrogate_settings("causal"), method, "sha")
+        if fits:
+            made.embed(pairs(8))
+        else:
+            with pytest.raises(EmbeddingError, match=f"has {most} tokens.* the surrogate has {positions} positions"):
+                made.embed(pairs(8))
+
+
+def test_other_code_does_not_go_on_from_a_checkpoint(snapshots, tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "worth_keeping", lambda self, seconds: True)
+    made = embedder(snapshots, "causal", tupate())
+    first = made.embed(pairs(8), checkpoints=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    again = made.embed(pairs(8), checkpoints=tmp_path, progress=lambda *_: pytest.fail("it was trained already"))
+    np.testing.assert_array_equal(again.vector, first.vector)
+    monkeypatch.setattr("fute.embeddings.embedder.code_sha256", lambda *modules: "newer code")
+    with pytest.raises(ValueError, match=rf"{kept} is the checkpoint of another training \(differing: .* or code\)"):
+        made.embed(pairs(8), checkpoints=tmp_path)
 
 
 def test_save_and_load_give_all_back(snapshots, tmp_path):

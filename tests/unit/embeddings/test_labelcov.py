@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from fute.data.rows import Answer, Row
 from fute.embeddings import EmbeddingError, cosine, label_covariance, load, number_covariance, output_covariance, save
 from fute.embeddings.covariance import whitening
 from fute.embeddings.labelcov import LabelCov, Outputs, _of_rows, label_outputs
+from fute.embeddings.sentence_encoder import SentenceEncoder
 from fute.specs.embeddings import Item
 
 CLASSES = ("negative", "positive")
@@ -57,6 +60,14 @@ def test_vectors_of_every_kind_of_output(folder):
     expected = output_covariance(phi, embedded(folder, [(answer,) for answer in answers]))
     np.testing.assert_allclose(found.vector, expected.ravel(), atol=1e-6)
     assert 0 <= cosine(found, labels) <= 1  # one space for all
+
+
+def test_padding_is_on_the_right_whatever_the_tokenizer_says(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    AutoTokenizer.from_pretrained(folder, padding_side="left").save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).padding_side == "left"
+    found, _ = SentenceEncoder(tmp_path, max_tokens=60, batch_size=len(TEXTS)).encode(TEXTS)
+    np.testing.assert_allclose(found, embedded(folder, TEXTS), atol=1e-6)
 
 
 def test_cut_texts_are_counted_and_equal_texts_read_once(folder):
@@ -124,6 +135,8 @@ def test_labels_of_black_boxes():
     assert label_outputs(item(classes=()), spans) == Outputs("answers", ["a film", "it"])
     with pytest.raises(EmbeddingError, match="m/sa-3: label of 1 has no probability of 'negative'"):
         label_outputs(item(target="soft"), [{"id": "1", "prediction": "positive"}])
+    with pytest.raises(EmbeddingError, match="m/sa-3: label of 2: '4 stars' is not a finite number"):
+        label_outputs(item(classes=()), [numbers[0], {"id": "2", "prediction": "4 stars", "value": 4.0}])
 
 
 def test_labels_of_datasets():

@@ -97,6 +97,12 @@ def test_covariances_are_listed_by_one_measure_and_what_has_no_vector_is_refused
     compare_files(Path("d"), [Path("same"), Path("opposite"), Path("letters")])
     by_scatters = capsys.readouterr().out
     assert "0.5000" in by_scatters and by_scatters.count("1.0000") >= 2, "a scatter has no sign"
+    put_covariance("renamed", [[1, 0], [-1, 0]], "AB")
+    compare_files(Path("d"), [Path("opposite"), Path("renamed")])
+    shown = capsys.readouterr().out
+    rows = [line.split("│")[1:-1] for line in shown.splitlines() if line.startswith("│")]
+    assert "On their mean" in shown
+    assert [[cell.strip() for cell in row[2:]] for row in rows] == [["1.0000", ""]] * 2, "equal vectors have no centre"
     with pytest.raises(EmbeddingError, match="nothing holds no vector: the output is the same"):
         compare_files(Path("d"), [Path("same"), Path("nothing")])
     with pytest.raises(EmbeddingError, match=r"^nowhere: there is no such file; give vectors that"):

@@ -444,7 +444,7 @@ def test_order_noise_by_hand():
     residuals = np.array([[-0.015, 0.015], [0.03, -0.03], [-0.015, 0.015]])
     means = np.mean(table, axis=1)
     assert result["sd_prompts"] == pytest.approx(means.std(ddof=1))
-    assert result["sd_residual"] == pytest.approx(np.sqrt((residuals**2).sum() / 2))
+    assert result["sd_order_noise"] == pytest.approx(np.sqrt((residuals**2).sum() / 2 / 2))
     assert result["order_f"] == pytest.approx(2 * means.var(ddof=1) / ((residuals**2).sum() / 2))
     assert result["order_p"] < 0.05 and result["verdict"].startswith(
         "prompts can be told from the noise of order seeds"
@@ -453,12 +453,20 @@ def test_order_noise_by_hand():
     assert noisy["order_p"] > 0.5 and "prompts cannot be told from the noise" in noisy["verdict"]
 
 
+def test_order_noise_is_that_of_the_scores_beside_it():
+    """Scores of four orders each, made again and again, spread by it around what they are without noise."""
+    random, n_orders, spread = np.random.default_rng(3), 4, 0.02
+    tables = np.linspace(0.1, 0.9, 6)[:, None] + spread * random.standard_normal((400, 6, n_orders))
+    noise = [order_noise(table.mean(axis=1), table)["sd_order_noise"] for table in tables]
+    assert np.sqrt(np.mean(np.square(noise))) == pytest.approx(tables.mean(axis=2).std(axis=0).mean(), rel=0.03)
+
+
 def test_order_noise_without_any_spread():
     certain = order_noise([0.3, 0.4], [[0.3, 0.3], [0.4, 0.4]])
     assert certain["order_f"] == np.inf and certain["verdict"].endswith("(F = inf, p <0.001)")
     # an order that moves all prompts alike makes no noise
     moved = order_noise([0.35, 0.45], [[0.3, 0.4], [0.4, 0.5]])
-    assert moved["order_p"] < 1e-9 and moved["sd_residual"] == pytest.approx(0, abs=1e-12)
+    assert moved["order_p"] < 1e-9 and moved["sd_order_noise"] == pytest.approx(0, abs=1e-12)
     same = order_noise([0.3, 0.3, 0.3], np.full((3, 3), 0.3))
     assert np.isnan(same["order_p"]) and same["verdict"].startswith("all prompts have the same similarities")
 

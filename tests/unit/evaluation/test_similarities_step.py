@@ -66,8 +66,8 @@ def test_similarities_and_controls_are_what_the_vectors_say(files):
     of_orders = np.array([[cos(o, dte.vector) for o in vectors[p].orders] for p in PROMPTS])
     assert check["sd_prompts"] == pytest.approx(cosines.std(ddof=1))
     noise = of_orders - of_orders.mean(axis=1, keepdims=True) - of_orders.mean(axis=0) + of_orders.mean()
-    assert check["sd_residual"] == pytest.approx(np.sqrt((noise**2).sum() / 3))
-    assert check["order_f"] == pytest.approx(2 * of_orders.mean(axis=1).var(ddof=1) / check["sd_residual"] ** 2)
+    assert check["sd_order_noise"] == pytest.approx(np.sqrt((noise**2).sum() / 3 / 2)), "of the mean of two orders"
+    assert check["order_f"] == pytest.approx(of_orders.mean(axis=1).var(ddof=1) / check["sd_order_noise"] ** 2)
     assert 0 < check["order_p"] < 1
     null = np.array([[cos(vectors[f"{p}.null-{i}"].vector, dte.vector) for i in (1, 2)] for p in PROMPTS])
     assert check["null_mean"] == pytest.approx(null.mean()) and check["null_max"] == pytest.approx(null.max())

@@ -35,7 +35,7 @@ def prompts(*ids: str) -> None:
     none = float("nan")
     rest = {"category": "mine", "candidates_cosine": none, "largest_entry": none, "unknown_tokens": none}
     write("similarities", [front | {"prompt": name, "cosine": n / 10} | rest | GATE for n, name in enumerate(ids)])
-    controls = {"sd_residual": none, "null_sd_prompts": 0.02, "null_max": 0.05, "verdict": ""}
+    controls = {"sd_order_noise": none, "null_sd_prompts": 0.02, "null_max": 0.05, "verdict": ""}
     write("controls", [front | controls])
 
 

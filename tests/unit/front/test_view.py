@@ -39,7 +39,7 @@ def results(here: Path, monkeypatch) -> Path:
     ids = ("mine-1", "mine-2")
     table("similarities", [of_data | {"prompt": name, "cosine": cosine, "category": "mine"} | KNOWN
                            for name, cosine in zip(ids, (0.1, 0.4), strict=True)])  # fmt: skip
-    table("controls", [of_data | {"sd_residual": float("nan"), "null_sd_prompts": 0.02, "null_max": 0.05}])
+    table("controls", [of_data | {"sd_order_noise": float("nan"), "null_sd_prompts": 0.02, "null_max": 0.05}])
     table(
         "performance",
         [of_data | {"prompt": name, "n": 4, "accuracy": a} for name, a in zip(ids, (25.0, 75.0), strict=True)],

@@ -137,6 +137,7 @@ def test_the_key_comes_from_the_environment_only(server, monkeypatch):
     e.score([request()])
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
     assert KEY not in json.dumps(e.identity())
+    assert "127.0.0.1" not in json.dumps(e.identity())
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(RuntimeError, match="environment variable OPENAI_API_KEY is not set"):
         engine(server)

@@ -42,7 +42,7 @@ def write(results: Path, **tables: list[dict]) -> Path:
 
 
 def control(method: str, **values: float) -> dict:
-    none = {"sd_residual": NAN, "null_sd_prompts": NAN, "null_max": NAN}
+    none = {"sd_order_noise": NAN, "null_sd_prompts": NAN, "null_max": NAN}
     return {"method": method, "model": "m", "dataset": "stars"} | none | values
 
 
@@ -53,7 +53,7 @@ def scored(accuracy: dict[str, float]) -> list[dict]:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Four prompts by two methods. The noise of LabelCov is that of permuted labels, LoRA's that of order seeds."""
-    controls = [control("labelcov", null_sd_prompts=0.05, null_max=0.12), control("tupate-lora", sd_residual=0.001)]
+    controls = [control("labelcov", null_sd_prompts=0.05, null_max=0.12), control("tupate-lora", sd_order_noise=0.001)]
     rows = similar("labelcov", BY_COVARIANCE) + similar("tupate-lora", BY_LORA)
     return write(tmp_path, similarities=rows, controls=controls, performance=scored(ACCURACY))
 

@@ -39,7 +39,9 @@ def test_nothing_is_loaded_where_there_is_no_file(tmp_path):
 
 def test_another_training_is_named_by_what_differs(tmp_path):
     made = saved(tmp_path)
-    with pytest.raises(ValueError, match=rf"{made.path} .*\(differing: identity\); delete it to train from the start"):
+    with pytest.raises(
+        ValueError, match=rf"{made.path} .*\(differing: texts, settings or code\); delete it to train from the start"
+    ):
         Checkpoint(made.path, "others").load(RUN)
     with pytest.raises(ValueError, match=r"\(differing: extra, steps\)"):
         made.load(RUN | {"steps": 8, "extra": 1})

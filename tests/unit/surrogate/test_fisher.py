@@ -13,10 +13,12 @@ from transformers import (
     MT5ForConditionalGeneration,
     T5Config,
     T5ForConditionalGeneration,
+    UMT5Config,
+    UMT5ForConditionalGeneration,
 )
 
-from fute.surrogate.fisher import diagonal_fisher, fisher_pass, loop_fisher, reduced
-from fute.surrogate.fisher.diagonal import check_modules
+from fute.surrogate.fisher.accumulator import reduced
+from fute.surrogate.fisher.diagonal import check_modules, diagonal_fisher, fisher_pass, loop_fisher
 from fute.surrogate.text2text import IGNORED
 
 VOCABULARY = 37
@@ -360,3 +362,20 @@ def test_what_is_not_finite_is_named_also_in_linear_layers(reduction):
 def test_no_example_is_an_error():
     with pytest.raises(ValueError, match="no example"):
         diagonal_fisher(tiny_t5(), [])
+
+
+def test_a_relative_bias_without_a_rule_is_refused_before_the_training():
+    """UMT5 has norms and tables of biases of its own: who leaves out the norms is not to train for nothing."""
+    sizes = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 4}
+    model = UMT5ForConditionalGeneration(UMT5Config(vocab_size=VOCABULARY, **sizes))
+    with pytest.raises(TypeError, match=r"relative_attention_bias' of type Embedding; exclude its parameters"):
+        check_modules(model, lambda name: "norm" not in name)
+    with pytest.raises(TypeError, match=r"layer_norm' of type UMT5LayerNorm; exclude its parameters"):
+        check_modules(model, lambda name: "relative_attention_bias" not in name)
+
+    def include(name: str) -> bool:
+        return "norm" not in name and "relative_attention_bias" not in name
+
+    check_modules(model, include)
+    fast, plain = (fisher(model, [t5_batch()], include=include) for fisher in (diagonal_fisher, loop_fisher))
+    assert all(torch.allclose(fast[name], plain[name], rtol=1e-4, atol=1e-9) for name in plain)

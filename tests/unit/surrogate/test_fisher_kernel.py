@@ -16,7 +16,8 @@ INTERPRETED = """
 import torch
 import triton.language as tl
 from test_fisher import assert_close, t5_batch, tiny_t5
-from fute.surrogate.fisher import accumulator, diagonal_fisher, kernel, loop_fisher
+from fute.surrogate.fisher import accumulator, kernel
+from fute.surrogate.fisher.diagonal import diagonal_fisher, loop_fisher
 from fute.surrogate.fisher.squares import squared_outer_sums_reference
 from triton.runtime.interpreter import InterpreterBuilder
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from fute.surrogate.fisher import row_norms, squares
-from fute.surrogate.fisher.accumulator import Accumulator
+from fute.surrogate.fisher import squares
+from fute.surrogate.fisher.accumulator import Accumulator, row_norms
 from fute.surrogate.fisher.squares import add_squared_outer_sums, squared_norms, squared_outer_sums_reference
 
 STRATEGIES = {"pairs": squares._add_pairs, "blocks": squares._add_blocks}

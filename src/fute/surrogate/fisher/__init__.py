@@ -16,31 +16,3 @@ repositories). It is offered as a `reduction` for comparison only: opposite grad
 `squares`      sums over examples of squared outer-product gradients: on the CPU, and the choice by device
 `kernel`       the same on CUDA, a Triton kernel
 """
-
-from fute.surrogate.fisher.accumulator import Reduce, reduced, row_norms
-from fute.surrogate.fisher.diagonal import (
-    FisherDiagonal,
-    Labels,
-    Reduction,
-    TokenReduction,
-    diagonal_fisher,
-    example_losses,
-    fisher_pass,
-    loop_fisher,
-)
-from fute.surrogate.fisher.hooks import is_rms_norm
-
-__all__ = [
-    "FisherDiagonal",
-    "Labels",
-    "Reduce",
-    "Reduction",
-    "TokenReduction",
-    "diagonal_fisher",
-    "example_losses",
-    "fisher_pass",
-    "is_rms_norm",
-    "loop_fisher",
-    "reduced",
-    "row_norms",
-]

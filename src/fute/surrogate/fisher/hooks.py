@@ -35,11 +35,13 @@ class Hooks:
 
     def _hook(self, name: str, module: nn.Module):
         """Forward hook for a module of a known kind. Only exact types match: a subclass may compute something else."""
+        # biases of positions are shared by all examples, and those of T5 have a rule of their own
+        is_bias = name.endswith("relative_attention_bias")
         if type(module) is nn.Linear:
             catch = self._linear
-        elif type(module) is nn.Embedding and module.max_norm is None and not module.scale_grad_by_freq:
+        elif type(module) is nn.Embedding and not (is_bias or module.max_norm or module.scale_grad_by_freq):
             catch = self._embedding
-        elif type(module) is nn.LayerNorm or is_rms_norm(module):
+        elif type(module) is nn.LayerNorm or _is_rms_norm(module):
             catch = self._norm
         else:
             raise TypeError(
@@ -124,7 +126,7 @@ class Hooks:
         self._add(attention.register_forward_pre_hook(expand, with_kwargs=True))
 
 
-def is_rms_norm(module: nn.Module) -> bool:
+def _is_rms_norm(module: nn.Module) -> bool:
     """True for norms that only scale h / rms(h): T5's, mT5's, torch's, and transformers' `...RMSNorm` classes."""
     name = type(module).__name__
     return isinstance(module, nn.RMSNorm) or name in ("T5LayerNorm", "MT5LayerNorm") or name.endswith("RMSNorm")
