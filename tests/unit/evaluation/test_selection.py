@@ -218,6 +218,9 @@ def test_selection_table_against_a_plain_loop(metric):
         assert row["selected"] == block.prompts[chosen]
         assert row["performance"] == pytest.approx(everything[chosen])
         assert row["rate"] == pytest.approx(performance_rate(everything, chosen))
+        said = block.predictions[chosen]
+        assert row["accuracy"] == pytest.approx(100 * np.mean(said == block.gold))
+        assert row["macro_f1"] == pytest.approx(100 * f1_score(block.gold, said, average="macro"))
         assert row["ndcg"] == pytest.approx(ndcg(everything, scores))
         assert row["ndcg_linear"] == pytest.approx(ndcg(everything, scores, gain="linear"))
         assert row["spearman"] == pytest.approx(spearman(scores, everything), nan_ok=True)
