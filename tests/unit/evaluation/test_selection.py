@@ -16,6 +16,8 @@ from fute.evaluation.metrics import best_rank, ndcg, performance_rate
 from fute.evaluation.permutation import choice_test, distinct, ndcg_test, orders_of, spearman_test
 from fute.evaluation.resampling import bootstrap_counts
 from fute.evaluation.selection import Block, average_blocks, prompt_performance, selection_table
+from fute.evaluation.true_order import reliability
+from fute.evaluation.two_way import two_way
 
 quick = settings(max_examples=50, deadline=None)  # no deadline: other jobs may hold the cores
 
@@ -177,7 +179,7 @@ def row_of(frame, method):
 def test_performance_of_samples_is_scikit_learns(n_rows):
     """Few rows, so that classes are missing from gold, from predictions, and from both."""
     block = make_block(n_rows=n_rows)
-    counts = bootstrap_counts(n_rows, 25, seed=1)
+    counts = np.concatenate([bootstrap_counts(n_rows, 25, seed=1), np.eye(n_rows, dtype=int)[:1]])
     accuracy = prompt_performance(block, counts, "accuracy")
     macro_f1 = prompt_performance(block, counts, "macro_f1")
     for draw, count in enumerate(counts):
@@ -213,6 +215,8 @@ def test_selection_table_against_a_plain_loop(metric):
 
     everything = measure(np.arange(60))
     resampled = [measure(np.repeat(np.arange(60), count)) for count in bootstrap_counts(60, draws, seed)]
+    noise = two_way(np.transpose(resampled)).residual * (draws - 1) / draws  # what rows add to all prompts is none
+    assert table.frame["reliability"].to_numpy() == pytest.approx(reliability(everything, noise))
     for method, chosen in (("good", 3), ("tied", 0), ("flat", 0)):
         row, scores = row_of(table.frame, method), block.scores[method]
         assert row["selected"] == block.prompts[chosen]
