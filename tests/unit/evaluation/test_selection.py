@@ -1,6 +1,7 @@
 """Measures, Table 3's intervals, controls and geometry against brute force, hand cases and libraries."""
 
 import time
+from dataclasses import replace
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -341,6 +342,18 @@ def test_equal_prompts_count_once():
     scores = {"same": np.array([1.0, 2.0, 4.0, 4.0]), "other": np.array([1.0, 2.0, 4.0, 3.0])}
     frame = selection_table(Block(block.prompts, block.classes, block.gold, predictions, scores), draws=20).frame
     assert row_of(frame, "same")["performance_p"] == 1 / 3 and row_of(frame, "other")["performance_p"] == 2 / 4
+    # the first two are equal, and the last one is chosen: the third of three
+    same = {"same": np.array([1.0, 1.0, 2.0, 4.0])}
+    frame = selection_table(replace(block, predictions=block.predictions[[0, 0, 1, 3]], scores=same), draws=20).frame
+    assert row_of(frame, "same")["performance_p"] == 1 / 3
+
+
+@pytest.mark.parametrize(("n_prompts", "beats"), [(20, True), (19, False)])
+def test_five_percent_is_small_enough(n_prompts, beats):
+    """The best of 20 was chosen, and p is 1/20; that of 19 may be chance."""
+    block = make_block(n_prompts, 20_000, first=[0] * (n_prompts - 1) + [9])
+    row = row_of(selection_table(block, draws=2, permutations=1000).frame, "first")
+    assert row["performance_p"] == 1 / n_prompts and (row["beats_random"] in ("performance", "both")) == beats
 
 
 def test_the_verdict_follows_the_tests():
