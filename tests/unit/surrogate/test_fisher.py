@@ -269,6 +269,15 @@ def test_other_reductions_by_autograd(reduction):
     names = [name for name, _ in model.named_parameters()]
     found = diagonal_fisher(model, batches, reduction=reduction)
     assert_close(found, dict(zip(names, expected, strict=True)))
+    of_rows = {name: reduced(value, "rows") for name, value in zip(names, expected, strict=True)}
+    assert_close(diagonal_fisher(model, batches, reduction=reduction, reduce="rows"), of_rows)
+
+
+def test_sums_and_numbers_of_examples_are_of_all_processes():
+    """Two processes with the same share of the texts."""
+    model, batch = tiny_llama(), llama_batch()
+    found = fisher_pass(model, [batch], sum_over_ranks=lambda tensor: tensor + tensor).values
+    assert_close(found, loop_fisher(model, [batch]))
 
 
 def test_include_equals_the_full_pass_and_stops_below():
