@@ -20,10 +20,7 @@ PROMPTS = {
     "mini-films": ("{text} Did the reviewer enjoy the movie?", YES_NO),
     "mini-series": ("{text} Did the reviewer find this movie good or bad?", BAD_GOOD),
     "mini-everyday": ("{premise} \n Question: {hypothesis} true, false, or maybe?", TRUE_MAYBE_FALSE),
-    "mini-notices": (
-        '{premise} \n\n Question: Does this imply that "{hypothesis}"? Yes, no, or maybe?',
-        YES_MAYBE_NO,
-    ),
+    "mini-notices": ('{premise} \n\n Question: Does this imply that "{hypothesis}"? Yes, no, or maybe?', YES_MAYBE_NO),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,8 +56,3 @@ def chat(top: dict[str, float] | Sequence[dict[str, Any]], text: str = "yes", fi
     content = [{"token": text, "top_logprobs": entries}]
     choice = {"message": {"content": text}, "logprobs": {"content": content}, "finish_reason": finish}
     return {"choices": [choice], "usage": {"prompt_tokens": 11, "completion_tokens": 7}}
-
-
-def yes_no(yes: float, no: float, others: float = 0.05) -> dict[str, float]:
-    """Token -> log-probability of an answer that is `yes` or `no`, or with `others` something else."""
-    return {"yes": math.log(yes), "no": math.log(no), "The": math.log(others)}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MODULES = (
     *("fute", "fute.launch", "snakemake", "accelerate.commands.launch"),
-    *("support.finetune_until", "support.small_lms", "support.toy_training", "support.twin"),
+    *("support.small_lms", "support.toy_training", "support.twin"),
 )
 # what libraries read while they are imported
 READ_AT_IMPORT = (

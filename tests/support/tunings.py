@@ -66,18 +66,6 @@ def with_states(tuning: Tuning, batch: Batch) -> Batch:
     return kept | {"states": tuning.states(batch)}
 
 
-def check_states_give_the_same_loss_and_gradients(tuning: Tuning) -> None:
-    batch, results = collate(tuning.surrogate, examples()), []
-    for inputs in (batch, with_states(tuning, batch)):
-        for _, parameter in tuning.parameters():
-            parameter.grad = None
-        losses = tuning.nll(inputs)
-        losses.sum().backward()
-        results.append([losses.detach(), *(parameter.grad for _, parameter in tuning.parameters())])
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-
-
 def check_a_second_training_repeats_the_first(tuning: Tuning, dropout: float = 0.0) -> None:
     found = []
     for _ in range(2):

@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import csv
 import importlib
 import importlib.util
 import json
@@ -44,22 +43,6 @@ def test_a_required_ratio_is_met_or_missed(ratio, required, missed):
     assert harness.Row("n", "s", "a", "b", ratio=ratio, required=required).missed is missed
 
 
-def test_rows_pass_unchanged_between_processes(tmp_path):
-    harness.finish([FAST, GROWN], tmp_path / "rows.jsonl")
-    assert harness.read_rows(tmp_path / "rows.jsonl") == [FAST, GROWN]
-
-
-def test_the_csv_has_the_machine_first_and_a_line_a_row(tmp_path):
-    harness.write_csv(tmp_path / "r.csv", [FAST, GROWN], WHERE)
-    with (tmp_path / "r.csv").open(newline="") as stream:
-        header, *lines = csv.reader(stream)
-    assert header[:4] == ["cpu", "ram_gib", "name", "size"]
-    assert len(lines) == 2 and all(line[:2] == ["a chip, fast", "24"] for line in lines)
-    first = dict(zip(header, lines[0], strict=True))
-    assert (first["ratio"], first["error"], first["note"]) == ("3.25", "1.5e-06", "a note, with a comma")
-    assert first["ours_mib"] == ""
-
-
 def test_the_table_has_a_line_a_row_and_says_what_is_missed():
     lines = harness.render([FAST, GROWN], WHERE).splitlines()
     assert {line.count("|") for line in lines[:4]} == {8}
@@ -98,30 +81,6 @@ def test_nothing_is_measured_under_load(monkeypatch):
     harness.refuse_under_load(False)
 
 
-def test_the_peak_of_a_child_is_its_own(tmp_path):
-    script = tmp_path / "peak.py"
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import harness, json\n"
-        "held = bytearray(int(sys.argv[1])); print('noise'); print(json.dumps({'mib': harness.peak_mib()}))\n"
-    )
-    held = bytearray(200 * 2**20)  # the test's own memory is not the child's
-    small, large = (harness.in_fresh_process(str(script), str(size))["mib"] for size in (0, 100 * 2**20))
-    assert small < 100 and 95 < large - small < 105
-    assert harness.peak_mib() > len(held) / 2**20
-    with pytest.raises(RuntimeError, match="ValueError"):
-        harness.in_fresh_process(str(script), "many")
-
-
-def test_the_machine_is_described():
-    where = harness.machine(threads=2)
-    assert where["threads"] == "2" and where["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert all(where[key] for key in ("date", "commit", "cpu", "cores", "ram_gib", "accelerator", "os", "torch"))
-
-
-def test_every_benchmark_has_its_file():
-    assert all((BENCHMARKS / f"bench_{name}.py").is_file() for name in run.MINUTES)
-
-
 @pytest.mark.parametrize(
     ("given", "said"), [(["--only", "fishes"], "no such benchmark: fishes"), ([], "needs a model")]
 )
@@ -135,23 +94,6 @@ def test_texts_have_crossfit_like_lengths_and_few_grow_to_many():
     lengths = np.array([len(text.split()) + 1 for text in texts])
     assert 37 < lengths.mean() < 42 and lengths.min() >= 4 and lengths.max() == workload.MAX_TOKENS
     assert workload.make_texts(10) == texts[:10]
-
-
-def test_prompts_differ_in_labels_only():
-    texts = workload.make_texts(64)
-    first, again, other = (workload.make_pairs(texts, prompt) for prompt in (0, 0, 1))
-    assert first == again and [pair.x for pair in first] == [pair.x for pair in other]
-    assert {pair.y for pair in first}.isdisjoint({pair.y for pair in other})
-    assert {len(pair.y.split()) + 1 for pair in first} == {2, 3, 4}
-
-
-def test_batches_hold_every_text_once_and_are_sorted_by_length():
-    surrogate = workload.make_surrogate("tiny")
-    texts = workload.make_texts(20)
-    batches = workload.make_batches(surrogate, workload.make_pairs(texts), 8)
-    lengths = [int(n) for batch in batches for n in batch["attention_mask"].sum(1)]
-    assert lengths == sorted(len(text.split()) + 1 for text in texts)
-    assert all(surrogate.tokenizer.unk_token_id not in batch["input_ids"] for batch in batches)
 
 
 def test_vectors_with_shared_states_are_compared_byte_for_byte(tmp_path, monkeypatch):
@@ -205,32 +147,6 @@ def test_the_gpu_call_does_all_its_parts_in_small(bench_gpu, tmp_path, capfd, mo
     bench_gpu.main(["--insert", str(tmp_path / "gpu.json")])
     page = (tmp_path / "page.md").read_text()
     assert "TaskEmb, one MTE" in page and "- breaks: failed.\n" in page and "old" not in page
-
-
-def test_a_part_has_a_process_of_its_own_that_keeps_its_rows(bench_gpu, tmp_path):
-    row = json.dumps(harness.asdict(FAST))
-    write = f"print({row!r}, file=open({str(tmp_path / 'rows')!r}, 'w'), flush=True)"
-
-    def outcome(code, seconds):
-        return bench_gpu.in_own_process([sys.executable, "-c", code], tmp_path / "rows", seconds)
-
-    failed = outcome(f"{write}; raise SystemExit('no kernel image')", 20)
-    assert (failed.state, failed.rows, failed.said) == ("failed", [FAST], "no kernel image")
-    (tmp_path / "rows").unlink()
-    late = outcome(f"import time; {write}; time.sleep(30)", 1)
-    assert late.state == "out of time" and late.rows == [FAST] and late.seconds < 10
-    (tmp_path / "rows").unlink()
-    assert outcome("", 20) == bench_gpu.Outcome("done", pytest.approx(0, abs=5), [])
-
-
-def test_what_a_part_does_in_its_process(bench_gpu, tmp_path):
-    small = workload.save(workload.make_surrogate("tiny"), tmp_path / "small")
-    given = ["--small", str(small), "--base", str(small)]
-    bench_gpu.main(["--dry", "--part", "kernel", "--rows", str(tmp_path / "rows"), *given])
-    assert len(harness.read_rows(tmp_path / "rows")) == 3
-    bench_gpu.main(["--vectors-on-cpu", str(tmp_path / "vectors.npz"), *given])
-    vectors = np.load(tmp_path / "vectors.npz")
-    assert vectors["tupate"].shape == vectors["start"].shape and vectors["taskemb"].size > 400_000
 
 
 def test_all_texts_are_worked_on_only_if_the_time_allows(bench_gpu, tmp_path):

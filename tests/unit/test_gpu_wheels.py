@@ -36,14 +36,6 @@ def test_no_two_wheels_own_one_file_and_every_requirement_is_met(record):
     assert wheels.problems(record) == []
 
 
-@pytest.mark.parametrize(("package", "pin"), [
-    ("torch", "cuda-toolkit=="), ("torch", "nvidia-cudnn-cu13=="), ("vllm", "torch=="), ("vllm", "torchaudio=="),
-    ("cuda-toolkit", "nvidia-cublas=="), ("nvidia-cutlass-dsl", "nvidia-cutlass-dsl-libs-cu13=="),
-])  # fmt: skip
-def test_the_record_has_exact_pins_and_those_of_extras(record, package, pin):
-    assert any(requirement.startswith(pin) for requirement in record["wheels"][package]["requires"])
-
-
 def test_a_wheel_over_another_is_seen():
     """cuda-python 12 packed the modules that cuda-bindings 13 has: `nvml` did not import any more."""
     owned = wheels.shortest_paths(BINDINGS)

@@ -136,10 +136,7 @@ def test_vectors_of_one_recipe_compare_and_repeat(surrogate):
         (lambda s, e: fute.embed([(("a", "b", "c"), "b")], s), "pair 0, x: must be a text or two texts"),
         (lambda s, e: fute.embed([("a", "b")], s, dev=[("a", None)]), "dev, pair 0: y must be a text, got None"),
         (lambda s, e: fute.labelcov([*TEXTS[:3], math.nan], LABELS, e), "text 3: must be a text or two"),
-        (
-            lambda s, e: fute.labelcov(TEXTS, [*LABELS[:3], math.nan], e),
-            "label 3: must be the name of a class",
-        ),
+        (lambda s, e: fute.labelcov(TEXTS, [*LABELS[:3], math.nan], e), "label 3: must be the name of a class"),
         (lambda s, e: fute.labelcov(TEXTS, LABELS, e, classes=[*LABELS[:2], "positive"]), "'positive' is named twice"),
         (lambda s, e: fute.labelcov(TEXTS, LABELS[:3], e), "4 texts and 3 labels"),
         (lambda s, e: fute.labelcov(TEXTS, ["positive"] * 4, e), "there is no vector: the output is the same"),

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from support.categories import CLASSES
 from support.vectors import put_vector
 
 from fute import paths
-from fute.artifacts import Step, csv_bytes, gzip_bytes, jsonl_bytes
+from fute.artifacts import Step, gzip_bytes, jsonl_bytes
 from fute.config.datasets import DatasetSettings
 from fute.config.sections import is_id
 from fute.csv_files import read_table, read_texts
@@ -25,19 +24,14 @@ from fute.data.rows import read_rows
 from fute.data.sources import source_identity
 from fute.data.splits import SplitSettings
 from fute.evaluation.geometry_step import GeometrySettings, geometry
-from fute.evaluation.lm_evaluation_step import TransferSettings, lm_evaluation
-from fute.evaluation.lm_similarities_step import LmSimilaritySettings, lm_similarities
 from fute.evaluation.selection_step import SelectionSettings, selection
 from fute.evaluation.similarities_step import SimilaritySettings, similarities
-from fute.evaluation.transfer_matrix_step import MatrixSettings, TransferDataset, sources_of, transfer_matrix
 from fute.front.rank import rank_run
-from fute.paper.efficiency import COST_COLUMNS, COUNT_COLUMNS
 from fute.paper.efficiency_step import EfficiencySettings, efficiency
 from fute.paper.figure_step import FigureSettings, figure
-from fute.paper.report_step import LlmTexts, LmTexts, ReportSettings, report
+from fute.paper.report_step import LlmTexts, ReportSettings, report
 from fute.paper.table3_step import TableSettings, table3
 from fute.paper.terminal import show
-from fute.paper.transfer_table_step import TransferTableSettings, transfer_table
 
 WORDS = ("null", "nan", "NA", "none", "true", "1", "01", "1e3", "-")
 IDS = tuple(word for word in WORDS if re.fullmatch(r"[a-z0-9][a-z0-9.-]*", word))
@@ -181,87 +175,6 @@ def test_prompts_models_and_datasets_of_such_ids_go_through_to_the_report(capsys
     assert ranked("nan", capsys) == {model: list(IDS) for model in MODELS}
     show(Path("results"))
     assert "FUTE + TuPaTE" in capsys.readouterr().out
-
-
-# --- fine-tuned language models -------------------------------------------------------------------------
-
-LM_MODELS = ("none", "1", "01")
-LM_DATASETS = {
-    name: TransferDataset(title=f"The set {name}", group="qa" if name in ("1e3", "true") else "cr")
-    for name in ("null", "nan", "true", "1", "01", "1e3")
-}
-
-
-def test_models_and_datasets_of_such_ids_go_through_to_the_report_of_transfer(capsys):
-    place = {name: number for number, name in enumerate(LM_DATASETS)}
-    vectors = [put_angle(paths.dte("s", "tupate", name), 0) for name in LM_DATASETS]
-    boxes = tuple(product(LM_MODELS, LM_DATASETS))
-    vectors += [put_angle(paths.mte("s", "tupate", *box), 10 + 10 * place[box[1]]) for box in boxes]
-    lm_similarities(
-        LmSimilaritySettings(surrogate="s", methods=("tupate",), black_boxes=boxes, targets=tuple(LM_DATASETS)),
-        files=vectors, output=EVALUATION / "lm_similarities.csv",
-    )  # fmt: skip
-    scores = []
-    for target, source in product(LM_DATASETS, (None, *LM_DATASETS)):
-        if source != target:
-            score = 50.0 if source is None else 90.0 - place[source]
-            record = {"model": "none", "target": target, "source": source, "seeds": [42], "scores": [score],
-                      "majority": 40.0 if source is None else None}  # fmt: skip
-            scores.append(Path(f"scores/{target}-{source}.json"))
-            scores[-1].parent.mkdir(exist_ok=True)
-            scores[-1].write_text(json.dumps(record))
-    transfer_matrix(
-        MatrixSettings(model="none", datasets=LM_DATASETS), files=scores, output=EVALUATION / "transfer.csv"
-    )
-    pairs = [(source, target) for target in LM_DATASETS for source in sources_of(target, LM_DATASETS)]
-    baselines = [
-        {"model": "none", "method": "DataSize", "source": source, "target": target, "score": 1.0 * place[source],
-         "in_class": 1.0 * place[source]} for source, target in pairs
-    ]  # fmt: skip
-    Path("baselines.csv").write_bytes(csv_bytes(baselines))
-    files = {name: EVALUATION / f"{name}.csv" for name in ("lm_targets", "lm_direct", "table1", "table2")}
-    lm_evaluation(
-        TransferSettings(surrogate="s", methods=("tupate",), models=("none",), datasets=LM_DATASETS, draws=10,
-                         permutations=100),
-        transfer=EVALUATION / "transfer.csv", similarities=EVALUATION / "lm_similarities.csv",
-        baselines=Path("baselines.csv"), targets=files["lm_targets"], direct=files["lm_direct"],
-        table1=files["table1"], table2=files["table2"],
-    )  # fmt: skip
-    each = read_table(files["lm_targets"]).query("method == 'FUTE + TuPaTE' and scope == 'all-class'")
-    best = {target: next(name for name in LM_DATASETS if name != target) for target in LM_DATASETS}
-    assert dict(zip(each["target"], each["best_source"], strict=True)) == best
-    assert each["selected"].tolist() == each["best_source"].tolist() and set(each["rho"]) == {1}
-    cells = read_table(files["table1"]).query("method == 'FUTE + TuPaTE'")
-    assert cells["targets"].tolist() == ["null, nan, 1, 01", "null, nan, 1, 01", "true, 1e3", "true, 1e3"]
-
-    texts = {"title": "T", "caption": "C"}
-    transfer_table(TransferTableSettings(table="table1", **texts), cells=files["table1"], targets=files["lm_targets"],
-                   similarities=EVALUATION / "lm_similarities.csv", direct=files["lm_direct"],
-                   printed=PRINTED / "table1.csv",
-                   csv=Path("t.csv"), markdown=Path("t.md"), latex=Path("t.tex"))  # fmt: skip
-    assert "none" in set(read_texts(Path("t.csv"))["model"])
-    put = {"surrogate": "s", "method": "tupate", "vectors": 1, "measured": 0}
-    times = EVALUATION / "efficiency-lm-embeddings.csv"
-    times.write_bytes(csv_bytes([put | {"seconds": None, "seconds_each": None}]))
-    for name, columns in {"calls": COUNT_COLUMNS, "costs": COST_COLUMNS}.items():
-        pd.DataFrame(columns=columns).to_csv(EVALUATION / f"efficiency-lm-{name}.csv", index=False)
-    at = dict.fromkeys(("tsne_x", "tsne_y", "pca_x", "pca_y"), 1.0)
-    rows = [{"method": "tupate", "model": model, "dataset": name, "title": name, "class": "cr", "view": "raw"} | at
-            for model, name in boxes]  # fmt: skip
-    (EVALUATION / "lm_coordinates.csv").write_bytes(csv_bytes(rows))
-    report(
-        ReportSettings(title="T", lede="", note="", settings={}, llm=None, files={},
-                       lm=LmTexts(tables={"table1": texts}, figures=())),
-        evaluation=EVALUATION, printed=PRINTED, benchmarks=Path("results/benchmarks"), counts=[], inputs=[],
-        output=Path("r.html"),
-    )  # fmt: skip
-    page = Path("r.html").read_text()
-    for name in LM_DATASETS:
-        assert re.search(rf">\s*{name}\b", page), name
-    assert '"none, fine-tuned on 01", "50.0 on its own test rows"' in page, "a point of the map"
-    assert ranked("1", capsys) == {model: [n for n in LM_DATASETS if n != "1"] for model in LM_MODELS}
-    assert ranked("01", capsys) == {model: [n for n in LM_DATASETS if n != "01"] for model in LM_MODELS}
-    show(Path("results"))
 
 
 # --- classes --------------------------------------------------------------------------------------------

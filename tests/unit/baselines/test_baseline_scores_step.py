@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import mutual_info_score
 
 from fute.artifacts import Step
 from fute.baselines import prompts as baselines
@@ -108,16 +107,6 @@ def test_uncalibrated_scores_come_from_the_raw_scores():
     # twice the weight turns the third prompt's predictions into class 0 throughout
     assert scores["GlobalE (uncalibrated)"] == pytest.approx([log(2), 0, 0], abs=1e-8)
     assert scores["LocalE"] != scores["LocalE (uncalibrated)"]
-
-
-def test_mutual_information_of_sure_answers_is_scikit_learns():
-    """With certain answers, MI is that of rows and predictions."""
-    rows = rows_of("sa-1")
-    answers = [0, 1, 1, 1]
-    for row, answer in zip(rows, answers, strict=True):
-        row["probabilities"] = [1 - answer, answer]
-    write_labels("sa-1", rows)
-    assert run()["MI"][0] == pytest.approx(mutual_info_score(range(4), answers), abs=1e-8)
 
 
 def test_rounded_probabilities_are_taken():

@@ -73,38 +73,12 @@ def test_entropies_by_hand():
 
 @quick
 @given(distributions())
-def test_entropy_bounds(p):
-    limit = math.log(p.shape[2]) + 1e-9
-    mi, local, globale = mutual_information(p), local_entropy(p), global_entropy(p)
-    for scores in (mi, local, globale):
-        assert scores.shape == (p.shape[0],)
-        assert (scores >= -1e-9).all()
-        assert (scores <= limit).all()
-    assert (mi + local <= limit).all()  # their sum is an entropy
-
-
-@quick
-@given(distributions(), st.randoms(use_true_random=False))
-def test_scores_do_not_depend_on_the_order_of_examples(p, random):
-    order = list(range(p.shape[1]))
-    random.shuffle(order)
-    for method in (mutual_information, local_entropy, global_entropy):
-        np.testing.assert_allclose(method(p[:, order]), method(p), atol=1e-9)
-
-
-@quick
-@given(distributions())
 def test_prompts_of_equal_answers_tie_exactly(p):
     """Prompts with the same words share their labels; a difference of one rounding would rank them."""
     twice = np.concatenate([p, p])
     for method in (mutual_information, local_entropy, global_entropy, zero_label):
         scores = method(twice)
         np.testing.assert_array_equal(scores[: len(p)], scores[len(p) :])
-
-
-@pytest.mark.parametrize("method", [mutual_information, local_entropy, global_entropy])
-def test_one_class_has_no_entropy(method):
-    np.testing.assert_array_equal(method(np.ones((3, 4, 1))), np.zeros(3))
 
 
 @pytest.mark.parametrize(
@@ -177,11 +151,15 @@ def test_zero_label_votes_differ_where_they_should():
     np.testing.assert_array_equal(zero_label(p, "vote"), [1, 1, 0, 1])
     np.testing.assert_array_equal(zero_label(p, "prob"), [1, 1, 0, 1])
     np.testing.assert_array_equal(zero_label(p, "log"), [0, 0, 1, 0])
+    # a probability of 0 counts as 1e-12: two prompts of 1 - 1e-9 outweigh it
+    p = np.array([[[1.0, 0.0]], [[1e-9, 1 - 1e-9]], [[1e-9, 1 - 1e-9]], [[0.5, 0.5]]])
+    np.testing.assert_array_equal(zero_label(p, "log"), [0, 1, 1, 0])
 
 
 def test_zero_label_filter_keeps_the_confident_cluster():
     p = [[[0.95, 0.05]], [[0.52, 0.48]], [[0.1, 0.9]], [[0.55, 0.45]]]
     assert confident_prompts(p).tolist() == [True, False, True, False]
+    assert confident_prompts([[[0.95, 0.05]], [[0.94, 0.06]]]).tolist() == [True, False], "however small the gap"
 
 
 @pytest.mark.parametrize("vote", ["log", "prob", "vote"])
@@ -202,15 +180,6 @@ def test_zero_label_of_one_prompt_or_one_class_or_equal_prompts_is_one(vote):
     np.testing.assert_array_equal(zero_label(one, vote), [1])
     np.testing.assert_array_equal(zero_label(np.repeat(one, 4, axis=0), vote), np.ones(4))
     np.testing.assert_array_equal(zero_label(np.ones((3, 5, 1)), vote), np.ones(3))
-
-
-@quick
-@given(distributions(), st.sampled_from(["log", "prob", "vote"]))
-def test_zero_label_is_a_share(p, vote):
-    scores = zero_label(p, vote)
-    assert scores.shape == (p.shape[0],)
-    assert ((scores >= 0) & (scores <= 1)).all()
-    np.testing.assert_allclose(scores * p.shape[1], np.round(scores * p.shape[1]))
 
 
 @pytest.mark.parametrize("vote", ["log", "prob", "vote"])
@@ -279,12 +248,6 @@ def test_self_select_falls_back_to_prompt_one_and_says_so(answer):
 def test_any_answer_gives_a_ranking(answer, n_prompts):
     parsed = parse_self_select(answer, n_prompts)
     assert select(self_select_scores(parsed.ranking, n_prompts)) == parsed.ranking[0] - 1
-
-
-@quick
-@given(st.permutations(range(1, 9)), st.integers(1, 8))
-def test_a_written_ranking_is_read_back(order, length):
-    assert parse_self_select(", ".join(map(str, order[:length])), 8).ranking == tuple(order[:length])
 
 
 def test_self_select_scores():
@@ -381,6 +344,8 @@ def test_contextual_calibration_and_pmi():
     expected = np.exp(pmi) / np.exp(pmi).sum(-1, keepdims=True)
     np.testing.assert_allclose(calibrate_by_content_free(p, free[:, :1]), expected)
     np.testing.assert_allclose(calibrate_by_content_free(p, np.full((2, 1, 3), 1 / 3)), p)
+    never = np.array([[[0.75, 0.25, 0.0]]])
+    np.testing.assert_allclose(calibrate_by_content_free(never, never[..., [1, 0, 2]]), [[[0.9, 0.1, 0.0]]])
     with pytest.raises(ValueError, match="probability 0"):
         calibrate_by_content_free(p, np.tile([[[0.0, 0.5, 0.5]]], (2, 1, 1)))
     with pytest.raises(ValueError, match="other prompts or classes"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from math import log, sqrt
 
 import numpy as np
@@ -9,17 +10,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, norm
+from sklearn.mixture import GaussianMixture
 
-from fute.baselines.transferability import (
-    accuracy,
-    gbc,
-    h_score,
-    leep,
-    logme,
-    n_leep,
-    task_vector_cosine,
-    transrate,
-)
+from fute.baselines.transferability import accuracy, gbc, h_score, leep, logme, n_leep, task_vector_cosine, transrate
 
 RNG = np.random.default_rng(0)
 LABELS = np.array(["a", "b", "c"])[RNG.integers(0, 3, 60)]
@@ -61,6 +54,14 @@ def test_n_leep_of_clusters_that_are_apart_is_leep_of_the_clusters():
     features = 100 * np.eye(4)[cluster] + RNG.normal(size=(80, 4))
     labels = np.where(RNG.random(80) < 0.8, cluster % 2, 1 - cluster % 2)
     assert n_leep(features, labels, per_class=2) == pytest.approx(leep(np.eye(4)[cluster], labels), abs=1e-6)
+
+
+def test_n_leep_has_five_clusters_a_class_on_the_components_with_four_fifths_of_the_variance():
+    left, singular, _ = np.linalg.svd(FEATURES - FEATURES.mean(0), full_matrices=False)
+    kept = 1 + np.searchsorted(np.cumsum(singular**2) / (singular**2).sum(), 0.8)
+    projected = (left * singular)[:, :kept]
+    clusters = GaussianMixture(15, covariance_type="diag", random_state=42).fit(projected).predict_proba(projected)
+    assert kept == 3 and n_leep(FEATURES, LABELS) == pytest.approx(leep(clusters, LABELS))
 
 
 @pytest.mark.parametrize("shape", [(60, 4), (20, 30)])
@@ -121,6 +122,25 @@ def test_gbc_of_one_dimension_is_minus_twice_the_integral_of_the_overlap():
     assert gbc(features, labels) == pytest.approx(-2 * overlap, abs=1e-6)
     assert gbc(np.vstack([features[:30]] * 2), ["x"] * 30 + ["y"] * 30) == pytest.approx(-2)
     assert gbc(np.ones((6, 4)), list("xyxyxy")) == pytest.approx(-2), "a model that sees no difference is the worst"
+    # of a class of equal rows, the width is a billionth of the whole's
+    values = np.concatenate([np.ones(30), other])
+    least = 1e-9 * values.var()
+    wide = other.var() + least
+    overlap = sqrt(2 * sqrt(least * wide) / (least + wide)) * np.exp(-((other.mean() - 1) ** 2) / 4 / (least + wide))
+    assert gbc(values[:, None], ["x"] * 30 + ["y"] * 30) == pytest.approx(-2 * overlap) and overlap > 1e-3
+
+
+@pytest.mark.parametrize("dimensions", [2, 64])
+def test_gbc_of_three_classes_by_the_closed_form(dimensions):
+    """Over the axes of the largest variance: all four of them, or two."""
+    axes = np.linalg.eigh(np.cov(FEATURES.T))[1][:, -dimensions:]
+    expected = 0.0
+    for one, other in permutations([FEATURES[name == LABELS] @ axes for name in "abc"], 2):
+        both = one.var(0) + other.var(0)
+        widths, apart = np.sqrt(2 * one.std(0) * other.std(0) / both), np.square(one.mean(0) - other.mean(0))
+        expected -= (widths * np.exp(-apart / both / 4)).prod()
+    assert gbc(FEATURES, LABELS, dimensions=dimensions) == pytest.approx(expected)
+    assert (gbc(FEATURES, LABELS) == gbc(FEATURES, LABELS, dimensions=dimensions)) == (dimensions == 64)
 
 
 def test_task_vectors():

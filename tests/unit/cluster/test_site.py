@@ -25,10 +25,7 @@ from fute.cluster.site import (
 )
 
 CLUSTER = {"cpu": Partition(None, {}, default=True), "gpu": Partition(1440, {"a100": 4, "v100": 2})}
-ROWS = [
-    Association("lab", "", frozenset({"normal", "long"})),
-    Association("guest", "cpu", frozenset({"normal"})),
-]
+ROWS = [Association("lab", "", frozenset({"normal", "long"})), Association("guest", "cpu", frozenset({"normal"}))]
 ACCOUNTS = Accounts(ROWS)
 ASKED = Request("lab", "gpu", "long", "a100", 4)
 

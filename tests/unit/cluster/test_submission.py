@@ -149,15 +149,6 @@ def test_every_job_is_announced_before_it_is_sent(site, executor, members):
     assert sent_before == [[]] and executor.sent
 
 
-def test_without_the_guard_the_exception_is_lost(site, executor):
-    """The premise of this module; where a later plugin mends it, `submission` can go."""
-    site("41")
-    plain = object.__new__(plugin.Executor)
-    plain.__dict__ |= executor.__dict__
-    submit(plain, Job(gpu=1, gpu_model="a100-40gb"))
-    assert not executor.failed and not executor.sent
-
-
 def test_a_refusal_is_a_failed_attempt_with_slurms_words(site, executor):
     folder = site("sbatch: error: Batch job submission failed: Invalid account or account/partition combination")
     submit(executor, Job())
@@ -313,11 +304,3 @@ def test_a_preempted_job_that_is_not_started_again_has_failed(site, executor, qu
     assert ask(executor, site, "7|PREEMPTED", queue) == waits
     assert [job for job, _ in executor.failed] == [job for job in ("7", "8") if job not in waits]
     assert not executor.done
-
-
-def test_without_the_guard_ends_of_jobs_are_missed(site, executor, monkeypatch):
-    """The premise of `understood`; where a later plugin mends it, that can go."""
-    monkeypatch.undo()
-    monkeypatch.setenv("PATH", f"{site('41') / 'bin'}:/usr/bin:/bin")
-    assert ask(executor, site, "7|CANCELLED by 1000") == ["7", "8"], "a job that was cancelled is waited for"
-    assert ask(executor, site, "", status=1) == [], "jobs are forgotten"

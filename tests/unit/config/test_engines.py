@@ -38,9 +38,7 @@ def test_what_identifies_results_of_a_server_and_of_others():
     plain = EngineSettings(engine="openai")
     assert EngineSettings(engine="openai", **reaching).shaping() == plain.shaping()
     assert EngineSettings(engine="openai", **requests).shaping() == plain.shaping() | requests
-    others = {
-        *("engine", "dtype", "max_length", "seed", "score", "reasoning_tokens", "answer_tokens", "chat_template"),
-    }
+    others = {*("engine", "dtype", "max_length", "seed", "score", "reasoning_tokens", "answer_tokens", "chat_template")}
     assert set(EngineSettings(engine="transformers", **requests).shaping()) == others | {"batch_size"}
     assert "top_logprobs" not in EngineSettings(engine="vllm", **requests).shaping()
 

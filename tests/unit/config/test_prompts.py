@@ -10,14 +10,7 @@ from support.categories import ENTRIES, prompt
 
 from fute.config import prompts as module
 from fute.config.engines import EngineSettings
-from fute.config.prompts import (
-    PromptError,
-    answer_line,
-    fill,
-    followup,
-    unusable_words,
-    user_message,
-)
+from fute.config.prompts import PromptError, answer_line, fill, followup, unusable_words, user_message
 
 FOLDER = Path(__file__).parents[3] / "config" / "prompts"
 
@@ -52,15 +45,8 @@ def test_templates_as_a_reader_of_the_paper_expects_them():
     assert fill(NLI[3], ["A.", "B"]) == (
         'Take the following as truth: A.\nThen the following statement: "B" is true, false, or maybe?'
     )
-    assert SA[1].verbalizers == {
-        "negative": ("bad", "Bad", "negative"),
-        "positive": ("good", "Good", "positive"),
-    }
-    assert list(NLI[8].verbalizers.values()) == [
-        ("always", "Always"),
-        ("sometimes", "Sometimes"),
-        ("never", "Never"),
-    ]
+    assert SA[1].verbalizers == {"negative": ("bad", "Bad", "negative"), "positive": ("good", "Good", "positive")}
+    assert list(NLI[8].verbalizers.values()) == [("always", "Always"), ("sometimes", "Sometimes"), ("never", "Never")]
 
 
 @given(premise=st.text(), hypothesis=st.text())
@@ -131,10 +117,7 @@ def test_own_prompts_are_sorted_by_number(tmp_path):
 
 def test_classes_are_known_by_name_not_by_position():
     words = {"positive": ["yes"], "negative": ["no"]}
-    assert list(prompt("sa", **prompt_entry(1) | {"verbalizers": words}).verbalizers) == [
-        "negative",
-        "positive",
-    ]
+    assert list(prompt("sa", **prompt_entry(1) | {"verbalizers": words}).verbalizers) == ["negative", "positive"]
 
 
 @pytest.mark.parametrize(
@@ -144,19 +127,10 @@ def test_classes_are_known_by_name_not_by_position():
         ({"template": "Good?"}, r"template has no \{text\}"),
         ({"template": "{text} {"}, "single brace"),
         ({"template": "{text} {}"}, r"unknown placeholder \{\}"),
-        (
-            {"verbalizers": {"negative": ["no"], "happy": ["yes"]}},
-            "classes negative, positive, not negative, happy",
-        ),
-        (
-            {"verbalizers": {"negative": ["no"], "positive": []}},
-            "key verbalizers: .*class positive has no word",
-        ),
+        ({"verbalizers": {"negative": ["no"], "happy": ["yes"]}}, "classes negative, positive, not negative, happy"),
+        ({"verbalizers": {"negative": ["no"], "positive": []}}, "key verbalizers: .*class positive has no word"),
         ({"verbalizers": {"negative": ["no"], "positive": [" "]}}, "class positive has no word"),
-        (
-            {"verbalizers": {"negative": ["no"], "positive": ["No"]}},
-            "'No' stands for negative and for positive",
-        ),
+        ({"verbalizers": {"negative": ["no"], "positive": ["No"]}}, "'No' stands for negative and for positive"),
         ({"number": 0}, "key number"),
         ({"id": "Own 1"}, "key id"),
         ({"template": ...}, "key template: Field required"),

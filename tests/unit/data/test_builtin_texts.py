@@ -1,7 +1,6 @@
 """The texts that ship with the project: what their README promises and a small model needs to learn from them."""
 
 import itertools
-import json
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -103,15 +102,6 @@ def test_no_frequent_word_gives_a_class_away(dataset):
     assert {word: found for word, found in frequent.items() if max(found.values()) > 0.75 * found.total()} == {}
 
 
-def test_similarities_are_spread_over_the_scale():
-    for split in SPLITS:
-        values = [row.value for row in load("mini-similarity").rows[split]]
-        assert min(values) == 0 and max(values) == 5
-        shares = Counter(min(int(value), 4) for value in values)
-        assert all(0.1 <= shares[unit] / len(values) <= 0.3 for unit in range(5))
-        assert all(round(value, 1) == value for value in values)
-
-
 @pytest.mark.parametrize("dataset", SPAN)
 def test_answers_stand_in_their_context_once_and_early(dataset):
     for split in SPLITS:
@@ -155,11 +145,3 @@ def test_datasets_and_pool_share_no_text():
     }
     for one, other in itertools.combinations(everything, 2):
         assert not everything[one] & everything[other], (one, other)
-
-
-def test_the_pool_has_single_texts_and_pairs():
-    pool = [values for _, values in read_raw_jsonl(BUILTIN_ROOT / "pool.jsonl")]
-    pairs = [values for values in pool if " [SEP] " in values["text"]]
-    assert len(pairs) >= 40 and len({values["family"] for values in pairs}) >= 5
-    assert len(pool) - len(pairs) >= 40
-    assert json.dumps(pool, ensure_ascii=False).count("[SEP]") == len(pairs)

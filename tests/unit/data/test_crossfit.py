@@ -41,28 +41,19 @@ def settings(**changes):
     return UnsupSettings.model_validate(POOL | changes)
 
 
+PAIR = ("premise: p", "hypothesis: h")
+
+
 @pytest.mark.parametrize(
     ("line", "lm", "sa", "nli", "nli_form"),
     [
-        ("one text", ("one text",), ("one text",), ("one", "text"), 2),
-        ("abc", ("abc",), ("abc",), ("a", "bc"), 2),
+        ("one text", None, None, ("one", "text"), 2),
+        ("abc", None, None, ("a", "bc"), 2),
         ("a [SEP] b", ("a", "b"), ("b",), ("a", "b"), 1),
         ("a[SEP]b [SEP] c", ("a", "b"), ("b",), ("a", "b"), 1),
         ("[SEP]  [SEP] b [SEP]", ("b",), ("b",), None, 2),
-        (
-            "premise: It rains. hypothesis: It is wet.",
-            ("premise: It rains. hypothesis: It is wet.",),
-            ("premise: It rains. hypothesis: It is wet.",),
-            ("premise: It rains.", "hypothesis: It is wet."),
-            0,
-        ),
-        (
-            "Hypothesis: wet. Premise: rain.",
-            ("Hypothesis: wet. Premise: rain.",),
-            ("Hypothesis: wet. Premise: rain.",),
-            ("Premise: rain.", "Hypothesis: wet."),
-            0,
-        ),
+        ("premise: It rains. hypothesis: It is wet.", None, None, ("premise: It rains.", "hypothesis: It is wet."), 0),
+        ("Hypothesis: wet. Premise: rain.", None, None, ("Premise: rain.", "Hypothesis: wet."), 0),
         (
             "premise: p [SEP] hypothesis: h",
             ("premise: p", "hypothesis: h"),
@@ -70,13 +61,14 @@ def settings(**changes):
             ("premise: p", "hypothesis: h"),
             1,
         ),
-        ("premise: abc", ("premise: abc",), ("premise: abc",), ("premis", "e: abc"), 0),
+        ("premise: abc", None, None, ("premis", "e: abc"), 0),
     ],
 )
 def test_segments_by_hand(line, lm, sa, nli, nli_form):
-    assert [segment(line, category) for category in ("lm", "sa", "nli")] == [lm, sa, nli]
+    """lm, sa: None for the line as it is."""
+    assert [segment(line, category) for category in ("lm", "sa", "nli")] == [lm or (line,), sa or (line,), nli]
     assert form(line, "nli") == nli_form
-    assert form(line, "sa") == (len(lm) == 2) and form(line, "lm") == 0
+    assert form(line, "sa") == (lm is not None and len(lm) == 2) and form(line, "lm") == 0
 
 
 @pytest.mark.parametrize("line", ["", "  ", "[SEP]", " [SEP] [SEP] "])
@@ -191,16 +183,7 @@ def test_stratified_draws_take_families_then_tasks_in_turn():
 
 
 def test_evaluated_datasets_are_left_out_in_either_spelling():
-    names = [
-        "glue-sst2",
-        "glue_sst2",
-        "imdb",
-        "anli",
-        "superglue-cb",
-        "squad-no_context",
-        "break-QDMR",
-        "sick",
-    ]
+    names = ["glue-sst2", "glue_sst2", "imdb", "anli", "superglue-cb", "squad-no_context", "break-QDMR", "sick"]
     tasks = {name: ["a b"] for name in [*names, "xsum"]}
 
     def left(category, **changes):
@@ -283,10 +266,7 @@ def test_bad_pool_rows_name_row_and_field(tmp_path, row, field):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (
-            "task,family\na,one\na,two\n",
-            r"tasks\.csv, row 3, field 'family': is 'two', but task 'a' was in .* 'one'",
-        ),
+        ("task,family\na,one\na,two\n", r"tasks\.csv, row 3, field 'family': is 'two', but task 'a' was in .* 'one'"),
         ("task,family\nnull,\n", r"tasks\.csv, row 2, field 'task, family': is missing or empty"),
         ("task,family\na\n", r"tasks\.csv, row 2: has 1 cells under 2 names"),
         ("", r"tasks\.csv: is empty"),

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -137,18 +136,6 @@ def test_a_refused_fetch_leaves_the_old_files(saved):
     assert json.loads(Path("results/models/m.lock.json").read_text()) == lock
 
 
-def test_a_full_disk_is_left_to_the_advice_for_every_step(saved, monkeypatch):
-    """It names the file that cannot be written, and what to do."""
-
-    def full(source, target):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
-
-    monkeypatch.setattr("shutil.copy2", full)
-    with pytest.raises(OSError) as error:
-        fetch(folder=str(saved))
-    assert re.search(r"\w+\.\w+: the disk is full; free space", advice(error.value))
-
-
 def test_a_missing_package_is_named_with_the_version_to_install():
     with pytest.raises(
         ModelError, match=r"^model m: package no-such-weights is missing; install no-such-weights==1\.2$"
@@ -196,16 +183,10 @@ def test_a_model_behind_a_server_has_no_files():
     assert not Path("results/models/m").exists()
 
 
+@pytest.mark.parametrize("offline", [True, False])
 @pytest.mark.parametrize("revision", [None, "0a" * 20])
-def test_without_a_network_the_step_says_where_to_run_it(monkeypatch, revision):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match=r"^model m: cannot fetch a/b: (.|\n)*; run this step on a node with network$"):
-        fetch(repo="a/b", revision=revision)
-    assert not Path("results/models/m.lock.json").exists()
-
-
-@pytest.mark.parametrize("revision", [None, "0a" * 20])
-def test_a_hub_that_gives_no_answer_is_no_traceback(monkeypatch, revision):
+def test_a_hub_that_gives_no_answer_or_is_not_asked_is_no_traceback(monkeypatch, revision, offline):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client tries again, for 23 s
     nobody = "http://127.0.0.1:1"  # a port that nothing listens on
     monkeypatch.setattr(huggingface_hub, "HfApi", partial(HfApi, endpoint=nobody))

@@ -93,12 +93,15 @@ def test_scatters_are_compared_without_forming_them():
 def test_one_space_has_the_similarities_of_all_pairs():
     arrays = [RNG.normal(size=(k, 5)) for k in (2, 3, 1, 2)] + [np.zeros((2, 5))]
     vectors = in_one_space(arrays, ["ab", "abc", "x", "ab", "ab"])
-    unit = vectors[:4] / np.linalg.norm(vectors[:4], axis=1, keepdims=True)
-    expected = [[scatter_cosine(a, b) for b in arrays[:4]] for a in arrays[:4]]
-    np.testing.assert_allclose(unit @ unit.T, expected, atol=1e-12)
+    expected = [[np.sum(scatter(a) * scatter(b)) for b in arrays] for a in arrays]
+    np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-12)
     np.testing.assert_allclose(vectors[4], 0, atol=1e-12)
-    same = in_one_space([arrays[0], arrays[3]], ["ab", "ba"])
-    np.testing.assert_allclose(same, [arrays[0].ravel(), arrays[3][::-1].ravel()])
+
+
+def test_rows_of_three_classes_stand_in_any_order():
+    v = RNG.normal(size=(3, 5))
+    assert label_similarity(v, v[[1, 2, 0]], "abc", "bca") == pytest.approx(1)
+    np.testing.assert_allclose(in_one_space([v, v[[1, 2, 0]]], ["abc", "bca"]), [v.ravel(), v.ravel()])
 
 
 def test_equal_scatters_are_one_point_of_their_space():
@@ -115,6 +118,8 @@ def test_what_has_no_covariance_is_refused():
         label_covariance(PHI, ["yes"] * 40, ["no", "yes"])
     with pytest.raises(ValueError, match="the same for all 40 texts"):
         number_covariance(PHI, np.full(40, 0.1))
+    with pytest.raises(ValueError, match="the same for all 40 texts"):
+        output_covariance(PHI, np.where(np.arange(40) % 2, 0.3, 0.1 + 0.2)[:, None])  # but for rounding
     with pytest.raises(ValueError, match="'perhaps' is not one of the classes 'no', 'yes'"):
         label_covariance(PHI, ["perhaps"] * 40, ["no", "yes"])
     with pytest.raises(ValueError, match="class 'yes' is named twice"):

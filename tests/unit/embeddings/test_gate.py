@@ -34,13 +34,17 @@ def test_the_prior_of_texts_is_the_share_of_each_label():
 
 
 def test_the_prior_of_heads_is_what_a_constant_reaches():
-    numbers = held_out([(1.0,), (5.0,)], [(2.0,), (4.0,)], "number")
-    assert numbers.prior_losses() == [4.0, 4.0]
+    numbers = held_out([(1.0,), (6.0,)], [(2.0,), (4.0,)], "number")
+    assert numbers.prior_losses() == [4.0, 9.0]
     soft = held_out([((1.0, 0.0),)], [((0.5, 0.25),), ((1.0, 0.25),)], "soft")
     assert soft.prior_losses() == pytest.approx([(-math.log(0.75) - math.log(0.75)) / 2])
     spans = held_out([(3, 4), (0, 0)], [(1, 1)], "span")
     assert spans.prior_losses() == pytest.approx([2 * math.log(2), 2 * math.log(2)])
     assert held_out([(0,)], [(0,), (1,)], "class").prior_losses() == [math.log(2)]
+
+
+def test_the_majority_is_the_most_frequent_label_of_the_learned_pairs():
+    assert held_out([YES, YES, NO], [YES, NO, NO]).majority() == 1 / 3
 
 
 def knows(truth: list[tuple], right: float):
@@ -90,13 +94,7 @@ def test_a_held_out_loss_that_is_not_finite_names_its_pair(loss, accuracy):
 
 @pytest.mark.parametrize(
     ("loss", "accuracy", "learned"),
-    [
-        (0.5, 0.72, True),
-        (0.5, 0.71, False),
-        (0.70, 0.9, False),
-        (7.6, 0.9, False),
-        (0.5, None, True),
-    ],
+    [(0.5, 0.72, True), (0.5, 0.71, False), (0.70, 0.9, False), (7.6, 0.9, False), (0.5, None, True)],
 )
 def test_both_must_hold(loss, accuracy, learned):
     """25 rows, 13 of the majority: 52 % and two standard errors of 9.99 % are 71.98 %."""
@@ -112,10 +110,18 @@ def test_both_must_hold(loss, accuracy, learned):
     assert ("DID NOT LEARN" in gate_words({"gate": facts})) is not facts["learned"]
 
 
+def test_what_a_surrogate_reaches_that_reads_nothing_is_not_enough():
+    """16 rows, half of each label: a loss of log 2, and an accuracy of 50 % and two standard errors, 75 %."""
+    gate = held_out([YES, NO] * 8, [YES, NO])
+    assert not verdict(gate, [Measured(math.log(2), None)])["learned"]
+    assert not verdict(gate, [Measured(0.5, 0.75)])["learned"] and verdict(gate, [Measured(0.5, 0.76)])["learned"]
+
+
 def test_order_seeds_are_averaged_and_a_constant_can_be_learned():
     gate = held_out([YES, NO], [YES, NO])
     facts = verdict(gate, [Measured(0.4, None), Measured(0.8, None)])
     assert facts["held_out_loss"] == pytest.approx(0.6) and facts["order_losses"] == [0.4, 0.8] and facts["learned"]
+    assert verdict(gate, [Measured(0.4, 0.6), Measured(0.5, 1.0)])["held_out_accuracy"] == 0.8
     constant = held_out([YES, YES], [YES, YES])
     assert verdict(constant, [Measured(0.01, None)])["learned"]
     assert not verdict(constant, [Measured(0.2, None)])["learned"]

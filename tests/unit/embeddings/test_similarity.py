@@ -19,6 +19,9 @@ def test_around_a_centre_by_hand():
     assert np.isnan(cosine_around([1, 1], [2, 1], [1, 1])), "a single candidate is its own centre"
     tenths = np.full(3, 0.1)
     assert np.isnan(cosine_around(tenths, [2, 1, 1], np.mean([tenths * (1 + 1e-15)] * 3, axis=0))), "but for rounding"
+    assert cosine_around([1.001, 1], [1, 1.001], [1, 1]) == pytest.approx(0), "a small difference is one"
+    vectors = np.random.default_rng(0).normal(size=(50, 3))
+    assert max(cosine_around(v, 3 * v, np.zeros(3)) for v in vectors) <= 1
 
 
 def test_centring_finds_what_a_shared_part_hides():

@@ -1,6 +1,7 @@
 """Measures, Table 3's intervals, controls and geometry against brute force, hand cases and libraries."""
 
 import time
+from dataclasses import replace
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -13,8 +14,11 @@ from fute.evaluation.controls import null_comparison, order_noise
 from fute.evaluation.correlation import spearman
 from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, pca2, silhouette_by, tsne
 from fute.evaluation.metrics import best_rank, ndcg, performance_rate
+from fute.evaluation.permutation import choice_test, distinct, ndcg_test, orders_of, spearman_test
 from fute.evaluation.resampling import bootstrap_counts
 from fute.evaluation.selection import Block, average_blocks, prompt_performance, selection_table
+from fute.evaluation.true_order import reliability
+from fute.evaluation.two_way import two_way
 
 quick = settings(max_examples=50, deadline=None)  # no deadline: other jobs may hold the cores
 
@@ -67,10 +71,7 @@ def test_linear_ndcg_is_scikit_learns(case):
 
 
 @quick
-@given(
-    st.integers(1, 13).flatmap(lambda n: lists_of(n, percents, few_scores)),
-    st.sampled_from(["unit", "percent"]),
-)
+@given(st.integers(1, 13).flatmap(lambda n: lists_of(n, percents, few_scores)), st.sampled_from(["unit", "percent"]))
 def test_ndcg_bounds_ideal_and_invariance(case, scale):
     relevance, scores = (np.array(values) for values in case)
     value = ndcg(relevance, scores, scale=scale)
@@ -81,26 +82,10 @@ def test_ndcg_bounds_ideal_and_invariance(case, scale):
     assert ndcg(relevance[order], scores[order], scale=scale) == pytest.approx(value)
 
 
-@quick
-@given(st.integers(1, 5).flatmap(lambda n: lists_of(n, percents)), st.floats(-100, 100))
-def test_ndcg_of_equal_scores_is_the_mean_over_all_permutations(case, level):
-    (relevance,) = case
-    n = len(relevance)
-    everything = [ndcg(relevance, order) for order in permutations(range(n))]
-    assert ndcg(relevance, [level] * n) == pytest.approx(np.mean(everything))
-
-
 def test_ndcg_does_not_overflow_and_keeps_small_relevances():
     assert ndcg([5000.0, 4999.0], [0, 1]) == pytest.approx(100 * (0.5 + 1 / np.log2(3)) / (1 + 0.5 / np.log2(3)))
     tiny = ndcg([1e-13, 2e-13], [1, 0])
     assert tiny == pytest.approx(ndcg([1e-13, 2e-13], [1, 0], gain="linear"), rel=1e-9)
-
-
-def test_percent_ndcg_spreads_where_unit_ndcg_does_not():
-    """13 accuracies between 0.5 and 0.93: the worst orders stay above 79 on the unit scale."""
-    accuracy = np.linspace(50, 93, 13)
-    assert ndcg(accuracy, -accuracy, scale="unit") > 79
-    assert ndcg(accuracy, -accuracy) < 40
 
 
 def test_ndcg_where_nothing_is_relevant():
@@ -195,7 +180,7 @@ def row_of(frame, method):
 def test_performance_of_samples_is_scikit_learns(n_rows):
     """Few rows, so that classes are missing from gold, from predictions, and from both."""
     block = make_block(n_rows=n_rows)
-    counts = bootstrap_counts(n_rows, 25, seed=1)
+    counts = np.concatenate([bootstrap_counts(n_rows, 25, seed=1), np.eye(n_rows, dtype=int)[:1]])
     accuracy = prompt_performance(block, counts, "accuracy")
     macro_f1 = prompt_performance(block, counts, "macro_f1")
     for draw, count in enumerate(counts):
@@ -231,11 +216,16 @@ def test_selection_table_against_a_plain_loop(metric):
 
     everything = measure(np.arange(60))
     resampled = [measure(np.repeat(np.arange(60), count)) for count in bootstrap_counts(60, draws, seed)]
+    noise = two_way(np.transpose(resampled)).residual * (draws - 1) / draws  # what rows add to all prompts is none
+    assert table.frame["reliability"].to_numpy() == pytest.approx(reliability(everything, noise))
     for method, chosen in (("good", 3), ("tied", 0), ("flat", 0)):
         row, scores = row_of(table.frame, method), block.scores[method]
         assert row["selected"] == block.prompts[chosen]
         assert row["performance"] == pytest.approx(everything[chosen])
         assert row["rate"] == pytest.approx(performance_rate(everything, chosen))
+        said = block.predictions[chosen]
+        assert row["accuracy"] == pytest.approx(100 * np.mean(said == block.gold))
+        assert row["macro_f1"] == pytest.approx(100 * f1_score(block.gold, said, average="macro"))
         assert row["ndcg"] == pytest.approx(ndcg(everything, scores))
         assert row["ndcg_linear"] == pytest.approx(ndcg(everything, scores, gain="linear"))
         assert row["spearman"] == pytest.approx(spearman(scores, everything), nan_ok=True)
@@ -320,6 +310,31 @@ def test_p_values_against_full_enumeration():
         assert row["performance_p_worse"] == np.mean(accuracy <= row["performance"])
 
 
+def test_p_values_of_a_mean_over_datasets_against_full_enumeration():
+    """One permutation of the five prompts for both datasets."""
+    rng = np.random.default_rng(4)
+    performances, scores = rng.uniform(40, 90, (2, 5)), rng.normal(size=(2, 5))
+    orders = np.array(list(permutations(range(5))))
+
+    def tails(mean):
+        above = np.array([mean(order) for order in orders]) - mean(np.arange(5))
+        return pytest.approx((np.mean(above >= -1e-9), np.mean(above <= 1e-9)))
+
+    for test, measure in ((ndcg_test, ndcg), (spearman_test, spearman)):
+        pairs = list(zip(performances, scores, strict=True))
+        assert test(performances, scores) == tails(lambda o, m=measure, of=pairs: np.mean([m(p, s[o]) for p, s in of]))
+    for choices in ([1, 1], [1, 3], [4, 0]):
+        assert choice_test(performances, choices) == tails(lambda o, c=choices: performances[[0, 1], o[c]].mean())
+
+
+def test_permutations_are_all_there_are_or_as_many_as_asked_for():
+    everything, exact = orders_of(4, 24)
+    assert exact and sorted(map(tuple, everything)) == list(permutations(range(4)))
+    drawn, exact = orders_of(4, 23)
+    assert not exact and drawn.shape == (23, 4) and (np.sort(drawn) == np.arange(4)).all()
+    assert distinct([3, 1, 3, 2], [[0, 1]] * 4).tolist() == [0, 1, 3], "in the order in which they stand"
+
+
 def test_equal_prompts_count_once():
     """Prompts 3 and 4 are equal, predictions and scores. Another method scores them differently: there they count."""
     block = make_block(n_prompts=4)
@@ -327,6 +342,18 @@ def test_equal_prompts_count_once():
     scores = {"same": np.array([1.0, 2.0, 4.0, 4.0]), "other": np.array([1.0, 2.0, 4.0, 3.0])}
     frame = selection_table(Block(block.prompts, block.classes, block.gold, predictions, scores), draws=20).frame
     assert row_of(frame, "same")["performance_p"] == 1 / 3 and row_of(frame, "other")["performance_p"] == 2 / 4
+    # the first two are equal, and the last one is chosen: the third of three
+    same = {"same": np.array([1.0, 1.0, 2.0, 4.0])}
+    frame = selection_table(replace(block, predictions=block.predictions[[0, 0, 1, 3]], scores=same), draws=20).frame
+    assert row_of(frame, "same")["performance_p"] == 1 / 3
+
+
+@pytest.mark.parametrize(("n_prompts", "beats"), [(20, True), (19, False)])
+def test_five_percent_is_small_enough(n_prompts, beats):
+    """The best of 20 was chosen, and p is 1/20; that of 19 may be chance."""
+    block = make_block(n_prompts, 20_000, first=[0] * (n_prompts - 1) + [9])
+    row = row_of(selection_table(block, draws=2, permutations=1000).frame, "first")
+    assert row["performance_p"] == 1 / n_prompts and (row["beats_random"] in ("performance", "both")) == beats
 
 
 def test_the_verdict_follows_the_tests():

@@ -34,6 +34,7 @@ def test_two_way_is_the_comparison_of_two_linear_models(n, k):
 
 def test_two_way_without_noise_or_without_anything():
     assert two_way([[1, 2], [3, 4]]) == (0, np.inf, 0)
+    assert two_way([[0.1, 0.3], [0.2, 0.4], [0.6, 0.8]])[:2] == (0, np.inf), "rounding is no noise"
     residual, f, p = two_way(np.full((3, 2), 0.3))
     assert residual == 0 and np.isnan([f, p]).all()
     by_rounding = [[0.3, 0.3], [0.1 + 0.2, 0.1 + 0.2]]

@@ -7,15 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fute.front.look import (
-    classes_of,
-    columns,
-    label_text,
-    look,
-    raw_labels,
-    read_table,
-    read_unlabelled,
-)
+from fute.front.look import classes_of, columns, label_text, look, raw_labels, read_table, read_unlabelled
 from fute.front.table import FrontError
 
 ROWS = [

@@ -22,16 +22,8 @@ from fute.data.rows import Row
 from fute.llm import label_batch_step as labelling
 from fute.llm.class_scores import calibrate, decided
 from fute.llm.engine import Perplexity, ScoreResult, SpellUnavailable
-from fute.llm.extract_labels_step import ExtractSettings, calibration_offset, extract_labels
-from fute.llm.label_batch_step import (
-    BatchSpec,
-    LabelCell,
-    SelectCell,
-    chunks,
-    items_of,
-    label_batch,
-    label_key,
-)
+from fute.llm.extract_labels_step import ExtractSettings, extract_labels
+from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, items_of, label_batch, label_key
 from fute.llm.labelled_rows import drawn
 from fute.llm.long_texts import LongTextError, cut_words
 from fute.llm.self_select_step import self_select
@@ -157,11 +149,7 @@ def test_prompts_of_equal_words_share_a_key():
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"template": "{text} Nice?"},
-        {"verbalizers": {"negative": ("no",), "positive": ("Yes",)}},
-        {"cot": True},
-    ],
+    [{"template": "{text} Nice?"}, {"verbalizers": {"negative": ("no",), "positive": ("Yes",)}}, {"cot": True}],
 )
 def test_every_word_of_a_prompt_is_in_its_key(changes):
     edited = PROMPTS["sa-1"].model_copy(update=changes)
@@ -221,17 +209,7 @@ def test_a_batch_is_labelled_and_extracted(place, monkeypatch):
     assert len(engine.asked) == 8 + 8 + 5, "sa-3 has the words of sa-1 and is not asked again"
     keys = Path("batches/b.keys").read_text().splitlines()
     assert f"{key('sa-1', 'u')}\tsa-1/u sa-3/u" in keys
-    settings = ExtractSettings(key=key("sa-1", "u"), prompt="sa-1", number=1, classes=tuple(WORDS), calibration="unsup")
-    common = {"batch": Path("batches/b.jsonl.gz"), "lock": Path("lock.json")}
-    extract_labels(
-        settings,
-        corpus_id="u",
-        corpus=Path("u.jsonl.gz"),
-        output=Path("l/u.jsonl.gz"),
-        offset_out=Path("l/o.json"),
-        **common,
-    )
-    rows = read_jsonl(Path("l/u.jsonl.gz"))
+    rows = extract("sa-1", "u", "unsup")
     assert [row["id"] for row in rows] == [f"u/{i}" for i in range(8)], "in the corpus's order"
     raw = np.array([row["log_scores"] for row in rows])
     offset = json.loads(Path("l/o.json").read_text())["offset"]
@@ -239,20 +217,11 @@ def test_a_batch_is_labelled_and_extracted(place, monkeypatch):
     for row, scores in zip(rows, raw - raw.mean(axis=0), strict=True):
         np.testing.assert_allclose(row["probabilities"], np.exp(scores) / np.exp(scores).sum(), atol=1e-5)
         assert row["prediction"] == ("negative", "positive")[int(np.argmax(scores))]
-    settings = settings.model_copy(update={"key": key("sa-1", "d")})
-    extract_labels(
-        settings,
-        corpus_id="d",
-        corpus=Path("d.jsonl.gz"),
-        output=Path("l/d.jsonl.gz"),
-        offset_in=Path("l/o.json"),
-        **common,
-    )
-    row = read_jsonl(Path("l/d.jsonl.gz"))[0]
+    row = extract("sa-1", "d", "unsup", offset_in=Path("l/o.json"))[0]
     expected = np.array(row["log_scores"]) - offset
     np.testing.assert_allclose(row["probabilities"], np.exp(expected) / np.exp(expected).sum(), atol=1e-5)
     assert row["nll_tokens"] == 7 and row["mean_nll"] > 0
-    self_select(key=chosen.key, prompts=chosen.prompts, batch=common["batch"], output=Path("l/s.json"))
+    self_select(key=chosen.key, prompts=chosen.prompts, batch=Path("batches/b.jsonl.gz"), output=Path("l/s.json"))
     assert json.loads(Path("l/s.json").read_text())["ranking"] == ["sa-2"]
 
 
@@ -285,27 +254,9 @@ def test_a_changed_corpus_is_noticed(place, monkeypatch):
     run(monkeypatch, StandInEngine(), spec(("sa-1", "u")))
     with Step("fute.batching", settings={}) as step:
         step.jsonl(Path("u.jsonl.gz"), [Row("u/0", ("another",)).to_json()])
-    settings = ExtractSettings(key=key("sa-1", "u"), prompt="sa-1", number=1, classes=tuple(WORDS), calibration="none")
     with pytest.raises(ValueError, match=r"was made from another version of u\.jsonl\.gz"):
-        extract_labels(
-            settings, corpus_id="u", batch=Path("batches/b.jsonl.gz"), corpus=Path("u.jsonl.gz"),
-            lock=Path("lock.json"), output=Path("l.jsonl.gz"), offset_out=Path("o.json"),
-        )  # fmt: skip
-    assert not Path("l.jsonl.gz").exists()
-
-
-def test_calibration_removes_a_constant_preference():
-    rng = np.random.default_rng(0)
-    scores = rng.normal(size=(50, 3)) + np.array([5.0, 0.0, -5.0])
-    shifted = scores - calibration_offset(scores)
-    np.testing.assert_allclose(shifted.mean(axis=0), 0, atol=1e-12)
-    assert len(set(scores.argmax(axis=1))) == 1 and len(set(shifted.argmax(axis=1))) == 3
-
-
-def test_cutting_words():
-    assert cut_words("a  b\nc d", 3) == "a b c"
-    assert cut_words("a  b\nc", 3) == "a  b\nc", "what fits stays as it is"
-    assert cut_words("a b", None) == "a b"
+        extract("sa-1", "u")
+    assert not Path("l/u.jsonl.gz").exists()
 
 
 # --- rows without a label -------------------------------------------------------------------------------
@@ -503,10 +454,19 @@ def test_an_instruction_is_never_cut(one_long, monkeypatch):
         run(monkeypatch, Local(20), long_texts("cut"))
 
 
-def test_a_text_without_blanks_is_cut_to_words():
-    assert cut_words("电影很无聊。" * 9, 8) == "电影很无聊。电影"
-    assert cut_words("x" * 400, 8) == "x" * 320
-    assert cut_words("电影 很", 8) == "电影 很"
+@pytest.mark.parametrize(
+    ("text", "words", "cut"),
+    [
+        ("a  b\nc d", 3, "a b c"),
+        ("a  b\nc", 3, "a  b\nc"),  # what fits stays as it is
+        ("a b", None, "a b"),
+        ("电影很无聊。" * 9, 8, "电影很无聊。电影"),
+        ("x" * 400, 8, "x" * 320),
+        ("电影 很", 8, "电影 很"),
+    ],
+)
+def test_cutting_words(text, words, cut):
+    assert cut_words(text, words) == cut
 
 
 # --- answers of finished batches ------------------------------------------------------------------------

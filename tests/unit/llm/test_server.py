@@ -131,13 +131,6 @@ def test_an_unreadable_or_past_retry_after_leaves_the_back_off(server, asked):
     assert 0 < waits[0] <= 0.5
 
 
-def test_the_longest_wait_is_a_setting(server):
-    waits: list[float] = []
-    server.reply = failing_once((429, {"Retry-After": "3600"}, ""))
-    post(server, waits=waits, longest_wait_s=900)
-    assert waits == [900]
-
-
 def test_retry_after_reads_numbers_and_dates():
     assert retry_after("2.5") == 2.5
     assert retry_after("Thu, 01 Jan 1970 00:00:00 GMT") == 0

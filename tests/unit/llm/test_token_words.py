@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.answer_server import Server, chat
 
-from fute.config.engines import EngineSettings
 from fute.llm.class_scores import decided
-from fute.llm.engine import ScoreRequest
-from fute.llm.openai import OpenAIEngine
 from fute.llm.token_words import BYTE_OF_LETTER, Token, class_log_scores, token_classes
 
 YES_NO = (("no", "No"), ("yes", "Yes"))
@@ -183,25 +179,3 @@ def test_a_label_is_given_where_everything_was_returned(answer, data):
     ]
     log_scores, seen = class_log_scores([Token.read(entry) for entry in entries], classes)
     assert decided(log_scores, seen) == int(np.argmax(weights)) and all(seen)
-
-
-def test_a_label_through_a_server_is_the_right_one_or_none(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    server = Server()
-    engine = OpenAIEngine(EngineSettings(engine="openai", base_url=server.url, api_model="m"))
-
-    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(answers())
-    def check(answer):
-        classes, entries, truth, lost = answer
-        if all(entry["logprob"] is None or math.isnan(entry["logprob"]) for entry in entries):
-            return
-        server.reply = lambda n, path, body: (200, {}, chat(entries))
-        [result] = engine.score([ScoreRequest("r", "text", None, classes)])
-        assert right_or_none(decided(result.log_scores, result.seen), truth, lost)
-
-    try:
-        check()
-    finally:
-        engine.close()
-        server.close()

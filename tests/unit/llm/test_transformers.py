@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from scipy.special import logsumexp
 from support.chat_llm import TEMPLATE, TEXTS, tiny_llm, tiny_tokenizer
 from transformers import BloomConfig, BloomForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -257,11 +256,6 @@ def test_identity_is_json_without_the_folder_and_follows_the_template(start, wei
     assert identity["versions"].keys() == {"torch", "transformers"}
     other = start(tiny_tokenizer(BLANK_TEMPLATE)).identity()
     assert other["chat_template_sha256"] != identity["chat_template_sha256"]
-
-
-def test_unknown_settings_are_errors():
-    with pytest.raises(ValidationError, match="temperature"):
-        EngineSettings(engine="vllm", temperature=1)
 
 
 def test_a_missing_package_is_named(monkeypatch):

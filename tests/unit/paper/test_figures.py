@@ -62,17 +62,8 @@ def test_files_carry_no_time_and_are_equal_in_another_process(tmp_path):
         "for suffix, content in draw_figure('figa2', coords, *keys, **BESIDE).items():\n"
         "    Path(sys.argv[1] + suffix).write_bytes(content)"
     )
-    environment = os.environ | {
-        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-        "PYTHONHASHSEED": "7",
-        "TZ": "Asia/Tokyo",
-    }
-    subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "there")],
-        check=True,
-        cwd=ROOT,
-        env=environment,
-    )
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "there")], check=True, cwd=ROOT, env=environment)
     for suffix, content in here.items():
         assert content == (tmp_path / f"there{suffix}").read_bytes()
     assert b"CreationDate" not in here[".pdf"] and b"/Type3" not in here[".pdf"]

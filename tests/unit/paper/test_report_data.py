@@ -26,10 +26,7 @@ def cells(section) -> list[list[str]]:
 
 def test_rows_are_counted_by_dataset():
     (section,) = data_section({"qqp": QQP, "films": {"train": {"kept": 60}, "test": {"kept": 40}}})
-    assert cells(section) == [
-        ["qqp", "2,998", "0", "100", "20", "7", "2"],
-        ["films", "60", "0", "40", "0", "0", "0"],
-    ]
+    assert cells(section) == [["qqp", "2,998", "0", "100", "20", "7", "2"], ["films", "60", "0", "40", "0", "0", "0"]]
     assert section.texts == [
         "Rows of which nothing can be made were left out.", "qqp, train: row 7: <b>", "qqp, train: row 9"
     ]  # fmt: skip

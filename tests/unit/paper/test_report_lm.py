@@ -182,24 +182,12 @@ def test_fractions_are_refused(tmp_path, evaluation):
 
 
 def test_planted_tests_come_first(tmp_path, evaluation):
-    rows = [["flips", "tupate-lora", "cosine", "spearman", 7, "mean", 0.96, 0.6, 0.99, 0, 0.002, True],
-            ["flips", "tupate-lora", "cosine", "spearman", 7, "sst2", 0.96, 0.6, 0.99, 0, 0.002, True],
-            ["own", "label-histogram", "cosine", "mrr", 8, "mean", 0.3, 0.2, 0.5, 0.34, 0.6, False]]  # fmt: skip
-    columns = [
-        "test",
-        "method",
-        "similarity",
-        "measure",
-        "boxes",
-        "target",
-        "value",
-        "lo",
-        "hi",
-        "chance",
-        "p",
-        "passes",
-    ]
-    pd.DataFrame(rows, columns=columns).to_csv(evaluation / "planted.csv", index=False)
+    (evaluation / "planted.csv").write_text(
+        "test,method,similarity,measure,boxes,target,value,lo,hi,chance,p,passes\n"
+        "flips,tupate-lora,cosine,spearman,7,mean,0.96,0.6,0.99,0,0.002,True\n"
+        "flips,tupate-lora,cosine,spearman,7,sst2,0.96,0.6,0.99,0,0.002,True\n"
+        "own,label-histogram,cosine,mrr,8,mean,0.3,0.2,0.5,0.34,0.6,False\n"
+    )
     (tmp_path / "planted.png").write_bytes(PNG)
     planted = FigureText(base=str(tmp_path / "planted"), title="Planted", caption="Ladders.")
     made = texts(tmp_path, ("table1",)).model_copy(update={"planted": planted})

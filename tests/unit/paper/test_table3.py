@@ -83,15 +83,9 @@ def test_variants_and_references_follow_the_papers_rows():
 
 def test_paper_models_come_first_then_ours_as_they_come():
     frame = table3_frame(ours(models=("z-model", "mixtral-8x7b", "a-model", "llama-2-13b-chat")), TITLES)
-    assert list(dict.fromkeys(frame.columns.get_level_values("model"))) == [
-        "llama-2-13b-chat",
-        "mixtral-8x7b",
-        "a-model",
-        "z-model",
-    ] or list(dict.fromkeys(frame.columns.get_level_values("model")))[:2] == [
-        "llama-2-13b-chat",
-        "mixtral-8x7b",
-    ]
+    # rows of the made-up table stand last first
+    models = ["llama-2-13b-chat", "mixtral-8x7b", "a-model", "z-model"]
+    assert list(dict.fromkeys(frame.columns.get_level_values("model"))) == models
 
 
 def test_values_and_intervals_fall_in_their_cells():

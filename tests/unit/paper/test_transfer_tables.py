@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from rich.console import Console
 from support.synthetic_lm import DATASETS, FOLDER, baselines, similarities, transfer
 
 from fute.evaluation.lm_evaluation_step import TransferSettings, lm_evaluation
 from fute.paper.cells import MISSING, best_cells
-from fute.paper.formats import print_table, to_csv, to_latex
+from fute.paper.formats import to_csv, to_latex
 from fute.paper.similarity_warnings import no_vector_note
 from fute.paper.transfer_table_step import TransferTableSettings, transfer_table
 from fute.paper.transfer_tables import (
@@ -171,13 +170,6 @@ def test_the_table_of_single_targets():
     domain = per_target(targets(), TABLE2)
     assert list(domain.index) == [("m, Finance and medicine", "fin")]
     assert LEFT_OUT not in per_target_caption(domain), "a mark that is not there is not explained"
-
-
-def test_terminal_table():
-    console = Console(file=io.StringIO(), width=120)
-    print_table(above_paper(transfer_frame(ours(), TABLE1), read_printed(PRINTED["table1"], TABLE1)), console)
-    text = console.file.getvalue()
-    assert sum(line.strip().startswith("FUTE + TuPaTE") for line in text.splitlines()) == 2 and PAPER_BLOCK in text
 
 
 # ---- sentences

@@ -548,6 +548,7 @@ def scored(workflow: Plan) -> set[str]:
 
 RTE, STSB, MQP = ({f"{name}>{target}" for name in TRIO if name != target} for target in ("rte", "stsb", "mqp"))
 """Pairs of the targets that have scores."""
+TO_SPANS = {"rte>squad1", "stsb>squad1"}
 
 
 @pytest.mark.parametrize(
@@ -567,8 +568,7 @@ RTE, STSB, MQP = ({f"{name}>{target}" for name in TRIO if name != target} for ta
         # numbers have LogME alone, which is there
         ({"baselines": {"methods": ["logme", "gbc"]}}, RTE | MQP),
         ({"baselines": {"methods": ["logme"], "labelled_rows": 100}}, RTE | STSB | MQP),
-        ({"baselines": {"methods": ["logme", "task-vector"]}},
-         RTE | STSB | MQP | {"rte>squad1", "stsb>squad1"}),
+        ({"baselines": {"methods": ["logme", "task-vector"]}}, RTE | STSB | MQP | TO_SPANS),
     ],
 )  # fmt: skip
 def test_what_makes_scores_of_labelled_rows_again(plan, changes, made_again):
@@ -588,16 +588,14 @@ def test_what_makes_scores_of_labelled_rows_again(plan, changes, made_again):
         ({"baselines": {"methods": ["task-vector"], "labelled_rows": 100}}, set()),
         ({"transfer": {"model": MODEL, "seeds": [42, 43]}}, set()),
         # the model of the dataset with spans is another: a source for three targets, and a target of two sources
-        ({"finetune": {"qa": {"epochs": 2}}},
-         {"squad1>rte", "squad1>stsb", "squad1>mqp", "rte>squad1", "stsb>squad1"}),
+        ({"finetune": {"qa": {"epochs": 2}}}, {*(f"squad1>{name}" for name in ("rte", "stsb", "mqp")), *TO_SPANS}),
     ],
-)  # fmt: skip
+)
 def test_what_makes_task_vectors_cosines_again(plan, changes, made_again):
-    baselines = {"baselines": {"methods": ["task-vector"]}}
-    before = plan(lm=lm(**baselines))
+    before = plan(lm=lm(baselines={"methods": ["task-vector"]}))
     finish(before)
-    assert scored(before) == RTE | STSB | MQP | {"rte>squad1", "stsb>squad1"}
-    assert scored(plan(lm=lm(**baselines | changes))) == made_again
+    assert scored(before) == RTE | STSB | MQP | TO_SPANS
+    assert scored(plan(lm=lm(**{"baselines": {"methods": ["task-vector"]}} | changes))) == made_again
 
 
 def test_scores_of_the_papers_pairs_are_one_process(plan):

@@ -91,13 +91,24 @@ def test_gradients_that_cancel_keep_their_digits():
     assert squares._strategy(a, b, squares._used_tokens(b)) == "blocks"
     lost = error(add("pairs", a, b), expected)
     assert lost > 1e-3 and error(total, expected) < 1e-3 * lost
+    of_rows = torch.einsum("nto,nti->noi", b.double(), a.double()).square().sum(2)
+    assert error(row_norms(a, b), of_rows) < 1e-6
 
 
-def test_nothing_to_add():
-    for tokens in (3, 30):
-        total = torch.ones(4, 5)
-        add_squared_outer_sums(total, torch.randn(2, tokens, 5), torch.zeros(2, tokens, 4))
-        assert (total == 1).all()
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_examples_without_a_gradient_add_nothing(monkeypatch, strategy):
+    monkeypatch.setattr(squares, "_SCRATCH", 1)  # one example at a time
+    a, b = torch.randn(3, 9, 5), torch.randn(3, 9, 4)
+    b[::2] = 0
+    assert error(add(strategy, a, b), squared_outer_sums_reference(a[1:2], b[1:2])) < 1e-6
+    assert (add(strategy, a, 0 * b) == 0).all()
+
+
+def test_a_small_tensor_of_several_uses_is_summed_before_it_is_squared():
+    accumulator = Accumulator(nn.Parameter(torch.zeros(2)), "none", traced=True)
+    accumulator.dense = [torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[-1.0, 1.0], [1.0, 0.0]])]
+    accumulator.flush()
+    assert accumulator.total.tolist() == [16, 9] and accumulator.trace.tolist() == [9, 16]
 
 
 @pytest.mark.parametrize("reduce", ["none", "rows", "tensors"])

@@ -149,43 +149,6 @@ def test_losses_are_those_of_transformers_own_classes(snapshots, family, kind):
     torch.testing.assert_close(total, found * (2 if kind == "span" else 1))
 
 
-@pytest.mark.parametrize(
-    ("kind", "labels", "expected"),
-    [
-        ("class", torch.tensor([[2]]), -math.log(math.exp(0.5) / (math.exp(1) + math.exp(-2) + math.exp(0.5)))),
-        (
-            "soft",
-            torch.tensor([[[0.7, 0.1, 0.2]]]),
-            sum(
-                -(p * math.log(1 / (1 + math.exp(-s))) + (1 - p) * math.log(1 - 1 / (1 + math.exp(-s))))
-                for p, s in ((0.7, 1), (0.1, -2), (0.2, 0.5))
-            )
-            / 3,
-        ),
-    ],
-)
-def test_losses_of_classes_by_hand(snapshots, kind, labels, expected):
-    surrogate = loaded(snapshots, "causal")
-    surrogate.task = HeadTask(kind, 3)
-    surrogate.head = torch.nn.Identity()
-    states = torch.tensor([[[9.0, 9.0, 9.0], [1.0, -2.0, 0.5]]])
-    found = surrogate._head_losses(states, {"labels": labels, "read_at": torch.tensor([1])})
-    assert found.shape == (1, 1) and found.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_losses_of_numbers_and_spans_by_hand(snapshots):
-    surrogate = loaded(snapshots, "causal")
-    surrogate.head, surrogate.task = torch.nn.Identity(), HeadTask("number", 1)
-    batch = {"labels": torch.tensor([[1.5]]), "read_at": torch.tensor([0])}
-    assert surrogate._head_losses(torch.tensor([[[4.0]]]), batch).item() == pytest.approx(6.25)
-    surrogate.task = HeadTask("span", 2)
-    scores = torch.tensor([[[1.0, 0.0], [2.0, 3.0], [50.0, 50.0]]])  # the last place is padding
-    batch = {"labels": torch.tensor([[0, 1]]), "readable": torch.tensor([[True, True, False]])}
-    found = surrogate._head_losses(scores, batch)
-    expected = [-math.log(math.e / (math.e + math.e**2)), -math.log(math.e**3 / (1 + math.e**3))]
-    np.testing.assert_allclose(found.numpy(), [expected], rtol=1e-5)
-
-
 # --- heads ----------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,6 @@ from support.tunings import (
     VOCABULARY,
     WIDE,
     check_a_second_training_repeats_the_first,
-    check_states_give_the_same_loss_and_gradients,
     examples,
     prefix_tuning,
     tiny_surrogate,
@@ -187,23 +186,6 @@ def test_a_start_of_another_scope_is_refused():
     start = initial_prefix(PrefixShape.of(surrogate.model.config, scope="all"), length=5, seed=3)
     with pytest.raises(ValueError, match=r"\(3, 6, 4, 5, 4\), but .* needs \(3, 2, 4, 5, 4\)"):
         PrefixTuning(surrogate, start)
-
-
-@pytest.mark.parametrize(("family", "layers"), [("encoder-decoder", None), ("causal", 2)])
-def test_states_give_the_same_loss_and_gradient(family, layers):
-    check_states_give_the_same_loss_and_gradients(prefix_tuning(tiny_surrogate(family), layers=layers))
-
-
-@pytest.mark.parametrize(("family", "layers"), [("encoder-decoder", None), ("causal", 2)])
-def test_with_states_nothing_below_the_prefix_runs(family, layers):
-    surrogate = tiny_surrogate(family)
-    tuning, calls = prefix_tuning(surrogate, layers=layers), []
-    below = surrogate.model.encoder if layers is None else surrogate.model.model.layers[0]
-    below.register_forward_hook(lambda *args: calls.append(1))
-    batch = with_states(tuning, collate(surrogate, examples()))
-    assert len(calls) == 1
-    tuning.nll(batch)
-    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(("family", "scope"), [("causal", "decoder_self"), *(("encoder-decoder", s) for s in WIDE)])

@@ -112,21 +112,6 @@ def test_limits_and_order(family):
     assert encode_pairs(model, []) == []
 
 
-@pytest.mark.parametrize(
-    ("pair", "message"),
-    [
-        (Pair((" ",), "a"), "pair 1: x is empty"),
-        (Pair(("", ""), "a"), "pair 1: x is empty"),
-        (Pair(("x",), " "), "pair 1: y is empty"),
-        (Pair((), "a"), "pair 1: x has 0 segments"),
-        (Pair(("a", "b", "c"), "a"), "pair 1: x has 3 segments"),
-    ],
-)
-def test_empty_pairs_are_named(pair, message):
-    with pytest.raises(ValueError, match=message):
-        encode_pairs(surrogate("causal"), [Pair(("x",), "y"), pair])
-
-
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 50))
 def test_longest_first_equals_taking_one_token_at_a_time(a, b, limit):
     kept = longest_first(a, b, limit)

@@ -18,14 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fute.surrogate import training
 from fute.surrogate.checkpoint import Checkpoint, Preempted, heed_sigterm
 from fute.surrogate.text2text import Example
-from fute.surrogate.training import (
-    TrainingLog,
-    _linear_schedule,
-    epoch_batches,
-    epoch_generator,
-    step_seed,
-    train,
-)
+from fute.surrogate.training import TrainingLog, _linear_schedule, epoch_batches, epoch_generator, step_seed, train
 
 
 @pytest.mark.parametrize("bucket_batches", [1, 2, 4])
@@ -193,9 +186,7 @@ def test_steps_since_the_last_checkpoint_are_done_again(tmp_path, early_stop):
             Toy().train(early_stop=early_stop, checkpoint=SavesAfter(path, steps), progress=killed_at(kill + 1))
     again, seen = Toy(), []
     log = again.train(
-        early_stop=early_stop,
-        checkpoint=SavesAfter(path, set()),
-        progress=lambda done, total, loss: seen.append(done),
+        early_stop=early_stop, checkpoint=SavesAfter(path, set()), progress=lambda done, total, loss: seen.append(done)
     )
     assert seen[0] == 5 and facts(log) == facts(expected) and again.bytes() == whole.bytes()
 
@@ -241,11 +232,7 @@ def test_sigterm_is_heeded_between_two_steps(tmp_path, capsys, step, early_stop)
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [
-        ({"order_seed": 43}, "order_seed"),
-        ({"epochs": 4}, "epochs"),
-        ({"batch_size": 3}, "batch_size"),
-    ],
+    [({"order_seed": 43}, "order_seed"), ({"epochs": 4}, "epochs"), ({"batch_size": 3}, "batch_size")],
 )
 def test_the_checkpoint_of_another_training_is_refused(tmp_path, change, named):
     path = tmp_path / "state"
