@@ -1,11 +1,6 @@
 # Environment of every image. It is read before the host's, whose values these replace; APPTAINERENV_NAME replaces them.
 export PATH=/opt/fute/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1
-# compilers, CUDA and certificates that modules of the host name are not in the image. A variable that is left empty here
-# is unset in the end; after `unset` it would have the host's value again.
-export CC= CXX= CUDA_HOME= CUDA_PATH= SSL_CERT_DIR=
-if [ -f /etc/ssl/certs/ca-certificates.crt ]; then CERTIFICATES=/etc/ssl/certs/ca-certificates.crt; else CERTIFICATES=; fi
-export SSL_CERT_FILE=$CERTIFICATES REQUESTS_CA_BUNDLE=$CERTIFICATES CURL_CA_BUNDLE=$CERTIFICATES
 # no network at run time, unless a step says otherwise
 export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 export VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1

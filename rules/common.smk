@@ -32,6 +32,7 @@ from fute.config.sections import ConfigError
 from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
 from fute.images.lock import (
+    OF_HOST,
     ImageError,
     check_apptainer,
     check_images,
@@ -73,6 +74,8 @@ try:
     check_run_lock(PLAN)
     if IN_CONTAINERS:
         os.environ.update(job_environment(PLAN.source_folders(), os.environ, Path.cwd(), writable=[PLAN.results]))
+        for name in OF_HOST:
+            os.environ.pop(name, None)
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm

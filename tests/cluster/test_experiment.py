@@ -10,7 +10,7 @@ from support.checkouts import MODEL, Checkout, save_model, semantic, tiny_checko
 from support.cluster_runs import IN_IMAGES, PROFILES, gpus, record
 from support.local_slurm import job_facts
 
-from fute.images.lock import read_lock
+from fute.images.lock import OF_HOST, read_lock
 
 pytestmark = pytest.mark.cluster
 
@@ -43,6 +43,8 @@ def test_on_slurm_in_images_it_gives_what_a_plain_run_gives(site, cluster, send,
     weights = save_model("smollm2", tmp_path / MODEL)
     inside = small(tmp_path / "cluster", weights)
     local_images.use_images(inside, site)
+    # vLLM's CPU build compiles when it starts; compilers that the host's modules name are not in the image
+    inside.variables |= {name: f"/apps/{name}" for name in OF_HOST}
     controller = send(inside, *IN_IMAGES)
     said = controller.finish(900)
     facts = [job_facts(job) for job in controller.jobs()]

@@ -18,6 +18,11 @@ FOLDER = Path("containers")
 LOCK = "lock.json"
 GPU = Path("/dev/nvidiactl")
 NAMES = ("labels", "train", "paper")
+OF_HOST = (
+    "CC", "CXX", "CUDA_HOME", "CUDA_PATH",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+)  # fmt: skip
+"""Variables by which modules of the host name compilers, CUDA and certificates, which are not in an image."""
 NO_APPTAINER = "apptainer is not on PATH; load its module, or ask your administrators to install it"
 
 

@@ -294,18 +294,6 @@ def test_singularity_is_no_apptainer(tmp_path, monkeypatch):
     assert common.index("check_apptainer()") < common.index("check_images(sorted(USED_IMAGES))")
 
 
-def test_an_image_has_no_compiler_cuda_or_certificates_of_the_host(monkeypatch):
-    """Apptainer unsets what its environment leaves empty; what is unset there gets the host's value again."""
-    host = {name: f"/apps/{name}" for name in ("CC", "CXX", "CUDA_HOME", "CUDA_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")}
-    line = ["bash", "-c", "set -u; . containers/environment.sh; env -0"]
-    said = subprocess.run(line, env={"PATH": "/usr/bin:/bin"} | host, check=True, capture_output=True, text=True).stdout
-    seen = dict(entry.partition("=")[::2] for entry in said.split("\0") if entry)
-    assert {name: seen[name] for name in host} == {name: "" for name in host} | {
-        "SSL_CERT_FILE": seen["REQUESTS_CA_BUNDLE"]
-    }
-    assert not seen["SSL_CERT_FILE"] or Path(seen["SSL_CERT_FILE"]).is_file()
-
-
 @pytest.mark.parametrize("file", ["rules/common.smk", "containers/environment.sh"])
 def test_no_step_tells_others_of_its_use(file):
     """vLLM does so on a GPU, also where the hub is switched off."""
