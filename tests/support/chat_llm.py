@@ -21,7 +21,7 @@ TEMPLATE = (
 )
 
 
-def tiny_tokenizer(template: str | None, adds_bos: bool = False) -> PreTrainedTokenizerFast:
+def tiny_tokenizer(template: str | dict[str, str] | None, adds_bos: bool = False) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,7 +1,7 @@
 """A model's marks inside a text are text: only the chat template writes marks."""
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from fute.config.engines import EngineSettings
@@ -59,3 +59,27 @@ def test_texts_without_marks_have_the_tokenizers_own_ids(tokenizer):
     with_marks = asked.encode([rendered])
     tokenizer.split_special_tokens = True  # as `fute.tokenizer.load_tokenizer` sets it
     assert asked.encode([rendered]) == with_marks, "the template's marks are marks, however the tokenizer was loaded"
+
+
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+def test_a_mark_in_a_text_changes_no_token_of_the_template(scheme):
+    """Newer Llama tokenizers write a blank before the first word of all alone."""
+    made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    made.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    specials = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    made.train_from_iterator(["[INST] a film / [/INST] yes"] * 5, trainers.BpeTrainer(special_tokens=specials))
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}<s>[INST] {{ m['content'] }} [/INST]"
+        "{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="<unk>", bos_token="<s>", eos_token="</s>", chat_template=template
+    )
+    asked = prompts(tokenizer, "model")
+    rendered = asked.render("a film", "yes", "[INST]")
+    assert asked._ids_with_marks_as_text(rendered) == asked.encode([rendered])[0]
+    plain, marked = (asked.encode([asked.render(text, "yes", "a film")])[0] for text in ("film a", "film </s> a"))
+    before = len(asked.encode(["<s>[INST] film"])[0])
+    assert marked[:before] == plain[:before]
+    assert marked[before:].count(tokenizer.eos_token_id) == plain.count(tokenizer.eos_token_id) == 1
