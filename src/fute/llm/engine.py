@@ -158,8 +158,8 @@ class PromptTokenizer:
 
     tokenizer: a Hugging Face tokenizer. context: the model's number of positions; None: no limit. A rendered prompt
     ends where the answer begins. `lead`: the blanks that the template puts before an answer (Llama-2: one space), so
-    that verbalizers are tokenised as the model would write them. Marks of the model inside a turn or a plain text are
-    text: only the template writes marks.
+    that verbalizers are tokenised as the model would write them. `leads`: all that may stand there. Marks of the model
+    inside a turn or a plain text are text: only the template writes marks.
     """
 
     def __init__(self, tokenizer: Any, settings: EngineSettings, context: int | None):
@@ -186,6 +186,7 @@ class PromptTokenizer:
         # SentencePiece may put a blank before the first word of all, and none after a mark (newer Llama tokenizers)
         self._begins_alike = all(self._ids(f"{t.content}a", text_only=False)[1:] == self._ids("a") for t in marks[:1])
         self._opening, self.lead = self._answer_opening()
+        self.leads = (self.lead, " ") if self._may_write_a_blank() else (self.lead,)
 
     def _answer_opening(self) -> tuple[str, str]:
         """Text of the template between its generation prompt and an answer: (fixed text, blanks)."""
@@ -202,6 +203,18 @@ class PromptTokenizer:
         between = whole[len(prompt) : whole.index(mark, len(prompt))]
         opening = between.rstrip(" ")
         return opening, between[len(opening) :]
+
+    def _may_write_a_blank(self) -> bool:
+        """True if a model may write a blank before its answer though its template has none.
+
+        SentencePiece puts a blank before a text of its own, and Mistral's models learned answers as texts of their own:
+        after `[/INST]` they write `▁yes`, where their older templates have `[/INST]yes`, as models tuned by these do.
+        """
+        if self.template is None or self.lead:
+            return False
+        end = self.render("question")
+        alone = self.tokenizer.convert_ids_to_tokens(self._ids("a"))
+        return alone[0].startswith("▁") and not end[-1].isspace() and not re.search(f"(?:{self._mark.pattern})$", end)
 
     def _apply(self, messages: list[dict[str, str]], **options: bool) -> str:
         return self.tokenizer.apply_chat_template(
@@ -328,6 +341,7 @@ class PromptTokenizer:
         return {
             "chat_template_sha256": self.template and hashlib.sha256(self.template.encode()).hexdigest(),
             "answer_opening": self._opening + self.lead,
+            **({"answer_leads": list(self.leads)} if len(self.leads) > 1 else {}),
             "bos": "template" if in_template else "tokenizer" if self._adds_bos else "none",
         }
 

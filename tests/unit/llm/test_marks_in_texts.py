@@ -1,7 +1,8 @@
 """A model's marks inside a text are text: only the chat template writes marks."""
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from support.chat_llm import sentencepiece_tokenizer
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from fute.config.engines import EngineSettings
@@ -64,18 +65,11 @@ def test_texts_without_marks_have_the_tokenizers_own_ids(tokenizer):
 @pytest.mark.parametrize("scheme", ["first", "always", "never"])
 def test_a_mark_in_a_text_changes_no_token_of_the_template(scheme):
     """Newer Llama tokenizers write a blank before the first word of all alone."""
-    made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
-    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
-    made.decoder = decoders.Metaspace(prepend_scheme=scheme)
-    specials = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    made.train_from_iterator(["[INST] a film / [/INST] yes"] * 5, trainers.BpeTrainer(special_tokens=specials))
     template = (
         "{% for m in messages %}{% if m['role'] == 'user' %}<s>[INST] {{ m['content'] }} [/INST]"
         "{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
     )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=made, unk_token="<unk>", bos_token="<s>", eos_token="</s>", chat_template=template
-    )
+    tokenizer = sentencepiece_tokenizer(template, scheme)
     asked = prompts(tokenizer, "model")
     rendered = asked.render("a film", "yes", "[INST]")
     assert asked._ids_with_marks_as_text(rendered) == asked.encode([rendered])[0]
