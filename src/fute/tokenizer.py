@@ -10,6 +10,13 @@ from tokenizers.models import Unigram
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 
+def own_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a folder's tokenizer as it is, without the network."""
+    # transformers prefers Mistral's own `tekken.json`, where the package mistral-common is installed (as beside vLLM):
+    # a tokenizer without chat template that cannot read a mark as text. The folders hold tokenizer.json, too.
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, mistral_format=False)
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load a folder's tokenizer, without the network.
 
@@ -17,7 +24,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     model reads. Where marks are pieces of the vocabulary like all others (T5's unigrams), one in a text is a blank.
     Marks that the tokenizer adds itself are not affected. Texts are cut on the right.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = own_tokenizer(folder)
     tokenizer.split_special_tokens = True
     tokenizer.truncation_side = "right"
     backend = getattr(tokenizer, "backend_tokenizer", None)

@@ -21,7 +21,7 @@ TEMPLATE = (
 )
 
 
-def tiny_tokenizer(template: str | None, adds_bos: bool = False) -> PreTrainedTokenizerFast:
+def tiny_tokenizer(template: str | dict[str, str] | None, adds_bos: bool = False) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -34,6 +34,19 @@ def tiny_tokenizer(template: str | None, adds_bos: bool = False) -> PreTrainedTo
         tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=template
+    )
+
+
+def sentencepiece_tokenizer(template: str, scheme: str = "first") -> PreTrainedTokenizerFast:
+    """As Llama's and Mistral's: blanks are part of the words, bytes stand for unknown characters."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    marks = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    texts = ["[INST] a film / [/INST] yes no Yes No"] * 5 + ["yes", "no"]
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(special_tokens=marks))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", chat_template=template
     )
 
 

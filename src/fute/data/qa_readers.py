@@ -123,9 +123,20 @@ def drop(raw: Raw) -> Iterator[Example | Skipped]:
     elif len(main.get("spans") or ()) != 1:
         yield Skipped(A_LIST)
     else:
-        validated = [spans or () for spans in (raw.values.get("validated_answers") or {}).get("spans") or ()]
-        spans = [spans[0] for spans in (main["spans"], *validated) if len(spans) == 1]
+        spans = [spans[0] for spans in (main["spans"], *_validated_spans(raw)) if len(spans) == 1]
         yield _search(raw, [{"text": raw.text("passage")}], spans, first=True)
+
+
+def _validated_spans(raw: Raw) -> list[list[str]]:
+    """Spans of each validated answer of DROP: the release lists answers, the hub's tables have a list per field."""
+    given = raw.values.get("validated_answers") or []
+    if isinstance(given, Mapping):
+        spans = given.get("spans") or []
+    elif _all(given, dict):
+        spans = [answer.get("spans") for answer in given]
+    else:
+        raise BadRow(raw.where, "validated_answers", "holds something that is no answer of DROP", CORRECT)
+    return [each or [] for each in spans]
 
 
 def drop_flat(raw: Raw) -> Iterator[Example | Skipped]:

@@ -290,7 +290,7 @@ def _check_tokens(wanted: Wanted, run: Run, folder: Path) -> None:
         raise FrontError(f"{folder}: {error}") from None
     for prompt in run.prompts.values():
         rendered = tokenizer.render(user_message(prompt, ["text"] * len(prompt.segments)), system=None)
-        led = [[tokenizer.lead + word for word in words] for words in prompt.verbalizers.values()]
+        led = [[lead + word for word in words for lead in tokenizer.leads] for words in prompt.verbalizers.values()]
         try:
             verbalizer_ids(lambda text: tokenizer.encode([text])[0], rendered, led, settings.score)
         except EngineError as error:

@@ -9,6 +9,7 @@ import importlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,10 @@ PLAIN_ANSWER_CUE = "\nAnswer:"
 # Stands inside a mark of the model, such as <|im_end|>, that a text holds: the mark is then text. No text has it,
 # because these code points are no characters.
 NOT_A_MARK = "\ufdd0\ufdd1"
+
+# The day that chat templates are told. Many write today's date into the system message (Llama 3.2, SmolLM3, Granite),
+# and labels would depend on the day on which they are asked for. Llama's own templates fall back on this one.
+DAY = datetime(2024, 7, 26)
 
 # engine -> module, class, packages to install
 ENGINES = {
@@ -153,8 +158,8 @@ class PromptTokenizer:
 
     tokenizer: a Hugging Face tokenizer. context: the model's number of positions; None: no limit. A rendered prompt
     ends where the answer begins. `lead`: the blanks that the template puts before an answer (Llama-2: one space), so
-    that verbalizers are tokenised as the model would write them. Marks of the model inside a turn or a plain text are
-    text: only the template writes marks.
+    that verbalizers are tokenised as the model would write them. `leads`: all that may stand there. Marks of the model
+    inside a turn or a plain text are text: only the template writes marks.
     """
 
     def __init__(self, tokenizer: Any, settings: EngineSettings, context: int | None):
@@ -164,7 +169,8 @@ class PromptTokenizer:
                 "or take the model's chat version"
             )
         self.tokenizer = tokenizer
-        self.template = tokenizer.chat_template if settings.chat_template == "model" else None
+        # of several templates (Command R, Hermes) the one without tools
+        self.template = tokenizer.get_chat_template() if settings.chat_template == "model" else None
         self.max_length = settings.max_length
         # Prompt and answer together; vLLM reserves memory for this length.
         wanted = settings.max_length + max(settings.reasoning_tokens, settings.answer_tokens)
@@ -177,7 +183,10 @@ class PromptTokenizer:
         # some tokenizers drop the blanks beside a mark
         parts = (r"\s*" * t.lstrip + re.escape(t.content) + r"\s*" * t.rstrip for t in marks)
         self._mark_with_blanks = re.compile(f"({'|'.join(parts) or '(?!)'})")
+        # SentencePiece may put a blank before the first word of all, and none after a mark (newer Llama tokenizers)
+        self._begins_alike = all(self._ids(f"{t.content}a", text_only=False)[1:] == self._ids("a") for t in marks[:1])
         self._opening, self.lead = self._answer_opening()
+        self.leads = (self.lead, " ") if self._may_write_a_blank() else (self.lead,)
 
     def _answer_opening(self) -> tuple[str, str]:
         """Text of the template between its generation prompt and an answer: (fixed text, blanks)."""
@@ -195,14 +204,29 @@ class PromptTokenizer:
         opening = between.rstrip(" ")
         return opening, between[len(opening) :]
 
+    def _may_write_a_blank(self) -> bool:
+        """True if a model may write a blank before its answer though its template has none.
+
+        SentencePiece puts a blank before a text of its own, and Mistral's models learned answers as texts of their own:
+        after `[/INST]` they write `▁yes`, where their older templates have `[/INST]yes`, as models tuned by these do.
+        """
+        if self.template is None or self.lead:
+            return False
+        end = self.render("question")
+        alone = self.tokenizer.convert_ids_to_tokens(self._ids("a"))
+        return alone[0].startswith("▁") and not end[-1].isspace() and not re.search(f"(?:{self._mark.pattern})$", end)
+
     def _apply(self, messages: list[dict[str, str]], **options: bool) -> str:
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
+        return self.tokenizer.apply_chat_template(
+            messages, chat_template=self.template, tokenize=False, strftime_now=DAY.strftime, **options
+        )
 
     def render(self, *turns: str, system: str | None = None) -> str:
         """Prompt text for turns that alternate between user and assistant, user first and last.
 
         Raises:
-            EngineError: the chat template refuses the messages (many take no system message).
+            EngineError: the chat template refuses the messages (many take no system message), or leaves the system
+                message out.
         """
         turns = tuple(map(self._as_text, turns))
         system = system and self._as_text(system)
@@ -215,10 +239,16 @@ class PromptTokenizer:
         if system is not None:
             messages.insert(0, {"role": "system", "content": system})
         try:
-            return self._apply(messages, add_generation_prompt=True) + self._opening
+            rendered = self._apply(messages, add_generation_prompt=True)
         except TemplateError as error:
             hint = "; leave the system message out for this model" if system is not None else ""
             raise EngineError(f"the model's chat template refuses the messages: {error}{hint}") from error
+        if system is not None and system.strip() not in rendered:
+            raise EngineError(
+                "the model's chat template does not write the system message anywhere, so the model would not see it: "
+                "leave the system message out for this model"
+            )
+        return rendered + self._opening
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts. BOS is put first if the tokenizer adds one and the text does not start with it."""
@@ -241,12 +271,22 @@ class PromptTokenizer:
 
         A tokenizer splits at its marks and tokenises each part alone, so the parts can be given one by one.
         """
-        ids = []
+        ids: list[int] = []
         for number, part in enumerate(self._mark_with_blanks.split(text)):
             plain = part.replace(NOT_A_MARK, "")
-            whole = {"add_special_tokens": False, "split_special_tokens": number % 2 == 0}
-            ids += self.tokenizer(plain, **whole)["input_ids"] if plain else []
+            if number % 2:
+                ids += self._ids(plain, text_only=False)
+            elif not ids or self._begins_alike:
+                ids += self._ids(plain)
+            else:  # not at the beginning: after a character that is part of no longer token
+                ids += self._ids(NOT_A_MARK[0] + plain)[len(self._ids(NOT_A_MARK[0])) :]
         return ids
+
+    def _ids(self, text: str, *, text_only: bool = True) -> list[int]:
+        """Token ids of a text without BOS; with `text_only` marks in it are text."""
+        if not text:
+            return []
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=text_only)["input_ids"]
 
     def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts without a template; marks in them are text."""
@@ -301,6 +341,7 @@ class PromptTokenizer:
         return {
             "chat_template_sha256": self.template and hashlib.sha256(self.template.encode()).hexdigest(),
             "answer_opening": self._opening + self.lead,
+            **({"answer_leads": list(self.leads)} if len(self.leads) > 1 else {}),
             "bos": "template" if in_template else "tokenizer" if self._adds_bos else "none",
         }
 

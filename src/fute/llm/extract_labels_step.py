@@ -16,6 +16,9 @@ from fute.llm.class_scores import calibrate, decided, normalise
 from fute.llm.labelled_rows import drawn
 from fute.llm.unlabelled import UnlabelledError, check_unlabelled
 
+DIGITS = 8
+"""Significant digits of stored probabilities: more than the stored class log-scores have."""
+
 
 class ExtractSettings(Section):
     """Settings of step `extract_labels`: one cell of a batch.
@@ -116,7 +119,8 @@ def _label(
         | {
             "prompt": settings.number,
             "classes": settings.classes,
-            "probabilities": [round(float(p), 6) for p in normalise(shifted)],
+            # not to a number of decimals: logarithms are taken of small ones, and close ones must not become equal
+            "probabilities": [float(f"{p:.{DIGITS}g}") for p in normalise(shifted)],
         }
         | {name: None if best is None else settings.classes[best] for name, best in said.items()}
         | ({"bounded": bounded} if bounded else {})

@@ -183,7 +183,7 @@ def _class_ids(
     for text, request in zip(rendered, requests, strict=True):
         key = (text[-CONTEXT_CHARACTERS:], request.classes)
         if key not in by_ending:
-            led = [[prompts.lead + word for word in words] for words in request.classes]
+            led = [[lead + word for word in words for lead in prompts.leads] for words in request.classes]
             try:
                 by_ending[key] = verbalizer_ids(lambda t: prompts.encode([t])[0], text, led, settings.score)
             except EngineError as error:

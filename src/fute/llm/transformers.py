@@ -14,6 +14,7 @@ from fute.device import compute_device
 from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 from fute.pretrained import check_whole
+from fute.tokenizer import own_tokenizer
 
 # Limit for a perplexity batch, because it holds the logits of every position: positions x vocabulary numbers.
 PERPLEXITY_POSITIONS = 4096
@@ -43,7 +44,7 @@ class TransformersEngine:
     def __init__(self, settings: EngineSettings, model_path: Path):
         self.settings = settings
         self.chunk_size = settings.batch_size
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model_path, local_files_only=True)
+        tokenizer = own_tokenizer(model_path)
         dtype = settings.dtype if settings.dtype == "auto" else getattr(torch, settings.dtype)
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             model_path, dtype=dtype, local_files_only=True, output_loading_info=True

@@ -17,6 +17,7 @@ from vllm.inputs import TokensPrompt
 from fute.config.engines import EngineSettings
 from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
+from fute.tokenizer import own_tokenizer
 
 
 class VllmEngine:
@@ -32,7 +33,7 @@ class VllmEngine:
 
     def __init__(self, settings: EngineSettings, model_path: Path):
         self.settings = settings
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model_path, local_files_only=True)
+        tokenizer = own_tokenizer(model_path)
         config = transformers.AutoConfig.from_pretrained(model_path, local_files_only=True)
         self.prompts = PromptTokenizer(tokenizer, settings, positions_of(config))
         self._llm = vllm.LLM(

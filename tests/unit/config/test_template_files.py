@@ -123,6 +123,7 @@ def test_filling_is_what_jinja_gives(tmp_path, text):
         ("doc_to_text: !function utils.text\n", "could not determine a constructor for the tag '!function'"),
         ("doc_to_text: !!python/name:os.system\n", "could not determine a constructor"),
         ("doc_to_text: '{{ sentence | choice }}'\n", "is no jinja template: No filter named 'choice'. (line 1)"),
+        ("doc_to_text: '{{ [sentence, 1] | random }}'\n", "No filter named 'random'"),  # other words every time
         ("doc_to_text: '{{ sentence | trim }} of {{ author | trim }}'\n", "the unknown placeholder {author}"),
         ("doc_to_text: '{{ sentence.__class__ }}'\n", "template cannot be filled: access to attribute '__class__' of"),
         ("doc_to_text: '{{ sentence.author }}'\n", "template cannot be filled: 'str object' has no attribute 'author'"),

@@ -246,6 +246,14 @@ def test_drop_keeps_single_spans(answer, expected):
     assert (texts(example) if isinstance(example, Example) else example.reason) == expected
 
 
+def test_validated_answers_of_drop_are_read_as_the_release_lists_them():
+    answer = {"number": "", "date": DATE, "spans": ["Dayne"]}
+    listed = [{"number": "", "date": {}, "spans": ["Houston"]}, {"number": "153", "date": {}, "spans": []}]
+    assert texts(one("drop", PASSAGE | {"answer": answer, "validated_answers": listed})) == ["Dayne", "Houston"]
+    with pytest.raises(BadRow, match=r"validated_answers.*no answer of DROP"):
+        one("drop", PASSAGE | {"answer": answer, "validated_answers": ["Houston"]})
+
+
 def test_drop_without_a_list_of_spans_has_no_single_span():
     assert one("drop", PASSAGE | {"answer": {"number": "", "date": None, "spans": None}}) == Skipped(A_LIST)
     validated = {"spans": None}

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 from support import categories
 
 from fute.artifacts import Step, read_jsonl
@@ -257,6 +258,15 @@ def test_a_changed_corpus_is_noticed(place, monkeypatch):
     with pytest.raises(ValueError, match=r"was made from another version of u\.jsonl\.gz"):
         extract("sa-1", "u")
     assert not Path("l/u.jsonl.gz").exists()
+
+
+@pytest.mark.parametrize("scores", [(-20.5, -0.000001), (-0.693147, -0.693146), (-40.0, -0.1)])
+def test_stored_probabilities_keep_the_best_class_and_the_logarithms_of_small_ones(place, monkeypatch, scores):
+    """ZPS-Log adds logarithms, and GlobalE and ZPS count the likeliest class."""
+    run(monkeypatch, Server({f"u/{i}": (scores, (True, True), "yes") for i in range(8)}), spec(("sa-1", "u")))
+    row = extract("sa-1", "u")[0]
+    assert row["prediction"] == "positive" and int(np.argmax(row["probabilities"])) == 1
+    np.testing.assert_allclose(row["probabilities"], softmax(scores), rtol=1e-7)
 
 
 # --- rows without a label -------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A model's marks inside a text are text: only the chat template writes marks."""
 
 import pytest
+from support.chat_llm import sentencepiece_tokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -59,3 +60,20 @@ def test_texts_without_marks_have_the_tokenizers_own_ids(tokenizer):
     with_marks = asked.encode([rendered])
     tokenizer.split_special_tokens = True  # as `fute.tokenizer.load_tokenizer` sets it
     assert asked.encode([rendered]) == with_marks, "the template's marks are marks, however the tokenizer was loaded"
+
+
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+def test_a_mark_in_a_text_changes_no_token_of_the_template(scheme):
+    """Newer Llama tokenizers write a blank before the first word of all alone."""
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}<s>[INST] {{ m['content'] }} [/INST]"
+        "{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
+    )
+    tokenizer = sentencepiece_tokenizer(template, scheme)
+    asked = prompts(tokenizer, "model")
+    rendered = asked.render("a film", "yes", "[INST]")
+    assert asked._ids_with_marks_as_text(rendered) == asked.encode([rendered])[0]
+    plain, marked = (asked.encode([asked.render(text, "yes", "a film")])[0] for text in ("film a", "film </s> a"))
+    before = len(asked.encode(["<s>[INST] film"])[0])
+    assert marked[:before] == plain[:before]
+    assert marked[before:].count(tokenizer.eos_token_id) == plain.count(tokenizer.eos_token_id) == 1

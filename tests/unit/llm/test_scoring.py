@@ -140,7 +140,7 @@ def test_a_label_is_decided_unless_a_class_that_was_not_seen_may_be_better(log_s
 class Letters:
     """A tokenizer of letters, and a model that always answers with one token. Stands in for both."""
 
-    lead = ""
+    leads = ("",)
 
     def __init__(self, answer: str = "n", logprob: float = -1.0) -> None:
         self.answer, self.tokenizer, self.asked, self.logprob = answer, self, 0, logprob

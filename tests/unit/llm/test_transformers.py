@@ -5,6 +5,7 @@ Every number is compared with one prompt at a time through the bare model, witho
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fute.config.engines import EngineSettings
 from fute.llm import engine as engine_module
 from fute.llm.engine import EngineError, ScoreRequest, load_engine
 from fute.llm.transformers import TransformersEngine
+from fute.tokenizer import load_tokenizer
 
 YES_NO = (("no", "No"), ("yes", "Yes"))
 # As Llama-2's: BOS written by the template, a blank before the answer, no system message.
@@ -243,6 +245,25 @@ def test_a_template_that_refuses_a_system_message_says_so(start):
         engine.score([dataclasses.replace(requests()[0], system="Judge.")])
 
 
+def test_a_template_that_leaves_the_system_message_out_says_so(start):
+    silent = "{% for m in messages %}{% if m['role'] != 'system' %}" + TEMPLATE.split("{% for m in messages %}")[1]
+    engine = start(tiny_tokenizer(silent.replace("{% endfor %}", "{% endif %}{% endfor %}")))
+    assert engine.prompts.render("Good?") == "<|user|>Good?<|end|><|assistant|>"
+    with pytest.raises(ValueError, match="does not write the system message anywhere"):
+        engine.prompts.render("Good?", system="Judge.")
+
+
+def test_a_template_that_tells_the_day_tells_the_same_one_every_day(start):
+    """As Llama 3.2's: labels of today and of tomorrow are those of one black box."""
+    engine = start(tiny_tokenizer("<|system|>Today is {{ strftime_now('%d %b %Y') }}.<|end|>" + TEMPLATE))
+    assert engine.prompts.render("Good?").startswith("<|system|>Today is 26 Jul 2024.<|end|><|user|>")
+
+
+def test_of_several_templates_the_default_is_taken(start):
+    engine = start(tiny_tokenizer({"tool_use": BLANK_TEMPLATE, "default": TEMPLATE}))
+    assert engine.identity() == start(tiny_tokenizer(TEMPLATE)).identity()
+
+
 def test_a_template_that_rewrites_the_answer_is_refused(start):
     rewriting = TEMPLATE.replace("<|assistant|>{% endif %}", "<|assistant|>think:{% endif %}")
     with pytest.raises(ValueError, match="does not write an answer after its generation prompt"):
@@ -256,6 +277,20 @@ def test_identity_is_json_without_the_folder_and_follows_the_template(start, wei
     assert identity["versions"].keys() == {"torch", "transformers"}
     other = start(tiny_tokenizer(BLANK_TEMPLATE)).identity()
     assert other["chat_template_sha256"] != identity["chat_template_sha256"]
+
+
+def test_a_model_of_mistrals_has_its_tokenizer_of_transformers(start, weights, tmp_path):
+    """Their folders hold a second tokenizer, which has no chat template and takes any mark in a text for one."""
+    folder = tmp_path / "mistral"
+    shutil.copytree(weights, folder)
+    config = json.loads((folder / "config.json").read_text())
+    architecture = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None}
+    (folder / "config.json").write_text(json.dumps(config | architecture))
+    (folder / "tekken.json").write_text("{}")
+    settings = EngineSettings(engine="transformers", dtype="float32", max_length=200)
+    scores = [engine.score(requests()) for engine in (TransformersEngine(settings, folder), start())]
+    assert scores[0] == scores[1]
+    assert load_tokenizer(folder).chat_template == TEMPLATE
 
 
 def test_a_missing_package_is_named(monkeypatch):
