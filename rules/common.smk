@@ -32,14 +32,13 @@ from fute.config.sections import ConfigError
 from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
 from fute.images.lock import (
-    OF_HOST,
     ImageError,
     check_apptainer,
     check_images,
     image_file,
-    job_environment,
     missing_image,
     read_lock,
+    set_job_environment,
 )
 from fute.plan import Plan, one_per_line, settings_json
 from fute.plan.command_line import command_line_targets, made
@@ -73,9 +72,7 @@ try:
     PLAN.lm and PLAN.lm.transfer.matrix_sha256
     check_run_lock(PLAN)
     if IN_CONTAINERS:
-        os.environ.update(job_environment(PLAN.source_folders(), os.environ, Path.cwd(), writable=[PLAN.results]))
-        for name in OF_HOST:
-            os.environ.pop(name, None)
+        set_job_environment(PLAN.source_folders(), os.environ, Path.cwd(), writable=[PLAN.results])
 except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm

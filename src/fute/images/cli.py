@@ -21,6 +21,7 @@ from fute.images.lock import FOLDER, LOCK, NAMES, NO_APPTAINER, ImageError, Lock
 
 INPUTS = "fute.inputs"
 FULL_DISK = "No space left on device"
+
 app = typer.Typer(no_args_is_help=True, help="Container images: build what is missing, lock, check.")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,19 @@ def check_apptainer() -> None:
     """
     if not shutil.which("apptainer"):
         raise ImageError(NO_APPTAINER)
+
+
+def set_job_environment(
+    folders: Iterable[Path], environment: MutableMapping[str, str], workdir: Path, *, writable: Iterable[Path] = ()
+) -> None:
+    """Set the variables of `job_environment` for the jobs of this process, and drop those of `OF_HOST`.
+
+    An image cannot drop them itself: what its own environment unsets has the host's value again, and what it leaves
+    empty is sometimes passed on empty (Apptainer 1.4.5), which compilers take for a name.
+    """
+    environment.update(job_environment(folders, environment, workdir, writable=writable))
+    for name in OF_HOST:
+        environment.pop(name, None)
 
 
 def job_environment(

@@ -280,6 +280,13 @@ def test_jobs_see_folders_outside_the_checkout_read_only(tmp_path, monkeypatch):
     assert image_lock.job_environment([], {"HF_HUB_OFFLINE": "1"}, work)["APPTAINERENV_HF_HUB_OFFLINE"] == "1"
 
 
+def test_jobs_get_no_compiler_cuda_or_certificates_of_the_host(tmp_path):
+    own = {"PATH": "/bin", "APPTAINERENV_CC": "gcc-13"}
+    seen = own | {name: f"/apps/{name}" for name in image_lock.OF_HOST}
+    image_lock.set_job_environment([], seen, tmp_path)
+    assert seen == own | image_lock.job_environment([], own, tmp_path), "what is meant for the image stays"
+
+
 def test_singularity_is_no_apptainer(tmp_path, monkeypatch):
     """Snakemake takes it where there is no apptainer, and it ignores APPTAINER_BIND and APPTAINER_NV."""
     program = tmp_path / "singularity"
