@@ -17,35 +17,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="FUTE: choose a model or a prompt by the cosine of task embeddings.",
+    help="FUTE: choose a prompt or a model by the cosine of task embeddings.",
     epilog="Each step of the workflow is a command, too: `fute steps` lists them, `fute STEP --help` explains one.",
 )
 app.add_typer(audit, name="audit")
 app.add_typer(cluster)
 app.add_typer(images, name="images")
-
-
-@app.command()
-def embed(
-    pairs: Annotated[Path, typer.Argument(help="JSON lines, each an object with x and y")],
-    output: Annotated[Path, typer.Option(help="vector to write, such as mine.safetensors")],
-    config: Annotated[Path, typer.Option(help="settings with the surrogate and the recipe")] = Path("config.yaml"),
-    method: Annotated[MethodId | None, typer.Option(help="default: the first of the settings")] = None,
-    kind: Annotated[
-        Literal["dte", "mte"], typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")
-    ] = "dte",
-    model: Annotated[Path | None, typer.Option(help="folder of the surrogate, or LabelCov's encoder")] = None,
-    dev: Annotated[Path | None, typer.Option(help="held-out pairs, for recipes that stop early")] = None,
-    classes: Annotated[str, typer.Option(help="heads, LabelCov: all class names in order, with commas")] = "",
-) -> None:
-    """Learn the task embedding of your own (x, y) pairs; the file has one JSON object with x and y per line."""
-    from fute.config.run import load_run
-
-    run = load_run(config)
-    from fute.embeddings.embed_file import embed_file
-
-    method = method or run.config.methods[0]
-    embed_file(run, pairs, output, method=method, kind=kind, model=model, dev=dev, classes=_names(classes))
 
 
 def _names(option: str) -> tuple[str, ...]:
@@ -54,52 +31,26 @@ def _names(option: str) -> tuple[str, ...]:
 
 
 @app.command()
-def compare(
-    first: Annotated[Path, typer.Argument(help="vector that the others are compared with, such as a dataset's")],
-    others: Annotated[list[Path], typer.Argument(help="vectors to put in order")],
-) -> None:
-    """Print the cosine of one task embedding with others, most similar first."""
-    from fute.embeddings.compare_files import compare_files
-
-    compare_files(first, others)
-
-
-@app.command()
-def tidy(
-    results: Annotated[Path, typer.Argument(help="folder of results", exists=True, file_okay=False)],
-) -> None:
-    """Remove the files that finished batches no longer need to resume."""
-    from fute.batching import tidy as step
-
-    step(results)
-
-
-@app.command()
-def show(results: Annotated[Path, typer.Option(help="folder of the run's results")] = Path("results")) -> None:
-    """Print the tables of a finished run, and the paths of its files."""
-    from fute.paper.terminal import show as step
-
-    step(results)
-
-
-@app.command()
 def new(
     folder: Annotated[Path, typer.Argument(help="folder to make; its name is the run's")],
     data: Annotated[Path, typer.Option(help="table, saved dataset, or owner/name of the hub")],
-    test: Annotated[Path | None, typer.Option(help="table or split to check on; default: a fifth of --data")] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(help="table or split to check on; default: a split of a saved dataset, else a fifth of --data"),
+    ] = None,
     text: Annotated[list[str] | None, typer.Option(help="column of texts; twice for pairs")] = None,
     label: Annotated[str | None, typer.Option(help="column of labels")] = None,
     prompts: Annotated[Path | None, typer.Option(help="YAML list of prompts, with --model")] = None,
     model: Annotated[str | None, typer.Option(help="an id of config/models.yaml, a folder, or owner/name")] = None,
     models: Annotated[str, typer.Option(help="models to start from, with commas, in place of prompts")] = "",
-    unlabelled: Annotated[Path | None, typer.Option(help="your own texts as U: a table, or .txt")] = None,
+    unlabelled: Annotated[Path | None, typer.Option(help="your own unlabelled texts (U): a table, or .txt")] = None,
     server: Annotated[str | None, typer.Option(help="OpenAI-compatible address that serves --model")] = None,
     subset: Annotated[str | None, typer.Option(help="configuration of a dataset of the hub")] = None,
     score: Annotated[
         Literal["first_token", "sequence"], typer.Option(help="sequence: whole words, for classes that begin alike")
     ] = "first_token",
 ) -> None:
-    """Make the folder of a run of your own: looks at the data, writes settings that hold, says what it will cost."""
+    """Make the folder of a run of your own: look at the data, write checked settings, say what it will cost."""
     from fute.front.new import new_run
     from fute.front.wanted import Wanted
 
@@ -151,6 +102,58 @@ def view(
     from fute.front.view import view_run
 
     view_run(name, results, output, not no_open)
+
+
+@app.command()
+def show(results: Annotated[Path, typer.Option(help="folder of the run's results")] = Path("results")) -> None:
+    """Print the tables of a finished run, and the paths of its files."""
+    from fute.paper.terminal import show as step
+
+    step(results)
+
+
+@app.command()
+def embed(
+    pairs: Annotated[Path, typer.Argument(help="JSON lines, each an object with x and y")],
+    output: Annotated[Path, typer.Option(help="vector to write, such as mine.safetensors")],
+    config: Annotated[Path, typer.Option(help="settings with the surrogate and the recipe")] = Path("config.yaml"),
+    method: Annotated[MethodId | None, typer.Option(help="default: the first of the settings")] = None,
+    kind: Annotated[
+        Literal["dte", "mte"], typer.Option(help="dte: a labelled dataset; mte: texts and a model's outputs")
+    ] = "dte",
+    model: Annotated[Path | None, typer.Option(help="folder of the surrogate, or LabelCov's encoder")] = None,
+    dev: Annotated[Path | None, typer.Option(help="held-out pairs, for recipes that stop early")] = None,
+    classes: Annotated[str, typer.Option(help="heads, LabelCov: all class names in order, with commas")] = "",
+) -> None:
+    """Learn the task embedding of your own (x, y) pairs; the file has one JSON object with x and y per line."""
+    from fute.config.run import load_run
+
+    run = load_run(config)
+    from fute.embeddings.embed_file import embed_file
+
+    method = method or run.config.methods[0]
+    embed_file(run, pairs, output, method=method, kind=kind, model=model, dev=dev, classes=_names(classes))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="vector that the others are compared with, such as a dataset's")],
+    others: Annotated[list[Path], typer.Argument(help="vectors to put in order")],
+) -> None:
+    """Print the cosine of one task embedding with others, most similar first."""
+    from fute.embeddings.compare_files import compare_files
+
+    compare_files(first, others)
+
+
+@app.command()
+def tidy(
+    results: Annotated[Path, typer.Argument(help="folder of results", exists=True, file_okay=False)],
+) -> None:
+    """Remove the files that finished batches no longer need to resume."""
+    from fute.batching import tidy as step
+
+    step(results)
 
 
 @app.command()

@@ -84,7 +84,7 @@ def prefetch(
     cores: Annotated[int, typer.Option(help="models and datasets fetched at a time")] = 4,
     profile: Annotated[list[str], typer.Option(help="of Snakemake, e.g. profiles/apptainer; repeatable")] = [],  # noqa: B006
 ) -> None:  # fmt: skip
-    """Fetch a run's models, datasets and U; run this on a node with a network."""
+    """Fetch a run's models, datasets and unlabelled texts (U); run this on a node with a network."""
     from fute.cluster.prefetch import prefetch as step
 
     run_plan, arguments = _planned(configfile, config)
@@ -95,9 +95,9 @@ def prefetch(
 @app.command("fetch-unsup")
 def fetch_unsup(
     configfile: ConfigFiles = DEFAULT, config: Values = [],  # noqa: B006
-    strict: Annotated[bool, typer.Option("--strict", help="all scripts, or exit status 1")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="exit status 1 if a script is missing")] = False,
 ) -> None:  # fmt: skip
-    """Fetch the texts that a run's U is drawn from, one file per CrossFit script; run this on a node with a network."""
+    """Fetch the unlabelled texts (U) of a run, one file per CrossFit script; run this on a node with a network."""
     from fute.cluster.unsup import FetchError, fetch
 
     run_plan, _ = _planned(configfile, config)

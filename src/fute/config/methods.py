@@ -221,7 +221,7 @@ class LabelCovSettings(_Method):
     whiten: bool = Field(
         False,
         description="Measure covariances in units of how far the texts of the vector spread along each direction "
-        "(inverse square root of their shrunk covariance). In trials it ordered prompts better (docs/planted.md).",
+        "(inverse square root of their shrunk covariance). docs/planted.md compares it with plain ones.",
     )
     max_tokens: int = Field(default=256, ge=1, description="Most tokens of a text; a longer one is cut.")
     batch_size: int = Field(default=32, ge=1, description="Texts in one batch of the encoder.")
