@@ -228,6 +228,11 @@ def test_spell_refuses_what_is_no_nll(nll, message):
         ("I give 0 of 99 others a chance: 12, then 3", (12,)),
         ("With 0.95 certainty it is number 8", (8,)),
         ("GPT2 and v3 aside, 5", (5,)),
+        ("Template_3", (3,)),
+        ("template3, since the others are vague", (3,)),
+        ("_7_", (7,)),
+        ("3 because 2 and 1 are vague", (3,)),
+        ("Of the 13 templates, I choose Template 4", (4,)),
     ],
 )
 def test_self_select_answers(answer, ranking):
