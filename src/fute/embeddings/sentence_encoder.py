@@ -12,6 +12,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from fute.device import compute_device
 from fute.pretrained import check_whole, usable_positions
+from fute.surrogate.text2text import SEGMENT_BREAK
 from fute.tokenizer import load_tokenizer
 
 
@@ -19,7 +20,8 @@ class SentenceEncoder:
     """Mean pooling as in sentence-transformers: special tokens count, padding does not. fp32, in eval mode.
 
     folder: a saved model; of an encoder-decoder the encoder is used. max_tokens: longer texts are cut, a pair at its
-    longer segment. Attribute `size`: numbers in a vector, d.
+    longer segment. `SEGMENT_BREAK` separates the segments of a pair where the tokenizer puts no mark between them
+    (GPT-2, SmolLM2). Attribute `size`: numbers in a vector, d.
     """
 
     def __init__(self, folder: Path, *, max_tokens: int, batch_size: int) -> None:
@@ -27,6 +29,8 @@ class SentenceEncoder:
         self._name = folder.name
         self.tokenizer = load_tokenizer(folder)
         self.tokenizer.padding_side = "right"  # on the left, it would move a text's positions
+        marks = self.tokenizer.num_special_tokens_to_add
+        self._between = SEGMENT_BREAK if marks(pair=True) == marks(pair=False) else ""
         if self.tokenizer.pad_token is None:  # padding is masked, so any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token
         model, info = AutoModel.from_pretrained(
@@ -82,4 +86,5 @@ class SentenceEncoder:
 
     def _tokens(self, text: tuple[str, ...], *, whole: bool) -> dict[str, list[int]]:
         how = {} if whole else {"truncation": "longest_first", "max_length": self.max_tokens}
-        return dict(self.tokenizer(*text, verbose=False, **how))
+        segments = (text[0], *(self._between + segment for segment in text[1:]))
+        return dict(self.tokenizer(*segments, verbose=False, **how))

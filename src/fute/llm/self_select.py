@@ -32,8 +32,8 @@ def self_select_prompt(task_description: str, templates: Sequence[str]) -> str:
     )
 
 
-# A whole number that is not part of a word or a decimal, nor counts the templates ("of the 13 templates"), and a list of
-# such numbers, as in "3", "3, 1, 2" or "3 > 1 > 2". Markdown writes "_3_", and some models "Template_3" or "Template3".
+# A whole number that is not part of a word or a decimal, and no count ("of the 13 templates"); and a list of such
+# numbers, as in "3", "3, 1, 2" or "3 > 1 > 2". Markdown writes "_3_", and some models "Template_3" or "Template3".
 _NUMBER = r"(?:(?<![^\W_])(?<!\.)|(?<=template))\d+(?![^\W_]|\.\d| +templates)"
 _NUMBER_LIST = re.compile(rf"{_NUMBER}(?:(?:[\s,;>]|->)+{_NUMBER})*", re.IGNORECASE)
 

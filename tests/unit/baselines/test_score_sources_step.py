@@ -191,17 +191,18 @@ def test_task_vectors_are_compared_below_the_head_for_every_task(project, family
         assert set(line["from"]) == {"source", "train", "target", "model"}
 
 
+@pytest.mark.parametrize(("task", "row"), [(SENTIMENT, mood_rows(1)[0]), (SIMILAR, similar_rows(1)[0])])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_features_are_states_of_the_fine_tuned_weights(tmp_path, family):
-    """A saved black box, whose head is left out: the states that its own class gives, averaged over tokens."""
+def test_features_are_states_of_the_fine_tuned_weights(tmp_path, family, task, row):
+    """A saved black box, whose head is left out: the states that its own class gives, averaged over tokens; of a pair
+    those that it was fine-tuned on, with its mark or break between the segments."""
     pretrained = Pretrained(save_small(tmp_path / "m", family))
-    box = pretrained.with_head(SENTIMENT, inputs=1, max_tokens=60, seed=1)
+    box = pretrained.with_head(task, inputs=len(row.segments), max_tokens=60, seed=1)
     with torch.no_grad():
         for parameter in box.model.parameters():
             parameter.mul_(1.5)  # not the pretrained weights
     save_black_box(box, tmp_path / "tuned")
     box = load_black_box(tmp_path / "tuned")
-    row = mood_rows(1)[0]
     features, cut = SentenceEncoder(tmp_path / "tuned", max_tokens=60, batch_size=4).encode([row.segments])
     inputs = collate(box, encode(box, [row.segments]))
     encoder = box.model.get_encoder() if box.family == "encoder-decoder" else box.model.base_model
