@@ -19,12 +19,13 @@ from fute.tokenizer import load_tokenizer
 class SentenceEncoder:
     """Mean pooling as in sentence-transformers: special tokens count, padding does not. fp32, in eval mode.
 
-    folder: a saved model; of an encoder-decoder the encoder is used. max_tokens: longer texts are cut, a pair at its
-    longer segment. `SEGMENT_BREAK` separates the segments of a pair where the tokenizer puts no mark between them
-    (GPT-2, SmolLM2). Attribute `size`: numbers in a vector, d.
+    folder: a saved model; of an encoder-decoder the encoder is used. model: the folder's model without its head, where
+    it is loaded already: AutoModel does not know all names of weights below a head for spans (Llama's). max_tokens:
+    longer texts are cut, a pair at its longer segment. `SEGMENT_BREAK` separates the segments of a pair where the
+    tokenizer puts no mark between them (GPT-2, SmolLM2). Attribute `size`: numbers in a vector, d.
     """
 
-    def __init__(self, folder: Path, *, max_tokens: int, batch_size: int) -> None:
+    def __init__(self, folder: Path, *, max_tokens: int, batch_size: int, model: PreTrainedModel | None = None) -> None:
         self.max_tokens, self.batch_size, self.device = max_tokens, batch_size, compute_device()
         self._name = folder.name
         self.tokenizer = load_tokenizer(folder)
@@ -33,11 +34,12 @@ class SentenceEncoder:
         self._between = SEGMENT_BREAK if marks(pair=True) == marks(pair=False) else ""
         if self.tokenizer.pad_token is None:  # padding is masked, so any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        model, info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
-        unused = ("pooler", "decoder.") if model.config.is_encoder_decoder else ("pooler",)
-        check_whole(folder, model, [key for key in info["missing_keys"] if not key.startswith(unused)])
+        if model is None:
+            model, info = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
+            unused = ("pooler", "decoder.") if model.config.is_encoder_decoder else ("pooler",)
+            check_whole(folder, model, [key for key in info["missing_keys"] if not key.startswith(unused)])
         self.model: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
         self.model.to(self.device).eval()
         self.size: int = self.model.config.hidden_size
