@@ -21,7 +21,8 @@ from fute.baselines.prompts import (
     spell,
     zero_label,
 )
-from fute.llm.self_select import parse_self_select, self_select_prompt
+from fute.llm.self_select import self_select_prompt
+from fute.llm.self_select_step import parse_self_select
 
 quick = settings(max_examples=50, deadline=None)  # no deadline: other jobs may hold the cores
 
