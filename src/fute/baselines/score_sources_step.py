@@ -73,8 +73,10 @@ class FinetunedModels:
     def encoder(self, source: str) -> SentenceEncoder:
         """A source's model, to read texts with."""
         if self._encoder is None or self._encoder[0] != source:
+            lock = self.files[f"finetuned:{source}"]
             how = {"max_tokens": self.spec.max_tokens, "batch_size": self.spec.batch_size}
-            self._encoder = source, SentenceEncoder(folder_of(self.files[f"finetuned:{source}"]), **how)
+            model = load_finetuned(lock, source).model.base_model
+            self._encoder = source, SentenceEncoder(folder_of(lock), **how, model=model)
         return self._encoder[1]
 
     def task_vector_cosine(self, pair: SourcePair) -> float:

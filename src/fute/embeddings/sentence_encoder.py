@@ -12,28 +12,34 @@ from transformers import AutoModel, PreTrainedModel
 
 from fute.device import compute_device
 from fute.pretrained import check_whole, usable_positions
+from fute.surrogate.text2text import SEGMENT_BREAK
 from fute.tokenizer import load_tokenizer
 
 
 class SentenceEncoder:
     """Mean pooling as in sentence-transformers: special tokens count, padding does not. fp32, in eval mode.
 
-    folder: a saved model; of an encoder-decoder the encoder is used. max_tokens: longer texts are cut, a pair at its
-    longer segment. Attribute `size`: numbers in a vector, d.
+    folder: a saved model; of an encoder-decoder the encoder is used. model: the folder's model without its head, where
+    it is loaded already: AutoModel does not know all names of weights below a head for spans (Llama's). max_tokens:
+    longer texts are cut, a pair at its longer segment. `SEGMENT_BREAK` separates the segments of a pair where the
+    tokenizer puts no mark between them (GPT-2, SmolLM2). Attribute `size`: numbers in a vector, d.
     """
 
-    def __init__(self, folder: Path, *, max_tokens: int, batch_size: int) -> None:
+    def __init__(self, folder: Path, *, max_tokens: int, batch_size: int, model: PreTrainedModel | None = None) -> None:
         self.max_tokens, self.batch_size, self.device = max_tokens, batch_size, compute_device()
         self._name = folder.name
         self.tokenizer = load_tokenizer(folder)
         self.tokenizer.padding_side = "right"  # on the left, it would move a text's positions
+        marks = self.tokenizer.num_special_tokens_to_add
+        self._between = SEGMENT_BREAK if marks(pair=True) == marks(pair=False) else ""
         if self.tokenizer.pad_token is None:  # padding is masked, so any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        model, info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
-        unused = ("pooler", "decoder.") if model.config.is_encoder_decoder else ("pooler",)
-        check_whole(folder, model, [key for key in info["missing_keys"] if not key.startswith(unused)])
+        if model is None:
+            model, info = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
+            unused = ("pooler", "decoder.") if model.config.is_encoder_decoder else ("pooler",)
+            check_whole(folder, model, [key for key in info["missing_keys"] if not key.startswith(unused)])
         self.model: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
         self.model.to(self.device).eval()
         self.size: int = self.model.config.hidden_size
@@ -82,4 +88,5 @@ class SentenceEncoder:
 
     def _tokens(self, text: tuple[str, ...], *, whole: bool) -> dict[str, list[int]]:
         how = {} if whole else {"truncation": "longest_first", "max_length": self.max_tokens}
-        return dict(self.tokenizer(*text, verbose=False, **how))
+        segments = (text[0], *(self._between + segment for segment in text[1:]))
+        return dict(self.tokenizer(*segments, verbose=False, **how))

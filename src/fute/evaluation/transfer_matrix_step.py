@@ -80,10 +80,6 @@ def check_matrix(
     for index, row in frame.iterrows():
         if problem := _name_problem(row["target"], row["source"], datasets):
             raise MatrixError(f"{where}: {names[index]}: {problem}")
-    if 0 < frame["score"].abs().max() <= 1:
-        raise MatrixError(
-            f"{where}: no score lies beyond {frame['score'].abs().max():.3g}: these are fractions; multiply by 100"
-        )
     models = tuple(models)
     frame = frame[frame["model"].isin(models)]
     repeated = frame.duplicated(KEYS)
@@ -102,7 +98,7 @@ def read_matrix(path: Path, *, model: str, datasets: Mapping[str, TransferDatase
     """Read a published matrix: a CSV with the columns target, source, score, and optionally majority.
 
     It holds one run per (target, source). The rows are returned with this `model` and seed 0. Raises MatrixError as
-    `check_matrix` does, naming lines of the file.
+    `check_matrix` does, naming lines of the file, and for scores that are fractions.
     """
     frame = read_texts(path)
     if missing := [column for column in ("target", "source", "score") if column not in frame]:
@@ -111,7 +107,10 @@ def read_matrix(path: Path, *, model: str, datasets: Mapping[str, TransferDatase
         raise MatrixError(f"{path}: unknown column {', '.join(extra)}; it may have target, source, score, majority")
     lines = [f"line {line}" for line in range(2, len(frame) + 2)]
     frame = frame.assign(model=model, seed=0)
-    return check_matrix(frame, models=[model], datasets=datasets, where=str(path), names=lines)
+    frame = check_matrix(frame, models=[model], datasets=datasets, where=str(path), names=lines)
+    if 0 < (largest := frame["score"].abs().max()) <= 1:
+        raise MatrixError(f"{path}: no score lies beyond {largest:.3g}: these are fractions; multiply by 100")
+    return frame
 
 
 def score_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -26,15 +26,17 @@ def reliability(means: ArrayLike, noise: float) -> float:
     """Share of the variance of means (p,) that is not noise, in [0, 1]. noise: variance of the noise of one mean.
 
     With the noise of a two-way layout, residual / k for means over k columns, this is 1 - 1/F (Hoyt 1941), which equals
-    the formula of Spearman and Brown for k columns. NaN for fewer than two candidates. 1 if there is no noise.
+    the formula of Spearman and Brown for k columns. 1 if there is no noise, but for rounding. NaN for fewer than two
+    candidates, and where there is neither noise nor a difference, as of an LLM that answers all prompts alike.
     """
     means = np.asarray(means, dtype=float)
-    if len(means) < 2:
+    rounding = 1e-12 * np.abs(means).max()
+    differs = np.ptp(means) > rounding
+    if len(means) < 2 or (noise <= rounding**2 and not differs):
         return float("nan")
-    if noise == 0:
+    if noise <= rounding**2:
         return 1.0
-    spread = float(means.var(ddof=1))
-    return max(0.0, 1 - noise / spread) if spread > 0 else 0.0
+    return max(0.0, 1 - noise / float(means.var(ddof=1))) if differs else 0.0
 
 
 def ndcg_of_true_order(relevance: ArrayLike, means: ArrayLike, noise: float, seed: int, **options: Any) -> float:
@@ -57,9 +59,10 @@ def rank_of_true_order(means: ArrayLike, noise: float, seed: int) -> float:
 def _orders(means: ArrayLike, noise: float, seed: int) -> NDArray[np.int64] | None:
     """Orders that candidates may truly have, (draws, p): the place of each, 0 is the lowest; None: any is as likely."""
     means = np.asarray(means, dtype=float)
-    share = 1.0 if len(means) == 1 else reliability(means, noise)
+    share = reliability(means, noise)
     if share == 0:
         return None
+    share = 1.0 if np.isnan(share) else share  # one candidate, or equal ones: every order is the true one
     random = np.random.default_rng([seed, 2]).standard_normal((DRAWS, len(means)))  # a stream of its own
     values = share * (means - means.mean()) + np.sqrt(share * noise) * random
     return values.argsort(axis=1, kind="stable").argsort(axis=1)

@@ -37,7 +37,6 @@ def two_way(values: ArrayLike) -> TwoWay:
 
     n, k = values.shape
     rounding = 1e-12 * np.abs(values).max()
-    values = values - values[0, 0]  # so that equal values have squares of exactly 0
     means = values.mean(axis=1, keepdims=True)
     residuals = values - means - values.mean(axis=0) + values.mean()
     residuals[np.abs(residuals) <= rounding] = 0

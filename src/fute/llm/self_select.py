@@ -1,22 +1,12 @@
 """Self-Select: the LLM itself chooses the best prompt.
 
-The labelling step asks the question and the extraction step reads the answer. Both are separate from the scores of the
-other baselines, because an edit there must not relabel anything.
+Here is the question alone, which the labelling step asks: reading an answer in another way (`self_select_step`) must
+not label anything again.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class SelfSelection:
-    """Prompt numbers (from 1) in the order of an LLM's preference. fell_back: True if its answer named none."""
-
-    ranking: tuple[int, ...]
-    fell_back: bool
 
 
 def self_select_prompt(task_description: str, templates: Sequence[str]) -> str:
@@ -30,22 +20,3 @@ def self_select_prompt(task_description: str, templates: Sequence[str]) -> str:
         "With which template will the model give the most correct answers? "
         "Answer with the number of that template only."
     )
-
-
-# A whole number that is not part of a decimal, and a list of such numbers, as in "3", "3, 1, 2" or "3 > 1 > 2".
-_NUMBER = r"(?<![\w.])\d+(?!\w|\.\d)"
-_NUMBER_LIST = re.compile(rf"{_NUMBER}(?:(?:[\s,;>]|->)+{_NUMBER})*")
-
-
-def parse_self_select(answer: str, n_prompts: int) -> SelfSelection:
-    """Read an LLM's answer to `self_select_prompt`: the first list of numbers that has a valid one.
-
-    Numbers outside 1..n_prompts and repetitions are ignored. An answer without a valid number counts as prompt 1 and
-    sets `fell_back`, which callers count and report.
-    """
-    for listed in _NUMBER_LIST.finditer(answer):
-        numbers = (int(number) for number in re.findall(r"\d+", listed.group()))
-        ranking = tuple(dict.fromkeys(number for number in numbers if 1 <= number <= n_prompts))
-        if ranking:
-            return SelfSelection(ranking, fell_back=False)
-    return SelfSelection((1,), fell_back=True)

@@ -21,7 +21,8 @@ from fute.baselines.prompts import (
     spell,
     zero_label,
 )
-from fute.llm.self_select import parse_self_select, self_select_prompt
+from fute.llm.self_select import self_select_prompt
+from fute.llm.self_select_step import parse_self_select
 
 quick = settings(max_examples=50, deadline=None)  # no deadline: other jobs may hold the cores
 
@@ -228,6 +229,11 @@ def test_spell_refuses_what_is_no_nll(nll, message):
         ("I give 0 of 99 others a chance: 12, then 3", (12,)),
         ("With 0.95 certainty it is number 8", (8,)),
         ("GPT2 and v3 aside, 5", (5,)),
+        ("Template_3", (3,)),
+        ("template3, since the others are vague", (3,)),
+        ("_7_", (7,)),
+        ("3 because 2 and 1 are vague", (3,)),
+        ("Of the 13 templates, I choose Template 4", (4,)),
     ],
 )
 def test_self_select_answers(answer, ranking):

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -17,13 +18,12 @@ from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, mood_rows, sa
 
 from fute.artifacts import gzip_bytes, jsonl_bytes, read_jsonl, sha256_file, sha256_text
 from fute.baselines import score_sources_step as step
-from fute.baselines.score_sources_step import score_sources
+from fute.baselines.score_sources_step import FinetunedModels, score_sources
 from fute.baselines.transferability import gbc, h_score, logme, n_leep, transrate
 from fute.batching import finished_batches, tidy
 from fute.blackbox.encoding import collate, encode
-from fute.blackbox.heads import Pretrained, load_black_box, save_black_box
+from fute.blackbox.heads import Pretrained, load_black_box, load_finetuned, save_black_box
 from fute.data.rows import read_rows
-from fute.embeddings.sentence_encoder import SentenceEncoder
 from fute.llm.labelled_rows import drawn_rows
 from fute.specs.finetuning import TaskSettings
 from fute.specs.source_scores import SourcePair, SourceScoreSpec, methods_of
@@ -39,7 +39,7 @@ class Encoder:
 
     read: ClassVar[list[str]] = []
 
-    def __init__(self, folder: Path, *, max_tokens: int, batch_size: int) -> None:
+    def __init__(self, folder: Path, *, max_tokens: int, batch_size: int, model=None) -> None:
         self.source, self.how = folder.name, (max_tokens, batch_size)
 
     def encode(self, texts):
@@ -55,6 +55,8 @@ def project(tmp_path, monkeypatch) -> Path:
         Path(f"{name}.jsonl.gz").write_bytes(gzip_bytes(jsonl_bytes(row.to_json() for row in rows)))
         Path(f"{name}.lock.json").write_text(f'"{name}"')
     monkeypatch.setattr(step, "SentenceEncoder", Encoder)
+    nothing = SimpleNamespace(model=SimpleNamespace(base_model=None))
+    monkeypatch.setattr(step, "load_finetuned", lambda lock, dataset: nothing)
     Encoder.read = []
     return tmp_path
 
@@ -168,6 +170,7 @@ def saved_weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_task_vectors_are_compared_below_the_head_for_every_task(project, family, monkeypatch):
     """As cosines computed from the files of weights. A model for spans has no pooler, so poolers are left out."""
+    monkeypatch.setattr(step, "load_finetuned", load_finetuned)
     pretrained = Pretrained(save_small(project / "m", family))
     for seed, task in enumerate((SENTIMENT, SIMILAR, WHERE)):
         fine_tune(pretrained, task, seed)
@@ -191,18 +194,23 @@ def test_task_vectors_are_compared_below_the_head_for_every_task(project, family
         assert set(line["from"]) == {"source", "train", "target", "model"}
 
 
+@pytest.mark.parametrize(
+    ("task", "row"), [(SENTIMENT, mood_rows(1)[0]), (SIMILAR, similar_rows(1)[0]), (WHERE, where_rows(1)[0])]
+)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_features_are_states_of_the_fine_tuned_weights(tmp_path, family):
-    """A saved black box, whose head is left out: the states that its own class gives, averaged over tokens."""
+def test_features_are_states_of_the_fine_tuned_weights(tmp_path, family, task, row):
+    """A saved black box, whose head is left out: the states that its own class gives, averaged over tokens; of a pair
+    those that it was fine-tuned on, with its mark or break between the segments."""
     pretrained = Pretrained(save_small(tmp_path / "m", family))
-    box = pretrained.with_head(SENTIMENT, inputs=1, max_tokens=60, seed=1)
+    box = pretrained.with_head(task, inputs=len(row.segments), max_tokens=60, seed=1)
     with torch.no_grad():
         for parameter in box.model.parameters():
             parameter.mul_(1.5)  # not the pretrained weights
     save_black_box(box, tmp_path / "tuned")
     box = load_black_box(tmp_path / "tuned")
-    row = mood_rows(1)[0]
-    features, cut = SentenceEncoder(tmp_path / "tuned", max_tokens=60, batch_size=4).encode([row.segments])
+    spec = SourceScoreSpec(model="m", methods=METHODS, targets={}, rows=1, max_tokens=60, batch_size=4, pairs=[])
+    models = FinetunedModels(spec, {f"finetuned:{task.dataset}": tmp_path / "tuned.lock.json"})
+    features, cut = models.encoder(task.dataset).encode([row.segments])
     inputs = collate(box, encode(box, [row.segments]))
     encoder = box.model.get_encoder() if box.family == "encoder-decoder" else box.model.base_model
     with torch.no_grad():

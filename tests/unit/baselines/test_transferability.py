@@ -99,6 +99,7 @@ def test_h_score_by_a_loop_and_its_bounds():
     assert h_score(FEATURES, LABELS) == pytest.approx((1 - alpha) * total)
     apart = 1000 * np.eye(3)[[("a", "b", "c").index(label) for label in LABELS]] + RNG.normal(size=(60, 3))
     assert 1.5 < h_score(apart, LABELS) <= 2
+    assert h_score(np.full((60, 4), 0.1), LABELS) == 0, "a model that sees no difference"
 
 
 @pytest.mark.parametrize("d", [3, 90])

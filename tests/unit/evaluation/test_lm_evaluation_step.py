@@ -52,6 +52,14 @@ def test_the_matrix_holds_direct_runs_and_transfer(tmp_path):
     assert table.loc[("b", "none", 1), "majority"] != "" and table.loc[("b", "a", 1), "majority"] == ""
 
 
+def test_models_that_learned_next_to_nothing_have_scores_under_one_percent(tmp_path):
+    """F1 of a few words that a model for spans hits by chance; only a published matrix may be of fractions."""
+    records = [record(None, "a", 0, 0.5), record(None, "b", 0, 0), record("a", "b", 1, 0.1), record("b", "a", 0, 0.2)]
+    settings = MatrixSettings(model="m", datasets=DATASETS)
+    transfer_matrix(settings, files=files(tmp_path, *records), output=tmp_path / "out.csv")
+    assert pd.read_csv(tmp_path / "out.csv")["score"].max() == 1
+
+
 def test_a_missing_run_is_named(tmp_path):
     records = [record(None, "a", 50, 52), record(None, "b", 60, 62), record("a", "b", 70, 72)]
     with pytest.raises(MatrixError, match=r"the run's scores: no score of target a from source b, model m"):

@@ -383,6 +383,16 @@ def test_true_order_is_uncertain_with_few_rows_and_known_with_many():
     assert single["true_order_ndcg"] >= single["random_ndcg"] - 1e-9
 
 
+@pytest.mark.parametrize("n_prompts", [2, 7, 13])
+def test_prompts_that_are_answered_alike_have_no_reliability(n_prompts):
+    """An LLM that always says the same: there is no variance of which a share could be noise."""
+    block = make_block(n_prompts=n_prompts, n_rows=999, m=np.arange(n_prompts))
+    block = replace(block, predictions=np.tile(block.predictions[:1], (n_prompts, 1)))
+    for metric in ("accuracy", "macro_f1"):
+        row = row_of(selection_table(block, metric=metric, draws=50, permutations=100).frame, "m")
+        assert np.isnan(row["reliability"]) and row["true_order_ndcg"] == pytest.approx(100)
+
+
 def test_selection_table_is_fast_and_reproducible():
     block = make_block(n_prompts=13, n_rows=1000, **{f"m{i}": np.arange(13) * (-1) ** i for i in range(10)})
     for metric in ("accuracy", "macro_f1"):

@@ -136,6 +136,8 @@ def test_true_order_by_hand():
     assert seed_reliability(opposed) == 0 and true_order(opposed) == measure(opposed, [0, 0, 0])
     assert np.isnan(true_order(case([70, 60]))["rho"]) and np.isnan(seed_spearman(case([70, 60])))
     assert np.isnan(seed_reliability(case([70, 60])))
+    equal = case([[70, 70], [60, 60]])
+    assert np.isnan(seed_reliability(equal)) and true_order(equal) == {"rho": 1, "ndcg": pytest.approx(100)}
     alone = case([[70.0], [60.0]])
     assert true_order(alone) == {"rho": 1, "ndcg": 100} and np.isnan(seed_reliability(alone))
 
