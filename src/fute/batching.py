@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,8 @@ class Finished:
     uncut: Mapping[str, list[tuple[int, str]]]
 
 
-def finished_cells(folder: Path, suffix: str) -> Finished:
-    """Cells of all finished batches in `folder`.
+def finished_cells(folder: Path, suffix: str, besides: Container[str] = ()) -> Finished:
+    """Cells of all finished batches in `folder`. besides: names of batches that are left out.
 
     A finished batch has its data, its `.keys` and the record of `.keys`, the last file that a batch step writes.
     """
@@ -66,7 +66,7 @@ def finished_cells(folder: Path, suffix: str) -> Finished:
     uncut: dict[str, list[tuple[int, str]]] = {}
     for path in sorted(folder.glob(f"*{KEYS}")) if folder.is_dir() else ():
         name = path.name.removesuffix(KEYS)
-        if (folder / f"{name}{suffix}").is_file() and sidecar_path(path).is_file():
+        if name not in besides and (folder / f"{name}{suffix}").is_file() and sidecar_path(path).is_file():
             for line in path.read_text(encoding="utf8").splitlines():
                 key, *more = line.split("\t")
                 batch_of.setdefault(key, name)
