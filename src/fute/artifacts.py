@@ -98,8 +98,7 @@ def sidecar_path(path: Path) -> Path:
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path next to `path`; it replaces `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     temporary.touch(exist_ok=False)
     mode = temporary.stat().st_mode  # as the user's umask says; what writes the file may make another with its own
     try:
@@ -109,6 +108,12 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A new name beside `path`. One that a killed process left may be a link to a file of a batch: it is not reused."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _sync(path: Path) -> None:
@@ -238,8 +243,7 @@ class Step:
         counts: what the record says of the file, beside the counts that `writer` returns.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = _temporary(path)
         self._stack.callback(temporary.unlink, missing_ok=True)
         counts |= writer(temporary) or {}
         _sync(temporary)

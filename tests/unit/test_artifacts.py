@@ -40,6 +40,16 @@ def test_nothing_appears_when_a_step_fails(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_step_left_is_not_written_to(tmp_path):
+    """It may be a link to a batch's file; in a container a process has the same number again and again."""
+    batch = tmp_path / "batch.json"
+    batch.write_text("whole")
+    (tmp_path / f".a.json.{os.getpid()}.tmp").hardlink_to(batch)
+    with Step(MODULE, settings={}) as step:
+        step.json(tmp_path / "a.json", {"x": 1})
+    assert batch.read_text() == "whole" and json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+
+
 def test_outputs_appear_together_with_true_sidecars(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("in.txt").write_text("input")
