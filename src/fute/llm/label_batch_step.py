@@ -414,6 +414,8 @@ def label_batch(
     than a tenth of the rows of a cell; StaleFile for a stored unit of another size than its requests.
     """
     wanted = {cell.corpus: cell.rows for cell in spec.labels}
+    # of what is labelled, and not of what lies there hours later, so that the extraction notices an exchange
+    hashes = {name: sha256_file(path) for name, path in sorted(corpora.items())}
     rows = {name: drawn_rows(read_rows(path), wanted[name]) for name, path in corpora.items()}
     units = _Units(output, sha256_file(lock))
     engine = load_engine(spec.engine, model)
@@ -429,10 +431,7 @@ def label_batch(
     lines = _lines(spec, work, units)
     cut = _cut_texts(work)
     facts = {"engine": identity} | ({"cut_texts": cut} if cut else {})
-    head = facts | {
-        "model_lock_sha256": sha256_file(lock),
-        "corpora": {name: sha256_file(path) for name, path in sorted(corpora.items())},
-    }
+    head = facts | {"model_lock_sha256": units.lock_sha256, "corpora": hashes}
     cells = {f"{cell.prompt}/{cell.corpus}": cell.key for cell in spec.labels}
     cells |= {f"{SELF_SELECT}/{cell.category}": cell.key for cell in spec.selects}
     uncut = {cell.key: (cell.base or cell.key, longest[cell.key]) for cell in spec.labels if cell.key in longest}
@@ -467,10 +466,11 @@ def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, 
     """Ask for the answers of each chunk, and after them for its likelihoods, as far as no unit has them."""
     store = units.store
     likelihoods = [each for _, part in work for each in _likelihoods(part)]
-    units.adopt({name: len(part) for name, part in [*work, *likelihoods]})
-    open_units = set(store.missing([name for name, _ in [*work, *likelihoods]]))
-    done = sum(len(part) for name, part in work if name not in open_units)
-    total = sum(len(part) for _, part in work)
+    both = [*work, *likelihoods]
+    units.adopt({name: len(part) for name, part in both})
+    open_units = set(store.missing([name for name, _ in both]))
+    done = sum(len(part) for name, part in both if name not in open_units)
+    total = sum(len(part) for _, part in both)
     print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
     if cut := _cut_texts(work):
         print(f"labelling: the texts of {cut} requests are cut to fit into max_length", flush=True)
@@ -485,13 +485,15 @@ def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, 
         for name, part in work:
             if store.missing([name]):
                 units.put(name, list(_scores(spec, part, engine)))
+            if name in open_units:
+                track.advance(len(part))
             unlabelled.add(part, units.read(name, len(part)))
             for unit, asked in _likelihoods(part):
                 if store.missing([unit]):
                     lines = asked_first.get(unit, [])
                     units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
-            if name in open_units:
-                track.advance(len(part))
+                if unit in open_units:
+                    track.advance(len(asked))
 
 
 def _ask_choices(spec: BatchSpec, engine: Engine, units: _Units) -> None:
