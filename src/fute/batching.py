@@ -305,12 +305,22 @@ def unneeded_stores(root: Path) -> Iterator[Path]:
                 yield store
 
 
+def left_behind(root: Path) -> Iterator[Path]:
+    """Yield what steps that were killed while they wrote left under `root` of artifacts that are there by now."""
+    for path in root.rglob(".*.tmp"):
+        artifact = path.with_name(path.name[1:].rsplit(".", 2)[0])
+        if path.is_file() and artifact.is_file() and sidecar_path(artifact).is_file():
+            yield path
+
+
 def tidy(root: Path) -> int:
-    """Remove the unit stores that nothing needs; return their number.
+    """Remove the unit stores that nothing needs, and what killed steps left behind; return the number of stores.
 
     This happens after the workflow has ended without error, not in the step: Snakemake runs a step again that was
     killed between its last rename and its exit, and that step needs its units.
     """
+    for file in list(left_behind(root)):
+        file.unlink(missing_ok=True)
     folders = list(unneeded_stores(root))
     for folder in folders:
         shutil.rmtree(folder)
