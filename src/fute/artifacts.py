@@ -18,6 +18,7 @@ import os
 import platform
 import resource
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ SIDECAR = ".prov.json"
 Table = Iterable[Mapping[str, Any]] | Any
 """Rows as mappings, or a pandas DataFrame (pandas is not imported for this)."""
 AGAIN = "make it again: snakemake --cores 1 --force"
-STARTED = time.time()
+STARTED = time.monotonic()
 """Start of the step's process: most of the step's time passes before it has anything to write."""
 PACKAGES = (
     "torch",
@@ -119,6 +120,18 @@ def _temporary(path: Path) -> Path:
 def _sync(path: Path) -> None:
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
+
+
+def replace_folder(folder: Path, new: Path) -> None:
+    """Let the folder `new` become `folder`, in the place of what was there. Its files are on the disk before.
+
+    Without that, a lock that lists them could outlive them where their node goes down.
+    """
+    for path in new.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.replace(folder)
 
 
 def gzip_bytes(data: bytes) -> bytes:
@@ -313,7 +326,7 @@ class Step:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         run = {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "wall_s": round(time.time() - STARTED, 3),
+            "wall_s": round(time.monotonic() - STARTED, 3),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
             "peak_memory_mb": usage.ru_maxrss // 1024,
             "platform": platform.platform(),

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from fute.artifacts import Step, content_key, files_of, sha256_file
+from fute.artifacts import Step, content_key, files_of, replace_folder, sha256_file
 from fute.blackbox.finetune import rows_to_learn
 from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, user_message
@@ -158,7 +158,5 @@ def _save(llm: Surrogate, source: Path, unfinished: Path, folder: Path) -> dict[
         if not name.endswith(OF_WEIGHTS) and not (unfinished / name).exists():
             shutil.copyfile(path, unfinished / name)
     made = files_of(unfinished)
-    if folder.exists():
-        shutil.rmtree(folder)
-    unfinished.replace(folder)
+    replace_folder(folder, unfinished)
     return made
