@@ -244,6 +244,8 @@ class Step:
         self.external = dict(external or {})
         self.seeds = {name: seed for name, seed in (seeds or {}).items() if seed is not None}
         self.facts: dict[str, Any] = {}
+        self.resumed = False
+        """Whether a killed process did a part of the work before: then times are not those of all of it."""
         self._pending: list[tuple[Path, Path, dict[str, Any]]] = []
         self._stack = contextlib.ExitStack()
 
@@ -336,6 +338,7 @@ class Step:
             "packages": _versions(),
             "threads": os.environ.get("OMP_NUM_THREADS"),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "resumed": self.resumed or None,
         }
         return {name: value for name, value in run.items() if value is not None}
 

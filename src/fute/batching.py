@@ -194,6 +194,11 @@ class CellStore(UnitStore):
         hashes = self.made_from[unit.partition("/")[0]].values()
         return self.folder / content_key(sorted(set(hashes)))[:16] / unit
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything of a cell: what a killed process left, or what was taken from another batch."""
+        return any(self.path(key).is_dir() for key in self.made_from)
+
     def adopt(self, units: Sequence[str]) -> None:
         """Take what other unfinished batches beside this one have of the cells with missing units.
 

@@ -422,7 +422,7 @@ def label_batch(
     try:
         items, longest = fitted(spec, items_of(spec, rows), engine)
         work = chunks(spec, items, engine)
-        _ask(spec, work, engine, units, _Unlabelled(rows, lock))
+        resumed = _ask(spec, work, engine, units, _Unlabelled(rows, lock))
         _ask_choices(spec, engine, units)
         identity = engine.identity()
     finally:
@@ -442,7 +442,7 @@ def label_batch(
         more_code=[ENGINES[spec.engine.engine][0]],
         seeds={"engine": spec.engine.seed},
     ) as step:
-        step.facts = facts
+        step.facts, step.resumed = facts, resumed
         step.bytes(output, gzip_bytes(jsonl_bytes([head, *lines])), rows=len(lines))
         write_keys(step, output, SUFFIX, cells, uncut)
 
@@ -462,8 +462,11 @@ def _choice(cell: SelectCell) -> str:
     return f"{cell.key[:24]}.jsonl"
 
 
-def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, unlabelled: _Unlabelled) -> None:
-    """Ask for the answers of each chunk, and after them for its likelihoods, as far as no unit has them."""
+def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, unlabelled: _Unlabelled) -> bool:
+    """Ask for the answers of each chunk, and after them for its likelihoods, as far as no unit has them.
+
+    Returns whether some had any.
+    """
     store = units.store
     likelihoods = [each for _, part in work for each in _likelihoods(part)]
     both = [*work, *likelihoods]
@@ -494,6 +497,7 @@ def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, 
                     units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
                 if unit in open_units:
                     track.advance(len(asked))
+    return done > 0
 
 
 def _ask_choices(spec: BatchSpec, engine: Engine, units: _Units) -> None:

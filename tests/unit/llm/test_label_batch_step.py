@@ -238,6 +238,8 @@ def test_a_killed_batch_goes_on_and_gives_the_same_bytes(place, monkeypatch):
     assert not set(first.asked) & set(second.asked), "no finished request is asked for again"
     assert len(first.asked) + len(second.asked) == 8 + 8 + 5
     assert Path("batches/b.jsonl.gz").read_bytes() == Path("whole/b.jsonl.gz").read_bytes()
+    whole, again = (json.loads(Path(folder, "b.keys.prov.json").read_text()) for folder in ("whole", "batches"))
+    assert again["run"]["resumed"] and "resumed" not in whole["run"], "its time is not that of the whole"
 
 
 def test_answers_may_hold_any_character(place, monkeypatch):
