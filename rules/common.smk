@@ -41,7 +41,7 @@ from fute.images.lock import (
     set_job_environment,
 )
 from fute.plan import Plan, one_per_line, settings_json
-from fute.plan.command_line import command_line_targets, made
+from fute.plan.command_line import batches_sent_for, command_line_targets, made
 from fute.plan.report_texts import report_settings
 from fute.plan.run_lock import check_run_lock
 
@@ -52,8 +52,9 @@ if not is_package(Path(workflow.basedir) / "src/fute"):
         "(make .venv/steps.ok), or set PYTHONPATH=src"
     )
 
-# A cluster job reads this file again for one target. It must plan the same batches as the workflow that submitted it,
-# so it gets that workflow's targets through the environment.
+# A cluster job reads this file again for its own targets. It must plan the same batches as the workflow that submitted
+# it, so it gets that workflow's targets through the environment, and takes the batches that it was sent to make for new:
+# started again by SLURM, a group of jobs finds some of them finished.
 TARGETS = os.environ.setdefault("FUTE_TARGETS", " ".join(sorted(command_line_targets(sys.argv)))).split()
 
 IN_CONTAINERS = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
@@ -64,7 +65,8 @@ try:
     where = ", ".join(map(str, configfiles)) or "config"
     RUN = parse_run(config, Path(workflow.basedir) / "config", where, configfiles)
     IMAGES = read_lock()
-    PLAN = Plan(RUN, TARGETS, images=IMAGES.hashes() if RUN.config.workflow.image_trigger else {})
+    hashes = IMAGES.hashes() if RUN.config.workflow.image_trigger else {}
+    PLAN = Plan(RUN, TARGETS, images=hashes, sent_for=batches_sent_for(sys.argv))
     for name in PLAN.models:
         model_identity(RUN.models[name])
     PLAN.vector_batches.items  # reads models and plug-ins, which may be missing

@@ -18,6 +18,7 @@ import os
 import platform
 import resource
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ SIDECAR = ".prov.json"
 Table = Iterable[Mapping[str, Any]] | Any
 """Rows as mappings, or a pandas DataFrame (pandas is not imported for this)."""
 AGAIN = "make it again: snakemake --cores 1 --force"
-STARTED = time.time()
+STARTED = time.monotonic()
 """Start of the step's process: most of the step's time passes before it has anything to write."""
 PACKAGES = (
     "torch",
@@ -98,8 +99,7 @@ def sidecar_path(path: Path) -> Path:
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path next to `path`; it replaces `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     temporary.touch(exist_ok=False)
     mode = temporary.stat().st_mode  # as the user's umask says; what writes the file may make another with its own
     try:
@@ -111,9 +111,27 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _temporary(path: Path) -> Path:
+    """A new name beside `path`. One that a killed process left may be a link to a file of a batch: it is not reused."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
 def _sync(path: Path) -> None:
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
+
+
+def replace_folder(folder: Path, new: Path) -> None:
+    """Let the folder `new` become `folder`, in the place of what was there. Its files are on the disk before.
+
+    Without that, a lock that lists them could outlive them where their node goes down.
+    """
+    for path in new.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.replace(folder)
 
 
 def gzip_bytes(data: bytes) -> bytes:
@@ -226,6 +244,8 @@ class Step:
         self.external = dict(external or {})
         self.seeds = {name: seed for name, seed in (seeds or {}).items() if seed is not None}
         self.facts: dict[str, Any] = {}
+        self.resumed = False
+        """Whether a killed process did a part of the work before: then times are not those of all of it."""
         self._pending: list[tuple[Path, Path, dict[str, Any]]] = []
         self._stack = contextlib.ExitStack()
 
@@ -238,8 +258,7 @@ class Step:
         counts: what the record says of the file, beside the counts that `writer` returns.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = _temporary(path)
         self._stack.callback(temporary.unlink, missing_ok=True)
         counts |= writer(temporary) or {}
         _sync(temporary)
@@ -309,7 +328,7 @@ class Step:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         run = {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "wall_s": round(time.time() - STARTED, 3),
+            "wall_s": round(time.monotonic() - STARTED, 3),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
             "peak_memory_mb": usage.ru_maxrss // 1024,
             "platform": platform.platform(),
@@ -319,6 +338,7 @@ class Step:
             "packages": _versions(),
             "threads": os.environ.get("OMP_NUM_THREADS"),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "resumed": self.resumed or None,
         }
         return {name: value for name, value in run.items() if value is not None}
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,8 @@ class Finished:
     uncut: Mapping[str, list[tuple[int, str]]]
 
 
-def finished_cells(folder: Path, suffix: str) -> Finished:
-    """Cells of all finished batches in `folder`.
+def finished_cells(folder: Path, suffix: str, besides: Container[str] = ()) -> Finished:
+    """Cells of all finished batches in `folder`. besides: names of batches that are left out.
 
     A finished batch has its data, its `.keys` and the record of `.keys`, the last file that a batch step writes.
     """
@@ -66,7 +66,7 @@ def finished_cells(folder: Path, suffix: str) -> Finished:
     uncut: dict[str, list[tuple[int, str]]] = {}
     for path in sorted(folder.glob(f"*{KEYS}")) if folder.is_dir() else ():
         name = path.name.removesuffix(KEYS)
-        if (folder / f"{name}{suffix}").is_file() and sidecar_path(path).is_file():
+        if name not in besides and (folder / f"{name}{suffix}").is_file() and sidecar_path(path).is_file():
             for line in path.read_text(encoding="utf8").splitlines():
                 key, *more = line.split("\t")
                 batch_of.setdefault(key, name)
@@ -194,6 +194,11 @@ class CellStore(UnitStore):
         hashes = self.made_from[unit.partition("/")[0]].values()
         return self.folder / content_key(sorted(set(hashes)))[:16] / unit
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything of a cell: what a killed process left, or what was taken from another batch."""
+        return any(self.path(key).is_dir() for key in self.made_from)
+
     def adopt(self, units: Sequence[str]) -> None:
         """Take what other unfinished batches beside this one have of the cells with missing units.
 
@@ -305,12 +310,22 @@ def unneeded_stores(root: Path) -> Iterator[Path]:
                 yield store
 
 
+def left_behind(root: Path) -> Iterator[Path]:
+    """Yield what steps that were killed while they wrote left under `root` of artifacts that are there by now."""
+    for path in root.rglob(".*.tmp"):
+        artifact = path.with_name(path.name[1:].rsplit(".", 2)[0])
+        if path.is_file() and artifact.is_file() and sidecar_path(artifact).is_file():
+            yield path
+
+
 def tidy(root: Path) -> int:
-    """Remove the unit stores that nothing needs; return their number.
+    """Remove the unit stores that nothing needs, and what killed steps left behind; return the number of stores.
 
     This happens after the workflow has ended without error, not in the step: Snakemake runs a step again that was
     killed between its last rename and its exit, and that step needs its units.
     """
+    for file in list(left_behind(root)):
+        file.unlink(missing_ok=True)
     folders = list(unneeded_stores(root))
     for folder in folders:
         shutil.rmtree(folder)

@@ -255,6 +255,10 @@ class LogHandler(LogHandlerBase):
         elif text.startswith("Terminating processes on user request"):
             self.stopped = True
             self.write("Stopping the steps that run; this can take a while.")
+        elif text.startswith("Will exit after finishing currently running jobs"):
+            if not self.stopped:  # Snakemake says it again for each of them
+                self.write("Asked to stop: the steps that run are waited for, no other is started.")
+            self.stopped = True
         elif not NOISE.match(text):
             text = text.replace(UNLOCK, UNLOCK_HERE)
             color = RED if record.levelno >= logging.ERROR else YELLOW if record.levelno >= logging.WARNING else None

@@ -22,6 +22,7 @@ from fute.artifacts import (
     gzip_bytes,
     jsonl_bytes,
     read_jsonl,
+    replace_folder,
     sidecar_path,
 )  # fmt: skip
 
@@ -38,6 +39,35 @@ def test_nothing_appears_when_a_step_fails(tmp_path):
         step.json(tmp_path / "a.json", {"x": 1})
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_step_left_is_not_written_to(tmp_path):
+    """It may be a link to a batch's file; in a container a process has the same number again and again."""
+    batch = tmp_path / "batch.json"
+    batch.write_text("whole")
+    (tmp_path / f".a.json.{os.getpid()}.tmp").hardlink_to(batch)
+    with Step(MODULE, settings={}) as step:
+        step.json(tmp_path / "a.json", {"x": 1})
+    assert batch.read_text() == "whole" and json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+
+
+def test_the_files_of_a_folder_are_on_the_disk_before_it_is_there(tmp_path, monkeypatch):
+    """A lock that lists them is written next; where the node goes down, it must not be left alone."""
+    for name in ("new/model.safetensors", "new/more/config.json", "folder/old"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    synced = []
+    monkeypatch.setattr("fute.artifacts.os.fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")))
+    replace_folder(tmp_path / "folder", tmp_path / "new")
+    assert sorted(synced) == [str(tmp_path / "new/model.safetensors"), str(tmp_path / "new/more/config.json")]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.json", "folder", "model.safetensors", "more"]
+
+
+def test_a_step_whose_clock_was_set_back_took_no_less_than_no_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("fute.artifacts.time.time", lambda: 0.0)
+    with Step(MODULE, settings={}) as step:
+        step.json(tmp_path / "a.json", {})
+    assert json.loads(sidecar_path(tmp_path / "a.json").read_text())["run"]["wall_s"] >= 0
 
 
 def test_outputs_appear_together_with_true_sidecars(tmp_path, monkeypatch):

@@ -134,6 +134,20 @@ def test_tidy_removes_units_of_finished_batches_only(tmp_path):
     assert sorted(p.name for p in (tmp_path / "batches").glob("*.partial")) == ["open.partial"]
 
 
+def test_tidy_removes_what_a_killed_step_left_of_what_is_there_by_now(tmp_path):
+    """As large as the artifact. What is being written has no artifact, or as the state of a training no record."""
+    kept = [".b.zip.0a1b2c3d.tmp", "batches/a.partial/1/k/.training/.order-1.safetensors.0a1b2c3d.tmp"]
+    left = ["batches/.a.zip.0a1b2c3d.tmp", ".a.csv.123.tmp"]
+    there = ["batches/a.zip", "batches/a.zip.prov.json", "a.csv", "a.csv.prov.json", "b.zip.prov.json"]
+    there += ["batches/a.partial/1/k/.training/order-1.safetensors"]
+    for name in (*kept, *left, *there):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert tidy(tmp_path) == 0
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {*kept, *there}
+
+
 def test_a_store_takes_units_of_other_batches_made_from_the_same_files(tmp_path):
     first, other = (UnitStore(tmp_path / f"{name}.zip", ".zip", ["lock"]) for name in ("a", "b"))
     first.put("x", lambda path: path.write_text("1"))

@@ -268,6 +268,24 @@ def test_an_interrupted_run_says_how_to_go_on(run):
     assert end.startswith("Stopped: 1 of 2 steps done") and "go on" in advice
 
 
+def test_a_run_that_was_asked_to_stop_does_not_claim_to_be_done(run):
+    """SIGTERM to Snakemake, as when the time of a controller's own job is over: no step fails, and none is begun."""
+    run.plan(rows=3)
+    run.start(1)
+    run.start(2)
+    for job in (1, 2):
+        run.say("Will exit after finishing currently running jobs (scheduler).")
+        run.finish(job)
+    run.say("Will exit after finishing currently running jobs (scheduler).")
+    run.say("Shutting down, this might take some time.")
+    run.say("Complete log(s): /somewhere/1.snakemake.log")
+    run.say("Elapsed time: 0:00:05.1")
+    run.say("WorkflowError:\nAt least one job did not complete successfully.", LogEvent.ERROR, logging.ERROR)
+    _, asked, _, _, end, advice = run.shown
+    assert asked.startswith("Asked to stop:")
+    assert end.startswith("Stopped: 2 of 3 steps done") and "go on" in advice
+
+
 @pytest.mark.parametrize(
     ("text", "level", "event"),
     [

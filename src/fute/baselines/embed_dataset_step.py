@@ -121,6 +121,7 @@ def embed_dataset(spec: DatasetVectorSpec, *, model: Path, lock: Path, files: Ma
     batch = FolderBatch(output, made_from)
     units = [_unit(item, method) for item in spec.items for method in spec.methods]
     batch.adopt(units)
+    resumed = batch.begun
     bench: Bench | None = None
     with heed_sigterm() as asked_to_stop:
 
@@ -147,6 +148,7 @@ def embed_dataset(spec: DatasetVectorSpec, *, model: Path, lock: Path, files: Ma
                 stop(dataset)
     settings, seeds = spec.model_dump(mode="json"), {"order": spec.seed, "init": spec.tupate.init_seed}
     with Step(__name__, settings=settings, inputs=[lock, *files.values()], seeds=seeds) as step:
+        step.resumed = resumed
         batch.write(step, spec.model, {item.task.dataset: item.key for item in spec.items}, units)
 
 

@@ -41,21 +41,25 @@ def score_sources(spec: SourceScoreSpec, *, files: Mapping[str, Path], output: P
     """
     origins = {pair.key: pair_origins(pair.source, pair.target, files) for pair in spec.pairs}
     store = CellStore(output, SUFFIX, hashes_of(origins))
-    store.adopt([_unit(pair) for pair in spec.pairs])
+    units = [_unit(pair) for pair in spec.pairs]
+    store.adopt(units)
+    missing = set(store.missing(units))
+    print(f"{spec.model}: {len(units)} pairs, {len(units) - len(missing)} already finished", flush=True)
     read = [name for name, task in spec.targets.items() if _of_rows(task, spec.methods)]
     rows = {name: drawn_rows(read_rows(files[f"train:{name}"]), spec.rows) for name in read}
     models = FinetunedModels(spec, files)
-    with heed_sigterm() as stop_requested, Track(f"sources of {spec.model}", len(spec.pairs), "pairs") as track:
+    with heed_sigterm() as stop_requested, Track(f"sources of {spec.model}", len(missing), "pairs") as track:
         # pairs of one source follow each other, so that its weights are loaded once
         for pair in sorted(spec.pairs, key=lambda pair: (pair.source, pair.target)):
-            if store.missing([_unit(pair)]):
-                numbers = _scores(spec, pair, rows.get(pair.target, []), models)
-                scores = {name: each if math.isfinite(each) else str(each) for name, each in numbers.items()}
-                line = pair.model_dump() | {"scores": scores, "from": store.made_from[pair.key]}
-                store.put(_unit(pair), lambda path, line=line: path.write_text(json.dumps(line)))
-                if stop_requested():
-                    raise Preempted(f"stopped by SIGTERM; pairs up to {pair.cell} are kept; run again to go on")
+            if _unit(pair) not in missing:
+                continue
+            numbers = _scores(spec, pair, rows.get(pair.target, []), models)
+            scores = {name: each if math.isfinite(each) else str(each) for name, each in numbers.items()}
+            line = pair.model_dump() | {"scores": scores, "from": store.made_from[pair.key]}
+            store.put(_unit(pair), lambda path, line=line: path.write_text(json.dumps(line)))
             track.advance()
+            if stop_requested():
+                raise Preempted(f"stopped by SIGTERM; pairs up to {pair.cell} are kept; run again to go on")
     lines = [json.loads(store.path(_unit(pair)).read_text()) for pair in sorted(spec.pairs, key=lambda pair: pair.key)]
     with Step(__name__, settings=spec.model_dump(mode="json"), inputs=[*files.values()]) as step:
         step.bytes(output, gzip_bytes(jsonl_bytes(lines)), pairs=len(lines))

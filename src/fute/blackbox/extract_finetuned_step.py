@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fute.artifacts import Step
+from fute.artifacts import Step, replace_folder
 from fute.blackbox.cell_files import CellFiles, place
 from fute.blackbox.folders import MODEL, RUN, folder_of
 from fute.blackbox.scores import score_record
@@ -29,12 +29,11 @@ def extract_finetuned(
     runs = [json.loads(cell.path(RUN).read_text(encoding="utf8")) for cell in cells]
     kept, folder = cells[0], folder_of(lock)
     unfinished = folder.with_name(f".{folder.name}.tmp")
-    for stale in (unfinished, folder):
-        shutil.rmtree(stale, ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     for name in runs[0]["files"]:
         place(kept.path(f"{MODEL}/{name}"), unfinished / name)
-    unfinished.replace(folder)
+    replace_folder(folder, unfinished)
     source, seeds = {"finetuned": settings.dataset}, list(settings.seeds)
     with Step(__name__, settings=settings.model_dump(mode="json"), inputs=[*batches, *files.values()]) as step:
         step.json(lock, {"model": settings.model, "source": source, "files": runs[0]["files"]})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from fute.artifacts import Step, files_of, sha256_file
+from fute.artifacts import Step, files_of, replace_folder, sha256_file
 from fute.batching import FolderBatch
 from fute.blackbox.bench import Bench
 from fute.blackbox.folders import MODEL, RUN
@@ -88,9 +89,8 @@ def _is_whole(batch: FolderBatch, item: FinetuneItem) -> bool:
 
 def _save_whole(box: BlackBox, folder: Path) -> dict[str, dict[str, str | int]]:
     """Save a black box, complete or not at all; returns hash and size of its files."""
-    unfinished = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    # a name of its own: a job on a lost node may be saving the same beside its second attempt
+    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     save_black_box(box, unfinished)
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.replace(folder)
+    replace_folder(folder, unfinished)
     return files_of(folder)

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fute.artifacts import Step, files_of
+from fute.artifacts import Step, files_of, replace_folder
 from fute.config.models import ModelEntry
 from fute.config.run_lock import pinned_model
 from fute.data.hub_patience import full_disk, patiently
@@ -160,9 +160,7 @@ def fetch_model(
         files = files_of(unfinished)
         if entry.folder:
             _check_unchanged(model, entry.folder, identity, {file: facts["sha256"] for file, facts in files.items()})
-        if folder.exists():
-            shutil.rmtree(folder)
-        unfinished.replace(folder)
+        replace_folder(folder, unfinished)
     with Step(__name__, settings=identity) as step:
         step.json(lock, {"model": model, "source": source, "files": files})
     print(f"{model}: {len(files)} files, {sum(f['bytes'] for f in files.values()) / 1e6:.0f} MB in {folder}")

@@ -146,6 +146,7 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     store = CellStore(output, SUFFIX, index)
     units = [_unit(item) for item in spec.items]
     store.adopt(units)
+    resumed = store.begun
     missing = set(store.missing(units))
     finished = len(spec.items) - len(missing)
     print(f"{spec.method}: {len(spec.items)} vectors, {finished} of them already finished", flush=True)
@@ -194,5 +195,6 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     by_name = [method_module(spec.method), *([form_module(spec.settings.form)] if spec.settings else [])]
     seeds = {"data": spec.items[0].seed}
     with Step(__name__, settings=spec.model_dump(), more_code=by_name, inputs=inputs, seeds=seeds) as step:
+        step.resumed = resumed
         step.write(output, lambda path: _zip(path, members), vectors=len(spec.items))
         write_keys(step, output, SUFFIX, cells)

@@ -414,13 +414,15 @@ def label_batch(
     than a tenth of the rows of a cell; StaleFile for a stored unit of another size than its requests.
     """
     wanted = {cell.corpus: cell.rows for cell in spec.labels}
+    # of what is labelled, and not of what lies there hours later, so that the extraction notices an exchange
+    hashes = {name: sha256_file(path) for name, path in sorted(corpora.items())}
     rows = {name: drawn_rows(read_rows(path), wanted[name]) for name, path in corpora.items()}
     units = _Units(output, sha256_file(lock))
     engine = load_engine(spec.engine, model)
     try:
         items, longest = fitted(spec, items_of(spec, rows), engine)
         work = chunks(spec, items, engine)
-        _ask(spec, work, engine, units, _Unlabelled(rows, lock))
+        resumed = _ask(spec, work, engine, units, _Unlabelled(rows, lock))
         _ask_choices(spec, engine, units)
         identity = engine.identity()
     finally:
@@ -429,10 +431,7 @@ def label_batch(
     lines = _lines(spec, work, units)
     cut = _cut_texts(work)
     facts = {"engine": identity} | ({"cut_texts": cut} if cut else {})
-    head = facts | {
-        "model_lock_sha256": sha256_file(lock),
-        "corpora": {name: sha256_file(path) for name, path in sorted(corpora.items())},
-    }
+    head = facts | {"model_lock_sha256": units.lock_sha256, "corpora": hashes}
     cells = {f"{cell.prompt}/{cell.corpus}": cell.key for cell in spec.labels}
     cells |= {f"{SELF_SELECT}/{cell.category}": cell.key for cell in spec.selects}
     uncut = {cell.key: (cell.base or cell.key, longest[cell.key]) for cell in spec.labels if cell.key in longest}
@@ -443,7 +442,7 @@ def label_batch(
         more_code=[ENGINES[spec.engine.engine][0]],
         seeds={"engine": spec.engine.seed},
     ) as step:
-        step.facts = facts
+        step.facts, step.resumed = facts, resumed
         step.bytes(output, gzip_bytes(jsonl_bytes([head, *lines])), rows=len(lines))
         write_keys(step, output, SUFFIX, cells, uncut)
 
@@ -463,14 +462,18 @@ def _choice(cell: SelectCell) -> str:
     return f"{cell.key[:24]}.jsonl"
 
 
-def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, unlabelled: _Unlabelled) -> None:
-    """Ask for the answers of each chunk, and after them for its likelihoods, as far as no unit has them."""
+def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, unlabelled: _Unlabelled) -> bool:
+    """Ask for the answers of each chunk, and after them for its likelihoods, as far as no unit has them.
+
+    Returns whether some had any.
+    """
     store = units.store
     likelihoods = [each for _, part in work for each in _likelihoods(part)]
-    units.adopt({name: len(part) for name, part in [*work, *likelihoods]})
-    open_units = set(store.missing([name for name, _ in [*work, *likelihoods]]))
-    done = sum(len(part) for name, part in work if name not in open_units)
-    total = sum(len(part) for _, part in work)
+    both = [*work, *likelihoods]
+    units.adopt({name: len(part) for name, part in both})
+    open_units = set(store.missing([name for name, _ in both]))
+    done = sum(len(part) for name, part in both if name not in open_units)
+    total = sum(len(part) for _, part in both)
     print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
     if cut := _cut_texts(work):
         print(f"labelling: the texts of {cut} requests are cut to fit into max_length", flush=True)
@@ -485,13 +488,16 @@ def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, 
         for name, part in work:
             if store.missing([name]):
                 units.put(name, list(_scores(spec, part, engine)))
+            if name in open_units:
+                track.advance(len(part))
             unlabelled.add(part, units.read(name, len(part)))
             for unit, asked in _likelihoods(part):
                 if store.missing([unit]):
                     lines = asked_first.get(unit, [])
                     units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
-            if name in open_units:
-                track.advance(len(part))
+                if unit in open_units:
+                    track.advance(len(asked))
+    return done > 0
 
 
 def _ask_choices(spec: BatchSpec, engine: Engine, units: _Units) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from fute.artifacts import Step, content_key, files_of, sha256_file
+from fute.artifacts import Step, content_key, files_of, replace_folder, sha256_file
 from fute.blackbox.finetune import rows_to_learn
 from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, user_message
@@ -38,8 +38,8 @@ from fute.surrogate.states import KeptStates
 from fute.surrogate.text2text import Example, Surrogate, load_surrogate
 from fute.surrogate.training import TrainingLog, count_steps, train
 
-STATE = "training.state"
-"""File of an unfinished training's state."""
+STATE, MODEL = "training.state", "model"
+"""In the folder of what is unfinished: the training's state, which stays until all is written, and the saved model."""
 OF_WEIGHTS = (".safetensors", ".bin", ".index.json")
 """Endings of the files of a saved model that hold weights, or name those that do."""
 
@@ -70,13 +70,14 @@ def tune_llm(spec: TuneSpec, *, model: Path, lock: Path, files: Mapping[str, Pat
     with heed_sigterm(), TrainingProgress(spec.model, len(examples) * (spec.recipe.epochs or 1)) as progress:
         log = tune(llm, spec, examples, progress, checkpoint)
     print(f"{spec.model}: {log.steps} steps, loss {log.loss_start:.2f}, then {log.loss_end:.2f}")
-    made = _save(llm, model, unfinished, folder)
+    made = _save(llm, model, unfinished / MODEL, folder)
     with Step(
         __name__, settings=spec.model_dump(mode="json"), inputs=[lock, *files.values()], seeds={"order": spec.seed}
     ) as step:
         training = {"steps": log.steps, "loss_start": log.loss_start, "loss_end": log.loss_end}
         source = {"tuned": spec.recipe.model}
         step.json(output, {"model": spec.model, "source": source, "training": training, "files": made})
+    shutil.rmtree(unfinished)
 
 
 def answers_to_learn(spec: TuneSpec, prompts: PromptTokenizer, rows: Mapping[str, Sequence[Row]]) -> list[Example]:
@@ -150,15 +151,12 @@ def _save(llm: Surrogate, source: Path, unfinished: Path, folder: Path) -> dict[
     """Save the model, complete or not at all, with the tokenizer's files of `source`; hash and size of each file."""
     # the source's is copied: published ones are not all such as transformers agrees to write
     llm.model.generation_config = GenerationConfig()
+    shutil.rmtree(unfinished, ignore_errors=True)  # what a killed process saved of it
     llm.model.save_pretrained(unfinished)
     (unfinished / GENERATION_CONFIG_NAME).unlink(missing_ok=True)
     for name, path in model_files(source).items():
         if not name.endswith(OF_WEIGHTS) and not (unfinished / name).exists():
             shutil.copyfile(path, unfinished / name)
-    made = {name: facts for name, facts in files_of(unfinished).items() if STATE not in name}
-    for state in unfinished.glob(f"*{STATE}*"):
-        state.unlink()
-    if folder.exists():
-        shutil.rmtree(folder)
-    unfinished.replace(folder)
+    made = files_of(unfinished)
+    replace_folder(folder, unfinished)
     return made

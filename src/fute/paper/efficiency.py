@@ -39,9 +39,9 @@ def crossover(prompts: int, datasets: int) -> float:
 def embedding_times(batches: pd.DataFrame) -> pd.DataFrame:
     """Seconds per embedding, by surrogate and method.
 
-    batches: one row per batch with surrogate, method, vectors and seconds (NaN without a benchmark file).
-    Returns the columns surrogate, method, `vectors`, `measured` (vectors of the batches with a time), `seconds` of
-    those, `seconds_each`. A batch that was resumed after a kill counts only the time of its last process.
+    batches: one row per batch with surrogate, method, vectors and seconds (NaN without a benchmark file, or after a
+    kill, which leaves that of the last process). Returns the columns surrogate, method, `vectors`, `measured` (vectors
+    of the batches with a time), `seconds` of those, `seconds_each`.
     """
     rows = []
     for (surrogate, method), group in batches.groupby(["surrogate", "method"], sort=False):

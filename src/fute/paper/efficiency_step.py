@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from fute import paths
-from fute.artifacts import Step, read_jsonl
+from fute.artifacts import Step, read_jsonl, sidecar_path
 from fute.config.lm_baselines import LM_BASELINES, VECTORS
 from fute.config.sections import Section
 from fute.csv_files import benchmark_seconds, read_table
@@ -25,6 +26,13 @@ class EfficiencySettings(Section):
     title: str
     caption: str
     note: str = ""
+
+
+def _seconds(keys: Path, benchmark: Path) -> float:
+    """Measured seconds of a batch; NaN without a benchmark, or if it is that of the last of several processes."""
+    record = sidecar_path(keys)
+    resumed = record.is_file() and json.loads(record.read_bytes())["run"].get("resumed", False)
+    return float("nan") if resumed else benchmark_seconds(benchmark)
 
 
 def _cells(keys: Path) -> list[list[str]]:
@@ -60,8 +68,8 @@ def _total(counts: Iterable[int | None]) -> float:
 def call_seconds(files: Iterable[Path], calls: pd.DataFrame, benchmarks: Path) -> dict[str, float]:
     """Measured seconds per call, by model: time of its label batches divided by their calls.
 
-    Prompts with the same words share their calls, which count once. Batches without a benchmark file, and batches of
-    other runs (with cells that are not among `calls`), are left out.
+    Prompts with the same words share their calls, which count once. Batches without a benchmark file, those that went
+    on after a kill, and batches of other runs (with cells that are not among `calls`), are left out.
     """
     calls_of = {(row.model, f"{row.prompt}/{row.corpus}"): row.calls for row in calls.itertuples()}
     total: dict[str, list[float]] = {}
@@ -71,7 +79,7 @@ def call_seconds(files: Iterable[Path], calls: pd.DataFrame, benchmarks: Path) -
         if match is None:
             continue
         model = match["model"]
-        seconds = benchmark_seconds(benchmarks / "label_batch" / f"{model}-{match['batch']}.tsv")
+        seconds = _seconds(path, benchmarks / "label_batch" / f"{model}-{match['batch']}.tsv")
         names = [shared[0] for shared in _cells(path) if not shared[0].startswith("self-select/")]
         if pd.isna(seconds) or not names or not all((model, name) in calls_of for name in names):
             continue
@@ -87,7 +95,7 @@ def read_batches(files: Iterable[Path], benchmarks: Path) -> pd.DataFrame:
     for path in files:
         if match := batches.fullmatch(path.as_posix()):
             name = f"{match['surrogate']}-{match['method']}-{match['batch']}.tsv"
-            seconds = benchmark_seconds(benchmarks / "embed_batch" / name)
+            seconds = _seconds(path, benchmarks / "embed_batch" / name)
             rows.append([match["surrogate"], match["method"], len(_cells(path)), seconds])
     return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 
@@ -107,7 +115,7 @@ def read_dataset_vectors(files: Iterable[Path], benchmarks: Path) -> pd.DataFram
     for path in files:
         match = batches.fullmatch(path.as_posix())
         if match and match["model"] in methods:
-            seconds = benchmark_seconds(benchmarks / "embed_dataset" / f"{match['model']}-{match['batch']}.tsv")
+            seconds = _seconds(path, benchmarks / "embed_dataset" / f"{match['model']}-{match['batch']}.tsv")
             rows.append([match["model"], methods[match["model"]], len(_cells(path)), seconds])
     return pd.DataFrame(rows, columns=BATCH_COLUMNS)
 

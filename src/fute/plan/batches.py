@@ -30,17 +30,19 @@ class Batches(NamedTuple):
     """What decides batches besides the configuration.
 
     requested: what the targets need; only that is put into new batches. results: folder with the finished batches.
-    images: image -> sha256 of those whose change makes batches again.
+    images: image -> sha256 of those whose change makes batches again. sent_for: names of batches that are new even if
+    they are finished.
     """
 
     requested: Requested
     results: Path
     images: Mapping[str, str]
+    sent_for: frozenset[str] = frozenset()
 
     def finished(self, files: str) -> batching.Finished:
         """Cells of finished batches. files: the batches' data, with `*` for their names."""
         path = paths.below(self.results, files)
-        return batching.finished_cells(path.parent, path.name.removeprefix("*"))
+        return batching.finished_cells(path.parent, path.name.removeprefix("*"), besides=self.sent_for)
 
     def plan(
         self, files: str, groups: Iterable[Mapping[str, str]], size: int | None = None,

@@ -27,8 +27,9 @@ class Plan:
 
     run: the checked configuration. targets: what Snakemake was asked for; single files narrow what is labelled,
     embedded and transferred to what they need. results: folder looked through for finished batches. images: image ->
-    sha256 of those whose change makes batches again; none unless the run asks for it. Raises ConfigError for a
-    configuration without an experiment (`fute embed` needs none).
+    sha256 of those whose change makes batches again; none unless the run asks for it. sent_for: batches that a cluster
+    job was sent to make, which are new though an earlier start of the same job may have finished some. Raises
+    ConfigError for a configuration without an experiment (`fute embed` needs none).
 
     Attributes:
         data, vectors, vector_batches: what both experiments share.
@@ -43,12 +44,13 @@ class Plan:
         targets: Iterable[str] = (),
         results: Path = Path("results"),
         images: Mapping[str, str] | None = None,
+        sent_for: frozenset[str] = frozenset(),
     ) -> None:
         config = run.config
         if not config.corpora:
             raise ConfigError("there is no experiment to run: name datasets in llm.datasets, or give the section lm")
         self.run, self.config, self.results = run, config, results
-        batches = self.batches = Batches(requested(targets, run.prompts), results, images or {})
+        batches = self.batches = Batches(requested(targets, run.prompts), results, images or {}, sent_for)
         self.data = DataPlan(run)
         self.vectors = VectorPlan(run, self.data, batches)
         shared = self.data, self.vectors, batches

@@ -103,7 +103,6 @@ class Checkpoint:
 
     def save(self, run: Mapping[str, Any], tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write the state. run: values that must be equal at `load`. facts: numbers and lists. Both become JSON."""
-        self._sweep()
         metadata = {"run": json.dumps({IDENTITY: self.identity, **run}), "facts": json.dumps(facts)}
         with atomic(self.path) as temporary:
             save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
@@ -114,6 +113,7 @@ class Checkpoint:
 
         Raises ValueError, naming the file, if it is of another training or not whole.
         """
+        self._sweep()
         if not self.path.exists():
             return None
         try:
@@ -136,7 +136,10 @@ class Checkpoint:
         return tensors, facts
 
     def _sweep(self) -> None:
-        """Delete temporary files of processes killed while writing: as large as a checkpoint, and never read."""
+        """Delete temporary files of processes killed while writing: as large as a checkpoint, and never read.
+
+        At the start alone: where a job on a lost node still runs beside its second attempt, it must not end that one.
+        """
         for temporary in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             temporary.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from functools import cache
@@ -332,6 +333,10 @@ def test_the_step_gives_the_same_bytes_and_goes_on_after_sigterm(project, monkey
     assert {method: sha256_file(path) for method, path in other.items()} == first
     assert {method: sha256_file(path) for method, path in again.items()} == first
     assert not list(Path("again").rglob("*.training"))
+    records = [*Path("again").glob("*.keys.prov.json"), *Path().glob("out/*.keys.prov.json")]
+    assert {path: json.loads(path.read_text())["run"].get("resumed", False) for path in records} == {
+        path: path.parent.name == "again" for path in records
+    }, "whose times are not those of all their work"
 
 
 def test_methods_and_settings_shape_the_vectors_and_nothing_else_does(project):

@@ -122,7 +122,7 @@ def test_a_pair_has_the_same_scores_alone_and_among_others(project):
     assert score(skip=["mood>similar"]) == {"similar>mood": whole["similar>mood"]}
 
 
-def test_a_killed_step_goes_on_after_the_last_pair(project, monkeypatch):
+def test_a_killed_step_goes_on_after_the_last_pair(project, monkeypatch, capsys):
     whole, read = score(), list(Encoder.read)
     shutil.rmtree("sources")
     Encoder.read = []
@@ -131,7 +131,10 @@ def test_a_killed_step_goes_on_after_the_last_pair(project, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             score()
     assert Encoder.read == ["mood", "similar"] == read and not OUTPUT.exists()
+    capsys.readouterr()
     assert score() == whole and Encoder.read[2:] == ["similar"], "the first pair was finished"
+    said = capsys.readouterr()
+    assert "2 pairs, 1 already finished" in said.out and ": 1 pairs in " in said.err
     assert tidy(Path("sources")) == 1 and not list(Path().rglob("*.partial"))
 
 

@@ -16,9 +16,9 @@ from accelerate import Accelerator
 from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, mood_rows, save_small, similar_rows, where_rows
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, T5Config
 
-from fute.artifacts import StaleFile, gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
+from fute.artifacts import StaleFile, files_of, gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
 from fute.batching import LOCK, finished_batches
-from fute.blackbox import bench, cell_files, label_language_model_step
+from fute.blackbox import bench, cell_files, finetune_model_step, label_language_model_step
 from fute.blackbox import transfer_batch_step as transfer
 from fute.blackbox.encoding import collate, encode, encode_rows
 from fute.blackbox.extract_files_step import extract_files
@@ -449,6 +449,23 @@ def test_a_model_that_is_not_whole_is_not_taken_over(project, damage):
     for batch in ("0b", "0a"):
         fit_batch(["mood"], batch=batch)
         assert bytes_under(Path(f"results/finetuned/m/batches/{batch}")) == expected
+
+
+def test_a_model_that_two_processes_save_at_once_is_whole(tmp_path, monkeypatch):
+    """A job on a lost node and its second attempt: what either leaves is what it lists."""
+    folder, listed = tmp_path / "cell/model", []
+
+    def save(box, to):
+        to.mkdir(parents=True)
+        (to / "config.json").write_text("{}")
+        if box == "first":
+            listed.append(finetune_model_step._save_whole("second", folder))
+        (to / "model.safetensors").write_text(box)
+
+    monkeypatch.setattr(finetune_model_step, "save_black_box", save)
+    listed.append(finetune_model_step._save_whole("first", folder))
+    assert listed[-1] == files_of(folder) and all(each.keys() == listed[-1].keys() for each in listed)
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
 def test_a_damaged_model_beside_a_batch_costs_it_nothing(project, monkeypatch):

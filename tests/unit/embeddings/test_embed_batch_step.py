@@ -331,3 +331,5 @@ def test_a_vector_that_cannot_be_made_does_not_stop_the_others(tmp_path, monkeyp
     assert "2 vectors, 2 of them already finished" in capsys.readouterr().out
     embed_batch(good, **inputs, output=Path("afresh/good.zip"))
     assert Path("afresh/good.zip").read_bytes() == Path("results/good.zip").read_bytes()
+    whole, again = (json.loads(Path(at, "good.keys.prov.json").read_text())["run"] for at in ("afresh", "results"))
+    assert again["resumed"] and "resumed" not in whole

@@ -238,6 +238,8 @@ def test_a_killed_batch_goes_on_and_gives_the_same_bytes(place, monkeypatch):
     assert not set(first.asked) & set(second.asked), "no finished request is asked for again"
     assert len(first.asked) + len(second.asked) == 8 + 8 + 5
     assert Path("batches/b.jsonl.gz").read_bytes() == Path("whole/b.jsonl.gz").read_bytes()
+    whole, again = (json.loads(Path(folder, "b.keys.prov.json").read_text()) for folder in ("whole", "batches"))
+    assert again["run"]["resumed"] and "resumed" not in whole["run"], "its time is not that of the whole"
 
 
 def test_answers_may_hold_any_character(place, monkeypatch):
@@ -258,6 +260,20 @@ def test_a_changed_corpus_is_noticed(place, monkeypatch):
     with pytest.raises(ValueError, match=r"was made from another version of u\.jsonl\.gz"):
         extract("sa-1", "u")
     assert not Path("l/u.jsonl.gz").exists()
+
+
+def test_a_corpus_that_changes_while_it_is_labelled_is_noticed(place, monkeypatch):
+    """The ids are those that they were, so only the hash tells."""
+
+    class Slow(StandInEngine):
+        def score(self, requests):
+            with Step("fute.batching", settings={}) as step:
+                step.jsonl(Path("u.jsonl.gz"), [Row(f"u/{i}", ("another",)).to_json() for i in range(8)])
+            return super().score(requests)
+
+    run(monkeypatch, Slow(), spec(("sa-1", "u")))
+    with pytest.raises(ValueError, match=r"was made from another version of u\.jsonl\.gz"):
+        extract("sa-1", "u")
 
 
 @pytest.mark.parametrize("scores", [(-20.5, -0.000001), (-0.693147, -0.693146), (-40.0, -0.1)])
@@ -482,12 +498,16 @@ def test_cutting_words(text, words, cut):
 # --- answers of finished batches ------------------------------------------------------------------------
 
 
-def test_likelihoods_that_are_asked_for_later_cost_no_answer_again(place, monkeypatch):
+def test_likelihoods_that_are_asked_for_later_cost_no_answer_again(place, monkeypatch, capsys):
     cells = (("sa-1", "d"), ("sa-2", "d"))
     first, second = StandInEngine(), Server()
     run(monkeypatch, first, without_spell(*cells), "batches/a.jsonl.gz")
     shutil.rmtree("batches/a.partial")
+    told: list[str] = []
+    monkeypatch.setattr(labelling.Track, "advance", lambda track, n=1: told.append(f"{n} of {track.total}"))
     run(monkeypatch, second, with_spell(*cells), "batches/b.jsonl.gz")
+    assert told == ["3 of 10", "2 of 10"] * 2, "the likelihoods are what is waited for"
+    assert "20 requests in 4 chunks, 10 requests already finished" in capsys.readouterr().out
     assert second.asked == [] and sorted(set(second.likelihoods)) == sorted(first.asked)
     run(monkeypatch, StandInEngine(), with_spell(*cells), "alone/c.jsonl.gz")
     assert Path("batches/b.jsonl.gz").read_bytes() == Path("alone/c.jsonl.gz").read_bytes()

@@ -10,7 +10,7 @@ import torch
 from support import categories
 from support.chat_llm import tiny_llm
 
-from fute.artifacts import gzip_bytes, jsonl_bytes, sha256_file
+from fute.artifacts import InputError, gzip_bytes, jsonl_bytes, sha256_file
 from fute.config.engines import EngineSettings
 from fute.config.models import TunedSettings
 from fute.data.model_folder import model_files
@@ -130,6 +130,24 @@ def test_a_killed_training_ends_in_the_same_bytes(base, monkeypatch):
     monkeypatch.setattr("fute.surrogate.checkpoint._came", False)
     folder, again = made(spec(), base)
     assert again == whole and {path.name: path.read_bytes() for path in folder.iterdir()} == bytes_of
+
+
+def test_a_training_is_kept_until_the_lock_of_its_model_is_written(base, monkeypatch):
+    """An input was damaged meanwhile, so nothing is published; made again, it costs no second training."""
+    monkeypatch.setattr("fute.surrogate.checkpoint.Checkpoint.worth_keeping", lambda *_: True)
+    record = base.parent / "train.jsonl.gz.prov.json"
+    record.write_text("{")
+    with pytest.raises(InputError):
+        made(spec(steps=12), base)
+    record.unlink()
+    steps = []
+    monkeypatch.setattr(tune_llm_step.TrainingProgress, "__call__", lambda _, done, *more: steps.append(done))
+    folder, lock = made(spec(steps=12), base)
+    assert not steps and lock["training"]["steps"] == 12
+    assert {path.name: sha256_file(path) for path in folder.iterdir()} == {
+        name: facts["sha256"] for name, facts in lock["files"].items()
+    }
+    assert not list(base.parent.glob(".*partial"))
 
 
 def test_prompts_are_asked_in_turns_and_answered_with_the_first_word(base):

@@ -139,6 +139,17 @@ def test_without_benchmarks_the_counts_stand_alone(run):
     assert "| s | FUTE + TuPaTE | 2 | 0 | – |" in OUT["markdown"].read_text()
 
 
+def test_what_went_on_after_a_kill_was_not_measured(run):
+    """Its benchmark is that of the last process, which may have had nothing left to do."""
+    for name in ("results/labels/m/batches/b1.keys", "results/embeddings/s/tupate/batches/v1.keys"):
+        with Step("fute.batching", settings={}) as step:
+            step.resumed = True
+            step.bytes(Path(name), Path(name).read_bytes())
+    frames = write(run)
+    assert frames["embeddings"]["measured"].tolist() == [0] and frames["embeddings"]["seconds_each"].isna().all()
+    assert frames["calls"]["seconds_each"].isna().all() and "| 2 | 0 | " in OUT["markdown"].read_text()
+
+
 def test_tokens_that_a_server_does_not_count_are_not_known(run):
     path = Path("results/labels/m/sa-3/films.jsonl.gz")
     with Step("fute.batching", settings={}) as step:

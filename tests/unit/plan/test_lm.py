@@ -56,9 +56,11 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def plan(data: Path, tmp_path: Path) -> Callable[..., Plan]:
-    def make(*targets: str, where: Path = tmp_path, **changes: Any) -> Plan:
+    def make(
+        *targets: str, where: Path = tmp_path, sent_for: frozenset[str] = frozenset(), **changes: Any
+    ) -> Plan:  # fmt: skip
         values = read_yaml(ROOT / "config/paper-lm.yaml") | {"data": {"source": "files", "root": str(data)}}
-        return Plan(parse_run(values | changes, ROOT / "config", "my.yaml"), targets, where)
+        return Plan(parse_run(values | changes, ROOT / "config", "my.yaml"), targets, where, sent_for=sent_for)
 
     return make
 
@@ -169,6 +171,25 @@ def test_an_mte_is_learned_from_what_a_fine_tuned_model_says_of_u(plan):
     }
     (item,) = EmbeddingSpec.model_validate_json(workflow.vector_batches.spec("tupate", batch)).items
     assert (item.category, item.target, item.classes) == ("lm", "label", ())
+
+
+def test_a_job_that_is_started_again_plans_the_batches_that_it_was_sent_for(plan):
+    """SLURM starts a group of jobs again, some of whose batches are finished: each is planned as at the first start."""
+    section = lm(datasets_per_process=1)
+    first = plan(lm=section)
+    methods = {name: part.new for name, part in first.vector_batches.plans.items()}
+    tuned = first.lm.finetune.made_in.plans[MODEL].new
+    finish(first)
+    assert not any(part.new for part in plan(lm=section).vector_batches.plans.values())
+    sent_for = frozenset([*tuned, *(batch for new in methods.values() for batch in new)])
+    again = plan(lm=section, sent_for=sent_for)
+    assert {name: part.new for name, part in again.vector_batches.plans.items()} == methods
+    assert again.lm.finetune.made_in.plans[MODEL].new == tuned
+    for method, new in methods.items():
+        for batch in new:
+            assert again.vector_batches.spec(method, batch) == first.vector_batches.spec(method, batch)
+    one, *others = tuned
+    assert set(plan(lm=section, sent_for=frozenset([one])).lm.finetune.made_in.plans[MODEL].new) == {one} and others
 
 
 # --- what a request asks for ----------------------------------------------------------------------------

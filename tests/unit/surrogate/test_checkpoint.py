@@ -83,8 +83,16 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
     other = made.path.with_name(".other.safetensors.abc123.tmp")
     left.write_bytes(b"half")
     other.write_bytes(b"another's")
-    made.save(RUN, TENSORS, FACTS)
+    made.load(RUN)
     assert not left.exists() and other.exists()
+
+
+def test_what_another_process_writes_of_the_same_training_is_left_to_it(tmp_path):
+    """A job on a lost node goes on beside its second attempt, which began later."""
+    made = saved(tmp_path)
+    with module.atomic(made.path) as theirs:
+        made.save(RUN, TENSORS, FACTS)
+        assert theirs.exists()
 
 
 def test_a_checkpoint_is_due_by_the_clock(tmp_path, monkeypatch):
