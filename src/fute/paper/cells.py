@@ -29,22 +29,6 @@ def require_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> N
         raise ValueError(f"{name}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
 
 
-def require_percent(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
-    """Raise ValueError if a column holds fractions: the tables would print 0.9 for 90 %."""
-    for column in columns:
-        if 0 < frame[column].max() <= 1:
-            raise ValueError(f"{name}: {column} goes up to {frame[column].max():.3g}; it must be in percent")
-
-
-def require_single_rows(frame: pd.DataFrame, keys: list[str], name: str) -> None:
-    """Raise ValueError if two rows have the same `keys`; the message names these and the frame, `name`."""
-    repeated = frame.loc[frame.duplicated(keys), keys]
-    if len(repeated):
-        raise ValueError(
-            f"{name}: two rows for {', '.join(map(str, repeated.iloc[0]))}; one row per ({', '.join(keys)}) is needed"
-        )
-
-
 def base_method(method: str) -> str:
     """Method of a variant: `LocalE (uncalibrated)` -> `LocalE`."""
     return re.sub(r" \([^()]*\)$", "", method)

@@ -12,8 +12,7 @@ import pandas as pd
 
 from fute.artifacts import Step
 from fute.config.sections import Section
-from fute.csv_files import benchmark_seconds, read_table
-from fute.paper import table3 as tables
+from fute.csv_files import benchmark_seconds, read_table, read_texts
 from fute.paper import transfer_tables
 from fute.paper.report import ReportContext, render_report
 from fute.paper.report_costs import Costs
@@ -113,7 +112,7 @@ def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
         **{name: read_table(evaluation / f"{name}.csv") for name in names},
         costs=costs("llm", evaluation),
         table3_caption=texts.table3_caption,
-        printed=tables.read_printed(printed / "table3.csv"),
+        printed=read_texts(printed / "table3.csv"),
         figures=_figures(texts.figures),
         titles=dict(texts.categories),
         colours=texts.colours,

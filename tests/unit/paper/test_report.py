@@ -292,17 +292,6 @@ def test_vectors_without_training_have_no_gate(context):
     assert 'id="learning"' not in render_report(with_llm(context, similarities=one))
 
 
-def test_fractions_are_refused(context):
-    performance = context.llm.performance.assign(accuracy=0.5)
-    with pytest.raises(ValueError, match=r"performance: accuracy goes up to 0\.5; it must be in percent"):
-        render_report(with_llm(context, performance=performance))
-
-
-def test_missing_column_is_named(context):
-    with pytest.raises(ValueError, match="performance: no column macro_f1"):
-        render_report(with_llm(context, performance=context.llm.performance.drop(columns="macro_f1")))
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (245, "4 min 05 s"), (7620, "2 h 07 min")],
