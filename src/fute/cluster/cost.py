@@ -21,6 +21,7 @@ from rich.table import Table
 from fute import paths
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.resources import INFERENCE_BYTES, Need, width
+from fute.cluster.storage import existing
 from fute.config.settings import Config
 from fute.config.unsup import LM
 from fute.csv_files import benchmark_seconds
@@ -168,11 +169,3 @@ def print_costs(plan: Plan, costs: list[RuleCost], disk: dict[str, float], missi
     left, free = sum(missing.values()) / GB, shutil.disk_usage(existing(plan.results)).free / GB
     short = "" if free >= left else ": TOO LITTLE; free some, or put results/ elsewhere (a symbolic link)"
     console.print(f"free where results/ lies, for {left:.1f} GB that are not there yet: {free:.0f} GB{short}")
-
-
-def existing(folder: Path) -> Path:
-    """A folder, links followed, or where it is not there the nearest above it that is."""
-    folder = folder.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    return folder
