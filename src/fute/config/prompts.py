@@ -327,11 +327,8 @@ def followup(prompt: Prompt) -> str | None:
 
 def _in_lower_case(prompt: Prompt) -> str:
     """What asks for lower case; nothing if a class has no such word, since words are compared letter by letter."""
-    return " in lower case," if all(any(map(_is_lower, words)) for words in prompt.verbalizers.values()) else ""
-
-
-def _is_lower(word: str) -> bool:
-    return word == word.lower()
+    lower = (any(word == word.lower() for word in words) for words in prompt.verbalizers.values())
+    return " in lower case," if all(lower) else ""
 
 
 def _words(prompt: Prompt) -> str:

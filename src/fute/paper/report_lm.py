@@ -92,11 +92,9 @@ def lm_sections(results: LmResults) -> list[Section]:
 
 def planted_sections(results: LmResults) -> list[Section]:
     """The section on the planted tests of the run; none without such tests."""
-    return [] if results.planted is None else [_planted_section(results.planted, results.planted_figures)]
-
-
-def _planted_section(measured: pd.DataFrame, figures: Sequence[ReportFigure]) -> Section:
-    cells = pd.DataFrame(planted_cells(measured), columns=COLUMNS)
+    if results.planted is None:
+        return []
+    cells = pd.DataFrame(planted_cells(results.planted), columns=COLUMNS)
     text = (
         "Black boxes were made whose right order is known. A method passes where chance does as well in at most 5 % of "
         "all orders. What a method does not find here, its other rankings do not show either."
@@ -108,7 +106,8 @@ def _planted_section(measured: pd.DataFrame, figures: Sequence[ReportFigure]) ->
         groups=["Test"],
         labels={name: name for name in COLUMNS[1:]},
     )
-    return Section("planted", "Is an order found that is there?", [text], tables=[grid], figures=figures)
+    title = "Is an order found that is there?"
+    return [Section("planted", title, [text], tables=[grid], figures=results.planted_figures)]
 
 
 def _table_sections(table: TransferTable, targets: pd.DataFrame) -> list[Section]:
