@@ -111,8 +111,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
                 }
                 verdict = {"verdict": "within noise"}
                 controls.append({"method": "tupate", "model": model, "dataset": dataset} | spreads | verdict)
-    png = folder / "figure.png"
-    png.write_bytes(PNG)
+    (folder / "figure.png").write_bytes(PNG)
     results = LlmResults(
         table3=table3,
         table3_caption="Zero-shot prompt selection.",
@@ -123,7 +122,7 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
         similarities=pd.DataFrame(similarities),
         controls=pd.DataFrame(controls),
         costs=synthetic_costs(),
-        figures=[ReportFigure(png, "Figure 4", "Task embeddings.")],
+        figures=[ReportFigure(str(folder / "figure"), "Figure 4", "Task embeddings.")],
     )
     return ReportContext(
         title="FUTE: synthetic run",

@@ -15,16 +15,16 @@ from fute.paper.grids import Grid
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure of the page: its PNG file, title and caption. These are also the text for readers who cannot see it."""
+    """A figure of the page, with the text for readers who cannot see it. base: its file without `.png`."""
 
-    png: Path
+    base: str
     title: str
     caption: str
 
     @property
     def source(self) -> str:
         """The image as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.png.read_bytes()).decode("ascii")
+        return "data:image/png;base64," + base64.b64encode(Path(f"{self.base}.png").read_bytes()).decode("ascii")
 
 
 @dataclass(frozen=True)

@@ -22,21 +22,13 @@ from fute.paper.report_parts import ReportFigure
 from fute.paper.transfer_tables import LAYOUTS
 
 
-class FigureText(Section):
-    """Texts of the report for one figure. base: its file without ending."""
-
-    base: str
-    title: str
-    caption: str
-
-
 class LmTexts(Section):
     """tables: title and caption by name, for Table 1, and for Table 2 if the run makes it. planted: figure of the
     planted tests, None for a run without them."""
 
     tables: dict[Literal["table1", "table2"], dict[Literal["title", "caption"], str]]
-    figures: tuple[FigureText, ...]
-    planted: FigureText | None = None
+    figures: tuple[ReportFigure, ...]
+    planted: ReportFigure | None = None
 
 
 class LlmTexts(Section):
@@ -47,7 +39,7 @@ class LlmTexts(Section):
     categories: tuple[tuple[str, str], ...]
     colours: dict[str, str | None]
     prompts: dict[str, str]
-    figures: tuple[FigureText, ...]
+    figures: tuple[ReportFigure, ...]
 
 
 class ReportSettings(Section):
@@ -72,10 +64,6 @@ def timings(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rule", "jobs", "seconds"])
 
 
-def _figures(texts: Sequence[FigureText]) -> list[ReportFigure]:
-    return [ReportFigure(Path(text.base + ".png"), text.title, text.caption) for text in texts]
-
-
 def costs(experiment: str, evaluation: Path) -> Costs:
     """Read what the embeddings of an experiment, `lm` or `llm`, cost."""
     names = ("embeddings", "calls", "costs")
@@ -98,9 +86,9 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
         direct=read_table(evaluation / "lm_direct.csv"),
         similarities=read_table(evaluation / "lm_similarities.csv"),
         costs=costs("lm", evaluation),
-        figures=_figures(texts.figures),
+        figures=texts.figures,
         planted=read_table(evaluation / "planted.csv") if texts.planted else None,
-        planted_figures=_figures([texts.planted] if texts.planted else []),
+        planted_figures=[texts.planted] if texts.planted else [],
         coordinates=read_table(evaluation / "lm_coordinates.csv"),
     )
 
@@ -113,7 +101,7 @@ def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
         costs=costs("llm", evaluation),
         table3_caption=texts.table3_caption,
         printed=read_texts(printed / "table3.csv"),
-        figures=_figures(texts.figures),
+        figures=texts.figures,
         titles=dict(texts.categories),
         colours=texts.colours,
         prompts=texts.prompts,
