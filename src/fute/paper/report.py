@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from fute.durations import duration
+from fute.display_names import duration
 from fute.paper.grids import list_grid
 from fute.paper.html_template import TEMPLATE
 from fute.paper.interactive_map import map_parts

@@ -14,8 +14,7 @@ from rich.table import Table
 
 from fute.artifacts import sidecar_path
 from fute.csv_files import TableError, read_table
-from fute.display_names import METHOD_NAMES
-from fute.durations import duration
+from fute.display_names import METHOD_NAMES, duration
 from fute.paper.formats import print_table
 from fute.paper.learning import COLUMNS, learning_warnings
 from fute.paper.planted import COLUMNS as PLANTED_COLUMNS

@@ -16,7 +16,7 @@ from support.categories import TITLES
 from support.html_page import PNG, Page
 from support.synthetic_report import synthetic_context
 
-from fute.durations import duration
+from fute.display_names import duration
 from fute.paper import interactive_map
 from fute.paper.cells import format_cell
 from fute.paper.grids import prompt_grid
