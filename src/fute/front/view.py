@@ -140,7 +140,7 @@ def _ranking(ranked_run: RankedRun, shown: Shown) -> dict[str, Any]:
     """What the page shows of a ranking: its table, the sentences below it, confusions, texts that tell two apart."""
     table = overview(shown.ranking, ranked_run.texts)
     said: list[str] = []
-    explain(shown.ranking, lambda text, *_: said.append(text.strip()))
+    explain(shown.ranking, lambda text, **_: said.append(text.strip()))
     return {
         "title": table.title,
         "heads": [str(column.header) for column in table.columns],

@@ -152,13 +152,13 @@ def _latex_body(frame: pd.DataFrame) -> Iterator[str]:
             yield " & ".join([escape_latex(method), *texts]) + r" \\"
 
 
-def print_table(frame: pd.DataFrame, console: Console, *, title: str = "") -> None:
+def print_table(frame: pd.DataFrame, console: Console, *, title: str) -> None:
     """Print the table, one block after the other."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
     table.add_column(_rows_name(frame), no_wrap=True)
     for heading, metric in frame.columns:
         first = metric == frame[heading].columns[0]
