@@ -7,7 +7,7 @@ printed under its own heading: a category of Table 3, a model of Tables 1 and 2.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -20,13 +20,6 @@ REFERENCE_ROWS = ("Oracle", "Mean over prompts", "Random", "Estimated true order
 """Rows that are not methods: they come last in a block, in this order, and none of their cells is marked as best."""
 LOWER_IS_BETTER = frozenset({"ρ"})
 """Headings of the metrics whose lowest value is the best."""
-
-
-def require_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
-    """Raise ValueError if the frame lacks any of `columns`; the message names them and the frame, `name`."""
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise ValueError(f"{name}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
 
 
 def base_method(method: str) -> str:

@@ -108,7 +108,6 @@ def test_missing_cells_and_intervals_are_dashes():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.drop(columns="rate"), "table 3: no column rate"),
         (lambda f: f.assign(category="qa"), "unknown category qa"),
         (lambda f: f.replace({"method": {"MI": "Magic"}}), "unknown method 'Magic'"),
     ],

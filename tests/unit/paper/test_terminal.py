@@ -297,6 +297,14 @@ def test_show_of_the_language_model_experiment_alone(language_models, capsys):
     assert "no run does on grammar, left out of the means" in one
 
 
+@pytest.mark.parametrize(("name", "column"), [("table1", "rho_p"), ("lm_direct", "majority"), ("table3", "rate")])
+def test_a_file_of_an_older_version_is_named_with_what_it_lacks(results, language_models, name, column):
+    path = (results if name == "table3" else language_models) / f"evaluation/{name}.csv"
+    pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
+    with pytest.raises(NoResults, match=rf"{name}\.csv has no column '{column}'; remove it, and make it by running"):
+        show(path.parents[1])
+
+
 def test_show_of_both_experiments(results, language_models, capsys):
     for path in (language_models / "evaluation").iterdir():
         path.rename(results / "evaluation" / path.name)

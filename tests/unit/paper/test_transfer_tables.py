@@ -114,7 +114,6 @@ def test_classes_without_a_dataset_have_no_columns():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.drop(columns="rho"), "table 1: no column rho"),
         (lambda f: f.assign(cell="nli-in-class"), "table 1: unknown cell nli-in-class"),
         (lambda f: f.replace({"method": {"DataSize": "Magic"}}), "table 1: unknown method 'Magic'; a variant is"),
     ],
