@@ -32,10 +32,6 @@ class NoResults(FileNotFoundError):
     """The run has no results to show, because it has not finished."""
 
 
-class DamagedResult(NoResults):
-    """A file of the results that cannot be read."""
-
-
 def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
     """A file of the evaluation, with at least these columns. Raises NoResults, with what to do."""
     again = (
@@ -53,15 +49,15 @@ def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
 
 
 def read_result(path: Path, read: Callable[[Path], T]) -> T:
-    """A file of results by one of its readers. Raises DamagedResult, which says what to do."""
+    """A file of results by one of its readers. Raises ValueError, which says what to do."""
     try:
         return read(path)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise DamagedResult(f"{path} cannot be read ({error}); remove it, and run the workflow again") from None
+        raise ValueError(f"{path} cannot be read ({error}); remove it, and run the workflow again") from None
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file of results. Raises DamagedResult."""
+    """The value of a JSON file of results. Raises ValueError."""
     return read_result(path, lambda file: json.loads(file.read_bytes()))
 
 

@@ -209,7 +209,7 @@ def test_a_run_whose_datasets_did_not_learn_says_so_first(results, language_mode
 def test_an_unknown_dataset_or_method_says_what_there_is(results):
     with pytest.raises(NoResults, match=r"no similarities for dataset 'flims'; there are films, series: run the workf"):
         rank("flims", results, "tupate")
-    with pytest.raises(NoResults, match=r"by 'textemb'; there are those by taskemb, tupate: name one of these$"):
+    with pytest.raises(ValueError, match=r"by 'textemb'; there are those by taskemb, tupate: name one of these$"):
         rank("films", results, "textemb")
 
 
@@ -245,7 +245,7 @@ def test_a_damaged_record_of_table_3_is_named(results):
     record = results / "paper/tables/table3.csv.prov.json"
     record.parent.mkdir(parents=True)
     record.write_text("{")
-    with pytest.raises(NoResults, match=r"table3\.csv\.prov\.json cannot be read .*; remove it, and run the workflow"):
+    with pytest.raises(ValueError, match=r"table3\.csv\.prov\.json cannot be read .*; remove it, and run the workflow"):
         show(results)
 
 
