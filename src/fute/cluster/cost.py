@@ -32,10 +32,6 @@ LABEL_BYTES = 120
 """Bytes per text in compressed label files: its line in the batch and the same line in the extract."""
 
 
-class CostError(RuntimeError):
-    """The run cannot be planned; the message holds Snakemake's output."""
-
-
 class RuleCost(NamedTuple):
     """Cost of the jobs of one rule. measured: number of finished jobs whose mean time is used; 0: it is an estimate."""
 
@@ -51,12 +47,12 @@ class RuleCost(NamedTuple):
 def planned_jobs(arguments: tuple[str, ...]) -> dict[str, int]:
     """Number of jobs by rule, from a dry run. arguments: of Snakemake, which name the settings of the run.
 
-    Raises CostError if it cannot be planned.
+    Raises RuntimeError if it cannot be planned, with Snakemake's output.
     """
     line = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules"]
     dry_run = subprocess.run([*line, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if dry_run.returncode != 0:
-        raise CostError(f"the run cannot be planned:\n{dry_run.stdout.strip()[-2000:]}")
+        raise RuntimeError(f"the run cannot be planned:\n{dry_run.stdout.strip()[-2000:]}")
     table = dry_run.stdout.split("Job stats:")[-1].split("\n\n")[0]
     jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
     return {name: count for name, count in jobs.items() if name not in ("total", "all")}
