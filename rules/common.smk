@@ -25,7 +25,6 @@ from fute.cluster.slurm import SlurmError, check_jobs
 from fute.cluster.storage import StorageError, writable
 from fute.code_hash import PACKAGE, code_sha256, is_package
 from fute.config.models import SIZES
-from fute.config.prompts import PromptError
 from fute.config.run import parse_run, read_yaml
 from fute.config.run_lock import lock_file
 from fute.config.sections import ConfigError
@@ -75,7 +74,7 @@ try:
     check_run_lock(PLAN)
     if IN_CONTAINERS:
         set_job_environment(PLAN.source_folders(), os.environ, Path.cwd(), writable=[PLAN.results])
-except (ConfigError, ImageError, PluginError, PromptError, SourceError) as error:
+except (ConfigError, ImageError, PluginError, SourceError) as error:
     raise WorkflowError(str(error)) from None
 CONFIG, LLM, LM = RUN.config, PLAN.llm, PLAN.lm
 NEEDS = JobNeeds(PLAN)

@@ -1,4 +1,4 @@
-"""Names and bounds for the display of results."""
+"""Names, bounds and numbers for the display of results."""
 
 import math
 
@@ -37,3 +37,11 @@ def p_text(p: float) -> str:
     if math.isnan(p):
         raise ValueError("there was no test, so there is no p-value to print")
     return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def duration(seconds: float) -> str:
+    """Format seconds as `12.3 s`, `4 min 05 s` or `2 h 07 min`."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -21,7 +21,7 @@ from typing import TextIO
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from fute.durations import duration
+from fute.display_names import duration
 
 LAST_LINES = 20
 """Lines of a failed step's log that are shown."""

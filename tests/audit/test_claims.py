@@ -16,9 +16,10 @@ from support.large_run import write_artifact
 from typer.testing import CliRunner
 
 from fute.audit.claims.check import ClaimReport, Outcome, check_claims
-from fute.audit.claims.file import Claims, ClaimsError, read_claims
+from fute.audit.claims.file import Claims, read_claims
 from fute.audit.claims.sources import Project
 from fute.audit.claims.statements import statements, untied
+from fute.audit.findings import AuditError
 from fute.audit.manifest import ConfigIdentity, Manifest
 from fute.audit.paths import ResultsFolder
 from fute.commands import app
@@ -83,7 +84,7 @@ def test_a_number_that_nothing_speaks_for_is_found(checkout: Path):
     edit(page, "DIR holds", "A fifth of 1,234 rows is kept. DIR holds")
     assert [each.split()[1] for each in untied("docs/real-run.md", CLAIMS, checkout)] == ["1,234"]
     edit(page, "CB 56", "CB few")
-    with pytest.raises(ClaimsError, match=r"CB 56.*matches nothing"):
+    with pytest.raises(AuditError, match=r"CB 56.*matches nothing"):
         untied("docs/real-run.md", CLAIMS, checkout)
 
 
@@ -253,7 +254,7 @@ def test_exit_codes_and_output(checkout: Path):
     report = json.loads(bad.output)
     assert bad.exit_code == report["exit_code"] == 1
     assert report["counts"]["reproduction"] == {"FAIL": 1}
-    with pytest.raises(ClaimsError, match="there is no claim table9; choose from"):
+    with pytest.raises(AuditError, match="there is no claim table9; choose from"):
         runner.invoke(app, ["audit", "claims", "table9"], catch_exceptions=False)
 
 
@@ -271,7 +272,7 @@ def test_a_bad_claims_file_is_refused_by_name(tmp_path: Path, old: str, new: str
     path = tmp_path / "claims.yaml"
     shutil.copy(ROOT / "resources/claims.yaml", path)
     edit(path, old, new)
-    with pytest.raises(ClaimsError, match=re.escape(problem)) as error:
+    with pytest.raises(AuditError, match=re.escape(problem)) as error:
         read_claims(path)
     assert str(path) in str(error.value)
 
@@ -295,11 +296,11 @@ def test_an_artifact_of_another_kind_answers_nothing(checkout: Path, file: str, 
 
 def test_a_template_with_a_field_that_nothing_fills_is_named(checkout: Path):
     Path("claims.yaml").write_text(ONE.format(file="'results/{model}.csv'", place="column: n"))
-    with pytest.raises(ClaimsError, match=r"'results/\{model\}.csv' needs a field that the paper: x does not fill"):
+    with pytest.raises(AuditError, match=r"'results/\{model\}.csv' needs a field that the paper: x does not fill"):
         check(claims=read_claims(Path("claims.yaml")))
 
 
 def test_a_claims_file_that_is_no_text_is_refused_by_name(tmp_path: Path):
     (tmp_path / "claims.yaml").write_bytes(b"\xff")
-    with pytest.raises(ClaimsError, match=r"claims\.yaml: 'utf-8' codec"):
+    with pytest.raises(AuditError, match=r"claims\.yaml: 'utf-8' codec"):
         read_claims(tmp_path / "claims.yaml")

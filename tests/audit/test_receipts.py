@@ -14,10 +14,10 @@ import pytest
 from support.audited_run import MODEL, PLANTED, Run
 
 from fute.artifacts import content_key
-from fute.audit.findings import Cause, Report, Verdict
+from fute.audit.findings import AuditError, Cause, Report, Verdict
 from fute.audit.manifest import MANIFEST, manifest_json
 from fute.audit.paths import ResultsFolder
-from fute.audit.publish.receipts import RECEIPTS, ReceiptError, audited, check_receipts, read_receipts, write_receipt
+from fute.audit.publish.receipts import RECEIPTS, audited, check_receipts, read_receipts, write_receipt
 
 GOOD = {"command": "verify", "exit_code": 0, "counts": {"identical": 9}, "facts": {}}
 
@@ -77,7 +77,7 @@ def test_a_forged_receipt_breaks_the_chain_behind_it(chained: Run):
     edit(file(chained, 2), lambda body: body["audits"][0].update(exit_code=1), forged=True)
     (finding,) = check(chained).findings
     assert finding.artifact == f"{RECEIPTS}/0003.json" and "follows" in finding.message
-    with pytest.raises(ReceiptError, match="chain is broken"):
+    with pytest.raises(AuditError, match="chain is broken"):
         write_receipt(ResultsFolder(chained / "results"), chained / MANIFEST, [audited(GOOD)])
 
 
@@ -103,7 +103,7 @@ def test_time_that_runs_backwards(chained: Run):
 def test_a_clock_behind_the_last_receipt_adds_none(chained: Run):
     edit(file(chained, 3), lambda body: body.update(time="2090-01-01T00:00:00+00:00"), forged=True)
     with pytest.raises(
-        ReceiptError, match=r"0003\.json: is of 2090-01-01T00:00:00\+00:00, and it is .*set this machine's"
+        AuditError, match=r"0003\.json: is of 2090-01-01T00:00:00\+00:00, and it is .*set this machine's"
     ):
         write_receipt(ResultsFolder(chained / "results"), chained / MANIFEST, [audited(GOOD)])
     assert not file(chained, 4).exists() and check(chained).exit_code == 0
@@ -126,7 +126,7 @@ def test_no_receipt_and_no_manifest(run: Run, chained: Run):
 
 def test_a_strange_file_among_the_receipts_is_named(chained: Run):
     (chained / RECEIPTS / "10.json").write_text("{}")
-    with pytest.raises(ReceiptError, match=r"10\.json: is no name of a receipt"):
+    with pytest.raises(AuditError, match=r"10\.json: is no name of a receipt"):
         check(chained)
 
 
@@ -135,13 +135,13 @@ def test_a_strange_file_among_the_receipts_is_named(chained: Run):
     [{}, {"command": "verify"}, GOOD | {"exit_code": 7}, GOOD | {"facts": []}, GOOD | {"counts": {"x": 1e999}}],
 )
 def test_what_is_no_report_is_refused(report: dict):
-    with pytest.raises(ReceiptError, match="no report of fute audit"):
+    with pytest.raises(AuditError, match="no report of fute audit"):
         audited(report)
 
 
 def test_a_report_of_other_results_is_refused(run: Run):
     other = audited(GOOD | {"facts": {"root": "0" * 64}})
-    with pytest.raises(ReceiptError, match="of the root 000000000000"):
+    with pytest.raises(AuditError, match="of the root 000000000000"):
         write_receipt(ResultsFolder(run / "results"), run / MANIFEST, [other])
     assert not (run / RECEIPTS).exists()
 
@@ -177,7 +177,7 @@ def write_one(folder: Path, start: Event) -> str:
     start.wait()
     try:
         write_receipt(ResultsFolder(folder / "results"), folder / MANIFEST, [audited(GOOD)])
-    except ReceiptError as error:
+    except AuditError as error:
         return str(error)
     return ""
 

@@ -12,8 +12,9 @@ import pytest
 from support.audited_run import CONFIG, MODEL, Run
 
 from fute.audit.config_and_locks import IMAGES
+from fute.audit.findings import AuditError
 from fute.audit.rerun.compare import DEFAULTS
-from fute.audit.rerun.noise import NOISE, NoiseError, read_tolerances
+from fute.audit.rerun.noise import NOISE, read_tolerances
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
 UNSUP, COUNTS = "results/unsup/sa.jsonl.gz", "results/data/mini-films/counts.json"
@@ -185,5 +186,5 @@ def test_tolerances_of_a_noise_file(tmp_path: Path):
     damaged += [good | {"schema": 2}, good | {"floor": 3}, {"schema": 1, "floor": floor}]
     for broken in ("{", "[]", *map(json.dumps, damaged)):
         path.write_text(broken)
-        with pytest.raises(NoiseError, match=r"noise\.json: is damaged"):
+        with pytest.raises(AuditError, match=r"noise\.json: is damaged"):
             read_tolerances(path)

@@ -13,10 +13,11 @@ from support.audited_run import CONFIG, MODEL, PLANTED, Run
 from support.checkouts import say
 from support.crate_validator import read_metadata, validate
 
+from fute.audit.findings import AuditError
 from fute.audit.lineage import RecordMoved, executions
 from fute.audit.manifest import Manifest, write_manifest
 from fute.audit.paths import ResultsFolder
-from fute.audit.publish.ro_crate import ExportError, export_crate
+from fute.audit.publish.ro_crate import export_crate
 
 TEST, TRAIN = "results/data/mini-films/test.jsonl.gz", "results/data/mini-films/train.jsonl.gz"
 METADATA = "ro-crate-metadata.json"
@@ -172,10 +173,10 @@ def test_an_artifact_that_is_not_the_manifests_is_not_exported(made: Run, run: R
     data = bytearray((run / TEST).read_bytes())
     data[-1] ^= 1
     (run / TEST).write_bytes(data)
-    with pytest.raises(ExportError, match=TEST):
+    with pytest.raises(AuditError, match=TEST):
         export(made, run, tmp_path / "out")
     (run / TEST).unlink()
-    with pytest.raises(ExportError, match=f"{TEST}: is missing"):
+    with pytest.raises(AuditError, match=f"{TEST}: is missing"):
         export(made, run, tmp_path / "out")
     assert not (tmp_path / "out" / METADATA).exists()
 
@@ -193,12 +194,12 @@ def test_another_sidecar_is_not_exported(made: Run, run: Run, tmp_path: Path):
 def test_a_folder_that_holds_something_is_left_alone(made: Run, run: Run, tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
-    with pytest.raises(ExportError, match="not empty"):
+    with pytest.raises(AuditError, match="not empty"):
         export(made, run, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
 def test_a_run_without_artifacts_is_no_crate(made: Run, run: Run, tmp_path: Path):
     empty = made.manifest.model_copy(update={"entries": {}})
-    with pytest.raises(ExportError, match="no artifact"):
+    with pytest.raises(AuditError, match="no artifact"):
         export(made, run, tmp_path / "out", empty)

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from fute.artifacts import Step, gzip_bytes, sidecar_path
+from fute.audit.findings import AuditError
 from fute.audit.paths import ResultsFolder
 from fute.audit.planned_jobs import Job
-from fute.audit.rerun.sample import NoSuchJob, draw, named, seconds_of, stratum
+from fute.audit.rerun.sample import draw, named, seconds_of, stratum
 from fute.audit.sidecars import read_sidecar
 
 
@@ -73,7 +74,7 @@ def test_what_comes_first_is_drawn_first():
 
 def test_named_artifacts():
     assert named(JOBS, ["results/table3", "results/data-cb", "results/table3"]) == [JOBS[-1], JOBS[-3]]
-    with pytest.raises(NoSuchJob, match=r"^results/elsewhere: no rule"):
+    with pytest.raises(AuditError, match=r"^results/elsewhere: no rule"):
         named(JOBS, ["results/elsewhere"])
 
 

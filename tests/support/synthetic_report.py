@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fute.csv_files import read_texts
 from fute.paper.cells import REFERENCE_ROWS
 from fute.paper.efficiency import CALL_COLUMNS, call_counts, cost_table, embedding_times
 from fute.paper.report import ReportContext
 from fute.paper.report_costs import Costs
 from fute.paper.report_llm import LlmResults
 from fute.paper.report_parts import ReportFigure
-from fute.paper.table3 import METHODS, read_printed
+from fute.paper.table3 import METHODS
 from support.categories import TITLES
 from support.html_page import PNG
 from support.synthetic_lm import GATE
@@ -110,19 +111,18 @@ def synthetic_context(folder: Path, models: tuple[str, ...] = ("smollm2-135m",),
                 }
                 verdict = {"verdict": "within noise"}
                 controls.append({"method": "tupate", "model": model, "dataset": dataset} | spreads | verdict)
-    png = folder / "figure.png"
-    png.write_bytes(PNG)
+    (folder / "figure.png").write_bytes(PNG)
     results = LlmResults(
         table3=table3,
         table3_caption="Zero-shot prompt selection.",
         titles=TITLES,
-        printed=read_printed(ROOT / "resources/paper/table3.csv"),
+        printed=read_texts(ROOT / "resources/paper/table3.csv"),
         selection=selection,
         performance=pd.DataFrame(performance),
         similarities=pd.DataFrame(similarities),
         controls=pd.DataFrame(controls),
         costs=synthetic_costs(),
-        figures=[ReportFigure(png, "Figure 4", "Task embeddings.")],
+        figures=[ReportFigure(str(folder / "figure"), "Figure 4", "Task embeddings.")],
     )
     return ReportContext(
         title="FUTE: synthetic run",

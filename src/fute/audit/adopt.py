@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fute.artifacts import SIDECAR
-from fute.audit.findings import INCOMPLETE, OK, Finding, Report
+from fute.audit.findings import OK, AuditError, Finding, Report
 from fute.audit.paths import RESULTS, ResultsFolder
 from fute.paths import BATCHES
 
@@ -43,18 +43,11 @@ def unadopted(results: Path) -> str | None:
     )
 
 
-class RunningWorkflow(RuntimeError):
-    """Snakemake runs in this folder, or was killed there."""
-
-    exit_code = INCOMPLETE
-
-
 def adopt(config: Path, targets: Sequence[str], *, settings: Mapping[str, Any] | None, threads: int | None) -> Report:
     """Verify the results in the current checkout and write Snakemake's metadata for the good ones.
 
     targets: files or phases of the workflow; none: its default ones. settings: as for `read_graph`. threads: as for
-    `verify_manifest`. Raises GraphError if the workflow cannot be planned, RunningWorkflow if Snakemake has locked the
-    folder.
+    `verify_manifest`. Raises AuditError if the workflow cannot be planned, or Snakemake has locked the folder.
     """
     from fute.audit.collect import build_manifest
     from fute.audit.planned_jobs import graph_of, planned
@@ -62,9 +55,7 @@ def adopt(config: Path, targets: Sequence[str], *, settings: Mapping[str, Any] |
 
     with planned(config, targets, settings=settings) as workflow:
         if workflow.persistence.locked:
-            raise RunningWorkflow(
-                "Snakemake runs in this folder; wait until it ends. If it was killed: snakemake --unlock"
-            )
+            raise AuditError("Snakemake runs in this folder; wait until it ends. If it was killed: snakemake --unlock")
         results = ResultsFolder(Path(RESULTS))
         manifest = build_manifest(graph_of(workflow, targets), config, results)
         verified = verify_manifest(manifest, results, threads=threads)

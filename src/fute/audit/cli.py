@@ -13,14 +13,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fute.audit.findings import INCOMPLETE, Report, print_report, worst
+from fute.audit.findings import AuditError, Report, print_report, worst
 from fute.cluster import storage
-
-
-class UnusablePath(RuntimeError):
-    """A file or folder that cannot be read or written, so that nothing could be checked."""
-
-    exit_code = INCOMPLETE
 
 
 class AuditGroup(TyperGroup):
@@ -31,9 +25,7 @@ class AuditGroup(TyperGroup):
             return super().invoke(ctx)
         except OSError as error:
             problem = f"{error.filename2 or error.filename}: {error.strerror}" if error.filename else str(error)
-            raise UnusablePath(
-                storage.advice(error) or f"{problem}; give a path that can be read and written"
-            ) from error
+            raise AuditError(storage.advice(error) or f"{problem}; give a path that can be read and written") from error
 
 
 app = typer.Typer(cls=AuditGroup, no_args_is_help=True, help="Trace, check and compare the artifacts of a run.")

@@ -13,7 +13,6 @@ from fute.audit.manifest import ConfigIdentity
 from fute.audit.paths import ResultsFolder, UnsafePath, checked_name, inside
 from fute.audit.sidecars import RecordError
 from fute.batching import LOCK
-from fute.config.prompts import PromptError
 from fute.config.run import Run, parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.images.lock import FOLDER, ImageError, read_lock
@@ -71,7 +70,7 @@ def config_problem(file: str, sha256: str, project: Path) -> str | None:
     try:
         path = inside(project, file)
         run = parse_run(read_yaml(path), project / "config", str(path), [path])
-    except (ConfigError, PromptError, UnsafePath, OSError) as error:
+    except (ConfigError, UnsafePath, OSError) as error:
         return f"cannot be read ({error}); bring back the configuration of the run"
     if config_sha256(run) != sha256:
         return "its settings or those of the registries are not the run's; run the workflow with them: snakemake audit"

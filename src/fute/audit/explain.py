@@ -86,7 +86,7 @@ class Explanation:
 def explain(target: str, config: Path, *, settings: Mapping[str, Any] | None = None) -> Explanation:
     """Explain one artifact in the current checkout.
 
-    Raises GraphError if no rule makes such a file with this configuration, UnsafePath for a name outside the results.
+    Raises AuditError if no rule makes such a file with this configuration, UnsafePath for a name outside the results.
     """
     results = ResultsFolder(Path(RESULTS))
     sidecars, chain = _chain(target, results)

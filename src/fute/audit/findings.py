@@ -20,6 +20,12 @@ MOST_FINDINGS = 200
 """Findings that people are shown; `--json` prints all."""
 
 
+class AuditError(RuntimeError):
+    """An audit that cannot be done, so that nothing was checked; says why, and what to do."""
+
+    exit_code = INCOMPLETE
+
+
 class Verdict(StrEnum):
     """What an audit concludes about one artifact, from the best to the worst."""
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from fute.artifacts import SIDECAR
-from fute.audit.findings import INCOMPLETE
+from fute.audit.findings import AuditError
 
 RESULTS = "results"
 AUDIT = f"{RESULTS}/audit"
@@ -46,12 +46,6 @@ def checked_name(name: str) -> str:
     raise UnsafePath(f"{name!r} {problem}; refused: an artifact's name is relative and below {RESULTS}/")
 
 
-class NoResults(ValueError):
-    """A folder of results that does not exist."""
-
-    exit_code = INCOMPLETE
-
-
 def inside(root: Path, name: str) -> Path:
     """File with the relative name `name` in a folder. Raises UnsafePath if it leads outside."""
     if name.startswith("/") or ".." in name.split("/") or "\0" in name:
@@ -65,12 +59,12 @@ def inside(root: Path, name: str) -> Path:
 class ResultsFolder:
     """A folder of results of any name and place: `results/x` in a record is `folder/x`.
 
-    Raises NoResults if there is no such folder.
+    Raises AuditError if there is no such folder.
     """
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise NoResults(f"{folder} is no folder; give the folder of a run's results with --results")
+            raise AuditError(f"{folder} is no folder; give the folder of a run's results with --results")
         self.folder = folder
         self._real = os.path.realpath(folder)
         # one folder holds many files: its links are followed once

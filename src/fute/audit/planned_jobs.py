@@ -20,19 +20,13 @@ from snakemake.exceptions import MissingRuleException, RuleException, WorkflowEr
 from snakemake.settings.enums import Quietness
 
 from fute.artifacts import SIDECAR
-from fute.audit.findings import INCOMPLETE
+from fute.audit.findings import AuditError
 from fute.plan import Plan
 
 if TYPE_CHECKING:
     from snakemake.workflow import Workflow as SnakemakeWorkflow
 
 TARGETS = "FUTE_TARGETS"
-
-
-class GraphError(RuntimeError):
-    """The workflow cannot be planned; holds Snakemake's message."""
-
-    exit_code = INCOMPLETE
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +66,16 @@ def read_graph(config: Path, targets: Sequence[str] = (), *, settings: Mapping[s
     """Plan the workflow in the current folder for some targets (none: the default ones).
 
     config: the run's file. settings: override some or all of its settings, as Snakemake's `--config` does. Raises
-    GraphError.
+    AuditError.
     """
     with planned(config, targets, settings=settings) as workflow:
         return graph_of(workflow, targets)
 
 
 def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str]) -> Graph:
-    """The graph of a workflow that `planned` returned for these targets. Raises GraphError without the run's data."""
+    """The graph of a workflow that `planned` returned for these targets. Raises AuditError without the run's data."""
     if missing := workflow.globals["MISSING_DATA"]:
-        raise GraphError(missing)
+        raise AuditError(missing)
     jobs = sorted((_job(job) for job in workflow.dag.jobs if job.output), key=lambda job: job.outputs)
     return Graph(workflow.globals["PLAN"], dict(workflow.globals["config"]), tuple(targets), tuple(jobs))
 
@@ -90,11 +84,11 @@ def graph_of(workflow: SnakemakeWorkflow, targets: Sequence[str]) -> Graph:
 def planned(
     config: Path, targets: Sequence[str] = (), *, settings: Mapping[str, Any] | None = None
 ) -> Iterator[SnakemakeWorkflow]:
-    """Snakemake's own view of the workflow, planned as for `read_graph`. Raises GraphError."""
+    """Snakemake's own view of the workflow, planned as for `read_graph`. Raises AuditError."""
     if settings is None and not config.is_file():
-        raise GraphError(f"{config} does not exist; give the configuration of the run with --config")
+        raise AuditError(f"{config} does not exist; give the configuration of the run with --config")
     if not all(targets):
-        raise GraphError("an empty name is no target; give a file of the results or a phase")
+        raise AuditError("an empty name is no target; give a file of the results or a phase")
     before = os.environ.get(TARGETS)
     os.environ[TARGETS] = " ".join(sorted(targets))
     logging.disable(logging.WARNING)  # Snakemake's words about its plan are for people who run it
@@ -110,7 +104,7 @@ def planned(
             workflow._build_dag()
             yield workflow
     except (WorkflowError, RuleException) as error:
-        raise GraphError(f"the workflow cannot be planned: {_reason(error, config, targets)}") from error
+        raise AuditError(f"the workflow cannot be planned: {_reason(error, config, targets)}") from error
     finally:
         gc.enable()  # the Snakefile disables it
         logging.disable(logging.NOTSET)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fute import paths
-from fute.cluster.cost import disk_bytes, existing, heavy_jobs
+from fute.cluster.cost import disk_bytes, heavy_jobs
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
 from fute.cluster.resources import INFERENCE_BYTES, TRAINING_BYTES, Need, gpu_request
@@ -30,7 +30,7 @@ from fute.cluster.site import (
     slurm,
 )
 from fute.cluster.slurm import SITE, check_settings
-from fute.cluster.storage import StorageError, writable
+from fute.cluster.storage import StorageError, existing, writable
 from fute.config.run import read_yaml
 from fute.config.run_lock import lock_file, pinned_dataset, pinned_model
 from fute.config.sections import ConfigError

@@ -21,6 +21,7 @@ from rich.table import Table
 from fute import paths
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.resources import INFERENCE_BYTES, Need, width
+from fute.cluster.storage import existing
 from fute.config.settings import Config
 from fute.config.unsup import LM
 from fute.csv_files import benchmark_seconds
@@ -29,10 +30,6 @@ from fute.plan import Plan
 GB = 1e9
 LABEL_BYTES = 120
 """Bytes per text in compressed label files: its line in the batch and the same line in the extract."""
-
-
-class CostError(RuntimeError):
-    """The run cannot be planned; the message holds Snakemake's output."""
 
 
 class RuleCost(NamedTuple):
@@ -50,12 +47,12 @@ class RuleCost(NamedTuple):
 def planned_jobs(arguments: tuple[str, ...]) -> dict[str, int]:
     """Number of jobs by rule, from a dry run. arguments: of Snakemake, which name the settings of the run.
 
-    Raises CostError if it cannot be planned.
+    Raises RuntimeError if it cannot be planned, with Snakemake's output.
     """
     line = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules"]
     dry_run = subprocess.run([*line, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if dry_run.returncode != 0:
-        raise CostError(f"the run cannot be planned:\n{dry_run.stdout.strip()[-2000:]}")
+        raise RuntimeError(f"the run cannot be planned:\n{dry_run.stdout.strip()[-2000:]}")
     table = dry_run.stdout.split("Job stats:")[-1].split("\n\n")[0]
     jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
     return {name: count for name, count in jobs.items() if name not in ("total", "all")}
@@ -168,11 +165,3 @@ def print_costs(plan: Plan, costs: list[RuleCost], disk: dict[str, float], missi
     left, free = sum(missing.values()) / GB, shutil.disk_usage(existing(plan.results)).free / GB
     short = "" if free >= left else ": TOO LITTLE; free some, or put results/ elsewhere (a symbolic link)"
     console.print(f"free where results/ lies, for {left:.1f} GB that are not there yet: {free:.0f} GB{short}")
-
-
-def existing(folder: Path) -> Path:
-    """A folder, links followed, or where it is not there the nearest above it that is."""
-    folder = folder.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    return folder

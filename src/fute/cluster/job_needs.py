@@ -26,8 +26,6 @@ from fute.config.run import TRAIN
 from fute.config.unsup import LM
 from fute.data.crossfit import LANGUAGE_MODELS
 from fute.plan import SELF_SELECT, Plan
-from fute.plan.llm import LlmPlan
-from fute.plan.lm import LmPlan
 from fute.specs.embeddings import Item
 from fute.specs.source_scores import methods_of
 
@@ -103,7 +101,7 @@ class JobNeeds:
     @cache  # noqa: B019  (one plan lives as long as the process)
     def label_batch(self, model: str, batch: str) -> Need:
         """Each cell reads its corpus once; a chain of thought is generated, then read again."""
-        engine, labels, read, written = self.config.llm.engine, self._llm.labels, 0, 0
+        engine, labels, read, written = self.config.llm.engine, self.plan.llm.labels, 0, 0
         cells = [tuple(cell.split("/")) for cell in labels.plans[model].new[batch]]
         # prompts with the same words have the same key and are computed once
         for task, corpus in {labels.cells[model, *cell]: cell for cell in cells}.values():
@@ -161,21 +159,21 @@ class JobNeeds:
     @cache  # noqa: B019
     def finetune_model(self, model: str, batch: str) -> Need:
         """The fine-tunings of the batch."""
-        finetune = self._lm.finetune
+        finetune = self.plan.lm.finetune
         recipes = [(run.recipe, run.task.dataset) for run in finetune.batch_runs(model, batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, name) for recipe, name in recipes)
         return self._shared_training(model, tokens)
 
     def label_language_model(self, model: str, batch: str) -> Need:
         """The model of each dataset reads U once."""
-        tokens = self.texts(LM) * TEXT_TOKENS * len(self._lm.labelled_in.cells(model, batch))
+        tokens = self.texts(LM) * TEXT_TOKENS * len(self.plan.lm.labelled_in.cells(model, batch))
         gpus = min(1, self.config.gpus)
-        return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
+        return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self.plan.lm.finetune.threads)
 
     @cache  # noqa: B019
     def transfer_batch(self, batch: str) -> Need:
         """One training on the target per run of the batch."""
-        finetune, transfer = self._lm.finetune, self._lm.transfer
+        finetune, transfer = self.plan.lm.finetune, self.plan.lm.transfer
         recipes = [(finetune.recipe(transfer.model, run.target), run.target) for run in transfer.batch_runs(batch)]
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
         return self._shared_training(transfer.model, tokens)
@@ -183,7 +181,7 @@ class JobNeeds:
     @cache  # noqa: B019
     def embed_dataset(self, batch: str) -> Need:
         """TextEmb and TaskEmb read rows of each dataset once each; TuPaTE is a training."""
-        finetune, baselines, tokens = self._lm.finetune, self._lm.baselines, 0
+        finetune, baselines, tokens = self.plan.lm.finetune, self.plan.lm.baselines, 0
         for dataset in baselines.embedded_in.cells(baselines.model, batch):
             limit, rows = finetune.recipe(baselines.model, dataset).max_tokens, self.train_rows(dataset)
             for method, settings in (("textemb", baselines.settings.textemb), ("taskemb", baselines.settings.taskemb)):
@@ -201,16 +199,16 @@ class JobNeeds:
 
         Task vectors compare weights on one core. A batch of nothing else runs no model, so it asks for no GPU.
         """
-        baselines, tokens = self._lm.baselines, 0
-        limit = self._lm.finetune.settings.finetune.of(baselines.model).cr.max_tokens
+        baselines, tokens = self.plan.lm.baselines, 0
+        limit = self.plan.lm.finetune.settings.finetune.of(baselines.model).cr.max_tokens
         for pair in baselines.batch_pairs(batch):
-            if not methods_of(self._lm.finetune.task(pair.target).task, baselines.row_methods):
+            if not methods_of(self.plan.lm.finetune.task(pair.target).task, baselines.row_methods):
                 continue
             rows = min(baselines.settings.labelled_rows, self.train_rows(pair.target))
             tokens += rows * self.row_tokens(pair.target, limit)
         gpus = min(1, self.config.gpus) if tokens else 0
         parameters = self.parameters(baselines.model)
-        need = inference(parameters, tokens, 0, gpus=gpus, cores=self._lm.finetune.threads)
+        need = inference(parameters, tokens, 0, gpus=gpus, cores=self.plan.lm.finetune.threads)
         if "task-vector" in baselines.methods:
             comparing = len(baselines.batch_pairs(batch)) * parameters / COMPARED_WEIGHTS / 60
             # the weights of three models in fp32 at once
@@ -224,23 +222,11 @@ class JobNeeds:
     def _surrogate(self) -> float:
         return self.parameters(self.config.surrogate.name)
 
-    @property
-    def _llm(self) -> LlmPlan:
-        if self.plan.llm is None:
-            raise ValueError("this run has no LLM experiment")
-        return self.plan.llm
-
-    @property
-    def _lm(self) -> LmPlan:
-        if self.plan.lm is None:
-            raise ValueError("this run has no language-model experiment")
-        return self.plan.lm
-
     def _shared_training(self, model: str, tokens: int) -> Need:
         """A training of a language model by the processes of a job."""
         return training(
             self.parameters(model), tokens,
-            gpus=self.config.gpus, cores=self._lm.finetune.threads, processes=self.config.processes,
+            gpus=self.config.gpus, cores=self.plan.lm.finetune.threads, processes=self.config.processes,
         )  # fmt: skip
 
     def _trained(self, recipe: TrainingSettings, max_tokens: int, dataset: str) -> int:

@@ -25,8 +25,8 @@ HOST_SHARE = 1.2
 """Host memory divided by the bytes of the weights, while these are loaded."""
 WIDTH, WIDTH_PARAMETERS = 768, 110e6
 """Width and parameters of BERT-base and of T5-base's encoder; width grows with the cube root of the parameters."""
-GPU_GB, GPU_SHARE = 80, 0.7
-"""Memory of the paper's GPUs (A100), and the share for weights; the rest is for the key-value cache."""
+GPU_SHARE = 0.7
+"""Share of a GPU's memory for weights; the rest is for the key-value cache."""
 FORWARD, BACKWARD = 2, 4
 """Operations per parameter and token."""
 GPU_FLOPS, CORE_FLOPS = 1e14, 5e10
@@ -72,11 +72,6 @@ class Need:
         speed = self.gpus * GPU_FLOPS / self.slower if self.gpus else self.cores * CORE_FLOPS
         return self.start + self.operations / speed / 60
 
-    @property
-    def gpu_hours(self) -> float:
-        """Estimated GPU-hours, as they are billed."""
-        return self.gpus * self.estimate / 60
-
 
 PAPER_TEXTS, PAPER_PARAMETERS = 104_162, 223e6
 """Texts and parameters of the surrogate (T5-base) in the paper's measurements on one A100."""
@@ -103,7 +98,7 @@ def gpu_request(cluster: ClusterConfig, number: int) -> dict[str, int | str]:
     return {"gpu": number} | ({"gpu_model": cluster.gpu_model if number else ""} if cluster.gpu_model else {})
 
 
-def tensor_parallel(parameters: float, gpu_memory_gb: float = GPU_GB) -> int:
+def tensor_parallel(parameters: float, gpu_memory_gb: float) -> int:
     """Number of GPUs that hold a model of so many parameters in bf16: a power of two, which divides attention heads."""
     least = parameters * INFERENCE_BYTES / 1e9 / (gpu_memory_gb * GPU_SHARE)
     return 2 ** max(0, math.ceil(math.log2(max(least, 1))))

@@ -126,10 +126,10 @@ def orphans(folder: Path) -> list[Job]:
     return jobs
 
 
-def controllers(folder: Path, processes: Path = Path("/proc")) -> list[int]:
+def controllers(folder: Path) -> list[int]:
     """Process ids of Snakemake runs in `folder` on this machine, without the processes that they start for jobs."""
     process_ids = []
-    for entry in processes.glob("[0-9]*"):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
             workdir = (entry / "cwd").readlink()

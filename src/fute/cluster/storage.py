@@ -40,7 +40,14 @@ def writable(folder: Path) -> None:
         raise StorageError(
             f"{folder} is a link to {folder.readlink()}, which is not there: create that folder, or remove the link"
         )
+    folder = existing(folder)
+    if not os.access(folder, os.W_OK):
+        raise StorageError(f"cannot write {folder.name}/: it is read-only for this user; {OPEN}")
+
+
+def existing(folder: Path) -> Path:
+    """A folder, links followed, or where it is not there the nearest above it that is."""
+    folder = folder.resolve()
     while not folder.exists():
         folder = folder.parent
-    if not os.access(folder, os.W_OK):
-        raise StorageError(f"cannot write {folder.resolve().name}/: it is read-only for this user; {OPEN}")
+    return folder

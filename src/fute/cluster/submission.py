@@ -78,8 +78,8 @@ class Sender:
         self,
         executor: type[Executor],
         partitions: Mapping[str, Partition],
-        accounts: Accounts | None = None,
-        max_minutes: int | None = None,
+        accounts: Accounts | None,
+        max_minutes: int | None,
     ) -> None:
         self._run_job, self._cancel_jobs = executor.run_job, executor.cancel_jobs
         self._partitions, self._accounts, self._max_minutes = partitions, accounts, max_minutes
@@ -224,8 +224,8 @@ def _ended_by_preemption(jobs: list[str]) -> list[str]:
 def guard(
     executor: type[Executor],
     partitions: Mapping[str, Partition],
-    accounts: Accounts | None = None,
-    max_minutes: int | None = None,
+    accounts: Accounts | None,
+    max_minutes: int | None,
 ) -> None:
     """Let a class of executors announce its jobs, submit and cancel them through a `Sender`, and see their ends."""
     sender, run_jobs = Sender(executor, partitions, accounts, max_minutes), executor.run_jobs

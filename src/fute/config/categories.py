@@ -126,8 +126,4 @@ def check_known(name: str, info: ValidationInfo, *others: str) -> str:
     return name
 
 
-def _known(name: str, info: ValidationInfo) -> str:
-    return check_known(name, info)
-
-
-Category = Annotated[Id, AfterValidator(_known)]
+Category = Annotated[Id, AfterValidator(check_known)]

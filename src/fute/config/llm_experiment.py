@@ -100,11 +100,6 @@ class LlmConfig(Section):
         """True if prompts label training rows, because a baseline compares what they say of them with the truth."""
         return any(name in self.baselines for name in LABELLED)
 
-    @property
-    def baselines_left_out(self) -> tuple[str, ...]:
-        """The paper's rows of Table 3 that were not asked for."""
-        return tuple(row for name, row in PAPER_BASELINES.items() if name not in self.baselines)
-
 
 def with_targets(values: Mapping[str, Any], categories: Categories) -> dict[str, Any]:
     """Values of a run, with the categories' datasets and all of their prompts where `llm` does not name any."""

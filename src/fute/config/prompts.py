@@ -21,14 +21,10 @@ from fute.config import strict_yaml
 from fute.config.categories import CategoryEntry
 from fute.config.engines import EngineSettings
 from fute.config.jinja_form import JinjaError, names_in, render
-from fute.config.sections import Id, Section, explain
+from fute.config.sections import ConfigError, Id, Section, explain
 from fute.config.template_files import TAGS, TemplateError, is_of_another_tool, prompt_entries
 
 FILE_KEYS = {"category", "prompts"}
-
-
-class PromptError(ValueError):
-    """A prompt file that cannot be used. The message names file, entry and key."""
 
 
 def unusable_words(classes: Sequence[Sequence[str]], engine: EngineSettings | None) -> str | None:
@@ -169,7 +165,7 @@ class Prompt(PromptEntry):
         """The template as people read it: with the names of the texts in braces."""
         try:
             return fill(self, [f"{{{name}}}" for name in self.segments])
-        except PromptError:  # jinja that such words do not fit
+        except ConfigError:  # jinja that such words do not fit
             return self.template
 
 
@@ -182,12 +178,12 @@ def load_prompts(path: Path, category: str, entry: CategoryEntry) -> list[Prompt
     """The prompts of a YAML file with the keys `category` and `prompts`, sorted by number.
 
     category, entry: the id and the registry entry of the category that the file must be of.
-    Raises PromptError, naming file, entry and key, for YAML that does not parse, another category, an entry that does
+    Raises ConfigError, naming file, entry and key, for YAML that does not parse, another category, an entry that does
     not fit `PromptEntry` or the category, and an id or number that is given twice.
     """
     content = _content(path)
     if not isinstance(content, dict) or set(content) != FILE_KEYS:
-        raise PromptError(f"{path}: must hold the keys category and prompts, and nothing else")
+        raise ConfigError(f"{path}: must hold the keys category and prompts, and nothing else")
     _check_category(path, content, category)
     return listed_prompts(content["prompts"], category, entry, f"{path}", f"{path}, key prompts")
 
@@ -197,12 +193,12 @@ def own_prompts(path: Path, category: str, entry: CategoryEntry, after: int) -> 
     a file of PromptSource or lm-evaluation-harness (`template_files`).
 
     after: the highest number that shipped prompts of the category have; prompts without a number follow it.
-    Raises PromptError as `load_prompts` does.
+    Raises ConfigError as `load_prompts` does.
     """
     content = prompt_list(path, entry.classes)
     if isinstance(content, dict):
         if "prompts" not in content or not set(content) <= FILE_KEYS:
-            raise PromptError(f"{path}: must hold a list of prompts, or the keys category and prompts")
+            raise ConfigError(f"{path}: must hold a list of prompts, or the keys category and prompts")
         _check_category(path, content, category)
         content = content["prompts"]
     return listed_prompts(content, category, entry, f"{path}", f"{path}", after)
@@ -211,7 +207,7 @@ def own_prompts(path: Path, category: str, entry: CategoryEntry, after: int) -> 
 def prompt_list(path: Path, classes: Sequence[str]) -> Any:
     """The content of a file of prompts; of a file of another tool, the list of its prompts in our form.
 
-    classes: class names in the order of the labels. Raises PromptError.
+    classes: class names in the order of the labels. Raises ConfigError.
     """
     content = _content(path, TAGS)
     if not is_of_another_tool(content):
@@ -219,24 +215,24 @@ def prompt_list(path: Path, classes: Sequence[str]) -> Any:
     try:
         return prompt_entries(content, classes)
     except TemplateError as error:
-        raise PromptError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 
 def _content(path: Path, tags: Sequence[str] = ()) -> Any:
     try:
         return strict_yaml.load(path.read_text(encoding="utf-8"), tags)
     except OSError as error:
-        raise PromptError(f"{path}: {error.strerror}; give a file of prompts that can be read") from None
+        raise ConfigError(f"{path}: {error.strerror}; give a file of prompts that can be read") from None
     except UnicodeDecodeError as error:
-        raise PromptError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from None
+        raise ConfigError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from None
     except (yaml.YAMLError, RecursionError) as error:
         remedy = "correct it; a template with a colon, or with braces at its beginning, must stand in quotes"
-        raise PromptError(f"{path}: is not YAML: {error}; {remedy}") from error
+        raise ConfigError(f"{path}: is not YAML: {error}; {remedy}") from error
 
 
 def _check_category(path: Path, content: dict[str, Any], category: str) -> None:
     if content.get("category", category) != category:
-        raise PromptError(f"{path}: is of category {content['category']!r}, not {category!r}; correct it there")
+        raise ConfigError(f"{path}: is of category {content['category']!r}, not {category!r}; correct it there")
 
 
 def listed_prompts(
@@ -245,10 +241,10 @@ def listed_prompts(
     """Check a list of prompts against their category; sorted by number.
 
     where, list_at: place of the entries, and of their list, in errors. after: number that those without one follow.
-    Raises PromptError.
+    Raises ConfigError.
     """
     if not isinstance(entries, list | tuple) or not entries:
-        raise PromptError(f"{list_at}: must be a list with at least one prompt")
+        raise ConfigError(f"{list_at}: must be a list with at least one prompt")
     prompts = [
         _prompt(f"{where}, entry {position}", after + position, category, entry, each)
         for position, each in enumerate(entries, start=1)
@@ -258,18 +254,18 @@ def listed_prompts(
 
 
 def check_apart(prompts: Sequence[Prompt], where: str) -> None:
-    """Raise PromptError for an id or a number that two prompts of a category have."""
+    """Raise ConfigError for an id or a number that two prompts of a category have."""
     for key in ("id", "number"):
         (value, times), *_ = Counter(getattr(prompt, key) for prompt in prompts).most_common(1)
         if times > 1:
-            raise PromptError(f"{where}: {key} {value!r} is given to {times} prompts; number them apart")
+            raise ConfigError(f"{where}: {key} {value!r} is given to {times} prompts; number them apart")
 
 
 def _prompt(where: str, number: int, category: str, of: CategoryEntry, values: Any) -> Prompt:
     if isinstance(values, PromptEntry):
         values = values.model_dump(exclude_unset=True)
     if not isinstance(values, dict):
-        raise PromptError(f"{where}: must be a mapping with the key template, such as `- template: ... {{text}}`")
+        raise ConfigError(f"{where}: must be a mapping with the key template, such as `- template: ... {{text}}`")
     where = f"{where} ({values.get('id', 'without id')})"
     try:
         entry = PromptEntry.model_validate(values)
@@ -280,22 +276,22 @@ def _prompt(where: str, number: int, category: str, of: CategoryEntry, values: A
         return Prompt.model_validate(entry.model_dump() | made)
     except ValidationError as error:
         problems = [f"{where}{', key ' + key if key else ''}: {what}" for key, what in explain(error, PromptEntry)]
-        raise PromptError("\n".join(problems)) from None
+        raise ConfigError("\n".join(problems)) from None
 
 
 def fill(prompt: Prompt, segments: Sequence[str]) -> str:
     """The template with the text(s) in it, character for character; braces inside a text stay as they are.
 
-    Raises PromptError for a template of jinja's that cannot be filled with these texts, or gives no words for them.
+    Raises ConfigError for a template of jinja's that cannot be filled with these texts, or gives no words for them.
     """
     values = dict(zip(prompt.segments, segments, strict=True))
     if prompt.form == "jinja":
         try:
             filled = render(prompt.template, **values)
         except JinjaError as error:
-            raise PromptError(f"prompt {prompt.id}: its template {error} ({_start(segments)}); correct it") from None
+            raise ConfigError(f"prompt {prompt.id}: its template {error} ({_start(segments)}); correct it") from None
         if not filled:
-            raise PromptError(
+            raise ConfigError(
                 f"prompt {prompt.id}: its template gives no words for {_start(segments)}; give it some for every text"
             )
         return filled
@@ -327,11 +323,8 @@ def followup(prompt: Prompt) -> str | None:
 
 def _in_lower_case(prompt: Prompt) -> str:
     """What asks for lower case; nothing if a class has no such word, since words are compared letter by letter."""
-    return " in lower case," if all(any(map(_is_lower, words)) for words in prompt.verbalizers.values()) else ""
-
-
-def _is_lower(word: str) -> bool:
-    return word == word.lower()
+    lower = (any(word == word.lower() for word in words) for words in prompt.verbalizers.values())
+    return " in lower case," if all(lower) else ""
 
 
 def _words(prompt: Prompt) -> str:

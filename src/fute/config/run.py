@@ -24,7 +24,7 @@ from fute.config.engines import EngineSettings
 from fute.config.lm_experiment import check_heads, check_lm
 from fute.config.models import ModelEntry, TunedSettings
 from fute.config.own_entries import with_paths, with_root
-from fute.config.prompts import Prompt, PromptError, listed_prompts, load_prompts, own_prompts, unusable_words
+from fute.config.prompts import Prompt, listed_prompts, load_prompts, own_prompts, unusable_words
 from fute.config.sections import ConfigError, is_id, refused
 from fute.config.settings import Config
 from fute.config.unsup import LM
@@ -200,7 +200,7 @@ def _known_prompts(category: str, entry: CategoryEntry, config: Config, registri
     for what in ("number", "id"):
         taken = {getattr(prompt, what) for prompt in shipped}
         if both := [value for prompt in added if (value := getattr(prompt, what)) in taken]:
-            raise PromptError(f"{place}: {what} {both[0]!r} is also in {shown}; give yours another {what}")
+            raise ConfigError(f"{place}: {what} {both[0]!r} is also in {shown}; give yours another {what}")
     return {p.number: (p, at) for prompts, at in ((shipped, shown), (added, place)) for p in prompts}
 
 

@@ -17,7 +17,7 @@ from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
 from fute.config.jinja_form import JinjaError
 from fute.config.models import ModelEntry
-from fute.config.prompts import PromptError, prompt_list, template_names, user_message
+from fute.config.prompts import prompt_list, template_names, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
 from fute.front.look import read_unlabelled
@@ -93,7 +93,7 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
     try:
         run = load_run(folder / RUN_FILE, PROJECT / "config")
         said += [*_prompts_said(wanted, run), *_words_said(wanted, run)] if wanted.prompts else []
-    except (ConfigError, PromptError) as error:
+    except ConfigError as error:
         shown = str(error).replace(str(folder), str(wanted.folder))
         shown = shown.replace("choose other words", "choose other words (verbalizers of each prompt)")
         shown = shown.replace("score: sequence (for one category: its answer: sequence)", "--score sequence")
@@ -192,7 +192,7 @@ def _names(path: Path, classes: Sequence[str]) -> list[set[str]]:
     """Names of the texts in each template of a file, as far as it can be read; the run's own check says more."""
     try:
         content = prompt_list(path, classes)
-    except PromptError as error:
+    except ConfigError as error:
         raise FrontError(" ".join(str(error).split())) from None
     if isinstance(content, dict):
         content = content.get("prompts")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fute.front.table import FrontError
+
 PROJECT = Path(__file__).resolve().parents[3]
 """Folder of the Snakefile. Snakemake runs there, and results are below it."""
 RUN_FILE = "run.yaml"
@@ -14,29 +16,25 @@ START = "start"
 """The ladder of a run's settings whose boxes are the models to start from."""
 
 
-class NoRun(FileNotFoundError):
-    """A folder is not that of a run, or the project is not there."""
-
-
 def is_run(name: str) -> bool:
     """True for the folder of a run."""
     return (Path(name) / RUN_FILE).is_file()
 
 
 def run_file(name: str) -> Path:
-    """Absolute path of a run's settings. name: its folder. Raises NoRun."""
+    """Absolute path of a run's settings. name: its folder. Raises FrontError."""
     path = Path(name).absolute() / RUN_FILE
     if path.parent.is_file():
-        raise NoRun(f"{name}: is a file; name the folder of a run, which has a {RUN_FILE}")
+        raise FrontError(f"{name}: is a file; name the folder of a run, which has a {RUN_FILE}")
     if not is_run(name):
-        raise NoRun(f"{name}: has no {RUN_FILE}; make the run with `fute new {name} ...`, or name its folder")
+        raise FrontError(f"{name}: has no {RUN_FILE}; make the run with `fute new {name} ...`, or name its folder")
     return path
 
 
 def snakefile_folder() -> Path:
-    """The project's folder. Raises NoRun where the package lies without the workflow."""
+    """The project's folder. Raises FrontError where the package lies without the workflow."""
     if not (PROJECT / "Snakefile").is_file():
-        raise NoRun(
+        raise FrontError(
             f"{PROJECT}: has no Snakefile, so the workflow cannot run; install the package from the project's folder "
             "(make demo does)"
         )

@@ -12,9 +12,9 @@ from fute import paths
 from fute.artifacts import sidecar_path
 from fute.config.run import Run, load_run
 from fute.front.places import PROJECT, RUN_FILE, START, is_run, run_file
-from fute.paper.candidates import NoSuchMethod, Ranking, ladder_ranking, rankings
+from fute.paper.candidates import Ranking, ladder_ranking, rankings
 from fute.paper.ranking import print_rankings
-from fute.paper.terminal import DamagedResult, NoResults, read_json
+from fute.paper.terminal import NoResults, read_json
 
 SAID = ("template", "form", "verbalizers", "cot")
 """What of a prompt reaches an LLM."""
@@ -45,14 +45,13 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
     """The rankings of a run, or of one dataset of a finished run, by all methods or by one.
 
     name: folder with a `run.yaml`, or else a dataset. results: folder of results; None: the project's for a folder, and
-    `results` for a dataset. Raises NoResults if the results are not there, or are of another run.
+    `results` for a dataset. Raises NoResults if the results are not there, or are of another run;
+    ValueError for a method that the run has not, and a damaged file.
     """
     if not is_run(name):
         where = results or Path("results")
         try:
             return RankedRun(where, rankings(where, [name], method), {})
-        except (NoSuchMethod, DamagedResult):
-            raise
         except NoResults as error:
             raise NoResults(
                 f"{name}: is no folder with a {RUN_FILE}, so it should be a dataset of a finished run, whose results "
@@ -66,8 +65,6 @@ def ranked(name: str, results: Path | None, method: str | None = None) -> Ranked
         if run.config.lm:
             ladder = ladder_ranking(where, START, run.config.lm.datasets.cr[0], method)
             ordered.append(replace(ladder, notes=(*ladder.notes, *_own_encoder(run, ladder))))
-    except (NoSuchMethod, DamagedResult):
-        raise
     except NoResults as error:
         # without what to do for a run by hand
         reason = re.split(r"; (?:make it|there are) ", str(error))[0]

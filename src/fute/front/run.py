@@ -23,7 +23,7 @@ OF_MODELS = "results/evaluation/planted.csv"
 
 
 def command(name: str, arguments: Sequence[str]) -> list[str]:
-    """The command of a run. arguments: of Snakemake, which stand last. Raises NoRun, ConfigError."""
+    """The command of a run. arguments: of Snakemake, which stand last. Raises FrontError, ConfigError."""
     path = run_file(name)
     cores = [] if any(_names(argument, CORES) for argument in arguments) else ["--cores", "all"]
     values = read_yaml(path)
@@ -64,7 +64,10 @@ def cost(path: Path, targets: Sequence[str]) -> str:
 
 
 def run_snakemake(name: str, arguments: Sequence[str]) -> None:
-    """Print what a run will take and its command, then become it in the project's folder. Raises NoRun, ConfigError."""
+    """Print what a run will take and its command, then become it in the project's folder.
+
+    Raises FrontError, ConfigError.
+    """
     words, folder = command(name, arguments), snakefile_folder()
     path = run_file(name)
     os.chdir(folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class FrontError(ValueError):
-    """What `fute new` was given cannot be used. The message says what, where and what to do, in one line."""
+    """What a command was given cannot be used. The message says what, where and what to do, in one line."""
 
 
 @dataclass(frozen=True)

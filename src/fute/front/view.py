@@ -140,7 +140,7 @@ def _ranking(ranked_run: RankedRun, shown: Shown) -> dict[str, Any]:
     """What the page shows of a ranking: its table, the sentences below it, confusions, texts that tell two apart."""
     table = overview(shown.ranking, ranked_run.texts)
     said: list[str] = []
-    explain(shown.ranking, lambda text, *_: said.append(text.strip()))
+    explain(shown.ranking, lambda text, **_: said.append(text.strip()))
     return {
         "title": table.title,
         "heads": [str(column.header) for column in table.columns],
@@ -160,15 +160,10 @@ def _ranking(ranked_run: RankedRun, shown: Shown) -> dict[str, Any]:
 # --- labels ---------------------------------------------------------------------------------------------
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file of results. Raises NoResults for a damaged one."""
-    return read_result(path, read_jsonl)
-
-
 def _labels(results: Path, point: Point, corpus: str) -> list[dict[str, Any]] | None:
     """The labels that a black box gives to a corpus; None if the run has none."""
     path = paths.below(results, paths.labels(*point, corpus))
-    return _rows(path) if path.is_file() else None
+    return read_result(path, read_jsonl) if path.is_file() else None
 
 
 def _word(label: str | None) -> str:
@@ -233,7 +228,7 @@ def _confusion(results: Path, ranking: Ranking, prompt: str) -> Confusion:
     if labels is None or not test.is_file():
         return Counter()
     given = {row["id"]: _word(row.get("prediction")) for row in labels}
-    rows = [(row["id"], row.get("label")) for row in _rows(test)]
+    rows = [(row["id"], row.get("label")) for row in read_result(test, read_jsonl)]
     return Counter((label, given[key]) for key, label in rows if label is not None and key in given)
 
 
@@ -268,7 +263,7 @@ def _apart(results: Path, shown: Shown) -> dict[str, Any]:
     one, two = ({row["id"]: row for row in rows or ()} for rows in both)
     differ = [key for key in one if key in two and one[key].get("prediction") != two[key].get("prediction")]
     differ.sort(key=lambda key: -_distance(one[key], two[key]))
-    segments = {row["id"]: row["segments"] for row in _rows(texts)}
+    segments = {row["id"]: row["segments"] for row in read_result(texts, read_jsonl)}
     rows = [
         (_cut("\n".join(segments.get(key, [key]))), *(_word(labels[key].get("prediction")) for labels in (one, two)))
         for key in differ[:MOST_TEXTS]

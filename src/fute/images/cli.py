@@ -89,17 +89,17 @@ def inputs_of(path: Path) -> dict[str, Any]:
     return json.loads(labels[INPUTS])
 
 
-def present(folder: Path = FOLDER) -> dict[str, Path]:
+def present() -> dict[str, Path]:
     """File of each image: the one in the lock, else the only one in the folder.
 
     Raises ImageError if an image has several files and the lock names none of them.
     """
-    locked = read_lock(folder).images
+    locked = read_lock().images
     chosen = {}
     for name in NAMES:
-        files = sorted(folder.glob(f"{name}-*.sif"))
-        if name in locked and folder / locked[name].file in files:
-            chosen[name] = folder / locked[name].file
+        files = sorted(FOLDER.glob(f"{name}-*.sif"))
+        if name in locked and FOLDER / locked[name].file in files:
+            chosen[name] = FOLDER / locked[name].file
         elif len(files) > 1:
             raise ImageError(
                 f"image {name}: several files: {', '.join(map(str, files))}; choose one, "
@@ -110,20 +110,20 @@ def present(folder: Path = FOLDER) -> dict[str, Path]:
     return chosen
 
 
-def lock_images(chosen: dict[str, Path], folder: Path = FOLDER) -> None:
+def lock_images(chosen: dict[str, Path]) -> None:
     """Put images into the lock; other entries stay. Raises ImageError for none, and for files that are no images."""
     if not chosen:
-        raise ImageError(f"{folder}: holds no image; build them with `fute images build`, or copy their files there")
-    images = dict(read_lock(folder).images)
+        raise ImageError(f"{FOLDER}: holds no image; build them with `fute images build`, or copy their files there")
+    images = dict(read_lock().images)
     for name, path in chosen.items():
-        if not path.is_file() or path.parent.resolve() != folder.resolve():
-            raise ImageError(f"image {name}: there is no {path} in {folder}; copy the file there")
+        if not path.is_file() or path.parent.resolve() != FOLDER.resolve():
+            raise ImageError(f"image {name}: there is no {path} in {FOLDER}; copy the file there")
         built_from = inputs_of(path)
         images[name] = LockedImage(
             file=path.name, sha256=sha256_file(path), bytes=path.stat().st_size, inputs=built_from
         )
         print(f"{path}: {images[name].sha256}, {path.stat().st_size / 1e6:.0f} MB")
-    with atomic(folder / LOCK) as unfinished:
+    with atomic(FOLDER / LOCK) as unfinished:
         text = json.dumps(Lock(images=images).model_dump(), indent=1, sort_keys=True)
         unfinished.write_text(text + "\n", encoding="utf8")
 

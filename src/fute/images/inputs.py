@@ -52,19 +52,19 @@ def arguments(name: str, options: Options) -> dict[str, str]:
     return values
 
 
-def list_files(lists: str, envs: Path = ENVS) -> list[Path]:
+def list_files(lists: str) -> list[Path]:
     """Files that install.sh reads for package lists. Raises ImageError for a list that does not exist."""
-    files = list(dict.fromkeys(_with_included(lists.split(), envs)))
-    return files + [envs / "torch-cpu-index.txt" for path in files if path.name == "torch-cpu.txt"]
+    files = list(dict.fromkeys(_with_included(lists.split())))
+    return files + [ENVS / "torch-cpu-index.txt" for path in files if path.name == "torch-cpu.txt"]
 
 
-def _with_included(names: list[str], envs: Path) -> Iterator[Path]:
+def _with_included(names: list[str]) -> Iterator[Path]:
     for name in names:
-        path = envs / name
+        path = ENVS / name
         if not path.is_file():
-            raise ImageError(f"{path}: no such package list; there are {sorted(p.name for p in envs.glob('*.txt'))}")
+            raise ImageError(f"{path}: no such package list; there are {sorted(p.name for p in ENVS.glob('*.txt'))}")
         yield path
-        yield from _with_included(re.findall(r"^-r (\S+)", path.read_text(encoding="utf8"), re.MULTILINE), envs)
+        yield from _with_included(re.findall(r"^-r (\S+)", path.read_text(encoding="utf8"), re.MULTILINE))
 
 
 def inputs(name: str, values: dict[str, str], wheels: Path | None) -> dict[str, Any]:

@@ -65,43 +65,43 @@ def read_lock(folder: Path = FOLDER) -> Lock:
         raise ImageError(f"{path}: not a lock of images ({error.errors()[0]['msg']}); run `fute images lock`") from None
 
 
-def image_file(name: str, lock: Lock, folder: Path = FOLDER) -> str:
+def image_file(name: str, lock: Lock) -> str:
     """Path of an image for rules. An image that is not in the lock gets a name that no file has."""
     entry = lock.images.get(name)
-    return (folder / (entry.file if entry else f"{name}-not-built.sif")).as_posix()
+    return (FOLDER / (entry.file if entry else f"{name}-not-built.sif")).as_posix()
 
 
-def missing_image(name: str, lock: Lock, folder: Path = FOLDER) -> str | None:
+def missing_image(name: str, lock: Lock) -> str | None:
     """Message why an image cannot be used, and what to do; None if its file exists."""
     if name not in lock.images:
-        return f"image {name}: {folder / LOCK} has no entry; build it with `fute images build {name}`"
-    path = folder / lock.images[name].file
+        return f"image {name}: {FOLDER / LOCK} has no entry; build it with `fute images build {name}`"
+    path = FOLDER / lock.images[name].file
     if not path.is_file():
         return (
-            f"image {name}: {path} is missing; {folder / LOCK} expects sha256 {lock.images[name].sha256}: copy that "
+            f"image {name}: {path} is missing; {FOLDER / LOCK} expects sha256 {lock.images[name].sha256}: copy that "
             f"file here, or build with `fute images build {name}`"
         )
     return None
 
 
-def _verify(path: Path, entry: LockedImage, name: str, lock: Path) -> None:
+def _verify(path: Path, entry: LockedImage, name: str) -> None:
     """Raise ImageError if a file is not the image that the lock names."""
     actual = f"{path.stat().st_size} bytes" if path.stat().st_size != entry.bytes else f"sha256 {_sha256(path)}"
     if actual != f"sha256 {entry.sha256}":
         raise ImageError(
-            f"image {name}: {path} is not the image in {lock}: expected sha256 {entry.sha256} ({entry.bytes} bytes), "
-            f"found {actual}; copy the right file here or remove it and run `fute images build {name}`; to use this "
-            f"one, run `fute images lock {name}={path}`"
+            f"image {name}: {path} is not the image in {FOLDER / LOCK}: expected sha256 {entry.sha256} ({entry.bytes} "
+            f"bytes), found {actual}; copy the right file here or remove it and run `fute images build {name}`; to use "
+            f"this one, run `fute images lock {name}={path}`"
         )
 
 
-def check_images(names: Iterable[str] = NAMES, folder: Path = FOLDER) -> None:
+def check_images(names: Iterable[str]) -> None:
     """Check the hashes of images in the lock. Raises ImageError for the first that is missing or another file."""
-    lock = read_lock(folder)
+    lock = read_lock()
     for name in names:
-        if why := missing_image(name, lock, folder):
+        if why := missing_image(name, lock):
             raise ImageError(why)
-        _verify(folder / lock.images[name].file, lock.images[name], name, folder / LOCK)
+        _verify(FOLDER / lock.images[name].file, lock.images[name], name)
 
 
 def check_apptainer() -> None:
@@ -164,13 +164,13 @@ def _names_outside(path: Path, workdir: Path) -> list[Path]:
     return [name for name in dict.fromkeys(names) if not name.is_relative_to(workdir)]
 
 
-def running_image(environment: Mapping[str, str], folder: Path = FOLDER) -> str | None:
+def running_image(environment: Mapping[str, str]) -> str | None:
     """sha256 of the image that this process runs in; None outside an image, or if its file is not visible."""
     container = environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER")
     if not container:
         return None
     path = Path(container)
-    for entry in read_lock(folder).images.values():
+    for entry in read_lock().images.values():
         if entry.file == path.name:
             return entry.sha256
     return _sha256_once(path) if path.is_file() else None

@@ -38,10 +38,6 @@ BESIDE = {"candidates_cosine": "Centred", "task2vec_cosine": "task2vec"}
 """Further similarities -> their headers: around the candidates' mean; of TaskEmb, each entry counting alike."""
 
 
-class NoSuchMethod(NoResults):
-    """The run has results, but none of the method that was asked for."""
-
-
 @dataclass(frozen=True)
 class Standing:
     """The ranking of the candidates by one method.
@@ -154,8 +150,10 @@ def kendall(one: pd.Series, other: pd.Series) -> float:
 
 
 def rankings(results: Path, datasets: Collection[str], method: str | None = None) -> list[Ranking]:
-    """All rankings of a finished run for these datasets, by all methods or by one. Raises NoResults, which names what
-    there is."""
+    """All rankings of a finished run for these datasets, by all methods or by one.
+
+    Raises NoResults, which names what there is; ValueError for a method that the run has not, and a damaged file.
+    """
     folder = results / "evaluation"
     ranked: list[Ranking] = []
     targets: set[str] = set()
@@ -178,12 +176,12 @@ def rankings(results: Path, datasets: Collection[str], method: str | None = None
 
 
 def _by(similar: pd.DataFrame, method: str | None, path: Path) -> pd.DataFrame:
-    """The rows of one method, or all. Raises NoSuchMethod, which names the methods that there are."""
+    """The rows of one method, or all. Raises ValueError, which names the methods that there are."""
     if method is None:
         return similar
     if method not in set(similar["method"]):
         known = ", ".join(dict.fromkeys(similar["method"]))
-        raise NoSuchMethod(f"{path}: no similarities by {method!r}; there are those by {known}: name one of these")
+        raise ValueError(f"{path}: no similarities by {method!r}; there are those by {known}: name one of these")
     return similar[similar["method"] == method]
 
 

@@ -7,7 +7,7 @@ printed under its own heading: a category of Table 3, a model of Tables 1 and 2.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -20,29 +20,6 @@ REFERENCE_ROWS = ("Oracle", "Mean over prompts", "Random", "Estimated true order
 """Rows that are not methods: they come last in a block, in this order, and none of their cells is marked as best."""
 LOWER_IS_BETTER = frozenset({"ρ"})
 """Headings of the metrics whose lowest value is the best."""
-
-
-def require_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
-    """Raise ValueError if the frame lacks any of `columns`; the message names them and the frame, `name`."""
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise ValueError(f"{name}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
-
-
-def require_percent(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
-    """Raise ValueError if a column holds fractions: the tables would print 0.9 for 90 %."""
-    for column in columns:
-        if 0 < frame[column].max() <= 1:
-            raise ValueError(f"{name}: {column} goes up to {frame[column].max():.3g}; it must be in percent")
-
-
-def require_single_rows(frame: pd.DataFrame, keys: list[str], name: str) -> None:
-    """Raise ValueError if two rows have the same `keys`; the message names these and the frame, `name`."""
-    repeated = frame.loc[frame.duplicated(keys), keys]
-    if len(repeated):
-        raise ValueError(
-            f"{name}: two rows for {', '.join(map(str, repeated.iloc[0]))}; one row per ({', '.join(keys)}) is needed"
-        )
 
 
 def base_method(method: str) -> str:

@@ -136,14 +136,8 @@ def statistic_texts(statistics: Mapping[str, float], reasons: Mapping[str, str])
 def _points(
     look: Look, coords: Projection, groups: Sequence[str], models: Sequence[str], names: Sequence[str | int]
 ) -> pd.DataFrame:
-    """Checked points, one row per point: for the figure's CSV and its panels."""
+    """One row per point: for the figure's CSV and its panels."""
     group, model, name = look.columns
-    sizes = {len(coords.tsne), len(coords.pca), len(groups), len(models), len(names)}
-    if len(sizes) != 1:
-        raise ValueError(f"figure: coordinates, {group}, {model} and {name} differ in length: {sizes}")
-    unknown = sorted(set(groups) - set(look.groups))
-    if unknown:
-        raise ValueError(f"figure: no colour for {group} {', '.join(unknown)}; known are {', '.join(look.groups)}")
     return pd.DataFrame(
         {
             group: list(groups),

@@ -54,10 +54,6 @@ def bold_cells(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(False, index=frame.index, columns=frame.columns)
 
 
-def _headings(frame: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(frame.columns.get_level_values(0)))
-
-
 def _blocks(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each block, in order."""
     blocks = frame.index.get_level_values(0)
@@ -128,7 +124,7 @@ def to_latex(frame: pd.DataFrame, *, caption: str, label: str, note: str = "", d
 def _latex_head(frame: pd.DataFrame) -> Iterator[str]:
     """The headings over their columns, and the line of metrics."""
     spans, rules, start = [], [], 2
-    for heading in _headings(frame):
+    for heading in dict.fromkeys(frame.columns.get_level_values(0)):
         count = frame[heading].shape[1]
         spans.append(rf"\multicolumn{{{count}}}{{c}}{{{escape_latex(heading)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{start + count - 1}}}")
@@ -156,13 +152,13 @@ def _latex_body(frame: pd.DataFrame) -> Iterator[str]:
             yield " & ".join([escape_latex(method), *texts]) + r" \\"
 
 
-def print_table(frame: pd.DataFrame, console: Console, *, title: str = "") -> None:
+def print_table(frame: pd.DataFrame, console: Console, *, title: str) -> None:
     """Print the table, one block after the other."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
     table.add_column(_rows_name(frame), no_wrap=True)
     for heading, metric in frame.columns:
         first = metric == frame[heading].columns[0]

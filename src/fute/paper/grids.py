@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fute.paper.cells import MISSING, REFERENCE_ROWS, require_columns, require_single_rows, text_frame
+from fute.paper.cells import MISSING, REFERENCE_ROWS, text_frame
 from fute.paper.table3 import METRICS
 
 COUNTS = frozenset(
@@ -145,7 +145,6 @@ def list_grid(frame: pd.DataFrame, caption: str, *, name: str, groups: list[str]
     labels: column -> heading, for `name` and the columns to print; a column that is missing or has no value is left
     out. Ends of intervals, `{column}_lo` and `{column}_hi`, are printed below the value.
     """
-    require_columns(frame, [name, *groups], caption)
     columns = [c for c in labels if c != name and c in frame and (frame[c].notna() & (frame[c] != "")).any()]
     words = {c for c in columns if frame[c].map(lambda value: isinstance(value, str)).any()} - DURATIONS
     head = [
@@ -174,11 +173,8 @@ def list_grid(frame: pd.DataFrame, caption: str, *, name: str, groups: list[str]
 def prompt_grid(frame: pd.DataFrame, caption: str, values: Mapping[str, str]) -> Grid:
     """Grid with prompts as rows, datasets as columns, one group per model; the highest of each group and column bold.
 
-    frame: one row per (model, prompt, dataset). values: column -> heading. Raises ValueError for a repeated row.
+    frame: one row per (model, prompt, dataset). values: column -> heading.
     """
-    keys = ["model", "prompt", "dataset"]
-    require_columns(frame, [*keys, *values], caption)
-    require_single_rows(frame, keys, caption)
     datasets = list(dict.fromkeys(frame["dataset"]))
     head = [[Head("Prompt", left=True), *(Head(dataset) for dataset in datasets)]]
     if len(values) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from rich.console import Console
@@ -16,7 +17,7 @@ from fute.paper.candidates import Ranking, Standing, advice, as_json, as_rows, n
 
 
 def print_rankings(
-    rankings: Sequence[Ranking], form: Literal["table", "json", "csv"] = "table", texts: Mapping[str, str] | None = None
+    rankings: Sequence[Ranking], form: Literal["table", "json", "csv"], texts: Mapping[str, str]
 ) -> None:
     """Print rankings as tables that end in what to do, as one JSON list, or as CSV with one row per candidate.
 
@@ -29,15 +30,8 @@ def print_rankings(
     else:
         console = Console(width=None if Console().is_terminal else 120)
         for ranking in rankings:
-            _print_ranking(ranking, texts or {}, console)
-
-
-def _print_ranking(ranking: Ranking, texts: Mapping[str, str], console: Console) -> None:
-    def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-    console.print(overview(ranking, texts))
-    explain(ranking, say)
+            console.print(overview(ranking, texts))
+            explain(ranking, partial(console.print, markup=False, highlight=False, soft_wrap=True))
 
 
 def explain(ranking: Ranking, say: Callable[..., None]) -> None:
@@ -49,9 +43,9 @@ def explain(ranking: Ranking, say: Callable[..., None]) -> None:
             for text in _noise_and_entries(standing):
                 say(f"{METHOD_NAMES[name]}: {text}.")
     for name, reason in ranking.left_out.items():
-        say(f"Warning: {METHOD_NAMES[name]} takes no part: it {reason}.", "yellow")
+        say(f"Warning: {METHOD_NAMES[name]} takes no part: it {reason}.", style="yellow")
     for warning in ranking.warnings:
-        say(f"Warning: {warning}", "yellow")
+        say(f"Warning: {warning}", style="yellow")
     for (one, other), tau in ranking.agreement.items():
         if not math.isnan(tau):
             say(
@@ -69,7 +63,7 @@ def explain(ranking: Ranking, say: Callable[..., None]) -> None:
         say("There are no scores on labelled test rows, so this order cannot be checked.")
     for note in ranking.notes:
         say(note)
-    say(f"{advice(ranking)}\n", "bold")
+    say(f"{advice(ranking)}\n", style="bold")
 
 
 def _noise_and_entries(standing: Standing) -> Iterator[str]:

@@ -14,12 +14,11 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from fute.durations import duration
-from fute.paper.cells import require_columns
+from fute.display_names import duration
 from fute.paper.grids import list_grid
 from fute.paper.html_template import TEMPLATE
 from fute.paper.interactive_map import map_parts
-from fute.paper.learning import COLUMNS, learning_grids, learning_warnings
+from fute.paper.learning import learning_grids, learning_warnings
 from fute.paper.report_data import data_section, unsup_section
 from fute.paper.report_llm import LlmResults, llm_sections
 from fute.paper.report_lm import LmResults, lm_sections, planted_sections
@@ -55,7 +54,6 @@ class ReportContext:
 def _time_section(timings: pd.DataFrame) -> Section:
     if timings.empty:
         return Section("times", "Times", ["No benchmark files were found for this run."])
-    require_columns(timings, ["rule", "jobs", "seconds"], "timings")
     total = pd.DataFrame({"rule": ["all"], "jobs": [timings["jobs"].sum()], "seconds": [timings["seconds"].sum()]})
     lines = pd.concat([timings, total], ignore_index=True)
     lines = lines.assign(time=lines["seconds"].map(duration), each=(lines["seconds"] / lines["jobs"]).map(duration))
@@ -76,7 +74,6 @@ def _learning_section(context: ReportContext) -> tuple[list[Section], bool]:
     for results, target in ((context.lm, "target"), (context.llm, "dataset")):
         if results is None or results.similarities.empty:
             continue
-        require_columns(results.similarities, [target, *COLUMNS], "similarities")
         texts += learning_warnings(results.similarities, target)
         grids += learning_grids(results.similarities, target)
         failed = failed or (results.similarities["dte_learned"] == "no").any()
@@ -91,7 +88,7 @@ def _learning_section(context: ReportContext) -> tuple[list[Section], bool]:
 
 
 def render_report(context: ReportContext) -> str:
-    """HTML of the page. Names from data are escaped. Raises ValueError for tables that lack columns."""
+    """HTML of the page. Names from data are escaped."""
     run = Section("run", "What was run", pairs=list(context.settings.items()))
     learning, failed = _learning_section(context)
     maps = [*(context.lm.maps() if context.lm else ()), *(context.llm.maps() if context.llm else ())]

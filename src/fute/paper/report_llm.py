@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from fute.display_names import LEVEL, METHOD_NAMES
-from fute.paper.cells import best_cells, require_columns, require_percent
+from fute.paper.cells import best_cells
 from fute.paper.figures import coloured
 from fute.paper.grids import list_grid, prompt_grid, table_grid
 from fute.paper.interactive_map import Map
@@ -72,7 +72,7 @@ class LlmResults:
 
     table3, selection, performance, similarities, controls: the files of these names in results/evaluation; scores in
     percent, coverage and shares as fractions. similarities and controls may have no rows. printed: the paper's
-    Table 3, from `table3.read_printed`. titles: category -> its name, in the order of tables. coordinates: the
+    Table 3, as for `table3.printed_frame`. titles: category -> its name, in the order of tables. coordinates: the
     file of this name there. colours: category -> its colour, None for the next that is free. prompts: id -> template.
     """
 
@@ -100,7 +100,7 @@ class LlmResults:
 
 
 def llm_sections(results: LlmResults) -> list[Section]:
-    """Sections of the experiment, in order. Raises ValueError for tables that lack columns."""
+    """Sections of the experiment, in order."""
     return [
         _table3_section(results),
         Section(
@@ -154,7 +154,6 @@ def _paper_section(results: LlmResults) -> list[Section]:
 
 
 def _selection_section(results: LlmResults) -> Section:
-    require_percent(results.selection, ["performance", "rate", "ndcg"], "selection")
     grid = list_grid(
         named(results.selection, results.titles),
         "The prompt each method selects, and how it does on the test rows.",
@@ -167,8 +166,6 @@ def _selection_section(results: LlmResults) -> Section:
 
 def _prompt_section(results: LlmResults) -> Section:
     frame = results.performance
-    require_columns(frame, ["category", "model", "prompt", "dataset", "accuracy", "macro_f1"], "performance")
-    require_percent(frame, ["accuracy", "macro_f1"], "performance")
     shares = {
         column: column.replace("_", " ", 1).capitalize() for column in frame.columns if column.startswith("share")
     }
@@ -207,7 +204,6 @@ def _similarity_section(results: LlmResults) -> Section:
         "carries; near 1, the cosine compares two numbers. Bold: highest of its model; the first of these is selected."
     ]
     keys = ["surrogate", "method", "category"]
-    require_columns(results.similarities, [*keys, "dataset", "cosine", "unknown_tokens"], "similarities")
     texts += similarity_warnings(results.similarities, "dataset")
     labels = {"cosine": "Cosine", "largest_entry": "Largest entry", "centred_cosine": "Centred",
               "candidates_cosine": "On candidates", "nulls_cosine": "On nulls", "tensor_mean_cosine": "Tensor mean",

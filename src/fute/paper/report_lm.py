@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from fute.evaluation.transfer import TRUE_ORDER
-from fute.paper.cells import best_cells, require_columns, require_percent
+from fute.paper.cells import best_cells
 from fute.paper.grids import list_grid, table_grid
 from fute.paper.interactive_map import Map
 from fute.paper.planted import COLUMNS, planted_cells
@@ -80,7 +80,7 @@ class LmResults:
 
 
 def lm_sections(results: LmResults) -> list[Section]:
-    """Sections of the experiment, in order. Raises ValueError for tables that lack columns."""
+    """Sections of the experiment, in order."""
     return [
         *(section for table in results.tables for section in _table_sections(table, results.targets)),
         _direct_section(results.direct),
@@ -92,11 +92,9 @@ def lm_sections(results: LmResults) -> list[Section]:
 
 def planted_sections(results: LmResults) -> list[Section]:
     """The section on the planted tests of the run; none without such tests."""
-    return [] if results.planted is None else [_planted_section(results.planted, results.planted_figures)]
-
-
-def _planted_section(measured: pd.DataFrame, figures: Sequence[ReportFigure]) -> Section:
-    cells = pd.DataFrame(planted_cells(measured), columns=COLUMNS)
+    if results.planted is None:
+        return []
+    cells = pd.DataFrame(planted_cells(results.planted), columns=COLUMNS)
     text = (
         "Black boxes were made whose right order is known. A method passes where chance does as well in at most 5 % of "
         "all orders. What a method does not find here, its other rankings do not show either."
@@ -108,7 +106,8 @@ def _planted_section(measured: pd.DataFrame, figures: Sequence[ReportFigure]) ->
         groups=["Test"],
         labels={name: name for name in COLUMNS[1:]},
     )
-    return Section("planted", "Is an order found that is there?", [text], tables=[grid], figures=figures)
+    title = "Is an order found that is there?"
+    return [Section("planted", title, [text], tables=[grid], figures=results.planted_figures)]
 
 
 def _table_sections(table: TransferTable, targets: pd.DataFrame) -> list[Section]:
@@ -149,8 +148,6 @@ def _table_sections(table: TransferTable, targets: pd.DataFrame) -> list[Section
 
 
 def _direct_section(direct: pd.DataFrame) -> Section:
-    require_columns(direct, ["model", "counted", *_DIRECT_LABELS], "direct scores")
-    require_percent(direct, ["direct", "best_transferred"], "direct scores")
     marks = direct["counted"].map(lambda counted: "" if counted else f" {LEFT_OUT}")
     caption = "Scores without transfer, and the best after transfer, in percent."
     grid = list_grid(

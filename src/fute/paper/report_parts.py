@@ -12,24 +12,19 @@ import pandas as pd
 from fute.display_names import METHOD_NAMES
 from fute.paper.grids import Grid
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
-
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure of the page: its PNG file, title and caption. These are also the text for readers who cannot see it."""
+    """A figure of the page, with the text for readers who cannot see it. base: its file without `.png`."""
 
-    png: Path
+    base: str
     title: str
     caption: str
 
     @property
     def source(self) -> str:
         """The image as a data URI."""
-        data = self.png.read_bytes()
-        if not data.startswith(PNG_START):
-            raise ValueError(f"{self.png}: is no PNG image; make it again: snakemake --cores 1 --force {self.png}")
-        return "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+        return "data:image/png;base64," + base64.b64encode(Path(f"{self.base}.png").read_bytes()).decode("ascii")
 
 
 @dataclass(frozen=True)

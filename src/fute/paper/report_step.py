@@ -12,8 +12,7 @@ import pandas as pd
 
 from fute.artifacts import Step
 from fute.config.sections import Section
-from fute.csv_files import benchmark_seconds, read_table
-from fute.paper import table3 as tables
+from fute.csv_files import benchmark_seconds, read_table, read_texts
 from fute.paper import transfer_tables
 from fute.paper.report import ReportContext, render_report
 from fute.paper.report_costs import Costs
@@ -23,21 +22,13 @@ from fute.paper.report_parts import ReportFigure
 from fute.paper.transfer_tables import LAYOUTS
 
 
-class FigureText(Section):
-    """Texts of the report for one figure. base: its file without ending."""
-
-    base: str
-    title: str
-    caption: str
-
-
 class LmTexts(Section):
     """tables: title and caption by name, for Table 1, and for Table 2 if the run makes it. planted: figure of the
     planted tests, None for a run without them."""
 
     tables: dict[Literal["table1", "table2"], dict[Literal["title", "caption"], str]]
-    figures: tuple[FigureText, ...]
-    planted: FigureText | None = None
+    figures: tuple[ReportFigure, ...]
+    planted: ReportFigure | None = None
 
 
 class LlmTexts(Section):
@@ -48,7 +39,7 @@ class LlmTexts(Section):
     categories: tuple[tuple[str, str], ...]
     colours: dict[str, str | None]
     prompts: dict[str, str]
-    figures: tuple[FigureText, ...]
+    figures: tuple[ReportFigure, ...]
 
 
 class ReportSettings(Section):
@@ -73,10 +64,6 @@ def timings(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rule", "jobs", "seconds"])
 
 
-def _figures(texts: Sequence[FigureText]) -> list[ReportFigure]:
-    return [ReportFigure(Path(text.base + ".png"), text.title, text.caption) for text in texts]
-
-
 def costs(experiment: str, evaluation: Path) -> Costs:
     """Read what the embeddings of an experiment, `lm` or `llm`, cost."""
     names = ("embeddings", "calls", "costs")
@@ -99,9 +86,9 @@ def lm_results(texts: LmTexts, evaluation: Path, printed: Path) -> LmResults:
         direct=read_table(evaluation / "lm_direct.csv"),
         similarities=read_table(evaluation / "lm_similarities.csv"),
         costs=costs("lm", evaluation),
-        figures=_figures(texts.figures),
+        figures=texts.figures,
         planted=read_table(evaluation / "planted.csv") if texts.planted else None,
-        planted_figures=_figures([texts.planted] if texts.planted else []),
+        planted_figures=[texts.planted] if texts.planted else [],
         coordinates=read_table(evaluation / "lm_coordinates.csv"),
     )
 
@@ -113,8 +100,8 @@ def llm_results(texts: LlmTexts, evaluation: Path, printed: Path) -> LlmResults:
         **{name: read_table(evaluation / f"{name}.csv") for name in names},
         costs=costs("llm", evaluation),
         table3_caption=texts.table3_caption,
-        printed=tables.read_printed(printed / "table3.csv"),
-        figures=_figures(texts.figures),
+        printed=read_texts(printed / "table3.csv"),
+        figures=texts.figures,
         titles=dict(texts.categories),
         colours=texts.colours,
         prompts=texts.prompts,

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import pandas as pd
 
-from fute.csv_files import read_texts
 from fute.paper.cells import (
     MISSING,
     interval_texts,
     p_value_texts,
-    require_columns,
-    require_percent,
-    require_single_rows,
     row_order,
     text_frame,
 )
@@ -78,16 +73,13 @@ def table3_frame(ours: pd.DataFrame, titles: Mapping[str, str], *, bound: str = 
     titles: category -> its name, in the order of the table.
     bound: "" for the values, "_lo" or "_hi" for an end of their 95 % intervals, "_p" for p-values.
     Returns floats; index (category, method), columns (model, metric). A cell that was not computed is NaN.
-    Raises ValueError for a missing column, an unknown category or method, a repeated row, or fractions.
+    Raises ValueError for an unknown category or method.
     """
     values = [metric + bound for metric in METRICS]
-    require_columns(ours, ["category", "model", "method", *values], "table 3")
-    require_percent(ours, METRICS, "table 3")
     unknown = sorted(set(ours["category"]) - set(titles))
     if unknown:
         raise ValueError(f"table 3: unknown category {', '.join(unknown)}; known are {', '.join(titles)}")
     keys = ["category", "method", "model"]
-    require_single_rows(ours, keys, "table 3")
     wide = ours.set_index(keys)[values].unstack("model").swaplevel(axis=1)
     wide.columns = wide.columns.map(lambda pair: (pair[0], METRICS[pair[1].removesuffix(bound)]))
     columns = [(model, metric) for model in _model_order(ours["model"]) for metric in METRICS.values()]
@@ -113,16 +105,11 @@ def p_value_frame(ours: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame
     return p_value_texts(frame.rename(columns={"Rate": "Spearman"}, level="metric"))
 
 
-def read_printed(path: Path) -> pd.DataFrame:
-    """Read the paper's printed Table 3 (`resources/paper/table3.csv`), text as printed."""
-    printed = read_texts(path)
-    values = [f"{model}_{metric}" for model in PAPER_MODELS for metric in METRICS]
-    require_columns(printed, ["category", "method", *values, "suspect_cells"], str(path))
-    return printed
-
-
 def printed_frame(printed: pd.DataFrame) -> pd.DataFrame:
-    """The paper's Table 3 as text in the layout of `table3_frame`, suspect cells marked with `SUSPECT`."""
+    """The paper's Table 3 as text in the layout of `table3_frame`, suspect cells marked with `SUSPECT`.
+
+    printed: `resources/paper/table3.csv`, every cell as text.
+    """
     marked = printed.set_index(["category", "method"])
     for row, suspects in marked["suspect_cells"].items():
         for column in filter(None, suspects.split("|")):
@@ -138,7 +125,7 @@ def printed_frame(printed: pd.DataFrame) -> pd.DataFrame:
 def beside_paper(ours: pd.DataFrame, printed: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """Our Table 3 next to the paper's, as text. It is only for comparison by eye: nothing is subtracted.
 
-    ours, titles: as for `table3_frame`; printed: from `read_printed`. Columns (model, metric), with `(ours)` or
+    ours, titles: as for `table3_frame`; printed: as for `printed_frame`. Columns (model, metric), with `(ours)` or
     `(paper)` after the model's name. Our columns of a model come directly before the paper's of the same model; the
     paper's other models come last. Rows that the paper does not have show a dash there.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,27 +14,22 @@ from rich.table import Table
 
 from fute.artifacts import sidecar_path
 from fute.csv_files import TableError, read_table
-from fute.display_names import METHOD_NAMES
-from fute.durations import duration
+from fute.display_names import METHOD_NAMES, duration
+from fute.paper import table3
 from fute.paper.formats import print_table
 from fute.paper.learning import COLUMNS, learning_warnings
 from fute.paper.planted import COLUMNS as PLANTED_COLUMNS
 from fute.paper.planted import planted_cells
 from fute.paper.report_step import timings
-from fute.paper.table3 import table3_frame
-from fute.paper.transfer_tables import LAYOUTS, transfer_frame
+from fute.paper.transfer_tables import LAYOUTS, METRICS, transfer_frame
 from fute.paper.transfer_verdicts import direct_sentences, transfer_sentences
-from fute.paper.verdicts import verdict_sentences
+from fute.paper.verdicts import LABELS, verdict_sentences
 
 T = TypeVar("T")
 
 
 class NoResults(FileNotFoundError):
     """The run has no results to show, because it has not finished."""
-
-
-class DamagedResult(NoResults):
-    """A file of the results that cannot be read."""
 
 
 def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
@@ -54,15 +49,15 @@ def read_evaluation(path: Path, *columns: str) -> pd.DataFrame:
 
 
 def read_result(path: Path, read: Callable[[Path], T]) -> T:
-    """A file of results by one of its readers. Raises DamagedResult, which says what to do."""
+    """A file of results by one of its readers. Raises ValueError, which says what to do."""
     try:
         return read(path)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise DamagedResult(f"{path} cannot be read ({error}); remove it, and run the workflow again") from None
+        raise ValueError(f"{path} cannot be read ({error}); remove it, and run the workflow again") from None
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file of results. Raises DamagedResult."""
+    """The value of a JSON file of results. Raises ValueError."""
     return read_result(path, lambda file: json.loads(file.read_bytes()))
 
 
@@ -105,28 +100,35 @@ def show(results: Path) -> None:
 def _show_transfer(evaluation: Path, console: Console) -> None:
     """Print Tables 1 and 2, and the direct scores compared with the majority baseline."""
     for name, layout in LAYOUTS.items():
-        cells = read_evaluation(evaluation / f"{name}.csv")
+        cells = read_evaluation(evaluation / f"{name}.csv", "model", "cell", "method", *METRICS, *_tested(METRICS))
         if len(cells):
             own = layout.of(cells)
             print_table(transfer_frame(cells, own), console, title=f"{layout.name.capitalize()}: transferability")
             _print_verdicts(transfer_sentences(cells, own), console)
-    for sentence in direct_sentences(read_evaluation(evaluation / "lm_direct.csv")):
+    direct = read_evaluation(evaluation / "lm_direct.csv", "model", "target", "direct", "majority", "counted")
+    for sentence in direct_sentences(direct):
         console.print(f"- {sentence}\n", markup=False, highlight=False)
 
 
 def _show_prompts(results: Path, console: Console) -> None:
     evaluation = results / "evaluation"
-    table3 = read_evaluation(evaluation / "table3.csv", "category")
-    titles = _titles(results / "paper/tables/table3.csv", table3)
-    print_table(table3_frame(table3, titles), console, title="Table 3: zero-shot prompt selection")
-    _print_verdicts(verdict_sentences(table3, read_evaluation(evaluation / "controls.csv"), titles), console)
+    columns = ("category", "model", "method", *table3.METRICS, *_tested(LABELS))
+    cells = read_evaluation(evaluation / "table3.csv", *columns)
+    titles = _titles(results / "paper/tables/table3.csv", cells)
+    print_table(table3.table3_frame(cells, titles), console, title="Table 3: zero-shot prompt selection")
+    _print_verdicts(verdict_sentences(cells, read_evaluation(evaluation / "controls.csv"), titles), console)
 
 
-def _titles(written: Path, table3: pd.DataFrame) -> dict[str, str]:
+def _tested(metrics: Iterable[str]) -> list[str]:
+    """Columns with the p-values of some metrics."""
+    return [f"{metric}{end}" for metric in metrics for end in ("_p", "_p_worse")]
+
+
+def _titles(written: Path, cells: pd.DataFrame) -> dict[str, str]:
     """Names of the categories as in the table that was written, by its record; ids where there is none yet."""
     record = sidecar_path(written)
     names = read_json(record)["record"]["params"]["categories"] if record.is_file() else []
-    return dict(names) if names else {name: name for name in dict.fromkeys(table3["category"])}
+    return dict(names) if names else {name: name for name in dict.fromkeys(cells["category"])}
 
 
 def _show_planted(measured: pd.DataFrame, similarities: pd.DataFrame, console: Console) -> None:

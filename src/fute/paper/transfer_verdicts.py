@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fute.paper.cells import format_cell, require_columns
+from fute.paper.cells import format_cell
 from fute.paper.transfer_tables import METRICS, TransferLayout
 from fute.paper.verdicts import listed, sentences_by_method
 
@@ -15,11 +15,10 @@ def transfer_sentences(cells: pd.DataFrame, layout: TransferLayout) -> list[str]
     cells: results/evaluation/table1.csv or table2.csv, with the p-values `{metric}_p` and `{metric}_p_worse` of random
     rankings that are as good, and as bad.
     """
-    require_columns(cells, ["model", "cell"], layout.name)
     if cells.empty:
         return ["No target is in the means, so no method was compared."]
     blocks = cells["cell"].map(layout.cells) + " " + cells["model"]
-    return [sentence for _, sentence in sentences_by_method(cells, blocks, METRICS, layout.name)]
+    return [sentence for _, sentence in sentences_by_method(cells, blocks, METRICS)]
 
 
 def direct_sentences(direct: pd.DataFrame) -> list[str]:
@@ -27,8 +26,6 @@ def direct_sentences(direct: pd.DataFrame) -> list[str]:
 
     direct: results/evaluation/lm_direct.csv.
     """
-    columns = ["model", "target", "direct", "majority", "best_transferred", "counted"]
-    require_columns(direct, columns, "direct scores")
     sentences = []
     for model, rows in direct.groupby("model", sort=False):
         compared = rows[rows["majority"].notna()]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from fute.display_names import LEVEL, METHOD_NAMES, p_text
-from fute.paper.cells import REFERENCE_ROWS, base_method, require_columns
+from fute.paper.cells import REFERENCE_ROWS, base_method
 
 MOST_NAMED = 6
 """Names of vectors or candidates in one sentence."""
@@ -48,15 +48,12 @@ def against_random(blocks: pd.Series, better: pd.Series, worse: pd.Series, label
     return f"{label} {' and '.join(parts)}"
 
 
-def sentences_by_method(
-    cells: pd.DataFrame, blocks: pd.Series, labels: Mapping[str, str], name: str
-) -> Iterator[tuple[str, str]]:
+def sentences_by_method(cells: pd.DataFrame, blocks: pd.Series, labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """(Method, sentence with a clause of `against_random` per metric) for each method that is no reference row.
 
     cells: one row per method and block, with `{metric}_p` and `{metric}_p_worse` of the metrics of `labels`. blocks:
-    the block of each row. name: of the table, for errors. Raises ValueError for a missing column.
+    the block of each row.
     """
-    require_columns(cells, ["method", *(f"{metric}{end}" for metric in labels for end in ("_p", "_p_worse"))], name)
     for method in dict.fromkeys(cells["method"]):
         if method not in REFERENCE_ROWS:
             own = cells["method"] == method
@@ -108,14 +105,11 @@ def verdict_sentences(table3: pd.DataFrame, controls: pd.DataFrame, titles: Mapp
     rankings that are as good, and as bad. controls: results/evaluation/controls.csv, possibly without rows or values.
     Baselines use no embedding, so no control applies to them. titles: category -> its name.
     """
-    require_columns(table3, ["category", "model"], "table 3")
     blocks = table3["category"].map(titles) + " " + table3["model"]
     columns = ["method", "model", "dataset", "order_p", "verdict"]
-    if len(controls):
-        require_columns(controls, columns, "controls")
     controls = controls.reindex(columns=columns).replace({"method": METHOD_NAMES})
     sentences = []
-    for method, text in sentences_by_method(table3, blocks, LABELS, "table 3"):
+    for method, text in sentences_by_method(table3, blocks, LABELS):
         if base_method(method) in METHOD_NAMES.values() and base_method(method) != METHOD_NAMES["labelcov"]:
             # LabelCov has no order; controls are of the plain cosine, so a variant of it has none
             text += " " + _against_noise(controls[controls["method"] == method])

@@ -87,8 +87,8 @@ class LlmPlan:
 
     @property
     def left_out(self) -> str:
-        """Which baselines are not in Table 3, in words; empty if all are."""
-        names = ", ".join(self.settings.baselines_left_out)
+        """Which of the paper's baselines are not in Table 3, in words; empty if all are."""
+        names = ", ".join(row for name, row in PAPER_BASELINES.items() if name not in self.settings.baselines)
         return f"{names}: not asked for." if names else ""
 
     def self_selection(self, model: str, category: str) -> list[str]:

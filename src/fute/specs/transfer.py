@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from fute.artifacts import content_key
 from fute.config.finetuning import FinetuneSettings
@@ -50,18 +49,6 @@ class TransferSpec(Section):
     keep_head: bool = False
     targets: tuple[Target, ...]
     runs: tuple[TransferRun, ...]
-
-    @model_validator(mode="after")
-    def _whole(self) -> TransferSpec:
-        counts = Counter(target.task.dataset for target in self.targets)
-        if twice := sorted(name for name, count in counts.items() if count > 1):
-            raise ValueError(f"two targets have the dataset id {twice[0]!r}; give each dataset an id of its own")
-        for run in self.runs:
-            if run.target not in counts:
-                raise ValueError(f"run {run.source} -> {run.target}: there is no target {run.target!r} in the spec")
-            if run.source == run.target:
-                raise ValueError(f"run {run.source} -> {run.target}: a dataset is no transfer source of itself")
-        return self
 
     def target(self, dataset: str) -> Target:
         """The target with this dataset, which is one of the spec's."""

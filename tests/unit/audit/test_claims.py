@@ -11,8 +11,9 @@ from support.large_run import write_artifact
 
 from fute.artifacts import content_key
 from fute.audit.claims.check import ClaimReport, Outcome, check_claims
-from fute.audit.claims.file import Claims, ClaimsError
+from fute.audit.claims.file import Claims
 from fute.audit.claims.sources import Project
+from fute.audit.findings import AuditError
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
 
@@ -70,5 +71,5 @@ def test_a_row_of_a_page_that_lacks_a_cell_is_named(manifest: Manifest):
     said = {"file": "page.md", "keys": {"a": "key"}, "columns": "n"}
     claim = {"id": "a", "kind": "reproduction", "about": "x", "said": said, "shown": {"file": TABLE, "column": "n"}}
     claims = Claims.model_validate({"claims": [claim]})
-    with pytest.raises(ClaimsError, match=r"page\.md:4: the row has 1 cells under 2 headings"):
+    with pytest.raises(AuditError, match=r"page\.md:4: the row has 1 cells under 2 headings"):
         check_claims(claims.of(()), Project(Path(), ResultsFolder(Path("results")), manifest))

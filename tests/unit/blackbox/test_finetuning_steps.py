@@ -699,17 +699,6 @@ def test_the_key_of_a_run_covers_all_that_shapes_it():
     assert len(keys | {transfer_key(**given)}) == 7
 
 
-def test_specs_refuse_what_cannot_be_meant():
-    target = Target(task=SENTIMENT, recipe=QUICK)
-    run = TransferRun(key="k", source="mood", target="similar", seed=1)
-    with pytest.raises(ValueError, match="two targets have the dataset id 'mood'"):
-        TransferSpec(model="m", targets=(target, target), runs=())
-    with pytest.raises(ValueError, match="no target 'similar' in the spec"):
-        TransferSpec(model="m", targets=(target,), runs=(run,))
-    with pytest.raises(ValueError, match="no transfer source of itself"):
-        TransferSpec(model="m", targets=(target,), runs=(run.model_copy(update={"target": "mood"}),))
-
-
 def test_a_model_of_another_dataset_is_refused(corpus):
     folder = fit("mood")
     folder.rename("results/finetuned/m/where")

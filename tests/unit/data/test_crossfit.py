@@ -41,9 +41,6 @@ def settings(**changes):
     return UnsupSettings.model_validate(POOL | changes)
 
 
-PAIR = ("premise: p", "hypothesis: h")
-
-
 @pytest.mark.parametrize(
     ("line", "lm", "sa", "nli", "nli_form"),
     [

@@ -90,7 +90,7 @@ def test_a_damaged_file_is_named(name):
     path = Path("results/labels/smollm2-135m/mine-1") / name
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\x1f\x8b nothing")
-    with pytest.raises(NoResults, match=rf"^{path} cannot be read \(.*; remove it, and run the workflow again"):
+    with pytest.raises(ValueError, match=rf"^{path} cannot be read \(.*; remove it, and run the workflow again"):
         rank_run("mine", Path("results"), "table")
 
 
@@ -125,7 +125,7 @@ def test_one_method_of_a_run(capsys):
     rank_run("mine", Path("results"), "csv", "labelcov")
     assert "mine-2" in capsys.readouterr().out.splitlines()[1]
     for name in ("mine", "mine-data"):
-        with pytest.raises(NoResults, match=r"by .tupat.; there are those by labelcov: name one of these$"):
+        with pytest.raises(ValueError, match=r"by .tupat.; there are those by labelcov: name one of these$"):
             rank_run(name, Path("results"), "table", "tupat")
 
 

@@ -13,8 +13,9 @@ from support.own_runs import write_data
 from fute import cli, paths
 from fute.front import run
 from fute.front.new import new_run
-from fute.front.places import PROJECT, NoRun
+from fute.front.places import PROJECT
 from fute.front.run import command
+from fute.front.table import FrontError
 from fute.front.wanted import Wanted
 
 
@@ -66,10 +67,10 @@ def test_it_prints_the_command_and_becomes_it(mine, monkeypatch, capsys):
 
 def test_a_folder_that_is_no_run_is_named():
     for name in ("nowhere", "."):
-        with pytest.raises(NoRun, match=r"has no run\.yaml; make the run with `fute new"):
+        with pytest.raises(FrontError, match=r"has no run\.yaml; make the run with `fute new"):
             command(name, [])
     Path("run.yaml").touch()
-    with pytest.raises(NoRun, match=r"^run\.yaml: is a file; name the folder of a run, which has a run\.yaml$"):
+    with pytest.raises(FrontError, match=r"^run\.yaml: is a file; name the folder of a run, which has a run\.yaml$"):
         command("run.yaml", [])
 
 

@@ -177,7 +177,7 @@ def test_rows_without_a_label_are_counted_and_free_answers_get_no_table():
 
 def test_a_damaged_file_is_named():
     Path("results/unsup/mine.jsonl.gz").write_bytes(b"\x1f\x8b nothing")
-    with pytest.raises(NoResults, match=r"^results/unsup/mine\.jsonl\.gz cannot be read \(.*; remove it, and run"):
+    with pytest.raises(ValueError, match=r"^results/unsup/mine\.jsonl\.gz cannot be read \(.*; remove it, and run"):
         html()
 
 

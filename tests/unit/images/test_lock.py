@@ -33,6 +33,15 @@ def in_the_checkout(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
+@pytest.fixture
+def containers(tmp_path, monkeypatch) -> Path:
+    """The folder of images of an empty project, which is the current folder."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("containers")
+    folder.mkdir()
+    return folder
+
+
 def entry(path: Path, **changes) -> LockedImage:
     size = path.stat().st_size if path.is_file() else 3
     values = {"file": path.name, "sha256": sha256_file(path), "bytes": size, "inputs": {}}
@@ -174,12 +183,13 @@ def test_everything_that_is_built_from_changes_the_name(tmp_path):
     assert key() != keys[0]
 
 
-def test_an_included_list_counts(tmp_path):
+def test_an_included_list_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "ENVS", tmp_path)
     (tmp_path / "a.txt").write_text("-r b.txt\nx==1\n")
     (tmp_path / "b.txt").write_text("y==2\n")
-    assert [path.name for path in inputs.list_files("a.txt", tmp_path)] == ["a.txt", "b.txt"]
+    assert [path.name for path in inputs.list_files("a.txt")] == ["a.txt", "b.txt"]
     with pytest.raises(ImageError, match=r"c.txt: no such package list; there are \['a.txt', 'b.txt'\]"):
-        list(inputs.list_files("c.txt", tmp_path))
+        list(inputs.list_files("c.txt"))
 
 
 @pytest.mark.parametrize("value", ["host.txt steps-gpu.txt", '{"a":{"b":"c,d"}}', ""])
@@ -190,56 +200,57 @@ def test_build_arguments_are_fields_of_csv(value):
 # --- the lock
 
 
-def test_a_missing_lock_is_empty_and_a_broken_one_an_error(tmp_path):
-    assert image_lock.read_lock(tmp_path) == Lock()
-    (tmp_path / "lock.json").write_text('{"images": {"paper": {}}}')
+def test_a_missing_lock_is_empty_and_a_broken_one_an_error(containers):
+    assert image_lock.read_lock() == Lock()
+    (containers / "lock.json").write_text('{"images": {"paper": {}}}')
     with pytest.raises(ImageError, match=r"lock\.json: not a lock of images"):
-        image_lock.read_lock(tmp_path)
+        image_lock.read_lock()
 
 
-def test_check_names_file_expected_found_and_what_to_do(tmp_path):
+def test_check_names_file_expected_found_and_what_to_do(containers):
     with pytest.raises(ImageError, match=r"lock.json has no entry; build it with `fute images build paper`"):
-        image_lock.check_images(["paper"], tmp_path)
-    file = tmp_path / "paper-0123456789ab.sif"
+        image_lock.check_images(["paper"])
+    file = containers / "paper-0123456789ab.sif"
     file.write_bytes(b"abc")
     right = entry(file)
-    write_lock(tmp_path, paper=right)
-    image_lock.check_images(["paper"], tmp_path)
+    write_lock(containers, paper=right)
+    image_lock.check_images(["paper"])
     for wrong, found in ((b"abd", sha256_file), (b"abcd", lambda _: "4 bytes")):
         file.write_bytes(wrong)
         with pytest.raises(ImageError) as error:
-            image_lock.check_images(["paper"], tmp_path)
+            image_lock.check_images(["paper"])
         for part in (str(file), f"expected sha256 {right.sha256}", found(file), f"fute images lock paper={file}"):
             assert part in str(error.value)
     file.unlink()
     with pytest.raises(ImageError, match=rf"{file.name} is missing; .*expects sha256 {right.sha256}: copy that file"):
-        image_lock.check_images(["paper"], tmp_path)
+        image_lock.check_images(["paper"])
 
 
-def test_lock_asks_which_of_several_files(tmp_path):
+def test_lock_asks_which_of_several_files(containers):
     for end in ("a", "b"):
-        (tmp_path / f"paper-{end * 12}.sif").write_bytes(end.encode())
+        (containers / f"paper-{end * 12}.sif").write_bytes(end.encode())
     with pytest.raises(ImageError, match=r"several files: .*a.sif, .*b.sif; choose one, e.g. `fute images lock paper="):
-        cli.present(tmp_path)
-    write_lock(tmp_path, paper=entry(tmp_path / "paper-bbbbbbbbbbbb.sif"))
-    assert cli.present(tmp_path) == {"paper": tmp_path / "paper-bbbbbbbbbbbb.sif"}
+        cli.present()
+    write_lock(containers, paper=entry(containers / "paper-bbbbbbbbbbbb.sif"))
+    assert cli.present() == {"paper": containers / "paper-bbbbbbbbbbbb.sif"}
     with pytest.raises(ImageError, match=r"image train: there is no .*gone.sif in "):
-        cli.lock_images({"train": tmp_path / "gone.sif"}, tmp_path)
+        cli.lock_images({"train": containers / "gone.sif"})
 
 
-def test_without_apptainer_neither_a_build_nor_a_lock_is_a_riddle(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "train-aaaaaaaaaaaa.sif").touch()
+def test_without_apptainer_neither_a_build_nor_a_lock_is_a_riddle(containers, monkeypatch):
+    monkeypatch.setenv("PATH", str(containers.absolute()))
+    (containers / "train-aaaaaaaaaaaa.sif").touch()
     with pytest.raises(ImageError, match="apptainer is not on PATH; load its module"):
-        cli.lock_images(cli.present(tmp_path), tmp_path)
+        cli.lock_images(cli.present())
+    monkeypatch.chdir(ROOT)
     with pytest.raises(ImageError, match="apptainer is not on PATH; load its module"):
         cli.build_image("train", Options())
 
 
-def test_a_lock_of_no_image_is_not_written(tmp_path):
+def test_a_lock_of_no_image_is_not_written(containers):
     with pytest.raises(ImageError, match="holds no image; build them with `fute images build`, or copy their files"):
-        cli.lock_images({}, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        cli.lock_images({})
+    assert list(containers.iterdir()) == []
 
 
 def test_the_command_line_says_what_is_wrong_without_a_trace(tmp_path):
@@ -253,15 +264,15 @@ def test_the_command_line_says_what_is_wrong_without_a_trace(tmp_path):
 # --- what steps and jobs are told
 
 
-def test_the_image_of_a_process_comes_from_the_lock_or_its_file(tmp_path):
-    file = tmp_path / "train-0123456789ab.sif"
+def test_the_image_of_a_process_comes_from_the_lock_or_its_file(containers):
+    file = containers / "train-0123456789ab.sif"
     file.write_bytes(b"abc")
-    assert image_lock.running_image({}, tmp_path) is None
+    assert image_lock.running_image({}) is None
     inside = {"APPTAINER_CONTAINER": str(file)}
-    assert image_lock.running_image(inside, tmp_path) == sha256_file(file), "not in the lock: hashed"
-    write_lock(tmp_path, train=entry(file, sha256="f" * 64))
-    assert image_lock.running_image(inside, tmp_path) == "f" * 64
-    assert image_lock.running_image({"APPTAINER_CONTAINER": "/gone/other.sif"}, tmp_path) is None
+    assert image_lock.running_image(inside) == sha256_file(file), "not in the lock: hashed"
+    write_lock(containers, train=entry(file, sha256="f" * 64))
+    assert image_lock.running_image(inside) == "f" * 64
+    assert image_lock.running_image({"APPTAINER_CONTAINER": "/gone/other.sif"}) is None
 
 
 def test_jobs_see_folders_outside_the_checkout_read_only(tmp_path, monkeypatch):

@@ -225,7 +225,7 @@ def test_json_has_the_values_of_the_table(results, capsys):
 
 
 def test_json_is_ascii_so_that_no_terminal_spoils_it(results, capsys):
-    print_rankings([replace(only(results), notes=("é 🙂",))], "json")
+    print_rankings([replace(only(results), notes=("é 🙂",))], "json", {})
     text = capsys.readouterr().out
     assert text.isascii() and json.loads(text)[0]["notes"] == ["é 🙂"]
 

@@ -16,7 +16,7 @@ from support.categories import TITLES
 from support.html_page import PNG, Page
 from support.synthetic_report import synthetic_context
 
-from fute.durations import duration
+from fute.display_names import duration
 from fute.paper import interactive_map
 from fute.paper.cells import format_cell
 from fute.paper.grids import prompt_grid
@@ -290,17 +290,6 @@ def test_datasets_that_were_not_learned_stand_at_the_top(context):
 def test_vectors_without_training_have_no_gate(context):
     one = context.llm.similarities.assign(mte_learned=None, dte_learned=None)
     assert 'id="learning"' not in render_report(with_llm(context, similarities=one))
-
-
-def test_fractions_are_refused(context):
-    performance = context.llm.performance.assign(accuracy=0.5)
-    with pytest.raises(ValueError, match=r"performance: accuracy goes up to 0\.5; it must be in percent"):
-        render_report(with_llm(context, performance=performance))
-
-
-def test_missing_column_is_named(context):
-    with pytest.raises(ValueError, match="performance: no column macro_f1"):
-        render_report(with_llm(context, performance=context.llm.performance.drop(columns="macro_f1")))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from support.synthetic_report import synthetic_context
 from fute.evaluation.lm_evaluation_step import TransferSettings, lm_evaluation
 from fute.paper.efficiency import COST_COLUMNS, COUNT_COLUMNS
 from fute.paper.report import ReportContext, render_report
-from fute.paper.report_step import FigureText, LmTexts, ReportSettings, lm_results, report
+from fute.paper.report_parts import ReportFigure
+from fute.paper.report_step import LmTexts, ReportSettings, lm_results, report
 from fute.paper.transfer_tables import LEFT_OUT, PAPER_BLOCK
 
 RESOURCES = Path(__file__).parents[3] / "resources"
@@ -62,7 +63,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def texts(folder: Path, tables: tuple[str, ...]) -> LmTexts:
     captions = yaml.safe_load((RESOURCES / "captions.yaml").read_text(encoding="utf8"))
     (folder / "fig3.png").write_bytes(PNG)
-    figure = FigureText(base=str(folder / "fig3"), title="Figure 3", caption="Points.")
+    figure = ReportFigure(base=str(folder / "fig3"), title="Figure 3", caption="Points.")
     return LmTexts(tables={name: captions[name] for name in tables}, figures=(figure,))
 
 
@@ -174,11 +175,11 @@ def test_both_experiments_on_one_page(tmp_path, evaluation):
     assert len(ids) == len(set(ids))
 
 
-def test_fractions_are_refused(tmp_path, evaluation):
+def test_scores_of_less_than_one_percent_are_printed(tmp_path, evaluation):
     context = both(tmp_path, evaluation)
-    fractions = context.lm.direct.assign(direct=context.lm.direct["direct"] / 100)
-    with pytest.raises(ValueError, match=r"direct scores: direct goes up to 0\.\d+; it must be in percent"):
-        render_report(replace(context, lm=replace(context.lm, direct=fractions)))
+    weak = context.lm.direct.assign(direct=0.6)  # a correlation of models that learned nothing
+    html = render_report(replace(context, lm=replace(context.lm, direct=weak)))
+    assert "<td>0.6</td>" in section(html, "direct")
 
 
 def test_planted_tests_come_first(tmp_path, evaluation):
@@ -189,7 +190,7 @@ def test_planted_tests_come_first(tmp_path, evaluation):
         "own,label-histogram,cosine,mrr,8,mean,0.3,0.2,0.5,0.34,0.6,False\n"
     )
     (tmp_path / "planted.png").write_bytes(PNG)
-    planted = FigureText(base=str(tmp_path / "planted"), title="Planted", caption="Ladders.")
+    planted = ReportFigure(base=str(tmp_path / "planted"), title="Planted", caption="Ladders.")
     made = texts(tmp_path, ("table1",)).model_copy(update={"planted": planted})
     html = render_report(
         replace(synthetic_context(tmp_path), llm=None, lm=lm_results(made, evaluation, RESOURCES / "paper"))

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from support.categories import TITLES
 
+from fute.csv_files import read_texts
 from fute.paper.cells import MISSING, REFERENCE_ROWS, best_cells
 from fute.paper.formats import escape_latex, print_table, to_csv, to_latex, to_markdown
 from fute.paper.table3 import (
@@ -19,7 +20,6 @@ from fute.paper.table3 import (
     interval_frame,
     p_value_frame,
     paper_models,
-    read_printed,
     table3_frame,
 )
 from fute.paper.verdicts import verdict_sentences
@@ -31,7 +31,7 @@ TESTS = [f"{metric}{end}" for metric in ("ndcg", "performance") for end in ("_p"
 
 @pytest.fixture
 def printed() -> pd.DataFrame:
-    return read_printed(PRINTED)
+    return read_texts(PRINTED)
 
 
 def ours(models=("m-a",), methods=METHODS + REFERENCES, categories=("nli", "sa")) -> pd.DataFrame:
@@ -108,11 +108,8 @@ def test_missing_cells_and_intervals_are_dashes():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.drop(columns="rate"), "table 3: no column rate"),
         (lambda f: f.assign(category="qa"), "unknown category qa"),
         (lambda f: f.replace({"method": {"MI": "Magic"}}), "unknown method 'Magic'"),
-        (lambda f: pd.concat([f, f.head(1)]), "two rows for sa, Random, m-a"),
-        (lambda f: f.assign(rate=f["rate"] / 100), r"rate goes up to 0\.\d+; it must be in percent"),
     ],
 )
 def test_wrong_input_is_refused_by_name(change, message):
@@ -226,7 +223,7 @@ def test_known_models_stand_beside_their_printed_column(printed):
 
 
 def test_the_papers_numbers_stand_beside_a_category_of_another_title():
-    printed = read_printed(PRINTED)
+    printed = read_texts(PRINTED)
     named = beside_paper(ours(categories=("sa",)), printed, {"sa": "Sentiment"})
     plain = beside_paper(ours(categories=("sa",)), printed, {"sa": "SA"})
     assert named.loc["Sentiment"].equals(plain.loc["SA"])

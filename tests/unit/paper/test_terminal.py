@@ -209,7 +209,7 @@ def test_a_run_whose_datasets_did_not_learn_says_so_first(results, language_mode
 def test_an_unknown_dataset_or_method_says_what_there_is(results):
     with pytest.raises(NoResults, match=r"no similarities for dataset 'flims'; there are films, series: run the workf"):
         rank("flims", results, "tupate")
-    with pytest.raises(NoResults, match=r"by 'textemb'; there are those by taskemb, tupate: name one of these$"):
+    with pytest.raises(ValueError, match=r"by 'textemb'; there are those by taskemb, tupate: name one of these$"):
         rank("films", results, "textemb")
 
 
@@ -245,7 +245,7 @@ def test_a_damaged_record_of_table_3_is_named(results):
     record = results / "paper/tables/table3.csv.prov.json"
     record.parent.mkdir(parents=True)
     record.write_text("{")
-    with pytest.raises(NoResults, match=r"table3\.csv\.prov\.json cannot be read .*; remove it, and run the workflow"):
+    with pytest.raises(ValueError, match=r"table3\.csv\.prov\.json cannot be read .*; remove it, and run the workflow"):
         show(results)
 
 
@@ -295,6 +295,14 @@ def test_show_of_the_language_model_experiment_alone(language_models, capsys):
     assert "- TaskEmb:" not in one, "verdicts of FUTE's embeddings only"
     assert "of topics 70.0 (25.0), grammar 0.0 (0.0)" in one
     assert "no run does on grammar, left out of the means" in one
+
+
+@pytest.mark.parametrize(("name", "column"), [("table1", "rho_p"), ("lm_direct", "majority"), ("table3", "rate")])
+def test_a_file_of_an_older_version_is_named_with_what_it_lacks(results, language_models, name, column):
+    path = (results if name == "table3" else language_models) / f"evaluation/{name}.csv"
+    pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
+    with pytest.raises(NoResults, match=rf"{name}\.csv has no column '{column}'; remove it, and make it by running"):
+        show(path.parents[1])
 
 
 def test_show_of_both_experiments(results, language_models, capsys):

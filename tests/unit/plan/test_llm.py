@@ -384,7 +384,7 @@ def finish_with(workflow: Plan, longest: Mapping[str, int]) -> None:
 
 def test_all_baselines_are_the_default_and_leaving_one_out_that_asks_nothing_moves_nothing(plan):
     assert moved(plan(), plan(llm={"baselines": ["spell", "self-select", "mi"]})) == set()
-    assert plan().llm.settings.baselines_left_out == () and plan().llm.left_out == ""
+    assert plan().llm.left_out == ""
 
 
 def test_baselines_that_know_labels_ask_for_labels_of_training_rows_and_move_nothing(plan):

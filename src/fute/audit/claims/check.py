@@ -78,7 +78,7 @@ KINDS = {"reproduction": "our run reproduces itself", "publication": "our run ag
 
 
 def check_claims(claims: Iterable[Claim], project: Project) -> ClaimReport:
-    """Check every number of every claim. Raises ClaimsError if a claim matches nothing in its table or text."""
+    """Check every number of every claim. Raises AuditError if a claim matches nothing in its table or text."""
     report = ClaimReport(project.run, project.manifest.root)
     for claim in claims:
         report.answers += _answers(claim, project)

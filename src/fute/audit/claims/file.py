@@ -10,15 +10,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fute.audit.findings import INCOMPLETE
+from fute.audit.findings import AuditError
 from fute.audit.sidecars import first_problem
 from fute.config.strict_yaml import load
-
-
-class ClaimsError(ValueError):
-    """A claims file that cannot be read, or a claim that does not fit its table or text."""
-
-    exit_code = INCOMPLETE
 
 
 def _compiles(pattern: str) -> str:
@@ -136,24 +130,24 @@ class Claims(_Strict):
     texts: dict[str, tuple[Untied, ...]] = {}
 
     def of(self, ids: tuple[str, ...]) -> Iterator[Claim]:
-        """The claims with these ids; without ids, all. Raises ClaimsError for an unknown id."""
+        """The claims with these ids; without ids, all. Raises AuditError for an unknown id."""
         known = {claim.id for claim in self.claims}
         if unknown := [name for name in ids if name not in known]:
-            raise ClaimsError(f"there is no claim {', '.join(unknown)}; choose from {', '.join(sorted(known))}")
+            raise AuditError(f"there is no claim {', '.join(unknown)}; choose from {', '.join(sorted(known))}")
         return (claim for claim in self.claims if not ids or claim.id in ids)
 
 
 def read_claims(path: Path) -> Claims:
-    """Read a claims file. Raises ClaimsError."""
+    """Read a claims file. Raises AuditError."""
     try:
         claims = Claims.model_validate(load(path.read_text(encoding="utf8")))
     except FileNotFoundError:
-        raise ClaimsError(f"{path}: does not exist; bring it back: git checkout resources/claims.yaml") from None
+        raise AuditError(f"{path}: does not exist; bring it back: git checkout resources/claims.yaml") from None
     except ValidationError as error:
-        raise ClaimsError(f"{path}: {first_problem(error)}") from None
+        raise AuditError(f"{path}: {first_problem(error)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ClaimsError(f"{path}: {error}") from None
+        raise AuditError(f"{path}: {error}") from None
     ids = [claim.id for claim in claims.claims]
     if repeated := sorted({name for name in ids if ids.count(name) > 1}):
-        raise ClaimsError(f"{path}: two claims have the id {', '.join(repeated)}; rename one")
+        raise AuditError(f"{path}: two claims have the id {', '.join(repeated)}; rename one")
     return claims

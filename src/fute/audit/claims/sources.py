@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from fute.artifacts import SIDECAR, sha256_file
-from fute.audit.claims.file import Claim, ClaimsError, Shown
+from fute.audit.claims.file import Claim, Shown
 from fute.audit.claims.statements import Statement
+from fute.audit.findings import AuditError
 from fute.audit.manifest import Entry, Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
 from fute.audit.sidecars import RecordError, read_sidecar
@@ -160,14 +161,14 @@ class _Fields(Formatter):
 def fill(template: str, statement: Statement, models: Sequence[str] = ()) -> str:
     """A template of the claims file with a statement's fields filled in. models: our ids, for `{field:ours}`.
 
-    Raises ClaimsError for a field that the statement does not have.
+    Raises AuditError for a field that the statement does not have.
     """
     try:
         return _Fields(models).format(template, **statement.fields)
     except (LookupError, ValueError):
         known = ", ".join(sorted(statement.fields)) or "none"
         problem = f"the template {template!r} needs a field that {statement.where} does not fill; it fills {known}"
-        raise ClaimsError(problem) from None
+        raise AuditError(problem) from None
 
 
 def reduced(shown: Shown, rows: Sequence[Mapping[str, str]], column: str) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from fute.audit.claims.file import Claim, Claims, ClaimsError, Said
+from fute.audit.claims.file import Claim, Claims, Said
+from fute.audit.findings import AuditError
 from fute.audit.paths import RESULTS
 from fute.csv_files import read_rows
 
@@ -34,7 +35,7 @@ class Statement:
 def statements(claim: Claim, path: Path | None) -> list[Statement]:
     """All numbers of a claim. path: its file, which must exist.
 
-    Raises ClaimsError if nothing in a file of the project matches; results may hold no matching row.
+    Raises AuditError if nothing in a file of the project matches; results may hold no matching row.
     """
     said = claim.said
     if said.value is not None:
@@ -42,20 +43,20 @@ def statements(claim: Claim, path: Path | None) -> list[Statement]:
     assert path is not None
     numbers = list(_of_table(said, path) if said.text is None else _of_text(said, path))
     if not numbers and not (said.file or "").startswith(f"{RESULTS}/"):
-        raise ClaimsError(f"claim {claim.id}: nothing in {said.file} matches it; change the claim or the file")
+        raise AuditError(f"claim {claim.id}: nothing in {said.file} matches it; change the claim or the file")
     return numbers
 
 
 def _section_span(file: str | None, page: str, heading: str | None) -> tuple[int, int]:
     """Start and end of the text between a heading and the next one; of the whole page without heading.
 
-    file: name of the page, for errors. Raises ClaimsError if it has no such heading.
+    file: name of the page, for errors. Raises AuditError if it has no such heading.
     """
     if heading is None:
         return 0, len(page)
     own = re.search(rf"^#+ {re.escape(heading)}$", page, re.MULTILINE)
     if own is None:
-        raise ClaimsError(f"{file}: there is no heading {heading!r}")
+        raise AuditError(f"{file}: there is no heading {heading!r}")
     following = re.compile(r"^#+ ", re.MULTILINE).search(page, own.end())
     return own.end(), following.start() if following else len(page)
 
@@ -112,7 +113,7 @@ def _row_fields(said: Said, row: dict[str, _Cell]) -> dict[str, str] | None:
     fields = {}
     for heading, name in said.keys.items():
         if heading not in row:
-            raise ClaimsError(f"{said.file}: the table has no column {heading!r}; it has {', '.join(row)}")
+            raise AuditError(f"{said.file}: the table has no column {heading!r}; it has {', '.join(row)}")
         text = _ESCAPE.sub("", row[heading].text)
         if "(?P<" not in name:
             fields[name] = text
@@ -148,7 +149,7 @@ def _markdown_rows(said: Said, path: Path) -> Iterator[tuple[int, dict[str, _Cel
             cells[0] = _Cell(first, cells[0].start)
             if len(cells) != len(head):
                 problem = f"{len(cells)} cells under {len(head)} headings; correct it, or make the file again"
-                raise ClaimsError(f"{said.file}:{number}: the row has {problem}")
+                raise AuditError(f"{said.file}:{number}: the row has {problem}")
             yield number, dict(zip(head, cells, strict=True))
 
 
@@ -173,7 +174,7 @@ NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|<!--.*?-->|\]\([^)]*\)|^#+ [^\n]*$"
 def untied(name: str, claims: Claims, project: Path) -> list[str]:
     """`{name}:{line} {number}` for every number of a document without a claim or a reason for having none.
 
-    Code, headings, comments and link targets are left out. Raises ClaimsError for a pattern or a section of the claims
+    Code, headings, comments and link targets are left out. Raises AuditError for a pattern or a section of the claims
     file that the document does not have.
     """
     page = (project / name).read_text(encoding="utf8")
@@ -185,7 +186,7 @@ def untied(name: str, claims: Claims, project: Path) -> list[str]:
         for pattern in reason.patterns:
             spans = [match.span() for match in re.finditer(pattern, page, re.MULTILINE)]
             if not spans:
-                raise ClaimsError(f"{name}: {pattern!r} ({reason.why}) matches nothing; remove it")
+                raise AuditError(f"{name}: {pattern!r} ({reason.why}) matches nothing; remove it")
             covered += spans
         covered += [_section_span(name, page, heading) for heading in reason.sections]
     return [

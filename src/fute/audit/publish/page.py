@@ -18,7 +18,7 @@ from fute.audit.lineage import OUTSIDE, RecordMoved, RuleInChain, chain, executi
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.publish.receipts import Audits, BrokenChain, check_receipts, read_receipts
-from fute.durations import duration
+from fute.display_names import duration
 from fute.paper.grids import Cell, Grid, Group, Head, Row
 from fute.paper.html_template import TEMPLATE
 from fute.paper.report import Section

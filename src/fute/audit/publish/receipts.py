@@ -22,7 +22,7 @@ from fute.artifacts import atomic, canonical_json, content_key, sha256_file
 from fute.audit.claims.check import ClaimReport, check_claims
 from fute.audit.claims.file import read_claims
 from fute.audit.claims.sources import Project
-from fute.audit.findings import DRIFT, INCOMPLETE, Cause, Report, Verdict
+from fute.audit.findings import DRIFT, AuditError, Cause, Report, Verdict
 from fute.audit.manifest import MANIFEST, Manifest, ManifestError, read_manifest
 from fute.audit.paths import AUDIT, ResultsFolder
 from fute.audit.sidecars import Sha256, Strict, strict_json
@@ -32,13 +32,7 @@ from fute.code_hash import code_sha256
 RECEIPTS = f"{AUDIT}/receipts"
 
 
-class ReceiptError(ValueError):
-    """A report that no receipt can hold, or a receipt that cannot be written."""
-
-    exit_code = INCOMPLETE
-
-
-class BrokenChain(ReceiptError):
+class BrokenChain(AuditError):
     """A receipt that is damaged, edited, exchanged or missing: the chain proves nothing any more."""
 
     exit_code = DRIFT
@@ -72,24 +66,24 @@ class Receipt(Strict):
 
 
 def audited(report: Mapping[str, Any]) -> Audited:
-    """The part of a command's JSON report that a receipt keeps. Raises ReceiptError."""
+    """The part of a command's JSON report that a receipt keeps. Raises AuditError."""
     try:
         root = report.get("facts", {}).get("root")
         kept = {name: report[name] for name in ("command", "exit_code", "counts")} | {"root": root}
         content_key(kept)  # refuses what no receipt can hold
         return Audited.model_validate(kept)
     except (KeyError, AttributeError, ValueError):
-        raise ReceiptError("is no report of fute audit; print one with --json") from None
+        raise AuditError("is no report of fute audit; print one with --json") from None
 
 
 def read_report(path: Path) -> Audited:
-    """The result in a report's file. Raises ReceiptError."""
+    """The result in a report's file. Raises AuditError."""
     try:
         return audited(strict_json(path.read_bytes()))
     except OSError as error:
-        raise ReceiptError(f"{path}: {error.strerror}; give what another audit printed with --json") from None
-    except (ValueError, RecursionError):
-        raise ReceiptError(f"{path}: is no report of fute audit; print one with --json") from None
+        raise AuditError(f"{path}: {error.strerror}; give what another audit printed with --json") from None
+    except (ValueError, RecursionError, AuditError):
+        raise AuditError(f"{path}: is no report of fute audit; print one with --json") from None
 
 
 def receipt_name(number: int) -> str:
@@ -126,12 +120,12 @@ def read_receipts(results: ResultsFolder) -> list[Receipt]:
 
 
 def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audited]) -> tuple[Receipt, Path]:
-    """Add a receipt to the chain. Raises BrokenChain; ReceiptError for a report of other results, or a clock that is
+    """Add a receipt to the chain. Raises BrokenChain; AuditError for a report of other results, or a clock that is
     behind the last receipt."""
     root = read_manifest(manifest).root
     for audit in audits:
         if audit.root is not None and audit.root != root:
-            raise ReceiptError(
+            raise AuditError(
                 f"the report of {audit.command} is of the root {audit.root[:12]}, not {root[:12]}; make it again"
             )
     broken = [finding.message for finding in check_receipts(results).findings if finding.verdict is Verdict.DRIFTED]
@@ -139,7 +133,7 @@ def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audit
         raise BrokenChain(f"the chain is broken, so no receipt is added: {broken[0]}")
     chain, now = read_receipts(results), datetime.now(UTC).isoformat(timespec="seconds")
     if chain and now < chain[-1].time:
-        raise ReceiptError(
+        raise AuditError(
             f"{receipt_name(len(chain))}: is of {chain[-1].time}, and it is {now} here, so no receipt is added, which "
             "would break the chain: set this machine's clock, or remove that receipt if another clock was wrong"
         )
@@ -166,14 +160,14 @@ def write_receipt(results: ResultsFolder, manifest: Path, audits: Sequence[Audit
 
 
 def _write_once(path: Path, text: str) -> None:
-    """Write a new file, complete at once and never over another one. Raises ReceiptError."""
+    """Write a new file, complete at once and never over another one. Raises AuditError."""
     written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with atomic(written) as temporary:
             temporary.write_text(text, encoding="utf8")
         os.link(written, path)
     except FileExistsError:
-        raise ReceiptError(f"{path}: another audit wrote it meanwhile; run the command again") from None
+        raise AuditError(f"{path}: another audit wrote it meanwhile; run the command again") from None
     finally:
         written.unlink(missing_ok=True)
 
@@ -256,7 +250,7 @@ class Audits:
 
 
 def run_audits(results: ResultsFolder, manifest: Path, claims: Path) -> Audits:
-    """Verify a manifest and check all claims in the current checkout. Raises ManifestError, ClaimsError."""
+    """Verify a manifest and check all claims in the current checkout. Raises ManifestError, AuditError."""
     listed = read_manifest(manifest)
     verified = verify_manifest(listed, results)
     checked = check_claims(read_claims(claims).claims, Project(Path(), results, listed))

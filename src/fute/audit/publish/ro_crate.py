@@ -18,7 +18,7 @@ from rocrate.rocrate import ROCrate
 
 from fute import __version__
 from fute.artifacts import SIDECAR, canonical_json, content_key, sha256_file
-from fute.audit.findings import DRIFT, INCOMPLETE
+from fute.audit.findings import DRIFT, AuditError
 from fute.audit.lineage import Execution, executions
 from fute.audit.manifest import MANIFEST, Manifest, manifest_json
 from fute.audit.paths import ResultsFolder, inside
@@ -43,13 +43,7 @@ MIN_SNAKEMAKE = ">=9.20"
 COSTS = {"cpu_s": ("CPU time", "SEC"), "peak_memory_mb": ("peak memory", "E34")}
 
 
-class ExportError(RuntimeError):
-    """A run that cannot be exported, or a folder that cannot take it."""
-
-    exit_code = INCOMPLETE
-
-
-class MovedArtifact(ExportError):
+class MovedArtifact(AuditError):
     """An artifact with other bytes than the manifest lists."""
 
     exit_code = DRIFT
@@ -58,13 +52,13 @@ class MovedArtifact(ExportError):
 def export_crate(manifest: Manifest, results: ResultsFolder, folder: Path, project: Path = Path()) -> int:
     """Write the crate of a run to an empty or new folder; returns the number of executions.
 
-    Raises ExportError, RecordMoved; the folder then holds no `ro-crate-metadata.json`.
+    Raises AuditError, RecordMoved; the folder then holds no `ro-crate-metadata.json`.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ExportError(f"{folder} is not empty; give another folder with --output, or remove it")
+        raise AuditError(f"{folder} is not empty; give another folder with --output, or remove it")
     ran = executions(manifest, results)
     if not ran:
-        raise ExportError(
+        raise AuditError(
             "the manifest lists no artifact; run the workflow, then make the manifest again: fute audit manifest"
         )
     crate = _Crate(manifest, results, project)
@@ -116,7 +110,7 @@ class _Crate:
         entry = self.manifest.entries[name]
         path = self.results.path(name)
         if not path.is_file():
-            raise ExportError(f"{name}: is missing; copy it again, or {self.manifest.make_it(name)}")
+            raise AuditError(f"{name}: is missing; copy it again, or {self.manifest.make_it(name)}")
         if sha256_file(path) != entry.sha256:
             raise MovedArtifact(f"{name}: its bytes are not those of the manifest; for details run: fute audit verify")
         facts = {"name": name.rpartition("/")[2], "sha256": entry.sha256, "contentSize": str(entry.size)}
@@ -207,7 +201,7 @@ class _Crate:
         """Add the workflow, its run as a whole and what Snakemake did for it, and describe the crate."""
         times = [str(execution.run["finished"]) for execution in ran if "finished" in execution.run]
         if not times:
-            raise ExportError(
+            raise AuditError(
                 "no record has the time when it was written, and a crate needs a date; run the workflow again"
             )
         finished = max(times)

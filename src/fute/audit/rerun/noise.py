@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import atomic, semantic_sha256, sidecar_path
-from fute.audit.findings import INCOMPLETE, Cause, Report, Verdict
+from fute.audit.findings import AuditError, Cause, Report, Verdict
 from fute.audit.paths import AUDIT
 from fute.audit.planned_jobs import Job
 from fute.audit.rerun.compare import DEFAULTS, UNLIKE, Tolerances, distances, kind_of
@@ -25,12 +25,6 @@ NOISE = f"{AUDIT}/noise.json"
 SCHEMA = 1
 MARGIN = 2
 """Factor from the largest distance to the tolerance: few repeats seldom show the largest possible one."""
-
-
-class NoiseError(ValueError):
-    """A noise file that is damaged."""
-
-    exit_code = INCOMPLETE
 
 
 def measure(rerunner: Rerunner, jobs: Sequence[Job], repeats: int) -> tuple[dict[str, Any], Report]:
@@ -101,7 +95,7 @@ def write_noise(value: Mapping[str, Any], path: Path) -> None:
 def read_tolerances(path: Path) -> Tolerances:
     """Tolerances from a noise file, with defaults for kinds that it lacks; only defaults without a file.
 
-    Raises NoiseError.
+    Raises AuditError.
     """
     if not path.is_file():
         return Tolerances(DEFAULTS, "the defaults; measure them with: fute audit noise")
@@ -115,7 +109,7 @@ def read_tolerances(path: Path) -> Tolerances:
         if not all(0 <= most < UNLIKE for of in own.values() for most in of.values()):
             raise ValueError("a distance is negative or infinite")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise NoiseError(f"{path}: is damaged ({error}); measure again with: fute audit noise") from None
+        raise AuditError(f"{path}: is damaged ({error}); measure again with: fute audit noise") from None
     source = f"{MARGIN} times the noise of {repeats} repeats ({path}: {', '.join(sorted(own)) or 'no kind'})"
     # the file comes with the results, perhaps from whoever wants them to pass
     wider = [

@@ -142,7 +142,7 @@ def checkout_rerunner(
     """A Rerunner for the run in the current folder.
 
     scratch: an empty or new folder, kept; None: a temporary one. threads, profile: for Snakemake, as `Rerunner` has
-    them. Raises ScratchError, GraphError.
+    them. Raises AuditError.
     """
     kept = checked_scratch(scratch) if scratch else None
     graph = read_graph(config, settings=settings)

@@ -9,19 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fute.audit.batches import is_batch, keys_read
-from fute.audit.findings import INCOMPLETE
+from fute.audit.findings import AuditError
 from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.planned_jobs import Job
 from fute.audit.rerun.redo_job import Rerunner
 from fute.audit.sidecars import read_sidecar, same_code
 from fute.paths import batch_index
-
-
-class NoSuchJob(ValueError):
-    """No recorded job made a named artifact, or none fits the budget: nothing would be checked."""
-
-    exit_code = INCOMPLETE
 
 
 @dataclass(frozen=True)
@@ -38,20 +32,20 @@ def choose(
 ) -> tuple[list[Job], dict[str, Any]]:
     """The jobs that made some artifacts, or without names a sample; and facts of the sample for the report.
 
-    Only jobs whose artifacts all have a good record are done again. Raises NoSuchJob.
+    Only jobs whose artifacts all have a good record are done again. Raises AuditError.
     """
     manifest, results = rerunner.manifest, rerunner.results
     recorded = [job for job in rerunner.graph.jobs if all(name in manifest.entries for name in job.outputs)]
     if names:
         return named(recorded, names), {}
     if not recorded:
-        raise NoSuchJob("no job has all its artifacts with a record; run the workflow first")
+        raise AuditError("no job has all its artifacts with a record; run the workflow first")
     sample = draw(
         recorded, size, seed, budget,
         cost=lambda job: seconds_of(job, manifest, results), first=lambda job: edited(job, manifest),
     )  # fmt: skip
     if not sample.jobs:
-        raise NoSuchJob(
+        raise AuditError(
             f"{sample.left_out} of {len(recorded)} jobs are over the budget of {budget:g} s; raise --budget"
         )
     facts = {"of": len(recorded), "seed": seed, "recorded seconds": round(sample.seconds, 1)}
@@ -59,11 +53,11 @@ def choose(
 
 
 def named(jobs: Iterable[Job], names: Sequence[str]) -> list[Job]:
-    """The jobs that made these artifacts. Raises NoSuchJob."""
+    """The jobs that made these artifacts. Raises AuditError."""
     makers = {name: job for job in jobs for name in job.outputs}
     for name in names:
         if name not in makers:
-            raise NoSuchJob(
+            raise AuditError(
                 f"{name}: no rule of this configuration made it with a record; give a file that the manifest lists "
                 "(results/audit/manifest.json, made by: fute audit manifest), not a batch"
             )

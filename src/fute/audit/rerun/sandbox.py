@@ -22,7 +22,7 @@ from typing import Any
 from fute.artifacts import SIDECAR, sidecar_path
 from fute.audit.batches import is_batch, planned_keys
 from fute.audit.config_and_locks import IMAGES, read_images
-from fute.audit.findings import INCOMPLETE
+from fute.audit.findings import AuditError
 from fute.audit.paths import RESULTS, ResultsFolder
 from fute.audit.planned_jobs import Graph, Job
 from fute.batching import KEYS, LOCK, keys_text
@@ -37,18 +37,12 @@ class FailedRun(RuntimeError):
     """A job ended with an error; holds the last line of its log."""
 
 
-class ScratchError(ValueError):
-    """A scratch folder that cannot be used."""
-
-    exit_code = INCOMPLETE
-
-
 def checked_scratch(folder: Path) -> Path:
-    """`folder` itself if it is empty or new and outside the results. Raises ScratchError."""
+    """`folder` itself if it is empty or new and outside the results. Raises AuditError."""
     if folder.resolve().is_relative_to(Path(RESULTS).resolve()):
-        raise ScratchError(f"{folder} lies in {RESULTS}/, where rerun writes nothing; give --scratch another folder")
+        raise AuditError(f"{folder} lies in {RESULTS}/, where rerun writes nothing; give --scratch another folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ScratchError(f"{folder} is not empty; give --scratch a new folder")
+        raise AuditError(f"{folder} is not empty; give --scratch a new folder")
     return folder
 
 
