@@ -310,6 +310,12 @@ def test_what_a_setting_makes_again(plan, changes, made_again):
     assert new_datasets(plan(lm=lm(**changes))) == made_again
 
 
+def test_settings_of_a_baseline_that_the_run_has_not_make_nothing_again(plan):
+    finish(plan(lm=lm(baselines={"methods": ["textemb"]})))
+    other = {"methods": ["textemb"], "taskemb": {"rows": 8}, "tupate": {"length": 8}}
+    assert new_datasets(plan(lm=lm(baselines=other))) == [set(), set(), set()]
+
+
 def test_another_u_labels_again_and_fine_tunes_nothing(plan):
     finish(plan(lm=lm()))
     assert new_datasets(plan(lm=lm(), unsup={"lm": POOL})) == [set(), {*TRIO}, set()]
