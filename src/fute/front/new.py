@@ -220,9 +220,10 @@ def _segments(path: Path, texts: Sequence[str], used: Sequence[set[str]]) -> lis
         if names != set(form):
             wanted = " and ".join(f"{{{name}}}" for name in form)
             wrong = " and ".join(f"{{{name}}}" for name in sorted(names)) or "no name in braces"
+            words = "; braces that are words need `form: jinja`, whose texts are {{...}}"
             raise FrontError(
                 f"{path}, prompt {place}: its template has {wrong}; write {wanted} where a text goes, in every prompt "
-                "of the file"
+                f"of the file{words if any(not NAME.fullmatch(name) for name in names) else ''}"
             )
     return form
 

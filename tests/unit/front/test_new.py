@@ -368,6 +368,9 @@ BAD = {
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
     "no such prompts": ({}, [*BASE[:6], "--prompts", "p.yaml", *MODEL], "p.yaml: No such file or directory"),
     "prompts that are no list": ({"prompts.yaml": "a: b"}, P, "prompts.yaml: must hold a list of prompts, each"),
+    "a prompt with braces that are words": (
+        {"prompts.yaml": """- template: 'Say {"label": ...}: {text}'\n"""}, P, "braces that are words need `form",
+    ),
     "a prompt without the placeholder": (
         {"prompts.yaml": "- template: Good or bad?\n"}, P, "its template has no name in braces; write {text} where",
     ),
