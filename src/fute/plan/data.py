@@ -18,8 +18,8 @@ from fute.data.unsup_files import script_file, unsup_identity
 from fute.steps import code
 
 BUILTIN = Path("resources/builtin")
-NO_ROWS = {"title", "expected", "vu_size", "obtain", "metric", "domain"}
-"""Keys of a registry entry that shape no rows."""
+NO_ROWS = {"title", "expected", "vu_size", "obtain", "metric", "domain", "max_unlabelled", "max_unusable"}
+"""Keys of a registry entry that shape no rows. A limit decides if there are rows or an error."""
 TRAINING_ONLY = {"overlaps", "overlap_by", "files"}
 """Keys of a registry entry that shape training rows only."""
 

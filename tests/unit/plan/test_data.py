@@ -52,7 +52,8 @@ def test_what_a_dataset_is_called_and_how_large_it_is_said_to_be_moves_nothing(t
     text = entries.read_text(encoding="utf8")
     assert text.count("  title: Mini films (demo)\n") == 1
     entries.write_text(
-        text.replace("  title: Mini films (demo)\n", "  title: Cinema\n  vu_size: 0.1\n"), encoding="utf8"
+        text.replace("  title: Mini films (demo)\n", "  title: Cinema\n  vu_size: 0.1\n  max_unlabelled: 0.2\n"),
+        encoding="utf8",
     )
 
     def keys_of(registries: Path) -> list[dict[Any, str]]:
