@@ -168,8 +168,8 @@ class PromptTokenizer:
                 "the model's tokenizer has no chat template: set chat_template: none for a base model, "
                 "or take the model's chat version"
             )
-        several = tokenizer.chat_template if isinstance(tokenizer.chat_template, dict) else {"default": ""}
-        if settings.chat_template == "model" and "default" not in several:
+        several = tokenizer.chat_template
+        if settings.chat_template == "model" and isinstance(several, dict) and "default" not in several:
             raise EngineError(
                 f"the model's tokenizer has the chat templates {', '.join(sorted(several))}, and none is called "
                 "default: set chat_template: none, or name a folder with the model's files (key folder of the model) "

@@ -122,16 +122,9 @@ def answers_key(
     With a text it identifies an answer, so that an unfinished batch can take answers from another one.
     """
     return content_key(
-        [
-            "answers",
-            model,
-            _shaping(engine, cot=prompt.cot),
-            system,
-            prompt_words(prompt),
-            list(prompt.verbalizers),
-            code_sha256,
-        ]
-    )
+        ["answers", model, _shaping(engine, cot=prompt.cot), system, prompt_words(prompt),
+         list(prompt.verbalizers), code_sha256]
+    )  # fmt: skip
 
 
 def select_key(
