@@ -109,13 +109,12 @@ class EngineSettings(Section):
     def shaping(self) -> dict[str, Any]:
         """The settings that may change a result of this engine, as JSON; how a server is reached is not among them."""
         own = {
-            "transformers": {"batch_size"},
-            "vllm": {"max_num_seqs", "enforce_eager", "quantization"},
+            "transformers": {"dtype", "batch_size"},
+            "vllm": {"dtype", "max_num_seqs", "enforce_eager", "quantization"},
             "openai": {"api_model", "top_logprobs", "extra_body"},
         }
         common = {
             "engine",
-            "dtype",
             "max_length",
             "seed",
             "score",

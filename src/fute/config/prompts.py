@@ -148,16 +148,16 @@ class Prompt(PromptEntry):
                 render(self.template, **{name: "some words of a text." for name in wanted})
         except JinjaError as error:
             raise ValueError(f"template {error}") from None
+        text = self.segments[0]
+        words = f"; with `form: jinja` the text is {{{{{text}}}}}, and single braces are words"
         if unknown := sorted(names - set(wanted)):
-            raise ValueError(f"template has the unknown placeholder {{{unknown[0]}}}")
+            raise ValueError(
+                f"template has the unknown placeholder {{{unknown[0]}}}{words if self.form == 'braces' else ''}"
+            )
         if missing := [name for name in wanted if name not in names]:
             raise ValueError(f"template has no {{{missing[0]}}}")
         if self.form == "braces" and re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", self.template)):
-            text = self.segments[0]
-            raise ValueError(
-                f"template has a single brace, and braces are only for {{{text}}}; with `form: jinja` the text is "
-                f"{{{{{text}}}}}, and single braces are words"
-            )
+            raise ValueError(f"template has a single brace, and braces are only for {{{text}}}{words}")
         return self
 
     @property

@@ -160,8 +160,11 @@ def _repeats(table: Table, name: str) -> bool:
 
 
 def label_text(value: Any) -> str:
-    """The class that a raw label names: 1, 1.0 and "1.0" are `1`; empty for a cell without a label."""
-    if value is None:
+    """The class that a raw label names: 1, 1.0 and "1.0" are `1`; empty for a cell without a label.
+
+    NaN is such a cell: in Parquet and on the hub a column of numbers has it for a missing one.
+    """
+    if value is None or value != value:
         return ""
     if isinstance(value, bool):
         return str(value).lower()

@@ -23,7 +23,7 @@ from fute.config.sections import ConfigError, is_id
 from fute.front.look import read_unlabelled
 from fute.front.own_data import Data, read_data
 from fute.front.places import OWN_TEXTS, PROJECT, RUN_FILE, START, snakefile_folder
-from fute.front.run_yaml import LIMIT, TEST_ROWS, TEXT_WORDS, run_yaml
+from fute.front.run_yaml import LIMIT, TEST_ROWS, TEXT_WORDS, TRAIN_ROWS, run_yaml
 from fute.front.table import FrontError
 from fute.front.wanted import REPO, Wanted
 
@@ -220,9 +220,10 @@ def _segments(path: Path, texts: Sequence[str], used: Sequence[set[str]]) -> lis
         if names != set(form):
             wanted = " and ".join(f"{{{name}}}" for name in form)
             wrong = " and ".join(f"{{{name}}}" for name in sorted(names)) or "no name in braces"
+            words = "; braces that are words need `form: jinja`, whose texts are {{...}}"
             raise FrontError(
                 f"{path}, prompt {place}: its template has {wrong}; write {wanted} where a text goes, in every prompt "
-                "of the file"
+                f"of the file{words if any(not NAME.fullmatch(name) for name in names) else ''}"
             )
     return form
 
@@ -330,7 +331,7 @@ def _own_entries(
 
 
 def _data_section(wanted: Wanted, texts: list[str] | None) -> dict[str, Any]:
-    rows = {"test_rows": TEST_ROWS, "dev_share": 0}
+    rows = {"train_rows": TRAIN_ROWS, "test_rows": TEST_ROWS, "dev_share": 0}
     if texts is None:
         return {"source": "builtin", **rows}
     return {"source": "files", "root": ".", **rows} | ({"sources": {SECOND: "builtin"}} if wanted.models else {})

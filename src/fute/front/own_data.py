@@ -23,7 +23,7 @@ from fute.front.look import (
     read_saved,
     read_table,
 )
-from fute.front.run_yaml import TEST_ROWS, TEXT_WORDS
+from fute.front.run_yaml import TEST_ROWS, TEXT_WORDS, TRAIN_ROWS
 from fute.front.table import FrontError, Table
 from fute.front.wanted import REPO, Wanted
 
@@ -162,7 +162,8 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
             del entry["labels"]
     train, tested = len(made.rows["train"]), len(made.rows["test"])
     how = "" if test else f", a fifth of {table.path} drawn by a fixed seed" if tested < TEST_ROWS else ""
-    said.append(f"to learn from: {train} rows; to check on: {tested} rows{how}{_dropped(made)}")
+    drawn = " (train_rows in run.yaml)" if train == TRAIN_ROWS else ""
+    said.append(f"to learn from: {train} rows{drawn}; to check on: {tested} rows{how}{_dropped(made)}")
     said += _learned_classes(made, f"{table.path}, column {label!r}")
     if train < FEW_ROWS:
         said.append(f"Warning: {train} rows to learn from are few; differences between candidates may not show")
@@ -307,7 +308,7 @@ def _split(wanted: Wanted, entry: Mapping[str, Any], tables: Sequence[Table], fo
     dataset = wanted.dataset
     settings = SplitSettings(
         dataset=dataset, entry=DatasetSettings.model_validate(local), source=source, test_rows=TEST_ROWS,
-        train_rows=None, dev_share=0, seed=42,
+        train_rows=TRAIN_ROWS, dev_share=0, seed=42,
     )  # fmt: skip
     try:
         made, _ = normalised(settings, tables[0].path.absolute().parent if of_files else folder)

@@ -10,6 +10,9 @@ import yaml
 
 LIMIT = 384
 """Most texts of U: as in config/planted.yaml, where LabelCov found what was planted."""
+TRAIN_ROWS = 4096
+"""Most rows to learn from. LabelCov's encoder would read 100,000 long ones for an hour on two cores, and U has fewer
+texts than these in any case."""
 TEST_ROWS = 100
 TEXT_WORDS = 64
 """Words of a text that a prompt gets; tokens of a text that a model is fine-tuned on."""
@@ -26,7 +29,8 @@ REGISTRY = """
 registry:
 """
 DATA = """
-# Rows of the datasets: at most `test_rows` to check on; none are kept for early stopping.
+# Rows of the datasets: at most `train_rows` to learn from and `test_rows` to check on (null: all), drawn by a fixed
+# seed; none are kept for early stopping.
 """
 UNSUP = """
 # U, the unlabelled texts that every candidate labels: {source}.

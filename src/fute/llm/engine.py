@@ -168,6 +168,13 @@ class PromptTokenizer:
                 "the model's tokenizer has no chat template: set chat_template: none for a base model, "
                 "or take the model's chat version"
             )
+        several = tokenizer.chat_template
+        if settings.chat_template == "model" and isinstance(several, dict) and "default" not in several:
+            raise EngineError(
+                f"the model's tokenizer has the chat templates {', '.join(sorted(several))}, and none is called "
+                "default: set chat_template: none, or name a folder with the model's files (key folder of the model) "
+                "where one is"
+            )
         self.tokenizer = tokenizer
         # of several templates (Command R, Hermes) the one without tools
         self.template = tokenizer.get_chat_template() if settings.chat_template == "model" else None

@@ -89,9 +89,13 @@ def prompt_words(prompt: Prompt) -> dict[str, Any]:
     return words | form | {"segments": prompt.segments}
 
 
-def _shaping(engine: EngineSettings) -> dict[str, Any]:
-    """Engine settings that change an answer. `max_length` changes none: longer prompts are refused or cut."""
-    return {name: value for name, value in engine.shaping().items() if name != "max_length"}
+def _shaping(engine: EngineSettings, *, cot: bool = False) -> dict[str, Any]:
+    """Engine settings that change an answer. `max_length` changes none: longer prompts are refused or cut.
+
+    cot: whether the LLM is asked to reason first.
+    """
+    no_matter = {"max_length"} if cot else {"max_length", "reasoning_tokens"}
+    return {name: value for name, value in engine.shaping().items() if name not in no_matter}
 
 
 def label_key(
@@ -100,7 +104,7 @@ def label_key(
 ) -> str:  # fmt: skip
     """Content address of a label cell. model, corpus: JSON values that identify the weights and the texts."""
     return content_key(
-        ["label", model, _shaping(engine), system, max_text_words, prompt_words(prompt),
+        ["label", model, _shaping(engine, cot=prompt.cot), system, max_text_words, prompt_words(prompt),
          list(prompt.verbalizers), corpus, perplexity, code_sha256]
     )  # fmt: skip
 
@@ -118,8 +122,9 @@ def answers_key(
     With a text it identifies an answer, so that an unfinished batch can take answers from another one.
     """
     return content_key(
-        ["answers", model, _shaping(engine), system, prompt_words(prompt), list(prompt.verbalizers), code_sha256]
-    )
+        ["answers", model, _shaping(engine, cot=prompt.cot), system, prompt_words(prompt),
+         list(prompt.verbalizers), code_sha256]
+    )  # fmt: skip
 
 
 def select_key(

@@ -17,7 +17,10 @@ from fute.paper.report_maps import llm_maps
 from fute.paper.report_parts import ReportFigure, Section, named
 from fute.paper.similarity_warnings import similarity_warnings
 from fute.paper.table3 import SUSPECT_NOTE, beside_paper, interval_frame, paper_models, table3_frame
-from fute.paper.verdicts import verdict_sentences
+from fute.paper.verdicts import MOST_NAMED, listed, verdict_sentences
+
+LOW_COVERAGE = 0.2
+"""Mean probability of the classes' words under which a prompt is named: its labels are read from the little left."""
 
 _BESIDE_LABELS = {
     "method": "Method",
@@ -190,7 +193,24 @@ def _prompt_section(results: LlmResults) -> Section:
         tables.append(prompt_grid(rows, f"{category}: accuracy and macro-F1 of every prompt, in percent.", values))
         caption = f"{category}: probability mass on the verbalizers, and share of rows given each class."
         tables.append(list_grid(rows, caption, name="prompt", groups=["model", "dataset"], labels=labels))
-    return Section("prompts", "Performance of the prompts", tables=tables)
+    return Section("prompts", "Performance of the prompts", _coverage_warnings(frame), tables=tables)
+
+
+def _coverage_warnings(performance: pd.DataFrame) -> list[str]:
+    """One sentence for each LLM under some of whose prompts the words of the classes have little probability."""
+    if "coverage" not in performance:
+        return []
+    low = performance[performance["coverage"] < LOW_COVERAGE]
+    return [
+        f"Coverage of {model} is under {LOW_COVERAGE:g} with {listed(_names(rows), MOST_NAMED)}: it would seldom "
+        "answer with a word of a class, and its labels are the likeliest of unlikely words. Words that it does write "
+        "(verbalizers) would tell more."
+        for model, rows in low.groupby("model", sort=False)
+    ]
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(map(str, rows["prompt"])))
 
 
 def _similarity_section(results: LlmResults) -> Section:

@@ -18,8 +18,10 @@ from fute.data.unsup_files import script_file, unsup_identity
 from fute.steps import code
 
 BUILTIN = Path("resources/builtin")
-TRAINING_ONLY = ("title", "overlaps", "overlap_by", "files", "expected", "vu_size", "obtain", "metric", "domain")
-"""Keys of a registry entry that do not shape evaluation rows."""
+NO_ROWS = {"title", "expected", "vu_size", "obtain", "metric", "domain", "max_unlabelled", "max_unusable"}
+"""Keys of a registry entry that shape no rows. A limit decides if there are rows or an error."""
+TRAINING_ONLY = {"overlaps", "overlap_by", "files"}
+"""Keys of a registry entry that shape training rows only."""
 
 
 class DataPlan:
@@ -115,7 +117,7 @@ class DataPlan:
     def test_recipe(self, dataset: str) -> dict[str, Any]:
         """What identifies a dataset's evaluation rows, without what shapes its training rows only."""
         settings = self.dataset_settings(dataset)
-        entry = {name: value for name, value in settings["entry"].items() if name not in TRAINING_ONLY}
+        entry = {name: value for name, value in settings["entry"].items() if name not in NO_ROWS | TRAINING_ONLY}
         entry["reader"] = self.run.datasets[dataset].reader_of(self.source_of(dataset))
         source = self.source(dataset)
         if "files" in source:
@@ -134,8 +136,11 @@ class DataPlan:
     @cache  # noqa: B019
     def train_recipe(self, dataset: str) -> dict[str, Any]:
         """What identifies a dataset's training rows."""
+        # how many rows are evaluated on shapes none: no row of the test split is trained on, drawn or not
+        settings = {name: value for name, value in self.dataset_settings(dataset).items() if name != "test_rows"}
+        settings["entry"] = {name: v for name, v in settings["entry"].items() if name not in NO_ROWS | {"sample"}}
         return {
-            "own": [self.dataset_settings(dataset), self.source(dataset), code("normalise_train")],
+            "own": [settings, self.source(dataset), code("normalise_train")],
             "without": [self.test_recipe(name) for name in self.overlaps(dataset)],
         }
 

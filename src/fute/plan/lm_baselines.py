@@ -53,7 +53,8 @@ class BaselinePlan:
 
     def _key(self, dataset: str) -> str:
         """What identifies the vectors of a dataset."""
-        how = self._spec(()).model_dump(mode="json"), self._item(dataset, "").model_dump(mode="json")
+        unused = set(VECTORS) - set(self.vector_methods)
+        how = self._spec(()).model_dump(mode="json", exclude=unused), self._item(dataset, "").model_dump(mode="json")
         made_from = [self.finetune.key(self.model, dataset)] if "taskemb" in self.vector_methods else []
         model = model_identity(self.finetune.run.models[self.model])
         code_sha256 = self.batches.run_by("train", code("embed_dataset"))

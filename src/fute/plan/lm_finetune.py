@@ -62,8 +62,8 @@ class FinetunePlan:
             recipe, task = self.recipe(model, dataset), self.task(dataset)
             for seed in self.seeds(model):
                 kept = seed == self.seeds(model)[0]
-                made_with = [self._key(model, dataset, seed), kept, self.data.test_recipe(dataset), code_sha256]
-                run = FinetuneItem(key=content_key(made_with), task=task, recipe=recipe, seed=seed, kept=kept)
+                key = content_key([self._key(model, dataset, seed), kept, code_sha256])
+                run = FinetuneItem(key=key, task=task, recipe=recipe, seed=seed, kept=kept)
                 runs[model, run.cell] = run
         return runs
 
@@ -105,10 +105,12 @@ class FinetunePlan:
     @cache  # noqa: B019  (one plan lives as long as the process)
     def _key(self, model: str, dataset: str, seed: int) -> str:
         """What identifies the model that one fine-tuning leaves."""
+        # the rows that it is scored on, too: for others it is fine-tuned again, and on a GPU it is another model then
         made_with = [self.task(dataset).model_dump(mode="json"), self.recipe(model, dataset).model_dump(), seed]
         return content_key(
-            [model_identity(self.run.models[model]), made_with, self.data.train_recipe(dataset), code("finetune_model")]
-        )
+            [model_identity(self.run.models[model]), made_with, self.data.train_recipe(dataset),
+             self.data.test_recipe(dataset), code("finetune_model")]
+        )  # fmt: skip
 
     # --- what its jobs run on ---------------------------------------------------------------------------
 

@@ -127,6 +127,10 @@ def test_classes_are_known_by_name_not_by_position():
         ({"template": "Good?"}, r"template has no \{text\}"),
         ({"template": "{text} {"}, "single brace"),
         ({"template": "{text} {}"}, r"unknown placeholder \{\}"),
+        (
+            {"template": '{text} {"label": 1}'},
+            r"with `form: jinja` the text is \{\{text\}\}, and single braces",
+        ),
         ({"verbalizers": {"negative": ["no"], "happy": ["yes"]}}, "classes negative, positive, not negative, happy"),
         ({"verbalizers": {"negative": ["no"], "positive": []}}, "key verbalizers: .*class positive has no word"),
         ({"verbalizers": {"negative": ["no"], "positive": [" "]}}, "class positive has no word"),

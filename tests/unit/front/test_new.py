@@ -144,6 +144,14 @@ def test_pairs_of_texts(monkeypatch):
     assert run.datasets["mine-data"].fields == ("First", "Second") and run.categories["mine"].classes == ("no", "yes")
 
 
+def test_of_many_rows_some_are_learned_from(monkeypatch, capsys):
+    """Or LabelCov's encoder, whose vectors cost seconds, would read for an hour."""
+    Path("reviews.csv").write_text(reviews(count=5200))
+    run = made(monkeypatch, "mine", *BASE, *MODEL)
+    assert "to learn from: 4096 rows (train_rows in run.yaml); to check on: 100 rows" in capsys.readouterr().out
+    assert (run.config.data.train_rows, run.config.data.test_rows) == (4096, 100)
+
+
 def test_rows_of_no_use_are_counted_and_allowed(monkeypatch, capsys):
     more = f",5\n{texts(1)[0]},1\nsome words without a label,\n"
     Path("reviews.csv").write_text(reviews() + more)
@@ -368,6 +376,9 @@ BAD = {
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
     "no such prompts": ({}, [*BASE[:6], "--prompts", "p.yaml", *MODEL], "p.yaml: No such file or directory"),
     "prompts that are no list": ({"prompts.yaml": "a: b"}, P, "prompts.yaml: must hold a list of prompts, each"),
+    "a prompt with braces that are words": (
+        {"prompts.yaml": """- template: 'Say {"label": ...}: {text}'\n"""}, P, "braces that are words need `form",
+    ),
     "a prompt without the placeholder": (
         {"prompts.yaml": "- template: Good or bad?\n"}, P, "its template has no name in braces; write {text} where",
     ),

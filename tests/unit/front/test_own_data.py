@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value, concatenate_datasets, load_dataset
 from huggingface_hub import HfApi
+from pyarrow import parquet
 from rehearsal.hub import Hub
 from support.own_runs import texts
 
@@ -50,6 +52,16 @@ def made(data: str, **more) -> tuple[Wanted, set[Path]]:
 def entry_of(data: str, **more):
     new.new_run(made(data, **more)[0])
     return load_run(Path("mine/run.yaml"), PROJECT / "config").datasets["mine-data"]
+
+
+def test_a_missing_number_is_no_class(capsys):
+    """As pandas and polars write one: NaN in a column of numbers."""
+    labels = [float("nan") if n < 4 else float(n % 2) for n in range(44)]
+    parquet.write_table(pyarrow.table({"text": texts(44), "label": labels}), "numbers.parquet")
+    entry = entry_of("numbers.parquet")
+    assert entry.classes == ("0", "1") and entry.unlabelled == ("nan",)
+    said = capsys.readouterr().out
+    assert "0: 20, 1: 20;" in said and "4 without a label" in said and "to learn from: 32 rows" in said
 
 
 def test_a_saved_dataset_becomes_a_file_of_the_run(capsys):

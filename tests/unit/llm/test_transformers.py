@@ -239,6 +239,13 @@ def test_without_a_template_the_turns_are_joined_and_cued(start):
         start(tiny_tokenizer(None))
 
 
+def test_of_several_templates_one_must_be_the_default(start):
+    named = {"tool_use": TEMPLATE, "rag": BLANK_TEMPLATE}
+    assert start(tiny_tokenizer(named), chat_template="none").prompts.template is None
+    with pytest.raises(EngineError, match="has the chat templates rag, tool_use, and none is called default: set chat"):
+        start(tiny_tokenizer(named))
+
+
 def test_a_template_that_refuses_a_system_message_says_so(start):
     engine = start(tiny_tokenizer(BLANK_TEMPLATE))
     with pytest.raises(ValueError, match="refuses the messages: no system here; leave the system message out"):

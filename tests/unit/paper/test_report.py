@@ -249,6 +249,17 @@ def test_vectors_from_unknown_tokens_are_marked(context):
     assert "does not know" not in render_report(context)
 
 
+def test_prompts_whose_words_are_unlikely_are_named(context):
+    """Coverage: the probability of the words of all classes, before it is shared out among them."""
+    performance = context.llm.performance.assign(coverage=0.2)
+    assert "Coverage of" not in render_report(with_llm(context, performance=performance))
+    performance.loc[(performance["prompt"] == 2) & (performance["dataset"] == "cb"), "coverage"] = 0.19
+    page = render_report(with_llm(context, performance=performance))
+    assert (
+        page.count("Coverage of smollm2-135m is under 0.2 with 2: it would seldom answer with a word of a class") == 1
+    )
+
+
 def test_the_costs_of_prompts_stand_in_the_page(context):
     """Two models with three prompts on three datasets: 3 x 100 calls for U, 9 x 50 for the baselines, 0.5 s each."""
     html = render_report(context).split('id="efficiency"')[1].split("</section>")[0]

@@ -45,6 +45,33 @@ def test_one_dataset_from_elsewhere_leaves_the_others_as_they_are(tmp_path):
     assert mixed.data.unsup_source("sa") == before.data.unsup_source("sa")
 
 
+def test_what_a_dataset_is_called_and_how_large_it_is_said_to_be_moves_nothing(tmp_path):
+    """Words of the tables: no row is another, so nothing is labelled, learned or fine-tuned again."""
+    registries = shutil.copytree(ROOT / "config", tmp_path / "config")
+    entries = registries / "datasets.yaml"
+    text = entries.read_text(encoding="utf8")
+    assert text.count("  title: Mini films (demo)\n") == 1
+    entries.write_text(
+        text.replace("  title: Mini films (demo)\n", "  title: Cinema\n  vu_size: 0.1\n  max_unlabelled: 0.2\n"),
+        encoding="utf8",
+    )
+
+    def keys_of(registries: Path) -> list[dict[Any, str]]:
+        made = Plan(parse_run(read_yaml(ROOT / "config.yaml"), registries), (), tmp_path)
+        assert made.run.datasets["mini-films"].title == (
+            "Mini films (demo)" if registries == ROOT / "config" else "Cinema"
+        )
+        tuned = {cell: run.key for cell, run in made.lm.finetune.runs.items()}
+        return [
+            keys(made),
+            made.llm.labels.cells,
+            tuned,
+            {cell: run.key for cell, run in made.lm.transfer.runs.items()},
+        ]
+
+    assert keys_of(registries) == keys_of(ROOT / "config")
+
+
 def test_u_comes_from_the_root_of_a_run_that_reads_the_hub(tmp_path):
     shutil.copy(BUILTIN / "pool.jsonl", tmp_path)
     made = plan(source="hub", sources={name: "builtin" for name in plan().data.datasets}, root=str(tmp_path))

@@ -173,10 +173,10 @@ def test_settings_of_u_move_what_reads_u(plan):
     assert moved(plan(), after) == {f"{prompt}/sa" for prompt in SA} | vectors_of(*SA)
 
 
-def test_the_number_of_evaluation_rows_moves_no_mte(plan):
+def test_the_number_of_evaluation_rows_moves_no_vector(plan):
+    """No text of the test split is trained on, whether it is drawn to be evaluated on or not."""
     cells = {f"{p}/{d}" for c, ps in (("sa", SA), ("nli", NLI)) for p in ps for d in TARGETS[c]}
-    # a DTE is learned from what the evaluation rows leave
-    assert moved(plan(), plan(data={"test_rows": 12})) == cells | dtes("taskemb", "tupate")
+    assert moved(plan(), plan(data={"test_rows": 12})) == cells
 
 
 def test_a_recipe_moves_its_own_vectors(plan):
@@ -202,9 +202,31 @@ def test_the_surrogate_moves_every_vector_and_no_label(plan):
     assert moved(plan(), plan(surrogate={"settings": {"max_input_tokens": 95}})) == set(plan().vector_batches.items)
 
 
+def test_more_room_for_reasoning_moves_the_prompts_that_reason(plan):
+    before, after = plan(), plan(llm={"engine": {"reasoning_tokens": 17}})
+    reasoning = [name for name, prompt in before.run.prompts.items() if prompt.cot]
+    assert 0 < len(reasoning) < len(before.run.prompts)
+    corpora = {
+        name: (category, *TARGETS[category]) for category in TARGETS for name in (SA if category == "sa" else NLI)
+    }
+    cells = {f"{name}/{corpus}" for name in reasoning for corpus in corpora[name]}
+    assert moved(before, after) == cells | vectors_of(*reasoning)
+
+
+def test_what_a_server_is_not_told_moves_no_answer_of_it(plan):
+    """Its answers are paid for."""
+
+    def served(**more: Any) -> Plan:
+        engine = {"engine": "openai", "base_url": "http://localhost:8000/v1", "api_model": "served", **more}
+        return plan(llm={"engine": engine, "baselines": ["mi"]})
+
+    assert moved(served(), served(dtype="float32")) == set()
+    assert moved(served(), served(top_logprobs=5)) != set()
+
+
 def test_the_engine_moves_all_but_the_dtes(plan):
     every = set(keys(plan()))
-    assert moved(plan(), plan(llm={"engine": {"reasoning_tokens": 17}})) == every - dtes("taskemb", "tupate")
+    assert moved(plan(), plan(llm={"engine": {"seed": 17}})) == every - dtes("taskemb", "tupate")
     assert moved(plan(), plan(llm={"max_text_words": 50})) == {
         name for name in every if not name.startswith(SELECT)
     } - dtes("taskemb", "tupate")

@@ -331,6 +331,23 @@ def test_what_a_setting_makes_again(plan, changes, made_again):
     assert new_datasets(plan(lm=lm(**changes))) == made_again
 
 
+def test_other_rows_to_evaluate_on_move_no_vector_of_a_dataset(plan, data):
+    """They move the fine-tuned models, each of which is scored as it is made, and what these say of U."""
+    where = {"source": "files", "root": str(data)}
+    section = lm(baselines={"methods": ["textemb", "tupate"]})
+    finish(plan(lm=section, data=where))
+    after = plan(lm=section, data=where | {"test_rows": 50})
+    assert new_datasets(after) == [{*TRIO, "mqp"}, {*TRIO}, set()]
+    assert {path for path in new_cells(after)[1] if "/dte/" in path} == set()
+    assert len(new_cells(after)[1]) == 2 * len(TRIO), "MTEs by two methods"
+
+
+def test_settings_of_a_baseline_that_the_run_has_not_make_nothing_again(plan):
+    finish(plan(lm=lm(baselines={"methods": ["textemb"]})))
+    other = {"methods": ["textemb"], "taskemb": {"rows": 8}, "tupate": {"length": 8}}
+    assert new_datasets(plan(lm=lm(baselines=other))) == [set(), set(), set()]
+
+
 def test_another_u_labels_again_and_fine_tunes_nothing(plan):
     finish(plan(lm=lm()))
     assert new_datasets(plan(lm=lm(), unsup={"lm": POOL})) == [set(), {*TRIO}, set()]
