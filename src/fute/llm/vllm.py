@@ -15,7 +15,7 @@ import vllm
 from vllm.inputs import TokensPrompt
 
 from fute.config.engines import EngineSettings
-from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
+from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, most_gpus, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 from fute.tokenizer import own_tokenizer
 
@@ -41,8 +41,8 @@ class VllmEngine:
             dtype=settings.dtype,
             seed=settings.seed,
             max_model_len=self.prompts.limit,
-            # all GPUs that the job was given; on a CPU torch counts none, for any value of CUDA_VISIBLE_DEVICES
-            tensor_parallel_size=max(1, torch.cuda.device_count()),
+            # of the GPUs that the job was given; on a CPU torch counts none, for any value of CUDA_VISIBLE_DEVICES
+            tensor_parallel_size=most_gpus(config, torch.cuda.device_count()),
             enable_prefix_caching=True,  # prompts begin alike
             max_num_seqs=settings.max_num_seqs,
             gpu_memory_utilization=settings.gpu_memory_utilization,
