@@ -15,6 +15,7 @@ import vllm
 from vllm.inputs import TokensPrompt
 
 from fute.config.engines import EngineSettings
+from fute.device import compute_device
 from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, most_gpus, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 from fute.tokenizer import own_tokenizer
@@ -33,6 +34,8 @@ class VllmEngine:
 
     def __init__(self, settings: EngineSettings, model_path: Path):
         self.settings = settings
+        if torch.version.cuda is None:  # else vLLM says itself what is wrong with a GPU, and sets its precision
+            compute_device()
         tokenizer = own_tokenizer(model_path)
         config = transformers.AutoConfig.from_pretrained(model_path, local_files_only=True)
         self.prompts = PromptTokenizer(tokenizer, settings, positions_of(config))
