@@ -8,6 +8,10 @@ from typing import Any
 # vLLM reads these when it is imported. One process makes scheduling, and so results, deterministic.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+# FlashInfer compiles these two with nvcc when the engine starts, which most nodes and the images lack: vLLM 0.32 ends
+# then. Greedy decoding has no use for the first; the second is for several GPUs of Hopper's kind or newer.
+os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
+os.environ.setdefault("VLLM_ALLREDUCE_USE_FLASHINFER", "0")
 
 import torch
 import transformers
