@@ -41,6 +41,8 @@ from fute.plan import Plan
 
 PINS = Path("envs")
 """Folder of the lists of packages."""
+LEAST_CAPABILITY, BFLOAT16_CAPABILITY = 7.5, 8.0
+"""Compute capability from which on CUDA 13 computes on a GPU at all, and vLLM in bfloat16."""
 LEAST_DRIVER = 580
 """First NVIDIA driver for CUDA 13, which the lists for GPUs are built for (envs/steps-gpu.txt)."""
 FILES_PER_JOB = 4
@@ -370,8 +372,9 @@ def check_configuration() -> Iterator[Finding]:
 
 
 def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
-    """The driver of this node's GPUs, and their memory."""
-    facts = "name,driver_version,memory.total,mig.mode.current"
+    """The driver of this node's GPUs, their memory, and what they can compute."""
+    facts = "name,driver_version,memory.total,mig.mode.current,compute_cap"
+    newer = f"{LEAST_DRIVER} or newer is needed: another node"
     line = ["nvidia-smi", f"--query-gpu={facts}", "--format=csv,noheader,nounits"]
     try:
         text = subprocess.run(line, check=True, capture_output=True, text=True, timeout=60).stdout
@@ -379,15 +382,21 @@ def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
         yield Finding("fault", "nvidia-smi is not here", "run this on a GPU node: srun --gpus=1 ... fute check --node")
         return
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        yield Finding("fault", f"nvidia-smi failed ({error})", "ask the site; the driver does not answer")
+        if "compute_cap" in str(error.stdout):  # its nvidia-smi does not know that field
+            yield Finding("fault", "the driver is too old for CUDA 13", newer)
+        else:
+            yield Finding("fault", f"nvidia-smi failed ({error})", "ask the site; the driver does not answer")
         return
     for gpu in text.strip().splitlines():
-        name, driver, memory, mig = (part.strip() for part in gpu.split(","))
+        name, driver, memory, mig, capability = (part.strip() for part in gpu.split(","))
         gigabytes = int(memory) * 2**20 / 1e9 if memory.isdigit() else None
         if int(driver.split(".")[0]) < LEAST_DRIVER:
+            yield Finding("fault", f"driver {driver} is too old for CUDA 13", newer)
+        elif float(capability) < LEAST_CAPABILITY:
             yield Finding(
-                "fault", f"driver {driver} is too old for CUDA 13", f"{LEAST_DRIVER} or newer is needed: another node"
-            )
+                "fault", f"{name} has compute capability {capability}, on which nothing built for CUDA 13 runs",
+                f"{LEAST_CAPABILITY} or more is needed: another node, by `constraint` in the profile or gpu_model",
+            )  # fmt: skip
         elif mig == "Enabled":  # the memory is that of the whole GPU, of which a job gets a part
             yield Finding(
                 "note", f"{name} is divided into parts (MIG), whose memory is not checked",
@@ -402,6 +411,11 @@ def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
             )  # fmt: skip
         else:
             yield Finding("ok", f"{name}, {gigabytes:.0f} GB, driver {driver}")
+        if LEAST_CAPABILITY <= float(capability) < BFLOAT16_CAPABILITY:
+            yield Finding(
+                "note", f"{name} has compute capability {capability}, and vLLM computes in bfloat16 from 8.0 on",
+                "set llm.engine.dtype: float16 for it, or choose other nodes",
+            )  # fmt: skip
 
 
 def check_compiled(images: bool) -> Iterator[Finding]:

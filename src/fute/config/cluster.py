@@ -33,6 +33,6 @@ class ClusterConfig(Section):
     tensor_parallel_size: dict[Id, int] = Field(
         {},
         description="GPUs of a label batch of vLLM, by model. One that is not named gets as many as hold its weights. "
-        "The engine spreads a model over all GPUs that its job was given; without a cluster these are the ones in "
-        "`CUDA_VISIBLE_DEVICES`.",
+        "The engine spreads a model over the GPUs that its job was given, without a cluster those in "
+        "`CUDA_VISIBLE_DEVICES`: over a power of two of them that divides its attention heads.",
     )

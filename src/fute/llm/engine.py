@@ -153,6 +153,18 @@ def positions_of(config: Any) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
+def most_gpus(config: Any, gpus: int) -> int:
+    """How many of so many GPUs vLLM can spread a model over: a power of two that divides its attention heads.
+
+    Key and value heads are divided too, or else repeated. Without GPUs it is 1.
+    """
+    text = config.get_text_config()
+    heads = getattr(text, "num_attention_heads", None) or gpus  # recurrent models have none
+    keys = getattr(text, "num_key_value_heads", None) or heads
+    powers = (2**k for k in range(gpus.bit_length()))
+    return max((n for n in powers if heads % n == 0 and (keys % n == 0 or n % keys == 0)), default=1)
+
+
 class PromptTokenizer:
     """Turns chat messages into token ids, in the same way for every engine that has a tokenizer.
 

@@ -8,6 +8,10 @@ from typing import Any
 # vLLM reads these when it is imported. One process makes scheduling, and so results, deterministic.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+# FlashInfer compiles these two with nvcc when the engine starts, which most nodes and the images lack: vLLM 0.32 ends
+# then. Greedy decoding has no use for the first; the second is for several GPUs of Hopper's kind or newer.
+os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
+os.environ.setdefault("VLLM_ALLREDUCE_USE_FLASHINFER", "0")
 
 import torch
 import transformers
@@ -15,7 +19,8 @@ import vllm
 from vllm.inputs import TokensPrompt
 
 from fute.config.engines import EngineSettings
-from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
+from fute.device import compute_device
+from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, most_gpus, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 from fute.tokenizer import own_tokenizer
 
@@ -33,6 +38,8 @@ class VllmEngine:
 
     def __init__(self, settings: EngineSettings, model_path: Path):
         self.settings = settings
+        if torch.version.cuda is None:  # else vLLM says itself what is wrong with a GPU, and sets its precision
+            compute_device()
         tokenizer = own_tokenizer(model_path)
         config = transformers.AutoConfig.from_pretrained(model_path, local_files_only=True)
         self.prompts = PromptTokenizer(tokenizer, settings, positions_of(config))
@@ -41,8 +48,8 @@ class VllmEngine:
             dtype=settings.dtype,
             seed=settings.seed,
             max_model_len=self.prompts.limit,
-            # all GPUs that the job was given; on a CPU torch counts none, for any value of CUDA_VISIBLE_DEVICES
-            tensor_parallel_size=max(1, torch.cuda.device_count()),
+            # of the GPUs that the job was given; on a CPU torch counts none, for any value of CUDA_VISIBLE_DEVICES
+            tensor_parallel_size=most_gpus(config, torch.cuda.device_count()),
             enable_prefix_caching=True,  # prompts begin alike
             max_num_seqs=settings.max_num_seqs,
             gpu_memory_utilization=settings.gpu_memory_utilization,

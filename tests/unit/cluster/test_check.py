@@ -50,9 +50,9 @@ def command(tmp_path, monkeypatch):
     bin_folder.mkdir()
     monkeypatch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
 
-    def make(name: str, text: str) -> None:
+    def make(name: str, text: str, status: int = 0) -> None:
         script = bin_folder / name
-        script.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+        script.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {status}\n")
         script.chmod(0o755)
 
     return make
@@ -332,10 +332,17 @@ def plan_of_project(folder: Path) -> Plan:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("NVIDIA A100, 535.104.05, 81920, Disabled", "driver 535.104.05 is too old for CUDA 13: 580 or newer"),
-        ("NVIDIA A100, 535.104.05, 81920, Enabled", "driver 535.104.05 is too old for CUDA 13"),
-        ("NVIDIA GB10, 535.104.05, [N/A], [N/A]", "driver 535.104.05 is too old for CUDA 13"),
-        ("NVIDIA A100, 580.65, 40960, Disabled", "has 43 GB, and cluster.gpu_memory_gb is 80: state what there is"),
+        ("NVIDIA A100, 535.104.05, 81920, Disabled, 8.0", "driver 535.104.05 is too old for CUDA 13: 580 or newer"),
+        ("NVIDIA A100, 535.104.05, 81920, Enabled, 8.0", "driver 535.104.05 is too old for CUDA 13"),
+        ("NVIDIA GB10, 535.104.05, [N/A], [N/A], 12.1", "driver 535.104.05 is too old for CUDA 13"),
+        (
+            "Tesla V100-SXM2-32GB, 580.65, 32768, [N/A], 7.0",
+            "has compute capability 7.0, on which nothing built for CUDA",
+        ),
+        (
+            "NVIDIA A100, 580.65, 40960, Disabled, 8.0",
+            "has 43 GB, and cluster.gpu_memory_gb is 80: state what there is",
+        ),
     ],
 )
 def test_a_node_that_does_not_fit(command, line, words):
@@ -344,21 +351,41 @@ def test_a_node_that_does_not_fit(command, line, words):
 
 
 def test_a_node_that_fits(command):
-    command("nvidia-smi", "NVIDIA A100-SXM4-80GB, 580.65.06, 81920, Disabled")
+    command("nvidia-smi", "NVIDIA A100-SXM4-80GB, 580.65.06, 81920, Disabled, 8.0")
     assert [str(line) for line in check_gpus(80)] == ["ok     NVIDIA A100-SXM4-80GB, 86 GB, driver 580.65.06"]
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("NVIDIA GB10, 580.65.06, [N/A], [N/A]", "NVIDIA GB10 does not say how much memory it has"),
-        ("NVIDIA A100-SXM4-80GB, 580.65.06, 81920, Enabled", "divided into parts (MIG)"),
+        ("NVIDIA GB10, 580.65.06, [N/A], [N/A], 12.1", "NVIDIA GB10 does not say how much memory it has"),
+        ("NVIDIA A100-SXM4-80GB, 580.65.06, 81920, Enabled, 8.0", "divided into parts (MIG)"),
     ],
 )
 def test_a_gpu_of_unknown_memory_is_no_fault(command, line, words):
     command("nvidia-smi", line)
     (found,) = check_gpus(80)
     assert found.state == "note" and words in str(found)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ('Field "compute_cap" is not a valid field to query.', "the driver is too old for CUDA 13: 580 or newer"),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the driver", "nvidia-smi failed"),
+    ],
+)
+def test_a_driver_that_cannot_be_asked(command, said, words):
+    command("nvidia-smi", said, status=2)
+    (found,) = check_gpus(80)
+    assert found.state == "fault" and words in str(found)
+
+
+def test_a_gpu_without_bfloat16(command):
+    command("nvidia-smi", "Tesla T4, 580.65.06, 15360, [N/A], 7.5")
+    fits, bfloat16 = check_gpus(16)
+    assert fits.state == "ok" and bfloat16.state == "note"
+    assert "Tesla T4 has compute capability 7.5" in str(bfloat16) and "llm.engine.dtype: float16" in str(bfloat16)
 
 
 def test_no_gpu_node_and_no_compiler(tmp_path, monkeypatch):

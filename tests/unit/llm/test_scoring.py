@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp, softmax
+from transformers import LlamaConfig, MambaConfig
 
 from fute.config.engines import EngineSettings
 from fute.llm.class_scores import calibrate, decided, normalise
-from fute.llm.engine import EngineError, ScoreRequest
+from fute.llm.engine import EngineError, ScoreRequest, most_gpus
 from fute.llm.scoring import NextToken, class_log_scores, score_requests, verbalizer_ids
 
 scores = arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-700, 0))
@@ -235,3 +236,18 @@ def test_a_reasoning_model_is_refused_by_engines_with_a_tokenizer():
 def test_scores_that_are_no_numbers_name_the_format_of_the_weights():
     with pytest.raises(EngineError, match=r"request sa-1 on u/0: .* \(NaN\), as where float16 is too narrow"):
         ask(Letters(logprob=math.nan), "no", "yes", dtype="float16")
+
+
+@pytest.mark.parametrize(
+    ("heads", "keys", "gpus", "used"),
+    [
+        (32, 8, 8, 8), (64, 8, 4, 4), (32, 8, 0, 1), (32, 8, 1, 1),
+        (9, 3, 2, 1),  # SmolLM2 135M
+        (24, 8, 3, 2), (24, 8, 6, 4), (12, 6, 4, 2), (32, 2, 8, 8), (16, None, 5, 4),
+    ],
+)  # fmt: skip
+def test_a_model_is_spread_over_the_gpus_that_divide_its_heads(heads, keys, gpus, used):
+    """vLLM refuses other numbers, also on a machine whose GPUs nobody chose."""
+    config = LlamaConfig(num_attention_heads=heads, num_key_value_heads=keys, hidden_size=64 * heads)
+    assert most_gpus(config, gpus) == used
+    assert most_gpus(MambaConfig(), 2) == 2
