@@ -28,6 +28,10 @@ _AGREE_EVERY = {"cuda": 10, "cpu": 1}
 """Steps between two agreements of several processes to write a checkpoint or to stop. Each agreement waits for the
 device. Steps on a CPU are slow compared with it, and after SIGTERM a scheduler leaves only seconds."""
 
+MOST_TOKENS = 2**14
+"""Most input tokens, padding included, whose gradients are computed at once: what they need fits any GPU that holds
+T5-base, and keeps it busy. The paper's batch of 128 texts of 496 tokens is four times as much."""
+
 Progress = Callable[[int, int, float], None]
 """Called after every optimiser step with the steps done, all steps, and the latest batch loss that was read."""
 
@@ -109,6 +113,21 @@ def epoch_batches(
     return batches
 
 
+def at_once(examples: Sequence[TrainingExample]) -> list[Sequence[TrainingExample]]:
+    """Parts of a batch that one backward pass takes each: all of it, or what has at most `MOST_TOKENS`, by length.
+
+    Gradients add up to those of the whole batch but for rounding, and so do not depend on the GPU's memory.
+    """
+    if len(examples) * max(len(example.input_ids) for example in examples) <= MOST_TOKENS:
+        return [examples]
+    parts: list[list[TrainingExample]] = [[]]
+    for example in sorted(examples, key=lambda example: (len(example.input_ids), example.index)):
+        if parts[-1] and (len(parts[-1]) + 1) * len(example.input_ids) > MOST_TOKENS:
+            parts.append([])
+        parts[-1].append(example)
+    return parts
+
+
 def train(
     losses: ExampleLosses,
     parameters: Iterable[tuple[str, nn.Parameter]],
@@ -130,8 +149,8 @@ def train(
 ) -> TrainingLog:
     """Train `parameters` in place with AdamW on the mean loss per target token.
 
-    losses: called once per step with this process's share of the batch. Torch's generators are seeded with `step_seed`
-        before; random draws must come from them.
+    losses: called with this process's share of a step's batch, in the parts of `at_once`. Torch's generators are seeded
+        with `step_seed` before each step; random draws must come from them.
     warmup: share of the steps over which the rate rises; then it falls linearly to 0.
     weight_decay: not for 1-D tensors (biases and norms).
     clip: largest gradient norm.
@@ -348,18 +367,19 @@ def _backward(
     """
     share = batch[accelerator.process_index :: accelerator.num_processes]
     tokens = sum(len(example.target_ids) for example in batch)
-    loss = torch.zeros((), device=accelerator.device)
+    total = torch.zeros((), device=accelerator.device)
     for weight in weights:
         weight.grad = None
     torch.manual_seed(seed)
-    if share:
-        loss = losses(share).sum() / tokens
+    for part in at_once(share) if share else ():
+        loss = losses(part).sum() / tokens
         loss.backward()
+        total += loss.detach().float()
     if accelerator.num_processes > 1:
         for weight in weights:  # a process without examples in this batch adds zeros
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
             weight.grad = accelerator.reduce(gradient, "sum")
-    return loss.detach().float()
+    return total
 
 
 @torch.no_grad()

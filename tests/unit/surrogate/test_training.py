@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.checkouts import ENVIRONMENT, ROOT
 from support.toy_training import LONG, Toy, numbered
 from torch import Tensor, nn
@@ -18,7 +19,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fute.surrogate import training
 from fute.surrogate.checkpoint import Checkpoint, Preempted, heed_sigterm
 from fute.surrogate.text2text import Example
-from fute.surrogate.training import TrainingLog, _linear_schedule, epoch_batches, epoch_generator, step_seed, train
+from fute.surrogate.training import (
+    TrainingLog,
+    _linear_schedule,
+    at_once,
+    epoch_batches,
+    epoch_generator,
+    step_seed,
+    train,
+)
 
 
 @pytest.mark.parametrize("bucket_batches", [1, 2, 4])
@@ -126,6 +135,37 @@ def test_training_takes_each_epochs_order_and_each_steps_stream():
     assert seen == [[example.index for example in batch] for batch in chain(*epochs)]
     generators = [torch.Generator().manual_seed(step_seed(5, step)) for step in range(1, 7)]
     assert drawn == [float(torch.rand((), generator=generator)) for generator in generators]
+
+
+def test_a_batch_is_computed_in_parts_of_so_many_tokens(monkeypatch):
+    """By hand: 3 texts padded to 3 tokens are 9; a fourth would make 20, two of 5 and 6 tokens 12."""
+    monkeypatch.setattr(training, "MOST_TOKENS", 12)
+    parts = at_once(numbered([3, 6, 2, 20, 1, 5]))
+    assert [[len(example.input_ids) for example in part] for part in parts] == [[1, 2, 3], [5, 6], [20]]
+    small = numbered([6, 1])
+    assert at_once(small) == [small]  # in its own order
+
+
+def test_parts_of_a_batch_train_as_the_whole_batch_does(monkeypatch):
+    monkeypatch.setattr(F, "dropout", lambda states, *_, **__: states)
+
+    def trained() -> tuple[TrainingLog, list[Tensor], list[int]]:
+        toy, sizes = Toy(), []
+
+        def losses(batch: list[Example]) -> Tensor:
+            sizes.append(len(batch))
+            return toy.losses(batch)
+
+        log = train(losses, toy.named, toy.examples, epochs=3, batch_size=8, learning_rate=0.1, order_seed=5)
+        return log, [parameter.detach() for _, parameter in toy.named], sizes
+
+    whole, expected, sizes = trained()
+    assert sizes == [8, 1] * 3
+    monkeypatch.setattr(training, "MOST_TOKENS", 20)
+    parts, found, sizes = trained()
+    assert len(sizes) > 6 and max(sizes) < 8 and sum(sizes) == 27
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
 
 
 def facts(log: TrainingLog) -> tuple:
