@@ -174,6 +174,31 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(checkout, send):
     assert checkout.hashes("results/finetuned/**/*") == made
 
 
+def test_a_requeued_group_goes_on_though_one_of_its_batches_is_finished(checkout, send):
+    """On its node the job plans the batches that it was sent to make, also the one that its first start finished."""
+    checkout.edit(checkout.config, "{steps: 24,", "{steps: 4000,")
+    checkout.edit(checkout.config, "datasets_per_process: null", "datasets_per_process: 1")
+    targets = [f"results/finetuned/tiny-bert/{dataset}.lock.json" for dataset in ("mini-grammar", "mini-paraphrases")]
+    group = ("--groups", "finetune_model=finetune", "--group-components", "finetune=2")
+    controller = send(checkout, *group, "--", *targets)
+    batches, logs = checkout / "results/finetuned/tiny-bert/batches", checkout / "results/logs/finetune_model"
+
+    def one_is_finished_and_the_other_trains() -> bool:
+        finished = {path.name.split(".")[0] for path in batches.glob("*.keys.prov.json")}
+        training = {log.stem for log in logs.rglob("*.log") if "step" in log.read_text()} - finished
+        return len(finished) == 1 and len(training) == 1
+
+    controller.until("one batch is finished and the other trains", one_is_finished_and_the_other_trains, 300)
+    job = controller.jobs()[-1]
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    back_in_the_queue(controller, job)
+    start_now(job)
+    said = controller.finish(400)
+    assert job_facts(job)["Restarts"] == "1" and state(job) == "COMPLETED"
+    assert "FAILED" not in said and "trying again" not in said, "no attempt is used up"
+    assert checkout.planned(*targets) == {}
+
+
 def test_jobs_wait_for_a_controller_that_is_away(checkout, send, cluster):
     """SLURM's controller is down while a job is sent: no attempt is counted, and it is sent once."""
     (file,) = black_boxes(checkout, eats={"diary": "eats.diary", "megabytes": 1}).values()
