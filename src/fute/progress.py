@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -34,6 +35,7 @@ def _bar(label: str, total: int, detail: str) -> tuple[Progress, TaskID]:
 class Track:
     """Count finished units of `total`; `advance(n)` reports progress. Use as a context manager.
 
+    Of several processes (`fute.launch`) the first one reports.
     brief: write nothing to a log about work that ends within ten seconds.
     """
 
@@ -42,9 +44,10 @@ class Track:
         self.done = 0
         self._started = self._last = time.monotonic()
         self._bar: Progress | None = None
+        self._silent = os.environ.get("RANK", "0") != "0"  # set by torchrun
 
     def __enter__(self) -> Track:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._silent:
             self._bar, self._task = _bar(self.label, self.total, self.unit)
         return self
 
@@ -60,18 +63,17 @@ class Track:
         elif time.monotonic() - self._last >= LINE_EVERY_S:
             self._last = time.monotonic()
             left = (self.total - self.done) / max(self.rate, 1e-9)
-            print(
-                f"{self.label}: {self.done}/{self.total} {self.unit}, {self.rate:.2f}/s, {time_left(left)}",
-                file=sys.stderr,
-                flush=True,
-            )
+            self._say(f"{self.done}/{self.total} {self.unit}, {self.rate:.2f}/s, {time_left(left)}")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bar:
             self._bar.stop()
         elif kind is None and not (self.brief and time.monotonic() - self._started < LINE_EVERY_S):
-            seconds = time.monotonic() - self._started
-            print(f"{self.label}: {self.done} {self.unit} in {seconds:.1f} s", file=sys.stderr, flush=True)
+            self._say(f"{self.done} {self.unit} in {time.monotonic() - self._started:.1f} s")
+
+    def _say(self, words: str) -> None:
+        if not self._silent:
+            print(f"{self.label}: {words}", file=sys.stderr, flush=True)
 
 
 class TrainingProgress:
