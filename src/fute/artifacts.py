@@ -130,7 +130,8 @@ def replace_folder(folder: Path, new: Path) -> None:
     for path in new.rglob("*"):
         if path.is_file():
             _sync(path)
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
     new.replace(folder)
 
 
@@ -245,7 +246,7 @@ class Step:
         self.seeds = {name: seed for name, seed in (seeds or {}).items() if seed is not None}
         self.facts: dict[str, Any] = {}
         self.resumed = False
-        """Whether a killed process did a part of the work before: then times are not those of all of it."""
+        """Whether a part of the work was done before, by a killed process or for another batch: then times lack it."""
         self._pending: list[tuple[Path, Path, dict[str, Any]]] = []
         self._stack = contextlib.ExitStack()
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from pathlib import Path
 
-from fute.artifacts import StaleFile, Step, atomic, content_key, files_of, sha256_file, sidecar_path
+from fute.artifacts import SIDECAR, StaleFile, Step, atomic, content_key, files_of, sha256_file, sidecar_path
 
 KEYS = ".keys"
 LOCK = ".lock.json"
@@ -313,7 +313,7 @@ def unneeded_stores(root: Path) -> Iterator[Path]:
 def left_behind(root: Path) -> Iterator[Path]:
     """Yield what steps that were killed while they wrote left under `root` of artifacts that are there by now."""
     for path in root.rglob(".*.tmp"):
-        artifact = path.with_name(path.name[1:].rsplit(".", 2)[0])
+        artifact = path.with_name(path.name[1:].rsplit(".", 2)[0].removesuffix(SIDECAR))
         if path.is_file() and artifact.is_file() and sidecar_path(artifact).is_file():
             yield path
 

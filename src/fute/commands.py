@@ -150,7 +150,7 @@ def compare(
 def tidy(
     results: Annotated[Path, typer.Argument(help="folder of results", exists=True, file_okay=False)],
 ) -> None:
-    """Remove the files that finished batches no longer need to resume."""
+    """Remove what finished batches no longer need to resume, and what killed steps left of files that are there."""
     from fute.batching import tidy as step
 
     step(results)

@@ -137,7 +137,7 @@ def test_tidy_removes_units_of_finished_batches_only(tmp_path):
 def test_tidy_removes_what_a_killed_step_left_of_what_is_there_by_now(tmp_path):
     """As large as the artifact. What is being written has no artifact, or as the state of a training no record."""
     kept = [".b.zip.0a1b2c3d.tmp", "batches/a.partial/1/k/.training/.order-1.safetensors.0a1b2c3d.tmp"]
-    left = ["batches/.a.zip.0a1b2c3d.tmp", ".a.csv.123.tmp"]
+    left = ["batches/.a.zip.0a1b2c3d.tmp", ".a.csv.123.tmp", ".a.csv.prov.json.0a1b2c3d.tmp"]
     there = ["batches/a.zip", "batches/a.zip.prov.json", "a.csv", "a.csv.prov.json", "b.zip.prov.json"]
     there += ["batches/a.partial/1/k/.training/order-1.safetensors"]
     for name in (*kept, *left, *there):

@@ -102,7 +102,7 @@ def h_score(features: ArrayLike, labels: Sequence[Any]) -> float:
     from sklearn.covariance import LedoitWolf
 
     features, codes = _rows(features, labels, "features")
-    features = features - features[0]  # equal rows differ by nothing, and their mean from them by no rounding
+    features = features - features[0]  # else the mean of equal rows differs from them by rounding
     estimate = LedoitWolf().fit(features)
     between = _class_means(features, codes)[codes] - features.mean(axis=0)
     covariance = between.T @ between / len(features)

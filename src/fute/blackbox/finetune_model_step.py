@@ -36,9 +36,9 @@ def finetune_model(spec: FinetuneSpec, *, model: Path, lock: Path, files: Mappin
     batch.adopt(units)
     missing = {_unit(item) for item in spec.items if not _is_whole(batch, item)}
     finished = len(spec.items) - len(missing)
-    print(f"{spec.model}: {len(spec.items)} fine-tunings, {finished} already finished", flush=True)
     bench = Bench(model)
-    main = bench.accelerator.is_main_process
+    if main := bench.accelerator.is_main_process:
+        print(f"{spec.model}: {len(spec.items)} fine-tunings, {finished} already finished", flush=True)
     with heed_sigterm() as stop_requested, Track("fine-tuning", len(missing), "runs") as track:
         for item in spec.items:
             if _unit(item) not in missing:

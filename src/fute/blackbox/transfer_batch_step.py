@@ -38,11 +38,10 @@ def transfer_batch(spec: TransferSpec, *, model: Path, lock: Path, files: Mappin
     units = [_unit(run) for run in spec.runs]
     store.adopt(units)
     missing = set(store.missing(units))
-    print(
-        f"{spec.model}: {len(spec.runs)} transfer runs, {len(spec.runs) - len(missing)} already finished",
-        flush=True,
-    )
     bench = Bench(model)
+    if bench.accelerator.is_main_process:
+        finished = len(spec.runs) - len(missing)
+        print(f"{spec.model}: {len(spec.runs)} transfer runs, {finished} already finished", flush=True)
     source: tuple[str, BlackBox] | None = None
     # runs of one source follow each other, so that its weights are loaded once
     ordered = sorted(spec.runs, key=lambda run: (run.source, run.target, run.seed))

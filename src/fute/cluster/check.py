@@ -390,9 +390,10 @@ def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
     for gpu in text.strip().splitlines():
         name, driver, memory, mig, capability = (part.strip() for part in gpu.split(","))
         gigabytes = int(memory) * 2**20 / 1e9 if memory.isdigit() else None
+        computes = float(capability) if capability.replace(".", "", 1).isdigit() else BFLOAT16_CAPABILITY  # [N/A]
         if int(driver.split(".")[0]) < LEAST_DRIVER:
             yield Finding("fault", f"driver {driver} is too old for CUDA 13", newer)
-        elif float(capability) < LEAST_CAPABILITY:
+        elif computes < LEAST_CAPABILITY:
             yield Finding(
                 "fault", f"{name} has compute capability {capability}, on which nothing built for CUDA 13 runs",
                 f"{LEAST_CAPABILITY} or more is needed: another node, by `constraint` in the profile or gpu_model",
@@ -411,7 +412,7 @@ def check_gpus(gpu_memory_gb: float) -> Iterator[Finding]:
             )  # fmt: skip
         else:
             yield Finding("ok", f"{name}, {gigabytes:.0f} GB, driver {driver}")
-        if LEAST_CAPABILITY <= float(capability) < BFLOAT16_CAPABILITY:
+        if LEAST_CAPABILITY <= computes < BFLOAT16_CAPABILITY:
             yield Finding(
                 "note", f"{name} has compute capability {capability}, and vLLM computes in bfloat16 from 8.0 on",
                 "set llm.engine.dtype: float16 for it, or choose other nodes",

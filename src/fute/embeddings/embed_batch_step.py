@@ -149,7 +149,8 @@ def embed_batch(spec: EmbeddingSpec, *, model: Path, lock: Path, files: Mapping[
     resumed = store.begun
     missing = set(store.missing(units))
     finished = len(spec.items) - len(missing)
-    print(f"{spec.method}: {len(spec.items)} vectors, {finished} of them already finished", flush=True)
+    if accelerator.is_main_process:
+        print(f"{spec.method}: {len(spec.items)} vectors, {finished} of them already finished", flush=True)
     maker = _Maker(spec, model, files, surrogate_sha256, accelerator)
     # Items with the same recipe and texts follow each other, to load the surrogate and states once for them.
     ordered = sorted(spec.items, key=lambda item: (item.recipe, item.kind, item.category, item.source))

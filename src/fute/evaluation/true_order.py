@@ -30,8 +30,8 @@ def reliability(means: ArrayLike, noise: float) -> float:
     candidates, and where there is neither noise nor a difference, as of an LLM that answers all prompts alike.
     """
     means = np.asarray(means, dtype=float)
-    rounding = 1e-12 * np.abs(means).max()
-    differs = np.ptp(means) > rounding
+    rounding = 1e-12 * np.abs(means).max(initial=0)
+    differs = len(means) > 1 and np.ptp(means) > rounding
     if len(means) < 2 or (noise <= rounding**2 and not differs):
         return float("nan")
     if noise <= rounding**2:

@@ -159,7 +159,7 @@ def most_gpus(config: Any, gpus: int) -> int:
     Key and value heads are divided too, or else repeated. Without GPUs it is 1.
     """
     text = config.get_text_config()
-    heads = getattr(text, "num_attention_heads", None) or gpus  # recurrent models have none
+    heads = getattr(text, "num_attention_heads", None) or 2 ** gpus.bit_length()  # recurrent models have none
     keys = getattr(text, "num_key_value_heads", None) or heads
     powers = (2**k for k in range(gpus.bit_length()))
     return max((n for n in powers if heads % n == 0 and (keys % n == 0 or n % keys == 0)), default=1)

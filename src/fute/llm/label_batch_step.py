@@ -479,7 +479,7 @@ def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, 
     open_units = set(store.missing([name for name, _ in both]))
     done = sum(len(part) for name, part in both if name not in open_units)
     total = sum(len(part) for _, part in both)
-    print(f"labelling: {total} requests in {len(work)} chunks, {done} requests already finished", flush=True)
+    print(f"labelling: {total} requests in {len(both)} chunks, {done} requests already finished", flush=True)
     if cut := _cut_texts(work):
         print(f"labelling: the texts of {cut} requests are cut to fit into max_length", flush=True)
     asked_first: dict[str, list[dict[str, Any]]] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
+import secrets
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from fute.artifacts import Step, content_key, files_of, replace_folder, sha256_file
 from fute.blackbox.finetune import rows_to_learn
+from fute.code_hash import code_sha256
 from fute.config.engines import EngineSettings
 from fute.config.prompts import Prompt, user_message
 from fute.config.surrogate import SurrogateSettings
@@ -38,8 +40,8 @@ from fute.surrogate.states import KeptStates
 from fute.surrogate.text2text import Example, Surrogate, load_surrogate
 from fute.surrogate.training import TrainingLog, count_steps, train
 
-STATE, MODEL = "training.state", "model"
-"""In the folder of what is unfinished: the training's state, which stays until all is written, and the saved model."""
+STATE = "training.state"
+"""In the folder of what is unfinished: the training's state, which stays until all is written."""
 OF_WEIGHTS = (".safetensors", ".bin", ".index.json")
 """Endings of the files of a saved model that hold weights, or name those that do."""
 
@@ -64,20 +66,21 @@ def tune_llm(spec: TuneSpec, *, model: Path, lock: Path, files: Mapping[str, Pat
     prompts = PromptTokenizer(llm.tokenizer, settings, positions_of(llm.model.config))
     examples = answers_to_learn(spec, prompts, rows)
     texts = [(example.input_ids, example.target_ids) for example in examples]
-    key = content_key([spec.model_dump(mode="json"), sha256_file(lock), texts])
+    key = content_key([spec.model_dump(mode="json"), sha256_file(lock), texts, code_sha256(__name__)])
     unfinished = unfinished_folder(folder, key[:40])
     checkpoint = Checkpoint(unfinished / STATE, key)
     with heed_sigterm(), TrainingProgress(spec.model, len(examples) * (spec.recipe.epochs or 1)) as progress:
         log = tune(llm, spec, examples, progress, checkpoint)
     print(f"{spec.model}: {log.steps} steps, loss {log.loss_start:.2f}, then {log.loss_end:.2f}")
-    made = _save(llm, model, unfinished / MODEL, folder)
+    # a name of its own: a job on a lost node may be saving the same beside its second attempt
+    made = _save(llm, model, unfinished / f"model.{secrets.token_hex(4)}", folder)
     with Step(
         __name__, settings=spec.model_dump(mode="json"), inputs=[lock, *files.values()], seeds={"order": spec.seed}
     ) as step:
         training = {"steps": log.steps, "loss_start": log.loss_start, "loss_end": log.loss_end}
         source = {"tuned": spec.recipe.model}
         step.json(output, {"model": spec.model, "source": source, "training": training, "files": made})
-    shutil.rmtree(unfinished)
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def answers_to_learn(spec: TuneSpec, prompts: PromptTokenizer, rows: Mapping[str, Sequence[Row]]) -> list[Example]:
@@ -151,7 +154,6 @@ def _save(llm: Surrogate, source: Path, unfinished: Path, folder: Path) -> dict[
     """Save the model, complete or not at all, with the tokenizer's files of `source`; hash and size of each file."""
     # the source's is copied: published ones are not all such as transformers agrees to write
     llm.model.generation_config = GenerationConfig()
-    shutil.rmtree(unfinished, ignore_errors=True)  # what a killed process saved of it
     llm.model.save_pretrained(unfinished)
     (unfinished / GENERATION_CONFIG_NAME).unlink(missing_ok=True)
     for name, path in model_files(source).items():

@@ -101,7 +101,7 @@ class DataPlan:
 
     @cache  # noqa: B019
     def dataset_settings(self, dataset: str) -> dict[str, Any]:
-        """Everything that shapes a dataset's splits, except for the rows of other datasets that are left out."""
+        """Settings of a dataset's splits, without the rows of other datasets that are left out; see `train_recipe`."""
         data = self.config.data
         return {
             "dataset": dataset,

@@ -138,7 +138,7 @@ class Checkpoint:
     def _sweep(self) -> None:
         """Delete temporary files of processes killed while writing: as large as a checkpoint, and never read.
 
-        At the start alone: where a job on a lost node still runs beside its second attempt, it must not end that one.
+        At the start alone: a job that lives on on a lost node must not delete what its second attempt is writing.
         """
         for temporary in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             temporary.unlink(missing_ok=True)

@@ -116,7 +116,8 @@ def epoch_batches(
 def at_once(examples: Sequence[TrainingExample]) -> list[Sequence[TrainingExample]]:
     """Parts of a batch that one backward pass takes each: all of it, or what has at most `MOST_TOKENS`, by length.
 
-    Gradients add up to those of the whole batch but for rounding, and so do not depend on the GPU's memory.
+    Gradients add up to those of the whole batch but for rounding. The limit is the same on every GPU, so that no result
+    depends on its memory. Target tokens, which a causal model reads too, are not counted.
     """
     if len(examples) * max(len(example.input_ids) for example in examples) <= MOST_TOKENS:
         return [examples]

@@ -360,6 +360,7 @@ def test_a_node_that_fits(command):
     [
         ("NVIDIA GB10, 580.65.06, [N/A], [N/A], 12.1", "NVIDIA GB10 does not say how much memory it has"),
         ("NVIDIA A100-SXM4-80GB, 580.65.06, 81920, Enabled, 8.0", "divided into parts (MIG)"),
+        ("NVIDIA A100-SXM4-80GB, 580.65.06, 81920, Enabled, [N/A]", "divided into parts (MIG)"),
     ],
 )
 def test_a_gpu_of_unknown_memory_is_no_fault(command, line, words):
