@@ -507,7 +507,7 @@ def test_likelihoods_that_are_asked_for_later_cost_no_answer_again(place, monkey
     monkeypatch.setattr(labelling.Track, "advance", lambda track, n=1: told.append(f"{n} of {track.total}"))
     run(monkeypatch, second, with_spell(*cells), "batches/b.jsonl.gz")
     assert told == ["3 of 10", "2 of 10"] * 2, "the likelihoods are what is waited for"
-    assert "20 requests in 4 chunks, 10 requests already finished" in capsys.readouterr().out
+    assert "20 requests in 8 chunks, 10 requests already finished" in capsys.readouterr().out
     assert second.asked == [] and sorted(set(second.likelihoods)) == sorted(first.asked)
     run(monkeypatch, StandInEngine(), with_spell(*cells), "alone/c.jsonl.gz")
     assert Path("batches/b.jsonl.gz").read_bytes() == Path("alone/c.jsonl.gz").read_bytes()
