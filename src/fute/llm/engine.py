@@ -153,8 +153,8 @@ def positions_of(config: Any) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def most_gpus(config: Any, gpus: int) -> int:
-    """How many of so many GPUs vLLM can spread a model over: a power of two that divides its attention heads.
+def tensor_parallel_size(config: Any, gpus: int) -> int:
+    """How many of a job's GPUs vLLM can spread a model over: the largest power of two that divides its attention heads.
 
     Key and value heads are divided too, or else repeated. Without GPUs it is 1.
     """

@@ -20,7 +20,7 @@ from vllm.inputs import TokensPrompt
 
 from fute.config.engines import EngineSettings
 from fute.device import compute_device
-from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, most_gpus, positions_of
+from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of, tensor_parallel_size
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 from fute.tokenizer import own_tokenizer
 
@@ -49,7 +49,7 @@ class VllmEngine:
             seed=settings.seed,
             max_model_len=self.prompts.limit,
             # of the GPUs that the job was given; on a CPU torch counts none, for any value of CUDA_VISIBLE_DEVICES
-            tensor_parallel_size=most_gpus(config, torch.cuda.device_count()),
+            tensor_parallel_size=tensor_parallel_size(config, torch.cuda.device_count()),
             enable_prefix_caching=True,  # prompts begin alike
             max_num_seqs=settings.max_num_seqs,
             gpu_memory_utilization=settings.gpu_memory_utilization,

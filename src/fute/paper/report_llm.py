@@ -198,19 +198,13 @@ def _prompt_section(results: LlmResults) -> Section:
 
 def _coverage_warnings(performance: pd.DataFrame) -> list[str]:
     """One sentence for each LLM under some of whose prompts the words of the classes have little probability."""
-    if "coverage" not in performance:
-        return []
     low = performance[performance["coverage"] < LOW_COVERAGE]
     return [
-        f"Coverage of {model} is under {LOW_COVERAGE:g} with {listed(_names(rows), MOST_NAMED)}: it would seldom "
-        "answer with a word of a class, and its labels are the likeliest of unlikely words. Words that it does write "
-        "(verbalizers) would tell more."
-        for model, rows in low.groupby("model", sort=False)
+        f"Coverage of {model} is under {LOW_COVERAGE:g} with {listed(prompts.unique().tolist(), MOST_NAMED)}: it would "
+        "seldom answer with a word of a class, and its labels are the likeliest of unlikely words. Words that it does "
+        "write (verbalizers) would tell more."
+        for model, prompts in low.astype({"prompt": str}).groupby("model", sort=False)["prompt"]
     ]
-
-
-def _names(rows: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(map(str, rows["prompt"])))
 
 
 def _similarity_section(results: LlmResults) -> Section:

@@ -113,8 +113,8 @@ def epoch_batches(
     return batches
 
 
-def at_once(examples: Sequence[TrainingExample]) -> list[Sequence[TrainingExample]]:
-    """Parts of a batch that one backward pass takes each: all of it, or what has at most `MOST_TOKENS`, by length.
+def micro_batches(examples: Sequence[TrainingExample]) -> list[Sequence[TrainingExample]]:
+    """Parts of a batch for gradient accumulation: all of it, or such as have at most `MOST_TOKENS`, by length.
 
     Gradients add up to those of the whole batch but for rounding. The limit is the same on every GPU, so that no result
     depends on its memory. Target tokens, which a causal model reads too, are not counted.
@@ -150,7 +150,7 @@ def train(
 ) -> TrainingLog:
     """Train `parameters` in place with AdamW on the mean loss per target token.
 
-    losses: called with this process's share of a step's batch, in the parts of `at_once`. Torch's generators are seeded
+    losses: called with each of the `micro_batches` of this process's share of a batch. Torch's generators are seeded
         with `step_seed` before each step; random draws must come from them.
     warmup: share of the steps over which the rate rises; then it falls linearly to 0.
     weight_decay: not for 1-D tensors (biases and norms).
@@ -372,7 +372,7 @@ def _backward(
     for weight in weights:
         weight.grad = None
     torch.manual_seed(seed)
-    for part in at_once(share) if share else ():
+    for part in micro_batches(share) if share else ():
         loss = losses(part).sum() / tokens
         loss.backward()
         total += loss.detach().float()

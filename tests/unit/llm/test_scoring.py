@@ -13,7 +13,7 @@ from transformers import LlamaConfig, MambaConfig
 
 from fute.config.engines import EngineSettings
 from fute.llm.class_scores import calibrate, decided, normalise
-from fute.llm.engine import EngineError, ScoreRequest, most_gpus
+from fute.llm.engine import EngineError, ScoreRequest, tensor_parallel_size
 from fute.llm.scoring import NextToken, class_log_scores, score_requests, verbalizer_ids
 
 scores = arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-700, 0))
@@ -249,5 +249,5 @@ def test_scores_that_are_no_numbers_name_the_format_of_the_weights():
 def test_a_model_is_spread_over_the_gpus_that_divide_its_heads(heads, keys, gpus, used):
     """vLLM refuses other numbers, also on a machine whose GPUs nobody chose."""
     config = LlamaConfig(num_attention_heads=heads, num_key_value_heads=keys, hidden_size=64 * heads)
-    assert most_gpus(config, gpus) == used
-    assert most_gpus(MambaConfig(), 2) == 2
+    assert tensor_parallel_size(config, gpus) == used
+    assert [tensor_parallel_size(MambaConfig(), gpus) for gpus in (0, 2, 3, 8)] == [1, 2, 2, 8]

@@ -16,7 +16,6 @@ from support.chat_llm import tiny_llm
 from fute import device
 from fute.config.engines import EngineSettings
 from fute.device import DeviceError
-from fute.llm.engine import most_gpus
 
 COMPILED = ("VLLM_USE_FLASHINFER_SAMPLER", "VLLM_ALLREDUCE_USE_FLASHINFER")
 """What vLLM has compiled by nvcc at its start, unless these say no."""
@@ -62,15 +61,6 @@ def engine(tmp_path, monkeypatch, given):
 @pytest.mark.parametrize(("gpus", "used"), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 4), (8, 4)])
 def test_a_model_is_spread_over_the_gpus_that_divide_its_heads(engine, gpus, used):
     assert engine(gpus)["tensor_parallel_size"] == used
-
-
-@pytest.mark.parametrize(
-    ("heads", "keys", "gpus", "used"),
-    [(32, 8, 16, 16), (12, 3, 8, 1), (64, None, 6, 4), (None, None, 3, 2), (None, None, 8, 8)],
-)
-def test_key_heads_are_divided_or_repeated_and_recurrent_models_have_none(heads, keys, gpus, used):
-    text = SimpleNamespace(num_attention_heads=heads, num_key_value_heads=keys)
-    assert most_gpus(SimpleNamespace(get_text_config=lambda: text), gpus) == used
 
 
 def test_a_build_for_cpus_does_not_compute_for_hours_beside_a_gpu(engine, tmp_path, monkeypatch):

@@ -22,9 +22,9 @@ from fute.surrogate.text2text import Example
 from fute.surrogate.training import (
     TrainingLog,
     _linear_schedule,
-    at_once,
     epoch_batches,
     epoch_generator,
+    micro_batches,
     step_seed,
     train,
 )
@@ -140,10 +140,10 @@ def test_training_takes_each_epochs_order_and_each_steps_stream():
 def test_a_batch_is_computed_in_parts_of_so_many_tokens(monkeypatch):
     """By hand: 3 texts padded to 3 tokens are 9; a fourth would make 20, two of 5 and 6 tokens 12."""
     monkeypatch.setattr(training, "MOST_TOKENS", 12)
-    parts = at_once(numbered([3, 6, 2, 20, 1, 5]))
+    parts = micro_batches(numbered([3, 6, 2, 20, 1, 5]))
     assert [[len(example.input_ids) for example in part] for part in parts] == [[1, 2, 3], [5, 6], [20]]
     small = numbered([6, 1])
-    assert at_once(small) == [small]  # in its own order
+    assert micro_batches(small) == [small]  # in its own order
 
 
 def test_parts_of_a_batch_train_as_the_whole_batch_does(monkeypatch):
