@@ -99,8 +99,8 @@ rule dte:
         " --files train={input.train} surrogate={input.lock} --output {output.vector} &> {log}"
 
 
-rule dte_control:
-    """Extract a control of one DTE: its labels written A, B, C."""
+use rule dte as dte_control with:
+    # a control of one DTE: its labels written A, B, C
     input:
         batch=lambda wc: BATCHES.batch_file(paths.dte_control(wc.surrogate, wc.method, wc.dataset, wc.variant)),
         train="results/data/{dataset}/train.jsonl.gz",
@@ -113,19 +113,8 @@ rule dte_control:
         "results/logs/dte_control/{surrogate}/{method}/{dataset}.{variant}.log",
     wildcard_constraints:
         variant="|".join(PLAN.vectors.dte_variants) or "none",
-    container:
-        image("train")
-    resources:
-        mem_mb=2000,
-        runtime=2,
-    params:
-        key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding", "train"),
     message:
         "control {wildcards.variant} of the embedding of {wildcards.dataset}, {wildcards.method}"
-    shell:
-        f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
-        " --files train={input.train} surrogate={input.lock} --output {output.vector} &> {log}"
 
 
 rule mte:
@@ -155,8 +144,8 @@ rule mte:
         " --files labels={input.labels} surrogate={input.lock} --output {output.vector} &> {log}"
 
 
-rule control:
-    """Extract a control of one MTE: its labels permuted over U, or written A, B, C."""
+use rule mte as control with:
+    # a control of one MTE: its labels permuted over U, or written A, B, C
     input:
         batch=lambda wc: BATCHES.batch_file(paths.control(wc.surrogate, wc.method, wc.model, wc.task, wc.variant)),
         labels=lambda wc: paths.labels(wc.model, wc.task, PLAN.category_of(wc.task)),
@@ -169,16 +158,5 @@ rule control:
         "results/logs/control/{surrogate}/{method}/{model}/{task}.{variant}.log",
     wildcard_constraints:
         task="|".join(RUN.prompts) or "none",
-    container:
-        image("train")
-    resources:
-        mem_mb=2000,
-        runtime=2,
-    params:
-        key=lambda wc, output: BATCHES.items[output.vector].key,
-        code=code("extract_embedding", "train"),
     message:
         "control {wildcards.variant} of the embedding of {wildcards.model}, {wildcards.task}, {wildcards.method}"
-    shell:
-        f"{LIGHT} python -m fute extract_embedding --key {{params.key}} --batch {{input.batch}}"
-        " --files labels={input.labels} surrogate={input.lock} --output {output.vector} &> {log}"

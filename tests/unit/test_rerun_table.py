@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from support.rerun_table import table
+from support.rule_files import rules
 
 TESTS = Path(__file__).parents[1]
 ASKED = re.compile(r'\breruns\(\s*"([^"]+)"')
@@ -23,10 +24,5 @@ def test_every_row_is_executed_by_a_test():
 
 
 def test_every_rule_named_is_one():
-    rules = {
-        name
-        for path in (TESTS.parent / "rules").glob("*.smk")
-        for name in re.findall(r"^\s*rule (\w+):", path.read_text(encoding="utf8"), re.MULTILINE)
-    }
     named = frozenset().union(*table().values())
-    assert named and named <= rules
+    assert named and named <= rules().keys()

@@ -15,6 +15,7 @@ import yaml
 from snakemake_executor_plugin_slurm import ExecutorSettings
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
+from support.rule_files import rules
 from typer.testing import CliRunner
 
 from fute.cluster import submission
@@ -164,12 +165,6 @@ def test_a_folder_that_another_user_has_locked_stays_locked(tmp_path, monkeypatc
 @pytest.fixture(scope="module")
 def profile() -> dict:
     return yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
-
-
-def rules() -> dict[str, str]:
-    """Text of every rule."""
-    text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
-    return dict(re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.MULTILINE | re.DOTALL))
 
 
 def test_the_profile_names_rules_and_groups_that_are_there(profile):
