@@ -51,7 +51,7 @@ UNLOCK_HERE = (
     "them and removes the lock. Otherwise the same command with --unlock removes it."
 )
 """What to do about the lock that a killed Snakemake leaves; its own words would let two runs write side by side."""
-RULE = re.compile(r"^ *(?:rule|checkpoint) (\w+) *:", re.MULTILINE)
+RULE = re.compile(r"^ *(?:rule|checkpoint|use rule \w+ as) (\w+)(?: with)? *:", re.MULTILINE)
 RED, GREEN, YELLOW = 31, 32, 33
 
 

@@ -15,6 +15,7 @@ from snakemake.logging import DefaultFormatter
 from snakemake.logging import logger as snakemake_logger
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.tests import MockOutputSettings, TestLogHandlerBase
+from support.rule_files import rules
 
 import snakemake_logger_plugin_fute as plugin
 
@@ -357,3 +358,9 @@ def test_loading_it_loads_nothing_heavy():
     environment = {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=True)
     assert not {"snakemake", "rich", "torch", "numpy", "pandas", "pydantic"} & set(done.stdout.split())
+
+
+def test_every_rule_of_the_workflow_is_in_the_stage_of_its_file():
+    stages = plugin.read_stages(ROOT / "rules")
+    assert stages.keys() == rules().keys()
+    assert stages["mte"] == stages["control"] == "embeddings" and stages["finetune_model"] == "black boxes"
