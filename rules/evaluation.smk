@@ -232,7 +232,7 @@ if LM:
                 runtime=10,
                 mem_mb=8000,
             params:
-                settings=lambda wc: settings_json(LM.planted.model_dump()),
+                settings=lambda wc: settings_json(LM.planted),
                 files=lambda wc, input: one_per_line(input.vectors),
                 scores=lambda wc: named(LM.planted_scores()),
                 labels=lambda wc: named(LM.planted_labels()),

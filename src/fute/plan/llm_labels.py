@@ -204,4 +204,4 @@ class LabelPlan:
             engine=self.run.engine_of(category), system=llm.system, max_text_words=llm.max_text_words,
             long_texts=llm.long_texts, prompts=prompts, labels=tuple(labels.values()), selects=tuple(selects),
         )  # fmt: skip
-        return settings_json(spec.model_dump())
+        return settings_json(spec)

@@ -42,7 +42,7 @@ class TuningPlan:
 
     def spec(self, model: str) -> Argument:
         """Settings of a fine-tuning as canonical JSON (a `TuneSpec`)."""
-        return settings_json(self._spec(model).model_dump(mode="json"))
+        return settings_json(self._spec(model))
 
     def _datasets(self, model: str) -> tuple[str, ...]:
         names = (name for names in self.run.tuned[model].datasets.values() for name in names)

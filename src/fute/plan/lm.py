@@ -106,7 +106,7 @@ class LmPlan:
             LabelItem(key=self.labelled_in.keys[model, name], dataset=name, **self._reading(model, name))
             for name in self.labelled_in.cells(model, batch)
         ]
-        return settings_json(LabelSpec(model=model, items=tuple(items)).model_dump(mode="json"))
+        return settings_json(LabelSpec(model=model, items=tuple(items)))
 
     def _reading(self, model: str, dataset: str) -> dict[str, Any]:
         """How a fine-tuned model reads texts."""
@@ -115,7 +115,7 @@ class LmPlan:
 
     def plugin_settings(self, name: str) -> Argument:
         """A plug-in's entry in the configuration as canonical JSON."""
-        return settings_json(self.settings.plugins[name].model_dump())
+        return settings_json(self.settings.plugins[name])
 
     def plugin_source(self, name: str) -> str:
         """Hash of a plug-in's function, options and files. Raises PluginError where they are not there."""

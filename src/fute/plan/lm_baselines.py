@@ -88,7 +88,7 @@ class BaselinePlan:
         """How the datasets of a new batch become vectors, as canonical JSON (a `DatasetVectorSpec`)."""
         keys = self.embedded_in.keys
         items = [self._item(name, keys[self.model, name]) for name in self.embedded_in.cells(self.model, batch)]
-        return settings_json(self._spec(tuple(items)).model_dump(mode="json"))
+        return settings_json(self._spec(tuple(items)))
 
     @cached_property
     def source_pairs(self) -> dict[str, SourcePair]:
@@ -142,7 +142,7 @@ class BaselinePlan:
     def score_spec(self, batch: str) -> Argument:
         """How the pairs of a new batch are scored, as canonical JSON (a `SourceScoreSpec`)."""
         pairs = sorted(self.batch_pairs(batch), key=lambda pair: pair.key)
-        return settings_json(self._score_spec(tuple(pairs)).model_dump(mode="json"))
+        return settings_json(self._score_spec(tuple(pairs)))
 
     def _score_spec(self, pairs: tuple[SourcePair, ...]) -> SourceScoreSpec:
         recipe = self.finetune.settings.finetune.of(self.model).cr
@@ -163,7 +163,7 @@ class BaselinePlan:
             targets=tuple(sorted(self.data.lm_targets)),
             keys={cell: pair.key for cell, pair in self.source_pairs.items()},
         )  # fmt: skip
-        return settings_json(settings.model_dump(mode="json"))
+        return settings_json(settings)
 
     def curve_files(self) -> dict[str, str]:
         """Source -> loss curve of its fine-tuning, for CurveGrad."""

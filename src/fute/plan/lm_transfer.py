@@ -113,10 +113,9 @@ class TransferPlan:
         runs = sorted(self.batch_runs(batch), key=lambda run: run.key)
         targets = tuple(self._target(name) for name in sorted({run.target for run in runs}))
         spec = TransferSpec(model=self.model, keep_head=self.settings.keep_head, targets=targets, runs=tuple(runs))
-        return settings_json(spec.model_dump(mode="json"))
+        return settings_json(spec)
 
     def extract_settings(self, source: str, target: str) -> Argument:
         """Settings of the step that takes one pair out of its batches."""
         keys = {seed: self.runs[transfer_cell(source, target, seed)].key for seed in self.settings.seeds}
-        what = ExtractTransfer(model=self.model, source=source, target=target, keys=keys)
-        return settings_json(what.model_dump(mode="json"))
+        return settings_json(ExtractTransfer(model=self.model, source=source, target=target, keys=keys))

@@ -94,4 +94,4 @@ class VectorBatches:
             recipes=tuple(recipe.model_dump() for recipe in self.vectors.recipes[method]),
             items=tuple(item for _, item in sorted(self.batch_items(method, batch).items())),
         )
-        return settings_json(spec.model_dump())
+        return settings_json(spec)
