@@ -113,7 +113,7 @@ class LabelPlan:
         most = llm.engine.max_length
         return [cut_key(base, most), *(key for length, key in uncut.get(base, ()) if length <= most)]
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def _finished(self, model: str) -> batching.Finished:
         return self.batches.finished(paths.label_batch(model, "*"))
 
@@ -173,7 +173,7 @@ class LabelPlan:
         names = sorted({corpus for task, corpus in cells if task != SELF_SELECT})
         return {name: self.data.corpus_file(name) for name in names}
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def spec(self, model: str, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (a `BatchSpec`)."""
         llm = self.settings

@@ -131,7 +131,7 @@ class LmPlan:
         box = self.settings.plugins[name].box
         return [paths.labels(*box.split("/"), LM)] if box else []
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def _labels_key(self, model: str, task: str) -> str:
         """What identifies a black box's labels of U."""
         corpus = self.data.corpus_recipe(LM)

@@ -138,7 +138,7 @@ class BaselinePlan:
         files |= {f"train:{pair.target}": paths.rows(pair.target, "train") for pair in pairs}
         return dict(sorted(files.items())) | ({"model": paths.model_lock(self.model)} if compared else {})
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def score_spec(self, batch: str) -> Argument:
         """How the pairs of a new batch are scored, as canonical JSON (a `SourceScoreSpec`)."""
         pairs = sorted(self.batch_pairs(batch), key=lambda pair: pair.key)

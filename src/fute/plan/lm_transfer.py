@@ -107,7 +107,7 @@ class TransferPlan:
             files[f"test:{run.target}"] = paths.rows(run.target, "test")
         return dict(sorted(files.items()))
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def spec(self, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (a `TransferSpec`)."""
         runs = sorted(self.batch_runs(batch), key=lambda run: run.key)

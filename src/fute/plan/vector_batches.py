@@ -62,7 +62,7 @@ class VectorBatches:
         method = paths.method_of(path)
         return paths.vector_batch(self.config.model_of(method), method, self.plans[method].batch_of[path])
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def batch_items(self, method: str, batch: str) -> dict[str, Item]:
         """Key -> item of a new batch; vectors with equal keys are learned once."""
         cells = self.plans[method].new[batch]
