@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 from functools import cache, cached_property
 from typing import Any
 
@@ -171,16 +171,13 @@ class LmPlan:
             category=LM, source=f"{model}/{task}", classes=classes,
         )  # fmt: skip
 
-    def dte_files(self) -> list[str]:
-        """DTEs of all targets by all methods."""
-        methods = [(self.run.config.model_of(method), method) for method in self.run.config.methods]
-        return [paths.dte(*method, name) for method in methods for name in self.data.lm_targets]
-
-    def mte_files(self, models: Iterable[str] | None = None) -> list[str]:
-        """MTEs of some models (None: of every black box) by all methods."""
-        chosen = [box for box in self.black_boxes if models is None or box[0] in models]
-        methods = [(self.run.config.model_of(method), method) for method in self.run.config.methods]
-        return [paths.mte(*method, *box) for method in methods for box in chosen]
+    def vector_files(self, kind: str, models: Container[str] | None = None) -> list[str]:
+        """Files of all vectors of a kind, `dte` or `mte`; models: of their MTEs alone (None: of every black box)."""
+        return [
+            path
+            for path, item in self.items.items()
+            if item.kind == kind and (models is None or item.source.partition("/")[0] in models)
+        ]
 
     # --- planted tests ----------------------------------------------------------------------------------
 
