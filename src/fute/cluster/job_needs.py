@@ -25,7 +25,8 @@ from fute.config.models import ModelEntry
 from fute.config.run import TRAIN
 from fute.config.unsup import LM
 from fute.data.crossfit import LANGUAGE_MODELS
-from fute.plan import SELF_SELECT, Plan
+from fute.llm.label_batch_step import SELF_SELECT
+from fute.plan import Plan
 from fute.specs.embeddings import Item
 from fute.specs.source_scores import methods_of
 

@@ -172,7 +172,7 @@ class LabelPlan:
     # --- batches ----------------------------------------------------------------------------------------
 
     @cached_property
-    def plans(self) -> dict[str, batching.Plan]:
+    def plans(self) -> dict[str, batching.BatchPlan]:
         """Model -> which batch holds which cell, as `{task}/{corpus}`; at most one new batch for each category."""
         asked = self.batches.requested.labels
         plans = {}

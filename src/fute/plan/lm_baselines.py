@@ -111,7 +111,7 @@ class BaselinePlan:
         return pairs
 
     @cached_property
-    def scored_in(self) -> batching.Plan:
+    def scored_in(self) -> batching.BatchPlan:
         """Which batch holds which pair; one process scores all new ones."""
         # no other file that may be asked for by itself needs scores
         asked = self.source_pairs if self.batches.requested.models is None else {}

@@ -83,7 +83,7 @@ class TransferPlan:
     # --- batches ----------------------------------------------------------------------------------------
 
     @cached_property
-    def plan(self) -> batching.Plan:
+    def plan(self) -> batching.BatchPlan:
         """Which batch holds which run."""
         asked = self.batches.requested.transfers
         keys = {cell: run.key for cell, run in self.runs.items() if asked is None or (run.source, run.target) in asked}

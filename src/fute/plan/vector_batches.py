@@ -36,7 +36,7 @@ class VectorBatches:
         return {path: item for path, item in self.items.items() if path not in self.llm_items}
 
     @cached_property
-    def plans(self) -> dict[str, batching.Plan]:
+    def plans(self) -> dict[str, batching.BatchPlan]:
         """Method -> which batch holds which vector."""
         asked = self.batches.requested.vectors
         if asked is not None and self.batches.requested.planted and self.lm:

@@ -92,7 +92,7 @@ def dtes(*methods: str) -> set[str]:
     return found | letters if "tupate" in methods else found
 
 
-def new_batches(plans: Mapping[str, batching.Plan]) -> list[str]:
+def new_batches(plans: Mapping[str, batching.BatchPlan]) -> list[str]:
     """Names of the batches that are not finished, of all models or methods."""
     return [name for plan in plans.values() for name in plan.new]
 
