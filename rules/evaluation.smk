@@ -242,4 +242,5 @@ if LM:
                 "tests with planted black boxes"
             shell:
                 f"{LIGHT} python -m fute planted --settings {{params.settings:file}} --files @{{params.files:file}}"
-                " --scores @{params.scores:file} --labels @{params.labels:file} --train @{params.train:file} --results {output.results} --similarities {output.similarities} &> {log}"
+                " --scores @{params.scores:file} --labels @{params.labels:file} --train @{params.train:file}"
+                " --results {output.results} --similarities {output.similarities} &> {log}"

@@ -102,6 +102,10 @@ class LlmPlan:
         prompts = self.run.prompts_of(self.run.datasets[dataset].category)
         return [paths.labels(model, prompt.id, f"{dataset}{TRAIN}") for prompt in prompts]
 
+    def known_rows(self, dataset: str) -> list[str]:
+        """These training rows: one file or none."""
+        return [paths.rows(dataset, "train")] if self.settings.labels_training_rows else []
+
     @property
     def labelled_remark(self) -> str:
         """What Table 3 says of its rows that know labels; empty where it has none."""
@@ -113,10 +117,6 @@ class LlmPlan:
             f"{' and '.join(names)}: from what each prompt says of at most {rows:,} labelled training rows of the "
             "dataset. FUTE and these rows know the dataset's labels, the other baselines do not."
         )
-
-    def known_rows(self, dataset: str) -> list[str]:
-        """These training rows: one file or none."""
-        return [paths.rows(dataset, "train")] if self.settings.labels_training_rows else []
 
     @property
     def scored_corpora(self) -> tuple[str, ...]:
