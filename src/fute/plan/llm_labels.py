@@ -56,7 +56,8 @@ class LabelPlan:
     """
 
     def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, batches: Batches, tuning: TuningPlan) -> None:
-        self.run, self.settings, self.data, self.batches, self.tuning = run, settings, data, batches, tuning
+        self.run, self.config, self.settings = run, run.config, settings
+        self.data, self.batches, self.tuning = data, batches, tuning
 
     def corpora_of(self, category: str) -> tuple[str, ...]:
         """What the prompts of a category label: its U, evaluation rows of its datasets, training rows where asked."""
@@ -75,7 +76,7 @@ class LabelPlan:
         cells = {}
         for model in self.settings.models:
             finished = self._finished(model)
-            for category in self.run.config.categories:
+            for category in self.config.categories:
                 prompts = self.run.prompts_of(category)
                 for prompt in prompts:
                     for corpus in self.corpora_of(category):
@@ -102,7 +103,7 @@ class LabelPlan:
         """Corpus -> hash of what its texts are made from."""
         return {
             corpus: content_key(self.data.corpus_recipe(corpus))
-            for category in self.run.config.categories
+            for category in self.config.categories
             for corpus in self.corpora_of(category)
         }
 
@@ -112,7 +113,7 @@ class LabelPlan:
 
     def _kind(self, corpus: str) -> str:
         """Whose texts a corpus has: `unsup`, `test` or `train`."""
-        return "unsup" if corpus in self.run.config.categories else "train" if corpus.endswith(TRAIN) else "test"
+        return "unsup" if corpus in self.config.categories else "train" if corpus.endswith(TRAIN) else "test"
 
     def _bases(self, model: str, prompt: Prompt, corpus: str) -> list[str]:
         """Keys of a cell if no text is cut: its own, then that of the same cell with likelihoods."""
@@ -148,7 +149,7 @@ class LabelPlan:
         """Label files on U (`unsup`), on evaluation rows (`test`), on training rows (`train`), or `all` of them."""
         return [
             paths.labels(model, prompt.id, corpus)
-            for category in self.run.config.categories
+            for category in self.config.categories
             for model in self.settings.models
             for prompt in self.run.prompts_of(category)
             for corpus in self.corpora_of(category)
@@ -185,7 +186,7 @@ class LabelPlan:
                     and corpus in self.corpora_of(category)
                     and (asked is None or (own, task, corpus) in asked)
                 }
-                for category in self.run.config.categories
+                for category in self.config.categories
             ]
             plans[model] = self.batches.plan(paths.label_batch(model, "*"), groups, finished=self._finished(model))
         return plans

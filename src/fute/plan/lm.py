@@ -44,7 +44,7 @@ class LmPlan:
     """
 
     def __init__(self, run: Run, settings: LmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
-        self.run, self.settings, self.data, self.vectors = run, settings, data, vectors
+        self.run, self.config, self.settings, self.data, self.vectors = run, run.config, settings, data, vectors
         self.batches = batches = batches._replace(requested=self._with_boxes(batches.requested))
         self.finetune = FinetunePlan(run, settings, data, batches)
         self.transfer = TransferPlan(data, self.finetune, batches)
@@ -148,8 +148,8 @@ class LmPlan:
     def items(self) -> dict[str, Item]:
         """File -> item of every vector: DTEs of the targets, MTEs of the black boxes."""
         items = {}
-        for method in self.run.config.methods:
-            own = self.run.config.model_of(method), method
+        for method in self.config.methods:
+            own = self.config.model_of(method), method
             for dataset in self.data.lm_targets:
                 items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset)
             for model, task in self.black_boxes:
@@ -158,10 +158,10 @@ class LmPlan:
 
     def _mte_item(self, method: str, model: str, task: str) -> Item:
         target, classes = "label", ()  # as text, what models of many datasets say stands for itself
-        if self.run.config.surrogate.settings.form == "heads" and method != "labelcov":
+        if self.config.surrogate.settings.form == "heads" and method != "labelcov":
             entry = self.run.datasets[task]
             classes = tuple(entry.classes)
-            if entry.task == "span" or self.run.config.mte_target == "soft":
+            if entry.task == "span" or self.config.mte_target == "soft":
                 target = "soft"  # the ends of a span have no other form
         elif method == "labelcov" and task in self.run.datasets:
             entry = self.run.datasets[task]
@@ -184,8 +184,7 @@ class LmPlan:
     @cached_property
     def planted(self) -> PlantedSettings:
         """Settings of the step `planted`."""
-        config, planted = self.run.config, self.settings.planted
-        ladders = {}
+        config, planted, ladders = self.config, self.settings.planted, {}
         for name, test in planted.ladders.items():
             made = [
                 {"target": target, "nulls": [self._box(box) for box in test.nulls.get(target, ())],
@@ -237,7 +236,7 @@ class LmPlan:
         """Settings of the step `lm_similarities`."""
         return {
             "surrogate": self.vectors.surrogate,
-            "methods": self.run.config.methods,
+            "methods": self.config.methods,
             "black_boxes": self.black_boxes,
             "targets": self.data.lm_targets,
             **self.vectors.other_models,
@@ -245,15 +244,14 @@ class LmPlan:
 
     def evaluation_settings(self) -> dict[str, Any]:
         """Settings of the step `lm_evaluation`."""
-        config = self.run.config
         return {
-            "surrogate": config.surrogate.name,
-            "methods": config.methods,
+            "surrogate": self.vectors.surrogate,
+            "methods": self.config.methods,
             "models": (self.settings.transfer.model,),
             "datasets": self.data.transfer_datasets(self.data.lm_targets),
             **self.settings.relevance.model_dump(),
-            "draws": config.evaluation.draws,
-            "seed": config.seed,
+            "draws": self.config.evaluation.draws,
+            "seed": self.config.seed,
             **self.vectors.other_models,
         }
 
@@ -266,7 +264,7 @@ class LmPlan:
             "labels": {name: self._label_strings(name) for name in sources},
             "crossing": [name for name in CROSSING if name in sources],
             "clusters": [name for name in CLUSTERS if name in sources],
-            "seed": self.run.config.evaluation.tsne_seed,
+            "seed": self.config.evaluation.tsne_seed,
         }
 
     def _label_strings(self, dataset: str) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ class BaselinePlan:
 
     def _spec(self, items: tuple[DatasetItem, ...]) -> DatasetVectorSpec:
         return DatasetVectorSpec(
-            model=self.model, seed=self.finetune.run.config.seed, methods=self.vector_methods, items=items,
+            model=self.model, seed=self.data.config.seed, methods=self.vector_methods, items=items,
             textemb=self.settings.textemb, taskemb=self.settings.taskemb, tupate=self.settings.tupate,
         )  # fmt: skip
 
@@ -179,7 +179,7 @@ class BaselinePlan:
 
     def size_remark(self) -> str:
         """What to say of DataSize where the run cuts its sources to equally many rows; empty otherwise."""
-        rows = self.data.run.config.data.train_rows
+        rows = self.data.config.data.train_rows
         if "datasize" not in self.methods or rows is None or not self.finetune.computes_matrix:
             return ""
         if self._known_sizes() is None:
