@@ -148,12 +148,9 @@ def chunks(items: list[list[Item]], engine: Engine) -> list[Chunk]:
         groups = [sorted(g, key=lambda i: (i.request.user, i.cell.key)) for g in groups]
     else:
         groups = [sorted(cell, key=lambda i: (len(i.request.user), i.index)) for cell in items]
-    result = []
-    for group in groups:
-        for start in range(0, len(group), engine.chunk_size):
-            part = group[start : start + engine.chunk_size]
-            result.append((f"{_unit(part)}.jsonl", part))
-    return result
+    size = engine.chunk_size
+    parts = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
+    return [(f"{_unit(part)}.jsonl", part) for part in parts]
 
 
 def _unit(items: Sequence[Item]) -> str:
@@ -267,10 +264,6 @@ PLACE = ("key", "index", "id", "unit", "at", "cut")
 LIKELIHOOD = ("mean_nll", "nll_tokens")
 
 
-def _without(line: Mapping[str, Any], *fields: str) -> dict[str, Any]:
-    return {name: value for name, value in line.items() if name not in fields}
-
-
 class _Units:
     """Stored units of a batch, as lines. lock_sha256: of the model's lock, which all units were made from."""
 
@@ -288,7 +281,8 @@ class _Units:
         finished = sorted(set(finished_batches(self.folder, SUFFIX).values()))
         for batch in finished if missing else ():
             for name, lines in self._chunks(self.folder / f"{batch}{SUFFIX}", {unit.split(".")[0] for unit in missing}):
-                parts = {f"{name}.jsonl": [_without(line, *PLACE, *LIKELIHOOD) for line in lines]}
+                answers = [{field: line[field] for field in line if field not in PLACE + LIKELIHOOD} for line in lines]
+                parts = {f"{name}.jsonl": answers}
                 if all(field in line for line in lines for field in LIKELIHOOD):
                     parts[f"{name}.nll.jsonl"] = [{field: line[field] for field in LIKELIHOOD} for line in lines]
                 for unit in parts.keys() & missing:
