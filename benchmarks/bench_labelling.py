@@ -19,7 +19,7 @@ from fute.config.engines import EngineSettings
 from fute.config.run import load_run
 from fute.data.rows import Row, read_raw_jsonl
 from fute.llm.engine import load_engine
-from fute.llm.label_batch_step import BatchSpec, LabelCell, _request, _scores, chunks, items_of
+from fute.llm.label_batch_step import BatchSpec, LabelCell, _scores, chunks, items_of
 
 
 def main() -> None:
@@ -42,8 +42,8 @@ def main() -> None:
             engine._llm.reset_prefix_cache()
 
     def plain(rows: list[Row]) -> float:
-        work = chunks(spec, items_of(spec, {"u": rows}), engine)
-        requests = [_request(spec, item) for _, items in work for item in items]
+        work = chunks(items_of(spec, {"u": rows}), engine)
+        requests = [item.request for _, items in work for item in items]
         forget()
         started = time.monotonic()
         engine.score(requests)
@@ -54,8 +54,8 @@ def main() -> None:
             store = UnitStore(Path(folder) / "b.jsonl.gz", ".jsonl.gz", made_from=())
             forget()
             started, done = time.monotonic(), 0
-            for name, items in chunks(spec, items_of(spec, {"u": rows}), engine):
-                lines = list(_scores(spec, items, engine))
+            for name, items in chunks(items_of(spec, {"u": rows}), engine):
+                lines = list(_scores(items, engine))
                 store.put(name, lambda path, lines=lines: path.write_text(repr(lines)))
                 done += len(items)
             return done / (time.monotonic() - started)

@@ -125,8 +125,8 @@ if LM:
     rule lm_similarities:
         """Compute cosine(MTE, DTE) of every black box and target."""
         input:
-            dtes=LM.dte_files(),
-            mtes=LM.mte_files(),
+            dtes=LM.vector_files("dte"),
+            mtes=LM.vector_files("mte"),
         output:
             **recorded(similarities="results/evaluation/lm_similarities.csv"),
         log:
@@ -151,7 +151,7 @@ if LM:
     rule lm_evaluation:
         """Compute the rank of the best source and the NDCG of every method, with intervals and permutation tests."""
         input:
-            transfer=MATRIX,
+            transfer=paths.TRANSFER_MATRIX,
             similarities="results/evaluation/lm_similarities.csv",
             baselines="results/baselines/lm_baselines.csv",
         output:
@@ -182,7 +182,7 @@ if LM:
     rule lm_geometry:
         """Project the fine-tuned models' MTEs: coordinates for Figures 3 and A1, and statistics of the original space."""
         input:
-            LM.mte_files(LM.settings.models),
+            LM.vector_files("mte", LM.settings.models),
         output:
             **recorded(
                 geometry="results/evaluation/lm_geometry.csv",
@@ -232,7 +232,7 @@ if LM:
                 runtime=10,
                 mem_mb=8000,
             params:
-                settings=lambda wc: settings_json(LM.planted.model_dump()),
+                settings=lambda wc: settings_json(LM.planted),
                 files=lambda wc, input: one_per_line(input.vectors),
                 scores=lambda wc: named(LM.planted_scores()),
                 labels=lambda wc: named(LM.planted_labels()),
@@ -242,4 +242,5 @@ if LM:
                 "tests with planted black boxes"
             shell:
                 f"{LIGHT} python -m fute planted --settings {{params.settings:file}} --files @{{params.files:file}}"
-                " --scores @{params.scores:file} --labels @{params.labels:file} --train @{params.train:file} --results {output.results} --similarities {output.similarities} &> {log}"
+                " --scores @{params.scores:file} --labels @{params.labels:file} --train @{params.train:file}"
+                " --results {output.results} --similarities {output.similarities} &> {log}"

@@ -1,14 +1,14 @@
 # docs/methods.md 8: the paper's tables and figures, what the embeddings cost, and one page with all of it.
 PRINTED = "resources/paper"  # the paper's own numbers
 PAPER = ["results/paper/report.html"]
-# inputs of the report, and its figures: file name -> (figure, method, view)
+# inputs of the report, and the names of its figures
 REPORTED = []
-DRAWN = {}
+DRAWN = []
 
 
 if LLM:
     FIGURES = PLAN.figures("fig4", "figa2")
-    DRAWN |= FIGURES
+    DRAWN += FIGURES
     REPORTED += [f for f in LLM_EVALUATION if Path(f).stem != "geometry"]
     REPORTED += [f"results/evaluation/efficiency-llm-{name}.csv" for name in ("embeddings", "calls", "costs")]
     PAPER += [f"results/paper/tables/table3.{ending}" for ending in ("csv", "md", "tex")]
@@ -66,7 +66,7 @@ if LLM:
 
 if LM:
     LM_FIGURES = PLAN.figures("fig3", "figa1")
-    DRAWN |= LM_FIGURES
+    DRAWN += LM_FIGURES
     REPORTED += [
         f"results/evaluation/{name}.csv"
         for name in (*LM.tables, "lm_targets", "lm_direct", "lm_similarities", "lm_coordinates")
@@ -208,7 +208,7 @@ rule report:
     resources:
         runtime=10,
     params:
-        settings=lambda wc: settings_json(report_settings(PLAN, DRAWN)),
+        settings=lambda wc: settings_json(report_settings(PLAN)),
         printed=PRINTED,
         printed_sha256=[sha256_file(path) for path in sorted(Path(PRINTED).glob("*.csv"))],
         code=code("report"),

@@ -1,8 +1,5 @@
 # docs/methods.md 4.4: the true ranking of sources, from fine-tuning each one's model on each target.
 # Runs come in batches, as labels do: finished ones are never made again.
-MATRIX = "results/evaluation/transfer.csv"
-
-
 if LM:
 
     rule transfer_batch:
@@ -79,7 +76,7 @@ if LM:
         input:
             LM.transfer.score_files() if LM.finetune.computes_matrix else LM.settings.transfer.file,
         output:
-            **recorded(matrix=MATRIX),
+            **recorded(matrix=paths.TRANSFER_MATRIX),
         log:
             "results/logs/transfer_matrix.log",
         container:

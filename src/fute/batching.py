@@ -30,7 +30,7 @@ SUFFIXES = (LOCK, ".jsonl.gz", ".zip")
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """Assignment of cells to batches.
 
     batch_of: cell -> batch name. new: batch name -> cells to compute, sorted; batches not in it are finished.
@@ -80,7 +80,7 @@ def finished_batches(folder: Path, suffix: str) -> Mapping[str, str]:
     return finished_cells(folder, suffix).batch_of
 
 
-def plan(requested: Mapping[str, str], finished: Mapping[str, str], size: int | None = None) -> Plan:
+def plan_batches(requested: Mapping[str, str], finished: Mapping[str, str], size: int | None = None) -> BatchPlan:
     """Assign every requested cell to a finished or a new batch.
 
     requested: cell -> key. finished: key -> batch name. size: largest number of keys in a new batch (None: no limit).
@@ -98,10 +98,10 @@ def plan(requested: Mapping[str, str], finished: Mapping[str, str], size: int | 
         if key in name_of:
             batch_of[cell] = name_of[key]
             new.setdefault(name_of[key], []).append(cell)
-    return Plan(batch_of, {name: tuple(cells) for name, cells in new.items()})
+    return BatchPlan(batch_of, {name: tuple(cells) for name, cells in new.items()})
 
 
-def names_regex(plans: Iterable[Plan]) -> str:
+def names_regex(plans: Iterable[BatchPlan]) -> str:
     """Regular expression that matches the names of all new batches and of no finished batch of these plans.
 
     It holds only as much of each name as separates the two. Snakemake puts a wildcard's constraint into every output

@@ -107,9 +107,9 @@ def view(
 @app.command()
 def show(results: Annotated[Path, typer.Option(help="folder of the run's results")] = Path("results")) -> None:
     """Print the tables of a finished run, and the paths of its files."""
-    from fute.paper.terminal import show as step
+    from fute.paper import terminal
 
-    step(results)
+    terminal.show(results)
 
 
 @app.command()
@@ -151,9 +151,9 @@ def tidy(
     results: Annotated[Path, typer.Argument(help="folder of results", exists=True, file_okay=False)],
 ) -> None:
     """Remove what finished batches no longer need to resume, and what killed steps left of files that are there."""
-    from fute.batching import tidy as step
+    from fute import batching
 
-    step(results)
+    batching.tidy(results)
 
 
 @app.command()

@@ -115,11 +115,12 @@ def _typed(cells: pd.Series, path: Path) -> pd.Series:
     try:
         return cells.map(lambda text: float(text) if text else float("nan")).astype(float)
     except ValueError:
-        wrong = next(text for text in cells if not _is_number(text))
+        wrong = next(text for text in cells if not is_number(text))
         raise TableError(f"{path}, column {cells.name}: {wrong!r} is no number; make the file again") from None
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """True for a cell that is empty or a number, NaN and infinity too."""
     try:
         return not text or float(text) is not None
     except ValueError:
@@ -131,6 +132,6 @@ def benchmark_seconds(path: Path) -> float:
     if not path.is_file() or not path.stat().st_size:
         return float("nan")
     cells = [row.get("s", "") for _, row in read_rows(path, "\t")]
-    if wrong := [cell for cell in cells if not cell or not _is_number(cell)]:
+    if wrong := [cell for cell in cells if not cell or not is_number(cell)]:
         raise TableError(f"{path}, column s: {wrong[0]!r} is no number of seconds; delete the file, which is no result")
     return sum(map(float, cells))

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from fute.artifacts import StaleFile, Step
 from fute.batching import (
+    BatchPlan,
     CellStore,
     FolderBatch,
-    Plan,
     UnitStore,
     batch_name,
     finished_batches,
     keys_text,
     names_regex,
-    plan,
+    plan_batches,
     tidy,
 )
 
@@ -27,7 +27,7 @@ cells = st.dictionaries(st.text("abc", min_size=1, max_size=4), st.sampled_from(
 @given(cells, cells, st.none() | st.integers(1, 4))
 def test_every_cell_has_one_batch_and_finished_ones_stay(requested, earlier, size):
     finished = {key: f"old-{key}" for key in earlier.values()}
-    made = plan(requested, finished, size)
+    made = plan_batches(requested, finished, size)
     assert set(made.batch_of) == set(requested)
     for cell, key in requested.items():
         if key in finished:
@@ -44,7 +44,7 @@ def test_every_cell_has_one_batch_and_finished_ones_stay(requested, earlier, siz
 
 @given(cells)
 def test_equal_keys_share_a_batch(requested):
-    made = plan(requested, {}, 1)
+    made = plan_batches(requested, {}, 1)
     for a, key_a in requested.items():
         for b, key_b in requested.items():
             assert (made.batch_of[a] == made.batch_of[b]) == (key_a == key_b)
@@ -57,7 +57,7 @@ names = st.text("0123456789abcdef", min_size=16, max_size=16)
 def test_the_regex_of_new_batches_matches_them_and_no_finished_one(new, finished, data):
     twins = {name[:-1] + ("0" if name[-1] != "0" else "1") for name in new if data.draw(st.booleans())}
     finished = (finished | twins) - new
-    pattern = names_regex([Plan({name: name for name in new | finished}, {name: (name,) for name in new})])
+    pattern = names_regex([BatchPlan({name: name for name in new | finished}, {name: (name,) for name in new})])
     assert all(re.fullmatch(pattern, name) for name in new)
     assert not any(re.fullmatch(pattern, name) for name in finished)
 
@@ -65,15 +65,15 @@ def test_the_regex_of_new_batches_matches_them_and_no_finished_one(new, finished
 def test_the_regex_stays_short():
     many = [batch_name([str(i)]) for i in range(5000)]
     new = {name: (name,) for name in many}
-    assert names_regex([Plan({}, {})]) == "none"
-    assert names_regex([Plan({name: name for name in many}, new)]) == "[0-9a-f]*"
-    half = names_regex([Plan({name: name for name in many}, dict.fromkeys(many[::2], ("x",)))])
+    assert names_regex([BatchPlan({}, {})]) == "none"
+    assert names_regex([BatchPlan({name: name for name in many}, new)]) == "[0-9a-f]*"
+    half = names_regex([BatchPlan({name: name for name in many}, dict.fromkeys(many[::2], ("x",)))])
     assert len(half) < 17 * 2500
 
 
 def _finish(folder: Path, requested: dict[str, str]) -> None:
     """Do what a batch step does for the new batches of a plan."""
-    for name, members in plan(requested, finished_batches(folder, ".zip")).new.items():
+    for name, members in plan_batches(requested, finished_batches(folder, ".zip")).new.items():
         (folder / f"{name}.zip").write_bytes(b"data")
         (folder / f"{name}.keys").write_text(keys_text({cell: requested[cell] for cell in members}))
         (folder / f"{name}.keys.prov.json").write_text("{}")
@@ -82,14 +82,14 @@ def _finish(folder: Path, requested: dict[str, str]) -> None:
 def test_a_finished_plan_plans_nothing_and_an_edit_plans_one_cell(tmp_path):
     requested = {f"prompt-{i}": f"key{i}" for i in range(13)}
     _finish(tmp_path, requested)
-    again = plan(requested, finished_batches(tmp_path, ".zip"))
+    again = plan_batches(requested, finished_batches(tmp_path, ".zip"))
     assert again.new == {}
     edited = requested | {"prompt-5": "key5-edited"}
-    made = plan(edited, finished_batches(tmp_path, ".zip"))
+    made = plan_batches(edited, finished_batches(tmp_path, ".zip"))
     assert list(made.new.values()) == [("prompt-5",)]
     assert all(made.batch_of[c] == again.batch_of[c] for c in requested if c != "prompt-5")
     _finish(tmp_path, edited)
-    assert plan(requested, finished_batches(tmp_path, ".zip")).new == {}, "the edit taken back costs nothing"
+    assert plan_batches(requested, finished_batches(tmp_path, ".zip")).new == {}, "the edit taken back costs nothing"
 
 
 def test_a_batch_without_its_data_does_not_count(tmp_path):

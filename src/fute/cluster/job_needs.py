@@ -25,7 +25,8 @@ from fute.config.models import ModelEntry
 from fute.config.run import TRAIN
 from fute.config.unsup import LM
 from fute.data.crossfit import LANGUAGE_MODELS
-from fute.plan import SELF_SELECT, Plan
+from fute.llm.label_batch_step import SELF_SELECT
+from fute.plan import Plan
 from fute.specs.embeddings import Item
 from fute.specs.source_scores import methods_of
 
@@ -98,7 +99,7 @@ class JobNeeds:
 
     # --- jobs -------------------------------------------------------------------------------------------
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def label_batch(self, model: str, batch: str) -> Need:
         """Each cell reads its corpus once; a chain of thought is generated, then read again."""
         engine, labels, read, written = self.config.llm.engine, self.plan.llm.labels, 0, 0
@@ -116,7 +117,7 @@ class JobNeeds:
             gpus=self.label_gpus(model), cores=self.config.threads, start=ENGINE_MINUTES,
         )  # fmt: skip
 
-    @cache  # noqa: B019
+    @cache
     def tune_llm(self, model: str) -> Need:
         """The training reads each row under one prompt; the states below its last layers are kept."""
         recipe = self.run.tuned[model]
@@ -142,7 +143,7 @@ class JobNeeds:
         gpus, cores, held = self.config.gpus, self.config.threads, self.state_bytes(tokens)
         return inference(self._surrogate, tokens, 0, gpus=gpus, cores=cores, held=held)
 
-    @cache  # noqa: B019
+    @cache
     def embed_batch(self, method: str, batch: str) -> Need:
         """Learning each vector of the batch takes several passes over its texts; LabelCov reads equal texts once."""
         items = self.plan.vector_batches.batch_items(method, batch).values()
@@ -156,7 +157,7 @@ class JobNeeds:
         # at the measured speed of the method
         return replace(need, slower=slower_than_arithmetic(method, TEXT_TOKENS), method=method)
 
-    @cache  # noqa: B019
+    @cache
     def finetune_model(self, model: str, batch: str) -> Need:
         """The fine-tunings of the batch."""
         finetune = self.plan.lm.finetune
@@ -170,7 +171,7 @@ class JobNeeds:
         gpus = min(1, self.config.gpus)
         return inference(self.parameters(model), tokens, 0, gpus=gpus, cores=self.plan.lm.finetune.threads)
 
-    @cache  # noqa: B019
+    @cache
     def transfer_batch(self, batch: str) -> Need:
         """One training on the target per run of the batch."""
         finetune, transfer = self.plan.lm.finetune, self.plan.lm.transfer
@@ -178,7 +179,7 @@ class JobNeeds:
         tokens = sum(self._trained(recipe, recipe.max_tokens, target) for recipe, target in recipes)
         return self._shared_training(transfer.model, tokens)
 
-    @cache  # noqa: B019
+    @cache
     def embed_dataset(self, batch: str) -> Need:
         """TextEmb and TaskEmb read rows of each dataset once each; TuPaTE is a training."""
         finetune, baselines, tokens = self.plan.lm.finetune, self.plan.lm.baselines, 0
@@ -193,7 +194,7 @@ class JobNeeds:
         gpus = min(1, self.config.gpus)
         return training(self.parameters(baselines.model), tokens, gpus=gpus, cores=finetune.threads)
 
-    @cache  # noqa: B019
+    @cache
     def score_sources(self, batch: str) -> Need:
         """The source's model reads some rows of the target once, for each pair of the batch that asks for it.
 

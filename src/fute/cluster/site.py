@@ -223,7 +223,7 @@ def _read_accounts() -> Accounts | None:
     who = ("associations", f"user={getpass.getuser()}", f"cluster={config['ClusterName']}")
     rows = [
         Association(
-            row["account"], row["partition"], frozenset(_names(row["qos"])), row["defaultqos"].lower(),
+            row["account"], row["partition"], frozenset(names(row["qos"].lower())), row["defaultqos"].lower(),
             _limits(row, GPU_LIMITS) if enforced else NO_LIMITS,
         )
         for row in _sacctmgr(*who, columns=("account", "partition", "qos", "defaultqos", "maxwall", *GPU_LIMITS))
@@ -260,14 +260,10 @@ def _read_rules() -> dict[str, Rules]:
     for line in slurm("scontrol", "--all", "show", "partition", "--oneliner").splitlines():
         facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
         lists = {key: facts.get(key, "ALL") for key in ("AllowAccounts", "DenyAccounts", "AllowQos", "DenyQos")}
-        named = [frozenset(_names("" if value in ("ALL", "(null)") else value)) for value in lists.values()]
+        named = [frozenset(names("" if value in ("ALL", "(null)") else value.lower())) for value in lists.values()]
         qos = facts.get("QoS", "N/A")
         rules[facts["PartitionName"]] = Rules("" if qos == "N/A" else qos.lower(), *named)
     return rules
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in text.lower().split(",") if name]
 
 
 def check_site(requests: Iterable[Request], partitions: Mapping[str, Partition], accounts: Accounts | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from fute.artifacts import sha256_text
 from fute.config.methods import TaskEmbSettings
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.progress import Track
@@ -171,7 +171,7 @@ class TaskEmb:
             "labels": settings.labels,
             "reduce": settings.reduce,
             **({"batch": settings.fisher_batch_size} if settings.reduction == "batch_mean_square" else {}),
-            "tensors_sha256": hashlib.sha256(layout.encode()).hexdigest(),
+            "tensors_sha256": sha256_text(layout),
         }
         meta = meta | {"mode": "Fisher information in eval mode", **_tail_shares(vector)}
         if traces := gather_object(traces.tolist()):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fute.config.categories import FEWEST, MOST
 from fute.config.datasets import WHOLE
+from fute.csv_files import is_number
 from fute.data.rows import BadRow, SourceError, overlap_key, read_lines
 from fute.data.tables import READERS, read_table_rows
 from fute.front.table import FrontError, Table
@@ -198,7 +199,7 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
         numbers = "; a target that is a number takes a run by hand (docs/own-data.md, task: regression)"
         raise FrontError(
             f"{where}: has {len(counts)} different labels ({first} ...), and a task has at most {MOST} classes; name "
-            f"the column of classes by --label, or join some{numbers if all(map(_is_number, counts)) else ''}"
+            f"the column of classes by --label, or join some{numbers if all(map(is_number, counts)) else ''}"
         )
     spelt: dict[str, str] = {}
     for name in counts:
@@ -220,14 +221,6 @@ def _looks(label: str) -> str:
     """A label as people see it: without case, ways to write a letter or blank, and characters that show nothing."""
     shown = "".join(char for char in label if unicodedata.category(char) != "Cf")
     return " ".join(unicodedata.normalize("NFC", shown.casefold()).split())
-
-
-def _is_number(label: str) -> bool:
-    try:
-        float(label)
-    except ValueError:
-        return False
-    return True
 
 
 def raw_labels(tables: Iterable[Table], label: str) -> dict[str, str]:

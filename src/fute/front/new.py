@@ -46,7 +46,8 @@ def new_run(wanted: Wanted) -> None:
     _check_kind(wanted)
     known = _registry("models.yaml")
     models = [_model(text, known, wanted) for text in (wanted.models or (wanted.model,)) if text]
-    if twice := [one for number, (one, _) in enumerate(models) if one in [other for other, _ in models[:number]]]:
+    ids = [one for one, _ in models]
+    if twice := [one for one in ids if ids.count(one) > 1]:
         raise FrontError(f"--models: {twice[0]!r} is named twice, or two folders have this name; rename one")
     folder = wanted.folder.absolute()
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
@@ -76,7 +77,8 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
             f"at least {FEWEST_TEXTS}; give more, or leave --unlabelled out"
         )
     values = _values(wanted, data, segments, models, texts)
-    said = [*data.said, _u_said(wanted, texts)]
+    u = _u_words(wanted, texts)
+    said = [*data.said, f"U: {u}"]
     if wanted.models and len(models) < FEWEST_MODELS:
         orders = math.factorial(len(models))
         said.append(
@@ -85,7 +87,7 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
         )
     title = f"Which model to start from for {wanted.name}" if wanted.models else f"Prompts for {wanted.name}"
     schema = wanted.relative(PROJECT / "config/schema/run.json")
-    text = run_yaml(wanted.name, title, schema, values, _u_said(wanted, texts).removeprefix("U: "))
+    text = run_yaml(wanted.name, title, schema, values, u)
     (folder / RUN_FILE).write_text(text, encoding="utf8")
     if texts is not None:
         rows = ({"task": "own", "family": "own", "text": each} for each in texts)
@@ -372,10 +374,10 @@ def _llm(wanted: Wanted, models: list[str]) -> dict[str, Any]:
     }
 
 
-def _u_said(wanted: Wanted, texts: list[str] | None) -> str:
+def _u_words(wanted: Wanted, texts: list[str] | None) -> str:
     if texts is None:
-        return f"U: at most {LIMIT} texts of the pool that ships with the project, of many tasks"
-    return f"U: {min(len(texts), LIMIT)} of the {len(texts)} different texts of {wanted.unlabelled}"
+        return f"at most {LIMIT} texts of the pool that ships with the project, of many tasks"
+    return f"{min(len(texts), LIMIT)} of the {len(texts)} different texts of {wanted.unlabelled}"
 
 
 def _cost_said(wanted: Wanted, run: Run, data: Data, texts: list[str] | None) -> str:

@@ -39,10 +39,9 @@ ANY = {"share": 0.999, "rows": 10**9}
 
 @dataclass(frozen=True)
 class Data:
-    """What the data are: columns, classes, the entry of the registry, and lines that say so."""
+    """What the data are: columns of texts, classes, the entry of the registry, lines that say so, numbers of rows."""
 
     texts: tuple[str, ...]
-    label: str
     classes: tuple[str, ...]
     entry: dict[str, Any]
     said: list[str]
@@ -167,7 +166,7 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
     said += _learned_classes(made, f"{table.path}, column {label!r}")
     if train < FEW_ROWS:
         said.append(f"Warning: {train} rows to learn from are few; differences between candidates may not show")
-    return Data(texts, label, classes, entry, said, train, tested)
+    return Data(texts, classes, entry, said, train, tested)
 
 
 def _labelled_test(brought: Brought, texts: Sequence[str], label: str) -> tuple[tuple[str, Table] | None, list[str]]:

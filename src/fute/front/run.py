@@ -14,7 +14,8 @@ from fute.artifacts import read_jsonl
 from fute.cluster.job_needs import JobNeeds
 from fute.config.run import load_run, read_yaml
 from fute.front.places import OWN_TEXTS, run_file, snakefile_folder
-from fute.plan import SELF_SELECT, Plan
+from fute.llm.label_batch_step import SELF_SELECT
+from fute.plan import Plan
 
 CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e", "--unlock")
 """Arguments that say how many jobs run, or that none does."""

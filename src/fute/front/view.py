@@ -258,8 +258,8 @@ def _apart(results: Path, shown: Shown) -> dict[str, Any]:
     texts = paths.below(results, paths.unsup(shown.corpus))
     missing = [name for name, rows in zip(ranked_names, both, strict=False) if rows is None]
     if missing or not texts.is_file():
-        what = f"labels of U by {', '.join(missing)}" if missing else f"file {texts}"
-        return nothing | {"note": f"There are no {what}." if missing else f"There is no {what}."}
+        lacking = f"are no labels of U by {', '.join(missing)}" if missing else f"is no file {texts}"
+        return nothing | {"note": f"There {lacking}."}
     one, two = ({row["id"]: row for row in rows or ()} for rows in both)
     differ = [key for key in one if key in two and one[key].get("prediction") != two[key].get("prediction")]
     differ.sort(key=lambda key: -_distance(one[key], two[key]))

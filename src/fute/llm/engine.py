@@ -4,7 +4,6 @@ An LLM with one prompt is one black box (FUTE, section 3.3). Every engine gives 
 (`score`), the likelihood of plain text (`perplexity`, for SPELL) and a greedy answer (`generate`, for Self-Select).
 """
 
-import hashlib
 import importlib
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from jinja2 import TemplateError
 
+from fute.artifacts import sha256_text
 from fute.config.engines import EngineSettings
 from fute.config.prompts import unusable_words
 
@@ -358,7 +358,7 @@ class PromptTokenizer:
         sample = self.render("question")
         in_template = bool(self.tokenizer.bos_token) and sample.startswith(self.tokenizer.bos_token)
         return {
-            "chat_template_sha256": self.template and hashlib.sha256(self.template.encode()).hexdigest(),
+            "chat_template_sha256": self.template and sha256_text(self.template),
             "answer_opening": self._opening + self.lead,
             **({"answer_leads": list(self.leads)} if len(self.leads) > 1 else {}),
             "bos": "template" if in_template else "tokenizer" if self._adds_bos else "none",

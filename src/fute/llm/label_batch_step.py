@@ -42,9 +42,10 @@ LOWEST = -1e6
 class LabelCell(Section):
     """Labels of one prompt on one corpus.
 
-    perplexity: also compute the likelihood of the filled prompts. answers: see `answers_key`. base: the key that the
-    cell would have if no text were cut; None: `key`. rows: of the corpus that are labelled, see `drawn`; None: all. It
-    is the same in all cells of a corpus.
+    perplexity: also compute the likelihood of the filled prompts. answers: hash of everything but the texts that the
+    answers under the prompt depend on; with a text it identifies an answer, which an unfinished batch can take from
+    another one. base: the key that the cell would have if no text were cut; None: `key`. rows: of the corpus that are
+    labelled, see `drawn`; None: all. It is the same in all cells of a corpus.
     """
 
     key: str
@@ -81,60 +82,7 @@ class BatchSpec(Section):
     selects: tuple[SelectCell, ...] = ()
 
 
-def prompt_words(prompt: Prompt) -> dict[str, Any]:
-    """Parts of a prompt that reach the engine, and the places of the texts: without its id, number and note."""
-    words = {"template": prompt.template, "verbalizers": prompt.verbalizers, "cot": prompt.cot}
-    # written out where it is not the usual one, so that keys of other prompts stay as they are
-    form = {} if prompt.form == "braces" else {"form": prompt.form}
-    return words | form | {"segments": prompt.segments}
-
-
-def _shaping(engine: EngineSettings, *, cot: bool = False) -> dict[str, Any]:
-    """Engine settings that change an answer. `max_length` changes none: longer prompts are refused or cut.
-
-    cot: whether the LLM is asked to reason first.
-    """
-    no_matter = {"max_length"} if cot else {"max_length", "reasoning_tokens"}
-    return {name: value for name, value in engine.shaping().items() if name not in no_matter}
-
-
-def label_key(
-    model: Any, engine: EngineSettings, system: str | None, max_text_words: int | None,
-    prompt: Prompt, corpus: Any, perplexity: bool, code_sha256: str,
-) -> str:  # fmt: skip
-    """Content address of a label cell. model, corpus: JSON values that identify the weights and the texts."""
-    return content_key(
-        ["label", model, _shaping(engine, cot=prompt.cot), system, max_text_words, prompt_words(prompt),
-         list(prompt.verbalizers), corpus, perplexity, code_sha256]
-    )  # fmt: skip
-
-
-def cut_key(base: str, max_length: int) -> str:
-    """Content address of a label cell with the key `base` whose texts are cut so that prompts fit into `max_length`."""
-    return content_key(["cut", base, max_length])
-
-
-def answers_key(
-    model: Any, engine: EngineSettings, system: str | None, prompt: Prompt, code_sha256: str
-) -> str:  # fmt: skip
-    """Hash of everything but the texts that the answers under one prompt depend on.
-
-    With a text it identifies an answer, so that an unfinished batch can take answers from another one.
-    """
-    return content_key(
-        ["answers", model, _shaping(engine, cot=prompt.cot), system, prompt_words(prompt),
-         list(prompt.verbalizers), code_sha256]
-    )  # fmt: skip
-
-
-def select_key(
-    model: Any, engine: EngineSettings, question: str, prompts: Sequence[Prompt], code_sha256: str
-) -> str:  # fmt: skip
-    """Content address of a Self-Select cell, which depends on the task in words and on all prompts in order."""
-    return content_key(["select", model, _shaping(engine), question, [p.shown for p in prompts], code_sha256])
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One request of a batch: a row of a corpus under a prompt, for one cell.
 
@@ -144,38 +92,47 @@ class Item:
     cell: LabelCell
     index: int
     row: Row
+    prompt: Prompt
+    system: str | None
     segments: tuple[str, ...]
     is_cut: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.prompt.id} on {self.row.id}"
+
+    @property
+    def request(self) -> ScoreRequest:
+        return ScoreRequest(
+            id=self.id,
+            user=user_message(self.prompt, self.segments),
+            system=self.system,
+            classes=tuple(tuple(words) for words in self.prompt.verbalizers.values()),
+            followup=followup(self.prompt),
+        )
+
+    @property
+    def plain(self) -> tuple[str, str]:
+        """(id, filled prompt), whose likelihood is asked for."""
+        return self.id, fill(self.prompt, self.segments)
 
 
 Chunk = tuple[str, list[Item]]
 """Name of a unit, and the items whose lines it holds, in their order."""
 
 
-def _request(spec: BatchSpec, item: Item) -> ScoreRequest:
-    prompt = spec.prompts[item.cell.prompt]
-    return ScoreRequest(
-        id=f"{prompt.id} on {item.row.id}",
-        user=user_message(prompt, item.segments),
-        system=spec.system,
-        classes=tuple(tuple(words) for words in prompt.verbalizers.values()),
-        followup=followup(prompt),
-    )
-
-
 def items_of(spec: BatchSpec, corpora: Mapping[str, Sequence[Row]]) -> list[list[Item]]:
     """Requests of each cell of a batch, cells in the order of their keys, rows in the order of the corpus."""
     unique = {cell.key: cell for cell in spec.labels}
-    return [
-        [
-            Item(cell, index, row, tuple(cut_words(segment, spec.max_text_words) for segment in row.segments))
-            for index, row in enumerate(corpora[cell.corpus])
-        ]
-        for _, cell in sorted(unique.items())
-    ]
+
+    def item(cell: LabelCell, index: int, row: Row) -> Item:
+        segments = tuple(cut_words(segment, spec.max_text_words) for segment in row.segments)
+        return Item(cell, index, row, spec.prompts[cell.prompt], spec.system, segments)
+
+    return [[item(cell, *place) for place in enumerate(corpora[cell.corpus])] for _, cell in sorted(unique.items())]
 
 
-def chunks(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> list[Chunk]:
+def chunks(items: list[list[Item]], engine: Engine) -> list[Chunk]:
     """Units of work of a batch, the same for every run of the batch.
 
     items: those of `items_of`, some of them perhaps cut. A unit's name is a hash of its texts and of all that their
@@ -187,18 +144,13 @@ def chunks(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> list[Chu
     """
     # A chain of thought takes many times longer than a plain answer, so the two never share a chunk.
     if engine.prefers_shared_prefix:
-        groups = [
-            [i for cell in items for i in cell if spec.prompts[i.cell.prompt].cot is cot] for cot in (False, True)
-        ]
-        groups = [sorted(g, key=lambda i: (_request(spec, i).user, i.cell.key)) for g in groups]
+        groups = [[i for cell in items for i in cell if i.prompt.cot is cot] for cot in (False, True)]
+        groups = [sorted(g, key=lambda i: (i.request.user, i.cell.key)) for g in groups]
     else:
-        groups = [sorted(cell, key=lambda i: (len(_request(spec, i).user), i.index)) for cell in items]
-    result = []
-    for group in groups:
-        for start in range(0, len(group), engine.chunk_size):
-            part = group[start : start + engine.chunk_size]
-            result.append((f"{_unit(part)}.jsonl", part))
-    return result
+        groups = [sorted(cell, key=lambda i: (len(i.request.user), i.index)) for cell in items]
+    size = engine.chunk_size
+    parts = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
+    return [(f"{_unit(part)}.jsonl", part) for part in parts]
 
 
 def _unit(items: Sequence[Item]) -> str:
@@ -222,16 +174,16 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
     result = []
     most = long_texts.longest_prompt(prompts, engine.settings.answer_tokens)
     for cell_items in items:
-        kept, lengths = [], _lengths(spec, cell_items, engine, prompts)
+        kept, lengths = [], _lengths(cell_items, engine, prompts)
         if lengths and max(lengths) <= most:
             longest[cell_items[0].cell.key] = max(lengths)
         for item, length in zip(cell_items, lengths, strict=True):
             if length <= most:
                 kept.append(item)
-            elif spec.long_texts == "cut" and (cut := _cut_to(most, spec, item, engine, prompts)):
+            elif spec.long_texts == "cut" and (cut := _cut_to(most, item, engine, prompts)):
                 kept.append(cut)
             else:
-                too_long.append((_request(spec, item).id, length, most))
+                too_long.append((item.id, length, most))
         result.append(kept)
     for cell in spec.selects:
         length = len(prompts.encode([prompts.render(_question(spec, cell))])[0])
@@ -243,17 +195,17 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
     return result, longest
 
 
-def _cut_to(most: int, spec: BatchSpec, item: Item, engine: Engine, prompts: PromptTokenizer) -> Item | None:
+def _cut_to(most: int, item: Item, engine: Engine, prompts: PromptTokenizer) -> Item | None:
     """The item with its texts cut to a prompt of at most `most` tokens; None if its instruction alone is longer."""
 
     def fits(segments: tuple[str, ...]) -> bool:
-        return _lengths(spec, [replace(item, segments=segments)], engine, prompts)[0] <= most
+        return _lengths([replace(item, segments=segments)], engine, prompts)[0] <= most
 
     segments = long_texts.cut(item.segments, fits)
     return None if segments is None else replace(item, segments=segments, is_cut=True)
 
 
-def _lengths(spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: PromptTokenizer) -> list[int]:
+def _lengths(items: Sequence[Item], engine: Engine, prompts: PromptTokenizer) -> list[int]:
     """Most tokens that each prompt of a cell may have.
 
     That is the longer of prompt and plain text where the likelihood is asked for; a chain of thought adds all that its
@@ -261,12 +213,12 @@ def _lengths(spec: BatchSpec, items: Sequence[Item], engine: Engine, prompts: Pr
     """
     if not items:
         return []
-    requests = [_request(spec, item) for item in items]
+    requests = [item.request for item in items]
     room = long_texts.room_for_reasoning(prompts, requests[0], engine.settings.reasoning_tokens)
     lengths = [length + room for length in long_texts.prompt_lengths(prompts, requests)]
     if not items[0].cell.perplexity:
         return lengths
-    plain = long_texts.text_lengths(prompts, [text for _, text in _plain(spec, items)])
+    plain = long_texts.text_lengths(prompts, [item.plain[1] for item in items])
     return [max(both) for both in zip(lengths, plain, strict=True)]
 
 
@@ -274,16 +226,9 @@ def _question(spec: BatchSpec, cell: SelectCell) -> str:
     return self_select_prompt(cell.question, [spec.prompts[name].shown for name in cell.prompts])
 
 
-def _plain(spec: BatchSpec, items: Sequence[Item]) -> list[tuple[str, str]]:
-    """(id, filled prompt) of each item, whose likelihood is asked for."""
-    return [
-        (f"{item.cell.prompt} on {item.row.id}", fill(spec.prompts[item.cell.prompt], item.segments)) for item in items
-    ]
-
-
-def _scores(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Iterator[dict[str, Any]]:
+def _scores(items: Sequence[Item], engine: Engine) -> Iterator[dict[str, Any]]:
     """What the engine says of each item, without what only says where the item stands."""
-    for result in engine.score([_request(spec, item) for item in items]):
+    for result in engine.score([item.request for item in items]):
         line = {
             "log_scores": [round(max(score, LOWEST), 6) for score in result.log_scores],
             "coverage": round(result.coverage, 6),
@@ -302,10 +247,10 @@ def _scores(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Iterator[
         yield line
 
 
-def _perplexities(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Iterator[dict[str, Any]]:
+def _perplexities(items: Sequence[Item], engine: Engine) -> Iterator[dict[str, Any]]:
     """Likelihood of each item's filled prompt. Raises SpellUnavailable, saying how to do without, if there is none."""
     try:
-        answers = engine.perplexity(_plain(spec, items))
+        answers = engine.perplexity([item.plain for item in items])
     except SpellUnavailable as error:
         raise SpellUnavailable(
             f"{error}. To leave it out, write {WITHOUT_SPELL}: answers that were paid for are kept"
@@ -317,10 +262,6 @@ def _perplexities(spec: BatchSpec, items: Sequence[Item], engine: Engine) -> Ite
 PLACE = ("key", "index", "id", "unit", "at", "cut")
 """Fields of a batch's line that say where it stands; `unit`, `at`: the chunk it was asked in, and where in it."""
 LIKELIHOOD = ("mean_nll", "nll_tokens")
-
-
-def _without(line: Mapping[str, Any], *fields: str) -> dict[str, Any]:
-    return {name: value for name, value in line.items() if name not in fields}
 
 
 class _Units:
@@ -340,7 +281,8 @@ class _Units:
         finished = sorted(set(finished_batches(self.folder, SUFFIX).values()))
         for batch in finished if missing else ():
             for name, lines in self._chunks(self.folder / f"{batch}{SUFFIX}", {unit.split(".")[0] for unit in missing}):
-                parts = {f"{name}.jsonl": [_without(line, *PLACE, *LIKELIHOOD) for line in lines]}
+                answers = [{field: line[field] for field in line if field not in PLACE + LIKELIHOOD} for line in lines]
+                parts = {f"{name}.jsonl": answers}
                 if all(field in line for line in lines for field in LIKELIHOOD):
                     parts[f"{name}.nll.jsonl"] = [{field: line[field] for field in LIKELIHOOD} for line in lines]
                 for unit in parts.keys() & missing:
@@ -426,8 +368,8 @@ def label_batch(
     engine = load_engine(spec.engine, model)
     try:
         items, longest = fitted(spec, items_of(spec, rows), engine)
-        work = chunks(spec, items, engine)
-        resumed = _ask(spec, work, engine, units, _Unlabelled(rows, lock))
+        work = chunks(items, engine)
+        resumed = _ask(work, engine, units, _Unlabelled(rows, lock))
         _ask_choices(spec, engine, units)
         identity = engine.identity()
     finally:
@@ -467,7 +409,7 @@ def _choice(cell: SelectCell) -> str:
     return f"{cell.key[:24]}.jsonl"
 
 
-def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, unlabelled: _Unlabelled) -> bool:
+def _ask(work: Sequence[Chunk], engine: Engine, units: _Units, unlabelled: _Unlabelled) -> bool:
     """Ask for the answers of each chunk, and after them for its likelihoods, as far as no unit has them.
 
     Returns whether some had any.
@@ -487,19 +429,19 @@ def _ask(spec: BatchSpec, work: Sequence[Chunk], engine: Engine, units: _Units, 
         # a server that gives no likelihoods must cost one request, not all answers before the first likelihood
         for name, asked in likelihoods:
             if name in open_units:
-                asked_first[name] = list(_perplexities(spec, asked[:1], engine))
+                asked_first[name] = list(_perplexities(asked[:1], engine))
                 break
     with Track("labelling", total - done, "requests") as track:
         for name, part in work:
             if store.missing([name]):
-                units.put(name, list(_scores(spec, part, engine)))
+                units.put(name, list(_scores(part, engine)))
             if name in open_units:
                 track.advance(len(part))
             unlabelled.add(part, units.read(name, len(part)))
             for unit, asked in _likelihoods(part):
                 if store.missing([unit]):
                     lines = asked_first.get(unit, [])
-                    units.put(unit, [*lines, *_perplexities(spec, asked[len(lines) :], engine)])
+                    units.put(unit, [*lines, *_perplexities(asked[len(lines) :], engine)])
                 if unit in open_units:
                     track.advance(len(asked))
     return done > 0

@@ -84,12 +84,12 @@ class OpenAIEngine:
         return self._map(self._perplexity, texts)
 
     def generate(self, prompts: Sequence[tuple[str, str]], max_tokens: int) -> list[str]:
-        def answer(prompt: tuple[str, str]) -> str:
+        def ask(prompt: tuple[str, str]) -> str:
             prompt_id, user = prompt
             answer, choice = self._chat(prompt_id, [{"role": "user", "content": user}], max_tokens)
             return content_of(answer, choice)
 
-        return self._map(answer, prompts)
+        return self._map(ask, prompts)
 
     def close(self) -> None:
         self.server.close()

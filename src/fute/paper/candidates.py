@@ -442,7 +442,7 @@ def as_json(ranking: Ranking) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A plain Python value; None for NaN."""
-    if isinstance(value, bool) or value is None or isinstance(value, str | int):
+    if value is None or isinstance(value, str | int):
         return value
     number = float(value)
     return None if math.isnan(number) else number

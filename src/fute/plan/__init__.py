@@ -23,7 +23,6 @@ command_line    what Snakemake was asked for, and what it made
 """
 
 from fute.plan.argument_files import one_per_line, settings_json
-from fute.plan.llm_labels import SELF_SELECT
 from fute.plan.plan import Plan
 
-__all__ = ["SELF_SELECT", "Plan", "one_per_line", "settings_json"]
+__all__ = ["Plan", "one_per_line", "settings_json"]

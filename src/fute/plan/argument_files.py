@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fute.artifacts import canonical_json
+from fute.config.sections import Section
 
 FOLDER = Path(".fute/arguments")
 
@@ -36,9 +37,9 @@ class Argument(str):
         return str(path)
 
 
-def settings_json(values: Mapping[str, Any]) -> Argument:
+def settings_json(values: Mapping[str, Any] | Section) -> Argument:
     """Settings of a step as canonical JSON, for a flag that takes a file of JSON."""
-    return Argument(canonical_json(dict(values)))
+    return Argument(canonical_json(values.model_dump(mode="json") if isinstance(values, Section) else dict(values)))
 
 
 def one_per_line(arguments: Iterable[str]) -> Argument:

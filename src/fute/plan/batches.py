@@ -22,7 +22,7 @@ class StepBatches(NamedTuple):
     rule: str
     wildcards: tuple[str, ...]
     files: str
-    plan: batching.Plan
+    plan: batching.BatchPlan
     keys: Mapping[str, str]
 
 
@@ -47,7 +47,7 @@ class Batches(NamedTuple):
     def plan(
         self, files: str, groups: Iterable[Mapping[str, str]], size: int | None = None,
         finished: batching.Finished | None = None,
-    ) -> batching.Plan:  # fmt: skip
+    ) -> batching.BatchPlan:  # fmt: skip
         """Which batch holds which cell; no new batch holds cells of two groups.
 
         files: the batches' data, with `*` for their names. groups: cell -> key. size: most keys of a new batch (None:
@@ -57,10 +57,10 @@ class Batches(NamedTuple):
         batch_of: dict[str, str] = {}
         new: dict[str, tuple[str, ...]] = {}
         for cells in groups:
-            part = batching.plan(cells, finished.batch_of, size)
+            part = batching.plan_batches(cells, finished.batch_of, size)
             batch_of |= part.batch_of
             new |= part.new
-        return batching.Plan(batch_of, new)
+        return batching.BatchPlan(batch_of, new)
 
     def run_by(self, image: str, code_sha256: str) -> str:
         """Hash of what runs the steps of a batch: their code and, where the run asks for it, their image."""

@@ -88,7 +88,7 @@ class DataPlan:
         """Folder that a dataset's files are read from."""
         return self.run.folders.get(dataset, self.root)
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def source(self, dataset: str) -> dict[str, Any]:
         """What identifies the files that a dataset is read from; a stand-in where they are not there (`missing`)."""
         source = self.source_of(dataset)
@@ -99,7 +99,7 @@ class DataPlan:
             self._missing[dataset] = str(error)
             return {"source": source, "missing": True}
 
-    @cache  # noqa: B019
+    @cache
     def dataset_settings(self, dataset: str) -> dict[str, Any]:
         """Settings of a dataset's splits, without the rows of other datasets that are left out; see `train_recipe`."""
         data = self.config.data
@@ -113,7 +113,7 @@ class DataPlan:
             "seed": self.config.seed,
         }
 
-    @cache  # noqa: B019
+    @cache
     def test_recipe(self, dataset: str) -> dict[str, Any]:
         """What identifies a dataset's evaluation rows, without what shapes its training rows only."""
         settings = self.dataset_settings(dataset)
@@ -133,7 +133,7 @@ class DataPlan:
         """Datasets of the run whose evaluation rows may be among this dataset's training rows."""
         return tuple(name for name in self.run.datasets[dataset].overlaps if name in self.datasets)
 
-    @cache  # noqa: B019
+    @cache
     def train_recipe(self, dataset: str) -> dict[str, Any]:
         """What identifies a dataset's training rows."""
         # how many rows are evaluated on shapes none: no row of the test split is trained on, drawn or not
@@ -151,7 +151,7 @@ class DataPlan:
 
     # --- U ----------------------------------------------------------------------------------------------
 
-    @cache  # noqa: B019
+    @cache
     def unsup_source(self, category: str) -> dict[str, Any]:
         """What identifies the files that a U is drawn from; a stand-in where they are not there (`missing`)."""
         settings = self.config.unsup[category]
@@ -197,7 +197,7 @@ class DataPlan:
 
     # --- either of them ---------------------------------------------------------------------------------
 
-    @cache  # noqa: B019
+    @cache
     def corpus_recipe(self, corpus: str) -> dict[str, Any]:
         """What identifies the texts of a corpus: a U, a dataset's evaluation rows, or some of its training rows."""
         if corpus in self.config.corpora:

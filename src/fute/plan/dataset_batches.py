@@ -29,7 +29,7 @@ class DatasetBatches:
         self.file, self.keys, self.size, self.batches = file, keys, size, batches
 
     @cached_property
-    def plans(self) -> dict[str, batching.Plan]:
+    def plans(self) -> dict[str, batching.BatchPlan]:
         """Model -> which batch holds which cell."""
         asked, plans = self.batches.requested.models, {}
         for model in dict.fromkeys(model for model, _ in self.keys):

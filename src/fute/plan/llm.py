@@ -28,7 +28,7 @@ class LlmPlan:
     """
 
     def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
-        self.run, self.settings, self.vectors = run, settings, vectors
+        self.run, self.config, self.settings, self.vectors = run, run.config, settings, vectors
         self.tuning = TuningPlan(run, settings, data, batches)
         self.labels = LabelPlan(run, settings, data, batches, self.tuning)
 
@@ -37,11 +37,11 @@ class LlmPlan:
     @cached_property
     def items(self) -> dict[str, Item]:
         """File -> item of every vector: DTEs of the targets, MTEs of the black boxes, and controls of these."""
-        config, items = self.run.config, {}
-        for method in config.methods:
-            own = config.model_of(method), method
-            variants = variants_of(method, self.vectors.variants) if method in config.controls.methods else ()
-            for category in config.categories:
+        items = {}
+        for method in self.config.methods:
+            own = self.config.model_of(method), method
+            variants = variants_of(method, self.vectors.variants) if method in self.config.controls.methods else ()
+            for category in self.config.categories:
                 for dataset in self.run.datasets_of(category):
                     items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset)
                     for variant in variants_of(method, self.vectors.dte_variants) if variants else ():
@@ -80,7 +80,7 @@ class LlmPlan:
         """Scores of the prompts by the baselines, one file for each LLM and target."""
         return [
             paths.prompt_scores(model, dataset)
-            for category in self.run.config.categories
+            for category in self.config.categories
             for model in self.settings.models
             for dataset in self.run.datasets_of(category)
         ]
@@ -102,6 +102,10 @@ class LlmPlan:
         prompts = self.run.prompts_of(self.run.datasets[dataset].category)
         return [paths.labels(model, prompt.id, f"{dataset}{TRAIN}") for prompt in prompts]
 
+    def known_rows(self, dataset: str) -> list[str]:
+        """These training rows: one file or none."""
+        return [paths.rows(dataset, "train")] if self.settings.labels_training_rows else []
+
     @property
     def labelled_remark(self) -> str:
         """What Table 3 says of its rows that know labels; empty where it has none."""
@@ -114,20 +118,16 @@ class LlmPlan:
             "dataset. FUTE and these rows know the dataset's labels, the other baselines do not."
         )
 
-    def known_rows(self, dataset: str) -> list[str]:
-        """These training rows: one file or none."""
-        return [paths.rows(dataset, "train")] if self.settings.labels_training_rows else []
-
     @property
     def scored_corpora(self) -> tuple[str, ...]:
         """All corpora whose labels are calibrated as on U: evaluation rows and labelled training rows."""
-        categories = self.run.config.categories
+        categories = self.config.categories
         return tuple(corpus for name in categories for corpus in self.labels.corpora_of(name) if corpus != name)
 
     def baseline_flags(self, dataset: str) -> str:
         """Flags of `fute baseline_scores` for a dataset: the baselines where they are not the paper's, and the slips of
         the authors' code that are to be repeated."""
-        slips = self.run.config.baselines
+        slips = self.config.baselines
         flip = slips.zps_sa_flip and self.run.categories[self.run.datasets[dataset].category].zps_flip
         flags = ["--zps-flip"] * flip + ["--list-as-scores"] * slips.self_select_list_as_scores
         if self.settings.baselines != tuple(PAPER_BASELINES):
@@ -138,12 +138,11 @@ class LlmPlan:
 
     def similarity_settings(self) -> dict[str, Any]:
         """Settings of the step `similarities`."""
-        config = self.run.config
         return {
-            "surrogate": config.surrogate.name,
-            "methods": config.methods,
+            "surrogate": self.vectors.surrogate,
+            "methods": self.config.methods,
             **self._compared(),
-            "control_methods": config.controls.methods,
+            "control_methods": self.config.controls.methods,
             "variants": self.vectors.variants,
             **self.vectors.other_models,
         }
@@ -152,7 +151,7 @@ class LlmPlan:
     def metrics(self) -> dict[str, str]:
         """Category -> `accuracy` or `macro_f1`, the performance of its prompts."""
         entries = self.run.categories
-        return {name: self.settings.metrics.get(name, entries[name].metric) for name in self.run.config.categories}
+        return {name: self.settings.metrics.get(name, entries[name].metric) for name in self.config.categories}
 
     @property
     def metric_remark(self) -> str:
@@ -162,20 +161,19 @@ class LlmPlan:
 
     def selection_settings(self) -> dict[str, Any]:
         """Settings of the step `selection`."""
-        config, entries = self.run.config, self.run.categories
         return {
             **self._compared(),
-            "methods": config.methods,
+            "methods": self.config.methods,
             "calibration": self.settings.calibration,
-            "classes": {name: entries[name].classes for name in config.categories},
+            "classes": {name: self.run.categories[name].classes for name in self.config.categories},
             "metrics": self.metrics,
-            "draws": config.evaluation.draws,
-            "seed": config.seed,
+            "draws": self.config.evaluation.draws,
+            "seed": self.config.seed,
         }
 
     def _compared(self) -> dict[str, Any]:
         """LLMs, and by category the prompts and the datasets that they are chosen for."""
-        categories = self.run.config.categories
+        categories = self.config.categories
         return {
             "models": self.settings.models,
             "prompts": {name: tuple(prompt.id for prompt in self.run.prompts_of(name)) for name in categories},
@@ -185,4 +183,4 @@ class LlmPlan:
     def geometry_settings(self) -> dict[str, Any]:
         """Settings of the step `geometry`."""
         prompts = {p.id: (p.category, p.number, p.cot) for p in self.run.prompts.values()}
-        return {"prompts": prompts, "seed": self.run.config.evaluation.tsne_seed}
+        return {"prompts": prompts, "seed": self.config.evaluation.tsne_seed}

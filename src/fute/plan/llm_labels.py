@@ -4,27 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, cached_property
+from typing import Any
 
 from fute import batching, paths
 from fute.artifacts import content_key
+from fute.config.engines import EngineSettings
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import TRAIN, Run
-from fute.llm.label_batch_step import (
-    SELF_SELECT,
-    BatchSpec,
-    LabelCell,
-    SelectCell,
-    answers_key,
-    cut_key,
-    label_key,
-    select_key,
-)
+from fute.llm.label_batch_step import SELF_SELECT, BatchSpec, LabelCell, SelectCell
 from fute.plan.argument_files import Argument, settings_json
 from fute.plan.batches import Batches
 from fute.plan.data import DataPlan
 from fute.plan.llm_tuning import TuningPlan
 from fute.steps import code
+
+
+def prompt_words(prompt: Prompt) -> dict[str, Any]:
+    """Parts of a prompt that reach the engine, and the places of the texts: without its id, number and note."""
+    words = {"template": prompt.template, "verbalizers": prompt.verbalizers, "cot": prompt.cot}
+    # written out where it is not the usual one, so that keys of other prompts stay as they are
+    form = {} if prompt.form == "braces" else {"form": prompt.form}
+    return words | form | {"segments": prompt.segments}
+
+
+def _shaping(engine: EngineSettings, *, cot: bool = False) -> dict[str, Any]:
+    """Engine settings that change an answer. `max_length` changes none: longer prompts are refused or cut.
+
+    cot: whether the LLM is asked to reason first.
+    """
+    no_matter = {"max_length"} if cot else {"max_length", "reasoning_tokens"}
+    return {name: value for name, value in engine.shaping().items() if name not in no_matter}
+
+
+def label_key(
+    model: Any, engine: EngineSettings, system: str | None, max_text_words: int | None,
+    prompt: Prompt, corpus: Any, perplexity: bool, code_sha256: str,
+) -> str:  # fmt: skip
+    """Content address of a label cell. model, corpus: JSON values that identify the weights and the texts."""
+    return content_key(
+        ["label", model, _shaping(engine, cot=prompt.cot), system, max_text_words, prompt_words(prompt),
+         list(prompt.verbalizers), corpus, perplexity, code_sha256]
+    )  # fmt: skip
 
 
 class LabelPlan:
@@ -35,7 +56,8 @@ class LabelPlan:
     """
 
     def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, batches: Batches, tuning: TuningPlan) -> None:
-        self.run, self.settings, self.data, self.batches, self.tuning = run, settings, data, batches, tuning
+        self.run, self.config, self.settings = run, run.config, settings
+        self.data, self.batches, self.tuning = data, batches, tuning
 
     def corpora_of(self, category: str) -> tuple[str, ...]:
         """What the prompts of a category label: its U, evaluation rows of its datasets, training rows where asked."""
@@ -54,7 +76,7 @@ class LabelPlan:
         cells = {}
         for model in self.settings.models:
             finished = self._finished(model)
-            for category in self.run.config.categories:
+            for category in self.config.categories:
                 prompts = self.run.prompts_of(category)
                 for prompt in prompts:
                     for corpus in self.corpora_of(category):
@@ -64,12 +86,10 @@ class LabelPlan:
                             (key for key in choices if key in finished.batch_of), choices[0]
                         )
                 if "self-select" in self.settings.baselines:
-                    cells[model, SELF_SELECT, category] = select_key(
-                        self.tuning.identity(model),
-                        self.run.engine_of(category),
-                        self.run.categories[category].task,
-                        prompts,
-                        self.engine_code,
+                    task, shown = self.run.categories[category].task, [prompt.shown for prompt in prompts]
+                    shaping = _shaping(self.run.engine_of(category))
+                    cells[model, SELF_SELECT, category] = content_key(
+                        ["select", self.tuning.identity(model), shaping, task, shown, self.engine_code]
                     )
         return cells
 
@@ -83,7 +103,7 @@ class LabelPlan:
         """Corpus -> hash of what its texts are made from."""
         return {
             corpus: content_key(self.data.corpus_recipe(corpus))
-            for category in self.run.config.categories
+            for category in self.config.categories
             for corpus in self.corpora_of(category)
         }
 
@@ -93,7 +113,7 @@ class LabelPlan:
 
     def _kind(self, corpus: str) -> str:
         """Whose texts a corpus has: `unsup`, `test` or `train`."""
-        return "unsup" if corpus in self.run.config.categories else "train" if corpus.endswith(TRAIN) else "test"
+        return "unsup" if corpus in self.config.categories else "train" if corpus.endswith(TRAIN) else "test"
 
     def _bases(self, model: str, prompt: Prompt, corpus: str) -> list[str]:
         """Keys of a cell if no text is cut: its own, then that of the same cell with likelihoods."""
@@ -105,15 +125,23 @@ class LabelPlan:
             for perplexity in (likelihoods, *also)
         ]  # fmt: skip
 
+    def _answers(self, model: str, prompt: Prompt) -> str:
+        """Hash of everything but the texts that the answers under a prompt depend on."""
+        shaping = _shaping(self.run.engine_of(prompt.category), cot=prompt.cot)
+        return content_key(
+            ["answers", self.tuning.identity(model), shaping, self.settings.system, prompt_words(prompt),
+             list(prompt.verbalizers), self.engine_code]
+        )  # fmt: skip
+
     def _keys_of(self, base: str, uncut: Mapping[str, list[tuple[int, str]]]) -> list[str]:
         """Keys of a cell under the run's limit on prompts: its own, then finished ones of the same labels."""
         llm = self.settings
         if llm.long_texts == "error":
             return [base, *(key for _, key in uncut.get(base, ()))]
         most = llm.engine.max_length
-        return [cut_key(base, most), *(key for length, key in uncut.get(base, ()) if length <= most)]
+        return [content_key(["cut", base, most]), *(key for length, key in uncut.get(base, ()) if length <= most)]
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def _finished(self, model: str) -> batching.Finished:
         return self.batches.finished(paths.label_batch(model, "*"))
 
@@ -121,7 +149,7 @@ class LabelPlan:
         """Label files on U (`unsup`), on evaluation rows (`test`), on training rows (`train`), or `all` of them."""
         return [
             paths.labels(model, prompt.id, corpus)
-            for category in self.run.config.categories
+            for category in self.config.categories
             for model in self.settings.models
             for prompt in self.run.prompts_of(category)
             for corpus in self.corpora_of(category)
@@ -145,7 +173,7 @@ class LabelPlan:
     # --- batches ----------------------------------------------------------------------------------------
 
     @cached_property
-    def plans(self) -> dict[str, batching.Plan]:
+    def plans(self) -> dict[str, batching.BatchPlan]:
         """Model -> which batch holds which cell, as `{task}/{corpus}`; at most one new batch for each category."""
         asked = self.batches.requested.labels
         plans = {}
@@ -158,7 +186,7 @@ class LabelPlan:
                     and corpus in self.corpora_of(category)
                     and (asked is None or (own, task, corpus) in asked)
                 }
-                for category in self.run.config.categories
+                for category in self.config.categories
             ]
             plans[model] = self.batches.plan(paths.label_batch(model, "*"), groups, finished=self._finished(model))
         return plans
@@ -173,7 +201,7 @@ class LabelPlan:
         names = sorted({corpus for task, corpus in cells if task != SELF_SELECT})
         return {name: self.data.corpus_file(name) for name in names}
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def spec(self, model: str, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (a `BatchSpec`)."""
         llm = self.settings
@@ -192,10 +220,7 @@ class LabelPlan:
                 prompt = prompts[task] = self.run.prompts[task]
                 labels[key] = LabelCell(
                     key=key, prompt=task, corpus=corpus, perplexity=self.asks_likelihoods(corpus),
-                    answers=answers_key(
-                        self.tuning.identity(model), self.run.engine_of(prompt.category), llm.system, prompt,
-                        self.engine_code,
-                    ),
+                    answers=self._answers(model, prompt),
                     base=self._bases(model, prompt, corpus)[0] if llm.long_texts == "cut" else None,
                     rows=llm.labelled_rows if self._kind(corpus) == "train" else None,
                 )  # fmt: skip
@@ -204,4 +229,4 @@ class LabelPlan:
             engine=self.run.engine_of(category), system=llm.system, max_text_words=llm.max_text_words,
             long_texts=llm.long_texts, prompts=prompts, labels=tuple(labels.values()), selects=tuple(selects),
         )  # fmt: skip
-        return settings_json(spec.model_dump())
+        return settings_json(spec)

@@ -23,7 +23,7 @@ class TuningPlan:
     def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, batches: Batches) -> None:
         self.run, self.settings, self.data, self.batches = run, settings, data, batches
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def identity(self, model: str) -> dict[str, Any]:
         """What identifies an LLM in the keys of what it says: its entry; if tuned, also all that it is made from."""
         if model not in self.run.tuned:
@@ -42,7 +42,7 @@ class TuningPlan:
 
     def spec(self, model: str) -> Argument:
         """Settings of a fine-tuning as canonical JSON (a `TuneSpec`)."""
-        return settings_json(self._spec(model).model_dump(mode="json"))
+        return settings_json(self._spec(model))
 
     def _datasets(self, model: str) -> tuple[str, ...]:
         names = (name for names in self.run.tuned[model].datasets.values() for name in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 from functools import cache, cached_property
 from typing import Any
 
@@ -44,7 +44,7 @@ class LmPlan:
     """
 
     def __init__(self, run: Run, settings: LmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
-        self.run, self.settings, self.data, self.vectors = run, settings, data, vectors
+        self.run, self.config, self.settings, self.data, self.vectors = run, run.config, settings, data, vectors
         self.batches = batches = batches._replace(requested=self._with_boxes(batches.requested))
         self.finetune = FinetunePlan(run, settings, data, batches)
         self.transfer = TransferPlan(data, self.finetune, batches)
@@ -106,7 +106,7 @@ class LmPlan:
             LabelItem(key=self.labelled_in.keys[model, name], dataset=name, **self._reading(model, name))
             for name in self.labelled_in.cells(model, batch)
         ]
-        return settings_json(LabelSpec(model=model, items=tuple(items)).model_dump(mode="json"))
+        return settings_json(LabelSpec(model=model, items=tuple(items)))
 
     def _reading(self, model: str, dataset: str) -> dict[str, Any]:
         """How a fine-tuned model reads texts."""
@@ -115,7 +115,7 @@ class LmPlan:
 
     def plugin_settings(self, name: str) -> Argument:
         """A plug-in's entry in the configuration as canonical JSON."""
-        return settings_json(self.settings.plugins[name].model_dump())
+        return settings_json(self.settings.plugins[name])
 
     def plugin_source(self, name: str) -> str:
         """Hash of a plug-in's function, options and files. Raises PluginError where they are not there."""
@@ -131,7 +131,7 @@ class LmPlan:
         box = self.settings.plugins[name].box
         return [paths.labels(*box.split("/"), LM)] if box else []
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def _labels_key(self, model: str, task: str) -> str:
         """What identifies a black box's labels of U."""
         corpus = self.data.corpus_recipe(LM)
@@ -148,8 +148,8 @@ class LmPlan:
     def items(self) -> dict[str, Item]:
         """File -> item of every vector: DTEs of the targets, MTEs of the black boxes."""
         items = {}
-        for method in self.run.config.methods:
-            own = self.run.config.model_of(method), method
+        for method in self.config.methods:
+            own = self.config.model_of(method), method
             for dataset in self.data.lm_targets:
                 items[paths.dte(*own, dataset)] = self.vectors.dte_item(method, dataset)
             for model, task in self.black_boxes:
@@ -158,10 +158,10 @@ class LmPlan:
 
     def _mte_item(self, method: str, model: str, task: str) -> Item:
         target, classes = "label", ()  # as text, what models of many datasets say stands for itself
-        if self.run.config.surrogate.settings.form == "heads" and method != "labelcov":
+        if self.config.surrogate.settings.form == "heads" and method != "labelcov":
             entry = self.run.datasets[task]
             classes = tuple(entry.classes)
-            if entry.task == "span" or self.run.config.mte_target == "soft":
+            if entry.task == "span" or self.config.mte_target == "soft":
                 target = "soft"  # the ends of a span have no other form
         elif method == "labelcov" and task in self.run.datasets:
             entry = self.run.datasets[task]
@@ -171,24 +171,20 @@ class LmPlan:
             category=LM, source=f"{model}/{task}", classes=classes,
         )  # fmt: skip
 
-    def dte_files(self) -> list[str]:
-        """DTEs of all targets by all methods."""
-        methods = [(self.run.config.model_of(method), method) for method in self.run.config.methods]
-        return [paths.dte(*method, name) for method in methods for name in self.data.lm_targets]
-
-    def mte_files(self, models: Iterable[str] | None = None) -> list[str]:
-        """MTEs of some models (None: of every black box) by all methods."""
-        chosen = [box for box in self.black_boxes if models is None or box[0] in models]
-        methods = [(self.run.config.model_of(method), method) for method in self.run.config.methods]
-        return [paths.mte(*method, *box) for method in methods for box in chosen]
+    def vector_files(self, kind: str, models: Container[str] | None = None) -> list[str]:
+        """Files of all vectors of a kind, `dte` or `mte`; models: of their MTEs alone (None: of every black box)."""
+        return [
+            path
+            for path, item in self.items.items()
+            if item.kind == kind and (models is None or item.source.partition("/")[0] in models)
+        ]
 
     # --- planted tests ----------------------------------------------------------------------------------
 
     @cached_property
     def planted(self) -> PlantedSettings:
         """Settings of the step `planted`."""
-        config, planted = self.run.config, self.settings.planted
-        ladders = {}
+        config, planted, ladders = self.config, self.settings.planted, {}
         for name, test in planted.ladders.items():
             made = [
                 {"target": target, "nulls": [self._box(box) for box in test.nulls.get(target, ())],
@@ -240,7 +236,7 @@ class LmPlan:
         """Settings of the step `lm_similarities`."""
         return {
             "surrogate": self.vectors.surrogate,
-            "methods": self.run.config.methods,
+            "methods": self.config.methods,
             "black_boxes": self.black_boxes,
             "targets": self.data.lm_targets,
             **self.vectors.other_models,
@@ -248,15 +244,14 @@ class LmPlan:
 
     def evaluation_settings(self) -> dict[str, Any]:
         """Settings of the step `lm_evaluation`."""
-        config = self.run.config
         return {
-            "surrogate": config.surrogate.name,
-            "methods": config.methods,
+            "surrogate": self.vectors.surrogate,
+            "methods": self.config.methods,
             "models": (self.settings.transfer.model,),
             "datasets": self.data.transfer_datasets(self.data.lm_targets),
             **self.settings.relevance.model_dump(),
-            "draws": config.evaluation.draws,
-            "seed": config.seed,
+            "draws": self.config.evaluation.draws,
+            "seed": self.config.seed,
             **self.vectors.other_models,
         }
 
@@ -269,7 +264,7 @@ class LmPlan:
             "labels": {name: self._label_strings(name) for name in sources},
             "crossing": [name for name in CROSSING if name in sources],
             "clusters": [name for name in CLUSTERS if name in sources],
-            "seed": self.run.config.evaluation.tsne_seed,
+            "seed": self.config.evaluation.tsne_seed,
         }
 
     def _label_strings(self, dataset: str) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ class BaselinePlan:
 
     def _spec(self, items: tuple[DatasetItem, ...]) -> DatasetVectorSpec:
         return DatasetVectorSpec(
-            model=self.model, seed=self.finetune.run.config.seed, methods=self.vector_methods, items=items,
+            model=self.model, seed=self.data.config.seed, methods=self.vector_methods, items=items,
             textemb=self.settings.textemb, taskemb=self.settings.taskemb, tupate=self.settings.tupate,
         )  # fmt: skip
 
@@ -88,7 +88,7 @@ class BaselinePlan:
         """How the datasets of a new batch become vectors, as canonical JSON (a `DatasetVectorSpec`)."""
         keys = self.embedded_in.keys
         items = [self._item(name, keys[self.model, name]) for name in self.embedded_in.cells(self.model, batch)]
-        return settings_json(self._spec(tuple(items)).model_dump(mode="json"))
+        return settings_json(self._spec(tuple(items)))
 
     @cached_property
     def source_pairs(self) -> dict[str, SourcePair]:
@@ -111,7 +111,7 @@ class BaselinePlan:
         return pairs
 
     @cached_property
-    def scored_in(self) -> batching.Plan:
+    def scored_in(self) -> batching.BatchPlan:
         """Which batch holds which pair; one process scores all new ones."""
         # no other file that may be asked for by itself needs scores
         asked = self.source_pairs if self.batches.requested.models is None else {}
@@ -138,11 +138,11 @@ class BaselinePlan:
         files |= {f"train:{pair.target}": paths.rows(pair.target, "train") for pair in pairs}
         return dict(sorted(files.items())) | ({"model": paths.model_lock(self.model)} if compared else {})
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def score_spec(self, batch: str) -> Argument:
         """How the pairs of a new batch are scored, as canonical JSON (a `SourceScoreSpec`)."""
         pairs = sorted(self.batch_pairs(batch), key=lambda pair: pair.key)
-        return settings_json(self._score_spec(tuple(pairs)).model_dump(mode="json"))
+        return settings_json(self._score_spec(tuple(pairs)))
 
     def _score_spec(self, pairs: tuple[SourcePair, ...]) -> SourceScoreSpec:
         recipe = self.finetune.settings.finetune.of(self.model).cr
@@ -163,7 +163,7 @@ class BaselinePlan:
             targets=tuple(sorted(self.data.lm_targets)),
             keys={cell: pair.key for cell, pair in self.source_pairs.items()},
         )  # fmt: skip
-        return settings_json(settings.model_dump(mode="json"))
+        return settings_json(settings)
 
     def curve_files(self) -> dict[str, str]:
         """Source -> loss curve of its fine-tuning, for CurveGrad."""
@@ -179,7 +179,7 @@ class BaselinePlan:
 
     def size_remark(self) -> str:
         """What to say of DataSize where the run cuts its sources to equally many rows; empty otherwise."""
-        rows = self.data.run.config.data.train_rows
+        rows = self.data.config.data.train_rows
         if "datasize" not in self.methods or rows is None or not self.finetune.computes_matrix:
             return ""
         if self._known_sizes() is None:

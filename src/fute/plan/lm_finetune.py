@@ -86,23 +86,22 @@ class FinetunePlan:
         datasets = dict.fromkeys(run.task.dataset for run in self.batch_runs(model, batch))
         return {f"{split}:{name}": paths.rows(name, split) for name in datasets for split in ("train", "test")}
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def spec(self, model: str, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (a `FinetuneSpec`)."""
-        return settings_json(FinetuneSpec(model=model, items=self.batch_runs(model, batch)).model_dump(mode="json"))
+        return settings_json(FinetuneSpec(model=model, items=self.batch_runs(model, batch)))
 
     def extract_settings(self, model: str, dataset: str) -> Argument:
         """Settings of the step that takes a dataset's fine-tunings out of their batches."""
         seeds = self.seeds(model)
         keys = {seed: self.runs[model, finetune_cell(dataset, seed)].key for seed in seeds}
-        what = ExtractFinetuned(model=model, dataset=dataset, seeds=seeds, keys=keys)
-        return settings_json(what.model_dump(mode="json"))
+        return settings_json(ExtractFinetuned(model=model, dataset=dataset, seeds=seeds, keys=keys))
 
     def key(self, model: str, dataset: str) -> str:
         """What identifies a fine-tuned model: that of the first seed, whose weights are kept."""
         return self._key(model, dataset, self.seeds(model)[0])
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def _key(self, model: str, dataset: str, seed: int) -> str:
         """What identifies the model that one fine-tuning leaves."""
         # the rows that it is scored on, too: for others it is fine-tuned again, and on a GPU it is another model then

@@ -83,7 +83,7 @@ class TransferPlan:
     # --- batches ----------------------------------------------------------------------------------------
 
     @cached_property
-    def plan(self) -> batching.Plan:
+    def plan(self) -> batching.BatchPlan:
         """Which batch holds which run."""
         asked = self.batches.requested.transfers
         keys = {cell: run.key for cell, run in self.runs.items() if asked is None or (run.source, run.target) in asked}
@@ -107,16 +107,15 @@ class TransferPlan:
             files[f"test:{run.target}"] = paths.rows(run.target, "test")
         return dict(sorted(files.items()))
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def spec(self, batch: str) -> Argument:
         """Settings of a new batch as canonical JSON (a `TransferSpec`)."""
         runs = sorted(self.batch_runs(batch), key=lambda run: run.key)
         targets = tuple(self._target(name) for name in sorted({run.target for run in runs}))
         spec = TransferSpec(model=self.model, keep_head=self.settings.keep_head, targets=targets, runs=tuple(runs))
-        return settings_json(spec.model_dump(mode="json"))
+        return settings_json(spec)
 
     def extract_settings(self, source: str, target: str) -> Argument:
         """Settings of the step that takes one pair out of its batches."""
         keys = {seed: self.runs[transfer_cell(source, target, seed)].key for seed in self.settings.seeds}
-        what = ExtractTransfer(model=self.model, source=source, target=target, keys=keys)
-        return settings_json(what.model_dump(mode="json"))
+        return settings_json(ExtractTransfer(model=self.model, source=source, target=target, keys=keys))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from fute import paths
@@ -26,11 +25,8 @@ VIEWS = {"raw": "", "centred": ", centred on the start"}
 METHOD_TITLES = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
 
 
-def report_settings(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
-    """Texts of the report. figures: file name -> (figure, method, view), of both experiments.
-
-    A `fute.paper.report_step.ReportSettings` as a mapping.
-    """
+def report_settings(plan: Plan) -> dict[str, Any]:
+    """Texts of the report: a `fute.paper.report_step.ReportSettings` as a mapping."""
     config, chosen = plan.config, []
     if plan.lm:
         chosen.append(f"models to transfer from ({'Tables 1 and 2' if 'table2' in plan.lm.tables else 'Table 1'})")
@@ -43,8 +39,8 @@ def report_settings(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> 
         "lede": f"Chosen by the cosine of task embeddings (FUTE): {'; '.join(chosen)}.",
         "note": config.note or "",
         "settings": (_lm_run(plan) if plan.lm else {}) | (_llm_run(plan) if plan.llm else {}) | _common_run(plan),
-        "lm": _lm_texts(plan, figures) if plan.lm else None,
-        "llm": _llm_texts(plan, figures) if plan.llm else None,
+        "lm": _lm_texts(plan) if plan.lm else None,
+        "llm": _llm_texts(plan) if plan.llm else None,
         "files": FILES | (LM_FILES if plan.lm else {}),
     }
 
@@ -179,30 +175,31 @@ def _recipe(recipe: FinetuneSettings | TunedSettings) -> str:
     return f"{length} of {recipe.batch_size} at {recipe.learning_rate:g}{blocks}"
 
 
-def _figure_texts(
-    plan: Plan, figures: Mapping[str, tuple[str, str, str]], chosen: tuple[str, ...]
-) -> list[dict[str, str]]:
+def _figure_texts(plan: Plan, *figures: str) -> list[dict[str, str]]:
     return [
         {
             "base": paths.figure(name),
             "title": f"{plan.captions[figure]['title']} ({METHOD_TITLES[method]}{VIEWS[view]})",
             "caption": plan.captions[figure]["caption"],
         }
-        for name, (figure, method, view) in figures.items()
-        if figure in chosen
+        for name, (figure, method, view) in plan.figures(*figures).items()
     ]
 
 
-def _lm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+def _lm_texts(plan: Plan) -> dict[str, Any]:
     tables = {name: plan.table_texts(name) for name in plan.lm.tables}
     planted = {"base": paths.figure("planted"), **plan.captions["planted"]} if plan.lm.planted_files() else None
-    return {"tables": tables, "figures": _figure_texts(plan, figures, ("fig3", "figa1")), "planted": planted}
+    return {"tables": tables, "figures": _figure_texts(plan, "fig3", "figa1"), "planted": planted}
 
 
-def _llm_texts(plan: Plan, figures: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+def _llm_texts(plan: Plan) -> dict[str, Any]:
     caption = " ".join(filter(None, [plan.table_texts("table3")["caption"], plan.llm.left_out]))
-    drawn = _figure_texts(plan, figures, ("fig4", "figa2"))
     colours = {name: plan.run.categories[name].colour for name, _ in plan.titles}
     prompts = {prompt.id: prompt.shown for prompt in plan.run.prompts.values()}
-    texts = {"table3_caption": caption, "categories": plan.titles, "colours": colours, "prompts": prompts}
-    return {**texts, "figures": drawn}
+    return {
+        "table3_caption": caption,
+        "categories": plan.titles,
+        "colours": colours,
+        "prompts": prompts,
+        "figures": _figure_texts(plan, "fig4", "figa2"),
+    }

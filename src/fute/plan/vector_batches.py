@@ -36,7 +36,7 @@ class VectorBatches:
         return {path: item for path, item in self.items.items() if path not in self.llm_items}
 
     @cached_property
-    def plans(self) -> dict[str, batching.Plan]:
+    def plans(self) -> dict[str, batching.BatchPlan]:
         """Method -> which batch holds which vector."""
         asked = self.batches.requested.vectors
         if asked is not None and self.batches.requested.planted and self.lm:
@@ -62,7 +62,7 @@ class VectorBatches:
         method = paths.method_of(path)
         return paths.vector_batch(self.config.model_of(method), method, self.plans[method].batch_of[path])
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def batch_items(self, method: str, batch: str) -> dict[str, Item]:
         """Key -> item of a new batch; vectors with equal keys are learned once."""
         cells = self.plans[method].new[batch]
@@ -94,4 +94,4 @@ class VectorBatches:
             recipes=tuple(recipe.model_dump() for recipe in self.vectors.recipes[method]),
             items=tuple(item for _, item in sorted(self.batch_items(method, batch).items())),
         )
-        return settings_json(spec.model_dump())
+        return settings_json(spec)

@@ -107,7 +107,7 @@ class VectorPlan:
             seed=seed, **about,
         )  # fmt: skip
 
-    @cache  # noqa: B019  (one plan lives as long as the process)
+    @cache
     def _basis(self, method: str) -> tuple[Any, ...]:
         """What every vector of a method is made with."""
         model = model_identity(self.run.models[self.config.model_of(method)])

@@ -10,4 +10,4 @@ from fute.surrogate.text2text import Surrogate
 
 def load_form(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> Surrogate:
     """Load a surrogate in the form named by its settings. path: folder of a saved model."""
-    return import_module(form_module(settings.form)).load(path, settings, frozen=frozen)
+    return import_module(form_module(settings.form)).load_surrogate(path, settings, frozen=frozen)

@@ -26,17 +26,9 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.t5.modeling_t5 import T5ClassificationHead
 
 from fute.config.surrogate import SurrogateSettings
+from fute.surrogate import text2text
 from fute.surrogate.labelled import HeadTask, Labelled, LabelledExample, encode_labelled, head_task
-from fute.surrogate.text2text import (
-    Batch,
-    Labels,
-    PairError,
-    Surrogate,
-    TokenReduction,
-    load_surrogate,
-    on_device,
-    padded_inputs,
-)
+from fute.surrogate.text2text import Batch, Labels, PairError, Surrogate, TokenReduction, on_device, padded_inputs
 
 LABELS = ("labels", "read_at", "readable")
 """Entries of a batch that the model does not take."""
@@ -184,7 +176,7 @@ def _empty_head(config: PreTrainedConfig, task: HeadTask) -> nn.Module:
     return nn.Linear(config.hidden_size, task.outputs, bias=False)
 
 
-def load(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> HeadsSurrogate:
+def load_surrogate(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> HeadsSurrogate:
     """Load a surrogate without its language-model head."""
-    loaded = load_surrogate(path, settings, frozen=frozen, auto_class=AutoModel)
+    loaded = text2text.load_surrogate(path, settings, frozen=frozen, auto_class=AutoModel)
     return HeadsSurrogate(loaded.model, loaded.tokenizer, settings, frozen)

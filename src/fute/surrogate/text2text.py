@@ -127,16 +127,12 @@ class Example:
     target_cut: bool
 
 
-def load(path: Path, settings: SurrogateSettings, *, frozen: bool = True) -> Surrogate:
-    """Load a surrogate of this form; `fute.surrogate.forms` calls this function by name."""
-    return load_surrogate(path, settings, frozen=frozen)
-
-
 def load_surrogate(
     path: Path, settings: SurrogateSettings, *, frozen: bool = True, auto_class: type | None = None
 ) -> Surrogate:
     """Load a local snapshot folder (config, safetensors, tokenizer), in eval mode, without the network.
 
+    `fute.surrogate.forms` calls the function of this name in the module of each form.
     auto_class: transformers' class that loads the model; default: the one with a language-model head.
     Frozen weights have `settings.dtype` and no gradient; trained weights are fp32.
     Raises ValueError if the folder holds a model of the other family or not all of its weights, or if its tokenizer has

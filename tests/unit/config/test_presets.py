@@ -173,6 +173,6 @@ def test_the_slips_of_the_baselines_reach_their_step_on_sa_only(plan):
 
 
 def test_the_report_names_preset_and_form(plan):
-    demo, code_run = (report_settings(plan(**changes), {})["settings"] for changes in ({}, CODE))
+    demo, code_run = (report_settings(plan(**changes))["settings"] for changes in ({}, CODE))
     assert demo["Preset"].startswith("paper (") and "text-to-text form" in demo["Surrogate"]
     assert code_run["Preset"].startswith("fute_code (") and "form of new heads" in code_run["Surrogate"]

@@ -12,7 +12,7 @@ import pytest
 from fute.config.categories import CategoryEntry
 from fute.config.prompts import Prompt, fill, own_prompts, user_message
 from fute.config.sections import ConfigError
-from fute.llm.label_batch_step import prompt_words
+from fute.plan.llm_labels import prompt_words
 
 ENTRY = CategoryEntry(classes=("negative", "positive"), segments=("sentence",))
 SOURCE = """

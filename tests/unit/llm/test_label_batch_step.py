@@ -24,11 +24,12 @@ from fute.llm import label_batch_step as labelling
 from fute.llm.class_scores import calibrate, decided
 from fute.llm.engine import Perplexity, ScoreResult, SpellUnavailable
 from fute.llm.extract_labels_step import ExtractSettings, extract_labels
-from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, items_of, label_batch, label_key
+from fute.llm.label_batch_step import BatchSpec, LabelCell, SelectCell, chunks, items_of, label_batch
 from fute.llm.labelled_rows import drawn
 from fute.llm.long_texts import LongTextError, cut_words
 from fute.llm.self_select_step import self_select
 from fute.llm.unlabelled import UnlabelledError
+from fute.plan.llm_labels import label_key
 
 SETTINGS = EngineSettings(engine="transformers", batch_size=3)
 WORDS = {"negative": ["no"], "positive": ["yes"]}
@@ -179,7 +180,7 @@ def test_what_does_not_shape_a_label_is_not_in_its_key():
 def test_chunks_do_not_depend_on_other_cells():
     rows = {"u": [Row(f"u/{i}", ("x" * (9 - i),)) for i in range(7)]}
     alone, both = (
-        chunks(batch, items_of(batch, rows), StandInEngine())
+        chunks(items_of(batch, rows), StandInEngine())
         for batch in (spec(("sa-1", "u")), spec(("sa-1", "u"), ("sa-2", "u")))
     )
     assert all(dict(both)[name] == items for name, items in alone)
@@ -196,9 +197,9 @@ def test_shared_prefixes_are_neighbours_and_cot_stays_apart():
     cells = (*batch.labels, LabelCell(key="k4", prompt="sa-4", corpus="u"))
     rows = {"u": [Row(f"u/{i}", (f"{'ab'[i % 2]} text {i}",)) for i in range(4)]}
     batch = batch.model_copy(update={"labels": cells})
-    found = chunks(batch, items_of(batch, rows), engine)
+    found = chunks(items_of(batch, rows), engine)
     assert [{i.cell.prompt for i in items} for _, items in found] == [{"sa-1", "sa-2"}, {"sa-4"}]
-    users = [labelling._request(batch, item).user for item in found[0][1]]
+    users = [item.request.user for item in found[0][1]]
     assert users == sorted(users)
 
 

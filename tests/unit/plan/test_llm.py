@@ -92,7 +92,7 @@ def dtes(*methods: str) -> set[str]:
     return found | letters if "tupate" in methods else found
 
 
-def new_batches(plans: Mapping[str, batching.Plan]) -> list[str]:
+def new_batches(plans: Mapping[str, batching.BatchPlan]) -> list[str]:
     """Names of the batches that are not finished, of all models or methods."""
     return [name for plan in plans.values() for name in plan.new]
 
@@ -435,7 +435,7 @@ def test_baselines_that_know_labels_ask_for_labels_of_training_rows_and_move_not
     assert after.llm.known_labels(MODEL, "mini-films") == [paths.labels(MODEL, prompt, corpus) for prompt in SA]
     assert before.llm.known_labels(MODEL, "mini-films") == before.llm.known_rows("mini-films") == []
     caption = after.table_texts("table3")["caption"]
-    assert report_settings(after, {})["llm"]["table3_caption"].startswith(caption), "the report says the same"
+    assert report_settings(after)["llm"]["table3_caption"].startswith(caption), "the report says the same"
     assert "LEEP: from what each prompt says of at most 12 labelled training rows" in caption
     assert before.table_texts("table3") == before.captions["table3"]
     of_classes = plan(llm={"metrics": {"sa": "macro_f1"}}).table_texts("table3")["caption"]
@@ -453,7 +453,7 @@ def test_without_spell_no_likelihood_is_asked_for(plan):
     assert moved(plan(), workflow) == cells
     assert workflow.llm.left_out == "GlobalE, ZPS-Log, ZPS-Prob, ZPS-Vote, SPELL: not asked for."
     assert workflow.llm.left_out in workflow.table_settings("table3")["note"]
-    assert workflow.llm.left_out in settings_json(report_settings(workflow, workflow.figures("fig4")))
+    assert workflow.llm.left_out in settings_json(report_settings(workflow))
     assert workflow.llm.baseline_flags("mini-films").endswith("--baselines mi local-e self-select")
     for batch in new_batches(workflow.llm.labels.plans):
         spec = BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch))
@@ -525,13 +525,12 @@ def specs(workflow: Plan) -> Iterator[str]:
     for category in workflow.config.categories:
         yield settings_json(workflow.data.unsup_settings(category))
         yield settings_json(workflow.data.unsup_source(category))
-    figures = workflow.figures("fig4")
     for values in (
         workflow.llm.similarity_settings(),
         workflow.llm.selection_settings(),
         workflow.llm.geometry_settings(),
         workflow.table_settings("table3"),
-        report_settings(workflow, figures),
+        report_settings(workflow),
     ):
         yield settings_json(values)
 
@@ -628,7 +627,7 @@ def test_figures_are_drawn_for_every_method_tupate_first(plan):
 
 
 def test_the_page_says_where_a_run_departs_from_the_paper(plan):
-    told = report_settings(plan(), {})["settings"]
+    told = report_settings(plan())["settings"]
     assert "calibration" not in told and "the paper has none" in told["Calibration"]
     assert "self-distillation" in told["Special case"]
     assert told["Precision"] == (
@@ -636,10 +635,10 @@ def test_the_page_says_where_a_run_departs_from_the_paper(plan):
         "surrogate frozen in float32 and trained in float32"
     )
     assert told["Prompts"] == "SA 1, 3, 7, 12; NLI 1, 5, 9, 12"
-    assert report_settings(plan(llm={"calibration": "none"}), {})["settings"]["Calibration"] == "none"
+    assert report_settings(plan(llm={"calibration": "none"}))["settings"]["Calibration"] == "none"
     other = plan(surrogate={"name": "t5-base", "settings": {"family": "encoder-decoder"}})
-    assert "Special case" not in report_settings(other, {})["settings"]
-    untrained = report_settings(plan(methods=["labelcov"], controls={"methods": []}), {})["settings"]
+    assert "Special case" not in report_settings(other)["settings"]
+    untrained = report_settings(plan(methods=["labelcov"], controls={"methods": []}))["settings"]
     assert untrained["Surrogate"] == "none" and "Special case" not in untrained
     assert untrained["Precision"].endswith(
         "LLM in bfloat16; MiniLM-L6: weights as published; LabelCov's encoder in float32"
@@ -648,14 +647,14 @@ def test_the_page_says_where_a_run_departs_from_the_paper(plan):
 
 def test_the_page_claims_no_number_format_of_a_server(plan):
     engine = {"engine": "openai", "base_url": "http://localhost:1/v1", "api_model": "m", "dtype": "float16"}
-    told = report_settings(plan(llm={"engine": engine}), {})["settings"]
+    told = report_settings(plan(llm={"engine": engine}))["settings"]
     assert told["Engine"].startswith("openai, class score by ") and "LLM in the server's format" in told["Precision"]
     assert "float16" not in told["Engine"] + told["Precision"]
 
 
 def test_the_page_names_the_tables_of_the_run_and_counts_its_baselines(plan):
     def said(workflow: Plan) -> str:
-        return report_settings(workflow, {})["lede"].split("(FUTE): ")[1]
+        return report_settings(workflow)["lede"].split("(FUTE): ")[1]
 
     assert said(plan()) == "prompts, beside 8 baselines (Table 3)."
     assert said(plan(llm={"baselines": ["mi"]})) == "prompts, beside 1 baseline (Table 3)."
@@ -763,14 +762,14 @@ def test_an_llm_that_cannot_be_tuned_is_refused(plan, recipe, words):
 
 
 def test_the_report_says_what_an_llm_was_fine_tuned_on(plan):
-    rows = report_settings(tuned(plan), {})["settings"]
+    rows = report_settings(tuned(plan))["settings"]
     assert rows["Fine-tuned LLMs"] == (
         "own: SmolLM2-135M-Instruct, 20 steps of 32 at 2e-05, last 2 blocks, SA prompts 2 on training rows of Mini "
         "films (demo)"
     )
     assert "own: smollm2-135m, fine-tuned by this run and rounded to bf16; LLM in bfloat16" in rows["Precision"]
     assert "one of the LLMs and one of the models that an LLM is fine-tuned from" in rows["Special case"]
-    assert "Fine-tuned LLMs" not in report_settings(plan(), {})["settings"]
+    assert "Fine-tuned LLMs" not in report_settings(plan())["settings"]
 
 
 @pytest.mark.parametrize(

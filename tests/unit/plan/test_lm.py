@@ -110,7 +110,7 @@ def test_the_papers_run_in_numbers(plan):
     assert len(part.transfer.pairs) == 22 * 21 + 66 == len(part.transfer.runs) == len(set(part.transfer.files()))
     assert len(part.transfer.score_files()) == 553
     assert len(workflow.vector_batches.items) == 2 * (66 + 25)
-    assert len(part.dte_files()) == 2 * 25 and len(part.mte_files()) == 2 * 66
+    assert len(part.vector_files("dte")) == 2 * 25 and len(part.vector_files("mte")) == 2 * 66
     keys = [*(run.key for run in part.transfer.runs.values()), *(i.key for i in workflow.vector_batches.items.values())]
     assert len(set(keys)) == len(keys)
     # 24 runs a job; a job a vector
