@@ -39,6 +39,10 @@ def read_table(path: Path) -> Table:
 
         return table(path, *splits.values())
     if not path.exists():
+        if path.parts and path.parts[0] in ("http:", "https:"):
+            raise FrontError(
+                f"{path}: is an address, and not read; download the file, or name a dataset of the hub owner/name"
+            )
         raise FrontError(f"{path}: there is no such file; correct the path")
     if not any(path.name.endswith(ending) for ending in READERS):
         if ending := next((each for each in READERS if path.name.lower().endswith(each)), None):
@@ -180,8 +184,8 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
     tables = list(tables)
     for table in tables:
         for number, row in enumerate(table.rows, start=1):
-            if isinstance(row.get(label), (list, dict)):
-                kind = "a list" if isinstance(row[label], list) else "an object"
+            if not isinstance(value := row.get(label), str | int | float | None):
+                kind = {list: "a list", dict: "an object"}.get(type(value), f"of type {type(value).__name__}")
                 raise FrontError(
                     f"{table.path}, row {number}, column {label!r}: is {kind}, and a label is one word or number; give "
                     "each row one label, or name the column of labels by --label"
