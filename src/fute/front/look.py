@@ -69,7 +69,7 @@ def _check_commas(path: Path) -> None:
         names = stream.readline().removeprefix(codecs.BOM_UTF8)
     if names.lower().startswith(b"sep="):
         raise FrontError(f"{path}: begins with a line for spreadsheets, {names.decode().strip()!r}; remove this line")
-    if b"," in names:
+    if b"," in names or b"\0" in names:  # the latter is UTF-16 or no text, which the reader says
         return
     if b"\t" in names:
         raise FrontError(f"{path}: has tabs between its columns; name it {path.stem}.tsv")
@@ -133,6 +133,11 @@ def columns(table: Table, texts: Sequence[str], label: str | None) -> tuple[tupl
 
 
 def _known(table: Table, name: str, option: str) -> str:
+    if name in table.left_out:
+        raise FrontError(
+            f"{table.path}: column {name!r} ({option}) holds lists or other values, and a cell is one text, number or "
+            "class; make such a column, and save the dataset by save_to_disk"
+        )
     if name not in table.columns:
         raise FrontError(
             f"{table.path}: has no column {name!r} ({option}); there are {', '.join(map(repr, table.columns))}"
@@ -141,6 +146,11 @@ def _known(table: Table, name: str, option: str) -> str:
 
 
 def _only(table: Table, names: Sequence[str], what: str, option: str) -> str:
+    if len(names) != 1 and len(table.columns) == 1:
+        raise FrontError(
+            f"{table.path}: has one column of texts or numbers, {table.columns[0]!r}, and a row needs a text and a "
+            "label; give a table with both"
+        )
     if len(names) != 1:
         listed = ", ".join(map(repr, table.columns))
         pairs = "; where a row has two texts, give --text twice" if option == "--text" else ""

@@ -296,6 +296,12 @@ BAD = {
     ),
     "semicolons": ({"reviews.csv": reviews().replace(",", ";")}, P, "has ';' between its columns; save it with commas"),
     "bars": ({"reviews.csv": "review|stars\nold, but good|5\n"}, P, "has '|' between its columns; save it with commas"),
+    "a spreadsheet's Unicode text": (
+        {"reviews.csv": reviews().replace(",", "\t").encode("utf-16")}, P, "reviews.csv: is not UTF-8",
+    ),
+    "one column": (
+        {"reviews.csv": "review\ngood food\n"}, P[:2] + P[6:], "has one column of texts or numbers, 'review', and",
+    ),
     "tabs": ({"reviews.csv": reviews().replace(",", "\t")}, P, "has tabs between its columns; name it reviews.tsv"),
     "one class": ({"reviews.csv": reviews(("5",))}, P, "column 'stars': has one class, '5'; a choice needs rows"),
     "two texts, unnamed": (

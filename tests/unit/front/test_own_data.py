@@ -208,7 +208,7 @@ BAD = {
         lambda: rows(0, 40, labelled=False).save_to_disk("saved"), {}, "saved, column 'label': has no label; label some"
     ),
     "texts in lists": (
-        lambda: rows(0, 40).save_to_disk("saved"), {"texts": ("ids",)}, "saved: has no column 'ids' (--text); there are"
+        lambda: rows(0, 40).save_to_disk("saved"), {"texts": ("ids",)}, "saved: column 'ids' (--text) holds lists or"
     ),
     "a subset of a folder": (
         lambda: rows(0, 40).save_to_disk("saved"), {"subset": "plain"}, "--subset plain: is for a dataset of the hub"
