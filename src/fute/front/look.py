@@ -41,7 +41,7 @@ def read_table(path: Path) -> Table:
     if not path.exists():
         if path.parts and path.parts[0] in ("http:", "https:"):
             raise FrontError(
-                f"{path}: is an address, and not read; download the file, or name a dataset of the hub owner/name"
+                f"{path}: is an address, and not read; download the file (--data also takes owner/name of the hub)"
             )
         raise FrontError(f"{path}: there is no such file; correct the path")
     if not any(path.name.endswith(ending) for ending in READERS):

@@ -272,7 +272,7 @@ LONG = reviews(tuple(f"class {n}" for n in range(61)), 130)
 BAD = {
     "missing file": ({}, ["--data", "nowhere.csv", *P[2:]], "nowhere.csv: there is no such file; correct the path"),
     "an address of a file": (
-        {}, ["--data", "https://h/r.csv", *P[2:]], "is an address, and not read; download the file, or name a dataset",
+        {}, ["--data", "https://h/r.csv", *P[2:]], "is an address, and not read; download the file (--data also",
     ),
     "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder without dataset_info.json or dataset_dict.json"),
     "an ending that is not read": ({"r.xlsx": b"PK"}, ["--data", "r.xlsx", *P[2:]], "r.xlsx: is none of .jsonl"),
