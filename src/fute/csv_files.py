@@ -77,7 +77,10 @@ def _read(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8 or make it again") from None
     except csv.Error as error:
-        raise TableError(f"{path}, row {line + 1}: is no CSV ({error}); correct it or make the file again") from None
+        raise TableError(
+            f"{path}, row {line + 1}: is no CSV ({error}); put a cell that has a quote in it in quotes, and "
+            "write its own twice, or make the file again"
+        ) from None
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); make it, or give read access") from None
     if not names:

@@ -69,6 +69,7 @@ def test_types_follow_from_the_names_of_columns(put):
         ("model,score\nm,many\n", r"column score: 'many' is no number"),
         ("model,cot\nm,True\nm,yes\n", r"column cot: '\w+' is no number"),
         ('model\n"a', "row 2: is no CSV"),
+        ('model\n"a" b\n', "row 2: is no CSV .*put a cell that has a quote in it in quotes, and write its own twice"),
         (b"model\n\xff\xfe\n", "is not UTF-8"),
         (b"\x00\x01\x02", r"row 1: names a column '\\x00\\x01\\x02', with a character that cannot be printed"),
     ],

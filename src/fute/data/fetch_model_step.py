@@ -19,7 +19,7 @@ from fute.artifacts import Step, files_of, replace_folder
 from fute.config.models import ModelEntry
 from fute.config.run_lock import pinned_model
 from fute.data.hub_patience import full_disk, patiently
-from fute.data.model_folder import model_files, unfinished_folder
+from fute.data.model_folder import MERGE, has_adapter, model_files, unfinished_folder
 from fute.data.rows import SourceError
 
 WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -112,6 +112,8 @@ def _from_hub(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
             f"model {name}: {entry.repo} at {entry.revision} holds no weights (*.safetensors or {TORCH_WEIGHTS}); "
             "name another repository or revision"
         )
+    if has_adapter(folder) and not (folder / "config.json").is_file():
+        raise ModelError(f"model {name}: {entry.repo} at {entry.revision} holds an adapter alone; {MERGE}")
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return {"repo": entry.repo, "revision": entry.revision}
 

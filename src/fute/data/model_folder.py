@@ -17,6 +17,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Weights in one file, in the order in which transformers looks for them; shards have an index `{name}.index.json`."""
 BESIDE_WEIGHTS = ("*.json", "*.model", "*.jinja", "vocab*.txt", "merges*.txt", "dict*.txt")
 """Configuration and tokenizer."""
+MERGE = "merge its adapter into the model (peft: merge_and_unload) and save that"
 OF_TRAINING = ("train*", "eval*", "test_*", "predict*", "*_results.json", "*_state.json", "*_log.json", "optimizer*",
                "scheduler*", "log_history*")  # fmt: skip
 """What a training leaves beside a model: no part of it."""
@@ -28,7 +29,9 @@ def model_files(folder: Path) -> dict[str, Path]:
     Raises SourceError if the folder has no configuration or no complete weights.
     """
     if not (folder / "config.json").is_file():
-        raise SourceError(f"{folder} holds no config.json; give the folder of a saved model")
+        raise SourceError(
+            f"{folder} holds no config.json; {MERGE if has_adapter(folder) else 'give the folder of a saved model'}"
+        )
     names = {path.name for pattern in BESIDE_WEIGHTS for path in folder.glob(pattern) if path.is_file()}
     names = {name for name in names if not any(fnmatch(name, pattern) for pattern in OF_TRAINING)}
     return {name: folder / name for name in sorted({*names, *_weights(folder)})}
@@ -47,9 +50,13 @@ def _weights(folder: Path) -> list[str]:
             if missing := [shard for shard in shards if not (folder / str(shard)).is_file()]:
                 raise SourceError(f"{folder} lacks {missing[0]}, which {index.name} names; copy it there")
             return shards
-    adapter = (folder / "adapter_model.safetensors").is_file() or (folder / "adapter_model.bin").is_file()
-    remedy = "merge its adapter into the model (peft: merge_and_unload) and save that" if adapter else "copy them there"
+    remedy = MERGE if has_adapter(folder) else "copy them there"
     raise SourceError(f"{folder} holds no weights, {' or '.join(WEIGHTS)}; {remedy}")
+
+
+def has_adapter(folder: Path) -> bool:
+    """True if a folder holds an adapter of the library peft, such as LoRA's."""
+    return any((folder / f"adapter_model.{ending}").is_file() for ending in ("safetensors", "bin"))
 
 
 def unfinished_folder(folder: Path, key: str | None) -> Path:

@@ -110,7 +110,8 @@ def _items(text: _Unparsed, path: Path) -> Iterator[Any]:
     """Items of a list, each as soon as it is read. Raises SourceError for another value."""
     if text.symbol() != "[":
         kind = type(text.value()).__name__
-        raise SourceError(f"{path}: holds a {kind}, not a list of objects; save the rows alone")
+        remedy = "name JSON lines `.jsonl`" if text.symbol() else "save the rows alone"
+        raise SourceError(f"{path}: holds a {kind}, not a list of objects; {remedy}")
     text.skip("[")
     if text.symbol() == "]":
         text.skip("]")

@@ -81,7 +81,7 @@ def table(place: Path, split: datasets.Dataset) -> Table:
     for row in rows:
         for column, classes in names.items():
             row[column] = _name(row[column], classes)
-    return Table(place, rows, tuple(features), names)
+    return Table(place, rows, tuple(features), names, tuple(name for name in split.features if name not in features))
 
 
 def _name(value: int | None, classes: tuple[str, ...]) -> str | None:

@@ -40,6 +40,10 @@ def read_table(path: Path) -> Table:
 
         return table(path, *splits.values())
     if not path.exists():
+        if path.parts and path.parts[0] in ("http:", "https:"):
+            raise FrontError(
+                f"{path}: is an address, and not read; download the file (--data also takes owner/name of the hub)"
+            )
         raise FrontError(f"{path}: there is no such file; correct the path")
     if not any(path.name.endswith(ending) for ending in READERS):
         if ending := next((each for each in READERS if path.name.lower().endswith(each)), None):
@@ -66,7 +70,7 @@ def _check_commas(path: Path) -> None:
         names = stream.readline().removeprefix(codecs.BOM_UTF8)
     if names.lower().startswith(b"sep="):
         raise FrontError(f"{path}: begins with a line for spreadsheets, {names.decode().strip()!r}; remove this line")
-    if b"," in names:
+    if b"," in names or b"\0" in names:  # the latter is UTF-16 or no text, which the reader says
         return
     if b"\t" in names:
         raise FrontError(f"{path}: has tabs between its columns; name it {path.stem}.tsv")
@@ -130,6 +134,11 @@ def columns(table: Table, texts: Sequence[str], label: str | None) -> tuple[tupl
 
 
 def _known(table: Table, name: str, option: str) -> str:
+    if name in table.left_out:
+        raise FrontError(
+            f"{table.path}: column {name!r} ({option}) holds lists or other values, and a cell is one text, number or "
+            "class; make such a column, and save the dataset by save_to_disk"
+        )
     if name not in table.columns:
         raise FrontError(
             f"{table.path}: has no column {name!r} ({option}); there are {', '.join(map(repr, table.columns))}"
@@ -138,6 +147,11 @@ def _known(table: Table, name: str, option: str) -> str:
 
 
 def _only(table: Table, names: Sequence[str], what: str, option: str) -> str:
+    if len(names) != 1 and len(table.columns) == 1:
+        raise FrontError(
+            f"{table.path}: has one column of texts or numbers, {table.columns[0]!r}, and a row needs a text and a "
+            "label; give a table with both"
+        )
     if len(names) != 1:
         listed = ", ".join(map(repr, table.columns))
         pairs = "; where a row has two texts, give --text twice" if option == "--text" else ""
@@ -181,8 +195,8 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
     tables = list(tables)
     for table in tables:
         for number, row in enumerate(table.rows, start=1):
-            if isinstance(row.get(label), (list, dict)):
-                kind = "a list" if isinstance(row[label], list) else "an object"
+            if not isinstance(value := row.get(label), str | int | float | None):
+                kind = {list: "a list", dict: "an object"}.get(type(value), f"of type {type(value).__name__}")
                 raise FrontError(
                     f"{table.path}, row {number}, column {label!r}: is {kind}, and a label is one word or number; give "
                     "each row one label, or name the column of labels by --label"

@@ -20,6 +20,8 @@ from fute.config.models import ModelEntry
 from fute.config.prompts import prompt_list, template_names, user_message
 from fute.config.run import Run, load_run, read_yaml
 from fute.config.sections import ConfigError, is_id
+from fute.data.model_folder import model_files
+from fute.data.rows import SourceError
 from fute.front.look import read_unlabelled
 from fute.front.own_data import Data, read_data
 from fute.front.places import OWN_TEXTS, PROJECT, RUN_FILE, START, snakefile_folder
@@ -144,11 +146,14 @@ def _check_kind(wanted: Wanted) -> None:
     if wanted.server and not wanted.model:
         raise FrontError(f"--server {wanted.server}: which of its models? give --model, the name that it serves")
     if wanted.prompts and not wanted.model:
-        raise FrontError(f"which model gets these prompts? give --model, one of {', '.join(_registry('models.yaml'))}")
+        raise FrontError("which model gets these prompts? give --model, an LLM such as smollm2-135m")
     if len(wanted.models) == 1:
         raise FrontError(f"--models names {wanted.models[0]} alone, so nothing to choose from; name two or more, a,b")
-    if wanted.server and not re.match(r"https?://\S+$", wanted.server):
-        raise FrontError(f"--server {wanted.server}: is no address; write one such as http://localhost:8000/v1")
+    if wanted.server and not re.fullmatch(r"https?://[^\s@?#]+", wanted.server):
+        raise FrontError(
+            f"--server {wanted.server}: is no address; write one such as http://localhost:8000/v1, without a user, key "
+            "or query, which run.yaml would hold"
+        )
     if wanted.server and (end := re.search(r"/(chat/)?completions/?$", wanted.server)):
         raise FrontError(
             f"--server {wanted.server}: is the address of one kind of request; write the server's, which is likely "
@@ -168,8 +173,10 @@ def _model(text: str, known: Mapping[str, Any], wanted: Wanted) -> NamedModel:
         return text, None
     path = Path(text)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise FrontError(f"{text}: has no config.json, so it is no saved model; name the folder that has one")
+        try:
+            model_files(path)
+        except SourceError as error:
+            raise FrontError(str(error)) from None
         title = path.absolute().name
         return _free_id(title, known), {"title": title, "folder": wanted.relative(path)}
     if re.fullmatch(REPO, text) and not path.exists():

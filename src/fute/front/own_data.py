@@ -33,6 +33,8 @@ FEW_ROWS = 64
 FEW_OF_CLASS = 5
 """With fewer rows to learn from, a class is named."""
 MOST_NAMED = 6
+ABSENT = {"na", "n/a", "#n/a", "nan", "none", "null"}
+"""Words that a program may have written for a missing label, without case."""
 ANY = {"share": 0.999, "rows": 10**9}
 """Limits on unusable rows that every file keeps."""
 
@@ -135,9 +137,13 @@ def read_data(wanted: Wanted, folder: Path) -> Data:
     tables = [table, *([test[1]] if test else [])]
     classes = classes_of(tables, label)
     looks = _checked_looks(tables, texts, label, classes)
+    _check_common(tables, label)
     said = [f"texts: {' and '.join(map(repr, texts))}; labels: {label!r}; {len(classes)} classes"]
     said += [f"{each.path}: {seen.sentence()}" for each, seen in zip(tables, looks, strict=True)]
     said += without_labels
+    if absent := [name for name in classes if name.casefold() in ABSENT]:
+        named = " and ".join(map(repr, absent))
+        said.append(f"Warning: counted as a class: {named}; where it means that a label is missing, empty the cell")
     if long := sum(_long_rows(each, texts) for each in tables):
         rows = sum(len(each.rows) for each in tables)
         reads = (
@@ -182,6 +188,18 @@ def _labelled_test(brought: Brought, texts: Sequence[str], label: str) -> tuple[
         use = "" if "hub" in brought.place else f" (its texts can be U: --unlabelled {brought.tests[-1][1].path})"
         without[-1] += f"; rows of {train.path} are held out in its place{use}"
     return None, without
+
+
+def _check_common(tables: Sequence[Table], label: str) -> None:
+    """Raise FrontError if no row to check on has a class that is learned from."""
+    named = [{label_text(row.get(label)) for row in table.rows} - {""} for table in tables]
+    if set.intersection(*named):
+        return
+    learned, tested = (", ".join(map(repr, sorted(names)[:MOST_NAMED])) for names in named)
+    raise FrontError(
+        f"{tables[1].path}, column {label!r}: has the classes {tested}, and {tables[0].path} has {learned}, none of "
+        "them the same; write the classes alike in both"
+    )
 
 
 def _checked_looks(tables: Sequence[Table], texts: Sequence[str], label: str, classes: Sequence[str]) -> list[Look]:
@@ -239,14 +257,21 @@ def _long_rows(table: Table, texts: Sequence[str]) -> int:
 
 def _check_rows(table: Table, seen: Look, texts: Sequence[str], label: str) -> None:
     where = f"{table.path}, column {' and '.join(map(repr, texts))}"
+    cells = (row.get(name) for row in table.rows for name in texts)
+    other = next((type(cell).__name__ for cell in cells if cell is not None and not isinstance(cell, str)), None)
+    if not seen.words and other:
+        raise FrontError(f"{where}: its cells are no texts but of type {other}; write texts, or name another by --text")
     if not seen.words:
         raise FrontError(f"{where}: has no text in any row; name the column of texts by --text")
     if seen.labelled == 0:
         raise FrontError(f"{table.path}, column {label!r}: no row with a text has a label; label some rows")
     if 2 * seen.empty > seen.rows:
-        raise FrontError(f"{where}: is empty in {seen.empty} of {seen.rows} rows; fill it, or name another by --text")
+        raise FrontError(
+            f"{where}: has no text in {seen.empty} of {seen.rows} rows; fill it, or name another by --text"
+        )
     if len(seen.words) - seen.duplicates < 2:
-        raise FrontError(f"{where}: has the same text in all rows; name the column of texts by --text")
+        same = "has the same text in all rows; name the column of texts by --text"
+        raise FrontError(f"{where}: {same if seen.rows > 1 else 'has one row alone; give more'}")
 
 
 def _dropped(made: Normalised) -> str:

@@ -17,10 +17,12 @@ class Table:
     """Rows of one file, or of one split of a dataset.
 
     path: of the file; for a split, what names it in messages. columns: all names, in the order of the file. classes: of
-    a column whose classes are named in the order of their numbers; its cells are such names.
+    a column whose classes are named in the order of their numbers; its cells are such names. left_out: names of other
+    columns, whose cells are neither texts nor numbers nor classes.
     """
 
     path: Path
     rows: list[dict[str, Any]]
     columns: tuple[str, ...]
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()

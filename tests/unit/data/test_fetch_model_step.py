@@ -248,6 +248,13 @@ def test_without_a_network_what_was_begun_of_another_commit_is_not_taken_for_the
     assert not Path("results/models/m.lock.json").exists()
 
 
+def test_an_adapter_on_the_hub_is_no_model(monkeypatch):
+    stands_in_for_the_hub(monkeypatch, lambda folder: (folder / "adapter_model.safetensors").touch())
+    with pytest.raises(ModelError, match=r"^model m: a/b at 0a0a\w+ holds an adapter alone; merge its adapter into"):
+        fetch(repo="a/b", revision="0a" * 20)
+    assert not Path("results/models/m.lock.json").exists()
+
+
 def test_a_full_disk_is_no_fault_of_the_network(monkeypatch):
     def download(folder: Path) -> None:
         try:

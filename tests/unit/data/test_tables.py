@@ -59,7 +59,8 @@ def test_parquet_gives_the_same_rows(tmp_path):
 
 @pytest.mark.parametrize(("name", "text", "error", "message"), [
     ("a.json", "{", SourceError, "is not JSON"),
-    ("a.json", "{}", SourceError, "holds a dict, not a list of objects"),
+    ("a.json", "{}", SourceError, "holds a dict, not a list of objects; save the rows"),
+    ("a.json", '{"a": 1}\n{"a": 2}\n', SourceError, "not a list of objects; name JSON lines `.jsonl`"),
     ("a.json", '[{"a": 1}, {"a": ]', SourceError, "is not JSON .*after row 1.; correct it"),
     ("a.json", '[{"a": 1}', SourceError, "is not JSON .*after row 1"),
     ("a.json", '[{"a": 1}] {}', SourceError, "is not JSON .more text after the list"),

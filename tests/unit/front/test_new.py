@@ -175,6 +175,12 @@ def test_texts_that_will_be_cut_are_counted(monkeypatch, capsys, kind, reads):
     assert f"Warning: 1 of 42 rows have a text of more than 64 words; {reads}\n" in capsys.readouterr().out
 
 
+def test_words_for_no_label_are_named(monkeypatch, capsys):
+    Path("reviews.csv").write_text(reviews(("1", "5", "nan", "")))
+    made(monkeypatch, "mine", *BASE, *MODEL)
+    assert "Warning: counted as a class: 'nan'; where it means that a label is" in capsys.readouterr().out
+
+
 def test_leaks_between_two_files_are_counted(monkeypatch, capsys):
     lines = reviews(count=60).splitlines(keepends=True)
     Path("reviews.csv").write_text("".join(lines[:51]))
@@ -236,6 +242,7 @@ def test_a_server_and_a_folder(monkeypatch):
     assert run.models["qwen-qwen2"].server and run.config.llm.engine.api_model == "Qwen/Qwen2"
     Path("model").mkdir()
     Path("model/config.json").write_text("{}")
+    Path("model/model.safetensors").touch()
     assert Path(made(monkeypatch, "local", *BASE, "--model", "model").models["model"].folder).samefile("model")
 
 
@@ -264,6 +271,9 @@ P = BASE + MODEL
 LONG = reviews(tuple(f"class {n}" for n in range(61)), 130)
 BAD = {
     "missing file": ({}, ["--data", "nowhere.csv", *P[2:]], "nowhere.csv: there is no such file; correct the path"),
+    "an address of a file": (
+        {}, ["--data", "https://h/r.csv", *P[2:]], "is an address, and not read; download the file (--data also",
+    ),
     "a folder": ({}, ["--data", ".", *P[2:]], ".: is a folder without dataset_info.json or dataset_dict.json"),
     "an ending that is not read": ({"r.xlsx": b"PK"}, ["--data", "r.xlsx", *P[2:]], "r.xlsx: is none of .jsonl"),
     "an ending in capitals": (
@@ -286,6 +296,12 @@ BAD = {
     ),
     "semicolons": ({"reviews.csv": reviews().replace(",", ";")}, P, "has ';' between its columns; save it with commas"),
     "bars": ({"reviews.csv": "review|stars\nold, but good|5\n"}, P, "has '|' between its columns; save it with commas"),
+    "a spreadsheet's Unicode text": (
+        {"reviews.csv": reviews().replace(",", "\t").encode("utf-16")}, P, "reviews.csv: is not UTF-8",
+    ),
+    "one column": (
+        {"reviews.csv": "review\ngood food\n"}, P[:2] + P[6:], "has one column of texts or numbers, 'review', and",
+    ),
     "tabs": ({"reviews.csv": reviews().replace(",", "\t")}, P, "has tabs between its columns; name it reviews.tsv"),
     "one class": ({"reviews.csv": reviews(("5",))}, P, "column 'stars': has one class, '5'; a choice needs rows"),
     "two texts, unnamed": (
@@ -307,7 +323,11 @@ BAD = {
         {"reviews.csv": "review,stars\n" + ",1\n,5\n" * 9}, P,
         "reviews.csv, column 'review': has no text in any row; name the column of texts by --text",
     ),
-    "mostly empty texts": ({"reviews.csv": reviews() + ",1\n" * 50}, P, "is empty in 50 of 90 rows; fill it"),
+    "texts that are numbers": (
+        {"r.jsonl": "".join(json.dumps({"review": n, "stars": n % 2}) + "\n" for n in range(20))},
+        ["--data", "r.jsonl", *P[2:]], "r.jsonl, column 'review': its cells are no texts but of type int; write texts",
+    ),
+    "mostly empty texts": ({"reviews.csv": reviews() + ",1\n" * 50}, P, "has no text in 50 of 90 rows; fill it"),
     "one text": ({"reviews.csv": "review,stars\nsame,1\nsame,5\n"}, P, "has the same text in all rows"),
     "many copies": (
         {"reviews.csv": "review,stars\n" + reviews(count=20).split("\n", 1)[1] * 4}, P,
@@ -351,6 +371,13 @@ BAD = {
     "a test file elsewhere": (
         {"sub/t.csv": reviews()}, [*P, "--test", "sub/t.csv"], "sub/t.csv: is in another folder than reviews.csv",
     ),
+    "a test file of other classes": (
+        {"t.csv": reviews(("bad", "good")).replace("said", "told")}, [*P, "--test", "t.csv"],
+        "t.csv, column 'stars': has the classes 'bad', 'good', and reviews.csv has '1', '5', none of them the same;",
+    ),
+    "a test file of one row": (
+        {"t.csv": "review,stars\na b,1\n"}, [*P, "--test", "t.csv"], "column 'review': has one row alone; give more\n",
+    ),
     "all training texts in the test file": (
         {"t.csv": reviews()}, [*P, "--test", "t.csv"],
         "training rows hold a text of the test split, more than 10%: row 2 of reviews 'alpha alpha said number 0 to "
@@ -362,16 +389,23 @@ BAD = {
     "two files of one name": ({"reviews.tsv": "a\tb\n"}, P, "reviews.csv: reviews.tsv stands beside it"),
     "no candidates": ({}, BASE[:6], "what is to be compared? give --prompts FILE and --model ID"),
     "both kinds": ({}, [*P, "--models", "a,b"], "--models compares models, --prompts and --model compare prompts"),
-    "prompts without a model": ({}, BASE, "which model gets these prompts? give --model, one of smollm2-135m"),
+    "prompts without a model": ({}, BASE, "which model gets these prompts? give --model, an LLM such as smollm2-135m"),
     "a server without a model": (
         {}, [*BASE, "--server", "http://h/v1"], "--server http://h/v1: which of its models? give --model, the name",
     ),
     "unknown model": ({}, [*BASE, "--model", "gpt-9"], "--model gpt-9: is neither in config/models.yaml (smollm2-135m"),
-    "a folder that is no model": ({"m/x": ""}, [*BASE, "--model", "m"], "m: has no config.json, so it is no saved"),
+    "a folder that is no model": ({"m/x": ""}, [*BASE, "--model", "m"], "m holds no config.json; give the folder of a"),
+    "an adapter": (
+        {"m/adapter_model.safetensors": ""}, [*BASE, "--model", "m"], "m holds no config.json; merge its adapter into",
+    ),
+    "a model without weights": ({"m/config.json": "{}"}, [*BASE, "--model", "m"], "m holds no weights"),
     "one model to start from": ({}, [*BASE[:6], "--models", "minilm-l6"], "--models names minilm-l6 alone, so"),
     "a model twice": ({}, [*BASE[:6], "--models", "minilm-l6,gpt2,minilm-l6"], "--models: 'minilm-l6' is named twice"),
     "an address of requests": (
         {}, [*P, "--server", "http://localhost:8/v1/chat/completions"], "the server's, which is likely http://localhost:8/v1"
+    ),
+    "an address with a key": (
+        {}, [*P, "--server", "http://me:key@h/v1"], "is no address; write one such as http://localhost:8000/v1, with",
     ),
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
     "no such prompts": ({}, [*BASE[:6], "--prompts", "p.yaml", *MODEL], "p.yaml: No such file or directory"),

@@ -64,6 +64,15 @@ def test_a_missing_number_is_no_class(capsys):
     assert "0: 20, 1: 20;" in said and "4 without a label" in said and "to learn from: 32 rows" in said
 
 
+def test_labels_that_are_neither_words_nor_numbers_are_named():
+    days = pyarrow.array([n % 2 for n in range(40)], pyarrow.date32())
+    parquet.write_table(pyarrow.table({"text": texts(40), "label": days}), "days.parquet")
+    with pytest.raises(
+        FrontError, match=r"^days\.parquet, row 1, column 'label': is of type date, and a label is one "
+    ):
+        new.new_run(made("days.parquet")[0])
+
+
 def test_a_saved_dataset_becomes_a_file_of_the_run(capsys):
     rows(0, 40).save_to_disk("saved")
     entry = entry_of("saved")
@@ -199,7 +208,7 @@ BAD = {
         lambda: rows(0, 40, labelled=False).save_to_disk("saved"), {}, "saved, column 'label': has no label; label some"
     ),
     "texts in lists": (
-        lambda: rows(0, 40).save_to_disk("saved"), {"texts": ("ids",)}, "saved: has no column 'ids' (--text); there are"
+        lambda: rows(0, 40).save_to_disk("saved"), {"texts": ("ids",)}, "saved: column 'ids' (--text) holds lists or"
     ),
     "a subset of a folder": (
         lambda: rows(0, 40).save_to_disk("saved"), {"subset": "plain"}, "--subset plain: is for a dataset of the hub"

@@ -14,7 +14,14 @@ import pytest
 import torch
 from scipy.special import logsumexp
 from support.chat_llm import TEMPLATE, TEXTS, tiny_llm, tiny_tokenizer
-from transformers import BloomConfig, BloomForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BloomConfig,
+    BloomForCausalLM,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+)
 
 from fute.config.engines import EngineSettings
 from fute.llm import engine as engine_module
@@ -311,6 +318,14 @@ def test_missing_weights_are_named(tmp_path):
         EngineError, match=r"needs the model's weights, and there is no folder .*/gone: delete the lock"
     ):
         load_engine(EngineSettings(engine="transformers"), tmp_path / "gone")
+
+
+@pytest.mark.parametrize("config", [BertConfig(), T5Config()])
+def test_a_model_that_does_not_continue_texts_is_refused(tmp_path, config):
+    tiny_tokenizer(TEMPLATE).save_pretrained(tmp_path)
+    config.save_pretrained(tmp_path)
+    with pytest.raises(EngineError, match=f"a model of type {config.model_type} does not continue a text"):
+        TransformersEngine(EngineSettings(engine="transformers"), tmp_path)
 
 
 def test_a_model_without_a_limit_of_positions_is_asked_up_to_max_length(tmp_path):
