@@ -54,7 +54,8 @@ class BaselinesConfig(Section):
 
     zps_sa_flip: bool = Field(False, description="ZPS on sentiment analysis compares with the opposite pseudo-labels.")
     self_select_list_as_scores: bool = Field(
-        False, description="Self-Select takes a fixed list of numbers as scores, in place of the model's answer."
+        False,
+        description="The ranking that an LLM gives as its answer to Self-Select is read as scores, prompt by prompt.",
     )
 
 

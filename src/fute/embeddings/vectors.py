@@ -45,7 +45,7 @@ def save(embedding: Embedding, path: Path, *, store: Literal["float32", "float16
     """Write one safetensors file; the same embedding gives the same bytes.
 
     store: `float16` divides vector and orders by the largest absolute entry (of each segment, if there are any) and
-    writes these factors too. Entries below 6e-8 of the largest one become 0. Raises ValueError for another format.
+    writes these factors too. Entries below 3e-8 of the largest one become 0. Raises ValueError for another format.
     """
     if store not in (formats := ("float32", "float16")):
         raise ValueError(f"store is {store!r}; give one of {', '.join(formats)}")
