@@ -70,9 +70,12 @@ def load(path: Path) -> Embedding:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if "fute" not in metadata:
-                raise EmbeddingError(f"{path} holds no task embedding: its safetensors metadata has no key 'fute'")
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            if "fute" not in metadata or "vector" not in file.keys():  # noqa: SIM118 (not a mapping)
+                raise EmbeddingError(
+                    f"{path} holds no task embedding, which has a tensor 'vector' and in its metadata a key 'fute'; "
+                    "give a file of results/embeddings, or one that fute embed wrote"
+                )
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise EmbeddingError(f"{path} is no whole safetensors file ({error}): make it again") from None
     facts = json.loads(metadata["fute"])
