@@ -62,7 +62,11 @@ class BaselinesConfig(Section):
 class EvaluationConfig(Section):
     """Random numbers of the evaluation."""
 
-    draws: int = Field(1000, ge=10, description="Bootstrap draws over evaluation rows, for confidence intervals.")
+    draws: int = Field(
+        1000,
+        ge=10,
+        description="Bootstrap draws for confidence intervals: over evaluation rows (Table 3), or over targets.",
+    )
     tsne_seed: int = Field(42, description="Seed of the t-SNE maps (Figures 3, 4, A1 and A2).")
 
 
