@@ -127,7 +127,7 @@ class TaskEmbSettings(_Trained):
     store: Literal["float32", "float16"] = Field(
         "float32",
         description="Number format of the file. `float16` halves it: entries are divided by their tensor's largest, "
-        "which is kept beside them, and those below 6e-8 of it become 0.",
+        "which is kept beside them, and those below 3e-8 of it become 0.",
     )
     fisher_batch_size: int = Field(default=16, ge=1, description="Pairs in one batch of the Fisher pass.")
 

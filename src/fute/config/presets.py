@@ -16,6 +16,7 @@ _TASKEMB_DTE = {"batch_size": 32, "learning_rate": 2e-5, "max_epochs": 120, "pat
 _TUPATE_DTE = {"batch_size": 32, "learning_rate": 1e-2, "max_epochs": 120, "patience": 4}
 _SQUARE_OF_MEAN = {"reduction": "square_of_mean"}
 _DROPOUT = {"dropout": 0.15, "dropout_min_steps": 0, "backbone_dropout": 0.1}
+_T5_DROPOUT = {"dropout": 0.1}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -23,8 +24,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "surrogate": {"settings": {"family": "encoder-decoder", "form": "heads"}},
         "mte_target": "soft",
         "taskemb": {
-            "mte": {"epochs": 3, "batch_size": 128, "learning_rate": 2e-5, **_SQUARE_OF_MEAN},
-            "dte": {**_TASKEMB_DTE, **_SQUARE_OF_MEAN},
+            "mte": {"epochs": 3, "batch_size": 128, "learning_rate": 2e-5, **_T5_DROPOUT, **_SQUARE_OF_MEAN},
+            "dte": {**_TASKEMB_DTE, **_T5_DROPOUT, **_SQUARE_OF_MEAN},
             "dte_span": {"learning_rate": 3e-5, "max_epochs": 60},
         },
         "tupate": {
@@ -42,10 +43,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     """Configuration values over those of the preset they name; what they state, down to a single key, wins.
 
-    An unknown name is left to the configuration's own check. A run without a section `lm` gets none.
+    An unknown name is left to the configuration's own check. A run without a section `lm` gets none. In one with
+    `llm: null` MTEs take one pass over U, as the authors' code does for language models.
     """
-    below = PRESETS.get(str(values.get("preset", "paper")), {})
-    return _merged({key: value for key, value in below.items() if key != "lm" or values.get("lm") is not None}, values)
+    below = copy.deepcopy(PRESETS.get(str(values.get("preset", "paper")), {}))
+    if values.get("lm") is None:
+        below.pop("lm", None)
+    if values.get("llm", {}) is None:
+        for method in ("taskemb", "tupate"):
+            below.get(method, {}).get("mte", {}).pop("epochs", None)
+    return _merged(below, values)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,14 +54,19 @@ class BaselinesConfig(Section):
 
     zps_sa_flip: bool = Field(False, description="ZPS on sentiment analysis compares with the opposite pseudo-labels.")
     self_select_list_as_scores: bool = Field(
-        False, description="Self-Select takes a fixed list of numbers as scores, in place of the model's answer."
+        False,
+        description="The ranking that an LLM gives as its answer to Self-Select is read as scores, prompt by prompt.",
     )
 
 
 class EvaluationConfig(Section):
     """Random numbers of the evaluation."""
 
-    draws: int = Field(1000, ge=10, description="Bootstrap draws over evaluation rows, for confidence intervals.")
+    draws: int = Field(
+        1000,
+        ge=10,
+        description="Bootstrap draws for confidence intervals: over evaluation rows (Table 3), or over targets.",
+    )
     tsne_seed: int = Field(42, description="Seed of the t-SNE maps (Figures 3, 4, A1 and A2).")
 
 

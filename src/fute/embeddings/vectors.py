@@ -45,7 +45,7 @@ def save(embedding: Embedding, path: Path, *, store: Literal["float32", "float16
     """Write one safetensors file; the same embedding gives the same bytes.
 
     store: `float16` divides vector and orders by the largest absolute entry (of each segment, if there are any) and
-    writes these factors too. Entries below 6e-8 of the largest one become 0. Raises ValueError for another format.
+    writes these factors too. Entries below 3e-8 of the largest one become 0. Raises ValueError for another format.
     """
     if store not in (formats := ("float32", "float16")):
         raise ValueError(f"store is {store!r}; give one of {', '.join(formats)}")
@@ -70,9 +70,12 @@ def load(path: Path) -> Embedding:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if "fute" not in metadata:
-                raise EmbeddingError(f"{path} holds no task embedding: its safetensors metadata has no key 'fute'")
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            if "fute" not in metadata or "vector" not in file.keys():  # noqa: SIM118 (not a mapping)
+                raise EmbeddingError(
+                    f"{path} holds no task embedding, which has a tensor 'vector' and in its metadata a key 'fute'; "
+                    "give a file of results/embeddings, or one that fute embed wrote"
+                )
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise EmbeddingError(f"{path} is no whole safetensors file ({error}): make it again") from None
     facts = json.loads(metadata["fute"])

@@ -36,6 +36,7 @@ def test_the_authors_codes_numbers():
     assert (mte.epochs, mte.batch_size, mte.learning_rate, mte.max_epochs) == (3, 128, 2e-5, None)
     assert (dte.batch_size, dte.learning_rate, dte.max_epochs, dte.patience) == (32, 2e-5, 120, 4)
     assert mte.reduction == dte.reduction == "square_of_mean"
+    assert mte.dropout == dte.dropout == 0.1, "the authors fine-tune T5 in training mode"
     span = config.taskemb.dte_for("span")
     assert span == dte.model_copy(update={"learning_rate": 3e-5, "max_epochs": 60})
     mte, dte = config.tupate.mte, config.tupate.dte
@@ -89,6 +90,14 @@ def test_the_preset_brings_no_experiment_into_a_run():
     assert code().lm is None and code(lm=None).lm is None
     assert code(lm={}, unsup={"lm": POOL}, llm=None).lm.transfer.keep_head
     assert not code(lm={"transfer": {"keep_head": False}}, unsup={"lm": POOL}, llm=None).lm.transfer.keep_head
+
+
+def test_language_models_alone_have_one_pass_over_u():
+    alone, both = code(lm={}, unsup={"lm": POOL}, llm=None), code(lm={}, unsup={"lm": POOL})
+    for method in ("taskemb", "tupate"):
+        assert (alone.method(method).mte.epochs, both.method(method).mte.epochs) == (1, 3)
+    assert alone.tupate.dte == both.tupate.dte and alone.taskemb.mte.reduction == "square_of_mean"
+    assert code(lm={}, unsup={"lm": POOL}, llm=None, tupate={"mte": {"epochs": 2}}).tupate.mte.epochs == 2
 
 
 def test_merging_leaves_both_sides_as_they_were():

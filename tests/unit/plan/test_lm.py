@@ -331,6 +331,15 @@ def test_what_a_setting_makes_again(plan, changes, made_again):
     assert new_datasets(plan(lm=lm(**changes))) == made_again
 
 
+def test_without_taskemb_a_recipe_moves_the_vectors_of_datasets_by_how_texts_are_read(plan):
+    kept = {"methods": ["textemb", "tupate"]}
+    finish(plan(lm=lm(baselines=kept)))
+    for recipe, vectors in (({"epochs": 2}, set()), ({"max_tokens": 64}, {"squad1"})):
+        after = new_datasets(plan(lm=lm(baselines=kept, finetune={"qa": recipe})))
+        assert after == [{"squad1"}, {"squad1"}, vectors]
+    assert new_datasets(plan(lm=lm(baselines=kept | {"labelled_rows": 9}))) == [set(), set(), set()]
+
+
 def test_other_rows_to_evaluate_on_move_no_vector_of_a_dataset(plan, data):
     """They move the fine-tuned models, each of which is scored as it is made, and what these say of U."""
     where = {"source": "files", "root": str(data)}

@@ -524,6 +524,7 @@ def embedder(snapshots, family, method, **options) -> Embedder:
     [
         tupate(),
         taskemb(),
+        taskemb(dropout=0.1, reduction="square_of_mean"),  # as with preset: fute_code
         tupate(dropout=0.2, dropout_min_steps=0, backbone_dropout=0.2),
         LoraSettings(epochs=4, batch_size=4, learning_rate=1e-2, rank=2),
         BiasSettings(epochs=4, batch_size=4, learning_rate=1e-2),

@@ -128,7 +128,8 @@ def label_distances(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> Dis
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file in fp64; of an embedding its vectors, in their original scale."""
     with safe_open(path, framework="numpy") as file:
-        is_embedding = "fute" in (file.metadata() or {})
+        # TaskEmb's components of a dataset have such metadata, too, and no vector
+        is_embedding = "fute" in (file.metadata() or {}) and "vector" in file.keys()  # noqa: SIM118
         dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     if is_embedding:
         embedding = load(path)
