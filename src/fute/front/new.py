@@ -11,7 +11,7 @@ import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
@@ -28,6 +28,9 @@ from fute.front.places import OWN_TEXTS, PROJECT, RUN_FILE, START, snakefile_fol
 from fute.front.run_yaml import LIMIT, TEST_ROWS, TEXT_WORDS, TRAIN_ROWS, run_yaml
 from fute.front.table import FrontError
 from fute.front.wanted import REPO, Wanted
+
+if TYPE_CHECKING:
+    from fute.llm.engine import PromptTokenizer
 
 FEWEST_TEXTS = 16
 FEWEST_MODELS = 4
@@ -249,7 +252,7 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
         lines.append("Warning: there is one prompt, so nothing to choose from; add a second one")
     if same := [p.id for i, p in enumerate(prompts) if any(p.template == o.template and p.verbalizers == o.verbalizers
                                                            and p.cot == o.cot for o in prompts[:i])]:  # fmt: skip
-        lines.append(f"Warning: {', '.join(same)} ask the same as an earlier prompt, so they tie with it")
+        lines.append(f"Warning: a prompt that asks the same as an earlier one ties with it: {', '.join(same)}")
     return lines
 
 
@@ -262,7 +265,14 @@ def _words_said(wanted: Wanted, run: Run) -> list[str]:
     folder = _tokenizer_folder(model, entry)
     if not (folder / "tokenizer_config.json").is_file():
         return [f"words of the classes: {model} is not fetched yet; the run checks them before its first label"]
-    _check_tokens(wanted, run, folder)
+    from fute.llm.engine import EngineError, PromptTokenizer
+    from fute.tokenizer import load_tokenizer
+
+    try:
+        tokenizer = PromptTokenizer(load_tokenizer(folder), run.config.llm.engine, 10**9)
+    except EngineError as error:
+        return [f"Warning: the run would stop: {error} (under engine in {wanted.folder / RUN_FILE})"]
+    _check_tokens(wanted, run, tokenizer)
     return [f"words of the classes: told apart by the tokenizer of {model}"]
 
 
@@ -287,22 +297,16 @@ def _server_said(wanted: Wanted, run: Run) -> list[str]:
     return lines
 
 
-def _check_tokens(wanted: Wanted, run: Run, folder: Path) -> None:
+def _check_tokens(wanted: Wanted, run: Run, tokenizer: PromptTokenizer) -> None:
     """Raise FrontError for a prompt whose classes the tokenizer of a model cannot tell apart."""
-    from fute.llm.engine import EngineError, PromptTokenizer
+    from fute.llm.engine import EngineError
     from fute.llm.scoring import verbalizer_ids
-    from fute.tokenizer import load_tokenizer
 
-    settings = run.config.llm.engine
-    try:
-        tokenizer = PromptTokenizer(load_tokenizer(folder), settings, 10**9)
-    except EngineError as error:
-        raise FrontError(f"{folder}: {error}") from None
     for prompt in run.prompts.values():
-        rendered = tokenizer.render(user_message(prompt, ["text"] * len(prompt.segments)), system=None)
         led = [[lead + word for word in words for lead in tokenizer.leads] for words in prompt.verbalizers.values()]
         try:
-            verbalizer_ids(lambda text: tokenizer.encode([text])[0], rendered, led, settings.score)
+            rendered = tokenizer.render(user_message(prompt, ["text"] * len(prompt.segments)))
+            verbalizer_ids(lambda text: tokenizer.encode([text])[0], rendered, led, run.config.llm.engine.score)
         except EngineError as error:
             problem = str(error).replace("set score: sequence", "give --score sequence")
             raise FrontError(f"{wanted.prompts}: prompt {prompt.id}: {problem}") from None

@@ -54,8 +54,8 @@ def verbalizer_ids(
                 shared = min(len(path), len(other))
                 if owner != index and path[:shared] == other[:shared]:
                     raise EngineError(
-                        f"verbalizers {other_word!r} of class {owner} and {word!r} of class {index} both "
-                        f"start with the token(s) {list(path[:shared])}: choose other words"
+                        f"verbalizers {other_word!r} and {word!r} of two classes start with the same token(s) "
+                        f"{list(path[:shared])}: choose other words"
                         + (", or set score: sequence" if score == "first_token" else "")
                     )
             words[path] = (index, word)

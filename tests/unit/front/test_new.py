@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.chat_llm import TEMPLATE, tiny_tokenizer
 from support.own_runs import texts
 
 from fute import cli
@@ -268,6 +270,11 @@ def write(files: dict[str, str | bytes]) -> None:
 
 
 P = BASE + MODEL
+PAIRS = {
+    "reviews.csv": "one,two,stars\n" + "".join(f"{text},{text} too,{n % 2}\n" for n, text in enumerate(texts(40))),
+    "prompts.yaml": "- template: '{text1} {text2}'\n",
+}
+PAIR = [*BASE[:2], "--text", "one", "--text", "two", *P[4:]]
 LONG = reviews(tuple(f"class {n}" for n in range(61)), 130)
 BAD = {
     "missing file": ({}, ["--data", "nowhere.csv", *P[2:]], "nowhere.csv: there is no such file; correct the path"),
@@ -408,6 +415,10 @@ BAD = {
         {}, [*P, "--server", "http://me:key@h/v1"], "is no address; write one such as http://localhost:8000/v1, with",
     ),
     "an address that is none": ({}, [*P, "--server", "localhost"], "--server localhost: is no address; write one such"),
+    "a template that is no jinja": (
+        {"prompts.yaml": "- {template: '{{text', form: jinja}\n"}, P, "prompts.yaml, prompt 1: its template ",
+    ),
+    "prompts that are texts": ({"prompts.yaml": "- '{text}?'\n"}, P, "prompts.yaml, entry 1: must be a mapping"),
     "no such prompts": ({}, [*BASE[:6], "--prompts", "p.yaml", *MODEL], "p.yaml: No such file or directory"),
     "prompts that are no list": ({"prompts.yaml": "a: b"}, P, "prompts.yaml: must hold a list of prompts, each"),
     "a prompt with braces that are words": (
@@ -442,6 +453,14 @@ BAD = {
     ),
     "no unlabelled file": ({}, [*P, "--unlabelled", "u.txt"], "u.txt: there is no such file; correct the path"),
     "an empty unlabelled file": ({"u.txt": "\n \n"}, [*P, "--unlabelled", "u.txt"], "u.txt: has no text; give a file"),
+    "an unlabelled file that is no text": ({"u.txt": b"\xff\n"}, [*P, "--unlabelled", "u.txt"], "u.txt, row 1: is not"),
+    "a text per line for pairs": (
+        PAIRS | {"u.txt": "a\n"}, [*PAIR, "--unlabelled", "u.txt"], "u.txt: has one text per line, and a row of",
+    ),
+    "one column of texts for pairs": (
+        PAIRS | {"u.csv": "text\na\n"}, [*PAIR, "--unlabelled", "u.csv"],
+        "u.csv: has no columns 'one' and 'two', the two texts of a row",
+    ),
     "few unlabelled texts": ({"u.txt": "a\nb\n"}, [*P, "--unlabelled", "u.txt"], "u.txt: has 2 different texts, and"),
 }  # fmt: skip
 
@@ -461,6 +480,34 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, monkeypatch, capsys):
     told = capsys.readouterr()
     assert message in told.err and told.err.startswith("fute: ") and told.err.count("\n") == 1, told.err
     assert told.out == "" and tree() == before and "Value error" not in told.err and ".tmp" not in told.err
+
+
+def test_the_tokenizer_of_a_model_that_is_here_tells_the_words_apart(monkeypatch, capsys, tmp_path):
+    folder = tmp_path / "model"
+    tiny_tokenizer(TEMPLATE).save_pretrained(folder)
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: folder)
+    line = ("new", "mine", *BASE, "--model", "model")
+    words = "verbalizers: {'1': [bad], '5': [good]}"
+    Path("prompts.yaml").write_text(
+        f"{PROMPTS}- {{template: '{{text}}!', {words}}}\n- {{template: '{{text}} Good?', cot: true}}\n"
+    )
+    assert fute(monkeypatch, *line) == 0
+    said = capsys.readouterr().out
+    assert "words of the classes: told apart by the tokenizer of model\n" in said
+    assert "\nmine-3: words of the classes: 1 = bad, 5 = good\n" in said
+    assert "\nWarning: a prompt that asks the same as an earlier one ties with it: mine-4\n" in said
+    shutil.rmtree("mine")
+    Path("prompts.yaml").write_text(f"- {{template: '{{text}}!', {words.replace('good', 'best')}}}\n")
+    assert fute(monkeypatch, *line) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("fute: prompts.yaml: prompt mine-1: verbalizers 'bad' and 'best' of two classes start")
+    assert told.endswith(": choose other words, or give --score sequence\n") and not Path("mine").exists()
+    (folder / "chat_template.jinja").unlink()
+    assert fute(monkeypatch, *line) == 0, "a base model takes a setting that no option is for"
+    warning = "Warning: the run would stop: the model's tokenizer has no chat template: set chat_template: none for"
+    assert warning in (said := capsys.readouterr().out) and "(under engine in mine/run.yaml)\n" in said
 
 
 def test_a_word_that_is_no_choice_is_named_with_its_option(monkeypatch, capsys):

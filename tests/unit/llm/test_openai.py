@@ -197,7 +197,7 @@ def test_a_vllm_server_scores_whole_words(server):
         (lambda body: vllm(body) | {"prompt_logprobs": [None, {"5": {"logprob": -1}, "6": {"logprob": -2}}]},
          "are not one token and its log-probability per place"),
         (lambda body: vllm(body) | {"prompt_logprobs": [None, {"5": {"logprob": None}}]}, "are not one token and its"),
-        (lambda body: vllm(body, TOKENS | {"Yes": [7, 1]}), "'no' of class 0 and 'Yes' of class 1 both start with"),
+        (lambda body: vllm(body, TOKENS | {"Yes": [7, 1]}), "'no' and 'Yes' of two classes start with"),
         (lambda body: vllm(body, TOKENS | {"yes": []}), "'yes' does not start a token of its own"),
     ],
 )  # fmt: skip

@@ -98,10 +98,10 @@ def test_a_token_shared_within_a_class_counts_once():
 
 
 def test_a_first_token_shared_by_two_classes_is_an_error_with_both_words():
-    with pytest.raises(ValueError, match=r"'no' of class 0 and 'not' of class 1 both start .*\[0\].*sequence"):
+    with pytest.raises(ValueError, match=r"'no' and 'not' of two classes start .*\[0\].*sequence"):
         verbalizer_ids(pieces, "A:", [["no"], ["not"]], "first_token")
     # as sequences, "no" still contains every continuation by "t"
-    with pytest.raises(ValueError, match=r"'not' of class 0 and 'no' of class 1"):
+    with pytest.raises(ValueError, match=r"'not' and 'no' of two classes"):
         verbalizer_ids(pieces, "A:", [["not"], ["no"]], "sequence")
 
 
@@ -177,7 +177,7 @@ def test_engines_with_a_tokenizer_see_every_class_and_say_the_first_token():
     ("words", "match"),
     [
         (("it is bad", "it is good"), "request sa-1 on u/0: .*begin with the same word 'it'"),
-        (("no", "never"), "request sa-1 on u/0: verbalizers 'no' of class 0 and 'never' of class 1 both start"),
+        (("no", "never"), "request sa-1 on u/0: verbalizers 'no' and 'never' of two classes start"),
     ],
 )
 def test_words_that_cannot_be_told_apart_are_refused_before_the_model_is_asked(words, match):
