@@ -30,10 +30,10 @@ def threads(processes: int, environment: Mapping[str, str]) -> int:
     return max(1, int(environment.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // processes)
 
 
-def command(step: list[str], processes: int, environment: Mapping[str, str], module: str = "fute") -> list[str]:
-    """Command line that runs `python -m module STEP` on so many processes."""
+def command(step: list[str], processes: int, environment: Mapping[str, str]) -> list[str]:
+    """Command line that runs `python -m fute STEP` on so many processes."""
     if processes == 1:
-        return [sys.executable, "-m", module, *step]
+        return [sys.executable, "-m", "fute", *step]
     return [
         sys.executable, "-m", "accelerate.commands.launch",
         "--num_machines", "1", "--machine_rank", "0", "--num_processes", str(processes),
@@ -41,7 +41,7 @@ def command(step: list[str], processes: int, environment: Mapping[str, str], mod
         "--main_process_port", str(port(environment)),
         "--num_cpu_threads_per_process", str(threads(processes, environment)),
         "--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu",
-        "--module", module, *step,
+        "--module", "fute", *step,
     ]  # fmt: skip
 
 

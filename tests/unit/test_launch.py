@@ -133,7 +133,8 @@ def start(tmp_path, quick_starts):
     environment = variables(2, given, use_cpu=True)
 
     def launched(how: str) -> subprocess.Popen:
-        line = ["python", *command([how, str(tmp_path)], 2, environment, module="support.twin")[1:]]
+        _, *rest = command([how, str(tmp_path)], 2, environment)
+        line = ["python", *("support.twin" if word == "fute" else word for word in rest)]
         return subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
 
     return launched
