@@ -234,24 +234,22 @@ def _code(value: Any) -> str:
     return f"`{text.removesuffix('...').strip()}`"
 
 
-def _values(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+def _values(node: Mapping[str, Any]) -> str:
     """Put into words what a key may hold, by its JSON schema."""
-    if "$ref" in node:
-        return _values(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
     if "enum" in node or "const" in node:
         return ", ".join(f"`{choice}`" for choice in node.get("enum", [node.get("const")]))
     if "anyOf" in node:
         choices = [choice for kind in node["anyOf"] for choice in kind.get("enum", ())]
-        others = [_values(kind, definitions) for kind in node["anyOf"] if "enum" not in kind]
-        return ", or ".join([*([_values({"enum": choices}, definitions)] if choices else []), *others])
+        others = [_values(kind) for kind in node["anyOf"] if "enum" not in kind]
+        return ", or ".join([*([_values({"enum": choices})] if choices else []), *others])
     kind = node.get("type")
     if kind == "array":
-        return f"list ({_values(node['items'], definitions)})"
+        return f"list ({_values(node['items'])})"
     if kind == "object":
         inner = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties"))
         if not isinstance(inner, Mapping):
             return "mapping"
-        return _mapping_to(_values(inner, definitions), node)
+        return _mapping_to(_values(inner), node)
     words = {"integer": "whole number", "number": "number", "boolean": "`true`, `false`", "null": "`null`"}
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node]
@@ -326,7 +324,7 @@ def _keys(book: Book, paths: Sequence[str]) -> str:
             for path, other in zip(paths[1:], others, strict=True):
                 if (own := _default(other, name, None)) != default:
                     default += f"; `{path.rsplit('.', 1)[-1]}:` {own}"
-            values = _values(node, schema.get("$defs", {}))
+            values = _values(node)
         else:
             link = f"[section](#{_anchor(_chapter_of(book, f'{paths[0]}.{name}'.lstrip('.'), inner))})"
             values = _mapping_to(link, node) if mapping else link

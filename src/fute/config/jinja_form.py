@@ -49,9 +49,8 @@ def names_in(template: str) -> set[str]:
 
 def render(template: str, **texts: str) -> str:
     """Fill a template with these texts, and cut blanks around it. Raises JinjaError, also for what is unsafe."""
+    compiled = _compiled(template)
     try:
-        return _compiled(template).render(texts).strip()
-    except JinjaError:
-        raise
+        return compiled.render(texts).strip()
     except Exception as error:  # a template can raise whatever an expression of Python can
         raise JinjaError(f"cannot be filled: {' '.join(str(error).split())}") from None

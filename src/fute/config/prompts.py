@@ -102,8 +102,8 @@ class PromptEntry(Section):
             return None
         owner: dict[str, str] = {}
         for name, words in verbalizers.items():
-            if not words or any(not word.strip() for word in words):
-                raise ValueError(f"class {name} has no word, or an empty one")
+            if not words:
+                raise ValueError(f"class {name} has no word")
             for word in words:
                 if owner.setdefault(word.lower(), name) != name:
                     raise ValueError(f"{word!r} stands for {owner[word.lower()]} and for {name}")
@@ -130,11 +130,9 @@ class Prompt(PromptEntry):
     def _canonical_order(cls, values: Any) -> Any:
         """Classes are named, so their order in a file (or in sorted JSON) does not matter."""
         words, classes = (values.get(key) for key in ("verbalizers", "classes"))
-        if isinstance(words, dict):
-            order = [name for name in classes if name in words]
-            order += [name for name in words if name not in order]
-            values = {**values, "verbalizers": {name: words[name] for name in order}}
-        return values
+        order = [name for name in classes if name in words]
+        order += [name for name in words if name not in order]
+        return {**values, "verbalizers": {name: words[name] for name in order}}
 
     @model_validator(mode="after")
     def _fits_category(self) -> Prompt:

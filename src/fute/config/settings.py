@@ -143,9 +143,7 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _over_preset(cls, values: Any, info: ValidationInfo) -> Any:
-        if not isinstance(values, Mapping):
-            return values
+    def _over_preset(cls, values: Mapping[str, Any], info: ValidationInfo) -> Any:
         known = categories_of(info)
         return with_preset(values) if known is None else with_targets(with_preset(values), known)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.categories import CONTEXT, ENTRIES
@@ -169,6 +170,16 @@ def test_a_category_without_datasets_is_no_part_of_a_run():
 
 # --- mistakes -------------------------------------------------------------------------------------------
 
+U = {"sa": POOL, "nli": POOL, "lm": POOL}
+TUNED = {"model": "smollm2-135m", "prompts": {"sa": [1]}, "datasets": {"sa": ["imdb"]}}
+LADDER = {"a": {"boxes": {"rte": {"gpt2/rte": 1, "bert-base/rte": 2}}, "methods": ["taskemb"]}}
+RETRIEVAL = {"a": {"model": "bert-base", "datasets": ["boolq", "cb", "copa"]}}
+
+
+def own_model(**entry: Any) -> dict[str, Any]:
+    """A run's registry with one model."""
+    return {"registry": {"models": {"s": {"title": "S", **entry}}}}
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -210,6 +221,28 @@ def test_a_category_without_datasets_is_no_part_of_a_run():
             {"llm": {"prompts": {"sa": [1, 14]}}},
             "my.yaml: llm.prompts.sa: no prompt 14 in config/prompts/sa.yaml; there are [1, 2, 3",
         ),
+        ({"llm": {"baselines": ["mi", "mi"]}}, "my.yaml: llm.baselines: names a baseline twice"),
+        (
+            {"llm": {"long_texts": "cut", "engine": {"engine": "openai", "base_url": "http://h/v1"}}},
+            "my.yaml: llm: long_texts: cut needs the model's tokenizer, which engine openai does not have",
+        ),
+        (
+            {"lm": {"models": ["s"], "transfer": {"model": "s"}}, "unsup": U, **own_model(server=True)},
+            "my.yaml: lm.models: 's' is a server, and only models with files are fine-tuned",
+        ),
+        (
+            {"lm": {"models": ["s"], "transfer": {"model": "s"}}, "unsup": U, **own_model(tuned=TUNED)},
+            "my.yaml: lm.models: 's' is fine-tuned by the run, for llm.models alone",
+        ),
+        ({"lm": {"finetune": {"cr": {"epochs": 3, "steps": 5}}}}, "my.yaml: lm.finetune.cr: give either epochs or"),
+        ({"lm": {"planted": {"ladders": LADDER, "retrievals": RETRIEVAL}}}, "both name a test 'a'; rename one"),
+        (
+            {"methods": ["labelcov"], "lm": {"planted": {"ladders": LADDER}}, "unsup": U},
+            "lm.planted: a tests 'taskemb', which is not among methods",
+        ),
+        ({"tupate": {"mte": {"order_seeds": [1, 1]}}}, "my.yaml: tupate.mte: order_seeds [1, 1] repeat one"),
+        ({"taskemb": {"mte": {"exclude": ["("]}}}, "my.yaml: taskemb.mte: exclude: '(' is no regular expression"),
+        (own_model(repo="a/b", parameters_m=3, active_parameters_m=5), "active_parameters_m is larger than parameters"),
         (
             {"unsup": {"nli": POOL}},
             "my.yaml: unsup: no entry for ['sa'], whose prompts need a U; add one for each",
