@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import model_validator
 
 from fute.artifacts import Step
 from fute.config.sections import Section
@@ -40,14 +39,6 @@ class LmGeometrySettings(Section):
     crossing: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     seed: int = 42
-
-    @model_validator(mode="after")
-    def _known(self) -> LmGeometrySettings:
-        if missing := sorted(set(self.datasets) - set(self.labels)):
-            raise ValueError(f"labels of {missing[0]!r} are missing")
-        if unknown := sorted({*self.crossing, *self.clusters} - set(self.datasets)):
-            raise ValueError(f"crossing and clusters name {unknown[0]!r}, which is not a dataset of the run")
-        return self
 
 
 def _statistics(settings: LmGeometrySettings, vectors: np.ndarray, points: pd.DataFrame) -> list[dict[str, object]]:

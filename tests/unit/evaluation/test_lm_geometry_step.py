@@ -147,11 +147,6 @@ def test_without_shared_label_strings_there_is_nothing_left_to_find():
     assert np.isnan(left["value"]) and left["reason"] == "no two datasets have the same label strings"
 
 
-def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="crossing and clusters name 'cola', which is not a dataset of the run"):
-        settings(clusters=("cola",))
-
-
 def test_the_step_and_its_figure(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
