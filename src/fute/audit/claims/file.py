@@ -67,7 +67,7 @@ class Shown(_Strict):
     For a table. where: column -> value of the rows to use. column: of the number (for `distinct` several, by commas).
     reduce: how the values of several rows become one. interval: the two columns of an interval that must hold the
     number, instead of column.
-    For JSON and YAML. pointer (RFC 6901): to the value.
+    For JSON and YAML. pointer: keys that lead to the value, such as `/record/size`.
     scale: factor from the artifact's unit to the printed one.
     """
 

@@ -121,11 +121,10 @@ class Project:
     def _pointed(self, shown: Shown, statement: Statement) -> str:
         file, pointer = fill(shown.file, statement), fill(shown.pointer or "", statement)
         value = self._value(file)
-        for part in pointer.split("/")[1:]:
-            key: Any = part.replace("~1", "/").replace("~0", "~")
+        for key in pointer.split("/")[1:]:
             try:
-                value = value[int(key)] if isinstance(value, Sequence) else value[key]
-            except (LookupError, TypeError, ValueError):
+                value = value[key]
+            except (LookupError, TypeError):
                 raise Inconclusive(f"{file} has nothing at {pointer}") from None
         return str(value)
 
