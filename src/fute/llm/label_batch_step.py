@@ -175,7 +175,7 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
     most = long_texts.longest_prompt(prompts, engine.settings.answer_tokens)
     for cell_items in items:
         kept, lengths = [], _lengths(cell_items, engine, prompts)
-        if lengths and max(lengths) <= most:
+        if max(lengths) <= most:
             longest[cell_items[0].cell.key] = max(lengths)
         for item, length in zip(cell_items, lengths, strict=True):
             if length <= most:
@@ -208,18 +208,12 @@ def _cut_to(most: int, item: Item, engine: Engine, prompts: PromptTokenizer) -> 
 def _lengths(items: Sequence[Item], engine: Engine, prompts: PromptTokenizer) -> list[int]:
     """Most tokens that each prompt of a cell may have.
 
-    That is the longer of prompt and plain text where the likelihood is asked for; a chain of thought adds all that its
-    reasoning may have, and the question after it.
+    A chain of thought adds all that its reasoning may have, and the question after it. The plain text whose likelihood
+    is asked for is a part of the prompt.
     """
-    if not items:
-        return []
     requests = [item.request for item in items]
     room = long_texts.room_for_reasoning(prompts, requests[0], engine.settings.reasoning_tokens)
-    lengths = [length + room for length in long_texts.prompt_lengths(prompts, requests)]
-    if not items[0].cell.perplexity:
-        return lengths
-    plain = long_texts.text_lengths(prompts, [item.plain[1] for item in items])
-    return [max(both) for both in zip(lengths, plain, strict=True)]
+    return [length + room for length in long_texts.prompt_lengths(prompts, requests)]
 
 
 def _question(spec: BatchSpec, cell: SelectCell) -> str:

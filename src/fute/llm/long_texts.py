@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from fute.llm.engine import Engine, EngineError, PromptTokenizer, ScoreRequest
 
@@ -45,19 +45,11 @@ def tokenizer_of(engine: Engine) -> PromptTokenizer | None:
     return getattr(engine, "prompts", None)
 
 
-def _lengths(encode: Callable[[Sequence[str]], list[list[int]]], texts: Sequence[str]) -> Iterator[int]:
-    for start in range(0, len(texts), SLICE):
-        yield from map(len, encode(texts[start : start + SLICE]))
-
-
 def prompt_lengths(prompts: PromptTokenizer, requests: Sequence[ScoreRequest]) -> list[int]:
     """Tokens of the first turn of each request."""
-    return list(_lengths(prompts.encode, [prompts.render(r.user, system=r.system) for r in requests]))
-
-
-def text_lengths(prompts: PromptTokenizer, texts: Sequence[str]) -> list[int]:
-    """Tokens of plain texts, whose likelihood is asked for."""
-    return list(_lengths(prompts.encode_texts, texts))
+    rendered = [prompts.render(r.user, system=r.system) for r in requests]
+    slices = (rendered[start : start + SLICE] for start in range(0, len(rendered), SLICE))
+    return [len(ids) for texts in slices for ids in prompts.encode(texts)]
 
 
 def longest_prompt(prompts: PromptTokenizer, new_tokens: int) -> int:

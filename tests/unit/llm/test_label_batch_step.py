@@ -512,6 +512,10 @@ def test_likelihoods_that_are_asked_for_later_cost_no_answer_again(place, monkey
     assert second.asked == [] and sorted(set(second.likelihoods)) == sorted(first.asked)
     run(monkeypatch, StandInEngine(), with_spell(*cells), "alone/c.jsonl.gz")
     assert Path("batches/b.jsonl.gz").read_bytes() == Path("alone/c.jsonl.gz").read_bytes()
+    shutil.rmtree("batches/b.partial")
+    third = Server()
+    run(monkeypatch, third, with_spell(*cells), "batches/d.jsonl.gz")
+    assert third.asked == third.likelihoods == [], "finished batches give their likelihoods, too"
 
 
 def test_another_limit_asks_for_the_chunks_it_touches_alone(place, monkeypatch):
