@@ -69,8 +69,6 @@ def encode(box: BlackBox, texts: Sequence[tuple[str, ...]]) -> list[Encoded]:
     A pair that is too long loses tokens of its longer segment. For span tasks it loses tokens of the second segment
     alone, unless the first leaves no room for it. There are no sliding windows.
     """
-    if not texts:
-        return []
     wanted = [_marked(box, segments_for(box.inputs, text)) for text in texts]
     spans = box.task.task == "span"
     options = {"return_offsets_mapping": spans, "return_attention_mask": False, "verbose": False}
