@@ -46,8 +46,6 @@ class HeadsSurrogate(Surrogate):
         self.restart()
 
     def restart(self) -> None:
-        if self.task is None:
-            raise ValueError("there is no head yet: call `prepare` with the set of pairs first")
         self.head = draw_head(self.model.config, self.task, self.settings.head_seed).to(self.device)
 
     def facts(self) -> dict[str, Any]:
@@ -57,7 +55,7 @@ class HeadsSurrogate(Surrogate):
         return [(f"head.{name}", parameter) for name, parameter in self.head.named_parameters()]
 
     def encode(self, pairs: Sequence[Labelled]) -> list[LabelledExample]:
-        if pairs and (task := head_task(pairs)) != self.task:
+        if (task := head_task(pairs)) != self.task:
             raise PairError(f"these pairs need {task}, but the head is for {self.task}; call `prepare` with them")
         return encode_labelled(self, pairs)
 

@@ -142,8 +142,6 @@ def encode_labelled(surrogate: Surrogate, pairs: Sequence[Labelled]) -> list[Lab
     """
     texts = [pair.x for pair in pairs]
     check_segments(texts)
-    if not pairs:
-        return []
     if surrogate.family == "causal":
         inputs = causal_inputs(surrogate, texts, [surrogate.tokenizer.eos_token_id])
     else:

@@ -188,7 +188,7 @@ def compute_states(
     Only the given list matters, in batches of similar length, so a vector learned from the states does not depend on
     what was embedded before it. Equal examples are computed once. progress: called with the number of texts of each
     batch. remembered: states of earlier lists, which spare batches that they cover, and are added to; None: nothing is
-    kept. Raises ValueError for an empty list.
+    kept.
     """
     surrogate = cut.surrogate
     wanted = [surrogate.sequence(example) for example in examples]
@@ -218,8 +218,6 @@ def compute_states(
                 flat[starts[i] : starts[i] + len(state)] = state
         if progress:
             progress(sum(map(len, copies)))
-    if flat is None:
-        raise ValueError("no texts to compute states of")
     return States(flat, ids, lengths)
 
 
