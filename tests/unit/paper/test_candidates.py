@@ -108,7 +108,7 @@ def test_the_test_rows_are_followed_only_where_their_lead_is_more_than_chance(re
     assert "but prompt" not in advice(replace(ranked, rows=0)), "the number of rows is not known"
 
 
-def test_a_method_that_did_not_learn_takes_no_part(results):
+def test_a_method_that_did_not_learn_takes_no_part(results, capsys):
     rows = similar("tupate-lora", BY_LORA, dte_learned="no") + similar("labelcov", BY_COVARIANCE)
     write(results, similarities=rows)
     ranking = only(results)
@@ -119,6 +119,10 @@ def test_a_method_that_did_not_learn_takes_no_part(results):
     assert advice(ranking).startswith(
         "no prompt can be recommended: FUTE + TuPaTE by LoRA did not learn stars; take more labelled rows"
     )
+    print_rankings([ranking], "table", {})
+    said = capsys.readouterr().out
+    assert "Warning: FUTE + TuPaTE by LoRA takes no part: it did not learn stars.\n" in said
+    assert "In the order of" not in said and "To next" not in said
 
 
 def test_a_candidate_that_was_not_learned_has_no_rank_and_stands_last(results):
