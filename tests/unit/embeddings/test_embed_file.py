@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def run(**changes) -> Run:
         "surrogate": {"name": "smollm2-135m", "settings": {"family": "causal", "max_input_tokens": 12} | form},
         "controls": {"abc": False},
         "methods": ["tupate"],
+        "labelcov": {"pairs": changes.get("pairs", 30)},
         "tupate": {"pairs": changes.get("pairs", 30), "mte": recipe, "dte": recipe if changes.get("plain") else early},
     }
     return parse_run(values, REGISTRIES)
@@ -189,6 +191,11 @@ def test_covariances_of_own_pairs_need_no_surrogate(tmp_path, monkeypatch, capsy
         assert f"{name}: 32 numbers from 24 pairs" in capsys.readouterr().out
     assert cosine(load(Path("a")), load(Path("b"))) == pytest.approx(-1)
     assert json.loads(Path("a.prov.json").read_text())["record"]["counts"] == {"pairs": 24}
+    embed_file(run(pairs=8), Path("a.jsonl"), Path("few"), method="labelcov", kind="dte", model=encoder)
+    random.Random(run().config.seed).shuffle(rows)
+    Path("few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:8]))
+    embed_file(run(), Path("few.jsonl"), Path("same"), method="labelcov", kind="mte", model=encoder)
+    assert (load(Path("few")).vector == load(Path("same")).vector).all(), "a dataset's pairs are drawn as in a run"
     with pytest.raises(EmbeddingError, match=r"there is no vector: the output is the same, .*; leave this file out"):
         embed_file(run(), Path("one.jsonl"), Path("one"), method="labelcov", kind="mte", model=encoder)
     own = {"method": "labelcov", "kind": "mte", "model": encoder}
