@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from fute import paths
 from fute.artifacts import read_jsonl
 from fute.cluster.job_needs import JobNeeds
 from fute.config.run import load_run, read_yaml
@@ -19,8 +20,6 @@ from fute.plan import Plan
 
 CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e", "--unlock")
 """Arguments that say how many jobs run, or that none does."""
-OF_MODELS = "results/evaluation/planted.csv"
-"""What a run that compares models is asked for; the rest of its experiment is the paper's."""
 
 
 def command(name: str, arguments: Sequence[str]) -> list[str]:
@@ -28,7 +27,8 @@ def command(name: str, arguments: Sequence[str]) -> list[str]:
     path = run_file(name)
     cores = [] if any(_names(argument, CORES) for argument in arguments) else ["--cores", "all"]
     values = read_yaml(path)
-    targets = [OF_MODELS] if isinstance(values, dict) and values.get("lm") and "--" not in arguments else []
+    # the rest of a comparison's experiment is the paper's
+    targets = [paths.PLANTED] if isinstance(values, dict) and values.get("lm") and "--" not in arguments else []
     return ["snakemake", "--configfile", str(path), *cores, *arguments, *(["--", *targets] if targets else [])]
 
 
