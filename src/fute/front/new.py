@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fute import paths
 from fute.artifacts import jsonl_bytes
 from fute.config.categories import NAME
 from fute.config.jinja_form import JinjaError
@@ -278,7 +279,7 @@ def _words_said(wanted: Wanted, run: Run) -> list[str]:
 
 def _tokenizer_folder(model: str, entry: ModelEntry) -> Path:
     """Where the files of a model are, or will be."""
-    return Path(entry.folder) if entry.folder else PROJECT / "results/models" / model
+    return PROJECT / (entry.folder or paths.model_folder(model))
 
 
 def _server_said(wanted: Wanted, run: Run) -> list[str]:
