@@ -76,9 +76,31 @@ def calibrate_by_mean(p: ArrayLike, labelled: ArrayLike | None = None) -> NDArra
     """
     p, labelled = _probabilities(p, labelled)
     means = np.array([own.mean(axis=0) for own in _labelled_rows(p, labelled)])[:, None, :]
-    weights = np.divide(p, means, out=np.zeros_like(p), where=means > 0)
+    return _rescaled(p, means)
+
+
+def calibrate_by_content_free(p: ArrayLike, content_free: ArrayLike) -> NDArray[np.float64]:
+    """Contextual calibration (Zhao et al. 2021) and PMI_DC (Holtzman et al. 2021), as Yang et al. 2024 define both.
+
+    Divides each prompt's probabilities by those that it gives to inputs without content, and makes the sums 1 again.
+    p: (prompts, examples, classes). content_free: (prompts, inputs, classes). With the inputs `""`, `N/A` and `[MASK]`
+    it is contextual calibration, whose divisor is the mean of the three; with `""` alone it is PMI, a difference of
+    log-probabilities. Raises ValueError for a class to which all content-free inputs give 0 and an example does not.
+    """
+    p, _ = _probabilities(p, None)
+    content_free, _ = _probabilities(content_free, None)
+    if p.shape[0] != content_free.shape[0] or p.shape[2] != content_free.shape[2]:
+        raise ValueError(f"p {p.shape} and content_free {content_free.shape} have other prompts or classes")
+    divisor = content_free.mean(axis=1, keepdims=True)
+    if ((divisor == 0) & (p > 0)).any():
+        raise ValueError("content-free inputs give a class the probability 0, by which nothing can be divided")
+    return _rescaled(p, divisor)
+
+
+def _rescaled(p: NDArray[np.float64], divisor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities divided by those of a divisor, sums made 1 again; a row on classes without any stays as it is."""
+    weights = np.divide(p, divisor, out=np.zeros_like(p), where=divisor > 0)
     total = weights.sum(axis=-1, keepdims=True)
-    # an example whose classes the labelled ones never have stays as it is
     return np.divide(weights, total, out=p.copy(), where=total > 0)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fute.baselines.prompts import (
+    calibrate_by_content_free,
     calibrate_by_mean,
     confident_prompts,
     description_length,
@@ -335,3 +336,23 @@ def test_calibration_uses_the_labelled_examples_and_keeps_distributions():
     # an example without a label, all on a class that the labelled ones never have
     hidden = calibrate_by_mean(np.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]), np.array([[True, True, False]]))
     assert hidden.tolist() == [[[1, 0], [1, 0], [0, 1]]]
+
+
+def test_contextual_calibration_and_pmi():
+    rng = np.random.default_rng(1)
+    p, free = rng.dirichlet(np.ones(3), size=(2, 5)), rng.dirichlet(np.ones(3), size=(2, 3))
+    found = calibrate_by_content_free(p, free)
+    for prompt in range(2):
+        for example in range(5):
+            weights = p[prompt, example] / free[prompt].mean(0)
+            np.testing.assert_allclose(found[prompt, example], weights / weights.sum())
+    pmi = np.log(p) - np.log(free[:, :1])  # a difference of log-probabilities, then a softmax
+    expected = np.exp(pmi) / np.exp(pmi).sum(-1, keepdims=True)
+    np.testing.assert_allclose(calibrate_by_content_free(p, free[:, :1]), expected)
+    np.testing.assert_allclose(calibrate_by_content_free(p, np.full((2, 1, 3), 1 / 3)), p)
+    never = np.array([[[0.75, 0.25, 0.0]]])
+    np.testing.assert_allclose(calibrate_by_content_free(never, never[..., [1, 0, 2]]), [[[0.9, 0.1, 0.0]]])
+    with pytest.raises(ValueError, match="probability 0"):
+        calibrate_by_content_free(p, np.tile([[[0.0, 0.5, 0.5]]], (2, 1, 1)))
+    with pytest.raises(ValueError, match="other prompts or classes"):
+        calibrate_by_content_free(p, free[:1])
