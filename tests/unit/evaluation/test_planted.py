@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from fute.display_names import p_text
 from fute.evaluation.planted import NOTHING, ladder_test, own_ranks, retrieval_test, spearman_interval, wilson
+from fute.evaluation.resampling import bootstrap_counts
 
 STEPS = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.0]
 
@@ -55,6 +56,16 @@ def test_similarities_that_know_nothing_pass_in_five_percent():
     assert 3 <= passed <= 18, "binomial, 200 draws at 5 %: 3 to 18 in 99.5 %"
 
 
+def test_the_interval_by_hand():
+    """Of 12 boxes, Fisher's z of 0.5 is 0.549306, and its error sqrt(1.125 / 9) = 0.353553, of which 1.96 are 0.692952.
+    Of 4, a correlation of 1 counts as 1 - 12 / 60 / 2 = 0.9, whose z is 1.472219, and 1.96 errors are 2.400456."""
+    assert spearman_interval(0.5, 12) == pytest.approx((-0.142666, 0.846098), abs=1e-5)
+    # the mean z of two ladders, 0.5 and -0.2, is 0.173287; the error sqrt(1.125 / 9 + 1.02 / 9) / 2 = 0.244097
+    assert spearman_interval([0.5, -0.2], 12) == pytest.approx((-0.296004, 0.572819), abs=1e-5)
+    assert spearman_interval(1.0, 4) == pytest.approx((np.tanh(1.472219 - 2.400456), 1), abs=1e-5)
+    assert np.isnan(spearman_interval(1.0, 3)).all()
+
+
 def test_the_interval_covers_the_true_correlation():
     """Of normal pairs with a correlation of 0.6, whose rank correlation is 6 / pi * asin(0.3)."""
     rng = np.random.default_rng(1)
@@ -90,7 +101,17 @@ def test_retrieval_that_knows_nothing_passes_in_five_percent():
 def test_equal_similarities_share_a_rank():
     assert own_ranks([[0.5, 0.5, 0.1]]).tolist() == [[1.5, 1.5, 3.0]]
     assert retrieval_test(np.zeros((4, 4)))["top-1"].value == 0
-    assert str(retrieval_test(np.full((4, 4), np.nan))["mrr"]) == str(NOTHING)
+    lacking = np.eye(4)
+    lacking[1, 2] = np.nan
+    assert {str(found) for found in retrieval_test(lacking).values()} == {str(NOTHING)}
+
+
+def test_the_interval_of_reciprocal_ranks_is_a_bootstrap_over_targets():
+    table = np.random.default_rng(3).normal(size=(6, 6))
+    own = [1 / (1 + sum(value > row[i] for value in row)) for i, row in enumerate(table)]
+    means = [np.repeat(own, count).mean() for count in bootstrap_counts(6, 200, 42)]
+    found = retrieval_test(table, 200)["mrr"]
+    assert (found.value, found.lo, found.hi) == pytest.approx((np.mean(own), *np.percentile(means, [2.5, 97.5])))
 
 
 def test_wilson():
