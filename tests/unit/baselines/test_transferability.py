@@ -37,6 +37,7 @@ def test_leep_by_loops():
         for row, label in zip(theta, LABELS, strict=True)
     ]
     assert leep(theta, LABELS) == pytest.approx(sum(terms) / 60)
+    assert leep(np.pad(theta, ((0, 0), (0, 1))), LABELS) == leep(theta, LABELS), "a class that the model never gives"
 
 
 def test_leep_of_a_perfect_a_renamed_and_a_useless_model():

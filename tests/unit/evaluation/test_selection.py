@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, ndcg_score, silhouette_samples
 
 from fute.evaluation.controls import null_comparison, order_noise
 from fute.evaluation.correlation import spearman
-from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, pca2, silhouette_by, tsne
+from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, pca2, project, silhouette_by, tsne
 from fute.evaluation.metrics import best_rank, ndcg, ndcg_rows, performance_rate
 from fute.evaluation.permutation import choice_test, distinct, ndcg_test, orders_of, spearman_test
 from fute.evaluation.resampling import bootstrap_counts
@@ -636,6 +636,7 @@ def test_pca_spans_the_largest_variance():
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     eigenvalues = np.linalg.eigvalsh(np.cov(unit.T))[::-1]
     np.testing.assert_allclose(np.var(pca2(vectors), axis=0, ddof=1), eigenvalues[:2])
+    assert project(vectors).explained == pytest.approx(tuple(eigenvalues[:2] / eigenvalues.sum()))
 
 
 @pytest.mark.parametrize("n", [4, 5, 30])
