@@ -296,6 +296,7 @@ def test_a_prompt_without_a_label_does_not_agree_and_has_no_vote():
     # on the first example only the first prompt is heard: the pseudo-label is its class
     for vote in ("log", "prob", "vote"):
         assert zero_label(p, vote, mask).tolist() == [1, 0.5, 0.5]
+        assert zero_label([[yes, yes]] * 3, vote, mask).tolist() == [1, 0.5, 0.5], "bounds agree with nothing"
     # three answers with a gap of 0.4 are no surer than one with 0.8
     p = np.array([[[0.7, 0.3]] * 3, [[0.9, 0.1]] * 3])
     assert confident_prompts(p, [[True] * 3, [True, False, False]]).tolist() == [False, True]

@@ -257,8 +257,9 @@ def test_reliability_of_two_prompts_is_that_of_the_two_way_layout():
     resampled = prompt_performance(block, bootstrap_counts(200, 60, 9), "accuracy")
     accuracy = 100 * (block.predictions == block.gold).mean(axis=1)
     expected = reliability(accuracy, two_way(resampled.T).residual * 59 / 60)
-    found = row_of(selection_table(block, draws=60, seed=9).frame, "m")["reliability"]
-    assert 0 < expected < 1 and found == pytest.approx(expected)
+    row = row_of(selection_table(block, draws=60, seed=9).frame, "m")
+    assert 0 < expected < 1 and row["reliability"] == pytest.approx(expected)
+    assert row["margin"] == 1
 
 
 def test_references():
