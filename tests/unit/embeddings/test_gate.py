@@ -79,6 +79,8 @@ def test_many_labels_have_no_accuracy():
     many = [(i, 1) for i in range(21)]
     assert measure(held_out(many[:2], many), knows(many, 0.9), accuracy=True).accuracy is None
     assert measure(held_out(many[:2], many[:20]), knows(many, 0.9), accuracy=True).accuracy == 1
+    two = [(1.0,), (4.0,)]
+    assert measure(held_out(two, two, "number"), knows(two, 0.9), accuracy=True).accuracy is None
 
 
 @pytest.mark.parametrize("accuracy", [True, False])
@@ -108,6 +110,7 @@ def test_both_must_hold(loss, accuracy, learned):
         assert facts["needed_accuracy"] == pytest.approx(0.71984, abs=1e-5)
     assert facts["learned"] is learned
     assert ("DID NOT LEARN" in gate_words({"gate": facts})) is not facts["learned"]
+    assert ("(needed: over 72%)" in gate_words({"gate": facts})) is (accuracy is not None)
 
 
 def test_what_a_surrogate_reaches_that_reads_nothing_is_not_enough():
