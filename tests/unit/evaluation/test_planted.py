@@ -45,7 +45,7 @@ def test_equal_qualities_are_in_no_order():
     assert ladder_test([made], [given]).p == pytest.approx(6 / 720), "the three in the middle may stand in any order"
 
 
-@pytest.mark.parametrize("given", [[0.5] * 7, [0.7, np.nan, 0.5, 0.4, 0.3, 0.2, 0.1]])
+@pytest.mark.parametrize("given", [[0.5] * 7, *([0.7, x, 0.5, 0.4, 0.3, 0.2, 0.1] for x in (np.nan, np.inf))])
 def test_similarities_without_an_order_find_nothing(given):
     assert str(ladder_test([STEPS], [given])) == str(NOTHING)
 
@@ -60,8 +60,10 @@ def test_the_interval_by_hand():
     """Of 12 boxes, Fisher's z of 0.5 is 0.549306, and its error sqrt(1.125 / 9) = 0.353553, of which 1.96 are 0.692952.
     Of 4, a correlation of 1 counts as 1 - 12 / 60 / 2 = 0.9, whose z is 1.472219, and 1.96 errors are 2.400456."""
     assert spearman_interval(0.5, 12) == pytest.approx((-0.142666, 0.846098), abs=1e-5)
-    # the mean z of two ladders, 0.5 and -0.2, is 0.173287; the error sqrt(1.125 / 9 + 1.02 / 9) / 2 = 0.244097
-    assert spearman_interval([0.5, -0.2], 12) == pytest.approx((-0.296004, 0.572819), abs=1e-5)
+    # the mean z of two ladders, 0.5 and 0.9, is 1.010763; the error sqrt(1.125 / 9 + 1.405 / 9) / 2 = 0.265100
+    both = np.tanh([1.010763 - 0.519586, 1.010763 + 0.519586])
+    assert spearman_interval([0.5, 0.9], 12) == pytest.approx(tuple(both), abs=1e-5)
+    assert spearman_interval([-0.5, -0.9], 12) == pytest.approx(tuple(-both[::-1]), abs=1e-5)
     assert spearman_interval(1.0, 4) == pytest.approx((np.tanh(1.472219 - 2.400456), 1), abs=1e-5)
     assert np.isnan(spearman_interval(1.0, 3)).all()
 

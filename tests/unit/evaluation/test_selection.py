@@ -297,6 +297,7 @@ def test_margin_is_best_minus_second():
     frame = selection_table(make_block(a=[1, 5, 2, 4.5], tied=[3, 3, 1, 0]), draws=5).frame
     assert row_of(frame, "a")["margin"] == 0.5
     assert row_of(frame, "tied")["margin"] == 0
+    assert np.isnan(row_of(selection_table(make_block(n_prompts=1, m=[5]), draws=5).frame, "m")["margin"])
 
 
 def test_a_choice_of_three_prompts_is_no_proof():
