@@ -133,8 +133,8 @@ def zero_label(
     else:
         raise ValueError(f"vote is one of log, prob, vote; got {vote!r}")
     heard = labelled[kept]
-    mean = (support * heard[..., None]).sum(axis=0) / np.maximum(heard.sum(axis=0), 1)[:, None]
-    labels = mean.argmax(axis=-1)
+    # of the classes of one example the highest sum is the highest mean
+    labels = (support * heard[..., None]).sum(axis=0).argmax(axis=-1)
     if flip:
         if p.shape[-1] != 2:
             raise ValueError(f"flip swaps two classes, and p has {p.shape[-1]}; set flip to False")

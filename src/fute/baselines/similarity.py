@@ -42,8 +42,6 @@ def fused_cosines(
         sources = sources_of(target, datasets)
         if within_class:
             sources = tuple(source for source in sources if in_class(source, target, datasets))
-            if not sources:
-                continue
         columns = [place[source] for source in sources]
         fused = reciprocal_rank_fusion([matrix[place[target], columns] for matrix in components])
         scores |= {(source, target): float(score) for source, score in zip(sources, fused, strict=True)}

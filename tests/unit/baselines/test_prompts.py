@@ -70,6 +70,8 @@ def test_entropies_by_hand():
     np.testing.assert_allclose(mutual_information(p), [two, 0, 0, two - quarter], atol=1e-12)
     np.testing.assert_allclose(local_entropy(p), [0, two, 0, quarter], atol=1e-12)
     np.testing.assert_allclose(global_entropy(p), [two, 0, 0, two], atol=1e-12)
+    three = [[[0.6, 0.3, 0.1], [0.6, 0.1, 0.3], [0.1, 0.2, 0.7]]]  # predictions 0, 0, 2
+    np.testing.assert_allclose(global_entropy(three), [math.log(3) - 2 / 3 * two])
 
 
 @quick
@@ -260,6 +262,7 @@ def test_self_select_scores():
     np.testing.assert_array_equal(self_select_scores([3, 1], 4), [-2, -3, -1, -3])
     np.testing.assert_array_equal(self_select_scores([2], 3), [-2, -1, -2])
     np.testing.assert_array_equal(self_select_scores([3, 1], 4, list_as_scores=True), [3, 1, 2, 4])
+    np.testing.assert_array_equal(self_select_scores([4, 2], 4, list_as_scores=True), [4, 2, 1, 3])
 
 
 @pytest.mark.parametrize("ranking", [[1, 1], [0], [4]])
@@ -293,8 +296,16 @@ def test_a_prompt_without_a_label_does_not_agree_and_has_no_vote():
     # on the first example only the first prompt is heard: the pseudo-label is its class
     for vote in ("log", "prob", "vote"):
         assert zero_label(p, vote, mask).tolist() == [1, 0.5, 0.5]
-    # an example that nobody labels counts for no one
-    mask[0, 0] = False
+        assert zero_label([[yes, yes]] * 3, vote, mask).tolist() == [1, 0.5, 0.5], "bounds agree with nothing"
+    # three answers with a gap of 0.4 are no surer than one with 0.8
+    p = np.array([[[0.7, 0.3]] * 3, [[0.9, 0.1]] * 3])
+    assert confident_prompts(p, [[True] * 3, [True, False, False]]).tolist() == [False, True]
+
+
+def test_an_example_that_nobody_labels_counts_for_no_one():
+    yes, no = [0.1, 0.9], [0.9, 0.1]
+    p = np.array([[yes, yes], [no, yes], [no, yes]])
+    mask = np.array([[False, True]] * 3)
     assert zero_label(p, "vote", mask).tolist() == [1, 1, 1]
 
 

@@ -37,6 +37,7 @@ def test_leep_by_loops():
         for row, label in zip(theta, LABELS, strict=True)
     ]
     assert leep(theta, LABELS) == pytest.approx(sum(terms) / 60)
+    assert leep(np.pad(theta, ((0, 0), (0, 1))), LABELS) == leep(theta, LABELS), "a class that the model never gives"
 
 
 def test_leep_of_a_perfect_a_renamed_and_a_useless_model():
@@ -64,11 +65,11 @@ def test_n_leep_has_five_clusters_a_class_on_the_components_with_four_fifths_of_
     assert kept == 3 and n_leep(FEATURES, LABELS) == pytest.approx(leep(clusters, LABELS))
 
 
-@pytest.mark.parametrize("shape", [(60, 4), (20, 30)])
-def test_logme_is_the_largest_evidence_of_the_normal_density(shape):
+@pytest.mark.parametrize(("shape", "weight"), [((60, 4), 1), ((20, 30), 1), ((60, 4), 9)])
+def test_logme_is_the_largest_evidence_of_the_normal_density(shape, weight):
     n, _ = shape
     features = RNG.normal(size=shape)
-    y = features[:, 0] + RNG.normal(size=n)
+    y = weight * features[:, 0] + RNG.normal(size=n)
 
     def minus_log_density(logs):
         alpha, beta = np.exp(logs)
@@ -146,9 +147,9 @@ def test_gbc_of_three_classes_by_the_closed_form(dimensions):
 
 def test_task_vectors():
     start = {"w": np.ones((2, 2)), "b": np.zeros(2)}
-    a = {"w": np.array([[2.0, 1.0], [1.0, 1.0]]), "b": np.array([0.0, 1.0]), "head": np.ones(3)}
-    b = {"w": np.array([[2.0, 1.0], [1.0, 1.0]]), "b": np.array([1.0, 0.0]), "head": -np.ones(3)}
-    assert task_vector_cosine(start, a, b) == pytest.approx(0.5)
+    a = {"w": np.array([[2.0, 1.0], [1.0, 1.0]]), "b": np.array([0.0, 3.0]), "head": np.ones(3)}
+    b = {"w": np.array([[2.0, 1.0], [1.0, 1.0]]), "b": np.array([2.0, 0.0]), "head": -np.ones(3)}
+    assert task_vector_cosine(start, a, b) == pytest.approx(1 / (10 * 5) ** 0.5)
     with pytest.raises(ValueError, match="'c' is not of one shape"):
         task_vector_cosine(start | {"c": np.ones(2)}, a | {"c": np.zeros(2)}, b)
     with pytest.raises(ValueError, match="'b' is not of one shape"):

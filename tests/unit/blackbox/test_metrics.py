@@ -47,7 +47,7 @@ def test_spearman_is_of_ranks_and_zero_where_constant():
     rows = numbers([0.0, 1.0, 2.0, 5.0])
     assert task_score(SIMILAR, rows, [-3.0, 0.1, 0.2, 99.0]) == pytest.approx(100)
     assert task_score(SIMILAR, rows, [4.0, 3.0, 1.0, 2.0]) == pytest.approx(-80)  # 1 - 6*18/(4*15)
-    assert task_score(SIMILAR, rows, [1.0] * 4) == 0.0
+    assert task_score(SIMILAR, rows, [1.0] * 4) == task_score(SIMILAR, numbers([2.0] * 4), [1.0, 2.0, 3.0, 4.0]) == 0.0
 
 
 def test_scores_need_a_prediction_a_row():

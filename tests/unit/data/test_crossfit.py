@@ -59,6 +59,7 @@ def settings(**changes):
             1,
         ),
         ("premise: abc", None, None, ("premis", "e: abc"), 0),
+        ("hypothesis: ab", None, None, ("hypothe", "sis: ab"), 2),
     ],
 )
 def test_segments_by_hand(line, lm, sa, nli, nli_form):

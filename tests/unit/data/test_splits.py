@@ -113,8 +113,9 @@ def test_yes_and_no_are_counted_apart_from_spans_of_these_words():
     raw = [{"question": f"q{n}", "title": "t", "passage": "p", "answer": n % 3 == 0} for n in range(6)]
     counts = normalise("b", boolq, memory(raw, [raw[n] | {"passage": "x"} for n in (0, 1)]), dev_share=0).counts
     assert counts["test"]["classes"] == {"span": 0, "yes": 1, "no": 1, "unanswerable": 0}
-    said = normalise("s", settings(SQUAD), memory(questions([1]), [question(2, "yes", "I say yes")]), dev_share=0)
-    assert said.counts["test"]["classes"]["span"] == 1
+    for answer, context in (("yes", "I say yes"), ("Oslo", "[aug] yes no Oslo")):
+        said = normalise("s", settings(SQUAD), memory(questions([1]), [question(2, answer, context)]), dev_share=0)
+        assert said.counts["test"]["classes"]["span"] == 1
 
 
 def test_an_answer_that_is_not_in_its_context_is_an_error_unless_a_share_is_allowed():

@@ -338,6 +338,18 @@ def test_half_precision_keeps_what_it_says(snapshots, tmp_path):
     assert sizes[0] - sizes[1] >= 2 * (whole.vector.size + whole.orders.size) - 2000
 
 
+@pytest.mark.parametrize("segments", [[], [("w", 0, 2), ("nothing", 2, 4)]])
+@pytest.mark.parametrize("n_orders", [1, 2])
+def test_half_precision_of_signed_entries_in_a_vector_with_and_without_segments(n_orders, segments, tmp_path):
+    """fp16 ends at 65,504: without the division by the largest entry, -1e6 would be infinite."""
+    orders = np.array([[2.0, -3.0, 0.0, 0.0], [1.0, -1e6, 0.0, 0.0]], dtype=np.float32)[-n_orders:]
+    made = Embedding(orders.mean(0), "tupate", {}, {}, orders, segments=segments)
+    save(made, tmp_path / "v", store="float16")
+    found = load(tmp_path / "v")
+    for half, whole in ((found.vector, made.vector), (found.orders, orders)):
+        np.testing.assert_allclose(half, whole, rtol=2**-11, atol=1e6 * 6e-8)
+
+
 @pytest.mark.parametrize("scope", ["encoder_decoder", "all"])
 def test_wider_scopes_make_longer_vectors(snapshots, scope):
     found = embedder(snapshots, "encoder-decoder", tupate(epochs=8, scope=scope)).embed(pairs(1))

@@ -60,6 +60,7 @@ def test_what_has_no_similarity_is_refused(similarity):
 
 def test_largest_entry():
     assert largest_entry_share([3, 1], [1, 2]) == pytest.approx(3 / 5)
+    assert largest_entry_share([3e-9, 1e-9], [1e-9, 2e-9]) == pytest.approx(3 / 5), "squares of gradients are small"
     assert largest_entry_share([1, 1, 1, 1], [2, 2, 2, 2]) == 1 / 4
     assert np.isnan(largest_entry_share([1, 0], [0, 1]))
 

@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from fute.display_names import p_text
 from fute.evaluation.planted import NOTHING, ladder_test, own_ranks, retrieval_test, spearman_interval, wilson
+from fute.evaluation.resampling import bootstrap_counts
 
 STEPS = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.0]
 
@@ -44,7 +45,7 @@ def test_equal_qualities_are_in_no_order():
     assert ladder_test([made], [given]).p == pytest.approx(6 / 720), "the three in the middle may stand in any order"
 
 
-@pytest.mark.parametrize("given", [[0.5] * 7, [0.7, np.nan, 0.5, 0.4, 0.3, 0.2, 0.1]])
+@pytest.mark.parametrize("given", [[0.5] * 7, *([0.7, x, 0.5, 0.4, 0.3, 0.2, 0.1] for x in (np.nan, np.inf))])
 def test_similarities_without_an_order_find_nothing(given):
     assert str(ladder_test([STEPS], [given])) == str(NOTHING)
 
@@ -53,6 +54,18 @@ def test_similarities_that_know_nothing_pass_in_five_percent():
     rng = np.random.default_rng(0)
     passed = sum(ladder_test([STEPS, STEPS], rng.normal(size=(2, 7))).p <= 0.05 for _ in range(200))
     assert 3 <= passed <= 18, "binomial, 200 draws at 5 %: 3 to 18 in 99.5 %"
+
+
+def test_the_interval_by_hand():
+    """Of 12 boxes, Fisher's z of 0.5 is 0.549306, and its error sqrt(1.125 / 9) = 0.353553, of which 1.96 are 0.692952.
+    Of 4, a correlation of 1 counts as 1 - 12 / 60 / 2 = 0.9, whose z is 1.472219, and 1.96 errors are 2.400456."""
+    assert spearman_interval(0.5, 12) == pytest.approx((-0.142666, 0.846098), abs=1e-5)
+    # the mean z of two ladders, 0.5 and 0.9, is 1.010763; the error sqrt(1.125 / 9 + 1.405 / 9) / 2 = 0.265100
+    both = np.tanh([1.010763 - 0.519586, 1.010763 + 0.519586])
+    assert spearman_interval([0.5, 0.9], 12) == pytest.approx(tuple(both), abs=1e-5)
+    assert spearman_interval([-0.5, -0.9], 12) == pytest.approx(tuple(-both[::-1]), abs=1e-5)
+    assert spearman_interval(1.0, 4) == pytest.approx((np.tanh(1.472219 - 2.400456), 1), abs=1e-5)
+    assert np.isnan(spearman_interval(1.0, 3)).all()
 
 
 def test_the_interval_covers_the_true_correlation():
@@ -90,7 +103,17 @@ def test_retrieval_that_knows_nothing_passes_in_five_percent():
 def test_equal_similarities_share_a_rank():
     assert own_ranks([[0.5, 0.5, 0.1]]).tolist() == [[1.5, 1.5, 3.0]]
     assert retrieval_test(np.zeros((4, 4)))["top-1"].value == 0
-    assert str(retrieval_test(np.full((4, 4), np.nan))["mrr"]) == str(NOTHING)
+    lacking = np.eye(4)
+    lacking[1, 2] = np.nan
+    assert {str(found) for found in retrieval_test(lacking).values()} == {str(NOTHING)}
+
+
+def test_the_interval_of_reciprocal_ranks_is_a_bootstrap_over_targets():
+    table = np.random.default_rng(3).normal(size=(6, 6))
+    own = [1 / (1 + sum(value > row[i] for value in row)) for i, row in enumerate(table)]
+    means = [np.repeat(own, count).mean() for count in bootstrap_counts(6, 200, 42)]
+    found = retrieval_test(table, 200)["mrr"]
+    assert (found.value, found.lo, found.hi) == pytest.approx((np.mean(own), *np.percentile(means, [2.5, 97.5])))
 
 
 def test_wilson():

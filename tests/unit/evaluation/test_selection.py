@@ -12,8 +12,8 @@ from sklearn.metrics import f1_score, ndcg_score, silhouette_samples
 
 from fute.evaluation.controls import null_comparison, order_noise
 from fute.evaluation.correlation import spearman
-from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, pca2, silhouette_by, tsne
-from fute.evaluation.metrics import best_rank, ndcg, performance_rate
+from fute.evaluation.geometry import label_shared_across, nearest, neighbour_purity, pca2, project, silhouette_by, tsne
+from fute.evaluation.metrics import best_rank, ndcg, ndcg_rows, performance_rate
 from fute.evaluation.permutation import choice_test, distinct, ndcg_test, orders_of, spearman_test
 from fute.evaluation.resampling import bootstrap_counts
 from fute.evaluation.selection import Block, average_blocks, prompt_performance, selection_table
@@ -83,11 +83,15 @@ def test_ndcg_bounds_ideal_and_invariance(case, scale):
 
 
 def test_ndcg_does_not_overflow_and_keeps_small_relevances():
-    assert ndcg([5000.0, 4999.0], [0, 1]) == pytest.approx(100 * (0.5 + 1 / np.log2(3)) / (1 + 0.5 / np.log2(3)))
+    expected = 100 * (0.5 + 1 / np.log2(3)) / (1 + 0.5 / np.log2(3))
+    assert ndcg([5000.0, 4999.0, 0.0], [1, 2, 0]) == pytest.approx(expected)
+    rows = ndcg_rows([[5000.0, 4999.0, 0.0], [2.0, 1.0, 0.0]], [1, 2, 0])
+    assert rows == pytest.approx([expected, ndcg([2, 1, 0], [1, 2, 0])]), "each row has a scale of its own"
     tiny = ndcg([1e-13, 2e-13], [1, 0])
     assert tiny == pytest.approx(ndcg([1e-13, 2e-13], [1, 0], gain="linear"), rel=1e-9)
 
 
+@pytest.mark.filterwarnings("error")  # zeros are not negative
 def test_ndcg_where_nothing_is_relevant():
     assert ndcg([0, 0, 0], [1, 2, 3]) == 100
 
@@ -106,6 +110,7 @@ def test_negative_relevance_counts_as_zero_and_warns():
         (([], []), {}, "one score per relevance"),
         (([[1, 2]], [1, 2]), {}, "1-D"),
         (([1, 2], [1, np.nan]), {}, "finite"),
+        (([1, np.nan], [1, 2]), {}, "finite"),
         (([1, 2], [1, 2]), {"gain": "exp"}, "exp2 or linear"),
         (([1, 2], [1, 2]), {"scale": "per cent"}, "percent or unit"),
     ],
@@ -149,9 +154,10 @@ def test_performance_rate():
             performance_rate([40, 80, 60], selected)
 
 
+@pytest.mark.filterwarnings("error")
 def test_spearman():
     assert spearman([1, 2, 3], [10, 30, 20]) == pytest.approx(0.5)
-    assert np.isnan(spearman([1, 1, 1], [1, 2, 3]))
+    assert np.isnan(spearman([1, 1, 1], [1, 2, 3])) and np.isnan(spearman([1, 2, 3], [1, 1, 1]))
     assert np.isnan(spearman([1.0], [2.0]))
 
 
@@ -218,6 +224,9 @@ def test_selection_table_against_a_plain_loop(metric):
     resampled = [measure(np.repeat(np.arange(60), count)) for count in bootstrap_counts(60, draws, seed)]
     noise = two_way(np.transpose(resampled)).residual * (draws - 1) / draws  # what rows add to all prompts is none
     assert table.frame["reliability"].to_numpy() == pytest.approx(reliability(everything, noise))
+    oracle = row_of(table.frame, "Oracle")
+    best = np.percentile(np.max(resampled, axis=1), [2.5, 97.5])
+    assert [oracle["performance_lo"], oracle["performance_hi"]] == pytest.approx(best), "the best on each draw"
     for method, chosen in (("good", 3), ("tied", 0), ("flat", 0)):
         row, scores = row_of(table.frame, method), block.scores[method]
         assert row["selected"] == block.prompts[chosen]
@@ -241,6 +250,16 @@ def test_selection_table_against_a_plain_loop(metric):
             assert [row[f"{name}_lo"], row[f"{name}_hi"]] == expected, name
         at = list(table.frame["method"]).index(method)
         np.testing.assert_allclose(table.draws["ndcg"][at], drawn["ndcg"])
+
+
+def test_reliability_of_two_prompts_is_that_of_the_two_way_layout():
+    block = make_block(n_prompts=2, n_rows=200, m=[1, 2])
+    resampled = prompt_performance(block, bootstrap_counts(200, 60, 9), "accuracy")
+    accuracy = 100 * (block.predictions == block.gold).mean(axis=1)
+    expected = reliability(accuracy, two_way(resampled.T).residual * 59 / 60)
+    row = row_of(selection_table(block, draws=60, seed=9).frame, "m")
+    assert 0 < expected < 1 and row["reliability"] == pytest.approx(expected)
+    assert row["margin"] == 1
 
 
 def test_references():
@@ -278,6 +297,7 @@ def test_margin_is_best_minus_second():
     frame = selection_table(make_block(a=[1, 5, 2, 4.5], tied=[3, 3, 1, 0]), draws=5).frame
     assert row_of(frame, "a")["margin"] == 0.5
     assert row_of(frame, "tied")["margin"] == 0
+    assert np.isnan(row_of(selection_table(make_block(n_prompts=1, m=[5]), draws=5).frame, "m")["margin"])
 
 
 def test_a_choice_of_three_prompts_is_no_proof():
@@ -522,6 +542,7 @@ def test_null_comparison():
     )
     assert result["share_above_null"] == pytest.approx(2 / 3)  # 0.5 only equals its draw
     assert result["null_spearman"] == pytest.approx(spearman([0.9, 0.5, 0.1], [0.3, 0.4, 0.0]))
+    assert null_comparison([0.9, 0.5], [[0.2], [0.6]])["share_above_null"] == 1 / 2, "one draw is enough"
 
 
 # ---- geometry
@@ -617,6 +638,7 @@ def test_pca_spans_the_largest_variance():
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     eigenvalues = np.linalg.eigvalsh(np.cov(unit.T))[::-1]
     np.testing.assert_allclose(np.var(pca2(vectors), axis=0, ddof=1), eigenvalues[:2])
+    assert project(vectors).explained == pytest.approx(tuple(eigenvalues[:2] / eigenvalues.sum()))
 
 
 @pytest.mark.parametrize("n", [4, 5, 30])

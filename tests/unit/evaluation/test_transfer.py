@@ -138,6 +138,7 @@ def test_true_order_by_hand():
     assert np.isnan(seed_reliability(case([70, 60])))
     equal = case([[70, 70], [60, 60]])
     assert np.isnan(seed_reliability(equal)) and true_order(equal) == {"rho": 1, "ndcg": pytest.approx(100)}
+    assert 1 < true_order(case([[70, 60], [64, 60]]))["rho"] < 1.1, "two sources are known but for their noise"
     alone = case([[70.0], [60.0]])
     assert true_order(alone) == {"rho": 1, "ndcg": 100} and np.isnan(seed_reliability(alone))
 

@@ -1,13 +1,15 @@
-"""The two-way layout against least squares, and the reliability that follows from it against Spearman and Brown."""
+"""The two-way layout against least squares, and what follows from it: reliability, and the true order."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from scipy.stats import f as f_distribution
+from scipy.stats import norm
 
 from fute.evaluation.controls import order_noise
-from fute.evaluation.true_order import reliability
+from fute.evaluation.metrics import ndcg
+from fute.evaluation.true_order import ndcg_of_true_order, rank_of_true_order, reliability
 from fute.evaluation.two_way import two_way
 
 
@@ -30,6 +32,20 @@ def test_two_way_is_the_comparison_of_two_linear_models(n, k):
     one = (between - residual) / (between + (k - 1) * residual)
     assert reliability(values.mean(axis=1), residual / k) == pytest.approx(max(0, k * one / (1 + (k - 1) * one)))
     assert max(0, 1 - 1 / f) == pytest.approx(reliability(values.mean(axis=1), residual / k))
+
+
+def test_reliability_by_hand():
+    assert reliability([80.0, 80.02], 1e-4) == pytest.approx(0.5), "a variance of 2e-4, half of it noise"
+    assert reliability([80.0, 80.0], 1e-4) == 0 and np.isnan(reliability([80.0], 1e-4))
+
+
+def test_the_true_order_of_two_candidates_by_hand():
+    """Means 0 and 2 with a noise of variance 0.8 have the reliability 1 - 0.8 / 2 = 0.6. The true values differ by
+    1.2 in the mean, with a variance of 2 * 0.6 * 0.8: the lower one is truly the better in 11 %."""
+    wrong = norm.sf(1.2 / np.sqrt(2 * 0.6 * 0.8))
+    assert rank_of_true_order([0.0, 2.0], 0.8, seed=1) == pytest.approx(1 + wrong, abs=0.03)
+    expected = (1 - wrong) * 100 + wrong * ndcg([0, 2], [1, 0])
+    assert ndcg_of_true_order([0.0, 2.0], [0.0, 2.0], 0.8, seed=1) == pytest.approx(expected, abs=0.03 * 37)
 
 
 def test_two_way_without_noise_or_without_anything():

@@ -45,6 +45,11 @@ def test_normalise_refuses_rows_without_a_finite_maximum(row):
         normalise(row)
 
 
+def test_scores_of_long_words_have_probabilities():
+    """exp(-2000) is 0 in floating point."""
+    np.testing.assert_allclose(normalise([[-2000.0, -2001.0], [0.0, -1.0]])[:, 0], [1 / (1 + math.exp(-1))] * 2)
+
+
 def test_one_impossible_class_is_allowed():
     np.testing.assert_array_equal(normalise([-math.inf, -5.0]), [0.0, 1.0])
 

@@ -86,6 +86,13 @@ def test_a_beginning_that_two_classes_share_counts_for_neither_and_bounds_both()
     got, seen = class_log_scores(tokens, classes)
     assert np.exp(got) == pytest.approx([0.1, 0.6, 0.3]), "0.5 was not returned"
     assert seen == (True, False, True)
+    # a beginning of its own word leaves the best class the best
+    tokens = [token("ne", math.log(0.1)), token("negative", math.log(0.6)), token("positive", math.log(0.2))]
+    got, seen = class_log_scores(tokens, classes)
+    assert np.exp(got) == pytest.approx([0.6, 0.2, 0.2]) and seen == (True, False, True) and decided(got, seen) == 0
+    # with all of "ne" the first class would tie with the last, and be the label
+    tokens = [token("ne", math.log(0.25)), token("negative", math.log(0.25)), token("positive", math.log(0.5))]
+    assert decided(*class_log_scores(tokens, classes)) is None
 
 
 # --- an LLM whose true answers are known ----------------------------------------------------------------------------
