@@ -87,12 +87,12 @@ if LM:
             params:
                 spec=lambda wc: BASELINES.vector_spec(wc.batch),
                 files=lambda wc: named(BASELINES.vector_inputs(wc.batch)),
-                weights=lambda wc: paths.model_folder(BASELINES.model),
+                folder=lambda wc: paths.model_folder(BASELINES.model),
             message:
                 f"new baseline vectors of datasets on {BASELINES.model}"
             shell:
                 f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute embed_dataset --spec {{params.spec:file}}"
-                " --model {params.weights} --lock {input.lock} --files @{params.files:file} --output {output.vectors}"
+                " --model {params.folder} --lock {input.lock} --files @{params.files:file} --output {output.vectors}"
                 f" {LOGGED}"
 
         rule extract_dataset_vectors:

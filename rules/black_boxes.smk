@@ -163,13 +163,13 @@ if LM:
         params:
             spec=lambda wc: LM.finetune.spec(wc.model, wc.batch),
             files=lambda wc: named(LM.finetune.inputs(wc.model, wc.batch)),
-            weights=lambda wc: paths.model_folder(wc.model),
+            folder=lambda wc: paths.model_folder(wc.model),
             processes=CONFIG.processes,
         message:
             "new fine-tunings of {wildcards.model}"
         shell:
             f"{OFFLINE} OMP_NUM_THREADS={{threads}} exec python -m fute.launch --processes {{params.processes}} --"
-            " finetune_model --spec {params.spec:file} --model {params.weights} --lock {input.lock}"
+            " finetune_model --spec {params.spec:file} --model {params.folder} --lock {input.lock}"
             " --files @{params.files:file} --output {output.models}"
             f" {LOGGED}"
 

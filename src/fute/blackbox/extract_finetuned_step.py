@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from fute.artifacts import Step, replace_folder
 from fute.blackbox.cell_files import CellFiles, place
 from fute.blackbox.folders import MODEL, RUN, folder_of
 from fute.blackbox.scores import score_record
+from fute.data.model_folder import unfinished_folder
 from fute.specs.finetuning import ExtractFinetuned
 
 
@@ -28,9 +28,7 @@ def extract_finetuned(
     cells = [CellFiles(batches, settings.keys[seed], files) for seed in settings.seeds]
     runs = [json.loads(cell.path(RUN).read_text(encoding="utf8")) for cell in cells]
     kept, folder = cells[0], folder_of(lock)
-    unfinished = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    unfinished = unfinished_folder(folder, None)
     for name in runs[0]["files"]:
         place(kept.path(f"{MODEL}/{name}"), unfinished / name)
     replace_folder(folder, unfinished)

@@ -124,7 +124,7 @@ def plan(
         typer.echo(f"{sum(jobs.values()):6d} jobs")
         return
     needs = JobNeeds(run_plan)
-    costs = rule_costs(jobs, list(heavy_jobs(run_plan, needs)), Path("results/benchmarks"))
+    costs = rule_costs(jobs, list(heavy_jobs(run_plan, needs)), Path("results"))
     disk, missing = disk_bytes(run_plan, needs), disk_bytes(run_plan, needs, missing=True)
     print_costs(run_plan, costs, disk, missing)
 

@@ -6,12 +6,13 @@ has finished jobs, their mean time replaces the estimate.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fute import paths
+from fute.artifacts import SIDECAR
+from fute.batching import KEYS
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.resources import INFERENCE_BYTES, Need, width
 from fute.cluster.storage import existing
@@ -72,8 +75,11 @@ def heavy_jobs(plan: Plan, needs: JobNeeds) -> Iterator[tuple[str, Need]]:
         yield from ((step.rule, need(*step.wildcards, batch)) for batch in step.plan.new)
 
 
-def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: Path) -> list[RuleCost]:
-    """Costs by rule, the most expensive first. benchmarks: folder with the measured times of finished jobs."""
+def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], results: Path) -> list[RuleCost]:
+    """Costs by rule, the most expensive first. results: folder with what finished jobs made, and their times."""
+    records = results.glob(f"**/batches/*{KEYS}{SIDECAR}")
+    # what is measured of these batches is their last process alone
+    resumed = {path.name.split(".")[0] for path in records if json.loads(path.read_bytes())["run"].get("resumed")}
     costs = []
     for rule, count in jobs.items():
         needs = [need for name, need in heavy if name == rule]
@@ -82,7 +88,8 @@ def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: 
             continue
         minutes, gpu_hours, seconds = 0.0, 0.0, []
         for method in {need.method: None for need in needs}:
-            own, done = [n for n in needs if n.method == method], measured_seconds(benchmarks / rule, method)
+            own = [n for n in needs if n.method == method]
+            done = measured_seconds(results / "benchmarks" / rule, method, resumed)
             # one method takes as long as its own finished jobs, whatever another one takes
             for need in own:
                 each = sum(done) / len(done) / 60 if done else need.estimate
@@ -93,13 +100,15 @@ def rule_costs(jobs: dict[str, int], heavy: list[tuple[str, Need]], benchmarks: 
     return sorted(costs, key=lambda cost: (-cost.gpu_hours, -(cost.minutes or 0), cost.rule))
 
 
-def measured_seconds(folder: Path, method: str = "") -> list[float]:
+def measured_seconds(folder: Path, method: str = "", besides: Container[str] = ()) -> list[float]:
     """Seconds of the finished jobs of a rule, from Snakemake's benchmark files; an empty one is of no finished job.
 
-    method: of files named `{model}-{method}-{batch}.tsv` only those of this method; "" for all files.
+    method: of files named `{model}-{method}-{batch}.tsv` only those of this method; "" for all files. besides: names of
+    batches that are left out.
     """
     named = re.compile(rf".+-{re.escape(method)}-\w+\.tsv" if method else ".+")
     files = [path for path in sorted(folder.glob("*.tsv")) if named.fullmatch(path.name)]
+    files = [path for path in files if path.stem.rpartition("-")[2] not in besides]
     return [seconds for path in files if not math.isnan(seconds := benchmark_seconds(path))]
 
 

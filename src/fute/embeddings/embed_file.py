@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from transformers.utils import logging as transformers_logging
+
 from fute import paths
 from fute.artifacts import Step, content_key, sha256_file
 from fute.config.categories import Categories
@@ -112,22 +114,16 @@ def embed_file(
     files = [pairs, *([dev] if dev else [])]
     if output.exists() and any(each.exists() and output.samefile(each) for each in files):
         raise ConfigError(f"--output {output}: is a file of pairs, which would be lost; name another file")
-    folder = model or Path(paths.model_folder(run.config.model_of(method)))
-    if not (folder / "config.json").is_file():
-        raise ConfigError(
-            f"{folder} holds no model: give the folder of a saved model by --model, or fetch the run's own by "
-            f"`snakemake --cores 1 {paths.model_lock(run.config.model_of(method))}`"
-        )
     read = read_pairs(pairs)
     if method == "labelcov":
         if dev:
             raise ConfigError("labelcov trains nothing, so that nothing stops early: leave out --dev")
         _check_classes(pairs, {pair.y for pair in read}, classes)
-        embedding = _covariance(read, folder, run.config.labelcov, kind, run.config.seed, classes)
+        embedding = _covariance(read, _folder(run, method, model), run.config.labelcov, kind, run.config.seed, classes)
         _save(embedding, run, pairs, output, method=method, kind=kind, learned=embedding.meta["pairs"])
         return
     chosen = _chosen(run, pairs, read, method=method, kind=kind, dev=dev, classes=classes)
-    recipe = getattr(run.config.method(method), kind)
+    recipe, folder = getattr(run.config.method(method), kind), _folder(run, method, model)
     embedder = Embedder(folder, run.config.surrogate.settings, recipe, surrogate_sha256(folder))
     partial = output.with_name(f"{output.name}.partial")
     texts = texts_of_training(recipe, chosen.to_learn, chosen.for_stopping)
@@ -146,6 +142,18 @@ def embed_file(
         return
     _save(embedding, run, pairs, output, method=method, kind=kind, learned=len(chosen.to_learn), dev=dev)
     shutil.rmtree(partial, ignore_errors=True)
+
+
+def _folder(run: Run, method: MethodId, model: Path | None) -> Path:
+    """Folder of the model that vectors are learned with. Raises ConfigError if it holds none."""
+    folder = model or Path(paths.model_folder(run.config.model_of(method)))
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"{folder} holds no model: give the folder of a saved model by --model, or fetch the run's own by "
+            f"`snakemake --cores 1 {paths.model_lock(run.config.model_of(method))}`"
+        )
+    transformers_logging.disable_progress_bar()  # of its weights; a log would get every state of the bar
+    return folder
 
 
 class _Chosen(NamedTuple):

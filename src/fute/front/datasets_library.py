@@ -27,6 +27,9 @@ Splits = Mapping[str, datasets.Dataset]
 
 def saved_splits(folder: Path) -> Splits:
     """The splits of a folder that `save_to_disk` wrote; of a `Dataset` alone, one named `SINGLE`. Raises FrontError."""
+    for state in sorted(folder.rglob("state.json")):
+        if '"_data_files": []' in state.read_text(encoding="utf8", errors="replace"):  # the library cannot read it back
+            raise FrontError(f"{state.parent}: has no rows; {AGAIN}, with rows or without this split")
     loaded = _read(lambda: datasets.load_from_disk(str(folder)), f"{folder}: is no saved dataset that can be", AGAIN)
     return {SINGLE: loaded} if isinstance(loaded, datasets.Dataset) else loaded
 

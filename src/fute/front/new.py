@@ -85,6 +85,11 @@ def _made(wanted: Wanted, models: Sequence[NamedModel], folder: Path) -> list[st
     values = _values(wanted, data, segments, models, texts)
     u = _u_words(wanted, texts)
     said = [*data.said, f"U: {u}"]
+    said += [
+        f"model: {one} is the one of config/models.yaml, not the folder {one} here; for that, write ./{one}"
+        for one, entry in models
+        if entry is None and Path(one).is_dir()
+    ]
     if wanted.models and len(models) < FEWEST_MODELS:
         orders = math.factorial(len(models))
         said.append(

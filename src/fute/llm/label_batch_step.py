@@ -185,13 +185,14 @@ def fitted(spec: BatchSpec, items: list[list[Item]], engine: Engine) -> tuple[li
             else:
                 too_long.append((item.id, length, most))
         result.append(kept)
+    choices = []
     for cell in spec.selects:
         length = len(prompts.encode([prompts.render(_question(spec, cell))])[0])
         room = long_texts.longest_prompt(prompts, SELECT_TOKENS)
         if length > room:
-            too_long.append((f"{SELF_SELECT} {cell.category}", length, room))
+            choices.append((f"{SELF_SELECT} {cell.category}", length, room))
     requests = sum(map(len, items)) + len(spec.selects)
-    long_texts.refuse(too_long, requests, may_cut=spec.long_texts == "error")
+    long_texts.refuse(too_long, choices, requests, may_cut=spec.long_texts == "error")
     return result, longest
 
 

@@ -82,19 +82,27 @@ def cut(segments: tuple[str, ...], fits: Callable[[tuple[str, ...]], bool]) -> t
     return kept(low) if low else None
 
 
-def refuse(too_long: Sequence[tuple[str, int, int]], requests: int, *, may_cut: bool) -> None:
-    """Raise LongTextError if there are any. too_long: (id, tokens, most tokens) of each request that does not fit."""
+TooLong = Sequence[tuple[str, int, int]]
+"""(id, tokens, most tokens) of each request that does not fit."""
+
+
+def refuse(texts: TooLong, choices: TooLong, requests: int, *, may_cut: bool) -> None:
+    """Raise LongTextError if there are any. choices: those of Self-Select, which have no text to cut."""
+    too_long = [*texts, *choices]
     if not too_long:
         return
     ordered = sorted(too_long, key=lambda each: -each[1])
     named = ", ".join(f"{name} ({tokens} of at most {most})" for name, tokens, most in ordered[:NAMED])
     more = f" and {len(ordered) - NAMED} more" if len(ordered) > NAMED else ""
-    advice = (
-        "Set llm.long_texts: cut, raise llm.engine.max_length (the model's context permitting), or shorten the texts"
-    )
-    if not may_cut:
-        advice = "Their instructions alone are too long: raise llm.engine.max_length, or shorten the prompts"
+    raised = "raise llm.engine.max_length (the model's context permitting)"
+    advice = f"Set llm.long_texts: cut, {raised}, or shorten the texts. " if texts else ""
+    if texts and not may_cut:
+        advice = f"Their instructions alone are too long: {raised}, or shorten the prompts. "
+    if choices:
+        advice += (
+            f"Self-Select asks with all prompts of a category at once: {raised}, or leave it out of llm.baselines. "
+        )
     raise LongTextError(
         f"{len(ordered)} of {requests} requests have prompts with too many tokens, the longest {ordered[0][1]}: "
-        f"{named}{more}. Nothing was asked. {advice}"
+        f"{named}{more}. Nothing was asked. {advice.strip()}"
     )

@@ -21,6 +21,9 @@ ClassIds = list[list[TokenIds]]
 # pre-tokeniser nor a merge of a vocabulary entry is longer.
 CONTEXT_CHARACTERS = 128
 
+# Tokens whose log-probabilities vLLM gives after one prompt: its MAX_LOGPROB_TOKEN_IDS.
+MOST_OF_VLLM = 128
+
 
 def verbalizer_ids(
     tokenize: Callable[[str], TokenIds],
@@ -117,6 +120,12 @@ def score_requests(
         prompts.check_length(request.id, ids, settings.answer_tokens)
     classes = _class_ids(prompts, rendered, requests, settings)
     firsts = [sorted({path[0] for paths in c for path in paths}) for c in classes]
+    for request, tokens in zip(requests, firsts, strict=True):
+        if settings.engine == "vllm" and len(tokens) > MOST_OF_VLLM:
+            raise EngineError(
+                f"request {request.id}: the words of its classes begin with {len(tokens)} tokens, and vLLM scores "
+                f"at most {MOST_OF_VLLM}: give each class fewer words, or take engine transformers"
+            )
     steps = model.next_tokens(encoded, firsts, settings.answer_tokens)
     continuations = _continuations(model, encoded, classes)
 

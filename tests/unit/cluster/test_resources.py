@@ -303,9 +303,12 @@ def test_what_a_site_gives_identifies_no_result(of_site):
 
 def test_a_method_takes_the_time_of_its_own_finished_jobs(tmp_path):
     one, other = (Need(6e15, 10, 1, gpus=1, method=method) for method in ("taskemb", "tupate"))
-    (tmp_path / "embed_batch").mkdir()
-    for name in ("t5-base-taskemb-0a1b", "t5-base-taskemb-2c3d"):
-        (tmp_path / f"embed_batch/{name}.tsv").write_text("s\th:m:s\n600.0\t0:10:00\n")
+    measured, record = tmp_path / "benchmarks/embed_batch", tmp_path / "m/batches/4e5f.keys.prov.json"
+    for folder in (measured, record.parent):
+        folder.mkdir(parents=True)
+    for name, seconds in (("0a1b", 600.0), ("2c3d", 600.0), ("4e5f", 3.0)):
+        (measured / f"t5-base-taskemb-{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:10:00\n")
+    record.write_text('{"run": {"resumed": true}}')  # that of the last process alone
     (cost,) = rule_costs({"embed_batch": 3}, [("embed_batch", need) for need in (one, one, other)], tmp_path)
     assert cost.minutes == pytest.approx(10 + 10 + other.estimate) and cost.measured == 2
     assert cost.gpu_hours == pytest.approx(cost.minutes / 60)
@@ -347,10 +350,10 @@ def test_costs_by_rule(tmp_path):
     assert costs[0] == RuleCost("label_batch", 1, 2, pytest.approx(2 * 3 / 60), pytest.approx(3), 20)
     assert costs[1] == RuleCost("embed_batch", 2, 1, pytest.approx(2 * 3 / 60), pytest.approx(6), 20)
     assert costs[2] == RuleCost("mte", 7)
-    (tmp_path / "embed_batch").mkdir()
+    (measured := tmp_path / "benchmarks/embed_batch").mkdir(parents=True)
     for name, seconds in (("a", 90), ("b", 150)):
-        (tmp_path / f"embed_batch/{name}.tsv").write_text(f"s\th:m:s\n{seconds}.0\t0:02:00\n")
-    assert measured_seconds(tmp_path / "embed_batch") == [90, 150]
+        (measured / f"{name}.tsv").write_text(f"s\th:m:s\n{seconds}.0\t0:02:00\n")
+    assert measured_seconds(measured) == [90, 150]
     measured = next(cost for cost in rule_costs(jobs, heavy, tmp_path) if cost.rule == "embed_batch")
     assert measured == RuleCost("embed_batch", 2, 1, pytest.approx(4 / 60), pytest.approx(4), 20, 2)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.small_lms import save_small
 from support.stand_ins import pairs, save_stand_in
+from transformers.utils import logging as transformers_logging
 
 import fute
 from fute.artifacts import sha256_file
@@ -54,10 +55,12 @@ def write(path: Path, seed: int, n: int = 24) -> Path:
 
 def test_own_pairs_become_vectors_that_compare(tmp_path, monkeypatch, capsys, model):
     monkeypatch.chdir(tmp_path)
+    transformers_logging.enable_progress_bar()
     for name, seed, kind in (("a", 1, "mte"), ("b", 1, "dte"), ("c", 2, "mte")):
         embed_file(run(plain=True), write(Path(f"{name}.jsonl"), seed), Path(f"{name}.safetensors"),
                    method="tupate", kind=kind, model=model)  # fmt: skip
-        assert f"{name}.safetensors: 48 numbers from" in capsys.readouterr().out
+        said = capsys.readouterr()
+        assert f"{name}.safetensors: 48 numbers from" in said.out and "Loading weights" not in said.err
         assert not list(tmp_path.glob("*.partial")), "the training's state is not needed any more"
     assert load(Path("a.safetensors")).meta["pairs"] == 18, "a quarter is held out"
     gates = {name: load(Path(f"{name}.safetensors")).meta["gate"] for name in "ab"}
@@ -113,6 +116,10 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch, model):
     own = write(Path("a.jsonl"), 1)
     with pytest.raises(ConfigError, match=r"give held-out pairs by --dev"):
         embed_file(run(), own, Path("a.safetensors"), method="tupate", kind="dte", model=model)
+    Path("bad.jsonl").write_text('{"x": "a film"}\n')
+    for bad in (own, Path("bad.jsonl")):  # what is wrong with the pairs is said before a model is fetched for them
+        with pytest.raises((ConfigError, BadRow), match=r"give held-out pairs by --dev|must be a text; add it"):
+            embed_file(run(), bad, Path("a.safetensors"), method="tupate", kind="dte")
     with pytest.raises(ConfigError, match=r"results/models/smollm2-135m holds no model: give"):
         embed_file(run(), own, Path("a.safetensors"), method="tupate", kind="mte")
     embed_file(run(), own, Path("a.safetensors"), method="tupate", kind="dte", model=model,

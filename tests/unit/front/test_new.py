@@ -248,6 +248,18 @@ def test_a_server_and_a_folder(monkeypatch):
     assert Path(made(monkeypatch, "local", *BASE, "--model", "model").models["model"].folder).samefile("model")
 
 
+def test_a_folder_with_the_id_of_a_shipped_model_is_said_not_to_be_meant(monkeypatch, capsys):
+    made(monkeypatch, "alone", *BASE, *MODEL)
+    Path(MODEL[1]).mkdir()
+    Path(MODEL[1], "config.json").write_text("{}")
+    Path(MODEL[1], "model.safetensors").touch()
+    made(monkeypatch, "beside", *BASE, *MODEL)
+    line = "model: smollm2-135m is the one of config/models.yaml, not the folder smollm2-135m here; for that, write ./"
+    assert capsys.readouterr().out.count(line) == 1
+    own = made(monkeypatch, "own", *BASE, "--model", f"./{MODEL[1]}").models["own-smollm2-135m"]
+    assert Path(own.folder).samefile(MODEL[1])
+
+
 def test_a_run_of_models_holds(monkeypatch, capsys):
     run = made(monkeypatch, "start", *BASE[:6], "--models", "minilm-l6,bert-base,owner/some-encoder")
     assert run.config.lm.models == ("minilm-l6", "bert-base", "some-encoder")

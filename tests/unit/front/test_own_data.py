@@ -202,7 +202,10 @@ BAD = {
         "saved: has several splits; name the folder of one: saved/train or saved/dev",
     ),
     "no rows": (
-        lambda: rows(0, 0).save_to_disk("saved"), {}, "saved: is no saved dataset that can be read ("
+        lambda: rows(0, 0).save_to_disk("saved"), {}, "saved: has no rows; save the dataset again by save_to"
+    ),
+    "a split without rows": (
+        lambda: save({"train": rows(0, 40), "dev": rows(0, 0)}), {}, "saved/dev: has no rows; save the dataset"
     ),
     "no labels": (
         lambda: rows(0, 40, labelled=False).save_to_disk("saved"), {}, "saved, column 'label': has no label; label some"

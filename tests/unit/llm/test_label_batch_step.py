@@ -481,6 +481,14 @@ def test_an_instruction_is_never_cut(one_long, monkeypatch):
         run(monkeypatch, Local(20), long_texts("cut"))
 
 
+@pytest.mark.parametrize(("most", "texts"), [(200, ""), (20, r"Their instructions .*shorten the prompts\. ")])
+def test_a_choice_among_prompts_has_no_text_to_cut(place, monkeypatch, most, texts):
+    chosen = SelectCell(key="s" * 64, category="sa", question="decide", prompts=("sa-1", "sa-2", "sa-3"))
+    batch = long_texts("cut" if texts else "error").model_copy(update={"selects": (chosen,)})
+    with pytest.raises(LongTextError, match=rf"Nothing was asked\. {texts}Self-Select .* out of llm\.baselines\.$"):
+        run(monkeypatch, Local(most), batch)
+
+
 @pytest.mark.parametrize(
     ("text", "words", "cut"),
     [

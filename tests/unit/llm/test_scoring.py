@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -190,6 +191,16 @@ def test_words_that_cannot_be_told_apart_are_refused_before_the_model_is_asked(w
     with pytest.raises(EngineError, match=match):
         ask(engine, *words)
     assert engine.asked == 0
+
+
+def test_vllm_scores_so_many_words_and_no_more():
+    words = [chr(256 + place) for place in range(129)]
+    assert len(ask(Letters(), *words)[0].seen) == 129
+    vllm = EngineSettings(engine="vllm")
+    request = ScoreRequest("sa-1 on u/0", "text", None, tuple((word,) for word in words))
+    with pytest.raises(EngineError, match=r"request sa-1 on u/0: .* begin with 129 tokens, .* at most 128"):
+        score_requests(Letters(), Letters(), [request], vllm)
+    score_requests(Letters(), Letters(), [replace(request, classes=request.classes[1:])], vllm)
 
 
 @pytest.mark.parametrize(("truncated", "said"), [(True, "so: caf"), (False, "so: caf\ufffd")])
