@@ -1,6 +1,7 @@
 """Names, bounds and numbers for the display of results."""
 
 import math
+from collections.abc import Sequence
 
 METHOD_NAMES = {
     "taskemb": "FUTE + TaskEmb",
@@ -33,6 +34,13 @@ LEVEL = 0.05
 
 MANY_UNKNOWN_TOKENS = 0.05
 """A set with a larger share of tokens that its surrogate does not know gets a warning."""
+
+
+def listed(names: Sequence[str], most: int | None = None) -> str:
+    """Join names: `a, b and c`; with more than `most` of them `a, b and 4 more`. Empty for none."""
+    if most is not None and len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def p_text(p: float) -> str:

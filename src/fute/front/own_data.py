@@ -13,6 +13,7 @@ from fute.config.datasets import DatasetSettings, Source
 from fute.data.rows import BadRow, SourceError
 from fute.data.splits import Normalised, SplitSettings, normalised
 from fute.data.tables import READERS
+from fute.display_names import listed
 from fute.front.look import (
     Look,
     classes_of,
@@ -241,8 +242,7 @@ def _learned_classes(made: Normalised, where: str) -> list[str]:
         for name in counts
         if counts[name] < FEW_OF_CLASS or not tested.get(name)
     ]
-    more = f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else ""
-    named = f"class{'es' * (len(few) > 1)} {', '.join(few[:MOST_NAMED])}{more}"
+    named = f"class{'es' * (len(few) > 1)} {listed(few, MOST_NAMED)}"
     it = "them" if len(few) > 1 else "it"
     return [f"Warning: few rows have the {named}; the run can say little of {it}"] if few else []
 

@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 
+from fute.display_names import listed
 from fute.llm.engine import Engine, EngineError, PromptTokenizer, ScoreRequest
 
 SLICE = 4096
@@ -87,8 +88,7 @@ def refuse(too_long: Sequence[tuple[str, int, int]], requests: int, *, may_cut: 
     if not too_long:
         return
     ordered = sorted(too_long, key=lambda each: -each[1])
-    named = ", ".join(f"{name} ({tokens} of at most {most})" for name, tokens, most in ordered[:NAMED])
-    more = f" and {len(ordered) - NAMED} more" if len(ordered) > NAMED else ""
+    named = listed([f"{name} ({tokens} of at most {most})" for name, tokens, most in ordered], NAMED)
     advice = (
         "Set llm.long_texts: cut, raise llm.engine.max_length (the model's context permitting), or shorten the texts"
     )
@@ -96,5 +96,5 @@ def refuse(too_long: Sequence[tuple[str, int, int]], requests: int, *, may_cut: 
         advice = "Their instructions alone are too long: raise llm.engine.max_length, or shorten the prompts"
     raise LongTextError(
         f"{len(ordered)} of {requests} requests have prompts with too many tokens, the longest {ordered[0][1]}: "
-        f"{named}{more}. Nothing was asked. {advice}"
+        f"{named}. Nothing was asked. {advice}"
     )

@@ -19,12 +19,12 @@ import pandas as pd
 
 from fute import paths
 from fute.artifacts import read_jsonl
-from fute.display_names import LEVEL, METHOD_NAMES
+from fute.display_names import LEVEL, METHOD_NAMES, listed
 from fute.evaluation.transfer_matrix_step import DIRECT
 from fute.paper.learning import DID_NOT_LEARN
 from fute.paper.similarity_warnings import similarity_warnings
 from fute.paper.terminal import NoResults, read_evaluation, read_json, read_result
-from fute.paper.verdicts import MOST_NAMED, listed
+from fute.paper.verdicts import MOST_NAMED
 
 PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_similarities.csv"
 Kind = Literal["prompt", "source", "model"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fute.display_names import METHOD_NAMES
+from fute.display_names import METHOD_NAMES, listed
 from fute.paper.grids import Grid, list_grid
-from fute.paper.verdicts import MOST_NAMED, listed
+from fute.paper.verdicts import MOST_NAMED
 
 DID_NOT_LEARN = "did not learn"
 COLUMNS = ("dte_learned", "mte_learned")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fute.display_names import MANY_UNKNOWN_TOKENS, METHOD_NAMES
+from fute.display_names import MANY_UNKNOWN_TOKENS, METHOD_NAMES, listed
 from fute.paper.learning import learning_note
-from fute.paper.verdicts import MOST_NAMED, listed
+from fute.paper.verdicts import MOST_NAMED
 
 
 def similarity_warnings(similarities: pd.DataFrame, target: str) -> list[str]:

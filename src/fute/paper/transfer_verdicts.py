@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from fute.display_names import listed
 from fute.paper.cells import format_cell
 from fute.paper.transfer_tables import METRICS, TransferLayout
-from fute.paper.verdicts import listed, sentences_by_method
+from fute.paper.verdicts import sentences_by_method
 
 
 def transfer_sentences(cells: pd.DataFrame, layout: TransferLayout) -> list[str]:

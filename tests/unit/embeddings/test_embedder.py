@@ -275,7 +275,7 @@ def test_a_sentence_encoder_needs_the_weights_that_it_uses(snapshots, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     SentenceEncoder(tmp_path, max_tokens=9, batch_size=2)  # it has no decoder, which is not used
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_layers": config["num_layers"] + 1}))
-    with pytest.raises(ValueError, match=r"holds no weights for encoder.block.\d.* and \d+ others of T5Model"):
+    with pytest.raises(ValueError, match=r"holds no weights for encoder.block.\d.* and \d+ more of T5Model"):
         SentenceEncoder(tmp_path, max_tokens=9, batch_size=2)
 
 
