@@ -66,11 +66,8 @@ try:
     IMAGES = read_lock()
     hashes = IMAGES.hashes() if RUN.config.workflow.image_trigger else {}
     PLAN = Plan(RUN, TARGETS, images=hashes, sent_for=batches_sent_for(sys.argv))
-    for name in PLAN.models:
-        model_identity(RUN.models[name])
-    PLAN.vector_batches.items  # reads models and plug-ins, which may be missing
+    PLAN.check()
     MISSING_DATA = PLAN.data.missing_text()
-    PLAN.lm and PLAN.lm.transfer.matrix_sha256
     check_run_lock(PLAN)
     if IN_CONTAINERS:
         set_job_environment(PLAN.source_folders(), os.environ, Path.cwd(), writable=[PLAN.results])

@@ -266,7 +266,10 @@ class Step:
         self._pending.append((temporary, path, counts))
 
     def bytes(self, path: Path, data: bytes, **counts: int) -> None:
-        self.write(path, lambda temporary: temporary.write_bytes(data) and None, **counts)
+        def fill(temporary: Path) -> None:
+            temporary.write_bytes(data)
+
+        self.write(path, fill, **counts)
 
     def jsonl(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows as they come, compressed: the bytes of `gzip_bytes(jsonl_bytes(rows))`."""

@@ -66,7 +66,7 @@ def closure(*modules: str) -> tuple[str, ...]:
     if None in start:
         unknown = ", ".join(module for module in modules if _path_of(module) is None)
         raise ValueError(f"{unknown}: no such module in the package {PACKAGE.name}")
-    seen: set[Path] = set(start)  # type: ignore[arg-type]
+    seen: set[Path] = set(start)
     todo = list(seen)
     while todo:
         for name in _imports(todo.pop()):

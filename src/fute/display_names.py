@@ -12,6 +12,9 @@ METHOD_NAMES = {
 }
 """Method id -> its row in Table 3. The paper prints the first two."""
 
+METHOD_TITLES = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
+"""Method id -> its name."""
+
 SIMILARITY_ROWS = {
     "cosine": "",
     "centred_cosine": " (centred)",

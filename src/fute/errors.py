@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fute.artifacts import AGAIN, sha256_file, sidecar_path
 from fute.code_hash import PACKAGE
+from fute.wording import listed
 
 LARGEST = 2**30
 """Files above this size (bytes) are not read through to look for damage."""
@@ -44,12 +45,11 @@ def one_line(error: BaseException, arguments: Sequence[str]) -> str | None:
     for path in files:
         if (was := _recorded_sha256(path)) and sha256_file(path) != was:
             return f"{path}: is not the file that its record describes: it was edited or damaged; {_remedy(path)}"
-    strange = [path for path in files if not sidecar_path(path).is_file()]
+    strange = [str(path) for path in files if not sidecar_path(path).is_file()]
     if strange and isinstance(error, (LookupError, TypeError, ValueError, AttributeError)):
-        named = ", ".join(map(str, strange[:5])) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
         return (
             f"cannot use what it was given ({type(error).__name__}{_place(error)}: {' '.join(str(error).split())}): "
-            f"these files have no record, so they may hold something else: {named}"
+            f"these files have no record, so they may hold something else: {listed(strange, 5)}"
         )
     return None
 

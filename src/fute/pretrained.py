@@ -8,6 +8,8 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedModel
 
+from fute.wording import listed
+
 
 def usable_positions(model: PreTrainedModel) -> int | None:
     """Most tokens of a text that a model has positions for; None where its config names no limit.
@@ -28,7 +30,5 @@ def check_whole(folder: Path, model: PreTrainedModel, missing: Collection[str]) 
     missing: names, as in the `missing_keys` of `from_pretrained`.
     """
     if missing:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise ValueError(
-            f"{folder} holds no weights for {min(missing)}{more} of {type(model).__name__}; fetch the whole model"
-        )
+        names = listed(sorted(missing), 1)
+        raise ValueError(f"{folder} holds no weights for {names} of {type(model).__name__}; fetch the whole model")

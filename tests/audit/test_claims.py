@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 from support.audit_tables import EVALUATION, METHODS, TABLES, list_run, write_tables
 from support.large_run import write_artifact
+from support.untied_numbers import untied
 from typer.testing import CliRunner
 
 from fute.audit.claims.check import ClaimReport, Outcome, check_claims
 from fute.audit.claims.file import Claims, read_claims
 from fute.audit.claims.sources import Project
-from fute.audit.claims.statements import statements, untied
+from fute.audit.claims.statements import statements
 from fute.audit.findings import AuditError
 from fute.audit.manifest import ConfigIdentity, Manifest
 from fute.audit.paths import ResultsFolder
@@ -30,7 +31,7 @@ CLAIMS = read_claims(ROOT / "resources/claims.yaml")
 
 def check(*ids: str, name: str = "made-up", claims: Claims = CLAIMS) -> ClaimReport:
     """Claims about the results in the current folder, as they are."""
-    project = Project(Path(), ResultsFolder(Path("results")), list_run(name))
+    project = Project(ResultsFolder(Path("results")), list_run(name))
     return check_claims(claims.of(ids), project)
 
 
@@ -99,12 +100,12 @@ def test_a_number_of_the_table_that_is_not_the_evaluations_fails(checkout: Path)
     side = json.loads(Path(f"{TABLES}/table3.csv.prov.json").read_text())
     manifest = list_run()
     # the record says other bytes: the artifact is not believed at all
-    report = check_claims(CLAIMS.of(("table3",)), Project(Path(), ResultsFolder(Path("results")), manifest))
+    report = check_claims(CLAIMS.of(("table3",)), Project(ResultsFolder(Path("results")), manifest))
     assert outcomes(report) == {Outcome.FAIL: 1} and "not those of the manifest" in report.answers[0].why
     assert side["record"]["artifact"] == report.answers[0].where
     # a table that no record speaks for is compared: one cell is wrong
     Path(f"{TABLES}/table3.csv.prov.json").unlink()
-    project = Project(Path(), ResultsFolder(Path("results")), without(manifest, "table3.csv"))
+    project = Project(ResultsFolder(Path("results")), without(manifest, "table3.csv"))
     report = check_claims(CLAIMS.of(("table3", "table3.averages")), project)
     failed = [answer for answer in report.answers if answer.outcome is Outcome.FAIL]
     assert [answer.where for answer in failed] == ["results/paper/tables/table3.csv:3 SA SPELL, small-lm_rate"] * 2
@@ -186,7 +187,7 @@ def test_the_numbers_of_a_document_are_those_of_the_run_it_names(checkout: Path)
     config = ConfigIdentity(name="real-small", file=None, sha256="0" * 64)
     unrecorded = {"results/evaluation/table3.csv": "has no record"}
     manifest = Manifest(schema=1, config=config, targets=[], entries={}, unrecorded=unrecorded)
-    project = Project(Path(), ResultsFolder(Path("results")), manifest)
+    project = Project(ResultsFolder(Path("results")), manifest)
     report = check_claims(CLAIMS.of(("real-run.table3",)), project)
     assert outcomes(report) == {Outcome.PASS: 3 * len(rows) - 2}  # the mean over prompts has no ranking
     edit(page, "| 47.9 | 77.4 |", "| 48.0 | 77.4 |")

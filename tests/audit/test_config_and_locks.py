@@ -44,10 +44,10 @@ def test_a_file_that_leaves_the_datas_folder_to_the_command_line_is_the_runs(mon
     assert "root" not in values["data"]
     run = parse_run(values | {"data": values["data"] | {"root": "/somewhere"}}, ROOT / "config")
     said = config_identity(run, file)
-    assert said.file == str(file) and config_problem(said.file, said.sha256, ROOT) is None
+    assert said.file == str(file) and config_problem(said.file, said.sha256) is None
     other = parse_run(values | {"data": values["data"] | {"root": "/x", "test_rows": 7}}, ROOT / "config")
     assert config_identity(other, file).file is None, "the file does not say all of it"
-    assert "are not the run's" in config_problem(said.file, config_sha256(other), ROOT)
+    assert "are not the run's" in config_problem(said.file, config_sha256(other))
 
 
 def test_a_file_that_is_no_whole_configuration_is_not_named(tmp_path, monkeypatch):

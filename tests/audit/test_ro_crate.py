@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -44,7 +45,8 @@ def test_settings_of_no_file_of_the_project_are_named(made: Run, tmp_path: Path)
 
 def export(made: Run, run: Run, folder: Path, manifest: Manifest | None = None) -> int:
     """Export a copy's results with the checkout of the run."""
-    return export_crate(manifest or made.manifest, ResultsFolder(run / "results"), folder, made.folder)
+    with contextlib.chdir(made.folder):
+        return export_crate(manifest or made.manifest, ResultsFolder(run / "results"), folder)
 
 
 def refs(entity: dict, key: str) -> list[str]:

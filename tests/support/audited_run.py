@@ -131,7 +131,8 @@ class Run(Checkout):
         return read_manifest(self / MANIFEST)
 
     def verify(self, **options: object) -> Report:
-        return verify_manifest(self.manifest, ResultsFolder(self / "results"), project=self.folder, **options)
+        with contextlib.chdir(self.folder):
+            return verify_manifest(self.manifest, ResultsFolder(self / "results"), **options)
 
     def copy(self, folder: Path) -> Run:
         """The same results in another folder, beside what of the project an audit reads."""

@@ -146,7 +146,7 @@ def claims(
     from fute.audit.manifest import read_manifest
     from fute.audit.paths import ResultsFolder
 
-    project = Project(Path(), ResultsFolder(results), read_manifest(_manifest_path(results, manifest)))
+    project = Project(ResultsFolder(results), read_manifest(_manifest_path(results, manifest)))
     report = check_claims(read_claims(CLAIMS).of(tuple(ids or ())), project)
     print_claims(report, json=json)
     raise typer.Exit(report.exit_code)

@@ -61,15 +61,15 @@ def config_identity(run: Run, file: Path) -> ConfigIdentity:
     digest = config_sha256(run)
     here, path = Path.cwd(), file.resolve()
     name = path.relative_to(here).as_posix() if path.is_relative_to(here) else None
-    complete = name is not None and config_problem(name, digest, here) is None
+    complete = name is not None and config_problem(name, digest) is None
     return ConfigIdentity(name=run.config.name, file=name if complete else None, sha256=digest)
 
 
-def config_problem(file: str, sha256: str, project: Path) -> str | None:
+def config_problem(file: str, sha256: str) -> str | None:
     """Why a configuration file is not the one with this hash; None if it is."""
     try:
-        path = inside(project, file)
-        run = parse_run(read_yaml(path), project / "config", str(path), [path])
+        path = inside(Path(), file)
+        run = parse_run(read_yaml(path), Path("config"), str(path), [path])
     except (ConfigError, UnsafePath, OSError) as error:
         return f"cannot be read ({error}); bring back the configuration of the run"
     if config_sha256(run) != sha256:
@@ -77,19 +77,19 @@ def config_problem(file: str, sha256: str, project: Path) -> str | None:
     return None
 
 
-def read_images(project: Path = Path()) -> dict[str, dict[str, Any]]:
+def read_images() -> dict[str, dict[str, Any]]:
     """sha256 -> name and entry of every image in this machine's lock; empty without a lock.
 
     Raises RecordError if the lock is damaged.
     """
     try:
-        images = read_lock(project / FOLDER).images
+        images = read_lock().images
     except ImageError as error:
         raise RecordError(str(error)) from None
     return {entry.sha256: {"name": name, **entry.model_dump()} for name, entry in images.items()}
 
 
-def image_problem(sha256: str, images: dict[str, dict[str, Any]], project: Path) -> str | None:
+def image_problem(sha256: str, images: dict[str, dict[str, Any]]) -> str | None:
     """Why the image that an artifact was made in is not the one of this machine; None if nothing shows that.
 
     Without a lock of images there is nothing to compare; an image's file is hashed if it exists.
@@ -103,11 +103,9 @@ def image_problem(sha256: str, images: dict[str, dict[str, Any]], project: Path)
         return (
             f"was made in an image whose file {IMAGES} puts elsewhere ({name}); write the lock again: fute images lock"
         )
-    file = project / FOLDER / name
+    file = FOLDER / name
     if file.is_file() and sha256_file(file) != sha256:
-        return (
-            f"was made in {FOLDER / name}, which is not the file that {IMAGES} lists; bring back the image of the run"
-        )
+        return f"was made in {file}, which is not the file that {IMAGES} lists; bring back the image of the run"
     return None
 
 
@@ -156,10 +154,10 @@ def unlisted_files(lock: str, files: Mapping[str, str], results: ResultsFolder) 
     yield from (file for file in names if file not in files)
 
 
-def project_sha256(project: Path, name: str) -> str | None:
+def project_sha256(name: str) -> str | None:
     """sha256 of a file of the project; None if it does not exist or lies outside."""
     try:
-        path = inside(project, name)
+        path = inside(Path(), name)
     except UnsafePath:
         return None
     return sha256_file(path) if path.is_file() else None

@@ -14,6 +14,7 @@ from fute.audit.paths import ResultsFolder, UnsafePath
 from fute.audit.sidecars import RecordError, read_sidecar
 from fute.audit.staleness import changed_machine, differences
 from fute.paths import BATCHES
+from fute.wording import listed
 
 MOST_VALUES = 5
 FETCH = "fetch_model"
@@ -129,7 +130,7 @@ def _recorded(first: Side, second: Side, was: str, name: str) -> Iterator[tuple[
     fetched = a.step == FETCH
     if fetched and a.files != b.files:
         changed = sorted(file for file in {*a.files, *b.files} if a.files.get(file) != b.files.get(file))
-        yield Cause.MODEL, f"other files: {', '.join(changed[:MOST_VALUES])}"
+        yield Cause.MODEL, f"other files: {listed(changed, MOST_VALUES)}"
     if a.params_sha256 != b.params_sha256:
         old, new = first.params(was), second.params(name)
         if isinstance(old, dict) and isinstance(new, dict):
@@ -153,7 +154,6 @@ def _recorded(first: Side, second: Side, was: str, name: str) -> Iterator[tuple[
     data = [path for path in moved if not path.startswith("results/")]
     made = [path for path in moved if path.startswith("results/")]
     if data:
-        yield Cause.DATA, f"other data: {', '.join(data[:MOST_VALUES])}"
+        yield Cause.DATA, f"other data: {listed(data, MOST_VALUES)}"
     if made:
-        more = f" and {len(made) - MOST_VALUES} more" if len(made) > MOST_VALUES else ""
-        yield Cause.UPSTREAM, f"other inputs: {', '.join(made[:MOST_VALUES])}{more}"
+        yield Cause.UPSTREAM, f"other inputs: {listed(made, MOST_VALUES)}"

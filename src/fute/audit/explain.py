@@ -31,6 +31,7 @@ from fute.audit.staleness import changed_code
 from fute.batching import KEYS
 from fute.csv_files import benchmark_seconds
 from fute.scrub import scrubbed
+from fute.wording import listed
 
 MOST_OUTPUTS = 3
 MOST_REASONS = 5
@@ -270,6 +271,5 @@ def _pending_text(number: int, pending: Pending) -> Text:
     if len(pending.reasons) > MOST_REASONS:
         text.append(f"\n     and {len(pending.reasons) - MOST_REASONS} more reasons; --json lists all")
     if pending.because:
-        more = f" and {len(pending.because) - 1} more" if len(pending.because) > 1 else ""
-        text.append(f"\n     after {pending.because[0]}{more}", style="dim")
+        text.append(f"\n     after {listed(pending.because, 1)}", style="dim")
     return text

@@ -60,7 +60,7 @@ class Input(Strict):
 class Record(Strict):
     """Block `record`: equal whenever the same thing is made from the same inputs. Written by `fute.artifacts.Step`."""
 
-    schema_version: Literal[SCHEMA] = Field(alias="schema")  # type: ignore[valid-type]
+    schema_version: Literal[SCHEMA] = Field(alias="schema")
     artifact: str
     sha256: Sha256
     size: Annotated[int, Field(ge=0)]

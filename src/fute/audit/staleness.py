@@ -65,7 +65,7 @@ def moved_inputs(record: Record, entries: Mapping[str, Entry]) -> Iterator[str]:
         elif source.path.startswith((f"{RESULTS}/", DATA, PLUGIN)):
             continue  # missing, or outside the project
         else:
-            cause, now = Cause.DATA, project_sha256(Path(), source.path) or "missing"
+            cause, now = Cause.DATA, project_sha256(source.path) or "missing"
         if now != source.sha256:
             yield f"{cause}: {source.path} was {source.sha256[:12]}, is {now[:12]}"
 

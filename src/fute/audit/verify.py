@@ -32,21 +32,20 @@ from fute.progress import Track
 
 
 def verify_manifest(
-    manifest: Manifest, results: ResultsFolder, *, root: str | None = None, threads: int | None = None,
-    project: Path = Path(),
-) -> Report:  # fmt: skip
+    manifest: Manifest, results: ResultsFolder, *, root: str | None = None, threads: int | None = None
+) -> Report:
     """Compare everything that a manifest lists with what exists. Writes nothing, reads nothing outside.
 
-    root: hash that the manifest must have, from a receipt or a paper. threads: default all cores. project: the
-    checkout, whose code, configuration and images are compared.
+    The code, configuration and images are those of the current checkout. root: hash that the manifest must have, from
+    a receipt or a paper. threads: default all cores.
     """
-    return _Verifier(manifest, results, project).report(root, threads)
+    return _Verifier(manifest, results).report(root, threads)
 
 
 def verify_folder(
     results: ResultsFolder, manifest: Path, *, root: str | None = None, threads: int | None = None
 ) -> Report:
-    """`verify_manifest` in the current checkout; an unusable manifest or lock of images is a finding."""
+    """`verify_manifest`; an unusable manifest or lock of images is a finding."""
     report = Report("verify", checked=1)
     try:
         return verify_manifest(read_manifest(manifest), results, root=root, threads=threads)
@@ -58,17 +57,17 @@ def verify_folder(
 
 
 class _Verifier:
-    def __init__(self, manifest: Manifest, results: ResultsFolder, project: Path) -> None:
-        self.manifest, self.results, self.project = manifest, results, project
+    def __init__(self, manifest: Manifest, results: ResultsFolder) -> None:
+        self.manifest, self.results = manifest, results
         # files of weights -> (sha256, the lock that lists them)
         self._weights = {
             file: (digest, lock) for lock, entry in manifest.entries.items() for file, digest in entry.files.items()
         }
         listed = (manifest.entries, manifest.missing, manifest.unrecorded, self._weights)
         self._report = Report("verify", checked=sum(map(len, listed)))
-        images = read_images(project)
-        self._image_problem = lru_cache(lambda image: image_problem(image, images, project))
-        self._project_sha256 = lru_cache(lambda name: project_sha256(project, name))
+        images = read_images()
+        self._image_problem = lru_cache(lambda image: image_problem(image, images))
+        self._project_sha256 = lru_cache(project_sha256)
 
     def report(self, root: str | None, threads: int | None) -> Report:
         started, read = time.monotonic(), 0
@@ -103,7 +102,7 @@ class _Verifier:
                 add(MANIFEST, Verdict.DRIFTED, Cause.CONTENT, problem)
         if file := manifest.config.file:
             self._report.checked += 1
-            if problem := config_problem(file, manifest.config.sha256, self.project):
+            if problem := config_problem(file, manifest.config.sha256):
                 add(file, Verdict.DRIFTED, Cause.CONFIG, f"{file}: {problem}")
         self._check_run_lock()
         for name in manifest.missing:
@@ -119,7 +118,7 @@ class _Verifier:
         """Compare what was read with the lock that was committed with the run, if there is one."""
         path = lock_file(self.manifest.config.name)
         try:
-            lock = read_run_lock(inside(self.project, path.as_posix()))
+            lock = read_run_lock(inside(Path(), path.as_posix()))
         except (ConfigError, UnsafePath) as error:
             self._report.checked += 1
             self._report.add(path.as_posix(), Verdict.DRIFTED, Cause.CONFIG, str(error))

@@ -67,7 +67,7 @@ def baseline_scores(
         ),
         "LEEP": lambda: np.array([leep(_distributions(said), right) for said, right in known_rows()]),
     }
-    asked = {LLM_BASELINES[name] for name in baselines}  # type: ignore[index]
+    asked = {LLM_BASELINES[name] for name in baselines}
     scores = {name: compute() for name, compute in computed.items() if name.removesuffix(" (uncalibrated)") in asked}
     written = {"prompts": prompts, "scores": {k: [round(float(v), 9) for v in s] for k, s in scores.items()}}
     if not labelled.all():

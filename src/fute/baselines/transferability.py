@@ -45,11 +45,14 @@ def n_leep(features: ArrayLike, labels: Sequence[Any], *, per_class: int = 5, se
 
     Features are projected on the principal components with 80 % of the variance; the mixture has `per_class` components
     per class, as published, and diagonal covariances (ours: full ones need more rows than small targets have).
+    Raises ValueError for a single row.
     """
     from sklearn.decomposition import PCA
     from sklearn.mixture import GaussianMixture
 
     features, codes = _rows(features, labels, "features")
+    if len(features) < 2:
+        raise ValueError("N-LEEP's mixture needs two rows or more, got one; give more labelled rows of this target")
     components = min(per_class * (codes.max() + 1), len(features))
     projected = PCA(0.8, svd_solver="full").fit_transform(features)
     mixture = GaussianMixture(components, covariance_type="diag", random_state=seed).fit(projected)

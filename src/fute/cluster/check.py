@@ -38,6 +38,7 @@ from fute.data.fetch_model_step import ModelError
 from fute.data.hub_patience import patiently
 from fute.images.lock import NAMES, ImageError, check_apptainer, check_images
 from fute.plan import Plan
+from fute.wording import listed
 
 PINS = Path("envs")
 """Folder of the lists of packages."""
@@ -176,8 +177,7 @@ def check_data(plan: Plan) -> Iterator[Finding]:
     for folder, scripts in plan.data.missing_scripts().items():
         total = len(plan.data.script_folders()[folder])
         if len(scripts) < total:  # else `missing` says it
-            few = ", ".join(scripts[:3]) + (f" and {len(scripts) - 3} more" if len(scripts) > 3 else "")
-            what = f"U: {len(scripts)} of {total} scripts are not in {folder} ({few})"
+            what = f"U: {len(scripts)} of {total} scripts are not in {folder} ({listed(scripts, 3)})"
             yield Finding("note", what, "`fute fetch-unsup` fetches what the hub has; U is drawn without the rest")
     failed = 0
     for name in plan.data.datasets:

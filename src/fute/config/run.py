@@ -103,7 +103,7 @@ class Run:
         return _engine(self.config, self.categories[category])
 
     def datasets_of(self, category: str) -> tuple[str, ...]:
-        return self.config.llm.datasets.get(category, ())  # type: ignore[call-overload]
+        return self.config.llm.datasets.get(category, ())
 
 
 TRAIN = ".train"

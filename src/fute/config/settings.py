@@ -210,4 +210,4 @@ class Config(Section):
     @property
     def corpora(self) -> tuple[str, ...]:
         """Names of the U that this run draws: of its categories, and of the language-model experiment."""
-        return (*self.categories, *((LM,) if self.lm else ()))  # type: ignore[return-value]
+        return (*self.categories, *((LM,) if self.lm else ()))

@@ -62,4 +62,4 @@ class StoredRows(Sequence[Row]):
         """Whether another sequence has equal rows in the same order."""
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(Row.__eq__, self, other))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None

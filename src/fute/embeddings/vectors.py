@@ -145,17 +145,13 @@ def tensor_mean_cosine(a: Embedding, b: Embedding) -> float:
     """Mean of the cosines of each tensor inside two embeddings.
 
     A Fisher diagonal is heavy-tailed, so the cosine of whole vectors compares only a few of its largest entries.
-    Raises EmbeddingError, naming the tensor, if one is all zero.
+    A tensor that is all zero has no direction: in one of the two, it counts as 0; in both, not at all.
     """
     _check_comparable(a, b)
     if not a.segments:
         raise EmbeddingError(f"method {a.method!r} has no tensors to average over; use `cosine`")
-    values = []
-    for name, start, stop in a.segments:
-        try:
-            values.append(_cosine(a.vector[start:stop], b.vector[start:stop]))
-        except EmbeddingError as error:
-            raise EmbeddingError(f"tensor {name!r}: {error}") from error
+    tensors = [(a.vector[start:stop], b.vector[start:stop]) for _, start, stop in a.segments]
+    values = [_cosine(x, y) if x.any() and y.any() else 0.0 for x, y in tensors if x.any() or y.any()]
     return float(np.mean(values))
 
 

@@ -271,7 +271,7 @@ def _with_tests(
     tests: dict[str, dict[str, float]] = {}
     for method in measured[0][0].scores:
         scores = [np.asarray(block.scores[method], dtype=float) for block, _ in measured]
-        first = distinct(*predictions, *scores)  # prompts that are equal as text count once
+        first = distinct(*predictions, *scores)  # prompts that are equal as text, scored alike, count once
         of_first = [performance[first] for performance in performances], [values[first] for values in scores]
         choices = [select(values) for values in of_first[1]]
         for name, test in (

@@ -153,7 +153,7 @@ def selection(
                 similar = all_similar[(all_similar["model"] == model) & (all_similar["dataset"] == dataset)]
                 block, rows = _block(settings, category, model, dataset, by_path, similar)
                 performances += rows
-                table = selection_table(block, metric=settings.metrics[category], draws=settings.draws, **tested)  # type: ignore[arg-type]
+                table = selection_table(block, metric=settings.metrics[category], draws=settings.draws, **tested)
                 tables.append((dataset, table))
                 selections.append(table.frame.assign(category=category, model=model, dataset=dataset))
             averages.append(average_blocks(tables, **tested).assign(category=category, model=model))

@@ -26,6 +26,7 @@ from fute.front.look import (
 from fute.front.run_yaml import TEST_ROWS, TEXT_WORDS, TRAIN_ROWS
 from fute.front.table import FrontError, Table
 from fute.front.wanted import REPO, Wanted
+from fute.wording import listed
 
 HELDOUT = 0.2
 """Share of a single file's rows that is drawn to check on."""
@@ -241,8 +242,7 @@ def _learned_classes(made: Normalised, where: str) -> list[str]:
         for name in counts
         if counts[name] < FEW_OF_CLASS or not tested.get(name)
     ]
-    more = f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else ""
-    named = f"class{'es' * (len(few) > 1)} {', '.join(few[:MOST_NAMED])}{more}"
+    named = f"class{'es' * (len(few) > 1)} {listed(few, MOST_NAMED)}"
     it = "them" if len(few) > 1 else "it"
     return [f"Warning: few rows have the {named}; the run can say little of {it}"] if few else []
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from fute.llm.engine import Engine, EngineError, PromptTokenizer, ScoreRequest
+from fute.wording import listed
 
 SLICE = 4096
 """Prompts whose tokens are in memory at a time."""
@@ -92,8 +93,7 @@ def refuse(texts: TooLong, choices: TooLong, requests: int, *, may_cut: bool) ->
     if not too_long:
         return
     ordered = sorted(too_long, key=lambda each: -each[1])
-    named = ", ".join(f"{name} ({tokens} of at most {most})" for name, tokens, most in ordered[:NAMED])
-    more = f" and {len(ordered) - NAMED} more" if len(ordered) > NAMED else ""
+    named = listed([f"{name} ({tokens} of at most {most})" for name, tokens, most in ordered], NAMED)
     raised = "raise llm.engine.max_length (the model's context permitting)"
     advice = f"Set llm.long_texts: cut, {raised}, or shorten the texts. " if texts else ""
     if texts and not may_cut:
@@ -104,5 +104,5 @@ def refuse(texts: TooLong, choices: TooLong, requests: int, *, may_cut: bool) ->
         )
     raise LongTextError(
         f"{len(ordered)} of {requests} requests have prompts with too many tokens, the longest {ordered[0][1]}: "
-        f"{named}{more}. Nothing was asked. {advice.strip()}"
+        f"{named}. Nothing was asked. {advice.strip()}"
     )

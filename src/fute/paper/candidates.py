@@ -24,7 +24,8 @@ from fute.evaluation.transfer_matrix_step import DIRECT
 from fute.paper.learning import DID_NOT_LEARN
 from fute.paper.similarity_warnings import similarity_warnings
 from fute.paper.terminal import NoResults, read_evaluation, read_json, read_result
-from fute.paper.verdicts import MOST_NAMED, listed
+from fute.paper.verdicts import MOST_NAMED
+from fute.wording import listed
 
 PROMPTS, MODELS, LADDERS = "similarities.csv", "lm_similarities.csv", "planted_similarities.csv"
 Kind = Literal["prompt", "source", "model"]

@@ -59,7 +59,7 @@ def _draw(
     coords = Projection(
         tsne=selected[["tsne_x", "tsne_y"]].to_numpy(),
         pca=selected[["pca_x", "pca_y"]].to_numpy(),
-        explained=tuple(shares),  # type: ignore[arg-type]
+        explained=tuple(shares),
     )
     groups, models, names = (list(selected[column]) for column in FIGURES[drawing.figure][0].source)
     return draw_figure(

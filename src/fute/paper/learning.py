@@ -6,7 +6,8 @@ import pandas as pd
 
 from fute.display_names import METHOD_NAMES
 from fute.paper.grids import Grid, list_grid
-from fute.paper.verdicts import MOST_NAMED, listed
+from fute.paper.verdicts import MOST_NAMED
+from fute.wording import listed
 
 DID_NOT_LEARN = "did not learn"
 COLUMNS = ("dte_learned", "mte_learned")

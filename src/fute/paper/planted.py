@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from fute.display_names import METHOD_NAMES, SIMILARITY_ROWS, p_text
+from fute.display_names import METHOD_TITLES, SIMILARITY_ROWS, p_text
 
-NAMES = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
-NAMES["label-histogram"] = "label histogram (baseline)"
+NAMES = METHOD_TITLES | {"label-histogram": "label histogram (baseline)"}
 MEASURES = {"spearman": "Spearman", "top-1": "nearest is its own", "mrr": "mean reciprocal rank"}
 
 COLUMNS = ("Test", "Method", "Measure", "Value", "95 %", "By chance", "p", "Verdict")

@@ -17,7 +17,8 @@ from fute.paper.report_maps import llm_maps
 from fute.paper.report_parts import ReportFigure, Section, named
 from fute.paper.similarity_warnings import similarity_warnings
 from fute.paper.table3 import SUSPECT_NOTE, beside_paper, interval_frame, paper_models, table3_frame
-from fute.paper.verdicts import MOST_NAMED, listed, verdict_sentences
+from fute.paper.verdicts import MOST_NAMED, verdict_sentences
+from fute.wording import listed
 
 LOW_COVERAGE = 0.2
 """Mean probability of the classes' words under which a prompt is named: its labels are read from the little left."""

@@ -6,7 +6,8 @@ import pandas as pd
 
 from fute.display_names import MANY_UNKNOWN_TOKENS, METHOD_NAMES
 from fute.paper.learning import learning_note
-from fute.paper.verdicts import MOST_NAMED, listed
+from fute.paper.verdicts import MOST_NAMED
+from fute.wording import listed
 
 
 def similarity_warnings(similarities: pd.DataFrame, target: str) -> list[str]:

@@ -6,7 +6,8 @@ import pandas as pd
 
 from fute.paper.cells import format_cell
 from fute.paper.transfer_tables import METRICS, TransferLayout
-from fute.paper.verdicts import listed, sentences_by_method
+from fute.paper.verdicts import sentences_by_method
+from fute.wording import listed
 
 
 def transfer_sentences(cells: pd.DataFrame, layout: TransferLayout) -> list[str]:

@@ -13,17 +13,11 @@ import pandas as pd
 
 from fute.display_names import LEVEL, METHOD_NAMES, p_text
 from fute.paper.cells import REFERENCE_ROWS, base_method
+from fute.wording import listed
 
 MOST_NAMED = 6
 """Names of vectors or candidates in one sentence."""
 LABELS = {"ndcg": "NDCG", "performance": "performance"}
-
-
-def listed(names: Sequence[str], most: int | None = None) -> str:
-    """Join names: `a, b and c`; with more than `most` of them (default: no limit) `a, b and 4 more`."""
-    if most is not None and len(names) > most:
-        names = [*names[:most], f"{len(names) - most} more"]
-    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
 def against_random(blocks: pd.Series, better: pd.Series, worse: pd.Series, label: str) -> str:

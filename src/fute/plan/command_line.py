@@ -6,6 +6,8 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fute.wording import listed
+
 SHOWN = 3
 """Folders that are named for each phase, and files where there is none."""
 
@@ -38,7 +40,5 @@ def made(targets: Sequence[str], phases: Mapping[str, Sequence[str]]) -> str:
     lines = []
     for name in asked:
         folders = sorted({str(Path(file).parent) for file in phases[name]})
-        more = f" and {len(folders) - SHOWN} more folders" if len(folders) > SHOWN else ""
-        lines.append(f"{name}: {len(phases[name])} files in {', '.join(folders[:SHOWN])}{more}")
-    more = f" and {len(targets) - SHOWN} more files" if len(targets) > SHOWN else ""
-    return "\n".join(lines) or f"made {', '.join(targets[:SHOWN])}{more}"
+        lines.append(f"{name}: {len(phases[name])} files in {listed(folders, SHOWN)}")
+    return "\n".join(lines) or f"made {listed(targets, SHOWN)}"

@@ -42,7 +42,6 @@ class DataPlan:
         self.lm_targets = lm.targets if lm else ()
         tuned = [names for how in run.tuned.values() for names in how.datasets.values()]
         self.datasets = tuple(dict.fromkeys((*self.llm_targets, *self.lm_targets, *chain.from_iterable(tuned))))
-        self._missing: dict[str, str] = {}
 
     @property
     def root(self) -> Path:
@@ -62,11 +61,9 @@ class DataPlan:
 
         A plan is made without them, to be looked at: their keys are not those that they will have.
         """
-        for dataset in self.datasets:
-            self.source(dataset)
-        for category in self.config.corpora:
-            self.unsup_source(category)
-        return dict(self._missing)
+        sources = {name: self.source(name) for name in self.datasets}
+        sources |= {f"U for {name}": self.unsup_source(name) for name in self.config.corpora}
+        return {name: source["missing"] for name, source in sources.items() if "missing" in source}
 
     def missing_text(self) -> str:
         """What to do about the data that are not there, one line each; empty if all are."""
@@ -96,8 +93,7 @@ class DataPlan:
         try:
             return source_identity(dataset, self.run.datasets[dataset], source, root)
         except SourceError as error:
-            self._missing[dataset] = str(error)
-            return {"source": source, "missing": True}
+            return {"source": source, "missing": str(error)}
 
     @cache
     def dataset_settings(self, dataset: str) -> dict[str, Any]:
@@ -160,8 +156,7 @@ class DataPlan:
         except SourceError as error:
             nowhere = self.config.data.root is None and self.unsup_root == self.root
             where = " (data.root is not given, so that is in the current folder)" if nowhere else ""
-            self._missing[f"U for {category}"] = f"U for {category}: {error}{where}"
-            return {"kind": settings.kind, "missing": True}
+            return {"kind": settings.kind, "missing": f"U for {category}: {error}{where}"}
 
     def script_folders(self) -> dict[Path, tuple[str, ...]]:
         """Folder -> the CrossFit scripts that every U of kind `crossfit_full` together reads from it."""

@@ -11,6 +11,7 @@ from fute import paths
 from fute.config.run import Run, read_yaml
 from fute.config.sections import ConfigError
 from fute.config.unsup import LM
+from fute.data.model_folder import model_identity
 from fute.plan.batches import Batches, StepBatches
 from fute.plan.data import DataPlan
 from fute.plan.llm import LlmPlan
@@ -66,6 +67,17 @@ class Plan:
         lm, tuned = self.config.lm.models if self.config.lm else (), self.run.tuned
         llms = (tuned[name].model if name in tuned else name for name in self.config.llm.models)
         return tuple(dict.fromkeys((*llms, *self.config.vector_models, *lm)))
+
+    def check(self) -> None:
+        """Look for the models and plug-ins of the run and its printed matrix, which are otherwise read when asked for.
+
+        Raises ConfigError, PluginError or SourceError for the first that cannot be read. Data may be missing
+        (`DataPlan.missing`).
+        """
+        for name in self.models:
+            model_identity(self.run.models[name])
+        _ = self.vector_batches.items  # their keys hold models and plug-ins
+        _ = self.lm and self.lm.transfer.matrix_sha256
 
     def source_folders(self) -> list[Path]:
         """What steps read besides results: the data, models and plug-ins in folders of their own, a printed matrix."""

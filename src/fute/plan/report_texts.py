@@ -7,7 +7,7 @@ from typing import Any
 from fute import paths
 from fute.config.finetuning import FinetuneSettings
 from fute.config.models import TunedSettings
-from fute.display_names import FORM_NAMES, METHOD_NAMES
+from fute.display_names import FORM_NAMES, METHOD_TITLES
 from fute.plan.plan import Plan
 
 FILES = {
@@ -22,7 +22,6 @@ LM_FILES = {
     "results/transfer": "scores after transfer, a file for each source and target",
 }
 VIEWS = {"raw": "", "centred": ", centred on the start"}
-METHOD_TITLES = {method: name.removeprefix("FUTE + ") for method, name in METHOD_NAMES.items()}
 
 
 def report_settings(plan: Plan) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class LabelledExample(Example):
     The training loop averages over predictions here, and over target tokens in the text-to-text form.
     """
 
-    target_ids: tuple[int | float | tuple[float, ...], ...]  # type: ignore[assignment]
+    target_ids: tuple[int | float | tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
 def check(manifest: Manifest, said: str, **shown: str) -> ClaimReport:
     claim = {"id": "a", "kind": "reproduction", "about": "x", "said": {"value": said}, "shown": shown}
     claims = Claims.model_validate({"claims": [claim]})
-    return check_claims(claims.of(()), Project(Path(), ResultsFolder(Path("results")), manifest))
+    return check_claims(claims.of(()), Project(ResultsFolder(Path("results")), manifest))
 
 
 @pytest.mark.parametrize("forged", [False, True])
@@ -72,4 +72,4 @@ def test_a_row_of_a_page_that_lacks_a_cell_is_named(manifest: Manifest):
     claim = {"id": "a", "kind": "reproduction", "about": "x", "said": said, "shown": {"file": TABLE, "column": "n"}}
     claims = Claims.model_validate({"claims": [claim]})
     with pytest.raises(AuditError, match=r"page\.md:4: the row has 1 cells under 2 headings"):
-        check_claims(claims.of(()), Project(Path(), ResultsFolder(Path("results")), manifest))
+        check_claims(claims.of(()), Project(ResultsFolder(Path("results")), manifest))

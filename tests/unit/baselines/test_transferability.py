@@ -161,5 +161,7 @@ def test_task_vectors():
 def test_what_cannot_be_used_is_said():
     with pytest.raises(ValueError, match=r"got \(60, 4\) and 3 labels"):
         logme(FEATURES, ["a", "b", "c"])
+    with pytest.raises(ValueError, match="two rows or more, got one; give more"):
+        n_leep(FEATURES[:1], LABELS[:1])
     with pytest.raises(ValueError, match="not finite"):
         gbc(np.full((3, 2), np.nan), ["a", "b", "c"])

@@ -11,13 +11,13 @@ PHASES = {"paper": ["p/a.csv", "p/b.csv"], "labels": [f"l/{n}/x.gz" for n in ran
 
 def test_phases_are_said_with_their_folders():
     assert made([], PHASES) == "paper: 2 files in p"
-    assert made(["labels"], PHASES) == "labels: 5 files in l/0, l/1, l/2 and 2 more folders"
+    assert made(["labels"], PHASES) == "labels: 5 files in l/0, l/1, l/2 and 2 more"
 
 
 def test_of_many_files_the_first_are_named():
     """`fute prefetch` asks for one file per model, U and split: 54 in a run of the paper."""
-    assert made(["a", "b"], PHASES) == "made a, b"
-    assert made([f"f{n}" for n in range(54)], PHASES) == "made f0, f1, f2 and 51 more files"
+    assert made(["a", "b"], PHASES) == "made a and b"
+    assert made([f"f{n}" for n in range(54)], PHASES) == "made f0, f1, f2 and 51 more"
 
 
 def test_a_cluster_job_knows_the_batches_that_it_was_sent_for():

@@ -12,12 +12,14 @@ import pytest
 from support.finished_batches import finish
 
 from fute import paths
+from fute.blackbox.label_plugin_step import PluginError
 from fute.cluster.cost import heavy_jobs
 from fute.cluster.job_needs import COMPARED_WEIGHTS, JobNeeds
 from fute.cluster.resources import BASE_MB, START_MINUTES
 from fute.config.lm_experiment import LmDatasets
 from fute.config.run import parse_run, read_yaml
 from fute.config.sections import ConfigError
+from fute.data.rows import SourceError
 from fute.plan import Plan
 from fute.plan.dataset_batches import DatasetBatches
 from fute.specs.dataset_vectors import DatasetVectorSpec
@@ -448,6 +450,28 @@ def test_a_plugins_code_moves_its_vectors(plan, tmp_path):
     assert (cells, vectors) == (
         set(), {f"{VECTORS}/{method}/mte/mine/own.safetensors" for method in ("taskemb", "tupate")}
     )  # fmt: skip
+
+
+def test_a_model_a_plugin_and_a_matrix_that_are_not_there_are_named_one_by_one(plan, tmp_path):
+    folder, matrix = tmp_path / "model", tmp_path / "matrix.csv"
+    section = lm(models=["own"], transfer={"model": "own", "matrix": "file", "file": str(matrix)})
+    section |= {"plugins": {"mine": {"callable": "box:say", "folder": str(tmp_path)}}}
+
+    def check() -> None:
+        plan(lm=section, registry={"models": {"own": {"title": "Own", "folder": str(folder)}}}).check()
+
+    with pytest.raises(SourceError, match=r"model holds no config\.json"):
+        check()
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    with pytest.raises(PluginError, match=r"box\.py is missing"):
+        check()
+    (tmp_path / "box.py").write_text("def say(texts): return texts\n")
+    with pytest.raises(SourceError, match=r"lm\.transfer\.file: .*matrix\.csv is no file"):
+        check()
+    matrix.write_text("source,target\n")
+    check()
 
 
 def test_a_published_matrix_needs_no_transfer(plan):

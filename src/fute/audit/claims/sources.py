@@ -38,10 +38,10 @@ class Changed(ValueError):
 
 
 class Project:
-    """A checkout and the results of a run, with which claims are compared. manifest: of that run."""
+    """The current checkout and the results of a run, with which claims are compared. manifest: of that run."""
 
-    def __init__(self, folder: Path, results: ResultsFolder, manifest: Manifest) -> None:
-        self.folder, self.results, self.manifest = folder, results, manifest
+    def __init__(self, results: ResultsFolder, manifest: Manifest) -> None:
+        self.results, self.manifest = results, manifest
         self._table, self._value = cache(self._read_table), cache(self._read_value)
 
     @property
@@ -55,7 +55,7 @@ class Project:
         An artifact that the manifest lists as one without a record is used as it is.
         """
         try:
-            path = self.results.path(name) if name.startswith(f"{RESULTS}/") else inside(self.folder, name)
+            path = self.results.path(name) if name.startswith(f"{RESULTS}/") else inside(Path(), name)
         except UnsafePath as error:
             raise Inconclusive(str(error)) from None
         if not path.is_file():

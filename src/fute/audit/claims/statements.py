@@ -1,4 +1,4 @@
-"""The numbers of a claim one by one, from tables and texts; and numbers of a document that no claim covers."""
+"""The numbers of a claim one by one, from tables and texts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from fute.audit.claims.file import Claim, Claims, Said
+from fute.audit.claims.file import Claim, Said
 from fute.audit.findings import AuditError
 from fute.audit.paths import RESULTS
 from fute.csv_files import read_rows
 
-NUMBER = re.compile(r"(?<![\w.,/-])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]\d+)?(?!\w|[.,-]\d|-\w)")
 _CELL = re.compile(r"(?<!\\)\|")
 _ESCAPE = re.compile(r"\\(?=[\\|*_`<>])")
 
@@ -47,7 +46,7 @@ def statements(claim: Claim, path: Path | None) -> list[Statement]:
     return numbers
 
 
-def _section_span(file: str | None, page: str, heading: str | None) -> tuple[int, int]:
+def section_span(file: str | None, page: str, heading: str | None) -> tuple[int, int]:
     """Start and end of the text between a heading and the next one; of the whole page without heading.
 
     file: name of the page, for errors. Raises AuditError if it has no such heading.
@@ -67,7 +66,7 @@ def _line(page: str, at: int) -> int:
 
 def _of_text(said: Said, path: Path) -> Iterator[Statement]:
     page = path.read_text(encoding="utf8")
-    start, end = _section_span(said.file, page, said.section)
+    start, end = section_span(said.file, page, said.section)
     for match in re.compile(said.text or "", re.MULTILINE).finditer(page, start, end):
         groups = {name: text for name, text in match.groupdict().items() if text is not None}
         for name in (name for name in groups if name.startswith("value")):
@@ -133,7 +132,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, _Cell]]]:
 def _markdown_rows(said: Said, path: Path) -> Iterator[tuple[int, dict[str, _Cell]]]:
     """As `_csv_rows` for a section's first table; an empty first cell repeats the one above, bold is left out."""
     page = path.read_text(encoding="utf8")
-    start, end = _section_span(said.file, page, said.section)
+    start, end = section_span(said.file, page, said.section)
     head: list[str] = []
     first, at = "", start
     for number, line in enumerate(page[start:end].splitlines(keepends=True), start=_line(page, start)):
@@ -164,33 +163,3 @@ def _cells(line: str, at: int) -> list[_Cell]:
         text = raw.strip().removeprefix("**").removesuffix("**")
         cells.append(_Cell(text, at + left + 1 + raw.index(text)))
     return cells
-
-
-# --- numbers without a claim ----------------------------------------------------------------------------
-
-NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|<!--.*?-->|\]\([^)]*\)|^#+ [^\n]*$", re.DOTALL | re.MULTILINE)
-
-
-def untied(name: str, claims: Claims, project: Path) -> list[str]:
-    """`{name}:{line} {number}` for every number of a document without a claim or a reason for having none.
-
-    Code, headings, comments and link targets are left out. Raises AuditError for a pattern or a section of the claims
-    file that the document does not have.
-    """
-    page = (project / name).read_text(encoding="utf8")
-    covered = [match.span() for match in NOT_PROSE.finditer(page)]
-    for claim in claims.claims:
-        if claim.said.file == name:
-            covered += [each.span for each in statements(claim, project / name) if each.span]
-    for reason in claims.texts[name]:
-        for pattern in reason.patterns:
-            spans = [match.span() for match in re.finditer(pattern, page, re.MULTILINE)]
-            if not spans:
-                raise AuditError(f"{name}: {pattern!r} ({reason.why}) matches nothing; remove it")
-            covered += spans
-        covered += [_section_span(name, page, heading) for heading in reason.sections]
-    return [
-        f"{name}:{_line(page, match.start())} {match[0]}"
-        for match in NUMBER.finditer(page)
-        if not any(start <= match.start() and match.end() <= end for start, end in covered)
-    ]

@@ -253,5 +253,5 @@ def run_audits(results: ResultsFolder, manifest: Path, claims: Path) -> Audits:
     """Verify a manifest and check all claims in the current checkout. Raises ManifestError, AuditError."""
     listed = read_manifest(manifest)
     verified = verify_manifest(listed, results)
-    checked = check_claims(read_claims(claims).claims, Project(Path(), results, listed))
+    checked = check_claims(read_claims(claims).claims, Project(results, listed))
     return Audits(listed, verified, checked)

@@ -49,7 +49,7 @@ class MovedArtifact(AuditError):
     exit_code = DRIFT
 
 
-def export_crate(manifest: Manifest, results: ResultsFolder, folder: Path, project: Path = Path()) -> int:
+def export_crate(manifest: Manifest, results: ResultsFolder, folder: Path) -> int:
     """Write the crate of a run to an empty or new folder; returns the number of executions.
 
     Raises AuditError, RecordMoved; the folder then holds no `ro-crate-metadata.json`.
@@ -61,7 +61,7 @@ def export_crate(manifest: Manifest, results: ResultsFolder, folder: Path, proje
         raise AuditError(
             "the manifest lists no artifact; run the workflow, then make the manifest again: fute audit manifest"
         )
-    crate = _Crate(manifest, results, project)
+    crate = _Crate(manifest, results)
     for execution in ran:
         crate.add_execution(execution)
     crate.finish(ran)
@@ -83,8 +83,8 @@ def media_type(name: str) -> str:
 class _Crate:
     """One crate. Its entities (files with their hashes, values, container images) are each made once, on first use."""
 
-    def __init__(self, manifest: Manifest, results: ResultsFolder, project: Path) -> None:
-        self.manifest, self.results, self.project = manifest, results, project
+    def __init__(self, manifest: Manifest, results: ResultsFolder) -> None:
+        self.manifest, self.results = manifest, results
         self.crate = ROCrate(version="1.1")
         self.crate.metadata.extra_contexts.append(f"{TERMS}/context")
         self.actions: list[ContextEntity] = []
@@ -249,13 +249,12 @@ class _Crate:
         return [self.input(*source) for source in sorted(outside)]
 
     def _workflow(self) -> ComputationalWorkflow:
-        for path in sorted((self.project / "rules").glob("*.smk")):
+        for path in sorted(Path("rules").glob("*.smk")):
             self.file(f"rules/{path.name}", path, name=path.name)
         if name := self.manifest.config.file:
-            self.file(name, inside(self.project, name), name=name, description="configuration of the run")
-        self.file("README.md", self.project / "README.md", name="README.md", about={"@id": "./"})
-        file = self.project / WORKFLOW
-        workflow = self.crate.add_workflow(file, WORKFLOW, main=True, lang="snakemake", cls=_Workflow)
+            self.file(name, inside(Path(), name), name=name, description="configuration of the run")
+        self.file("README.md", Path("README.md"), name="README.md", about={"@id": "./"})
+        workflow = self.crate.add_workflow(Path(WORKFLOW), WORKFLOW, main=True, lang="snakemake", cls=_Workflow)
         workflow["name"], workflow["version"], workflow["encodingFormat"] = "fute", __version__, MEDIA[".smk"]
         workflow["hasPart"] = self.refs(self.tools.values())
         workflow["step"] = self.refs(self.steps.values())
