@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +32,28 @@ class FisherDiagonal:
     traces: Tensor
 
 
-def diagonal_fisher(model: PreTrainedModel, batches: Iterable[Batch], **options: Any) -> dict[str, Tensor]:
-    """Diagonal of the empirical Fisher information of `model` on `batches`: the `values` of `fisher_pass`, which says
-    what the options are."""
-    return fisher_pass(model, batches, **options).values
+def diagonal_fisher(
+    model: PreTrainedModel,
+    batches: Iterable[Batch],
+    *,
+    reduction: Reduction = "mean_of_squares",
+    token_reduction: TokenReduction = "sum",
+    labels: Labels = "given",
+    generator: torch.Generator | None = None,
+    include: Include | None = None,
+    reduce: Reduce = "none",
+) -> dict[str, Tensor]:
+    """Diagonal of the empirical Fisher information of `model` on `batches`: the `values` of `fisher_pass`."""
+    return fisher_pass(
+        model,
+        batches,
+        reduction=reduction,
+        token_reduction=token_reduction,
+        labels=labels,
+        generator=generator,
+        include=include,
+        reduce=reduce,
+    ).values
 
 
 def fisher_pass(
