@@ -31,9 +31,6 @@ FORM_NAMES = {"text2text": "text-to-text form", "heads": "form of new heads"}
 LEVEL = 0.05
 """Largest p-value of one test that is called a difference. Several tests are not corrected for."""
 
-MANY_UNKNOWN_TOKENS = 0.05
-"""A set with a larger share of tokens that its surrogate does not know gets a warning."""
-
 
 def p_text(p: float) -> str:
     """P-value as printed: three decimals, or `<0.001`. Raises ValueError for NaN, which is no small p-value."""

@@ -105,6 +105,8 @@ def test_steps_do_not_depend_on_what_they_do_not_use():
         assert stranger not in label
     assert "evaluation/metrics.py" in closure.closure(module_of("selection"))
     assert "llm/class_scores.py" in closure.closure(module_of("extract_labels"))
+    for expensive in ("label_batch", "embed_batch", "finetune_model", "transfer_batch", "embed_dataset"):
+        assert "display_names.py" not in closure.closure(module_of(expensive)), "a new title would make it run again"
 
 
 def test_a_vector_depends_on_its_own_method_and_form_alone():

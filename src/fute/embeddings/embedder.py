@@ -23,8 +23,8 @@ from fute.config.methods import (
 )
 from fute.config.surrogate import SurrogateSettings
 from fute.device import compute_device
-from fute.display_names import MANY_UNKNOWN_TOKENS
 from fute.embeddings.gate import HeldOut, measure, verdict
+from fute.embeddings.vector_record import MANY_UNKNOWN_TOKENS
 from fute.embeddings.vectors import Embedding, EmbeddingError
 from fute.pretrained import usable_positions
 from fute.surrogate.checkpoint import Checkpoint

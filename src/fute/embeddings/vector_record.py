@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+MANY_UNKNOWN_TOKENS = 0.05
+"""A set with a larger share of tokens that its surrogate does not know gets a warning."""
+
 
 def record_of(data: bytes) -> dict[str, Any]:
     """The `meta` of an embedding file given as bytes."""

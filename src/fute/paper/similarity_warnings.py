@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fute.display_names import MANY_UNKNOWN_TOKENS, METHOD_NAMES
+from fute.display_names import METHOD_NAMES
+from fute.embeddings.vector_record import MANY_UNKNOWN_TOKENS
 from fute.paper.learning import learning_note
 from fute.paper.verdicts import MOST_NAMED
 from fute.wording import listed
