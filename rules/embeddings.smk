@@ -100,7 +100,7 @@ rule dte:
 
 
 use rule dte as dte_control with:
-    # a control of one DTE: its labels written A, B, C
+    """Extract a control of one DTE: its labels written A, B, C."""
     input:
         batch=lambda wc: BATCHES.batch_file(paths.dte_control(wc.surrogate, wc.method, wc.dataset, wc.variant)),
         train="results/data/{dataset}/train.jsonl.gz",
@@ -145,7 +145,7 @@ rule mte:
 
 
 use rule mte as control with:
-    # a control of one MTE: its labels permuted over U, or written A, B, C
+    """Extract a control of one MTE: its labels permuted over U, or written A, B, C."""
     input:
         batch=lambda wc: BATCHES.batch_file(paths.control(wc.surrogate, wc.method, wc.model, wc.task, wc.variant)),
         labels=lambda wc: paths.labels(wc.model, wc.task, PLAN.category_of(wc.task)),

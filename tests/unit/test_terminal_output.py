@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -364,3 +365,9 @@ def test_every_rule_of_the_workflow_is_in_the_stage_of_its_file():
     stages = plugin.read_stages(ROOT / "rules")
     assert stages.keys() == rules().keys()
     assert stages["mte"] == stages["control"] == "embeddings" and stages["finetune_model"] == "black boxes"
+
+
+def test_the_list_of_rules_says_of_each_what_it_alone_does():
+    """`snakemake --list` shows docstrings, and a rule made from another one would have that one's."""
+    told = [re.match(r'\s*(?:#.*\n\s*)*"""(.+?)"""', body) for body in rules().values()]
+    assert all(told) and len({text[1] for text in told}) == len(told)

@@ -76,7 +76,7 @@ entries of its own beside them, in its section [registry](#registry). [own-data.
 PRESETS_INTRO = """\
 `preset` chooses whose defaults hold. `paper` is the paper's text. `fute_code` is the authors' published code, where it
 departs from the text and settings can express it ([methods.md](methods.md) has the reasons). What a run's file states
-always wins, key by key. The three `epochs` of MTEs are not for runs with `llm: null`. These defaults differ:
+always wins, key by key. In a run with `llm: null` MTEs have the `epochs` of `paper`. These defaults differ:
 """
 RECIPES_INTRO = """\
 Where a run gives no `mte` or no `dte`, that recipe is the one below; keys that are not listed have the default of the

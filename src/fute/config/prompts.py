@@ -100,6 +100,8 @@ class PromptEntry(Section):
     def _words(cls, verbalizers: dict[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
         if verbalizers is None:
             return None
+        if problem := unusable_words(tuple(verbalizers.values()), None):
+            raise ValueError(problem)
         owner: dict[str, str] = {}
         for name, words in verbalizers.items():
             if not words:
@@ -107,8 +109,6 @@ class PromptEntry(Section):
             for word in words:
                 if owner.setdefault(word.lower(), name) != name:
                     raise ValueError(f"{word!r} stands for {owner[word.lower()]} and for {name}")
-        if problem := unusable_words(tuple(verbalizers.values()), None):
-            raise ValueError(problem)
         return verbalizers
 
 

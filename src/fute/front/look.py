@@ -196,10 +196,14 @@ def classes_of(tables: Iterable[Table], label: str) -> tuple[str, ...]:
     for table in tables:
         for number, row in enumerate(table.rows, start=1):
             if not isinstance(value := row.get(label), str | int | float | None):
-                kind = {list: "a list", dict: "an object"}.get(type(value), f"of type {type(value).__name__}")
+                several = {list: "a list", dict: "an object"}.get(type(value))
+                problem = (
+                    f"is {several}, and a label is one word or number; give each row one label"
+                    if several
+                    else f"is of type {type(value).__name__}; write labels as text, integers or floats"
+                )
                 raise FrontError(
-                    f"{table.path}, row {number}, column {label!r}: is {kind}, and a label is one word or number; give "
-                    "each row one label, or name the column of labels by --label"
+                    f"{table.path}, row {number}, column {label!r}: {problem}, or name the column of labels by --label"
                 )
     counts = Counter(label_text(row.get(label)) for table in tables for row in table.rows)
     counts.pop("", None)

@@ -257,10 +257,14 @@ def _long_rows(table: Table, texts: Sequence[str]) -> int:
 
 def _check_rows(table: Table, seen: Look, texts: Sequence[str], label: str) -> None:
     where = f"{table.path}, column {' and '.join(map(repr, texts))}"
-    cells = (row.get(name) for row in table.rows for name in texts)
-    other = next((type(cell).__name__ for cell in cells if cell is not None and not isinstance(cell, str)), None)
+    cells = ((name, row.get(name)) for row in table.rows for name in texts)
+    other = next(((name, cell) for name, cell in cells if cell is not None and not isinstance(cell, str)), None)
     if not seen.words and other:
-        raise FrontError(f"{where}: its cells are no texts but of type {other}; write texts, or name another by --text")
+        name, cell = other
+        raise FrontError(
+            f"{table.path}, column {name!r}: its cells are no texts but of type {type(cell).__name__}; write texts, or "
+            "name another by --text"
+        )
     if not seen.words:
         raise FrontError(f"{where}: has no text in any row; name the column of texts by --text")
     if seen.labelled == 0:

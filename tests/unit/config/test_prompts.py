@@ -134,6 +134,7 @@ def test_classes_are_known_by_name_not_by_position():
         ({"verbalizers": {"negative": ["no"], "happy": ["yes"]}}, "classes negative, positive, not negative, happy"),
         ({"verbalizers": {"negative": ["no"], "positive": []}}, "key verbalizers: .*class positive has no word"),
         ({"verbalizers": {"negative": ["no"], "positive": [" "]}}, "' ' is an empty word, which no answer is: give"),
+        ({"verbalizers": {"negative": [" "], "positive": [" "]}}, "' ' is an empty word, which no answer is: give"),
         ({"verbalizers": {"negative": ["no"], "positive": ["No"]}}, "'No' stands for negative and for positive"),
         ({"number": 0}, "key number"),
         ({"id": "Own 1"}, "key id"),

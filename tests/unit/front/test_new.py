@@ -346,6 +346,10 @@ BAD = {
         {"r.jsonl": "".join(json.dumps({"review": n, "stars": n % 2}) + "\n" for n in range(20))},
         ["--data", "r.jsonl", *P[2:]], "r.jsonl, column 'review': its cells are no texts but of type int; write texts",
     ),
+    "second texts that are numbers": (
+        {"r.jsonl": "".join(json.dumps({"one": f"a {n}", "two": n, "stars": n % 2}) + "\n" for n in range(20))},
+        ["--data", "r.jsonl", *PAIR[2:]], "r.jsonl, column 'two': its cells are no texts but of type int; write texts",
+    ),
     "mostly empty texts": ({"reviews.csv": reviews() + ",1\n" * 50}, P, "has no text in 50 of 90 rows; fill it"),
     "one text": ({"reviews.csv": "review,stars\nsame,1\nsame,5\n"}, P, "has the same text in all rows"),
     "many copies": (

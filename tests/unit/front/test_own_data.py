@@ -64,13 +64,14 @@ def test_a_missing_number_is_no_class(capsys):
     assert "0: 20, 1: 20;" in said and "4 without a label" in said and "to learn from: 32 rows" in said
 
 
-def test_labels_that_are_neither_words_nor_numbers_are_named():
-    days = pyarrow.array([n % 2 for n in range(40)], pyarrow.date32())
-    parquet.write_table(pyarrow.table({"text": texts(40), "label": days}), "days.parquet")
+@pytest.mark.parametrize(("kind", "name"), [(pyarrow.date32(), "date"), (pyarrow.decimal128(10), "Decimal")])
+def test_labels_of_other_types_are_named(kind, name):
+    labels = pyarrow.array([n % 2 for n in range(40)], pyarrow.int32()).cast(kind)
+    parquet.write_table(pyarrow.table({"text": texts(40), "label": labels}), "other.parquet")
     with pytest.raises(
-        FrontError, match=r"^days\.parquet, row 1, column 'label': is of type date, and a label is one "
+        FrontError, match=f"^other.parquet, row 1, column 'label': is of type {name}; write labels as text, integers or"
     ):
-        new.new_run(made("days.parquet")[0])
+        new.new_run(made("other.parquet")[0])
 
 
 def test_a_saved_dataset_becomes_a_file_of_the_run(capsys):
