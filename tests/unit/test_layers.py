@@ -23,7 +23,7 @@ LAYERS = (
     {"specs"},
     {"config"},
     {"batching", "artifacts", "csv_files", "file_hashes", "images"},
-    {"code_hash", "paths", "pretrained", "progress", "device", "display_names", "scrub", "tokenizer"},
+    {"code_hash", "paths", "pretrained", "progress", "device", "display_names", "wording", "scrub", "tokenizer"},
 )
 """From top to bottom: a module imports modules of its own layer and of those below."""
 
