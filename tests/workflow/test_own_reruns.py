@@ -10,8 +10,8 @@ from support.checkouts import Checkout, copy_project
 from support.planning import Plan
 from support.rerun_table import reruns
 
+from fute import paths
 from fute.front.new import new_run
-from fute.front.run import OF_MODELS
 from fute.front.wanted import Wanted
 
 pytestmark = pytest.mark.workflow
@@ -77,14 +77,14 @@ def test_a_run_of_prompts_makes_again_what_depends_on_the_change(project):
 
 
 def test_a_run_of_models_makes_again_what_depends_on_the_change(project):
-    own = finished(project, "start", (OF_MODELS,), models=("minilm-l6", "bert-base"))
-    planned = after(own, "rows.csv", ROW, OF_MODELS)
+    own = finished(project, "start", (paths.PLANTED,), models=("minilm-l6", "bert-base"))
+    planned = after(own, "rows.csv", ROW, paths.PLANTED)
     assert planned.keys() == reruns("a row more in the table of an own run of models")
     assert planned["finetune_model"] == planned["mte"] == 2 and planned["dte"] == 1
-    planned = after(own, "checked.csv", ROW, OF_MODELS)
+    planned = after(own, "checked.csv", ROW, paths.PLANTED)
     assert planned.keys() == reruns("a row more in that run's table to check on, whose texts are not learned from")
     more = {"models: [minilm-l6, bert-base]": "models: [minilm-l6, bert-base, gpt2]"}
     more["bert-base/start: score}"] = "bert-base/start: score, gpt2/start: score}"
-    planned = after_edits(own, more, OF_MODELS)
+    planned = after_edits(own, more, paths.PLANTED)
     assert planned.keys() == reruns("a model more in that run") and set(planned.values()) == {1}
-    assert own.planned(OF_MODELS) == {}
+    assert own.planned(paths.PLANTED) == {}
