@@ -141,7 +141,7 @@ def image(name):
 
 def code(step, image="paper"):
     """Hash of a step's code, and of its image if the run asks for it; a change of either reruns the step."""
-    return PLAN.batches.run_by(image, steps.code(step))
+    return PLAN.planner.run_by(image, steps.code(step))
 
 
 def gpus(number):

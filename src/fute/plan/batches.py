@@ -26,8 +26,8 @@ class StepBatches(NamedTuple):
     keys: Mapping[str, str]
 
 
-class Batches(NamedTuple):
-    """What decides batches besides the configuration.
+class BatchPlanner(NamedTuple):
+    """Puts cells into batches, by what decides batches besides the configuration.
 
     requested: what the targets need; only that is put into new batches. results: folder with the finished batches.
     images: image -> sha256 of those whose change makes batches again. sent_for: names of batches that are new even if

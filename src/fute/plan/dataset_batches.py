@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from fute import batching, paths
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 
 Cell = tuple[str, str]
 """Language model, and the name of a cell: a dataset, of fine-tunings `dataset@seed`."""
@@ -25,20 +25,20 @@ class DatasetBatches:
     number.
     """
 
-    def __init__(self, file: paths.File, keys: Mapping[Cell, str], size: int | None, batches: Batches) -> None:
-        self.file, self.keys, self.size, self.batches = file, keys, size, batches
+    def __init__(self, file: paths.File, keys: Mapping[Cell, str], size: int | None, planner: BatchPlanner) -> None:
+        self.file, self.keys, self.size, self.planner = file, keys, size, planner
 
     @cached_property
     def plans(self) -> dict[str, batching.BatchPlan]:
         """Model -> which batch holds which cell."""
-        asked, plans = self.batches.requested.models, {}
+        asked, plans = self.planner.requested.models, {}
         for model in dict.fromkeys(model for model, _ in self.keys):
             keys = {
                 cell: key
                 for cell, key in self.keys_of(model).items()
                 if asked is None or (model, cell.partition("@")[0]) in asked
             }
-            plans[model] = self.batches.plan(self.file(model, "*"), [keys], self.size)
+            plans[model] = self.planner.plan(self.file(model, "*"), [keys], self.size)
         return plans
 
     def keys_of(self, model: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from fute.config.llm_baselines import LABELLED, LLM_BASELINES, PAPER_BASELINES
 from fute.config.llm_experiment import LlmConfig
 from fute.config.prompts import Prompt
 from fute.config.run import TRAIN, Run
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 from fute.plan.data import DataPlan
 from fute.plan.llm_labels import LabelPlan
 from fute.plan.llm_tuning import TuningPlan
@@ -27,10 +27,12 @@ class LlmPlan:
         labels: what the black boxes say.
     """
 
-    def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
+    def __init__(
+        self, run: Run, settings: LlmConfig, data: DataPlan, vectors: VectorPlan, planner: BatchPlanner
+    ) -> None:
         self.run, self.config, self.settings, self.vectors = run, run.config, settings, vectors
-        self.tuning = TuningPlan(run, settings, data, batches)
-        self.labels = LabelPlan(run, settings, data, batches, self.tuning)
+        self.tuning = TuningPlan(run, settings, data, planner)
+        self.labels = LabelPlan(run, settings, data, planner, self.tuning)
 
     # --- vectors ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from fute.config.prompts import Prompt
 from fute.config.run import TRAIN, Run
 from fute.llm.label_batch_step import SELF_SELECT, BatchSpec, LabelCell, SelectCell
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 from fute.plan.data import DataPlan
 from fute.plan.llm_tuning import TuningPlan
 from fute.steps import code
@@ -55,9 +55,11 @@ class LabelPlan:
     configuration.
     """
 
-    def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, batches: Batches, tuning: TuningPlan) -> None:
+    def __init__(
+        self, run: Run, settings: LlmConfig, data: DataPlan, planner: BatchPlanner, tuning: TuningPlan
+    ) -> None:
         self.run, self.config, self.settings = run, run.config, settings
-        self.data, self.batches, self.tuning = data, batches, tuning
+        self.data, self.planner, self.tuning = data, planner, tuning
 
     def corpora_of(self, category: str) -> tuple[str, ...]:
         """What the prompts of a category label: its U, evaluation rows of its datasets, training rows where asked."""
@@ -96,7 +98,7 @@ class LabelPlan:
     @cached_property
     def engine_code(self) -> str:
         """Hash of what labels: the step's and the engine's code, and where the run asks for it the image."""
-        return self.batches.run_by("labels", code("label_batch", f"fute.llm.{self.settings.engine.engine}"))
+        return self.planner.run_by("labels", code("label_batch", f"fute.llm.{self.settings.engine.engine}"))
 
     @cached_property
     def _recipes(self) -> dict[str, str]:
@@ -143,7 +145,7 @@ class LabelPlan:
 
     @cache
     def _finished(self, model: str) -> batching.Finished:
-        return self.batches.finished(paths.label_batch(model, "*"))
+        return self.planner.finished(paths.label_batch(model, "*"))
 
     def files(self, corpora: str = "all") -> list[str]:
         """Label files on U (`unsup`), on evaluation rows (`test`), on training rows (`train`), or `all` of them."""
@@ -175,7 +177,7 @@ class LabelPlan:
     @cached_property
     def plans(self) -> dict[str, batching.BatchPlan]:
         """Model -> which batch holds which cell, as `{task}/{corpus}`; at most one new batch for each category."""
-        asked = self.batches.requested.labels
+        asked = self.planner.requested.labels
         plans = {}
         for model in self.settings.models:
             groups = [
@@ -188,7 +190,7 @@ class LabelPlan:
                 }
                 for category in self.config.categories
             ]
-            plans[model] = self.batches.plan(paths.label_batch(model, "*"), groups, finished=self._finished(model))
+            plans[model] = self.planner.plan(paths.label_batch(model, "*"), groups, finished=self._finished(model))
         return plans
 
     def batch_file(self, model: str, task: str, corpus: str) -> str:

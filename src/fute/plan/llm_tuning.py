@@ -11,7 +11,7 @@ from fute.config.llm_experiment import LlmConfig
 from fute.config.run import Run
 from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 from fute.plan.data import DataPlan
 from fute.specs.tuning import TuneSpec
 from fute.steps import code
@@ -20,8 +20,8 @@ from fute.steps import code
 class TuningPlan:
     """What each fine-tuned LLM is made from. settings: the section `llm` of the configuration."""
 
-    def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, batches: Batches) -> None:
-        self.run, self.settings, self.data, self.batches = run, settings, data, batches
+    def __init__(self, run: Run, settings: LlmConfig, data: DataPlan, planner: BatchPlanner) -> None:
+        self.run, self.settings, self.data, self.planner = run, settings, data, planner
 
     @cache
     def identity(self, model: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ class TuningPlan:
             self._spec(model).model_dump(mode="json", exclude={"model"}),
             model_identity(self.run.models[self.run.tuned[model].model]),
             [self.data.train_recipe(dataset) for dataset in self._datasets(model)],
-            self.batches.run_by("train", code("tune_llm")),
+            self.planner.run_by("train", code("tune_llm")),
         ]
         return {"tuned": content_key(made_with)}
 

@@ -14,7 +14,7 @@ from fute.config.planted import SCORE
 from fute.config.run import Run
 from fute.config.unsup import LM
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 from fute.plan.data import DataPlan
 from fute.plan.dataset_batches import DatasetBatches
 from fute.plan.lm_baselines import BaselinePlan
@@ -43,12 +43,14 @@ class LmPlan:
         tasks: the different tasks of the black boxes.
     """
 
-    def __init__(self, run: Run, settings: LmConfig, data: DataPlan, vectors: VectorPlan, batches: Batches) -> None:
+    def __init__(
+        self, run: Run, settings: LmConfig, data: DataPlan, vectors: VectorPlan, planner: BatchPlanner
+    ) -> None:
         self.run, self.config, self.settings, self.data, self.vectors = run, run.config, settings, data, vectors
-        self.batches = batches = batches._replace(requested=self._with_boxes(batches.requested))
-        self.finetune = FinetunePlan(run, settings, data, batches)
-        self.transfer = TransferPlan(data, self.finetune, batches)
-        self.baselines = BaselinePlan(data, self.finetune, batches)
+        self.planner = planner = planner._replace(requested=self._with_boxes(planner.requested))
+        self.finetune = FinetunePlan(run, settings, data, planner)
+        self.transfer = TransferPlan(data, self.finetune, planner)
+        self.baselines = BaselinePlan(data, self.finetune, planner)
         self.tables = ("table1", "table2") if settings.datasets.domain else ("table1",)
         models = [(model, dataset) for model in settings.models for dataset in data.lm_sources]
         plugins = [(name, plugin.dataset or OWN) for name, plugin in settings.plugins.items()]
@@ -88,13 +90,13 @@ class LmPlan:
     @cached_property
     def labelled_in(self) -> DatasetBatches:
         """The batches in which fine-tuned models label U."""
-        code_sha256 = self.batches.run_by("train", code("label_language_model"))
+        code_sha256 = self.planner.run_by("train", code("label_language_model"))
         keys = {
             box: content_key([self._labels_key(*box), code_sha256])
             for box in self.black_boxes
             if box[0] in self.settings.models
         }
-        return DatasetBatches(paths.lm_label_batch, keys, self.settings.datasets_per_process, self.batches)
+        return DatasetBatches(paths.lm_label_batch, keys, self.settings.datasets_per_process, self.planner)
 
     def label_inputs(self, model: str, batch: str) -> dict[str, str]:
         """Dataset -> lock of the model fine-tuned on it, of a new batch."""

@@ -11,7 +11,7 @@ from fute.artifacts import content_key
 from fute.config.lm_baselines import FITS, OF_MODELS, VECTORS, LmBaseline
 from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 from fute.plan.data import DataPlan
 from fute.plan.dataset_batches import DatasetBatches
 from fute.plan.lm_finetune import FinetunePlan
@@ -29,8 +29,8 @@ class BaselinePlan:
             target's labelled rows.
     """
 
-    def __init__(self, data: DataPlan, finetune: FinetunePlan, batches: Batches) -> None:
-        self.data, self.finetune, self.batches = data, finetune, batches
+    def __init__(self, data: DataPlan, finetune: FinetunePlan, planner: BatchPlanner) -> None:
+        self.data, self.finetune, self.planner = data, finetune, planner
         self.model, self.settings = finetune.settings.transfer.model, finetune.settings.baselines
         self.methods: tuple[LmBaseline, ...] = self.settings.methods
         self.vector_methods = tuple(method for method in VECTORS if method in self.methods)
@@ -48,7 +48,7 @@ class BaselinePlan:
         datasets = self.data.lm_targets if self.vector_methods else ()
         keys = {(self.model, dataset): self._key(dataset) for dataset in datasets}
         return DatasetBatches(
-            paths.dataset_vector_batch, keys, self.finetune.settings.datasets_per_process, self.batches
+            paths.dataset_vector_batch, keys, self.finetune.settings.datasets_per_process, self.planner
         )
 
     def _key(self, dataset: str) -> str:
@@ -57,7 +57,7 @@ class BaselinePlan:
         how = self._spec(()).model_dump(mode="json", exclude=unused), self._item(dataset, "").model_dump(mode="json")
         made_from = [self.finetune.key(self.model, dataset)] if "taskemb" in self.vector_methods else []
         model = model_identity(self.finetune.run.models[self.model])
-        code_sha256 = self.batches.run_by("train", code("embed_dataset"))
+        code_sha256 = self.planner.run_by("train", code("embed_dataset"))
         return content_key([*how, *made_from, model, self.data.train_recipe(dataset), code_sha256])
 
     def _item(self, dataset: str, key: str) -> DatasetItem:
@@ -93,7 +93,7 @@ class BaselinePlan:
     @cached_property
     def source_pairs(self) -> dict[str, SourcePair]:
         """Cell -> (source, target) of every pair that one of `pair_methods` has a score of."""
-        code_sha256, pairs = self.batches.run_by("train", code("score_sources")), {}
+        code_sha256, pairs = self.planner.run_by("train", code("score_sources")), {}
         for target in self.data.lm_targets:
             task = self.finetune.task(target).task
             if methods := methods_of(task, self.pair_methods):
@@ -114,9 +114,9 @@ class BaselinePlan:
     def scored_in(self) -> batching.BatchPlan:
         """Which batch holds which pair; one process scores all new ones."""
         # no other file that may be asked for by itself needs scores
-        asked = self.source_pairs if self.batches.requested.models is None else {}
+        asked = self.source_pairs if self.planner.requested.models is None else {}
         keys = {cell: pair.key for cell, pair in asked.items()}
-        return self.batches.plan(paths.source_score_batch(self.model, "*"), [keys])
+        return self.planner.plan(paths.source_score_batch(self.model, "*"), [keys])
 
     def batch_pairs(self, batch: str) -> list[SourcePair]:
         """The pairs of a new batch."""

@@ -11,7 +11,7 @@ from fute.config.lm_experiment import LmConfig
 from fute.config.run import Run
 from fute.data.model_folder import model_identity
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 from fute.plan.data import DataPlan
 from fute.plan.dataset_batches import Cell, DatasetBatches
 from fute.specs.finetuning import ExtractFinetuned, FinetuneItem, FinetuneSpec, TaskSettings, finetune_cell
@@ -24,8 +24,8 @@ class FinetunePlan:
     A cell is one fine-tuning: a model, a dataset and a seed. settings: the section `lm` of the configuration.
     """
 
-    def __init__(self, run: Run, settings: LmConfig, data: DataPlan, batches: Batches) -> None:
-        self.run, self.settings, self.data, self.batches = run, settings, data, batches
+    def __init__(self, run: Run, settings: LmConfig, data: DataPlan, planner: BatchPlanner) -> None:
+        self.run, self.settings, self.data, self.planner = run, settings, data, planner
         self.computes_matrix = settings.transfer.matrix == "compute"
 
     @cached_property
@@ -57,7 +57,7 @@ class FinetunePlan:
     @cached_property
     def runs(self) -> dict[Cell, FinetuneItem]:
         """Every fine-tuning, by its cell."""
-        code_sha256, runs = self.batches.run_by("train", code("finetune_model")), {}
+        code_sha256, runs = self.planner.run_by("train", code("finetune_model")), {}
         for model, dataset in self.models:
             recipe, task = self.recipe(model, dataset), self.task(dataset)
             for seed in self.seeds(model):
@@ -71,7 +71,7 @@ class FinetunePlan:
     def made_in(self) -> DatasetBatches:
         """The batches of the fine-tunings."""
         keys = {cell: run.key for cell, run in self.runs.items()}
-        return DatasetBatches(paths.finetuned_batch, keys, self.settings.datasets_per_process, self.batches)
+        return DatasetBatches(paths.finetuned_batch, keys, self.settings.datasets_per_process, self.planner)
 
     def batch_runs(self, model: str, batch: str) -> list[FinetuneItem]:
         """Fine-tunings of a new batch."""

@@ -12,7 +12,7 @@ from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
 from fute.data.sources import planned_hashes
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 from fute.plan.data import DataPlan
 from fute.plan.lm_finetune import FinetunePlan
 from fute.specs.transfer import ExtractTransfer, Target, TransferRun, TransferSpec, transfer_cell, transfer_key
@@ -25,8 +25,8 @@ class TransferPlan:
     A cell is one run: a source, a target and a seed.
     """
 
-    def __init__(self, data: DataPlan, finetune: FinetunePlan, batches: Batches) -> None:
-        self.data, self.finetune, self.batches = data, finetune, batches
+    def __init__(self, data: DataPlan, finetune: FinetunePlan, planner: BatchPlanner) -> None:
+        self.data, self.finetune, self.planner = data, finetune, planner
         self.settings = finetune.settings.transfer
         self.model = self.settings.model
 
@@ -42,7 +42,7 @@ class TransferPlan:
     def runs(self) -> dict[str, TransferRun]:
         """Cell -> run of every pair and seed."""
         model = model_identity(self.finetune.run.models[self.model])
-        code_sha256 = self.batches.run_by("train", code("transfer_batch"))
+        code_sha256 = self.planner.run_by("train", code("transfer_batch"))
         runs = {}
         for source, target in self.pairs:
             data = content_key([self.data.train_recipe(target), self.data.test_recipe(target)])
@@ -85,9 +85,9 @@ class TransferPlan:
     @cached_property
     def plan(self) -> batching.BatchPlan:
         """Which batch holds which run."""
-        asked = self.batches.requested.transfers
+        asked = self.planner.requested.transfers
         keys = {cell: run.key for cell, run in self.runs.items() if asked is None or (run.source, run.target) in asked}
-        return self.batches.plan(paths.transfer_batch(self.model, "*"), [keys], self.settings.runs_per_process)
+        return self.planner.plan(paths.transfer_batch(self.model, "*"), [keys], self.settings.runs_per_process)
 
     def batch_files(self, source: str, target: str) -> list[str]:
         """The batches that hold a pair's runs, one or several."""

@@ -12,7 +12,7 @@ from fute.config.run import Run, read_yaml
 from fute.config.sections import ConfigError
 from fute.config.unsup import LM
 from fute.data.model_folder import model_identity
-from fute.plan.batches import Batches, StepBatches
+from fute.plan.batches import BatchPlanner, StepBatches
 from fute.plan.data import DataPlan
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
@@ -34,7 +34,7 @@ class Plan:
 
     Attributes:
         data, vectors, vector_batches: what both experiments share.
-        batches: what decides batches besides the configuration.
+        planner: what decides batches besides the configuration.
         llm: the LLM experiment, None where the run has none.
         lm: the language-model experiment, None where the run has none.
     """
@@ -51,13 +51,13 @@ class Plan:
         if not config.corpora:
             raise ConfigError("there is no experiment to run: name datasets in llm.datasets, or give the section lm")
         self.run, self.config, self.results = run, config, results
-        batches = self.batches = Batches(requested(targets, run.prompts), results, images or {}, sent_for)
+        planner = self.planner = BatchPlanner(requested(targets, run.prompts), results, images or {}, sent_for)
         self.data = DataPlan(run)
-        self.vectors = VectorPlan(run, self.data, batches)
-        shared = self.data, self.vectors, batches
+        self.vectors = VectorPlan(run, self.data, planner)
+        shared = self.data, self.vectors, planner
         self.llm = LlmPlan(run, config.llm, *shared) if config.categories else None
         self.lm = LmPlan(run, config.lm, *shared) if config.lm else None
-        self.vector_batches = VectorBatches(self.vectors, self.llm, self.lm, batches)
+        self.vector_batches = VectorBatches(self.vectors, self.llm, self.lm, planner)
 
     # --- models and folders -----------------------------------------------------------------------------
 

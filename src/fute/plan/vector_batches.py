@@ -6,7 +6,7 @@ from functools import cache, cached_property
 
 from fute import batching, paths
 from fute.plan.argument_files import Argument, settings_json
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 from fute.plan.llm import LlmPlan
 from fute.plan.lm import LmPlan
 from fute.plan.vectors import VectorPlan
@@ -16,8 +16,8 @@ from fute.specs.embeddings import EmbeddingSpec, Item
 class VectorBatches:
     """All vectors of a run, and the batches that they are learned in: the experiments' in batches of their own."""
 
-    def __init__(self, vectors: VectorPlan, llm: LlmPlan | None, lm: LmPlan | None, batches: Batches) -> None:
-        self.vectors, self.config, self.batches = vectors, vectors.config, batches
+    def __init__(self, vectors: VectorPlan, llm: LlmPlan | None, lm: LmPlan | None, planner: BatchPlanner) -> None:
+        self.vectors, self.config, self.planner = vectors, vectors.config, planner
         self.llm, self.lm = llm, lm
 
     @cached_property
@@ -38,8 +38,8 @@ class VectorBatches:
     @cached_property
     def plans(self) -> dict[str, batching.BatchPlan]:
         """Method -> which batch holds which vector."""
-        asked = self.batches.requested.vectors
-        if asked is not None and self.batches.requested.planted and self.lm:
+        asked = self.planner.requested.vectors
+        if asked is not None and self.planner.requested.planted and self.lm:
             asked |= set(self.lm.planted_files())
         size = self.config.embeddings_per_process
         plans = {}
@@ -52,7 +52,7 @@ class VectorBatches:
                 }
                 for items in (self.llm_items, self.lm_items)
             ]
-            plans[method] = self.batches.plan(
+            plans[method] = self.planner.plan(
                 paths.vector_batch(self.config.model_of(method), method, "*"), groups, size
             )
         return plans

@@ -10,7 +10,7 @@ from fute.artifacts import content_key
 from fute.config.methods import MethodSettings, form_module, method_module, reads_shared_states
 from fute.config.run import Run
 from fute.data.model_folder import model_identity
-from fute.plan.batches import Batches
+from fute.plan.batches import BatchPlanner
 from fute.plan.data import DataPlan
 from fute.specs.embeddings import Item
 from fute.steps import code
@@ -22,8 +22,8 @@ LETTERS = "abc"
 class VectorPlan:
     """How the vectors of a run are learned; each experiment says which vectors it has."""
 
-    def __init__(self, run: Run, data: DataPlan, batches: Batches) -> None:
-        self.run, self.config, self.data, self.batches = run, run.config, data, batches
+    def __init__(self, run: Run, data: DataPlan, planner: BatchPlanner) -> None:
+        self.run, self.config, self.data, self.planner = run, run.config, data, planner
         self.surrogate = run.config.surrogate.name
 
     @cached_property
@@ -112,10 +112,10 @@ class VectorPlan:
         """What every vector of a method is made with."""
         model = model_identity(self.run.models[self.config.model_of(method)])
         if method == "labelcov":
-            return model, method, self.batches.run_by("train", code("embed_batch", method_module(method)))
+            return model, method, self.planner.run_by("train", code("embed_batch", method_module(method)))
         settings = self.config.surrogate.settings
         learning = code("embed_batch", method_module(method), form_module(settings.form))
-        return model, settings.model_dump(), method, self.batches.run_by("train", learning)
+        return model, settings.model_dump(), method, self.planner.run_by("train", learning)
 
     def _gate(self, method: str) -> dict[str, Any]:
         """Which pairs are held out of a vector's training, if there is one."""
