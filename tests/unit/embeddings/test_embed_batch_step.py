@@ -232,7 +232,9 @@ def test_held_out_pairs_are_not_learned_from(tmp_path, monkeypatch):
     from_dev = split(None, 5, dev="dev")
     assert len(from_dev.learned) == 40 and {p.x[0][:3] for p in from_dev.held_out} == {"dev"} and from_dev.dev is None
     assert {p.x[0][:3] for p in split(None, 7, dev="dev").held_out} == {"tra"}, "too few"
-    assert [{p.x[0][:3] for p in split(n, 1, dev="few").held_out} for n in (20, 40)] == [{"few"}, {"tra"}], "3 of 2 or 4"
+    assert [{p.x[0][:3] for p in split(n, 1, dev="few").held_out} for n in (20, 40)] == [{"few"}, {"tra"}], (
+        "3 of 2 or 4"
+    )
     early = split(None, 7, dev="dev", early=True)
     assert early.held_out == early.dev and len(early.learned) == 40
     of_u = split(8, 3, kind="mte")
