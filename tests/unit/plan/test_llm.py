@@ -243,15 +243,17 @@ def test_the_gate_the_shared_states_the_code_and_the_image_move_the_vectors(plan
     assert moved(imaged[0], Plan(run, (), tmp_path, images={"train": "a"})) == vectors
 
 
-def test_the_system_prompt_reaches_the_engine_and_its_answers_are_not_anothers(plan, monkeypatch):
+def test_what_shapes_answers_reaches_the_engine_and_they_are_not_anothers(plan, monkeypatch):
     specs = []
     for system, code in ((None, None), ("Be brief.", None), (None, "newer")):
         if code:
             monkeypatch.setattr("fute.plan.llm_labels.code", lambda *modules: "newer")
-        workflow = plan(llm={"system": system})
+        limits = {"max_text_words": 50, "long_texts": "cut"} if system else {}
+        workflow = plan(llm={"system": system} | limits)
         (batch, *_) = workflow.llm.labels.plans[MODEL].new
         specs.append(BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch)))
     assert [spec.system for spec in specs] == [None, "Be brief.", None]
+    assert [(spec.max_text_words, spec.long_texts) for spec in specs[:2]] == [(None, "error"), (50, "cut")]
     answers = [{cell.answers for cell in spec.labels} for spec in specs]
     assert answers[0] and len(set.union(*answers)) == sum(map(len, answers))
 
