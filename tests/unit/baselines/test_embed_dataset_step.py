@@ -139,6 +139,7 @@ def test_taskemb_equals_a_plain_loop(dataset):
     examples = encode_rows(box, TASKS[dataset][1](7))
     size = 1 if dataset == "where" else 3  # transformers' own loss of spans has padding in its softmax
     batches = [examples[start : start + size] for start in range(0, 7, size)]
+    box.model.train()  # it is measured in eval mode all the same
     found, expected = taskemb_components(box, batches), plain_components(box, batches)
     assert found.keys() == expected.keys()
     layers = {f"layer.{i}.{what}" for i in range(3) for what in ("multihead_output", "layer_output")}
@@ -152,8 +153,10 @@ def test_taskemb_equals_a_plain_loop(dataset):
 
 def test_taskemb_leaves_the_model_as_it_was():
     box = box_of("mood")
+    box.model.bert.unused = torch.nn.Linear(2, 3)
     before = {name: p.detach().clone() for name, p in box.model.named_parameters()}
-    taskemb_components(box, [encode_rows(box, mood_rows(4))])
+    found = taskemb_components(box, [encode_rows(box, mood_rows(4))])
+    assert not any("unused" in name for name in found), "the loss does not depend on it"
     assert all(torch.equal(p, before[name]) and p.grad is None for name, p in box.model.named_parameters())
     assert not any(module._forward_hooks for module in box.model.modules())
 

@@ -14,7 +14,7 @@ from support.unigrams import save_unigrams
 from transformers import RobertaConfig, RobertaModel
 
 from fute.blackbox import encoding
-from fute.blackbox.encoding import NULL, answer_tokens, collate, encode, encode_rows, segments_for
+from fute.blackbox.encoding import NULL, Place, answer_tokens, collate, encode, encode_rows, segments_for
 from fute.blackbox.heads import BlackBox, BlackBoxError, Pretrained
 from fute.blackbox.predict import MAX_ANSWER_TOKENS, best_span, cut, predict
 from fute.data.rows import Answer, BadRow, Row, alphanumeric
@@ -138,6 +138,22 @@ def test_an_end_mark_written_in_a_text_does_not_end_it(tmp_path):
         which.tokenizer = tokenizer
         (found,) = encode(which, [text])
         assert found.input_ids.count(1) == len(text) and found.input_ids[-1] == 1
+
+
+def test_a_tokenizer_that_ends_no_text_is_refused_where_a_head_reads_the_end():
+    which = pretrained("t5").with_head(SENTIMENT, inputs=1, max_tokens=40, seed=1)
+    which.tokenizer = pretrained("gpt2").tokenizer
+    with pytest.raises(BlackBoxError, match=r"0 end marks in the ids of 1 segment\(s\) \('good'\)"):
+        encode(which, [("good",)])
+
+
+def test_an_answers_tokens_by_hand():
+    """Between tokens that touch it; not among those that were kept."""
+    row, answer = Row("r", ("q", "a-good-ish"), "-", answers=(Answer("good", 2),)), Answer("good", 2)
+    question, *context = [Place(0, 0, 1), *(Place(1, *ends) for ends in ((0, 1), (1, 2), (2, 4), (4, 6), (6, 7)))]
+    assert answer_tokens(answer, row, [None, question, None, *context, None]) == (5, 6)
+    assert answer_tokens(answer, row, [None, question, None, *context[:3], None]) == NULL
+    assert answer_tokens(answer, row, [None, question, None]) == NULL
 
 
 def test_rows_are_tokenised_some_at_a_time(monkeypatch):

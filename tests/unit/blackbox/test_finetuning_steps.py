@@ -146,6 +146,9 @@ def test_drawn_numbers_are_the_same_on_every_machine():
     expected = 0.02 * np.random.default_rng(42).standard_normal((2, 16))
     assert np.allclose(head["classifier.weight"].detach(), expected, atol=1e-8)
     assert not head["classifier.bias"].any()
+    head = head_parameters(with_head("t5", "mood", seed=42).model, pretrained("t5").tensors)
+    expected = 16**-0.5 * np.random.default_rng(42).standard_normal((16, 16))  # T5's config has no deviation
+    assert np.allclose(head["classification_head.dense.weight"].detach(), expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -179,7 +182,9 @@ def test_a_head_is_kept_only_when_asked_and_where_it_fits():
 def test_only_the_last_blocks_and_what_stands_above_are_trained(family):
     box = with_head(family, "mood")
     before = state(box)
-    trained = {name for name, _ in trained_parameters(box.model, 1)}
+    named = dict(trained_parameters(box.model, 1))
+    trained, own, stack = set(named), set(map(id, named.values())), blocks(box.model)
+    assert own >= set(map(id, stack[-1].parameters())) and not own & set(map(id, stack[-2].parameters()))
     learn(box, mood_rows(8), QUICK.model_copy(update={"layers": 1}))
     after = dict(box.model.named_parameters())
     changed = {name for name, p in after.items() if not torch.equal(p, before[name])}

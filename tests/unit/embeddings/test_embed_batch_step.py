@@ -18,7 +18,7 @@ from fute.data.rows import Answer, Row
 from fute.embeddings import Embedding, EmbeddingError, save
 from fute.embeddings.embed_batch_step import _zip, embed_batch
 from fute.embeddings.extract_embedding_step import INDEX, extract_embedding, learned_from, member
-from fute.embeddings.pairs import dataset_pairs, item_pairs, label_target, model_pairs
+from fute.embeddings.pairs import dataset_pairs, item_pairs, label_target, model_pairs, sources_of
 from fute.specs.embeddings import EmbeddingSpec, Item
 from fute.surrogate.labelled import ClassTarget, EndsTarget, Labelled, NumberTarget, SoftTarget, SpanTarget
 from fute.surrogate.text2text import Pair, PairError
@@ -196,13 +196,17 @@ def test_an_items_pairs_have_the_form_of_the_surrogate(tmp_path, monkeypatch):
         assert {type(pair) for pair in (*own.learned, *own.dev)} == {kind}
         said = item_pairs(item(target="soft" if form == "heads" else "label"), False, files, GateConfig(), form)
         assert said.dev is None and {type(pair) for pair in (*said.learned, *said.held_out)} == {kind}
+        ungated = item_pairs(item(kind="dte", source="d"), True, files, GateConfig(held_out=0), form)
+        assert ungated.dev == own.dev and ungated.held_out == []
+    for target, name in (("label", "labels"), ("soft", "soft_labels")):
+        assert set(sources_of(item(target=target), files)) == {"unsup", name}
 
 
 def test_held_out_pairs_are_not_learned_from(tmp_path, monkeypatch):
     """Rows that `pairs` leaves over come first, then the last ones; a dataset's rows for early stopping if enough."""
     monkeypatch.chdir(tmp_path)
     with Step("fute.batching", settings={}) as step:
-        for name, count in (("train", 40), ("dev", 6), ("none", 0)):
+        for name, count in (("train", 40), ("dev", 6), ("few", 3), ("none", 0)):
             rows = [Row(f"d/{i}", (f"{name} {i}",), label=CLASSES[i % 2]) for i in range(count)]
             step.jsonl(Path(f"{name}.jsonl.gz"), [row.to_json() for row in rows])
         step.jsonl(Path("unsup.jsonl.gz"), [row.to_json() for row in ROWS])
@@ -228,6 +232,9 @@ def test_held_out_pairs_are_not_learned_from(tmp_path, monkeypatch):
     from_dev = split(None, 5, dev="dev")
     assert len(from_dev.learned) == 40 and {p.x[0][:3] for p in from_dev.held_out} == {"dev"} and from_dev.dev is None
     assert {p.x[0][:3] for p in split(None, 7, dev="dev").held_out} == {"tra"}, "too few"
+    assert [{p.x[0][:3] for p in split(n, 1, dev="few").held_out} for n in (20, 40)] == [{"few"}, {"tra"}], (
+        "3 of 2 or 4"
+    )
     early = split(None, 7, dev="dev", early=True)
     assert early.held_out == early.dev and len(early.learned) == 40
     of_u = split(8, 3, kind="mte")

@@ -20,6 +20,7 @@ from fute.config.run import Run, load_run, parse_run, read_yaml
 from fute.config.sections import ConfigError
 from fute.llm.label_batch_step import BatchSpec
 from fute.plan import Plan, settings_json
+from fute.plan import vectors as vectors_plan
 from fute.plan.report_texts import report_settings
 from fute.specs.embeddings import EmbeddingSpec
 from fute.specs.tuning import TuneSpec
@@ -222,6 +223,39 @@ def test_what_a_server_is_not_told_moves_no_answer_of_it(plan):
 
     assert moved(served(), served(dtype="float32")) == set()
     assert moved(served(), served(top_logprobs=5)) != set()
+
+
+def test_the_gate_the_shared_states_the_code_and_the_image_move_the_vectors(plan, tmp_path, monkeypatch):
+    t5 = {"surrogate": {"name": "t5-base", "settings": {"family": "encoder-decoder"}}}
+    vectors = set(plan().vector_batches.items)
+    assert moved(plan(), plan(gate={"held_out": 0.1})) == vectors
+    run = parse_run(demo({}), ROOT / "config")
+    imaged = [Plan(run, (), tmp_path, images={"train": sha}) for sha in "ab"]
+    assert moved(*imaged) == vectors
+    before = plan(**t5)
+    before_keys = {path: item.key for path, item in before.vector_batches.items.items()}
+    code = vectors_plan.code
+    monkeypatch.setattr(vectors_plan, "code", lambda step, *m: "newer" if step == "encoder_states" else code(step, *m))
+    after = {path: item.key for path, item in plan(**t5).vector_batches.items.items()}
+    changed = {path for path in after if after[path] != before_keys[path]}
+    assert changed and all(before.vector_batches.items[path].kind == "mte" for path in changed)
+    monkeypatch.setattr(vectors_plan, "code", lambda *modules: "newer")
+    assert moved(imaged[0], Plan(run, (), tmp_path, images={"train": "a"})) == vectors
+
+
+def test_what_shapes_answers_reaches_the_engine_and_they_are_not_anothers(plan, monkeypatch):
+    specs = []
+    for system, code in ((None, None), ("Be brief.", None), (None, "newer")):
+        if code:
+            monkeypatch.setattr("fute.plan.llm_labels.code", lambda *modules: "newer")
+        limits = {"max_text_words": 50, "long_texts": "cut"} if system else {}
+        workflow = plan(llm={"system": system} | limits)
+        (batch, *_) = workflow.llm.labels.plans[MODEL].new
+        specs.append(BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch)))
+    assert [spec.system for spec in specs] == [None, "Be brief.", None]
+    assert [(spec.max_text_words, spec.long_texts) for spec in specs[:2]] == [(None, "error"), (50, "cut")]
+    answers = [{cell.answers for cell in spec.labels} for spec in specs]
+    assert answers[0] and len(set.union(*answers)) == sum(map(len, answers))
 
 
 def test_the_engine_moves_all_but_the_dtes(plan):
@@ -688,6 +722,7 @@ def test_labelcov_depends_on_its_encoder_and_not_on_the_surrogate(plan):
     assert spec.surrogate == "minilm-l6" and spec.settings is None and "minilm-l6" in workflow.models
     longer = plan(**own, labelcov={"mte": {"max_tokens": 64}, "dte": {"max_tokens": 64}})
     assert longer.vector_batches.items[path].key != items[path].key
+    assert items[path].target == "label"
     soft = plan(**own, labelcov={"mte": {"labels": "soft"}}).vector_batches.items
     assert soft[path].target == "soft" and soft[paths.dte("minilm-l6", "labelcov", "mini-films")].target == "label"
     assert workflow.llm.similarity_settings()["other_models"] == {"labelcov": "minilm-l6"}

@@ -113,6 +113,8 @@ def test_lora_start_is_pefts_and_seeded():
     # kaiming-uniform with a = sqrt(5): the bound is 1 / sqrt(in)
     assert 0.95 / 4 < drawn.abs().max() <= 1 / 4 and abs(float(drawn.mean())) < 0.02
     assert len(drawn.unique()) == len(drawn)
+    factors = [parameter for name, parameter in starts[0].parameters() if name.endswith("A")]
+    assert all(map(torch.equal, factors, starts[0].start)), "a new tuning is at its start"
     same, other = starts[1:]
     assert [a.numpy().tobytes() for a in same.start] == [a.numpy().tobytes() for a in starts[0].start]
     assert same.basis() == starts[0].basis()

@@ -273,6 +273,17 @@ def test_other_reductions_by_autograd(reduction):
     assert_close(diagonal_fisher(model, batches, reduction=reduction, reduce="rows"), of_rows)
 
 
+@pytest.mark.parametrize("reduction", ["mean_of_squares", "batch_mean_square", "square_of_mean"])
+def test_a_parameter_that_no_loss_depends_on_is_zero(reduction):
+    """As in a mixture of experts, of which no token went to one."""
+    model, batches = tiny_llama(), [llama_batch(), llama_batch(seed=9)]
+    expected = diagonal_fisher(model, batches, reduction=reduction)
+    model.model.expert = nn.Linear(2, 3)
+    found = diagonal_fisher(model, batches, reduction=reduction)
+    assert not found.pop("model.expert.weight").any() and not found.pop("model.expert.bias").any()
+    assert_close(found, expected)
+
+
 def test_sums_and_numbers_of_examples_are_of_all_processes():
     """Two processes with the same share of the texts."""
     model, batch = tiny_llama(), llama_batch()
@@ -334,13 +345,14 @@ def test_unknown_module_is_named():
     assert "model.layers.0.mlp.down_proj.weight" in kept
 
 
-def test_layer_norm_and_bias_against_loop():
-    """GPT-2 has no kind of its own here, so standard layer norms are tested inside the Llama."""
+def test_torchs_own_norms_against_loop():
+    """GPT-2 has no kind of its own here, so torch's norms are tested inside the Llama."""
     model = tiny_llama()
     for layer in model.model.layers:
         layer.input_layernorm = nn.LayerNorm(16)
         nn.init.normal_(layer.input_layernorm.weight)
         nn.init.normal_(layer.input_layernorm.bias)
+        layer.post_attention_layernorm = nn.RMSNorm(16)  # without an eps of its own
     assert_close(diagonal_fisher(model, [llama_batch()]), loop_fisher(model, [llama_batch()]))
 
 

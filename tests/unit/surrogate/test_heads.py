@@ -361,14 +361,14 @@ def test_each_end_of_a_black_boxs_answer_is_the_token_that_holds_it(family, kind
         before[1] = len(first) + (example.input_ids[len(first)] == mark)
     for number, ((segment, place), token) in enumerate(zip(ends, example.target_ids, strict=True)):
 
-        def letters_up_to(stop: int, *, halves: bool, begin: int = before[segment]) -> int:
+        def letters_up_to(stop: int, *, halves: bool = number == 0, begin: int = before[segment]) -> int:
             read = "".join(tokenizer.decode(example.input_ids[begin:stop]).replace("<unk>", "").split())
             return len(read if halves else read.replace("\ufffd", ""))  # two tokens of bytes may share a letter
 
         wanted = len("".join(texts[segment][: place + 1].split()))
         while number == 0 and tokenizer.convert_ids_to_tokens(example.input_ids[token]) == "\u2581":
             token += 1  # a blank that stands as a token of its own may share the first letter's place
-        assert letters_up_to(token, halves=False) < wanted <= letters_up_to(token + 1, halves=number == 0)
+        assert letters_up_to(token) < wanted <= letters_up_to(token + 1)
 
 
 def test_ends_that_were_cut_off_or_lie_on_a_blank(snapshots):
@@ -376,12 +376,12 @@ def test_ends_that_were_cut_off_or_lie_on_a_blank(snapshots):
     for family in FAMILIES:
         surrogate = loaded(snapshots, family, limit=8)
         before = 3 if family == "encoder-decoder" else 2
-        ends = [((1, 0), (0, 5)), ((1, 3), (1, 8)), ((1, 0), (1, 26))]
+        ends = [((1, 0), (0, 5)), ((1, 3), (1, 8)), ((1, 0), (1, 26)), ((1, 26), (0, 5))]
         pairs = [Labelled(("good answer", context), EndsTarget(*places)) for places in ends]
         surrogate.prepare(pairs)
         found = surrogate.encode([*pairs, Labelled(("the film",), NO_ANSWER)])
-        assert [e.target_ids for e in found] == [(before, 1), (before + 1, before + 1), (0, 0), (0, 0)]
-        assert [e.target_cut for e in found] == [False, False, True, False]
+        assert [e.target_ids for e in found] == [(before, 1), (before + 1, before + 1), (0, 0), (0, 0), (0, 0)]
+        assert [e.target_cut for e in found] == [False, False, True, True, False]
 
 
 def test_a_black_boxs_answers_on_single_texts_and_pairs_give_a_vector(snapshots):

@@ -1,5 +1,6 @@
 """Deep prefixes: their start, how they enter a model, and what they must not change."""
 
+import copy
 import math
 
 import pytest
@@ -18,10 +19,10 @@ from support.tunings import (
 from torch import nn
 from transformers import LlamaForCausalLM, T5Config
 
-from fute.surrogate.dropout import drop_per_example
+from fute.surrogate.dropout import drop_per_example, set_dropout
 from fute.surrogate.frozen import FrozenLinear, speed_up_frozen
 from fute.surrogate.prefix import PrefixShape, PrefixTuning, initial_prefix
-from fute.surrogate.text2text import Example, collate
+from fute.surrogate.text2text import Example, collate, target_logits
 
 
 def test_shapes_come_from_the_config():
@@ -222,6 +223,28 @@ def test_dropout_is_inverted_with_a_mask_for_each_example(family, scope):
         torch.testing.assert_close(tuning.nll(batch, 0.3, [row])[0], loss, rtol=1e-4, atol=1e-5)
     torch.manual_seed(5)
     assert not torch.allclose(found, tuning.nll(collate(tuning.surrogate, examples()), 0.3, rows))
+
+
+@pytest.mark.parametrize(("family", "option"), [("causal", "attention_dropout"), ("encoder-decoder", "dropout_rate")])
+def test_a_models_dropout_is_that_of_its_config(family, option):
+    """Set afterwards, a rate drops what transformers drops where the config had it when the model was made."""
+    surrogate = tiny_surrogate(family)
+    ours, batch = surrogate.model, collate(surrogate, examples())
+    config = copy.deepcopy(ours.config)
+    setattr(config, option, 0.25)
+    theirs = type(ours)(config)
+    theirs.load_state_dict(ours.state_dict())
+    set_dropout(ours, 0.25)
+    found = []
+    for model in (ours, theirs):
+        model.train()
+        torch.manual_seed(5)
+        found.append(target_logits(model, batch)[0])
+    torch.testing.assert_close(*found)
+    ours.eval()
+    assert not torch.allclose(found[0], target_logits(ours, batch)[0])
+    with pytest.raises(ValueError, match=r"Linear has no dropout to set to 0\.25"):
+        set_dropout(nn.Linear(2, 2), 0.25)
 
 
 @pytest.mark.parametrize(("family", "scope"), CASES)

@@ -96,7 +96,9 @@ def test_kept_cross_attention_gives_the_same_loss_and_gradient(snapshots, monkey
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
     assert len(calls) == 2, "with kept keys and values no layer projects the encoder's states"
-    monkeypatch.setattr("fute.surrogate.states.MOST_CROSS_BYTES", 100)
+    monkeypatch.setattr("fute.surrogate.states.MOST_CROSS_BYTES", whole.cross.nbytes)
+    assert torch.equal(states.with_cross(tuning).cross, whole.cross)
+    monkeypatch.setattr("fute.surrogate.states.MOST_CROSS_BYTES", whole.cross.nbytes - 1)
     assert states.with_cross(tuning) is states, "too large to keep"
 
 
@@ -112,9 +114,9 @@ def test_the_encoder_runs_once_for_all_trainings(snapshots):
     surrogate = loaded(snapshots, "encoder-decoder")
     tuning, examples = tuning_of(surrogate, TupateSettings(length=3)), encode_pairs(surrogate, pairs(1, n=40))
     calls = []
-    surrogate.model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    surrogate.model.encoder.register_forward_hook(lambda module, inputs, _: calls.append(len(inputs[0])))
     states = compute_states(tuning, examples)
-    assert len(calls) == 2, "40 texts are two batches of 32"
+    assert calls == [32, 8], "40 texts are two batches"
     for _ in range(3):
         tuning.nll(states.batch(surrogate, examples))
     assert len(calls) == 2
@@ -249,6 +251,9 @@ def test_the_longest_unused_states_are_dropped_first(snapshots, monkeypatch):
     for batch in (film, story, film, night, film, night, story):
         remembered.batch(surrogate, batch, compute)
     assert computed == [[0], [1], [2], [1]], "the story was dropped, as it was the longest unused"
+    for other in (story, night):  # the film is computed and added again
+        remembered.batch(surrogate, film + other, compute)
+    assert remembered._bytes == sum(state.nbytes for state in remembered._states.values())
 
 
 def test_labels_of_other_lengths_and_many_labels_are_left_alone(snapshots):

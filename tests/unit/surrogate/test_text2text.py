@@ -97,6 +97,7 @@ def test_encoder_decoder_input(x, expected):
     (example,) = encode_pairs(model, [Pair(x, "good")])
     assert text_of(model, example.input_ids) == expected
     assert text_of(model, example.target_ids) == "good</s>"
+    assert example.input_cut == (sum(map(len, x)) + len(x) > 20)
 
 
 @pytest.mark.parametrize("family", ["causal", "encoder-decoder"])
@@ -131,11 +132,23 @@ def test_collate_causal_by_hand():
     assert batch["labels"].tolist() == [[IGNORED, 5, 1], [4, 3, 1]], "those of the right end"
 
 
+def test_a_tokenizer_without_a_padding_token_pads_with_the_end_mark():
+    """As Llama's. The mask hides it, so that no loss depends on it."""
+    model = surrogate("causal")
+    examples = [Example(0, (7, 8, 9), (5, 1), False, False), Example(1, (6,), (4, 1), False, False)]
+    expected = negative_log_likelihood(*target_logits(model.model, collate(model, examples)))
+    model.tokenizer.pad_token = None
+    batch = collate(model, examples)
+    assert batch["input_ids"].tolist() == [[7, 8, 9, 5, 1], [1, 1, 6, 4, 1]]
+    assert torch.equal(negative_log_likelihood(*target_logits(model.model, batch)), expected)
+
+
 def test_collate_encoder_decoder_by_hand():
     batch = collate(
         surrogate("encoder-decoder"),
         [Example(0, (7, 8, 1), (5, 1), False, False), Example(1, (6, 1), (4, 3, 1), False, False)],
     )
+    assert set(batch) == {"input_ids", "attention_mask", "labels"}
     assert batch["input_ids"].tolist() == [[7, 8, 1], [6, 1, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch["labels"].tolist() == [[5, 1, IGNORED], [4, 3, 1]]

@@ -66,7 +66,7 @@ def test_schedule_rises_then_falls_and_is_never_zero():
     values = [factor(step) for step in range(20)]
     assert values[:3] == [0.5, 1.0, 1.0] and values[3] == pytest.approx(17 / 18)
     assert values[-1] == pytest.approx(1 / 18) and values[2:] == sorted(values[2:], reverse=True)
-    assert _linear_schedule(10, 0.0)(0) == 1.0
+    assert _linear_schedule(10, 0.0)(0) == 1.0 and _linear_schedule(10, 0.25)(0) == pytest.approx(1 / 3)
 
 
 def test_training_of_one_number_by_hand():
@@ -95,6 +95,22 @@ def test_each_step_takes_its_rate_from_the_schedule():
     options = {"epochs": 5, "batch_size": 1, "learning_rate": 0.1, "order_seed": 0, "warmup": 0.3}
     train(lambda batch: w.sum() * torch.ones(len(batch)), [("w", w)], numbered([1, 2]), **options)
     assert w.item() == pytest.approx(-0.1 * (1 / 3 + 2 / 3 + 1 + sum(k / 7 for k in range(1, 8))), abs=1e-5)
+
+
+def test_a_gradient_longer_than_the_clip_is_shortened_to_it():
+    """Gradients of 100, cut to 2, and of 0.5, in two steps of Adam by its formula."""
+    w, slopes = nn.Parameter(torch.tensor([0.0])), iter((100.0, 0.5))
+    options = {"epochs": 1, "batch_size": 1, "learning_rate": 0.1, "order_seed": 0, "warmup": 0.0, "clip": 2.0}
+    train(lambda batch: w * 2 * next(slopes), [("w", w)], numbered([1, 2]), **options)  # 2 target tokens each
+    mean, square = (0.9 * 0.1 * 2 + 0.1 * 0.5) / (1 - 0.9**2), (0.999 * 2**2 + 0.5**2) / 1000 / (1 - 0.999**2)
+    assert w.item() == pytest.approx(-0.1 - 0.05 * mean / math.sqrt(square), rel=1e-5)
+
+
+def test_the_log_has_the_means_of_the_first_and_the_last_tenth():
+    w, values = nn.Parameter(torch.tensor([0.0])), iter(range(1, 12))
+    options = {"epochs": 11, "batch_size": 1, "learning_rate": 0.1, "order_seed": 0}
+    log = train(lambda batch: w * 0 + 2 * next(values), [("w", w)], numbered([1]), **options)
+    assert log.losses == tuple(range(1, 12)) and (log.loss_start, log.loss_end) == (1.5, 10.5)
 
 
 def test_early_stopping_puts_the_best_state_back():
