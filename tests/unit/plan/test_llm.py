@@ -244,18 +244,19 @@ def test_the_gate_the_shared_states_the_code_and_the_image_move_the_vectors(plan
 
 
 def test_what_shapes_answers_reaches_the_engine_and_they_are_not_anothers(plan, monkeypatch):
+    brief = {"system": "Be brief.", "max_text_words": 50, "long_texts": "cut"}
     specs = []
-    for system, code in ((None, None), ("Be brief.", None), (None, "newer")):
+    for llm, code in (({}, None), (brief, None), ({"engine": {"dtype": "float16"}}, None), ({}, "newer")):
         if code:
             monkeypatch.setattr("fute.plan.llm_labels.code", lambda *modules: "newer")
-        limits = {"max_text_words": 50, "long_texts": "cut"} if system else {}
-        workflow = plan(llm={"system": system} | limits)
+        workflow = plan(llm=llm)
         (batch, *_) = workflow.llm.labels.plans[MODEL].new
         specs.append(BatchSpec.model_validate_json(workflow.llm.labels.spec(MODEL, batch)))
-    assert [spec.system for spec in specs] == [None, "Be brief.", None]
+    assert [spec.system for spec in specs] == [None, "Be brief.", None, None]
     assert [(spec.max_text_words, spec.long_texts) for spec in specs[:2]] == [(None, "error"), (50, "cut")]
     answers = [{cell.answers for cell in spec.labels} for spec in specs]
-    assert answers[0] and len(set.union(*answers)) == sum(map(len, answers))
+    assert len(answers[0]) == len({cell.prompt for cell in specs[0].labels}) > 1
+    assert len(set.union(*answers)) == sum(map(len, answers))
 
 
 def test_the_engine_moves_all_but_the_dtes(plan):
