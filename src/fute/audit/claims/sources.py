@@ -1,4 +1,4 @@
-"""Values of artifacts for claimed numbers: cells of a table, or what a JSON pointer leads to."""
+"""Values of artifacts for claimed numbers: cells of a table, or what keys of JSON and YAML lead to."""
 
 from __future__ import annotations
 
