@@ -145,9 +145,12 @@ def tensor_mean_cosine(a: Embedding, b: Embedding) -> float:
     """Mean of the cosines of each tensor inside two embeddings.
 
     A Fisher diagonal is heavy-tailed, so the cosine of whole vectors compares only a few of its largest entries.
-    A tensor that is all zero has no direction: in one of the two, it counts as 0; in both, not at all.
+    A tensor that is all zero has no direction: in one of the two, it counts as 0; in both, not at all. Raises
+    EmbeddingError for a whole vector of zeros.
     """
     _check_comparable(a, b)
+    if not (a.vector.any() and b.vector.any()):
+        raise EmbeddingError("a vector of zero norm has no cosine")
     if not a.segments:
         raise EmbeddingError(f"method {a.method!r} has no tensors to average over; use `cosine`")
     tensors = [(a.vector[start:stop], b.vector[start:stop]) for _, start, stop in a.segments]

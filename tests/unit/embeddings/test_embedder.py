@@ -460,6 +460,10 @@ def test_cosines_by_hand():
     e, f = vector(3, 4, 1, 0, 0, 0, segments=tensors), vector(4, 3, 100, 7, 8, 0, segments=tensors)
     assert tensor_mean_cosine(e, f) == pytest.approx((24 / 25 + 1 + 0) / 3), "third: of one alone"
     assert tensor_mean_cosine(e, e) == pytest.approx(1)
+    nothing = vector(0, 0, 0, 0, 0, 0, segments=tensors)
+    for pair in ((e, nothing), (nothing, nothing)):
+        with pytest.raises(EmbeddingError, match="zero norm"):
+            tensor_mean_cosine(*pair)
     root = (np.sqrt(12) * 2 + 10) / np.sqrt(8 * 107)
     squares = [vector(*values, method="taskemb") for values in ((3, 4, 1), (4, 3, 100))]
     assert sqrt_cosine(*squares) == pytest.approx(root)
