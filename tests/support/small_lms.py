@@ -11,7 +11,9 @@ from __future__ import annotations
 import shutil
 import string
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -30,6 +32,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from fute.blackbox.heads import Pretrained
 from fute.config.datasets import Scale
 from fute.data.rows import Answer, Row
 from fute.specs.finetuning import TaskSettings
@@ -105,6 +108,18 @@ def save_small(folder: Path, family: str) -> Path:
         )
     model.save_pretrained(folder)
     return folder
+
+
+@cache
+def _folder() -> TemporaryDirectory[str]:
+    """Of this process, and removed with it."""
+    return TemporaryDirectory(prefix="fute-small-lms-")
+
+
+@cache
+def pretrained(family: str) -> Pretrained:
+    """A family's model, one for all tests of a process."""
+    return Pretrained(save_small(Path(_folder().name) / family, family))
 
 
 def save_small_smollm2(folder: Path, real: Path) -> Path:

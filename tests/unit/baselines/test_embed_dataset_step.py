@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, mood_rows, save_small, similar_rows, where_rows
+from support.small_lms import (
+    FAMILIES,
+    SENTIMENT,
+    SIMILAR,
+    WHERE,
+    mood_rows,
+    pretrained,
+    save_small,
+    similar_rows,
+    where_rows,
+)
 from transformers import AlbertConfig, AlbertModel, AutoTokenizer, DistilBertConfig, DistilBertModel
 
 from fute.artifacts import gzip_bytes, jsonl_bytes, sha256_file
@@ -35,11 +43,6 @@ from fute.surrogate.checkpoint import Preempted
 TASKS = {"mood": (SENTIMENT, mood_rows, 1), "similar": (SIMILAR, similar_rows, 2), "where": (WHERE, where_rows, 2)}
 QUICK = PrefixRecipe(steps=12, batch_size=4, learning_rate=0.05, dropout=0.1)
 LENGTH = 3
-
-
-@cache
-def pretrained(family: str) -> Pretrained:
-    return Pretrained(save_small(Path(mkdtemp()), family))
 
 
 def box_of(dataset: str, family: str = "bert") -> BlackBox:

@@ -3,13 +3,12 @@
 import unicodedata
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, save_small
+from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, pretrained, save_small
 from support.unigrams import save_unigrams
 from transformers import RobertaConfig, RobertaModel
 
@@ -20,11 +19,6 @@ from fute.blackbox.predict import MAX_ANSWER_TOKENS, best_span, cut, predict
 from fute.data.rows import Answer, BadRow, Row, alphanumeric
 from fute.embeddings.sentence_encoder import SentenceEncoder
 from fute.tokenizer import load_tokenizer
-
-
-@cache
-def pretrained(family: str) -> Pretrained:
-    return Pretrained(save_small(Path(mkdtemp()), family))
 
 
 @cache

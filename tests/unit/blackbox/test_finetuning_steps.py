@@ -5,15 +5,23 @@ import math
 import os
 import shutil
 import signal
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from support.small_lms import FAMILIES, SENTIMENT, SIMILAR, WHERE, mood_rows, save_small, similar_rows, where_rows
+from support.small_lms import (
+    FAMILIES,
+    SENTIMENT,
+    SIMILAR,
+    WHERE,
+    mood_rows,
+    pretrained,
+    save_small,
+    similar_rows,
+    where_rows,
+)
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, T5Config
 
 from fute.artifacts import StaleFile, files_of, gzip_bytes, jsonl_bytes, read_jsonl, sha256_file
@@ -44,11 +52,6 @@ from fute.surrogate.checkpoint import Preempted
 
 QUICK = FinetuneSettings(steps=12, batch_size=4, learning_rate=5e-3, max_tokens=60)
 TASKS = {"mood": (SENTIMENT, mood_rows, 1), "similar": (SIMILAR, similar_rows, 2), "where": (WHERE, where_rows, 2)}
-
-
-@cache
-def pretrained(family: str) -> Pretrained:
-    return Pretrained(save_small(Path(mkdtemp()), family))
 
 
 def with_head(family: str, dataset: str, **options):
