@@ -40,6 +40,7 @@ def command(step: list[str], processes: int, environment: Mapping[str, str]) -> 
         "--gpu_ids", "all",  # those of the job, whatever the user's own settings of accelerate name
         "--main_process_port", str(port(environment)),
         "--num_cpu_threads_per_process", str(threads(processes, environment)),
+        "--log_dir", os.devnull,  # else torchrun leaves a folder without logs in the temporary one
         "--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu",
         "--module", "fute", *step,
     ]  # fmt: skip

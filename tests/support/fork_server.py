@@ -218,6 +218,7 @@ def listening(path: Path) -> socket.socket:
 def become(folder: Path, files: list[int], arguments: list[str], where: str, environment: dict[str, str]) -> None:
     """What a new interpreter would have set up: files, folder, environment, arguments, where modules are looked for."""
     import random
+    import tempfile
 
     import numpy as np
 
@@ -228,6 +229,7 @@ def become(folder: Path, files: list[int], arguments: list[str], where: str, env
     os.chdir(where)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # the server's, once it has asked for one
     # new ones, as those of the server are of a log file, whose place a pipe cannot tell
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stdout.reconfigure(write_through=bool(environment.get("PYTHONUNBUFFERED")))

@@ -129,7 +129,9 @@ def test_the_step_takes_the_place_of_one_process():
 def start(tmp_path, quick_starts):
     """Starts the script on two CPU processes with one thread each."""
     folders = os.pathsep.join(str(ROOT / name) for name in ("src", "tests"))
-    given = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": "2", "PYTHONPATH": folders}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    given = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": "2", "PYTHONPATH": folders, "TMPDIR": str(temporary)}
     environment = variables(2, given, use_cpu=True)
 
     def launched(how: str) -> subprocess.Popen:
@@ -170,7 +172,8 @@ def test_two_processes_compute_what_one_does_and_stop_together(start, tmp_path):
     assert torch.cosine_similarity(whole["change"].double(), again["change"].double(), dim=0) > 0.99999
 
 
-def test_a_process_that_fails_fails_the_launch_and_says_why(start):
+def test_a_process_that_fails_fails_the_launch_says_why_and_leaves_no_file(start, tmp_path):
     process = start("fail")
     _, said = process.communicate(timeout=600)
     assert process.returncode != 0 and "RuntimeError: process 1 has a fault of its own" in said
+    assert os.listdir(tmp_path / "temporary") == [], "not even torchrun's folder of logs"
