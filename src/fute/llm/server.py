@@ -77,6 +77,14 @@ class Refused(ServerError):
         self.words, self.status, self.about_request, self.filtered = words, status, about_request, filtered
 
 
+class _MayPass(Exception):
+    """What went wrong at one attempt. asked: seconds that the server asks to wait; None: it does not say."""
+
+    def __init__(self, problem: str, asked: float | None):
+        super().__init__(problem)
+        self.asked = asked
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A server's answer, JSON. about: the name that the server gave to the request, and the attempt."""
@@ -149,22 +157,26 @@ class Server:
             if self._stop.is_set():
                 raise ServerError(f"request {request_id}: not sent, because another one failed")
             tried = f"attempt {attempt} of {attempts}"
-            answer, problem, asked = self._try(request_id, path, body, tried)
-            if answer is not None:
-                return answer
-            if attempt < attempts:
-                self._wait(f"request {request_id}: {path}: {problem}, {tried}", asked, attempt)
+            try:
+                return self._answer(request_id, path, body, tried)
+            except _MayPass as failure:
+                problem = str(failure)
+                if attempt < attempts:
+                    self._wait(f"request {request_id}: {path}: {problem}, {tried}", failure.asked, attempt)
         times = "1 time" if attempts == 1 else f"{attempts} times"
         raise ServerError(f"request {request_id}: {path} failed {times}, at last with {problem}{self._proxy}")
 
-    def _try(
-        self, request_id: str, path: str, body: dict[str, Any], tried: str
-    ) -> tuple[Answer | None, str, float | None]:
-        """(answer or None, what went wrong and may pass, seconds that the server asks to wait)."""
+    def _answer(self, request_id: str, path: str, body: dict[str, Any], tried: str) -> Answer:
+        """The server's answer to one attempt.
+
+        Raises:
+            _MayPass: another attempt may succeed.
+            Refused, ServerError: as `post`; another attempt would fail, too.
+        """
         try:
             response = self._client.post(path, json=body)
         except (httpx.TransportError, httpx.DecodingError) as error:
-            return None, shown(f"{type(error).__name__}: {error}"), None
+            raise _MayPass(shown(f"{type(error).__name__}: {error}"), None) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             problem = shown(f"{type(error).__name__}: {error}")
             raise ServerError(f"request {request_id}: {path} cannot be asked, {problem}: check base_url") from None
@@ -179,7 +191,7 @@ class Server:
             problem += (f": {words}" if words else "") + named
             no_quota = _QUOTA.search(said) is not None
             if (status in RETRIED or (status >= 500 and status != 501)) and not no_quota:
-                return None, problem, asked
+                raise _MayPass(problem, asked)
             advice = setting_advice(said, body, self.settings) if status in (400, 422) else ""
             if no_quota:
                 advice = ": no quota is left, which another try would not change"
@@ -197,11 +209,11 @@ class Server:
             )
         about = f"{named}, {tried}"
         if isinstance(content, dict):
-            return Answer(request_id, content, about), "", None
+            return Answer(request_id, content, about)
         text = response.text.lstrip()
         start = f"starting with {shown(text, 80)!r}"
         if content is None and (not text or text[0] in "{["):
-            return None, f"an answer that was cut off, {start}{named}", asked
+            raise _MayPass(f"an answer that was cut off, {start}{named}", asked)
         kind = "not JSON" if content is None else "no JSON object"
         advice = f"check base_url (it ends in /v1){self._proxy}"
         raise ServerError(f"request {request_id}: the answer of {path} is {kind}, {start}{about}: {advice}")
