@@ -263,7 +263,10 @@ def _prompts_said(wanted: Wanted, run: Run) -> list[str]:
 
 
 def _words_said(wanted: Wanted, run: Run) -> list[str]:
-    """Say what was checked of the classes' words. Raises FrontError where the tokenizer cannot tell them apart."""
+    """Say what was checked of the model that is asked, and of the classes' words.
+
+    Raises FrontError for a model that cannot be asked, and where its tokenizer cannot tell the words apart.
+    """
     model = run.config.llm.models[0]
     entry = run.models[model]
     if entry.server:
@@ -271,9 +274,14 @@ def _words_said(wanted: Wanted, run: Run) -> list[str]:
     folder = _tokenizer_folder(model, entry)
     if not (folder / "tokenizer_config.json").is_file():
         return [f"words of the classes: {model} is not fetched yet; the run checks them before its first label"]
+    from fute.llm.causal import check_causal
     from fute.llm.engine import EngineError, PromptTokenizer
     from fute.tokenizer import load_tokenizer
 
+    try:
+        check_causal(folder)
+    except EngineError as error:
+        raise FrontError(str(error)) from None
     try:
         tokenizer = PromptTokenizer(load_tokenizer(folder), run.config.llm.engine, 10**9)
     except EngineError as error:

@@ -8,11 +8,11 @@ import torch
 import transformers
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, log_softmax
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from fute.config.engines import EngineSettings
 from fute.device import compute_device
-from fute.llm.engine import EngineError, Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
+from fute.llm.causal import check_causal
+from fute.llm.engine import Perplexity, PromptTokenizer, ScoreRequest, ScoreResult, positions_of
 from fute.llm.scoring import NextToken, TokenIds, score_requests
 from fute.pretrained import check_whole
 from fute.tokenizer import own_tokenizer
@@ -47,13 +47,7 @@ class TransformersEngine:
         self.chunk_size = settings.batch_size
         tokenizer = own_tokenizer(model_path)
         dtype = settings.dtype if settings.dtype == "auto" else getattr(torch, settings.dtype)
-        kind = transformers.AutoConfig.from_pretrained(model_path, local_files_only=True)
-        masked = kind.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(kind, "is_decoder", False)
-        if kind.is_encoder_decoder or masked:
-            raise EngineError(
-                f"{model_path}: a model of type {kind.model_type} does not continue a text, so it cannot be asked "
-                "prompts: name a causal LLM"
-            )
+        check_causal(model_path)
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             model_path, dtype=dtype, local_files_only=True, output_loading_info=True
         )

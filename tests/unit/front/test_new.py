@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support.chat_llm import TEMPLATE, tiny_tokenizer
 from support.own_runs import texts
+from transformers import BertConfig, T5Config
 
 from fute import cli
 from fute.config.prompts import fill
@@ -524,6 +525,19 @@ def test_the_tokenizer_of_a_model_that_is_here_tells_the_words_apart(monkeypatch
     assert fute(monkeypatch, *line) == 0, "a base model takes a setting that no option is for"
     warning = "Warning: the run would stop: the model's tokenizer has no chat template: set chat_template: none for"
     assert warning in (said := capsys.readouterr().out) and "(under engine in mine/run.yaml)\n" in said
+
+
+@pytest.mark.parametrize("config", [BertConfig(), T5Config()])
+def test_a_model_that_does_not_continue_texts_is_refused(config, monkeypatch, capsys, tmp_path):
+    folder = tmp_path / "model"
+    tiny_tokenizer(TEMPLATE).save_pretrained(folder)
+    config.save_pretrained(folder)
+    (folder / "model.safetensors").touch()
+    monkeypatch.setattr(new, "_tokenizer_folder", lambda *_: folder)
+    assert fute(monkeypatch, "new", "mine", *BASE, "--model", "model") == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"fute: {folder}: a model of type {config.model_type} does not continue a text")
+    assert told.endswith(": name a causal LLM\n") and told.count("\n") == 1 and not Path("mine").exists()
 
 
 def test_a_word_that_is_no_choice_is_named_with_its_option(monkeypatch, capsys):
