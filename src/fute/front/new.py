@@ -285,7 +285,9 @@ def _words_said(wanted: Wanted, run: Run) -> list[str]:
     try:
         tokenizer = PromptTokenizer(load_tokenizer(folder), run.config.llm.engine, 10**9)
     except EngineError as error:
-        return [f"Warning: the run would stop: {error} (under engine in {wanted.folder / RUN_FILE})"]
+        setting = "set chat_template: none"
+        problem = str(error).replace(setting, f"{setting} under engine in {wanted.folder / RUN_FILE}")
+        return [f"Warning: the run would stop: {problem}"]
     _check_tokens(wanted, run, tokenizer)
     return [f"words of the classes: told apart by the tokenizer of {model}"]
 

@@ -523,8 +523,18 @@ def test_the_tokenizer_of_a_model_that_is_here_tells_the_words_apart(monkeypatch
     assert told.endswith(": choose other words, or give --score sequence\n") and not Path("mine").exists()
     (folder / "chat_template.jinja").unlink()
     assert fute(monkeypatch, *line) == 0, "a base model takes a setting that no option is for"
-    warning = "Warning: the run would stop: the model's tokenizer has no chat template: set chat_template: none for"
-    assert warning in (said := capsys.readouterr().out) and "(under engine in mine/run.yaml)\n" in said
+    setting = "set chat_template: none under engine in mine/run.yaml"
+    assert (
+        f"Warning: the run would stop: the model's tokenizer has no chat template: {setting} for a base model, or take "
+        "the model's chat version\n"
+    ) in capsys.readouterr().out
+    shutil.rmtree("mine")
+    tiny_tokenizer({"rag": TEMPLATE, "tools": TEMPLATE}).save_pretrained(folder)
+    assert fute(monkeypatch, *line) == 0
+    assert (
+        f"has the chat templates rag, tools, and none is called default: {setting}, or name a folder with the model's "
+        "files (key folder of the model) where one is\n"
+    ) in capsys.readouterr().out, "the place stands beside the setting, not the folder"
 
 
 @pytest.mark.parametrize("config", [BertConfig(), T5Config()])
