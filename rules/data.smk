@@ -29,7 +29,7 @@ rule fetch_model:
         mem_mb=8000,
         runtime=240,
     params:
-        entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", *SIZES})),
+        entry=lambda wc: settings_json(RUN.models[wc.model].model_dump(exclude={"title", "gated", *SIZES})),
         identity=lambda wc: settings_json(model_identity(RUN.models[wc.model])),
         folder=lambda wc: paths.model_folder(wc.model),
         code=code("fetch_model", "train"),

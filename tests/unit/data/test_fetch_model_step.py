@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -13,9 +14,10 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from huggingface_hub import HfApi, constants, snapshot_download
+from support.rule_files import rules
 
 from fute.cluster.storage import advice
-from fute.config.models import ModelEntry
+from fute.config.models import SIZES, ModelEntry
 from fute.data.fetch_model_step import ModelError, fetch_model
 from fute.data.model_folder import model_identity
 from fute.data.rows import SourceError
@@ -365,3 +367,13 @@ def test_a_folder_without_whole_weights_is_refused_before_anything_is_planned_or
     with pytest.raises(ModelError, match=f"^model m: .*{message}"):
         fetch_planned({}, folder=str(saved))
     assert not Path("results/models/m.lock.json").exists()
+
+
+def test_the_rule_fetches_again_only_for_what_changes_the_files():
+    excluded = re.search(r"model_dump\(exclude=(\{.*?\})\)", rules()["fetch_model"])[1]
+    same = {"title": "Llama", "gated": True, "parameters_m": 7000, "active_parameters_m": 500}
+    repo, renamed, pinned = (
+        ModelEntry(repo="a/b", **more).model_dump(exclude=eval(excluded, {"SIZES": SIZES}))
+        for more in ({}, same, {"revision": "0" * 40})
+    )
+    assert repo == renamed != pinned
