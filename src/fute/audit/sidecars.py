@@ -5,16 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fute.artifacts import SCHEMA, SIDECAR, content_key
 from fute.audit.paths import RESULTS, ResultsFolder, checked_name
-from fute.code_hash import code_sha256
-
-if TYPE_CHECKING:
-    from fute.audit.manifest import Entry
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Module = Annotated[str, Field(pattern=r"^fute(\.[a-z0-9_]+)+$")]
@@ -130,14 +126,6 @@ def first_problem(error: ValidationError) -> str:
     """Field and message of the first thing that is wrong with a file's content."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
-
-
-def same_code(record: Record | Entry) -> bool:
-    """Whether the code of a record's step, or of the manifest's entry for it, is that of this checkout."""
-    try:
-        return code_sha256(record.module, *record.more_code) == record.code_sha256
-    except ValueError:  # the module is gone
-        return False
 
 
 def parse_sidecar(data: bytes, where: str) -> Sidecar:

@@ -16,7 +16,7 @@ from fute.audit.config_and_locks import project_sha256
 from fute.audit.findings import Cause
 from fute.audit.manifest import Entry
 from fute.audit.paths import RESULTS
-from fute.audit.sidecars import DATA, HARDWARE, PLUGIN, SOFTWARE, Record, same_code
+from fute.audit.sidecars import DATA, HARDWARE, PLUGIN, SOFTWARE, Record
 from fute.code_hash import code_sha256
 from fute.config.models import ModelEntry
 from fute.data.model_folder import model_identity
@@ -45,6 +45,14 @@ def reasons(record: Record, job: Job | None, entries: Mapping[str, Entry]) -> li
     if job:
         stale += [*moved_inputs(record, entries), *changed_inputs(record, job), *changed_params(record, job)]
     return stale
+
+
+def same_code(record: Record | Entry) -> bool:
+    """Whether the code of a record's step, or of the manifest's entry for it, is that of this checkout."""
+    try:
+        return code_sha256(record.module, *record.more_code) == record.code_sha256
+    except ValueError:  # the module is gone
+        return False
 
 
 def changed_code(record: Record) -> Iterator[str]:

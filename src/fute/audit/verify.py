@@ -23,7 +23,8 @@ from fute.audit.config_and_locks import (
 from fute.audit.findings import Cause, Report, Verdict, cause_of
 from fute.audit.manifest import MANIFEST, Entry, Manifest, ManifestError, entry_of, read_manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath, inside
-from fute.audit.sidecars import DATA, PLUGIN, Input, NoRecord, RecordError, Sidecar, read_sidecar, same_code
+from fute.audit.sidecars import DATA, PLUGIN, Input, NoRecord, RecordError, Sidecar, read_sidecar
+from fute.audit.staleness import same_code
 from fute.config.run_lock import lock_file, read_run_lock
 from fute.config.sections import ConfigError
 from fute.data.run_lock import results_differ

@@ -17,8 +17,8 @@ from fute.audit.manifest import Manifest
 from fute.audit.paths import RESULTS, ResultsFolder, UnsafePath
 from fute.audit.planned_jobs import Graph, Job, read_graph
 from fute.audit.rerun.sandbox import FailedRun, Sandbox, checked_scratch
-from fute.audit.sidecars import Record, RecordError, read_sidecar, read_sidecar_file, same_code
-from fute.audit.staleness import changed_inputs, changed_params, moved_inputs
+from fute.audit.sidecars import Record, RecordError, read_sidecar, read_sidecar_file
+from fute.audit.staleness import changed_inputs, changed_params, moved_inputs, same_code
 from fute.embeddings.extract_embedding_step import learned_from
 from fute.paths import BATCHES
 

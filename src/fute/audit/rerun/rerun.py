@@ -18,8 +18,8 @@ from fute.audit.planned_jobs import Job
 from fute.audit.rerun.compare import Tolerances, compare
 from fute.audit.rerun.redo_job import CANNOT, RedoneJob, Rerunner
 from fute.audit.rerun.sandbox import in_image
-from fute.audit.sidecars import Record, read_sidecar_file, same_code
-from fute.audit.staleness import changed_machine
+from fute.audit.sidecars import Record, read_sidecar_file
+from fute.audit.staleness import changed_machine, same_code
 from fute.progress import Track
 
 

@@ -14,7 +14,8 @@ from fute.audit.manifest import Manifest
 from fute.audit.paths import ResultsFolder
 from fute.audit.planned_jobs import Job
 from fute.audit.rerun.redo_job import Rerunner
-from fute.audit.sidecars import read_sidecar, same_code
+from fute.audit.sidecars import read_sidecar
+from fute.audit.staleness import same_code
 from fute.paths import batch_index
 
 
