@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import snakemake_executor_plugin_slurm as plugin
@@ -26,9 +27,9 @@ from fute.cluster.site import Accounts, Partition, SlurmError, most_memory, most
 
 FULL = re.compile(
     r"\b(?:QOS|Assoc)(?:Max|Grp)SubmitJob\w*|MaxSubmitJobs\w*|Resource temporarily unavailable"
-    r"|temporarily unable to accept job"
+    r"|temporarily unable to accept job|partition not available \(inactive or drain\)"
 )
-"""Answers by which SLURM has as many jobs as it takes: none was submitted."""
+"""Answers by which SLURM takes no more jobs, for a limit or before a maintenance: none was submitted."""
 BUSY = re.compile(
     r"Unexpected message received|Socket timed out|Unable to contact slurm controller|Zero Bytes were transmitted"
     r"|backup controller in standby mode|open persistent connection",
@@ -102,27 +103,32 @@ class Sender:
 
     def _send(self, executor: Executor, job: Any) -> None:
         pause, unsure = FIRST_PAUSE_S, False
-        while not self._stopped.is_set():
-            with self._one:
+        with ExitStack() as alone:
+            while True:
+                if not unsure:
+                    alone.enter_context(self._one)
+                if self._stopped.is_set():
+                    return None
                 once, away = self._try(executor, job, unsure)
                 if once.sent:
                     self._known.add(str(once.sent.external_jobid))
-            if once.sent and self._stopped.is_set():
-                return self._cancel_jobs(executor, [once.sent])  # it was under way when all others were cancelled
-            if once.sent:
-                return executor._report_job_submission_threadsafe(once.sent)
-            unsure = unsure or away or bool(BUSY.search(once.failure))
-            answer = FULL.search(once.failure) or BUSY.search(once.failure)
-            if not (answer or away):
-                return self._fail(executor, job, once.failure)
-            said = answer[0] if answer else once.failure
-            executor.logger.warning(
-                f"SLURM takes no job at the moment ({said}). {_name(job)} is sent again in {pause} s; "
-                "this counts as no attempt."
-            )
-            self._stopped.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-        return None
+                    break
+                unsure = unsure or away or bool(BUSY.search(once.failure))
+                answer = FULL.search(once.failure) or BUSY.search(once.failure)
+                if not (answer or away):
+                    return self._fail(executor, job, once.failure)
+                said = answer[0] if answer else once.failure
+                executor.logger.warning(
+                    f"SLURM takes no job at the moment ({said}). {_name(job)} is sent again in {pause} s; "
+                    "this counts as no attempt."
+                )
+                if not unsure:  # else no other job is sent before it is known whether this one has arrived
+                    alone.close()
+                self._stopped.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+        if self._stopped.is_set():
+            return self._cancel_jobs(executor, [once.sent])  # it was under way when all others were cancelled
+        return executor._report_job_submission_threadsafe(once.sent)
 
     def _try(self, executor: Executor, job: Any, unsure: bool) -> tuple[_Once, bool]:
         """One submission, unless an earlier one that seemed to fail has arrived. True: SLURM could not say so."""
@@ -146,15 +152,12 @@ class Sender:
         return once, False
 
     def _arrived(self, executor: Executor, job: Any) -> SubmittedJobInfo | None:
-        """The job, if SLURM has it though it did not answer so."""
-        text = slurm("squeue", "--me", "--noheader", "--states=all", f"--name={executor.run_uuid}", "--format=%i|%k")
-        wildcards = get_job_wildcards(job)
-        comment = f"rule_{job.name}" + (f"_wildcards_{wildcards}" if wildcards else "")
-        for line in text.splitlines():
-            number, _, own = line.strip().partition("|")
-            if own == comment and number not in self._known:
+        """The job, if SLURM has it though it did not answer so; its comment may be the site's own."""
+        text = slurm("squeue", "--me", "--noheader", "--states=all", f"--name={executor.run_uuid}", "--format=%i")
+        for number in text.split():
+            if number not in self._known:
                 kind = "group" if job.is_group() else "rule"
-                log = executor.slurm_logdir / f"{kind}_{job.name}" / wildcards / f"{number}.log"
+                log = executor.slurm_logdir / f"{kind}_{job.name}" / get_job_wildcards(job) / f"{number}.log"
                 return SubmittedJobInfo(job, number, {"slurm_logfile": log})
         return None
 
