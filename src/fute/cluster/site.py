@@ -188,30 +188,37 @@ def _keeps_accounts(config: Mapping[str, str]) -> bool:
     return config["AccountingStorageType"].endswith("slurmdbd")  # else `none`, or, in later versions, `(null)`
 
 
-def check_status_command(command: str | None, first_s: int | None) -> None:
+def check_status_command(command: str | None, first_s: int | None) -> int | None:
     """Raise SlurmError where the executor could not see that a job has ended, and would wait for it for ever.
 
     command: its setting `slurm-status-command`; None: its default, sacct where that is installed. first_s: its setting
-    `slurm-init-seconds-before-status-checks`; None: its default.
+    `slurm-init-seconds-before-status-checks`; None: its default. Returns the longest time in seconds between two
+    questions after which squeue still knows the jobs that ended meanwhile; None: any, or not known.
     """
     try:
         config = _config()
     except SlurmError:
-        return  # some sites keep it to themselves
-    if _keeps_accounts(config) or not shutil.which("sacct"):  # without sacct it takes squeue by itself
-        return
-    if command != "squeue":
+        return None  # some sites keep it to themselves
+    sacct = bool(shutil.which("sacct"))  # without, the executor takes squeue by itself
+    if sacct and command != "squeue":
+        if _keeps_accounts(config):
+            return None
         raise SlurmError(
             "this cluster keeps no accounts, so sacct would not say which jobs have ended: add "
             "`slurm-status-command: squeue` to a profile of yours"
         )
-    remembered = re.match(r"\d+", config.get("MinJobAge", ""))
-    if remembered and int(remembered[0]) < 3 * (first_s or FIRST_CHECK_S):
-        raise SlurmError(
-            f"this cluster keeps no accounts and forgets a job {remembered[0]} s after its end (MinJobAge), before the "
-            f"executor asks for it: set slurm-init-seconds-before-status-checks to at most {int(remembered[0]) // 3} "
-            "in a profile of yours"
-        )
+    if not (stated := re.match(r"\d+", config.get("MinJobAge", ""))):
+        return None
+    longest = int(stated[0]) // 3
+    if longest >= (first_s or FIRST_CHECK_S):
+        return longest
+    if sacct and _keeps_accounts(config):
+        return None  # the executor goes back to sacct
+    why = "keeps no accounts" if sacct else "has no sacct"
+    raise SlurmError(
+        f"this cluster {why} and forgets a job {stated[0]} s after its end (MinJobAge), before the executor asks for "
+        f"it: set slurm-init-seconds-before-status-checks to at most {longest} in a profile of yours"
+    )
 
 
 def _read_accounts() -> Accounts | None:

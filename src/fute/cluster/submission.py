@@ -6,7 +6,8 @@ Snakemake's list of running jobs for ever. It takes every refusal of sbatch for 
 group it drops the message. `guard` stands around its `run_job` and mends the three. Its `run_jobs` announces no job, so
 that nobody could say which ones run and end. It excludes a node that failed by the name that sacct gives, which is none
 if SLURM has taken the job back meanwhile. It waits for ever for a job that ended after sacct or squeue failed once (it
-forgets all jobs then), that sacct calls `CANCELLED by` somebody, or that SLURM does not start again after a preemption.
+forgets all jobs then), that sacct calls `CANCELLED by` somebody, that SLURM does not start again after a preemption, or
+that squeue has forgotten.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from snakemake_executor_plugin_slurm import Executor
 from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from fute.cluster.site import Accounts, Partition, SlurmError, most_memory, most_minutes, request, slurm
 
@@ -224,13 +226,23 @@ def _ended_by_preemption(jobs: list[str]) -> list[str]:
     return [job for job in jobs if now.get(job, "PREEMPTED") == "PREEMPTED"]
 
 
+def _at_most(longest_s: int) -> property:
+    """The plugin's seconds until the next question, up to 180, but no more than squeue knows what has ended."""
+    usual = RemoteExecutor.next_seconds_between_status_checks
+    return property(lambda self: min(usual.fget(self), longest_s), usual.fset)
+
+
 def guard(
     executor: type[Executor],
     partitions: Mapping[str, Partition],
     accounts: Accounts | None,
     max_minutes: int | None,
+    longest_s: int | None = None,
 ) -> None:
-    """Let a class of executors announce its jobs, submit and cancel them through a `Sender`, and see their ends."""
+    """Let a class of executors announce its jobs, submit and cancel them through a `Sender`, and see their ends.
+
+    longest_s: most seconds between two questions for the states of jobs; None: as the plugin asks, up to 180.
+    """
     sender, run_jobs = Sender(executor, partitions, accounts, max_minutes), executor.run_jobs
 
     def announced(self: Executor, jobs: list[Any]) -> None:
@@ -239,6 +251,8 @@ def guard(
         run_jobs(self, jobs)
 
     plugin.query_job_status = understood(plugin.query_job_status)
+    if longest_s is not None:
+        executor.next_seconds_between_status_checks = _at_most(longest_s)
     executor.run_jobs = announced
     executor.run_job = lambda self, job: sender.send(self, job)
     executor.cancel_jobs = lambda self, active: sender.stop(self, active)

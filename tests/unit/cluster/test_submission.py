@@ -307,6 +307,15 @@ def test_no_job_is_forgotten_where_slurm_gives_no_answer(site, executor, status)
     assert bool(said) == bool(status) and all(text.startswith("sacct does not say") for text in said)
 
 
+@pytest.mark.parametrize(("longest", "waits"), [(None, 180), (50, 50)])
+def test_squeue_is_asked_before_it_forgets(site, executor, longest, waits):
+    """The plugin alone lets up to 180 s pass, and waits for ever for a job that squeue has forgotten by then."""
+    submission.guard(type(executor), PARTITIONS, ACCOUNTS, None, longest)
+    for _ in range(20):
+        ask(executor, site, "7|RUNNING")
+    assert executor.next_seconds_between_status_checks == waits
+
+
 @pytest.mark.parametrize(
     ("queue", "waits"),
     [("", ["8"]), ("7|PREEMPTED\n", ["8"]), ("7|COMPLETING\n", ["7", "8"]), ("7|PENDING\n", ["7", "8"])],
