@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import snakemake_executor_plugin_slurm as plugin
 import yaml
+from snakemake.resources import GroupResources
 from snakemake_executor_plugin_slurm import ExecutorSettings
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
@@ -226,6 +227,18 @@ def test_members_of_a_group_ask_for_the_same(profile, name):
         value = (profile["default-resources"] | profile["set-resources"].get(rule, {}))[name]
         asked.setdefault(group, set()).add(value)
     assert {group: values for group, values in asked.items() if len(values) > 1} == {}
+
+
+def test_members_of_a_group_of_several_parts_ask_for_gpus_alike(profile):
+    """Some of its parts may be half done, and by `gres` jobs with GPUs and without cannot start together."""
+    with pytest.raises(WorkflowError, match="Resource gres is a string but not all jobs in group require the same"):
+        GroupResources._is_string_resource("gres", ["gpu:1", 0])
+    kinds: dict[str, set[bool]] = {}
+    for rule, group in profile["groups"].items():
+        if profile["group-components"][group] > 1:
+            kinds.setdefault(group, set()).add("**gpus(" in rules()[rule])
+    assert {group for group, found in kinds.items() if len(found) > 1} == set()
+    assert kinds["label"] == {True} and kinds["labels"] == {False}
 
 
 def test_jobs_of_a_group_run_one_after_the_other(profile):
