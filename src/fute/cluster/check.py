@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,9 +22,11 @@ from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
 from fute.cluster.resources import INFERENCE_BYTES, TRAINING_BYTES, Need, gpu_request
 from fute.cluster.site import (
+    Partition,
     SlurmError,
     check_site,
     check_status_command,
+    chosen,
     most_minutes,
     read_accounts,
     read_partitions,
@@ -335,6 +339,7 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
     yield from check_configuration()
+    yield from mixed_gpus(of_rules.values(), partitions)
     faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
         try:
@@ -346,8 +351,11 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         limit = most_minutes(wanted, partitions, accounts)
         if rule in needs and limit is not None and limit < (cluster.max_runtime or limit + 1):
             where = f"partition {wanted.slurm_partition or '(default)'}"
+            longest = math.ceil(max(need.estimate for need in needs[rule]))
+            attempts = math.ceil(longest / limit)
+            many = f"; the longest takes about {longest} and so {attempts} attempts" if attempts > 1 else ""
             yield Finding(
-                "note", f"SLURM, {rule}: {where}, account and QOS allow {limit} minutes",
+                "note", f"SLURM, {rule}: {where}, account and QOS allow {limit} minutes{many}",
                 "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "
                 "in the profile, or choose a partition or QOS with a longer limit",
             )  # fmt: skip
@@ -355,6 +363,25 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("fault", f"SLURM, {', '.join(rules)}", why)
     if not faults:
         yield Finding("ok", f"SLURM: account, partitions, memory and GPUs of {len(of_rules) + 1} kinds of jobs")
+
+
+def mixed_gpus(resources: Iterable[dict[str, Any]], partitions: Mapping[str, Partition]) -> Iterator[Finding]:
+    """Partitions with several models of GPUs, such as parts of one (MIG), of which jobs name none: they get any."""
+    asked = []
+    for each in resources:
+        with suppress(SlurmError):  # two requests for GPUs, which is a fault of its own
+            wanted = request(each)
+            if wanted.gpus and not wanted.gpu_model and not each.get("constraint"):
+                asked.append(wanted)
+    for name in sorted({wanted.slurm_partition for wanted in asked}):
+        models = {model for part in chosen(name, partitions).values() for model in part.gpus}
+        if len(models) > 1:
+            yield Finding(
+                "note",
+                f"SLURM: partition {name or '(default)'} has GPUs of several kinds ({', '.join(sorted(models))})",
+                "a job that names none gets any of them, also one with less memory than cluster.gpu_memory_gb: set "
+                "cluster.gpu_model, or `constraint` in the profile",
+            )  # fmt: skip
 
 
 def check_configuration() -> Iterator[Finding]:

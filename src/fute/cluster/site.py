@@ -22,6 +22,8 @@ MINUTES = "MaxWall"
 GPU_LIMITS = {"maxtres": "MaxTRESPerJob", "maxtrespernode": "MaxTRESPerNode", "grptres": "GrpTRES"}
 """Columns of `sacctmgr` with limits that one job alone can be over, and their names."""
 QOS_GPU_LIMITS = GPU_LIMITS | {"maxtrespu": "MaxTRESPerUser", "maxtrespa": "MaxTRESPerAccount"}
+UNNAMED = 'make slurm_account "" in the profile, and export SBATCH_ACCOUNT=... before the run'
+"""How to name an account that sacctmgr does not list: sbatch takes it, and neither this check nor the executor asks."""
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -174,9 +176,9 @@ def read_accounts(needed: bool = True) -> Accounts | None:
     """
     try:
         return _read_accounts()
-    except SlurmError:
+    except SlurmError as error:
         if needed:
-            raise
+            raise SlurmError(f"{error}. Where a site never tells users of accounts, {UNNAMED}") from None
         return None
 
 
@@ -406,7 +408,10 @@ def _check_account(asked: Request, rows: Iterable[Association]) -> None:
         own = [row for row in rows if row.account.lower() == account.lower()]
         if not own:
             yours = ", ".join(sorted({row.account for row in rows}))
-            raise SlurmError(f"slurm_account {account!r} is not one of yours: {yours}; correct the profile")
+            raise SlurmError(
+                f"slurm_account {account!r} is not one of yours: {yours}; correct the profile (if the site makes one "
+                f"of them out of it, {UNNAMED})"
+            )
         bound = {row.partition for row in own}
         if "" not in bound and (others := [name for name in names(asked.slurm_partition) if name not in bound]):
             raise SlurmError(f"account {account!r} may use {', '.join(sorted(bound))}, but not partition {others[0]!r}")

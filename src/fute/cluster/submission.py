@@ -38,6 +38,8 @@ BUSY = re.compile(
     re.IGNORECASE,
 )
 """Answers of a controller (or of its database) that has no time or is away; the job may have reached it or not."""
+MANY = 8
+"""Questions for the states of jobs in a row without an answer, after which a user should look: ten minutes of sacct."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15, 600
 
 
@@ -195,15 +197,25 @@ Query = Callable[[str, Any], Awaitable[tuple[States | None, float | None]]]
 def understood(query: Query) -> Query:
     """The plugin's question for the states of jobs, with answers from which it sees the end of each.
 
-    A question that failed is answered by no state, so that it is asked again after the usual time.
+    A question that failed is answered by no state, so that it is asked again after the usual time. It is put only
+    while there are jobs; an answer without any may be too early, many of them are a fault of the site.
     """
+    without = 0
 
     async def ask(command: str, logger: Any) -> tuple[States, float]:
+        nonlocal without
         states, seconds = await query(command, logger)
+        without = 0 if states else without + 1
+        name = command.split()[0]
         if states is None:
+            logger.warning(f"{name} does not say which jobs have ended; it is asked again, until it does.")
+        if without and without % MANY == 0:
             logger.warning(
-                f"{command.split()[0]} does not say which jobs have ended; it is asked again, until it does."
+                f"For {without} times {name} has told nothing of this run's jobs, and none is seen to end. If it never "
+                "does (try it by hand), stop with Ctrl-C and choose the other of sacct and squeue by "
+                "slurm-status-command, in a profile of yours."
             )
+        if not states:
             return {}, 0.0
         states = {job: state.partition(" ")[0] for job, state in states.items()}  # `CANCELLED by 1000`
         for job in _ended_by_preemption([job for job, state in states.items() if state == "PREEMPTED"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from fute.cluster.check import (
     check_steps,
     read_profiles,
 )
+from fute.cluster.resources import Need
 from fute.cluster.site import Accounts, Association
 from fute.commands import app
 from fute.config.run import parse_run, read_yaml
@@ -148,6 +150,29 @@ def test_a_short_time_limit_is_a_note(tmp_path, site):
     assert "partition gpu, account and QOS allow 1440 minutes: longer jobs are cut to it" in notes[0]
     stated = plan(tmp_path, cluster={"max_runtime": 600})
     assert notes_on_slurm(check(stated, [profile(tmp_path)])) == []
+
+
+def test_the_attempts_that_a_short_limit_takes_are_counted(tmp_path, site, command, monkeypatch):
+    command("sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|4:00:00|256000|gpu:a100:4")
+    long = Need(operations=6e15, tokens=1, host_mb=1000, gpus=1, start=1140)
+    monkeypatch.setattr(
+        checks, "heavy_jobs", lambda *_: [("embed_batch", long), ("label_batch", replace(long, start=20))]
+    )
+    embed, label = notes_on_slurm(check(plan(tmp_path), [profile(tmp_path)]))
+    assert "allow 240 minutes; the longest takes about 1141 and so 5 attempts: longer jobs are cut" in embed
+    assert "allow 240 minutes: longer jobs are cut" in label
+
+
+def test_gpus_of_several_kinds_in_a_partition(tmp_path, site, command):
+    """SLURM would give a part of a GPU, or a smaller one, to a job that names none."""
+    command(
+        "sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|1-00:00:00|256000|gpu:nvidia_a100_80gb_pcie:4,gpu:1g.10gb:7"
+    )
+    kinds = "SLURM: partition gpu has GPUs of several kinds (1g.10gb, nvidia_a100_80gb_pcie): a job that names none"
+    notes = notes_on_slurm(check(plan(tmp_path), [profile(tmp_path)]))
+    assert [kinds in note for note in notes] == [True, False, False]
+    named = plan(tmp_path, cluster={"gpu_model": "nvidia_a100_80gb_pcie"})
+    assert not any("several kinds" in note for note in notes_on_slurm(check(named, [profile(tmp_path)])))
 
 
 def test_the_default_partition_has_no_name_in_a_note(tmp_path, command, site):

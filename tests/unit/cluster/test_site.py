@@ -133,7 +133,7 @@ def test_a_cluster_without_accounts_is_not_asked_for_them(prints):
         assert read_accounts() is None
     prints("scontrol", CONFIG.format("none", "slurmdbd"))
     prints("sacctmgr", "sacctmgr: error: Problem talking to the database: Connection refused", 1)
-    with pytest.raises(SlurmError, match=r"sacctmgr failed: .*Connection refused"):
+    with pytest.raises(SlurmError, match=r"sacctmgr failed: .*Connection refused.*export SBATCH_ACCOUNT=\.\.\."):
         read_accounts()
     assert read_accounts(needed=False) is None
 
@@ -237,7 +237,9 @@ def test_more_memory_than_a_node_has_is_refused():
 
 
 def test_what_a_user_may_not_is_named_with_what_they_may():
-    assert "slurm_account 'labb' is not one of yours: guest, lab" in refused(slurm_account="labb")
+    said = refused(slurm_account="labb")
+    assert "slurm_account 'labb' is not one of yours: guest, lab; correct the profile" in said
+    assert 'make slurm_account "" in the profile, and export SBATCH_ACCOUNT=' in said
     assert "'guest' may use cpu, but not partition 'gpu'" in refused(slurm_account="guest", qos="normal")
     assert "qos 'longer' is not one of yours: long, normal" in refused(qos="longer")
     assert "qos 'longer' is not one of yours" in refused(qos="longer", slurm_account="")

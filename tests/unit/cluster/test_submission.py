@@ -307,6 +307,22 @@ def test_no_job_is_forgotten_where_slurm_gives_no_answer(site, executor, status)
     assert bool(said) == bool(status) and all(text.startswith("sacct does not say") for text in said)
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_command_that_never_tells_of_a_job_is_named(site, executor, status):
+    """An empty answer is one in SLURM's eyes, so a run would wait for ever, and in silence."""
+    said = lambda: [text for _, text in executor.logger if "has told nothing of this run's jobs" in text]  # noqa: E731
+    for _ in range(submission.MANY - 1):
+        assert ask(executor, site, "", status=status) == ["7", "8"]
+    assert said() == []
+    assert ask(executor, site, "", status=status) == ["7", "8"]
+    assert len(said()) == 1 and "For 8 times sacct has told" in said()[0] and "slurm-status-command" in said()[0]
+    for _ in range(submission.MANY - 1):
+        ask(executor, site, "", status=status)
+    ask(executor, site, "7|RUNNING")
+    ask(executor, site, "", status=status)
+    assert len(said()) == 1
+
+
 @pytest.mark.parametrize(("longest", "waits"), [(None, 180), (50, 50)])
 def test_squeue_is_asked_before_it_forgets(site, executor, longest, waits):
     """The plugin alone lets up to 180 s pass, and waits for ever for a job that squeue has forgotten by then."""
