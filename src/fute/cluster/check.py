@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import math
 import os
 import re
@@ -208,6 +209,13 @@ def check_models(plan: Plan) -> Iterator[Finding]:
     failed = 0
     for name in plan.models:
         entry = plan.run.models[name]
+        if lost := lost_files(name):
+            failed += 1
+            lock, folder = paths.model_lock(name), paths.model_folder(name)
+            what = f"model {name}: {listed(lost, 3)} of {lock} are not in {folder}, or were cut"
+            yield Finding(
+                "fault", what, f"scratch may be purged of old files: remove {lock}, and `fute prefetch` again"
+            )
         if not entry.repo or Path(paths.model_lock(name)).is_file():
             continue
         revision = entry.revision or pinned_model(lock_file(plan.config.name), name)
@@ -216,6 +224,15 @@ def check_models(plan: Plan) -> Iterator[Finding]:
             yield Finding("fault", f"model {name}", why)
     if not failed:
         yield Finding("ok", f"models: {', '.join(plan.models)}")
+
+
+def lost_files(model: str) -> list[str]:
+    """Files that a model's lock names and that are no more in its folder, or have another size."""
+    lock, folder = Path(paths.model_lock(model)), Path(paths.model_folder(model))
+    if not lock.is_file():
+        return []
+    sizes = {name: facts["bytes"] for name, facts in json.loads(lock.read_bytes())["files"].items()}
+    return [n for n, size in sizes.items() if not (folder / n).is_file() or (folder / n).stat().st_size != size]
 
 
 def check_key(plan: Plan) -> Iterator[Finding]:

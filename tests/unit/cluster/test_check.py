@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -173,6 +174,8 @@ def test_gpus_of_several_kinds_in_a_partition(tmp_path, site, command):
     assert [kinds in note for note in notes] == [True, False, False]
     named = plan(tmp_path, cluster={"gpu_model": "nvidia_a100_80gb_pcie"})
     assert not any("several kinds" in note for note in notes_on_slurm(check(named, [profile(tmp_path)])))
+    constrained = profile(tmp_path, **{"default-resources": DEFAULT | {"constraint": "a100"}})
+    assert not any("several kinds" in note for note in notes_on_slurm(check(plan(tmp_path), [constrained])))
 
 
 def test_the_default_partition_has_no_name_in_a_note(tmp_path, command, site):
@@ -254,6 +257,26 @@ def test_an_llm_that_no_gpu_can_fine_tune(tmp_path, layers, said):
     assert faults(checks.check_tuned(run(gpus=0))) == []
     roomy = {"gpu_memory_gb": 800}
     assert faults(checks.check_tuned(run(cluster=roomy))) == []
+
+
+def test_a_model_whose_files_a_purge_has_removed(tmp_path, monkeypatch):
+    """Its lock was read lately, its weights were not: jobs would find it out, three attempts each."""
+    monkeypatch.chdir(tmp_path)
+    run = plan(tmp_path)
+    name = run.models[0]
+    folder = Path(paths.model_folder(name))
+    folder.mkdir(parents=True)
+    for file in ("config.json", "model.safetensors"):
+        (folder / file).write_text("{}")
+    files = {path.name: {"bytes": 2, "sha256": "0"} for path in folder.iterdir()}
+    Path(paths.model_lock(name)).write_text(json.dumps({"model": name, "files": files}))
+    assert faults(checks.check_models(run)) == []
+    (folder / "model.safetensors").unlink()
+    (found,) = faults(checks.check_models(run))
+    assert found.startswith(f"model {name}: model.safetensors of results/models/{name}.lock.json are not in")
+    assert f"remove results/models/{name}.lock.json, and `fute prefetch` again" in found
+    (folder / "model.safetensors").write_text("{")
+    assert faults(checks.check_models(run)) != []
 
 
 def test_a_hub_that_does_not_answer(tmp_path, monkeypatch):
