@@ -41,7 +41,16 @@ from fute.config.run_lock import lock_file, pinned_dataset, pinned_model
 from fute.config.sections import ConfigError
 from fute.data.fetch_model_step import ModelError
 from fute.data.hub_patience import patiently
-from fute.images.lock import NAMES, ImageError, check_apptainer, check_images
+from fute.images.lock import (
+    NAMES,
+    ImageError,
+    check_apptainer,
+    check_images,
+    image_file,
+    missing_image,
+    read_lock,
+    set_job_environment,
+)
 from fute.plan import Plan
 from fute.wording import listed
 
@@ -83,6 +92,7 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
             yield from check_steps(plan, node=True)
         else:
             yield from check_apptainer_here()
+            yield from check_image_starts(plan)
         return
     yield from check_home()
     yield from check_packages(PINS / "light.txt")
@@ -124,6 +134,36 @@ def check_apptainer_here() -> Iterator[Finding]:
         check_apptainer()
     except ImageError as error:
         yield Finding("fault", "images", str(error))
+
+
+def check_image_starts(plan: Plan) -> Iterator[Finding]:
+    """Whether this node starts an image as steps do, and whether CUDA's driver answers in it."""
+    lock = read_lock()
+    if not shutil.which("apptainer") or missing_image("train", lock):
+        return
+    environment = dict(os.environ)
+    set_job_environment(plan.source_folders(), environment, Path.cwd(), writable=[plan.results])
+    asks = "import ctypes, sys; sys.exit(ctypes.CDLL('libcuda.so.1').cuInit(0) and 'cuInit failed')"
+    line = ["apptainer", "exec", "--home", str(Path.cwd()), image_file("train", lock), "python", "-c", asks]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=600, env=environment)
+    except subprocess.TimeoutExpired:
+        yield Finding("fault", "an image does not start in ten minutes", "copy containers/*.sif to a faster disk")
+        return
+    said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    if done.returncode and "libcuda" not in said and "cuInit" not in said:
+        way_out = "images need user namespaces or Apptainer's setuid part here: ask the site, or run without images"
+        yield Finding("fault", f"apptainer starts no image ({said})", way_out)
+    elif done.returncode:
+        way_out = "`apptainer exec --nv` gives it none: ask the site, unset APPTAINER_NV, or run without images"
+        yield Finding("fault", f"no GPU in an image ({said})", way_out)
+    elif "temporary sandbox" in done.stderr:
+        yield Finding(
+            "note", "apptainer unpacks the whole image for every step, which takes minutes and gigabytes",
+            "ask the site for squashfuse, or set APPTAINER_TMPDIR to a large local disk",
+        )  # fmt: skip
+    else:
+        yield Finding("ok", "images start, with the GPU")
 
 
 def check_home() -> Iterator[Finding]:

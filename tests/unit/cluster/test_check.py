@@ -437,6 +437,34 @@ def test_a_gpu_without_bfloat16(command):
     assert "Tesla T4 has compute capability 7.5" in str(bfloat16) and "llm.engine.dtype: float16" in str(bfloat16)
 
 
+@pytest.mark.parametrize(
+    ("said", "status", "state", "words"),
+    [
+        ("", 0, "ok", "images start, with the GPU"),
+        ("INFO:    Converting SIF file to temporary sandbox...", 0, "note", "unpacks the whole image for every step"),
+        ("FATAL:   container creation failed: user namespaces are not allowed", 255, "fault", "starts no image (FATAL"),
+        ("OSError: libcuda.so.1: cannot open shared object file", 1, "fault", "no GPU in an image (OSError: libcuda"),
+        ("cuInit failed", 1, "fault", "no GPU in an image (cuInit failed): `apptainer exec --nv` gives it none"),
+    ],
+)
+def test_an_image_is_started_on_the_node(tmp_path, command, monkeypatch, said, status, state, words):
+    """Where it cannot be, or without the GPU, every job would find it out for itself."""
+    run = plan(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert list(checks.check_image_starts(run)) == [], "images that are not there are named elsewhere"
+    (tmp_path / "containers").mkdir()
+    (tmp_path / "containers/train-1.sif").touch()
+    entry = {"file": "train-1.sif", "sha256": "0", "bytes": 0, "inputs": {}}
+    (tmp_path / "containers/lock.json").write_text(json.dumps({"images": {"train": entry}}))
+    command("apptainer", "")
+    script = tmp_path / "bin/apptainer"
+    script.write_text(f"#!/bin/sh\necho $* > {tmp_path}/asked\necho '{said}' >&2\nexit {status}\n")
+    with_images = profile(tmp_path, **{"software-deployment-method": "apptainer"})
+    (found,) = (each for each in check(run, [with_images], node=True) if "image" in each.what)
+    assert found.state == state and words in str(found)
+    assert (tmp_path / "asked").read_text().startswith(f"exec --home {tmp_path} containers/train-1.sif python -c")
+
+
 def test_no_gpu_node_and_no_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
