@@ -60,6 +60,8 @@ LEAST_CAPABILITY, BFLOAT16_CAPABILITY = 7.5, 8.0
 """Compute capability from which on CUDA 13 computes on a GPU at all, and vLLM in bfloat16."""
 LEAST_DRIVER = 580
 """First NVIDIA driver for CUDA 13, which the lists for GPUs are built for (envs/steps-gpu.txt)."""
+CACHE_GB = 2
+"""Room for what Triton and vLLM compile and keep on a node; some sites' /tmp is smaller."""
 FILES_PER_JOB = 4
 """An output, its record, a log and Snakemake's metadata: what the quota of files is compared with."""
 
@@ -517,6 +519,9 @@ def check_compiled(images: bool) -> Iterator[Finding]:
         yield Finding("fault", f"compiled code goes to {folder}, which cannot be written here", way_out)
     elif os.statvfs(place).f_flag & os.ST_NOEXEC:
         yield Finding("fault", f"compiled code goes to {folder}, from which no program may run (noexec)", way_out)
+    elif (free := shutil.disk_usage(place).free / 1e9) < CACHE_GB:
+        what = f"compiled code goes to {folder}, where {free:.1f} GB are free, less than {CACHE_GB}"
+        yield Finding("note", what, way_out)
     else:
         yield Finding("ok", f"compiled code goes to {folder}")
 

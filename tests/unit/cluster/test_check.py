@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -493,6 +494,10 @@ def test_where_compiled_code_goes_on_a_node(tmp_path, monkeypatch):
     monkeypatch.setenv("APPTAINER_BIND", f"/opt,{scratch}/cache:/cache:rw,/data:/data:ro")
     assert [str(line) for line in check_compiled(False)] == [f"ok     compiled code goes to {scratch}/triton/cache"]
     assert [str(line) for line in check_compiled(True)] == [f"ok     compiled code goes to {scratch}/cache"]
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3e8))
+        (found,) = check_compiled(True)
+        assert found.state == "note" and "/cache, where 0.3 GB are free, less than 2: bind a folder of" in str(found)
     mounts = os.statvfs(scratch)
     monkeypatch.setattr(
         os, "statvfs", lambda path: os.statvfs_result((*mounts[:8], os.ST_NOEXEC * (path == scratch), mounts[9]))

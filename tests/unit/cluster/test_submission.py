@@ -261,6 +261,12 @@ def test_a_retry_asks_for_no_more_memory_than_a_node_has(site, executor, partiti
     assert f" --mem {asked} " in lines(folder)[0] and executor.sent[0].job is job
 
 
+def test_a_site_may_take_no_memory_in_requests(site, executor):
+    folder = site("41")
+    submit(executor, Job(slurm_partition="cpu", mem_mb=0))
+    assert "--mem" not in lines(folder)[0] and executor.sent
+
+
 def test_no_job_asks_for_more_time_than_its_qos_gives(site, executor):
     """SLURM would take it, and let it wait for ever."""
     folder = site("41")
