@@ -21,7 +21,7 @@ from fute.audit.adopt import unadopted
 from fute.blackbox.label_plugin_step import PluginError
 from fute.cluster.job_needs import JobNeeds
 from fute.cluster.resources import gpu_request
-from fute.cluster.slurm import SlurmError, check_jobs
+from fute.cluster.slurm import SlurmError, allow_no_arrays, check_jobs
 from fute.cluster.storage import StorageError, writable
 from fute.code_hash import PACKAGE, code_sha256, is_package
 from fute.config.models import SIZES
@@ -43,6 +43,8 @@ from fute.plan import Plan, one_per_line, settings_json
 from fute.plan.command_line import batches_sent_for, command_line_targets, made
 from fute.plan.report_texts import report_settings
 from fute.plan.run_lock import check_run_lock
+
+allow_no_arrays()
 
 # hashes of the steps' code are taken from the package that was imported, and the steps run the one beside this file
 if not is_package(Path(workflow.basedir) / "src/fute"):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,9 +23,11 @@ from fute.cluster.job_needs import JobNeeds
 from fute.cluster.prefetch import TOKEN, check_token
 from fute.cluster.resources import INFERENCE_BYTES, TRAINING_BYTES, Need, gpu_request
 from fute.cluster.site import (
+    Partition,
     SlurmError,
     check_site,
     check_status_command,
+    chosen,
     most_minutes,
     read_accounts,
     read_partitions,
@@ -36,7 +41,16 @@ from fute.config.run_lock import lock_file, pinned_dataset, pinned_model
 from fute.config.sections import ConfigError
 from fute.data.fetch_model_step import ModelError
 from fute.data.hub_patience import patiently
-from fute.images.lock import NAMES, ImageError, check_apptainer, check_images
+from fute.images.lock import (
+    NAMES,
+    ImageError,
+    check_apptainer,
+    check_images,
+    image_file,
+    missing_image,
+    read_lock,
+    set_job_environment,
+)
 from fute.plan import Plan
 from fute.wording import listed
 
@@ -46,6 +60,8 @@ LEAST_CAPABILITY, BFLOAT16_CAPABILITY = 7.5, 8.0
 """Compute capability from which on CUDA 13 computes on a GPU at all, and vLLM in bfloat16."""
 LEAST_DRIVER = 580
 """First NVIDIA driver for CUDA 13, which the lists for GPUs are built for (envs/steps-gpu.txt)."""
+CACHE_GB = 2
+"""Room for what Triton and vLLM compile and keep on a node; some sites' /tmp is smaller."""
 FILES_PER_JOB = 4
 """An output, its record, a log and Snakemake's metadata: what the quota of files is compared with."""
 
@@ -78,6 +94,7 @@ def check(plan: Plan, profiles: Iterable[Path], *, node: bool = False) -> Iterat
             yield from check_steps(plan, node=True)
         else:
             yield from check_apptainer_here()
+            yield from check_image_starts(plan)
         return
     yield from check_home()
     yield from check_packages(PINS / "light.txt")
@@ -119,6 +136,36 @@ def check_apptainer_here() -> Iterator[Finding]:
         check_apptainer()
     except ImageError as error:
         yield Finding("fault", "images", str(error))
+
+
+def check_image_starts(plan: Plan) -> Iterator[Finding]:
+    """Whether this node starts an image as steps do, and whether CUDA's driver answers in it."""
+    lock = read_lock()
+    if not shutil.which("apptainer") or missing_image("train", lock):
+        return
+    environment = dict(os.environ)
+    set_job_environment(plan.source_folders(), environment, Path.cwd(), writable=[plan.results])
+    asks = "import ctypes, sys; sys.exit(ctypes.CDLL('libcuda.so.1').cuInit(0) and 'cuInit failed')"
+    line = ["apptainer", "exec", "--home", str(Path.cwd()), image_file("train", lock), "python", "-c", asks]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=600, env=environment)
+    except subprocess.TimeoutExpired:
+        yield Finding("fault", "an image does not start in ten minutes", "copy containers/*.sif to a faster disk")
+        return
+    said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    if done.returncode and "libcuda" not in said and "cuInit" not in said:
+        way_out = "images need user namespaces or Apptainer's setuid part here: ask the site, or run without images"
+        yield Finding("fault", f"apptainer starts no image ({said})", way_out)
+    elif done.returncode:
+        way_out = "`apptainer exec --nv` gives it none: ask the site, unset APPTAINER_NV, or run without images"
+        yield Finding("fault", f"no GPU in an image ({said})", way_out)
+    elif "temporary sandbox" in done.stderr:
+        yield Finding(
+            "note", "apptainer unpacks the whole image for every step, which takes minutes and gigabytes",
+            "ask the site for squashfuse, or set APPTAINER_TMPDIR to a large local disk",
+        )  # fmt: skip
+    else:
+        yield Finding("ok", "images start, with the GPU")
 
 
 def check_home() -> Iterator[Finding]:
@@ -204,6 +251,13 @@ def check_models(plan: Plan) -> Iterator[Finding]:
     failed = 0
     for name in plan.models:
         entry = plan.run.models[name]
+        if lost := lost_files(name):
+            failed += 1
+            lock, folder = paths.model_lock(name), paths.model_folder(name)
+            what = f"model {name}: {listed(lost, 3)} of {lock} are not in {folder}, or were cut"
+            yield Finding(
+                "fault", what, f"scratch may be purged of old files: remove {lock}, and `fute prefetch` again"
+            )
         if not entry.repo or Path(paths.model_lock(name)).is_file():
             continue
         revision = entry.revision or pinned_model(lock_file(plan.config.name), name)
@@ -212,6 +266,15 @@ def check_models(plan: Plan) -> Iterator[Finding]:
             yield Finding("fault", f"model {name}", why)
     if not failed:
         yield Finding("ok", f"models: {', '.join(plan.models)}")
+
+
+def lost_files(model: str) -> list[str]:
+    """Files that a model's lock names and that are no more in its folder, or have another size."""
+    lock, folder = Path(paths.model_lock(model)), Path(paths.model_folder(model))
+    if not lock.is_file():
+        return []
+    sizes = {name: facts["bytes"] for name, facts in json.loads(lock.read_bytes())["files"].items()}
+    return [n for n, size in sizes.items() if not (folder / n).is_file() or (folder / n).stat().st_size != size]
 
 
 def check_key(plan: Plan) -> Iterator[Finding]:
@@ -335,6 +398,7 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
     except SlurmError as error:
         yield Finding("fault", "SLURM", str(error))
     yield from check_configuration()
+    yield from mixed_gpus(of_rules.values(), partitions)
     faults: dict[str, list[str]] = {}
     for rule, asked in {"all other rules": default, **of_rules}.items():
         try:
@@ -346,8 +410,11 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         limit = most_minutes(wanted, partitions, accounts)
         if rule in needs and limit is not None and limit < (cluster.max_runtime or limit + 1):
             where = f"partition {wanted.slurm_partition or '(default)'}"
+            longest = math.ceil(max(need.estimate for need in needs[rule]))
+            attempts = math.ceil(longest / limit)
+            many = f"; the longest takes about {longest} and so {attempts} attempts" if attempts > 1 else ""
             yield Finding(
-                "note", f"SLURM, {rule}: {where}, account and QOS allow {limit} minutes",
+                "note", f"SLURM, {rule}: {where}, account and QOS allow {limit} minutes{many}",
                 "longer jobs are cut to it, keep their state at its end and go on in the next attempt; raise `retries` "
                 "in the profile, or choose a partition or QOS with a longer limit",
             )  # fmt: skip
@@ -355,6 +422,25 @@ def check_cluster(plan: Plan, profile: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("fault", f"SLURM, {', '.join(rules)}", why)
     if not faults:
         yield Finding("ok", f"SLURM: account, partitions, memory and GPUs of {len(of_rules) + 1} kinds of jobs")
+
+
+def mixed_gpus(resources: Iterable[dict[str, Any]], partitions: Mapping[str, Partition]) -> Iterator[Finding]:
+    """Partitions with several models of GPUs, such as parts of one (MIG), of which jobs name none: they get any."""
+    asked = []
+    for each in resources:
+        with suppress(SlurmError):  # two requests for GPUs, which is a fault of its own
+            wanted = request(each)
+            if wanted.gpus and not wanted.gpu_model and not each.get("constraint"):
+                asked.append(wanted)
+    for name in sorted({wanted.slurm_partition for wanted in asked}):
+        models = {model for part in chosen(name, partitions).values() for model in part.gpus}
+        if len(models) > 1:
+            yield Finding(
+                "note",
+                f"SLURM: partition {name or '(default)'} has GPUs of several kinds ({', '.join(sorted(models))})",
+                "a job that names none gets any of them, also one with less memory than cluster.gpu_memory_gb: set "
+                "cluster.gpu_model, or `constraint` in the profile",
+            )  # fmt: skip
 
 
 def check_configuration() -> Iterator[Finding]:
@@ -433,6 +519,9 @@ def check_compiled(images: bool) -> Iterator[Finding]:
         yield Finding("fault", f"compiled code goes to {folder}, which cannot be written here", way_out)
     elif os.statvfs(place).f_flag & os.ST_NOEXEC:
         yield Finding("fault", f"compiled code goes to {folder}, from which no program may run (noexec)", way_out)
+    elif (free := shutil.disk_usage(place).free / 1e9) < CACHE_GB:
+        what = f"compiled code goes to {folder}, where {free:.1f} GB are free, less than {CACHE_GB}"
+        yield Finding("note", what, way_out)
     else:
         yield Finding("ok", f"compiled code goes to {folder}")
 

@@ -59,8 +59,11 @@ class Need:
     method: str = ""
 
     def memory_mb(self, attempt: int = 1) -> int:
-        """Megabytes to request; each further attempt adds half of the first request."""
-        return math.ceil(self.host_mb * (1 + (attempt - 1) / 2))
+        """Megabytes to request; the second and the third attempt add half of the first request each.
+
+        Later ones ask for what the third did: under a short limit of time, attempts that end with it are many.
+        """
+        return math.ceil(self.host_mb * (1 + (min(attempt, 3) - 1) / 2))
 
     def minutes(self, attempt: int = 1) -> int:
         """Time limit in minutes; it doubles with every attempt. What a site allows is cut to when a job is sent."""

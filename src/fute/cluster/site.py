@@ -22,6 +22,8 @@ MINUTES = "MaxWall"
 GPU_LIMITS = {"maxtres": "MaxTRESPerJob", "maxtrespernode": "MaxTRESPerNode", "grptres": "GrpTRES"}
 """Columns of `sacctmgr` with limits that one job alone can be over, and their names."""
 QOS_GPU_LIMITS = GPU_LIMITS | {"maxtrespu": "MaxTRESPerUser", "maxtrespa": "MaxTRESPerAccount"}
+UNNAMED = 'make slurm_account "" in the profile, and export SBATCH_ACCOUNT=... before the run'
+"""How to name an account that sacctmgr does not list: sbatch takes it, and neither this check nor the executor asks."""
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -174,9 +176,9 @@ def read_accounts(needed: bool = True) -> Accounts | None:
     """
     try:
         return _read_accounts()
-    except SlurmError:
+    except SlurmError as error:
         if needed:
-            raise
+            raise SlurmError(f"{error}. Where a site never tells users of accounts, {UNNAMED}") from None
         return None
 
 
@@ -188,30 +190,37 @@ def _keeps_accounts(config: Mapping[str, str]) -> bool:
     return config["AccountingStorageType"].endswith("slurmdbd")  # else `none`, or, in later versions, `(null)`
 
 
-def check_status_command(command: str | None, first_s: int | None) -> None:
+def check_status_command(command: str | None, first_s: int | None) -> int | None:
     """Raise SlurmError where the executor could not see that a job has ended, and would wait for it for ever.
 
     command: its setting `slurm-status-command`; None: its default, sacct where that is installed. first_s: its setting
-    `slurm-init-seconds-before-status-checks`; None: its default.
+    `slurm-init-seconds-before-status-checks`; None: its default. Returns the longest time in seconds between two
+    questions after which squeue still knows the jobs that ended meanwhile; None: any, or not known.
     """
     try:
         config = _config()
     except SlurmError:
-        return  # some sites keep it to themselves
-    if _keeps_accounts(config) or not shutil.which("sacct"):  # without sacct it takes squeue by itself
-        return
-    if command != "squeue":
+        return None  # some sites keep it to themselves
+    sacct = bool(shutil.which("sacct"))  # without, the executor takes squeue by itself
+    if sacct and command != "squeue":
+        if _keeps_accounts(config):
+            return None
         raise SlurmError(
             "this cluster keeps no accounts, so sacct would not say which jobs have ended: add "
             "`slurm-status-command: squeue` to a profile of yours"
         )
-    remembered = re.match(r"\d+", config.get("MinJobAge", ""))
-    if remembered and int(remembered[0]) < 3 * (first_s or FIRST_CHECK_S):
-        raise SlurmError(
-            f"this cluster keeps no accounts and forgets a job {remembered[0]} s after its end (MinJobAge), before the "
-            f"executor asks for it: set slurm-init-seconds-before-status-checks to at most {int(remembered[0]) // 3} "
-            "in a profile of yours"
-        )
+    if not (stated := re.match(r"\d+", config.get("MinJobAge", ""))):
+        return None
+    longest = int(stated[0]) // 3
+    if longest >= (first_s or FIRST_CHECK_S):
+        return longest
+    if sacct and _keeps_accounts(config):
+        return None  # the executor goes back to sacct
+    why = "keeps no accounts" if sacct else "has no sacct"
+    raise SlurmError(
+        f"this cluster {why} and forgets a job {stated[0]} s after its end (MinJobAge), before the executor asks for "
+        f"it: set slurm-init-seconds-before-status-checks to at most {longest} in a profile of yours"
+    )
 
 
 def _read_accounts() -> Accounts | None:
@@ -399,7 +408,10 @@ def _check_account(asked: Request, rows: Iterable[Association]) -> None:
         own = [row for row in rows if row.account.lower() == account.lower()]
         if not own:
             yours = ", ".join(sorted({row.account for row in rows}))
-            raise SlurmError(f"slurm_account {account!r} is not one of yours: {yours}; correct the profile")
+            raise SlurmError(
+                f"slurm_account {account!r} is not one of yours: {yours}; correct the profile (if the site makes one "
+                f"of them out of it, {UNNAMED})"
+            )
         bound = {row.partition for row in own}
         if "" not in bound and (others := [name for name in names(asked.slurm_partition) if name not in bound]):
             raise SlurmError(f"account {account!r} may use {', '.join(sorted(bound))}, but not partition {others[0]!r}")

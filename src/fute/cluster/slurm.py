@@ -85,6 +85,15 @@ def check_settings(resources: Mapping[str, Iterable[object]], array_jobs: str | 
         raise SlurmError("mem_mb_per_cpu is set and would replace every rule's mem_mb: remove it from the profile")
 
 
+def allow_no_arrays() -> None:
+    """Let the executor start where SLURM takes no job arrays (`MaxArraySize` below 3): it is not asked for any.
+
+    The plugin reads that size as it starts, before `check_jobs`, and refuses the run.
+    """
+    if plugin := sys.modules.get("snakemake_executor_plugin_slurm"):  # Snakemake has loaded it, if it is installed
+        plugin.get_max_array_size = lambda: 1000  # its own value where SLURM does not say
+
+
 def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> None:
     """Check the planned jobs if SLURM executes this run, and let them be submitted as `submission` says; else nothing.
 
@@ -99,7 +108,7 @@ def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> N
     asked = {name: {job.resources.get(name) for job in jobs} for name in (*SITE, "mem_mb_per_cpu")}
     check_settings(asked, settings.array_jobs)
     partitions = read_partitions()
-    check_status_command(settings.status_command, settings.init_seconds_before_status_checks)
+    longest_s = check_status_command(settings.status_command, settings.init_seconds_before_status_checks)
     if settings.partition_config:  # the executor chooses where a job names none
         partitions = {name: partition._replace(default=False) for name, partition in partitions.items()}
         jobs = [job for job in jobs if job.resources.get("slurm_partition")]
@@ -112,7 +121,7 @@ def check_jobs(workflow: SnakemakeWorkflow, max_minutes: int | None = None) -> N
 
     from fute.cluster.submission import guard
 
-    guard(Executor, partitions, accounts, max_minutes)
+    guard(Executor, partitions, accounts, max_minutes, longest_s)
 
 
 def orphans(folder: Path) -> list[Job]:

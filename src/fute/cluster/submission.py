@@ -6,7 +6,8 @@ Snakemake's list of running jobs for ever. It takes every refusal of sbatch for 
 group it drops the message. `guard` stands around its `run_job` and mends the three. Its `run_jobs` announces no job, so
 that nobody could say which ones run and end. It excludes a node that failed by the name that sacct gives, which is none
 if SLURM has taken the job back meanwhile. It waits for ever for a job that ended after sacct or squeue failed once (it
-forgets all jobs then), that sacct calls `CANCELLED by` somebody, or that SLURM does not start again after a preemption.
+forgets all jobs then), that sacct calls `CANCELLED by` somebody, that SLURM does not start again after a preemption, or
+that squeue has forgotten.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import snakemake_executor_plugin_slurm as plugin
@@ -21,20 +23,23 @@ from snakemake_executor_plugin_slurm import Executor
 from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from fute.cluster.site import Accounts, Partition, SlurmError, most_memory, most_minutes, request, slurm
 
 FULL = re.compile(
     r"\b(?:QOS|Assoc)(?:Max|Grp)SubmitJob\w*|MaxSubmitJobs\w*|Resource temporarily unavailable"
-    r"|temporarily unable to accept job"
+    r"|temporarily unable to accept job|partition not available \(inactive or drain\)"
 )
-"""Answers by which SLURM has as many jobs as it takes: none was submitted."""
+"""Answers by which SLURM takes no more jobs, for a limit or before a maintenance: none was submitted."""
 BUSY = re.compile(
     r"Unexpected message received|Socket timed out|Unable to contact slurm controller|Zero Bytes were transmitted"
     r"|backup controller in standby mode|open persistent connection",
     re.IGNORECASE,
 )
 """Answers of a controller (or of its database) that has no time or is away; the job may have reached it or not."""
+MANY = 8
+"""Questions for the states of jobs in a row without an answer, after which a user should look: ten minutes of sacct."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15, 600
 
 
@@ -102,27 +107,32 @@ class Sender:
 
     def _send(self, executor: Executor, job: Any) -> None:
         pause, unsure = FIRST_PAUSE_S, False
-        while not self._stopped.is_set():
-            with self._one:
+        with ExitStack() as alone:
+            while True:
+                if not unsure:
+                    alone.enter_context(self._one)
+                if self._stopped.is_set():
+                    return None
                 once, away = self._try(executor, job, unsure)
                 if once.sent:
                     self._known.add(str(once.sent.external_jobid))
-            if once.sent and self._stopped.is_set():
-                return self._cancel_jobs(executor, [once.sent])  # it was under way when all others were cancelled
-            if once.sent:
-                return executor._report_job_submission_threadsafe(once.sent)
-            unsure = unsure or away or bool(BUSY.search(once.failure))
-            answer = FULL.search(once.failure) or BUSY.search(once.failure)
-            if not (answer or away):
-                return self._fail(executor, job, once.failure)
-            said = answer[0] if answer else once.failure
-            executor.logger.warning(
-                f"SLURM takes no job at the moment ({said}). {_name(job)} is sent again in {pause} s; "
-                "this counts as no attempt."
-            )
-            self._stopped.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-        return None
+                    break
+                unsure = unsure or away or bool(BUSY.search(once.failure))
+                answer = FULL.search(once.failure) or BUSY.search(once.failure)
+                if not (answer or away):
+                    return self._fail(executor, job, once.failure)
+                said = answer[0] if answer else once.failure
+                executor.logger.warning(
+                    f"SLURM takes no job at the moment ({said}). {_name(job)} is sent again in {pause} s; "
+                    "this counts as no attempt."
+                )
+                if not unsure:  # else no other job is sent before it is known whether this one has arrived
+                    alone.close()
+                self._stopped.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+        if self._stopped.is_set():
+            return self._cancel_jobs(executor, [once.sent])  # it was under way when all others were cancelled
+        return executor._report_job_submission_threadsafe(once.sent)
 
     def _try(self, executor: Executor, job: Any, unsure: bool) -> tuple[_Once, bool]:
         """One submission, unless an earlier one that seemed to fail has arrived. True: SLURM could not say so."""
@@ -146,15 +156,12 @@ class Sender:
         return once, False
 
     def _arrived(self, executor: Executor, job: Any) -> SubmittedJobInfo | None:
-        """The job, if SLURM has it though it did not answer so."""
-        text = slurm("squeue", "--me", "--noheader", "--states=all", f"--name={executor.run_uuid}", "--format=%i|%k")
-        wildcards = get_job_wildcards(job)
-        comment = f"rule_{job.name}" + (f"_wildcards_{wildcards}" if wildcards else "")
-        for line in text.splitlines():
-            number, _, own = line.strip().partition("|")
-            if own == comment and number not in self._known:
+        """The job, if SLURM has it though it did not answer so; its comment may be the site's own."""
+        text = slurm("squeue", "--me", "--noheader", "--states=all", f"--name={executor.run_uuid}", "--format=%i")
+        for number in text.split():
+            if number not in self._known:
                 kind = "group" if job.is_group() else "rule"
-                log = executor.slurm_logdir / f"{kind}_{job.name}" / wildcards / f"{number}.log"
+                log = executor.slurm_logdir / f"{kind}_{job.name}" / get_job_wildcards(job) / f"{number}.log"
                 return SubmittedJobInfo(job, number, {"slurm_logfile": log})
         return None
 
@@ -190,15 +197,25 @@ Query = Callable[[str, Any], Awaitable[tuple[States | None, float | None]]]
 def understood(query: Query) -> Query:
     """The plugin's question for the states of jobs, with answers from which it sees the end of each.
 
-    A question that failed is answered by no state, so that it is asked again after the usual time.
+    A question that failed is answered by no state, so that it is asked again after the usual time. It is put only
+    while there are jobs; an answer without any may be too early, many of them are a fault of the site.
     """
+    without = 0
 
     async def ask(command: str, logger: Any) -> tuple[States, float]:
+        nonlocal without
         states, seconds = await query(command, logger)
+        without = 0 if states else without + 1
+        name = command.split()[0]
         if states is None:
+            logger.warning(f"{name} does not say which jobs have ended; it is asked again, until it does.")
+        if without and without % MANY == 0:
             logger.warning(
-                f"{command.split()[0]} does not say which jobs have ended; it is asked again, until it does."
+                f"For {without} times {name} has told nothing of this run's jobs, and none is seen to end. If it never "
+                "does (try it by hand), stop with Ctrl-C and choose the other of sacct and squeue by "
+                "slurm-status-command, in a profile of yours."
             )
+        if not states:
             return {}, 0.0
         states = {job: state.partition(" ")[0] for job, state in states.items()}  # `CANCELLED by 1000`
         for job in _ended_by_preemption([job for job, state in states.items() if state == "PREEMPTED"]):
@@ -221,13 +238,23 @@ def _ended_by_preemption(jobs: list[str]) -> list[str]:
     return [job for job in jobs if now.get(job, "PREEMPTED") == "PREEMPTED"]
 
 
+def _at_most(longest_s: int) -> property:
+    """The plugin's seconds until the next question, up to 180, but no more than squeue knows what has ended."""
+    usual = RemoteExecutor.next_seconds_between_status_checks
+    return property(lambda self: min(usual.fget(self), longest_s), usual.fset)
+
+
 def guard(
     executor: type[Executor],
     partitions: Mapping[str, Partition],
     accounts: Accounts | None,
     max_minutes: int | None,
+    longest_s: int | None = None,
 ) -> None:
-    """Let a class of executors announce its jobs, submit and cancel them through a `Sender`, and see their ends."""
+    """Let a class of executors announce its jobs, submit and cancel them through a `Sender`, and see their ends.
+
+    longest_s: most seconds between two questions for the states of jobs; None: as the plugin asks, up to 180.
+    """
     sender, run_jobs = Sender(executor, partitions, accounts, max_minutes), executor.run_jobs
 
     def announced(self: Executor, jobs: list[Any]) -> None:
@@ -236,6 +263,8 @@ def guard(
         run_jobs(self, jobs)
 
     plugin.query_job_status = understood(plugin.query_job_status)
+    if longest_s is not None:
+        executor.next_seconds_between_status_checks = _at_most(longest_s)
     executor.run_jobs = announced
     executor.run_job = lambda self, job: sender.send(self, job)
     executor.cancel_jobs = lambda self, active: sender.stop(self, active)

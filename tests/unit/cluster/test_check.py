@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -27,6 +30,7 @@ from fute.cluster.check import (
     check_steps,
     read_profiles,
 )
+from fute.cluster.resources import Need
 from fute.cluster.site import Accounts, Association
 from fute.commands import app
 from fute.config.run import parse_run, read_yaml
@@ -150,6 +154,31 @@ def test_a_short_time_limit_is_a_note(tmp_path, site):
     assert notes_on_slurm(check(stated, [profile(tmp_path)])) == []
 
 
+def test_the_attempts_that_a_short_limit_takes_are_counted(tmp_path, site, command, monkeypatch):
+    command("sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|4:00:00|256000|gpu:a100:4")
+    long = Need(operations=6e15, tokens=1, host_mb=1000, gpus=1, start=1140)
+    monkeypatch.setattr(
+        checks, "heavy_jobs", lambda *_: [("embed_batch", long), ("label_batch", replace(long, start=20))]
+    )
+    embed, label = notes_on_slurm(check(plan(tmp_path), [profile(tmp_path)]))
+    assert "allow 240 minutes; the longest takes about 1141 and so 5 attempts: longer jobs are cut" in embed
+    assert "allow 240 minutes: longer jobs are cut" in label
+
+
+def test_gpus_of_several_kinds_in_a_partition(tmp_path, site, command):
+    """SLURM would give a part of a GPU, or a smaller one, to a job that names none."""
+    command(
+        "sinfo", f"{CPU}*|7-00:00:00|64000|(null)\n{GPU}|1-00:00:00|256000|gpu:nvidia_a100_80gb_pcie:4,gpu:1g.10gb:7"
+    )
+    kinds = "SLURM: partition gpu has GPUs of several kinds (1g.10gb, nvidia_a100_80gb_pcie): a job that names none"
+    notes = notes_on_slurm(check(plan(tmp_path), [profile(tmp_path)]))
+    assert [kinds in note for note in notes] == [True, False, False]
+    named = plan(tmp_path, cluster={"gpu_model": "nvidia_a100_80gb_pcie"})
+    assert not any("several kinds" in note for note in notes_on_slurm(check(named, [profile(tmp_path)])))
+    constrained = profile(tmp_path, **{"default-resources": DEFAULT | {"constraint": "a100"}})
+    assert not any("several kinds" in note for note in notes_on_slurm(check(plan(tmp_path), [constrained])))
+
+
 def test_the_default_partition_has_no_name_in_a_note(tmp_path, command, site):
     command("sinfo", f"{GPU}*|1-00:00:00|256000|gpu:a100:4")
     unnamed = profile(tmp_path, **{"default-resources": DEFAULT | {"slurm_partition": ""}, "set-resources": {}})
@@ -229,6 +258,26 @@ def test_an_llm_that_no_gpu_can_fine_tune(tmp_path, layers, said):
     assert faults(checks.check_tuned(run(gpus=0))) == []
     roomy = {"gpu_memory_gb": 800}
     assert faults(checks.check_tuned(run(cluster=roomy))) == []
+
+
+def test_a_model_whose_files_a_purge_has_removed(tmp_path, monkeypatch):
+    """Its lock was read lately, its weights were not: jobs would find it out, three attempts each."""
+    monkeypatch.chdir(tmp_path)
+    run = plan(tmp_path)
+    name = run.models[0]
+    folder = Path(paths.model_folder(name))
+    folder.mkdir(parents=True)
+    for file in ("config.json", "model.safetensors"):
+        (folder / file).write_text("{}")
+    files = {path.name: {"bytes": 2, "sha256": "0"} for path in folder.iterdir()}
+    Path(paths.model_lock(name)).write_text(json.dumps({"model": name, "files": files}))
+    assert faults(checks.check_models(run)) == []
+    (folder / "model.safetensors").unlink()
+    (found,) = faults(checks.check_models(run))
+    assert found.startswith(f"model {name}: model.safetensors of results/models/{name}.lock.json are not in")
+    assert f"remove results/models/{name}.lock.json, and `fute prefetch` again" in found
+    (folder / "model.safetensors").write_text("{")
+    assert faults(checks.check_models(run)) != []
 
 
 def test_a_hub_that_does_not_answer(tmp_path, monkeypatch):
@@ -389,6 +438,34 @@ def test_a_gpu_without_bfloat16(command):
     assert "Tesla T4 has compute capability 7.5" in str(bfloat16) and "llm.engine.dtype: float16" in str(bfloat16)
 
 
+@pytest.mark.parametrize(
+    ("said", "status", "state", "words"),
+    [
+        ("", 0, "ok", "images start, with the GPU"),
+        ("INFO:    Converting SIF file to temporary sandbox...", 0, "note", "unpacks the whole image for every step"),
+        ("FATAL:   container creation failed: user namespaces are not allowed", 255, "fault", "starts no image (FATAL"),
+        ("OSError: libcuda.so.1: cannot open shared object file", 1, "fault", "no GPU in an image (OSError: libcuda"),
+        ("cuInit failed", 1, "fault", "no GPU in an image (cuInit failed): `apptainer exec --nv` gives it none"),
+    ],
+)
+def test_an_image_is_started_on_the_node(tmp_path, command, monkeypatch, said, status, state, words):
+    """Where it cannot be, or without the GPU, every job would find it out for itself."""
+    run = plan(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert list(checks.check_image_starts(run)) == [], "images that are not there are named elsewhere"
+    (tmp_path / "containers").mkdir()
+    (tmp_path / "containers/train-1.sif").touch()
+    entry = {"file": "train-1.sif", "sha256": "0", "bytes": 0, "inputs": {}}
+    (tmp_path / "containers/lock.json").write_text(json.dumps({"images": {"train": entry}}))
+    command("apptainer", "")
+    script = tmp_path / "bin/apptainer"
+    script.write_text(f"#!/bin/sh\necho $* > {tmp_path}/asked\necho '{said}' >&2\nexit {status}\n")
+    with_images = profile(tmp_path, **{"software-deployment-method": "apptainer"})
+    (found,) = (each for each in check(run, [with_images], node=True) if "image" in each.what)
+    assert found.state == state and words in str(found)
+    assert (tmp_path / "asked").read_text().startswith(f"exec --home {tmp_path} containers/train-1.sif python -c")
+
+
 def test_no_gpu_node_and_no_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
@@ -417,6 +494,10 @@ def test_where_compiled_code_goes_on_a_node(tmp_path, monkeypatch):
     monkeypatch.setenv("APPTAINER_BIND", f"/opt,{scratch}/cache:/cache:rw,/data:/data:ro")
     assert [str(line) for line in check_compiled(False)] == [f"ok     compiled code goes to {scratch}/triton/cache"]
     assert [str(line) for line in check_compiled(True)] == [f"ok     compiled code goes to {scratch}/cache"]
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3e8))
+        (found,) = check_compiled(True)
+        assert found.state == "note" and "/cache, where 0.3 GB are free, less than 2: bind a folder of" in str(found)
     mounts = os.statvfs(scratch)
     monkeypatch.setattr(
         os, "statvfs", lambda path: os.statvfs_result((*mounts[:8], os.ST_NOEXEC * (path == scratch), mounts[9]))

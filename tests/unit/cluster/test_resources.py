@@ -104,6 +104,7 @@ def test_each_process_of_a_training_has_a_model_and_states_of_its_own():
 def test_every_attempt_asks_for_more():
     need = Need(operations=6e15, tokens=1, host_mb=1001, gpus=1)
     assert [need.memory_mb(n) for n in (1, 2, 3)] == [1001, 1502, 2002]
+    assert need.memory_mb(10) == 2002, "not 5.5 times as much, which only the largest node has"
     assert [need.minutes(n) for n in (1, 2, 3)] == [19, 38, 76]
 
 

@@ -133,7 +133,7 @@ def test_a_cluster_without_accounts_is_not_asked_for_them(prints):
         assert read_accounts() is None
     prints("scontrol", CONFIG.format("none", "slurmdbd"))
     prints("sacctmgr", "sacctmgr: error: Problem talking to the database: Connection refused", 1)
-    with pytest.raises(SlurmError, match=r"sacctmgr failed: .*Connection refused"):
+    with pytest.raises(SlurmError, match=r"sacctmgr failed: .*Connection refused.*export SBATCH_ACCOUNT=\.\.\."):
         read_accounts()
     assert read_accounts(needed=False) is None
 
@@ -148,16 +148,22 @@ def test_a_run_whose_jobs_nobody_would_see_end_is_refused(prints, tmp_path, monk
     for first in (40, None):
         with pytest.raises(SlurmError, match=r"forgets a job 60 s after its end.*status-checks to at most 20 in"):
             check_status_command("squeue", first)
-    check_status_command("squeue", 20)
+    assert check_status_command("squeue", 20) == 20, "it is asked so often that squeue still knows what has ended"
     prints("scontrol", "", config=CONFIG.format("none", "slurmdbd") + "\nMinJobAge = 60 sec")
-    check_status_command("sacct", 40)
+    assert check_status_command("sacct", 40) is check_status_command("squeue", 40) is None, "it goes back to sacct"
+    assert check_status_command("squeue", 20) == 20, "accounts or not"
     prints("scontrol", "scontrol: error: Access denied", 1)
     check_status_command("sacct", 40)
-    prints("scontrol", "", config=CONFIG.format("none", "none"))
     (tmp_path / "bin/sacct").unlink()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin/none")
-    monkeypatch.setattr("fute.cluster.site.slurm", lambda *_: CONFIG.format("none", "none"))
-    check_status_command(None, 40)
+    for kept in ("none", "slurmdbd"):
+        config = CONFIG.format("none", kept)
+        monkeypatch.setattr("fute.cluster.site.slurm", lambda *_, config=config: config)
+        assert check_status_command(None, 40) is None
+        monkeypatch.setattr("fute.cluster.site.slurm", lambda *_, config=config: f"{config}\nMinJobAge = 60 sec")
+        with pytest.raises(SlurmError, match=r"has no sacct and forgets a job 60 s after its end.*at most 20 in"):
+            check_status_command(None, 40)
+        assert check_status_command(None, 15) == 20
 
 
 @pytest.mark.parametrize(
@@ -231,7 +237,9 @@ def test_more_memory_than_a_node_has_is_refused():
 
 
 def test_what_a_user_may_not_is_named_with_what_they_may():
-    assert "slurm_account 'labb' is not one of yours: guest, lab" in refused(slurm_account="labb")
+    said = refused(slurm_account="labb")
+    assert "slurm_account 'labb' is not one of yours: guest, lab; correct the profile" in said
+    assert 'make slurm_account "" in the profile, and export SBATCH_ACCOUNT=' in said
     assert "'guest' may use cpu, but not partition 'gpu'" in refused(slurm_account="guest", qos="normal")
     assert "qos 'longer' is not one of yours: long, normal" in refused(qos="longer")
     assert "qos 'longer' is not one of yours" in refused(qos="longer", slurm_account="")

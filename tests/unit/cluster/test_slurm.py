@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -11,15 +12,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import snakemake_executor_plugin_slurm as plugin
 import yaml
+from snakemake.resources import GroupResources
 from snakemake_executor_plugin_slurm import ExecutorSettings
+from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from support.rule_files import rules
 from typer.testing import CliRunner
 
 from fute.cluster import submission
-from fute.cluster.slurm import SlurmError, check_jobs, check_settings, controllers, orphans
+from fute.cluster.slurm import SlurmError, allow_no_arrays, check_jobs, check_settings, controllers, orphans
 from fute.commands import app
 
 ROOT = Path(__file__).parents[3]
@@ -67,7 +71,8 @@ def test_a_checkout_whose_path_a_shell_would_read_is_refused(tmp_path, monkeypat
 
 def test_without_accounts_squeue_is_asked_and_a_stated_limit_of_time_reaches_the_jobs(tmp_path, monkeypatch):
     """With sacct the run would wait for ever, which is said before the first job."""
-    said = {"sinfo": "tests*|infinite|64000|(null)", "scontrol": "AccountingStorageType = (null)", "sacct": ""}
+    config = "AccountingStorageType = (null)\nMinJobAge = 150 sec"
+    said = {"sinfo": "tests*|infinite|64000|(null)", "scontrol": config, "sacct": ""}
     for command, text in said.items():
         (tmp_path / command).write_text(f"#!/bin/sh\necho '{text}'\n")
         (tmp_path / command).chmod(0o755)
@@ -81,9 +86,30 @@ def test_without_accounts_squeue_is_asked_and_a_stated_limit_of_time_reaches_the
     guarded = []
     monkeypatch.setattr(submission, "guard", lambda *given: guarded.append(given))
     check_jobs(workflow, 600)
-    ((_, partitions, accounts, longest),) = guarded
-    assert (list(partitions), accounts, longest) == (["tests"], None, 600)
+    ((_, partitions, accounts, longest, seconds),) = guarded
+    assert (list(partitions), accounts, longest, seconds) == (["tests"], None, 600, 50)
     assert "check_jobs(workflow, CONFIG.cluster.max_runtime)" in (ROOT / "rules/common.smk").read_text()
+
+
+@pytest.mark.parametrize("size", [0, 2, 1001])
+def test_a_site_may_take_no_job_arrays(tmp_path, monkeypatch, size):
+    """The executor alone starts only where it could send some."""
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho 'MaxArraySize            = {size}'\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(plugin, "get_max_array_size", plugin.get_max_array_size)  # put back after
+    monkeypatch.setattr(plugin.atexit, "register", lambda _: None)
+    executor = object.__new__(plugin.Executor)
+    executor.workflow = SimpleNamespace(executor_settings=ExecutorSettings(), workdir_init=tmp_path)
+    executor.logger = logging.getLogger()
+    if size < 3:
+        with pytest.raises(WorkflowError, match="Array job submission is effectively disabled"):
+            executor.__post_init__()
+    allow_no_arrays()
+    executor.__post_init__()
+    assert executor.max_array_size == 1000
+    assert "\nallow_no_arrays()\n" in (ROOT / "rules/common.smk").read_text()
 
 
 @pytest.fixture
@@ -201,6 +227,18 @@ def test_members_of_a_group_ask_for_the_same(profile, name):
         value = (profile["default-resources"] | profile["set-resources"].get(rule, {}))[name]
         asked.setdefault(group, set()).add(value)
     assert {group: values for group, values in asked.items() if len(values) > 1} == {}
+
+
+def test_members_of_a_group_of_several_parts_ask_for_gpus_alike(profile):
+    """Some of its parts may be half done, and by `gres` jobs with GPUs and without cannot start together."""
+    with pytest.raises(WorkflowError, match="Resource gres is a string but not all jobs in group require the same"):
+        GroupResources._is_string_resource("gres", ["gpu:1", 0])
+    kinds: dict[str, set[bool]] = {}
+    for rule, group in profile["groups"].items():
+        if profile["group-components"][group] > 1:
+            kinds.setdefault(group, set()).add("**gpus(" in rules()[rule])
+    assert {group for group, found in kinds.items() if len(found) > 1} == set()
+    assert kinds["label"] == {True} and kinds["labels"] == {False}
 
 
 def test_jobs_of_a_group_run_one_after_the_other(profile):

@@ -58,7 +58,10 @@ def site(tmp_path, monkeypatch):
         '[ -e answer$n ] || n=$(ls answer* | wc -l)\n[ -e arrive$n ] && cat arrive$n >> queue\n'
         'case "$(cat answer$n)" in [0-9]*) cat answer$n;; *) cat answer$n >&2; exit 1;; esac\n'
     )  # fmt: skip
-    (folder / "bin/squeue").write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked\ncat {folder}/queue\n')
+    (folder / "bin/squeue").write_text(
+        f'#!/bin/sh\necho "$@" >> {folder}/asked\ncase "$*" in *%k*|*%T*) cat {folder}/queue;; '
+        f"*) cut -d '|' -f 1 {folder}/queue;; esac\n"
+    )
     for command in ("sbatch", "squeue"):
         (folder / "bin" / command).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
@@ -165,8 +168,9 @@ def test_a_refusal_is_a_failed_attempt_with_slurms_words(site, executor):
         "sbatch: error: Batch job submission failed: Unexpected message received",
         "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        "sbatch: error: Batch job submission failed: Required partition not available (inactive or drain)",
     ],
-    ids=["qos", "assoc", "unexpected", "timeout", "away"],
+    ids=["qos", "assoc", "unexpected", "timeout", "away", "drain"],
 )
 def test_a_full_or_busy_cluster_is_waited_for(site, executor, answer):
     folder, job = site(answer, answer, answer, "44"), Job()
@@ -181,10 +185,10 @@ def test_a_full_or_busy_cluster_is_waited_for(site, executor, answer):
 
 def test_a_job_that_arrived_though_sbatch_failed_is_not_sent_twice(site, executor, tmp_path):
     folder = site("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", "43")
-    (folder / "arrive1").write_text(f"40|rule_other\n42|{COMMENT}\n")
+    (folder / "arrive1").write_text("42|project 7, checked by the site's plug-in\n")
     submit(executor, Job())
     (info,) = executor.sent
-    assert info.external_jobid == "42" and len(lines(folder)) == 1
+    assert info.external_jobid == "42" and len(lines(folder)) == 1, "whatever the site made of its comment"
     assert info.aux["slurm_logfile"] == tmp_path / "logs/rule_embed_batch/t5_b1/42.log"
     assert f"--name={RUN}" in (folder / "asked").read_text()
 
@@ -194,6 +198,15 @@ def test_an_arrived_job_of_another_submission_is_not_taken(site, executor):
     (folder / "arrive1").write_text(f"42|{COMMENT}\n")
     submit(executor, Job(), Job())
     assert sorted(info.external_jobid for info in executor.sent) == ["42", "43"] and not executor.failed
+
+
+def test_no_other_job_is_sent_before_it_is_known_whether_one_has_arrived(site, executor):
+    """Else the one could be taken for the other."""
+    folder, first, second = site("sbatch: error: Socket timed out on send/recv operation", "43"), Job(), Job()
+    first.name = "first"
+    (folder / "arrive1").write_text("42|\n")
+    submit(executor, first, second)
+    assert [(info.job, info.external_jobid) for info in executor.sent] == [(first, "42"), (second, "43")]
 
 
 def test_cancelling_ends_the_wait_and_sends_nothing_more(site, executor, monkeypatch):
@@ -248,6 +261,12 @@ def test_a_retry_asks_for_no_more_memory_than_a_node_has(site, executor, partiti
     assert f" --mem {asked} " in lines(folder)[0] and executor.sent[0].job is job
 
 
+def test_a_site_may_take_no_memory_in_requests(site, executor):
+    folder = site("41")
+    submit(executor, Job(slurm_partition="cpu", mem_mb=0))
+    assert "--mem" not in lines(folder)[0] and executor.sent
+
+
 def test_no_job_asks_for_more_time_than_its_qos_gives(site, executor):
     """SLURM would take it, and let it wait for ever."""
     folder = site("41")
@@ -292,6 +311,31 @@ def test_no_job_is_forgotten_where_slurm_gives_no_answer(site, executor, status)
     assert executor.done == ([] if status else ["7"]) and not executor.failed
     said = [text for _, text in executor.logger if "asked again, until it does" in text]
     assert bool(said) == bool(status) and all(text.startswith("sacct does not say") for text in said)
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_command_that_never_tells_of_a_job_is_named(site, executor, status):
+    """An empty answer is one in SLURM's eyes, so a run would wait for ever, and in silence."""
+    said = lambda: [text for _, text in executor.logger if "has told nothing of this run's jobs" in text]  # noqa: E731
+    for _ in range(submission.MANY - 1):
+        assert ask(executor, site, "", status=status) == ["7", "8"]
+    assert said() == []
+    assert ask(executor, site, "", status=status) == ["7", "8"]
+    assert len(said()) == 1 and "For 8 times sacct has told" in said()[0] and "slurm-status-command" in said()[0]
+    for _ in range(submission.MANY - 1):
+        ask(executor, site, "", status=status)
+    ask(executor, site, "7|RUNNING")
+    ask(executor, site, "", status=status)
+    assert len(said()) == 1
+
+
+@pytest.mark.parametrize(("longest", "waits"), [(None, 180), (50, 50)])
+def test_squeue_is_asked_before_it_forgets(site, executor, longest, waits):
+    """The plugin alone lets up to 180 s pass, and waits for ever for a job that squeue has forgotten by then."""
+    submission.guard(type(executor), PARTITIONS, ACCOUNTS, None, longest)
+    for _ in range(20):
+        ask(executor, site, "7|RUNNING")
+    assert executor.next_seconds_between_status_checks == waits
 
 
 @pytest.mark.parametrize(
