@@ -279,6 +279,12 @@ def test_a_method_that_skips_a_target_has_no_cell_and_one_target_no_interval():
         cell_rows([])
 
 
+def test_where_all_sources_are_equal_no_rounding_stands_below_chance():
+    equal = [case([45, 45, 45], target=target, method=[1, 2, 3]) for target in "ab"]
+    row = row_of(cell_rows(equal, draws=20), "method")
+    assert [row[f"{name}_minus_random_{end}"] for name in ("rho", "ndcg") for end in ("lo", "hi")] == [0, 0, 0, 0]
+
+
 def test_interval_of_rows():
     ends = interval([[0, 1, 2, 3, 4], [7, 7, 7, 7, 7]])
     assert ends["lo"] == pytest.approx([0.1, 7]) and ends["hi"] == pytest.approx([3.9, 7])
