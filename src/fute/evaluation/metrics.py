@@ -60,21 +60,23 @@ def ndcg_permuted(
 def best_rank(gains: ArrayLike, scores: ArrayLike) -> float:
     """Rank (1 = best) that `scores` give to the candidate with the highest transfer gain; rho of Table 1.
 
-    Equal scores share their average rank, so p equal scores give (p + 1) / 2, as a random order does. Among equal
-    gains, the best-ranked candidate counts. Both arguments are (candidates,); ValueError if they do not match.
+    Among equal gains, the best-ranked candidate counts. Equal scores give the expected value over their orders, so that
+    p equal scores, of which k have the highest gain, give (p + 1) / (k + 1), as a random order does. Both arguments are
+    (candidates,); ValueError if they do not match.
     """
     gains, scores = finite_pair(gains, scores)
-    from scipy.stats import rankdata
-
-    return float(rankdata(-scores)[gains == gains.max()].min())
+    return float(best_rank_permuted(gains, scores, np.arange(len(scores))[None])[0])
 
 
 def best_rank_permuted(gains: ArrayLike, scores: ArrayLike, orders: NDArray) -> NDArray[np.float64]:
     """`best_rank` after each permutation of the scores: (draws,). orders: as in `ndcg_permuted`."""
     gains, scores = finite_pair(gains, scores)
-    from scipy.stats import rankdata
-
-    return rankdata(-scores)[orders][:, gains == gains.max()].min(axis=1)
+    permuted = scores[orders]
+    best = permuted[:, gains == gains.max()]
+    highest = best.max(axis=1, keepdims=True)
+    above, equal = (permuted > highest).sum(axis=1), (permuted == highest).sum(axis=1)
+    # the first of k among n equal scores in random order is expected at (n + 1) / (k + 1)
+    return above + (equal + 1) / ((best == highest).sum(axis=1) + 1)
 
 
 def performance_rate(performance: ArrayLike, selected: int) -> float:

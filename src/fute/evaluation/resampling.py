@@ -11,5 +11,6 @@ def bootstrap_counts(n: int, draws: int, seed: int) -> NDArray[np.int64]:
 
 def interval(values: ArrayLike) -> dict[str, NDArray[np.float64]]:
     """Ends `lo` and `hi` (rows,) of the 95 % percentile interval of each row of draws (rows, draws)."""
-    lower, upper = np.percentile(np.asarray(values, dtype=float), [2.5, 97.5], axis=1)
+    # Rounded, and 0 without a sign: a difference of nothing is not just below 0.
+    lower, upper = np.percentile(np.asarray(values, dtype=float), [2.5, 97.5], axis=1).round(9) + 0.0
     return {"lo": lower, "hi": upper}

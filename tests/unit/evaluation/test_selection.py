@@ -129,8 +129,9 @@ def test_best_rank_against_brute_force(case):
     gains, scores = case
     n = len(gains)
     orders = [order for order in permutations(range(n)) if all(scores[a] >= scores[b] for a, b in pairwise(order))]
-    average = [np.mean([order.index(i) + 1 for order in orders]) for i in range(n)]
-    assert best_rank(gains, scores) == pytest.approx(min(average[i] for i in range(n) if gains[i] == max(gains)))
+    best = [i for i in range(n) if gains[i] == max(gains)]
+    expected = np.mean([min(order.index(i) + 1 for i in best) for order in orders])
+    assert best_rank(gains, scores) == pytest.approx(expected)
 
 
 def test_best_rank_by_hand():
@@ -138,6 +139,8 @@ def test_best_rank_by_hand():
     assert best_rank([1, 0, 0, 0], [5, 5, 5, 1]) == 2  # ties share 1..3
     assert best_rank([1, 1, 0], [0, 4, 9]) == 2  # of equal gains the better ranked
     assert best_rank(range(10), np.zeros(10)) == 5.5  # chance, in-class Table 1
+    assert best_rank([1, 1, 1], [0, 0, 0]) == 1  # every source is a best one
+    assert best_rank([1, 1, 0], [0, 0, 0]) == pytest.approx(4 / 3)
     with pytest.raises(ValueError, match="one length"):
         best_rank([1, 2], [1])
 

@@ -110,7 +110,8 @@ def test_target_rows_by_hand():
     good, other, chance = (row_of(rows, name) for name in ("good", "other", RANDOM))
     assert list(good[["best_source", "rho", "selected", "selected_gain", "gain"]]) == ["s2", 1, "s2", 5, 5]
     assert list(other[["best_source", "rho", "selected", "selected_gain", "gain"]]) == ["s0", 2, "s1", -5, 5]
-    assert (chance["rho"], chance["selected_gain"], chance["candidates"]) == (2.5, -5, 4)
+    # the better of two equally good sources among four: 1, 2 or 3 in 3, 2 and 1 of six orders
+    assert (chance["rho"], chance["selected_gain"], chance["candidates"]) == (pytest.approx(5 / 3), -5, 4)
     assert chance["ndcg"] == pytest.approx(
         np.mean([ndcg([70, 60, 70, 40], order) for order in itertools.permutations(range(4))])
     )
@@ -176,6 +177,8 @@ def test_permuted_measures_are_those_of_permuted_scores(scores):
     for order, rank, value in zip(orders, ranks, values, strict=True):
         assert rank == best_rank(performance, scores[order])
         assert value == pytest.approx(ndcg(performance, scores[order]))
+    # Random, all scores equal, is what permutations average to, also where two sources are equally good
+    assert ranks.mean() == pytest.approx(best_rank(performance, np.zeros(4)))
     assert values.mean() == pytest.approx(ndcg(performance, np.zeros(4)))
 
 
@@ -274,6 +277,12 @@ def test_a_method_that_skips_a_target_has_no_cell_and_one_target_no_interval():
     assert np.isfinite(alone["rho"]) and np.isnan(alone["rho_lo"]) and np.isnan(alone["ndcg_minus_random_hi"])
     with pytest.raises(ValueError, match="at least one target"):
         cell_rows([])
+
+
+def test_where_all_sources_are_equal_no_rounding_stands_below_chance():
+    equal = [case([45, 45, 45], target=target, method=[1, 2, 3]) for target in "ab"]
+    row = row_of(cell_rows(equal, draws=20), "method")
+    assert [row[f"{name}_minus_random_{end}"] for name in ("rho", "ndcg") for end in ("lo", "hi")] == [0, 0, 0, 0]
 
 
 def test_interval_of_rows():
