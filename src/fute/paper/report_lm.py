@@ -81,10 +81,11 @@ class LmResults:
 
 def lm_sections(results: LmResults) -> list[Section]:
     """Sections of the experiment, in order."""
+    warnings = similarity_warnings(results.similarities, "target")
     return [
         *(section for table in results.tables for section in _table_sections(table, results.targets)),
         _direct_section(results.direct),
-        *_warning_sections(results.similarities),
+        *([Section("lm-similarities", "Similarities that cannot be trusted", warnings)] if warnings else []),
         Section("lm-figures", "Figures 3 and A1", figures=results.figures),
         cost_section("lm-efficiency", "What the embeddings cost", results.costs),
     ]
@@ -158,9 +159,3 @@ def _direct_section(direct: pd.DataFrame) -> Section:
         labels=_DIRECT_LABELS,
     )
     return Section("direct", "Direct scores beside the majority baseline", tables=[grid])
-
-
-def _warning_sections(similarities: pd.DataFrame) -> list[Section]:
-    """The section on vectors that do not exist or cannot be trusted; none where there are none."""
-    warnings = similarity_warnings(similarities, "target")
-    return [Section("lm-similarities", "Similarities that cannot be trusted", warnings)] if warnings else []
